@@ -1,0 +1,231 @@
+"""Followers: instruments that act on the clock of the leader, the potentiostat.
+
+A follower never makes the leader wait. ``trigger`` hands an exchange to the follower's own worker
+thread and returns; when the exchange is over and the leader has shown a row later than its end,
+the result is a *row* that the plan saves as one event (create, read, save). Each row carries the
+leader's time just before and just after, which is what analysis places it by.
+"""
+
+import math
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from queue import SimpleQueue
+from typing import Any, ClassVar, NamedTuple, Protocol
+
+from bluesky.protocols import Reading, Status, StreamAsset
+from event_model import DataKey
+from ophyd.status import DeviceStatus
+
+from instruments._ophyd import InstrumentDevice
+
+# A leader's row that arrives sooner than this after the end of an exchange may have been measured
+# before it (p99 of a line's way through a pty or USB: 3-5 ms).
+LATENCY_S = 0.005
+
+
+class LeaderRow(NamedTuple):
+    """What followers need to know of one row of the leader."""
+
+    t_s: float
+    half_cycle: int
+    role: int
+    step: int
+
+
+class Leader(Protocol):
+    """What followers and plans need of the instrument that leads."""
+
+    @property
+    def finished(self) -> bool:
+        """Return whether no more rows will come."""
+        ...
+
+    def latest(self) -> LeaderRow | None:
+        """Return the newest row, ``None`` before the first."""
+        ...
+
+    def on_row(self, callback: Callable[[LeaderRow], None]) -> Callable[[], None]:
+        """Call ``callback`` from the reader thread with each row; returns the unsubscriber."""
+        ...
+
+
+@dataclass
+class _Row:
+    values: dict[str, float]
+    index: int
+    ended: float  # monotonic
+    stamp: float  # epoch
+
+
+class Follower(InstrumentDevice):
+    """Base of every device that follows: queue of exchanges in, rows out.
+
+    Subclasses give ``_columns`` (suffix of the event key -> units or ``None``) and ``_acquire``.
+    """
+
+    _columns: ClassVar[Mapping[str, str | None]] = {}
+    _placed: ClassVar[Mapping[str, str | None]] = {
+        "t_before": "s",
+        "t_after": "s",
+        "host_before": "s",
+        "host_after": "s",
+    }
+
+    def __init__(self, *, name: str) -> None:
+        super().__init__(name=name)
+        self._leader: Leader | None = None
+        self._unsubscribe: Callable[[], None] | None = None
+        self._requests: SimpleQueue[tuple[DeviceStatus, dict[str, Any]] | None] = SimpleQueue()
+        self._lock = threading.Lock()
+        self._open: deque[_Row] = deque()
+        self._ready: deque[_Row] = deque()
+        self._current: _Row | None = None
+        self._worker: threading.Thread | None = None
+        self._busy = 0
+
+    # -- what subclasses give
+
+    def _acquire(self, **request: Any) -> tuple[dict[str, float], int]:
+        """Do one exchange; return the values of ``_columns`` and the row's index in the assets.
+
+        Runs in the worker thread; raises InstrumentError.
+        """
+        raise NotImplementedError
+
+    def _describe_assets(self) -> dict[str, DataKey]:
+        """Return the data keys that live in files."""
+        return {}
+
+    def _asset_docs(self, index: int) -> Iterator[StreamAsset]:
+        """Yield the stream documents announcing row ``index``; empty if there are no assets."""
+        return iter(())
+
+    # -- the plan's side
+
+    def follow(self, leader: Leader) -> None:
+        """Place the rows to come on the time of ``leader``."""
+        self.unfollow()
+        self._leader = leader
+        self._unsubscribe = leader.on_row(self._on_leader_row)
+
+    def unfollow(self) -> None:
+        """Stop listening to the leader; rows still waiting for it become ready as they are."""
+        if self._unsubscribe is not None:
+            self._unsubscribe()
+        self._unsubscribe = self._leader = None
+        self._release(lambda row: True, math.nan)
+
+    def trigger(self, **request: Any) -> Status:
+        """Start one exchange without waiting; the status is done when the exchange is over."""
+        status = DeviceStatus(self)
+        if self._worker is None or not self._worker.is_alive():
+            self._worker = threading.Thread(
+                target=self._work, name=f"{self.name}-worker", daemon=True
+            )
+            self._worker.start()
+        with self._lock:
+            self._busy += 1
+        self._requests.put((status, request))
+        return status
+
+    @property
+    def busy(self) -> bool:
+        """Return whether an exchange is queued or open."""
+        return self._busy > 0
+
+    def pending(self) -> int:
+        """Return how many rows can be saved now."""
+        leader = self._leader
+        if leader is None or leader.finished:
+            self._release(lambda row: True, math.nan)
+        return len(self._ready)
+
+    def waiting(self) -> int:
+        """Return how many rows exist that are not saved yet, ready or not."""
+        return len(self._ready) + len(self._open)
+
+    def read(self) -> dict[str, Reading[Any]]:
+        """Hand out the oldest ready row; raises RuntimeError if there is none."""
+        with self._lock:
+            if not self._ready:
+                raise RuntimeError(f"{self.name}: no row is ready; ask pending() first")
+            self._current = row = self._ready.popleft()
+        return {
+            f"{self.name}_{key}": {"value": value, "timestamp": row.stamp}
+            for key, value in row.values.items()
+        }
+
+    def describe(self) -> dict[str, DataKey]:
+        keys = {
+            f"{self.name}_{key}": DataKey(
+                source=f"driver:{self.name}",
+                dtype="number",
+                dtype_numpy="<f8",
+                shape=[],
+                units=unit or "",
+            )
+            for key, unit in (self._placed | self._columns).items()
+        }
+        return keys | self._describe_assets()
+
+    def get_index(self) -> int:
+        """Return how many rows of the assets have been handed out."""
+        return self._current.index + 1 if self._current is not None else 0
+
+    def collect_asset_docs(self, index: int | None = None) -> Iterator[StreamAsset]:
+        """Yield the documents that announce the assets of the row read last."""
+        if self._current is not None:
+            yield from self._asset_docs(self._current.index)
+
+    def close_worker(self, timeout_s: float = 10.0) -> None:
+        """End the worker thread after the exchange that is open; raises nothing."""
+        worker, self._worker = self._worker, None
+        if worker is not None:
+            self._requests.put(None)
+            worker.join(timeout_s)
+
+    # -- the worker's side
+
+    def _work(self) -> None:
+        while (item := self._requests.get()) is not None:
+            status, request = item
+            try:
+                self._exchange(request)
+            except Exception as error:
+                status.set_exception(error)
+            else:
+                status.set_finished()
+            finally:
+                with self._lock:
+                    self._busy -= 1
+
+    def _exchange(self, request: dict[str, Any]) -> None:
+        leader = self._leader
+        newest = leader.latest() if leader is not None else None
+        t_before = newest.t_s if newest is not None else math.nan
+        host_before = time.time()
+        values, index = self._acquire(**request)
+        host_after = time.time()
+        placed = {
+            "t_before": t_before,
+            "t_after": math.nan,
+            "host_before": host_before,
+            "host_after": host_after,
+        }
+        row = _Row(placed | values, index, time.monotonic(), host_after)
+        with self._lock:
+            self._open.append(row)
+
+    def _on_leader_row(self, leader_row: LeaderRow) -> None:
+        now = time.monotonic()
+        self._release(lambda row: now >= row.ended + LATENCY_S, leader_row.t_s)
+
+    def _release(self, over: Callable[[_Row], bool], t_after: float) -> None:
+        with self._lock:
+            while self._open and over(self._open[0]):
+                row = self._open.popleft()
+                row.values["t_after"] = t_after
+                self._ready.append(row)

@@ -1,0 +1,41 @@
+"""What can go wrong between the computer and an instrument.
+
+InstrumentError
+    TransportError              the bytes did not pass (port gone, refused, busy)
+        TransportTimeout        nothing came within the time allowed
+    ProtocolError               the bytes passed but are not what the manual says
+    InstrumentFaultError        the instrument itself reports an error
+    UnsupportedTechniqueError   this instrument cannot do what is asked
+    SafetyLimitError            what is asked, or what was measured, is outside a safety limit
+
+A message says who (device and address), what was asked, what came (the bytes, as ``repr``) and
+what to do about it.
+"""
+
+
+class InstrumentError(Exception):
+    """Base of every error raised by ``instruments``."""
+
+
+class TransportError(InstrumentError):
+    """The bytes did not pass."""
+
+
+class TransportTimeout(TransportError):  # noqa: N818 - the trade says "timeout"
+    """Nothing came within the time allowed."""
+
+
+class ProtocolError(InstrumentError):
+    """The reply is not one the manual allows."""
+
+
+class InstrumentFaultError(InstrumentError):
+    """The instrument reports an error of its own."""
+
+
+class UnsupportedTechniqueError(InstrumentError):
+    """The instrument cannot do what is asked; raised before anything moves."""
+
+
+class SafetyLimitError(InstrumentError):
+    """A safety limit forbids what is asked, or ended what was running."""

@@ -1,0 +1,37 @@
+"""Where configuration and data are found."""
+
+import getpass
+import os
+import tempfile
+from pathlib import Path
+
+
+def config_dir() -> Path:
+    """Return the configuration folder: ``$OPERANDO_CONFIG``, the checkout's, or the wheel's."""
+    here = Path(__file__).resolve().parent
+    candidates = [Path(p) for p in (os.environ.get("OPERANDO_CONFIG"),) if p]
+    candidates += [here.parent / "config", here / "_config"]
+    for path in candidates:
+        if path.is_dir():
+            return path
+    raise FileNotFoundError(
+        f"no configuration folder: looked for {', '.join(str(path) for path in candidates)}; "
+        "set OPERANDO_CONFIG to the folder that holds sim.yaml, bench.yaml, cells/ and protocols/"
+    )
+
+
+def data_dir() -> Path:
+    """Return the data folder: ``$OPERANDO_DATA``, by default ``data/`` in the working folder.
+
+    The path is absolute; the folder is not created.
+    """
+    return Path(os.environ.get("OPERANDO_DATA") or "data").expanduser().resolve()
+
+
+def simulator_dir() -> Path:
+    """Return the folder where a simulated bench publishes its addresses (``$OPERANDO_SIM``)."""
+    named = os.environ.get("OPERANDO_SIM")
+    if named:
+        return Path(named).expanduser().resolve()
+    base = os.environ.get("XDG_RUNTIME_DIR") or tempfile.gettempdir()
+    return Path(base).resolve() / f"operando-sim-{getpass.getuser()}"

@@ -1,0 +1,34 @@
+"""What an instrument can be asked to do, and to what, as plain data (no I/O, no bluesky)."""
+
+from techniques.assignment import Assignment, elementary_steps, longest_duration_s
+from techniques.cell import Cell, Electrode, Electrolyte
+from techniques.limits import Limit, SafetyLimits
+from techniques.recording import Recording
+from techniques.steps import (
+    GalvanostaticStep,
+    ImpedanceSpectrum,
+    OpenCircuit,
+    PlateStripCycle,
+    Repeat,
+    Sequence,
+    Technique,
+)
+
+__all__ = [
+    "Assignment",
+    "Cell",
+    "Electrode",
+    "Electrolyte",
+    "GalvanostaticStep",
+    "ImpedanceSpectrum",
+    "Limit",
+    "OpenCircuit",
+    "PlateStripCycle",
+    "Recording",
+    "Repeat",
+    "SafetyLimits",
+    "Sequence",
+    "Technique",
+    "elementary_steps",
+    "longest_duration_s",
+]

@@ -1,0 +1,123 @@
+"""A technique assigned to a cell: all a driver needs to know."""
+
+from collections.abc import Iterator
+from typing import Literal
+
+from pydantic import Field
+
+from techniques._base import Data
+from techniques.limits import SafetyLimits
+from techniques.steps import (
+    GalvanostaticStep,
+    ImpedanceSpectrum,
+    OpenCircuit,
+    PlateStripCycle,
+    Repeat,
+    Sequence,
+    Technique,
+)
+
+ElementaryStep = OpenCircuit | GalvanostaticStep | ImpedanceSpectrum
+
+
+class Assignment(Data):
+    """What to run, on how large an electrode, hanging on which cable, within which limits."""
+
+    technique: Technique
+    area_cm2: float = Field(gt=0, description="Geometric area of the metal electrode, cm2.")
+    metal_electrode: Literal["WE", "CE"] = "WE"
+    limits: SafetyLimits = SafetyLimits()
+
+    @property
+    def mirror(self) -> int:
+        """Return +1 if the metal hangs on the working electrode's cable, else -1.
+
+        Multiplies a current or potential told for the metal electrode into the instrument's.
+        """
+        return 1 if self.metal_electrode == "WE" else -1
+
+    def current_a(self, step: GalvanostaticStep) -> float:
+        """Return the current the instrument sets, A, IUPAC sign at the working electrode."""
+        return self.mirror * step.signed_current_density_ma_cm2 * self.area_cm2 * 1e-3
+
+    def violations(self) -> list[str]:
+        """Return what the technique asks beyond the limits; empty if nothing.
+
+        Only what can be known beforehand: currents, charges, potential limits, duration.
+        """
+        limits, found = self.limits, list[str]()
+        for step in elementary_steps(self.technique):
+            if not isinstance(step, GalvanostaticStep):
+                continue
+            current = abs(self.current_a(step))
+            if limits.current_max_a is not None and current > limits.current_max_a * (1 + 1e-9):
+                found.append(
+                    f"{_name(step)}: {step.current_density_ma_cm2} mA/cm2 on {self.area_cm2} cm2 is "
+                    f"{current * 1e3:.4g} mA, the limit is {limits.current_max_a * 1e3:.4g} mA"
+                )
+            charge = abs(step.current_density_ma_cm2) * step.expected_s / 3600
+            most = limits.charge_max_mah_cm2
+            if most is not None and charge > most * (1 + 1e-9):
+                found.append(
+                    f"{_name(step)}: up to {charge:.4g} mAh/cm2, the limit is {most:.4g} mAh/cm2"
+                )
+            found += self._potentials_outside(step)
+        longest = longest_duration_s(self.technique)
+        if limits.duration_max_s is not None and longest > limits.duration_max_s:
+            found.append(
+                f"the program may last {longest:.0f} s, the limit is {limits.duration_max_s:.0f} s"
+            )
+        return list(dict.fromkeys(found))
+
+    def _potentials_outside(self, step: GalvanostaticStep) -> list[str]:
+        low, high = self.limits.potential_min_v, self.limits.potential_max_v
+        found = []
+        for limit in step.until:
+            # An |E| limit wider than the window is no violation: the window acts first.
+            if limit.quantity not in ("potential_above_v", "potential_below_v"):
+                continue
+            value = limit.value * self.mirror
+            if (low is not None and value < low) or (high is not None and value > high):
+                found.append(
+                    f"{_name(step)}: {limit.quantity} {limit.value} V lies outside the "
+                    f"safety limits {low} V to {high} V"
+                )
+        return found
+
+
+def _name(step: GalvanostaticStep) -> str:
+    return f"{step.role or 'galvanostatic'} step"
+
+
+def elementary_steps(technique: Technique) -> Iterator[ElementaryStep]:
+    """Yield each elementary step written in ``technique`` once, however often it is repeated."""
+    match technique:
+        case Sequence():
+            for step in technique.steps:
+                yield from elementary_steps(step)
+        case Repeat():
+            yield from elementary_steps(technique.step)
+        case PlateStripCycle():
+            yield from technique.halves
+        case _:
+            yield technique
+
+
+def longest_duration_s(technique: Technique) -> float:
+    """Return the longest time ``technique`` can last, in s (impedance: two periods a point)."""
+    match technique:
+        case Sequence():
+            return sum(longest_duration_s(step) for step in technique.steps)
+        case Repeat():
+            return technique.times * longest_duration_s(technique.step)
+        case PlateStripCycle():
+            once = technique.plate.expected_s + technique.strip.expected_s + 2 * technique.rest_s
+            return technique.cycles * once
+        case GalvanostaticStep():
+            return technique.expected_s
+        case OpenCircuit():
+            return technique.duration_s
+        case ImpedanceSpectrum():
+            ratio = 10 ** (1 / technique.points_per_decade)
+            return 2 / technique.frequency_min_hz / (1 - 1 / ratio) + 0.2
+    raise TypeError(f"not a technique: {technique!r}")

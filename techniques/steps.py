@@ -1,0 +1,184 @@
+"""The techniques: what a potentiostat can be asked to do, as data.
+
+Currents and potentials are told from the metal electrode's side: ``plate`` deposits metal on it,
+``strip`` dissolves it, whichever cable it hangs on; a potential is that of the metal electrode
+against the other electrode. Amperes and the IUPAC sign of the working electrode follow from the
+cell (area, ``metal_electrode``) when the technique is assigned to it.
+"""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from techniques._base import Data
+from techniques.limits import Limit
+from techniques.recording import Recording
+
+Role = Literal["plate", "strip"]
+
+
+class OpenCircuit(Data):
+    """Measure the potential with the cell disconnected."""
+
+    type: Literal["open_circuit"] = "open_circuit"
+    duration_s: float = Field(gt=0, description="Longest duration, s.")
+    drift_below_v_s: float | None = Field(
+        default=None,
+        gt=0,
+        description="End early when |dE/dt| over the drift window falls below this, V/s.",
+    )
+    drift_window_s: float = Field(
+        default=60.0, gt=0, description="Window over which the drift is taken, s."
+    )
+    record: Recording = Recording()
+
+
+class GalvanostaticStep(Data):
+    """Hold one current until a limit is met."""
+
+    type: Literal["galvanostatic_step"] = "galvanostatic_step"
+    role: Role | None = Field(
+        default=None, description="plate or strip: the sign follows; else the sign is given."
+    )
+    current_density_ma_cm2: float = Field(
+        description="Current per geometric area, mA/cm2: a magnitude when a role is given, else "
+        "signed, positive oxidising (stripping) the metal electrode."
+    )
+    until: tuple[Limit, ...] = Field(
+        min_length=1, description="What ends the step; at least one of time and charge."
+    )
+    record: Recording = Recording()
+
+    @model_validator(mode="after")
+    def _ends_and_has_a_sign(self) -> Self:
+        if self.current_density_ma_cm2 == 0:
+            raise ValueError("current_density_ma_cm2 is 0: use open_circuit for a rest")
+        if self.role is not None and self.current_density_ma_cm2 < 0:
+            raise ValueError(
+                f"current_density_ma_cm2 is {self.current_density_ma_cm2} although the role is "
+                f"{self.role!r}: give the magnitude, the sign follows from the role"
+            )
+        if self.expected_s == float("inf"):
+            raise ValueError(
+                "nothing is sure to end this step: add a limit with quantity time_s or "
+                "charge_mah_cm2"
+            )
+        low = [x.value for x in self.until if x.quantity == "potential_below_v"]
+        high = [x.value for x in self.until if x.quantity == "potential_above_v"]
+        if low and high and max(low) >= min(high):
+            raise ValueError(
+                f"the limits contradict each other: potential_below_v {max(low)} V is not below "
+                f"potential_above_v {min(high)} V, so the step would end at once"
+            )
+        return self
+
+    @property
+    def signed_current_density_ma_cm2(self) -> float:
+        """Return the current density, mA/cm2, positive when it strips the metal electrode."""
+        return -self.current_density_ma_cm2 if self.role == "plate" else self.current_density_ma_cm2
+
+    @property
+    def expected_s(self) -> float:
+        """Return the longest time the step can last by its time and charge limits, in s."""
+        rate = abs(self.current_density_ma_cm2) / 3600
+        ends = [x.value for x in self.until if x.quantity == "time_s"]
+        ends += [x.value / rate for x in self.until if x.quantity == "charge_mah_cm2"]
+        return min(ends, default=float("inf"))
+
+
+class PlateStripCycle(Data):
+    """Plate, rest, strip, rest; ``cycles`` times."""
+
+    type: Literal["plate_strip_cycle"] = "plate_strip_cycle"
+    plate: GalvanostaticStep
+    strip: GalvanostaticStep
+    rest_s: float = Field(
+        default=0.0, ge=0, description="Open circuit after each half-cycle, recorded, s."
+    )
+    cycles: int = Field(default=1, ge=1, description="Number of cycles.")
+    first: Role = Field(default="plate", description="The half-cycle that comes first.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _roles_follow_from_the_place(cls, data: object) -> object:
+        if isinstance(data, dict):
+            data = dict(data)
+            for role in ("plate", "strip"):
+                step = data.get(role)
+                if isinstance(step, dict):
+                    data[role] = {"type": "galvanostatic_step", "role": role, **step}
+        return data
+
+    @model_validator(mode="after")
+    def _roles_agree(self) -> Self:
+        for role in ("plate", "strip"):
+            told = getattr(self, role).role
+            if told != role:
+                raise ValueError(f"the step under {role!r} has the role {told!r}")
+        return self
+
+    @property
+    def halves(self) -> tuple[GalvanostaticStep, GalvanostaticStep]:
+        """Return the two half-cycles in the order in which they run."""
+        return (self.plate, self.strip) if self.first == "plate" else (self.strip, self.plate)
+
+
+class ImpedanceSpectrum(Data):
+    """Measure the impedance over a range of frequencies, high to low.
+
+    Amplitudes are rms, as the instruments mean them; 10 mV rms or less keeps the cell linear.
+    """
+
+    type: Literal["impedance_spectrum"] = "impedance_spectrum"
+    mode: Literal["potentiostatic", "galvanostatic"] = "potentiostatic"
+    amplitude_rms_v: float | None = Field(default=None, gt=0, description="Potentiostatic, V rms.")
+    amplitude_rms_ma_cm2: float | None = Field(
+        default=None, gt=0, description="Galvanostatic, mA/cm2 rms."
+    )
+    frequency_max_hz: float = Field(default=1e5, gt=0, description="First frequency, Hz.")
+    frequency_min_hz: float = Field(default=0.1, gt=0, description="Last frequency, Hz.")
+    points_per_decade: int = Field(default=10, ge=1, le=100)
+    potential_v: float | None = Field(
+        default=None,
+        description="Bias of the metal electrode against the other, V; by default the open "
+        "circuit potential measured just before.",
+    )
+
+    @model_validator(mode="after")
+    def _amplitude_fits_the_mode(self) -> Self:
+        wanted, other = ("amplitude_rms_v", "amplitude_rms_ma_cm2")
+        if self.mode == "galvanostatic":
+            wanted, other = other, wanted
+        if getattr(self, wanted) is None or getattr(self, other) is not None:
+            raise ValueError(f"a {self.mode} spectrum needs {wanted}, and no {other}")
+        if self.mode == "galvanostatic" and self.potential_v is not None:
+            raise ValueError("a galvanostatic spectrum has no potential_v: its bias is 0 current")
+        if self.frequency_min_hz >= self.frequency_max_hz:
+            raise ValueError(
+                f"frequency_min_hz {self.frequency_min_hz} is not below "
+                f"frequency_max_hz {self.frequency_max_hz}"
+            )
+        return self
+
+
+class Sequence(Data):
+    """Run techniques one after the other."""
+
+    type: Literal["sequence"] = "sequence"
+    steps: "tuple[Technique, ...]" = Field(min_length=1)
+
+
+class Repeat(Data):
+    """Run one technique several times."""
+
+    type: Literal["repeat"] = "repeat"
+    times: int = Field(ge=1)
+    step: "Technique"
+
+
+Technique = Annotated[
+    OpenCircuit | GalvanostaticStep | PlateStripCycle | ImpedanceSpectrum | Sequence | Repeat,
+    Field(discriminator="type"),
+]
+Sequence.model_rebuild()
+Repeat.model_rebuild()
