@@ -3,6 +3,7 @@
 from techniques.assignment import Assignment, elementary_steps, longest_duration_s
 from techniques.cell import Cell, Electrode, Electrolyte
 from techniques.limits import Limit, SafetyLimits
+from techniques.protocol import Protocol, Schedule
 from techniques.recording import Recording
 from techniques.steps import (
     GalvanostaticStep,
@@ -24,9 +25,11 @@ __all__ = [
     "Limit",
     "OpenCircuit",
     "PlateStripCycle",
+    "Protocol",
     "Recording",
     "Repeat",
     "SafetyLimits",
+    "Schedule",
     "Sequence",
     "Technique",
     "elementary_steps",
