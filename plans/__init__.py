@@ -1,1 +1,5 @@
 """Bluesky plans a bench scientist calls."""
+
+from plans.synchronised import operando_plating_stripping
+
+__all__ = ["operando_plating_stripping"]

@@ -52,8 +52,8 @@ class Assignment(Data):
             current = abs(self.current_a(step))
             if limits.current_max_a is not None and current > limits.current_max_a * (1 + 1e-9):
                 found.append(
-                    f"{_name(step)}: {step.current_density_ma_cm2} mA/cm2 on {self.area_cm2} cm2 is "
-                    f"{current * 1e3:.4g} mA, the limit is {limits.current_max_a * 1e3:.4g} mA"
+                    f"{_name(step)}: {step.current_density_ma_cm2} mA/cm2 on {self.area_cm2} cm2 "
+                    f"is {current * 1e3:.4g} mA, the limit is {limits.current_max_a * 1e3:.4g} mA"
                 )
             charge = abs(step.current_density_ma_cm2) * step.expected_s / 3600
             most = limits.charge_max_mah_cm2
@@ -98,7 +98,10 @@ def elementary_steps(technique: Technique) -> Iterator[ElementaryStep]:
         case Repeat():
             yield from elementary_steps(technique.step)
         case PlateStripCycle():
-            yield from technique.halves
+            yield technique.halves[0]
+            if technique.between is not None:
+                yield technique.between
+            yield technique.halves[1]
         case _:
             yield technique
 
@@ -112,6 +115,8 @@ def longest_duration_s(technique: Technique) -> float:
             return technique.times * longest_duration_s(technique.step)
         case PlateStripCycle():
             once = technique.plate.expected_s + technique.strip.expected_s + 2 * technique.rest_s
+            if technique.between is not None:
+                once += longest_duration_s(technique.between)
             return technique.cycles * once
         case GalvanostaticStep():
             return technique.expected_s

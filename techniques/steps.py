@@ -86,43 +86,6 @@ class GalvanostaticStep(Data):
         return min(ends, default=float("inf"))
 
 
-class PlateStripCycle(Data):
-    """Plate, rest, strip, rest; ``cycles`` times."""
-
-    type: Literal["plate_strip_cycle"] = "plate_strip_cycle"
-    plate: GalvanostaticStep
-    strip: GalvanostaticStep
-    rest_s: float = Field(
-        default=0.0, ge=0, description="Open circuit after each half-cycle, recorded, s."
-    )
-    cycles: int = Field(default=1, ge=1, description="Number of cycles.")
-    first: Role = Field(default="plate", description="The half-cycle that comes first.")
-
-    @model_validator(mode="before")
-    @classmethod
-    def _roles_follow_from_the_place(cls, data: object) -> object:
-        if isinstance(data, dict):
-            data = dict(data)
-            for role in ("plate", "strip"):
-                step = data.get(role)
-                if isinstance(step, dict):
-                    data[role] = {"type": "galvanostatic_step", "role": role, **step}
-        return data
-
-    @model_validator(mode="after")
-    def _roles_agree(self) -> Self:
-        for role in ("plate", "strip"):
-            told = getattr(self, role).role
-            if told != role:
-                raise ValueError(f"the step under {role!r} has the role {told!r}")
-        return self
-
-    @property
-    def halves(self) -> tuple[GalvanostaticStep, GalvanostaticStep]:
-        """Return the two half-cycles in the order in which they run."""
-        return (self.plate, self.strip) if self.first == "plate" else (self.strip, self.plate)
-
-
 class ImpedanceSpectrum(Data):
     """Measure the impedance over a range of frequencies, high to low.
 
@@ -159,6 +122,52 @@ class ImpedanceSpectrum(Data):
                 f"frequency_max_hz {self.frequency_max_hz}"
             )
         return self
+
+
+class PlateStripCycle(Data):
+    """Plate, rest, strip, rest; ``cycles`` times.
+
+    ``between`` runs in each cycle after the first half-cycle and its rest: an impedance spectrum
+    of the freshly plated electrode, for example. It must not plate or strip itself.
+    """
+
+    type: Literal["plate_strip_cycle"] = "plate_strip_cycle"
+    plate: GalvanostaticStep
+    strip: GalvanostaticStep
+    rest_s: float = Field(
+        default=0.0, ge=0, description="Open circuit after each half-cycle, recorded, s."
+    )
+    cycles: int = Field(default=1, ge=1, description="Number of cycles.")
+    first: Role = Field(default="plate", description="The half-cycle that comes first.")
+    between: OpenCircuit | ImpedanceSpectrum | None = Field(
+        default=None,
+        discriminator="type",
+        description="Runs after the first half-cycle and its rest, in every cycle.",
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _roles_follow_from_the_place(cls, data: object) -> object:
+        if isinstance(data, dict):
+            data = dict(data)
+            for role in ("plate", "strip"):
+                step = data.get(role)
+                if isinstance(step, dict):
+                    data[role] = {"type": "galvanostatic_step", "role": role, **step}
+        return data
+
+    @model_validator(mode="after")
+    def _roles_agree(self) -> Self:
+        for role in ("plate", "strip"):
+            told = getattr(self, role).role
+            if told != role:
+                raise ValueError(f"the step under {role!r} has the role {told!r}")
+        return self
+
+    @property
+    def halves(self) -> tuple[GalvanostaticStep, GalvanostaticStep]:
+        """Return the two half-cycles in the order in which they run."""
+        return (self.plate, self.strip) if self.first == "plate" else (self.strip, self.plate)
 
 
 class Sequence(Data):

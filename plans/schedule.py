@@ -1,0 +1,63 @@
+"""When followers act: the schedule's arithmetic, on the leader's clock, without bluesky."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from enum import IntEnum
+
+from instruments._follower import LeaderRow
+from techniques import Schedule
+
+PLATING = -1
+
+
+class Phase(IntEnum):
+    """Why a follower acted; stored with its row."""
+
+    REGULAR = 0
+    BURST = 1
+    END = 2
+    BLANK = 3
+
+
+@dataclass
+class Due:
+    """Tells which follower is due at each row of the leader.
+
+    ``image``, ``spectrum`` and ``injection`` say which followers there are at all.
+    """
+
+    every: Schedule
+    image: bool
+    spectrum: bool
+    injection: bool
+    _next: dict[str, float] = field(default_factory=dict)
+    _half_cycle: int = 0
+    _burst_until_s: float = float("-inf")
+
+    def actions(self, row: LeaderRow) -> Iterator[tuple[str, Phase]]:
+        """Yield (follower, phase) for all that is due at ``row``, each follower at most once."""
+        ended = self._half_cycle > 0 and row.half_cycle != self._half_cycle
+        if row.half_cycle != self._half_cycle:
+            self._half_cycle = row.half_cycle
+            if row.role == PLATING:
+                self._burst_until_s = row.t_s + self.every.burst_for_s
+                self._next["image"] = row.t_s
+        bursting = row.t_s < self._burst_until_s
+        for name, wanted, interval in (
+            ("image", self.image, self.every.image_s),
+            ("spectrum", self.spectrum, self.every.spectrum_s),
+            ("injection", self.injection, self.every.injection_s),
+        ):
+            if not wanted:
+                continue
+            dense = name == "image" and bursting
+            step = self.every.burst_every_s if dense else interval
+            if ended and self.every.at_half_cycle_ends:
+                phase = Phase.END
+            elif step is not None and row.t_s >= self._next.get(name, row.t_s):
+                phase = Phase.BURST if dense else Phase.REGULAR
+            else:
+                continue
+            if step is not None:
+                self._next[name] = row.t_s + step
+            yield name, phase

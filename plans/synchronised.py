@@ -1,0 +1,222 @@
+"""The potentiostat leads; camera, Raman spectrometer and gas chromatograph follow on its clock."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import bluesky.plan_stubs as bps
+import bluesky.preprocessors as bpp
+from bluesky.utils import FailedStatus, Msg, MsgGenerator
+
+from instruments._follower import Follower
+from instruments.camera import CameraDevice
+from instruments.gas_chromatograph import GasChromatographDevice
+from instruments.potentiostat import PotentiostatDevice
+from instruments.raman import RamanDevice
+from plans.schedule import Due, Phase
+from techniques import Assignment, Cell, Protocol, Schedule
+
+COLLECT_EVERY_S = 0.1
+POLL_S = 0.02
+# How long the end of a run waits for followers that are still busy; a chromatogram takes minutes.
+PATIENCE_S = 600.0
+
+
+def operando_plating_stripping(
+    potentiostat: PotentiostatDevice,
+    camera: CameraDevice | None = None,
+    raman: RamanDevice | None = None,
+    gas_chromatograph: GasChromatographDevice | None = None,
+    *,
+    protocol: Protocol | Mapping[str, Any],
+    cell: Cell | Mapping[str, Any],
+    every: Schedule | Mapping[str, Any] | None = None,
+    md: Mapping[str, Any] | None = None,
+) -> MsgGenerator:
+    """Run ``protocol`` on ``cell`` while the other instruments watch, as one run.
+
+    Args:
+        potentiostat: Leads; runs the whole technique by itself, its limits included.
+        camera: Takes images as ``every`` says; ``None`` leaves it out.
+        raman: Takes spectra, laser off in between; ``None`` leaves it out.
+        gas_chromatograph: Injects; ``None`` leaves it out.
+        protocol: What to run (or the same as plain data).
+        cell: On which cell (or the same as plain data); area, cable and limits come from it.
+        every: When the followers act; by default as the protocol says.
+        md: More metadata for the start document.
+
+    One stream per instrument, named like it; spectra of the potentiostat are in ``impedance``,
+    results of the gas chromatograph in ``chromatogram``. Whatever ends the plan, the cell is left
+    open and the laser off, all samples are kept, and the stop document says why.
+
+    Raises:
+        UnsupportedTechniqueError: The potentiostat cannot do it; nothing has moved.
+        SafetyLimitError: The protocol, or a measured value, is beyond a safety limit.
+    """
+    protocol = Protocol.model_validate(protocol)
+    cell = Cell.model_validate(cell)
+    schedule = protocol.every if every is None else Schedule.model_validate(every)
+    limits = cell.limits.narrowed_by(protocol.limits)
+    assignment = Assignment(
+        technique=protocol.technique,
+        area_cm2=cell.area_cm2,
+        metal_electrode=cell.metal_electrode,
+        limits=limits,
+    )
+    followers: dict[str, Follower] = {}
+    for kind, device in (("image", camera), ("spectrum", raman), ("injection", gas_chromatograph)):
+        if device is not None:
+            followers[kind] = device
+    metadata = {
+        "plan_name": "operando_plating_stripping",
+        "protocol": protocol.name,
+        "technique": protocol.technique.model_dump(mode="json"),
+        "every": schedule.model_dump(mode="json"),
+        "sample": cell.model_dump(mode="json"),
+        "limits": {
+            "bench": potentiostat.limits.model_dump(mode="json"),
+            "cell": cell.limits.model_dump(mode="json"),
+            "protocol": protocol.limits.model_dump(mode="json"),
+            "effective": limits.narrowed_by(potentiostat.limits).model_dump(mode="json"),
+        },
+        **(md or {}),
+    }
+
+    # Refused before a run is opened, let alone a cell closed.
+    yield from bps.prepare(potentiostat, assignment, wait=True)
+
+    @bpp.stage_decorator([potentiostat, *followers.values()])
+    @bpp.run_decorator(md=metadata)
+    def run() -> MsgGenerator:
+        try:
+            yield from _lead_and_follow(potentiostat, followers, schedule)
+        except FailedStatus as error:
+            # The instrument's own words belong in the stop document.
+            raise (error.__cause__ or error) from None
+
+    return (yield from run())
+
+
+def _lead_and_follow(
+    potentiostat: PotentiostatDevice, followers: Mapping[str, Follower], every: Schedule
+) -> MsgGenerator:
+    yield from bps.declare_stream(potentiostat, name=potentiostat.name, collect=True)
+    yield from bps.declare_stream(potentiostat.impedance, name="impedance", collect=True)
+    for follower in followers.values():
+        yield from bps.declare_stream(follower, name=follower.name)
+        follower.follow(potentiostat)
+        result = getattr(follower, "result", None)
+        if result is not None:
+            yield from bps.declare_stream(result, name="chromatogram")
+    yield from bpp.finalize_wrapper(
+        _experiment(potentiostat, followers, every), lambda: _end(potentiostat, followers)
+    )
+
+
+def _experiment(
+    potentiostat: PotentiostatDevice, followers: Mapping[str, Follower], every: Schedule
+) -> MsgGenerator:
+    spectrometer = followers.get("spectrum")
+    if spectrometer is not None:
+        for _ in range(every.blank_spectra):
+            yield from _trigger(spectrometer, Phase.BLANK)
+        while spectrometer.busy:
+            yield from bps.sleep(POLL_S)
+
+    due = Due(
+        every,
+        image="image" in followers,
+        spectrum="spectrum" in followers,
+        injection="injection" in followers,
+    )
+    yield from bps.kickoff(potentiostat, wait=True)
+    done = yield from bps.complete(potentiostat, wait=False)
+    seen = collected = 0.0
+    while True:
+        over = done.done
+        newest = potentiostat.latest()
+        if newest is not None and newest.t_s != seen:
+            seen = newest.t_s
+            for kind, phase in due.actions(newest):
+                # A follower that is still busy is not asked again: late is better than a queue.
+                if not followers[kind].busy or phase is Phase.END:
+                    yield from _trigger(followers[kind], phase)
+        collected += POLL_S
+        if over or collected >= COLLECT_EVERY_S:
+            collected = 0.0
+            yield from _collect(potentiostat)
+            yield from _save(followers)
+        if over:
+            break
+        yield from bps.sleep(POLL_S)
+    if done.exception(timeout=0) is not None:
+        raise done.exception(timeout=0)
+    if newest is not None and newest.half_cycle > 0 and every.at_half_cycle_ends:
+        for follower in followers.values():
+            yield from _trigger(follower, Phase.END)
+    yield from _wait_for(followers)
+
+
+def _trigger(follower: Follower, phase: Phase) -> MsgGenerator:
+    yield Msg("trigger", follower, group=None, phase=int(phase))
+
+
+def _collect(potentiostat: PotentiostatDevice) -> MsgGenerator:
+    for device, stream in (
+        (potentiostat, potentiostat.name),
+        (potentiostat.impedance, "impedance"),
+    ):
+        yield from bps.collect(device, name=stream, return_payload=False)
+
+
+def _save(followers: Mapping[str, Follower]) -> MsgGenerator:
+    """Save each row that is ready as one event."""
+    for follower in followers.values():
+        streams = [(follower, follower.name)]
+        result = getattr(follower, "result", None)
+        if result is not None:
+            streams.append((result, "chromatogram"))
+        for device, stream in streams:
+            for _ in range(device.pending()):
+                yield from bps.create(name=stream)
+                yield from bps.read(device)
+                yield from bps.save()
+
+
+def _wait_for(followers: Mapping[str, Follower]) -> MsgGenerator:
+    """Save rows until every follower, and every result still to come, is there."""
+    waited = 0.0
+    while waited < PATIENCE_S:
+        busy = any(follower.busy for follower in followers.values())
+        results = (getattr(follower, "result", None) for follower in followers.values())
+        expected = any(result.expected() for result in results if result is not None)
+        yield from _save(followers)
+        if not busy and not expected:
+            return
+        yield from bps.sleep(POLL_S)
+        waited += POLL_S
+
+
+def _end(potentiostat: PotentiostatDevice, followers: Mapping[str, Follower]) -> MsgGenerator:
+    """Open the cell, switch the light off, and keep everything that was measured."""
+    yield from _persist(lambda: bps.stop(potentiostat))
+    for follower in followers.values():
+        yield from _persist(lambda follower=follower: _make_safe(follower))  # type: ignore[misc]
+    yield from _persist(lambda: _collect(potentiostat))
+    for follower in followers.values():
+        follower.unfollow()
+    yield from _persist(lambda: _save(followers))
+
+
+def _make_safe(follower: Follower) -> MsgGenerator:
+    follower.safe_state()
+    yield from bps.null()
+
+
+def _persist(plan: Callable[[], MsgGenerator], attempts: int = 5) -> MsgGenerator:
+    """Run ``plan`` although statuses fail meanwhile: what fails late must not stop the clearing up."""
+    for attempt in range(attempts):
+        try:
+            return (yield from plan())
+        except FailedStatus:
+            if attempt + 1 == attempts:
+                raise
