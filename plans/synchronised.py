@@ -213,7 +213,7 @@ def _make_safe(follower: Follower) -> MsgGenerator:
 
 
 def _persist(plan: Callable[[], MsgGenerator], attempts: int = 5) -> MsgGenerator:
-    """Run ``plan`` although statuses fail meanwhile: what fails late must not stop the clearing up."""
+    """Run ``plan`` although statuses fail meanwhile: a late failure must not stop the end."""
     for attempt in range(attempts):
         try:
             return (yield from plan())
