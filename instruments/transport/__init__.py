@@ -1,0 +1,21 @@
+"""Ways for bytes to reach an instrument; importing this package opens no port."""
+
+from instruments.transport._addresses import open_transport, resolve
+from instruments.transport._contract import Transport
+from instruments.transport._recording import RecordingTransport, Turn, read_dialogue
+from instruments.transport._serial import SerialSettings, SerialTransport
+from instruments.transport._tcp import TcpTransport
+from instruments.transport._visa import VisaTransport
+
+__all__ = [
+    "RecordingTransport",
+    "SerialSettings",
+    "SerialTransport",
+    "TcpTransport",
+    "Transport",
+    "Turn",
+    "VisaTransport",
+    "open_transport",
+    "read_dialogue",
+    "resolve",
+]
