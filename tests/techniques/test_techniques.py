@@ -1,0 +1,197 @@
+"""Techniques: what is written in YAML is what is run and what is stored."""
+
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import TypeAdapter, ValidationError
+
+from techniques import (
+    Assignment,
+    Cell,
+    GalvanostaticStep,
+    ImpedanceSpectrum,
+    Limit,
+    OpenCircuit,
+    PlateStripCycle,
+    Recording,
+    Repeat,
+    SafetyLimits,
+    Sequence,
+    Technique,
+    longest_duration_s,
+)
+
+ADAPTER: TypeAdapter[Technique] = TypeAdapter(Technique)
+CYCLING = """
+type: sequence
+steps:
+  - {type: open_circuit, duration_s: 60, drift_below_v_s: 1.0e-5}
+  - type: plate_strip_cycle
+    cycles: 5
+    rest_s: 30
+    between: {type: impedance_spectrum, amplitude_rms_v: 0.005}
+    plate:
+      current_density_ma_cm2: 0.5
+      until: [{quantity: charge_mah_cm2, value: 0.5}]
+      record: {dt_s: 10, de_v: 0.002, dq_mah_cm2: 0.01}
+    strip:
+      current_density_ma_cm2: 0.5
+      until:
+        - {quantity: potential_above_v, value: 0.5}
+        - {quantity: charge_mah_cm2, value: 0.55, action: stop}
+  - type: repeat
+    times: 3
+    step:
+      type: galvanostatic_step
+      current_density_ma_cm2: -1
+      until: [{quantity: time_s, value: 9}]
+"""
+
+positive = st.floats(min_value=1e-6, max_value=1e6)
+limits = st.builds(
+    Limit,
+    quantity=st.sampled_from(["time_s", "charge_mah_cm2"]),
+    value=positive,
+    action=st.sampled_from(["next", "end_loop", "stop"]),
+)
+recordings = st.builds(Recording, dt_s=positive, de_v=st.none() | positive, edge_dt_s=positive)
+
+
+def steps(role: str | None) -> st.SearchStrategy[GalvanostaticStep]:
+    return st.builds(
+        GalvanostaticStep,
+        role=st.just(role),
+        current_density_ma_cm2=positive,
+        until=st.lists(limits, min_size=1, max_size=3).map(tuple),
+        record=recordings,
+    )
+
+
+techniques = st.recursive(
+    st.one_of(
+        st.builds(OpenCircuit, duration_s=positive, record=recordings),
+        st.builds(ImpedanceSpectrum, amplitude_rms_v=positive),
+        steps(None),
+        st.builds(
+            PlateStripCycle,
+            plate=steps("plate"),
+            strip=steps("strip"),
+            cycles=st.integers(1, 1000),
+            between=st.none() | st.builds(OpenCircuit, duration_s=positive),
+        ),
+    ),
+    lambda inner: st.one_of(
+        st.builds(Sequence, steps=st.lists(inner, min_size=1, max_size=3).map(tuple)),
+        st.builds(Repeat, times=st.integers(1, 100), step=inner),
+    ),
+    max_leaves=6,
+)
+
+
+@given(techniques)
+def test_a_technique_is_equal_after_the_round_trip(technique: Technique) -> None:
+    assert ADAPTER.validate_python(technique.model_dump(mode="json")) == technique
+    assert ADAPTER.validate_json(technique.model_dump_json()) == technique
+    assert (
+        ADAPTER.validate_python(yaml.safe_load(yaml.safe_dump(technique.model_dump(mode="json"))))
+        == technique
+    )
+
+
+def test_yaml_as_a_scientist_writes_it_is_read() -> None:
+    technique = ADAPTER.validate_python(yaml.safe_load(CYCLING))
+    assert isinstance(technique, Sequence)
+    cycle = technique.steps[1]
+    assert isinstance(cycle, PlateStripCycle)
+    assert (cycle.plate.role, cycle.strip.role) == ("plate", "strip")
+    assert ADAPTER.validate_json(technique.model_dump_json()) == technique
+    assert longest_duration_s(technique.steps[0]) == 60
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"curent_density_ma_cm2": 1}, "Extra inputs are not permitted"),
+        ({"current_density_ma_cm2": 0}, "use open_circuit for a rest"),
+        ({"role": "plate", "current_density_ma_cm2": -1}, "the sign follows from the role"),
+        ({"until": [{"quantity": "potential_above_v", "value": 1}]}, "nothing is sure to end"),
+        ({"until": [{"quantity": "time_s", "value": -1}]}, "must be greater than 0"),
+        (
+            {
+                "until": [
+                    {"quantity": "time_s", "value": 9},
+                    {"quantity": "potential_above_v", "value": 0.1},
+                    {"quantity": "potential_below_v", "value": 0.2},
+                ]
+            },
+            "contradict each other",
+        ),
+    ],
+)
+def test_a_step_that_cannot_be_meant_is_refused(change: dict[str, Any], words: str) -> None:
+    step = {
+        "type": "galvanostatic_step",
+        "current_density_ma_cm2": 1,
+        "until": [{"quantity": "time_s", "value": 9}],
+    }
+    with pytest.raises(ValidationError, match=words):
+        ADAPTER.validate_python(step | change)
+
+
+def test_limits_are_checked_a_few_thousand_times_in_each_step() -> None:
+    assert Recording().check_interval_s(3600) == 1.0
+    assert Recording().check_interval_s(900) == 0.25
+    assert Recording(edge_dt_s=0.1).check_interval_s(3600) == 0.1
+    assert Recording().check_interval_s(1) == 0.01
+
+
+def test_limits_narrow_and_never_widen() -> None:
+    bench = SafetyLimits(potential_min_v=-3, potential_max_v=3, current_max_a=0.1)
+    cell = SafetyLimits(potential_max_v=1, current_max_a=0.2, charge_max_mah_cm2=5)
+    both = bench.narrowed_by(cell)
+    assert both == SafetyLimits(
+        potential_min_v=-3, potential_max_v=1, current_max_a=0.1, charge_max_mah_cm2=5
+    )
+    with pytest.raises(ValidationError, match="contradict each other"):
+        SafetyLimits(potential_min_v=2).narrowed_by(cell)
+
+
+def test_what_exceeds_a_limit_is_told_with_both_numbers() -> None:
+    technique = ADAPTER.validate_python(yaml.safe_load(CYCLING))
+    tight = SafetyLimits(current_max_a=1e-4, potential_max_v=0.3, duration_max_s=100)
+    found = Assignment(technique=technique, area_cm2=1.131, limits=tight).violations()
+    text = "\n".join(found)
+    assert "0.5655 mA, the limit is 0.1 mA" in text
+    assert "potential_above_v 0.5 V lies outside" in text
+    assert "the limit is 100 s" in text
+    assert not Assignment(technique=technique, area_cm2=1.131).violations()
+
+
+@pytest.mark.parametrize(("cable", "sign"), [("WE", -1), ("CE", 1)])
+def test_plating_current_follows_the_cable(cable: str, sign: int) -> None:
+    step = ADAPTER.validate_python(
+        {
+            "type": "galvanostatic_step",
+            "role": "plate",
+            "current_density_ma_cm2": 2,
+            "until": [{"quantity": "time_s", "value": 1}],
+        }
+    )
+    assignment = Assignment(technique=step, area_cm2=0.5, metal_electrode=cable)
+    assert assignment.current_a(step) == pytest.approx(sign * 1e-3)
+
+
+def test_a_cell_without_an_area_is_refused() -> None:
+    with pytest.raises(ValidationError, match=r"working_electrode\.area_cm2"):
+        Cell.model_validate(
+            {
+                "cell_id": "x",
+                "metal": "Zn",
+                "working_electrode": {"material": "Cu"},
+                "counter_electrode": {"material": "Zn", "area_cm2": 1, "metal": "Zn"},
+                "electrolyte": {"composition": "ZnSO4"},
+            }
+        )

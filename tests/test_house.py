@@ -1,0 +1,59 @@
+"""The house itself: what is where, what is fast to import, what must stay the same."""
+
+import importlib.metadata
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parent.parent
+PACKAGES = ["techniques", "instruments", "sim_devices", "plans", "operando"]
+
+
+def test_the_package_named_instruments_is_ours() -> None:
+    # InstrumentKit installs a package of the same name and would overwrite it.
+    owners = importlib.metadata.packages_distributions().get("instruments", ["operando-anode"])
+    assert set(owners) == {"operando-anode"}
+
+
+def test_the_simulated_and_the_real_bench_differ_in_addresses_only() -> None:
+    sim, real = (
+        yaml.safe_load((ROOT / "config" / f"{name}.yaml").read_text()) for name in ("sim", "bench")
+    )
+    assert (sim.pop("name"), real.pop("name")) == ("sim", "bench")
+    for bench in (sim, real):
+        for entry in bench["instruments"].values():
+            for key in ("address", "results"):
+                entry.pop(key, None)
+    assert sim == real
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_importing_a_package_starts_nothing(package: str) -> None:
+    code = (
+        f"import threading, {package}; assert threading.active_count() == 1, threading.enumerate()"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
+
+
+@pytest.mark.parametrize("package", ["techniques", "operando", "sim_devices"])
+def test_light_packages_do_not_import_the_heavy_stack(package: str) -> None:
+    code = (
+        f"import sys, {package}; "
+        "heavy = {'tiled', 'databroker', 'matplotlib', 'skimage', 'bluesky'} & set(sys.modules); "
+        "assert not heavy, heavy"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
+
+
+def test_no_file_of_the_project_names_a_package_registry() -> None:
+    names = subprocess.run(
+        ["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout.split()
+    assert "uv.lock" not in names
+    hosts = [b"pypi" + b".org", b"pythonhosted" + b".org"]
+    for name in names:
+        data = (ROOT / name).read_bytes()
+        assert not any(host in data for host in hosts), name
