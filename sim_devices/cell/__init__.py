@@ -1,0 +1,14 @@
+"""The simulated cell: one electrochemical state that every simulated instrument looks at.
+
+It is a zero-dimensional model of a metal anode cell (zinc in aqueous sulfate, sodium in diglyme):
+two interfaces with Butler-Volmer kinetics, a growing film, hydrogen evolution, dead metal,
+nucleation, dendrites and shorts, in series with an electrolyte. Coulombic efficiencies,
+overpotentials and lives are inputs or calibrated on published numbers, not predicted. Signs are
+IUPAC: positive current oxidises the working electrode, E = E_WE - E_CE.
+"""
+
+from sim_devices.cell.model import Cell
+from sim_devices.cell.parameters import CellParameters, ElectrodeParameters
+from sim_devices.cell.presets import PRESETS, preset
+
+__all__ = ["PRESETS", "Cell", "CellParameters", "ElectrodeParameters", "preset"]

@@ -1,0 +1,363 @@
+"""The cell: two electrodes and an electrolyte in series, shorts, gas, temperature and time."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from math import exp
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from sim_devices.cell.electrode import Electrode, Interface
+from sim_devices.cell.parameters import (
+    COULOMB_PER_MAH,
+    FARADAY,
+    GAS_CONSTANT,
+    REFERENCE_TEMPERATURE_K,
+    CellParameters,
+)
+from sim_devices.cell.presets import preset
+
+Mode = Literal["i", "E"]
+
+_SHORTEST_CUT_OFF_STEP_S = 2e-3  # a cut-off is located to this
+_CELL_TIP_SD = 0.15  # of the logarithm of the tip growth, from cell to cell
+_HYDROXIDE_S = 300.0  # in which hydroxide at the working electrode disappears
+_SOFT_SHORT_BELOW = (
+    0.85  # soft shorts begin when the highest tip has grown this far through the separator
+)
+_SOFT_SHORT_RATE = 60.0  # mean number per relative growth at the very end: 3 in all
+_SOFT_SHORT_S = 60.0  # mean life
+_SOFT_SHORT_OHM = 30.0  # median
+_THERMOSTAT_S, _THERMOSTAT_DAMPING = 60.0, 0.745  # 3 % overshoot
+_TURNS_KEPT = 100_000
+
+
+class Cell:
+    """One simulated cell.
+
+    Only the potentiostat advances it, every other instrument looks at it under `lock`.
+
+    Signs are IUPAC: positive current oxidises the working electrode, E = E_WE - E_CE. Current
+    densities in mA/cm2 of geometric area, charges in mAh/cm2. The same calls in the same order give
+    bit-identical results, whoever looks on; a cell can be pickled at any moment (without its lock).
+
+    Attributes:
+        lock: hold it while several attributes have to belong to the same moment.
+        t: cell time, s.
+        working: the working electrode's state.
+        counter: the counter electrode's state.
+        temperature_k: temperature now.
+        temperature_setpoint_k: what the thermostat goes to; may be set at any time.
+        current_density: ionic current density of the last step, mA/cm2.
+        short_s_cm2: conductance of all shorts.
+        hydrogen_evolved_mol: of both electrodes, since the start.
+        hydrogen_dissolved_mol: still in the electrolyte.
+        hydrogen_gas_mol: in the headspace.
+        hydroxide_umol_cm2: at the working electrode.
+        shorts: (time s, "soft" or "hard"), in the order they happened.
+        turns: (time s, ledger of the working electrode) at each change between plating and
+            stripping it.
+    """
+
+    def __init__(
+        self,
+        parameters: CellParameters | str,
+        seed: int = 0,
+        temperature_k: float = REFERENCE_TEMPERATURE_K,
+    ) -> None:
+        """Assemble a fresh cell.
+
+        Args:
+            parameters: of the cell, or the name of a preset.
+            seed: of the cell's random streams (coulombic efficiency, tips, shorts; one stream
+                each).
+            temperature_k: at the start, also of the thermostat.
+
+        Raises:
+            ValueError: no preset has that name.
+        """
+        p = preset(parameters) if isinstance(parameters, str) else parameters
+        self.parameters = p
+        self.lock = threading.RLock()
+        self.t = 0.0
+        self.temperature_k = self.temperature_setpoint_k = temperature_k
+        self._temperature_rate = 0.0
+        # Five streams: the last two are free for what a later model needs, without moving the first
+        # three.
+        streams = [np.random.default_rng(s) for s in np.random.SeedSequence(seed).spawn(5)]
+        efficiency, tips, self._short_stream = streams[:3]
+        self._um_per_mah_cm2 = p.metal.micrometre_per_mah_cm2
+        self._dendrites = p.dendrite_amplification > 0
+        growth = 0.0
+        if self._dendrites:
+            of_this_cell = float(tips.lognormal(0, _CELL_TIP_SD))
+            growth = p.dendrite_amplification * self._um_per_mah_cm2 * of_this_cell
+        self.working = Electrode(p.working, p, growth, efficiency, tips)
+        self.counter = Electrode(p.counter, p, growth, efficiency, tips)
+        self.current_density = 0.0
+        self.short_s_cm2 = 0.0
+        self._soft_shorts: list[tuple[float, float]] = []  # end time s, conductance S/cm2
+        self._hard_short_s_cm2 = 0.0
+        self._tip_reach = 0.0
+        self.shorts: list[tuple[float, str]] = []
+        self.turns: deque[tuple[float, dict[str, float]]] = deque(maxlen=_TURNS_KEPT)
+        self.hydrogen_evolved_mol = 0.0
+        self.hydrogen_dissolved_mol = 0.0
+        self.hydrogen_gas_mol = 0.0
+        self.hydroxide_umol_cm2 = 0.0
+        self._set_temperature(temperature_k)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave out the lock, which belongs to a process."""
+        with self.lock:
+            state = self.__dict__.copy()
+        del state["lock"]
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Take a state and make a new lock."""
+        self.__dict__.update(state)
+        self.lock = threading.RLock()
+
+    # ---- looking at the cell
+
+    @property
+    def area_cm2(self) -> float:
+        """Geometric area of each electrode."""
+        return self.parameters.area_cm2
+
+    @property
+    def micrometre_per_mah_cm2(self) -> float:
+        """Thickness of a compact deposit of this cell's metal per charge."""
+        return self._um_per_mah_cm2
+
+    def electrode(self, which: Literal["WE", "CE"]) -> Electrode:
+        """Return the working ("WE") or the counter ("CE") electrode."""
+        return {"WE": self.working, "CE": self.counter}[which]
+
+    def ledger(self, which: Literal["WE", "CE"]) -> dict[str, float]:
+        """Return where the charge through an electrode went since the start, mAh/cm2."""
+        with self.lock:
+            return self.electrode(which).ledger()
+
+    def potential(self, mode: Mode = "i", value: float = 0.0) -> tuple[float, float]:
+        """Return potential (V) and current density (mA/cm2) now, without changing anything.
+
+        Args:
+            mode: "i" gives a current density, "E" a potential.
+            value: mA/cm2 or V.
+        """
+        with self.lock:
+            potential, current, *_ = self._solve(mode, value, 0.0)
+        return potential, current
+
+    def impedance(self, frequency_hz: npt.ArrayLike) -> npt.NDArray[np.complex128]:
+        """Return the impedance of the whole geometric cell (ohm) about the present direct current.
+
+        Film and double layer are constant phase elements; transport is a finite-length Warburg
+        element whose resistance follows from the limiting current. The state does not change: an
+        instrument that sweeps has to advance the cell.
+
+        Args:
+            frequency_hz: positive, any shape of one dimension.
+        """
+        p = self.parameters
+        omega = 2j * np.pi * np.asarray(frequency_hz, dtype=float)
+        with self.lock:
+            per_area = np.full(len(omega), self._electrolyte_resistance, dtype=complex)
+            j = self.current_density
+            for electrode, current in ((self.working, j), (self.counter, -j)):
+                e = electrode.parameters
+                *_, slope, film = electrode.interface(current, 0.0)
+                charge_transfer = 1e3 / slope
+                transport = max(0.0, 1e3 / electrode.steady_conductance(current) - charge_transfer)
+                root = np.sqrt(omega * p.transport_time_s)
+                warburg = transport * np.tanh(root) / root
+                if film > 0:
+                    per_area += 1 / (omega**e.film_cpe_exponent * e.film_cpe + 1 / film)
+                per_area += 1 / (
+                    omega**e.double_layer_cpe_exponent * e.double_layer_cpe
+                    + 1 / (charge_transfer + warburg)
+                )
+            short_s = self.short_s_cm2 * p.area_cm2
+        cell = per_area / p.area_cm2 + omega * p.inductance_h
+        shorted: npt.NDArray[np.complex128] = cell / (1 + short_s * cell)
+        return shorted
+
+    # ---- time
+
+    def advance(
+        self,
+        dt_s: float,
+        mode: Mode = "i",
+        value: float = 0.0,
+        e_max: float = 1e9,
+        e_min: float = -1e9,
+    ) -> tuple[float, float, float]:
+        """Let time pass at a constant current density or potential; open circuit is a current of 0.
+
+        Steps are divided where the state is stiff (formation, end of stripping). A step that ends
+        beyond a cut-off is repeated in shorter ones until the cut-off is located within 2 ms.
+
+        Args:
+            dt_s: seconds, any length.
+            mode: "i" controls the current density, "E" the potential.
+            value: mA/cm2 (positive oxidises the working electrode) or V.
+            e_max: stop when the potential gets above this, V.
+            e_min: stop when it gets below this, V.
+
+        Returns:
+            Seconds used (less than `dt_s` when a cut-off was met), potential (V) and current
+            density (mA/cm2, the current through a short included) at the end.
+        """
+        with self.lock:
+            left = dt_s
+            potential = current = 0.0
+            longest = 1e9
+            while left > 1e-9:
+                step = left if left < longest else longest
+                j = value if mode == "i" else self.current_density
+                step = self.working.longest_step(j, step)
+                step = self.counter.longest_step(-j, step)
+                if mode == "E" and step > 5.0 and abs(value) > 1e-6 and abs(j) > 5:
+                    step = 5.0
+                potential, current, ionic, at_working, at_counter = self._solve(mode, value, step)
+                beyond = potential > e_max or potential < e_min
+                if beyond and step > _SHORTEST_CUT_OFF_STEP_S:
+                    longest = step * 0.25
+                    continue
+                self._commit(ionic, at_working, at_counter, step)
+                left -= step
+                if beyond:
+                    break
+            return dt_s - max(left, 0.0), potential, current
+
+    # ---- inside; the lock is held
+
+    def _set_temperature(self, temperature_k: float) -> None:
+        p = self.parameters
+        self._kinetics_at_k = temperature_k
+        inverse = (1 / temperature_k - 1 / REFERENCE_TEMPERATURE_K) / GAS_CONSTANT
+        self._electrolyte_resistance = p.electrolyte_resistance_ohm_cm2 * exp(
+            p.electrolyte_activation_j_mol * inverse
+        )
+        self.working.set_temperature(temperature_k, p)
+        self.counter.set_temperature(temperature_k, p)
+
+    def _ionic(self, j: float, step_s: float) -> tuple[float, float, Interface, Interface]:
+        """Potential (V), its slope (kohm cm2) and both interfaces at an ionic current density."""
+        at_working = self.working.interface(j, step_s)
+        at_counter = self.counter.interface(-j, step_s)
+        ohmic = 1e-3 * (self._electrolyte_resistance + at_working[6] + at_counter[6])
+        potential = (
+            j * ohmic
+            + at_working[0]
+            + self.working.nucleation_v(at_working[1])
+            - at_counter[0]
+            - self.counter.nucleation_v(at_counter[1])
+        )
+        return potential, ohmic + 1 / at_working[5] + 1 / at_counter[5], at_working, at_counter
+
+    def _solve(
+        self, mode: Mode, value: float, step_s: float
+    ) -> tuple[float, float, float, Interface, Interface]:
+        """Potential, total and ionic current density, and both interfaces; a short is parallel."""
+        short = self.short_s_cm2 * 1e3  # mA/cm2 per V
+        if mode == "i" and not short:
+            potential, _, at_working, at_counter = self._ionic(value, step_s)
+            return potential, value, value, at_working, at_counter
+        high = 4e3 / self._electrolyte_resistance  # 4 V across the electrolyte
+        low = -high
+        scale = 1.0 if mode == "E" else max(1.0, abs(value))
+        j = min(max(self.current_density, low), high)
+        for attempt in range(100):
+            potential, slope, at_working, at_counter = self._ionic(j, step_s)
+            if mode == "E":
+                excess = potential - value
+            else:
+                excess, slope = j + short * potential - value, 1 + short * slope
+            if excess > 0:
+                high = j
+            else:
+                low = j
+            if abs(excess) < 1e-9 * scale or high - low < 1e-12:
+                break
+            newton = j - excess / slope
+            may_trust_newton = attempt < 12 or attempt & 1
+            j = newton if low < newton < high and may_trust_newton else 0.5 * (low + high)
+        total = j + short * potential if mode == "E" else value
+        return potential, total, j, at_working, at_counter
+
+    def _commit(
+        self, j: float, at_working: Interface, at_counter: Interface, step_s: float
+    ) -> None:
+        before = self.working.direction
+        if (j < 0 and before != -1) or (j > 0 and before == -1):
+            self.turns.append((self.t, self.working.ledger()))
+        at_we = self.working.commit(j, at_working, step_s)
+        at_ce = self.counter.commit(-j, at_counter, step_s)
+        self.t += step_s
+        self.current_density = j
+        self.hydroxide_umol_cm2 *= exp(-step_s / _HYDROXIDE_S)
+        if at_we or at_ce:
+            self._release_hydrogen(at_we, at_ce, step_s)
+        if self.temperature_k != self.temperature_setpoint_k or self._temperature_rate:
+            self._regulate_temperature(step_s)
+        if self._dendrites:
+            self._grow_shorts()
+
+    def _release_hydrogen(self, at_we: float, at_ce: float, step_s: float) -> None:
+        """Hydrogen dissolves, then goes to the headspace: exact for a constant rate."""
+        p = self.parameters
+        evolved = (at_we + at_ce) * COULOMB_PER_MAH / (2 * FARADAY) * p.area_cm2
+        kept = exp(-step_s / p.gas_release_s)
+        stays = evolved * (p.gas_release_s / step_s) * (1 - kept)
+        self.hydrogen_gas_mol += self.hydrogen_dissolved_mol * (1 - kept) + evolved - stays
+        self.hydrogen_dissolved_mol = self.hydrogen_dissolved_mol * kept + stays
+        self.hydrogen_evolved_mol += evolved
+        self.hydroxide_umol_cm2 += at_we * COULOMB_PER_MAH / FARADAY * 1e6
+
+    def _regulate_temperature(self, step_s: float) -> None:
+        parts = max(1, int(step_s / 20))
+        h = step_s / parts
+        for _ in range(parts):
+            pull = (self.temperature_setpoint_k - self.temperature_k) / _THERMOSTAT_S**2
+            brake = 2 * _THERMOSTAT_DAMPING / _THERMOSTAT_S * self._temperature_rate
+            self._temperature_rate += h * (pull - brake)
+            self.temperature_k += h * self._temperature_rate
+        distance = abs(self.temperature_k - self.temperature_setpoint_k)
+        if distance < 1e-4 and abs(self._temperature_rate) < 1e-6:
+            self.temperature_k, self._temperature_rate = self.temperature_setpoint_k, 0.0
+        moved = abs(self.temperature_k - self._kinetics_at_k) > 1e-3
+        if moved or self.temperature_k == self.temperature_setpoint_k:
+            self._set_temperature(self.temperature_k)
+
+    def _grow_shorts(self) -> None:
+        reach = max(self.working.tip_um, self.counter.tip_um) / self.parameters.separator_um
+        before = self._tip_reach
+        if reach > before:
+            self._tip_reach = reach
+            if reach > _SOFT_SHORT_BELOW and not self._hard_short_s_cm2:
+                self._break_through(before, reach)
+        if self._soft_shorts or self._hard_short_s_cm2:
+            self._soft_shorts = [short for short in self._soft_shorts if short[0] > self.t]
+            soft = sum(conductance for _, conductance in self._soft_shorts)
+            self.short_s_cm2 = self._hard_short_s_cm2 + soft
+        elif self.short_s_cm2:
+            self.short_s_cm2 = 0.0
+
+    def _break_through(self, before: float, reach: float) -> None:
+        area, draw = self.parameters.area_cm2, self._short_stream
+        near = (min(reach, 1.0) - _SOFT_SHORT_BELOW) / (1 - _SOFT_SHORT_BELOW)
+        mean = _SOFT_SHORT_RATE * near**2 * (reach - max(before, _SOFT_SHORT_BELOW))
+        for _ in range(draw.poisson(mean)):
+            ends = self.t + float(draw.exponential(_SOFT_SHORT_S))
+            ohm = _SOFT_SHORT_OHM * float(draw.lognormal(0, 0.5))
+            self._soft_shorts.append((ends, 1 / (area * ohm)))
+            self.shorts.append((self.t, "soft"))
+        if reach >= 1:
+            self._hard_short_s_cm2 = 1 / (area * float(draw.uniform(0.5, 2.0)))
+            self.shorts.append((self.t, "hard"))
