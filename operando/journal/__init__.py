@@ -1,0 +1,27 @@
+"""The append-only journal: one local file per run, written before anything else is told.
+
+The journal is the truth; the catalog, the lists and the replays are made from it. The format is in
+``docs/reference/journal.md``.
+"""
+
+from ._errors import JournalError
+from ._format import Tail
+from ._reader import JournalReader, documents, inspect, page_of, row_times
+from ._roots import journal_path
+from ._runs import RunSummary, list_runs, resolve_uid
+from ._writer import JournalWriter
+
+__all__ = [
+    "JournalError",
+    "JournalReader",
+    "JournalWriter",
+    "RunSummary",
+    "Tail",
+    "documents",
+    "inspect",
+    "journal_path",
+    "list_runs",
+    "page_of",
+    "resolve_uid",
+    "row_times",
+]

@@ -1,0 +1,72 @@
+"""Where journals lie, and the token that stands for the data folder inside them."""
+
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from ._format import Document
+
+TOKEN = "file://localhost/$OPERANDO_DATA/"
+SUFFIX = ".opj"
+
+
+def data_uri_prefix(data_dir: Path) -> str:
+    """Return the beginning of the URI of every file below the data folder."""
+    # Unquoted, as the devices write it and as the catalog's file adapters read it.
+    root = data_dir.as_posix().rstrip("/")
+    return f"file://localhost/{root.lstrip('/')}/"
+
+
+def _with_uri(name: str, doc: Mapping[str, Any], old: str, new: str) -> Document | None:
+    """Return a copy of the document with its URI's beginning replaced; None if it has none."""
+    if name == "stream_resource" and str(doc.get("uri", "")).startswith(old):
+        return {**doc, "uri": new + doc["uri"][len(old) :]}
+    return None
+
+
+def fold(name: str, doc: Mapping[str, Any], data_dir: Path) -> Mapping[str, Any]:
+    """Return the document with the data folder's path replaced by its token."""
+    return _with_uri(name, doc, data_uri_prefix(data_dir), TOKEN) or doc
+
+
+def expand(name: str, doc: Document, data_dir: Path) -> Document:
+    """Return the document with the token replaced by the path of the data folder."""
+    return _with_uri(name, doc, TOKEN, data_uri_prefix(data_dir)) or doc
+
+
+def folder_of_journal(path: Path) -> Path:
+    """Return the data folder a journal lies in; for a journal lying elsewhere, its own folder."""
+    parents = path.resolve().parents
+    if len(parents) > 3 and parents[2].name == "journal":
+        return parents[3]
+    return parents[0]
+
+
+def new_journal_path(data_dir: Path, uid: str, time_s: float) -> Path:
+    """Return where a run's journal is written: ``journal/YYYY/MM/UID.opj`` by UTC start time."""
+    started = time.gmtime(time_s)
+    folder = data_dir / "journal" / f"{started.tm_year:04d}" / f"{started.tm_mon:02d}"
+    return folder / f"{uid}{SUFFIX}"
+
+
+def month_folders(data_dir: Path) -> Iterator[Path]:
+    """Yield the folders that hold journals, newest month first."""
+    journal = data_dir / "journal"
+    if journal.is_dir():
+        for year in sorted(journal.iterdir(), reverse=True):
+            if year.is_dir():
+                yield from sorted((m for m in year.iterdir() if m.is_dir()), reverse=True)
+
+
+def journal_path(data_dir: Path, uid: str) -> Path:
+    """Return the file that holds a run, given its whole uid.
+
+    Raises:
+        LookupError: if the data folder has no such run.
+    """
+    for folder in month_folders(data_dir):
+        path = folder / f"{uid}{SUFFIX}"
+        if path.is_file():
+            return path
+    raise LookupError(f"no run {uid} in {data_dir / 'journal'}")

@@ -1,0 +1,260 @@
+"""Which runs a data folder holds: read from the journals, remembered in ``index.db``.
+
+The index is a cache and nothing else: it can be deleted at any time, and a folder whose index
+cannot be written is listed all the same.
+"""
+
+import json
+import logging
+import os
+import sqlite3
+import zlib
+from collections.abc import Mapping
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ._errors import JournalError
+from ._format import HEADER, RECORD, Document, RecordReader, decode
+from ._lock import is_locked
+from ._roots import SUFFIX, journal_path, month_folders
+
+logger = logging.getLogger(__name__)
+
+_SCHEMA = 1
+_LONGEST_NAME = 24
+
+
+@dataclass(frozen=True)
+class RunSummary:
+    """One line of a list of runs.
+
+    Attributes:
+        uid: the run's whole uid.
+        time: start of the run [epoch s].
+        sample: name of the sample, empty if the run has none.
+        plan_name: the plan that ran.
+        exit_status: ``success``, ``abort`` or ``fail`` as in the stop document; ``running`` while
+            the journal's writer lives; ``unfinished`` when it died and nobody closed the run yet.
+        reason: the stop document's reason.
+        rows: number of rows by stream.
+        path: the journal.
+    """
+
+    uid: str
+    time: float
+    sample: str
+    plan_name: str
+    exit_status: str
+    reason: str
+    rows: dict[str, int]
+    path: Path
+
+
+@dataclass
+class _Scan:
+    """What is known of one journal, and the offset up to which it was read."""
+
+    offset: int = 0
+    start: Document = field(default_factory=dict)
+    stop: Document = field(default_factory=dict)
+    rows: dict[str, int] = field(default_factory=dict)
+    stream_of: dict[str, str] = field(default_factory=dict)
+
+    def take(self, name: str, doc: Document) -> None:
+        if name == "start":
+            self.start = {
+                "uid": doc["uid"],
+                "time": doc["time"],
+                "plan_name": str(doc.get("plan_name", "")),
+                "sample": _sample_name(doc.get("sample")),
+            }
+        elif name == "stop":
+            self.stop = {"exit_status": doc["exit_status"], "reason": doc.get("reason", "")}
+            for stream, count in (doc.get("num_events") or {}).items():
+                self.rows[stream] = max(self.rows.get(stream, 0), count)
+        elif name == "descriptor":
+            self.stream_of[doc["uid"]] = doc["name"]
+            self.rows.setdefault(doc["name"], 0)
+        elif name in ("event", "event_page", "stream_datum"):
+            stream = self.stream_of.get(doc["descriptor"])
+            if stream is not None:
+                last = {
+                    "event": lambda: doc["seq_num"],
+                    "event_page": lambda: max(doc["seq_num"], default=0),
+                    "stream_datum": lambda: doc["seq_nums"]["stop"] - 1,
+                }[name]()
+                self.rows[stream] = max(self.rows[stream], last)
+
+
+def _sample_name(sample: Any) -> str:
+    if isinstance(sample, Mapping):
+        return str(sample.get("name", ""))
+    return "" if sample is None else str(sample)
+
+
+def list_runs(data_dir: Path | str) -> list[RunSummary]:
+    """Return all runs of a data folder, newest first.
+
+    Reads only what the journals gained since the last call; it needs no catalog and waits for
+    nobody. Files that are not journals of ours are logged and left out.
+    """
+    data_dir = Path(data_dir)
+    files = {
+        entry.path: entry.stat().st_size
+        for folder in month_folders(data_dir)
+        for entry in os.scandir(folder)
+        if entry.name.endswith(SUFFIX)
+    }
+    known = _load(data_dir)
+    changed: dict[str, _Scan] = {}
+    runs = []
+    for text, size in files.items():
+        path = Path(text)
+        key = path.relative_to(data_dir).as_posix()
+        scan = known.get(key)
+        # A journal only grows. One that shrank was cut or replaced and is read afresh.
+        if scan is None or scan.offset != size:
+            try:
+                scan = _read(path, scan if scan and scan.offset < size else None)
+            except (JournalError, FileNotFoundError) as error:
+                logger.warning("left out of the list of runs: %s", error)
+                continue
+            changed[key] = scan
+        if scan.start:
+            runs.append(_summary(path, scan))
+    gone = [key for key in known if str(data_dir / key) not in files]
+    if changed or gone:
+        _save(data_dir, changed, gone)
+    return sorted(runs, key=lambda run: run.time, reverse=True)
+
+
+def resolve_uid(data_dir: Path | str, text: str) -> str:
+    """Return the whole uid meant by ``last``, by a whole uid, or by the beginning of one.
+
+    Raises:
+        LookupError: if no run, or more than one, begins like this; the message lists them.
+    """
+    data_dir = Path(data_dir)
+    if text != "last" and len(text) >= 36:
+        journal_path(data_dir, text)
+        return text
+    runs = list_runs(data_dir)
+    if text == "last" and runs:
+        return runs[0].uid
+    found = [run.uid for run in runs if text and run.uid.startswith(text)]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise LookupError(f"{text!r} begins {len(found)} runs: {', '.join(found[:5])}")
+    newest = ", ".join(run.uid[:8] for run in runs[:5])
+    raise LookupError(
+        f"no run {text!r} in {data_dir / 'journal'}"
+        + (f"; the newest are {newest}" if newest else ", which holds no run yet")
+    )
+
+
+def _summary(path: Path, scan: _Scan) -> RunSummary:
+    if scan.stop:
+        status = scan.stop["exit_status"]
+    else:
+        status = "running" if is_locked(path) else "unfinished"
+    return RunSummary(
+        uid=scan.start["uid"],
+        time=scan.start["time"],
+        sample=scan.start["sample"],
+        plan_name=scan.start["plan_name"],
+        exit_status=status,
+        reason=scan.stop.get("reason", ""),
+        rows=dict(scan.rows),
+        path=path,
+    )
+
+
+def _read(path: Path, scan: _Scan | None) -> _Scan:
+    """Read a journal on from where a scan ended; a finished one without decoding its rows."""
+    if scan is None:
+        finished = _read_finished(path)
+        if finished is not None:
+            return finished
+        scan = _Scan()
+    reader = RecordReader(path, scan.offset)
+    for record in reader:
+        scan.take(record.name, record.doc)
+    scan.offset = reader.tail.offset
+    return scan
+
+
+def _read_finished(path: Path) -> _Scan | None:
+    """Return the scan of a journal that ends with a stop, skipping its rows; None otherwise."""
+    scan = _Scan()
+    with open(path, "rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        if file.read(len(HEADER)) != HEADER:
+            return None
+        offset = len(HEADER)
+        while offset < size:
+            head = file.read(RECORD.size + _LONGEST_NAME)
+            if len(head) < RECORD.size:
+                return None
+            length, checksum = RECORD.unpack(head[: RECORD.size])
+            end = offset + RECORD.size + length
+            if end > size:
+                return None
+            if _name_of(head[RECORD.size :]) in ("start", "descriptor", "stop"):
+                file.seek(offset + RECORD.size)
+                payload = file.read(length)
+                if zlib.crc32(payload) != checksum:
+                    return None
+                scan.take(*decode(payload))
+            offset = end
+            file.seek(offset)
+    scan.offset = offset
+    return scan if scan.start and scan.stop else None
+
+
+def _name_of(payload: bytes) -> str:
+    """Return the document name a payload begins with, empty if it does not begin with one."""
+    # msgpack: 0x92 is an array of two, 0xa0 + n a text of n < 32 bytes.
+    if len(payload) < 2 or payload[0] != 0x92 or not 0xA0 <= payload[1] <= 0xBF:
+        return ""
+    return payload[2 : 2 + payload[1] - 0xA0].decode("ascii", "replace")
+
+
+def _database(data_dir: Path) -> sqlite3.Connection:
+    database = sqlite3.connect(data_dir / "index.db", timeout=0.2)
+    (schema,) = database.execute("PRAGMA user_version").fetchone()
+    if schema != _SCHEMA:
+        with database:
+            database.execute("DROP TABLE IF EXISTS journals")
+            database.execute("CREATE TABLE journals (path TEXT PRIMARY KEY, scan TEXT NOT NULL)")
+            database.execute(f"PRAGMA user_version = {_SCHEMA}")
+    return database
+
+
+def _load(data_dir: Path) -> dict[str, _Scan]:
+    if not (data_dir / "index.db").exists():
+        return {}
+    try:
+        with closing(_database(data_dir)) as database:
+            rows = database.execute("SELECT path, scan FROM journals").fetchall()
+        return {path: _Scan(**json.loads(scan)) for path, scan in rows}
+    except sqlite3.OperationalError as error:  # locked or read-only: do without
+        logger.info("index of runs not read: %s", error)
+    except (sqlite3.DatabaseError, ValueError, TypeError) as error:
+        logger.warning("index of runs is damaged (%s); building a new one", error)
+        (data_dir / "index.db").unlink(missing_ok=True)
+    return {}
+
+
+def _save(data_dir: Path, changed: Mapping[str, _Scan], gone: list[str]) -> None:
+    try:
+        with closing(_database(data_dir)) as database, database:
+            database.executemany(
+                "INSERT OR REPLACE INTO journals VALUES (?, ?)",
+                [(path, json.dumps(vars(scan))) for path, scan in changed.items()],
+            )
+            database.executemany("DELETE FROM journals WHERE path = ?", [(key,) for key in gone])
+    except sqlite3.Error as error:
+        logger.info("index of runs not saved: %s", error)

@@ -1,0 +1,329 @@
+"""The writer under a real RunEngine: nothing that returned is lost, whatever happens next."""
+
+import errno
+import os
+import resource
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import bluesky.plan_stubs as bps
+import bluesky.preprocessors as bpp
+import numpy as np
+import pytest
+from bluesky import RunEngine
+from event_model import compose_run, compose_stream_resource
+
+from operando.journal import (
+    JournalError,
+    JournalWriter,
+    documents,
+    inspect,
+    journal_path,
+    list_runs,
+    row_times,
+)
+from operando.journal._lock import is_locked
+
+
+def page(descriptor, first, count, columns=("x",)):
+    """Return the documents of one event page whose values are the row numbers."""
+    rows = list(range(first, first + count))
+    return descriptor.compose_event_page(
+        data={key: [float(row) for row in rows] for key in columns},
+        timestamps={key: [1000.0 + row for row in rows] for key in columns},
+        seq_num=rows,
+        time=[5000.0] * count,
+        validate=False,
+    )
+
+
+def start_run(writer, *, stream="primary", keys=("x",), **md):
+    run = compose_run(metadata=md)
+    writer("start", run.start_doc)
+    descriptor = run.compose_descriptor(
+        name=stream,
+        data_keys={
+            key: {"source": "test", "dtype": "number", "shape": [], "dtype_numpy": "<f8"}
+            for key in keys
+        },
+    )
+    writer("descriptor", descriptor.descriptor_doc)
+    return run, descriptor
+
+
+@pytest.fixture
+def engine():
+    run_engine = RunEngine({}, context_managers=[])
+    yield run_engine
+    run_engine.loop.call_soon_threadsafe(run_engine.loop.stop)
+    run_engine._th.join(timeout=5)
+    run_engine.loop.close()
+
+
+class Counter:
+    """A device of one number."""
+
+    name = "counter"
+    parent = None
+
+    def __init__(self):
+        self.value = 0.0
+
+    def read(self):
+        self.value += 1.0
+        return {"counter": {"value": self.value, "timestamp": time.time()}}
+
+    def describe(self):
+        return {"counter": {"source": "test", "dtype": "number", "shape": []}}
+
+    def read_configuration(self):
+        return {}
+
+    def describe_configuration(self):
+        return {}
+
+
+@bpp.run_decorator(md={"sample": {"name": "Zn-07"}, "gain": np.float64(2)})
+def count(device, number):
+    for _ in range(number):
+        yield from bps.create("primary")
+        yield from bps.read(device)
+        yield from bps.save()
+
+
+def test_every_document_of_a_run_is_in_the_journal_in_order(tmp_path, engine):
+    told = []
+    with JournalWriter(tmp_path) as writer:
+        engine.subscribe(writer)
+        engine.subscribe(lambda name, doc: told.append((name, doc)))
+        (uid,) = engine(count(Counter(), 5))
+    read = list(documents(journal_path(tmp_path, uid)))
+    assert [name for name, _ in read] == [name for name, _ in told]
+    assert [doc["uid"] for _, doc in read] == [doc["uid"] for _, doc in told]
+    assert read[0][1]["gain"] == 2.0
+    assert inspect(journal_path(tmp_path, uid)).clean
+
+
+def test_no_thread_runs_before_the_first_run_nor_after_the_last(tmp_path):
+    def threads():
+        return [t for t in threading.enumerate() if t.name == "journal-sync"]
+
+    with JournalWriter(tmp_path) as writer:
+        assert not threads()
+        run, _ = start_run(writer)
+        assert len(threads()) == 1
+        writer("stop", run.compose_stop())
+        for thread in threads():
+            thread.join(timeout=5)
+        assert not threads()
+
+
+def test_the_journal_is_locked_until_the_stop_document(tmp_path):
+    with JournalWriter(tmp_path) as writer:
+        run, _ = start_run(writer)
+        path = journal_path(tmp_path, run.start_doc["uid"])
+        assert is_locked(path)
+        assert list_runs(tmp_path)[0].exit_status == "running"
+        writer("stop", run.compose_stop())
+        assert not is_locked(path)
+
+
+def test_two_runs_at_once_go_to_two_journals(tmp_path):
+    with JournalWriter(tmp_path) as writer:
+        one, one_rows = start_run(writer, stream="one")
+        two, two_rows = start_run(writer, stream="two")
+        writer("event_page", page(two_rows, 1, 3))
+        writer("event_page", page(one_rows, 1, 2))
+        for run in (one, two):
+            writer("stop", run.compose_stop())
+    rows = {run.uid: run.rows for run in list_runs(tmp_path)}
+    assert rows == {one.start_doc["uid"]: {"one": 2}, two.start_doc["uid"]: {"two": 3}}
+
+
+def test_asset_paths_are_stored_as_a_token_and_come_back_with_the_folder(tmp_path):
+    data = tmp_path / "data"
+    with JournalWriter(data) as writer:
+        run, _ = start_run(writer)
+        for uri in (f"file://localhost{data}/assets/a.h5", "file://localhost/elsewhere/b.h5"):
+            bundle = compose_stream_resource(
+                mimetype="application/x-hdf5", uri=uri, data_key="image", parameters={}
+            )
+            writer("stream_resource", bundle.stream_resource_doc)
+        writer("stop", run.compose_stop())
+    uid = run.start_doc["uid"]
+    assert b"file://localhost/$OPERANDO_DATA/assets/a.h5" in journal_path(data, uid).read_bytes()
+    moved = data.rename(tmp_path / "moved")
+    uris = [
+        doc["uri"] for name, doc in documents(journal_path(moved, uid)) if name == "stream_resource"
+    ]
+    assert uris == [f"file://localhost{moved}/assets/a.h5", "file://localhost/elsewhere/b.h5"]
+    elsewhere = [
+        doc["uri"]
+        for name, doc in documents(journal_path(moved, uid), expand="/other")
+        if name == "stream_resource"
+    ]
+    assert elsewhere[0] == "file://localhost/other/assets/a.h5"
+
+
+def test_metadata_that_cannot_be_stored_stops_the_plan_before_it_begins(tmp_path, engine):
+    device = Counter()
+    with JournalWriter(tmp_path) as writer:
+        engine.subscribe(writer)
+        with pytest.raises(JournalError, match="tags is a set"):
+            engine(count(device, 2), tags={"a", "b"})
+    assert device.value == 0.0
+    assert list_runs(tmp_path) == []
+
+
+def test_a_document_of_an_unknown_run_is_refused(tmp_path):
+    with JournalWriter(tmp_path) as writer, JournalWriter(tmp_path / "other") as other:
+        _, descriptor = start_run(other)
+        with pytest.raises(JournalError, match="names no run of this writer"):
+            writer("event_page", page(descriptor, 1, 1))
+
+
+def test_a_row_has_the_time_it_was_measured_not_the_time_it_was_collected():
+    stamps = {"a": [1.0, 2.0], "b": [1.5, 1.9]}
+    assert row_times({"time": [9.0, 9.0], "timestamps": stamps}) == [1.5, 2.0]
+    assert row_times({"time": [9.0, 9.0], "timestamps": {}}) == [9.0, 9.0]
+
+
+KILLED = """
+import sys, time
+import bluesky.plan_stubs as bps, bluesky.preprocessors as bpp
+from bluesky import RunEngine
+from operando.journal import JournalWriter
+class Counter:
+    name = "counter"; parent = None; value = 0.0
+    def read(self):
+        self.value += 1.0
+        return {"counter": {"value": self.value, "timestamp": time.time()}}
+    def describe(self): return {"counter": {"source": "test", "dtype": "number", "shape": []}}
+    def read_configuration(self): return {}
+    def describe_configuration(self): return {}
+RE = RunEngine({}, context_managers=[])
+RE.subscribe(JournalWriter(sys.argv[1]))
+def tell(name, doc):  # subscribed second: what it tells, the journal has been given before
+    if name == "event":
+        sys.stdout.write(f"{doc['seq_num']}\\n"); sys.stdout.flush()
+RE.subscribe(tell)
+@bpp.run_decorator()
+def endless(device):
+    while True:
+        yield from bps.create("primary"); yield from bps.read(device); yield from bps.save()
+RE(endless(Counter()))
+"""
+
+
+def test_every_row_whose_callback_returned_survives_kill_9(tmp_path):
+    processes = []
+    root = Path(__file__).parents[2]
+    for number in range(5):
+        folder = tmp_path / str(number)
+        process = subprocess.Popen(
+            [sys.executable, "-c", KILLED, str(folder)], stdout=subprocess.PIPE, cwd=root
+        )
+        processes.append((folder, process))
+    rng = np.random.default_rng(1)
+    for folder, process in processes:
+        with process:
+            told = [process.stdout.readline() for _ in range(int(rng.integers(1, 120)))]
+            process.send_signal(signal.SIGKILL)
+            told += process.stdout.read().splitlines(keepends=True)
+        told = [int(line) for line in told if line.endswith(b"\n")]
+        (run,) = list_runs(folder)
+        assert run.exit_status == "unfinished"
+        rows = [doc for name, doc in documents(run.path) if name == "event"]
+        assert [row["seq_num"] for row in rows[: len(told)]] == told
+        assert len(rows) - len(told) in (0, 1)
+        assert [row["data"]["counter"] for row in rows] == [float(r["seq_num"]) for r in rows]
+
+
+def test_a_run_left_open_at_the_end_of_the_interpreter_is_torn_not_lost(tmp_path):
+    program = (
+        "import sys; from event_model import compose_run; from operando.journal import *\n"
+        "writer = JournalWriter(sys.argv[1]); writer('start', compose_run().start_doc)\n"
+    )
+    root = Path(__file__).parents[2]
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(tmp_path)], capture_output=True, cwd=root, check=True
+    )
+    assert done.stderr == b""
+    (run,) = list_runs(tmp_path)
+    assert run.exit_status == "unfinished"
+    assert inspect(run.path).clean
+
+
+@pytest.fixture
+def small_files():
+    """Let no file of this process grow beyond 20 kB while the test runs: a full disk."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_a_full_disk_stops_the_plan_and_costs_no_row_before(tmp_path, engine, small_files):
+    device = Counter()
+    with JournalWriter(tmp_path) as writer:
+        engine.subscribe(writer)
+        with pytest.raises(JournalError, match=r"did not take a (event|stop) document.*MB free"):
+            engine(count(device, 1000))
+        assert engine.state == "idle"
+        (run,) = list_runs(tmp_path)
+        assert not is_locked(run.path)
+    assert inspect(run.path).clean
+    values = [doc["data"]["counter"] for name, doc in documents(run.path) if name == "event"]
+    # The row that did not fit is the last one read; the run was refused right there.
+    assert values == [float(n) for n in range(1, int(device.value))]
+    assert len(values) > 50
+
+
+def test_what_is_written_after_a_refused_document_follows_whole(tmp_path, small_files):
+    with JournalWriter(tmp_path) as writer:
+        run, descriptor = start_run(writer)
+        writer("event_page", page(descriptor, 1, 10))
+        with pytest.raises(JournalError, match="Everything written before is safe"):
+            writer("event_page", page(descriptor, 11, 3000))
+        writer("event_page", page(descriptor, 11, 10))
+        writer("stop", run.compose_stop(exit_status="fail", reason="disk full"))
+    (summary,) = list_runs(tmp_path)
+    assert inspect(summary.path).clean
+    rows = [
+        row for name, d in documents(summary.path) if name == "event_page" for row in d["seq_num"]
+    ]
+    assert rows == list(range(1, 21))
+    assert summary.exit_status == "fail"
+
+
+def test_a_start_that_does_not_fit_leaves_no_file(tmp_path, small_files):
+    with (
+        JournalWriter(tmp_path) as writer,
+        pytest.raises(JournalError, match="did not take a start document"),
+    ):
+        writer("start", compose_run(metadata={"notes": "x" * 30_000}).start_doc)
+    assert not list(tmp_path.rglob("*.opj"))
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EIO])
+def test_the_message_says_what_to_do(tmp_path, number):
+    message = str(JournalWriter(tmp_path)._refused(tmp_path / "x", "event", OSError(number, "")))
+    assert "OPERANDO_DATA" in message
+    assert "MB free" in message
+
+
+@pytest.mark.parametrize("mode", [0o500])
+def test_a_folder_that_cannot_be_written_says_so(tmp_path, mode):
+    folder = tmp_path / "data"
+    folder.mkdir()
+    (folder / "journal").write_text("a file where a folder is needed")
+    with (
+        JournalWriter(folder) as writer,
+        pytest.raises(JournalError, match="did not take a start document"),
+    ):
+        writer("start", compose_run().start_doc)
+    assert os.listdir(folder) == ["journal"]
