@@ -1,0 +1,1 @@
+"""Cameras: the microscope that watches the electrode."""
