@@ -1,0 +1,394 @@
+"""Bytes in and out of a simulated serial instrument: a pseudo-terminal, or TCP where there is none.
+
+The instrument's language gives a handler for what arrives and calls `ByteServer.send` for what it
+says; it never sees a file descriptor. Faults of the wire and of the device are injected here, so
+that every serial instrument has them.
+
+When nobody drains the output the server keeps `buffer_bytes` (64 KiB by default, on top of the
+about 18 KiB that a pseudo-terminal itself holds) and then behaves as told by `when_full`:
+``"stall"`` blocks the sender, as a USB-CDC device does whose host has stopped reading; ``"drop"``
+loses what does not fit, as a UART without flow control does.
+"""
+
+from __future__ import annotations
+
+import os
+import selectors
+import socket
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Literal
+
+import numpy as np
+
+Handler = Callable[[bytes], bytes | None]
+OnFault = Callable[[str, dict[str, object]], None]
+
+FAULTS = ("stall", "resume", "garble", "drop", "power-cycle", "unplug")
+
+_CHUNK = 65536
+_LINE_ENDS = b"\r\n"
+
+
+class ByteServer:
+    """One serial line with one instrument at its end, served by a thread until `close`."""
+
+    def __init__(
+        self,
+        handler: Handler,
+        *,
+        prefer_pty: bool = True,
+        buffer_bytes: int = 65536,
+        when_full: Literal["stall", "drop"] = "stall",
+        on_fault: OnFault | None = None,
+        seed: int = 0,
+    ) -> None:
+        """Open the line and start to listen.
+
+        Args:
+            handler: called in the server's thread with each piece of input as it arrives, which may
+                be half a command or three; what it returns is sent. It must not block for long.
+            prefer_pty: use a pseudo-terminal where the system has them, else TCP on 127.0.0.1.
+            buffer_bytes: output that is kept while nobody reads.
+            when_full: what `send` does beyond that.
+            on_fault: called (in the thread that injects) with every fault's kind and options, after
+                the server has done its part; an instrument resets itself at "power-cycle", and may
+                know kinds of its own.
+            seed: of the choice which byte is garbled.
+        """
+        self._handler = handler
+        self._buffer_bytes = buffer_bytes
+        self._stalls_when_full = when_full == "stall"
+        self._on_fault = on_fault
+        self._random = np.random.default_rng(seed)
+        self._changed = threading.Condition()
+        self._output: deque[bytes] = deque()
+        self._output_bytes = 0
+        self._silent_until: float | None = None
+        self._garble_lines = 0
+        self._garble_bit = 7
+        self._drop_lines = 0
+        self._closed = False
+        self._gone = False
+        self._line: _PtyLine | _TcpLine
+        self._line = _PtyLine() if prefer_pty and hasattr(os, "openpty") else _TcpLine()
+        self.address = self._line.address
+        self._wake_read, self._wake_write = os.pipe()
+        os.set_blocking(self._wake_write, False)
+        self._thread = threading.Thread(
+            target=self._serve, name=f"serial line {self.address}", daemon=True
+        )
+        self._thread.start()
+
+    # ---- for the instrument
+
+    def send(self, data: bytes) -> bool:
+        """Say something; blocks while the buffer is full if the server stalls.
+
+        Never call it from the handler while the buffer can be full: return the bytes instead, which
+        never blocks.
+
+        Returns:
+            False when it was not kept: the buffer is full and the server drops, or the line is
+            closed.
+        """
+        return self._put(data, may_wait=threading.current_thread() is not self._thread)
+
+    @property
+    def pending_bytes(self) -> int:
+        """Output that waits in the server's own buffer."""
+        with self._changed:
+            return self._output_bytes
+
+    def discard_output(self) -> None:
+        """Forget what waits in the server's own buffer."""
+        with self._changed:
+            self._output.clear()
+            self._output_bytes = 0
+            self._changed.notify_all()
+
+    # ---- for whoever breaks things
+
+    def inject(self, fault: str, **options: object) -> None:
+        """Break something.
+
+        Args:
+            fault: one of
+
+                * ``stall``: the instrument says nothing for `seconds` (host seconds; without: until
+                ``resume``). Its output
+                  waits; it still hears.
+                * ``resume``: end a stall. * ``garble``: flip one bit of one byte in each of the
+                next `count` lines (1): bit 7, which
+                  no ASCII has, or the one given as `bit`, which may turn a digit into another
+                  digit.
+                * ``drop``: lose the next `count` lines (1). * ``power-cycle``: lose all output, be
+                silent for `seconds` (1), and let the instrument reset itself. * ``unplug``: the
+                line is gone for good; a client's next read or write fails.
+
+                Other names are handed on to the instrument.
+            options: of the fault; also handed on.
+        """
+        with self._changed:
+            if self._closed:
+                return
+            if fault == "stall":
+                seconds = options.get("seconds")
+                self._silent_until = (
+                    float("inf") if seconds is None else time.monotonic() + _number(seconds)
+                )
+            elif fault == "resume":
+                self._silent_until = None
+            elif fault == "garble":
+                self._garble_lines += int(_number(options.get("count", 1)))
+                self._garble_bit = int(_number(options.get("bit", 7)))
+            elif fault == "drop":
+                self._drop_lines += int(_number(options.get("count", 1)))
+            elif fault == "power-cycle":
+                self._output.clear()
+                self._output_bytes = 0
+                self._silent_until = time.monotonic() + _number(options.get("seconds", 1.0))
+                self._changed.notify_all()
+            elif fault == "unplug":
+                self._gone = True
+                self._changed.notify_all()
+            self._wake()
+        if self._on_fault is not None:
+            self._on_fault(fault, options)
+
+    def close(self) -> None:
+        """Close the line and end the thread; waiting senders return False. May be called twice."""
+        with self._changed:
+            if self._closed:
+                return
+            self._closed = True
+            self._changed.notify_all()
+            self._wake()
+        if threading.current_thread() is not self._thread:
+            self._thread.join()
+        self._line.close()
+        os.close(self._wake_read)
+        os.close(self._wake_write)
+
+    # ---- inside
+
+    def _wake(self) -> None:
+        try:
+            os.write(self._wake_write, b"\0")
+        except BlockingIOError:
+            pass  # it is awake already
+
+    def _put(self, data: bytes, *, may_wait: bool) -> bool:
+        with self._changed:
+            if self._garble_lines or self._drop_lines:
+                data = self._damage(data)
+            while not (self._closed or self._gone):
+                # A single message larger than the buffer is accepted by an empty one.
+                if not self._output_bytes or self._output_bytes + len(data) <= self._buffer_bytes:
+                    break
+                if not self._stalls_when_full:
+                    return False
+                if not may_wait:
+                    break
+                self._changed.wait()
+            if self._closed or self._gone:
+                return False
+            if data:
+                was_empty = not self._output_bytes
+                self._output.append(data)
+                self._output_bytes += len(data)
+                if was_empty:
+                    self._wake()
+            return True
+
+    def _damage(self, data: bytes) -> bytes:
+        lines = []
+        for line in data.splitlines(keepends=True):
+            if self._drop_lines:
+                self._drop_lines -= 1
+            elif self._garble_lines and line.strip(_LINE_ENDS):
+                self._garble_lines -= 1
+                lines.append(self._flip_a_bit(line))
+            else:
+                lines.append(line)
+        return b"".join(lines)
+
+    def _flip_a_bit(self, line: bytes) -> bytes:
+        damaged = bytearray(line)
+        where = int(self._random.integers(0, len(line.rstrip(_LINE_ENDS))))
+        damaged[where] ^= 1 << self._garble_bit
+        return bytes(damaged)
+
+    def _serve(self) -> None:
+        try:
+            self._serve_until_closed()
+        finally:
+            with self._changed:
+                self._gone = True
+                self._changed.notify_all()
+
+    def _serve_until_closed(self) -> None:
+        with selectors.DefaultSelector() as selector:
+            selector.register(self._wake_read, selectors.EVENT_READ)
+            while True:
+                with self._changed:
+                    if self._closed:
+                        return
+                    if self._gone:
+                        break
+                    silent_s = 0.0
+                    if self._silent_until is not None:
+                        silent_s = self._silent_until - time.monotonic()
+                        if silent_s <= 0:
+                            self._silent_until, silent_s = None, 0.0
+                    wants_to_write = bool(self._output) and not silent_s
+                self._line.register(selector, wants_to_write)
+                timeout = silent_s if 0 < silent_s < float("inf") else None
+                for key, events in selector.select(timeout):
+                    if key.fd == self._wake_read:
+                        os.read(self._wake_read, _CHUNK)
+                        continue
+                    if events & selectors.EVENT_READ:
+                        received = self._line.read(selector, key.fd)
+                        if received is None:  # a new client starts with an empty line
+                            self.discard_output()
+                        elif received:
+                            answer = self._handler(received)
+                            if answer:
+                                self._put(answer, may_wait=False)
+                    if events & selectors.EVENT_WRITE:
+                        self._drain()
+            self._line.unregister(selector)
+            self._line.close()
+
+    def _drain(self) -> None:
+        with self._changed:
+            while self._output:
+                data = self._output[0]
+                written = self._line.write(data)
+                self._output_bytes -= written
+                if written < len(data):
+                    self._output[0] = data[written:]
+                    break
+                self._output.popleft()
+            self._changed.notify_all()
+
+
+class _PtyLine:
+    """The master side of a pseudo-terminal in raw mode."""
+
+    def __init__(self) -> None:
+        import tty
+
+        self._master, self._slave = os.openpty()
+        # Raw before anybody opens it: else the terminal echoes the instrument's own output back to
+        # it.
+        tty.setraw(self._slave)
+        os.set_blocking(self._master, False)
+        # The slave stays open: with no client the master would be unreadable (EIO) and a client
+        # could not come back.
+        self.address = f"serial://{os.ttyname(self._slave)}"
+        self._open = True
+
+    def register(self, selector: selectors.BaseSelector, write: bool) -> None:
+        events = selectors.EVENT_READ | (selectors.EVENT_WRITE if write else 0)
+        _register(selector, self._master, events)
+
+    def unregister(self, selector: selectors.BaseSelector) -> None:
+        _register(selector, self._master, 0)
+
+    def read(self, selector: selectors.BaseSelector, fd: int) -> bytes | None:
+        del selector, fd
+        try:
+            return os.read(self._master, _CHUNK)
+        except BlockingIOError:
+            return b""
+
+    def write(self, data: bytes) -> int:
+        try:
+            return os.write(self._master, data)
+        except BlockingIOError:
+            return 0
+
+    def close(self) -> None:
+        if self._open:
+            self._open = False
+            os.close(self._slave)
+            os.close(self._master)
+
+
+class _TcpLine:
+    """A loopback socket that serves one client at a time, as a serial port does."""
+
+    def __init__(self) -> None:
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._listener.setblocking(False)
+        self._client: socket.socket | None = None
+        self.address = f"tcp://127.0.0.1:{self._listener.getsockname()[1]}"
+
+    def register(self, selector: selectors.BaseSelector, write: bool) -> None:
+        if self._client is None:
+            _register(selector, self._listener.fileno(), selectors.EVENT_READ)
+        else:
+            _register(selector, self._listener.fileno(), 0)
+            events = selectors.EVENT_READ | (selectors.EVENT_WRITE if write else 0)
+            _register(selector, self._client.fileno(), events)
+
+    def unregister(self, selector: selectors.BaseSelector) -> None:
+        _register(selector, self._listener.fileno(), 0)
+        if self._client is not None:
+            _register(selector, self._client.fileno(), 0)
+
+    def read(self, selector: selectors.BaseSelector, fd: int) -> bytes | None:
+        if self._client is None:
+            self._client, _ = self._listener.accept()
+            self._client.setblocking(False)
+            self._client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            return None
+        try:
+            received = self._client.recv(_CHUNK)
+        except BlockingIOError:
+            return b""
+        except ConnectionError:
+            received = b""
+        if not received:
+            _register(selector, fd, 0)
+            self._client.close()
+            self._client = None
+        return received
+
+    def write(self, data: bytes) -> int:
+        if self._client is None:
+            return 0
+        try:
+            return self._client.send(data)
+        except BlockingIOError:
+            return 0
+        except ConnectionError:
+            return len(data)  # the read side notices that the client has gone
+
+    def close(self) -> None:
+        self._listener.close()
+        if self._client is not None:
+            self._client.close()
+            self._client = None
+
+
+def _register(selector: selectors.BaseSelector, fd: int, events: int) -> None:
+    """Make a selector watch a descriptor for exactly these events; 0: not at all."""
+    key = selector.get_map().get(fd)
+    if key is None:
+        if events:
+            selector.register(fd, events)
+    elif not events:
+        selector.unregister(fd)
+    elif key.events != events:
+        selector.modify(fd, events)
+
+
+def _number(value: object) -> float:
+    if isinstance(value, int | float):
+        return float(value)
+    raise ValueError(f"expected a number, got {value!r}")
