@@ -1,0 +1,385 @@
+"""Bench, cell and protocol files: YAML read safely, validated, and explained when they are wrong.
+
+A name is looked up in the configuration folder (``operando.settings.config_dir``): ``sim`` is
+``sim.yaml``, a cell is ``cells/NAME.yaml``, a protocol is ``protocols/NAME.yaml``. A path to an
+existing file wins over a name.
+"""
+
+import difflib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import UnionType
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
+
+import yaml
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from operando.settings import config_dir
+from techniques import Cell, Protocol
+
+if TYPE_CHECKING:
+    from instruments.bench import BenchFile
+
+Model = TypeVar("Model", bound=BaseModel)
+Key = str | int
+
+# What says of which kind an entry is; pydantic names the kind in its locations, a file does not.
+DISCRIMINATORS = ("type", "kind")
+
+
+class ConfigurationError(Exception):
+    """A bench, cell or protocol file is missing, unreadable or wrong.
+
+    The message names the file, and for each mistake the line, the key, what came and what is
+    allowed.
+    """
+
+
+@dataclass(frozen=True)
+class _Kind:
+    name: str  # as in "no cell 'zn'"
+    folder: str  # below the configuration folder
+
+
+_BENCH = _Kind("bench", ".")
+_CELL = _Kind("cell", "cells")
+_PROTOCOL = _Kind("protocol", "protocols")
+
+
+def load_bench(name_or_path: str | Path) -> "BenchFile":
+    """Return the bench file of that name or path; raises ConfigurationError."""
+    from instruments.bench import BenchFile  # pulls in ophyd
+
+    return _load(BenchFile, _find(_BENCH, name_or_path))
+
+
+def load_cell(name_or_path: str | Path, *, beside: Path | None = None) -> Cell:
+    """Return the cell of that name or path; raises ConfigurationError.
+
+    ``beside`` is a further folder in which a relative path may lie: that of the protocol naming
+    the cell.
+    """
+    return _load(Cell, _find(_CELL, name_or_path, beside))
+
+
+def load_protocol(name_or_path: str | Path) -> Protocol:
+    """Return the protocol of that name or path; raises ConfigurationError."""
+    return _load(Protocol, _find(_PROTOCOL, name_or_path))
+
+
+def protocol_path(name_or_path: str | Path) -> Path:
+    """Return the file ``load_protocol`` would read; raises ConfigurationError if there is none."""
+    return _find(_PROTOCOL, name_or_path)
+
+
+def names(kind: Literal["bench", "cell", "protocol"]) -> list[str]:
+    """Return the names that can be loaded from the configuration folder."""
+    return _names({"bench": _BENCH, "cell": _CELL, "protocol": _PROTOCOL}[kind])
+
+
+def check_limits(bench: "BenchFile", cell: Cell, protocol: Protocol) -> None:
+    """Raise ConfigurationError if bench, cell and protocol leave no potential that all allow."""
+    try:
+        cell.limits.narrowed_by(protocol.limits).narrowed_by(bench.limits)
+    except ValidationError as error:
+        told = "; ".join(
+            f"{name} {who!r}: {part.potential_min_v} V to {part.potential_max_v} V"
+            for name, who, part in (
+                ("bench", bench.name, bench.limits),
+                ("cell", cell.cell_id, cell.limits),
+                ("protocol", protocol.name, protocol.limits),
+            )
+        )
+        raise ConfigurationError(
+            f"the safety limits of bench, cell and protocol leave no potential at all ({told}): "
+            "widen one of the files"
+        ) from error
+
+
+# -- finding
+
+
+def _names(kind: _Kind) -> list[str]:
+    return sorted(path.stem for path in (config_dir() / kind.folder).glob("*.yaml"))
+
+
+def _find(kind: _Kind, name_or_path: str | Path, beside: Path | None = None) -> Path:
+    text = str(name_or_path)
+    candidates = [Path(text).expanduser()]
+    if beside is not None:
+        candidates.append(beside / text)
+    try:
+        known = _names(kind)
+        candidates.append(config_dir() / kind.folder / f"{text}.yaml")
+    except FileNotFoundError as error:
+        known, nowhere = [], str(error)
+    else:
+        nowhere = ""
+    for path in candidates:
+        if path.is_file():
+            return path
+    if nowhere:
+        raise ConfigurationError(f"no {kind.name} {text!r}: {nowhere}")
+    close = difflib.get_close_matches(Path(text).stem, known, n=1, cutoff=0.5)
+    raise ConfigurationError(
+        f"no {kind.name} {text!r}: there is no such file, and {config_dir() / kind.folder} has "
+        + (", ".join(known) if known else "no .yaml file")
+        + (f"; did you mean {close[0]!r}?" if close else "")
+    )
+
+
+# -- reading
+
+
+def _load(model: type[Model], path: Path) -> Model:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"{path} cannot be read: {error}") from error
+    loader = yaml.SafeLoader(text)
+    try:
+        root = loader.get_single_node()
+        if root is None:
+            raise ConfigurationError(f"{path} is empty")
+        _refuse_ambiguity(path, root)
+        # The lines are told by the tree before merge keys (<<) are resolved into it.
+        lines = _Lines(root)
+        data = loader.construct_document(root)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        where = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        raise ConfigurationError(f"{path}{where}: not YAML: {error.problem}") from error
+    except (yaml.YAMLError, ValueError) as error:
+        # ValueError: a date that does not exist, for example.
+        raise ConfigurationError(f"{path}: not YAML: {error}") from error
+    finally:
+        loader.dispose()
+    try:
+        return model.model_validate(data)
+    except ValidationError as error:
+        raise ConfigurationError(_explain(path, model, error, lines)) from error
+
+
+def _refuse_ambiguity(path: Path, root: yaml.Node) -> None:
+    """Raise ConfigurationError on a key given twice and on an anchor that contains itself."""
+    done: set[int] = set()
+
+    def visit(node: yaml.Node, above: tuple[int, ...]) -> None:
+        if id(node) in above:
+            raise ConfigurationError(
+                f"{path}, line {node.start_mark.line + 1}: an anchor here contains itself"
+            )
+        if id(node) in done:
+            return
+        done.add(id(node))
+        inside = (*above, id(node))
+        if isinstance(node, yaml.MappingNode):
+            seen: dict[str, int] = {}
+            for key, value in node.value:
+                line = key.start_mark.line + 1
+                if isinstance(key, yaml.ScalarNode):
+                    if key.value in seen:
+                        raise ConfigurationError(
+                            f"{path}, line {line}: the key {key.value!r} is given twice "
+                            f"(first in line {seen[key.value]}); keep one"
+                        )
+                    seen[key.value] = line
+                visit(value, inside)
+        elif isinstance(node, yaml.SequenceNode):
+            for value in node.value:
+                visit(value, inside)
+
+    visit(root, ())
+
+
+class _Lines:
+    """The line of each key of a YAML file, and the path of keys a human would tell."""
+
+    def __init__(self, root: yaml.Node) -> None:
+        self._children: dict[int, dict[Key, tuple[int, yaml.Node]]] = {}
+        self._root = root
+        self._collect(root)
+
+    def _collect(self, node: yaml.Node) -> None:
+        if id(node) in self._children:
+            return
+        children: dict[Key, tuple[int, yaml.Node]] = {}
+        self._children[id(node)] = children
+        if isinstance(node, yaml.MappingNode):
+            merged: dict[Key, tuple[int, yaml.Node]] = {}
+            for key, value in node.value:
+                self._collect(value)
+                if key.tag == "tag:yaml.org,2002:merge":
+                    parts = value.value if isinstance(value, yaml.SequenceNode) else [value]
+                    for part in reversed(parts):
+                        self._collect(part)
+                        merged |= self._children[id(part)]
+                elif isinstance(key, yaml.ScalarNode):
+                    children[key.value] = (key.start_mark.line + 1, value)
+            for name, child in merged.items():
+                children.setdefault(name, child)
+        elif isinstance(node, yaml.SequenceNode):
+            for index, value in enumerate(node.value):
+                self._collect(value)
+                children[index] = (value.start_mark.line + 1, value)
+
+    def place(self, location: Sequence[Key]) -> tuple[int, list[Key]]:
+        """Return the line of pydantic's ``location`` and its keys without names of kinds."""
+        node, line, keys = self._root, self._root.start_mark.line + 1, list[Key]()
+        for index, part in enumerate(location):
+            children = self._children[id(node)]
+            last = index == len(location) - 1
+            if part in children and (last or not self._is_kind(children, part)):
+                line, node = children[part]
+                keys.append(part)
+            elif last and not self._is_kind(children, part):
+                keys.append(part)
+        return line, keys
+
+    @staticmethod
+    def _is_kind(children: Mapping[Key, tuple[int, yaml.Node]], part: Key) -> bool:
+        told = (children.get(name) for name in DISCRIMINATORS)
+        return any(child is not None and child[1].value == part for child in told)
+
+
+# -- explaining
+
+
+@dataclass
+class _Mistake:
+    line: int
+    keys: list[Key]
+    text: str
+    missing: str | None = None
+    meant: str | None = None
+
+    def __str__(self) -> str:
+        where = "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in self.keys)
+        return f"line {self.line}" + (f", {where.lstrip('.')}" if where else "") + f": {self.text}"
+
+
+def _explain(path: Path, model: type[BaseModel], error: ValidationError, lines: _Lines) -> str:
+    details = error.errors(include_url=False)
+    # A list is also told to be too short when an item of it is wrong.
+    wrong = {detail["loc"][:-1] for detail in details}
+    wrong |= {place[:-1] for place in wrong}
+    details = [d for d in details if d["type"] != "too_short" or d["loc"] not in wrong]
+    mistakes = [_mistake(model, detail, lines) for detail in details]
+    # A key that is missing because it is misspelled is one mistake, not two.
+    meant = {(tuple(m.keys[:-1]), m.meant) for m in mistakes if m.meant is not None}
+    mistakes = [m for m in mistakes if (tuple(m.keys[:-1]), m.missing) not in meant]
+    # What stands once in the file and is used several times (an anchor) is one mistake.
+    mistakes = list({(m.line, str(m.keys[-1:]), m.text): m for m in reversed(mistakes)}.values())
+    mistakes.sort(key=lambda mistake: mistake.line)
+    if len(mistakes) == 1:
+        return f"{path}, {mistakes[0]}"
+    return "\n  ".join([f"{path} has {len(mistakes)} mistakes:", *map(str, mistakes)])
+
+
+def _mistake(model: type[BaseModel], detail: ErrorDetails, lines: _Lines) -> _Mistake:
+    location = detail["loc"]
+    line, keys = lines.place(location)
+    came, context = detail["input"], detail.get("ctx", {})
+    match detail["type"]:
+        case "extra_forbidden":
+            allowed = sorted(_fields(model, location[:-1]))
+            wrong = str(location[-1])
+            close = difflib.get_close_matches(wrong, allowed, n=1, cutoff=0.6)
+            text = f"there is no such key{_did_you_mean(close)} Allowed here: {', '.join(allowed)}"
+            return _Mistake(line, keys, text, meant=close[0] if close else None)
+        case "missing":
+            name = str(location[-1])
+            info = _fields(model, location[:-1]).get(name, "")
+            text = "is missing" + (f"; it is: {info}" if info else "")
+            return _Mistake(line, keys, text, missing=name)
+        case "union_tag_invalid":
+            allowed = [tag.strip("' ") for tag in context["expected_tags"].split(",")]
+            key = context["discriminator"].strip("'")
+            line, keys = lines.place([*location, key])
+            close = difflib.get_close_matches(context["tag"], allowed, n=1, cutoff=0.5)
+            text = f"got {context['tag']!r}{_did_you_mean(close)} Allowed: {', '.join(allowed)}"
+            return _Mistake(line, keys, text)
+        case "union_tag_not_found":
+            key = context["discriminator"].strip("'")
+            text = f"is missing; it says what this is: {', '.join(_tags(model, location))}"
+            return _Mistake(line, [*keys, key], text)
+        case "literal_error":
+            allowed = context["expected"].replace("'", "").replace(" or ", ", ").split(", ")
+            close = difflib.get_close_matches(str(came), allowed, n=1, cutoff=0.5)
+            text = f"got {came!r}{_did_you_mean(close)} Allowed: {', '.join(allowed)}"
+            return _Mistake(line, keys, text)
+        case "value_error":
+            return _Mistake(line, keys, str(context.get("error", detail["msg"])))
+        case _:
+            said = detail["msg"].removeprefix("Input ")
+            return _Mistake(line, keys, f"{said[:1].lower()}{said[1:]}, got {_shown(came)}")
+
+
+def _did_you_mean(close: Sequence[str]) -> str:
+    return f"; did you mean {close[0]!r}?" if close else "."
+
+
+def _shown(value: Any) -> str:
+    if value is None:
+        return "nothing"
+    if isinstance(value, Mapping):
+        return f"a mapping with the keys {', '.join(map(str, value)) or '(none)'}"
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def _fields(model: type[BaseModel], location: Sequence[Key]) -> dict[str, str]:
+    """Return name and description of the keys that are allowed at ``location``."""
+    return {
+        name: info.description or ""
+        for allowed in _models(model, location)
+        for name, info in allowed.model_fields.items()
+    }
+
+
+def _tags(model: type[BaseModel], location: Sequence[Key]) -> list[str]:
+    return [tag for allowed in _models(model, location) for tag in _own_tags(allowed)]
+
+
+def _own_tags(model: type[BaseModel]) -> tuple[str, ...]:
+    for name in DISCRIMINATORS:
+        if name in model.model_fields:
+            return get_args(model.model_fields[name].annotation)
+    return ()
+
+
+def _models(model: type[BaseModel], location: Sequence[Key]) -> list[type[BaseModel]]:
+    """Return the models that can stand at ``location`` of ``model``."""
+    annotation: Any = model
+    for part in location:
+        candidates = list(_members(annotation))
+        models = [x for x in candidates if isinstance(x, type) and issubclass(x, BaseModel)]
+        tagged = [x for x in models if part in _own_tags(x)]
+        if tagged:
+            annotation = tagged[0]
+            continue
+        inner = [x.model_fields[part].annotation for x in models if part in x.model_fields]
+        for candidate in candidates:
+            origin, arguments = get_origin(candidate), get_args(candidate)
+            if origin in (tuple, list):
+                inner.append(arguments[0])
+            elif origin is dict:
+                inner.append(arguments[1])
+        if not inner:
+            return []
+        annotation = inner[0]
+    return [x for x in _members(annotation) if isinstance(x, type) and issubclass(x, BaseModel)]
+
+
+def _members(annotation: Any) -> Iterator[Any]:
+    """Yield what ``annotation`` may be, looking through unions and annotations."""
+    origin = get_origin(annotation)
+    if origin is Annotated:
+        yield from _members(get_args(annotation)[0])
+    elif origin in (Union, UnionType):
+        for member in get_args(annotation):
+            yield from _members(member)
+    else:
+        yield annotation

@@ -1,0 +1,184 @@
+"""What a scientist sees when a bench, cell or protocol file is wrong."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from operando.configuration import (
+    ConfigurationError,
+    check_limits,
+    load_bench,
+    load_cell,
+    load_protocol,
+    names,
+)
+from operando.settings import config_dir
+
+CONFIG = config_dir()
+SIM = (CONFIG / "sim.yaml").read_text()
+CELL = (CONFIG / "cells" / "zn-bare.yaml").read_text()
+PROTOCOL = (CONFIG / "protocols" / "zinc-operando.yaml").read_text()
+Load = Callable[[Path], Any]
+
+
+def refusal(folder: Path, load: Load, text: str, old: str = "", new: str = "") -> str:
+    """Return what is said when ``text`` with its first ``old`` replaced by ``new`` is loaded."""
+    assert old in text
+    path = folder / "wrong.yaml"
+    path.write_text(text.replace(old, new, 1) if old else text)
+    with pytest.raises(ConfigurationError) as caught:
+        load(path)
+    message = str(caught.value)
+    assert message.startswith(str(path))
+    return message.removeprefix(str(path))
+
+
+def line_of(text: str, part: str) -> int:
+    return text[: text.index(part)].count("\n") + 1
+
+
+@pytest.mark.parametrize("name", names("bench"))
+def test_every_shipped_bench_is_valid(name: str) -> None:
+    assert load_bench(name).name == name
+
+
+@pytest.mark.parametrize("name", names("cell"))
+def test_every_shipped_cell_is_valid(name: str) -> None:
+    assert load_cell(name).area_cm2 > 0
+
+
+@pytest.mark.parametrize("name", names("protocol"))
+def test_every_shipped_protocol_is_valid_and_its_cell_exists(name: str) -> None:
+    protocol = load_protocol(name)
+    check_limits(load_bench("sim"), load_cell(protocol.cell), protocol)
+
+
+def test_a_misspelled_key_is_told_with_its_line_and_the_right_one(tmp_path: Path) -> None:
+    said = refusal(
+        tmp_path, load_protocol, PROTOCOL, "current_density_ma_cm2", "curent_density_ma_cm2"
+    )
+    line = line_of(PROTOCOL, "current_density_ma_cm2")
+    assert f"line {line}, technique.steps[1].plate.curent_density_ma_cm2" in said
+    assert "did you mean 'current_density_ma_cm2'?" in said
+    assert "until" in said  # what else is allowed there
+    assert "missing" not in said  # one slip, one mistake
+
+
+def test_an_unknown_instrument_kind_is_told_with_the_kinds_there_are(tmp_path: Path) -> None:
+    said = refusal(tmp_path, load_bench, SIM, "kind: camera", "kind: camra")
+    assert f"line {line_of(SIM, 'kind: camera')}, instruments.camera.kind: got 'camra'" in said
+    assert "did you mean 'camera'?" in said
+    assert "relay_board, potentiostat, camera, raman, gas_chromatograph" in said
+
+
+def test_an_instrument_without_kind_is_told_which_kinds_there_are(tmp_path: Path) -> None:
+    said = refusal(tmp_path, load_bench, SIM, "    kind: camera\n", "")
+    assert "instruments.camera.kind: is missing" in said
+    assert "potentiostat" in said
+
+
+def test_a_sample_without_area_is_refused(tmp_path: Path) -> None:
+    said = refusal(tmp_path, load_cell, CELL, "material: Zn, area_cm2: 1.131", "material: Zn")
+    assert "line 3, working_electrode.area_cm2: is missing" in said
+    assert "cm2" in said
+
+
+def test_a_sample_of_area_zero_is_refused(tmp_path: Path) -> None:
+    said = refusal(tmp_path, load_cell, CELL, "area_cm2: 1.131", "area_cm2: 0")
+    assert "line 3, working_electrode.area_cm2: should be greater than 0, got 0" in said
+
+
+def test_limits_that_contradict_each_other_are_refused(tmp_path: Path) -> None:
+    said = refusal(tmp_path, load_bench, SIM, "potential_min_v: -3.0", "potential_min_v: 5.0")
+    assert "limits: the limits contradict each other: potential_min_v 5.0 V" in said
+
+
+def test_limits_of_several_files_that_contradict_each_other_are_told_together() -> None:
+    bench, cell = load_bench("sim"), load_cell("zn-bare")
+    protocol = load_protocol("zinc-operando").model_copy(
+        update={"limits": cell.limits.model_copy(update={"potential_min_v": 1.5})}
+    )
+    protocol = protocol.model_copy(
+        update={"limits": protocol.limits.model_copy(update={"potential_max_v": 2.0})}
+    )
+    with pytest.raises(ConfigurationError, match=r"cell 'ZN-ZN-001': -1.0 V to 1.0 V"):
+        check_limits(bench, cell, protocol)
+
+
+def test_a_missing_file_lists_what_there_is() -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        load_cell("zn-bar")
+    said = str(caught.value)
+    assert "no cell 'zn-bar'" in said
+    assert all(name in said for name in names("cell"))
+    assert "did you mean 'zn-bare'?" in said
+
+
+def test_a_path_wins_over_a_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("zn-bare").write_text(CELL.replace("ZN-ZN-001", "MINE"))
+    assert load_cell("zn-bare").cell_id == "MINE"
+
+
+def test_a_folder_of_the_same_name_does_not_hide_a_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("sim").mkdir()
+    assert load_bench("sim").name == "sim"
+
+
+def test_a_cell_is_also_looked_for_beside_its_protocol(tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text(CELL)
+    assert load_cell("mine.yaml", beside=tmp_path).cell_id == "ZN-ZN-001"
+
+
+def test_broken_yaml_is_told_with_line_and_column(tmp_path: Path) -> None:
+    said = refusal(tmp_path, load_protocol, PROTOCOL, "type: open_circuit,", "type: a: b,")
+    assert f", line {line_of(PROTOCOL, 'type: open_circuit')}, column " in said
+    assert "not YAML" in said
+
+
+def test_a_key_given_twice_is_refused(tmp_path: Path) -> None:
+    said = refusal(tmp_path, load_cell, f"{CELL}metal: Na\n")
+    line = CELL.count("\n") + 1
+    assert f"line {line}: the key 'metal' is given twice (first in line 2)" in said
+
+
+def test_yaml_cannot_make_objects(tmp_path: Path) -> None:
+    said = refusal(tmp_path, load_cell, "!!python/object/apply:os.getcwd []\n")
+    assert "line 1" in said
+    assert "not YAML" in said
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [("", "is empty"), ("- 1\n", "dictionary"), ("a: &x [*x]\n", "contains itself")],
+)
+def test_what_is_no_mapping_of_keys_is_refused(tmp_path: Path, text: str, told: str) -> None:
+    assert told in refusal(tmp_path, load_cell, text)
+
+
+def test_all_mistakes_are_told_at_once_in_the_order_of_lines(tmp_path: Path) -> None:
+    text = CELL.replace("metal: Zn\n", "metal: Zm\n", 1).replace("volume_ul: 100", "volume_ul: x")
+    said = refusal(tmp_path, load_cell, text)
+    assert "2 mistakes" in said
+    assert said.index("line 2, metal: got 'Zm'; did you mean 'Zn'?") < said.index("volume_ul")
+
+
+def test_a_mistake_used_several_times_is_told_once(tmp_path: Path) -> None:
+    text = (CONFIG / "protocols" / "na-half-cell.yaml").read_text()
+    said = refusal(tmp_path, load_protocol, text, "de_v: 0.002", "de_v: -1")
+    assert said.count("de_v") == 1
+    assert "mistakes" not in said
+
+
+def test_a_merge_key_keeps_the_line_of_what_it_merges(tmp_path: Path) -> None:
+    text = CELL.replace("counter_electrode: {", "counter_electrode: {<<: *we, ").replace(
+        "working_electrode: {material: Zn", "working_electrode: &we {material: Zn", 1
+    )
+    text = text.replace("thickness_um: 100", "thickness_um: -1", 1)
+    said = refusal(tmp_path, load_cell, text)
+    assert "line 3, working_electrode.thickness_um: should be greater than 0" in said
