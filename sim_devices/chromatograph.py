@@ -1,0 +1,257 @@
+"""A gas chromatograph behind three wires and a folder: Start in, Ready out, result files.
+
+It samples the cell's headspace at the moment of the start, records a thermal-conductivity trace for
+160 s of cell time and then writes the chromatogram as an INFICON Micro GC Fusion data file (JSON).
+Start is ignored while the instrument is not ready.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from sim_devices.cell import Cell
+from sim_devices.cell.parameters import GAS_CONSTANT
+from sim_devices.clock import SimulatedClock
+from sim_devices.truth import Truth
+
+RUN_S = 160.0
+VALUES_PER_SECOND = 50
+SHORTEST_START_S = 0.5e-3  # of the contact, host time
+AREA_PER_MOLE_FRACTION = 6.7e6  # detector units times seconds
+METHOD = "H2_molecular_sieve"
+
+_STANDARD_ATMOSPHERE_PA = 101325.0
+_AREA_NOISE = 0.005
+_NOISE = 4.0
+_LITRE_PER_M3 = 1e-3
+
+
+class Species(NamedTuple):
+    """Where a gas comes out of the column and how broad."""
+
+    retention_s: float
+    width_s: float  # standard deviation
+
+
+SPECIES = {"H2": Species(52.06, 0.8), "O2": Species(60.2, 0.9), "N2": Species(69.12, 1.1)}
+_AIR = {"O2": 2e-4, "N2": 8e-4}  # mole fractions that leak in
+
+
+class Sample(NamedTuple):
+    """What the sample loop held at an injection."""
+
+    cell_t: float  # s
+    hydrogen_mol: float  # in the headspace (closed), 0 when swept
+    hydrogen_mol_s: float  # leaving the electrolyte
+    mole_fraction: float
+
+
+class Chromatograph:
+    """The instrument: `start_contact` and `ready` are its terminals, `folder` has its results."""
+
+    def __init__(
+        self,
+        cell: Cell,
+        clock: SimulatedClock,
+        truth: Truth,
+        folder: Path,
+        *,
+        seed: int = 0,
+        mode: Literal["closed", "swept"] = "closed",
+        sweep_sccm: float = 5.0,
+    ) -> None:
+        """Switch on, ready.
+
+        Args:
+            cell: whose headspace is sampled.
+            clock: of the bench; hurried while a run is in progress.
+            truth: gets one line per injection, with the moles that were really there.
+            folder: made if need be; result files appear in it complete, by renaming.
+            seed: of the detector's noise.
+            mode: ``closed``: hydrogen collects in the headspace; ``swept``: a carrier gas takes it
+                along.
+            sweep_sccm: flow of the carrier gas, cm3/min at 0 degrees C and 1 atm.
+        """
+        self._cell = cell
+        self._clock = clock
+        self._truth = truth
+        self.folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+        self._random = np.random.default_rng(seed)
+        self._mode = mode
+        self._carrier_mol_s = (
+            sweep_sccm * 1e-6 / 60 * _STANDARD_ATMOSPHERE_PA / (GAS_CONSTANT * 273.15)
+        )
+        self._condition = threading.Condition()
+        self._contact_closed_at: float | None = None
+        self._asked = False
+        self._ready = True
+        self._stop = False
+        self.injections = 0
+        self._thread = threading.Thread(target=self._work, name="chromatograph", daemon=True)
+        self._thread.start()
+
+    # ---- the terminals
+
+    def start_contact(self, closed: bool) -> None:
+        """Close or open the Start contact; a closure shorter than 0.5 ms is not seen."""
+        with self._condition:
+            if closed:
+                self._contact_closed_at = time.monotonic()
+                self._clock.open_exchange("start contact")
+            elif self._contact_closed_at is not None:
+                self._asked = self._asked or self._held_long_enough()
+                self._contact_closed_at = None
+                self._clock.close_exchange("start contact")
+            self._condition.notify_all()
+
+    @property
+    def ready(self) -> bool:
+        """The Ready line: high (True) while a start would be obeyed."""
+        with self._condition:
+            return self._ready
+
+    def close(self) -> None:
+        """Switch off; a run in progress leaves no result."""
+        with self._condition:
+            self._stop = True
+            self._condition.notify_all()
+        self._clock.wake()
+        self._thread.join()
+
+    # ---- inside
+
+    def _held_long_enough(self) -> bool:
+        since = self._contact_closed_at
+        return since is not None and time.monotonic() - since >= SHORTEST_START_S
+
+    def _work(self) -> None:
+        while True:
+            with self._condition:
+                while not (self._stop or self._asked):
+                    if self._held_long_enough():
+                        break
+                    waits_for_contact = self._contact_closed_at is not None
+                    self._condition.wait(SHORTEST_START_S if waits_for_contact else None)
+                if self._stop:
+                    return
+                self._asked = False
+                self._ready = False
+                self.injections += 1
+                number = self.injections
+            if not self._run(number):
+                return
+            with self._condition:
+                # A contact that is still closed from the last start does not start again.
+                while self._contact_closed_at is not None and not self._stop:
+                    self._condition.wait()
+                self._asked = False
+                self._ready = True
+
+    def _run(self, number: int) -> bool:
+        started = datetime.now(UTC)
+        sample = self.sample()
+        self._truth.write(
+            "chromatograph",
+            "injection",
+            number=number,
+            cell_t_s=sample.cell_t,
+            clock_s=self._clock.now(),
+            hydrogen_mol=sample.hydrogen_mol,
+            hydrogen_mol_s=sample.hydrogen_mol_s,
+            mole_fraction=sample.mole_fraction,
+            host_time_s=started.timestamp(),
+        )
+        with self._clock.hurry("chromatogram"):
+            if not self._clock.follow_until(self._clock.now() + RUN_S, lambda: self._stop):
+                return False
+        trace = self.trace(sample.mole_fraction)
+        self._publish(number, started, trace)
+        return True
+
+    def sample(self) -> Sample:
+        """Return what an injection at this moment would take in."""
+        cell = self._cell
+        with cell.lock:
+            gas_mol = cell.hydrogen_gas_mol
+            flow_mol_s = cell.hydrogen_dissolved_mol / cell.parameters.gas_release_s
+            temperature_k, t = cell.temperature_k, cell.t
+        if self._mode == "swept":
+            fraction = flow_mol_s / (self._carrier_mol_s + flow_mol_s)
+            return Sample(t, 0.0, flow_mol_s, fraction)
+        volume_m3 = cell.parameters.headspace_l * _LITRE_PER_M3
+        filling_mol = _STANDARD_ATMOSPHERE_PA * volume_m3 / (GAS_CONSTANT * temperature_k)
+        return Sample(t, gas_mol, flow_mol_s, gas_mol / (filling_mol + gas_mol))
+
+    def trace(self, hydrogen_fraction: float) -> npt.NDArray[np.float64]:
+        """Return a new noisy trace of the detector: 50 values per second for 160 s."""
+        draw = self._random
+        t = np.arange(int(RUN_S * VALUES_PER_SECOND)) / VALUES_PER_SECOND
+        baseline = 30 + draw.normal(0, 0.5) + 2 * t / RUN_S
+        trace = baseline + draw.normal(0, _NOISE, len(t))
+        hydrogen = hydrogen_fraction * (1 + draw.normal(0, _AREA_NOISE))
+        for label, fraction in {"H2": hydrogen, **_AIR}.items():
+            peak = SPECIES[label]
+            height = fraction * AREA_PER_MOLE_FRACTION / (peak.width_s * np.sqrt(2 * np.pi))
+            trace += height * np.exp(-0.5 * ((t - peak.retention_s) / peak.width_s) ** 2)
+        return np.asarray(trace)
+
+    def _publish(self, number: int, started: datetime, trace: npt.NDArray[np.float64]) -> None:
+        stamp = started.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        result = {
+            "$id": f"{number:06d}",
+            "runTimeStamp": stamp,
+            "methodName": METHOD,
+            "softwareVersion": {"version": "3.3.5"},
+            "annotations": {"name": f"injection {number}", "valcoPosition": 1},
+            "detectors": {
+                "moduleA:tcd": {
+                    "nValuesPerSecond": VALUES_PER_SECOND,
+                    "nValuesExpected": len(trace),
+                    "values": [round(float(value), 2) for value in trace],
+                    "analysis": {"peaks": [_peak(trace, label) for label in SPECIES]},
+                }
+            },
+        }
+        name = f"{started:%Y%m%dT%H%M%S}-{number:04d}.json"
+        # Written under a name that no reader looks at, then renamed: a result is complete or
+        # absent.
+        unfinished = self.folder / f".{name}.part"
+        unfinished.write_text(json.dumps(result), encoding="utf-8")
+        os.replace(unfinished, self.folder / name)
+        self._truth.write("chromatograph", "result", number=number, file=name)
+
+
+def _peak(trace: npt.NDArray[np.float64], label: str) -> dict[str, Any]:
+    """Integrate one peak as the instrument's own software does: over a straight baseline."""
+    species = SPECIES[label]
+    half, edge = 4 * species.width_s, 1.0
+    t = np.arange(len(trace)) / VALUES_PER_SECOND
+    inside = np.abs(t - species.retention_s) <= half
+    before = (t < species.retention_s - half) & (t >= species.retention_s - half - edge)
+    after = (t > species.retention_s + half) & (t <= species.retention_s + half + edge)
+    baseline = np.interp(
+        t[inside],
+        [t[before].mean(), t[after].mean()],
+        [trace[before].mean(), trace[after].mean()],
+    )
+    signal = trace[inside] - baseline
+    area = float(np.sum(signal)) / VALUES_PER_SECOND
+    percent = 100 * area / AREA_PER_MOLE_FRACTION
+    return {
+        "label": label,
+        "height": round(float(signal.max()), 2),
+        "area": round(area, 2),
+        "concentration": round(percent, 6),
+        "normalizedConcentration": round(percent, 6),
+        "top": round(float(t[inside][np.argmax(signal)]), 2),
+    }
