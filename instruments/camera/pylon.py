@@ -173,6 +173,13 @@ class PylonCamera:
         failed: int = self._call("failed_buffers", MARGIN_S)
         return failed
 
+    @property
+    def child_pid(self) -> int:
+        """Return the process that holds the camera."""
+        if self._child is None:
+            raise self._not_connected("child_pid")
+        return self._child.pid
+
     def close(self) -> None:
         """Release the camera and end the child; idempotent."""
         child, self._child = self._child, None
