@@ -77,6 +77,7 @@ class CameraDevice(Follower):
         self._light_lock = light_lock if light_lock is not None else threading.Lock()
         self._lamp_settle_s = lamp_settle_s
         self._frame_timeout_s = frame_timeout_s
+        self._phase = REGULAR
         self._frames: AssetStream | None = None
         self._ending = threading.Event()
         self._ending.set()
@@ -112,6 +113,7 @@ class CameraDevice(Follower):
             self._frames = AssetStream(
                 path, {f"{self.name}_image": (IMAGE_DATASET, self.driver.settings.image_shape)}
             )
+            self._phase = REGULAR
             self._ending.clear()
         except BaseException:
             super().unstage()
@@ -130,13 +132,24 @@ class CameraDevice(Follower):
         unstaged: list[object] = super().unstage()
         return unstaged
 
-    def trigger(self, *, phase: int = REGULAR, **request: Any) -> Status:
+    def prepare(self, value: int) -> Status:
+        """Say which ``phase`` (0 regular, 2 end) the frames to come have; ``stage`` says 0.
+
+        Raises ValueError for any other phase.
+        """
+        if value not in (REGULAR, BURST, END):
+            raise ValueError(f"{self.name}: no phase {value!r}; there are {REGULAR, BURST, END}")
+        self._phase = value
+        return self._finished()
+
+    def trigger(self, *, phase: int | None = None, **request: Any) -> Status:
         """Take one frame without waiting for it.
 
-        ``phase`` is stored with the row (0 regular, 1 burst, 2 end). The status is done when the
-        frame is in the file; it fails with what the driver raised.
+        ``phase`` is stored with the row; by default what ``prepare`` said, because the RunEngine
+        warns when a message carries arguments to ``trigger``. The status is done when the frame
+        is in the file; it fails with what the driver raised.
         """
-        return super().trigger(phase=phase, **request)
+        return super().trigger(phase=self._phase if phase is None else phase, **request)
 
     def burst(self, count: int, interval_s: float) -> Status:
         """Take ``count`` frames, ``interval_s`` apart, without waiting; callable from any thread.
