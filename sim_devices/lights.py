@@ -21,7 +21,8 @@ class Lights:
             clock: held at factor 1 while a light is on.
         """
         self._clock = clock
-        self._lock = threading.Lock()
+        self._lock = threading.Condition()
+        self._changes = 0
         self._lamp = False
         self._laser_mw = 0.0
 
@@ -49,8 +50,26 @@ class Lights:
             self._switch("laser", self._laser_mw > 0, power_mw > 0)
             self._laser_mw = power_mw
 
+    @property
+    def changes(self) -> int:
+        """How often a light was switched."""
+        return self._changes
+
+    def wait_for_change(self, since: int, timeout_s: float) -> None:
+        """Wait until `changes` is not `since`, somebody calls `wake`, or the time is over."""
+        with self._lock:
+            self._lock.wait_for(lambda: self._changes != since, max(timeout_s, 0.0))
+
+    def wake(self) -> None:
+        """End every `wait_for_change`."""
+        with self._lock:
+            self._changes += 1
+            self._lock.notify_all()
+
     def _switch(self, light: str, was_on: bool, on: bool) -> None:
         if on and not was_on:
             self._clock.open_exchange(light)
         elif was_on and not on:
             self._clock.close_exchange(light)
+        self._changes += 1
+        self._lock.notify_all()
