@@ -1,6 +1,7 @@
 """Ways for bytes to reach an instrument; importing this package opens no port."""
 
 from instruments.transport._addresses import open_transport, resolve
+from instruments.transport._clock import clock_ns
 from instruments.transport._contract import Transport
 from instruments.transport._recording import RecordingTransport, Turn, read_dialogue
 from instruments.transport._serial import SerialSettings, SerialTransport
@@ -15,6 +16,7 @@ __all__ = [
     "Transport",
     "Turn",
     "VisaTransport",
+    "clock_ns",
     "open_transport",
     "read_dialogue",
     "resolve",

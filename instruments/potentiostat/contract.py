@@ -1,0 +1,151 @@
+"""What every potentiostat driver offers, whatever its wire language."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+from techniques import Assignment
+
+# Role codes of rows; what the technique calls plate and strip, seen from the metal electrode.
+PLATE, REST, STRIP, IMPEDANCE, OTHER = -1, 0, 1, 2, 3
+
+
+class Sample(NamedTuple):
+    """One row measured by a potentiostat.
+
+    Signs are the instrument's: E = E_WE - E_CE, positive current oxidises the working electrode.
+
+    Attributes:
+        t_s: seconds since the program started, from the instrument's own timer; monotone.
+        potential_v: measured potential, V.
+        current_a: current, A; 0 at open circuit.
+        cycle: 0 before the first plate/strip cycle, then 1, 2, ...
+        half_cycle: counts plate and strip steps from 1; a rest keeps the one before it.
+        step: counts the elementary steps executed, from 1.
+        role: -1 plate, 0 rest, +1 strip, 2 impedance, 3 other.
+        flags: status bits of the instrument: 1 timing not met, 2 overload, 4 underload, 8 overload
+            warning; 0 is well.
+        arrival_ns: host clock (CLOCK_BOOTTIME) of the read that brought the row.
+    """
+
+    t_s: float
+    potential_v: float
+    current_a: float
+    cycle: int
+    half_cycle: int
+    step: int
+    role: int
+    flags: int
+    arrival_ns: int
+
+
+class ImpedancePoint(NamedTuple):
+    """One frequency of one impedance spectrum; ``spectrum`` counts spectra from 1.
+
+    ``z_imag_ohm`` is the imaginary part: negative is capacitive. The other attributes are those of
+    ``Sample``.
+    """
+
+    t_s: float
+    spectrum: int
+    cycle: int
+    half_cycle: int
+    step: int
+    frequency_hz: float
+    z_real_ohm: float
+    z_imag_ohm: float
+    flags: int
+    arrival_ns: int
+
+
+@dataclass(frozen=True)
+class Capabilities:
+    """What a potentiostat can do; unsupported techniques are refused by this table.
+
+    Attributes:
+        model: name of the model.
+        galvanostatic: whether it can control the current.
+        potential_min_v: lowest potential it can apply or measure, V.
+        potential_max_v: highest, V.
+        current_max_a: largest current, A.
+        current_ranges_a: nominal current ranges, A, ascending.
+        frequency_max_hz: highest frequency of an impedance spectrum, Hz.
+        amplitude_max_v: largest amplitude of one, V rms.
+    """
+
+    model: str
+    galvanostatic: bool
+    potential_min_v: float
+    potential_max_v: float
+    current_max_a: float
+    current_ranges_a: tuple[float, ...]
+    frequency_max_hz: float
+    amplitude_max_v: float
+
+
+class Potentiostat(Protocol):
+    """A driver: knows the wire, knows nothing of plans. Blocking; SI units.
+
+    Every failure is an InstrumentError.
+    """
+
+    @property
+    def verified_on(self) -> str | None:
+        """Return when and with which firmware this driver was confirmed on hardware, or None."""
+        ...
+
+    @property
+    def stop_reason(self) -> str | None:
+        """Return why the last program ended before its last step, ``None`` if it did not.
+
+        Set when ``samples`` is exhausted; never set by a failure, which raises.
+        """
+        ...
+
+    def connect(self) -> None:
+        """Open the port, end whatever runs, and check who is there; blocks up to 5 s."""
+        ...
+
+    def close(self) -> None:
+        """Open the cell and release the port; safe to call twice."""
+        ...
+
+    def identify(self) -> dict[str, str]:
+        """Return ``model``, ``firmware``, ``serial_number`` and ``address`` of what answered."""
+        ...
+
+    def capabilities(self) -> Capabilities:
+        """Return what the connected instrument can do."""
+        ...
+
+    def check(self, assignment: Assignment) -> None:
+        """Raise what ``start`` would, without touching the instrument.
+
+        Raises UnsupportedTechniqueError or SafetyLimitError.
+        """
+        ...
+
+    def start(self, assignment: Assignment) -> None:
+        """Load ``assignment`` and start it; return when the instrument has accepted it.
+
+        Limits, cycles and cut-offs run on the instrument from then on. Raises
+        InstrumentFaultError if it is refused: the cell is then still open.
+        """
+        ...
+
+    def samples(self) -> Iterator[Sample | ImpedancePoint]:
+        """Yield rows as they arrive until the program has ended; to be used by one thread.
+
+        Raises, always after the last row that arrived: SafetyLimitError if a safety limit ended
+        the program, InstrumentFaultError for an error of the instrument, ProtocolError if rows
+        may be missing, TransportError if the instrument fell silent. The cell is open then,
+        unless the message says that this is unknown.
+        """
+        ...
+
+    def abort(self) -> None:
+        """End the program and open the cell; callable from any thread and in any state.
+
+        Returns when the instrument has confirmed it; raises TransportError if it does not.
+        """
+        ...

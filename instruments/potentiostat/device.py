@@ -1,0 +1,294 @@
+"""The potentiostat in a plan: a flyer whose rows travel as event pages, and the leader."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from queue import Empty, SimpleQueue
+from typing import Any
+
+from bluesky.protocols import Status
+from event_model import DataKey, PartialEventPage
+from ophyd import Component, Signal
+from ophyd.status import DeviceStatus
+
+from instruments._follower import LeaderRow
+from instruments._ophyd import InstrumentDevice
+from instruments.errors import InstrumentError, SafetyLimitError
+from instruments.potentiostat.contract import (
+    IMPEDANCE,
+    ImpedancePoint,
+    Potentiostat,
+    Sample,
+)
+from instruments.transport import clock_ns
+from techniques import Assignment, SafetyLimits
+
+# Rows of one page: enough to be cheap, few enough for the RunEngine's loop to breathe.
+_PAGE_ROWS = 5000
+
+_SAMPLE_UNITS = {
+    "t": "s",
+    "potential": "V",
+    "current": "A",
+    "cycle": "",
+    "half_cycle": "",
+    "step": "",
+    "role": "",
+    "flags": "",
+}
+_IMPEDANCE_UNITS = {
+    "t": "s",
+    "spectrum": "",
+    "cycle": "",
+    "half_cycle": "",
+    "step": "",
+    "frequency": "Hz",
+    "z_real": "ohm",
+    "z_imag": "ohm",
+    "flags": "",
+}
+
+
+class _Pages(InstrumentDevice):
+    """Rows in from the reader thread, event pages out to the RunEngine."""
+
+    def __init__(self, *, name: str, units: dict[str, str], **kwargs: Any) -> None:
+        super().__init__(name=name, **kwargs)
+        self._units = units
+        # A SimpleQueue, not a list that is swapped: that loses rows while another thread appends.
+        self._rows: SimpleQueue[tuple[float, tuple[float, ...]]] = SimpleQueue()
+
+    def describe_collect(self) -> dict[str, DataKey]:
+        """Return the data keys of the rows, flat: one stream."""
+        return {
+            f"{self.name}_{quantity}": DataKey(
+                source=f"driver:{self.name}",
+                dtype="number",
+                dtype_numpy="<f8",
+                shape=[],
+                units=unit,
+            )
+            for quantity, unit in self._units.items()
+        }
+
+    def collect_pages(self) -> Iterator[PartialEventPage]:
+        """Yield what has arrived since the last call; the row's arrival is in ``timestamps``."""
+        keys = [f"{self.name}_{quantity}" for quantity in self._units]
+        while rows := self._take(_PAGE_ROWS):
+            stamps = [stamp for stamp, _ in rows]
+            columns = zip(*(values for _, values in rows), strict=True)
+            yield {
+                "time": stamps,
+                "data": {key: list(column) for key, column in zip(keys, columns, strict=True)},
+                "timestamps": dict.fromkeys(keys, stamps),
+            }
+
+    def close_worker(self, timeout_s: float = 10.0) -> None:
+        """End the threads of this device; it has none."""
+
+    def add_row(self, stamp: float, values: tuple[float, ...]) -> None:
+        """Take one row that arrived at ``stamp`` (epoch, s); callable from any thread."""
+        self._rows.put((stamp, values))
+
+    def _take(self, most: int) -> list[tuple[float, tuple[float, ...]]]:
+        rows: list[tuple[float, tuple[float, ...]]] = []
+        try:
+            while len(rows) < most:
+                rows.append(self._rows.get_nowait())
+        except Empty:
+            pass
+        return rows
+
+    def drop_rows(self) -> None:
+        """Forget rows that nobody has collected."""
+        while self._take(_PAGE_ROWS):
+            pass
+
+
+class PotentiostatDevice(_Pages):
+    """A potentiostat in a plan: prepare an assignment, kick it off, collect its rows.
+
+    It leads: followers ask ``latest`` and subscribe with ``on_row``. Spectra are rows of the child
+    ``impedance``, to be declared and collected as a stream of its own.
+
+    Args:
+        driver: any Potentiostat.
+        name: prefix of all event keys.
+        limits: what the bench forbids; every assignment is narrowed by it.
+    """
+
+    model = Component(Signal, value="", kind="config")
+    firmware = Component(Signal, value="", kind="config")
+    serial_number = Component(Signal, value="", kind="config")
+
+    def __init__(
+        self, driver: Potentiostat, *, name: str, limits: SafetyLimits | None = None
+    ) -> None:
+        super().__init__(name=name, units=_SAMPLE_UNITS)
+        self.limits = limits or SafetyLimits()
+        self.impedance = _Pages(name=f"{name}_impedance", units=_IMPEDANCE_UNITS)
+        self._driver = driver
+        self._assignment: Assignment | None = None
+        self._drained: DeviceStatus | None = None
+        self._reader: threading.Thread | None = None
+        self._newest: LeaderRow | None = None
+        self._callbacks: tuple[Callable[[LeaderRow], None], ...] = ()
+        self._running = False
+        self._finished_rows = True
+        self._stopped_as_failure = False
+
+    # -- what the plan asks
+
+    def stage(self) -> list[object]:
+        """Note who the instrument is; raises InstrumentError if it is not connected."""
+        identity = self._driver.identify()
+        for signal in (self.model, self.firmware, self.serial_number):
+            signal.put(identity.get(signal.attr_name, ""))
+        return super().stage()
+
+    def unstage(self) -> list[object]:
+        """Open the cell if a program still runs."""
+        self._end_program()
+        return super().unstage()
+
+    def prepare(self, value: Assignment) -> Status:
+        """Check ``value`` against instrument and limits; nothing moves.
+
+        Raises UnsupportedTechniqueError or SafetyLimitError at once. The value is kept for
+        ``kickoff``, narrowed by the limits of the bench.
+        """
+        try:
+            limits = value.limits.narrowed_by(self.limits)
+        except ValueError as error:
+            raise SafetyLimitError(f"{self.name}: {error}") from error
+        narrowed = value.model_copy(update={"limits": limits})
+        self._driver.check(narrowed)
+        self._assignment = narrowed
+        self._newest = None
+        self._finished_rows = False
+        return self._finished()
+
+    def kickoff(self) -> Status:
+        """Start the prepared program; done when the instrument has accepted it."""
+        if self._assignment is None:
+            raise RuntimeError(f"{self.name}: prepare an assignment before kickoff")
+        if self._running:
+            raise RuntimeError(f"{self.name}: a program is running")
+        self.drop_rows()
+        self.impedance.drop_rows()
+        self._running = True
+        self._newest = None
+        self._finished_rows = False
+        self._stopped_as_failure = False
+        self._drained = drained = DeviceStatus(self)
+        assignment = self._assignment
+        return self._in_thread(lambda: self._start(assignment, drained))
+
+    def complete(self) -> Status:
+        """Return the status of the whole program; an error of the instrument fails it."""
+        if self._drained is None:
+            raise RuntimeError(f"{self.name}: kickoff before complete")
+        return self._drained
+
+    def stop(self, *, success: bool = True) -> None:
+        """End the program and open the cell; blocks until the instrument has confirmed it.
+
+        With ``success=False`` the status of ``complete`` fails. Does nothing when nothing runs.
+        """
+        if self._running and not success:
+            self._stopped_as_failure = True
+        self._end_program()
+
+    def safe_state(self) -> None:
+        """Open the cell, whatever the device believes; raises InstrumentError if that fails."""
+        self._driver.abort()
+
+    def close_worker(self, timeout_s: float = 10.0) -> None:
+        """Wait for the reader thread, which ends with the program."""
+        if self._reader is not None and self._reader is not threading.current_thread():
+            self._reader.join(timeout_s)
+
+    @property
+    def stop_reason(self) -> str | None:
+        """Return why the last program ended before its last step, ``None`` if it did not."""
+        return self._driver.stop_reason
+
+    # -- what followers ask
+
+    @property
+    def finished(self) -> bool:
+        """Return whether no more rows will come."""
+        return self._finished_rows
+
+    def latest(self) -> LeaderRow | None:
+        """Return the newest row, ``None`` before the first."""
+        return self._newest
+
+    def on_row(self, callback: Callable[[LeaderRow], None]) -> Callable[[], None]:
+        """Call ``callback`` from the reader thread with each row; returns the unsubscriber.
+
+        It must return within milliseconds: it is in the way of the rows.
+        """
+        self._callbacks = (*self._callbacks, callback)
+
+        def unsubscribe() -> None:
+            # Equality, not identity: bound methods are made anew at each access.
+            self._callbacks = tuple(x for x in self._callbacks if x != callback)
+
+        return unsubscribe
+
+    # -- threads
+
+    def _start(self, assignment: Assignment, status: DeviceStatus) -> None:
+        try:
+            self._driver.start(assignment)
+        except Exception as error:
+            self._running = False
+            self._finished_rows = True
+            status.set_exception(error)
+            raise
+        self._reader = threading.Thread(
+            target=self._read, args=(status,), name=f"{self.name}-reader", daemon=True
+        )
+        self._reader.start()
+
+    def _read(self, status: DeviceStatus) -> None:
+        failure: Exception | None = None
+        try:
+            for row in self._driver.samples():
+                self._take_row(row)
+        except Exception as error:  # whatever it is, the plan hears of it through the status
+            failure = error
+        self._running = False
+        self._finished_rows = True
+        if failure is None and self._stopped_as_failure:
+            failure = InstrumentError(f"{self.name}: the program was stopped, the cell is open")
+        if failure is None:
+            status.set_finished()
+        else:
+            status.set_exception(failure)
+
+    def _take_row(self, row: Sample | ImpedancePoint) -> None:
+        # The moment of arrival, on the clock of day: rows may have waited for this thread.
+        stamp = time.time() - (clock_ns() - row.arrival_ns) / 1e9
+        values = tuple(float(x) for x in row[:-1])
+        if isinstance(row, Sample):
+            self.add_row(stamp, values)
+            role = row.role
+        else:
+            self.impedance.add_row(stamp, values)
+            role = IMPEDANCE
+        self._newest = newest = LeaderRow(row.t_s, row.half_cycle, role, row.step)
+        for callback in self._callbacks:
+            callback(newest)
+
+    def _end_program(self) -> None:
+        if not self._running:
+            return
+        try:
+            self._driver.abort()
+        except InstrumentError:
+            # If the reader has failed as well, its error is the cause and is told by complete().
+            if self._running:
+                raise
+        self.close_worker()

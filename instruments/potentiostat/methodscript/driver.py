@@ -1,0 +1,537 @@
+"""Drive one MethodSCRIPT instrument: connect, load and run a program, read its rows, abort."""
+
+import logging
+import re
+import threading
+import time
+from collections import deque
+from collections.abc import Iterator
+from pathlib import Path
+
+from instruments.errors import (
+    InstrumentError,
+    InstrumentFaultError,
+    ProtocolError,
+    SafetyLimitError,
+    TransportError,
+    TransportTimeout,
+)
+from instruments.potentiostat.contract import Capabilities, ImpedancePoint, Sample
+from instruments.potentiostat.methodscript.error_codes import parse_error
+from instruments.potentiostat.methodscript.models import capabilities_of
+from instruments.potentiostat.methodscript.program import Program, compile_program
+from instruments.potentiostat.methodscript.stream import ProgramStream
+from instruments.transport import SerialSettings, Transport, open_transport
+from techniques import Assignment
+
+_log = logging.getLogger(__name__)
+
+_ANSWER_S = 2.0
+_LOADING_S = 10.0
+_ENDING_S = 5.0
+# Added to the longest silence a step may keep: the computer, not the instrument, may be slow.
+_PATIENCE_S = 10.0
+# The maker's own code waits this long after an error before it speaks again.
+_AFTER_ERROR_S = 0.1
+# More damaged lines than this among the last _DAMAGE_WINDOW: the line is bad, the program is ended.
+_DAMAGE_ALLOWED = 3
+_DAMAGE_WINDOW = 1000
+_SETPOINT_TOLERANCE = 0.05
+_OPEN_CELL = b"e\ncell_off\n\n"
+
+_IDENTITY = re.compile(r"t(?P<id>.{6})(?P<version>\d{4}|\d{2})#(?P<build>.*)")
+
+
+class _Run:
+    """One program on the instrument, and who is concerned with it."""
+
+    def __init__(self, program: Program) -> None:
+        self.program = program
+        self.stream = ProgramStream(program)
+        self.reader: int | None = None
+        self.ended = threading.Event()
+        self.abort_asked = False
+        self.damage: deque[int] = deque()
+        self.lines = 0
+        self.checked: set[int] = set()
+
+
+class MethodScriptPotentiostat:
+    """A potentiostat that runs MethodSCRIPT, EmStat4 HR first.
+
+    Args:
+        address: ``serial:///dev/ttyACM0`` (``?baud_rate=230400`` for an EmStat Pico),
+            ``tcp://host:port``, or ``published:`` one of these.
+        mains_frequency_hz: 50 or 60; the instrument averages over whole periods of it.
+        record_to: file to which the whole dialogue is appended.
+    """
+
+    verified_on: str | None = None
+
+    def __init__(
+        self, address: str, *, mains_frequency_hz: int = 50, record_to: Path | None = None
+    ) -> None:
+        self.address = address
+        self._mains_frequency_hz = mains_frequency_hz
+        self._record_to = record_to
+        self._transport: Transport | None = None
+        self._identity: dict[str, str] = {}
+        self._capabilities: Capabilities | None = None
+        self._dialogue = threading.RLock()  # one command and its answer
+        self._state = threading.Lock()  # who reads, whether a program runs
+        self._run: _Run | None = None
+        self._unread: _Run | None = None
+        self._stop_reason: str | None = None
+        self._warned = False
+
+    # -- connecting
+
+    def connect(self) -> None:
+        """Open the port, end whatever runs, and ask who is there.
+
+        Raises TransportError or ProtocolError, which say what to do; the port is free then.
+        """
+        with self._dialogue:
+            if self._transport is not None:
+                return
+            settings = SerialSettings(baud_rate=921600, drop_flow_control=True)
+            self._transport = open_transport(
+                self.address, settings=settings, record_to=self._record_to
+            )
+            try:
+                self._synchronise()
+                self._ask_identity()
+            except InstrumentError:
+                self._transport.close()
+                self._transport = None
+                raise
+        if self.verified_on is None and not self._warned:
+            self._warned = True
+            _log.warning(
+                "%s: this driver has not been confirmed on real hardware; watch the first runs",
+                self._who(),
+            )
+
+    def close(self) -> None:
+        """Open the cell and release the port; safe to call twice.
+
+        A failure to open the cell is raised after the port has been released.
+        """
+        if self._transport is None:
+            return
+        try:
+            self.abort()
+        finally:
+            transport, self._transport = self._transport, None
+            transport.close()
+
+    def identify(self) -> dict[str, str]:
+        """Return who answered when the connection was opened.
+
+        Keys ``model``, ``firmware``, ``serial_number``, ``script_version``, ``address``.
+        """
+        self._wire()
+        return dict(self._identity)
+
+    def capabilities(self) -> Capabilities:
+        """Return what the connected instrument can do, from the name it gave."""
+        self._wire()
+        if self._capabilities is None:
+            raise ProtocolError(f"{self.address}: the instrument has not said who it is")
+        return self._capabilities
+
+    @property
+    def stop_reason(self) -> str | None:
+        """Return why the last program ended before its last step, ``None`` if it did not."""
+        return self._stop_reason
+
+    # -- running
+
+    def check(self, assignment: Assignment) -> None:
+        """Compile ``assignment`` for the connected instrument and raise what is wrong with it."""
+        self._compile(assignment)
+
+    def start(self, assignment: Assignment) -> None:
+        """Load ``assignment``, let the instrument check it, and run it.
+
+        Raises UnsupportedTechniqueError, SafetyLimitError or InstrumentFaultError with the cell
+        untouched; RuntimeError if a program runs already.
+        """
+        program = self._compile(assignment)
+        wire = self._wire()
+        with self._dialogue:
+            with self._state:
+                if self._run is not None:
+                    raise RuntimeError(f"{self._who()}: a program is running; abort it first")
+            self._stop_reason = None
+            # `l` then `r`, not `e`: a program that is refused has then not touched the cell.
+            wire.write(f"l\n{program.text}\n\n".encode("ascii"))
+            self._accepted("l", "load a program", _LOADING_S, program)
+            wire.write(b"r\n")
+            rest = self._accepted("r", "run the program", _ANSWER_S, program)
+            run = _Run(program)
+            if rest:
+                # Some firmware joins the acknowledgement and the first line.
+                run.stream.feed(rest, wire.arrival_ns)
+            with self._state:
+                self._run = self._unread = run
+
+    def samples(self) -> Iterator[Sample | ImpedancePoint]:
+        """Yield rows until the program has ended; see ``Potentiostat.samples``.
+
+        Ends without an error when the program is complete, when a limit of the technique stopped
+        it, or after ``abort``; ``stop_reason`` then says which.
+        """
+        with self._state:
+            run, self._unread = self._unread, None
+            if run is None:
+                raise RuntimeError(f"{self._who()}: nothing to read; start a technique first")
+            drained = run.reader is not None or run.ended.is_set()
+            if not drained:
+                run.reader = threading.get_ident()
+        if drained:
+            # An abort came before the first row was asked for, and reads to the end itself.
+            run.ended.wait(_ENDING_S)
+            return
+        try:
+            yield from self._rows(run)
+        finally:
+            with self._state:
+                run.reader = None
+                if not run.ended.is_set():
+                    self._unread = run
+
+    def abort(self) -> None:
+        """End the program and open the cell; callable from any thread, in any state.
+
+        Returns when the instrument has confirmed it, or at once in the thread that reads the
+        samples, which then sees the end. Raises TransportError if it does not confirm within 5 s.
+        """
+        run, reader = self._send_abort()
+        if run is None:
+            # A start in another thread may be under way: it holds the dialogue until it is through.
+            with self._dialogue:
+                run, reader = self._send_abort()
+                if run is None:
+                    self._open_cell()
+                    return
+        if reader is None:
+            self._drain(run)
+        elif reader == threading.get_ident():
+            return
+        elif not run.ended.wait(_ENDING_S):
+            raise TransportError(
+                f"{self._who()}: abort (Z) was not confirmed within {_ENDING_S:g} s; the state of "
+                "the cell is unknown: disconnect it"
+            )
+
+    def _send_abort(self) -> tuple[_Run | None, int | None]:
+        """Send an abort to the program, if one runs; return it and the thread that reads it.
+
+        Without such a thread the caller reads to the end, and is noted as the reader.
+        """
+        with self._state:
+            run = self._run
+            if run is None:
+                return None, None
+            run.abort_asked = True
+            self._wire().write(b"Z\n")
+            reader = run.reader
+            if reader is None:
+                run.reader = threading.get_ident()
+            return run, reader
+
+    # -- the program's lines
+
+    def _rows(self, run: _Run) -> Iterator[Sample | ImpedancePoint]:
+        stream = run.stream
+        failure: InstrumentError | None = None
+        while not stream.over:
+            try:
+                row = self._next(run)
+            except TransportTimeout as error:
+                failure = self._silent(run, failure, error)
+                continue
+            if row is not None:
+                yield row
+                failure = failure or self._wrong_setpoint(run, row)
+            failure = failure or self._bad_line(run)
+            if failure is not None and not run.abort_asked and not stream.over:
+                # The cell is opened at once; rows that are still under way are kept.
+                self._ask_abort(run)
+        self._finish(run)
+        if failure is not None:
+            raise failure
+        self._verdict(run)
+
+    def _next(self, run: _Run) -> Sample | ImpedancePoint | None:
+        """Take one line; a failure of the wire or the instrument ends the program and raises."""
+        wire, stream = self._wire(), run.stream
+        try:
+            line = wire.read_line(_ENDING_S if run.abort_asked else self._patience_s(run))
+        except TransportTimeout:
+            raise
+        except TransportError as error:
+            self._forget(run)
+            raise TransportError(
+                f"{self._who()}: lost while a program was running ({error}); the instrument goes "
+                "on by itself within the program's limits: the state of the cell is unknown"
+            ) from error
+        run.lines += 1
+        damaged = len(stream.damaged)
+        row = stream.feed(line, wire.arrival_ns)
+        if len(stream.damaged) > damaged:
+            run.damage.append(run.lines)
+            _log.warning("%s: a damaged line has been left out: %r", self._who(), line)
+        if stream.fault is not None:
+            self._after_fault(run)
+        return row
+
+    def _patience_s(self, run: _Run) -> float:
+        return run.stream.silence_s + _PATIENCE_S
+
+    def _bad_line(self, run: _Run) -> InstrumentError | None:
+        """Return why the program must be ended for the sake of the record, if it must."""
+        while run.damage and run.damage[0] <= run.lines - _DAMAGE_WINDOW:
+            run.damage.popleft()
+        stream = run.stream
+        if stream.incomplete is not None:
+            return ProtocolError(
+                f"{self._who()}: rows are missing: {stream.incomplete}. {self._damage(stream)}. "
+                "The program was ended and the cell opened; check the cable"
+            )
+        if len(run.damage) > _DAMAGE_ALLOWED:
+            return ProtocolError(
+                f"{self._who()}: more than {_DAMAGE_ALLOWED} damaged lines among "
+                f"{_DAMAGE_WINDOW}. {self._damage(stream)}. The program was ended and the cell "
+                "opened; check the cable"
+            )
+        return None
+
+    def _wrong_setpoint(self, run: _Run, row: Sample | ImpedancePoint) -> InstrumentError | None:
+        """Check the first current of each galvanostatic step against what was asked."""
+        block = run.stream.block
+        if not isinstance(row, Sample) or block is None or row.step in run.checked:
+            return None
+        run.checked = {row.step}
+        if block.kind != "galvanostatic" or abs(row.current_a - block.current_a) <= (
+            _SETPOINT_TOLERANCE * abs(block.current_a)
+        ):
+            return None
+        return InstrumentFaultError(
+            f"{self._who()}: step {row.step} asked for {block.current_a * 1e3:.6g} mA, the "
+            f"instrument measures {row.current_a * 1e3:.6g} mA at {row.potential_v:.6g} V (status "
+            f"bits {row.flags}); the program was ended and the cell opened: check cell and cables"
+        )
+
+    def _verdict(self, run: _Run) -> None:
+        """Say how the program ended: normally, with a reason, or with an error."""
+        stream = run.stream
+        if stream.safety is not None:
+            name, _, value = stream.safety.partition(" ")
+            raise SafetyLimitError(
+                f"{self._who()}: the safety limit {name} = {value} was passed in step "
+                f"{stream.step}; the instrument ended the program and opened the cell"
+            )
+        if stream.stopped is not None:
+            self._stop_reason = f"limit {stream.stopped} reached in step {stream.step}"
+        elif run.abort_asked or stream.aborted:
+            self._stop_reason = "aborted"
+        elif not stream.complete:
+            raise ProtocolError(
+                f"{self._who()}: the program ended without its end mark in step {stream.step}: "
+                f"rows may be missing. {self._damage(stream)}"
+            )
+        if stream.damaged:
+            _log.warning("%s: %s", self._who(), self._damage(stream))
+
+    def _damage(self, stream: ProgramStream) -> str:
+        shown = ", ".join(repr(line) for line in stream.damaged[-3:])
+        return f"{len(stream.damaged)} damaged lines" + (f", the last: {shown}" if shown else "")
+
+    # -- ends that are not normal
+
+    def _ask_abort(self, run: _Run) -> None:
+        with self._state:
+            run.abort_asked = True
+            try:
+                self._wire().write(b"Z\n")
+            except TransportError as error:
+                # The next read tells that the wire is gone, and what that means.
+                _log.warning("%s: abort could not be sent: %s", self._who(), error)
+
+    def _silent(
+        self, run: _Run, failure: InstrumentError | None, error: TransportTimeout
+    ) -> InstrumentError:
+        """Abort an instrument that fell silent; the second time, raise."""
+        step = run.stream.step
+        if not run.abort_asked:
+            self._ask_abort(run)
+            return TransportError(
+                f"{self._who()}: no line within {self._patience_s(run):g} s in step {step}; the "
+                "program was aborted and the cell opened"
+            )
+        self._forget(run)
+        raise TransportError(
+            f"{self._who()}: silent in step {step}, also when asked to abort (Z); the state of "
+            "the cell is unknown: disconnect it"
+        ) from (failure or error)
+
+    def _after_fault(self, run: _Run) -> None:
+        """Open the cell after a run-time error, which does not run ``on_finished``; raise it."""
+        fault, stream, wire = run.stream.fault, run.stream, self._wire()
+        assert fault is not None  # told to the type checker; the caller has asked
+        deadline = time.monotonic() + 1.0
+        # Some firmware sends the blank line after an error, some does not.
+        while not stream.over and (left := deadline - time.monotonic()) > 0:
+            try:
+                stream.feed(wire.read_line(left), wire.arrival_ns)
+            except TransportTimeout:
+                break
+        cell = "the cell was opened"
+        try:
+            self._finish(run)
+            with self._dialogue:
+                self._open_cell()
+        except InstrumentError as error:
+            cell = f"the cell could NOT be opened, disconnect it ({error})"
+        raise InstrumentFaultError(
+            f"{self._who()}: {fault.told_with(run.program.text)}, in step {stream.step}; {cell}"
+        )
+
+    def _drain(self, run: _Run) -> None:
+        """Read to the end of an aborted program whose samples nobody reads."""
+        deadline = time.monotonic() + _ENDING_S
+        wire = self._wire()
+        while not run.stream.over:
+            line = wire.read_line(max(0.0, deadline - time.monotonic()))
+            run.stream.feed(line, wire.arrival_ns)
+        self._finish(run)
+        self._stop_reason = "aborted"
+
+    def _finish(self, run: _Run) -> None:
+        """Take the program as ended; an abort that crossed its end on the wire is swallowed."""
+        with self._state:
+            if self._run is run:
+                self._run = None
+            crossed = run.abort_asked and not run.stream.aborted and run.stream.over
+        if crossed:
+            try:
+                self._wire().read_line(0.5)
+            except TransportTimeout:
+                _log.debug("%s: an abort at the very end stayed unanswered", self._who())
+        run.ended.set()
+
+    def _forget(self, run: _Run) -> None:
+        with self._state:
+            if self._run is run:
+                self._run = None
+        run.ended.set()
+
+    # -- dialogue while nothing runs
+
+    def _synchronise(self) -> None:
+        """Bring a conversation in any state to rest; the maker's recipe."""
+        wire = self._wire()
+        wire.write(b"\n")
+        wire.write(b"Z\n")
+        answer = b""
+        try:
+            while not answer.startswith(b"Z"):
+                answer = wire.read_line(_ANSWER_S)
+            while answer == b"Z" and wire.read_line(_ENDING_S) != b"":
+                pass
+        except TransportTimeout as error:
+            raise TransportTimeout(
+                f"{self._who()}: asked to come to rest (Z), no answer ({error}): is this the right "
+                "port, and is the instrument switched on?"
+            ) from error
+        time.sleep(_AFTER_ERROR_S)
+
+    def _ask_identity(self) -> None:
+        first = self._ask(b"t\n", "t")
+        found = _IDENTITY.fullmatch(first)
+        last = self._line(_ANSWER_S) if not first.endswith("*") else first
+        if found is None or not last.endswith("*"):
+            raise ProtocolError(
+                f"{self._who()}: asked who it is (t), got {first!r}, {last!r}: this is not a "
+                "MethodSCRIPT instrument"
+            )
+        self._capabilities = capabilities_of(found["id"])
+        version = found["version"]
+        firmware = f"{version[0]}.{version[1]}" + (f".{version[2:]}" if version[2:] else "")
+        self._identity = {
+            "model": self._capabilities.model,
+            "firmware": f"{firmware} {last.removesuffix('*')} {found['build']}".strip(),
+            "serial_number": self._ask(b"i\n", "i")[1:],
+            "script_version": self._ask(b"v\n", "v")[1:],
+            "address": self._wire().address,
+        }
+
+    def _ask(self, command: bytes, echo: str) -> str:
+        """Send an idle command and return its one line; raises what an error reply says."""
+        self._wire().write(command)
+        answer = self._line(_ANSWER_S)
+        if not answer.startswith(echo):
+            raise ProtocolError(f"{self._who()}: sent {command!r}, got {answer!r}")
+        if answer.startswith(echo + "!"):
+            time.sleep(_AFTER_ERROR_S)
+            raise InstrumentFaultError(
+                f"{self._who()}: refused {command!r}: {parse_error(answer).meaning}"
+            )
+        return answer
+
+    def _accepted(self, echo: str, what: str, timeout_s: float, program: Program) -> bytes:
+        """Read the acknowledgement of ``l`` or ``r``; return what was joined to it."""
+        try:
+            answer = self._line(timeout_s)
+        except TransportTimeout as error:
+            raise TransportTimeout(
+                f"{self._who()}: asked to {what}, no answer ({error}); the cell is open"
+            ) from error
+        if answer.startswith(echo + "!"):
+            fault = parse_error(answer)
+            time.sleep(_AFTER_ERROR_S)
+            self._synchronise()
+            raise InstrumentFaultError(
+                f"{self._who()}: asked to {what}, refused with {fault.told_with(program.text)} "
+                f"({answer!r}); the cell has not been touched"
+            )
+        if not answer.startswith(echo) or (echo == "l" and answer != echo):
+            raise ProtocolError(f"{self._who()}: asked to {what}, got {answer!r}")
+        return answer.removeprefix(echo).encode("ascii")
+
+    def _open_cell(self) -> None:
+        """Open the cell while nothing runs; raises if the instrument does not confirm."""
+        wire = self._wire()
+        wire.write(_OPEN_CELL)
+        answer = self._line(_ANSWER_S)
+        # An abort may have crossed the end of the program before it.
+        while answer.startswith("Z"):
+            answer = self._line(_ANSWER_S)
+        if answer.startswith("e!") or not answer.startswith("e"):
+            raise InstrumentFaultError(
+                f"{self._who()}: asked to open the cell (cell_off), got {answer!r}"
+            )
+        while answer != "":
+            answer = self._line(_ANSWER_S)
+            if answer.startswith("!"):
+                raise InstrumentFaultError(
+                    f"{self._who()}: asked to open the cell, got {parse_error(answer).meaning}"
+                )
+
+    def _line(self, timeout_s: float) -> str:
+        return self._wire().read_line(timeout_s).decode("ascii", "backslashreplace")
+
+    def _compile(self, assignment: Assignment) -> Program:
+        return compile_program(
+            assignment, self.capabilities(), mains_frequency_hz=self._mains_frequency_hz
+        )
+
+    def _wire(self) -> Transport:
+        if self._transport is None:
+            raise TransportError(f"{self.address}: not connected; call connect() first")
+        return self._transport
+
+    def _who(self) -> str:
+        return f"{self._identity.get('model', 'potentiostat')} at {self.address}"

@@ -1,0 +1,539 @@
+"""Compile a technique into one MethodSCRIPT program that runs on the instrument by itself.
+
+Cycles are loops of the script, limits are comparisons inside its measurement loops, so that an
+experiment goes on within its limits when the computer dies. How a program talks:
+
+* each step begins with a *header* package (``eb`` time the step before has taken, ``ja`` number of
+  the block, ``jb`` step, ``jc`` cycle, ``jd`` half-cycle), sent twice so that one damaged line does
+  not lose the structure; then the timer starts anew, which keeps its resolution;
+* rows are packages of ``eb`` time, ``ab`` potential and the current (galvanostatic), ``eb`` and
+  ``ab`` (open circuit), or ``eb``, ``dc``, ``cc``, ``cd`` (impedance);
+* a program that a limit ends says ``STOP ...`` or ``SAFETY ...``, one that is complete ``END``.
+
+Limits are checked in every iteration of a measurement loop, whatever is recorded. The charge of a
+step is the set current times the time: a time limit of the loop. Safety limits on the potential act
+while current is driven; at open circuit nothing drives the cell.
+"""
+
+import math
+from dataclasses import dataclass, field
+from typing import Literal
+
+from instruments.errors import SafetyLimitError, UnsupportedTechniqueError
+from instruments.potentiostat.contract import (
+    IMPEDANCE,
+    OTHER,
+    PLATE,
+    REST,
+    STRIP,
+    Capabilities,
+)
+from instruments.potentiostat.methodscript.values import format_literal
+from techniques import (
+    Assignment,
+    GalvanostaticStep,
+    ImpedanceSpectrum,
+    Limit,
+    OpenCircuit,
+    PlateStripCycle,
+    Recording,
+    Repeat,
+    Sequence,
+    Technique,
+)
+
+END, STOP, SAFETY = "END", "STOP", "SAFETY"
+# The maker's line length, line end included.
+LONGEST_LINE = 255
+# PalmSens' own scripts filter at about this many times 1/interval.
+_BANDWIDTH_TIMES_INTERVAL = 5.85
+_POTENTIAL_SPAN_V = 2.0
+_OCP_BEFORE_SPECTRUM_S = 1.0
+# Codes of the variable `why`: 0 the time is over, 1.. the step's own limits, then these.
+_SAFETY_HIGH, _SAFETY_LOW = 101, 102
+
+_VARIABLES = """\
+var t
+var p
+var c
+var f
+var zr
+var zi
+var bias
+var due
+var gap
+var sent
+var high
+var low
+var mark
+var win
+var diff
+var why
+var blk
+var step
+var cyc
+var half"""
+
+
+@dataclass(frozen=True)
+class Block:
+    """One elementary step as written; a loop runs it several times.
+
+    Attributes:
+        kind: what it does, hence what its rows look like.
+        role: -1 plate, 0 rest, +1 strip, 2 impedance, 3 other.
+        current_a: current that is set, A, IUPAC.
+        silence_s: longest time between two lines if all is well, s.
+        longest_s: longest time the step can last, s.
+    """
+
+    kind: Literal["open_circuit", "galvanostatic", "impedance"]
+    role: int
+    current_a: float
+    silence_s: float
+    longest_s: float
+
+
+@dataclass(frozen=True)
+class Program:
+    """A compiled technique: the script, without its final blank line, and what its blocks mean."""
+
+    text: str
+    blocks: tuple[Block, ...]
+
+
+def compile_program(
+    assignment: Assignment, capabilities: Capabilities, *, mains_frequency_hz: int = 50
+) -> Program:
+    """Return the program for ``assignment`` on an instrument with ``capabilities``.
+
+    Raises:
+        UnsupportedTechniqueError: The instrument cannot do it; says what and why.
+        SafetyLimitError: The technique asks for more than its limits allow.
+    """
+    violations = assignment.violations()
+    if violations:
+        raise SafetyLimitError(
+            f"{capabilities.model}: the technique is outside its safety limits: "
+            + "; ".join(violations)
+        )
+    return _Compiler(assignment, capabilities, mains_frequency_hz).program()
+
+
+@dataclass
+class _Compiler:
+    assignment: Assignment
+    capabilities: Capabilities
+    mains_frequency_hz: int
+    lines: list[str] = field(default_factory=list)
+    blocks: list[Block] = field(default_factory=list)
+    depth: int = 0
+    deepest: int = 0
+
+    def program(self) -> Program:
+        self._technique(self.assignment.technique)
+        loops = [f"var n{level}" for level in range(1, self.deepest + 1)]
+        begin = [
+            "store_var step 0i jb",
+            "store_var cyc 0i jc",
+            "store_var half 0i jd",
+            "set_pgstat_chan 0",
+            f"set_acquisition_frac_autoadjust {self.mains_frequency_hz}",
+            "timer_start",
+        ]
+        end = [f'send_string "{END}"', "on_finished:", "cell_off"]
+        lines = [*_VARIABLES.splitlines(), *loops, *begin, *self.lines, *end]
+        too_long = [line for line in lines if len(line) > LONGEST_LINE]
+        if too_long:
+            raise UnsupportedTechniqueError(
+                f"{self.capabilities.model}: a script line would be too long: {too_long[0]!r}"
+            )
+        return Program("\n".join(lines), tuple(self.blocks))
+
+    # -- techniques
+
+    def _technique(self, technique: Technique) -> None:
+        match technique:
+            case OpenCircuit():
+                self._open_circuit(technique)
+            case GalvanostaticStep():
+                self._galvanostatic(technique)
+            case ImpedanceSpectrum():
+                self._impedance(technique)
+            case Sequence():
+                for step in technique.steps:
+                    self._technique(step)
+            case Repeat():
+                self._begin_loop(technique.times)
+                self._technique(technique.step)
+                self._end_loop()
+            case PlateStripCycle():
+                self._plate_strip_cycle(technique)
+
+    def _plate_strip_cycle(self, technique: PlateStripCycle) -> None:
+        first, second = technique.halves
+        self._begin_loop(technique.cycles)
+        self._add("add_var cyc 1i")
+        self._galvanostatic(first)
+        self._rest(technique.rest_s, first.record)
+        if technique.between is not None:
+            self._technique(technique.between)
+        self._galvanostatic(second)
+        self._rest(technique.rest_s, second.record)
+        self._end_loop()
+
+    def _rest(self, duration_s: float, record: Recording) -> None:
+        if duration_s > 0:
+            self._open_circuit(OpenCircuit(duration_s=duration_s, record=record))
+
+    def _begin_loop(self, times: int) -> None:
+        self.depth += 1
+        self.deepest = max(self.deepest, self.depth)
+        counter = f"n{self.depth}"
+        self._add(
+            f"store_var {counter} 0i ja", f"loop {counter} < {times}i", f"add_var {counter} 1i"
+        )
+
+    def _end_loop(self) -> None:
+        self._add("endloop")
+        self.depth -= 1
+
+    def _open_circuit(self, step: OpenCircuit) -> None:
+        interval, run = _timing(step.record, step.duration_s)
+        self._add(f"# open circuit, {step.duration_s:g} s", "cell_off", "set_pgstat_mode 3")
+        self._bandwidth(interval)
+        self._potential_range()
+        self._header("open_circuit", REST, 0.0, step.record.dt_s + interval, step.duration_s)
+        self._start_recording(step.record, interval, step.record.dt_s)
+        if step.drift_below_v_s is not None:
+            # No cell is at 1 kV: the first comparison only sets the mark.
+            self._add("store_var mark 1k ab", "store_var win 0 eb")
+        self._add(f"meas_loop_ocp p {_lit(interval)} {_lit(run)}", "timer_get t")
+        if step.drift_below_v_s is not None:
+            self._drift(step.drift_below_v_s, step.drift_window_s)
+        self._record(step.record, interval, step.record.dt_s, ("t", "p"))
+        self._add("endloop")
+        self._last_row(("t", "p"))
+
+    def _drift(self, below_v_s: float, window_s: float) -> None:
+        change = _lit(below_v_s * window_s)
+        self._add(
+            "if t >= win",
+            "copy_var p diff",
+            "sub_var diff mark",
+            f"if diff < {change}",
+            f"if diff > -{change}",
+            "breakloop",
+            "endif",
+            "endif",
+            "copy_var p mark",
+            f"add_var win {_seconds(window_s)}",
+            "endif",
+        )
+
+    def _galvanostatic(self, step: GalvanostaticStep) -> None:
+        current_a = self.assignment.current_a(step)
+        model = self.capabilities.model
+        if not self.capabilities.galvanostatic:
+            raise UnsupportedTechniqueError(
+                f"{model} cannot control the current: galvanostatic steps need a galvanostat, "
+                "an EmStat4 or a Nexus for example"
+            )
+        if abs(current_a) > self.capabilities.current_max_a:
+            raise UnsupportedTechniqueError(
+                f"{model} gives {self.capabilities.current_max_a * 1e3:g} mA at most, the step "
+                f"asks for {current_a * 1e3:g} mA"
+            )
+        role = OTHER if step.role is None else {"plate": PLATE, "strip": STRIP}[step.role]
+        dt_s = step.record.dt_s
+        if step.record.dq_mah_cm2 is not None:
+            # At a set current a charge is a time.
+            dt_s = min(dt_s, step.record.dq_mah_cm2 * 3600 / abs(step.current_density_ma_cm2))
+        interval, run = _timing(step.record, step.expected_s)
+        current = _lit(current_a)
+        self._add(f"# {step.role or 'galvanostatic'}, {current_a * 1e3:.6g} mA", "cell_off")
+        if step.role is not None:
+            self._add("add_var half 1i")
+        self._galvanostat(abs(current_a), interval)
+        self._add(f"set_i {current}", "store_var why 0i ja")
+        self._start_recording(step.record, interval, dt_s)
+        self._header("galvanostatic", role, current_a, dt_s + interval, step.expected_s)
+        # No statement is between the header's timer and the current but the header itself.
+        self._add("cell_on", f"meas_loop_cp p c {current} {_lit(interval)} {_lit(run)}")
+        self._add("timer_get t")
+        above, below = self._thresholds(step)
+        self._watch(above, ">")
+        self._watch(below, "<")
+        self._record(step.record, interval, dt_s, ("t", "p", "c"))
+        self._add("endloop", "cell_off")
+        self._last_row(("t", "p", "c"))
+        self._consequences(step)
+
+    def _galvanostat(self, current_a: float, interval: float) -> None:
+        largest = self.capabilities.current_ranges_a
+        chosen = next((x for x in largest if current_a <= x * (1 + 1e-9)), largest[-1])
+        self._add("set_pgstat_mode 6")
+        self._bandwidth(interval)
+        self._potential_range()
+        self._add(
+            f"set_range db {_lit(chosen)}", f"set_autoranging db {_lit(chosen)} {_lit(chosen)}"
+        )
+
+    def _thresholds(
+        self, step: GalvanostaticStep
+    ) -> tuple[list[tuple[float, int]], list[tuple[float, int]]]:
+        """Return (potential, code) that end the step from above and from below, nearest first."""
+        above: list[tuple[float, int]] = []
+        below: list[tuple[float, int]] = []
+        for code, limit in enumerate(step.until, 1):
+            if limit.quantity == "abs_potential_above_v":
+                above.append((limit.value, code))
+                below.append((-limit.value, code))
+            elif limit.quantity in ("potential_above_v", "potential_below_v"):
+                value = limit.value * self.assignment.mirror
+                is_above = (limit.quantity == "potential_above_v") == (self.assignment.mirror > 0)
+                (above if is_above else below).append((value, code))
+        self._must_be_measurable([value for value, _ in above + below])
+        limits = self.assignment.limits
+        if limits.potential_max_v is not None:
+            above.append((limits.potential_max_v, _SAFETY_HIGH))
+        if limits.potential_min_v is not None:
+            below.append((limits.potential_min_v, _SAFETY_LOW))
+        # At equal potentials the step's own limit comes last and so decides.
+        return (
+            sorted(above, key=lambda x: (x[0], -x[1])),
+            sorted(below, key=lambda x: (-x[0], -x[1])),
+        )
+
+    def _must_be_measurable(self, potentials: list[float]) -> None:
+        low, high = self.capabilities.potential_min_v, self.capabilities.potential_max_v
+        for value in potentials:
+            if not low <= value <= high:
+                raise UnsupportedTechniqueError(
+                    f"{self.capabilities.model} measures {low:g} V to {high:g} V: a limit at "
+                    f"{value:g} V would never be noticed"
+                )
+
+    def _watch(self, thresholds: list[tuple[float, int]], sign: str) -> None:
+        """Leave the measurement loop beyond the nearest threshold, noting the farthest passed.
+
+        The farther ones are asked only then: one comparison per iteration and direction.
+        """
+        if not thresholds:
+            return
+        for value, code in thresholds:
+            self._add(f"if p {sign} {_lit(value)}", f"store_var why {code}i ja")
+        self._add(*["endif"] * (len(thresholds) - 1), "breakloop", "endif")
+
+    def _consequences(self, step: GalvanostaticStep) -> None:
+        limits = self.assignment.limits
+        for code, limit_name, value in (
+            (_SAFETY_HIGH, "potential_max_v", limits.potential_max_v),
+            (_SAFETY_LOW, "potential_min_v", limits.potential_min_v),
+        ):
+            if value is not None:
+                self._when(code, f'send_string "{SAFETY} {limit_name} {value:g}"', "abort")
+        for code, limit in enumerate(step.until, 1):
+            if limit.quantity in ("time_s", "charge_mah_cm2"):
+                if not _ends_first(limit, step):
+                    continue
+                code = 0
+            if limit.action == "stop":
+                self._when(code, f'send_string "{STOP} {limit.quantity} {limit.value:g}"', "abort")
+            elif limit.action == "end_loop":
+                if self.depth == 0:
+                    raise UnsupportedTechniqueError(
+                        f"{limit.quantity} {limit.value:g} has the action end_loop, but the step "
+                        "is in no cycle and no repeat"
+                    )
+                self._when(code, "breakloop")
+
+    def _when(self, code: int, *lines: str) -> None:
+        self._add(f"if why == {code}i", *lines, "endif")
+
+    def _impedance(self, step: ImpedanceSpectrum) -> None:
+        caps = self.capabilities
+        if step.frequency_max_hz > caps.frequency_max_hz:
+            raise UnsupportedTechniqueError(
+                f"{caps.model} measures impedance up to {caps.frequency_max_hz:g} Hz, asked for "
+                f"{step.frequency_max_hz:g} Hz"
+            )
+        decades = math.log10(step.frequency_max_hz / step.frequency_min_hz)
+        points = round(decades * step.points_per_decade) + 1
+        sweep = f"{_lit(step.frequency_max_hz)} {_lit(step.frequency_min_hz)} {points}"
+        silence = 10 / step.frequency_min_hz + _OCP_BEFORE_SPECTRUM_S
+        longest = points * silence
+        self._add(f"# impedance, {step.mode}, {points} frequencies", "cell_off")
+        if step.mode == "potentiostatic":
+            self._potentiostatic_spectrum(step, sweep, silence, longest)
+        else:
+            self._galvanostatic_spectrum(step, sweep, silence, longest)
+        self._add("timer_get t")
+        self._package(("t", "f", "zr", "zi"))
+        self._add("endloop", "cell_off")
+
+    def _potentiostatic_spectrum(
+        self, step: ImpedanceSpectrum, sweep: str, silence: float, longest: float
+    ) -> None:
+        caps, amplitude = self.capabilities, step.amplitude_rms_v or 0.0
+        if amplitude > caps.amplitude_max_v:
+            raise UnsupportedTechniqueError(
+                f"{caps.model} modulates {caps.amplitude_max_v:g} V rms at most, asked for "
+                f"{amplitude:g} V rms"
+            )
+        # Impedance needs the fast mode, whose bandwidth must reach the highest frequency.
+        self._add("set_pgstat_mode 3", f"set_max_bandwidth {_lit(step.frequency_max_hz)}")
+        self._potential_range()
+        ranges = caps.current_ranges_a
+        self._add(
+            f"set_range ba {_lit(ranges[-1])}",
+            f"set_autoranging ba {_lit(ranges[0])} {_lit(ranges[-1])}",
+        )
+        self._header("impedance", IMPEDANCE, 0.0, silence, longest)
+        if step.potential_v is None:
+            self._add(
+                f"meas_loop_ocp p 100m {_lit(_OCP_BEFORE_SPECTRUM_S)}",
+                "timer_get t",
+                "endloop",
+                "copy_var p bias",
+            )
+        else:
+            bias = step.potential_v * self.assignment.mirror
+            self._bias_must_be_allowed(bias)
+            self._add(f"store_var bias {_lit(bias)} da")
+        self._add("set_e bias", "cell_on", f"meas_loop_eis f zr zi {_lit(amplitude)} {sweep} bias")
+
+    def _galvanostatic_spectrum(
+        self, step: ImpedanceSpectrum, sweep: str, silence: float, longest: float
+    ) -> None:
+        caps = self.capabilities
+        if not caps.galvanostatic:
+            raise UnsupportedTechniqueError(
+                f"{caps.model} cannot control the current: use a potentiostatic spectrum"
+            )
+        amplitude = (step.amplitude_rms_ma_cm2 or 0.0) * 1e-3 * self.assignment.area_cm2
+        peak, most = amplitude * math.sqrt(2), self.assignment.limits.current_max_a
+        if peak > caps.current_max_a:
+            raise UnsupportedTechniqueError(
+                f"{caps.model} gives {caps.current_max_a * 1e3:g} mA at most, the spectrum's peak "
+                f"is {peak * 1e3:g} mA"
+            )
+        if most is not None and peak > most:
+            raise SafetyLimitError(
+                f"{caps.model}: the spectrum's peak current {peak * 1e3:g} mA is above the limit "
+                f"{most * 1e3:g} mA"
+            )
+        self._galvanostat(peak, _BANDWIDTH_TIMES_INTERVAL / step.frequency_max_hz)
+        self._header("impedance", IMPEDANCE, 0.0, silence, longest)
+        self._add("set_i 0", "cell_on", f"meas_loop_geis f zr zi {_lit(amplitude)} {sweep} 0")
+
+    def _bias_must_be_allowed(self, bias: float) -> None:
+        limits, caps = self.assignment.limits, self.capabilities
+        if not caps.potential_min_v <= bias <= caps.potential_max_v:
+            raise UnsupportedTechniqueError(
+                f"{caps.model} applies {caps.potential_min_v:g} V to {caps.potential_max_v:g} V, "
+                f"asked for {bias:g} V"
+            )
+        low = -math.inf if limits.potential_min_v is None else limits.potential_min_v
+        high = math.inf if limits.potential_max_v is None else limits.potential_max_v
+        if not low <= bias <= high:
+            raise SafetyLimitError(
+                f"{caps.model}: the spectrum's potential {bias:g} V is outside the safety limits "
+                f"{low:g} V to {high:g} V"
+            )
+
+    # -- pieces
+
+    def _add(self, *lines: str) -> None:
+        self.lines += lines
+
+    def _bandwidth(self, interval: float) -> None:
+        self._add(f"set_max_bandwidth {_lit(float(f'{_BANDWIDTH_TIMES_INTERVAL / interval:.3g}'))}")
+
+    def _potential_range(self) -> None:
+        limits = self.assignment.limits
+        wanted = [abs(x) for x in (limits.potential_min_v, limits.potential_max_v) if x is not None]
+        largest = max(abs(self.capabilities.potential_min_v), self.capabilities.potential_max_v)
+        span = _lit(min(max([_POTENTIAL_SPAN_V, *wanted]), largest))
+        self._add(f"set_range ab {span}", f"set_autoranging ab 100m {span}")
+
+    def _header(
+        self,
+        kind: Literal["open_circuit", "galvanostatic", "impedance"],
+        role: int,
+        current_a: float,
+        silence_s: float,
+        longest_s: float,
+    ) -> None:
+        number = len(self.blocks)
+        self.blocks.append(Block(kind, role, current_a, silence_s, longest_s))
+        self._add("add_var step 1i", f"store_var blk {number}i ja", "timer_get t", "timer_start")
+        for _ in range(2):
+            self._package(("t", "blk", "step", "cyc", "half"))
+
+    def _package(self, names: tuple[str, ...]) -> None:
+        self._add("pck_start", *(f"pck_add {name}" for name in names), "pck_end")
+
+    def _start_recording(self, record: Recording, interval: float, dt_s: float) -> None:
+        dense = record.edge_for_s > 0
+        gap = min(record.edge_dt_s, dt_s) if dense else dt_s
+        self._add(f"store_var gap {_gap(gap, interval)} eb")
+        self._add("store_var due 0 eb", "store_var sent 0 eb")
+        if record.de_v is not None:
+            self._add("store_var high 0 ab", "store_var low 0 ab")
+
+    def _record(
+        self, record: Recording, interval: float, dt_s: float, names: tuple[str, ...]
+    ) -> None:
+        """Send a row when it is due; the potential leaving its band makes it due."""
+        if record.de_v is not None:
+            self._add("if p > high", "store_var due 0 eb", "endif")
+            self._add("if p < low", "store_var due 0 eb", "endif")
+        self._add("if t >= due")
+        self._package(names)
+        if record.edge_for_s > 0 and dt_s > record.edge_dt_s:
+            after = f"store_var gap {_gap(dt_s, interval)} eb"
+            self._add(f"if t >= {_seconds(record.edge_for_s)}", after, "endif")
+        self._add("copy_var t sent", "copy_var t due", "add_var due gap")
+        if record.de_v is not None:
+            band = _lit(record.de_v)
+            self._add("copy_var p high", f"add_var high {band}")
+            self._add("copy_var p low", f"sub_var low {band}")
+        self._add("endif")
+
+    def _last_row(self, names: tuple[str, ...]) -> None:
+        """Send the last point of a measurement loop unless it has been sent."""
+        self._add("if t > sent")
+        self._package(names)
+        self._add("endif")
+
+
+def _timing(record: Recording, expected_s: float) -> tuple[float, float]:
+    """Return interval and duration of a measurement loop, s; a whole number of intervals fits.
+
+    The interval is cut to whole ns, so the last point comes early by 1e-7 of the step at most.
+    """
+    wanted = record.check_interval_s(expected_s)
+    count = max(1, math.ceil(expected_s / wanted - 1e-9))
+    return math.floor(expected_s / count * 1e9 + 1e-3) / 1e9, expected_s
+
+
+def _ends_first(limit: Limit, step: GalvanostaticStep) -> bool:
+    """Return whether this limit of time or charge is the one that ends the loop's time."""
+    ends = limit.value
+    if limit.quantity == "charge_mah_cm2":
+        ends = limit.value * 3600 / abs(step.current_density_ma_cm2)
+    return ends <= step.expected_s * (1 + 1e-12)
+
+
+def _gap(dt_s: float, interval: float) -> str:
+    # Half an interval less, so that the timer's jitter does not skip an iteration.
+    return _seconds(dt_s - interval / 2)
+
+
+def _seconds(value: float) -> str:
+    return _lit(round(value, 6))
+
+
+def _lit(value: float) -> str:
+    return format_literal(value)

@@ -1,0 +1,192 @@
+"""What a running program sends, line by line, turned into rows.
+
+Pure: no wire, no clock. A line that does not have exactly the form the program can have produced is
+never decoded: it is kept raw in ``damaged`` and counted, and rows whose step is not known are left
+out rather than guessed.
+"""
+
+import re
+from dataclasses import dataclass, field
+
+from instruments.errors import ProtocolError
+from instruments.potentiostat.contract import ImpedancePoint, Sample
+from instruments.potentiostat.methodscript.error_codes import ErrorReply, parse_error
+from instruments.potentiostat.methodscript.packages import Variable, by_type, parse_package
+from instruments.potentiostat.methodscript.program import END, SAFETY, STOP, Block, Program
+
+_HEADER = {"eb", "ja", "jb", "jc", "jd"}
+_IMPEDANCE = {"eb", "dc", "cc", "cd"}
+_OPEN_CIRCUIT = {"eb", "ab"}
+# The current of a galvanostatic loop is documented as "set current", of unknown type.
+_CURRENT_TYPES = ("ba", "db")
+# Beyond what any of these instruments can measure: a damaged digit, not a value.
+_ABSURD_POTENTIAL_V = 20.0
+_ABSURD_CURRENT_A = 2.0
+
+# Loops begin and end, scans begin and end, acknowledgements of what was sent while running.
+_MARK = re.compile(r"M[0-9A-F]{4}|\*|L|\+|C[0-9A-Fa-f]{4}|-|[YhHR]")
+_ERROR = re.compile(r"!.*")
+
+
+@dataclass
+class ProgramStream:
+    """The state of one running program; feed it lines.
+
+    Attributes:
+        program: what runs.
+        damaged: lines that could not be decoded, raw.
+        incomplete: why rows may be missing or misplaced, ``None`` if the structure is whole.
+        over: whether the program has ended.
+        complete: whether it said so itself, with ``END``, ``STOP`` or ``SAFETY``.
+        stopped: what a limit of the technique said when it stopped the program.
+        safety: what a safety limit said.
+        aborted: whether the instrument acknowledged an abort.
+        fault: the run-time error that ended the program.
+    """
+
+    program: Program
+    damaged: list[bytes] = field(default_factory=list)
+    incomplete: str | None = None
+    over: bool = False
+    complete: bool = False
+    stopped: str | None = None
+    safety: str | None = None
+    aborted: bool = False
+    fault: ErrorReply | None = None
+    block: Block | None = None
+    step: int = 0
+    _cycle: int = 0
+    _half_cycle: int = 0
+    _spectrum: int = 0
+    _base_s: float = 0.0
+    _timer_s: float = 0.0
+
+    @property
+    def silence_s(self) -> float:
+        """Return how long no line may come before the next one is overdue, s."""
+        return self.block.silence_s if self.block is not None else 0.0
+
+    def feed(self, line: bytes, arrival_ns: int) -> Sample | ImpedancePoint | None:
+        """Take one line without its end; return the row it holds, if any."""
+        try:
+            return self._line(line.decode("ascii"), arrival_ns)
+        except (ProtocolError, UnicodeDecodeError):
+            self.damaged.append(line)
+            return None
+
+    def _line(self, text: str, arrival_ns: int) -> Sample | ImpedancePoint | None:
+        if text == "":
+            self.over = True
+        elif text.startswith("P"):
+            return self._package(text, arrival_ns)
+        elif text.startswith("T"):
+            self._text(text[1:])
+        elif text == "Z":
+            self.aborted = True
+        elif _ERROR.fullmatch(text):
+            self.fault = parse_error(text)
+        elif not _MARK.fullmatch(text):
+            raise ProtocolError(f"{text!r} is not a line a running script can send")
+        return None
+
+    def _text(self, text: str) -> None:
+        word, _, rest = text.partition(" ")
+        if word == SAFETY:
+            self.safety = rest
+        elif word == STOP:
+            self.stopped = rest
+        elif text != END:
+            raise ProtocolError(f"{text!r} is not a text of our programs")
+        self.complete = True
+
+    def _package(self, text: str, arrival_ns: int) -> Sample | ImpedancePoint | None:
+        values = by_type(parse_package(text))
+        kinds = set(values)
+        if kinds == _HEADER:
+            self._header(values)
+            return None
+        if self.block is None:
+            raise ProtocolError(f"a row before the first header: {text!r}")
+        timer_s = values["eb"].value if "eb" in values else -1.0
+        if not _not_before(self._timer_s) <= timer_s <= self.block.longest_s * 1.5 + 60:
+            # Back in time: the timer was started anew, by a step whose headers did not get through.
+            if timer_s >= 0 and self.damaged:
+                self._lose("a step began whose header was damaged")
+            raise ProtocolError(f"the time does not fit the step: {text!r}")
+        timer_s = max(timer_s, self._timer_s)
+        t_s = self._base_s + timer_s
+        where = (self._cycle, self._half_cycle, self.step)
+        if self.block.kind == "impedance":
+            if kinds != _IMPEDANCE:
+                raise ProtocolError(f"not a point of an impedance spectrum: {text!r}")
+            row: Sample | ImpedancePoint = ImpedancePoint(
+                t_s,
+                self._spectrum,
+                *where,
+                frequency_hz=values["dc"].value,
+                z_real_ohm=values["cc"].value,
+                z_imag_ohm=values["cd"].value,
+                flags=values["cc"].status | values["cd"].status,
+                arrival_ns=arrival_ns,
+            )
+        else:
+            row = self._sample(values, text, t_s, where, arrival_ns)
+        self._timer_s = timer_s
+        return row if self.incomplete is None else None
+
+    def _sample(
+        self,
+        values: dict[str, Variable],
+        text: str,
+        t_s: float,
+        where: tuple[int, int, int],
+        arrival_ns: int,
+    ) -> Sample:
+        block, kinds = self.block, set(values)
+        assert block is not None  # told to the type checker; _package has asked
+        current, flags = 0.0, values["ab"].status if "ab" in values else 0
+        if block.kind == "galvanostatic":
+            kind = next((kind for kind in _CURRENT_TYPES if kind in kinds), "")
+            if kinds != _OPEN_CIRCUIT | {kind}:
+                raise ProtocolError(f"not a row of a galvanostatic step: {text!r}")
+            current = values[kind].value
+            flags |= values[kind].status
+        elif kinds != _OPEN_CIRCUIT:
+            raise ProtocolError(f"not a row of an open circuit: {text!r}")
+        potential = values["ab"].value
+        if abs(potential) > _ABSURD_POTENTIAL_V or abs(current) > _ABSURD_CURRENT_A:
+            raise ProtocolError(f"no instrument measures this: {text!r}")
+        return Sample(t_s, potential, current, *where, block.role, flags, arrival_ns)
+
+    def _header(self, values: dict[str, Variable]) -> None:
+        numbers = [values[kind].value for kind in ("ja", "jb", "jc", "jd")]
+        if not all(isinstance(number, int) for number in numbers):
+            raise ProtocolError(f"a header must count in integers: {values!r}")
+        number, step, cycle, half_cycle = (int(x) for x in numbers)
+        if step == self.step:
+            return  # the second copy
+        took_s = values["eb"].value
+        if not (
+            0 <= number < len(self.program.blocks)
+            and step > self.step
+            and cycle >= self._cycle
+            and half_cycle >= self._half_cycle
+            and took_s >= _not_before(self._timer_s)
+        ):
+            raise ProtocolError(f"a header that does not follow the one before: {values!r}")
+        if step != self.step + 1:
+            self._lose(f"step {self.step + 1} began unnoticed, its header was damaged")
+        self.block = self.program.blocks[number]
+        self.step, self._cycle, self._half_cycle = step, cycle, half_cycle
+        self._base_s += max(took_s, self._timer_s)
+        self._timer_s = 0.0
+        if self.block.kind == "impedance":
+            self._spectrum += 1
+
+    def _lose(self, why: str) -> None:
+        self.incomplete = self.incomplete or why
+
+
+def _not_before(timer_s: float) -> float:
+    """Return the least time that may follow ``timer_s``: its unit grows from us to ms to s."""
+    return timer_s * (1 - 1e-5) - 1e-6
