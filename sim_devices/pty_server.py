@@ -67,6 +67,7 @@ class ByteServer:
         self._output: deque[bytes] = deque()
         self._output_bytes = 0
         self._silent_until: float | None = None
+        self._off_until = 0.0
         self._garble_lines = 0
         self._garble_bit = 7
         self._drop_lines = 0
@@ -117,16 +118,15 @@ class ByteServer:
         Args:
             fault: one of
 
-                * ``stall``: the instrument says nothing for `seconds` (host seconds; without: until
-                ``resume``). Its output
-                  waits; it still hears.
-                * ``resume``: end a stall. * ``garble``: flip one bit of one byte in each of the
-                next `count` lines (1): bit 7, which
-                  no ASCII has, or the one given as `bit`, which may turn a digit into another
-                  digit.
-                * ``drop``: lose the next `count` lines (1). * ``power-cycle``: lose all output, be
-                silent for `seconds` (1), and let the instrument reset itself. * ``unplug``: the
-                line is gone for good; a client's next read or write fails.
+                * ``stall``: the instrument says nothing for `seconds` (of the host; without: until
+                  ``resume``). Its output waits; it still hears.
+                * ``resume``: end a stall.
+                * ``garble``: flip one bit of one byte in each of the next `count` lines (1): bit 7,
+                  which no ASCII has, or `bit`, which may turn a digit into another digit.
+                * ``drop``: lose the next `count` lines (1).
+                * ``power-cycle``: lose all output, be silent and deaf for `seconds` (1), and let
+                  the instrument reset itself.
+                * ``unplug``: the line is gone for good; a client's next read or write fails.
 
                 Other names are handed on to the instrument.
             options: of the fault; also handed on.
@@ -149,7 +149,8 @@ class ByteServer:
             elif fault == "power-cycle":
                 self._output.clear()
                 self._output_bytes = 0
-                self._silent_until = time.monotonic() + _number(options.get("seconds", 1.0))
+                self._off_until = time.monotonic() + _number(options.get("seconds", 1.0))
+                self._silent_until = self._off_until
                 self._changed.notify_all()
             elif fault == "unplug":
                 self._gone = True
@@ -254,7 +255,7 @@ class ByteServer:
                         received = self._line.read(selector, key.fd)
                         if received is None:  # a new client starts with an empty line
                             self.discard_output()
-                        elif received:
+                        elif received and time.monotonic() >= self._off_until:
                             answer = self._handler(received)
                             if answer:
                                 self._put(answer, may_wait=False)

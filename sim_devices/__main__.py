@@ -1,0 +1,111 @@
+"""Start a simulated bench: ``python -m sim_devices --publish DIR --cell zn-zro2``.
+
+It runs until its standard input ends (its owner has gone), or until SIGTERM or SIGINT.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import selectors
+import signal
+import sys
+import threading
+from pathlib import Path
+from types import FrameType
+
+from sim_devices.bench import INSTRUMENTS, Bench, Fault
+from sim_devices.cell import PRESETS
+
+# After this the process ends even if an instrument does not.
+_CLOSING_S = 5.0
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run a bench; return the process's exit status."""
+    options = _parser().parse_args(arguments)
+    wake_read, wake_write = os.pipe()
+    os.set_blocking(wake_write, False)
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        del number, frame
+        try:
+            os.write(wake_write, b"\0")
+        except BlockingIOError:
+            pass  # it is stopping already
+
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGINT, stop)
+    try:
+        bench = Bench(
+            options.publish,
+            options.cell,
+            factor=options.factor,
+            tolerance_s=options.tolerance,
+            seed=options.seed,
+            instruments=options.instruments,
+            truth=options.truth,
+            faults=options.fault,
+            prefer_pty=not options.no_pty,
+        )
+    except ValueError as error:
+        sys.stderr.write(f"sim_devices: {error}\n")
+        return 2
+    sys.stdout.write(f"simulated bench ready in {options.publish}, process {os.getpid()}\n")
+    sys.stdout.flush()
+    _wait(wake_read, watch_input=not options.foreground)
+    last_resort = threading.Timer(_CLOSING_S, os._exit, (1,))
+    last_resort.daemon = True
+    last_resort.start()
+    bench.close()
+    last_resort.cancel()
+    return 0
+
+
+def _wait(wake: int, *, watch_input: bool) -> None:
+    """Return when a signal came or, if watched, when standard input has ended."""
+    with selectors.SelectSelector() as selector:
+        selector.register(wake, selectors.EVENT_READ)
+        if watch_input:
+            selector.register(0, selectors.EVENT_READ)
+        while True:
+            for key, _ in selector.select():
+                if key.fd == wake or not os.read(0, 4096):
+                    return
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m sim_devices", description=__doc__)
+    add = parser.add_argument
+    add("--publish", type=Path, required=True, help="folder for the instruments' addresses")
+    add("--cell", required=True, choices=list(PRESETS), metavar="PRESET", help=", ".join(PRESETS))
+    add("--factor", type=float, default=100.0, help="cell seconds per second (%(default)s)")
+    add("--seed", type=int, default=0, help="of every random stream (%(default)s)")
+    add(
+        "--instruments",
+        type=lambda text: [name.strip() for name in text.split(",") if name.strip()],
+        default=list(INSTRUMENTS),
+        help=f"comma separated, of {', '.join(INSTRUMENTS)} (all)",
+    )
+    add(
+        "--tolerance",
+        type=float,
+        default=10.0,
+        help="how late followers may be, cell seconds; caps the factor (%(default)s)",
+    )
+    add("--truth", type=Path, help="folder for what really happened (DIR/sim_truth)")
+    add(
+        "--fault",
+        type=Fault.from_text,
+        action="append",
+        default=[],
+        metavar="INSTRUMENT:FAULT[@CELL_SECONDS][:NAME=NUMBER...]",
+        help="break something, e.g. potentiostat:garble@3600:count=2; may be repeated",
+    )
+    add("--no-pty", action="store_true", help="serial instruments listen on TCP")
+    add("--foreground", action="store_true", help="do not exit when standard input ends")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,337 @@
+"""A whole simulated bench in one process: one cell, one clock, and instruments wired together.
+
+The relay board's terminals: relay 0 is the chromatograph's Start contact, relay 1 is free, relay 2
+is the microscope's lamp; GPIO 3 is the chromatograph's Ready line. Only the potentiostat moves the
+cell: without one its time stands still.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sim_devices.cell import Cell
+from sim_devices.clock import SimulatedClock
+from sim_devices.lights import Lights
+from sim_devices.truth import Truth
+
+INSTRUMENTS = ("potentiostat", "relay_board", "camera", "raman")
+START_RELAY, LAMP_RELAY, READY_GPIO = 0, 2, 3
+READY_FILE, FAULTS_FILE = "ready", "faults"
+CHROMATOGRAMS = "chromatogram_files"
+
+_POLL_S = 0.1
+_POLL_WITH_FAULTS_DUE_S = 0.01
+# Each random stream has its place, so that asking for one instrument less changes no other.
+_SEEDS = ("cell", "potentiostat", "relay_board", "camera", "raman", "chromatograph")
+
+
+@dataclass(frozen=True)
+class Fault:
+    """Something to break.
+
+    Attributes:
+        instrument: its published name, or ``chromatograph``.
+        fault: what the instrument's ``inject`` knows, e.g. ``stall``, ``garble``, ``drop``,
+            ``power-cycle``.
+        at_s: cell time; None: now.
+        options: of the fault.
+    """
+
+    instrument: str
+    fault: str
+    at_s: float | None = None
+    options: dict[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def from_text(cls, text: str) -> Fault:
+        """Read ``INSTRUMENT:FAULT[@CELL_SECONDS][:NAME=NUMBER...]``.
+
+        E.g. ``potentiostat:garble@3600:count=2``.
+
+        Raises:
+            ValueError: it does not have this form.
+        """
+        try:
+            instrument, what, *pairs = text.split(":")
+            fault, _, at = what.partition("@")
+            options = {name: float(value) for name, value in (p.split("=") for p in pairs)}
+            return cls(instrument, fault, float(at) if at else None, options)
+        except ValueError as error:
+            raise ValueError(
+                f"{text!r} is not INSTRUMENT:FAULT[@CELL_SECONDS][:NAME=NUMBER...]"
+            ) from error
+
+    @classmethod
+    def from_json(cls, line: str) -> Fault:
+        """Read ``{"instrument": ..., "fault": ..., "at": cell seconds, other options}``.
+
+        Raises:
+            ValueError: it is not such an object.
+        """
+        try:
+            options = dict(json.loads(line))
+            at = options.pop("at", None)
+            instrument, fault = options.pop("instrument"), options.pop("fault")
+            return cls(str(instrument), str(fault), None if at is None else float(at), options)
+        except (KeyError, TypeError, ValueError) as error:
+            raise ValueError(f"not a fault: {line!r}") from error
+
+
+class Bench:
+    """The instruments on their wires, from construction to `close`."""
+
+    def __init__(
+        self,
+        publish: Path,
+        cell: str,
+        *,
+        factor: float = 100.0,
+        tolerance_s: float = 10.0,
+        seed: int = 0,
+        instruments: Sequence[str] = INSTRUMENTS,
+        truth: Path | None = None,
+        faults: Sequence[Fault] = (),
+        prefer_pty: bool = True,
+    ) -> None:
+        """Start everything and publish the addresses.
+
+        Args:
+            publish: folder for the address files ``potentiostat``, ``relay_board``, ``camera``,
+                ``raman`` and ``chromatograms``, and then ``ready`` with this process's id. Faults
+                are taken from its file ``faults``, one JSON object per line, at any time.
+            cell: name of a preset.
+            factor: cell seconds per host second while somebody hurries.
+            tolerance_s: how late followers may be, in cell seconds; caps the factor when there are
+                any.
+            seed: of every random stream.
+            instruments: which of `INSTRUMENTS`; the chromatograph comes with the relay board.
+            truth: folder for what really happened; None: ``sim_truth`` in the publish folder.
+            faults: to inject, also later.
+            prefer_pty: give serial instruments pseudo-terminals where the system has them, else
+                TCP.
+
+        Raises:
+            ValueError: unknown cell or instrument, or a living simulator publishes in this folder.
+        """
+        unknown = set(instruments) - set(INSTRUMENTS)
+        if unknown or not instruments:
+            raise ValueError(
+                f"instruments {sorted(unknown)} are unknown; choose from {', '.join(INSTRUMENTS)}"
+            )
+        self.publish_folder = publish
+        self.cell = Cell(cell, seed=_seed(seed, "cell"))
+        followers = set(instruments) - {"potentiostat"}
+        self.clock = SimulatedClock(factor, tolerance_s=tolerance_s if followers else None)
+        self.lights = Lights(self.clock)
+        publish.mkdir(parents=True, exist_ok=True)
+        _refuse_second_simulator(publish)
+        self.truth = Truth(truth or publish / "sim_truth")
+        self._published: list[Path] = []
+        self._instruments: dict[str, Any] = {}
+        self._closing: list[Callable[[], None]] = [self.truth.close]
+        self._faults = list(faults)
+        self._faults_read = 0
+        self._shorts_told = 0
+        self._stop = threading.Event()
+        try:
+            self.truth.write(
+                "bench",
+                "started",
+                cell=cell,
+                seed=seed,
+                factor=factor,
+                tolerance_s=tolerance_s,
+                instruments=list(instruments),
+                area_cm2=self.cell.area_cm2,
+                pid=os.getpid(),
+            )
+            self._keeper = threading.Thread(target=self._keep, name="bench", daemon=True)
+            self._keeper.start()
+            self._closing.append(self._end_keeper)
+            self._start(instruments, seed, prefer_pty)
+            self._publish(READY_FILE, f"{os.getpid()}\n")
+        except BaseException:
+            self.close()
+            raise
+
+    def _start(self, instruments: Sequence[str], seed: int, prefer_pty: bool) -> None:
+        # Imported when asked for: a camera alone needs no potentiostat's language.
+        if "relay_board" in instruments:
+            from sim_devices.chromatograph import Chromatograph
+            from sim_devices.relay_board import RelayBoard
+
+            folder = self.publish_folder / CHROMATOGRAMS
+            chromatograph = Chromatograph(
+                self.cell, self.clock, self.truth, folder, seed=_seed(seed, "chromatograph")
+            )
+            self._adopt("chromatograph", chromatograph, None)
+            self._publish("chromatograms", f"folder://{folder.resolve()}\n")
+            board = RelayBoard(
+                on_relay={START_RELAY: chromatograph.start_contact, LAMP_RELAY: self._lamp},
+                gpio_level={READY_GPIO: lambda: chromatograph.ready},
+                prefer_pty=prefer_pty,
+                seed=_seed(seed, "relay_board"),
+            )
+            self._adopt("relay_board", board, board.address)
+        if "camera" in instruments:
+            from sim_devices.micrograph import Micrograph
+
+            camera = Micrograph(self.cell, self.lights, self.truth, seed=_seed(seed, "camera"))
+            self._adopt("camera", camera, camera.address)
+        if "raman" in instruments:
+            from sim_devices import wasatch_fid
+
+            raman = wasatch_fid.serve(
+                self.cell, self.clock, self.truth, _seed(seed, "raman"), self.lights
+            )
+            self._adopt("raman", raman, raman.address)
+        if "potentiostat" in instruments:
+            from sim_devices import methodscript
+
+            potentiostat = methodscript.serve(
+                self.cell, self.clock, self.truth, _seed(seed, "potentiostat"), prefer_pty
+            )
+            self._adopt("potentiostat", potentiostat, potentiostat.address)
+
+    def inject(self, fault: Fault) -> None:
+        """Break something now; what came of it is in the truth, file ``bench``."""
+        instrument = self._instruments.get(fault.instrument)
+        target = getattr(instrument, "line", instrument)
+        outcome = "injected"
+        if target is None or not hasattr(target, "inject"):
+            outcome = f"{fault.instrument!r} cannot be broken"
+        else:
+            try:
+                target.inject(fault.fault, **fault.options)
+            except (TypeError, ValueError) as error:
+                outcome = f"{type(error).__name__}: {error}"
+        with self.cell.lock:
+            t = self.cell.t
+        self.truth.write(
+            "bench",
+            "fault",
+            instrument=fault.instrument,
+            fault=fault.fault,
+            options=fault.options,
+            cell_t_s=t,
+            outcome=outcome,
+        )
+
+    def close(self) -> None:
+        """Stop the instruments, the last one first, and remove what was published.
+
+        Truth and chromatograms stay: they are results. An error of one instrument does not keep the
+        others open; it is raised when all are closed.
+        """
+        for path in reversed(self._published):
+            path.unlink(missing_ok=True)
+        self._published.clear()
+        self.clock.close()
+        errors = []
+        while self._closing:
+            try:
+                self._closing.pop()()
+            except Exception as error:
+                errors.append(error)
+        if errors:
+            raise ExceptionGroup("closing the simulated bench", errors)
+
+    # ---- inside
+
+    def _adopt(self, name: str, instrument: Any, address: str | None) -> None:
+        self._instruments[name] = instrument
+        self._closing.append(instrument.close)
+        if address is not None:
+            self._publish(name, f"{address}\n")
+
+    def _publish(self, name: str, content: str) -> None:
+        path = self.publish_folder / name
+        unfinished = self.publish_folder / f".{name}.part"
+        unfinished.write_text(content, encoding="utf-8")
+        os.replace(unfinished, path)
+        self._published.append(path)
+
+    def _lamp(self, on: bool) -> None:
+        self.lights.lamp = on
+
+    def _keep(self) -> None:
+        """Inject faults when they are due and write down what the cell has gone through."""
+        while True:
+            self._read_faults()
+            with self.cell.lock:
+                t = self.cell.t
+            due = [fault for fault in self._faults if fault.at_s is None or fault.at_s <= t]
+            for fault in due:
+                self._faults.remove(fault)
+                self.inject(fault)
+            self._tell_truth()
+            wait_s = _POLL_WITH_FAULTS_DUE_S if self._faults else _POLL_S
+            if self._stop.wait(wait_s):
+                return
+
+    def _end_keeper(self) -> None:
+        self._stop.set()
+        self._keeper.join()
+        self._tell_truth()
+        with self.cell.lock:
+            self.truth.write(
+                "cell",
+                "end",
+                cell_t_s=self.cell.t,
+                working=self.cell.working.ledger(),
+                counter=self.cell.counter.ledger(),
+                hydrogen_evolved_mol=self.cell.hydrogen_evolved_mol,
+                hydrogen_gas_mol=self.cell.hydrogen_gas_mol,
+            )
+
+    def _read_faults(self) -> None:
+        path = self.publish_folder / FAULTS_FILE
+        if not path.exists():
+            self._faults_read = 0
+            return
+        if path not in self._published:
+            self._published.append(path)
+        with path.open("rb") as file:
+            if self._faults_read > file.seek(0, os.SEEK_END):
+                self._faults_read = 0
+            file.seek(self._faults_read)
+            # A line without its end is still being written.
+            lines = [line for line in file.readlines() if line.endswith(b"\n")]
+        self._faults_read += sum(len(line) for line in lines)
+        for line in lines:
+            try:
+                self._faults.append(Fault.from_json(line.decode("utf-8", "replace")))
+            except ValueError as error:
+                self.truth.write("bench", "fault", outcome=str(error))
+
+    def _tell_truth(self) -> None:
+        with self.cell.lock:
+            turns = list(self.cell.turns)
+            self.cell.turns.clear()
+            shorts = self.cell.shorts[self._shorts_told :]
+            self._shorts_told += len(shorts)
+        for t, ledger in turns:
+            self.truth.write("cell", "turn", cell_t_s=t, working=ledger)
+        for t, kind in shorts:
+            self.truth.write("cell", "short", cell_t_s=t, kind=kind)
+
+
+def _seed(seed: int, stream: str) -> int:
+    return int(np.random.SeedSequence([seed, _SEEDS.index(stream)]).generate_state(1)[0])
+
+
+def _refuse_second_simulator(publish: Path) -> None:
+    try:
+        pid = int((publish / READY_FILE).read_text(encoding="utf-8"))
+        os.kill(pid, 0)
+    except (OSError, ValueError):
+        return  # nobody, or somebody who died without cleaning up
+    raise ValueError(f"process {pid} is simulating a bench in {publish} already")
