@@ -121,12 +121,13 @@ class Follower(InstrumentDevice):
     def trigger(self, **request: Any) -> Status:
         """Start one exchange without waiting; the status is done when the exchange is over."""
         status = DeviceStatus(self)
-        if self._worker is None or not self._worker.is_alive():
-            self._worker = threading.Thread(
-                target=self._work, name=f"{self.name}-worker", daemon=True
-            )
-            self._worker.start()
         with self._lock:
+            # The reader thread of the leader may ask at the same instant as the RunEngine's.
+            if self._worker is None or not self._worker.is_alive():
+                self._worker = threading.Thread(
+                    target=self._work, name=f"{self.name}-worker", daemon=True
+                )
+                self._worker.start()
             self._busy += 1
         self._requests.put((status, request))
         return status
@@ -167,7 +168,7 @@ class Follower(InstrumentDevice):
                 shape=[],
                 units=unit or "",
             )
-            for key, unit in (self._placed | self._columns).items()
+            for key, unit in {**self._placed, **self._columns}.items()
         }
         return keys | self._describe_assets()
 
