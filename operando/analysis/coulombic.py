@@ -1,0 +1,127 @@
+"""Coulombic efficiency: what comes back of the metal that was plated."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from operando.analysis.accuracy import CurrentAccuracy
+from operando.analysis.segments import PLATE, STRIP, HalfCycle
+
+
+@dataclass(frozen=True)
+class CoulombicEfficiency:
+    """Coulombic efficiency of a half cell.
+
+    Attributes:
+        cycles: The cycles that count, by the number of their plating.
+        percent: 100 * stripped / plated charge, by cycle; never clipped.
+        uncertainty_percent: Its standard uncertainty from the current's accuracy, by cycle.
+        plated_mah_cm2: Plated charge by cycle, mAh/cm2.
+        stripped_mah_cm2: Stripped charge by cycle, mAh/cm2.
+        left_out: Why cycles that began are missing.
+    """
+
+    cycles: tuple[int, ...]
+    percent: tuple[float, ...]
+    uncertainty_percent: tuple[float, ...]
+    plated_mah_cm2: tuple[float, ...]
+    stripped_mah_cm2: tuple[float, ...]
+    left_out: tuple[str, ...]
+
+    def mean(self, skip: int = 0) -> tuple[float, float] | None:
+        """Return the arithmetic mean and its standard uncertainty, %, without the first cycles.
+
+        The uncertainty adds the scatter of the mean and the current's accuracy, which all cycles
+        share.
+        """
+        values = np.asarray(self.percent[skip:])
+        if not len(values):
+            return None
+        shared = float(np.mean(self.uncertainty_percent[skip:]))
+        scatter = float(np.std(values, ddof=1)) / math.sqrt(len(values)) if len(values) > 1 else 0.0
+        return float(np.mean(values)), math.hypot(shared, scatter)
+
+    def standard_deviation(self, skip: int = 0) -> float | None:
+        """Return the standard deviation over cycles, %, without the first; None below two."""
+        values = self.percent[skip:]
+        return float(np.std(values, ddof=1)) if len(values) > 1 else None
+
+    def ratio_of_sums(self) -> tuple[float, float] | None:
+        """Return all stripped over all plated charge, %, and its standard uncertainty."""
+        plated = math.fsum(self.plated_mah_cm2)
+        if plated <= 0:
+            return None
+        shared = float(np.mean(self.uncertainty_percent))
+        return 100.0 * math.fsum(self.stripped_mah_cm2) / plated, shared
+
+    def initial_loss_mah_cm2(self) -> float | None:
+        """Return the charge that the first cycle lost, mAh/cm2."""
+        return self.plated_mah_cm2[0] - self.stripped_mah_cm2[0] if self.cycles else None
+
+    def cumulative_irreversible_mah_cm2(self) -> float | None:
+        """Return the charge that all cycles lost, mAh/cm2."""
+        if not self.cycles:
+            return None
+        return math.fsum(self.plated_mah_cm2) - math.fsum(self.stripped_mah_cm2)
+
+
+def coulombic_efficiency(
+    halves: tuple[HalfCycle, ...], accuracy: CurrentAccuracy | None = None
+) -> CoulombicEfficiency:
+    """Return the coulombic efficiency of each plating and the stripping that follows it.
+
+    A cycle counts when both its half-cycles have ended; one that is still going on, or was cut
+    off by an abort, is left out with a reason.
+    """
+    if accuracy is None:
+        accuracy = CurrentAccuracy()
+    cycles: list[int] = []
+    percent: list[float] = []
+    uncertainty: list[float] = []
+    plated: list[float] = []
+    stripped: list[float] = []
+    left_out: list[str] = []
+    groups = _alternating(halves)
+    for position, group in enumerate(groups):
+        if group[0].role != PLATE:
+            continue
+        number = group[0].cycle
+        partner = groups[position + 1] if position + 1 < len(groups) else ()
+        if not partner or partner[0].role != STRIP:
+            left_out.append(f"cycle {number} is left out: no stripping followed its plating")
+            continue
+        if not partner[-1].ended:
+            left_out.append(f"cycle {number} is left out: its stripping has not ended as planned")
+            continue
+        q_plate = math.fsum(half.capacity_mah_cm2 for half in group)
+        q_strip = math.fsum(half.capacity_mah_cm2 for half in partner)
+        if q_plate <= 0:
+            left_out.append(f"cycle {number} is left out: no charge was plated")
+            continue
+        value = 100.0 * q_strip / q_plate
+        cycles.append(number)
+        percent.append(value)
+        plated.append(q_plate)
+        stripped.append(q_strip)
+        relative = accuracy.relative_of_ratio(group[0].mean_current_a, partner[0].mean_current_a)
+        uncertainty.append(value * relative)
+    return CoulombicEfficiency(
+        tuple(cycles),
+        tuple(percent),
+        tuple(uncertainty),
+        tuple(plated),
+        tuple(stripped),
+        tuple(left_out),
+    )
+
+
+def _alternating(halves: tuple[HalfCycle, ...]) -> list[tuple[HalfCycle, ...]]:
+    """Group neighbouring half-cycles of one role: a plating in two steps is one plating."""
+    groups: list[tuple[HalfCycle, ...]] = []
+    for half in halves:
+        if groups and groups[-1][0].role == half.role:
+            groups[-1] = (*groups[-1], half)
+        else:
+            groups.append((half,))
+    return groups

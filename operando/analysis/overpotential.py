@@ -1,0 +1,149 @@
+"""Overpotentials and polarisation of galvanostatic half-cycles."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from operando.analysis.segments import PLATE, STRIP, HalfCycle, at_charge
+from operando.runs import Floats
+
+PLATEAU = (0.40, 0.90)  # shares of the half-cycle's charge
+MIDDLE = (0.45, 0.55)
+TIP_WITHIN = 0.20
+PROMINENCE_SIGMAS = 3.0
+# Rows further apart than this share of the charge at the tip blunt it; far beyond, there is none.
+TIP_SAMPLING, TIP_SAMPLING_WORST = 0.1, 0.5
+
+
+@dataclass(frozen=True)
+class Nucleation:
+    """Tip and plateau of the first plating.
+
+    Attributes:
+        overpotential_v: |tip| - |plateau|, V; None if it cannot be told.
+        uncertainty_v: Its standard uncertainty from the noise, V.
+        reason: Why there is none, or what to keep in mind.
+        tip_v: Potential of the tip, V.
+        tip_charge_mah_cm2: Charge passed at the tip since the potential crossed zero, mAh/cm2.
+        plateau_v: Potential of the plateau, V.
+    """
+
+    overpotential_v: float | None
+    uncertainty_v: float | None = None
+    reason: str | None = None
+    tip_v: float | None = None
+    tip_charge_mah_cm2: float | None = None
+    plateau_v: float | None = None
+
+
+def plateau_v(half: HalfCycle) -> float:
+    """Return the plateau overpotential |E|, V: the median over 40-90 % of the charge."""
+    return abs(at_charge(half, *PLATEAU))
+
+
+def middle_v(half: HalfCycle) -> float:
+    """Return the potential at half the charge, V, signed; the median over 45-55 %."""
+    return at_charge(half, *MIDDLE)
+
+
+def noise_v(values: Floats) -> float:
+    """Return the standard deviation of white noise on a slowly changing signal, V.
+
+    From the median absolute second difference, which a slope does not enter.
+    """
+    if len(values) < 5:
+        return 0.0
+    second = values[2:] - 2 * values[1:-1] + values[:-2]
+    return float(1.4826 * np.median(np.abs(second))) / math.sqrt(6.0)
+
+
+def nucleation(halves: tuple[HalfCycle, ...]) -> Nucleation:
+    """Return the nucleation overpotential of the first plating: tip minus plateau (Yan 2016).
+
+    The tip is the largest |E| in the first 20 % of the charge after the potential has crossed
+    zero: the slope above zero belongs to interphase and alloy formation. Rows are smoothed by a
+    median of three and no more. None unless the tip stands out of its surroundings by more than
+    three standard deviations of the noise.
+    """
+    first = next((half for half in halves if half.role == PLATE), None)
+    if first is None:
+        return Nucleation(None, reason="no plating half-cycle")
+    below = np.flatnonzero(first.potential_v < 0)
+    if not len(below):
+        return Nucleation(None, reason="the potential did not cross zero in the first plating")
+    begin = int(below[0])
+    charge = first.charge_mah_cm2[begin:] - first.charge_mah_cm2[begin]
+    magnitude = _median_of_three(-first.potential_v[begin:])
+    total = charge[-1]
+    window = int(np.searchsorted(charge, TIP_WITHIN * total, side="right"))
+    if total <= 0 or window < 3 or len(charge) < 10:
+        return Nucleation(None, reason="too few rows in the first plating")
+    if not first.ended and charge[-1] < 1e-9:
+        return Nucleation(None, reason="the first plating has only begun")
+    tip = int(np.argmax(magnitude[:window]))
+    plateau = plateau_v(first)
+    flat = (charge >= PLATEAU[0] * total) & (charge <= PLATEAU[1] * total)
+    sigma = noise_v(first.potential_v[begin:][flat])
+    told = {
+        "tip_v": -float(magnitude[tip]),
+        "tip_charge_mah_cm2": float(charge[tip]),
+        "plateau_v": -plateau,
+    }
+    before = magnitude[: tip + 1].min()
+    if begin > 0:
+        before = min(before, 0.0)  # the tip was approached from above zero
+    prominence = magnitude[tip] - max(before, magnitude[tip : int(0.9 * len(magnitude))].min())
+    if tip == 0 and begin == 0:
+        return Nucleation(None, reason="the tip is the first row: recorded too coarsely", **told)
+    if prominence <= PROMINENCE_SIGMAS * sigma or prominence <= 0:
+        return Nucleation(
+            None,
+            reason=f"no tip: it stands out by {prominence * 1e3:.3g} mV and the noise is "
+            f"{sigma * 1e3:.2g} mV",
+            **told,
+        )
+    spacing = float(np.diff(charge[max(tip - 1, 0) : tip + 2]).max())
+    coarse = spacing / float(charge[tip]) if charge[tip] > 0 else math.inf
+    if coarse > TIP_SAMPLING_WORST:
+        return Nucleation(None, reason="rows are too far apart to resolve the tip", **told)
+    reason = None
+    if coarse > TIP_SAMPLING:
+        reason = f"rows at the tip are {coarse:.0%} of its charge apart: a lower bound"
+    return Nucleation(float(magnitude[tip]) - plateau, sigma, reason, **told)
+
+
+def polarisation_v(plating: HalfCycle, stripping: HalfCycle, *, symmetric: bool) -> float:
+    """Return the voltage hysteresis of one cycle at half its charge, V.
+
+    Symmetric cells: |E_plate| + |E_strip|; half cells: E_strip - E_plate.
+    """
+    plate, strip = middle_v(plating), middle_v(stripping)
+    return abs(plate) + abs(strip) if symmetric else strip - plate
+
+
+def late_rise(half: HalfCycle) -> float | None:
+    """Return |E| at 95 % of the charge over |E| at 50 %; None if the latter is zero."""
+    middle = abs(middle_v(half))
+    late = abs(at_charge(half, 0.945, 0.955))
+    return late / middle if middle > 0 and math.isfinite(late) else None
+
+
+def by_cycle(halves: tuple[HalfCycle, ...]) -> dict[int, tuple[HalfCycle | None, HalfCycle | None]]:
+    """Return cycle number -> (plating, stripping); of several of one role the last counts."""
+    found: dict[int, tuple[HalfCycle | None, HalfCycle | None]] = {}
+    for half in halves:
+        plating, stripping = found.get(half.cycle, (None, None))
+        if half.role == PLATE:
+            plating = half
+        elif half.role == STRIP:
+            stripping = half
+        found[half.cycle] = (plating, stripping)
+    return found
+
+
+def _median_of_three(values: Floats) -> Floats:
+    if len(values) < 3:
+        return values
+    middle = np.median(np.stack((values[:-2], values[1:-1], values[2:])), axis=0)
+    return np.concatenate((values[:1], middle, values[-1:]))

@@ -1,0 +1,176 @@
+"""Half-cycles: which rows belong to one plating or stripping, and the charge they passed."""
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from operando.runs import Floats
+
+PLATE: Literal[-1] = -1
+STRIP: Literal[1] = 1
+COULOMB_PER_MAH = 3.6
+# A current below this share of the half-cycle's typical one is a row on an edge, not a half-cycle.
+EDGE_SHARE = 0.01
+
+
+@dataclass(frozen=True)
+class HalfCycle:
+    """One plating or stripping of the metal electrode.
+
+    Attributes:
+        number: Counts all plate and strip steps of the run, from 1.
+        cycle: The cycle it belongs to, from 1.
+        role: -1 plating, +1 stripping.
+        t_s: Time of the rows since the program's start, s.
+        potential_v: Potential of the metal electrode against the other, V.
+        current_a: Measured current, A, positive when it strips the metal electrode.
+        charge_mah_cm2: Charge passed until each row, mAh/cm2, magnitude; begins with 0.
+        ended: Whether the instrument went on to something else, or the run ended as planned.
+    """
+
+    number: int
+    cycle: int
+    role: Literal[-1, 1]
+    t_s: Floats
+    potential_v: Floats
+    current_a: Floats
+    charge_mah_cm2: Floats
+    ended: bool
+
+    @property
+    def capacity_mah_cm2(self) -> float:
+        """Return the whole charge, mAh/cm2, magnitude."""
+        return float(self.charge_mah_cm2[-1])
+
+    @property
+    def mean_current_a(self) -> float:
+        """Return the median measured current, A, positive when stripping."""
+        return float(np.median(self.current_a))
+
+
+def half_cycles(
+    t_s: Floats,
+    potential_v: Floats,
+    current_a: Floats,
+    cycle: Floats,
+    half_cycle: Floats,
+    role: Floats,
+    *,
+    area_cm2: float,
+    metal_electrode: Literal["WE", "CE"] = "WE",
+    finished: bool = True,
+) -> tuple[HalfCycle, ...]:
+    """Return the half-cycles in rows of a potentiostat.
+
+    The charge is the trapezoid of the measured current on the instrument's own time, over
+    neighbouring rows of one half-cycle that both have its sign. Charge before the first row of a
+    step is not guessed.
+
+    Args:
+        t_s: Time since the program's start, s.
+        potential_v: E_WE - E_CE, V.
+        current_a: Current, A, positive oxidises the working electrode.
+        cycle: Cycle number; where the program counts none (0), plating and stripping are paired.
+        half_cycle: Number of the half-cycle; a rest keeps the number of the one before it.
+        role: -1 plate, +1 strip, anything else is no half-cycle.
+        area_cm2: Geometric area of the metal electrode, cm2.
+        metal_electrode: The electrode that is plated; CE mirrors potential and current.
+        finished: Whether the run ended as planned, so that its last half-cycle is whole.
+    """
+    if len(t_s) == 0:
+        return ()
+    mirror = 1.0 if metal_electrode == "WE" else -1.0
+    working = ((role == PLATE) | (role == STRIP)) & (half_cycle > 0)
+    foreign = np.cumsum(~working)  # counts the rows between, so that a gap is seen
+    working &= np.isfinite(t_s) & np.isfinite(current_a) & np.isfinite(potential_v)
+    rows = np.flatnonzero(working)
+    if not len(rows):
+        return ()
+    starts = np.flatnonzero(np.diff(half_cycle[rows], prepend=-1.0))
+    stops = np.append(starts[1:], len(rows))
+    found: list[HalfCycle] = []
+    for first, stop in zip(starts, stops, strict=True):
+        index = rows[first:stop]
+        t, current = t_s[index], mirror * current_a[index]
+        sign: Literal[-1, 1] = PLATE if role[index[0]] == PLATE else STRIP
+        active = sign * current > EDGE_SHARE * np.median(np.abs(current))
+        mean = 0.5 * (np.abs(current[1:]) + np.abs(current[:-1]))
+        both = active[1:] & active[:-1] & (np.diff(foreign[index]) == 0)
+        steps = np.where(both, mean * np.diff(t), 0.0) / COULOMB_PER_MAH / area_cm2
+        found.append(
+            HalfCycle(
+                number=int(half_cycle[index[0]]),
+                cycle=int(cycle[index[0]]),
+                role=sign,
+                t_s=t,
+                potential_v=mirror * potential_v[index],
+                current_a=current,
+                charge_mah_cm2=np.concatenate(([0.0], np.cumsum(steps))),
+                ended=finished or bool(index[-1] + 1 < len(t_s)),
+            )
+        )
+    return tuple(_numbered(found))
+
+
+def _numbered(found: list[HalfCycle]) -> list[HalfCycle]:
+    """Count cycles ourselves where the program did not: a cycle begins with the first role."""
+    if all(half.cycle > 0 for half in found):
+        return found
+    cycle, numbered = 0, list[HalfCycle]()
+    for before, half in zip([None, *found], found, strict=False):
+        begins = half.role == found[0].role and (before is None or before.role != half.role)
+        cycle += begins
+        numbered.append(
+            HalfCycle(
+                half.number,
+                cycle,
+                half.role,
+                half.t_s,
+                half.potential_v,
+                half.current_a,
+                half.charge_mah_cm2,
+                half.ended,
+            )
+        )
+    return numbered
+
+
+def passed_charge_c(halves: tuple[HalfCycle, ...], area_cm2: float, until_s: float) -> float:
+    """Return the charge passed in both directions until ``until_s``, C."""
+    total = 0.0
+    for half in halves:
+        if half.t_s[0] < until_s:
+            total += float(np.interp(until_s, half.t_s, half.charge_mah_cm2))
+    return total * area_cm2 * COULOMB_PER_MAH
+
+
+def net_plated_mah_cm2(halves: tuple[HalfCycle, ...], at_s: float) -> float:
+    """Return the charge plated less the charge stripped until ``at_s``, mAh/cm2."""
+    total = 0.0
+    for half in halves:
+        if half.t_s[0] < at_s:
+            total -= half.role * float(np.interp(at_s, half.t_s, half.charge_mah_cm2))
+    return total
+
+
+def at_charge(half: HalfCycle, low: float, high: float) -> float:
+    """Return the median potential between two shares of the charge, V; NaN without charge.
+
+    Rows are weighted with the charge they stand for, so that recording denser after an edge does
+    not move it.
+    """
+    charge, total = half.charge_mah_cm2, half.capacity_mah_cm2
+    if total <= 0:
+        return math.nan
+    share = charge / total
+    edges = np.concatenate(([share[0]], 0.5 * (share[1:] + share[:-1]), [share[-1]]))
+    weight = np.clip(edges[1:], low, high) - np.clip(edges[:-1], low, high)
+    inside = weight > 0
+    if not inside.any():
+        return math.nan
+    order = np.argsort(half.potential_v[inside], kind="stable")
+    values, weights = half.potential_v[inside][order], weight[inside][order]
+    cumulated = np.cumsum(weights) - 0.5 * weights
+    return float(np.interp(0.5 * weights.sum(), cumulated, values))

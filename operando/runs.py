@@ -1,0 +1,412 @@
+"""A run as named arrays with units, however its documents arrive.
+
+`RunBuilder` takes documents one by one (live, from a journal, from a replay) and offers a valid
+`Run` at any time; `Run.from_catalog` gives the same arrays from the catalog. Nothing here depends
+on how rows were grouped into pages.
+"""
+
+import math
+import threading
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, TypeVar, cast
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+Document = Mapping[str, Any]
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class AssetPart:
+    """Consecutive rows of one dataset in one HDF5 file, as they were announced."""
+
+    path: Path
+    dataset: str
+    start: int
+    stop: int
+
+
+class Asset:
+    """Rows that live in files: a lazy array of shape (rows, ...), read when indexed.
+
+    Its length is the smaller of what was announced and what the files hold at this moment; a file
+    that is gone or unreadable holds nothing.
+    """
+
+    def __init__(self, key: str, parts: Sequence[AssetPart]) -> None:
+        self.key = key
+        self.parts = tuple(parts)
+
+    @property
+    def announced(self) -> int:
+        """Return how many rows the documents have announced."""
+        return sum(part.stop - part.start for part in self.parts)
+
+    def __len__(self) -> int:
+        return sum(count for _, count in self._present())
+
+    def __getitem__(self, index: int | slice) -> NDArray[Any]:
+        """Read one row, or a stack of rows; raises IndexError beyond the last present row."""
+        present = self._present()
+        length = sum(count for _, count in present)
+        if isinstance(index, slice):
+            wanted = range(length)[index]
+            if not wanted:
+                raise IndexError(f"{self.key}: {index} selects none of {length} rows")
+            return np.stack([self._read(present, row) for row in wanted])
+        row = index + length if index < 0 else index
+        if not 0 <= row < length:
+            raise IndexError(f"{self.key}: row {index} of {length}")
+        return self._read(present, row)
+
+    def __iter__(self) -> Iterator[NDArray[Any]]:
+        return self.rows()
+
+    def rows(self, first: int = 0) -> Iterator[NDArray[Any]]:
+        """Read one row after the other, from ``first`` on, opening each file once."""
+        for part, count in self._present():
+            skipped = min(first, count)
+            first -= skipped
+            if skipped == count:
+                continue
+            with _open(part.path) as file:
+                dataset = file[part.dataset]
+                for row in range(part.start + skipped, part.start + count):
+                    yield dataset[row]
+
+    def _present(self) -> list[tuple[AssetPart, int]]:
+        found = []
+        for part in self.parts:
+            count = max(0, min(part.stop, _rows_in_file(part)) - part.start)
+            found.append((part, count))
+            if count < part.stop - part.start:
+                break  # what follows would carry the wrong row numbers
+        return found
+
+    def _read(self, present: list[tuple[AssetPart, int]], row: int) -> NDArray[Any]:
+        for part, count in present:
+            if row < count:
+                with _open(part.path) as file:
+                    return cast(NDArray[Any], file[part.dataset][part.start + row])
+            row -= count
+        raise IndexError(f"{self.key}: row out of range")
+
+
+def _open(path: Path) -> Any:
+    """Open an HDF5 file that may still be written, or whose writer was killed."""
+    import h5py
+    import hdf5plugin  # noqa: F401  registers the filters that compressed images need
+
+    try:
+        return h5py.File(path, "r", libver="latest", swmr=True)
+    except (OSError, ValueError):
+        return h5py.File(path, "r")
+
+
+def _rows_in_file(part: AssetPart) -> int:
+    try:
+        with _open(part.path) as file:
+            return int(file[part.dataset].shape[0])
+    except (OSError, KeyError):
+        return 0
+
+
+@dataclass(frozen=True)
+class Stream:
+    """One stream of a run.
+
+    Attributes:
+        name: The stream's name, e.g. ``potentiostat``.
+        columns: Event key -> values by row, float64, shape (rows, ...).
+        units: Event key -> units as the descriptor tells them; absent if it tells none.
+        time: When each row was taken, s since the epoch (host clock).
+        configuration: Configuration key -> value, of all devices of the stream.
+        assets: Event key -> rows in files.
+    """
+
+    name: str
+    columns: Mapping[str, NDArray[Any]]
+    units: Mapping[str, str]
+    time: Floats
+    configuration: Mapping[str, Any]
+    assets: Mapping[str, Asset]
+
+    def __len__(self) -> int:
+        return len(self.time)
+
+    def asset(self, key: str) -> Asset:
+        """Return the rows of ``key`` that live in files; raises KeyError if it has none."""
+        try:
+            return self.assets[key]
+        except KeyError:
+            raise KeyError(
+                f"stream {self.name!r} has no files for {key!r}; it has {sorted(self.assets)}"
+            ) from None
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run, finished or not: its documents' data as arrays.
+
+    Attributes:
+        start: The start document; empty if it has not arrived.
+        stop: The stop document; None while the run goes on or when its writer died.
+        streams: Name -> stream; a stream that was never declared is absent.
+    """
+
+    start: Document
+    stop: Document | None
+    streams: Mapping[str, Stream]
+    # What was computed from rows that never change again; shared by the views of one builder.
+    _memory: dict[Hashable, Any] = field(default_factory=dict, repr=False, compare=False)
+
+    @property
+    def uid(self) -> str:
+        """Return the run's identifier; empty before the start document."""
+        return str(self.start.get("uid", ""))
+
+    @property
+    def complete(self) -> bool:
+        """Return whether the stop document has arrived."""
+        return self.stop is not None
+
+    def remembered(self, key: Hashable, compute: Callable[[], T]) -> T:
+        """Return ``compute()``, computed once for this run and the later views of it.
+
+        ``key`` must name everything the result depends on, rows included.
+        """
+        if key not in self._memory:
+            self._memory[key] = compute()
+        return cast(T, self._memory[key])
+
+    def continued(
+        self, key: Hashable, more: Callable[[tuple[T, ...]], Iterable[T]]
+    ) -> tuple[T, ...]:
+        """Return one result per row, computing only those of rows that are new.
+
+        ``more`` takes the results known so far and returns those that follow; as rows never
+        change, results are kept for the later views of this run.
+        """
+        known = cast(tuple[T, ...], self._memory.get(key, ()))
+        results = (*known, *more(known))
+        self._memory[key] = results
+        return results
+
+    @classmethod
+    def from_documents(cls, documents: Iterable[tuple[str, Document]]) -> "Run":
+        """Return the run that ``documents``, pairs of name and document, tell of."""
+        builder = RunBuilder()
+        for name, doc in documents:
+            builder(name, doc)
+        return builder.run
+
+    @classmethod
+    def from_journal(cls, uid: str = "last", data_dir: Path | None = None) -> "Run":
+        """Read a run from its journal.
+
+        Args:
+            uid: A uid, the beginning of one, or ``last``.
+            data_dir: The data folder; by default the configured one.
+        """
+        from operando import journal, settings
+
+        folder = settings.data_dir() if data_dir is None else data_dir
+        path = journal.journal_path(folder, journal.resolve_uid(folder, uid))
+        return cls.from_documents(journal.documents(path, expand=folder))
+
+    @classmethod
+    def from_catalog(cls, uid: str, data_dir: Path | None = None) -> "Run":
+        """Read a run from the catalog, through databroker; arguments as for `from_journal`."""
+        from operando import catalog, settings
+
+        folder = settings.data_dir() if data_dir is None else data_dir
+        parts = catalog.read_run(uid, folder)
+        streams = {}
+        for name, told in parts.streams.items():
+            columns = {key: _column(values) for key, values in told["columns"].items()}
+            assets = {
+                key: Asset(
+                    key,
+                    [AssetPart(Path(r.path), r.dataset, r.start, r.stop) for r in references],
+                )
+                for key, references in told["assets"].items()
+            }
+            streams[name] = Stream(
+                name=name,
+                columns=MappingProxyType(columns),
+                units=MappingProxyType(_units(told["descriptor"])),
+                time=_column(told["time"]),
+                configuration=MappingProxyType(_configuration(told["descriptor"])),
+                assets=MappingProxyType(assets),
+            )
+        return cls(start=parts.start, stop=parts.stop, streams=MappingProxyType(streams))
+
+
+class RunBuilder:
+    """Callback for documents of one run, in the order in which they are emitted.
+
+    ``builder(name, doc)`` may be subscribed to a RunEngine; ``builder.run`` is valid at any time
+    and from any thread. A start document begins a new run.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._begin({})
+
+    def _begin(self, start: Document) -> None:
+        self._start = start
+        self._stop: Document | None = None
+        self._streams: dict[str, _GrowingStream] = {}
+        self._by_descriptor: dict[str, _GrowingStream] = {}
+        self._resources: dict[str, Document] = {}
+        self._memory: dict[Hashable, Any] = {}
+
+    def __call__(self, name: str, doc: Document) -> None:
+        """Take one document; kinds that carry no rows of ours are passed over."""
+        with self._lock:
+            if name == "start":
+                self._begin(doc)
+            elif name == "stop":
+                self._stop = doc
+            elif name == "descriptor":
+                stream = self._streams.setdefault(doc["name"], _GrowingStream(doc["name"]))
+                stream.describe(doc)
+                self._by_descriptor[doc["uid"]] = stream
+            elif name == "event":
+                self._by_descriptor[doc["descriptor"]].extend(_page_of(doc))
+            elif name == "event_page":
+                self._by_descriptor[doc["descriptor"]].extend(doc)
+            elif name == "stream_resource":
+                self._resources[doc["uid"]] = doc
+            elif name == "stream_datum":
+                resource = self._resources[doc["stream_resource"]]
+                self._by_descriptor[doc["descriptor"]].announce(resource, doc["indices"])
+
+    @property
+    def run(self) -> Run:
+        """Return the run as it is known now; later documents do not change it."""
+        with self._lock:
+            return Run(
+                start=MappingProxyType(dict(self._start)),
+                stop=None if self._stop is None else MappingProxyType(dict(self._stop)),
+                streams=MappingProxyType(
+                    {name: stream.view() for name, stream in self._streams.items()}
+                ),
+                _memory=self._memory,
+            )
+
+
+class _GrowingStream:
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._columns: dict[str, _GrowingColumn] = {}
+        self._time = _GrowingColumn()
+        self._units: dict[str, str] = {}
+        self._configuration: dict[str, Any] = {}
+        self._assets: dict[str, list[AssetPart]] = {}
+        self._row_keys: list[str] = []
+
+    def describe(self, descriptor: Document) -> None:
+        self._units.update(_units(descriptor))
+        self._configuration.update(_configuration(descriptor))
+        for key, data_key in descriptor["data_keys"].items():
+            if "external" in data_key:
+                self._assets.setdefault(key, [])
+            else:
+                self._columns.setdefault(key, _GrowingColumn())
+
+    def extend(self, page: Document) -> None:
+        for key, column in self._columns.items():
+            column.extend(page["data"][key])
+        self._time.extend(_row_times(page))
+
+    def announce(self, resource: Document, indices: Mapping[str, int]) -> None:
+        path = Path(url2pathname(urlsplit(resource["uri"]).path))
+        dataset = resource["parameters"]["dataset"]
+        parts = self._assets.setdefault(resource["data_key"], [])
+        part = AssetPart(path, dataset, indices["start"], indices["stop"])
+        last = parts[-1] if parts else None
+        if last and (last.path, last.dataset, last.stop) == (path, dataset, part.start):
+            parts[-1] = AssetPart(path, dataset, last.start, part.stop)
+        else:
+            parts.append(part)
+
+    def view(self) -> Stream:
+        return Stream(
+            name=self._name,
+            columns=MappingProxyType({k: c.view() for k, c in self._columns.items()}),
+            units=MappingProxyType(dict(self._units)),
+            time=self._time.view(),
+            configuration=MappingProxyType(dict(self._configuration)),
+            assets=MappingProxyType({k: Asset(k, parts) for k, parts in self._assets.items()}),
+        )
+
+
+class _GrowingColumn:
+    """An array that doubles when full; views of its first rows stay valid for ever."""
+
+    def __init__(self) -> None:
+        self._values: NDArray[Any] = np.empty(0)
+        self._rows = 0
+
+    def extend(self, values: Iterable[Any]) -> None:
+        new = _column(values)
+        if not len(new):
+            return
+        if not self._rows:
+            self._values = new[:0]
+        needed = self._rows + len(new)
+        if needed > len(self._values):
+            grown = np.empty((max(needed, 2 * len(self._values), 64), *new.shape[1:]), new.dtype)
+            grown[: self._rows] = self._values[: self._rows]
+            self._values = grown
+        self._values[self._rows : needed] = new
+        self._rows = needed
+
+    def view(self) -> NDArray[Any]:
+        view = self._values[: self._rows]
+        view.flags.writeable = False
+        return view
+
+
+def _column(values: Any) -> NDArray[Any]:
+    """Return values as contiguous floats (None becomes NaN), or as objects if they are text."""
+    array = np.asarray(values)
+    if array.dtype == object:
+        array = np.asarray([math.nan if value is None else value for value in values])
+    if array.dtype.kind in "biuf":
+        return np.ascontiguousarray(array, dtype=np.float64)
+    return np.asarray(array, dtype=object)
+
+
+def _page_of(event: Document) -> Document:
+    return {
+        "data": {key: [value] for key, value in event["data"].items()},
+        "timestamps": {key: [value] for key, value in event["timestamps"].items()},
+        "time": [event["time"]],
+    }
+
+
+def _row_times(page: Document) -> Sequence[float]:
+    # The RunEngine stamps all rows of a page alike; the devices' own stamps tell them apart.
+    stamps = page["timestamps"]
+    return cast(Sequence[float], stamps[min(stamps)] if stamps else page["time"])
+
+
+def _units(descriptor: Document) -> dict[str, str]:
+    keys = descriptor["data_keys"]
+    return {key: told["units"] for key, told in keys.items() if told.get("units")}
+
+
+def _configuration(descriptor: Document) -> dict[str, Any]:
+    configuration: dict[str, Any] = {}
+    for device in descriptor.get("configuration", {}).values():
+        configuration.update(device.get("data", {}))
+    return configuration
