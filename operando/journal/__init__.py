@@ -7,6 +7,7 @@ The journal is the truth; the catalog, the lists and the replays are made from i
 from ._errors import JournalError
 from ._format import Tail
 from ._reader import JournalReader, documents, inspect, page_of, row_times
+from ._repair import close_dead_run
 from ._roots import journal_path
 from ._runs import RunSummary, list_runs, resolve_uid
 from ._writer import JournalWriter
@@ -17,6 +18,7 @@ __all__ = [
     "JournalWriter",
     "RunSummary",
     "Tail",
+    "close_dead_run",
     "documents",
     "inspect",
     "journal_path",

@@ -196,6 +196,9 @@ class RecordReader:
                     self.tail = Tail(offset, f"torn: {len(head)} of 8 bytes of a record's head")
                     return
                 length, checksum = RECORD.unpack(head)
+                if length == 0:  # a power cut can leave zeros, whose checksum is right
+                    self.tail = Tail(offset, "corrupt: an empty record")
+                    return
                 if length > LONGEST_PAYLOAD:
                     self.tail = Tail(offset, f"corrupt: a record claims {length} bytes")
                     return

@@ -4,6 +4,7 @@ import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from ._format import Document
 
@@ -13,26 +14,24 @@ SUFFIX = ".opj"
 
 def data_uri_prefix(data_dir: Path) -> str:
     """Return the beginning of the URI of every file below the data folder."""
-    # Unquoted, as the devices write it and as the catalog's file adapters read it.
-    root = data_dir.as_posix().rstrip("/")
-    return f"file://localhost/{root.lstrip('/')}/"
-
-
-def _with_uri(name: str, doc: Mapping[str, Any], old: str, new: str) -> Document | None:
-    """Return a copy of the document with its URI's beginning replaced; None if it has none."""
-    if name == "stream_resource" and str(doc.get("uri", "")).startswith(old):
-        return {**doc, "uri": new + doc["uri"][len(old) :]}
-    return None
+    return f"file://localhost{quote(data_dir.as_posix().rstrip('/'))}/"
 
 
 def fold(name: str, doc: Mapping[str, Any], data_dir: Path) -> Mapping[str, Any]:
     """Return the document with the data folder's path replaced by its token."""
-    return _with_uri(name, doc, data_uri_prefix(data_dir), TOKEN) or doc
+    if name == "stream_resource":
+        # Some writers of URIs do not quote spaces; both forms mean the same file.
+        for prefix in (data_uri_prefix(data_dir), f"file://localhost{data_dir.as_posix()}/"):
+            if str(doc.get("uri", "")).startswith(prefix):
+                return {**doc, "uri": TOKEN + doc["uri"][len(prefix) :]}
+    return doc
 
 
 def expand(name: str, doc: Document, data_dir: Path) -> Document:
     """Return the document with the token replaced by the path of the data folder."""
-    return _with_uri(name, doc, TOKEN, data_uri_prefix(data_dir)) or doc
+    if name == "stream_resource" and str(doc.get("uri", "")).startswith(TOKEN):
+        return {**doc, "uri": data_uri_prefix(data_dir) + doc["uri"][len(TOKEN) :]}
+    return doc
 
 
 def folder_of_journal(path: Path) -> Path:

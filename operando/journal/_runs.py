@@ -9,14 +9,14 @@ import logging
 import os
 import sqlite3
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from ._errors import JournalError
-from ._format import HEADER, RECORD, Document, RecordReader, decode
+from ._format import HEADER, RECORD, Document, Record, RecordReader, decode
 from ._lock import is_locked
 from ._roots import SUFFIX, journal_path, month_folders
 
@@ -53,7 +53,7 @@ class RunSummary:
 
 
 @dataclass
-class _Scan:
+class Scan:
     """What is known of one journal, and the offset up to which it was read."""
 
     offset: int = 0
@@ -61,8 +61,12 @@ class _Scan:
     stop: Document = field(default_factory=dict)
     rows: dict[str, int] = field(default_factory=dict)
     stream_of: dict[str, str] = field(default_factory=dict)
+    newest: float = 0.0
 
     def take(self, name: str, doc: Document) -> None:
+        """Learn what one document tells."""
+        times = doc.get("time", self.newest)
+        self.newest = max(self.newest, *times) if isinstance(times, list) else times
         if name == "start":
             self.start = {
                 "uid": doc["uid"],
@@ -108,7 +112,7 @@ def list_runs(data_dir: Path | str) -> list[RunSummary]:
         if entry.name.endswith(SUFFIX)
     }
     known = _load(data_dir)
-    changed: dict[str, _Scan] = {}
+    changed: dict[str, Scan] = {}
     runs = []
     for text, size in files.items():
         path = Path(text)
@@ -155,7 +159,7 @@ def resolve_uid(data_dir: Path | str, text: str) -> str:
     )
 
 
-def _summary(path: Path, scan: _Scan) -> RunSummary:
+def _summary(path: Path, scan: Scan) -> RunSummary:
     if scan.stop:
         status = scan.stop["exit_status"]
     else:
@@ -172,13 +176,21 @@ def _summary(path: Path, scan: _Scan) -> RunSummary:
     )
 
 
-def _read(path: Path, scan: _Scan | None) -> _Scan:
+def row_counts(records: Iterable[Record]) -> Scan:
+    """Return what a journal's records tell of its run, rows counted one by one."""
+    scan = Scan()
+    for record in records:
+        scan.take(record.name, record.doc)
+    return scan
+
+
+def _read(path: Path, scan: Scan | None) -> Scan:
     """Read a journal on from where a scan ended; a finished one without decoding its rows."""
     if scan is None:
         finished = _read_finished(path)
         if finished is not None:
             return finished
-        scan = _Scan()
+        scan = Scan()
     reader = RecordReader(path, scan.offset)
     for record in reader:
         scan.take(record.name, record.doc)
@@ -186,9 +198,9 @@ def _read(path: Path, scan: _Scan | None) -> _Scan:
     return scan
 
 
-def _read_finished(path: Path) -> _Scan | None:
+def _read_finished(path: Path) -> Scan | None:
     """Return the scan of a journal that ends with a stop, skipping its rows; None otherwise."""
-    scan = _Scan()
+    scan = Scan()
     with open(path, "rb") as file:
         size = os.fstat(file.fileno()).st_size
         if file.read(len(HEADER)) != HEADER:
@@ -233,13 +245,13 @@ def _database(data_dir: Path) -> sqlite3.Connection:
     return database
 
 
-def _load(data_dir: Path) -> dict[str, _Scan]:
+def _load(data_dir: Path) -> dict[str, Scan]:
     if not (data_dir / "index.db").exists():
         return {}
     try:
         with closing(_database(data_dir)) as database:
             rows = database.execute("SELECT path, scan FROM journals").fetchall()
-        return {path: _Scan(**json.loads(scan)) for path, scan in rows}
+        return {path: Scan(**json.loads(scan)) for path, scan in rows}
     except sqlite3.OperationalError as error:  # locked or read-only: do without
         logger.info("index of runs not read: %s", error)
     except (sqlite3.DatabaseError, ValueError, TypeError) as error:
@@ -248,7 +260,7 @@ def _load(data_dir: Path) -> dict[str, _Scan]:
     return {}
 
 
-def _save(data_dir: Path, changed: Mapping[str, _Scan], gone: list[str]) -> None:
+def _save(data_dir: Path, changed: Mapping[str, Scan], gone: list[str]) -> None:
     try:
         with closing(_database(data_dir)) as database, database:
             database.executemany(

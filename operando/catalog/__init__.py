@@ -1,0 +1,40 @@
+"""The catalog: every run searchable and readable through databroker, made from the journals.
+
+One resident service per data folder follows the journals and is the catalog's only writer
+(`ensure_service`); ``databroker.catalog["operando"]`` reads it in any Python. The catalog is
+disposable: `rebuild_catalog` makes it again.
+"""
+
+from ._errors import CatalogError
+from ._parts import AssetRef, RunParts, StreamParts
+from ._places import profile_name
+from ._profile import write_profile
+from ._read import open_catalog, read_run
+from ._service import (
+    ServiceInfo,
+    ensure_service,
+    rebuild_catalog,
+    stop_service,
+    wait_until_ingested,
+)
+from ._verify import CatalogStatus, Verification, status, verify
+
+__all__ = [
+    "AssetRef",
+    "CatalogError",
+    "CatalogStatus",
+    "RunParts",
+    "ServiceInfo",
+    "StreamParts",
+    "Verification",
+    "ensure_service",
+    "open_catalog",
+    "profile_name",
+    "read_run",
+    "rebuild_catalog",
+    "status",
+    "stop_service",
+    "verify",
+    "wait_until_ingested",
+    "write_profile",
+]

@@ -1,0 +1,96 @@
+"""The tiled profile through which any Python opens the catalog: ``databroker.catalog[name]``."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from ._errors import CatalogError
+from ._places import Places, profile_name, read_address, write_private
+
+
+def profile_folder() -> Path:
+    """Return where tiled looks first for profiles: ``$TILED_PROFILES`` or the user's folder."""
+    named = os.environ.get("TILED_PROFILES")
+    if named:
+        return Path(named)
+    import platformdirs
+
+    return Path(platformdirs.user_config_dir("tiled"), "profiles")
+
+
+def write_profile(
+    data_dir: Path | str, *, name: str | None = None, directory: Path | None = None
+) -> Path:
+    """Write the tiled profile of a data folder and return its file.
+
+    While the catalog service runs, the profile names its address and key, so the file is readable
+    by its owner only. While it does not run, the profile opens the catalog's files read-only
+    within the reader's own process, which shows what had been ingested by then.
+
+    Args:
+        data_dir: the data folder.
+        name: name of the profile; by default ``operando`` for the default data folder and
+            ``operando-<name>`` for others.
+        directory: where the profile goes; by default where tiled looks first.
+
+    Raises:
+        CatalogError: if the data folder has no catalog yet.
+    """
+    places = Places(data_dir)
+    from ._service import is_running  # the service's own module writes profiles too
+
+    if is_running(places) and read_address(places):
+        content = served_profile(places)
+    elif places.metadata_db.exists():
+        content = file_profile(places)
+    else:
+        raise CatalogError(f"{places.data_dir} has no catalog yet: start its service once")
+    return save_profile(content, name or profile_name(places.data_dir), directory)
+
+
+def served_profile(places: Places) -> dict[str, Any]:
+    """Return the profile of a running service."""
+    address = read_address(places)
+    # The key must be part of the address: a profile with `api_key:` is invalid and silently
+    # dropped, and one with an Authorization header still asks for a login.
+    return {"uri": f"{address['uri']}/api/v1?api_key={address['key']}"}
+
+
+def file_profile(places: Places) -> dict[str, Any]:
+    """Return a profile that reads the catalog's files without a service."""
+    return {
+        "direct": {
+            "authentication": {"allow_anonymous_access": True},
+            "trees": [catalog_tree(places, writable=False)],
+            "media_types": MEDIA_TYPES,
+        }
+    }
+
+
+def save_profile(content: dict[str, Any], name: str, directory: Path | None = None) -> Path:
+    """Write one profile to its file, readable by its owner only, and return the file."""
+    path = (directory or profile_folder()) / f"{name}.yml"
+    # JSON is YAML, and needs no care for quoting.
+    write_private(path, json.dumps({name: content}, indent=2) + "\n")
+    return path
+
+
+MEDIA_TYPES = {
+    "BlueskyRun": {"application/json-seq": "bluesky_tiled_plugins.exporters:json_seq_exporter"}
+}
+
+
+def catalog_tree(places: Places, *, writable: bool) -> dict[str, Any]:
+    """Return tiled's description of the catalog's files."""
+    tables = f"sqlite:///{places.tables_db}"
+    arguments: dict[str, Any] = {
+        "uri": f"sqlite:///{places.metadata_db}",
+        "readable_storage": [str(places.data_dir)],
+        "specs": [{"name": "CatalogOfBlueskyRuns", "version": "3.0"}],
+    }
+    if writable:
+        arguments["writable_storage"] = [str(places.arrays), tables]
+    else:
+        arguments["readable_storage"].append(tables)
+    return {"path": "/", "tree": "catalog", "args": arguments}

@@ -1,0 +1,139 @@
+"""Reading a run through the catalog."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ._parts import AssetRef, RunParts, StreamParts
+from ._places import Places
+from ._profile import served_profile
+from ._service import START_TIMEOUT_S, ensure_service
+
+
+def open_catalog(data_dir: Path | str, *, timeout_s: float = START_TIMEOUT_S) -> Any:
+    """Return the data folder's catalog, as ``databroker.catalog[profile]`` does.
+
+    Starts the catalog service and waits for it (7-20 s) if there is none. The first call in a
+    process costs about 4 s of imports.
+
+    Raises:
+        CatalogError: if the service does not come up.
+    """
+    service = ensure_service(data_dir, wait_s=timeout_s)
+    import databroker
+    from tiled.profiles import load_profiles
+
+    wanted = served_profile(Places(data_dir))
+    # tiled reads its profiles once per process; the service may have a new address since.
+    load_profiles.cache_clear()
+    _, content = load_profiles().get(service.profile, (None, {}))
+    if content == wanted:
+        return databroker.catalog[service.profile]
+    # The profile went to another folder ($TILED_PROFILES differs where the service was started),
+    # or the name is another folder's by now. The same client, then, without a profile.
+    from tiled.client import from_uri
+
+    return from_uri(wanted["uri"])
+
+
+def read_run(uid: str, data_dir: Path | str, *, catalog: Any = None) -> RunParts:
+    """Return a run from the catalog, whether it has ended or not.
+
+    Each stream's table is read in one piece: reading single columns of a table that grows fails
+    now and then.
+
+    Args:
+        uid: the run's whole uid.
+        data_dir: the data folder.
+        catalog: what `open_catalog` returned, to spare opening it again.
+
+    Raises:
+        LookupError: if the run is not in the catalog (yet; see `wait_until_ingested`).
+        CatalogError: if the service does not come up.
+    """
+    catalog = open_catalog(data_dir) if catalog is None else catalog
+    try:
+        run = catalog[uid]
+    except KeyError as error:
+        raise LookupError(f"run {uid} is not in the catalog of {data_dir}") from error
+    base = run.base.include_data_sources()
+    start = {**run.metadata["start"]}
+    stop = run.metadata.get("stop")
+    return RunParts(
+        start=_plain(start),
+        stop=None if stop is None else _plain(stop),
+        streams={name: _stream(name, base[name]) for name in base},
+    )
+
+
+def _stream(name: str, node: Any) -> StreamParts:
+    base = getattr(node, "base", node)
+    columns: dict[str, NDArray[Any]] = {}
+    time = np.empty(0)
+    numbers = np.empty(0, dtype=np.int64)
+    assets: dict[str, list[AssetRef]] = {}
+    for key in base:
+        child = base[key]
+        if key == "internal":
+            table = child.read().sort_values("seq_num")
+            numbers = table["seq_num"].to_numpy(dtype=np.int64)
+            time = table["time"].to_numpy(dtype=np.float64)
+            columns |= {
+                column: table[column].to_numpy()
+                for column in table.columns
+                if column not in ("seq_num", "time") and not column.startswith("ts_")
+            }
+            continue
+        (source,) = child.data_sources()
+        if str(getattr(source.management, "value", source.management)) == "external":
+            assets[key] = _asset_refs(source, child.shape[0])
+        else:
+            columns[key] = np.asarray(child.read())
+    metadata = {key: value for key, value in base.metadata.items() if key != "_config_updates"}
+    return StreamParts(
+        descriptor={**_plain(metadata), "name": name},
+        columns=columns,
+        time=time,
+        seq_num=numbers,
+        assets=assets,
+    )
+
+
+def _asset_refs(source: Any, rows: int) -> list[AssetRef]:
+    """Return the files behind an array, each with the rows it holds."""
+    dataset = source.parameters["dataset"]
+    swmr = bool(source.parameters.get("swmr", True))
+    paths = [
+        Path(asset.data_uri.removeprefix("file://localhost")) for asset in _in_order(source.assets)
+    ]
+    refs = []
+    for index, path in enumerate(paths):
+        # The catalog knows only how many rows all files hold together; with several files, each
+        # but the last is read to its end.
+        last = index == len(paths) - 1
+        count = rows if last else min(rows, _length(path, dataset, swmr=swmr))
+        refs.append(AssetRef(path, dataset, 0, count, swmr))
+        rows -= count
+    return refs
+
+
+def _in_order(assets: list[Any]) -> list[Any]:
+    return sorted(assets, key=lambda asset: asset.num or 0)
+
+
+def _length(path: Path, dataset: str, *, swmr: bool) -> int:
+    import h5py
+
+    with h5py.File(path, "r", libver="latest", swmr=swmr) as file:
+        return int(file[dataset].shape[0])
+
+
+def _plain(value: Any) -> Any:
+    """Return tiled's read-only views of metadata as plain dictionaries and lists."""
+    if hasattr(value, "items"):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)) or type(value).__name__ == "ListView":
+        return [_plain(item) for item in value]
+    return value

@@ -1,0 +1,251 @@
+"""The resident process of a data folder: ``python -m operando.catalog.service DIR``.
+
+It follows the journals, is the only writer of the catalog, and serves it on 127.0.0.1 to holders
+of its key. Its lock makes it the only one; it ends some minutes after its last client and the last
+open journal. Nobody starts it by hand: `operando.catalog.ensure_service` does.
+"""
+
+import argparse
+import json
+import logging
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+from collections.abc import Awaitable, Callable, MutableMapping
+from pathlib import Path
+from typing import Any
+
+from operando.journal._lock import take_lock
+
+from ._places import Places, profile_name, read_address, service_key, write_private
+
+logger = logging.getLogger("operando.catalog")
+
+IDLE_S = 600.0
+OWN_HEADER = b"x-operando-ingester"
+STATUS_PATH = "/operando/status"
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+Application = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+
+class FrontDoor:
+    """Stands before tiled's application: notes when a client came, and answers for the ingester.
+
+    ``GET /operando/status`` with the key tells how far the ingester is; everything else is tiled's.
+    """
+
+    def __init__(self, application: Application, key: str, status: Callable[[], Any]) -> None:
+        self.last_client = time.monotonic()
+        self._application = application
+        self._key = key
+        self._status = status
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            headers = dict(scope["headers"])
+            if OWN_HEADER not in headers:
+                self.last_client = time.monotonic()
+            if scope["path"] == STATUS_PATH:
+                allowed = headers.get(b"authorization") == f"Apikey {self._key}".encode()
+                body = json.dumps(self._status() if allowed else {"detail": "key needed"}).encode()
+                await send(
+                    {
+                        "type": "http.response.start",
+                        "status": 200 if allowed else 401,
+                        "headers": [(b"content-type", b"application/json")],
+                    }
+                )
+                await send({"type": "http.response.body", "body": body})
+                return
+        await self._application(scope, receive, send)
+
+
+def configuration(places: Places, key: str) -> dict[str, Any]:
+    """Return tiled's configuration of the service's own, writing, server."""
+    from ._profile import MEDIA_TYPES, catalog_tree
+
+    return {
+        "authentication": {"allow_anonymous_access": False, "single_user_api_key": key},
+        "trees": [catalog_tree(places, writable=True)],
+        "media_types": MEDIA_TYPES,
+        "routers": ["bluesky_tiled_plugins.routers.validator:router"],
+        # A run's table is read in one piece; ten million rows have 1.6 GB.
+        "response_bytesize_limit": 4_000_000_000,
+    }
+
+
+def _listen(port: int) -> socket.socket:
+    """Return a listening socket on 127.0.0.1, on the given port if it is free."""
+    for wanted in (port, 0):
+        listener = socket.socket()
+        # The port of a service that just ended is otherwise refused for a minute.
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind(("127.0.0.1", wanted))
+            listener.listen(128)
+        except OSError:
+            listener.close()
+            if wanted == 0:
+                raise
+        else:
+            return listener
+    raise AssertionError("a socket is returned or the error is raised")
+
+
+def serve(places: Places, *, profile: str, idle_s: float) -> None:
+    """Run the service until it is told to end or nobody has needed it for a while.
+
+    The lock must be held. Blocks.
+    """
+    # The heavy imports come after the lock: a second process ends before it pays for them.
+    import uvicorn
+    from tiled.client import from_uri
+    from tiled.server.app import build_app_from_config
+
+    from ._files import prepare_files, settle_files
+    from ._ingester import Ingester
+    from ._profile import file_profile, save_profile, served_profile
+
+    prepare_files(places)
+    key = service_key(places)
+    port = read_address(places).get("port", 0)
+    listener = _listen(port if isinstance(port, int) else 0)
+    port = listener.getsockname()[1]
+    uri = f"http://127.0.0.1:{port}"
+
+    ingester = Ingester(
+        places.data_dir,
+        lambda: from_uri(
+            f"{uri}/api/v1", api_key=key, headers={OWN_HEADER.decode(): "1"}, trust_env=False
+        ),
+        places.ingested,
+    )
+    began = time.time()
+
+    def status() -> dict[str, Any]:
+        progress = ingester.progress
+        return {
+            "pid": os.getpid(),
+            "began": began,
+            "open": progress.open,
+            "errors": progress.errors,
+            "finished": progress.finished,
+        }
+
+    door = FrontDoor(build_app_from_config(configuration(places, key)), key, status)
+    server = uvicorn.Server(
+        uvicorn.Config(
+            door,
+            log_config=None,
+            access_log=False,
+            ws="none",
+            loop="asyncio",
+            http="h11",
+            timeout_graceful_shutdown=3,
+        )
+    )
+    ended = threading.Event()
+
+    def follow() -> None:
+        try:
+            while not server.started and not server.should_exit:
+                time.sleep(0.01)
+            write_private(
+                places.address,
+                json.dumps({"uri": uri, "port": port, "key": key, "pid": os.getpid()}),
+            )
+            save_profile(served_profile(places), profile)
+            logger.info("serving %s at %s as %r", places.data_dir, uri, profile)
+            ingester.run(ended)
+        except Exception:
+            # Without its ingester the service is of no use: end, so that the next one can begin.
+            logger.exception("the ingester failed")
+            server.should_exit = True
+
+    def watch() -> None:
+        while not ended.wait(min(1.0, idle_s / 10)):
+            if ingester.open_runs:
+                door.last_client = time.monotonic()
+            elif time.monotonic() - door.last_client > idle_s:
+                logger.info("nobody needed the catalog for %.0f s", idle_s)
+                server.should_exit = True
+
+    threads = [
+        threading.Thread(target=follow, name="ingester", daemon=True),
+        threading.Thread(target=watch, name="idle", daemon=True),
+    ]
+    for thread in threads:
+        thread.start()
+    try:
+        server.run(sockets=[listener])
+    finally:
+        ended.set()
+        for thread in threads:
+            thread.join(timeout=10)
+        listener.close()
+        settle_files(places)
+        # Until the next service begins, the profile opens the files themselves.
+        save_profile(file_profile(places), profile)
+        logger.info("ended")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Take the data folder's lock and serve; return 3 at once if another process has it."""
+    parser = argparse.ArgumentParser(prog="operando.catalog.service", description=__doc__)
+    parser.add_argument("data_dir", type=Path)
+    parser.add_argument("--profile", help="name of the tiled profile to write")
+    parser.add_argument(
+        "--idle-s",
+        type=float,
+        default=float(os.environ.get("OPERANDO_CATALOG_IDLE_S", IDLE_S)),
+        help="end this long after the last client and open journal [s]",
+    )
+    parser.add_argument("--lock-fd", type=int, help="the data folder's lock, already taken")
+    parser.add_argument("--detach", action="store_true", help="leave the process that started us")
+    options = parser.parse_args(arguments)
+
+    places = Places(options.data_dir)
+    places.state.mkdir(parents=True, exist_ok=True)
+    lock = options.lock_fd
+    if lock is None:
+        lock = os.open(places.lock, os.O_CREAT | os.O_RDWR, 0o600)
+        if not take_lock(lock, timeout_s=0.1):
+            sys.stderr.write(f"another catalog service has {places.data_dir}\n")
+            os.close(lock)
+            return 3
+    # Forked while this process has one thread and has imported nothing: whoever started us reaps
+    # the parent at once and never has a child to wait for. The lock goes with the open file.
+    if options.detach and os.fork():
+        os._exit(0)
+    os.ftruncate(lock, 0)
+    os.pwrite(lock, str(os.getpid()).encode(), 0)
+
+    # The server hands a SIGTERM on when it has ended; what comes after it must still be done.
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(0))
+    logging.basicConfig(
+        level=logging.INFO,
+        stream=sys.stderr,
+        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
+    )
+    for chatty in ("httpx", "httpcore", "uvicorn", "tiled", "alembic", "stamina"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)
+    try:
+        serve(
+            places,
+            profile=options.profile or profile_name(places.data_dir),
+            idle_s=options.idle_s,
+        )
+    except Exception:
+        logger.exception("the catalog service ends")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
