@@ -1,0 +1,1 @@
+"""Raman spectrometers: what the electrolyte and the film on the electrode are made of."""
