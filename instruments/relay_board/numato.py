@@ -1,0 +1,209 @@
+"""Numato USB relay modules: ASCII over USB-CDC, command and CR, echo, value, prompt ``>``."""
+
+import logging
+import re
+import threading
+import time
+from pathlib import Path
+
+from instruments.errors import (
+    InstrumentError,
+    InstrumentFaultError,
+    ProtocolError,
+    TransportError,
+    TransportTimeout,
+)
+from instruments.transport import SerialSettings, Transport, open_transport
+
+_log = logging.getLogger(__name__)
+
+_PROMPT = b">"
+_ANSWER_S = 1.0
+_QUIET_S = 0.1
+_CHANNELS = "0123456789ABCDEFGHIJKLMNOPQRSTUV"
+_LINE_ENDS = re.compile(r"[\r\n]+")
+
+
+class NumatoRelayBoard:
+    """A Numato relay module with GPIO; channels above 9 are spoken as letters.
+
+    Args:
+        address: ``serial:///dev/ttyACM0``, ``tcp://host:port``, or ``published:`` one of these.
+        record_to: file to which the whole dialogue is appended.
+    """
+
+    verified_on: str | None = None
+
+    def __init__(self, address: str, *, record_to: Path | None = None) -> None:
+        self.address = address
+        self._record_to = record_to
+        self._transport: Transport | None = None
+        self._lock = threading.RLock()
+        self._closed_here: set[int] = set()
+        self._identity: dict[str, str] = {}
+        self._warned = False
+
+    def connect(self) -> None:
+        """Open the port and ask who is there; raises TransportError or ProtocolError."""
+        with self._lock:
+            if self._transport is not None:
+                return
+            self._transport = open_transport(
+                self.address,
+                terminator=_PROMPT,
+                settings=SerialSettings(baud_rate=19200),
+                record_to=self._record_to,
+            )
+            try:
+                self._synchronise()
+                self._identity = {
+                    "model": "Numato relay module",
+                    "firmware": self._value("ver"),
+                    "serial_number": self._value("id get"),
+                    "address": self._transport.address,
+                }
+            except InstrumentError:
+                self._transport.close()
+                self._transport = None
+                raise
+        if self.verified_on is None and not self._warned:
+            self._warned = True
+            _log.warning(
+                "%s: this driver has not been confirmed on real hardware; watch the first runs",
+                self._who(),
+            )
+
+    def close(self) -> None:
+        """Open every relay that was closed here, and release the port; safe to call twice."""
+        with self._lock:
+            if self._transport is None:
+                return
+            try:
+                self.safe_state()
+            finally:
+                transport, self._transport = self._transport, None
+                transport.close()
+
+    def safe_state(self) -> None:
+        """Open every relay that was closed here; raises the first failure after trying all."""
+        first: InstrumentError | None = None
+        for n in sorted(self._closed_here):
+            try:
+                self.set_relay(n, False)
+            except InstrumentError as error:
+                first = first or error
+        if first is not None:
+            raise first
+
+    def identify(self) -> dict[str, str]:
+        """Return who answered when the connection was opened."""
+        self._wire()
+        return dict(self._identity)
+
+    def set_relay(self, n: int, closed: bool) -> None:
+        """Close or open the contact of relay ``n``.
+
+        Raises InstrumentFaultError if it reads back otherwise: the module says nothing when it
+        does not know a channel.
+        """
+        with self._lock:
+            if closed:
+                self._closed_here.add(n)
+            self._exchange(f"relay {'on' if closed else 'off'} {_channel(n)}")
+            if self.relay(n) != closed:
+                raise InstrumentFaultError(
+                    f"{self._who()}: asked relay {n} to {'close' if closed else 'open'}, it reads "
+                    f"back {'open' if closed else 'closed'}: check the module and its supply"
+                )
+            if not closed:
+                self._closed_here.discard(n)
+
+    def relay(self, n: int) -> bool:
+        """Return whether the contact of relay ``n`` is closed, asked of the module."""
+        command = f"relay read {_channel(n)}"
+        value = self._value(command)
+        if value not in ("on", "off"):
+            raise ProtocolError(f"{self._who()}: asked {command!r}, got {value!r}, not on or off")
+        return value == "on"
+
+    def gpio(self, n: int) -> bool:
+        """Return whether GPIO ``n`` is high; reading makes it an input."""
+        command = f"gpio read {_channel(n)}"
+        value = self._value(command)
+        if value not in ("0", "1"):
+            raise ProtocolError(f"{self._who()}: asked {command!r}, got {value!r}, not 0 or 1")
+        return value == "1"
+
+    def pulse(self, n: int, duration_s: float) -> None:
+        """Close relay ``n`` for ``duration_s`` and open it whatever happens in between.
+
+        Others may talk to the module meanwhile. Raises InstrumentError if the relay could not be
+        closed or, worse, not opened.
+        """
+        if duration_s <= 0:
+            raise ValueError(f"a pulse of {duration_s} s is none")
+        try:
+            self.set_relay(n, True)
+            time.sleep(duration_s)
+        finally:
+            self.set_relay(n, False)
+
+    # -- dialogue
+
+    def _synchronise(self) -> None:
+        """Bring the line to rest: end a half-typed command, then read until it is quiet."""
+        wire = self._wire()
+        wire.write(b"\r")
+        try:
+            wire.read_line(_ANSWER_S)
+        except TransportTimeout as error:
+            raise TransportTimeout(
+                f"{self._who()}: no prompt ({error}): is this the right port, and is the module "
+                "powered?"
+            ) from error
+        try:
+            while True:
+                wire.read_line(_QUIET_S)
+        except TransportTimeout:
+            return
+
+    def _value(self, command: str) -> str:
+        answer = self._exchange(command)
+        if len(answer) != 1:
+            raise ProtocolError(
+                f"{self._who()}: asked {command!r}, got {answer!r} instead of one value: does the "
+                "module have this channel?"
+            )
+        return answer[0]
+
+    def _exchange(self, command: str) -> list[str]:
+        """Send one command; return the lines of its answer after the echo."""
+        with self._lock:
+            wire = self._wire()
+            wire.write(command.encode("ascii") + b"\r")
+            try:
+                raw = wire.read_line(_ANSWER_S)
+            except TransportTimeout as error:
+                raise TransportTimeout(f"{self._who()}: asked {command!r}: {error}") from error
+            lines = [x for x in _LINE_ENDS.split(raw.decode("ascii", "backslashreplace")) if x]
+            if lines[:1] != [command]:
+                self._synchronise()
+                raise ProtocolError(
+                    f"{self._who()}: asked {command!r}, got {raw!r}, which does not begin with the "
+                    "echo: is another program talking to the module?"
+                )
+            return lines[1:]
+
+    def _wire(self) -> Transport:
+        if self._transport is None:
+            raise TransportError(f"{self.address}: not connected; call connect() first")
+        return self._transport
+
+    def _who(self) -> str:
+        return f"relay board at {self.address}"
+
+
+def _channel(n: int) -> str:
+    if not 0 <= n < len(_CHANNELS):
+        raise ValueError(f"there is no channel {n}; 0 to {len(_CHANNELS) - 1} can be spoken")
+    return _CHANNELS[n]
