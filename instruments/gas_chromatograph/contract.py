@@ -1,0 +1,52 @@
+"""What a gas chromatograph offers here: a start, a Ready line, and results that come later."""
+
+from typing import NamedTuple, Protocol
+
+
+class Injection(NamedTuple):
+    """What came of asking for an injection.
+
+    Attributes:
+        ready: whether the instrument was ready; if not, nothing was done.
+        confirmed: whether it left its ready state after the start.
+        host_before: epoch just before the start, s.
+        host_after: epoch when it was confirmed, or given up, s.
+    """
+
+    ready: bool
+    confirmed: bool
+    host_before: float
+    host_after: float
+
+
+class GasChromatograph(Protocol):
+    """A driver: starts runs. Every failure is an InstrumentError."""
+
+    @property
+    def verified_on(self) -> str | None:
+        """Return when and with which firmware this driver was confirmed on hardware, or None."""
+        ...
+
+    def connect(self) -> None:
+        """Check that the instrument can be reached; starts nothing."""
+        ...
+
+    def close(self) -> None:
+        """Leave the start contact open; safe to call twice."""
+        ...
+
+    def identify(self) -> dict[str, str]:
+        """Return what is known of the instrument."""
+        ...
+
+    def ready(self) -> bool:
+        """Return whether a start would be obeyed now."""
+        ...
+
+    def inject(self) -> Injection:
+        """Start a run if the instrument is ready; blocks until it is confirmed or given up."""
+        ...
+
+    def safe_state(self) -> None:
+        """Leave the start contact open."""
+        ...

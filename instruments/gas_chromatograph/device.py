@@ -1,0 +1,312 @@
+"""The gas chromatograph in a plan: injections follow the leader, results come when they come."""
+
+import logging
+import math
+import threading
+import time
+import uuid
+from collections import deque
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+from bluesky.protocols import Reading, StreamAsset
+from event_model import DataKey
+
+from instruments._follower import Follower
+from instruments._ophyd import InstrumentDevice
+from instruments._swmr import AssetStream, SwmrFile
+from instruments.errors import InstrumentError
+from instruments.gas_chromatograph.contract import GasChromatograph
+from instruments.gas_chromatograph.results import Chromatogram, Joiner, ResultFolder
+
+_log = logging.getLogger(__name__)
+
+TRACE_DATASET = "/entry/trace"
+_LOOK_EVERY_S = 0.1
+# A result may be found before the start that made it has been confirmed.
+_CLAIM_WITHIN_S = 10.0
+# After its run a result is written and copied; then it is no longer waited for.
+_GRACE_S = 60.0
+
+
+@dataclass
+class _ResultRow:
+    injection: int
+    index: int
+    sample_interval_s: float
+    arrived: float
+
+
+class ResultDevice(InstrumentDevice):
+    """The results of a gas chromatograph: one row for each file that was joined to an injection.
+
+    ``pending`` rows can be read now; ``expected`` says whether more will come.
+    """
+
+    def __init__(
+        self, results: ResultFolder, *, name: str, run_time_s: float, values_per_second: float
+    ) -> None:
+        super().__init__(name=name)
+        self.assets_dir: Path | None = None
+        self._results = results
+        self._run_time_s = run_time_s
+        # One trace has one more value where both of its ends are sampled.
+        self._length = round(run_time_s * values_per_second)
+        self._lock = threading.Lock()
+        self._joiner = Joiner()
+        self._due: dict[int, float] = {}
+        self._rows: deque[_ResultRow] = deque()
+        self._current: _ResultRow | None = None
+        self._file: SwmrFile | None = None
+        self._assets: AssetStream | None = None
+        self._watching = threading.Event()
+        self._watcher: threading.Thread | None = None
+
+    # -- what the plan asks
+
+    def begin(self) -> None:
+        """Make the file for the traces and watch for results from now on.
+
+        Raises RuntimeError if ``assets_dir`` is not set, TransportError if the folder of results is
+        not there.
+        """
+        if self.assets_dir is None:
+            raise RuntimeError(f"{self.name}: set assets_dir before staging")
+        self._results.begin()
+        path = Path(self.assets_dir).resolve() / f"{self.name}-{uuid.uuid4().hex[:8]}.h5"
+        self._file = SwmrFile(path, {TRACE_DATASET: ((self._length,), "<f8")})
+        self._assets = AssetStream(path, {f"{self.name}_trace": (TRACE_DATASET, (self._length,))})
+        with self._lock:
+            self._joiner = Joiner()
+            self._due.clear()
+            self._rows.clear()
+            self._current = None
+        self._watching.set()
+        self._watcher = threading.Thread(
+            target=self._watch, name=f"{self.name}-watcher", daemon=True
+        )
+        self._watcher.start()
+
+    def end(self) -> None:
+        """Stop watching and close the file; idempotent."""
+        self.close_worker()
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+    def close_worker(self, timeout_s: float = 10.0) -> None:
+        """End the watching thread."""
+        self._watching.clear()
+        watcher, self._watcher = self._watcher, None
+        if watcher is not None:
+            watcher.join(timeout_s)
+
+    def injected(self, number: int, started: float, *, confirmed: bool) -> None:
+        """Expect the result of injection ``number``; an unconfirmed one is not waited for."""
+        with self._lock:
+            self._joiner.injected(number, started)
+            if confirmed:
+                self._due[number] = started + self._run_time_s + _GRACE_S
+
+    def pending(self) -> int:
+        """Return how many results can be read now."""
+        return len(self._rows)
+
+    def expected(self) -> bool:
+        """Return whether a result is still on its way, or not read yet."""
+        now = time.time()
+        with self._lock:
+            return bool(self._rows) or any(due > now for due in self._due.values())
+
+    def read(self) -> dict[str, Reading[Any]]:
+        """Hand out the oldest result; raises RuntimeError if there is none."""
+        with self._lock:
+            if not self._rows:
+                raise RuntimeError(f"{self.name}: no result is there; ask pending() first")
+            self._current = row = self._rows.popleft()
+        values = {
+            "injection": float(row.injection),
+            "sample_interval": row.sample_interval_s,
+            "arrived": row.arrived,
+        }
+        return {
+            f"{self.name}_{key}": {"value": value, "timestamp": row.arrived}
+            for key, value in values.items()
+        }
+
+    def describe(self) -> dict[str, DataKey]:
+        units = {"injection": "", "sample_interval": "s", "arrived": "s"}
+        keys = {
+            f"{self.name}_{key}": DataKey(
+                source=f"driver:{self.name}",
+                dtype="number",
+                dtype_numpy="<f8",
+                shape=[],
+                units=unit,
+            )
+            for key, unit in units.items()
+        }
+        keys[f"{self.name}_trace"] = DataKey(
+            source=f"driver:{self.name}",
+            dtype="array",
+            dtype_numpy="<f8",
+            shape=[self._length],
+            external="STREAM:",
+            units="",
+        )
+        return keys
+
+    def get_index(self) -> int:
+        """Return how many rows of the traces have been handed out."""
+        return self._current.index + 1 if self._current is not None else 0
+
+    def collect_asset_docs(self, index: int | None = None) -> Iterator[StreamAsset]:
+        """Yield the documents that announce the trace of the row read last."""
+        if self._current is not None and self._assets is not None:
+            yield from self._assets.documents(self._current.index, self._current.index + 1)
+
+    # -- the watcher
+
+    def _watch(self) -> None:
+        complained = False
+        unclaimed: list[tuple[float, Chromatogram]] = []
+        while self._watching.is_set():
+            try:
+                deadline = time.monotonic() + _CLAIM_WITHIN_S
+                unclaimed += [(deadline, result) for result in self._results.new()]
+                complained = False
+            except InstrumentError as error:
+                # The folder may be on a network drive: it comes back.
+                if not complained:
+                    _log.warning("%s: %s", self.name, error)
+                complained = True
+            unclaimed = [item for item in unclaimed if not self._take(*item)]
+            time.sleep(_LOOK_EVERY_S)
+
+    def _take(self, deadline: float, result: Chromatogram) -> bool:
+        """Make a row of ``result``; return whether it is done with."""
+        with self._lock:
+            number = self._joiner.join(result)
+        if number is None:
+            if time.monotonic() < deadline:
+                return False
+            _log.warning("%s: %s belongs to no injection of this run", self.name, result.path)
+            return True
+        trace = list(result.trace)
+        if len(trace) > self._length:
+            _log.warning(
+                "%s: %s has %d values, the bench file's run_time_s gives room for %d: the trace is "
+                "left out, the file keeps it",
+                self.name,
+                result.path,
+                len(trace),
+                self._length,
+            )
+            trace = []
+        trace += [math.nan] * (self._length - len(trace))
+        assert self._file is not None  # told to the type checker; the watcher lives between
+        index = self._file.append({TRACE_DATASET: trace})
+        row = _ResultRow(number, index, result.sample_interval_s, time.time())
+        with self._lock:
+            self._rows.append(row)
+            self._due.pop(number, None)
+        return True
+
+
+class GasChromatographDevice(Follower):
+    """A gas chromatograph that follows the leader: ``trigger`` asks for an injection.
+
+    An injection that is due while the instrument is not ready is *missed*: recorded, not made. The
+    results are rows of the child ``result``, to be declared and saved as a stream of its own.
+
+    Args:
+        driver: starts runs.
+        results: where the data system puts its files.
+        name: prefix of the event keys.
+        run_time_s: length of one chromatogram, s.
+        values_per_second: rate of the detector's trace, 1/s.
+    """
+
+    _columns: ClassVar[Mapping[str, str | None]] = {
+        "injection": None,
+        "ready": None,
+        "confirmed": None,
+        "missed": None,
+    }
+
+    def __init__(
+        self,
+        driver: GasChromatograph,
+        results: ResultFolder,
+        *,
+        name: str = "gas_chromatograph",
+        run_time_s: float = 160.0,
+        values_per_second: float = 50.0,
+    ) -> None:
+        super().__init__(name=name)
+        self.result = ResultDevice(
+            results,
+            name=f"{name}_result",
+            run_time_s=run_time_s,
+            values_per_second=values_per_second,
+        )
+        self._driver = driver
+        self._asked = 0
+
+    @property
+    def assets_dir(self) -> Path | None:
+        """The folder for the file of traces; set it before staging."""
+        return self.result.assets_dir
+
+    @assets_dir.setter
+    def assets_dir(self, folder: Path | None) -> None:
+        self.result.assets_dir = folder
+
+    def stage(self) -> list[object]:
+        """Number injections from 1 and watch for results; raises what ``result.begin`` raises."""
+        staged: list[object] = super().stage()
+        try:
+            self.result.begin()
+        except BaseException:
+            super().unstage()
+            raise
+        self._asked = 0
+        return staged
+
+    def unstage(self) -> list[object]:
+        """End the exchange that is open, and stop watching."""
+        self.close_worker()
+        self.result.end()
+        unstaged: list[object] = super().unstage()
+        return unstaged
+
+    def safe_state(self) -> None:
+        """Leave the start contact open."""
+        self._driver.safe_state()
+
+    def close_worker(self, timeout_s: float = 10.0) -> None:
+        """End the worker after the exchange that is open, and the watching thread."""
+        super().close_worker(timeout_s)
+        self.result.close_worker(timeout_s)
+
+    def _acquire(self, **request: Any) -> tuple[dict[str, float], int]:
+        self._asked += 1
+        injection = self._driver.inject()
+        if injection.ready:
+            self.result.injected(self._asked, injection.host_before, confirmed=injection.confirmed)
+            if not injection.confirmed:
+                _log.warning(
+                    "%s: injection %d was started, but Ready did not go low: check the wires",
+                    self.name,
+                    self._asked,
+                )
+        return {
+            "injection": float(self._asked),
+            "ready": float(injection.ready),
+            "confirmed": float(injection.confirmed),
+            "missed": float(not injection.ready),
+            "host_before": injection.host_before,
+            "host_after": injection.host_after,
+        }, 0

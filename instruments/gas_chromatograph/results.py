@@ -1,0 +1,189 @@
+"""Result files of a gas chromatograph's data system, found in a folder and joined to injections.
+
+The format is that of INFICON's Micro GC Fusion: one JSON file per run with ``runTimeStamp`` and
+``detectors.*.{nValuesPerSecond, values, analysis.peaks}``.
+"""
+
+import json
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from instruments.errors import ProtocolError, TransportError
+from instruments.transport import resolve
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Chromatogram:
+    """One run as its result file tells it.
+
+    Attributes:
+        path: the file.
+        started: when the run started, epoch s, on the clock of the data system.
+        method: name of the method.
+        sample_interval_s: time between two values of the trace, s.
+        trace: signal of the first detector, in the detector's unit.
+        areas: area by label of the peaks that the data system found, detector unit times s.
+    """
+
+    path: Path
+    started: float
+    method: str
+    sample_interval_s: float
+    trace: tuple[float, ...]
+    areas: Mapping[str, float]
+
+
+class ResultFolder:
+    """A folder in which a data system puts one file per run.
+
+    A file is read when its size has not changed between two looks and it is complete JSON. Files
+    that were there when watching began are not looked at.
+
+    Args:
+        address: ``folder:///path`` or ``published:`` one.
+    """
+
+    def __init__(self, address: str) -> None:
+        self.address = address
+        self._sizes: dict[Path, int] = {}
+        self._done: set[Path] = set()
+        self._complained: set[Path] = set()
+
+    def begin(self) -> None:
+        """Take what is there now as old; raises TransportError if there is no such folder."""
+        self._sizes.clear()
+        self._complained.clear()
+        self._done = set(self._files())
+
+    def new(self) -> list[Chromatogram]:
+        """Return the results that became complete since the last look, in order of their start.
+
+        Raises TransportError if the folder is gone.
+        """
+        found = []
+        for path in self._files():
+            if path in self._done:
+                continue
+            try:
+                size = path.stat().st_size
+            except OSError:
+                continue  # renamed or taken away between the two
+            if self._sizes.get(path) != size or size == 0:
+                self._sizes[path] = size
+                continue
+            try:
+                found.append(read_chromatogram(path))
+            except ProtocolError as error:
+                # Perhaps still being written in one go; a bad file stays bad, and is told once.
+                if path not in self._complained:
+                    self._complained.add(path)
+                    _log.warning("%s", error)
+                continue
+            self._done.add(path)
+        return sorted(found, key=lambda result: result.started)
+
+    def _files(self) -> list[Path]:
+        folder = self._folder()
+        try:
+            return sorted(
+                path
+                for path in folder.iterdir()
+                if path.suffix == ".json" and not path.name.startswith(".")
+            )
+        except OSError as error:
+            raise TransportError(
+                f"{self.address}: cannot look into {folder} ({error.strerror}): is the data "
+                "system's folder there, and mounted?"
+            ) from error
+
+    def _folder(self) -> Path:
+        url = urlsplit(resolve(self.address))
+        if url.scheme != "folder":
+            raise TransportError(f"{self.address}: write it as folder:///path")
+        return Path(unquote(url.path))
+
+
+def read_chromatogram(path: Path) -> Chromatogram:
+    """Return the run that a result file tells.
+
+    Raises ProtocolError naming the file if it is not complete or not of this format.
+    """
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+        detector = next(iter(data["detectors"].values()))
+        values = tuple(float(value) for value in detector["values"])
+        expected = int(detector.get("nValuesExpected", len(values)))
+        rate = float(detector["nValuesPerSecond"])
+        started = _epoch(data["runTimeStamp"])
+        peaks = detector.get("analysis", {}).get("peaks", [])
+        areas = {str(peak["label"]): float(peak["area"]) for peak in peaks}
+        method = str(data.get("methodName", ""))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, StopIteration) as error:
+        raise ProtocolError(
+            f"{path}: not a complete result of a gas chromatograph ({error!r})"
+        ) from error
+    if not values or len(values) != expected or rate <= 0:
+        raise ProtocolError(
+            f"{path}: {len(values)} values at {rate} per second, {expected} were announced"
+        )
+    return Chromatogram(path, started, method, 1 / rate, values, areas)
+
+
+def _epoch(stamp: Any) -> float:
+    if isinstance(stamp, (int, float)):
+        return float(stamp)
+    moment = datetime.fromisoformat(stamp)
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+
+
+class Joiner:
+    """Tells which injection a result belongs to, by order and by time.
+
+    The data system's clock may be off by hours: the first result joins the first injection and
+    tells by how much; from then on a result joins the injection nearest in time, so that a result
+    that is missing, or of somebody else's run, shifts nothing.
+
+    Args:
+        tolerance_s: how far the times may differ once the offset is known, s.
+    """
+
+    def __init__(self, tolerance_s: float = 30.0) -> None:
+        self._tolerance_s = tolerance_s
+        self._waiting: dict[int, float] = {}
+        self._offset_s: float | None = None
+
+    def injected(self, number: int, started: float) -> None:
+        """Expect the result of injection ``number``, started at epoch ``started``."""
+        self._waiting[number] = started
+
+    def join(self, result: Chromatogram) -> int | None:
+        """Return the number of the injection that ``result`` belongs to, ``None`` if to none."""
+        if not self._waiting:
+            return None
+        offset = self._offset_s
+        if offset is None:
+            # A good clock is recognised; with a bad one the order has to do.
+            nearest = self._nearest(result.started)
+            if abs(result.started - self._waiting[nearest]) > self._tolerance_s:
+                nearest = min(self._waiting)
+        else:
+            nearest = self._nearest(result.started - offset)
+            if abs(result.started - offset - self._waiting[nearest]) > self._tolerance_s:
+                return None
+        # The clock may drift: the newest offset is the best.
+        self._offset_s = result.started - self._waiting.pop(nearest)
+        return nearest
+
+    def _nearest(self, started: float) -> int:
+        return min(self._waiting, key=lambda number: abs(self._waiting[number] - started))
+
+    def waiting(self) -> dict[int, float]:
+        """Return the injections without a result: number -> epoch of their start."""
+        return dict(self._waiting)
