@@ -1,0 +1,356 @@
+"""What is seen while a run goes on: a table in a terminal, without windows.
+
+`LiveTable` takes documents as they come, from a RunEngine or from a stored run. `Aside` keeps
+callbacks that only show something off the RunEngine's thread, where only the journal belongs.
+"""
+
+import logging
+import math
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from queue import SimpleQueue
+from typing import TYPE_CHECKING, Any, TextIO
+
+if TYPE_CHECKING:
+    from operando.runs import Stream
+
+logger = logging.getLogger(__name__)
+
+Document = Mapping[str, Any]
+Callback = Callable[[str, Document], object]
+
+PLATE, STRIP = -1, 1
+IMPEDANCE = 2
+ROLES = {-1: "plate", 0: "rest", 1: "strip", IMPEDANCE: "impedance", 3: "other"}
+COULOMB_PER_MAH = 3.6
+HEADING_EVERY_LINES = 40
+
+# Streams that are counted in a column, and what one row of theirs is.
+COUNTED = {
+    "camera": "images",
+    "raman": "spectra",
+    "gas_chromatograph": "injections",
+    "chromatogram": "results",
+}
+
+
+@dataclass(frozen=True)
+class _Row:
+    t_s: float
+    cycle: int
+    half_cycle: int
+    step: int
+    role: int
+    potential_v: float
+    current_a: float
+    flags: int
+
+    @property
+    def place(self) -> tuple[int, int, int, int]:
+        return self.cycle, self.half_cycle, self.step, self.role
+
+
+@dataclass
+class _Spectrum:
+    points: int = 0
+    highest_hz: float = 0.0
+    lowest_hz: float = math.inf
+
+
+class LiveTable:
+    """Writes a table of a run's rows, one line per change of step and a few in between.
+
+    Potential and current are what the instrument measured: E = E_WE - E_CE, a positive current
+    oxidises the working electrode; j is per area of the metal electrode, q the charge of the
+    half-cycle so far. After each cycle follows its coulombic efficiency, from the same code as the
+    report's.
+
+    Args:
+        stream: Where the table goes; flushed after each document that wrote something.
+        lines_per_s: Lines per second of wall time at most, apart from those at changes.
+    """
+
+    def __init__(self, stream: TextIO, *, lines_per_s: float = 2.0) -> None:
+        self._out = stream
+        self._interval_s = 1.0 / lines_per_s
+        self._begin({})
+
+    def _begin(self, start: Document) -> None:
+        from operando.runs import RunBuilder  # numpy: not needed before there is a run
+
+        self._start = start
+        self._builder = RunBuilder()
+        self._area_cm2 = _area_cm2(start.get("sample"))
+        self._streams: dict[str, tuple[str, str]] = {}
+        self._declared: list[str] = []
+        self._counts: Counter[str] = Counter()
+        self._spectra: dict[int, _Spectrum] = {}
+        self._told_cycles: set[int] = set()
+        self._leader: tuple[str, str] | None = None
+        self._last: _Row | None = None
+        self._shown: _Row | None = None
+        self._shown_at = -math.inf
+        self._charge_c = 0.0
+        self._lines = 0
+
+    def __call__(self, name: str, doc: Document) -> None:
+        """Take one document of a run; kinds that show nothing are passed over."""
+        if name == "start":
+            self._begin(doc)
+        self._builder(name, doc)
+        match name:
+            case "start":
+                self._write(_title(doc, self._area_cm2))
+            case "descriptor":
+                device = next(iter(doc.get("object_keys", {})), doc["name"])
+                self._streams[doc["uid"]] = (doc["name"], device)
+                if doc["name"] in COUNTED and doc["name"] not in self._declared:
+                    self._declared.append(doc["name"])
+            case "event":
+                page = {key: [value] for key, value in doc["data"].items()}
+                self._rows(doc["descriptor"], page)
+            case "event_page":
+                self._rows(doc["descriptor"], doc["data"])
+            case "stop":
+                self._end(doc)
+        self._out.flush()
+
+    def _rows(self, descriptor: str, data: Mapping[str, Sequence[Any]]) -> None:
+        stream, device = self._streams[descriptor]
+        rows = len(next(iter(data.values()), ()))
+        self._counts[stream] += rows
+        if f"{device}_half_cycle" in data and f"{device}_potential" in data:
+            self._leader = (stream, device)
+            self._leader_rows(_columns(device, data))
+        elif f"{device}_frequency" in data:
+            self._impedance_rows(device, data)
+
+    def _leader_rows(self, rows: Sequence[_Row]) -> None:
+        for row in rows:
+            last = self._last
+            if last is None or row.place != last.place:
+                if last is not None and last is not self._shown:
+                    self._show(last)
+                self._edge(last, row)
+                self._last = row
+                self._show(row)
+            elif last.half_cycle > 0 and row.role in (PLATE, STRIP):
+                mean_a = 0.5 * (abs(row.current_a) + abs(last.current_a))
+                self._charge_c += mean_a * (row.t_s - last.t_s)
+            self._last = row
+        newest = self._last
+        if newest is None or newest is self._shown:
+            return
+        if time.monotonic() - self._shown_at >= self._interval_s:
+            self._show(newest)
+
+    def _edge(self, last: _Row | None, row: _Row) -> None:
+        if last is not None and last.role in (PLATE, STRIP):
+            self._tell_efficiencies(finished=False)
+        if row.role != IMPEDANCE:
+            self._tell_spectra()
+        if last is None or row.half_cycle != last.half_cycle:
+            self._charge_c = 0.0
+
+    def _show(self, row: _Row) -> None:
+        if self._lines % HEADING_EVERY_LINES == 0:
+            self._write(self._heading())
+        self._lines += 1
+        density = charge = "-"
+        if self._area_cm2:
+            density = f"{row.current_a * 1e3 / self._area_cm2:.4f}"
+            if row.half_cycle > 0:
+                charge = f"{self._charge_c / COULOMB_PER_MAH / self._area_cm2:.5f}"
+        counts = "".join(f" {self._counts[name]:>{len(COUNTED[name])}d}" for name in self._declared)
+        flags = f"  status 0x{row.flags:x}" if row.flags else ""
+        self._write(
+            f"{_clock(row.t_s):>10} {row.cycle:>5d} {row.half_cycle:>4d}"
+            f" {ROLES.get(row.role, str(row.role)):<9} {row.potential_v:>10.5f}"
+            f" {density:>11} {charge:>12}{counts}{flags}"
+        )
+        self._shown = row
+        self._shown_at = time.monotonic()
+
+    def _heading(self) -> str:
+        counts = "".join(f" {COUNTED[name]}" for name in self._declared)
+        return (
+            f"{'time':>10} {'cycle':>5} {'half':>4} {'step':<9} {'E / V':>10}"
+            f" {'j / mA cm-2':>11} {'q / mAh cm-2':>12}{counts}"
+        )
+
+    def _impedance_rows(self, device: str, data: Mapping[str, Sequence[Any]]) -> None:
+        for number, frequency_hz in zip(
+            data[f"{device}_spectrum"], data[f"{device}_frequency"], strict=True
+        ):
+            spectrum = self._spectra.setdefault(int(number), _Spectrum())
+            spectrum.points += 1
+            spectrum.highest_hz = max(spectrum.highest_hz, frequency_hz)
+            spectrum.lowest_hz = min(spectrum.lowest_hz, frequency_hz)
+
+    def _tell_spectra(self) -> None:
+        for number, spectrum in self._spectra.items():
+            self._write(
+                f"    impedance spectrum {number}: {spectrum.points} points, "
+                f"{spectrum.highest_hz:.4g} Hz to {spectrum.lowest_hz:.4g} Hz"
+            )
+        self._spectra.clear()
+
+    def _tell_efficiencies(self, *, finished: bool) -> None:
+        if self._leader is None or self._area_cm2 is None:
+            return
+        sample = self._start["sample"]
+        if _symmetric(sample):
+            return  # both electrodes give metal: nothing would be learned from the ratio
+        stream = self._builder.run.streams[self._leader[0]]
+        for cycle, percent in _efficiencies(stream, self._leader[1], sample, finished).items():
+            if cycle not in self._told_cycles:
+                self._told_cycles.add(cycle)
+                self._write(f"    cycle {cycle}: coulombic efficiency {percent:.3f} %")
+
+    def _end(self, stop: Document) -> None:
+        if self._last is not None and self._last is not self._shown:
+            self._show(self._last)
+        self._tell_spectra()
+        status = stop.get("exit_status", "unknown")
+        self._tell_efficiencies(finished=status == "success")
+        reason = f" ({stop['reason']})" if stop.get("reason") else ""
+        counts = ", ".join(
+            f"{count} {COUNTED.get(name, f'rows of {name}')}"
+            for name, count in self._counts.items()
+        )
+        self._write(
+            f"run {str(self._start.get('uid', ''))[:8]} ended: {status}{reason}; "
+            f"{counts or 'no rows'}"
+        )
+
+    def _write(self, line: str) -> None:
+        self._out.write(line + "\n")
+
+
+def _columns(device: str, data: Mapping[str, Sequence[Any]]) -> list[_Row]:
+    count = len(data[f"{device}_t"])
+
+    def column(name: str) -> Sequence[Any]:
+        return data.get(f"{device}_{name}", [0] * count)
+
+    return [
+        _Row(float(t), int(cycle), int(half), int(step), int(role), float(e), float(i), int(flags))
+        for t, cycle, half, step, role, e, i, flags in zip(
+            column("t"),
+            column("cycle"),
+            column("half_cycle"),
+            column("step"),
+            column("role"),
+            column("potential"),
+            column("current"),
+            column("flags"),
+            strict=True,
+        )
+    ]
+
+
+def _area_cm2(sample: Any) -> float | None:
+    """Return the area of the metal electrode a start document tells, cm2; None if it tells none."""
+    if not isinstance(sample, Mapping):
+        return None
+    which = "counter" if sample.get("metal_electrode") == "CE" else "working"
+    area = (sample.get(f"{which}_electrode") or {}).get("area_cm2")
+    return float(area) if area else None
+
+
+def _symmetric(sample: Mapping[str, Any]) -> bool:
+    metals = {
+        (sample.get(f"{which}_electrode") or {}).get("metal") for which in ("working", "counter")
+    }
+    return metals == {sample.get("metal")}
+
+
+def _efficiencies(
+    stream: "Stream", device: str, sample: Mapping[str, Any], finished: bool
+) -> dict[int, float]:
+    """Return the coulombic efficiency, %, of each cycle that is over."""
+    from operando.analysis.coulombic import coulombic_efficiency
+    from operando.analysis.segments import half_cycles
+
+    names = ("t", "potential", "current", "cycle", "half_cycle", "role")
+    halves = half_cycles(
+        *(stream.columns[f"{device}_{name}"] for name in names),
+        area_cm2=_area_cm2(sample) or math.nan,
+        metal_electrode=sample.get("metal_electrode", "WE"),
+        finished=finished,
+    )
+    found = coulombic_efficiency(halves)
+    return dict(zip(found.cycles, found.percent, strict=True))
+
+
+def _title(start: Document, area_cm2: float | None) -> str:
+    parts = [f"run {str(start.get('uid', ''))[:8]}"]
+    parts.append(str(start.get("protocol") or start.get("plan_name") or ""))
+    sample = start.get("sample")
+    if isinstance(sample, Mapping):
+        electrode = sample.get("metal_electrode", "WE")
+        area = f", {area_cm2:g} cm2" if area_cm2 else ""
+        parts.append(f"cell {sample.get('cell_id')} ({sample.get('metal')} on {electrode}{area})")
+    bench = start.get("bench")
+    if isinstance(bench, Mapping):
+        parts.append(f"bench {bench.get('name')}")
+    parts.append("E = E_WE - E_CE; j > 0 oxidises WE")
+    return "  ".join(part for part in parts if part)
+
+
+def _clock(t_s: float) -> str:
+    """Return seconds as h:mm:ss.s."""
+    tenths = round(t_s * 10)
+    minutes, tenths = divmod(tenths, 600)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{tenths / 10:04.1f}"
+
+
+class Aside:
+    """Passes documents to callbacks in a thread of its own, in order.
+
+    A callback that raises is logged and left out from then on: what only shows something must
+    not end an experiment.
+    """
+
+    def __init__(self, *callbacks: Callback) -> None:
+        self._callbacks = list(callbacks)
+        self._queue: SimpleQueue[tuple[str, Document] | threading.Event | None] = SimpleQueue()
+        self._thread: threading.Thread | None = None
+
+    def __call__(self, name: str, doc: Document) -> None:
+        """Hand over one document; returns at once."""
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._work, name="live", daemon=True)
+            self._thread.start()
+        self._queue.put((name, doc))
+
+    def flush(self, timeout_s: float = 10.0) -> bool:
+        """Wait until everything handed over was shown; return whether it was within the time."""
+        if self._thread is None:
+            return True
+        reached = threading.Event()
+        self._queue.put(reached)
+        return reached.wait(timeout_s)
+
+    def close(self, timeout_s: float = 10.0) -> None:
+        """Show what was handed over and end the thread; callable twice."""
+        thread, self._thread = self._thread, None
+        if thread is not None:
+            self._queue.put(None)
+            thread.join(timeout_s)
+
+    def _work(self) -> None:
+        while (item := self._queue.get()) is not None:
+            if isinstance(item, threading.Event):
+                item.set()
+                continue
+            for callback in list(self._callbacks):
+                try:
+                    callback(*item)
+                except Exception:
+                    logger.exception("%r failed on a %s document; left out", callback, item[0])
+                    self._callbacks.remove(callback)

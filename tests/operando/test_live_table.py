@@ -1,0 +1,281 @@
+"""The live table: what is printed for documents as they come, whoever sends them."""
+
+import io
+import math
+import threading
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import pytest
+from event_model import compose_run
+
+from operando.analysis import metrics
+from operando.live import Aside, LiveTable
+from operando.runs import Run
+
+AREA_CM2 = 2.0
+SAMPLE = {
+    "cell_id": "ZN-CU-7",
+    "metal": "Zn",
+    "metal_electrode": "WE",
+    "working_electrode": {"material": "Cu", "area_cm2": AREA_CM2},
+    "counter_electrode": {"material": "Zn", "area_cm2": AREA_CM2, "metal": "Zn"},
+    "electrolyte": {"composition": "2 mol/L ZnSO4 in water"},
+}
+COLUMNS = ("t", "potential", "current", "cycle", "half_cycle", "step", "role", "flags")
+Document = tuple[str, dict[str, Any]]
+Row = dict[str, float]
+
+
+def rows(cycles: int, current_a: float = 2e-3, dt_s: float = 10.0) -> list[Row]:
+    """Return rows of ``cycles`` cycles: 60 s rest, 600 s plating, 590 s stripping."""
+    found: list[Row] = []
+    t, step, half = 0.0, 0, 0
+    for cycle in range(cycles + 1):
+        parts = [(0, 60.0)] if cycle == 0 else [(-1, 600.0), (1, 590.0), (0, 60.0)]
+        for role, duration_s in parts:
+            step += 1
+            half += role != 0
+            for index in range(round(duration_s / dt_s) + 1):
+                values = (
+                    t + index * dt_s,
+                    -0.03 if role < 0 else 0.03 * role,
+                    role * current_a,
+                    cycle,
+                    half,
+                    step,
+                    role,
+                    0,
+                )
+                found.append(dict(zip(COLUMNS, map(float, values), strict=True)))
+            t += duration_s
+    return found
+
+
+def documents(
+    given: list[Row], sample: Mapping[str, Any] = SAMPLE, page_of: int = 7, images: int = 0
+) -> Iterator[Document]:
+    """Yield the documents of a run of the potentiostat, rows in pages."""
+    run = compose_run(metadata={"sample": dict(sample), "protocol": "three cycles"})
+    yield "start", run.start_doc
+    keys = {f"potentiostat_{name}": key() for name in COLUMNS}
+    potentiostat = run.compose_descriptor(
+        name="potentiostat", data_keys=keys, object_keys={"potentiostat": list(keys)}
+    )
+    yield "descriptor", potentiostat.descriptor_doc
+    camera = run.compose_descriptor(
+        name="camera", data_keys={"camera_phase": key()}, object_keys={"camera": ["camera_phase"]}
+    )
+    yield "descriptor", camera.descriptor_doc
+    for number in range(images):
+        event = camera.compose_event(
+            data={"camera_phase": float(number)}, timestamps={"camera_phase": 0.0}
+        )
+        yield "event", event
+    for first in range(0, len(given), page_of):
+        page = given[first : first + page_of]
+        data = {f"potentiostat_{name}": [row[name] for row in page] for name in COLUMNS}
+        yield (
+            "event_page",
+            potentiostat.compose_event_page(
+                data=data,
+                timestamps={name: [0.0] * len(page) for name in data},
+                seq_num=list(range(first + 1, first + len(page) + 1)),
+                time=[0.0] * len(page),
+                validate=False,
+            ),
+        )
+    yield "stop", run.compose_stop()
+
+
+def key() -> dict[str, Any]:
+    return {"source": "test", "dtype": "number", "shape": [], "units": ""}
+
+
+def table(told: Iterator[Document] | list[Document]) -> list[str]:
+    out = io.StringIO()
+    show = LiveTable(out, lines_per_s=1e-9)
+    for name, doc in told:
+        show(name, doc)
+    return out.getvalue().splitlines()
+
+
+def test_the_first_line_says_what_runs_on_which_cell_and_which_sign_is_which() -> None:
+    first = table(documents(rows(1)))[0]
+    assert "three cycles" in first
+    assert "ZN-CU-7 (Zn on WE, 2 cm2)" in first
+    assert "E = E_WE - E_CE; j > 0 oxidises WE" in first
+
+
+def test_each_change_of_step_shows_the_last_row_before_and_the_first_after() -> None:
+    lines = table(documents(rows(1)))
+    steps = [line.split()[3] for line in lines if ":" in line.split()[0]]
+    # 60 s rest, plating, stripping, rest: first and last row of each.
+    assert steps == ["rest"] * 2 + ["plate"] * 2 + ["strip"] * 2 + ["rest"] * 2
+
+
+def test_density_is_per_area_and_charge_is_that_of_the_half_cycle() -> None:
+    lines = [line.split() for line in table(documents(rows(1)))]
+    last_of_plating = [line for line in lines if "plate" in line][-1]
+    time, cycle, half, _, potential, density, charge, images = last_of_plating
+    assert (time, cycle, half, potential) == ("0:11:00.0", "1", "1", "-0.03000")
+    assert float(density) == -1.0
+    assert float(charge) == pytest.approx(1.0 * 600 / 3600, abs=1e-5)
+    assert images == "0"
+
+
+def test_the_efficiency_of_each_cycle_is_the_one_of_the_report() -> None:
+    told = list(documents(rows(3)))
+    shown = [line for line in table(told) if "coulombic efficiency" in line]
+    reported = metrics(Run.from_documents(told))["ce_pct"].value
+    assert isinstance(reported, list)
+    assert len(reported) == 3
+    assert shown == [
+        f"    cycle {number}: coulombic efficiency {value:.3f} %"
+        for number, value in enumerate(reported, 1)
+    ]
+    assert math.isclose(reported[0] or 0.0, 100 * 590 / 600)
+
+
+def test_the_efficiency_is_shown_as_soon_as_the_cycle_is_over() -> None:
+    lines = table(documents(rows(2)))
+    told = next(i for i, line in enumerate(lines) if "cycle 1: coulombic" in line)
+    assert "strip" in lines[told - 1]
+    assert "rest" in lines[told + 1]
+
+
+def test_a_symmetric_cell_shows_no_efficiency() -> None:
+    zinc = {"material": "Zn", "area_cm2": AREA_CM2, "metal": "Zn"}
+    lines = table(documents(rows(2), sample=SAMPLE | {"working_electrode": zinc}))
+    assert not any("efficiency" in line for line in lines)
+
+
+def test_a_run_that_was_cut_off_shows_no_efficiency_of_its_last_cycle() -> None:
+    whole = list(documents([row for row in rows(2) if row["step"] <= 6]))
+    name, stop = whole[-1]
+    cut = [*whole[:-1], (name, {**stop, "exit_status": "abort", "reason": "stopped by SIGINT"})]
+    assert sum("coulombic efficiency" in line for line in table(whole)) == 2
+    lines = table(cut)
+    assert sum("coulombic efficiency" in line for line in lines) == 1
+    assert "ended: abort (stopped by SIGINT)" in lines[-1]
+
+
+def test_rows_and_images_are_counted() -> None:
+    lines = table(documents(rows(1), images=5))
+    heading = next(line for line in lines if "mA cm-2" in line)
+    assert heading.endswith("images")
+    assert lines[2].endswith("     5")
+    assert f"{len(rows(1))} rows of potentiostat" in lines[-1]
+    assert "5 images" in lines[-1]
+
+
+def test_pages_of_any_size_and_single_events_show_the_same_rows() -> None:
+    given = rows(2)
+
+    def as_events(told: Iterator[Document]) -> Iterator[Document]:
+        for name, doc in told:
+            if name != "event_page":
+                yield name, doc
+                continue
+            for index in range(len(doc["time"])):
+                data = {column: values[index] for column, values in doc["data"].items()}
+                stamps = dict.fromkeys(data, 0.0)
+                yield (
+                    "event",
+                    {
+                        "descriptor": doc["descriptor"],
+                        "data": data,
+                        "timestamps": stamps,
+                        "time": 0.0,
+                        "seq_num": doc["seq_num"][index],
+                        "uid": doc["uid"][index],
+                    },
+                )
+
+    small, large, single = (
+        table(documents(given, page_of=1)),
+        table(documents(given, page_of=1000)),
+        table(as_events(documents(given))),
+    )
+    # Apart from the run's own identifier, told in the first and last line.
+    assert small[1:-1] == large[1:-1] == single[1:-1]
+
+
+def test_a_spectrum_is_told_when_it_is_over() -> None:
+    given = rows(1)
+    told = list(documents(given, page_of=len(given)))
+    keys = {f"potentiostat_impedance_{name}": key() for name in ("spectrum", "frequency")}
+    run_uid = told[0][1]["uid"]
+    descriptor = {
+        "uid": "impedance",
+        "run_start": run_uid,
+        "name": "impedance",
+        "data_keys": keys,
+        "object_keys": {"potentiostat_impedance": list(keys)},
+        "time": 0.0,
+        "configuration": {},
+    }
+    frequencies = [1e5, 1e3, 0.1]
+    data = {
+        "potentiostat_impedance_spectrum": [1.0] * 3,
+        "potentiostat_impedance_frequency": frequencies,
+    }
+    page = {
+        "descriptor": "impedance",
+        "data": data,
+        "timestamps": {name: [0.0] * 3 for name in data},
+        "time": [0.0] * 3,
+        "seq_num": [1, 2, 3],
+        "uid": ["a", "b", "c"],
+    }
+    lines = table([*told[:-1], ("descriptor", descriptor), ("event_page", page), told[-1]])
+    assert "    impedance spectrum 1: 3 points, 1e+05 Hz to 0.1 Hz" in lines
+
+
+def test_documents_of_other_plans_are_counted_and_nothing_more() -> None:
+    run = compose_run()
+    stream = run.compose_descriptor(name="primary", data_keys={"x": key()})
+    told: list[Document] = [
+        ("start", run.start_doc),
+        ("descriptor", stream.descriptor_doc),
+        ("event", stream.compose_event(data={"x": 1.0}, timestamps={"x": 0.0})),
+        ("stop", run.compose_stop()),
+    ]
+    lines = table(told)
+    assert len(lines) == 2
+    assert "1 rows of primary" in lines[1]
+
+
+def test_aside_passes_documents_on_in_order_from_another_thread() -> None:
+    seen: list[str] = []
+    threads: set[str] = set()
+
+    def note(name: str, doc: Mapping[str, Any]) -> None:
+        seen.append(name)
+        threads.add(threading.current_thread().name)
+
+    aside = Aside(note)
+    told = list(documents(rows(1)))
+    for name, doc in told:
+        aside(name, doc)
+    assert aside.flush()
+    aside.close()
+    aside.close()
+    assert seen == [name for name, _ in told]
+    assert threads == {"live"}
+
+
+def test_what_only_shows_something_cannot_end_a_run(caplog: pytest.LogCaptureFixture) -> None:
+    seen: list[str] = []
+
+    def broken(name: str, doc: Mapping[str, Any]) -> None:
+        raise RuntimeError("the terminal is gone")
+
+    aside = Aside(broken, lambda name, doc: seen.append(name))
+    aside("start", {})
+    aside("stop", {})
+    assert aside.flush()
+    aside.close()
+    assert seen == ["start", "stop"]
+    assert len(caplog.records) == 1
+    assert "the terminal is gone" in caplog.text
