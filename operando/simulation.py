@@ -1,0 +1,228 @@
+"""A simulated bench for the length of a ``with`` block, as a process of its own.
+
+The simulator publishes the addresses of its instruments in a folder; ``OPERANDO_SIM`` names that
+folder to the addresses in ``config/sim.yaml``. It ends by itself when the process that owns it is
+gone: it reads end-of-file on its standard input.
+"""
+
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Self
+
+from operando.settings import simulator_dir
+
+INSTRUMENTS = ("potentiostat", "relay_board", "camera", "raman")
+VARIABLE = "OPERANDO_SIM"
+START_TIMEOUT_S = 60.0
+STOP_TIMEOUT_S = 10.0
+TAIL_CHARACTERS = 2000
+
+
+class SimulationError(Exception):
+    """The simulator did not start; the message ends with what it said."""
+
+
+def command(
+    directory: Path,
+    cell_preset: str,
+    *,
+    factor: float,
+    seed: int,
+    instruments: Iterable[str],
+    tolerance_s: float,
+    truth: Path | None = None,
+) -> list[str]:
+    """Return the command line that starts a simulator publishing in ``directory``."""
+    line = [sys.executable, "-m", "sim_devices", "--publish", str(directory)]
+    line += ["--cell", cell_preset, "--factor", f"{factor:g}", "--seed", str(seed)]
+    line += ["--instruments", ",".join(instruments), "--tolerance", f"{tolerance_s:g}"]
+    if truth is not None:
+        line += ["--truth", str(truth)]
+    return line
+
+
+def cell_presets() -> list[str]:
+    """Return the names of the simulated cells; raises SimulationError if the simulator is gone."""
+    asked = subprocess.run(
+        [sys.executable, "-m", "sim_devices", "--list-cells"],
+        capture_output=True,
+        text=True,
+        timeout=START_TIMEOUT_S,
+        check=False,
+    )
+    if asked.returncode != 0:
+        raise SimulationError(f"the simulator does not tell its cells; it said:\n{asked.stderr}")
+    return asked.stdout.split()
+
+
+class SimulatedBench:
+    """A simulated bench: one cell seen by several instruments on real wires.
+
+    Args:
+        cell_preset: Name of the simulated cell, e.g. ``zn-bare-half``.
+        factor: How much faster than real time the cell ages while a program runs.
+        seed: The same seed gives the same cell and the same instrument errors.
+        instruments: Which instruments are served.
+        directory: Where addresses are published; created. By default the folder that
+            ``OPERANDO_SIM`` names, or a private one of this user.
+        tolerance_s: Lateness the followers' schedule allows, s of cell time; caps the factor
+            while followers are served.
+        truth: Where the simulator writes what really happened; by default below ``directory``.
+
+    Entering starts the process, waits until it serves and sets ``OPERANDO_SIM`` for this process;
+    leaving ends it and restores the variable.
+
+    Raises:
+        SimulationError: On entering, when the process ends or does not serve in time.
+    """
+
+    def __init__(
+        self,
+        cell_preset: str,
+        factor: float = 100.0,
+        seed: int = 0,
+        instruments: Iterable[str] = INSTRUMENTS,
+        directory: Path | None = None,
+        tolerance_s: float = 10.0,
+        truth: Path | None = None,
+    ) -> None:
+        self.directory = (directory or simulator_dir()).expanduser().resolve()
+        self._command = command(
+            self.directory,
+            cell_preset,
+            factor=factor,
+            seed=seed,
+            instruments=instruments,
+            tolerance_s=tolerance_s,
+            truth=truth,
+        )
+        self._process: subprocess.Popen[bytes] | None = None
+        self._errors: IO[bytes] | None = None
+        self._before: str | None = None
+
+    @property
+    def pid(self) -> int | None:
+        """Return the process id while the simulator runs."""
+        return self._process.pid if self._process is not None else None
+
+    def __enter__(self) -> Self:
+        if self._process is not None:
+            raise RuntimeError("this simulated bench is already running")
+        self.directory.mkdir(parents=True, exist_ok=True)
+        ready = self.directory / "ready"
+        _refuse_occupied(ready)
+        # A file, not a pipe: nobody has to keep reading it, however much the simulator says.
+        self._errors = tempfile.TemporaryFile()
+        try:
+            self._process = subprocess.Popen(
+                self._command,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.DEVNULL,
+                stderr=self._errors,
+                # Out of reach of a Ctrl-C in our terminal: the run must end before its cell does.
+                start_new_session=True,
+            )
+            self._wait_for(ready, self._process)
+        except BaseException:
+            self._stop()
+            raise
+        self._before = os.environ.get(VARIABLE)
+        os.environ[VARIABLE] = str(self.directory)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._before is None:
+            os.environ.pop(VARIABLE, None)
+        else:
+            os.environ[VARIABLE] = self._before
+        self._stop()
+
+    @property
+    def alive(self) -> bool:
+        """Return whether the simulator runs."""
+        return self._process is not None and self._process.poll() is None
+
+    def errors(self) -> str:
+        """Return the end of what the simulator wrote to its standard error."""
+        if self._errors is None:
+            return ""
+        self._errors.seek(0)
+        return self._errors.read().decode(errors="replace")[-TAIL_CHARACTERS:].strip()
+
+    def _wait_for(self, ready: Path, process: subprocess.Popen[bytes]) -> None:
+        deadline = time.monotonic() + START_TIMEOUT_S
+        while not _is_ready(ready, process.pid):
+            code = process.poll()
+            if code is not None:
+                raise SimulationError(
+                    f"the simulator ended at once (exit code {code}); it said:\n"
+                    f"{self.errors() or '(nothing)'}"
+                )
+            if time.monotonic() > deadline:
+                raise SimulationError(
+                    f"the simulator did not serve within {START_TIMEOUT_S:.0f} s; it said:\n"
+                    f"{self.errors() or '(nothing)'}"
+                )
+            time.sleep(0.02)
+
+    def _stop(self) -> None:
+        process, self._process = self._process, None
+        if process is not None:
+            if process.stdin is not None:
+                try:
+                    process.stdin.close()  # end-of-file: it makes everything safe and goes
+                except BrokenPipeError:
+                    pass  # it is gone already
+            for end in (process.terminate, process.kill):
+                try:
+                    process.wait(STOP_TIMEOUT_S)
+                    break
+                except subprocess.TimeoutExpired:
+                    end()
+            process.wait()
+        if self._errors is not None:
+            self._errors.close()
+            self._errors = None
+
+
+def _is_ready(ready: Path, pid: int) -> bool:
+    try:
+        return pid in _pids(ready)
+    except FileNotFoundError:
+        return False
+
+
+def _pids(ready: Path) -> list[int]:
+    return [int(word) for word in re.findall(r"\d+", ready.read_text())]
+
+
+def _refuse_occupied(ready: Path) -> None:
+    """Raise SimulationError if a living simulator publishes there; remove a dead one's mark."""
+    try:
+        pids = _pids(ready)
+    except FileNotFoundError:
+        return
+    for pid in pids:
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            continue
+        except PermissionError:
+            pass  # alive, and somebody else's
+        raise SimulationError(
+            f"a simulator (process {pid}) already publishes in {ready.parent}: use that one, stop "
+            f"it, or give another folder (--dir, or {VARIABLE})"
+        )
+    ready.unlink(missing_ok=True)
