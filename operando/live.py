@@ -148,8 +148,9 @@ class LiveTable:
             self._show(newest)
 
     def _edge(self, last: _Row | None, row: _Row) -> None:
-        if last is not None and last.role in (PLATE, STRIP):
-            self._tell_efficiencies(finished=False)
+        if last is not None and last.role == STRIP:
+            # A page may reach further than the row at hand; what it knows of later is not told.
+            self._tell_efficiencies(last.cycle or math.inf, finished=False)
         if row.role != IMPEDANCE:
             self._tell_spectra()
         if last is None or row.half_cycle != last.half_cycle:
@@ -198,7 +199,7 @@ class LiveTable:
             )
         self._spectra.clear()
 
-    def _tell_efficiencies(self, *, finished: bool) -> None:
+    def _tell_efficiencies(self, up_to_cycle: float, *, finished: bool) -> None:
         if self._leader is None or self._area_cm2 is None:
             return
         sample = self._start["sample"]
@@ -206,7 +207,7 @@ class LiveTable:
             return  # both electrodes give metal: nothing would be learned from the ratio
         stream = self._builder.run.streams[self._leader[0]]
         for cycle, percent in _efficiencies(stream, self._leader[1], sample, finished).items():
-            if cycle not in self._told_cycles:
+            if cycle <= up_to_cycle and cycle not in self._told_cycles:
                 self._told_cycles.add(cycle)
                 self._write(f"    cycle {cycle}: coulombic efficiency {percent:.3f} %")
 
@@ -215,7 +216,7 @@ class LiveTable:
             self._show(self._last)
         self._tell_spectra()
         status = stop.get("exit_status", "unknown")
-        self._tell_efficiencies(finished=status == "success")
+        self._tell_efficiencies(math.inf, finished=status == "success")
         reason = f" ({stop['reason']})" if stop.get("reason") else ""
         counts = ", ".join(
             f"{count} {COUNTED.get(name, f'rows of {name}')}"
