@@ -1,0 +1,10 @@
+"""A simulated PalmSens EmStat4 HR: a potentiostat that runs MethodSCRIPT.
+
+`serve` puts one on a serial line. Written from protocol facts, never from a driver: `values` and
+`language` are the language, `machine` executes it, `electronics` errs, `device` speaks on the line.
+"""
+
+from sim_devices.methodscript.device import Behaviour, EmStat4, serve
+from sim_devices.methodscript.electronics import PERFECT, Imperfection
+
+__all__ = ["PERFECT", "Behaviour", "EmStat4", "Imperfection", "serve"]

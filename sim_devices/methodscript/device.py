@@ -1,0 +1,569 @@
+"""The simulated EmStat4 HR on its serial line: the comm protocol around the scripts.
+
+Every line ends with LF, both ways. A command is answered by its first character and what it has to
+say, an error by that character, ``!`` and four hexadecimal digits. After an error the instrument
+does not listen for 50 ms.
+
+What the vendor's texts leave open is an option here, so that a driver can be tried against both
+readings; see `Behaviour`.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, fields
+from typing import Any, Protocol
+
+from sim_devices.methodscript.capabilities import (
+    LINE_COMMAND_BITS,
+    SCRIPT_COMMAND_BITS,
+    bit_field,
+)
+from sim_devices.methodscript.electronics import PERFECT, Electronics, Imperfection
+from sim_devices.methodscript.errors import LoadError, ScriptError
+from sim_devices.methodscript.language import COMMANDS, Loader, Program
+from sim_devices.methodscript.machine import (
+    ABORT,
+    HALT,
+    POWER_OFF,
+    REVERSE,
+    SKIP,
+    FileStore,
+    Machine,
+    MeasuredCell,
+    MeasuringClock,
+    PowerLostError,
+    TruthWriter,
+)
+from sim_devices.methodscript.values import UnrepresentableValueError
+from sim_devices.pty_server import ByteServer
+
+FIRMWARE = "es4_hr1300#Nov 17 2024 10:12:31"
+METHODSCRIPT_VERSION = "01.09.00"
+
+_log = logging.getLogger(__name__)
+
+_LONGEST_COMMAND = 255
+_IDLE_STRIDE_S = 0.1
+_STORAGE_KILOBYTES = 512_000
+_HOST_POLL_S = 0.002
+_OUTPUT_HELD_BYTES = 32768
+
+# Registers by number: their value at power-up, and whether a host may read and write them.
+_REGISTERS = {
+    0x01: ("00000000", True, True),  # peripheral configuration
+    0x02: ("00000000", False, True),  # permission
+    0x06: ("", True, False),  # serial number; filled in
+}
+
+_COMMANDS_OF_RUNNING_SCRIPT = {"Z": ABORT, "Y": SKIP, "h": HALT, "R": REVERSE}
+
+
+class LeadingClock(MeasuringClock, Protocol):
+    """What the device needs of the clock."""
+
+    def wake(self) -> None:
+        """Make waiting threads look whether they still have to wait."""
+
+    def hurry(self, reason: str) -> AbstractContextManager[None]:
+        """Let the clock run at its factor while the block runs."""
+
+
+@dataclass(frozen=True)
+class Behaviour:
+    """How the instrument behaves where the vendor's texts leave it open, and what it is wired to.
+
+    Attributes:
+        line_after_run: whether ``e`` and ``r`` are answered on a line of their own; otherwise the
+            script's first line follows at once (``eM0000``).
+        blank_line_after_error: whether a run-time error is followed by the blank line that ends a
+            script's output.
+        blank_line_answered: whether an idle instrument answers an empty line with an empty line.
+        set_current_type: the type in which a galvanostat's current is sent, "db" or "ba".
+        sample_at_start: whether measurement loops have a point at their time zero, besides those at
+            the ends of their intervals.
+        deaf_after_error_s: how long nothing is heard after an error, host seconds.
+        host_patience_s: how long a script waits, in host seconds, for a host that does not read;
+            then output is lost and the script goes on. Infinite: it waits for ever.
+        script_memory_bytes: how large a script may be.
+        idle: whether the cell lives on while no script runs. False makes runs reproducible to the
+            last bit.
+        perfect: no errors of the instrument, no noise, no steps.
+        gpio_inputs: returns the levels at the pins that are inputs.
+        on_gpio: called with (cell time s, levels) at each change of an output.
+    """
+
+    line_after_run: bool = True
+    blank_line_after_error: bool = True
+    blank_line_answered: bool = True
+    set_current_type: str = "db"
+    sample_at_start: bool = False
+    deaf_after_error_s: float = 0.05
+    host_patience_s: float = 2.0
+    script_memory_bytes: int = 65536
+    idle: bool = True
+    perfect: bool = False
+    gpio_inputs: Callable[[], int] | None = None
+    on_gpio: Callable[[float, int], None] | None = None
+
+
+class EmStat4:
+    """One instrument on one line, from construction to `close`.
+
+    Attributes:
+        address: where it listens.
+        line: the serial line, for injecting faults.
+        files: the instrument's file store.
+    """
+
+    def __init__(
+        self,
+        cell: MeasuredCell,
+        clock: LeadingClock,
+        truth: TruthWriter,
+        seed: int = 0,
+        *,
+        prefer_pty: bool = True,
+        imperfection: Imperfection | None = None,
+        behaviour: Behaviour | None = None,
+    ) -> None:
+        """Switch the instrument on, with its cell disconnected.
+
+        Args:
+            cell: the cell at its leads; only this instrument advances it.
+            clock: this instrument leads it.
+            truth: gets the instrument's errors, what was applied, and the ledgers.
+            seed: of the instrument's errors and noise, and of injected faults.
+            prefer_pty: listen on a pseudo-terminal where there are any, else on TCP.
+            imperfection: how good the instrument is; None: as its make is.
+            behaviour: choices; None: the defaults.
+        """
+        self._behaviour = chosen = behaviour or Behaviour()
+        if imperfection is None:
+            imperfection = PERFECT if chosen.perfect else Imperfection()
+        self._serial_number = f"ES4HR24C{seed % 10000:04d}"
+        electronics = Electronics(imperfection, seed)
+        self._clock = clock
+        self._truth = truth
+        truth.write(
+            "potentiostat",
+            "instrument",
+            serial_number=self._serial_number,
+            seed=seed,
+            **electronics.calibration.as_truth(),
+        )
+        self._machine = machine = Machine(cell, clock, truth, electronics, self._send)
+        machine.set_current_type = chosen.set_current_type
+        machine.sample_at_start = chosen.sample_at_start
+        machine.on_gpio = chosen.on_gpio
+        if chosen.gpio_inputs is not None:
+            machine.gpio_inputs = chosen.gpio_inputs
+        self.files = machine.files
+        self._registers = {number: value for number, (value, _, _) in _REGISTERS.items()}
+        self._registers[0x06] = self._serial_number
+        self._in_flash: Program | None = None
+        self._loaded: Program | None = None
+        self._loader: Loader | None = None
+        self._loading = ""
+        self._typed = bytearray()
+        self._deaf_until = 0.0
+        self._rest_is_deaf = False
+        self._changed = threading.Condition()
+        self._job: Program | None = None
+        self._running = False
+        self._closed = False
+        self._power_was_cut = False
+        self._host_is_gone = False
+        self._plain_commands: dict[str, Callable[[], str]] = {
+            "t": self._firmware,
+            "i": self._identity,
+            "v": self._version,
+            "m": self._multichannel,
+            "CC": self._line_capabilities,
+            "CM": self._script_capabilities,
+            "l": self._begin_load,
+            "e": self._begin_execute,
+            "r": self._run_loaded,
+            "Fmscr": self._to_flash,
+            "Lmscr": self._from_flash,
+            "h": self._not_now,
+            "H": self._not_now,
+            "Z": self._not_now,
+            "Y": self._not_now,
+            "R": self._not_now,
+            "fs_info": self._file_info,
+            "fs_clear": self._clear_files,
+            "fs_format": self._clear_files,
+            "fs_mount": self._mount,
+            "fs_unmount": self._mount,
+        }
+        self._file_commands: dict[str, Callable[[str], str]] = {
+            "fs_dir": self._list_files,
+            "fs_get": self._get_file,
+            "fs_del": self._delete_file,
+        }
+        self.line = ByteServer(
+            self._receive, prefer_pty=prefer_pty, on_fault=self._fault, seed=seed
+        )
+        self.address = self.line.address
+        self._worker = threading.Thread(target=self._work, name="potentiostat", daemon=True)
+        self._worker.start()
+
+    def close(self) -> None:
+        """Switch the instrument off and close its line; may be called twice."""
+        with self._changed:
+            if self._closed:
+                return
+            self._closed = True
+            self._changed.notify_all()
+        self._machine.ask(POWER_OFF)
+        self.line.close()
+        self._clock.wake()
+        self._worker.join()
+
+    def inject(self, fault: str, **options: object) -> None:
+        """Break something: see `sim_devices.pty_server.ByteServer.inject`."""
+        self.line.inject(fault, **options)
+
+    # ---- the worker: scripts, and the time between them
+
+    def _work(self) -> None:
+        while True:
+            with self._changed:
+                if not self._behaviour.idle:
+                    self._changed.wait_for(self._is_wanted)
+                if self._closed:
+                    return
+                if self._power_was_cut:
+                    self._power_was_cut = False
+                    self._machine.take_back(POWER_OFF)
+                    self._machine.power_up()
+                job, self._job = self._job, None
+            if job is None:
+                self._machine.idle(_IDLE_STRIDE_S, self._is_wanted)
+                continue
+            with self._clock.hurry("script"):
+                self._run(job)
+
+    def _is_wanted(self) -> bool:
+        return self._closed or self._power_was_cut or self._job is not None
+
+    def _run(self, program: Program) -> None:
+        machine = self._machine
+        machine.begin_script()
+        ending = "\n"
+        try:
+            program.function(machine)
+        except PowerLostError:
+            ending = ""
+        except (ScriptError, UnrepresentableValueError) as error:
+            code = error.code if isinstance(error, ScriptError) else "4037"
+            ending = self._error_ending(code, program.line_of_error(error.__traceback__))
+        except Exception as error:  # a fault of the simulation must not look like a dead instrument
+            _log.exception("the simulated script failed")
+            ending = self._error_ending("0001", program.line_of_error(error.__traceback__))
+        machine.flush()
+        with self._changed:
+            self._running = False
+        if ending:
+            self._send(ending.encode("ascii"))
+
+    def _error_ending(self, code: str, line: int) -> str:
+        self._truth.write("potentiostat", "script_error", code=code, line=line)
+        return f"!{code}: Line {line}\n" + ("\n" if self._behaviour.blank_line_after_error else "")
+
+    def _send(self, data: bytes) -> None:
+        """Send a script's output; wait for a host that does not read, but not for ever."""
+        line = self.line
+        if self._host_is_gone:
+            if line.pending_bytes:
+                return
+            self._host_is_gone = False
+        seen = line.pending_bytes
+        if seen > _OUTPUT_HELD_BYTES:
+            last_move = time.monotonic()
+            while (pending := line.pending_bytes) > _OUTPUT_HELD_BYTES and not self._closed:
+                if pending < seen:
+                    seen, last_move = pending, time.monotonic()
+                elif time.monotonic() - last_move > self._behaviour.host_patience_s:
+                    self._host_is_gone = True
+                    self._truth.write("potentiostat", "output_lost")
+                    return
+                time.sleep(_HOST_POLL_S)
+        line.send(data)
+
+    # ---- the line: called in the server's thread
+
+    def _receive(self, data: bytes) -> bytes:
+        now = time.monotonic()
+        if now < self._deaf_until:
+            if self._rest_is_deaf:  # the rest of a refused script is not taken for commands
+                self._deaf_until = now + self._behaviour.deaf_after_error_s
+            return b""
+        self._rest_is_deaf = False
+        answer = bytearray()
+        self._typed += data
+        while True:
+            end = self._typed.find(b"\n")
+            if end < 0:
+                if len(self._typed) > _LONGEST_COMMAND:
+                    answer += self._refuse(self._typed[:1].decode("latin-1"), "0008")
+                return bytes(answer)
+            text = self._typed[:end].decode("latin-1")
+            del self._typed[: end + 1]
+            answer += self._line_received(text).encode("ascii", "replace")
+            if self._deaf_until > time.monotonic():
+                self._typed.clear()
+                return bytes(answer)
+
+    def _line_received(self, text: str) -> str:
+        if self._loader is not None:
+            return self._load(text)
+        with self._changed:
+            if self._running:
+                return self._while_running(text)
+        try:
+            return self._command(text)
+        except _Refused as refused:
+            return self._refuse(text[:1], refused.code).decode("latin-1")
+
+    def _refuse(self, echo: str, code: str) -> bytes:
+        self._deaf_until = time.monotonic() + self._behaviour.deaf_after_error_s
+        self._typed.clear()
+        return f"{echo}!{code}\n".encode("ascii", "replace")
+
+    def _while_running(self, text: str) -> str:
+        """Answer a line that came while a script runs; the condition is held."""
+        if not text:
+            return ""  # an empty line would look like the script's end
+        if text == "t":
+            return self._command(text)
+        if text == "H":
+            self._machine.take_back(HALT)
+        elif text in _COMMANDS_OF_RUNNING_SCRIPT:
+            self._machine.ask(_COMMANDS_OF_RUNNING_SCRIPT[text])
+        else:
+            return f"{text[:1]}!0006\n"
+        self._clock.wake()
+        return f"{text}\n"
+
+    # ---- commands of an idle instrument
+
+    def _command(self, text: str) -> str:
+        if not text:
+            return "\n" if self._behaviour.blank_line_answered else ""
+        word, _, rest = text.partition(" ")
+        plain = self._plain_commands.get(text)
+        if plain is not None:
+            return plain()
+        with_path = self._file_commands.get(word)
+        if with_path is not None:
+            if not rest:
+                raise _Refused("004B")
+            return with_path(rest)
+        if text[0] in "GS":
+            return self._register(text)
+        raise _Refused("0003")
+
+    def _firmware(self) -> str:
+        return f"t{FIRMWARE}\nR*\n"
+
+    def _identity(self) -> str:
+        return f"i{self._serial_number}\n"
+
+    def _version(self) -> str:
+        return f"v{METHODSCRIPT_VERSION}\n"
+
+    def _multichannel(self) -> str:
+        raise _Refused("0048")
+
+    def _line_capabilities(self) -> str:
+        names = (*self._plain_commands, *self._file_commands, "S", "G")
+        return f"C{bit_field(names, LINE_COMMAND_BITS)}\n"
+
+    def _script_capabilities(self) -> str:
+        return f"C{bit_field(COMMANDS, SCRIPT_COMMAND_BITS)}\n"
+
+    def _not_now(self) -> str:
+        raise _Refused("0006")
+
+    def _register(self, text: str) -> str:
+        if len(text) < 3:
+            raise _Refused("004B")
+        try:
+            number = int(text[1:3], 16)
+        except ValueError:
+            raise _Refused("006D") from None
+        if number not in _REGISTERS:
+            raise _Refused("0004")
+        _, readable, writable = _REGISTERS[number]
+        if text[0] == "G":
+            if len(text) > 3:
+                raise _Refused("0007")
+            if not readable:
+                raise _Refused("0043")
+            return f"G{self._registers[number]}\n"
+        if not writable:
+            raise _Refused("0005")
+        value = text[3:].upper()
+        if len(value) != len(_REGISTERS[number][0]) or any(
+            digit not in "0123456789ABCDEF" for digit in value
+        ):
+            raise _Refused("0007")
+        self._registers[number] = value
+        return "S\n"
+
+    # ---- scripts
+
+    def _begin_load(self) -> str:
+        self._loader, self._loading = Loader(self._behaviour.script_memory_bytes), "l"
+        return ""
+
+    def _begin_execute(self) -> str:
+        self._loader, self._loading = Loader(self._behaviour.script_memory_bytes), "e"
+        return ""
+
+    def _load(self, text: str) -> str:
+        """Take one line of a script; the empty one ends it."""
+        loader = self._loader
+        if loader is None:
+            raise AssertionError("no script is being loaded")
+        try:
+            if text:
+                loader.line(text)
+                return ""
+            program = loader.finish()
+        except LoadError as error:
+            self._loader = None
+            self._refuse("", error.code)
+            self._rest_is_deaf = True
+            return f"{self._loading}!{error.code}: Line {error.line}, Col {error.column}\n"
+        self._loader = None
+        self._loaded = program
+        return self._start("e") if self._loading == "e" else "l\n"
+
+    def _run_loaded(self) -> str:
+        return self._start("r")
+
+    def _start(self, echo: str) -> str:
+        if self._loaded is None:
+            raise _Refused("000C")
+        self._machine.take_back(ABORT | SKIP | HALT | REVERSE)
+        self._host_is_gone = False
+        # The answer is queued before the worker can say anything: the worker needs this lock to
+        # begin.
+        with self._changed:
+            self._job = self._loaded
+            self._running = True
+            self.line.send((echo + ("\n" if self._behaviour.line_after_run else "")).encode())
+            self._changed.notify_all()
+        self._clock.wake()
+        return ""
+
+    def _to_flash(self) -> str:
+        if self._loaded is None:
+            raise _Refused("000C")
+        self._in_flash = self._loaded
+        return "F\n"
+
+    def _from_flash(self) -> str:
+        if self._in_flash is None:
+            raise _Refused("000C")
+        self._loaded = self._in_flash
+        return "L\n"
+
+    # ---- files. The layout of a listing was not read: one line "name;size" per file is a choice
+
+    def _list_files(self, path: str) -> str:
+        folder = FileStore.normal(path).rstrip("/") + "/"
+        files = self.files.files
+        lines = [
+            f"{name};{len(files[name])}\n" for name in sorted(files) if name.startswith(folder)
+        ]
+        return "f\n" + "".join(lines) + "\n"
+
+    def _get_file(self, path: str) -> str:
+        content = self.files.files.get(FileStore.normal(path))
+        if content is None:
+            raise _Refused("009F")
+        return "f\n" + content.decode("ascii") + "\x1c\n"
+
+    def _delete_file(self, path: str) -> str:
+        if self.files.files.pop(FileStore.normal(path), None) is None:
+            raise _Refused("009F")
+        return "f\n"
+
+    def _file_info(self) -> str:
+        used = sum(len(content) for content in self.files.files.values()) // 1024
+        return f"fused:{used}kB free:{_STORAGE_KILOBYTES - used}kB\n"
+
+    def _clear_files(self) -> str:
+        self.files.files.clear()
+        return "f\n"
+
+    def _mount(self) -> str:
+        return "f\n"
+
+    # ---- faults
+
+    def _fault(self, fault: str, options: dict[str, object]) -> None:
+        del options
+        if fault != "power-cycle":
+            return
+        with self._changed:
+            self._loaded = self._loader = self._job = None
+            self._typed.clear()
+            self._running = False
+            self._power_was_cut = True
+            self._machine.ask(POWER_OFF)
+            self._changed.notify_all()
+        self._clock.wake()
+
+
+class _Refused(Exception):  # noqa: N818 - an answer, not an error of ours
+    """A command of the line is answered with an error."""
+
+    def __init__(self, code: str) -> None:
+        super().__init__(code)
+        self.code = code
+
+
+def serve(
+    cell: MeasuredCell,
+    clock: LeadingClock,
+    truth: TruthWriter,
+    seed: int = 0,
+    prefer_pty: bool = True,
+    **options: Any,
+) -> EmStat4:
+    """Start a simulated EmStat4 HR on a line of its own.
+
+    Args:
+        cell: the cell at its leads.
+        clock: led by the instrument.
+        truth: gets what really happened.
+        seed: of the instrument's errors and noise.
+        prefer_pty: a pseudo-terminal where there are any, else TCP.
+        options: fields of `Behaviour`, and ``imperfection``.
+
+    Returns:
+        The instrument: ``.address``, ``.inject(fault)``, ``.close()``.
+    """
+    imperfection = options.pop("imperfection", None)
+    known = {one.name for one in fields(Behaviour)}
+    unknown = sorted(set(options) - known)
+    if unknown:
+        raise TypeError(f"unknown options {unknown}; known are {sorted(known)}")
+    return EmStat4(
+        cell,
+        clock,
+        truth,
+        seed,
+        prefer_pty=prefer_pty,
+        imperfection=imperfection,
+        behaviour=Behaviour(**options),
+    )
