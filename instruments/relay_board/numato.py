@@ -106,10 +106,11 @@ class NumatoRelayBoard:
         Raises InstrumentFaultError if it reads back otherwise: the module says nothing when it
         does not know a channel.
         """
+        command = f"relay {'on' if closed else 'off'} {_channel(n)}"
         with self._lock:
             if closed:
                 self._closed_here.add(n)
-            self._exchange(f"relay {'on' if closed else 'off'} {_channel(n)}")
+            self._exchange(command)
             if self.relay(n) != closed:
                 raise InstrumentFaultError(
                     f"{self._who()}: asked relay {n} to {'close' if closed else 'open'}, it reads "
@@ -177,22 +178,31 @@ class NumatoRelayBoard:
         return answer[0]
 
     def _exchange(self, command: str) -> list[str]:
-        """Send one command; return the lines of its answer after the echo."""
+        """Send one command; return the lines of its answer after the echo.
+
+        A wrong echo is the rest of a dialogue that was interrupted: all commands are states, so
+        it is sent once more.
+        """
         with self._lock:
-            wire = self._wire()
-            wire.write(command.encode("ascii") + b"\r")
-            try:
-                raw = wire.read_line(_ANSWER_S)
-            except TransportTimeout as error:
-                raise TransportTimeout(f"{self._who()}: asked {command!r}: {error}") from error
-            lines = [x for x in _LINE_ENDS.split(raw.decode("ascii", "backslashreplace")) if x]
-            if lines[:1] != [command]:
+            for _ in range(2):
+                lines, raw = self._dialogue(command)
+                if lines[:1] == [command]:
+                    return lines[1:]
                 self._synchronise()
-                raise ProtocolError(
-                    f"{self._who()}: asked {command!r}, got {raw!r}, which does not begin with the "
-                    "echo: is another program talking to the module?"
-                )
-            return lines[1:]
+            raise ProtocolError(
+                f"{self._who()}: asked {command!r}, got {raw!r}, which does not begin with the "
+                "echo: is another program talking to the module?"
+            )
+
+    def _dialogue(self, command: str) -> tuple[list[str], bytes]:
+        wire = self._wire()
+        wire.write(command.encode("ascii") + b"\r")
+        try:
+            raw = wire.read_line(_ANSWER_S)
+        except TransportTimeout as error:
+            raise TransportTimeout(f"{self._who()}: asked {command!r}: {error}") from error
+        text = raw.decode("ascii", "backslashreplace")
+        return [line for line in _LINE_ENDS.split(text) if line], raw
 
     def _wire(self) -> Transport:
         if self._transport is None:
