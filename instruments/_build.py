@@ -1,0 +1,124 @@
+"""Build the drivers and devices that a bench file describes. Opens nothing."""
+
+import threading
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from instruments.bench import (
+    BenchFile,
+    CameraEntry,
+    GasChromatographEntry,
+    PotentiostatEntry,
+    RamanEntry,
+    RelayBoardEntry,
+)
+from instruments.camera.device import CameraDevice
+from instruments.camera.pylon import PylonCamera
+from instruments.gas_chromatograph.contact import ContactGasChromatograph
+from instruments.gas_chromatograph.device import GasChromatographDevice
+from instruments.gas_chromatograph.results import ResultFolder
+from instruments.potentiostat.device import PotentiostatDevice
+from instruments.potentiostat.methodscript import MethodScriptPotentiostat
+from instruments.raman.device import RamanDevice
+from instruments.raman.wasatch import WasatchSpectrometer
+from instruments.relay_board import Lamp, NumatoRelayBoard
+
+
+class Driver(Protocol):
+    """What the bench needs of any driver."""
+
+    @property
+    def verified_on(self) -> str | None:
+        """Return when this driver was confirmed on hardware, ``None`` if never."""
+        ...
+
+    def connect(self) -> None:
+        """Open the instrument."""
+        ...
+
+    def identify(self) -> dict[str, str]:
+        """Return who answered."""
+        ...
+
+    def close(self) -> None:
+        """Leave the instrument safe and release it."""
+        ...
+
+
+@dataclass
+class Parts:
+    """What a bench consists of; drivers in the order in which they are connected."""
+
+    drivers: dict[str, Driver] = field(default_factory=dict)
+    devices: dict[str, Any] = field(default_factory=dict)
+
+
+def build(file: BenchFile) -> Parts:
+    """Return the drivers and devices of ``file``, nothing of them connected."""
+    parts = Parts()
+    boards: dict[str, NumatoRelayBoard] = {}
+    # Boards first: lamp and gas chromatograph hang on them.
+    for name, entry in file.instruments.items():
+        if isinstance(entry, RelayBoardEntry):
+            parts.drivers[name] = boards[name] = NumatoRelayBoard(entry.address)
+
+    # Lamp and laser are never on together: whoever makes light holds this.
+    light = threading.RLock()
+    lamps = [
+        Lamp(boards[entry.lamp.board], entry.lamp.relay)
+        for entry in file.instruments.values()
+        if isinstance(entry, CameraEntry) and entry.lamp is not None
+    ]
+    lamp = lamps[0] if lamps else None
+    spectrometers = {
+        name: WasatchSpectrometer(entry.address, laser_power_w=entry.laser_power_w)
+        for name, entry in file.instruments.items()
+        if isinstance(entry, RamanEntry)
+    }
+    laser = next(iter(spectrometers.values()), None)
+
+    for name, entry in file.instruments.items():
+        match entry:
+            case PotentiostatEntry():
+                potentiostat = MethodScriptPotentiostat(entry.address)
+                parts.drivers[name] = potentiostat
+                parts.devices[name] = PotentiostatDevice(
+                    potentiostat, name=name, limits=file.limits
+                )
+            case CameraEntry():
+                camera = PylonCamera(entry.address, exposure_time_s=entry.exposure_time_s)
+                parts.drivers[name] = camera
+                parts.devices[name] = CameraDevice(
+                    camera,
+                    name=name,
+                    lamp=lamp,
+                    laser=laser,
+                    light_lock=light,
+                    micrometre_per_pixel=entry.micrometre_per_pixel,
+                )
+            case RamanEntry():
+                parts.drivers[name] = spectrometers[name]
+                parts.devices[name] = RamanDevice(
+                    spectrometers[name],
+                    name=name,
+                    integration_time_s=entry.integration_time_s,
+                    accumulations=entry.accumulations,
+                    laser_power_w=entry.laser_power_w,
+                    bands_cm1=entry.bands_cm1,
+                    lamp=lamp,
+                    light_lock=light,
+                )
+            case GasChromatographEntry():
+                chromatograph = ContactGasChromatograph(
+                    boards[entry.board],
+                    start_relay=entry.start_relay,
+                    ready_gpio=entry.ready_gpio,
+                )
+                parts.drivers[name] = chromatograph
+                parts.devices[name] = GasChromatographDevice(
+                    chromatograph,
+                    ResultFolder(entry.results),
+                    name=name,
+                    run_time_s=entry.run_time_s,
+                )
+    return parts
