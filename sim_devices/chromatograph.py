@@ -96,6 +96,8 @@ class Chromatograph:
         self._asked = False
         self._ready = True
         self._stop = False
+        self._refuses = False
+        self._results_to_lose = 0
         self.injections = 0
         self._thread = threading.Thread(target=self._work, name="chromatograph", daemon=True)
         self._thread.start()
@@ -118,7 +120,26 @@ class Chromatograph:
     def ready(self) -> bool:
         """The Ready line: high (True) while a start would be obeyed."""
         with self._condition:
-            return self._ready
+            return self._ready and not self._refuses
+
+    def inject(self, fault: str, **options: object) -> None:
+        """Break something.
+
+        Args:
+            fault: ``not-ready``: the Ready line is low and a start is ignored, until ``resume``;
+                ``drop``: the results of the next `count` (1) runs never appear.
+            options: of the fault.
+
+        Raises:
+            ValueError: no such fault.
+        """
+        with self._condition:
+            if fault in ("not-ready", "resume"):
+                self._refuses = fault == "not-ready"
+            elif fault == "drop":
+                self._results_to_lose += int(float(str(options.get("count", 1))))
+            else:
+                raise ValueError(f"a chromatograph has no fault {fault!r}")
 
     def close(self) -> None:
         """Switch off; a run in progress leaves no result."""
@@ -145,17 +166,23 @@ class Chromatograph:
                 if self._stop:
                     return
                 self._asked = False
+                if self._refuses:
+                    self._await_open_contact()
+                    continue
                 self._ready = False
                 self.injections += 1
                 number = self.injections
             if not self._run(number):
                 return
             with self._condition:
-                # A contact that is still closed from the last start does not start again.
-                while self._contact_closed_at is not None and not self._stop:
-                    self._condition.wait()
-                self._asked = False
+                self._await_open_contact()
                 self._ready = True
+
+    def _await_open_contact(self) -> None:
+        """A contact that is still closed from one start does not start again."""
+        while self._contact_closed_at is not None and not self._stop:
+            self._condition.wait()
+        self._asked = False
 
     def _run(self, number: int) -> bool:
         started = datetime.now(UTC)
@@ -175,7 +202,11 @@ class Chromatograph:
             if not self._clock.follow_until(self._clock.now() + RUN_S, lambda: self._stop):
                 return False
         trace = self.trace(sample.mole_fraction)
-        self._publish(number, started, trace)
+        with self._condition:
+            lost = self._results_to_lose > 0
+            self._results_to_lose -= lost
+        if not lost:
+            self._publish(number, started, trace)
         return True
 
     def sample(self) -> Sample:

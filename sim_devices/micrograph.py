@@ -260,6 +260,7 @@ class Micrograph:
         self._truth = truth
         self._number = 0
         self._stop = threading.Event()
+        self._stalled = False
         self._dark: list[bytes] = []
         ram = Path("/dev/shm")
         parent = ram if os.access(ram, os.W_OK) else Path(tempfile.gettempdir())
@@ -306,6 +307,20 @@ class Micrograph:
                 bubbles=len(scene.bubbles),
             )
 
+    def inject(self, fault: str, **options: object) -> None:
+        """Break something.
+
+        Args:
+            fault: ``stall``: no new pictures come, until ``resume``.
+            options: none are known.
+
+        Raises:
+            ValueError: no such fault.
+        """
+        if fault not in ("stall", "resume") or options:
+            raise ValueError(f"a microscope has no fault {fault!r} with options {options}")
+        self._stalled = fault == "stall"
+
     def close(self) -> None:
         """Stop drawing and remove the folder."""
         self._stop.set()
@@ -316,7 +331,8 @@ class Micrograph:
     def _work(self) -> None:
         while not self._stop.is_set():
             began, changes = time.monotonic(), self._lights.changes
-            self.expose()
+            if not self._stalled:
+                self.expose()
             # A light that is switched is seen at once, else a new picture comes at the next beat.
             left = FRAME_INTERVAL_S - (time.monotonic() - began)
             self._lights.wait_for_change(changes, left)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from math import exp
+from math import cos, exp, sin, sqrt
 from typing import Any, Literal
 
 import numpy as np
@@ -32,6 +32,7 @@ _SOFT_SHORT_RATE = 60.0  # mean number per relative growth at the very end: 3 in
 _SOFT_SHORT_S = 60.0  # mean life
 _SOFT_SHORT_OHM = 30.0  # median
 _THERMOSTAT_S, _THERMOSTAT_DAMPING = 60.0, 0.745  # 3 % overshoot
+_TURN_MA_CM2 = 1e-3  # smaller currents do not turn plating into stripping
 _TURNS_KEPT = 100_000
 
 
@@ -103,6 +104,7 @@ class Cell:
         self._hard_short_s_cm2 = 0.0
         self._tip_reach = 0.0
         self.shorts: list[tuple[float, str]] = []
+        self._was_anodic: bool | None = None
         self.turns: deque[tuple[float, dict[str, float]]] = deque(maxlen=_TURNS_KEPT)
         self.hydrogen_evolved_mol = 0.0
         self.hydrogen_dissolved_mol = 0.0
@@ -294,8 +296,8 @@ class Cell:
     def _commit(
         self, j: float, at_working: Interface, at_counter: Interface, step_s: float
     ) -> None:
-        before = self.working.direction
-        if (j < 0 and before != -1) or (j > 0 and before == -1):
+        if abs(j) > _TURN_MA_CM2 and (j > 0) != self._was_anodic:
+            self._was_anodic = j > 0
             self.turns.append((self.t, self.working.ledger()))
         at_we = self.working.commit(j, at_working, step_s)
         at_ce = self.counter.commit(-j, at_counter, step_s)
@@ -321,13 +323,16 @@ class Cell:
         self.hydroxide_umol_cm2 += at_we * COULOMB_PER_MAH / FARADAY * 1e6
 
     def _regulate_temperature(self, step_s: float) -> None:
-        parts = max(1, int(step_s / 20))
-        h = step_s / parts
-        for _ in range(parts):
-            pull = (self.temperature_setpoint_k - self.temperature_k) / _THERMOSTAT_S**2
-            brake = 2 * _THERMOSTAT_DAMPING / _THERMOSTAT_S * self._temperature_rate
-            self._temperature_rate += h * (pull - brake)
-            self.temperature_k += h * self._temperature_rate
+        """A damped oscillator, solved exactly, so that the step does not matter."""
+        natural, damping = 1 / _THERMOSTAT_S, _THERMOSTAT_DAMPING / _THERMOSTAT_S
+        ringing = natural * sqrt(1 - _THERMOSTAT_DAMPING**2)
+        away, rate = self.temperature_k - self.temperature_setpoint_k, self._temperature_rate
+        fading = exp(-damping * step_s)
+        cosine, sine = fading * cos(ringing * step_s), fading * sin(ringing * step_s) / ringing
+        self.temperature_k = self.temperature_setpoint_k + (
+            away * cosine + (rate + damping * away) * sine
+        )
+        self._temperature_rate = rate * cosine - (natural**2 * away + damping * rate) * sine
         distance = abs(self.temperature_k - self.temperature_setpoint_k)
         if distance < 1e-4 and abs(self._temperature_rate) < 1e-6:
             self.temperature_k, self._temperature_rate = self.temperature_setpoint_k, 0.0
