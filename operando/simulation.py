@@ -117,7 +117,13 @@ class SimulatedBench:
             raise RuntimeError("this simulated bench is already running")
         self.directory.mkdir(parents=True, exist_ok=True)
         ready = self.directory / "ready"
-        _refuse_occupied(ready)
+        occupant = serving_process(self.directory)
+        if occupant is not None:
+            raise SimulationError(
+                f"a simulator (process {occupant}) already publishes in {self.directory}: use "
+                f"that one, stop it, or give another folder (--dir, or {VARIABLE})"
+            )
+        ready.unlink(missing_ok=True)
         # A file, not a pipe: nobody has to keep reading it, however much the simulator says.
         self._errors = tempfile.TemporaryFile()
         try:
@@ -208,21 +214,18 @@ def _pids(ready: Path) -> list[int]:
     return [int(word) for word in re.findall(r"\d+", ready.read_text())]
 
 
-def _refuse_occupied(ready: Path) -> None:
-    """Raise SimulationError if a living simulator publishes there; remove a dead one's mark."""
+def serving_process(directory: Path) -> int | None:
+    """Return the process id of the simulator that publishes in ``directory``, ``None`` if none."""
     try:
-        pids = _pids(ready)
+        pids = _pids(directory / "ready")
     except FileNotFoundError:
-        return
+        return None
     for pid in pids:
         try:
             os.kill(pid, 0)
         except ProcessLookupError:
-            continue
+            continue  # it was killed and could not take its mark away
         except PermissionError:
             pass  # alive, and somebody else's
-        raise SimulationError(
-            f"a simulator (process {pid}) already publishes in {ready.parent}: use that one, stop "
-            f"it, or give another folder (--dir, or {VARIABLE})"
-        )
-    ready.unlink(missing_ok=True)
+        return pid
+    return None

@@ -1,0 +1,598 @@
+"""The command ``operando``.
+
+Importing this module is fast: what a command needs is imported when it runs.
+"""
+
+import argparse
+import contextlib
+import json
+import logging
+import math
+import os
+import signal
+import sys
+import time
+import traceback
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from instruments.bench import BenchFile
+    from operando.analysis import Metric
+    from operando.catalog import CatalogStatus
+    from operando.runs import Run
+    from operando.session import Session
+    from operando.simulation import SimulatedBench
+    from techniques import Protocol
+
+OK, FAILED, REFUSED = 0, 1, 2
+INTERRUPTED = 128 + signal.SIGINT
+TERMINATED = 128 + signal.SIGTERM
+DEFAULT_BENCH = "sim"
+DEFAULT_CELL = "zn-bare-half"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; return its exit status.
+
+    0: done. 1: a run began and failed (its data are kept), or a comparison did not hold.
+    2: refused or impossible; one message on standard error says why. 130, 143: stopped by Ctrl-C
+    or SIGTERM, after everything was made safe. With ``OPERANDO_DEBUG=1`` errors show where they
+    were raised.
+    """
+    arguments = _parser().parse_args(argv)
+    logging.basicConfig(format="operando: %(levelname)s: %(message)s", level=logging.WARNING)
+    command: Callable[[argparse.Namespace], int] = arguments.command
+    try:
+        with _terminable():
+            return command(arguments)
+    except KeyboardInterrupt:
+        _complain("stopped by Ctrl-C")
+        return INTERRUPTED
+    except _TerminatedError:
+        _complain("stopped by SIGTERM")
+        return TERMINATED
+    except BrokenPipeError:
+        # Nobody reads any more (operando runs | head). Keep the interpreter's own flush quiet.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILED
+    except Exception as error:
+        if not isinstance(error, _expected()):
+            raise
+        if os.environ.get("OPERANDO_DEBUG") == "1":
+            traceback.print_exc()
+        else:
+            _complain(_told(error))
+        return REFUSED
+
+
+class _TerminatedError(BaseException):
+    """SIGTERM arrived; like KeyboardInterrupt it must pass every ``except Exception``."""
+
+
+@contextlib.contextmanager
+def _terminable() -> Iterator[None]:
+    """Unwind on SIGTERM, so that every ``with`` makes its instruments safe."""
+
+    def terminate(number: int, frame: FrameType | None) -> None:
+        raise _TerminatedError
+
+    try:
+        before = signal.signal(signal.SIGTERM, terminate)
+    except ValueError:  # not the main thread: signals are somebody else's business
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _expected() -> tuple[type[Exception], ...]:
+    """Return the errors that tell a user all there is to tell."""
+    from instruments.errors import InstrumentError
+    from operando.catalog import CatalogError
+    from operando.configuration import ConfigurationError
+    from operando.journal import JournalError
+    from operando.simulation import SimulationError
+
+    return (
+        InstrumentError,
+        CatalogError,
+        ConfigurationError,
+        JournalError,
+        SimulationError,
+        _NoSuchRunError,
+    )
+
+
+class _NoSuchRunError(Exception):
+    """No run, or more than one, is meant by what was typed."""
+
+
+def _told(error: BaseException) -> str:
+    notes = "".join(f"\n{note}" for note in getattr(error, "__notes__", ()))
+    return f"{error}{notes}"
+
+
+def _say(text: str = "") -> None:
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()
+
+
+def _complain(text: str) -> None:
+    sys.stderr.write(f"operando: {text}\n")
+    sys.stderr.flush()
+
+
+# -- the command line
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="operando",
+        description="Plate and strip metal anodes while camera, Raman spectrometer and gas "
+        "chromatograph watch. Data go to $OPERANDO_DATA, by default ./data.",
+        epilog="A first experiment without hardware: operando run zinc-operando --simulate",
+    )
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+
+    def add(
+        name: str, command: Callable[[argparse.Namespace], int], help: str, more: str = ""
+    ) -> argparse.ArgumentParser:
+        description = f"{help[0].upper()}{help[1:]}. {more}".strip()
+        sub = commands.add_parser(name, help=help, description=description)
+        sub.set_defaults(command=command)
+        return sub
+
+    sub = add(
+        "run",
+        _run,
+        "run a protocol on a cell, watched by every instrument of the bench",
+        "Rows are shown as they come and kept from the first one on. Ctrl-C ends the run: the "
+        "cell is opened, the laser switched off, and what was measured stays.",
+    )
+    sub.add_argument("protocol", metavar="FILE", help="a protocol file, or a name in protocols/")
+    _add_bench(sub)
+    sub.add_argument(
+        "--set-cell", metavar="CELL", help="run on this cell instead of the protocol's own"
+    )
+
+    sub = add(
+        "shell",
+        _shell,
+        "IPython with the bench connected: RE, devices, plans, catalog",
+        "Without --bench, and with no simulator running, one is started.",
+    )
+    _add_bench(sub)
+
+    sub = add(
+        "sim",
+        _sim,
+        "serve a simulated bench until Ctrl-C",
+        "One simulated cell seen by a potentiostat, a relay board, a camera and a Raman "
+        "spectrometer, on real wires (pseudo-terminals, USB frames, files).",
+    )
+    sub.add_argument("--cell", metavar="NAME", default=DEFAULT_CELL, help="which (%(default)s)")
+    _add_factor(sub)
+    sub.add_argument(
+        "--seed", type=int, default=0, help="another cell and other instrument errors (0)"
+    )
+    sub.add_argument("--dir", type=Path, help="where the addresses are published")
+    sub.add_argument("--list-cells", action="store_true", help="list the cells and end")
+
+    sub = add("runs", _runs, "list what has been recorded, newest first")
+    sub.add_argument("--json", action="store_true", help="as a list of objects")
+
+    sub = add(
+        "report",
+        _report,
+        "the numbers of a run: efficiencies, overpotentials, resistances, ...",
+        "What cannot be told from a run is shown as missing, with the reason.",
+    )
+    _add_run(sub)
+    sub.add_argument("--json", action="store_true", help="as one object")
+    sub.add_argument("--figure", type=Path, metavar="FILE", help="also draw the run (png, pdf)")
+    sub.add_argument(
+        "--from",
+        dest="source",
+        choices=("journal", "catalog"),
+        default="journal",
+        help="where the run is read from; both hold the same (%(default)s)",
+    )
+
+    sub = add(
+        "replay",
+        _replay,
+        "see a recorded run happen again, then its numbers",
+        "Nothing is written: neither journal nor catalog is touched.",
+    )
+    _add_run(sub)
+    sub.add_argument(
+        "--speed",
+        type=_positive,
+        metavar="N",
+        help="times real time of the recording; by default as fast as it can be read",
+    )
+    sub.add_argument("--json", action="store_true", help="only the numbers, as report --json")
+
+    sub = add(
+        "demo",
+        _demo,
+        "the whole way on simulated instruments, beside published values",
+    )
+
+    sub = add("catalog", _catalog, "the searchable copy of the journals, for databroker")
+    sub.add_argument(
+        "verb",
+        choices=("status", "start", "stop", "rebuild"),
+        help="status: does it serve, is it complete; rebuild: make it anew from the journals",
+    )
+
+    add("version", _version, "versions of operando and of what it stands on")
+    return parser
+
+
+def _add_bench(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--bench",
+        metavar="NAME",
+        default=os.environ.get("OPERANDO_BENCH"),
+        help="a bench file, or a name in the configuration folder ($OPERANDO_BENCH, else sim)",
+    )
+    parser.add_argument(
+        "--only",
+        metavar="NAMES",
+        help="connect only these instruments, separated by commas: potentiostat,camera",
+    )
+    parser.add_argument(
+        "--simulate",
+        nargs="?",
+        const="",
+        metavar="CELL_PRESET",
+        help="start a simulated bench for this command; the preset (operando sim --list-cells) "
+        "is by default the one called like the cell",
+    )
+    _add_factor(parser)
+
+
+def _add_factor(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--factor",
+        type=_positive,
+        default=100.0,
+        metavar="N",
+        help="simulated cell seconds per second at most (%(default)g)",
+    )
+
+
+def _add_run(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "run", metavar="RUN", nargs="?", default="last", help="a uid, the beginning of one, or last"
+    )
+
+
+def _positive(text: str) -> float:
+    value = float(text)
+    if not (value > 0 and math.isfinite(value)):
+        raise argparse.ArgumentTypeError(f"must be greater than 0, got {text}")
+    return value
+
+
+# -- commands that touch instruments
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    from operando.configuration import load_cell, load_protocol, protocol_path
+
+    # All files are read before anything is started or connected.
+    path = protocol_path(arguments.protocol)
+    protocol = load_protocol(path)
+    cell_name = arguments.set_cell or protocol.cell
+    cell = load_cell(cell_name, beside=None if arguments.set_cell else path.parent)
+    bench = _bench_file(arguments)
+
+    from operando.session import RunFailedError, Session
+
+    with contextlib.ExitStack() as stack:
+        simulated = None
+        if arguments.simulate is not None:
+            preset = arguments.simulate or Path(cell_name).stem
+            simulated = _simulate(stack, bench, preset, arguments, protocol)
+        session = stack.enter_context(Session(bench, out=sys.stdout))
+        _say_instruments(session)
+        try:
+            uid = session.run_protocol(protocol, cell=cell)
+        except RunFailedError as error:
+            if simulated is not None and not simulated.alive:
+                error.add_note(f"The simulator ended; it said: {simulated.errors() or '(nothing)'}")
+            _complain(f"{_told(error)}\nIts numbers: operando report {error.uid[:8]}")
+            return FAILED if session.stop_signal is None else 128 + session.stop_signal
+    _say(f"Recorded as {uid} in {session.data_dir}. Its numbers: operando report {uid[:8]}")
+    return OK
+
+
+def _shell(arguments: argparse.Namespace) -> int:
+    import IPython
+    from traitlets.config import Config
+
+    bench = _bench_file(arguments)
+    with contextlib.ExitStack() as stack:
+        nobody_serves = arguments.bench is None and not _simulator_serves()
+        if arguments.simulate is not None or nobody_serves:
+            _simulate(stack, bench, arguments.simulate or DEFAULT_CELL, arguments, None)
+
+        from operando.session import Session
+
+        session = stack.enter_context(Session(bench, out=sys.stdout, interactive=True))
+        config = Config()
+        config.TerminalInteractiveShell.banner1 = _banner(session)
+        config.TerminalInteractiveShell.banner2 = ""
+        config.TerminalIPythonApp.display_banner = True
+        IPython.start_ipython(argv=[], user_ns=session.namespace(), config=config)
+    return OK
+
+
+def _sim(arguments: argparse.Namespace) -> int:
+    from operando import simulation
+
+    if arguments.list_cells:
+        _say("\n".join(simulation.cell_presets()))
+        return OK
+    with simulation.SimulatedBench(
+        arguments.cell, factor=arguments.factor, seed=arguments.seed, directory=arguments.dir
+    ) as simulated:
+        _say(
+            f"A simulated bench with the cell {arguments.cell} serves in {simulated.directory} "
+            f"(process {simulated.pid}).\nIn another terminal:"
+        )
+        if arguments.dir is not None:
+            _say(f"    export {simulation.VARIABLE}={simulated.directory}")
+        _say("    operando shell\n    operando run zinc-operando\nCtrl-C ends it.")
+        while simulated.alive:
+            time.sleep(0.2)
+        raise simulation.SimulationError(f"the simulator ended; it said:\n{simulated.errors()}")
+
+
+def _bench_file(arguments: argparse.Namespace) -> "BenchFile":
+    from operando.configuration import ConfigurationError, load_bench
+    from operando.settings import simulator_dir
+
+    # Where `operando sim` publishes unless told otherwise.
+    os.environ.setdefault("OPERANDO_SIM", str(simulator_dir()))
+    bench = load_bench(arguments.bench or DEFAULT_BENCH)
+    if arguments.only:
+        try:
+            bench = bench.only({name.strip() for name in arguments.only.split(",")})
+        except ValueError as error:
+            raise ConfigurationError(f"--only {arguments.only}: {error}") from error
+    return bench
+
+
+def _simulate(
+    stack: contextlib.ExitStack,
+    bench: "BenchFile",
+    preset: str,
+    arguments: argparse.Namespace,
+    protocol: "Protocol | None",
+) -> "SimulatedBench":
+    """Start what serves the instruments of ``bench`` until ``stack`` is left."""
+    import tempfile
+
+    from operando.simulation import INSTRUMENTS, SimulatedBench
+
+    kinds = {entry.kind for entry in bench.instruments.values()}
+    folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="operando-sim-"))
+    _say(f"Starting a simulated bench with the cell {preset} ...")
+    return stack.enter_context(
+        SimulatedBench(
+            preset,
+            factor=arguments.factor,
+            instruments=[name for name in INSTRUMENTS if name in kinds],
+            directory=Path(folder),
+            tolerance_s=10.0 if protocol is None else protocol.every.tolerance_s,
+        )
+    )
+
+
+def _simulator_serves() -> bool:
+    from operando.settings import simulator_dir
+    from operando.simulation import serving_process
+
+    return serving_process(simulator_dir()) is not None
+
+
+def _instrument_lines(session: "Session") -> Iterator[str]:
+    file = session.bench.file
+    told = session.RE.md.get("bench", {}).get("instruments", {})
+    for name, entry in file.instruments.items():
+        address = str(getattr(entry, "address", "") or getattr(entry, "results", ""))
+        simulated = "simulated" if address.startswith("published:") else "real"
+        identity = told.get(name, {}).get("identity") or address
+        yield f"    {name:<18} {simulated:<10} {identity}"
+
+
+def _say_instruments(session: "Session") -> None:
+    _say(f"Bench {session.bench.file.name}:")
+    for line in _instrument_lines(session):
+        _say(line)
+
+
+def _banner(session: "Session") -> str:
+    devices = ", ".join(session.devices)
+    return "\n".join(
+        [
+            f"operando: bench {session.bench.file.name}, data in {session.data_dir}",
+            *_instrument_lines(session),
+            "",
+            'zinc = protocol("zinc-operando"); sample = cell("zn-bare-half")',
+            f"RE(operando_plating_stripping({devices.replace('relay_board, ', '')}, "
+            "protocol=zinc, cell=sample))",
+            'runs()   print(report("last"))   cat[-1]   RE.abort() after Ctrl-C twice',
+            "",
+            "",
+        ]
+    )
+
+
+# -- commands that read
+
+
+def _runs(arguments: argparse.Namespace) -> int:
+    from operando.journal import list_runs
+    from operando.settings import data_dir
+
+    runs = list_runs(data_dir())
+    if arguments.json:
+        listed = [
+            {
+                "uid": run.uid,
+                "time": run.time,
+                "sample": run.sample,
+                "plan_name": run.plan_name,
+                "exit_status": run.exit_status,
+                "reason": run.reason,
+                "rows": run.rows,
+            }
+            for run in runs
+        ]
+        _say(json.dumps(listed, indent=2))
+        return OK
+    if not runs:
+        _say(f"No runs in {data_dir()} yet.")
+    for run in runs:
+        started = time.strftime("%Y-%m-%d %H:%M", time.localtime(run.time))
+        rows = ", ".join(f"{count} {stream}" for stream, count in run.rows.items()) or "no rows"
+        reason = f" ({run.reason})" if run.reason else ""
+        _say(f"{run.uid[:8]}  {started}  {run.sample:<14} {run.exit_status}{reason}; {rows}")
+    return OK
+
+
+def _report(arguments: argparse.Namespace) -> int:
+    from operando.analysis import metrics
+    from operando.runs import Run
+    from operando.settings import data_dir
+
+    folder = data_dir()
+    uid = _resolve(folder, arguments.run)
+    if arguments.source == "catalog":
+        from operando.catalog import wait_until_ingested
+
+        wait_until_ingested(folder, uid)
+        run = Run.from_catalog(uid, folder)
+    else:
+        run = Run.from_journal(uid, folder)
+    numbers = metrics(run)
+    _say_report(run, numbers, as_json=arguments.json)
+    if arguments.figure is not None:
+        from operando.plots import run_figure
+
+        arguments.figure.parent.mkdir(parents=True, exist_ok=True)
+        run_figure(run, numbers).savefig(arguments.figure, dpi=150)
+        if not arguments.json:
+            _say(f"Drawn in {arguments.figure}")
+    return OK
+
+
+def _replay(arguments: argparse.Namespace) -> int:
+    from operando.analysis import metrics
+    from operando.live import LiveTable
+    from operando.replay import replay
+    from operando.runs import RunBuilder
+    from operando.settings import data_dir
+
+    folder = data_dir()
+    uid = _resolve(folder, arguments.run)
+    builder = RunBuilder()
+    callbacks: list[Callable[[str, Mapping[str, Any]], object]] = [builder]
+    if not arguments.json:
+        callbacks.append(LiveTable(sys.stdout))
+    replay(uid, folder, callbacks, speed=arguments.speed)
+    run = builder.run
+    _say_report(run, metrics(run), as_json=arguments.json)
+    return OK
+
+
+def _resolve(folder: Path, text: str) -> str:
+    from operando.journal import resolve_uid
+
+    try:
+        return resolve_uid(folder, text)
+    except LookupError as error:
+        raise _NoSuchRunError(str(error)) from error
+
+
+def _say_report(run: "Run", numbers: "Mapping[str, Metric]", *, as_json: bool) -> None:
+    from operando.report import json_report, text_report
+
+    _say(json_report(run, numbers) if as_json else text_report(run, numbers))
+
+
+def _demo(arguments: argparse.Namespace) -> int:
+    from operando import demo
+
+    return demo.main(sys.stdout)
+
+
+def _catalog(arguments: argparse.Namespace) -> int:
+    from operando import catalog
+    from operando.settings import data_dir
+
+    folder = data_dir()
+    match arguments.verb:
+        case "start":
+            service = catalog.ensure_service(folder, wait_s=120.0)
+            _say(f"The catalog of {folder} serves at {service.uri} (process {service.pid}).")
+        case "stop":
+            stopped = catalog.stop_service(folder)
+            _say("Stopped." if stopped else "It did not run.")
+        case "rebuild":
+            service = catalog.rebuild_catalog(folder)
+            _say(f"A new catalog serves at {service.uri}; runs enter it from the journals.")
+        case _:
+            _say_catalog(catalog.status(folder), folder)
+    return OK
+
+
+def _say_catalog(status: "CatalogStatus", folder: Path) -> None:
+    service = "serves" if status.ready else "is starting" if status.running else "does not run"
+    _say(f"data folder    {folder} ({status.free_bytes / 1e9:.1f} GB free)")
+    _say(f"service        {service}")
+    _say(f"journals       {status.runs} runs, {status.journal_bytes / 1e6:.1f} MB")
+    _say(f"catalog        {status.ingested} runs whole, {status.catalog_bytes / 1e6:.1f} MB")
+    for uid, missing in status.behind.items():
+        _say(f"  {uid[:8]} is behind by {missing} bytes")
+    for uid, error in status.errors.items():
+        _say(f"  {uid[:8]} cannot be taken in: {error}")
+    for uid in status.unfinished:
+        _say(f"  {uid[:8]} was never closed: its process died")
+    _say(f"in Python      databroker.catalog[{_profile(folder)!r}]")
+
+
+def _profile(folder: Path) -> str:
+    from operando.catalog import profile_name
+
+    return profile_name(folder)
+
+
+def _version(arguments: argparse.Namespace) -> int:
+    import importlib.metadata
+    import platform
+
+    from operando import __version__
+
+    _say(f"operando {__version__}")
+    _say(f"python {platform.python_version()}")
+    for name in _foundations():
+        _say(f"{name} {importlib.metadata.version(name)}")
+    return OK
+
+
+def _foundations() -> Iterable[str]:
+    return ("bluesky", "ophyd", "databroker", "tiled", "event-model")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

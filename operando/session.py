@@ -1,0 +1,501 @@
+"""A session: a bench connected to a RunEngine whose documents are kept before anything else.
+
+``Session`` is what the command line, the shell, notebooks and the demonstration use. The order of
+its callbacks is the promise: the journal first and alone on the RunEngine's thread, everything
+that only shows something after it and beside it.
+"""
+
+import asyncio
+import atexit
+import logging
+import secrets
+import signal
+import subprocess
+import threading
+import time
+import weakref
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from types import FrameType, TracebackType
+from typing import TYPE_CHECKING, Any, Self, TextIO
+
+from bluesky.run_engine import RunEngine
+from bluesky.utils import FailedStatus, MsgGenerator, RunEngineInterrupted, SigintHandler
+from ophyd import Device
+
+from instruments.bench import Bench, BenchFile
+from operando import __version__, configuration
+from operando.configuration import check_limits, load_bench, load_cell, load_protocol
+from operando.journal import JournalWriter, list_runs
+from operando.live import Aside, LiveTable
+from operando.settings import data_dir as default_data_dir
+from techniques import Cell, Protocol, Schedule
+
+if TYPE_CHECKING:
+    from operando.journal import RunSummary
+
+logger = logging.getLogger(__name__)
+
+SIGN_CONVENTION = "IUPAC"
+LEADER = "potentiostat"
+ABORT_TIMEOUT_S = 60.0
+FOLLOWERS = ("camera", "raman", "gas_chromatograph")
+
+
+class RunFailedError(Exception):
+    """A run began and did not end as planned; what it measured is kept.
+
+    Attributes:
+        uid: The run's uid.
+        exit_status: ``abort`` (somebody stopped it) or ``fail``.
+        reason: Why, in the words of the stop document.
+    """
+
+    def __init__(self, uid: str, exit_status: str, reason: str, kept_in: Path) -> None:
+        super().__init__(
+            f"run {uid} ended as {exit_status!r}: {reason or 'no reason was given'}. The cell is "
+            f"open. Everything measured until then is kept in {kept_in}"
+        )
+        self.uid = uid
+        self.exit_status = exit_status
+        self.reason = reason
+
+
+class Session:
+    """A bench, a RunEngine and the record of what they do.
+
+    Building it opens no port. ``connect`` (or ``with``) connects every instrument and starts the
+    catalog service in the background; ``close`` leaves every instrument safe, whatever happened.
+
+    Args:
+        bench: Name or path of a bench file, or its content.
+        data_dir: The data folder; by default ``operando.settings.data_dir()``.
+        out: Where the live table goes; ``None`` shows nothing.
+        interactive: Whether somebody sits at a prompt: Ctrl-C then pauses a plan as bluesky does
+            (twice: at once), and long waits show progress. Else Ctrl-C ends the run.
+        catalog: Whether the catalog service is to run.
+
+    Attributes:
+        RE: The RunEngine; anything it runs is recorded.
+        bench: The instruments.
+        data_dir: The data folder.
+    """
+
+    def __init__(
+        self,
+        bench: str | Path | BenchFile,
+        data_dir: Path | None = None,
+        out: TextIO | None = None,
+        *,
+        interactive: bool = False,
+        catalog: bool = True,
+    ) -> None:
+        file = bench if isinstance(bench, BenchFile) else load_bench(bench)
+        self.data_dir = (data_dir or default_data_dir()).expanduser().resolve()
+        self.bench = Bench(file)
+        self._catalog_wanted = catalog
+        self._interactive = interactive
+        self._journal = JournalWriter(self.data_dir)
+        self._last = _LastRun()
+        self._aside = Aside(LiveTable(out)) if out is not None else None
+        self._service: threading.Thread | None = None
+        self._connected = False
+        self._loop = asyncio.new_event_loop()
+        self._stop_signal: int | None = None
+        self.RE = self._run_engine()
+        # However the interpreter ends, short of being killed, the cell is opened.
+        self._at_exit = _close_at_exit(self)
+
+    def _run_engine(self) -> RunEngine:
+        def stop_on(*signals: str) -> Callable[[RunEngine], "_StopOnSignal"]:
+            return lambda engine: _StopOnSignal(engine, signals, self._note_signal)
+
+        if self._interactive:
+            managers: list[Any] = [SigintHandler, stop_on("SIGTERM", "SIGHUP")]
+        else:
+            managers = [stop_on("SIGINT", "SIGTERM", "SIGHUP")]
+        engine = RunEngine(
+            {},
+            loop=self._loop,
+            context_managers=managers,
+            preprocessors=[self._with_assets],
+            scan_id_source=self._next_scan_id,
+        )
+        engine.md["operando_version"] = __version__
+        engine.md["sign_convention"] = SIGN_CONVENTION
+        # A journal that refuses a document must stop the plan.
+        engine.ignore_callback_exceptions = False
+        engine.subscribe(self._journal)
+        engine.subscribe(self._last)
+        if self._aside is not None:
+            engine.subscribe(self._aside)
+        if self._interactive:
+            from bluesky.utils import ProgressBarManager
+
+            # bluesky declares this attribute by its default only, which is None.
+            engine.waiting_hook = ProgressBarManager()  # type: ignore[assignment]
+        return engine
+
+    # -- connecting
+
+    @property
+    def devices(self) -> dict[str, Device]:
+        """Return the devices by name."""
+        return self.bench.devices
+
+    @property
+    def connected(self) -> bool:
+        """Return whether the instruments are connected."""
+        return self._connected
+
+    def connect(self) -> None:
+        """Connect every instrument; raises BenchConnectionError telling every failure at once.
+
+        The catalog service is started in the background; that it cannot start is a warning in the
+        log, since the journal is the record.
+        """
+        if self._connected:
+            return
+        self._start_catalog()
+        self.bench.connect()
+        self._connected = True
+        try:
+            self.RE.md.update(self.bench.metadata())
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Leave every instrument safe, release it, and end what runs beside; callable twice."""
+        atexit.unregister(self._at_exit)
+        if self.RE.state not in ("idle", "panicked"):
+            try:
+                self.RE.abort("the session was closed")
+                _wait_until(lambda: self.RE.state == "idle", ABORT_TIMEOUT_S)
+            except Exception:
+                # Whatever the plan's own end made of it, the instruments are made safe below.
+                logger.exception("the plan that was still running did not end properly")
+        try:
+            self.bench.close()
+        finally:
+            self._connected = False
+            if self._aside is not None:
+                self._aside.close()
+            self._journal.close()
+            if self._service is not None:
+                self._service.join(timeout=1.0)
+                self._service = None
+            self._end_loop()
+
+    def _end_loop(self) -> None:
+        """End the event loop's thread, which the RunEngine itself never does."""
+        if not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._loop.stop)
+            if _wait_until(lambda: not self._loop.is_running(), 5.0):
+                self._loop.close()
+
+    def __enter__(self) -> Self:
+        try:
+            self.connect()
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _start_catalog(self) -> None:
+        if not self._catalog_wanted:
+            return
+
+        def start() -> None:
+            from operando.catalog import CatalogError, ensure_service
+
+            try:
+                ensure_service(self.data_dir)
+            except (CatalogError, OSError, subprocess.SubprocessError) as error:
+                logger.warning(
+                    "the catalog service did not start (%s); runs are recorded in the journal "
+                    "all the same and enter the catalog when it next starts",
+                    error,
+                )
+
+        self._service = threading.Thread(target=start, name="catalog-start", daemon=True)
+        self._service.start()
+
+    # -- running
+
+    def run_protocol(
+        self,
+        protocol: Protocol | str | Path,
+        cell: Cell | str | Path | None = None,
+        every: Schedule | None = None,
+        md: Mapping[str, Any] | None = None,
+    ) -> str:
+        """Run a protocol with every follower of the bench that its schedule names; return the uid.
+
+        Args:
+            protocol: A protocol, or the name or path of one.
+            cell: The cell it runs on; by default the one the protocol names.
+            every: When the followers act; by default as the protocol says.
+            md: More metadata for the start document.
+
+        Raises:
+            RunFailedError: The run began and did not end as planned.
+            ConfigurationError: A file is wrong, or the limits leave nothing.
+            InstrumentError: Refused before the run began.
+            JournalError: The run could not be recorded.
+        """
+        from plans import operando_plating_stripping
+
+        beside = None
+        if not isinstance(protocol, Protocol):
+            beside = configuration.protocol_path(protocol).parent
+            protocol = load_protocol(protocol)
+        if not isinstance(cell, Cell):
+            cell = load_cell(protocol.cell if cell is None else cell, beside=beside)
+        check_limits(self.bench.file, cell, protocol)
+        leader = self.devices.get(LEADER)
+        if leader is None:
+            raise configuration.ConfigurationError(
+                f"bench {self.bench.file.name!r} has no {LEADER}; it has "
+                f"{', '.join(self.devices) or 'no instruments'}"
+            )
+        followers = {name: self.devices[name] for name in FOLLOWERS if name in self.devices}
+        plan = operando_plating_stripping(
+            leader, protocol=protocol, cell=cell, every=every, md=md, **followers
+        )
+        return self.run(plan)
+
+    def run(self, plan: MsgGenerator) -> str:
+        """Run a plan that makes one run and return its uid; raises as ``run_protocol``."""
+        self._last.clear()
+        self._stop_signal = None
+        try:
+            self.RE(plan)
+        except RunEngineInterrupted as error:
+            if self.RE.state == "paused":
+                self.RE.abort("paused by somebody, and nobody there to resume it")
+            raise self._failure() or error from None
+        except FailedStatus as error:
+            cause = error.__cause__ or error
+            raise self._failure() or cause from cause
+        except Exception as error:
+            failure = self._failure()
+            if failure is None:
+                raise
+            raise failure from error
+        finally:
+            if self._aside is not None:
+                self._aside.flush()
+        failure = self._failure()
+        if failure is not None:
+            raise failure
+        return self._last.uid
+
+    @property
+    def stop_signal(self) -> int | None:
+        """Return the signal that ended the last run, if one did."""
+        return self._stop_signal
+
+    def _note_signal(self, number: int) -> None:
+        self._stop_signal = number
+
+    def _failure(self) -> RunFailedError | None:
+        """Return what to tell of a run that began and did not end as planned."""
+        last = self._last
+        if not last.uid or last.exit_status == "success":
+            return None
+        return RunFailedError(
+            last.uid, last.exit_status or "fail", last.reason, self.data_dir / "journal"
+        )
+
+    def _with_assets(self, plan: MsgGenerator) -> MsgGenerator:
+        """Give each plan a folder of its own for images and spectra, before it stages anything."""
+        stamp = time.strftime("%Y-%m-%dT%H%M%SZ", time.gmtime())
+        folder = self.data_dir / "assets" / f"{stamp}-{secrets.token_hex(4)}"
+        for device in self.devices.values():
+            if hasattr(device, "assets_dir"):
+                device.assets_dir = folder
+        return (yield from plan)
+
+    def _next_scan_id(self, md: dict[str, Any]) -> int:
+        """Return how many runs the data folder will have with the next one."""
+        return len(list_runs(self.data_dir)) + 1
+
+    # -- looking at runs
+
+    def runs(self) -> "list[RunSummary]":
+        """Return the runs of the data folder, newest first."""
+        return list_runs(self.data_dir)
+
+    def report(self, uid: str = "last") -> str:
+        """Return the numbers of a run as a table; ``uid`` may be ``last`` or the beginning of one.
+
+        Raises LookupError if there is no such run.
+        """
+        from operando.analysis import metrics
+        from operando.report import text_report
+        from operando.runs import Run
+
+        run = Run.from_journal(uid, self.data_dir)
+        return text_report(run, metrics(run))
+
+    def namespace(self) -> dict[str, Any]:
+        """Return what an IPython prompt or notebook gets to work with.
+
+        RE, the devices and plans by name, ``bps``, ``bp`` and ``bpp``, ``cat`` (the catalog,
+        opened when first used), ``protocol(name)``, ``cell(name)``, ``run_protocol``, ``runs()``,
+        ``report(uid)``, and the session itself.
+        """
+        import bluesky.plan_stubs as bps
+        import bluesky.plans as bp
+        import bluesky.preprocessors as bpp
+
+        import plans
+        import techniques
+
+        names: dict[str, Any] = {name: getattr(techniques, name) for name in techniques.__all__}
+        names |= {name: getattr(plans, name) for name in plans.__all__}
+        names |= {
+            "RE": self.RE,
+            "session": self,
+            "bps": bps,
+            "bp": bp,
+            "bpp": bpp,
+            "cat": LazyCatalog(self.data_dir),
+            "protocol": load_protocol,
+            "cell": load_cell,
+            "run_protocol": self.run_protocol,
+            "runs": self.runs,
+            "report": self.report,
+        }
+        # Devices last: a device called like a technique is what the bench file asked for.
+        return names | self.devices
+
+
+class LazyCatalog:
+    """The databroker catalog of a data folder, opened when first used (it costs seconds)."""
+
+    def __init__(self, data_dir: Path) -> None:
+        self._data_dir = data_dir
+        self._opened: Any = None
+
+    def _open(self) -> Any:
+        if self._opened is None:
+            from operando.catalog import open_catalog
+
+            self._opened = open_catalog(self._data_dir)
+        return self._opened
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):
+            raise AttributeError(name)  # IPython asks for many; none is worth starting a service
+        return getattr(self._open(), name)
+
+    def __getitem__(self, key: Any) -> Any:
+        return self._open()[key]
+
+    def __len__(self) -> int:
+        return len(self._open())
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self._open())
+
+    def __repr__(self) -> str:
+        if self._opened is None:
+            return f"<catalog of {self._data_dir}, not opened yet: cat[-1] is the newest run>"
+        return repr(self._opened)
+
+
+class _LastRun:
+    """Remembers which run was begun last and how it ended."""
+
+    def __init__(self) -> None:
+        self.clear()
+
+    def clear(self) -> None:
+        self.uid = self.exit_status = self.reason = ""
+
+    def __call__(self, name: str, doc: Mapping[str, Any]) -> None:
+        if name == "start":
+            self.clear()
+            self.uid = doc["uid"]
+        elif name == "stop":
+            self.exit_status, self.reason = doc["exit_status"], doc.get("reason", "")
+
+
+class _StopOnSignal:
+    """While a plan runs, the first of some signals aborts it; the instruments are made safe.
+
+    Later ones change nothing: opening the cell must not be interrupted. Only the main thread can
+    take signals; elsewhere this does nothing.
+    """
+
+    def __init__(
+        self, engine: RunEngine, signals: tuple[str, ...], noted: Callable[[int], None]
+    ) -> None:
+        self._engine = engine
+        self._signals = [getattr(signal, name) for name in signals if hasattr(signal, name)]
+        self._noted = noted
+        self._before: dict[int, Any] = {}
+        self._over = threading.Event()
+        self._stopper: threading.Thread | None = None
+
+    def __enter__(self) -> None:
+        if threading.current_thread() is threading.main_thread():
+            for number in self._signals:
+                self._before[number] = signal.signal(number, self._handle)
+
+    def __exit__(self, *error: object) -> None:
+        self._over.set()
+        if self._stopper is not None:
+            self._stopper.join()
+        for number, handler in self._before.items():
+            # None: set by something that is not Python, which Python cannot put back.
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        if self._stopper is not None:
+            return
+        self._noted(number)
+        reason = f"stopped by {signal.Signals(number).name}"
+        self._stopper = threading.Thread(
+            target=self._stop, args=(reason,), name="stop-on-signal", daemon=True
+        )
+        self._stopper.start()
+
+    def _stop(self, reason: str) -> None:
+        # The signal may come before the plan's first message.
+        while self._engine.state == "idle" and not self._over.wait(0.01):
+            pass
+        if self._engine.state in ("running", "paused"):
+            self._engine.abort(reason)
+
+
+def _close_at_exit(session: Session) -> Callable[[], None]:
+    """Register and return what closes ``session`` at exit without keeping it alive."""
+    reference = weakref.ref(session)
+
+    def close() -> None:
+        living = reference()
+        if living is not None:
+            living.close()
+
+    atexit.register(close)
+    return close
+
+
+def _wait_until(reached: Callable[[], bool], timeout_s: float) -> bool:
+    deadline = time.monotonic() + timeout_s
+    while not reached():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.01)
+    return True

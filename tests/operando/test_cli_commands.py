@@ -1,0 +1,299 @@
+"""The command line, as it is typed: real processes, real files, exit codes."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from event_model import compose_run
+
+from operando import cli
+from operando.journal import JournalWriter
+
+AREA_CM2 = 1.131
+SAMPLE = {
+    "cell_id": "ZN-CU-7",
+    "metal": "Zn",
+    "metal_electrode": "WE",
+    "working_electrode": {"material": "Cu", "area_cm2": AREA_CM2},
+    "counter_electrode": {"material": "Zn", "area_cm2": AREA_CM2, "metal": "Zn"},
+    "electrolyte": {"composition": "2 mol/L ZnSO4 in water"},
+}
+COLUMNS = ("t", "potential", "current", "cycle", "half_cycle", "step", "role", "flags")
+
+
+def record(data_dir: Path, *, exit_status: str = "success", reason: str = "") -> str:
+    """Write the journal of one plating (60 s) and stripping (59 s), as the RunEngine would."""
+    key = {"source": "test", "dtype": "number", "shape": [], "units": ""}
+    run = compose_run(metadata={"sample": SAMPLE, "protocol": "one cycle"})
+    keys = {f"potentiostat_{name}": dict(key) for name in COLUMNS}
+    stream = run.compose_descriptor(
+        name="potentiostat", data_keys=keys, object_keys={"potentiostat": list(keys)}
+    )
+    with JournalWriter(data_dir) as journal:
+        journal("start", run.start_doc)
+        journal("descriptor", stream.descriptor_doc)
+        for half, (role, duration_s) in enumerate([(-1, 60), (1, 59)], 1):
+            rows = range(0, duration_s + 1)
+            values = {
+                "t": [60.0 * (half - 1) + t for t in rows],
+                "potential": [0.03 * role] * len(rows),
+                "current": [1e-3 * role] * len(rows),
+                "cycle": [1.0] * len(rows),
+                "half_cycle": [float(half)] * len(rows),
+                "step": [float(half)] * len(rows),
+                "role": [float(role)] * len(rows),
+                "flags": [0.0] * len(rows),
+            }
+            page = stream.compose_event_page(
+                data={f"potentiostat_{name}": column for name, column in values.items()},
+                timestamps={f"potentiostat_{name}": [0.0] * len(rows) for name in values},
+                seq_num=[61 * (half - 1) + t + 1 for t in rows],
+                time=[time.time()] * len(rows),
+            )
+            journal("event_page", page)
+        journal("stop", run.compose_stop(exit_status=exit_status, reason=reason))
+    return str(run.start_doc["uid"])
+
+
+@pytest.fixture
+def data_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    folder = tmp_path / "data"
+    monkeypatch.setenv("OPERANDO_DATA", str(folder))
+    monkeypatch.delenv("OPERANDO_DEBUG", raising=False)
+    return folder
+
+
+def test_importing_the_command_line_is_cheap() -> None:
+    code = (
+        "import sys, operando.cli; "
+        "heavy = {'numpy', 'pydantic', 'bluesky', 'ophyd', 'IPython', 'tiled'} & set(sys.modules); "
+        "assert not heavy, heavy"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_runs_tells_that_there_are_none_yet(
+    data_dir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["runs"]) == 0
+    assert "No runs" in capsys.readouterr().out
+    assert cli.main(["runs", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == []
+
+
+def test_runs_lists_the_newest_first_with_what_happened(
+    data_dir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first = record(data_dir)
+    second = record(data_dir, exit_status="abort", reason="stopped by SIGINT")
+    assert cli.main(["runs", "--json"]) == 0
+    listed = json.loads(capsys.readouterr().out)
+    assert [run["uid"] for run in listed] == [second, first]
+    newest = listed[0]
+    assert set(newest) == {
+        "uid",
+        "time",
+        "sample",
+        "plan_name",
+        "exit_status",
+        "reason",
+        "rows",
+    }
+    assert newest["exit_status"] == "abort"
+    assert newest["reason"] == "stopped by SIGINT"
+    assert newest["rows"] == {"potentiostat": 121}
+    assert cli.main(["runs"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith(second[:8])
+    assert "abort (stopped by SIGINT)" in lines[0]
+
+
+def test_a_run_is_named_by_last_or_by_the_beginning_of_its_uid(
+    data_dir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first, second = record(data_dir), record(data_dir)
+    told = {}
+    for name in ("last", first[:8], second):
+        assert cli.main(["report", name, "--json"]) == 0
+        told[name] = json.loads(capsys.readouterr().out)["uid"]
+    assert told == {"last": second, first[:8]: first, second: second}
+
+
+def test_an_unknown_run_is_refused_with_the_runs_there_are(
+    data_dir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    uid = record(data_dir)
+    assert cli.main(["report", "zzz"]) == 2
+    told = capsys.readouterr().err
+    assert "no run 'zzz'" in told
+    assert uid[:8] in told
+    assert "Traceback" not in told
+
+
+def test_an_ambiguous_beginning_lists_what_it_may_mean(
+    data_dir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    uids: list[str] = []
+    # Two of 17 hexadecimal uids begin alike.
+    while len({uid[0] for uid in uids}) == len(uids):
+        uids.append(record(data_dir))
+    begin = uids[-1][0]
+    assert cli.main(["report", begin]) == 2
+    told = capsys.readouterr().err
+    for uid in uids:
+        assert (uid in told) == uid.startswith(begin)
+
+
+def test_report_tells_the_numbers(data_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    record(data_dir)
+    assert cli.main(["report", "last"]) == 0
+    told = capsys.readouterr().out
+    assert "ce_pct" in told
+    assert cli.main(["report", "last", "--json"]) == 0
+    numbers = json.loads(capsys.readouterr().out)["metrics"]
+    assert numbers["ce_pct"]["value"] == [pytest.approx(100 * 59 / 60)]
+    undefined = [number for number in numbers.values() if number["value"] is None]
+    assert undefined
+    assert all(number["reason"] for number in undefined)
+
+
+def test_a_replayed_run_gives_bit_for_bit_the_numbers_of_its_report(
+    data_dir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    record(data_dir)
+    journals = {path: path.read_bytes() for path in data_dir.rglob("*.opj")}
+    assert cli.main(["report", "last", "--json"]) == 0
+    reported = capsys.readouterr().out
+    assert cli.main(["replay", "last", "--json"]) == 0
+    assert capsys.readouterr().out == reported
+    assert {path: path.read_bytes() for path in data_dir.rglob("*.opj")} == journals
+    assert not (data_dir / "catalog").exists()
+
+
+def test_replay_shows_the_table_and_then_the_numbers(
+    data_dir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    uid = record(data_dir)
+    assert cli.main(["replay", uid[:8], "--speed", "1e6"]) == 0
+    told = capsys.readouterr().out
+    assert told.index("j / mA cm-2") < told.index("ended: success") < told.index("ce_pct")
+    assert "cycle 1: coulombic efficiency 98.333 %" in told
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["run", "zinc-oprando"], "did you mean 'zinc-operando'?"),
+        (["run", "zinc-operando", "--set-cell", "zn-bar"], "did you mean 'zn-bare'?"),
+        (["run", "zinc-operando", "--bench", "simm"], "did you mean 'sim'?"),
+        (["run", "zinc-operando", "--only", "camara"], "bench 'sim' has no camara"),
+    ],
+)
+def test_what_is_misspelled_is_refused_before_anything_starts(
+    arguments: list[str], told: str, data_dir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(arguments) == 2
+    said = capsys.readouterr()
+    assert told in said.err
+    assert said.out == ""
+    assert not data_dir.exists()
+
+
+def test_errors_show_where_they_come_from_when_asked(
+    data_dir: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPERANDO_DEBUG", "1")
+    assert cli.main(["run", "no-such-protocol"]) == 2
+    assert "Traceback" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("value", ["0", "-1", "nan", "inf", "fast"])
+def test_a_factor_that_is_no_positive_number_is_refused(
+    value: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as caught:
+        cli.main(["run", "zinc-operando", "--factor", value])
+    assert caught.value.code == 2
+    assert "--factor" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["run", "shell", "sim", "runs", "report", "replay", "catalog"])
+def test_every_command_explains_itself(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        cli.main([command, "--help"])
+    assert caught.value.code == 0
+    assert len(capsys.readouterr().out) > 100
+
+
+def test_version_tells_what_it_stands_on(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["version"]) == 0
+    told = capsys.readouterr().out
+    assert all(f"{name} " in told for name in ("operando", "python", "bluesky", "databroker"))
+
+
+def test_catalog_status_starts_nothing(data_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    record(data_dir)
+    assert cli.main(["catalog", "status"]) == 0
+    told = capsys.readouterr().out
+    assert "does not run" in told
+    assert "1 runs" in told
+    assert not (data_dir / "catalog").exists()
+
+
+def test_a_reader_that_goes_away_is_no_error(data_dir: Path) -> None:
+    for _ in range(3):
+        record(data_dir)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "operando.cli", "runs"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=os.environ | {"OPERANDO_DATA": str(data_dir)},
+    )
+    assert process.stdout is not None
+    process.stdout.close()
+    assert process.stderr is not None
+    said = process.stderr.read()
+    process.stderr.close()
+    assert process.wait(30) == 1
+    assert said == b""
+
+
+@pytest.fixture
+def simulator(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "operando.cli", "sim", "--dir", str(tmp_path / "sim")],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    with process:
+        yield process
+        if process.poll() is None:
+            process.kill()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_simulated_bench_in_the_foreground_says_how_to_use_it_and_leaves_nothing(
+    number: signal.Signals, simulator: subprocess.Popen[str], tmp_path: Path
+) -> None:
+    assert simulator.stdout is not None
+    assert simulator.stderr is not None
+    told = ""
+    while "Ctrl-C" not in told:
+        line = simulator.stdout.readline()
+        assert line, simulator.stderr.read()
+        told += line
+    assert f"export OPERANDO_SIM={tmp_path / 'sim'}" in told
+    pid = int((told.split("process ")[1]).split(")")[0])
+    assert (tmp_path / "sim" / "ready").exists()
+    simulator.send_signal(number)
+    assert simulator.wait(30) == 128 + number
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
+    assert not (tmp_path / "sim" / "ready").exists()
