@@ -41,6 +41,7 @@ from techniques import (
     Sequence,
     Technique,
 )
+from techniques.recording import COARSEST_CHECK_S, FINEST_CHECK_S
 
 END, STOP, SAFETY = "END", "STOP", "SAFETY"
 # The maker's line length, line end included.
@@ -199,7 +200,7 @@ class _Compiler:
         self.depth -= 1
 
     def _open_circuit(self, step: OpenCircuit) -> None:
-        interval, run = _timing(step.record, step.duration_s)
+        interval, run = _timing(step.duration_s, _unhurried(step.record))
         self._add(f"# open circuit, {step.duration_s:g} s", "cell_off", "set_pgstat_mode 3")
         self._bandwidth(interval)
         self._potential_range()
@@ -249,7 +250,8 @@ class _Compiler:
         if step.record.dq_mah_cm2 is not None:
             # At a set current a charge is a time.
             dt_s = min(dt_s, step.record.dq_mah_cm2 * 3600 / abs(step.current_density_ma_cm2))
-        interval, run = _timing(step.record, step.expected_s)
+        wanted = step.record.check_interval_s(step.expected_s)
+        interval, run = _timing(step.expected_s, wanted)
         current = _lit(current_a)
         self._add(f"# {step.role or 'galvanostatic'}, {current_a * 1e3:.6g} mA", "cell_off")
         if step.role is not None:
@@ -261,13 +263,13 @@ class _Compiler:
         # No statement is between the header's timer and the current but the header itself.
         self._add("cell_on", f"meas_loop_cp p c {current} {_lit(interval)} {_lit(run)}")
         self._add("timer_get t")
-        above, below = self._thresholds(step)
-        self._watch(above, ">")
-        self._watch(below, "<")
+        thresholds = self._thresholds(step)
+        self._watch(thresholds[0], ">")
+        self._watch(thresholds[1], "<")
         self._record(step.record, interval, dt_s, ("t", "p", "c"))
         self._add("endloop", "cell_off")
         self._last_row(("t", "p", "c"))
-        self._consequences(step)
+        self._consequences(step, {x[1] for x in thresholds if x is not None})
 
     def _galvanostat(self, current_a: float, interval: float) -> None:
         largest = self.capabilities.current_ranges_a
@@ -281,8 +283,13 @@ class _Compiler:
 
     def _thresholds(
         self, step: GalvanostaticStep
-    ) -> tuple[list[tuple[float, int]], list[tuple[float, int]]]:
-        """Return (potential, code) that end the step from above and from below, nearest first."""
+    ) -> tuple[tuple[float, int] | None, tuple[float, int] | None]:
+        """Return (potential, code) that end the step from above and from below.
+
+        The nearest one is passed first and so decides, also when the potential jumps past several
+        between two iterations, as at the steep end of a strip: a safety limit that lies beyond the
+        step's own limit never gets its turn.
+        """
         above: list[tuple[float, int]] = []
         below: list[tuple[float, int]] = []
         for code, limit in enumerate(step.until, 1):
@@ -293,17 +300,16 @@ class _Compiler:
                 value = limit.value * self.assignment.mirror
                 is_above = (limit.quantity == "potential_above_v") == (self.assignment.mirror > 0)
                 (above if is_above else below).append((value, code))
-        self._must_be_measurable([value for value, _ in above + below])
         limits = self.assignment.limits
         if limits.potential_max_v is not None:
             above.append((limits.potential_max_v, _SAFETY_HIGH))
         if limits.potential_min_v is not None:
             below.append((limits.potential_min_v, _SAFETY_LOW))
-        # At equal potentials the step's own limit comes last and so decides.
-        return (
-            sorted(above, key=lambda x: (x[0], -x[1])),
-            sorted(below, key=lambda x: (-x[0], -x[1])),
-        )
+        # At equal potentials the step's own limit, which has the smaller code, decides.
+        nearest_above = min(above, default=None)
+        nearest_below = max(below, key=lambda x: (x[0], -x[1]), default=None)
+        self._must_be_measurable([x[0] for x in (nearest_above, nearest_below) if x is not None])
+        return nearest_above, nearest_below
 
     def _must_be_measurable(self, potentials: list[float]) -> None:
         low, high = self.capabilities.potential_min_v, self.capabilities.potential_max_v
@@ -314,30 +320,29 @@ class _Compiler:
                     f"{value:g} V would never be noticed"
                 )
 
-    def _watch(self, thresholds: list[tuple[float, int]], sign: str) -> None:
-        """Leave the measurement loop beyond the nearest threshold, noting the farthest passed.
-
-        The farther ones are asked only then: one comparison per iteration and direction.
-        """
-        if not thresholds:
-            return
-        for value, code in thresholds:
+    def _watch(self, threshold: tuple[float, int] | None, sign: str) -> None:
+        """Leave the measurement loop beyond the threshold, noting which it was."""
+        if threshold is not None:
+            value, code = threshold
             self._add(f"if p {sign} {_lit(value)}", f"store_var why {code}i ja")
-        self._add(*["endif"] * (len(thresholds) - 1), "breakloop", "endif")
+            self._add("breakloop", "endif")
 
-    def _consequences(self, step: GalvanostaticStep) -> None:
+    def _consequences(self, step: GalvanostaticStep, codes: set[int]) -> None:
+        """Do what the limit that ended the step asks for; ``codes`` are those it can be."""
         limits = self.assignment.limits
         for code, limit_name, value in (
             (_SAFETY_HIGH, "potential_max_v", limits.potential_max_v),
             (_SAFETY_LOW, "potential_min_v", limits.potential_min_v),
         ):
-            if value is not None:
+            if code in codes:
                 self._when(code, f'send_string "{SAFETY} {limit_name} {value:g}"', "abort")
         for code, limit in enumerate(step.until, 1):
             if limit.quantity in ("time_s", "charge_mah_cm2"):
                 if not _ends_first(limit, step):
                     continue
                 code = 0
+            elif code not in codes:
+                continue
             if limit.action == "stop":
                 self._when(code, f'send_string "{STOP} {limit.quantity} {limit.value:g}"', "abort")
             elif limit.action == "end_loop":
@@ -360,7 +365,7 @@ class _Compiler:
             )
         decades = math.log10(step.frequency_max_hz / step.frequency_min_hz)
         points = round(decades * step.points_per_decade) + 1
-        sweep = f"{_lit(step.frequency_max_hz)} {_lit(step.frequency_min_hz)} {points}"
+        sweep = f"{_lit(step.frequency_max_hz)} {_lit(step.frequency_min_hz)} {points}i"
         silence = 10 / step.frequency_min_hz + _OCP_BEFORE_SPECTRUM_S
         longest = points * silence
         self._add(f"# impedance, {step.mode}, {points} frequencies", "cell_off")
@@ -508,14 +513,19 @@ class _Compiler:
         self._add("endif")
 
 
-def _timing(record: Recording, expected_s: float) -> tuple[float, float]:
+def _timing(duration_s: float, interval_s: float) -> tuple[float, float]:
     """Return interval and duration of a measurement loop, s; a whole number of intervals fits.
 
     The interval is cut to whole ns, so the last point comes early by 1e-7 of the step at most.
     """
-    wanted = record.check_interval_s(expected_s)
-    count = max(1, math.ceil(expected_s / wanted - 1e-9))
-    return math.floor(expected_s / count * 1e9 + 1e-3) / 1e9, expected_s
+    count = max(1, math.ceil(duration_s / interval_s - 1e-9))
+    return math.floor(duration_s / count * 1e9 + 1e-3) / 1e9, duration_s
+
+
+def _unhurried(record: Recording) -> float:
+    """Return the interval of a step without a cut-off: fine enough for its rows, s."""
+    finest = min(record.dt_s, record.edge_dt_s if record.edge_for_s > 0 else record.dt_s)
+    return min(max(finest / 4, FINEST_CHECK_S), COARSEST_CHECK_S, finest)
 
 
 def _ends_first(limit: Limit, step: GalvanostaticStep) -> bool:
