@@ -45,7 +45,7 @@ _ARM = 0x4000  # product id of the series with an ARM processor
 READ_MARGIN_S = 2.0
 # A spectrum that comes sooner than this share of its integration time is of an earlier request.
 EARLIEST = 0.9
-_LASER_ENABLE, _LASER_ENABLED = 0xBE, 0xE2
+_LASER_ENABLE, _LASER_ENABLED, _INTEGRATION_TIME = 0xBE, 0xE2, 0xBF
 _LASER_TRIES = 3
 _EEPROM_PAGES = 9
 _READ_PAGE = 0xFF, 0x01
@@ -70,7 +70,8 @@ class WasatchProcess:
         self._usb: Any = None  # the library's wrapper around it
         self._fid: Any = None  # the library's speaker of ENG-0001
         self._pixels = 0
-        self._laser_power_mw = 0.0
+        self._laser_set_mw = 0.0
+        self._laser_power_mw = 0.0  # as read back
         self._stopped = threading.Event()
 
     # -- opening
@@ -82,7 +83,9 @@ class WasatchProcess:
             # Before anything else: the owner before may have been killed together with its child.
             self._write_laser(False)
             self._check_memory()
+            under_way_s = self._get(_INTEGRATION_TIME, 3) / 1e3
             self._open()
+            self._drain(under_way_s)
         except usb.core.NoBackendError as error:
             raise TransportError(
                 f"{self._who}: libusb is not installed; on Debian: apt install libusb-1.0-0"
@@ -92,21 +95,24 @@ class WasatchProcess:
         settings = self._fid.settings
         eeprom = settings.eeprom
         self._pixels = int(settings.pixels())
-        self._drain()
         calibrated = eeprom.has_laser_power_calibration()
         return {
-            "model": settings.full_model(),
-            "serial": eeprom.serial_number,
-            "detector": eeprom.detector,
-            "firmware": settings.microcontroller_firmware_version,
-            "fpga": settings.fpga_firmware_version,
-            "sdk_version": _version(),
-            "excitation_nm": float(settings.excitation()),
-            "pixels": self._pixels,
-            "laser_power_min_w": eeprom.min_laser_power_mW / 1e3 if calibrated else 0.0,
-            "laser_power_max_w": eeprom.max_laser_power_mW / 1e3 if calibrated else 0.0,
-            "integration_time_min_s": eeprom.min_integration_time_ms / 1e3,
-            "integration_time_max_s": eeprom.max_integration_time_ms / 1e3,
+            "identity": {
+                "model": settings.full_model(),
+                "serial_number": eeprom.serial_number,
+                "detector": eeprom.detector,
+                "firmware": f"{settings.microcontroller_firmware_version}, "
+                f"FPGA {settings.fpga_firmware_version}",
+                "sdk_version": f"wasatch {_import('wasatch').version}",
+            },
+            "specification": {
+                "excitation_nm": float(settings.excitation()),
+                "pixels": self._pixels,
+                "laser_power_min_w": eeprom.min_laser_power_mW / 1e3 if calibrated else 0.0,
+                "laser_power_max_w": eeprom.max_laser_power_mW / 1e3 if calibrated else 0.0,
+                "integration_time_min_s": eeprom.min_integration_time_ms / 1e3,
+                "integration_time_max_s": eeprom.max_integration_time_ms / 1e3,
+            },
             "wavenumber_cm1": np.asarray(settings.wavenumbers, dtype=float),
         }
 
@@ -166,16 +172,20 @@ class WasatchProcess:
         fid.settings.update_wavecal()
         self._fid = fid
 
-    def _drain(self) -> None:
-        """Fetch and forget what an earlier owner left at the endpoints."""
+    def _drain(self, under_way_s: float) -> None:
+        """Fetch and forget what an owner that was killed left at the endpoints.
+
+        An integration of his may be under way for so long; ``close`` leaves a short one.
+        """
         interface = self._device.get_active_configuration()[(0, 0)]
+        timeout_ms = round(under_way_s * 1e3) + 20
         for endpoint in interface:
             if endpoint.bEndpointAddress & 0x80:
                 try:
                     while True:
-                        self._device.read(endpoint.bEndpointAddress, 8192, timeout=5)
+                        self._device.read(endpoint.bEndpointAddress, 8192, timeout=timeout_ms)
                 except usb.core.USBTimeoutError:
-                    continue
+                    timeout_ms = 5
 
     # -- what the parent asks
 
@@ -210,6 +220,7 @@ class WasatchProcess:
             raise InstrumentFaultError(
                 f"{self._who}: laser duty cycle {percent:.1f} % set, {answered:.1f} % read back"
             )
+        self._laser_set_mw = power_mw
         self._laser_power_mw = power_mw * answered / percent
         return self._laser_power_mw
 
@@ -286,7 +297,11 @@ class WasatchProcess:
         fid, self._fid = self._fid, None
         device, self._device = self._device, None
         if fid is not None:
-            fid.disconnect()
+            try:
+                fid.set_integration_time_ms(fid.settings.eeprom.min_integration_time_ms)
+                fid.disconnect()
+            except usb.core.USBError as error:
+                _log.warning("%s: not closed in order: %s", self._who, error)
         if device is not None:
             usb.util.dispose_resources(device)
         if self._backend is not None:
@@ -296,8 +311,10 @@ class WasatchProcess:
 
     def _laser_on(self) -> None:
         fid = self._fid
-        if not self._laser_power_mw:
+        if not self._laser_set_mw:
             raise SafetyLimitError(f"{self._who}: laser asked for before its power was set")
+        # Again, because a spectrometer that has lost its settings goes to full power.
+        self._set_laser_power(self._laser_set_mw)
         if not fid.can_laser_fire().data:
             raise InstrumentFaultError(
                 f"{self._who}: the laser's interlock is open; close the cell's cover or the key "
@@ -333,7 +350,7 @@ class WasatchProcess:
     def _is_enabled(self) -> bool:
         if self._device.idProduct == _ARM:
             return False  # its firmware answers this only after its own delays
-        return bool(self._device.ctrl_transfer(_FROM_DEVICE, _LASER_ENABLED, 0, 0, 1)[0])
+        return self._get(_LASER_ENABLED, 1) != 0
 
     def _is_firing(self) -> bool:
         fid = self._fid
@@ -341,6 +358,11 @@ class WasatchProcess:
             return self._is_enabled()
         fid.settings.state.laser_enabled_last_refreshed = None
         return bool(fid.is_laser_firing().data)
+
+    def _get(self, request: int, length: int) -> int:
+        """Return a little-endian number; straight to pyusb, as `_write_laser`."""
+        answer = self._device.ctrl_transfer(_FROM_DEVICE, request, 0, 0, length)
+        return int.from_bytes(bytes(answer), "little")
 
     # -- the detector
 
@@ -354,8 +376,7 @@ class WasatchProcess:
                 f"{eeprom.min_integration_time_ms / 1e3:g} to "
                 f"{eeprom.max_integration_time_ms / 1e3:g} s"
             )
-        if fid.settings.state.integration_time_ms != milliseconds:
-            fid.set_integration_time_ms(milliseconds)
+        fid.set_integration_time_ms(milliseconds)
         answered = fid.get_integration_time_ms().data
         if answered != milliseconds:
             raise InstrumentFaultError(
@@ -484,10 +505,6 @@ def _import(name: str) -> Any:
             f"Wasatch's library is not installed ({error}); "
             "install the extra: pip install 'operando-anode[raman]'"
         ) from error
-
-
-def _version() -> str:
-    return str(_import("wasatch").version)
 
 
 def _usb_device(device_id: Any, device: Any) -> Any:

@@ -16,19 +16,13 @@ WAVENUMBER_DATASET = "/entry/data/wavenumber"
 
 
 @dataclass(frozen=True, kw_only=True)
-class SpectrometerIdentity:
-    """Who answers, and what its maker says it can do.
+class Specification:
+    """What the maker stored in the spectrometer about what it can do.
 
     Powers are at the laser's exit, as calibrated by the maker. ``saturation_counts`` is the count
     at which the converter is full.
     """
 
-    model: str
-    serial: str
-    detector: str
-    firmware: str
-    fpga: str
-    sdk_version: str
     excitation_nm: float
     pixels: int
     laser_power_min_w: float
@@ -83,8 +77,13 @@ class RamanSpectrometer(Protocol):
         """Return whether it can be asked."""
         ...
 
-    def identify(self) -> SpectrometerIdentity:
-        """Return who answers."""
+    def identify(self) -> dict[str, str]:
+        """Return ``model``, ``serial_number``, ``firmware``, ``address`` of who answered."""
+        ...
+
+    @property
+    def specification(self) -> Specification:
+        """Return what the maker stored."""
         ...
 
     def wavenumber_axis(self) -> NDArray[np.float64]:

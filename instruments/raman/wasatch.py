@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from instruments._child import Child
 from instruments.errors import InstrumentError, TransportError
-from instruments.raman.contract import Acquisition, SpectrometerIdentity, require_bands
+from instruments.raman.contract import Acquisition, Specification, require_bands
 from instruments.transport import resolve
 
 # Interpreter, library and nine pages of memory: 0.6 s here.
@@ -70,7 +70,9 @@ class WasatchSpectrometer:
         self._temperature_c = float("nan")
         self._state = threading.Lock()  # guards _child
         self._child: Child | None = None
-        self._identity: SpectrometerIdentity | None = None
+        self._warned = False
+        self._identity: dict[str, str] | None = None
+        self._specification: Specification | None = None
         self._axis: NDArray[np.float64] | None = None
         self._dark: _Dark | None = None
 
@@ -88,11 +90,10 @@ class WasatchSpectrometer:
         """
         if self.connected:
             return
-        if self.verified_on is None and not self.address.startswith(("published:", "usb+tcp:")):
-            _log.warning("%s: this driver has not been verified on hardware yet", self.address)
         child, facts = self._start()
-        self._axis = facts.pop("wavenumber_cm1")
-        self._identity = SpectrometerIdentity(**facts)
+        self._identity = facts["identity"] | {"address": child.who.removeprefix("raman ")}
+        self._specification = Specification(**facts["specification"])
+        self._axis = facts["wavenumber_cm1"]
         self._dark = None
         with self._state:
             self._child = child
@@ -101,6 +102,13 @@ class WasatchSpectrometer:
         except BaseException:
             self.close()
             raise
+        if self.verified_on is None and not self._warned:
+            self._warned = True
+            _log.warning(
+                "raman %s: this driver has not been confirmed on real hardware; "
+                "watch the first runs, and the laser",
+                self.address,
+            )
 
     def _start(self) -> tuple[Child, dict[str, Any]]:
         address = resolve(self.address)
@@ -130,11 +138,21 @@ class WasatchSpectrometer:
 
     # -- who and what
 
-    def identify(self) -> SpectrometerIdentity:
-        """Return who answered when connecting; raises TransportError before that."""
+    def identify(self) -> dict[str, str]:
+        """Return ``model``, ``serial_number``, ``firmware``, ``address`` ... of who answered.
+
+        Raises TransportError before connecting.
+        """
         if self._identity is None:
             raise self._not_connected("identify")
-        return self._identity
+        return dict(self._identity)
+
+    @property
+    def specification(self) -> Specification:
+        """Return what the maker stored; raises TransportError before connecting."""
+        if self._specification is None:
+            raise self._not_connected("specification")
+        return self._specification
 
     def wavenumber_axis(self) -> NDArray[np.float64]:
         """Return the Raman shift of each pixel, cm-1, ascending, shape (pixels,)."""
@@ -151,8 +169,8 @@ class WasatchSpectrometer:
     def set_laser_power(self, power_w: float) -> float:
         """Set the power at which the laser will shine; return what was read back, W.
 
-        Raises SafetyLimitError outside the range of ``identify()``; 0 is not a power, the laser is
-        off between acquisitions anyway.
+        Raises SafetyLimitError outside the range of ``specification``; 0 is not a power, the laser
+        is off between acquisitions anyway.
         """
         answered_mw: float = self._call("set_laser_power", MARGIN_S, power_mw=power_w * 1e3)
         self._laser_power_w = power_w
@@ -213,7 +231,7 @@ class WasatchSpectrometer:
             with_laser=with_laser,
         )
         self._temperature_c = answer["detector_temperature_c"]
-        full = (answer["counts"] >= self.identify().saturation_counts).any(axis=0)
+        full = (answer["counts"] >= self.specification.saturation_counts).any(axis=0)
         taken = Acquisition(saturated_pixels=int(full.sum()), **answer)
         if taken.saturated_pixels:
             _log.warning(

@@ -141,6 +141,8 @@ class WasatchSpectrometer:
             self._apply_laser()
         if fault == "unplug":
             self._server.close()
+        elif fault == "power-cycle":
+            self._server.disconnect()
 
     # ---- what the server asks for
 

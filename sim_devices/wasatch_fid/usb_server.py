@@ -21,6 +21,7 @@ The status is 0 or an errno of Linux: 16 somebody else has the device, 19 it is 
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import struct
 import threading
@@ -85,15 +86,18 @@ class UsbServer:
         """Pull the plug: all connections break."""
         with self._lock:
             self._closed = True
-            connections = list(self._connections)
-        for part in [self._listener, *connections]:
-            try:
-                part.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                continue  # its peer was faster
+        _hang_up(self._listener)
         self._acceptor.join(5.0)
         self._listener.close()
-        for thread in self._threads:
+        self.disconnect()
+
+    def disconnect(self) -> None:
+        """Leave the bus and come back: all connections break, new ones are taken."""
+        with self._lock:
+            connections, threads = list(self._connections), list(self._threads)
+        for connection in connections:
+            _hang_up(connection)
+        for thread in threads:
             thread.join(5.0)
 
     def _accept(self) -> None:
@@ -158,6 +162,12 @@ class UsbServer:
             self._device.reset()
             return b""
         raise UsbStatus(STALL)  # this device has no endpoint for data going out
+
+
+def _hang_up(part: socket.socket) -> None:
+    # A peer that was faster is no trouble.
+    with contextlib.suppress(OSError):
+        part.shutdown(socket.SHUT_RDWR)
 
 
 def _read(connection: socket.socket, size: int) -> bytes | None:
