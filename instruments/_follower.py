@@ -12,6 +12,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from enum import IntEnum
 from queue import SimpleQueue
 from typing import Any, ClassVar, NamedTuple, Protocol
 
@@ -24,6 +25,15 @@ from instruments._ophyd import InstrumentDevice
 # A leader's row that arrives sooner than this after the end of an exchange may have been measured
 # before it (p99 of a line's way through a pty or USB: 3-5 ms).
 LATENCY_S = 0.005
+
+
+class Phase(IntEnum):
+    """Why a follower acted; stored with its row."""
+
+    REGULAR = 0
+    BURST = 1
+    END = 2
+    BLANK = 3
 
 
 class LeaderRow(NamedTuple):
@@ -72,6 +82,7 @@ class Follower(InstrumentDevice):
         "t_after": "s",
         "host_before": "s",
         "host_after": "s",
+        "phase": None,
     }
 
     def __init__(self, *, name: str) -> None:
@@ -85,6 +96,7 @@ class Follower(InstrumentDevice):
         self._current: _Row | None = None
         self._worker: threading.Thread | None = None
         self._busy = 0
+        self._phase = Phase.REGULAR
 
     # -- what subclasses give
 
@@ -118,9 +130,25 @@ class Follower(InstrumentDevice):
         self._unsubscribe = self._leader = None
         self._release(lambda row: True, math.nan)
 
+    def prepare(self, value: int) -> Status:
+        """Say why the exchanges to come are made: a ``Phase``, stored with their rows.
+
+        Raises ValueError for a number that is no phase.
+        """
+        try:
+            self._phase = Phase(value)
+        except ValueError:
+            phases = ", ".join(f"{phase.value} {phase.name.lower()}" for phase in Phase)
+            raise ValueError(f"{self.name}: no phase {value!r}; there are {phases}") from None
+        return self._finished()
+
     def trigger(self, **request: Any) -> Status:
-        """Start one exchange without waiting; the status is done when the exchange is over."""
+        """Start one exchange without waiting; the status is done when the exchange is over.
+
+        The phase is what ``prepare`` said last: the RunEngine warns of arguments to ``trigger``.
+        """
         status = DeviceStatus(self)
+        request = {"phase": self._phase, **request}
         with self._lock:
             # The reader thread of the leader may ask at the same instant as the RunEngine's.
             if self._worker is None or not self._worker.is_alive():
@@ -204,6 +232,7 @@ class Follower(InstrumentDevice):
                     self._busy -= 1
 
     def _exchange(self, request: dict[str, Any]) -> None:
+        phase = request.pop("phase")
         leader = self._leader
         newest = leader.latest() if leader is not None else None
         t_before = newest.t_s if newest is not None else math.nan
@@ -215,6 +244,7 @@ class Follower(InstrumentDevice):
             "t_after": math.nan,
             "host_before": host_before,
             "host_after": host_after,
+            "phase": float(phase),
         }
         row = _Row(placed | values, index, time.monotonic(), host_after)
         with self._lock:

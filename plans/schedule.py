@@ -2,21 +2,11 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from enum import IntEnum
 
-from instruments._follower import LeaderRow
+from instruments._follower import LeaderRow, Phase
 from techniques import Schedule
 
 PLATING = -1
-
-
-class Phase(IntEnum):
-    """Why a follower acted; stored with its row."""
-
-    REGULAR = 0
-    BURST = 1
-    END = 2
-    BLANK = 3
 
 
 @dataclass

@@ -5,14 +5,14 @@ from typing import Any
 
 import bluesky.plan_stubs as bps
 import bluesky.preprocessors as bpp
-from bluesky.utils import FailedStatus, Msg, MsgGenerator
+from bluesky.utils import FailedStatus, Msg, MsgGenerator, RunEngineControlException
 
-from instruments._follower import Follower
-from instruments.camera import CameraDevice
-from instruments.gas_chromatograph import GasChromatographDevice
-from instruments.potentiostat import PotentiostatDevice
-from instruments.raman import RamanDevice
-from plans.schedule import Due, Phase
+from instruments._follower import Follower, Phase
+from instruments.camera.device import CameraDevice
+from instruments.gas_chromatograph.device import GasChromatographDevice
+from instruments.potentiostat.device import PotentiostatDevice
+from instruments.raman.device import RamanDevice
+from plans.schedule import Due
 from techniques import Assignment, Cell, Protocol, Schedule
 
 COLLECT_EVERY_S = 0.1
@@ -85,15 +85,33 @@ def operando_plating_stripping(
     yield from bps.prepare(potentiostat, assignment, wait=True)
 
     @bpp.stage_decorator([potentiostat, *followers.values()])
-    @bpp.run_decorator(md=metadata)
     def run() -> MsgGenerator:
-        try:
-            yield from _lead_and_follow(potentiostat, followers, schedule)
-        except FailedStatus as error:
-            # The instrument's own words belong in the stop document.
-            raise (error.__cause__ or error) from None
+        uid = yield from bps.open_run(metadata)
+        yield from bpp.contingency_wrapper(
+            _lead_and_follow(potentiostat, followers, schedule),
+            except_plan=_close_failed,
+            # A limit of the technique that ends the program is success, and is told.
+            else_plan=lambda: bps.close_run("success", potentiostat.stop_reason or ""),
+        )
+        return uid
 
-    return (yield from run())
+    try:
+        return (yield from run())
+    except FailedStatus as error:
+        raise _cause(error) from None
+
+
+def _cause(error: BaseException) -> BaseException:
+    """Return the instrument's own words if a failed status carries them."""
+    return (error.__cause__ or error) if isinstance(error, FailedStatus) else error
+
+
+def _close_failed(error: BaseException) -> MsgGenerator:
+    if isinstance(error, RunEngineControlException):
+        yield from bps.close_run(error.exit_status)
+    else:
+        cause = _cause(error)
+        yield from bps.close_run("fail", str(cause) or type(cause).__name__)
 
 
 def _lead_and_follow(
@@ -157,7 +175,8 @@ def _experiment(
 
 
 def _trigger(follower: Follower, phase: Phase) -> MsgGenerator:
-    yield Msg("trigger", follower, group=None, phase=int(phase))
+    yield Msg("prepare", follower, int(phase), group=None)
+    yield Msg("trigger", follower, group=None)
 
 
 def _collect(potentiostat: PotentiostatDevice) -> MsgGenerator:

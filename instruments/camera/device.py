@@ -13,12 +13,10 @@ from typing import Any, ClassVar
 from bluesky.protocols import Reading, Status, StreamAsset
 from event_model import DataKey
 
-from instruments._follower import Follower
+from instruments._follower import Follower, Phase
 from instruments._swmr import AssetStream
 from instruments.camera.contract import IMAGE_DATASET, Camera, Lamp, Laser
 from instruments.errors import InstrumentError, TransportError
-
-REGULAR, BURST, END = 0, 1, 2
 
 _log = logging.getLogger(__name__)
 
@@ -53,7 +51,6 @@ class CameraDevice(Follower):
         "laser": None,
         "device_time": "ns",
         "age": "s",
-        "phase": None,
     }
 
     def __init__(
@@ -77,7 +74,6 @@ class CameraDevice(Follower):
         self._light_lock = light_lock if light_lock is not None else threading.Lock()
         self._lamp_settle_s = lamp_settle_s
         self._frame_timeout_s = frame_timeout_s
-        self._phase = REGULAR
         self._frames: AssetStream | None = None
         self._ending = threading.Event()
         self._ending.set()
@@ -113,7 +109,7 @@ class CameraDevice(Follower):
             self._frames = AssetStream(
                 path, {f"{self.name}_image": (IMAGE_DATASET, self.driver.settings.image_shape)}
             )
-            self._phase = REGULAR
+            self._phase = Phase.REGULAR
             self._ending.clear()
         except BaseException:
             super().unstage()
@@ -132,25 +128,6 @@ class CameraDevice(Follower):
         unstaged: list[object] = super().unstage()
         return unstaged
 
-    def prepare(self, value: int) -> Status:
-        """Say which ``phase`` (0 regular, 2 end) the frames to come have; ``stage`` says 0.
-
-        Raises ValueError for any other phase.
-        """
-        if value not in (REGULAR, BURST, END):
-            raise ValueError(f"{self.name}: no phase {value!r}; there are {REGULAR, BURST, END}")
-        self._phase = value
-        return self._finished()
-
-    def trigger(self, *, phase: int | None = None, **request: Any) -> Status:
-        """Take one frame without waiting for it.
-
-        ``phase`` is stored with the row; by default what ``prepare`` said, because the RunEngine
-        warns when a message carries arguments to ``trigger``. The status is done when the frame
-        is in the file; it fails with what the driver raised.
-        """
-        return super().trigger(phase=self._phase if phase is None else phase, **request)
-
     def burst(self, count: int, interval_s: float) -> Status:
         """Take ``count`` frames, ``interval_s`` apart, without waiting; callable from any thread.
 
@@ -161,7 +138,7 @@ class CameraDevice(Follower):
         """
         if count < 1 or not interval_s >= 0:
             raise ValueError(f"{self.name}: a burst of {count} frames every {interval_s} s")
-        return self.trigger(phase=BURST, count=count, interval_s=interval_s)
+        return self.trigger(phase=Phase.BURST, count=count, interval_s=interval_s)
 
     def describe_configuration(self) -> dict[str, DataKey]:
         def key(dtype: Any, units: str = "") -> DataKey:
@@ -206,7 +183,7 @@ class CameraDevice(Follower):
 
     def _exchange(self, request: dict[str, Any]) -> None:
         """Take the frames of one request under one light."""
-        phase, count = float(request["phase"]), request.get("count", 1)
+        phase, count = request["phase"], request.get("count", 1)
         self._go_on()
         with self._light():
             start = time.monotonic()
@@ -232,7 +209,6 @@ class CameraDevice(Follower):
             "laser": laser,
             "device_time": math.nan if stamp is None else float(stamp),
             "age": math.nan if age is None else age,
-            "phase": request["phase"],
         }, frame.index
 
     def _describe_assets(self) -> dict[str, DataKey]:

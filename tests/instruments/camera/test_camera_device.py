@@ -18,9 +18,9 @@ from bluesky.preprocessors import run_decorator, stage_decorator
 from bluesky.utils import Msg
 from event_model import DocumentNames, schema_validators
 
-from instruments._follower import LeaderRow
+from instruments._follower import LeaderRow, Phase
 from instruments.camera.contract import DETECTOR_GROUP, IMAGE_DATASET
-from instruments.camera.device import BURST, END, CameraDevice
+from instruments.camera.device import CameraDevice
 from instruments.camera.pylon import PylonCamera
 from instruments.errors import InstrumentError, InstrumentFaultError, TransportTimeout
 
@@ -169,7 +169,7 @@ def test_a_run_records_frames_that_its_documents_lead_to(
         for _ in range(4):
             status = yield from bps.trigger(camera)
             yield from save_all(camera, status)
-        yield from bps.prepare(camera, END, wait=True)
+        yield from bps.prepare(camera, Phase.END, wait=True)
         status = yield from bps.trigger(camera)
         yield from save_all(camera, status)
 
@@ -186,7 +186,7 @@ def test_a_run_records_frames_that_its_documents_lead_to(
 
     events = events_of(documents)
     assert [event["camera_frame_index"] for event in events] == [0, 1, 2, 3, 4]
-    assert [event["camera_phase"] for event in events] == [0, 0, 0, 0, END]
+    assert [event["camera_phase"] for event in events] == [0, 0, 0, 0, Phase.END]
     for event in events:
         assert all(type(value) is float for value in event.values())
         assert event["camera_t_before"] < event["camera_t_after"]
@@ -243,7 +243,7 @@ def test_a_burst_from_another_thread_gives_rows_under_one_light(
         yield from save_all(camera, *statuses)
 
     events = events_of(documents := documents_of(run_engine, plan()))
-    assert [event["camera_phase"] for event in events] == [BURST] * 5
+    assert [event["camera_phase"] for event in events] == [Phase.BURST] * 5
     assert microscope.history == ["on", "off"]
     starts = np.array([event["camera_host_before"] for event in events])
     assert starts[-1] - starts[0] > 4 * 0.06 - 0.05
