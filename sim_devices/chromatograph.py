@@ -93,6 +93,7 @@ class Chromatograph:
         )
         self._condition = threading.Condition()
         self._contact_closed_at: float | None = None
+        self._closures = self._closures_seen = 0
         self._asked = False
         self._ready = True
         self._stop = False
@@ -108,10 +109,11 @@ class Chromatograph:
         """Close or open the Start contact; a closure shorter than 0.5 ms is not seen."""
         with self._condition:
             if closed:
+                self._closures += 1
                 self._contact_closed_at = time.monotonic()
                 self._clock.open_exchange("start contact")
             elif self._contact_closed_at is not None:
-                self._asked = self._asked or self._held_long_enough()
+                self._notice()
                 self._contact_closed_at = None
                 self._clock.close_exchange("start contact")
             self._condition.notify_all()
@@ -151,23 +153,28 @@ class Chromatograph:
 
     # ---- inside
 
-    def _held_long_enough(self) -> bool:
+    def _notice(self) -> None:
+        """Take a closure that lasts long enough as one request to start."""
         since = self._contact_closed_at
-        return since is not None and time.monotonic() - since >= SHORTEST_START_S
+        if since is not None and self._closures != self._closures_seen:
+            if time.monotonic() - since >= SHORTEST_START_S:
+                self._closures_seen = self._closures
+                self._asked = True
 
     def _work(self) -> None:
         while True:
             with self._condition:
+                self._notice()
                 while not (self._stop or self._asked):
-                    if self._held_long_enough():
-                        break
-                    waits_for_contact = self._contact_closed_at is not None
-                    self._condition.wait(SHORTEST_START_S if waits_for_contact else None)
+                    undecided = self._contact_closed_at is not None and (
+                        self._closures != self._closures_seen
+                    )
+                    self._condition.wait(SHORTEST_START_S if undecided else None)
+                    self._notice()
                 if self._stop:
                     return
                 self._asked = False
                 if self._refuses:
-                    self._await_open_contact()
                     continue
                 self._ready = False
                 self.injections += 1
@@ -175,14 +182,10 @@ class Chromatograph:
             if not self._run(number):
                 return
             with self._condition:
-                self._await_open_contact()
+                # A start during the run was ignored, even if the contact is still closed.
+                self._closures_seen = self._closures
+                self._asked = False
                 self._ready = True
-
-    def _await_open_contact(self) -> None:
-        """A contact that is still closed from one start does not start again."""
-        while self._contact_closed_at is not None and not self._stop:
-            self._condition.wait()
-        self._asked = False
 
     def _run(self, number: int) -> bool:
         started = datetime.now(UTC)
