@@ -18,6 +18,8 @@ from urllib.request import url2pathname
 import numpy as np
 from numpy.typing import NDArray
 
+from operando.journal import page_of, row_times
+
 Floats = NDArray[np.float64]
 Document = Mapping[str, Any]
 T = TypeVar("T")
@@ -224,10 +226,10 @@ class Run:
     @classmethod
     def from_catalog(cls, uid: str, data_dir: Path | None = None) -> "Run":
         """Read a run from the catalog, through databroker; arguments as for `from_journal`."""
-        from operando import catalog, settings
+        from operando import catalog, journal, settings
 
         folder = settings.data_dir() if data_dir is None else data_dir
-        parts = catalog.read_run(uid, folder)
+        parts = catalog.read_run(journal.resolve_uid(folder, uid), folder)
         streams = {}
         for name, told in parts.streams.items():
             columns = {key: _column(values) for key, values in told["columns"].items()}
@@ -280,7 +282,7 @@ class RunBuilder:
                 stream.describe(doc)
                 self._by_descriptor[doc["uid"]] = stream
             elif name == "event":
-                self._by_descriptor[doc["descriptor"]].extend(_page_of(doc))
+                self._by_descriptor[doc["descriptor"]].extend(page_of(doc))
             elif name == "event_page":
                 self._by_descriptor[doc["descriptor"]].extend(doc)
             elif name == "stream_resource":
@@ -325,7 +327,7 @@ class _GrowingStream:
     def extend(self, page: Document) -> None:
         for key, column in self._columns.items():
             column.extend(page["data"][key])
-        self._time.extend(_row_times(page))
+        self._time.extend(row_times(page))
 
     def announce(self, resource: Document, indices: Mapping[str, int]) -> None:
         path = Path(url2pathname(urlsplit(resource["uri"]).path))
@@ -384,20 +386,6 @@ def _column(values: Any) -> NDArray[Any]:
     if array.dtype.kind in "biuf":
         return np.ascontiguousarray(array, dtype=np.float64)
     return np.asarray(array, dtype=object)
-
-
-def _page_of(event: Document) -> Document:
-    return {
-        "data": {key: [value] for key, value in event["data"].items()},
-        "timestamps": {key: [value] for key, value in event["timestamps"].items()},
-        "time": [event["time"]],
-    }
-
-
-def _row_times(page: Document) -> Sequence[float]:
-    # The RunEngine stamps all rows of a page alike; the devices' own stamps tell them apart.
-    stamps = page["timestamps"]
-    return cast(Sequence[float], stamps[min(stamps)] if stamps else page["time"])
 
 
 def _units(descriptor: Document) -> dict[str, str]:

@@ -33,8 +33,8 @@ class Calibration:
     Attributes:
         hydrogen_area_per_mole_fraction: Slope of the calibration through zero.
         headspace_ml: Gas volume, mL.
-        mode: ``closed`` or ``swept``.
-        loop_ml: Volume each injection takes away, mL.
+        headspace: ``closed`` or ``swept``.
+        sample_loop_ml: Volume each injection takes away, mL.
         pressure_pa: Pressure of the headspace and the loop, Pa.
         temperature_k: Their temperature, K.
         slope_uncertainty: Relative standard uncertainty of the slope.
@@ -43,20 +43,27 @@ class Calibration:
 
     hydrogen_area_per_mole_fraction: float
     headspace_ml: float
-    mode: str = "closed"
-    loop_ml: float = 0.0
+    headspace: str = "closed"
+    sample_loop_ml: float = 0.0
     pressure_pa: float = 101325.0
     temperature_k: float = 298.15
     slope_uncertainty: float = 0.005
     window: PeakWindow = PeakWindow()
 
     @classmethod
-    def from_document(cls, told: Mapping[str, Any]) -> "Calibration":
+    def from_document(
+        cls, told: Mapping[str, Any], headspace_ml: float | None = None
+    ) -> "Calibration":
         """Return the calibration under ``gas_chromatograph`` in a start document.
+
+        Args:
+            told: What stands there.
+            headspace_ml: The cell's headspace, mL, where the calibration tells none.
 
         Raises:
             ValueError: A value without which nothing can be computed is missing.
         """
+        told = {"headspace_ml": headspace_ml, **told}
         missing = [
             key
             for key in ("hydrogen_area_per_mole_fraction", "headspace_ml")
@@ -67,8 +74,8 @@ class Calibration:
         names = (
             "hydrogen_area_per_mole_fraction",
             "headspace_ml",
-            "mode",
-            "loop_ml",
+            "headspace",
+            "sample_loop_ml",
             "pressure_pa",
             "temperature_k",
             "slope_uncertainty",
@@ -192,7 +199,7 @@ def headspace_hydrogen(
         relative = math.hypot(peak.noise / peak.area, calibration.slope_uncertainty)
         found.append(Injection(number, fraction, total, total - last, relative * total, None))
         last = total
-        removed += fraction * per_ml * calibration.loop_ml
+        removed += fraction * per_ml * calibration.sample_loop_ml
     return tuple(found)
 
 

@@ -57,6 +57,7 @@ class Front:
         roughness_um: Rq, standard deviation of the height about its straight line, um.
         tip_um: Highest point above the median, um.
         tip_column: Where that is, pixels.
+        reference_row: Row of the front in the bare margin, pixels.
         region: Where this was measured.
     """
 
@@ -65,6 +66,7 @@ class Front:
     roughness_um: float
     tip_um: float
     tip_column: int
+    reference_row: float
     region: Region
 
 
@@ -166,5 +168,6 @@ def front(image: NDArray[Any], micrometre_per_pixel: float, region: Region | Non
         roughness_um=rough * micrometre_per_pixel,
         tip_um=float(height[tip] - np.median(height)) * micrometre_per_pixel,
         tip_column=round(float(at[tip])),
+        reference_row=reference,
         region=region,
     )

@@ -81,6 +81,15 @@ class ArcFit:
     kramers_kronig: float
     dropped: int
 
+    def impedance_ohm(self, frequency_hz: Floats) -> Complex:
+        """Return the fitted circuit's impedance, ohm, by frequency."""
+        omega = 2 * np.pi * frequency_hz
+        total: Complex = self.series_ohm + 1j * omega * self.inductance_h
+        arcs = zip(self.arcs_ohm, self.time_constants_s, self.exponents, strict=True)
+        for resistance, scale, exponent in arcs:
+            total += resistance / (1 + (1j * omega * scale) ** exponent)
+        return total
+
 
 class ImpedanceFitError(ValueError):
     """A spectrum cannot be evaluated; the message says why."""

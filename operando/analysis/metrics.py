@@ -76,6 +76,11 @@ def metrics(run: Run) -> dict[str, Metric]:
     return {name: found[name] for name in METRICS}
 
 
+def half_cycles_of(run: Run) -> tuple[HalfCycle, ...]:
+    """Return the half-cycles of a run; empty if it has none, or describes no cell."""
+    return _Evaluation(run).halves
+
+
 def _metric(
     name: str, value: Value, uncertainty: Value = None, reason: str | None = None
 ) -> Metric:
@@ -463,17 +468,12 @@ def _impedance(found: _Evaluation) -> dict[str, Metric]:
     stream = found.run.streams.get("impedance")
     if stream is None or not len(stream):
         return _none(names, "the run has no impedance spectrum")
-    number = stream.columns["potentiostat_impedance_spectrum"]
-    fits: list[impedance.ArcFit | None] = []
-    notes: list[str | None] = []
-    for spectrum in range(1, int(number.max()) + 1):
-        fit = _fitted(found.run, stream, spectrum)
-        fits.append(fit if isinstance(fit, impedance.ArcFit) else None)
-        notes.append(
-            f"model {fit.model}"
-            if isinstance(fit, impedance.ArcFit)
-            else f"spectrum {spectrum}: {fit}"
-        )
+    told_fits = impedance_fits(found.run)
+    fits = [fit if isinstance(fit, impedance.ArcFit) else None for fit in told_fits]
+    notes = [
+        f"model {fit.model}" if isinstance(fit, impedance.ArcFit) else f"spectrum {number}: {fit}"
+        for number, fit in enumerate(told_fits, start=1)
+    ]
     # The scale of |Z| is that of the current; it adds to what the fit tells.
     gain = found.accuracy.gain
     told = {}
@@ -491,6 +491,15 @@ def _impedance(found: _Evaluation) -> dict[str, Metric]:
             notes,
         )
     return told
+
+
+def impedance_fits(run: Run) -> list[impedance.ArcFit | str]:
+    """Return the fit of each impedance spectrum of a run, or why there is none."""
+    stream = run.streams.get("impedance")
+    if stream is None or not len(stream):
+        return []
+    last = int(stream.columns["potentiostat_impedance_spectrum"].max())
+    return [_fitted(run, stream, spectrum) for spectrum in range(1, last + 1)]
 
 
 def _fitted(run: Run, stream: Stream, spectrum: int) -> impedance.ArcFit | str:
@@ -522,7 +531,7 @@ def _images(found: _Evaluation) -> dict[str, Metric]:
     scale = told_camera.get("micrometre_per_pixel")
     if not scale:
         return _none(names, "the camera is not calibrated: no micrometre_per_pixel")
-    region = _region(told_camera)
+    region = region_of(told_camera)
     fronts = _fronts(found.run, stream, float(scale), region)
     if not fronts:
         return _none(names, "no frame could be read")
@@ -552,7 +561,8 @@ def _images(found: _Evaluation) -> dict[str, Metric]:
     return told | _end_of_plating(found, stream, seen)
 
 
-def _region(told: Mapping[str, Any]) -> images.Region:
+def region_of(told: Mapping[str, Any]) -> images.Region:
+    """Return where a camera's calibration says the margin and the deposit are."""
     margin, deposit = told.get("margin_columns"), told.get("deposit_columns")
     default = images.Region()
     return images.Region(
@@ -774,11 +784,14 @@ def _hydrogen(found: _Evaluation) -> dict[str, Metric]:
     if not told_gas:
         return _none(_HYDROGEN, "the gas chromatograph is not calibrated")
     try:
-        calibration = gas.Calibration.from_document(told_gas)
+        headspace_ml = None if found.cell is None else found.cell.headspace_ml
+        calibration = gas.Calibration.from_document(told_gas, headspace_ml)
     except ValueError as error:
         return _none(_HYDROGEN, str(error))
-    if calibration.mode != "closed":
-        return _none(_HYDROGEN, f"only a closed headspace is evaluated, not {calibration.mode!r}")
+    if calibration.headspace != "closed":
+        return _none(
+            _HYDROGEN, f"only a closed headspace is evaluated, not {calibration.headspace!r}"
+        )
     peaks = _peaks(found.run, asked, calibration.window)
     injections = gas.headspace_hydrogen(peaks, calibration)
     notes = [injection.reason for injection in injections]

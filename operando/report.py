@@ -1,0 +1,208 @@
+"""A run's numbers as text for people and as JSON for programs; and how they compare."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from operando.analysis import METRICS, Metric, metrics
+from operando.runs import Run
+
+SHOWN = 6  # elements of a list that are printed before it is shortened
+REASON_WIDTH = 96
+
+
+def text_report(run: Run, numbers: Mapping[str, Metric] | None = None) -> str:
+    """Return a run's metrics as a table: name, value +- standard uncertainty, unit, reason.
+
+    Args:
+        run: The run, finished or not.
+        numbers: Its metrics if they are known already.
+    """
+    numbers = metrics(run) if numbers is None else numbers
+    defined = {name: metric for name, metric in numbers.items() if metric.value is not None}
+    undefined = {name: metric for name, metric in numbers.items() if metric.value is None}
+    lines = [*_heading(run), ""]
+    rows = []
+    for name, metric in defined.items():
+        value = _told(metric)
+        unit = "" if metric.unit == "1" else metric.unit
+        rows.append((name, value, unit, METRICS[name].shape, metric.reason or ""))
+    lines += _table(("metric", "value", "unit", "", "note"), rows, last_width=REASON_WIDTH)
+    if undefined:
+        lines += ["", "Not defined for this run:"]
+        width = max(map(len, undefined))
+        lines += [
+            f"  {name:<{width}}  {_clipped(metric.reason or '', REASON_WIDTH)}"
+            for name, metric in undefined.items()
+        ]
+    lines += ["", "Uncertainties are standard (k = 1)."]
+    return "\n".join(lines)
+
+
+def report_json(run: Run, numbers: Mapping[str, Metric] | None = None) -> dict[str, Any]:
+    """Return ``{uid, sample, metrics: {name: {value, unit, uncertainty, reason}}}``.
+
+    Every name of the registry is there once; values are numbers, lists of numbers and null, or
+    null with a reason. Nothing in it is NaN or infinite.
+    """
+    numbers = metrics(run) if numbers is None else numbers
+    return {
+        "uid": run.uid,
+        "sample": _sample(run),
+        "metrics": {
+            name: {
+                "value": metric.value,
+                "unit": metric.unit,
+                "uncertainty": metric.uncertainty,
+                "reason": metric.reason,
+            }
+            for name, metric in numbers.items()
+        },
+    }
+
+
+def json_report(run: Run, numbers: Mapping[str, Metric] | None = None) -> str:
+    """Return `report_json` as strict JSON text."""
+    return json.dumps(report_json(run, numbers), allow_nan=False, indent=2, ensure_ascii=False)
+
+
+@dataclass(frozen=True)
+class ComparisonRow:
+    """One published value beside what a run returned.
+
+    Attributes:
+        row: The row's label.
+        sample: What was measured.
+        quantity: Which quantity.
+        unit: Its unit.
+        published: The published value.
+        measured: What the run returned; None if it could not be defined.
+        tolerance: What is allowed between them, as it is printed.
+        kind: What the row proves: the simulated cell was given the value (``input``), adjusted
+            until it returned it (``calibrated``), or returned it by itself (``emergent``).
+        agrees: Whether the measured value lies within the tolerance.
+    """
+
+    row: str
+    sample: str
+    quantity: str
+    unit: str
+    published: float
+    measured: float | None
+    tolerance: str
+    kind: Literal["input", "calibrated", "emergent"]
+    agrees: bool
+
+
+def comparison_table(rows: Sequence[ComparisonRow]) -> str:
+    """Return published and measured values side by side as a table of text."""
+    return "\n".join(
+        _table(
+            (
+                "row",
+                "sample",
+                "quantity",
+                "published",
+                "measured",
+                "unit",
+                "tolerance",
+                "value is",
+                "",
+            ),
+            [
+                (
+                    row.row,
+                    row.sample,
+                    row.quantity,
+                    f"{row.published:+.0f}" if row.tolerance == "sign" else f"{row.published:.4g}",
+                    "-" if row.measured is None else f"{row.measured:.4g}",
+                    row.unit,
+                    row.tolerance,
+                    row.kind,
+                    "ok" if row.agrees else "MISSED",
+                )
+                for row in rows
+            ],
+        )
+    )
+
+
+def number_text(value: float | None, uncertainty: float | None = None) -> str:
+    """Return ``value +- uncertainty``, rounded to two digits of the uncertainty.
+
+    Without an uncertainty four significant digits are given; None is a dash.
+    """
+    if value is None:
+        return "-"
+    if not uncertainty:
+        return f"{value:.4g}"
+    digits = _decimals(uncertainty)
+    if digits < 0:
+        return f"{value:.4g}±{uncertainty:.2g}"
+    if digits > 6:
+        return f"{value:.4g}±{uncertainty:.2g}"
+    return f"{value:.{digits}f}±{uncertainty:.{digits}f}"
+
+
+def _decimals(uncertainty: float) -> int:
+    """Return how many decimals show two digits of an uncertainty."""
+    return 1 - int(f"{uncertainty:.1e}".split("e")[1])
+
+
+def _told(metric: Metric) -> str:
+    if not isinstance(metric.value, list):
+        uncertainty = metric.uncertainty
+        return number_text(metric.value, None if isinstance(uncertainty, list) else uncertainty)
+    values = metric.value
+    errors = metric.uncertainty if isinstance(metric.uncertainty, list) else [None] * len(values)
+    told = [number_text(value, error) for value, error in zip(values, errors, strict=True)]
+    if len(told) > SHOWN:
+        told = [*told[:3], "...", *told[-2:], f"({len(values)})"]
+    return "  ".join(told)
+
+
+def _heading(run: Run) -> list[str]:
+    start, stop = run.start, run.stop
+    status = "still open" if stop is None else str(stop.get("exit_status"))
+    if stop is not None and stop.get("reason"):
+        status += f" ({stop['reason']})"
+    lines = [f"Run {run.uid}: {start.get('protocol') or start.get('plan_name') or ''}, {status}"]
+    sample = start.get("sample")
+    if isinstance(sample, Mapping):
+        working = (sample.get("working_electrode") or {}).get("material")
+        counter = (sample.get("counter_electrode") or {}).get("material")
+        electrode = sample.get("metal_electrode", "WE")
+        lines.append(
+            f"Cell {sample.get('cell_id')}: {working} || {counter}, {sample.get('metal')} plated "
+            f"on the {'working' if electrode == 'WE' else 'counter'} electrode"
+        )
+    rows = ", ".join(f"{name} {len(stream)}" for name, stream in run.streams.items())
+    lines.append(f"Rows: {rows or 'none'}")
+    return lines
+
+
+def _sample(run: Run) -> Any:
+    sample = run.start.get("sample")
+    if isinstance(sample, Mapping):
+        return sample.get("cell_id")
+    return sample
+
+
+def _clipped(text: str, width: int) -> str:
+    return text if len(text) <= width else text[: width - 3] + "..."
+
+
+def _table(
+    heading: Sequence[str], rows: Sequence[Sequence[str]], last_width: int | None = None
+) -> list[str]:
+    """Return lines of columns as wide as their widest entry."""
+    if last_width is not None:
+        rows = [(*row[:-1], _clipped(row[-1], last_width)) for row in rows]
+    columns = list(zip(heading, *rows, strict=True))
+    widths = [max(map(len, column)) for column in columns]
+
+    def line(cells: Sequence[str]) -> str:
+        return "  ".join(f"{c:<{w}}" for c, w in zip(cells, widths, strict=True)).rstrip()
+
+    return [line(heading), "  ".join("-" * width for width in widths).rstrip(), *map(line, rows)]

@@ -1,0 +1,290 @@
+"""Runs made of arithmetic, as documents: what is in them is known exactly."""
+
+import itertools
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+ZINC = {"material": "Zn", "area_cm2": 1.131, "metal": "Zn", "thickness_um": 100}
+COPPER = {"material": "Cu", "area_cm2": 1.131}
+HALF_CELL = {
+    "cell_id": "ZN-CU-1",
+    "metal": "Zn",
+    "working_electrode": COPPER,
+    "counter_electrode": ZINC,
+    "electrolyte": {"composition": "2 mol/L ZnSO4"},
+}
+SYMMETRIC_CELL = {**HALF_CELL, "cell_id": "ZN-ZN-1", "working_electrode": ZINC}
+MIRRORED_CELL = {
+    **HALF_CELL,
+    "working_electrode": ZINC,
+    "counter_electrode": COPPER,
+    "metal_electrode": "CE",
+}
+LEADER = ("t", "potential", "current", "cycle", "half_cycle", "step", "role", "flags")
+UNITS = {"t": "s", "potential": "V", "current": "A"}
+
+
+@dataclass
+class RunDocuments:
+    """Composes the documents of one run, in the shapes the plans emit."""
+
+    folder: Path
+    sample: Mapping[str, Any]
+    calibration: Mapping[str, Any] = field(default_factory=dict)
+    technique: Mapping[str, Any] | None = None
+    page: int = 50
+    documents: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self._number = itertools.count()
+        start = {
+            "uid": "7d1f0a52-0000-4000-8000-000000000001",
+            "time": 1.7e9,
+            "plan_name": "run_protocol",
+            "sample": self.sample,
+            "calibration": self.calibration,
+            "technique": self.technique,
+        }
+        self.documents.append(("start", start))
+        self._descriptors: list[str] = []
+
+    def _uid(self) -> str:
+        return f"uid-{next(self._number):05d}"
+
+    def stream(
+        self,
+        name: str,
+        device: str,
+        columns: Mapping[str, Sequence[float] | Array],
+        assets: Mapping[str, Array] | None = None,
+        configuration: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Emit one whole stream: descriptor, files and their announcements, rows in pages."""
+        assets = assets or {}
+        descriptor = self._uid()
+        data_keys: dict[str, Any] = {
+            f"{device}_{key}": {
+                "source": "synthetic",
+                "dtype": "number",
+                "shape": [],
+                "units": UNITS.get(key, ""),
+            }
+            for key in columns
+        }
+        for key, rows in assets.items():
+            data_keys[f"{device}_{key}"] = {
+                "source": "synthetic",
+                "dtype": "array",
+                "shape": list(rows.shape[1:]),
+                "external": "STREAM:",
+            }
+        self._descriptors.append(name)
+        self.documents.append(
+            (
+                "descriptor",
+                {
+                    "uid": descriptor,
+                    "name": name,
+                    "run_start": self.documents[0][1]["uid"],
+                    "time": 1.7e9,
+                    "data_keys": data_keys,
+                    "configuration": {device: {"data": dict(configuration or {})}},
+                    "object_keys": {device: list(data_keys)},
+                },
+            )
+        )
+        length = len(next(iter(columns.values())))
+        for key, rows in assets.items():
+            self._announce(descriptor, device, key, rows)
+        for first in range(0, length, self.page):
+            part = slice(first, min(first + self.page, length))
+            rows_in_page = range(part.start, part.stop)
+            data = {f"{device}_{k}": [float(v) for v in c[part]] for k, c in columns.items()}
+            stamps = [1.7e9 + row for row in rows_in_page]
+            page = {
+                "uid": [self._uid() for _ in rows_in_page],
+                "descriptor": descriptor,
+                "seq_num": [row + 1 for row in rows_in_page],
+                "time": [1.7e9] * len(rows_in_page),
+                "data": data,
+                "timestamps": dict.fromkeys(data, stamps),
+                "filled": {},
+            }
+            self.documents.append(("event_page", page))
+
+    def _announce(self, descriptor: str, device: str, key: str, rows: Array) -> None:
+        path = self.folder / f"{device}-{key}.h5"
+        with h5py.File(path, "w", libver="latest") as file:
+            file.create_dataset(f"entry/{key}", data=rows, chunks=(1, *rows.shape[1:]))
+        resource = self._uid()
+        self.documents.append(
+            (
+                "stream_resource",
+                {
+                    "uid": resource,
+                    "data_key": f"{device}_{key}",
+                    "mimetype": "application/x-hdf5",
+                    "uri": f"file://localhost{path.as_posix()}",
+                    "parameters": {"dataset": f"/entry/{key}", "swmr": True},
+                    "run_start": self.documents[0][1]["uid"],
+                },
+            )
+        )
+        for row in range(len(rows)):
+            self.documents.append(
+                (
+                    "stream_datum",
+                    {
+                        "uid": f"{resource}/{row}",
+                        "stream_resource": resource,
+                        "descriptor": descriptor,
+                        "indices": {"start": row, "stop": row + 1},
+                        "seq_nums": {"start": row + 1, "stop": row + 2},
+                    },
+                )
+            )
+
+    def stop(self, exit_status: str = "success") -> None:
+        """Emit the stop document."""
+        uid = self.documents[0][1]["uid"]
+        stop = {"uid": self._uid(), "run_start": uid, "time": 1.7e9, "exit_status": exit_status}
+        self.documents.append(("stop", stop))
+
+
+def galvanostatic(
+    efficiencies: Sequence[float] = (0.9, 0.98, 0.99),
+    *,
+    capacity_mah_cm2: float = 0.5,
+    current_ma_cm2: float = 1.0,
+    area_cm2: float = 1.131,
+    plateau_v: float = 0.030,
+    tip_v: float = 0.045,
+    cut_off_v: float = 0.5,
+    rows: int = 400,
+    rest_s: float = 60.0,
+    mirror: int = 1,
+    noise_v: float = 0.0,
+) -> dict[str, Array]:
+    """Return the leader's columns of a half cell with the given coulombic efficiencies.
+
+    The first plating has a tip of ``tip_v`` at 2 % of its charge; each strip ends in a rise to
+    the cut-off. A rest of five rows follows each half-cycle.
+    """
+    columns: dict[str, list[float]] = {key: [] for key in LEADER}
+    random = np.random.default_rng(0)
+    t = half = step = 0.0
+
+    def add(times: Array, potential: Array, current: float, cycle: int, role: int) -> None:
+        potential = potential + random.normal(0, noise_v, len(times)) if noise_v else potential
+        values = {
+            "t": times,
+            "potential": mirror * potential,
+            "current": np.full(len(times), mirror * current),
+            "cycle": np.full(len(times), float(cycle)),
+            "half_cycle": np.full(len(times), half),
+            "step": np.full(len(times), step),
+            "role": np.full(len(times), float(role)),
+            "flags": np.zeros(len(times)),
+        }
+        for key, column in values.items():
+            columns[key].extend(column.tolist())
+
+    for cycle, efficiency in enumerate(efficiencies, start=1):
+        for role in (-1, 1):
+            charge = capacity_mah_cm2 * (1.0 if role < 0 else efficiency)
+            duration = charge / current_ma_cm2 * 3600
+            share = np.linspace(0, 1, rows)
+            if role < 0:
+                x = share / 0.02
+                tip = (tip_v - plateau_v) * x * np.exp(1 - x) if cycle == 1 else 0.0
+                potential = -plateau_v - tip
+                if cycle == 1:
+                    potential[0] = 0.4  # the slope of interphase formation
+            else:
+                potential = plateau_v + (cut_off_v - plateau_v) * share**60
+            half, step = half + 1, step + 1
+            current = role * current_ma_cm2 * area_cm2 * 1e-3
+            add(t + share * duration, potential, current, cycle, role)
+            t += duration
+            step += 1
+            add(t + np.linspace(0.2, 1, 5) * rest_s, np.zeros(5), 0.0, cycle, 0)
+            t += rest_s
+    return {key: np.array(column) for key, column in columns.items()}
+
+
+def arcs_ohm(frequency_hz: Array, series: float, *arcs: tuple[float, float, float]) -> Array:
+    """Return the complex impedance of R_s and arcs (R, tau, exponent)."""
+    omega = 2j * np.pi * frequency_hz
+    total = np.full(len(frequency_hz), complex(series))
+    for resistance, tau, exponent in arcs:
+        total = total + resistance / (1 + (omega * tau) ** exponent)
+    return total
+
+
+def side_view(
+    height_px: float, *, tip_px: float = 0.0, shape: tuple[int, int] = (300, 480), seed: int = 0
+) -> NDArray[np.uint8]:
+    """Return a micrograph of a flat deposit: bright above, dark below, margin of 120 columns."""
+    rows, columns = shape
+    x = np.arange(columns)
+    front = np.where(x < 120, 0.0, height_px + tip_px * np.exp(-0.5 * ((x - 360) / 8) ** 2))
+    edge = rows - 60.3 - front
+    depth = np.arange(rows)[:, None] - edge[None, :]
+    bright = 170 * (1 - 0.1 * (x[None, :] / columns))
+    image = 40 + (bright - 40) / (1 + np.exp(depth / 0.7))
+    image = image + np.random.default_rng(seed).normal(0, 3, shape)
+    return np.clip(np.rint(image), 0, 255).astype(np.uint8)
+
+
+def spectrum_counts(
+    axis: Array, *, film: float = 0.0, sulfate: float = 1.0, hydroxide: float = 0.0, seed: int = 0
+) -> Array:
+    """Return three accumulations of a spectrum; each argument scales one band."""
+    bands = [
+        (390, 30, 1500.0),
+        (451, 25, 600 * sulfate),
+        (465, 15, 12000 * hydroxide),
+        (980.5, 8, 12000 * sulfate),
+        (3230, 220, 5500.0),
+        (3430, 210, 6500.0),
+        (3633, 20, 2500 * film),
+    ]
+    clean = 400 + 900 * np.exp(-axis / 1500)
+    for centre, width, counts in bands:
+        clean = clean + counts * np.exp(-4 * np.log(2) * ((axis - centre) / width) ** 2)
+    random = np.random.default_rng(seed)
+    return random.poisson(clean, (3, len(axis))) + random.normal(0, 6, (3, len(axis))) + 100
+
+
+def chromatogram(area: float, *, seed: int = 0, noise: float = 4.0) -> Array:
+    """Return a detector trace, 50 points per s: hydrogen, oxygen, nitrogen on a drifting base."""
+    t = np.arange(0, 160, 0.02)
+    trace = 30 + 2 * t / 160 + np.random.default_rng(seed).normal(0, noise, len(t))
+    for size, centre, width in ((area, 52.06, 0.8), (1340, 60.2, 0.9), (5360, 69.12, 1.1)):
+        gauss = np.exp(-0.5 * ((t - centre) / width) ** 2)
+        trace += size / (width * np.sqrt(2 * np.pi)) * gauss
+    return trace
+
+
+@pytest.fixture(name="make_run")
+def _make_run(tmp_path: Path) -> Iterator[Callable[..., RunDocuments]]:
+    def make(sample: Mapping[str, Any] = HALF_CELL, **options: Any) -> RunDocuments:
+        return RunDocuments(tmp_path, sample, **options)
+
+    yield make
+
+
+@pytest.fixture(name="synthetic")
+def _synthetic() -> Any:
+    """Hand the generators above to tests: test folders are no packages."""
+    import sys
+
+    return sys.modules[__name__]
