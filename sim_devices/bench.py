@@ -153,10 +153,11 @@ class Bench:
                 area_cm2=self.cell.area_cm2,
                 pid=os.getpid(),
             )
+            self._start(instruments, seed, prefer_pty)
             self._keeper = threading.Thread(target=self._keep, name="bench", daemon=True)
             self._keeper.start()
-            self._closing.append(self._end_keeper)
-            self._start(instruments, seed, prefer_pty)
+            # It ends after all instruments, so that it tells how the cell was left.
+            self._closing.insert(1, self._end_keeper)
             self._publish(READY_FILE, f"{os.getpid()}\n")
         except BaseException:
             self.close()
@@ -218,7 +219,7 @@ class Bench:
         self.truth.write(
             "bench",
             "fault",
-            instrument=fault.instrument,
+            device=fault.instrument,
             fault=fault.fault,
             options=fault.options,
             cell_t_s=t,

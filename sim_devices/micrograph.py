@@ -48,7 +48,7 @@ _BUBBLE_SHARE = 2e-4  # of the gas that is seen sitting on the electrode
 _BUBBLE_DETACHES_UM, _BUBBLE_SEEN_UM = 60.0, 5.0
 _ATMOSPHERE_PA = 101325.0
 _NOISE_BANK = 256
-_STALE_S = 3600.0
+_STALE_S = 10.0
 _FOLDER_PREFIX = "simulated-camera-"
 
 
@@ -265,7 +265,7 @@ class Micrograph:
         ram = Path("/dev/shm")
         parent = ram if os.access(ram, os.W_OK) else Path(tempfile.gettempdir())
         _remove_stale(parent)
-        self._root = Path(tempfile.mkdtemp(prefix=_FOLDER_PREFIX, dir=parent))
+        self._root = Path(tempfile.mkdtemp(prefix=f"{_FOLDER_PREFIX}{os.getpid()}-", dir=parent))
         self.folder = self._root / "frames"
         self.folder.mkdir()
         self.address = f"pylon-emulation://{self.folder}"
@@ -354,10 +354,23 @@ class Micrograph:
 
 
 def _remove_stale(parent: Path) -> None:
-    """Remove folders of killed simulators: a living one touches its folder 20 times a second."""
+    """Remove folders of killed simulators: their process is gone and they are not touched any more.
+
+    A living one touches its folder 20 times a second, even where its process cannot be seen from
+    here.
+    """
     for root in parent.glob(f"{_FOLDER_PREFIX}*"):
         try:
-            if time.time() - (root / "frames").stat().st_mtime > _STALE_S:
+            process = int(root.name.removeprefix(_FOLDER_PREFIX).split("-")[0])
+            if time.time() - (root / "frames").stat().st_mtime > _STALE_S and not _lives(process):
                 shutil.rmtree(root)
-        except OSError:
+        except (OSError, ValueError):
             continue  # another simulator is removing it, or it belongs to somebody else
+
+
+def _lives(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    return True

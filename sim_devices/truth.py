@@ -28,7 +28,7 @@ class Truth:
         self._files: dict[str, IO[str]] = {}
         self._closed = False
 
-    def write(self, instrument: str, event: str, /, **values: Any) -> None:
+    def write(self, instrument: str, event: str, **values: Any) -> None:
         """Append one line ``{"event": event, **values}``.
 
         Args:
