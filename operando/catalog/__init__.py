@@ -9,7 +9,7 @@ from ._errors import CatalogError
 from ._parts import AssetRef, RunParts, StreamParts
 from ._places import profile_name
 from ._profile import write_profile
-from ._read import open_catalog, read_run
+from ._read import close_catalog, open_catalog, read_run
 from ._service import (
     ServiceInfo,
     ensure_service,
@@ -27,6 +27,7 @@ __all__ = [
     "ServiceInfo",
     "StreamParts",
     "Verification",
+    "close_catalog",
     "ensure_service",
     "open_catalog",
     "profile_name",

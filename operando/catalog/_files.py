@@ -87,7 +87,7 @@ def _follow_a_move(places: Places) -> None:
     before = _recorded_root(places)
     if before is not None and before != here:
         with closing(sqlite3.connect(places.metadata_db)) as database, database:
-            for prefix in ("file://localhost", "sqlite:///", "file://"):
+            for prefix in ("file://localhost", "sqlite://localhost/", "sqlite:///"):
                 old, new = f"{prefix}{before}/", f"{prefix}{here}/"
                 database.execute(
                     "UPDATE assets SET data_uri = ? || substr(data_uri, ?) "

@@ -161,7 +161,7 @@ class Ingester:
             journal.retry_at = time.monotonic() + wait_s
             journal.error = f"{type(error).__name__}: {error}"
             journal.begin_again()
-            self._client = None
+            self._disconnect()
             logger.exception("run %s not ingested; trying again in %.0f s", journal.uid, wait_s)
             return False
 
@@ -199,6 +199,15 @@ class Ingester:
                 logger.warning("closed run %s, whose process died", journal.uid)
                 return True
         return more
+
+    def _disconnect(self) -> None:
+        """Forget the catalog's client, and with it every run under way; both are begun again."""
+        if self._client is not None:
+            self._client.context.http_client.close()
+            self._client = None
+        for journal in self._journals.values():
+            if journal.writer is not None:
+                journal.begin_again()
 
     def _read(self, journal: _Journal) -> tuple[bool, bool]:
         """Hand new documents to the writer; return (stop seen, more to read)."""

@@ -278,8 +278,15 @@ _NOT_IN_METADATA = ("name", "object_keys", "run_start")
 
 
 def _array(values: list[Any], kind: pa.DataType) -> pa.Array:
-    # from_pandas: NaN is a missing value, also in a column of integers. SQLite stores it so anyway.
-    return pa.array(values, kind, from_pandas=True)
+    """Return values as a column; a value is never changed to make it fit."""
+    if pa.types.is_floating(kind):
+        return pa.array(values, kind)
+    # A missing value is written as NaN also where integers are declared.
+    values = [None if value != value else value for value in values]
+    if pa.types.is_integer(kind):
+        # Told the type at once, pyarrow makes 0 of 0.5 without a word.
+        return pa.array(values).cast(kind)
+    return pa.array(values, kind)
 
 
 def _odd_one(values: list[Any], kind: pa.DataType) -> Any:

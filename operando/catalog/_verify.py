@@ -96,18 +96,26 @@ class Verification:
         return not self.differences
 
 
-def verify(uid: str, data_dir: Path | str, *, timeout_s: float = 60.0) -> Verification:
+def verify(
+    uid: str, data_dir: Path | str, *, timeout_s: float = 60.0, catalog: Any = None
+) -> Verification:
     """Compare a run's journal with the catalog, every row and every value.
 
     Waits until what the journal holds now is ingested. Start, stop and descriptors are compared as
     far as JSON can hold them: NaN and infinities in metadata become null there.
+
+    Args:
+        uid: the run's whole uid.
+        data_dir: the data folder.
+        timeout_s: wait no longer than this for the run to be ingested [s].
+        catalog: what `open_catalog` returned, to spare opening it again.
 
     Raises:
         CatalogError: if the run does not get into the catalog in time.
         LookupError: if there is no such run.
     """
     wait_until_ingested(data_dir, uid, timeout_s)
-    parts = read_run(uid, data_dir)
+    parts = read_run(uid, data_dir, catalog=catalog)
     journal = _Expected.read(journal_path(Places(data_dir).data_dir, uid))
     outcome = Verification(uid)
     for name, here, there in (

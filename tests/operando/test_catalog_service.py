@@ -1,0 +1,478 @@
+"""The catalog through its real service: what is in the journal is in databroker, exactly once."""
+
+import math
+import os
+import signal
+import stat
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import h5py
+import hdf5plugin
+import numpy as np
+import pytest
+from event_model import compose_run, compose_stream_resource
+
+from operando.catalog import (
+    CatalogError,
+    close_catalog,
+    ensure_service,
+    open_catalog,
+    read_run,
+    status,
+    stop_service,
+    verify,
+    wait_until_ingested,
+)
+from operando.catalog._places import Places
+from operando.catalog._service import is_running
+from operando.journal import JournalWriter, inspect, journal_path, list_runs
+
+ROOT = Path(__file__).parents[2]
+NUMBER = {"source": "test", "dtype": "number", "shape": [], "dtype_numpy": "<f8"}
+EPOCH = 1.7e9
+
+
+def number_rows(stream, first, count):
+    """Return an event page of a stream of two numbers, with a NaN in every tenth row."""
+    rows = list(range(first, first + count))
+    stamps = [EPOCH + row / 7 for row in rows]
+    return stream.compose_event_page(
+        data={
+            "potential": [math.nan if row % 10 == 3 else row / 3 for row in rows],
+            "cycle": [float(row // 100) for row in rows],
+        },
+        timestamps={"potential": stamps, "cycle": stamps},
+        seq_num=rows,
+        time=[EPOCH + 5000] * count,
+        validate=False,
+    )
+
+
+class Run:
+    """A run being written to a journal, document by document."""
+
+    def __init__(self, folder, **md):
+        self.writer = JournalWriter(folder)
+        self.folder = folder
+        self.run = compose_run(metadata=md)
+        self.uid = self.run.start_doc["uid"]
+        self.writer("start", self.run.start_doc)
+        self.rows = 0
+
+    def stream(self, name, keys, **kwargs):
+        bundle = self.run.compose_descriptor(name=name, data_keys=keys, **kwargs)
+        self.writer("descriptor", bundle.descriptor_doc)
+        return bundle
+
+    def add_rows(self, stream, count, per_page=100):
+        while count > 0:
+            take = min(count, per_page)
+            self.writer("event_page", number_rows(stream, self.rows + 1, take))
+            self.rows += take
+            count -= take
+
+    def stop(self, **kwargs):
+        self.writer("stop", self.run.compose_stop(**kwargs))
+        self.writer.close()
+
+
+def numbers(run):
+    return run.stream("potentiostat", {"potential": NUMBER, "cycle": NUMBER})
+
+
+class Frames:
+    """A camera's file of images and spectra in SWMR mode, announced row by row."""
+
+    def __init__(self, run, name="camera"):
+        self.run = run
+        self.path = run.folder / "assets" / run.uid / f"{name}-0123abcd.h5"
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self.file = h5py.File(self.path, "w", libver="latest")
+        self.images = self.file.create_dataset(
+            "/entry/image",
+            shape=(0, 6, 8),
+            maxshape=(None, 6, 8),
+            dtype="u1",
+            chunks=(1, 6, 8),
+            **hdf5plugin.Zstd(clevel=1),
+        )
+        self.traces = self.file.create_dataset(
+            "/entry/trace", shape=(0, 5), maxshape=(None, 5), dtype="f8", chunks=(1, 5)
+        )
+        self.file.swmr_mode = True
+        external = {"source": "test", "dtype": "array", "external": "STREAM:"}
+        self.bundle = run.stream(
+            name,
+            {
+                f"{name}_image": {**external, "shape": [6, 8], "dtype_numpy": "|u1"},
+                f"{name}_trace": {**external, "shape": [5], "dtype_numpy": "<f8"},
+                f"{name}_t_before": NUMBER,
+            },
+        )
+        self.name = name
+        self.resources = []
+        for key, dataset in ((f"{name}_image", "/entry/image"), (f"{name}_trace", "/entry/trace")):
+            resource = compose_stream_resource(
+                mimetype="application/x-hdf5",
+                uri=f"file://localhost{self.path}",
+                data_key=key,
+                parameters={"dataset": dataset, "chunk_shape": [1], "swmr": True},
+            )
+            run.writer("stream_resource", {**resource.stream_resource_doc, "run_start": run.uid})
+            self.resources.append(resource)
+        self.count = 0
+
+    def add(self, count):
+        for _ in range(count):
+            index = self.count
+            for dataset, value in ((self.images, index % 256), (self.traces, index / 3)):
+                dataset.resize(index + 1, axis=0)
+                dataset[index] = value
+                dataset.flush()
+            for resource in self.resources:
+                datum = resource.compose_stream_datum(
+                    indices={"start": index, "stop": index + 1},
+                    seq_nums={"start": index + 1, "stop": index + 2},
+                    descriptor=self.bundle.descriptor_doc,
+                )
+                self.run.writer("stream_datum", datum)
+            key = f"{self.name}_t_before"
+            event = self.bundle.compose_event(
+                data={key: float(index)}, timestamps={key: EPOCH + index}
+            )
+            self.run.writer("event", event)
+            self.count += 1
+
+
+STARTED = []
+
+
+@pytest.fixture(scope="module")
+def record(tmp_path_factory):
+    """A data folder with a running catalog service and a private folder of profiles."""
+    folder = tmp_path_factory.mktemp("record") / "data"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TILED_PROFILES", str(folder.parent / "profiles"))
+        patch.setenv("OPERANDO_DATA", str(folder))
+        # Three at once, as when several programs begin together; the first test looks at them.
+        starters = [
+            threading.Thread(target=lambda: STARTED.append(ensure_service(folder, wait_s=50)))
+            for _ in range(3)
+        ]
+        for starter in starters:
+            starter.start()
+        for starter in starters:
+            starter.join()
+        yield folder
+        stop_service(folder)
+
+
+@pytest.fixture(scope="module")
+def catalog(record):
+    opened = open_catalog(record)
+    yield opened
+    close_catalog(opened)
+
+
+def test_three_starters_at_once_get_one_service(record):
+    assert len(STARTED) == 3
+    assert all(service.ready for service in STARTED)
+    assert len({(service.pid, service.uri) for service in STARTED}) == 1
+    assert sum(service.started for service in STARTED) == 1
+    assert not ensure_service(record).started
+
+
+def test_a_finished_run_reads_back_value_for_value(record, catalog):
+    run = Run(record, sample={"name": "Zn-07"}, dose=0.1, undefined=math.nan)
+    stream = numbers(run)
+    run.add_rows(stream, 1234)
+    run.stop(reason="as planned")
+    wait_until_ingested(record, run.uid)
+    parts = read_run(run.uid, record, catalog=catalog)
+    assert parts.start["sample"] == {"name": "Zn-07"}
+    assert parts.stop["reason"] == "as planned"
+    table = parts.streams["potentiostat"]
+    assert table["descriptor"]["name"] == "potentiostat"
+    rows = np.arange(1, 1235)
+    assert table["seq_num"].tolist() == rows.tolist()
+    expected = np.where(rows % 10 == 3, np.nan, rows / 3)
+    np.testing.assert_array_equal(table["columns"]["potential"], expected)
+    assert table["columns"]["cycle"].dtype == np.float64
+    # Each row has the time it was measured at, not the time its page was collected at.
+    np.testing.assert_array_equal(table["time"], EPOCH + rows / 7)
+    outcome = verify(run.uid, record, catalog=catalog)
+    assert outcome.same, outcome.differences
+    assert outcome.rows == {"potentiostat": 1234}
+
+
+def test_a_first_value_of_zero_does_not_make_a_column_of_integers(record, catalog):
+    run = Run(record)
+    stream = run.stream("primary", {"x": {"source": "test", "dtype": "number", "shape": []}})
+    for value in (0, 0.5, -1.25):
+        run.writer("event", stream.compose_event(data={"x": value}, timestamps={"x": EPOCH}))
+        wait_until_ingested(record, run.uid)
+    run.stop()
+    wait_until_ingested(record, run.uid)
+    (column,) = read_run(run.uid, record, catalog=catalog).streams["primary"]["columns"].values()
+    assert column.tolist() == [0.0, 0.5, -1.25]
+
+
+def test_columns_of_every_kind_come_back(record, catalog):
+    keys = {
+        "integer": {"source": "test", "dtype": "integer", "shape": []},
+        "flag": {"source": "test", "dtype": "boolean", "shape": []},
+        "text": {"source": "test", "dtype": "string", "shape": []},
+        "matrix": {"source": "test", "dtype": "array", "shape": [2, 20], "dtype_numpy": "<f8"},
+        "words": {"source": "test", "dtype": "array", "shape": [2], "dtype_numpy": "<U9"},
+        "ragged": {"source": "test", "dtype": "array", "shape": [None], "dtype_numpy": "<f8"},
+    }
+    run = Run(record)
+    stream = run.stream("mixed", keys)
+    matrix = np.arange(40.0).reshape(2, 20)
+    for row in range(3):
+        data = {
+            "integer": 2**40 + row,
+            "flag": row == 1,
+            "text": f"row {row}, größer",
+            "matrix": matrix + row,
+            "words": ["a", "b" * row],
+            "ragged": [0.5] * row,
+        }
+        event = stream.compose_event(data=data, timestamps=dict.fromkeys(keys, EPOCH))
+        run.writer("event", event)
+        wait_until_ingested(record, run.uid)
+    run.stop()
+    outcome = verify(run.uid, record, catalog=catalog)
+    assert outcome.same, outcome.differences
+    columns = read_run(run.uid, record, catalog=catalog).streams["mixed"]["columns"]
+    assert columns["integer"].tolist() == [2**40, 2**40 + 1, 2**40 + 2]
+    assert columns["flag"].tolist() == [False, True, False]
+    assert columns["text"].tolist() == [f"row {row}, größer" for row in range(3)]
+    np.testing.assert_array_equal(columns["matrix"], [matrix, matrix + 1, matrix + 2])
+
+
+def test_images_and_spectra_are_readable_while_the_run_lasts(record, catalog):
+    run = Run(record)
+    frames = Frames(run)
+    frames.add(3)
+    wait_until_ingested(record, run.uid)
+    parts = read_run(run.uid, record, catalog=catalog)
+    assert parts.stop is None
+    (image,) = parts.streams["camera"]["assets"]["camera_image"]
+    assert (image.path, image.dataset) == (frames.path, "/entry/image")
+    assert (image.start, image.stop, image.swmr) == (0, 3, True)
+    frames.add(4)
+    wait_until_ingested(record, run.uid)
+    stream = catalog[run.uid]["camera"]
+    images = stream["camera_image"].read()
+    assert images.shape == (7, 6, 8)
+    assert images[:, 0, 0].tolist() == list(range(7))
+    traces = stream["camera_trace"].read()
+    np.testing.assert_array_equal(traces[:, 4], np.arange(7) / 3)
+    run.stop()
+    outcome = verify(run.uid, record, catalog=catalog)
+    assert outcome.same, outcome.differences
+    assert outcome.frames == {"camera.camera_image": 7, "camera.camera_trace": 7}
+    frames.file.close()
+
+
+def test_any_python_opens_the_catalog_by_its_name(record):
+    run = Run(record)
+    stream = numbers(run)
+    run.add_rows(stream, 10)
+    frames = Frames(run)
+    frames.add(2)
+    frames.file.close()
+    run.stop()
+    wait_until_ingested(record, run.uid)
+    program = (
+        "import sys, databroker\n"
+        "run = databroker.catalog['operando'][sys.argv[1]]\n"
+        "print(run['potentiostat']['potential'].read().tolist())\n"
+        "print(run['camera']['camera_image'].read()[:, 0, 0].tolist())\n"
+        "print(run.start['uid'], run.stop['exit_status'])\n"
+    )
+    read = subprocess.run(
+        [sys.executable, "-c", program, run.uid],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=record.parent,
+    )
+    values = [math.nan if row == 3 else row / 3 for row in range(1, 11)]
+    assert read.stdout.splitlines() == [str(values), "[0, 1]", f"{run.uid} success"]
+
+
+def test_profile_and_key_are_readable_by_their_owner_only(record, catalog):
+    places = Places(record)
+    profile = record.parent / "profiles" / "operando.yml"
+    for path in (profile, places.key, places.address):
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+def test_a_stranger_without_the_key_is_not_let_in(record, catalog):
+    import httpx
+
+    uri = ensure_service(record).uri
+    with httpx.Client(trust_env=False) as client:
+        assert client.get(f"{uri}/api/v1/metadata/").status_code == 401
+        assert client.get(f"{uri}/operando/status").status_code == 401
+
+
+DYING = """
+import os, signal, sys
+from event_model import compose_run
+from operando.journal import JournalWriter, journal_path
+writer = JournalWriter(sys.argv[1])
+run = compose_run()
+writer("start", run.start_doc)
+key = {"source": "test", "dtype": "number", "shape": []}
+stream = run.compose_descriptor(name="primary", data_keys={"x": key})
+writer("descriptor", stream.descriptor_doc)
+for row in range(25):
+    writer("event", stream.compose_event(data={"x": row / 4}, timestamps={"x": 1.7e9 + row}))
+with open(journal_path(writer.data_dir, run.start_doc["uid"]), "ab") as torn:
+    torn.write(bytes.fromhex(sys.argv[2]))
+sys.stdout.write(run.start_doc["uid"]); sys.stdout.flush()
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_a_run_whose_process_was_killed_is_closed_as_failed_with_all_its_rows(record, catalog):
+    dead = subprocess.run(
+        [sys.executable, "-c", DYING, str(record), "400000000102030405"],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+    )
+    assert dead.returncode == -signal.SIGKILL
+    uid = dead.stdout
+    assert list_runs(record)[0].exit_status in ("unfinished", "fail")
+    give_up = time.monotonic() + 30
+    while (run := list_runs(record)[0]).exit_status != "fail" and time.monotonic() < give_up:
+        time.sleep(0.05)
+    assert (run.uid, run.exit_status, run.rows) == (uid, "fail", {"primary": 25})
+    assert "the acquisition process died" in run.reason
+    assert inspect(run.path).clean
+    outcome = verify(uid, record, catalog=catalog)
+    assert outcome.same, outcome.differences
+    assert outcome.rows == {"primary": 25}
+    assert read_run(uid, record, catalog=catalog).stop["num_events"] == {"primary": 25}
+
+
+def test_a_run_that_cannot_be_ingested_says_why_and_keeps_nobody_out(record, catalog):
+    odd = Run(record)
+    stream = odd.stream("primary", {"n": {"source": "test", "dtype": "integer", "shape": []}})
+    odd.writer("event", stream.compose_event(data={"n": 0.5}, timestamps={"n": EPOCH}))
+    odd.stop()
+    with pytest.raises(CatalogError, match=r"key n: declared int64, got 0\.5"):
+        wait_until_ingested(record, odd.uid, timeout_s=3)
+    after = Run(record)
+    after.add_rows(numbers(after), 10)
+    after.stop()
+    assert verify(after.uid, record, catalog=catalog).same
+    told = status(record)
+    assert "got 0.5" in told.errors[odd.uid]
+    assert told.behind[odd.uid] > 0
+    journal_path(record, odd.uid).unlink()
+
+
+def test_verify_tells_a_value_that_differs(record, catalog):
+    run = Run(record)
+    run.add_rows(numbers(run), 10)
+    run.stop()
+    wait_until_ingested(record, run.uid)
+    # Another journal under the same uid, as if the catalog had been tampered with.
+    path = journal_path(record, run.uid)
+    whole = path.read_bytes()
+    path.unlink()
+    other = JournalWriter(record)
+    other("start", run.run.start_doc)
+    stream = run.run.compose_descriptor(
+        name="potentiostat", data_keys={"potential": NUMBER, "cycle": NUMBER}, validate=False
+    )
+    other("descriptor", stream.descriptor_doc)
+    page = number_rows(stream, 1, 10)
+    page["data"]["potential"][6] += 1e-12
+    other("event_page", page)
+    other.close()
+    changed = journal_path(record, run.uid)
+    outcome = verify(run.uid, record, catalog=catalog)
+    changed.write_bytes(whole)
+    assert not outcome.same
+    assert any("potential differs from row 7 on" in told for told in outcome.differences)
+    assert any("stop document differs" in told for told in outcome.differences)
+
+
+def test_a_service_killed_in_the_middle_repeats_nothing_and_loses_nothing(record, catalog):
+    before = ensure_service(record, wait_s=50)
+    lasting = Run(record)
+    lasting_rows = numbers(lasting)
+    lasting.add_rows(lasting_rows, 50)
+    camera = Frames(lasting)
+    camera.add(3)
+    wait_until_ingested(record, lasting.uid)
+    small = Run(record)
+    small.add_rows(numbers(small), 20)
+    small.stop()
+    big = Run(record)
+    big.add_rows(numbers(big), 200_000, per_page=500)
+    big.stop()
+    size = journal_path(record, big.uid).stat().st_size
+    missing = size
+    give_up = time.monotonic() + 30
+    while missing == size and time.monotonic() < give_up:
+        missing = status(record).behind.get(big.uid, 0)
+    assert 0 < missing < size
+    os.kill(before.pid, signal.SIGKILL)
+    lasting.add_rows(lasting_rows, 70)
+    camera.add(2)
+    after = ensure_service(record, wait_s=50)
+    assert after.pid != before.pid
+    # What others hold of the catalog, a profile or a client, stays good.
+    assert (after.uri, after.key) == (before.uri, before.key)
+    lasting.add_rows(lasting_rows, 30)
+    lasting.stop()
+    camera.file.close()
+    for run in (lasting, big, small):
+        outcome = verify(run.uid, record, catalog=catalog)
+        assert outcome.same, outcome.differences
+        assert outcome.rows["potentiostat"] == run.rows
+    assert outcome.uid not in status(record).behind
+
+
+def test_a_moved_folder_is_served_from_its_new_place_until_nobody_needs_it(record, catalog):
+    run = Run(record)
+    run.add_rows(numbers(run), 10)
+    frames = Frames(run)
+    frames.add(2)
+    frames.file.close()
+    vector = {"source": "test", "dtype": "array", "shape": [3], "dtype_numpy": "<f8"}
+    stream = run.stream("vectors", {"vector": vector})
+    for row in range(3):
+        event = stream.compose_event(data={"vector": [row, 0.5, 2]}, timestamps={"vector": EPOCH})
+        run.writer("event", event)
+    run.stop()
+    wait_until_ingested(record, run.uid)
+    stop_service(record)
+    moved = record.rename(record.parent / "moved here")
+    try:
+        ensure_service(moved, wait_s=50, idle_s=1.0)
+        opened = open_catalog(moved)
+        outcome = verify(run.uid, moved, catalog=opened)
+        assert outcome.same, outcome.differences
+        images = opened[run.uid]["camera"]["camera_image"].read()
+        close_catalog(opened)
+        assert images[:, 0, 0].tolist() == [0, 1]
+        give_up = time.monotonic() + 30
+        while is_running(Places(moved)) and time.monotonic() < give_up:
+            time.sleep(0.05)
+        assert not is_running(Places(moved))
+        assert "nobody needed the catalog" in Places(moved).log.read_text()
+    finally:
+        stop_service(moved)
+        moved.rename(record)
