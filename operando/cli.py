@@ -43,7 +43,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     were raised.
     """
     arguments = _parser().parse_args(argv)
+    debug = os.environ.get("OPERANDO_DEBUG") == "1"
     logging.basicConfig(format="operando: %(levelname)s: %(message)s", level=logging.WARNING)
+    if not debug:
+        # It logs the traceback of what we are about to tell in one sentence.
+        logging.getLogger("bluesky").setLevel(logging.CRITICAL)
     command: Callable[[argparse.Namespace], int] = arguments.command
     try:
         with _terminable():
@@ -61,7 +65,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Exception as error:
         if not isinstance(error, _expected()):
             raise
-        if os.environ.get("OPERANDO_DEBUG") == "1":
+        if debug:
             traceback.print_exc()
         else:
             _complain(_told(error))
@@ -410,8 +414,9 @@ def _instrument_lines(session: "Session") -> Iterator[str]:
     for name, entry in file.instruments.items():
         address = str(getattr(entry, "address", "") or getattr(entry, "results", ""))
         simulated = "simulated" if address.startswith("published:") else "real"
-        identity = told.get(name, {}).get("identity") or address
-        yield f"    {name:<18} {simulated:<10} {identity}"
+        identity = told.get(name, {}).get("identity") or {}
+        known = ", ".join(str(value) for key, value in identity.items() if key != "address")
+        yield f"    {name:<18} {simulated:<10} {known or address}"
 
 
 def _say_instruments(session: "Session") -> None:
@@ -465,9 +470,13 @@ def _runs(arguments: argparse.Namespace) -> int:
     for run in runs:
         started = time.strftime("%Y-%m-%d %H:%M", time.localtime(run.time))
         rows = ", ".join(f"{count} {stream}" for stream, count in run.rows.items()) or "no rows"
-        reason = f" ({run.reason})" if run.reason else ""
+        reason = f" ({_clipped(run.reason)})" if run.reason else ""
         _say(f"{run.uid[:8]}  {started}  {run.sample:<14} {run.exit_status}{reason}; {rows}")
     return OK
+
+
+def _clipped(text: str, width: int = 60) -> str:
+    return text if len(text) <= width else f"{text[: width - 3]}..."
 
 
 def _report(arguments: argparse.Namespace) -> int:

@@ -88,6 +88,7 @@ class LiveTable:
         self._declared: list[str] = []
         self._counts: Counter[str] = Counter()
         self._spectra: dict[int, _Spectrum] = {}
+        self._pages_since_spectrum = 0
         self._told_cycles: set[int] = set()
         self._leader: tuple[str, str] | None = None
         self._last: _Row | None = None
@@ -129,6 +130,10 @@ class LiveTable:
             self._impedance_rows(device, data)
 
     def _leader_rows(self, rows: Sequence[_Row]) -> None:
+        # The rows after a spectrum are collected just before its last points.
+        self._pages_since_spectrum += 1
+        if self._pages_since_spectrum > 1 and rows and rows[-1].role != IMPEDANCE:
+            self._tell_spectra()
         for row in rows:
             last = self._last
             if last is None or row.place != last.place:
@@ -151,8 +156,6 @@ class LiveTable:
         if last is not None and last.role == STRIP:
             # A page may reach further than the row at hand; what it knows of later is not told.
             self._tell_efficiencies(last.cycle or math.inf, finished=False)
-        if row.role != IMPEDANCE:
-            self._tell_spectra()
         if last is None or row.half_cycle != last.half_cycle:
             self._charge_c = 0.0
 
@@ -166,7 +169,8 @@ class LiveTable:
             if row.half_cycle > 0:
                 charge = f"{self._charge_c / COULOMB_PER_MAH / self._area_cm2:.5f}"
         counts = "".join(f" {self._counts[name]:>{len(COUNTED[name])}d}" for name in self._declared)
-        flags = f"  status 0x{row.flags:x}" if row.flags else ""
+        before = self._shown.flags if self._shown is not None else 0
+        flags = f"  status 0x{row.flags:x}" if row.flags != before else ""
         self._write(
             f"{_clock(row.t_s):>10} {row.cycle:>5d} {row.half_cycle:>4d}"
             f" {ROLES.get(row.role, str(row.role)):<9} {row.potential_v:>10.5f}"
@@ -183,6 +187,7 @@ class LiveTable:
         )
 
     def _impedance_rows(self, device: str, data: Mapping[str, Sequence[Any]]) -> None:
+        self._pages_since_spectrum = 0
         for number, frequency_hz in zip(
             data[f"{device}_spectrum"], data[f"{device}_frequency"], strict=True
         ):

@@ -19,8 +19,9 @@ from pathlib import Path
 from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Any, Self, TextIO
 
+import bluesky.preprocessors as bpp
 from bluesky.run_engine import RunEngine
-from bluesky.utils import FailedStatus, MsgGenerator, RunEngineInterrupted, SigintHandler
+from bluesky.utils import FailedStatus, Msg, MsgGenerator, RunEngineInterrupted, SigintHandler
 from ophyd import Device
 
 from instruments.bench import Bench, BenchFile
@@ -39,6 +40,7 @@ logger = logging.getLogger(__name__)
 SIGN_CONVENTION = "IUPAC"
 LEADER = "potentiostat"
 ABORT_TIMEOUT_S = 60.0
+ABORTED_BY_HAND = "aborted by the operator"
 FOLLOWERS = ("camera", "raman", "gas_chromatograph")
 
 
@@ -102,6 +104,7 @@ class Session:
         self._connected = False
         self._loop = asyncio.new_event_loop()
         self._stop_signal: int | None = None
+        self._why_aborted = ABORTED_BY_HAND
         self.RE = self._run_engine()
         # However the interpreter ends, short of being killed, the cell is opened.
         self._at_exit = _close_at_exit(self)
@@ -118,7 +121,7 @@ class Session:
             {},
             loop=self._loop,
             context_managers=managers,
-            preprocessors=[self._with_assets],
+            preprocessors=[self._with_assets, self._with_reason],
             scan_id_source=self._next_scan_id,
         )
         engine.md["operando_version"] = __version__
@@ -170,7 +173,7 @@ class Session:
         atexit.unregister(self._at_exit)
         if self.RE.state not in ("idle", "panicked"):
             try:
-                self.RE.abort("the session was closed")
+                self._abort("the session was closed")
                 _wait_until(lambda: self.RE.state == "idle", ABORT_TIMEOUT_S)
             except Exception:
                 # Whatever the plan's own end made of it, the instruments are made safe below.
@@ -277,11 +280,12 @@ class Session:
         """Run a plan that makes one run and return its uid; raises as ``run_protocol``."""
         self._last.clear()
         self._stop_signal = None
+        self._why_aborted = ABORTED_BY_HAND
         try:
             self.RE(plan)
         except RunEngineInterrupted as error:
             if self.RE.state == "paused":
-                self.RE.abort("paused by somebody, and nobody there to resume it")
+                self._abort("paused, and nobody there to resume it")
             raise self._failure() or error from None
         except FailedStatus as error:
             cause = error.__cause__ or error
@@ -304,8 +308,14 @@ class Session:
         """Return the signal that ended the last run, if one did."""
         return self._stop_signal
 
-    def _note_signal(self, number: int) -> None:
+    def _note_signal(self, number: int) -> str:
         self._stop_signal = number
+        self._why_aborted = f"stopped by {signal.Signals(number).name}"
+        return self._why_aborted
+
+    def _abort(self, why: str) -> None:
+        self._why_aborted = why
+        self.RE.abort(why)
 
     def _failure(self) -> RunFailedError | None:
         """Return what to tell of a run that began and did not end as planned."""
@@ -324,6 +334,17 @@ class Session:
             if hasattr(device, "assets_dir"):
                 device.assets_dir = folder
         return (yield from plan)
+
+    def _with_reason(self, plan: MsgGenerator) -> MsgGenerator:
+        """Put the reason of an abort into the stop document, where bluesky leaves it empty."""
+
+        def tell(message: Msg) -> Msg:
+            told = message.kwargs
+            if message.command == "close_run" and told.get("exit_status") == "abort":
+                told = {**told, "reason": told.get("reason") or self._why_aborted}
+            return message._replace(kwargs=told)
+
+        return (yield from bpp.msg_mutator(plan, tell))
 
     def _next_scan_id(self, md: dict[str, Any]) -> int:
         """Return how many runs the data folder will have with the next one."""
@@ -356,7 +377,6 @@ class Session:
         """
         import bluesky.plan_stubs as bps
         import bluesky.plans as bp
-        import bluesky.preprocessors as bpp
 
         import plans
         import techniques
@@ -439,7 +459,7 @@ class _StopOnSignal:
     """
 
     def __init__(
-        self, engine: RunEngine, signals: tuple[str, ...], noted: Callable[[int], None]
+        self, engine: RunEngine, signals: tuple[str, ...], noted: Callable[[int], str]
     ) -> None:
         self._engine = engine
         self._signals = [getattr(signal, name) for name in signals if hasattr(signal, name)]
@@ -464,8 +484,7 @@ class _StopOnSignal:
     def _handle(self, number: int, frame: FrameType | None) -> None:
         if self._stopper is not None:
             return
-        self._noted(number)
-        reason = f"stopped by {signal.Signals(number).name}"
+        reason = self._noted(number)
         self._stopper = threading.Thread(
             target=self._stop, args=(reason,), name="stop-on-signal", daemon=True
         )

@@ -23,6 +23,7 @@ VARIABLE = "OPERANDO_SIM"
 START_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 10.0
 TAIL_CHARACTERS = 2000
+REFUSED = 2  # exit code for a command line it does not take; the usage is none of the user's
 
 
 class SimulationError(Exception):
@@ -172,9 +173,12 @@ class SimulatedBench:
         while not _is_ready(ready, process.pid):
             code = process.poll()
             if code is not None:
+                said = self.errors() or "(nothing)"
+                _, refused, why = said.rpartition(": error: ")
+                if code == REFUSED and refused:
+                    raise SimulationError(f"the simulator refuses: {why}")
                 raise SimulationError(
-                    f"the simulator ended at once (exit code {code}); it said:\n"
-                    f"{self.errors() or '(nothing)'}"
+                    f"the simulator ended at once (exit code {code}); it said:\n{said}"
                 )
             if time.monotonic() > deadline:
                 raise SimulationError(

@@ -1,0 +1,361 @@
+"""A session: what it promises about records, failures, signals and the end."""
+
+import io
+import logging
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+import bluesky.plan_stubs as bps
+import bluesky.preprocessors as bpp
+import pytest
+from bluesky.utils import MsgGenerator
+
+from instruments.bench import BenchConnectionError, BenchFile
+from instruments.errors import InstrumentFaultError, UnsupportedTechniqueError
+from operando import __version__
+from operando.configuration import ConfigurationError, load_bench, load_cell
+from operando.journal import JournalError, documents, journal_path, list_runs
+from operando.session import RunFailedError, Session
+from operando.simulation import SimulatedBench, SimulationError, serving_process
+from techniques import GalvanostaticStep, Limit, OpenCircuit, Protocol, Sequence
+
+EMPTY = BenchFile(name="nothing", instruments={})
+
+
+@bpp.run_decorator(md={"sample": "none"})
+def nothing_for(duration_s: float) -> MsgGenerator:
+    yield from bps.sleep(duration_s)
+
+
+@bpp.run_decorator()
+def failing(error: Exception) -> MsgGenerator:
+    yield from bps.null()
+    raise error
+
+
+@pytest.fixture
+def session(tmp_path: Path) -> Iterator[Session]:
+    with Session(EMPTY, tmp_path, catalog=False) as opened:
+        yield opened
+
+
+def stop_of(data_dir: Path, uid: str) -> dict[str, Any]:
+    name, doc = list(documents(journal_path(data_dir, uid)))[-1]
+    assert name == "stop"
+    return doc
+
+
+def short_protocol(duration_s: float = 36.0) -> Protocol:
+    """Rest 2 s, plate for ``duration_s``, strip half of it, at 1 mA/cm2."""
+
+    def half(role: Literal["plate", "strip"]) -> GalvanostaticStep:
+        lasts_s = duration_s if role == "plate" else duration_s / 2
+        ends = (Limit(quantity="time_s", value=lasts_s),)
+        return GalvanostaticStep(role=role, current_density_ma_cm2=1.0, until=ends)
+
+    steps = (OpenCircuit(duration_s=2.0), half("plate"), half("strip"))
+    return Protocol(name="short", cell="zn-bare-half", technique=Sequence(steps=steps))
+
+
+# -- without instruments
+
+
+def test_a_run_is_in_the_journal_with_bench_version_and_sign(session: Session) -> None:
+    uid = session.run(nothing_for(0.0))
+    name, start = next(iter(documents(journal_path(session.data_dir, uid))))
+    assert name == "start"
+    assert start["bench"]["name"] == "nothing"
+    assert start["operando_version"] == __version__
+    assert start["sign_convention"] == "IUPAC"
+    assert stop_of(session.data_dir, uid)["exit_status"] == "success"
+
+
+def test_runs_of_a_data_folder_are_numbered_across_sessions(tmp_path: Path) -> None:
+    numbers = []
+    for _ in range(2):
+        with Session(EMPTY, tmp_path, catalog=False) as session:
+            uid = session.run(nothing_for(0.0))
+            _, start = next(iter(documents(journal_path(tmp_path, uid))))
+            numbers.append(start["scan_id"])
+    assert numbers == [1, 2]
+
+
+def test_a_run_that_fails_tells_its_uid_its_reason_and_where_the_data_are(
+    session: Session,
+) -> None:
+    with pytest.raises(RunFailedError) as caught:
+        session.run(failing(InstrumentFaultError("overload on range 3")))
+    error = caught.value
+    assert error.exit_status == "fail"
+    assert "overload on range 3" in str(error)
+    assert str(session.data_dir) in str(error)
+    assert isinstance(error.__cause__, InstrumentFaultError)
+    assert stop_of(session.data_dir, error.uid)["reason"] == "overload on range 3"
+
+
+def test_what_fails_before_a_run_begins_is_told_as_it_is(session: Session) -> None:
+    def refused() -> MsgGenerator:
+        yield from bps.null()
+        raise UnsupportedTechniqueError("no impedance here")
+
+    with pytest.raises(UnsupportedTechniqueError, match="no impedance here"):
+        session.run(refused())
+    assert session.runs() == []
+
+
+def test_a_plan_that_pauses_with_nobody_there_is_aborted_and_kept(session: Session) -> None:
+    @bpp.run_decorator()
+    def pausing() -> MsgGenerator:
+        yield from bps.checkpoint()
+        yield from bps.pause()
+
+    with pytest.raises(RunFailedError) as caught:
+        session.run(pausing())
+    assert caught.value.exit_status == "abort"
+    assert session.RE.state == "idle"
+    assert stop_of(session.data_dir, caught.value.uid)["exit_status"] == "abort"
+
+
+def test_a_journal_that_cannot_be_written_stops_the_plan_before_it_moves(
+    tmp_path: Path,
+) -> None:
+    moved = []
+
+    @bpp.run_decorator()
+    def plan() -> MsgGenerator:
+        moved.append(True)
+        yield from bps.null()
+
+    (tmp_path / "journal").write_text("in the way")
+    with (
+        Session(EMPTY, tmp_path, catalog=False) as session,
+        pytest.raises(JournalError, match="journal"),
+    ):
+        session.run(plan())
+    assert not moved
+
+
+def test_the_live_table_cannot_end_a_run(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    out = io.StringIO()
+    out.close()
+    with Session(EMPTY, tmp_path, out, catalog=False) as session:
+        uid = session.run(nothing_for(0.0))
+    assert stop_of(tmp_path, uid)["exit_status"] == "success"
+    assert "left out" in caplog.text
+
+
+def test_the_table_is_complete_when_the_run_has_returned(tmp_path: Path) -> None:
+    out = io.StringIO()
+    with Session(EMPTY, tmp_path, out, catalog=False) as session:
+        session.run(nothing_for(0.0))
+        assert "ended: success" in out.getvalue()
+
+
+def test_a_catalog_that_cannot_start_is_a_warning(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "state").write_text("in the way")
+    with caplog.at_level(logging.WARNING), Session(EMPTY, tmp_path) as session:
+        uid = session.run(nothing_for(0.0))
+        while not caplog.records:
+            time.sleep(0.01)
+    assert stop_of(tmp_path, uid)["exit_status"] == "success"
+    assert "the catalog service did not start" in caplog.text
+
+
+def test_a_closed_session_leaves_no_thread(tmp_path: Path) -> None:
+    before = set(threading.enumerate())
+    with Session(EMPTY, tmp_path, io.StringIO(), catalog=False) as session:
+        session.run(nothing_for(0.0))
+    session.close()
+    left = [thread for thread in threading.enumerate() if thread not in before]
+    # ophyd keeps dispatchers of its own for the life of the process.
+    assert [
+        thread.name for thread in left if "bluesky" in thread.name or "live" in thread.name
+    ] == []
+
+
+def test_instruments_that_do_not_answer_are_all_told_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPERANDO_SIM", str(tmp_path / "nobody"))
+    bench = load_bench("sim").only({"potentiostat", "gas_chromatograph"})
+    with pytest.raises(BenchConnectionError) as caught, Session(bench, tmp_path, catalog=False):
+        pass
+    told = str(caught.value)
+    assert set(caught.value.failures) >= {"potentiostat", "relay_board"}
+    assert "operando sim" in told
+
+
+def test_a_prompt_gets_devices_plans_techniques_and_stubs_by_name(tmp_path: Path) -> None:
+    bench = load_bench("sim")
+    session = Session(bench, tmp_path, catalog=False)
+    try:
+        names = session.namespace()
+    finally:
+        session.close()
+    assert set(bench.instruments) - {"relay_board"} <= set(names)
+    assert {"RE", "bps", "bp", "cat", "runs", "report", "run_protocol"} <= set(names)
+    assert {"operando_plating_stripping", "PlateStripCycle", "Protocol"} <= set(names)
+    assert names["protocol"]("zinc-operando").name == "zinc-operando"
+    assert names["cell"]("zn-bare").cell_id == "ZN-ZN-001"
+    assert "not opened yet" in repr(names["cat"])
+    assert not (tmp_path / "catalog").exists()
+
+
+STOPPED = """
+import sys
+from pathlib import Path
+import bluesky.plan_stubs as bps, bluesky.preprocessors as bpp
+from instruments.bench import BenchFile
+from operando.session import RunFailedError, Session
+
+@bpp.run_decorator()
+def plan():
+    def work():
+        print("running", flush=True)
+        yield from bps.sleep(60)
+    def end():
+        print("ending", flush=True)
+        yield from bps.sleep(0.3)
+        print("safe", flush=True)
+    yield from bpp.finalize_wrapper(work(), end())
+
+nothing = BenchFile(name="nothing", instruments={})
+with Session(nothing, Path(sys.argv[1]), catalog=False) as session:
+    try:
+        session.run(plan())
+    except RunFailedError as error:
+        print(error.exit_status, error.reason, session.stop_signal, flush=True)
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_ends_the_run_and_a_second_one_does_not_interrupt_its_end(
+    number: signal.Signals, tmp_path: Path
+) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", STOPPED, str(tmp_path)], stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            if line.strip() in ("running", "ending"):
+                process.send_signal(number)
+            told = line
+            if "safe" in line:
+                break
+        else:
+            pytest.fail("the plan's end was not reached")
+        told = process.stdout.read()
+        assert process.wait(30) == 0
+    assert f"abort stopped by {number.name} {int(number)}" in told
+    (run,) = list_runs(tmp_path)
+    assert (run.exit_status, run.reason) == ("abort", f"stopped by {number.name}")
+
+
+# -- with a simulated potentiostat
+
+
+def test_a_protocol_runs_on_a_simulated_potentiostat(tmp_path: Path) -> None:
+    bench = load_bench("sim").only({"potentiostat"})
+    out = io.StringIO()
+    with (
+        SimulatedBench(
+            "zn-bare-half", factor=200, instruments=["potentiostat"], directory=tmp_path / "sim"
+        ) as simulated,
+        Session(bench, tmp_path / "data", out, catalog=False) as session,
+    ):
+        pid = simulated.pid
+        assert os.environ["OPERANDO_SIM"] == str(tmp_path / "sim")
+        uid = session.run_protocol(short_protocol(), cell=load_cell("zn-bare-half"))
+        assert "plated_capacity_mah_cm2" in session.report(uid[:8])
+    assert pid is not None
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
+    assert stop_of(tmp_path / "data", uid)["exit_status"] == "success"
+    assert " plate " in out.getvalue()
+    (run,) = list_runs(tmp_path / "data")
+    assert run.rows["potentiostat"] > 20
+
+
+def test_a_technique_the_cell_forbids_is_refused_before_a_run_begins(tmp_path: Path) -> None:
+    bench = load_bench("sim").only({"potentiostat"})
+    cell = load_cell("zn-bare-half")
+    narrow = cell.model_copy(
+        update={"limits": cell.limits.model_copy(update={"current_max_a": 1e-6})}
+    )
+    with (
+        SimulatedBench("zn-bare-half", instruments=["potentiostat"], directory=tmp_path / "sim"),
+        Session(bench, tmp_path / "data", catalog=False) as session,
+    ):
+        with pytest.raises(Exception, match="limit") as caught:
+            session.run_protocol(short_protocol(), cell=narrow)
+        assert not isinstance(caught.value, RunFailedError)
+        assert session.runs() == []
+
+
+def test_a_bench_without_potentiostat_cannot_run_a_protocol(tmp_path: Path) -> None:
+    with (
+        Session(EMPTY, tmp_path, catalog=False) as session,
+        pytest.raises(ConfigurationError, match="has no potentiostat"),
+    ):
+        session.run_protocol(short_protocol(), cell="zn-bare-half")
+
+
+# -- the simulator as a process
+
+
+def test_a_simulator_that_cannot_start_says_why(tmp_path: Path) -> None:
+    with (
+        pytest.raises(SimulationError, match="zn-nope"),
+        SimulatedBench("zn-nope", directory=tmp_path),
+    ):
+        pass
+    assert serving_process(tmp_path) is None
+
+
+def test_two_simulators_cannot_publish_in_one_folder(tmp_path: Path) -> None:
+    with (
+        SimulatedBench("zn-bare", instruments=["relay_board"], directory=tmp_path) as first,
+        pytest.raises(SimulationError, match=f"process {first.pid}"),
+        SimulatedBench("zn-bare", instruments=["relay_board"], directory=tmp_path),
+    ):
+        pass
+
+
+def test_the_mark_of_a_killed_simulator_is_no_obstacle(tmp_path: Path) -> None:
+    with SimulatedBench("zn-bare", instruments=["relay_board"], directory=tmp_path) as first:
+        assert first.pid is not None
+        os.kill(first.pid, signal.SIGKILL)
+        while first.alive:
+            time.sleep(0.01)
+    assert (tmp_path / "ready").exists()
+    with SimulatedBench("zn-bare", instruments=["relay_board"], directory=tmp_path) as second:
+        assert serving_process(tmp_path) == second.pid
+
+
+def test_a_simulator_ends_when_its_owner_is_killed(tmp_path: Path) -> None:
+    code = (
+        "import sys, time; from pathlib import Path; "
+        "from operando.simulation import SimulatedBench; "
+        "bench = SimulatedBench('zn-bare', instruments=['relay_board'], "
+        "directory=Path(sys.argv[1])); "
+        "bench.__enter__(); print(bench.pid, flush=True); time.sleep(60)"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, text=True
+    ) as owner:
+        assert owner.stdout is not None
+        pid = int(owner.stdout.readline())
+        owner.kill()
+    deadline = time.monotonic() + 30
+    while serving_process(tmp_path) == pid:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
