@@ -13,7 +13,7 @@ import pytest
 from event_model import compose_run
 
 from operando import cli
-from operando.journal import JournalWriter
+from operando.journal import JournalWriter, list_runs
 
 AREA_CM2 = 1.131
 SAMPLE = {
@@ -297,3 +297,74 @@ def test_a_simulated_bench_in_the_foreground_says_how_to_use_it_and_leaves_nothi
     with pytest.raises(ProcessLookupError):
         os.kill(pid, 0)
     assert not (tmp_path / "sim" / "ready").exists()
+
+
+PROTOCOL = """
+name: short
+cell: zn-bare-half
+technique:
+  type: sequence
+  steps:
+    - {type: open_circuit, duration_s: 2}
+    - type: galvanostatic_step
+      role: plate
+      current_density_ma_cm2: 1.0
+      until: [{quantity: time_s, value: SECONDS}]
+"""
+
+
+def start_run(folder: Path, seconds: float, factor: float) -> subprocess.Popen[str]:
+    protocol = folder / "short.yaml"
+    protocol.write_text(PROTOCOL.replace("SECONDS", str(seconds)))
+    arguments = ["run", str(protocol), "--simulate", "--only", "potentiostat"]
+    return subprocess.Popen(
+        [sys.executable, "-m", "operando.cli", *arguments, "--factor", str(factor)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"OPERANDO_DATA": str(folder / "data"), "TMPDIR": str(folder)},
+    )
+
+
+@pytest.fixture
+def no_catalog_service(tmp_path: Path) -> None:
+    # The service has tests of its own; a file in its way keeps it from starting.
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "state").write_text("in the way of the catalog service")
+
+
+@pytest.mark.usefixtures("no_catalog_service")
+def test_a_protocol_file_runs_and_is_recorded(tmp_path: Path) -> None:
+    with start_run(tmp_path, seconds=60, factor=200) as process:
+        out, err = process.communicate(timeout=50)
+    assert process.returncode == 0, err
+    (run,) = list_runs(tmp_path / "data")
+    assert run.exit_status == "success"
+    assert f"Recorded as {run.uid}" in out
+    assert "simulated  EmStat4" in out
+    assert "ended: success" in out
+
+
+@pytest.mark.usefixtures("no_catalog_service")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_run_that_is_stopped_keeps_its_rows_and_leaves_no_process(
+    number: signal.Signals, tmp_path: Path
+) -> None:
+    with start_run(tmp_path, seconds=3600, factor=10) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            if " plate " in line:
+                break
+        process.send_signal(number)
+        _, err = process.communicate(timeout=50)
+    assert process.returncode == 128 + number
+    (run,) = list_runs(tmp_path / "data")
+    assert (run.exit_status, run.reason) == ("abort", f"stopped by {number.name}")
+    assert run.rows["potentiostat"] > 0
+    assert run.uid in err
+    assert "kept" in err
+    assert "Traceback" not in err
+    left = subprocess.run(
+        ["ps", "-e", "-o", "pid=,args="], capture_output=True, text=True, check=True
+    ).stdout
+    assert str(tmp_path) not in left
