@@ -256,11 +256,14 @@ class WasatchSpectrometer:
 
     @property
     def is_on(self) -> bool:
-        """Return whether the laser emits, read back; also beside an acquisition."""
+        """Return whether the laser emits, read back; also beside an acquisition.
+
+        False when not connected: closing switched it off, or an error said that it could not be.
+        """
         with self._state:
             child = self._child
-        if child is None:
-            raise self._not_connected("is_on")
+        if child is None or not child.alive:
+            return False
         return bool(child.call_beside("is_firing", MARGIN_S))
 
     def safe_state(self) -> None:

@@ -291,7 +291,7 @@ class WasatchSpectrometer:
         self._power_mw = power_mw
         self._lights.laser_mw = power_mw
         if self._truth is not None:
-            self._truth.write("raman", "laser", cell_time_s=self._since, power_mw=power_mw)
+            self._truth.write("raman", "laser", cell_t_s=self._since, power_mw=power_mw)
 
     def _exposure_until_now(self) -> float:
         """Return the laser's energy since the start, mJ."""
@@ -344,7 +344,7 @@ class WasatchSpectrometer:
             self._truth.write(
                 "raman",
                 "spectrum",
-                cell_time_s=started,
+                cell_t_s=started,
                 integration_s=integration_s,
                 laser_mj=energy_mj,
                 lamp=lamp,

@@ -6,17 +6,15 @@ from pathlib import Path
 from sim_devices.cell import Cell
 from sim_devices.clock import SimulatedClock
 from sim_devices.lights import Lights
-from sim_devices.spectrum import RamanScene
 from sim_devices.truth import Truth
-from sim_devices.wasatch_fid import WasatchSpectrometer
+from sim_devices.wasatch_fid import serve
 
 
 def main(folder: Path) -> None:
     clock = SimulatedClock()
     lights = Lights(clock)
-    scene = RamanScene(Cell("zn-bare"), seed=1)
     with Truth(folder) as truth:
-        spectrometer = WasatchSpectrometer(scene, clock, lights, truth=truth)
+        spectrometer = serve(Cell("zn-bare"), clock, truth, 1, lights)
         print(spectrometer.address, flush=True)
         for line in sys.stdin:
             if line.startswith("lamp"):
