@@ -224,3 +224,22 @@ def test_an_instrument_less_does_not_change_the_others(tmp_path):
         with contextlib.closing(Bench(tmp_path / name, "zn-bare", instruments=instruments)) as b:
             noise.append(b._instruments["chromatograph"].trace(0.0).tolist())
     assert noise[0] == noise[1]
+
+
+def test_the_whole_bench_starts_and_ends(tmp_path):
+    everything = "potentiostat,relay_board,camera,raman"
+    with simulator(tmp_path, "--no-pty", instruments=everything) as process:
+        process.stdout.readline()
+        schemes = {
+            name: published(tmp_path, name).split("://")[0] for name in everything.split(",")
+        }
+        assert schemes == {
+            "potentiostat": "tcp",
+            "relay_board": "tcp",
+            "camera": "pylon-emulation",
+            "raman": "usb+tcp",
+        }
+        process.stdin.close()
+        assert process.wait(10) == 0
+        assert process.stderr.read() == ""
+    assert not any((tmp_path / name).exists() for name in [*schemes, "ready", "chromatograms"])
