@@ -14,6 +14,7 @@ for four reasons found by running and reading it:
 """
 
 import errno
+import importlib
 import logging
 import math
 import os
@@ -56,6 +57,8 @@ _log = logging.getLogger(__name__)
 
 def serve(arguments: dict[str, Any]) -> "WasatchProcess":
     """Return the object whose methods the parent calls; opens nothing yet."""
+    # The library calls Logger.warn; in this process nobody can do anything about it.
+    warnings.filterwarnings("ignore", category=DeprecationWarning, module=r"wasatch\b")
     return WasatchProcess(arguments["address"])
 
 
@@ -494,12 +497,8 @@ def _wrong_in(eeprom: Any) -> str:
 
 def _import(name: str) -> Any:
     """Import a module of the maker's library, which only this process may do."""
-    import importlib
-
     try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", category=DeprecationWarning, module=r"wasatch\b")
-            return importlib.import_module(name)
+        return importlib.import_module(name)
     except ImportError as error:
         raise TransportError(
             f"Wasatch's library is not installed ({error}); "

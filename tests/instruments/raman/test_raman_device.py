@@ -242,7 +242,7 @@ def test_nothing_is_measured_outside_a_run(raman: RamanDevice) -> None:
 def test_safe_state_in_the_middle_of_an_exposure_switches_the_laser_off_and_fails_the_row(
     raman: RamanDevice, simulated: SimulatedSpectrometer
 ) -> None:
-    raman.integration_time_s = 1.0
+    raman.integration_time_s, raman.accumulations = 0.5, 1
     raman.stage()
     status = raman.trigger()
     wait_for(lambda: simulated.laser_mw() > 0)
