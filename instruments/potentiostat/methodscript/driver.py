@@ -33,7 +33,7 @@ _ENDING_S = 5.0
 _PATIENCE_S = 10.0
 # The maker's own code waits this long after an error before it speaks again.
 _AFTER_ERROR_S = 0.1
-# More damaged lines than this among the last _DAMAGE_WINDOW: the line is bad, the program is ended.
+# More lines damaged or lost among the last _DAMAGE_WINDOW: the wire is bad, the program is ended.
 _DAMAGE_ALLOWED = 3
 _DAMAGE_WINDOW = 1000
 _SETPOINT_TOLERANCE = 0.05
@@ -278,11 +278,12 @@ class MethodScriptPotentiostat:
                 "on by itself within the program's limits: the state of the cell is unknown"
             ) from error
         run.lines += 1
-        damaged = len(stream.damaged)
+        before = len(stream.damaged) + stream.dropped
         row = stream.feed(line, wire.arrival_ns)
-        if len(stream.damaged) > damaged:
-            run.damage.append(run.lines)
-            _log.warning("%s: a damaged line has been left out: %r", self._who(), line)
+        lost = len(stream.damaged) + stream.dropped - before
+        if lost:
+            run.damage.extend([run.lines] * lost)
+            _log.warning("%s: %d lines were lost or left out before %r", self._who(), lost, line)
         if stream.fault is not None:
             self._after_fault(run)
         return row
@@ -302,7 +303,7 @@ class MethodScriptPotentiostat:
             )
         if len(run.damage) > _DAMAGE_ALLOWED:
             return ProtocolError(
-                f"{self._who()}: more than {_DAMAGE_ALLOWED} damaged lines among "
+                f"{self._who()}: more than {_DAMAGE_ALLOWED} lines damaged or lost among "
                 f"{_DAMAGE_WINDOW}. {self._damage(stream)}. The program was ended and the cell "
                 "opened; check the cable"
             )
@@ -338,16 +339,21 @@ class MethodScriptPotentiostat:
         elif run.abort_asked or stream.aborted:
             self._stop_reason = "aborted"
         elif not stream.complete:
+            # The blank line may itself be damage, and the program run on.
+            with self._dialogue:
+                self._synchronise()
+                self._open_cell()
             raise ProtocolError(
                 f"{self._who()}: the program ended without its end mark in step {stream.step}: "
-                f"rows may be missing. {self._damage(stream)}"
+                f"rows may be missing. {self._damage(stream)}. The cell was opened"
             )
-        if stream.damaged:
+        if stream.damaged or stream.dropped:
             _log.warning("%s: %s", self._who(), self._damage(stream))
 
     def _damage(self, stream: ProgramStream) -> str:
         shown = ", ".join(repr(line) for line in stream.damaged[-3:])
-        return f"{len(stream.damaged)} damaged lines" + (f", the last: {shown}" if shown else "")
+        told = f"{len(stream.damaged)} damaged lines, {stream.dropped} rows lost"
+        return told + (f"; the last damaged: {shown}" if shown else "")
 
     # -- ends that are not normal
 

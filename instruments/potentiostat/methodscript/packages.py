@@ -15,7 +15,7 @@ TIMING_NOT_MET, OVERLOAD, UNDERLOAD, OVERLOAD_WARNING = 1, 2, 4, 8
 
 _VARIABLE = re.compile(
     r"(?P<type>[a-z]{2})(?P<value>[0-9A-F]{7}[afpnumkMGTPE i]|     nan)"
-    r"(?P<meta>(?:,[0-9A-Fa-f]{2,4})*)"
+    r"(?P<meta>(?:,[0-9][0-9A-Fa-f]{1,2})*)"
 )
 
 

@@ -6,9 +6,11 @@ experiment goes on within its limits when the computer dies. How a program talks
 * each step begins with a *header* package (``eb`` time the step before has taken, ``ja`` number of
   the block, ``jb`` step, ``jc`` cycle, ``jd`` half-cycle), sent twice so that one damaged line does
   not lose the structure; then the timer starts anew, which keeps its resolution;
-* rows are packages of ``eb`` time, ``ab`` potential and the current (galvanostatic), ``eb`` and
-  ``ab`` (open circuit), or ``eb``, ``dc``, ``cc``, ``cd`` (impedance);
-* a program that a limit ends says ``STOP ...`` or ``SAFETY ...``, one that is complete ``END``.
+* rows are packages of ``eb`` time, ``ja`` number of the row in the program, and ``ab`` potential
+  and the current (galvanostatic), ``ab`` (open circuit), or ``dc``, ``cc``, ``cd`` (impedance); by
+  the number a row that got lost on the way is noticed;
+* at its end a program sends ``eb`` and ``ja``, the number of the last row, and then ``END`` if it
+  is complete, ``STOP ...`` or ``SAFETY ...`` if a limit ended it.
 
 Limits are checked in every iteration of a measurement loop, whatever is recorded. The charge of a
 step is the set current times the time: a time limit of the loop. Safety limits on the potential act
@@ -71,6 +73,7 @@ var win
 var diff
 var why
 var blk
+var row
 var step
 var cyc
 var half"""
@@ -135,6 +138,7 @@ class _Compiler:
         self._technique(self.assignment.technique)
         loops = [f"var n{level}" for level in range(1, self.deepest + 1)]
         begin = [
+            "store_var row 0i ja",
             "store_var step 0i jb",
             "store_var cyc 0i jc",
             "store_var half 0i jd",
@@ -142,7 +146,7 @@ class _Compiler:
             f"set_acquisition_frac_autoadjust {self.mains_frequency_hz}",
             "timer_start",
         ]
-        end = [f'send_string "{END}"', "on_finished:", "cell_off"]
+        end = [*_farewell(END), "on_finished:", "cell_off"]
         lines = [*_VARIABLES.splitlines(), *loops, *begin, *self.lines, *end]
         too_long = [line for line in lines if len(line) > LONGEST_LINE]
         if too_long:
@@ -212,9 +216,9 @@ class _Compiler:
         self._add(f"meas_loop_ocp p {_lit(interval)} {_lit(run)}", "timer_get t")
         if step.drift_below_v_s is not None:
             self._drift(step.drift_below_v_s, step.drift_window_s)
-        self._record(step.record, interval, step.record.dt_s, ("t", "p"))
+        self._record(step.record, interval, step.record.dt_s, ("p",))
         self._add("endloop")
-        self._last_row(("t", "p"))
+        self._last_row(("p",))
 
     def _drift(self, below_v_s: float, window_s: float) -> None:
         change = _lit(below_v_s * window_s)
@@ -266,9 +270,9 @@ class _Compiler:
         thresholds = self._thresholds(step)
         self._watch(thresholds[0], ">")
         self._watch(thresholds[1], "<")
-        self._record(step.record, interval, dt_s, ("t", "p", "c"))
+        self._record(step.record, interval, dt_s, ("p", "c"))
         self._add("endloop", "cell_off")
-        self._last_row(("t", "p", "c"))
+        self._last_row(("p", "c"))
         self._consequences(step, {x[1] for x in thresholds if x is not None})
 
     def _galvanostat(self, current_a: float, interval: float) -> None:
@@ -335,7 +339,7 @@ class _Compiler:
             (_SAFETY_LOW, "potential_min_v", limits.potential_min_v),
         ):
             if code in codes:
-                self._when(code, f'send_string "{SAFETY} {limit_name} {value:g}"', "abort")
+                self._when(code, *_farewell(f"{SAFETY} {limit_name} {value:g}"), "abort")
         for code, limit in enumerate(step.until, 1):
             if limit.quantity in ("time_s", "charge_mah_cm2"):
                 if not _ends_first(limit, step):
@@ -344,7 +348,8 @@ class _Compiler:
             elif code not in codes:
                 continue
             if limit.action == "stop":
-                self._when(code, f'send_string "{STOP} {limit.quantity} {limit.value:g}"', "abort")
+                text = f"{STOP} {limit.quantity} {limit.value:g}"
+                self._when(code, *_farewell(text), "abort")
             elif limit.action == "end_loop":
                 if self.depth == 0:
                     raise UnsupportedTechniqueError(
@@ -374,7 +379,7 @@ class _Compiler:
         else:
             self._galvanostatic_spectrum(step, sweep, silence, longest)
         self._add("timer_get t")
-        self._package(("t", "f", "zr", "zi"))
+        self._row(("f", "zr", "zi"))
         self._add("endloop", "cell_off")
 
     def _potentiostatic_spectrum(
@@ -477,7 +482,11 @@ class _Compiler:
             self._package(("t", "blk", "step", "cyc", "half"))
 
     def _package(self, names: tuple[str, ...]) -> None:
-        self._add("pck_start", *(f"pck_add {name}" for name in names), "pck_end")
+        self._add(*_package(names))
+
+    def _row(self, names: tuple[str, ...]) -> None:
+        self._add("add_var row 1i")
+        self._package(("t", "row", *names))
 
     def _start_recording(self, record: Recording, interval: float, dt_s: float) -> None:
         dense = record.edge_for_s > 0
@@ -495,7 +504,7 @@ class _Compiler:
             self._add("if p > high", "store_var due 0 eb", "endif")
             self._add("if p < low", "store_var due 0 eb", "endif")
         self._add("if t >= due")
-        self._package(names)
+        self._row(names)
         if record.edge_for_s > 0 and dt_s > record.edge_dt_s:
             after = f"store_var gap {_gap(dt_s, interval)} eb"
             self._add(f"if t >= {_seconds(record.edge_for_s)}", after, "endif")
@@ -509,8 +518,16 @@ class _Compiler:
     def _last_row(self, names: tuple[str, ...]) -> None:
         """Send the last point of a measurement loop unless it has been sent."""
         self._add("if t > sent")
-        self._package(names)
+        self._row(names)
         self._add("endif")
+
+
+def _package(names: tuple[str, ...]) -> list[str]:
+    return ["pck_start", *(f"pck_add {name}" for name in names), "pck_end"]
+
+
+def _farewell(text: str) -> list[str]:
+    return ["timer_get t", *_package(("t", "row")), f'send_string "{text}"']
 
 
 def _timing(duration_s: float, interval_s: float) -> tuple[float, float]:

@@ -15,8 +15,9 @@ from instruments.potentiostat.methodscript.packages import Variable, by_type, pa
 from instruments.potentiostat.methodscript.program import END, SAFETY, STOP, Block, Program
 
 _HEADER = {"eb", "ja", "jb", "jc", "jd"}
-_IMPEDANCE = {"eb", "dc", "cc", "cd"}
-_OPEN_CIRCUIT = {"eb", "ab"}
+_FAREWELL = {"eb", "ja"}
+_IMPEDANCE = {"eb", "ja", "dc", "cc", "cd"}
+_OPEN_CIRCUIT = {"eb", "ja", "ab"}
 # The current of a galvanostatic loop is documented as "set current", of unknown type.
 _CURRENT_TYPES = ("ba", "db")
 # Beyond what any of these instruments can measure: a damaged digit, not a value.
@@ -35,6 +36,7 @@ class ProgramStream:
     Attributes:
         program: what runs.
         damaged: lines that could not be decoded, raw.
+        dropped: rows that did not arrive at all, by the gaps in their numbers.
         incomplete: why rows may be missing or misplaced, ``None`` if the structure is whole.
         over: whether the program has ended.
         complete: whether it said so itself, with ``END``, ``STOP`` or ``SAFETY``.
@@ -46,6 +48,7 @@ class ProgramStream:
 
     program: Program
     damaged: list[bytes] = field(default_factory=list)
+    dropped: int = 0
     incomplete: str | None = None
     over: bool = False
     complete: bool = False
@@ -58,6 +61,8 @@ class ProgramStream:
     _cycle: int = 0
     _half_cycle: int = 0
     _spectrum: int = 0
+    _row: int = 0
+    _damaged_by_row: int = 0
     _base_s: float = 0.0
     _timer_s: float = 0.0
 
@@ -105,6 +110,9 @@ class ProgramStream:
         if kinds == _HEADER:
             self._header(values)
             return None
+        if kinds == _FAREWELL:
+            self._count(values, text)
+            return None
         if self.block is None:
             raise ProtocolError(f"a row before the first header: {text!r}")
         timer_s = values["eb"].value if "eb" in values else -1.0
@@ -131,6 +139,7 @@ class ProgramStream:
             )
         else:
             row = self._sample(values, text, t_s, where, arrival_ns)
+        self._count(values, text)
         self._timer_s = timer_s
         return row if self.incomplete is None else None
 
@@ -157,6 +166,17 @@ class ProgramStream:
         if abs(potential) > _ABSURD_POTENTIAL_V or abs(current) > _ABSURD_CURRENT_A:
             raise ProtocolError(f"no instrument measures this: {text!r}")
         return Sample(t_s, potential, current, *where, block.role, flags, arrival_ns)
+
+    def _count(self, values: dict[str, Variable], text: str) -> None:
+        """Notice rows that did not arrive, by the number of this one (or of the last one)."""
+        number, farewell = values["ja"].value, set(values) == _FAREWELL
+        if not isinstance(number, int) or number <= self._row - farewell:
+            raise ProtocolError(f"the row's number does not follow {self._row}: {text!r}")
+        missing = number - self._row - (not farewell)
+        # Of the rows in between, as many were damaged as there were damaged lines.
+        damaged = len(self.damaged) - self._damaged_by_row
+        self.dropped += max(0, missing - damaged)
+        self._row, self._damaged_by_row = number, len(self.damaged)
 
     def _header(self, values: dict[str, Variable]) -> None:
         numbers = [values[kind].value for kind in ("ja", "jb", "jc", "jd")]
