@@ -17,6 +17,8 @@ LARGEST_SHARE_DROPPED = 0.1
 FEWEST_POINTS = 8
 EXPONENT = (0.5, 1.0)
 LARGEST_RELATIVE_ERROR = 0.5
+# An arc whose top lies this many times below the lowest frequency is extrapolated, not measured.
+FARTHEST_TOP = 10.0
 
 
 @dataclass(frozen=True)
@@ -84,7 +86,8 @@ class ArcFit:
     def impedance_ohm(self, frequency_hz: Floats) -> Complex:
         """Return the fitted circuit's impedance, ohm, by frequency."""
         omega = 2 * np.pi * frequency_hz
-        total: Complex = self.series_ohm + 1j * omega * self.inductance_h
+        total = np.full(omega.shape, self.series_ohm, dtype=np.complex128)
+        total += 1j * omega * self.inductance_h
         arcs = zip(self.arcs_ohm, self.time_constants_s, self.exponents, strict=True)
         for resistance, scale, exponent in arcs:
             total += resistance / (1 + (1j * omega * scale) ** exponent)
@@ -157,13 +160,15 @@ def fit_arcs(frequency_hz: Floats, z_real_ohm: Floats, z_imag_ohm: Floats) -> Ar
 
 
 def _valid_points(frequency: Floats, impedance: Complex) -> tuple[Floats, Complex, float, int]:
-    """Drop single spikes (mains), then insist on the limit."""
+    """Drop single spikes (mains), the largest first, then insist on the limit."""
     test = kramers_kronig(frequency, impedance)
-    allowed = max(KRAMERS_KRONIG_LIMIT, 6 * 1.4826 * float(np.median(test.residual)))
-    keep = test.residual <= allowed
-    dropped = int((~keep).sum())
-    if 0 < dropped <= LARGEST_SHARE_DROPPED * len(frequency):
-        frequency, impedance = frequency[keep], impedance[keep]
+    dropped = 0
+    while dropped + 1 <= LARGEST_SHARE_DROPPED * (len(frequency) + dropped):
+        allowed = max(KRAMERS_KRONIG_LIMIT, 6 * 1.4826 * float(np.median(test.residual)))
+        if test.worst <= allowed:
+            break
+        keep = np.arange(len(frequency)) != int(np.argmax(test.residual))
+        frequency, impedance, dropped = frequency[keep], impedance[keep], dropped + 1
         test = kramers_kronig(frequency, impedance)
     if test.typical_worst > KRAMERS_KRONIG_LIMIT:
         raise ImpedanceFitError(
@@ -177,6 +182,7 @@ def _valid_points(frequency: Floats, impedance: Complex) -> tuple[Floats, Comple
 class _Candidate:
     arcs: int
     inductive: int
+    lowest_omega: float
     parameters: Floats
     covariance: Floats
     chi2_reduced: float
@@ -191,7 +197,8 @@ class _Candidate:
         gradient[1 : 1 + self.arcs] = arcs  # d(sum R)/d(log R)
         variance = float(gradient @ self.covariance @ gradient)
         error = math.sqrt(max(variance, 0.0))
-        if not error <= LARGEST_RELATIVE_ERROR * total:
+        beyond = float(scales.max()) * self.lowest_omega > FARTHEST_TOP
+        if beyond or not error <= LARGEST_RELATIVE_ERROR * total:
             raise ImpedanceFitError(
                 f"the band does not determine the arcs: {total:.3g} ohm with a standard error of "
                 f"{error:.2g} ohm"
@@ -277,7 +284,8 @@ def _fit_model(omega: Floats, impedance: Complex, arcs: int, inductive: int) -> 
     low = np.full(count, -60.0)
     high = np.full(count, 60.0)
     low[1 + arcs : 1 + 2 * arcs] = math.log(1e-3 / float(omega.max()))
-    high[1 + arcs : 1 + 2 * arcs] = math.log(1e2 / float(omega.min()))
+    # Far beyond the band: an arc that the band does not determine shall show in its error.
+    high[1 + arcs : 1 + 2 * arcs] = math.log(1e6 / float(omega.min()))
     low[1 + 2 * arcs : 1 + 3 * arcs] = math.log(EXPONENT[0])
     high[1 + 2 * arcs : 1 + 3 * arcs] = math.log(EXPONENT[1])
     best: Any = None
@@ -293,4 +301,5 @@ def _fit_model(omega: Floats, impedance: Complex, arcs: int, inductive: int) -> 
     covariance = np.linalg.pinv(best.jac.T @ best.jac, rcond=1e-14) * reduced
     # The floor keeps the choice finite on spectra without noise.
     criterion = points * math.log(max(chi2 / points, 1e-16)) + count * math.log(points)
-    return _Candidate(arcs, inductive, best.x, covariance, reduced, criterion)
+    lowest = float(omega.min())
+    return _Candidate(arcs, inductive, lowest, best.x, covariance, reduced, criterion)

@@ -79,8 +79,6 @@ def nucleation(halves: tuple[HalfCycle, ...]) -> Nucleation:
     window = int(np.searchsorted(charge, TIP_WITHIN * total, side="right"))
     if total <= 0 or window < 3 or len(charge) < 10:
         return Nucleation(None, reason="too few rows in the first plating")
-    if not first.ended and charge[-1] < 1e-9:
-        return Nucleation(None, reason="the first plating has only begun")
     tip = int(np.argmax(magnitude[:window]))
     plateau = plateau_v(first)
     flat = (charge >= PLATEAU[0] * total) & (charge <= PLATEAU[1] * total)
@@ -93,7 +91,8 @@ def nucleation(halves: tuple[HalfCycle, ...]) -> Nucleation:
     before = magnitude[: tip + 1].min()
     if begin > 0:
         before = min(before, 0.0)  # the tip was approached from above zero
-    prominence = magnitude[tip] - max(before, magnitude[tip : int(0.9 * len(magnitude))].min())
+    # Against the plateau and not the lowest row after the tip, which is noise's own extreme.
+    prominence = float(magnitude[tip]) - max(float(before), plateau)
     if tip == 0 and begin == 0:
         return Nucleation(None, reason="the tip is the first row: recorded too coarsely", **told)
     if prominence <= PROMINENCE_SIGMAS * sigma or prominence <= 0:

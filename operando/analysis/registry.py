@@ -282,3 +282,22 @@ _DEFINITIONS = (
 )
 
 METRICS: Mapping[str, Definition] = MappingProxyType({d.name: d for d in _DEFINITIONS})
+
+
+def reference_markdown() -> str:
+    """Return ``docs/reference/metrics.md``: every metric, from this registry."""
+    lines = [
+        "# Metrics",
+        "",
+        "Every metric of a run has one name and one unit. It is a number, or a list by cycle,",
+        "injection, frame or spectrum; what cannot be defined is `null` with a reason, never 0.",
+        "Uncertainties are standard (k = 1). Potentials and currents are those of the metal",
+        "electrode, whichever cable it hangs on. Made from `operando.analysis.METRICS`.",
+        "",
+        "| name | unit | shape | meaning | source |",
+        "|---|---|---|---|---|",
+    ]
+    for one in METRICS.values():
+        cells = (f"`{one.name}`", one.unit, one.shape, one.meaning, one.source)
+        lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
+    return "\n".join(lines) + "\n"

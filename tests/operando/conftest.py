@@ -1,7 +1,7 @@
 """Runs made of arithmetic, as documents: what is in them is known exactly."""
 
 import itertools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -204,7 +204,7 @@ def galvanostatic(
             share = np.linspace(0, 1, rows)
             if role < 0:
                 x = share / 0.02
-                tip = (tip_v - plateau_v) * x * np.exp(1 - x) if cycle == 1 else 0.0
+                tip = (tip_v - plateau_v) * x * np.exp(1 - x) * (cycle == 1)
                 potential = -plateau_v - tip
                 if cycle == 1:
                     potential[0] = 0.4  # the slope of interphase formation
@@ -275,11 +275,11 @@ def chromatogram(area: float, *, seed: int = 0, noise: float = 4.0) -> Array:
 
 
 @pytest.fixture(name="make_run")
-def _make_run(tmp_path: Path) -> Iterator[Callable[..., RunDocuments]]:
+def _make_run(tmp_path: Path) -> Callable[..., RunDocuments]:
     def make(sample: Mapping[str, Any] = HALF_CELL, **options: Any) -> RunDocuments:
         return RunDocuments(tmp_path, sample, **options)
 
-    yield make
+    return make
 
 
 @pytest.fixture(name="synthetic")

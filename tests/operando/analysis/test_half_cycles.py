@@ -1,0 +1,194 @@
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from operando.analysis.accuracy import CurrentAccuracy
+from operando.analysis.coulombic import coulombic_efficiency
+from operando.analysis.overpotential import nucleation, plateau_v, polarisation_v
+from operando.analysis.segments import (
+    HalfCycle,
+    half_cycles,
+    net_plated_mah_cm2,
+    passed_charge_c,
+)
+
+NAMES = ("t", "potential", "current", "cycle", "half_cycle", "role")
+AREA = 1.131
+
+
+def _halves(
+    columns: dict[str, Any], *, area_cm2: float = AREA, **options: Any
+) -> tuple[HalfCycle, ...]:
+    return half_cycles(*(columns[name] for name in NAMES), area_cm2=area_cm2, **options)
+
+
+def test_the_charge_is_the_trapezoid_of_the_measured_current(synthetic: Any) -> None:
+    halves = _halves(synthetic.galvanostatic((0.9,)))
+    assert [half.role for half in halves] == [-1, 1]
+    assert halves[0].capacity_mah_cm2 == pytest.approx(0.5, rel=1e-12)
+    assert halves[1].capacity_mah_cm2 == pytest.approx(0.45, rel=1e-12)
+
+
+def test_efficiencies_return_as_they_were_put_in(synthetic: Any) -> None:
+    told = (0.909, 0.985, 1.02, 0.999)
+    ce = coulombic_efficiency(_halves(synthetic.galvanostatic(told)))
+    assert ce.cycles == (1, 2, 3, 4)
+    np.testing.assert_allclose(ce.percent, np.array(told) * 100, rtol=1e-12)
+
+
+def test_an_efficiency_above_100_is_not_clipped(synthetic: Any) -> None:
+    ce = coulombic_efficiency(_halves(synthetic.galvanostatic((1.05,))))
+    assert ce.percent[0] == pytest.approx(105.0)
+
+
+def test_the_mean_with_and_without_the_first_cycle_and_the_ratio_of_sums_differ(
+    synthetic: Any,
+) -> None:
+    ce = coulombic_efficiency(_halves(synthetic.galvanostatic((0.975, *[0.99905] * 9))))
+    mean, without, ratio = ce.mean(), ce.mean(1), ce.ratio_of_sums()
+    assert mean is not None
+    assert without is not None
+    assert ratio is not None
+    assert mean[0] == pytest.approx((97.5 + 9 * 99.905) / 10)
+    assert without[0] == pytest.approx(99.905)
+    assert ratio[0] == pytest.approx(mean[0])  # all cycles plated the same charge here
+    assert ce.standard_deviation(1) == pytest.approx(0.0, abs=1e-9)
+
+
+def test_a_strip_that_goes_on_is_left_out_with_a_reason(synthetic: Any) -> None:
+    columns = synthetic.galvanostatic((0.9, 0.98))
+    cut = {key: values[:-40] for key, values in columns.items()}
+    ce = coulombic_efficiency(_halves(cut, finished=False))
+    assert ce.cycles == (1,)
+    assert ce.left_out == ("cycle 2 is left out: its stripping has not ended as planned",)
+
+
+def test_a_plating_that_was_not_followed_by_a_strip_is_left_out(synthetic: Any) -> None:
+    columns = synthetic.galvanostatic((0.9, 0.98))
+    cut = {key: values[: len(values) * 3 // 4 - 10] for key, values in columns.items()}
+    ce = coulombic_efficiency(_halves(cut))
+    assert ce.cycles == (1,)
+    assert "cycle 2" in ce.left_out[0]
+
+
+def test_cycles_are_counted_where_the_program_counts_none(synthetic: Any) -> None:
+    columns = synthetic.galvanostatic((0.9, 0.98))
+    columns["cycle"] = np.zeros_like(columns["cycle"])
+    assert [half.cycle for half in _halves(columns)] == [1, 1, 2, 2]
+
+
+def test_the_wrong_sign_at_an_edge_passes_no_charge(synthetic: Any) -> None:
+    columns = synthetic.galvanostatic((0.9,))
+    whole = _halves(columns)[0].capacity_mah_cm2
+    columns["current"][0] *= -0.5
+    less = _halves(columns)[0]
+    assert whole * (1 - 1.01 / 399) < less.capacity_mah_cm2 < whole
+
+
+def test_an_unreadable_row_costs_only_itself(synthetic: Any) -> None:
+    columns = synthetic.galvanostatic((0.9,))
+    columns["potential"][100] = np.nan
+    assert _halves(columns)[0].capacity_mah_cm2 == pytest.approx(0.5, rel=1e-12)
+
+
+@settings(max_examples=25, deadline=None)
+@given(factor=st.floats(0.01, 100), area=st.floats(0.1, 10))
+def test_current_and_area_scale_charges_but_not_efficiencies(factor: float, area: float) -> None:
+    t = np.linspace(0, 3600, 50)
+    both = np.concatenate((t, 4000 + 0.97 * t))
+    columns = {
+        "t": both,
+        "potential": np.where(both < 3900, -0.03, 0.03),
+        "current": np.where(both < 3900, -1e-3, 1e-3),
+        "cycle": np.ones(100),
+        "half_cycle": np.repeat([1.0, 2.0], 50),
+        "role": np.repeat([-1.0, 1.0], 50),
+    }
+    plain = _halves(columns, area_cm2=1.0)
+    columns["current"] = columns["current"] * factor
+    scaled = _halves(columns, area_cm2=area)
+    assert scaled[0].capacity_mah_cm2 == pytest.approx(
+        plain[0].capacity_mah_cm2 * factor / area, rel=1e-9
+    )
+    assert coulombic_efficiency(scaled).percent[0] == pytest.approx(97.0, rel=1e-9)
+
+
+def test_a_mirrored_cell_gives_the_same_half_cycles(synthetic: Any) -> None:
+    plain = _halves(synthetic.galvanostatic())
+    mirrored = _halves(synthetic.galvanostatic(mirror=-1), metal_electrode="CE")
+    for one, other in zip(plain, mirrored, strict=True):
+        assert one.role == other.role
+        np.testing.assert_array_equal(one.charge_mah_cm2, other.charge_mah_cm2)
+        np.testing.assert_array_equal(one.potential_v, other.potential_v)
+
+
+def test_the_offset_counts_twice_in_the_uncertainty_of_an_efficiency() -> None:
+    accuracy = CurrentAccuracy()
+    assert accuracy.relative_of_ratio(-0.565e-3, 0.565e-3) == pytest.approx(0.0035, rel=0.02)
+    assert accuracy.range_a(1e-3) == pytest.approx(1e-3)
+    on_two_ranges = accuracy.relative_of_ratio(-0.9e-3, 1.1e-3)
+    assert on_two_ranges > accuracy.relative_offset(1.1e-3)
+
+
+def test_a_measured_zero_replaces_the_offset_of_the_range() -> None:
+    told = {"potentiostat": {"current_offset_uncertainty_a": 1e-8}}
+    accuracy = CurrentAccuracy.from_calibration(told)
+    assert accuracy.relative_of_ratio(-1e-3, 1e-3) == pytest.approx(2e-5)
+
+
+def test_the_nucleation_overpotential_is_tip_minus_plateau(synthetic: Any) -> None:
+    tip = nucleation(_halves(synthetic.galvanostatic(rows=2000)))
+    assert tip.overpotential_v == pytest.approx(0.015, abs=2e-5)
+    assert tip.reason is None
+
+
+def test_the_positive_slope_before_nucleation_is_no_tip(synthetic: Any) -> None:
+    columns = synthetic.galvanostatic(rows=2000)
+    columns["potential"][:5] = 0.7
+    assert nucleation(_halves(columns)).overpotential_v == pytest.approx(0.015, abs=5e-5)
+
+
+def test_no_tip_is_told_where_noise_could_have_made_it(synthetic: Any) -> None:
+    columns = synthetic.galvanostatic(rows=2000, tip_v=0.0301, noise_v=3e-4)
+    found = nucleation(_halves(columns))
+    assert found.overpotential_v is None
+    assert found.reason is not None
+    assert "noise" in found.reason
+
+
+def test_a_tip_survives_noise(synthetic: Any) -> None:
+    columns = synthetic.galvanostatic(rows=4000, noise_v=1e-4)
+    assert nucleation(_halves(columns)).overpotential_v == pytest.approx(0.015, abs=3e-4)
+
+
+def test_halving_the_sample_rate_hardly_moves_the_tip(synthetic: Any) -> None:
+    fine = nucleation(_halves(synthetic.galvanostatic(rows=2001))).overpotential_v
+    coarse = nucleation(_halves(synthetic.galvanostatic(rows=1001))).overpotential_v
+    assert fine is not None
+    assert coarse == pytest.approx(fine, abs=3e-4)
+
+
+def test_rows_too_far_apart_resolve_no_tip(synthetic: Any) -> None:
+    found = nucleation(_halves(synthetic.galvanostatic(rows=60)))
+    assert found.overpotential_v is None
+
+
+def test_the_plateau_ignores_how_densely_edges_are_recorded(synthetic: Any) -> None:
+    half = _halves(synthetic.galvanostatic((0.9,), rows=400))[0]
+    assert plateau_v(half) == pytest.approx(0.030, abs=1e-6)
+
+
+def test_polarisation_is_peak_to_peak_in_both_kinds_of_cell(synthetic: Any) -> None:
+    plating, stripping = _halves(synthetic.galvanostatic((0.9,)))
+    for symmetric in (True, False):
+        assert polarisation_v(plating, stripping, symmetric=symmetric) == pytest.approx(0.06)
+
+
+def test_net_and_passed_charge_follow_the_time(synthetic: Any) -> None:
+    halves = _halves(synthetic.galvanostatic((0.9,)))
+    assert net_plated_mah_cm2(halves, 900.0) == pytest.approx(0.25)
+    assert net_plated_mah_cm2(halves, 1e9) == pytest.approx(0.05)
+    assert passed_charge_c(halves, AREA, 1e9) == pytest.approx(0.95 * 3.6 * AREA)

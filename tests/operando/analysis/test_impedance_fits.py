@@ -1,0 +1,87 @@
+from typing import Any
+
+import numpy as np
+import pytest
+
+from operando.analysis.impedance import ImpedanceFitError, fit_arcs, kramers_kronig
+
+FREQUENCY = np.logspace(5, -1, 61)
+
+
+def _noisy(impedance: Any, relative: float, seed: int = 0) -> Any:
+    random = np.random.default_rng(seed)
+    noise = random.normal(size=len(impedance)) + 1j * random.normal(size=len(impedance))
+    return impedance * (1 + relative * noise)
+
+
+def test_one_arc_returns_its_parameters(synthetic: Any) -> None:
+    z = synthetic.arcs_ohm(FREQUENCY, 2.65, (150.0, 1e-3, 0.9))
+    fit = fit_arcs(FREQUENCY, z.real, z.imag)
+    assert fit.model == "R0-p(R1,CPE1)"
+    assert fit.series_ohm == pytest.approx(2.65, rel=1e-4)
+    assert fit.interfacial_ohm == pytest.approx(150.0, rel=1e-4)
+    assert fit.exponents[0] == pytest.approx(0.9, rel=1e-3)
+
+
+def test_two_arcs_are_chosen_where_there_are_two(synthetic: Any) -> None:
+    z = _noisy(synthetic.arcs_ohm(FREQUENCY, 2.65, (60, 3e-5, 0.95), (90, 5e-3, 0.9)), 1e-3)
+    fit = fit_arcs(FREQUENCY, z.real, z.imag)
+    assert fit.model == "R0-p(R1,CPE1)-p(R2,CPE2)"
+    assert fit.arcs_ohm == pytest.approx((60, 90), rel=0.02)
+    assert fit.time_constants_s[0] < fit.time_constants_s[1]
+
+
+def test_an_inductance_does_not_enter_the_resistances(synthetic: Any) -> None:
+    z = synthetic.arcs_ohm(FREQUENCY, 9.45, (1.9, 5e-3, 0.9)) + 2j * np.pi * FREQUENCY * 1e-7
+    fit = fit_arcs(FREQUENCY, z.real, z.imag)
+    assert fit.model == "L0-R0-p(R1,CPE1)"
+    assert fit.interfacial_ohm == pytest.approx(1.9, rel=1e-3)
+    assert fit.inductance_h == pytest.approx(1e-7, rel=1e-3)
+
+
+def test_standard_errors_cover_the_truth(synthetic: Any) -> None:
+    clean = synthetic.arcs_ohm(FREQUENCY, 2.65, (60, 3e-5, 0.95), (90, 5e-3, 0.9))
+    inside = 0
+    for seed in range(12):
+        z = _noisy(clean, 2e-3, seed)
+        fit = fit_arcs(FREQUENCY, z.real, z.imag)
+        inside += abs(fit.interfacial_ohm - 150) < 2 * fit.interfacial_uncertainty_ohm
+    assert inside >= 10
+
+
+def test_the_order_of_the_points_does_not_matter(synthetic: Any) -> None:
+    z = _noisy(synthetic.arcs_ohm(FREQUENCY, 2.65, (150.0, 1e-3, 0.9)), 1e-3)
+    forward = fit_arcs(FREQUENCY, z.real, z.imag)
+    assert fit_arcs(FREQUENCY[::-1], z.real[::-1], z.imag[::-1]) == forward
+
+
+def test_a_spectrum_that_drifted_is_refused(synthetic: Any) -> None:
+    z = synthetic.arcs_ohm(FREQUENCY, 2.65, (150.0, 1e-3, 0.9))
+    drifting = z * np.linspace(1, 1.5, len(z))
+    with pytest.raises(ImpedanceFitError, match="Kramers-Kronig"):
+        fit_arcs(FREQUENCY, drifting.real, drifting.imag)
+
+
+def test_one_spike_of_the_mains_is_dropped_and_counted(synthetic: Any) -> None:
+    z = synthetic.arcs_ohm(FREQUENCY, 2.65, (150.0, 1e-3, 0.9))
+    z[33] *= 1.08
+    fit = fit_arcs(FREQUENCY, z.real, z.imag)
+    assert fit.dropped == 1
+    assert fit.interfacial_ohm == pytest.approx(150.0, rel=1e-3)
+
+
+def test_an_arc_that_the_band_does_not_reach_is_refused(synthetic: Any) -> None:
+    z = _noisy(synthetic.arcs_ohm(FREQUENCY, 2.65, (1e5, 1e3, 0.9)), 2e-3)
+    with pytest.raises(ImpedanceFitError, match="does not determine"):
+        fit_arcs(FREQUENCY, z.real, z.imag)
+
+
+def test_a_handful_of_points_is_refused(synthetic: Any) -> None:
+    z = synthetic.arcs_ohm(FREQUENCY[:5], 2.65, (150.0, 1e-3, 0.9))
+    with pytest.raises(ImpedanceFitError, match="5 usable points"):
+        fit_arcs(FREQUENCY[:5], z.real, z.imag)
+
+
+def test_the_test_chain_follows_a_depressed_arc_closely(synthetic: Any) -> None:
+    z = synthetic.arcs_ohm(FREQUENCY, 10.0, (50.0, 0.01, 0.7))
+    assert kramers_kronig(FREQUENCY, z).worst < 1e-3

@@ -1,0 +1,311 @@
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from operando.analysis import METRICS, Metric, metrics
+from operando.analysis.metrics import place
+from operando.journal import JournalWriter
+from operando.runs import Run, RunBuilder
+
+AXIS = np.linspace(150, 3900, 2048)
+CALIBRATION = {
+    "camera": {"micrometre_per_pixel": 0.5},
+    "gas_chromatograph": {
+        "hydrogen_area_per_mole_fraction": 6.7e6,
+        "headspace_ml": 5.0,
+        "headspace": "closed",
+    },
+}
+Make = Callable[..., Any]
+
+
+def _whole(make_run: Make, synthetic: Any, **options: Any) -> Any:
+    """Compose a run of two cycles that all instruments watched."""
+    told = make_run(calibration=CALIBRATION, **options)
+    columns = synthetic.galvanostatic((0.9, 0.98), rows=2000)
+    told.stream("potentiostat", "potentiostat", columns)
+    frequency = np.logspace(5, -1, 49)
+    z = synthetic.arcs_ohm(frequency, 2.65, (150.0, 1e-3, 0.9))
+    told.stream(
+        "impedance",
+        "potentiostat_impedance",
+        {
+            "t": np.arange(49.0),
+            "spectrum": np.ones(49),
+            "cycle": np.zeros(49),
+            "half_cycle": np.zeros(49),
+            "step": np.ones(49),
+            "frequency": frequency,
+            "z_real": z.real,
+            "z_imag": z.imag,
+        },
+    )
+    # Plating ends at 1800 s; a frame before, one near its end, one in the dark, one later.
+    when = np.array([math.nan, 1799.0, 1810.0, 2500.0])
+    frames = np.stack([synthetic.side_view(height) for height in (0.0, 3.4, 3.4, 2.0)])
+    told.stream(
+        "camera",
+        "camera",
+        {
+            "t_before": when,
+            "t_after": when + 2,
+            "lamp": np.array([1.0, 1.0, 0.0, 1.0]),
+            "laser": np.zeros(4),
+        },
+        {"image": frames},
+    )
+    spectra = [synthetic.spectrum_counts(AXIS, seed=k) for k in range(20)]
+    spectra += [
+        synthetic.spectrum_counts(AXIS, seed=k, film=0.5, sulfate=0.9, hydroxide=0.06)
+        for k in range(50, 53)
+    ]
+    times = np.array([math.nan] * 20 + [500.0, 1000.0, 1700.0])
+    told.stream(
+        "raman",
+        "raman",
+        {"t_before": times, "t_after": times + 30, "laser": np.ones(23)},
+        {"counts": np.stack(spectra), "dark": np.full((23, 2048), 100.0)},
+        {"raman_wavenumber": AXIS.tolist()},
+    )
+    asked = np.array([900.0, 1800.0, 2700.0])
+    told.stream(
+        "gas_chromatograph",
+        "gas_chromatograph",
+        {
+            "injection": np.array([1.0, 2.0, 3.0]),
+            "t_before": asked - 1,
+            "t_after": asked + 1,
+            "missed": np.array([0.0, 1.0, 0.0]),
+        },
+    )
+    traces = np.stack([synthetic.chromatogram(area) for area in (3000.0, 9000.0)])
+    told.stream(
+        "chromatogram",
+        "gas_chromatograph_result",
+        {"injection": np.array([1.0, 3.0]), "sample_interval": np.full(2, 0.02)},
+        {"trace": traces},
+    )
+    told.stop()
+    return told
+
+
+def _listed(metric: Metric) -> list[Any]:
+    assert isinstance(metric.value, list)
+    return metric.value
+
+
+def test_every_name_of_the_registry_is_answered_once_with_its_unit(
+    make_run: Make, synthetic: Any
+) -> None:
+    found = metrics(Run.from_documents(_whole(make_run, synthetic).documents))
+    assert list(found) == list(METRICS)
+    for name, metric in found.items():
+        assert metric.unit == METRICS[name].unit
+        if metric.value is None:
+            assert metric.reason
+        else:
+            assert isinstance(metric.value, list) == (METRICS[name].shape != "scalar"), name
+
+
+def test_what_was_put_into_a_run_comes_out_of_it(make_run: Make, synthetic: Any) -> None:
+    found = metrics(Run.from_documents(_whole(make_run, synthetic).documents))
+    assert found["ce_pct"].value == pytest.approx([90.0, 98.0])
+    assert found["ce_mean_pct"].value == pytest.approx(94.0)
+    assert found["ce_mean_without_first_pct"].value == pytest.approx(98.0)
+    assert found["ce_ratio_of_sums_pct"].value == pytest.approx(94.0)
+    assert found["initial_ce_pct"].value == pytest.approx(90.0)
+    assert found["initial_loss_mah_cm2"].value == pytest.approx(0.05)
+    assert found["cumulative_irreversible_mah_cm2"].value == pytest.approx(0.06)
+    assert found["cell_eta_n_mv"].value == pytest.approx(15.0, abs=0.1)
+    assert found["plateau_overpotential_mv"].value == pytest.approx([30.0, 30.0], abs=1e-3)
+    assert found["polarisation_mv"].value == pytest.approx([60.0, 60.0], abs=1e-2)
+    assert found["plated_capacity_mah_cm2"].value == pytest.approx([0.5, 0.5])
+    assert found["cumulative_plated_mah_cm2"].value == pytest.approx(1.0)
+    assert found["series_resistance_ohm"].value == pytest.approx([2.65], rel=1e-3)
+    assert found["interfacial_resistance_ohm"].value == pytest.approx([150.0], rel=1e-3)
+    assert found["theoretical_thickness_um"].value == pytest.approx([0.854, 0.939], abs=1e-3)
+    ends = _listed(found["image_thickness_end_of_plating_um"])
+    assert ends == [pytest.approx(1.7, abs=0.06), None]
+    assert _listed(found["compactness"])[0] == pytest.approx(0.854 / 1.7, rel=0.05)
+    assert _listed(found["image_thickness_um"])[2] is None  # the lamp was off
+    signs = [np.sign(found[f"band_{band}_change"].value) for band in ("3633", "980", "465")]
+    assert signs == [1, -1, 1]
+    per_area = 101325 * 5e-6 / (8.314462618 * 298.15) * 1e6 / 6.7e6
+    each = _listed(found["hydrogen_umol"])
+    assert each == [
+        pytest.approx(3000 * per_area, rel=0.01),
+        None,
+        pytest.approx(6000 * per_area, rel=0.01),
+    ]
+    assert found["hydrogen_total_umol"].value == pytest.approx(9000 * per_area, rel=0.01)
+    charge_c = (0.5 + 0.45 * 840 / 1620) * 3.6 * 1.131
+    efficiency = 9000 * per_area * 1e-6 * 2 * 96485.33 / charge_c * 100
+    assert found["hydrogen_faradaic_efficiency_pct"].value == pytest.approx(efficiency, rel=0.01)
+
+
+def test_undefined_elements_of_a_list_keep_their_place_and_are_explained(
+    make_run: Make, synthetic: Any
+) -> None:
+    found = metrics(Run.from_documents(_whole(make_run, synthetic).documents))
+    assert "missed" in str(found["hydrogen_umol"].reason)
+    assert "without the lamp" in str(found["image_thickness_um"].reason)
+    assert "cycle 2" in str(found["image_thickness_end_of_plating_um"].reason)
+
+
+@pytest.mark.parametrize("page", [1, 7, 100_000])
+def test_how_rows_are_grouped_into_pages_does_not_change_a_bit(
+    make_run: Make, synthetic: Any, page: int
+) -> None:
+    usual = metrics(Run.from_documents(_whole(make_run, synthetic).documents))
+    told = _whole(make_run, synthetic, page=page)
+    assert metrics(Run.from_documents(told.documents)) == usual
+
+
+def test_a_journal_gives_the_same_metrics_to_the_bit(
+    make_run: Make, synthetic: Any, tmp_path: Any
+) -> None:
+    told = _whole(make_run, synthetic)
+    writer = JournalWriter(tmp_path / "data")
+    try:
+        for name, doc in told.documents:
+            writer(name, doc)
+    finally:
+        writer.close()
+    stored = Run.from_journal("last", tmp_path / "data")
+    assert metrics(stored) == metrics(Run.from_documents(told.documents))
+
+
+def test_what_is_computed_on_the_way_is_what_is_computed_at_the_end(
+    make_run: Make, synthetic: Any
+) -> None:
+    told = _whole(make_run, synthetic, page=1000)
+    builder = RunBuilder()
+    for name, doc in told.documents:
+        builder(name, doc)
+        if name == "event_page":
+            metrics(builder.run)
+    assert metrics(builder.run) == metrics(Run.from_documents(told.documents))
+
+
+def test_every_half_finished_run_has_metrics(make_run: Make, synthetic: Any) -> None:
+    told = _whole(make_run, synthetic, page=500)
+    for length in range(0, len(told.documents), 3):
+        found = metrics(Run.from_documents(told.documents[:length]))
+        assert list(found) == list(METRICS)
+
+
+def test_a_half_finished_strip_has_no_efficiency_yet(make_run: Make, synthetic: Any) -> None:
+    told = make_run()
+    columns = synthetic.galvanostatic((0.9, 0.98), rows=100)
+    cut = {key: values[:-30] for key, values in columns.items()}
+    told.stream("potentiostat", "potentiostat", cut)
+    found = metrics(Run.from_documents(told.documents))
+    assert found["ce_pct"].value == pytest.approx([90.0])
+    assert "cycle 2" in str(found["ce_pct"].reason)
+
+
+def test_an_aborted_strip_has_no_efficiency(make_run: Make, synthetic: Any) -> None:
+    told = make_run()
+    columns = synthetic.galvanostatic((0.9,), rows=100)
+    told.stream("potentiostat", "potentiostat", {k: v[:-30] for k, v in columns.items()})
+    told.stop("abort")
+    assert metrics(Run.from_documents(told.documents))["ce_pct"].value is None
+
+
+def test_a_mirrored_cell_gives_the_same_metrics(make_run: Make, synthetic: Any) -> None:
+    plain, mirrored = make_run(), make_run(synthetic.MIRRORED_CELL)
+    plain.stream("potentiostat", "potentiostat", synthetic.galvanostatic(rows=500))
+    columns = synthetic.galvanostatic(rows=500, mirror=-1)
+    mirrored.stream("potentiostat", "potentiostat", columns)
+    one, other = (metrics(Run.from_documents(told.documents)) for told in (plain, mirrored))
+    assert one == other
+
+
+def test_a_symmetric_cell_has_no_efficiency_but_a_polarisation(
+    make_run: Make, synthetic: Any
+) -> None:
+    told = make_run(synthetic.SYMMETRIC_CELL)
+    told.stream("potentiostat", "potentiostat", synthetic.galvanostatic((1.0, 1.0)))
+    told.stop()
+    found = metrics(Run.from_documents(told.documents))
+    assert found["ce_pct"].value is None
+    assert "symmetric" in str(found["ce_pct"].reason)
+    assert found["polarisation_mv"].value == pytest.approx([60.0, 60.0], abs=1e-2)
+    assert found["depth_of_discharge_pct"].value == pytest.approx(100 * 0.5 / 58.54, rel=1e-3)
+
+
+def test_depth_of_discharge_counts_the_predeposited_metal(make_run: Make, synthetic: Any) -> None:
+    electrode = {**synthetic.COPPER, "predeposited_mah_cm2": 2.0}
+    told = make_run({**synthetic.HALF_CELL, "working_electrode": electrode})
+    columns = synthetic.galvanostatic((1.0,), capacity_mah_cm2=1.5)
+    told.stream("potentiostat", "potentiostat", columns)
+    told.stop()
+    found = metrics(Run.from_documents(told.documents))
+    assert found["depth_of_discharge_pct"].value == pytest.approx(75.0)
+
+
+def test_only_a_reference_electrode_makes_a_nucleation_overpotential_of_one_electrode(
+    make_run: Make, synthetic: Any
+) -> None:
+    told = make_run({**synthetic.HALF_CELL, "reference_electrode": "Zn wire"})
+    told.stream("potentiostat", "potentiostat", synthetic.galvanostatic(rows=2000))
+    found = metrics(Run.from_documents(told.documents))
+    assert found["eta_n_mv"].value == pytest.approx(15.0, abs=0.1)
+    assert found["cell_eta_n_mv"].value is None
+
+
+def test_formation_cycles_are_left_out_of_the_mean_without_the_first(
+    make_run: Make, synthetic: Any
+) -> None:
+    told = make_run({**synthetic.HALF_CELL, "formation_cycles": 2})
+    columns = synthetic.galvanostatic((0.8, 0.9, 0.98, 0.98))
+    told.stream("potentiostat", "potentiostat", columns)
+    told.stop()
+    found = metrics(Run.from_documents(told.documents))
+    assert found["ce_mean_without_first_pct"].value == pytest.approx(98.0)
+    assert "first 2 left out" in str(found["ce_mean_without_first_pct"].reason)
+
+
+def test_a_strip_that_missed_its_cut_off_is_pointed_out(make_run: Make, synthetic: Any) -> None:
+    limit = {"quantity": "potential_above_v", "value": 0.5}
+    technique = {"type": "plate_strip_cycle", "strip": {"role": "strip", "until": [limit]}}
+    for cut_off, pointed in ((0.5, False), (0.2, True)):
+        told = make_run(technique=technique)
+        columns = synthetic.galvanostatic((0.9,), cut_off_v=cut_off)
+        told.stream("potentiostat", "potentiostat", columns)
+        told.stop()
+        found = metrics(Run.from_documents(told.documents))["ce_pct"]
+        assert found.value == pytest.approx([90.0])
+        assert ("before its cut-off" in str(found.reason)) == pointed
+
+
+def test_an_empty_run_explains_every_metric() -> None:
+    for name, metric in metrics(Run.from_documents([])).items():
+        assert metric.value is None, name
+        assert metric.reason
+
+
+def test_an_uncalibrated_camera_measures_no_thickness(make_run: Make, synthetic: Any) -> None:
+    told = make_run()
+    frame = np.stack([synthetic.side_view(3.0)])
+    ones = {"t_before": [0.0], "t_after": [1.0], "lamp": [1.0], "laser": [0.0]}
+    told.stream("camera", "camera", ones, {"image": frame})
+    found = metrics(Run.from_documents(told.documents))
+    assert "not calibrated" in str(found["image_thickness_um"].reason)
+
+
+def test_a_metric_is_never_nan_and_never_silent() -> None:
+    with pytest.raises(ValueError, match="finite"):
+        Metric(math.nan, "%")
+    with pytest.raises(ValueError, match="reason"):
+        Metric(None, "%")
+
+
+def test_rows_without_a_leader_s_time_lie_before_or_after_the_program() -> None:
+    nan = math.nan
+    placed = place(np.array([nan, nan, 5.0, 9.0, nan]), np.array([nan, 1.0, 7.0, nan, nan]))
+    np.testing.assert_array_equal(placed.middle_s, [-math.inf, 1.0, 6.0, 9.0, math.inf])
+    np.testing.assert_array_equal(placed.after_s, [-math.inf, 1.0, 7.0, 9.0, math.inf])

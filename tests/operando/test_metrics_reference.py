@@ -1,0 +1,23 @@
+from pathlib import Path
+
+from operando.analysis.registry import METRICS, reference_markdown
+
+PAGE = Path(__file__).parents[2] / "docs" / "reference" / "metrics.md"
+
+
+def test_the_reference_page_says_what_the_registry_says() -> None:
+    assert PAGE.read_text(encoding="utf-8") == reference_markdown()
+
+
+def test_every_metric_that_carries_a_unit_in_its_name_has_that_unit() -> None:
+    endings = {
+        "_pct": "%",
+        "_mah_cm2": "mAh/cm2",
+        "_mv": "mV",
+        "_ohm": "ohm",
+        "_um": "um",
+        "_umol": "umol",
+    }
+    for name, definition in METRICS.items():
+        unit = next((unit for end, unit in endings.items() if name.endswith(end)), "1")
+        assert definition.unit == unit, name

@@ -1,0 +1,92 @@
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from operando.analysis import METRICS
+from operando.report import (
+    ComparisonRow,
+    comparison_table,
+    json_report,
+    number_text,
+    report_json,
+    text_report,
+)
+from operando.runs import Run
+
+
+@pytest.fixture(name="run")
+def _run(make_run: Callable[..., Any], synthetic: Any) -> Run:
+    told = make_run()
+    told.stream("potentiostat", "potentiostat", synthetic.galvanostatic((0.9, *[0.98] * 9)))
+    told.stop()
+    return Run.from_documents(told.documents)
+
+
+def test_the_text_names_every_metric_with_its_unit(run: Run) -> None:
+    lines = text_report(run).splitlines()
+    undefined = lines.index("Not defined for this run:")
+    for name, definition in METRICS.items():
+        (at,) = [k for k, line in enumerate(lines) if line.split()[:1] == [name]]
+        assert at > undefined or definition.unit in (*lines[at].split(), "1")
+
+
+def test_the_text_says_what_was_run_on_which_cell(run: Run) -> None:
+    text = text_report(run)
+    assert "ZN-CU-1: Cu || Zn, Zn plated on the working electrode" in text
+    assert "success" in text
+    assert "the run has no image" in text
+
+
+def test_long_lists_are_shortened_and_counted(run: Run) -> None:
+    line = next(line for line in text_report(run).splitlines() if line.startswith("ce_pct"))
+    assert "..." in line
+    assert "(10)" in line
+
+
+def test_the_json_is_strict_and_complete(run: Run) -> None:
+    def refuse(constant: str) -> None:
+        raise AssertionError(constant)
+
+    told = json.loads(json_report(run), parse_constant=refuse)
+    assert told == report_json(run)
+    assert set(told) == {"uid", "sample", "metrics"}
+    assert told["sample"] == "ZN-CU-1"
+    assert list(told["metrics"]) == list(METRICS)
+    for metric in told["metrics"].values():
+        assert set(metric) == {"value", "unit", "uncertainty", "reason"}
+
+
+def test_an_open_run_is_told_to_be_open(make_run: Callable[..., Any]) -> None:
+    assert "still open" in text_report(Run.from_documents(make_run().documents))
+
+
+@pytest.mark.parametrize(
+    ("value", "uncertainty", "text"),
+    [
+        (98.5432, 0.871, "98.54±0.87"),
+        (0.33541, 0.00171, "0.3354±0.0017"),
+        (153.0, 12.0, "153±12"),
+        (15300.0, 1234.0, "1.53e+04±1.2e+03"),
+        (1.23456, None, "1.235"),
+        (None, None, "-"),
+    ],
+)
+def test_numbers_are_rounded_to_two_digits_of_their_uncertainty(
+    value: float | None, uncertainty: float | None, text: str
+) -> None:
+    assert number_text(value, uncertainty) == text
+
+
+def test_published_and_measured_values_stand_side_by_side() -> None:
+    rows = [
+        ComparisonRow("A1", "Zn@Ag", "eta_n", "mV", 3.0, 3.012, "0.3 mV", "input", True),
+        ComparisonRow("B12", "bare", "3633", "", 1.0, None, "sign", "emergent", False),
+    ]
+    heading, _, first, second = comparison_table(rows).splitlines()
+    assert heading.split()[:5] == ["row", "sample", "quantity", "published", "measured"]
+    assert first.split()[3:6] == ["3", "3.012", "mV"]
+    assert first.endswith("ok")
+    assert "+1" in second
+    assert second.endswith("MISSED")
