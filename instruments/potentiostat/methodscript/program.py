@@ -51,6 +51,8 @@ LONGEST_LINE = 255
 # PalmSens' own scripts filter at about this many times 1/interval.
 _BANDWIDTH_TIMES_INTERVAL = 5.85
 _POTENTIAL_SPAN_V = 2.0
+_SHORTEST_INTERVAL_S = 1e-3
+_SMALLEST_PART_OF_A_RANGE = 1e-3
 _OCP_BEFORE_SPECTRUM_S = 1.0
 # Codes of the variable `why`: 0 the time is over, 1.. the step's own limits, then these.
 _SAFETY_HIGH, _SAFETY_LOW = 101, 102
@@ -204,7 +206,7 @@ class _Compiler:
         self.depth -= 1
 
     def _open_circuit(self, step: OpenCircuit) -> None:
-        interval, run = _timing(step.duration_s, _unhurried(step.record))
+        interval, run = self._timing(step.duration_s, _unhurried(step.record))
         self._add(f"# open circuit, {step.duration_s:g} s", "cell_off", "set_pgstat_mode 3")
         self._bandwidth(interval)
         self._potential_range()
@@ -221,7 +223,7 @@ class _Compiler:
         self._last_row(("p",))
 
     def _drift(self, below_v_s: float, window_s: float) -> None:
-        change = _lit(below_v_s * window_s)
+        change = _volts(below_v_s * window_s)
         self._add(
             "if t >= win",
             "copy_var p diff",
@@ -249,13 +251,18 @@ class _Compiler:
                 f"{model} gives {self.capabilities.current_max_a * 1e3:g} mA at most, the step "
                 f"asks for {current_a * 1e3:g} mA"
             )
+        smallest = self.capabilities.current_ranges_a[0] * _SMALLEST_PART_OF_A_RANGE
+        if abs(current_a) < smallest:
+            raise UnsupportedTechniqueError(
+                f"{model} controls {smallest:g} A at least, the step asks for {current_a:g} A"
+            )
         role = OTHER if step.role is None else {"plate": PLATE, "strip": STRIP}[step.role]
         dt_s = step.record.dt_s
         if step.record.dq_mah_cm2 is not None:
             # At a set current a charge is a time.
             dt_s = min(dt_s, step.record.dq_mah_cm2 * 3600 / abs(step.current_density_ma_cm2))
         wanted = step.record.check_interval_s(step.expected_s)
-        interval, run = _timing(step.expected_s, wanted)
+        interval, run = self._timing(step.expected_s, wanted)
         current = _lit(current_a)
         self._add(f"# {step.role or 'galvanostatic'}, {current_a * 1e3:.6g} mA", "cell_off")
         if step.role is not None:
@@ -328,7 +335,7 @@ class _Compiler:
         """Leave the measurement loop beyond the threshold, noting which it was."""
         if threshold is not None:
             value, code = threshold
-            self._add(f"if p {sign} {_lit(value)}", f"store_var why {code}i ja")
+            self._add(f"if p {sign} {_volts(value)}", f"store_var why {code}i ja")
             self._add("breakloop", "endif")
 
     def _consequences(self, step: GalvanostaticStep, codes: set[int]) -> None:
@@ -410,7 +417,7 @@ class _Compiler:
         else:
             bias = step.potential_v * self.assignment.mirror
             self._bias_must_be_allowed(bias)
-            self._add(f"store_var bias {_lit(bias)} da")
+            self._add(f"store_var bias {_volts(bias)} da")
         self._add("set_e bias", "cell_on", f"meas_loop_eis f zr zi {_lit(amplitude)} {sweep} bias")
 
     def _galvanostatic_spectrum(
@@ -453,6 +460,20 @@ class _Compiler:
             )
 
     # -- pieces
+
+    def _timing(self, duration_s: float, interval_s: float) -> tuple[float, float]:
+        """Return interval and duration of a measurement loop, s; a whole number of intervals fits.
+
+        The interval is cut to whole ns, so the last point comes early by 1e-6 of the step at most.
+        """
+        count = max(1, math.ceil(duration_s / interval_s - 1e-9))
+        interval = math.floor(duration_s / count * 1e9 + 1e-3) / 1e9
+        if interval < _SHORTEST_INTERVAL_S:
+            raise UnsupportedTechniqueError(
+                f"{self.capabilities.model} measures every {_SHORTEST_INTERVAL_S:g} s at most in a "
+                f"script; a step of {duration_s:g} s asks for every {interval:g} s"
+            )
+        return interval, duration_s
 
     def _add(self, *lines: str) -> None:
         self.lines += lines
@@ -510,7 +531,7 @@ class _Compiler:
             self._add(f"if t >= {_seconds(record.edge_for_s)}", after, "endif")
         self._add("copy_var t sent", "copy_var t due", "add_var due gap")
         if record.de_v is not None:
-            band = _lit(record.de_v)
+            band = _volts(record.de_v)
             self._add("copy_var p high", f"add_var high {band}")
             self._add("copy_var p low", f"sub_var low {band}")
         self._add("endif")
@@ -528,15 +549,6 @@ def _package(names: tuple[str, ...]) -> list[str]:
 
 def _farewell(text: str) -> list[str]:
     return ["timer_get t", *_package(("t", "row")), f'send_string "{text}"']
-
-
-def _timing(duration_s: float, interval_s: float) -> tuple[float, float]:
-    """Return interval and duration of a measurement loop, s; a whole number of intervals fits.
-
-    The interval is cut to whole ns, so the last point comes early by 1e-7 of the step at most.
-    """
-    count = max(1, math.ceil(duration_s / interval_s - 1e-9))
-    return math.floor(duration_s / count * 1e9 + 1e-3) / 1e9, duration_s
 
 
 def _unhurried(record: Recording) -> float:
@@ -560,6 +572,10 @@ def _gap(dt_s: float, interval: float) -> str:
 
 def _seconds(value: float) -> str:
     return _lit(round(value, 6))
+
+
+def _volts(value: float) -> str:
+    return _lit(round(value, 9))
 
 
 def _lit(value: float) -> str:

@@ -35,9 +35,8 @@ def count(n: int) -> str:
 
 
 def header(took_s: float, block: int, step: int, cycle: int = 0, half_cycle: int = 0) -> str:
-    return (
-        f"Peb{value(took_s)};ja{count(block)};jb{count(step)};jc{count(cycle)};jd{count(half_cycle)}"
-    )
+    counts = zip(("ja", "jb", "jc", "jd"), (block, step, cycle, half_cycle), strict=True)
+    return ";".join([f"Peb{value(took_s)}", *(f"{kind}{count(n)}" for kind, n in counts)])
 
 
 def row(t_s: float, number: int, potential_v: float, current_a: float | None = None) -> str:
@@ -217,7 +216,7 @@ GOOD = {tuple(x)[:-2] for x in feed(encoded(LINES))[1]}
 # A character that cannot stand in a value, any character too many, a line cut, doubled or run into
 # the next. (A digit or prefix that turned into another one cannot be told from the right one: the
 # line carries no checksum. USB does, below it.)
-VALUE_CHARACTERS = "0123456789ABCDEFabcdef" "afpnum kMGTPEi"
+VALUE_CHARACTERS = "0123456789ABCDEFabcdefafpnum kMGTPEi"
 FOREIGN = st.sampled_from([bytes([x]) for x in range(256) if chr(x) not in VALUE_CHARACTERS + "\n"])
 ANY = st.sampled_from([bytes([x]) for x in range(256) if x != 10])
 

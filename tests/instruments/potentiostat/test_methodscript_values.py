@@ -104,7 +104,7 @@ def test_every_literal_means_its_value(value: float) -> None:
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, 1e40])
 def test_what_no_literal_can_hold_is_refused(value: float) -> None:
-    with pytest.raises(ValueError, match="literal|written"):
+    with pytest.raises(ValueError, match=r"literal|written"):
         format_literal(value)
 
 
@@ -170,7 +170,9 @@ def test_a_type_that_comes_twice_is_refused() -> None:
         ("e!1234: something else", 0x1234, None, None),
     ],
 )
-def test_error_replies_are_read(reply: str, code: int, line: int | None, column: int | None) -> None:
+def test_error_replies_are_read(
+    reply: str, code: int, line: int | None, column: int | None
+) -> None:
     assert parse_error(reply) == (code, line, column)
 
 

@@ -1,0 +1,382 @@
+"""Techniques compiled into programs, looked at line by line."""
+
+import re
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from instruments.errors import SafetyLimitError, UnsupportedTechniqueError
+from instruments.potentiostat.methodscript import Program, compile_program
+from instruments.potentiostat.methodscript.models import capabilities_of
+from techniques import (
+    Assignment,
+    GalvanostaticStep,
+    ImpedanceSpectrum,
+    Limit,
+    OpenCircuit,
+    PlateStripCycle,
+    Recording,
+    Repeat,
+    SafetyLimits,
+    Sequence,
+    Technique,
+)
+
+HR = capabilities_of("es4_hr")
+PICO = capabilities_of("espico")
+# The commands of the manual that we allow ourselves.
+COMMANDS = set(
+    "var store_var copy_var add_var sub_var if endif loop endloop breakloop abort on_finished: "
+    "cell_on cell_off set_pgstat_chan set_pgstat_mode set_max_bandwidth set_range set_e set_i "
+    "set_acquisition_frac_autoadjust set_autoranging timer_start timer_get pck_start pck_add "
+    "pck_end send_string meas_loop_ocp meas_loop_cp meas_loop_eis meas_loop_geis".split()
+)
+LITERAL = re.compile(r"-?[0-9]+[afpnumkMGTPEi]?")
+OPENING, CLOSING = ("if", "loop", "meas_"), ("endif", "endloop")
+
+
+def time_s(value: float, **more: Any) -> Limit:
+    return Limit(quantity="time_s", value=value, **more)
+
+
+def charge(value: float, **more: Any) -> Limit:
+    return Limit(quantity="charge_mah_cm2", value=value, **more)
+
+
+def above(value: float, **more: Any) -> Limit:
+    return Limit(quantity="potential_above_v", value=value, **more)
+
+
+def plate(*until: Limit, j: float = 1.0, **record: Any) -> GalvanostaticStep:
+    return GalvanostaticStep(
+        role="plate", current_density_ma_cm2=j, until=until, record=Recording(**record)
+    )
+
+
+def strip(*until: Limit, j: float = 1.0, **record: Any) -> GalvanostaticStep:
+    return GalvanostaticStep(
+        role="strip", current_density_ma_cm2=j, until=until, record=Recording(**record)
+    )
+
+
+def compiled(technique: Technique, *, on: Any = HR, area: float = 1.0, **more: Any) -> Program:
+    assignment = Assignment(technique=technique, area_cm2=area, **more)
+    return compile_program(assignment, on)
+
+
+def lines_of(technique: Technique, **more: Any) -> list[str]:
+    return compiled(technique, **more).text.splitlines()
+
+
+def the(lines: list[str], beginning: str) -> str:
+    (found,) = [line for line in lines if line.startswith(beginning)]
+    return found
+
+
+def check_form(program: Program) -> None:
+    """Check what the manual's grammar asks of any script."""
+    declared: set[str] = set()
+    depth, blocks = 0, []
+    for line in program.text.splitlines():
+        assert line, "an empty line would end the script"
+        assert len(line) < 256
+        if line.startswith("#"):
+            continue
+        words = line.split()
+        assert words[0] in COMMANDS, line
+        if words[0] == "var":
+            assert re.fullmatch(r"[a-z][a-z0-9_]*", words[1])
+            assert words[1] not in declared
+            declared.add(words[1])
+        elif words[0] != "send_string":
+            for word in words[1:]:
+                assert (
+                    word in declared
+                    or LITERAL.fullmatch(word)
+                    or word in (">", "<", "==", ">=")
+                    or re.fullmatch(r"[a-z]{2}", word)
+                ), line
+        if words[0].startswith(OPENING):
+            if words[0].startswith("meas_"):
+                assert not any(x.startswith("meas_") for x in blocks), "loops must not nest"
+            blocks.append(words[0])
+        elif words[0] in CLOSING:
+            opened = blocks.pop()
+            assert (opened == "if") == (words[0] == "endif")
+        depth = max(depth, len(blocks))
+    assert blocks == []
+    assert program.text.endswith("on_finished:\ncell_off")
+
+
+RECORDS = st.builds(
+    Recording,
+    dt_s=st.floats(0.1, 100),
+    de_v=st.none() | st.floats(1e-4, 1),
+    dq_mah_cm2=st.none() | st.floats(1e-3, 1),
+    edge_dt_s=st.floats(0.1, 5),
+    edge_for_s=st.floats(0, 100),
+)
+ACTIONS = st.sampled_from(["next", "stop"])
+LIMITS = st.builds(
+    lambda time, others: (Limit(quantity="time_s", value=time), *others),
+    st.floats(1, 1e5),
+    st.lists(
+        st.builds(
+            Limit,
+            quantity=st.sampled_from(["charge_mah_cm2", "abs_potential_above_v"]),
+            value=st.floats(1e-3, 5),
+            action=ACTIONS,
+        ),
+        max_size=3,
+    ),
+)
+GALVANOSTATIC = st.builds(
+    GalvanostaticStep,
+    role=st.sampled_from(["plate", "strip", None]),
+    current_density_ma_cm2=st.floats(1e-3, 100),
+    until=LIMITS,
+    record=RECORDS,
+)
+OPEN_CIRCUIT = st.builds(
+    OpenCircuit,
+    duration_s=st.floats(0.1, 1e5),
+    drift_below_v_s=st.none() | st.floats(1e-7, 1e-2),
+    drift_window_s=st.floats(1, 600),
+    record=RECORDS,
+)
+IMPEDANCE = st.builds(
+    ImpedanceSpectrum,
+    amplitude_rms_v=st.floats(1e-3, 0.5),
+    frequency_max_hz=st.floats(1e3, 2e5),
+    frequency_min_hz=st.floats(1e-2, 1e2),
+    points_per_decade=st.integers(1, 20),
+    potential_v=st.none() | st.floats(-2, 2),
+)
+CYCLE = st.builds(
+    lambda step, rest, cycles, between: PlateStripCycle(
+        plate=step.model_copy(update={"role": "plate"}),
+        strip=step.model_copy(update={"role": "strip"}),
+        rest_s=rest,
+        cycles=cycles,
+        between=between,
+    ),
+    GALVANOSTATIC,
+    st.just(0.0) | st.floats(0.01, 100),
+    st.integers(1, 1000),
+    st.none() | IMPEDANCE,
+)
+TECHNIQUES = st.recursive(
+    OPEN_CIRCUIT | GALVANOSTATIC | IMPEDANCE | CYCLE,
+    lambda inner: (
+        st.builds(
+            lambda steps: Sequence(steps=tuple(steps)), st.lists(inner, min_size=1, max_size=3)
+        )
+        | st.builds(lambda times, step: Repeat(times=times, step=step), st.integers(1, 50), inner)
+    ),
+    max_leaves=4,
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(TECHNIQUES, st.sampled_from(["WE", "CE"]))
+def test_every_technique_compiles_into_what_the_grammar_allows(
+    technique: Technique, metal_electrode: str
+) -> None:
+    program = compiled(technique, metal_electrode=metal_electrode)
+    check_form(program)
+    headers = [x for x in program.text.splitlines() if x.startswith("store_var blk")]
+    assert len(headers) == len(program.blocks)
+
+
+def test_plating_is_negative_on_the_working_electrode_and_positive_on_the_counter() -> None:
+    step = plate(time_s(3600.0), j=1.131)
+    assert the(lines_of(step), "meas_loop_cp") == "meas_loop_cp p c -1131u 1 3600"
+    mirrored = lines_of(step, metal_electrode="CE")
+    assert the(mirrored, "meas_loop_cp") == "meas_loop_cp p c 1131u 1 3600"
+    assert compiled(step, metal_electrode="CE").blocks[0].role == -1
+
+
+def test_a_cut_off_is_mirrored_with_the_metal_electrode() -> None:
+    step = strip(above(0.5), time_s(3600))
+    assert "if p > 500m" in lines_of(step)
+    mirrored = lines_of(step, metal_electrode="CE")
+    assert "if p < -500m" in mirrored
+    assert "if p > 500m" not in mirrored
+
+
+def test_the_magnitude_of_the_potential_is_watched_on_both_sides() -> None:
+    lines = lines_of(plate(time_s(10), Limit(quantity="abs_potential_above_v", value=0.2)))
+    assert "if p > 200m" in lines
+    assert "if p < -200m" in lines
+
+
+def test_a_charge_is_a_time_at_the_set_current() -> None:
+    lines = lines_of(plate(charge(0.5), j=2.0))
+    assert the(lines, "meas_loop_cp") == "meas_loop_cp p c -2m 250m 900"
+
+
+def test_limits_are_checked_3600_times_in_a_step_however_rarely_rows_are_recorded() -> None:
+    step = strip(above(0.5), time_s(1800), dt_s=100, edge_dt_s=50)
+    assert the(lines_of(step), "meas_loop_cp") == "meas_loop_cp p c 1m 500m 1800"
+
+
+def test_safety_limits_are_the_instruments_potentials() -> None:
+    limits = SafetyLimits(potential_min_v=-0.8, potential_max_v=1.2)
+    for metal_electrode in ("WE", "CE"):
+        lines = lines_of(plate(time_s(10)), limits=limits, metal_electrode=metal_electrode)
+        assert "if p > 1200m" in lines
+        assert "if p < -800m" in lines
+        assert 'send_string "SAFETY potential_max_v 1.2"' in lines
+        assert 'send_string "SAFETY potential_min_v -0.8"' in lines
+
+
+def test_the_nearest_limit_decides() -> None:
+    limits = SafetyLimits(potential_max_v=1.0)
+    lines = lines_of(strip(above(0.5), time_s(10)), limits=limits)
+    assert "if p > 500m" in lines
+    assert "if p > 1" not in lines
+    assert not [x for x in lines if "SAFETY" in x]
+    at_the_limit = lines_of(strip(above(1.0), time_s(10)), limits=limits)
+    assert not [x for x in at_the_limit if "SAFETY" in x]
+
+
+def test_a_stop_says_so_and_aborts() -> None:
+    step = strip(above(0.5), charge(0.6, action="stop"))
+    text = compiled(step).text
+    assert "if why == 0i\ntimer_get t\npck_start\npck_add t\npck_add row\npck_end\n" in text
+    assert 'send_string "STOP charge_mah_cm2 0.6"\nabort\nendif' in text
+
+
+def test_the_cell_is_open_before_anything_else_is_done_at_the_end_of_a_step() -> None:
+    lines = lines_of(strip(above(0.5), time_s(10)))
+    last = max(n for n, line in enumerate(lines) if line == "endloop")
+    assert lines[last + 1] == "cell_off"
+
+
+def test_a_cycle_is_a_loop_of_the_script() -> None:
+    technique = PlateStripCycle(
+        plate=plate(time_s(10)), strip=strip(time_s(10)), cycles=500, rest_s=5
+    )
+    program = compiled(technique)
+    assert program.text.count("meas_loop_cp") == 2
+    assert "loop n1 < 500i" in program.text
+    assert [block.role for block in program.blocks] == [-1, 0, 1, 0]
+
+
+def test_leaving_a_loop_needs_one() -> None:
+    step = strip(above(0.5, action="end_loop"), time_s(10))
+    inside = compiled(Repeat(times=3, step=step)).text
+    assert "if why == 1i\nbreakloop\nendif" in inside
+    with pytest.raises(UnsupportedTechniqueError, match="no cycle"):
+        compiled(step)
+
+
+@pytest.mark.parametrize(
+    ("j", "nominal"), [(0.9, "1m"), (1.0, "1m"), (1.1, "10m"), (60.0, "100m"), (150.0, "100m")]
+)
+def test_the_smallest_range_that_covers_the_current_is_fixed(j: float, nominal: str) -> None:
+    lines = lines_of(plate(time_s(10), j=j))
+    assert f"set_range db {nominal}" in lines
+    assert f"set_autoranging db {nominal} {nominal}" in lines
+
+
+def test_a_charge_interval_of_rows_is_a_time_interval() -> None:
+    lines = lines_of(plate(time_s(3600), dt_s=100, dq_mah_cm2=0.01, edge_for_s=0))
+    assert the(lines, "store_var gap") == "store_var gap 35500m eb"
+
+
+def test_impedance_runs_at_the_open_circuit_potential() -> None:
+    lines = lines_of(
+        ImpedanceSpectrum(amplitude_rms_v=0.005, frequency_min_hz=0.1, points_per_decade=10)
+    )
+    assert the(lines, "meas_loop_eis") == "meas_loop_eis f zr zi 5m 100000 100m 61i bias"
+    order = [lines.index(x) for x in ("copy_var p bias", "set_e bias", "cell_on")]
+    assert order == sorted(order)
+    assert "set_pgstat_mode 3" in lines
+
+
+def test_impedance_at_a_given_potential_is_mirrored() -> None:
+    spectrum = ImpedanceSpectrum(amplitude_rms_v=0.005, potential_v=0.1)
+    assert "store_var bias 100m da" in lines_of(spectrum)
+    assert "store_var bias -100m da" in lines_of(spectrum, metal_electrode="CE")
+
+
+def test_galvanostatic_impedance_uses_the_galvanostat() -> None:
+    lines = lines_of(
+        ImpedanceSpectrum(mode="galvanostatic", amplitude_rms_ma_cm2=0.5, frequency_max_hz=1e4)
+    )
+    assert the(lines, "meas_loop_geis").startswith("meas_loop_geis f zr zi 500u 10000 100m")
+    assert "set_pgstat_mode 6" in lines
+
+
+@pytest.mark.parametrize(
+    ("technique", "model", "words"),
+    [
+        (plate(time_s(10)), "espico", "cannot control the current"),
+        (plate(time_s(10), j=250), "es4_hr", "200 mA at most"),
+        (plate(time_s(10), j=1e-8), "es4_hr", "1e-10 A at least"),
+        (OpenCircuit(duration_s=1e-5), "es4_hr", "every 0.001 s at most"),
+        (strip(above(7.0), time_s(10)), "es4_hr", "never be noticed"),
+        (
+            ImpedanceSpectrum(mode="galvanostatic", amplitude_rms_ma_cm2=1),
+            "espico",
+            "potentiostatic",
+        ),
+        (
+            ImpedanceSpectrum(mode="galvanostatic", amplitude_rms_ma_cm2=199),
+            "es4_hr",
+            "peak is 281",
+        ),
+        (ImpedanceSpectrum(amplitude_rms_v=0.01, frequency_max_hz=1e6), "es4_hr", "200000 Hz"),
+        (ImpedanceSpectrum(amplitude_rms_v=1.0), "es4_lr", "0.9 V rms"),
+        (ImpedanceSpectrum(amplitude_rms_v=0.01, potential_v=8.0), "es4_hr", "asked for 8 V"),
+    ],
+)
+def test_what_the_instrument_cannot_do_is_refused(
+    technique: Technique, model: str, words: str
+) -> None:
+    with pytest.raises(UnsupportedTechniqueError, match=words):
+        compiled(technique, on=capabilities_of(model))
+
+
+def test_a_pico_measures_impedance_and_rests() -> None:
+    technique = Sequence(steps=(OpenCircuit(duration_s=5), ImpedanceSpectrum(amplitude_rms_v=0.01)))
+    check_form(compiled(technique, on=PICO))
+
+
+@pytest.mark.parametrize(
+    ("technique", "limits", "words"),
+    [
+        (plate(time_s(10), j=5), SafetyLimits(current_max_a=1e-3), "5 mA, the limit is 1 mA"),
+        (plate(charge(9)), SafetyLimits(charge_max_mah_cm2=1), "9 mAh/cm2"),
+        (OpenCircuit(duration_s=100), SafetyLimits(duration_max_s=10), "100 s"),
+        (
+            strip(above(1.5), time_s(10)),
+            SafetyLimits(potential_max_v=1.0),
+            "outside the safety limits",
+        ),
+        (
+            ImpedanceSpectrum(amplitude_rms_v=0.01, potential_v=1.5),
+            SafetyLimits(potential_max_v=1.0),
+            "1.5 V is outside",
+        ),
+        (
+            ImpedanceSpectrum(mode="galvanostatic", amplitude_rms_ma_cm2=5),
+            SafetyLimits(current_max_a=1e-3),
+            "peak current",
+        ),
+    ],
+)
+def test_what_the_limits_forbid_is_refused(
+    technique: Technique, limits: SafetyLimits, words: str
+) -> None:
+    with pytest.raises(SafetyLimitError, match=words):
+        compiled(technique, limits=limits)
+
+
+def test_the_mains_frequency_is_told() -> None:
+    assignment = Assignment(technique=OpenCircuit(duration_s=5), area_cm2=1.0)
+    text = compile_program(assignment, HR, mains_frequency_hz=60).text
+    assert "set_acquisition_frac_autoadjust 60" in text
