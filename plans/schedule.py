@@ -6,7 +6,14 @@ from dataclasses import dataclass, field
 from instruments._follower import LeaderRow, Phase
 from techniques import Schedule
 
-PLATING = -1
+PLATING, STRIPPING = -1, 1
+
+
+def half_cycle_ended(previous: LeaderRow | None, row: LeaderRow | None) -> bool:
+    """Return whether plating or stripping ended between two rows (``row`` ``None``: the end)."""
+    if previous is None or previous.role not in (PLATING, STRIPPING):
+        return False
+    return row is None or row.step != previous.step
 
 
 @dataclass
@@ -21,17 +28,17 @@ class Due:
     spectrum: bool
     injection: bool
     _next: dict[str, float] = field(default_factory=dict)
-    _half_cycle: int = 0
+    _previous: LeaderRow | None = None
     _burst_until_s: float = float("-inf")
 
     def actions(self, row: LeaderRow) -> Iterator[tuple[str, Phase]]:
         """Yield (follower, phase) for all that is due at ``row``, each follower at most once."""
-        ended = self._half_cycle > 0 and row.half_cycle != self._half_cycle
-        if row.half_cycle != self._half_cycle:
-            self._half_cycle = row.half_cycle
-            if row.role == PLATING:
-                self._burst_until_s = row.t_s + self.every.burst_for_s
-                self._next["image"] = row.t_s
+        ended = half_cycle_ended(self._previous, row)
+        started = self._previous is None or self._previous.half_cycle != row.half_cycle
+        self._previous = row
+        if started and row.role == PLATING:
+            self._burst_until_s = row.t_s + self.every.burst_for_s
+            self._next["image"] = row.t_s
         bursting = row.t_s < self._burst_until_s
         for name, wanted, interval in (
             ("image", self.image, self.every.image_s),

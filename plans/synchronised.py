@@ -12,7 +12,7 @@ from instruments.camera.device import CameraDevice
 from instruments.gas_chromatograph.device import GasChromatographDevice
 from instruments.potentiostat.device import PotentiostatDevice
 from instruments.raman.device import RamanDevice
-from plans.schedule import Due
+from plans.schedule import Due, half_cycle_ended
 from techniques import Assignment, Cell, Protocol, Schedule
 
 COLLECT_EVERY_S = 0.1
@@ -168,7 +168,7 @@ def _experiment(
         yield from bps.sleep(POLL_S)
     if done.exception(timeout=0) is not None:
         raise done.exception(timeout=0)
-    if newest is not None and newest.half_cycle > 0 and every.at_half_cycle_ends:
+    if half_cycle_ended(newest, None) and every.at_half_cycle_ends:
         for follower in followers.values():
             yield from _trigger(follower, Phase.END)
     yield from _wait_for(followers)

@@ -9,7 +9,7 @@ def actions(due: Due, rows: list[tuple[float, int, int]]) -> list[tuple[float, s
     return [
         (t, name, phase)
         for t, half_cycle, role in rows
-        for name, phase in due.actions(LeaderRow(t, half_cycle, role, 1))
+        for name, phase in due.actions(LeaderRow(t, half_cycle, role, half_cycle + (role == 0)))
     ]
 
 
@@ -39,3 +39,9 @@ def test_the_end_of_a_half_cycle_restarts_the_regular_interval() -> None:
 def test_what_is_not_there_is_never_due() -> None:
     due = Due(Schedule(), False, False, False)
     assert not actions(due, [(float(t), t // 100, -1) for t in range(0, 1000, 10)])
+
+
+def test_a_half_cycle_ends_where_its_rest_begins() -> None:
+    due = Due(Schedule(image_s=None, spectrum_s=None, burst_for_s=0), False, True, False)
+    rows = [(float(t), 1, -1 if t < 50 else 0) for t in range(0, 100, 10)]
+    assert actions(due, rows) == [(50, "spectrum", Phase.END)]
