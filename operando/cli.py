@@ -11,6 +11,7 @@ import math
 import os
 import signal
 import sys
+import threading
 import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
 
 OK, FAILED, REFUSED = 0, 1, 2
 INTERRUPTED = 128 + signal.SIGINT
-TERMINATED = 128 + signal.SIGTERM
 DEFAULT_BENCH = "sim"
 DEFAULT_CELL = "zn-bare-half"
 
@@ -38,8 +38,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; return its exit status.
 
     0: done. 1: a run began and failed (its data are kept), or a comparison did not hold.
-    2: refused or impossible; one message on standard error says why. 130, 143: stopped by Ctrl-C
-    or SIGTERM, after everything was made safe. With ``OPERANDO_DEBUG=1`` errors show where they
+    2: refused or impossible; one message on standard error says why. 128 + N: stopped by signal N
+    (130: Ctrl-C), after everything was made safe. With ``OPERANDO_DEBUG=1`` errors show where they
     were raised.
     """
     arguments = _parser().parse_args(argv)
@@ -55,9 +55,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         _complain("stopped by Ctrl-C")
         return INTERRUPTED
-    except _TerminatedError:
-        _complain("stopped by SIGTERM")
-        return TERMINATED
+    except _TerminatedError as error:
+        _complain(f"stopped by {error}")
+        return 128 + error.number
     except BrokenPipeError:
         # Nobody reads any more (operando runs | head). Keep the interpreter's own flush quiet.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -73,25 +73,31 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 class _TerminatedError(BaseException):
-    """SIGTERM arrived; like KeyboardInterrupt it must pass every ``except Exception``."""
+    """A signal asks us to go; like KeyboardInterrupt it must pass every ``except Exception``."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(signal.Signals(number).name)
+        self.number = number
 
 
 @contextlib.contextmanager
 def _terminable() -> Iterator[None]:
-    """Unwind on SIGTERM, so that every ``with`` makes its instruments safe."""
+    """Unwind on SIGTERM and SIGHUP, so that every ``with`` makes its instruments safe."""
 
     def terminate(number: int, frame: FrameType | None) -> None:
-        raise _TerminatedError
+        raise _TerminatedError(number)
 
-    try:
-        before = signal.signal(signal.SIGTERM, terminate)
-    except ValueError:  # not the main thread: signals are somebody else's business
-        yield
-        return
+    before: dict[int, Any] = {}
+    # Signals reach the main thread only; elsewhere they are somebody else's business.
+    if threading.current_thread() is threading.main_thread():
+        for asked in (signal.SIGTERM, signal.SIGHUP):
+            if signal.getsignal(asked) is not signal.SIG_IGN:  # ignored: by nohup, for example
+                before[asked] = signal.signal(asked, terminate)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _expected() -> tuple[type[Exception], ...]:
@@ -320,6 +326,7 @@ def _run(arguments: argparse.Namespace) -> int:
 
 def _shell(arguments: argparse.Namespace) -> int:
     import IPython
+    from IPython.terminal.interactiveshell import TerminalInteractiveShell
     from traitlets.config import Config
 
     bench = _bench_file(arguments)
@@ -335,6 +342,8 @@ def _shell(arguments: argparse.Namespace) -> int:
         config.TerminalInteractiveShell.banner1 = _banner(session)
         config.TerminalInteractiveShell.banner2 = ""
         config.TerminalIPythonApp.display_banner = True
+        if hasattr(TerminalInteractiveShell, "enable_tip"):  # IPython 9
+            config.TerminalInteractiveShell.enable_tip = False
         IPython.start_ipython(argv=[], user_ns=session.namespace(), config=config)
     return OK
 

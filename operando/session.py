@@ -19,9 +19,17 @@ from pathlib import Path
 from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Any, Self, TextIO
 
+import bluesky.plan_stubs as bps
 import bluesky.preprocessors as bpp
 from bluesky.run_engine import RunEngine
-from bluesky.utils import FailedStatus, Msg, MsgGenerator, RunEngineInterrupted, SigintHandler
+from bluesky.utils import (
+    FailedPause,
+    FailedStatus,
+    Msg,
+    MsgGenerator,
+    RunEngineInterrupted,
+    SigintHandler,
+)
 from ophyd import Device
 
 from instruments.bench import Bench, BenchFile
@@ -41,6 +49,12 @@ SIGN_CONVENTION = "IUPAC"
 LEADER = "potentiostat"
 ABORT_TIMEOUT_S = 60.0
 ABORTED_BY_HAND = "aborted by the operator"
+INTERRUPTED = """
+The plan was interrupted; RE.state tells what it is now.
+    'idle'    It has ended: cell open, laser off, everything measured is kept. A program that runs
+              on an instrument cannot be paused.
+    'paused'  RE.resume() goes on, RE.abort() ends it properly, RE.halt() drops it as it is.
+"""
 FOLLOWERS = ("camera", "raman", "gas_chromatograph")
 
 
@@ -121,7 +135,7 @@ class Session:
             {},
             loop=self._loop,
             context_managers=managers,
-            preprocessors=[self._with_assets, self._with_reason],
+            preprocessors=[self._with_assets, self._with_reason, _without_pause],
             scan_id_source=self._next_scan_id,
         )
         engine.md["operando_version"] = __version__
@@ -136,6 +150,7 @@ class Session:
             from bluesky.utils import ProgressBarManager
 
             # bluesky declares this attribute by its default only, which is None.
+            engine.pause_msg = INTERRUPTED
             engine.waiting_hook = ProgressBarManager()  # type: ignore[assignment]
         return engine
 
@@ -340,8 +355,12 @@ class Session:
 
         def tell(message: Msg) -> Msg:
             told = message.kwargs
-            if message.command == "close_run" and told.get("exit_status") == "abort":
-                told = {**told, "reason": told.get("reason") or self._why_aborted}
+            if message.command != "close_run" or told.get("exit_status") not in ("abort", "fail"):
+                return message
+            if told.get("reason") == FailedPause.__name__:  # Ctrl-C twice in what cannot pause
+                told = {**told, "exit_status": "abort", "reason": ""}
+            if told["exit_status"] == "abort" and not told.get("reason"):
+                told = {**told, "reason": self._why_aborted}
             return message._replace(kwargs=told)
 
         return (yield from bpp.msg_mutator(plan, tell))
@@ -375,7 +394,6 @@ class Session:
         opened when first used), ``protocol(name)``, ``cell(name)``, ``run_protocol``, ``runs()``,
         ``report(uid)``, and the session itself.
         """
-        import bluesky.plan_stubs as bps
         import bluesky.plans as bp
 
         import plans
@@ -434,6 +452,19 @@ class LazyCatalog:
         return repr(self._opened)
 
 
+def _without_pause(plan: MsgGenerator) -> MsgGenerator:
+    """Let no plan be paused once an instrument runs a program of its own.
+
+    The instrument would go on, and resuming would start its program once more: bluesky replays
+    what came since the last checkpoint. Without a checkpoint a pause ends the plan, cell open.
+    """
+
+    def clear_after_kickoff(message: Msg) -> tuple[None, MsgGenerator | None]:
+        return None, bps.clear_checkpoint() if message.command == "kickoff" else None
+
+    return (yield from bpp.plan_mutator(plan, clear_after_kickoff))
+
+
 class _LastRun:
     """Remembers which run was begun last and how it ended."""
 
@@ -471,7 +502,9 @@ class _StopOnSignal:
     def __enter__(self) -> None:
         if threading.current_thread() is threading.main_thread():
             for number in self._signals:
-                self._before[number] = signal.signal(number, self._handle)
+                # Ignored for us by nohup, or by a shell that put us in the background.
+                if signal.getsignal(number) is not signal.SIG_IGN:
+                    self._before[number] = signal.signal(number, self._handle)
 
     def __exit__(self, *error: object) -> None:
         self._over.set()

@@ -237,7 +237,7 @@ with Session(nothing, Path(sys.argv[1]), catalog=False) as session:
 """
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_ends_the_run_and_a_second_one_does_not_interrupt_its_end(
     number: signal.Signals, tmp_path: Path
 ) -> None:
