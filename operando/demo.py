@@ -27,9 +27,13 @@ WITH_FOLLOWERS = {"potentiostat", "camera", "raman", "gas_chromatograph"}
 
 @dataclass(frozen=True)
 class Experiment:
-    """One simulated experiment: which cell, which protocol, watched by what, how fast."""
+    """One simulated experiment: which cell, which protocol, watched by what, how fast.
+
+    ``cell`` is a cell file, ``preset`` the simulated cell that stands behind it.
+    """
 
     cell: str
+    preset: str
     protocol: str
     instruments: frozenset[str]
     factor: float
@@ -44,11 +48,17 @@ class Experiment:
 
 
 SODIUM = [
-    Experiment(cell, "na-half-cell", frozenset(LEADER_ONLY), 20_000, rows)
+    Experiment(
+        cell, cell.removesuffix("-half"), "na-half-cell", frozenset(LEADER_ONLY), 20_000, rows
+    )
     for cell, rows in SODIUM_ROWS.items()
 ]
-ZINC = Experiment("zn-bare-half", "zinc-operando", frozenset(WITH_FOLLOWERS), 250, ())
-ZINC_RAMAN = Experiment("zn-bare-half", "zinc-raman", frozenset(WITH_FOLLOWERS), 500, ZINC_ROWS)
+ZINC = Experiment(
+    "zn-bare-half", "zn-bare-half", "zinc-operando", frozenset(WITH_FOLLOWERS), 1000, ()
+)
+ZINC_RAMAN = Experiment(
+    "zn-bare-half", "zn-bare-half", "zinc-raman", frozenset(WITH_FOLLOWERS), 1000, ZINC_ROWS
+)
 
 
 def run_experiment(
@@ -60,7 +70,7 @@ def run_experiment(
     with (
         tempfile.TemporaryDirectory(prefix="operando-sim-") as published,
         SimulatedBench(
-            experiment.cell,
+            experiment.preset,
             factor=experiment.factor,
             seed=seed,
             instruments=experiment.simulated(),
