@@ -39,7 +39,7 @@ def line_of(text: str, part: str) -> int:
     return text[: text.index(part)].count("\n") + 1
 
 
-@pytest.mark.parametrize("name", names("bench"))
+@pytest.mark.parametrize("name", names("bench"), ids="{}.yaml".format)
 def test_every_shipped_bench_is_valid(name: str) -> None:
     assert load_bench(name).name == name
 
