@@ -174,7 +174,6 @@ class Session:
         """
         if self._connected:
             return
-        self._start_catalog()
         self.bench.connect()
         self._connected = True
         try:
@@ -182,6 +181,7 @@ class Session:
         except BaseException:
             self.close()
             raise
+        self._start_catalog()
 
     def close(self) -> None:
         """Leave every instrument safe, release it, and end what runs beside; callable twice."""
