@@ -315,7 +315,12 @@ class EmStat4:
                 return bytes(answer)
             text = self._typed[:end].decode("latin-1")
             del self._typed[: end + 1]
-            answer += self._line_received(text).encode("ascii", "replace")
+            try:
+                answer += self._line_received(text).encode("ascii", "replace")
+            except Exception:  # a fault of the simulation must not look like a dead line
+                _log.exception("the simulated instrument failed on %r", text)
+                self._loader = None
+                answer += self._refuse(text[:1], "7FFF")
             if self._deaf_until > time.monotonic():
                 self._typed.clear()
                 return bytes(answer)

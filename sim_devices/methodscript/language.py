@@ -485,19 +485,19 @@ class Loader:
         return int(number)
 
     def _value(self, word: _Word, kind: str) -> str:
-        """Return the expression of a value: kind "float", "integer", "bits" or "any"."""
-        if word.text[0].isdigit() or word.text[0] == "-":
+        """Return the expression of a value: kind "float", "integer" or "any"."""
+        if word.text[:1].isdigit() or word.text[:1] == "-":
             number = self._number_of(word)
-            if kind == "bits" and number == int(number):
-                number = int(number)  # a plain decimal number will do for a bit mask
-            wanted = {"float": float, "integer": int, "bits": int}.get(kind)
+            if kind == "integer" and word.text.isdigit():
+                number = int(number)  # where only integers go, the suffix may be left out
+            wanted = {"float": float, "integer": int}.get(kind)
             if wanted is not None and not isinstance(number, wanted):
                 self._refuse("4207", word)
             return f"({number!r})"
         target = self._target(word)
         if kind == "float":
             return f"as_float({target.value})"
-        if kind in ("integer", "bits"):
+        if kind == "integer":
             return f"as_integer({target.value})"
         return target.value
 
@@ -524,7 +524,7 @@ class Loader:
                 place = f"v_{index}"
             array = f"declared(a_{name})"
             return _Target(f"{array}.get({place})", f"{array}.types[{place}]", "''", array, place)
-        if word.text[0].isdigit() or word.text[0] == "-":
+        if word.text[:1].isdigit() or word.text[:1] == "-":
             self._refuse("420D", word)
         if not _NAME.fullmatch(word.text):
             self._refuse("420B", word)
@@ -949,9 +949,9 @@ _COMMANDS: dict[str, _Signature] = {
     "int_to_float": _Signature(Loader.function, ("target",)),
     "float_to_int": _Signature(Loader.function, ("target",)),
     "float_to_int_round": _Signature(Loader.function, ("target",)),
-    "bit_and_var": _Signature(Loader.function, ("target", "bits")),
-    "bit_or_var": _Signature(Loader.function, ("target", "bits")),
-    "bit_xor_var": _Signature(Loader.function, ("target", "bits")),
+    "bit_and_var": _Signature(Loader.function, ("target", "integer")),
+    "bit_or_var": _Signature(Loader.function, ("target", "integer")),
+    "bit_xor_var": _Signature(Loader.function, ("target", "integer")),
     "bit_inv_var": _Signature(Loader.function, ("target",)),
     "alter_vartype": _Signature(Loader.alter_vartype, ("target", "type")),
     "array_get": _Signature(Loader.array_get, ("array", "integer", "target")),
@@ -998,10 +998,10 @@ _COMMANDS: dict[str, _Signature] = {
     ),
     "meas_loop_eis": _measurement(3, "float", "float", "float", "integer", "float"),
     "meas_loop_geis": _measurement(3, "float", "float", "float", "integer", "float"),
-    "set_gpio_cfg": _Signature(Loader.call, ("bits", "constant")),
-    "set_gpio_pullup": _Signature(Loader.call, ("bits", "constant")),
-    "set_gpio": _Signature(Loader.call, ("bits",)),
-    "set_gpio_msk": _Signature(Loader.call, ("bits", "bits")),
+    "set_gpio_cfg": _Signature(Loader.call, ("integer", "constant")),
+    "set_gpio_pullup": _Signature(Loader.call, ("integer", "constant")),
+    "set_gpio": _Signature(Loader.call, ("integer",)),
+    "set_gpio_msk": _Signature(Loader.call, ("integer", "integer")),
     "get_gpio": _Signature(Loader.read_into, ("target",)),
     "set_script_output": _Signature(Loader.call, ("constant",), check=Loader.check_output),
     "file_open": _Signature(Loader.file_open, ("text", "constant")),

@@ -456,7 +456,7 @@ class Machine:
         """``set_acquisition_frac_autoadjust``: there is no mains hum to avoid."""
 
     def set_range(self, kind: str, value: float) -> None:
-        """``set_range``: the smallest range that holds the value, and no other."""
+        """``set_range``: the smallest range that holds the value, or the largest, and no other."""
         if kind == "da":
             self._check_potential(value)
         elif kind == "ab":
@@ -464,7 +464,6 @@ class Machine:
         elif kind == "ba":
             self.electronics.current.fix(value)
         else:
-            self._check_current(value)
             self.electronics.galvanostat.fix(value)
 
     def set_autoranging(self, kind: str, low: float, high: float) -> None:

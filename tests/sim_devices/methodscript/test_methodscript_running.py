@@ -297,7 +297,7 @@ def test_a_script_survives_a_host_that_stops_reading(make_bench):
 
 
 @settings(
-    max_examples=60,
+    max_examples=40,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
@@ -332,12 +332,12 @@ def test_a_script_survives_a_host_that_stops_reading(make_bench):
         max_size=8,
     )
 )
-def test_garbage_never_kills_the_instrument(fuzzed_bench, lines):
+def test_garbage_never_kills_the_instrument(fuzzed_bench, caplog, lines):
     client = fuzzed_bench.client
     client.port.write("\n".join([*lines, ""]).encode("utf-8", "surrogatepass"))
     # In step again by the maker's recipe: leave a script that is being loaded, abort one that runs.
     client.send("\n\n")
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 5
     while True:
         assert time.monotonic() < deadline
         time.sleep(0.06)
@@ -349,6 +349,7 @@ def test_garbage_never_kills_the_instrument(fuzzed_bench, lines):
             break
     time.sleep(0.06)
     assert client.ask("i") == "iES4HR24C0000"
+    assert not caplog.records, "the simulation itself failed"
 
 
 @pytest.fixture

@@ -188,7 +188,7 @@ set_autoranging ba 1u 10m
 set_range ab 100m
 set_e 0
 cell_on
-meas_loop_eis f re im 10m 1k 10 3i 0
+meas_loop_eis f re im 10m 1k 10 3 0
     pck_start
     pck_add f
     pck_add re
