@@ -29,8 +29,6 @@ _log = logging.getLogger(__name__)
 _ANSWER_S = 2.0
 _LOADING_S = 10.0
 _ENDING_S = 5.0
-# Added to the longest silence a step may keep: the computer, not the instrument, may be slow.
-_PATIENCE_S = 10.0
 # The maker's own code waits this long after an error before it speaks again.
 _AFTER_ERROR_S = 0.1
 # More lines damaged or lost among the last _DAMAGE_WINDOW: the wire is bad, the program is ended.
@@ -63,15 +61,23 @@ class MethodScriptPotentiostat:
         address: ``serial:///dev/ttyACM0`` (``?baud_rate=230400`` for an EmStat Pico),
             ``tcp://host:port``, or ``published:`` one of these.
         mains_frequency_hz: 50 or 60; the instrument averages over whole periods of it.
+        patience_s: added to the longest silence that a step may keep before the instrument is given
+            up, s: the computer, not the instrument, may be slow.
         record_to: file to which the whole dialogue is appended.
     """
 
     verified_on: str | None = None
 
     def __init__(
-        self, address: str, *, mains_frequency_hz: int = 50, record_to: Path | None = None
+        self,
+        address: str,
+        *,
+        mains_frequency_hz: int = 50,
+        patience_s: float = 10.0,
+        record_to: Path | None = None,
     ) -> None:
         self.address = address
+        self._added_patience_s = patience_s
         self._mains_frequency_hz = mains_frequency_hz
         self._record_to = record_to
         self._transport: Transport | None = None
@@ -289,7 +295,7 @@ class MethodScriptPotentiostat:
         return row
 
     def _patience_s(self, run: _Run) -> float:
-        return run.stream.silence_s + _PATIENCE_S
+        return run.stream.silence_s + self._added_patience_s
 
     def _bad_line(self, run: _Run) -> InstrumentError | None:
         """Return why the program must be ended for the sake of the record, if it must."""
