@@ -9,7 +9,7 @@ from operando.analysis import Metric, metrics
 from operando.analysis.images import Front, NoFrontError, front
 from operando.analysis.impedance import ArcFit
 from operando.analysis.metrics import half_cycles_of, impedance_fits, place, region_of
-from operando.analysis.overpotential import PLATEAU, nucleation
+from operando.analysis.overpotential import PLATEAU, nucleation, plateau_v
 from operando.analysis.raman import BANDS, FEWEST_BLANKS, decision_factor
 from operando.analysis.segments import PLATE, HalfCycle
 from operando.report import number_text
@@ -82,6 +82,7 @@ def _panels(
     """Return the panels of the upper and the lower band with their relative widths."""
     upper: _Band = []
     lower: _Band = []
+    impedance: int | None = None
     leader = run.streams.get("potentiostat")
     if leader is not None and len(leader):
         upper.append((2.2, lambda axes: _potential(axes, run, leader, halves)))
@@ -95,11 +96,16 @@ def _panels(
             lower.append((1.0, _bound(draw, numbers)))
             break
     if impedance_fits(run):
+        impedance = len(lower)
         lower.append((1.0, lambda axes: _nyquist(axes, run, numbers)))
     if any(isinstance(numbers[f"{name}_area"].value, list) for name in BANDS):
         lower.append((1.15, lambda axes: _bands(axes, run, numbers, halves)))
     if isinstance(numbers["hydrogen_cumulative_umol"].value, list):
         lower.append((1.0, lambda axes: _hydrogen(axes, run, numbers)))
+    if len(lower) > 1 and impedance is not None:
+        # Equal axes want a square; what is left over goes to the others.
+        others = sum(width for k, (width, _) in enumerate(lower) if k != impedance)
+        lower[impedance] = (0.34 * others, lower[impedance][1])
     return upper, lower
 
 
@@ -163,27 +169,46 @@ def _potential(axes: "Axes", run: Run, leader: Stream, halves: tuple[HalfCycle, 
     sample = run.start.get("sample")
     mirrored = isinstance(sample, Mapping) and sample.get("metal_electrode") == "CE"
     potential = leader.columns["potentiostat_potential"] * (-1.0 if mirrored else 1.0)
+    low, high, cut = _potential_window(potential, halves)
+    factor, volt = (1e3, "mV") if max(-low, high) < 0.2 else (1.0, "V")
     axes.axhline(0, color="#d8d8d8", lw=0.8, zorder=0)
-    axes.plot(t, potential, color=REST, lw=0.8, zorder=1, label="rest")
+    axes.plot(t, factor * potential, color=REST, lw=0.8, zorder=1, label="rest")
     for role, colour, label in ((PLATE, PLATING, "plating"), (-PLATE, STRIPPING, "stripping")):
         x, y = [np.empty(0)], [np.empty(0)]
         for half in halves:
             if half.role == role:
                 x += [half.t_s / scale, np.array([np.nan])]
-                y += [half.potential_v, np.array([np.nan])]
+                y += [factor * half.potential_v, np.array([np.nan])]
         axes.plot(np.concatenate(x), np.concatenate(y), color=colour, lw=1.5, label=label)
-    _dress(
-        axes,
-        "Potential of the metal electrode",
-        f"Time ({unit})",
-        _potential_label(run, "V"),
-    )
+    title = "Potential of the metal electrode" + (" (strip ends off scale)" if cut else "")
+    _dress(axes, title, f"Time ({unit})", _potential_label(run, volt))
     axes.margins(x=0.01)
-    low, high = np.nanpercentile(potential, (0.2, 99.9))
-    axes.set_ylim(low - 0.08 * (high - low), high + 0.22 * (high - low))
-    axes.legend(
-        fontsize=NOTE, frameon=False, ncols=3, loc="upper left", handlelength=1.4, borderaxespad=0.1
+    axes.set_ylim(
+        factor * (low - 0.08 * (high - low)),
+        factor * (high + (0.24 if cut else 0.22) * (high - low)),
     )
+    axes.legend(
+        fontsize=NOTE, frameon=True, framealpha=1.0, edgecolor="white", ncols=3,
+        loc="upper left", handlelength=1.4, borderaxespad=0.1,
+    )  # fmt: skip
+
+
+def _potential_window(
+    potential: Floats, halves: tuple[HalfCycle, ...]
+) -> tuple[float, float, bool]:
+    """Return the lowest and highest potential to show, V, and whether strip ends leave it.
+
+    The last row of a strip can lie volts above its plateau, which would flatten all the rest.
+    """
+    told = [plateau_v(half) for half in halves if half.capacity_mah_cm2 > 0]
+    plateaus = [value for value in told if np.isfinite(value)]
+    known = potential[np.isfinite(potential)]
+    if not plateaus or not len(known):
+        return (float(known.min()), float(known.max()), False) if len(known) else (-1.0, 1.0, False)
+    low = min(float(half.potential_v.min()) for half in halves)
+    high = max(float(half.potential_v.max()) for half in halves)
+    widest = 4.0 * max(*plateaus, 1e-4)
+    return max(low, -widest), min(high, widest), high > widest
 
 
 def _nucleation(
@@ -195,6 +220,7 @@ def _nucleation(
     shown = first.charge_mah_cm2 <= 0.35 * total if total > 0 else np.ones(len(first.t_s), bool)
     negative = first.potential_v[shown] * 1e3
     axes.plot(first.charge_mah_cm2[shown], negative, "-o", color=PLATING, lw=1.3, ms=2.6, mew=0)
+    axes.locator_params(axis="x", nbins=5)
     _dress(axes, "First plating", "Areal capacity (mAh cm$^{-2}$)", _potential_label(run, "mV"))
     metric = numbers["cell_eta_n_mv"]
     label = "cell $\\eta_n$"
@@ -202,11 +228,9 @@ def _nucleation(
         metric, label = numbers["eta_n_mv"], "$\\eta_n$"
     below = negative[negative < 0]
     if len(below):
-        low = float(below.min())
-        span = max(-low - (-float(np.median(below))), 0.04 * -low)
-        axes.set_ylim(
-            low - 0.35 * span, min(-float(np.median(below)) * -1 + 1.6 * span, 0.02 * -low)
-        )
+        floor, level = float(below.min()), float(np.median(below))
+        span = max(level - floor, 0.04 * -floor)
+        axes.set_ylim(floor - 0.35 * span, level + 1.6 * span)
     if metric.value is None or tip.tip_v is None or tip.plateau_v is None:
         axes.text(
             0.97, 0.95, "no tip resolved", transform=axes.transAxes, ha="right", va="top",
@@ -291,10 +315,12 @@ def _nyquist(axes: "Axes", run: Run, numbers: Mapping[str, Metric]) -> None:
     fits = impedance_fits(run)
     shown = _spread(len(fits), 4)
     colours = colormaps["viridis"](np.linspace(0.05, 0.8, len(shown)))
-    peak = 0.0
-    right = 0.0
+    peak = right = 0.0
+    left = np.inf
     for colour, position in zip(colours, shown, strict=True):
         rows = number == position + 1
+        if not rows.any():
+            continue
         real = stream.columns["potentiostat_impedance_z_real"][rows]
         imaginary = -stream.columns["potentiostat_impedance_z_imag"][rows]
         cycle = int(stream.columns["potentiostat_impedance_cycle"][rows][0])
@@ -302,6 +328,7 @@ def _nyquist(axes: "Axes", run: Run, numbers: Mapping[str, Metric]) -> None:
         label = f"cycle {cycle}"
         axes.plot(real, imaginary, "o", color=colour, ms=3.6, mew=0, label=label)
         peak, right = max(peak, float(imaginary.max())), max(right, float(real.max()))
+        left = min(left, float(real.min()))
         if isinstance(fit, ArcFit):
             frequency = stream.columns["potentiostat_impedance_frequency"][rows]
             fine = np.geomspace(frequency.min(), frequency.max(), 200)
@@ -311,8 +338,11 @@ def _nyquist(axes: "Axes", run: Run, numbers: Mapping[str, Metric]) -> None:
     axes.set_anchor("SW")
     _dress(axes, "Impedance", "Re Z ($\\Omega$)", "$-$Im Z ($\\Omega$)")
     axes.axhline(0, color="#d8d8d8", lw=0.8, zorder=0)
-    axes.set_xlim(-0.03 * right, 1.06 * right)
-    axes.set_ylim(-0.06 * right, max(1.12 * right, 1.7 * peak))
+    if left < 0.4 * right:
+        left = 0.0  # the series resistance is seen against the origin
+    span = max(right - left, 1.5 * peak)
+    axes.set_xlim(left - 0.05 * span, left + 1.06 * span)
+    axes.set_ylim(-0.06 * span, 1.12 * span)
     told = numbers["interfacial_resistance_ohm"].value
     text = ""
     if isinstance(told, list):
@@ -392,20 +422,23 @@ def _hydrogen(axes: "Axes", run: Run, numbers: Mapping[str, Metric]) -> None:
     total = numbers["hydrogen_cumulative_umol"]
     number, value = _numbered(total.value)
     _, error = _numbered(total.uncertainty)
-    each_number, each = _numbered(numbers["hydrogen_umol"].value)
     asked = stream.columns["gas_chromatograph_injection"]
     when = {int(n): t / scale for n, t in zip(asked, placed.middle_s, strict=True)}
     at = np.array([when[int(n)] for n in number])
-    width = 0.6 * float(np.diff(at).min()) if len(at) > 1 else 0.1 * float(at[0])
-    axes.bar(
-        [when[int(n)] for n in each_number], each, width=width, color="#b9cbe0",
-        label="since the last",
-    )  # fmt: skip
+    shown = np.isfinite(at)
+    at, value, error = at[shown], value[shown], error[shown]
+    if len(at):
+        # Each bar spans the time in which its hydrogen was formed.
+        since = np.concatenate(([min(0.0, float(at[0]))], at[:-1]))
+        axes.bar(
+            since, np.diff(value, prepend=0.0), width=at - since, align="edge", color="#c9d7e8",
+            edgecolor="white", lw=0.8, label="since the last",
+        )  # fmt: skip
     axes.errorbar(
         at, value, error, fmt="o-", color=INK, ms=4.5, mew=0, lw=1.0, capsize=2.5, label="in all"
     )
     _dress(axes, "Hydrogen by injection", f"Time ({unit})", "H$_2$ (µmol)")
-    axes.set_ylim(0, 1.45 * float((value + error).max()))
+    axes.set_ylim(0, 1.45 * float((value + error).max(initial=1e-6)))
     efficiency = numbers["hydrogen_faradaic_efficiency_pct"]
     title = None
     if isinstance(efficiency.value, float) and isinstance(efficiency.uncertainty, float):

@@ -26,7 +26,11 @@ def test_only_what_was_measured_gets_a_panel(make_run: Make, synthetic: Any) -> 
     told.stream("potentiostat", "potentiostat", synthetic.galvanostatic(rows=200))
     told.stop()
     titles = _drawn(Run.from_documents(told.documents))
-    assert titles == ["Potential of the metal electrode", "First plating", "Coulombic efficiency"]
+    assert titles == [
+        "Potential of the metal electrode (strip ends off scale)",
+        "First plating",
+        "Coulombic efficiency",
+    ]
 
 
 def test_a_symmetric_cell_shows_its_polarisation_instead(make_run: Make, synthetic: Any) -> None:
@@ -81,8 +85,8 @@ def test_potentials_are_labelled_with_what_they_are_measured_against(
     make_run: Make, synthetic: Any
 ) -> None:
     for sample, label in (
-        (synthetic.HALF_CELL, "Cell potential E (V)"),
-        ({**synthetic.HALF_CELL, "reference_electrode": "Zn wire"}, "E (V vs Zn wire)"),
+        (synthetic.HALF_CELL, "Cell potential E (mV)"),
+        ({**synthetic.HALF_CELL, "reference_electrode": "Zn wire"}, "E (mV vs Zn wire)"),
     ):
         told = make_run(sample)
         told.stream("potentiostat", "potentiostat", synthetic.galvanostatic(rows=100))
