@@ -232,9 +232,10 @@ class EmStat4:
     # ---- the worker: scripts, and the time between them
 
     def _work(self) -> None:
+        lives_on = self._behaviour.idle
         while True:
             with self._changed:
-                if not self._behaviour.idle:
+                if not lives_on:
                     self._changed.wait_for(self._is_wanted)
                 if self._closed:
                     return
@@ -244,7 +245,9 @@ class EmStat4:
                     self._machine.power_up()
                 job, self._job = self._job, None
             if job is None:
-                self._machine.idle(_IDLE_STRIDE_S, self._is_wanted)
+                arrived = self._machine.idle(_IDLE_STRIDE_S, self._is_wanted)
+                # A clock that was closed does not make anybody wait, so nothing may move any more.
+                lives_on = self._behaviour.idle and (arrived or self._is_wanted())
                 continue
             with self._clock.hurry("script"):
                 self._run(job)

@@ -173,6 +173,7 @@ class Machine:
         self.electronics = electronics
         self._attention = 0
         self._attention_lock = threading.Lock()
+        self._was_called = False
         self.timer_rate = 1.0 + electronics.calibration.timer_ppm * 1e-6
         self.set_current_type = "db"
         self.sample_at_start = False
@@ -261,7 +262,16 @@ class Machine:
             self._attention &= ~bits
 
     def _is_called(self) -> bool:
-        return self._attention != 0
+        if self._attention:
+            self._was_called = True
+            return True
+        return False
+
+    def _wait_until(self, cell_time_s: float, unless: Callable[[], bool]) -> None:
+        """Wait for the clock, which is never again to come when it was closed."""
+        self._was_called = False
+        if not self.clock.wait_until(cell_time_s, unless) and not self._was_called:
+            raise PowerLostError
 
     def _attend(self) -> bool:
         """Do what was asked for; return whether the measurement loop is to end.
@@ -289,6 +299,10 @@ class Machine:
             return True
         return False
 
+    def _is_halt_over(self) -> bool:
+        self._was_called = self._attention & (HALT | ABORT | POWER_OFF) != HALT
+        return self._was_called
+
     def _halt(self) -> None:
         """Let time pass, with the cell driven as it is, until the host resumes or aborts."""
         self.flush()
@@ -298,9 +312,7 @@ class Machine:
             until = self.cell.t + _HALTED_STRIDE_S
             with self.cell.lock:
                 self.cell.advance(until - self.cell.t, mode, value)
-            self.clock.wait_until(
-                until, lambda: self._attention & (HALT | ABORT | POWER_OFF) != HALT
-            )
+            self._wait_until(until, self._is_halt_over)
         self._halted_s += self.cell.t - began
 
     # ---- time
@@ -317,7 +329,7 @@ class Machine:
             or time.monotonic() - self._last_flush > _LONGEST_HOLD_S
         ):
             self.flush()
-        self.clock.wait_until(cell_time_s, self._is_called)
+        self._wait_until(cell_time_s, self._is_called)
         return potential, density
 
     def _pass(self, cell_seconds: float) -> None:
@@ -330,19 +342,22 @@ class Machine:
             if self._attention:
                 self._attend()
 
-    def idle(self, cell_seconds: float, unless: Callable[[], bool]) -> None:
+    def idle(self, cell_seconds: float, unless: Callable[[], bool]) -> bool:
         """Let time pass while no script runs; what was left switched on stays on.
 
         Args:
             cell_seconds: how long.
             unless: the wait for the clock ends early when this returns True.
+
+        Returns:
+            Whether the time has come; False also when the clock was closed.
         """
         cell = self.cell
         until = cell.t + cell_seconds
         mode, value = self._drive
         with cell.lock:
             cell.advance(until - cell.t, mode, value)
-        self.clock.wait_until(until, unless)
+        return self.clock.wait_until(until, unless)
 
     def wait(self, seconds: float) -> None:
         """``wait``."""

@@ -355,3 +355,14 @@ def test_garbage_never_kills_the_instrument(fuzzed_bench, caplog, lines):
 @pytest.fixture
 def fuzzed_bench(make_bench):
     return make_bench()
+
+
+def test_a_closed_clock_stops_the_script_instead_of_letting_it_race(make_bench):
+    bench = make_bench(factor=1)
+    start(bench)
+    bench.client.lines_until("M000A")
+    bench.clock.close()
+    time.sleep(0.2)
+    assert bench.cell.t < 5.0
+    bench.device.close()
+    assert bench.cell.t < 5.0
