@@ -159,8 +159,8 @@ _DEFINITIONS = (
         "interfacial_resistance_ohm",
         "ohm",
         "by spectrum",
-        "Sum of the fitted arcs: both interfaces of the cell, not halved. The uncertainty is that of "
-        "the fit and of the current's gain, not of the choice of circuit.",
+        "Sum of the fitted arcs: both interfaces of the cell, not halved. The uncertainty is that "
+        "of the fit and of the current's gain, not of the choice of circuit.",
         "least squares over |Z|",
     ),
     Definition(
