@@ -81,6 +81,9 @@ def operando_plating_stripping(
         **(md or {}),
     }
 
+    if raman is not None:
+        raman.integration_time_s = schedule.integration_time_s or raman.integration_time_s
+        raman.accumulations = schedule.accumulations or raman.accumulations
     # Refused before a run is opened, let alone a cell closed.
     yield from bps.prepare(potentiostat, assignment, wait=True)
 
@@ -147,6 +150,8 @@ def _experiment(
         injection="injection" in followers,
     )
     yield from bps.kickoff(potentiostat, wait=True)
+    # The program runs by itself: nothing before this point can be done again after a pause.
+    yield from bps.clear_checkpoint()
     done = yield from bps.complete(potentiostat, wait=False)
     seen = collected = 0.0
     while True:

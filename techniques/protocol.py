@@ -26,6 +26,12 @@ class Schedule(Data):
     blank_spectra: int = Field(
         default=0, ge=0, description="Spectra taken before the program starts."
     )
+    integration_time_s: float | None = Field(
+        default=None, gt=0, description="Of one read-out of a spectrum; by default the bench's, s."
+    )
+    accumulations: int | None = Field(
+        default=None, ge=1, description="Read-outs per spectrum; by default the bench's."
+    )
     tolerance_s: float = Field(default=10.0, gt=0, description="Allowed lateness, s.")
 
 

@@ -9,6 +9,6 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     if not config.getoption("--bench"):
-        kept = [item for item in items if "bench" not in item.keywords]
+        kept = [item for item in items if item.get_closest_marker("bench") is None]
         config.hook.pytest_deselected(items=[item for item in items if item not in kept])
         items[:] = kept
