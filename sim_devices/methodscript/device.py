@@ -148,7 +148,6 @@ class EmStat4:
         self._serial_number = f"ES4HR24C{seed % 10000:04d}"
         electronics = Electronics(imperfection, seed)
         self._clock = clock
-        self._truth = truth
         truth.write(
             "potentiostat",
             "instrument",
@@ -258,6 +257,7 @@ class EmStat4:
     def _run(self, program: Program) -> None:
         machine = self._machine
         machine.begin_script()
+        machine.write_truth("script", lines=program.text.count("\n"))
         ending = "\n"
         try:
             program.function(machine)
@@ -270,13 +270,14 @@ class EmStat4:
             _log.exception("the simulated script failed")
             ending = self._error_ending("0001", program.line_of_error(error.__traceback__))
         machine.flush()
+        machine.write_truth("script_end", cell_is_on=machine.cell_is_on)
         with self._changed:
             self._running = False
         if ending:
             self._send(ending.encode("ascii"))
 
     def _error_ending(self, code: str, line: int) -> str:
-        self._truth.write("potentiostat", "script_error", code=code, line=line)
+        self._machine.write_truth("script_error", code=code, line=line)
         return f"!{code}: Line {line}\n" + ("\n" if self._behaviour.blank_line_after_error else "")
 
     def _send(self, data: bytes) -> None:
@@ -294,7 +295,7 @@ class EmStat4:
                     seen, last_move = pending, time.monotonic()
                 elif time.monotonic() - last_move > self._behaviour.host_patience_s:
                     self._host_is_gone = True
-                    self._truth.write("potentiostat", "output_lost")
+                    self._machine.write_truth("output_lost")
                     return
                 time.sleep(_HOST_POLL_S)
         line.send(data)

@@ -221,8 +221,9 @@ class Machine:
         """Whether the cell is connected."""
         return self._cell_on
 
-    def _write_truth(self, event: str, **values: Any) -> None:
-        self._truth.write("potentiostat", event, cell_time_s=self.cell.t, **values)
+    def write_truth(self, event: str, **values: Any) -> None:
+        """Write down what happened now."""
+        self._truth.write("potentiostat", event, cell_t_s=self.cell.t, **values)
 
     def _ledgers(self) -> dict[str, dict[str, float]]:
         return {"WE": self.cell.ledger("WE"), "CE": self.cell.ledger("CE")}
@@ -441,12 +442,12 @@ class Machine:
     def _begin_measurement(self, technique: str, **applied: float) -> None:
         self.say("M" + _TECHNIQUE_IDS[technique])
         self._closers.append("*")
-        self._segment = {"technique": technique, "began_s": self.cell.t, **applied}
+        self._segment = {"technique": technique, "began_t_s": self.cell.t, **applied}
 
     def _end_segment(self) -> None:
         segment, self._segment = self._segment, None
         if segment is not None:
-            self._write_truth("segment", **segment, ledger=self._ledgers())
+            self.write_truth("segment", **segment, ledger=self._ledgers())
 
     # ---- potentiostat
 
@@ -525,14 +526,14 @@ class Machine:
             self._check_potential(self._set_v if ocp_v is None else ocp_v)
             self._cell_on = True
             self._apply_potential(self._set_v if ocp_v is None else ocp_v)
-        self._write_truth("cell_on", mode=self._mode)
+        self.write_truth("cell_on", mode=self._mode)
 
     def cell_off(self) -> None:
         """``cell_off``."""
         was_on, self._cell_on = self._cell_on, False
         self._drive = ("i", 0.0)
         if was_on:
-            self._write_truth("cell_off", ledger=self._ledgers())
+            self.write_truth("cell_off", ledger=self._ledgers())
 
     def _check_potential(self, potential_v: float) -> None:
         if not -POTENTIAL_LIMIT_V <= potential_v <= POTENTIAL_LIMIT_V:
@@ -882,7 +883,7 @@ class Machine:
     def _write_gpio(self, levels: int) -> None:
         before, self._gpio_levels = self._gpio_levels, levels
         if levels != before:
-            self._write_truth("gpio", levels=levels, changed=before ^ levels)
+            self.write_truth("gpio", levels=levels, changed=before ^ levels)
             if self.on_gpio is not None:
                 self.on_gpio(self.cell.t, levels)
 

@@ -101,7 +101,7 @@ def test_the_timer_runs_at_its_own_rate(make_bench, decode):
     ppm = bench.truth["instrument"][0]["timer_ppm"]
     assert 1 < abs(ppm) <= 50
     segment = bench.truth["segment"][0]
-    lasted_s = segment["cell_time_s"] - segment["began_s"]
+    lasted_s = segment["cell_t_s"] - segment["began_t_s"]
     assert lasted_s == pytest.approx(100 / (1 + ppm * 1e-6), rel=1e-9)
 
 

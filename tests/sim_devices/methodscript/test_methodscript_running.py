@@ -153,6 +153,7 @@ on_finished:
 cell_off
 """)
     assert lines == ["!0028: Line 6"]
+    assert bench.truth["script_end"][0]["cell_is_on"]
     time.sleep(0.3)
     with bench.cell.lock:
         assert bench.cell.drives[-1] == ("i", pytest.approx(0.5))

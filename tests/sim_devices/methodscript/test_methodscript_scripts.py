@@ -408,7 +408,7 @@ set_gpio 0b00
     assert points[9]["ab"] == pytest.approx(0.11)
     assert points[9]["eb"] == pytest.approx(5.0)
     assert points[10]["eb"] == pytest.approx(6.5)  # 1 s of waiting, then the first interval
-    edges = [(edge["cell_time_s"], edge["levels"]) for edge in bench.truth["gpio"]]
+    edges = [(edge["cell_t_s"], edge["levels"]) for edge in bench.truth["gpio"]]
     expected = [(0, 1), (2, 0), (5, 2), (6, 0), (6, 1), (8, 0), (10, 2), (11, 0)]
     assert edges == [(pytest.approx(t), levels) for t, levels in expected]
     assert [s["technique"] for s in bench.truth["segment"]] == ["cp"] * 4
