@@ -172,9 +172,14 @@ class MethodScriptPotentiostat:
             self._stop_reason = None
             # `l` then `r`, not `e`: a program that is refused has then not touched the cell.
             wire.write(f"l\n{program.text}\n\n".encode("ascii"))
-            self._accepted("l", "load a program", _LOADING_S, program)
-            wire.write(b"r\n")
-            rest = self._accepted("r", "run the program", _ANSWER_S, program)
+            try:
+                self._accepted("l", "load a program", _LOADING_S, program)
+                wire.write(b"r\n")
+                rest = self._accepted("r", "run the program", _ANSWER_S, program)
+            except (ProtocolError, TransportTimeout):
+                # It may be running after all: what was not understood may have been a yes.
+                self._rest_with_open_cell()
+                raise
             run = _Run(program)
             if rest:
                 # Some firmware joins the acknowledgement and the first line.
@@ -499,7 +504,7 @@ class MethodScriptPotentiostat:
             answer = self._line(timeout_s)
         except TransportTimeout as error:
             raise TransportTimeout(
-                f"{self._who()}: asked to {what}, no answer ({error}); the cell is open"
+                f"{self._who()}: asked to {what}, no answer ({error})"
             ) from error
         if answer.startswith(echo + "!"):
             fault = parse_error(answer)
@@ -512,6 +517,18 @@ class MethodScriptPotentiostat:
         if not answer.startswith(echo) or (echo == "l" and answer != echo):
             raise ProtocolError(f"{self._who()}: asked to {what}, got {answer!r}")
         return answer.removeprefix(echo).encode("ascii")
+
+    def _rest_with_open_cell(self) -> None:
+        """End whatever runs and open the cell, as far as the instrument can still be reached."""
+        try:
+            self._synchronise()
+            self._open_cell()
+        except InstrumentError as error:
+            _log.error(
+                "%s: the cell may be closed, disconnect it: it could not be opened (%s)",
+                self._who(),
+                error,
+            )
 
     def _open_cell(self) -> None:
         """Open the cell while nothing runs; raises if the instrument does not confirm."""

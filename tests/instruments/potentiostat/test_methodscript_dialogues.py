@@ -189,9 +189,15 @@ def test_status_bits_become_flags(connected: Callable[..., MethodScriptPotentios
         ),
         ("refused when started", InstrumentFaultError, "no script has been loaded"),
         ("answered with something else when loading", ProtocolError, "lP"),
+        ("answered with something else when started", ProtocolError, r"got '\?'"),
+        (
+            "answered with something else when started and then with nothing",
+            ProtocolError,
+            r"got '\?'",
+        ),
     ],
 )
-def test_a_program_that_is_refused_touches_nothing(
+def test_a_program_that_is_not_accepted_leaves_the_cell_open(
     connected: Callable[..., MethodScriptPotentiostat],
     page: str,
     error: type[InstrumentError],
