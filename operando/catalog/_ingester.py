@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import httpx
+
 from operando.journal import JournalReader, close_dead_run
 
 from ._run_writer import RunWriter
@@ -161,7 +163,8 @@ class Ingester:
             journal.retry_at = time.monotonic() + wait_s
             journal.error = f"{type(error).__name__}: {error}"
             journal.begin_again()
-            self._disconnect()
+            if isinstance(error, httpx.TransportError):
+                self._disconnect()
             logger.exception("run %s not ingested; trying again in %.0f s", journal.uid, wait_s)
             return False
 

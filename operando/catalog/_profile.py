@@ -1,5 +1,6 @@
 """The tiled profile through which any Python opens the catalog: ``databroker.catalog[name]``."""
 
+import importlib.util
 import json
 import os
 from pathlib import Path
@@ -26,7 +27,8 @@ def write_profile(
 
     While the catalog service runs, the profile names its address and key, so the file is readable
     by its owner only. While it does not run, the profile opens the catalog's files read-only
-    within the reader's own process, which shows what had been ingested by then.
+    within the reader's own process, which shows what had been ingested by then; where tiled was
+    installed without ``sparse`` that cannot be, and the service must be started first.
 
     Args:
         data_dir: the data folder.
@@ -35,17 +37,20 @@ def write_profile(
         directory: where the profile goes; by default where tiled looks first.
 
     Raises:
-        CatalogError: if the data folder has no catalog yet.
+        CatalogError: if the service does not run and the files cannot be opened without it.
     """
     places = Places(data_dir)
     from ._service import is_running  # the service's own module writes profiles too
 
     if is_running(places) and read_address(places):
         content = served_profile(places)
-    elif places.metadata_db.exists():
+    elif places.metadata_db.exists() and can_read_files():
         content = file_profile(places)
     else:
-        raise CatalogError(f"{places.data_dir} has no catalog yet: start its service once")
+        raise CatalogError(
+            f"the catalog of {places.data_dir} cannot be opened without its service: start it "
+            "(operando.catalog.ensure_service) and write the profile then"
+        )
     return save_profile(content, name or profile_name(places.data_dir), directory)
 
 
@@ -58,7 +63,10 @@ def served_profile(places: Places) -> dict[str, Any]:
 
 
 def file_profile(places: Places) -> dict[str, Any]:
-    """Return a profile that reads the catalog's files without a service."""
+    """Return a profile that reads the catalog's files without a service.
+
+    It runs tiled's server within the reader, so it needs the whole of tiled; see `can_read_files`.
+    """
     return {
         "direct": {
             "authentication": {"allow_anonymous_access": True},
@@ -66,6 +74,11 @@ def file_profile(places: Places) -> dict[str, Any]:
             "media_types": MEDIA_TYPES,
         }
     }
+
+
+def can_read_files() -> bool:
+    """Return whether tiled's server can be imported as it is, with all it asks for."""
+    return importlib.util.find_spec("sparse") is not None
 
 
 def save_profile(content: dict[str, Any], name: str, directory: Path | None = None) -> Path:

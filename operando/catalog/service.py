@@ -6,6 +6,7 @@ open journal. Nobody starts it by hand: `operando.catalog.ensure_service` does.
 """
 
 import argparse
+import importlib.util
 import json
 import logging
 import os
@@ -14,6 +15,7 @@ import socket
 import sys
 import threading
 import time
+import types
 from collections.abc import Awaitable, Callable, MutableMapping
 from pathlib import Path
 from typing import Any
@@ -98,19 +100,39 @@ def _listen(port: int) -> socket.socket:
     raise AssertionError("a socket is returned or the error is raised")
 
 
+def _import_without_sparse() -> None:
+    """Import tiled's server where ``sparse`` is not installed.
+
+    tiled's server imports it for the name of one type in an annotation. It brings numba and LLVM,
+    190 MB for arrays this catalog does not hold, so an installation may leave it out.
+    """
+    if importlib.util.find_spec("sparse") is None:
+        import dask.array
+        import dask.dataframe  # noqa: F401  (these look for sparse too, and do without)
+
+        named = types.ModuleType("sparse")
+        vars(named)["COO"] = object
+        sys.modules["sparse"] = named
+        try:
+            import tiled.adapters.protocols  # noqa: F401
+        finally:
+            del sys.modules["sparse"]
+
+
 def serve(places: Places, *, profile: str, idle_s: float) -> None:
     """Run the service until it is told to end or nobody has needed it for a while.
 
     The lock must be held. Blocks.
     """
     # The heavy imports come after the lock: a second process ends before it pays for them.
+    _import_without_sparse()
     import uvicorn
     from tiled.client import from_uri
     from tiled.server.app import build_app_from_config
 
     from ._files import prepare_files, settle_files
     from ._ingester import Ingester
-    from ._profile import file_profile, save_profile, served_profile
+    from ._profile import can_read_files, file_profile, save_profile, served_profile
 
     prepare_files(places)
     key = service_key(places)
@@ -191,7 +213,8 @@ def serve(places: Places, *, profile: str, idle_s: float) -> None:
         listener.close()
         settle_files(places)
         # Until the next service begins, the profile opens the files themselves.
-        save_profile(file_profile(places), profile)
+        if can_read_files():
+            save_profile(file_profile(places), profile)
         logger.info("ended")
 
 
@@ -226,6 +249,9 @@ def main(arguments: list[str] | None = None) -> int:
     os.ftruncate(lock, 0)
     os.pwrite(lock, str(os.getpid()).encode(), 0)
 
+    # The ingester asks a server in this process: what fails twice will not be cured by asking for
+    # 45 s, and every other run would wait meanwhile. tiled reads this when it is imported.
+    os.environ.setdefault("TILED_RETRY_ATTEMPTS", "2")
     # The server hands a SIGTERM on when it has ended; what comes after it must still be done.
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(0))
     logging.basicConfig(
