@@ -8,18 +8,15 @@ last seconds, a killed process cannot.) Such a file opens with ``swmr=True`` onl
 """
 
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
 if TYPE_CHECKING:
     import h5py
-    from bluesky.protocols import StreamAsset
-    from event_model import ComposeStreamResourceBundle
 
 # Scalars share a chunk: one chunk of eight bytes per row would be mostly index.
 SCALARS_PER_CHUNK = 1024
@@ -147,54 +144,3 @@ class SwmrFile:
             file, self._file = self._file, None
             if file is not None:
                 file.close()
-
-
-class AssetStream:
-    """The documents that announce the rows of one SWMR file.
-
-    Args:
-        path: the file.
-        keys: data key of the event stream -> (HDF5 dataset, shape of one row).
-    """
-
-    def __init__(self, path: str | Path, keys: Mapping[str, tuple[str, tuple[int, ...]]]) -> None:
-        self.path = Path(path).resolve()
-        self._keys = dict(keys)
-        self._bundles: list[ComposeStreamResourceBundle] | None = None
-
-    @property
-    def uri(self) -> str:
-        """Return the file's address, ``file://localhost/...``, absolute and percent-encoded."""
-        name = self.path.as_posix()
-        return "file://localhost" + quote(name if name.startswith("/") else f"/{name}", safe="/:")
-
-    def documents(self, start: int, stop: int) -> "Iterator[StreamAsset]":
-        """Yield stream_datum documents for rows ``start`` to ``stop - 1``.
-
-        The first call yields one stream_resource per data key before them. Call it for rows whose
-        index ``append`` has returned, never ahead.
-        """
-        from event_model import StreamRange, compose_stream_resource
-
-        if self._bundles is None:
-            self._bundles = [
-                compose_stream_resource(
-                    mimetype="application/x-hdf5",
-                    uri=self.uri,
-                    data_key=key,
-                    parameters={
-                        "dataset": dataset,
-                        "chunk_shape": list(chunk_shape(row_shape)),
-                        "swmr": True,
-                    },
-                )
-                for key, (dataset, row_shape) in self._keys.items()
-            ]
-            for bundle in self._bundles:
-                yield "stream_resource", bundle.stream_resource_doc
-        if stop > start:
-            for bundle in self._bundles:
-                yield (
-                    "stream_datum",
-                    bundle.compose_stream_datum(indices=StreamRange(start=start, stop=stop)),
-                )

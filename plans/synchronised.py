@@ -111,7 +111,8 @@ def _cause(error: BaseException) -> BaseException:
 
 def _close_failed(error: BaseException) -> MsgGenerator:
     if isinstance(error, RunEngineControlException):
-        yield from bps.close_run(error.exit_status)
+        # RequestAbort says "abort", RequestStop "success"; the base class says nothing.
+        yield from bps.close_run(getattr(error, "exit_status", "abort"))
     else:
         cause = _cause(error)
         yield from bps.close_run("fail", str(cause) or type(cause).__name__)

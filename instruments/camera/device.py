@@ -13,8 +13,8 @@ from typing import Any, ClassVar
 from bluesky.protocols import Reading, Status, StreamAsset
 from event_model import DataKey
 
+from instruments._assets import AssetStream
 from instruments._follower import Follower, Phase
-from instruments._swmr import AssetStream
 from instruments.camera.contract import IMAGE_DATASET, Camera, Lamp, Laser
 from instruments.errors import InstrumentError, TransportError
 

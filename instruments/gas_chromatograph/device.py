@@ -14,9 +14,10 @@ from typing import Any, ClassVar
 from bluesky.protocols import Reading, StreamAsset
 from event_model import DataKey
 
+from instruments._assets import AssetStream
 from instruments._follower import Follower
 from instruments._ophyd import InstrumentDevice
-from instruments._swmr import AssetStream, SwmrFile
+from instruments._swmr import SwmrFile
 from instruments.errors import InstrumentError
 from instruments.gas_chromatograph.contract import GasChromatograph
 from instruments.gas_chromatograph.results import Chromatogram, Joiner, ResultFolder

@@ -15,8 +15,9 @@ from bluesky.protocols import Reading, Status, StreamAsset
 from event_model import DataKey
 from numpy.typing import NDArray
 
+from instruments._assets import AssetStream
 from instruments._follower import Follower
-from instruments._swmr import AssetStream, SwmrFile
+from instruments._swmr import SwmrFile
 from instruments.errors import InstrumentError
 from instruments.raman.contract import (
     COUNTS_DATASET,

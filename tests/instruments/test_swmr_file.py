@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 from event_model import DocumentNames, schema_validators
 
-from instruments._swmr import AssetStream, SwmrFile, chunk_shape
+from instruments._assets import AssetStream
+from instruments._swmr import SwmrFile, chunk_shape
 
 WRITER = Path(__file__).with_name("swmr_writer_process.py")
 IMAGE = "/entry/data/data"
