@@ -6,6 +6,7 @@ the result is a *row* that the plan saves as one event (create, read, save). Eac
 leader's time just before and just after, which is what analysis places it by.
 """
 
+import logging
 import math
 import threading
 import time
@@ -21,6 +22,8 @@ from event_model import DataKey
 from ophyd.status import DeviceStatus
 
 from instruments._ophyd import InstrumentDevice
+
+_log = logging.getLogger(__name__)
 
 # A leader's row that arrives sooner than this after the end of an exchange may have been measured
 # before it (p99 of a line's way through a pty or USB: 3-5 ms).
@@ -117,6 +120,11 @@ class Follower(InstrumentDevice):
 
     # -- the plan's side
 
+    @property
+    def hints(self) -> dict[str, Any]:
+        """Return nothing: a best-effort table has no use for images and spectra."""
+        return {"fields": []}
+
     def follow(self, leader: Leader) -> None:
         """Place the rows to come on the time of ``leader``."""
         self.unfollow()
@@ -208,6 +216,16 @@ class Follower(InstrumentDevice):
         """Yield the documents that announce the assets of the row read last."""
         if self._current is not None:
             yield from self._asset_docs(self._current.index)
+
+    def drop_unsaved(self) -> None:
+        """Forget rows that nobody saved; what they point at stays in its file."""
+        self._release(lambda row: True, math.nan)
+        with self._lock:
+            left = len(self._ready)
+            self._ready.clear()
+            self._current = None
+        if left:
+            _log.warning("%s: %d rows of the run before were never saved", self.name, left)
 
     def close_worker(self, timeout_s: float = 10.0) -> None:
         """End the worker thread after the exchange that is open; raises nothing."""

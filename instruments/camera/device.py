@@ -78,11 +78,6 @@ class CameraDevice(Follower):
         self._ending = threading.Event()
         self._ending.set()
 
-    @property
-    def hints(self) -> dict[str, Any]:
-        """Return nothing: a best-effort table has no use for images."""
-        return {"fields": []}
-
     # -- bluesky
 
     def connect(self) -> None:
@@ -100,7 +95,7 @@ class CameraDevice(Follower):
         try:
             if self.assets_dir is None:
                 raise RuntimeError(f"{self.name}: set assets_dir before staging")
-            self._drop_unsaved()
+            self.drop_unsaved()
             path = Path(self.assets_dir).resolve() / f"{self.name}-{uuid.uuid4().hex[:8]}.h5"
             scale = self.micrometre_per_pixel
             self.driver.record_to(
@@ -260,13 +255,3 @@ class CameraDevice(Follower):
             return self.driver.settings.exposure_time_s
         except TransportError:
             return 0.0
-
-    def _drop_unsaved(self) -> None:
-        """Forget rows of the run before, which nobody saved; their frames stay in its file."""
-        self._release(lambda row: True, math.nan)
-        with self._lock:
-            left = len(self._ready)
-            self._ready.clear()
-            self._current = None
-        if left:
-            _log.warning("%s: %d frames of the run before were never saved", self.name, left)

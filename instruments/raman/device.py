@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
 import numpy as np
-from bluesky.protocols import Reading, Status, StreamAsset
+from bluesky.protocols import Reading, StreamAsset
 from event_model import DataKey
 from numpy.typing import NDArray
 
@@ -101,11 +101,6 @@ class RamanDevice(Follower):
         self._ending = threading.Event()
         self._ending.set()
 
-    @property
-    def hints(self) -> dict[str, Any]:
-        """Return nothing: a best-effort table has no use for spectra."""
-        return {"fields": []}
-
     # -- bluesky
 
     def connect(self) -> None:
@@ -126,7 +121,7 @@ class RamanDevice(Follower):
         try:
             if self.assets_dir is None:
                 raise RuntimeError(f"{self.name}: set assets_dir before staging")
-            self._drop_unsaved()
+            self.drop_unsaved()
             self.driver.require_bands(self.bands_cm1)
             if self.laser_power_w is not None:
                 self.driver.set_laser_power(self.laser_power_w)
@@ -150,14 +145,6 @@ class RamanDevice(Follower):
                 file.close()
             unstaged: list[object] = super().unstage()
         return unstaged
-
-    def trigger(self) -> Status:  # type: ignore[override]  # nothing can be asked for
-        """Take one spectrum without waiting for it.
-
-        The status is done when the spectrum is in the file; it fails with what the driver raised,
-        and the laser is off in both cases.
-        """
-        return super().trigger()
 
     def describe_configuration(self) -> dict[str, DataKey]:
         pixels = self.driver.specification.pixels
@@ -285,13 +272,3 @@ class RamanDevice(Follower):
     def _go_on(self) -> None:
         if self._ending.is_set():
             raise InstrumentError(f"{self.name}: no spectra outside stage() and unstage()")
-
-    def _drop_unsaved(self) -> None:
-        """Forget rows of the run before, which nobody saved; their spectra stay in its file."""
-        self._release(lambda row: True, math.nan)
-        with self._lock:
-            left = len(self._ready)
-            self._ready.clear()
-            self._current = None
-        if left:
-            _log.warning("%s: %d spectra of the run before were never saved", self.name, left)
