@@ -346,7 +346,7 @@ def test_the_next_run_has_its_own_file_and_only_its_own_rows(
         assert len(images) == 1
         paths.add(path)
     assert len(paths) == 2
-    assert "1 frames of the run before" in caplog.text
+    assert "1 rows of the run before" in caplog.text
     assert len(list(camera.assets_dir.glob("camera-*.h5"))) == 3
 
 
