@@ -4,7 +4,7 @@ import threading
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from instruments.bench import (
+from instruments.bench_file import (
     BenchFile,
     CameraEntry,
     GasChromatographEntry,

@@ -1,125 +1,13 @@
-"""The bench: which instruments there are, where they hang, and what none of them may exceed."""
+"""The bench: the instruments of one bench file, connected and left together."""
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, Self
+from typing import Any
 
 from ophyd import Device
-from pydantic import Field, model_validator
 
+from instruments._build import build
+from instruments.bench_file import BenchFile, CameraEntry, GasChromatographEntry
 from instruments.errors import InstrumentError
-from techniques import SafetyLimits
-from techniques._base import Data
-
-
-class _Entry(Data):
-    address: str = Field(description="A URL; ${NAME} is taken from the environment.")
-
-
-class RelayBoardEntry(_Entry):
-    """A relay board on a serial line; lamp and gas chromatograph hang on it."""
-
-    kind: Literal["relay_board"]
-    language: Literal["numato"]
-
-
-class PotentiostatEntry(_Entry):
-    """A potentiostat: the leader."""
-
-    kind: Literal["potentiostat"]
-    language: Literal["methodscript"]
-
-
-class LampEntry(Data):
-    """The microscope's lamp, on a relay."""
-
-    board: str = Field(description="Name of a relay_board of this bench.")
-    relay: int = Field(ge=0)
-
-
-class CameraEntry(_Entry):
-    """A microscope camera."""
-
-    kind: Literal["camera"]
-    language: Literal["pylon"]
-    micrometre_per_pixel: float = Field(gt=0, description="From a stage micrometer.")
-    exposure_time_s: float = Field(default=0.005, gt=0)
-    lamp: LampEntry | None = None
-
-
-class RamanEntry(_Entry):
-    """A Raman spectrometer with its laser."""
-
-    kind: Literal["raman"]
-    language: Literal["wasatch"]
-    laser_power_w: float = Field(gt=0, le=0.5, description="Laser power, W.")
-    integration_time_s: float = Field(gt=0, le=600)
-    accumulations: int = Field(default=3, ge=1)
-    bands_cm1: tuple[float, ...] = Field(
-        default=(), description="Bands that must lie on the axis, cm-1."
-    )
-
-
-class GasChromatographEntry(Data):
-    """A gas chromatograph started by contact closure; its data system writes result files."""
-
-    kind: Literal["gas_chromatograph"]
-    language: Literal["contact"]
-    board: str = Field(description="Name of a relay_board of this bench.")
-    start_relay: int = Field(ge=0)
-    ready_gpio: int = Field(ge=0)
-    results: str = Field(description="Address of the folder where results appear: folder:///...")
-    run_time_s: float = Field(default=160.0, gt=0, description="Length of one chromatogram, s.")
-    hydrogen_area_per_mole_fraction: float = Field(gt=0, description="From calibration gases.")
-    sample_loop_ml: float = Field(default=0.0, ge=0, description="Gas taken per injection, mL.")
-    headspace: Literal["closed", "swept"] = "closed"
-
-
-Entry = Annotated[
-    RelayBoardEntry | PotentiostatEntry | CameraEntry | RamanEntry | GasChromatographEntry,
-    Field(discriminator="kind"),
-]
-
-
-class BenchFile(Data):
-    """A bench file: ``config/sim.yaml``, ``config/bench.yaml`` or one of yours."""
-
-    name: str = Field(min_length=1)
-    instruments: dict[str, Entry]
-    limits: SafetyLimits = SafetyLimits()
-
-    @model_validator(mode="after")
-    def _boards_exist(self) -> Self:
-        boards = {name for name, x in self.instruments.items() if x.kind == "relay_board"}
-        for name, entry in self.instruments.items():
-            wanted = None
-            if isinstance(entry, CameraEntry) and entry.lamp is not None:
-                wanted = entry.lamp.board
-            elif isinstance(entry, GasChromatographEntry):
-                wanted = entry.board
-            if wanted is not None and wanted not in boards:
-                raise ValueError(
-                    f"instruments.{name} hangs on board {wanted!r}, which is not a relay_board of "
-                    f"this bench (there is: {', '.join(sorted(boards)) or 'none'})"
-                )
-        return self
-
-    def only(self, names: set[str]) -> "BenchFile":
-        """Return the bench reduced to ``names`` and the relay boards these hang on."""
-        unknown = names - set(self.instruments)
-        if unknown:
-            raise ValueError(
-                f"bench {self.name!r} has no {', '.join(sorted(unknown))}; it has "
-                f"{', '.join(self.instruments)}"
-            )
-        kept = set(names)
-        for name in names:
-            entry = self.instruments[name]
-            if isinstance(entry, CameraEntry) and entry.lamp is not None:
-                kept.add(entry.lamp.board)
-            elif isinstance(entry, GasChromatographEntry):
-                kept.add(entry.board)
-        some = {name: entry for name, entry in self.instruments.items() if name in kept}
-        return self.model_copy(update={"instruments": some})
 
 
 class BenchConnectionError(InstrumentError):
@@ -140,8 +28,6 @@ class Bench:
     """
 
     def __init__(self, file: BenchFile) -> None:
-        from instruments._build import build  # the device classes pull in bluesky and ophyd
-
         self.file = file
         self._parts = build(file)
 

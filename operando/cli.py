@@ -20,7 +20,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from instruments.bench import BenchFile
+    from instruments.bench_file import BenchFile
     from operando.analysis import Metric
     from operando.catalog import CatalogStatus
     from operando.runs import Run

@@ -20,7 +20,7 @@ from operando.settings import config_dir
 from techniques import Cell, Protocol
 
 if TYPE_CHECKING:
-    from instruments.bench import BenchFile
+    from instruments.bench_file import BenchFile
 
 Model = TypeVar("Model", bound=BaseModel)
 Key = str | int
@@ -50,7 +50,7 @@ _PROTOCOL = _Kind("protocol", "protocols")
 
 def load_bench(name_or_path: str | Path) -> "BenchFile":
     """Return the bench file of that name or path; raises ConfigurationError."""
-    from instruments.bench import BenchFile  # pulls in ophyd
+    from instruments.bench_file import BenchFile
 
     return _load(BenchFile, _find(_BENCH, name_or_path))
 

@@ -32,7 +32,8 @@ from bluesky.utils import (
 )
 from ophyd import Device
 
-from instruments.bench import Bench, BenchFile
+from instruments.bench import Bench
+from instruments.bench_file import BenchFile
 from operando import __version__, configuration
 from operando.configuration import check_limits, load_bench, load_cell, load_protocol
 from operando.journal import JournalWriter, list_runs

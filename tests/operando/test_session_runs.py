@@ -17,7 +17,8 @@ import bluesky.preprocessors as bpp
 import pytest
 from bluesky.utils import MsgGenerator
 
-from instruments.bench import BenchConnectionError, BenchFile
+from instruments.bench import BenchConnectionError
+from instruments.bench_file import BenchFile
 from instruments.errors import InstrumentFaultError, UnsupportedTechniqueError
 from operando import __version__
 from operando.configuration import ConfigurationError, load_bench, load_cell
@@ -214,7 +215,7 @@ STOPPED = """
 import sys
 from pathlib import Path
 import bluesky.plan_stubs as bps, bluesky.preprocessors as bpp
-from instruments.bench import BenchFile
+from instruments.bench_file import BenchFile
 from operando.session import RunFailedError, Session
 
 @bpp.run_decorator()
