@@ -69,7 +69,8 @@ def _sodium(sample: str, eta: float, ce: float, fresh: float, after: float) -> l
     resistance = "interfacial_resistance_ohm"
     return [
         PublishedValue(
-            "A1", sample, "nucleation overpotential", "cell_eta_n_mv", eta, "mV", 0.3, SODIUM, "input"
+            "A1", sample, "nucleation overpotential", "cell_eta_n_mv", eta, "mV", 0.3, SODIUM,
+            "input",
         ),
         PublishedValue(
             "A3", sample, "initial coulombic efficiency", "initial_ce_pct", ce, "%", 0.2, SODIUM,
