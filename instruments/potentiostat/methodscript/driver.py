@@ -28,7 +28,6 @@ _log = logging.getLogger(__name__)
 
 _ANSWER_S = 2.0
 _LOADING_S = 10.0
-_ENDING_S = 5.0
 # The maker's own code waits this long after an error before it speaks again.
 _AFTER_ERROR_S = 0.1
 # More lines damaged or lost among the last _DAMAGE_WINDOW: the wire is bad, the program is ended.
@@ -61,6 +60,7 @@ class MethodScriptPotentiostat:
         address: ``serial:///dev/ttyACM0`` (``?baud_rate=230400`` for an EmStat Pico),
             ``tcp://host:port``, or ``published:`` one of these.
         mains_frequency_hz: 50 or 60; the instrument averages over whole periods of it.
+        abort_timeout_s: how long an aborted program may take to end, s.
         patience_s: added to the longest silence that a step may keep before the instrument is given
             up, s: the computer, not the instrument, may be slow.
         record_to: file to which the whole dialogue is appended.
@@ -73,10 +73,12 @@ class MethodScriptPotentiostat:
         address: str,
         *,
         mains_frequency_hz: int = 50,
+        abort_timeout_s: float = 5.0,
         patience_s: float = 10.0,
         record_to: Path | None = None,
     ) -> None:
         self.address = address
+        self._abort_timeout_s = abort_timeout_s
         self._added_patience_s = patience_s
         self._mains_frequency_hz = mains_frequency_hz
         self._record_to = record_to
@@ -202,7 +204,7 @@ class MethodScriptPotentiostat:
                 run.reader = threading.get_ident()
         if drained:
             # An abort came before the first row was asked for, and reads to the end itself.
-            run.ended.wait(_ENDING_S)
+            run.ended.wait(self._abort_timeout_s)
             return
         try:
             yield from self._rows(run)
@@ -216,7 +218,7 @@ class MethodScriptPotentiostat:
         """End the program and open the cell; callable from any thread, in any state.
 
         Returns when the instrument has confirmed it, or at once in the thread that reads the
-        samples, which then sees the end. Raises TransportError if it does not confirm within 5 s.
+        samples, which then sees the end. Raises TransportError if it does not confirm in time.
         """
         run, reader = self._send_abort()
         if run is None:
@@ -230,10 +232,10 @@ class MethodScriptPotentiostat:
             self._drain(run)
         elif reader == threading.get_ident():
             return
-        elif not run.ended.wait(_ENDING_S):
+        elif not run.ended.wait(self._abort_timeout_s):
             raise TransportError(
-                f"{self._who()}: abort (Z) was not confirmed within {_ENDING_S:g} s; the state of "
-                "the cell is unknown: disconnect it"
+                f"{self._who()}: abort (Z) was not confirmed within {self._abort_timeout_s:g} s; "
+                "the state of the cell is unknown: disconnect it"
             )
 
     def _send_abort(self) -> tuple[_Run | None, int | None]:
@@ -279,7 +281,9 @@ class MethodScriptPotentiostat:
         """Take one line; a failure of the wire or the instrument ends the program and raises."""
         wire, stream = self._wire(), run.stream
         try:
-            line = wire.read_line(_ENDING_S if run.abort_asked else self._patience_s(run))
+            line = wire.read_line(
+                self._abort_timeout_s if run.abort_asked else self._patience_s(run)
+            )
         except TransportTimeout:
             raise
         except TransportError as error:
@@ -418,7 +422,7 @@ class MethodScriptPotentiostat:
 
     def _drain(self, run: _Run) -> None:
         """Read to the end of an aborted program whose samples nobody reads."""
-        deadline = time.monotonic() + _ENDING_S
+        deadline = time.monotonic() + self._abort_timeout_s
         wire = self._wire()
         while not run.stream.over:
             line = wire.read_line(max(0.0, deadline - time.monotonic()))
@@ -456,7 +460,7 @@ class MethodScriptPotentiostat:
         try:
             while not answer.startswith(b"Z"):
                 answer = wire.read_line(_ANSWER_S)
-            while answer == b"Z" and wire.read_line(_ENDING_S) != b"":
+            while answer == b"Z" and wire.read_line(self._abort_timeout_s) != b"":
                 pass
         except TransportTimeout as error:
             raise TransportTimeout(

@@ -21,8 +21,8 @@ from instruments.relay_board import NumatoRelayBoard
 
 @pytest.fixture
 def bench(simulate: Callable[..., Any]) -> Any:
-    # A chromatogram of 160 s is over in 1.6 s.
-    return simulate("zn-bare-half", "relay_board", 100.0)
+    # A chromatogram of 160 s is over in 0.4 s.
+    return simulate("zn-bare-half", "relay_board", 400.0)
 
 
 @pytest.fixture

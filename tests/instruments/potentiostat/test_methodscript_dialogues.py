@@ -45,7 +45,11 @@ def connected(manual: Callable[..., Any]) -> Iterator[Callable[..., MethodScript
 
     def connect(*pages: str, **more: Any) -> MethodScriptPotentiostat:
         instrument = manual(HR, *pages)
-        drivers.append(MethodScriptPotentiostat(instrument.address, patience_s=0.3, **more))
+        drivers.append(
+            MethodScriptPotentiostat(
+                instrument.address, patience_s=0.3, abort_timeout_s=1.0, **more
+            )
+        )
         drivers[-1].connect()
         return drivers[-1]
 

@@ -45,10 +45,10 @@ def connect(simulate: Callable[..., Any]) -> Iterator[Callable[..., Any]]:
     drivers: list[MethodScriptPotentiostat] = []
 
     def start(
-        cell: str = "zn-bare-half", factor: float = FAST, *more: str, patience_s: float = 5.0
+        cell: str = "zn-bare-half", factor: float = FAST, *more: str, **times_s: float
     ) -> tuple[MethodScriptPotentiostat, Any]:
         bench = simulate(cell, "potentiostat", factor, *more)
-        driver = MethodScriptPotentiostat(bench.address("potentiostat"), patience_s=patience_s)
+        driver = MethodScriptPotentiostat(bench.address("potentiostat"), **times_s)
         drivers.append(driver)
         driver.connect()
         return driver, bench
@@ -340,13 +340,13 @@ def test_an_instrument_that_stalls_is_aborted(connect: Callable[..., Any]) -> No
     driver, bench = connect("zn-bare", 100.0, patience_s=1.0)
     driver.start(assigned({**REST_FOR_EVER, "record": {"dt_s": 0.5}}))
     samples = read_on(driver, [], 10)
-    bench.break_something(instrument="potentiostat", fault="stall", seconds=4)
+    bench.break_something(instrument="potentiostat", fault="stall", seconds=3)
     with pytest.raises(TransportError, match=r"no line within .* aborted and the cell opened"):
         list(samples)
 
 
 def test_a_power_cycle_is_not_taken_for_an_end(connect: Callable[..., Any]) -> None:
-    driver, bench = connect("zn-bare", 100.0, patience_s=1.0)
+    driver, bench = connect("zn-bare", 100.0, patience_s=1.0, abort_timeout_s=1.0)
     driver.start(assigned({**REST_FOR_EVER, "record": {"dt_s": 0.5}}))
     samples = read_on(driver, [], 10)
     bench.break_something(instrument="potentiostat", fault="power-cycle", seconds=1)

@@ -244,7 +244,7 @@ def damaged_lines(draw: st.DrawFn) -> list[bytes]:
     return lines
 
 
-@settings(max_examples=4000, deadline=None)
+@settings(max_examples=1500, deadline=None)
 @given(damaged_lines())
 def test_a_damaged_line_never_becomes_a_wrong_row(lines: list[bytes]) -> None:
     stream, rows = feed(lines)
