@@ -94,7 +94,8 @@ class Scan:
 
 def _sample_name(sample: Any) -> str:
     if isinstance(sample, Mapping):
-        return str(sample.get("name", ""))
+        # A cell calls itself by its label; other plans' samples have a name.
+        return str(sample.get("cell_id") or sample.get("name", ""))
     return "" if sample is None else str(sample)
 
 

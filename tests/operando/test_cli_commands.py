@@ -105,6 +105,7 @@ def test_runs_lists_the_newest_first_with_what_happened(
         "reason",
         "rows",
     }
+    assert newest["sample"] == SAMPLE["cell_id"]
     assert newest["exit_status"] == "abort"
     assert newest["reason"] == "stopped by SIGINT"
     assert newest["rows"] == {"potentiostat": 121}
