@@ -2,17 +2,40 @@
 
 import asyncio
 import importlib.metadata
+import importlib.util
 import json
 import logging
 import shutil
 import sqlite3
+import sys
 import time
+import types
 from contextlib import closing
 from typing import Any
 
 from ._places import Places
 
 logger = logging.getLogger(__name__)
+
+
+def import_without_sparse() -> None:
+    """Import tiled's server where ``sparse`` is not installed.
+
+    tiled's server imports it for the name of one type in an annotation. It brings numba and LLVM,
+    190 MB for arrays this catalog does not hold, so an installation may leave it out.
+    """
+    loaded = "tiled.adapters.protocols" in sys.modules
+    if not loaded and importlib.util.find_spec("sparse") is None:
+        import dask.array
+        import dask.dataframe  # noqa: F401  (these look for sparse too, and do without)
+
+        named = types.ModuleType("sparse")
+        vars(named)["COO"] = object
+        sys.modules["sparse"] = named
+        try:
+            import tiled.adapters.protocols  # noqa: F401
+        finally:
+            del sys.modules["sparse"]
 
 
 def prepare_files(places: Places) -> None:
@@ -24,6 +47,7 @@ def prepare_files(places: Places) -> None:
     Raises:
         sqlite3.OperationalError: if the files are locked or the disk is full.
     """
+    import_without_sparse()
     from sqlalchemy.exc import DatabaseError, OperationalError
     from tiled.alembic_utils import DatabaseUpgradeNeeded, UnrecognizedDatabase
 

@@ -6,7 +6,6 @@ open journal. Nobody starts it by hand: `operando.catalog.ensure_service` does.
 """
 
 import argparse
-import importlib.util
 import json
 import logging
 import os
@@ -15,7 +14,6 @@ import socket
 import sys
 import threading
 import time
-import types
 from collections.abc import Awaitable, Callable, MutableMapping
 from pathlib import Path
 from typing import Any
@@ -100,37 +98,19 @@ def _listen(port: int) -> socket.socket:
     raise AssertionError("a socket is returned or the error is raised")
 
 
-def _import_without_sparse() -> None:
-    """Import tiled's server where ``sparse`` is not installed.
-
-    tiled's server imports it for the name of one type in an annotation. It brings numba and LLVM,
-    190 MB for arrays this catalog does not hold, so an installation may leave it out.
-    """
-    if importlib.util.find_spec("sparse") is None:
-        import dask.array
-        import dask.dataframe  # noqa: F401  (these look for sparse too, and do without)
-
-        named = types.ModuleType("sparse")
-        vars(named)["COO"] = object
-        sys.modules["sparse"] = named
-        try:
-            import tiled.adapters.protocols  # noqa: F401
-        finally:
-            del sys.modules["sparse"]
-
-
 def serve(places: Places, *, profile: str, idle_s: float) -> None:
     """Run the service until it is told to end or nobody has needed it for a while.
 
     The lock must be held. Blocks.
     """
     # The heavy imports come after the lock: a second process ends before it pays for them.
-    _import_without_sparse()
+    from ._files import import_without_sparse, prepare_files, settle_files
+
+    import_without_sparse()
     import uvicorn
     from tiled.client import from_uri
     from tiled.server.app import build_app_from_config
 
-    from ._files import prepare_files, settle_files
     from ._ingester import Ingester
     from ._profile import can_read_files, file_profile, save_profile, served_profile
 

@@ -237,12 +237,18 @@ def _name_of(payload: bytes) -> str:
 
 def _database(data_dir: Path) -> sqlite3.Connection:
     database = sqlite3.connect(data_dir / "index.db", timeout=0.2)
-    (schema,) = database.execute("PRAGMA user_version").fetchone()
-    if schema != _SCHEMA:
-        with database:
-            database.execute("DROP TABLE IF EXISTS journals")
-            database.execute("CREATE TABLE journals (path TEXT PRIMARY KEY, scan TEXT NOT NULL)")
-            database.execute(f"PRAGMA user_version = {_SCHEMA}")
+    try:
+        (schema,) = database.execute("PRAGMA user_version").fetchone()
+        if schema != _SCHEMA:
+            with database:
+                database.execute("DROP TABLE IF EXISTS journals")
+                database.execute(
+                    "CREATE TABLE journals (path TEXT PRIMARY KEY, scan TEXT NOT NULL)"
+                )
+                database.execute(f"PRAGMA user_version = {_SCHEMA}")
+    except sqlite3.Error:
+        database.close()
+        raise
     return database
 
 
