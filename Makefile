@@ -1,10 +1,11 @@
-# The verbs of the project. All set-up happens by itself, into .venv, from requirements.lock.
-# Needs: Python 3.11 or newer, pip, git, make. Wheels only, no compiler.
+# The verbs of the project. All set-up happens by itself: into .venv, from requirements.lock,
+# with nothing but the machine's own pip (and so with its certificates, proxies and mirrors).
+# Needs: Linux, Python 3.11 or newer with pip, git, make. Wheels only, no compiler.
 PYTHON ?= python3
 BIN := .venv/bin
-export PYTHONWARNINGS ?= default
+PIP = $(PYTHON) -m pip --python $(BIN)/python --disable-pip-version-check --no-input
 
-.PHONY: demo test check sim shell acceptance bench docs build lock clean
+.PHONY: demo test check sim shell acceptance bench docs build lock upgrade clean
 
 demo: .venv/ready
 	$(BIN)/operando demo
@@ -36,24 +37,42 @@ docs: .venv/ready
 build: .venv/ready
 	$(BIN)/python -m hatchling build
 
-# uv lives in a private environment of its own, so that nothing else is touched.
-.venv/tool/bin/uv:
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
-		{ echo "operando needs Python 3.11 or newer; $(PYTHON) is `$(PYTHON) -V 2>&1`. Try: make PYTHON=python3.12 ..."; exit 1; }
-	$(PYTHON) -m venv .venv
-	$(PYTHON) -m venv .venv/tool
-	.venv/tool/bin/python -m pip install --quiet --disable-pip-version-check --only-binary :all: uv
-
-.venv/ready: requirements.lock pyproject.toml | .venv/tool/bin/uv
-	.venv/tool/bin/uv pip sync --quiet --python $(BIN)/python --only-binary :all: --require-hashes requirements.lock
-	.venv/tool/bin/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
+.venv/ready: requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+		echo "operando needs Python 3.11 or newer, and $(PYTHON) is: $$($(PYTHON) -V 2>&1)."; \
+		echo "If the machine has a newer one, name it:  make PYTHON=python3.12 $(MAKECMDGOALS)"; \
+		exit 1; }
+	@$(PYTHON) -m pip --version >/dev/null 2>&1 || { \
+		echo "$(PYTHON) has no pip. Install it (Debian, Ubuntu: apt install python3-pip) and try again."; \
+		exit 1; }
+	@echo "Installing what requirements.lock names into .venv: 1.5 GB, one or two minutes, once."
+	@$(PYTHON) -m venv --without-pip .venv
+	@$(PIP) install --quiet --no-deps --only-binary :all: --require-hashes -r requirements.lock
+	@$(PIP) install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
 
-# Choose the versions anew. No address of a package registry is written.
-lock: | .venv/tool/bin/uv
-	.venv/tool/bin/uv pip compile --quiet --universal --python-version 3.11 --only-binary :all: \
-		--generate-hashes --no-header --no-emit-index-url --no-emit-find-links --upgrade \
-		--all-extras --group dev pyproject.toml --output-file requirements.lock
+# lock: write down what pyproject.toml now asks for, keeping every version that still fits.
+# upgrade: choose all versions anew. Neither writes the address of a package registry.
+# Both use uv, itself pinned, in an environment of its own; behind a proxy with certificates of
+# its own, uv wants SSL_CERT_FILE.
+lock: .venv/uv/ready
+	$(UV_COMPILE) --universal --python-version 3.11 --all-extras --group dev pyproject.toml \
+		--output-file requirements.lock
+
+upgrade: .venv/uv/ready
+	echo uv | $(UV_COMPILE) --universal --python-version 3.11 --upgrade - \
+		--output-file .ci/requirements-uv.txt >/dev/null
+	$(UV_COMPILE) --universal --python-version 3.11 --upgrade --all-extras --group dev \
+		pyproject.toml --output-file requirements.lock
+
+UV_COMPILE = .venv/uv/bin/uv pip compile --quiet --only-binary :all: --generate-hashes \
+	--no-header --no-emit-index-url --no-emit-find-links
+
+.venv/uv/ready: .ci/requirements-uv.txt | .venv/ready
+	@$(PYTHON) -m venv --without-pip .venv/uv
+	@$(PYTHON) -m pip --python .venv/uv/bin/python install --quiet --disable-pip-version-check \
+		--no-deps --only-binary :all: --require-hashes -r $<
+	@touch $@
 
 clean:
 	rm -rf .venv dist build
