@@ -172,7 +172,13 @@ def _potential(axes: "Axes", run: Run, leader: Stream, halves: tuple[HalfCycle, 
     low, high, cut = _potential_window(potential, halves)
     factor, volt = (1e3, "mV") if max(-low, high) < 0.2 else (1.0, "V")
     axes.axhline(0, color="#d8d8d8", lw=0.8, zorder=0)
-    axes.plot(t, factor * potential, color=REST, lw=0.8, zorder=1, label="rest")
+    # Rests only, each by itself: a line across a spectrum would show what nobody measured.
+    resting = np.where(leader.columns["potentiostat_role"] == 0, factor * potential, np.nan)
+    breaks = np.flatnonzero(np.diff(leader.columns["potentiostat_step"])) + 1
+    axes.plot(
+        np.insert(t, breaks, np.nan), np.insert(resting, breaks, np.nan),
+        color=REST, lw=0.8, zorder=1, label="rest",
+    )  # fmt: skip
     for role, colour, label in ((PLATE, PLATING, "plating"), (-PLATE, STRIPPING, "stripping")):
         x, y = [np.empty(0)], [np.empty(0)]
         for half in halves:
