@@ -1,0 +1,233 @@
+"""Zinc watched by all four instruments: what each row says against what the simulator knows."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from instruments._follower import Phase
+from instruments.errors import UnsupportedTechniqueError
+from operando.analysis import Metric, metrics
+from operando.configuration import load_bench, load_cell
+from operando.journal import list_runs
+from operando.runs import Run
+from techniques import Protocol, Schedule
+
+CELL = PRESET = "zn-bare-half"
+ALL = ("potentiostat", "camera", "raman", "gas_chromatograph")
+FOLLOWERS = ALL[1:]
+FACTOR = 1000.0
+TOLERANCE_S = 5.0
+EVERY = Schedule(
+    image_s=100,
+    burst_for_s=12,
+    burst_every_s=4,
+    spectrum_s=400,
+    injection_s=200,
+    blank_spectra=1,
+    integration_time_s=0.15,
+    accumulations=2,
+    tolerance_s=TOLERANCE_S,
+)
+# How far apart the instrument's timer (tens of ppm, its rows cut to their step) and the cell's
+# time may be, s: 100 ppm of the run's 20 minutes.
+TIMER_S = 0.12
+PIXEL_UM = 0.5
+
+
+@dataclass(frozen=True)
+class Experiment:
+    chain: Any
+    run: Run
+    numbers: dict[str, Metric]
+
+    def column(self, stream: str, suffix: str, device: str | None = None) -> NDArray[np.float64]:
+        return self.run.streams[stream].columns[f"{device or stream}_{suffix}"]
+
+    @property
+    def began_s(self) -> float:
+        """Return the cell time at which the leader's clock stood at 0."""
+        return float(self.chain.truth("potentiostat", "script")[0]["cell_t_s"])
+
+
+@pytest.fixture(scope="module")
+def experiment(make_chain: Callable[..., Any], plate_strip: Callable[..., Protocol]) -> Experiment:
+    chain = make_chain(PRESET, factor=FACTOR, tolerance_s=TOLERANCE_S)
+    record = {"dt_s": 2.0, "de_v": 0.01, "edge_dt_s": 0.5, "edge_for_s": 10.0}
+    protocol = plate_strip(CELL, 3.0, 0.4, record=record, every=EVERY, rest_s=10.0)
+    uid = chain.run(protocol, CELL, only=ALL)
+    run = Run.from_journal(uid, chain.data)
+    return Experiment(chain, run, metrics(run))
+
+
+def test_every_instrument_has_a_stream_of_its_own(experiment: Experiment) -> None:
+    streams = experiment.run.streams
+    assert set(streams) == {*ALL, "impedance", "chromatogram"}
+    assert all(len(streams[name]) for name in (*ALL, "chromatogram"))
+    assert len(streams["chromatogram"]) == int(
+        experiment.column("gas_chromatograph", "confirmed").sum()
+    )
+    assert experiment.run.stop is not None
+    assert experiment.run.stop["exit_status"] == "success"
+
+
+@pytest.mark.parametrize("follower", FOLLOWERS)
+def test_a_followers_row_lies_between_two_rows_of_the_leader(
+    follower: str, experiment: Experiment
+) -> None:
+    before, after = (experiment.column(follower, f"t_{end}") for end in ("before", "after"))
+    leader = experiment.column("potentiostat", "t")
+    blank = experiment.column(follower, "phase") == Phase.BLANK
+    # Before the first row there is no time yet; after the last there is none any more.
+    assert np.isnan(before[blank]).all()
+    assert np.isfinite(before[~blank]).all()
+    both = np.isfinite(before) & np.isfinite(after)
+    assert both.sum() >= len(before) - 2
+    assert np.all(before[both] <= after[both])
+    assert np.isin(before[np.isfinite(before)], leader).all()
+    assert np.isin(after[np.isfinite(after)], leader).all()
+    assert np.all(np.diff(before[~blank]) >= 0)
+
+
+def frames(experiment: Experiment) -> list[dict[str, Any]]:
+    """Return the truth about each frame that was kept: the picture shown while it was exposed."""
+    shown = experiment.chain.truth("camera", "frame")
+    made = np.array([frame["host_time"] for frame in shown])
+    # A row tells when its picture was loaded and how old that was.
+    wanted = experiment.column("camera", "host_before") - experiment.column("camera", "age")
+    nearest = np.abs(made[None, :] - wanted[:, None]).argmin(axis=1)
+    np.testing.assert_allclose(made[nearest], wanted, atol=1e-4)
+    return [shown[index] for index in nearest]
+
+
+def test_the_true_time_of_each_frame_lies_between_the_leaders_times(
+    experiment: Experiment,
+) -> None:
+    true = np.array([frame["cell_t"] for frame in frames(experiment)]) - experiment.began_s
+    before, after = (experiment.column("camera", f"t_{end}") for end in ("before", "after"))
+    after = np.where(np.isnan(after), np.inf, after)
+    assert np.all(before <= true + TIMER_S)
+    assert np.all(true <= after + TIMER_S)
+
+
+def test_the_true_time_of_each_spectrum_lies_between_the_leaders_times(
+    experiment: Experiment,
+) -> None:
+    lit = [line for line in experiment.chain.truth("raman", "spectrum") if line["laser_mj"] > 0]
+    accumulations = int(experiment.column("raman", "accumulations")[0])
+    rows = len(experiment.run.streams["raman"])
+    assert len(lit) == rows * accumulations
+    for row in range(rows):
+        part = lit[row * accumulations : (row + 1) * accumulations]
+        begun = part[0]["cell_t_s"] - experiment.began_s
+        ended = part[-1]["cell_t_s"] + part[-1]["integration_s"] - experiment.began_s
+        before, after = (experiment.column("raman", f"t_{end}")[row] for end in ("before", "after"))
+        # A blank is taken before the program: nothing lies before it.
+        assert np.isnan(before) or before <= begun + TIMER_S
+        assert np.isnan(after) or ended <= after + TIMER_S
+
+
+def test_the_true_time_of_each_injection_lies_between_the_leaders_times(
+    experiment: Experiment,
+) -> None:
+    true = experiment.chain.truth("chromatograph", "injection")
+    made = experiment.column("gas_chromatograph", "missed") == 0
+    assert len(true) == made.sum()
+    before, after = (
+        experiment.column("gas_chromatograph", f"t_{end}")[made] for end in ("before", "after")
+    )
+    moments = np.array([line["cell_t_s"] for line in true]) - experiment.began_s
+    assert np.all(before <= moments + TIMER_S)
+    assert np.all(moments <= np.where(np.isnan(after), np.inf, after) + TIMER_S)
+
+
+def test_followers_act_when_the_schedule_says(experiment: Experiment) -> None:
+    leader = {key: experiment.column("potentiostat", key) for key in ("t", "role", "half_cycle")}
+    plating = leader["t"][leader["role"] == -1]
+    late_s = TOLERANCE_S + 2.0  # and at most one row of the leader
+    camera, phase = experiment.column("camera", "t_before"), experiment.column("camera", "phase")
+    burst = camera[phase == Phase.BURST]
+    assert len(burst) >= 2
+    assert burst[0] - plating[0] <= late_s
+    assert np.all(burst <= plating[0] + EVERY.burst_for_s + late_s)
+    regular = camera[(phase == Phase.REGULAR) & (camera > plating[0])]
+    assert np.all(np.diff(regular) >= EVERY.image_s - late_s)
+    ends = [
+        leader["t"][(leader["half_cycle"] == number) & (leader["role"] == role)][-1]
+        for number, role in ((1, -1), (2, 1))
+    ]
+    for follower in FOLLOWERS:
+        acted = experiment.column(follower, "t_before")[
+            experiment.column(follower, "phase") == Phase.END
+        ]
+        assert len(acted) == len(ends), follower
+
+
+def test_lamp_and_laser_are_never_on_together(experiment: Experiment) -> None:
+    assert np.all(experiment.column("camera", "lamp") == 1)
+    assert np.all(experiment.column("camera", "laser") == 0)
+    assert np.all(experiment.column("raman", "lamp") == 0)
+    assert np.all(experiment.column("raman", "laser") == 1)
+    assert not any(frame["laser"] for frame in experiment.chain.truth("camera", "frame"))
+    assert not any(line["lamp"] for line in experiment.chain.truth("raman", "spectrum"))
+    # And the laser is off at the end, as it is after each spectrum.
+    powers = [line["power_mw"] for line in experiment.chain.truth("raman", "laser")]
+    assert powers[-1] == 0
+    assert powers[::2] == [powers[0]] * (len(powers) // 2)
+    assert powers[0] > 0
+
+
+def test_the_hydrogen_of_each_injection_is_what_was_there(experiment: Experiment) -> None:
+    true = [
+        line["hydrogen_mol"] * 1e6 for line in experiment.chain.truth("chromatograph", "injection")
+    ]
+    made = experiment.column("gas_chromatograph", "missed") == 0
+    found = np.array(experiment.numbers["hydrogen_cumulative_umol"].value, dtype=float)[made]
+    told = experiment.numbers["hydrogen_cumulative_umol"].uncertainty
+    assert np.isfinite(found).any()
+    for number, (umol, value) in enumerate(zip(true, found, strict=True)):
+        if np.isfinite(value):
+            # 0.5 % of the area is the injection's own scatter, the rest the detector's noise.
+            u = told[np.flatnonzero(made)[number]]
+            assert abs(value - umol) < 3 * np.hypot(u, 0.005 * umol)
+        else:
+            assert umol < 0.01  # below what the detector sees
+
+
+def test_the_thickness_in_the_image_is_that_of_the_deposit_within_a_pixel(
+    experiment: Experiment,
+) -> None:
+    true = [frame["thickness_um"] for frame in frames(experiment)]
+    found = experiment.numbers["image_thickness_um"].value
+    assert max(true) > 2 * PIXEL_UM
+    np.testing.assert_allclose(found, true, rtol=0, atol=PIXEL_UM)
+
+
+def test_schedule_cell_and_instruments_are_in_the_start_document(experiment: Experiment) -> None:
+    start = experiment.run.start
+    assert start["every"] == EVERY.model_dump(mode="json")
+    assert start["sample"]["cell_id"] == load_cell(CELL).cell_id
+    assert set(start["bench"]["instruments"]) == {*ALL, "relay_board"}
+
+
+def test_bands_outside_the_axis_are_refused_before_anything_moves(
+    make_chain: Callable[..., Any], plate_strip: Callable[..., Protocol]
+) -> None:
+    chain = make_chain(PRESET, instruments=["potentiostat", "relay_board", "raman"])
+    bench = load_bench("sim").only({"potentiostat", "raman"})
+    spectrometer = bench.instruments["raman"].model_copy(update={"bands_cm1": (980.0, 9000.0)})
+    bench = bench.model_copy(update={"instruments": bench.instruments | {"raman": spectrometer}})
+    with (
+        chain.simulated(),
+        chain.session(bench) as session,
+        pytest.raises(UnsupportedTechniqueError, match="9000") as caught,
+    ):
+        session.run_protocol(plate_strip(CELL, 1.0, 0.1))
+    assert "raman" in str(caught.value)
+    assert list_runs(chain.data) == []
+    assert chain.truth("potentiostat", "cell_on") == []
+    assert chain.truth("raman", "laser") == []
+    assert not list((chain.data / "assets").rglob("*.h5"))
