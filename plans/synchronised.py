@@ -9,10 +9,11 @@ from bluesky.utils import FailedStatus, Msg, MsgGenerator, RunEngineControlExcep
 
 from instruments._follower import Follower, Phase
 from instruments.camera.device import CameraDevice
+from instruments.errors import SafetyLimitError
 from instruments.gas_chromatograph.device import GasChromatographDevice
 from instruments.potentiostat.device import PotentiostatDevice
 from instruments.raman.device import RamanDevice
-from plans.schedule import Due, half_cycle_ended
+from plans.schedule import PLATING, Due, half_cycle_ended
 from techniques import Assignment, Cell, Protocol, Schedule
 
 COLLECT_EVERY_S = 0.1
@@ -92,7 +93,7 @@ def operando_plating_stripping(
         uid = yield from bps.open_run(metadata)
         yield from bpp.contingency_wrapper(
             _lead_and_follow(potentiostat, followers, schedule),
-            except_plan=_close_failed,
+            except_plan=lambda error: _close_failed(error, _hint(error, potentiostat, cell)),
             # A limit of the technique that ends the program is success, and is told.
             else_plan=lambda: bps.close_run("success", potentiostat.stop_reason or ""),
         )
@@ -109,13 +110,32 @@ def _cause(error: BaseException) -> BaseException:
     return (error.__cause__ or error) if isinstance(error, FailedStatus) else error
 
 
-def _close_failed(error: BaseException) -> MsgGenerator:
+def _close_failed(error: BaseException, hint: str) -> MsgGenerator:
     if isinstance(error, RunEngineControlException):
         # RequestAbort says "abort", RequestStop "success"; the base class says nothing.
         yield from bps.close_run(getattr(error, "exit_status", "abort"))
     else:
         cause = _cause(error)
-        yield from bps.close_run("fail", str(cause) or type(cause).__name__)
+        yield from bps.close_run("fail", (str(cause) or type(cause).__name__) + hint)
+
+
+def _hint(error: BaseException, potentiostat: PotentiostatDevice, cell: Cell) -> str:
+    """Return what to look at first when the first half-cycle runs away: the cable.
+
+    On the wrong electrode, plating strips a substrate that has no metal: the potential runs to
+    its limit at once. With metal on both sides there is no telling.
+    """
+    newest = potentiostat.latest()
+    if cell.symmetric or newest is None or newest.half_cycle != 1 or newest.role != PLATING:
+        return ""
+    if not isinstance(_cause(error), SafetyLimitError):
+        return ""
+    other = "CE" if cell.metal_electrode == "WE" else "WE"
+    return (
+        f". It was the first plating: does the {cell.electrode.material} electrode of cell "
+        f"{cell.cell_id!r} really hang on {cell.metal_electrode}, as metal_electrode in the cell "
+        f"file says, and not on {other}?"
+    )
 
 
 def _lead_and_follow(
