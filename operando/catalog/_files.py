@@ -73,7 +73,7 @@ def _prepare(places: Places) -> None:
     for path in (places.metadata_db, places.tables_db):
         # Before tiled sees the file: its own attempt does not take, and without write-ahead
         # mode a reader locks the writer out.
-        with closing(sqlite3.connect(path)) as database:
+        with closing(sqlite3.connect(path, timeout=1)) as database:
             (mode,) = database.execute("PRAGMA journal_mode=WAL").fetchone()
         if mode != "wal":
             raise ValueError(f"{path} does not take write-ahead mode: {mode}")

@@ -104,7 +104,7 @@ class Ingester:
     @property
     def open_runs(self) -> int:
         """Number of journals that are not whole in the catalog and may still get there."""
-        return sum(journal.pending for journal in self._journals.values())
+        return sum(journal.pending for journal in list(self._journals.values()))
 
     def run(self, ended: threading.Event) -> None:
         """Follow the journals until the event is set."""

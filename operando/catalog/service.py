@@ -172,7 +172,10 @@ def serve(places: Places, *, profile: str, idle_s: float) -> None:
 
     def watch() -> None:
         while not ended.wait(min(1.0, idle_s / 10)):
-            if ingester.open_runs:
+            if not places.lock.exists():
+                logger.warning("the data folder is gone")
+                server.should_exit = True
+            elif ingester.open_runs:
                 door.last_client = time.monotonic()
             elif time.monotonic() - door.last_client > idle_s:
                 logger.info("nobody needed the catalog for %.0f s", idle_s)
@@ -191,10 +194,11 @@ def serve(places: Places, *, profile: str, idle_s: float) -> None:
         for thread in threads:
             thread.join(timeout=10)
         listener.close()
-        settle_files(places)
-        # Until the next service begins, the profile opens the files themselves.
-        if can_read_files():
-            save_profile(file_profile(places), profile)
+        if places.lock.exists():  # else the folder was deleted, and is not made again
+            settle_files(places)
+            # Until the next service begins, the profile opens the files themselves.
+            if can_read_files():
+                save_profile(file_profile(places), profile)
         logger.info("ended")
 
 

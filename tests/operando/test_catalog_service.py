@@ -458,9 +458,14 @@ def test_a_moved_folder_is_served_from_its_new_place_until_nobody_needs_it(recor
         run.writer("event", event)
     run.stop()
     wait_until_ingested(record, run.uid)
-    stop_service(record)
+    left = ensure_service(record).pid
     moved = record.rename(record.parent / "moved here")
     try:
+        give_up = time.monotonic() + 30
+        while Path(f"/proc/{left}").exists() and time.monotonic() < give_up:
+            time.sleep(0.05)
+        assert not record.exists()
+        assert "the data folder is gone" in Places(moved).log.read_text()
         ensure_service(moved, wait_s=50, idle_s=1.0)
         opened = open_catalog(moved)
         outcome = verify(run.uid, moved, catalog=opened)

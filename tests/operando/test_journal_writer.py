@@ -109,17 +109,15 @@ def test_every_document_of_a_run_is_in_the_journal_in_order(tmp_path, engine):
 
 
 def test_no_thread_runs_before_the_first_run_nor_after_the_last(tmp_path):
-    def threads():
-        return [t for t in threading.enumerate() if t.name == "journal-sync"]
-
+    before = set(threading.enumerate())
     with JournalWriter(tmp_path) as writer:
-        assert not threads()
+        assert set(threading.enumerate()) <= before
         run, _ = start_run(writer)
-        assert len(threads()) == 1
+        (syncing,) = set(threading.enumerate()) - before
+        assert syncing.name == "journal-sync"
         writer("stop", run.compose_stop())
-        for thread in threads():
-            thread.join(timeout=5)
-        assert not threads()
+        syncing.join(timeout=5)
+        assert not syncing.is_alive()
 
 
 def test_the_journal_is_locked_until_the_stop_document(tmp_path):
