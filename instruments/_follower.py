@@ -22,6 +22,7 @@ from event_model import DataKey
 from ophyd.status import DeviceStatus
 
 from instruments._ophyd import InstrumentDevice
+from instruments.errors import InstrumentError
 
 _log = logging.getLogger(__name__)
 
@@ -241,6 +242,8 @@ class Follower(InstrumentDevice):
             status, request = item
             try:
                 self._exchange(request)
+            except InstrumentError as error:
+                status.set_exception(self._named(error))
             except Exception as error:
                 status.set_exception(error)
             else:
@@ -248,6 +251,14 @@ class Follower(InstrumentDevice):
             finally:
                 with self._lock:
                     self._busy -= 1
+
+    def _named(self, error: InstrumentError) -> InstrumentError:
+        """Say which device failed where only the wire did: several may hang on one board."""
+        if self.name in str(error):
+            return error
+        named = type(error)(f"{self.name}: {error}")
+        named.__cause__ = error
+        return named
 
     def _exchange(self, request: dict[str, Any]) -> None:
         phase = request.pop("phase")
