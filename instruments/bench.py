@@ -40,6 +40,10 @@ class Bench:
         """Open every instrument; raises BenchConnectionError telling every failure at once."""
         failures: dict[str, Exception] = {}
         for name, driver in self._parts.drivers.items():
+            board = getattr(self.file.instruments.get(name), "board", None)
+            if board in failures:
+                failures[name] = InstrumentError(f"hangs on {board}, which did not connect")
+                continue
             try:
                 driver.connect()
             except InstrumentError as error:
