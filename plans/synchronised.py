@@ -1,6 +1,8 @@
 """The potentiostat leads; camera, Raman spectrometer and gas chromatograph follow on its clock."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import bluesky.plan_stubs as bps
@@ -9,7 +11,7 @@ from bluesky.utils import FailedStatus, Msg, MsgGenerator, RunEngineControlExcep
 
 from instruments._follower import Follower, Phase
 from instruments.camera.device import CameraDevice
-from instruments.errors import SafetyLimitError
+from instruments.errors import InstrumentError, SafetyLimitError
 from instruments.gas_chromatograph.device import GasChromatographDevice
 from instruments.potentiostat.device import PotentiostatDevice
 from instruments.raman.device import RamanDevice
@@ -82,27 +84,43 @@ def operando_plating_stripping(
         **(md or {}),
     }
 
-    if raman is not None:
-        raman.integration_time_s = schedule.integration_time_s or raman.integration_time_s
-        raman.accumulations = schedule.accumulations or raman.accumulations
     # Refused before a run is opened, let alone a cell closed.
     yield from bps.prepare(potentiostat, assignment, wait=True)
 
     @bpp.stage_decorator([potentiostat, *followers.values()])
     def run() -> MsgGenerator:
         uid = yield from bps.open_run(metadata)
+        unsafe: list[str] = []  # what failed while the run was being ended
         yield from bpp.contingency_wrapper(
-            _lead_and_follow(potentiostat, followers, schedule),
-            except_plan=lambda error: _close_failed(error, _hint(error, potentiostat, cell)),
+            _lead_and_follow(potentiostat, followers, schedule, unsafe),
+            except_plan=lambda error: _close_failed(
+                error, _hint(error, potentiostat, cell), unsafe
+            ),
             # A limit of the technique that ends the program is success, and is told.
             else_plan=lambda: bps.close_run("success", potentiostat.stop_reason or ""),
         )
         return uid
 
+    with _spectra_as(schedule, raman):
+        try:
+            return (yield from run())
+        except FailedStatus as error:
+            raise _cause(error) from None
+
+
+@contextmanager
+def _spectra_as(schedule: Schedule, raman: RamanDevice | None) -> Iterator[None]:
+    """Give the spectra of one run what its schedule asks for, and the bench's own after it."""
+    if raman is None:
+        yield
+        return
+    before = raman.integration_time_s, raman.accumulations
+    raman.integration_time_s = schedule.integration_time_s or raman.integration_time_s
+    raman.accumulations = schedule.accumulations or raman.accumulations
     try:
-        return (yield from run())
-    except FailedStatus as error:
-        raise _cause(error) from None
+        yield
+    finally:
+        raman.integration_time_s, raman.accumulations = before
 
 
 def _cause(error: BaseException) -> BaseException:
@@ -110,13 +128,22 @@ def _cause(error: BaseException) -> BaseException:
     return (error.__cause__ or error) if isinstance(error, FailedStatus) else error
 
 
-def _close_failed(error: BaseException, hint: str) -> MsgGenerator:
+def _close_failed(error: BaseException, hint: str, unsafe: list[str]) -> MsgGenerator:
+    cause = _cause(error)
+    reason = (str(cause) or type(cause).__name__) + hint
+    told = _told(unsafe)
     if isinstance(error, RunEngineControlException):
         # RequestAbort says "abort", RequestStop "success"; the base class says nothing.
-        yield from bps.close_run(getattr(error, "exit_status", "abort"))
+        status, reason = getattr(error, "exit_status", "abort"), ""
     else:
-        cause = _cause(error)
-        yield from bps.close_run("fail", (str(cause) or type(cause).__name__) + hint)
+        status = "fail"
+    if unsafe and told not in reason:
+        reason = f"{reason}. {told}" if reason else told
+    yield from bps.close_run(status, reason)
+
+
+def _told(unsafe: list[str]) -> str:
+    return f"While the run was being ended: {'; '.join(unsafe)}" if unsafe else ""
 
 
 def _hint(error: BaseException, potentiostat: PotentiostatDevice, cell: Cell) -> str:
@@ -139,7 +166,10 @@ def _hint(error: BaseException, potentiostat: PotentiostatDevice, cell: Cell) ->
 
 
 def _lead_and_follow(
-    potentiostat: PotentiostatDevice, followers: Mapping[str, Follower], every: Schedule
+    potentiostat: PotentiostatDevice,
+    followers: Mapping[str, Follower],
+    every: Schedule,
+    unsafe: list[str],
 ) -> MsgGenerator:
     yield from bps.declare_stream(potentiostat, name=potentiostat.name, collect=True)
     yield from bps.declare_stream(potentiostat.impedance, name="impedance", collect=True)
@@ -150,8 +180,11 @@ def _lead_and_follow(
         if result is not None:
             yield from bps.declare_stream(result, name="chromatogram")
     yield from bpp.finalize_wrapper(
-        _experiment(potentiostat, followers, every), lambda: _end(potentiostat, followers)
+        _experiment(potentiostat, followers, every),
+        lambda: _end(potentiostat, followers, unsafe),
     )
+    if unsafe:
+        raise InstrumentError(_told(unsafe))
 
 
 def _experiment(
@@ -241,15 +274,20 @@ def _wait_for(followers: Mapping[str, Follower]) -> MsgGenerator:
         waited += POLL_S
 
 
-def _end(potentiostat: PotentiostatDevice, followers: Mapping[str, Follower]) -> MsgGenerator:
-    """Open the cell, switch the light off, and keep everything that was measured."""
-    yield from _persist(lambda: bps.stop(potentiostat))
+def _end(
+    potentiostat: PotentiostatDevice, followers: Mapping[str, Follower], unsafe: list[str]
+) -> MsgGenerator:
+    """Open the cell, switch the light off, and keep everything that was measured.
+
+    Each step is tried whatever became of those before it; what failed is added to ``unsafe``.
+    """
+    yield from _persist(lambda: bps.stop(potentiostat), potentiostat.name, unsafe)
     for follower in followers.values():
-        yield from _persist(lambda follower=follower: _make_safe(follower))  # type: ignore[misc]
-    yield from _persist(lambda: _collect(potentiostat))
+        yield from _persist(partial(_make_safe, follower), follower.name, unsafe)
+    yield from _persist(lambda: _collect(potentiostat), potentiostat.name, unsafe)
     for follower in followers.values():
         follower.unfollow()
-    yield from _persist(lambda: _save(followers))
+    yield from _persist(lambda: _save(followers), "rows of the followers", unsafe)
 
 
 def _make_safe(follower: Follower) -> MsgGenerator:
@@ -257,11 +295,22 @@ def _make_safe(follower: Follower) -> MsgGenerator:
     yield from bps.null()
 
 
-def _persist(plan: Callable[[], MsgGenerator], attempts: int = 5) -> MsgGenerator:
-    """Run ``plan`` although statuses fail meanwhile: a late failure must not stop the end."""
+def _persist(
+    plan: Callable[[], MsgGenerator], what: str, failures: list[str], attempts: int = 5
+) -> MsgGenerator:
+    """Run ``plan`` although statuses fail and stops are asked for meanwhile.
+
+    These belong to what went on before and must not stop the end. Any other error is added to
+    ``failures``: it must neither keep the next step from being tried nor replace what ended the
+    run.
+    """
     for attempt in range(attempts):
         try:
-            return (yield from plan())
-        except FailedStatus:
+            yield from plan()
+            return
+        except (FailedStatus, RunEngineControlException) as error:
             if attempt + 1 == attempts:
-                raise
+                failures.append(f"{what}: {_cause(error)!r}")
+        except Exception as error:
+            failures.append(f"{what}: {error}")
+            return
