@@ -34,6 +34,7 @@ from ophyd import Device
 
 from instruments.bench import Bench
 from instruments.bench_file import BenchFile
+from instruments.errors import InstrumentError
 from operando import __version__, configuration
 from operando.configuration import check_limits, load_bench, load_cell, load_protocol
 from operando.journal import JournalWriter, list_runs
@@ -68,11 +69,12 @@ class RunFailedError(Exception):
         reason: Why, in the words of the stop document.
     """
 
-    def __init__(self, uid: str, exit_status: str, reason: str, kept_in: Path) -> None:
-        super().__init__(
-            f"run {uid} ended as {exit_status!r}: {reason or 'no reason was given'}. The cell is "
-            f"open. Everything measured until then is kept in {kept_in}"
-        )
+    def __init__(
+        self, uid: str, exit_status: str, reason: str, kept_in: Path, left: str = ""
+    ) -> None:
+        parts = [f"run {uid} ended as {exit_status!r}: {reason or 'no reason was given'}", left]
+        parts.append(f"Everything measured until then is kept in {kept_in}")
+        super().__init__(". ".join(part for part in parts if part))
         self.uid = uid
         self.exit_status = exit_status
         self.reason = reason
@@ -339,8 +341,27 @@ class Session:
         if not last.uid or last.exit_status == "success":
             return None
         return RunFailedError(
-            last.uid, last.exit_status or "fail", last.reason, self.data_dir / "journal"
+            last.uid,
+            last.exit_status or "fail",
+            last.reason,
+            self.data_dir / "journal",
+            self._left_safe(),
         )
+
+    def _left_safe(self) -> str:
+        """Make every instrument safe once more and say how they are left; ask, do not believe."""
+        unsafe = []
+        for name, device in self.devices.items():
+            try:
+                device.safe_state()
+            except InstrumentError as error:
+                unsafe.append(f"{name} ({error})")
+        if unsafe:
+            return (
+                f"NOT known to be safe: {'; '.join(unsafe)}: disconnect the cell and switch the "
+                "light off by hand"
+            )
+        return "The cell is open" if LEADER in self.devices else ""
 
     def _with_assets(self, plan: MsgGenerator) -> MsgGenerator:
         """Give each plan a folder of its own for images and spectra, before it stages anything."""
@@ -360,8 +381,10 @@ class Session:
                 return message
             if told.get("reason") == FailedPause.__name__:  # Ctrl-C twice in what cannot pause
                 told = {**told, "exit_status": "abort", "reason": ""}
-            if told["exit_status"] == "abort" and not told.get("reason"):
-                told = {**told, "reason": self._why_aborted}
+            if told["exit_status"] == "abort":
+                # Whatever else is told, e.g. that something could not be made safe, stays.
+                why = ". ".join(filter(None, (self._why_aborted, told.get("reason"))))
+                told = {**told, "reason": why}
             return message._replace(kwargs=told)
 
         return (yield from bpp.msg_mutator(plan, tell))
