@@ -1,0 +1,1 @@
+"""Speed and cost, measured side by side: ``python -m benchmarks``. Nothing here is a test."""

@@ -1,0 +1,219 @@
+"""How long the numbers of a run take, how fast frames are stored, what a start costs, and size."""
+
+import os
+import subprocess
+import sys
+import tempfile
+from importlib.metadata import Distribution, distributions
+from pathlib import Path
+
+import h5py
+import numpy as np
+from event_model import compose_run
+from numpy.typing import NDArray
+
+from benchmarks.table import Row, Section, interleaved, seconds
+from instruments._swmr import SwmrFile
+from operando.analysis import metrics
+from operando.journal import JournalWriter
+from operando.runs import Run
+
+RUN_ROWS = 20_000
+CYCLES = 10
+FRAMES = 60
+FRAME_SHAPE = (1200, 1600)
+AREA_CM2 = 1.131
+CURRENT_A = 0.0005 * AREA_CM2
+
+
+def _record_run(folder: Path) -> str:
+    """Write the journal of ten plate-strip cycles with 20,000 rows; return its uid."""
+    names = ("t", "potential", "current", "cycle", "half_cycle", "step", "role", "flags")
+    sample = {
+        "cell_id": "benchmark",
+        "metal": "Na",
+        "metal_electrode": "WE",
+        "working_electrode": {"material": "Zn", "area_cm2": AREA_CM2},
+        "counter_electrode": {"material": "Na", "area_cm2": AREA_CM2, "metal": "Na"},
+        "electrolyte": {"composition": "none"},
+    }
+    run = compose_run(metadata={"sample": sample, "protocol": "benchmark"})
+    key = {"source": "benchmark", "dtype": "number", "shape": [], "units": ""}
+    keys = {f"potentiostat_{name}": dict(key) for name in names}
+    stream = run.compose_descriptor(
+        name="potentiostat", data_keys=keys, object_keys={"potentiostat": list(keys)}
+    )
+    each = RUN_ROWS // (2 * CYCLES)
+    with JournalWriter(folder) as journal:
+        journal("start", run.start_doc)
+        journal("descriptor", stream.descriptor_doc)
+        for half in range(1, 2 * CYCLES + 1):
+            role = -1 if half % 2 else 1
+            t = (np.arange(each) + each * (half - 1)) * 3.6
+            columns = {
+                "t": t,
+                "potential": role * (0.02 + 0.01 * np.exp(-np.arange(each) / 30)),
+                "current": np.full(each, role * CURRENT_A),
+                "cycle": np.full(each, (half + 1) // 2),
+                "half_cycle": np.full(each, half),
+                "step": np.full(each, half),
+                "role": np.full(each, role),
+                "flags": np.zeros(each),
+            }
+            data = {f"potentiostat_{name}": columns[name].astype(float).tolist() for name in names}
+            first = each * (half - 1) + 1
+            page = stream.compose_event_page(
+                data=data,
+                timestamps=dict.fromkeys(data, t.tolist()),
+                seq_num=list(range(first, first + each)),
+                time=t.tolist(),
+            )
+            journal("event_page", page)
+        journal("stop", run.compose_stop())
+    return str(run.start_doc["uid"])
+
+
+def report() -> Section:
+    """Measure the numbers of a run of 20,000 rows, in this process and as a command."""
+    with tempfile.TemporaryDirectory(prefix="operando-benchmark-") as name:
+        folder = Path(name)
+        uid = _record_run(folder)
+        command = [sys.executable, "-m", "operando.cli", "report", uid]
+        environment = {**os.environ, "OPERANDO_DATA": name}
+
+        def ask() -> None:
+            subprocess.run(command, env=environment, stdout=subprocess.DEVNULL, check=True)
+
+        works = {
+            "read the journal, all metrics": lambda: seconds(
+                lambda: metrics(Run.from_journal(uid, folder))
+            ),
+            "`operando report RUN`, start to prompt": lambda: seconds(ask),
+        }
+        values = interleaved(works, dict.fromkeys(works, 5))
+    return Section(
+        f"The numbers of a run of {RUN_ROWS:,} rows (ten cycles)",
+        "python -m benchmarks report",
+        [Row(name, values[name], "s") for name in works],
+    )
+
+
+def frames() -> Section:
+    """Measure frames/s into a file that can be read while it grows."""
+    images = _micrographs()
+    bytes_ = images[0].nbytes
+    with tempfile.TemporaryDirectory(prefix="operando-benchmark-") as name:
+        folder, sizes = Path(name), list[float]()
+
+        def path() -> Path:
+            return folder / f"{len(list(folder.iterdir()))}.h5"
+
+        def ours() -> float:
+            target = path()
+            file = SwmrFile(target, {"/entry/data/image": (FRAME_SHAPE, "u1")})
+
+            def store() -> None:
+                for index in range(FRAMES):
+                    file.append({"/entry/data/image": images[index % len(images)]})
+
+            took = seconds(store)
+            file.close()
+            with h5py.File(target, swmr=True) as stored:
+                if stored["/entry/data/image"].shape[0] != FRAMES:
+                    raise AssertionError("frames were lost")
+            sizes.append(target.stat().st_size / FRAMES / bytes_)
+            target.unlink()
+            return FRAMES / took
+
+        def plain() -> float:
+            target = path()
+
+            def store() -> None:
+                with h5py.File(target, "w") as file:
+                    stored = file.create_dataset(
+                        "image", (FRAMES, *FRAME_SHAPE), "u1", chunks=(1, *FRAME_SHAPE)
+                    )
+                    for index in range(FRAMES):
+                        stored[index] = images[index % len(images)]
+
+            took = seconds(store)
+            target.unlink()
+            return FRAMES / took
+
+        works = {
+            "readable at once: SWMR, zstd, flushed per frame": ours,
+            "plain HDF5: raw, readable when closed": plain,
+        }
+        values = interleaved(works, dict.fromkeys(works, 5))
+    return Section(
+        f"Frames of {FRAME_SHAPE[1]} x {FRAME_SHAPE[0]} bytes",
+        "python -m benchmarks frames",
+        [Row(name, values[name], "frames/s") for name in works],
+        f"Stored size: {np.median(sizes):.0%} of the pixels (a gradient with camera noise, "
+        "standard deviation 2 of 255).",
+    )
+
+
+def _micrographs() -> list[NDArray[np.uint8]]:
+    generator = np.random.default_rng(0)
+    light = np.linspace(60, 180, FRAME_SHAPE[1])[None, :] * np.ones((FRAME_SHAPE[0], 1))
+    return [
+        np.clip(light + generator.normal(0, 2, FRAME_SHAPE), 0, 255).astype(np.uint8)
+        for _ in range(4)
+    ]
+
+
+def starting() -> Section:
+    """Measure what importing costs: wall time of a fresh interpreter."""
+
+    def start(code: str) -> float:
+        return seconds(lambda: subprocess.run([sys.executable, "-c", code], check=True))
+
+    codes = {
+        "an empty interpreter": "pass",
+        "`import operando`": "import operando",
+        "`import operando.cli`": "import operando.cli",
+        "`import techniques`": "import techniques",
+        "`import bluesky.run_engine` (for comparison)": "import bluesky.run_engine",
+        "`import databroker` (for comparison)": "import databroker",
+    }
+    works = {name: (lambda code=code: start(code)) for name, code in codes.items()}
+    values = interleaved(works, dict.fromkeys(works, 7))
+    empty = Row("", values["an empty interpreter"], "").median
+    return Section(
+        "Starting",
+        "python -m benchmarks starting",
+        [
+            Row(
+                name,
+                values[name],
+                "s",
+                "" if name == "an empty interpreter" else f"{_above(values[name], empty)} above",
+            )
+            for name in works
+        ],
+    )
+
+
+def _above(values: list[float], empty: float) -> str:
+    return f"{(Row('', values, '').median - empty) * 1e3:.0f} ms"
+
+
+def size() -> Section:
+    """Measure what is installed here, without compiled bytecode."""
+    sizes = {each.name: _megabytes(each) for each in distributions()}
+    largest = sorted(sizes, key=lambda name: sizes[name], reverse=True)[:10]
+    rows = [Row(f"all {len(sizes)} packages", [sum(sizes.values())], "MB")]
+    rows += [Row(name, [sizes[name]], "MB") for name in largest]
+    return Section("Installed size, as blocks on the disk", "python -m benchmarks size", rows)
+
+
+def _megabytes(distribution: Distribution) -> float:
+    total = 0
+    for file in distribution.files or ():
+        if "__pycache__" not in file.parts:
+            try:
+                total += os.stat(str(file.locate())).st_blocks * 512
+            except FileNotFoundError:
+                continue  # named by the package, removed by its user
+    return total / 1e6

@@ -1,0 +1,78 @@
+"""Rows of the benchmark's table, and how repeated measurements become one."""
+
+import statistics
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table.
+
+    Attributes:
+        what: What was done.
+        values: One value per repeat.
+        unit: Of the values.
+        ratio: How this compares with another line, in words; may be empty.
+    """
+
+    what: str
+    values: Sequence[float]
+    unit: str
+    ratio: str = ""
+
+    @property
+    def median(self) -> float:
+        """Return the median of the repeats."""
+        return statistics.median(self.values)
+
+
+@dataclass(frozen=True)
+class Section:
+    """Lines that were measured side by side, in the same minutes on the same machine."""
+
+    title: str
+    command: str
+    rows: Sequence[Row]
+    note: str = ""
+
+
+def markdown(section: Section) -> str:
+    """Return a section as a heading and a table."""
+    lines = [f"## {section.title}", "", f"`{section.command}`", ""]
+    lines += ["| what | median | lowest to highest | repeats | |", "|---|---:|---:|---:|---|"]
+    for row in section.rows:
+        spread = f"{_figure(min(row.values))} to {_figure(max(row.values))}"
+        lines.append(
+            f"| {row.what} | {_figure(row.median)} {row.unit} | {spread} | {len(row.values)} "
+            f"| {row.ratio} |"
+        )
+    if section.note:
+        lines += ["", section.note]
+    return "\n".join([*lines, ""])
+
+
+def _figure(value: float) -> str:
+    if value >= 1000:
+        return f"{float(f'{value:.3g}'):,.0f}"
+    return f"{value:.3g}"
+
+
+def seconds(work: Callable[[], object]) -> float:
+    """Return how long ``work`` takes, s."""
+    began = time.perf_counter()
+    work()
+    return time.perf_counter() - began
+
+
+def interleaved(
+    works: Mapping[str, Callable[[], float]], repeats: Mapping[str, int]
+) -> dict[str, list[float]]:
+    """Return each work's values; the works take turns, so that a busy minute hits all of them."""
+    values: dict[str, list[float]] = {name: [] for name in works}
+    for turn in range(max(repeats.values())):
+        for name, work in works.items():
+            if turn < repeats[name]:
+                values[name].append(work())
+    return values
