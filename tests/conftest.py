@@ -1,6 +1,15 @@
 """What all tests share."""
 
+import signal
+
 import pytest
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    # A shell starts what is in its background with Ctrl-C ignored, and programs inherit that; those
+    # that tests start and then interrupt must not.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
