@@ -42,7 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     (130: Ctrl-C), after everything was made safe. With ``OPERANDO_DEBUG=1`` errors show where they
     were raised.
     """
-    arguments = _parser().parse_args(argv)
+    arguments = command_line().parse_args(argv)
     debug = os.environ.get("OPERANDO_DEBUG") == "1"
     logging.basicConfig(format="operando: %(levelname)s: %(message)s", level=logging.WARNING)
     if not debug:
@@ -140,7 +140,8 @@ def _complain(text: str) -> None:
 # -- the command line
 
 
-def _parser() -> argparse.ArgumentParser:
+def command_line() -> argparse.ArgumentParser:
+    """Return the parser of the command ``operando``; the reference is made from it."""
     parser = argparse.ArgumentParser(
         prog="operando",
         description="Plate and strip metal anodes while camera, Raman spectrometer and gas "
