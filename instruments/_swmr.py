@@ -7,6 +7,8 @@ writer was killed. (The bytes are then in the operating system's cache; a power 
 last seconds, a killed process cannot.) Such a file opens with ``swmr=True`` only.
 """
 
+import errno
+import shutil
 import threading
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,6 +22,10 @@ if TYPE_CHECKING:
 
 # Scalars share a chunk: one chunk of eight bytes per row would be mostly index.
 SCALARS_PER_CHUNK = 1024
+# HDF5 cannot close a file in order once a write has failed for want of room: it then ends the
+# whole process with SIGSEGV, measured with HDF5 1.14. So rows stop before the disk is full, and
+# the run's journal finds room to say why.
+KEPT_FREE_BYTES = 16_000_000
 
 
 def chunk_shape(row_shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -41,7 +47,7 @@ class SwmrFile:
 
     Raises:
         FileExistsError: the file is there already.
-        OSError: the file cannot be created.
+        OSError: the file cannot be created, or less than ``KEPT_FREE_BYTES`` would stay free.
     """
 
     def __init__(
@@ -62,6 +68,7 @@ class SwmrFile:
             raise FileExistsError(
                 f"{self.path} exists; a file of measured rows is never overwritten"
             )
+        self._check_room(0)
         self._lock = threading.Lock()
         self._rows = 0
         self._shapes = {name: tuple(shape) for name, (shape, _) in datasets.items()}
@@ -111,7 +118,7 @@ class SwmrFile:
 
         Raises:
             ValueError: a dataset is missing or unknown, a shape differs, or the file is closed.
-            OSError: the disk is full or gone.
+            OSError: less than ``KEPT_FREE_BYTES`` would stay free on the disk, or it is gone.
         """
         if set(row) != set(self._datasets):
             raise ValueError(
@@ -128,15 +135,29 @@ class SwmrFile:
             if self._file is None:
                 raise ValueError(f"{self.path}: the file is closed")
             index = self._rows
-            for name, value in values.items():
-                dataset = self._datasets[name]
-                # A row that failed half-way (full disk) left longer datasets: it is overwritten.
-                dataset.resize(index + 1, axis=0)
-                dataset[index] = value
-            for dataset in self._datasets.values():
-                dataset.flush()
+            self._check_room(sum(value.nbytes for value in values.values()))
+            try:
+                for name, value in values.items():
+                    dataset = self._datasets[name]
+                    # A row that failed half-way left longer datasets: it is overwritten.
+                    dataset.resize(index + 1, axis=0)
+                    dataset[index] = value
+                for dataset in self._datasets.values():
+                    dataset.flush()
+            except RuntimeError as error:  # what h5py makes of a failed write or flush
+                raise OSError(errno.EIO, str(error), str(self.path)) from error
             self._rows = index + 1
             return index
+
+    def _check_room(self, size: int) -> None:
+        free = shutil.disk_usage(self.path.parent).free
+        if free - size < KEPT_FREE_BYTES:
+            raise OSError(
+                errno.ENOSPC,
+                f"{free / 1e6:.1f} MB are free, and {KEPT_FREE_BYTES / 1e6:.0f} MB are kept free; "
+                "free space on this disk, or point OPERANDO_DATA at another one",
+                str(self.path),
+            )
 
     def close(self) -> None:
         """Close the file; idempotent, callable from any thread."""
