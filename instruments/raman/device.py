@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from instruments._assets import AssetStream
 from instruments._follower import Follower
 from instruments._swmr import SwmrFile
-from instruments.errors import InstrumentError
+from instruments.errors import InstrumentError, TransportError
 from instruments.raman.contract import (
     COUNTS_DATASET,
     DARK_DATASET,
@@ -114,8 +114,7 @@ class RamanDevice(Follower):
             RuntimeError: ``assets_dir`` is not set, or the device is staged already.
             UnsupportedTechniqueError: a band lies outside the axis.
             SafetyLimitError: the laser's power is outside what the maker allows.
-            TransportError: the spectrometer is not connected.
-            OSError: the file cannot be made.
+            TransportError: the spectrometer is not connected, or the file cannot be made.
         """
         staged: list[object] = super().stage()
         try:
@@ -125,7 +124,10 @@ class RamanDevice(Follower):
             self.driver.require_bands(self.bands_cm1)
             if self.laser_power_w is not None:
                 self.driver.set_laser_power(self.laser_power_w)
-            self._make_file(Path(self.assets_dir))
+            try:
+                self._make_file(Path(self.assets_dir))
+            except OSError as error:
+                raise TransportError(f"{self.name}: cannot record spectra: {error}") from error
             self._ending.clear()
         except BaseException:
             super().unstage()
