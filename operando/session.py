@@ -307,9 +307,9 @@ class Session:
             raise self._failure() or error from None
         except FailedStatus as error:
             cause = error.__cause__ or error
-            raise self._failure() or cause from cause
+            raise self._failure(cause) or cause from cause
         except Exception as error:
-            failure = self._failure()
+            failure = self._failure(error)
             if failure is None:
                 raise
             raise failure from error
@@ -335,15 +335,18 @@ class Session:
         self._why_aborted = why
         self.RE.abort(why)
 
-    def _failure(self) -> RunFailedError | None:
-        """Return what to tell of a run that began and did not end as planned."""
+    def _failure(self, error: BaseException | None = None) -> RunFailedError | None:
+        """Return what to tell of a run that began and did not end as planned.
+
+        ``error`` is the reason where the stop document could not tell one: the disk was full.
+        """
         last = self._last
         if not last.uid or last.exit_status == "success":
             return None
         return RunFailedError(
             last.uid,
             last.exit_status or "fail",
-            last.reason,
+            last.reason or (str(error) if error is not None else ""),
             self.data_dir / "journal",
             self._left_safe(),
         )
