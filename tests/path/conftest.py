@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from instruments.bench import BenchFile
+from instruments.bench_file import BenchFile
 from operando.configuration import load_bench, load_cell
 from operando.session import Session
 from operando.simulation import SimulatedBench

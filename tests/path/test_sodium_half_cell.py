@@ -20,6 +20,8 @@ from operando.replay import replay
 from operando.runs import Run, RunBuilder
 from techniques import Protocol
 
+# Most of it is the catalog service starting, and the first import of its client.
+pytestmark = pytest.mark.timeout(150)
 CELL = "na-znag-half"
 PRESET = "na-znag"
 FACTOR = 20_000
