@@ -1,0 +1,275 @@
+"""Write the reference pages that follow from the code: ``make docs``. A test compares them.
+
+The pages are made from the models' schemas and from the command line's parser, so that nothing is
+told twice.
+"""
+
+import argparse
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, get_args
+
+from pydantic import BaseModel
+
+from instruments.bench_file import (
+    BenchFile,
+    CameraEntry,
+    GasChromatographEntry,
+    LampEntry,
+    PotentiostatEntry,
+    RamanEntry,
+    RelayBoardEntry,
+)
+from operando.analysis.registry import reference_markdown
+from operando.cli import command_line
+from techniques import (
+    Cell,
+    Electrode,
+    Electrolyte,
+    GalvanostaticStep,
+    ImpedanceSpectrum,
+    Limit,
+    OpenCircuit,
+    PlateStripCycle,
+    Protocol,
+    Recording,
+    Repeat,
+    SafetyLimits,
+    Schedule,
+    Sequence,
+    Technique,
+)
+
+REFERENCE = Path(__file__).parent / "reference"
+MADE = "<!-- Made by `make docs` from the code; do not edit. -->\n"
+
+# The only union of so many members; a schema does not keep its name.
+TECHNIQUES = len(get_args(get_args(Technique)[0]))
+
+FILES: Mapping[str, tuple[str, tuple[type[BaseModel], ...]]] = {
+    "Protocol files": (
+        "`config/protocols/NAME.yaml`, or any file: what `operando run FILE` runs.",
+        (Protocol, Schedule),
+    ),
+    "Techniques": (
+        "What stands under `technique` of a protocol. `type` says which; techniques that contain "
+        "techniques can be nested. Currents and potentials are told from the metal electrode's "
+        "side: plating deposits metal on it, whichever cable it hangs on.",
+        (OpenCircuit, GalvanostaticStep, PlateStripCycle, ImpedanceSpectrum, Sequence, Repeat),
+    ),
+    "Parts of techniques": ("", (Limit, Recording, SafetyLimits)),
+    "Cell files": (
+        "`config/cells/NAME.yaml`: the log book's entry of one cell.",
+        (Cell, Electrode, Electrolyte),
+    ),
+    "Bench files": (
+        "`config/NAME.yaml`: the instruments of one bench. `sim.yaml` and `bench.yaml` differ in "
+        "addresses only.",
+        (
+            BenchFile,
+            PotentiostatEntry,
+            CameraEntry,
+            LampEntry,
+            RamanEntry,
+            RelayBoardEntry,
+            GasChromatographEntry,
+        ),
+    ),
+}
+
+
+def protocol_files() -> str:
+    """Return the page on every file a user writes."""
+    parts = [
+        "# Protocol, cell and bench files\n",
+        MADE,
+        "All are YAML. A key that is not listed here is an error, told with its line and with what "
+        "is allowed. Units are in the names of the keys; signs are IUPAC: positive current "
+        "oxidises the working electrode, E is E_WE - E_CE.\n",
+    ]
+    for title, (text, models) in FILES.items():
+        parts += [f"## {title}\n", *([f"{text}\n"] if text else [])]
+        for model in models:
+            parts += list(_model(model))
+    return "\n".join(parts)
+
+
+def _model(model: type[BaseModel]) -> Iterator[str]:
+    schema = _schema(model)
+    kind = schema["properties"].get("type") or schema["properties"].get("kind")
+    tag = f" (`{kind['const']}`)" if kind is not None and "const" in kind else ""
+    yield f"### {model.__name__}{tag}\n"
+    yield f"{_plain(model.__doc__ or '')}\n"
+    required = schema.get("required", [])
+    yield "| key | takes | default | |"
+    yield "|---|---|---|---|"
+    for name, told in schema["properties"].items():
+        if name in required:
+            default = "**needed**"
+        elif "const" in told:
+            default = "needed, unless its place tells it"
+        else:
+            default = _default(told.get("default"))
+        yield f"| `{name}` | {_takes(told)} | {default} | {_cell(told.get('description', ''))} |"
+    yield ""
+
+
+def _schema(model: type[BaseModel]) -> Mapping[str, Any]:
+    schema = model.model_json_schema()
+    # A model that contains itself is told as a reference to its own definition.
+    return schema if "properties" in schema else schema["$defs"][model.__name__]
+
+
+def _plain(docstring: str) -> str:
+    paragraphs = docstring.split("\n\n")
+    return (
+        "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)
+        .replace("``", "`")
+        .replace("`None`", "`null`")
+    )
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|")
+
+
+def _default(value: Any) -> str:
+    if value is None:
+        return "none"
+    if value in ({}, [], ()):
+        return "none given"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, dict):
+        return "its own defaults"
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _takes(told: Mapping[str, Any]) -> str:
+    """Return what a value may be, in words."""
+    if "const" in told:
+        return f"`{told['const']}`"
+    if "enum" in told:
+        return ", ".join(f"`{value}`" for value in told["enum"])
+    if "$ref" in told:
+        return _link(told["$ref"])
+    for several in ("anyOf", "oneOf", "allOf"):
+        if several in told:
+            if len(told[several]) == TECHNIQUES:
+                return "[technique](#techniques)"
+            kinds = [_takes(one) for one in told[several] if one.get("type") != "null"]
+            return " or ".join(dict.fromkeys(kinds))
+    match told.get("type"):
+        case "array":
+            return f"list of {_takes(told['items'])}"
+        case "object":
+            return f"name: {_takes(told['additionalProperties'])}, ..."
+        case "string" if told.get("format") == "date-time":
+            return "date and time, `2026-11-20T14:05:00+01:00`"
+        case "string":
+            return "text"
+        case "boolean":
+            return "`true`, `false`"
+        case kind:
+            name = "integer" if kind == "integer" else "number"
+            return f"{name} {', '.join(_bounds(told))}".rstrip()
+
+
+def _bounds(told: Mapping[str, Any]) -> Iterator[str]:
+    signs = {"exclusiveMinimum": ">", "minimum": ">=", "exclusiveMaximum": "<", "maximum": "<="}
+    for key, sign in signs.items():
+        if key in told:
+            yield f"{sign} {told[key]:g}"
+
+
+def _link(reference: str) -> str:
+    name = reference.rpartition("/")[2]
+    known = {model.__name__: model for _, models in FILES.values() for model in models}
+    if name not in known:
+        return name
+    properties = _schema(known[name])["properties"]
+    kind = properties.get("type") or properties.get("kind") or {}
+    anchor = f"{name}-{kind['const']}" if "const" in kind else name
+    return f"[{name}](#{anchor.lower()})"
+
+
+def commands() -> str:
+    """Return the page on the command line."""
+    parser = command_line()
+    parts = [
+        "# The command line\n",
+        MADE,
+        f"{parser.description}\n",
+        "Exit status: 0 done; 1 a run began and failed (its data are kept), or a comparison did "
+        "not hold; 2 refused or impossible, with one message on standard error; 128 + N stopped "
+        "by signal N (130: Ctrl-C), after everything was made safe. With `OPERANDO_DEBUG=1` "
+        "errors show where they were raised.\n",
+    ]
+    for name, command in _subcommands(parser):
+        arguments = [each for each in _actions(command) if each.dest != "help"]
+        words = " ".join(_word(each) for each in arguments if not each.option_strings)
+        options = " [options]" if any(each.option_strings for each in arguments) else ""
+        parts += [f"## operando {name}\n", f"    operando {name} {words}".rstrip() + f"{options}\n"]
+        parts.append(f"{command.description}\n".replace("....", "..."))
+        if arguments:
+            parts += ["| | |", "|---|---|"]
+            parts += [f"| `{_option(each)}` | {_help(each)} |" for each in arguments]
+            parts.append("")
+    return "\n".join(parts)
+
+
+def _actions(parser: argparse.ArgumentParser) -> list[argparse.Action]:
+    return parser._actions  # noqa: SLF001  argparse tells its arguments nowhere else
+
+
+def _subcommands(
+    parser: argparse.ArgumentParser,
+) -> Iterator[tuple[str, argparse.ArgumentParser]]:
+    for action in _actions(parser):
+        if isinstance(action.choices, dict):
+            yield from action.choices.items()
+
+
+def _word(action: argparse.Action) -> str:
+    word = str(action.metavar or "|".join(action.choices or (action.dest,)))
+    return f"[{word}]" if action.nargs == "?" else word
+
+
+def _option(action: argparse.Action) -> str:
+    if not action.option_strings:
+        return _cell(_word(action))
+    name = action.option_strings[0]
+    if action.nargs == 0:
+        return name
+    unnamed = "PATH" if action.type is Path else "N"
+    word = _cell(str(action.metavar or "|".join(action.choices or (unnamed,))))
+    return f"{name} [{word}]" if action.nargs == "?" else f"{name} {word}"
+
+
+def _help(action: argparse.Action) -> str:
+    text = action.help or ""
+    # What the environment of whoever makes the page says is no default.
+    default = action.default if isinstance(action.default, int | float | str) else ""
+    text = text.replace("%(default)s", str(default))
+    return text.replace("%(default)g", f"{default:g}" if isinstance(default, float) else "")
+
+
+PAGES: Mapping[str, Callable[[], str]] = {
+    "protocol-files.md": protocol_files,
+    "command-line.md": commands,
+    "metrics.md": reference_markdown,
+}
+
+
+def main() -> int:
+    """Write every page; return 0."""
+    for name, page in PAGES.items():
+        path = REFERENCE / name
+        path.write_text(page(), encoding="utf-8")
+        sys.stdout.write(f"{path}\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
