@@ -1,15 +1,29 @@
 """What all tests share."""
 
+import os
+import shutil
 import signal
+import tempfile
 
 import pytest
 
+_profiles = pytest.StashKey[str]()
+
 
 def pytest_configure(config: pytest.Config) -> None:
+    # A catalog service writes the profile by which databroker finds it; not over the user's own.
+    if "TILED_PROFILES" not in os.environ:
+        config.stash[_profiles] = tempfile.mkdtemp(prefix="operando-profiles-")
+        os.environ["TILED_PROFILES"] = config.stash[_profiles]
     # A shell starts what is in its background with Ctrl-C ignored, and programs inherit that; those
     # that tests start and then interrupt must not.
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    if _profiles in config.stash:
+        shutil.rmtree(config.stash[_profiles], ignore_errors=True)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
