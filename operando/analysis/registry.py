@@ -175,7 +175,8 @@ _DEFINITIONS = (
         "image_thickness_um",
         "um",
         "by frame",
-        "Mean height of the deposit's front above the bare margin of the same frame.",
+        "Mean height of the deposit's front, dendrites included, above the bare margin of the same "
+        "frame.",
         "own definition, stated",
     ),
     Definition(
