@@ -1,5 +1,6 @@
 """The potentiostat leads; camera, Raman spectrometer and gas chromatograph follow on its clock."""
 
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
@@ -7,7 +8,13 @@ from typing import Any
 
 import bluesky.plan_stubs as bps
 import bluesky.preprocessors as bpp
-from bluesky.utils import FailedStatus, Msg, MsgGenerator, RunEngineControlException
+from bluesky.utils import (
+    FailedStatus,
+    Msg,
+    MsgGenerator,
+    RequestStop,
+    RunEngineControlException,
+)
 
 from instruments._follower import Follower, Phase
 from instruments.camera.device import CameraDevice
@@ -22,6 +29,8 @@ COLLECT_EVERY_S = 0.1
 POLL_S = 0.02
 # How long the end of a run waits for followers that are still busy; a chromatogram takes minutes.
 PATIENCE_S = 600.0
+# How long the end of a run waits for exchanges that were told to end.
+SETTLE_S = 10.0
 
 
 def operando_plating_stripping(
@@ -132,11 +141,11 @@ def _close_failed(error: BaseException, hint: str, unsafe: list[str]) -> MsgGene
     cause = _cause(error)
     reason = (str(cause) or type(cause).__name__) + hint
     told = _told(unsafe)
+    status = "fail"
     if isinstance(error, RunEngineControlException):
-        # RequestAbort says "abort", RequestStop "success"; the base class says nothing.
-        status, reason = getattr(error, "exit_status", "abort"), ""
-    else:
-        status = "fail"
+        # Also after RE.stop(), which bluesky calls a success: the program did not reach its end.
+        status = "abort"
+        reason = "stopped before its end" if isinstance(error, RequestStop) else ""
     if unsafe and told not in reason:
         reason = f"{reason}. {told}" if reason else told
     yield from bps.close_run(status, reason)
@@ -284,10 +293,19 @@ def _end(
     yield from _persist(lambda: bps.stop(potentiostat), potentiostat.name, unsafe)
     for follower in followers.values():
         yield from _persist(partial(_make_safe, follower), follower.name, unsafe)
+    # What was under way fails now; heard later, it would be taken for the cause of the end.
+    yield from _persist(lambda: _settle(followers), "followers", unsafe, attempts=20)
     yield from _persist(lambda: _collect(potentiostat), potentiostat.name, unsafe)
     for follower in followers.values():
         follower.unfollow()
     yield from _persist(lambda: _save(followers), "rows of the followers", unsafe)
+
+
+def _settle(followers: Mapping[str, Follower]) -> MsgGenerator:
+    """Wait, but not for ever, until no exchange is open."""
+    deadline = time.monotonic() + SETTLE_S
+    while any(x.busy for x in followers.values()) and time.monotonic() < deadline:
+        yield from bps.sleep(POLL_S)
 
 
 def _make_safe(follower: Follower) -> MsgGenerator:
