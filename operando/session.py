@@ -8,9 +8,11 @@ that only shows something after it and beside it.
 import asyncio
 import atexit
 import logging
+import math
 import secrets
 import signal
 import subprocess
+import sys
 import threading
 import time
 import weakref
@@ -28,7 +30,6 @@ from bluesky.utils import (
     Msg,
     MsgGenerator,
     RunEngineInterrupted,
-    SigintHandler,
 )
 from ophyd import Device
 
@@ -57,6 +58,11 @@ The plan was interrupted; RE.state tells what it is now.
               on an instrument cannot be paused.
     'paused'  RE.resume() goes on, RE.abort() ends it properly, RE.halt() drops it as it is.
 """
+CONFIRM_WITHIN_S = 10.0
+_ASK_AGAIN = (
+    "\nCtrl-C again within 10 s ENDS the run: cell open, laser off, everything measured is kept.\n"
+    "It cannot be paused: the instrument runs its program by itself.\n"
+)
 FOLLOWERS = ("camera", "raman", "gas_chromatograph")
 
 
@@ -131,14 +137,25 @@ class Session:
             return lambda engine: _StopOnSignal(engine, signals, self._note_signal)
 
         if self._interactive:
-            managers: list[Any] = [SigintHandler, stop_on("SIGTERM", "SIGHUP")]
+            # One slip of the hand must not end weeks of cycling; nothing here can be paused.
+            managers: list[Any] = [
+                lambda engine: _StopOnSignal(
+                    engine, ("SIGINT",), self._note_signal, confirm=_ASK_AGAIN
+                ),
+                stop_on("SIGTERM", "SIGHUP"),
+            ]
         else:
             managers = [stop_on("SIGINT", "SIGTERM", "SIGHUP")]
         engine = RunEngine(
             {},
             loop=self._loop,
             context_managers=managers,
-            preprocessors=[self._with_assets, self._with_reason, _without_pause],
+            preprocessors=[
+                self._with_assets,
+                self._with_reason,
+                _without_pause,
+                self._leaving_safe,
+            ],
             scan_id_source=self._next_scan_id,
         )
         engine.md["operando_version"] = __version__
@@ -328,6 +345,8 @@ class Session:
 
     def _note_signal(self, number: int) -> str:
         self._stop_signal = number
+        if self._interactive and number == signal.SIGINT:
+            return self._why_aborted
         self._why_aborted = f"stopped by {signal.Signals(number).name}"
         return self._why_aborted
 
@@ -391,6 +410,31 @@ class Session:
             return message._replace(kwargs=told)
 
         return (yield from bpp.msg_mutator(plan, tell))
+
+    def _leaving_safe(self, plan: MsgGenerator) -> MsgGenerator:
+        """Leave no program running behind a plan that started one, whoever wrote the plan.
+
+        No message is sent: this must also work when the RunEngine drops the plan (``RE.halt``).
+        """
+        started = False
+
+        def watch(message: Msg) -> Msg:
+            nonlocal started
+            started = started or message.command == "kickoff"
+            return message
+
+        ended = False
+        try:
+            result = yield from bpp.msg_mutator(plan, watch)
+            ended = True
+            return result
+        finally:
+            leader = self.devices.get(LEADER)
+            if started and not (ended and getattr(leader, "finished", True)):
+                try:
+                    self.bench.safe_state()
+                except InstrumentError:
+                    logger.exception("the bench could not be made safe after a plan")
 
     def _next_scan_id(self, md: dict[str, Any]) -> int:
         """Return how many runs the data folder will have with the next one."""
@@ -512,14 +556,22 @@ class _LastRun:
 class _StopOnSignal:
     """While a plan runs, the first of some signals aborts it; the instruments are made safe.
 
-    Later ones change nothing: opening the cell must not be interrupted. Only the main thread can
-    take signals; elsewhere this does nothing.
+    Later ones change nothing: opening the cell must not be interrupted. With ``confirm`` the first
+    one only shows that text, and a second within ten seconds aborts. Only the main thread can take
+    signals; elsewhere this does nothing.
     """
 
     def __init__(
-        self, engine: RunEngine, signals: tuple[str, ...], noted: Callable[[int], str]
+        self,
+        engine: RunEngine,
+        signals: tuple[str, ...],
+        noted: Callable[[int], str],
+        *,
+        confirm: str | None = None,
     ) -> None:
         self._engine = engine
+        self._confirm = confirm
+        self._asked = -math.inf
         self._signals = [getattr(signal, name) for name in signals if hasattr(signal, name)]
         self._noted = noted
         self._before: dict[int, Any] = {}
@@ -543,6 +595,11 @@ class _StopOnSignal:
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         if self._stopper is not None:
+            return
+        if self._confirm is not None and time.monotonic() - self._asked > CONFIRM_WITHIN_S:
+            self._asked = time.monotonic()
+            sys.stderr.write(self._confirm)
+            sys.stderr.flush()
             return
         reason = self._noted(number)
         self._stopper = threading.Thread(

@@ -85,6 +85,16 @@ def terminal(tmp_path: Path) -> Iterator[Terminal]:
     os.close(opened.master)
 
 
+def test_one_ctrl_c_asks_and_the_run_goes_on(terminal: Terminal) -> None:
+    terminal.read_until("In [1]")
+    terminal.type('uid = run_protocol("long.yaml")\r')
+    terminal.read_until(" rest ")
+    terminal.type("\x03")
+    terminal.read_until("Ctrl-C again within 10 s ENDS the run")
+    terminal.read_until(" rest ")
+    terminal.press_until("\x03", "In [2]")
+
+
 def test_two_ctrl_c_end_a_run_and_the_prompt_comes_back(terminal: Terminal, tmp_path: Path) -> None:
     banner = terminal.read_until("In [1]")
     assert "potentiostat       simulated  EmStat4" in banner

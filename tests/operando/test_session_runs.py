@@ -1,6 +1,7 @@
 """A session: what it promises about records, failures, signals and the end."""
 
 import io
+import json
 import logging
 import os
 import signal
@@ -25,7 +26,7 @@ from operando.configuration import ConfigurationError, load_bench, load_cell
 from operando.journal import JournalError, documents, journal_path, list_runs
 from operando.session import RunFailedError, Session
 from operando.simulation import SimulatedBench, SimulationError, serving_process
-from techniques import GalvanostaticStep, Limit, OpenCircuit, Protocol, Sequence
+from techniques import Assignment, GalvanostaticStep, Limit, OpenCircuit, Protocol, Sequence
 
 EMPTY = BenchFile(name="nothing", instruments={})
 
@@ -360,3 +361,41 @@ def test_a_simulator_ends_when_its_owner_is_killed(tmp_path: Path) -> None:
     while serving_process(tmp_path) == pid:
         assert time.monotonic() < deadline
         time.sleep(0.02)
+
+
+def test_a_plan_of_anybody_that_breaks_after_kickoff_leaves_the_cell_open(tmp_path: Path) -> None:
+    bench = load_bench("sim").only({"potentiostat"})
+    cell = load_cell("zn-bare-half")
+    truth = tmp_path / "truth"
+    with (
+        SimulatedBench(
+            "zn-bare-half",
+            factor=20,
+            instruments=["potentiostat"],
+            directory=tmp_path / "sim",
+            truth=truth,
+        ),
+        Session(bench, tmp_path / "data", catalog=False) as session,
+    ):
+        leader = session.devices["potentiostat"]
+
+        @bpp.run_decorator()
+        def careless() -> MsgGenerator:
+            technique = short_protocol(3600.0).technique
+            limits = cell.limits
+            assignment = Assignment(technique=technique, area_cm2=cell.area_cm2, limits=limits)
+            yield from bps.prepare(leader, assignment, wait=True)
+            yield from bps.kickoff(leader, wait=True)
+            while leader.latest() is None or leader.latest().role == 0:
+                yield from bps.sleep(0.02)
+            raise RuntimeError("a slip in somebody's plan")
+
+        with pytest.raises(RunFailedError, match="a slip in somebody's plan"):
+            session.run(careless())
+        events = [line["event"] for line in read_lines(truth / "potentiostat.jsonl")]
+        assert "cell_on" in events
+        assert events.index("cell_off", events.index("cell_on")) > 0
+
+
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
