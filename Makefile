@@ -46,10 +46,10 @@ build: .venv/ready
 	@$(PYTHON) -m pip --version >/dev/null 2>&1 || { \
 		echo "$(PYTHON) has no pip. Install it (Debian, Ubuntu: apt install python3-pip) and try again."; \
 		exit 1; }
-	@echo "Installing what requirements.lock names into .venv: 1.5 GB, one or two minutes, once."
+	@echo "Installing what requirements.lock names into .venv: 1.7 GB, one or two minutes, once."
 	@$(PYTHON) -m venv --without-pip .venv
-	@$(PIP) install --quiet --no-deps --only-binary :all: --require-hashes -r requirements.lock
-	@$(PIP) install --quiet --no-deps --no-build-isolation --editable .
+	@$(PIP) install --quiet --quiet --no-deps --only-binary :all: --require-hashes -r requirements.lock
+	@$(PIP) install --quiet --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
 
 # lock: write down what pyproject.toml now asks for, keeping every version that still fits.
@@ -71,7 +71,7 @@ UV_COMPILE = .venv/uv/bin/uv pip compile --quiet --only-binary :all: --generate-
 
 .venv/uv/ready: .ci/requirements-uv.txt | .venv/ready
 	@$(PYTHON) -m venv --without-pip .venv/uv
-	@$(PYTHON) -m pip --python .venv/uv/bin/python install --quiet --disable-pip-version-check \
+	@$(PYTHON) -m pip --python .venv/uv/bin/python install --quiet --quiet --disable-pip-version-check \
 		--no-deps --only-binary :all: --require-hashes -r $<
 	@touch $@
 
