@@ -180,6 +180,18 @@ def command_line() -> argparse.ArgumentParser:
     _add_bench(sub)
 
     sub = add(
+        "safe",
+        _safe,
+        "open the cell, switch laser and lamp off, whatever was running",
+        "For the moment after a crash: a program on an instrument outlives the computer's. "
+        "Instruments that another session holds are named and left alone.",
+    )
+    sub.add_argument(
+        "--bench", metavar="NAME", help="a bench file, or a name in the configuration folder"
+    )
+    sub.set_defaults(only=None, simulate=None)
+
+    sub = add(
         "sim",
         _sim,
         "serve a simulated bench until Ctrl-C",
@@ -322,6 +334,22 @@ def _run(arguments: argparse.Namespace) -> int:
             _complain(f"{_told(error)}\nIts numbers: operando report {error.uid[:8]}")
             return FAILED if session.stop_signal is None else 128 + session.stop_signal
     _say(f"Recorded as {uid} in {session.data_dir}. Its numbers: operando report {uid[:8]}")
+    return OK
+
+
+def _safe(arguments: argparse.Namespace) -> int:
+    from instruments.bench import Bench, BenchConnectionError
+
+    bench = Bench(_bench_file(arguments))
+    try:
+        bench.connect()  # this alone ends what ran
+        bench.safe_state()
+    except BenchConnectionError as error:
+        _complain(f"{error}\nThe other instruments are safe: cell open, laser and lamp off.")
+        return FAILED
+    finally:
+        bench.close()
+    _say(f"Safe: cell open, laser and lamp off ({', '.join(bench.devices)}).")
     return OK
 
 

@@ -16,12 +16,14 @@ from typing import Any, Literal
 import bluesky.plan_stubs as bps
 import bluesky.preprocessors as bpp
 import pytest
+import serial
 from bluesky.utils import MsgGenerator
 
 from instruments.bench import BenchConnectionError
 from instruments.bench_file import BenchFile
 from instruments.errors import InstrumentFaultError, UnsupportedTechniqueError
 from operando import __version__
+from operando.cli import main
 from operando.configuration import ConfigurationError, load_bench, load_cell
 from operando.journal import JournalError, documents, journal_path, list_runs
 from operando.session import RunFailedError, Session
@@ -399,3 +401,36 @@ def test_a_plan_of_anybody_that_breaks_after_kickoff_leaves_the_cell_open(tmp_pa
 
 def read_lines(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def test_the_verb_safe_opens_a_cell_that_nobody_holds(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    truth = tmp_path / "truth"
+    script = (
+        "var p\nvar c\nset_pgstat_mode 6\nset_range db 10m\nset_i -1m\ncell_on\n"
+        "meas_loop_cp p c -1m 1 3600\nendloop\ncell_off\n"
+    )
+    with SimulatedBench(
+        "zn-bare-half",
+        factor=1,
+        instruments=["potentiostat", "relay_board"],
+        directory=tmp_path / "sim",
+        truth=truth,
+    ):
+        address = (tmp_path / "sim" / "potentiostat").read_text().strip()
+        with serial.Serial(address.removeprefix("serial://"), timeout=5) as port:
+            port.write(f"e\n{script}\n".encode())
+            assert port.readline().startswith(b"e")
+        bench = tmp_path / "bench.yaml"
+        bench.write_text(
+            "name: two\ninstruments:\n"
+            "  relay_board: {kind: relay_board, language: numato,"
+            " address: 'published:${OPERANDO_SIM}/relay_board'}\n"
+            "  potentiostat: {kind: potentiostat, language: methodscript,"
+            " address: 'published:${OPERANDO_SIM}/potentiostat'}\n"
+        )
+        assert main(["safe", "--bench", str(bench)]) == 0
+        assert "Safe: cell open" in capsys.readouterr().out
+        events = [line["event"] for line in read_lines(truth / "potentiostat.jsonl")]
+        assert "cell_off" in events[events.index("cell_on") :]
