@@ -308,7 +308,7 @@ def _positive(text: str) -> float:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    from operando.configuration import load_cell, load_protocol, protocol_path
+    from operando.configuration import check_technique, load_cell, load_protocol, protocol_path
 
     # All files are read before anything is started or connected.
     path = protocol_path(arguments.protocol)
@@ -316,6 +316,7 @@ def _run(arguments: argparse.Namespace) -> int:
     cell_name = arguments.set_cell or protocol.cell
     cell = load_cell(cell_name, beside=None if arguments.set_cell else path.parent)
     bench = _bench_file(arguments)
+    check_technique(bench, cell, protocol)
 
     from operando.session import RunFailedError, Session
 

@@ -17,7 +17,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from operando.settings import config_dir
-from techniques import Cell, Protocol
+from techniques import Assignment, Cell, Protocol
 
 if TYPE_CHECKING:
     from instruments.bench_file import BenchFile
@@ -96,6 +96,40 @@ def check_limits(bench: "BenchFile", cell: Cell, protocol: Protocol) -> None:
             f"the safety limits of bench, cell and protocol leave no potential at all ({told}): "
             "widen one of the files"
         ) from error
+
+
+def check_technique(bench: "BenchFile", cell: Cell, protocol: Protocol) -> None:
+    """Raise ConfigurationError if ``protocol`` asks for more than bench, cell or itself allow.
+
+    All that can be known without an instrument: currents, charges, potentials and durations. The
+    device checks the same again when it prepares; here it is told which file says what.
+    """
+    check_limits(bench, cell, protocol)
+    limits = cell.limits.narrowed_by(protocol.limits).narrowed_by(bench.limits)
+    assignment = Assignment(
+        technique=protocol.technique,
+        area_cm2=cell.area_cm2,
+        metal_electrode=cell.metal_electrode,
+        limits=limits,
+    )
+    violations = assignment.violations()
+    if violations:
+        parts = (
+            ("bench", bench.name, bench.limits),
+            ("cell", cell.cell_id, cell.limits),
+            ("protocol", protocol.name, protocol.limits),
+        )
+        whose = [
+            f"limits of {kind} {name!r}: "
+            + ", ".join(f"{key} {value:g}" for key, value in given.items())
+            for kind, name, part in parts
+            if (given := part.model_dump(exclude_none=True))
+        ]
+        raise ConfigurationError(
+            f"protocol {protocol.name!r} asks cell {cell.cell_id!r} for more than is allowed:\n  "
+            + "\n  ".join([*violations, *whose])
+            + "\nChange technique in the protocol file, or limits in the file whose they are."
+        )
 
 
 # -- finding

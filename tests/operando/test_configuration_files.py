@@ -9,12 +9,14 @@ import pytest
 from operando.configuration import (
     ConfigurationError,
     check_limits,
+    check_technique,
     load_bench,
     load_cell,
     load_protocol,
     names,
 )
 from operando.settings import config_dir
+from techniques import SafetyLimits
 
 CONFIG = config_dir()
 SIM = (CONFIG / "sim.yaml").read_text()
@@ -182,3 +184,15 @@ def test_a_merge_key_keeps_the_line_of_what_it_merges(tmp_path: Path) -> None:
     text = text.replace("thickness_um: 100", "thickness_um: -1", 1)
     said = refusal(tmp_path, load_cell, text)
     assert "line 3, working_electrode.thickness_um: should be greater than 0" in said
+
+
+def test_what_a_protocol_asks_beyond_a_limit_is_told_with_whose_limit_it_is() -> None:
+    bench, cell = load_bench("sim"), load_cell("zn-bare-half")
+    protocol = load_protocol("zinc-operando")
+    tight = cell.model_copy(update={"limits": SafetyLimits(current_max_a=1e-3)})
+    with pytest.raises(ConfigurationError) as caught:
+        check_technique(bench, tight, protocol)
+    told = str(caught.value)
+    assert "1.697 mA, the limit is 1 mA" in told
+    assert "limits of cell 'ZN-CU-001': current_max_a 0.001" in told
+    check_technique(bench, cell, protocol)
