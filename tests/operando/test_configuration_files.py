@@ -193,6 +193,6 @@ def test_what_a_protocol_asks_beyond_a_limit_is_told_with_whose_limit_it_is() ->
     with pytest.raises(ConfigurationError) as caught:
         check_technique(bench, tight, protocol)
     told = str(caught.value)
-    assert "1.697 mA, the limit is 1 mA" in told
+    assert "1.696 mA, the limit is 1 mA" in told
     assert "limits of cell 'ZN-CU-001': current_max_a 0.001" in told
     check_technique(bench, cell, protocol)
