@@ -1,5 +1,6 @@
 """A technique assigned to a cell: all a driver needs to know."""
 
+import math
 from collections.abc import Iterator
 from typing import Literal
 
@@ -43,10 +44,14 @@ class Assignment(Data):
     def violations(self) -> list[str]:
         """Return what the technique asks beyond the limits; empty if nothing.
 
-        Only what can be known beforehand: currents, charges, potential limits, duration.
+        Only what can be known beforehand: currents, charges, potential limits, duration; of
+        spectra the swing around a bias and the peak current. A spectrum at a bias is refused where
+        ``current_max_a`` flowing all the time could exceed ``charge_max_mah_cm2``.
         """
         limits, found = self.limits, list[str]()
         for step in elementary_steps(self.technique):
+            if isinstance(step, ImpedanceSpectrum):
+                found += self._spectrum_outside(step)
             if not isinstance(step, GalvanostaticStep):
                 continue
             current = abs(self.current_a(step))
@@ -83,6 +88,46 @@ class Assignment(Data):
                     f"safety limits {low} V to {high} V"
                 )
         return found
+
+    def _spectrum_outside(self, step: ImpedanceSpectrum) -> list[str]:
+        limits, found = self.limits, list[str]()
+        low = -math.inf if limits.potential_min_v is None else limits.potential_min_v
+        high = math.inf if limits.potential_max_v is None else limits.potential_max_v
+        window = f"the safety limits {limits.potential_min_v} V to {limits.potential_max_v} V"
+        swing = (step.amplitude_rms_v or 0.0) * math.sqrt(2)
+        if 2 * swing > high - low:
+            found.append(f"impedance spectrum: its swing of +-{swing:.4g} V is wider than {window}")
+        elif step.potential_v is not None:
+            bias = step.potential_v * self.mirror
+            if bias - swing < low or bias + swing > high:
+                found.append(
+                    f"impedance spectrum: the bias {bias:g} V +- {swing:.4g} V is outside {window}"
+                )
+        peak = (step.amplitude_rms_ma_cm2 or 0.0) * math.sqrt(2) * self.area_cm2 * 1e-3
+        if limits.current_max_a is not None and peak > limits.current_max_a * (1 + 1e-9):
+            found.append(
+                f"impedance spectrum: its peak current is {peak * 1e3:.4g} mA, the limit is "
+                f"{limits.current_max_a * 1e3:.4g} mA"
+            )
+        charge, most = self._bias_charge_mah_cm2(step), limits.charge_max_mah_cm2
+        if most is not None and charge > most * (1 + 1e-9):
+            found.append(
+                "impedance spectrum at a bias: no current_max_a bounds its charge"
+                if limits.current_max_a is None
+                else f"impedance spectrum at a bias: {limits.current_max_a * 1e3:.4g} mA all the "
+                f"time would be {charge:.4g} mAh/cm2, the limit is {most:.4g} mAh/cm2"
+            )
+        return found
+
+    def _bias_charge_mah_cm2(self, step: ImpedanceSpectrum) -> float:
+        """Return the charge that a spectrum away from open circuit could pass, mAh/cm2."""
+        if step.potential_v is None:
+            return 0.0
+        if self.limits.current_max_a is None:
+            return math.inf
+        # Three periods a frequency, and the holds before and after it.
+        duration_s = 1.5 * longest_duration_s(step) + 2.0
+        return self.limits.current_max_a * 1e3 * duration_s / 3600 / self.area_cm2
 
 
 def _name(step: GalvanostaticStep) -> str:

@@ -15,6 +15,17 @@ experiment goes on within its limits when the computer dies. How a program talks
 Limits are checked in every iteration of a measurement loop, whatever is recorded. The charge of a
 step is the set current times the time: a time limit of the loop. Safety limits on the potential act
 while current is driven; at open circuit nothing drives the cell.
+
+An impedance loop reports impedances only, so nothing can be compared inside it. What can be, is
+compared around it, and a value beyond a limit ends the program with the cell open:
+
+* at open circuit, the potential measured just before, amplitude included, before the cell is
+  closed; the bias is that potential, so it stays within the window during the spectrum;
+* at another bias, the potential beforehand (``Assignment.violations``) and the current, in a short
+  hold at the bias before and after the spectrum; the current range is the one that just covers the
+  limit. During the spectrum the current is not watched;
+* galvanostatic, the peak current beforehand, and the potential just before, with the cell open, and
+  just after at no current. The swing of the potential during the spectrum is not watched.
 """
 
 import math
@@ -54,8 +65,10 @@ _POTENTIAL_SPAN_V = 2.0
 _SHORTEST_INTERVAL_S = 1e-3
 _SMALLEST_PART_OF_A_RANGE = 1e-3
 _OCP_BEFORE_SPECTRUM_S = 1.0
+# A hold at a bias: long enough to charge the double layer, checked often enough to end a short.
+_HOLD_S, _HOLD_INTERVAL_S = 1.0, 0.02
 # Codes of the variable `why`: 0 the time is over, 1.. the step's own limits, then these.
-_SAFETY_HIGH, _SAFETY_LOW = 101, 102
+_SAFETY_HIGH, _SAFETY_LOW, _SAFETY_CURRENT = 101, 102, 103
 
 _VARIABLES = """\
 var t
@@ -283,14 +296,18 @@ class _Compiler:
         self._consequences(step, {x[1] for x in thresholds if x is not None})
 
     def _galvanostat(self, current_a: float, interval: float) -> None:
-        largest = self.capabilities.current_ranges_a
-        chosen = next((x for x in largest if current_a <= x * (1 + 1e-9)), largest[-1])
+        chosen = self._current_range(current_a)
         self._add("set_pgstat_mode 6")
         self._bandwidth(interval)
         self._potential_range()
         self._add(
             f"set_range db {_lit(chosen)}", f"set_autoranging db {_lit(chosen)} {_lit(chosen)}"
         )
+
+    def _current_range(self, current_a: float) -> float:
+        """Return the smallest range that covers a current, the largest if none does, A."""
+        ranges = self.capabilities.current_ranges_a
+        return next((x for x in ranges if current_a <= x * (1 + 1e-9)), ranges[-1])
 
     def _thresholds(
         self, step: GalvanostaticStep
@@ -378,16 +395,18 @@ class _Compiler:
         decades = math.log10(step.frequency_max_hz / step.frequency_min_hz)
         points = round(decades * step.points_per_decade) + 1
         sweep = f"{_lit(step.frequency_max_hz)} {_lit(step.frequency_min_hz)} {points}i"
-        silence = 10 / step.frequency_min_hz + _OCP_BEFORE_SPECTRUM_S
+        silence = 10 / step.frequency_min_hz + _OCP_BEFORE_SPECTRUM_S + _HOLD_S
         longest = points * silence
         self._add(f"# impedance, {step.mode}, {points} frequencies", "cell_off")
         if step.mode == "potentiostatic":
             self._potentiostatic_spectrum(step, sweep, silence, longest)
         else:
             self._galvanostatic_spectrum(step, sweep, silence, longest)
-        self._add("timer_get t")
+
+    def _points_of_spectrum(self, loop: str) -> None:
+        self._add(loop, "timer_get t")
         self._row(("f", "zr", "zi"))
-        self._add("endloop", "cell_off")
+        self._add("endloop")
 
     def _potentiostatic_spectrum(
         self, step: ImpedanceSpectrum, sweep: str, silence: float, longest: float
@@ -398,27 +417,30 @@ class _Compiler:
                 f"{caps.model} modulates {caps.amplitude_max_v:g} V rms at most, asked for "
                 f"{amplitude:g} V rms"
             )
+        bias = None if step.potential_v is None else step.potential_v * self.assignment.mirror
+        peak = amplitude * math.sqrt(2)
+        if bias is not None:
+            self._bias_must_be_possible(bias, peak)
         # Impedance needs the fast mode, whose bandwidth must reach the highest frequency.
         self._add("set_pgstat_mode 3", f"set_max_bandwidth {_lit(step.frequency_max_hz)}")
         self._potential_range()
-        ranges = caps.current_ranges_a
-        self._add(
-            f"set_range ba {_lit(ranges[-1])}",
-            f"set_autoranging ba {_lit(ranges[0])} {_lit(ranges[-1])}",
-        )
+        ranges, most = caps.current_ranges_a, self.assignment.limits.current_max_a
+        largest = ranges[-1] if most is None else self._current_range(most)
+        self._add(f"set_range ba {_lit(largest)}")
+        self._add(f"set_autoranging ba {_lit(ranges[0])} {_lit(largest)}")
         self._header("impedance", IMPEDANCE, 0.0, silence, longest)
-        if step.potential_v is None:
-            self._add(
-                f"meas_loop_ocp p 100m {_lit(_OCP_BEFORE_SPECTRUM_S)}",
-                "timer_get t",
-                "endloop",
-                "copy_var p bias",
-            )
+        loop = f"meas_loop_eis f zr zi {_lit(amplitude)} {sweep} bias"
+        if bias is None:
+            self._check_open_circuit(peak)
+            self._add("copy_var p bias", "set_e bias", "cell_on")
+            self._points_of_spectrum(loop)
+            self._add("cell_off")
         else:
-            bias = step.potential_v * self.assignment.mirror
-            self._bias_must_be_allowed(bias)
-            self._add(f"store_var bias {_volts(bias)} da")
-        self._add("set_e bias", "cell_on", f"meas_loop_eis f zr zi {_lit(amplitude)} {sweep} bias")
+            self._add(f"store_var bias {_volts(bias)} da", "set_e bias", "cell_on")
+            self._hold_at_bias()
+            self._points_of_spectrum(loop)
+            self._hold_at_bias()
+            self._add("cell_off")
 
     def _galvanostatic_spectrum(
         self, step: ImpedanceSpectrum, sweep: str, silence: float, longest: float
@@ -429,34 +451,56 @@ class _Compiler:
                 f"{caps.model} cannot control the current: use a potentiostatic spectrum"
             )
         amplitude = (step.amplitude_rms_ma_cm2 or 0.0) * 1e-3 * self.assignment.area_cm2
-        peak, most = amplitude * math.sqrt(2), self.assignment.limits.current_max_a
+        peak = amplitude * math.sqrt(2)
         if peak > caps.current_max_a:
             raise UnsupportedTechniqueError(
                 f"{caps.model} gives {caps.current_max_a * 1e3:g} mA at most, the spectrum's peak "
                 f"is {peak * 1e3:g} mA"
             )
-        if most is not None and peak > most:
-            raise SafetyLimitError(
-                f"{caps.model}: the spectrum's peak current {peak * 1e3:g} mA is above the limit "
-                f"{most * 1e3:g} mA"
-            )
-        self._galvanostat(peak, _BANDWIDTH_TIMES_INTERVAL / step.frequency_max_hz)
+        self._add("set_pgstat_mode 3")
+        self._bandwidth(0.1)
+        self._potential_range()
         self._header("impedance", IMPEDANCE, 0.0, silence, longest)
-        self._add("set_i 0", "cell_on", f"meas_loop_geis f zr zi {_lit(amplitude)} {sweep} 0")
+        self._check_open_circuit(0.0)
+        self._galvanostat(peak, _BANDWIDTH_TIMES_INTERVAL / step.frequency_max_hz)
+        self._add("set_i 0", "cell_on")
+        self._points_of_spectrum(f"meas_loop_geis f zr zi {_lit(amplitude)} {sweep} 0")
+        self._add(f"meas_loop_cp p c 0 100m {_lit(_OCP_BEFORE_SPECTRUM_S)}", "endloop", "cell_off")
+        self._potential_must_be_safe(0.0)
 
-    def _bias_must_be_allowed(self, bias: float) -> None:
-        limits, caps = self.assignment.limits, self.capabilities
-        if not caps.potential_min_v <= bias <= caps.potential_max_v:
+    def _check_open_circuit(self, peak_v: float) -> None:
+        """Measure the open circuit potential; end the program if a swing from it is not safe."""
+        self._add(f"meas_loop_ocp p 100m {_lit(_OCP_BEFORE_SPECTRUM_S)}", "timer_get t", "endloop")
+        self._potential_must_be_safe(peak_v)
+
+    def _potential_must_be_safe(self, peak_v: float) -> None:
+        limits = self.assignment.limits
+        for name, value, sign in (
+            ("potential_max_v", limits.potential_max_v, 1),
+            ("potential_min_v", limits.potential_min_v, -1),
+        ):
+            if value is not None:
+                self._add(f"if p {'>' if sign > 0 else '<'} {_volts(value - sign * peak_v)}")
+                self._add("cell_off", *_farewell(f"{SAFETY} {name} {value:g}"), "abort", "endif")
+
+    def _hold_at_bias(self) -> None:
+        """Hold the bias for a moment; end the program if the current is beyond its limit."""
+        most = self.assignment.limits.current_max_a
+        if most is None:
+            return
+        leave = (f"store_var why {_SAFETY_CURRENT}i ja", "breakloop", "endif")
+        self._add("store_var why 0i ja")
+        self._add(f"meas_loop_ca p c bias {_lit(_HOLD_INTERVAL_S)} {_lit(_HOLD_S)}")
+        self._add(f"if c > {_lit(most)}", *leave, f"if c < {_lit(-most)}", *leave, "endloop")
+        text = f"{SAFETY} current_max_a {most:g}"
+        self._when(_SAFETY_CURRENT, "cell_off", *_farewell(text), "abort")
+
+    def _bias_must_be_possible(self, bias: float, peak_v: float) -> None:
+        caps = self.capabilities
+        if not caps.potential_min_v <= bias - peak_v <= bias + peak_v <= caps.potential_max_v:
             raise UnsupportedTechniqueError(
                 f"{caps.model} applies {caps.potential_min_v:g} V to {caps.potential_max_v:g} V, "
-                f"asked for {bias:g} V"
-            )
-        low = -math.inf if limits.potential_min_v is None else limits.potential_min_v
-        high = math.inf if limits.potential_max_v is None else limits.potential_max_v
-        if not low <= bias <= high:
-            raise SafetyLimitError(
-                f"{caps.model}: the spectrum's potential {bias:g} V is outside the safety limits "
-                f"{low:g} V to {high:g} V"
+                f"asked for {bias:g} V and a swing of {peak_v:.3g} V"
             )
 
     # -- pieces

@@ -246,6 +246,47 @@ def test_galvanostatic_impedance_agrees_with_potentiostatic(connect: Callable[..
         assert difference < 0.02 * abs(complex(a.z_real_ohm, a.z_imag_ohm))
 
 
+@pytest.mark.parametrize(
+    "spectrum", [{"amplitude_rms_v": 0.005}, {"mode": "galvanostatic", "amplitude_rms_ma_cm2": 0.1}]
+)
+def test_a_spectrum_beyond_the_window_never_closes_the_cell(
+    connect: Callable[..., Any], spectrum: dict[str, Any]
+) -> None:
+    # Copper rests at about 1 V against zinc.
+    driver, bench = connect("zn-bare-half")
+    driver.start(
+        assigned(
+            {"type": "impedance_spectrum", "frequency_min_hz": 10.0, **spectrum},
+            limits={"potential_min_v": -0.2, "potential_max_v": 0.2},
+        )
+    )
+    with pytest.raises(SafetyLimitError, match=r"potential_max_v = 0\.2"):
+        list(driver.samples())
+    assert not [x for x in bench.truth("potentiostat") if x.get("event") == "cell_on"]
+
+
+def test_a_bias_that_drives_too_much_current_ends_before_its_spectrum(
+    connect: Callable[..., Any],
+) -> None:
+    driver, bench = connect("zn-bare")
+    spectrum = {
+        "type": "impedance_spectrum",
+        "amplitude_rms_v": 0.005,
+        "frequency_min_hz": 10.0,
+        "potential_v": -0.2,
+    }
+    mild = {**spectrum, "potential_v": -0.01}
+    limits = {"current_max_a": 1e-3, "potential_min_v": -0.5, "potential_max_v": 0.5}
+    rows = run(driver, assigned(mild, limits=limits))
+    assert len(rows) == 41
+    driver.start(assigned(spectrum, limits=limits))
+    rows = []
+    with pytest.raises(SafetyLimitError, match=r"current_max_a = 0\.001"):
+        rows.extend(driver.samples())
+    assert rows == []
+    assert bench.truth("potentiostat")[-1].get("cell_is_on") is not True
+
+
 def test_an_abort_opens_the_cell_in_the_middle(connect: Callable[..., Any]) -> None:
     driver, _ = connect("zn-bare", 100.0)
     driver.start(assigned(step("plate", ("time_s", 1e5), j=0.1, dt_s=1)))

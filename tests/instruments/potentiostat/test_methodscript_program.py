@@ -1,5 +1,6 @@
 """Techniques compiled into programs, looked at line by line."""
 
+import math
 import re
 from typing import Any
 
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 from instruments.errors import SafetyLimitError, UnsupportedTechniqueError
 from instruments.potentiostat.methodscript import Program, compile_program
 from instruments.potentiostat.methodscript.models import capabilities_of
+from instruments.potentiostat.methodscript.values import format_literal
 from techniques import (
     Assignment,
     GalvanostaticStep,
@@ -31,7 +33,8 @@ COMMANDS = set(
     "var store_var copy_var add_var sub_var if endif loop endloop breakloop abort on_finished: "
     "cell_on cell_off set_pgstat_chan set_pgstat_mode set_max_bandwidth set_range set_e set_i "
     "set_acquisition_frac_autoadjust set_autoranging timer_start timer_get pck_start pck_add "
-    "pck_end send_string meas_loop_ocp meas_loop_cp meas_loop_eis meas_loop_geis".split()
+    "pck_end send_string meas_loop_ocp meas_loop_ca meas_loop_cp meas_loop_eis "
+    "meas_loop_geis".split()
 )
 LITERAL = re.compile(r"-?[0-9]+[afpnumkMGTPEi]?")
 OPENING, CLOSING = ("if", "loop", "meas_"), ("endif", "endloop")
@@ -303,6 +306,50 @@ def test_impedance_at_a_given_potential_is_mirrored() -> None:
     assert "store_var bias -100m da" in lines_of(spectrum, metal_electrode="CE")
 
 
+def test_the_bias_of_a_spectrum_is_compared_in_the_instruments_sign() -> None:
+    spectrum = ImpedanceSpectrum(amplitude_rms_v=0.005, potential_v=0.5)
+    limits = SafetyLimits(potential_min_v=-0.1, potential_max_v=1.0)
+    compiled(spectrum, limits=limits)
+    with pytest.raises(SafetyLimitError, match=r"bias -0\.5 V"):
+        compiled(spectrum, limits=limits, metal_electrode="CE")
+
+
+def test_the_open_circuit_and_the_swing_around_it_are_checked_before_the_cell_is_closed() -> None:
+    limits = SafetyLimits(potential_min_v=-0.8, potential_max_v=1.2)
+    program = compiled(ImpedanceSpectrum(amplitude_rms_v=0.005), limits=limits)
+    check_form(program)
+    before, _ = program.text.split("\ncell_on\n")
+    swing = 0.005 * math.sqrt(2)
+    assert f"if p > {format_literal(round(1.2 - swing, 9))}\n" in before
+    assert f"if p < {format_literal(round(-0.8 + swing, 9))}\n" in before
+    assert 'send_string "SAFETY potential_max_v 1.2"\nabort\nendif' in before
+    assert 'send_string "SAFETY potential_min_v -0.8"\nabort\nendif' in before
+
+
+def test_the_current_at_a_bias_is_checked_before_and_after_the_spectrum() -> None:
+    limits = SafetyLimits(current_max_a=5e-3)
+    spectrum = ImpedanceSpectrum(amplitude_rms_v=0.005, potential_v=0.1)
+    program = compiled(spectrum, limits=limits)
+    check_form(program)
+    assert "set_range ba 10m\n" in program.text
+    for part in program.text.split("meas_loop_eis"):
+        assert "meas_loop_ca p c bias 20m 1\nif c > 5m\n" in part
+        assert "if c < -5m\n" in part
+        assert "cell_off\ntimer_get t\n" in part
+        assert 'send_string "SAFETY current_max_a 0.005"\nabort\nendif' in part
+
+
+def test_the_potential_is_checked_before_and_after_a_galvanostatic_spectrum() -> None:
+    limits = SafetyLimits(potential_min_v=-0.8, potential_max_v=1.2)
+    spectrum = ImpedanceSpectrum(mode="galvanostatic", amplitude_rms_ma_cm2=0.5)
+    program = compiled(spectrum, limits=limits)
+    check_form(program)
+    before, after = program.text.split("\ncell_on\n")
+    for part in (before, after):
+        assert "if p > 1200m\ncell_off\n" in part
+        assert "if p < -800m\ncell_off\n" in part
+
+
 def test_galvanostatic_impedance_uses_the_galvanostat() -> None:
     lines = lines_of(
         ImpedanceSpectrum(mode="galvanostatic", amplitude_rms_ma_cm2=0.5, frequency_max_hz=1e4)
@@ -360,12 +407,32 @@ def test_a_pico_measures_impedance_and_rests() -> None:
         (
             ImpedanceSpectrum(amplitude_rms_v=0.01, potential_v=1.5),
             SafetyLimits(potential_max_v=1.0),
-            "1.5 V is outside",
+            "1.5 V .* is outside",
         ),
         (
             ImpedanceSpectrum(mode="galvanostatic", amplitude_rms_ma_cm2=5),
             SafetyLimits(current_max_a=1e-3),
-            "peak current",
+            "peak current is 7.071 mA",
+        ),
+        (
+            ImpedanceSpectrum(amplitude_rms_v=0.01, potential_v=0.99),
+            SafetyLimits(potential_max_v=1.0),
+            "bias 0.99 V .* is outside",
+        ),
+        (
+            ImpedanceSpectrum(amplitude_rms_v=0.2),
+            SafetyLimits(potential_min_v=-0.2, potential_max_v=0.2),
+            "is wider than the safety limits",
+        ),
+        (
+            ImpedanceSpectrum(amplitude_rms_v=0.01, potential_v=0.1),
+            SafetyLimits(current_max_a=0.1, charge_max_mah_cm2=1),
+            "100 mA all the time would be .* the limit is 1 mAh/cm2",
+        ),
+        (
+            ImpedanceSpectrum(amplitude_rms_v=0.01, potential_v=0.1),
+            SafetyLimits(charge_max_mah_cm2=1),
+            "no current_max_a bounds its charge",
         ),
     ],
 )
