@@ -106,7 +106,7 @@ def operando_plating_stripping(
                 error, _hint(error, potentiostat, cell), unsafe
             ),
             # A limit of the technique that ends the program is success, and is told.
-            else_plan=lambda: bps.close_run("success", potentiostat.stop_reason or ""),
+            else_plan=lambda: bps.close_run("success", "; ".join(potentiostat.remarks)),
         )
         return uid
 

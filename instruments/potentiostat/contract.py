@@ -9,6 +9,9 @@ from techniques import Assignment
 # Role codes of rows; what the technique calls plate and strip, seen from the metal electrode.
 PLATE, REST, STRIP, IMPEDANCE, OTHER = -1, 0, 1, 2, 3
 
+# Set in `flags` beside the instrument's own bits: rows were lost on the line just before this row.
+LOST_BEFORE = 16
+
 
 class Sample(NamedTuple):
     """One row measured by a potentiostat.
@@ -17,6 +20,7 @@ class Sample(NamedTuple):
 
     Attributes:
         t_s: seconds since the program started, from the instrument's own timer; monotone.
+        step_t_s: seconds since the step began, the instrument's timer as it was sent.
         potential_v: measured potential, V.
         current_a: current, A; 0 at open circuit.
         cycle: 0 before the first plate/strip cycle, then 1, 2, ...
@@ -24,11 +28,13 @@ class Sample(NamedTuple):
         step: counts the elementary steps executed, from 1.
         role: -1 plate, 0 rest, +1 strip, 2 impedance, 3 other.
         flags: status bits of the instrument: 1 timing not met, 2 overload, 4 underload, 8 overload
-            warning; 0 is well.
+            warning; and of the driver: 16 one or more rows before this one were lost on the line
+            (``LOST_BEFORE``). 0 is well.
         arrival_ns: host clock (CLOCK_BOOTTIME) of the read that brought the row.
     """
 
     t_s: float
+    step_t_s: float
     potential_v: float
     current_a: float
     cycle: int
@@ -100,6 +106,11 @@ class Potentiostat(Protocol):
 
         Set when ``samples`` is exhausted; never set by a failure, which raises.
         """
+        ...
+
+    @property
+    def lost_rows(self) -> int:
+        """Return how many rows of the last program were sent but did not arrive whole."""
         ...
 
     def connect(self) -> None:

@@ -28,6 +28,7 @@ _PAGE_ROWS = 5000
 
 _SAMPLE_UNITS = {
     "t": "s",
+    "step_t": "s",
     "potential": "V",
     "current": "A",
     "cycle": "",
@@ -212,6 +213,22 @@ class PotentiostatDevice(_Pages):
     def stop_reason(self) -> str | None:
         """Return why the last program ended before its last step, ``None`` if it did not."""
         return self._driver.stop_reason
+
+    @property
+    def lost_rows(self) -> int:
+        """Return how many rows of the last program were lost on the line."""
+        return self._driver.lost_rows
+
+    @property
+    def remarks(self) -> list[str]:
+        """Return what must be said of a program that ended without a failure; empty if nothing."""
+        said = [self.stop_reason] if self.stop_reason else []
+        if self.lost_rows:
+            address = self._driver.identify()["address"]
+            rows = "1 row" if self.lost_rows == 1 else f"{self.lost_rows} rows"
+            were = "was" if self.lost_rows == 1 else "were"
+            said.append(f"{rows} of the {self.name} {were} lost on the line ({address})")
+        return said
 
     # -- what followers ask
 

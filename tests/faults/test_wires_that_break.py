@@ -103,7 +103,9 @@ def test_one_garbled_line_costs_one_row_and_is_told(
             After("potentiostat", 20, lambda: broken.inject("potentiostat", "garble"))
         )
         uid = session.run_protocol(plating(400.0), cell=load_cell(CELL))
-    assert broken.stop_of(uid)["exit_status"] == "success"
+    stop = broken.stop_of(uid)
+    assert stop["exit_status"] == "success"
+    assert stop["reason"].startswith("1 row of the potentiostat was lost on the line (serial://")
     times = Run.from_journal(uid, broken.data).streams["potentiostat"].columns["potentiostat_t"]
     steps = np.diff(times)[:-1]  # the last row comes when the step ends
     (gap,) = np.flatnonzero(steps > 1.5 * np.median(steps))

@@ -90,6 +90,7 @@ class MethodScriptPotentiostat:
         self._run: _Run | None = None
         self._unread: _Run | None = None
         self._stop_reason: str | None = None
+        self._newest_run: _Run | None = None
         self._warned = False
 
     # -- connecting
@@ -153,6 +154,11 @@ class MethodScriptPotentiostat:
         """Return why the last program ended before its last step, ``None`` if it did not."""
         return self._stop_reason
 
+    @property
+    def lost_rows(self) -> int:
+        """Return how many rows of the last program were sent but did not arrive whole."""
+        return self._newest_run.stream.lost if self._newest_run is not None else 0
+
     # -- running
 
     def check(self, assignment: Assignment) -> None:
@@ -187,7 +193,7 @@ class MethodScriptPotentiostat:
                 # Some firmware joins the acknowledgement and the first line.
                 run.stream.feed(rest, wire.arrival_ns)
             with self._state:
-                self._run = self._unread = run
+                self._run = self._unread = self._newest_run = run
 
     def samples(self) -> Iterator[Sample | ImpedancePoint]:
         """Yield rows until the program has ended; see ``Potentiostat.samples``.

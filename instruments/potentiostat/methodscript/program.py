@@ -8,7 +8,8 @@ experiment goes on within its limits when the computer dies. How a program talks
   not lose the structure; then the timer starts anew, which keeps its resolution;
 * rows are packages of ``eb`` time, ``ja`` number of the row in the program, and ``ab`` potential
   and the current (galvanostatic), ``ab`` (open circuit), or ``dc``, ``cc``, ``cd`` (impedance); by
-  the number a row that got lost on the way is noticed;
+  the number a row that got lost on the way is noticed. The last row of a step is sent twice, under
+  the same number: the charge of the step hangs on it;
 * at its end a program sends ``eb`` and ``ja``, the number of the last row, and then ``END`` if it
   is complete, ``STOP ...`` or ``SAFETY ...`` if a limit ended it.
 
@@ -407,6 +408,7 @@ class _Compiler:
         self._add(loop, "timer_get t")
         self._row(("f", "zr", "zi"))
         self._add("endloop")
+        self._package(("t", "row", "f", "zr", "zi"))
 
     def _potentiostatic_spectrum(
         self, step: ImpedanceSpectrum, sweep: str, silence: float, longest: float
@@ -581,10 +583,14 @@ class _Compiler:
         self._add("endif")
 
     def _last_row(self, names: tuple[str, ...]) -> None:
-        """Send the last point of a measurement loop unless it has been sent."""
+        """Send the last point of a measurement loop, and that row once more.
+
+        Where the loop has sent it already, only the second copy follows.
+        """
         self._add("if t > sent")
         self._row(names)
         self._add("endif")
+        self._package(("t", "row", *names))
 
 
 def _package(names: tuple[str, ...]) -> list[str]:

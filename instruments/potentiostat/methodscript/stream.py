@@ -9,7 +9,7 @@ import re
 from dataclasses import dataclass, field
 
 from instruments.errors import ProtocolError
-from instruments.potentiostat.contract import ImpedancePoint, Sample
+from instruments.potentiostat.contract import LOST_BEFORE, ImpedancePoint, Sample
 from instruments.potentiostat.methodscript.error_codes import ErrorReply, parse_error
 from instruments.potentiostat.methodscript.packages import Variable, by_type, parse_package
 from instruments.potentiostat.methodscript.program import END, SAFETY, STOP, Block, Program
@@ -37,6 +37,8 @@ class ProgramStream:
         program: what runs.
         damaged: lines that could not be decoded, raw.
         dropped: rows that did not arrive at all, by the gaps in their numbers.
+        lost: rows that did not arrive whole, by the gaps in their numbers: dropped or damaged. The
+            last row of a step is lost only if both its copies are.
         incomplete: why rows may be missing or misplaced, ``None`` if the structure is whole.
         over: whether the program has ended.
         complete: whether it said so itself, with ``END``, ``STOP`` or ``SAFETY``.
@@ -49,6 +51,7 @@ class ProgramStream:
     program: Program
     damaged: list[bytes] = field(default_factory=list)
     dropped: int = 0
+    lost: int = 0
     incomplete: str | None = None
     over: bool = False
     complete: bool = False
@@ -63,6 +66,7 @@ class ProgramStream:
     _spectrum: int = 0
     _row: int = 0
     _damaged_by_row: int = 0
+    _last: tuple[int, dict[str, str]] | None = None
     _base_s: float = 0.0
     _timer_s: float = 0.0
 
@@ -121,6 +125,9 @@ class ProgramStream:
             if timer_s >= 0 and self.damaged:
                 self._lose("a step began whose header was damaged")
             raise ProtocolError(f"the time does not fit the step: {text!r}")
+        told = (self.step, {kind: repr(variable.value) for kind, variable in values.items()})
+        if told == self._last:
+            return None  # the second copy of the last row of a step
         timer_s = max(timer_s, self._timer_s)
         t_s = self._base_s + timer_s
         where = (self._cycle, self._half_cycle, self.step)
@@ -139,9 +146,11 @@ class ProgramStream:
             )
         else:
             row = self._sample(values, text, t_s, where, arrival_ns)
-        self._count(values, text)
-        self._timer_s = timer_s
-        return row if self.incomplete is None else None
+        missing = self._count(values, text)
+        self._timer_s, self._last = timer_s, told
+        if self.incomplete is not None:
+            return None
+        return row._replace(flags=row.flags | LOST_BEFORE) if missing else row
 
     def _sample(
         self,
@@ -165,10 +174,11 @@ class ProgramStream:
         potential = values["ab"].value
         if abs(potential) > _ABSURD_POTENTIAL_V or abs(current) > _ABSURD_CURRENT_A:
             raise ProtocolError(f"no instrument measures this: {text!r}")
-        return Sample(t_s, potential, current, *where, block.role, flags, arrival_ns)
+        step_t_s = values["eb"].value
+        return Sample(t_s, step_t_s, potential, current, *where, block.role, flags, arrival_ns)
 
-    def _count(self, values: dict[str, Variable], text: str) -> None:
-        """Notice rows that did not arrive, by the number of this one (or of the last one)."""
+    def _count(self, values: dict[str, Variable], text: str) -> int:
+        """Return how many rows did not arrive, by the number of this one (or of the last one)."""
         number, farewell = values["ja"].value, set(values) == _FAREWELL
         if not isinstance(number, int) or number <= self._row - farewell:
             raise ProtocolError(f"the row's number does not follow {self._row}: {text!r}")
@@ -177,6 +187,8 @@ class ProgramStream:
         damaged = len(self.damaged) - self._damaged_by_row
         self.dropped += max(0, missing - damaged)
         self._row, self._damaged_by_row = number, len(self.damaged)
+        self.lost += missing
+        return missing
 
     def _header(self, values: dict[str, Variable]) -> None:
         numbers = [values[kind].value for kind in ("ja", "jb", "jc", "jd")]

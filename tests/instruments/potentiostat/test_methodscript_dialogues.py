@@ -18,6 +18,7 @@ from instruments.errors import (
     UnsupportedTechniqueError,
 )
 from instruments.potentiostat import Sample
+from instruments.potentiostat.contract import LOST_BEFORE
 from instruments.potentiostat.methodscript import MethodScriptPotentiostat
 from instruments.transport import read_dialogue
 from techniques import Assignment, GalvanostaticStep, Limit, SafetyLimits
@@ -172,7 +173,7 @@ def test_a_program_runs_to_its_end(
     assert error is None
     assert driver.stop_reason is None
     assert [row.t_s for row in rows] == times
-    assert rows[0][:-1] == Sample(1.0, -0.0125, -0.001, 0, 1, 1, -1, 0, 0)[:-1]
+    assert rows[0][:-1] == Sample(1.0, 1.0, -0.0125, -0.001, 0, 1, 1, -1, 0, 0)[:-1]
     assert all(row.arrival_ns > 0 for row in rows)
 
 
@@ -286,6 +287,8 @@ def test_one_damaged_line_costs_one_row(
     driver.start(PLATE)
     rows, error = drain(driver)
     assert [row.t_s for row in rows] == [1.0, 3.0]
+    assert [row.flags for row in rows] == [0, LOST_BEFORE]
+    assert driver.lost_rows == 1
     assert error is None
     assert "1 damaged lines, 0 rows lost" in caplog.text
 

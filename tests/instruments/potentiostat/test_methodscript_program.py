@@ -258,6 +258,21 @@ def test_the_cell_is_open_before_anything_else_is_done_at_the_end_of_a_step() ->
     assert lines[last + 1] == "cell_off"
 
 
+def test_the_last_row_of_each_step_is_sent_twice_with_one_number() -> None:
+    spectrum = ImpedanceSpectrum(amplitude_rms_v=0.005)
+    for step, names in (
+        (strip(above(0.5), time_s(10)), ["p", "c"]),
+        (OpenCircuit(duration_s=10), ["p"]),
+        (spectrum, ["f", "zr", "zi"]),
+    ):
+        text = compiled(step).text
+        package = "\n".join(f"pck_add {name}" for name in ("t", "row", *names))
+        copy = f"pck_start\n{package}\npck_end\n"
+        loop, after = text.rsplit("\nendloop\n", 1)
+        assert f"add_var row 1i\n{copy}" in loop + "\n"
+        assert copy in after.replace(f"add_var row 1i\n{copy}", "")
+
+
 def test_a_cycle_is_a_loop_of_the_script() -> None:
     technique = PlateStripCycle(
         plate=plate(time_s(10)), strip=strip(time_s(10)), cycles=500, rest_s=5

@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from instruments.potentiostat import ImpedancePoint, Sample
+from instruments.potentiostat.contract import LOST_BEFORE
 from instruments.potentiostat.methodscript.program import Block, Program
 from instruments.potentiostat.methodscript.stream import ProgramStream
 
@@ -55,6 +56,7 @@ LINES = [
     row(1.0, 1, 0.75),
     row(2.0, 2, 0.74),
     "*",
+    row(2.0, 2, 0.74),
     "L",
     header(2.5, 1, 2, 1, 1),
     header(2.5, 1, 2, 1, 1),
@@ -62,11 +64,13 @@ LINES = [
     row(0.5, 3, -0.05, -1e-3),
     row(200.25, 4, -0.04, -1e-3) + ",14,21B",
     "*",
+    row(200.25, 4, -0.04, -1e-3) + ",14,21B",
     header(201.0, 2, 3, 1, 1),
     header(201.0, 2, 3, 1, 1),
     "M000D",
     point(1.5, 5, 100.0, 3.0, -1.5),
     "*",
+    point(1.5, 5, 100.0, 3.0, -1.5),
     "+",
     f"Peb{value(9.0)};ja{count(5)}",
     "TEND",
@@ -87,15 +91,16 @@ def encoded(lines: list[str]) -> list[bytes]:
 def test_a_whole_program_becomes_rows_on_one_time() -> None:
     stream, rows = feed(encoded(LINES))
     assert rows == [
-        Sample(1.0, 0.75, 0.0, 0, 0, 1, 0, 0, 7),
-        Sample(2.0, 0.74, 0.0, 0, 0, 1, 0, 0, 7),
-        Sample(3.0, -0.05, -1e-3, 1, 1, 2, -1, 0, 7),
-        Sample(202.75, -0.04, -1e-3, 1, 1, 2, -1, 4, 7),
+        Sample(1.0, 1.0, 0.75, 0.0, 0, 0, 1, 0, 0, 7),
+        Sample(2.0, 2.0, 0.74, 0.0, 0, 0, 1, 0, 0, 7),
+        Sample(3.0, 0.5, -0.05, -1e-3, 1, 1, 2, -1, 0, 7),
+        Sample(202.75, 200.25, -0.04, -1e-3, 1, 1, 2, -1, 4, 7),
         ImpedancePoint(205.0, 1, 1, 1, 3, 100.0, 3.0, -1.5, 0, 7),
     ]
     assert stream.over
     assert stream.complete
     assert (stream.damaged, stream.dropped, stream.incomplete) == ([], 0, None)
+    assert stream.lost == 0
 
 
 @pytest.mark.parametrize("kind", ["ba", "db"])
@@ -104,10 +109,13 @@ def test_the_current_is_known_by_its_type(kind: str) -> None:
     assert feed(encoded(lines))[1][0].current_a == -1e-3
 
 
+HEADERS_OF_STEP_2 = [n for n, line in enumerate(LINES) if line == header(2.5, 1, 2, 1, 1)]
+
+
 def test_one_header_is_enough() -> None:
-    for lost in (0, 1):
+    for lost in HEADERS_OF_STEP_2:
         lines = [*LINES]
-        del lines[7 + lost]
+        del lines[lost]
         stream, rows = feed(encoded(lines))
         assert rows == feed(encoded(LINES))[1]
         assert stream.incomplete is None
@@ -115,27 +123,49 @@ def test_one_header_is_enough() -> None:
 
 def test_rows_whose_step_is_not_known_are_left_out() -> None:
     lines = encoded(LINES)
-    lines[7] = lines[8] = b"Peb80\xff"
+    for n in HEADERS_OF_STEP_2:
+        lines[n] = b"Peb80\xff"
     stream, rows = feed(lines)
     assert rows == feed(encoded(LINES))[1][:2]
     assert stream.incomplete is not None
     assert stream.damaged[0] == b"Peb80\xff"
 
 
-def test_a_row_that_did_not_arrive_is_noticed() -> None:
+def test_a_row_that_did_not_arrive_is_noticed_and_the_next_one_says_so() -> None:
+    stream, rows = feed(encoded([x for x in LINES if x != LINES[3]]))
+    assert [x.flags for x in rows] == [LOST_BEFORE, 0, 4, 0]
+    assert (stream.dropped, stream.lost, stream.damaged) == (1, 1, [])
+    # The last row of a step, both copies: the first row of the next step tells it.
     stream, rows = feed(encoded([x for x in LINES if x != LINES[4]]))
-    assert len(rows) == 4
-    assert (stream.dropped, stream.damaged) == (1, [])
-    stream, _ = feed(encoded([x for x in LINES if x != LINES[16]]))
-    assert stream.dropped == 1
+    assert [x.flags for x in rows] == [0, LOST_BEFORE, 4, 0]
+    # The last row of all: the farewell tells it.
+    stream, rows = feed(
+        encoded([x for x in LINES if not x.startswith(point(1.5, 5, 100, 3, -1.5))])
+    )
+    assert (len(rows), stream.dropped, stream.lost) == (4, 1, 1)
+
+
+@pytest.mark.parametrize("copy", [0, 1])
+@pytest.mark.parametrize("damage", [None, b"Peb800000;garbage"])
+def test_one_copy_of_the_last_row_of_a_step_is_enough(copy: int, damage: bytes | None) -> None:
+    whole = feed(encoded(LINES))[1]
+    for last in {line for line in LINES[3:-1] if LINES.count(line) == 2 and ";jb" not in line}:
+        n = [m for m, line in enumerate(LINES) if line == last][copy]
+        lines = encoded(LINES)
+        lines[n : n + 1] = [] if damage is None else [damage]
+        stream, rows = feed(lines)
+        assert rows == whole
+        assert (stream.lost, stream.dropped) == (0, 0)
+        assert stream.complete
 
 
 def test_a_damaged_row_is_kept_raw_and_counted_once() -> None:
     lines = encoded(LINES)
-    lines[4] = b"Peb800000;garbage"
+    lines[3] = b"Peb800000;garbage"
     stream, rows = feed(lines)
     assert len(rows) == 4
     assert (stream.damaged, stream.dropped) == ([b"Peb800000;garbage"], 0)
+    assert stream.lost == 1
 
 
 @pytest.mark.parametrize(

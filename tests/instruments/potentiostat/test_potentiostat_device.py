@@ -24,7 +24,7 @@ from instruments.potentiostat import PotentiostatDevice
 from instruments.potentiostat.methodscript import MethodScriptPotentiostat
 from techniques import Assignment, SafetyLimits
 
-KEYS = ("t", "potential", "current", "cycle", "half_cycle", "step", "role", "flags")
+KEYS = ("t", "step_t", "potential", "current", "cycle", "half_cycle", "step", "role", "flags")
 
 
 def assignment(*steps: dict[str, Any], **more: Any) -> Assignment:
