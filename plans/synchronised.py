@@ -62,7 +62,9 @@ def operando_plating_stripping(
 
     Raises:
         UnsupportedTechniqueError: The potentiostat cannot do it; nothing has moved.
-        SafetyLimitError: The protocol, or a measured value, is beyond a safety limit.
+        SafetyLimitError: The protocol asks for more than a safety limit allows, or a safety limit
+            ended the program. A value beyond a limit that was met only in the very check in which
+            a step's own limit ended the step raises nothing: the stop document's reason tells it.
     """
     protocol = Protocol.model_validate(protocol)
     cell = Cell.model_validate(cell)

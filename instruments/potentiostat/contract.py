@@ -109,6 +109,15 @@ class Potentiostat(Protocol):
         ...
 
     @property
+    def notes(self) -> list[str]:
+        """Return what else must be said of the last program although it did not fail, each once.
+
+        A safety limit that was passed by the very check in which a step's own limit ended the
+        step, for example.
+        """
+        ...
+
+    @property
     def lost_rows(self) -> int:
         """Return how many rows of the last program were sent but did not arrive whole."""
         ...

@@ -220,6 +220,11 @@ class PotentiostatDevice(_Pages):
         return self._driver.lost_rows
 
     @property
+    def notes(self) -> list[str]:
+        """Return what the driver notes of the last program, each once."""
+        return self._driver.notes
+
+    @property
     def remarks(self) -> list[str]:
         """Return what must be said of a program that ended without a failure; empty if nothing."""
         said = [self.stop_reason] if self.stop_reason else []
@@ -228,7 +233,7 @@ class PotentiostatDevice(_Pages):
             rows = "1 row" if self.lost_rows == 1 else f"{self.lost_rows} rows"
             were = "was" if self.lost_rows == 1 else "were"
             said.append(f"{rows} of the {self.name} {were} lost on the line ({address})")
-        return said
+        return said + self.notes
 
     # -- what followers ask
 

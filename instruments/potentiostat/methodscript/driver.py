@@ -22,7 +22,7 @@ from instruments.potentiostat.methodscript.models import capabilities_of
 from instruments.potentiostat.methodscript.program import Program, compile_program
 from instruments.potentiostat.methodscript.stream import ProgramStream
 from instruments.transport import SerialSettings, Transport, open_transport
-from techniques import Assignment
+from techniques import Assignment, SafetyLimits
 
 _log = logging.getLogger(__name__)
 
@@ -42,8 +42,11 @@ _IDENTITY = re.compile(r"t(?P<id>.{6})(?P<version>\d{4}|\d{2})#(?P<build>.*)")
 class _Run:
     """One program on the instrument, and who is concerned with it."""
 
-    def __init__(self, program: Program) -> None:
+    def __init__(self, program: Program, limits: SafetyLimits) -> None:
         self.program = program
+        self.limits = limits
+        # By limit: the value furthest beyond it in each galvanostatic step that passed it.
+        self.beyond: dict[str, dict[int, float]] = {"potential_max_v": {}, "potential_min_v": {}}
         self.stream = ProgramStream(program)
         self.reader: int | None = None
         self.ended = threading.Event()
@@ -51,6 +54,35 @@ class _Run:
         self.damage: deque[int] = deque()
         self.lines = 0
         self.checked: set[int] = set()
+
+    def compare(self, row: Sample | ImpedancePoint | None) -> None:
+        """Keep what lies beyond a safety limit although the program does not end for it."""
+        block = self.stream.block
+        if not isinstance(row, Sample) or block is None or block.kind != "galvanostatic":
+            return
+        for name, furthest, sign in (("potential_max_v", max, 1), ("potential_min_v", min, -1)):
+            limit = getattr(self.limits, name)
+            if limit is not None and sign * row.potential_v > sign * limit:
+                steps = self.beyond[name]
+                steps[row.step] = furthest(row.potential_v, steps.get(row.step, row.potential_v))
+
+    def notes(self) -> list[str]:
+        """Return which safety limits were passed at the ends of steps that ended by themselves."""
+        said = []
+        for name, furthest, word in (
+            ("potential_max_v", max, "highest"),
+            ("potential_min_v", min, "lowest"),
+        ):
+            # The step that a safety limit did end is told by the error.
+            ended = self.stream.step if self.stream.safety is not None else None
+            values = [x for step, x in self.beyond[name].items() if step != ended]
+            if values:
+                steps = "1 step" if len(values) == 1 else f"{len(values)} steps"
+                said.append(
+                    f"{name} {getattr(self.limits, name):g} V was passed at the end of {steps} "
+                    f"({word} {furthest(values):.4g} V) before the step's own limit ended it"
+                )
+        return said
 
 
 class MethodScriptPotentiostat:
@@ -155,6 +187,11 @@ class MethodScriptPotentiostat:
         return self._stop_reason
 
     @property
+    def notes(self) -> list[str]:
+        """Return what must be said of the last program although it did not fail, each once."""
+        return self._newest_run.notes() if self._newest_run is not None else []
+
+    @property
     def lost_rows(self) -> int:
         """Return how many rows of the last program were sent but did not arrive whole."""
         return self._newest_run.stream.lost if self._newest_run is not None else 0
@@ -188,7 +225,7 @@ class MethodScriptPotentiostat:
                 # It may be running after all: what was not understood may have been a yes.
                 self._rest_with_open_cell()
                 raise
-            run = _Run(program)
+            run = _Run(program, assignment.limits)
             if rest:
                 # Some firmware joins the acknowledgement and the first line.
                 run.stream.feed(rest, wire.arrival_ns)
@@ -271,6 +308,7 @@ class MethodScriptPotentiostat:
             except TransportTimeout as error:
                 failure = self._silent(run, failure, error)
                 continue
+            run.compare(row)
             if row is not None:
                 yield row
                 failure = failure or self._wrong_setpoint(run, row)

@@ -37,7 +37,13 @@ def step(role: str, *until: tuple[Any, ...], j: float = 2.0, **record: Any) -> d
 
 def assigned(*steps: dict[str, Any], area: float = 1.131, **more: Any) -> Assignment:
     technique = {"type": "sequence", "steps": list(steps)}
-    return Assignment.model_validate({"technique": technique, "area_cm2": area, **more})
+    limits = more.pop("limits", {})
+    if isinstance(limits, SafetyLimits):
+        limits = limits.model_dump(exclude_none=True)
+    limits = {"potential_min_v": -3.0, "potential_max_v": 3.0, **limits}
+    return Assignment.model_validate(
+        {"technique": technique, "area_cm2": area, "limits": limits, **more}
+    )
 
 
 @pytest.fixture
@@ -285,6 +291,28 @@ def test_a_bias_that_drives_too_much_current_ends_before_its_spectrum(
         rows.extend(driver.samples())
     assert rows == []
     assert bench.truth("potentiostat")[-1].get("cell_is_on") is not True
+
+
+def test_a_limit_that_a_cut_off_outran_is_noted(connect: Callable[..., Any]) -> None:
+    driver, _ = connect("zn-bare-half")
+    cycle = {
+        "type": "plate_strip_cycle",
+        "cycles": 3,
+        "plate": step("plate", ("charge_mah_cm2", 0.1)),
+        "strip": step("strip", ("potential_above_v", 0.5), ("charge_mah_cm2", 0.2)),
+    }
+    # At the end of a strip the potential jumps past both.
+    limits = {"potential_min_v": -1.0, "potential_max_v": 1.1}
+    rows = run(driver, assigned(cycle, limits=limits))
+    ends = [row.potential_v for row in rows if row.potential_v > 1.1]
+    assert len(ends) == 3
+    assert driver.notes == [
+        "potential_max_v 1.1 V was passed at the end of 3 steps "
+        f"(highest {max(ends):.4g} V) before the step's own limit ended it"
+    ]
+    assert driver.lost_rows == 0
+    run(driver, assigned(_rest(5)))
+    assert driver.notes == []
 
 
 def test_an_abort_opens_the_cell_in_the_middle(connect: Callable[..., Any]) -> None:
