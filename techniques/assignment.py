@@ -67,6 +67,12 @@ class Assignment(Data):
                     f"{_name(step)}: up to {charge:.4g} mAh/cm2, the limit is {most:.4g} mAh/cm2"
                 )
             found += self._potentials_outside(step)
+            if limits.potential_min_v is None or limits.potential_max_v is None:
+                found.append(
+                    "no potential limits: give potential_min_v and potential_max_v in the bench "
+                    "or cell file"
+                )
+        found += self._deposits_outside()
         longest = longest_duration_s(self.technique)
         if limits.duration_max_s is not None and longest > limits.duration_max_s:
             found.append(
@@ -88,6 +94,79 @@ class Assignment(Data):
                     f"safety limits {low} V to {high} V"
                 )
         return found
+
+    def _deposits_outside(self) -> list[str]:
+        """Return where steps that each keep to the charge limit exceed it together."""
+        most = self.limits.charge_max_mah_cm2
+        if most is None:
+            return []
+        found = []
+        for electrode, on_metal in (("metal electrode", True), ("other electrode", False)):
+            _, peak = self._deposit(self.technique, 0.0, on_metal)
+            if peak > most * (1 + 1e-9):
+                found.append(
+                    f"steps together: up to {peak:.4g} mAh/cm2 would be plated on the {electrode}, "
+                    f"the limit is {most:.4g} mAh/cm2"
+                )
+        return found
+
+    def _deposit(self, technique: Technique, before: float, on_metal: bool) -> tuple[float, float]:
+        """Return the largest deposit after ``technique`` and the largest during it, mAh/cm2.
+
+        Every step counts with the most it can pass by its time and charge limits. On the metal
+        electrode a strip takes its charge off again, to zero at most: where its potential ends it
+        earlier, nothing is left to strip. On the other electrode the strips since the last plate
+        are added up. Rests change nothing; a spectrum at a bias adds what it could pass. Where a
+        limit can leave a loop, the largest deposit on the way counts as its end.
+        """
+        match technique:
+            case GalvanostaticStep():
+                density = technique.signed_current_density_ma_cm2
+                charge = abs(density) * technique.expected_s / 3600
+                if (density < 0) == on_metal:
+                    after = before + charge
+                else:
+                    after = max(0.0, before - charge) if on_metal else 0.0
+                return after, max(before, after)
+            case ImpedanceSpectrum():
+                after = before + self._bias_charge_mah_cm2(technique)
+                return after, after
+            case Sequence():
+                return self._deposit_of_all(technique.steps, before, on_metal)
+            case Repeat():
+                return self._deposit_of_loop(technique.times, (technique.step,), before, on_metal)
+            case PlateStripCycle():
+                steps = tuple(elementary_steps(technique))
+                return self._deposit_of_loop(technique.cycles, steps, before, on_metal)
+        return before, before
+
+    def _deposit_of_all(
+        self, steps: tuple[Technique, ...], before: float, on_metal: bool
+    ) -> tuple[float, float]:
+        after = peak = before
+        for step in steps:
+            after, most = self._deposit(step, after, on_metal)
+            peak = max(peak, most)
+        return after, peak
+
+    def _deposit_of_loop(
+        self, times: int, steps: tuple[Technique, ...], before: float, on_metal: bool
+    ) -> tuple[float, float]:
+        after, peak = self._deposit_of_all(steps, before, on_metal)
+        if times > 1:
+            first = after
+            after, most = self._deposit_of_all(steps, first, on_metal)
+            # From the second pass on each adds the same, or none adds anything.
+            growth = max(0.0, after - first) * (times - 2) if times > 2 else 0.0
+            after, peak = after + growth, max(peak, most + growth)
+        leaves = any(
+            limit.action == "end_loop"
+            for step in steps
+            for inner in elementary_steps(step)
+            if isinstance(inner, GalvanostaticStep)
+            for limit in inner.until
+        )
+        return (peak if leaves else after), peak
 
     def _spectrum_outside(self, step: ImpedanceSpectrum) -> list[str]:
         limits, found = self.limits, list[str]()

@@ -50,7 +50,10 @@ class SafetyLimits(Data):
         default=None, gt=0, description="Largest magnitude of the current, A."
     )
     charge_max_mah_cm2: float | None = Field(
-        default=None, gt=0, description="Largest charge of one half-cycle, mAh/cm2."
+        default=None,
+        gt=0,
+        description="Largest charge of one half-cycle, and largest deposit that steps together "
+        "can leave on an electrode, mAh/cm2.",
     )
     duration_max_s: float | None = Field(
         default=None, gt=0, description="Longest duration of one program, s."

@@ -167,7 +167,63 @@ def test_what_exceeds_a_limit_is_told_with_both_numbers() -> None:
     assert "0.5655 mA, the limit is 0.1 mA" in text
     assert "potential_above_v 0.5 V lies outside" in text
     assert "the limit is 100 s" in text
-    assert not Assignment(technique=technique, area_cm2=1.131).violations()
+    wide = SafetyLimits(potential_min_v=-1, potential_max_v=1, charge_max_mah_cm2=1)
+    assert not Assignment(technique=technique, area_cm2=1.131, limits=wide).violations()
+    (found,) = set(Assignment(technique=technique, area_cm2=1.131).violations())
+    assert found == (
+        "no potential limits: give potential_min_v and potential_max_v in the bench or cell file"
+    )
+
+
+def passing(role: str, charge: float, *more: Limit) -> GalvanostaticStep:
+    until = (Limit(quantity="charge_mah_cm2", value=charge), *more)
+    return GalvanostaticStep(role=role, current_density_ma_cm2=1.0, until=until)
+
+
+CUT_OFF = Limit(quantity="potential_above_v", value=0.5)
+SIGNED = GalvanostaticStep(
+    current_density_ma_cm2=-2.0, until=(Limit(quantity="time_s", value=18000),)
+)
+REST = OpenCircuit(duration_s=60)
+BIASED = ImpedanceSpectrum(amplitude_rms_v=0.005, potential_v=-0.1, frequency_min_hz=0.01)
+
+
+@pytest.mark.parametrize(
+    ("technique", "told"),
+    [
+        (Repeat(times=50, step=passing("plate", 19)), "950 mAh/cm2 would be plated on the metal"),
+        (Repeat(times=50, step=passing("strip", 19)), "950 mAh/cm2 would be plated on the other"),
+        (Sequence(steps=(passing("plate", 15), REST, SIGNED)), "up to 25 mAh/cm2"),
+        (
+            PlateStripCycle(plate=passing("plate", 5), strip=passing("strip", 4), cycles=50),
+            "up to 54 mAh/cm2",
+        ),
+        (
+            Repeat(times=9, step=Repeat(times=9, step=passing("plate", 1))),
+            "up to 81 mAh/cm2",
+        ),
+        (Repeat(times=100, step=BIASED), "mAh/cm2 would be plated on the metal electrode"),
+        (
+            PlateStripCycle(plate=passing("plate", 19), strip=passing("strip", 20), cycles=500),
+            None,
+        ),
+        (
+            PlateStripCycle(
+                plate=passing("plate", 5), strip=passing("strip", 6, CUT_OFF), cycles=500
+            ),
+            None,
+        ),
+        (Repeat(times=2, step=passing("plate", 10)), None),
+    ],
+)
+def test_the_charge_limit_holds_for_steps_together(technique: Technique, told: str | None) -> None:
+    limits = SafetyLimits(
+        potential_min_v=-1, potential_max_v=1, charge_max_mah_cm2=20, current_max_a=0.01
+    )
+    found = Assignment(technique=technique, area_cm2=1.0, limits=limits).violations()
+    assert [x for x in found if not x.startswith("steps together")] == []
+    assert bool(found) == (told is not None)
+    assert (told or "") in "; ".join(found)
 
 
 @pytest.mark.parametrize(("cable", "sign"), [("WE", -1), ("CE", 1)])

@@ -63,6 +63,8 @@ LONGEST_LINE = 255
 # PalmSens' own scripts filter at about this many times 1/interval.
 _BANDWIDTH_TIMES_INTERVAL = 5.85
 _POTENTIAL_SPAN_V = 2.0
+# A potential that is compared must be read beyond the threshold, not at the end of the range.
+_HEADROOM = 1.1
 _SHORTEST_INTERVAL_S = 1e-3
 _SMALLEST_PART_OF_A_RANGE = 1e-3
 _OCP_BEFORE_SPECTRUM_S = 1.0
@@ -281,14 +283,15 @@ class _Compiler:
         self._add(f"# {step.role or 'galvanostatic'}, {current_a * 1e3:.6g} mA", "cell_off")
         if step.role is not None:
             self._add("add_var half 1i")
-        self._galvanostat(abs(current_a), interval)
+        thresholds = self._thresholds(step)
+        compared = [x.value for x in step.until if "potential" in x.quantity]
+        self._galvanostat(abs(current_a), interval, *compared)
         self._add(f"set_i {current}", "store_var why 0i ja")
         self._start_recording(step.record, interval, dt_s)
         self._header("galvanostatic", role, current_a, dt_s + interval, step.expected_s)
         # No statement is between the header's timer and the current but the header itself.
         self._add("cell_on", f"meas_loop_cp p c {current} {_lit(interval)} {_lit(run)}")
         self._add("timer_get t")
-        thresholds = self._thresholds(step)
         self._watch(thresholds[0], ">")
         self._watch(thresholds[1], "<")
         self._record(step.record, interval, dt_s, ("p", "c"))
@@ -296,11 +299,11 @@ class _Compiler:
         self._last_row(("p", "c"))
         self._consequences(step, {x[1] for x in thresholds if x is not None})
 
-    def _galvanostat(self, current_a: float, interval: float) -> None:
+    def _galvanostat(self, current_a: float, interval: float, *thresholds_v: float) -> None:
         chosen = self._current_range(current_a)
         self._add("set_pgstat_mode 6")
         self._bandwidth(interval)
-        self._potential_range()
+        self._potential_range(*thresholds_v)
         self._add(
             f"set_range db {_lit(chosen)}", f"set_autoranging db {_lit(chosen)} {_lit(chosen)}"
         )
@@ -425,7 +428,7 @@ class _Compiler:
             self._bias_must_be_possible(bias, peak)
         # Impedance needs the fast mode, whose bandwidth must reach the highest frequency.
         self._add("set_pgstat_mode 3", f"set_max_bandwidth {_lit(step.frequency_max_hz)}")
-        self._potential_range()
+        self._potential_range(*([] if bias is None else [abs(bias) + peak]))
         ranges, most = caps.current_ranges_a, self.assignment.limits.current_max_a
         largest = ranges[-1] if most is None else self._current_range(most)
         self._add(f"set_range ba {_lit(largest)}")
@@ -527,9 +530,11 @@ class _Compiler:
     def _bandwidth(self, interval: float) -> None:
         self._add(f"set_max_bandwidth {_lit(float(f'{_BANDWIDTH_TIMES_INTERVAL / interval:.3g}'))}")
 
-    def _potential_range(self) -> None:
+    def _potential_range(self, *thresholds_v: float) -> None:
+        """Set a range that holds the safety limits and, with headroom, what the step compares."""
         limits = self.assignment.limits
         wanted = [abs(x) for x in (limits.potential_min_v, limits.potential_max_v) if x is not None]
+        wanted += [round(abs(x) * _HEADROOM, 9) for x in thresholds_v]
         largest = max(abs(self.capabilities.potential_min_v), self.capabilities.potential_max_v)
         span = _lit(min(max([_POTENTIAL_SPAN_V, *wanted]), largest))
         self._add(f"set_range ab {span}", f"set_autoranging ab 100m {span}")

@@ -36,7 +36,7 @@ PLATE = Assignment(
         }
     ),
     area_cm2=1.0,
-    limits=SafetyLimits(potential_min_v=-0.8),
+    limits=SafetyLimits(potential_min_v=-0.8, potential_max_v=0.8),
 )
 
 
@@ -465,5 +465,6 @@ def test_a_limit_needs_no_bench(connected: Callable[..., MethodScriptPotentiosta
     driver.check(PLATE)
     limit = Limit(quantity="potential_above_v", value=9.0)
     beyond = PLATE.technique.model_copy(update={"until": (*PLATE.technique.until, limit)})
+    wide = SafetyLimits(potential_min_v=-0.8, potential_max_v=9.0)
     with pytest.raises(UnsupportedTechniqueError, match="never be noticed"):
-        driver.check(PLATE.model_copy(update={"technique": beyond}))
+        driver.check(PLATE.model_copy(update={"technique": beyond, "limits": wide}))

@@ -64,8 +64,18 @@ def strip(*until: Limit, j: float = 1.0, **record: Any) -> GalvanostaticStep:
     )
 
 
+WIDER_THAN_ANY = SafetyLimits(potential_min_v=-9.0, potential_max_v=9.0)
+WINDOW = SafetyLimits(potential_min_v=-3.0, potential_max_v=3.0)
+
+
 def compiled(technique: Technique, *, on: Any = HR, area: float = 1.0, **more: Any) -> Program:
-    assignment = Assignment(technique=technique, area_cm2=area, **more)
+    window = more.pop("limits", WINDOW)
+    # Limits that say nothing of the potential leave the window as it is.
+    if window.potential_min_v is None and window.potential_max_v is None:
+        window = window.narrowed_by(WINDOW)
+    elif None in (window.potential_min_v, window.potential_max_v):
+        window = SafetyLimits(potential_min_v=-6.0, potential_max_v=6.0).narrowed_by(window)
+    assignment = Assignment(technique=technique, area_cm2=area, limits=window, **more)
     return compile_program(assignment, on)
 
 
@@ -235,14 +245,31 @@ def test_safety_limits_are_the_instruments_potentials() -> None:
         assert 'send_string "SAFETY potential_min_v -0.8"' in lines
 
 
+def test_the_range_of_the_potential_holds_the_steps_own_limits_with_headroom() -> None:
+    narrow = SafetyLimits(potential_min_v=-1.0, potential_max_v=1.0)
+    wide = SafetyLimits(potential_min_v=-6.0, potential_max_v=2.5)
+    step = plate(time_s(10), Limit(quantity="abs_potential_above_v", value=2.5))
+    assert "set_range ab 2750m" in lines_of(step, limits=narrow)
+    assert "set_range ab 6" in lines_of(step, limits=wide)
+    assert "set_range ab 2" in lines_of(plate(time_s(10)), limits=narrow)
+
+
+def test_a_galvanostatic_step_needs_a_window() -> None:
+    half = Assignment(
+        technique=plate(time_s(10)), area_cm2=1.0, limits=SafetyLimits(potential_min_v=-1.0)
+    )
+    with pytest.raises(SafetyLimitError, match="no potential limits: give potential_min_v"):
+        compile_program(half, HR)
+
+
 def test_the_nearest_limit_decides() -> None:
-    limits = SafetyLimits(potential_max_v=1.0)
+    limits = SafetyLimits(potential_min_v=-6.0, potential_max_v=1.0)
     lines = lines_of(strip(above(0.5), time_s(10)), limits=limits)
     assert "if p > 500m" in lines
     assert "if p > 1" not in lines
-    assert not [x for x in lines if "SAFETY" in x]
+    assert not [x for x in lines if "SAFETY potential_max_v" in x]
     at_the_limit = lines_of(strip(above(1.0), time_s(10)), limits=limits)
-    assert not [x for x in at_the_limit if "SAFETY" in x]
+    assert not [x for x in at_the_limit if "SAFETY potential_max_v" in x]
 
 
 def test_a_stop_says_so_and_aborts() -> None:
@@ -400,7 +427,7 @@ def test_what_the_instrument_cannot_do_is_refused(
     technique: Technique, model: str, words: str
 ) -> None:
     with pytest.raises(UnsupportedTechniqueError, match=words):
-        compiled(technique, on=capabilities_of(model))
+        compiled(technique, on=capabilities_of(model), limits=WIDER_THAN_ANY)
 
 
 def test_a_pico_measures_impedance_and_rests() -> None:

@@ -29,7 +29,10 @@ KEYS = ("t", "step_t", "potential", "current", "cycle", "half_cycle", "step", "r
 
 def assignment(*steps: dict[str, Any], **more: Any) -> Assignment:
     technique = {"type": "sequence", "steps": list(steps)}
-    return Assignment.model_validate({"technique": technique, "area_cm2": 1.0, **more})
+    limits = {"potential_min_v": -3.0, "potential_max_v": 3.0, **more.pop("limits", {})}
+    return Assignment.model_validate(
+        {"technique": technique, "area_cm2": 1.0, "limits": limits, **more}
+    )
 
 
 def plate(seconds: float = 60.0, j: float = 1.0, **record: Any) -> dict[str, Any]:
