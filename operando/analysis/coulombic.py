@@ -94,6 +94,13 @@ def coulombic_efficiency(
         if not partner[-1].ended:
             left_out.append(f"cycle {number} is left out: its stripping has not ended as planned")
             continue
+        lost = [half for half in (*group, *partner) if half.end_lost]
+        if lost:
+            ends = " and ".join("plating" if half.role == PLATE else "stripping" for half in lost)
+            left_out.append(
+                f"cycle {number} is left out: rows were lost on the line at the end of its {ends}"
+            )
+            continue
         q_plate = math.fsum(half.capacity_mah_cm2 for half in group)
         q_strip = math.fsum(half.capacity_mah_cm2 for half in partner)
         if q_plate <= 0:

@@ -198,6 +198,8 @@ class _Evaluation:
             area_cm2=self.cell.area_cm2,
             metal_electrode=self.cell.metal_electrode,
             finished=self.finished,
+            step_t_s=stream.columns.get("potentiostat_step_t"),
+            flags=stream.columns.get("potentiostat_flags"),
         )
 
     @cached_property
@@ -246,7 +248,8 @@ def _coulombic(found: _Evaluation) -> dict[str, Metric]:
     ce = coulombic_efficiency(found.halves, found.accuracy)
     if not ce.cycles:
         return _none(_CE, _summary(ce.left_out) or "no complete cycle")
-    notes = _summary([*ce.left_out, _short_of_cut_off(found, ce)])
+    short = _short_of_cut_off(found, ce)
+    notes = _summary([*ce.left_out, short])
     skip = max(1, cell.formation_cycles)
     by_number = {
         number: (value, error)
@@ -263,14 +266,18 @@ def _coulombic(found: _Evaluation) -> dict[str, Metric]:
     }
     mean = ce.mean()
     assert mean is not None  # there is a cycle
-    told["ce_mean_pct"] = _metric("ce_mean_pct", *mean, f"{len(ce.cycles)} cycles")
+    told["ce_mean_pct"] = _metric(
+        "ce_mean_pct", *mean, _summary([f"{len(ce.cycles)} cycles", short])
+    )
     later = ce.mean(skip)
     if later is None:
         few = f"{len(ce.cycles)} complete cycles, {skip} left out"
         told |= _none(("ce_mean_without_first_pct",), few)
     else:
         basis = f"{len(ce.cycles) - skip} cycles, the first {skip} left out"
-        told["ce_mean_without_first_pct"] = _metric("ce_mean_without_first_pct", *later, basis)
+        told["ce_mean_without_first_pct"] = _metric(
+            "ce_mean_without_first_pct", *later, _summary([basis, short])
+        )
     deviation = ce.standard_deviation(skip)
     if deviation is None:
         told |= _none(("ce_sd_pct",), f"needs two cycles after the first {skip}")
@@ -278,23 +285,30 @@ def _coulombic(found: _Evaluation) -> dict[str, Metric]:
         told["ce_sd_pct"] = _metric("ce_sd_pct", deviation)
     ratio = ce.ratio_of_sums()
     assert ratio is not None
-    told["ce_ratio_of_sums_pct"] = _metric("ce_ratio_of_sums_pct", *ratio)
-    first_plated, first_u = ce.plated_mah_cm2[0], ce.uncertainty_percent[0]
-    told["initial_ce_pct"] = _metric("initial_ce_pct", ce.percent[0], first_u)
-    told["initial_loss_mah_cm2"] = _metric(
-        "initial_loss_mah_cm2", ce.initial_loss_mah_cm2(), first_u / 100 * first_plated
-    )
+    told["ce_ratio_of_sums_pct"] = _metric("ce_ratio_of_sums_pct", *ratio, short)
+    if ce.cycles[0] == 1:
+        plated, error = ce.plated_mah_cm2[0], ce.uncertainty_percent[0]
+        first = _short_of_cut_off(found, ce, only=1)
+        told["initial_ce_pct"] = _metric("initial_ce_pct", ce.percent[0], error, first)
+        told["initial_loss_mah_cm2"] = _metric(
+            "initial_loss_mah_cm2", ce.initial_loss_mah_cm2(), error / 100 * plated, first
+        )
+    else:
+        missing = next(iter(ce.left_out), "cycle 1 is not in the run")
+        told |= _none(("initial_ce_pct", "initial_loss_mah_cm2"), missing)
     shared = math.fsum(
         q * u / 100 for q, u in zip(ce.plated_mah_cm2, ce.uncertainty_percent, strict=True)
     )
     told["cumulative_irreversible_mah_cm2"] = _metric(
-        "cumulative_irreversible_mah_cm2", ce.cumulative_irreversible_mah_cm2(), shared
+        "cumulative_irreversible_mah_cm2", ce.cumulative_irreversible_mah_cm2(), shared, notes
     )
     return told
 
 
-def _short_of_cut_off(found: _Evaluation, ce: CoulombicEfficiency) -> str | None:
-    """Say which strips ended before their cut-off potential: their efficiency is a lower bound."""
+def _short_of_cut_off(
+    found: _Evaluation, ce: CoulombicEfficiency, only: int | None = None
+) -> str | None:
+    """Say which strips ended before their cut-off potential: not all metal was asked back."""
     cut_off = _strip_cut_off_v(found.run.start.get("technique"))
     if cut_off is None:
         return None
@@ -302,7 +316,9 @@ def _short_of_cut_off(found: _Evaluation, ce: CoulombicEfficiency) -> str | None
     short = [
         number
         for number in ce.cycles
-        if number in stripping and stripping[number].potential_v[-1] < cut_off - 0.01
+        if number in stripping
+        and only in (None, number)
+        and stripping[number].potential_v[-1] < cut_off - 0.01
     ]
     if not short:
         return None

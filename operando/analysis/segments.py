@@ -1,7 +1,7 @@
 """Half-cycles: which rows belong to one plating or stripping, and the charge they passed."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -13,6 +13,8 @@ STRIP: Literal[1] = 1
 COULOMB_PER_MAH = 3.6
 # A current below this share of the half-cycle's typical one is a row on an edge, not a half-cycle.
 EDGE_SHARE = 0.01
+# Status bit of the first row after one or more that were lost on the line.
+ROWS_LOST = 16
 
 
 @dataclass(frozen=True)
@@ -26,8 +28,10 @@ class HalfCycle:
         t_s: Time of the rows since the program's start, s.
         potential_v: Potential of the metal electrode against the other, V.
         current_a: Measured current, A, positive when it strips the metal electrode.
-        charge_mah_cm2: Charge passed until each row, mAh/cm2, magnitude; begins with 0.
+        charge_mah_cm2: Charge passed until each row, mAh/cm2, magnitude.
         ended: Whether the instrument went on to something else, or the run ended as planned.
+        end_lost: Whether rows were lost on the line just after its last one, so that its end, and
+            with it its charge, is not known.
     """
 
     number: int
@@ -38,6 +42,7 @@ class HalfCycle:
     current_a: Floats
     charge_mah_cm2: Floats
     ended: bool
+    end_lost: bool = False
 
     @property
     def capacity_mah_cm2(self) -> float:
@@ -61,12 +66,15 @@ def half_cycles(
     area_cm2: float,
     metal_electrode: Literal["WE", "CE"] = "WE",
     finished: bool = True,
+    step_t_s: Floats | None = None,
+    flags: Floats | None = None,
 ) -> tuple[HalfCycle, ...]:
     """Return the half-cycles in rows of a potentiostat.
 
     The charge is the trapezoid of the measured current on the instrument's own time, over
-    neighbouring rows of one half-cycle that both have its sign. Charge before the first row of a
-    step is not guessed.
+    neighbouring rows of one half-cycle that both have its sign. Before the first row the current
+    has flowed since the step's edge: that charge counts where the instrument told the time since
+    the edge, and is not guessed where it did not.
 
     Args:
         t_s: Time since the program's start, s.
@@ -78,6 +86,8 @@ def half_cycles(
         area_cm2: Geometric area of the metal electrode, cm2.
         metal_electrode: The electrode that is plated; CE mirrors potential and current.
         finished: Whether the run ended as planned, so that its last half-cycle is whole.
+        step_t_s: Time since the edge of the row's step, s; None: not recorded.
+        flags: Status bits of the rows; bit 16 says that rows were lost just before one.
     """
     if len(t_s) == 0:
         return ()
@@ -99,6 +109,11 @@ def half_cycles(
         mean = 0.5 * (np.abs(current[1:]) + np.abs(current[:-1]))
         both = active[1:] & active[:-1] & (np.diff(foreign[index]) == 0)
         steps = np.where(both, mean * np.diff(t), 0.0) / COULOMB_PER_MAH / area_cm2
+        since_edge = 0.0
+        if step_t_s is not None and np.isfinite(step_t_s[index[0]]) and active[0]:
+            since_edge = float(np.abs(current[0]) * max(step_t_s[index[0]], 0.0))
+            since_edge /= COULOMB_PER_MAH * area_cm2
+        following = index[-1] + 1
         found.append(
             HalfCycle(
                 number=int(half_cycle[index[0]]),
@@ -107,8 +122,14 @@ def half_cycles(
                 t_s=t,
                 potential_v=mirror * potential_v[index],
                 current_a=current,
-                charge_mah_cm2=np.concatenate(([0.0], np.cumsum(steps))),
-                ended=finished or bool(index[-1] + 1 < len(t_s)),
+                charge_mah_cm2=since_edge + np.concatenate(([0.0], np.cumsum(steps))),
+                ended=finished or bool(following < len(t_s)),
+                end_lost=bool(
+                    flags is not None
+                    and following < len(flags)
+                    and np.isfinite(flags[following])
+                    and int(flags[following]) & ROWS_LOST
+                ),
             )
         )
     return tuple(_numbered(found))
@@ -122,18 +143,7 @@ def _numbered(found: list[HalfCycle]) -> list[HalfCycle]:
     for before, half in zip([None, *found], found, strict=False):
         begins = half.role == found[0].role and (before is None or before.role != half.role)
         cycle += begins
-        numbered.append(
-            HalfCycle(
-                half.number,
-                cycle,
-                half.role,
-                half.t_s,
-                half.potential_v,
-                half.current_a,
-                half.charge_mah_cm2,
-                half.ended,
-            )
-        )
+        numbered.append(replace(half, cycle=cycle))
     return numbered
 
 

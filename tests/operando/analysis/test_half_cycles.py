@@ -192,3 +192,40 @@ def test_net_and_passed_charge_follow_the_time(synthetic: Any) -> None:
     assert net_plated_mah_cm2(halves, 900.0) == pytest.approx(0.25)
     assert net_plated_mah_cm2(halves, 1e9) == pytest.approx(0.05)
     assert passed_charge_c(halves, AREA, 1e9) == pytest.approx(0.95 * 3.6 * AREA)
+
+
+def _with_edges(columns: dict[str, Any]) -> dict[str, Any]:
+    """Add what newer runs have: the time since each step's edge, and status bits.
+
+    The first row comes one row interval after the edge, as an instrument delivers it.
+    """
+    step_t, begun = np.zeros(len(columns["t"])), 0.0
+    for row in range(len(step_t)):
+        if row == 0 or columns["half_cycle"][row] != columns["half_cycle"][row - 1]:
+            begun = columns["t"][row] - 1.0
+        step_t[row] = columns["t"][row] - begun
+    return {**columns, "step_t": step_t, "flags": np.zeros(len(step_t))}
+
+
+def test_the_charge_since_the_edge_counts_where_the_instrument_told_it(synthetic: Any) -> None:
+    columns = _with_edges(synthetic.galvanostatic((0.9,)))
+    bare = _halves(columns)
+    whole = _halves(columns, step_t_s=columns["step_t"], flags=columns["flags"])
+    for without, with_edge in zip(bare, whole, strict=True):
+        more = abs(without.current_a[0]) * 1.0 / 3.6 / AREA
+        assert with_edge.capacity_mah_cm2 == pytest.approx(without.capacity_mah_cm2 + more)
+
+
+@pytest.mark.parametrize(("half", "what"), [(1, "plating"), (2, "stripping")])
+def test_a_cycle_whose_end_was_lost_on_the_line_has_no_efficiency(
+    synthetic: Any, half: int, what: str
+) -> None:
+    columns = _with_edges(synthetic.galvanostatic((0.9, 0.95)))
+    lost = np.flatnonzero((columns["half_cycle"] == half) & (columns["role"] != 0))[-1]
+    columns = {name: np.delete(column, lost) for name, column in columns.items()}
+    columns["flags"][lost] = 16  # the row that now follows
+    ce = coulombic_efficiency(_halves(columns, flags=columns["flags"]))
+    assert ce.cycles == (2,)
+    assert ce.left_out == (
+        f"cycle 1 is left out: rows were lost on the line at the end of its {what}",
+    )
