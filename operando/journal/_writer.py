@@ -32,6 +32,7 @@ class _OpenRun:
         self.whole = 0
         self.dirty = False
         self.sync_error: OSError | None = None
+        self.refused: OSError | None = None
         # Held while syncing, so that the descriptor cannot be closed, and its number given to
         # another file, in between. Writing does not take it: a slow disk must not hold up a row.
         self.sync_lock = threading.Lock()
@@ -213,12 +214,16 @@ class JournalWriter:
         try:
             if run.sync_error is not None:
                 raise run.sync_error
+            # A smaller document may fit where one was refused: it would hide the hole before it.
+            if run.refused is not None and name != "stop":
+                raise run.refused
             run.append(data)
             if name in ("start", "descriptor", "stop"):
                 run.sync()
             else:
                 run.dirty = True
         except OSError as error:
+            run.refused = run.refused or error
             raise self._refused(run.path, name, error) from error
 
     def _refused(self, path: Path, name: str, error: OSError) -> JournalError:
@@ -235,8 +240,10 @@ class JournalWriter:
             errno.EROFS: "the file system is read-only: point OPERANDO_DATA at another folder",
             errno.EACCES: "allow writing, or point OPERANDO_DATA at another folder",
         }.get(error.errno or 0, "check the disk, or point OPERANDO_DATA at another folder")
+        article = "an" if name[0] in "aeio" else "a"
         return JournalError(
-            f"the journal {path} did not take a {name} document: {error.strerror or error}; "
+            f"the journal {path} did not take {article} {name} document: "
+            f"{error.strerror or error}; "
             f"{free}. Everything written before is safe. To go on: {remedy}"
         )
 
