@@ -60,6 +60,7 @@ class ResultDevice(InstrumentDevice):
         self._due: dict[int, float] = {}
         self._rows: deque[_ResultRow] = deque()
         self._current: _ResultRow | None = None
+        self._failure: InstrumentError | None = None
         self._file: SwmrFile | None = None
         self._assets: AssetStream | None = None
         self._watching = threading.Event()
@@ -112,7 +113,11 @@ class ResultDevice(InstrumentDevice):
                 self._due[number] = started + self._run_time_s + _GRACE_S
 
     def pending(self) -> int:
-        """Return how many results can be read now."""
+        """Return how many results can be read now; raises, once, what kept one from its file."""
+        with self._lock:
+            failure, self._failure = self._failure, None
+        if failure is not None:
+            raise failure
         return len(self._rows)
 
     def expected(self) -> bool:
@@ -208,7 +213,16 @@ class ResultDevice(InstrumentDevice):
             trace = []
         trace += [math.nan] * (self._length - len(trace))
         assert self._file is not None  # told to the type checker; the watcher lives between
-        index = self._file.append({TRACE_DATASET: trace})
+        try:
+            index = self._file.append({TRACE_DATASET: trace})
+        except (OSError, InstrumentError) as error:
+            with self._lock:
+                self._due.pop(number, None)
+                self._failure = InstrumentError(
+                    f"{self.name}: the result of injection {number} could not be recorded in "
+                    f"{self._file.path}: {error}. The data system's file {result.path} keeps it"
+                )
+            return True
         row = _ResultRow(number, index, result.sample_interval_s, time.time())
         with self._lock:
             self._rows.append(row)
