@@ -433,8 +433,8 @@ class Session:
             if started and not (ended and getattr(leader, "finished", True)):
                 try:
                     self.bench.safe_state()
-                except InstrumentError:
-                    logger.exception("the bench could not be made safe after a plan")
+                except InstrumentError as error:
+                    logger.error("the bench could not be made safe after a plan: %s", error)
 
     def _next_scan_id(self, md: dict[str, Any]) -> int:
         """Return how many runs the data folder will have with the next one."""
