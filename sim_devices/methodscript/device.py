@@ -88,7 +88,8 @@ class Behaviour:
             the ends of their intervals.
         deaf_after_error_s: how long nothing is heard after an error, host seconds.
         host_patience_s: how long a script waits, in host seconds, for a host that does not read;
-            then output is lost and the script goes on. Infinite: it waits for ever.
+            then output is lost, in whole lines, until the host has read what is left or says
+            something. The line that ends a script is never lost. Infinite: it waits for ever.
         script_memory_bytes: how large a script may be.
         idle: whether the cell lives on while no script runs. False makes runs reproducible to the
             last bit.
@@ -274,7 +275,8 @@ class EmStat4:
         with self._changed:
             self._running = False
         if ending:
-            self._send(ending.encode("ascii"))
+            # Also to a host that has not read for long: when it does, it must see an end.
+            self.line.send(ending.encode("ascii"))
 
     def _error_ending(self, code: str, line: int) -> str:
         self._machine.write_truth("script_error", code=code, line=line)
@@ -347,6 +349,7 @@ class EmStat4:
 
     def _while_running(self, text: str) -> str:
         """Answer a line that came while a script runs; the condition is held."""
+        self._host_is_gone = False  # who speaks will read
         if not text:
             return ""  # an empty line would look like the script's end
         if text == "t":

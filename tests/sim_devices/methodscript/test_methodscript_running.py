@@ -297,6 +297,54 @@ def test_a_script_survives_a_host_that_stops_reading(make_bench):
     assert bench.cell.t == pytest.approx(20000)
 
 
+ROWS_FOR_LONG = """
+var p
+var i
+set_pgstat_mode 6
+set_range db 1m
+set_i 0
+cell_on
+meas_loop_cp p i 1m {interval} {duration}
+pck_start
+pck_add p
+pck_end
+endloop
+on_finished:
+cell_off
+send_string "finished"
+"""
+
+
+def wait_for_truth(bench, event):
+    deadline = time.monotonic() + 20
+    while not bench.truth[event]:
+        assert time.monotonic() < deadline, f"{event} never happened"
+        time.sleep(0.02)
+
+
+def test_a_host_that_comes_back_after_output_was_lost_sees_its_abort_end_the_script(make_bench):
+    bench = make_bench(host_patience_s=1.0, factor=1000)
+    start(bench, ROWS_FOR_LONG.format(interval=1, duration="1000k"))
+    wait_for_truth(bench, "output_lost")
+    # What is left of the output still fills the buffer.
+    bench.client.send("Z\n")
+    lines = bench.client.lines_until("")
+    after = lines[lines.index("Z") :]
+    assert [line for line in after if line[:1] != "P"] == ["Z", "*", "Tfinished", ""]
+    assert bench.client.ask("Z") == "Z!0006"
+
+
+def test_the_end_of_a_script_is_not_lost_with_its_output(make_bench):
+    bench = make_bench(host_patience_s=0.2)
+    start(bench, ROWS_FOR_LONG.format(interval=1, duration="20k"))
+    wait_for_truth(bench, "script_end")
+    assert bench.truth["output_lost"]
+    rows = bench.client.lines_until("")[:-1]
+    assert rows[0] == "M000A"
+    assert {line[0] for line in rows[1:]} == {"P"}  # whole lines, and the loop's end is lost
+    assert {len(line) for line in rows[1:]} == {len(rows[1])}
+
+
 @settings(
     max_examples=40,
     deadline=None,
