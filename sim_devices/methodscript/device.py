@@ -242,6 +242,7 @@ class EmStat4:
                 if self._power_was_cut:
                     self._power_was_cut = False
                     self._machine.take_back(POWER_OFF)
+                    self._machine.cell_off()
                     self._machine.power_up()
                 job, self._job = self._job, None
             if job is None:

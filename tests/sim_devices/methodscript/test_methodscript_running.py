@@ -35,6 +35,13 @@ def start(bench, script=HOLD):
     assert bench.client.line() == "e"
 
 
+def wait_for_truth(bench, event):
+    deadline = time.monotonic() + 20
+    while not bench.truth[event]:
+        assert time.monotonic() < deadline, f"{event} never happened"
+        time.sleep(0.02)
+
+
 def test_z_closes_the_loops_runs_on_finished_and_opens_the_cell(make_bench):
     bench = make_bench(factor=1)
     start(bench)
@@ -274,6 +281,7 @@ def test_a_power_cycle_ends_the_script_silently_and_opens_the_cell(make_bench):
     start(bench)
     bench.client.lines_until("M000A")
     bench.device.inject("power-cycle", seconds=0.1)
+    wait_for_truth(bench, "cell_off")
     time.sleep(0.3)
     bench.client.port.reset_input_buffer()
     bench.client.received = b""
@@ -281,6 +289,14 @@ def test_a_power_cycle_ends_the_script_silently_and_opens_the_cell(make_bench):
     time.sleep(0.06)
     bench.client.send("e\nvar p\nset_pgstat_mode 3\nmeas_loop_ocp p 100m 100m\nendloop\n\n")
     assert bench.client.lines_until("") == ["e", "M000B", "*", ""]
+
+
+def test_a_power_cycle_opens_a_cell_that_was_left_on(make_bench):
+    bench = make_bench(idle=True, factor=1)
+    bench.client.run("set_pgstat_mode 6\nset_range db 1m\nset_i 1m\ncell_on")
+    assert not bench.truth["cell_off"]
+    bench.device.inject("power-cycle", seconds=0.1)
+    wait_for_truth(bench, "cell_off")
 
 
 def test_a_script_survives_a_host_that_stops_reading(make_bench):
@@ -313,13 +329,6 @@ on_finished:
 cell_off
 send_string "finished"
 """
-
-
-def wait_for_truth(bench, event):
-    deadline = time.monotonic() + 20
-    while not bench.truth[event]:
-        assert time.monotonic() < deadline, f"{event} never happened"
-        time.sleep(0.02)
 
 
 def test_a_host_that_comes_back_after_output_was_lost_sees_its_abort_end_the_script(make_bench):
