@@ -37,6 +37,10 @@ COUNTED = {
 }
 
 
+# Status bits worth a word; an underload (4) is harmless where a small potential is measured.
+_TROUBLE = {1: "timing not met", 2: "OVERLOAD", 8: "overload near", 16: "rows lost before"}
+
+
 @dataclass(frozen=True)
 class _Row:
     t_s: float
@@ -169,8 +173,8 @@ class LiveTable:
             if row.half_cycle > 0:
                 charge = f"{self._charge_c / COULOMB_PER_MAH / self._area_cm2:.5f}"
         counts = "".join(f" {self._counts[name]:>{len(COUNTED[name])}d}" for name in self._declared)
-        before = self._shown.flags if self._shown is not None else 0
-        flags = f"  status 0x{row.flags:x}" if row.flags != before else ""
+        told = [word for bit, word in _TROUBLE.items() if row.flags & bit]
+        flags = f"  {', '.join(told)}" if told else ""
         self._write(
             f"{_clock(row.t_s):>10} {row.cycle:>5d} {row.half_cycle:>4d}"
             f" {ROLES.get(row.role, str(row.role)):<9} {row.potential_v:>10.5f}"
