@@ -31,8 +31,10 @@ class _OpenRun:
         self.fd = fd
         self.whole = 0
         self.dirty = False
+        self.torn = False
         self.sync_error: OSError | None = None
-        self.refused: OSError | None = None
+        # Why a document was refused; nothing but the run's stop is taken from then on.
+        self.refused: JournalError | None = None
         # Held while syncing, so that the descriptor cannot be closed, and its number given to
         # another file, in between. Writing does not take it: a slow disk must not hold up a row.
         self.sync_lock = threading.Lock()
@@ -41,16 +43,23 @@ class _OpenRun:
         """Write the bytes whole; on failure cut the file back to where it was and raise OSError."""
         view = memoryview(data)
         try:
+            if self.torn:
+                self._cut()
             while view:
                 view = view[os.write(self.fd, view) :]
         except OSError:
+            self.torn = True
             try:
-                os.ftruncate(self.fd, self.whole)
+                self._cut()
             except OSError as error:
                 # The reader stops at the torn record anyway; the rows before it are safe.
                 logger.error("%s: could not cut the torn record off: %s", self.path, error)
             raise
         self.whole += len(data)
+
+    def _cut(self) -> None:
+        os.ftruncate(self.fd, self.whole)
+        self.torn = False
 
     def sync(self) -> None:
         with self.sync_lock:
@@ -109,7 +118,9 @@ class JournalWriter:
 
     Raises:
         JournalError: on a call, if the metadata of a start document cannot be stored or the disk
-            refuses a document. The journal then ends with its last whole document.
+            refuses a document. The journal then ends with its last whole document: every further
+            document of that run raises the same error, also where it would fit, so that no row is
+            missing between others. Only the run's stop is still taken if there is room for it.
     """
 
     def __init__(self, data_dir: Path | str) -> None:
@@ -130,11 +141,11 @@ class JournalWriter:
             run = self._runs.get(uid)
             if run is None:
                 raise JournalError(
-                    f"a {name} document arrived for run {uid}, which this writer has not open: "
-                    "subscribe the journal before the run starts"
+                    f"{_article(name)} {name} document arrived for run {uid}, which this writer "
+                    "has not open: subscribe the journal before the run starts"
                 )
             try:
-                self._write(run, name, encode(name, fold(name, doc, self.data_dir)))
+                self._take(run, name, doc)
             finally:
                 # Also when the stop was refused: with the lock gone, the catalog service can
                 # close the run as failed once there is room.
@@ -206,24 +217,34 @@ class JournalWriter:
             self._run_of[str(doc["uid"])] = uid
             return uid
         raise JournalError(
-            f"a {name} document names no run of this writer (keys {', '.join(sorted(doc))}); "
-            f"{len(self._runs)} runs are open"
+            f"{_article(name)} {name} document names no run of this writer "
+            f"(keys {', '.join(sorted(doc))}); {len(self._runs)} runs are open"
         )
+
+    def _take(self, run: _OpenRun, name: str, doc: Mapping[str, Any]) -> None:
+        """Write a document, unless one before it was refused and this is not the run's end."""
+        # A smaller document may fit where one was refused: it would hide the hole before it.
+        if run.refused is not None and name != "stop":
+            # A new one each time: an exception that is raised again grows its traceback.
+            raise JournalError(str(run.refused)) from run.refused.__cause__
+        try:
+            self._write(run, name, encode(name, fold(name, doc, self.data_dir)))
+        except JournalError as error:
+            run.refused = error
+            # What the background could not sync is told by now; the stop is tried all the same.
+            run.sync_error = None
+            raise
 
     def _write(self, run: _OpenRun, name: str, data: bytes) -> None:
         try:
             if run.sync_error is not None:
                 raise run.sync_error
-            # A smaller document may fit where one was refused: it would hide the hole before it.
-            if run.refused is not None and name != "stop":
-                raise run.refused
             run.append(data)
             if name in ("start", "descriptor", "stop"):
                 run.sync()
             else:
                 run.dirty = True
         except OSError as error:
-            run.refused = run.refused or error
             raise self._refused(run.path, name, error) from error
 
     def _refused(self, path: Path, name: str, error: OSError) -> JournalError:
@@ -240,9 +261,8 @@ class JournalWriter:
             errno.EROFS: "the file system is read-only: point OPERANDO_DATA at another folder",
             errno.EACCES: "allow writing, or point OPERANDO_DATA at another folder",
         }.get(error.errno or 0, "check the disk, or point OPERANDO_DATA at another folder")
-        article = "an" if name[0] in "aeio" else "a"
         return JournalError(
-            f"the journal {path} did not take {article} {name} document: "
+            f"the journal {path} did not take {_article(name)} {name} document: "
             f"{error.strerror or error}; "
             f"{free}. Everything written before is safe. To go on: {remedy}"
         )
@@ -261,6 +281,10 @@ class JournalWriter:
         threading.Thread(
             target=_sync_while_open, args=(self._runs, ended), name="journal-sync", daemon=True
         ).start()
+
+
+def _article(name: str) -> str:
+    return "an" if name[0] in "aeiou" else "a"
 
 
 def _sync_folder(folder: Path) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from instruments.transport import open_transport, resolve
-from operando.journal import inspect, list_runs
+from operando.journal import documents, inspect, list_runs
 from operando.runs import Run
 from techniques import Protocol
 
@@ -146,6 +146,14 @@ def test_a_full_disk_ends_the_run_with_the_cell_open_and_what_was_written_readab
     assert inspect(summary.path).clean
     rows = Run.from_journal(summary.uid, broken.data).streams["potentiostat"]
     assert len(rows) > 100
+    # Nothing is missing before the last row, and what is there is what is listed.
+    numbers = [
+        number
+        for name, document in documents(summary.path)
+        if name == "event_page"
+        for number in document["seq_num"]
+    ]
+    assert numbers == list(range(1, len(rows) + 1))
 
 
 def test_a_disk_with_no_room_for_the_end_either_is_told_as_the_reason(

@@ -281,23 +281,57 @@ def test_a_full_disk_stops_the_plan_and_costs_no_row_before(tmp_path, engine, sm
     assert len(values) > 50
 
 
-def test_after_a_refused_document_only_the_stop_is_taken(tmp_path, small_files):
+def test_after_a_refused_document_only_the_end_of_the_run_is_taken(tmp_path, small_files):
     with JournalWriter(tmp_path) as writer:
         run, descriptor = start_run(writer)
         writer("event_page", page(descriptor, 1, 10))
-        with pytest.raises(JournalError, match="Everything written before is safe"):
+        with pytest.raises(JournalError, match="did not take an event_page document") as first:
             writer("event_page", page(descriptor, 11, 3000))
-        # It would fit; but the record must not have a hole that nobody sees.
-        with pytest.raises(JournalError, match="did not take an event_page document"):
-            writer("event_page", page(descriptor, 3011, 10))
+        other, rows_of_other = start_run(writer)
+        late = run.compose_descriptor(
+            name="late", data_keys={"y": {"source": "test", "dtype": "number", "shape": []}}
+        )
+        for name, document in (
+            ("event_page", page(descriptor, 11, 10)),  # it would fit, and leave a hole behind it
+            ("descriptor", late.descriptor_doc),
+            ("event", late.compose_event(data={"y": 1.0}, timestamps={"y": 1.0})),
+        ):
+            with pytest.raises(JournalError) as again:
+                writer(name, document)
+            assert str(again.value) == str(first.value)
+        # Another run has missed nothing.
+        writer("event_page", page(rows_of_other, 1, 10))
         writer("stop", run.compose_stop(exit_status="fail", reason="disk full"))
-    (summary,) = list_runs(tmp_path)
-    assert inspect(summary.path).clean
-    rows = [
-        row for name, d in documents(summary.path) if name == "event_page" for row in d["seq_num"]
-    ]
-    assert rows == list(range(1, 11))
-    assert summary.exit_status == "fail"
+        writer("stop", other.compose_stop())
+    path = journal_path(tmp_path, run.start_doc["uid"])
+    assert inspect(path).clean
+    read = list(documents(path))
+    assert [name for name, _ in read] == ["start", "descriptor", "event_page", "stop"]
+    assert read[2][1]["seq_num"] == list(range(1, 11))
+    assert read[3][1]["reason"] == "disk full"
+    assert len(list(documents(journal_path(tmp_path, other.start_doc["uid"])))) == 4
+
+
+def test_a_torn_record_that_could_not_be_cut_off_is_cut_before_the_stop(
+    tmp_path, small_files, monkeypatch
+):
+    with JournalWriter(tmp_path) as writer:
+        run, descriptor = start_run(writer)
+        path = journal_path(tmp_path, run.start_doc["uid"])
+
+        def fail(fd, length):
+            raise OSError(errno.EIO, "the disk fails")
+
+        with monkeypatch.context() as patch, pytest.raises(JournalError):
+            patch.setattr(os, "ftruncate", fail)
+            writer("event_page", page(descriptor, 1, 3000))
+        assert not inspect(path).clean
+        with pytest.raises(JournalError, match="did not take an event_page"):
+            writer("event_page", page(descriptor, 1, 1))
+        # Room is there only when the torn record is gone.
+        writer("stop", run.compose_stop(exit_status="fail"))
+    assert inspect(path).clean
+    assert [name for name, _ in documents(path)] == ["start", "descriptor", "stop"]
 
 
 def test_a_start_that_does_not_fit_leaves_no_file(tmp_path, small_files):
