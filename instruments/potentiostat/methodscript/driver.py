@@ -27,9 +27,14 @@ from techniques import Assignment, SafetyLimits
 _log = logging.getLogger(__name__)
 
 _ANSWER_S = 2.0
+_ANSWER_TO_REPETITION_S = 1.0
 _LOADING_S = 10.0
 # The maker's own code waits this long after an error before it speaks again.
 _AFTER_ERROR_S = 0.1
+# What is asked of an instrument that may be in any state, until it says that it is at rest. The
+# empty line ends a script that is being loaded; the error in such half a script makes the
+# instrument deaf for a moment, also for the abort behind it.
+_TO_REST = (b"\n", b"Z\n"), (b"Z\n",), (b"\n", b"Z\n")
 # More lines damaged or lost among the last _DAMAGE_WINDOW: the wire is bad, the program is ended.
 _DAMAGE_ALLOWED = 3
 _DAMAGE_WINDOW = 1000
@@ -128,9 +133,10 @@ class MethodScriptPotentiostat:
     # -- connecting
 
     def connect(self) -> None:
-        """Open the port, end whatever runs, and ask who is there.
+        """Open the port, end whatever runs, ask who is there, and open the cell.
 
-        Raises TransportError or ProtocolError, which say what to do; the port is free then.
+        Whoever had the instrument before may have left it in any state. Raises InstrumentError,
+        which says what to do; the port is free then.
         """
         with self._dialogue:
             if self._transport is not None:
@@ -142,6 +148,8 @@ class MethodScriptPotentiostat:
             try:
                 self._synchronise()
                 self._ask_identity()
+                # Idle is not open: a program that ended with an error leaves the cell as it was.
+                self._open_cell()
             except InstrumentError:
                 self._transport.close()
                 self._transport = None
@@ -496,22 +504,67 @@ class MethodScriptPotentiostat:
     # -- dialogue while nothing runs
 
     def _synchronise(self) -> None:
-        """Bring a conversation in any state to rest; the maker's recipe."""
+        """Bring a conversation in any state to rest: the maker's recipe, repeated where it fails.
+
+        The line that ends a program may be lost, with other output that nobody read: then only
+        an instrument that answers as one does at rest tells that it is over.
+        """
         wire = self._wire()
-        wire.write(b"\n")
-        wire.write(b"Z\n")
-        answer = b""
+        heard = b""
+        patience_s = _ANSWER_S
+        for commands in _TO_REST:
+            for command in commands:
+                wire.write(command)
+            at_rest, last = self._comes_to_rest(patience_s)
+            heard = last or heard
+            patience_s = _ANSWER_TO_REPETITION_S
+            if at_rest:
+                self._hear_out()
+                return
+        # The last resort: what tells who it is can be told to open the cell.
+        wire.write(b"t\n")
         try:
-            while not answer.startswith(b"Z"):
-                answer = wire.read_line(_ANSWER_S)
-            while answer == b"Z" and wire.read_line(self._abort_timeout_s) != b"":
-                pass
+            while _IDENTITY.fullmatch(answer := self._line(patience_s)) is None:
+                heard = answer.encode("ascii", "backslashreplace")
         except TransportTimeout as error:
+            came = f"the last it said was {heard!r}" if heard else "nothing came"
             raise TransportTimeout(
-                f"{self._who()}: asked to come to rest (Z), no answer ({error}): is this the right "
-                "port, and is the instrument switched on?"
+                f"{self._who()}: asked to come to rest (Z, three times) and who it is (t), {came} "
+                f"({error}): is this the right port, and is the instrument switched on? If a "
+                "program may be running, disconnect the cell"
             ) from error
-        time.sleep(_AFTER_ERROR_S)
+        self._hear_out()
+        self._open_cell()
+
+    def _comes_to_rest(self, patience_s: float) -> tuple[bool, bytes]:
+        """Read what follows a ``Z``: whether the instrument is at rest now, and its last words."""
+        wire = self._wire()
+        acknowledged, last = False, b""
+        # Rows that were not read yet come first.
+        deadline = time.monotonic() + max(patience_s, self._abort_timeout_s)
+        try:
+            while (left := deadline - time.monotonic()) > 0:
+                line = wire.read_line(left if acknowledged else min(left, patience_s))
+                if line.startswith(b"Z!") or (acknowledged and line == b""):
+                    return True, line
+                if line == b"Z" and not acknowledged:
+                    acknowledged = True
+                    deadline = time.monotonic() + self._abort_timeout_s
+                last = line or last
+        except TransportTimeout:
+            _log.debug("%s: not at rest yet, it last said %r", self._who(), last)
+        return False, last
+
+    def _hear_out(self) -> None:
+        """Wait as long as it takes to be heard again; answers that come late are dropped."""
+        wire = self._wire()
+        deadline = time.monotonic() + _ANSWER_S
+        try:
+            while time.monotonic() < deadline:
+                late = wire.read_line(_AFTER_ERROR_S)
+                _log.debug("%s: said late: %r", self._who(), late)
+        except TransportTimeout:
+            return
 
     def _ask_identity(self) -> None:
         first = self._ask(b"t\n", "t")
@@ -588,13 +641,16 @@ class MethodScriptPotentiostat:
             answer = self._line(_ANSWER_S)
         if answer.startswith("e!") or not answer.startswith("e"):
             raise InstrumentFaultError(
-                f"{self._who()}: asked to open the cell (cell_off), got {answer!r}"
+                f"{self._who()}: asked to open the cell (cell_off), got {answer!r}: the cell may be "
+                "closed, disconnect it"
             )
         while answer != "":
             answer = self._line(_ANSWER_S)
             if answer.startswith("!"):
                 raise InstrumentFaultError(
-                    f"{self._who()}: asked to open the cell, got {parse_error(answer).meaning}"
+                    f"{self._who()}: asked to open the cell (cell_off), got "
+                    f"{parse_error(answer).meaning} ({answer!r}): the cell may be closed, "
+                    "disconnect it"
                 )
 
     def _line(self, timeout_s: float) -> str:

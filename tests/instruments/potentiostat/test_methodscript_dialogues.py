@@ -143,8 +143,44 @@ def test_what_is_not_this_instrument_is_left_alone(
 
 def test_a_port_where_nobody_answers_is_told(manual: Callable[..., Any]) -> None:
     driver = MethodScriptPotentiostat(manual("nobody answers").address)
-    with pytest.raises(TransportTimeout, match="right port"):
+    with pytest.raises(TransportTimeout, match=r"who it is \(t\), nothing came .* right port"):
         driver.connect()
+
+
+@pytest.mark.parametrize(
+    "page",
+    [
+        "the end of the program before was lost: only the next abort is answered as at rest",
+        "a script was half loaded: its error makes it deaf to the abort",
+        "its answers to the aborts are lost",
+        "an answer that comes late",
+    ],
+)
+def test_a_new_owner_gets_the_cell_open_whatever_the_one_before_has_left(
+    manual: Callable[..., Any], page: str
+) -> None:
+    # That nothing is missing of the page, also not the opening of the cell, checks its player.
+    driver = MethodScriptPotentiostat(manual(page, OPEN).address, abort_timeout_s=0.5)
+    driver.connect()
+    assert driver.identify()["serial_number"] == "ES4HR24C0000"
+    driver.close()
+
+
+@pytest.mark.parametrize(
+    ("page", "words"),
+    [
+        ("a program that cannot be ended", r"'e!0006'.*disconnect it"),
+        ("a cell that stays closed", r"open the cell .*overload.*disconnect it"),
+    ],
+)
+def test_a_new_owner_is_told_of_a_cell_that_cannot_be_opened(
+    manual: Callable[..., Any], page: str, words: str
+) -> None:
+    driver = MethodScriptPotentiostat(manual(page).address, abort_timeout_s=0.5)
+    with pytest.raises(InstrumentFaultError, match=words):
+        driver.connect()
+    with pytest.raises(TransportError, match="not connected"):
+        driver.identify()
 
 
 def test_a_driver_unconfirmed_on_hardware_warns_once(

@@ -4,6 +4,7 @@ import contextlib
 import itertools
 import math
 import threading
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -348,6 +349,43 @@ def test_a_connection_ends_what_runs_and_takes_over(connect: Callable[..., Any])
     other.close()
 
 
+def test_a_new_owner_gets_the_cell_open_after_an_absence_that_cost_output(
+    connect: Callable[..., Any],
+) -> None:
+    driver, bench = connect("zn-bare", 1e4)
+    driver.start(assigned(step("plate", ("time_s", 1e6), j=0.01, dt_s=0.5, edge_dt_s=0.5)))
+    # As if the computer had died: nobody reads, and the instrument waits only so long.
+    driver._transport.close()
+    driver._transport = None
+    deadline = time.monotonic() + 30
+    while not (lost := [x for x in bench.truth("potentiostat") if x["event"] == "output_lost"]):
+        assert time.monotonic() < deadline, "the instrument still waits for its reader"
+        time.sleep(0.05)
+    assert not [x for x in bench.truth("potentiostat") if x["event"] == "cell_off"]
+    other = MethodScriptPotentiostat(bench.address("potentiostat"))
+    other.connect()
+    (off,) = [x for x in bench.truth("potentiostat") if x["event"] == "cell_off"]
+    assert off["cell_t_s"] >= lost[0]["cell_t_s"]
+    assert len(run(other, assigned(_rest(5)))) > 1
+    other.close()
+
+
+def test_a_new_owner_opens_a_cell_that_a_failed_program_has_left_closed(
+    connect: Callable[..., Any],
+) -> None:
+    driver, bench = connect("zn-bare", 100.0)
+    # A run-time error leaves the cell as it was, and then the computer dies.
+    driver._transport.write(b"e\nset_pgstat_mode 6\nset_range db 1m\nset_i 10u\ncell_on\n\n")
+    assert [driver._transport.read_line(5) for _ in range(2)] == [b"e", b""]
+    driver._transport.close()
+    driver._transport = None
+    assert bench.truth("potentiostat")[-1]["cell_is_on"] is True
+    other = MethodScriptPotentiostat(bench.address("potentiostat"))
+    other.connect()
+    assert bench.truth("potentiostat")[-1]["cell_is_on"] is False
+    other.close()
+
+
 def test_it_all_works_over_tcp(connect: Callable[..., Any]) -> None:
     driver, _ = connect("zn-bare", FAST, "--no-pty")
     assert driver.identify()["address"].startswith("tcp://")
@@ -431,6 +469,7 @@ def test_limits_narrower_than_the_cell_are_refused_before_anything_moves(
     assignment = assigned(
         step("plate", ("time_s", 5), j=100.0), limits=SafetyLimits(current_max_a=0.01)
     )
+    before = bench.truth("potentiostat")
     with pytest.raises(SafetyLimitError, match=r"113\.1 mA"):
         driver.start(assignment)
-    assert not [x for x in bench.truth("potentiostat") if x.get("event") == "script"]
+    assert bench.truth("potentiostat") == before
