@@ -22,7 +22,9 @@ from ._roots import SUFFIX, journal_path, month_folders
 
 logger = logging.getLogger(__name__)
 
-_SCHEMA = 1
+# Raise it whenever `Scan` learns something else from a journal: what older versions remembered is
+# then thrown away and read again.
+_SCHEMA = 2
 _LONGEST_NAME = 24
 
 
@@ -38,7 +40,8 @@ class RunSummary:
         exit_status: ``success``, ``abort`` or ``fail`` as in the stop document; ``running`` while
             the journal's writer lives; ``unfinished`` when it died and nobody closed the run yet.
         reason: the stop document's reason.
-        rows: number of rows by stream.
+        rows: number of rows by stream: those that are in the journal, whatever the stop document
+            claims.
         path: the journal.
     """
 
@@ -61,6 +64,9 @@ class Scan:
     stop: Document = field(default_factory=dict)
     rows: dict[str, int] = field(default_factory=dict)
     stream_of: dict[str, str] = field(default_factory=dict)
+    events: dict[str, int] = field(default_factory=dict)  # stream -> rows of its table
+    frames: dict[str, int] = field(default_factory=dict)  # "stream key" -> rows in its files
+    key_of: dict[str, str] = field(default_factory=dict)  # stream resource -> data key
     newest: float = 0.0
 
     def take(self, name: str, doc: Document) -> None:
@@ -76,20 +82,29 @@ class Scan:
             }
         elif name == "stop":
             self.stop = {"exit_status": doc["exit_status"], "reason": doc.get("reason", "")}
-            for stream, count in (doc.get("num_events") or {}).items():
-                self.rows[stream] = max(self.rows.get(stream, 0), count)
         elif name == "descriptor":
             self.stream_of[doc["uid"]] = doc["name"]
             self.rows.setdefault(doc["name"], 0)
+        elif name == "stream_resource":
+            self.key_of[doc["uid"]] = doc["data_key"]
         elif name in ("event", "event_page", "stream_datum"):
-            stream = self.stream_of.get(doc["descriptor"])
-            if stream is not None:
-                last = {
-                    "event": lambda: doc["seq_num"],
-                    "event_page": lambda: max(doc["seq_num"], default=0),
-                    "stream_datum": lambda: doc["seq_nums"]["stop"] - 1,
-                }[name]()
-                self.rows[stream] = max(self.rows[stream], last)
+            self._count(name, doc)
+
+    def _count(self, name: str, doc: Document) -> None:
+        stream = self.stream_of.get(doc["descriptor"])
+        if stream is None:
+            return
+        if name == "stream_datum":
+            resource = doc["stream_resource"]
+            place = f"{stream} {self.key_of.get(resource, resource)}"
+            numbers = doc["seq_nums"]
+            present = self.frames.get(place, 0) + numbers["stop"] - numbers["start"]
+            self.frames[place] = present
+        else:
+            present = self.events.get(stream, 0) + (1 if name == "event" else len(doc["seq_num"]))
+            self.events[stream] = present
+        # A stream may have rows in its table, in files, or both.
+        self.rows[stream] = max(self.rows[stream], present)
 
 
 def _sample_name(sample: Any) -> str:
@@ -186,7 +201,7 @@ def row_counts(records: Iterable[Record]) -> Scan:
 
 
 def _read(path: Path, scan: Scan | None) -> Scan:
-    """Read a journal on from where a scan ended; a finished one without decoding its rows."""
+    """Read a journal on from where a scan ended; without decoding the tables of a success."""
     if scan is None:
         finished = _read_finished(path)
         if finished is not None:
@@ -200,7 +215,11 @@ def _read(path: Path, scan: Scan | None) -> Scan:
 
 
 def _read_finished(path: Path) -> Scan | None:
-    """Return the scan of a journal that ends with a stop, skipping its rows; None otherwise."""
+    """Return the scan of a journal that ends with success, skipping its tables; None otherwise.
+
+    The stop document then tells how many rows they have. That of a run that failed may count rows
+    that were refused, or be from somebody who only guessed.
+    """
     scan = Scan()
     with open(path, "rb") as file:
         size = os.fstat(file.fileno()).st_size
@@ -215,12 +234,18 @@ def _read_finished(path: Path) -> Scan | None:
             end = offset + RECORD.size + length
             if end > size:
                 return None
-            if _name_of(head[RECORD.size :]) in ("start", "descriptor", "stop"):
+            if _name_of(head[RECORD.size :]) not in ("event", "event_page"):
                 file.seek(offset + RECORD.size)
                 payload = file.read(length)
                 if zlib.crc32(payload) != checksum:
                     return None
-                scan.take(*decode(payload))
+                name, doc = decode(payload)
+                scan.take(name, doc)
+                if name == "stop":
+                    if doc["exit_status"] != "success" or "num_events" not in doc:
+                        return None
+                    for stream, count in doc["num_events"].items():
+                        scan.rows[stream] = max(scan.rows.get(stream, 0), count)
             offset = end
             file.seek(offset)
     scan.offset = offset

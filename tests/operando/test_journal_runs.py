@@ -77,6 +77,60 @@ def test_a_growing_journal_is_read_on_and_a_finished_one_not_again(tmp_path):
     assert list_runs(tmp_path)[0].rows == {"primary": 3}
 
 
+def test_only_rows_that_are_present_are_listed_whatever_the_stop_claims(tmp_path):
+    writer = JournalWriter(tmp_path)
+    run = compose_run()
+    writer("start", run.start_doc)
+    key = {"source": "test", "dtype": "number", "shape": []}
+    streams = {
+        name: run.compose_descriptor(name=name, data_keys={name: key})
+        for name in ("leader", "lost")
+    }
+    for stream in streams.values():
+        writer("descriptor", stream.descriptor_doc)
+    for number in (1, 2, 5):  # as an older version could leave it on a full disk
+        event = streams["leader"].compose_event(
+            data={"leader": 0.0}, timestamps={"leader": 1.0}, seq_num=number
+        )
+        writer("event", event)
+    stop = {**run.compose_stop(exit_status="fail"), "num_events": {"leader": 1330, "lost": 4}}
+    writer("stop", stop)
+    (summary,) = list_runs(tmp_path)
+    assert summary.rows == {"leader": 3, "lost": 0}
+    assert list_runs(tmp_path)[0].rows == summary.rows
+
+
+@pytest.mark.parametrize("exit_status", ["success", "fail"])
+def test_rows_in_files_are_counted_once_for_all_their_keys(tmp_path, exit_status):
+    with JournalWriter(tmp_path) as writer:
+        run = compose_run()
+        writer("start", run.start_doc)
+        external = {"source": "t", "dtype": "array", "shape": [2], "external": "STREAM:"}
+        keys = {"counts": external, "dark": external}
+        raman = run.compose_descriptor(name="raman", data_keys=keys)
+        writer("descriptor", raman.descriptor_doc)
+        for key in ("counts", "dark"):
+            for first in (0, 2):  # the second half of each lies in another file
+                file = compose_stream_resource(
+                    mimetype="application/x-hdf5",
+                    uri=f"file://localhost/{key}{first}",
+                    data_key=key,
+                    parameters={},
+                )
+                writer("stream_resource", file.stream_resource_doc)
+                datum = file.compose_stream_datum(
+                    indices={"start": 0, "stop": 2},
+                    seq_nums={"start": first + 1, "stop": first + 3},
+                    descriptor=raman.descriptor_doc,
+                )
+                writer("stream_datum", datum)
+                last = 4 if key == "dark" else first + 2
+                assert list_runs(tmp_path)[0].rows == {"raman": last}
+        writer("stop", run.compose_stop(exit_status=exit_status))
+    (tmp_path / "index.db").unlink()
+    assert list_runs(tmp_path)[0].rows == {"raman": 4}
+
+
 def test_a_lost_or_damaged_index_is_built_anew(tmp_path):
     uid = write_run(tmp_path)
     before = list_runs(tmp_path)
