@@ -322,9 +322,10 @@ def test_a_torn_record_that_could_not_be_cut_off_is_cut_before_the_stop(
         def fail(fd, length):
             raise OSError(errno.EIO, "the disk fails")
 
-        with monkeypatch.context() as patch, pytest.raises(JournalError):
+        with monkeypatch.context() as patch:
             patch.setattr(os, "ftruncate", fail)
-            writer("event_page", page(descriptor, 1, 3000))
+            with pytest.raises(JournalError):
+                writer("event_page", page(descriptor, 1, 3000))
         assert not inspect(path).clean
         with pytest.raises(JournalError, match="did not take an event_page"):
             writer("event_page", page(descriptor, 1, 1))
