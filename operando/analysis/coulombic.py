@@ -19,7 +19,9 @@ class CoulombicEfficiency:
         uncertainty_percent: Its standard uncertainty from the current's accuracy, by cycle.
         plated_mah_cm2: Plated charge by cycle, mAh/cm2.
         stripped_mah_cm2: Stripped charge by cycle, mAh/cm2.
+        strip_end_v: Last potential of the stripping by cycle, V.
         left_out: Why cycles that began are missing.
+        end_lost: Of these, the cycles in which rows were lost at the end of a half-cycle.
     """
 
     cycles: tuple[int, ...]
@@ -27,24 +29,27 @@ class CoulombicEfficiency:
     uncertainty_percent: tuple[float, ...]
     plated_mah_cm2: tuple[float, ...]
     stripped_mah_cm2: tuple[float, ...]
+    strip_end_v: tuple[float, ...]
     left_out: tuple[str, ...]
+    end_lost: tuple[int, ...]
 
     def mean(self, skip: int = 0) -> tuple[float, float] | None:
-        """Return the arithmetic mean and its standard uncertainty, %, without the first cycles.
+        """Return the arithmetic mean and its standard uncertainty, %, without cycles 1 to ``skip``.
 
         The uncertainty adds the scatter of the mean and the current's accuracy, which all cycles
         share.
         """
-        values = np.asarray(self.percent[skip:])
+        counted = np.asarray(self.cycles, dtype=np.int64) > skip
+        values = np.asarray(self.percent)[counted]
         if not len(values):
             return None
-        shared = float(np.mean(self.uncertainty_percent[skip:]))
+        shared = float(np.mean(np.asarray(self.uncertainty_percent)[counted]))
         scatter = float(np.std(values, ddof=1)) / math.sqrt(len(values)) if len(values) > 1 else 0.0
         return float(np.mean(values)), math.hypot(shared, scatter)
 
     def standard_deviation(self, skip: int = 0) -> float | None:
-        """Return the standard deviation over cycles, %, without the first; None below two."""
-        values = self.percent[skip:]
+        """Return the standard deviation over cycles, %, from cycle ``skip + 1``; None below two."""
+        values = [p for n, p in zip(self.cycles, self.percent, strict=True) if n > skip]
         return float(np.std(values, ddof=1)) if len(values) > 1 else None
 
     def ratio_of_sums(self) -> tuple[float, float] | None:
@@ -81,7 +86,9 @@ def coulombic_efficiency(
     uncertainty: list[float] = []
     plated: list[float] = []
     stripped: list[float] = []
+    strip_end_v: list[float] = []
     left_out: list[str] = []
+    end_lost: list[int] = []
     groups = _alternating(halves)
     for position, group in enumerate(groups):
         if group[0].role != PLATE:
@@ -97,9 +104,8 @@ def coulombic_efficiency(
         lost = [half for half in (*group, *partner) if half.end_lost]
         if lost:
             ends = " and ".join("plating" if half.role == PLATE else "stripping" for half in lost)
-            left_out.append(
-                f"cycle {number} is left out: rows were lost on the line at the end of its {ends}"
-            )
+            left_out.append(f"cycle {number} is left out: rows were lost at the end of its {ends}")
+            end_lost.append(number)
             continue
         q_plate = math.fsum(half.capacity_mah_cm2 for half in group)
         q_strip = math.fsum(half.capacity_mah_cm2 for half in partner)
@@ -111,6 +117,7 @@ def coulombic_efficiency(
         percent.append(value)
         plated.append(q_plate)
         stripped.append(q_strip)
+        strip_end_v.append(float(partner[-1].potential_v[-1]))
         relative = accuracy.relative_of_ratio(group[0].mean_current_a, partner[0].mean_current_a)
         uncertainty.append(value * relative)
     return CoulombicEfficiency(
@@ -119,7 +126,9 @@ def coulombic_efficiency(
         tuple(uncertainty),
         tuple(plated),
         tuple(stripped),
+        tuple(strip_end_v),
         tuple(left_out),
+        tuple(end_lost),
     )
 
 

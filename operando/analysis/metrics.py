@@ -14,14 +14,15 @@ from operando.analysis import hydrogen as gas
 from operando.analysis import images, impedance, overpotential, raman, thickness
 from operando.analysis.accuracy import CurrentAccuracy
 from operando.analysis.coulombic import CoulombicEfficiency, coulombic_efficiency
+from operando.analysis.endings import CUT_OFF_WITHIN_V
 from operando.analysis.registry import METRICS
 from operando.analysis.segments import (
     PLATE,
     STRIP,
     HalfCycle,
-    half_cycles,
     net_plated_mah_cm2,
     passed_charge_c,
+    recorded_half_cycles,
 )
 from operando.runs import Floats, Run, Stream
 from techniques import Cell
@@ -183,23 +184,12 @@ class _Evaluation:
         return CurrentAccuracy.from_calibration(self.calibration)
 
     @cached_property
-    def finished(self) -> bool:
-        return self.run.stop is not None and self.run.stop.get("exit_status") == "success"
-
-    @cached_property
     def halves(self) -> tuple[HalfCycle, ...]:
         stream = self.run.streams.get("potentiostat")
         if stream is None or self.cell is None or not len(stream):
             return ()
-        names = ("t", "potential", "current", "cycle", "half_cycle", "role")
-        columns = [stream.columns[f"potentiostat_{name}"] for name in names]
-        return half_cycles(
-            *columns,
-            area_cm2=self.cell.area_cm2,
-            metal_electrode=self.cell.metal_electrode,
-            finished=self.finished,
-            step_t_s=stream.columns.get("potentiostat_step_t"),
-            flags=stream.columns.get("potentiostat_flags"),
+        return recorded_half_cycles(
+            self.run, area_cm2=self.cell.area_cm2, metal_electrode=self.cell.metal_electrode
         )
 
     @cached_property
@@ -248,14 +238,14 @@ def _coulombic(found: _Evaluation) -> dict[str, Metric]:
     ce = coulombic_efficiency(found.halves, found.accuracy)
     if not ce.cycles:
         return _none(_CE, _summary(ce.left_out) or "no complete cycle")
-    short = _short_of_cut_off(found, ce)
-    notes = _summary([*ce.left_out, short])
+    short = _short_of_cut_off(found, ce, ce.cycles)
+    notes = _summary([*ce.left_out, *short])
     skip = max(1, cell.formation_cycles)
     by_number = {
         number: (value, error)
         for number, value, error in zip(ce.cycles, ce.percent, ce.uncertainty_percent, strict=True)
     }
-    numbers = range(1, ce.cycles[-1] + 1)
+    numbers = range(1, max(*ce.cycles, *ce.end_lost, 1) + 1)
     told: dict[str, Metric] = {
         "ce_pct": _metric(
             "ce_pct",
@@ -267,28 +257,31 @@ def _coulombic(found: _Evaluation) -> dict[str, Metric]:
     mean = ce.mean()
     assert mean is not None  # there is a cycle
     told["ce_mean_pct"] = _metric(
-        "ce_mean_pct", *mean, _summary([f"{len(ce.cycles)} cycles", short])
+        "ce_mean_pct", *mean, _summary([f"{len(ce.cycles)} cycles", *ce.left_out, *short])
     )
     later = ce.mean(skip)
     if later is None:
         few = f"{len(ce.cycles)} complete cycles, {skip} left out"
         told |= _none(("ce_mean_without_first_pct",), few)
     else:
-        basis = f"{len(ce.cycles) - skip} cycles, the first {skip} left out"
+        rest = [number for number in ce.cycles if number > skip]
+        basis = f"{len(rest)} cycles, the first {skip} left out"
         told["ce_mean_without_first_pct"] = _metric(
-            "ce_mean_without_first_pct", *later, _summary([basis, short])
+            "ce_mean_without_first_pct",
+            *later,
+            _summary([basis, *ce.left_out, *_short_of_cut_off(found, ce, rest)]),
         )
     deviation = ce.standard_deviation(skip)
     if deviation is None:
         told |= _none(("ce_sd_pct",), f"needs two cycles after the first {skip}")
     else:
-        told["ce_sd_pct"] = _metric("ce_sd_pct", deviation)
+        told["ce_sd_pct"] = _metric("ce_sd_pct", deviation, reason=notes)
     ratio = ce.ratio_of_sums()
     assert ratio is not None
-    told["ce_ratio_of_sums_pct"] = _metric("ce_ratio_of_sums_pct", *ratio, short)
-    if ce.cycles[0] == 1:
+    told["ce_ratio_of_sums_pct"] = _metric("ce_ratio_of_sums_pct", *ratio, notes)
+    if ce.cycles[0] == next(half.cycle for half in found.halves if half.role == PLATE):
         plated, error = ce.plated_mah_cm2[0], ce.uncertainty_percent[0]
-        first = _short_of_cut_off(found, ce, only=1)
+        first = _summary(_short_of_cut_off(found, ce, ce.cycles[:1]))
         told["initial_ce_pct"] = _metric("initial_ce_pct", ce.percent[0], error, first)
         told["initial_loss_mah_cm2"] = _metric(
             "initial_loss_mah_cm2", ce.initial_loss_mah_cm2(), error / 100 * plated, first
@@ -306,24 +299,32 @@ def _coulombic(found: _Evaluation) -> dict[str, Metric]:
 
 
 def _short_of_cut_off(
-    found: _Evaluation, ce: CoulombicEfficiency, only: int | None = None
-) -> str | None:
-    """Say which strips ended before their cut-off potential: not all metal was asked back."""
+    found: _Evaluation, ce: CoulombicEfficiency, among: Sequence[int]
+) -> list[str]:
+    """Say which strips ended before their cut-off potential: not all metal was asked back.
+
+    That is no lower bound: through a soft short more can come back than was plated.
+    """
     cut_off = _strip_cut_off_v(found.run.start.get("technique"))
     if cut_off is None:
-        return None
-    stripping = {half.cycle: half for half in found.halves if half.role == STRIP}
+        return []
     short = [
-        number
-        for number in ce.cycles
-        if number in stripping
-        and only in (None, number)
-        and stripping[number].potential_v[-1] < cut_off - 0.01
+        (number, percent)
+        for number, percent, end_v in zip(ce.cycles, ce.percent, ce.strip_end_v, strict=True)
+        if number in among and end_v < cut_off - CUT_OFF_WITHIN_V
     ]
-    if not short:
-        return None
-    listed = ", ".join(map(str, short[:5])) + (", ..." if len(short) > 5 else "")
-    return f"the strip ended before its cut-off of {cut_off:g} V in cycle {listed}"
+    told = []
+    if short:
+        listed = _enumerated([number for number, _ in short])
+        told.append(f"the strip ended before its cut-off of {cut_off:g} V in cycle {listed}")
+    above = [number for number, percent in short if percent > 100.0]
+    if above:
+        told.append(f"more than 100 % without it in cycle {_enumerated(above)}: maybe a soft short")
+    return told
+
+
+def _enumerated(numbers: Sequence[int]) -> str:
+    return ", ".join(map(str, numbers[:5])) + (", ..." if len(numbers) > 5 else "")
 
 
 def _strip_cut_off_v(technique: object) -> float | None:
@@ -334,7 +335,7 @@ def _strip_cut_off_v(technique: object) -> float | None:
             found += [
                 limit["value"]
                 for limit in technique.get("until", ())
-                if limit.get("quantity") == "potential_above_v"
+                if limit.get("quantity") in ("potential_above_v", "abs_potential_above_v")
             ]
     elif isinstance(technique, list | tuple):
         found = [_strip_cut_off_v(value) for value in technique]
@@ -366,16 +367,20 @@ def _charges(found: _Evaluation) -> dict[str, Metric]:
     running = None
     if not found.halves[-1].ended:
         running = f"cycle {found.halves[-1].cycle} has not ended"
+    cut = [half.cycle for half in found.halves if half.role == PLATE and half.end_lost]
+    lost = None
+    if cut:
+        lost = f"rows were lost at the end of the plating of cycle {_enumerated(cut)}"
     told["plated_capacity_mah_cm2"] = _listed(
         "plated_capacity_mah_cm2",
         values,
         [None if value is None else relative * value for value in values],
-        [running],
+        [running, lost],
         "no plating half-cycle",
     )
     total = math.fsum(plated.values())
     told["cumulative_plated_mah_cm2"] = _metric(
-        "cumulative_plated_mah_cm2", total, relative * total, running
+        "cumulative_plated_mah_cm2", total, relative * total, _summary([running, lost])
     )
     told["depth_of_discharge_pct"] = _depth_of_discharge(found, cell)
     metal = thickness.METALS[cell.metal]
@@ -384,6 +389,7 @@ def _charges(found: _Evaluation) -> dict[str, Metric]:
         "theoretical_thickness_um",
         theory,
         [None if value is None else relative * value for value in theory],
+        [lost],
         otherwise="no plating left more metal than there was at the start",
     )
     return told
@@ -408,6 +414,10 @@ def _depth_of_discharge(found: _Evaluation, cell: Cell) -> Metric:
     else:
         return _metric(name, None, reason="the metal available on the electrode is not declared")
     strips = [half for half in found.halves if half.role == STRIP and half.ended]
+    lost = [half.cycle for half in strips if half.end_lost]
+    strips = [half for half in strips if not half.end_lost]
+    if lost:
+        basis += f"; rows were lost at the end of the stripping of cycle {_enumerated(lost)}"
     if not strips:
         return _metric(name, None, reason="no complete stripping half-cycle")
     value = 100.0 * math.fsum(half.capacity_mah_cm2 for half in strips) / len(strips) / available
@@ -461,7 +471,7 @@ def _overpotentials(found: _Evaluation) -> dict[str, Metric]:
         )
         rises.append(
             overpotential.late_rise(stripping)
-            if stripping is not None and stripping.ended
+            if stripping is not None and stripping.ended and not stripping.end_lost
             else None
         )
     running = None

@@ -33,7 +33,8 @@ _DEFINITIONS = (
         "%",
         "by cycle",
         "Coulombic efficiency: stripped over plated charge of each cycle that is complete, not "
-        "clipped at 100. Undefined for symmetric cells. The uncertainty is that of the current: "
+        "clipped at 100. None where rows were lost at the end of a half-cycle; "
+        "undefined for symmetric cells. The uncertainty is that of the current: "
         "its offset counts twice, its gain cancels on one range.",
         "usual definition; offset by error propagation",
     ),
@@ -41,7 +42,7 @@ _DEFINITIONS = (
         "ce_mean_pct",
         "%",
         "scalar",
-        "Arithmetic mean of ce_pct over all complete cycles, the first included.",
+        "Arithmetic mean of ce_pct over all cycles that have one, the first included.",
         "usual definition",
     ),
     Definition(
@@ -56,7 +57,8 @@ _DEFINITIONS = (
         "ce_ratio_of_sums_pct",
         "%",
         "scalar",
-        "All stripped over all plated charge; not the same number as the mean.",
+        "All stripped over all plated charge of the cycles with a ce_pct; not the same number as "
+        "the mean.",
         "usual definition",
     ),
     Definition(
@@ -84,7 +86,7 @@ _DEFINITIONS = (
         "cumulative_irreversible_mah_cm2",
         "mAh/cm2",
         "scalar",
-        "Charge that all complete cycles lost: the sum of plated minus stripped.",
+        "Charge lost by all cycles with a ce_pct: the sum of plated minus stripped.",
         "usual definition",
     ),
     Definition(
@@ -129,7 +131,8 @@ _DEFINITIONS = (
         "plated_capacity_mah_cm2",
         "mAh/cm2",
         "by cycle",
-        "Charge plated: trapezoid of the measured current on the instrument's own time.",
+        "Charge plated: trapezoid of the measured current on the instrument's own time, and before "
+        "the first row its current times the time since the step's edge, where that was recorded.",
         "usual definition",
     ),
     Definition(

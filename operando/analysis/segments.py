@@ -1,12 +1,14 @@
 """Half-cycles: which rows belong to one plating or stripping, and the charge they passed."""
 
 import math
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
-from operando.runs import Floats
+from operando.analysis.endings import reached_a_limit
+from operando.runs import Floats, Run
 
 PLATE: Literal[-1] = -1
 STRIP: Literal[1] = 1
@@ -32,6 +34,8 @@ class HalfCycle:
         ended: Whether the instrument went on to something else, or the run ended as planned.
         end_lost: Whether rows were lost on the line just after its last one, so that its end, and
             with it its charge, is not known.
+        since_edge_s: Time from the step's edge to the first row, s; None: not recorded.
+        followed_s: Time of the first row after it, s; infinite if there is none.
     """
 
     number: int
@@ -43,6 +47,8 @@ class HalfCycle:
     charge_mah_cm2: Floats
     ended: bool
     end_lost: bool = False
+    since_edge_s: float | None = None
+    followed_s: float = math.inf
 
     @property
     def capacity_mah_cm2(self) -> float:
@@ -109,11 +115,14 @@ def half_cycles(
         mean = 0.5 * (np.abs(current[1:]) + np.abs(current[:-1]))
         both = active[1:] & active[:-1] & (np.diff(foreign[index]) == 0)
         steps = np.where(both, mean * np.diff(t), 0.0) / COULOMB_PER_MAH / area_cm2
-        since_edge = 0.0
-        if step_t_s is not None and np.isfinite(step_t_s[index[0]]) and active[0]:
-            since_edge = float(np.abs(current[0]) * max(step_t_s[index[0]], 0.0))
-            since_edge /= COULOMB_PER_MAH * area_cm2
-        following = index[-1] + 1
+        since_edge_s, since_edge = None, 0.0
+        if step_t_s is not None and np.isfinite(step_t_s[index[0]]):
+            since_edge_s = max(float(step_t_s[index[0]]), 0.0)
+            if active[0]:
+                since_edge = abs(float(current[0])) * since_edge_s / COULOMB_PER_MAH / area_cm2
+        following = int(index[-1]) + 1
+        while following < len(t_s) and _same_step(following, int(index[-1]), half_cycle, role):
+            following += 1  # a row that could not be read
         found.append(
             HalfCycle(
                 number=int(half_cycle[index[0]]),
@@ -123,16 +132,90 @@ def half_cycles(
                 potential_v=mirror * potential_v[index],
                 current_a=current,
                 charge_mah_cm2=since_edge + np.concatenate(([0.0], np.cumsum(steps))),
-                ended=finished or bool(following < len(t_s)),
-                end_lost=bool(
-                    flags is not None
-                    and following < len(flags)
-                    and np.isfinite(flags[following])
-                    and int(flags[following]) & ROWS_LOST
+                ended=finished or following < len(t_s),
+                end_lost=(
+                    flags is not None and following < len(flags) and _lost_before(flags[following])
                 ),
+                since_edge_s=since_edge_s,
+                followed_s=float(t_s[following]) if following < len(t_s) else math.inf,
             )
         )
     return tuple(_numbered(found))
+
+
+def _same_step(row: int, other: int, half_cycle: Floats, role: Floats) -> bool:
+    return bool(half_cycle[row] == half_cycle[other] and role[row] == role[other])
+
+
+def _lost_before(flags: float) -> bool:
+    return math.isfinite(flags) and bool(int(flags) & ROWS_LOST)
+
+
+def recorded_half_cycles(
+    run: Run,
+    *,
+    area_cm2: float,
+    metal_electrode: Literal["WE", "CE"] = "WE",
+    stream: str = "potentiostat",
+    device: str = "potentiostat",
+) -> tuple[HalfCycle, ...]:
+    """Return the half-cycles of a run, finished or not.
+
+    The last one has ended if a later step began, or, once the run is over, if it reached one of
+    the limits that the stored technique gives it. Only where no technique is stored is the run's
+    exit status believed.
+
+    Args:
+        run: The run; its stream ``stream`` must exist.
+        area_cm2: Geometric area of the metal electrode, cm2.
+        metal_electrode: The electrode that is plated.
+        stream: Name of the potentiostat's stream.
+        device: Name of the potentiostat; spectra are those of ``<device>_impedance``.
+    """
+    columns = run.streams[stream].columns
+    names = ("t", "potential", "current", "cycle", "half_cycle", "role")
+    found = half_cycles(
+        *(columns[f"{device}_{name}"] for name in names),
+        area_cm2=area_cm2,
+        metal_electrode=metal_electrode,
+        finished=False,
+        step_t_s=columns.get(f"{device}_step_t"),
+        flags=columns.get(f"{device}_flags"),
+    )
+    spectra = run.streams.get("impedance")
+    halves = list(found if spectra is None else _before_spectra(found, spectra.columns, device))
+    if halves and run.stop is not None and not halves[-1].ended:
+        last = halves[-1]
+        reached = reached_a_limit(
+            run.start.get("technique"),
+            last.number,
+            "plate" if last.role == PLATE else "strip",
+            potential_v=float(last.potential_v[-1]),
+            from_first_row_s=float(last.t_s[-1] - last.t_s[0]),
+            since_edge_s=last.since_edge_s,
+        )
+        succeeded = run.stop.get("exit_status") == "success"
+        halves[-1] = replace(last, ended=succeeded if reached is None else reached)
+    return tuple(halves)
+
+
+def _before_spectra(
+    halves: tuple[HalfCycle, ...], columns: Mapping[str, Any], device: str
+) -> Iterator[HalfCycle]:
+    """Yield half-cycles; a spectrum, whose points are another stream's, follows one too."""
+    t_s = columns.get(f"{device}_impedance_t")
+    numbers = columns.get(f"{device}_impedance_half_cycle")
+    flags = columns.get(f"{device}_impedance_flags")
+    for half in halves:
+        if t_s is None or numbers is None:
+            yield half
+            continue
+        after = np.flatnonzero((numbers == half.number) & (t_s >= half.t_s[-1]))
+        if not len(after) or t_s[after[0]] > half.followed_s:
+            yield half
+            continue
+        lost = flags is not None and _lost_before(flags[after[0]])
+        yield replace(half, ended=True, end_lost=lost, followed_s=float(t_s[after[0]]))
 
 
 def _numbered(found: list[HalfCycle]) -> list[HalfCycle]:

@@ -226,6 +226,4 @@ def test_a_cycle_whose_end_was_lost_on_the_line_has_no_efficiency(
     columns["flags"][lost] = 16  # the row that now follows
     ce = coulombic_efficiency(_halves(columns, flags=columns["flags"]))
     assert ce.cycles == (2,)
-    assert ce.left_out == (
-        f"cycle 1 is left out: rows were lost on the line at the end of its {what}",
-    )
+    assert ce.left_out == (f"cycle 1 is left out: rows were lost at the end of its {what}",)

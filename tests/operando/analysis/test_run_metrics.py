@@ -282,6 +282,195 @@ def test_a_strip_that_missed_its_cut_off_is_pointed_out(make_run: Make, syntheti
         assert ("before its cut-off" in str(found.reason)) == pointed
 
 
+def _with_edges(columns: dict[str, Any], edge_s: float = 0.0) -> dict[str, Any]:
+    """Add the time since each step's edge; the first row comes ``edge_s`` after it."""
+    begins = np.flatnonzero(np.diff(columns["step"], prepend=-1.0))
+    begun = columns["t"][begins][np.searchsorted(begins, np.arange(len(columns["t"])), "right") - 1]
+    return {**columns, "step_t": columns["t"] - begun + edge_s}
+
+
+def test_the_charge_before_the_first_row_of_a_step_is_counted(
+    make_run: Make, synthetic: Any
+) -> None:
+    told = make_run()
+    columns = _with_edges(synthetic.galvanostatic((0.9,), rows=1801))
+    first = [np.flatnonzero(columns["step"] == step)[0] for step in (1, 3)]
+    late = {key: np.delete(column, first) for key, column in columns.items()}
+    told.stream("potentiostat", "potentiostat", late)
+    found = metrics(Run.from_documents(told.documents))
+    assert found["plated_capacity_mah_cm2"].value == pytest.approx([0.5], rel=1e-12)
+    assert found["ce_pct"].value == pytest.approx([90.0], rel=1e-12)
+
+
+@pytest.mark.parametrize(("cycle", "left"), [(1, [None, 98.0, 99.0]), (3, [90.0, 98.0, None])])
+def test_a_cycle_whose_end_was_lost_is_none_and_the_means_say_so(
+    make_run: Make, synthetic: Any, cycle: int, left: list[Any]
+) -> None:
+    columns = synthetic.galvanostatic((0.9, 0.98, 0.99))
+    last = np.flatnonzero((columns["half_cycle"] == 2 * cycle) & (columns["role"] == 1))[-1]
+    columns = {key: np.delete(column, last) for key, column in columns.items()}
+    columns["flags"][last] = 16
+    told = make_run()
+    told.stream("potentiostat", "potentiostat", columns)
+    told.stop()
+    found = metrics(Run.from_documents(told.documents))
+    known = [value for value in left if value is not None]
+    assert found["ce_pct"].value == [v if v is None else pytest.approx(v) for v in left]
+    assert found["ce_mean_pct"].value == pytest.approx(np.mean(known))
+    assert found["ce_mean_without_first_pct"].value == pytest.approx(
+        np.mean([value for value in left[1:] if value is not None])
+    )
+    reason = f"cycle {cycle} is left out: rows were lost at the end of its stripping"
+    for name in ("ce_pct", "ce_mean_pct", "ce_mean_without_first_pct", "ce_ratio_of_sums_pct"):
+        assert reason in str(found[name].reason), name
+    assert (found["initial_ce_pct"].value is None) == (cycle == 1)
+    assert _listed(found["late_strip_rise"])[cycle - 1] is None
+
+
+def test_rows_lost_at_the_begin_of_a_half_cycle_cost_nothing(
+    make_run: Make, synthetic: Any
+) -> None:
+    columns = _with_edges(synthetic.galvanostatic((0.9,)))
+    first = np.flatnonzero(columns["half_cycle"] == 2)[0]
+    columns = {key: np.delete(column, first) for key, column in columns.items()}
+    columns["flags"][first] = 16
+    told = make_run()
+    told.stream("potentiostat", "potentiostat", columns)
+    found = metrics(Run.from_documents(told.documents))
+    assert found["ce_pct"].value == pytest.approx([90.0])
+    assert found["ce_pct"].reason is None
+
+
+@pytest.mark.parametrize(("flags", "value"), [(0.0, [90.0]), (16.0, None)])
+def test_a_spectrum_follows_a_half_cycle_as_a_row_does(
+    make_run: Make, synthetic: Any, flags: float, value: Any
+) -> None:
+    columns = synthetic.galvanostatic((0.9,))
+    without_rests = {key: column[columns["role"] != 0] for key, column in columns.items()}
+    told = make_run()
+    told.stream("potentiostat", "potentiostat", without_rests)
+    assert metrics(Run.from_documents(told.documents))["ce_pct"].value is None  # it goes on
+    one = {name: [1.0] for name in ("spectrum", "cycle", "frequency", "z_real")}
+    end = float(without_rests["t"][-1])
+    point = {"t": [end + 5], "half_cycle": [2.0], "step": [4.0], "z_imag": [0.0], "flags": [flags]}
+    told.stream("impedance", "potentiostat_impedance", {**one, **point})
+    found = metrics(Run.from_documents(told.documents))["ce_pct"]
+    assert found.value == (value if value is None else pytest.approx(value))
+    assert found.reason is None or "rows were lost" in found.reason
+
+
+CUT_OFF = {"quantity": "potential_above_v", "value": 0.5}
+
+
+def _cycle(*strip_ends: dict[str, Any], **options: Any) -> dict[str, Any]:
+    charge = {"quantity": "charge_mah_cm2", "value": 0.5}
+    return {
+        "type": "plate_strip_cycle",
+        "plate": {"current_density_ma_cm2": 1.0, "until": [charge]},
+        "strip": {"role": "strip", "current_density_ma_cm2": 1.0, "until": [charge, *strip_ends]},
+        **options,
+    }
+
+
+@pytest.mark.parametrize("edges", [True, False])
+@pytest.mark.parametrize("status", ["success", "abort"])
+@pytest.mark.parametrize(
+    ("efficiency", "cut_off_v", "rows_missing", "counts"),
+    [
+        (0.9, 0.5, 0, True),  # by its potential
+        (1.0, 0.2, 0, True),  # by its charge
+        (0.9, 0.2, 0, False),  # by nobody of its own
+        (0.9, 0.5, 200, False),  # stopped half-way
+        (1.0, 0.2, 2, False),  # its last rows are missing: 2 s, 0.5 s apart are the checks
+    ],
+)
+def test_the_last_strip_counts_if_it_reached_a_limit_of_its_own(
+    make_run: Make,
+    synthetic: Any,
+    efficiency: float,
+    cut_off_v: float,
+    rows_missing: int,
+    counts: bool,
+    status: str,
+    edges: bool,
+) -> None:
+    columns = synthetic.galvanostatic((efficiency,), cut_off_v=cut_off_v, rows=1801)
+    if edges:
+        columns = _with_edges(columns)
+    last = int(np.flatnonzero(columns["role"] == 1)[-1]) + 1 - rows_missing
+    told = make_run(technique=_cycle(CUT_OFF, cycles=3))
+    cut = {key: column[:last] for key, column in columns.items()}
+    told.stream("potentiostat", "potentiostat", cut)
+    assert metrics(Run.from_documents(told.documents))["ce_pct"].value is None  # it may go on
+    told.stop(status)
+    found = metrics(Run.from_documents(told.documents))["ce_pct"]
+    assert (found.value is not None) == counts
+    assert counts or "cycle 1 is left out" in str(found.reason)
+
+
+def test_which_step_a_half_cycle_was_follows_from_its_number(
+    make_run: Make, synthetic: Any
+) -> None:
+    half = {"quantity": "charge_mah_cm2", "value": 0.45}
+    reservoir = _cycle(half)
+    reservoir["strip"] = {**reservoir["strip"], "until": [half]}
+    last = _cycle(CUT_OFF)
+    technique = {"type": "sequence", "steps": [{"type": "repeat", "times": 2, "step": reservoir}]}
+    columns = synthetic.galvanostatic((0.9, 0.9, 0.9), cut_off_v=0.2, rows=1801)
+    last_row = int(np.flatnonzero(columns["role"] == 1)[-1]) + 1
+    for more, complete in (([last], 2), ([reservoir], 3)):
+        steps = [*technique["steps"], *more]
+        told = make_run(technique={**technique, "steps": steps})
+        cut = {key: column[:last_row] for key, column in columns.items()}
+        told.stream("potentiostat", "potentiostat", cut)
+        told.stop()
+        assert len(_listed(metrics(Run.from_documents(told.documents))["ce_pct"])) == complete
+
+
+def test_a_missed_cut_off_is_told_beside_every_number_it_enters(
+    make_run: Make, synthetic: Any
+) -> None:
+    told = make_run(technique=_cycle(CUT_OFF, cycles=2))
+    columns = synthetic.galvanostatic((0.9, 1.02), cut_off_v=0.2)
+    told.stream("potentiostat", "potentiostat", columns)
+    told.stop()
+    found = metrics(Run.from_documents(told.documents))
+    entered = {
+        "1, 2": (
+            "ce_pct",
+            "ce_mean_pct",
+            "ce_ratio_of_sums_pct",
+            "cumulative_irreversible_mah_cm2",
+        ),
+        "1": ("initial_ce_pct", "initial_loss_mah_cm2"),
+        "2": ("ce_mean_without_first_pct",),
+    }
+    for cycles, names in entered.items():
+        for name in names:
+            reason = str(found[name].reason)
+            assert f"the strip ended before its cut-off of 0.5 V in cycle {cycles}" in reason
+            assert ("maybe a soft short" in reason) == ("2" in cycles), name
+            assert "lower bound" not in reason
+
+
+def test_a_strip_that_comes_first_is_not_taken_for_the_one_after_the_plating(
+    make_run: Make, synthetic: Any
+) -> None:
+    columns = synthetic.galvanostatic((0.9, 0.9), cut_off_v=0.5)
+    columns = {key: column[columns["half_cycle"] > 1] for key, column in columns.items()}
+    columns["potential"] = np.where(
+        (columns["half_cycle"] == 2) & (columns["role"] == 1), 0.03, columns["potential"]
+    )
+    columns["cycle"] = np.where(columns["half_cycle"] < 4, 1.0, 2.0)
+    columns["half_cycle"] = columns["half_cycle"] - 1
+    told = make_run(technique=_cycle(CUT_OFF, cycles=2, first="strip"))
+    told.stream("potentiostat", "potentiostat", columns)
+    told.stop()
+    found = metrics(Run.from_documents(told.documents))["ce_pct"]
+    assert found.value == pytest.approx([90.0])
+    assert found.reason is None
+
+
 def test_an_empty_run_explains_every_metric() -> None:
     for name, metric in metrics(Run.from_documents([])).items():
         assert metric.value is None, name
