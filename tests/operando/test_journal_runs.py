@@ -1,5 +1,6 @@
 """Lists of runs: cheap, patient with damage, and never waiting for anybody."""
 
+import json
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -140,6 +141,46 @@ def test_a_lost_or_damaged_index_is_built_anew(tmp_path):
     assert list_runs(tmp_path) == before
     journal_path(tmp_path, uid).unlink()
     assert list_runs(tmp_path) == []
+
+
+@pytest.mark.parametrize("version", [0, 1, 99])
+def test_an_index_of_another_version_is_built_anew(tmp_path, version):
+    write_run(tmp_path, sample={"cell_id": "ZN-CU-7"})
+    before = list_runs(tmp_path)
+    assert before[0].sample == "ZN-CU-7"
+    # What a version that knew no labels of cells remembered of the same journals.
+    with closing(sqlite3.connect(tmp_path / "index.db")) as index, index:
+        (text,) = index.execute("SELECT scan FROM journals").fetchone()
+        assert "ZN-CU-7" in text
+        index.execute("UPDATE journals SET scan = ?", (text.replace("ZN-CU-7", ""),))
+        index.execute(f"PRAGMA user_version = {version}")
+    assert list_runs(tmp_path) == before
+    assert list_runs(tmp_path) == before
+
+
+def test_what_the_index_remembers_belongs_to_its_version(tmp_path):
+    uid = "aaaa1111-0000-4000-8000-000000000000"
+    sample = {"cell_id": "ZN-CU-7", "name": "not this"}
+    write_run(tmp_path, frames=2, uid=uid, time=5.0, plan_name="cycling", sample=sample)
+    list_runs(tmp_path)
+    with closing(sqlite3.connect(tmp_path / "index.db")) as index:
+        (version,) = index.execute("PRAGMA user_version").fetchone()
+        (scan,) = index.execute("SELECT scan FROM journals").fetchone()
+    told = json.loads(scan)
+    for drawn in ("offset", "stream_of", "key_of", "newest"):
+        assert told.pop(drawn)
+    # If this differs, `_SCHEMA` must be raised, or people keep seeing what older versions made of
+    # their runs; then say here what the new version remembers.
+    assert (version, told) == (
+        2,
+        {
+            "start": {"uid": uid, "time": 5.0, "plan_name": "cycling", "sample": "ZN-CU-7"},
+            "stop": {"exit_status": "success", "reason": "as planned"},
+            "rows": {"primary": 3, "camera": 2},
+            "events": {},
+            "frames": {"camera image": 2},
+        },
+    )
 
 
 def test_a_locked_index_does_not_keep_anybody_waiting(tmp_path):
