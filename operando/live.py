@@ -15,7 +15,7 @@ from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, TextIO
 
 if TYPE_CHECKING:
-    from operando.runs import Stream
+    from operando.runs import Run
 
 logger = logging.getLogger(__name__)
 
@@ -51,6 +51,7 @@ class _Row:
     potential_v: float
     current_a: float
     flags: int
+    step_t_s: float
 
     @property
     def place(self) -> tuple[int, int, int, int]:
@@ -99,6 +100,7 @@ class LiveTable:
         self._shown: _Row | None = None
         self._shown_at = -math.inf
         self._charge_c = 0.0
+        self._flags = 0  # of the rows since the last one shown
         self._lines = 0
 
     def __call__(self, name: str, doc: Document) -> None:
@@ -145,10 +147,13 @@ class LiveTable:
                     self._show(last)
                 self._edge(last, row)
                 self._last = row
+                self._flags |= row.flags
                 self._show(row)
-            elif last.half_cycle > 0 and row.role in (PLATE, STRIP):
+                continue
+            if last.half_cycle > 0 and row.role in (PLATE, STRIP):
                 mean_a = 0.5 * (abs(row.current_a) + abs(last.current_a))
                 self._charge_c += mean_a * (row.t_s - last.t_s)
+            self._flags |= row.flags
             self._last = row
         newest = self._last
         if newest is None or newest is self._shown:
@@ -159,9 +164,10 @@ class LiveTable:
     def _edge(self, last: _Row | None, row: _Row) -> None:
         if last is not None and last.role == STRIP:
             # A page may reach further than the row at hand; what it knows of later is not told.
-            self._tell_efficiencies(last.cycle or math.inf, finished=False)
+            self._tell_efficiencies(last.cycle or math.inf)
         if last is None or row.half_cycle != last.half_cycle:
-            self._charge_c = 0.0
+            since_edge_s = max(row.step_t_s, 0.0) if row.role in (PLATE, STRIP) else 0.0
+            self._charge_c = abs(row.current_a) * since_edge_s
 
     def _show(self, row: _Row) -> None:
         if self._lines % HEADING_EVERY_LINES == 0:
@@ -173,13 +179,14 @@ class LiveTable:
             if row.half_cycle > 0:
                 charge = f"{self._charge_c / COULOMB_PER_MAH / self._area_cm2:.5f}"
         counts = "".join(f" {self._counts[name]:>{len(COUNTED[name])}d}" for name in self._declared)
-        told = [word for bit, word in _TROUBLE.items() if row.flags & bit]
+        told = [word for bit, word in _TROUBLE.items() if self._flags & bit]
         flags = f"  {', '.join(told)}" if told else ""
         self._write(
             f"{_clock(row.t_s):>10} {row.cycle:>5d} {row.half_cycle:>4d}"
             f" {ROLES.get(row.role, str(row.role)):<9} {row.potential_v:>10.5f}"
             f" {density:>11} {charge:>12}{counts}{flags}"
         )
+        self._flags = 0
         self._shown = row
         self._shown_at = time.monotonic()
 
@@ -208,14 +215,13 @@ class LiveTable:
             )
         self._spectra.clear()
 
-    def _tell_efficiencies(self, up_to_cycle: float, *, finished: bool) -> None:
+    def _tell_efficiencies(self, up_to_cycle: float) -> None:
         if self._leader is None or self._area_cm2 is None:
             return
         sample = self._start["sample"]
         if _symmetric(sample):
             return  # both electrodes give metal: nothing would be learned from the ratio
-        stream = self._builder.run.streams[self._leader[0]]
-        for cycle, percent in _efficiencies(stream, self._leader[1], sample, finished).items():
+        for cycle, percent in _efficiencies(self._builder.run, *self._leader, sample).items():
             if cycle <= up_to_cycle and cycle not in self._told_cycles:
                 self._told_cycles.add(cycle)
                 self._write(f"    cycle {cycle}: coulombic efficiency {percent:.3f} %")
@@ -225,7 +231,7 @@ class LiveTable:
             self._show(self._last)
         self._tell_spectra()
         status = stop.get("exit_status", "unknown")
-        self._tell_efficiencies(math.inf, finished=status == "success")
+        self._tell_efficiencies(math.inf)
         reason = f" ({stop['reason']})" if stop.get("reason") else ""
         counts = ", ".join(
             f"{count} {COUNTED.get(name, f'rows of {name}')}"
@@ -247,8 +253,18 @@ def _columns(device: str, data: Mapping[str, Sequence[Any]]) -> list[_Row]:
         return data.get(f"{device}_{name}", [0] * count)
 
     return [
-        _Row(float(t), int(cycle), int(half), int(step), int(role), float(e), float(i), int(flags))
-        for t, cycle, half, step, role, e, i, flags in zip(
+        _Row(
+            t_s=float(t),
+            cycle=int(cycle),
+            half_cycle=int(half),
+            step=int(step),
+            role=int(role),
+            potential_v=float(e),
+            current_a=float(i),
+            flags=int(flags),
+            step_t_s=float(step_t),
+        )
+        for t, cycle, half, step, role, e, i, flags, step_t in zip(
             column("t"),
             column("cycle"),
             column("half_cycle"),
@@ -257,6 +273,7 @@ def _columns(device: str, data: Mapping[str, Sequence[Any]]) -> list[_Row]:
             column("potential"),
             column("current"),
             column("flags"),
+            column("step_t"),
             strict=True,
         )
     ]
@@ -279,18 +296,18 @@ def _symmetric(sample: Mapping[str, Any]) -> bool:
 
 
 def _efficiencies(
-    stream: "Stream", device: str, sample: Mapping[str, Any], finished: bool
+    run: "Run", stream: str, device: str, sample: Mapping[str, Any]
 ) -> dict[int, float]:
     """Return the coulombic efficiency, %, of each cycle that is over."""
     from operando.analysis.coulombic import coulombic_efficiency
-    from operando.analysis.segments import half_cycles
+    from operando.analysis.segments import recorded_half_cycles
 
-    names = ("t", "potential", "current", "cycle", "half_cycle", "role")
-    halves = half_cycles(
-        *(stream.columns[f"{device}_{name}"] for name in names),
+    halves = recorded_half_cycles(
+        run,
         area_cm2=_area_cm2(sample) or math.nan,
         metal_electrode=sample.get("metal_electrode", "WE"),
-        finished=finished,
+        stream=stream,
+        device=device,
     )
     found = coulombic_efficiency(halves)
     return dict(zip(found.cycles, found.percent, strict=True))

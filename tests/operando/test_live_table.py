@@ -22,7 +22,7 @@ SAMPLE = {
     "counter_electrode": {"material": "Zn", "area_cm2": AREA_CM2, "metal": "Zn"},
     "electrolyte": {"composition": "2 mol/L ZnSO4 in water"},
 }
-COLUMNS = ("t", "potential", "current", "cycle", "half_cycle", "step", "role", "flags")
+COLUMNS = ("t", "potential", "current", "cycle", "half_cycle", "step", "role", "flags", "step_t")
 Document = tuple[str, dict[str, Any]]
 Row = dict[str, float]
 
@@ -46,6 +46,7 @@ def rows(cycles: int, current_a: float = 2e-3, dt_s: float = 10.0) -> list[Row]:
                     step,
                     role,
                     0,
+                    index * dt_s,
                 )
                 found.append(dict(zip(COLUMNS, map(float, values), strict=True)))
             t += duration_s
@@ -144,6 +145,19 @@ def test_the_efficiency_is_shown_as_soon_as_the_cycle_is_over() -> None:
     assert "rest" in lines[told + 1]
 
 
+def test_charge_and_efficiency_count_the_time_before_the_first_row_as_the_report_does() -> None:
+    given = rows(1)
+    late = [row for row in given if row["role"] == 0 or row["step_t"] > 0]
+    told = list(documents(late))
+    lines = table(told)
+    of_plating = [line.split() for line in lines if " plate " in line]
+    assert float(of_plating[0][6]) == pytest.approx(1.0 * 10 / 3600, abs=1e-5)
+    assert float(of_plating[-1][6]) == pytest.approx(1.0 * 600 / 3600, abs=1e-5)
+    reported = metrics(Run.from_documents(told))["ce_pct"].value
+    assert isinstance(reported, list)
+    assert f"    cycle 1: coulombic efficiency {reported[0]:.3f} %" in lines
+
+
 def test_a_symmetric_cell_shows_no_efficiency() -> None:
     zinc = {"material": "Zn", "area_cm2": AREA_CM2, "metal": "Zn"}
     lines = table(documents(rows(2), sample=SAMPLE | {"working_electrode": zinc}))
@@ -230,6 +244,20 @@ def test_a_spectrum_is_told_when_it_is_over() -> None:
     }
     lines = table([*told[:-1], ("descriptor", descriptor), ("event_page", page), told[-1]])
     assert "    impedance spectrum 1: 3 points, 1e+05 Hz to 0.1 Hz" in lines
+
+
+def test_what_is_wrong_with_rows_is_told_in_words_also_of_those_that_are_not_shown() -> None:
+    given = rows(1)
+    of_plating = [row for row in given if row["role"] == -1]
+    for row in given:
+        row["flags"] = 4.0 if row["role"] == 0 else 0.0  # an underload at rest
+    of_plating[5]["flags"], of_plating[7]["flags"] = 2.0, 16.0
+    lines = table(documents(given))
+    worded = [line for line in lines if "OVERLOAD" in line or "rows lost before" in line]
+    assert len(worded) == 1
+    assert "0:11:00.0" in worded[0]
+    assert worded[0].endswith("OVERLOAD, rows lost before")
+    assert not any("0x" in line or "status" in line for line in lines)
 
 
 def test_documents_of_other_plans_are_counted_and_nothing_more() -> None:
