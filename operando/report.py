@@ -27,8 +27,9 @@ def text_report(run: Run, numbers: Mapping[str, Metric] | None = None) -> str:
     for name, metric in defined.items():
         value = _told(metric)
         unit = "" if metric.unit == "1" else metric.unit
-        rows.append((name, value, unit, METRICS[name].shape, metric.reason or ""))
-    lines += _table(("metric", "value", "unit", "", "note"), rows, last_width=REASON_WIDTH)
+        by = METRICS[name].shape.removeprefix("by ")
+        rows.append((name, value, unit, "" if by == "scalar" else by, metric.reason or ""))
+    lines += _table(("metric", "value", "unit", "by", "note"), rows, last_width=REASON_WIDTH)
     if undefined:
         lines += ["", "Not defined for this run:"]
         width = max(map(len, undefined))

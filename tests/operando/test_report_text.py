@@ -45,6 +45,15 @@ def test_long_lists_are_shortened_and_counted(run: Run) -> None:
     assert "(10)" in line
 
 
+def test_every_column_of_the_table_has_a_heading(run: Run) -> None:
+    lines = text_report(run).splitlines()
+    heading = next(line for line in lines if line.startswith("metric"))
+    assert heading.split() == ["metric", "value", "unit", "by", "note"]
+    by = heading.index("by")
+    (row,) = [line for line in lines if line.startswith("ce_pct")]
+    assert row[by:].split()[0] == "cycle"
+
+
 def test_the_json_is_strict_and_complete(run: Run) -> None:
     def refuse(constant: str) -> None:
         raise AssertionError(constant)
