@@ -123,7 +123,10 @@ class Potentiostat(Protocol):
         ...
 
     def connect(self) -> None:
-        """Open the port, end whatever runs, and check who is there; blocks up to 5 s."""
+        """Open the port, end whatever runs, check who is there, and open the cell.
+
+        Blocks up to 10 s, for an instrument that does not answer at once.
+        """
         ...
 
     def close(self) -> None:

@@ -344,6 +344,9 @@ class MethodScriptPotentiostat:
                 f"{self._who()}: lost while a program was running ({error}); the instrument goes "
                 "on by itself within the program's limits: the state of the cell is unknown"
             ) from error
+        if run.abort_asked and line.startswith(b"Z!"):
+            self._found_idle(run)
+            return None
         run.lines += 1
         before = len(stream.damaged) + stream.dropped
         row = stream.feed(line, wire.arrival_ns)
@@ -444,11 +447,43 @@ class MethodScriptPotentiostat:
                 f"{self._who()}: no line within {self._patience_s(run):g} s in step {step}; the "
                 "program was aborted and the cell opened"
             )
-        self._forget(run)
+        try:
+            self._recover(run)
+        except InstrumentError as unheard:
+            raise TransportError(
+                f"{self._who()}: silent in step {step}, also when asked to abort (Z); the state of "
+                f"the cell is unknown: disconnect it ({unheard})"
+            ) from (failure or error)
         raise TransportError(
-            f"{self._who()}: silent in step {step}, also when asked to abort (Z); the state of "
-            "the cell is unknown: disconnect it"
+            f"{self._who()}: silent in step {step}, and the end of the program was lost: "
+            f"perhaps it restarted (power "
+            "cycle?). It answers again, and the cell was opened; check its supply and the cable"
         ) from (failure or error)
+
+    def _found_idle(self, run: _Run) -> None:
+        """Take an abort's answer that says that nothing runs; raise if the program had no end."""
+        stream = run.stream
+        if stream.complete or stream.aborted:
+            # It did end, only the empty line after it was lost.
+            stream.over = True
+            return
+        step = stream.step
+        self._recover(run)
+        raise InstrumentFaultError(
+            f"{self._who()}: asked to abort (Z) in step {step}, it says that nothing runs, and the "
+            "program never ended: it has restarted (power cycle?), and the rest of the program is "
+            "lost. The cell is open: a restarted instrument has it open, and it was opened once "
+            "more. Check the instrument's supply"
+        )
+
+    def _recover(self, run: _Run) -> None:
+        """Bring an instrument that lost its program to rest and open the cell; the run is over."""
+        try:
+            with self._dialogue:
+                self._synchronise()
+                self._open_cell()
+        finally:
+            self._forget(run)
 
     def _after_fault(self, run: _Run) -> None:
         """Open the cell after a run-time error, which does not run ``on_finished``; raise it."""
@@ -476,10 +511,29 @@ class MethodScriptPotentiostat:
         """Read to the end of an aborted program whose samples nobody reads."""
         deadline = time.monotonic() + self._abort_timeout_s
         wire = self._wire()
-        while not run.stream.over:
-            line = wire.read_line(max(0.0, deadline - time.monotonic()))
-            run.stream.feed(line, wire.arrival_ns)
-        self._finish(run)
+        try:
+            while not run.stream.over:
+                line = wire.read_line(max(0.0, deadline - time.monotonic()))
+                if line.startswith(b"Z!"):
+                    break
+                run.stream.feed(line, wire.arrival_ns)
+        except TransportTimeout as error:
+            _log.warning("%s: an abort (Z) was not confirmed: %s", self._who(), error)
+        except TransportError as error:
+            self._forget(run)
+            raise TransportError(
+                f"{self._who()}: lost while asked to abort (Z): {error}; the state of the cell is "
+                "unknown: disconnect it"
+            ) from error
+        if run.stream.over:
+            self._finish(run)
+        else:
+            _log.warning(
+                "%s: the program never ended, perhaps the instrument restarted (power cycle?); "
+                "the cell is opened",
+                self._who(),
+            )
+            self._recover(run)
         self._stop_reason = "aborted"
 
     def _finish(self, run: _Run) -> None:
@@ -641,8 +695,8 @@ class MethodScriptPotentiostat:
             answer = self._line(_ANSWER_S)
         if answer.startswith("e!") or not answer.startswith("e"):
             raise InstrumentFaultError(
-                f"{self._who()}: asked to open the cell (cell_off), got {answer!r}: the cell may be "
-                "closed, disconnect it"
+                f"{self._who()}: asked to open the cell (cell_off), got {answer!r}: the cell may "
+                "be closed, disconnect it"
             )
         while answer != "":
             answer = self._line(_ANSWER_S)

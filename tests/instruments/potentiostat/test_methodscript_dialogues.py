@@ -376,6 +376,71 @@ def test_a_silent_instrument_that_cannot_be_aborted_is_told(
     assert "the cell is unknown" in str(error)
 
 
+@pytest.mark.parametrize(
+    ("page", "error", "words"),
+    [
+        (
+            "it restarts in the middle: an abort is answered as at rest",
+            InstrumentFaultError,
+            r"restarted \(power cycle\?\).* The cell is open: a restarted instrument has it open",
+        ),
+        (
+            "it restarts in the middle and takes its time",
+            TransportError,
+            r"restarted \(power cycle\?\).* answers again, and the cell was opened",
+        ),
+        (
+            "it restarts and cannot open the cell",
+            InstrumentFaultError,
+            r"open the cell.*'e!0032'.*disconnect it",
+        ),
+    ],
+)
+def test_an_instrument_that_restarts_is_told_with_how_its_cell_is(
+    connected: Callable[..., MethodScriptPotentiostat],
+    page: str,
+    error: type[InstrumentError],
+    words: str,
+) -> None:
+    driver = connected(page)
+    driver.start(PLATE)
+    rows, failure = drain(driver)
+    assert len(rows) == 1
+    assert isinstance(failure, error)
+    with pytest.raises(error, match=words):
+        raise failure
+    assert "unknown" not in str(failure)
+
+
+@pytest.mark.parametrize(
+    "page",
+    [
+        "it restarts in the middle: an abort is answered as at rest",
+        "it restarts in the middle and takes its time",
+    ],
+)
+def test_an_abort_of_an_instrument_that_restarted_opens_the_cell(
+    connected: Callable[..., MethodScriptPotentiostat], page: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    driver = connected(page, OPEN)
+    driver.start(PLATE)
+    driver.abort()
+    assert "perhaps the instrument restarted" in caplog.text
+    driver.abort()
+
+
+def test_an_abort_whose_last_line_is_lost_is_no_restart(
+    connected: Callable[..., MethodScriptPotentiostat],
+) -> None:
+    driver = connected("aborted, and the empty line at the end is lost")
+    driver.start(PLATE)
+    samples = driver.samples()
+    next(samples)
+    driver.abort()
+    assert list(samples) == []
+    assert driver.stop_reason == "aborted"
+
+
 def test_a_pulled_cable_is_told_at_once(
     connected: Callable[..., MethodScriptPotentiostat],
 ) -> None:

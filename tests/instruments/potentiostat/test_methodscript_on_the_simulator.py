@@ -452,13 +452,27 @@ def test_an_instrument_that_stalls_is_aborted(connect: Callable[..., Any]) -> No
         list(samples)
 
 
-def test_a_power_cycle_is_not_taken_for_an_end(connect: Callable[..., Any]) -> None:
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [
+        (0.2, r"restarted \(power cycle\?\).* The cell is open: a restarted instrument has"),
+        (4.0, r"restarted \(power cycle\?\).* answers again, and the cell was opened"),
+    ],
+)
+def test_a_power_cycle_is_told_and_leaves_the_cell_open(
+    connect: Callable[..., Any], seconds: float, words: str
+) -> None:
     driver, bench = connect("zn-bare", 100.0, patience_s=1.0, abort_timeout_s=1.0)
-    driver.start(assigned({**REST_FOR_EVER, "record": {"dt_s": 0.5}}))
+    driver.start(assigned(step("plate", ("time_s", 1e5), j=0.01, dt_s=0.5, edge_dt_s=0.5)))
     samples = read_on(driver, [], 10)
-    bench.break_something(instrument="potentiostat", fault="power-cycle", seconds=1)
-    with pytest.raises((TransportError, ProtocolError, InstrumentFaultError)):
+    bench.break_something(instrument="potentiostat", fault="power-cycle", seconds=seconds)
+    with pytest.raises((InstrumentFaultError, TransportError), match=words) as caught:
         list(samples)
+    assert "unknown" not in str(caught.value)
+    events = [x["event"] for x in bench.truth("potentiostat")]
+    assert "cell_off" in events[events.index("cell_on") :]
+    # It is usable again at once.
+    assert len(run(driver, assigned(_rest(5)))) > 1
     driver.close()
 
 
