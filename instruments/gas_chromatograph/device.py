@@ -85,6 +85,7 @@ class ResultDevice(InstrumentDevice):
             self._due.clear()
             self._rows.clear()
             self._current = None
+            self._failure = None
         self._watching.set()
         self._watcher = threading.Thread(
             target=self._watch, name=f"{self.name}-watcher", daemon=True
@@ -94,6 +95,11 @@ class ResultDevice(InstrumentDevice):
     def end(self) -> None:
         """Stop watching and close the file; idempotent."""
         self.close_worker()
+        with self._lock:
+            failure, self._failure = self._failure, None
+        if failure is not None:
+            # It came when nobody asked for results any more.
+            _log.error("%s", failure)
         if self._file is not None:
             self._file.close()
             self._file = None

@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 import h5py
 import pytest
 
-from instruments.errors import TransportError
+from instruments.errors import InstrumentError, TransportError
 from instruments.gas_chromatograph import (
     ContactGasChromatograph,
     GasChromatographDevice,
@@ -284,3 +285,46 @@ def test_a_folder_that_comes_back_is_looked_into_again(
     publish(folder, "a.json", rows(device)[0]["host_before"], 10)
     wait_until(lambda: device.result.pending() == 1)
     assert caplog.text.count("mounted") == 1
+
+
+def test_a_result_that_finds_no_room_is_told_once_and_costs_nothing_else(
+    by_hand: Callable[[int], tuple[GasChromatographDevice, Path]],
+    instrument: ContactGasChromatograph,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    device, folder = by_hand(0)
+    result = device.result
+
+    def inject(name: str) -> None:
+        wait_until(instrument.ready)
+        device.trigger().wait(10)
+        publish(folder, name, rows(device)[0]["host_before"], 10)
+
+    inject("a.json")
+    wait_until(lambda: result.pending() == 1)
+    total, used, _ = shutil.disk_usage(tmp_path)
+    nearly_full = type(shutil.disk_usage(tmp_path))(total, used, 1_000_000)
+    with monkeypatch.context() as patched:
+        patched.setattr(shutil, "disk_usage", lambda path: nearly_full)
+        inject("b.json")
+        with pytest.raises(InstrumentError, match=r"1\.0 MB are free.*b\.json keeps it") as caught:
+            wait_until(lambda: result.pending() == 2)
+        assert "result of injection 2" in str(caught.value)
+        assert str(tmp_path / "assets") in str(caught.value)
+    # The result before is still there to be read, and the next one is taken again.
+    assert [row["injection"] for row in rows(result)] == [1.0]
+    assert not result.expected()
+    inject("c.json")
+    wait_until(lambda: result.pending() == 1)
+    assert [row["injection"] for row in rows(result)] == [3.0]
+    with monkeypatch.context() as patched:
+        patched.setattr(shutil, "disk_usage", lambda path: nearly_full)
+        inject("d.json")
+        wait_until(lambda: not result.expected())
+        # Nobody asks any more: it is told all the same, and not to the next run.
+        device.unstage()
+    assert "result of injection 4" in caplog.text
+    device.stage()
+    assert result.pending() == 0
