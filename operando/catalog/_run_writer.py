@@ -131,7 +131,7 @@ class RunWriter(_RunWriter):
             updates.append(
                 {key: doc[key] for key in ("uid", "time", "configuration") if key in doc}
             )
-            node.updatetruncate_json_overflow(
+            node.update_metadata(
                 metadata={"_config_updates": truncate_json_overflow(updates)}, drop_revision=True
             )
             node.refresh()
