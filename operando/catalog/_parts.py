@@ -34,7 +34,7 @@ class StreamParts(TypedDict):
     ``descriptor`` is the event descriptor; ``columns`` the values by key, one array each with
     rows along the first axis, floats as float64 and a missing value as NaN; ``time`` when each
     row was measured [epoch s]; ``seq_num`` the rows' numbers from 1; ``assets`` the files by key,
-    in order.
+    in order. A declared key of a stream without rows has a column of length 0, or no files.
     """
 
     descriptor: dict[str, Any]

@@ -102,6 +102,19 @@ def _stream(name: str, node: Any) -> StreamParts:
         else:
             columns[key] = np.asarray(child.read())
     metadata = {key: value for key, value in base.metadata.items() if key != "_config_updates"}
+    # A device that was configured anew within the run: its last configuration, as in the journal.
+    for update in base.metadata.get("_config_updates", []):
+        metadata["configuration"] = {
+            **metadata.get("configuration", {}),
+            **update.get("configuration", {}),
+        }
+    # A table begins with its first row and a file's array with its first announcement; what was
+    # declared is there all the same.
+    for key, data_key in metadata["data_keys"].items():
+        if "external" in data_key:
+            assets.setdefault(key, [])
+        elif not len(numbers):
+            columns.setdefault(key, np.empty(0))
     return StreamParts(
         descriptor={**_plain(metadata), "name": name},
         columns=columns,

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 from event_model import compose_run, compose_stream_resource
 
+from operando.analysis import metrics
 from operando.catalog import (
     CatalogError,
     close_catalog,
@@ -30,6 +31,8 @@ from operando.catalog import (
 from operando.catalog._places import Places
 from operando.catalog._service import is_running
 from operando.journal import JournalWriter, inspect, journal_path, list_runs
+from operando.report import json_report
+from operando.runs import Run as ArraysOfRun
 
 ROOT = Path(__file__).parents[2]
 NUMBER = {"source": "test", "dtype": "number", "shape": [], "dtype_numpy": "<f8"}
@@ -253,6 +256,53 @@ def test_columns_of_every_kind_come_back(record, catalog):
     assert columns["flag"].tolist() == [False, True, False]
     assert columns["text"].tolist() == [f"row {row}, größer" for row in range(3)]
     np.testing.assert_array_equal(columns["matrix"], [matrix, matrix + 1, matrix + 2])
+
+
+def test_a_stream_without_rows_is_the_same_from_journal_and_catalog(record, catalog):
+    names = ("t", "potential", "current", "cycle", "half_cycle", "step", "role", "flags")
+    keys = {f"potentiostat_{name}": NUMBER for name in names}
+    vector = {"source": "test", "dtype": "array", "shape": [3], "dtype_numpy": "<f8"}
+    text = {"source": "test", "dtype": "string", "shape": []}
+    image = {"source": "test", "dtype": "array", "shape": [6, 8], "external": "STREAM:"}
+    run = Run(record, sample={"cell_id": "ZN-CU-7", "metal": "Zn"})
+    run.stream("potentiostat", {**keys, "vector": vector, "text": text})
+    run.stream("camera", {"camera_image": image, "camera_t_before": NUMBER})
+    run.stop(exit_status="fail", reason="ended before the first row")
+    wait_until_ingested(record, run.uid)
+    written = ArraysOfRun.from_journal(run.uid, record)
+    ingested = ArraysOfRun.from_catalog(run.uid, record)
+    assert set(written.streams) == set(ingested.streams) == {"potentiostat", "camera"}
+    for name, stream in written.streams.items():
+        other = ingested.streams[name]
+        assert len(stream) == len(other) == 0
+        assert set(stream.columns) == set(other.columns)
+        assert set(stream.assets) == set(other.assets)
+        for key, column in stream.columns.items():
+            assert column.shape == other.columns[key].shape == (0,)
+            assert column.dtype == other.columns[key].dtype
+        assert [len(asset) for asset in other.assets.values()] == [0] * len(other.assets)
+    assert "potentiostat_t" in ingested.streams["potentiostat"].columns
+    assert list(ingested.streams["camera"].assets) == ["camera_image"]
+    assert json_report(written, metrics(written)) == json_report(ingested, metrics(ingested))
+    assert verify(run.uid, record, catalog=catalog).same
+
+
+def test_a_stream_whose_configuration_changed_is_ingested(record, catalog):
+    run = Run(record)
+    numbers(run)
+    again = run.run.compose_descriptor(
+        name="potentiostat",
+        data_keys={"potential": NUMBER, "cycle": NUMBER},
+        configuration={"potentiostat": {"data": {"gain": 2}, "timestamps": {}, "data_keys": {}}},
+    )
+    run.writer("descriptor", again.descriptor_doc)
+    run.add_rows(again, 10)
+    run.stop()
+    outcome = verify(run.uid, record, catalog=catalog)
+    assert outcome.rows == {"potentiostat": 10}
+    assert outcome.same, outcome.differences
+    for read in (ArraysOfRun.from_journal, ArraysOfRun.from_catalog):
+        assert read(run.uid, record).streams["potentiostat"].configuration == {"gain": 2}
 
 
 def test_images_and_spectra_are_readable_while_the_run_lasts(record, catalog):
