@@ -62,6 +62,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         # Nobody reads any more (operando runs | head). Keep the interpreter's own flush quiet.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
+    except OSError as error:
+        if debug:
+            traceback.print_exc()
+        else:
+            _complain(_told_by_system(error))
+        return REFUSED
     except Exception as error:
         if not isinstance(error, _expected()):
             raise
@@ -125,6 +131,17 @@ class _NoSuchRunError(Exception):
 def _told(error: BaseException) -> str:
     notes = "".join(f"\n{note}" for note in getattr(error, "__notes__", ()))
     return f"{error}{notes}"
+
+
+def _told_by_system(error: OSError) -> str:
+    from operando.journal import told
+    from operando.settings import data_dir
+
+    if not error.filename:  # a message of our own, or nothing that has a path
+        return f"{error} (OPERANDO_DEBUG=1 shows where this was raised)"
+    path = Path(os.fsdecode(error.filename))
+    in_record = data_dir() in (path, *path.parents)
+    return told(error, path) + (", or point OPERANDO_DATA at another folder" * in_record)
 
 
 def _say(text: str = "") -> None:
@@ -318,8 +335,11 @@ def _run(arguments: argparse.Namespace) -> int:
     bench = _bench_file(arguments)
     check_technique(bench, cell, protocol)
 
+    from operando.journal import check_writable
     from operando.session import RunFailedError, Session
+    from operando.settings import data_dir
 
+    check_writable(data_dir())
     with contextlib.ExitStack() as stack:
         simulated = None
         if arguments.simulate is not None:
@@ -360,6 +380,11 @@ def _shell(arguments: argparse.Namespace) -> int:
     from traitlets.config import Config
 
     bench = _bench_file(arguments)
+
+    from operando.journal import check_writable
+    from operando.settings import data_dir
+
+    check_writable(data_dir())
     with contextlib.ExitStack() as stack:
         nobody_serves = arguments.bench is None and not _simulator_serves()
         if arguments.simulate is not None or nobody_serves:

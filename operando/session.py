@@ -38,7 +38,7 @@ from instruments.bench_file import BenchFile
 from instruments.errors import InstrumentError
 from operando import __version__, configuration
 from operando.configuration import check_limits, load_bench, load_cell, load_protocol
-from operando.journal import JournalWriter, list_runs
+from operando.journal import JournalWriter, check_writable, list_runs
 from operando.live import Aside, LiveTable
 from operando.settings import data_dir as default_data_dir
 from techniques import Cell, Protocol, Schedule
@@ -187,13 +187,17 @@ class Session:
         return self._connected
 
     def connect(self) -> None:
-        """Connect every instrument; raises BenchConnectionError telling every failure at once.
+        """Connect every instrument, if runs can be recorded.
+
+        Raises JournalError if the data folder cannot be written, before any port is opened, and
+        BenchConnectionError telling every failure at once.
 
         The catalog service is started in the background; that it cannot start is a warning in the
         log, since the journal is the record.
         """
         if self._connected:
             return
+        check_writable(self.data_dir)
         self.bench.connect()
         self._connected = True
         try:

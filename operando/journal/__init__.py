@@ -10,6 +10,7 @@ from ._reader import JournalReader, documents, inspect, page_of, row_times
 from ._repair import close_dead_run
 from ._roots import journal_path
 from ._runs import RunSummary, list_runs, resolve_uid
+from ._writable import check_writable, told
 from ._writer import JournalWriter
 
 __all__ = [
@@ -18,6 +19,7 @@ __all__ = [
     "JournalWriter",
     "RunSummary",
     "Tail",
+    "check_writable",
     "close_dead_run",
     "documents",
     "inspect",
@@ -26,4 +28,5 @@ __all__ = [
     "page_of",
     "resolve_uid",
     "row_times",
+    "told",
 ]

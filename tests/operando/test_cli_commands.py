@@ -1,5 +1,6 @@
 """The command line, as it is typed: real processes, real files, exit codes."""
 
+import errno
 import json
 import os
 import signal
@@ -204,6 +205,64 @@ def test_what_is_misspelled_is_refused_before_anything_starts(
     assert told in said.err
     assert said.out == ""
     assert not data_dir.exists()
+
+
+@pytest.mark.parametrize("in_the_way", ["data", "data/journal", "data/assets"])
+def test_a_data_folder_that_cannot_be_one_is_refused_before_anything_starts(
+    in_the_way: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    file = tmp_path / "place" / in_the_way
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text("in the way")
+    monkeypatch.setenv("OPERANDO_DATA", str(tmp_path / "place" / "data"))
+    assert cli.main(["run", "zinc-operando", "--simulate"]) == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    (line,) = said.err.splitlines()
+    assert f" {file}: " in line
+    assert "To go on: move the file away" in line
+    assert "OPERANDO_DATA" in line
+
+
+def test_a_data_folder_that_may_not_be_written_is_refused_before_anything_starts(
+    data_dir: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refuse(path: Path, *rest: object, **options: object) -> None:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+
+    # The tests may be run by somebody whom no folder refuses.
+    monkeypatch.setattr(Path, "mkdir", refuse)
+    assert cli.main(["run", "zinc-operando", "--simulate"]) == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    (line,) = said.err.splitlines()
+    assert f" {data_dir / 'journal'}: Permission denied. To go on: allow this user" in line
+
+
+@pytest.mark.parametrize("verb", ["status", "start", "rebuild"])
+def test_a_file_in_the_place_of_the_data_folder_is_no_traceback(
+    verb: str, data_dir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data_dir.write_text("in the way")
+    assert cli.main(["catalog", verb]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert f" {data_dir}: Not a directory. To go on: move the file away" in line
+    assert "OPERANDO_DATA" in line
+
+
+def test_a_figure_that_cannot_be_written_is_told_in_one_line(
+    data_dir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    record(data_dir)
+    file = data_dir.parent / "notes"
+    file.write_text("in the way")
+    assert cli.main(["report", "--figure", str(file / "run.png")]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert f"{file}: " in line
+    assert "OPERANDO_DATA" not in line
 
 
 def test_errors_show_where_they_come_from_when_asked(

@@ -137,13 +137,20 @@ def test_a_journal_that_cannot_be_written_stops_the_plan_before_it_moves(
         moved.append(True)
         yield from bps.null()
 
-    (tmp_path / "journal").write_text("in the way")
-    with (
-        Session(EMPTY, tmp_path, catalog=False) as session,
-        pytest.raises(JournalError, match="journal"),
-    ):
-        session.run(plan())
+    with Session(EMPTY, tmp_path, catalog=False) as session:
+        (tmp_path / "journal").rmdir()
+        (tmp_path / "journal").write_text("in the way")
+        with pytest.raises(JournalError, match="journal"):
+            session.run(plan())
     assert not moved
+
+
+def test_a_session_that_could_record_nothing_does_not_connect(tmp_path: Path) -> None:
+    (tmp_path / "journal").write_text("in the way")
+    session = Session(EMPTY, tmp_path, catalog=False)
+    with pytest.raises(JournalError, match="move the file away"), session:
+        pass
+    assert not session.connected
 
 
 def test_the_live_table_cannot_end_a_run(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
