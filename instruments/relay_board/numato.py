@@ -154,19 +154,23 @@ class NumatoRelayBoard:
     def _synchronise(self) -> None:
         """Bring the line to rest: end a half-typed command, then read until it is quiet."""
         wire = self._wire()
-        wire.write(b"\r")
         try:
+            wire.write(b"\r")
             wire.read_line(_ANSWER_S)
         except TransportTimeout as error:
             raise TransportTimeout(
                 f"{self._who()}: no prompt ({error}): is this the right port, and is the module "
                 "powered?"
             ) from error
+        except TransportError as error:
+            raise self._lost("for its prompt", error) from error
         try:
             while True:
                 wire.read_line(_QUIET_S)
         except TransportTimeout:
             return
+        except TransportError as error:
+            raise self._lost("for its prompt", error) from error
 
     def _value(self, command: str) -> str:
         answer = self._exchange(command)
@@ -196,13 +200,20 @@ class NumatoRelayBoard:
 
     def _dialogue(self, command: str) -> tuple[list[str], bytes]:
         wire = self._wire()
-        wire.write(command.encode("ascii") + b"\r")
         try:
+            wire.write(command.encode("ascii") + b"\r")
             raw = wire.read_line(_ANSWER_S)
-        except TransportTimeout as error:
-            raise TransportTimeout(f"{self._who()}: asked {command!r}: {error}") from error
+        except TransportError as error:
+            raise self._lost(repr(command), error) from error
         text = raw.decode("ascii", "backslashreplace")
         return [line for line in _LINE_ENDS.split(text) if line], raw
+
+    def _lost(self, asked: str, error: TransportError) -> TransportError:
+        """Return what is to be raised when the wire fails: silence stays a timeout."""
+        return type(error)(
+            f"{self._who()}: asked {asked}: {error}. How its relays stand is unknown: check the "
+            "module, its cable and what it switches"
+        )
 
     def _wire(self) -> Transport:
         if self._transport is None:

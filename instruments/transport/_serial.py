@@ -12,10 +12,12 @@ from pathlib import Path
 
 import serial
 
-from instruments.errors import TransportError
+from instruments.errors import TransportError, TransportTimeout
 from instruments.transport._buffered import BufferedTransport
 
 _XON_XOFF = b"\x11\x13"
+_WRITE_S = 5.0
+_WHAT_TO_DO = "is the instrument switched on and its cable plugged in?"
 
 
 @dataclass(frozen=True)
@@ -66,7 +68,7 @@ class SerialTransport(BufferedTransport):
                 xonxoff=False,
                 exclusive=True,
                 timeout=0,
-                write_timeout=5.0,
+                write_timeout=_WRITE_S,
             )
         except (serial.SerialException, OSError, ValueError) as error:
             raise TransportError(f"{self.address}: cannot open: {_why(device, error)}") from error
@@ -78,17 +80,22 @@ class SerialTransport(BufferedTransport):
             data = self._port.read(self._port.in_waiting or 1)
         except (serial.SerialException, OSError, TypeError) as error:
             raise TransportError(
-                f"{self.address}: the port is gone while reading ({error}): is the instrument "
-                "switched on and its cable plugged in?"
+                f"{self.address}: the port is gone while reading ({error}): {_WHAT_TO_DO}"
             ) from error
         return data.translate(None, self._drop) if self._drop else data
 
     def _send(self, data: bytes) -> None:
         try:
             self._port.write(data)
+        except serial.SerialTimeoutException as error:
+            raise TransportTimeout(
+                f"{self.address}: {data[:80]!r} was not taken within {_WRITE_S:g} s: does the "
+                "instrument hang? Switch it off and on"
+            ) from error
         except (serial.SerialException, OSError, TypeError) as error:
             raise TransportError(
-                f"{self.address}: the port is gone while writing {data[:80]!r} ({error})"
+                f"{self.address}: the port is gone while writing {data[:80]!r} ({error}): "
+                f"{_WHAT_TO_DO}"
             ) from error
 
     def _wake(self) -> None:

@@ -6,6 +6,8 @@ import socket
 from instruments.errors import TransportError
 from instruments.transport._buffered import BufferedTransport
 
+_WHAT_TO_DO = "is the instrument switched on and its network cable plugged in?"
+
 
 class TcpTransport(BufferedTransport):
     """Own one TCP connection; the peer's end of file is an error at once.
@@ -42,11 +44,13 @@ class TcpTransport(BufferedTransport):
             data = self._socket.recv(65536)
         except (OSError, ValueError) as error:
             self._must_be_open()
-            raise TransportError(f"{self.address}: the connection broke ({error})") from error
+            raise TransportError(
+                f"{self.address}: the connection broke ({error}): {_WHAT_TO_DO}"
+            ) from error
         if not data:
             self._must_be_open()
             raise TransportError(
-                f"{self.address}: the other side closed the connection: is the instrument on?"
+                f"{self.address}: the other side closed the connection: {_WHAT_TO_DO}"
             )
         return data
 
@@ -55,7 +59,8 @@ class TcpTransport(BufferedTransport):
             self._socket.sendall(data)
         except OSError as error:
             raise TransportError(
-                f"{self.address}: the connection broke while writing {data[:80]!r} ({error})"
+                f"{self.address}: the connection broke while writing {data[:80]!r} ({error}): "
+                f"{_WHAT_TO_DO}"
             ) from error
 
     def _wake(self) -> None:

@@ -15,6 +15,8 @@ from typing import Any
 from instruments.errors import TransportError
 from instruments.transport._buffered import BufferedTransport
 
+_WHAT_TO_DO = "is the instrument switched on and its cable plugged in?"
+
 
 class VisaTransport(BufferedTransport):
     """Own one VISA resource: ``ASRL/dev/ttyUSB0::INSTR``, ``TCPIP::host::port::SOCKET``."""
@@ -86,7 +88,7 @@ class VisaTransport(BufferedTransport):
                 self._check_peer()
                 return b""
             self._must_be_open()
-            raise TransportError(f"{self.address}: cannot read: {error}") from error
+            raise TransportError(f"{self.address}: cannot read ({error}): {_WHAT_TO_DO}") from error
         return bytes(data)
 
     def _check_peer(self) -> None:
@@ -98,16 +100,22 @@ class VisaTransport(BufferedTransport):
             return  # alive and silent
         except OSError as error:
             self._must_be_open()
-            raise TransportError(f"{self.address}: the connection broke ({error})") from error
+            raise TransportError(
+                f"{self.address}: the connection broke ({error}): {_WHAT_TO_DO}"
+            ) from error
         if end:
             self._must_be_open()
-            raise TransportError(f"{self.address}: the other side closed the connection")
+            raise TransportError(
+                f"{self.address}: the other side closed the connection: {_WHAT_TO_DO}"
+            )
 
     def _send(self, data: bytes) -> None:
         try:
             self._resource.write_raw(data)
         except self._error as error:
-            raise TransportError(f"{self.address}: cannot write {data[:80]!r}: {error}") from error
+            raise TransportError(
+                f"{self.address}: cannot write {data[:80]!r} ({error}): {_WHAT_TO_DO}"
+            ) from error
 
     def _wake(self) -> None:
         """Do nothing: the reader's slice ends by itself."""

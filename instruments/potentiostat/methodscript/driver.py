@@ -6,6 +6,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from instruments.errors import (
@@ -39,6 +40,7 @@ _TO_REST = (b"\n", b"Z\n"), (b"Z\n",), (b"\n", b"Z\n")
 _DAMAGE_ALLOWED = 3
 _DAMAGE_WINDOW = 1000
 _SETPOINT_TOLERANCE = 0.05
+_CELL_UNKNOWN = "the state of the cell is unknown: disconnect it"
 _OPEN_CELL = b"e\ncell_off\n\n"
 
 _IDENTITY = re.compile(r"t(?P<id>.{6})(?P<version>\d{4}|\d{2})#(?P<build>.*)")
@@ -224,10 +226,12 @@ class MethodScriptPotentiostat:
                     raise RuntimeError(f"{self._who()}: a program is running; abort it first")
             self._stop_reason = None
             # `l` then `r`, not `e`: a program that is refused has then not touched the cell.
-            wire.write(f"l\n{program.text}\n\n".encode("ascii"))
+            with self._asking("load a program"):
+                wire.write(f"l\n{program.text}\n\n".encode("ascii"))
             try:
                 self._accepted("l", "load a program", _LOADING_S, program)
-                wire.write(b"r\n")
+                with self._asking("run the program", "whether it runs is unknown"):
+                    wire.write(b"r\n")
                 rest = self._accepted("r", "run the program", _ANSWER_S, program)
             except (ProtocolError, TransportTimeout):
                 # It may be running after all: what was not understood may have been a yes.
@@ -299,7 +303,9 @@ class MethodScriptPotentiostat:
             if run is None:
                 return None, None
             run.abort_asked = True
-            self._wire().write(b"Z\n")
+            wire = self._wire()
+            with self._asking("abort (Z)", _CELL_UNKNOWN):
+                wire.write(b"Z\n")
             reader = run.reader
             if reader is None:
                 run.reader = threading.get_ident()
@@ -455,9 +461,9 @@ class MethodScriptPotentiostat:
                 f"the cell is unknown: disconnect it ({unheard})"
             ) from (failure or error)
         raise TransportError(
-            f"{self._who()}: silent in step {step}, and the end of the program was lost: "
-            f"perhaps it restarted (power "
-            "cycle?). It answers again, and the cell was opened; check its supply and the cable"
+            f"{self._who()}: silent in step {step}, and the program never ended: perhaps the "
+            "instrument restarted (power cycle?). It answers again, and the cell was opened; check "
+            "its supply and the cable"
         ) from (failure or error)
 
     def _found_idle(self, run: _Run) -> None:
@@ -563,6 +569,10 @@ class MethodScriptPotentiostat:
         The line that ends a program may be lost, with other output that nobody read: then only
         an instrument that answers as one does at rest tells that it is over.
         """
+        with self._asking("come to rest (Z)", _CELL_UNKNOWN):
+            self._ask_to_rest()
+
+    def _ask_to_rest(self) -> None:
         wire = self._wire()
         heard = b""
         patience_s = _ANSWER_S
@@ -642,8 +652,9 @@ class MethodScriptPotentiostat:
 
     def _ask(self, command: bytes, echo: str) -> str:
         """Send an idle command and return its one line; raises what an error reply says."""
-        self._wire().write(command)
-        answer = self._line(_ANSWER_S)
+        with self._asking(f"answer {command!r}"):
+            self._wire().write(command)
+            answer = self._line(_ANSWER_S)
         if not answer.startswith(echo):
             raise ProtocolError(f"{self._who()}: sent {command!r}, got {answer!r}")
         if answer.startswith(echo + "!"):
@@ -688,6 +699,10 @@ class MethodScriptPotentiostat:
     def _open_cell(self) -> None:
         """Open the cell while nothing runs; raises if the instrument does not confirm."""
         wire = self._wire()
+        with self._asking("open the cell (cell_off)", _CELL_UNKNOWN):
+            self._tell_to_open_cell(wire)
+
+    def _tell_to_open_cell(self, wire: Transport) -> None:
         wire.write(_OPEN_CELL)
         answer = self._line(_ANSWER_S)
         # An abort may have crossed the end of the program before it.
@@ -706,6 +721,17 @@ class MethodScriptPotentiostat:
                     f"{parse_error(answer).meaning} ({answer!r}): the cell may be closed, "
                     "disconnect it"
                 )
+
+    @contextmanager
+    def _asking(self, what: str, consequence: str = "") -> Iterator[None]:
+        """Let an error of the wire say who was asked what, and what follows from it."""
+        try:
+            yield
+        except TransportError as error:
+            if self._who() in str(error):
+                raise
+            told = f"{self._who()}: asked to {what}: {error}"
+            raise type(error)(f"{told}; {consequence}" if consequence else told) from error
 
     def _line(self, timeout_s: float) -> str:
         return self._wire().read_line(timeout_s).decode("ascii", "backslashreplace")

@@ -450,8 +450,12 @@ def test_a_pulled_cable_is_told_at_once(
     assert len(rows) == 1
     assert isinstance(error, TransportError)
     assert "goes on by itself within the program's limits" in str(error)
-    with pytest.raises(TransportError):
+    with pytest.raises(TransportError) as caught:
         driver.abort()
+    for words in ("EmStat4 HR at", "open the cell (cell_off)", "cable", "state of the cell is unk"):
+        assert words in str(caught.value)
+    with pytest.raises(TransportError, match=r"EmStat4 HR at .*: asked to load a program: .*cable"):
+        driver.start(PLATE)
 
 
 def test_an_abort_from_the_reading_thread_ends_the_rows(

@@ -234,6 +234,35 @@ def test_a_wrong_echo_is_an_error_and_the_line_recovers(
     assert board._value("ver") == "1"
 
 
+def test_a_module_that_is_unplugged_is_told_with_what_was_asked_and_what_to_do(
+    bench: Any,
+) -> None:
+    board = NumatoRelayBoard(bench.address("relay_board"))
+    board.connect()
+    port = board.identify()["address"]
+    bench.break_something(instrument="relay_board", fault="unplug")
+
+    def ask_until_it_fails() -> None:
+        deadline = time.monotonic() + 20
+        while time.monotonic() < deadline:
+            board.relay(0)
+            time.sleep(0.02)
+
+    with pytest.raises(TransportError, match="asked 'relay read 0'") as first:
+        ask_until_it_fails()
+    # Now the port is known to be dead, and it is the write that fails.
+    with pytest.raises(TransportError, match=r"asked 'relay on 2'.*writing") as second:
+        board.set_relay(2, True)
+    for caught in (first, second):
+        message = str(caught.value)
+        assert f"relay board at {bench.address('relay_board')}: " in message
+        assert port in message
+        assert "cable plugged in?" in message
+        assert "How its relays stand is unknown" in message
+    board._closed_here.clear()
+    board.close()
+
+
 def test_a_silent_module_is_a_timeout(
     strange: Callable[[dict[bytes, bytes]], NumatoRelayBoard],
 ) -> None:

@@ -142,6 +142,31 @@ def test_a_vanished_instrument_is_an_error_and_no_silence(wire: tuple[Transport,
     assert not isinstance(caught.value, TransportTimeout)
 
 
+def test_writing_to_a_vanished_instrument_says_what_to_do(wire: tuple[Transport, FarEnd]) -> None:
+    transport, end = wire
+    end.vanish()
+
+    def insist() -> None:
+        for _ in range(3):  # a socket learns of it by the answer to its first packet
+            transport.write(b"relay on 0\r")
+            time.sleep(0.05)
+
+    with pytest.raises(TransportError, match=r"relay on 0.*switched on and its") as caught:
+        insist()
+    assert transport.address in str(caught.value)
+    assert not isinstance(caught.value, TransportTimeout)
+
+
+def test_an_instrument_that_takes_nothing_more_is_not_called_gone() -> None:
+    end = PtyEnd()
+    with (
+        closing(open_transport(f"serial://{end.device}")) as transport,
+        pytest.raises(TransportTimeout, match=r"not taken within 5 s.*off and on"),
+    ):
+        transport.write(b"x" * 1_000_000)
+    end.vanish()
+
+
 def test_closing_ends_the_wait_of_another_thread(wire: tuple[Transport, FarEnd]) -> None:
     transport, _ = wire
     errors: list[Exception] = []
