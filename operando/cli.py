@@ -617,6 +617,8 @@ def _catalog(arguments: argparse.Namespace) -> int:
     match arguments.verb:
         case "start":
             service = catalog.ensure_service(folder, wait_s=120.0)
+            # Another folder may have taken the name since the service started.
+            catalog.write_profile(folder)
             _say(f"The catalog of {folder} serves at {service.uri} (process {service.pid}).")
         case "stop":
             stopped = catalog.stop_service(folder)

@@ -89,6 +89,23 @@ def save_profile(content: dict[str, Any], name: str, directory: Path | None = No
     return path
 
 
+def hand_over_profile(name: str, ours: dict[str, Any], then: dict[str, Any] | None) -> None:
+    """Put another profile in the place of ours, or none; not if somebody else took the name."""
+    path = profile_folder() / f"{name}.yml"
+    try:
+        found = json.loads(path.read_text()).get(name)
+    except FileNotFoundError:
+        found = ours
+    except (ValueError, AttributeError):  # edited by hand
+        return
+    if found != ours:
+        return
+    if then is None:
+        path.unlink(missing_ok=True)
+    else:
+        save_profile(then, name)
+
+
 MEDIA_TYPES = {
     "BlueskyRun": {"application/json-seq": "bluesky_tiled_plugins.exporters:json_seq_exporter"}
 }
@@ -104,6 +121,7 @@ def catalog_tree(places: Places, *, writable: bool) -> dict[str, Any]:
     }
     if writable:
         arguments["writable_storage"] = [str(places.arrays), tables]
-    else:
-        arguments["readable_storage"].append(tables)
-    return {"path": "/", "tree": "catalog", "args": arguments}
+        return {"path": "/", "tree": "catalog", "args": arguments}
+    arguments["readable_storage"].append(tables)
+    arguments["data_dir"] = str(places.data_dir)
+    return {"path": "/", "tree": "operando.catalog.unserved:tree", "args": arguments}

@@ -112,7 +112,13 @@ def serve(places: Places, *, profile: str, idle_s: float) -> None:
     from tiled.server.app import build_app_from_config
 
     from ._ingester import Ingester
-    from ._profile import can_read_files, file_profile, save_profile, served_profile
+    from ._profile import (
+        can_read_files,
+        file_profile,
+        hand_over_profile,
+        save_profile,
+        served_profile,
+    )
 
     prepare_files(places)
     key = service_key(places)
@@ -153,6 +159,7 @@ def serve(places: Places, *, profile: str, idle_s: float) -> None:
         )
     )
     ended = threading.Event()
+    served: dict[str, Any] = {}  # the profile, once it is written
 
     def follow() -> None:
         try:
@@ -162,7 +169,8 @@ def serve(places: Places, *, profile: str, idle_s: float) -> None:
                 places.address,
                 json.dumps({"uri": uri, "port": port, "key": key, "pid": os.getpid()}),
             )
-            save_profile(served_profile(places), profile)
+            served.update(served_profile(places))
+            save_profile(served, profile)
             logger.info("serving %s at %s as %r", places.data_dir, uri, profile)
             ingester.run(ended)
         except Exception:
@@ -197,8 +205,11 @@ def serve(places: Places, *, profile: str, idle_s: float) -> None:
         if places.lock.exists():  # else the folder was deleted, and is not made again
             settle_files(places)
             # Until the next service begins, the profile opens the files themselves.
-            if can_read_files():
-                save_profile(file_profile(places), profile)
+            if served and can_read_files():
+                hand_over_profile(profile, served, file_profile(places))
+        elif served:
+            hand_over_profile(profile, served, None)
+            logger.warning("the profile %r is removed with its data folder", profile)
         logger.info("ended")
 
 

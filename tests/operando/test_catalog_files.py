@@ -15,8 +15,15 @@ from bluesky_tiled_plugins.writing.consolidators import consolidator_factory
 from operando.catalog import CatalogError, profile_name, status, stop_service, write_profile
 from operando.catalog._files import prepare_files
 from operando.catalog._places import Places, read_address, service_key
-from operando.catalog._profile import can_read_files, profile_folder, save_profile
+from operando.catalog._profile import (
+    can_read_files,
+    catalog_tree,
+    hand_over_profile,
+    profile_folder,
+    save_profile,
+)
 from operando.catalog._run_writer import RunWriter, column_type
+from operando.catalog.unserved import tree
 
 # Of the configuration tiled hands to alembic, when the tables are made in this process.
 pytestmark = pytest.mark.filterwarnings("ignore:No path_separator found:DeprecationWarning")
@@ -112,6 +119,36 @@ def test_a_closed_catalog_is_opened_from_its_files_where_the_whole_of_tiled_is(t
     write_profile(places.data_dir, directory=folder, name="closed")
     ((_, content),) = gather_profiles([folder])[0].items()
     assert list(content["closed"]) == ["direct"]
+
+
+def test_a_profile_of_a_folder_that_is_gone_says_so(tmp_path):
+    places = Places(tmp_path / "data")
+    arguments = catalog_tree(places, writable=False)["args"]
+    with pytest.raises(CatalogError, match=rf"folder {places.data_dir} is gone.*catalog start"):
+        tree(**arguments)
+    places.catalog.mkdir(parents=True)
+    with pytest.raises(CatalogError, match=rf"{places.data_dir} has no catalog any more"):
+        tree(**arguments)
+
+
+def test_a_service_that_ends_leaves_a_name_alone_that_another_folder_took(tmp_path, monkeypatch):
+    monkeypatch.setenv("TILED_PROFILES", str(tmp_path))
+    ours, others, closed = {"uri": "http://a"}, {"uri": "http://b"}, {"direct": {}}
+    path = save_profile(ours, "operando")
+    hand_over_profile("operando", ours, closed)
+    assert json.loads(path.read_text()) == {"operando": closed}
+    hand_over_profile("operando", closed, None)
+    assert not path.exists()
+    hand_over_profile("operando", ours, None)
+    hand_over_profile("operando", ours, closed)
+    assert json.loads(path.read_text()) == {"operando": closed}
+    save_profile(others, "operando")
+    for then in (None, closed):
+        hand_over_profile("operando", ours, then)
+        assert json.loads(path.read_text()) == {"operando": others}
+    path.write_text("operando: {uri: 'http://a'}  # by hand")
+    hand_over_profile("operando", ours, None)
+    assert path.exists()
 
 
 def test_new_files_are_in_write_ahead_mode_and_know_their_place(tmp_path):

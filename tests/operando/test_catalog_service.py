@@ -29,6 +29,7 @@ from operando.catalog import (
     wait_until_ingested,
 )
 from operando.catalog._places import Places
+from operando.catalog._profile import can_read_files
 from operando.catalog._service import is_running
 from operando.journal import JournalWriter, inspect, journal_path, list_runs
 from operando.report import json_report
@@ -495,6 +496,47 @@ def test_a_service_killed_in_the_middle_repeats_nothing_and_loses_nothing(record
     assert outcome.uid not in status(record).behind
 
 
+CLOSED = """
+import os, sys, databroker
+folder = sys.argv[1]
+catalog = databroker.catalog['operando']
+print(sys.argv[2] in list(catalog))
+print(catalog[sys.argv[2]]['potentiostat']['cycle'].read().tolist())
+os.rename(folder, folder + ' elsewhere')
+try:
+    databroker.catalog['operando']
+except Exception as error:
+    print(error)
+finally:
+    os.rename(folder + ' elsewhere', folder)
+"""
+
+
+def test_the_name_opens_the_catalog_without_its_service_and_says_when_it_is_gone(record, catalog):
+    run = Run(record)
+    run.add_rows(numbers(run), 10)
+    run.stop()
+    wait_until_ingested(record, run.uid)
+    stop_service(record)
+    profile = record.parent / "profiles" / "operando.yml"
+    if not can_read_files():  # the whole of tiled is not installed: the name needs the service
+        assert '"uri"' in profile.read_text()
+        return
+    assert '"direct"' in profile.read_text()
+    read = subprocess.run(
+        [sys.executable, "-c", CLOSED, str(record), run.uid],
+        capture_output=True,
+        text=True,
+        cwd=record.parent,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+    )
+    assert read.returncode == 0, read.stderr
+    listed, column, gone = read.stdout.splitlines()[-3:]
+    assert (listed, column) == ("True", str([0.0] * 10))
+    assert gone.startswith(f"the data folder {record} is gone")
+    assert "operando catalog start" in gone
+
+
 def test_a_moved_folder_is_served_from_its_new_place_until_nobody_needs_it(record, catalog):
     run = Run(record)
     run.add_rows(numbers(run), 10)
@@ -516,6 +558,8 @@ def test_a_moved_folder_is_served_from_its_new_place_until_nobody_needs_it(recor
             time.sleep(0.05)
         assert not record.exists()
         assert "the data folder is gone" in Places(moved).log.read_text()
+        # No name is left that opens nothing.
+        assert not (record.parent / "profiles" / "operando.yml").exists()
         ensure_service(moved, wait_s=50, idle_s=1.0)
         opened = open_catalog(moved)
         outcome = verify(run.uid, moved, catalog=opened)
