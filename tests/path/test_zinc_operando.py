@@ -50,7 +50,7 @@ class Experiment:
     @property
     def began_s(self) -> float:
         """Return the cell time at which the leader's clock stood at 0."""
-        # The driver opens the cell by short scripts of its own, when it connects and when it leaves.
+        # The driver opens the cell by scripts of its own, when it connects and when it leaves.
         closed_s = self.chain.truth("potentiostat", "cell_on")[0]["cell_t_s"]
         begun = [line["cell_t_s"] for line in self.chain.truth("potentiostat", "script")]
         return float(max(t for t in begun if t <= closed_s))
