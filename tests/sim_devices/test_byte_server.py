@@ -173,7 +173,7 @@ def test_a_power_cycle_loses_everything_and_tells_the_instrument(prefer_pty):
 def use(client):
     for _ in range(100):
         client.write(b"anybody\n")
-        client.read(1)
+        client.read_until(b"\n")  # all of it: what is left over would be read instead of the line
 
 
 def test_an_unplugged_terminal_is_gone_for_its_client():
