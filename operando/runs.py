@@ -5,9 +5,11 @@
 on how rows were grouped into pages.
 """
 
+import logging
 import math
 import threading
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
@@ -19,6 +21,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from operando.journal import page_of, row_times
+
+logger = logging.getLogger(__name__)
+
+# Data key of the row times of a stream whose columns lie in a file.
+TIME_KEY = "time"
 
 Floats = NDArray[np.float64]
 Document = Mapping[str, Any]
@@ -49,7 +56,7 @@ class Asset:
     @property
     def announced(self) -> int:
         """Return how many rows the documents have announced."""
-        return sum(part.stop - part.start for part in self.parts)
+        return _announced(self.parts)
 
     def __len__(self) -> int:
         return sum(count for _, count in self._present())
@@ -112,6 +119,10 @@ def _open(path: Path) -> Any:
         return h5py.File(path, "r")
 
 
+def _announced(parts: Iterable[AssetPart]) -> int:
+    return sum(part.stop - part.start for part in parts)
+
+
 def _rows_in_file(part: AssetPart) -> int:
     try:
         with _open(part.path) as file:
@@ -120,13 +131,60 @@ def _rows_in_file(part: AssetPart) -> int:
         return 0
 
 
+def lies_in_columns(descriptor: Document) -> bool:
+    """Return whether a stream's rows are numbers in the columns of a file, and none in events."""
+    keys = descriptor["data_keys"].values()
+    return bool(keys) and all(
+        "external" in key and not key.get("shape") and key.get("dtype") in ("number", "integer")
+        for key in keys
+    )
+
+
+def read_columns(parts: Mapping[str, Sequence[AssetPart]], first: int = 0) -> dict[str, Floats]:
+    """Read columns of numbers that lie in files, from row ``first`` on.
+
+    All have the same length: the rows that every one of them was announced with and that its file
+    holds. A column may be longer in the file of a writer that was killed; a file that is gone
+    holds nothing, which is logged.
+    """
+    found: dict[str, Floats] = {}
+    with ExitStack() as stack:
+        opened: dict[Path, Any] = {}
+        for key, its_parts in parts.items():
+            pieces = [np.empty(0)]
+            skip = first
+            for part in its_parts:
+                begin = part.start + min(skip, part.stop - part.start)
+                skip -= begin - part.start
+                if begin == part.stop:
+                    continue
+                if part.path not in opened:
+                    opened[part.path] = _opened(part.path, stack)
+                dataset = opened[part.path].get(part.dataset, ())
+                pieces.append(np.asarray(dataset[begin : part.stop], dtype=np.float64))
+                if len(pieces[-1]) < part.stop - begin:
+                    break  # what follows would carry the wrong row numbers
+            found[key] = np.concatenate(pieces)
+    length = min((len(values) for values in found.values()), default=0)
+    return {key: values[:length] for key, values in found.items()}
+
+
+def _opened(path: Path, stack: ExitStack) -> Any:
+    try:
+        return stack.enter_context(_open(path))
+    except OSError as error:
+        logger.warning("rows that were announced in %s are not there: %s", path, error)
+        return {}
+
+
 @dataclass(frozen=True)
 class Stream:
     """One stream of a run.
 
     Attributes:
         name: The stream's name, e.g. ``potentiostat``.
-        columns: Event key -> values by row, float64, shape (rows, ...).
+        columns: Event key -> values by row, float64, shape (rows, ...); it does not show whether
+            they came in events or lay in the columns of a file.
         units: Event key -> units as the descriptor tells them; absent if it tells none.
         time: When each row was taken, s since the epoch (host clock).
         configuration: Configuration key -> value, of all devices of the stream.
@@ -240,11 +298,17 @@ class Run:
                 )
                 for key, references in told["assets"].items()
             }
+            time = _column(told["time"])
+            if lies_in_columns(told["descriptor"]):
+                columns = read_columns({key: asset.parts for key, asset in assets.items()})
+                time = _time_of(columns)
+                columns.pop(TIME_KEY, None)
+                assets = {}
             streams[name] = Stream(
                 name=name,
                 columns=MappingProxyType(columns),
                 units=MappingProxyType(_units(told["descriptor"])),
-                time=_column(told["time"]),
+                time=time,
                 configuration=MappingProxyType(_configuration(told["descriptor"])),
                 assets=MappingProxyType(assets),
             )
@@ -314,12 +378,19 @@ class _GrowingStream:
         self._configuration: dict[str, Any] = {}
         self._assets: dict[str, list[AssetPart]] = {}
         self._row_keys: list[str] = []
+        self._in_columns: dict[str, _GrowingColumn] = {}
+        self._parts: dict[str, list[AssetPart]] = {}
 
     def describe(self, descriptor: Document) -> None:
         self._units.update(_units(descriptor))
         self._configuration.update(_configuration(descriptor))
+        if lies_in_columns(descriptor):
+            for key in descriptor["data_keys"]:
+                self._in_columns.setdefault(key, _GrowingColumn())
         for key, data_key in descriptor["data_keys"].items():
-            if "external" in data_key:
+            if key in self._in_columns:
+                self._parts.setdefault(key, [])
+            elif "external" in data_key:
                 self._assets.setdefault(key, [])
             else:
                 self._columns.setdefault(key, _GrowingColumn())
@@ -332,7 +403,8 @@ class _GrowingStream:
     def announce(self, resource: Document, indices: Mapping[str, int]) -> None:
         path = Path(url2pathname(urlsplit(resource["uri"]).path))
         dataset = resource["parameters"]["dataset"]
-        parts = self._assets.setdefault(resource["data_key"], [])
+        key = resource["data_key"]
+        parts = (self._parts if key in self._in_columns else self._assets).setdefault(key, [])
         part = AssetPart(path, dataset, indices["start"], indices["stop"])
         last = parts[-1] if parts else None
         if last and (last.path, last.dataset, last.stop) == (path, dataset, part.start):
@@ -340,12 +412,24 @@ class _GrowingStream:
         else:
             parts.append(part)
 
+    def _read_announced(self) -> None:
+        """Read the rows of columns in files that were announced since the last time."""
+        known = min((len(column) for column in self._in_columns.values()), default=0)
+        announced = min((_announced(parts) for parts in self._parts.values()), default=0)
+        if announced > known:
+            for key, values in read_columns(self._parts, known).items():
+                self._in_columns[key].extend(values[: announced - known])
+
     def view(self) -> Stream:
+        self._read_announced()
+        columns = {k: c.view() for k, c in (self._columns | self._in_columns).items()}
+        time = _time_of(columns) if self._in_columns else self._time.view()
+        columns.pop(TIME_KEY if self._in_columns else "", None)
         return Stream(
             name=self._name,
-            columns=MappingProxyType({k: c.view() for k, c in self._columns.items()}),
+            columns=MappingProxyType(columns),
             units=MappingProxyType(dict(self._units)),
-            time=self._time.view(),
+            time=time,
             configuration=MappingProxyType(dict(self._configuration)),
             assets=MappingProxyType({k: Asset(k, parts) for k, parts in self._assets.items()}),
         )
@@ -357,6 +441,9 @@ class _GrowingColumn:
     def __init__(self) -> None:
         self._values: NDArray[Any] = np.empty(0)
         self._rows = 0
+
+    def __len__(self) -> int:
+        return self._rows
 
     def extend(self, values: Iterable[Any]) -> None:
         new = _column(values)
@@ -386,6 +473,12 @@ def _column(values: Any) -> NDArray[Any]:
     if array.dtype.kind in "biuf":
         return np.ascontiguousarray(array, dtype=np.float64)
     return np.asarray(array, dtype=object)
+
+
+def _time_of(columns: Mapping[str, NDArray[Any]]) -> Floats:
+    """Return the row times among the columns of a file; NaN where it has none."""
+    rows = min((len(values) for values in columns.values()), default=0)
+    return columns.get(TIME_KEY, np.full(rows, math.nan))
 
 
 def _units(descriptor: Document) -> dict[str, str]:

@@ -200,3 +200,133 @@ def test_a_run_read_from_its_journal_is_the_run_that_was_written(
             for key, column in stream.columns.items():
                 assert column.tobytes() == run.streams[name].columns[key].tobytes()
         assert len(run.streams["camera"].asset("camera_image")) == 3
+
+
+class _ColumnsInAFile:
+    """The documents of a stream whose rows lie in the columns of one SWMR file."""
+
+    def __init__(self, folder: Path, *keys: str) -> None:
+        self.path = folder / "potentiostat.h5"
+        self.keys = keys
+        self.file = h5py.File(self.path, "w", libver="latest")
+        self._datasets = {
+            key: self.file.create_dataset(key, (0,), "<f8", maxshape=(None,), chunks=(16,))
+            for key in keys
+        }
+        self.file.swmr_mode = True
+        self.start = {"uid": "7d1f0a52-0000-4000-8000-000000000002", "time": 1.7e9}
+        self._announced = 0
+
+    def write(self, rows: int, *keys: str) -> None:
+        """Let these columns (by default all) hold ``rows`` rows; told by `values`."""
+        for key in keys or self.keys:
+            dataset = self._datasets[key]
+            dataset.resize(rows, axis=0)
+            dataset[:] = self.values(key, rows)
+            dataset.flush()
+
+    def values(self, key: str, rows: int) -> NDArray[np.float64]:
+        return np.arange(rows) + 1000.0 * self.keys.index(key)
+
+    def opening(self) -> list[tuple[str, dict[str, Any]]]:
+        key = {"source": "synthetic", "dtype": "number", "shape": [], "external": "STREAM:"}
+        descriptor = {
+            "uid": "d",
+            "name": "potentiostat",
+            "run_start": self.start["uid"],
+            "time": 1.7e9,
+            "data_keys": {name: {**key, "units": "s"} for name in self.keys},
+            "object_keys": {"potentiostat": list(self.keys)},
+            "configuration": {},
+        }
+        resources = [
+            {
+                "uid": f"r-{name}",
+                "data_key": name,
+                "mimetype": "application/x-hdf5",
+                "uri": f"file://localhost{self.path.as_posix()}",
+                "parameters": {"dataset": name, "chunk_shape": [16], "swmr": True},
+                "run_start": self.start["uid"],
+            }
+            for name in self.keys
+        ]
+        return [
+            ("start", self.start),
+            ("descriptor", descriptor),
+            *(("stream_resource", resource) for resource in resources),
+        ]
+
+    def announce(self, rows: int) -> list[tuple[str, dict[str, Any]]]:
+        first, self._announced = self._announced, rows
+        return [
+            (
+                "stream_datum",
+                {
+                    "uid": f"r-{name}/{first}",
+                    "stream_resource": f"r-{name}",
+                    "descriptor": "d",
+                    "indices": {"start": first, "stop": rows},
+                    "seq_nums": {"start": first + 1, "stop": rows + 1},
+                },
+            )
+            for name in self.keys
+        ]
+
+
+def test_columns_in_a_file_are_ordinary_columns_that_grow_with_what_is_announced(
+    tmp_path: Path,
+) -> None:
+    told = _ColumnsInAFile(tmp_path, "potentiostat_t", "potentiostat_potential", "time")
+    builder = RunBuilder()
+    for name, doc in told.opening():
+        builder(name, doc)
+    assert len(builder.run.streams["potentiostat"]) == 0
+    seen = [0]
+    for rows in (5, 30, 31):
+        told.write(rows + 4)
+        for name, doc in told.announce(rows):
+            builder(name, doc)
+            assert len(builder.run.streams["potentiostat"]) in (seen[-1], rows)
+        stream = builder.run.streams["potentiostat"]
+        seen.append(len(stream))
+        for key in ("potentiostat_t", "potentiostat_potential"):
+            np.testing.assert_array_equal(stream.columns[key], told.values(key, rows))
+        np.testing.assert_array_equal(stream.time, told.values("time", rows))
+        assert set(stream.columns) == {"potentiostat_t", "potentiostat_potential"}
+        assert not stream.assets
+    assert seen == [0, 5, 30, 31]
+    assert stream.units["potentiostat_t"] == "s"
+
+
+def test_columns_that_a_killed_writer_left_unequal_are_cut_to_what_was_announced(
+    tmp_path: Path,
+) -> None:
+    told = _ColumnsInAFile(tmp_path, "potentiostat_t", "potentiostat_potential", "time")
+    told.write(20)
+    documents = [*told.opening(), *told.announce(20)]
+    told.write(25, "potentiostat_t")
+    stream = Run.from_documents(documents).streams["potentiostat"]
+    assert {len(values) for values in stream.columns.values()} == {len(stream)} == {20}
+
+
+def test_columns_whose_file_holds_less_than_was_announced_are_cut_to_the_shortest(
+    tmp_path: Path,
+) -> None:
+    """A power cut may take what was flushed but not yet on the disk."""
+    told = _ColumnsInAFile(tmp_path, "potentiostat_t", "potentiostat_potential", "time")
+    told.write(20)
+    told.write(30, "potentiostat_t", "time")
+    stream = Run.from_documents([*told.opening(), *told.announce(30)]).streams["potentiostat"]
+    assert {len(values) for values in stream.columns.values()} == {len(stream)} == {20}
+
+
+def test_columns_whose_file_is_gone_are_empty_and_that_is_logged(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    told = _ColumnsInAFile(tmp_path, "potentiostat_t", "time")
+    told.write(20)
+    told.file.close()
+    told.path.unlink()
+    run = Run.from_documents([*told.opening(), *told.announce(20)])
+    assert len(run.streams["potentiostat"]) == 0
+    assert caplog.text.count(str(told.path)) >= 1
