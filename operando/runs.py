@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, TypeVar, cast
@@ -26,6 +27,9 @@ logger = logging.getLogger(__name__)
 
 # Data key of the row times of a stream whose columns lie in a file.
 TIME_KEY = "time"
+
+# Rows of a column that wait to be put into their place together.
+ROWS_AT_ONCE = 8192
 
 Floats = NDArray[np.float64]
 Document = Mapping[str, Any]
@@ -345,10 +349,10 @@ class RunBuilder:
                 stream = self._streams.setdefault(doc["name"], _GrowingStream(doc["name"]))
                 stream.describe(doc)
                 self._by_descriptor[doc["uid"]] = stream
-            elif name == "event":
-                self._by_descriptor[doc["descriptor"]].extend(page_of(doc))
             elif name == "event_page":
                 self._by_descriptor[doc["descriptor"]].extend(doc)
+            elif name == "event":
+                self._by_descriptor[doc["descriptor"]].extend(page_of(doc))
             elif name == "stream_resource":
                 self._resources[doc["uid"]] = doc
             elif name == "stream_datum":
@@ -377,11 +381,13 @@ class _GrowingStream:
         self._units: dict[str, str] = {}
         self._configuration: dict[str, Any] = {}
         self._assets: dict[str, list[AssetPart]] = {}
-        self._row_keys: list[str] = []
         self._in_columns: dict[str, _GrowingColumn] = {}
         self._parts: dict[str, list[AssetPart]] = {}
+        self._waiting: list[Document] = []
+        self._rows_waiting = 0
 
     def describe(self, descriptor: Document) -> None:
+        self._settle()
         self._units.update(_units(descriptor))
         self._configuration.update(_configuration(descriptor))
         if lies_in_columns(descriptor):
@@ -396,9 +402,19 @@ class _GrowingStream:
                 self._columns.setdefault(key, _GrowingColumn())
 
     def extend(self, page: Document) -> None:
-        for key, column in self._columns.items():
-            column.extend(page["data"][key])
-        self._time.extend(row_times(page))
+        self._waiting.append(page)
+        self._rows_waiting += len(page["seq_num"])
+        if self._rows_waiting >= ROWS_AT_ONCE:
+            self._settle()
+
+    def _settle(self) -> None:
+        """Put waiting pages into the columns: one by one costs more than all their rows."""
+        pages, self._waiting, self._rows_waiting = self._waiting, [], 0
+        if pages:
+            tables = [page["data"] for page in pages]
+            for key, column in self._columns.items():
+                column.extend([table[key] for table in tables])
+            self._time.extend([_times_of(page) for page in pages])
 
     def announce(self, resource: Document, indices: Mapping[str, int]) -> None:
         path = Path(url2pathname(urlsplit(resource["uri"]).path))
@@ -418,9 +434,10 @@ class _GrowingStream:
         announced = min((_announced(parts) for parts in self._parts.values()), default=0)
         if announced > known:
             for key, values in read_columns(self._parts, known).items():
-                self._in_columns[key].extend(values[: announced - known])
+                self._in_columns[key].extend([values[: announced - known]])
 
     def view(self) -> Stream:
+        self._settle()
         self._read_announced()
         columns = {k: c.view() for k, c in (self._columns | self._in_columns).items()}
         time = _time_of(columns) if self._in_columns else self._time.view()
@@ -445,8 +462,8 @@ class _GrowingColumn:
     def __len__(self) -> int:
         return self._rows
 
-    def extend(self, values: Iterable[Any]) -> None:
-        new = _column(values)
+    def extend(self, pages: Sequence[Sequence[Any] | NDArray[Any]]) -> None:
+        new = _joined(pages)
         if not len(new):
             return
         if not self._rows:
@@ -463,6 +480,38 @@ class _GrowingColumn:
         view = self._values[: self._rows]
         view.flags.writeable = False
         return view
+
+
+def _joined(pages: Sequence[Sequence[Any] | NDArray[Any]]) -> NDArray[Any]:
+    """Return the rows of several pages as one column, as each page by itself would give them."""
+    if len(pages) == 1:
+        return _column(pages[0])
+    kinds = set(map(type, pages))
+    if kinds == {np.ndarray}:
+        joined = np.concatenate(pages)
+        if joined.dtype.kind in "biuf":
+            return _column(joined)
+    elif kinds == {list}:
+        rows = list(chain.from_iterable(pages))
+        if set(map(type, rows)) == {float}:
+            return np.array(rows)
+    found = [column for column in map(_column, pages) if len(column)]
+    return np.concatenate(found) if found else np.empty(0)
+
+
+def _times_of(page: Document) -> Sequence[float] | Floats:
+    """Return `row_times` of a page; the columns' stamps are mostly one and the same."""
+    stamps = iter(page["timestamps"].values())
+    first = next(stamps, ())
+    if len(first) and all(each is first or _same(each, first) for each in stamps):
+        return cast("Sequence[float] | Floats", first)
+    return row_times(page)
+
+
+def _same(one: Any, other: Any) -> bool:
+    if isinstance(one, np.ndarray) or isinstance(other, np.ndarray):
+        return np.array_equal(one, other)
+    return bool(one == other)
 
 
 def _column(values: Any) -> NDArray[Any]:

@@ -19,9 +19,8 @@ from operando.analysis.registry import METRICS
 from operando.analysis.segments import (
     PLATE,
     STRIP,
+    ChargeLedger,
     HalfCycle,
-    net_plated_mah_cm2,
-    passed_charge_c,
     recorded_half_cycles,
 )
 from operando.runs import Floats, Run, Stream
@@ -193,6 +192,10 @@ class _Evaluation:
         )
 
     @cached_property
+    def ledger(self) -> ChargeLedger:
+        return ChargeLedger(self.halves)
+
+    @cached_property
     def no_halves(self) -> str:
         if self.cell is None:
             return self.problem or "the start document describes no cell"
@@ -308,10 +311,11 @@ def _short_of_cut_off(
     cut_off = _strip_cut_off_v(found.run.start.get("technique"))
     if cut_off is None:
         return []
+    counted = set(among)
     short = [
         (number, percent)
         for number, percent, end_v in zip(ce.cycles, ce.percent, ce.strip_end_v, strict=True)
-        if number in among and end_v < cut_off - CUT_OFF_WITHIN_V
+        if number in counted and end_v < cut_off - CUT_OFF_WITHIN_V
     ]
     told = []
     if short:
@@ -398,7 +402,7 @@ def _charges(found: _Evaluation) -> dict[str, Metric]:
 def _theory_um(found: _Evaluation, plating: HalfCycle | None, metal: thickness.Metal) -> Number:
     if plating is None:
         return None
-    net = net_plated_mah_cm2(found.halves, float(plating.t_s[-1]))
+    net = found.ledger.net_plated_mah_cm2(float(plating.t_s[-1]))
     # Metal that only came back onto a pre-deposited layer has no thickness of its own.
     return thickness.theoretical_thickness_um(net, metal) if net > 1e-6 else None
 
@@ -632,7 +636,7 @@ def _end_of_plating(
     if cell is None or not found.halves:
         return _none(_END_FRAMES, found.no_halves)
     placed = _placed(stream, "camera")
-    seen = [row for row, front in enumerate(fronts) if front is not None]
+    seen = np.flatnonzero([front is not None for front in fronts])
     before = [
         fronts[row].thickness_um  # type: ignore[union-attr]  # rows of fronts that were seen
         for row in seen
@@ -663,7 +667,7 @@ def _end_of_plating(
         error = front.uncertainty_um * (math.sqrt(2.0) if before else 1.0)
         heights.append(height)
         height_errors.append(error)
-        net = net_plated_mah_cm2(found.halves, float(placed.middle_s[row]))
+        net = found.ledger.net_plated_mah_cm2(float(placed.middle_s[row]))
         if net <= 1e-6 or height <= 3 * error:
             ratios.append(None)
             ratio_errors.append(None)
@@ -686,16 +690,17 @@ def _end_of_plating(
 
 
 def _nearest_row(
-    found: _Evaluation, plating: HalfCycle, rows: Sequence[int], placed: Placed
+    found: _Evaluation, plating: HalfCycle, rows: NDArray[np.int64], placed: Placed
 ) -> int | None:
     """Return the row nearest to the end of a plating that still shows (nearly) all of it."""
     end = float(plating.t_s[-1])
     allowed = END_OF_PLATING_SHARE * plating.capacity_mah_cm2
-    at_end = net_plated_mah_cm2(found.halves, end)
-    for row in sorted(rows, key=lambda row: abs(placed.middle_s[row] - end)):
-        net = net_plated_mah_cm2(found.halves, float(placed.middle_s[row]))
-        return row if abs(net - at_end) <= allowed else None
-    return None
+    at_end = found.ledger.net_plated_mah_cm2(end)
+    if not len(rows):
+        return None
+    row = int(rows[np.argmin(np.abs(placed.middle_s[rows] - end))])
+    net = found.ledger.net_plated_mah_cm2(float(placed.middle_s[row]))
+    return row if abs(net - at_end) <= allowed else None
 
 
 def _placed(stream: Stream, device: str) -> Placed:
@@ -738,13 +743,15 @@ def _change(
     blanks: list[float] = []
     later: list[float] = []
     platings = [half for half in found.halves if half.role == PLATE]
+    begins_s = np.array([half.t_s[0] for half in platings])
+    ends_s = np.array([half.t_s[-1] for half in platings])
     for row, area in enumerate(areas):
         if area is None:
             continue
         middle = float(placed.middle_s[row])
         if placed.after_s[row] <= found.begin_s:
             blanks.append(area)
-        elif name != "band_465" or any(h.t_s[0] <= middle <= h.t_s[-1] for h in platings):
+        elif name != "band_465" or np.any((begins_s <= middle) & (middle <= ends_s)):
             # What band_465 shows comes and goes with the current: it is no dose.
             later.append(area)
     if not blanks and not later:
@@ -852,7 +859,7 @@ def _faradaic(found: _Evaluation, asked: Stream, last: gas.Injection) -> Metric:
         return _metric(name, None, reason=found.no_halves)
     row = int(np.flatnonzero(asked.columns["gas_chromatograph_injection"] == last.number)[-1])
     at = float(_placed(asked, "gas_chromatograph").middle_s[row])
-    charge = passed_charge_c(found.halves, found.cell.area_cm2, at)
+    charge = found.ledger.passed_c(found.cell.area_cm2, at)
     if charge <= 0:
         return _metric(name, None, reason="no charge had passed at the last injection")
     assert last.since_start_umol is not None

@@ -1,8 +1,10 @@
 """Half-cycles: which rows belong to one plating or stripping, and the charge they passed."""
 
 import math
-from collections.abc import Iterator, Mapping
+from bisect import bisect_left
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import accumulate
 from typing import Any, Literal
 
 import numpy as np
@@ -230,22 +232,48 @@ def _numbered(found: list[HalfCycle]) -> list[HalfCycle]:
     return numbered
 
 
-def passed_charge_c(halves: tuple[HalfCycle, ...], area_cm2: float, until_s: float) -> float:
-    """Return the charge passed in both directions until ``until_s``, C."""
-    total = 0.0
-    for half in halves:
-        if half.t_s[0] < until_s:
-            total += float(np.interp(until_s, half.t_s, half.charge_mah_cm2))
-    return total * area_cm2 * COULOMB_PER_MAH
+class ChargeLedger:
+    """The charge passed and the metal plated until any time, of one run's half-cycles.
+
+    The half-cycles that are over are summed once, so that asking for each frame and each cycle
+    of a long run does not go through all of them again.
+    """
+
+    def __init__(self, halves: Sequence[HalfCycle]) -> None:
+        self._halves = halves
+        self._begins_s = [float(half.t_s[0]) for half in halves]
+        ends_s = [float(half.t_s[-1]) for half in halves]
+        charges = [half.capacity_mah_cm2 for half in halves]
+        self._passed = [0.0, *accumulate(charges)]
+        self._net = [0.0, *accumulate(-h.role * q for h, q in zip(halves, charges, strict=True))]
+        later = [*self._begins_s[1:], math.inf]
+        self._ordered = all(end <= begin for end, begin in zip(ends_s, later, strict=True))
+
+    def passed_c(self, area_cm2: float, until_s: float) -> float:
+        """Return the charge passed in both directions until ``until_s``, C."""
+        going_on, total = self._at(until_s, self._passed)
+        for half in going_on:
+            total += _charge_until(half, until_s)
+        return total * area_cm2 * COULOMB_PER_MAH
+
+    def net_plated_mah_cm2(self, at_s: float) -> float:
+        """Return the charge plated less the charge stripped until ``at_s``, mAh/cm2."""
+        going_on, total = self._at(at_s, self._net)
+        for half in going_on:
+            total -= half.role * _charge_until(half, at_s)
+        return total
+
+    def _at(self, at_s: float, sums: Sequence[float]) -> tuple[Sequence[HalfCycle], float]:
+        """Return the half-cycles that may be going on at a time, and the sum of those over."""
+        if not self._ordered:
+            return [half for half in self._halves if half.t_s[0] < at_s], 0.0
+        begun = bisect_left(self._begins_s, at_s)
+        over = max(begun - 1, 0)
+        return self._halves[over:begun], sums[over]
 
 
-def net_plated_mah_cm2(halves: tuple[HalfCycle, ...], at_s: float) -> float:
-    """Return the charge plated less the charge stripped until ``at_s``, mAh/cm2."""
-    total = 0.0
-    for half in halves:
-        if half.t_s[0] < at_s:
-            total -= half.role * float(np.interp(at_s, half.t_s, half.charge_mah_cm2))
-    return total
+def _charge_until(half: HalfCycle, at_s: float) -> float:
+    return float(np.interp(at_s, half.t_s, half.charge_mah_cm2))
 
 
 def at_charge(half: HalfCycle, low: float, high: float) -> float:

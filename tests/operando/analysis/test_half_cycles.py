@@ -8,12 +8,7 @@ from hypothesis import strategies as st
 from operando.analysis.accuracy import CurrentAccuracy
 from operando.analysis.coulombic import coulombic_efficiency
 from operando.analysis.overpotential import nucleation, plateau_v, polarisation_v
-from operando.analysis.segments import (
-    HalfCycle,
-    half_cycles,
-    net_plated_mah_cm2,
-    passed_charge_c,
-)
+from operando.analysis.segments import ChargeLedger, HalfCycle, half_cycles
 
 NAMES = ("t", "potential", "current", "cycle", "half_cycle", "role")
 AREA = 1.131
@@ -188,10 +183,26 @@ def test_polarisation_is_peak_to_peak_in_both_kinds_of_cell(synthetic: Any) -> N
 
 
 def test_net_and_passed_charge_follow_the_time(synthetic: Any) -> None:
-    halves = _halves(synthetic.galvanostatic((0.9,)))
-    assert net_plated_mah_cm2(halves, 900.0) == pytest.approx(0.25)
-    assert net_plated_mah_cm2(halves, 1e9) == pytest.approx(0.05)
-    assert passed_charge_c(halves, AREA, 1e9) == pytest.approx(0.95 * 3.6 * AREA)
+    ledger = ChargeLedger(_halves(synthetic.galvanostatic((0.9,))))
+    assert ledger.net_plated_mah_cm2(900.0) == pytest.approx(0.25)
+    assert ledger.net_plated_mah_cm2(1e9) == pytest.approx(0.05)
+    assert ledger.passed_c(AREA, 1e9) == pytest.approx(0.95 * 3.6 * AREA)
+
+
+def test_the_ledger_gives_at_any_time_the_same_bits_as_summing_every_half_cycle(
+    synthetic: Any,
+) -> None:
+    halves = _halves(synthetic.galvanostatic((0.9, 0.97, 1.01), rows=20))
+    ledger = ChargeLedger(halves)
+    edges = [float(t) for half in halves for t in (half.t_s[0], half.t_s[7], half.t_s[-1])]
+    for at in [-np.inf, np.nan, np.inf, *edges, *(edge + 0.1 for edge in edges)]:
+        begun = [half for half in halves if half.t_s[0] < at]
+        charges = [float(np.interp(at, half.t_s, half.charge_mah_cm2)) for half in begun]
+        net = passed = 0.0
+        for half, charge in zip(begun, charges, strict=True):
+            passed, net = passed + charge, net - half.role * charge
+        assert ledger.net_plated_mah_cm2(at) == net
+        assert ledger.passed_c(1.0, at) == passed * 1.0 * 3.6
 
 
 def _with_edges(columns: dict[str, Any]) -> dict[str, Any]:
