@@ -4,9 +4,10 @@ The journal is the truth; the catalog, the lists and the replays are made from i
 ``docs/reference/journal.md``.
 """
 
+from ._cycles import CycleIndex, cycle_index
 from ._errors import JournalError
 from ._format import Tail
-from ._reader import JournalReader, documents, inspect, page_of, row_times
+from ._reader import JournalReader, documents, inspect, page_of, read_columns, row_times
 from ._repair import close_dead_run
 from ._roots import journal_path
 from ._runs import RunSummary, list_runs, resolve_uid
@@ -14,6 +15,7 @@ from ._writable import check_writable, told
 from ._writer import JournalWriter
 
 __all__ = [
+    "CycleIndex",
     "JournalError",
     "JournalReader",
     "JournalWriter",
@@ -21,11 +23,13 @@ __all__ = [
     "Tail",
     "check_writable",
     "close_dead_run",
+    "cycle_index",
     "documents",
     "inspect",
     "journal_path",
     "list_runs",
     "page_of",
+    "read_columns",
     "resolve_uid",
     "row_times",
     "told",

@@ -1,15 +1,17 @@
 """The journal's bytes: a header, then records that each carry their own length and checksum.
 
 ``OPJOURNL`` (8 bytes), format version (u32), then per document: payload length (u32), CRC-32 of
-the payload (u32), payload. All integers little-endian; the payload is msgpack of ``[name, doc]``.
-Nothing written is ever rewritten, so the first record that is short or fails its checksum is the
-end of what can be trusted.
+the payload (u32), payload. All integers little-endian; the payload is msgpack of ``[name, doc]``,
+since version 2 with the columns of event pages as msgpack extensions (`_pages`). Nothing written
+is ever rewritten, so the first record that is short or fails its checksum is the end of what can
+be trusted.
 """
 
 import logging
+import os
 import struct
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date, time
 from enum import Enum
@@ -19,14 +21,18 @@ from typing import Any
 import msgpack
 
 from ._errors import JournalError
+from ._pages import array_hook, as_list, packed, restore
 
 logger = logging.getLogger(__name__)
 
 MAGIC = b"OPJOURNL"
-VERSION = 1
+VERSION = 2
+OLDER_VERSIONS = (1,)
 HEADER = MAGIC + struct.pack("<I", VERSION)
+HEADERS = (HEADER, *(MAGIC + struct.pack("<I", version) for version in OLDER_VERSIONS))
 RECORD = struct.Struct("<II")
 LONGEST_PAYLOAD = 1 << 30
+_LONG_PAYLOAD = 1 << 20
 
 Document = dict[str, Any]
 
@@ -42,6 +48,8 @@ def encode(name: str, doc: Mapping[str, Any]) -> bytes:
     Raises:
         JournalError: if the document is longer than 1 GiB.
     """
+    if name == "event_page":
+        doc = packed(doc)
     try:
         payload = msgpack.packb([name, doc], default=_plain, use_bin_type=True)
     except OverflowError:
@@ -57,9 +65,19 @@ def encode(name: str, doc: Mapping[str, Any]) -> bytes:
     return RECORD.pack(len(payload), zlib.crc32(payload)) + payload
 
 
-def decode(payload: bytes) -> tuple[str, Document]:
-    """Return the name and the document of one payload."""
-    name, doc = msgpack.unpackb(payload, strict_map_key=False)
+def decode(
+    payload: bytes, hook: Callable[[int, bytes], Any] = as_list, *, arrays: bool = False
+) -> tuple[str, Document]:
+    """Return the name and the document of one payload, of any format that is known.
+
+    Args:
+        payload: msgpack of ``[name, doc]``.
+        hook: makes something of a stored column, a list by default.
+        arrays: whether uniform columns that are stored as lists are to be arrays, too.
+    """
+    name, doc = msgpack.unpackb(payload, strict_map_key=False, ext_hook=hook)
+    if name == "event_page":
+        restore(doc, arrays=arrays)
     return name, doc
 
 
@@ -151,11 +169,35 @@ class Tail:
 
 @dataclass(frozen=True)
 class Record:
-    """One whole record and the byte offset behind it."""
+    """One whole record and the byte offset behind it.
+
+    Attributes:
+        end: the byte offset behind it.
+        name: the document's name.
+        doc: the document.
+        begin: the byte offset of its head.
+    """
 
     end: int
     name: str
     doc: Document
+    begin: int = 0
+
+
+def records_at(path: Path, offsets: Iterable[int]) -> Iterator[Record]:
+    """Yield the records that begin at these bytes; ends early if one of them is not whole."""
+    with open(path, "rb") as file:
+        for begin in offsets:
+            file.seek(begin)
+            head = file.read(RECORD.size)
+            if len(head) < RECORD.size:
+                return
+            length, checksum = RECORD.unpack(head)
+            payload = file.read(length) if length <= LONGEST_PAYLOAD else b""
+            if not payload or len(payload) < length or zlib.crc32(payload) != checksum:
+                return
+            name, doc = decode(payload)
+            yield Record(begin + RECORD.size + length, name, doc, begin)
 
 
 class RecordReader:
@@ -165,18 +207,33 @@ class RecordReader:
     where the whole records end. Iterating again continues there, so a growing journal is followed
     by iterating once in a while.
 
+    Args:
+        path: the journal.
+        offset: where a record begins; 0 for the beginning.
+        arrays: whether uniform columns of event pages are to be numpy arrays instead of lists.
+
     Raises:
-        JournalError: on iterating, if the file is not a journal or of a newer format.
+        JournalError: on iterating, if the file is not a journal, of a newer format, or holds a
+            whole record that no journal writer wrote.
     """
 
-    def __init__(self, path: Path, offset: int = 0) -> None:
+    def __init__(self, path: Path, offset: int = 0, *, arrays: bool = False) -> None:
         self.path = path
         self.tail = Tail(offset)
+        self._arrays = arrays
+        self._hook = array_hook() if arrays else as_list
 
     def __iter__(self) -> Iterator[Record]:
         for end, payload in self.payloads():
-            name, doc = decode(payload)
-            yield Record(end, name, doc)
+            begin = end - RECORD.size - len(payload)
+            try:
+                name, doc = decode(payload, self._hook, arrays=self._arrays)
+            except (ValueError, TypeError, KeyError) as error:
+                raise JournalError(
+                    f"{self.path}: the record at byte {begin} is whole and cannot be read "
+                    f"({error!r}): it was written by something else than a journal writer"
+                ) from error
+            yield Record(end, name, doc, begin)
 
     def payloads(self) -> Iterator[tuple[int, bytes]]:
         """Yield the offset behind each whole record and its undecoded payload."""
@@ -202,7 +259,11 @@ class RecordReader:
                 if length > LONGEST_PAYLOAD:
                     self.tail = Tail(offset, f"corrupt: a record claims {length} bytes")
                     return
-                payload = file.read(length)
+                # A damaged length must not make room for a gigabyte that is not there.
+                present = length
+                if length > _LONG_PAYLOAD:
+                    present = min(length, os.fstat(file.fileno()).st_size - offset - RECORD.size)
+                payload = file.read(present)
                 if len(payload) < length:
                     self.tail = Tail(
                         offset, f"torn: {len(payload)} of {length} bytes of a record's payload"
@@ -217,15 +278,20 @@ class RecordReader:
                 yield offset, payload
 
     def _header(self, header: bytes) -> bool:
-        if header == HEADER:
+        if header in HEADERS:
             return True
-        if HEADER.startswith(header):
+        if any(known.startswith(header) for known in HEADERS):
             self.tail = Tail(0, f"torn: {len(header)} of {len(HEADER)} bytes of the file's header")
             return False
         if header.startswith(MAGIC) and len(header) == len(HEADER):
             (version,) = struct.unpack("<I", header[len(MAGIC) :])
-            raise JournalError(
-                f"{self.path} has journal format {version}, this program reads {VERSION}: "
+            remedy = (
                 "update operando to read it"
+                if version > VERSION
+                else "there never was such a format; the file is damaged"
+            )
+            known = " and ".join(str(number) for number in (*OLDER_VERSIONS, VERSION))
+            raise JournalError(
+                f"{self.path} has journal format {version}, this program reads {known}: {remedy}"
             )
         raise JournalError(f"{self.path} is not a journal: it begins with {header!r}")

@@ -1,12 +1,19 @@
 """Reading one journal: every whole document, in order, with its original uids."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ._format import Document, RecordReader, Tail
+from ._cycles import CycleIndex, cycle_index
+from ._format import Document, Record, RecordReader, Tail, records_at
 from ._roots import expand as expand_uri
 from ._roots import folder_of_journal
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+# What `read_columns` gives besides the data keys.
+_OF_ROWS = ("time", "seq_num")
 
 
 class JournalReader:
@@ -20,16 +27,19 @@ class JournalReader:
         path: the journal.
         expand: the data folder put in place of the token in asset URIs; by default the folder
             the journal lies in, so that a moved data folder needs no care.
+        arrays: whether the columns of event pages are to be arrays, as for `documents`.
 
     Raises:
         JournalError: on iterating, if the file is not a journal or of a newer format.
         FileNotFoundError: on iterating, if there is no such file.
     """
 
-    def __init__(self, path: Path | str, *, expand: Path | str | None = None) -> None:
+    def __init__(
+        self, path: Path | str, *, expand: Path | str | None = None, arrays: bool = False
+    ) -> None:
         self.path = Path(path)
         self.data_dir = Path(expand).resolve() if expand else folder_of_journal(self.path)
-        self._records = RecordReader(self.path)
+        self._records = RecordReader(self.path, arrays=arrays)
 
     @property
     def tail(self) -> Tail:
@@ -42,7 +52,11 @@ class JournalReader:
 
 
 def documents(
-    path: Path | str, *, expand: Path | str | None = None
+    path: Path | str,
+    *,
+    expand: Path | str | None = None,
+    arrays: bool = False,
+    from_cycle: int | None = None,
 ) -> Iterator[tuple[str, Document]]:
     """Yield ``(name, doc)`` for every whole document of a journal, in the order of the run.
 
@@ -53,11 +67,168 @@ def documents(
         path: the journal.
         expand: the data folder put in place of the token in asset URIs; by default the folder
             the journal lies in.
+        arrays: False gives documents as they were emitted, columns of pages being lists. True
+            gives columns of ``data``, ``timestamps``, ``seq_num`` and ``time`` of an event page
+            as read-only arrays (float64 or int64) where all their values are floats or all are
+            integers of 64 bits; equal columns of timestamps are the same array. Other columns
+            stay lists.
+        from_cycle: None begins with the run. N begins with the first row of cycle N (see
+            `cycle_index`): before it come the start document and the descriptors and stream
+            resources written before, in their order; the page that holds the row lacks the rows
+            before it. 0 is the whole run.
 
     Raises:
         JournalError: if the file is not a journal or of a newer format.
+        LookupError: if the run has no such cycle; the message tells which it has.
     """
-    yield from JournalReader(path, expand=expand)
+    if not from_cycle:
+        yield from JournalReader(path, expand=expand, arrays=arrays)
+        return
+    path = Path(path)
+    data_dir = Path(expand).resolve() if expand else folder_of_journal(path)
+    for record in _records_from(path, from_cycle, arrays=arrays):
+        yield record.name, expand_uri(record.name, record.doc, data_dir)
+
+
+def _records_from(path: Path, cycle: int, *, arrays: bool) -> Iterator[Record]:
+    """Yield the records that tell what the rows are, then those from a cycle's first row on."""
+    index = cycle_index(path)
+    reader, first, row = _seek(path, index, cycle, arrays=arrays)
+    if row is None:
+        # What is kept beside a journal is only a cache: the journal has the last word.
+        index = cycle_index(path, afresh=True)
+        reader, first, row = _seek(path, index, cycle, arrays=arrays)
+    if first is None or row is None:
+        return  # the journal was cut or damaged meanwhile
+    yield from records_at(path, (begin for begin in index.preamble if begin < first.begin))
+    yield first if not row else Record(first.end, first.name, _without_rows(first.doc, row))
+    yield from reader
+
+
+def _seek(
+    path: Path, index: CycleIndex, cycle: int, *, arrays: bool
+) -> tuple[RecordReader, Record | None, int | None]:
+    """Return a reader behind the record that should hold a cycle, that record, and its row."""
+    try:
+        offset = index.offset_of(cycle)
+    except LookupError as error:
+        raise LookupError(f"{path}: {error}") from None
+    reader = RecordReader(path, offset, arrays=arrays)
+    first = next(iter(reader), None)
+    return reader, first, None if first is None else _row_of(first, index.key, cycle)
+
+
+def _row_of(record: Record, key: str, cycle: int) -> int | None:
+    """Return the first row of an event or event page that is of a cycle; None if none is."""
+    if record.name not in ("event", "event_page"):
+        return None
+    column = record.doc["data"].get(key)
+    if record.name == "event":
+        column = [column]
+    elif hasattr(column, "tolist"):
+        column = column.tolist()
+    return next((row for row, value in enumerate(column or ()) if value == cycle), None)
+
+
+def _without_rows(page: Document, count: int) -> Document:
+    """Return an event page without its first rows."""
+    kept = {id(column): column[count:] for column in page["timestamps"].values()}
+    return {
+        **page,
+        **{key: page[key][count:] for key in ("uid", "seq_num", "time") if key in page},
+        "data": {key: column[count:] for key, column in page["data"].items()},
+        "timestamps": {key: kept[id(column)] for key, column in page["timestamps"].items()},
+        "filled": {key: column[count:] for key, column in page.get("filled", {}).items()},
+    }
+
+
+def read_columns(path: Path | str, stream: str, keys: Sequence[str]) -> "dict[str, NDArray[Any]]":
+    """Return columns of one stream, all its rows so far, read from the events alone.
+
+    Args:
+        path: the journal.
+        stream: the stream's name.
+        keys: data keys; besides them ``time`` (when each row was measured [epoch s], as
+            `row_times`) and ``seq_num``.
+
+    Returns:
+        Key -> array of shape (rows, ...): int64 where every value is an integer of 64 bits, bool
+        where every value is one, float64 where they are numbers or missing (NaN), else objects.
+
+    Raises:
+        LookupError: if there is no such stream, or it has no such key; the message lists them.
+        JournalError: if the file is not a journal or of a newer format.
+    """
+    known: dict[str, set[str]] = {}
+    wanted: set[str] = set()
+    parts: dict[str, list[Any]] = {key: [] for key in keys}
+    for record in RecordReader(Path(path), arrays=True):
+        doc = record.doc
+        if record.name == "descriptor":
+            internal = {key for key, told in doc["data_keys"].items() if "external" not in told}
+            known.setdefault(doc["name"], set()).update(internal)
+            if doc["name"] == stream:
+                wanted.add(doc["uid"])
+        elif record.name in ("event", "event_page") and doc["descriptor"] in wanted:
+            page = doc if record.name == "event_page" else page_of(doc)
+            for key, column in parts.items():
+                if key in page["data"]:
+                    column.append(page["data"][key])
+                elif key in _OF_ROWS:
+                    column.append(row_times(page) if key == "time" else page["seq_num"])
+                else:
+                    column.append([None] * len(page["seq_num"]))
+    if stream not in known:
+        raise LookupError(f"{path} has no stream {stream!r}; it has {sorted(known)}")
+    unknown = [key for key in keys if key not in known[stream] and key not in _OF_ROWS]
+    if unknown:
+        raise LookupError(
+            f"stream {stream!r} of {path} has no column {', '.join(map(repr, unknown))}; "
+            f"it has {sorted(known[stream])}, time and seq_num"
+        )
+    return {key: _joined(column) for key, column in parts.items()}
+
+
+def _joined(parts: list[Any]) -> "NDArray[Any]":
+    import numpy as np
+
+    arrays = [part if isinstance(part, np.ndarray) else _values(part) for part in parts]
+    arrays = [part for part in arrays if len(part)]
+    if not arrays:
+        return np.empty(0)
+    kinds = {part.dtype for part in arrays}
+    if object in kinds or len({part.shape[1:] for part in arrays}) > 1:
+        joined = np.empty(sum(map(len, arrays)), object)
+        joined[:] = [value for part in arrays for value in part.tolist()]
+        return joined
+    if len(kinds) > 1:
+        arrays = [part.astype(np.float64) for part in arrays]
+    return np.concatenate(arrays)
+
+
+def _values(column: list[Any]) -> "NDArray[Any]":
+    """Return a column whose values are not all floats, nor all integers of 64 bits."""
+    import numpy as np
+
+    kinds = set(map(type, column))
+    if kinds and kinds <= {int, float, bool, type(None)}:
+        if kinds == {bool}:
+            return np.array(column, bool)
+        if kinds != {int}:
+            return np.array(column, np.float64)
+        if all(-(1 << 63) <= value < 1 << 63 for value in column):
+            return np.array(column, np.int64)
+    if kinds == {list}:
+        try:
+            array = np.array(column)
+        except ValueError:  # lists of different lengths
+            pass
+        else:
+            if array.dtype.kind in "biuf":
+                return array
+    array = np.empty(len(column), object)
+    array[:] = column
+    return array
 
 
 def inspect(path: Path | str) -> Tail:
@@ -68,16 +239,24 @@ def inspect(path: Path | str) -> Tail:
     return reader.tail
 
 
-def row_times(page: Mapping[str, Any]) -> list[float]:
+def row_times(page: Mapping[str, Any]) -> "list[float] | NDArray[Any]":
     """Return the time of every row of an event page [epoch s].
 
     The RunEngine stamps a whole page with one time, the moment it was collected; when each row
     was measured is in its own timestamps. A row's time is the latest of them, and the page's only
-    where a row has none.
+    where a row has none. An array if all columns of the page's timestamps are arrays, else a list.
     """
-    columns = [column for column in page["timestamps"].values() if len(column)]
+    # Mostly all keys share one column, and then nothing need be compared.
+    distinct = {id(column): column for column in page["timestamps"].values() if len(column)}
+    columns = list(distinct.values())
     if not columns:
-        return list(page["time"])
+        columns = [page["time"]]
+    if all(hasattr(column, "dtype") for column in columns):
+        if len(columns) == 1:
+            return columns[0]
+        from numpy import fmax
+
+        return fmax.reduce(columns)
     if len(columns) == 1:
         return list(columns[0])
     return [max(stamps) for stamps in zip(*columns, strict=True)]

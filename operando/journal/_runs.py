@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from ._errors import JournalError
-from ._format import HEADER, RECORD, Document, Record, RecordReader, decode
+from ._format import HEADER, HEADERS, RECORD, Document, Record, RecordReader, decode
 from ._lock import is_locked
 from ._roots import SUFFIX, journal_path, month_folders
 
@@ -223,7 +223,7 @@ def _read_finished(path: Path) -> Scan | None:
     scan = Scan()
     with open(path, "rb") as file:
         size = os.fstat(file.fileno()).st_size
-        if file.read(len(HEADER)) != HEADER:
+        if file.read(len(HEADER)) not in HEADERS:
             return None
         offset = len(HEADER)
         while offset < size:

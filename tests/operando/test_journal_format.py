@@ -79,8 +79,8 @@ def test_a_foreign_file_and_a_newer_format_are_refused_by_name(tmp_path):
     path.write_bytes(b"%PDF-1.7 and so on")
     with pytest.raises(JournalError, match="is not a journal: it begins with"):
         list(documents(path))
-    path.write_bytes(MAGIC + struct.pack("<I", 2))
-    with pytest.raises(JournalError, match="journal format 2, this program reads 1"):
+    path.write_bytes(MAGIC + struct.pack("<I", 3))
+    with pytest.raises(JournalError, match="format 3, this program reads 1 and 2: update operando"):
         list(documents(path))
 
 
