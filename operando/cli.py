@@ -235,13 +235,7 @@ def command_line() -> argparse.ArgumentParser:
     _add_run(sub)
     sub.add_argument("--json", action="store_true", help="as one object")
     sub.add_argument("--figure", type=Path, metavar="FILE", help="also draw the run (png, pdf)")
-    sub.add_argument(
-        "--from",
-        dest="source",
-        choices=("journal", "catalog"),
-        default="journal",
-        help="where the run is read from; both hold the same (%(default)s)",
-    )
+    _add_source(sub)
 
     sub = add(
         "replay",
@@ -256,7 +250,12 @@ def command_line() -> argparse.ArgumentParser:
         metavar="N",
         help="times real time of the recording; by default as fast as it can be read",
     )
+    sub.add_argument(
+        "--cycle", type=int, metavar="N", help="begin with the first row of this cycle"
+    )
+    _add_source(sub)
     sub.add_argument("--json", action="store_true", help="only the numbers, as report --json")
+    sub.add_argument("--figure", type=Path, metavar="FILE", help="also draw the run (png, pdf)")
 
     sub = add(
         "demo",
@@ -311,6 +310,16 @@ def _add_factor(parser: argparse.ArgumentParser) -> None:
 def _add_run(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "run", metavar="RUN", nargs="?", default="last", help="a uid, the beginning of one, or last"
+    )
+
+
+def _add_source(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--from",
+        dest="source",
+        choices=("journal", "catalog"),
+        default="journal",
+        help="where the run is read from; both hold the same (%(default)s)",
     )
 
 
@@ -557,7 +566,13 @@ def _report(arguments: argparse.Namespace) -> int:
         run = Run.from_catalog(uid, folder)
     else:
         run = Run.from_journal(uid, folder)
-    numbers = metrics(run)
+    _say_numbers(run, metrics(run), arguments)
+    return OK
+
+
+def _say_numbers(
+    run: "Run", numbers: "Mapping[str, Metric]", arguments: argparse.Namespace
+) -> None:
     _say_report(run, numbers, as_json=arguments.json)
     if arguments.figure is not None:
         from operando.plots import run_figure
@@ -566,7 +581,6 @@ def _report(arguments: argparse.Namespace) -> int:
         run_figure(run, numbers).savefig(arguments.figure, dpi=150)
         if not arguments.json:
             _say(f"Drawn in {arguments.figure}")
-    return OK
 
 
 def _replay(arguments: argparse.Namespace) -> int:
@@ -582,9 +596,22 @@ def _replay(arguments: argparse.Namespace) -> int:
     callbacks: list[Callable[[str, Mapping[str, Any]], object]] = [builder]
     if not arguments.json:
         callbacks.append(LiveTable(sys.stdout))
-    replay(uid, folder, callbacks, speed=arguments.speed)
-    run = builder.run
-    _say_report(run, metrics(run), as_json=arguments.json)
+    if arguments.source == "catalog":
+        from operando.catalog import wait_until_ingested
+
+        wait_until_ingested(folder, uid)
+    try:
+        replay(
+            uid,
+            folder,
+            callbacks,
+            speed=arguments.speed,
+            source=arguments.source,
+            from_cycle=arguments.cycle,
+        )
+    except LookupError as error:  # no such cycle
+        raise _NoSuchRunError(str(error)) from error
+    _say_numbers(builder.run, metrics(builder.run), arguments)
     return OK
 
 

@@ -1,13 +1,22 @@
 """Playing a stored run again: the same documents, in the same order, to any callback."""
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
-from typing import Any
+from types import ModuleType
+from typing import Any, Literal
 
 from operando.journal import JournalWriter, documents, journal_path, resolve_uid
 
 Callback = Callable[[str, dict[str, Any]], object]
+Source = Literal["journal", "catalog"]
+
+# Replayed at a speed, rows come as often as they do live [wall time].
+PAGE_S = 0.1
+# Who stores documents, by name: importing them costs seconds. Their subclasses are meant, too.
+_STORES = {"TiledWriter", "_RunWriter", "RunEngine", "Broker"}
+_DEEPEST = 8
 
 
 def replay(
@@ -15,13 +24,18 @@ def replay(
     data_dir: Path | str,
     callbacks: Callback | Iterable[Callback],
     speed: float | None = None,
+    *,
+    source: Source = "journal",
+    from_cycle: int | None = None,
 ) -> int:
     """Hand the stored documents of a run to callbacks and return how many there were.
 
-    The documents come from the run's journal with their original uids; pages stay pages. A
-    callback cannot tell a replay from the experiment, except by the clock. Nothing is written: a
-    replay goes neither into a journal nor into the catalog. Of a run that lasts, what was written
-    when the reader arrived at its end is replayed.
+    From the journal they are the documents themselves: pages stay pages, with their uids. From the
+    catalog they are made again (`operando.catalog.catalog_documents`): start, descriptors and stop
+    with their uids, rows in pages by the rows' own times. A callback cannot tell a replay from the
+    experiment, except by the clock. Nothing is written: a replay goes neither into a journal nor
+    into the catalog. Of a run that lasts, what was written when the reader arrived at its end is
+    replayed.
 
     Args:
         uid: whole uid, beginning of a uid, or ``last``.
@@ -31,9 +45,11 @@ def replay(
         speed: None hands the documents on as fast as possible (millions of rows a second); N
             keeps the pauses between the documents as they were, N times shorter. A callback that
             is too slow is not waited for twice: the replay catches up.
+        source: where the run is read from.
+        from_cycle: begin with the first row of this cycle; what describes the run comes before.
 
     Raises:
-        LookupError: if there is no such run.
+        LookupError: if there is no such run, or it has no such cycle.
         ValueError: if the speed is not above 0, or a callback writes a record.
     """
     called = [callbacks] if callable(callbacks) else list(callbacks)
@@ -41,20 +57,78 @@ def replay(
         raise ValueError(f"a replay's speed is above 0, or None for no pauses; got {speed!r}")
     for callback in called:
         _refuse_writers(callback)
-    path = journal_path(Path(data_dir), resolve_uid(data_dir, uid))
+    whole = resolve_uid(data_dir, uid)
+    told = _documents(whole, Path(data_dir), source, from_cycle, speed)
+    if speed is not None:
+        told = _paced(told, speed, described_at_once=from_cycle is not None)
     count = 0
-    began = time.monotonic()
-    first: float | None = None
-    for name, doc in documents(path):
-        if speed is not None and (at := _time_of(doc)) is not None:
-            first = at if first is None else first
-            pause = (at - first) / speed - (time.monotonic() - began)
-            if pause > 0:
-                time.sleep(pause)
+    for name, doc in told:
         for callback in called:
             callback(name, doc)
         count += 1
     return count
+
+
+def _documents(
+    uid: str, data_dir: Path, source: Source, from_cycle: int | None, speed: float | None
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    if source == "journal":
+        told = documents(journal_path(data_dir, uid))
+        return told if from_cycle is None else _sought(told, from_cycle, uid)
+    from operando.catalog import catalog_documents
+
+    page_s = None if speed is None else PAGE_S * speed
+    return catalog_documents(uid, data_dir, from_cycle=from_cycle, page_s=page_s)
+
+
+def _sought(
+    told: Iterable[tuple[str, dict[str, Any]]], cycle: int, uid: str
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield what describes a run, then everything from the first row of a cycle on."""
+    cycle_keys: dict[str, str] = {}
+    found = False
+    for name, doc in told:
+        if not found and name == "descriptor":
+            for key in doc["data_keys"]:
+                device = key.removesuffix("_half_cycle")
+                if device != key and f"{device}_role" in doc["data_keys"]:
+                    cycle_keys[doc["uid"]] = f"{device}_cycle"
+        elif not found and name == "event_page" and doc["descriptor"] in cycle_keys:
+            cycles = doc["data"][cycle_keys[doc["descriptor"]]]
+            skipped = next((row for row, at in enumerate(cycles) if at >= cycle), None)
+            if skipped is not None:
+                found = True
+                doc = _rows_from(doc, skipped)
+        if found or name in ("start", "descriptor", "stream_resource"):
+            yield name, doc
+    if not found:
+        raise LookupError(f"run {uid} has no row of cycle {cycle}")
+
+
+def _rows_from(page: dict[str, Any], first: int) -> dict[str, Any]:
+    def cut(columns: Mapping[str, list[Any]]) -> dict[str, list[Any]]:
+        return {key: column[first:] for key, column in columns.items()}
+
+    rows = {key: page[key][first:] for key in ("uid", "seq_num", "time")}
+    return {**page, **rows, "data": cut(page["data"]), "timestamps": cut(page["timestamps"])}
+
+
+def _paced(
+    told: Iterable[tuple[str, dict[str, Any]]], speed: float, *, described_at_once: bool
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield documents when they are due; with ``described_at_once`` time begins with the rows."""
+    began = time.monotonic()
+    first: float | None = None
+    for name, doc in told:
+        at = _time_of(doc)
+        if described_at_once and first is None and name in ("start", "descriptor"):
+            at = None
+        if at is not None:
+            first = at if first is None else first
+            pause = (at - first) / speed - (time.monotonic() - began)
+            if pause > 0:
+                time.sleep(pause)
+        yield name, doc
 
 
 def _time_of(doc: Mapping[str, Any]) -> float | None:
@@ -66,10 +140,45 @@ def _time_of(doc: Mapping[str, Any]) -> float | None:
 
 
 def _refuse_writers(callback: Callback) -> None:
-    # By name, so that replaying does not import the catalog's client (4 s).
-    kinds = {kind.__name__ for kind in type(callback).__mro__}
-    if isinstance(callback, JournalWriter) or "TiledWriter" in kinds:
-        raise ValueError(
-            f"{type(callback).__name__} would store this run a second time under the same uid; "
-            "a replay is never stored"
-        )
+    """Raise ValueError if documents given to ``callback`` would be stored a second time."""
+    for one in _inside(callback):
+        kinds = {kind.__name__ for kind in type(one).__mro__}
+        if isinstance(one, JournalWriter) or kinds & _STORES:
+            raise ValueError(
+                f"{type(one).__name__} would store this run a second time under the same uid; "
+                "a replay is never stored"
+            )
+
+
+def _inside(callback: Any) -> Iterator[Any]:
+    """Yield a callback and what it may hand its documents on to, as far as Python tells.
+
+    The object of a bound method, the function within a partial or a decorator, what a closure
+    holds, and the callables among an object's attributes, alone or in lists.
+    """
+    seen: set[int] = set()
+    layer = [callback]
+    for _ in range(_DEEPEST):
+        layer = [one for one in layer if id(one) not in seen]
+        seen |= {id(one) for one in layer}
+        yield from layer
+        layer = [inner for one in layer for inner in _held(one)]
+
+
+def _held(one: Any) -> Iterator[Any]:
+    for name in ("__self__", "__wrapped__"):
+        if hasattr(one, name):
+            yield getattr(one, name)
+    if isinstance(one, partial):
+        yield from (one.func, *one.args, *one.keywords.values())
+    for cell in getattr(one, "__closure__", None) or ():
+        try:
+            yield cell.cell_contents
+        except ValueError:  # not bound yet
+            continue
+    if isinstance(one, (list, tuple, set)):
+        yield from one
+    elif not isinstance(one, (type, ModuleType)):
+        for value in getattr(one, "__dict__", {}).values():
+            if callable(value) or isinstance(value, (list, tuple)):
+                yield value

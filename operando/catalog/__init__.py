@@ -5,6 +5,7 @@ One resident service per data folder follows the journals and is the catalog's o
 disposable: `rebuild_catalog` makes it again.
 """
 
+from ._documents import catalog_documents
 from ._errors import CatalogError
 from ._parts import AssetRef, RunParts, StreamParts
 from ._places import profile_name
@@ -27,6 +28,7 @@ __all__ = [
     "ServiceInfo",
     "StreamParts",
     "Verification",
+    "catalog_documents",
     "close_catalog",
     "ensure_service",
     "open_catalog",

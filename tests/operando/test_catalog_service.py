@@ -19,6 +19,7 @@ from event_model import compose_run, compose_stream_resource
 from operando.analysis import metrics
 from operando.catalog import (
     CatalogError,
+    catalog_documents,
     close_catalog,
     ensure_service,
     open_catalog,
@@ -31,7 +32,7 @@ from operando.catalog import (
 from operando.catalog._places import Places
 from operando.catalog._profile import can_read_files
 from operando.catalog._service import is_running
-from operando.journal import JournalWriter, inspect, journal_path, list_runs
+from operando.journal import JournalWriter, documents, inspect, journal_path, list_runs
 from operando.report import json_report
 from operando.runs import Run as ArraysOfRun
 
@@ -304,6 +305,65 @@ def test_a_stream_whose_configuration_changed_is_ingested(record, catalog):
     assert outcome.same, outcome.differences
     for read in (ArraysOfRun.from_journal, ArraysOfRun.from_catalog):
         assert read(run.uid, record).streams["potentiostat"].configuration == {"gain": 2}
+
+
+def test_the_documents_made_from_the_catalog_tell_the_same_run_in_the_same_order(record, catalog):
+    run = Run(record)
+    keys = {
+        "potentiostat_cycle": NUMBER,
+        "potentiostat_half_cycle": NUMBER,
+        "potentiostat_role": {"source": "test", "dtype": "integer", "shape": []},
+        "text": {"source": "test", "dtype": "string", "shape": []},
+        "matrix": {"source": "test", "dtype": "array", "shape": [2, 20], "dtype_numpy": "<f8"},
+        "ragged": {"source": "test", "dtype": "array", "shape": [None], "dtype_numpy": "<f8"},
+    }
+    stream = run.stream("potentiostat", keys)
+    frames = Frames(run)  # a frame at EPOCH + 0, 1, 2 ...
+    for row in range(8):  # rows at EPOCH + 0.25, 0.75 ...
+        data = {
+            "potentiostat_cycle": float(row // 4),
+            "potentiostat_half_cycle": math.nan if row == 2 else float(row // 2),
+            "potentiostat_role": row,
+            "text": f"row {row}",
+            "matrix": (np.arange(40.0).reshape(2, 20) + row).tolist(),
+            "ragged": [0.5, row / 2],
+        }
+        stamps = dict.fromkeys(keys, EPOCH + 0.25 + row / 2)
+        stamps["text"] -= 0.1
+        run.writer("event", stream.compose_event(data=data, timestamps=stamps))
+        if row % 2 == 0:
+            frames.add(1)
+    run.stop()
+    wait_until_ingested(record, run.uid)
+    told = list(catalog_documents(run.uid, record, catalog=catalog))
+    written = list(documents(journal_path(record, run.uid)))
+    for name in ("start", "descriptor", "stop"):
+        assert [doc for n, doc in told if n == name] == [doc for n, doc in written if n == name]
+    # A page ends where the other stream has a row, and its frames are announced before it.
+    assert [
+        (name, doc.get("time", doc.get("seq_nums"))) for name, doc in told if name != "stream_datum"
+    ][5:-1] == [
+        ("event_page", [EPOCH + at])
+        if isinstance(at, int)
+        else ("event_page", [EPOCH + first for first in at])
+        for at in (0, (0.25, 0.75), 1, (1.25, 1.75), 2, (2.25, 2.75), 3, (3.25, 3.75))
+    ]
+    here, there = (ArraysOfRun.from_documents(docs).streams for docs in (written, told))
+    for name in ("potentiostat", "camera"):
+        np.testing.assert_array_equal(there[name].time, here[name].time)
+        for key, column in here[name].columns.items():
+            assert repr(there[name].columns[key].tolist()) == repr(column.tolist())
+        for key, asset in here[name].assets.items():
+            assert there[name].assets[key].parts == asset.parts
+    pages = [doc for name, doc in told if name == "event_page" and "text" in doc["data"]]
+    assert pages[0]["timestamps"]["text"] == [EPOCH + 0.15, EPOCH + 0.65]
+    later = list(catalog_documents(run.uid, record, from_cycle=1, catalog=catalog))
+    assert [name for name, _ in later[:3]] == ["start", "descriptor", "descriptor"]
+    found = ArraysOfRun.from_documents(later).streams
+    assert found["potentiostat"].columns["potentiostat_role"].tolist() == [4, 5, 6, 7]
+    assert found["camera"].columns["camera_t_before"].tolist() == [3]
+    with pytest.raises(LookupError, match="no row of cycle 2"):
+        list(catalog_documents(run.uid, record, from_cycle=2, catalog=catalog))
 
 
 def test_images_and_spectra_are_readable_while_the_run_lasts(record, catalog):

@@ -186,6 +186,12 @@ def test_replay_shows_the_table_and_then_the_numbers(
     told = capsys.readouterr().out
     assert told.index("j / mA cm-2") < told.index("ended: success") < told.index("ce_pct")
     assert "cycle 1: coulombic efficiency 98.333 %" in told
+    figure = data_dir / "drawn" / "run.png"
+    assert cli.main(["replay", "--cycle", "1", "--json", "--figure", str(figure)]) == 0
+    assert "ce_pct" in json.loads(capsys.readouterr().out)["metrics"]
+    assert figure.read_bytes().startswith(b"\x89PNG")
+    assert cli.main(["replay", "--cycle", "2", "--json"]) == cli.REFUSED
+    assert "cycle 2" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

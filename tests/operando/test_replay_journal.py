@@ -1,13 +1,16 @@
 """A replay is the run again: same documents, same order, same uids, and nothing stored."""
 
+import functools
 import time
 
 import pytest
+from bluesky.run_engine import RunEngine
 from bluesky_tiled_plugins import TiledWriter
 from event_model import compose_run
 
 from operando.journal import JournalWriter, list_runs
 from operando.replay import replay
+from operando.runs import RunBuilder
 
 
 def write_run(folder, *, seconds=0.0, stop=True):
@@ -58,6 +61,80 @@ def test_nothing_is_stored_by_a_replay(tmp_path):
     replay(uid, tmp_path, lambda name, doc: None)
     assert sorted(path for path in tmp_path.rglob("*") if path.name != "index.db") == before
     assert len(list_runs(tmp_path)) == 1
+
+
+def test_a_writer_is_found_wherever_it_is_hidden(tmp_path):
+    uid, _ = write_run(tmp_path)
+    catalog = TiledWriter.__new__(TiledWriter)
+
+    def forward(name, doc, to=None):
+        (to or catalog)(name, doc)
+
+    class Several:
+        def __init__(self, *callbacks):
+            self.callbacks = list(callbacks)
+
+        def __call__(self, name, doc):
+            for callback in self.callbacks:
+                callback(name, doc)
+
+    with JournalWriter(tmp_path / "other") as writer:
+        hidden = [
+            writer.__call__,
+            functools.partial(forward, to=writer),
+            forward,
+            Several(print, writer),
+            Several(Several(forward)),
+            RunEngine.__new__(RunEngine).emit_sync,
+        ]
+        for callback in hidden:
+            with pytest.raises(ValueError, match="a replay is never stored"):
+                replay(uid, tmp_path, callback)
+    assert not (tmp_path / "other").exists()
+    assert replay(uid, tmp_path, Several(RunBuilder())) == 6
+
+
+def write_cycles(folder):
+    """Write two cycles of three rows each, in pages of two rows, with a frame in each cycle."""
+    key = {"source": "test", "dtype": "number", "shape": []}
+    with JournalWriter(folder) as writer:
+        run = compose_run(time=1000.0)
+        writer("start", run.start_doc)
+        keys = [f"potentiostat_{name}" for name in ("cycle", "half_cycle", "role")]
+        leader = run.compose_descriptor(name="potentiostat", data_keys=dict.fromkeys(keys, key))
+        frames = run.compose_descriptor(name="camera", data_keys={"x": key})
+        for bundle in (leader, frames):
+            writer("descriptor", bundle.descriptor_doc)
+        cycles = [0.0, 1.0, 1.0, 1.0, 2.0, 2.0, 2.0, 3.0]
+        for first in range(0, len(cycles), 2):
+            times = [5000.0 + first, 5001.0 + first]
+            page = leader.compose_event_page(
+                data=dict.fromkeys(keys, cycles[first : first + 2]),
+                timestamps=dict.fromkeys(keys, times),
+                seq_num=[first + 1, first + 2],
+                time=times,
+            )
+            writer("event_page", page)
+            event = frames.compose_event(data={"x": 0.0}, timestamps={"x": 0.0}, time=times[-1])
+            writer("event", event)
+        writer("stop", run.compose_stop(time=5010.0))
+    return run.start_doc["uid"]
+
+
+def test_a_replay_from_a_cycle_describes_the_run_and_begins_with_its_first_row(tmp_path):
+    uid = write_cycles(tmp_path)
+    told = []
+    # What describes the run was written more than an hour before; nobody waits for that.
+    replay(uid, tmp_path, lambda *d: told.append(d), speed=20.0, from_cycle=2)
+    names = ["start", "descriptor", "descriptor", "event_page", "event", "event_page", "event"]
+    assert [name for name, _ in told] == [*names, "stop"]
+    page = told[3][1]
+    assert page["seq_num"] == [5, 6]
+    builder = RunBuilder()
+    replay(uid, tmp_path, builder, from_cycle=3)  # in the middle of a page
+    assert builder.run.streams["potentiostat"].columns["potentiostat_cycle"].tolist() == [3.0]
+    with pytest.raises(LookupError, match=r"cycle 4"):
+        replay(uid, tmp_path, builder, from_cycle=4)
 
 
 def test_a_speed_keeps_the_pauses_between_documents(tmp_path):

@@ -128,10 +128,11 @@ def test_journal_catalog_and_replay_give_numbers_identical_to_the_bit(
     catalogued: Experiment,
 ) -> None:
     folder, uid = catalogued.chain.data, catalogued.uid
-    builder = RunBuilder()
-    replay(uid, folder, builder)
+    builders = RunBuilder(), RunBuilder()
+    replay(uid, folder, builders[0])
+    replay(uid, folder, builders[1], source="catalog")
     told = {name: repr(metric) for name, metric in catalogued.numbers.items()}
-    for run in (Run.from_catalog(uid, folder), builder.run):
+    for run in (Run.from_catalog(uid, folder), *(builder.run for builder in builders)):
         assert {name: repr(metric) for name, metric in metrics(run).items()} == told
         for name, stream in catalogued.run.streams.items():
             if not len(stream):  # declared, never filled: the catalog has no table to ask
