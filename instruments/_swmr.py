@@ -1,9 +1,10 @@
 """HDF5 files that can be read while they grow and that survive the death of their writer.
 
-Images and spectra go here, one row per acquisition; the run's documents only point at them. The
-file is written in HDF5's single-writer-multiple-reader (SWMR) mode and flushed row by row: a row
-whose index was returned by ``append`` is readable by another process from then on, also after the
-writer was killed. (The bytes are then in the operating system's cache; a power cut can lose the
+Images and spectra go here, one row per acquisition, and transients too fast for events, many rows
+at a time; the run's documents only point at them. The file is written in HDF5's
+single-writer-multiple-reader (SWMR) mode and flushed with every write: rows that ``append`` or
+``extend`` has returned are readable by another process from then on, also after the writer was
+killed. (The bytes are then in the operating system's cache; a power cut can lose the
 last seconds, a killed process cannot.) Such a file opens with ``swmr=True`` only.
 """
 
@@ -34,7 +35,7 @@ def chunk_shape(row_shape: tuple[int, ...]) -> tuple[int, ...]:
 
 
 class SwmrFile:
-    """A growing HDF5 file whose datasets all gain one row per ``append``.
+    """A growing HDF5 file whose datasets always gain the same number of rows.
 
     Args:
         path: the file to create; its folder is created too, an existing file is refused.
@@ -120,33 +121,45 @@ class SwmrFile:
             ValueError: a dataset is missing or unknown, a shape differs, or the file is closed.
             OSError: less than ``KEPT_FREE_BYTES`` would stay free on the disk, or it is gone.
         """
-        if set(row) != set(self._datasets):
+        return self.extend({name: np.asarray(value)[np.newaxis] for name, value in row.items()})
+
+    def extend(self, rows: Mapping[str, ArrayLike]) -> int:
+        """Write as many rows to every dataset, flush once, and return the index of the first.
+
+        Blocks and raises as ``append``; each value has one axis more than a row, the first. When
+        rows are refused nothing of them is written.
+        """
+        if set(rows) != set(self._datasets):
             raise ValueError(
-                f"{self.path}: a row must give {sorted(self._datasets)}, got {sorted(row)}"
+                f"{self.path}: a row must give {sorted(self._datasets)}, got {sorted(rows)}"
             )
-        values = {name: np.asarray(value) for name, value in row.items()}
+        values = {name: np.asarray(value) for name, value in rows.items()}
         for name, value in values.items():
-            if value.shape != self._shapes[name]:
+            if value.shape[1:] != self._shapes[name] or not value.ndim:
                 raise ValueError(
                     f"{self.path}: {name} takes rows of shape {self._shapes[name]},"
-                    f" got {value.shape}"
+                    f" got {value.shape[1:]}"
                 )
+        counts = {len(value) for value in values.values()}
+        if len(counts) > 1:
+            raise ValueError(f"{self.path}: all datasets gain as many rows, got {sorted(counts)}")
         with self._lock:
             if self._file is None:
                 raise ValueError(f"{self.path}: the file is closed")
             index = self._rows
+            after = index + counts.pop()
             self._check_room(sum(value.nbytes for value in values.values()))
             try:
                 for name, value in values.items():
                     dataset = self._datasets[name]
-                    # A row that failed half-way left longer datasets: it is overwritten.
-                    dataset.resize(index + 1, axis=0)
-                    dataset[index] = value
+                    # Rows that failed half-way left longer datasets: they are overwritten.
+                    dataset.resize(after, axis=0)
+                    dataset[index:after] = value
                 for dataset in self._datasets.values():
                     dataset.flush()
             except RuntimeError as error:  # what h5py makes of a failed write or flush
                 raise OSError(errno.EIO, str(error), str(self.path)) from error
-            self._rows = index + 1
+            self._rows = after
             return index
 
     def _check_room(self, size: int) -> None:

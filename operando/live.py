@@ -90,6 +90,7 @@ class LiveTable:
         self._builder = RunBuilder()
         self._area_cm2 = _area_cm2(start.get("sample"))
         self._streams: dict[str, tuple[str, str]] = {}
+        self._in_columns: set[str] = set()
         self._declared: list[str] = []
         self._counts: Counter[str] = Counter()
         self._spectra: dict[int, _Spectrum] = {}
@@ -114,6 +115,7 @@ class LiveTable:
             case "descriptor":
                 device = next(iter(doc.get("object_keys", {})), doc["name"])
                 self._streams[doc["uid"]] = (doc["name"], device)
+                self._note_columns(doc)
                 if doc["name"] in COUNTED and doc["name"] not in self._declared:
                     self._declared.append(doc["name"])
             case "event":
@@ -121,11 +123,29 @@ class LiveTable:
                 self._rows(doc["descriptor"], page)
             case "event_page":
                 self._rows(doc["descriptor"], doc["data"])
+            case "stream_datum":
+                self._rows_in_columns(doc["descriptor"])
             case "stop":
                 self._end(doc)
         self._out.flush()
 
-    def _rows(self, descriptor: str, data: Mapping[str, Sequence[Any]]) -> None:
+    def _note_columns(self, descriptor: Document) -> None:
+        from operando.runs import lies_in_columns
+
+        if lies_in_columns(descriptor):
+            self._in_columns.add(descriptor["uid"])
+
+    def _rows_in_columns(self, descriptor: str) -> None:
+        if descriptor not in self._in_columns:
+            return
+        stream, _ = self._streams[descriptor]
+        columns = self._builder.run.streams[stream].columns
+        first = self._counts[stream]
+        new = {key: values[first:] for key, values in columns.items()}
+        if any(len(values) for values in new.values()):
+            self._rows(descriptor, new)
+
+    def _rows(self, descriptor: str, data: Mapping[str, Any]) -> None:
         stream, device = self._streams[descriptor]
         rows = len(next(iter(data.values()), ()))
         self._counts[stream] += rows

@@ -532,7 +532,10 @@ def _time_of(columns: Mapping[str, NDArray[Any]]) -> Floats:
 
 def _units(descriptor: Document) -> dict[str, str]:
     keys = descriptor["data_keys"]
-    return {key: told["units"] for key, told in keys.items() if told.get("units")}
+    units = {key: told["units"] for key, told in keys.items() if told.get("units")}
+    if lies_in_columns(descriptor):
+        units.pop(TIME_KEY, None)
+    return units
 
 
 def _configuration(descriptor: Document) -> dict[str, Any]:

@@ -233,7 +233,8 @@ def _experiment(
             collected = 0.0
             yield from _collect(potentiostat)
             yield from _save(followers)
-        if over:
+        # Rows for which the disk has no room are waited for; the device ends the wait.
+        if over and not potentiostat.unsaved_rows:
             break
         yield from bps.sleep(POLL_S)
     if done.exception(timeout=0) is not None:
@@ -255,6 +256,13 @@ def _collect(potentiostat: PotentiostatDevice) -> MsgGenerator:
         (potentiostat.impedance, "impedance"),
     ):
         yield from bps.collect(device, name=stream, return_payload=False)
+
+
+def _collect_all(potentiostat: PotentiostatDevice) -> MsgGenerator:
+    yield from _collect(potentiostat)
+    while potentiostat.unsaved_rows:
+        yield from bps.sleep(COLLECT_EVERY_S)
+        yield from _collect(potentiostat)
 
 
 def _save(followers: Mapping[str, Follower]) -> MsgGenerator:
@@ -297,7 +305,7 @@ def _end(
         yield from _persist(partial(_make_safe, follower), follower.name, unsafe)
     # What was under way fails now; heard later, it would be taken for the cause of the end.
     yield from _persist(lambda: _settle(followers), "followers", unsafe, attempts=20)
-    yield from _persist(lambda: _collect(potentiostat), potentiostat.name, unsafe)
+    yield from _persist(lambda: _collect_all(potentiostat), potentiostat.name, unsafe)
     for follower in followers.values():
         follower.unfollow()
     yield from _persist(lambda: _save(followers), "rows of the followers", unsafe)

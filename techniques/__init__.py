@@ -1,6 +1,11 @@
 """What an instrument can be asked to do, and to what, as plain data (no I/O, no bluesky)."""
 
-from techniques.assignment import Assignment, elementary_steps, longest_duration_s
+from techniques.assignment import (
+    Assignment,
+    elementary_steps,
+    finest_row_interval_s,
+    longest_duration_s,
+)
 from techniques.cell import Cell, Electrode, Electrolyte
 from techniques.limits import Limit, SafetyLimits
 from techniques.protocol import Protocol, Schedule
@@ -33,5 +38,6 @@ __all__ = [
     "Sequence",
     "Technique",
     "elementary_steps",
+    "finest_row_interval_s",
     "longest_duration_s",
 ]

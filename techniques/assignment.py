@@ -230,6 +230,32 @@ def elementary_steps(technique: Technique) -> Iterator[ElementaryStep]:
             yield technique
 
 
+def finest_row_interval_s(technique: Technique) -> float:
+    """Return the shortest time between two rows that ``technique`` may record, in s.
+
+    Where a change of the potential makes a row due, that is the interval of the checks. The first
+    and the last row of a step do not count, nor does an impedance spectrum.
+    """
+    finest = math.inf
+    for step in elementary_steps(technique):
+        if isinstance(step, ImpedanceSpectrum):
+            continue
+        record = step.record
+        intervals = [record.dt_s]
+        if record.edge_for_s > 0:
+            intervals.append(record.edge_dt_s)
+        if isinstance(step, OpenCircuit):
+            finest = min(finest, *intervals)
+            continue
+        checks_s = record.check_interval_s(step.expected_s)
+        if record.dq_mah_cm2 is not None:
+            intervals.append(record.dq_mah_cm2 * 3600 / abs(step.current_density_ma_cm2))
+        if record.de_v is not None:
+            intervals.append(checks_s)
+        finest = min(finest, max(checks_s, min(intervals)))
+    return finest
+
+
 def longest_duration_s(technique: Technique) -> float:
     """Return the longest time ``technique`` can last, in s (impedance: two periods a point)."""
     match technique:

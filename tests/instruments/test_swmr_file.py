@@ -130,6 +130,24 @@ def test_a_refused_row_leaves_nothing_behind(file: SwmrFile) -> None:
     assert file.append(row(1)) == 1
 
 
+def test_many_rows_at_once_are_the_same_as_one_after_the_other(file: SwmrFile) -> None:
+    file.append(row(0))
+    images = np.arange(3, dtype="u1")[:, None, None] * np.ones((6, 8), "u1")
+    assert file.extend({IMAGE: images, NUMBER: [1.0, 2.0, 3.0]}) == 1
+    assert file.append(row(9)) == 4
+    with reader(file.path) as seen:
+        assert seen[NUMBER][:].tolist() == [0, 1, 2, 3, 9]
+        assert seen[IMAGE][:, 0, 0].tolist() == [0, 0, 1, 2, 9]
+
+
+def test_columns_of_different_length_are_refused(file: SwmrFile) -> None:
+    with pytest.raises(ValueError, match="as many rows"):
+        file.extend({IMAGE: np.zeros((2, 6, 8), "u1"), NUMBER: [1.0]})
+    with pytest.raises(ValueError, match="takes rows of shape"):
+        file.extend({IMAGE: np.zeros((6, 8), "u1"), NUMBER: np.float64(1.0)})
+    assert file.rows == 0
+
+
 def test_closing_twice_is_fine_and_appending_afterwards_is_an_error(file: SwmrFile) -> None:
     file.close()
     file.close()

@@ -21,6 +21,7 @@ from techniques import (
     SafetyLimits,
     Sequence,
     Technique,
+    finest_row_interval_s,
     longest_duration_s,
 )
 
@@ -146,6 +147,42 @@ def test_limits_are_checked_a_few_thousand_times_in_each_step() -> None:
     assert Recording().check_interval_s(900) == 0.25
     assert Recording(edge_dt_s=0.1).check_interval_s(3600) == 0.1
     assert Recording().check_interval_s(1) == 0.01
+
+
+@pytest.mark.parametrize(
+    ("record", "finest_s"),
+    [
+        ({"dt_s": 10, "edge_dt_s": 1}, 1.0),
+        ({"dt_s": 10, "edge_dt_s": 0.001}, 0.001),
+        ({"dt_s": 10, "edge_dt_s": 0.001, "edge_for_s": 0}, 10.0),
+        ({"dt_s": 0.001, "edge_dt_s": 1}, 0.001),
+        # 1 mA/cm2: this charge passes in 3.6 ms, and a check comes every 10 ms.
+        ({"dt_s": 10, "edge_dt_s": 1, "dq_mah_cm2": 1e-6}, 0.01),
+        ({"dt_s": 10, "edge_dt_s": 0.002, "dq_mah_cm2": 1e-6}, 0.002),
+        # The potential may make a row due at every check.
+        ({"dt_s": 10, "edge_dt_s": 1, "de_v": 0.001}, 0.01),
+        ({"dt_s": 10, "edge_dt_s": 0.001, "edge_for_s": 0, "de_v": 0.001}, 0.001),
+    ],
+)
+def test_the_finest_interval_of_rows_is_known_beforehand(
+    record: dict[str, float], finest_s: float
+) -> None:
+    step = {
+        "type": "galvanostatic_step",
+        "role": "plate",
+        "current_density_ma_cm2": 1,
+        "until": [{"quantity": "time_s", "value": 20}],
+        "record": record,
+    }
+    rest = {"type": "open_circuit", "duration_s": 20, "record": {"dt_s": 30, "edge_dt_s": 20}}
+    spectrum = {"type": "impedance_spectrum", "amplitude_rms_v": 0.01}
+    technique = Sequence.model_validate(
+        {"steps": [rest, {"type": "repeat", "step": step, "times": 2}, spectrum]}
+    )
+    assert finest_row_interval_s(technique) == pytest.approx(finest_s)
+    quick_rest = {**rest, "record": {"dt_s": 0.0005, "edge_dt_s": 1}}
+    with_rest = Sequence.model_validate({"steps": [step, quick_rest]})
+    assert finest_row_interval_s(with_rest) == 0.0005
 
 
 def test_limits_narrow_and_never_widen() -> None:

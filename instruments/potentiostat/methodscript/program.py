@@ -514,8 +514,11 @@ class _Compiler:
         """Return interval and duration of a measurement loop, s; a whole number of intervals fits.
 
         The interval is cut to whole ns, so the last point comes early by 1e-6 of the step at most.
+        Where the shortest interval was asked for, the next longer one that fits is taken.
         """
         count = max(1, math.ceil(duration_s / interval_s - 1e-9))
+        if interval_s >= _SHORTEST_INTERVAL_S:
+            count = min(count, max(1, math.floor(duration_s / _SHORTEST_INTERVAL_S + 1e-9)))
         interval = math.floor(duration_s / count * 1e9 + 1e-3) / 1e9
         if interval < _SHORTEST_INTERVAL_S:
             raise UnsupportedTechniqueError(

@@ -332,6 +332,14 @@ def test_a_charge_interval_of_rows_is_a_time_interval() -> None:
     assert the(lines, "store_var gap") == "store_var gap 35500m eb"
 
 
+def test_the_shortest_interval_fits_steps_of_any_duration() -> None:
+    for duration_s, interval in ((1.0, "1m"), (1.0003, "1000300n"), (0.0029, "1450u")):
+        lines = lines_of(plate(time_s(duration_s), dt_s=0.001, edge_dt_s=0.001))
+        assert the(lines, "meas_loop_cp").split()[4] == interval
+    with pytest.raises(UnsupportedTechniqueError, match=r"every 0\.001 s at most"):
+        compiled(plate(time_s(1.0), dt_s=0.0005, edge_dt_s=0.001))
+
+
 def test_impedance_runs_at_the_open_circuit_potential() -> None:
     lines = lines_of(
         ImpedanceSpectrum(amplitude_rms_v=0.005, frequency_min_hz=0.1, points_per_decade=10)

@@ -1,18 +1,24 @@
 """The potentiostat under a RunEngine, over the wire: what a first attempt taught, kept."""
 
 import contextlib
+import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import bluesky.plan_stubs as bps
 import bluesky.preprocessors as bpp
+import h5py
+import numpy as np
 import pytest
 from bluesky import RunEngine
 from bluesky.protocols import EventPageCollectable, Flyable, Preparable, Stoppable
 from bluesky.utils import FailedStatus, Msg, RunEngineInterrupted
 
+from instruments import _columns
 from instruments.errors import (
     InstrumentError,
     InstrumentFaultError,
@@ -199,6 +205,80 @@ def test_the_same_device_runs_program_after_program(
     starts = [n for n, t in enumerate(record.column("t")) if t < 0.5]
     assert len(starts) == 2
     assert len(record.of("stop")) == 2
+
+
+FAST = assignment(plate(2.0, dt_s=0.001, edge_dt_s=0.001))
+
+
+@pytest.mark.parametrize("device", [1.0], indirect=True)
+def test_the_rows_of_a_fast_program_lie_in_columns_that_are_announced(
+    engine: RunEngine, device: PotentiostatDevice, record: Record, tmp_path: Path
+) -> None:
+    device.assets_dir = tmp_path / "assets"
+    engine(fly(device, FAST), record)
+    assert not record.of("event_page")
+    (path,) = (tmp_path / "assets").iterdir()
+    assert {unquote(doc["uri"]) for doc in record.of("stream_resource")} == {
+        f"file://localhost{path}"
+    }
+    with h5py.File(path, "r") as file:  # closed in order: no longer in need of SWMR
+        t = file["/entry/data/t"][()]
+        assert {len(file["/entry/data"][name]) for name in file["/entry/data"]} == {2000}
+    np.testing.assert_allclose(t, 0.001 * np.arange(1, 2001), atol=1e-6)
+    assert max(doc["indices"]["stop"] for doc in record.of("stream_datum")) == 2000
+    assert record.of("stop")[0]["num_events"]["potentiostat"] == 2000
+
+
+@pytest.mark.parametrize("device", [50.0], indirect=True)
+def test_fast_and_slow_programs_take_turns_on_the_same_device(
+    engine: RunEngine, device: PotentiostatDevice, record: Record, tmp_path: Path
+) -> None:
+    device.assets_dir = tmp_path / "assets"
+    quick = assignment(plate(0.2, dt_s=0.001, edge_dt_s=0.001))
+    for program in (quick, PROGRAM_OF_THE_PAGES, quick):
+        engine(fly(device, program), record)
+    assert len(list((tmp_path / "assets").iterdir())) == 2
+    assert len(record.of("stream_resource")) == 2 * 10
+    in_pages = sum(len(page["time"]) for page in record.of("event_page"))
+    assert in_pages == pytest.approx(50, abs=1)  # the last one may be sent for itself
+
+
+def test_a_fast_program_without_a_folder_for_its_rows_is_refused(
+    device: PotentiostatDevice, tmp_path: Path
+) -> None:
+    device.prepare(FAST)
+    with pytest.raises(RuntimeError, match="assets_dir"):
+        device.kickoff()
+    (tmp_path / "assets").write_text("in the way")
+    device.assets_dir = tmp_path / "assets"
+    with pytest.raises(TransportError, match="cannot record rows"):
+        device.kickoff()
+
+
+@pytest.mark.parametrize("device", [1.0], indirect=True)
+def test_a_disk_without_room_ends_a_fast_program_before_it_is_full(
+    engine: RunEngine,
+    device: PotentiostatDevice,
+    record: Record,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """HDF5 would take the whole process with it on a disk that is really full."""
+    total, used, _ = shutil.disk_usage(tmp_path)
+    nearly_full = type(shutil.disk_usage(tmp_path))(total, used, 1_000_000)
+    monkeypatch.setattr(_columns, "PATIENCE_S", 0.3)
+    device.assets_dir = tmp_path / "assets"
+
+    def fill() -> None:
+        if len(record.of("stream_datum")) >= 30:
+            monkeypatch.setattr(shutil, "disk_usage", lambda path: nearly_full)
+
+    long = assignment(plate(600.0, dt_s=0.001, edge_dt_s=0.001))
+    with pytest.raises(TransportError, match=r"cannot record \d+ rows.*OPERANDO_DATA"):
+        engine(fly(device, long, fill), record)
+    assert device.finished
+    assert record.of("stop")[0]["exit_status"] == "fail"
+    assert len({doc["indices"]["stop"] for doc in record.of("stream_datum")}) >= 3
 
 
 def test_no_row_is_lost_between_thread_and_pages(
