@@ -5,6 +5,7 @@ Importing this module is fast: what a command needs is imported when it runs.
 
 import argparse
 import contextlib
+import functools
 import json
 import logging
 import math
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from operando.runs import Run
     from operando.session import Session
     from operando.simulation import SimulatedBench
-    from techniques import Protocol
+    from techniques import Cell, Protocol
 
 OK, FAILED, REFUSED = 0, 1, 2
 INTERRUPTED = 128 + signal.SIGINT
@@ -112,6 +113,7 @@ def _expected() -> tuple[type[Exception], ...]:
     from operando.catalog import CatalogError
     from operando.configuration import ConfigurationError
     from operando.journal import JournalError
+    from operando.rerun import RerunError
     from operando.simulation import SimulationError
 
     return (
@@ -119,6 +121,7 @@ def _expected() -> tuple[type[Exception], ...]:
         CatalogError,
         ConfigurationError,
         JournalError,
+        RerunError,
         SimulationError,
         _NoSuchRunError,
     )
@@ -187,6 +190,19 @@ def command_line() -> argparse.ArgumentParser:
     sub.add_argument(
         "--set-cell", metavar="CELL", help="run on this cell instead of the protocol's own"
     )
+
+    sub = add(
+        "rerun",
+        _rerun,
+        "run the protocol of a recorded run once more, on another sample",
+        "Technique, schedule and the protocol's limits come from the record, not from today's "
+        "protocol file; the new run says whose re-run it is.",
+    )
+    _add_run(sub)
+    sub.add_argument(
+        "--cell", metavar="CELL", help="run on this cell instead of the recorded sample"
+    )
+    _add_bench(sub)
 
     sub = add(
         "shell",
@@ -334,13 +350,52 @@ def _positive(text: str) -> float:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    from operando.configuration import check_technique, load_cell, load_protocol, protocol_path
+    from operando.configuration import load_cell, load_protocol, protocol_path
 
     # All files are read before anything is started or connected.
     path = protocol_path(arguments.protocol)
     protocol = load_protocol(path)
     cell_name = arguments.set_cell or protocol.cell
     cell = load_cell(cell_name, beside=None if arguments.set_cell else path.parent)
+
+    def run(session: "Session") -> str:
+        return session.run_protocol(protocol, cell=cell)
+
+    return _carry_out(arguments, protocol, cell, Path(cell_name).stem, run)
+
+
+def _rerun(arguments: argparse.Namespace) -> int:
+    from operando.configuration import ConfigurationError, load_cell
+    from operando.rerun import recorded, rerun
+    from operando.settings import data_dir
+
+    uid = _resolve(data_dir(), arguments.run)
+    asked = recorded(uid, data_dir())
+    cell = asked.cell if arguments.cell is None else load_cell(arguments.cell)
+    if arguments.simulate == "" and arguments.cell is None:
+        raise ConfigurationError(
+            "which simulated cell? The record tells only the label of the sample, "
+            f"{cell.cell_id!r}: give --simulate CELL_PRESET (operando sim --list-cells), or --cell"
+        )
+    preset = "" if arguments.cell is None else Path(arguments.cell).stem
+
+    def run(session: "Session") -> str:
+        return rerun(session, uid, cell=cell)
+
+    _say(f"Running {asked.protocol.name} of run {asked.uid[:8]} again, on {cell.cell_id}.")
+    return _carry_out(arguments, asked.protocol, cell, preset, run)
+
+
+def _carry_out(
+    arguments: argparse.Namespace,
+    protocol: "Protocol",
+    cell: "Cell",
+    preset: str,
+    run: "Callable[[Session], str]",
+) -> int:
+    """Check ``protocol``, connect the bench, ``run`` and tell what became of it."""
+    from operando.configuration import check_technique
+
     bench = _bench_file(arguments)
     check_technique(bench, cell, protocol)
 
@@ -352,12 +407,12 @@ def _run(arguments: argparse.Namespace) -> int:
     with contextlib.ExitStack() as stack:
         simulated = None
         if arguments.simulate is not None:
-            preset = arguments.simulate or Path(cell_name).stem
+            preset = arguments.simulate or preset
             simulated = _simulate(stack, bench, preset, arguments, protocol)
         session = stack.enter_context(Session(bench, out=sys.stdout))
         _say_instruments(session)
         try:
-            uid = session.run_protocol(protocol, cell=cell)
+            uid = run(session)
         except RunFailedError as error:
             if simulated is not None and not simulated.alive:
                 error.add_note(f"The simulator ended; it said: {simulated.errors() or '(nothing)'}")
@@ -399,6 +454,7 @@ def _shell(arguments: argparse.Namespace) -> int:
         if arguments.simulate is not None or nobody_serves:
             _simulate(stack, bench, arguments.simulate or DEFAULT_CELL, arguments, None)
 
+        from operando.rerun import rerun
         from operando.session import Session
 
         session = stack.enter_context(Session(bench, out=sys.stdout, interactive=True))
@@ -408,7 +464,8 @@ def _shell(arguments: argparse.Namespace) -> int:
         config.TerminalIPythonApp.display_banner = True
         if hasattr(TerminalInteractiveShell, "enable_tip"):  # IPython 9
             config.TerminalInteractiveShell.enable_tip = False
-        IPython.start_ipython(argv=[], user_ns=session.namespace(), config=config)
+        names = {"rerun": functools.partial(rerun, session), **session.namespace()}
+        IPython.start_ipython(argv=[], user_ns=names, config=config)
     return OK
 
 
@@ -508,7 +565,8 @@ def _banner(session: "Session") -> str:
             'zinc = protocol("zinc-operando"); sample = cell("zn-bare-half")',
             f"RE(operando_plating_stripping({devices.replace('relay_board, ', '')}, "
             "protocol=zinc, cell=sample))",
-            'runs()   print(report("last"))   cat[-1]   RE.abort() after Ctrl-C twice',
+            'runs()   print(report("last"))   rerun("last", cell="zn-bare-half")   cat[-1]',
+            "RE.abort() after Ctrl-C twice",
             "",
             "",
         ]
