@@ -47,6 +47,7 @@ def replay(
             is too slow is not waited for twice: the replay catches up.
         source: where the run is read from.
         from_cycle: begin with the first row of this cycle; what describes the run comes before.
+            None, or 0, is the whole run.
 
     Raises:
         LookupError: if there is no such run, or it has no such cycle.
@@ -60,7 +61,7 @@ def replay(
     whole = resolve_uid(data_dir, uid)
     told = _documents(whole, Path(data_dir), source, from_cycle, speed)
     if speed is not None:
-        told = _paced(told, speed, described_at_once=from_cycle is not None)
+        told = _paced(told, speed, described_at_once=bool(from_cycle))
     count = 0
     for name, doc in told:
         for callback in called:
@@ -73,44 +74,11 @@ def _documents(
     uid: str, data_dir: Path, source: Source, from_cycle: int | None, speed: float | None
 ) -> Iterator[tuple[str, dict[str, Any]]]:
     if source == "journal":
-        told = documents(journal_path(data_dir, uid))
-        return told if from_cycle is None else _sought(told, from_cycle, uid)
+        return documents(journal_path(data_dir, uid), from_cycle=from_cycle)
     from operando.catalog import catalog_documents
 
     page_s = None if speed is None else PAGE_S * speed
     return catalog_documents(uid, data_dir, from_cycle=from_cycle, page_s=page_s)
-
-
-def _sought(
-    told: Iterable[tuple[str, dict[str, Any]]], cycle: int, uid: str
-) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield what describes a run, then everything from the first row of a cycle on."""
-    cycle_keys: dict[str, str] = {}
-    found = False
-    for name, doc in told:
-        if not found and name == "descriptor":
-            for key in doc["data_keys"]:
-                device = key.removesuffix("_half_cycle")
-                if device != key and f"{device}_role" in doc["data_keys"]:
-                    cycle_keys[doc["uid"]] = f"{device}_cycle"
-        elif not found and name == "event_page" and doc["descriptor"] in cycle_keys:
-            cycles = doc["data"][cycle_keys[doc["descriptor"]]]
-            skipped = next((row for row, at in enumerate(cycles) if at >= cycle), None)
-            if skipped is not None:
-                found = True
-                doc = _rows_from(doc, skipped)
-        if found or name in ("start", "descriptor", "stream_resource"):
-            yield name, doc
-    if not found:
-        raise LookupError(f"run {uid} has no row of cycle {cycle}")
-
-
-def _rows_from(page: dict[str, Any], first: int) -> dict[str, Any]:
-    def cut(columns: Mapping[str, list[Any]]) -> dict[str, list[Any]]:
-        return {key: column[first:] for key, column in columns.items()}
-
-    rows = {key: page[key][first:] for key in ("uid", "seq_num", "time")}
-    return {**page, **rows, "data": cut(page["data"]), "timestamps": cut(page["timestamps"])}
 
 
 def _paced(

@@ -21,6 +21,7 @@ from ._read import _asset_refs, _plain, close_catalog, open_catalog
 from ._run_writer import column_type
 
 CHUNK_ROWS = 2048
+_LEADER = "potentiostat"
 _SQLITE = "sqlite"
 
 
@@ -43,7 +44,8 @@ def catalog_documents(
     Args:
         uid: the run's whole uid.
         data_dir: the data folder.
-        from_cycle: begin the rows with the first one of this cycle, in every stream.
+        from_cycle: begin the rows with the first one of this cycle, in every stream; None, or 0,
+            is the whole run.
         page_s: no page spans more than this, s; None: only the number of rows limits it.
         catalog: what `open_catalog` returned, to spare opening it again.
 
@@ -69,7 +71,7 @@ def catalog_documents(
     stop = run.metadata.get("stop")
     streams = [_Stream.of(name, base[name], start["uid"]) for name in base]
     streams.sort(key=lambda stream: stream.descriptors[0]["time"])
-    if from_cycle is not None:
+    if from_cycle:
         _seek(streams, from_cycle, uid)
     yield "start", start
     for stream in streams:
@@ -276,28 +278,23 @@ def _values(column: Sequence[Any], data_key: Mapping[str, Any]) -> list[Any]:
 
 
 def _seek(streams: list[_Stream], cycle: int, uid: str) -> None:
-    """Let every stream begin where the leader's cycle begins."""
-    for stream in streams:
-        key = next(
-            (
-                k
-                for k in stream.keys
-                if k.endswith("_half_cycle") and f"{k[:-11]}_role" in stream.keys
-            ),
-            None,
-        )
-        if key is None:
-            continue
-        stream.since = (f"{key[:-11]}_cycle", float(cycle))
+    """Let every stream begin where a cycle begins, as `operando.journal.cycle_index` counts."""
+    counting = [
+        (stream, key)
+        for stream in sorted(streams, key=lambda stream: stream.name != _LEADER)
+        for key in stream.keys
+        if key.endswith("_cycle") and not key.endswith("half_cycle")
+    ]
+    if counting:
+        stream, key = counting[0]
+        stream.since = key, float(cycle)
         first = next(iter(stream.rows()), None)
-        if first is None:
-            break
-        began = first.time[0]
-        for other in streams:
-            if other is not stream:
-                other.since = ("time", began)
-        return
-    raise LookupError(f"run {uid} has no row of cycle {cycle} in the catalog")
+        if first is not None and first.data[key][0] == cycle:
+            for other in streams:
+                if other is not stream:
+                    other.since = "time", first.time[0]
+            return
+    raise LookupError(f"run {uid} has no cycle {cycle} in the catalog")
 
 
 # -- bringing the streams together

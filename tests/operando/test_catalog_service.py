@@ -362,7 +362,7 @@ def test_the_documents_made_from_the_catalog_tell_the_same_run_in_the_same_order
     found = ArraysOfRun.from_documents(later).streams
     assert found["potentiostat"].columns["potentiostat_role"].tolist() == [4, 5, 6, 7]
     assert found["camera"].columns["camera_t_before"].tolist() == [3]
-    with pytest.raises(LookupError, match="no row of cycle 2"):
+    with pytest.raises(LookupError, match="no cycle 2"):
         list(catalog_documents(run.uid, record, from_cycle=2, catalog=catalog))
 
 
