@@ -38,7 +38,7 @@ from instruments.bench_file import BenchFile
 from instruments.errors import InstrumentError
 from operando import __version__, configuration
 from operando.configuration import check_limits, load_bench, load_cell, load_protocol
-from operando.journal import JournalWriter, check_writable, list_runs
+from operando.journal import JournalWriter, ScanNumbers, check_writable, list_runs
 from operando.live import Aside, LiveTable
 from operando.settings import data_dir as default_data_dir
 from techniques import Cell, Protocol, Schedule
@@ -121,6 +121,7 @@ class Session:
         self._catalog_wanted = catalog
         self._interactive = interactive
         self._journal = JournalWriter(self.data_dir)
+        self._scan_numbers = ScanNumbers(self.data_dir)
         self._last = _LastRun()
         self._aside = Aside(LiveTable(out)) if out is not None else None
         self._service: threading.Thread | None = None
@@ -442,7 +443,7 @@ class Session:
 
     def _next_scan_id(self, md: dict[str, Any]) -> int:
         """Return how many runs the data folder will have with the next one."""
-        return len(list_runs(self.data_dir)) + 1
+        return self._scan_numbers.next()
 
     # -- looking at runs
 

@@ -10,7 +10,15 @@ from ._format import Tail
 from ._reader import JournalReader, documents, inspect, page_of, read_columns, row_times
 from ._repair import close_dead_run
 from ._roots import journal_path
-from ._runs import RunSummary, list_runs, resolve_uid
+from ._runs import (
+    RunSummary,
+    ScanNumbers,
+    chain_of,
+    count_rows,
+    list_runs,
+    resolve_uid,
+    select_runs,
+)
 from ._writable import check_writable, told
 from ._writer import JournalWriter
 
@@ -20,9 +28,12 @@ __all__ = [
     "JournalReader",
     "JournalWriter",
     "RunSummary",
+    "ScanNumbers",
     "Tail",
+    "chain_of",
     "check_writable",
     "close_dead_run",
+    "count_rows",
     "cycle_index",
     "documents",
     "inspect",
@@ -32,5 +43,6 @@ __all__ = [
     "read_columns",
     "resolve_uid",
     "row_times",
+    "select_runs",
     "told",
 ]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ._format import RecordReader, encode
 from ._lock import try_lock
-from ._runs import row_counts
+from ._scan import row_counts
 
 
 def close_dead_run(path: Path | str) -> bool:

@@ -1,31 +1,37 @@
-"""Which runs a data folder holds: read from the journals, remembered in ``index.db``.
-
-The index is a cache and nothing else: it can be deleted at any time, and a folder whose index
-cannot be written is listed all the same.
-"""
+"""Which runs a data folder holds: read from the journals, remembered in ``index.db``."""
 
 import json
-import logging
-import os
-import sqlite3
-import zlib
-from collections.abc import Iterable, Mapping
-from contextlib import closing
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any
 
-from ._errors import JournalError
-from ._format import HEADER, HEADERS, RECORD, Document, Record, RecordReader, decode
+from ._index import next_number, opened, remember_rows
 from ._lock import is_locked
-from ._roots import SUFFIX, journal_path, month_folders
+from ._roots import journal_path
+from ._scan import counted_rows
 
-logger = logging.getLogger(__name__)
-
-# Raise it whenever `Scan` learns something else from a journal: what older versions remembered is
-# then thrown away and read again.
-_SCHEMA = 2
-_LONGEST_NAME = 24
+_SHOWN = (
+    "uid",
+    "time",
+    "sample",
+    "plan_name",
+    "exit_status",
+    "reason",
+    "path",
+    "working_electrode",
+    "counter_electrode",
+    "electrolyte",
+    "techniques",
+    "protocol",
+    "resume_of",
+    "root",
+    "replay_of",
+    "rows",
+)
+_SELECT = f"SELECT {', '.join(_SHOWN)} FROM journals"
+_REMEMBERED = "_rows_are_in_the_index"
+_NEWEST_FIRST = "ORDER BY time DESC, path DESC"
 
 
 @dataclass(frozen=True)
@@ -40,9 +46,15 @@ class RunSummary:
         exit_status: ``success``, ``abort`` or ``fail`` as in the stop document; ``running`` while
             the journal's writer lives; ``unfinished`` when it died and nobody closed the run yet.
         reason: the stop document's reason.
-        rows: number of rows by stream: those that are in the journal, whatever the stop document
-            claims.
         path: the journal.
+        working_electrode: its material and coating; empty if not told, like the following.
+        counter_electrode: its material and coating.
+        electrolyte: its composition.
+        techniques: types of the technique and of all it is made of.
+        protocol: name of the protocol.
+        resume_of: the run that this one continues.
+        root: the run with which the experiment began; the run itself if it continues none.
+        replay_of: the run that this one repeats, or whose cell it was run on.
     """
 
     uid: str
@@ -51,67 +63,23 @@ class RunSummary:
     plan_name: str
     exit_status: str
     reason: str
-    rows: dict[str, int]
     path: Path
+    working_electrode: str = ""
+    counter_electrode: str = ""
+    electrolyte: str = ""
+    techniques: tuple[str, ...] = ()
+    protocol: str = ""
+    resume_of: str = ""
+    root: str = ""
+    replay_of: str = ""
 
+    @cached_property
+    def rows(self) -> dict[str, int]:
+        """Number of rows by stream: those in the journal, whatever the stop document claims.
 
-@dataclass
-class Scan:
-    """What is known of one journal, and the offset up to which it was read."""
-
-    offset: int = 0
-    start: Document = field(default_factory=dict)
-    stop: Document = field(default_factory=dict)
-    rows: dict[str, int] = field(default_factory=dict)
-    stream_of: dict[str, str] = field(default_factory=dict)
-    events: dict[str, int] = field(default_factory=dict)  # stream -> rows of its table
-    frames: dict[str, int] = field(default_factory=dict)  # "stream key" -> rows in its files
-    key_of: dict[str, str] = field(default_factory=dict)  # stream resource -> data key
-    newest: float = 0.0
-
-    def take(self, name: str, doc: Document) -> None:
-        """Learn what one document tells."""
-        times = doc.get("time", self.newest)
-        self.newest = max(self.newest, *times) if isinstance(times, list) else times
-        if name == "start":
-            self.start = {
-                "uid": doc["uid"],
-                "time": doc["time"],
-                "plan_name": str(doc.get("plan_name", "")),
-                "sample": _sample_name(doc.get("sample")),
-            }
-        elif name == "stop":
-            self.stop = {"exit_status": doc["exit_status"], "reason": doc.get("reason", "")}
-        elif name == "descriptor":
-            self.stream_of[doc["uid"]] = doc["name"]
-            self.rows.setdefault(doc["name"], 0)
-        elif name == "stream_resource":
-            self.key_of[doc["uid"]] = doc["data_key"]
-        elif name in ("event", "event_page", "stream_datum"):
-            self._count(name, doc)
-
-    def _count(self, name: str, doc: Document) -> None:
-        stream = self.stream_of.get(doc["descriptor"])
-        if stream is None:
-            return
-        if name == "stream_datum":
-            resource = doc["stream_resource"]
-            place = f"{stream} {self.key_of.get(resource, resource)}"
-            numbers = doc["seq_nums"]
-            present = self.frames.get(place, 0) + numbers["stop"] - numbers["start"]
-            self.frames[place] = present
-        else:
-            present = self.events.get(stream, 0) + (1 if name == "event" else len(doc["seq_num"]))
-            self.events[stream] = present
-        # A stream may have rows in its table, in files, or both.
-        self.rows[stream] = max(self.rows[stream], present)
-
-
-def _sample_name(sample: Any) -> str:
-    if isinstance(sample, Mapping):
-        # A cell calls itself by its label; other plans' samples have a name.
-        return str(sample.get("cell_id") or sample.get("name", ""))
-    return "" if sample is None else str(sample)
+        Where they must be counted, the journal is read when this is first asked for.
+        """
+        return counted_rows(self.path)
 
 
 def list_runs(data_dir: Path | str) -> list[RunSummary]:
@@ -120,34 +88,56 @@ def list_runs(data_dir: Path | str) -> list[RunSummary]:
     Reads only what the journals gained since the last call; it needs no catalog and waits for
     nobody. Files that are not journals of ours are logged and left out.
     """
+    return select_runs(data_dir)
+
+
+def select_runs(
+    data_dir: Path | str,
+    where: str = "TRUE",
+    values: Sequence[object] = (),
+    limit: int | None = None,
+) -> list[RunSummary]:
+    """Return the runs for which an SQL condition on the index's columns holds, newest first."""
     data_dir = Path(data_dir)
-    files = {
-        entry.path: entry.stat().st_size
-        for folder in month_folders(data_dir)
-        for entry in os.scandir(folder)
-        if entry.name.endswith(SUFFIX)
-    }
-    known = _load(data_dir)
-    changed: dict[str, Scan] = {}
-    runs = []
-    for text, size in files.items():
-        path = Path(text)
-        key = path.relative_to(data_dir).as_posix()
-        scan = known.get(key)
-        # A journal only grows. One that shrank was cut or replaced and is read afresh.
-        if scan is None or scan.offset != size:
-            try:
-                scan = _read(path, scan if scan and scan.offset < size else None)
-            except (JournalError, FileNotFoundError) as error:
-                logger.warning("left out of the list of runs: %s", error)
-                continue
-            changed[key] = scan
-        if scan.start:
-            runs.append(_summary(path, scan))
-    gone = [key for key in known if str(data_dir / key) not in files]
-    if changed or gone:
-        _save(data_dir, changed, gone)
-    return sorted(runs, key=lambda run: run.time, reverse=True)
+    with opened(data_dir) as index:
+        found = index.execute(
+            f"{_SELECT} WHERE uid != '' AND ({where}) {_NEWEST_FIRST} LIMIT ?",
+            (*values, -1 if limit is None else limit),
+        ).fetchall()
+    return [_summary(data_dir, row) for row in found]
+
+
+def count_rows(data_dir: Path | str, runs: Iterable[RunSummary]) -> None:
+    """Count the rows of runs where that was not done yet, and remember those of finished ones."""
+    counted = [(run.uid, run.rows) for run in runs if _REMEMBERED not in vars(run)]
+    if counted:
+        remember_rows(Path(data_dir), counted)
+
+
+def count_runs(data_dir: Path | str) -> int:
+    """Return how many runs a data folder holds."""
+    with opened(Path(data_dir)) as index:
+        return int(index.execute("SELECT count(*) FROM journals WHERE uid != ''").fetchone()[0])
+
+
+class ScanNumbers:
+    """Numbers the runs of a data folder, over all programs that record into it.
+
+    The folder is looked through once; after that a number costs the same however many runs there
+    are. Where the index cannot be written, the runs begun here are counted.
+    """
+
+    def __init__(self, data_dir: Path | str) -> None:
+        self._data_dir = Path(data_dir)
+        self._last: int | None = None
+
+    def next(self) -> int:
+        """Return how many runs the folder will have with the next one, or more."""
+        if self._last is None:
+            self._last = count_runs(self._data_dir)
+        number = next_number(self._data_dir, "scan_id", self._last + 1)
+        self._last = self._last + 1 if number is None else number
+        return self._last
 
 
 def resolve_uid(data_dir: Path | str, text: str) -> str:
@@ -160,145 +150,71 @@ def resolve_uid(data_dir: Path | str, text: str) -> str:
     if text != "last" and len(text) >= 36:
         journal_path(data_dir, text)
         return text
-    runs = list_runs(data_dir)
-    if text == "last" and runs:
-        return runs[0].uid
-    found = [run.uid for run in runs if text and run.uid.startswith(text)]
-    if len(found) == 1:
-        return found[0]
+    with opened(data_dir) as index:
+
+        def uids(where: str, *values: object) -> list[str]:
+            query = f"SELECT uid FROM journals WHERE uid != '' AND {where} {_NEWEST_FIRST} LIMIT 6"
+            return [uid for (uid,) in index.execute(query, values)]
+
+        newest = uids("TRUE")
+        if text == "last" and newest:
+            return newest[0]
+        found = uids("uid >= ? AND uid < ?", text, f"{text}\U0010ffff") if text else []
+        if len(found) > 1:
+            (count,) = index.execute(
+                "SELECT count(*) FROM journals WHERE uid >= ? AND uid < ?",
+                (text, f"{text}\U0010ffff"),
+            ).fetchone()
+            raise LookupError(f"{text!r} begins {count} runs: {', '.join(found[:5])}")
     if found:
-        raise LookupError(f"{text!r} begins {len(found)} runs: {', '.join(found[:5])}")
-    newest = ", ".join(run.uid[:8] for run in runs[:5])
+        return found[0]
+    known = ", ".join(uid[:8] for uid in newest[:5])
     raise LookupError(
         f"no run {text!r} in {data_dir / 'journal'}"
-        + (f"; the newest are {newest}" if newest else ", which holds no run yet")
+        + (f"; the newest are {known}" if known else ", which holds no run yet")
     )
 
 
-def _summary(path: Path, scan: Scan) -> RunSummary:
-    if scan.stop:
-        status = scan.stop["exit_status"]
-    else:
-        status = "running" if is_locked(path) else "unfinished"
-    return RunSummary(
-        uid=scan.start["uid"],
-        time=scan.start["time"],
-        sample=scan.start["sample"],
-        plan_name=scan.start["plan_name"],
-        exit_status=status,
-        reason=scan.stop.get("reason", ""),
-        rows=dict(scan.rows),
-        path=path,
-    )
+def chain_of(data_dir: Path | str, uid: str) -> tuple[str, ...]:
+    """Return the runs of the experiment that a run belongs to, from the first to the last.
 
+    Where a run was continued more than once, the way goes over the run asked for, and over the
+    newest of the runs that continue it. It begins with the first run that the folder holds.
 
-def row_counts(records: Iterable[Record]) -> Scan:
-    """Return what a journal's records tell of its run, rows counted one by one."""
-    scan = Scan()
-    for record in records:
-        scan.take(record.name, record.doc)
-    return scan
-
-
-def _read(path: Path, scan: Scan | None) -> Scan:
-    """Read a journal on from where a scan ended; without decoding the tables of a success."""
-    if scan is None:
-        finished = _read_finished(path)
-        if finished is not None:
-            return finished
-        scan = Scan()
-    reader = RecordReader(path, scan.offset)
-    for record in reader:
-        scan.take(record.name, record.doc)
-    scan.offset = reader.tail.offset
-    return scan
-
-
-def _read_finished(path: Path) -> Scan | None:
-    """Return the scan of a journal that ends with success, skipping its tables; None otherwise.
-
-    The stop document then tells how many rows they have. That of a run that failed may count rows
-    that were refused, or be from somebody who only guessed.
+    Args:
+        data_dir: the data folder.
+        uid: the run's whole uid.
     """
-    scan = Scan()
-    with open(path, "rb") as file:
-        size = os.fstat(file.fileno()).st_size
-        if file.read(len(HEADER)) not in HEADERS:
-            return None
-        offset = len(HEADER)
-        while offset < size:
-            head = file.read(RECORD.size + _LONGEST_NAME)
-            if len(head) < RECORD.size:
-                return None
-            length, checksum = RECORD.unpack(head[: RECORD.size])
-            end = offset + RECORD.size + length
-            if end > size:
-                return None
-            if _name_of(head[RECORD.size :]) not in ("event", "event_page"):
-                file.seek(offset + RECORD.size)
-                payload = file.read(length)
-                if zlib.crc32(payload) != checksum:
-                    return None
-                name, doc = decode(payload)
-                scan.take(name, doc)
-                if name == "stop":
-                    if doc["exit_status"] != "success" or "num_events" not in doc:
-                        return None
-                    for stream, count in doc["num_events"].items():
-                        scan.rows[stream] = max(scan.rows.get(stream, 0), count)
-            offset = end
-            file.seek(offset)
-    scan.offset = offset
-    return scan if scan.start and scan.stop else None
+    data_dir = Path(data_dir)
+    with opened(data_dir) as index:
+        found = index.execute("SELECT root FROM journals WHERE uid = ?", (uid,)).fetchone()
+        if found is None:
+            return (uid,)
+        members = index.execute(
+            "SELECT uid, resume_of FROM journals WHERE root = ? AND resume_of != '' ORDER BY time",
+            found,
+        ).fetchall()
+        present = {uid for uid, _ in members}
+        roots = "SELECT uid FROM journals WHERE uid = ?"
+        present |= {uid for (uid,) in index.execute(roots, found)}
+    before = {member: of for member, of in members if of in present}
+    after = {of: member for member, of in members}  # of several the newest
+    chain = [uid]
+    while (of := before.get(chain[0])) and of not in chain:
+        chain.insert(0, of)
+    while (next_uid := after.get(chain[-1])) and next_uid not in chain:
+        chain.append(next_uid)
+    return tuple(chain)
 
 
-def _name_of(payload: bytes) -> str:
-    """Return the document name a payload begins with, empty if it does not begin with one."""
-    # msgpack: 0x92 is an array of two, 0xa0 + n a text of n < 32 bytes.
-    if len(payload) < 2 or payload[0] != 0x92 or not 0xA0 <= payload[1] <= 0xBF:
-        return ""
-    return payload[2 : 2 + payload[1] - 0xA0].decode("ascii", "replace")
-
-
-def _database(data_dir: Path) -> sqlite3.Connection:
-    database = sqlite3.connect(data_dir / "index.db", timeout=0.2)
-    try:
-        (schema,) = database.execute("PRAGMA user_version").fetchone()
-        if schema != _SCHEMA:
-            with database:
-                database.execute("DROP TABLE IF EXISTS journals")
-                database.execute(
-                    "CREATE TABLE journals (path TEXT PRIMARY KEY, scan TEXT NOT NULL)"
-                )
-                database.execute(f"PRAGMA user_version = {_SCHEMA}")
-    except sqlite3.Error:
-        database.close()
-        raise
-    return database
-
-
-def _load(data_dir: Path) -> dict[str, Scan]:
-    if not (data_dir / "index.db").exists():
-        return {}
-    try:
-        with closing(_database(data_dir)) as database:
-            rows = database.execute("SELECT path, scan FROM journals").fetchall()
-        return {path: Scan(**json.loads(scan)) for path, scan in rows}
-    except sqlite3.OperationalError as error:  # locked or read-only: do without
-        logger.info("index of runs not read: %s", error)
-    except (sqlite3.DatabaseError, ValueError, TypeError) as error:
-        logger.warning("index of runs is damaged (%s); building a new one", error)
-        (data_dir / "index.db").unlink(missing_ok=True)
-    return {}
-
-
-def _save(data_dir: Path, changed: Mapping[str, Scan], gone: list[str]) -> None:
-    try:
-        with closing(_database(data_dir)) as database, database:
-            database.executemany(
-                "INSERT OR REPLACE INTO journals VALUES (?, ?)",
-                [(path, json.dumps(vars(scan))) for path, scan in changed.items()],
-            )
-            database.executemany("DELETE FROM journals WHERE path = ?", [(key,) for key in gone])
-    except sqlite3.Error as error:
-        logger.info("index of runs not saved: %s", error)
+def _summary(data_dir: Path, values: Sequence[object]) -> RunSummary:
+    told = dict(zip(_SHOWN, values, strict=True))
+    rows = told.pop("rows")
+    told["path"] = path = data_dir / str(told["path"])
+    told["techniques"] = tuple(str(told["techniques"]).split())
+    if not told["exit_status"]:
+        told["exit_status"] = "running" if is_locked(path) else "unfinished"
+    summary = RunSummary(**told)  # type: ignore[arg-type]  # a row of the table above
+    if rows is not None:
+        vars(summary).update({"rows": json.loads(str(rows)), _REMEMBERED: True})
+    return summary

@@ -1,14 +1,24 @@
 """Lists of runs: cheap, patient with damage, and never waiting for anybody."""
 
-import json
+import shutil
 import sqlite3
+import subprocess
+import sys
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 from event_model import compose_run, compose_stream_resource
 
-from operando.journal import JournalWriter, journal_path, list_runs, resolve_uid
+from operando.journal import (
+    JournalWriter,
+    ScanNumbers,
+    chain_of,
+    count_rows,
+    journal_path,
+    list_runs,
+    resolve_uid,
+)
 
 
 def write_run(folder, *, rows=3, stop=True, frames=0, uid=None, time=None, **md):
@@ -143,44 +153,193 @@ def test_a_lost_or_damaged_index_is_built_anew(tmp_path):
     assert list_runs(tmp_path) == []
 
 
-@pytest.mark.parametrize("version", [0, 1, 99])
+@pytest.mark.parametrize("version", [0, 1, 2, 99])
 def test_an_index_of_another_version_is_built_anew(tmp_path, version):
     write_run(tmp_path, sample={"cell_id": "ZN-CU-7"})
     before = list_runs(tmp_path)
     assert before[0].sample == "ZN-CU-7"
     # What a version that knew no labels of cells remembered of the same journals.
     with closing(sqlite3.connect(tmp_path / "index.db")) as index, index:
-        (text,) = index.execute("SELECT scan FROM journals").fetchone()
-        assert "ZN-CU-7" in text
-        index.execute("UPDATE journals SET scan = ?", (text.replace("ZN-CU-7", ""),))
+        index.execute("UPDATE journals SET sample = ''")
         index.execute(f"PRAGMA user_version = {version}")
     assert list_runs(tmp_path) == before
     assert list_runs(tmp_path) == before
 
 
+def test_an_index_without_the_tables_of_its_version_is_built_anew(tmp_path):
+    write_run(tmp_path)
+    before = list_runs(tmp_path)
+    with closing(sqlite3.connect(tmp_path / "index.db")) as index, index:
+        index.execute("DROP TABLE folders")
+    assert list_runs(tmp_path) == before
+    with closing(sqlite3.connect(tmp_path / "index.db")) as index:
+        assert index.execute("SELECT count(*) FROM folders").fetchone() == (1,)
+
+
+CELL = {
+    "cell_id": "ZN-CU-7",
+    "name": "not this",
+    "working_electrode": {"material": "Cu", "coating": "Sn"},
+    "counter_electrode": {"material": "Zn"},
+    "electrolyte": {"composition": "2 mol/L ZnSO4", "volume_ul": 100},
+}
+TECHNIQUE = {
+    "type": "sequence",
+    "steps": [
+        {"type": "open_circuit", "duration_s": 60},
+        {"type": "repeat", "times": 3, "step": {"type": "galvanostatic"}},
+        {"type": "open_circuit", "duration_s": 60},
+    ],
+}
+
+
 def test_what_the_index_remembers_belongs_to_its_version(tmp_path):
     uid = "aaaa1111-0000-4000-8000-000000000000"
-    sample = {"cell_id": "ZN-CU-7", "name": "not this"}
-    write_run(tmp_path, frames=2, uid=uid, time=5.0, plan_name="cycling", sample=sample)
+    write_run(
+        tmp_path,
+        frames=2,
+        uid=uid,
+        time=5.0,
+        plan_name="cycling",
+        protocol="zinc",
+        sample=CELL,
+        technique=TECHNIQUE,
+        resume={"of": "bbbb", "root": "cccc"},
+        replay_of="dddd",
+    )
     list_runs(tmp_path)
     with closing(sqlite3.connect(tmp_path / "index.db")) as index:
         (version,) = index.execute("PRAGMA user_version").fetchone()
-        (scan,) = index.execute("SELECT scan FROM journals").fetchone()
-    told = json.loads(scan)
-    for drawn in ("offset", "stream_of", "key_of", "newest"):
-        assert told.pop(drawn)
-    # If this differs, `_SCHEMA` must be raised, or people keep seeing what older versions made of
+        index.row_factory = sqlite3.Row
+        (row,) = index.execute("SELECT * FROM journals").fetchall()
+    told = dict(row)
+    assert told.pop("inode")
+    assert told.pop("offset") == (tmp_path / told["path"]).stat().st_size
+    # If this differs, `SCHEMA` must be raised, or people keep seeing what older versions made of
     # their runs; then say here what the new version remembers.
     assert (version, told) == (
-        2,
+        3,
         {
-            "start": {"uid": uid, "time": 5.0, "plan_name": "cycling", "sample": "ZN-CU-7"},
-            "stop": {"exit_status": "success", "reason": "as planned"},
-            "rows": {"primary": 3, "camera": 2},
-            "events": {},
-            "frames": {"camera image": 2},
+            "path": f"journal/1970/01/{uid}.opj",
+            "uid": uid,
+            "time": 5.0,
+            "plan_name": "cycling",
+            "protocol": "zinc",
+            "sample": "ZN-CU-7",
+            "working_electrode": "Cu, Sn",
+            "counter_electrode": "Zn",
+            "electrolyte": "2 mol/L ZnSO4",
+            "techniques": " galvanostatic open_circuit repeat sequence ",
+            "resume_of": "bbbb",
+            "root": "cccc",
+            "replay_of": "dddd",
+            "exit_status": "success",
+            "reason": "as planned",
+            "rows": None,  # this plan counted no rows in files: they are counted when asked for
+            "scan": None,
         },
     )
+    (summary,) = list_runs(tmp_path)
+    assert summary.rows == {"primary": 3, "camera": 2}
+    count_rows(tmp_path, [summary])
+    journal_path(tmp_path, uid).write_bytes(b"")  # not read again
+    assert list_runs(tmp_path)[0].rows == {"primary": 3, "camera": 2}
+
+
+def test_a_journal_that_was_put_in_place_of_another_is_read_anew(tmp_path):
+    path = journal_path(tmp_path, write_run(tmp_path))
+    other = journal_path(tmp_path / "other", write_run(tmp_path / "other", rows=5))
+    list_runs(tmp_path)
+    other.replace(path)
+    assert list_runs(tmp_path)[0].rows == {"primary": 5}
+
+
+def test_a_journal_that_comes_right_after_a_look_is_seen(tmp_path):
+    for count in range(1, 6):
+        write_run(tmp_path)
+        assert len(list_runs(tmp_path)) == count
+
+
+def test_a_month_that_is_gone_leaves_the_list(tmp_path):
+    write_run(tmp_path, time=1.0)
+    new = write_run(tmp_path)
+    assert len(list_runs(tmp_path)) == 2
+    shutil.rmtree(tmp_path / "journal" / "1970")
+    assert [run.uid for run in list_runs(tmp_path)] == [new]
+    assert [run.uid for run in list_runs(tmp_path)] == [new]
+
+
+def test_a_stop_document_is_believed_only_if_it_ends_its_own_journal(tmp_path):
+    path = journal_path(tmp_path, write_run(tmp_path))
+    stranger = journal_path(tmp_path / "other", write_run(tmp_path / "other")).read_bytes()
+    at = stranger.rindex(b"\x92\xa4stop") - 8
+    whole = path.read_bytes()
+    cut = whole[: whole.rindex(b"\x92\xa4stop") - 8]
+    for content in (
+        whole[:-1],  # cut within the stop document
+        whole[:-1] + b"\xff",  # damaged
+        cut,
+        cut + stranger[at + 8 :],  # a stop document that is no record
+    ):
+        path.write_bytes(content)
+        (tmp_path / "index.db").unlink(missing_ok=True)
+        assert list_runs(tmp_path)[0].exit_status == "unfinished"
+        assert list_runs(tmp_path)[0].rows == {"primary": 3}
+
+
+def test_a_folder_that_cannot_be_written_is_listed_with_and_without_an_index(tmp_path):
+    write_run(tmp_path)
+    (tmp_path / "index.db").mkdir()  # nobody, not even root, writes a database there
+    assert len(list_runs(tmp_path)) == 1
+    (tmp_path / "index.db").rmdir()
+    list_runs(tmp_path)
+    write_run(tmp_path)
+    with closing(sqlite3.connect(tmp_path / "index.db", isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")  # others may read and not write
+        assert len(list_runs(tmp_path)) == 2
+        assert ScanNumbers(tmp_path).next() == 3
+
+
+def test_several_programs_list_at_once(tmp_path):
+    for number in range(20):
+        write_run(tmp_path, time=float(number))
+    code = (
+        "import sys; from operando.journal import list_runs; "
+        "print(all(len(list_runs(sys.argv[1])) == 20 for _ in range(20)))"
+    )
+    processes = [
+        subprocess.Popen([sys.executable, "-c", code, tmp_path], stdout=subprocess.PIPE, text=True)
+        for _ in range(3)
+    ]
+    assert [process.communicate()[0].strip() for process in processes] == ["True"] * 3
+
+
+def test_runs_are_numbered_over_all_programs(tmp_path):
+    write_run(tmp_path)
+    one = ScanNumbers(tmp_path)
+    assert one.next() == 2
+    write_run(tmp_path)
+    other = ScanNumbers(tmp_path)
+    assert [one.next(), other.next(), one.next()] == [3, 4, 5]
+    (tmp_path / "index.db").unlink()
+    assert [one.next(), one.next()] == [6, 7]
+    assert ScanNumbers(tmp_path / "none").next() == 1
+
+
+def test_a_run_and_those_that_continue_it_are_one_chain(tmp_path):
+    uids = [f"{letter * 8}-0000-4000-8000-000000000000" for letter in "abcde"]
+    root, second, third, failed, alone = uids
+    write_run(tmp_path, uid=root, time=1.0)
+    write_run(tmp_path, uid=failed, time=2.0, resume={"of": root, "root": root})
+    write_run(tmp_path, uid=second, time=3.0, resume={"of": root, "root": root})
+    write_run(tmp_path, uid=third, time=4.0, resume={"of": second, "root": root})
+    write_run(tmp_path, uid=alone, time=5.0)
+    for uid in (root, second, third):
+        assert chain_of(tmp_path, uid) == (root, second, third)
+    assert chain_of(tmp_path, failed) == (root, failed)
+    assert chain_of(tmp_path, alone) == (alone,)
+    journal_path(tmp_path, root).unlink()
+    assert chain_of(tmp_path, third) == (second, third)
 
 
 def test_a_locked_index_does_not_keep_anybody_waiting(tmp_path):

@@ -1,0 +1,237 @@
+"""What one journal tells of its run: read in full, read on, or from both its ends alone."""
+
+import os
+import zlib
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ._format import HEADERS, RECORD, Document, Record, RecordReader, decode
+
+HEADER_SIZE = len(HEADERS[0])
+_HEAD_BYTES = 1 << 14
+_TAIL_BYTES = 1 << 12
+_NESTED = {dict, list}
+# msgpack of ["stop", ...: an array of two, a text of four bytes.
+_STOP = b"\x92\xa4stop"
+
+
+@dataclass
+class Scan:
+    """What is known of one journal, and the offset up to which it was read.
+
+    Attributes:
+        offset: bytes that were taken into account.
+        start: what a list tells of the start document; empty if there is none.
+        stop: the same of the stop document.
+        rows: rows by stream; what was counted so far if ``counted``, else not known.
+        counted: whether ``rows`` is what the journal holds.
+    """
+
+    offset: int = 0
+    start: Document = field(default_factory=dict)
+    stop: Document = field(default_factory=dict)
+    rows: dict[str, int] = field(default_factory=dict)
+    stream_of: dict[str, str] = field(default_factory=dict)
+    events: dict[str, int] = field(default_factory=dict)  # stream -> rows of its table
+    frames: dict[str, int] = field(default_factory=dict)  # "stream key" -> rows in its files
+    key_of: dict[str, str] = field(default_factory=dict)  # stream resource -> data key
+    newest: float = 0.0
+    counted: bool = True
+
+    def take(self, name: str, doc: Document) -> None:
+        """Learn what one document tells."""
+        times = doc.get("time", self.newest)
+        self.newest = max(self.newest, *times) if isinstance(times, list) else times
+        if name == "start":
+            self.start = _told_of_start(doc)
+        elif name == "stop":
+            self.stop = {"exit_status": doc["exit_status"], "reason": doc.get("reason") or ""}
+        elif name == "descriptor":
+            self.stream_of[doc["uid"]] = doc["name"]
+            self.rows.setdefault(doc["name"], 0)
+        elif name == "stream_resource":
+            self.key_of[doc["uid"]] = doc["data_key"]
+        elif name in ("event", "event_page", "stream_datum"):
+            self._count(name, doc)
+
+    def _count(self, name: str, doc: Document) -> None:
+        stream = self.stream_of.get(doc["descriptor"])
+        if stream is None:
+            return
+        if name == "stream_datum":
+            resource = doc["stream_resource"]
+            place = f"{stream} {self.key_of.get(resource, resource)}"
+            numbers = doc["seq_nums"]
+            present = self.frames.get(place, 0) + numbers["stop"] - numbers["start"]
+            self.frames[place] = present
+        else:
+            present = self.events.get(stream, 0) + (1 if name == "event" else len(doc["seq_num"]))
+            self.events[stream] = present
+        # A stream may have rows in its table, in files, or both.
+        self.rows[stream] = max(self.rows[stream], present)
+
+
+def _told_of_start(doc: Document) -> Document:
+    sample = doc.get("sample")
+    resume = doc.get("resume")
+    resumed = resume if isinstance(resume, dict) else {}
+    return {
+        "uid": doc["uid"],
+        "time": doc["time"],
+        "plan_name": str(doc.get("plan_name", "")),
+        "protocol": _text(doc.get("protocol")),
+        "sample": _sample_name(sample),
+        "working_electrode": _material(sample, "working_electrode"),
+        "counter_electrode": _material(sample, "counter_electrode"),
+        "electrolyte": _electrolyte(sample),
+        "techniques": sorted(_technique_types(doc.get("technique"))),
+        "resume_of": _text(resumed.get("of") or doc.get("resume_of")),
+        "root": _text(resumed.get("root") or doc.get("resume_of")) or doc["uid"],
+        "replay_of": _text(doc.get("replay_of")),
+    }
+
+
+def _text(value: Any) -> str:
+    return "" if value is None else str(value)
+
+
+def _sample_name(sample: Any) -> str:
+    if isinstance(sample, dict):
+        # A cell calls itself by its label; other plans' samples have a name.
+        return str(sample.get("cell_id") or sample.get("name", ""))
+    return "" if sample is None else str(sample)
+
+
+def _material(sample: Any, electrode: str) -> str:
+    told = sample.get(electrode) if isinstance(sample, dict) else None
+    if isinstance(told, dict):
+        parts = (told.get("material"), told.get("coating"))
+        return ", ".join(str(part) for part in parts if part)
+    return _text(told)
+
+
+def _electrolyte(sample: Any) -> str:
+    told = sample.get("electrolyte") if isinstance(sample, dict) else None
+    if isinstance(told, dict):
+        return _text(told.get("composition"))
+    return _text(told)
+
+
+def _technique_types(technique: Any) -> set[str]:
+    """Return the types of a technique and of all it is made of."""
+    found = set()
+    left = [technique]
+    while left:
+        part = left.pop()
+        if type(part) is dict:  # a decoded document has no other mapping, and there are many
+            if type(part.get("type")) is str:
+                found.add(part["type"])
+            left += [value for value in part.values() if type(value) in _NESTED]
+        elif type(part) is list:
+            left += part
+    return found
+
+
+def row_counts(records: Iterable[Record]) -> Scan:
+    """Return what a journal's records tell of its run, rows counted one by one."""
+    scan = Scan()
+    for record in records:
+        scan.take(record.name, record.doc)
+    return scan
+
+
+def read_on(path: Path, scan: Scan | None) -> Scan:
+    """Read a journal on from where a scan ended; one that is complete, from both its ends only.
+
+    Raises:
+        JournalError: if the file is not a journal or of a newer format.
+        FileNotFoundError: if there is no such file.
+    """
+    if scan is None:
+        try:
+            glanced = glance(path)
+        except (ValueError, TypeError, KeyError, AttributeError):
+            glanced = None  # not what a journal writer writes; the reader tells what is wrong
+        if glanced is not None:
+            return glanced
+        scan = Scan()
+    reader = RecordReader(path, scan.offset)
+    for record in reader:
+        scan.take(record.name, record.doc)
+    scan.offset = reader.tail.offset
+    if scan.stop:
+        scan.stream_of, scan.events, scan.frames, scan.key_of = {}, {}, {}, {}
+    return scan
+
+
+def glance(path: Path) -> Scan | None:
+    """Return the scan of a journal that ends with its stop document; None if it does not.
+
+    Only the first record and the last are read. The last one is taken for what it is if its
+    length leads to the end of the file, its checksum holds and it names the run. How many rows
+    there are is believed to the stop document of a success alone: that of a run that failed may
+    count rows that were refused, or be from somebody who only guessed; and not every plan counts
+    rows that lie in files.
+    """
+    fd = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
+    try:
+        size = os.fstat(fd).st_size
+        head = _read_at(fd, 0, min(size, _HEAD_BYTES))
+        if head[:HEADER_SIZE] not in HEADERS:
+            return None
+        first = _first_record(fd, head, size)
+        if first is None or first[0] != "start":
+            return None
+        begin = max(size - _TAIL_BYTES, HEADER_SIZE)
+        tail = head[begin:size] if size <= len(head) else _read_at(fd, begin, size - begin)
+        at = tail.rfind(_STOP)
+        while at >= RECORD.size:
+            length, checksum = RECORD.unpack_from(tail, at - RECORD.size)
+            if at + length == len(tail) and zlib.crc32(tail[at:]) == checksum:
+                break
+            at = tail.rfind(_STOP, 0, at)
+        else:
+            return None
+        name, stop = decode(tail[at:])
+    finally:
+        os.close(fd)
+    scan = Scan(offset=size)
+    scan.take("start", first[1])
+    if name != "stop" or stop.get("run_start") != scan.start["uid"]:
+        return None
+    scan.take("stop", stop)
+    counts = dict(stop.get("num_events") or {})
+    scan.counted = stop["exit_status"] == "success" and bool(counts) and all(counts.values())
+    if scan.counted:
+        scan.rows = counts
+    return scan
+
+
+def _first_record(fd: int, head: bytes, size: int) -> tuple[str, Document] | None:
+    """Return the first record if it is whole, from the bytes at hand where they suffice."""
+    if len(head) < HEADER_SIZE + RECORD.size:
+        return None
+    length, checksum = RECORD.unpack_from(head, HEADER_SIZE)
+    begin = HEADER_SIZE + RECORD.size
+    if not length or begin + length > size:
+        return None
+    payload = head[begin : begin + length]
+    if len(payload) < length:
+        payload = _read_at(fd, begin, length)
+    return decode(payload) if zlib.crc32(payload) == checksum else None
+
+
+def _read_at(fd: int, offset: int, length: int) -> bytes:
+    os.lseek(fd, offset, os.SEEK_SET)
+    parts = []
+    while length and (part := os.read(fd, length)):
+        parts.append(part)
+        length -= len(part)
+    return b"".join(parts)
+
+
+def counted_rows(path: Path) -> dict[str, int]:
+    """Return how many rows of each stream a journal holds, all of them counted."""
+    return row_counts(RecordReader(path)).rows
