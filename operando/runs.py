@@ -283,7 +283,7 @@ class Run:
 
         folder = settings.data_dir() if data_dir is None else data_dir
         path = journal.journal_path(folder, journal.resolve_uid(folder, uid))
-        return cls.from_documents(journal.documents(path, expand=folder))
+        return cls.from_documents(journal.documents_in_bulk(path, expand=folder))
 
     @classmethod
     def from_catalog(cls, uid: str, data_dir: Path | None = None) -> "Run":

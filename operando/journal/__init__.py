@@ -4,6 +4,7 @@ The journal is the truth; the catalog, the lists and the replays are made from i
 ``docs/reference/journal.md``.
 """
 
+from ._bulk import documents_in_bulk
 from ._cycles import CycleIndex, cycle_index
 from ._errors import JournalError
 from ._format import Tail
@@ -36,6 +37,7 @@ __all__ = [
     "count_rows",
     "cycle_index",
     "documents",
+    "documents_in_bulk",
     "inspect",
     "journal_path",
     "list_runs",

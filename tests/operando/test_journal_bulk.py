@@ -1,0 +1,142 @@
+"""Reading many pages as one: the same rows, whatever the pages look like and wherever they end."""
+
+import math
+import struct
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from operando.journal import JournalError, JournalWriter, documents, documents_in_bulk, journal_path
+from operando.runs import Run, RunBuilder
+
+UID = "aaaa1111-0000-4000-8000-000000000000"
+KEYS = {"leader": ("t", "current"), "camera": ("lamp",)}
+floats = st.floats(allow_nan=True, allow_infinity=True)
+columns = st.one_of(
+    st.lists(floats, min_size=1, max_size=4),
+    st.lists(st.integers(-(2**63), 2**63 - 1), min_size=1, max_size=4),
+    st.lists(
+        st.one_of(floats, st.none(), st.booleans(), st.integers(0, 9)), min_size=1, max_size=3
+    ),
+)
+
+
+@st.composite
+def _told(draw: st.DrawFn) -> list[tuple[str, dict[str, Any]]]:
+    """Draw the documents of a run with two streams whose pages come in any order."""
+    documents: list[tuple[str, dict[str, Any]]] = [("start", {"uid": UID, "time": 0.0})]
+    for name, keys in KEYS.items():
+        data_keys = {key: {"source": "t", "dtype": "number", "shape": []} for key in keys}
+        descriptor = {"uid": f"d-{name}", "name": name, "run_start": UID, "data_keys": data_keys}
+        documents.append(("descriptor", {**descriptor, "configuration": {}, "time": 0.0}))
+    rows = dict.fromkeys(KEYS, 0)
+    for name, column, single, own_stamps in draw(
+        st.lists(st.tuples(st.sampled_from(sorted(KEYS)), columns, st.booleans(), st.booleans()))
+    ):
+        count = 1 if single else len(column)
+        seq = list(range(rows[name] + 1, rows[name] + count + 1))
+        rows[name] += count
+        stamps = [float(number) for number in seq]
+        page: dict[str, Any] = {
+            "descriptor": f"d-{name}",
+            "uid": [f"{name}-{number:06d}" for number in seq],
+            "seq_num": seq,
+            "time": stamps,
+            "data": dict.fromkeys(KEYS[name], column[:count]),
+            "timestamps": {
+                key: [stamp + number * own_stamps for stamp in stamps]
+                for number, key in enumerate(KEYS[name])
+            },
+            "filled": {},
+        }
+        if single:
+            page |= {key: page[key][0] for key in ("uid", "seq_num", "time")}
+            page["data"] = {key: values[0] for key, values in page["data"].items()}
+            page["timestamps"] = {key: values[0] for key, values in page["timestamps"].items()}
+        documents.append(("event" if single else "event_page", page))
+    return documents
+
+
+def _arrays(run: Run) -> dict[str, Any]:
+    return {
+        f"{name} {key}": np.asarray(column, dtype=np.float64).tobytes()
+        for name, stream in run.streams.items()
+        for key, column in (*stream.columns.items(), ("time", stream.time))
+    }
+
+
+@settings(max_examples=60, deadline=None)
+@given(told=_told(), cut=st.integers(0, 200))
+def test_a_run_read_in_bulk_has_the_bits_of_one_built_live(
+    tmp_path_factory: pytest.TempPathFactory, told: Any, cut: int
+) -> None:
+    folder = tmp_path_factory.mktemp("data")
+    live = RunBuilder()
+    with JournalWriter(folder) as journal:
+        for name, doc in told:
+            journal(name, doc)
+            live(name, doc)
+    path = journal_path(folder, UID)
+    assert _arrays(Run.from_documents(documents_in_bulk(path))) == _arrays(live.run)
+    # Cut anywhere, both readers serve the same whole records.
+    path.write_bytes(path.read_bytes()[: max(path.stat().st_size - cut, 0)])
+    page_by_page = Run.from_documents(documents(path, arrays=True))
+    assert _arrays(Run.from_documents(documents_in_bulk(path))) == _arrays(page_by_page)
+
+
+def _journal(folder: Any, pages: int, rows: int) -> Any:
+    """Write pages of one length whose values tell their row."""
+    with JournalWriter(folder) as journal:
+        journal("start", {"uid": UID, "time": 0.0})
+        keys = {"x": {"source": "t", "dtype": "number", "shape": []}}
+        journal("descriptor", {"uid": "d", "name": "s", "run_start": UID, "data_keys": keys})
+        for page in range(pages):
+            numbers = range(page * rows, (page + 1) * rows)
+            values = [float(number) for number in numbers]
+            told = {
+                "descriptor": "d",
+                "uid": [f"{number:08d}" for number in numbers],
+                "seq_num": [number + 1 for number in numbers],
+                "time": values,
+                "data": {"x": values},
+                "timestamps": {"x": values},
+                "filled": {},
+            }
+            journal("event_page", told)
+    return journal_path(folder, UID)
+
+
+def test_pages_that_look_alike_become_long_ones(tmp_path: Any) -> None:
+    path = _journal(tmp_path, pages=5000, rows=7)
+    pages = [doc for name, doc in documents_in_bulk(path) if name == "event_page"]
+    assert len(pages) < 5
+    x = np.concatenate([page["data"]["x"] for page in pages])
+    np.testing.assert_array_equal(x, np.arange(35_000.0))
+    numbers = np.concatenate([page["seq_num"] for page in pages])
+    np.testing.assert_array_equal(numbers, np.arange(1, 35_001))
+
+
+@pytest.mark.parametrize("where", [0.2, 0.5, 0.9])
+def test_a_damaged_page_ends_what_is_served_as_for_every_reader(
+    tmp_path: Any, where: float
+) -> None:
+    path = _journal(tmp_path, pages=200, rows=3)
+    damaged = bytearray(path.read_bytes())
+    at = damaged.index(struct.pack("<d", math.floor(where * 600)))
+    damaged[at] ^= 1
+    path.write_bytes(damaged)
+    served = Run.from_documents(documents_in_bulk(path)).streams["s"]
+    assert len(served) == len(Run.from_documents(documents(path)).streams["s"])
+    assert 0 < len(served) < 600
+    np.testing.assert_array_equal(served.columns["x"], np.arange(float(len(served))))
+
+
+def test_what_is_no_journal_is_refused_in_bulk_too(tmp_path: Any) -> None:
+    (tmp_path / "text.opj").write_text("a text somebody saved here")
+    with pytest.raises(JournalError, match="is not a journal"):
+        list(documents_in_bulk(tmp_path / "text.opj"))
+    (tmp_path / "empty.opj").touch()
+    assert list(documents_in_bulk(tmp_path / "empty.opj")) == []
