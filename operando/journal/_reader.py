@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ._bulk import documents_in_bulk
 from ._cycles import CycleIndex, cycle_index
 from ._format import Document, Record, RecordReader, Tail, records_at
 from ._roots import expand as expand_uri
@@ -162,15 +163,14 @@ def read_columns(path: Path | str, stream: str, keys: Sequence[str]) -> "dict[st
     known: dict[str, set[str]] = {}
     wanted: set[str] = set()
     parts: dict[str, list[Any]] = {key: [] for key in keys}
-    for record in RecordReader(Path(path), arrays=True):
-        doc = record.doc
-        if record.name == "descriptor":
+    for name, doc in documents_in_bulk(path):
+        if name == "descriptor":
             internal = {key for key, told in doc["data_keys"].items() if "external" not in told}
             known.setdefault(doc["name"], set()).update(internal)
             if doc["name"] == stream:
                 wanted.add(doc["uid"])
-        elif record.name in ("event", "event_page") and doc["descriptor"] in wanted:
-            page = doc if record.name == "event_page" else page_of(doc)
+        elif name in ("event", "event_page") and doc["descriptor"] in wanted:
+            page = doc if name == "event_page" else page_of(doc)
             for key, column in parts.items():
                 if key in page["data"]:
                     column.append(page["data"][key])
