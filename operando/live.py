@@ -105,7 +105,14 @@ class LiveTable:
         self._lines = 0
 
     def __call__(self, name: str, doc: Document) -> None:
-        """Take one document of a run; kinds that show nothing are passed over."""
+        """Take one document of a run; kinds that show nothing are passed over.
+
+        Besides documents, ``alarm`` with a ``text`` is shown as it is.
+        """
+        if name == "alarm":
+            self._write(f"ALARM  {doc['text']}")
+            self._out.flush()
+            return
         if name == "start":
             self._begin(doc)
         self._builder(name, doc)

@@ -41,6 +41,7 @@ from operando.configuration import check_limits, load_bench, load_cell, load_pro
 from operando.journal import JournalWriter, ScanNumbers, check_writable, list_runs
 from operando.live import Aside, LiveTable
 from operando.settings import data_dir as default_data_dir
+from operando.settings import journal_patience_s
 from techniques import Cell, Protocol, Schedule
 
 if TYPE_CHECKING:
@@ -120,7 +121,13 @@ class Session:
         self.bench = Bench(file)
         self._catalog_wanted = catalog
         self._interactive = interactive
-        self._journal = JournalWriter(self.data_dir)
+        try:
+            patience_s = journal_patience_s()
+        except ValueError as error:
+            raise configuration.ConfigurationError(str(error)) from None
+        self._journal = JournalWriter(
+            self.data_dir, patience_s=patience_s, on_alarm=self._show_alarm
+        )
         self._scan_numbers = ScanNumbers(self.data_dir)
         self._last = _LastRun()
         self._aside = Aside(LiveTable(out)) if out is not None else None
@@ -222,13 +229,16 @@ class Session:
             self.bench.close()
         finally:
             self._connected = False
-            if self._aside is not None:
-                self._aside.close()
-            self._journal.close()
-            if self._service is not None:
-                self._service.join(timeout=1.0)
-                self._service = None
-            self._end_loop()
+            try:
+                # What waits for room on a full disk waits on; every instrument is safe by now.
+                self._journal.close()
+            finally:
+                if self._aside is not None:
+                    self._aside.close()
+                if self._service is not None:
+                    self._service.join(timeout=1.0)
+                    self._service = None
+                self._end_loop()
 
     def _end_loop(self) -> None:
         """End the event loop's thread, which the RunEngine itself never does."""
@@ -440,6 +450,10 @@ class Session:
                     self.bench.safe_state()
                 except InstrumentError as error:
                     logger.error("the bench could not be made safe after a plan: %s", error)
+
+    def _show_alarm(self, text: str) -> None:
+        if self._aside is not None:
+            self._aside("alarm", {"text": text})
 
     def _next_scan_id(self, md: dict[str, Any]) -> int:
         """Return how many runs the data folder will have with the next one."""

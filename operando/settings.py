@@ -35,3 +35,26 @@ def simulator_dir() -> Path:
         return Path(named).expanduser().resolve()
     base = os.environ.get("XDG_RUNTIME_DIR") or tempfile.gettempdir()
     return Path(base).resolve() / f"operando-sim-{getpass.getuser()}"
+
+
+def journal_patience_s() -> float | None:
+    """Return how long a run goes on while its disk is full, s: ``$OPERANDO_JOURNAL_PATIENCE_S``.
+
+    None if it is not set: the journal's writer then has its own.
+
+    Raises:
+        ValueError: it is set to something that is not a number of seconds.
+    """
+    told = os.environ.get("OPERANDO_JOURNAL_PATIENCE_S")
+    if not told:
+        return None
+    try:
+        seconds = float(told)
+    except ValueError:
+        seconds = -1.0
+    if not 0 <= seconds < float("inf"):
+        raise ValueError(
+            f"OPERANDO_JOURNAL_PATIENCE_S is how long a run goes on while its disk is full, in "
+            f"seconds, 0 or more; it is {told!r}"
+        )
+    return seconds

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 import msgpack
 
 from ._format import HEADER, RECORD, RecordReader
+from ._pages import as_list, stored
 
 if TYPE_CHECKING:
     import numpy as np
@@ -100,7 +101,11 @@ class Cycles:
     key: str = ""
     descriptors: list[str] = field(default_factory=list)
     preamble: list[int] = field(default_factory=list)
-    entries: list[tuple[int, int, int, float, float]] = field(default_factory=list)
+    cycles: list[int] = field(default_factory=list)
+    offsets: list[int] = field(default_factory=list)
+    rows: list[int] = field(default_factory=list)
+    t: list[float] = field(default_factory=list)
+    time: list[float] = field(default_factory=list)
     row_count: int = 0
     end: int = 0
     last: int = 0  # where the last record begins
@@ -130,8 +135,9 @@ class Cycles:
             return
         if stream == LEADER != self.stream:
             self.stream, self.key = stream, key
-            self.descriptors, self.entries, self.seen = [], [], set()
-            self.row_count, self.current = 0, None
+            self.descriptors, self.row_count, self.current = [], 0, None
+            self.cycles, self.offsets, self.rows, self.t, self.time = [], [], [], [], []
+            self.seen = set()
         elif not self.stream:
             self.stream, self.key = stream, key
         if (stream, key) == (self.stream, self.key):
@@ -169,19 +175,26 @@ class Cycles:
         self.seen.add(cycle)
         t = page["data"].get(f"{self.key.removesuffix('cycle')}t")
         stamps = page["timestamps"].get(self.key) or page["time"]
-        self.entries.append(
-            (cycle, begin, self.row_count + row, _number(t, row), _number(stamps, row))
-        )
+        self.cycles.append(cycle)
+        self.offsets.append(begin)
+        self.rows.append(self.row_count + row)
+        self.t.append(_number(t, row))
+        self.time.append(_number(stamps, row))
 
     def index(self) -> CycleIndex:
         """Return what is known by now."""
         import numpy as np
 
-        columns = list(zip(*self.entries, strict=True)) or [()] * 5
-        cycles, offsets, rows = (np.array(column, np.int64) for column in columns[:3])
-        t, time = (np.array(column, np.float64) for column in columns[3:])
         return CycleIndex(
-            self.stream, self.key, cycles, offsets, rows, t, time, tuple(self.preamble), self.end
+            stream=self.stream,
+            key=self.key,
+            cycles=np.array(self.cycles, np.int64),
+            offsets=np.array(self.offsets, np.int64),
+            rows=np.array(self.rows, np.int64),
+            t=np.array(self.t, np.float64),
+            time=np.array(self.time, np.float64),
+            preamble=tuple(self.preamble),
+            end=self.end,
         )
 
 
@@ -229,13 +242,13 @@ def save_cycles(path: Path, cycles: Cycles) -> None:
 
     The file is replaced as a whole, so that readers see the old one or the new one.
     """
-    if not cycles.entries or cycles.end < WORTH_SAVING_BYTES:
+    if not cycles.cycles or cycles.end < WORTH_SAVING_BYTES:
         return
     try:
         content = msgpack.packb(
             {
                 "mark": _mark(path, cycles.last),
-                **{key: value for key, value in vars(cycles).items() if key != "seen"},
+                **{key: stored(value) for key, value in vars(cycles).items() if key != "seen"},
             }
         )
         head = _HEAD.pack(_MAGIC, _VERSION, zlib.crc32(content))
@@ -260,11 +273,10 @@ def _load(path: Path) -> Cycles | None:
         content = data[_HEAD.size :]
         if (magic, version) != (_MAGIC, _VERSION) or zlib.crc32(content) != checksum:
             raise ValueError("damaged, or of another version")
-        kept = msgpack.unpackb(content)
+        kept = msgpack.unpackb(content, ext_hook=as_list)
         mark = kept.pop("mark")
         cycles = Cycles(**kept)
-        cycles.entries = [(c, o, r, t, s) for c, o, r, t, s in cycles.entries]
-        cycles.seen = {entry[0] for entry in cycles.entries}
+        cycles.seen = set(cycles.cycles)
         if mark != _mark(path, cycles.last) or path.stat().st_size < cycles.end:
             raise ValueError("of another journal, or one that was cut")
     except FileNotFoundError:

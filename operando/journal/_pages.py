@@ -33,13 +33,13 @@ def packed(page: Mapping[str, Any]) -> dict[str, Any]:
     """Return an event page with its columns in their stored form."""
     if not _has_columns(page):
         return dict(page)
-    stored = dict(page)
+    new = dict(page)
     for key in ("seq_num", "time"):
         if key in page:
-            stored[key] = _column(page[key])
-    stored["data"] = {key: _column(column) for key, column in page["data"].items()}
-    stored["timestamps"] = _timestamps(page["timestamps"])
-    return stored
+            new[key] = stored(page[key])
+    new["data"] = {key: stored(column) for key, column in page["data"].items()}
+    new["timestamps"] = _timestamps(page["timestamps"])
+    return new
 
 
 def _has_columns(page: Mapping[str, Any]) -> bool:
@@ -47,30 +47,31 @@ def _has_columns(page: Mapping[str, Any]) -> bool:
 
 
 def _timestamps(stamps: Mapping[str, Any]) -> dict[str, Any]:
-    stored: dict[str, Any] = {}
+    result: dict[str, Any] = {}
     by_identity: dict[int, msgpack.ExtType] = {}
     by_content: dict[msgpack.ExtType, msgpack.ExtType] = {}
     for key, column in stamps.items():
         # Devices mostly give one list for all keys.
         same = by_identity.get(id(column))
         if same is None:
-            new = _column(column)
+            new = stored(column)
             if not isinstance(new, msgpack.ExtType) or not isinstance(key, str):
-                stored[key] = new
+                result[key] = new
                 continue
             # Bytes and kind are compared, not values: 0.0 is not -0.0, nor 1 the same as 1.0.
             same = by_content.get(new)
             if same is None:
                 same = msgpack.ExtType(SAME_AS, key.encode())
                 by_content[new] = by_identity[id(column)] = same
-                stored[key] = new
+                result[key] = new
                 continue
             by_identity[id(column)] = same
-        stored[key] = same
-    return stored
+        result[key] = same
+    return result
 
 
-def _column(values: Any) -> Any:
+def stored(values: Any) -> Any:
+    """Return a column in its stored form: an extension if it is uniform, else as it is."""
     if isinstance(values, (list, tuple)):
         kinds = set(map(type, values))
         if kinds == _ONLY_FLOATS:

@@ -5,9 +5,11 @@ import re
 import resource
 import signal
 import subprocess
+import time
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 
 from instruments.transport import open_transport, resolve
@@ -123,8 +125,12 @@ def test_instruments_that_are_not_there_are_all_told_in_one_report(
 
 
 def test_a_full_disk_ends_the_run_with_the_cell_open_and_what_was_written_readable(
-    broken: Any, plating: Callable[..., Protocol], tidy: Processes
+    broken: Any,
+    plating: Callable[..., Protocol],
+    tidy: Processes,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setenv("OPERANDO_JOURNAL_PATIENCE_S", "1")
     limit = 120_000
 
     def fill() -> None:
@@ -137,7 +143,8 @@ def test_a_full_disk_ends_the_run_with_the_cell_open_and_what_was_written_readab
         tidy.append(process)
         status, complaint = ended(process)
         assert status == 1
-        assert "journal" in complaint
+        assert "DISK: the journal" in complaint
+        assert "have waited 1 s for room" in complaint
         assert "To go on:" in complaint
         assert not broken.cell_is_on()
         assert broken.truth("potentiostat", "cell_off")
@@ -156,12 +163,51 @@ def test_a_full_disk_ends_the_run_with_the_cell_open_and_what_was_written_readab
     assert numbers == list(range(1, len(rows) + 1))
 
 
-def test_a_disk_with_no_room_for_the_end_either_is_told_as_the_reason(
-    running: Any, broken: Any
+def test_a_disk_that_is_full_for_a_while_costs_no_row(
+    broken: Any,
+    plating: Callable[..., Protocol],
+    tidy: Processes,
+    wait_for: Callable[..., None],
 ) -> None:
-    before = rows_of(broken)
-    resource.prlimit(running.pid, resource.RLIMIT_FSIZE, (1, 1))
-    status, complaint = ended(running)
+    with broken.serve("potentiostat", factor=200):
+        path = broken.write_protocol(plating(duration_s=1500))
+        process = broken.operando("run", str(path), "--only", "potentiostat")
+        tidy.append(process)
+        wait_for(lambda: rows_of(broken) > 20, "no rows came")
+        (summary,) = list_runs(broken.data)
+        _, hard = resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (1, -1))
+        size = -1
+        while summary.path.stat().st_size != size:
+            size = summary.path.stat().st_size
+            time.sleep(1.0)
+        assert process.poll() is None
+        resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (hard, hard))
+        shown, complaint = process.communicate(timeout=40)
+    assert process.returncode == 0, complaint
+    for text in (shown, complaint):
+        assert "takes no more: File too large" in text
+        assert "is written again: nothing that waited is lost" in text
+    rows = Run.from_journal(summary.uid, broken.data).streams["potentiostat"]
+    assert len(rows) >= 1500 / 0.5
+    assert np.diff(rows.columns["potentiostat_t"]).max() < 1.0
+
+
+def test_a_disk_with_no_room_for_the_end_either_is_told_as_the_reason(
+    broken: Any,
+    plating: Callable[..., Protocol],
+    tidy: Processes,
+    wait_for: Callable[..., None],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("OPERANDO_JOURNAL_PATIENCE_S", "0")
+    with broken.serve("potentiostat", factor=50):
+        path = broken.write_protocol(plating())
+        running = broken.operando("run", str(path), "--only", "potentiostat")
+        tidy.append(running)
+        wait_for(lambda: rows_of(broken) > 20, "no rows came")
+        before = rows_of(broken)
+        resource.prlimit(running.pid, resource.RLIMIT_FSIZE, (1, 1))
+        status, complaint = ended(running)
     assert status == 1
     assert "did not take a" in complaint
     assert "To go on:" in complaint

@@ -26,7 +26,9 @@ from operando.journal import (
     list_runs,
     row_times,
 )
+from operando.journal import _open_run as open_run
 from operando.journal._lock import is_locked
+from operando.journal._open_run import refusal
 
 
 def page(descriptor, first, count, columns=("x",)):
@@ -267,7 +269,7 @@ def small_files():
 
 def test_a_full_disk_stops_the_plan_and_costs_no_row_before(tmp_path, engine, small_files):
     device = Counter()
-    with JournalWriter(tmp_path) as writer:
+    with JournalWriter(tmp_path, patience_s=0) as writer:
         engine.subscribe(writer)
         with pytest.raises(JournalError, match=r"did not take an? (event|stop) document.*MB free"):
             engine(count(device, 1000))
@@ -282,7 +284,7 @@ def test_a_full_disk_stops_the_plan_and_costs_no_row_before(tmp_path, engine, sm
 
 
 def test_after_a_refused_document_only_the_end_of_the_run_is_taken(tmp_path, small_files):
-    with JournalWriter(tmp_path) as writer:
+    with JournalWriter(tmp_path, patience_s=0) as writer:
         run, descriptor = start_run(writer)
         writer("event_page", page(descriptor, 1, 10))
         with pytest.raises(JournalError, match="did not take an event_page document") as first:
@@ -315,7 +317,7 @@ def test_after_a_refused_document_only_the_end_of_the_run_is_taken(tmp_path, sma
 def test_a_torn_record_that_could_not_be_cut_off_is_cut_before_the_stop(
     tmp_path, small_files, monkeypatch
 ):
-    with JournalWriter(tmp_path) as writer:
+    with JournalWriter(tmp_path, patience_s=0) as writer:
         run, descriptor = start_run(writer)
         path = journal_path(tmp_path, run.start_doc["uid"])
 
@@ -335,9 +337,179 @@ def test_a_torn_record_that_could_not_be_cut_off_is_cut_before_the_stop(
     assert [name for name, _ in documents(path)] == ["start", "descriptor", "stop"]
 
 
+class FullDisk:
+    """A limit to the size of this process's files, which a test moves: a disk that is full."""
+
+    def __init__(self):
+        self.before = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    def leave(self, path, size):
+        """Leave room for so many bytes behind the end of a file."""
+        limit = path.stat().st_size + size
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, self.before[1]))
+
+    def free(self):
+        resource.setrlimit(resource.RLIMIT_FSIZE, self.before)
+
+
+@pytest.fixture
+def disk():
+    full_disk = FullDisk()
+    yield full_disk
+    full_disk.free()
+
+
+def wait_for(condition, timeout_s=20.0):
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def row_numbers(path):
+    return [
+        number for name, doc in documents(path) if name == "event_page" for number in doc["seq_num"]
+    ]
+
+
+def test_on_a_full_disk_documents_wait_and_are_written_in_order_when_there_is_room(
+    tmp_path, disk, caplog
+):
+    alarms = []
+    with JournalWriter(tmp_path, on_alarm=alarms.append) as writer:
+        run, descriptor = start_run(writer)
+        path = journal_path(tmp_path, run.start_doc["uid"])
+        disk.leave(path, 1000)
+        for first in range(1, 101, 10):  # the first fits
+            writer("event_page", page(descriptor, first, 10))
+        late = run.compose_descriptor(
+            name="late", data_keys={"y": {"source": "test", "dtype": "number", "shape": []}}
+        )
+        writer("descriptor", late.descriptor_doc)
+        assert row_numbers(path) == list(range(1, 11))
+        assert inspect(path).clean
+        (alarm,) = alarms
+        assert f"the journal {path} takes no more: File too large" in alarm
+        assert "goes on for 120 s more, or until 268 MB wait" in alarm
+        assert "To lose nothing, now: raise the limit of file size" in alarm
+        assert [record.levelname for record in caplog.records] == ["ERROR"]
+        disk.free()
+        # The writer's own thread writes them, also if nothing more comes.
+        wait_for(lambda: len(alarms) == 2)
+        assert "is written again: nothing that waited is lost" in alarms[1]
+        writer("event_page", page(descriptor, 101, 10))
+        writer("stop", run.compose_stop())
+    read = list(documents(path))
+    assert [name for name, _ in read[-3:]] == ["descriptor", "event_page", "stop"]
+    assert row_numbers(path) == list(range(1, 111))
+    assert list_runs(tmp_path)[0].exit_status == "success"
+
+
+def test_an_alarm_is_repeated_and_one_that_cannot_be_shown_costs_nothing(
+    tmp_path, disk, monkeypatch, caplog
+):
+    monkeypatch.setattr(open_run, "ALARM_EVERY_S", 0.05)
+
+    def break_down(text):
+        raise ValueError("no screen")
+
+    with JournalWriter(tmp_path, on_alarm=break_down) as writer:
+        run, descriptor = start_run(writer)
+        path = journal_path(tmp_path, run.start_doc["uid"])
+        disk.leave(path, 0)
+        writer("event_page", page(descriptor, 1, 10))
+        wait_for(lambda: caplog.text.count("takes no more") > 2)
+        disk.free()
+        writer("stop", run.compose_stop())
+    assert "an alarm could not be shown" in caplog.text
+    assert row_numbers(path) == list(range(1, 11))
+
+
+@pytest.mark.parametrize("limits", [{"patience_s": 0.2}, {"patience_bytes": 5000}])
+def test_when_it_takes_too_long_the_plan_stops_and_what_waited_is_still_written(
+    tmp_path, disk, limits
+):
+    with JournalWriter(tmp_path, **limits) as writer:
+        run, descriptor = start_run(writer)
+        path = journal_path(tmp_path, run.start_doc["uid"])
+        disk.leave(path, 0)
+        numbers = iter(range(1, 2000, 10))
+
+        def write_on():
+            for first in numbers:
+                writer("event_page", page(descriptor, first, 10))
+                time.sleep(0.01)
+
+        with pytest.raises(JournalError, match=r"documents of .* MB have waited .* if it comes"):
+            write_on()
+        taken = next(numbers) - 11
+        assert taken > 0
+        with pytest.raises(JournalError, match="did not take an event_page document"):
+            writer("event_page", page(descriptor, taken + 11, 1))
+        writer("stop", run.compose_stop(exit_status="fail", reason="disk full"))
+        assert row_numbers(path) == []
+        assert is_locked(path)
+        disk.free()
+        wait_for(lambda: not is_locked(path))
+        assert row_numbers(path) == list(range(1, taken + 1))
+    name, stop = list(documents(path))[-1]
+    assert (name, stop["reason"]) == ("stop", "disk full")
+
+
+def test_a_run_that_ends_on_a_full_disk_is_whole_as_soon_as_there_is_room(tmp_path, disk):
+    writer = JournalWriter(tmp_path)
+    run, descriptor = start_run(writer)
+    path = journal_path(tmp_path, run.start_doc["uid"])
+    disk.leave(path, 0)
+    writer("event_page", page(descriptor, 1, 10))
+    writer("stop", run.compose_stop())
+    assert list_runs(tmp_path)[0].exit_status == "running"
+    # Whoever closes the writer waits for room; every instrument is safe by then.
+    closing = threading.Thread(target=writer.close)
+    closing.start()
+    disk.free()
+    closing.join(timeout=20)
+    assert not closing.is_alive()
+    assert row_numbers(path) == list(range(1, 11))
+    assert list_runs(tmp_path)[0].exit_status == "success"
+
+
+def test_closing_tells_what_was_not_written_and_the_stop_does_not_vouch_for_it(tmp_path, disk):
+    alarms = []
+    with JournalWriter(tmp_path, patience_s=0.2, on_alarm=alarms.append) as writer:
+        run, descriptor = start_run(writer)
+        path = journal_path(tmp_path, run.start_doc["uid"])
+        disk.leave(path, 1000)  # room for a stop, not for a page
+        for first in (1, 101):
+            writer("event_page", page(descriptor, first, 100))
+        writer("stop", run.compose_stop())
+    lost = "2 documents with 200 rows were NOT written: File too large"
+    assert f"the journal {path} is closed, it ends as 'fail'. {lost}" in alarms[-1]
+    names = [name for name, _ in documents(path)]
+    assert names == ["start", "descriptor", "stop"]
+    (told,) = list_runs(tmp_path)
+    assert (told.exit_status, told.reason, told.rows) == ("fail", lost, {"primary": 0})
+    assert not is_locked(path)
+
+
+def test_the_next_run_is_refused_while_there_is_no_room(tmp_path, disk):
+    with JournalWriter(tmp_path) as writer:
+        run, descriptor = start_run(writer)
+        path = journal_path(tmp_path, run.start_doc["uid"])
+        disk.leave(path, 0)
+        writer("event_page", page(descriptor, 1, 10))
+        writer("stop", run.compose_stop())
+        disk.leave(tmp_path / "journal", -(tmp_path / "journal").stat().st_size)
+        with pytest.raises(JournalError, match="did not take a start document"):
+            start_run(writer)
+        disk.free()
+    assert row_numbers(path) == list(range(1, 11))
+    assert len(list_runs(tmp_path)) == 1
+
+
 def test_a_start_that_does_not_fit_leaves_no_file(tmp_path, small_files):
     with (
-        JournalWriter(tmp_path) as writer,
+        JournalWriter(tmp_path, patience_s=0) as writer,
         pytest.raises(JournalError, match="did not take a start document"),
     ):
         writer("start", compose_run(metadata={"notes": "x" * 30_000}).start_doc)
@@ -346,7 +518,7 @@ def test_a_start_that_does_not_fit_leaves_no_file(tmp_path, small_files):
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EIO])
 def test_the_message_says_what_to_do(tmp_path, number):
-    message = str(JournalWriter(tmp_path)._refused(tmp_path / "x", "event", OSError(number, "")))
+    message = str(refusal(tmp_path / "x", "event", OSError(number, "")))
     assert "OPERANDO_DATA" in message
     assert "MB free" in message
 

@@ -1,0 +1,327 @@
+"""One journal being written, and where its documents wait while the disk takes none."""
+
+import errno
+import logging
+import os
+import shutil
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ._cycles import Cycles, save_cycles
+from ._errors import JournalError
+from ._format import HEADER, RECORD, decode, encode
+
+logger = logging.getLogger(__name__)
+
+SYNC_INTERVAL_S = 0.1
+ALARM_EVERY_S = 10.0
+# How much of what waited is written before the next document may come in between.
+_WRITTEN_AT_ONCE = 4 << 20
+# macOS has no fdatasync; there fsync does the same work and more.
+_sync = getattr(os, "fdatasync", os.fsync)
+
+
+@dataclass(frozen=True)
+class Patience:
+    """How long documents wait in memory for room on the disk, and who is told.
+
+    Attributes:
+        seconds: since a document was last written; 0 refuses the first that does not fit.
+        size: of all that waits in one run [bytes].
+        on_alarm: called with the text of each alarm; may be None.
+    """
+
+    seconds: float
+    size: int
+    on_alarm: Callable[[str], object] | None = None
+
+    def alarm(self, text: str, level: int = logging.ERROR) -> None:
+        """Log a text and hand it to whoever shows alarms; what that raises is logged."""
+        logger.log(level, "%s", text)
+        if self.on_alarm is not None:
+            try:
+                self.on_alarm(text)
+            except Exception:
+                logger.exception("an alarm could not be shown")
+
+
+class OpenRun:
+    """A journal that is open for writing: its file, and the documents that wait for room in it."""
+
+    def __init__(self, path: Path, fd: int, patience: Patience) -> None:
+        self.path = path
+        self.fd = fd
+        self.dirty = False
+        self.sync_error: OSError | None = None
+        # Why a document was refused; nothing but the run's stop is taken from then on.
+        self.refused: JournalError | None = None
+        # Whether the stop document waits, or waited.
+        self.ended = False
+        self._patience = patience
+        self._whole = 0
+        self._torn = False
+        self._waiting: deque[tuple[str, bytes]] = deque()
+        self._waiting_bytes = 0
+        self._full_since = 0.0
+        self._alarmed_at = 0.0
+        self._full: OSError | None = None
+        self._cycles = Cycles()
+        # Held while syncing, so that the descriptor cannot be closed, and its number given to
+        # another file, in between. Writing does not take it: a slow disk must not hold up a row.
+        self._sync_lock = threading.Lock()
+        self._write_lock = threading.RLock()
+
+    @property
+    def waiting(self) -> bool:
+        """Whether documents wait in memory."""
+        return bool(self._waiting)
+
+    @property
+    def _waited_s(self) -> float:
+        return time.monotonic() - self._full_since
+
+    def append(self, name: str, data: bytes, doc: Mapping[str, Any]) -> bool:
+        """Write one record, or have it wait if the disk is full; return whether it was written.
+
+        Raises:
+            OSError: if it is not to wait; the file ends with the record before.
+            JournalError: if too much waits already, or for too long.
+        """
+        with self._write_lock:
+            if not self._waiting:
+                try:
+                    self._write(name, data, doc)
+                except OSError as error:
+                    if not self._may_wait(name, len(data)):
+                        raise
+                    self._full = error
+                    self._full_since = time.monotonic()
+                else:
+                    return True
+            elif name != "stop" and not self._may_wait(name, len(data)):
+                raise self._given_up(name)
+            self._waiting.append((name, data))
+            self._waiting_bytes += len(data)
+            self.ended = name == "stop"
+            if len(self._waiting) == 1:
+                self._tell_that_it_waits()
+            return False
+
+    def _may_wait(self, name: str, size: int) -> bool:
+        if name == "start" or self.refused is not None or self._patience.seconds <= 0:
+            return False
+        if self._waiting_bytes + size > self._patience.size:
+            return False
+        return not self._waiting or self._waited_s <= self._patience.seconds
+
+    def _write(self, name: str, data: bytes, doc: Mapping[str, Any]) -> None:
+        """Write the bytes whole; on failure cut the file back to where it was and raise OSError."""
+        if self._torn:
+            self._cut()
+        self._torn = True
+        try:
+            written = os.write(self.fd, data)
+            while written < len(data):
+                written += os.write(self.fd, memoryview(data)[written:])
+        except OSError:
+            try:
+                self._cut()
+            except OSError as error:
+                # The reader stops at the torn record anyway; the rows before it are safe.
+                logger.error("%s: could not cut the torn record off: %s", self.path, error)
+            raise
+        self._torn = False
+        self.dirty = True
+        # The header is written with the start document.
+        begin, self._whole = self._whole or len(HEADER), self._whole + len(data)
+        self._cycles.take(begin, self._whole, name, doc)
+
+    def _cut(self) -> None:
+        os.ftruncate(self.fd, self._whole)
+        self._torn = False
+
+    def attend(self) -> None:
+        """Do what is due: write what waits, put on the disk what is written, tell what is wrong."""
+        if self._waiting:
+            with self._write_lock:
+                if not self._write_waiting(_WRITTEN_AT_ONCE):
+                    self._alarm_if_due()
+        if self.dirty:
+            try:
+                self.sync()
+            except OSError as error:
+                self.sync_error = error
+
+    def _write_waiting(self, at_most: int) -> bool:
+        """Write what waits, in order; return whether nothing waits any more."""
+        count, limit = len(self._waiting), self._waiting_bytes - at_most
+        while self._waiting and self._waiting_bytes > limit:
+            name, data = self._waiting[0]
+            try:
+                self._write(name, data, decode(data[RECORD.size :])[1])
+            except OSError as error:
+                self._full = error
+                return False
+            self._waiting.popleft()
+            self._waiting_bytes -= len(data)
+            self._full_since = time.monotonic()
+        if count and not self._waiting:
+            self._patience.alarm(
+                f"the journal {self.path} is written again: nothing that waited is lost",
+                logging.WARNING,
+            )
+        return not self._waiting
+
+    def _tell_that_it_waits(self) -> None:
+        self._alarmed_at = time.monotonic()
+        left_s = self._patience.seconds - self._waited_s
+        count = "1 document" if len(self._waiting) == 1 else f"{len(self._waiting)} documents"
+        if self.ended:
+            then = "The run has ended"
+        elif left_s > 0:
+            then = (
+                f"The experiment goes on for {left_s:.0f} s more, or until "
+                f"{self._patience.size / 1e6:.0f} MB wait, and is then stopped"
+            )
+        else:
+            then = "The experiment is stopped"
+        self._patience.alarm(
+            f"DISK: the journal {self.path} takes no more: {why(self._full)}; "
+            f"{room(self.path)}. {count} of {self._waiting_bytes / 1e6:.3g} MB in memory. {then}. "
+            f"To lose nothing, now: {remedy(self._full)}"
+        )
+
+    def _alarm_if_due(self) -> None:
+        if time.monotonic() - self._alarmed_at >= ALARM_EVERY_S:
+            self._tell_that_it_waits()
+
+    def _given_up(self, name: str) -> JournalError:
+        waited = (
+            f"{len(self._waiting)} documents of {self._waiting_bytes / 1e6:.3g} MB have waited "
+            f"{self._waited_s:.0f} s for room and are written if it comes before the program ends. "
+        )
+        return refusal(self.path, name, self._full, waited)
+
+    def sync(self) -> None:
+        """Put on the disk what is written; raises OSError."""
+        with self._sync_lock:
+            if self.fd >= 0:
+                self.dirty = False
+                _sync(self.fd)
+
+    def wait_for_room(self) -> None:
+        """Return when nothing waits any more, or the time to wait is over."""
+        while self._waiting and self._waited_s <= self._patience.seconds:
+            self.attend()
+            if self._waiting:
+                time.sleep(SYNC_INTERVAL_S)
+
+    def close(self) -> None:
+        """Write what waits if there is room now, tell what could not be, and close the file.
+
+        Raises:
+            OSError: if what was written could not be put on the disk.
+        """
+        with self._write_lock:
+            if self.fd >= 0 and self._waiting and not self._write_waiting(self._waiting_bytes):
+                self._lose()
+        with self._sync_lock:
+            if self.fd < 0:
+                return
+            fd, self.fd = self.fd, -1
+            try:
+                if self.dirty:
+                    _sync(fd)
+            finally:
+                os.close(fd)
+        if self._cycles.stopped:
+            save_cycles(self.path, self._cycles)
+
+    def _lose(self) -> None:
+        """Give up what waits, write a stop that says so if there is room, and tell of it."""
+        lost = [decode(data[RECORD.size :]) for _, data in self._waiting]
+        self._waiting.clear()
+        self._waiting_bytes = 0
+        rows = sum(
+            len(doc["seq_num"]) if name == "event_page" else 1
+            for name, doc in lost
+            if name in ("event", "event_page")
+        )
+        documents = sum(name != "stop" for name, _ in lost)
+        told = f"{documents} documents with {rows} rows were NOT written: {why(self._full)}"
+        name, stop = lost[-1]
+        closed = "it has no stop document"
+        if name == "stop":
+            # A stop of success would vouch for rows that are not there.
+            stop["exit_status"] = "fail" if documents else stop["exit_status"]
+            stop["reason"] = ". ".join(filter(None, (stop.get("reason"), told)))
+            try:
+                self._write(name, encode(name, stop), stop)
+                closed = f"it ends as {stop['exit_status']!r}"
+            except OSError:
+                pass  # the catalog service closes the run once there is room
+        self._patience.alarm(f"the journal {self.path} is closed, {closed}. {told}")
+
+
+def attend(runs: dict[str, OpenRun], ended: threading.Event) -> None:
+    """Attend to every open run ten times a second, until told to end or none is open."""
+    while not ended.wait(SYNC_INTERVAL_S):
+        for uid, run in list(runs.items()):
+            run.attend()
+            if run.ended and not run.waiting:
+                runs.pop(uid, None)
+                close_logged(run)
+
+
+def close_logged(run: OpenRun) -> None:
+    """Close a run; that the disk refuses to is logged, since nobody is there to be told."""
+    try:
+        run.close()
+    except OSError as error:
+        logger.error("%s: %s while closing", run.path, error)
+
+
+def refusal(path: Path, name: str, error: OSError | None, waited: str = "") -> JournalError:
+    """Return what to raise when a document is refused: where, why, what is safe, what to do."""
+    return JournalError(
+        f"the journal {path} did not take {article(name)} {name} document: {why(error)}; "
+        f"{room(path)}. {waited}Everything written before is safe. To go on: {remedy(error)}"
+    )
+
+
+def why(error: OSError | None) -> str:
+    """Return what the operating system said."""
+    return "unknown" if error is None else str(error.strerror or error)
+
+
+def room(path: Path) -> str:
+    """Return how much is free where a file is, or is to be."""
+    try:
+        folder = next(folder for folder in path.parents if folder.exists())
+        return f"{shutil.disk_usage(folder).free / 1e6:.1f} MB free"
+    except OSError as error:
+        return f"free space unknown ({error})"
+
+
+def remedy(error: OSError | None) -> str:
+    """Return what to do about an error of the operating system."""
+    number = None if error is None else error.errno
+    return {
+        errno.ENOSPC: "free space on this disk, or point OPERANDO_DATA at another one",
+        errno.EDQUOT: "raise the quota or free space of this user",
+        errno.EFBIG: "raise the limit of file size of this process (ulimit -f)",
+        errno.EIO: "the disk fails: point OPERANDO_DATA at another disk",
+        errno.EROFS: "the file system is read-only: point OPERANDO_DATA at another folder",
+        errno.EPERM: "allow writing, or point OPERANDO_DATA at another folder",
+        errno.EACCES: "allow writing, or point OPERANDO_DATA at another folder",
+    }.get(number or 0, "check the disk, or point OPERANDO_DATA at another folder")
+
+
+def article(name: str) -> str:
+    """Return the article that goes before a document's name."""
+    return "an" if name[0] in "aeiou" else "a"
