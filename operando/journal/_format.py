@@ -76,6 +76,8 @@ def decode(
         arrays: whether uniform columns that are stored as lists are to be arrays, too.
     """
     name, doc = msgpack.unpackb(payload, strict_map_key=False, ext_hook=hook)
+    if type(doc) is not dict:
+        raise TypeError(f"a {name} document that is {type(doc).__name__}")
     if name == "event_page":
         restore(doc, arrays=arrays)
     return name, doc

@@ -156,22 +156,13 @@ def _put_arrays(page: dict[str, Any]) -> None:
         if type(column) is list:
             data[key] = _array(column)
     stamps = page["timestamps"]
-    known: list[tuple[list[Any], Any]] = []
+    by_content: dict[tuple[Any, bytes], Any] = {}
     for key, column in stamps.items():
         if type(column) is list:
             new = _array(column)
-            for other, made in known:
-                if other == column and type(new) is type(made) and _equal(new, made):
-                    new = made
-                    break
-            known.append((column, new))
+            if new is not column:
+                new = by_content.setdefault((new.dtype, new.tobytes()), new)
             stamps[key] = new
-
-
-def _equal(one: Any, other: Any) -> bool:
-    if isinstance(one, list):
-        return False
-    return one.dtype == other.dtype and one.tobytes() == other.tobytes()
 
 
 def _array(values: list[Any]) -> Any:

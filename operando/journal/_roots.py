@@ -1,5 +1,6 @@
 """Where journals lie, and the token that stands for the data folder inside them."""
 
+import os
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -69,3 +70,13 @@ def journal_path(data_dir: Path, uid: str) -> Path:
         if path.is_file():
             return path
     raise LookupError(f"no run {uid} in {data_dir / 'journal'}")
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the name of a new file survive a power cut; Windows cannot and need not."""
+    if os.name == "posix":
+        fd = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)

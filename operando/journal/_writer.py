@@ -12,7 +12,7 @@ from ._errors import JournalError
 from ._format import HEADER, check_metadata, encode
 from ._lock import take_lock
 from ._open_run import OpenRun, Patience, article, attend, close_logged, refusal
-from ._roots import fold, new_journal_path
+from ._roots import fold, new_journal_path, sync_folder
 
 PATIENCE_S = 120.0
 PATIENCE_BYTES = 256 << 20
@@ -157,7 +157,7 @@ class JournalWriter:
             ) from error
         try:
             self._write(run, "start", HEADER + encode("start", doc), doc)
-            _sync_folder(path.parent)
+            sync_folder(path.parent)
         except (OSError, JournalError):
             run.close()
             path.unlink(missing_ok=True)
@@ -227,13 +227,3 @@ class JournalWriter:
         threading.Thread(
             target=attend, args=(self._runs, ended), name="journal-sync", daemon=True
         ).start()
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make the new file's name survive a power cut; Windows cannot and need not."""
-    if os.name == "posix":
-        fd = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(fd)
-        finally:
-            os.close(fd)

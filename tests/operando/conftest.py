@@ -1,12 +1,15 @@
 """Runs made of arithmetic, as documents: what is in them is known exactly."""
 
 import itertools
+import struct
+import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import h5py
+import msgpack
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -288,3 +291,17 @@ def _synthetic() -> Any:
     import sys
 
     return sys.modules[__name__]
+
+
+@pytest.fixture(scope="session")
+def write_format_1() -> Callable[[Path, Sequence[tuple[str, Any]]], None]:
+    """Return what writes a journal of format 1, as version 0.1 did; with nothing of ours."""
+
+    def write(path: Path, documents: Sequence[tuple[str, Any]]) -> None:
+        with path.open("wb") as file:
+            file.write(b"OPJOURNL" + struct.pack("<I", 1))
+            for document in documents:
+                payload = msgpack.packb(document)
+                file.write(struct.pack("<II", len(payload), zlib.crc32(payload)) + payload)
+
+    return write

@@ -64,6 +64,29 @@ def test_what_lies_behind_a_damaged_record_is_kept_beside_the_journal(tmp_path):
     assert f"at byte {end_of_fourth}, the rest is in {cut.name}" in stop["reason"]
 
 
+def test_what_was_cut_off_before_is_not_overwritten(tmp_path):
+    path = dead_run(tmp_path)
+    whole = path.read_bytes()
+    for name in ("cut", "cut2", "cut3"):
+        path.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]) + name.encode())
+        assert close_dead_run(path)
+        assert path.with_name(f"{path.name}.{name}").read_bytes().endswith(name.encode())
+
+
+def test_a_dead_run_of_the_older_format_is_closed_in_that_format(tmp_path, write_format_1):
+    path = dead_run(tmp_path)
+    started = list(documents(path))
+    write_format_1(path, started)
+    with path.open("ab") as file:
+        file.write(encode("event", {"seq_num": 6})[:-3])
+    assert close_dead_run(path)
+    assert path.read_bytes()[8:12] == b"\x01\0\0\0"
+    closed = list(documents(path))
+    assert closed[:-1] == started
+    name, stop = closed[-1]
+    assert (name, stop["exit_status"], stop["num_events"]) == ("stop", "fail", {"primary": 5})
+
+
 def test_the_zeros_a_power_cut_leaves_are_not_taken_for_records(tmp_path):
     path = dead_run(tmp_path)
     path.write_bytes(path.read_bytes() + bytes(4096))
