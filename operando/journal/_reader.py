@@ -196,11 +196,9 @@ def _joined(parts: list[Any]) -> "NDArray[Any]":
     arrays = [part for part in arrays if len(part)]
     if not arrays:
         return np.empty(0)
-    kinds = {part.dtype for part in arrays}
-    if object in kinds or len({part.shape[1:] for part in arrays}) > 1:
-        joined = np.empty(sum(map(len, arrays)), object)
-        joined[:] = [value for part in arrays for value in part.tolist()]
-        return joined
+    kinds = {part.dtype.kind for part in arrays}
+    if "O" in kinds or len({part.shape[1:] for part in arrays}) > 1:
+        return np.fromiter((value for part in arrays for value in part.tolist()), object)
     if len(kinds) > 1:
         arrays = [part.astype(np.float64) for part in arrays]
     return np.concatenate(arrays)
@@ -226,9 +224,8 @@ def _values(column: list[Any]) -> "NDArray[Any]":
         else:
             if array.dtype.kind in "biuf":
                 return array
-    array = np.empty(len(column), object)
-    array[:] = column
-    return array
+    # Not np.array: it makes a table of lists of equal length.
+    return np.fromiter(column, object, len(column))
 
 
 def inspect(path: Path | str) -> Tail:
