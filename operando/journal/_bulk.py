@@ -136,6 +136,9 @@ class _Layout:
         places.append((first, last + len(uids[-1]) - first, _UID, "", 0))
         if page.get("filled") or len(example) != len(payload):
             return None
+        # A uid of a few letters may occur elsewhere by chance.
+        if any(example.count(uid.encode()) != 1 for uid in (uids[0], uids[-1])):
+            return None
         places.sort()
         formats, at = "<", 0
         for begin, length, *_ in places:
