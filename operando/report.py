@@ -42,7 +42,7 @@ def text_report(run: Run, numbers: Mapping[str, Metric] | None = None) -> str:
 
 
 def report_json(run: Run, numbers: Mapping[str, Metric] | None = None) -> dict[str, Any]:
-    """Return ``{uid, sample, metrics: {name: {value, unit, uncertainty, reason}}}``.
+    """Return ``{uid, chain, sample, metrics: {name: {value, unit, uncertainty, reason}}}``.
 
     Every name of the registry is there once; values are numbers, lists of numbers and null, or
     null with a reason. Nothing in it is NaN or infinite.
@@ -50,6 +50,7 @@ def report_json(run: Run, numbers: Mapping[str, Metric] | None = None) -> dict[s
     numbers = metrics(run) if numbers is None else numbers
     return {
         "uid": run.uid,
+        "chain": list(run.chain),
         "sample": _sample(run),
         "metrics": {
             name: {
@@ -178,9 +179,39 @@ def _heading(run: Run) -> list[str]:
             f"Cell {sample.get('cell_id')}: {working} || {counter}, {sample.get('metal')} plated "
             f"on the {'working' if electrode == 'WE' else 'counter'} electrode"
         )
+    lines += _chain(run)
     rows = ", ".join(f"{name} {len(stream)}" for name, stream in run.streams.items())
     lines.append(f"Rows: {rows or 'none'}")
     return lines
+
+
+def _chain(run: Run) -> list[str]:
+    """Say which runs an experiment is made of and how they follow each other."""
+    if len(run.members) < 2:
+        return []
+    names = ", ".join(uid[:8] for uid in run.chain)
+    lines = [f"An experiment of {len(run.members)} runs: {names}"]
+    for member in run.members[1:]:
+        told = member.get("resume") or {}
+        parts = [f"{str(member.get('uid'))[:8]} goes on"]
+        if told.get("cycle") is not None:
+            parts.append(f"at cycle {told['cycle']}, half-cycle {told.get('half_cycle')}")
+        if told.get("t_offset_s") is not None:
+            parts.append(f"from {told['t_offset_s']:.0f} s")
+        if told.get("gap_s") is not None:
+            parts.append(f"after {told['gap_s']:.0f} s without rows")
+        line = " ".join(parts)
+        if told.get("collected_rows"):
+            line += f"; {told['collected_rows']} rows collected from the instrument's own log"
+        if "unpowered_s" in told:
+            unpowered = told["unpowered_s"]
+            line += (
+                "; how long the cell was without power is not known"
+                if unpowered is None
+                else f"; {unpowered:.0f} s without power"
+            )
+        lines.append(f"  {line}")
+    return [*lines, *(f"  Note: {note}" for note in run.notes)]
 
 
 def _sample(run: Run) -> Any:

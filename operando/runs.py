@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from itertools import chain
+from itertools import accumulate, chain
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, TypeVar, cast
@@ -193,6 +193,7 @@ class Stream:
         time: When each row was taken, s since the epoch (host clock).
         configuration: Configuration key -> value, of all devices of the stream.
         assets: Event key -> rows in files.
+        joints: Rows with which a later run of the same experiment begins; none in a run by itself.
     """
 
     name: str
@@ -201,6 +202,7 @@ class Stream:
     time: Floats
     configuration: Mapping[str, Any]
     assets: Mapping[str, Asset]
+    joints: tuple[int, ...] = ()
 
     def __len__(self) -> int:
         return len(self.time)
@@ -219,15 +221,23 @@ class Stream:
 class Run:
     """A run, finished or not: its documents' data as arrays.
 
+    An experiment that was interrupted and resumed is several runs, and read as one: the streams
+    joined in the order of the runs, the first one's start document and the last one's stop.
+
     Attributes:
-        start: The start document; empty if it has not arrived.
+        start: The start document; empty if it has not arrived. Of several runs the first one's,
+            with their uids as ``chain``.
         stop: The stop document; None while the run goes on or when its writer died.
         streams: Name -> stream; a stream that was never declared is absent.
+        members: The start documents of the runs it is made of, in their order.
+        notes: What does not fit together in these runs, in sentences.
     """
 
     start: Document
     stop: Document | None
     streams: Mapping[str, Stream]
+    members: tuple[Document, ...] = ()
+    notes: tuple[str, ...] = ()
     # What was computed from rows that never change again; shared by the views of one builder.
     _memory: dict[Hashable, Any] = field(default_factory=dict, repr=False, compare=False)
 
@@ -235,6 +245,11 @@ class Run:
     def uid(self) -> str:
         """Return the run's identifier; empty before the start document."""
         return str(self.start.get("uid", ""))
+
+    @property
+    def chain(self) -> tuple[str, ...]:
+        """Return the uids of the runs it is made of, in their order."""
+        return tuple(str(member.get("uid", "")) for member in self.members) or (self.uid,)
 
     @property
     def complete(self) -> bool:
@@ -272,51 +287,178 @@ class Run:
         return builder.run
 
     @classmethod
-    def from_journal(cls, uid: str = "last", data_dir: Path | None = None) -> "Run":
+    def from_journal(
+        cls, uid: str = "last", data_dir: Path | None = None, *, chain: bool = True
+    ) -> "Run":
         """Read a run from its journal.
 
         Args:
             uid: A uid, the beginning of one, or ``last``.
             data_dir: The data folder; by default the configured one.
+            chain: Whether the runs that it continues, and that continue it, belong to it.
         """
+        from operando import journal
+
+        def read(uid: str, folder: Path) -> Run:
+            path = journal.journal_path(folder, uid)
+            return cls.from_documents(journal.documents_in_bulk(path, expand=folder))
+
+        return cls._from(read, uid, data_dir, chain=chain)
+
+    @classmethod
+    def from_catalog(cls, uid: str, data_dir: Path | None = None, *, chain: bool = True) -> "Run":
+        """Read a run from the catalog, through databroker; arguments as for `from_journal`."""
+        from operando import catalog
+
+        def read(uid: str, folder: Path) -> Run:
+            return _of_parts(catalog.read_run(uid, folder))
+
+        return cls._from(read, uid, data_dir, chain=chain)
+
+    @classmethod
+    def _from(
+        cls,
+        read: Callable[[str, Path], "Run"],
+        uid: str,
+        data_dir: Path | None,
+        *,
+        chain: bool,
+    ) -> "Run":
         from operando import journal, settings
 
         folder = settings.data_dir() if data_dir is None else data_dir
-        path = journal.journal_path(folder, journal.resolve_uid(folder, uid))
-        return cls.from_documents(journal.documents_in_bulk(path, expand=folder))
+        whole = journal.resolve_uid(folder, uid)
+        members = journal.chain_of(folder, whole) if chain else (whole,)
+        return join([read(member, folder) for member in members])
 
-    @classmethod
-    def from_catalog(cls, uid: str, data_dir: Path | None = None) -> "Run":
-        """Read a run from the catalog, through databroker; arguments as for `from_journal`."""
-        from operando import catalog, journal, settings
 
-        folder = settings.data_dir() if data_dir is None else data_dir
-        parts = catalog.read_run(journal.resolve_uid(folder, uid), folder)
-        streams = {}
-        for name, told in parts.streams.items():
-            columns = {key: _column(values) for key, values in told["columns"].items()}
-            assets = {
-                key: Asset(
-                    key,
-                    [AssetPart(Path(r.path), r.dataset, r.start, r.stop) for r in references],
-                )
-                for key, references in told["assets"].items()
-            }
-            time = _column(told["time"])
-            if lies_in_columns(told["descriptor"]):
-                columns = read_columns({key: asset.parts for key, asset in assets.items()})
-                time = _time_of(columns)
-                columns.pop(TIME_KEY, None)
-                assets = {}
-            streams[name] = Stream(
-                name=name,
-                columns=MappingProxyType(columns),
-                units=MappingProxyType(_units(told["descriptor"])),
-                time=time,
-                configuration=MappingProxyType(_configuration(told["descriptor"])),
-                assets=MappingProxyType(assets),
+def join(runs: Sequence[Run]) -> Run:
+    """Return the runs of one experiment, each continuing the one before, as one run.
+
+    Rows follow each other as they are: a run that continues another goes on with its time and its
+    counters. A key that some of the runs lack is NaN in their rows. Of the streams' configuration
+    the last counts; an instrument that is not the same any more is noted.
+
+    Args:
+        runs: One or more, from the first to the last.
+    """
+    if len(runs) == 1:
+        return runs[0]
+    members = tuple(run.start for run in runs)
+    names = list(dict.fromkeys(name for run in runs for name in run.streams))
+    uids = [run.uid for run in runs]
+    return Run(
+        start=MappingProxyType({**runs[0].start, "chain": uids}),
+        stop=runs[-1].stop,
+        streams=MappingProxyType(
+            {name: _joined_stream(name, [run.streams.get(name) for run in runs]) for name in names}
+        ),
+        members=members,
+        notes=tuple(_changes_of_identity(members)),
+    )
+
+
+def _joined_stream(name: str, streams: Sequence[Stream | None]) -> Stream:
+    present = [stream for stream in streams if stream is not None]
+    rows = [0 if stream is None else len(stream) for stream in streams]
+    keys = dict.fromkeys(key for stream in present for key in stream.columns)
+    asset_keys = dict.fromkeys(key for stream in present for key in stream.assets)
+    units: dict[str, str] = {}
+    configuration: dict[str, Any] = {}
+    for stream in present:
+        units |= stream.units
+        configuration |= stream.configuration
+    return Stream(
+        name=name,
+        columns=MappingProxyType({key: _joined_column(key, present) for key in keys}),
+        units=MappingProxyType(units),
+        time=np.concatenate([stream.time for stream in present]),
+        configuration=MappingProxyType(configuration),
+        assets=MappingProxyType({key: _joined_asset(key, present) for key in asset_keys}),
+        joints=tuple(dict.fromkeys(row for row in accumulate(rows[:-1]) if 0 < row < sum(rows))),
+    )
+
+
+def _joined_column(key: str, streams: Sequence[Stream]) -> NDArray[Any]:
+    columns = [stream.columns.get(key) for stream in streams]
+    shape = next(column.shape[1:] for column in columns if column is not None)
+    parts = [
+        np.full((len(stream), *shape), math.nan) if column is None else column
+        for column, stream in zip(columns, streams, strict=True)
+    ]
+    filled = [part for part in parts if len(part)]
+    joined = np.concatenate(filled) if filled else parts[0]
+    joined.flags.writeable = False
+    return joined
+
+
+def _joined_asset(key: str, streams: Sequence[Stream]) -> Asset:
+    """Join the rows in files so that each keeps the number of its stream's row."""
+    parts: list[AssetPart] = []
+    for number, stream in enumerate(streams):
+        asset = stream.assets.get(key)
+        own = list(asset.parts) if asset is not None else []
+        last = number == len(streams) - 1
+        if len(stream) and not last:
+            own = _of_length(own, len(stream))
+        parts += own
+    return Asset(key, parts)
+
+
+def _of_length(parts: list[AssetPart], rows: int) -> list[AssetPart]:
+    """Cut what was stored and has no row; what was lost keeps its place, without a file."""
+    kept: list[AssetPart] = []
+    for part in parts:
+        count = min(rows, part.stop - part.start)
+        if count:
+            kept.append(AssetPart(part.path, part.dataset, part.start, part.start + count))
+        rows -= count
+    return [*kept, AssetPart(Path("lost"), "", 0, rows)] if rows else kept
+
+
+def _changes_of_identity(members: Sequence[Document]) -> Iterator[str]:
+    """Say which instruments tell something else of themselves than in the run before."""
+    before: dict[tuple[str, str], object] = {}
+    for member in members:
+        instruments = (member.get("bench") or {}).get("instruments") or {}
+        for device, told in instruments.items():
+            for key, value in ((told or {}).get("identity") or {}).items():
+                known = before.setdefault((device, key), value)
+                if known != value and key != "address":
+                    yield (
+                        f"{device} is not the same in run {str(member.get('uid'))[:8]}: its {key} "
+                        f"was {known!r} and is {value!r}"
+                    )
+                before[device, key] = value
+
+
+def _of_parts(parts: Any) -> Run:
+    """Return a run from what the catalog has of it."""
+    streams = {}
+    for name, told in parts.streams.items():
+        columns = {key: _column(values) for key, values in told["columns"].items()}
+        assets = {
+            key: Asset(
+                key,
+                [AssetPart(Path(r.path), r.dataset, r.start, r.stop) for r in references],
             )
-        return cls(start=parts.start, stop=parts.stop, streams=MappingProxyType(streams))
+            for key, references in told["assets"].items()
+        }
+        time = _column(told["time"])
+        if lies_in_columns(told["descriptor"]):
+            columns = read_columns({key: asset.parts for key, asset in assets.items()})
+            time = _time_of(columns)
+            columns.pop(TIME_KEY, None)
+            assets = {}
+        streams[name] = Stream(
+            name=name,
+            columns=MappingProxyType(columns),
+            units=MappingProxyType(_units(told["descriptor"])),
+            time=time,
+            configuration=MappingProxyType(_configuration(told["descriptor"])),
+            assets=MappingProxyType(assets),
+        )
+    return Run(start=parts.start, stop=parts.stop, streams=MappingProxyType(streams))
 
 
 class RunBuilder:

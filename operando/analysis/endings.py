@@ -20,6 +20,7 @@ def reached_a_limit(
     potential_v: float,
     from_first_row_s: float,
     since_edge_s: float | None,
+    parts: int = 1,
 ) -> bool | None:
     """Return whether a half-cycle ended by one of its own limits; None if that is not known.
 
@@ -31,16 +32,17 @@ def reached_a_limit(
         number: Which plating or stripping of the run, from 1.
         role: What it was.
         potential_v: Last potential of the metal electrode against the other, V.
-        from_first_row_s: From its first row to its last, s.
+        from_first_row_s: From its first row to its last, s, without interruptions.
         since_edge_s: From the step's edge to its first row, s; None if the instrument did not
             tell: then that row may have come one check interval after it.
+        parts: In how many parts it ran; each may end one check interval early or late.
     """
     try:
         known = _TECHNIQUE.validate_python(technique)
     except ValidationError:
         return None
     found = [
-        _reached(step, potential_v, from_first_row_s, since_edge_s)
+        _reached(step, potential_v, from_first_row_s, since_edge_s, parts)
         for step in _candidates(known, number, role)
     ]
     return any(found) if found else None
@@ -78,7 +80,11 @@ def _half_cycles(technique: Technique, *, once: bool = False) -> Iterator[Galvan
 
 
 def _reached(
-    step: GalvanostaticStep, potential_v: float, from_first_row_s: float, since_edge_s: float | None
+    step: GalvanostaticStep,
+    potential_v: float,
+    from_first_row_s: float,
+    since_edge_s: float | None,
+    parts: int,
 ) -> bool:
     for limit in step.until:
         match limit.quantity:
@@ -92,7 +98,7 @@ def _reached(
                 continue
         if beyond >= -CUT_OFF_WITHIN_V:
             return True
-    check_s = step.record.check_interval_s(step.expected_s)
+    check_s = parts * step.record.check_interval_s(step.expected_s)
     if since_edge_s is None:
         lasted_s, within_s = from_first_row_s, 2 * check_s
     else:

@@ -241,7 +241,7 @@ def _coulombic(found: _Evaluation) -> dict[str, Metric]:
     ce = coulombic_efficiency(found.halves, found.accuracy)
     if not ce.cycles:
         return _none(_CE, _summary(ce.left_out) or "no complete cycle")
-    short = _short_of_cut_off(found, ce, ce.cycles)
+    short = [*_short_of_cut_off(found, ce, ce.cycles), *_interruptions(found)]
     notes = _summary([*ce.left_out, *short])
     skip = max(1, cell.formation_cycles)
     by_number = {
@@ -272,7 +272,14 @@ def _coulombic(found: _Evaluation) -> dict[str, Metric]:
         told["ce_mean_without_first_pct"] = _metric(
             "ce_mean_without_first_pct",
             *later,
-            _summary([basis, *ce.left_out, *_short_of_cut_off(found, ce, rest)]),
+            _summary(
+                [
+                    basis,
+                    *ce.left_out,
+                    *_short_of_cut_off(found, ce, rest),
+                    *_interruptions(found, rest),
+                ]
+            ),
         )
     deviation = ce.standard_deviation(skip)
     if deviation is None:
@@ -284,7 +291,12 @@ def _coulombic(found: _Evaluation) -> dict[str, Metric]:
     told["ce_ratio_of_sums_pct"] = _metric("ce_ratio_of_sums_pct", *ratio, notes)
     if ce.cycles[0] == next(half.cycle for half in found.halves if half.role == PLATE):
         plated, error = ce.plated_mah_cm2[0], ce.uncertainty_percent[0]
-        first = _summary(_short_of_cut_off(found, ce, ce.cycles[:1]))
+        first = _summary(
+            [
+                *_short_of_cut_off(found, ce, ce.cycles[:1]),
+                *_interruptions(found, ce.cycles[:1]),
+            ]
+        )
         told["initial_ce_pct"] = _metric("initial_ce_pct", ce.percent[0], error, first)
         told["initial_loss_mah_cm2"] = _metric(
             "initial_loss_mah_cm2", ce.initial_loss_mah_cm2(), error / 100 * plated, first
@@ -325,6 +337,17 @@ def _short_of_cut_off(
     if above:
         told.append(f"more than 100 % without it in cycle {_enumerated(above)}: maybe a soft short")
     return told
+
+
+def _interruptions(found: _Evaluation, among: Sequence[int] | None = None) -> list[str]:
+    """Say which half-cycles were interrupted and resumed: what passed meanwhile is not counted."""
+    return [
+        f"the {'plating' if half.role == PLATE else 'stripping'} of cycle {half.cycle} was "
+        f"interrupted at {gap.at_s:.0f} s for {gap.for_s:.0f} s"
+        for half in found.halves
+        if among is None or half.cycle in among
+        for gap in half.interruptions
+    ]
 
 
 def _enumerated(numbers: Sequence[int]) -> str:
@@ -375,16 +398,17 @@ def _charges(found: _Evaluation) -> dict[str, Metric]:
     lost = None
     if cut:
         lost = f"rows were lost at the end of the plating of cycle {_enumerated(cut)}"
+    gaps = [gap for gap in _interruptions(found) if gap.startswith("the plating")]
     told["plated_capacity_mah_cm2"] = _listed(
         "plated_capacity_mah_cm2",
         values,
         [None if value is None else relative * value for value in values],
-        [running, lost],
+        [running, lost, *gaps],
         "no plating half-cycle",
     )
     total = math.fsum(plated.values())
     told["cumulative_plated_mah_cm2"] = _metric(
-        "cumulative_plated_mah_cm2", total, relative * total, _summary([running, lost])
+        "cumulative_plated_mah_cm2", total, relative * total, _summary([running, lost, *gaps])
     )
     told["depth_of_discharge_pct"] = _depth_of_discharge(found, cell)
     metal = thickness.METALS[cell.metal]

@@ -8,6 +8,7 @@ from itertools import accumulate
 from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from operando.analysis.endings import reached_a_limit
 from operando.runs import Floats, Run
@@ -19,6 +20,24 @@ COULOMB_PER_MAH = 3.6
 EDGE_SHARE = 0.01
 # Status bit of the first row after one or more that were lost on the line.
 ROWS_LOST = 16
+# Status bit of rows that the instrument kept by itself and gave later.
+COLLECTED = 32
+# A step's edge that lies this far behind a row is another step's [s].
+_EDGE_APART_S = 1e-3
+
+
+@dataclass(frozen=True)
+class Interruption:
+    """Where a half-cycle stopped and was resumed.
+
+    Attributes:
+        at_s: Time of the last row before, s.
+        for_s: Until the current flowed again (its edge where the instrument told it, else the
+            next row), s.
+    """
+
+    at_s: float
+    for_s: float
 
 
 @dataclass(frozen=True)
@@ -38,6 +57,9 @@ class HalfCycle:
             with it its charge, is not known.
         since_edge_s: Time from the step's edge to the first row, s; None: not recorded.
         followed_s: Time of the first row after it, s; infinite if there is none.
+        interruptions: Where it stopped and was resumed. What may have passed after the last row
+            before is not known, and not counted.
+        lasted_s: From its first row to its last, without the interruptions, s.
     """
 
     number: int
@@ -51,6 +73,8 @@ class HalfCycle:
     end_lost: bool = False
     since_edge_s: float | None = None
     followed_s: float = math.inf
+    interruptions: tuple[Interruption, ...] = ()
+    lasted_s: float = 0.0
 
     @property
     def capacity_mah_cm2(self) -> float:
@@ -76,13 +100,17 @@ def half_cycles(
     finished: bool = True,
     step_t_s: Floats | None = None,
     flags: Floats | None = None,
+    joints: Sequence[int] = (),
 ) -> tuple[HalfCycle, ...]:
     """Return the half-cycles in rows of a potentiostat.
 
     The charge is the trapezoid of the measured current on the instrument's own time, over
     neighbouring rows of one half-cycle that both have its sign. Before the first row the current
     has flowed since the step's edge: that charge counts where the instrument told the time since
-    the edge, and is not guessed where it did not.
+    the edge, and is not guessed where it did not. A half-cycle that was interrupted and resumed in
+    another run of the experiment is one with several parts, each summed by itself from its own
+    edge; nothing is summed from one part to the next. Rows that the instrument kept while nobody
+    listened continue the step they belong to: between them and the row before lies no joint.
 
     Args:
         t_s: Time since the program's start, s.
@@ -95,7 +123,9 @@ def half_cycles(
         metal_electrode: The electrode that is plated; CE mirrors potential and current.
         finished: Whether the run ended as planned, so that its last half-cycle is whole.
         step_t_s: Time since the edge of the row's step, s; None: not recorded.
-        flags: Status bits of the rows; bit 16 says that rows were lost just before one.
+        flags: Status bits of the rows; bit 16 says that rows were lost just before one, bit 32 that
+            the instrument kept one by itself.
+        joints: Rows with which a later run of the same experiment begins.
     """
     if len(t_s) == 0:
         return ()
@@ -106,6 +136,7 @@ def half_cycles(
     rows = np.flatnonzero(working)
     if not len(rows):
         return ()
+    resumed, resumed_s = _resumed(rows, foreign, t_s, step_t_s, flags, joints)
     starts = np.flatnonzero(np.diff(half_cycle[rows], prepend=-1.0))
     stops = np.append(starts[1:], len(rows))
     found: list[HalfCycle] = []
@@ -116,7 +147,15 @@ def half_cycles(
         active = sign * current > EDGE_SHARE * np.median(np.abs(current))
         mean = 0.5 * (np.abs(current[1:]) + np.abs(current[:-1]))
         both = active[1:] & active[:-1] & (np.diff(foreign[index]) == 0)
-        steps = np.where(both, mean * np.diff(t), 0.0) / COULOMB_PER_MAH / area_cm2
+        charge_c = np.where(both, mean * np.diff(t), 0.0)
+        interruptions, lasted_s = [], float(t[-1] - t[0])
+        for row in np.flatnonzero(resumed[first + 1 : stop]) + 1:
+            since_s = float(resumed_s[first + row])
+            charge_c[row - 1] = abs(current[row]) * since_s if active[row] else 0.0
+            gap_s = float(t[row] - t[row - 1]) - since_s
+            interruptions.append(Interruption(float(t[row - 1]), gap_s))
+            lasted_s -= gap_s
+        steps = charge_c / COULOMB_PER_MAH / area_cm2
         since_edge_s, since_edge = None, 0.0
         if step_t_s is not None and np.isfinite(step_t_s[index[0]]):
             since_edge_s = max(float(step_t_s[index[0]]), 0.0)
@@ -140,9 +179,41 @@ def half_cycles(
                 ),
                 since_edge_s=since_edge_s,
                 followed_s=float(t_s[following]) if following < len(t_s) else math.inf,
+                interruptions=tuple(interruptions),
+                lasted_s=lasted_s,
             )
         )
     return tuple(_numbered(found))
+
+
+def _resumed(
+    rows: NDArray[np.int64],
+    foreign: NDArray[np.int64],
+    t_s: Floats,
+    step_t_s: Floats | None,
+    flags: Floats | None,
+    joints: Sequence[int],
+) -> tuple[NDArray[np.bool_], Floats]:
+    """Return for each of ``rows`` whether a part begins with it, and the time since its edge, s.
+
+    That holds if the row before is of the same half-cycle. Arguments as in `half_cycles`.
+    """
+    resumed, since_edge_s = np.zeros(len(rows), dtype=np.bool_), np.zeros(len(rows))
+    if not len(joints):
+        return resumed, since_edge_s
+    before, row = rows[:-1], rows[1:]
+    apart = np.searchsorted(joints, row, "right") > np.searchsorted(joints, before, "right")
+    told_s = np.full(len(row), math.nan) if step_t_s is None else step_t_s[row]
+    known = np.isfinite(told_s)
+    with np.errstate(invalid="ignore"):
+        new_edge = t_s[row] - told_s > t_s[before] + _EDGE_APART_S
+    if flags is not None:
+        flag = np.where(np.isfinite(flags[row]), flags[row], 0).astype(np.int64)
+        apart &= ~(known & ((flag & COLLECTED) != 0))
+    resumed[1:] = new_edge | apart | (~known & (foreign[row] > foreign[before]))
+    resumed[1:] &= row >= joints[0]
+    since_edge_s[1:] = np.where(resumed[1:] & new_edge, np.maximum(told_s, 0.0), 0.0)
+    return resumed, since_edge_s
 
 
 def _same_step(row: int, other: int, half_cycle: Floats, role: Floats) -> bool:
@@ -165,7 +236,8 @@ def recorded_half_cycles(
 
     The last one has ended if a later step began, or, once the run is over, if it reached one of
     the limits that the stored technique gives it. Only where no technique is stored is the run's
-    exit status believed.
+    exit status believed. In an experiment of several runs, one that was interrupted and not gone
+    on with has ended if it had reached such a limit.
 
     Args:
         run: The run; its stream ``stream`` must exist.
@@ -183,22 +255,34 @@ def recorded_half_cycles(
         finished=False,
         step_t_s=columns.get(f"{device}_step_t"),
         flags=columns.get(f"{device}_flags"),
+        joints=run.streams[stream].joints,
     )
     spectra = run.streams.get("impedance")
     halves = list(found if spectra is None else _before_spectra(found, spectra.columns, device))
-    if halves and run.stop is not None and not halves[-1].ended:
-        last = halves[-1]
-        reached = reached_a_limit(
-            run.start.get("technique"),
-            last.number,
-            "plate" if last.role == PLATE else "strip",
-            potential_v=float(last.potential_v[-1]),
-            from_first_row_s=float(last.t_s[-1] - last.t_s[0]),
-            since_edge_s=last.since_edge_s,
-        )
-        succeeded = run.stop.get("exit_status") == "success"
-        halves[-1] = replace(last, ended=succeeded if reached is None else reached)
+    t_s = columns[f"{device}_t"]
+    # Where a run ended within a half-cycle that no other went on with, nothing else ended it.
+    cut_s = [float(t_s[joint]) for joint in run.streams[stream].joints]
+    for number, half in enumerate(halves):
+        last = number == len(halves) - 1
+        if half.ended and any(half.t_s[-1] < at <= half.followed_s for at in cut_s):
+            halves[number] = replace(half, ended=_reached_a_limit(run, half) is not False)
+        elif last and not half.ended and run.stop is not None:
+            reached = _reached_a_limit(run, half)
+            succeeded = run.stop.get("exit_status") == "success"
+            halves[number] = replace(half, ended=succeeded if reached is None else reached)
     return tuple(halves)
+
+
+def _reached_a_limit(run: Run, half: HalfCycle) -> bool | None:
+    return reached_a_limit(
+        run.start.get("technique"),
+        half.number,
+        "plate" if half.role == PLATE else "strip",
+        potential_v=float(half.potential_v[-1]),
+        from_first_row_s=half.lasted_s,
+        since_edge_s=half.since_edge_s,
+        parts=1 + len(half.interruptions),
+    )
 
 
 def _before_spectra(
