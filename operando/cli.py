@@ -246,9 +246,15 @@ def command_line() -> argparse.ArgumentParser:
         "report",
         _report,
         "the numbers of a run: efficiencies, overpotentials, resistances, ...",
-        "What cannot be told from a run is shown as missing, with the reason.",
+        "What cannot be told from a run is shown as missing, with the reason. An experiment that "
+        "was resumed is one, whichever of its runs is named.",
     )
     _add_run(sub)
+    sub.add_argument(
+        "--alone",
+        action="store_true",
+        help="of this run alone, without those it continues or that continue it",
+    )
     sub.add_argument("--json", action="store_true", help="as one object")
     sub.add_argument("--figure", type=Path, metavar="FILE", help="also draw the run (png, pdf)")
     _add_source(sub)
@@ -619,11 +625,13 @@ def _report(arguments: argparse.Namespace) -> int:
     uid = _resolve(folder, arguments.run)
     if arguments.source == "catalog":
         from operando.catalog import wait_until_ingested
+        from operando.journal import chain_of
 
-        wait_until_ingested(folder, uid)
-        run = Run.from_catalog(uid, folder)
+        for member in (uid,) if arguments.alone else chain_of(folder, uid):
+            wait_until_ingested(folder, member)
+        run = Run.from_catalog(uid, folder, chain=not arguments.alone)
     else:
-        run = Run.from_journal(uid, folder)
+        run = Run.from_journal(uid, folder, chain=not arguments.alone)
     _say_numbers(run, metrics(run), arguments)
     return OK
 

@@ -465,16 +465,17 @@ class Session:
         """Return the runs of the data folder, newest first."""
         return list_runs(self.data_dir)
 
-    def report(self, uid: str = "last") -> str:
+    def report(self, uid: str = "last", *, alone: bool = False) -> str:
         """Return the numbers of a run as a table; ``uid`` may be ``last`` or the beginning of one.
 
+        An experiment that was resumed is one, whichever of its runs is named, unless ``alone``.
         Raises LookupError if there is no such run.
         """
         from operando.analysis import metrics
         from operando.report import text_report
         from operando.runs import Run
 
-        run = Run.from_journal(uid, self.data_dir)
+        run = Run.from_journal(uid, self.data_dir, chain=not alone)
         return text_report(run, metrics(run))
 
     def namespace(self) -> dict[str, Any]:
