@@ -11,7 +11,7 @@ demo: .venv/ready
 	$(BIN)/operando demo
 
 # Many tests wait for processes and clocks: three at a time fill two cores.
-test: .venv/ready
+test: .venv/ready .venv/validators/ready
 	$(BIN)/python -m pytest -q --numprocesses 3 --dist loadfile
 
 check: .venv/ready
@@ -65,6 +65,9 @@ upgrade: .venv/uv/ready
 		--output-file .ci/requirements-uv.txt >/dev/null
 	$(UV_COMPILE) --universal --python-version 3.11 --upgrade --all-extras --group dev \
 		pyproject.toml --output-file requirements.lock
+	$(UV_COMPILE) --no-config --universal --python-version 3.11 --upgrade \
+		--excludes tests/validators-excluded.txt tests/validators.in \
+		--output-file tests/requirements-validators.txt
 
 UV_COMPILE = .venv/uv/bin/uv pip compile --quiet --only-binary :all: --generate-hashes \
 	--no-header --no-emit-index-url --no-emit-find-links
@@ -73,6 +76,15 @@ UV_COMPILE = .venv/uv/bin/uv pip compile --quiet --only-binary :all: --generate-
 	@$(PYTHON) -m venv --without-pip .venv/uv
 	@$(PYTHON) -m pip --python .venv/uv/bin/python install --quiet --quiet --disable-pip-version-check \
 		--no-deps --only-binary :all: --require-hashes -r $<
+	@touch $@
+
+# The validators of the formats that runs are exported to (0.7 GB): never imported by what we ship,
+# run by the tests as other programs.
+.venv/validators/ready: tests/requirements-validators.txt | .venv/ready
+	@echo "Installing the validators of the export formats into .venv/validators: 0.7 GB, once."
+	@$(PYTHON) -m venv --without-pip .venv/validators
+	@$(PYTHON) -m pip --python .venv/validators/bin/python install --quiet --quiet \
+		--disable-pip-version-check --no-input --no-deps --only-binary :all: --require-hashes -r $<
 	@touch $@
 
 clean:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from instruments.bench_file import BenchFile
     from operando.analysis import Metric
     from operando.catalog import CatalogStatus
+    from operando.export import Author
     from operando.runs import Run
     from operando.session import Session
     from operando.simulation import SimulatedBench
@@ -112,6 +113,7 @@ def _expected() -> tuple[type[Exception], ...]:
     from instruments.errors import InstrumentError
     from operando.catalog import CatalogError
     from operando.configuration import ConfigurationError
+    from operando.export import ExportError
     from operando.journal import JournalError
     from operando.rerun import RerunError
     from operando.simulation import SimulationError
@@ -120,6 +122,7 @@ def _expected() -> tuple[type[Exception], ...]:
         InstrumentError,
         CatalogError,
         ConfigurationError,
+        ExportError,
         JournalError,
         RerunError,
         SimulationError,
@@ -280,6 +283,51 @@ def command_line() -> argparse.ArgumentParser:
     sub.add_argument("--figure", type=Path, metavar="FILE", help="also draw the run (png, pdf)")
 
     sub = add(
+        "export",
+        _export,
+        "write a run in another format: bdf, nexus, parquet, csv, rocrate",
+        "A run that continues others is exported with them; one that still grows as far as it has "
+        "come. Nothing is overwritten, and nothing half-done is left.",
+    )
+    _add_run(sub)
+    sub.add_argument(
+        "--to", required=True, choices=("bdf", "nexus", "parquet", "csv", "rocrate"), help="which"
+    )
+    sub.add_argument(
+        "--output",
+        type=Path,
+        metavar="PATH",
+        help="where to: a file for nexus (.nxs), a folder otherwise; a .bdf.csv, .bdf.parquet or "
+        "a crate's .zip is a file, too (by default a name of its own in the working folder)",
+    )
+    sub.add_argument("--force", action="store_true", help="replace what exists")
+    sub.add_argument("--table", choices=("csv", "parquet"), help="bdf: which kind of table (csv)")
+    sub.add_argument(
+        "--institution",
+        metavar="CODE",
+        default=os.environ.get("OPERANDO_INSTITUTION"),
+        help="bdf, rocrate: the institution's code in the table's name ($OPERANDO_INSTITUTION)",
+    )
+    sub.add_argument(
+        "--license",
+        metavar="SPDX",
+        help="rocrate: an SPDX identifier like CC-BY-4.0, or an address",
+    )
+    sub.add_argument(
+        "--author",
+        metavar="NAME, ORCID, AFFILIATION",
+        type=_author,
+        action="append",
+        default=[],
+        help="rocrate, nexus: who made the data; may be given several times",
+    )
+    sub.add_argument(
+        "--link",
+        action="store_true",
+        help="nexus: point at the files of frames and spectra instead of copying them",
+    )
+
+    sub = add(
         "demo",
         _demo,
         "the whole way on simulated instruments, beside published values",
@@ -350,6 +398,15 @@ def _positive(text: str) -> float:
     if not (value > 0 and math.isfinite(value)):
         raise argparse.ArgumentTypeError(f"must be greater than 0, got {text}")
     return value
+
+
+def _author(text: str) -> "Author":
+    from operando.export import Author
+
+    try:
+        return Author.parse(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 # -- commands that touch instruments
@@ -678,6 +735,28 @@ def _replay(arguments: argparse.Namespace) -> int:
     except LookupError as error:  # no such cycle
         raise _NoSuchRunError(str(error)) from error
     _say_numbers(builder.run, metrics(builder.run), arguments)
+    return OK
+
+
+def _export(arguments: argparse.Namespace) -> int:
+    from operando.export import export_run
+    from operando.settings import data_dir
+
+    folder = data_dir()
+    written = export_run(
+        _resolve(folder, arguments.run),
+        folder,
+        to=arguments.to,
+        output=arguments.output,
+        force=arguments.force,
+        table=arguments.table,
+        institution=arguments.institution,
+        license=arguments.license,
+        authors=arguments.author,
+        link=arguments.link,
+    )
+    for path in written:
+        _say(str(path))
     return OK
 
 

@@ -45,6 +45,7 @@ from operando.settings import journal_patience_s
 from techniques import Cell, Protocol, Schedule
 
 if TYPE_CHECKING:
+    from operando.export import Format
     from operando.journal import RunSummary
 
 logger = logging.getLogger(__name__)
@@ -478,12 +479,21 @@ class Session:
         run = Run.from_journal(uid, self.data_dir, chain=not alone)
         return text_report(run, metrics(run))
 
+    def export(self, uid: str = "last", *, to: "Format", **options: Any) -> list[Path]:
+        """Write a run in another format and return what was written.
+
+        Arguments, results and errors are those of `operando.export.export_run`.
+        """
+        from operando.export import export_run
+
+        return export_run(uid, self.data_dir, to=to, **options)
+
     def namespace(self) -> dict[str, Any]:
         """Return what an IPython prompt or notebook gets to work with.
 
         RE, the devices and plans by name, ``bps``, ``bp`` and ``bpp``, ``cat`` (the catalog,
         opened when first used), ``protocol(name)``, ``cell(name)``, ``run_protocol``, ``runs()``,
-        ``report(uid)``, and the session itself.
+        ``report(uid)``, ``export(uid, to=...)``, and the session itself.
         """
         import bluesky.plans as bp
 
@@ -504,6 +514,7 @@ class Session:
             "run_protocol": self.run_protocol,
             "runs": self.runs,
             "report": self.report,
+            "export": self.export,
         }
         # Devices last: a device called like a technique is what the bench file asked for.
         return names | self.devices

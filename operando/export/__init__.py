@@ -1,0 +1,23 @@
+"""A run in the formats of others: Battery Data Format, NeXus, Parquet, CSV, RO-Crate."""
+
+from ._formats import FORMATS, Format, export_run
+from ._output import ExportError
+from .bdf import Orientation, export_bdf, orientation
+from .nexus import export_nexus
+from .rocrate import Author, export_rocrate
+from .tables import export_csv, export_parquet
+
+__all__ = [
+    "FORMATS",
+    "Author",
+    "ExportError",
+    "Format",
+    "Orientation",
+    "export_bdf",
+    "export_csv",
+    "export_nexus",
+    "export_parquet",
+    "export_rocrate",
+    "export_run",
+    "orientation",
+]
