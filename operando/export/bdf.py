@@ -502,9 +502,11 @@ def _rows_of(
     working = ((role == PLATE) | (role == STRIP)) & (number > 0)
     working &= np.isfinite(t) & np.isfinite(current) & np.isfinite(potential)
     rows = np.flatnonzero(working)
+    if not len(rows):
+        return
     starts = np.flatnonzero(np.diff(number[rows], prepend=-1.0))
     stops = np.append(starts[1:], len(rows))
-    found = {int(number[rows[a]]): rows[a:b] for a, b in zip(starts, stops, strict=True) if b > a}
+    found = {int(number[rows[a]]): rows[a:b] for a, b in zip(starts, stops, strict=True)}
     for half in halves:
         if half.number in found:
             yield half, found[half.number]
