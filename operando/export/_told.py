@@ -44,7 +44,7 @@ def status(run: Run) -> str:
 
 def chain(run: Run) -> list[str]:
     """Return the uids of the runs that make up this experiment, the first one first."""
-    return [str(uid) for uid in run.start.get("chain") or [run.uid]]
+    return list(run.chain)
 
 
 def cell_of(run: Run) -> Cell | None:
@@ -82,6 +82,7 @@ def summary(run: Run) -> dict[str, Any]:
         "status": status(run),
         "reason": None if run.stop is None else run.stop.get("reason") or None,
         "complete": run.complete,
+        "notes": list(run.notes),
         "rows": {name: len(stream) for name, stream in run.streams.items()},
         "sign_convention": "IUPAC: positive current oxidises the working electrode",
         "operando_version": run.start.get("operando_version"),

@@ -519,6 +519,8 @@ def _other_charge(stream: Stream, mirror: int) -> dict[Literal[-1, 1], Floats]:
     )
     added = np.zeros(len(t))
     same = (role[1:] == OTHER) & (role[:-1] == OTHER) & (step[1:] == step[:-1])
+    # Nothing is known of what passed between two runs of one experiment.
+    same[[joint - 1 for joint in stream.joints]] = False
     charge = 0.5 * (current[1:] + current[:-1]) * np.diff(t) * mirror / 3600
     added[1:] = np.where(same & np.isfinite(charge), charge, 0.0)
     return {STRIP: np.clip(added, 0, None), PLATE: np.clip(-added, 0, None)}
@@ -676,6 +678,7 @@ def _description(run: Run, rows: _Rows) -> str:
     ]
     if len(chain(run)) > 1:
         said.append(f"One experiment in {len(chain(run))} runs: {', '.join(chain(run))}.")
+    said += run.notes
     if not run.complete:
         said.append("INCOMPLETE: the run had no end when it was exported.")
     if "Unix Time / s" not in rows.columns:

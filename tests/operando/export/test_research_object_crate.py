@@ -64,22 +64,6 @@ def entities(path: Path) -> dict[str, dict[str, Any]]:
     return {one["@id"]: one for one in graph}
 
 
-def test_the_validator_finds_nothing_that_is_required_and_little_that_is_recommended(
-    recorded: tuple[str, Path],
-    validated: Callable[[str, Path], dict[str, Any]],
-    tmp_path: Path,
-) -> None:
-    uid, data = recorded
-    crate = tmp_path / "crate"
-    export_run(uid, data, to="rocrate", output=crate, license="CC-BY-4.0", authors=[ADA])
-    said = validated("rocrate", crate)
-    assert said["profile"] == "ro-crate-1.3"
-    assert said["REQUIRED"] == []
-    # We do not ask for them: the institution's page, its ROR, somebody to write to.
-    allowed = ("organization", "contactPoint", "ROR")
-    assert [one for one in said["RECOMMENDED"] if not any(word in one for word in allowed)] == []
-
-
 def test_the_validator_would_have_told(
     recorded: tuple[str, Path],
     validated: Callable[[str, Path], dict[str, Any]],
