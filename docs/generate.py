@@ -21,8 +21,8 @@ from instruments.bench_file import (
     RamanEntry,
     RelayBoardEntry,
 )
-from operando.analysis.registry import reference_markdown
 from operando.cli import command_line
+from operando.registry import reference_markdown
 from techniques import (
     Cell,
     Electrode,

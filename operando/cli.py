@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 OK, FAILED, REFUSED = 0, 1, 2
 INTERRUPTED = 128 + signal.SIGINT
 DEFAULT_BENCH = "sim"
+SHOWN_RUNS = 50
 DEFAULT_CELL = "zn-bare-half"
 
 
@@ -116,6 +117,7 @@ def _expected() -> tuple[type[Exception], ...]:
     from operando.export import ExportError
     from operando.journal import JournalError
     from operando.rerun import RerunError
+    from operando.search import SearchError
     from operando.simulation import SimulationError
 
     return (
@@ -125,6 +127,7 @@ def _expected() -> tuple[type[Exception], ...]:
         ExportError,
         JournalError,
         RerunError,
+        SearchError,
         SimulationError,
         _NoSuchRunError,
     )
@@ -242,8 +245,16 @@ def command_line() -> argparse.ArgumentParser:
     sub.add_argument("--dir", type=Path, help="where the addresses are published")
     sub.add_argument("--list-cells", action="store_true", help="list the cells and end")
 
-    sub = add("runs", _runs, "list what has been recorded, newest first")
-    sub.add_argument("--json", action="store_true", help="as a list of objects")
+    _add_runs(
+        add(
+            "runs",
+            _runs,
+            "find what has been recorded, newest first",
+            "Conditions add up. An experiment that was resumed is one line, named by its first "
+            "run. Metrics are those of the report, stored when a report or the end of a run has "
+            "computed them; --where and --columns compute what is missing, once.",
+        )
+    )
 
     sub = add(
         "report",
@@ -393,6 +404,47 @@ def _add_source(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _add_runs(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("--sample", metavar="TEXT", help="name of the sample; texts may hold * and ?")
+    sub.add_argument("--electrode", metavar="TEXT", help="material of one of the electrodes")
+    sub.add_argument("--electrolyte", metavar="TEXT", help="composition of the electrolyte")
+    sub.add_argument("--technique", metavar="TEXT", help="type of technique: plate_strip_cycle")
+    sub.add_argument("--protocol", metavar="TEXT", help="name of the protocol or plan")
+    sub.add_argument(
+        "--status", metavar="STATUS", help="success, abort, fail, running or unfinished"
+    )
+    sub.add_argument(
+        "--since", metavar="WHEN", help="2026-11-26, '2026-11-26 14:30', yesterday, '7 days'"
+    )
+    sub.add_argument("--until", metavar="WHEN", help="the same; a date means its end")
+    sub.add_argument(
+        "--where",
+        metavar="CONDITION",
+        action="append",
+        default=[],
+        help="a condition on a metric, 'ce_mean_pct > 99.5'; of a list .first, .last or .mean; "
+        "may be repeated",
+    )
+    sub.add_argument(
+        "--columns",
+        metavar="NAMES",
+        action="append",
+        default=[],
+        help="metrics to show, separated by commas",
+    )
+    sub.add_argument("-n", "--newest", type=_count, metavar="N", help="so many, else 50")
+    sub.add_argument("--all", action="store_true", help="all that are found")
+    sub.add_argument("--recompute", action="store_true", help="compute stored metrics anew")
+    sub.add_argument("--json", action="store_true", help="all as a list of objects")
+
+
+def _count(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"must be at least 1, got {text}")
+    return value
+
+
 def _positive(text: str) -> float:
     value = float(text)
     if not (value > 0 and math.isfinite(value)):
@@ -482,6 +534,9 @@ def _carry_out(
             _complain(f"{_told(error)}\nIts numbers: operando report {error.uid[:8]}")
             return FAILED if session.stop_signal is None else 128 + session.stop_signal
     _say(f"Recorded as {uid} in {session.data_dir}. Its numbers: operando report {uid[:8]}")
+    from operando.search import evaluate
+
+    evaluate(session.data_dir, uid)
     return OK
 
 
@@ -640,42 +695,44 @@ def _banner(session: "Session") -> str:
 
 
 def _runs(arguments: argparse.Namespace) -> int:
-    from operando.journal import list_runs
+    from operando.search import find_runs, runs_table
     from operando.settings import data_dir
 
-    runs = list_runs(data_dir())
+    limit = arguments.newest
+    if limit is None and not (arguments.all or arguments.json):
+        limit = SHOWN_RUNS
+    asked = ("sample", "electrode", "electrolyte", "technique", "protocol", "status")
+    found = find_runs(
+        data_dir(),
+        **{name: getattr(arguments, name) for name in asked},
+        since=arguments.since,
+        until=arguments.until,
+        where=arguments.where,
+        columns=[name for each in arguments.columns for name in each.split(",") if name],
+        limit=limit,
+        recompute=arguments.recompute,
+        tell=_complain,
+    )
     if arguments.json:
-        listed = [
-            {
-                "uid": run.uid,
-                "time": run.time,
-                "sample": run.sample,
-                "plan_name": run.plan_name,
-                "exit_status": run.exit_status,
-                "reason": run.reason,
-                "rows": run.rows,
-            }
-            for run in runs
-        ]
-        _say(json.dumps(listed, indent=2))
+        _say(json.dumps([run.as_json() for run in found], indent=2, allow_nan=False))
         return OK
-    if not runs:
+    if found:
+        _say(runs_table(found))
+        if found.left_out:
+            _say(f"... and {found.left_out} older (--all)")
+        return OK
+    filters = [*(getattr(arguments, name) for name in asked), arguments.since, arguments.until]
+    if arguments.where or any(filters):
+        _say(f"No runs in {data_dir()} are like this.")
+    else:
         _say(f"No runs in {data_dir()} yet.")
-    for run in runs:
-        started = time.strftime("%Y-%m-%d %H:%M", time.localtime(run.time))
-        rows = ", ".join(f"{count} {stream}" for stream, count in run.rows.items()) or "no rows"
-        reason = f" ({_clipped(run.reason)})" if run.reason else ""
-        _say(f"{run.uid[:8]}  {started}  {run.sample:<14} {run.exit_status}{reason}; {rows}")
     return OK
-
-
-def _clipped(text: str, width: int = 60) -> str:
-    return text if len(text) <= width else f"{text[: width - 3]}..."
 
 
 def _report(arguments: argparse.Namespace) -> int:
     from operando.analysis import metrics
     from operando.runs import Run
+    from operando.search import store_metrics
     from operando.settings import data_dir
 
     folder = data_dir()
@@ -689,7 +746,9 @@ def _report(arguments: argparse.Namespace) -> int:
         run = Run.from_catalog(uid, folder, chain=not arguments.alone)
     else:
         run = Run.from_journal(uid, folder, chain=not arguments.alone)
-    _say_numbers(run, metrics(run), arguments)
+    numbers = metrics(run)
+    store_metrics(folder, run, numbers)
+    _say_numbers(run, numbers, arguments)
     return OK
 
 

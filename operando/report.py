@@ -3,23 +3,26 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from operando.analysis import METRICS, Metric, metrics
-from operando.runs import Run
+from operando.registry import METRICS
+
+if TYPE_CHECKING:
+    from operando.analysis import Metric
+    from operando.runs import Run
 
 SHOWN = 6  # elements of a list that are printed before it is shortened
 REASON_WIDTH = 96
 
 
-def text_report(run: Run, numbers: Mapping[str, Metric] | None = None) -> str:
+def text_report(run: "Run", numbers: "Mapping[str, Metric] | None" = None) -> str:
     """Return a run's metrics as a table: name, value +- standard uncertainty, unit, reason.
 
     Args:
         run: The run, finished or not.
         numbers: Its metrics if they are known already.
     """
-    numbers = metrics(run) if numbers is None else numbers
+    numbers = _metrics(run) if numbers is None else numbers
     defined = {name: metric for name, metric in numbers.items() if metric.value is not None}
     undefined = {name: metric for name, metric in numbers.items() if metric.value is None}
     lines = [*_heading(run), ""]
@@ -41,13 +44,13 @@ def text_report(run: Run, numbers: Mapping[str, Metric] | None = None) -> str:
     return "\n".join(lines)
 
 
-def report_json(run: Run, numbers: Mapping[str, Metric] | None = None) -> dict[str, Any]:
+def report_json(run: "Run", numbers: "Mapping[str, Metric] | None" = None) -> dict[str, Any]:
     """Return ``{uid, chain, sample, metrics: {name: {value, unit, uncertainty, reason}}}``.
 
     Every name of the registry is there once; values are numbers, lists of numbers and null, or
     null with a reason. Nothing in it is NaN or infinite.
     """
-    numbers = metrics(run) if numbers is None else numbers
+    numbers = _metrics(run) if numbers is None else numbers
     return {
         "uid": run.uid,
         "chain": list(run.chain),
@@ -64,9 +67,17 @@ def report_json(run: Run, numbers: Mapping[str, Metric] | None = None) -> dict[s
     }
 
 
-def json_report(run: Run, numbers: Mapping[str, Metric] | None = None) -> str:
+def json_report(run: "Run", numbers: "Mapping[str, Metric] | None" = None) -> str:
     """Return `report_json` as strict JSON text."""
     return json.dumps(report_json(run, numbers), allow_nan=False, indent=2, ensure_ascii=False)
+
+
+def _metrics(run: "Run") -> "Mapping[str, Metric]":
+    from operando.analysis import (
+        metrics,
+    )  # who has the numbers already spares loading what makes them
+
+    return metrics(run)
 
 
 @dataclass(frozen=True)
@@ -152,7 +163,7 @@ def _decimals(uncertainty: float) -> int:
     return 1 - int(f"{uncertainty:.1e}".split("e")[1])
 
 
-def _told(metric: Metric) -> str:
+def _told(metric: "Metric") -> str:
     if not isinstance(metric.value, list):
         uncertainty = metric.uncertainty
         return number_text(metric.value, None if isinstance(uncertainty, list) else uncertainty)
@@ -164,7 +175,7 @@ def _told(metric: Metric) -> str:
     return "  ".join(told)
 
 
-def _heading(run: Run) -> list[str]:
+def _heading(run: "Run") -> list[str]:
     start, stop = run.start, run.stop
     status = "still open" if stop is None else str(stop.get("exit_status"))
     if stop is not None and stop.get("reason"):
@@ -185,7 +196,7 @@ def _heading(run: Run) -> list[str]:
     return lines
 
 
-def _chain(run: Run) -> list[str]:
+def _chain(run: "Run") -> list[str]:
     """Say which runs an experiment is made of and how they follow each other."""
     if len(run.members) < 2:
         return []
@@ -214,7 +225,7 @@ def _chain(run: Run) -> list[str]:
     return [*lines, *(f"  Note: {note}" for note in run.notes)]
 
 
-def _sample(run: Run) -> Any:
+def _sample(run: "Run") -> Any:
     sample = run.start.get("sample")
     if isinstance(sample, Mapping):
         return sample.get("cell_id")

@@ -38,7 +38,7 @@ from instruments.bench_file import BenchFile
 from instruments.errors import InstrumentError
 from operando import __version__, configuration
 from operando.configuration import check_limits, load_bench, load_cell, load_protocol
-from operando.journal import JournalWriter, ScanNumbers, check_writable, list_runs
+from operando.journal import JournalWriter, ScanNumbers, check_writable
 from operando.live import Aside, LiveTable
 from operando.settings import data_dir as default_data_dir
 from operando.settings import journal_patience_s
@@ -46,7 +46,7 @@ from techniques import Cell, Protocol, Schedule
 
 if TYPE_CHECKING:
     from operando.export import Format
-    from operando.journal import RunSummary
+    from operando.search import FoundRuns
 
 logger = logging.getLogger(__name__)
 
@@ -462,9 +462,18 @@ class Session:
 
     # -- looking at runs
 
-    def runs(self) -> "list[RunSummary]":
-        """Return the runs of the data folder, newest first."""
-        return list_runs(self.data_dir)
+    def runs(self, **filters: Any) -> "FoundRuns":
+        """Return the experiments of the data folder, newest first; they show as a table.
+
+        Args:
+            filters: As for `operando.search.find_runs`: ``sample="ZN*"``, ``since="7 days"``,
+                ``where="ce_mean_pct > 99.5"``, ``columns=["ce_mean_pct"]``, ...
+
+        Raises SearchError if a filter cannot be understood.
+        """
+        from operando.search import find_runs
+
+        return find_runs(self.data_dir, tell=logger.warning, **filters)
 
     def report(self, uid: str = "last", *, alone: bool = False) -> str:
         """Return the numbers of a run as a table; ``uid`` may be ``last`` or the beginning of one.
@@ -475,9 +484,12 @@ class Session:
         from operando.analysis import metrics
         from operando.report import text_report
         from operando.runs import Run
+        from operando.search import store_metrics
 
         run = Run.from_journal(uid, self.data_dir, chain=not alone)
-        return text_report(run, metrics(run))
+        numbers = metrics(run)
+        store_metrics(self.data_dir, run, numbers)
+        return text_report(run, numbers)
 
     def export(self, uid: str = "last", *, to: "Format", **options: Any) -> list[Path]:
         """Write a run in another format and return what was written.
@@ -492,8 +504,9 @@ class Session:
         """Return what an IPython prompt or notebook gets to work with.
 
         RE, the devices and plans by name, ``bps``, ``bp`` and ``bpp``, ``cat`` (the catalog,
-        opened when first used), ``protocol(name)``, ``cell(name)``, ``run_protocol``, ``runs()``,
-        ``report(uid)``, ``export(uid, to=...)``, and the session itself.
+        opened when first used), ``protocol(name)``, ``cell(name)``, ``run_protocol``,
+        ``runs(sample=..., where=...)``, ``report(uid)``, ``export(uid, to=...)``, and the session
+        itself.
         """
         import bluesky.plans as bp
 

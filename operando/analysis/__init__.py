@@ -1,6 +1,6 @@
 """From arrays to numbers: pure functions, and `metrics` for a whole run."""
 
 from operando.analysis.metrics import Metric, metrics
-from operando.analysis.registry import METRICS, Definition
+from operando.registry import METRICS, Definition
 
 __all__ = ["METRICS", "Definition", "Metric", "metrics"]

@@ -15,7 +15,6 @@ from operando.analysis import images, impedance, overpotential, raman, thickness
 from operando.analysis.accuracy import CurrentAccuracy
 from operando.analysis.coulombic import CoulombicEfficiency, coulombic_efficiency
 from operando.analysis.endings import CUT_OFF_WITHIN_V
-from operando.analysis.registry import METRICS
 from operando.analysis.segments import (
     PLATE,
     STRIP,
@@ -23,6 +22,7 @@ from operando.analysis.segments import (
     HalfCycle,
     recorded_half_cycles,
 )
+from operando.registry import METRICS
 from operando.runs import Floats, Run, Stream
 from techniques import Cell
 

@@ -18,7 +18,9 @@ from ._runs import (
     count_rows,
     list_runs,
     resolve_uid,
+    select_experiments,
     select_runs,
+    summaries,
 )
 from ._writable import check_writable, told
 from ._writer import JournalWriter
@@ -45,6 +47,8 @@ __all__ = [
     "read_columns",
     "resolve_uid",
     "row_times",
+    "select_experiments",
     "select_runs",
+    "summaries",
     "told",
 ]

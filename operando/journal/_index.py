@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 INDEX = "index.db"
 # Raise it whenever a scan learns something else from a journal: what older versions remembered is
 # then thrown away and read again.
-SCHEMA = 3
+SCHEMA = 4
 PATIENCE_S = 0.2
 # A folder that changed so shortly before it was looked at may have changed again unseen.
 MTIME_STEP_NS = 2_000_000_000
@@ -56,6 +56,7 @@ CREATE TABLE journals ({COLUMNS[0]} TEXT PRIMARY KEY, {", ".join(COLUMNS[1:])});
 CREATE INDEX by_time ON journals (time);
 CREATE INDEX by_uid ON journals (uid);
 CREATE INDEX by_root ON journals (root) WHERE resume_of != '';
+CREATE INDEX by_resume ON journals (resume_of) WHERE resume_of != '';
 CREATE INDEX going_on ON journals (path) WHERE exit_status = '';
 CREATE TABLE folders (path TEXT PRIMARY KEY, mtime_ns INTEGER, looked_ns INTEGER);
 CREATE TABLE counters (name TEXT PRIMARY KEY, value INTEGER);

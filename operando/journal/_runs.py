@@ -30,6 +30,7 @@ _SHOWN = (
     "rows",
 )
 _SELECT = f"SELECT {', '.join(_SHOWN)} FROM journals"
+_AT_ONCE = 500  # SQLite takes no more than 999 values in old versions
 _REMEMBERED = "_rows_are_in_the_index"
 _NEWEST_FIRST = "ORDER BY time DESC, path DESC"
 
@@ -105,6 +106,65 @@ def select_runs(
             (*values, -1 if limit is None else limit),
         ).fetchall()
     return [_summary(data_dir, row) for row in found]
+
+
+def select_experiments(
+    data_dir: Path | str, where: str = "TRUE", values: Sequence[object] = ()
+) -> list[tuple[str, ...]]:
+    """Return the experiments of a data folder, the one with the newest run first.
+
+    An experiment is a run, or the runs of which each continues the one before (`chain_of`).
+
+    Args:
+        data_dir: the data folder.
+        where: an SQL condition that the index's columns of the last run fulfil.
+        values: for the question marks in it.
+
+    Returns:
+        By experiment the uids of its runs, from the first to the last.
+    """
+    with opened(Path(data_dir)) as index:
+        found = index.execute(
+            "SELECT root, uid, resume_of FROM journals AS run WHERE uid != '' AND NOT EXISTS ("
+            "SELECT 1 FROM journals WHERE resume_of = run.uid AND resume_of != '') "
+            f"AND ({where}) {_NEWEST_FIRST}",
+            tuple(values),
+        ).fetchall()
+        resumed = dict(
+            index.execute("SELECT uid, resume_of FROM journals WHERE resume_of != ''").fetchall()
+        )
+        present = {
+            uid
+            for first in set(resumed.values())
+            for (uid,) in index.execute("SELECT uid FROM journals WHERE uid = ?", (first,))
+        }
+    experiments: list[tuple[str, ...]] = []
+    seen = set[str]()
+    for root, uid, resume_of in found:
+        if root in seen:
+            continue  # a run that was continued more than once, and not this way in the end
+        if not resume_of:
+            experiments.append((uid,))
+            continue
+        seen.add(root)
+        chain = [uid]
+        while (of := resumed.get(chain[0])) in present and of not in chain:
+            chain.insert(0, of)
+        experiments.append(tuple(chain))
+    return experiments
+
+
+def summaries(data_dir: Path | str, uids: Iterable[str]) -> dict[str, RunSummary]:
+    """Return what a list tells of each of some runs, by uid."""
+    data_dir, asked = Path(data_dir), list(uids)
+    found: dict[str, RunSummary] = {}
+    with opened(data_dir) as index:
+        for first in range(0, len(asked), _AT_ONCE):
+            some = asked[first : first + _AT_ONCE]
+            marks = ", ".join("?" * len(some))
+            for row in index.execute(f"{_SELECT} WHERE uid IN ({marks})", some):
+                found[row[0]] = _summary(data_dir, row)
+    return found
 
 
 def count_rows(data_dir: Path | str, runs: Iterable[RunSummary]) -> None:

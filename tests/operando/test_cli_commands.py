@@ -97,15 +97,6 @@ def test_runs_lists_the_newest_first_with_what_happened(
     listed = json.loads(capsys.readouterr().out)
     assert [run["uid"] for run in listed] == [second, first]
     newest = listed[0]
-    assert set(newest) == {
-        "uid",
-        "time",
-        "sample",
-        "plan_name",
-        "exit_status",
-        "reason",
-        "rows",
-    }
     assert newest["sample"] == SAMPLE["cell_id"]
     assert newest["exit_status"] == "abort"
     assert newest["reason"] == "stopped by SIGINT"
@@ -114,6 +105,40 @@ def test_runs_lists_the_newest_first_with_what_happened(
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith(second[:8])
     assert "abort (stopped by SIGINT)" in lines[0]
+
+
+def test_runs_shows_the_newest_unless_all_are_asked_for(
+    data_dir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    uids = [record(data_dir) for _ in range(3)]
+    assert cli.main(["runs", "-n", "1"]) == 0
+    first, last = capsys.readouterr().out.splitlines()
+    assert first.startswith(uids[2][:8])
+    assert last == "... and 2 older (--all)"
+    assert cli.main(["runs", "-n", "1", "--json"]) == 0
+    assert [run["uid"] for run in json.loads(capsys.readouterr().out)] == uids[2:]
+    assert cli.main(["runs", "--all"]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 3
+
+
+def test_runs_are_found_by_a_number_that_a_report_has_computed(
+    data_dir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    uid = record(data_dir)
+    assert cli.main(["report", uid]) == 0
+    capsys.readouterr()
+    found = ["runs", "--where", "initial_ce_pct > 90", "--columns", "ce_pct.mean,ce_sd_pct"]
+    assert cli.main(found) == 0
+    told = capsys.readouterr()
+    assert told.err == ""  # nothing had to be computed
+    assert "initial_ce_pct 98" in told.out
+    assert "ce_sd_pct -" in told.out
+    assert cli.main(["runs", "--where", "initial_ce_pct > 99"]) == 0
+    assert "are like this" in capsys.readouterr().out
+    assert cli.main([*found, "--recompute"]) == 0
+    assert "computing the metrics of 1 run, once" in capsys.readouterr().err
+    assert cli.main(["runs", "--where", "ce_men_pct > 90"]) == 2
+    assert "did you mean ce_mean_pct" in capsys.readouterr().err
 
 
 def test_a_run_is_named_by_last_or_by_the_beginning_of_its_uid(

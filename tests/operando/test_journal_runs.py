@@ -18,6 +18,8 @@ from operando.journal import (
     journal_path,
     list_runs,
     resolve_uid,
+    select_experiments,
+    summaries,
 )
 
 
@@ -153,7 +155,7 @@ def test_a_lost_or_damaged_index_is_built_anew(tmp_path):
     assert list_runs(tmp_path) == []
 
 
-@pytest.mark.parametrize("version", [0, 1, 2, 99])
+@pytest.mark.parametrize("version", [0, 1, 3, 99])
 def test_an_index_of_another_version_is_built_anew(tmp_path, version):
     write_run(tmp_path, sample={"cell_id": "ZN-CU-7"})
     before = list_runs(tmp_path)
@@ -218,7 +220,7 @@ def test_what_the_index_remembers_belongs_to_its_version(tmp_path):
     # If this differs, `SCHEMA` must be raised, or people keep seeing what older versions made of
     # their runs; then say here what the new version remembers.
     assert (version, told) == (
-        3,
+        4,
         {
             "path": f"journal/1970/01/{uid}.opj",
             "uid": uid,
@@ -338,6 +340,9 @@ def test_a_run_and_those_that_continue_it_are_one_chain(tmp_path):
         assert chain_of(tmp_path, uid) == (root, second, third)
     assert chain_of(tmp_path, failed) == (root, failed)
     assert chain_of(tmp_path, alone) == (alone,)
+    assert select_experiments(tmp_path) == [(alone,), (root, second, third)]
+    assert select_experiments(tmp_path, "time < ?", [5.0]) == [(root, second, third)]
+    assert list(summaries(tmp_path, [third, alone])) == [third, alone]
     journal_path(tmp_path, root).unlink()
     assert chain_of(tmp_path, third) == (second, third)
 

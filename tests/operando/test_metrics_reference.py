@@ -1,6 +1,6 @@
 from pathlib import Path
 
-from operando.analysis.registry import METRICS, reference_markdown
+from operando.registry import METRICS, reference_markdown
 
 PAGE = Path(__file__).parents[2] / "docs" / "reference" / "metrics.md"
 

@@ -1,9 +1,16 @@
-"""The registry: every metric's one name, its unit, its shape and what it means."""
+"""The registry: every metric's one name, its unit, its shape and what it means.
+
+It is apart from the analysis so that a search over stored metrics need not load what computes them.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Literal
+
+# Raise it whenever a metric of a run that has not changed would come out different by more than
+# rounding, or a metric comes or goes: stored metrics of other versions are computed anew.
+ANALYSIS_VERSION = 1
 
 Shape = Literal["scalar", "by cycle", "by injection", "by frame", "by spectrum"]
 
@@ -297,7 +304,7 @@ def reference_markdown() -> str:
         "Every metric of a run has one name and one unit. It is a number, or a list by cycle,",
         "injection, frame or spectrum; what cannot be defined is `null` with a reason, never 0.",
         "Uncertainties are standard (k = 1). Potentials and currents are those of the metal",
-        "electrode, whichever cable it hangs on. Made from `operando.analysis.METRICS`.",
+        "electrode, whichever cable it hangs on. Made from `operando.registry.METRICS`.",
         "",
         "| name | unit | shape | meaning | source |",
         "|---|---|---|---|---|",

@@ -1,0 +1,668 @@
+"""Finding runs by what they were made of and by their numbers; and keeping those numbers.
+
+What a list tells comes from the journals' index. Metrics of finished runs are kept in
+``metrics.db`` of the data folder, computed once for each version of the analysis. Like the index it
+is a cache: it can be deleted, and then the numbers are computed again when somebody asks for them.
+"""
+
+import datetime
+import logging
+import math
+import operator
+import re
+import sqlite3
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+from operando import __version__
+from operando.journal import (
+    JournalError,
+    RunSummary,
+    chain_of,
+    count_rows,
+    select_experiments,
+    summaries,
+)
+from operando.registry import ANALYSIS_VERSION, METRICS
+from operando.report import number_text
+
+if TYPE_CHECKING:
+    from operando.analysis import Metric
+    from operando.runs import Run
+
+logger = logging.getLogger(__name__)
+
+STORE = "metrics.db"
+SCHEMA = 1
+PATIENCE_S = 2.0
+TELL_EVERY_S = 5.0
+# What is kept of a metric that is a list.
+OF_LISTS: Mapping[str, Callable[[Sequence[float]], float]] = MappingProxyType(
+    {"first": lambda v: v[0], "last": lambda v: v[-1], "mean": lambda v: math.fsum(v) / len(v)}
+)
+STATUSES = ("success", "abort", "fail", "running", "unfinished")
+_OPERATORS = {
+    "<": operator.lt,
+    "<=": operator.le,
+    ">": operator.gt,
+    ">=": operator.ge,
+    "=": operator.eq,
+    "==": operator.eq,
+    "!=": operator.ne,
+}
+_CONDITION = re.compile(
+    r"\s*(?P<name>[A-Za-z_][A-Za-z0-9_.]*)\s*(?P<sign><=|>=|==|!=|<|>|=)\s*"
+    r"(?P<number>[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)\s*(?P<unit>\S*)\s*"
+)
+_AGO = re.compile(r"\s*(?P<number>\d+(?:\.\d+)?)\s*(?P<unit>minute|hour|day|week)s?(?:\s+ago)?\s*")
+_SECONDS = {"minute": 60.0, "hour": 3600.0, "day": 86400.0, "week": 604800.0}
+_CREATE = f"""
+CREATE TABLE evaluations (
+    root TEXT PRIMARY KEY, runs TEXT, analysis_version INTEGER, operando_version TEXT,
+    time REAL, reason TEXT
+);
+CREATE TABLE metrics (
+    root TEXT, name TEXT, value REAL, uncertainty REAL, PRIMARY KEY (name, root)
+) WITHOUT ROWID;
+CREATE INDEX by_root ON metrics (root);
+PRAGMA user_version = {SCHEMA};
+"""
+
+
+class SearchError(ValueError):
+    """What was asked for cannot be searched; the message says what can."""
+
+
+@dataclass(frozen=True)
+class Condition:
+    """One condition on a metric, e.g. ``ce_mean_pct > 99.5``.
+
+    Attributes:
+        name: The metric; of a list metric with ``.first``, ``.last`` or ``.mean``.
+        sign: ``<``, ``<=``, ``>``, ``>=``, ``=`` or ``!=``.
+        number: In the metric's unit.
+    """
+
+    name: str
+    sign: str
+    number: float
+
+    @classmethod
+    def parse(cls, text: str) -> "Condition":
+        """Return the condition written as ``NAME SIGN NUMBER``; a unit may follow.
+
+        Raises:
+            SearchError: It is written otherwise, there is no such metric, or the unit is another.
+        """
+        found = _CONDITION.fullmatch(text)
+        if found is None:
+            raise SearchError(
+                f"not a condition: {text!r}. It is a metric, one of < <= > >= = !=, and a number: "
+                "'ce_mean_pct > 99.5'"
+            )
+        name = checked_name(found["name"])
+        unit = METRICS[name.partition(".")[0]].unit
+        if found["unit"] and found["unit"] != unit:
+            raise SearchError(
+                f"{text!r}: {name} is in {'no unit' if unit == '1' else unit}, "
+                f"not in {found['unit']}; numbers are not converted"
+            )
+        return cls(name, found["sign"], float(found["number"]))
+
+    def holds(self, value: float | None) -> bool:
+        """Return whether a value fulfils it; one that is not defined fulfils none."""
+        return value is not None and bool(_OPERATORS[self.sign](value, self.number))
+
+
+def checked_name(name: str) -> str:
+    """Return the name of a stored metric as it is stored.
+
+    Raises:
+        SearchError: There is no such metric; the message names those that are written alike.
+    """
+    metric, dot, of_list = name.partition(".")
+    if metric not in METRICS:
+        import difflib
+
+        near = difflib.get_close_matches(metric, METRICS, n=4, cutoff=0.5)
+        near += [known for known in METRICS if metric and metric in known and known not in near]
+        raise SearchError(
+            f"there is no metric {metric!r}"
+            + (f"; did you mean {', '.join(near[:5])}?" if near else "")
+            + " All are in docs/reference/metrics.md"
+        )
+    shape = METRICS[metric].shape
+    if shape == "scalar" and dot:
+        raise SearchError(f"{metric} is one number: write it without .{of_list}")
+    if shape != "scalar" and of_list not in OF_LISTS:
+        forms = ", ".join(f"{metric}.{form}" for form in OF_LISTS)
+        raise SearchError(f"{metric} is a list {shape}: search for {forms}")
+    return name
+
+
+def parse_time(text: str, *, end: bool = False, now_s: float | None = None) -> float:
+    """Return what a date, a date with time, or an age means [epoch s].
+
+    ``2026-11-26``, ``2026-11-26 14:30`` (local time unless a zone is written), ``today``,
+    ``yesterday``, ``7 days``, ``12 hours``, ``2 weeks``: the last three are that long ago.
+
+    Args:
+        text: What was written.
+        end: Whether a date alone means its end rather than its beginning.
+        now_s: The present, epoch s; by default the clock's.
+
+    Raises:
+        SearchError: It is none of these.
+    """
+    now_s = time.time() if now_s is None else now_s
+    ago = _AGO.fullmatch(text.lower())
+    if ago is not None:
+        return now_s - float(ago["number"]) * _SECONDS[ago["unit"]]
+    today = datetime.date.fromtimestamp(now_s)
+    days = {"today": today, "yesterday": today - datetime.timedelta(days=1)}
+    day = days.get(text.strip().lower())
+    try:
+        moment = None if day else datetime.datetime.fromisoformat(text.strip())
+        if day is None and re.fullmatch(r"\d{4}-\d\d-\d\d", text.strip()):
+            day = datetime.date.fromisoformat(text.strip())
+    except ValueError:
+        raise SearchError(
+            f"not a time: {text!r}. Write a date (2026-11-26), a date and a time "
+            "(2026-11-26 14:30), today, yesterday, or an age (7 days, 12 hours)"
+        ) from None
+    if day is not None:
+        day += datetime.timedelta(days=1 if end else 0)
+        moment = datetime.datetime.combine(day, datetime.time())
+    assert moment is not None
+    return moment.timestamp()
+
+
+@dataclass(frozen=True)
+class FoundRun:
+    """One experiment that was found: a run, or the runs of one that was resumed.
+
+    Attributes:
+        first: Its first run, or its only one.
+        last: Its last run.
+        runs: The uids of its runs, from the first to the last.
+        metrics: Those that were asked for: name -> value, None where it is not defined.
+        uncertainties: The standard uncertainty of each that has one.
+        not_evaluated: Why there are no metrics; empty where there are or none were asked for.
+        counts: Rows by stream of each run.
+    """
+
+    first: RunSummary
+    last: RunSummary
+    runs: tuple[str, ...]
+    metrics: Mapping[str, float | None] = field(default_factory=dict)
+    uncertainties: Mapping[str, float] = field(default_factory=dict)
+    not_evaluated: str = ""
+    counts: tuple[Mapping[str, int], ...] = ()
+
+    @property
+    def uid(self) -> str:
+        """Return the uid of its first run: it stands for the experiment."""
+        return self.first.uid
+
+    @property
+    def time(self) -> float:
+        """Return when it began, epoch s."""
+        return self.first.time
+
+    @property
+    def sample(self) -> str:
+        """Return the sample's name."""
+        return self.first.sample
+
+    @property
+    def plan_name(self) -> str:
+        """Return the plan that began it."""
+        return self.first.plan_name
+
+    @property
+    def exit_status(self) -> str:
+        """Return how its last run ended, or that it goes on."""
+        return self.last.exit_status
+
+    @property
+    def reason(self) -> str:
+        """Return the reason that its last run's stop document tells."""
+        return self.last.reason
+
+    @property
+    def rows(self) -> dict[str, int]:
+        """Return the rows by stream of all its runs."""
+        total: dict[str, int] = {}
+        for counts in self.counts or (self.first.rows,):
+            for stream, count in counts.items():
+                total[stream] = total.get(stream, 0) + count
+        return total
+
+    def as_json(self) -> dict[str, Any]:
+        """Return it as plain data."""
+        first, last = self.first, self.last
+        return {
+            "uid": self.uid,
+            "time": self.time,
+            "sample": first.sample,
+            "working_electrode": first.working_electrode,
+            "counter_electrode": first.counter_electrode,
+            "electrolyte": first.electrolyte,
+            "techniques": list(first.techniques),
+            "protocol": first.protocol,
+            "plan_name": first.plan_name,
+            "exit_status": last.exit_status,
+            "reason": last.reason,
+            "rows": self.rows,
+            "runs": list(self.runs),
+            "replay_of": first.replay_of or None,
+            "metrics": dict(self.metrics),
+            "not_evaluated": self.not_evaluated or None,
+        }
+
+
+class FoundRuns(list[FoundRun]):
+    """Experiments that were found, newest first; shown as a table at a prompt.
+
+    Attributes:
+        left_out: How many more there are, older than these.
+    """
+
+    left_out: int = 0
+
+    def __repr__(self) -> str:
+        return runs_table(self) if self else "No runs."
+
+    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
+        printer.text(repr(self))
+
+
+def find_runs(
+    data_dir: Path | str,
+    *,
+    sample: str | None = None,
+    electrode: str | None = None,
+    electrolyte: str | None = None,
+    technique: str | None = None,
+    protocol: str | None = None,
+    status: str | None = None,
+    since: str | float | None = None,
+    until: str | float | None = None,
+    where: str | Sequence[str] = (),
+    columns: Sequence[str] = (),
+    limit: int | None = None,
+    recompute: bool = False,
+    tell: Callable[[str], object] | None = None,
+) -> FoundRuns:
+    """Return the experiments that fulfil every condition, the one with the newest run first.
+
+    Texts are looked for anywhere and in any case, as a pattern if they hold ``*`` or ``?``. An
+    experiment that was resumed is found once, by its last run; its metrics are those of all its
+    runs together.
+
+    Args:
+        data_dir: The data folder.
+        sample: Name of the sample.
+        electrode: Material or coating of the working or the counter electrode.
+        electrolyte: Its composition.
+        technique: Type of the technique or of a part of it, e.g. ``plate_strip_cycle``.
+        protocol: Name of the protocol or the plan.
+        status: How it ended: one of `STATUSES`.
+        since: Begun at or after; as `parse_time`, or epoch s.
+        until: Begun before; a date alone is meant with all its hours.
+        where: Conditions on metrics (`Condition`), all of which must hold. Metrics that were not
+            stored yet are computed, which takes as long as the runs are long.
+        columns: Names of metrics to tell of what is found.
+        limit: How many at most; None: all.
+        recompute: Whether to compute metrics even where they are stored.
+        tell: Is told in sentences what takes time.
+
+    Raises:
+        SearchError: A condition cannot be understood.
+    """
+    data_dir = Path(data_dir)
+    conditions = [Condition.parse(one) for one in ([where] if isinstance(where, str) else where)]
+    shown = [checked_name(name) for name in columns]
+    sql, values = _index_condition(
+        sample=sample,
+        electrode=electrode,
+        electrolyte=electrolyte,
+        technique=technique,
+        protocol=protocol,
+        status=status,
+        since=None if since is None else _moment(since),
+        until=None if until is None else _moment(until, end=True),
+    )
+    experiments = select_experiments(data_dir, sql, values)
+    if status in ("running", "unfinished"):
+        # The index cannot know whether a writer lives; there are never many of these.
+        told = summaries(data_dir, (chain[-1] for chain in experiments))
+        experiments = [one for one in experiments if told[one[-1]].exit_status == status]
+    names = list(dict.fromkeys([*(condition.name for condition in conditions), *shown]))
+    with closing(_Store(data_dir)) as store:
+        if conditions or recompute:
+            store.complete(experiments, recompute=recompute, tell=tell)
+            fulfilling = [store.fulfilling(condition) for condition in conditions]
+            experiments = [one for one in experiments if all(one[0] in f for f in fulfilling)]
+        chosen = experiments if limit is None else experiments[:limit]
+        if shown:
+            store.complete(chosen, tell=tell)
+        numbers = {one[0]: store.numbers(one[0], names) for one in chosen} if names else {}
+        reasons = {one[0]: store.reason(one[0]) for one in chosen} if names else {}
+    told = summaries(data_dir, (uid for one in chosen for uid in one))
+    count_rows(data_dir, told.values())
+    found = FoundRuns(
+        FoundRun(
+            first=told[one[0]],
+            last=told[one[-1]],
+            runs=one,
+            metrics={name: numbers[one[0]].get(name, (None, None))[0] for name in names},
+            uncertainties={
+                name: error
+                for name, (_, error) in numbers.get(one[0], {}).items()
+                if error is not None
+            },
+            not_evaluated=reasons.get(one[0], ""),
+            counts=tuple(told[uid].rows for uid in one),
+        )
+        for one in chosen
+    )
+    found.left_out = len(experiments) - len(chosen)
+    return found
+
+
+def _moment(asked: str | float, *, end: bool = False) -> float:
+    return parse_time(asked, end=end) if isinstance(asked, str) else float(asked)
+
+
+def _index_condition(
+    *, status: str | None, since: float | None, until: float | None, **texts: str | None
+) -> tuple[str, list[object]]:
+    """Return the SQL condition on the index's columns, and its values."""
+    columns = {
+        "sample": "sample",
+        "electrode": "working_electrode || char(10) || counter_electrode",
+        "electrolyte": "electrolyte",
+        "technique": "techniques",
+        "protocol": "protocol || char(10) || plan_name",
+    }
+    parts, values = ["TRUE"], list[object]()
+    for name, text in texts.items():
+        if text is not None:
+            # GLOB is the one of SQLite that needs no escape characters; it minds case.
+            pattern = re.sub(r"\[", "[[]", text.lower())
+            parts.append(f"lower({columns[name]}) GLOB ?")
+            values.append(pattern if set("*?") & set(text) else f"*{pattern}*")
+    if status is not None:
+        if status not in STATUSES:
+            raise SearchError(f"there is no status {status!r}; there are {', '.join(STATUSES)}")
+        parts.append("exit_status = ?")
+        values.append("" if status in ("running", "unfinished") else status)
+    if since is not None:
+        parts.append("time >= ?")
+        values.append(since)
+    if until is not None:
+        parts.append("time < ?")
+        values.append(until)
+    return " AND ".join(parts), values
+
+
+def store_metrics(data_dir: Path | str, run: "Run", numbers: "Mapping[str, Metric]") -> bool:
+    """Keep the metrics of a finished experiment for searches; return whether it did.
+
+    One that goes on, and a part of one that was resumed, are not kept. Nothing is raised where
+    the store cannot be written: that is logged.
+    """
+    data_dir = Path(data_dir)
+    if not run.complete or chain_of(data_dir, run.chain[-1]) != run.chain:
+        return False
+    with closing(_Store(data_dir)) as store:
+        return store.keep(run.chain, numbers_of(numbers))
+
+
+def evaluate(data_dir: Path | str, uid: str) -> None:
+    """Compute the metrics of the finished experiment that a run belongs to, and keep them.
+
+    Where it cannot be evaluated, the reason is kept.
+
+    Args:
+        data_dir: The data folder.
+        uid: The whole uid of any of its runs.
+    """
+    data_dir = Path(data_dir)
+    with closing(_Store(data_dir)) as store:
+        store.complete([chain_of(data_dir, uid)])
+
+
+def numbers_of(metrics: "Mapping[str, Metric]") -> dict[str, tuple[float, float | None]]:
+    """Return what is kept of metrics: name -> (value, standard uncertainty).
+
+    Of a list the first and the last number that is defined, and the mean of those that are.
+    """
+    found: dict[str, tuple[float, float | None]] = {}
+    for name, metric in metrics.items():
+        if isinstance(metric.value, list):
+            defined = [value for value in metric.value if value is not None]
+            if defined:
+                found |= {f"{name}.{form}": (of(defined), None) for form, of in OF_LISTS.items()}
+        elif metric.value is not None:
+            error = metric.uncertainty
+            found[name] = (metric.value, None if isinstance(error, list) else error)
+    return found
+
+
+_Numbers = Mapping[str, tuple[float, float | None]]
+
+
+class _Store:
+    """Stored metrics of a data folder; what cannot be written is known here only."""
+
+    def __init__(self, data_dir: Path) -> None:
+        self._data_dir = data_dir
+        self._path = data_dir / STORE
+        self._database: sqlite3.Connection | None = None
+        self._unsaved: dict[str, tuple[str, _Numbers]] = {}
+        if self._path.exists():
+            self._open()
+
+    def close(self) -> None:
+        if self._database is not None:
+            self._database.close()
+
+    def _open(self, *, again: bool = True) -> None:
+        try:
+            database = sqlite3.connect(self._path, timeout=PATIENCE_S, isolation_level=None)
+            try:
+                if database.execute("PRAGMA user_version").fetchone() != (SCHEMA,):
+                    _create(database)
+            except sqlite3.Error:
+                database.close()
+                raise
+            self._database = database
+        except sqlite3.DatabaseError as error:
+            if again and error.sqlite_errorcode in (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT):
+                logger.warning("the store of metrics is damaged (%s); building a new one", error)
+                self._path.unlink(missing_ok=True)
+                self._open(again=False)
+            else:
+                logger.info("store of metrics not opened: %s", error)
+
+    def _rows(self, query: str, *values: object) -> list[tuple[Any, ...]]:
+        if self._database is None:
+            return []
+        try:
+            return self._database.execute(query, values).fetchall()
+        except sqlite3.DatabaseError as error:
+            logger.info("store of metrics not read: %s", error)
+            return []
+
+    def complete(
+        self,
+        experiments: Sequence[tuple[str, ...]],
+        *,
+        recompute: bool = False,
+        tell: Callable[[str], object] | None = None,
+    ) -> None:
+        """Compute what is missing of finished experiments, and keep it as it comes."""
+        kept = dict(
+            self._rows(
+                "SELECT root, runs FROM evaluations WHERE analysis_version = ?", ANALYSIS_VERSION
+            )
+        )
+        missing = [one for one in experiments if recompute or kept.get(one[0]) != " ".join(one)]
+        missing = [one for one in missing if one[0] not in self._unsaved]
+        if not missing:
+            return
+        last = summaries(self._data_dir, (one[-1] for one in missing))
+        over = [
+            one for one in missing if last[one[-1]].exit_status not in ("running", "unfinished")
+        ]
+        for one in missing:
+            if one not in over:
+                self._unsaved[one[0]] = (f"it is {last[one[-1]].exit_status}", {})
+        if tell is not None and over:
+            tell(f"computing the metrics of {len(over)} run{'s' * (len(over) > 1)}, once ...")
+        told_at = time.monotonic()
+        for number, one in enumerate(over, start=1):
+            self._evaluate(one)
+            if (
+                tell is not None
+                and time.monotonic() - told_at > TELL_EVERY_S
+                and number < len(over)
+            ):
+                told_at = time.monotonic()
+                tell(f"{number} of {len(over)} are done")
+
+    def _evaluate(self, experiment: tuple[str, ...]) -> None:
+        from operando.analysis import metrics
+        from operando.runs import Run
+
+        try:
+            run = Run.from_journal(experiment[-1], self._data_dir, chain=len(experiment) > 1)
+            numbers = numbers_of(metrics(run))
+        except (
+            JournalError,
+            OSError,
+            LookupError,
+            ArithmeticError,
+            TypeError,
+            ValueError,
+        ) as error:
+            # Whatever is wrong with one run must not hide the others.
+            reason = f"{type(error).__name__}: {error}"
+            logger.warning("run %s cannot be evaluated: %s", experiment[-1], reason)
+            self.keep(experiment, {}, reason)
+        else:
+            self.keep(experiment, numbers)
+
+    def keep(self, experiment: Sequence[str], numbers: _Numbers, reason: str = "") -> bool:
+        """Keep the numbers of an experiment, or why there are none; return if it is on disk."""
+        if self._database is None:
+            self._open()
+        root = experiment[0]
+        try:
+            if self._database is None:
+                raise sqlite3.OperationalError(f"{self._path} cannot be opened")
+            with self._database as database:
+                database.execute("BEGIN IMMEDIATE")
+                database.execute("DELETE FROM metrics WHERE root = ?", (root,))
+                database.executemany(
+                    "INSERT INTO metrics VALUES (?, ?, ?, ?)",
+                    [(root, name, value, error) for name, (value, error) in numbers.items()],
+                )
+                database.execute(
+                    "INSERT OR REPLACE INTO evaluations VALUES (?, ?, ?, ?, ?, ?)",
+                    (
+                        root,
+                        " ".join(experiment),
+                        ANALYSIS_VERSION,
+                        __version__,
+                        time.time(),
+                        reason,
+                    ),
+                )
+        except sqlite3.Error as error:
+            logger.info("metrics of run %s not stored: %s", root, error)
+            self._unsaved[root] = (reason, numbers)
+            return False
+        return True
+
+    def fulfilling(self, condition: Condition) -> set[str]:
+        """Return the experiments whose metric fulfils a condition."""
+        sign = {"==": "="}.get(condition.sign, condition.sign)
+        found = {
+            root
+            for (root,) in self._rows(
+                f"SELECT root FROM metrics WHERE name = ? AND value {sign} ?",
+                condition.name,
+                condition.number,
+            )
+        }
+        found -= self._unsaved.keys()
+        for root, (_, numbers) in self._unsaved.items():
+            if condition.holds(numbers.get(condition.name, (None, None))[0]):
+                found.add(root)
+        return found
+
+    def numbers(self, root: str, names: Sequence[str]) -> _Numbers:
+        """Return name -> (value, uncertainty) of those metrics that are defined."""
+        if root in self._unsaved:
+            return self._unsaved[root][1]
+        marks = ", ".join("?" * len(names))
+        query = f"SELECT name, value, uncertainty FROM metrics WHERE root = ? AND name IN ({marks})"
+        return {name: (value, error) for name, value, error in self._rows(query, root, *names)}
+
+    def reason(self, root: str) -> str:
+        """Return why an experiment has no metrics; empty if it has."""
+        if root in self._unsaved:
+            return self._unsaved[root][0]
+        (reason,) = (*self._rows("SELECT reason FROM evaluations WHERE root = ?", root), ("",))[0]
+        return str(reason)
+
+
+def _create(database: sqlite3.Connection) -> None:
+    database.execute("BEGIN IMMEDIATE")
+    for table in ("evaluations", "metrics"):
+        database.execute(f"DROP TABLE IF EXISTS {table}")
+    for statement in filter(str.strip, _CREATE.split(";")):
+        database.execute(statement)
+    database.execute("COMMIT")
+
+
+def runs_table(found: Sequence[FoundRun]) -> str:
+    """Return a line of text for each experiment: when, which sample, how it ended, its rows."""
+    names = list(dict.fromkeys(name for one in found for name in one.metrics))
+    lines = []
+    for one in found:
+        started = time.strftime("%Y-%m-%d %H:%M", time.localtime(one.time))
+        rows = ", ".join(f"{count} {stream}" for stream, count in one.rows.items()) or "no rows"
+        told = one.exit_status
+        if one.reason:
+            told += f" ({_clipped(one.reason)})"
+        if len(one.runs) > 1:
+            told += (
+                f", resumed {len(one.runs) - 1} times" if len(one.runs) > 2 else ", resumed once"
+            )
+        if one.first.replay_of:
+            told += f", repeats {one.first.replay_of[:8]}"
+        numbers = "".join(f"; {name} {_number(one, name)}" for name in names)
+        lines.append(f"{one.uid[:8]}  {started}  {one.sample:<14} {told}; {rows}{numbers}")
+    return "\n".join(lines)
+
+
+def _number(one: FoundRun, name: str) -> str:
+    value = one.metrics.get(name)
+    if value is None:
+        return "-"
+    unit = METRICS[name.partition(".")[0]].unit
+    text = number_text(value, one.uncertainties.get(name))
+    return text if unit == "1" else f"{text} {unit}"
+
+
+def _clipped(text: str, width: int = 60) -> str:
+    return text if len(text) <= width else f"{text[: width - 3]}..."

@@ -1,0 +1,72 @@
+"""Stored numbers belong to the version of the analysis that computed them."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from operando.analysis import metrics
+from operando.registry import ANALYSIS_VERSION, METRICS
+from operando.runs import Run
+
+# If a number differs here, `ANALYSIS_VERSION` must be raised, or searches keep finding runs by what
+# older versions made of them; then say here what the new version computes.
+VERSION = 1
+NUMBERS: dict[str, Any] = {
+    "ce_pct": [90.002777, 97.0008331, 99.0002777],
+    "ce_mean_pct": 95.3346293,
+    "ce_mean_without_first_pct": 98.0005554,
+    "ce_ratio_of_sums_pct": 95.3346293,
+    "ce_sd_pct": 1.41382083,
+    "initial_ce_pct": 90.002777,
+    "initial_loss_mah_cm2": 0.05,
+    "cumulative_irreversible_mah_cm2": 0.07,
+    "cell_eta_n_mv": 14.8050927,
+    "plateau_overpotential_mv": [30.0, 30.0, 30.0],
+    "polarisation_mv": [60.0, 60.0, 60.0],
+    "late_strip_rise": [1.72178693, 1.72184277, 1.72185727],
+    "plated_capacity_mah_cm2": [0.500138889, 0.500138889, 0.500138889],
+    "cumulative_plated_mah_cm2": 1.50041667,
+    "depth_of_discharge_pct": 0.814515251,
+    "series_resistance_ohm": [9.0],
+    "interfacial_resistance_ohm": [40.0],
+    "theoretical_thickness_um": [0.854375013, 0.939788788, 0.965412921],
+    "image_thickness_um": [-0.00706403871, -0.0240001407, 12.0071905, 3.99748306],
+    "image_thickness_end_of_plating_um": [12.0227226, None, None],
+    "compactness": [0.0706884033, None, None],
+    "image_roughness_um": [0.0641101111, 0.0636740427, 0.0598579393, 0.0571689396],
+    "image_tip_um": [0.145181578, 0.15861692, 0.135517334, 0.124713278],
+}
+
+
+def test_the_numbers_of_a_run_belong_to_the_version_of_the_analysis(
+    make_run: Callable[..., Any], synthetic: Any
+) -> None:
+    sample = {**synthetic.HALF_CELL, "working_electrode": {**synthetic.ZINC}}
+    sample["counter_electrode"] = {"material": "graphite", "area_cm2": 1.131}
+    told = make_run(sample, calibration={"camera": {"micrometre_per_pixel": 2.0}})
+    columns = synthetic.galvanostatic((0.9, 0.97, 0.99), rows=300)
+    told.stream("potentiostat", "potentiostat", {**columns, "step_t": columns["t"] * 0 + 0.5})
+    frequency = np.logspace(5, -1, 61)
+    z = synthetic.arcs_ohm(frequency, 9.0, (40.0, 1e-3, 0.9))
+    spectrum = {name: np.ones(61) for name in ("spectrum", "t", "cycle", "half_cycle", "step")}
+    spectrum |= {"frequency": frequency, "z_real": z.real, "z_imag": z.imag}
+    told.stream("impedance", "potentiostat_impedance", spectrum)
+    heights = [0.0, 0.0, 6.0, 2.0]
+    times = np.array([-20.0, -10.0, 1790.0, 3500.0])
+    frames = np.stack([synthetic.side_view(height, seed=n) for n, height in enumerate(heights)])
+    followers = {"lamp": np.ones(4), "laser": np.zeros(4), "t_before": times, "t_after": times + 1}
+    told.stream("camera", "camera", followers, {"image": frames})
+    told.stop()
+    found = {
+        name: metric.value
+        for name, metric in metrics(Run.from_documents(told.documents)).items()
+        if metric.value is not None
+    }
+    assert (ANALYSIS_VERSION, len(METRICS)) == (VERSION, 34)
+    assert found.keys() == NUMBERS.keys()
+    for name, value in NUMBERS.items():
+        values, expected = (v if isinstance(v, list) else [v] for v in (found[name], value))
+        for one, other in zip(values, expected, strict=True):
+            assert one == (other if other is None else pytest.approx(other, rel=1e-5)), name
