@@ -40,6 +40,8 @@ def main(arguments: list[str] | None = None) -> int:
         bench = Bench(
             options.publish,
             options.cell,
+            history=options.history,
+            instrument_errors=options.instrument_errors,
             factor=options.factor,
             tolerance_s=options.tolerance,
             seed=options.seed,
@@ -78,7 +80,17 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m sim_devices", description=__doc__)
     add = parser.add_argument
     add("--publish", type=Path, required=True, help="folder for the instruments' addresses")
-    add("--cell", required=True, choices=list(PRESETS), metavar="PRESET", help=", ".join(PRESETS))
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--cell", choices=list(PRESETS), metavar="PRESET", help=", ".join(PRESETS))
+    what.add_argument(
+        "--history", type=Path, metavar="FILE", help="serve a cell that was measured before"
+    )
+    add(
+        "--instrument-errors",
+        action="store_true",
+        default=None,
+        help="give the potentiostat errors and noise of its own also on top of a history",
+    )
     add("--factor", type=float, default=100.0, help="cell seconds per second (%(default)s)")
     add("--seed", type=int, default=0, help="of every random stream (%(default)s)")
     add(

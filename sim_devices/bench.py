@@ -13,7 +13,7 @@ import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -22,9 +22,15 @@ from sim_devices.clock import SimulatedClock
 from sim_devices.lights import Lights
 from sim_devices.truth import Truth
 
+if TYPE_CHECKING:
+    from sim_devices.chromatograph import InjectingInstrument
+    from sim_devices.micrograph import View
+    from sim_devices.recorded_cell import RecordedCell
+    from sim_devices.spectrum import Light
+
 INSTRUMENTS = ("potentiostat", "relay_board", "camera", "raman")
 START_RELAY, LAMP_RELAY, READY_GPIO = 0, 2, 3
-READY_FILE, FAULTS_FILE = "ready", "faults"
+READY_FILE, FAULTS_FILE, REPLAY_FILE = "ready", "faults", "replay.json"
 CHROMATOGRAMS = "chromatogram_files"
 
 _POLL_S = 0.1
@@ -91,8 +97,10 @@ class Bench:
     def __init__(
         self,
         publish: Path,
-        cell: str,
+        cell: str | None,
         *,
+        history: Path | None = None,
+        instrument_errors: bool | None = None,
         factor: float = 100.0,
         tolerance_s: float = 10.0,
         seed: int = 0,
@@ -107,7 +115,11 @@ class Bench:
             publish: folder for the address files ``potentiostat``, ``relay_board``, ``camera``,
                 ``raman`` and ``chromatograms``, and then ``ready`` with this process's id. Faults
                 are taken from its file ``faults``, one JSON object per line, at any time.
-            cell: name of a preset.
+            cell: name of a preset, if there is no history.
+            history: a file of a cell that was measured before, which then takes the place of the
+                simulated one; the file ``replay.json`` beside the addresses says so.
+            instrument_errors: whether the potentiostat has errors and noise of its own; None: not
+                on top of a history, which has those of the instrument that recorded it.
             factor: cell seconds per host second while somebody hurries.
             tolerance_s: how late followers may be, in cell seconds; caps the factor when there are
                 any.
@@ -119,24 +131,36 @@ class Bench:
                 TCP.
 
         Raises:
-            ValueError: unknown cell or instrument, or a living simulator publishes in this folder.
+            ValueError: unknown cell or instrument, a history that cannot be read or holds nothing
+                for an instrument, or a living simulator publishes in this folder.
         """
         unknown = set(instruments) - set(INSTRUMENTS)
         if unknown or not instruments:
             raise ValueError(
                 f"instruments {sorted(unknown)} are unknown; choose from {', '.join(INSTRUMENTS)}"
             )
+        if (cell is None) == (history is None):
+            raise ValueError("give either the name of a cell or a history")
         self.publish_folder = publish
-        self.cell = Cell(cell, seed=_seed(seed, "cell"))
+        self.cell: Cell | RecordedCell
+        if history is not None:
+            self.cell = _recorded(history, instruments)
+        else:
+            self.cell = Cell(str(cell), seed=_seed(seed, "cell"))
+        replayed = history is not None
+        self._perfect = replayed if instrument_errors is None else not instrument_errors
         followers = set(instruments) - {"potentiostat"}
         self.clock = SimulatedClock(factor, tolerance_s=tolerance_s if followers else None)
         self.lights = Lights(self.clock)
         publish.mkdir(parents=True, exist_ok=True)
         _refuse_second_simulator(publish)
+        (publish / REPLAY_FILE).unlink(missing_ok=True)  # of a simulator that was killed
         self.truth = Truth(truth or publish / "sim_truth")
         self._published: list[Path] = []
         self._instruments: dict[str, Any] = {}
         self._closing: list[Callable[[], None]] = [self.truth.close]
+        if not isinstance(self.cell, Cell):
+            self._closing.insert(0, self.cell.history.close)
         self._faults = list(faults)
         self._faults_read = 0
         self._shorts_told = 0
@@ -146,6 +170,7 @@ class Bench:
                 "bench",
                 "started",
                 cell=cell,
+                history=None if history is None else str(history),
                 seed=seed,
                 factor=factor,
                 tolerance_s=tolerance_s,
@@ -154,6 +179,10 @@ class Bench:
                 pid=os.getpid(),
             )
             self._start(instruments, seed, prefer_pty)
+            if not isinstance(self.cell, Cell):
+                told = self.cell.history
+                source = {"of": told.source, "uid": told.uid, "history": str(history)}
+                self._publish(REPLAY_FILE, json.dumps(source) + "\n")
             self._keeper = threading.Thread(target=self._keep, name="bench", daemon=True)
             self._keeper.start()
             # It ends after all instruments, so that it tells how the cell was left.
@@ -166,41 +195,80 @@ class Bench:
     def _start(self, instruments: Sequence[str], seed: int, prefer_pty: bool) -> None:
         # Imported when asked for: a camera alone needs no potentiostat's language.
         if "relay_board" in instruments:
-            from sim_devices.chromatograph import Chromatograph
-            from sim_devices.relay_board import RelayBoard
-
-            folder = self.publish_folder / CHROMATOGRAMS
-            chromatograph = Chromatograph(
-                self.cell, self.clock, self.truth, folder, seed=_seed(seed, "chromatograph")
-            )
-            self._adopt("chromatograph", chromatograph, None)
-            self._publish("chromatograms", f"folder://{folder.resolve()}\n")
-            board = RelayBoard(
-                on_relay={START_RELAY: chromatograph.start_contact, LAMP_RELAY: self._lamp},
-                gpio_level={READY_GPIO: lambda: chromatograph.ready},
-                prefer_pty=prefer_pty,
-                seed=_seed(seed, "relay_board"),
-            )
-            self._adopt("relay_board", board, board.address)
+            self._start_relay_board(seed, prefer_pty)
         if "camera" in instruments:
             from sim_devices.micrograph import Micrograph
 
-            camera = Micrograph(self.cell, self.lights, self.truth, seed=_seed(seed, "camera"))
+            camera = Micrograph(self._view(seed), self.lights, self.truth)
             self._adopt("camera", camera, camera.address)
         if "raman" in instruments:
             from sim_devices import wasatch_fid
 
-            raman = wasatch_fid.serve(
-                self.cell, self.clock, self.truth, _seed(seed, "raman"), self.lights
-            )
+            raman = wasatch_fid.serve(self._light(seed), self.clock, self.truth, self.lights)
             self._adopt("raman", raman, raman.address)
         if "potentiostat" in instruments:
             from sim_devices import methodscript
 
             potentiostat = methodscript.serve(
-                self.cell, self.clock, self.truth, _seed(seed, "potentiostat"), prefer_pty
+                self.cell,
+                self.clock,
+                self.truth,
+                _seed(seed, "potentiostat"),
+                prefer_pty,
+                perfect=self._perfect,
             )
             self._adopt("potentiostat", potentiostat, potentiostat.address)
+
+    def _start_relay_board(self, seed: int, prefer_pty: bool) -> None:
+        from sim_devices.relay_board import RelayBoard
+
+        on_relay: dict[int, Callable[[bool], None]] = {LAMP_RELAY: self._lamp}
+        gpio_level: dict[int, Callable[[], bool]] = {}
+        chromatograph = self._chromatograph(seed)
+        if chromatograph is not None:
+            self._adopt("chromatograph", chromatograph, None)
+            self._publish("chromatograms", f"folder://{chromatograph.folder.resolve()}\n")
+            on_relay[START_RELAY] = chromatograph.start_contact
+            gpio_level[READY_GPIO] = lambda: chromatograph.ready
+        board = RelayBoard(
+            on_relay=on_relay,
+            gpio_level=gpio_level,
+            prefer_pty=prefer_pty,
+            seed=_seed(seed, "relay_board"),
+        )
+        self._adopt("relay_board", board, board.address)
+
+    def _chromatograph(self, seed: int) -> InjectingInstrument | None:
+        """Return the chromatograph; None: the history has nothing that it could measure."""
+        folder = self.publish_folder / CHROMATOGRAMS
+        if isinstance(self.cell, Cell):
+            from sim_devices.chromatograph import Chromatograph
+
+            number = _seed(seed, "chromatograph")
+            return Chromatograph(self.cell, self.clock, self.truth, folder, seed=number)
+        if not self.cell.history.holds("chromatograph"):
+            return None
+        from sim_devices.recorded_views import RecordedChromatograph
+
+        return RecordedChromatograph(self.cell, self.clock, self.truth, folder)
+
+    def _view(self, seed: int) -> View:
+        if isinstance(self.cell, Cell):
+            from sim_devices.micrograph import SideView
+
+            return SideView(self.cell, _seed(seed, "camera"))
+        from sim_devices.recorded_views import RecordedView
+
+        return RecordedView(self.cell)
+
+    def _light(self, seed: int) -> Light:
+        if isinstance(self.cell, Cell):
+            from sim_devices.spectrum import RamanScene
+
+            return RamanScene(self.cell, _seed(seed, "raman"))
+        from sim_devices.recorded_views import RecordedLight
+
+        return RecordedLight(self.cell)
 
     def inject(self, fault: Fault) -> None:
         """Break something now; what came of it is in the truth, file ``bench``."""
@@ -287,10 +355,7 @@ class Bench:
                 "cell",
                 "end",
                 cell_t_s=self.cell.t,
-                working=self.cell.working.ledger(),
-                counter=self.cell.counter.ledger(),
-                hydrogen_evolved_mol=self.cell.hydrogen_evolved_mol,
-                hydrogen_gas_mol=self.cell.hydrogen_gas_mol,
+                **self.cell.summary(),
             )
 
     def _read_faults(self) -> None:
@@ -319,10 +384,31 @@ class Bench:
             self.cell.turns.clear()
             shorts = self.cell.shorts[self._shorts_told :]
             self._shorts_told += len(shorts)
+            remarks = []
+            if not isinstance(self.cell, Cell):
+                remarks = list(self.cell.remarks)
+                self.cell.remarks.clear()
+        for t, what, values in remarks:
+            self.truth.write("cell", what, cell_t_s=t, **values)
         for t, ledger in turns:
             self.truth.write("cell", "turn", cell_t_s=t, working=ledger)
         for t, kind in shorts:
             self.truth.write("cell", "short", cell_t_s=t, kind=kind)
+
+
+def _recorded(history: Path, instruments: Sequence[str]) -> RecordedCell:
+    from sim_devices.history import History
+    from sim_devices.recorded_cell import RecordedCell
+
+    opened = History(history)
+    try:
+        for instrument in instruments:
+            if not opened.holds(instrument):
+                opened.need(instrument)
+    except BaseException:
+        opened.close()
+        raise
+    return RecordedCell(opened)
 
 
 def _seed(seed: int, stream: str) -> int:

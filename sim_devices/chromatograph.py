@@ -11,6 +11,7 @@ import json
 import os
 import threading
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -55,42 +56,24 @@ class Sample(NamedTuple):
     mole_fraction: float
 
 
-class Chromatograph:
-    """The instrument: `start_contact` and `ready` are its terminals, `folder` has its results."""
+class InjectingInstrument:
+    """The instrument: `start_contact` and `ready` are its terminals, `folder` has its results.
 
-    def __init__(
-        self,
-        cell: Cell,
-        clock: SimulatedClock,
-        truth: Truth,
-        folder: Path,
-        *,
-        seed: int = 0,
-        mode: Literal["closed", "swept"] = "closed",
-        sweep_sccm: float = 5.0,
-    ) -> None:
+    Where the gas comes from is a subclass's business: see `take_in`.
+    """
+
+    def __init__(self, clock: SimulatedClock, truth: Truth, folder: Path) -> None:
         """Switch on, ready.
 
         Args:
-            cell: whose headspace is sampled.
             clock: of the bench; hurried while a run is in progress.
-            truth: gets one line per injection, with the moles that were really there.
+            truth: gets one line per injection, with what was really there.
             folder: made if need be; result files appear in it complete, by renaming.
-            seed: of the detector's noise.
-            mode: ``closed``: hydrogen collects in the headspace; ``swept``: a carrier gas takes it
-                along.
-            sweep_sccm: flow of the carrier gas, cm3/min at 0 degrees C and 1 atm.
         """
-        self._cell = cell
         self._clock = clock
         self._truth = truth
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
-        self._random = np.random.default_rng(seed)
-        self._mode = mode
-        self._carrier_mol_s = (
-            sweep_sccm * 1e-6 / 60 * _STANDARD_ATMOSPHERE_PA / (GAS_CONSTANT * 273.15)
-        )
         self._condition = threading.Condition()
         self._contact_closed_at: float | None = None
         self._closures = self._closures_seen = 0
@@ -102,6 +85,10 @@ class Chromatograph:
         self.injections = 0
         self._thread = threading.Thread(target=self._work, name="chromatograph", daemon=True)
         self._thread.start()
+
+    def take_in(self) -> tuple[dict[str, Any], Callable[[], npt.NDArray[np.float64]]]:
+        """Fill the sample loop: return what the truth says of it, and what gives its trace."""
+        raise NotImplementedError
 
     # ---- the terminals
 
@@ -189,28 +176,95 @@ class Chromatograph:
 
     def _run(self, number: int) -> bool:
         started = datetime.now(UTC)
-        sample = self.sample()
+        told, trace = self.take_in()
         self._truth.write(
             "chromatograph",
             "injection",
             number=number,
-            cell_t_s=sample.cell_t,
             clock_s=self._clock.now(),
-            hydrogen_mol=sample.hydrogen_mol,
-            hydrogen_mol_s=sample.hydrogen_mol_s,
-            mole_fraction=sample.mole_fraction,
             host_time_s=started.timestamp(),
+            **told,
         )
         with self._clock.hurry("chromatogram"):
             if not self._clock.follow_until(self._clock.now() + RUN_S, lambda: self._stop):
                 return False
-        trace = self.trace(sample.mole_fraction)
+        values = trace()
         with self._condition:
             lost = self._results_to_lose > 0
             self._results_to_lose -= lost
         if not lost:
-            self._publish(number, started, trace)
+            self._publish(number, started, values)
         return True
+
+    def _publish(self, number: int, started: datetime, trace: npt.NDArray[np.float64]) -> None:
+        stamp = started.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        result = {
+            "$id": f"{number:06d}",
+            "runTimeStamp": stamp,
+            "methodName": METHOD,
+            "softwareVersion": {"version": "3.3.5"},
+            "annotations": {"name": f"injection {number}", "valcoPosition": 1},
+            "detectors": {
+                "moduleA:tcd": {
+                    "nValuesPerSecond": VALUES_PER_SECOND,
+                    "nValuesExpected": len(trace),
+                    "values": [round(float(value), 2) for value in trace],
+                    "analysis": {"peaks": [_peak(trace, label) for label in SPECIES]},
+                }
+            },
+        }
+        name = f"{started:%Y%m%dT%H%M%S}-{number:04d}.json"
+        # Written under a name that no reader looks at, then renamed: a result is complete or
+        # absent.
+        unfinished = self.folder / f".{name}.part"
+        unfinished.write_text(json.dumps(result), encoding="utf-8")
+        os.replace(unfinished, self.folder / name)
+        self._truth.write("chromatograph", "result", number=number, file=name)
+
+
+class Chromatograph(InjectingInstrument):
+    """The instrument at a simulated cell: it samples the headspace, or the gas that sweeps it."""
+
+    def __init__(
+        self,
+        cell: Cell,
+        clock: SimulatedClock,
+        truth: Truth,
+        folder: Path,
+        *,
+        seed: int = 0,
+        mode: Literal["closed", "swept"] = "closed",
+        sweep_sccm: float = 5.0,
+    ) -> None:
+        """Switch on, ready.
+
+        Args:
+            cell: whose headspace is sampled.
+            clock: of the bench; hurried while a run is in progress.
+            truth: gets one line per injection, with the moles that were really there.
+            folder: made if need be; result files appear in it complete, by renaming.
+            seed: of the detector's noise.
+            mode: ``closed``: hydrogen collects in the headspace; ``swept``: a carrier gas takes it
+                along.
+            sweep_sccm: flow of the carrier gas, cm3/min at 0 degrees C and 1 atm.
+        """
+        self._cell = cell
+        self._random = np.random.default_rng(seed)
+        self._mode = mode
+        self._carrier_mol_s = (
+            sweep_sccm * 1e-6 / 60 * _STANDARD_ATMOSPHERE_PA / (GAS_CONSTANT * 273.15)
+        )
+        super().__init__(clock, truth, folder)
+
+    def take_in(self) -> tuple[dict[str, Any], Callable[[], npt.NDArray[np.float64]]]:
+        sample = self.sample()
+        told = {
+            "cell_t_s": sample.cell_t,
+            "hydrogen_mol": sample.hydrogen_mol,
+            "hydrogen_mol_s": sample.hydrogen_mol_s,
+            "mole_fraction": sample.mole_fraction,
+        }
+        return told, lambda: self.trace(sample.mole_fraction)
 
     def sample(self) -> Sample:
         """Return what an injection at this moment would take in."""
@@ -238,31 +292,6 @@ class Chromatograph:
             height = fraction * AREA_PER_MOLE_FRACTION / (peak.width_s * np.sqrt(2 * np.pi))
             trace += height * np.exp(-0.5 * ((t - peak.retention_s) / peak.width_s) ** 2)
         return np.asarray(trace)
-
-    def _publish(self, number: int, started: datetime, trace: npt.NDArray[np.float64]) -> None:
-        stamp = started.isoformat(timespec="milliseconds").replace("+00:00", "Z")
-        result = {
-            "$id": f"{number:06d}",
-            "runTimeStamp": stamp,
-            "methodName": METHOD,
-            "softwareVersion": {"version": "3.3.5"},
-            "annotations": {"name": f"injection {number}", "valcoPosition": 1},
-            "detectors": {
-                "moduleA:tcd": {
-                    "nValuesPerSecond": VALUES_PER_SECOND,
-                    "nValuesExpected": len(trace),
-                    "values": [round(float(value), 2) for value in trace],
-                    "analysis": {"peaks": [_peak(trace, label) for label in SPECIES]},
-                }
-            },
-        }
-        name = f"{started:%Y%m%dT%H%M%S}-{number:04d}.json"
-        # Written under a name that no reader looks at, then renamed: a result is complete or
-        # absent.
-        unfinished = self.folder / f".{name}.part"
-        unfinished.write_text(json.dumps(result), encoding="utf-8")
-        os.replace(unfinished, self.folder / name)
-        self._truth.write("chromatograph", "result", number=number, file=name)
 
 
 def _peak(trace: npt.NDArray[np.float64], label: str) -> dict[str, Any]:

@@ -16,7 +16,7 @@ import tempfile
 import threading
 import time
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -68,6 +68,40 @@ class Scene(NamedTuple):
     surface_row: float  # of the bare substrate
     bubbles: tuple[Bubble, ...]
     thickness_um: float  # mean of the deposit, its film included, without the dendrite
+    micrometre_per_pixel: float
+
+    def told(self) -> dict[str, float]:
+        """Return what the truth says of it."""
+        return {
+            "thickness_um": self.thickness_um,
+            "highest_um": float(self.heights_px.max()) * self.micrometre_per_pixel,
+            "bubbles": len(self.bubbles),
+        }
+
+
+class Shown(Protocol):
+    """What is on a picture."""
+
+    @property
+    def cell_t(self) -> float:
+        """Cell time, s."""
+
+    def told(self) -> dict[str, float]:
+        """Return what the truth says of it."""
+
+
+class View(Protocol):
+    """What a camera looks at: `SideView`, or recorded frames."""
+
+    micrometre_per_pixel: float
+
+    def frame(
+        self, *, lamp: bool = True, laser: bool = False
+    ) -> tuple[npt.NDArray[np.uint8], Shown]:
+        """Expose a frame; return the picture and what it shows."""
+
+    def cell_time(self) -> float:
+        """Return the cell's time, s."""
 
 
 class SideView:
@@ -122,6 +156,7 @@ class SideView:
             _SUBSTRATE_ROW + t * _DRIFT_PX_S % _DRIFT_RANGE_PX,
             self._bubbles(gas_mol, temperature_k),
             thickness_um,
+            self.micrometre_per_pixel,
         )
 
     def _bubbles(self, gas_mol: float, temperature_k: float) -> tuple[Bubble, ...]:
@@ -245,17 +280,16 @@ class Micrograph:
     before the picture is never newer than it.
     """
 
-    def __init__(self, cell: Cell, lights: Lights, truth: Truth, *, seed: int = 0) -> None:
+    def __init__(self, view: View, lights: Lights, truth: Truth) -> None:
         """Draw the first frame and go on drawing in a thread.
 
         Args:
-            cell: what is looked at.
+            view: what is looked at.
             lights: of the bench; without the lamp frames are dark, with the laser they are washed
                 out.
             truth: gets a line for each frame exposed while the lamp is on, and for no other.
-            seed: of the camera's noise.
         """
-        self._view = SideView(cell, seed)
+        self._view = view
         self._lights = lights
         self._truth = truth
         self._number = 0
@@ -302,9 +336,7 @@ class Micrograph:
                 "frame",
                 **note,
                 laser=laser,
-                thickness_um=scene.thickness_um,
-                highest_um=float(scene.heights_px.max()) * self._view.micrometre_per_pixel,
-                bubbles=len(scene.bubbles),
+                **scene.told(),
             )
 
     def inject(self, fault: str, **options: object) -> None:

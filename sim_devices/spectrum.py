@@ -9,7 +9,7 @@ shows luminescence only: its electrolyte has no band in this model.
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -45,6 +45,20 @@ SULFATE = (Band(451, 25, 600), Band(613, 22, 350), Band(1105, 30, 700))
 SULFATE_STRETCH = Band(980.5, 8, 12000)
 WATER = (Band(1640, 90, 500), Band(3230, 220, 5500), Band(3430, 210, 6500))
 FILM_HYDROXYL = Band(3633, 20, 2500)  # per umol/cm2 of film
+
+
+class Light(Protocol):
+    """What a spectrometer looks at: `RamanScene`, or recorded spectra."""
+
+    def counts(
+        self,
+        wavenumber_cm1: npt.ArrayLike,
+        power_mw: float,
+        integration_s: float,
+        *,
+        lamp: bool = False,
+    ) -> npt.NDArray[np.float64]:
+        """Return one read-out of the detector, counts 0..65535 as floats."""
 
 
 class RamanScene:

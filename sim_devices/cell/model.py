@@ -145,6 +145,16 @@ class Cell:
         with self.lock:
             return self.electrode(which).ledger()
 
+    def summary(self) -> dict[str, Any]:
+        """Return how the cell was left, for the truth."""
+        with self.lock:
+            return {
+                "working": self.working.ledger(),
+                "counter": self.counter.ledger(),
+                "hydrogen_evolved_mol": self.hydrogen_evolved_mol,
+                "hydrogen_gas_mol": self.hydrogen_gas_mol,
+            }
+
     def potential(self, mode: Mode = "i", value: float = 0.0) -> tuple[float, float]:
         """Return potential (V) and current density (mA/cm2) now, without changing anything.
 

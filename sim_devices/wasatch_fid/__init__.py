@@ -5,10 +5,9 @@ document ENG-0001 says, `eeprom` lays out the calibration memory (ENG-0034). The
 `sim_devices.spectrum`.
 """
 
-from sim_devices.cell import Cell
 from sim_devices.clock import SimulatedClock
 from sim_devices.lights import Lights
-from sim_devices.spectrum import RamanScene
+from sim_devices.spectrum import Light
 from sim_devices.truth import Truth
 from sim_devices.wasatch_fid.eeprom import Calibration
 from sim_devices.wasatch_fid.spectrometer import WasatchSpectrometer
@@ -17,8 +16,6 @@ from sim_devices.wasatch_fid.usb_server import UsbServer
 __all__ = ["Calibration", "UsbServer", "WasatchSpectrometer", "serve"]
 
 
-def serve(
-    cell: Cell, clock: SimulatedClock, truth: Truth, seed: int, lights: Lights
-) -> WasatchSpectrometer:
-    """Power a spectrometer that looks at a cell; it listens at its `address` until `close`."""
-    return WasatchSpectrometer(RamanScene(cell, seed), clock, lights, truth=truth)
+def serve(scene: Light, clock: SimulatedClock, truth: Truth, lights: Lights) -> WasatchSpectrometer:
+    """Power a spectrometer that looks at a scene; it listens at its `address` until `close`."""
+    return WasatchSpectrometer(scene, clock, lights, truth=truth)

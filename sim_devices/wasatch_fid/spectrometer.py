@@ -16,7 +16,7 @@ from queue import SimpleQueue
 
 from sim_devices.clock import SimulatedClock
 from sim_devices.lights import Lights
-from sim_devices.spectrum import RamanScene
+from sim_devices.spectrum import Light
 from sim_devices.truth import Truth
 from sim_devices.wasatch_fid.eeprom import PAGES, Calibration
 from sim_devices.wasatch_fid.usb_server import NO_DEVICE, STALL, TIMED_OUT, UsbServer, UsbStatus
@@ -43,7 +43,7 @@ class WasatchSpectrometer:
 
     def __init__(
         self,
-        scene: RamanScene,
+        scene: Light,
         clock: SimulatedClock,
         lights: Lights,
         *,

@@ -105,7 +105,7 @@ def newer_than(micrograph, host_time):
 
 def test_the_folder_holds_one_fresh_picture_with_its_age(plated, truth):
     lights = Lights(SimulatedClock())
-    micrograph = Micrograph(plated, lights, truth, seed=1)
+    micrograph = Micrograph(SideView(plated, seed=1), lights, truth)
     try:
         assert micrograph.address == f"pylon-emulation://{micrograph.folder}"
         assert {path.name for path in micrograph.folder.iterdir()} == {"frame.bmp", "frame.json"}
@@ -127,7 +127,7 @@ def test_the_folder_holds_one_fresh_picture_with_its_age(plated, truth):
 
 def test_only_frames_in_the_light_are_in_the_truth(plated, truth):
     lights = Lights(SimulatedClock())
-    micrograph = Micrograph(plated, lights, truth)
+    micrograph = Micrograph(SideView(plated), lights, truth)
     try:
         newer_than(micrograph, time.time())
         newer_than(micrograph, time.time())
@@ -142,7 +142,7 @@ def test_only_frames_in_the_light_are_in_the_truth(plated, truth):
 
 
 def test_a_stalled_microscope_shows_no_new_pictures(plated, truth):
-    micrograph = Micrograph(plated, Lights(SimulatedClock()), truth)
+    micrograph = Micrograph(SideView(plated), Lights(SimulatedClock()), truth)
     try:
         micrograph.inject("stall")
         time.sleep(0.1)

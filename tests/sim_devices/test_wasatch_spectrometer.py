@@ -12,6 +12,7 @@ import pytest
 from sim_devices.cell import Cell
 from sim_devices.clock import SimulatedClock
 from sim_devices.lights import Lights
+from sim_devices.spectrum import RamanScene
 from sim_devices.truth import Truth, read_truth
 from sim_devices.wasatch_fid import Calibration, WasatchSpectrometer, serve
 from sim_devices.wasatch_fid.usb_server import BUSY, STALL, TIMED_OUT, UsbServer, UsbStatus
@@ -34,7 +35,7 @@ def lights(clock: SimulatedClock) -> Lights:
 @pytest.fixture
 def device(clock: SimulatedClock, lights: Lights, tmp_path: Path) -> Iterator[WasatchSpectrometer]:
     with Truth(tmp_path) as truth:
-        device = serve(Cell("zn-bare"), clock, truth, 1, lights)
+        device = serve(RamanScene(Cell("zn-bare"), 1), clock, truth, lights)
         yield device
         device.close()
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from sim_devices.cell import Cell
 from sim_devices.clock import SimulatedClock
 from sim_devices.lights import Lights
+from sim_devices.spectrum import RamanScene
 from sim_devices.truth import Truth
 from sim_devices.wasatch_fid import serve
 
@@ -14,7 +15,7 @@ def main(folder: Path) -> None:
     clock = SimulatedClock()
     lights = Lights(clock)
     with Truth(folder) as truth:
-        spectrometer = serve(Cell("zn-bare"), clock, truth, 1, lights)
+        spectrometer = serve(RamanScene(Cell("zn-bare"), 1), clock, truth, lights)
         print(spectrometer.address, flush=True)
         for line in sys.stdin:
             if line.startswith("lamp"):
