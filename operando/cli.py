@@ -15,7 +15,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
@@ -115,6 +115,7 @@ def _expected() -> tuple[type[Exception], ...]:
     from operando.catalog import CatalogError
     from operando.configuration import ConfigurationError
     from operando.export import ExportError
+    from operando.history import HistoryError
     from operando.journal import JournalError
     from operando.rerun import RerunError
     from operando.search import SearchError
@@ -125,6 +126,7 @@ def _expected() -> tuple[type[Exception], ...]:
         CatalogError,
         ConfigurationError,
         ExportError,
+        HistoryError,
         JournalError,
         RerunError,
         SearchError,
@@ -238,6 +240,7 @@ def command_line() -> argparse.ArgumentParser:
         "spectrometer, on real wires (pseudo-terminals, USB frames, files).",
     )
     sub.add_argument("--cell", metavar="NAME", default=DEFAULT_CELL, help="which (%(default)s)")
+    _add_replayed(sub)
     _add_factor(sub)
     sub.add_argument(
         "--seed", type=int, default=0, help="another cell and other instrument errors (0)"
@@ -375,7 +378,17 @@ def _add_bench(parser: argparse.ArgumentParser) -> None:
         help="start a simulated bench for this command; the preset (operando sim --list-cells) "
         "is by default the one called like the cell",
     )
+    _add_replayed(parser)
     _add_factor(parser)
+
+
+def _add_replayed(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--replay",
+        metavar="RUN",
+        help="serve a recorded run (a uid, the beginning of one, last) or a history file as the "
+        "simulated cell",
+    )
 
 
 def _add_factor(parser: argparse.ArgumentParser) -> None:
@@ -487,7 +500,7 @@ def _rerun(arguments: argparse.Namespace) -> int:
     uid = _resolve(data_dir(), arguments.run)
     asked = recorded(uid, data_dir())
     cell = asked.cell if arguments.cell is None else load_cell(arguments.cell)
-    if arguments.simulate == "" and arguments.cell is None:
+    if arguments.simulate == "" and arguments.cell is None and arguments.replay is None:
         raise ConfigurationError(
             "which simulated cell? The record tells only the label of the sample, "
             f"{cell.cell_id!r}: give --simulate CELL_PRESET (operando sim --list-cells), or --cell"
@@ -521,7 +534,7 @@ def _carry_out(
     check_writable(data_dir())
     with contextlib.ExitStack() as stack:
         simulated = None
-        if arguments.simulate is not None:
+        if arguments.simulate is not None or arguments.replay is not None:
             preset = arguments.simulate or preset
             simulated = _simulate(stack, bench, preset, arguments, protocol)
         session = stack.enter_context(Session(bench, out=sys.stdout))
@@ -569,7 +582,7 @@ def _shell(arguments: argparse.Namespace) -> int:
     check_writable(data_dir())
     with contextlib.ExitStack() as stack:
         nobody_serves = arguments.bench is None and not _simulator_serves()
-        if arguments.simulate is not None or nobody_serves:
+        if arguments.simulate is not None or arguments.replay is not None or nobody_serves:
             _simulate(stack, bench, arguments.simulate or DEFAULT_CELL, arguments, None)
 
         from operando.rerun import rerun
@@ -593,11 +606,26 @@ def _sim(arguments: argparse.Namespace) -> int:
     if arguments.list_cells:
         _say("\n".join(simulation.cell_presets()))
         return OK
-    with simulation.SimulatedBench(
-        arguments.cell, factor=arguments.factor, seed=arguments.seed, directory=arguments.dir
-    ) as simulated:
+    with contextlib.ExitStack() as stack:
+        cell: str | Path = arguments.cell
+        instruments: Collection[str] = simulation.INSTRUMENTS
+        told = f"the cell {cell}"
+        if arguments.replay is not None:
+            cell, held, of = _history(stack, arguments.replay)
+            # The board is served for the lamp also where there are no chromatograms.
+            instruments = tuple(n for n in instruments if n in held or n == "relay_board")
+            told = f"the recorded cell of {of} ({', '.join(held)} recorded)"
+        simulated = stack.enter_context(
+            simulation.SimulatedBench(
+                cell,
+                factor=arguments.factor,
+                seed=arguments.seed,
+                directory=arguments.dir,
+                instruments=instruments,
+            )
+        )
         _say(
-            f"A simulated bench with the cell {arguments.cell} serves in {simulated.directory} "
+            f"A simulated bench with {told} serves in {simulated.directory} "
             f"(process {simulated.pid}).\nIn another terminal:"
         )
         if arguments.dir is not None:
@@ -633,20 +661,57 @@ def _simulate(
     """Start what serves the instruments of ``bench`` until ``stack`` is left."""
     import tempfile
 
+    from operando.history import GROUPS as HISTORIC
+    from operando.history import HistoryError
     from operando.simulation import INSTRUMENTS, SimulatedBench
 
     kinds = {entry.kind for entry in bench.instruments.values()}
     folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="operando-sim-"))
-    _say(f"Starting a simulated bench with the cell {preset} ...")
+    cell: str | Path = preset
+    if arguments.replay is None:
+        _say(f"Starting a simulated bench with the cell {preset} ...")
+    else:
+        cell, held, of = _history(stack, arguments.replay, only=kinds)
+        lacking = sorted(kinds & set(HISTORIC) - set(held))
+        if lacking:
+            rest = ",".join(n for n, e in bench.instruments.items() if e.kind not in lacking)
+            raise HistoryError(
+                "; ".join(f"{kind}: not recorded in this run ({of})" for kind in lacking)
+                + f". Leave out what is not there: --only {rest}"
+            )
+        _say(
+            f"Starting a simulated bench with the recorded cell of {of}; its instruments add no "
+            "errors of their own ..."
+        )
     return stack.enter_context(
         SimulatedBench(
-            preset,
+            cell,
             factor=arguments.factor,
             instruments=[name for name in INSTRUMENTS if name in kinds],
             directory=Path(folder),
             tolerance_s=10.0 if protocol is None else protocol.every.tolerance_s,
         )
     )
+
+
+def _history(
+    stack: contextlib.ExitStack, text: str, only: "Collection[str] | None" = None
+) -> "tuple[Path, tuple[str, ...], str]":
+    """Return a history file, what can be served from it, and whose it is; see `--replay`."""
+    import tempfile
+
+    from operando.history import held_in, write_history
+    from operando.runs import Run
+    from operando.settings import data_dir
+
+    given = Path(text)
+    if given.suffix and given.is_file():
+        return given, held_in(given), given.name
+    uid = _resolve(data_dir(), text)
+    folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="operando-history-"))
+    path = Path(folder) / f"{uid}.h5"
+    held = write_history(Run.from_journal(uid, data_dir()), path, only=only)
+    return path, held, f"run {uid[:8]}"
 
 
 def _simulator_serves() -> bool:

@@ -211,10 +211,24 @@ class Session:
         self._connected = True
         try:
             self.RE.md.update(self.bench.metadata())
+            self._tell_replayed_cell()
         except BaseException:
             self.close()
             raise
         self._start_catalog()
+
+    def _tell_replayed_cell(self) -> None:
+        """Let every run say that its cell is a recorded one, which no driver can know."""
+        from operando.history import replayed_cell
+
+        for key in ("replay_of", "provenance"):
+            self.RE.md.pop(key, None)
+        leader = self.bench.file.instruments.get(LEADER)
+        found = replayed_cell(str(getattr(leader, "address", "")))
+        if found is not None:
+            self.RE.md["provenance"] = {"kind": "replayed_cell", "of": found["of"]}
+            if found["uid"]:
+                self.RE.md["replay_of"] = found["uid"]
 
     def close(self) -> None:
         """Leave every instrument safe, release it, and end what runs beside; callable twice."""

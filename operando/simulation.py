@@ -32,7 +32,7 @@ class SimulationError(Exception):
 
 def command(
     directory: Path,
-    cell_preset: str,
+    cell: str | Path,
     *,
     factor: float,
     seed: int,
@@ -42,7 +42,8 @@ def command(
 ) -> list[str]:
     """Return the command line that starts a simulator publishing in ``directory``."""
     line = [sys.executable, "-m", "sim_devices", "--publish", str(directory)]
-    line += ["--cell", cell_preset, "--factor", f"{factor:g}", "--seed", str(seed)]
+    line += ["--history" if isinstance(cell, Path) else "--cell", str(cell)]
+    line += ["--factor", f"{factor:g}", "--seed", str(seed)]
     line += ["--instruments", ",".join(instruments), "--tolerance", f"{tolerance_s:g}"]
     if truth is not None:
         line += ["--truth", str(truth)]
@@ -69,7 +70,9 @@ class SimulatedBench:
     """A simulated bench: one cell seen by several instruments on real wires.
 
     Args:
-        cell_preset: Name of the simulated cell, e.g. ``zn-bare-half``.
+        cell: Name of the simulated cell, e.g. ``zn-bare-half``, or the file of a cell's history
+            (`operando.history.write_history`): the cell then answers what was recorded, and the
+            potentiostat adds no errors of its own.
         factor: How much faster than real time the cell ages while a program runs.
         seed: The same seed gives the same cell and the same instrument errors.
         instruments: Which instruments are served.
@@ -88,7 +91,7 @@ class SimulatedBench:
 
     def __init__(
         self,
-        cell_preset: str,
+        cell: str | Path,
         factor: float = 100.0,
         seed: int = 0,
         instruments: Iterable[str] = INSTRUMENTS,
@@ -99,7 +102,7 @@ class SimulatedBench:
         self.directory = (directory or simulator_dir()).expanduser().resolve()
         self._command = command(
             self.directory,
-            cell_preset,
+            cell,
             factor=factor,
             seed=seed,
             instruments=instruments,
@@ -176,7 +179,8 @@ class SimulatedBench:
             code = process.poll()
             if code is not None:
                 said = self.errors() or "(nothing)"
-                _, refused, why = said.rpartition(": error: ")
+                _, refused, why = said.rpartition("sim_devices: ")
+                why = why.removeprefix("error: ")
                 if code == REFUSED and refused:
                     raise SimulationError(f"the simulator refuses: {why}")
                 raise SimulationError(

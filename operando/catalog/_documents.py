@@ -363,7 +363,8 @@ def _merged(streams: list[_Stream], page_s: float) -> Iterator[tuple[str, dict[s
     for stream in streams:
         # Rows that are files and nothing else have no table to tell when each was measured.
         if not stream.keys and stream.since is None:
-            rows = max((sum(r.stop - r.start for r in refs) for _, refs in stream.assets.values()))
+            announced = (sum(r.stop - r.start for r in refs) for _, refs in stream.assets.values())
+            rows = max(announced, default=0)
             yield from _announced(stream, stream.descriptors[0]["uid"], 1, rows + 1)
 
 

@@ -1,0 +1,255 @@
+"""Writing a run as the history of a cell, from which a simulator serves it again.
+
+The file says what the cell did and nothing of this program; its format is the simulator's,
+described in ``docs/reference/cell-histories.md``.
+"""
+
+import json
+import os
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from operando.runs import Floats, Run, Stream
+
+PUBLISHED, REPLAY_FILE = "published:", "replay.json"
+FORMAT, VERSION = "anode-cell-history", 1
+LEADER = "potentiostat"
+# Instrument -> what of it a history must have.
+GROUPS = {
+    LEADER: "rows",
+    "camera": "camera",
+    "raman": "raman",
+    "gas_chromatograph": "chromatograms",
+}
+# Written so often, an experiment of weeks never lies in memory as pictures.
+_AT_ONCE = 16
+_MILLIWATT = 1e3
+
+
+class HistoryError(Exception):
+    """A run does not hold what the history of a cell needs; the message says what is lacking."""
+
+
+def write_history(run: Run, path: Path, *, only: Collection[str] | None = None) -> tuple[str, ...]:
+    """Write a run as the history of a cell; return which instruments can be served from it.
+
+    ``potentiostat``, ``camera``, ``raman`` and ``gas_chromatograph`` are those of which something
+    was recorded. Pictures and spectra are copied, so that the file stands alone.
+
+    Args:
+        run: any run with rows of a potentiostat, finished or not.
+        path: the file; it is replaced if it is there.
+        only: these instruments and no others; by default all.
+
+    Raises:
+        HistoryError: the run has no potentiostat's rows, or does not tell its cell's area.
+    """
+    import h5py
+
+    leader = run.streams.get(LEADER)
+    if leader is None or not len(leader):
+        raise HistoryError(
+            f"potentiostat: not recorded in this run ({run.uid or 'without a uid'}); only a run "
+            "with a potentiostat's rows can be a cell again"
+        )
+    sample = run.start.get("sample")
+    area_cm2, metal = _cell(sample, run.uid)
+    held = [LEADER]
+    wanted = set(only) if only is not None else None
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with h5py.File(path, "w") as file:
+        file.attrs.update(format=FORMAT, version=VERSION, area_cm2=area_cm2, uid=run.uid)
+        if metal:
+            file.attrs["metal_electrode"] = metal
+        _write_rows(file.create_group("rows"), leader)
+        impedance = run.streams.get("impedance")
+        if impedance is not None and len(impedance):
+            _write_impedance(file.create_group("impedance"), impedance)
+        for name, write in (
+            ("camera", _write_camera),
+            ("raman", _write_raman),
+            ("gas_chromatograph", _write_chromatograms),
+        ):
+            if (wanted is None or name in wanted) and write(file, run):
+                held.append(name)
+    return tuple(held)
+
+
+def held_in(path: Path) -> tuple[str, ...]:
+    """Return which instruments can be served from a history file.
+
+    Raises:
+        HistoryError: the file cannot be read; what is wrong in it is told by the simulator.
+    """
+    import h5py
+
+    try:
+        with h5py.File(path, "r") as file:
+            groups = {name for name in file if "t_s" in file[name] and len(file[name]["t_s"])}
+    except (OSError, TypeError) as error:
+        raise HistoryError(f"{path} is not a cell history: {error}") from error
+    return tuple(name for name, group in GROUPS.items() if group in groups)
+
+
+def replayed_cell(address: str) -> dict[str, str] | None:
+    """Return whose history is the cell at an instrument's address, ``None`` if it is nobody's.
+
+    Only what a simulator publishes can be: a real instrument's address never names a folder.
+
+    Args:
+        address: As in a bench file, e.g. ``published:${OPERANDO_SIM}/potentiostat``.
+
+    Returns:
+        ``of``: the uid of the run, or what the history file says of its source; ``uid``: the uid,
+        empty if there is none.
+    """
+    if not address.startswith(PUBLISHED):
+        return None
+    published = Path(os.path.expandvars(address.removeprefix(PUBLISHED)))
+    try:
+        told = json.loads((published.parent / REPLAY_FILE).read_text(encoding="utf-8"))
+        return {"of": str(told["of"]), "uid": str(told["uid"])}
+    except FileNotFoundError:
+        return None
+
+
+def _cell(sample: Any, uid: str) -> tuple[float, str]:
+    try:
+        metal = str(sample.get("metal_electrode") or "WE")
+        electrode = sample["working_electrode" if metal == "WE" else "counter_electrode"]
+        return float(electrode["area_cm2"]), metal
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise HistoryError(
+            f"run {uid} does not tell the area of its cell (start document, sample): without it "
+            "no current density is known"
+        ) from error
+
+
+def _write_rows(group: Any, leader: Stream) -> None:
+    for name, key in (
+        ("t_s", "t"),
+        ("since_edge_s", "step_t"),
+        ("potential_v", "potential"),
+        ("current_a", "current"),
+    ):
+        column = leader.columns.get(f"{LEADER}_{key}")
+        if column is None and key != "step_t":
+            raise HistoryError(f"the rows of this run have no column {LEADER}_{key}")
+        if column is not None:
+            group.create_dataset(name, data=np.asarray(column, dtype=np.float64))
+
+
+def _write_impedance(group: Any, impedance: Stream) -> None:
+    for name, key in (
+        ("t_s", "t"),
+        ("spectrum", "spectrum"),
+        ("frequency_hz", "frequency"),
+        ("z_real_ohm", "z_real"),
+        ("z_imag_ohm", "z_imag"),
+    ):
+        group.create_dataset(name, data=impedance.columns[f"{LEADER}_impedance_{key}"])
+
+
+def _times(stream: Stream, device: str) -> Floats:
+    """Return when each row was taken on the leader's clock, s; a row before it began at 0."""
+    before, after = (stream.columns[f"{device}_t_{when}"] for when in ("before", "after"))
+    taken = np.where(np.isfinite(before), 0.5 * (before + after), 0.0)
+    return np.asarray(np.where(np.isfinite(taken), taken, 0.0), dtype=np.float64)
+
+
+def _write_camera(file: Any, run: Run) -> bool:
+    camera = run.streams.get("camera")
+    if camera is None or "camera_image" not in camera.assets:
+        return False
+    images = camera.assets["camera_image"]
+    times = _times(camera, "camera")
+    seen = np.ones(len(times), dtype=bool)
+    for key, wanted in (("camera_lamp", 1.0), ("camera_laser", 0.0)):
+        if key in camera.columns:
+            seen &= camera.columns[key] == wanted
+    rows = [int(row) for row in np.flatnonzero(seen) if row < len(images)]
+    if not rows:
+        return False
+    group = file.create_group("camera")
+    group.attrs["micrometre_per_pixel"] = float(
+        camera.configuration.get("camera_micrometre_per_pixel") or 1.0
+    )
+    group.create_dataset("t_s", data=times[rows])
+    frames: Any = None
+    wanted_rows, place = set(rows), 0
+    for row, image in enumerate(images.rows()):
+        if row not in wanted_rows:
+            continue
+        picture = _eight_bits(image)
+        if frames is None:
+            frames = group.create_dataset(
+                "frames",
+                shape=(len(rows), *picture.shape),
+                dtype=np.uint8,
+                chunks=(1, *picture.shape),
+                compression="lzf",
+            )
+        frames[place] = picture
+        place += 1
+    return True
+
+
+def _eight_bits(image: Any) -> Any:
+    """Return a picture as a microscope's 8-bit camera shows it: deeper ones lose their low bits."""
+    if image.dtype == np.uint8:
+        return image
+    return (image >> 8 * (image.dtype.itemsize - 1)).astype(np.uint8)
+
+
+def _write_raman(file: Any, run: Run) -> bool:
+    raman = run.streams.get("raman")
+    if raman is None or not {"raman_counts", "raman_dark"} <= set(raman.assets):
+        return False
+    counts, dark = raman.assets["raman_counts"], raman.assets["raman_dark"]
+    axis = np.asarray(raman.configuration.get("raman_wavenumber", ()), dtype=np.float64)
+    spectra = min(len(raman), len(counts), len(dark))
+    if not spectra or not len(axis):
+        return False
+    group = file.create_group("raman")
+    group.create_dataset("t_s", data=_times(raman, "raman")[:spectra])
+    group.create_dataset("wavenumber_cm1", data=axis)
+    columns = raman.columns
+    group.create_dataset("integration_s", data=columns["raman_integration_time"][:spectra])
+    group.create_dataset("power_mw", data=columns["raman_laser_power"][:spectra] * _MILLIWATT)
+    for name, asset in (("counts", counts), ("dark", dark)):
+        _copy(group, name, asset, spectra)
+    return True
+
+
+def _copy(group: Any, name: str, asset: Any, rows: int) -> None:
+    shape = asset[0].shape
+    written = group.create_dataset(
+        name, shape=(rows, *shape), dtype=np.float64, chunks=(1, *shape), compression="lzf"
+    )
+    for first in range(0, rows, _AT_ONCE):
+        last = min(first + _AT_ONCE, rows)
+        written[first:last] = asset[first:last]
+
+
+def _write_chromatograms(file: Any, run: Run) -> bool:
+    device = "gas_chromatograph"
+    injections, results = run.streams.get(device), run.streams.get("chromatogram")
+    key = f"{device}_result_trace"
+    if injections is None or results is None or key not in results.assets:
+        return False
+    numbers = injections.columns[f"{device}_injection"].tolist()
+    when = dict(zip(numbers, _times(injections, device).tolist(), strict=True))
+    traces = results.assets[key]
+    of = results.columns[f"{device}_result_injection"][: len(traces)].tolist()
+    known = [row for row, number in enumerate(of) if number in when]
+    if not known:
+        return False
+    group = file.create_group("chromatograms")
+    interval = results.columns[f"{device}_result_sample_interval"]
+    group.attrs["sample_interval_s"] = float(interval[known[0]])
+    group.create_dataset("t_s", data=[when[of[row]] for row in known])
+    group.create_dataset("traces", data=np.stack([traces[row] for row in known]))
+    return True

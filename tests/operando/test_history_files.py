@@ -1,0 +1,112 @@
+"""A run becomes the history of a cell: what was measured, and nothing of who measured it."""
+
+import h5py
+import numpy as np
+import pytest
+
+from operando.history import HistoryError, held_in, replayed_cell, write_history
+from operando.runs import Run
+
+
+@pytest.fixture
+def whole_run(make_run, synthetic):
+    """Return a run with a cycle, two spectra of impedance, frames, Raman and a chromatogram."""
+
+    def make(sample=synthetic.MIRRORED_CELL):
+        run = make_run(sample)
+        columns = synthetic.galvanostatic((0.98,), rows=50)
+        run.stream("potentiostat", "potentiostat", columns)
+        impedance = {
+            "t": [1801.0, 1802.0],
+            "spectrum": [1.0, 1.0],
+            "frequency": [1e5, 1.0],
+            "z_real": [2.0, 150.0],
+            "z_imag": [-1.0, -0.5],
+        }
+        run.stream("impedance", "potentiostat_impedance", impedance)
+        run.stream(
+            "camera",
+            "camera",
+            {"t_before": [8.0, 90.0, 95.0], "t_after": [12.0, 91.0, 96.0], "lamp": [1.0, 0.0, 1.0]},
+            {"image": np.stack([np.full((4, 6), grey, np.uint8) for grey in (10, 20, 30)])},
+            {"camera_micrometre_per_pixel": 0.5},
+        )
+        axis = np.linspace(200, 4000, 8)
+        run.stream(
+            "raman",
+            "raman",
+            {
+                "t_before": [np.nan, 8.0],
+                "t_after": [0.25, 10.0],
+                "integration_time": [0.3, 0.3],
+                "laser_power": [0.1, 0.1],
+            },
+            {"counts": np.arange(48.0).reshape(2, 3, 8), "dark": np.ones((2, 8))},
+            {"raman_wavenumber": axis.tolist()},
+        )
+        device = "gas_chromatograph"
+        run.stream(device, device, {"t_before": [8.0], "t_after": [12.0], "injection": [3.0]})
+        result = f"{device}_result"
+        run.stream(
+            "chromatogram",
+            result,
+            {"injection": [2.0, 3.0], "sample_interval": [0.02, 0.02]},
+            {"trace": np.stack([np.zeros(9), np.arange(9.0)])},
+        )
+        run.stop()
+        return Run.from_documents(run.documents), columns
+
+    return make
+
+
+def test_every_instrument_of_a_run_is_written_in_the_units_of_the_format(whole_run, tmp_path):
+    run, columns = whole_run()
+    path = tmp_path / "deep" / "cell.h5"
+    held = ("potentiostat", "camera", "raman", "gas_chromatograph")
+    assert write_history(run, path) == held_in(path) == held
+    with h5py.File(path) as file:
+        assert dict(file.attrs) == {
+            "format": "anode-cell-history",
+            "version": 1,
+            "area_cm2": 1.131,
+            "metal_electrode": "CE",
+            "uid": run.uid,
+        }
+        np.testing.assert_array_equal(file["rows/potential_v"], columns["potential"])
+        np.testing.assert_array_equal(file["rows/current_a"], columns["current"])
+        assert file["impedance/z_real_ohm"][:].tolist() == [2.0, 150.0]
+        # A frame without light is none of the microscope's.
+        assert file["camera/t_s"][:].tolist() == [10.0, 95.5]
+        assert file["camera/frames"][:, 0, 0].tolist() == [10, 30]
+        assert file["raman/t_s"][:].tolist() == [0.0, 9.0]
+        assert file["raman/power_mw"][:].tolist() == [100.0, 100.0]
+        assert file["raman/counts"].shape == (2, 3, 8)
+        assert file["chromatograms/t_s"][:].tolist() == [10.0]
+        assert file["chromatograms/traces"][:].tolist() == [list(range(9))]
+    assert write_history(run, path, only=["camera"]) == held_in(path) == held[:2]
+
+
+def test_a_run_that_cannot_be_a_cell_is_refused_with_what_is_lacking(
+    whole_run, make_run, synthetic, tmp_path
+):
+    run = make_run(synthetic.HALF_CELL)
+    run.stop()
+    path = tmp_path / "cell.h5"
+    with pytest.raises(HistoryError, match="potentiostat: not recorded in this run"):
+        write_history(Run.from_documents(run.documents), path)
+    nameless, _ = whole_run({"name": "something"})
+    with pytest.raises(HistoryError, match="does not tell the area of its cell"):
+        write_history(nameless, path)
+    path.write_text("no history")
+    with pytest.raises(HistoryError, match=r"cell\.h5 is not a cell history"):
+        held_in(path)
+
+
+def test_only_a_published_address_can_lead_to_a_replayed_cell(tmp_path, monkeypatch):
+    monkeypatch.setenv("OPERANDO_SIM", str(tmp_path))
+    address = "published:${OPERANDO_SIM}/potentiostat"
+    assert replayed_cell(address) is None
+    (tmp_path / "replay.json").write_text('{"of": "by hand", "uid": "", "history": "x.h5"}')
+    assert replayed_cell(address) == {"of": "by hand", "uid": ""}
+    for real in ("serial:///dev/ttyUSB0", f"{tmp_path}/potentiostat", ""):
+        assert replayed_cell(real) is None
