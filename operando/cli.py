@@ -267,11 +267,7 @@ def command_line() -> argparse.ArgumentParser:
         "was resumed is one, whichever of its runs is named.",
     )
     _add_run(sub)
-    sub.add_argument(
-        "--alone",
-        action="store_true",
-        help="of this run alone, without those it continues or that continue it",
-    )
+    _add_alone(sub)
     sub.add_argument("--json", action="store_true", help="as one object")
     sub.add_argument("--figure", type=Path, metavar="FILE", help="also draw the run (png, pdf)")
     _add_source(sub)
@@ -292,6 +288,7 @@ def command_line() -> argparse.ArgumentParser:
     sub.add_argument(
         "--cycle", type=int, metavar="N", help="begin with the first row of this cycle"
     )
+    _add_alone(sub)
     _add_source(sub)
     sub.add_argument("--json", action="store_true", help="only the numbers, as report --json")
     sub.add_argument("--figure", type=Path, metavar="FILE", help="also draw the run (png, pdf)")
@@ -404,6 +401,14 @@ def _add_factor(parser: argparse.ArgumentParser) -> None:
 def _add_run(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "run", metavar="RUN", nargs="?", default="last", help="a uid, the beginning of one, or last"
+    )
+
+
+def _add_alone(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--alone",
+        action="store_true",
+        help="of this run alone, without those it continues or that continue it",
     )
 
 
@@ -803,11 +808,7 @@ def _report(arguments: argparse.Namespace) -> int:
     folder = data_dir()
     uid = _resolve(folder, arguments.run)
     if arguments.source == "catalog":
-        from operando.catalog import wait_until_ingested
-        from operando.journal import chain_of
-
-        for member in (uid,) if arguments.alone else chain_of(folder, uid):
-            wait_until_ingested(folder, member)
+        _wait_for_catalog(folder, uid, alone=arguments.alone)
         run = Run.from_catalog(uid, folder, chain=not arguments.alone)
     else:
         run = Run.from_journal(uid, folder, chain=not arguments.alone)
@@ -834,19 +835,23 @@ def _replay(arguments: argparse.Namespace) -> int:
     from operando.analysis import metrics
     from operando.live import LiveTable
     from operando.replay import replay
-    from operando.runs import RunBuilder
+    from operando.runs import RunBuilder, join
     from operando.settings import data_dir
 
     folder = data_dir()
     uid = _resolve(folder, arguments.run)
-    builder = RunBuilder()
-    callbacks: list[Callable[[str, Mapping[str, Any]], object]] = [builder]
+    builders: list[RunBuilder] = []
+
+    def build(name: str, doc: "Mapping[str, Any]") -> None:
+        if name == "start":
+            builders.append(RunBuilder())
+        builders[-1](name, doc)
+
+    callbacks: list[Callable[[str, Mapping[str, Any]], object]] = [build]
     if not arguments.json:
         callbacks.append(LiveTable(sys.stdout))
     if arguments.source == "catalog":
-        from operando.catalog import wait_until_ingested
-
-        wait_until_ingested(folder, uid)
+        _wait_for_catalog(folder, uid, alone=arguments.alone)
     try:
         replay(
             uid,
@@ -855,10 +860,12 @@ def _replay(arguments: argparse.Namespace) -> int:
             speed=arguments.speed,
             source=arguments.source,
             from_cycle=arguments.cycle,
+            chain=not arguments.alone,
         )
     except LookupError as error:  # no such cycle
         raise _NoSuchRunError(str(error)) from error
-    _say_numbers(builder.run, metrics(builder.run), arguments)
+    run = join([builder.run for builder in builders])
+    _say_numbers(run, metrics(run), arguments)
     return OK
 
 
@@ -882,6 +889,14 @@ def _export(arguments: argparse.Namespace) -> int:
     for path in written:
         _say(str(path))
     return OK
+
+
+def _wait_for_catalog(folder: Path, uid: str, *, alone: bool) -> None:
+    from operando.catalog import wait_until_ingested
+    from operando.journal import chain_of
+
+    for member in (uid,) if alone else chain_of(folder, uid):
+        wait_until_ingested(folder, member)
 
 
 def _resolve(folder: Path, text: str) -> str:

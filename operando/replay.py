@@ -1,5 +1,6 @@
 """Playing a stored run again: the same documents, in the same order, to any callback."""
 
+import contextlib
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
@@ -7,10 +8,11 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal
 
-from operando.journal import JournalWriter, documents, journal_path, resolve_uid
+from operando.journal import JournalWriter, chain_of, documents, journal_path, resolve_uid
 
 Callback = Callable[[str, dict[str, Any]], object]
 Source = Literal["journal", "catalog"]
+Reader = Callable[[str, int | None], Iterator[tuple[str, dict[str, Any]]]]
 
 # Replayed at a speed, rows come as often as they do live [wall time].
 PAGE_S = 0.1
@@ -27,6 +29,7 @@ def replay(
     *,
     source: Source = "journal",
     from_cycle: int | None = None,
+    chain: bool = True,
 ) -> int:
     """Hand the stored documents of a run to callbacks and return how many there were.
 
@@ -35,7 +38,8 @@ def replay(
     with their uids, rows in pages by the rows' own times. A callback cannot tell a replay from the
     experiment, except by the clock. Nothing is written: a replay goes neither into a journal nor
     into the catalog. Of a run that lasts, what was written when the reader arrived at its end is
-    replayed.
+    replayed. Of an experiment in several runs each run's documents come in order, from the first
+    run's start to the last one's stop.
 
     Args:
         uid: whole uid, beginning of a uid, or ``last``.
@@ -47,7 +51,8 @@ def replay(
             is too slow is not waited for twice: the replay catches up.
         source: where the run is read from.
         from_cycle: begin with the first row of this cycle; what describes the run comes before.
-            None, or 0, is the whole run.
+            None, or 0, is the whole run. Runs of the experiment that ended before it are left out.
+        chain: whether the runs that it continues, and that continue it, belong to it.
 
     Raises:
         LookupError: if there is no such run, or it has no such cycle.
@@ -59,7 +64,8 @@ def replay(
     for callback in called:
         _refuse_writers(callback)
     whole = resolve_uid(data_dir, uid)
-    told = _documents(whole, Path(data_dir), source, from_cycle, speed)
+    members = chain_of(data_dir, whole) if chain else (whole,)
+    told = _documents(members, Path(data_dir), source, from_cycle, speed)
     if speed is not None:
         told = _paced(told, speed, described_at_once=bool(from_cycle))
     count = 0
@@ -71,14 +77,48 @@ def replay(
 
 
 def _documents(
-    uid: str, data_dir: Path, source: Source, from_cycle: int | None, speed: float | None
+    members: Iterable[str],
+    data_dir: Path,
+    source: Source,
+    from_cycle: int | None,
+    speed: float | None,
 ) -> Iterator[tuple[str, dict[str, Any]]]:
-    if source == "journal":
-        return documents(journal_path(data_dir, uid), from_cycle=from_cycle)
-    from operando.catalog import catalog_documents
+    """Yield the documents of runs, one after the other, from the one on that has the cycle."""
+    with contextlib.ExitStack() as stack:
+        read = _journals(data_dir) if source == "journal" else _catalog(data_dir, speed, stack)
+        sought, missing = from_cycle, None
+        for member in members:
+            told = read(member, sought)
+            try:
+                first = next(told, None)
+            except LookupError as error:
+                if not sought:
+                    raise
+                missing = error
+                continue
+            if first is not None:
+                sought = missing = None
+                yield first
+                yield from told
+        if missing is not None:
+            raise missing
 
+
+def _journals(data_dir: Path) -> Reader:
+    return lambda uid, cycle: documents(journal_path(data_dir, uid), from_cycle=cycle)
+
+
+def _catalog(data_dir: Path, speed: float | None, stack: contextlib.ExitStack) -> Reader:
+    from operando.catalog import catalog_documents, close_catalog, open_catalog
+
+    catalog = open_catalog(data_dir)
+    stack.callback(close_catalog, catalog)
     page_s = None if speed is None else PAGE_S * speed
-    return catalog_documents(uid, data_dir, from_cycle=from_cycle, page_s=page_s)
+
+    def read(uid: str, cycle: int | None) -> Iterator[tuple[str, dict[str, Any]]]:
+        return catalog_documents(uid, data_dir, from_cycle=cycle, page_s=page_s, catalog=catalog)
+
+    return read
 
 
 def _paced(

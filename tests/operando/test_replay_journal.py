@@ -94,18 +94,18 @@ def test_a_writer_is_found_wherever_it_is_hidden(tmp_path):
     assert replay(uid, tmp_path, Several(RunBuilder())) == 6
 
 
-def write_cycles(folder):
+def write_cycles(folder, before=0.0, **md):
     """Write two cycles of three rows each, in pages of two rows, with a frame in each cycle."""
     key = {"source": "test", "dtype": "number", "shape": []}
     with JournalWriter(folder) as writer:
-        run = compose_run(time=1000.0)
+        run = compose_run(time=1000.0 + before, metadata=md)
         writer("start", run.start_doc)
         keys = [f"potentiostat_{name}" for name in ("cycle", "half_cycle", "role")]
         leader = run.compose_descriptor(name="potentiostat", data_keys=dict.fromkeys(keys, key))
         frames = run.compose_descriptor(name="camera", data_keys={"x": key})
         for bundle in (leader, frames):
             writer("descriptor", bundle.descriptor_doc)
-        cycles = [0.0, 1.0, 1.0, 1.0, 2.0, 2.0, 2.0, 3.0]
+        cycles = [before + cycle for cycle in (0.0, 1.0, 1.0, 1.0, 2.0, 2.0, 2.0, 3.0)]
         for first in range(0, len(cycles), 2):
             times = [5000.0 + first, 5001.0 + first]
             page = leader.compose_event_page(
@@ -135,6 +135,30 @@ def test_a_replay_from_a_cycle_describes_the_run_and_begins_with_its_first_row(t
     assert builder.run.streams["potentiostat"].columns["potentiostat_cycle"].tolist() == [3.0]
     with pytest.raises(LookupError, match=r"cycle 4"):
         replay(uid, tmp_path, builder, from_cycle=4)
+
+
+def test_an_experiment_in_several_runs_is_replayed_as_one(tmp_path):
+    root = write_cycles(tmp_path)
+    # The interrupted cycle 3 goes on in the second run.
+    second = write_cycles(tmp_path, 3.0, resume_of=root, resume={"of": root, "root": root})
+
+    def starts(uid, **options):
+        told = []
+        replay(uid, tmp_path, lambda name, doc: told.append((name, doc)), **options)
+        return [doc["uid"] for name, doc in told if name == "start"], told
+
+    for uid in (root, second):
+        found, told = starts(uid)
+        assert found == [root, second]
+        assert [name for name, _ in told].count("stop") == 2
+    assert starts(second, chain=False)[0] == [second]
+    assert starts(second, from_cycle=3)[0] == [root, second]
+    found, told = starts(root, from_cycle=5)
+    assert found == [second]
+    first = next(doc for name, doc in told if name == "event_page")
+    assert first["data"]["potentiostat_cycle"] == [5.0, 5.0]
+    with pytest.raises(LookupError, match="cycle 9"):
+        starts(root, from_cycle=9)
 
 
 def test_a_speed_keeps_the_pauses_between_documents(tmp_path):
