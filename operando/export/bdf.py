@@ -34,6 +34,7 @@ from operando.runs import Floats, Run, Stream
 from techniques import Cell
 
 Table = Literal["csv", "parquet"]
+Index = NDArray[np.int64]
 
 DEVICE = "potentiostat"
 IRI = "https://w3id.org/battery-data-alliance/ontology/battery-data-format#"
@@ -381,7 +382,7 @@ class _Rows:
         values = np.full(len(spectral), np.nan)
         of_main = _OF_MAIN.get(label)
         if of_main is not None:
-            values[~spectral] = of_main(self)[main]
+            values[~spectral] = of_main(self, main)
         name = _OF_SPECTRA.get(label)
         if len(spectra):
             if label == "Role / 1":
@@ -394,11 +395,13 @@ class _Rows:
         return values
 
     def _step_types(self, spectral: NDArray[np.bool_], main: NDArray[np.int64]) -> NDArray[Any]:
-        types = np.full(len(spectral), "EIS", dtype=object)
-        role = self._column("role")[main]
         charging = STRIP if self.orientation.charging == "stripping" else PLATE
         names = {charging: "CC_CHG", -charging: "CC_DCH", REST: "REST", IMPEDANCE: "EIS"}
-        types[~spectral] = [names.get(int(one), "") if one == one else "" for one in role]
+        role = self._column("role")[main]
+        types = np.full(len(spectral), "EIS", dtype=object)
+        types[~spectral] = np.select(
+            [role == one for one in names], [np.array(name, object) for name in names.values()], ""
+        )
         return types
 
     def _charged(self) -> dict[str, Floats]:
@@ -415,8 +418,7 @@ class _Rows:
             areal[index] = charge
             added[half.role][index] = np.diff(charge, prepend=0.0)
         ah_per_mah_cm2 = self._cell.area_cm2 * 1e-3
-        mirror = 1 if self._cell.metal_electrode == "WE" else -1
-        for sign, charge_ah in _other_charge(self._main, mirror).items():
+        for sign, charge_ah in _other_charge(self._main, _mirror(self._cell)).items():
             added[sign] += charge_ah / ah_per_mah_cm2
         plated, stripped = (
             np.cumsum(added[sign], out=added[sign]) * ah_per_mah_cm2 for sign in (PLATE, STRIP)
@@ -426,53 +428,62 @@ class _Rows:
         return {"charging": plated, "discharging": stripped, "areal": areal}
 
     @property
-    def mirror(self) -> int:
-        """Return +1 if the metal electrode hangs on the working electrode's cable, else -1."""
-        return 1 if self._cell is None or self._cell.metal_electrode == "WE" else -1
-
-    @property
     def area_cm2(self) -> float:
         """Return the area of the metal electrode, cm2; NaN without a cell."""
         return np.nan if self._cell is None else self._cell.area_cm2
 
-    def signed(self, name: str) -> Floats:
-        """Return a column of the recorded sign with that of BDF."""
-        # Not a product: a current of 0 must not become -0.
-        column = self._column(name)
-        return column if self.orientation.sign == 1 else 0.0 - column
+    def signed(self, name: str, rows: Index) -> Floats:
+        """Return rows of a column with the sign of BDF."""
+        return _turned(self._column(name)[rows], self.orientation.sign)
 
-    def charge(self, name: str) -> Floats:
-        """Return a cumulative charge by row of the potentiostat."""
-        return self._charges[name]
+    def at_metal(self, name: str, rows: Index) -> Floats:
+        """Return rows of a column with the sign of the metal electrode: positive strips it."""
+        return _turned(self._column(name)[rows], _mirror(self._cell))
 
-    def recorded(self, name: str) -> Floats:
-        """Return a column as it was recorded."""
-        return self._column(name)
+    def charge(self, name: str, rows: Index) -> Floats:
+        """Return rows of a cumulative charge."""
+        return self._charges[name][rows]
 
-    def host_time(self) -> Floats:
-        """Return when the computer received each row, s since the epoch."""
-        return self._main.time
+    def recorded(self, name: str, rows: Index) -> Floats:
+        """Return rows of a column as it was recorded."""
+        return self._column(name)[rows]
+
+    def host_time(self, rows: Index) -> Floats:
+        """Return when the computer received rows, s since the epoch."""
+        return self._main.time[rows]
 
 
-_OF_MAIN: Mapping[str, Callable[[_Rows], Floats]] = {
-    "Test Time / s": lambda rows: rows.recorded("t"),
-    "Voltage / V": lambda rows: rows.signed("potential"),
-    "Current / A": lambda rows: rows.signed("current"),
-    "Unix Time / s": lambda rows: rows.host_time(),
-    "Cycle Count / 1": lambda rows: rows.recorded("cycle"),
-    "Step Count / 1": lambda rows: rows.recorded("step"),
-    "Step Time / s": lambda rows: rows.recorded("step_t"),
-    "Charging Capacity / Ah": lambda rows: rows.charge("charging"),
-    "Discharging Capacity / Ah": lambda rows: rows.charge("discharging"),
-    "Net Capacity / Ah": lambda rows: rows.charge("charging") - rows.charge("discharging"),
-    "Metal Electrode Potential / V": lambda rows: rows.mirror * rows.recorded("potential"),
-    "Metal Electrode Current Density / mA.cm-2": lambda rows: (
-        rows.mirror * rows.recorded("current") * (1e3 / rows.area_cm2)
+def _mirror(cell: Cell | None) -> int:
+    """Return +1 if the metal electrode hangs on the working electrode's cable, else -1."""
+    return 1 if cell is None or cell.metal_electrode == "WE" else -1
+
+
+def _turned(values: Floats, sign: int) -> Floats:
+    # Not a product: a current of 0 must not become -0.
+    return values if sign == 1 else 0.0 - values
+
+
+_OF_MAIN: Mapping[str, Callable[[_Rows, Index], Floats]] = {
+    "Test Time / s": lambda of, rows: of.recorded("t", rows),
+    "Voltage / V": lambda of, rows: of.signed("potential", rows),
+    "Current / A": lambda of, rows: of.signed("current", rows),
+    "Unix Time / s": lambda of, rows: of.host_time(rows),
+    "Cycle Count / 1": lambda of, rows: of.recorded("cycle", rows),
+    "Step Count / 1": lambda of, rows: of.recorded("step", rows),
+    "Step Time / s": lambda of, rows: of.recorded("step_t", rows),
+    "Charging Capacity / Ah": lambda of, rows: of.charge("charging", rows),
+    "Discharging Capacity / Ah": lambda of, rows: of.charge("discharging", rows),
+    "Net Capacity / Ah": lambda of, rows: (
+        of.charge("charging", rows) - of.charge("discharging", rows)
     ),
-    "Half-Cycle Areal Charge / mAh.cm-2": lambda rows: rows.charge("areal"),
-    "Half-Cycle Count / 1": lambda rows: rows.recorded("half_cycle"),
-    "Role / 1": lambda rows: rows.recorded("role"),
-    "Flags / 1": lambda rows: rows.recorded("flags"),
+    "Metal Electrode Potential / V": lambda of, rows: of.at_metal("potential", rows),
+    "Metal Electrode Current Density / mA.cm-2": lambda of, rows: (
+        of.at_metal("current", rows) * (1e3 / of.area_cm2)
+    ),
+    "Half-Cycle Areal Charge / mAh.cm-2": lambda of, rows: of.charge("areal", rows),
+    "Half-Cycle Count / 1": lambda of, rows: of.recorded("half_cycle", rows),
+    "Role / 1": lambda of, rows: of.recorded("role", rows),
+    "Flags / 1": lambda of, rows: of.recorded("flags", rows),
 }
 _OF_SPECTRA: Mapping[str, str] = {
     "Test Time / s": "t",
