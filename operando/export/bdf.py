@@ -654,7 +654,7 @@ def sidecar_of(
             "prov:endedAtTime": told["end_time"],
             "schema:actionStatus": status(run),
             "schema:error": told["reason"],
-            "prov:wasInformedBy": [{"@id": f"urn:uuid:{uid}"} for uid in chain(run)[:-1]],
+            "schema:hasPart": [{"@id": f"urn:uuid:{uid}"} for uid in chain(run)],
             "schema:instrument": _instruments(run),
             "prov:wasAssociatedWith": [
                 {
@@ -684,8 +684,8 @@ def sidecar_of(
 def _description(run: Run, rows: _Rows) -> str:
     said = [
         f"{title(run)}, run {run.uid}.",
-        f"Positive current charges the test object: here that is {rows.orientation.charging} of "
-        f"the metal electrode, because {rows.orientation.reason}.",
+        f"Positive current charges the test object; here that is {rows.orientation.charging} of "
+        f"the metal electrode ({rows.orientation.reason}).",
     ]
     if len(chain(run)) > 1:
         said.append(f"One experiment in {len(chain(run))} runs: {', '.join(chain(run))}.")
