@@ -73,6 +73,8 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Recorded:
         Session(load_bench("sim").only(INSTRUMENTS), folder / "data", catalog=False) as session,
     ):
         uid = session.run_protocol(protocol, cell=load_cell(CELL))
+        session.namespace()["export"](uid, to="csv", output=folder / "from-the-prompt")
+    assert (folder / "from-the-prompt" / "potentiostat.csv").exists()
     return Recorded(uid, folder / "data", Run.from_journal(uid, folder / "data"))
 
 

@@ -204,6 +204,23 @@ def test_a_full_disk_leaves_nothing_and_says_so(
     assert not (tmp_path / "new").exists()
 
 
+def test_an_interrupted_export_leaves_what_was_there(run: Run, tmp_path: Path) -> None:
+    export_csv(run, tmp_path / "out")
+    before = (tmp_path / "out" / "potentiostat.csv").read_bytes()
+    columns = dict(run.streams["potentiostat"].columns)
+
+    class CtrlC(dict[str, Any]):
+        def items(self) -> Any:
+            yield from columns.items()
+            raise KeyboardInterrupt
+
+    stream = Stream("potentiostat", CtrlC(columns), {}, run.streams["potentiostat"].time, {}, {})
+    with pytest.raises(KeyboardInterrupt):
+        export_csv(Run(run.start, run.stop, {"potentiostat": stream}), tmp_path / "out", force=True)
+    assert (tmp_path / "out" / "potentiostat.csv").read_bytes() == before
+    assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
+
+
 def test_a_place_that_cannot_be_written_is_said(run: Run, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("no folder")
     with pytest.raises(ExportError, match=r"cannot write in .*file"):
