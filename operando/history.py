@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from operando.analysis.segments import PLATE, STRIP
 from operando.runs import Floats, Run, Stream
 
 PUBLISHED, REPLAY_FILE = "published:", "replay.json"
@@ -129,6 +131,7 @@ def _cell(sample: Any, uid: str) -> tuple[float, str]:
 
 
 def _write_rows(group: Any, leader: Stream) -> None:
+    kept = _without_interruptions(leader)
     for name, key in (
         ("t_s", "t"),
         ("since_edge_s", "step_t"),
@@ -139,7 +142,28 @@ def _write_rows(group: Any, leader: Stream) -> None:
         if column is None and key != "step_t":
             raise HistoryError(f"the rows of this run have no column {LEADER}_{key}")
         if column is not None:
-            group.create_dataset(name, data=np.asarray(column, dtype=np.float64))
+            group.create_dataset(name, data=np.asarray(column, dtype=np.float64)[kept])
+
+
+def _without_interruptions(leader: Stream) -> NDArray[np.bool_]:
+    """Return the rows that are the cell's history, not what a resumed run did before it went on.
+
+    A half-cycle that was interrupted and resumed is one to the cell that is made of it: the open
+    circuit that was measured in between would make two of it.
+    """
+    kept = np.ones(len(leader), dtype=np.bool_)
+    half_cycle = leader.columns.get(f"{LEADER}_half_cycle")
+    role = leader.columns.get(f"{LEADER}_role")
+    if half_cycle is None or role is None:
+        return kept
+    flowing = np.flatnonzero((role == PLATE) | (role == STRIP))
+    for joint in leader.joints:
+        place = int(np.searchsorted(flowing, joint))
+        if 0 < place < len(flowing):
+            before, after = flowing[place - 1], flowing[place]
+            if half_cycle[before] == half_cycle[after] and role[before] == role[after]:
+                kept[before + 1 : after] = False
+    return kept
 
 
 def _write_impedance(group: Any, impedance: Stream) -> None:

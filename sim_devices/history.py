@@ -17,7 +17,9 @@ groups; a row that was measured before the experiment's time began has a negativ
 * ``rows/t_s``, ``rows/potential_v`` (E_WE - E_CE), ``rows/current_a`` (positive oxidises the
   working electrode): one value per row, in order. ``rows/since_edge_s`` (optional): time since the
   current was last changed; without it a half-cycle begins one interval of rows before its first
-  one (not before the last row before it), and the history with its first row.
+  one (not before the last row before it), and the history with its first row. Where it falls back
+  after an interval in which rows are missing, the current was interrupted: no charge is counted
+  from the last row to the new edge.
 * ``impedance/t_s``, ``spectrum`` (any number that is the same for all points of a spectrum),
   ``frequency_hz``, ``z_real_ohm``, ``z_imag_ohm`` (negative: capacitive): one value per point.
 * ``camera/t_s`` of shape (frames), ``camera/frames`` of shape (frames, rows, columns), uint8;
@@ -45,6 +47,7 @@ import numpy.typing as npt
 
 FORMAT, VERSION = "anode-cell-history", 1
 _REST_SHARE = 1e-3
+_INTERVALS_MISSING = 3.0
 _SERIES_RESISTANCE_OHM = 10.0
 # What an instrument needs of a history: instrument -> group.
 GROUPS = {"camera": "camera", "raman": "raman", "chromatograph": "chromatograms"}
@@ -223,7 +226,9 @@ class History:
         began = [_begin(t, since, first, last) for first, last in pairwise(firsts)]
         ends = [*began[1:], float(t[-1])]
         return tuple(
-            _segment(int(signs[first]), begin, end, t[part], potential[part], current[part])
+            _segment(
+                int(signs[first]), begin, end, t[part], potential[part], current[part], since[part]
+            )
             for first, last, begin, end in zip(firsts, firsts[1:], began, ends, strict=False)
             for part in (slice(first, last),)
         )
@@ -258,11 +263,22 @@ def _begin(t: Floats, since: Floats, first: int, last: int) -> float:
 
 
 def _segment(
-    sign: int, began_s: float, ended_s: float, t_s: Floats, potential_v: Floats, current_a: Floats
+    sign: int,
+    began_s: float,
+    ended_s: float,
+    t_s: Floats,
+    potential_v: Floats,
+    current_a: Floats,
+    since_edge_s: Floats,
 ) -> Segment:
     if sign:
-        magnitude = np.abs(current_a)
-        steps = 0.5 * (magnitude[1:] + magnitude[:-1]) * np.diff(t_s)
+        magnitude, interval = np.abs(current_a), np.diff(t_s)
+        steps = 0.5 * (magnitude[1:] + magnitude[:-1]) * interval
+        # A new edge that comes later than the next row would have: it was interrupted in between.
+        unwatched = interval - since_edge_s[1:]
+        late = unwatched[1:] > _INTERVALS_MISSING * interval[:-1]
+        resumed = 1 + np.flatnonzero(late & (np.diff(since_edge_s[1:]) < 0))
+        steps[resumed] = magnitude[resumed + 1] * since_edge_s[resumed + 1]
         passed = magnitude[0] * (t_s[0] - began_s) + np.concatenate(([0.0], np.cumsum(steps)))
     else:
         passed = t_s - began_s

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from operando.history import HistoryError, held_in, replayed_cell, write_history
-from operando.runs import Run
+from operando.runs import Run, join
 
 
 @pytest.fixture
@@ -84,6 +84,32 @@ def test_every_instrument_of_a_run_is_written_in_the_units_of_the_format(whole_r
         assert file["chromatograms/t_s"][:].tolist() == [10.0]
         assert file["chromatograms/traces"][:].tolist() == [list(range(9))]
     assert write_history(run, path, only=["camera"]) == held_in(path) == held[:2]
+
+
+def test_a_resumed_half_cycle_is_one_to_the_cell(make_run, synthetic, tmp_path):
+    names = (*synthetic.LEADER, "step_t")
+
+    def part(begin_s, roles):
+        run = make_run(synthetic.HALF_CELL)
+        rows = range(len(roles))
+        columns = dict.fromkeys(names, [0.0] * len(roles))
+        columns |= {
+            "t": [begin_s + row for row in rows],
+            "step_t": [float(row) for row in rows],
+            "half_cycle": [1.0] * len(roles),
+            "role": [float(role) for role in roles],
+            "current": [1e-3 * role for role in roles],
+        }
+        run.stream("potentiostat", "potentiostat", columns)
+        run.stop()
+        return Run.from_documents(run.documents)
+
+    path = tmp_path / "cell.h5"
+    # Before it went on, the second run measured the open circuit potential; after it, a rest.
+    write_history(join([part(0, [-1] * 5), part(900, [0, 0, 0, -1, -1, -1, 0])]), path)
+    with h5py.File(path) as file:
+        assert file["rows/t_s"][:].tolist() == [0, 1, 2, 3, 4, 903, 904, 905, 906]
+        assert np.count_nonzero(file["rows/current_a"]) == 8
 
 
 def test_a_run_that_cannot_be_a_cell_is_refused_with_what_is_lacking(

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,8 +13,10 @@ from instruments._follower import Phase
 from instruments.errors import UnsupportedTechniqueError
 from operando.analysis import Metric, metrics
 from operando.configuration import load_bench, load_cell
+from operando.history import write_history
 from operando.journal import list_runs
 from operando.runs import Run
+from operando.simulation import SimulatedBench
 from techniques import Protocol, Schedule
 
 CELL = PRESET = "zn-bare-half"
@@ -32,6 +35,7 @@ EVERY = Schedule(
     accumulations=2,
     tolerance_s=TOLERANCE_S,
 )
+RECORD = {"dt_s": 2.0, "de_v": 0.01, "edge_dt_s": 0.5, "edge_for_s": 10.0}
 # How far apart the instrument's timer (tens of ppm, its rows cut to their step) and the cell's
 # time may be, s: 100 ppm of the run's 20 minutes.
 TIMER_S = 0.12
@@ -59,8 +63,7 @@ class Experiment:
 @pytest.fixture(scope="module")
 def experiment(make_chain: Callable[..., Any], plate_strip: Callable[..., Protocol]) -> Experiment:
     chain = make_chain(PRESET, factor=FACTOR, tolerance_s=TOLERANCE_S)
-    record = {"dt_s": 2.0, "de_v": 0.01, "edge_dt_s": 0.5, "edge_for_s": 10.0}
-    protocol = plate_strip(CELL, 3.0, 0.4, record=record, every=EVERY, rest_s=10.0)
+    protocol = plate_strip(CELL, 3.0, 0.4, record=RECORD, every=EVERY, rest_s=10.0)
     uid = chain.run(protocol, CELL, only=ALL)
     run = Run.from_journal(uid, chain.data)
     return Experiment(chain, run, metrics(run))
@@ -234,3 +237,33 @@ def test_bands_outside_the_axis_are_refused_before_anything_moves(
     assert chain.truth("potentiostat", "cell_on") == []
     assert chain.truth("raman", "laser") == []
     assert not list((chain.data / "assets").rglob("*.h5"))
+
+
+def test_replayed_as_the_cell_every_instrument_serves_what_was_recorded(
+    experiment: Experiment, plate_strip: Callable[..., Protocol], tmp_path: Path
+) -> None:
+    history = tmp_path / "history.h5"
+    assert write_history(experiment.run, history) == ALL
+    protocol = plate_strip(CELL, 3.0, 0.4, record=RECORD, every=EVERY, rest_s=10.0)
+    simulated = SimulatedBench(history, FACTOR, directory=tmp_path / "sim", tolerance_s=TOLERANCE_S)
+    with simulated, experiment.chain.session(ALL) as session:
+        uid = session.run_protocol(protocol, cell=load_cell(CELL))
+    run = Run.from_journal(uid, experiment.chain.data)
+    again = Experiment(experiment.chain, run, metrics(run))
+    np.testing.assert_allclose(
+        again.numbers["ce_pct"].value, experiment.numbers["ce_pct"].value, atol=0.1
+    )
+    recorded = [image.tobytes() for image in experiment.run.streams["camera"].asset("camera_image")]
+    placed = experiment.column("camera", "t_before")
+    served = again.run.streams["camera"].asset("camera_image")
+    for image, at in zip(served, again.column("camera", "t_before"), strict=True):
+        number = recorded.index(image.tobytes())
+        # The nearest one in the experiment: no other was taken much nearer.
+        assert abs(placed[number] - at) <= np.nanmin(np.abs(placed - at)) + 2 * TOLERANCE_S
+    for name, key in (
+        ("raman", "raman_counts"),
+        ("chromatogram", "gas_chromatograph_result_trace"),
+    ):
+        known = [np.asarray(x) for x in experiment.run.streams[name].asset(key)]
+        for found in again.run.streams[name].asset(key):
+            assert min(np.abs(found - other).max() for other in known) <= 0.51

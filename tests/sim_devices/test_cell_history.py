@@ -153,6 +153,23 @@ def test_beyond_the_record_the_last_slope_goes_on_and_the_truth_is_told(make_cel
     assert remarks(cell)[-1] == "history_ended"
 
 
+def test_an_interrupted_half_cycle_passes_no_charge_in_between(tmp_path):
+    first, second = np.arange(1.0, 51.0), np.arange(1.0, 51.0)
+    path = tmp_path / "resumed.h5"
+    with h5py.File(path, "w") as file:
+        file.attrs.update(format="anode-cell-history", version=1, area_cm2=AREA_CM2)
+        file["rows/t_s"] = np.concatenate((first, 4000.0 + second))
+        file["rows/since_edge_s"] = np.concatenate((first, second))
+        file["rows/current_a"] = np.full(100, -CURRENT_A)
+        file["rows/potential_v"] = np.concatenate((-first, -50.0 - second))
+    with contextlib.closing(History(path)) as history:
+        (plated,) = history.segments
+        assert plated.charge_c == pytest.approx(100 * CURRENT_A)
+        cell = RecordedCell(history)
+        assert cell.advance(75.0, "i", -1.0)[1] == pytest.approx(-75.0)
+        assert cell.recorded_time() == pytest.approx(4025.0)
+
+
 def test_nothing_moves_while_nobody_measures(make_cell):
     cell = make_cell()
     cell.stand_by(3600.0)
