@@ -1,5 +1,6 @@
 """The RunEngine's first and only callback: it writes what happened before anybody else sees it."""
 
+import itertools
 import os
 import threading
 import weakref
@@ -139,6 +140,7 @@ class JournalWriter:
         uid = str(doc["uid"])
         path = new_journal_path(self.data_dir, uid, float(doc["time"]))
         try:
+            new_names = [path, *itertools.takewhile(lambda p: not p.exists(), path.parents)]
             path.parent.mkdir(parents=True, exist_ok=True)
             flags = os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_WRONLY | getattr(os, "O_BINARY", 0)
             run = OpenRun(path, os.open(path, flags, 0o644), self._patience)
@@ -157,7 +159,8 @@ class JournalWriter:
             ) from error
         try:
             self._write(run, "start", HEADER + encode("start", doc), doc)
-            sync_folder(path.parent)
+            for new in new_names:
+                sync_folder(new.parent)
         except (OSError, JournalError):
             run.close()
             path.unlink(missing_ok=True)

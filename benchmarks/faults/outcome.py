@@ -1,0 +1,61 @@
+"""What a trial returns, and how much of it is wanted."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One line of the table.
+
+    Attributes:
+        fault: What was broken, and how often.
+        expected: What is promised.
+        observed: What happened, with figures.
+        rows_lost: Rows that had to be there and are not, or not as they were.
+        as_expected: Whether everything else that was promised held.
+    """
+
+    fault: str
+    expected: str
+    observed: str
+    rows_lost: int
+    as_expected: bool = True
+
+    @property
+    def held(self) -> bool:
+        """Return whether the promise held."""
+        return self.as_expected and self.rows_lost == 0
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How much is tried.
+
+    Attributes:
+        kills: Processes that are killed.
+        power_cuts: Instants at which the power is cut.
+        flips: Bits that are flipped, one at a time.
+        seed: Of everything that is random.
+    """
+
+    kills: int = 100
+    power_cuts: int = 200
+    flips: int = 5000
+    seed: int = 1
+
+
+Trial = Callable[[Path, Effort], Sequence[Outcome]]
+
+
+def table(outcomes: Sequence[Outcome]) -> str:
+    """Return outcomes as a table in Markdown."""
+    lines = ["| fault | expected | observed | rows lost | |", "|---|---|---|---:|---|"]
+    for outcome in outcomes:
+        verdict = "held" if outcome.held else "**NOT HELD**"
+        lines.append(
+            f"| {outcome.fault} | {outcome.expected} | {outcome.observed} "
+            f"| {outcome.rows_lost} | {verdict} |"
+        )
+    return "\n".join(lines)
