@@ -2,6 +2,7 @@
 
 import errno
 import logging
+import math
 import os
 import shutil
 import threading
@@ -62,7 +63,6 @@ class OpenRun:
         self.path = path
         self.fd = fd
         self.dirty = False
-        self.sync_error: OSError | None = None
         # Why a document was refused; nothing but the run's stop is taken from then on.
         self.refused: JournalError | None = None
         # Whether the stop document waits, or waited.
@@ -70,11 +70,14 @@ class OpenRun:
         self._patience = patience
         self._whole = 0
         self._torn = False
+        # Written and not yet known to be on the disk: where each ends, its name, its bytes.
+        self._unsynced: deque[tuple[int, str, bytes]] = deque()
         self._waiting: deque[tuple[str, bytes]] = deque()
         self._waiting_bytes = 0
-        self._full_since = 0.0
-        self._alarmed_at = 0.0
+        # Since when nothing more reached the disk, None while all is well; what it said last.
+        self._full_since: float | None = None
         self._full: OSError | None = None
+        self._alarmed_at = 0.0
         self._cycles = Cycles()
         # Held while syncing, so that the descriptor cannot be closed, and its number given to
         # another file, in between. Writing does not take it: a slow disk must not hold up a row.
@@ -87,8 +90,19 @@ class OpenRun:
         return bool(self._waiting)
 
     @property
+    def done(self) -> bool:
+        """Whether the run has ended after some waiting and all of it is on the disk."""
+        return self.ended and not self._waiting and self._full_since is None
+
+    @property
     def _waited_s(self) -> float:
-        return time.monotonic() - self._full_since
+        return 0.0 if self._full_since is None else time.monotonic() - self._full_since
+
+    def _failed(self, error: OSError) -> None:
+        self._full = error
+        if self._full_since is None:
+            self._full_since = time.monotonic()
+            self._alarmed_at = -math.inf
 
     def append(self, name: str, data: bytes, doc: Mapping[str, Any]) -> bool:
         """Write one record, or have it wait if the disk is full; return whether it was written.
@@ -104,17 +118,15 @@ class OpenRun:
                 except OSError as error:
                     if not self._may_wait(name, len(data)):
                         raise
-                    self._full = error
-                    self._full_since = time.monotonic()
+                    self._failed(error)
                 else:
                     return True
             elif name != "stop" and not self._may_wait(name, len(data)):
-                raise self._given_up(name)
+                raise self.given_up(name)
             self._waiting.append((name, data))
             self._waiting_bytes += len(data)
             self.ended = name == "stop"
-            if len(self._waiting) == 1:
-                self._tell_that_it_waits()
+            self._alarm_if_due()
             return False
 
     def _may_wait(self, name: str, size: int) -> bool:
@@ -141,10 +153,12 @@ class OpenRun:
                 logger.error("%s: could not cut the torn record off: %s", self.path, error)
             raise
         self._torn = False
-        self.dirty = True
         # The header is written with the start document.
         begin, self._whole = self._whole or len(HEADER), self._whole + len(data)
-        self._cycles.take(begin, self._whole, name, doc)
+        self._unsynced.append((self._whole, name, data))
+        self.dirty = True
+        if begin >= self._cycles.end:  # else it is written for the second time
+            self._cycles.take(begin, self._whole, name, doc)
 
     def _cut(self) -> None:
         os.ftruncate(self.fd, self._whole)
@@ -157,29 +171,20 @@ class OpenRun:
                 if not self._write_waiting(_WRITTEN_AT_ONCE):
                     self._alarm_if_due()
         if self.dirty:
-            try:
-                self.sync()
-            except OSError as error:
-                self.sync_error = error
+            self.sync()
 
     def _write_waiting(self, at_most: int) -> bool:
         """Write what waits, in order; return whether nothing waits any more."""
-        count, limit = len(self._waiting), self._waiting_bytes - at_most
+        limit = self._waiting_bytes - at_most
         while self._waiting and self._waiting_bytes > limit:
             name, data = self._waiting[0]
             try:
                 self._write(name, data, decode(data[RECORD.size :])[1])
             except OSError as error:
-                self._full = error
+                self._failed(error)
                 return False
             self._waiting.popleft()
             self._waiting_bytes -= len(data)
-            self._full_since = time.monotonic()
-        if count and not self._waiting:
-            self._patience.alarm(
-                f"the journal {self.path} is written again: nothing that waited is lost",
-                logging.WARNING,
-            )
         return not self._waiting
 
     def _tell_that_it_waits(self) -> None:
@@ -205,44 +210,91 @@ class OpenRun:
         if time.monotonic() - self._alarmed_at >= ALARM_EVERY_S:
             self._tell_that_it_waits()
 
-    def _given_up(self, name: str) -> JournalError:
+    def given_up(self, name: str) -> JournalError:
+        """Return what to raise for a document that is not taken because others wait."""
         waited = (
             f"{len(self._waiting)} documents of {self._waiting_bytes / 1e6:.3g} MB have waited "
             f"{self._waited_s:.0f} s for room and are written if it comes before the program ends. "
         )
         return refusal(self.path, name, self._full, waited)
 
-    def sync(self) -> None:
-        """Put on the disk what is written; raises OSError."""
+    def sync(self) -> bool:
+        """Put on the disk what is written; return whether the disk did.
+
+        If not, it may have lost what was written since it last did: that waits, and is written
+        again.
+        """
         with self._sync_lock:
-            if self.fd >= 0:
-                self.dirty = False
+            if self.fd < 0:
+                return True
+            self.dirty = False
+            size = self._whole
+            try:
                 _sync(self.fd)
+            except OSError as error:
+                self._take_back(error)
+                return False
+            with self._write_lock:
+                while self._unsynced and self._unsynced[0][0] <= size:
+                    self._unsynced.popleft()
+                if self._full_since is not None:
+                    self._recover()
+            return True
+
+    def _recover(self) -> None:
+        if self._waiting:
+            self._full_since = time.monotonic()  # there was some room
+            return
+        self._full_since = None
+        self._patience.alarm(
+            f"the journal {self.path} is written again: nothing that waited is lost",
+            logging.WARNING,
+        )
+
+    def _take_back(self, error: OSError) -> None:
+        with self._write_lock:
+            if not self._unsynced:
+                return
+            self._failed(error)
+            while self._unsynced:
+                end, name, data = self._unsynced.pop()
+                self._whole = end - len(data)
+                self._torn = True
+                self._waiting.appendleft((name, data))
+                self._waiting_bytes += len(data)
+                self.ended |= name == "stop"
+            self._alarm_if_due()
 
     def wait_for_room(self) -> None:
         """Return when nothing waits any more, or the time to wait is over."""
-        while self._waiting and self._waited_s <= self._patience.seconds:
+        while self._full_since is not None and self._waited_s <= self._patience.seconds:
             self.attend()
-            if self._waiting:
+            if self._full_since is not None:
                 time.sleep(SYNC_INTERVAL_S)
 
-    def close(self) -> None:
-        """Write what waits if there is room now, tell what could not be, and close the file.
+    def abandon(self) -> None:
+        """Close a file that was just begun as it is."""
+        self._waiting.clear()
+        fd, self.fd = self.fd, -1
+        os.close(fd)
 
-        Raises:
-            OSError: if what was written could not be put on the disk.
-        """
+    def close(self) -> None:
+        """Write what waits if there is room now, tell what could not be, and close the file."""
         with self._write_lock:
-            if self.fd >= 0 and self._waiting and not self._write_waiting(self._waiting_bytes):
-                self._lose()
-        with self._sync_lock:
             if self.fd < 0:
                 return
+            self._write_waiting(self._waiting_bytes)
+        if self.dirty and not self.sync():
+            with self._write_lock:
+                self._write_waiting(self._waiting_bytes)
+            self.sync()
+        with self._write_lock:
+            if self._waiting:
+                self._lose()
+        self.sync()
+        with self._sync_lock:
             fd, self.fd = self.fd, -1
-            try:
-                if self.dirty:
-                    _sync(fd)
-            finally:
+            if fd >= 0:
                 os.close(fd)
         if self._cycles.stopped:
             save_cycles(self.path, self._cycles)
@@ -252,6 +304,7 @@ class OpenRun:
         lost = [decode(data[RECORD.size :]) for _, data in self._waiting]
         self._waiting.clear()
         self._waiting_bytes = 0
+        self._full_since = None
         rows = sum(
             len(doc["seq_num"]) if name == "event_page" else 1
             for name, doc in lost
@@ -269,7 +322,7 @@ class OpenRun:
                 self._write(name, encode(name, stop), stop)
                 closed = f"it ends as {stop['exit_status']!r}"
             except OSError:
-                pass  # the catalog service closes the run once there is room
+                pass  # whoever repairs journals closes the run once there is room
         self._patience.alarm(f"the journal {self.path} is closed, {closed}. {told}")
 
 
@@ -280,18 +333,10 @@ def attend(runs: dict[str, OpenRun], ended: threading.Event) -> None:
         began = time.monotonic()
         for uid, run in list(runs.items()):
             run.attend()
-            if run.ended and not run.waiting:
+            if run.done:
                 runs.pop(uid, None)
-                close_logged(run)
+                run.close()
         pause_s = max(0.0, SYNC_INTERVAL_S - (time.monotonic() - began))
-
-
-def close_logged(run: OpenRun) -> None:
-    """Close a run; that the disk refuses to is logged, since nobody is there to be told."""
-    try:
-        run.close()
-    except OSError as error:
-        logger.error("%s: %s while closing", run.path, error)
 
 
 def refusal(path: Path, name: str, error: OSError | None, waited: str = "") -> JournalError:

@@ -12,7 +12,7 @@ from typing import Any
 from ._errors import JournalError
 from ._format import HEADER, check_metadata, encode
 from ._lock import take_lock
-from ._open_run import OpenRun, Patience, article, attend, close_logged, refusal
+from ._open_run import OpenRun, Patience, article, attend, refusal
 from ._roots import fold, new_journal_path, sync_folder
 
 PATIENCE_S = 120.0
@@ -23,7 +23,7 @@ def _close_all(runs: dict[str, OpenRun], ended: list[threading.Event]) -> None:
     for event in ended:
         event.set()
     while runs:
-        close_logged(runs.popitem()[1])
+        runs.popitem()[1].close()
 
 
 class JournalWriter:
@@ -152,17 +152,19 @@ class JournalWriter:
             if not take_lock(run.fd, timeout_s=2.0):
                 raise JournalError(f"{path} was just created and is locked by another process")
         except (OSError, JournalError) as error:
-            run.close()
+            run.abandon()
             path.unlink(missing_ok=True)
             raise JournalError(
                 f"{path} cannot be locked ({error}): keep the data folder on a local disk"
             ) from error
         try:
             self._write(run, "start", HEADER + encode("start", doc), doc)
+            if run.waiting:
+                raise run.given_up("start")
             for new in new_names:
                 sync_folder(new.parent)
         except (OSError, JournalError):
-            run.close()
+            run.abandon()
             path.unlink(missing_ok=True)
             raise
         self._run_of = {key: uid for key, uid in self._run_of.items() if uid in self._runs}
@@ -201,14 +203,10 @@ class JournalWriter:
             self._write(run, name, encode(name, stored), stored)
         except JournalError as error:
             run.refused = error
-            # What the background could not sync is told by now; the stop is tried all the same.
-            run.sync_error = None
             raise
 
     def _write(self, run: OpenRun, name: str, data: bytes, doc: Mapping[str, Any]) -> None:
         try:
-            if run.sync_error is not None:
-                raise run.sync_error
             if run.append(name, data, doc) and name in ("start", "descriptor", "stop"):
                 run.sync()
         except OSError as error:

@@ -456,6 +456,58 @@ def test_when_it_takes_too_long_the_plan_stops_and_what_waited_is_still_written(
     assert (name, stop["reason"]) == ("stop", "disk full")
 
 
+def test_what_a_disk_failed_to_keep_is_written_again(tmp_path, monkeypatch):
+    """A failed sync may have lost what was written since the one before."""
+    alarms = []
+    refused = threading.Event()
+
+    def fail(fd):
+        refused.set()
+        raise OSError(errno.EIO, "the disk fails")
+
+    with JournalWriter(tmp_path, on_alarm=alarms.append) as writer:
+        run, descriptor = start_run(writer)
+        path = journal_path(tmp_path, run.start_doc["uid"])
+        synced = path.stat().st_size
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "fdatasync", fail)
+            for first in range(1, 101, 10):
+                writer("event_page", page(descriptor, first, 10))
+            refused.wait(timeout=20)
+            wait_for(lambda: alarms)
+            writer("event_page", page(descriptor, 101, 10))
+            os.truncate(path, synced)  # what the disk makes of it
+        wait_for(lambda: len(alarms) == 2)
+        writer("event_page", page(descriptor, 111, 10))
+        writer("stop", run.compose_stop())
+    assert "takes no more: the disk fails" in alarms[0]
+    assert "is written again" in alarms[1]
+    assert row_numbers(path) == list(range(1, 121))
+    assert inspect(path).clean
+    assert list_runs(tmp_path)[0].exit_status == "success"
+
+
+def test_a_disk_that_fails_for_ever_stops_the_plan_too(tmp_path, monkeypatch):
+    def fail(fd):
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    with JournalWriter(tmp_path, patience_s=0.3) as writer:
+        run, descriptor = start_run(writer)
+        numbers = iter(range(1, 2000, 10))
+
+        def write_on():
+            for first in numbers:
+                writer("event_page", page(descriptor, first, 10))
+                time.sleep(0.02)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "fdatasync", fail)
+            with pytest.raises(JournalError, match=r"have waited .*the file system is read-only"):
+                write_on()
+    taken = next(numbers) - 11
+    assert row_numbers(journal_path(tmp_path, run.start_doc["uid"])) == list(range(1, taken + 1))
+
+
 def test_a_run_that_ends_on_a_full_disk_is_whole_as_soon_as_there_is_room(tmp_path, disk):
     writer = JournalWriter(tmp_path)
     run, descriptor = start_run(writer)
