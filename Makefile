@@ -5,7 +5,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP = $(PYTHON) -m pip --python $(BIN)/python --disable-pip-version-check --no-input
 
-.PHONY: demo test check sim shell acceptance bench docs build lock upgrade clean
+.PHONY: demo test check sim shell acceptance bench faults docs build lock upgrade clean
 
 demo: .venv/ready
 	$(BIN)/operando demo
@@ -31,6 +31,9 @@ acceptance: .venv/ready
 
 bench: .venv/ready
 	$(BIN)/python -m benchmarks
+
+faults: .venv/ready
+	$(BIN)/python -m benchmarks.faults
 
 docs: .venv/ready
 	$(BIN)/python docs/generate.py

@@ -1,1 +1,4 @@
-"""Speed and cost, measured side by side: ``python -m benchmarks``. Nothing here is a test."""
+"""Speed, cost and faults, measured: ``python -m benchmarks``, ``python -m benchmarks.faults``.
+
+Nothing here is a test.
+"""

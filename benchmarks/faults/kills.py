@@ -47,7 +47,7 @@ def kills(folder: Path, effort: Effort) -> Sequence[Outcome]:
                 if line[0] == "row" and int(line[1]) > kept.rows:
                     age = killed - float(line[2])
                     oldest[how] = max(oldest[how], age)
-                    count["old"] += age > ROWS_DRIVER_HAD_S
+                    count["old"] += age > ROWS_DRIVER_HAD_S + effort.grace_s
             count["closed"] += closed(doomed.journal)[1]
             shutil.rmtree(place)
     return [

@@ -38,12 +38,15 @@ class Effort:
         power_cuts: Instants at which the power is cut.
         flips: Bits that are flipped, one at a time.
         seed: Of everything that is random.
+        grace_s: How much later than promised a row may be in the journal or on the disk: not a
+            loss, on a computer that does much else besides.
     """
 
     kills: int = 100
     power_cuts: int = 200
     flips: int = 5000
     seed: int = 1
+    grace_s: float = 0.0
 
 
 Trial = Callable[[Path, Effort], Sequence[Outcome]]

@@ -14,6 +14,7 @@ T is the monotonic clock, in seconds, which all processes of a computer share.
 """
 
 import json
+import logging
 import os
 import signal
 import stat
@@ -170,7 +171,7 @@ class Single:
 
 
 def record(order: Mapping[str, Any]) -> None:
-    """Record until killed, or until the file ``end`` is in the folder."""
+    """Record until killed, or until the file ``end`` is beside the notes."""
     folder = Path(order["folder"])
     notes = Notes(Path(order["notes"]))
     if order.get("log"):
@@ -185,6 +186,8 @@ def record(order: Mapping[str, Any]) -> None:
             _with_engine(writer, notes, end, order["how"])
     except JournalError as error:
         notes(f"raised {error}")
+        while not end.exists():
+            time.sleep(0.01)
     finally:
         writer.close()
         notes("end")
@@ -255,6 +258,7 @@ def _without_engine(writer: JournalWriter, notes: Notes, end: Path) -> None:
 def main() -> None:
     """Fork a process for each order on standard input; they end with this one's input."""
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for them
+    logging.disable()  # what is told is noted
     for line in sys.stdin:
         number = os.fork()
         if not number:

@@ -1,0 +1,24 @@
+"""A sample of the trials of ``make faults``: processes killed, power cut.
+
+All processes are forked from one that has imported everything, so that twenty kills take seconds.
+Full and read-only disks are tried there on file systems made for it, which takes rights that not
+everybody who runs the tests has; the tests of the journal's writer have limits to a file's size
+instead. Every damaged bit is in the tests of its format.
+"""
+
+from pathlib import Path
+
+import pytest
+
+from benchmarks.faults.kills import kills
+from benchmarks.faults.outcome import Effort, Trial, table
+from benchmarks.faults.power_cuts import power_cuts
+
+SAMPLE = Effort(kills=20, power_cuts=20, seed=0, grace_s=1.0)
+
+
+@pytest.mark.timeout(150)
+@pytest.mark.parametrize("trial", [kills, power_cuts])
+def test_no_row_is_lost_in_a_sample_of_the_trials(trial: Trial, tmp_path: Path) -> None:
+    outcomes = trial(tmp_path, SAMPLE)
+    assert all(outcome.held for outcome in outcomes), "\n" + table(outcomes)
