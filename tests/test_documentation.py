@@ -4,19 +4,25 @@ import ast
 import contextlib
 import importlib.util
 import io
+import math
 import os
 import re
 import shlex
+import struct
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import msgpack
 import pytest
 import yaml
+from event_model import compose_run
 from pydantic import TypeAdapter
 
 from instruments.bench_file import BenchFile
 from operando.cli import command_line
+from operando.journal import JournalWriter, documents, journal_path
 from techniques import Cell, Protocol, Recording, SafetyLimits, Schedule, Technique
 
 ROOT = Path(__file__).parent.parent
@@ -117,3 +123,55 @@ def test_the_reference_is_what_make_docs_writes(name: str, monkeypatch: pytest.M
         monkeypatch.delenv(variable)
     page = (ROOT / "docs" / "reference" / name).read_text("utf-8")
     assert page == generator().PAGES[name](), "run `make docs` and commit what changed"
+
+
+def test_the_reader_printed_in_the_reference_reads_journals_as_ours_does(tmp_path: Path) -> None:
+    page = (ROOT / "docs/reference/journal.md").read_text("utf-8")
+    (program,) = [text for _, _, text in BLOCK.findall(page) if "def read_journal" in text]
+    assert len(program.strip().splitlines()) <= 23  # twenty and blank ones
+    names: dict[str, Any] = {}
+    exec(program, names)  # what a user would copy
+
+    run = compose_run(metadata={"sample": "Zn-07", "nested": {"a": [1, None, 2.5]}})
+    columns: dict[str, list[Any]] = {
+        "float": [0.1, math.inf, -0.0],
+        "integer": [1, -(2**63), 2**63 - 1],
+        "huge": [1, 2, 2**64 - 1],
+        "mixed": [1, 2.0, None],
+        "flag": [True, False, True],
+        "text": ["a", "b", ""],
+    }
+    stream = run.compose_descriptor(
+        name="primary",
+        data_keys={key: {"source": "test", "dtype": "number", "shape": []} for key in columns},
+    )
+    stamps = {key: [1.0, 2.0, 3.0] for key in columns} | {"text": [1.0, 2.0, 4.0]}
+    pages = stream.compose_event_page(
+        data=columns, timestamps=stamps, seq_num=[1, 2, 3], time=[9.0, 9.0, 9.5], validate=False
+    )
+    event = stream.compose_event(
+        data={key: column[0] for key, column in columns.items()},
+        timestamps=dict.fromkeys(columns, 5.0),
+    )
+    with JournalWriter(tmp_path) as writer:
+        writer("start", run.start_doc)
+        writer("descriptor", stream.descriptor_doc)
+        writer("event_page", pages)
+        writer("event", event)
+        writer("stop", run.compose_stop())
+    newer = journal_path(tmp_path, run.start_doc["uid"])
+    ours = list(documents(newer))
+    assert [doc for name, doc in ours if name == "event_page"] == [pages]
+    older = tmp_path / "older.opj"
+    with older.open("wb") as file:
+        file.write(b"OPJOURNL" + struct.pack("<I", 1))
+        for document in ours:
+            payload = msgpack.packb(document)
+            file.write(struct.pack("<II", len(payload), zlib.crc32(payload)) + payload)
+    for path in (newer, older):
+        read = list(names["read_journal"](path))
+        assert repr(read) == repr(ours) == repr(list(documents(path)))
+        path.write_bytes(path.read_bytes()[:-1])
+        assert list(names["read_journal"](path)) == ours[:-1]
+    with pytest.raises(ValueError, match="not a journal"):
+        list(names["read_journal"](Path(__file__)))
