@@ -29,7 +29,7 @@ shell: .venv/ready
 acceptance: .venv/ready
 	$(BIN)/python -m operando.acceptance
 
-bench: .venv/ready
+bench: .venv/ready .venv/peers/ready
 	$(BIN)/python -m benchmarks
 
 faults: .venv/ready
@@ -71,6 +71,8 @@ upgrade: .venv/uv/ready
 	$(UV_COMPILE) --no-config --universal --python-version 3.11 --upgrade \
 		--excludes tests/validators-excluded.txt tests/validators.in \
 		--output-file tests/requirements-validators.txt
+	printf 'qcodes\npymeasure\n' | $(UV_COMPILE) --universal --python-version 3.11 --upgrade - \
+		--output-file benchmarks/requirements-peers.txt >/dev/null
 
 UV_COMPILE = .venv/uv/bin/uv pip compile --quiet --only-binary :all: --generate-hashes \
 	--no-header --no-emit-index-url --no-emit-find-links
@@ -88,6 +90,14 @@ UV_COMPILE = .venv/uv/bin/uv pip compile --quiet --only-binary :all: --generate-
 	@$(PYTHON) -m venv --without-pip .venv/validators
 	@$(PYTHON) -m pip --python .venv/validators/bin/python install --quiet --quiet \
 		--disable-pip-version-check --no-input --no-deps --only-binary :all: --require-hashes -r $<
+	@touch $@
+
+# Who `make bench` measures beside us; nothing of the product runs there.
+.venv/peers/ready: benchmarks/requirements-peers.txt | .venv/ready
+	@echo "Installing the peers of the benchmarks into .venv/peers: 0.7 GB, a minute, once."
+	@$(PYTHON) -m venv --without-pip .venv/peers
+	@$(PYTHON) -m pip --python .venv/peers/bin/python install --quiet --quiet \
+		--disable-pip-version-check --no-deps --only-binary :all: --require-hashes -r $<
 	@touch $@
 
 clean:

@@ -1,9 +1,12 @@
 """How long the numbers of a run take, how fast frames are stored, what a start costs, and size."""
 
 import os
+import pty
+import select
 import subprocess
 import sys
 import tempfile
+import time
 from importlib.metadata import Distribution, distributions
 from pathlib import Path
 
@@ -15,14 +18,17 @@ from numpy.typing import NDArray
 from benchmarks.table import Row, Section, interleaved, seconds
 from instruments._swmr import SwmrFile
 from operando.analysis import metrics
+from operando.catalog import stop_service
 from operando.journal import JournalWriter
 from operando.runs import Run
+from operando.simulation import SimulatedBench
 
 RUN_ROWS = 20_000
 CYCLES = 10
 FRAMES = 60
 FRAME_SHAPE = (1200, 1600)
 AREA_CM2 = 1.131
+CELL = "zn-bare-half"
 CURRENT_A = 0.0005 * AREA_CM2
 
 
@@ -163,8 +169,8 @@ def _micrographs() -> list[NDArray[np.uint8]]:
     ]
 
 
-def starting() -> Section:
-    """Measure what importing costs: wall time of a fresh interpreter."""
+def starting(folder: Path, scale: float = 1.0) -> Section:
+    """Measure what importing costs, wall time of a fresh interpreter, and the shell's prompt."""
 
     def start(code: str) -> float:
         return seconds(lambda: subprocess.run([sys.executable, "-c", code], check=True))
@@ -180,19 +186,66 @@ def starting() -> Section:
     works = {name: (lambda code=code: start(code)) for name, code in codes.items()}
     values = interleaved(works, dict.fromkeys(works, 7))
     empty = Row("", values["an empty interpreter"], "").median
-    return Section(
-        "Starting",
-        "python -m benchmarks starting",
-        [
-            Row(
-                name,
-                values[name],
-                "s",
-                "" if name == "an empty interpreter" else f"{_above(values[name], empty)} above",
-            )
-            for name in works
-        ],
+    lines = [
+        Row(
+            name,
+            values[name],
+            "s",
+            "" if name == "an empty interpreter" else f"{_above(values[name], empty)} above",
+            "<= 0.3" if name == "`import operando`" else "",
+        )
+        for name in works
+    ]
+    with SimulatedBench(CELL, directory=folder / "sim"):
+        prompts = [_prompt(folder, number) for number in range(3 if scale < 1 else 5)]
+    lines.append(
+        Row(
+            "`operando shell` on the simulated bench, to its prompt",
+            prompts,
+            "s",
+            "four instruments connected",
+            "<= 3",
+        )
     )
+    return Section("Starting", "python -m benchmarks starting", lines)
+
+
+def _prompt(folder: Path, number: int) -> float:
+    """Return how long a shell takes until it can be typed at, s; a bench is served already."""
+    master, slave = pty.openpty()
+    command = [sys.executable, "-m", "operando.cli", "shell", "--bench", "sim"]
+    data = folder / f"data-{number}"
+    environment = os.environ | {
+        "OPERANDO_DATA": str(data),
+        "OPERANDO_CATALOG_IDLE_S": "5",
+        "IPYTHONDIR": str(folder / "ipython"),
+        "TERM": "dumb",
+    }
+    seen = b""
+    began = time.perf_counter()
+    with subprocess.Popen(
+        command,
+        stdin=slave,
+        stdout=slave,
+        stderr=slave,
+        cwd=folder,
+        env=environment,
+        start_new_session=True,
+    ) as process:
+        os.close(slave)
+        try:
+            while b"In [1]:" not in seen:
+                if not select.select([master], [], [], 60)[0]:
+                    raise RuntimeError(f"no prompt came: {seen!r}")
+                seen += os.read(master, 65536)
+            took = time.perf_counter() - began
+            os.write(master, b"exit\n")
+            process.wait(timeout=30)
+        finally:
+            process.kill()
+            os.close(master)
+    stop_service(data)
+    return took
 
 
 def _above(values: list[float], empty: float) -> str:

@@ -15,17 +15,33 @@ class Row:
         values: One value per repeat.
         unit: Of the values.
         ratio: How this compares with another line, in words; may be empty.
+        wanted: What the median should be, ``>= 12,000`` or ``<= 0.1`` in the values' unit; may be
+            empty.
+        always: Whether every value should be so.
     """
 
     what: str
     values: Sequence[float]
     unit: str
     ratio: str = ""
+    wanted: str = ""
+    always: bool = False
 
     @property
     def median(self) -> float:
         """Return the median of the repeats."""
         return statistics.median(self.values)
+
+    @property
+    def met(self) -> str:
+        """Return what was wanted and whether it was reached; empty if nothing was."""
+        if not self.wanted:
+            return ""
+        sign, _, number = self.wanted.partition(" ")
+        wanted = float(number.replace(",", ""))
+        found = self.values if self.always else [self.median]
+        reached = min(found) >= wanted if sign == ">=" else max(found) <= wanted
+        return f"{self.wanted}: {'yes' if reached else '**no**'}"
 
 
 @dataclass(frozen=True)
@@ -41,12 +57,13 @@ class Section:
 def markdown(section: Section) -> str:
     """Return a section as a heading and a table."""
     lines = [f"## {section.title}", "", f"`{section.command}`", ""]
-    lines += ["| what | median | lowest to highest | repeats | |", "|---|---:|---:|---:|---|"]
+    lines += ["| what | median | lowest to highest | repeats | wanted | |"]
+    lines += ["|---|---:|---:|---:|---|---|"]
     for row in section.rows:
         spread = f"{_figure(min(row.values))} to {_figure(max(row.values))}"
         lines.append(
             f"| {row.what} | {_figure(row.median)} {row.unit} | {spread} | {len(row.values)} "
-            f"| {row.ratio} |"
+            f"| {row.met} | {row.ratio} |"
         )
     if section.note:
         lines += ["", section.note]
