@@ -6,6 +6,7 @@ Importing this module is fast: what a command needs is imported when it runs.
 import argparse
 import contextlib
 import functools
+import importlib
 import json
 import logging
 import math
@@ -585,6 +586,10 @@ def _shell(arguments: argparse.Namespace) -> int:
     from operando.settings import data_dir
 
     check_writable(data_dir())
+    # It takes a second, in which a simulator starts on another core.
+    threading.Thread(
+        target=importlib.import_module, args=("operando.session",), daemon=True
+    ).start()
     with contextlib.ExitStack() as stack:
         nobody_serves = arguments.bench is None and not _simulator_serves()
         if arguments.simulate is not None or arguments.replay is not None or nobody_serves:

@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 INDEX = "index.db"
 # Raise it whenever a scan learns something else from a journal: what older versions remembered is
 # then thrown away and read again.
-SCHEMA = 4
+SCHEMA = 5
 PATIENCE_S = 0.2
 # A folder that changed so shortly before it was looked at may have changed again unseen.
 MTIME_STEP_NS = 2_000_000_000
@@ -56,6 +56,7 @@ CREATE TABLE journals ({COLUMNS[0]} TEXT PRIMARY KEY, {", ".join(COLUMNS[1:])});
 CREATE INDEX by_time ON journals (time);
 CREATE INDEX by_uid ON journals (uid);
 CREATE INDEX by_root ON journals (root) WHERE resume_of != '';
+CREATE INDEX listing ON journals (path, inode);
 CREATE INDEX by_resume ON journals (resume_of) WHERE resume_of != '';
 CREATE INDEX going_on ON journals (path) WHERE exit_status = '';
 CREATE TABLE folders (path TEXT PRIMARY KEY, mtime_ns INTEGER, looked_ns INTEGER);
@@ -196,11 +197,14 @@ def _changes(index: sqlite3.Connection, data_dir: Path) -> _Changes:
         if mtime != before or now - mtime > MTIME_STEP_NS:
             found.folders.append((key, mtime, now))
         known = _known_in(index, key)
-        for entry in os.scandir(folder):
-            path = f"{key}/{entry.name}"
-            if entry.name.endswith(SUFFIX) and known.pop(path, None) != entry.inode():
-                found.rows += _read(data_dir, path, entry.inode())
-        found.gone += known
+        present = {
+            f"{key}/{entry.name}": entry.inode()
+            for entry in os.scandir(folder)
+            if entry.name.endswith(SUFFIX)
+        }
+        for path, inode in sorted(present.items() - known.items()):
+            found.rows += _read(data_dir, path, inode)
+        found.gone += known.keys() - present.keys()
     for key in known_folders:
         found.gone += _known_in(index, key)
         found.lost.append(key)
