@@ -1,5 +1,6 @@
 """Reading many pages as one: the same rows, whatever the pages look like and wherever they end."""
 
+import itertools
 import math
 import struct
 from typing import Any
@@ -9,7 +10,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from operando.journal import JournalError, JournalWriter, documents, documents_in_bulk, journal_path
+from operando.journal import (
+    JournalError,
+    JournalWriter,
+    _bulk,
+    documents,
+    documents_in_bulk,
+    journal_path,
+)
 from operando.runs import Run, RunBuilder
 
 UID = "aaaa1111-0000-4000-8000-000000000000"
@@ -117,6 +125,47 @@ def test_pages_that_look_alike_become_long_ones(tmp_path: Any) -> None:
     np.testing.assert_array_equal(x, np.arange(35_000.0))
     numbers = np.concatenate([page["seq_num"] for page in pages])
     np.testing.assert_array_equal(numbers, np.arange(1, 35_001))
+
+
+@pytest.mark.parametrize("piece", [1, 100, 1000])
+def test_what_is_read_does_not_depend_on_the_pieces_it_is_read_in(
+    tmp_path: Any, piece: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = _journal(tmp_path, pages=100, rows=2)
+    monkeypatch.setattr(_bulk, "_READ_BYTES", piece)
+    stream = Run.from_documents(documents_in_bulk(path)).streams["s"]
+    np.testing.assert_array_equal(stream.columns["x"], np.arange(200.0))
+
+
+@pytest.mark.parametrize("turns", [[1], [20], [3, 9, 1, 50]])
+def test_streams_whose_pages_are_equally_long_are_not_mixed_up(
+    tmp_path: Any, turns: list[int]
+) -> None:
+    expected: dict[str, list[float]] = {"a": [], "b": []}
+    with JournalWriter(tmp_path) as journal:
+        journal("start", {"uid": UID, "time": 0.0})
+        for name in expected:
+            keys = {"x": {"source": "t", "dtype": "number", "shape": []}}
+            told = {"uid": f"d{name}", "name": name, "run_start": UID, "data_keys": keys}
+            journal("descriptor", told)
+        for number, turn in enumerate(itertools.islice(itertools.cycle(turns), 40)):
+            name = "ab"[number % 2]
+            for _ in range(turn):
+                rows = expected[name]
+                rows.append(float(1000 * number + len(rows)))
+                page = {
+                    "descriptor": f"d{name}",
+                    "uid": [f"{name}{len(rows):08d}"],
+                    "seq_num": [len(rows)],
+                    "time": [0.0],
+                    "data": {"x": rows[-1:]},
+                    "timestamps": {"x": rows[-1:]},
+                    "filled": {},
+                }
+                journal("event_page", page)
+    run = Run.from_documents(documents_in_bulk(journal_path(tmp_path, UID)))
+    found = {name: stream.columns["x"].tolist() for name, stream in run.streams.items()}
+    assert found == expected
 
 
 @pytest.mark.parametrize("where", [0.2, 0.5, 0.9])
