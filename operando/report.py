@@ -190,9 +190,23 @@ def _heading(run: "Run") -> list[str]:
             f"Cell {sample.get('cell_id')}: {working} || {counter}, {sample.get('metal')} plated "
             f"on the {'working' if electrode == 'WE' else 'counter'} electrode"
         )
+    lines += _origin(start.get("provenance"))
     lines += _chain(run)
     rows = ", ".join(f"{name} {len(stream)}" for name, stream in run.streams.items())
     lines.append(f"Rows: {rows or 'none'}")
+    return lines
+
+
+def _origin(provenance: Any) -> list[str]:
+    """Say whose run is repeated, and that a cell was a recorded one: such numbers are not new."""
+    if not isinstance(provenance, Mapping):
+        return []
+    lines, kind = [], provenance.get("kind")
+    if kind == "rerun":
+        lines.append(f"A re-run of {str(provenance.get('of'))[:8]}")
+    recorded = provenance.get("of" if kind == "replayed_cell" else "replayed_cell")
+    if recorded:
+        lines.append(f"On the recorded cell of {recorded}, simulated; not on a sample")
     return lines
 
 

@@ -39,6 +39,23 @@ def test_the_text_says_what_was_run_on_which_cell(run: Run) -> None:
     assert "the run has no image" in text
 
 
+def test_the_text_says_where_a_run_comes_from(make_run: Callable[..., Any]) -> None:
+    told = make_run()
+    told.stop()
+
+    def heading(**provenance: str) -> str:
+        start = {**told.documents[0][1], "provenance": provenance}
+        run = Run.from_documents([("start", start), *told.documents[1:]])
+        return text_report(run, {})
+
+    again = heading(kind="rerun", of="c4111301-c640")
+    assert "A re-run of c4111301\n" in again
+    assert "recorded cell" not in again
+    replayed = "On the recorded cell of by hand, simulated; not on a sample"
+    assert replayed in heading(kind="replayed_cell", of="by hand")
+    assert replayed in heading(kind="rerun", of="c4111301-c640", replayed_cell="by hand")
+
+
 def test_long_lists_are_shortened_and_counted(run: Run) -> None:
     line = next(line for line in text_report(run).splitlines() if line.startswith("ce_pct"))
     assert "..." in line
