@@ -307,6 +307,36 @@ def test_a_stream_whose_configuration_changed_is_ingested(record, catalog):
         assert read(run.uid, record).streams["potentiostat"].configuration == {"gain": 2}
 
 
+def test_an_experiment_of_two_runs_is_the_same_from_journal_and_catalog(record, catalog):
+    first = Run(record, sample={"cell_id": "ZN-CU-7"})
+    first.add_rows(numbers(first), 250)
+    frames = Frames(first)
+    frames.add(2)
+    first.stop(exit_status="fail")
+    second = Run(record, resume={"of": first.uid, "root": first.uid})
+    second.add_rows(numbers(second), 120)
+    frames = Frames(second)
+    frames.add(3)
+    second.stop()
+    for uid in (first.uid, second.uid):
+        wait_until_ingested(record, uid)
+    written = ArraysOfRun.from_journal(first.uid, record)
+    ingested = ArraysOfRun.from_catalog(second.uid[:12], record)
+    assert written.chain == ingested.chain == (first.uid, second.uid)
+    assert written.start == ingested.start
+    for name, stream in written.streams.items():
+        other = ingested.streams[name]
+        assert stream.joints == other.joints == ({"potentiostat": 250, "camera": 2}[name],)
+        assert stream.time.tobytes() == other.time.tobytes()
+        for key, column in stream.columns.items():
+            assert column.tobytes() == other.columns[key].tobytes()
+        for key, asset in stream.assets.items():
+            assert [frame.tolist() for frame in asset] == [
+                frame.tolist() for frame in other.assets[key]
+            ]
+    assert json_report(written, metrics(written)) == json_report(ingested, metrics(ingested))
+
+
 def test_the_documents_made_from_the_catalog_tell_the_same_run_in_the_same_order(record, catalog):
     run = Run(record)
     keys = {
