@@ -2,6 +2,7 @@
 
 from techniques.assignment import (
     Assignment,
+    Counters,
     elementary_steps,
     finest_row_interval_s,
     longest_duration_s,
@@ -10,6 +11,13 @@ from techniques.cell import Cell, Electrode, Electrolyte
 from techniques.limits import Limit, SafetyLimits
 from techniques.protocol import Protocol, Schedule
 from techniques.recording import Recording
+from techniques.remaining import (
+    ExecutedStep,
+    Interrupted,
+    PositionError,
+    Remaining,
+    remaining,
+)
 from techniques.steps import (
     GalvanostaticStep,
     ImpedanceSpectrum,
@@ -23,15 +31,20 @@ from techniques.steps import (
 __all__ = [
     "Assignment",
     "Cell",
+    "Counters",
     "Electrode",
     "Electrolyte",
+    "ExecutedStep",
     "GalvanostaticStep",
     "ImpedanceSpectrum",
+    "Interrupted",
     "Limit",
     "OpenCircuit",
     "PlateStripCycle",
+    "PositionError",
     "Protocol",
     "Recording",
+    "Remaining",
     "Repeat",
     "SafetyLimits",
     "Schedule",
@@ -40,4 +53,5 @@ __all__ = [
     "elementary_steps",
     "finest_row_interval_s",
     "longest_duration_s",
+    "remaining",
 ]

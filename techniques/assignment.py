@@ -21,6 +21,16 @@ from techniques.steps import (
 ElementaryStep = OpenCircuit | GalvanostaticStep | ImpedanceSpectrum
 
 
+class Counters(Data):
+    """The counters that the rows of a program go on from; zero unless an experiment goes on."""
+
+    t_s: float = Field(default=0.0, ge=0, description="Time of the program's start, s.")
+    cycle: int = Field(default=0, ge=0)
+    half_cycle: int = Field(default=0, ge=0)
+    step: int = Field(default=0, ge=0)
+    spectrum: int = Field(default=0, ge=0)
+
+
 class Assignment(Data):
     """What to run, on how large an electrode, hanging on which cable, within which limits."""
 
@@ -28,6 +38,12 @@ class Assignment(Data):
     area_cm2: float = Field(gt=0, description="Geometric area of the metal electrode, cm2.")
     metal_electrode: Literal["WE", "CE"] = "WE"
     limits: SafetyLimits = SafetyLimits()
+    begin: Counters = Counters()
+    instrument_log: str | None = Field(
+        default=None,
+        pattern=r"[a-z0-9-]{1,32}",
+        description="Name under which the instrument keeps the rows as well; none: it does not.",
+    )
 
     @property
     def mirror(self) -> int:

@@ -1,0 +1,418 @@
+"""What is left of a technique: executed and left together are the whole, wherever it was cut."""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from techniques import (
+    ExecutedStep,
+    GalvanostaticStep,
+    ImpedanceSpectrum,
+    Interrupted,
+    Limit,
+    OpenCircuit,
+    PlateStripCycle,
+    PositionError,
+    Recording,
+    Repeat,
+    Sequence,
+    Technique,
+    remaining,
+)
+from techniques.remaining import ElementaryStep
+
+# -- an executor of its own: what an instrument does with a technique, step by step
+
+
+@dataclass(frozen=True)
+class Ran:
+    step: ElementaryStep
+    cycle: int
+    half_cycle: int
+    action: str
+
+    @property
+    def seen(self) -> ExecutedStep:
+        role = self.step.role if isinstance(self.step, GalvanostaticStep) else None
+        return ExecutedStep(
+            self.step.type,
+            role,
+            self.cycle,
+            self.half_cycle,
+            self.action,  # type: ignore[arg-type]
+        )
+
+    @property
+    def kept(self) -> tuple[Any, ...]:
+        """Everything that must not change, whichever part of the technique it comes from."""
+        return self.step, self.cycle, self.half_cycle, self.action
+
+
+class Leave(Exception):  # noqa: N818 - control flow
+    pass
+
+
+class Stop(Exception):  # noqa: N818 - control flow
+    pass
+
+
+class Executor:
+    """Runs a technique as the compiled program does; ``draw`` says which limit ends each step."""
+
+    def __init__(self, draw: Any, cycle: int = 0, half_cycle: int = 0) -> None:
+        self.draw, self.cycle, self.half_cycle = draw, cycle, half_cycle
+        self.ran: list[Ran] = []
+
+    def run(self, technique: Technique | None) -> list[Ran]:
+        try:
+            if technique is not None:
+                self._run(technique)
+        except (Leave, Stop):
+            pass
+        return self.ran
+
+    def _run(self, technique: Technique) -> None:
+        match technique:
+            case Sequence():
+                for step in technique.steps:
+                    self._run(step)
+            case Repeat():
+                self._loop(technique.times, lambda: self._run(technique.step))
+            case PlateStripCycle():
+                self._loop(technique.cycles, lambda: self._cycle(technique))
+            case _:
+                self._step(technique)
+
+    def _loop(self, times: int, once: Any) -> None:
+        try:
+            for _ in range(times):
+                once()
+        except Leave:
+            pass
+
+    def _cycle(self, technique: PlateStripCycle) -> None:
+        self.cycle += 1
+        first, second = technique.halves
+        self._step(first)
+        self._rest(technique.rest_s, first.record)
+        if technique.between is not None:
+            self._step(technique.between)
+        self._step(second)
+        self._rest(technique.rest_s, second.record)
+
+    def _rest(self, duration_s: float, record: Recording) -> None:
+        if duration_s > 0:
+            self._step(OpenCircuit(duration_s=duration_s, record=record))
+
+    def _step(self, step: ElementaryStep) -> None:
+        action = "next"
+        if isinstance(step, GalvanostaticStep):
+            self.half_cycle += step.role is not None
+            action = self.draw(step)
+        self.ran.append(Ran(step, self.cycle, self.half_cycle, action))
+        if action == "end_loop":
+            raise Leave
+        if action == "stop":
+            raise Stop
+
+
+# -- techniques to cut
+
+times = st.floats(min_value=1.0, max_value=1e4)
+records = st.builds(Recording, dt_s=st.floats(min_value=0.1, max_value=100))
+
+
+def galvanostatic(role: str | None, loops: bool) -> st.SearchStrategy[GalvanostaticStep]:
+    actions = st.sampled_from(["next", "end_loop", "stop"] if loops else ["next", "stop"])
+    sure = st.builds(
+        Limit, quantity=st.sampled_from(["time_s", "charge_mah_cm2"]), value=times, action=actions
+    )
+    potential = st.builds(
+        Limit,
+        quantity=st.just("potential_above_v"),
+        value=st.floats(min_value=-1, max_value=1),
+        action=actions,
+    )
+    return st.builds(
+        lambda a, b, density, record: GalvanostaticStep(
+            role=role,  # type: ignore[arg-type]
+            current_density_ma_cm2=density,
+            until=(*a, *b),
+            record=record,
+        ),
+        st.lists(sure, min_size=1, max_size=2),
+        st.lists(potential, max_size=2),
+        st.floats(min_value=0.1, max_value=10),
+        records,
+    )
+
+
+rests = st.builds(OpenCircuit, duration_s=times, record=records)
+spectra = st.builds(ImpedanceSpectrum, amplitude_rms_v=st.just(0.005))
+cycles = st.builds(
+    PlateStripCycle,
+    plate=galvanostatic("plate", True),
+    strip=galvanostatic("strip", True),
+    rest_s=st.just(0.0) | times,
+    cycles=st.integers(1, 3),
+    first=st.sampled_from(["plate", "strip"]),
+    between=st.none() | rests | spectra,
+)
+
+
+def looped(inner: Any) -> st.SearchStrategy[Technique]:
+    return st.one_of(
+        st.builds(Sequence, steps=st.lists(inner, min_size=1, max_size=3).map(tuple)),
+        st.builds(Repeat, times=st.integers(1, 3), step=inner),
+    )
+
+
+inside_a_loop = st.recursive(
+    rests | spectra | galvanostatic(None, True) | galvanostatic("plate", True) | cycles,
+    looped,
+    max_leaves=4,
+)
+techniques = st.recursive(
+    rests
+    | spectra
+    | galvanostatic("strip", False)
+    | cycles
+    | st.builds(Repeat, times=st.integers(1, 3), step=inside_a_loop),
+    lambda inner: st.builds(Sequence, steps=st.lists(inner, min_size=1, max_size=3).map(tuple)),
+    max_leaves=5,
+)
+
+
+def drawn(data: st.DataObject, rarely: bool = False) -> Any:
+    def draw(step: GalvanostaticStep) -> str:
+        actions = sorted({limit.action for limit in step.until} | {"next"})
+        return data.draw(st.sampled_from(["next"] * 3 + actions))
+
+    return draw
+
+
+def replayed(ran: list[Ran]) -> Any:
+    """Return what ends the steps of a second run as those of ``ran`` were ended."""
+    actions: Iterator[str] = iter([x.action for x in ran if isinstance(x.step, GalvanostaticStep)])
+    return lambda step: next(actions)
+
+
+@settings(deadline=None, max_examples=300)
+@given(techniques, st.data())
+def test_what_ran_and_what_is_left_are_the_whole(technique: Technique, data: Any) -> None:
+    whole = Executor(drawn(data)).run(technique)
+    cut = data.draw(st.integers(0, len(whole)))
+    left = remaining(technique, [x.seen for x in whole[:cut]])
+    rest = Executor(replayed(whole[cut:]), left.cycle, left.half_cycle).run(left.technique)
+    assert [x.kept for x in rest] == [x.kept for x in whole[cut:]]
+
+
+@settings(deadline=None, max_examples=300)
+@given(techniques, st.data(), st.floats(min_value=0.01, max_value=0.99))
+def test_an_interrupted_step_goes_on_for_what_is_left_of_it(
+    technique: Technique, data: Any, share: float
+) -> None:
+    whole = Executor(drawn(data)).run(technique)
+    cut = data.draw(st.integers(1, len(whole)))
+    step = whole[cut - 1].step
+    length_s = (
+        step.expected_s
+        if isinstance(step, GalvanostaticStep)
+        else step.duration_s
+        if isinstance(step, OpenCircuit)
+        else 1.0
+    )
+    elapsed_s = share * length_s
+    rate = abs(step.current_density_ma_cm2) / 3600 if isinstance(step, GalvanostaticStep) else 0.0
+    passed = Interrupted(elapsed_s, rate * elapsed_s)
+    left = remaining(technique, [x.seen for x in whole[:cut]], passed)
+    if left.step is None:
+        return  # less than a check interval was left: the step counts as ended
+    rest = Executor(replayed(whole[cut - 1 :]), left.cycle, left.half_cycle).run(left.technique)
+    assert [x.kept for x in rest[1:]] == [x.kept for x in whole[cut:]]
+    head = rest[0]
+    assert (head.cycle, head.half_cycle) == (whole[cut - 1].cycle, whole[cut - 1].half_cycle)
+    if isinstance(step, GalvanostaticStep):
+        assert isinstance(head.step, GalvanostaticStep)
+        assert head.step.expected_s + elapsed_s == pytest.approx(step.expected_s, rel=1e-9)
+        for before, after in zip(step.until, head.step.until, strict=True):
+            part = {"time_s": elapsed_s, "charge_mah_cm2": rate * elapsed_s}
+            assert after.value + part.get(before.quantity, 0.0) == pytest.approx(before.value)
+            assert (after.quantity, after.action) == (before.quantity, before.action)
+        assert head.step.model_copy(update={"until": step.until}) == step
+    elif isinstance(step, OpenCircuit):
+        assert isinstance(head.step, OpenCircuit)
+        assert head.step.duration_s + elapsed_s == pytest.approx(step.duration_s)
+    else:
+        assert head.step == step
+
+
+@settings(deadline=None, max_examples=200)
+@given(techniques, st.data())
+def test_a_second_cut_of_what_was_left_is_as_good_as_the_first(
+    technique: Technique, data: Any
+) -> None:
+    whole = Executor(drawn(data)).run(technique)
+    first = data.draw(st.integers(0, len(whole)))
+    second = data.draw(st.integers(first, len(whole)))
+    once = remaining(technique, [x.seen for x in whole[:first]])
+    if once.technique is None:
+        assert whole[first:] == []
+        return
+    again = remaining(
+        once.technique,
+        [x.seen for x in whole[first:second]],
+        cycle=once.cycle,
+        half_cycle=once.half_cycle,
+    )
+    rest = Executor(replayed(whole[second:]), again.cycle, again.half_cycle).run(again.technique)
+    assert [x.kept for x in rest] == [x.kept for x in whole[second:]]
+
+
+@settings(deadline=None, max_examples=200)
+@given(techniques, st.data())
+def test_without_knowing_what_ended_a_step_it_is_right_or_refused(
+    technique: Technique, data: Any
+) -> None:
+    whole = Executor(drawn(data)).run(technique)
+    cut = data.draw(st.integers(0, len(whole)))
+    seen = [x.seen for x in whole[:cut]]
+    blind = [ExecutedStep(x.kind, x.role, x.cycle, x.half_cycle, None) for x in seen]
+    try:
+        found = remaining(technique, blind)
+    except PositionError:
+        return
+    assert found == remaining(technique, seen)
+
+
+# -- the cases that have a name
+
+
+def plate(charge: float = 1.0, **more: Any) -> GalvanostaticStep:
+    return GalvanostaticStep(
+        role="plate",
+        current_density_ma_cm2=1.0,
+        until=(Limit(quantity="charge_mah_cm2", value=charge),),
+        **more,
+    )
+
+
+def strip(action: str = "next") -> GalvanostaticStep:
+    return GalvanostaticStep(
+        role="strip",
+        current_density_ma_cm2=1.0,
+        until=(
+            Limit(quantity="potential_above_v", value=0.5),
+            Limit(quantity="charge_mah_cm2", value=1.2, action=action),  # type: ignore[arg-type]
+        ),
+    )
+
+
+CYCLING = PlateStripCycle(plate=plate(), strip=strip("stop"), rest_s=30, cycles=3)
+PLATE, REST, STRIP = (
+    ExecutedStep("galvanostatic_step", "plate", 1, 1),
+    ExecutedStep("open_circuit", None, 1, 1),
+    ExecutedStep("galvanostatic_step", "strip", 1, 2),
+)
+
+
+def test_half_a_plating_leaves_half_of_it_and_all_that_follows() -> None:
+    left = remaining(CYCLING, [PLATE], Interrupted(1800.0, 0.5))
+    rest = OpenCircuit(duration_s=30)
+    assert left.technique == Repeat(
+        times=1,
+        step=Sequence(
+            steps=(plate(0.5), rest, strip("stop"), rest, CYCLING.model_copy(update={"cycles": 2}))
+        ),
+    )
+    assert (left.cycle, left.half_cycle, left.step) == (1, 0, plate())
+    assert left.step_is_half_cycle
+
+
+def test_an_interrupted_strip_keeps_its_potential_and_what_is_left_of_its_charge() -> None:
+    left = remaining(CYCLING, [PLATE, REST, STRIP], Interrupted(720.0, 0.2))
+    assert isinstance(left.technique, Repeat)
+    assert isinstance(left.technique.step, Sequence)
+    first = left.technique.step.steps[0]
+    assert isinstance(first, GalvanostaticStep)
+    assert [(x.quantity, x.value) for x in first.until] == [
+        ("potential_above_v", 0.5),
+        ("charge_mah_cm2", pytest.approx(1.0)),
+    ]
+    assert (left.cycle, left.half_cycle) == (1, 1)
+
+
+def test_a_spectrum_that_was_interrupted_is_measured_again_from_its_start() -> None:
+    spectrum = ImpedanceSpectrum(amplitude_rms_v=0.005)
+    technique = Sequence(steps=(spectrum, plate()))
+    seen = ExecutedStep("impedance_spectrum", None, 0, 0)
+    left = remaining(technique, [seen], Interrupted(3.0))
+    assert left.technique == technique
+    assert not left.step_is_half_cycle
+
+
+def test_nothing_is_left_of_a_technique_that_is_complete() -> None:
+    assert remaining(plate(), [ExecutedStep("galvanostatic_step", "plate", 0, 1)]).technique is None
+
+
+def test_a_limit_that_stops_the_program_leaves_nothing() -> None:
+    stopped = ExecutedStep("galvanostatic_step", "strip", 1, 2, "stop")
+    assert remaining(CYCLING, [PLATE, REST, stopped]).technique is None
+
+
+def test_a_step_that_has_next_to_nothing_left_counts_as_ended() -> None:
+    left = remaining(CYCLING, [PLATE], Interrupted(3599.9, 3599.9 / 3600))
+    assert left.step is None
+    assert isinstance(left.technique, Repeat)
+    assert isinstance(left.technique.step, Sequence)
+    assert left.technique.step.steps[0] == OpenCircuit(duration_s=30)
+    assert left.half_cycle == 1
+
+
+def test_end_loop_still_leaves_the_loop_it_was_written_in() -> None:
+    technique = Sequence(
+        steps=(Repeat(times=5, step=Sequence(steps=(plate(), strip("end_loop")))), plate(2.0))
+    )
+    seen = ExecutedStep("galvanostatic_step", "plate", 0, 1)
+    left = remaining(technique, [seen])
+    ended = ExecutedStep("galvanostatic_step", "strip", 0, 2, "end_loop")
+    assert left.technique is not None
+    after = remaining(left.technique, [ended], half_cycle=left.half_cycle)
+    assert after.technique == plate(2.0)
+
+
+def test_a_loop_that_may_have_been_left_is_refused_unless_what_came_next_tells() -> None:
+    technique = Sequence(
+        steps=(Repeat(times=5, step=Sequence(steps=(plate(), strip("end_loop")))), plate(2.0))
+    )
+    seen = [
+        ExecutedStep("galvanostatic_step", "plate", 0, 1),
+        ExecutedStep("galvanostatic_step", "strip", 0, 2, None),
+    ]
+    with pytest.raises(PositionError, match="may have left its loop"):
+        remaining(technique, seen)
+    # A plating comes next either way; the strip after it exists only inside the loop.
+    with pytest.raises(PositionError, match="several places"):
+        remaining(technique, [*seen, ExecutedStep("galvanostatic_step", "plate", 0, 3)])
+    inside = remaining(
+        technique,
+        [
+            *seen,
+            ExecutedStep("galvanostatic_step", "plate", 0, 3),
+            ExecutedStep("galvanostatic_step", "strip", 0, 4),
+        ],
+    )
+    assert inside.technique is not None
+
+
+def test_steps_that_the_technique_does_not_have_there_are_refused() -> None:
+    with pytest.raises(PositionError, match=r"step 2 was strip step .*\(expected: open circuit"):
+        remaining(CYCLING, [PLATE, STRIP])
+    with pytest.raises(PositionError, match="expected: nothing"):
+        remaining(plate(), [ExecutedStep("galvanostatic_step", "plate", 0, n) for n in (1, 2)])
+    assert math.isfinite(plate().expected_s)
