@@ -44,7 +44,7 @@ class Fault:
     """Something to break.
 
     Attributes:
-        instrument: its published name, or ``chromatograph``.
+        instrument: its published name, ``chromatograph``, or ``cell``.
         fault: what the instrument's ``inject`` knows, e.g. ``stall``, ``garble``, ``drop``,
             ``power-cycle``.
         at_s: cell time; None: now.
@@ -272,7 +272,8 @@ class Bench:
 
     def inject(self, fault: Fault) -> None:
         """Break something now; what came of it is in the truth, file ``bench``."""
-        instrument = self._instruments.get(fault.instrument)
+        instrument = self.cell if fault.instrument == "cell" else None
+        instrument = instrument or self._instruments.get(fault.instrument)
         target = getattr(instrument, "line", instrument)
         outcome = "injected"
         if target is None or not hasattr(target, "inject"):

@@ -5,12 +5,25 @@ The device class is loaded on first use, so that drivers work without ophyd.
 
 from typing import TYPE_CHECKING, Any
 
-from instruments.potentiostat.contract import Capabilities, ImpedancePoint, Potentiostat, Sample
+from instruments.potentiostat.contract import (
+    Capabilities,
+    ImpedancePoint,
+    Potentiostat,
+    ProgramLog,
+    Sample,
+)
 
 if TYPE_CHECKING:
     from instruments.potentiostat.device import PotentiostatDevice
 
-__all__ = ["Capabilities", "ImpedancePoint", "Potentiostat", "PotentiostatDevice", "Sample"]
+__all__ = [
+    "Capabilities",
+    "ImpedancePoint",
+    "Potentiostat",
+    "PotentiostatDevice",
+    "ProgramLog",
+    "Sample",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -2,15 +2,17 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol
 
-from techniques import Assignment
+from techniques import Assignment, Counters
 
 # Role codes of rows; what the technique calls plate and strip, seen from the metal electrode.
 PLATE, REST, STRIP, IMPEDANCE, OTHER = -1, 0, 1, 2, 3
 
 # Set in `flags` beside the instrument's own bits: rows were lost on the line just before this row.
 LOST_BEFORE = 16
+# The row was not heard on the line: it was collected from the instrument's own log, later.
+COLLECTED = 32
 
 
 class Sample(NamedTuple):
@@ -29,7 +31,8 @@ class Sample(NamedTuple):
         role: -1 plate, 0 rest, +1 strip, 2 impedance, 3 other.
         flags: status bits of the instrument: 1 timing not met, 2 overload, 4 underload, 8 overload
             warning; and of the driver: 16 one or more rows before this one were lost on the line
-            (``LOST_BEFORE``). 0 is well.
+            (``LOST_BEFORE``), 32 the row was collected from the instrument's own log
+            (``COLLECTED``). 0 is well.
         arrival_ns: host clock (CLOCK_BOOTTIME) of the read that brought the row.
     """
 
@@ -77,6 +80,7 @@ class Capabilities:
         current_ranges_a: nominal current ranges, A, ascending.
         frequency_max_hz: highest frequency of an impedance spectrum, Hz.
         amplitude_max_v: largest amplitude of one, V rms.
+        keeps_log: whether models like this can keep the rows of a program themselves.
     """
 
     model: str
@@ -87,6 +91,35 @@ class Capabilities:
     current_ranges_a: tuple[float, ...]
     frequency_max_hz: float
     amplitude_max_v: float
+    keeps_log: bool = False
+
+
+@dataclass(frozen=True)
+class ProgramLog:
+    """What an instrument wrote down itself of a program that has ended.
+
+    Attributes:
+        rows: all of them, in order; ``arrival_ns`` is 0, nobody heard them.
+        ending: how the program ended. ``complete``: after its last step. ``stopped``: a limit of
+            the technique. ``safety``: a safety limit. ``opened``: it was aborted, and wrote down
+            when it opened the cell. ``unknown``: the log just stops, because the power went, an
+            error ended the program, or the log was cut off.
+        reason: the limit that ended it, if one did.
+        kind: the kind of the step that was begun last.
+        role: its role code.
+        counters: of that step, and the time of the end, or of the last row if it is unknown.
+        step_s: time from the edge of that step to the end, or to its last row, s; 0 without one.
+        lost_rows: how many rows are missing within it.
+    """
+
+    rows: tuple[Sample | ImpedancePoint, ...]
+    ending: Literal["complete", "stopped", "safety", "opened", "unknown"]
+    reason: str
+    kind: Literal["open_circuit", "galvanostatic", "impedance"] | None
+    role: int
+    counters: Counters
+    step_s: float
+    lost_rows: int
 
 
 class Potentiostat(Protocol):
@@ -171,4 +204,40 @@ class Potentiostat(Protocol):
 
         Returns when the instrument has confirmed it; raises TransportError if it does not.
         """
+        ...
+
+    # -- the instrument's own log
+
+    @property
+    def counters(self) -> Counters:
+        """Return where the last program stood at its end; what goes on begins with these."""
+        ...
+
+    def prepare_log(self, assignment: Assignment) -> str | None:
+        """Make room for the log that ``assignment`` names.
+
+        Returns why there will be none (no file store, no room), ``None`` if there will be one. A
+        log that is refused at ``start`` all the same never keeps a program from running.
+        """
+        ...
+
+    @property
+    def log_kept(self) -> bool:
+        """Return whether the instrument has said that it keeps the log of the last program."""
+        ...
+
+    def meaning(self, assignment: Assignment) -> str:
+        """Return a digest of how rows of ``assignment`` are written down; see ``read_log``."""
+        ...
+
+    def read_log(self, assignment: Assignment) -> ProgramLog | None:
+        """Return what the instrument kept of ``assignment``; ``None`` if it has no such log.
+
+        To be asked while nothing runs. Raises ProtocolError if the log cannot be understood, and
+        InstrumentError if it cannot be had.
+        """
+        ...
+
+    def delete_log(self, name: str) -> None:
+        """Forget the log of that name, if there is one."""
         ...

@@ -24,10 +24,11 @@ from instruments.potentiostat.contract import (
     IMPEDANCE,
     ImpedancePoint,
     Potentiostat,
+    ProgramLog,
     Sample,
 )
 from instruments.transport import clock_ns
-from techniques import Assignment, SafetyLimits, finest_row_interval_s
+from techniques import Assignment, Counters, SafetyLimits, finest_row_interval_s
 
 # Rows of one page: enough to be cheap, few enough for the RunEngine's loop to breathe.
 _PAGE_ROWS = 5000
@@ -35,6 +36,10 @@ _PAGE_ROWS = 5000
 # A program that may record a row this often puts all its rows into columns. A row in a page costs
 # the RunEngine's thread about 0.1 ms: slower programs leave it idle nine tenths of the time.
 COLUMNS_FROM_INTERVAL_S = 1e-3
+
+# Faster rows are not written to the instrument's own log as well: how fast its file store takes
+# lines is not documented, and a program must not fall behind for its sake.
+LOG_FROM_INTERVAL_S = 0.01
 
 _SAMPLE_UNITS = {
     "t": "s",
@@ -158,6 +163,8 @@ class PotentiostatDevice(_Pages):
         self._running = False
         self._finished_rows = True
         self._stopped_as_failure = False
+        self._no_log: str | None = None
+        self._held: list[tuple[float, Sample | ImpedancePoint]] = []
 
     # -- what the plan asks
 
@@ -180,19 +187,37 @@ class PotentiostatDevice(_Pages):
         """Check ``value`` against instrument and limits; nothing moves.
 
         Raises UnsupportedTechniqueError or SafetyLimitError at once. The value is kept for
-        ``kickoff``, narrowed by the limits of the bench.
+        ``kickoff``, narrowed by the limits of the bench. If it names a log of the instrument, room
+        is made for it; that there will be none is told by ``log_told`` and fails nothing.
         """
-        try:
-            limits = value.limits.narrowed_by(self.limits)
-        except ValueError as error:
-            raise SafetyLimitError(f"{self.name}: {error}") from error
-        narrowed = value.model_copy(update={"limits": limits})
+        narrowed = self._narrowed(value)
         self._driver.check(narrowed)
+        self._no_log = self._prepare_log(narrowed)
+        if self._no_log is not None:
+            narrowed = narrowed.model_copy(update={"instrument_log": None})
         self._assignment = narrowed
         self._newest = None
         self._finished_rows = False
         self._record_in_columns(finest_row_interval_s(value.technique) <= COLUMNS_FROM_INTERVAL_S)
         return self._finished()
+
+    def _narrowed(self, assignment: Assignment) -> Assignment:
+        """Return ``assignment`` within the limits of the bench; raises SafetyLimitError."""
+        try:
+            limits = assignment.limits.narrowed_by(self.limits)
+        except ValueError as error:
+            raise SafetyLimitError(f"{self.name}: {error}") from error
+        return assignment.model_copy(update={"limits": limits})
+
+    def _prepare_log(self, assignment: Assignment) -> str | None:
+        if assignment.instrument_log is None:
+            return "not asked for"
+        if finest_row_interval_s(assignment.technique) < LOG_FROM_INTERVAL_S:
+            return f"rows may come more often than every {LOG_FROM_INTERVAL_S:g} s"
+        try:
+            return self._driver.prepare_log(assignment)
+        except InstrumentError as error:
+            return str(error)
 
     def _record_in_columns(self, in_columns: bool) -> None:
         self._in_columns = in_columns
@@ -226,6 +251,7 @@ class PotentiostatDevice(_Pages):
             if self.assets_dir is None:
                 raise RuntimeError(f"{self.name}: set assets_dir before kickoff")
             self._columns = Columns(self.assets_dir, self.name, self._units)
+        self.release_rows()
         self._running = True
         self._newest = None
         self._finished_rows = False
@@ -282,12 +308,92 @@ class PotentiostatDevice(_Pages):
             rows = "1 row" if self.lost_rows == 1 else f"{self.lost_rows} rows"
             were = "was" if self.lost_rows == 1 else "were"
             said.append(f"{rows} of the {self.name} {were} lost on the line ({address})")
+        wanted = self._assignment is not None and self._assignment.instrument_log is not None
+        if wanted and not self._driver.log_kept:
+            said.append("the instrument refused to keep a log of its own")
         return said + self.notes
 
     @property
     def unsaved_rows(self) -> int:
         """Return how many rows wait to be collected, or wait in memory for room on the disk."""
         return self._rows.qsize() + (self._columns.waiting if self._columns is not None else 0)
+
+    # -- the instrument's own log, and rows from before the program
+
+    @property
+    def log_told(self) -> dict[str, str | None]:
+        """Return what a start document says of the log of the prepared program.
+
+        ``name`` of the log and a digest of the ``meaning`` of its lines; or no name and the
+        ``reason``.
+        """
+        assignment = self._assignment
+        if assignment is None or assignment.instrument_log is None:
+            return {"name": None, "reason": self._no_log or "nothing is prepared"}
+        return {
+            "name": assignment.instrument_log,
+            "meaning": self._driver.meaning(assignment),
+        }
+
+    @property
+    def counters(self) -> Counters:
+        """Return where the last program stood at its end."""
+        return self._driver.counters
+
+    def discard_log(self, name: str) -> None:
+        """Have the instrument forget a log; raises InstrumentError if it does not."""
+        self._driver.delete_log(name)
+
+    def read_log(self, assignment: Assignment, meaning: str | None) -> ProgramLog | None:
+        """Return what the instrument kept of a program that has ended; ``None``: no such log.
+
+        ``meaning`` is what was told of the log when it was begun. Raises InstrumentError if the log
+        cannot be had, or if this version of the software would read it as something else.
+        """
+        narrowed = self._narrowed(assignment)
+        found = self._driver.read_log(narrowed)
+        if found is not None and meaning not in (None, self._driver.meaning(narrowed)):
+            raise InstrumentError(
+                f"{self.name}: the log {assignment.instrument_log} was written for another version "
+                "of this software, whose numbers of steps mean something else: collect it with "
+                "that version"
+            )
+        return found
+
+    def measure(
+        self, assignment: Assignment, rows: list[tuple[float, Sample | ImpedancePoint]]
+    ) -> None:
+        """Run ``assignment`` to its end and add its rows with their arrival (epoch, s) to ``rows``.
+
+        Blocks; not for plans. Whatever ends it, the cell is open afterwards and what was measured
+        is in ``rows``. Raises as ``prepare`` and ``complete`` do.
+        """
+        self._driver.start(self._narrowed(assignment))
+        try:
+            for row in self._driver.samples():
+                rows.append((_arrived(row), row))
+        finally:
+            self._driver.abort()
+
+    def hold_rows(self, rows: list[tuple[float, Sample | ImpedancePoint]]) -> None:
+        """Keep rows (epoch of their arrival in s, row) that go into the next run, first of all."""
+        self._held += rows
+
+    def release_rows(self) -> bool:
+        """Let the rows that were held be collected; return whether there were any.
+
+        The next ``kickoff`` does so as well: rows in columns have no place before it.
+        """
+        held, self._held = self._held, []
+        for stamp, row in held:
+            pages = self if isinstance(row, Sample) else self.impedance
+            pages.add_row(stamp, _values(row))
+        return bool(held)
+
+    @property
+    def in_columns(self) -> bool:
+        """Return whether the rows of the prepared program will lie in the columns of a file."""
+        return self._in_columns
 
     # -- rows in columns
 
@@ -368,9 +474,7 @@ class PotentiostatDevice(_Pages):
             status.set_exception(failure)
 
     def _take_row(self, row: Sample | ImpedancePoint) -> None:
-        # The moment of arrival, on the clock of day: rows may have waited for this thread.
-        stamp = time.time() - (clock_ns() - row.arrival_ns) / 1e9
-        values = tuple(float(x) for x in row[:-1])
+        stamp, values = _arrived(row), _values(row)
         if isinstance(row, Sample):
             self.add_row(stamp, values)
             role = row.role
@@ -391,3 +495,12 @@ class PotentiostatDevice(_Pages):
             if self._running:
                 raise
         self.close_worker()
+
+
+def _arrived(row: Sample | ImpedancePoint) -> float:
+    """Return when a row arrived, on the clock of day: it may have waited for its reader."""
+    return time.time() - (clock_ns() - row.arrival_ns) / 1e9
+
+
+def _values(row: Sample | ImpedancePoint) -> tuple[float, ...]:
+    return tuple(float(x) for x in row[:-1])

@@ -58,6 +58,7 @@ class Cell:
         hydrogen_dissolved_mol: still in the electrolyte.
         hydrogen_gas_mol: in the headspace.
         hydroxide_umol_cm2: at the working electrode.
+        contact_ohm: resistance of cables and contacts, set by `inject`.
         shorts: (time s, "soft" or "hard"), in the order they happened.
         turns: (time s, ledger of the working electrode) at each change between plating and
             stripping it.
@@ -110,6 +111,7 @@ class Cell:
         self.hydrogen_dissolved_mol = 0.0
         self.hydrogen_gas_mol = 0.0
         self.hydroxide_umol_cm2 = 0.0
+        self.contact_ohm = 0.0
         self._set_temperature(temperature_k)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -199,6 +201,23 @@ class Cell:
         shorted: npt.NDArray[np.complex128] = cell / (1 + short_s * cell)
         return shorted
 
+    def inject(self, fault: str, *, ohm: float = 1e9) -> None:
+        """Break something outside of the chemistry.
+
+        Args:
+            fault: ``contact``: cables and contacts have this resistance from now on; as large as it
+                is by default, a lead has come off.
+            ohm: resistance of the contacts together.
+
+        Raises:
+            ValueError: there is no such fault.
+        """
+        if fault != "contact":
+            raise ValueError(f"a cell has no fault {fault!r}")
+        with self.lock:
+            self.contact_ohm = ohm
+            self._set_temperature(self.temperature_k)
+
     # ---- time
 
     def advance(
@@ -256,6 +275,7 @@ class Cell:
         self._electrolyte_resistance = p.electrolyte_resistance_ohm_cm2 * exp(
             p.electrolyte_activation_j_mol * inverse
         )
+        self._electrolyte_resistance += self.contact_ohm * p.area_cm2
         self.working.set_temperature(temperature_k, p)
         self.counter.set_temperature(temperature_k, p)
 

@@ -25,7 +25,7 @@ from sim_devices.methodscript.capabilities import (
 )
 from sim_devices.methodscript.electronics import PERFECT, Electronics, Imperfection
 from sim_devices.methodscript.errors import LoadError, ScriptError
-from sim_devices.methodscript.language import COMMANDS, Loader, Program
+from sim_devices.methodscript.language import COMMANDS, FILE_COMMANDS, Loader, Program
 from sim_devices.methodscript.machine import (
     ABORT,
     HALT,
@@ -49,7 +49,6 @@ _log = logging.getLogger(__name__)
 
 _LONGEST_COMMAND = 255
 _IDLE_STRIDE_S = 0.1
-_STORAGE_KILOBYTES = 512_000
 _HOST_POLL_S = 0.002
 _OUTPUT_HELD_BYTES = 32768
 
@@ -226,7 +225,12 @@ class EmStat4:
         self._worker.join()
 
     def inject(self, fault: str, **options: object) -> None:
-        """Break something: see `sim_devices.pty_server.ByteServer.inject`."""
+        """Break something: see `sim_devices.pty_server.ByteServer.inject`.
+
+        Besides, ``file-store`` changes the file store: numbers ``present`` (0: this firmware has
+        none), ``kilobytes`` (what it holds), ``held_bytes`` and ``error_when_full`` as in
+        `FileStore`.
+        """
         self.line.inject(fault, **options)
 
     # ---- the worker: scripts, and the time between them
@@ -242,6 +246,7 @@ class EmStat4:
                 if self._power_was_cut:
                     self._power_was_cut = False
                     self._machine.take_back(POWER_OFF)
+                    self._machine.files.lose_power()
                     self._machine.cell_off()
                     self._machine.power_up()
                 job, self._job = self._job, None
@@ -370,6 +375,8 @@ class EmStat4:
         if not text:
             return "\n" if self._behaviour.blank_line_answered else ""
         word, _, rest = text.partition(" ")
+        if word.startswith("fs_") and not self.files.present:
+            raise _Refused("0003")
         plain = self._plain_commands.get(text)
         if plain is not None:
             return plain()
@@ -433,12 +440,16 @@ class EmStat4:
     # ---- scripts
 
     def _begin_load(self) -> str:
-        self._loader, self._loading = Loader(self._behaviour.script_memory_bytes), "l"
+        self._loader, self._loading = self._new_loader(), "l"
         return ""
 
     def _begin_execute(self) -> str:
-        self._loader, self._loading = Loader(self._behaviour.script_memory_bytes), "e"
+        self._loader, self._loading = self._new_loader(), "e"
         return ""
+
+    def _new_loader(self) -> Loader:
+        unknown = frozenset[str]() if self.files.present else FILE_COMMANDS
+        return Loader(self._behaviour.script_memory_bytes, unknown)
 
     def _load(self, text: str) -> str:
         """Take one line of a script; the empty one ends it."""
@@ -511,8 +522,8 @@ class EmStat4:
         return "f\n"
 
     def _file_info(self) -> str:
-        used = sum(len(content) for content in self.files.files.values()) // 1024
-        return f"fused:{used}kB free:{_STORAGE_KILOBYTES - used}kB\n"
+        used = -(-self.files.used_bytes // 1024)
+        return f"fused:{used}kB free:{self.files.capacity_bytes // 1024 - used}kB\n"
 
     def _clear_files(self) -> str:
         self.files.files.clear()
@@ -524,7 +535,8 @@ class EmStat4:
     # ---- faults
 
     def _fault(self, fault: str, options: dict[str, object]) -> None:
-        del options
+        if fault == "file-store":
+            self._change_file_store(options)
         if fault != "power-cycle":
             return
         with self._changed:
@@ -535,6 +547,15 @@ class EmStat4:
             self._machine.ask(POWER_OFF)
             self._changed.notify_all()
         self._clock.wake()
+
+    def _change_file_store(self, options: dict[str, object]) -> None:
+        numbers = {name: int(float(str(value))) for name, value in options.items()}
+        store = self.files
+        if "kilobytes" in numbers:
+            store.capacity_bytes = numbers["kilobytes"] * 1024
+        store.present = bool(numbers.get("present", store.present))
+        store.held_bytes = numbers.get("held_bytes", store.held_bytes)
+        store.error_when_full = bool(numbers.get("error_when_full", store.error_when_full))
 
 
 class _Refused(Exception):  # noqa: N818 - an answer, not an error of ours

@@ -283,13 +283,15 @@ class _Packet:
 class Loader:
     """Takes a script line by line; `finish` returns the program."""
 
-    def __init__(self, memory_bytes: int = 65536) -> None:
+    def __init__(self, memory_bytes: int = 65536, unknown: frozenset[str] = frozenset()) -> None:
         """Start with an empty script.
 
         Args:
             memory_bytes: how large a script may be.
+            unknown: commands that this instrument does not have.
         """
         self._memory_bytes = memory_bytes
+        self._unknown = unknown
         self._bytes = 0
         self._number = 0
         self._lines: list[str] = []
@@ -410,7 +412,7 @@ class Loader:
         if block is not None:
             block(self, arguments)
             return
-        signature = _COMMANDS.get(name)
+        signature = None if name in self._unknown else _COMMANDS.get(name)
         if signature is None:
             self._refuse("001B" if name in ABSENT_COMMANDS else "4001")
         if signature.outside and self._in_measurement():
@@ -1007,6 +1009,9 @@ _COMMANDS: dict[str, _Signature] = {
     "file_open": _Signature(Loader.file_open, ("text", "constant")),
     "file_close": _Signature(Loader.call),
 }
+
+# Those that need a file store.
+FILE_COMMANDS = frozenset(("file_open", "file_close", "set_script_output"))
 
 # Every command this instrument has, for its capability answer.
 COMMANDS = frozenset(_COMMANDS) | (frozenset(_BLOCKS) - {"on_finished:"})

@@ -28,6 +28,9 @@ from sim_devices.methodscript.electronics import (
 )
 from sim_devices.methodscript.errors import ScriptAborted, ScriptError
 
+# What the flash of a new instrument holds.
+STORAGE_KILOBYTES = 512_000
+
 # What a running script may be asked from outside; bits of `Machine.ask`.
 ABORT, SKIP, HALT, REVERSE, POWER_OFF = 1, 2, 4, 8, 16
 
@@ -127,11 +130,57 @@ class TruthWriter(Protocol):
 
 
 class FileStore:
-    """The instrument's own files: path to content, kept until the simulator ends."""
+    """The instrument's own files, in flash: they outlive a power cycle.
+
+    Attributes:
+        files: path to content.
+        present: whether there is a file store at all.
+        capacity_bytes: how much it holds.
+        held_bytes: the newest part of an open file, up to this much, is still in memory and lost
+            when the power goes; 0: every line is written at once.
+        error_when_full: whether a script that writes to a full store ends with an error; otherwise
+            what does not fit is dropped without a word.
+    """
 
     def __init__(self) -> None:
         """Start empty."""
         self.files: dict[str, bytearray] = {}
+        self.present = True
+        self.capacity_bytes = STORAGE_KILOBYTES * 1024
+        self.held_bytes = 0
+        self.error_when_full = False
+        self._open: bytearray | None = None
+        self._in_flash = 0
+
+    @property
+    def used_bytes(self) -> int:
+        """How much of it is taken."""
+        return sum(len(content) for content in self.files.values())
+
+    def open(self, content: bytearray) -> None:
+        """Write to this file from now on."""
+        self._open, self._in_flash = content, len(content)
+
+    def write(self, data: bytes) -> None:
+        """Append to the open file, if one is."""
+        if self._open is None:
+            return
+        room = self.capacity_bytes - self.used_bytes
+        self._open += data[: max(0, room)]
+        if len(self._open) - self._in_flash > self.held_bytes:
+            self._in_flash = len(self._open)
+        if len(data) > room and self.error_when_full:
+            raise ScriptError("0001")
+
+    def close(self) -> None:
+        """Write what is still in memory."""
+        self._open = None
+
+    def lose_power(self) -> None:
+        """Lose what was not written yet."""
+        if self._open is not None:
+            del self._open[self._in_flash :]
+        self._open = None
 
     @staticmethod
     def normal(path: str) -> str:
@@ -212,7 +261,8 @@ class Machine:
         self._turn_t = self.cell.t
         self._turns = 0
         self._output = 1
-        self._file: bytearray | None = None
+        self._file_is_open = False
+        self.files.close()
         self._halted_s = 0.0
         self._reverse = False
 
@@ -234,8 +284,8 @@ class Machine:
         """Put out one line, to where `set_script_output` says."""
         if self._output & 1:
             self._lines.append(text)
-        if self._output & 2 and self._file is not None:
-            self._file += f"{text}\n".encode("ascii", "replace")
+        if self._output & 2 and self._file_is_open:
+            self.files.write(f"{text}\n".encode("ascii", "replace"))
 
     def flush(self) -> None:
         """Hand on the lines said so far."""
@@ -893,7 +943,7 @@ class Machine:
 
     def set_script_output(self, where: int) -> None:
         """``set_script_output``: 0 nowhere, 1 line, 2 file, 3 both."""
-        if where & 2 and self._file is None:
+        if where & 2 and not self._file_is_open:
             raise ScriptError("403B")
         self._output = where
 
@@ -901,7 +951,7 @@ class Machine:
         """``file_open``: 0 append, 1 overwrite, 2 new; ``&i`` in a new path counts up from 0."""
         if mode > 2:
             raise ScriptError("00B2")
-        if self._file is not None:
+        if self._file_is_open:
             raise ScriptError("4030")
         files = self.files.files
         name = self.files.normal(path)
@@ -916,11 +966,13 @@ class Machine:
             raise ScriptError("0027")
         if mode != 0 or name not in files:
             files[name] = bytearray()
-        self._file = files[name]
+        self.files.open(files[name])
+        self._file_is_open = True
 
     def file_close(self) -> None:
         """``file_close``: output to the file ends."""
-        self._file = None
+        self._file_is_open = False
+        self.files.close()
         self._output &= 1
 
 

@@ -17,13 +17,18 @@ from instruments.errors import (
     TransportError,
     TransportTimeout,
 )
-from instruments.potentiostat.contract import Capabilities, ImpedancePoint, Sample
+from instruments.potentiostat.contract import Capabilities, ImpedancePoint, ProgramLog, Sample
 from instruments.potentiostat.methodscript.error_codes import parse_error
+from instruments.potentiostat.methodscript.instrument_log import (
+    InstrumentFiles,
+    make_room,
+    read_program,
+)
 from instruments.potentiostat.methodscript.models import capabilities_of
 from instruments.potentiostat.methodscript.program import Program, compile_program
 from instruments.potentiostat.methodscript.stream import ProgramStream
 from instruments.transport import SerialSettings, Transport, open_transport
-from techniques import Assignment, SafetyLimits
+from techniques import Assignment, Counters, SafetyLimits
 
 _log = logging.getLogger(__name__)
 
@@ -206,6 +211,62 @@ class MethodScriptPotentiostat:
         """Return how many rows of the last program were sent but did not arrive whole."""
         return self._newest_run.stream.lost if self._newest_run is not None else 0
 
+    @property
+    def counters(self) -> Counters:
+        """Return where the last program stood at its end; zero before the first."""
+        return self._newest_run.stream.counters if self._newest_run is not None else Counters()
+
+    # -- the instrument's own log
+
+    @property
+    def log_kept(self) -> bool:
+        """Return whether the instrument has said that it keeps the log of the last program."""
+        return self._newest_run is not None and self._newest_run.stream.log is not None
+
+    def prepare_log(self, assignment: Assignment) -> str | None:
+        """Make room for the log that ``assignment`` names; return why there will be none."""
+        if not self.capabilities().keeps_log:
+            return f"{self.capabilities().model} keeps no log"
+        with self._dialogue:
+            try:
+                return make_room(self._files(), self._compile(assignment).longest_log_bytes)
+            except InstrumentFaultError as error:
+                return f"the instrument's file store cannot be used: {error}"
+
+    def meaning(self, assignment: Assignment) -> str:
+        """Return a digest of how rows of ``assignment`` are written down."""
+        return self._compile(assignment).meaning
+
+    def read_log(self, assignment: Assignment) -> ProgramLog | None:
+        """Return what the instrument kept of ``assignment``; ``None`` if it has no such log.
+
+        Raises RuntimeError while a program runs, ProtocolError if the log is not whole.
+        """
+        name = assignment.instrument_log
+        if name is None:
+            return None
+        program = self._compile(assignment)
+        with self._dialogue, self._asking(f"send the log {name}"):
+            with self._state:
+                if self._run is not None:
+                    raise RuntimeError(f"{self._who()}: a program is running; abort it first")
+            try:
+                lines = self._files().lines(name)
+                if lines is None:
+                    return None
+                return read_program(program, lines, self._who())
+            except (ProtocolError, TransportTimeout):
+                self._hear_out()
+                raise
+
+    def delete_log(self, name: str) -> None:
+        """Forget the log of that name, if there is one."""
+        with self._dialogue, self._asking(f"delete the log {name}"):
+            self._files().delete(name)
+
+    def _files(self) -> InstrumentFiles:
+        return InstrumentFiles(self._wire(), self._who())
+
     # -- running
 
     def check(self, assignment: Assignment) -> None:
@@ -219,30 +280,57 @@ class MethodScriptPotentiostat:
         untouched; RuntimeError if a program runs already.
         """
         program = self._compile(assignment)
-        wire = self._wire()
+        self._wire()
         with self._dialogue:
             with self._state:
                 if self._run is not None:
                     raise RuntimeError(f"{self._who()}: a program is running; abort it first")
             self._stop_reason = None
-            # `l` then `r`, not `e`: a program that is refused has then not touched the cell.
-            with self._asking("load a program"):
-                wire.write(f"l\n{program.text}\n\n".encode("ascii"))
             try:
-                self._accepted("l", "load a program", _LOADING_S, program)
-                with self._asking("run the program", "whether it runs is unknown"):
-                    wire.write(b"r\n")
-                rest = self._accepted("r", "run the program", _ANSWER_S, program)
-            except (ProtocolError, TransportTimeout):
-                # It may be running after all: what was not understood may have been a yes.
-                self._rest_with_open_cell()
-                raise
-            run = _Run(program, assignment.limits)
+                run = self._begin(program, assignment.limits)
+            except InstrumentFaultError as error:
+                if program.log is None:
+                    raise
+                # Firmware without a file store, or one that is in no state to be written to.
+                _log.warning("%s: runs without a log of its own: %s", self._who(), error)
+                program = self._compile(assignment.model_copy(update={"instrument_log": None}))
+                run = self._begin(program, assignment.limits)
+            with self._state:
+                self._run = self._unread = self._newest_run = run
+
+    def _begin(self, program: Program, limits: SafetyLimits) -> _Run:
+        """Load a program and run it; with a log, return when the instrument keeps it."""
+        wire = self._wire()
+        # `l` then `r`, not `e`: a program that is refused has then not touched the cell.
+        with self._asking("load a program"):
+            wire.write(f"l\n{program.text}\n\n".encode("ascii"))
+        try:
+            self._accepted("l", "load a program", _LOADING_S, program)
+            with self._asking("run the program", "whether it runs is unknown"):
+                wire.write(b"r\n")
+            rest = self._accepted("r", "run the program", _ANSWER_S, program)
+            run = _Run(program, limits)
             if rest:
                 # Some firmware joins the acknowledgement and the first line.
                 run.stream.feed(rest, wire.arrival_ns)
-            with self._state:
-                self._run = self._unread = self._newest_run = run
+            if program.log is not None:
+                self._hear_of_log(run)
+        except (ProtocolError, TransportTimeout):
+            # It may be running after all: what was not understood may have been a yes.
+            self._rest_with_open_cell()
+            raise
+        return run
+
+    def _hear_of_log(self, run: _Run) -> None:
+        """Read up to the line that says that the log is open; a refusal ends the program."""
+        stream, wire = run.stream, self._wire()
+        while stream.log is None and stream.block is None and not stream.over:
+            with self._asking("open its log"):
+                line = wire.read_line(_ANSWER_S)
+            # No row can come before the first header.
+            stream.feed(line, wire.arrival_ns)
+            if stream.fault is not None:
+                self._after_fault(run)
 
     def samples(self) -> Iterator[Sample | ImpedancePoint]:
         """Yield rows until the program has ended; see ``Potentiostat.samples``.

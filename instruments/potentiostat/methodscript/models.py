@@ -12,9 +12,11 @@ def _decades(smallest_a: float, largest_a: float) -> tuple[float, ...]:
     return tuple(ranges)
 
 
-_EMSTAT4_HR = Capabilities("EmStat4 HR", True, -6.0, 6.0, 0.2, _decades(1e-7, 1e-1), 2e5, 0.9)
-_EMSTAT4_LR = Capabilities("EmStat4 LR", True, -3.0, 3.0, 0.03, _decades(1e-9, 1e-2), 2e5, 0.9)
-_NEXUS = Capabilities("Nexus", True, -10.0, 10.0, 1.0, _decades(1e-10, 1.0), 1e6, 0.3)
+_EMSTAT4_HR = Capabilities("EmStat4 HR", True, -6.0, 6.0, 0.2, _decades(1e-7, 1e-1), 2e5, 0.9, True)
+_EMSTAT4_LR = Capabilities(
+    "EmStat4 LR", True, -3.0, 3.0, 0.03, _decades(1e-9, 1e-2), 2e5, 0.9, True
+)
+_NEXUS = Capabilities("Nexus", True, -10.0, 10.0, 1.0, _decades(1e-10, 1.0), 1e6, 0.3, True)
 _PICO = Capabilities(
     "EmStat Pico",
     False,
@@ -24,6 +26,7 @@ _PICO = Capabilities(
     (1e-7, 2e-6, 4e-6, 8e-6, 16e-6, 32e-6, 63e-6, 125e-6, 250e-6, 5e-4, 1e-3, 5e-3),
     2e5,
     0.429,
+    True,
 )
 
 _MODELS = {

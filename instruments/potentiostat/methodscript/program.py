@@ -11,7 +11,13 @@ experiment goes on within its limits when the computer dies. How a program talks
   the number a row that got lost on the way is noticed. The last row of a step is sent twice, under
   the same number: the charge of the step hangs on it;
 * at its end a program sends ``eb`` and ``ja``, the number of the last row, and then ``END`` if it
-  is complete, ``STOP ...`` or ``SAFETY ...`` if a limit ended it.
+  is complete, ``STOP ...`` or ``SAFETY ...`` if a limit ended it;
+* when the cell has been opened for good, also by an abort, it sends ``eb`` and ``jb``: how far the
+  step had come. If current flowed until then, a last row of that moment, with the potential of the
+  last check, comes before: the charge of an interrupted step hangs on it.
+
+Where the instrument has a file store, all of this also goes to a file of it (``LOG`` is the first
+line), so that what nobody listened to can be collected later: `instrument_log`.
 
 Limits are checked in every iteration of a measurement loop, whatever is recorded. The charge of a
 step is the set current times the time: a time limit of the loop. Safety limits on the potential act
@@ -29,6 +35,7 @@ compared around it, and a value beyond a limit ends the program with the cell op
   just after at no current. The swing of the potential during the spectrum is not watched.
 """
 
+import hashlib
 import math
 from dataclasses import dataclass, field
 from typing import Literal
@@ -45,6 +52,7 @@ from instruments.potentiostat.contract import (
 from instruments.potentiostat.methodscript.values import format_literal
 from techniques import (
     Assignment,
+    Counters,
     GalvanostaticStep,
     ImpedanceSpectrum,
     Limit,
@@ -57,7 +65,9 @@ from techniques import (
 )
 from techniques.recording import COARSEST_CHECK_S, FINEST_CHECK_S
 
-END, STOP, SAFETY = "END", "STOP", "SAFETY"
+END, STOP, SAFETY, LOG = "END", "STOP", "SAFETY", "LOG"
+# Longest line of a program, and what a step sends besides its rows, in bytes, line ends included.
+_LINE_BYTES, _STEP_BYTES = 64, 320
 # The maker's line length, line end included.
 LONGEST_LINE = 255
 # PalmSens' own scripts filter at about this many times 1/interval.
@@ -94,7 +104,8 @@ var blk
 var row
 var step
 var cyc
-var half"""
+var half
+var live"""
 
 
 @dataclass(frozen=True)
@@ -118,10 +129,31 @@ class Block:
 
 @dataclass(frozen=True)
 class Program:
-    """A compiled technique: the script, without its final blank line, and what its blocks mean."""
+    """A compiled technique: the script, without its final blank line, and what its blocks mean.
+
+    Attributes:
+        text: the script.
+        blocks: what the numbers in its headers mean.
+        begin: the counters from which it goes on.
+        log: path of the file to which it also writes; ``None``: it does not.
+        longest_log_bytes: how much it can send at most.
+    """
 
     text: str
     blocks: tuple[Block, ...]
+    begin: Counters = field(default_factory=Counters)
+    log: str | None = None
+    longest_log_bytes: int = 0
+
+    @property
+    def meaning(self) -> str:
+        """Return a digest of what its headers mean; logs are only read with the same."""
+        return hashlib.sha256(repr(self.blocks).encode()).hexdigest()[:16]
+
+
+def log_path(name: str) -> str:
+    """Return the path of a log in the instrument's file store."""
+    return f"/operando-{name}.txt"
 
 
 def compile_program(
@@ -151,27 +183,44 @@ class _Compiler:
     blocks: list[Block] = field(default_factory=list)
     depth: int = 0
     deepest: int = 0
+    passes: int = 1
+    longest_log_bytes: int = 1024
 
     def program(self) -> Program:
         self._technique(self.assignment.technique)
         loops = [f"var n{level}" for level in range(1, self.deepest + 1)]
+        start, name = self.assignment.begin, self.assignment.instrument_log
+        path = None if name is None else log_path(name)
         begin = [
+            *self._begin_log(path),
             "store_var row 0i ja",
-            "store_var step 0i jb",
-            "store_var cyc 0i jc",
-            "store_var half 0i jd",
+            f"store_var step {start.step}i jb",
+            f"store_var cyc {start.cycle}i jc",
+            f"store_var half {start.half_cycle}i jd",
+            "store_var live 0i ja",
             "set_pgstat_chan 0",
             f"set_acquisition_frac_autoadjust {self.mains_frequency_hz}",
             "timer_start",
         ]
-        end = [*_farewell(END), "on_finished:", "cell_off"]
+        # First of all the cell: whatever else the end does may fail.
+        end = [*_farewell(END), "on_finished:", "cell_off", "timer_get t"]
+        end += ["if live == 1i", "add_var row 1i", *_package(("t", "row", "p", "c")), "endif"]
+        end += _package(("t", "step"))
+        end += ["set_script_output 1", "file_close"] if path is not None else []
         lines = [*_VARIABLES.splitlines(), *loops, *begin, *self.lines, *end]
         too_long = [line for line in lines if len(line) > LONGEST_LINE]
         if too_long:
             raise UnsupportedTechniqueError(
                 f"{self.capabilities.model}: a script line would be too long: {too_long[0]!r}"
             )
-        return Program("\n".join(lines), tuple(self.blocks))
+        return Program("\n".join(lines), tuple(self.blocks), start, path, self.longest_log_bytes)
+
+    def _begin_log(self, path: str | None) -> list[str]:
+        """Open the log before anything else: what fails here has not touched the cell."""
+        if path is None:
+            return []
+        # 2: a new file. 3: to the line and to the file.
+        return [f'file_open "{path}" 2', "set_script_output 3", f'send_string "{LOG} {path}"']
 
     # -- techniques
 
@@ -189,7 +238,7 @@ class _Compiler:
             case Repeat():
                 self._begin_loop(technique.times)
                 self._technique(technique.step)
-                self._end_loop()
+                self._end_loop(technique.times)
             case PlateStripCycle():
                 self._plate_strip_cycle(technique)
 
@@ -203,7 +252,7 @@ class _Compiler:
             self._technique(technique.between)
         self._galvanostatic(second)
         self._rest(technique.rest_s, second.record)
-        self._end_loop()
+        self._end_loop(technique.cycles)
 
     def _rest(self, duration_s: float, record: Recording) -> None:
         if duration_s > 0:
@@ -211,15 +260,28 @@ class _Compiler:
 
     def _begin_loop(self, times: int) -> None:
         self.depth += 1
+        self.passes *= times
         self.deepest = max(self.deepest, self.depth)
         counter = f"n{self.depth}"
         self._add(
             f"store_var {counter} 0i ja", f"loop {counter} < {times}i", f"add_var {counter} 1i"
         )
 
-    def _end_loop(self) -> None:
+    def _end_loop(self, times: int) -> None:
         self._add("endloop")
         self.depth -= 1
+        self.passes //= times
+
+    def _count_rows(self, most: float) -> None:
+        self.longest_log_bytes += self.passes * (_STEP_BYTES + math.ceil(most) * _LINE_BYTES)
+
+    def _most_rows(self, record: Recording, dt_s: float, duration_s: float, interval: float) -> int:
+        """Return how many rows a step can have at most; a moving potential may ask for each."""
+        checks = math.ceil(duration_s / interval) + 2
+        if record.de_v is not None:
+            return checks
+        dense = min(record.edge_for_s, duration_s) / max(min(record.edge_dt_s, dt_s), interval)
+        return min(checks, math.ceil(2 * duration_s / max(dt_s, interval) + dense) + 4)
 
     def _open_circuit(self, step: OpenCircuit) -> None:
         interval, run = self._timing(step.duration_s, _unhurried(step.record))
@@ -228,6 +290,7 @@ class _Compiler:
         self._potential_range()
         self._header("open_circuit", REST, 0.0, step.record.dt_s + interval, step.duration_s)
         self._start_recording(step.record, interval, step.record.dt_s)
+        self._count_rows(self._most_rows(step.record, step.record.dt_s, step.duration_s, interval))
         if step.drift_below_v_s is not None:
             # No cell is at 1 kV: the first comparison only sets the mark.
             self._add("store_var mark 1k ab", "store_var win 0 eb")
@@ -288,14 +351,15 @@ class _Compiler:
         self._galvanostat(abs(current_a), interval, *compared)
         self._add(f"set_i {current}", "store_var why 0i ja")
         self._start_recording(step.record, interval, dt_s)
+        self._count_rows(self._most_rows(step.record, dt_s, step.expected_s, interval))
         self._header("galvanostatic", role, current_a, dt_s + interval, step.expected_s)
         # No statement is between the header's timer and the current but the header itself.
         self._add("cell_on", f"meas_loop_cp p c {current} {_lit(interval)} {_lit(run)}")
-        self._add("timer_get t")
+        self._add("timer_get t", "store_var live 1i ja")
         self._watch(thresholds[0], ">")
         self._watch(thresholds[1], "<")
         self._record(step.record, interval, dt_s, ("p", "c"))
-        self._add("endloop", "cell_off")
+        self._add("endloop", "cell_off", "store_var live 0i ja")
         self._last_row(("p", "c"))
         self._consequences(step, {x[1] for x in thresholds if x is not None})
 
@@ -401,6 +465,7 @@ class _Compiler:
         sweep = f"{_lit(step.frequency_max_hz)} {_lit(step.frequency_min_hz)} {points}i"
         silence = 10 / step.frequency_min_hz + _OCP_BEFORE_SPECTRUM_S + _HOLD_S
         longest = points * silence
+        self._count_rows(points + 1)
         self._add(f"# impedance, {step.mode}, {points} frequencies", "cell_off")
         if step.mode == "potentiostatic":
             self._potentiostatic_spectrum(step, sweep, silence, longest)

@@ -12,10 +12,19 @@ from instruments.errors import ProtocolError
 from instruments.potentiostat.contract import LOST_BEFORE, ImpedancePoint, Sample
 from instruments.potentiostat.methodscript.error_codes import ErrorReply, parse_error
 from instruments.potentiostat.methodscript.packages import Variable, by_type, parse_package
-from instruments.potentiostat.methodscript.program import END, SAFETY, STOP, Block, Program
+from instruments.potentiostat.methodscript.program import (
+    END,
+    LOG,
+    SAFETY,
+    STOP,
+    Block,
+    Program,
+)
+from techniques import Counters
 
 _HEADER = {"eb", "ja", "jb", "jc", "jd"}
 _FAREWELL = {"eb", "ja"}
+_OPENED = {"eb", "jb"}
 _IMPEDANCE = {"eb", "ja", "dc", "cc", "cd"}
 _OPEN_CIRCUIT = {"eb", "ja", "ab"}
 # The current of a galvanostatic loop is documented as "set current", of unknown type.
@@ -46,6 +55,9 @@ class ProgramStream:
         safety: what a safety limit said.
         aborted: whether the instrument acknowledged an abort.
         fault: the run-time error that ended the program.
+        log: path of the file to which the instrument says it also writes.
+        block: the step that runs; with its numbers ``step``, ``cycle`` and ``half_cycle``.
+        opened_s: how far the step had come when the cell was opened for good, s; ``None`` before.
     """
 
     program: Program
@@ -59,16 +71,39 @@ class ProgramStream:
     safety: str | None = None
     aborted: bool = False
     fault: ErrorReply | None = None
+    log: str | None = None
     block: Block | None = None
     step: int = 0
-    _cycle: int = 0
-    _half_cycle: int = 0
+    cycle: int = 0
+    half_cycle: int = 0
+    opened_s: float | None = None
     _spectrum: int = 0
     _row: int = 0
     _damaged_by_row: int = 0
     _last: tuple[int, dict[str, str]] | None = None
     _base_s: float = 0.0
     _timer_s: float = 0.0
+
+    def __post_init__(self) -> None:
+        begin = self.program.begin
+        self.step, self.cycle, self.half_cycle = begin.step, begin.cycle, begin.half_cycle
+        self._spectrum, self._base_s = begin.spectrum, begin.t_s
+
+    @property
+    def counters(self) -> Counters:
+        """Return where the program stands: a program that goes on from here begins with these."""
+        return Counters(
+            t_s=self._base_s + self._timer_s,
+            cycle=self.cycle,
+            half_cycle=self.half_cycle,
+            step=self.step,
+            spectrum=self._spectrum,
+        )
+
+    @property
+    def step_s(self) -> float:
+        """Return the time of the newest row, or of the end, since the edge of the step, s."""
+        return self._timer_s
 
     @property
     def silence_s(self) -> float:
@@ -104,6 +139,9 @@ class ProgramStream:
             self.safety = rest
         elif word == STOP:
             self.stopped = rest
+        elif word == LOG:
+            self.log = rest
+            return
         elif text != END:
             raise ProtocolError(f"{text!r} is not a text of our programs")
         self.complete = True
@@ -116,6 +154,9 @@ class ProgramStream:
             return None
         if kinds == _FAREWELL:
             self._count(values, text)
+            return None
+        if kinds == _OPENED:
+            self._opened(values, text)
             return None
         if self.block is None:
             raise ProtocolError(f"a row before the first header: {text!r}")
@@ -130,7 +171,7 @@ class ProgramStream:
             return None  # the second copy of the last row of a step
         timer_s = max(timer_s, self._timer_s)
         t_s = self._base_s + timer_s
-        where = (self._cycle, self._half_cycle, self.step)
+        where = (self.cycle, self.half_cycle, self.step)
         if self.block.kind == "impedance":
             if kinds != _IMPEDANCE:
                 raise ProtocolError(f"not a point of an impedance spectrum: {text!r}")
@@ -201,19 +242,25 @@ class ProgramStream:
         if not (
             0 <= number < len(self.program.blocks)
             and step > self.step
-            and cycle >= self._cycle
-            and half_cycle >= self._half_cycle
+            and cycle >= self.cycle
+            and half_cycle >= self.half_cycle
             and took_s >= _not_before(self._timer_s)
         ):
             raise ProtocolError(f"a header that does not follow the one before: {values!r}")
         if step != self.step + 1:
             self._lose(f"step {self.step + 1} began unnoticed, its header was damaged")
         self.block = self.program.blocks[number]
-        self.step, self._cycle, self._half_cycle = step, cycle, half_cycle
+        self.step, self.cycle, self.half_cycle = step, cycle, half_cycle
         self._base_s += max(took_s, self._timer_s)
         self._timer_s = 0.0
         if self.block.kind == "impedance":
             self._spectrum += 1
+
+    def _opened(self, values: dict[str, Variable], text: str) -> None:
+        took_s = values["eb"].value
+        if values["jb"].value != self.step or took_s < _not_before(self._timer_s):
+            raise ProtocolError(f"this is not where the program stood: {text!r}")
+        self.opened_s = self._timer_s = max(took_s, self._timer_s)
 
     def _lose(self, why: str) -> None:
         self.incomplete = self.incomplete or why

@@ -120,7 +120,7 @@ def check_form(program: Program) -> None:
             assert (opened == "if") == (words[0] == "endif")
         depth = max(depth, len(blocks))
     assert blocks == []
-    assert program.text.endswith("on_finished:\ncell_off")
+    assert "\non_finished:\ncell_off\n" in program.text, "the cell is opened before anything else"
 
 
 RECORDS = st.builds(
