@@ -122,7 +122,7 @@ def _expected() -> tuple[type[Exception], ...]:
     from operando.search import SearchError
     from operando.simulation import SimulationError
 
-    return (
+    expected: list[type[Exception]] = [
         InstrumentError,
         CatalogError,
         ConfigurationError,
@@ -133,7 +133,12 @@ def _expected() -> tuple[type[Exception], ...]:
         SearchError,
         SimulationError,
         _NoSuchRunError,
-    )
+    ]
+    # It is slow to import, and can only have come from where it has been.
+    resuming = sys.modules.get("operando.resume")
+    if resuming is not None:
+        expected.append(resuming.ResumeError)
+    return tuple(expected)
 
 
 class _NoSuchRunError(Exception):
@@ -212,6 +217,43 @@ def command_line() -> argparse.ArgumentParser:
         "--cell", metavar="CELL", help="run on this cell instead of the recorded sample"
     )
     _add_bench(sub)
+
+    sub = add(
+        "resume",
+        _resume,
+        "go on with an experiment that was interrupted",
+        "What the instrument did alone is collected from its log, the cell is looked at (open "
+        "circuit potential, series resistance), and what is left runs as a new run. Where "
+        "something is not certain nothing is driven, and the message says what can be decided.",
+    )
+    _add_run(sub)
+    sub.add_argument(
+        "--bench",
+        metavar="NAME",
+        default=os.environ.get("OPERANDO_BENCH"),
+        help="a bench file, or a name in the configuration folder ($OPERANDO_BENCH, else sim)",
+    )
+    sub.add_argument(
+        "--only", metavar="NAMES", help="connect only these instruments, separated by commas"
+    )
+    sub.add_argument(
+        "--accept-check",
+        action="store_true",
+        help="go on although the cell is not as it was left; recorded",
+    )
+    sub.add_argument(
+        "--assume-charge",
+        type=_not_negative,
+        metavar="MAH_CM2",
+        help="the charge that had passed in the interrupted half-cycle, where the record cannot "
+        "tell; recorded",
+    )
+    sub.add_argument(
+        "--trust-log",
+        action="store_true",
+        help="the instrument lost its power, and its log ends where that happened; recorded",
+    )
+    sub.set_defaults(simulate=None)
 
     sub = add(
         "shell",
@@ -464,6 +506,13 @@ def _count(text: str) -> int:
     return value
 
 
+def _not_negative(text: str) -> float:
+    value = float(text)
+    if not (value >= 0 and math.isfinite(value)):
+        raise argparse.ArgumentTypeError(f"must not be negative, got {text}")
+    return value
+
+
 def _positive(text: str) -> float:
     value = float(text)
     if not (value > 0 and math.isfinite(value)):
@@ -559,6 +608,37 @@ def _carry_out(
     return OK
 
 
+def _resume(arguments: argparse.Namespace) -> int:
+    from operando.journal import check_writable
+    from operando.resume import Decisions, continue_experiment, interrupted_experiment
+    from operando.session import RunFailedError, Session
+    from operando.settings import data_dir
+
+    folder = data_dir()
+    bench = _bench_file(arguments)
+    decisions = Decisions(
+        accept_check=arguments.accept_check,
+        assume_charge_mah_cm2=arguments.assume_charge,
+        trust_log=arguments.trust_log,
+    )
+    uid = _resolve(folder, arguments.run)
+    check_writable(folder)
+    # Refused before anything is connected: connecting ends whatever runs on the instrument.
+    with interrupted_experiment(folder, uid) as experiment:
+        with Session(bench, out=sys.stdout) as session:
+            _say_instruments(session)
+            try:
+                new = continue_experiment(session, experiment, decisions, _say)
+            except RunFailedError as error:
+                _complain(f"{_told(error)}\nIts numbers: operando report {error.uid[:8]}")
+                return FAILED if session.stop_signal is None else 128 + session.stop_signal
+    _say(
+        f"Recorded as {new} in {session.data_dir}, which continues {experiment.tip.uid[:8]}. "
+        f"The numbers of the experiment: operando report {new[:8]}"
+    )
+    return OK
+
+
 def _safe(arguments: argparse.Namespace) -> int:
     from instruments.bench import Bench, BenchConnectionError
 
@@ -596,6 +676,7 @@ def _shell(arguments: argparse.Namespace) -> int:
             _simulate(stack, bench, arguments.simulate or DEFAULT_CELL, arguments, None)
 
         from operando.rerun import rerun
+        from operando.resume import resume
         from operando.session import Session
 
         session = stack.enter_context(Session(bench, out=sys.stdout, interactive=True))
@@ -605,7 +686,11 @@ def _shell(arguments: argparse.Namespace) -> int:
         config.TerminalIPythonApp.display_banner = True
         if hasattr(TerminalInteractiveShell, "enable_tip"):  # IPython 9
             config.TerminalInteractiveShell.enable_tip = False
-        names = {"rerun": functools.partial(rerun, session), **session.namespace()}
+        names = {
+            "rerun": functools.partial(rerun, session),
+            "resume": functools.partial(resume, session, say=_say),
+            **session.namespace(),
+        }
         IPython.start_ipython(argv=[], user_ns=names, config=config)
     return OK
 

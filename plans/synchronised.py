@@ -1,7 +1,9 @@
 """The potentiostat leads; camera, Raman spectrometer and gas chromatograph follow on its clock."""
 
+import logging
+import secrets
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
@@ -25,12 +27,18 @@ from instruments.raman.device import RamanDevice
 from plans.schedule import PLATING, Due, half_cycle_ended
 from techniques import Assignment, Cell, Protocol, Schedule
 
+logger = logging.getLogger(__name__)
+
 COLLECT_EVERY_S = 0.1
 POLL_S = 0.02
 # How long the end of a run waits for followers that are still busy; a chromatogram takes minutes.
 PATIENCE_S = 600.0
 # How long the end of a run waits for exchanges that were told to end.
 SETTLE_S = 10.0
+# Rows from before the program are on the disk, beyond a power cut, before it starts.
+ON_DISK_S = 0.25
+# What a stop document says of instruments that could not be made safe.
+WHILE_ENDING = "While the run was being ended"
 
 
 def operando_plating_stripping(
@@ -75,11 +83,9 @@ def operando_plating_stripping(
         area_cm2=cell.area_cm2,
         metal_electrode=cell.metal_electrode,
         limits=limits,
+        instrument_log=new_log_name(),
     )
-    followers: dict[str, Follower] = {}
-    for kind, device in (("image", camera), ("spectrum", raman), ("injection", gas_chromatograph)):
-        if device is not None:
-            followers[kind] = device
+    followers = followers_of(camera, raman, gas_chromatograph)
     metadata = {
         "plan_name": "operando_plating_stripping",
         "protocol": protocol.name,
@@ -97,6 +103,25 @@ def operando_plating_stripping(
 
     # Refused before a run is opened, let alone a cell closed.
     yield from bps.prepare(potentiostat, assignment, wait=True)
+    metadata["instrument_log"] = potentiostat.log_told
+    return (yield from lead(potentiostat, followers, schedule, cell, metadata))
+
+
+def lead(
+    potentiostat: PotentiostatDevice,
+    followers: Mapping[str, Follower],
+    schedule: Schedule,
+    cell: Cell,
+    metadata: Mapping[str, Any],
+    *,
+    logs: tuple[str, ...] = (),
+) -> MsgGenerator:
+    """Run the program that ``potentiostat`` is prepared for, watched by ``followers``.
+
+    ``metadata`` becomes the start document. After a success the instrument may forget its log of
+    the program, and the other ``logs``: everything in them is in the run.
+    """
+    raman = followers.get("spectrum")
 
     @bpp.stage_decorator([potentiostat, *followers.values()])
     def run() -> MsgGenerator:
@@ -110,6 +135,7 @@ def operando_plating_stripping(
             # A limit of the technique that ends the program is success, and is told.
             else_plan=lambda: bps.close_run("success", "; ".join(potentiostat.remarks)),
         )
+        yield from forget_logs(potentiostat, (*logs, potentiostat.log_told["name"]))
         return uid
 
     with _spectra_as(schedule, raman):
@@ -119,8 +145,35 @@ def operando_plating_stripping(
             raise _cause(error) from None
 
 
+def new_log_name() -> str:
+    """Return a name for the instrument's own log: the time first, so that the oldest is known."""
+    return f"{int(time.time()):08x}-{secrets.token_hex(4)}"
+
+
+def followers_of(
+    camera: CameraDevice | None,
+    raman: RamanDevice | None,
+    gas_chromatograph: GasChromatographDevice | None,
+) -> dict[str, Follower]:
+    """Return the followers there are, by what a schedule calls their action."""
+    devices = {"image": camera, "spectrum": raman, "injection": gas_chromatograph}
+    return {kind: device for kind, device in devices.items() if device is not None}
+
+
+def forget_logs(potentiostat: PotentiostatDevice, names: Iterable[str | None]) -> MsgGenerator:
+    """Have the instrument forget logs of which every row is in a run that was closed."""
+    for name in names:
+        if name is not None:
+            try:
+                potentiostat.discard_log(name)
+            except InstrumentError as error:
+                # It makes room for later ones itself, the oldest first.
+                logger.warning("a log that is not needed any more stays: %s", error)
+    yield from bps.null()
+
+
 @contextmanager
-def _spectra_as(schedule: Schedule, raman: RamanDevice | None) -> Iterator[None]:
+def _spectra_as(schedule: Schedule, raman: Any) -> Iterator[None]:
     """Give the spectra of one run what its schedule asks for, and the bench's own after it."""
     if raman is None:
         yield
@@ -154,7 +207,7 @@ def _close_failed(error: BaseException, hint: str, unsafe: list[str]) -> MsgGene
 
 
 def _told(unsafe: list[str]) -> str:
-    return f"While the run was being ended: {'; '.join(unsafe)}" if unsafe else ""
+    return f"{WHILE_ENDING}: {'; '.join(unsafe)}" if unsafe else ""
 
 
 def _hint(error: BaseException, potentiostat: PotentiostatDevice, cell: Cell) -> str:
@@ -214,6 +267,9 @@ def _experiment(
         spectrum="spectrum" in followers,
         injection="injection" in followers,
     )
+    if not potentiostat.in_columns and potentiostat.release_rows():
+        yield from collect(potentiostat)
+        yield from bps.sleep(ON_DISK_S)
     yield from bps.kickoff(potentiostat, wait=True)
     # The program runs by itself: nothing before this point can be done again after a pause.
     yield from bps.clear_checkpoint()
@@ -231,7 +287,7 @@ def _experiment(
         collected += POLL_S
         if over or collected >= COLLECT_EVERY_S:
             collected = 0.0
-            yield from _collect(potentiostat)
+            yield from collect(potentiostat)
             yield from _save(followers)
         # Rows for which the disk has no room are waited for; the device ends the wait.
         if over and not potentiostat.unsaved_rows:
@@ -250,7 +306,8 @@ def _trigger(follower: Follower, phase: Phase) -> MsgGenerator:
     yield Msg("trigger", follower, group=None)
 
 
-def _collect(potentiostat: PotentiostatDevice) -> MsgGenerator:
+def collect(potentiostat: PotentiostatDevice) -> MsgGenerator:
+    """Save the rows that have arrived, as event pages."""
     for device, stream in (
         (potentiostat, potentiostat.name),
         (potentiostat.impedance, "impedance"),
@@ -259,10 +316,10 @@ def _collect(potentiostat: PotentiostatDevice) -> MsgGenerator:
 
 
 def _collect_all(potentiostat: PotentiostatDevice) -> MsgGenerator:
-    yield from _collect(potentiostat)
+    yield from collect(potentiostat)
     while potentiostat.unsaved_rows:
         yield from bps.sleep(COLLECT_EVERY_S)
-        yield from _collect(potentiostat)
+        yield from collect(potentiostat)
 
 
 def _save(followers: Mapping[str, Follower]) -> MsgGenerator:

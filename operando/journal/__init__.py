@@ -8,6 +8,7 @@ from ._bulk import documents_in_bulk
 from ._cycles import CycleIndex, cycle_index
 from ._errors import JournalError
 from ._format import Tail
+from ._lock import try_lock
 from ._reader import JournalReader, documents, inspect, page_of, read_columns, row_times
 from ._repair import close_dead_run
 from ._roots import journal_path
@@ -51,4 +52,5 @@ __all__ = [
     "select_runs",
     "summaries",
     "told",
+    "try_lock",
 ]

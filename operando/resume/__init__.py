@@ -1,0 +1,368 @@
+"""Going on with an experiment that a death of computer, program or power has interrupted.
+
+Never by itself: ``operando resume RUN``, or ``resume(session, "last")``. What the instrument did
+alone is collected from its own log, where the experiment stood is worked out from the rows, the
+cell is looked at (open circuit potential, series resistance), and what is left of the technique
+runs as a new run that says which one it continues. Whenever something is not certain, nothing is
+driven: the message says what is not known and what the operator can decide. The decision is
+recorded.
+"""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+from instruments.errors import SafetyLimitError
+from instruments.potentiostat import PotentiostatDevice
+from operando.configuration import load_cell, names
+from operando.resume._cell import check_technique, judge
+from operando.resume._position import Position, position_of
+from operando.resume._program import (
+    LEADER,
+    Program,
+    RowWithTime,
+    all_rows,
+    fresh_rows,
+    last_heard,
+    last_program,
+    program_of,
+    seconds_per_second,
+    with_rows,
+)
+from operando.resume._record import (
+    Decisions,
+    Experiment,
+    ResumeError,
+    interrupted_experiment,
+)
+from operando.runs import Run
+from plans.resume import Continuation, continue_plating_stripping
+from techniques import Assignment, Cell, Counters, Remaining, SafetyLimits, Schedule
+
+__all__ = [
+    "Decisions",
+    "Experiment",
+    "ResumeError",
+    "continue_experiment",
+    "interrupted_experiment",
+    "resume",
+]
+
+FOLLOWERS = ("camera", "raman", "gas_chromatograph")
+# What a start document gets anew with every run; the rest is the experiment's.
+_OF_ONE_RUN = {
+    "uid",
+    "time",
+    "scan_id",
+    "plan_name",
+    "plan_type",
+    "every",
+    "sample",
+    "hints",
+    "instrument_log",
+    "remaining_technique",
+    "resume",
+    "resume_of",
+    "replay_of",
+    "provenance",
+}
+
+
+class Door(Protocol):
+    """What is needed of a session: `operando.session.Session` has it."""
+
+    data_dir: Path
+    RE: Any
+    bench: Any
+
+    @property
+    def devices(self) -> Mapping[str, Any]:
+        """Return the devices by name."""
+        ...
+
+    def run(self, plan: Any) -> str:
+        """Run a plan and return the uid of its run."""
+        ...
+
+
+def resume(
+    session: Door,
+    run: str = "last",
+    *,
+    accept_check: bool = False,
+    assume_charge_mah_cm2: float | None = None,
+    trust_log: bool = False,
+    say: Callable[[str], object] = lambda text: None,
+) -> str:
+    """Go on with an interrupted experiment; return the uid of the new run.
+
+    Blocks until the experiment has ended.
+
+    Args:
+        session: Connected, with the potentiostat that the experiment ran on.
+        run: Any run of the experiment: a uid, the beginning of one, or ``last``.
+        accept_check: Go on although open circuit potential or series resistance are not as they
+            were; recorded.
+        assume_charge_mah_cm2: The charge that had passed in the interrupted half-cycle, where the
+            record cannot tell, mAh/cm2; recorded.
+        trust_log: Take the end of the instrument's log for the end of the program; recorded.
+        say: Is told what is found, sentence by sentence.
+
+    Raises:
+        ResumeError: It is not certain where the experiment stood, or it cannot go on; the message
+            says what can be decided. Nothing was driven, the cell is open.
+        RunFailedError: The new run began and did not end as planned; also if the cell is not as it
+            was left.
+        LookupError: There is no such run.
+        InstrumentError: The instrument refused, or fell silent, before the run began.
+    """
+    decisions = Decisions(accept_check, assume_charge_mah_cm2, trust_log)
+    with interrupted_experiment(session.data_dir, run) as experiment:
+        return continue_experiment(session, experiment, decisions, say)
+
+
+def continue_experiment(
+    session: Door,
+    experiment: Experiment,
+    decisions: Decisions,
+    say: Callable[[str], object] = lambda text: None,
+) -> str:
+    """Go on with an experiment that `interrupted_experiment` found; as `resume`."""
+    device = session.devices.get(LEADER)
+    if device is None:
+        raise ResumeError(f"the bench has no {LEADER}: connect the one the experiment ran on")
+    _refuse_other_instrument(session, experiment)
+    _refuse_changed_cell_file(experiment.cell)
+    now_s = time.time()
+    program = last_program(experiment, device)
+    fresh = fresh_rows(program, now_s) if program is not None else []
+    if program is not None:
+        program = with_rows(program, fresh)
+        position = position_of(program, experiment.cell, decisions, now_s)
+    else:
+        technique, begin = program_of(experiment.root)
+        assert technique is not None  # a first run has one
+        left = Remaining(technique, begin.cycle, begin.half_cycle)
+        position = Position(left, 0, 0, 0, (0.0, 0.0), (0.0, 0.0), 0.0, "opened")
+    say(f"Run {experiment.tip.uid[:8]} stood {position.told}.")
+    if fresh:
+        say(f"{len(fresh)} rows were collected from the instrument's own log.")
+    continuation, rows = _look_at_the_cell(
+        session, device, experiment, program, position, decisions, fresh, now_s, say
+    )
+    device.hold_rows([*fresh, *rows])
+    followers = {name: session.devices[name] for name in FOLLOWERS if name in session.devices}
+    plan = continue_plating_stripping(device, continuation=continuation, **followers)
+    return session.run(plan)
+
+
+def _refuse_other_instrument(session: Door, experiment: Experiment) -> None:
+    then = _serial_number(experiment.root.start)
+    now = _serial_number(session.bench.metadata())
+    if then is not None and then != now:
+        raise ResumeError(
+            f"the experiment ran on the potentiostat {then}, this one is {now}: its log and its "
+            "calibration are not those of the experiment. Nothing was driven"
+        )
+
+
+def _serial_number(metadata: Mapping[str, Any]) -> str | None:
+    instruments = (metadata.get("bench") or {}).get("instruments") or {}
+    identity = (instruments.get(LEADER) or {}).get("identity") or {}
+    return identity.get("serial_number")
+
+
+def _refuse_changed_cell_file(cell: Cell) -> None:
+    """Refuse if there is a file of this cell that now says something else of it."""
+    try:
+        known = [load_cell(name) for name in names("cell")]
+    except FileNotFoundError:
+        return
+    for other in known:
+        if other.cell_id == cell.cell_id:
+            then, now = cell.model_dump(), other.model_dump()
+            changed = [key for key in then if then[key] != now[key]]
+            if changed:
+                raise ResumeError(
+                    f"the file of cell {cell.cell_id!r} has changed since the experiment began "
+                    f"({', '.join(changed)}): is it the same cell? Put the file back as it was"
+                )
+
+
+def _look_at_the_cell(
+    session: Door,
+    device: PotentiostatDevice,
+    experiment: Experiment,
+    program: Program | None,
+    position: Position,
+    decisions: Decisions,
+    fresh: Sequence[RowWithTime],
+    now_s: float,
+    say: Callable[[str], object],
+) -> tuple[Continuation, list[RowWithTime]]:
+    """Measure the cell and say with what the experiment goes on; nothing else is driven."""
+    root, tip = experiment.root, experiment.tip
+    recorded = SafetyLimits.model_validate(root.start["limits"]["effective"])
+    limits = recorded.narrowed_by(device.limits)
+    t_s, spectra = _newest(experiment, program, position)
+    heard_s = _host_time_s(program, position, root, now_s)
+    gap_s = max(0.0, time.time() - heard_s)
+    begin = Counters(
+        t_s=t_s + gap_s,
+        cycle=position.cycle,
+        half_cycle=position.half_cycle,
+        step=_newest_step(experiment, program, position),
+        spectrum=spectra,
+    )
+    refusal: str | None = None
+    checks: dict[str, Any] = {"passed": True, "failures": [], "notes": ["nothing is driven"]}
+    rows: list[RowWithTime] = []
+    after = begin
+    if position.left.technique is not None:
+        refusal, checks, rows, after = _checked(
+            device, experiment, program, position, decisions, limits, begin, say
+        )
+    left = position.left
+    going_on = after.model_copy(update={"cycle": left.cycle, "half_cycle": left.half_cycle})
+    unpowered = program is not None and position.ending == "unknown"
+    resumed = {
+        "of": tip.uid,
+        "root": root.uid,
+        "t_offset_s": begin.t_s,
+        "cycle": position.cycle,
+        "half_cycle": position.half_cycle,
+        "step": position.step,
+        "passed_charge_mah_cm2": sum(position.charge_mah_cm2) / 2,
+        "passed_charge_bounds_mah_cm2": list(position.charge_mah_cm2),
+        "elapsed_s": sum(position.elapsed_s) / 2,
+        "ending": position.ending,
+        "gap_s": gap_s,
+        "unpowered_s": gap_s if unpowered else None,
+        "unpowered_bounds_s": [0.0, gap_s] if unpowered else None,
+        "collected_rows": len(fresh),
+        "checks": checks,
+        "decisions": {
+            key: value
+            for key, value in vars(decisions).items()
+            if value is not None and value is not False
+        },
+        "begin": going_on.model_dump(),
+        "refused": refusal,
+    }
+    taken_over = {
+        key: value
+        for key, value in root.start.items()
+        if key not in _OF_ONE_RUN and key not in session.RE.md
+    }
+    every = Schedule.model_validate(root.start["every"])
+    if position.step:
+        # What the spectrometer sees now is no blank.
+        every = every.model_copy(update={"blank_spectra": 0})
+    own = {
+        name: SafetyLimits.model_validate(root.start["limits"][name])
+        for name in ("cell", "protocol")
+        if name in root.start["limits"]
+    }
+    of_both = SafetyLimits()
+    for one in own.values():
+        of_both = of_both.narrowed_by(one)
+    logs = () if program is None or program.own_log is None else (program.own_log,)
+    reason = f"limit {position.reason} reached" if position.ending == "stopped" else ""
+    return (
+        Continuation(
+            technique=left.technique,
+            begin=going_on,
+            begin_at_s=time.monotonic(),
+            cell=experiment.cell,
+            limits=of_both,
+            every=every,
+            record={**taken_over, "resume": resumed, "resume_of": tip.uid},
+            refusal=refusal,
+            ended=reason,
+            logs=logs,
+        ),
+        rows,
+    )
+
+
+def _checked(
+    device: PotentiostatDevice,
+    experiment: Experiment,
+    program: Program | None,
+    position: Position,
+    decisions: Decisions,
+    limits: SafetyLimits,
+    begin: Counters,
+    say: Callable[[str], object],
+) -> tuple[str | None, dict[str, Any], list[RowWithTime], Counters]:
+    """Return why the experiment must not go on, what was checked, its rows, and the counters."""
+    cell = experiment.cell
+    rows: list[RowWithTime] = []
+    assignment = Assignment(
+        technique=check_technique(),
+        area_cm2=cell.area_cm2,
+        metal_electrode=cell.metal_electrode,
+        limits=limits,
+        begin=begin,
+    )
+    safety: SafetyLimitError | None = None
+    try:
+        device.measure(assignment, rows)
+    except SafetyLimitError as error:
+        safety = error
+    checks = judge(experiment, program, position, rows, limits)
+    failures: list[str] = checks["failures"]
+    if safety is not None:
+        failures.append(str(safety))
+    checks["passed"] = not failures
+    checks["accepted"] = bool(failures) and decisions.accept_check and safety is None
+    told = ", ".join(
+        f"{words} {checks[key]:.4g} {unit}"
+        for words, key, unit in (
+            ("open circuit potential", "open_circuit_v", "V"),
+            ("series resistance", "series_resistance_ohm", "ohm"),
+        )
+        if checks.get(key) is not None
+    )
+    say(f"The cell: {told}." if told else "Nothing was seen of the cell.")
+    refusal = None
+    if failures and not checks["accepted"]:
+        refusal = f"the cell is not as it was left: {'; '.join(failures)}. Nothing was driven"
+        if safety is None:
+            refusal += "; --accept-check goes on all the same, and records that you said so"
+    return refusal, checks, rows, device.counters
+
+
+def _newest(
+    experiment: Experiment, program: Program | None, position: Position
+) -> tuple[float, int]:
+    """Return the latest time of the instrument in the record, s, and the number of spectra."""
+    times, spectra = [position.t_s], [0]
+    for run in experiment.runs:
+        rows = all_rows(run)
+        times += [float(part["t"].max()) for part in (rows.samples, rows.points) if len(part["t"])]
+        spectra += [int(x) for x in rows.points["spectrum"]]
+    if program is not None:
+        spectra += [int(x) for x in program.rows.points["spectrum"]]
+        if program.log is not None:
+            spectra.append(program.log.counters.spectrum)
+    return max(times), max(spectra)
+
+
+def _newest_step(experiment: Experiment, program: Program | None, position: Position) -> int:
+    steps = [position.step]
+    for run in experiment.runs:
+        rows = all_rows(run)
+        steps += [int(part["step"].max()) for part in (rows.samples, rows.points) if len(part["t"])]
+    if program is not None and program.log is not None:
+        steps.append(program.log.counters.step)
+    return max(steps)
+
+
+def _host_time_s(program: Program | None, position: Position, root: Run, now_s: float) -> float:
+    """Return when the last that is known happened, on the host's clock of day, s."""
+    if program is None:
+        return min(now_s, float(root.start["time"]))
+    t_s, time_s = last_heard(program)
+    return min(now_s, time_s + seconds_per_second(program) * max(0.0, position.t_s - t_s))

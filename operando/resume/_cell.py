@@ -1,0 +1,218 @@
+"""The look at the cell before anything is driven: is it as the interrupted run left it?"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from instruments.potentiostat import ImpedancePoint, Sample
+from instruments.potentiostat.contract import PLATE, REST, STRIP
+from operando.resume._position import Position
+from operando.resume._program import Program, RowWithTime, all_rows
+from operando.resume._record import Experiment
+from techniques import (
+    Cell,
+    GalvanostaticStep,
+    ImpedanceSpectrum,
+    OpenCircuit,
+    Recording,
+    SafetyLimits,
+    Technique,
+    elementary_steps,
+)
+from techniques import Sequence as Steps
+
+# Long enough for a potential, short and small enough to change nothing.
+OPEN_CIRCUIT_S = 5.0
+CHECK_AMPLITUDE_RMS_V = 5e-3
+CHECK_FROM_HZ, CHECK_TO_HZ = 1e5, 1e3
+# The series resistance of a cell that nobody touched moves by less than either of these.
+RESISTANCE_SHARE, RESISTANCE_OHM = 0.25, 0.5
+# Without a spectrum to compare with: the current times the resistance must leave this much of the
+# potential window for the cell itself.
+OHMIC_SHARE_OF_WINDOW = 0.5
+# Metal against the same metal: what is left is a difference of surfaces and concentrations.
+SAME_METAL_V = 0.1
+# Below this charge a substrate need not be covered, and shows a potential of its own.
+COVERED_MAH_CM2 = 0.02
+# A potential this far from zero has a polarity that a swapped cable would turn round.
+POLARITY_V = 0.2
+
+
+def series_resistance_ohm(
+    frequency_hz: NDArray[np.float64], z_real_ohm: NDArray[np.float64], z_imag: NDArray[np.float64]
+) -> float | None:
+    """Return the high-frequency intercept of a spectrum, ohm; ``None`` if it shows none.
+
+    Between the two frequencies where the imaginary part changes its sign, linearly; else the real
+    part where the imaginary part is smallest, in the highest decade of frequencies.
+    """
+    order = np.argsort(-frequency_hz)
+    f, real, imag = frequency_hz[order], z_real_ohm[order], z_imag[order]
+    usable = np.isfinite(real) & np.isfinite(imag)
+    f, real, imag = f[usable], real[usable], imag[usable]
+    high = f >= f[0] / 10 if len(f) else np.empty(0, dtype=bool)
+    f, real, imag = f[high], real[high], imag[high]
+    if len(f) < 2:
+        return None
+    crossings = np.flatnonzero((imag[:-1] > 0) & (imag[1:] <= 0))
+    if len(crossings):
+        n = int(crossings[0])
+        share = imag[n] / (imag[n] - imag[n + 1])
+        return float(real[n] + share * (real[n + 1] - real[n]))
+    return float(real[np.argmin(np.abs(imag))])
+
+
+def _reference_ohm(experiment: Experiment) -> float | None:
+    """Return the series resistance of the last spectrum of the record that shows it, ohm."""
+    for run in reversed(experiment.runs):
+        if (run.start.get("resume") or {}).get("refused"):
+            continue  # what was seen then was not the cell as it was left
+        points = all_rows(run).points
+        for spectrum in sorted(set(points["spectrum"]), reverse=True):
+            mask = (points["spectrum"] == spectrum) & (points["frequency"] <= CHECK_FROM_HZ * 1.01)
+            frequency = points["frequency"][mask]
+            if len(frequency) and frequency.max() >= CHECK_FROM_HZ / 3:
+                found = series_resistance_ohm(
+                    frequency, points["z_real"][mask], points["z_imag"][mask]
+                )
+                if found is not None:
+                    return found
+    return None
+
+
+def check_technique() -> Technique:
+    return Steps(
+        steps=(
+            OpenCircuit(
+                duration_s=OPEN_CIRCUIT_S, record=Recording(dt_s=0.5, edge_dt_s=0.5, edge_for_s=0)
+            ),
+            ImpedanceSpectrum(
+                amplitude_rms_v=CHECK_AMPLITUDE_RMS_V,
+                frequency_max_hz=CHECK_FROM_HZ,
+                frequency_min_hz=CHECK_TO_HZ,
+                points_per_decade=5,
+            ),
+        )
+    )
+
+
+def judge(
+    experiment: Experiment,
+    program: Program | None,
+    position: Position | None,
+    rows: Sequence[RowWithTime],
+    limits: SafetyLimits,
+) -> dict[str, Any]:
+    """Compare what was seen of the cell with how it was left; ``failures`` is empty if it is it."""
+    cell = experiment.cell
+    potentials = [row.potential_v for _, row in rows if isinstance(row, Sample)]
+    spectrum = [row for _, row in rows if isinstance(row, ImpedancePoint)]
+    told: dict[str, Any] = {"failures": [], "notes": []}
+    failures, notes = told["failures"], told["notes"]
+    if potentials:
+        ocv = float(np.median(potentials[len(potentials) // 2 :]))
+        told["open_circuit_v"] = ocv
+        _judge_potential(experiment, program, position, ocv, limits, failures, told)
+    else:
+        failures.append("no open circuit potential was measured")
+    measured = series_resistance_ohm(
+        np.array([x.frequency_hz for x in spectrum]),
+        np.array([x.z_real_ohm for x in spectrum]),
+        np.array([x.z_imag_ohm for x in spectrum]),
+    )
+    told["series_resistance_ohm"] = measured
+    told["reference_resistance_ohm"] = reference = _reference_ohm(experiment)
+    if measured is None or not measured > 0:
+        failures.append("the impedance shows no series resistance: is the cell connected?")
+        return told
+    technique = position.left.technique if position is not None else None
+    window = [x for x in (limits.potential_max_v, limits.potential_min_v) if x is not None]
+    largest_a = _largest_current_a(technique, cell)
+    if len(window) == 2 and largest_a * measured > OHMIC_SHARE_OF_WINDOW * (window[0] - window[1]):
+        failures.append(
+            f"a series resistance of {measured:.4g} ohm takes {largest_a * measured:.3g} V at "
+            f"{largest_a * 1e3:.4g} mA, more than half of the potential window: is a lead off?"
+        )
+    if reference is None:
+        notes.append("the record has no spectrum to compare the series resistance with")
+        return told
+    allowed = max(RESISTANCE_SHARE * reference, RESISTANCE_OHM)
+    told["resistance_tolerance_ohm"] = allowed
+    if abs(measured - reference) > allowed:
+        failures.append(
+            f"the series resistance is {measured:.4g} ohm, it was {reference:.4g} ohm and may "
+            f"differ by {allowed:.3g} ohm: is it the same cell, are its contacts as they were?"
+        )
+    return told
+
+
+def _largest_current_a(technique: Technique | None, cell: Cell) -> float:
+    if technique is None:
+        return 0.0
+    densities = [
+        abs(step.current_density_ma_cm2)
+        for step in elementary_steps(technique)
+        if isinstance(step, GalvanostaticStep)
+    ]
+    return max(densities, default=0.0) * 1e-3 * cell.area_cm2
+
+
+def _judge_potential(
+    experiment: Experiment,
+    program: Program | None,
+    position: Position | None,
+    ocv_v: float,
+    limits: SafetyLimits,
+    failures: list[str],
+    told: dict[str, Any],
+) -> None:
+    cell = experiment.cell
+    low, high = limits.potential_min_v, limits.potential_max_v
+    if (low is not None and ocv_v < low) or (high is not None and ocv_v > high):
+        failures.append(
+            f"the open circuit potential {ocv_v:.4g} V is outside the safety limits {low} V to "
+            f"{high} V"
+        )
+    if cell.symmetric or _metal_on_both(cell, program, position):
+        told["expected_open_circuit_v"] = 0.0
+        if abs(ocv_v) > SAME_METAL_V:
+            failures.append(
+                f"the open circuit potential is {ocv_v:.4g} V, with {cell.metal} on both "
+                f"electrodes it should be within {SAME_METAL_V} V of 0: is it the same cell?"
+            )
+        return
+    if program is None:
+        return
+    samples = program.rows.samples
+    if len(samples["role"]) and int(samples["role"][-1]) == REST:
+        before = float(samples["potential"][-1])
+        told["expected_open_circuit_v"] = before
+        if abs(before) > POLARITY_V and ocv_v * before <= 0:
+            failures.append(
+                f"the open circuit potential is {ocv_v:.4g} V, it was {before:.4g} V: are the "
+                "cables of the two electrodes exchanged?"
+            )
+
+
+def _metal_on_both(cell: Cell, program: Program | None, position: Position | None) -> bool:
+    """Return whether both electrodes carry the same metal, as far as the last half-cycle tells."""
+    other = cell.counter_electrode if cell.metal_electrode == "WE" else cell.working_electrode
+    if program is None or position is None or other.metal != cell.metal:
+        return False
+    samples = program.rows.samples
+    driven = np.flatnonzero(np.isin(samples["role"], (PLATE, STRIP)))
+    if not len(driven):
+        return False
+    row = int(driven[-1])
+    passed = position.charge_mah_cm2[0]
+    if int(samples["role"][row]) == PLATE:
+        # A plating that is over has passed its whole charge.
+        over = int(samples["step"][row]) != position.step or position.left.step is None
+        return over or passed > COVERED_MAH_CM2
+    interrupted = position.left.step
+    if not isinstance(interrupted, GalvanostaticStep) or int(samples["step"][row]) != position.step:
+        return False
+    # Metal that is still being stripped holds the potential of the metal.
+    return abs(float(samples["potential"][row])) < SAME_METAL_V

@@ -1,0 +1,364 @@
+"""Where the interrupted program stood, or why that is not certain."""
+
+import math
+import time
+from dataclasses import dataclass, replace
+from typing import Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from instruments.potentiostat.contract import IMPEDANCE, PLATE, REST, STRIP
+from operando.resume._program import Program, last_heard, seconds_per_second
+from operando.resume._record import Decisions, ResumeError
+from plans.synchronised import WHILE_ENDING
+from techniques import (
+    Cell,
+    ExecutedStep,
+    GalvanostaticStep,
+    ImpedanceSpectrum,
+    Interrupted,
+    OpenCircuit,
+    PositionError,
+    Remaining,
+    SafetyLimits,
+    remaining,
+)
+from techniques.remaining import ElementaryStep, how_it_ended, last_step
+
+# How much of a half-cycle's charge may be unknown without anybody deciding on it.
+UNKNOWN_SHARE = 0.005
+# Pages are collected ten times a second; a row that is due may be this late, or be on the line this
+# long, s.
+_LATE_S = 1.0
+_CLOCK = "%Y-%m-%d %H:%M:%S"
+
+_KIND = {REST: "open_circuit", IMPEDANCE: "impedance_spectrum"}
+_ROLE = {PLATE: "plate", STRIP: "strip"}
+_LOGGED_KIND = {
+    "open_circuit": "open_circuit",
+    "galvanostatic": "galvanostatic_step",
+    "impedance": "impedance_spectrum",
+}
+
+
+@dataclass(frozen=True)
+class Position:
+    """Where the interrupted program stood.
+
+    Attributes:
+        left: What is left of it.
+        step: The number of the step that was begun last; 0 if none was.
+        cycle: Its cycle.
+        half_cycle: Its half-cycle.
+        elapsed_s: How far that step had come, s: least and most.
+        charge_mah_cm2: The charge that had passed in it, mAh/cm2: least and most, magnitudes.
+        t_s: Time of the last that is known of it, s.
+        ending: How the program ended: as in `ProgramLog`, ``unknown`` also without a log.
+        reason: The limit that ended it, if one did.
+    """
+
+    left: Remaining
+    step: int
+    cycle: int
+    half_cycle: int
+    elapsed_s: tuple[float, float]
+    charge_mah_cm2: tuple[float, float]
+    t_s: float
+    ending: str
+    reason: str = ""
+
+    @property
+    def told(self) -> str:
+        """Return it in a few words."""
+        where = f"cycle {self.cycle}, half-cycle {self.half_cycle}"
+        if self.left.technique is None:
+            return f"at its end ({where})"
+        if self.left.step is None:
+            return f"after step {self.step} ({where})"
+        role = getattr(self.left.step, "role", None) or self.left.step.type.replace("_", " ")
+        passed = f", {sum(self.charge_mah_cm2) / 2:.4g} mAh/cm2" if self.charge_mah_cm2[1] else ""
+        return f"{sum(self.elapsed_s) / 2:.1f} s{passed} into {role} ({where})"
+
+
+@dataclass(frozen=True)
+class _Last:
+    """The last row of each step."""
+
+    steps: list[ExecutedStep]
+    points: int
+    row_t_s: float
+    row_time_s: float
+
+
+def _executed(program: Program, mirror: int) -> _Last:
+    """Return the steps that were begun, as their rows show them; raises PositionError."""
+    seen: dict[int, ExecutedStep] = {}
+    samples, points = program.rows.samples, program.rows.points
+    for row in _last_rows(samples["step"]):
+        role = int(samples["role"][row])
+        seen[int(samples["step"][row])] = ExecutedStep(
+            cast(Any, _KIND.get(role, "galvanostatic_step")),
+            cast(Any, _ROLE.get(role)),
+            int(samples["cycle"][row]),
+            int(samples["half_cycle"][row]),
+            "next" if role == REST else None,
+            float(samples["step_t"][row]),
+            mirror * float(samples["potential"][row]),
+        )
+    for row in _last_rows(points["step"]):
+        seen[int(points["step"][row])] = ExecutedStep(
+            "impedance_spectrum", None, int(points["cycle"][row]), int(points["half_cycle"][row])
+        )
+    log = program.log
+    if log is not None and log.kind is not None and log.counters.step not in seen:
+        # A step of which there is no row yet: only its header was written.
+        seen[log.counters.step] = ExecutedStep(
+            cast(Any, _LOGGED_KIND[log.kind]),
+            cast(Any, _ROLE.get(log.role)),
+            log.counters.cycle,
+            log.counters.half_cycle,
+            None,
+            0.0,
+        )
+    numbers = sorted(seen)
+    first = program.begin.step + 1
+    missing = sorted(set(range(first, numbers[-1] + 1)) - seen.keys()) if numbers else []
+    if missing:
+        raise PositionError(f"no row of step {missing[0]} is in the record")
+    newest = numbers[-1] if numbers else 0
+    times = [*zip(samples["t"], samples["time"], strict=True)][-1:]
+    times += [*zip(points["t"], points["time"], strict=True)][-1:]
+    t_s, time_s = max(times, default=(program.begin.t_s, float(program.run.start["time"])))
+    return _Last(
+        [seen[number] for number in numbers],
+        int(np.sum(points["step"] == newest)),
+        float(t_s),
+        float(time_s),
+    )
+
+
+def _last_rows(step: NDArray[np.float64]) -> NDArray[np.intp]:
+    """Return the index of the last row of each step."""
+    if not len(step):
+        return np.empty(0, dtype=np.intp)
+    return np.flatnonzero(np.append(step[1:] != step[:-1], True))
+
+
+def position_of(program: Program, cell: Cell, decisions: Decisions, now_s: float) -> Position:
+    """Work out where a program stood; raises ResumeError where that is not certain."""
+    mirror = 1 if cell.metal_electrode == "WE" else -1
+    try:
+        last = _executed(program, mirror)
+    except PositionError as error:
+        raise _uncertain(str(error)) from error
+    log = program.log
+    ending = log.ending if log is not None else "unknown"
+    if log is not None and ending == "safety":
+        _refuse_after_safety(program, log.reason)
+    begin = program.begin
+    ended = Remaining(None, begin.cycle, begin.half_cycle)
+    t_s = max(last.row_t_s, log.counters.t_s if log is not None else 0.0)
+    if not last.steps:
+        return _before_the_first_row(program, decisions, t_s, ending)
+    number, newest = begin.step + len(last.steps), last.steps[-1]
+    at = (number, newest.cycle, newest.half_cycle)
+    if ending in ("complete", "stopped"):
+        assert log is not None  # these are what a log tells
+        left = replace(ended, cycle=newest.cycle, half_cycle=newest.half_cycle)
+        return Position(left, *at, (0.0, 0.0), (0.0, 0.0), t_s, ending, log.reason)
+    cycle, half = begin.cycle, begin.half_cycle
+    try:
+        step = last_step(program.technique, last.steps, cycle=cycle, half_cycle=half)
+        if _has_ended(step, newest, last.points):
+            left = remaining(program.technique, last.steps, cycle=cycle, half_cycle=half)
+            charge = _charge(step, newest.elapsed_s or 0.0)
+            elapsed = (newest.elapsed_s or 0.0,) * 2
+            return Position(left, *at, elapsed, (charge, charge), t_s, ending)
+        _refuse_beyond_safety(program, step)
+        elapsed = _elapsed(program, step, newest, last, decisions, now_s)
+        passed = (_charge(step, elapsed[0]), _charge(step, elapsed[1]))
+        middle = Interrupted(sum(elapsed) / 2, sum(passed) / 2)
+        left = remaining(program.technique, last.steps, middle, cycle=cycle, half_cycle=half)
+    except PositionError as error:
+        raise _uncertain(str(error)) from error
+    return Position(left, *at, elapsed, passed, t_s, ending)
+
+
+def _refuse_after_safety(program: Program, told: str) -> None:
+    raise ResumeError(
+        f"run {program.run.uid[:8]} was ended by a safety limit ({told}): going on would meet it "
+        "again. Look at the cell; a new experiment begins with operando run"
+    )
+
+
+def _refuse_beyond_safety(program: Program, step: ElementaryStep) -> None:
+    """Refuse if the last row of a step that no limit of its own has ended is beyond the window."""
+    limits = SafetyLimits.model_validate(program.run.start["limits"]["effective"])
+    samples = program.rows.samples
+    if not isinstance(step, GalvanostaticStep) or not len(samples["potential"]):
+        return
+    potential = float(samples["potential"][-1])
+    low, high = limits.potential_min_v, limits.potential_max_v
+    if (high is not None and potential > high) or (low is not None and potential < low):
+        _refuse_after_safety(program, f"{potential:.4g} V in its last row")
+
+
+def _before_the_first_row(
+    program: Program, decisions: Decisions, t_s: float, ending: str
+) -> Position:
+    begin = program.begin
+    if program.own_log is None and decisions.assume_charge_mah_cm2 != 0:
+        raise ResumeError(
+            f"run {program.run.uid[:8]} died before its first row and the instrument kept no log: "
+            "whether its program had begun is not known. If it had not, say --assume-charge 0"
+        )
+    left = Remaining(program.technique, begin.cycle, begin.half_cycle)
+    at = (begin.step, begin.cycle, begin.half_cycle)
+    return Position(left, *at, (0.0, 0.0), (0.0, 0.0), t_s, ending)
+
+
+def _has_ended(step: ElementaryStep, seen: ExecutedStep, points: int) -> bool:
+    """Return whether the last row of a step is its end."""
+    match step:
+        case GalvanostaticStep():
+            return (
+                seen.elapsed_s is not None
+                and how_it_ended(step, seen.elapsed_s, seen.potential_v) is not None
+            )
+        case ImpedanceSpectrum():
+            decades = math.log10(step.frequency_max_hz / step.frequency_min_hz)
+            return points >= round(decades * step.points_per_decade) + 1
+        case OpenCircuit():
+            return (seen.elapsed_s or 0.0) >= step.duration_s * (1 - 1e-6)
+    return False
+
+
+def _charge(step: ElementaryStep, elapsed_s: float) -> float:
+    """Return the charge that a step passes in a time, mAh/cm2, magnitude."""
+    if not isinstance(step, GalvanostaticStep):
+        return 0.0
+    return abs(step.current_density_ma_cm2) * elapsed_s / 3600
+
+
+def _elapsed(
+    program: Program,
+    step: ElementaryStep,
+    seen: ExecutedStep,
+    last: _Last,
+    decisions: Decisions,
+    now_s: float,
+) -> tuple[float, float]:
+    """Return how far the interrupted step had come at least and at most, s."""
+    log, low = program.log, seen.elapsed_s or 0.0
+    if log is not None and log.ending == "opened":
+        if decisions.assume_charge_mah_cm2 is not None:
+            raise ResumeError(
+                "the instrument wrote down when it opened the cell: the charge is known, "
+                f"{_charge(step, log.step_s):.6g} mAh/cm2; resume without --assume-charge"
+            )
+        return log.step_s, log.step_s
+    longest = step.expected_s if isinstance(step, GalvanostaticStep) else math.inf
+    if isinstance(step, OpenCircuit):
+        longest = step.duration_s
+    gap_s = _row_gap_s(step)
+    due = min(low + gap_s, longest)
+    if _end_was_seen(program, last, gap_s) or (log is not None and decisions.trust_log):
+        high, why = due, ""
+    elif log is not None:
+        high = longest
+        why = (
+            "the instrument's own log just stops, without the mark of an end, and nobody listened: "
+            "either its power went, or an error ended the program and perhaps left the current on; "
+            "and how much of a log is lost when the power goes is not documented. If you know that "
+            "the instrument lost its power, --trust-log takes the end of the log for the end"
+        )
+    else:
+        slowness = min(1.0, seconds_per_second(program))
+        high = low + max(0.0, now_s - last.row_time_s) / max(slowness, 1e-9)
+        why = (
+            f"the last row is of {time.strftime(_CLOCK, time.localtime(last.row_time_s))}, and the "
+            "instrument has no log of what it did after it"
+        )
+    if decisions.assume_charge_mah_cm2 is not None:
+        return _assumed(step, decisions.assume_charge_mah_cm2, low, high)
+    share = (high - low) / longest if math.isfinite(longest) else 0.0
+    too_much = isinstance(step, GalvanostaticStep) and share > UNKNOWN_SHARE
+    if why and (too_much or high >= longest):
+        known = _charge(step, low)
+        part = (
+            f"between {known:.4g} and {_charge(step, min(high, longest)):.4g} mAh/cm2 have passed "
+            "in this half-cycle"
+            if isinstance(step, GalvanostaticStep)
+            else "the next step may have begun"
+        )
+        raise _uncertain(f"{why}. So {part}", step)
+    if too_much:
+        raise _uncertain(
+            f"between two rows {100 * share:.2g} % of the half-cycle pass, and when in that time "
+            "the instrument lost its power is not known",
+            step,
+        )
+    return low, min(high, longest)
+
+
+def _end_was_seen(program: Program, last: _Last, gap_s: float) -> bool:
+    """Return whether the record's writer outlived the program, so that no row can be missing."""
+    stop = program.run.stop
+    if stop is None:
+        return False
+    if stop["exit_status"] == "abort" and WHILE_ENDING not in stop.get("reason", ""):
+        return True  # by the writer itself, which confirmed that the cell is open
+    listened_s = float(stop["time"]) - last.row_time_s
+    heard_nothing = listened_s > gap_s * seconds_per_second(program) + _LATE_S
+    if program.log is None or not heard_nothing:
+        return False
+    # Rows that only the log has were on the line when the power went, or came after the cable was
+    # pulled: then listening told nothing.
+    heard_t_s, _ = last_heard(program)
+    return (last.row_t_s - heard_t_s) * seconds_per_second(program) <= _LATE_S
+
+
+def _row_gap_s(step: ElementaryStep) -> float:
+    """Return the longest time between two rows of a step, s."""
+    match step:
+        case GalvanostaticStep():
+            gap_s = step.record.dt_s
+            if step.record.dq_mah_cm2 is not None:
+                rate = abs(step.current_density_ma_cm2) / 3600
+                gap_s = min(gap_s, step.record.dq_mah_cm2 / rate)
+            return gap_s + step.record.check_interval_s(step.expected_s)
+        case OpenCircuit():
+            return 1.25 * step.record.dt_s
+        case ImpedanceSpectrum():
+            return 10 / step.frequency_min_hz + 2.0
+    return math.inf
+
+
+def _assumed(
+    step: ElementaryStep, charge_mah_cm2: float, low: float, high: float
+) -> tuple[float, float]:
+    if not isinstance(step, GalvanostaticStep):
+        if charge_mah_cm2 != 0:
+            raise ResumeError(
+                "no half-cycle was interrupted: the only charge that can be assumed is 0"
+            )
+        return low, low
+    elapsed = charge_mah_cm2 * 3600 / abs(step.current_density_ma_cm2)
+    least, most = _charge(step, low), _charge(step, min(high, step.expected_s))
+    if not low * (1 - 1e-9) <= elapsed <= min(high, step.expected_s):
+        raise ResumeError(
+            f"--assume-charge {charge_mah_cm2:g}: the record says that between {least:.6g} and "
+            f"{most:.6g} mAh/cm2 have passed in this half-cycle"
+        )
+    return elapsed, elapsed
+
+
+def _uncertain(why: str, step: ElementaryStep | None = None) -> ResumeError:
+    decide = "Nothing was driven, the cell is open."
+    if step is not None:
+        decide += (
+            " --assume-charge MAH_CM2 goes on as if that charge had passed in the interrupted "
+            "half-cycle (0 if it was a rest or a spectrum), and records that you said so"
+        )
+    return ResumeError(f"where the experiment stood is not certain: {why}. {decide}")

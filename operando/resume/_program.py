@@ -1,0 +1,239 @@
+"""The program that was interrupted: its rows in the record, and those only the instrument has."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import TypeAdapter
+
+from instruments.potentiostat import ImpedancePoint, PotentiostatDevice, ProgramLog, Sample
+from instruments.potentiostat.contract import COLLECTED
+from operando.resume._record import Experiment, ResumeError
+from operando.runs import Run, Stream
+from techniques import Assignment, Counters, SafetyLimits, Technique
+
+LEADER = "potentiostat"
+
+RowWithTime = tuple[float, Sample | ImpedancePoint]
+_TECHNIQUE: TypeAdapter[Technique] = TypeAdapter(Technique)
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Rows of one program, in order: of the potentiostat, and points of spectra."""
+
+    samples: Mapping[str, NDArray[np.float64]]
+    points: Mapping[str, NDArray[np.float64]]
+
+
+_SAMPLE = ("t", "step_t", "potential", "cycle", "half_cycle", "step", "role", "flags", "time")
+_POINT = (
+    "t",
+    "spectrum",
+    "cycle",
+    "half_cycle",
+    "step",
+    "frequency",
+    "z_real",
+    "z_imag",
+    "flags",
+    "time",
+)
+
+
+def _columns(run: Run, name: str, prefix: str, keys: Sequence[str]) -> dict[str, Any]:
+    stream: Stream | None = run.streams.get(name)
+    if stream is None:
+        return {key: np.empty(0) for key in keys}
+    try:
+        found = {key: stream.columns[f"{prefix}_{key}"] for key in keys if key != "time"}
+    except KeyError as error:
+        raise ResumeError(
+            f"run {run.uid[:8]} was recorded by a version that did not keep {error}: where it "
+            "stood cannot be told"
+        ) from error
+    found["time"] = stream.time[: len(found["t"])]
+    return found
+
+
+def all_rows(run: Run) -> Rows:
+    return Rows(
+        _columns(run, LEADER, LEADER, _SAMPLE),
+        _columns(run, "impedance", f"{LEADER}_impedance", _POINT),
+    )
+
+
+def chosen(rows: Rows, choose: Callable[[Mapping[str, Any]], Any]) -> Rows:
+    def part(columns: Mapping[str, Any]) -> dict[str, Any]:
+        mask = choose(columns)
+        return {key: values[mask] for key, values in columns.items()}
+
+    return Rows(part(rows.samples), part(rows.points))
+
+
+def _joined(parts: Sequence[Rows]) -> Rows:
+    return Rows(
+        {key: np.concatenate([x.samples[key] for x in parts]) for key in _SAMPLE},
+        {key: np.concatenate([x.points[key] for x in parts]) for key in _POINT},
+    )
+
+
+def collected(columns: Mapping[str, Any]) -> Any:
+    return (columns["flags"].astype(int) & COLLECTED) != 0
+
+
+@dataclass(frozen=True)
+class Program:
+    """The last program of an experiment that the instrument had begun.
+
+    Attributes:
+        run: Whose program it was.
+        technique: What it was to do.
+        begin: The counters it began with.
+        rows: What the record has of it, collected rows of later runs included.
+        log: What the instrument kept of it; ``None``: nothing.
+    """
+
+    run: Run
+    technique: Technique
+    begin: Counters
+    rows: Rows
+    log: ProgramLog | None
+
+    @property
+    def own_log(self) -> str | None:
+        """Return the name of its log."""
+        return _log_told(self.run).get("name")
+
+
+def _log_told(run: Run) -> Mapping[str, Any]:
+    return cast(Mapping[str, Any], run.start.get("instrument_log") or {})
+
+
+def program_of(run: Run) -> tuple[Technique | None, Counters]:
+    """Return what a run was to do, and the counters from which it began."""
+    resumed = run.start.get("resume")
+    if resumed is None:
+        return _TECHNIQUE.validate_python(run.start["technique"]), Counters()
+    told = run.start.get("remaining_technique")
+    technique = None if told is None else _TECHNIQUE.validate_python(told)
+    return technique, Counters.model_validate(resumed["begin"])
+
+
+def _assigned(experiment: Experiment, run: Run) -> Assignment:
+    technique, begin = program_of(run)
+    assert technique is not None  # asked for programs only
+    cell = experiment.cell
+    return Assignment(
+        technique=technique,
+        area_cm2=cell.area_cm2,
+        metal_electrode=cell.metal_electrode,
+        limits=SafetyLimits.model_validate(run.start["limits"]["effective"]),
+        begin=begin,
+        instrument_log=_log_told(run).get("name"),
+    )
+
+
+def last_program(experiment: Experiment, device: PotentiostatDevice) -> Program | None:
+    """Return the last program that was begun, with its rows and its log; ``None``: none was."""
+    runs = experiment.runs
+    for index in reversed(range(len(runs))):
+        run = runs[index]
+        technique, begin = program_of(run)
+        if technique is None or (run.start.get("resume") or {}).get("refused"):
+            continue
+        assignment = _assigned(experiment, run)
+
+        def of_it(columns: Mapping[str, Any], first: int = begin.step) -> Any:
+            return columns["step"] > first
+
+        own = chosen(all_rows(run), lambda x: of_it(x) & ~collected(x))
+        later = [chosen(all_rows(x), lambda y: of_it(y) & collected(y)) for x in runs[index + 1 :]]
+        rows = _joined([own, *later])
+        log = device.read_log(assignment, _log_told(run).get("meaning"))
+        begun = len(rows.samples["t"]) or len(rows.points["t"]) or (log and log.kind)
+        if begun:
+            return Program(run, technique, begin, rows, log)
+        if assignment.instrument_log is None:
+            # Without rows and without a log there is no telling whether it had started.
+            return Program(run, technique, begin, rows, None)
+    return None
+
+
+def fresh_rows(program: Program, now_s: float) -> list[RowWithTime]:
+    """Return the rows of the log that the record does not have, with estimated host times.
+
+    A row is known by its step and the instrument's timer in it, a point of a spectrum by its step
+    and its frequency. Rows that were lost on the line between rows that were not stay lost.
+    """
+    if program.log is None:
+        return []
+    samples, points = program.rows.samples, program.rows.points
+    after = (0.0, -1.0)
+    if len(samples["step"]):
+        after = (float(samples["step"][-1]), float(samples["step_t"][-1]))
+    last_spectrum = float(points["step"][-1]) if len(points["step"]) else 0.0
+    known = set(points["frequency"][points["step"] == last_spectrum])
+    rate = seconds_per_second(program)
+    heard = last_heard(program)
+    found: list[RowWithTime] = []
+    for row in program.log.rows:
+        if isinstance(row, Sample):
+            wanted = (row.step, row.step_t_s) > after
+        else:
+            wanted = row.step > last_spectrum or (
+                row.step == last_spectrum and row.frequency_hz not in known
+            )
+        if wanted:
+            found.append((min(heard[1] + rate * (row.t_s - heard[0]), now_s), row))
+    return found
+
+
+def seconds_per_second(program: Program) -> float:
+    """Return how many seconds of the host a second of the instrument took; 1 unless simulated."""
+    heard = chosen(program.rows, lambda x: ~collected(x)).samples
+    if len(heard["t"]) < 2 or heard["t"][-1] <= heard["t"][0]:
+        return 1.0
+    return float((heard["time"][-1] - heard["time"][0]) / (heard["t"][-1] - heard["t"][0]))
+
+
+def last_heard(program: Program) -> tuple[float, float]:
+    """Return (time of the instrument, time of the host) of the last row that was heard, s."""
+    heard = chosen(program.rows, lambda x: ~collected(x))
+    pairs = [
+        (float(part["t"][-1]), float(part["time"][-1]))
+        for part in (heard.samples, heard.points)
+        if len(part["t"])
+    ]
+    return max(pairs, default=(program.begin.t_s, float(program.run.start["time"])))
+
+
+def with_rows(program: Program, fresh: Sequence[RowWithTime]) -> Program:
+    """Return the program with the rows of its log among its rows."""
+    samples = [(stamp, row) for stamp, row in fresh if isinstance(row, Sample)]
+    points = [(stamp, row) for stamp, row in fresh if isinstance(row, ImpedancePoint)]
+    names_of = {
+        "t": "t_s",
+        "step_t": "step_t_s",
+        "potential": "potential_v",
+        "frequency": "frequency_hz",
+        "z_real": "z_real_ohm",
+        "z_imag": "z_imag_ohm",
+    }
+
+    def columns(keys: Sequence[str], rows: Sequence[RowWithTime]) -> dict[str, Any]:
+        return {
+            key: np.array(
+                [
+                    stamp if key == "time" else float(getattr(row, names_of.get(key, key)))
+                    for stamp, row in rows
+                ],
+                dtype=float,
+            )
+            for key in keys
+        }
+
+    more = Rows(columns(_SAMPLE, samples), columns(_POINT, points))
+    return replace(program, rows=_joined([program.rows, more]))

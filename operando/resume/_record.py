@@ -1,0 +1,135 @@
+"""Which runs are one experiment, and whether it can go on at all. Nothing is connected here."""
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from operando.journal import chain_of, close_dead_run, journal_path, resolve_uid, try_lock
+from operando.runs import Run
+from techniques import Cell
+
+PLANS = ("operando_plating_stripping", "continue_plating_stripping")
+
+
+class ResumeError(Exception):
+    """An experiment is not continued; nothing was driven, and the cell is as it was or open."""
+
+
+@dataclass(frozen=True)
+class Decisions:
+    """What an operator may decide where the record cannot.
+
+    Attributes:
+        accept_check: Go on although the cell is not as it was left.
+        assume_charge_mah_cm2: This much had passed in the interrupted half-cycle, mAh/cm2.
+        trust_log: The log of the instrument ends where the program ended.
+    """
+
+    accept_check: bool = False
+    assume_charge_mah_cm2: float | None = None
+    trust_log: bool = False
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """The runs of one experiment, the last of which did not reach its end.
+
+    Attributes:
+        runs: From the first to the newest.
+        data_dir: Where they are.
+    """
+
+    runs: tuple[Run, ...]
+    data_dir: Path
+
+    @property
+    def root(self) -> Run:
+        """Return the first run."""
+        return self.runs[0]
+
+    @property
+    def tip(self) -> Run:
+        """Return the newest run: the one that is continued."""
+        return self.runs[-1]
+
+    @property
+    def cell(self) -> Cell:
+        """Return the cell, as the record has it."""
+        return Cell.model_validate(self.root.start["sample"])
+
+
+@contextmanager
+def interrupted_experiment(data_dir: Path, run: str = "last") -> Iterator[Experiment]:
+    """Find the experiment that ``run`` belongs to, and keep others from resuming it meanwhile.
+
+    Nothing is connected. The journal of a run whose writer died is closed.
+
+    Args:
+        data_dir: The data folder.
+        run: A uid, the beginning of one, or ``last``; any run of the experiment.
+
+    Raises:
+        LookupError: There is no such run.
+        ResumeError: The experiment is going on, is complete, is being resumed, or is not one that
+            can be resumed.
+    """
+    uid = resolve_uid(data_dir, run)
+    with _locked_tip(data_dir, uid) as chain:
+        runs = tuple(_read(data_dir, member) for member in chain)
+        _refuse_what_cannot_go_on(runs)
+        yield Experiment(runs, data_dir)
+
+
+@contextmanager
+def _locked_tip(data_dir: Path, uid: str) -> Iterator[tuple[str, ...]]:
+    while True:
+        chain = chain_of(data_dir, uid)
+        path = journal_path(data_dir, chain[-1])
+        close_dead_run(path)
+        fd = os.open(path, os.O_RDWR)
+        try:
+            if not try_lock(fd):
+                raise ResumeError(
+                    f"run {chain[-1][:8]} is being recorded, or resumed, by a process that lives: "
+                    "wait for its end, or end that process"
+                )
+            # Another process may have continued the experiment before we had the lock.
+            if chain_of(data_dir, uid) == chain:
+                yield chain
+                return
+        finally:
+            os.close(fd)
+
+
+def _read(data_dir: Path, uid: str) -> Run:
+    return Run.from_journal(uid, data_dir, chain=False)
+
+
+def _refuse_what_cannot_go_on(runs: Sequence[Run]) -> None:
+    root, tip = runs[0], runs[-1]
+    if root.start.get("resume_of") is not None:
+        raise ResumeError(
+            f"run {root.uid[:8]} continues {root.start['resume_of'][:8]}, which is not in this "
+            "data folder: bring the whole experiment together"
+        )
+    name = f"run {tip.uid[:8]}"
+    for run in runs:
+        if run.start.get("plan_name") not in PLANS or "technique" not in run.start:
+            raise ResumeError(
+                f"run {run.uid[:8]} was made by the plan {run.start.get('plan_name')!r}: only runs "
+                f"of {' and '.join(PLANS)} say what is left of them"
+            )
+    if tip.stop is None:
+        raise ResumeError(f"{name} has no end, and its journal could not be closed")
+    if tip.stop["exit_status"] == "success":
+        raise ResumeError(
+            f"{name} ended as planned{_because(tip.stop.get('reason'))}: nothing is left to resume"
+        )
+    if Cell.model_validate(root.start["sample"]) != Cell.model_validate(tip.start["sample"]):
+        raise ResumeError(f"{name} and {root.uid[:8]} are of different samples: not one experiment")
+
+
+def _because(reason: object) -> str:
+    return f" ({reason})" if reason else ""

@@ -1,0 +1,156 @@
+"""Going on with an experiment that was interrupted, as a run of its own."""
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import bluesky.plan_stubs as bps
+import bluesky.preprocessors as bpp
+from bluesky.utils import MsgGenerator
+
+from instruments.camera.device import CameraDevice
+from instruments.errors import InstrumentError
+from instruments.gas_chromatograph.device import GasChromatographDevice
+from instruments.potentiostat.device import PotentiostatDevice
+from instruments.raman.device import RamanDevice
+from plans.synchronised import ON_DISK_S, collect, followers_of, forget_logs, lead, new_log_name
+from techniques import Assignment, Cell, Counters, SafetyLimits, Schedule, Technique
+
+
+class CellNotAsLeftError(InstrumentError):
+    """The cell is not as the interrupted run left it; it was left open."""
+
+
+@dataclass(frozen=True)
+class Continuation:
+    """What an interrupted experiment goes on with.
+
+    Attributes:
+        technique: What is left; ``None``: nothing, the run only takes in what was collected.
+        begin: The counters it goes on from, ``t_s`` as of ``begin_at_s``.
+        begin_at_s: When that was, on ``time.monotonic``.
+        cell: The cell, as the record has it.
+        limits: The limits of cell and protocol, as the record has them.
+        every: When the followers act.
+        record: What the start document takes over from the first run, and what ``resume`` says.
+        refusal: Why the experiment must not go on; the run then takes in rows and fails with it.
+        ended: How the program ended by itself where nothing is left, for the stop document.
+        logs: Logs of the instrument that are of no use once this run has succeeded.
+    """
+
+    technique: Technique | None
+    begin: Counters
+    begin_at_s: float
+    cell: Cell
+    limits: SafetyLimits
+    every: Schedule
+    record: Mapping[str, Any]
+    refusal: str | None = None
+    ended: str = ""
+    logs: tuple[str, ...] = field(default=())
+
+
+def continue_plating_stripping(
+    potentiostat: PotentiostatDevice,
+    camera: CameraDevice | None = None,
+    raman: RamanDevice | None = None,
+    gas_chromatograph: GasChromatographDevice | None = None,
+    *,
+    continuation: Continuation,
+    md: Mapping[str, Any] | None = None,
+) -> MsgGenerator:
+    """Go on with an interrupted experiment where it stood, as one run.
+
+    Rows that the potentiostat holds (``hold_rows``) are the first of the run. Streams, followers
+    and whatever ends the plan are as in ``operando_plating_stripping``.
+
+    Args:
+        potentiostat: Leads.
+        camera: Takes images as the schedule says; ``None`` leaves it out.
+        raman: Takes spectra; ``None`` leaves it out.
+        gas_chromatograph: Injects; ``None`` leaves it out.
+        continuation: With what, and from where; ``operando.resume`` finds it out.
+        md: More metadata for the start document.
+
+    Raises:
+        CellNotAsLeftError: The continuation carries a refusal.
+        UnsupportedTechniqueError: The potentiostat cannot do it; nothing has moved.
+        SafetyLimitError: As in ``operando_plating_stripping``.
+    """
+    going_on = continuation
+    technique = None if going_on.refusal is not None else going_on.technique
+    effective = going_on.limits.narrowed_by(potentiostat.limits)
+    metadata = {
+        **going_on.record,
+        "plan_name": "continue_plating_stripping",
+        "every": going_on.every.model_dump(mode="json"),
+        "sample": going_on.cell.model_dump(mode="json"),
+        "remaining_technique": None
+        if going_on.technique is None
+        else going_on.technique.model_dump(mode="json"),
+        **(md or {}),
+    }
+    metadata["limits"] = {
+        **metadata.get("limits", {}),
+        "bench": potentiostat.limits.model_dump(mode="json"),
+        "effective": effective.model_dump(mode="json"),
+    }
+    if technique is None:
+        return (yield from _take_in(potentiostat, going_on, metadata))
+
+    # The clock went on while the cell was looked at.
+    begin = going_on.begin.model_copy(
+        update={"t_s": going_on.begin.t_s + time.monotonic() - going_on.begin_at_s}
+    )
+    assignment = Assignment(
+        technique=technique,
+        area_cm2=going_on.cell.area_cm2,
+        metal_electrode=going_on.cell.metal_electrode,
+        limits=going_on.limits,
+        begin=begin,
+        instrument_log=new_log_name(),
+    )
+    yield from bps.prepare(potentiostat, assignment, wait=True)
+    metadata["resume"] = {**metadata["resume"], "begin": begin.model_dump()}
+    metadata["instrument_log"] = potentiostat.log_told
+    followers = followers_of(camera, raman, gas_chromatograph)
+    return (
+        yield from lead(
+            potentiostat,
+            followers,
+            going_on.every,
+            going_on.cell,
+            metadata,
+            logs=going_on.logs,
+        )
+    )
+
+
+def _take_in(
+    potentiostat: PotentiostatDevice, going_on: Continuation, metadata: dict[str, Any]
+) -> MsgGenerator:
+    """Make a run of the rows that are held, and start nothing."""
+    metadata["instrument_log"] = {"name": None, "reason": "no program was started"}
+
+    def rows() -> MsgGenerator:
+        yield from bps.declare_stream(potentiostat, name=potentiostat.name, collect=True)
+        yield from bps.declare_stream(potentiostat.impedance, name="impedance", collect=True)
+        potentiostat.release_rows()
+        yield from collect(potentiostat)
+        yield from bps.sleep(ON_DISK_S)
+        if going_on.refusal is not None:
+            raise CellNotAsLeftError(going_on.refusal)
+
+    @bpp.stage_decorator([potentiostat])
+    def run() -> MsgGenerator:
+        uid = yield from bps.open_run(metadata)
+        yield from bpp.contingency_wrapper(
+            rows(),
+            except_plan=lambda error: bps.close_run("fail", str(error)),
+            else_plan=lambda: bps.close_run("success", going_on.ended),
+        )
+        yield from forget_logs(potentiostat, going_on.logs)
+        return uid
+
+    return (yield from run())

@@ -1,0 +1,385 @@
+"""Deaths of host, program and power in the middle of an experiment, and going on afterwards."""
+
+import json
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from operando.configuration import load_bench
+from operando.journal import documents, journal_path, list_runs
+from operando.resume import ResumeError, resume
+from operando.runs import Run
+from operando.session import RunFailedError, Session
+from techniques import Protocol, Schedule
+
+pytestmark = pytest.mark.timeout(120)
+FACTOR = 400.0
+COLLECTED, LOST_BEFORE = 32, 16
+PLATE, REST, STRIP = -1, 0, 1
+CHARGE = 0.1  # mAh/cm2 a plating, 360 s at 1 mA/cm2
+ROW_S = 1.0
+
+
+def cycling(cycles: int = 1, cell: str = "zn-bare-half", **more: Any) -> Protocol:
+    record = {"dt_s": ROW_S, "edge_dt_s": ROW_S}
+    half = {"current_density_ma_cm2": 1.0, "record": record}
+    technique = {
+        "type": "sequence",
+        "steps": [
+            {"type": "open_circuit", "duration_s": 10, "record": record},
+            {
+                "type": "plate_strip_cycle",
+                "cycles": cycles,
+                "rest_s": 10,
+                "between": {
+                    "type": "impedance_spectrum",
+                    "amplitude_rms_v": 0.005,
+                    "frequency_min_hz": 100.0,
+                    "points_per_decade": 5,
+                },
+                "plate": half | {"until": [{"quantity": "charge_mah_cm2", "value": CHARGE}]},
+                "strip": half
+                | {
+                    "until": [
+                        {"quantity": "potential_above_v", "value": 0.5},
+                        {"quantity": "charge_mah_cm2", "value": 1.5 * CHARGE, "action": "stop"},
+                    ]
+                },
+            },
+        ],
+    }
+    return Protocol.model_validate(
+        {"name": "cycling", "cell": cell, "technique": technique, "every": Schedule(), **more}
+    )
+
+
+class Bench:
+    """A simulated potentiostat that outlives those who drive it."""
+
+    def __init__(self, broken: Any, wait_for: Callable[..., None]) -> None:
+        self.broken = broken
+        self.wait_for = wait_for
+
+    def begin(self, protocol: Protocol) -> "subprocess.Popen[str]":
+        path = self.broken.write_protocol(protocol)
+        return self.broken.operando("run", str(path), "--only", "potentiostat")
+
+    def kill_after(self, process: "subprocess.Popen[str]", rows: int, members: int = 1) -> str:
+        """Kill -9 once the newest run has so many rows; return its uid."""
+
+        def enough() -> bool:
+            assert process.poll() is None, process.communicate()
+            runs = list_runs(self.broken.data)
+            return len(runs) == members and runs[0].rows.get("potentiostat", 0) >= rows
+
+        self.wait_for(enough, f"{rows} rows did not come")
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+        return list_runs(self.broken.data)[0].uid
+
+    def session(self) -> Session:
+        return Session(load_bench("sim").only({"potentiostat"}), self.broken.data, catalog=False)
+
+    def resume(self, run: str = "last", **decisions: Any) -> str:
+        with self.session() as session:
+            return resume(session, run, **decisions)
+
+    def run_of(self, uid: str) -> Run:
+        return Run.from_documents(documents(journal_path(self.broken.data, uid)))
+
+    @property
+    def chain(self) -> list[Run]:
+        """All runs, the first one first."""
+        return [self.run_of(x.uid) for x in reversed(list_runs(self.broken.data))]
+
+    def column(self, quantity: str) -> Any:
+        """A quantity of the potentiostat over the whole chain."""
+        parts = [run.streams["potentiostat"] for run in self.chain if "potentiostat" in run.streams]
+        return np.concatenate([x.columns[f"potentiostat_{quantity}"] for x in parts])
+
+    def charges(self, *, true: bool = False) -> dict[int, float]:
+        """Charge of each half-cycle over the whole chain, mAh/cm2, magnitude.
+
+        Current times the instrument's time since the edge of each of its parts. With ``true`` the
+        current is what the simulated converter really gave, else what it says.
+        """
+        step, half, role = self.column("step"), self.column("half_cycle"), self.column("role")
+        current, step_t = self.column("current"), self.column("step_t")
+        given = [
+            x["current_a"] for x in self.broken.truth("potentiostat", "segment") if "current_a" in x
+        ]
+        found: dict[int, float] = {}
+        for number in np.unique(step):
+            rows = np.flatnonzero(step == number)
+            if role[rows[0]] in (PLATE, STRIP):
+                amperes = float(np.median(current[rows]))
+                if true:
+                    amperes = min(given, key=lambda x: abs(x - amperes))
+                charge = abs(amperes) * 1e3 / 1.131 * step_t[rows[-1]] / 3600
+                found[int(half[rows[0]])] = found.get(int(half[rows[0]]), 0.0) + charge
+        return found
+
+    def ledger(self) -> dict[str, float]:
+        """What passed through the working electrode, from the simulation's truth; it has ended."""
+        (end,) = self.broken.truth("cell", "end")
+        return end["working"]
+
+    def whole(self) -> None:
+        """Nothing is missing, nothing is twice, every counter goes on."""
+        t, step, step_t = self.column("t"), self.column("step"), self.column("step_t")
+        assert np.all(np.diff(t) > 0)
+        assert np.all(np.diff(step) >= 0)
+        assert np.all(np.diff(self.column("half_cycle")) >= 0)
+        assert np.all(np.diff(self.column("cycle")) >= 0)
+        assert not np.any(self.column("flags").astype(int) & LOST_BEFORE)
+        for number in np.unique(step):
+            rows = step_t[step == number]
+            assert np.all(np.diff(rows) > 0)
+            assert np.all(np.diff(rows) < 1.5 * ROW_S)
+
+
+@pytest.fixture
+def bench(broken: Any, wait_for: Callable[..., None]) -> Bench:
+    return Bench(broken, wait_for)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(
+    tmp_path_factory: pytest.TempPathFactory,
+    make_broken: Callable[[Path], Any],
+    wait_for: Callable[..., None],
+) -> Bench:
+    bench = Bench(make_broken(tmp_path_factory.mktemp("undisturbed")), wait_for)
+    with bench.broken.serve("potentiostat", factor=5 * FACTOR):
+        process = bench.begin(cycling(2))
+        assert process.wait(60) == 0, process.communicate()
+        process.communicate()
+    return bench
+
+
+def efficiencies(charges: dict[int, float]) -> list[float]:
+    return [charges[n + 1] / charges[n] for n in range(1, len(charges), 2)]
+
+
+def test_after_a_kill_in_mid_plating_the_experiment_is_as_if_nothing_had_happened(
+    bench: Bench, undisturbed: Bench
+) -> None:
+    with bench.broken.serve("potentiostat", factor=FACTOR):
+        process = bench.begin(cycling(2))
+        first = bench.kill_after(process, 100)
+        time.sleep(0.3)  # the instrument goes on by itself
+        new = bench.resume()
+        assert not bench.broken.cell_is_on()
+    bench.whole()
+    runs = bench.chain
+    assert [run.uid for run in runs] == [first, new]
+    told = runs[1].start["resume"]
+    assert (told["of"], told["root"], runs[1].start["resume_of"]) == (first, first, first)
+    assert told["collected_rows"] > 10
+    flags = runs[1].streams["potentiostat"].columns["potentiostat_flags"].astype(int)
+    assert np.sum(flags & COLLECTED != 0) == told["collected_rows"]
+    assert told["unpowered_s"] is None
+    assert told["checks"]["passed"]
+    assert runs[1].start["technique"] == runs[0].start["technique"]
+    assert runs[1].stop is not None
+    assert runs[1].stop["exit_status"] == "success"
+    # The charge is that of the simulation's ledger, and of a run that was left in peace.
+    charges = bench.charges()
+    assert list(charges) == [1, 2, 3, 4]
+    ledger = bench.ledger()
+    true = bench.charges(true=True)
+    assert true[1] + true[3] == pytest.approx(ledger["charge_cathodic"], rel=1e-3)
+    assert true[2] + true[4] == pytest.approx(ledger["charge_anodic"], rel=1e-3)
+    assert charges[1] == pytest.approx(CHARGE, rel=1e-3)
+    assert efficiencies(charges) == pytest.approx(efficiencies(undisturbed.charges()), abs=2e-3)
+    # Logs that are of no use any more are gone.
+    assert set(np.unique(bench.column("role"))) == {PLATE, REST, STRIP}
+
+
+def test_a_program_that_had_ended_by_itself_is_collected_and_nothing_is_started(
+    bench: Bench, undisturbed: Bench
+) -> None:
+    with bench.broken.serve("potentiostat", factor=2 * FACTOR):
+        process = bench.begin(cycling(1))
+        bench.kill_after(process, 20)
+        bench.wait_for(
+            lambda: bench.broken.truth("potentiostat", "script_end")[1:], "the program did not end"
+        )
+        scripts = len(bench.broken.truth("potentiostat", "cell_on"))
+        bench.resume()
+        assert len(bench.broken.truth("potentiostat", "cell_on")) == scripts
+        with pytest.raises(ResumeError, match="ended as planned"):
+            bench.resume()
+    bench.whole()
+    second = bench.chain[1]
+    assert second.stop is not None
+    assert (second.stop["exit_status"], second.start["remaining_technique"]) == ("success", None)
+    assert np.all(second.streams["potentiostat"].columns["potentiostat_flags"] >= COLLECTED)
+    charges = bench.charges()
+    assert charges[1] == pytest.approx(undisturbed.charges()[1], rel=1e-3)
+    assert efficiencies(charges) == pytest.approx(efficiencies(undisturbed.charges())[:1], abs=2e-3)
+
+
+def test_after_a_power_cycle_of_the_instrument_a_strip_goes_on_and_the_gap_is_recorded(
+    bench: Bench, undisturbed: Bench
+) -> None:
+    with bench.broken.serve("potentiostat", factor=FACTOR):
+        process = bench.begin(cycling(1))
+        bench.wait_for(lambda: in_role(bench, STRIP, 20), "the strip did not begin")
+        bench.broken.inject("potentiostat", "power-cycle", seconds=0.3)
+        assert process.wait(60) == 1
+        process.communicate()
+        bench.resume()
+    told = bench.chain[1].start["resume"]
+    assert told["unpowered_s"] > 0
+    low, high = told["passed_charge_bounds_mah_cm2"]
+    assert 0 < high - low <= 0.01 * CHARGE
+    bench.whole()
+    assert efficiencies(bench.charges()) == pytest.approx(
+        efficiencies(undisturbed.charges())[:1], abs=0.01
+    )
+
+
+def in_role(bench: Bench, role: int, rows: int) -> bool:
+    runs = list_runs(bench.broken.data)
+    if not runs or "potentiostat" not in runs[0].rows:
+        return False
+    stream = bench.run_of(runs[0].uid).streams["potentiostat"]
+    return int(np.sum(stream.columns["potentiostat_role"] == role)) >= rows
+
+
+def test_when_host_and_instrument_both_died_somebody_has_to_decide(bench: Bench) -> None:
+    with bench.broken.serve("potentiostat", factor=FACTOR):
+        process = bench.begin(cycling(1))
+        bench.kill_after(process, 100)
+        bench.broken.inject("potentiostat", "power-cycle", seconds=0.2)
+        bench.wait_for(lambda: bench.broken.truth("potentiostat", "script_end")[1:], "no cut")
+        time.sleep(0.3)
+        with pytest.raises(ResumeError, match="--trust-log"):
+            bench.resume()
+        assert not bench.broken.cell_is_on()
+        with pytest.raises(ResumeError, match="the record says that between"):
+            bench.resume(assume_charge_mah_cm2=2 * CHARGE)
+        assert len(list_runs(bench.broken.data)) == 1
+        bench.resume(trust_log=True)
+    told = bench.chain[1].start["resume"]
+    assert told["decisions"] == {"trust_log": True}
+    assert told["ending"] == "unknown"
+    bench.whole()
+    assert bench.charges()[1] == pytest.approx(CHARGE, rel=0.01)
+
+
+def test_a_chain_of_three_is_one_experiment_and_any_of_its_runs_names_it(
+    bench: Bench, undisturbed: Bench
+) -> None:
+    with bench.broken.serve("potentiostat", factor=FACTOR):
+        process = bench.begin(cycling(2))
+        first = bench.kill_after(process, 100)
+        process = bench.broken.operando("resume", first[:8], "--only", "potentiostat")
+        second = bench.kill_after(process, 240, members=2)
+        third = bench.resume(first)
+    bench.whole()
+    runs = bench.chain
+    assert [run.uid for run in runs] == [first, second, third]
+    assert [run.start.get("resume_of") for run in runs] == [None, first, second]
+    assert runs[2].start["resume"]["root"] == first
+    assert runs[2].start["technique"] == runs[0].start["technique"]
+    charges = bench.charges()
+    assert list(charges) == [1, 2, 3, 4]
+    ledger = bench.ledger()
+    true = bench.charges(true=True)
+    assert true[1] + true[3] == pytest.approx(ledger["charge_cathodic"], rel=1e-3)
+    assert efficiencies(charges) == pytest.approx(efficiencies(undisturbed.charges()), abs=3e-3)
+
+
+def test_a_lead_that_has_come_off_ends_it_before_anything_is_driven(bench: Bench) -> None:
+    with bench.broken.serve("potentiostat", factor=FACTOR):
+        process = bench.begin(cycling(1))
+        first = bench.kill_after(process, 100)
+        with bench.session():
+            pass  # somebody connects: that ends the program and opens the cell
+        bench.broken.inject("cell", "contact", ohm=1e9)
+        bench.wait_for(lambda: bench.broken.truth("bench", "fault"), "not broken")
+        driven = len(bench.broken.truth("potentiostat", "segment"))
+        resumed = bench.broken.operando("resume", "last", "--only", "potentiostat")
+        _, told = resumed.communicate(timeout=60)
+        assert resumed.returncode == 1, told
+        assert "--accept-check goes on" in told
+        assert not bench.broken.cell_is_on()
+        segments = bench.broken.truth("potentiostat", "segment")[driven:]
+        assert all(x.get("current_a", 0.0) == 0.0 for x in segments[1:])
+        refused = list_runs(bench.broken.data)[0]
+        assert refused.exit_status == "fail"
+        assert "series resistance" in refused.reason
+        # The lead is put back: the experiment goes on from where it stood, checked once more.
+        bench.broken.inject("cell", "contact", ohm=0.0)
+        bench.wait_for(lambda: len(bench.broken.truth("bench", "fault")) == 2, "not repaired")
+        bench.resume(first)
+    bench.whole()
+    assert len(bench.chain) == 3
+    assert bench.charges()[1] == pytest.approx(CHARGE, rel=1e-3)
+
+
+def test_a_changed_resistance_can_be_accepted_and_that_is_recorded(bench: Bench) -> None:
+    with bench.broken.serve("potentiostat", factor=FACTOR):
+        process = bench.begin(cycling(4))
+        bench.kill_after(process, 430)
+        bench.broken.inject("cell", "contact", ohm=3.0)
+        bench.wait_for(lambda: bench.broken.truth("bench", "fault"), "not broken")
+        with pytest.raises(RunFailedError, match=r"it was 2\.\d+ ohm"):
+            bench.resume()
+        bench.resume(accept_check=True)
+    checks = bench.chain[2].start["resume"]["checks"]
+    assert (checks["passed"], checks["accepted"]) == (False, True)
+    assert checks["series_resistance_ohm"] - checks["reference_resistance_ohm"] == pytest.approx(
+        3.0, abs=0.3
+    )
+
+
+def test_of_two_resumes_at_once_one_is_refused(bench: Bench) -> None:
+    with bench.broken.serve("potentiostat", factor=FACTOR):
+        process = bench.begin(cycling(1))
+        bench.kill_after(process, 100)
+        both = [bench.broken.operando("resume", "last", "--only", "potentiostat") for _ in range(2)]
+        told = [process.communicate(timeout=60)[1] for process in both]
+    assert sorted(process.returncode for process in both) == [0, 2], told
+    refused = told[[process.returncode for process in both].index(2)]
+    assert "is being recorded, or resumed" in refused
+    bench.whole()
+    assert len(bench.chain) == 2
+
+
+def test_a_run_that_is_being_recorded_is_not_resumed(bench: Bench, tidy: list[Any]) -> None:
+    with bench.broken.serve("potentiostat", factor=10.0):
+        process = bench.begin(cycling(1))
+        tidy.append(process)
+        bench.wait_for(lambda: list_runs(bench.broken.data), "no run")
+        with pytest.raises(ResumeError, match="is being recorded"):
+            resume(bench.session(), "last")
+        process.send_signal(signal.SIGTERM)
+        process.wait(30)
+
+
+def test_without_a_log_what_is_not_known_is_said_and_the_operator_decides(bench: Bench) -> None:
+    with bench.broken.serve("potentiostat", factor=FACTOR):
+        bench.broken.inject("potentiostat", "file-store", present=0)
+        bench.wait_for(lambda: bench.broken.truth("bench", "fault"), "not broken")
+        process = bench.begin(cycling(1))
+        first = bench.kill_after(process, 100)
+        assert bench.run_of(first).start["instrument_log"]["name"] is None
+        time.sleep(1.0)  # time for a whole plating, as far as anybody knows
+        with pytest.raises(ResumeError, match="has no log of what it did after it") as refused:
+            bench.resume()
+        assert "--assume-charge" in str(refused.value)
+        bench.resume(assume_charge_mah_cm2=0.09)
+    told = bench.chain[1].start["resume"]
+    assert told["decisions"] == {"assume_charge_mah_cm2": 0.09}
+    assert told["passed_charge_mah_cm2"] == pytest.approx(0.09)
+    left = json.dumps(bench.chain[1].start["remaining_technique"])
+    assert '"charge_mah_cm2", "value": 0.01' in left or "0.00999" in left
