@@ -14,7 +14,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from benchmarks import killed, large, machine, many, recording, reporting, visible
-from benchmarks.table import Section, markdown
+from benchmarks.figure import draw
+from benchmarks.table import Curve, Section, markdown
 
 # By name: what measures in a folder of its own, with sizes and seconds scaled by a factor.
 SECTIONS: dict[str, Callable[[Path, float], Section]] = {
@@ -44,6 +45,9 @@ def main() -> int:
         "sections", nargs="*", choices=[*SECTIONS, []], metavar="SECTION", help=", ".join(SECTIONS)
     )
     parser.add_argument("--quick", action="store_true", help="a tenth of everything; no record")
+    parser.add_argument(
+        "--figure", type=Path, metavar="FILE", help="draw what runs and rows cost ever later"
+    )
     options = parser.parse_args()
     chosen = options.sections or list(SECTIONS)
     # A service started here writes the profile by which databroker finds it; not over the user's.
@@ -61,11 +65,16 @@ def main() -> int:
     quick = " --quick" if options.quick else ""
     say(f"`python -m benchmarks{quick} {shlex.join(chosen)}` on\n")
     say("\n".join(f"- {line}" for line in machine.description()) + "\n")
+    curves: list[Curve] = []
     for name in chosen:
-        say(markdown(_measured(name, 0.1 if options.quick else 1.0)))
+        section = _measured(name, 0.1 if options.quick else 1.0)
+        curves += section.curves
+        say(markdown(section))
     load = machine.description()[3]
     say(f"Measured in {time.monotonic() - began:.0f} s; at the end, {load}.")
     profiles.cleanup()
+    if options.figure is not None:
+        draw(curves, options.figure)
     if set(chosen) == set(SECTIONS) and not options.quick:
         (Path(__file__).parent / "latest.md").write_text("\n".join(parts) + "\n", encoding="utf-8")
     return 0

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from benchmarks.runs import documents_of_a_run
-from benchmarks.table import Row, Section, seconds
+from benchmarks.table import Curve, Row, Section, seconds
 from operando.catalog import ensure_service, stop_service, wait_until_ingested
 from operando.journal import JournalWriter, ScanNumbers, journal_path, list_runs, select_runs
 
@@ -24,20 +24,34 @@ def runs(folder: Path, scale: float = 1.0) -> Section:
     """Measure the list of many runs, and what one more run costs when there are so many."""
     total = round(RUNS * scale)
     numbers = ScanNumbers(folder)
-    lines: list[Row] = []
+    looks = [there for there in (0, 100, 1000, 10_000) if there <= total]
+    costs: list[list[Row]] = []
     with JournalWriter(folder) as journal:
         made = 0
-        for there in (0, 100, 1000, 10_000):
-            if there > total:
-                break
+        for there in looks:
             while made < there:
                 _one_run(journal)
                 made += 1
-            lines += _cost_of_one_more(folder, journal, numbers, made)
+            costs.append(_cost_of_one_more(folder, journal, numbers, made))
             made += LOOKED_AT
-    lines += [
-        Row(f"`operando runs`, {made:,} runs, no index", _listed(folder, True), "s", "", "<= 1.5"),
-        Row(f"`operando runs`, {made:,} runs, again", _listed(folder, False), "s", "", "<= 0.3"),
+    cold, warm = _listed(folder, afresh="index.db"), _listed(folder)
+    condition = ("--where", "ce_mean_pct > 99", "--newest", "20")
+    first, found = _listed(folder, *condition, times=1), _listed(folder, *condition)
+    lines = [row for rows in costs for row in rows] + [
+        Row(f"`operando runs`, {made:,} runs, no index", cold, "s", "", "<= 1.5"),
+        Row(f"`operando runs`, {made:,} runs, again", warm, "s", "", "<= 0.3"),
+        Row("the same `--where 'ce_mean_pct > 99'`, no metrics stored", first, "s"),
+        Row("the same once more", found, "s"),
+    ]
+    curves = [
+        Curve(
+            "runs there are",
+            costs[0][kind].what.partition(", beside")[0],
+            costs[0][kind].unit,
+            [max(1, there) for there in looks],
+            [rows[kind].median for rows in costs],
+        )
+        for kind in range(len(costs[0]))
     ]
     return Section(
         f"Many runs, {ROWS_PER_RUN} rows each",
@@ -45,6 +59,7 @@ def runs(folder: Path, scale: float = 1.0) -> Section:
         lines,
         f"One more run is looked at {LOOKED_AT} times at each count. Writing it syncs the disk "
         "four times, which is most of it.",
+        curves,
     )
 
 
@@ -83,21 +98,19 @@ def _cost_of_one_more(
     ]
 
 
-def _listed(folder: Path, cold: bool) -> list[float]:
+def _listed(folder: Path, *arguments: str, afresh: str = "", times: int = COMMANDS) -> list[float]:
+    """Return how long `operando runs` takes; ``afresh`` names the database to forget before."""
     environment = {**os.environ, "OPERANDO_DATA": str(folder)}
-    command = [sys.executable, "-m", "operando.cli", "runs"]
+    command = [sys.executable, "-m", "operando.cli", "runs", *arguments]
     took = []
-    for _ in range(COMMANDS):
-        if cold:
-            for path in folder.glob("index.db*"):
-                path.unlink()
-        took.append(
-            seconds(
-                lambda: subprocess.run(
-                    command, env=environment, stdout=subprocess.DEVNULL, check=True
-                )
-            )
-        )
+    for _ in range(times):
+        for path in folder.glob(f"{afresh}*") if afresh else ():
+            path.unlink()
+        began = time.perf_counter()
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+        took.append(time.perf_counter() - began)
+        if done.stdout.count("\n") < LOOKED_AT:
+            raise AssertionError(f"runs are missing:\n{done.stdout}")
     return took
 
 
@@ -107,6 +120,7 @@ def growth(folder: Path, scale: float = 1.0) -> Section:
     looks = sorted({10_000, 100_000, 1_000_000, total})
     service = ensure_service(folder, wait_s=120, idle_s=600)
     lines: list[Row] = []
+    counts: list[float] = []
     memory = [Row("the service's memory at rest", [_resident_mb(service.pid)], "MB")]
     try:
         with JournalWriter(folder) as journal:
@@ -130,6 +144,7 @@ def growth(folder: Path, scale: float = 1.0) -> Section:
                 to = f"rows {looked + 1:,} to {rows:,}"
                 newest = 1e3 * _median(lambda: select_runs(folder, limit=20), 5)
                 wait_until_ingested(folder, uid, timeout_s=1200)
+                counts.append(rows)
                 lines += [
                     Row(f"a row written, {to}", [1e6 * took / new], "us"),
                     Row(f"a row in the journal, {to}", [grown / new], "bytes"),
@@ -147,6 +162,25 @@ def growth(folder: Path, scale: float = 1.0) -> Section:
         "python -m benchmarks growth",
         lines + memory,
         "Memory is what is resident, after the service has caught up with so many rows.",
+        [
+            Curve(
+                "rows of the run",
+                lines[kind].what.partition(", ")[0],
+                lines[kind].unit,
+                counts,
+                [row.median for row in lines[kind::3]],
+            )
+            for kind in range(3)
+        ]
+        + [
+            Curve(
+                "rows of the run",
+                "the service's memory",
+                "MB",
+                counts,
+                [row.median for row in memory[1 : 1 + len(counts)]],
+            )
+        ],
     )
 
 

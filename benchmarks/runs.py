@@ -6,7 +6,7 @@ the charge coming back each cycle. Their reports are those of a real half cell.
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from event_model import compose_run
@@ -22,7 +22,7 @@ CELL = "zn-bare-half"
 LEADER = "potentiostat"
 CURRENT_MA_CM2 = 1.0
 EFFICIENCY = 0.995
-PLATEAU_V, CUT_OFF_V = 0.03, 0.5
+PLATEAU_V, CUT_OFF_V, LAST_V = 0.03, 0.5, 0.51
 BEGAN = 1.7e9  # epoch s
 _BLOCK_ROWS = 10_000
 
@@ -42,13 +42,11 @@ def documents_of_a_run(
     """
     cell = load_cell(CELL)
     half = rows_per_cycle // 2
-    step = {
-        "current_density_ma_cm2": CURRENT_MA_CM2,
-        "until": (Limit(quantity="time_s", value=float(half)),),
-    }
+    time = Limit(quantity="time_s", value=float(half))
+    stripped = Limit(quantity="potential_above_v", value=CUT_OFF_V)
     technique = PlateStripCycle(
-        plate=GalvanostaticStep(role="plate", **step),
-        strip=GalvanostaticStep(role="strip", **step),
+        plate=_step("plate", time),
+        strip=_step("strip", stripped, time),
         cycles=max(1, rows // rows_per_cycle),
     )
     run = compose_run(
@@ -100,6 +98,10 @@ def documents_of_a_run(
         yield "stop", run.compose_stop(time=BEGAN + rows)
 
 
+def _step(role: Literal["plate", "strip"], *until: Limit) -> GalvanostaticStep:
+    return GalvanostaticStep(role=role, current_density_ma_cm2=CURRENT_MA_CM2, until=until)
+
+
 def _columns(
     row: NDArray[np.int64], half: int, current_a: float
 ) -> Iterator[tuple[str, NDArray[np.float64]]]:
@@ -111,7 +113,7 @@ def _columns(
     pace = np.where(role == STRIP, EFFICIENCY, 1.0)
     before = (number // 2) * (1 + EFFICIENCY) + (number % 2)
     step_t = (since + 1) * pace
-    rise = (CUT_OFF_V - PLATEAU_V) * share**60
+    rise = (LAST_V - PLATEAU_V) * share**60
     nucleation = 0.02 * np.exp(-since / 20)
     plating = PLATEAU_V + np.where(number == 0, nucleation, 0.0)
     potential = np.where(role == STRIP, PLATEAU_V + rise, -plating)

@@ -45,6 +45,25 @@ class Row:
 
 
 @dataclass(frozen=True)
+class Curve:
+    """A cost over the number of what was there already.
+
+    Attributes:
+        over: What is counted, e.g. ``runs``.
+        what: The cost.
+        unit: Of the cost.
+        counts: How many there were.
+        costs: What the next one cost, as many values.
+    """
+
+    over: str
+    what: str
+    unit: str
+    counts: Sequence[float]
+    costs: Sequence[float]
+
+
+@dataclass(frozen=True)
 class Section:
     """Lines that were measured side by side, in the same minutes on the same machine."""
 
@@ -52,6 +71,7 @@ class Section:
     command: str
     rows: Sequence[Row]
     note: str = ""
+    curves: Sequence[Curve] = ()
 
 
 def markdown(section: Section) -> str:

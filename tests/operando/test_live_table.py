@@ -4,8 +4,10 @@ import io
 import math
 import threading
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
+import h5py
 import pytest
 from event_model import compose_run
 
@@ -89,6 +91,54 @@ def documents(
     yield "stop", run.compose_stop()
 
 
+def documents_of_columns(told: list[Document], folder: Path) -> Iterator[Document]:
+    """Yield the same run with the rows in the columns of a growing file."""
+    resources: dict[str, str] = {}
+    written = 0
+    with h5py.File(folder / "rows.h5", "w", libver="latest") as file:
+        for name, doc in told:
+            if name == "descriptor" and doc["name"] == "potentiostat":
+                keys = {
+                    name: {**key, "external": "STREAM:"} for name, key in doc["data_keys"].items()
+                }
+                yield name, {**doc, "data_keys": keys}
+                for column in keys:
+                    file.create_dataset(column, (0,), "f8", maxshape=(None,), chunks=(64,))
+                    resources[column] = f"r-{column}"
+                file.swmr_mode = True
+                for column, uid in resources.items():
+                    yield (
+                        "stream_resource",
+                        {
+                            "uid": uid,
+                            "data_key": column,
+                            "mimetype": "application/x-hdf5",
+                            "uri": f"file://localhost{folder.as_posix()}/rows.h5",
+                            "parameters": {"dataset": column, "swmr": True},
+                            "run_start": doc["run_start"],
+                        },
+                    )
+            elif name == "event_page":
+                first, written = written, written + len(doc["seq_num"])
+                for column, values in doc["data"].items():
+                    file[column].resize(written, axis=0)
+                    file[column][first:] = values
+                    file[column].flush()
+                for uid in resources.values():
+                    yield (
+                        "stream_datum",
+                        {
+                            "uid": f"{uid}/{first}",
+                            "stream_resource": uid,
+                            "descriptor": doc["descriptor"],
+                            "indices": {"start": first, "stop": written},
+                            "seq_nums": {"start": first + 1, "stop": written + 1},
+                        },
+                    )
+            else:
+                yield name, doc
+
+
 def key() -> dict[str, Any]:
     return {"source": "test", "dtype": "number", "shape": [], "units": ""}
 
@@ -113,6 +163,11 @@ def test_each_change_of_step_shows_the_last_row_before_and_the_first_after() -> 
     steps = [line.split()[3] for line in lines if ":" in line.split()[0]]
     # 60 s rest, plating, stripping, rest: first and last row of each.
     assert steps == ["rest"] * 2 + ["plate"] * 2 + ["strip"] * 2 + ["rest"] * 2
+
+
+def test_rows_in_the_columns_of_a_file_are_shown_like_rows_in_pages(tmp_path: Path) -> None:
+    told = list(documents(rows(2)))
+    assert table(documents_of_columns(told, tmp_path)) == table(told)
 
 
 def test_density_is_per_area_and_charge_is_that_of_the_half_cycle() -> None:

@@ -17,6 +17,7 @@ import yaml
 
 from operando.analysis import metrics
 from operando.catalog import (
+    catalog_documents,
     close_catalog,
     ensure_service,
     open_catalog,
@@ -184,6 +185,9 @@ def test_the_catalog_shows_the_same_as_the_journal(recorded: Recorded) -> None:
         assert here.units == there.units
         outcome = verify(uid, recorded.data)
         assert outcome.same, outcome
+        made_again = Run.from_documents(catalog_documents(uid, recorded.data))
+        for key, values in made_again.streams["potentiostat"].columns.items():
+            np.testing.assert_array_equal(values, here.columns[key])
 
 
 def test_databroker_reads_a_fast_transient_as_it_reads_a_slow_one(recorded: Recorded) -> None:
