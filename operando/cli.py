@@ -311,6 +311,11 @@ def command_line() -> argparse.ArgumentParser:
     )
     _add_run(sub)
     _add_alone(sub)
+    sub.add_argument(
+        "--recompute",
+        action="store_true",
+        help="compute the numbers anew, also where those of the finished run are stored",
+    )
     sub.add_argument("--json", action="store_true", help="as one object")
     sub.add_argument("--figure", type=Path, metavar="FILE", help="also draw the run (png, pdf)")
     _add_source(sub)
@@ -892,7 +897,7 @@ def _runs(arguments: argparse.Namespace) -> int:
 def _report(arguments: argparse.Namespace) -> int:
     from operando.analysis import metrics
     from operando.runs import Run
-    from operando.search import store_metrics
+    from operando.search import store_metrics, stored_metrics
     from operando.settings import data_dir
 
     folder = data_dir()
@@ -902,8 +907,10 @@ def _report(arguments: argparse.Namespace) -> int:
         run = Run.from_catalog(uid, folder, chain=not arguments.alone)
     else:
         run = Run.from_journal(uid, folder, chain=not arguments.alone)
-    numbers = metrics(run)
-    store_metrics(folder, run, numbers)
+    numbers = None if arguments.recompute else stored_metrics(folder, run)
+    if numbers is None:
+        numbers = metrics(run)
+        store_metrics(folder, run, numbers)
     _say_numbers(run, numbers, arguments)
     return OK
 

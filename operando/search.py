@@ -6,12 +6,14 @@ is a cache: it can be deleted, and then the numbers are computed again when some
 """
 
 import datetime
+import json
 import logging
 import math
 import operator
 import re
 import sqlite3
 import time
+import zlib
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -38,7 +40,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 STORE = "metrics.db"
-SCHEMA = 1
+SCHEMA = 2
 PATIENCE_S = 2.0
 TELL_EVERY_S = 5.0
 # What is kept of a metric that is a list.
@@ -70,6 +72,7 @@ CREATE TABLE metrics (
     root TEXT, name TEXT, value REAL, uncertainty REAL, PRIMARY KEY (name, root)
 ) WITHOUT ROWID;
 CREATE INDEX by_root ON metrics (root);
+CREATE TABLE reports (root TEXT PRIMARY KEY, rows TEXT, metrics BLOB);
 PRAGMA user_version = {SCHEMA};
 """
 
@@ -276,7 +279,8 @@ class FoundRuns(list[FoundRun]):
     left_out: int = 0
 
     def __repr__(self) -> str:
-        return runs_table(self) if self else "No runs."
+        more = f"\n... and {self.left_out} older" if self.left_out else ""
+        return (runs_table(self) if self else "No runs.") + more
 
     def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
         printer.text(repr(self))
@@ -422,7 +426,33 @@ def store_metrics(data_dir: Path | str, run: "Run", numbers: "Mapping[str, Metri
     if not run.complete or chain_of(data_dir, run.chain[-1]) != run.chain:
         return False
     with closing(_Store(data_dir)) as store:
-        return store.keep(run.chain, numbers_of(numbers))
+        return store.keep(run.chain, run, numbers)
+
+
+def stored_metrics(data_dir: Path | str, run: "Run") -> "dict[str, Metric] | None":
+    """Return the metrics of a finished experiment as they were stored, None if they were not.
+
+    They are those that `operando.analysis.metrics` would compute, bit for bit: by this version of
+    the analysis, from as many rows of the same runs and of their files.
+    """
+    from operando.analysis import Metric
+
+    if not run.complete:
+        return None
+    with closing(_Store(Path(data_dir))) as store:
+        told = store.report(run)
+    if told is None or told.keys() != METRICS.keys():
+        return None
+    return {name: Metric(**told[name]) for name in METRICS}
+
+
+def _rows_of(run: "Run") -> str:
+    """Return the rows of each stream, and of each of its files as far as they are there."""
+    rows = {
+        name: [len(stream), *(len(asset) for asset in stream.assets.values())]
+        for name, stream in run.streams.items()
+    }
+    return json.dumps(rows)
 
 
 def evaluate(data_dir: Path | str, uid: str) -> None:
@@ -544,7 +574,7 @@ class _Store:
 
         try:
             run = Run.from_journal(experiment[-1], self._data_dir, chain=len(experiment) > 1)
-            numbers = numbers_of(metrics(run))
+            numbers = metrics(run)
         except (
             JournalError,
             OSError,
@@ -556,12 +586,19 @@ class _Store:
             # Whatever is wrong with one run must not hide the others.
             reason = f"{type(error).__name__}: {error}"
             logger.warning("run %s cannot be evaluated: %s", experiment[-1], reason)
-            self.keep(experiment, {}, reason)
+            self.keep(experiment, None, {}, reason)
         else:
-            self.keep(experiment, numbers)
+            self.keep(experiment, run, numbers)
 
-    def keep(self, experiment: Sequence[str], numbers: _Numbers, reason: str = "") -> bool:
-        """Keep the numbers of an experiment, or why there are none; return if it is on disk."""
+    def keep(
+        self,
+        experiment: Sequence[str],
+        run: "Run | None",
+        metrics: "Mapping[str, Metric]",
+        reason: str = "",
+    ) -> bool:
+        """Keep the metrics of an experiment, or why there are none; return if it is on disk."""
+        numbers = numbers_of(metrics)
         if self._database is None:
             self._open()
         root = experiment[0]
@@ -571,6 +608,13 @@ class _Store:
             with self._database as database:
                 database.execute("BEGIN IMMEDIATE")
                 database.execute("DELETE FROM metrics WHERE root = ?", (root,))
+                database.execute("DELETE FROM reports WHERE root = ?", (root,))
+                if run is not None:
+                    told = json.dumps({name: vars(metric) for name, metric in metrics.items()})
+                    database.execute(
+                        "INSERT INTO reports VALUES (?, ?, ?)",
+                        (root, _rows_of(run), zlib.compress(told.encode())),
+                    )
                 database.executemany(
                     "INSERT INTO metrics VALUES (?, ?, ?, ?)",
                     [(root, name, value, error) for name, (value, error) in numbers.items()],
@@ -591,6 +635,18 @@ class _Store:
             self._unsaved[root] = (reason, numbers)
             return False
         return True
+
+    def report(self, run: "Run") -> dict[str, dict[str, Any]] | None:
+        """Return all that was stored of an experiment's metrics, if it still is the same."""
+        found = self._rows(
+            "SELECT metrics FROM reports JOIN evaluations USING (root) "
+            "WHERE root = ? AND runs = ? AND analysis_version = ? AND reports.rows = ?",
+            *(run.chain[0], " ".join(run.chain), ANALYSIS_VERSION, _rows_of(run)),
+        )
+        if not found:
+            return None
+        told: dict[str, dict[str, Any]] = json.loads(zlib.decompress(found[0][0]))
+        return told
 
     def fulfilling(self, condition: Condition) -> set[str]:
         """Return the experiments whose metric fulfils a condition."""
@@ -627,7 +683,7 @@ class _Store:
 
 def _create(database: sqlite3.Connection) -> None:
     database.execute("BEGIN IMMEDIATE")
-    for table in ("evaluations", "metrics"):
+    for table in ("evaluations", "metrics", "reports"):
         database.execute(f"DROP TABLE IF EXISTS {table}")
     for statement in filter(str.strip, _CREATE.split(";")):
         database.execute(statement)

@@ -476,10 +476,11 @@ class Session:
 
     # -- looking at runs
 
-    def runs(self, **filters: Any) -> "FoundRuns":
+    def runs(self, limit: int | None = 50, **filters: Any) -> "FoundRuns":
         """Return the experiments of the data folder, newest first; they show as a table.
 
         Args:
+            limit: How many at most; None: all.
             filters: As for `operando.search.find_runs`: ``sample="ZN*"``, ``since="7 days"``,
                 ``where="ce_mean_pct > 99.5"``, ``columns=["ce_mean_pct"]``, ...
 
@@ -487,7 +488,7 @@ class Session:
         """
         from operando.search import find_runs
 
-        return find_runs(self.data_dir, tell=logger.warning, **filters)
+        return find_runs(self.data_dir, limit=limit, tell=logger.warning, **filters)
 
     def report(self, uid: str = "last", *, alone: bool = False) -> str:
         """Return the numbers of a run as a table; ``uid`` may be ``last`` or the beginning of one.
@@ -498,11 +499,13 @@ class Session:
         from operando.analysis import metrics
         from operando.report import text_report
         from operando.runs import Run
-        from operando.search import store_metrics
+        from operando.search import store_metrics, stored_metrics
 
         run = Run.from_journal(uid, self.data_dir, chain=not alone)
-        numbers = metrics(run)
-        store_metrics(self.data_dir, run, numbers)
+        numbers = stored_metrics(self.data_dir, run)
+        if numbers is None:
+            numbers = metrics(run)
+            store_metrics(self.data_dir, run, numbers)
         return text_report(run, numbers)
 
     def export(self, uid: str = "last", *, to: "Format", **options: Any) -> list[Path]:

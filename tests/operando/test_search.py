@@ -26,6 +26,7 @@ from operando.search import (
     parse_time,
     runs_table,
     store_metrics,
+    stored_metrics,
 )
 
 DAY_S = 86400.0
@@ -112,7 +113,7 @@ def test_the_newest_are_told_and_how_many_more_there_are(record: Record, data: P
     found = find_runs(data, limit=3)
     assert _uids(found) == uids[:0:-1]
     assert found.left_out == 1
-    assert repr(found) == runs_table(found)
+    assert repr(found) == runs_table(found) + "\n... and 1 older"
     assert find_runs(data / "none").left_out == 0
     assert repr(find_runs(data / "none")) == "No runs."
     assert not (data / "none").exists()
@@ -206,6 +207,26 @@ def test_a_resumed_experiment_is_found_once_with_the_numbers_of_all_its_runs(
     part = Run.from_journal(tip, data, chain=False)
     assert store_metrics(data, part, metrics(part)) is False
     assert find_runs(data, columns=["ce_pct.first"])[1].metrics["ce_pct.first"] == pytest.approx(90)
+
+
+def test_a_report_tells_stored_numbers_bit_for_bit_while_the_run_is_the_same(
+    record: Record, data: Path, synthetic: Any, tmp_path: Path
+) -> None:
+    uid = record()
+    run = Run.from_journal(uid, data)
+    assert stored_metrics(data, run) is None
+    computed = metrics(run)
+    assert store_metrics(data, run, computed) is True
+    assert stored_metrics(data, run) == computed
+    # What was made of more rows, or of files that are gone, is not told any more.
+    fewer = synthetic.RunDocuments(tmp_path, synthetic.HALF_CELL)
+    fewer.documents[0][1]["uid"] = uid
+    fewer.stream("potentiostat", "potentiostat", synthetic.galvanostatic((0.9,), rows=20))
+    fewer.stop()
+    assert stored_metrics(data, Run.from_documents(fewer.documents)) is None
+    with closing(sqlite3.connect(data / "metrics.db")) as store, store:
+        store.execute("UPDATE evaluations SET analysis_version = 0")
+    assert stored_metrics(data, run) is None
 
 
 def test_a_damaged_or_older_store_is_built_anew(record: Record, data: Path) -> None:
