@@ -84,7 +84,7 @@ def report() -> Section:
     with tempfile.TemporaryDirectory(prefix="operando-benchmark-") as name:
         folder = Path(name)
         uid = _record_run(folder)
-        command = [sys.executable, "-m", "operando.cli", "report", uid]
+        command = [sys.executable, "-m", "operando.cli", "report", uid, "--recompute"]
         environment = {**os.environ, "OPERANDO_DATA": name}
 
         def ask() -> None:
