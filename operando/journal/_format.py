@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from datetime import date, time
 from enum import Enum
 from pathlib import Path, PurePath
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgpack
 
@@ -169,8 +169,7 @@ class Tail:
         return not self.reason
 
 
-@dataclass(frozen=True)
-class Record:
+class Record(NamedTuple):
     """One whole record and the byte offset behind it.
 
     Attributes:
@@ -221,9 +220,15 @@ class RecordReader:
 
     def __init__(self, path: Path, offset: int = 0, *, arrays: bool = False) -> None:
         self.path = path
-        self.tail = Tail(offset)
+        self._offset = offset
+        self._reason = ""
         self._arrays = arrays
         self._hook = array_hook() if arrays else as_list
+
+    @property
+    def tail(self) -> Tail:
+        """Where the whole records read so far end, and what stopped the reader there."""
+        return Tail(self._offset, self._reason)
 
     def __iter__(self) -> Iterator[Record]:
         for end, payload in self.payloads():
@@ -239,51 +244,46 @@ class RecordReader:
 
     def payloads(self) -> Iterator[tuple[int, bytes]]:
         """Yield the offset behind each whole record and its undecoded payload."""
-        offset = self.tail.offset
+        offset, self._reason = self._offset, ""
         with open(self.path, "rb", buffering=1 << 20) as file:
             if offset < len(HEADER):
                 if not self._header(file.read(len(HEADER))):
                     return
-                offset = len(HEADER)
+                offset = self._offset = len(HEADER)
             file.seek(offset)
-            while True:
-                self.tail = Tail(offset)
-                head = file.read(RECORD.size)
-                if not head:
-                    return
+            while head := file.read(RECORD.size):
                 if len(head) < RECORD.size:
-                    self.tail = Tail(offset, f"torn: {len(head)} of 8 bytes of a record's head")
+                    self._reason = f"torn: {len(head)} of 8 bytes of a record's head"
                     return
                 length, checksum = RECORD.unpack(head)
                 if length == 0:  # a power cut can leave zeros, whose checksum is right
-                    self.tail = Tail(offset, "corrupt: an empty record")
+                    self._reason = "corrupt: an empty record"
                     return
                 if length > LONGEST_PAYLOAD:
-                    self.tail = Tail(offset, f"corrupt: a record claims {length} bytes")
+                    self._reason = f"corrupt: a record claims {length} bytes"
                     return
-                # A damaged length must not make room for a gigabyte that is not there.
                 present = length
                 if length > _LONG_PAYLOAD:
-                    present = min(length, os.fstat(file.fileno()).st_size - offset - RECORD.size)
+                    # A damaged length must not make room for a gigabyte that is not there.
+                    left = os.fstat(file.fileno()).st_size - offset - RECORD.size
+                    present = max(0, min(length, left))
                 payload = file.read(present)
                 if len(payload) < length:
-                    self.tail = Tail(
-                        offset, f"torn: {len(payload)} of {length} bytes of a record's payload"
-                    )
+                    self._reason = f"torn: {len(payload)} of {length} bytes of a record's payload"
                     return
                 if zlib.crc32(payload) != checksum:
-                    self.tail = Tail(offset, f"corrupt: checksum of a record of {length} bytes")
+                    self._reason = f"corrupt: checksum of a record of {length} bytes"
                     return
-                offset += RECORD.size + length
                 # Set before the caller sees the record: a caller may stop iterating here.
-                self.tail = Tail(offset)
+                offset = self._offset = offset + RECORD.size + length
                 yield offset, payload
 
     def _header(self, header: bytes) -> bool:
         if header in HEADERS:
             return True
         if any(known.startswith(header) for known in HEADERS):
-            self.tail = Tail(0, f"torn: {len(header)} of {len(HEADER)} bytes of the file's header")
+            self._offset = 0
+            self._reason = f"torn: {len(header)} of {len(HEADER)} bytes of the file's header"
             return False
         if header.startswith(MAGIC) and len(header) == len(HEADER):
             (version,) = struct.unpack("<I", header[len(MAGIC) :])

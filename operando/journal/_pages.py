@@ -9,7 +9,8 @@ type it had.
 import sys
 from array import array
 from collections.abc import Callable, Mapping
-from typing import Any
+from functools import partial
+from typing import Any, NoReturn
 
 import msgpack
 
@@ -22,11 +23,12 @@ SAME_AS = 3
 _SWAPPED = sys.byteorder == "big"
 _ONLY_FLOATS = {float}
 _ONLY_INTEGERS = {int}
+_KINDS = {FLOATS: "d", INTEGERS: "q"}
 _LONG = 1 << 63
 
 
-class _SameAs(str):
-    """Stands for a column of timestamps until the one it names is known."""
+# What msgpack.ExtType(code, data) makes, without its checks, which cost more than all the rest.
+_extension = partial(tuple.__new__, msgpack.ExtType)
 
 
 def packed(page: Mapping[str, Any]) -> dict[str, Any]:
@@ -43,7 +45,7 @@ def packed(page: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _has_columns(page: Mapping[str, Any]) -> bool:
-    return all(isinstance(page.get(key), Mapping) for key in ("data", "timestamps"))
+    return isinstance(page.get("data"), dict) and isinstance(page.get("timestamps"), dict)
 
 
 def _timestamps(stamps: Mapping[str, Any]) -> dict[str, Any]:
@@ -61,7 +63,7 @@ def _timestamps(stamps: Mapping[str, Any]) -> dict[str, Any]:
             # Bytes and kind are compared, not values: 0.0 is not -0.0, nor 1 the same as 1.0.
             same = by_content.get(new)
             if same is None:
-                same = msgpack.ExtType(SAME_AS, key.encode())
+                same = _extension((SAME_AS, key.encode()))
                 by_content[new] = by_identity[id(column)] = same
                 result[key] = new
                 continue
@@ -74,38 +76,38 @@ def stored(values: Any) -> Any:
     """Return a column in its stored form: an extension if it is uniform, else as it is."""
     if isinstance(values, (list, tuple)):
         kinds = set(map(type, values))
+        column: array[Any]
         if kinds == _ONLY_FLOATS:
-            return msgpack.ExtType(FLOATS, _bytes(array("d", values)))
-        if kinds == _ONLY_INTEGERS:
+            column, code = array("d", values), FLOATS
+        elif kinds == _ONLY_INTEGERS:
             try:
-                return msgpack.ExtType(INTEGERS, _bytes(array("q", values)))
+                column, code = array("q", values), INTEGERS
             except OverflowError:
                 return values
-        return values
+        else:
+            return values
+        if _SWAPPED:
+            column.byteswap()
+        return _extension((code, column.tobytes()))
     dtype = getattr(values, "dtype", None)
     if dtype is None or getattr(values, "ndim", 0) != 1 or not len(values):
         return values
     if dtype.kind == "f" and dtype.itemsize <= 8:
-        return msgpack.ExtType(FLOATS, values.astype("<f8").tobytes())
+        return _extension((FLOATS, values.astype("<f8").tobytes()))
     if dtype.kind == "i" or (dtype.kind == "u" and dtype.itemsize < 8):
-        return msgpack.ExtType(INTEGERS, values.astype("<i8").tobytes())
+        return _extension((INTEGERS, values.astype("<i8").tobytes()))
     return values
-
-
-def _bytes(values: "array[Any]") -> bytes:
-    if _SWAPPED:
-        values.byteswap()
-    return values.tobytes()
 
 
 def as_list(code: int, data: bytes) -> Any:
     """Return a stored column as a list (the ``ext_hook`` of msgpack)."""
-    if code in (FLOATS, INTEGERS):
-        values = array("d" if code == FLOATS else "q", data)
-        if _SWAPPED:
-            values.byteswap()
-        return values.tolist()
-    return _name(code, data)
+    if code == SAME_AS:
+        return data  # its name, until `restore`
+    kind = _KINDS.get(code) or _refuse(code)
+    values = array(kind, data)
+    if _SWAPPED:
+        values.byteswap()
+    return values.tolist()
 
 
 def array_hook() -> Callable[[int, bytes], Any]:
@@ -115,20 +117,20 @@ def array_hook() -> Callable[[int, bytes], Any]:
     kinds = {FLOATS: dtype("<f8"), INTEGERS: dtype("<i8")}
 
     def as_array(code: int, data: bytes) -> Any:
-        if code in kinds:
-            return frombuffer(data, kinds[code])
-        return _name(code, data)
+        if code == SAME_AS:
+            return data  # its name, until `restore`
+        if code not in kinds:
+            _refuse(code)
+        return frombuffer(data, kinds[code])
 
     return as_array
 
 
-def _name(code: int, data: bytes) -> _SameAs:
-    if code != SAME_AS:
-        raise JournalError(
-            f"a column is stored in form {code}, which this program does not know: "
-            "update operando to read it"
-        )
-    return _SameAs(data, "utf-8")
+def _refuse(code: int) -> NoReturn:
+    raise JournalError(
+        f"a column is stored in form {code}, which this program does not know: "
+        "update operando to read it"
+    )
 
 
 def restore(page: dict[str, Any], *, arrays: bool) -> None:
@@ -142,8 +144,8 @@ def restore(page: dict[str, Any], *, arrays: bool) -> None:
 def _put_same_columns(page: dict[str, Any]) -> None:
     stamps = page["timestamps"]
     for key, column in stamps.items():
-        if type(column) is _SameAs:
-            stamps[key] = stamps[str(column)]
+        if type(column) is bytes:
+            stamps[key] = stamps[column.decode()]
 
 
 def _put_arrays(page: dict[str, Any]) -> None:
