@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from operando.analysis.metrics import half_cycles_of
 from operando.configuration import load_bench
 from operando.journal import documents, journal_path, list_runs
 from operando.resume import ResumeError, resume
@@ -142,6 +143,12 @@ class Bench:
             rows = step_t[step == number]
             assert np.all(np.diff(rows) > 0)
             assert np.all(np.diff(rows) < 1.5 * ROW_S)
+        # Any of its runs is the whole experiment, and the analysis finds these charges in it.
+        for run in self.chain:
+            experiment = Run.from_journal(run.uid, self.broken.data)
+            assert experiment.chain == tuple(member.uid for member in self.chain)
+            found = {half.number: half.capacity_mah_cm2 for half in half_cycles_of(experiment)}
+            assert found == pytest.approx(self.charges(), rel=2e-3)
 
 
 @pytest.fixture
