@@ -99,7 +99,7 @@ class Cycles:
 
     stream: str = ""
     key: str = ""
-    descriptors: list[str] = field(default_factory=list)
+    descriptors: set[str] = field(default_factory=set)
     preamble: list[int] = field(default_factory=list)
     cycles: list[int] = field(default_factory=list)
     offsets: list[int] = field(default_factory=list)
@@ -135,13 +135,13 @@ class Cycles:
             return
         if stream == LEADER != self.stream:
             self.stream, self.key = stream, key
-            self.descriptors, self.row_count, self.current = [], 0, None
+            self.descriptors, self.row_count, self.current = set(), 0, None
             self.cycles, self.offsets, self.rows, self.t, self.time = [], [], [], [], []
             self.seen = set()
         elif not self.stream:
             self.stream, self.key = stream, key
         if (stream, key) == (self.stream, self.key):
-            self.descriptors.append(str(doc["uid"]))
+            self.descriptors.add(str(doc["uid"]))
 
     def _page(self, begin: int, page: Mapping[str, Any]) -> None:
         column = page["data"].get(self.key, ())
@@ -249,6 +249,7 @@ def save_cycles(path: Path, cycles: Cycles) -> None:
             {
                 "mark": _mark(path, cycles.last),
                 **{key: stored(value) for key, value in vars(cycles).items() if key != "seen"},
+                "descriptors": sorted(cycles.descriptors),
             }
         )
         head = _HEAD.pack(_MAGIC, _VERSION, zlib.crc32(content))
@@ -277,6 +278,7 @@ def _load(path: Path) -> Cycles | None:
         mark = kept.pop("mark")
         cycles = Cycles(**kept)
         cycles.seen = set(cycles.cycles)
+        cycles.descriptors = set(cycles.descriptors)
         if mark != _mark(path, cycles.last) or path.stat().st_size < cycles.end:
             raise ValueError("of another journal, or one that was cut")
     except FileNotFoundError:

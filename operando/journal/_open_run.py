@@ -78,7 +78,7 @@ class OpenRun:
         self._full_since: float | None = None
         self._full: OSError | None = None
         self._alarmed_at = 0.0
-        self._cycles = Cycles()
+        self._cycles: Cycles | None = Cycles()
         # Held while syncing, so that the descriptor cannot be closed, and its number given to
         # another file, in between. Writing does not take it: a slow disk must not hold up a row.
         self._sync_lock = threading.Lock()
@@ -157,8 +157,18 @@ class OpenRun:
         begin, self._whole = self._whole or len(HEADER), self._whole + len(data)
         self._unsynced.append((self._whole, name, data))
         self.dirty = True
-        if begin >= self._cycles.end:  # else it is written for the second time
+        self._index(begin, name, doc)
+
+    def _index(self, begin: int, name: str, doc: Mapping[str, Any]) -> None:
+        if self._cycles is None or begin < self._cycles.end:  # written for the second time
+            return
+        try:
             self._cycles.take(begin, self._whole, name, doc)
+        except Exception:
+            # Whatever is odd about a document that is safe in the journal: an index that anybody
+            # can make again must not cost the run.
+            logger.exception("%s: no index of cycles is made", self.path)
+            self._cycles = None
 
     def _cut(self) -> None:
         os.ftruncate(self.fd, self._whole)
@@ -296,7 +306,7 @@ class OpenRun:
             fd, self.fd = self.fd, -1
             if fd >= 0:
                 os.close(fd)
-        if self._cycles.stopped:
+        if self._cycles is not None and self._cycles.stopped:
             save_cycles(self.path, self._cycles)
 
     def _lose(self) -> None:

@@ -387,3 +387,23 @@ def test_columns_that_are_not_all_numbers_keep_what_they_hold(tmp_path):
         assert read[key].tolist() == [*column, column[0]]
     assert read["spectrum"].shape == (3, 2)
     assert read["time"].tolist() == [1.0, 2.0, 3.0]
+
+
+def test_a_document_that_the_index_makes_nothing_of_does_not_cost_the_run(recorded, caplog):
+    recorded.write(20)
+    odd = {
+        "descriptor": recorded.stream.descriptor_doc["uid"],
+        "data": {"potentiostat_cycle": [np.zeros(2)]},
+        "timestamps": {},
+        "uid": ["a"],
+        "time": [1.0],
+        "seq_num": [21],
+    }
+    recorded.writer("event_page", odd)
+    recorded.write(20)
+    recorded.end()
+    assert "no index of cycles is made" in caplog.text
+    pages = [doc for name, doc in documents(recorded.path) if name == "event_page"]
+    assert [page["seq_num"] for page in pages if page["uid"] == ["a"]] == [[21]]
+    assert pages[-1]["seq_num"][-1] == 40
+    assert not kept(recorded.path).exists()

@@ -296,6 +296,15 @@ def test_a_protocol_runs_on_a_simulated_potentiostat(tmp_path: Path) -> None:
     assert run.rows["potentiostat"] > 20
 
 
+@pytest.mark.parametrize("told", ["two minutes", "-1", "inf"])
+def test_a_patience_that_is_no_number_of_seconds_is_refused(
+    told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPERANDO_JOURNAL_PATIENCE_S", told)
+    with pytest.raises(ConfigurationError, match=f"in seconds, 0 or more; it is '{told}'"):
+        Session("sim", tmp_path)
+
+
 def test_a_technique_the_cell_forbids_is_refused_before_a_run_begins(tmp_path: Path) -> None:
     bench = load_bench("sim").only({"potentiostat"})
     cell = load_cell("zn-bare-half")
