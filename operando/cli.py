@@ -5,6 +5,7 @@ Importing this module is fast: what a command needs is imported when it runs.
 
 import argparse
 import contextlib
+import dataclasses
 import functools
 import importlib
 import json
@@ -392,12 +393,28 @@ def command_line() -> argparse.ArgumentParser:
         "the whole way on simulated instruments, beside published values",
     )
 
-    sub = add("catalog", _catalog, "the searchable copy of the journals, for databroker")
+    sub = add(
+        "catalog",
+        _catalog,
+        "the searchable copy of the journals, for databroker",
+        "verify compares runs with their journals, every row and every value, and ends with 1 if "
+        "anything differs. repair closes runs whose process died, takes in anew what differs, and "
+        "begins a damaged catalog anew; it may be used at any time.",
+    )
     sub.add_argument(
         "verb",
-        choices=("status", "start", "stop", "rebuild"),
+        choices=("status", "start", "stop", "verify", "repair", "rebuild"),
         help="status: does it serve, is it complete; rebuild: make it anew from the journals",
     )
+    sub.add_argument(
+        "runs",
+        metavar="RUN",
+        nargs="*",
+        help="verify, repair: a uid, the beginning of one, or last; by default last for verify, "
+        "all for repair",
+    )
+    sub.add_argument("--all", action="store_true", help="verify, repair: all runs of the folder")
+    sub.add_argument("--json", action="store_true", help="status, verify, repair: as JSON")
 
     add("version", _version, "versions of operando and of what it stands on")
     return parser
@@ -1034,15 +1051,76 @@ def _catalog(arguments: argparse.Namespace) -> int:
         case "rebuild":
             service = catalog.rebuild_catalog(folder)
             _say(f"A new catalog serves at {service.uri}; runs enter it from the journals.")
+        case "verify":
+            return _verify_catalog(arguments, folder)
+        case "repair":
+            return _repair_catalog(arguments, folder)
         case _:
-            _say_catalog(catalog.status(folder), folder)
+            told = catalog.status(folder)
+            if arguments.json:
+                _say(json.dumps(dataclasses.asdict(told), indent=2))
+            else:
+                _say_catalog(told, folder)
     return OK
+
+
+def _verify_catalog(arguments: argparse.Namespace, folder: Path) -> int:
+    from operando.catalog import verify_runs
+    from operando.journal import list_runs
+
+    if arguments.all:
+        uids = [run.uid for run in list_runs(folder)]
+    else:
+        uids = [_resolve(folder, text) for text in arguments.runs or ["last"]]
+    outcomes = []
+    for outcome in verify_runs(uids, folder):
+        outcomes.append(outcome)
+        if not arguments.json:
+            rows = sum(outcome.rows.values())
+            frames = sum(outcome.frames.values())
+            verdict = "same" if outcome.same else "DIFFERS"
+            lasts = ", still being written" * outcome.lasts
+            _say(f"{outcome.uid[:8]}  {verdict:7}  {rows:>10} rows  {frames:>8} in files{lasts}")
+            for difference in outcome.differences:
+                _say(f"          {difference}")
+    differing = sum(not outcome.same for outcome in outcomes)
+    if arguments.json:
+        told = [{**dataclasses.asdict(outcome), "same": outcome.same} for outcome in outcomes]
+        _say(json.dumps(told, indent=2))
+    elif differing:
+        _say(f"{differing} of {len(outcomes)} runs differ. Cure: operando catalog repair")
+    else:
+        _say(f"{len(outcomes)} runs are the same in journal and catalog.")
+    return FAILED if differing else OK
+
+
+def _repair_catalog(arguments: argparse.Namespace, folder: Path) -> int:
+    from operando.catalog import repair
+
+    uids = None
+    if arguments.runs and not arguments.all:
+        uids = [_resolve(folder, text) for text in arguments.runs]
+    done = []
+    for repaired in repair(folder, uids):
+        done.append(repaired)
+        if not arguments.json:
+            what = repaired.uid[:8] or "catalog"
+            _say(f"{what:8}  {repaired.found}\n          -> {repaired.done}")
+    if arguments.json:
+        _say(json.dumps([dataclasses.asdict(repaired) for repaired in done], indent=2))
+    elif not done:
+        _say("Nothing was wrong.")
+    return OK if all(repaired.cured for repaired in done) else FAILED
 
 
 def _say_catalog(status: "CatalogStatus", folder: Path) -> None:
     service = "serves" if status.ready else "is starting" if status.running else "does not run"
     _say(f"data folder    {folder} ({status.free_bytes / 1e9:.1f} GB free)")
     _say(f"service        {service}")
+    if status.shared:
+        _say(f"shared catalog {status.shared}")
+    if status.away:
+        _say(f"  does not answer: {status.away}")
     _say(f"journals       {status.runs} runs, {status.journal_bytes / 1e6:.1f} MB")
     _say(f"catalog        {status.ingested} runs whole, {status.catalog_bytes / 1e6:.1f} MB")
     for uid, missing in status.behind.items():

@@ -21,6 +21,7 @@ from event_model import compose_run
 from pydantic import TypeAdapter
 
 from instruments.bench_file import BenchFile
+from operando.catalog._shared import SharedCatalog
 from operando.cli import command_line
 from operando.journal import JournalWriter, documents, journal_path
 from techniques import Cell, Protocol, Recording, SafetyLimits, Schedule, Technique
@@ -37,6 +38,9 @@ KINDS: dict[str, Any] = {
     "limits": SafetyLimits,
     "recording": Recording,
     "schedule": Schedule,
+    "shared-catalog": SharedCatalog,
+    "tiled-server": dict[str, Any],  # the shared catalog's tests start one with it
+    "tiled-profile": dict[str, dict[str, str]],
 }
 
 

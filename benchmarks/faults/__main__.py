@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 
 from benchmarks import machine
-from benchmarks.faults import damage, disks, kills, power_cuts
+from benchmarks.faults import catalogs, damage, disks, kills, power_cuts
 from benchmarks.faults.outcome import Effort, Outcome, Trial, table
 
 TRIALS: dict[str, Trial] = {
@@ -21,6 +21,7 @@ TRIALS: dict[str, Trial] = {
     "full-disks": disks.full_disks,
     "read-only-disks": disks.read_only_disks,
     "damage": damage.damage,
+    "catalogs": catalogs.catalogs,
 }
 _OWN_NAMES = "OPERANDO_FAULTS_IN_OWN_NAME_SPACE"
 

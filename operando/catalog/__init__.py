@@ -11,6 +11,7 @@ from ._parts import AssetRef, RunParts, StreamParts
 from ._places import profile_name
 from ._profile import write_profile
 from ._read import close_catalog, open_catalog, read_run
+from ._repair import Repaired, repair
 from ._service import (
     ServiceInfo,
     ensure_service,
@@ -18,12 +19,13 @@ from ._service import (
     stop_service,
     wait_until_ingested,
 )
-from ._verify import CatalogStatus, Verification, status, verify
+from ._verify import CatalogStatus, Verification, status, verify, verify_runs
 
 __all__ = [
     "AssetRef",
     "CatalogError",
     "CatalogStatus",
+    "Repaired",
     "RunParts",
     "ServiceInfo",
     "StreamParts",
@@ -35,9 +37,11 @@ __all__ = [
     "profile_name",
     "read_run",
     "rebuild_catalog",
+    "repair",
     "status",
     "stop_service",
     "verify",
+    "verify_runs",
     "wait_until_ingested",
     "write_profile",
 ]

@@ -17,7 +17,8 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from ._parts import AssetRef
-from ._read import _asset_refs, _plain, close_catalog, open_catalog
+from ._places import Places
+from ._read import close_catalog, open_catalog, plain, refs_of
 from ._run_writer import column_type
 
 CHUNK_ROWS = 2048
@@ -67,9 +68,10 @@ def catalog_documents(
     except KeyError as error:
         raise LookupError(f"run {uid} is not in the catalog of {data_dir}") from error
     base = run.base.include_data_sources()
-    start = _plain({**run.metadata["start"]})
+    start = plain({**run.metadata["start"]})
     stop = run.metadata.get("stop")
-    streams = [_Stream.of(name, base[name], start["uid"]) for name in base]
+    places = Places(data_dir)
+    streams = [_Stream.of(name, base[name], start["uid"], places) for name in base]
     streams.sort(key=lambda stream: stream.descriptors[0]["time"])
     if from_cycle:
         _seek(streams, from_cycle, uid)
@@ -78,7 +80,7 @@ def catalog_documents(
         yield "descriptor", stream.descriptors[0]
     yield from _merged(streams, math.inf if page_s is None else page_s)
     if stop is not None:
-        yield "stop", _plain(stop)
+        yield "stop", plain(stop)
 
 
 @dataclass
@@ -96,9 +98,9 @@ class _Stream:
     announced: set[str] = field(default_factory=set)
 
     @classmethod
-    def of(cls, name: str, node: Any, run_start: str) -> "_Stream":
+    def of(cls, name: str, node: Any, run_start: str, places: Places) -> "_Stream":
         base = getattr(node, "base", node)
-        metadata = _plain({**base.metadata})
+        metadata = plain({**base.metadata})
         updates = metadata.pop("_config_updates", [])
         first = {**metadata, "name": name, "run_start": run_start}
         keys: dict[str, list[str]] = {}
@@ -119,8 +121,8 @@ class _Stream:
             (source,) = child.data_sources()
             if key == "internal":
                 read = _table_reader(child, source)
-            elif str(getattr(source.management, "value", source.management)) == "external":
-                assets[key] = (source, _asset_refs(source, child.shape[0]))
+            elif refs := refs_of(child, places):
+                assets[key] = (source, refs)
             else:
                 arrays[key] = child
         return cls(name, descriptors, internal, read, arrays, assets)
@@ -402,6 +404,6 @@ def _resource(stream: _Stream, source: Any, key: str, ref: AssetRef, uid: str) -
         "data_key": key,
         "mimetype": source.mimetype,
         "uri": f"file://localhost{ref.path.as_posix()}",
-        "parameters": _plain({**source.parameters}),
+        "parameters": plain({**source.parameters}),
         "run_start": stream.descriptors[0]["run_start"],
     }

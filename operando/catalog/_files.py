@@ -3,6 +3,7 @@
 import asyncio
 import importlib.metadata
 import importlib.util
+import itertools
 import json
 import logging
 import shutil
@@ -11,9 +12,11 @@ import sys
 import time
 import types
 from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 from ._places import Places
+from ._tables import Tables
 
 logger = logging.getLogger(__name__)
 
@@ -62,10 +65,18 @@ def prepare_files(places: Places) -> None:
         UnrecognizedDatabase,
         ValueError,
     ) as error:
-        aside = places.data_dir / f"catalog-unreadable-{time.strftime('%Y%m%dT%H%M%S')}"
+        aside = put_aside(places)
         logger.error("the catalog cannot be opened (%s); put aside as %s", error, aside.name)
-        shutil.move(places.catalog, aside)
         _prepare(places)
+
+
+def put_aside(places: Places) -> Path:
+    """Move a damaged catalog out of the way and return where it is now; no service may run."""
+    stem = f"catalog-unreadable-{time.strftime('%Y%m%dT%H%M%S')}"
+    names = itertools.chain([stem], (f"{stem}-{count}" for count in itertools.count(2)))
+    aside = next(path for name in names if not (path := places.data_dir / name).exists())
+    shutil.move(places.catalog, aside)
+    return aside
 
 
 def _prepare(places: Places) -> None:
@@ -78,7 +89,9 @@ def _prepare(places: Places) -> None:
         if mode != "wal":
             raise ValueError(f"{path} does not take write-ahead mode: {mode}")
     _create_tables(places)
-    _follow_a_move(places)
+    follow_a_move(places)
+    sweep(places)
+    Tables(places.tables_db).index()
 
 
 def _create_tables(places: Places) -> None:
@@ -105,7 +118,7 @@ def _create_tables(places: Places) -> None:
         stamp_head(ALEMBIC_INI_TEMPLATE_PATH, ALEMBIC_DIR, uri)
 
 
-def _follow_a_move(places: Places) -> None:
+def follow_a_move(places: Places) -> None:
     """Rewrite the absolute paths in the catalog when the data folder lies elsewhere than last."""
     here = str(places.data_dir)
     before = _recorded_root(places)
@@ -130,6 +143,15 @@ def _recorded_root(places: Places) -> str | None:
         return None
     found: dict[str, Any] = json.loads(places.root.read_text())
     return str(found["root"])
+
+
+def sweep(places: Places) -> None:
+    """Forget the shapes that growing arrays had before: tiled keeps every one."""
+    with closing(sqlite3.connect(places.metadata_db, timeout=10)) as database, database:
+        database.execute(
+            "DELETE FROM structures WHERE id NOT IN "
+            "(SELECT structure_id FROM data_sources WHERE structure_id IS NOT NULL)"
+        )
 
 
 def settle_files(places: Places) -> None:

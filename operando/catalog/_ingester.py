@@ -6,18 +6,21 @@ finished runs is read from its beginning, and `RunWriter` passes over what is th
 
 import logging
 import os
+import queue
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import httpx
 
-from operando.journal import JournalReader, close_dead_run
+from operando.journal import JournalReader, close_dead_run, journal_path
 
+from ._places import append_ingested, ingested_uids
 from ._run_writer import RunWriter
+from ._tables import Tables
 
 logger = logging.getLogger(__name__)
 
@@ -30,6 +33,9 @@ QUIET_BEFORE_CLOSING_S = 2.0
 ROWS_AT_ONCE = 100_000
 BACKLOG_SHARE_S = 0.5
 LONGEST_BACKOFF_S = 300.0
+# A catalog that does not answer is asked again soon: it is not the run's fault.
+LONGEST_ABSENCE_S = 10.0
+UIDS_AT_ONCE = 100
 
 
 @dataclass
@@ -40,6 +46,9 @@ class _Journal:
     uid: str
     reader: JournalReader
     writer: RunWriter | None = None
+    # Whether the catalog must be asked for it: it may have been begun by somebody before.
+    perhaps_there: bool = True
+    remove_first: bool = False
     ingested: int = 0  # bytes whose documents are all in the catalog
     flushed_at: float = 0.0
     size: int = -1
@@ -56,10 +65,6 @@ class _Journal:
         unread = self.size == -1 or (self.size > 0 and not self.reader.tail.reason)
         return self.writer is not None or unread
 
-    def begin_again(self) -> None:
-        self.reader = JournalReader(self.path)
-        self.writer = None
-
 
 @dataclass(frozen=True)
 class Progress:
@@ -69,11 +74,13 @@ class Progress:
         open: uid -> bytes ingested, of every run that is not finished.
         errors: uid -> what keeps a run from being ingested.
         finished: number of runs that are whole in the catalog.
+        away: why the catalog as a whole cannot be written; empty while it can.
     """
 
     open: dict[str, int] = field(default_factory=dict)
     errors: dict[str, str] = field(default_factory=dict)
     finished: int = 0
+    away: str = ""
 
 
 class Ingester:
@@ -84,22 +91,49 @@ class Ingester:
         connect: returns a client of the catalog; called again after a failure.
         ingested: file that lists the runs which are whole in the catalog; it belongs to the
             catalog and goes with it.
+        tables: the catalog's database of rows, if it lies on this computer.
+        assets_at: where whoever serves the catalog sees the data folder; by default where it is.
     """
 
-    def __init__(self, data_dir: Path, connect: Callable[[], Any], ingested: Path) -> None:
+    def __init__(
+        self,
+        data_dir: Path,
+        connect: Callable[[], Any],
+        ingested: Path,
+        *,
+        tables: Tables | None = None,
+        assets_at: Path | None = None,
+    ) -> None:
         self.data_dir = data_dir
         self.progress = Progress()
         self._connect = connect
         self._client: Any = None
-        self._known: set[str] = set()
+        self._there: dict[str, bool] = {}
         self._list = ingested
-        self._finished = set(ingested.read_text().split()) if ingested.exists() else set()
+        self._finished = ingested_uids(ingested)
         self._journals: dict[str, _Journal] = {}
         self._folders: dict[Path, tuple[int, float]] = {}
+        self._tables = tables
+        self._assets_at = assets_at
+        self._to_take_again: queue.SimpleQueue[str] = queue.SimpleQueue()
+        self._awaited: set[str] = set()
+        self._away = ""
+        self._absences = 0
+        self._ask_again_at = 0.0
 
     def is_finished(self, uid: str) -> bool:
         """Return whether a run is whole in the catalog."""
-        return uid in self._finished
+        return uid in self._finished and uid not in self._awaited
+
+    def take_again(self, uid: str) -> None:
+        """Have a run removed from the catalog and taken from its journal anew, soon.
+
+        Raises:
+            LookupError: if there is no journal of that name.
+        """
+        journal_path(self.data_dir, uid)
+        self._awaited.add(uid)
+        self._to_take_again.put(uid)
 
     @property
     def open_runs(self) -> int:
@@ -115,7 +149,20 @@ class Ingester:
     def step(self) -> bool:
         """Look at every journal once; return whether there was anything to do."""
         self._discover()
+        self._begin_anew()
         now = time.monotonic()
+        busy = now >= self._ask_again_at and self._look_at_all(now)
+        if not self._journals:
+            self._away = ""
+        self.progress = Progress(
+            {journal.uid: journal.ingested for journal in self._journals.values()},
+            {journal.uid: journal.error for journal in self._journals.values() if journal.error},
+            len(self._finished),
+            self._away,
+        )
+        return busy
+
+    def _look_at_all(self, now: float) -> bool:
         due = [journal for journal in self._journals.values() if journal.retry_at <= now]
         # Runs that are under way first: a backlog must not make them wait.
         due.sort(key=lambda journal: journal.writer is None)
@@ -124,15 +171,11 @@ class Ingester:
         for journal in due:
             if journal.writer is None:
                 if begun and time.monotonic() - now > BACKLOG_SHARE_S:
-                    busy = True
-                    break
+                    return True
                 begun += 1
             busy |= self._advance(journal)
-        self.progress = Progress(
-            {journal.uid: journal.ingested for journal in self._journals.values()},
-            {journal.uid: journal.error for journal in self._journals.values() if journal.error},
-            len(self._finished),
-        )
+            if self._away:
+                return False
         return busy
 
     def _discover(self) -> None:
@@ -149,24 +192,74 @@ class Ingester:
                     uid, suffix = os.path.splitext(entry.name)
                     new = uid not in self._journals and uid not in self._finished
                     if suffix == ".opj" and new:
-                        path = Path(entry.path)
-                        self._journals[uid] = _Journal(path, uid, JournalReader(path))
+                        # What appears while we are connected was written by nobody else.
+                        self._add(Path(entry.path), uid, perhaps_there=self._client is None)
+
+    def _add(self, path: Path, uid: str, *, perhaps_there: bool) -> _Journal:
+        journal = _Journal(path, uid, self._reader(path), perhaps_there=perhaps_there)
+        self._journals[uid] = journal
+        return journal
+
+    def _reader(self, path: Path) -> JournalReader:
+        return JournalReader(path, expand=self.data_dir, arrays=True)
+
+    def _begin_again(self, journal: _Journal) -> None:
+        journal.reader = self._reader(journal.path)
+        journal.writer = None
+        journal.perhaps_there = True
+        self._there.pop(journal.uid, None)
+
+    def _begin_anew(self) -> None:
+        """Take up what `take_again` asked for."""
+        while not self._to_take_again.empty():
+            uid = self._to_take_again.get_nowait()
+            if uid in self._finished:
+                append_ingested(self._list, f"-{uid}")
+                self._finished.discard(uid)
+            journal = self._journals.get(uid)
+            if journal is None:
+                path = journal_path(self.data_dir, uid)
+                journal = self._add(path, uid, perhaps_there=True)
+            self._begin_again(journal)
+            journal.remove_first, journal.retry_at, journal.failures = True, 0.0, 0
+            journal.ingested, journal.error = 0, ""
+            self._awaited.discard(uid)
+            logger.warning("run %s is removed from the catalog and taken in anew", uid)
 
     def _advance(self, journal: _Journal) -> bool:
         try:
-            return self._take(journal)
+            busy = self._take(journal)
+        except (httpx.TransportError, _CatalogAwayError) as error:
+            self._lose_catalog(error)
+            return False
         except Exception as error:
-            # One run that cannot be ingested must not keep the others out, and a catalog that is
-            # away comes back: the error is logged, told to whoever asks, and tried again later.
+            # One run that cannot be ingested must not keep the others out: the error is logged,
+            # told to whoever asks, and tried again later.
             journal.failures += 1
             wait_s = min(2.0**journal.failures, LONGEST_BACKOFF_S)
             journal.retry_at = time.monotonic() + wait_s
             journal.error = f"{type(error).__name__}: {error}"
-            journal.begin_again()
-            if isinstance(error, httpx.TransportError):
-                self._disconnect()
+            self._begin_again(journal)
             logger.exception("run %s not ingested; trying again in %.0f s", journal.uid, wait_s)
             return False
+        return busy
+
+    def _lose_catalog(self, error: Exception) -> None:
+        """Forget the catalog's client, and with it every run under way; all are begun again."""
+        if self._client is not None:
+            self._client.context.http_client.close()
+            self._client = None
+        self._there.clear()
+        for journal in self._journals.values():
+            if journal.writer is not None:
+                self._begin_again(journal)
+            journal.perhaps_there = True
+        self._absences += 1
+        wait_s = min(0.5 * 2.0**self._absences, LONGEST_ABSENCE_S)
+        self._ask_again_at = time.monotonic() + wait_s
+        if not self._away:
+            logger.warning("the catalog does not answer (%s); asking again until it does", error)
+        self._away = f"{type(error).__name__}: {error}"
 
     def _take(self, journal: _Journal) -> bool:
         now = time.monotonic()
@@ -176,7 +269,7 @@ class Ingester:
             del self._journals[journal.uid]
             return False
         if size < journal.reader.tail.offset:  # cut by hand or replaced
-            journal.begin_again()
+            self._begin_again(journal)
         if size != journal.size:
             journal.size, journal.grew_at = size, now
         stopped = False
@@ -203,24 +296,41 @@ class Ingester:
                 return True
         return more
 
-    def _disconnect(self) -> None:
-        """Forget the catalog's client, and with it every run under way; both are begun again."""
-        if self._client is not None:
-            self._client.context.http_client.close()
-            self._client = None
-        for journal in self._journals.values():
-            if journal.writer is not None:
-                journal.begin_again()
+    def _connected(self) -> Any:
+        """Return the catalog's client."""
+        if self._client is None:
+            try:
+                self._client = self._connect().include_data_sources()
+            except Exception as error:
+                raise _CatalogAwayError(f"{type(error).__name__}: {error}") from error
+        if self._away:
+            logger.warning("the catalog answers again")
+        self._away, self._absences = "", 0
+        return self._client
+
+    def _is_there(self, journal: _Journal) -> bool:
+        """Return whether a run is in the catalog, asking for many at once."""
+        if not journal.perhaps_there:
+            return False
+        if journal.uid not in self._there:
+            from tiled.queries import KeysFilter
+
+            wanted = [journal.uid]
+            for other in self._journals.values():
+                if len(wanted) == UIDS_AT_ONCE:
+                    break
+                if other.perhaps_there and other.writer is None and other is not journal:
+                    wanted.append(other.uid)
+            found = set(self._connected().search(KeysFilter(wanted)))
+            self._there = {uid: uid in found for uid in wanted}
+        return self._there.pop(journal.uid)
 
     def _read(self, journal: _Journal) -> tuple[bool, bool]:
         """Hand new documents to the writer; return (stop seen, more to read)."""
-        if self._client is None:
-            self._client = self._connect().include_data_sources()
-            self._known = set(self._client)
         rows = 0
         for name, doc in journal.reader:
             if name == "start":
-                journal.writer = RunWriter(self._client, self._known)
+                journal.writer = self._writer(journal)
             if journal.writer is None:
                 raise ValueError(f"{journal.path} begins with a {name} document")
             journal.writer(name, doc)
@@ -231,14 +341,33 @@ class Ingester:
                 return False, True
         return False, False
 
+    def _writer(self, journal: _Journal) -> RunWriter:
+        client = self._connected()
+        there = self._is_there(journal)
+        if there and journal.remove_first:
+            client.delete_contents(journal.uid, recursive=True, external_only=False)
+            there = False
+        journal.remove_first = False
+        # From here on it is: should this fail, look before beginning again.
+        journal.perhaps_there = True
+        return RunWriter(
+            client,
+            begun_before=there,
+            tables=self._tables,
+            moved=(self.data_dir, self._assets_at or self.data_dir),
+        )
+
     def _finish(self, journal: _Journal) -> None:
-        with open(self._list, "a", encoding="utf-8") as file:
-            file.write(journal.uid + "\n")
+        append_ingested(self._list, journal.uid)
         self._finished.add(journal.uid)
         del self._journals[journal.uid]
 
 
-def _subfolders(folder: Path) -> list[Path]:
+class _CatalogAwayError(Exception):
+    """The catalog cannot be reached, or does not let us in."""
+
+
+def _subfolders(folder: Path) -> Iterable[Path]:
     if not folder.is_dir():
         return []
     return sorted((Path(e.path) for e in os.scandir(folder) if e.is_dir()), reverse=True)

@@ -1,11 +1,17 @@
 """Where a data folder keeps what its catalog service needs."""
 
+import hashlib
 import json
 import os
 import secrets
+from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from operando import settings
+
+if TYPE_CHECKING:
+    from ._shared import SharedCatalog
 
 
 class Places:
@@ -21,13 +27,50 @@ class Places:
         self.metadata_db = self.catalog / "catalog.db"
         self.tables_db = self.catalog / "tables.db"
         self.arrays = self.catalog / "arrays"
-        self.ingested = self.catalog / "ingested"
         self.root = self.catalog / "root.json"
         self.state = self.data_dir / "state"
         self.lock = self.state / "catalog.lock"
         self.address = self.state / "catalog.json"
         self.key = self.state / "catalog.key"
         self.log = self.state / "catalog.log"
+
+    @cached_property
+    def shared(self) -> "SharedCatalog | None":
+        """The shared catalog this folder's runs go to; None if it has its own.
+
+        Raises:
+            CatalogError: if the file that names one is wrong.
+        """
+        from ._shared import find_shared_catalog
+
+        return find_shared_catalog(self.data_dir)
+
+    @property
+    def ingested(self) -> Path:
+        """The list of the runs that are whole in the catalog; each catalog has its own."""
+        if self.shared is None:
+            return self.catalog / "ingested"
+        digest = hashlib.sha256(self.shared.uri.encode()).hexdigest()[:12]
+        return self.catalog / f"shared-{digest}" / "ingested"
+
+
+def append_ingested(path: Path, line: str) -> None:
+    """Add a line to the list of runs that are whole: a uid, or ``-uid`` for one that is no more."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path, "a", encoding="utf-8") as file:
+        file.write(line + "\n")
+
+
+def ingested_uids(path: Path) -> set[str]:
+    """Return the uids of the runs that are whole in a catalog, by its list."""
+    found: set[str] = set()
+    if path.exists():
+        for line in path.read_text().split():
+            if line.startswith("-"):
+                found.discard(line[1:])
+            else:
+                found.add(line)
+    return found
 
 
 def write_private(path: Path, text: str) -> None:

@@ -9,6 +9,9 @@ from typing import Any
 from ._errors import CatalogError
 from ._places import Places, profile_name, read_address, write_private
 
+# What a profile of files names: a module beside it, which tiled imports from there.
+UNSERVED = "operando_unserved"
+
 
 def profile_folder() -> Path:
     """Return where tiled looks first for profiles: ``$TILED_PROFILES`` or the user's folder."""
@@ -28,7 +31,8 @@ def write_profile(
     While the catalog service runs, the profile names its address and key, so the file is readable
     by its owner only. While it does not run, the profile opens the catalog's files read-only
     within the reader's own process, which shows what had been ingested by then; where tiled was
-    installed without ``sparse`` that cannot be, and the service must be started first.
+    installed without ``sparse`` that cannot be, and the service must be started first. The profile
+    of a folder whose runs go to a shared catalog names that. None of them needs operando.
 
     Args:
         data_dir: the data folder.
@@ -40,11 +44,12 @@ def write_profile(
         CatalogError: if the service does not run and the files cannot be opened without it.
     """
     places = Places(data_dir)
-    from ._service import is_running  # the service's own module writes profiles too
+    from ._service import follow_a_move, is_running  # the service's module writes profiles too
 
-    if is_running(places) and read_address(places):
+    if places.shared is not None or (is_running(places) and read_address(places)):
         content = served_profile(places)
     elif places.metadata_db.exists() and can_read_files():
+        follow_a_move(places)
         content = file_profile(places)
     else:
         raise CatalogError(
@@ -55,10 +60,12 @@ def write_profile(
 
 
 def served_profile(places: Places) -> dict[str, Any]:
-    """Return the profile of a running service."""
-    address = read_address(places)
+    """Return the profile of a running service, or of the shared catalog."""
     # The key must be part of the address: a profile with `api_key:` is invalid and silently
     # dropped, and one with an Authorization header still asks for a login.
+    if places.shared is not None:
+        return {"uri": f"{places.shared.uri}?api_key={places.shared.key()}"}
+    address = read_address(places)
     return {"uri": f"{address['uri']}/api/v1?api_key={address['key']}"}
 
 
@@ -84,6 +91,9 @@ def can_read_files() -> bool:
 def save_profile(content: dict[str, Any], name: str, directory: Path | None = None) -> Path:
     """Write one profile to its file, readable by its owner only, and return the file."""
     path = (directory or profile_folder()) / f"{name}.yml"
+    if "direct" in content:
+        source = Path(__file__).with_name("unserved.py").read_text("utf-8")
+        write_private(path.with_name(f"{UNSERVED}.py"), source)
     # JSON is YAML, and needs no care for quoting.
     write_private(path, json.dumps({name: content}, indent=2) + "\n")
     return path
@@ -119,9 +129,11 @@ def catalog_tree(places: Places, *, writable: bool) -> dict[str, Any]:
         "readable_storage": [str(places.data_dir)],
         "specs": [{"name": "CatalogOfBlueskyRuns", "version": "3.0"}],
     }
+    module = "operando.catalog.unserved" if writable else UNSERVED
+    arguments["adapters_by_mimetype"] = {"application/x-tiled-sql-table": f"{module}:RowsAdapter"}
     if writable:
         arguments["writable_storage"] = [str(places.arrays), tables]
         return {"path": "/", "tree": "catalog", "args": arguments}
     arguments["readable_storage"].append(tables)
     arguments["data_dir"] = str(places.data_dir)
-    return {"path": "/", "tree": "operando.catalog.unserved:tree", "args": arguments}
+    return {"path": "/", "tree": f"{UNSERVED}:tree", "args": arguments}

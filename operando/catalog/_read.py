@@ -15,7 +15,8 @@ from ._service import START_TIMEOUT_S, ensure_service
 def open_catalog(data_dir: Path | str, *, timeout_s: float = START_TIMEOUT_S) -> Any:
     """Return the data folder's catalog, as ``databroker.catalog[profile]`` does.
 
-    Starts the catalog service and waits for it (7-20 s) if there is none. The first call in a
+    Starts the catalog service and waits for it (7-20 s) if there is none. If the folder's runs go
+    to a shared catalog, returns that, with the runs of all computers. The first call in a
     process costs about 4 s of imports. Programs end it with `close_catalog`.
 
     Raises:
@@ -72,13 +73,13 @@ def read_run(uid: str, data_dir: Path | str, *, catalog: Any = None) -> RunParts
     start = {**run.metadata["start"]}
     stop = run.metadata.get("stop")
     return RunParts(
-        start=_plain(start),
-        stop=None if stop is None else _plain(stop),
-        streams={name: _stream(name, base[name]) for name in base},
+        start=plain(start),
+        stop=None if stop is None else plain(stop),
+        streams={name: _stream(name, base[name], Places(data_dir)) for name in base},
     )
 
 
-def _stream(name: str, node: Any) -> StreamParts:
+def _stream(name: str, node: Any, places: Places) -> StreamParts:
     base = getattr(node, "base", node)
     columns: dict[str, NDArray[Any]] = {}
     time = np.empty(0)
@@ -96,11 +97,12 @@ def _stream(name: str, node: Any) -> StreamParts:
                 if column not in ("seq_num", "time") and not column.startswith("ts_")
             }
             continue
-        (source,) = child.data_sources()
-        if str(getattr(source.management, "value", source.management)) == "external":
-            assets[key] = _asset_refs(source, child.shape[0])
+        refs = refs_of(child, places)
+        if refs:
+            assets[key] = refs
         else:
-            columns[key] = np.asarray(child.read())
+            # By its bounds: whole, it would be refused where it has grown since it was looked up.
+            columns[key] = np.asarray(child[0 : child.shape[0]])
     metadata = {key: value for key, value in base.metadata.items() if key != "_config_updates"}
     # A device that was configured anew within the run: its last configuration, as in the journal.
     for update in base.metadata.get("_config_updates", []):
@@ -116,7 +118,7 @@ def _stream(name: str, node: Any) -> StreamParts:
         elif not len(numbers):
             columns.setdefault(key, np.empty(0))
     return StreamParts(
-        descriptor={**_plain(metadata), "name": name},
+        descriptor={**plain(metadata), "name": name},
         columns=columns,
         time=time,
         seq_num=numbers,
@@ -124,12 +126,22 @@ def _stream(name: str, node: Any) -> StreamParts:
     )
 
 
-def _asset_refs(source: Any, rows: int) -> list[AssetRef]:
-    """Return the files behind an array, each with the rows it holds."""
+def refs_of(node: Any, places: Places) -> list[AssetRef]:
+    """Return the files behind an array, each with the rows it holds; none if it has no files.
+
+    Args:
+        node: tiled's client of the array.
+        places: the data folder, where the files are looked for if it is theirs.
+    """
+    (source,) = node.data_sources()
+    if str(getattr(source.management, "value", source.management)) != "external":
+        return []
+    rows = node.shape[0]
     dataset = source.parameters["dataset"]
     swmr = bool(source.parameters.get("swmr", True))
     paths = [
-        Path(asset.data_uri.removeprefix("file://localhost")) for asset in _in_order(source.assets)
+        _here(Path(asset.data_uri.removeprefix("file://localhost")), places)
+        for asset in _in_order(source.assets)
     ]
     refs = []
     for index, path in enumerate(paths):
@@ -140,6 +152,14 @@ def _asset_refs(source: Any, rows: int) -> list[AssetRef]:
         refs.append(AssetRef(path, dataset, 0, count, swmr))
         rows -= count
     return refs
+
+
+def _here(path: Path, places: Places) -> Path:
+    """Return where a file is that the server of a shared catalog sees elsewhere."""
+    there = places.shared.assets_at if places.shared else None
+    if there is not None and path.is_relative_to(there):
+        return places.data_dir / path.relative_to(there)
+    return path
 
 
 def _in_order(assets: list[Any]) -> list[Any]:
@@ -153,10 +173,10 @@ def _length(path: Path, dataset: str, *, swmr: bool) -> int:
         return int(file[dataset].shape[0])
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """Return tiled's read-only views of metadata as plain dictionaries and lists."""
     if hasattr(value, "items"):
-        return {key: _plain(item) for key, item in value.items()}
+        return {key: plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)) or type(value).__name__ == "ListView":
-        return [_plain(item) for item in value]
+        return [plain(item) for item in value]
     return value

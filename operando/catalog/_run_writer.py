@@ -1,30 +1,44 @@
-"""Writes one run into the catalog: the plugin's run writer with four changes.
+"""Writes one run into the catalog: the plugin's run writer with six changes.
 
 1. Pages stay columns, instead of being taken apart into rows (40 times faster).
 2. Column types come from the descriptor, so that a first value of 0 does not make a column of
    integers. 3. `flush` is called by the ingester's clock. 4. A run that is half in the catalog is
    attached to: rows up to the last sequence number there are passed over, so that reading its
-   journal from the beginning again writes every row exactly once.
+   journal from the beginning again writes every row exactly once. 5. Rows in files are counted, not
+   remembered one by one. 6. While a run lasts, its arrays do not share the dimension ``time`` with
+   its table: they never grow in the same instant, and databroker refuses to put arrays of
+   different length on one dimension. They share it from the stop on, if they are equally long.
 
 The base class is private to ``bluesky_tiled_plugins``: its version is pinned, and a test guards the
 attributes used here.
 """
 
 import json
+import math
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
 import numpy as np
 import pyarrow as pa
 from bluesky_tiled_plugins.utils import truncate_json_overflow
-from bluesky_tiled_plugins.writing.consolidators import consolidator_factory
+from bluesky_tiled_plugins.writing.consolidators import (
+    ConsolidatorBase,
+    Patch,
+    consolidator_factory,
+)
 from bluesky_tiled_plugins.writing.tiled_writer import _RunWriter
 from tiled.structures.core import Spec
 
 from operando.journal import page_of, row_times
 
+from ._tables import Tables, Values, joined
+
 _NUMBERS = "fiub"
+# The chunks a catalog names are listed one by one with every announcement of new rows; a file's own
+# (one image, often) would make that list as long as the run.
+_CHUNK_BYTES = 16 << 20
 _BY_JSON_TYPE = {
     "number": pa.float64(),
     "integer": pa.int64(),
@@ -70,8 +84,10 @@ class _Stream:
                 *((f"ts_{key}", pa.float64()) for key in internal),
             ]
         )
-        self.columns: dict[str, list[Any]] = {field.name: [] for field in self.schema}
+        self.waiting = 0  # rows for the table
+        self.columns: dict[str, list[Values]] = {field.name: [] for field in self.schema}
         self.arrays: dict[str, list[Any]] = {key: [] for key in self.array_types}
+        self.newest_taken = 0  # sequence number of the last row that waits
         self.rows_in_table = 0  # the last sequence number in the catalog's table
         self.rows_in_array = dict.fromkeys(self.array_types, 0)
 
@@ -81,28 +97,35 @@ class RunWriter(_RunWriter):
 
     Args:
         client: client of the catalog, with data sources included.
-        known: uids that may be in the catalog already; others are written without looking.
+        begun_before: whether the run is in the catalog already, in part or whole.
+        tables: the catalog's database of rows, if it lies on this computer.
+        moved: the data folder, and where whoever serves the catalog sees it.
     """
 
-    def __init__(self, client: Any, known: set[str]) -> None:
+    def __init__(
+        self,
+        client: Any,
+        *,
+        begun_before: bool,
+        tables: Tables | None = None,
+        moved: tuple[Path, Path] | None = None,
+    ) -> None:
         super().__init__(client, batch_size=_NEVER)
+        self._moved = moved
         self.uid = ""
         self.waiting = 0  # rows and files not flushed yet
-        self.newest = 0.0  # time of the newest row taken [epoch s]
-        self._known = known
         self._streams: dict[str, _Stream] = {}
         self._attached: dict[str, Any] = {}
-        self._begun_before = False
+        self._begun_before = begun_before
+        self._tables = tables
 
     def start(self, doc: Mapping[str, Any]) -> None:
         self.uid = doc["uid"]
-        if self.uid in self._known:
+        if self._begun_before:
             node = self.client[self.uid]
             self.root_node = getattr(node, "base", node)
-            self._begun_before = True
         else:
             super().start(dict(doc))
-            self._known.add(self.uid)
 
     def descriptor(self, doc: Mapping[str, Any]) -> None:
         name = doc["name"]
@@ -147,8 +170,7 @@ class RunWriter(_RunWriter):
         for key in node:
             if key == "internal":
                 table = self._internal_tables[name] = node[key]
-                numbers = table.read(["seq_num"])["seq_num"]
-                stream.rows_in_table = int(numbers.max()) if len(numbers) else 0
+                stream.rows_in_table = self._newest_row(table)
             elif key in stream.array_types:
                 array = self._internal_arrays[f"{name}/{key}"] = node[key]
                 stream.rows_in_array[key] = array.shape[0]
@@ -161,31 +183,37 @@ class RunWriter(_RunWriter):
     def event_page(self, doc: Mapping[str, Any]) -> None:
         stream = self._streams[self._desc_nodes[doc["descriptor"]].item["id"]]
         numbers = doc["seq_num"]
-        if not numbers:
+        if not len(numbers):
             return
-        skip = max(0, stream.rows_in_table + 1 - numbers[0])
+        first = int(numbers[0])
+        skip = max(0, stream.rows_in_table + 1 - first)
         if skip < len(numbers):
             columns = stream.columns
-            times = row_times(doc)
-            columns["seq_num"] += numbers[skip:]
-            columns["time"] += times[skip:]
+            columns["seq_num"].append(numbers[skip:])
+            columns["time"].append(row_times(doc)[skip:])
             for key, values in doc["data"].items():
                 if key in stream.as_json and key in columns:
-                    columns[key] += [json.dumps(value) for value in values[skip:]]
+                    columns[key].append([json.dumps(value) for value in values[skip:]])
                 elif key in columns:
-                    columns[key] += values[skip:]
+                    columns[key].append(values[skip:])
             for key, stamps in doc["timestamps"].items():
                 if f"ts_{key}" in columns:
-                    columns[f"ts_{key}"] += stamps[skip:]
+                    columns[f"ts_{key}"].append(stamps[skip:])
+            stream.waiting += len(numbers) - skip
+            stream.newest_taken = int(numbers[-1])
             self.waiting += len(numbers) - skip
-            self.newest = max(self.newest, times[-1])
         for key, waiting in stream.arrays.items():
-            skip = max(0, stream.rows_in_array[key] + 1 - numbers[0])
+            skip = max(0, stream.rows_in_array[key] + 1 - first)
             waiting += doc["data"][key][skip:]
 
     def stream_resource(self, doc: Mapping[str, Any]) -> None:
         # tiled takes the path of a file URI literally.
-        super().stream_resource({**doc, "uri": unquote(doc["uri"])})
+        uri = unquote(doc["uri"])
+        if self._moved is not None:
+            here, there = (f"file://localhost{path.as_posix()}/" for path in self._moved)
+            if uri.startswith(here):
+                uri = there + uri[len(here) :]
+        super().stream_resource({**doc, "uri": uri})
 
     def stream_datum(self, doc: Mapping[str, Any]) -> None:
         super().stream_datum(doc)
@@ -194,15 +222,50 @@ class RunWriter(_RunWriter):
     def get_sres_node(self, sres_uid: str, desc_uid: str | None = None) -> tuple[Any, Any]:
         """Return node and consolidator of a stream resource, rebuilding them after an attach."""
         resource = self._stream_resource_cache.get(sres_uid)
-        if resource is not None and sres_uid not in self._sres_nodes and desc_uid:
-            stream = self._desc_nodes[desc_uid]
-            key = f"{stream.item['id']}_{resource['data_key']}"
-            if key in self._attached and key not in self._consolidators:
-                # Its documents come again from the journal's beginning, so it counts from zero.
-                made = consolidator_factory(resource, stream.metadata)
-                self._consolidators[key] = self._consolidators[sres_uid] = made
-                self._sres_nodes[key] = self._sres_nodes[sres_uid] = self._attached[key]
+        if resource is None or sres_uid in self._sres_nodes or not desc_uid:
+            return super().get_sres_node(sres_uid, desc_uid)
+        stream = self._desc_nodes[desc_uid]
+        key = f"{stream.item['id']}_{resource['data_key']}"
+        if key not in self._consolidators:
+            made = consolidator_factory(resource, stream.metadata)
+            _lay_out(made)
+            if key in self._attached:
+                node = self._attached[key]
+            else:
+                source = made.get_data_source()
+                node = stream.new(
+                    key=made.data_key,
+                    structure_family=source.structure_family,
+                    data_sources=[source],
+                    metadata={},
+                    specs=[],
+                    access_tags=self.access_tags,
+                )
+            self._consolidators[key] = self._consolidators[sres_uid] = made
+            self._sres_nodes[key] = self._sres_nodes[sres_uid] = node
         return super().get_sres_node(sres_uid, desc_uid)
+
+    def _update_consolidator(self, doc: Mapping[str, Any]) -> tuple[Any, Any, Patch]:
+        node, consolidator = self.get_sres_node(doc["stream_resource"], doc["descriptor"])
+        if type(consolidator).consume_stream_datum is not ConsolidatorBase.consume_stream_datum:
+            return node, consolidator, consolidator.consume_stream_datum(doc)
+        # The base class remembers every row's number in a dictionary; files here have all rows.
+        before = consolidator.shape
+        count = doc["indices"]["stop"] - doc["indices"]["start"]
+        consolidator._num_rows += count  # noqa: SLF001
+        grown = consolidator.shape[0] - before[0]
+        return (
+            node,
+            consolidator,
+            Patch(offset=(before[0], *(0 for _ in before[1:])), shape=(grown, *before[1:])),
+        )
+
+    def _write_external_data(self, doc: Mapping[str, Any]) -> None:
+        node, consolidator, patch = self._update_consolidator(doc)
+        # Read again from the journal's beginning, a file must not seem to shrink.
+        there = self._attached.get(f"{node.path_parts[-2]}_{node.path_parts[-1]}")
+        if there is None or consolidator.shape[0] > there.shape[0]:
+            self._update_data_source_for_node(node, consolidator.get_data_source(), patch)
 
     def flush(self) -> None:
         """Write everything that waits; on return it is in the catalog.
@@ -211,7 +274,7 @@ class RunWriter(_RunWriter):
             ValueError: if a value does not fit the type its descriptor declares.
         """
         for name, stream in self._streams.items():
-            if stream.columns["seq_num"]:
+            if stream.waiting:
                 self._flush_table(name, stream)
             for key, waiting in stream.arrays.items():
                 if waiting:
@@ -222,12 +285,12 @@ class RunWriter(_RunWriter):
         self.waiting = 0
 
     def _flush_table(self, name: str, stream: _Stream) -> None:
-        count = len(stream.columns["seq_num"])
         arrays = []
         for field in stream.schema:
-            values = stream.columns[field.name]
+            chunks = stream.columns[field.name]
+            values = joined(chunks) if chunks else [None] * stream.waiting
             try:
-                arrays.append(_array(values or [None] * count, field.type))
+                arrays.append(_array(values, field.type))
             except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError) as error:
                 raise ValueError(
                     f"stream {name}, key {field.name}: declared {field.type}, got "
@@ -235,7 +298,7 @@ class RunWriter(_RunWriter):
                 ) from error
         table = pa.table(arrays, schema=stream.schema)
         if name not in self._internal_tables:
-            self._internal_tables[name] = self._desc_nodes[name].create_appendable_table(
+            node = self._desc_nodes[name].create_appendable_table(
                 schema=stream.schema,
                 key="internal",
                 metadata=truncate_json_overflow(
@@ -243,10 +306,20 @@ class RunWriter(_RunWriter):
                 ),
                 access_tags=self.access_tags,
             )
+            self._internal_tables[name] = node
+            if self._tables is not None:
+                self._tables.index(node.data_sources()[0].parameters["table_name"])
         self._internal_tables[name].append_partition(0, table)
-        stream.rows_in_table = stream.columns["seq_num"][-1]
-        for values in stream.columns.values():
-            values.clear()
+        stream.rows_in_table = stream.newest_taken
+        stream.waiting = 0
+        for chunks in stream.columns.values():
+            chunks.clear()
+
+    def _newest_row(self, table: Any) -> int:
+        if self._tables is not None:
+            return self._tables.newest(table.data_sources()[0].parameters)
+        numbers = table.read(["seq_num"])["seq_num"]
+        return int(numbers.max()) if len(numbers) else 0
 
     def _flush_array(self, name: str, key: str, stream: _Stream) -> None:
         values = np.array(stream.arrays[key], dtype=stream.array_types[key])
@@ -256,7 +329,7 @@ class RunWriter(_RunWriter):
                 values,
                 key=key,
                 metadata=truncate_json_overflow(self.data_keys[key]),
-                dims=("time", *(f"{key}_{axis}" for axis in range(1, values.ndim))),
+                dims=_dims(key, values.ndim),
                 access_tags=self.access_tags,
             )
         else:
@@ -268,7 +341,35 @@ class RunWriter(_RunWriter):
 
     def stop(self, doc: Mapping[str, Any]) -> None:
         self.flush()
+        for name, stream in self._streams.items():
+            self._align(name, stream)
         super().stop(dict(doc))
+
+    def _align(self, name: str, stream: _Stream) -> None:
+        """Put a stream's arrays on the dimension ``time`` if all its parts are equally long."""
+        files = [
+            (self._sres_nodes[place], made)
+            for key in self._desc_nodes[name].metadata["data_keys"]
+            if (made := self._consolidators.get(place := f"{name}_{key}")) is not None
+        ]
+        arrays = {
+            key: self._internal_arrays[place]
+            for key in stream.arrays
+            if (place := f"{name}/{key}") in self._internal_arrays
+        }
+        lengths = {made.shape[0] for _, made in files}
+        lengths |= {stream.rows_in_array[key] for key in arrays}
+        if name in self._internal_tables:
+            lengths.add(stream.rows_in_table)
+        if len(lengths) != 1:
+            return
+        for node, made in files:
+            made.dims = ("time", *made.dims[1:])
+            self._update_data_source_for_node(node, made.get_data_source())
+        for node in arrays.values():
+            (source,) = node.refresh().data_sources()
+            source.structure = {**source.structure, "dims": ["time", *node.dims[1:]]}
+            self._update_data_source_for_node(node, source)
 
     def _close_stream_tree(self) -> None:
         """Skip the base class's requests to end streaming: this server streams nothing."""
@@ -277,8 +378,32 @@ class RunWriter(_RunWriter):
 _NOT_IN_METADATA = ("name", "object_keys", "run_start")
 
 
-def _array(values: list[Any], kind: pa.DataType) -> pa.Array:
+def _dims(key: str, count: int) -> tuple[str, ...]:
+    """Return names of an array's dimensions that no other array has."""
+    return (f"{key}_row", *(f"{key}_{axis}" for axis in range(1, count)))
+
+
+def _lay_out(consolidator: Any) -> None:
+    """Give rows in files their own dimensions, and chunks that stay few."""
+    own = _dims(consolidator.data_key, len(consolidator.shape))
+    consolidator.dims = (own[0], *(consolidator.dims[1:] or own[1:]))
+    if consolidator.chunk_shape:
+        item = np.dtype(consolidator.data_type.to_numpy_dtype()).itemsize
+        row_bytes = max(1, item * math.prod(consolidator.shape[1:]))
+        rows = max(consolidator.chunk_shape[0], _CHUNK_BYTES // row_bytes, 1)
+        consolidator.chunk_shape = (rows, *consolidator.chunk_shape[1:])
+
+
+def _array(values: Values, kind: pa.DataType) -> pa.Array:
     """Return values as a column; a value is never changed to make it fit."""
+    if isinstance(values, np.ndarray):
+        if pa.types.is_floating(kind):
+            return pa.array(values).cast(kind)
+        if pa.types.is_integer(kind) and values.dtype.kind == "f":
+            return pa.array(values, mask=np.isnan(values)).cast(kind)
+        if pa.types.is_integer(kind):
+            return pa.array(values).cast(kind)
+        values = values.tolist()
     if pa.types.is_floating(kind):
         return pa.array(values, kind)
     # A missing value is written as NaN also where integers are declared.
@@ -289,9 +414,9 @@ def _array(values: list[Any], kind: pa.DataType) -> pa.Array:
     return pa.array(values, kind)
 
 
-def _odd_one(values: list[Any], kind: pa.DataType) -> Any:
+def _odd_one(values: Values, kind: pa.DataType) -> Any:
     """Return the first value that does not fit a type."""
-    for value in values:
+    for value in values.tolist() if isinstance(values, np.ndarray) else values:
         try:
             _array([value], kind)
         except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError):

@@ -11,12 +11,14 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
-from operando.journal import journal_path
+from operando.journal import journal_path, list_runs
 from operando.journal._lock import is_locked, take_lock
 
 from ._errors import CatalogError
-from ._places import Places, profile_name, read_address, service_key
+from ._files import follow_a_move as rewrite_paths
+from ._places import Places, ingested_uids, profile_name, read_address, service_key
 
 LONGEST_LOG_BYTES = 2_000_000
 START_TIMEOUT_S = 120.0
@@ -153,7 +155,7 @@ def _holder(places: Places) -> int:
         return 0
 
 
-def _ask(places: Places, path: str, *, timeout_s: float) -> bytes | None:
+def _ask(places: Places, path: str, *, timeout_s: float, method: str = "GET") -> bytes | None:
     """Return the service's answer; None if there is no service or it does not answer."""
     address = read_address(places)
     # An address left behind by a dead service may be somebody else's now.
@@ -161,22 +163,48 @@ def _ask(places: Places, path: str, *, timeout_s: float) -> bytes | None:
         return None
     connection = http.client.HTTPConnection("127.0.0.1", int(str(address["port"])), timeout_s)
     try:
-        connection.request("GET", path, headers={"Authorization": f"Apikey {service_key(places)}"})
+        headers = {"Authorization": f"Apikey {service_key(places)}"}
+        connection.request(method, path, headers=headers)
         answer = connection.getresponse()
         body = answer.read()
-        return body if answer.status == 200 else None
+        return body if answer.status in (200, 202) else None
     except (OSError, http.client.HTTPException):
         return None
     finally:
         connection.close()
 
 
-def ask_status(places: Places, *, timeout_s: float = 2.0) -> dict[str, Any] | None:
-    """Return what the service tells about its ingester; None if it does not answer."""
+def ask_status(places: Places, *, run: str = "", timeout_s: float = 2.0) -> dict[str, Any] | None:
+    """Return what the service tells about its ingester; None if it does not answer.
+
+    With a run, ``whole`` tells whether that is whole in the catalog.
+    """
     if not is_running(places):
         return None
-    body = _ask(places, "/operando/status", timeout_s=timeout_s)
+    body = _ask(places, f"/operando/status?run={quote(run)}", timeout_s=timeout_s)
     return None if body is None else json.loads(body)
+
+
+def take_again(places: Places, uid: str) -> None:
+    """Have the service remove a run from the catalog and take it in anew from its journal.
+
+    Raises:
+        CatalogError: if the service does not answer.
+    """
+    asked = f"/operando/take-again?run={quote(uid)}"
+    if _ask(places, asked, timeout_s=5.0, method="POST") is None:
+        raise CatalogError(f"the catalog service of {places.data_dir} does not answer")
+
+
+def follow_a_move(places: Places) -> None:
+    """Rewrite the paths in the catalog of a folder that was moved, unless its service will."""
+    places.state.mkdir(parents=True, exist_ok=True)
+    fd = os.open(places.lock, os.O_CREAT | os.O_RDWR, 0o600)
+    try:
+        if take_lock(fd, timeout_s=0.1):
+            rewrite_paths(places)
+    finally:
+        os.close(fd)
 
 
 def stop_service(data_dir: Path | str, *, timeout_s: float = 20.0) -> bool:
@@ -203,12 +231,18 @@ def rebuild_catalog(data_dir: Path | str, *, wait_s: float = START_TIMEOUT_S) ->
     """Throw the catalog away and have it made again from the journals.
 
     The service is ended and started again; about 0.1 s per run and 200 000 rows a second follow
-    in the background.
+    in the background. Of a shared catalog only this folder's runs are made anew, one by one.
 
     Raises:
         CatalogError: if the service does not end or does not start.
     """
     places = Places(data_dir)
+    if places.shared is not None:
+        service = ensure_service(data_dir, wait_s=wait_s)
+        for run in list_runs(places.data_dir):
+            if run.exit_status != "running":
+                take_again(places, run.uid)
+        return service
     stop_service(data_dir)
     shutil.rmtree(places.catalog, ignore_errors=True)
     return ensure_service(data_dir, wait_s=wait_s)
@@ -234,13 +268,12 @@ def wait_until_ingested(data_dir: Path | str, uid: str, timeout_s: float = 60.0)
     give_up = time.monotonic() + timeout_s
     ensure_service(data_dir, wait_s=timeout_s)
     while True:
-        told = ask_status(places) or {}
-        finished = uid in read_ingested(places)
+        told = ask_status(places, run=uid) or {}
         reached = told.get("open", {}).get(uid, 0)
-        if finished or reached >= size:
+        if told.get("whole") or reached >= size:
             return
         if time.monotonic() > give_up:
-            wrong = told.get("errors", {}).get(uid, "no error is known")
+            wrong = told.get("errors", {}).get(uid) or told.get("away") or "no error is known"
             raise CatalogError(
                 f"run {uid}: {reached} of {size} bytes are in the catalog after {timeout_s:g} s; "
                 f"{wrong} (log: {places.log})"
@@ -250,4 +283,4 @@ def wait_until_ingested(data_dir: Path | str, uid: str, timeout_s: float = 60.0)
 
 def read_ingested(places: Places) -> set[str]:
     """Return the uids of the runs that are whole in the catalog."""
-    return set(places.ingested.read_text().split()) if places.ingested.exists() else set()
+    return ingested_uids(places.ingested)

@@ -1,21 +1,30 @@
 """Is the catalog what the journals say it should be?"""
 
+import json
 import math
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
 import numpy as np
+from numpy.typing import NDArray
 
-from operando.journal import documents, journal_path, list_runs, page_of, row_times
+from operando.journal import JournalReader, journal_path, list_runs, page_of, row_times
+from operando.journal._lock import is_locked
 
-from ._parts import RunParts
+from ._errors import CatalogError
+from ._parts import AssetRef
 from ._places import Places
-from ._read import read_run
+from ._read import close_catalog, open_catalog, plain, refs_of
+from ._rows import ServedRows
 from ._service import ask_status, is_running, read_ingested, wait_until_ingested
+from ._tables import Tables, Values, joined
+
+# Rows of one stream compared at once.
+ROWS_AT_ONCE = 20_000
 
 
 @dataclass(frozen=True)
@@ -29,6 +38,8 @@ class CatalogStatus:
         ingested: number of runs that are whole in the catalog.
         behind: uid -> bytes of its journal that are not in the catalog yet.
         errors: uid -> what keeps a run from being ingested.
+        away: why the catalog as a whole cannot be written; empty while it can.
+        shared: address of the shared catalog the runs go to; empty if the folder has its own.
         unfinished: uids of runs whose process died and that nobody closed yet.
         journal_bytes: size of all journals.
         catalog_bytes: size of the catalog's files.
@@ -41,6 +52,8 @@ class CatalogStatus:
     ingested: int
     behind: dict[str, int]
     errors: dict[str, str]
+    away: str
+    shared: str
     unfinished: list[str]
     journal_bytes: int
     catalog_bytes: int
@@ -67,6 +80,8 @@ def status(data_dir: Path | str) -> CatalogStatus:
         ingested=sum(run.uid in finished for run in runs),
         behind={uid: missing for uid, missing in behind.items() if missing},
         errors=(told or {}).get("errors", {}),
+        away=(told or {}).get("away", ""),
+        shared=places.shared.uri if places.shared else "",
         unfinished=[run.uid for run in runs if run.exit_status == "unfinished"],
         journal_bytes=sum(run.path.stat().st_size for run in runs),
         catalog_bytes=sum(f.stat().st_size for f in places.catalog.rglob("*") if f.is_file()),
@@ -83,12 +98,14 @@ class Verification:
         rows: number of rows compared, by stream.
         frames: number of rows in files compared, by stream and key.
         differences: what differs, in sentences; empty if nothing does.
+        lasts: whether the run was being written; then only what was there is compared.
     """
 
     uid: str
     rows: dict[str, int] = field(default_factory=dict)
     frames: dict[str, int] = field(default_factory=dict)
     differences: list[str] = field(default_factory=list)
+    lasts: bool = False
 
     @property
     def same(self) -> bool:
@@ -102,7 +119,8 @@ def verify(
     """Compare a run's journal with the catalog, every row and every value.
 
     Waits until what the journal holds now is ingested. Start, stop and descriptors are compared as
-    far as JSON can hold them: NaN and infinities in metadata become null there.
+    far as JSON can hold them: NaN and infinities in metadata become null there. Some ten thousand
+    rows are in memory at a time, however long the run.
 
     Args:
         uid: the run's whole uid.
@@ -114,132 +132,343 @@ def verify(
         CatalogError: if the run does not get into the catalog in time.
         LookupError: if there is no such run.
     """
+    places = Places(data_dir)
+    path = journal_path(places.data_dir, uid)
+    size = path.stat().st_size
     wait_until_ingested(data_dir, uid, timeout_s)
-    parts = read_run(uid, data_dir, catalog=catalog)
-    journal = _Expected.read(journal_path(Places(data_dir).data_dir, uid))
-    outcome = Verification(uid)
-    for name, here, there in (
-        ("start", journal.start, parts.start),
-        ("stop", journal.stop, parts.stop),
-    ):
-        if _as_json(here) != _as_json(there):
-            outcome.differences.append(f"the {name} document differs")
-    _compare_streams(journal, parts, outcome)
-    return outcome
+    if catalog is None:
+        opened = open_catalog(data_dir)
+        try:
+            return _Comparison(places, uid, opened).run(path, size)
+        finally:
+            close_catalog(opened)
+    return _Comparison(places, uid, catalog).run(path, size)
 
 
-@dataclass
-class _Expected:
-    """What a journal says the catalog should hold."""
+def verify_runs(
+    uids: Iterable[str], data_dir: Path | str, *, timeout_s: float = 60.0
+) -> Iterator[Verification]:
+    """Compare several runs with the catalog, one after the other.
 
-    start: dict[str, Any] = field(default_factory=dict)
-    stop: dict[str, Any] | None = None
-    data_keys: dict[str, dict[str, Any]] = field(default_factory=dict)
-    numbers: dict[str, list[int]] = field(default_factory=dict)
-    times: dict[str, list[float]] = field(default_factory=dict)
-    columns: dict[str, dict[str, list[Any]]] = field(default_factory=dict)
-    frames: dict[tuple[str, str], list[tuple[str, int]]] = field(default_factory=dict)
+    A run that does not get into the catalog, or cannot be read there, differs; the difference says
+    why.
 
-    @classmethod
-    def read(cls, path: Path) -> "_Expected":
-        found = cls()
+    Raises:
+        CatalogError: if the catalog's service does not come up.
+        LookupError: if there is no such run.
+    """
+    opened = open_catalog(data_dir)
+    try:
+        for uid in uids:
+            try:
+                yield verify(uid, data_dir, timeout_s=timeout_s, catalog=opened)
+            except CatalogError as error:
+                yield Verification(uid, differences=[str(error)])
+    finally:
+        close_catalog(opened)
+
+
+class _Comparison:
+    """Reads a journal once, and beside it what the catalog has of the run."""
+
+    def __init__(self, places: Places, uid: str, catalog: Any) -> None:
+        self._places = places
+        self._catalog = catalog
+        self._outcome = Verification(uid)
+        self._differences = self._outcome.differences
+        self._tables = None if places.shared else Tables(places.tables_db)
+        self._streams: dict[str, _StreamComparison] = {}
+
+    def run(self, path: Path, size: int) -> Verification:
+        import httpx
+        from tiled.client.utils import ClientError
+
+        try:
+            node = self._catalog[self._outcome.uid]
+            base = node.base.include_data_sources()
+            self._compare(path, size, node, base)
+        except KeyError:
+            self._differences.append("the run is not in the catalog")
+        except (ClientError, httpx.HTTPStatusError) as error:
+            self._differences.append(f"the catalog cannot be read: {_first_line(error)}")
+        except _UnreadableError as error:
+            self._differences.append(str(error))
+        return self._outcome
+
+    def _compare(self, path: Path, size: int, node: Any, base: Any) -> None:
+        there = set(base)
         stream_of: dict[str, str] = {}
         resources: dict[str, dict[str, Any]] = {}
-        for name, doc in documents(path):
+        stop: dict[str, Any] | None = None
+        self._outcome.lasts = is_locked(path)
+        reader = JournalReader(path, arrays=True)
+        for name, doc in reader:
             if name == "start":
-                found.start = doc
+                self._document(name, doc, node.metadata.get("start"))
             elif name == "stop":
-                found.stop = doc
+                stop = doc
             elif name == "descriptor":
                 stream = stream_of[doc["uid"]] = doc["name"]
-                found.data_keys.setdefault(stream, doc["data_keys"])
-                found.numbers.setdefault(stream, [])
-                found.times.setdefault(stream, [])
-                found.columns.setdefault(stream, {})
+                self._descriptor(stream, doc, base if stream in there else None)
             elif name in ("event", "event_page"):
                 page = doc if name == "event_page" else page_of(doc)
-                stream = stream_of[doc["descriptor"]]
-                found.numbers[stream] += page["seq_num"]
-                found.times[stream] += row_times(page)
-                for key, values in page["data"].items():
-                    found.columns[stream].setdefault(key, []).extend(values)
+                self._streams[stream_of[doc["descriptor"]]].take(page)
             elif name == "stream_resource":
                 resources[doc["uid"]] = doc
             elif name == "stream_datum":
                 resource = resources[doc["stream_resource"]]
-                place = (stream_of[doc["descriptor"]], resource["data_key"])
-                found.frames.setdefault(place, []).append(
-                    (unquote(resource["uri"]), doc["indices"]["stop"] - doc["indices"]["start"])
-                )
-        return found
+                self._streams[stream_of[doc["descriptor"]]].announce(resource, doc["indices"])
+            if reader.tail.offset >= size:  # more may have come since
+                break
+        if stop is not None or not (self._outcome.lasts or path.stat().st_size > size):
+            self._document("stop", stop, node.metadata.get("stop"))
+        if there - set(self._streams):
+            self._differences.append(
+                f"streams: {sorted(self._streams)} in the journal, {sorted(there)} in the catalog"
+            )
+        for name, comparison in self._streams.items():
+            comparison.finish()
+            self._outcome.rows[name] = comparison.rows
 
+    def _document(self, name: str, here: Any, there: Any) -> None:
+        if _as_json(here) != _as_json(plain(there)):
+            self._differences.append(f"the {name} document differs")
 
-def _compare_streams(journal: _Expected, parts: RunParts, outcome: Verification) -> None:
-    differences = outcome.differences
-    if set(journal.numbers) != set(parts.streams):
-        differences.append(
-            f"streams: {sorted(journal.numbers)} in the journal, {sorted(parts.streams)} in the "
-            "catalog"
+    def _descriptor(self, stream: str, doc: Mapping[str, Any], base: Any) -> None:
+        if stream in self._streams:
+            return
+        node = None if base is None else getattr(base[stream], "base", base[stream])
+        if node is None:
+            self._differences.append(f"{stream}: the stream is missing in the catalog")
+        elif _as_json(doc["data_keys"]) != _as_json(plain(node.metadata["data_keys"])):
+            self._differences.append(f"{stream}: the descriptors' data keys differ")
+            node = None
+        self._streams[stream] = _StreamComparison(
+            stream, doc["data_keys"], node, self._tables, self._places, self._outcome
         )
-    for stream, numbers in journal.numbers.items():
-        if stream not in parts.streams:
-            continue
-        there = parts.streams[stream]
-        outcome.rows[stream] = len(numbers)
-        if _as_json(journal.data_keys[stream]) != _as_json(there["descriptor"]["data_keys"]):
-            differences.append(f"{stream}: the descriptors' data keys differ")
-        if numbers != there["seq_num"].tolist():
-            differences.append(
-                f"{stream}: rows 1..{len(numbers)} in the journal, {len(there['seq_num'])} rows "
-                f"in the catalog, {len(set(there['seq_num'].tolist()))} of them different"
-            )
-            continue
-        if journal.times[stream] != there["time"].tolist():
-            differences.append(f"{stream}: times of rows differ")
-        for key, values in journal.columns[stream].items():
-            if key not in there["columns"]:
-                differences.append(f"{stream}: {key} is missing in the catalog")
-            elif (row := _first_difference(values, there["columns"][key])) is not None:
-                differences.append(
-                    f"{stream}: {key} differs from row {row + 1} on: {values[row]!r} in the "
-                    f"journal, {there['columns'][key][row]!r} in the catalog"
+
+
+class _StreamComparison:
+    """Compares one stream piece by piece; after the first difference in its rows only counts."""
+
+    def __init__(
+        self,
+        name: str,
+        data_keys: Mapping[str, Any],
+        node: Any,
+        tables: Tables | None,
+        places: Places,
+        outcome: Verification,
+    ) -> None:
+        self.rows = 0
+        self._name = name
+        self._places = places
+        self._outcome = outcome
+        self._differences = outcome.differences
+        self._told: set[str] = set()
+        self._there = {} if node is None else {key: node[key] for key in node}
+        self._compared = node is not None
+        self._singles = {
+            key: np.dtype(numpy_type)
+            for key, doc in data_keys.items()
+            if (numpy_type := doc.get("dtype_numpy")) in ("<f4", ">f4", "=f4", "f4")
+        }
+        self._external = [key for key, doc in data_keys.items() if "external" in doc]
+        self._waiting: dict[str, list[Values]] = {}
+        self._waiting_rows = 0
+        self._pieces: dict[str, list[tuple[str, int]]] = {}
+        table = self._there.get("internal")
+        self._columns = [] if table is None else list(table.columns)
+        self._table = _Pieces(iter(()))
+        if table is not None:
+            source = table.data_sources()[0].parameters
+            read = ServedRows(table).rows if tables is None else tables.rows
+            self._table = _Pieces(read(source, self._columns))
+
+    def take(self, page: Mapping[str, Any]) -> None:
+        """Take a page of the journal."""
+        count = len(page["seq_num"])
+        self.rows += count
+        if not self._compared:
+            return
+        columns = {"seq_num": page["seq_num"], "time": row_times(page), **page["data"]}
+        columns |= {f"ts_{key}": stamps for key, stamps in page["timestamps"].items()}
+        for key, values in columns.items():
+            self._waiting.setdefault(key, []).append(values)
+        self._waiting_rows += count
+        if self._waiting_rows >= ROWS_AT_ONCE:
+            self._compare_rows()
+
+    def announce(self, resource: Mapping[str, Any], indices: Mapping[str, int]) -> None:
+        """Take an announcement of rows in a file."""
+        pieces = self._pieces.setdefault(resource["data_key"], [])
+        count = indices["stop"] - indices["start"]
+        uri = unquote(resource["uri"])
+        if pieces and pieces[-1][0] == uri:
+            pieces[-1] = (uri, pieces[-1][1] + count)
+        else:
+            pieces.append((uri, count))
+
+    def finish(self) -> None:
+        """Compare what is left, and what the catalog has beyond."""
+        if self._compared and self._waiting_rows:
+            self._compare_rows()
+        if self._compared and not self._outcome.lasts:
+            beyond = self._table.rest()
+            if beyond:
+                self._differ(
+                    f"{self.rows} rows in the journal, {self.rows + beyond} in the catalog"
                 )
-    for (stream, key), pieces in journal.frames.items():
-        refs = parts.streams[stream]["assets"].get(key, []) if stream in parts.streams else []
-        count = sum(rows for _, rows in pieces)
-        outcome.frames[f"{stream}.{key}"] = count
-        uris = list(dict.fromkeys(uri for uri, _ in pieces))
-        if uris != [f"file://localhost{ref.path}" for ref in refs]:
-            differences.append(f"{stream}: {key} names other files in the catalog")
-        elif count != sum(ref.stop - ref.start for ref in refs):
-            differences.append(
-                f"{stream}: {key} has {count} rows in the journal, "
-                f"{sum(ref.stop - ref.start for ref in refs)} in the catalog"
+        for key in self._external:
+            self._compare_files(key, self._pieces.get(key, []))
+
+    def _differ(self, what: str) -> None:
+        self._differences.append(f"{self._name}: {what}")
+
+    def _compare_rows(self) -> None:
+        count, first = self._waiting_rows, self.rows - self._waiting_rows
+        here = {key: joined(chunks) for key, chunks in self._waiting.items()}
+        self._waiting, self._waiting_rows = {}, 0
+        there = self._table.take(count)
+        found = len(there["seq_num"]) if there else 0
+        numbers = [int(number) for number in there["seq_num"]] if there else []
+        wanted = [int(number) for number in here["seq_num"]]
+        if numbers != wanted:
+            self._compared = False
+            pairs = zip(wanted, numbers, strict=False)
+            same = next((row for row, (a, b) in enumerate(pairs) if a != b), found)
+            missing = "is missing" if same >= found else f"is row {numbers[same]}"
+            self._differ(
+                f"row {wanted[same]} of the journal {missing} in the catalog, which has "
+                f"{first + found + self._table.rest()} rows"
             )
-        differences += [f"{stream}: {ref.path} is missing" for ref in refs if not ref.path.exists()]
+            return
+        for key, values in here.items():
+            if key in self._told:
+                continue
+            stored = there.get(key)
+            if stored is None and key in self._there:
+                stored = self._there[key][first : first + count]
+            if stored is None:
+                self._told.add(key)
+                self._differ(f"{key} is missing in the catalog")
+            elif (row := _first_difference(values, stored, self._singles.get(key))) is not None:
+                self._told.add(key)
+                shown = "times" if key == "time" else key
+                self._differ(
+                    f"{shown} differs from row {first + row + 1} on: {_shown(values, row)} in the "
+                    f"journal, {_shown(stored, row)} in the catalog"
+                )
+
+    def _compare_files(self, key: str, pieces: list[tuple[str, int]]) -> None:
+        refs: list[AssetRef] = []
+        if key in self._there:
+            refs = refs_of(self._there[key], self._places)
+        count = sum(rows for _, rows in pieces)
+        self._outcome.frames[f"{self._name}.{key}"] = count
+        found = sum(ref.stop - ref.start for ref in refs)
+        if [uri for uri, _ in pieces] != [f"file://localhost{ref.path}" for ref in refs]:
+            self._differ(f"{key} names other files in the catalog")
+        elif count > found or (count < found and not self._outcome.lasts):
+            self._differ(f"{key} has {count} rows in the journal, {found} in the catalog")
+        for ref in refs:
+            if not ref.path.exists():
+                self._differ(f"{ref.path} is missing")
+
+
+class _Pieces:
+    """Pieces of rows as they come, handed out in pieces of the length that is wanted."""
+
+    def __init__(self, source: Iterator[dict[str, NDArray[Any]]]) -> None:
+        self._source = source
+        self._rest: dict[str, NDArray[Any]] = {}
+
+    def take(self, count: int) -> dict[str, NDArray[Any]]:
+        """Return the next rows, fewer at the end, nothing behind it."""
+        taken: list[dict[str, NDArray[Any]]] = []
+        while count > 0:
+            if not self._rest:
+                self._rest = self._next()
+                if not self._rest:
+                    break
+            length = len(self._rest["seq_num"])
+            part = {key: values[:count] for key, values in self._rest.items()}
+            self._rest = (
+                {key: values[count:] for key, values in self._rest.items()}
+                if length > count
+                else {}
+            )
+            taken.append(part)
+            count -= min(length, count)
+        if len(taken) <= 1:
+            return taken[0] if taken else {}
+        return {key: np.concatenate([part[key] for part in taken]) for key in taken[0]}
+
+    def rest(self) -> int:
+        """Return how many rows are left, and forget them."""
+        left = len(self._rest["seq_num"]) if self._rest else 0
+        self._rest = {}
+        while piece := self._next():
+            left += len(piece["seq_num"])
+        return left
+
+    def _next(self) -> dict[str, NDArray[Any]]:
+        import sqlite3
+
+        try:
+            return next(self._source, {})
+        except sqlite3.DatabaseError as error:
+            raise _UnreadableError(f"the catalog's rows cannot be read: {error}") from error
+
+
+class _UnreadableError(Exception):
+    """The catalog's files are damaged."""
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).splitlines()[0]
+
+
+def _shown(values: Any, row: int) -> str:
+    value = values[row] if row < len(values) else "nothing"
+    return repr(value.item() if isinstance(value, np.generic) else value)
 
 
 _LARGEST_WHOLE = (1 << 53) - 1
 
 
-def _first_difference(here: list[Any], there: Any) -> int | None:
-    """Return the first row in which two columns differ; None and NaN are the same."""
-    try:
-        ours = np.array(here, dtype=np.float64)
-        theirs = np.asarray(there, dtype=np.float64)
-    except (TypeError, ValueError):  # text, or arrays of varying length kept as JSON text
-        import json
+def _first_difference(here: Values, there: Any, single: Any = None) -> int | None:
+    """Return the first row in which two columns differ; None and NaN are the same.
 
-        ours_text = [item if isinstance(item, str) else json.dumps(item) for item in here]
-        pairs = zip(ours_text, there, strict=True)
-        return next((row for row, (a, b) in enumerate(pairs) if a != b), None)
-    if ours.shape != theirs.shape:
-        return 0
-    if not len(ours):
-        return None
-    differ = ~((ours == theirs) | (np.isnan(ours) & np.isnan(theirs)))
-    rows = [int(row) for row in np.flatnonzero(differ.reshape(len(differ), -1).any(axis=1))]
-    return rows[0] if rows else None
+    ``single`` is the type of a column stored in less than double precision.
+    """
+    there = np.asarray(there)
+    if there.dtype.kind != "O":
+        try:
+            ours = np.array(here, dtype=np.float64)
+        except (TypeError, ValueError):
+            return 0
+        if single is not None:
+            ours = ours.astype(single).astype(np.float64)
+        if ours.shape != there.shape:
+            return min(len(ours), len(there)) if ours.ndim == there.ndim == 1 else 0
+        theirs = there.astype(np.float64)
+        differ = ~((ours == theirs) | (np.isnan(ours) & np.isnan(theirs)))
+        rows = np.nonzero(differ)[0]
+        return int(rows[0]) if len(rows) else None
+    values = here.tolist() if isinstance(here, np.ndarray) else here
+    for row, (ours_value, theirs_value) in enumerate(zip(values, there, strict=True)):
+        if not _same(ours_value, theirs_value):
+            return row
+    return None
+
+
+def _same(ours: Any, theirs: Any) -> bool:
+    """Return whether a value is the same as its stored form: arrays are kept as JSON text."""
+    if isinstance(ours, (list, tuple)):
+        ours = json.dumps(ours)
+    missing = ours is None or ours != ours
+    return bool(missing and (theirs is None or theirs != theirs)) or bool(ours == theirs)
 
 
 def _as_json(value: Any) -> Any:

@@ -11,22 +11,29 @@ import logging
 import os
 import signal
 import socket
+import sqlite3
 import sys
 import threading
 import time
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qs, parse_qsl, quote
 
 from operando.journal._lock import take_lock
 
 from ._places import Places, profile_name, read_address, service_key, write_private
 
+if TYPE_CHECKING:
+    from ._ingester import Ingester
+
 logger = logging.getLogger("operando.catalog")
 
 IDLE_S = 600.0
+SWEEP_S = 3600.0
 OWN_HEADER = b"x-operando-ingester"
 STATUS_PATH = "/operando/status"
+TAKE_AGAIN_PATH = "/operando/take-again"
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -37,33 +44,77 @@ Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 class FrontDoor:
     """Stands before tiled's application: notes when a client came, and answers for the ingester.
 
-    ``GET /operando/status`` with the key tells how far the ingester is; everything else is tiled's.
+    ``GET /operando/status`` with the key tells how far the ingester is, ``?run=UID`` also whether
+    that run is whole; ``POST /operando/take-again?run=UID`` has a run taken in anew. Everything
+    else is tiled's, with one help: a client asks for a whole array by the length it had a moment
+    ago, and would be refused where it has grown since; it gets the rows it asked for.
     """
 
-    def __init__(self, application: Application, key: str, status: Callable[[], Any]) -> None:
+    def __init__(self, application: Application, key: str, ingester: "Ingester") -> None:
         self.last_client = time.monotonic()
         self._application = application
         self._key = key
-        self._status = status
+        self._ingester = ingester
+        self._began = time.time()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
             headers = dict(scope["headers"])
             if OWN_HEADER not in headers:
                 self.last_client = time.monotonic()
-            if scope["path"] == STATUS_PATH:
+            if scope["path"] in (STATUS_PATH, TAKE_AGAIN_PATH):
                 allowed = headers.get(b"authorization") == f"Apikey {self._key}".encode()
-                body = json.dumps(self._status() if allowed else {"detail": "key needed"}).encode()
-                await send(
-                    {
-                        "type": "http.response.start",
-                        "status": 200 if allowed else 401,
-                        "headers": [(b"content-type", b"application/json")],
-                    }
-                )
-                await send({"type": "http.response.body", "body": body})
+                status, told = self._answer(scope) if allowed else (401, {"detail": "key needed"})
+                await _send_json(send, status, told)
                 return
+            scope = as_it_was(scope)
         await self._application(scope, receive, send)
+
+    def _answer(self, scope: Scope) -> tuple[int, Mapping[str, Any]]:
+        run = dict(parse_qsl(scope["query_string"].decode())).get("run", "")
+        if scope["path"] == STATUS_PATH:
+            progress = self._ingester.progress
+            return 200, {
+                "pid": os.getpid(),
+                "began": self._began,
+                "open": progress.open,
+                "errors": progress.errors,
+                "finished": progress.finished,
+                "away": progress.away,
+                "whole": self._ingester.is_finished(run),
+            }
+        if scope["method"] != "POST":
+            return 405, {"detail": "POST"}
+        try:
+            self._ingester.take_again(run)
+        except LookupError as error:
+            return 404, {"detail": str(error)}
+        return 202, {"run": run}
+
+
+async def _send_json(send: Send, status: int, told: Mapping[str, Any]) -> None:
+    head = [(b"content-type", b"application/json")]
+    await send({"type": "http.response.start", "status": status, "headers": head})
+    await send({"type": "http.response.body", "body": json.dumps(told).encode()})
+
+
+def as_it_was(scope: Scope) -> Scope:
+    """Return a request for a whole array, or block, as one for the rows its client knows of."""
+    if not scope["path"].startswith(("/api/v1/array/full/", "/api/v1/array/block/")):
+        return scope
+    asked = parse_qs(scope["query_string"].decode())
+    (shape,) = asked.get("expected_shape", [""])[-1:]
+    if not shape or shape == "scalar" or "slice" in asked:
+        return scope
+    rows = ",".join(f":{length}" for length in shape.split(","))
+    return {**scope, "query_string": scope["query_string"] + f"&slice={quote(rows)}".encode()}
+
+
+async def nothing_served(scope: Scope, receive: Receive, send: Send) -> None:
+    """Stand where tiled's application stands otherwise: the catalog is served somewhere else."""
+    if scope["type"] == "http":
+        alive = scope["path"] == "/healthz"
+        await _send_json(send, 200 if alive else 404, {"status": "ready" if alive else "not here"})
 
 
 def configuration(places: Places, key: str) -> dict[str, Any]:
@@ -104,12 +155,11 @@ def serve(places: Places, *, profile: str, idle_s: float) -> None:
     The lock must be held. Blocks.
     """
     # The heavy imports come after the lock: a second process ends before it pays for them.
-    from ._files import import_without_sparse, prepare_files, settle_files
+    from ._files import import_without_sparse, prepare_files, settle_files, sweep
 
     import_without_sparse()
     import uvicorn
     from tiled.client import from_uri
-    from tiled.server.app import build_app_from_config
 
     from ._ingester import Ingester
     from ._profile import (
@@ -119,34 +169,35 @@ def serve(places: Places, *, profile: str, idle_s: float) -> None:
         save_profile,
         served_profile,
     )
+    from ._tables import Tables
 
-    prepare_files(places)
+    shared = places.shared
     key = service_key(places)
     port = read_address(places).get("port", 0)
     listener = _listen(port if isinstance(port, int) else 0)
     port = listener.getsockname()[1]
     uri = f"http://127.0.0.1:{port}"
+    application: Application = nothing_served
+    if shared is None:
+        from tiled.server.app import build_app_from_config
+
+        prepare_files(places)
+        application = build_app_from_config(configuration(places, key))
+
+    def connect() -> Any:
+        headers = {OWN_HEADER.decode(): "1"}
+        if shared is None:
+            return from_uri(f"{uri}/api/v1", api_key=key, headers=headers, trust_env=False)
+        return from_uri(shared.uri, api_key=shared.key(), headers=headers)
 
     ingester = Ingester(
         places.data_dir,
-        lambda: from_uri(
-            f"{uri}/api/v1", api_key=key, headers={OWN_HEADER.decode(): "1"}, trust_env=False
-        ),
+        connect,
         places.ingested,
+        tables=None if shared else Tables(places.tables_db),
+        assets_at=shared.assets_at if shared else None,
     )
-    began = time.time()
-
-    def status() -> dict[str, Any]:
-        progress = ingester.progress
-        return {
-            "pid": os.getpid(),
-            "began": began,
-            "open": progress.open,
-            "errors": progress.errors,
-            "finished": progress.finished,
-        }
-
-    door = FrontDoor(build_app_from_config(configuration(places, key)), key, status)
+    door = FrontDoor(application, key, ingester)
     server = uvicorn.Server(
         uvicorn.Config(
             door,
@@ -171,7 +222,8 @@ def serve(places: Places, *, profile: str, idle_s: float) -> None:
             )
             served.update(served_profile(places))
             save_profile(served, profile)
-            logger.info("serving %s at %s as %r", places.data_dir, uri, profile)
+            at = uri if shared is None else shared.uri
+            logger.info("runs of %s go to %s, named %r", places.data_dir, at, profile)
             ingester.run(ended)
         except Exception:
             # Without its ingester the service is of no use: end, so that the next one can begin.
@@ -179,11 +231,19 @@ def serve(places: Places, *, profile: str, idle_s: float) -> None:
             server.should_exit = True
 
     def watch() -> None:
+        swept = time.monotonic()
         while not ended.wait(min(1.0, idle_s / 10)):
             if not places.lock.exists():
                 logger.warning("the data folder is gone")
                 server.should_exit = True
-            elif ingester.open_runs:
+                continue
+            if shared is None and time.monotonic() - swept > SWEEP_S:
+                swept = time.monotonic()
+                try:
+                    sweep(places)
+                except sqlite3.Error as error:
+                    logger.warning("old shapes are left in the catalog: %s", error)
+            if ingester.open_runs:
                 door.last_client = time.monotonic()
             elif time.monotonic() - door.last_client > idle_s:
                 logger.info("nobody needed the catalog for %.0f s", idle_s)
@@ -202,7 +262,9 @@ def serve(places: Places, *, profile: str, idle_s: float) -> None:
         for thread in threads:
             thread.join(timeout=10)
         listener.close()
-        if places.lock.exists():  # else the folder was deleted, and is not made again
+        if places.lock.exists() and shared is not None:
+            pass  # the name goes on naming the shared catalog
+        elif places.lock.exists():  # else the folder was deleted, and is not made again
             settle_files(places)
             # Until the next service begins, the profile opens the files themselves.
             if served and can_read_files():

@@ -1,6 +1,7 @@
 """Runs made of arithmetic, as documents: what is in them is known exactly."""
 
 import itertools
+import math
 import struct
 import zlib
 from collections.abc import Callable, Mapping, Sequence
@@ -305,3 +306,42 @@ def write_format_1() -> Callable[[Path, Sequence[tuple[str, Any]]], None]:
                 file.write(struct.pack("<II", len(payload), zlib.crc32(payload)) + payload)
 
     return write
+
+
+@pytest.fixture(name="record_run", scope="session")
+def _record_run() -> Callable[..., str]:
+    """Return a function that writes a run of one stream of numbers to its journal."""
+
+    def record(folder: Path, rows: int = 50, *, stop: bool = True, **metadata: Any) -> str:
+        """Write a run of ``rows`` rows; its values are row / 3, with NaN in every tenth row."""
+        from event_model import compose_run
+
+        from operando.journal import JournalWriter
+
+        key = {"source": "test", "dtype": "number", "shape": [], "dtype_numpy": "<f8"}
+        run = compose_run(metadata=metadata)
+        with JournalWriter(folder) as write:
+            write("start", run.start_doc)
+            stream = run.compose_descriptor(
+                name="potentiostat", data_keys={"potential": key, "cycle": key}
+            )
+            write("descriptor", stream.descriptor_doc)
+            for first in range(1, rows + 1, 500):
+                numbers = range(first, min(first + 500, rows + 1))
+                stamps = [1.7e9 + row / 7 for row in numbers]
+                page = stream.compose_event_page(
+                    data={
+                        "potential": [math.nan if row % 10 == 3 else row / 3 for row in numbers],
+                        "cycle": [float(row // 100) for row in numbers],
+                    },
+                    timestamps={"potential": stamps, "cycle": stamps},
+                    seq_num=list(numbers),
+                    time=stamps,
+                    validate=False,
+                )
+                write("event_page", page)
+            if stop:
+                write("stop", run.compose_stop())
+        return str(run.start_doc["uid"])
+
+    return record

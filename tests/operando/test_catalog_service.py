@@ -650,7 +650,7 @@ def test_a_moved_folder_is_served_from_its_new_place_until_nobody_needs_it(recor
         assert "the data folder is gone" in Places(moved).log.read_text()
         # No name is left that opens nothing.
         assert not (record.parent / "profiles" / "operando.yml").exists()
-        ensure_service(moved, wait_s=50, idle_s=1.0)
+        ensure_service(moved, wait_s=50, idle_s=5.0)
         opened = open_catalog(moved)
         outcome = verify(run.uid, moved, catalog=opened)
         assert outcome.same, outcome.differences

@@ -1,0 +1,152 @@
+"""Making the catalog right again where it is not what the journals say."""
+
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+from operando.journal import JournalError, close_dead_run, list_runs
+
+from ._errors import CatalogError
+from ._files import put_aside
+from ._places import Places
+from ._read import close_catalog, open_catalog
+from ._service import START_TIMEOUT_S, ensure_service, stop_service, take_again
+from ._verify import Verification, verify
+
+
+@dataclass(frozen=True)
+class Repaired:
+    """One thing that was wrong.
+
+    Attributes:
+        uid: the run; empty if it concerns the catalog as a whole.
+        found: what was wrong.
+        done: what was done about it.
+        cured: whether it is right now.
+    """
+
+    uid: str
+    found: str
+    done: str
+    cured: bool
+
+
+def repair(
+    data_dir: Path | str, uids: Sequence[str] | None = None, *, timeout_s: float = 600.0
+) -> Iterator[Repaired]:
+    """Make the catalog what the journals say, telling one by one what was wrong.
+
+    Closes runs whose process died, begins the catalog anew if its files are damaged, and takes in
+    anew every run that differs. Runs that are being written are not touched, and nothing that a
+    journal holds is lost: it may be called at any time.
+
+    Args:
+        data_dir: the data folder.
+        uids: the runs to look at, by their whole uids; by default all.
+        timeout_s: wait no longer than this for one run to be taken in [s].
+
+    Raises:
+        CatalogError: if the service does not come up.
+        LookupError: if there is no such run.
+    """
+    places = Places(data_dir)
+    runs = [run for run in list_runs(places.data_dir) if uids is None or run.uid in uids]
+    for run in runs:
+        if run.exit_status == "unfinished":
+            yield from _close(run.uid, run.path)
+    damage = "" if places.shared else _damage(places)
+    if damage:
+        yield _begin_anew(places, damage)
+    catalog = open_catalog(data_dir)
+    try:
+        for uid in [run.uid for run in runs] if uids is None else uids:
+            outcome = _verified(uid, data_dir, timeout_s, catalog)
+            if not outcome.same:
+                yield _take_again(places, outcome, timeout_s, catalog)
+    finally:
+        close_catalog(catalog)
+
+
+def _close(uid: str, path: Path) -> Iterator[Repaired]:
+    found = "its process died before the run's stop"
+    try:
+        closed = close_dead_run(path)
+    except (OSError, JournalError) as error:
+        yield Repaired(uid, found, f"the journal cannot be closed: {error}", False)
+        return
+    if closed:  # else its writer lives, or the service was faster
+        yield Repaired(uid, found, "closed as failed; every whole row is kept", True)
+
+
+def _damage(places: Places) -> str:
+    """Return what is wrong with the catalog's files, empty if nothing is or there are none."""
+    for path in (places.metadata_db, places.tables_db):
+        if not path.exists():
+            if places.catalog.exists() and places.ingested.exists():
+                return f"{path.name} is missing"
+            continue
+        try:
+            with closing(sqlite3.connect(path, timeout=10)) as database:
+                (told,) = database.execute("PRAGMA quick_check(1)").fetchone()
+        except sqlite3.OperationalError as error:
+            if "locked" in str(error):
+                continue
+            return f"{path.name}: {error}"
+        except sqlite3.DatabaseError as error:
+            return f"{path.name}: {error}"
+        if told != "ok":
+            return f"{path.name}: {told}"
+    return _missing_tables(places)
+
+
+def _missing_tables(places: Places) -> str:
+    """Return what is wrong if the rows that runs point at have no table at all."""
+    if not (places.metadata_db.exists() and places.tables_db.exists()):
+        return ""
+    with (
+        closing(sqlite3.connect(places.metadata_db, timeout=10)) as runs,
+        closing(sqlite3.connect(f"{places.tables_db.as_uri()}?mode=ro", uri=True)) as rows,
+    ):
+        try:
+            named = runs.execute(
+                "SELECT DISTINCT json_extract(parameters, '$.table_name') FROM data_sources"
+            ).fetchall()
+        except sqlite3.OperationalError:  # a new catalog, without tables of its own yet
+            return ""
+        present = rows.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
+    missing = {name for (name,) in named if name} - {name for (name,) in present}
+    return f"{places.tables_db.name}: {len(missing)} tables are missing" if missing else ""
+
+
+def _begin_anew(places: Places, damage: str) -> Repaired:
+    stop_service(places.data_dir)
+    aside = put_aside(places)
+    ensure_service(places.data_dir, wait_s=START_TIMEOUT_S)
+    return Repaired(
+        "",
+        f"the catalog is damaged ({damage})",
+        f"put aside as {aside.name}; a new one is made from the journals",
+        True,
+    )
+
+
+def _verified(uid: str, data_dir: Path | str, timeout_s: float, catalog: object) -> Verification:
+    try:
+        return verify(uid, data_dir, timeout_s=timeout_s, catalog=catalog)
+    except CatalogError as error:
+        return Verification(uid, differences=[str(error)])
+
+
+def _take_again(
+    places: Places, outcome: Verification, timeout_s: float, catalog: object
+) -> Repaired:
+    uid, found = outcome.uid, "; ".join(outcome.differences)
+    if outcome.lasts:
+        return Repaired(uid, found, "nothing: the run is being written", False)
+    take_again(places, uid)
+    after = _verified(uid, places.data_dir, timeout_s, catalog)
+    if after.same:
+        return Repaired(uid, found, "taken in anew from its journal", True)
+    return Repaired(uid, found, f"taken in anew; still {'; '.join(after.differences)}", False)

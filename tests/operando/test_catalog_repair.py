@@ -1,0 +1,250 @@
+"""A catalog damaged on purpose: verify finds it and repair cures it."""
+
+import json
+import os
+import re
+import sqlite3
+import subprocess
+import sys
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from operando.catalog import (
+    close_catalog,
+    ensure_service,
+    open_catalog,
+    repair,
+    status,
+    stop_service,
+    verify,
+    verify_runs,
+    wait_until_ingested,
+)
+from operando.catalog._places import Places
+from operando.journal import list_runs
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def record(tmp_path_factory):
+    """A data folder with a running catalog service and a private folder of profiles."""
+    folder = tmp_path_factory.mktemp("repair") / "data"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TILED_PROFILES", str(folder.parent / "profiles"))
+        patch.setenv("OPERANDO_DATA", str(folder))
+        ensure_service(folder, wait_s=50)
+        yield folder
+        stop_service(folder)
+
+
+def tables(record):
+    return closing(sqlite3.connect(Places(record).tables_db, timeout=10))
+
+
+def rows_of(record, uid):
+    """Return the table of a run's rows and the number it is known by there."""
+    catalog = open_catalog(record)
+    table = catalog[uid].base["potentiostat"].base["internal"]
+    parameters = table.data_sources()[0].parameters
+    close_catalog(catalog)
+    return parameters["table_name"], parameters["dataset_id"]
+
+
+def damage_rows(statement):
+    def damage(record, uid):
+        table, dataset = rows_of(record, uid)
+        with tables(record) as database, database:
+            changed = database.execute(statement.format(table=table), (dataset,)).rowcount
+        assert changed > 0
+
+    return damage
+
+
+def delete_the_run(record, uid):
+    catalog = open_catalog(record)
+    catalog.delete_contents(uid, recursive=True, external_only=False)
+    close_catalog(catalog)
+
+
+def delete_a_stream(record, uid):
+    catalog = open_catalog(record)
+    catalog[uid].base.delete_contents("potentiostat", recursive=True, external_only=False)
+    close_catalog(catalog)
+
+
+def change_the_stop(record, uid):
+    catalog = open_catalog(record)
+    catalog[uid].base.update_metadata({"stop": {"exit_status": "abort"}})
+    close_catalog(catalog)
+
+
+OF = "WHERE _dataset_id = ?"
+
+
+DAMAGES = [
+    (damage_rows(f'DELETE FROM "{{table}}" {OF} AND seq_num > 20'), "row 21 .* is missing"),
+    (damage_rows(f'DELETE FROM "{{table}}" {OF} AND seq_num = 7'), "row 7 .* is row 8"),
+    (
+        damage_rows(f'INSERT INTO "{{table}}" SELECT * FROM "{{table}}" {OF}'),
+        "30 rows in the journal, 60 in the catalog",
+    ),
+    (
+        damage_rows(f'UPDATE "{{table}}" SET potential = 5.5 {OF} AND seq_num = 12'),
+        r"potential differs from row 12 on: 4\.0 in the journal, 5\.5 in the catalog",
+    ),
+    (
+        damage_rows(f'UPDATE "{{table}}" SET ts_cycle = NULL {OF} AND seq_num = 2'),
+        "ts_cycle differs from row 2 on",
+    ),
+    (delete_the_run, "the run is not in the catalog"),
+    (delete_a_stream, "the stream is missing"),
+    (change_the_stop, "the stop document differs"),
+]
+
+
+@pytest.mark.timeout(120)
+def test_what_was_damaged_is_found_and_taken_in_anew(record, record_run):
+    uids = [record_run(record, 30) for _ in DAMAGES]
+    sound = record_run(record, 10)
+    assert all(outcome.same for outcome in verify_runs([*uids, sound], record))
+    for uid, (damage, _) in zip(uids, DAMAGES, strict=True):
+        damage(record, uid)
+    *outcomes, beside = verify_runs([*uids, sound], record)
+    assert beside.same
+    for outcome, (_, told) in zip(outcomes, DAMAGES, strict=True):
+        assert not outcome.same, told
+        assert re.search(told, "; ".join(outcome.differences)), outcome
+    done = list(repair(record, [*uids, sound]))
+    assert [(repaired.uid, repaired.cured) for repaired in done] == [(uid, True) for uid in uids]
+    assert all(outcome.same for outcome in verify_runs([*uids, sound], record))
+    # They are on the list of whole runs again, and stay so when the service begins anew.
+    assert not set(uids) & set(status(record).behind)
+
+
+def damaged_files(record, uid):
+    stop_service(record)
+    database = Places(record).metadata_db
+    os.truncate(database, database.stat().st_size // 2)
+
+
+def another_version_of_tiled(record, uid):
+    stop_service(record)
+    with closing(sqlite3.connect(Places(record).metadata_db)) as database, database:
+        database.execute("UPDATE alembic_version SET version_num = '8b1c2bb4e5f0'")
+
+
+def no_rows_at_all(record, uid):
+    stop_service(record)
+    Places(record).tables_db.unlink()
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("damage", [damaged_files, another_version_of_tiled, no_rows_at_all])
+def test_a_damaged_catalog_is_put_aside_and_made_anew(record, record_run, damage):
+    uid = record_run(record, 30)
+    assert verify(uid, record).same
+    before = set(record.glob("catalog-unreadable-*"))
+    damage(record, uid)
+    assert all(done.cured for done in repair(record, [uid]))
+    assert verify(uid, record).same
+    (aside,) = set(record.glob("catalog-unreadable-*")) - before
+    assert (aside / "ingested").exists()
+
+
+@pytest.mark.timeout(120)
+def test_a_catalog_damaged_under_its_service_is_made_anew(record, record_run):
+    uid = record_run(record, 30)
+    assert verify(uid, record).same
+    pages = Places(record).metadata_db.stat().st_size
+    with open(Places(record).metadata_db, "r+b") as file:
+        file.seek(4096)
+        file.write(b"\xff" * (pages - 4096))
+    whole, *_ = repair(record, [uid])
+    assert "the catalog is damaged" in whole.found
+    assert verify(uid, record).same
+
+
+def test_a_run_that_is_being_written_is_left_alone(record, record_run):
+    uid = record_run(record, 20, stop=False)
+    (run,) = [run for run in list_runs(record) if run.uid == uid]
+    locked = os.open(run.path, os.O_RDWR)
+    try:
+        import fcntl
+
+        fcntl.flock(locked, fcntl.LOCK_EX)
+        outcome = verify(uid, record)
+        assert (outcome.same, outcome.lasts, outcome.rows) == (True, True, {"potentiostat": 20})
+        damage_rows(f'DELETE FROM "{{table}}" {OF} AND seq_num > 15')(record, uid)
+        size = run.path.stat().st_size
+        (left,) = repair(record, [uid])
+        assert (left.cured, left.done) == (False, "nothing: the run is being written")
+        assert run.path.stat().st_size == size
+    finally:
+        os.close(locked)
+    done = list(repair(record, [uid]))
+    assert all(repaired.cured for repaired in done)
+    assert verify(uid, record).same
+
+
+@pytest.mark.timeout(120)
+def test_a_dead_run_with_a_torn_tail_is_closed_with_all_its_rows(record, record_run):
+    stop_service(record)
+    uid = record_run(record, 25, stop=False)
+    (run,) = [run for run in list_runs(record) if run.uid == uid]
+    with open(run.path, "ab") as torn:
+        torn.write(b"\x40\x00\x00\x00\x01\x02")
+    assert run.exit_status == "unfinished"
+    (closed,) = repair(record, [uid])
+    assert (closed.uid, closed.cured) == (uid, True)
+    outcome = verify(uid, record)
+    assert outcome.same
+    assert outcome.rows == {"potentiostat": 25}
+
+
+def test_a_long_run_is_compared_in_pieces(record, record_run):
+    uid = record_run(record, 120_000)
+    wait_until_ingested(record, uid)
+    outcome = verify(uid, record)
+    assert outcome.same, outcome.differences
+    assert outcome.rows == {"potentiostat": 120_000}
+    damage_rows(f'UPDATE "{{table}}" SET cycle = -1 {OF} AND seq_num = 119999')(record, uid)
+    (difference,) = verify(uid, record).differences
+    assert "cycle differs from row 119999 on" in difference
+
+
+@pytest.mark.timeout(120)
+def test_the_commands_tell_what_differs_by_their_status(record, record_run):
+    def operando(*arguments):
+        return subprocess.run(
+            [sys.executable, "-m", "operando.cli", "catalog", *arguments],
+            capture_output=True,
+            text=True,
+            env=os.environ | {"PYTHONPATH": str(ROOT)},
+        )
+
+    uid = record_run(record, 30)
+    assert verify(uid, record).same
+    same = operando("verify", "last")
+    assert same.returncode == 0, same.stderr
+    assert same.stdout.startswith(f"{uid[:8]}  same")
+    damage_rows(f'DELETE FROM "{{table}}" {OF} AND seq_num > 20')(record, uid)
+    differs = operando("verify", uid[:8], "--json")
+    assert differs.returncode == 1
+    (told,) = json.loads(differs.stdout)
+    assert (told["uid"], told["same"]) == (uid, False)
+    repaired = operando("repair", uid[:8])
+    assert repaired.returncode == 0, repaired.stderr
+    assert "taken in anew from its journal" in repaired.stdout
+    assert operando("verify", uid[:8]).returncode == 0
+
+
+def test_a_run_is_taken_in_anew_while_another_one_comes_in(record, record_run):
+    uid = record_run(record, 30)
+    assert verify(uid, record).same
+    damage_rows(f'DELETE FROM "{{table}}" {OF}')(record, uid)
+    longer = record_run(record, 60_000)
+    assert [done.uid for done in repair(record, [uid, longer])] == [uid]
+    assert all(outcome.same for outcome in verify_runs([uid, longer], record))

