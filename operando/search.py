@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 STORE = "metrics.db"
-SCHEMA = 2
+SCHEMA = 3
 PATIENCE_S = 2.0
 TELL_EVERY_S = 5.0
 # What is kept of a metric that is a list.
@@ -65,14 +65,15 @@ _AGO = re.compile(r"\s*(?P<number>\d+(?:\.\d+)?)\s*(?P<unit>minute|hour|day|week
 _SECONDS = {"minute": 60.0, "hour": 3600.0, "day": 86400.0, "week": 604800.0}
 _CREATE = f"""
 CREATE TABLE evaluations (
-    root TEXT PRIMARY KEY, runs TEXT, analysis_version INTEGER, operando_version TEXT,
-    time REAL, reason TEXT
+    id INTEGER PRIMARY KEY, root TEXT UNIQUE, runs TEXT, analysis_version INTEGER,
+    operando_version TEXT, time REAL, reason TEXT
 );
+CREATE TABLE names (id INTEGER PRIMARY KEY, name TEXT UNIQUE);
 CREATE TABLE metrics (
-    root TEXT, name TEXT, value REAL, uncertainty REAL, PRIMARY KEY (name, root)
+    name INTEGER, evaluation INTEGER, value REAL, uncertainty REAL,
+    PRIMARY KEY (name, evaluation)
 ) WITHOUT ROWID;
-CREATE INDEX by_root ON metrics (root);
-CREATE TABLE reports (root TEXT PRIMARY KEY, rows TEXT, metrics BLOB);
+CREATE TABLE reports (evaluation INTEGER PRIMARY KEY, rows TEXT, metrics BLOB);
 PRAGMA user_version = {SCHEMA};
 """
 
@@ -359,6 +360,7 @@ def find_runs(
         numbers = {one[0]: store.numbers(one[0], names) for one in chosen} if names else {}
         reasons = {one[0]: store.reason(one[0]) for one in chosen} if names else {}
     told = summaries(data_dir, (uid for one in chosen for uid in one))
+    chosen = [one for one in chosen if told.keys() >= set(one)]  # none was deleted meanwhile
     count_rows(data_dir, told.values())
     found = FoundRuns(
         FoundRun(
@@ -549,6 +551,7 @@ class _Store:
         if not missing:
             return
         last = summaries(self._data_dir, (one[-1] for one in missing))
+        missing = [one for one in missing if one[-1] in last]  # none was deleted meanwhile
         over = [
             one for one in missing if last[one[-1]].exit_status not in ("running", "unfinished")
         ]
@@ -607,20 +610,11 @@ class _Store:
                 raise sqlite3.OperationalError(f"{self._path} cannot be opened")
             with self._database as database:
                 database.execute("BEGIN IMMEDIATE")
-                database.execute("DELETE FROM metrics WHERE root = ?", (root,))
-                database.execute("DELETE FROM reports WHERE root = ?", (root,))
-                if run is not None:
-                    told = json.dumps({name: vars(metric) for name, metric in metrics.items()})
-                    database.execute(
-                        "INSERT INTO reports VALUES (?, ?, ?)",
-                        (root, _rows_of(run), zlib.compress(told.encode())),
-                    )
-                database.executemany(
-                    "INSERT INTO metrics VALUES (?, ?, ?, ?)",
-                    [(root, name, value, error) for name, (value, error) in numbers.items()],
-                )
-                database.execute(
-                    "INSERT OR REPLACE INTO evaluations VALUES (?, ?, ?, ?, ?, ?)",
+                row = database.execute(
+                    "INSERT INTO evaluations VALUES (NULL, ?, ?, ?, ?, ?, ?) ON CONFLICT (root) "
+                    "DO UPDATE SET runs = excluded.runs, reason = excluded.reason, "
+                    "analysis_version = excluded.analysis_version, time = excluded.time, "
+                    "operando_version = excluded.operando_version RETURNING id",
                     (
                         root,
                         " ".join(experiment),
@@ -629,6 +623,25 @@ class _Store:
                         time.time(),
                         reason,
                     ),
+                ).fetchone()
+                number = row[0]
+                database.execute(
+                    "DELETE FROM metrics WHERE name IN (SELECT id FROM names) AND evaluation = ?",
+                    (number,),
+                )
+                database.execute("DELETE FROM reports WHERE evaluation = ?", (number,))
+                if run is not None:
+                    told = json.dumps({name: vars(metric) for name, metric in metrics.items()})
+                    database.execute(
+                        "INSERT INTO reports VALUES (?, ?, ?)",
+                        (number, _rows_of(run), zlib.compress(told.encode())),
+                    )
+                database.executemany(
+                    "INSERT OR IGNORE INTO names (name) VALUES (?)", [(name,) for name in numbers]
+                )
+                database.executemany(
+                    "INSERT INTO metrics SELECT id, ?, ?, ? FROM names WHERE name = ?",
+                    [(number, value, error, name) for name, (value, error) in numbers.items()],
                 )
         except sqlite3.Error as error:
             logger.info("metrics of run %s not stored: %s", root, error)
@@ -639,7 +652,7 @@ class _Store:
     def report(self, run: "Run") -> dict[str, dict[str, Any]] | None:
         """Return all that was stored of an experiment's metrics, if it still is the same."""
         found = self._rows(
-            "SELECT metrics FROM reports JOIN evaluations USING (root) "
+            "SELECT metrics FROM reports JOIN evaluations ON id = evaluation "
             "WHERE root = ? AND runs = ? AND analysis_version = ? AND reports.rows = ?",
             *(run.chain[0], " ".join(run.chain), ANALYSIS_VERSION, _rows_of(run)),
         )
@@ -654,7 +667,8 @@ class _Store:
         found = {
             root
             for (root,) in self._rows(
-                f"SELECT root FROM metrics WHERE name = ? AND value {sign} ?",
+                "SELECT root FROM metrics JOIN evaluations ON id = evaluation "
+                f"WHERE name = (SELECT id FROM names WHERE name = ?) AND value {sign} ?",
                 condition.name,
                 condition.number,
             )
@@ -670,8 +684,13 @@ class _Store:
         if root in self._unsaved:
             return self._unsaved[root][1]
         marks = ", ".join("?" * len(names))
-        query = f"SELECT name, value, uncertainty FROM metrics WHERE root = ? AND name IN ({marks})"
-        return {name: (value, error) for name, value, error in self._rows(query, root, *names)}
+        query = (
+            "SELECT names.name, value, uncertainty FROM metrics "
+            "JOIN names ON names.id = metrics.name "
+            f"WHERE names.name IN ({marks}) "
+            "AND evaluation = (SELECT id FROM evaluations WHERE root = ?)"
+        )
+        return {name: (value, error) for name, value, error in self._rows(query, *names, root)}
 
     def reason(self, root: str) -> str:
         """Return why an experiment has no metrics; empty if it has."""
@@ -683,7 +702,7 @@ class _Store:
 
 def _create(database: sqlite3.Connection) -> None:
     database.execute("BEGIN IMMEDIATE")
-    for table in ("evaluations", "metrics", "reports"):
+    for table in ("evaluations", "names", "metrics", "reports"):
         database.execute(f"DROP TABLE IF EXISTS {table}")
     for statement in filter(str.strip, _CREATE.split(";")):
         database.execute(statement)

@@ -150,7 +150,10 @@ def test_numbers_are_computed_once_and_again_when_asked_or_of_another_version(
     journal.write_bytes(b"")  # what is stored needs no journal: the index has not looked again
     away.rename(journal)
     with closing(sqlite3.connect(data / "metrics.db")) as store, store:
-        store.execute("UPDATE metrics SET value = 1.0 WHERE name = 'ce_mean_pct'")
+        store.execute(
+            "UPDATE metrics SET value = 1.0 "
+            "WHERE name = (SELECT id FROM names WHERE name = 'ce_mean_pct')"
+        )
     told.clear()
     assert _uids(find_runs(data, where="ce_mean_pct = 1", tell=told.append)) == [uid]
     assert told == []
