@@ -7,6 +7,7 @@ difference: each quantity is a dataset of its own, one number a row, and ``time`
 
 import errno
 import logging
+import threading
 import time
 import uuid
 from collections.abc import Iterator, Mapping
@@ -31,24 +32,36 @@ _GROUP = "/entry/data"
 PATIENCE_S = 120.0
 MOST_KEPT_BYTES = 256 * 2**20
 _ALARM_EVERY_S = 10.0
+# How long a row that was written may not be on the disk yet, beside the time the disk takes.
+SYNC_INTERVAL_S = 0.1
 
 
 class Columns:
     """One file of columns, written in blocks; nothing is announced that cannot be read yet.
 
-    While the disk is full, rows wait in memory; that is logged as an error at once and every 10 s.
+    What was written is on the disk about 100 ms later: a thread syncs it. While the disk is full,
+    rows wait in memory; that is logged as an error at once and every 10 s.
 
     Args:
         folder: where the file is made; its name is ``name`` and something unique.
         name: the device, prefix of the event keys.
         units: quantity -> unit of each column, in the order in which ``write`` gets them.
+        patience_s: how long rows wait for room; by default ``PATIENCE_S``.
 
     Raises:
         TransportError: the file cannot be made.
     """
 
-    def __init__(self, folder: Path, name: str, units: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        name: str,
+        units: Mapping[str, str],
+        *,
+        patience_s: float | None = None,
+    ) -> None:
         self._name = name
+        self._patience_s = PATIENCE_S if patience_s is None else patience_s
         self._datasets = [f"{_GROUP}/{quantity}" for quantity in (TIME, *units)]
         path = folder.resolve() / f"{name}-{uuid.uuid4().hex[:8]}.h5"
         all_units = {TIME: "s", **units}
@@ -72,6 +85,12 @@ class Columns:
         self._announced = 0
         self._full_since: float | None = None
         self._alarmed = 0.0
+        self._dirty = self._sync_failed = False
+        self._ended = threading.Event()
+        self._syncer = threading.Thread(
+            target=self._sync_while_open, name=f"{name}-sync", daemon=True
+        )
+        self._syncer.start()
 
     @property
     def path(self) -> Path:
@@ -94,7 +113,7 @@ class Columns:
         Blocks for the write, about 1 ms; to be called by one thread at a time.
 
         Raises:
-            TransportError: the disk has been full for ``PATIENCE_S`` or the rows that wait are more
+            TransportError: the disk has been full for ``patience_s`` or the rows that wait are more
                 than ``MOST_KEPT_BYTES``, or the file cannot be written for another reason. The
                 rows are still kept, and the next call tries again.
         """
@@ -111,6 +130,22 @@ class Columns:
             _log.warning("%s: there is room again; all rows were written", self._name)
             self._full_since = None
         self._waiting = self._waiting[:0]
+        self._dirty = True
+
+    def _sync_while_open(self) -> None:
+        while not self._ended.wait(SYNC_INTERVAL_S):
+            if self._dirty:
+                self._sync()
+
+    def _sync(self) -> None:
+        self._dirty = False
+        try:
+            self._file.sync()
+        except OSError as error:
+            # The rows are readable; told once, since the disk will not get better by telling.
+            if not self._sync_failed:
+                _log.error("%s: %s could not be synced: %s", self._name, self.path, error)
+            self._sync_failed = True
 
     def _keep(self, error: OSError) -> None:
         now = time.monotonic()
@@ -120,14 +155,14 @@ class Columns:
         if self._full_since is None:
             self._full_since, self._alarmed = now, -np.inf
         for_s = now - self._full_since
-        if for_s > PATIENCE_S or self._waiting.nbytes > MOST_KEPT_BYTES:
+        if for_s > self._patience_s or self._waiting.nbytes > MOST_KEPT_BYTES:
             raise TransportError(f"{told} (tried for {for_s:.0f} s)") from error
         if now - self._alarmed >= _ALARM_EVERY_S:
             self._alarmed = now
             _log.error(
                 "%s. They are kept in memory for %.0f s more, then the experiment is ended",
                 told,
-                PATIENCE_S - for_s,
+                self._patience_s - for_s,
             )
 
     def documents(self, index: int | None = None) -> Iterator[StreamAsset]:
@@ -146,6 +181,9 @@ class Columns:
         if self.waiting:
             _log.error("%s: %d rows could not be recorded", self._name, self.waiting)
             self._waiting = self._waiting[:0]
+        self._ended.set()
+        self._syncer.join()
+        self._sync()
         self._file.close()
 
 

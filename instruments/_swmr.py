@@ -4,11 +4,12 @@ Images and spectra go here, one row per acquisition, and transients too fast for
 at a time; the run's documents only point at them. The file is written in HDF5's
 single-writer-multiple-reader (SWMR) mode and flushed with every write: rows that ``append`` or
 ``extend`` has returned are readable by another process from then on, also after the writer was
-killed. (The bytes are then in the operating system's cache; a power cut can lose the
-last seconds, a killed process cannot.) Such a file opens with ``swmr=True`` only.
+killed. (The bytes are then in the operating system's cache; until ``sync`` a power cut can lose
+them, a killed process cannot.) Such a file opens with ``swmr=True`` only.
 """
 
 import errno
+import os
 import shutil
 import threading
 from collections.abc import Mapping
@@ -27,6 +28,8 @@ SCALARS_PER_CHUNK = 1024
 # whole process with SIGSEGV, measured with HDF5 1.14. So rows stop before the disk is full, and
 # the run's journal finds room to say why.
 KEPT_FREE_BYTES = 16_000_000
+# macOS has no fdatasync; there fsync does the same work and more.
+_sync = getattr(os, "fdatasync", os.fsync)
 
 
 def chunk_shape(row_shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -71,10 +74,16 @@ class SwmrFile:
             )
         self._check_room(0)
         self._lock = threading.Lock()
+        # Held while syncing, which takes as long as the disk does: rows do not wait for it.
+        self._sync_lock = threading.Lock()
+        self._fd = -1
         self._rows = 0
         self._shapes = {name: tuple(shape) for name, (shape, _) in datasets.items()}
         self._file: h5py.File | None = h5py.File(self.path, "x", libver="latest")
         try:
+            if os.name == "posix":
+                # Its own: HDF5 closes the other one when it likes.
+                self._fd = os.dup(self._file.id.get_vfd_handle())
             self._datasets = {
                 name: self._create(self._file, name, tuple(shape), dtype)
                 for name, (shape, dtype) in datasets.items()
@@ -172,9 +181,22 @@ class SwmrFile:
                 str(self.path),
             )
 
+    def sync(self) -> None:
+        """Put what was written on the disk; blocks as long as the disk does, from any thread.
+
+        Does nothing once the file is closed. Raises OSError if the disk fails.
+        """
+        with self._sync_lock:
+            if self._fd >= 0:
+                _sync(self._fd)
+
     def close(self) -> None:
         """Close the file; idempotent, callable from any thread."""
         with self._lock:
             file, self._file = self._file, None
             if file is not None:
                 file.close()
+        with self._sync_lock:
+            fd, self._fd = self._fd, -1
+            if fd >= 0:
+                os.close(fd)

@@ -12,11 +12,12 @@ import time
 from pathlib import Path
 
 from benchmarks import machine
-from benchmarks.faults import catalogs, damage, disks, kills, power_cuts
+from benchmarks.faults import catalogs, columns, damage, disks, kills, power_cuts
 from benchmarks.faults.outcome import Effort, Outcome, Trial, table
 
 TRIALS: dict[str, Trial] = {
     "kills": kills.kills,
+    "columns": columns.columns,
     "power-cuts": power_cuts.power_cuts,
     "full-disks": disks.full_disks,
     "read-only-disks": disks.read_only_disks,

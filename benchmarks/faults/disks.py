@@ -58,14 +58,18 @@ class SmallDisk:
         self.data = root / "data"
         self._ballast = root / "ballast"
 
-    def fill(self) -> None:
-        """Leave no room."""
+    def fill(self, but_bytes: int = 0) -> None:
+        """Leave no room, or only so much."""
         with self._ballast.open("ab", buffering=0) as file:
             try:
-                while file.write(bytes(4096)):
+                while self._free() > but_bytes and file.write(bytes(4096)):
                     pass
             except OSError:
                 pass  # full: that is what was wanted
+
+    def _free(self) -> int:
+        told = os.statvfs(self._ballast.parent)
+        return told.f_bavail * told.f_frsize
 
     def free(self) -> None:
         """Leave room again."""
@@ -73,8 +77,9 @@ class SmallDisk:
 
 
 @contextmanager
-def _small_disk(folder: Path) -> Iterator[SmallDisk]:
-    with mounted(folder, "-t", "tmpfs", "-o", f"size={_SIZE_BYTES}", "tmpfs") as root:
+def small_disk(folder: Path, size_bytes: int = _SIZE_BYTES) -> Iterator[SmallDisk]:
+    """Mount a small file system for the time of the context."""
+    with mounted(folder, "-t", "tmpfs", "-o", f"size={size_bytes}", "tmpfs") as root:
         yield SmallDisk(root)
 
 
@@ -111,7 +116,7 @@ def _readable(doomed: Doomed) -> Kept:
 
 
 def _full_for_a_while(folder: Path, processes: Nursery) -> Outcome:
-    with _small_disk(folder / "disk") as disk:
+    with small_disk(folder / "disk") as disk:
         doomed = _started(processes, folder, disk)
         on_disk = _readable(doomed).rows
         time.sleep(FULL_FOR_S)
@@ -133,7 +138,7 @@ def _full_for_a_while(folder: Path, processes: Nursery) -> Outcome:
 
 
 def _full_for_too_long(folder: Path, processes: Nursery) -> Outcome:
-    with _small_disk(folder / "disk") as disk:
+    with small_disk(folder / "disk") as disk:
         doomed = _started(processes, folder, disk, patience_s=PATIENCE_S)
         doomed.wait_for("raised")
         stopped_with = _readable(doomed).rows
@@ -153,7 +158,7 @@ def _full_for_too_long(folder: Path, processes: Nursery) -> Outcome:
 
 
 def _full_for_ever(folder: Path, processes: Nursery) -> Outcome:
-    with _small_disk(folder / "disk") as disk:
+    with small_disk(folder / "disk") as disk:
         doomed = _started(processes, folder, disk, patience_s=PATIENCE_S)
         before = _readable(doomed).rows
         doomed.wait_for("raised")
@@ -175,7 +180,7 @@ def _full_for_ever(folder: Path, processes: Nursery) -> Outcome:
 
 def _full_of_memory(folder: Path, processes: Nursery) -> Outcome:
     limit = 500_000
-    with _small_disk(folder / "disk") as disk:
+    with small_disk(folder / "disk") as disk:
         doomed = processes.start(
             folder / "process", "no engine", data=disk.data, patience_bytes=limit
         )
@@ -203,7 +208,7 @@ def _full_of_memory(folder: Path, processes: Nursery) -> Outcome:
 
 
 def _full_at_the_end(folder: Path, processes: Nursery) -> Outcome:
-    with _small_disk(folder / "disk") as disk:
+    with small_disk(folder / "disk") as disk:
         doomed = _started(processes, folder, disk)
         doomed.notes.with_name("end").touch()
         time.sleep(1.0)

@@ -28,11 +28,14 @@ from typing import Any
 
 import bluesky.plan_stubs as bps
 import bluesky.preprocessors as bpp
+from bluesky.protocols import StreamAsset
 from bluesky.run_engine import RunEngine
 from bluesky.utils import MsgGenerator
 from event_model import DataKey, compose_run
 from ophyd.sim import NullStatus
 
+from instruments._columns import Columns, described
+from instruments.errors import InstrumentError
 from operando.journal import JournalError, JournalWriter
 
 COLUMNS = ("t", "potential", "current", "cycle")
@@ -102,6 +105,13 @@ class Driver:
             self._notes(f"row {self.received} {time.monotonic()!r}")
             self._rows.put((self.received, time.time()))
 
+    def _taken(self) -> Iterator[tuple[int, float]]:
+        while True:
+            try:
+                yield self._rows.get_nowait()
+            except Empty:
+                return
+
     def kickoff(self) -> NullStatus:
         """Begin."""
         threading.Thread(target=self._receive, daemon=True).start()
@@ -118,12 +128,7 @@ class Driver:
 
     def collect_pages(self) -> Iterator[dict[str, Any]]:
         """Yield what has come."""
-        rows = []
-        while True:
-            try:
-                rows.append(self._rows.get_nowait())
-            except Empty:
-                break
+        rows = list(self._taken())
         if rows:
             stamps = [stamp for _, stamp in rows]
             columns = zip(*(row_values(number) for number, _ in rows), strict=True)
@@ -140,6 +145,37 @@ def data_keys() -> dict[str, DataKey]:
         f"{STREAM}_{key}": DataKey(source="trial", dtype="number", dtype_numpy="<f8", shape=[])
         for key in COLUMNS
     }
+
+
+class Fast(Driver):
+    """The same rows, in the columns of a file."""
+
+    def __init__(self, notes: Notes, folder: Path, patience_s: float | None) -> None:
+        super().__init__(notes)
+        self._columns = Columns(folder, STREAM, dict.fromkeys(COLUMNS, ""), patience_s=patience_s)
+
+    def describe_collect(self) -> dict[str, DataKey]:
+        """Return the columns and the rows' time."""
+        return described(STREAM, dict.fromkeys(COLUMNS, ""))
+
+    def get_index(self) -> int:
+        """Return how many rows can be read."""
+        return self._columns.rows
+
+    def collect_asset_docs(self, index: int | None = None) -> Iterator[StreamAsset]:
+        """Write what has come and announce what is written."""
+        rows = list(self._taken())
+        self._columns.write([(stamp, *row_values(number)) for number, stamp in rows])
+        yield from self._columns.documents(index)
+
+    @property
+    def waiting(self) -> int:
+        """Return how many rows wait for room on the disk."""
+        return self._columns.waiting
+
+    def close(self) -> None:
+        """Close the file."""
+        self._columns.close()
 
 
 class Single:
@@ -170,6 +206,18 @@ class Single:
     describe_configuration = read_configuration
 
 
+class _Noted(logging.Handler):
+    """Notes what is logged as an error."""
+
+    def __init__(self, notes: Notes) -> None:
+        super().__init__(logging.ERROR)
+        self._notes = notes
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Note one message."""
+        self._notes(f"alarm {record.getMessage()}")
+
+
 def record(order: Mapping[str, Any]) -> None:
     """Record until killed, or until the file ``end`` is beside the notes."""
     folder = Path(order["folder"])
@@ -182,9 +230,11 @@ def record(order: Mapping[str, Any]) -> None:
     try:
         if order["how"] == "no engine":
             _without_engine(writer, notes, end)
+        elif order["how"] == "columns":
+            _in_columns(writer, notes, end, folder / "assets", order.get("patience_s"))
         else:
             _with_engine(writer, notes, end, order["how"])
-    except JournalError as error:
+    except (JournalError, InstrumentError) as error:
         notes(f"raised {error}")
         while not end.exists():
             time.sleep(0.01)
@@ -229,6 +279,50 @@ def _with_engine(writer: JournalWriter, notes: Notes, end: Path, how: str) -> No
             yield from bps.save()
 
     engine(paged() if how == "pages" else single())
+
+
+def _in_columns(
+    writer: JournalWriter, notes: Notes, end: Path, folder: Path, patience_s: float | None
+) -> None:
+    """Record into the columns of a file; a document is noted when all columns are announced."""
+    engine = RunEngine({}, context_managers=[])
+    engine.ignore_callback_exceptions = False
+    engine.subscribe(writer)
+    last = f"{STREAM}_{COLUMNS[-1]}"
+    of_last: set[str] = set()
+
+    def returned(name: str, doc: Mapping[str, Any]) -> None:
+        if name == "stream_resource" and doc["data_key"] == last:
+            of_last.add(doc["uid"])
+        elif name == "stream_datum" and doc["stream_resource"] in of_last:
+            notes(f"doc {name} {doc['indices']['start'] + 1} {doc['indices']['stop']} 0")
+
+    engine.subscribe(returned)
+    logging.disable(logging.NOTSET)
+    logging.getLogger("bluesky").disabled = True
+    logging.getLogger("instruments").addHandler(_Noted(notes))
+    logging.getLogger("instruments").propagate = False
+    driver = Fast(notes, folder, patience_s)
+
+    @bpp.run_decorator(md={"sample": "trial"})
+    def run() -> MsgGenerator:
+        yield from bps.declare_stream(driver, name=STREAM, collect=True)
+        yield from bps.kickoff(driver, wait=True)
+        while not end.exists():
+            yield from bps.sleep(COLLECT_EVERY_S)
+            yield from bps.collect(driver, name=STREAM, return_payload=False)
+        yield from bps.complete(driver, wait=True)
+        yield from bps.sleep(4 * ROW_EVERY_S)
+        yield from bps.collect(driver, name=STREAM, return_payload=False)
+        while driver.waiting:
+            yield from bps.sleep(COLLECT_EVERY_S)
+            yield from bps.collect(driver, name=STREAM, return_payload=False)
+
+    try:
+        engine(run())
+    finally:
+        driver.ended.set()
+        driver.close()
 
 
 def _without_engine(writer: JournalWriter, notes: Notes, end: Path) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.faults.columns import killed_columns
 from benchmarks.faults.kills import kills
 from benchmarks.faults.outcome import Effort, Trial, table
 from benchmarks.faults.power_cuts import power_cuts
@@ -18,7 +19,7 @@ SAMPLE = Effort(kills=20, power_cuts=20, seed=0, grace_s=1.0)
 
 
 @pytest.mark.timeout(150)
-@pytest.mark.parametrize("trial", [kills, power_cuts])
+@pytest.mark.parametrize("trial", [kills, killed_columns, power_cuts])
 def test_no_row_is_lost_in_a_sample_of_the_trials(trial: Trial, tmp_path: Path) -> None:
     outcomes = trial(tmp_path, SAMPLE)
     assert all(outcome.held for outcome in outcomes), "\n" + table(outcomes)

@@ -5,6 +5,8 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,7 +16,7 @@ import numpy as np
 import pytest
 from event_model import DocumentNames, schema_validators
 
-from instruments import _columns
+from instruments import _columns, _swmr
 from instruments._columns import Columns, described
 from instruments.errors import TransportError
 
@@ -107,6 +109,31 @@ def test_a_killed_writer_leaves_every_announced_row(tmp_path: Path) -> None:
             np.testing.assert_array_equal(values, offset + sign * np.arange(told[-1]))
 
 
+def test_what_was_written_is_on_the_disk_a_moment_later(
+    columns: Columns, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[int] = []
+    done = threading.Event()
+    sync = os.fdatasync
+
+    def noted(fd: int) -> None:
+        size = os.fstat(fd).st_size
+        sync(fd)
+        synced.append(size)
+        done.set()
+
+    monkeypatch.setattr(_swmr, "_sync", noted)
+    columns.write(block(0, 5000))
+    size = columns.path.stat().st_size
+    assert done.wait(5)
+    assert synced[-1] >= size
+    columns.close()
+    before = len(synced)
+    columns.close()
+    assert before == len(synced)
+    assert "potentiostat-sync" not in {thread.name for thread in threading.enumerate()}
+
+
 @pytest.fixture
 def disk(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
     """Let the operating system tell how much is free; HDF5 would crash on a really full disk."""
@@ -136,16 +163,18 @@ def test_rows_wait_while_the_disk_is_full_and_are_all_written_afterwards(
 
 
 def test_a_disk_that_stays_full_is_an_error_that_keeps_the_rows(
-    columns: Columns, disk: dict[str, int], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, disk: dict[str, int]
 ) -> None:
+    columns = Columns(tmp_path, "potentiostat", UNITS, patience_s=0.2)
     disk["free"] = 1000
     columns.write(block(0, 5))
-    monkeypatch.setattr(_columns, "PATIENCE_S", 0.0)
+    time.sleep(0.2)
     with pytest.raises(TransportError, match=r"potentiostat: cannot record 10 rows.*OPERANDO_DATA"):
         columns.write(block(5, 5))
     disk["free"] = 10**12
     columns.write([])
     np.testing.assert_array_equal(stored(columns.path), block(0, 10))
+    columns.close()
 
 
 def test_more_rows_than_memory_is_set_aside_for_are_an_error(
