@@ -38,7 +38,7 @@ def test_importing_a_package_starts_nothing(package: str) -> None:
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
 
 
-@pytest.mark.parametrize("package", ["techniques", "operando", "sim_devices"])
+@pytest.mark.parametrize("package", ["techniques", "operando", "operando.catalog", "sim_devices"])
 def test_light_packages_do_not_import_the_heavy_stack(package: str) -> None:
     code = (
         f"import sys, {package}; "

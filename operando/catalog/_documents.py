@@ -16,10 +16,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from ._parts import AssetRef
+from ._parts import AssetRef, lies_in_array
 from ._places import Places
 from ._read import close_catalog, open_catalog, plain, refs_of
-from ._run_writer import column_type
 
 CHUNK_ROWS = 2048
 _LEADER = "potentiostat"
@@ -182,7 +181,7 @@ def _table_reader(child: Any, source: Any) -> Callable[[_Stream], Iterator[_Rows
 def _columns(stream: _Stream) -> tuple[list[str], list[str]]:
     """Return the keys whose values are in the table, and those that have timestamps there."""
     data_keys = stream.descriptors[0]["data_keys"]
-    values = [key for key in stream.keys if column_type(data_keys[key]) is not None]
+    values = [key for key in stream.keys if not lies_in_array(data_keys[key])]
     return values, list(stream.keys)
 
 

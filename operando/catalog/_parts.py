@@ -1,11 +1,32 @@
 """A run as it is read from the catalog: plain arrays, and where its files are."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
+
+NUMBERS = "fiub"
+
+
+def numpy_kind(data_key: Mapping[str, Any]) -> str:
+    """Return the kind of number a data key declares, as numpy abbreviates it; empty if none."""
+    numpy_type = data_key.get("dtype_numpy")
+    return np.dtype(numpy_type).kind if isinstance(numpy_type, str) else ""
+
+
+def lies_in_array(data_key: Mapping[str, Any]) -> bool:
+    """Return whether the values of an internal key are an array of their own beside the table.
+
+    Arrays of text, of varying or of no length are stored as JSON text in the table: SQLite's tables
+    know no lists, and zarr neither objects nor empty axes.
+    """
+    shape = data_key.get("shape", [])
+    fixed = bool(shape) and None not in shape and 0 not in shape
+    kind = numpy_kind(data_key)
+    return data_key["dtype"] == "array" and fixed and (not kind or kind in NUMBERS)
 
 
 @dataclass(frozen=True)

@@ -33,9 +33,9 @@ from tiled.structures.core import Spec
 
 from operando.journal import page_of, row_times
 
+from ._parts import NUMBERS, lies_in_array, numpy_kind
 from ._tables import Tables, Values, joined
 
-_NUMBERS = "fiub"
 # The chunks a catalog names are listed one by one with every announcement of new rows; a file's own
 # (one image, often) would make that list as long as the run.
 _CHUNK_BYTES = 16 << 20
@@ -51,16 +51,11 @@ _NEVER = 1 << 40
 
 def column_type(data_key: Mapping[str, Any]) -> pa.DataType | None:
     """Return the table type of a data key; None if its values are arrays of numbers."""
-    numpy_type = data_key.get("dtype_numpy")
-    kind = np.dtype(numpy_type).kind if isinstance(numpy_type, str) else ""
     if data_key["dtype"] == "array":
-        shape = data_key.get("shape", [])
-        fixed = bool(shape) and None not in shape and 0 not in shape
-        # Arrays of text, of varying or of no length are stored as JSON text: SQLite's tables
-        # know no lists, and zarr neither objects nor empty axes.
-        return None if fixed and (not kind or kind in _NUMBERS) else pa.string()
-    if kind and kind in _NUMBERS:
-        return pa.from_numpy_dtype(np.dtype(numpy_type))
+        return None if lies_in_array(data_key) else pa.string()
+    kind = numpy_kind(data_key)
+    if kind and kind in NUMBERS:
+        return pa.from_numpy_dtype(np.dtype(data_key["dtype_numpy"]))
     return _BY_JSON_TYPE.get(data_key["dtype"], pa.string())
 
 
