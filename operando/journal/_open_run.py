@@ -74,9 +74,9 @@ class OpenRun:
         self._unsynced: deque[tuple[int, str, bytes]] = deque()
         self._waiting: deque[tuple[str, bytes]] = deque()
         self._waiting_bytes = 0
-        # Since when nothing more reached the disk, None while all is well; what it said last.
+        # What the disk said last; since when nothing more reached it, None while all is well.
+        self.full: OSError | None = None
         self._full_since: float | None = None
-        self._full: OSError | None = None
         self._alarmed_at = 0.0
         self._cycles: Cycles | None = Cycles()
         # Held while syncing, so that the descriptor cannot be closed, and its number given to
@@ -99,7 +99,7 @@ class OpenRun:
         return 0.0 if self._full_since is None else time.monotonic() - self._full_since
 
     def _failed(self, error: OSError) -> None:
-        self._full = error
+        self.full = error
         if self._full_since is None:
             self._full_since = time.monotonic()
             self._alarmed_at = -math.inf
@@ -202,7 +202,7 @@ class OpenRun:
         left_s = self._patience.seconds - self._waited_s
         count = "1 document" if len(self._waiting) == 1 else f"{len(self._waiting)} documents"
         if self.ended:
-            then = "The run has ended"
+            then = f"The run has ended; its program waits for room, {max(left_s, 0):.0f} s more"
         elif left_s > 0:
             then = (
                 f"The experiment goes on for {left_s:.0f} s more, or until "
@@ -211,9 +211,9 @@ class OpenRun:
         else:
             then = "The experiment is stopped"
         self._patience.alarm(
-            f"DISK: the journal {self.path} takes no more: {why(self._full)}; "
+            f"DISK: the journal {self.path} takes no more: {why(self.full)}; "
             f"{room(self.path)}. {count} of {self._waiting_bytes / 1e6:.3g} MB in memory. {then}. "
-            f"To lose nothing, now: {remedy(self._full)}"
+            f"To lose nothing, now: {remedy(self.full)}"
         )
 
     def _alarm_if_due(self) -> None:
@@ -226,7 +226,7 @@ class OpenRun:
             f"{len(self._waiting)} documents of {self._waiting_bytes / 1e6:.3g} MB have waited "
             f"{self._waited_s:.0f} s for room and are written if it comes before the program ends. "
         )
-        return refusal(self.path, name, self._full, waited)
+        return refusal(self.path, name, self.full, waited)
 
     def sync(self) -> bool:
         """Put on the disk what is written; return whether the disk did.
@@ -266,6 +266,7 @@ class OpenRun:
             if not self._unsynced:
                 return
             self._failed(error)
+            begun = self._unsynced[0][1] != "start"  # else it is refused, and nothing is to wait
             while self._unsynced:
                 end, name, data = self._unsynced.pop()
                 self._whole = end - len(data)
@@ -273,7 +274,8 @@ class OpenRun:
                 self._waiting.appendleft((name, data))
                 self._waiting_bytes += len(data)
                 self.ended |= name == "stop"
-            self._alarm_if_due()
+            if begun:
+                self._alarm_if_due()
 
     def wait_for_room(self) -> None:
         """Return when nothing waits any more, or the time to wait is over."""
@@ -301,7 +303,8 @@ class OpenRun:
         with self._write_lock:
             if self._waiting:
                 self._lose()
-        self.sync()
+        if self.dirty:
+            self.sync()
         with self._sync_lock:
             fd, self.fd = self.fd, -1
             if fd >= 0:
@@ -321,7 +324,7 @@ class OpenRun:
             if name in ("event", "event_page")
         )
         documents = sum(name != "stop" for name, _ in lost)
-        told = f"{documents} documents with {rows} rows were NOT written: {why(self._full)}"
+        told = f"{documents} documents with {rows} rows were NOT written: {why(self.full)}"
         name, stop = lost[-1]
         closed = "it has no stop document"
         if name == "stop":
@@ -346,6 +349,8 @@ def attend(runs: dict[str, OpenRun], ended: threading.Event) -> None:
             if run.done:
                 runs.pop(uid, None)
                 run.close()
+                if not runs:
+                    ended.set()
         pause_s = max(0.0, SYNC_INTERVAL_S - (time.monotonic() - began))
 
 

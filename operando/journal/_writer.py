@@ -89,20 +89,17 @@ class JournalWriter:
                 return
             uid = self._uid_of_run(name, doc)
             run = self._runs.get(uid)
-            if run is None:
+            if run is None or run.ended:
                 raise JournalError(
                     f"{article(name)} {name} document arrived for run {uid}, which this writer "
                     "has not open: subscribe the journal before the run starts"
                 )
-            if name != "stop":
-                self._take(run, name, doc)
-                return
             try:
                 self._take(run, name, doc)
             finally:
                 # Also when the stop was refused: with the lock gone, the catalog service can
                 # close the run as failed once there is room.
-                if not run.waiting:
+                if name == "stop" and not run.waiting:
                     self._forget(uid)
 
     def close(self) -> None:
@@ -160,7 +157,7 @@ class JournalWriter:
         try:
             self._write(run, "start", HEADER + encode("start", doc), doc)
             if run.waiting:
-                raise run.given_up("start")
+                raise refusal(path, "start", run.full)
             for new in new_names:
                 sync_folder(new.parent)
         except (OSError, JournalError):

@@ -452,6 +452,7 @@ def test_when_it_takes_too_long_the_plan_stops_and_what_waited_is_still_written(
         disk.free()
         wait_for(lambda: not is_locked(path))
         assert row_numbers(path) == list(range(1, taken + 1))
+        wait_for(lambda: "journal-sync" not in {thread.name for thread in threading.enumerate()})
     name, stop = list(documents(path))[-1]
     assert (name, stop["reason"]) == ("stop", "disk full")
 
@@ -485,6 +486,21 @@ def test_what_a_disk_failed_to_keep_is_written_again(tmp_path, monkeypatch):
     assert row_numbers(path) == list(range(1, 121))
     assert inspect(path).clean
     assert list_runs(tmp_path)[0].exit_status == "success"
+
+
+def test_a_start_that_the_disk_fails_to_keep_is_refused_and_leaves_no_file(tmp_path, monkeypatch):
+    def fail(fd):
+        raise OSError(errno.EIO, "the disk fails")
+
+    alarms = []
+    with JournalWriter(tmp_path, on_alarm=alarms.append) as writer:
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "fdatasync", fail)
+            with pytest.raises(JournalError, match="did not take a start document: the disk fails"):
+                start_run(writer)
+        assert not list(tmp_path.rglob("*.opj"))
+        assert not alarms
+        start_run(writer)
 
 
 def test_a_disk_that_fails_for_ever_stops_the_plan_too(tmp_path, monkeypatch):
