@@ -63,9 +63,10 @@ class _Layout:
         """Return how many of some payloads, by row, look like this before one does not."""
         count = len(payloads)
         for number, around in enumerate(self.around):
-            begin, end = self.edges[2 * number], self.edges[2 * number + 1]
-            fits = (payloads[:count, begin:end] == np.frombuffer(around, np.uint8)).all(axis=1)
-            count = count if fits.all() else int(fits.argmin())
+            part = payloads[:count, self.edges[2 * number] : self.edges[2 * number + 1]]
+            if part.tobytes() != around * count:
+                fits = (part == np.frombuffer(around, np.uint8)).all(axis=1)
+                count = int(fits.argmin())
         return count
 
     @classmethod
@@ -142,7 +143,7 @@ class Pages:
         self._rows: dict[str, int] = {}
         self._one_by_one = 0  # records until it is worth looking again for many that look alike
 
-    def take(self, content: bytes) -> Generator[tuple[str, Document], None, tuple[int, int]]:
+    def take(self, content: memoryview) -> Generator[tuple[str, Document], None, tuple[int, int]]:
         """Take the whole records at the beginning of some bytes and yield what is complete.
 
         Returns:
@@ -163,7 +164,7 @@ class Pages:
                 yield from self._put(layout, columns, count * layout.rows)
                 at += count * (RECORD.size + length)
                 continue
-            payload = content[at + RECORD.size : end]
+            payload = bytes(content[at + RECORD.size : end])
             if zlib.crc32(payload) != checksum:
                 return at, -1
             yield from self._take_one(payload)
@@ -171,7 +172,7 @@ class Pages:
         return at, 0
 
     def _alike(
-        self, content: bytes, at: int, length: int
+        self, content: memoryview, at: int, length: int
     ) -> tuple[_Layout, tuple[bytes, ...], int] | None:
         """Return what the records from here on look like, their columns and how many they are.
 
@@ -200,12 +201,12 @@ class Pages:
         self._one_by_one = _PAUSE
         return None
 
-    def _whole(self, content: bytes, at: int, length: int, count: int) -> int:
+    def _whole(self, content: memoryview, at: int, length: int, count: int) -> int:
         """Return how many of some records of one length have the right checksum."""
-        view, stride, begin = memoryview(content), RECORD.size + length, at + RECORD.size
+        stride, begin = RECORD.size + length, at + RECORD.size
         told = np.ndarray((count,), "<u4", content, at + 4, (stride,)).tolist()
         begins = range(begin, begin + count * stride, stride)
-        found = list(map(zlib.crc32, [view[begin : begin + length] for begin in begins]))
+        found = list(map(zlib.crc32, [content[begin : begin + length] for begin in begins]))
         if found == told:
             return count
         return next(n for n, pair in enumerate(zip(found, told, strict=True)) if pair[0] != pair[1])

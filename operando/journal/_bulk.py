@@ -8,7 +8,7 @@ from ._roots import expand as expand_uri
 from ._roots import folder_of_journal
 
 _HEADER_SIZE = len(HEADERS[0])
-_READ_BYTES = 1 << 23
+_READ_BYTES = 1 << 20
 
 
 def documents_in_bulk(
@@ -37,13 +37,18 @@ def documents_in_bulk(
     with open(path, "rb", buffering=0) as file:
         if file.read(_HEADER_SIZE) in HEADERS:
             offset = _HEADER_SIZE
-            rest, missing = b"", 0
-            while more := file.read(max(_READ_BYTES, missing)):
-                taken, missing = yield from pages.take(rest + more)
-                offset += taken
-                rest = (rest + more)[taken:]
-                if missing < 0:
+            buffer, rest, missing = bytearray(_READ_BYTES), b"", 0
+            while missing >= 0:
+                if len(buffer) < len(rest) + max(missing, _READ_BYTES):
+                    buffer = bytearray(len(rest) + max(missing, _READ_BYTES))
+                buffer[: len(rest)] = rest
+                more = file.readinto(memoryview(buffer)[len(rest) :])
+                if not more:
                     break
+                content = memoryview(buffer)[: len(rest) + more]
+                taken, missing = yield from pages.take(content)
+                offset += taken
+                rest = bytes(content[taken:])
     yield from pages.rest()
     # The reader knows what to make of the end, and of what is no journal.
     for record in RecordReader(path, offset, arrays=True):
