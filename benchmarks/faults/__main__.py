@@ -56,7 +56,8 @@ def main() -> int:
     lost = sum(outcome.rows_lost for outcome in outcomes)
     sys.stdout.write(
         f"{len(outcomes)} faults in {time.monotonic() - began:.0f} s (seed {effort.seed}): "
-        f"{lost} rows lost, {failed} not as expected.\n"
+        f"{lost} rows lost, {failed} not held, "
+        f"{sum(not outcome.tried for outcome in outcomes)} not tried.\n"
     )
     return 1 if failed else 0
 

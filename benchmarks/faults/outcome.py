@@ -15,6 +15,7 @@ class Outcome:
         observed: What happened, with figures.
         rows_lost: Rows that had to be there and are not, or not as they were.
         as_expected: Whether everything else that was promised held.
+        tried: False if this computer, or this user, cannot break it like this.
     """
 
     fault: str
@@ -22,10 +23,11 @@ class Outcome:
     observed: str
     rows_lost: int
     as_expected: bool = True
+    tried: bool = True
 
     @property
     def held(self) -> bool:
-        """Return whether the promise held."""
+        """Return whether the promise held; it did if nothing was tried."""
         return self.as_expected and self.rows_lost == 0
 
 
@@ -57,6 +59,7 @@ def table(outcomes: Sequence[Outcome]) -> str:
     lines = ["| fault | expected | observed | rows lost | |", "|---|---|---|---:|---|"]
     for outcome in outcomes:
         verdict = "held" if outcome.held else "**NOT HELD**"
+        verdict = verdict if outcome.tried else "not tried"
         lines.append(
             f"| {outcome.fault} | {outcome.expected} | {outcome.observed} "
             f"| {outcome.rows_lost} | {verdict} |"
