@@ -34,7 +34,7 @@ from techniques import Assignment, Counters, SafetyLimits, finest_row_interval_s
 _PAGE_ROWS = 5000
 
 # A program that may record a row this often puts all its rows into columns. A row in a page costs
-# the RunEngine's thread about 0.1 ms: slower programs leave it idle nine tenths of the time.
+# the RunEngine's process 0.16 ms; slower programs leave it five sixths of its time.
 COLUMNS_FROM_INTERVAL_S = 1e-3
 
 # Faster rows are not written to the instrument's own log as well: how fast its file store takes
