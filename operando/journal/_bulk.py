@@ -11,6 +11,52 @@ _HEADER_SIZE = len(HEADERS[0])
 _READ_BYTES = 1 << 20
 
 
+class BulkReader:
+    """Yields the documents of `documents_in_bulk` and remembers where the whole records ended.
+
+    Args:
+        path: the journal.
+        offset: where a record begins; 0 for the beginning.
+        expand: as for `documents_in_bulk`.
+    """
+
+    def __init__(
+        self, path: Path | str, offset: int = 0, *, expand: Path | str | None = None
+    ) -> None:
+        self.path = Path(path)
+        self.offset = offset
+        self._data_dir = Path(expand).resolve() if expand else folder_of_journal(self.path)
+
+    def __iter__(self) -> Iterator[tuple[str, Document]]:
+        from ._alike import Pages  # numpy, which a list of few rows has no use for
+
+        pages = Pages(self._data_dir)
+        # Not mapped into memory: a file that is cut meanwhile would end the process.
+        with open(self.path, "rb", buffering=0) as file:
+            if self.offset == 0 and file.read(_HEADER_SIZE) in HEADERS:
+                self.offset = _HEADER_SIZE
+            if self.offset:
+                file.seek(self.offset)
+                buffer, rest, missing = bytearray(_READ_BYTES), b"", 0
+                while missing >= 0:
+                    if len(buffer) < len(rest) + max(missing, _READ_BYTES):
+                        buffer = bytearray(len(rest) + max(missing, _READ_BYTES))
+                    buffer[: len(rest)] = rest
+                    more = file.readinto(memoryview(buffer)[len(rest) :])
+                    if not more:
+                        break
+                    content = memoryview(buffer)[: len(rest) + more]
+                    taken, missing = yield from pages.take(content)
+                    self.offset += taken
+                    rest = bytes(content[taken:])
+        yield from pages.rest()
+        # The reader knows what to make of the end, and of what is no journal.
+        reader = RecordReader(self.path, self.offset, arrays=True)
+        for record in reader:
+            yield record.name, expand_uri(record.name, record.doc, self._data_dir)
+        self.offset = reader.tail.offset
+
+
 def documents_in_bulk(
     path: Path | str, *, expand: Path | str | None = None
 ) -> Iterator[tuple[str, Document]]:
@@ -28,28 +74,4 @@ def documents_in_bulk(
     Raises:
         JournalError: if the file is not a journal or of a newer format.
     """
-    from ._alike import Pages  # numpy, which a list of runs has no use for
-
-    path = Path(path)
-    pages = Pages(Path(expand).resolve() if expand else folder_of_journal(path))
-    offset = 0
-    # Not mapped into memory: a file that is cut meanwhile would end the process.
-    with open(path, "rb", buffering=0) as file:
-        if file.read(_HEADER_SIZE) in HEADERS:
-            offset = _HEADER_SIZE
-            buffer, rest, missing = bytearray(_READ_BYTES), b"", 0
-            while missing >= 0:
-                if len(buffer) < len(rest) + max(missing, _READ_BYTES):
-                    buffer = bytearray(len(rest) + max(missing, _READ_BYTES))
-                buffer[: len(rest)] = rest
-                more = file.readinto(memoryview(buffer)[len(rest) :])
-                if not more:
-                    break
-                content = memoryview(buffer)[: len(rest) + more]
-                taken, missing = yield from pages.take(content)
-                offset += taken
-                rest = bytes(content[taken:])
-    yield from pages.rest()
-    # The reader knows what to make of the end, and of what is no journal.
-    for record in RecordReader(path, offset, arrays=True):
-        yield record.name, expand_uri(record.name, record.doc, pages.data_dir)
+    yield from BulkReader(path, expand=expand)

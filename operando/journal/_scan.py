@@ -7,11 +7,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ._bulk import BulkReader
 from ._format import HEADERS, RECORD, Document, Record, RecordReader, decode
 
 HEADER_SIZE = len(HEADERS[0])
 _HEAD_BYTES = 1 << 14
 _TAIL_BYTES = 1 << 12
+# From here on reading in bulk gains more than loading numpy costs.
+_MUCH_BYTES = 1 << 21
 _NESTED = {dict, list}
 # msgpack of ["stop", ...: an array of two, a text of four bytes.
 _STOP = b"\x92\xa4stop"
@@ -43,7 +46,10 @@ class Scan:
     def take(self, name: str, doc: Document) -> None:
         """Learn what one document tells."""
         times = doc.get("time", self.newest)
-        self.newest = max(self.newest, *times) if isinstance(times, list) else times
+        if name == "event_page":
+            latest = times.max() if hasattr(times, "max") else max(times, default=self.newest)
+            times = float(latest)
+        self.newest = max(self.newest, times)
         if name == "start":
             self.start = _told_of_start(doc)
         elif name == "stop":
@@ -157,10 +163,16 @@ def read_on(path: Path, scan: Scan | None) -> Scan:
         if glanced is not None:
             return glanced
         scan = Scan()
-    reader = RecordReader(path, scan.offset)
-    for record in reader:
-        scan.take(record.name, record.doc)
-    scan.offset = reader.tail.offset
+    if path.stat().st_size - scan.offset > _MUCH_BYTES:
+        in_bulk = BulkReader(path, scan.offset)
+        for name, doc in in_bulk:
+            scan.take(name, doc)
+        scan.offset = in_bulk.offset
+    else:
+        reader = RecordReader(path, scan.offset)
+        for record in reader:
+            scan.take(record.name, record.doc)
+        scan.offset = reader.tail.offset
     if scan.stop:
         scan.stream_of, scan.events, scan.frames, scan.key_of = {}, {}, {}, {}
     return scan
@@ -234,4 +246,9 @@ def _read_at(fd: int, offset: int, length: int) -> bytes:
 
 def counted_rows(path: Path) -> dict[str, int]:
     """Return how many rows of each stream a journal holds, all of them counted."""
-    return row_counts(RecordReader(path)).rows
+    if path.stat().st_size <= _MUCH_BYTES:
+        return row_counts(RecordReader(path)).rows
+    scan = Scan()
+    for name, doc in BulkReader(path):
+        scan.take(name, doc)
+    return scan.rows

@@ -13,6 +13,7 @@ from event_model import compose_run, compose_stream_resource
 from operando.journal import (
     JournalWriter,
     ScanNumbers,
+    _scan,
     chain_of,
     count_rows,
     journal_path,
@@ -68,7 +69,10 @@ def test_runs_are_listed_newest_first_with_rows_per_stream(tmp_path):
     assert second.path == tmp_path / "journal" / "1970" / "01" / f"{old}.opj"
 
 
-def test_a_growing_journal_is_read_on_and_a_finished_one_not_again(tmp_path):
+@pytest.mark.parametrize("in_bulk", [False, True])
+def test_a_growing_journal_is_read_on_and_a_finished_one_not_again(tmp_path, monkeypatch, in_bulk):
+    if in_bulk:
+        monkeypatch.setattr(_scan, "_MUCH_BYTES", 0)
     writer = JournalWriter(tmp_path)
     run = compose_run()
     writer("start", run.start_doc)
@@ -76,8 +80,19 @@ def test_a_growing_journal_is_read_on_and_a_finished_one_not_again(tmp_path):
         name="primary", data_keys={"x": {"source": "t", "dtype": "number", "shape": []}}
     )
     writer("descriptor", stream.descriptor_doc)
-    for expected in range(1, 4):
-        writer("event", stream.compose_event(data={"x": 0.0}, timestamps={"x": 1.0}))
+    for expected in (1, 2, 52, 53):
+        if expected == 52:
+            rows = range(3, 53)
+            page = stream.compose_event_page(
+                data={"x": [0.0] * 50},
+                timestamps={"x": [1.0] * 50},
+                seq_num=list(rows),
+                time=[float(row) for row in rows],
+            )
+            writer("event_page", page)
+        else:
+            event = stream.compose_event(data={"x": 0.0}, timestamps={"x": 1.0}, seq_num=expected)
+            writer("event", event)
         assert list_runs(tmp_path)[0].rows == {"primary": expected}
         assert list_runs(tmp_path)[0].exit_status == "running"
     writer("stop", run.compose_stop())
@@ -87,7 +102,7 @@ def test_a_growing_journal_is_read_on_and_a_finished_one_not_again(tmp_path):
     damaged = bytearray(path.read_bytes())
     damaged[60] ^= 0xFF
     path.write_bytes(damaged)
-    assert list_runs(tmp_path)[0].rows == {"primary": 3}
+    assert list_runs(tmp_path)[0].rows == {"primary": 53}
 
 
 def test_only_rows_that_are_present_are_listed_whatever_the_stop_claims(tmp_path):
@@ -113,8 +128,13 @@ def test_only_rows_that_are_present_are_listed_whatever_the_stop_claims(tmp_path
     assert list_runs(tmp_path)[0].rows == summary.rows
 
 
+@pytest.mark.parametrize("in_bulk", [False, True])
 @pytest.mark.parametrize("exit_status", ["success", "fail"])
-def test_rows_in_files_are_counted_once_for_all_their_keys(tmp_path, exit_status):
+def test_rows_in_files_are_counted_once_for_all_their_keys(
+    tmp_path, monkeypatch, exit_status, in_bulk
+):
+    if in_bulk:
+        monkeypatch.setattr(_scan, "_MUCH_BYTES", 0)
     with JournalWriter(tmp_path) as writer:
         run = compose_run()
         writer("start", run.start_doc)
