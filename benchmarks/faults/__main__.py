@@ -1,6 +1,6 @@
 """Break things, print a table, and fail if a row is lost: ``python -m benchmarks.faults``.
 
-Takes two to three minutes on two cores; name trials to run only those. Some mount file systems:
+Takes five minutes on two cores; name trials to run only those. Some mount file systems:
 who is not root gets a name space of its own for that, where the system allows it.
 """
 
@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 
 from benchmarks import machine
-from benchmarks.faults import catalogs, columns, damage, disks, kills, power_cuts
+from benchmarks.faults import catalogs, columns, damage, disks, kills, power_cuts, resumes
 from benchmarks.faults.outcome import Effort, Outcome, Trial, table
 
 TRIALS: dict[str, Trial] = {
@@ -23,6 +23,7 @@ TRIALS: dict[str, Trial] = {
     "read-only-disks": disks.read_only_disks,
     "damage": damage.damage,
     "catalogs": catalogs.catalogs,
+    "resumes": resumes.resumes,
 }
 _OWN_NAMES = "OPERANDO_FAULTS_IN_OWN_NAME_SPACE"
 
@@ -34,13 +35,20 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=Effort.kills)
     parser.add_argument("--power-cuts", type=int, default=Effort.power_cuts)
     parser.add_argument("--flips", type=int, default=Effort.flips)
+    parser.add_argument("--resumes", type=int, default=Effort.resumes)
     parser.add_argument("--seed", type=int, default=Effort.seed)
     arguments = parser.parse_args()
     if os.geteuid() != 0 and _OWN_NAMES not in os.environ:
         os.environ[_OWN_NAMES] = "1"
         again = [sys.executable, "-m", "benchmarks.faults", *sys.argv[1:]]
         os.execvp("unshare", ["unshare", "--user", "--map-root-user", "--mount", *again])
-    effort = Effort(arguments.kills, arguments.power_cuts, arguments.flips, arguments.seed)
+    effort = Effort(
+        arguments.kills,
+        arguments.power_cuts,
+        arguments.flips,
+        arguments.resumes,
+        arguments.seed,
+    )
     began = time.monotonic()
     outcomes: list[Outcome] = []
     sys.stdout.write("# operando: faults\n\n")

@@ -39,6 +39,7 @@ class Effort:
         kills: Processes that are killed.
         power_cuts: Instants at which the power is cut.
         flips: Bits that are flipped, one at a time.
+        resumes: Experiments that die and are resumed.
         seed: Of everything that is random.
         grace_s: How much later than promised a row may be in the journal or on the disk: not a
             loss, on a computer that does much else besides.
@@ -47,6 +48,7 @@ class Effort:
     kills: int = 100
     power_cuts: int = 200
     flips: int = 5000
+    resumes: int = 9
     seed: int = 1
     grace_s: float = 0.0
 
