@@ -95,7 +95,8 @@ class LiveTable:
         self._counts: Counter[str] = Counter()
         self._spectra: dict[int, _Spectrum] = {}
         self._pages_since_spectrum = 0
-        self._told_cycles: set[int] = set()
+        # Of the cycle that an earlier run began only a part is seen here: the report has it whole.
+        self._told_cycles = set(range(int((start.get("resume") or {}).get("cycle", -1)) + 1))
         self._leader: tuple[str, str] | None = None
         self._last: _Row | None = None
         self._shown: _Row | None = None

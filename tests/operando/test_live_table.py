@@ -229,6 +229,12 @@ def test_a_run_that_was_cut_off_shows_no_efficiency_of_its_last_cycle() -> None:
     assert "ended: abort (stopped by SIGINT)" in lines[-1]
 
 
+def test_a_cycle_that_an_earlier_run_began_has_no_efficiency_here() -> None:
+    (name, start), *rest = documents(rows(3))
+    lines = table([(name, {**start, "resume": {"cycle": 2}}), *rest])
+    assert [line.split()[1] for line in lines if "coulombic efficiency" in line] == ["3:"]
+
+
 def test_rows_and_images_are_counted() -> None:
     lines = table(documents(rows(1), images=5))
     heading = next(line for line in lines if "mA cm-2" in line)
