@@ -16,7 +16,13 @@ from typing import Any, Protocol
 from instruments.errors import SafetyLimitError
 from instruments.potentiostat import PotentiostatDevice
 from operando.configuration import load_cell, names
-from operando.resume._cell import check_technique, judge
+from operando.resume._cell import (
+    OPEN_CIRCUIT,
+    SPECTRUM,
+    judge,
+    may_be_modulated,
+    open_circuit_v,
+)
 from operando.resume._position import Position, position_of
 from operando.resume._program import (
     LEADER,
@@ -139,7 +145,7 @@ def continue_experiment(
     fresh = fresh_rows(program, now_s) if program is not None else []
     if program is not None:
         program = with_rows(program, fresh)
-        position = position_of(program, experiment.cell, decisions, now_s)
+        position = position_of(experiment, program, decisions, now_s)
     else:
         technique, begin = program_of(experiment.root)
         assert technique is not None  # a first run has one
@@ -299,24 +305,30 @@ def _checked(
     """Return why the experiment must not go on, what was checked, its rows, and the counters."""
     cell = experiment.cell
     rows: list[RowWithTime] = []
-    assignment = Assignment(
-        technique=check_technique(),
-        area_cm2=cell.area_cm2,
-        metal_electrode=cell.metal_electrode,
-        limits=limits,
-        begin=begin,
-    )
     safety: SafetyLimitError | None = None
+    after = begin
     try:
-        device.measure(assignment, rows)
+        for technique in (OPEN_CIRCUIT, SPECTRUM):
+            if technique is SPECTRUM and not may_be_modulated(open_circuit_v(rows), limits):
+                break
+            assignment = Assignment(
+                technique=technique,
+                area_cm2=cell.area_cm2,
+                metal_electrode=cell.metal_electrode,
+                limits=limits,
+                begin=after,
+            )
+            device.measure(assignment, rows)
+            after = device.counters
     except SafetyLimitError as error:
-        safety = error
+        safety, after = error, device.counters
     checks = judge(experiment, program, position, rows, limits)
     failures: list[str] = checks["failures"]
     if safety is not None:
         failures.append(str(safety))
+    overrulable = safety is None and not checks.get("outside_limits")
     checks["passed"] = not failures
-    checks["accepted"] = bool(failures) and decisions.accept_check and safety is None
+    checks["accepted"] = bool(failures) and decisions.accept_check and overrulable
     told = ", ".join(
         f"{words} {checks[key]:.4g} {unit}"
         for words, key, unit in (
@@ -329,9 +341,9 @@ def _checked(
     refusal = None
     if failures and not checks["accepted"]:
         refusal = f"the cell is not as it was left: {'; '.join(failures)}. Nothing was driven"
-        if safety is None:
+        if overrulable:
             refusal += "; --accept-check goes on all the same, and records that you said so"
-    return refusal, checks, rows, device.counters
+    return refusal, checks, rows, after
 
 
 def _newest(

@@ -21,7 +21,6 @@ from techniques import (
     Technique,
     elementary_steps,
 )
-from techniques import Sequence as Steps
 
 # Long enough for a potential, short and small enough to change nothing.
 OPEN_CIRCUIT_S = 5.0
@@ -34,6 +33,10 @@ RESISTANCE_SHARE, RESISTANCE_OHM = 0.25, 0.5
 OHMIC_SHARE_OF_WINDOW = 0.5
 # Metal against the same metal: what is left is a difference of surfaces and concentrations.
 SAME_METAL_V = 0.1
+# While it is stripped, metal shows its overpotential besides; a substrate is far beyond that.
+STILL_COVERED_V = 0.3
+# How much a cell at rest may have gone on to drift, where that is all there is to compare with.
+REST_DRIFT_V = 0.3
 # Below this charge a substrate need not be covered, and shows a potential of its own.
 COVERED_MAH_CM2 = 0.02
 # A potential this far from zero has a polarity that a swapped cable would turn round.
@@ -82,41 +85,66 @@ def _reference_ohm(experiment: Experiment) -> float | None:
     return None
 
 
-def check_technique() -> Technique:
-    return Steps(
-        steps=(
-            OpenCircuit(
-                duration_s=OPEN_CIRCUIT_S, record=Recording(dt_s=0.5, edge_dt_s=0.5, edge_for_s=0)
-            ),
-            ImpedanceSpectrum(
-                amplitude_rms_v=CHECK_AMPLITUDE_RMS_V,
-                frequency_max_hz=CHECK_FROM_HZ,
-                frequency_min_hz=CHECK_TO_HZ,
-                points_per_decade=5,
-            ),
-        )
-    )
+OPEN_CIRCUIT = OpenCircuit(
+    duration_s=OPEN_CIRCUIT_S, record=Recording(dt_s=0.5, edge_dt_s=0.5, edge_for_s=0)
+)
+SPECTRUM = ImpedanceSpectrum(
+    amplitude_rms_v=CHECK_AMPLITUDE_RMS_V,
+    frequency_max_hz=CHECK_FROM_HZ,
+    frequency_min_hz=CHECK_TO_HZ,
+    points_per_decade=5,
+)
+
+
+def open_circuit_v(rows: Sequence[RowWithTime]) -> float | None:
+    """Return the potential that was measured at open circuit, V; ``None`` if none was."""
+    potentials = [row.potential_v for _, row in rows if isinstance(row, Sample)]
+    return float(np.median(potentials[len(potentials) // 2 :])) if potentials else None
+
+
+def may_be_modulated(ocv_v: float | None, limits: SafetyLimits) -> bool:
+    """Return whether a spectrum at this potential stays within the limits."""
+    if ocv_v is None:
+        return False
+    peak = 2 * CHECK_AMPLITUDE_RMS_V
+    low, high = limits.potential_min_v, limits.potential_max_v
+    return (low is None or ocv_v - peak > low) and (high is None or ocv_v + peak < high)
 
 
 def judge(
     experiment: Experiment,
     program: Program | None,
-    position: Position | None,
+    position: Position,
     rows: Sequence[RowWithTime],
     limits: SafetyLimits,
 ) -> dict[str, Any]:
     """Compare what was seen of the cell with how it was left; ``failures`` is empty if it is it."""
-    cell = experiment.cell
-    potentials = [row.potential_v for _, row in rows if isinstance(row, Sample)]
-    spectrum = [row for _, row in rows if isinstance(row, ImpedancePoint)]
     told: dict[str, Any] = {"failures": [], "notes": []}
-    failures, notes = told["failures"], told["notes"]
-    if potentials:
-        ocv = float(np.median(potentials[len(potentials) // 2 :]))
-        told["open_circuit_v"] = ocv
-        _judge_potential(experiment, program, position, ocv, limits, failures, told)
+    ocv_v = open_circuit_v(rows)
+    told["open_circuit_v"] = ocv_v
+    if ocv_v is None:
+        told["failures"].append("no open circuit potential was measured")
+        return told
+    _judge_potential(experiment, program, position, ocv_v, limits, told)
+    if may_be_modulated(ocv_v, limits):
+        _judge_resistance(experiment, position, rows, limits, told)
     else:
-        failures.append("no open circuit potential was measured")
+        told["notes"].append(
+            "the series resistance was not measured: a spectrum at this potential would pass a "
+            "safety limit"
+        )
+    return told
+
+
+def _judge_resistance(
+    experiment: Experiment,
+    position: Position,
+    rows: Sequence[RowWithTime],
+    limits: SafetyLimits,
+    told: dict[str, Any],
+) -> None:
+    failures = told["failures"]
+    spectrum = [row for _, row in rows if isinstance(row, ImpedancePoint)]
     measured = series_resistance_ohm(
         np.array([x.frequency_hz for x in spectrum]),
         np.array([x.z_real_ohm for x in spectrum]),
@@ -126,18 +154,17 @@ def judge(
     told["reference_resistance_ohm"] = reference = _reference_ohm(experiment)
     if measured is None or not measured > 0:
         failures.append("the impedance shows no series resistance: is the cell connected?")
-        return told
-    technique = position.left.technique if position is not None else None
+        return
     window = [x for x in (limits.potential_max_v, limits.potential_min_v) if x is not None]
-    largest_a = _largest_current_a(technique, cell)
+    largest_a = _largest_current_a(position.left.technique, experiment.cell)
     if len(window) == 2 and largest_a * measured > OHMIC_SHARE_OF_WINDOW * (window[0] - window[1]):
         failures.append(
             f"a series resistance of {measured:.4g} ohm takes {largest_a * measured:.3g} V at "
             f"{largest_a * 1e3:.4g} mA, more than half of the potential window: is a lead off?"
         )
     if reference is None:
-        notes.append("the record has no spectrum to compare the series resistance with")
-        return told
+        told["notes"].append("the record has no spectrum to compare the series resistance with")
+        return
     allowed = max(RESISTANCE_SHARE * reference, RESISTANCE_OHM)
     told["resistance_tolerance_ohm"] = allowed
     if abs(measured - reference) > allowed:
@@ -145,7 +172,6 @@ def judge(
             f"the series resistance is {measured:.4g} ohm, it was {reference:.4g} ohm and may "
             f"differ by {allowed:.3g} ohm: is it the same cell, are its contacts as they were?"
         )
-    return told
 
 
 def _largest_current_a(technique: Technique | None, cell: Cell) -> float:
@@ -162,20 +188,13 @@ def _largest_current_a(technique: Technique | None, cell: Cell) -> float:
 def _judge_potential(
     experiment: Experiment,
     program: Program | None,
-    position: Position | None,
+    position: Position,
     ocv_v: float,
     limits: SafetyLimits,
-    failures: list[str],
     told: dict[str, Any],
 ) -> None:
-    cell = experiment.cell
-    low, high = limits.potential_min_v, limits.potential_max_v
-    if (low is not None and ocv_v < low) or (high is not None and ocv_v > high):
-        failures.append(
-            f"the open circuit potential {ocv_v:.4g} V is outside the safety limits {low} V to "
-            f"{high} V"
-        )
-    if cell.symmetric or _metal_on_both(cell, program, position):
+    failures, cell = told["failures"], experiment.cell
+    if cell.symmetric or _metal_on_both(experiment, program, position):
         told["expected_open_circuit_v"] = 0.0
         if abs(ocv_v) > SAME_METAL_V:
             failures.append(
@@ -183,36 +202,72 @@ def _judge_potential(
                 f"electrodes it should be within {SAME_METAL_V} V of 0: is it the same cell?"
             )
         return
-    if program is None:
+    before_v = _rested_at_v(program)
+    told["expected_open_circuit_v"] = before_v
+    if before_v is not None and abs(before_v) > POLARITY_V and ocv_v * before_v <= 0:
+        failures.append(
+            f"the open circuit potential is {ocv_v:.4g} V, it was {before_v:.4g} V: are the "
+            "cables of the two electrodes exchanged?"
+        )
+    low, high = limits.potential_min_v, limits.potential_max_v
+    if (low is None or ocv_v >= low) and (high is None or ocv_v <= high):
         return
+    # Open circuit drives nothing: a bare substrate may rest beyond the window, if it always did.
+    fresh = position.charge_mah_cm2[1] == 0 and not _driven(experiment, program)
+    drifted = before_v is not None and abs(ocv_v - before_v) > REST_DRIFT_V
+    if drifted or (before_v is None and not fresh):
+        told["outside_limits"] = True
+        failures.append(
+            f"the open circuit potential {ocv_v:.4g} V is outside the safety limits {low} V to "
+            f"{high} V"
+        )
+
+
+def _driven(experiment: Experiment, program: Program | None) -> bool:
+    """Return whether any row of the experiment is of a half-cycle."""
+    own = np.empty(0) if program is None else program.rows.samples["role"]
+    return bool(np.any(np.isin(own, (PLATE, STRIP)))) or _last_driven(experiment) != 0
+
+
+def _rested_at_v(program: Program | None) -> float | None:
+    """Return the last potential of the record, V, if it is that of a cell at rest."""
+    if program is None:
+        return None
     samples = program.rows.samples
-    if len(samples["role"]) and int(samples["role"][-1]) == REST:
-        before = float(samples["potential"][-1])
-        told["expected_open_circuit_v"] = before
-        if abs(before) > POLARITY_V and ocv_v * before <= 0:
-            failures.append(
-                f"the open circuit potential is {ocv_v:.4g} V, it was {before:.4g} V: are the "
-                "cables of the two electrodes exchanged?"
-            )
+    if not len(samples["role"]) or int(samples["role"][-1]) != REST:
+        return None
+    return float(samples["potential"][-1])
 
 
-def _metal_on_both(cell: Cell, program: Program | None, position: Position | None) -> bool:
+def _metal_on_both(experiment: Experiment, program: Program | None, position: Position) -> bool:
     """Return whether both electrodes carry the same metal, as far as the last half-cycle tells."""
+    cell = experiment.cell
     other = cell.counter_electrode if cell.metal_electrode == "WE" else cell.working_electrode
-    if program is None or position is None or other.metal != cell.metal:
+    if program is None or other.metal != cell.metal:
         return False
     samples = program.rows.samples
     driven = np.flatnonzero(np.isin(samples["role"], (PLATE, STRIP)))
     if not len(driven):
-        return False
+        # What was driven before this program was over when it began.
+        return _last_driven(experiment) == PLATE
     row = int(driven[-1])
-    passed = position.charge_mah_cm2[0]
     if int(samples["role"][row]) == PLATE:
         # A plating that is over has passed its whole charge.
         over = int(samples["step"][row]) != position.step or position.left.step is None
-        return over or passed > COVERED_MAH_CM2
+        return over or position.charge_mah_cm2[0] > COVERED_MAH_CM2
     interrupted = position.left.step
     if not isinstance(interrupted, GalvanostaticStep) or int(samples["step"][row]) != position.step:
         return False
     # Metal that is still being stripped holds the potential of the metal.
-    return abs(float(samples["potential"][row])) < SAME_METAL_V
+    potential_v = float(samples["potential"][row])
+    return abs(potential_v) < STILL_COVERED_V
+
+
+def _last_driven(experiment: Experiment) -> int:
+    """Return the role of the last half-cycle of the record; 0 if there is none."""
+    for run in reversed(experiment.runs):
+        role = all_rows(run).samples["role"]
+        driven = role[np.isin(role, (PLATE, STRIP))]
+        if len(driven):
+            return int(driven[-1])
+    return 0

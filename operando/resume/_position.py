@@ -10,10 +10,9 @@ from numpy.typing import NDArray
 
 from instruments.potentiostat.contract import IMPEDANCE, PLATE, REST, STRIP
 from operando.resume._program import Program, last_heard, seconds_per_second
-from operando.resume._record import Decisions, ResumeError
+from operando.resume._record import Decisions, Experiment, ResumeError
 from plans.synchronised import WHILE_ENDING
 from techniques import (
-    Cell,
     ExecutedStep,
     GalvanostaticStep,
     ImpedanceSpectrum,
@@ -145,8 +144,11 @@ def _last_rows(step: NDArray[np.float64]) -> NDArray[np.intp]:
     return np.flatnonzero(np.append(step[1:] != step[:-1], True))
 
 
-def position_of(program: Program, cell: Cell, decisions: Decisions, now_s: float) -> Position:
+def position_of(
+    experiment: Experiment, program: Program, decisions: Decisions, now_s: float
+) -> Position:
     """Work out where a program stood; raises ResumeError where that is not certain."""
+    cell = experiment.cell
     mirror = 1 if cell.metal_electrode == "WE" else -1
     try:
         last = _executed(program, mirror)
@@ -176,7 +178,8 @@ def position_of(program: Program, cell: Cell, decisions: Decisions, now_s: float
             elapsed = (newest.elapsed_s or 0.0,) * 2
             return Position(left, *at, elapsed, (charge, charge), t_s, ending)
         _refuse_beyond_safety(program, step)
-        elapsed = _elapsed(program, step, newest, last, decisions, now_s)
+        before = experiment.passed_before(program.run, newest.half_cycle)
+        elapsed = _elapsed(program, step, newest, last, before, decisions, now_s)
         passed = (_charge(step, elapsed[0]), _charge(step, elapsed[1]))
         middle = Interrupted(sum(elapsed) / 2, sum(passed) / 2)
         left = remaining(program.technique, last.steps, middle, cycle=cycle, half_cycle=half)
@@ -246,6 +249,7 @@ def _elapsed(
     step: ElementaryStep,
     seen: ExecutedStep,
     last: _Last,
+    before: tuple[float, float],
     decisions: Decisions,
     now_s: float,
 ) -> tuple[float, float]:
@@ -282,8 +286,12 @@ def _elapsed(
         )
     if decisions.assume_charge_mah_cm2 is not None:
         return _assumed(step, decisions.assume_charge_mah_cm2, low, high)
-    share = (high - low) / longest if math.isfinite(longest) else 0.0
-    too_much = isinstance(step, GalvanostaticStep) and share > UNKNOWN_SHARE
+    share = 0.0
+    if isinstance(step, GalvanostaticStep):
+        # Of the whole half-cycle, and with what was not known of its earlier parts.
+        whole = _charge(step, longest) + before[0]
+        share = (_charge(step, high - low) + before[1]) / whole
+    too_much = share > UNKNOWN_SHARE
     if why and (too_much or high >= longest):
         known = _charge(step, low)
         part = (
@@ -295,8 +303,8 @@ def _elapsed(
         raise _uncertain(f"{why}. So {part}", step)
     if too_much:
         raise _uncertain(
-            f"between two rows {100 * share:.2g} % of the half-cycle pass, and when in that time "
-            "the instrument lost its power is not known",
+            f"between two rows it lost its power, and when is not known: {100 * share:.2g} % of "
+            "the half-cycle's charge are not known, with those of earlier deaths",
             step,
         )
     return low, min(high, longest)

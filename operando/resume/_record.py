@@ -59,6 +59,21 @@ class Experiment:
         """Return the cell, as the record has it."""
         return Cell.model_validate(self.root.start["sample"])
 
+    def passed_before(self, run: Run, half_cycle: int) -> tuple[float, float]:
+        """Return the charge that earlier parts of a half-cycle of ``run`` passed, mAh/cm2.
+
+        What is known of it, and how much of it is not.
+        """
+        parts = {}
+        until = [member.uid for member in self.runs].index(run.uid)
+        for earlier in self.runs[: until + 1]:
+            told = earlier.start.get("resume")
+            if told is not None and told["half_cycle"] == half_cycle:
+                # By the step that was interrupted: a resume that was refused tells it once more.
+                low, high = told["passed_charge_bounds_mah_cm2"]
+                parts[told["step"]] = (low, high - low)
+        return sum(low for low, _ in parts.values()), sum(part for _, part in parts.values())
+
 
 @contextmanager
 def interrupted_experiment(data_dir: Path, run: str = "last") -> Iterator[Experiment]:

@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from operando.analysis import metrics
 from operando.analysis.metrics import half_cycles_of
 from operando.configuration import load_bench
 from operando.journal import documents, journal_path, list_runs
-from operando.resume import ResumeError, resume
+from operando.resume import ResumeError, interrupted_experiment, resume
 from operando.runs import Run
 from operando.session import RunFailedError, Session
 from techniques import Protocol, Schedule
@@ -205,8 +206,10 @@ def test_after_a_kill_in_mid_plating_the_experiment_is_as_if_nothing_had_happene
     assert true[2] + true[4] == pytest.approx(ledger["charge_anodic"], rel=1e-3)
     assert charges[1] == pytest.approx(CHARGE, rel=1e-3)
     assert efficiencies(charges) == pytest.approx(efficiencies(undisturbed.charges()), abs=2e-3)
-    # Logs that are of no use any more are gone.
-    assert set(np.unique(bench.column("role"))) == {PLATE, REST, STRIP}
+    # Reports know nothing of the interruption: either run names the experiment.
+    for uid in (first, new):
+        told_of_both = metrics(Run.from_journal(uid, bench.broken.data))["ce_pct"].value
+        assert told_of_both == pytest.approx(metrics(undisturbed.chain[0])["ce_pct"].value, abs=0.2)
 
 
 def test_a_program_that_had_ended_by_itself_is_collected_and_nothing_is_started(
@@ -349,6 +352,20 @@ def test_a_changed_resistance_can_be_accepted_and_that_is_recorded(bench: Bench)
     )
 
 
+def test_an_experiment_that_died_before_its_first_row_begins_anew(bench: Bench) -> None:
+    with bench.broken.serve("potentiostat", factor=2 * FACTOR):
+        process = bench.begin(cycling(1))
+        bench.wait_for(lambda: list_runs(bench.broken.data), "no run")
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+        bench.resume()
+    # A bare substrate rests beyond the window, where no spectrum may be measured.
+    notes = bench.chain[1].start["resume"]["checks"]["notes"]
+    assert any("series resistance was not measured" in note for note in notes)
+    bench.whole()
+    assert list(bench.charges()) == [1, 2]
+
+
 def test_of_two_resumes_at_once_one_is_refused(bench: Bench) -> None:
     with bench.broken.serve("potentiostat", factor=FACTOR):
         process = bench.begin(cycling(1))
@@ -367,10 +384,12 @@ def test_a_run_that_is_being_recorded_is_not_resumed(bench: Bench, tidy: list[An
         process = bench.begin(cycling(1))
         tidy.append(process)
         bench.wait_for(lambda: list_runs(bench.broken.data), "no run")
-        with pytest.raises(ResumeError, match="is being recorded"):
-            resume(bench.session(), "last")
-        process.send_signal(signal.SIGTERM)
-        process.wait(30)
+        with (
+            pytest.raises(ResumeError, match="is being recorded"),
+            interrupted_experiment(bench.broken.data),
+        ):
+            pass
+        process.send_signal(signal.SIGKILL)
 
 
 def test_without_a_log_what_is_not_known_is_said_and_the_operator_decides(bench: Bench) -> None:
