@@ -230,11 +230,12 @@ def _chain(run: "Run") -> list[str]:
             line += f"; {told['collected_rows']} rows collected from the instrument's own log"
         if "unpowered_s" in told:
             unpowered = told["unpowered_s"]
-            line += (
-                "; how long the cell was without power is not known"
-                if unpowered is None
-                else f"; {unpowered:.0f} s without power"
-            )
+            if unpowered is None:
+                line += "; how long the instrument was without power is not known"
+            elif unpowered:
+                line += f"; up to {unpowered:.0f} s without power"
+        if told.get("decisions"):
+            line += f"; decided by the operator: {', '.join(told['decisions'])}"
         lines.append(f"  {line}")
     return [*lines, *(f"  Note: {note}" for note in run.notes)]
 

@@ -231,7 +231,8 @@ def _look_at_the_cell(
         )
     left = position.left
     going_on = after.model_copy(update={"cycle": left.cycle, "half_cycle": left.half_cycle})
-    unpowered = program is not None and position.ending == "unknown"
+    lost_power = position.lost_power
+    unpowered_s = None if lost_power is None else gap_s if lost_power else 0.0
     resumed = {
         "of": tip.uid,
         "root": root.uid,
@@ -244,8 +245,8 @@ def _look_at_the_cell(
         "elapsed_s": sum(position.elapsed_s) / 2,
         "ending": position.ending,
         "gap_s": gap_s,
-        "unpowered_s": gap_s if unpowered else None,
-        "unpowered_bounds_s": [0.0, gap_s] if unpowered else None,
+        "unpowered_s": unpowered_s,
+        "unpowered_bounds_s": [0.0, 0.0 if lost_power is False else gap_s],
         "collected_rows": len(fresh),
         "checks": checks,
         "decisions": {

@@ -21,6 +21,8 @@ from techniques import (
     PositionError,
     Remaining,
     SafetyLimits,
+    Technique,
+    elementary_steps,
     remaining,
 )
 from techniques.remaining import ElementaryStep, how_it_ended, last_step
@@ -55,6 +57,7 @@ class Position:
         t_s: Time of the last that is known of it, s.
         ending: How the program ended: as in `ProgramLog`, ``unknown`` also without a log.
         reason: The limit that ended it, if one did.
+        lost_power: Whether the instrument had lost its power; ``None``: not known.
     """
 
     left: Remaining
@@ -66,6 +69,7 @@ class Position:
     t_s: float
     ending: str
     reason: str = ""
+    lost_power: bool | None = False
 
     @property
     def told(self) -> str:
@@ -174,18 +178,82 @@ def position_of(
         step = last_step(program.technique, last.steps, cycle=cycle, half_cycle=half)
         if _has_ended(step, newest, last.points):
             left = remaining(program.technique, last.steps, cycle=cycle, half_cycle=half)
+            end = _end_of(program, last, _longest_silence_s(step, left.technique), decisions)
+            if left.technique is not None:
+                _refuse_unseen_steps(end, decisions, step)
             charge = _charge(step, newest.elapsed_s or 0.0)
             elapsed = (newest.elapsed_s or 0.0,) * 2
-            return Position(left, *at, elapsed, (charge, charge), t_s, ending)
+            return Position(
+                left, *at, elapsed, (charge, charge), t_s, ending, lost_power=end.lost_power
+            )
         _refuse_beyond_safety(program, step)
         before = experiment.passed_before(program.run, newest.half_cycle)
-        elapsed = _elapsed(program, step, newest, last, before, decisions, now_s)
+        end = _end_of(program, last, _row_gap_s(step), decisions)
+        elapsed = _elapsed(program, step, newest, last, end, before, decisions, now_s)
         passed = (_charge(step, elapsed[0]), _charge(step, elapsed[1]))
         middle = Interrupted(sum(elapsed) / 2, sum(passed) / 2)
         left = remaining(program.technique, last.steps, middle, cycle=cycle, half_cycle=half)
     except PositionError as error:
         raise _uncertain(str(error)) from error
-    return Position(left, *at, elapsed, passed, t_s, ending)
+    return Position(left, *at, elapsed, passed, t_s, ending, lost_power=end.lost_power)
+
+
+@dataclass(frozen=True)
+class _End:
+    """What is known of the end of a program.
+
+    Attributes:
+        certain: It ended before the next row was due.
+        lost_power: Whether because the instrument lost its power; ``None``: not known.
+        why: Why it is not certain.
+    """
+
+    certain: bool
+    lost_power: bool | None = None
+    why: str = ""
+
+
+def _end_of(program: Program, last: _Last, gap_s: float, decisions: Decisions) -> _End:
+    log, stop = program.log, program.run.stop
+    if log is not None and log.ending != "unknown":
+        return _End(True, False)
+    if stop is not None and stop["exit_status"] == "abort":
+        # By the writer itself, which confirmed that the cell is open, or said that it is not.
+        if WHILE_ENDING not in stop.get("reason", ""):
+            return _End(True, False)
+    if log is not None and (decisions.trust_log or _heard_the_end(program, last, gap_s)):
+        return _End(True, True)
+    if log is not None:
+        return _End(
+            False,
+            None,
+            "the instrument's own log just stops, without the mark of an end, and nobody listened: "
+            "either its power went, or an error ended the program and perhaps left the current on; "
+            "and how much of a log is lost when the power goes is not documented. If you know that "
+            "the instrument lost its power, --trust-log takes the end of the log for the end",
+        )
+    return _End(
+        False,
+        None,
+        f"the last row is of {time.strftime(_CLOCK, time.localtime(last.row_time_s))}, and the "
+        "instrument has no log of what it did after it",
+    )
+
+
+def _longest_silence_s(step: ElementaryStep, left: Technique | None) -> float:
+    """Return how long no row may come after a step has ended, s."""
+    after = 0.0 if left is None else max(map(_row_gap_s, elementary_steps(left)), default=0.0)
+    return max(_row_gap_s(step), after)
+
+
+def _refuse_unseen_steps(end: _End, decisions: Decisions, step: ElementaryStep) -> None:
+    assumed = decisions.assume_charge_mah_cm2
+    if end.certain and assumed is not None:
+        raise ResumeError("no half-cycle was interrupted: resume without --assume-charge")
+    if not end.certain and assumed is None:
+        raise _uncertain(f"{end.why}. So the next step may have begun", step)
+    if assumed:
+        raise ResumeError("no half-cycle was interrupted: the only charge to be assumed is 0")
 
 
 def _refuse_after_safety(program: Program, told: str) -> None:
@@ -249,6 +317,7 @@ def _elapsed(
     step: ElementaryStep,
     seen: ExecutedStep,
     last: _Last,
+    end: _End,
     before: tuple[float, float],
     decisions: Decisions,
     now_s: float,
@@ -265,25 +334,13 @@ def _elapsed(
     longest = step.expected_s if isinstance(step, GalvanostaticStep) else math.inf
     if isinstance(step, OpenCircuit):
         longest = step.duration_s
-    gap_s = _row_gap_s(step)
-    due = min(low + gap_s, longest)
-    if _end_was_seen(program, last, gap_s) or (log is not None and decisions.trust_log):
-        high, why = due, ""
+    if end.certain:
+        high = min(low + _row_gap_s(step), longest)
     elif log is not None:
         high = longest
-        why = (
-            "the instrument's own log just stops, without the mark of an end, and nobody listened: "
-            "either its power went, or an error ended the program and perhaps left the current on; "
-            "and how much of a log is lost when the power goes is not documented. If you know that "
-            "the instrument lost its power, --trust-log takes the end of the log for the end"
-        )
     else:
         slowness = min(1.0, seconds_per_second(program))
         high = low + max(0.0, now_s - last.row_time_s) / max(slowness, 1e-9)
-        why = (
-            f"the last row is of {time.strftime(_CLOCK, time.localtime(last.row_time_s))}, and the "
-            "instrument has no log of what it did after it"
-        )
     if decisions.assume_charge_mah_cm2 is not None:
         return _assumed(step, decisions.assume_charge_mah_cm2, low, high)
     share = 0.0
@@ -292,7 +349,7 @@ def _elapsed(
         whole = _charge(step, longest) + before[0]
         share = (_charge(step, high - low) + before[1]) / whole
     too_much = share > UNKNOWN_SHARE
-    if why and (too_much or high >= longest):
+    if not end.certain and (too_much or high >= longest):
         known = _charge(step, low)
         part = (
             f"between {known:.4g} and {_charge(step, min(high, longest)):.4g} mAh/cm2 have passed "
@@ -300,7 +357,7 @@ def _elapsed(
             if isinstance(step, GalvanostaticStep)
             else "the next step may have begun"
         )
-        raise _uncertain(f"{why}. So {part}", step)
+        raise _uncertain(f"{end.why}. So {part}", step)
     if too_much:
         raise _uncertain(
             f"between two rows it lost its power, and when is not known: {100 * share:.2g} % of "
@@ -310,16 +367,13 @@ def _elapsed(
     return low, min(high, longest)
 
 
-def _end_was_seen(program: Program, last: _Last, gap_s: float) -> bool:
+def _heard_the_end(program: Program, last: _Last, gap_s: float) -> bool:
     """Return whether the record's writer outlived the program, so that no row can be missing."""
     stop = program.run.stop
     if stop is None:
         return False
-    if stop["exit_status"] == "abort" and WHILE_ENDING not in stop.get("reason", ""):
-        return True  # by the writer itself, which confirmed that the cell is open
     listened_s = float(stop["time"]) - last.row_time_s
-    heard_nothing = listened_s > gap_s * seconds_per_second(program) + _LATE_S
-    if program.log is None or not heard_nothing:
+    if listened_s <= gap_s * seconds_per_second(program) + _LATE_S:
         return False
     # Rows that only the log has were on the line when the power went, or came after the cable was
     # pulled: then listening told nothing.

@@ -278,7 +278,8 @@ def test_any_of_its_runs_gives_the_whole_experiment(synthetic: Any, tmp_path: Pa
     assert "An experiment of 2 runs: aaaaaaaa, bbbbbbbb" in report
     assert (
         "bbbbbbbb goes on at cycle 2, half-cycle 3 from 7200 s after 500 s without rows; 12 rows "
-        "collected from the instrument's own log; how long the cell was without power is not known"
+        "collected from the instrument's own log; how long the instrument was without power is "
+        "not known"
     ) in report
     assert "its serial was 'S0' and is 'S1'" in report
     assert report_json(tip)["chain"] == UIDS[:2]

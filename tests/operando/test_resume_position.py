@@ -1,0 +1,199 @@
+"""Where an interrupted program stood, from rows and log: certain, or refused."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from instruments.potentiostat import ProgramLog
+from operando.resume._position import Position, position_of
+from operando.resume._program import Program, Rows
+from operando.resume._record import Decisions, Experiment, ResumeError
+from operando.runs import Run
+from techniques import Counters, PlateStripCycle, Repeat
+from techniques import Sequence as Steps
+
+NOW_S = 1_800_000_000.0
+CHARGE, PLATING_S, DT_S, REST_S = 1.0, 3600.0, 10.0, 60.0
+HALF: dict[str, Any] = {"current_density_ma_cm2": 1.0, "record": {"dt_s": DT_S}}
+CYCLING = PlateStripCycle.model_validate(
+    {
+        "cycles": 3,
+        "rest_s": REST_S,
+        "plate": HALF | {"until": [{"quantity": "charge_mah_cm2", "value": CHARGE}]},
+        "strip": HALF
+        | {
+            "until": [
+                {"quantity": "potential_above_v", "value": 0.5},
+                {"quantity": "charge_mah_cm2", "value": 1.2, "action": "stop"},
+            ]
+        },
+    }
+)
+ELECTRODE = {"material": "Cu", "area_cm2": 1.0}
+START: dict[str, Any] = {
+    "uid": "1",
+    "time": NOW_S - 1e4,
+    "sample": {
+        "cell_id": "C1",
+        "metal": "Zn",
+        "working_electrode": ELECTRODE,
+        "counter_electrode": ELECTRODE | {"material": "Zn", "metal": "Zn"},
+        "electrolyte": {"composition": "2 M ZnSO4"},
+    },
+    "limits": {"effective": {"potential_min_v": -1.0, "potential_max_v": 1.0}},
+}
+
+
+def samples(*steps: tuple[int, int, float], potential: float = -0.1) -> dict[str, Any]:
+    """Rows of steps (role, half-cycle, until s), one every ``DT_S``; the host heard them so."""
+    rows: list[list[float]] = []
+    t_s = 0.0
+    for number, (role, half, until_s) in enumerate(steps, 1):
+        for step_t in np.arange(DT_S, until_s + 1e-9, DT_S):
+            rows.append([t_s + step_t, step_t, 0.1 * role, 1, half, number, role, 0, 0.0])
+        t_s += until_s
+    names = ("t", "step_t", "potential", "cycle", "half_cycle", "step", "role", "flags", "time")
+    columns = {name: np.array([row[i] for row in rows]) for i, name in enumerate(names)}
+    columns["time"] = NOW_S - 5000.0 + columns["t"] - columns["t"][-1]
+    columns["potential"][-1] = potential
+    return columns
+
+
+POINTS = {
+    name: np.empty(0)
+    for name in (
+        "t",
+        "spectrum",
+        "cycle",
+        "half_cycle",
+        "step",
+        "frequency",
+        "z_real",
+        "z_imag",
+        "flags",
+        "time",
+    )
+}
+
+
+def where(
+    rows: dict[str, Any],
+    log: tuple[str, float] | None = None,
+    *,
+    stop: dict[str, Any] | None = None,
+    reason: str = "",
+    **decisions: Any,
+) -> Position:
+    """Return the position; ``log``: its ending and how far the last step had come then, s."""
+    newest = float(rows["time"][-1])
+    ended = {"exit_status": "fail", "reason": "", "time": newest} | (stop or {})
+    run = Run(start=START, stop=ended, streams={})
+    kept = None
+    if log is not None:
+        role = int(rows["role"][-1])
+        counters = Counters(
+            t_s=float(rows["t"][-1]) + log[1] - float(rows["step_t"][-1]),
+            cycle=1,
+            half_cycle=int(rows["half_cycle"][-1]),
+            step=int(rows["step"][-1]),
+        )
+        kind = "galvanostatic" if role else "open_circuit"
+        kept = ProgramLog((), log[0], reason, kind, role, counters, log[1], 0)  # type: ignore[arg-type]
+    program = Program(run, CYCLING, Counters(), Rows(rows, POINTS), kept)
+    return position_of(Experiment((run,), Path()), program, Decisions(**decisions), NOW_S)
+
+
+MID_PLATE = samples((-1, 1, 1800.0))
+END_OF_PLATE = samples((-1, 1, PLATING_S))
+MID_STRIP = samples((-1, 1, PLATING_S), (0, 1, REST_S), (1, 2, 1000.0), potential=0.1)
+
+
+def first_step(position: Position) -> Any:
+    left = position.left.technique
+    while isinstance(left, Repeat | Steps):
+        left = left.step if isinstance(left, Repeat) else left.steps[0]
+    return left
+
+
+def test_what_the_instrument_wrote_down_at_the_end_is_exact() -> None:
+    position = where(MID_PLATE, ("opened", 1803.6))
+    assert position.elapsed_s == (1803.6, 1803.6)
+    assert position.charge_mah_cm2 == pytest.approx((0.501, 0.501))
+    assert first_step(position).until[0].value == pytest.approx(0.499)
+    assert (position.left.half_cycle, position.lost_power) == (0, False)
+    with pytest.raises(ResumeError, match="the charge is known"):
+        where(MID_PLATE, ("opened", 1803.6), assume_charge_mah_cm2=0.5)
+
+
+def test_somebody_who_listened_bounds_the_end_by_one_row() -> None:
+    heard = {"time": float(MID_PLATE["time"][-1]) + 30.0}
+    position = where(MID_PLATE, ("unknown", 1800.0), stop=heard)
+    assert position.elapsed_s == (1800.0, 1811.0)
+    assert position.lost_power
+    assert first_step(position).until[0].value == pytest.approx(1.0 - 1805.5 / 3600)
+
+
+def test_a_log_that_just_stops_is_refused_unless_it_is_trusted() -> None:
+    with pytest.raises(ResumeError, match=r"--trust-log[\s\S]*between 0.5 and 1 mAh/cm2"):
+        where(MID_PLATE, ("unknown", 1800.0))
+    position = where(MID_PLATE, ("unknown", 1800.0), trust_log=True)
+    assert position.elapsed_s == (1800.0, 1811.0)
+
+
+def test_without_a_log_the_bounds_reach_until_now() -> None:
+    with pytest.raises(ResumeError, match="has no log"):
+        where(MID_PLATE)
+    with pytest.raises(ResumeError, match=r"between 0\.5 and 1 mAh/cm2"):
+        where(MID_PLATE, assume_charge_mah_cm2=0.4)
+    position = where(MID_PLATE, assume_charge_mah_cm2=0.75)
+    assert first_step(position).until[0].value == pytest.approx(0.25)
+    # The writer itself ended the program, and confirmed it.
+    position = where(MID_PLATE, stop={"exit_status": "abort"})
+    assert position.elapsed_s == (1800.0, 1811.0)
+
+
+@pytest.mark.parametrize("log", [None, ("unknown", PLATING_S)])
+def test_after_the_end_of_a_step_the_next_one_may_have_run_as_well(log: Any) -> None:
+    with pytest.raises(ResumeError, match="the next step may have begun"):
+        where(END_OF_PLATE, log)
+    position = where(END_OF_PLATE, log, assume_charge_mah_cm2=0.0)
+    assert first_step(position).type == "open_circuit"
+    assert position.left.half_cycle == 1
+    with pytest.raises(ResumeError, match="only charge to be assumed is 0"):
+        where(END_OF_PLATE, log, assume_charge_mah_cm2=0.1)
+
+
+def test_an_interrupted_strip_goes_on_with_the_charge_that_is_left() -> None:
+    position = where(MID_STRIP, ("opened", 1000.0))
+    step = first_step(position)
+    assert [limit.value for limit in step.until] == pytest.approx([0.5, 1.2 - 1000 / 3600])
+    assert (position.cycle, position.half_cycle, position.left.half_cycle) == (1, 2, 1)
+
+
+def test_a_strip_that_passed_its_potential_has_ended() -> None:
+    rows = samples((-1, 1, PLATING_S), (0, 1, REST_S), (1, 2, 3500.0), potential=0.7)
+    position = where(rows, ("opened", 3500.0))
+    assert first_step(position).type == "open_circuit"
+    assert position.left.half_cycle == 2
+
+
+def test_a_program_that_reached_its_end_leaves_nothing() -> None:
+    position = where(MID_STRIP, ("stopped", 1000.0), reason="charge_mah_cm2 1.2")
+    assert position.left.technique is None
+    assert position.reason == "charge_mah_cm2 1.2"
+    assert where(MID_STRIP, ("complete", 1000.0)).left.technique is None
+
+
+def test_after_a_safety_limit_nothing_goes_on() -> None:
+    with pytest.raises(ResumeError, match="ended by a safety limit"):
+        where(MID_STRIP, ("safety", 1000.0), reason="potential_min_v -1")
+    beyond = samples((-1, 1, 1800.0), potential=-1.2)
+    with pytest.raises(ResumeError, match="safety limit"):
+        where(beyond, stop={"exit_status": "abort"})
+
+
+def test_rows_that_no_place_in_the_technique_fits_are_refused() -> None:
+    with pytest.raises(ResumeError, match="not what the technique does there"):
+        where(samples((-1, 1, PLATING_S), (1, 2, 100.0)), ("opened", 100.0))
