@@ -30,7 +30,7 @@ FLUSH_S = 0.5
 LOOK_AGAIN_S = 5.0
 # Somebody may be copying a journal into the folder, without holding its lock.
 QUIET_BEFORE_CLOSING_S = 2.0
-ROWS_AT_ONCE = 100_000
+ROWS_AT_ONCE = 25_000
 BACKLOG_SHARE_S = 0.5
 LONGEST_BACKOFF_S = 300.0
 # A catalog that does not answer is asked again soon: it is not the run's fault.
