@@ -113,6 +113,7 @@ class Ingester:
         self._finished = ingested_uids(ingested)
         self._journals: dict[str, _Journal] = {}
         self._folders: dict[Path, tuple[int, float]] = {}
+        self._names: dict[Path, set[str]] = {}
         self._tables = tables
         self._assets_at = assets_at
         self._to_take_again: queue.SimpleQueue[str] = queue.SimpleQueue()
@@ -188,12 +189,14 @@ class Ingester:
                 if changed == seen and now - looked_at < LOOK_AGAIN_S:
                     continue
                 self._folders[month] = (changed, now)
-                for entry in os.scandir(month):
-                    uid, suffix = os.path.splitext(entry.name)
+                names = set(os.listdir(month))
+                for name in names - self._names.get(month, set()):
+                    uid, suffix = os.path.splitext(name)
                     new = uid not in self._journals and uid not in self._finished
                     if suffix == ".opj" and new:
                         # What appears while we are connected was written by nobody else.
-                        self._add(Path(entry.path), uid, perhaps_there=self._client is None)
+                        self._add(month / name, uid, perhaps_there=self._client is None)
+                self._names[month] = names
 
     def _add(self, path: Path, uid: str, *, perhaps_there: bool) -> _Journal:
         journal = _Journal(path, uid, self._reader(path), perhaps_there=perhaps_there)
@@ -267,6 +270,7 @@ class Ingester:
             size = journal.path.stat().st_size
         except FileNotFoundError:
             del self._journals[journal.uid]
+            self._names.pop(journal.path.parent, None)  # it may come back under its name
             return False
         if size < journal.reader.tail.offset:  # cut by hand or replaced
             self._begin_again(journal)
