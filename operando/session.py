@@ -36,7 +36,7 @@ from ophyd import Device
 from instruments.bench import Bench
 from instruments.bench_file import BenchFile
 from instruments.errors import InstrumentError
-from operando import __version__, configuration
+from operando import __version__, configuration, page_validation
 from operando.configuration import check_limits, load_bench, load_cell, load_protocol
 from operando.journal import JournalWriter, ScanNumbers, check_writable
 from operando.live import Aside, LiveTable
@@ -155,6 +155,7 @@ class Session:
             ]
         else:
             managers = [stop_on("SIGINT", "SIGTERM", "SIGHUP")]
+        page_validation.use()
         engine = RunEngine(
             {},
             loop=self._loop,
