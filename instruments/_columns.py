@@ -1,16 +1,16 @@
 """Rows that come too fast for events: columns of one SWMR file, announced once they are readable.
 
-An event costs the RunEngine 55 us for each row of five columns, whatever they hold; a block of
-rows in a file costs it the same as one row. The stream's name and keys do not tell the
-difference: each quantity is a dataset of its own, one number a row, and ``time`` is one of them.
+A page of events costs the RunEngine for every row, a block of rows in a file the same as one row.
+The stream's name and keys do not tell the difference: each quantity is a dataset of its own, one
+number a row, and ``time`` is one of them.
 """
 
-import errno
 import logging
+import math
 import threading
 import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +28,7 @@ _log = logging.getLogger(__name__)
 TIME = "time"
 _GROUP = "/entry/data"
 
-# How long, and how much, is kept in memory while the disk is full.
+# How long, and how much, is kept in memory while the disk is full or fails.
 PATIENCE_S = 120.0
 MOST_KEPT_BYTES = 256 * 2**20
 _ALARM_EVERY_S = 10.0
@@ -39,14 +39,17 @@ SYNC_INTERVAL_S = 0.1
 class Columns:
     """One file of columns, written in blocks; nothing is announced that cannot be read yet.
 
-    What was written is on the disk about 100 ms later: a thread syncs it. While the disk is full,
-    rows wait in memory; that is logged as an error at once and every 10 s.
+    What was written is on the disk about 100 ms later: a thread syncs it. While the disk is full
+    or takes nothing for another reason, rows wait in memory; an alarm tells it at once and every
+    10 s, as for the run's journal.
 
     Args:
         folder: where the file is made; its name is ``name`` and something unique.
         name: the device, prefix of the event keys.
         units: quantity -> unit of each column, in the order in which ``write`` gets them.
-        patience_s: how long rows wait for room; by default ``PATIENCE_S``.
+        patience_s: how long rows wait for the disk; by default ``PATIENCE_S``.
+        on_alarm: called with the text of each alarm, besides logging it, by the thread that calls
+            ``write`` or ``close``; what it raises is logged.
 
     Raises:
         TransportError: the file cannot be made.
@@ -59,9 +62,11 @@ class Columns:
         units: Mapping[str, str],
         *,
         patience_s: float | None = None,
+        on_alarm: Callable[[str], object] | None = None,
     ) -> None:
         self._name = name
         self._patience_s = PATIENCE_S if patience_s is None else patience_s
+        self._on_alarm = on_alarm
         self._datasets = [f"{_GROUP}/{quantity}" for quantity in (TIME, *units)]
         path = folder.resolve() / f"{name}-{uuid.uuid4().hex[:8]}.h5"
         all_units = {TIME: "s", **units}
@@ -83,7 +88,7 @@ class Columns:
         )
         self._waiting: NDArray[np.float64] = np.empty((0, len(keys)))
         self._announced = 0
-        self._full_since: float | None = None
+        self._stuck_since: float | None = None
         self._alarmed = 0.0
         self._dirty = self._sync_failed = False
         self._ended = threading.Event()
@@ -104,7 +109,7 @@ class Columns:
 
     @property
     def waiting(self) -> int:
-        """Return how many rows wait in memory because the disk is full."""
+        """Return how many rows wait in memory because the disk takes none."""
         return len(self._waiting)
 
     def write(self, rows: ArrayLike) -> None:
@@ -113,8 +118,8 @@ class Columns:
         Blocks for the write, about 1 ms; to be called by one thread at a time.
 
         Raises:
-            TransportError: the disk has been full for ``patience_s`` or the rows that wait are more
-                than ``MOST_KEPT_BYTES``, or the file cannot be written for another reason. The
+            TransportError: the disk has taken nothing for ``patience_s``, the rows that wait are
+                more than ``MOST_KEPT_BYTES``, or a write failed half-way, which ends the file. The
                 rows are still kept, and the next call tries again.
         """
         block = np.asarray(rows, dtype=np.float64).reshape(-1, len(self._datasets))
@@ -122,13 +127,16 @@ class Columns:
         if not self.waiting:
             return
         try:
-            self._file.extend(dict(zip(self._datasets, self._waiting.T, strict=True)))
+            self._write_waiting()
         except OSError as error:
             self._keep(error)
-            return
-        if self._full_since is not None:
-            _log.warning("%s: there is room again; all rows were written", self._name)
-            self._full_since = None
+
+    def _write_waiting(self) -> None:
+        self._file.extend(dict(zip(self._datasets, self._waiting.T, strict=True)))
+        if self._stuck_since is not None:
+            told = f"{self._name}: the disk takes rows again; all of them were written"
+            self._alarm(told, logging.WARNING)
+            self._stuck_since = None
         self._waiting = self._waiting[:0]
         self._dirty = True
 
@@ -149,21 +157,27 @@ class Columns:
 
     def _keep(self, error: OSError) -> None:
         now = time.monotonic()
+        if self._stuck_since is None:
+            self._stuck_since, self._alarmed = now, -math.inf
+        for_s = now - self._stuck_since
         told = f"{self._name}: cannot record {self.waiting} rows: {error}"
-        if error.errno != errno.ENOSPC:
-            raise TransportError(told) from error
-        if self._full_since is None:
-            self._full_since, self._alarmed = now, -np.inf
-        for_s = now - self._full_since
-        if for_s > self._patience_s or self._waiting.nbytes > MOST_KEPT_BYTES:
+        no_use = self._file.failed is not None or self._waiting.nbytes > MOST_KEPT_BYTES
+        if no_use or for_s > self._patience_s:
             raise TransportError(f"{told} (tried for {for_s:.0f} s)") from error
         if now - self._alarmed >= _ALARM_EVERY_S:
             self._alarmed = now
-            _log.error(
-                "%s. They are kept in memory for %.0f s more, then the experiment is ended",
-                told,
-                self._patience_s - for_s,
+            self._alarm(
+                f"{told}. They are kept in memory for {self._patience_s - for_s:.0f} s more, then "
+                "the experiment is ended"
             )
+
+    def _alarm(self, text: str, level: int = logging.ERROR) -> None:
+        _log.log(level, "%s", text)
+        if self._on_alarm is not None:
+            try:
+                self._on_alarm(text)
+            except Exception:
+                _log.exception("an alarm could not be shown")
 
     def documents(self, index: int | None = None) -> Iterator[StreamAsset]:
         """Yield the documents of the rows that are readable and not announced yet.
@@ -177,10 +191,16 @@ class Columns:
             yield from self._stream.documents(first, stop)
 
     def close(self) -> None:
-        """Close the file; idempotent. Rows that still wait are lost, which is logged."""
+        """Write what waits, if the disk takes it now, and close the file; idempotent.
+
+        Rows that it still does not take are lost, which an alarm tells.
+        """
         if self.waiting:
-            _log.error("%s: %d rows could not be recorded", self._name, self.waiting)
-            self._waiting = self._waiting[:0]
+            try:
+                self._write_waiting()
+            except OSError as error:
+                self._alarm(f"{self._name}: {self.waiting} rows could not be recorded: {error}")
+                self._waiting = self._waiting[:0]
         self._ended.set()
         self._syncer.join()
         self._sync()

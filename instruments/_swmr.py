@@ -9,6 +9,8 @@ them, a killed process cannot.) Such a file opens with ``swmr=True`` only.
 """
 
 import errno
+import logging
+import math
 import os
 import shutil
 import threading
@@ -22,12 +24,16 @@ from numpy.typing import ArrayLike, DTypeLike
 if TYPE_CHECKING:
     import h5py
 
+logger = logging.getLogger(__name__)
+
 # Scalars share a chunk: one chunk of eight bytes per row would be mostly index.
 SCALARS_PER_CHUNK = 1024
 # HDF5 cannot close a file in order once a write has failed for want of room: it then ends the
 # whole process with SIGSEGV, measured with HDF5 1.14. So rows stop before the disk is full, and
 # the run's journal finds room to say why.
 KEPT_FREE_BYTES = 16_000_000
+# Beside the rows themselves: what HDF5 writes on how they lie.
+_METADATA_BYTES = 64_000
 # macOS has no fdatasync; there fsync does the same work and more.
 _sync = getattr(os, "fdatasync", os.fsync)
 
@@ -78,6 +84,9 @@ class SwmrFile:
         self._sync_lock = threading.Lock()
         self._fd = -1
         self._rows = 0
+        # Why nothing more is written: a write failed within HDF5, and trying again would succeed
+        # and leave rows of zeros (measured with HDF5 1.14).
+        self.failed: OSError | None = None
         self._shapes = {name: tuple(shape) for name, (shape, _) in datasets.items()}
         self._file: h5py.File | None = h5py.File(self.path, "x", libver="latest")
         try:
@@ -128,7 +137,9 @@ class SwmrFile:
 
         Raises:
             ValueError: a dataset is missing or unknown, a shape differs, or the file is closed.
-            OSError: less than ``KEPT_FREE_BYTES`` would stay free on the disk, or it is gone.
+            OSError: less than ``KEPT_FREE_BYTES`` would stay free on the disk, or the disk does not
+                set the room aside: it is full, over quota, read-only or gone. Nothing of the row
+                was written and it may be given again, unless ``failed`` is set.
         """
         return self.extend({name: np.asarray(value)[np.newaxis] for name, value in row.items()})
 
@@ -157,17 +168,25 @@ class SwmrFile:
                 raise ValueError(f"{self.path}: the file is closed")
             index = self._rows
             after = index + counts.pop()
-            self._check_room(sum(value.nbytes for value in values.values()))
+            if self.failed is not None:
+                raise self.failed
+            size = sum(value.nbytes for value in values.values())
+            self._check_room(size)
+            self._set_aside(self._file, size)
             try:
                 for name, value in values.items():
                     dataset = self._datasets[name]
-                    # Rows that failed half-way left longer datasets: they are overwritten.
                     dataset.resize(after, axis=0)
                     dataset[index:after] = value
                 for dataset in self._datasets.values():
                     dataset.flush()
-            except RuntimeError as error:  # what h5py makes of a failed write or flush
-                raise OSError(errno.EIO, str(error), str(self.path)) from error
+            except (OSError, RuntimeError) as error:  # what h5py makes of a failed write or flush
+                self.failed = OSError(
+                    errno.EIO,
+                    f"its rows from {index} on cannot be trusted: {error}",
+                    str(self.path),
+                )
+                raise self.failed from error
             self._rows = after
             return index
 
@@ -180,6 +199,24 @@ class SwmrFile:
                 "free space on this disk, or point OPERANDO_DATA at another one",
                 str(self.path),
             )
+
+    def _set_aside(self, file: "h5py.File", size: int) -> None:
+        """Have the disk set room for ``size`` bytes of rows aside, or say that it does not.
+
+        What can fail is to fail here: a write that fails within HDF5 ends the file.
+        """
+        if self._fd < 0:
+            return
+        chunks = sum(
+            dataset.dtype.itemsize * math.prod(dataset.chunks)
+            for dataset in self._datasets.values()
+        )
+        try:
+            os.posix_fallocate(self._fd, file.id.get_filesize(), size + chunks + _METADATA_BYTES)
+        except OSError as error:
+            if error.errno in (errno.EOPNOTSUPP, errno.EINVAL):
+                return  # this file system cannot
+            raise OSError(error.errno, os.strerror(error.errno or 0), str(self.path)) from None
 
     def sync(self) -> None:
         """Put what was written on the disk; blocks as long as the disk does, from any thread.
@@ -194,8 +231,13 @@ class SwmrFile:
         """Close the file; idempotent, callable from any thread."""
         with self._lock:
             file, self._file = self._file, None
-            if file is not None:
-                file.close()
+            try:
+                if file is not None:
+                    file.close()
+            except (OSError, RuntimeError) as error:
+                if self.failed is None:
+                    raise
+                logger.error("%s could not be closed: %s", self.path, error)
         with self._sync_lock:
             fd, self._fd = self._fd, -1
             if fd >= 0:

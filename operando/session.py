@@ -133,6 +133,9 @@ class Session:
         self._last = _LastRun()
         self._aside = Aside(LiveTable(out)) if out is not None else None
         self._service: threading.Thread | None = None
+        for device in self.bench.devices.values():
+            if hasattr(device, "on_alarm"):
+                device.on_alarm = self._show_alarm
         self._connected = False
         self._loop = asyncio.new_event_loop()
         self._stop_signal: int | None = None

@@ -128,7 +128,8 @@ class PotentiostatDevice(_Pages):
     ``impedance``, to be declared and collected as a stream of its own.
 
     A program that may record a row every ``COLUMNS_FROM_INTERVAL_S`` has its rows in a file, which
-    ``kickoff`` makes in ``assets_dir``; prepare it before its stream is declared.
+    ``kickoff`` makes in ``assets_dir``; prepare it before its stream is declared. When the disk
+    does not take them, ``on_alarm`` is called with a text that says so.
 
     Args:
         driver: any Potentiostat.
@@ -151,6 +152,7 @@ class PotentiostatDevice(_Pages):
         super().__init__(name=name, units=_SAMPLE_UNITS)
         self.limits = limits or SafetyLimits()
         self.assets_dir: Path | None = None
+        self.on_alarm: Callable[[str], object] | None = None
         self.impedance = _Pages(name=f"{name}_impedance", units=_IMPEDANCE_UNITS)
         self._driver = driver
         self._assignment: Assignment | None = None
@@ -250,7 +252,7 @@ class PotentiostatDevice(_Pages):
         if self._in_columns:
             if self.assets_dir is None:
                 raise RuntimeError(f"{self.name}: set assets_dir before kickoff")
-            self._columns = Columns(self.assets_dir, self.name, self._units)
+            self._columns = Columns(self.assets_dir, self.name, self._units, on_alarm=self.on_alarm)
         self.release_rows()
         self._running = True
         self._newest = None

@@ -2,12 +2,14 @@
 
 import logging
 import os
+import re
+import resource
 import shutil
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -162,6 +164,78 @@ def test_rows_wait_while_the_disk_is_full_and_are_all_written_afterwards(
     np.testing.assert_array_equal(stored(columns.path), block(0, 20))
 
 
+def test_rows_that_wait_are_tried_once_more_when_the_file_is_closed(
+    columns: Columns, disk: dict[str, int]
+) -> None:
+    disk["free"] = 1000
+    columns.write(block(0, 7))
+    disk["free"] = 10**12
+    columns.close()
+    np.testing.assert_array_equal(stored(columns.path), block(0, 7))
+
+
+@pytest.fixture
+def small_files() -> Iterator[Callable[[int | None], None]]:
+    """Let the operating system refuse to let files grow, as a quota does; None: as before."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    def limit(size: int | None) -> None:
+        soft = before[0] if size is None else size
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, before[1]))
+
+    yield limit
+    limit(None)
+
+
+def test_rows_wait_for_a_disk_that_refuses_them_and_are_right_afterwards(
+    tmp_path: Path, small_files: Callable[[int | None], None]
+) -> None:
+    alarms: list[str] = []
+    columns = Columns(tmp_path, "potentiostat", UNITS, on_alarm=alarms.append)
+    columns.write(block(0, 5000))
+    small_files(columns.path.stat().st_size + 20_000)
+    for first in range(5000, 15_000, 1000):
+        columns.write(block(first, 1000))
+    assert 0 < columns.waiting == 15_000 - columns.rows
+    np.testing.assert_array_equal(stored(columns.path), block(0, columns.rows))
+    assert len(alarms) == 1
+    assert re.match(r"potentiostat: cannot record \d+ rows: .*File too large", alarms[0])
+    small_files(None)
+    columns.write([])
+    columns.close()
+    assert "all of them were written" in alarms[1]
+    np.testing.assert_array_equal(stored(columns.path), block(0, 15_000))
+
+
+def test_a_disk_that_refuses_to_the_end_costs_what_waits_and_nothing_else(
+    tmp_path: Path, small_files: Callable[[int | None], None]
+) -> None:
+    alarms: list[str] = []
+    columns = Columns(tmp_path, "potentiostat", UNITS, on_alarm=alarms.append)
+    columns.write(block(0, 5000))
+    small_files(columns.path.stat().st_size)
+    columns.write(block(5000, 5000))
+    columns.close()
+    assert "5000 rows could not be recorded" in alarms[-1]
+    small_files(None)
+    np.testing.assert_array_equal(stored(columns.path), block(0, 5000))
+
+
+def test_an_alarm_that_cannot_be_shown_is_logged_and_nothing_is_lost(
+    tmp_path: Path, disk: dict[str, int], caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(text: str) -> None:
+        raise RuntimeError("no screen")
+
+    columns = Columns(tmp_path, "potentiostat", UNITS, on_alarm=broken)
+    disk["free"] = 1000
+    columns.write(block(0, 5))
+    assert "an alarm could not be shown" in caplog.messages
+    disk["free"] = 10**12
+    columns.close()
+    np.testing.assert_array_equal(stored(columns.path), block(0, 5))
+
+
 def test_a_disk_that_stays_full_is_an_error_that_keeps_the_rows(
     tmp_path: Path, disk: dict[str, int]
 ) -> None:
@@ -195,9 +269,8 @@ def test_rows_that_never_found_room_are_told(
     caplog.clear()
     columns.close()
     columns.close()
-    assert [record.message for record in caplog.records] == [
-        "potentiostat: 7 rows could not be recorded"
-    ]
+    (record,) = caplog.records
+    assert record.message.startswith("potentiostat: 7 rows could not be recorded: ")
 
 
 def test_a_file_that_cannot_be_made_says_whose_it_would_be(tmp_path: Path) -> None:
