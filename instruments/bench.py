@@ -1,12 +1,13 @@
 """The bench: the instruments of one bench file, connected and left together."""
 
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from ophyd import Device
 
 from instruments._build import build
-from instruments.bench_file import BenchFile, CameraEntry, GasChromatographEntry
+from instruments.bench_file import BenchFile, CameraEntry, GasChromatographEntry, RamanEntry
 from instruments.errors import InstrumentError
 
 
@@ -37,20 +38,42 @@ class Bench:
         return self._parts.devices
 
     def connect(self) -> None:
-        """Open every instrument; raises BenchConnectionError telling every failure at once."""
-        failures: dict[str, Exception] = {}
-        for name, driver in self._parts.drivers.items():
-            board = getattr(self.file.instruments.get(name), "board", None)
-            if board in failures:
-                failures[name] = InstrumentError(f"hangs on {board}, which did not connect")
-                continue
-            try:
-                driver.connect()
-            except InstrumentError as error:
-                failures[name] = error
+        """Open every instrument; raises BenchConnectionError telling every failure at once.
+
+        Cameras and spectrometers are opened beside each other and the rest: their makers' libraries
+        live in processes of their own, which take half a second each to start.
+        """
+        found: dict[str, Exception | None] = {}
+        slow = [
+            name
+            for name, entry in self.file.instruments.items()
+            if isinstance(entry, CameraEntry | RamanEntry) and name in self._parts.drivers
+        ]
+        with ThreadPoolExecutor(max(1, len(slow)), thread_name_prefix="connect") as beside:
+            waiting = {name: beside.submit(self._connected, name) for name in slow}
+            for name in self._parts.drivers:
+                if name in waiting:
+                    continue
+                board = getattr(self.file.instruments.get(name), "board", None)
+                if board is not None and found.get(board) is not None:
+                    found[name] = InstrumentError(f"hangs on {board}, which did not connect")
+                else:
+                    found[name] = self._connected(name)
+            found |= {name: future.result() for name, future in waiting.items()}
+        failures = {
+            name: error for name in self._parts.drivers if (error := found[name]) is not None
+        }
         if failures:
             self.close()
             raise BenchConnectionError(self.file.name, failures)
+
+    def _connected(self, name: str) -> InstrumentError | None:
+        """Open one instrument and return why it did not; ``None`` if it did."""
+        try:
+            self._parts.drivers[name].connect()
+        except InstrumentError as error:
+            return error
+        return None
 
     def safe_state(self) -> None:
         """Open the cell, switch off laser and lamp; idempotent, raises the first failure last."""

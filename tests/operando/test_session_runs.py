@@ -19,7 +19,7 @@ import pytest
 import serial
 from bluesky.utils import MsgGenerator
 
-from instruments.bench import BenchConnectionError
+from instruments.bench import Bench, BenchConnectionError
 from instruments.bench_file import BenchFile
 from instruments.errors import InstrumentFaultError, UnsupportedTechniqueError
 from operando import __version__
@@ -211,6 +211,26 @@ def test_instruments_that_do_not_answer_are_all_told_at_once(
     told = str(caught.value)
     assert set(caught.value.failures) >= {"potentiostat", "relay_board"}
     assert "operando sim" in told
+
+
+def test_failures_are_told_in_the_order_of_the_bench_whoever_was_slow(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPERANDO_SIM", str(tmp_path / "nobody"))
+    bench = Bench(load_bench("sim"))
+    before = set(threading.enumerate())
+    with pytest.raises(BenchConnectionError) as caught:
+        bench.connect()
+    assert list(caught.value.failures) == [
+        "relay_board",
+        "potentiostat",
+        "camera",
+        "raman",
+        "gas_chromatograph",
+    ]
+    assert "hangs on relay_board" in str(caught.value.failures["gas_chromatograph"])
+    assert "5 of its instruments did not connect" in str(caught.value)
+    assert not [x for x in set(threading.enumerate()) - before if x.name.startswith("connect")]
 
 
 def test_a_prompt_gets_devices_plans_techniques_and_stubs_by_name(tmp_path: Path) -> None:
