@@ -16,7 +16,7 @@ from typing import Any
 
 import httpx
 
-from operando.journal import JournalReader, close_dead_run, journal_path
+from operando.journal import QUIET_S, JournalReader, close_dead_run, is_locked, journal_path
 
 from ._places import append_ingested, ingested_uids
 from ._run_writer import RunWriter
@@ -28,7 +28,8 @@ POLL_S = 0.15
 FLUSH_S = 0.5
 # A folder's time stamp can miss a file made in the same tick; look without being told now and then.
 LOOK_AGAIN_S = 5.0
-# Somebody may be copying a journal into the folder, without holding its lock.
+# A run that was being written and is so no more is closed after this; a journal that was never seen
+# with its writer may be a copy in the making, and waits for `QUIET_S`.
 QUIET_BEFORE_CLOSING_S = 2.0
 ROWS_AT_ONCE = 25_000
 BACKLOG_SHARE_S = 0.5
@@ -53,6 +54,7 @@ class _Journal:
     flushed_at: float = 0.0
     size: int = -1
     grew_at: float = 0.0
+    seen_alive: bool = False  # whether its writer was seen
     error: str = ""
     failures: int = 0
     retry_at: float = 0.0
@@ -204,7 +206,7 @@ class Ingester:
         return journal
 
     def _reader(self, path: Path) -> JournalReader:
-        return JournalReader(path, expand=self.data_dir, arrays=True)
+        return JournalReader(path, expand=self.data_dir, arrays=True, count=True)
 
     def _begin_again(self, journal: _Journal) -> None:
         journal.reader = self._reader(journal.path)
@@ -286,6 +288,8 @@ class Ingester:
         if stopped:
             self._finish(journal)
             return True
+        if not journal.seen_alive and journal.grew_at == now:
+            journal.seen_alive = is_locked(journal.path)
         due = more or now - journal.flushed_at >= FLUSH_S
         if writer.waiting and due:
             writer.flush()
@@ -295,7 +299,8 @@ class Ingester:
             journal.error, journal.failures = "", 0
         if not more and now - journal.grew_at > QUIET_BEFORE_CLOSING_S:
             journal.grew_at = now  # if it is alive, ask again after another quiet while
-            if close_dead_run(journal.path):
+            quiet_s = 0.0 if journal.seen_alive else QUIET_S
+            if close_dead_run(journal.path, quiet_s=quiet_s, reader=journal.reader):
                 logger.warning("closed run %s, whose process died", journal.uid)
                 return True
         return more

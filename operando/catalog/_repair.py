@@ -6,7 +6,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
-from operando.journal import JournalError, close_dead_run, list_runs
+from operando.journal import QUIET_S, JournalError, close_dead_run, list_runs, may_be_copied
 
 from ._errors import CatalogError
 from ._files import put_aside
@@ -53,15 +53,20 @@ def repair(
     """
     places = Places(data_dir)
     runs = [run for run in list_runs(places.data_dir) if uids is None or run.uid in uids]
+    left = set[str]()
     for run in runs:
-        if run.exit_status == "unfinished":
-            yield from _close(run.uid, run.path)
+        closed = _close(run.uid, run.path) if run.exit_status == "unfinished" else None
+        if closed is not None:
+            yield closed
+            left |= set() if closed.cured else {run.uid}
     damage = "" if places.shared else _damage(places)
     if damage:
         yield _begin_anew(places, damage)
     catalog = open_catalog(data_dir)
     try:
         for uid in [run.uid for run in runs] if uids is None else uids:
+            if uid in left:
+                continue
             outcome = _verified(uid, data_dir, timeout_s, catalog)
             if not outcome.same:
                 yield _take_again(places, outcome, timeout_s, catalog)
@@ -69,15 +74,18 @@ def repair(
         close_catalog(catalog)
 
 
-def _close(uid: str, path: Path) -> Iterator[Repaired]:
+def _close(uid: str, path: Path) -> Repaired | None:
+    """Close a run without an end; None if its writer lives, or the service was faster."""
     found = "its process died before the run's stop"
     try:
-        closed = close_dead_run(path)
+        if close_dead_run(path, by="operando catalog repair", quiet_s=QUIET_S):
+            return Repaired(uid, found, "closed as failed; every whole row is kept", True)
     except (OSError, JournalError) as error:
-        yield Repaired(uid, found, f"the journal cannot be closed: {error}", False)
-        return
-    if closed:  # else its writer lives, or the service was faster
-        yield Repaired(uid, found, "closed as failed; every whole row is kept", True)
+        return Repaired(uid, found, f"the journal cannot be closed: {error}", False)
+    if may_be_copied(path):
+        waiting = f"nothing yet: it may still be copied; repair again in {QUIET_S:.0f} s"
+        return Repaired(uid, found, waiting, False)
+    return None
 
 
 def _damage(places: Places) -> str:

@@ -4,13 +4,23 @@ The journal is the truth; the catalog, the lists and the replays are made from i
 ``docs/reference/journal.md``.
 """
 
-from ._bulk import documents_in_bulk
+from ._bulk import BulkReader, documents_in_bulk
 from ._cycles import CycleIndex, cycle_index
+from ._damage import Damage
 from ._errors import JournalError
 from ._format import Tail
-from ._lock import try_lock
-from ._reader import JournalReader, documents, inspect, page_of, read_columns, row_times
-from ._repair import close_dead_run
+from ._lock import is_locked, take_lock, try_lock
+from ._reader import (
+    JournalReader,
+    damage_of,
+    documents,
+    inspect,
+    page_of,
+    read_columns,
+    row_times,
+    salvage,
+)
+from ._repair import QUIET_S, close_dead_run, may_be_copied
 from ._roots import journal_path
 from ._runs import (
     RunSummary,
@@ -27,7 +37,10 @@ from ._writable import check_writable, told
 from ._writer import JournalWriter
 
 __all__ = [
+    "QUIET_S",
+    "BulkReader",
     "CycleIndex",
+    "Damage",
     "JournalError",
     "JournalReader",
     "JournalWriter",
@@ -39,18 +52,23 @@ __all__ = [
     "close_dead_run",
     "count_rows",
     "cycle_index",
+    "damage_of",
     "documents",
     "documents_in_bulk",
     "inspect",
+    "is_locked",
     "journal_path",
     "list_runs",
+    "may_be_copied",
     "page_of",
     "read_columns",
     "resolve_uid",
     "row_times",
+    "salvage",
     "select_experiments",
     "select_runs",
     "summaries",
+    "take_lock",
     "told",
     "try_lock",
 ]

@@ -3,8 +3,8 @@
 ``OPJOURNL`` (8 bytes), format version (u32), then per document: payload length (u32), CRC-32 of
 the payload (u32), payload. All integers little-endian; the payload is msgpack of ``[name, doc]``,
 since version 2 with the columns of event pages as msgpack extensions (`_pages`). Nothing written
-is ever rewritten, so the first record that is short or fails its checksum is the end of what can
-be trusted.
+is ever rewritten, so a record that is short or fails its checksum is the end of what can be
+trusted, unless a whole one follows (`_damage`).
 """
 
 import logging
@@ -16,10 +16,11 @@ from dataclasses import dataclass
 from datetime import date, time
 from enum import Enum
 from pathlib import Path, PurePath
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 import msgpack
 
+from ._damage import LONGEST_PAYLOAD, RECORD, Damage, missing_start, whole_record_behind
 from ._errors import JournalError
 from ._pages import array_hook, as_list, packed, restore
 
@@ -30,8 +31,6 @@ VERSION = 2
 OLDER_VERSIONS = (1,)
 HEADER = MAGIC + struct.pack("<I", VERSION)
 HEADERS = (HEADER, *(MAGIC + struct.pack("<I", version) for version in OLDER_VERSIONS))
-RECORD = struct.Struct("<II")
-LONGEST_PAYLOAD = 1 << 30
 _LONG_PAYLOAD = 1 << 20
 
 Document = dict[str, Any]
@@ -153,20 +152,22 @@ def _problems(value: Any, where: str) -> Iterator[str]:
 
 @dataclass(frozen=True)
 class Tail:
-    """Where the whole records of a journal end, and why there.
+    """Where the last whole record of a journal ends, what is behind it, and what is wrong before.
 
     Attributes:
-        offset: bytes of header and whole records; what follows cannot be trusted.
+        offset: the byte behind the last whole record; what follows cannot be trusted.
         reason: empty when the file ends with a whole record, else what was found.
+        damage: stretches before ``offset`` that cannot be read, in their order.
     """
 
     offset: int
     reason: str = ""
+    damage: tuple[Damage, ...] = ()
 
     @property
     def clean(self) -> bool:
-        """Whether the file ends with a whole record."""
-        return not self.reason
+        """Whether the journal is whole records from its beginning to its end."""
+        return not self.reason and not self.damage
 
 
 class Record(NamedTuple):
@@ -186,17 +187,18 @@ class Record(NamedTuple):
 
 
 def records_at(path: Path, offsets: Iterable[int]) -> Iterator[Record]:
-    """Yield the records that begin at these bytes; ends early if one of them is not whole."""
+    """Yield the records that begin at these bytes, without those that are not whole."""
     with open(path, "rb") as file:
+        size = os.fstat(file.fileno()).st_size
         for begin in offsets:
             file.seek(begin)
             head = file.read(RECORD.size)
             if len(head) < RECORD.size:
-                return
+                continue
             length, checksum = RECORD.unpack(head)
-            payload = file.read(length) if length <= LONGEST_PAYLOAD else b""
+            payload = file.read(length) if length <= size - begin else b""
             if not payload or len(payload) < length or zlib.crc32(payload) != checksum:
-                return
+                continue
             name, doc = decode(payload)
             yield Record(begin + RECORD.size + length, name, doc, begin)
 
@@ -206,7 +208,8 @@ class RecordReader:
 
     Iterating yields `Record`s from `offset` on, one in memory at a time; afterwards `tail` tells
     where the whole records end. Iterating again continues there, so a growing journal is followed
-    by iterating once in a while.
+    by iterating once in a while. What is damaged is passed over if a whole record follows, and
+    told by `damage`.
 
     Args:
         path: the journal.
@@ -214,21 +217,23 @@ class RecordReader:
         arrays: whether uniform columns of event pages are to be numpy arrays instead of lists.
 
     Raises:
-        JournalError: on iterating, if the file is not a journal, of a newer format, or holds a
-            whole record that no journal writer wrote.
+        JournalError: on iterating, if the file is not a journal, of a newer format, holds a
+            whole record that no journal writer wrote, or has lost its start document.
     """
 
     def __init__(self, path: Path, offset: int = 0, *, arrays: bool = False) -> None:
         self.path = path
+        self.damage: list[Damage] = []
         self._offset = offset
         self._reason = ""
+        self._searched = (-1, -1)  # behind which byte nothing whole was found, at which size
         self._arrays = arrays
         self._hook = array_hook() if arrays else as_list
 
     @property
     def tail(self) -> Tail:
         """Where the whole records read so far end, and what stopped the reader there."""
-        return Tail(self._offset, self._reason)
+        return Tail(self._offset, self._reason, tuple(self.damage))
 
     def __iter__(self) -> Iterator[Record]:
         for end, payload in self.payloads():
@@ -244,39 +249,66 @@ class RecordReader:
 
     def payloads(self) -> Iterator[tuple[int, bytes]]:
         """Yield the offset behind each whole record and its undecoded payload."""
-        offset, self._reason = self._offset, ""
+        self._reason = ""
         with open(self.path, "rb", buffering=1 << 20) as file:
-            if offset < len(HEADER):
+            if self._offset < len(HEADER):
                 if not self._header(file.read(len(HEADER))):
                     return
-                offset = self._offset = len(HEADER)
-            file.seek(offset)
-            while head := file.read(RECORD.size):
-                if len(head) < RECORD.size:
-                    self._reason = f"torn: {len(head)} of 8 bytes of a record's head"
+                self._offset = len(HEADER)
+            file.seek(self._offset)
+            while True:
+                yield from self._whole_ones(file)
+                if not self._reason or not self._step_over(file):
                     return
-                length, checksum = RECORD.unpack(head)
-                if length == 0:  # a power cut can leave zeros, whose checksum is right
-                    self._reason = "corrupt: an empty record"
-                    return
-                if length > LONGEST_PAYLOAD:
-                    self._reason = f"corrupt: a record claims {length} bytes"
-                    return
-                present = length
-                if length > _LONG_PAYLOAD:
-                    # A damaged length must not make room for a gigabyte that is not there.
-                    left = os.fstat(file.fileno()).st_size - offset - RECORD.size
-                    present = max(0, min(length, left))
-                payload = file.read(present)
-                if len(payload) < length:
-                    self._reason = f"torn: {len(payload)} of {length} bytes of a record's payload"
-                    return
-                if zlib.crc32(payload) != checksum:
-                    self._reason = f"corrupt: checksum of a record of {length} bytes"
-                    return
-                # Set before the caller sees the record: a caller may stop iterating here.
-                offset = self._offset = offset + RECORD.size + length
-                yield offset, payload
+
+    def _whole_ones(self, file: BinaryIO) -> Iterator[tuple[int, bytes]]:
+        """Yield records until one is not whole, or the file ends."""
+        offset, self._reason = self._offset, ""
+        while head := file.read(RECORD.size):
+            if len(head) < RECORD.size:
+                self._reason = f"torn: {len(head)} of 8 bytes of a record's head"
+                return
+            length, checksum = RECORD.unpack(head)
+            if length == 0:  # a power cut can leave zeros, whose checksum is right
+                self._reason = "corrupt: an empty record"
+                return
+            if length > LONGEST_PAYLOAD:
+                self._reason = f"corrupt: a record claims {length} bytes"
+                return
+            present = length
+            if length > _LONG_PAYLOAD:
+                # A damaged length must not make room for a gigabyte that is not there.
+                left = os.fstat(file.fileno()).st_size - offset - RECORD.size
+                present = max(0, min(length, left))
+            payload = file.read(present)
+            if len(payload) < length:
+                self._reason = f"torn: {len(payload)} of {length} bytes of a record's payload"
+                return
+            if zlib.crc32(payload) != checksum:
+                self._reason = f"corrupt: checksum of a record of {length} bytes"
+                return
+            # Set before the caller sees the record: a caller may stop iterating here.
+            offset = self._offset = offset + RECORD.size + length
+            yield offset, payload
+
+    def _step_over(self, file: BinaryIO) -> bool:
+        """Go on behind what is damaged; False if nothing whole is there yet."""
+        size = os.fstat(file.fileno()).st_size
+        if self._searched == (self._offset, size):
+            return False
+        found = whole_record_behind(self.path, self._offset)
+        if found is None:
+            self._searched = (self._offset, size)
+            return False
+        if found > self._offset:
+            if self._offset == len(HEADER):
+                raise JournalError(missing_start(self.path, found, size))
+            reason = self._reason.partition(": ")[2]
+            self.damage.append(Damage(self._offset, found - self._offset, reason))
+            self._offset = found
+        file.seek(0, os.SEEK_END)  # else what was read before is not read again
+        file.seek(self._offset)
+        return True
 
     def _header(self, header: bytes) -> bool:
         if header in HEADERS:

@@ -1,17 +1,24 @@
 """Reading one journal: every whole document, in order, with its original uids."""
 
+import itertools
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ._bulk import documents_in_bulk
+from ._bulk import BulkReader, documents_in_bulk
 from ._cycles import CycleIndex, cycle_index
-from ._format import Document, Record, RecordReader, Tail, records_at
+from ._damage import Damage, Understood, salvaged
+from ._errors import JournalError
+from ._format import Document, Record, RecordReader, Tail, decode, records_at
 from ._roots import expand as expand_uri
 from ._roots import folder_of_journal
+from ._scan import Scan
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+logger = logging.getLogger(__name__)
 
 # What `read_columns` gives besides the data keys.
 _OF_ROWS = ("time", "seq_num")
@@ -21,35 +28,60 @@ class JournalReader:
     """Yields the documents of one journal and remembers where and why it stopped.
 
     Iterating again continues behind the last whole document, so the journal of a run that lasts
-    can be followed. `tail.offset` is the number of bytes that can be trusted, `tail.reason` says
-    what is wrong behind them (empty when nothing is).
+    can be followed. `tail.offset` is where the last whole document ends, `tail.reason` says what
+    is wrong behind it (empty when nothing is). What is damaged is passed over if a whole document
+    follows, with rows that cannot be understood without it; `damage` tells of it, and so does the
+    log.
 
     Args:
         path: the journal.
         expand: the data folder put in place of the token in asset URIs; by default the folder
             the journal lies in, so that a moved data folder needs no care.
         arrays: whether the columns of event pages are to be arrays, as for `documents`.
+        count: whether to count what is read, for `close_dead_run`.
 
     Raises:
-        JournalError: on iterating, if the file is not a journal or of a newer format.
+        JournalError: on iterating, if the file is not a journal, of a newer format, or has lost
+            its start document.
         FileNotFoundError: on iterating, if there is no such file.
     """
 
     def __init__(
-        self, path: Path | str, *, expand: Path | str | None = None, arrays: bool = False
+        self,
+        path: Path | str,
+        *,
+        expand: Path | str | None = None,
+        arrays: bool = False,
+        count: bool = False,
     ) -> None:
         self.path = Path(path)
         self.data_dir = Path(expand).resolve() if expand else folder_of_journal(self.path)
+        self.counts = Scan() if count else None
         self._records = RecordReader(self.path, arrays=arrays)
+        self._understood = Understood(self.path)
 
     @property
     def tail(self) -> Tail:
         """Where the whole documents read so far end, and what stopped the reader there."""
         return self._records.tail
 
+    @property
+    def damage(self) -> tuple[Damage, ...]:
+        """What was damaged in what was read so far, and how many rows are missing for it."""
+        return self._understood.damage(self._records.damage)
+
     def __iter__(self) -> Iterator[tuple[str, Document]]:
+        damage = self._records.damage
         for record in self._records:
-            yield record.name, expand_uri(record.name, record.doc, self.data_dir)
+            doc = self._understood.take(record.name, record.doc, damage)
+            if doc is None:
+                continue
+            if self.counts is not None:
+                self.counts.take(record.name, doc)
+            if record.name == "stop":  # nobody need read on
+                self._understood.tell(damage)
+            yield record.name, expand_uri(record.name, doc, self.data_dir)
+        self._understood.tell(damage)
 
 
 def documents(
@@ -61,8 +93,10 @@ def documents(
 ) -> Iterator[tuple[str, Document]]:
     """Yield ``(name, doc)`` for every whole document of a journal, in the order of the run.
 
-    Stops at the first torn or corrupt record without an error; `JournalReader` and `inspect`
-    tell where that was and why. One document is in memory at a time.
+    Ends without an error where no whole document follows. What is damaged before is passed over,
+    with a warning in the log that says how much is missing; `damage_of` tells of it, too. Rows
+    that cannot be understood without it are left out, and where the announcement of rows in files
+    is lost, the next one of that file announces them. One document is in memory at a time.
 
     Args:
         path: the journal.
@@ -79,7 +113,8 @@ def documents(
             before it. 0 is the whole run.
 
     Raises:
-        JournalError: if the file is not a journal or of a newer format.
+        JournalError: if the file is not a journal, of a newer format, or has lost its start
+            document.
         LookupError: if the run has no such cycle; the message tells which it has.
     """
     if not from_cycle:
@@ -87,12 +122,13 @@ def documents(
         return
     path = Path(path)
     data_dir = Path(expand).resolve() if expand else folder_of_journal(path)
-    for record in _records_from(path, from_cycle, arrays=arrays):
-        yield record.name, expand_uri(record.name, record.doc, data_dir)
+    for name, doc in _documents_from(path, from_cycle, arrays=arrays):
+        yield name, expand_uri(name, doc, data_dir)
 
 
-def _records_from(path: Path, cycle: int, *, arrays: bool) -> Iterator[Record]:
-    """Yield the records that tell what the rows are, then those from a cycle's first row on."""
+def _documents_from(path: Path, cycle: int, *, arrays: bool) -> Iterator[tuple[str, Document]]:
+    """Yield the documents that tell what the rows are, then those from a cycle's first row on."""
+    next(RecordReader(path).payloads(), None)  # raises if the start is lost
     index = cycle_index(path)
     reader, first, row = _seek(path, index, cycle, arrays=arrays)
     if row is None:
@@ -101,9 +137,14 @@ def _records_from(path: Path, cycle: int, *, arrays: bool) -> Iterator[Record]:
         reader, first, row = _seek(path, index, cycle, arrays=arrays)
     if first is None or row is None:
         return  # the journal was cut or damaged meanwhile
-    yield from records_at(path, (begin for begin in index.preamble if begin < first.begin))
-    yield first if not row else Record(first.end, first.name, _without_rows(first.doc, row))
-    yield from reader
+    before = records_at(path, (begin for begin in index.preamble if begin < first.begin))
+    at_first = first if not row else Record(first.end, first.name, _without_rows(first.doc, row))
+    understood = Understood(path, partial=True)
+    for record in itertools.chain(before, (at_first,), reader):
+        doc = understood.take(record.name, record.doc, reader.damage)
+        if doc is not None:
+            yield record.name, doc
+    understood.tell(reader.damage)
 
 
 def _seek(
@@ -229,11 +270,54 @@ def _values(column: list[Any]) -> "NDArray[Any]":
 
 
 def inspect(path: Path | str) -> Tail:
-    """Return where the whole records of a journal end and why, without decoding them."""
+    """Return where the whole records of a journal end and what is damaged, without decoding them.
+
+    Raises:
+        JournalError: if the file is not a journal, of a newer format, or has lost its start
+            document.
+    """
     reader = RecordReader(Path(path))
     for _ in reader.payloads():
         pass
     return reader.tail
+
+
+def damage_of(path: Path | str) -> tuple[Damage, ...]:
+    """Return what of a journal cannot be read, and how many rows are missing for it.
+
+    A record that is being written, or was when its writer died, is not damage. The whole journal
+    is read; who reads it anyway has the same from `BulkReader.damage` or `JournalReader.damage`.
+
+    Raises:
+        JournalError: if the file is not a journal, of a newer format, or has lost its start
+            document.
+    """
+    path = Path(path)
+    tail = inspect(path)
+    found = tail.damage
+    if found:
+        reader = BulkReader(path)
+        for _ in reader:
+            pass
+        found, tail = reader.damage, reader.tail
+    if tail.reason.startswith("corrupt"):
+        size = path.stat().st_size - tail.offset
+        found = (*found, Damage(tail.offset, size, tail.reason.removeprefix("corrupt: ")))
+    return found
+
+
+def salvage(path: Path | str) -> Iterator[tuple[str, Document]]:
+    """Yield every whole document found in a file, whatever the file is and misses.
+
+    For a journal that has lost its header or its start document, and for what older versions
+    kept beside a journal as ``UID.opj.cut``. The documents are as they were stored; what
+    describes them may be missing.
+    """
+    for offset, payload in salvaged(Path(path)):
+        try:
+            yield decode(payload)
+        except (ValueError, TypeError, KeyError, JournalError) as error:
+            logger.warning("%s: the record at byte %d is no document: %r", path, offset, error)
 
 
 def row_times(page: Mapping[str, Any]) -> "list[float] | NDArray[Any]":

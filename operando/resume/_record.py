@@ -102,7 +102,7 @@ def _locked_tip(data_dir: Path, uid: str) -> Iterator[tuple[str, ...]]:
     while True:
         chain = chain_of(data_dir, uid)
         path = journal_path(data_dir, chain[-1])
-        close_dead_run(path)
+        close_dead_run(path, by="operando resume")
         fd = os.open(path, os.O_RDWR)
         try:
             if not try_lock(fd):

@@ -184,6 +184,7 @@ def test_a_run_that_is_being_written_is_left_alone(record, record_run):
         assert run.path.stat().st_size == size
     finally:
         os.close(locked)
+    os.utime(run.path, (1.7e9, 1.7e9))  # it ended long ago
     done = list(repair(record, [uid]))
     assert all(repaired.cured for repaired in done)
     assert verify(uid, record).same
@@ -197,6 +198,14 @@ def test_a_dead_run_with_a_torn_tail_is_closed_with_all_its_rows(record, record_
     with open(run.path, "ab") as torn:
         torn.write(b"\x40\x00\x00\x00\x01\x02")
     assert run.exit_status == "unfinished"
+    # Nobody saw its writer: it may be a copy that is not complete.
+    content = run.path.read_bytes()
+    (waiting, *_) = repair(record, [uid])
+    assert (waiting.uid, waiting.cured) == (uid, False)
+    assert "it may still be copied; repair again in 60 s" in waiting.done
+    assert run.path.read_bytes() == content
+    stop_service(record)
+    os.utime(run.path, (1.7e9, 1.7e9))
     (closed,) = repair(record, [uid])
     assert (closed.uid, closed.cured) == (uid, True)
     outcome = verify(uid, record)

@@ -465,7 +465,7 @@ def test_a_stranger_without_the_key_is_not_let_in(record, catalog):
 
 
 DYING = """
-import os, signal, sys
+import os, signal, sys, time
 from event_model import compose_run
 from operando.journal import JournalWriter, journal_path
 writer = JournalWriter(sys.argv[1])
@@ -479,6 +479,7 @@ for row in range(25):
 with open(journal_path(writer.data_dir, run.start_doc["uid"]), "ab") as torn:
     torn.write(bytes.fromhex(sys.argv[2]))
 sys.stdout.write(run.start_doc["uid"]); sys.stdout.flush()
+time.sleep(2.0)  # the service has seen it alive
 os.kill(os.getpid(), signal.SIGKILL)
 """
 

@@ -3,6 +3,7 @@
 import itertools
 import math
 import struct
+import tracemalloc
 from typing import Any
 
 import numpy as np
@@ -11,12 +12,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from operando.journal import (
+    BulkReader,
     JournalError,
     JournalWriter,
     _bulk,
+    damage_of,
     documents,
     documents_in_bulk,
     journal_path,
+    read_columns,
 )
 from operando.runs import Run, RunBuilder
 
@@ -169,18 +173,39 @@ def test_streams_whose_pages_are_equally_long_are_not_mixed_up(
 
 
 @pytest.mark.parametrize("where", [0.2, 0.5, 0.9])
-def test_a_damaged_page_ends_what_is_served_as_for_every_reader(
+def test_damaged_pages_are_passed_over_in_bulk_as_by_every_reader(
     tmp_path: Any, where: float
 ) -> None:
     path = _journal(tmp_path, pages=200, rows=3)
     damaged = bytearray(path.read_bytes())
-    at = damaged.index(struct.pack("<d", math.floor(where * 600)))
-    damaged[at] ^= 1
+    lost = set[float]()
+    for row in (math.floor(where * 600), 300):
+        damaged[damaged.index(struct.pack("<d", row))] ^= 1
+        lost |= {float(row // 3 * 3 + part) for part in range(3)}
     path.write_bytes(damaged)
-    served = Run.from_documents(documents_in_bulk(path)).streams["s"]
-    assert len(served) == len(Run.from_documents(documents(path)).streams["s"])
-    assert 0 < len(served) < 600
-    np.testing.assert_array_equal(served.columns["x"], np.arange(float(len(served))))
+    reader = BulkReader(path)
+    served = Run.from_documents(reader).streams["s"].columns["x"].tolist()
+    assert served == [float(row) for row in range(600) if row not in lost]
+    assert served == Run.from_documents(documents(path)).streams["s"].columns["x"].tolist()
+    assert sum(damage.rows or 0 for damage in reader.damage) == len(lost)
+    assert reader.damage == damage_of(path)
+    assert served == read_columns(path, "s", ["x"])["x"].tolist()
+
+
+def test_a_damaged_length_makes_no_room_for_what_is_not_there(tmp_path: Any) -> None:
+    path = _journal(tmp_path, pages=200, rows=3)
+    content = bytearray(path.read_bytes())
+    page = content.index(struct.pack("<d", 300.0))
+    head = content.rindex(b"\x92\xaaevent_page", 0, page) - 8
+    content[head + 3] ^= 0x30  # 800 MB
+    path.write_bytes(content)
+    tracemalloc.start()
+    try:
+        rows = len(Run.from_documents(documents_in_bulk(path)).streams["s"])
+        assert tracemalloc.get_traced_memory()[1] < 50e6
+    finally:
+        tracemalloc.stop()
+    assert rows == 597
 
 
 def test_what_is_no_journal_is_refused_in_bulk_too(tmp_path: Any) -> None:

@@ -178,7 +178,7 @@ def test_an_index_is_extended_while_its_journal_grows(recorded, monkeypatch):
     assert kept(recorded.path).exists()
     begun = recorded.path.stat().st_size
     recorded.write(40)
-    # What was indexed is not read again: it could not be, any more.
+    # What was indexed is not read again; a page of cycle 1 is damaged there.
     with recorded.path.open("r+b") as file:
         file.seek(begun // 2)
         damaged = bytes(byte ^ 0xFF for byte in file.read(8))
@@ -186,7 +186,7 @@ def test_an_index_is_extended_while_its_journal_grows(recorded, monkeypatch):
         file.write(damaged)
     assert cycle_index(recorded.path).cycles.tolist() == [0, 1, 2, 3, 4, 5, 6]
     assert leader_rows(documents(recorded.path, from_cycle=4))[0] == 20.0
-    assert cycle_index(recorded.path, afresh=True).cycles.tolist() == [0]
+    assert cycle_index(recorded.path, afresh=True).cycles.tolist() == [0, 1, 2, 3, 4, 5, 6]
 
 
 def test_an_index_reaches_to_the_last_whole_record_of_a_journal_being_written(recorded):
@@ -232,10 +232,7 @@ def test_an_index_of_a_journal_that_was_cut_is_made_again(recorded):
     assert cycle_index(recorded.path).cycles.tolist() == list(range(10))
     page = cycle_index(recorded.path).offsets[5]
     with recorded.path.open("r+b") as file:
-        file.seek(page + 20)
-        file.write(b"\0")
-    # Only what is behind the index is read, and nothing is.
-    assert len(cycle_index(recorded.path).cycles) == 10
+        file.truncate(page + 20)
     assert close_dead_run(recorded.path)
     assert cycle_index(recorded.path).cycles.tolist() == [0, 1, 2, 3, 4]
     with pytest.raises(LookupError, match="no cycle 5"):

@@ -1,5 +1,7 @@
 """Closing the journals of the dead, and leaving those of the living alone."""
 
+import os
+
 from event_model import compose_run
 
 from operando.journal import JournalWriter, close_dead_run, documents, inspect, journal_path
@@ -49,19 +51,22 @@ def test_a_torn_record_is_cut_off_wherever_it_was_torn(tmp_path):
     assert not path.with_name(path.name + ".cut").exists()
 
 
-def test_what_lies_behind_a_damaged_record_is_kept_beside_the_journal(tmp_path):
+def test_a_run_with_damage_in_its_middle_ends_behind_its_last_whole_row(tmp_path):
     path = dead_run(tmp_path)
-    whole = bytearray(path.read_bytes())
-    whole[-10] ^= 0xFF
-    end_of_fourth = inspect(path).offset - len(encode("event", list(documents(path))[-1][1]))
-    behind = encode("event", {"seq_num": 6})
-    path.write_bytes(whole + behind)
+    damaged = bytearray(path.read_bytes())
+    record = encode("event", [doc for name, doc in documents(path) if name == "event"][2])
+    begin = damaged.index(record)
+    damaged[begin + 20] ^= 0xFF
+    path.write_bytes(damaged)
     assert close_dead_run(path)
-    cut = path.with_name(path.name + ".cut")
-    assert cut.read_bytes() == whole[end_of_fourth:] + behind
-    stop = list(documents(path))[-1][1]
-    assert stop["num_events"] == {"primary": 4}
-    assert f"at byte {end_of_fourth}, the rest is in {cut.name}" in stop["reason"]
+    assert path.read_bytes()[: len(damaged)] == damaged
+    assert os.listdir(path.parent) == [path.name]
+    told = list(documents(path))
+    assert [doc["seq_num"] for name, doc in told if name == "event"] == [1, 2, 4, 5]
+    stop = told[-1][1]
+    assert (stop["exit_status"], stop["num_events"]) == ("fail", {"primary": 4})
+    assert f"{len(record)} bytes from byte {begin} on are damaged" in stop["reason"]
+    assert "1 row is missing" in stop["reason"]
 
 
 def test_what_was_cut_off_before_is_not_overwritten(tmp_path):
