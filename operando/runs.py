@@ -5,6 +5,7 @@
 on how rows were grouped into pages.
 """
 
+import errno
 import logging
 import math
 import threading
@@ -28,6 +29,9 @@ logger = logging.getLogger(__name__)
 # Data key of the row times of a stream whose columns lie in a file.
 TIME_KEY = "time"
 
+# What says nothing of a file, and much of this process at this moment.
+_PASSING = {errno.EMFILE, errno.ENFILE, errno.ENOMEM}
+
 # Rows of a column that wait to be put into their place together.
 ROWS_AT_ONCE = 8192
 
@@ -50,7 +54,8 @@ class Asset:
     """Rows that live in files: a lazy array of shape (rows, ...), read when indexed.
 
     Its length is the smaller of what was announced and what the files hold at this moment; a file
-    that is gone or unreadable holds nothing.
+    that is gone or unreadable holds nothing. Where this process may open no more files, OSError is
+    raised instead.
     """
 
     def __init__(self, key: str, parts: Sequence[AssetPart]) -> None:
@@ -131,7 +136,9 @@ def _rows_in_file(part: AssetPart) -> int:
     try:
         with _open(part.path) as file:
             return int(file[part.dataset].shape[0])
-    except (OSError, KeyError):
+    except (OSError, KeyError) as error:
+        if getattr(error, "errno", None) in _PASSING:
+            raise
         return 0
 
 
@@ -177,6 +184,8 @@ def _opened(path: Path, stack: ExitStack) -> Any:
     try:
         return stack.enter_context(_open(path))
     except OSError as error:
+        if error.errno in _PASSING:
+            raise
         logger.warning("rows that were announced in %s are not there: %s", path, error)
         return {}
 
@@ -194,6 +203,8 @@ class Stream:
         configuration: Configuration key -> value, of all devices of the stream.
         assets: Event key -> rows in files.
         joints: Rows with which a later run of the same experiment begins; none in a run by itself.
+        holes: Rows before which others are missing, because a journal is damaged; the number of
+            rows where they are missing at the end.
     """
 
     name: str
@@ -203,6 +214,7 @@ class Stream:
     configuration: Mapping[str, Any]
     assets: Mapping[str, Asset]
     joints: tuple[int, ...] = ()
+    holes: tuple[int, ...] = ()
 
     def __len__(self) -> int:
         return len(self.time)
@@ -230,7 +242,10 @@ class Run:
         stop: The stop document; None while the run goes on or when its writer died.
         streams: Name -> stream; a stream that was never declared is absent.
         members: The start documents of the runs it is made of, in their order.
-        notes: What does not fit together in these runs, in sentences.
+        notes: What does not fit together in these runs, and their damage, in sentences.
+        damage: What is damaged in their journals, and which rows are missing for it, in sentences;
+            empty if they could be read whole.
+        files: The files that rows of theirs lie in.
     """
 
     start: Document
@@ -238,6 +253,8 @@ class Run:
     streams: Mapping[str, Stream]
     members: tuple[Document, ...] = ()
     notes: tuple[str, ...] = ()
+    damage: tuple[str, ...] = ()
+    files: tuple[Path, ...] = ()
     # What was computed from rows that never change again; shared by the views of one builder.
     _memory: dict[Hashable, Any] = field(default_factory=dict, repr=False, compare=False)
 
@@ -354,7 +371,9 @@ def join(runs: Sequence[Run]) -> Run:
             {name: _joined_stream(name, [run.streams.get(name) for run in runs]) for name in names}
         ),
         members=members,
-        notes=tuple(_changes_of_identity(members)),
+        notes=(*_changes_of_identity(members), *(note for run in runs for note in run.notes)),
+        damage=tuple(one for run in runs for one in run.damage),
+        files=tuple(path for run in runs for path in run.files),
     )
 
 
@@ -376,6 +395,14 @@ def _joined_stream(name: str, streams: Sequence[Stream | None]) -> Stream:
         configuration=MappingProxyType(configuration),
         assets=MappingProxyType({key: _joined_asset(key, present) for key in asset_keys}),
         joints=tuple(dict.fromkeys(row for row in accumulate(rows[:-1]) if 0 < row < sum(rows))),
+        holes=tuple(
+            dict.fromkeys(
+                before + hole
+                for before, stream in zip(accumulate(rows, initial=0), streams, strict=False)
+                if stream is not None
+                for hole in stream.holes
+            )
+        ),
     )
 
 
@@ -458,7 +485,18 @@ def _of_parts(parts: Any) -> Run:
             configuration=MappingProxyType(_configuration(told["descriptor"])),
             assets=MappingProxyType(assets),
         )
-    return Run(start=parts.start, stop=parts.stop, streams=MappingProxyType(streams))
+    files = {
+        Path(one.path)
+        for told in parts.streams.values()
+        for references in told["assets"].values()
+        for one in references
+    }
+    return Run(
+        start=parts.start,
+        stop=parts.stop,
+        streams=MappingProxyType(streams),
+        files=tuple(sorted(files)),
+    )
 
 
 class RunBuilder:
@@ -511,8 +549,13 @@ class RunBuilder:
                 streams=MappingProxyType(
                     {name: stream.view() for name, stream in self._streams.items()}
                 ),
+                files=tuple(dict.fromkeys(map(_path_of, self._resources.values()))),
                 _memory=self._memory,
             )
+
+
+def _path_of(resource: Document) -> Path:
+    return Path(url2pathname(urlsplit(resource["uri"]).path))
 
 
 class _GrowingStream:
@@ -559,7 +602,7 @@ class _GrowingStream:
             self._time.extend([_times_of(page) for page in pages])
 
     def announce(self, resource: Document, indices: Mapping[str, int]) -> None:
-        path = Path(url2pathname(urlsplit(resource["uri"]).path))
+        path = _path_of(resource)
         dataset = resource["parameters"]["dataset"]
         key = resource["data_key"]
         parts = (self._parts if key in self._in_columns else self._assets).setdefault(key, [])

@@ -10,23 +10,27 @@ import json
 import logging
 import math
 import operator
+import os
 import re
 import sqlite3
 import time
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from operando import __version__
 from operando.journal import (
     JournalError,
     RunSummary,
     chain_of,
+    count_experiments,
     count_rows,
+    journal_path,
     select_experiments,
     summaries,
 )
@@ -40,8 +44,10 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 STORE = "metrics.db"
-SCHEMA = 3
+SCHEMA = 4
 PATIENCE_S = 2.0
+# Counting the rows of runs without an end may take so long for one list; it goes on with the next.
+COUNT_FOR_S = 0.2
 TELL_EVERY_S = 5.0
 # What is kept of a metric that is a list.
 OF_LISTS: Mapping[str, Callable[[Sequence[float]], float]] = MappingProxyType(
@@ -66,8 +72,9 @@ _SECONDS = {"minute": 60.0, "hour": 3600.0, "day": 86400.0, "week": 604800.0}
 _CREATE = f"""
 CREATE TABLE evaluations (
     id INTEGER PRIMARY KEY, root TEXT UNIQUE, runs TEXT, analysis_version INTEGER,
-    operando_version TEXT, time REAL, reason TEXT
+    operando_version TEXT, time REAL, reason TEXT, files TEXT, damage TEXT
 );
+CREATE INDEX troubled ON evaluations (root) WHERE reason != '' OR damage != '';
 CREATE TABLE names (id INTEGER PRIMARY KEY, name TEXT UNIQUE);
 CREATE TABLE metrics (
     name INTEGER, evaluation INTEGER, value REAL, uncertainty REAL,
@@ -137,8 +144,11 @@ def checked_name(name: str) -> str:
         near += [known for known in METRICS if metric and metric in known and known not in near]
         raise SearchError(
             f"there is no metric {metric!r}"
-            + (f"; did you mean {', '.join(near[:5])}?" if near else "")
-            + " All are in docs/reference/metrics.md"
+            + (
+                f"; did you mean {', '.join(near[:5])}?"
+                if near
+                else f". There are {', '.join(METRICS)}."
+            )
         )
     shape = METRICS[metric].shape
     if shape == "scalar" and dot:
@@ -197,7 +207,11 @@ class FoundRun:
         metrics: Those that were asked for: name -> value, None where it is not defined.
         uncertainties: The standard uncertainty of each that has one.
         not_evaluated: Why there are no metrics; empty where there are or none were asked for.
-        counts: Rows by stream of each run.
+        counts: Rows by stream of each run, as far as they were counted.
+        counting: Whether there may be more rows: those of long runs without an end are counted a
+            little at each list.
+        damage: What is damaged in the journals of its runs, or missing in their files; empty if
+            nothing is known to be.
     """
 
     first: RunSummary
@@ -207,6 +221,8 @@ class FoundRun:
     uncertainties: Mapping[str, float] = field(default_factory=dict)
     not_evaluated: str = ""
     counts: tuple[Mapping[str, int], ...] = ()
+    counting: bool = False
+    damage: str = ""
 
     @property
     def uid(self) -> str:
@@ -263,6 +279,8 @@ class FoundRun:
             "exit_status": last.exit_status,
             "reason": last.reason,
             "rows": self.rows,
+            "rows_counted": not self.counting,
+            "damage": self.damage or None,
             "runs": list(self.runs),
             "replay_of": first.replay_of or None,
             "metrics": dict(self.metrics),
@@ -275,13 +293,15 @@ class FoundRuns(list[FoundRun]):
 
     Attributes:
         left_out: How many more there are, older than these.
+        notes: Sentences on runs whose numbers are not there, or not those of the whole run.
     """
 
     left_out: int = 0
+    notes: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
         more = f"\n... and {self.left_out} older" if self.left_out else ""
-        return (runs_table(self) if self else "No runs.") + more
+        return "\n".join([(runs_table(self) if self else "No runs.") + more, *self.notes])
 
     def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
         printer.text(repr(self))
@@ -302,6 +322,7 @@ def find_runs(
     columns: Sequence[str] = (),
     limit: int | None = None,
     recompute: bool = False,
+    damaged: bool = False,
     tell: Callable[[str], object] | None = None,
 ) -> FoundRuns:
     """Return the experiments that fulfil every condition, the one with the newest run first.
@@ -325,6 +346,8 @@ def find_runs(
         columns: Names of metrics to tell of what is found.
         limit: How many at most; None: all.
         recompute: Whether to compute metrics even where they are stored.
+        damaged: Whether conditions on metrics may hold for runs that could not be read whole.
+            Without it these are left out, and `FoundRuns.notes` says how many.
         tell: Is told in sentences what takes time.
 
     Raises:
@@ -343,25 +366,39 @@ def find_runs(
         since=None if since is None else _moment(since),
         until=None if until is None else _moment(until, end=True),
     )
-    experiments = select_experiments(data_dir, sql, values)
+    by_index = not (conditions or recompute) and status not in ("running", "unfinished")
+    experiments = select_experiments(data_dir, sql, values, limit if by_index else None)
     if status in ("running", "unfinished"):
         # The index cannot know whether a writer lives; there are never many of these.
-        told = summaries(data_dir, (chain[-1] for chain in experiments))
+        told = summaries(data_dir, (chain[-1] for chain in experiments), refreshed=False)
         experiments = [one for one in experiments if told[one[-1]].exit_status == status]
     names = list(dict.fromkeys([*(condition.name for condition in conditions), *shown]))
+    notes: list[str] = []
     with closing(_Store(data_dir)) as store:
         if conditions or recompute:
             store.complete(experiments, recompute=recompute, tell=tell)
-            fulfilling = [store.fulfilling(condition) for condition in conditions]
-            experiments = [one for one in experiments if all(one[0] in f for f in fulfilling)]
+            looked_at = experiments
+            if conditions:
+                fulfilling = [store.fulfilling(condition) for condition in conditions]
+                experiments = [one for one in experiments if all(one[0] in f for f in fulfilling)]
+            if conditions and not damaged:
+                whole = [one for one in experiments if not store.damage(one[0])]
+                notes += _left_out_note(len(experiments) - len(whole))
+                experiments = whole
+            notes = [*_not_evaluated_note(map(store.reason, (one[0] for one in looked_at))), *notes]
         chosen = experiments if limit is None else experiments[:limit]
         if shown:
             store.complete(chosen, tell=tell)
+            if not conditions and not recompute:
+                notes += _not_evaluated_note(store.reason(one[0]) for one in chosen)
         numbers = {one[0]: store.numbers(one[0], names) for one in chosen} if names else {}
         reasons = {one[0]: store.reason(one[0]) for one in chosen} if names else {}
-    told = summaries(data_dir, (uid for one in chosen for uid in one))
-    chosen = [one for one in chosen if told.keys() >= set(one)]  # none was deleted meanwhile
-    count_rows(data_dir, told.values())
+        damage = {one[0]: store.damage(one[0]) for one in chosen}
+    told = summaries(data_dir, (uid for one in chosen for uid in one), refreshed=False)
+    present = [one for one in chosen if told.keys() >= set(one)]  # none was deleted meanwhile
+    if status is not None:  # one that has changed since it was looked at ended otherwise
+        present = [one for one in present if told[one[-1]].exit_status == status]
+    count_rows(data_dir, told.values(), within_s=COUNT_FOR_S)
     found = FoundRuns(
         FoundRun(
             first=told[one[0]],
@@ -374,12 +411,40 @@ def find_runs(
                 if error is not None
             },
             not_evaluated=reasons.get(one[0], ""),
-            counts=tuple(told[uid].rows for uid in one),
+            counts=tuple(told[uid].rows_so_far for uid in one),
+            counting=not all(told[uid].counted for uid in one),
+            damage="; ".join(filter(None, (told[uid].damage for uid in one))) or damage[one[0]],
         )
-        for one in chosen
+        for one in present
     )
-    found.left_out = len(experiments) - len(chosen)
+    if not by_index:
+        found.left_out = len(experiments) - len(chosen)
+    elif len(chosen) == limit:
+        found.left_out = count_experiments(data_dir, sql, values) - len(chosen)
+    found.notes = tuple(notes)
     return found
+
+
+def _not_evaluated_note(reasons: Iterable[str]) -> list[str]:
+    """Say how many runs have no numbers, and why; nothing if all have."""
+    counted = Counter(filter(None, reasons))
+    if not counted:
+        return []
+    told = [_clipped(why) + f" ({n} times)" * (n > 1) for why, n in counted.most_common(3)]
+    told += ["..."] * (len(counted) > 3)
+    total = counted.total()
+    return [f"{total} run{'s' * (total != 1)} could not be evaluated ({'; '.join(told)})"]
+
+
+def _left_out_note(count: int) -> list[str]:
+    if not count:
+        return []
+    one = count == 1
+    return [
+        f"{count} run{'s' * (not one)} that would be found {'was' if one else 'were'} left out: "
+        f"{'its' if one else 'their'} record is damaged, and {'its' if one else 'their'} numbers "
+        "are not those of the whole run (--damaged shows them too)"
+    ]
 
 
 def _moment(asked: str | float, *, end: bool = False) -> float:
@@ -428,7 +493,7 @@ def store_metrics(data_dir: Path | str, run: "Run", numbers: "Mapping[str, Metri
     if not run.complete or chain_of(data_dir, run.chain[-1]) != run.chain:
         return False
     with closing(_Store(data_dir)) as store:
-        return store.keep(run.chain, run, numbers)
+        return store.keep(run.chain, run, numbers, files=_files_of(data_dir, run.chain))
 
 
 def stored_metrics(data_dir: Path | str, run: "Run") -> "dict[str, Metric] | None":
@@ -454,7 +519,37 @@ def _rows_of(run: "Run") -> str:
         name: [len(stream), *(len(asset) for asset in stream.assets.values())]
         for name, stream in run.streams.items()
     }
-    return json.dumps(rows)
+    return json.dumps([rows, run.damage])
+
+
+def _incomplete(run: "Run") -> str:
+    """Return what is missing in a run as it was read; empty if nothing is."""
+    missing = list(run.damage)
+    for name, stream in run.streams.items():
+        for key, asset in stream.assets.items():
+            if len(asset) < asset.announced:
+                missing.append(
+                    f"{asset.announced - len(asset)} rows of {name}, {key} are not in their files"
+                )
+    return "; ".join(missing)
+
+
+def _files_of(data_dir: Path, runs: Iterable[str], more: Iterable[Path] = ()) -> list[list[Any]]:
+    """Return the files that an experiment's numbers come from, each with its size in bytes."""
+    paths = [journal_path(data_dir, uid) for uid in runs]
+    return [[_below(data_dir, path), _size(path)] for path in (*paths, *sorted(set(more)))]
+
+
+def _below(data_dir: Path, path: Path) -> str:
+    return str(path.relative_to(data_dir) if path.is_relative_to(data_dir) else path)
+
+
+def _size(path: Path) -> int:
+    """Return the size of a file that may be read, in bytes; -1 of one that is not there."""
+    try:
+        return os.stat(path).st_size if os.access(path, os.R_OK) else -1
+    except OSError:
+        return -1
 
 
 def evaluate(data_dir: Path | str, uid: str) -> None:
@@ -491,6 +586,14 @@ def numbers_of(metrics: "Mapping[str, Metric]") -> dict[str, tuple[float, float 
 _Numbers = Mapping[str, tuple[float, float | None]]
 
 
+class _Kept(NamedTuple):
+    """What is known of an experiment's numbers."""
+
+    reason: str
+    numbers: _Numbers
+    damage: str = ""
+
+
 class _Store:
     """Stored metrics of a data folder; what cannot be written is known here only."""
 
@@ -498,7 +601,8 @@ class _Store:
         self._data_dir = data_dir
         self._path = data_dir / STORE
         self._database: sqlite3.Connection | None = None
-        self._unsaved: dict[str, tuple[str, _Numbers]] = {}
+        self._unsaved: dict[str, _Kept] = {}
+        self._texts: dict[str, _Kept] | None = None  # root -> what keeps it from being whole
         if self._path.exists():
             self._open()
 
@@ -541,13 +645,19 @@ class _Store:
         tell: Callable[[str], object] | None = None,
     ) -> None:
         """Compute what is missing of finished experiments, and keep it as it comes."""
-        kept = dict(
-            self._rows(
-                "SELECT root, runs FROM evaluations WHERE analysis_version = ?", ANALYSIS_VERSION
+        kept = {
+            root: (runs, files)
+            for root, runs, files in self._rows(
+                "SELECT root, runs, files FROM evaluations WHERE analysis_version = ?",
+                ANALYSIS_VERSION,
             )
-        )
-        missing = [one for one in experiments if recompute or kept.get(one[0]) != " ".join(one)]
-        missing = [one for one in missing if one[0] not in self._unsaved]
+        }
+        missing = [
+            one
+            for one in experiments
+            if one[0] not in self._unsaved
+            and (recompute or not self._is_the_same(one, *kept.get(one[0], ("", ""))))
+        ]
         if not missing:
             return
         last = summaries(self._data_dir, (one[-1] for one in missing))
@@ -557,7 +667,7 @@ class _Store:
         ]
         for one in missing:
             if one not in over:
-                self._unsaved[one[0]] = (f"it is {last[one[-1]].exit_status}", {})
+                self._unsaved[one[0]] = _Kept(f"it is {last[one[-1]].exit_status}", {})
         if tell is not None and over:
             tell(f"computing the metrics of {len(over)} run{'s' * (len(over) > 1)}, once ...")
         told_at = time.monotonic()
@@ -571,27 +681,32 @@ class _Store:
                 told_at = time.monotonic()
                 tell(f"{number} of {len(over)} are done")
 
-    def _evaluate(self, experiment: tuple[str, ...]) -> None:
-        from operando.analysis import metrics
-        from operando.runs import Run
+    def _is_the_same(self, experiment: tuple[str, ...], runs: str, files: str) -> bool:
+        """Return whether numbers that were made of these runs and files still are the run's."""
+        if runs != " ".join(experiment):
+            return False
+        return all(_size(self._data_dir / name) == size for name, size in json.loads(files))
 
+    def _evaluate(self, experiment: tuple[str, ...]) -> None:
+        # Whatever is wrong with one run must not hide the others.
         try:
+            from operando.analysis import metrics
+            from operando.runs import Run
+
+            files = _files_of(self._data_dir, experiment)
             run = Run.from_journal(experiment[-1], self._data_dir, chain=len(experiment) > 1)
             numbers = metrics(run)
-        except (
-            JournalError,
-            OSError,
-            LookupError,
-            ArithmeticError,
-            TypeError,
-            ValueError,
-        ) as error:
-            # Whatever is wrong with one run must not hide the others.
+        except (KeyError, IndexError, ArithmeticError, TypeError, ValueError) as error:
             reason = f"{type(error).__name__}: {error}"
-            logger.warning("run %s cannot be evaluated: %s", experiment[-1], reason)
-            self.keep(experiment, None, {}, reason)
+            self.keep(experiment, None, {}, reason, files=files)
+        except (JournalError, OSError, LookupError, MemoryError, ImportError) as error:
+            # That may be otherwise the next time.
+            reason = f"{type(error).__name__}: {error}"
+            self._unsaved[experiment[0]] = _Kept(reason, {})
         else:
-            self.keep(experiment, run, numbers)
+            self.keep(experiment, run, numbers, files=files)
+            return
+        logger.warning("run %s cannot be evaluated: %s", experiment[-1], reason)
 
     def keep(
         self,
@@ -599,9 +714,25 @@ class _Store:
         run: "Run | None",
         metrics: "Mapping[str, Metric]",
         reason: str = "",
+        *,
+        files: list[list[Any]],
     ) -> bool:
-        """Keep the metrics of an experiment, or why there are none; return if it is on disk."""
+        """Keep the metrics of an experiment, or why there are none; return if it is on disk.
+
+        Args:
+            experiment: The uids of its runs.
+            run: All of them as one; None if it could not be evaluated.
+            metrics: Its metrics.
+            reason: Why there are none.
+            files: Its journals, with their sizes before they were read.
+        """
+        self._texts = None
         numbers = numbers_of(metrics)
+        damage = "" if run is None else _incomplete(run)
+        if run is not None:
+            known = {name for name, _ in files}
+            more = {_below(self._data_dir, path): _size(path) for path in run.files}
+            files = [*files, *([name, size] for name, size in more.items() if name not in known)]
         if self._database is None:
             self._open()
         root = experiment[0]
@@ -611,8 +742,10 @@ class _Store:
             with self._database as database:
                 database.execute("BEGIN IMMEDIATE")
                 row = database.execute(
-                    "INSERT INTO evaluations VALUES (NULL, ?, ?, ?, ?, ?, ?) ON CONFLICT (root) "
-                    "DO UPDATE SET runs = excluded.runs, reason = excluded.reason, "
+                    "INSERT INTO evaluations VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?) "
+                    "ON CONFLICT (root) DO UPDATE "
+                    "SET runs = excluded.runs, reason = excluded.reason, "
+                    "files = excluded.files, damage = excluded.damage, "
                     "analysis_version = excluded.analysis_version, time = excluded.time, "
                     "operando_version = excluded.operando_version RETURNING id",
                     (
@@ -622,6 +755,8 @@ class _Store:
                         __version__,
                         time.time(),
                         reason,
+                        json.dumps(files),
+                        damage,
                     ),
                 ).fetchone()
                 number = row[0]
@@ -645,7 +780,7 @@ class _Store:
                 )
         except sqlite3.Error as error:
             logger.info("metrics of run %s not stored: %s", root, error)
-            self._unsaved[root] = (reason, numbers)
+            self._unsaved[root] = _Kept(reason, numbers, damage)
             return False
         return True
 
@@ -674,15 +809,15 @@ class _Store:
             )
         }
         found -= self._unsaved.keys()
-        for root, (_, numbers) in self._unsaved.items():
-            if condition.holds(numbers.get(condition.name, (None, None))[0]):
+        for root, kept in self._unsaved.items():
+            if condition.holds(kept.numbers.get(condition.name, (None, None))[0]):
                 found.add(root)
         return found
 
     def numbers(self, root: str, names: Sequence[str]) -> _Numbers:
         """Return name -> (value, uncertainty) of those metrics that are defined."""
         if root in self._unsaved:
-            return self._unsaved[root][1]
+            return self._unsaved[root].numbers
         marks = ", ".join("?" * len(names))
         query = (
             "SELECT names.name, value, uncertainty FROM metrics "
@@ -694,10 +829,24 @@ class _Store:
 
     def reason(self, root: str) -> str:
         """Return why an experiment has no metrics; empty if it has."""
+        return self._told(root).reason
+
+    def damage(self, root: str) -> str:
+        """Return what was missing when an experiment was evaluated; empty if nothing was."""
+        return self._told(root).damage
+
+    def _told(self, root: str) -> _Kept:
         if root in self._unsaved:
-            return self._unsaved[root][0]
-        (reason,) = (*self._rows("SELECT reason FROM evaluations WHERE root = ?", root), ("",))[0]
-        return str(reason)
+            return self._unsaved[root]
+        if self._texts is None:
+            self._texts = {
+                one: _Kept(reason, {}, damage)
+                for one, reason, damage in self._rows(
+                    "SELECT root, reason, damage FROM evaluations "
+                    "WHERE reason != '' OR damage != ''"
+                )
+            }
+        return self._texts.get(root, _Kept("", {}))
 
 
 def _create(database: sqlite3.Connection) -> None:
@@ -716,6 +865,8 @@ def runs_table(found: Sequence[FoundRun]) -> str:
     for one in found:
         started = time.strftime("%Y-%m-%d %H:%M", time.localtime(one.time))
         rows = ", ".join(f"{count} {stream}" for stream, count in one.rows.items()) or "no rows"
+        if one.counting:
+            rows = f"counting rows, {rows} so far"
         told = one.exit_status
         if one.reason:
             told += f" ({_clipped(one.reason)})"
@@ -723,9 +874,13 @@ def runs_table(found: Sequence[FoundRun]) -> str:
             told += (
                 f", resumed {len(one.runs) - 1} times" if len(one.runs) > 2 else ", resumed once"
             )
+        if one.damage:
+            told += ", damaged"
         if one.first.replay_of:
             told += f", repeats {one.first.replay_of[:8]}"
         numbers = "".join(f"; {name} {_number(one, name)}" for name in names)
+        if one.not_evaluated:
+            numbers += f"; not evaluated ({_clipped(one.not_evaluated)})"
         lines.append(f"{one.uid[:8]}  {started}  {one.sample:<14} {told}; {rows}{numbers}")
     return "\n".join(lines)
 

@@ -1,15 +1,21 @@
 """Which runs a data folder holds: read from the journals, remembered in ``index.db``."""
 
 import json
+import os
+import sqlite3
+import time
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
+from operator import itemgetter
 from pathlib import Path
+from typing import Any
 
-from ._index import next_number, opened, remember_rows
+from ._errors import JournalError
+from ._index import known_of, look_again, next_number, opened, remember
 from ._lock import is_locked
-from ._roots import journal_path
-from ._scan import counted_rows
+from ._roots import SUFFIX, journal_path, month_folders
+from ._scan import Scan, count_on, counted_rows
 
 _SHOWN = (
     "uid",
@@ -27,12 +33,20 @@ _SHOWN = (
     "resume_of",
     "root",
     "replay_of",
+    "damage",
     "rows",
+    "inode",
+    "size",
+    "scan",
 )
+_STATUS = _SHOWN.index("exit_status")
+_PLACES = itemgetter(*map(_SHOWN.index, ("path", "inode", "size", "scan")))
 _SELECT = f"SELECT {', '.join(_SHOWN)} FROM journals"
+_SCAN, _KEPT = "_scan", "_rows_are_in_the_index"
+_SO_FAR = "_rows_so_far"
 _AT_ONCE = 500  # SQLite takes no more than 999 values in old versions
-_REMEMBERED = "_rows_are_in_the_index"
-_NEWEST_FIRST = "ORDER BY time DESC, path DESC"
+_NEWEST_FIRST = "ORDER BY begun DESC, scan_id DESC, path DESC"
+_NOT_CONTINUED = "uid NOT IN (SELECT resume_of FROM journals WHERE resume_of != '')"
 
 
 @dataclass(frozen=True)
@@ -56,6 +70,8 @@ class RunSummary:
         resume_of: the run that this one continues.
         root: the run with which the experiment began; the run itself if it continues none.
         replay_of: the run that this one repeats, or whose cell it was run on.
+        damage: what is known to be damaged in its journal; empty if nothing is, or if nobody has
+            read all of it since the index was made.
     """
 
     uid: str
@@ -73,14 +89,26 @@ class RunSummary:
     resume_of: str = ""
     root: str = ""
     replay_of: str = ""
+    damage: str = ""
 
     @cached_property
     def rows(self) -> dict[str, int]:
         """Number of rows by stream: those in the journal, whatever the stop document claims.
 
-        Where they must be counted, the journal is read when this is first asked for.
+        Where they must be counted, the journal is read when this is first asked for. `counted`
+        tells whether that is so.
         """
         return counted_rows(self.path)
+
+    @property
+    def counted(self) -> bool:
+        """Whether `rows` is known already."""
+        return "rows" in vars(self)
+
+    @property
+    def rows_so_far(self) -> dict[str, int]:
+        """Number of rows by stream as far as they were counted."""
+        return self.rows if self.counted else dict(vars(self).get(_SO_FAR, {}))
 
 
 def list_runs(data_dir: Path | str) -> list[RunSummary]:
@@ -100,16 +128,29 @@ def select_runs(
 ) -> list[RunSummary]:
     """Return the runs for which an SQL condition on the index's columns holds, newest first."""
     data_dir = Path(data_dir)
+    query = f"{_SELECT} WHERE uid != '' AND ({where}) {_NEWEST_FIRST} LIMIT ?"
+    asked = (*values, -1 if limit is None else limit)
     with opened(data_dir) as index:
-        found = index.execute(
-            f"{_SELECT} WHERE uid != '' AND ({where}) {_NEWEST_FIRST} LIMIT ?",
-            (*values, -1 if limit is None else limit),
-        ).fetchall()
+        found = index.execute(query, asked).fetchall()
+        if _changed(index, data_dir, found):
+            found = index.execute(query, asked).fetchall()
     return [_summary(data_dir, row) for row in found]
 
 
+def _changed(index: sqlite3.Connection, data_dir: Path, found: Iterable[Sequence[Any]]) -> bool:
+    """Look again at journals whose run is over and whose size is another one nevertheless."""
+    over = [_PLACES(row) for row in found if row[_STATUS]]
+    try:
+        return look_again(index, data_dir, over)
+    except sqlite3.Error:
+        return False  # the index cannot be written now
+
+
 def select_experiments(
-    data_dir: Path | str, where: str = "TRUE", values: Sequence[object] = ()
+    data_dir: Path | str,
+    where: str = "TRUE",
+    values: Sequence[object] = (),
+    limit: int | None = None,
 ) -> list[tuple[str, ...]]:
     """Return the experiments of a data folder, the one with the newest run first.
 
@@ -119,72 +160,148 @@ def select_experiments(
         data_dir: the data folder.
         where: an SQL condition that the index's columns of the last run fulfil.
         values: for the question marks in it.
+        limit: how many at most; None: all.
 
     Returns:
         By experiment the uids of its runs, from the first to the last.
     """
-    with opened(Path(data_dir)) as index:
-        found = index.execute(
-            "SELECT root, uid, resume_of FROM journals AS run WHERE uid != '' AND NOT EXISTS ("
-            "SELECT 1 FROM journals WHERE resume_of = run.uid AND resume_of != '') "
-            f"AND ({where}) {_NEWEST_FIRST}",
-            tuple(values),
-        ).fetchall()
-        resumed = dict(
-            index.execute("SELECT uid, resume_of FROM journals WHERE resume_of != ''").fetchall()
-        )
-        present = {
-            uid
-            for first in set(resumed.values())
-            for (uid,) in index.execute("SELECT uid FROM journals WHERE uid = ?", (first,))
-        }
     experiments: list[tuple[str, ...]] = []
     seen = set[str]()
-    for root, uid, resume_of in found:
-        if root in seen:
-            continue  # a run that was continued more than once, and not this way in the end
-        if not resume_of:
-            experiments.append((uid,))
-            continue
-        seen.add(root)
-        chain = [uid]
-        while (of := resumed.get(chain[0])) in present and of not in chain:
-            chain.insert(0, of)
-        experiments.append(tuple(chain))
+    with opened(Path(data_dir)) as index:
+        found = index.execute(
+            "SELECT root, uid, resume_of FROM journals WHERE uid != '' "
+            f"AND {_NOT_CONTINUED} AND ({where}) {_NEWEST_FIRST}",
+            tuple(values),
+        )
+        for root, uid, resume_of in found:
+            if len(experiments) == limit:
+                break
+            if root in seen:
+                continue  # a run that was continued more than once, and not this way in the end
+            if not resume_of:
+                experiments.append((uid,))
+                continue
+            seen.add(root)
+            experiments.append(_back_from(index, uid, resume_of))
     return experiments
 
 
-def summaries(data_dir: Path | str, uids: Iterable[str]) -> dict[str, RunSummary]:
-    """Return what a list tells of each of some runs, by uid."""
+def _back_from(index: sqlite3.Connection, uid: str, resume_of: str) -> tuple[str, ...]:
+    """Return a run and those before it, as far as the folder holds them, from the first on."""
+    chain = [uid]
+    while resume_of and resume_of not in chain:
+        before = index.execute(
+            "SELECT uid, resume_of FROM journals WHERE uid = ?", (resume_of,)
+        ).fetchone()
+        if before is None:
+            break
+        chain.insert(0, before[0])
+        resume_of = before[1]
+    return tuple(chain)
+
+
+def count_experiments(
+    data_dir: Path | str, where: str = "TRUE", values: Sequence[object] = ()
+) -> int:
+    """Return how many experiments `select_experiments` would give; just after it was asked."""
+    with opened(Path(data_dir), refreshed=False) as index:
+        query = (
+            "SELECT count({}) FROM journals WHERE uid != '' AND resume_of {} '' "
+            f"AND {_NOT_CONTINUED} AND ({where})"
+        )
+        (alone,) = index.execute(query.format("*", "="), tuple(values)).fetchone()
+        (resumed,) = index.execute(query.format("DISTINCT root", "!="), tuple(values)).fetchone()
+    return int(alone + resumed)
+
+
+def summaries(
+    data_dir: Path | str, uids: Iterable[str], *, refreshed: bool = True
+) -> dict[str, RunSummary]:
+    """Return what a list tells of each of some runs, by uid.
+
+    Args:
+        data_dir: the data folder.
+        uids: whole uids; runs that are not there are left out.
+        refreshed: False where the folder has just been looked through.
+    """
     data_dir, asked = Path(data_dir), list(uids)
     found: dict[str, RunSummary] = {}
-    with opened(data_dir) as index:
+    with opened(data_dir, refreshed=refreshed) as index:
         for first in range(0, len(asked), _AT_ONCE):
             some = asked[first : first + _AT_ONCE]
-            marks = ", ".join("?" * len(some))
-            for row in index.execute(f"{_SELECT} WHERE uid IN ({marks})", some):
-                found[row[0]] = _summary(data_dir, row)
+            query = f"{_SELECT} WHERE uid IN ({', '.join('?' * len(some))})"
+            rows = index.execute(query, some).fetchall()
+            if _changed(index, data_dir, rows):
+                rows = index.execute(query, some).fetchall()
+            found |= {row[0]: _summary(data_dir, row) for row in rows}
     return found
 
 
-def count_rows(data_dir: Path | str, runs: Iterable[RunSummary]) -> None:
-    """Count the rows of runs where that was not done yet, and remember those of finished ones."""
-    counted = [(run.uid, run.rows) for run in runs if _REMEMBERED not in vars(run)]
-    if counted:
-        remember_rows(Path(data_dir), counted)
+def count_rows(
+    data_dir: Path | str, runs: Iterable[RunSummary], *, within_s: float | None = None
+) -> None:
+    """Count the rows of runs where that was not done yet, and remember them.
+
+    Args:
+        data_dir: the data folder.
+        runs: what `summaries` or `list_runs` gave.
+        within_s: how long it may take; what is not done then goes on with the next call, and
+            `RunSummary.counted` is False until it is. None: as long as it takes.
+    """
+    until_s = None if within_s is None else time.monotonic() + within_s
+    learnt: list[dict[str, str | None]] = []
+    for run in runs:
+        if _KEPT in vars(run) or (until_s is not None and time.monotonic() > until_s):
+            continue
+        if run.counted:
+            learnt.append({"uid": run.uid, "rows": json.dumps(run.rows)})
+            continue
+        scan = Scan(**json.loads(vars(run).get(_SCAN) or "{}"))
+        try:
+            count_on(run.path, scan, until_s)
+        except (JournalError, OSError):
+            continue  # gone meanwhile, or told when the folder is looked through
+        vars(run)["rows" if scan.counted else _SO_FAR] = dict(scan.rows)
+        learnt.append(
+            {
+                "uid": run.uid,
+                "rows": json.dumps(scan.rows) if scan.counted else None,
+                "scan": json.dumps(asdict(scan)),
+            }
+        )
+    if learnt:
+        remember(Path(data_dir), learnt)
 
 
-def count_runs(data_dir: Path | str) -> int:
-    """Return how many runs a data folder holds."""
-    with opened(Path(data_dir)) as index:
-        return int(index.execute("SELECT count(*) FROM journals WHERE uid != ''").fetchone()[0])
+def remember_damage(data_dir: Path | str, uid: str, damage: str, rows: dict[str, int]) -> None:
+    """Keep for lists what was found when a journal was read whole.
+
+    Args:
+        data_dir: the data folder.
+        uid: the run's whole uid.
+        damage: what is damaged, in a few words; empty: nothing.
+        rows: the rows that could be read, by stream.
+    """
+    data_dir = Path(data_dir)
+    if known_of(data_dir, uid, "damage") not in (None, damage):
+        told = {"uid": uid, "damage": damage, "rows": json.dumps(rows)}
+        remember(data_dir, [told])
+
+
+def count_journals(data_dir: Path | str) -> int:
+    """Return how many journals a data folder holds, by their names alone."""
+    return sum(
+        name.endswith(SUFFIX)
+        for folder in month_folders(Path(data_dir))
+        for name in os.listdir(folder)
+    )
 
 
 class ScanNumbers:
     """Numbers the runs of a data folder, over all programs that record into it.
 
-    The folder is looked through once; after that a number costs the same however many runs there
-    are. Where the index cannot be written, the runs begun here are counted.
+    The folder's names are counted once, and no journal is read; after that a number costs the same
+    however many runs there are. Where the index cannot be written, the runs begun here are counted.
     """
 
     def __init__(self, data_dir: Path | str) -> None:
@@ -194,7 +311,7 @@ class ScanNumbers:
     def next(self) -> int:
         """Return how many runs the folder will have with the next one, or more."""
         if self._last is None:
-            self._last = count_runs(self._data_dir)
+            self._last = count_journals(self._data_dir)
         number = next_number(self._data_dir, "scan_id", self._last + 1)
         self._last = self._last + 1 if number is None else number
         return self._last
@@ -251,7 +368,8 @@ def chain_of(data_dir: Path | str, uid: str) -> tuple[str, ...]:
         if found is None:
             return (uid,)
         members = index.execute(
-            "SELECT uid, resume_of FROM journals WHERE root = ? AND resume_of != '' ORDER BY time",
+            "SELECT uid, resume_of FROM journals WHERE root = ? AND resume_of != '' "
+            "ORDER BY begun, scan_id",
             found,
         ).fetchall()
         present = {uid for uid, _ in members}
@@ -269,12 +387,22 @@ def chain_of(data_dir: Path | str, uid: str) -> tuple[str, ...]:
 
 def _summary(data_dir: Path, values: Sequence[object]) -> RunSummary:
     told = dict(zip(_SHOWN, values, strict=True))
-    rows = told.pop("rows")
+    rows, scan = told.pop("rows"), told.pop("scan")
+    del told["inode"], told["size"]
     told["path"] = path = data_dir / str(told["path"])
     told["techniques"] = tuple(str(told["techniques"]).split())
     if not told["exit_status"]:
-        told["exit_status"] = "running" if is_locked(path) else "unfinished"
+        told["exit_status"] = "running" if _is_written(path) else "unfinished"
     summary = RunSummary(**told)  # type: ignore[arg-type]  # a row of the table above
     if rows is not None:
-        vars(summary).update({"rows": json.loads(str(rows)), _REMEMBERED: True})
+        vars(summary).update({"rows": json.loads(str(rows)), _KEPT: True})
+    elif scan:
+        vars(summary).update({_SCAN: scan, _SO_FAR: json.loads(str(scan))["rows"]})
     return summary
+
+
+def _is_written(path: Path) -> bool:
+    try:
+        return is_locked(path)
+    except OSError:
+        return False  # it may not be opened any more

@@ -1,6 +1,8 @@
-"""What one journal tells of its run: read in full, read on, or from both its ends alone."""
+"""What one journal tells of its run: at both its ends, and in all of it."""
 
+import logging
 import os
+import time
 import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -10,9 +12,12 @@ from typing import Any
 from ._bulk import BulkReader
 from ._format import HEADERS, RECORD, Document, Record, RecordReader, decode
 
+logger = logging.getLogger(__name__)
+
 HEADER_SIZE = len(HEADERS[0])
 _HEAD_BYTES = 1 << 14
-_TAIL_BYTES = 1 << 12
+# Mostly the first of these holds the last record.
+_TAILS_BYTES = (1 << 12, 1 << 20)
 # From here on reading in bulk gains more than loading numpy costs.
 _MUCH_BYTES = 1 << 21
 _NESTED = {dict, list}
@@ -86,6 +91,7 @@ def _told_of_start(doc: Document) -> Document:
     return {
         "uid": doc["uid"],
         "time": doc["time"],
+        "scan_id": _scan_id(doc),
         "plan_name": str(doc.get("plan_name", "")),
         "protocol": _text(doc.get("protocol")),
         "sample": _sample_name(sample),
@@ -97,6 +103,15 @@ def _told_of_start(doc: Document) -> Document:
         "root": _text(resumed.get("root") or doc.get("resume_of")) or doc["uid"],
         "replay_of": _text(doc.get("replay_of")),
     }
+
+
+def _scan_id(doc: Document) -> int:
+    """Return the run's number in its data folder; 0 if that is not what it tells.
+
+    A RunEngine by itself counts its own runs, from 1 in every program.
+    """
+    number = doc.get("scan_id")
+    return number if "operando_version" in doc and type(number) is int and number > 0 else 0
 
 
 def _text(value: Any) -> str:
@@ -148,33 +163,51 @@ def row_counts(records: Iterable[Record]) -> Scan:
     return scan
 
 
-def read_on(path: Path, scan: Scan | None) -> Scan:
-    """Read a journal on from where a scan ended; one that is complete, from both its ends only.
+def look_at(path: Path) -> Scan:
+    """Return what a journal tells at its ends, however long it is.
+
+    Its rows are not counted, unless it ends with the stop document of a success.
 
     Raises:
         JournalError: if the file is not a journal or of a newer format.
-        FileNotFoundError: if there is no such file.
+        OSError: if it cannot be read.
     """
-    if scan is None:
-        try:
-            glanced = glance(path)
-        except (ValueError, TypeError, KeyError, AttributeError):
-            glanced = None  # not what a journal writer writes; the reader tells what is wrong
-        if glanced is not None:
-            return glanced
-        scan = Scan()
-    if path.stat().st_size - scan.offset > _MUCH_BYTES:
-        in_bulk = BulkReader(path, scan.offset)
-        for name, doc in in_bulk:
-            scan.take(name, doc)
-        scan.offset = in_bulk.offset
-    else:
-        reader = RecordReader(path, scan.offset)
-        for record in reader:
-            scan.take(record.name, record.doc)
-        scan.offset = reader.tail.offset
-    if scan.stop:
-        scan.stream_of, scan.events, scan.frames, scan.key_of = {}, {}, {}, {}
+    try:
+        glanced = glance(path)
+    except (ValueError, TypeError, KeyError, AttributeError):
+        glanced = None  # not what a journal writer writes; the reader tells what is wrong
+    if glanced is not None:
+        return glanced
+    scan = Scan(counted=False)
+    first = next(iter(RecordReader(path)), None)
+    if first is not None and first.name == "start":
+        scan.take(first.name, first.doc)
+    elif first is not None:
+        logger.warning("left out of the list of runs: %s has no start document", path)
+    return scan
+
+
+def count_on(path: Path, scan: Scan, until_s: float | None = None) -> Scan:
+    """Count a journal's rows from where a scan ended; `Scan.counted` tells if that was finished.
+
+    Args:
+        path: the journal.
+        scan: what is known of it, ``Scan()`` for nothing; it goes on from there.
+        until_s: when to leave off, `time.monotonic` s; None: at the journal's end.
+
+    Raises:
+        JournalError: if the file is not a journal or of a newer format.
+        OSError: if it cannot be read.
+    """
+    much = path.stat().st_size - scan.offset > _MUCH_BYTES
+    reader = RecordReader(path, scan.offset, arrays=much)
+    scan.counted = False
+    for record in reader:
+        scan.take(record.name, record.doc)
+        scan.offset = record.end
+        if until_s is not None and time.monotonic() > until_s:
+            return scan
+    scan.offset, scan.counted = reader.tail.offset, True
     return scan
 
 
@@ -196,26 +229,19 @@ def glance(path: Path) -> Scan | None:
         first = _first_record(fd, head, size)
         if first is None or first[0] != "start":
             return None
-        begin = max(size - _TAIL_BYTES, HEADER_SIZE)
-        tail = head[begin:size] if size <= len(head) else _read_at(fd, begin, size - begin)
-        at = tail.rfind(_STOP)
-        while at >= RECORD.size:
-            length, checksum = RECORD.unpack_from(tail, at - RECORD.size)
-            if at + length == len(tail) and zlib.crc32(tail[at:]) == checksum:
-                break
-            at = tail.rfind(_STOP, 0, at)
-        else:
+        stop = _last_record(fd, head, size)
+        if stop is None:
             return None
-        name, stop = decode(tail[at:])
+        name, stop_doc = decode(stop)
     finally:
         os.close(fd)
     scan = Scan(offset=size)
     scan.take("start", first[1])
-    if name != "stop" or stop.get("run_start") != scan.start["uid"]:
+    if name != "stop" or stop_doc.get("run_start") != scan.start["uid"]:
         return None
-    scan.take("stop", stop)
-    counts = dict(stop.get("num_events") or {})
-    scan.counted = stop["exit_status"] == "success" and bool(counts) and all(counts.values())
+    scan.take("stop", stop_doc)
+    counts = dict(stop_doc.get("num_events") or {})
+    scan.counted = stop_doc["exit_status"] == "success" and bool(counts) and all(counts.values())
     if scan.counted:
         scan.rows = counts
     return scan
@@ -233,6 +259,22 @@ def _first_record(fd: int, head: bytes, size: int) -> tuple[str, Document] | Non
     if len(payload) < length:
         payload = _read_at(fd, begin, length)
     return decode(payload) if zlib.crc32(payload) == checksum else None
+
+
+def _last_record(fd: int, head: bytes, size: int) -> bytes | None:
+    """Return the payload of a stop document that ends the file; None if none does."""
+    for looked_at in _TAILS_BYTES:
+        begin = max(size - looked_at, HEADER_SIZE)
+        tail = head[begin:size] if size <= len(head) else _read_at(fd, begin, size - begin)
+        at = tail.rfind(_STOP)
+        while at >= RECORD.size:
+            length, checksum = RECORD.unpack_from(tail, at - RECORD.size)
+            if at + length == len(tail) and zlib.crc32(tail[at:]) == checksum:
+                return tail[at:]
+            at = tail.rfind(_STOP, 0, at)
+        if begin == HEADER_SIZE:
+            return None
+    return None
 
 
 def _read_at(fd: int, offset: int, length: int) -> bytes:

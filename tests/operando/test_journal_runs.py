@@ -1,5 +1,6 @@
 """Lists of runs: cheap, patient with damage, and never waiting for anybody."""
 
+import os
 import shutil
 import sqlite3
 import subprocess
@@ -15,6 +16,7 @@ from operando.journal import (
     ScanNumbers,
     _scan,
     chain_of,
+    count_experiments,
     count_rows,
     journal_path,
     list_runs,
@@ -22,6 +24,7 @@ from operando.journal import (
     select_experiments,
     summaries,
 )
+from operando.journal._format import RecordReader
 
 
 def write_run(folder, *, rows=3, stop=True, frames=0, uid=None, time=None, **md):
@@ -175,7 +178,7 @@ def test_a_lost_or_damaged_index_is_built_anew(tmp_path):
     assert list_runs(tmp_path) == []
 
 
-@pytest.mark.parametrize("version", [0, 1, 4, 99])
+@pytest.mark.parametrize("version", [0, 1, 5, 99])
 def test_an_index_of_another_version_is_built_anew(tmp_path, version):
     write_run(tmp_path, sample={"cell_id": "ZN-CU-7"})
     before = list_runs(tmp_path)
@@ -236,15 +239,17 @@ def test_what_the_index_remembers_belongs_to_its_version(tmp_path):
         (row,) = index.execute("SELECT * FROM journals").fetchall()
     told = dict(row)
     assert told.pop("inode")
-    assert told.pop("offset") == (tmp_path / told["path"]).stat().st_size
+    assert told.pop("size") == (tmp_path / told["path"]).stat().st_size
     # If this differs, `SCHEMA` must be raised, or people keep seeing what older versions made of
     # their runs; then say here what the new version remembers.
     assert (version, told) == (
-        5,
+        6,
         {
             "path": f"journal/1970/01/{uid}.opj",
             "uid": uid,
             "time": 5.0,
+            "scan_id": 0,  # of a RunEngine by itself, which numbers its own runs only
+            "begun": 5.0,
             "plan_name": "cycling",
             "protocol": "zinc",
             "sample": "ZN-CU-7",
@@ -259,12 +264,14 @@ def test_what_the_index_remembers_belongs_to_its_version(tmp_path):
             "reason": "as planned",
             "rows": None,  # this plan counted no rows in files: they are counted when asked for
             "scan": None,
+            "damage": "",
         },
     )
     (summary,) = list_runs(tmp_path)
     assert summary.rows == {"primary": 3, "camera": 2}
     count_rows(tmp_path, [summary])
-    journal_path(tmp_path, uid).write_bytes(b"")  # not read again
+    path = journal_path(tmp_path, uid)
+    path.write_bytes(bytes(path.stat().st_size))  # not read again
     assert list_runs(tmp_path)[0].rows == {"primary": 3, "camera": 2}
 
 
@@ -403,3 +410,134 @@ def test_a_uid_is_found_by_last_and_by_its_beginning(tmp_path):
         resolve_uid(tmp_path, "ffff")
     with pytest.raises(LookupError, match="holds no run yet"):
         resolve_uid(Path(tmp_path / "none"), "last")
+
+
+def test_what_cannot_be_read_hides_no_other_run(tmp_path, caplog):
+    """A folder, a pipe, a file that may not be read: each is left out and named."""
+    uid, closed = write_run(tmp_path, time=1.0), write_run(tmp_path, time=2.0)
+    folder = journal_path(tmp_path, uid).parent
+    (folder / "folder.opj").mkdir()
+    os.mkfifo(folder / "pipe.opj")
+    (folder / "nowhere.opj").symlink_to(tmp_path / "missing")
+    (folder / "circle.opj").symlink_to(folder / "circle.opj")  # no user may follow that one
+    journal_path(tmp_path, closed).chmod(0)
+    known = {run.uid for run in list_runs(tmp_path)}
+    assert known - {closed} == {uid}
+    for name in ("folder.opj", "pipe.opj", "circle.opj"):
+        assert name in caplog.text
+    journal_path(tmp_path, closed).chmod(0o644)
+    assert {run.uid for run in list_runs(tmp_path)} == {uid, closed}
+
+
+def numbered_run(folder, number, time):
+    """Write the run that a session begins as the number'th of its folder."""
+    uid = f"{number:08d}-0000-4000-8000-{int(time):012d}"
+    return write_run(folder, uid=uid, time=time, scan_id=number, operando_version="1")
+
+
+@pytest.mark.parametrize("one_by_one", [False, True])
+def test_the_last_run_is_the_one_begun_last_also_when_the_clock_was_set_back(tmp_path, one_by_one):
+    uids = []
+    for number, time in enumerate((1000.0, 5000.0, 2000.0, 2100.0), start=1):
+        uids.append(numbered_run(tmp_path, number, time))
+        if one_by_one:
+            assert resolve_uid(tmp_path, "last") == uids[-1]
+    assert [run.uid for run in list_runs(tmp_path)] == uids[::-1]
+    assert select_experiments(tmp_path, limit=1) == [(uids[-1],)]
+    assert [run.time for run in list_runs(tmp_path)][:2] == [2100.0, 2000.0]
+    # One without a number lies where its time is.
+    plain = write_run(tmp_path, time=6000.0)
+    assert resolve_uid(tmp_path, "last") == plain
+
+
+def test_numbers_of_folders_that_were_put_together_do_not_order_runs(tmp_path):
+    newest = numbered_run(tmp_path, 1, 9000.0)
+    older = [numbered_run(tmp_path, number, 1000.0 + number) for number in (1, 2, 3)]
+    assert [run.uid for run in list_runs(tmp_path)] == [newest, *older[::-1]]
+
+
+def test_a_plan_run_by_a_runengine_of_its_own_is_ordered_by_time(tmp_path):
+    uids = [write_run(tmp_path, time=float(time), scan_id=1) for time in (10, 20)]
+    newest = write_run(tmp_path, time=30.0, scan_id=1)
+    later = [numbered_run(tmp_path, number, 40.0 + number) for number in (7, 8)]
+    assert [run.uid for run in list_runs(tmp_path)] == [*later[::-1], newest, *uids[::-1]]
+
+
+def test_a_number_is_not_given_twice_when_runs_or_the_index_are_gone(tmp_path):
+    write_run(tmp_path, scan_id=41, operando_version="1")
+    list_runs(tmp_path)
+    assert ScanNumbers(tmp_path).next() == 42
+    with closing(sqlite3.connect(tmp_path / "index.db")) as index, index:
+        index.execute("PRAGMA user_version = 5")
+    assert ScanNumbers(tmp_path).next() == 43
+    (tmp_path / "index.db").unlink()
+    list_runs(tmp_path)
+    assert ScanNumbers(tmp_path).next() == 42
+
+
+def test_neither_a_list_nor_a_number_reads_the_rows_of_a_run(tmp_path, monkeypatch):
+    """The rows of runs without an end are counted when asked for, and a little at a time."""
+    uid = write_run(tmp_path, rows=3000, stop=False)
+    failed = write_run(tmp_path, rows=3000, stop=False, time=1.0)
+    read = []
+    plain = RecordReader.payloads
+
+    def payloads(self):
+        for end, payload in plain(self):
+            read.append(end)
+            yield end, payload
+
+    monkeypatch.setattr(RecordReader, "payloads", payloads)
+    assert ScanNumbers(tmp_path).next() == 3
+    assert read == []
+    first, second = list_runs(tmp_path)
+    assert (first.uid, first.exit_status, second.uid) == (uid, "unfinished", failed)
+    assert len(read) == 2  # the start documents
+    assert not first.counted
+    assert first.rows_so_far == {}
+    seen = []
+    while not first.counted:
+        count_rows(tmp_path, [first], within_s=0.001)
+        (first,) = summaries(tmp_path, [uid]).values()
+        seen.append(first.rows_so_far.get("primary", 0))
+    assert seen == sorted(seen)
+    assert seen[-1] == first.rows["primary"] == 3000
+    assert len(seen) > 1
+    # What was counted of one that goes on is not counted again.
+    with open(journal_path(tmp_path, uid), "ab") as file:
+        file.write(b"\0")
+    read.clear()
+    count_rows(tmp_path, summaries(tmp_path, [uid]).values())
+    assert len(read) == 1  # the start document
+
+
+def test_a_run_whose_journal_changed_after_its_end_is_looked_at_again(tmp_path):
+    uid = write_run(tmp_path)
+    assert list_runs(tmp_path)[0].exit_status == "success"
+    path = journal_path(tmp_path, uid)
+    content = path.read_bytes()
+    with open(path, "r+b") as file:  # in its place: the folder does not change
+        file.truncate(len(content) - 5)
+    assert list_runs(tmp_path)[0].exit_status == "unfinished"
+    path.write_bytes(content)
+    assert summaries(tmp_path, [uid])[uid].exit_status == "success"
+    with open(path, "r+b") as file:
+        file.truncate(len(content) - 5)
+    with closing(sqlite3.connect(tmp_path / "index.db", isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        assert summaries(tmp_path, [uid]).keys() == {uid}  # nobody waits for the index
+
+
+def test_experiments_are_counted_without_being_made(tmp_path):
+    uids = [f"{letter * 8}-0000-4000-8000-000000000000" for letter in "abcdef"]
+    root, failed, second, third, alone, orphan = uids
+    write_run(tmp_path, uid=root, time=1.0)
+    write_run(tmp_path, uid=failed, time=2.0, resume={"of": root, "root": root})
+    write_run(tmp_path, uid=second, time=3.0, resume={"of": root, "root": root})
+    write_run(tmp_path, uid=third, time=4.0, resume={"of": second, "root": root})
+    write_run(tmp_path, uid=alone, time=5.0)
+    write_run(tmp_path, uid=orphan, time=6.0, resume={"of": "gone", "root": "gone"})
+    for where, values in (("TRUE", []), ("time < ?", [4.5]), ("time < ?", [2.5])):
+        found = select_experiments(tmp_path, where, values)
+        assert count_experiments(tmp_path, where, values) == len(found)
+        assert select_experiments(tmp_path, where, values, limit=2) == found[:2]

@@ -3,11 +3,16 @@
 import datetime
 import json
 import sqlite3
+import struct
+import subprocess
+import sys
+import zlib
 from collections.abc import Callable, Mapping
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -70,6 +75,17 @@ def _record(synthetic: Any, tmp_path: Path) -> Record:
 @pytest.fixture(name="data")
 def _data(tmp_path: Path) -> Path:
     return tmp_path / "data"
+
+
+def _records(content: bytes, uid: str, other: str) -> bytes:
+    """Return a journal's bytes with another run's uid, and the checksums that belong to it."""
+    at, records = 12, [content[:12]]
+    while at < len(content):
+        (length,) = struct.unpack_from("<I", content, at)
+        payload = content[at + 8 : at + 8 + length].replace(uid.encode(), other.encode())
+        records.append(struct.pack("<II", length, zlib.crc32(payload)) + payload)
+        at += 8 + length
+    return b"".join(records)
 
 
 def _uids(found: Any) -> list[str]:
@@ -336,3 +352,98 @@ def test_what_was_found_is_plain_data(record: Record, data: Path, synthetic: Any
     assert told["replay_of"] == "cccc"
     assert told["metrics"].keys() == {"ce_mean_pct"}
     assert "repeats cccc" in runs_table([found])
+
+
+def test_runs_that_could_not_be_evaluated_are_told_and_looked_at_again(
+    record: Record, data: Path
+) -> None:
+    """No more files can be opened: next time they can, and the numbers are there."""
+    uid = record()
+    find_runs(data)
+    code = (
+        "import resource, sys\n"
+        "from pathlib import Path\n"
+        "import operando.analysis, operando.runs\n"
+        "from operando.search import find_runs\n"
+        "from operando import search\n"
+        "whole = search._Store._evaluate\n"
+        "def evaluate(store, experiment):\n"
+        "    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]\n"
+        "    resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))\n"
+        "    try:\n"
+        "        whole(store, experiment)\n"
+        "    finally:\n"
+        "        resource.setrlimit(resource.RLIMIT_NOFILE, (1024, hard))\n"
+        "search._Store._evaluate = evaluate\n"
+        "found = find_runs(Path(sys.argv[1]), where='ce_mean_pct > 0')\n"
+        "print(len(found), *found.notes)\n"
+        "found = find_runs(Path(sys.argv[1]), columns=['ce_mean_pct'])\n"
+        "print(repr(found))\n"
+    )
+    told = subprocess.run(
+        [sys.executable, "-c", code, data], capture_output=True, text=True, check=True
+    ).stdout
+    assert told.startswith(
+        "0 1 run could not be evaluated (OSError: [Errno 24] Too many open files"
+    )
+    assert "ce_mean_pct -; not evaluated (OSError" in told
+    assert _uids(find_runs(data, where="ce_mean_pct > 0")) == [uid]
+    assert find_runs(data, where="ce_mean_pct > 0").notes == ()
+
+
+def test_a_search_by_numbers_looks_at_what_they_were_made_of_like_a_report(
+    record: Record, data: Path
+) -> None:
+    """A run that has other rows than when it was evaluated is evaluated again."""
+    uid, other = record((0.9, 0.9)), record((0.99, 0.99, 0.99))
+    assert _uids(find_runs(data, where="ce_mean_pct > 95")) == [other]
+    # In its place now lies a run with other numbers, of another length.
+    content = journal_path(data, other).read_bytes()
+    journal_path(data, uid).write_bytes(_records(content, other, uid))
+    assert sorted(_uids(find_runs(data, where="ce_mean_pct > 95"))) == [uid, other]
+
+
+def test_numbers_of_a_run_whose_files_are_gone_are_not_found_as_if_whole(
+    data: Path, synthetic: Any, tmp_path: Path
+) -> None:
+    told = synthetic.RunDocuments(tmp_path, synthetic.HALF_CELL)
+    uid = told.documents[0][1]["uid"]
+    told.stream("potentiostat", "potentiostat", synthetic.galvanostatic((0.9, 0.98), rows=40))
+    images = {"image": np.zeros((4, 2, 2))}
+    times = {name: np.arange(4.0) for name in ("t_before", "t_after")}
+    told.stream("camera", "camera", times, assets=images)
+    told.stop()
+    with JournalWriter(data) as journal:
+        for name, doc in told.documents:
+            journal(name, doc)
+    asked = "cumulative_plated_mah_cm2 > 0"
+    assert _uids(find_runs(data, where=asked)) == [uid]
+    (file,) = tmp_path.glob("**/*.h5")
+    away = file.rename(tmp_path / "away")
+    found = find_runs(data, where=asked)
+    assert found == []
+    assert "1 run that would be found was left out" in found.notes[0]
+    (found_too,) = find_runs(data, where=asked, damaged=True)
+    assert "4 rows of camera, camera_image are not in their files" in found_too.damage
+    assert ", damaged" in runs_table([found_too])
+    away.rename(file)
+    assert _uids(find_runs(data, where=asked)) == [uid]
+
+
+def test_rows_of_a_long_run_without_an_end_are_counted_a_little_at_each_list(
+    data: Path, synthetic: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = synthetic.RunDocuments(tmp_path, synthetic.HALF_CELL)
+    told.stream("potentiostat", "potentiostat", synthetic.galvanostatic((0.9,) * 20, rows=40))
+    with JournalWriter(data) as journal:
+        for name, doc in told.documents:
+            journal(name, doc)
+    monkeypatch.setattr(search, "COUNT_FOR_S", 0.0)
+    (found,) = find_runs(data)
+    assert found.counting
+    assert "counting rows, no rows so far" in runs_table([found])
+    assert found.as_json()["rows_counted"] is False
+    monkeypatch.setattr(search, "COUNT_FOR_S", 60.0)
+    (found,) = find_runs(data)
+    assert not found.counting
+    assert found.rows == {"potentiostat": len(synthetic.galvanostatic((0.9,) * 20, rows=40)["t"])}
