@@ -166,6 +166,7 @@ class Cycles:
 
     def _change(self, begin: int, row: int, value: Any, page: Mapping[str, Any]) -> None:
         self.current = value
+        value = _plain(value)
         # NaN and missing are no cycle; a number with a fraction is none either.
         if not isinstance(value, (int, float)) or value != value or value % 1:
             return
@@ -174,7 +175,9 @@ class Cycles:
             return
         self.seen.add(cycle)
         t = page["data"].get(f"{self.key.removesuffix('cycle')}t")
-        stamps = page["timestamps"].get(self.key) or page["time"]
+        stamps = page["timestamps"].get(self.key)
+        if stamps is None or not len(stamps):
+            stamps = page["time"]
         self.cycles.append(cycle)
         self.offsets.append(begin)
         self.rows.append(self.row_count + row)
@@ -208,8 +211,13 @@ def _cycle_key(descriptor: Mapping[str, Any]) -> str:
 
 
 def _number(column: Any, row: int) -> float:
-    value = column[row] if column is not None and row < len(column) else None
+    value = _plain(column[row]) if column is not None and row < len(column) else None
     return float(value) if isinstance(value, (int, float)) else float("nan")
+
+
+def _plain(value: Any) -> Any:
+    """Return a number of numpy as one of Python."""
+    return value.item() if hasattr(value, "item") else value
 
 
 def cycle_index(path: Path | str, *, afresh: bool = False) -> CycleIndex:

@@ -204,6 +204,37 @@ def test_an_index_reaches_to_the_last_whole_record_of_a_journal_being_written(re
     assert offsets(recorded.path) == offsets(recorded.path, afresh=True)
 
 
+@pytest.mark.parametrize("kind", [np.float64, np.int64])
+@pytest.mark.parametrize("stamped", [True, False])
+def test_the_writer_indexes_columns_of_numpy_as_any_other(recorded, kind, stamped, caplog):
+    numbers = np.arange(40)
+    data = {
+        "potentiostat_t": numbers / 2,
+        "potentiostat_half_cycle": numbers / 1,
+        "potentiostat_cycle": (numbers // ROWS_PER_CYCLE).astype(kind),
+        "potentiostat_note": list(numbers // 3),
+    }
+    page = {
+        "descriptor": recorded.stream.descriptor_doc["uid"],
+        "uid": [str(number) for number in numbers],
+        "seq_num": numbers + 1,
+        "time": np.full(40, 9e9),
+        "data": data,
+        "timestamps": dict.fromkeys(data, 1000.0 + numbers if stamped else np.empty(0)),
+        "filled": {},
+    }
+    recorded.writer("event_page", page)
+    recorded.end()
+    made = cycles_module._load(recorded.path).index()
+    found = cycle_index(recorded.path, afresh=True)
+    for key in ("cycles", "offsets", "rows", "t", "time"):
+        np.testing.assert_array_equal(getattr(made, key), getattr(found, key))
+    assert made.cycles.tolist() == [0, 1, 2, 3]
+    assert made.t.tolist() == [0.0, 5.0, 10.0, 15.0]
+    assert made.time[1] == (1010.0 if stamped else 9e9)
+    assert not caplog.records
+
+
 @pytest.mark.parametrize("damage", ["cut", "flipped", "empty", "other", "older", "foreign"])
 def test_an_index_that_is_wrong_is_made_again(recorded, damage):
     recorded.write(100)
