@@ -68,7 +68,10 @@ class OpenRun:
         # Whether the stop document waits, or waited.
         self.ended = False
         self._patience = patience
+        # Where the next document belongs, and where the whole records in the file end: behind that
+        # if the disk did not keep what was written, which is then written again in its place.
         self._whole = 0
+        self._present = 0
         self._torn = False
         # Written and not yet known to be on the disk: where each ends, its name, its bytes.
         self._unsynced: deque[tuple[int, str, bytes]] = deque()
@@ -137,11 +140,13 @@ class OpenRun:
         return not self._waiting or self._waited_s <= self._patience.seconds
 
     def _write(self, name: str, data: bytes, doc: Mapping[str, Any]) -> None:
-        """Write the bytes whole; on failure cut the file back to where it was and raise OSError."""
+        """Write the bytes whole; on failure cut a torn record off the file and raise OSError."""
         if self._torn:
             self._cut()
-        self._torn = True
+        end = self._whole + len(data)
+        self._torn = end > self._present
         try:
+            os.lseek(self.fd, self._whole, os.SEEK_SET)
             written = os.write(self.fd, data)
             while written < len(data):
                 written += os.write(self.fd, memoryview(data)[written:])
@@ -154,8 +159,9 @@ class OpenRun:
             raise
         self._torn = False
         # The header is written with the start document.
-        begin, self._whole = self._whole or len(HEADER), self._whole + len(data)
-        self._unsynced.append((self._whole, name, data))
+        begin, self._whole = self._whole or len(HEADER), end
+        self._present = max(self._present, end)
+        self._unsynced.append((end, name, data))
         self.dirty = True
         self._index(begin, name, doc)
 
@@ -171,8 +177,9 @@ class OpenRun:
             self._cycles = None
 
     def _cut(self) -> None:
-        os.ftruncate(self.fd, self._whole)
-        self._torn = False
+        if self._torn:
+            os.ftruncate(self.fd, self._present)
+            self._torn = False
 
     def attend(self) -> None:
         """Do what is due: write what waits, put on the disk what is written, tell what is wrong."""
@@ -270,7 +277,6 @@ class OpenRun:
             while self._unsynced:
                 end, name, data = self._unsynced.pop()
                 self._whole = end - len(data)
-                self._torn = True
                 self._waiting.appendleft((name, data))
                 self._waiting_bytes += len(data)
                 self.ended |= name == "stop"
@@ -303,9 +309,12 @@ class OpenRun:
         with self._write_lock:
             if self._waiting:
                 self._lose()
-        if self.dirty:
-            self.sync()
         with self._sync_lock:
+            if self.dirty:
+                try:
+                    _sync(self.fd)
+                except OSError:
+                    pass  # what is not known to be on the disk was told
             fd, self.fd = self.fd, -1
             if fd >= 0:
                 os.close(fd)
@@ -313,30 +322,65 @@ class OpenRun:
             save_cycles(self.path, self._cycles)
 
     def _lose(self) -> None:
-        """Give up what waits, write a stop that says so if there is room, and tell of it."""
-        lost = [decode(data[RECORD.size :]) for _, data in self._waiting]
+        """Give up what waits, write a stop that says so if there is room, and tell of it.
+
+        What is in the file and perhaps not on the disk stays where it is.
+        """
+        unsure = self._take_what_is_present()
+        lost = list(self._waiting)
         self._waiting.clear()
         self._waiting_bytes = 0
         self._full_since = None
-        rows = sum(
-            len(doc["seq_num"]) if name == "event_page" else 1
-            for name, doc in lost
-            if name in ("event", "event_page")
-        )
-        documents = sum(name != "stop" for name, _ in lost)
-        told = f"{documents} documents with {rows} rows were NOT written: {why(self.full)}"
-        name, stop = lost[-1]
+        told = ". ".join(filter(None, (_not_written(lost, self.full), _unsure(unsure, self.full))))
         closed = "it has no stop document"
+        name, data = (lost or unsure)[-1]
         if name == "stop":
+            stop = decode(data[RECORD.size :])[1]
             # A stop of success would vouch for rows that are not there.
-            stop["exit_status"] = "fail" if documents else stop["exit_status"]
+            others = any(name != "stop" for name, _ in (*lost, *unsure))
+            stop["exit_status"] = "fail" if others else stop["exit_status"]
             stop["reason"] = ". ".join(filter(None, (stop.get("reason"), told)))
             try:
+                if not lost:  # the stop as it was is in the file
+                    self._whole -= len(data)
+                    self._present = self._whole
+                    self._torn = True
                 self._write(name, encode(name, stop), stop)
                 closed = f"it ends as {stop['exit_status']!r}"
             except OSError:
                 pass  # whoever repairs journals closes the run once there is room
         self._patience.alarm(f"the journal {self.path} is closed, {closed}. {told}")
+
+    def _take_what_is_present(self) -> list[tuple[str, bytes]]:
+        """Return what of that which waits is in the file, and let it wait no more."""
+        present = []
+        while self._waiting and self._whole + len(self._waiting[0][1]) <= self._present:
+            present.append(self._waiting.popleft())
+            self._whole += len(present[-1][1])
+        return present
+
+
+def _not_written(lost: list[tuple[str, bytes]], error: OSError | None) -> str:
+    counted = _counted(lost)
+    return f"{counted} were NOT written: {why(error)}" if counted else ""
+
+
+def _unsure(unsure: list[tuple[str, bytes]], error: OSError | None) -> str:
+    counted = _counted(unsure)
+    if not counted:
+        return ""
+    return f"{counted} are written, but not known to be on the disk: {why(error)}"
+
+
+def _counted(records: list[tuple[str, bytes]]) -> str:
+    """Return how many documents and rows these are, the stop apart; empty if there are none."""
+    told = [decode(data[RECORD.size :]) for name, data in records if name != "stop"]
+    rows = sum(
+        len(doc["seq_num"]) if name == "event_page" else 1
+        for name, doc in told
+        if name in ("event", "event_page")
+    )
+    return f"{len(told)} documents with {rows} rows" if told else ""
 
 
 def attend(runs: dict[str, OpenRun], ended: threading.Event) -> None:

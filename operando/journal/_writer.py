@@ -139,7 +139,7 @@ class JournalWriter:
         try:
             new_names = [path, *itertools.takewhile(lambda p: not p.exists(), path.parents)]
             path.parent.mkdir(parents=True, exist_ok=True)
-            flags = os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_WRONLY | getattr(os, "O_BINARY", 0)
+            flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | getattr(os, "O_BINARY", 0)
             run = OpenRun(path, os.open(path, flags, 0o644), self._patience)
         except FileExistsError as error:
             raise JournalError(f"{path} exists: a run's uid must be new") from error

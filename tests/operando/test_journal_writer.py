@@ -524,6 +524,43 @@ def test_a_disk_that_fails_for_ever_stops_the_plan_too(tmp_path, monkeypatch):
     assert row_numbers(journal_path(tmp_path, run.start_doc["uid"])) == list(range(1, taken + 1))
 
 
+@pytest.mark.parametrize("stopped", [True, False])
+def test_a_disk_that_keeps_nothing_any_more_costs_no_row_that_is_in_the_file(
+    tmp_path, monkeypatch, stopped
+):
+    def fail(fd):
+        raise OSError(errno.EIO, "the disk fails")
+
+    alarms = []
+    shortest = []
+    writer = JournalWriter(tmp_path, patience_s=2.0, on_alarm=alarms.append)
+    run, descriptor = start_run(writer)
+    path = journal_path(tmp_path, run.start_doc["uid"])
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fdatasync", fail)
+        for first in range(1, 51, 10):
+            writer("event_page", page(descriptor, first, 10))
+            assert row_numbers(path) == list(range(1, first + 10))
+        wait_for(lambda: alarms)
+        for first in range(51, 101, 10):
+            writer("event_page", page(descriptor, first, 10))
+            shortest.append(len(row_numbers(path)))
+        if stopped:
+            writer("stop", run.compose_stop())
+        writer.close()
+    told = "10 documents with 100 rows are written, but not known to be on the disk: the disk fails"
+    # What is in the file stays there all the time.
+    assert min(shortest) >= 50
+    assert row_numbers(path) == list(range(1, 101))
+    assert told in alarms[-1]
+    assert "NOT" not in alarms[-1]
+    assert inspect(path).clean
+    (summary,) = list_runs(tmp_path)
+    assert (summary.exit_status, summary.reason) == (
+        ("fail", told) if stopped else ("unfinished", "")
+    )
+
+
 def test_a_run_that_ends_on_a_full_disk_is_whole_as_soon_as_there_is_room(tmp_path, disk):
     writer = JournalWriter(tmp_path)
     run, descriptor = start_run(writer)
