@@ -22,14 +22,15 @@ from bluesky.protocols import StreamAsset
 from bluesky.run_engine import RunEngine
 from bluesky.utils import MsgGenerator
 from bluesky_tiled_plugins import TiledWriter
-from event_model import DataKey, PartialEventPage
+from event_model import PartialEventPage
 from ophyd import Signal
-from ophyd.sim import NullStatus
 
 from benchmarks import peers
-from benchmarks.recording import COLUMNS, embedded_catalog
+from benchmarks.flyers import COLUMNS, STREAM, ColumnFlyer, PageFlyer, begun
+from benchmarks.recording import embedded_catalog
 from benchmarks.table import Row, Section
-from instruments._columns import Columns, described
+from instruments._columns import Columns
+from operando import page_validation
 from operando.journal import JournalWriter, list_runs
 from operando.runs import Run
 
@@ -37,7 +38,6 @@ ROWS_PER_S = 100.0
 # When each repeat is killed, after the first row [s]: QCoDeS writes every 5 s.
 KILLED_AFTER_S = (6.0, 7.5, 9.0)
 COLLECT_EVERY_S = 0.1
-STREAM = "potentiostat"
 
 
 class PacedRows:
@@ -61,29 +61,11 @@ class PacedRows:
         os.pwrite(self._notes, f"{self._taken:12d}".encode("ascii"), 0)
 
 
-class PacedPages:
+class PacedPages(PageFlyer):
     """A flyer of paced rows as event pages."""
-
-    name = STREAM
-    parent = None
 
     def __init__(self, rows: PacedRows) -> None:
         self.rows = rows
-
-    def kickoff(self) -> NullStatus:
-        """Begin."""
-        return NullStatus()
-
-    def complete(self) -> NullStatus:
-        """End."""
-        return NullStatus()
-
-    def describe_collect(self) -> dict[str, DataKey]:
-        """Return the five columns."""
-        return {
-            key: DataKey(source="benchmark", dtype="number", dtype_numpy="<f8", shape=[], units="")
-            for key in COLUMNS
-        }
 
     def collect_pages(self) -> Iterator[PartialEventPage]:
         """Yield what became due as one page."""
@@ -97,27 +79,12 @@ class PacedPages:
             }
 
 
-class PacedBlocks:
+class PacedBlocks(ColumnFlyer):
     """A flyer of paced rows in the columns of a file."""
-
-    name = STREAM
-    parent = None
 
     def __init__(self, rows: PacedRows, folder: Path) -> None:
         self.rows = rows
         self._columns = Columns(folder, self.name, dict.fromkeys(COLUMNS, ""))
-
-    def kickoff(self) -> NullStatus:
-        """Begin."""
-        return NullStatus()
-
-    def complete(self) -> NullStatus:
-        """End."""
-        return NullStatus()
-
-    def describe_collect(self) -> dict[str, DataKey]:
-        """Return the five columns and the rows' time."""
-        return described(self.name, dict.fromkeys(COLUMNS, ""))
 
     def get_index(self) -> int:
         """Return how many rows can be read."""
@@ -136,9 +103,7 @@ def collected(device: PacedPages | PacedBlocks, seconds: float = 1e9) -> MsgGene
 
     @bpp.run_decorator(md={"sample": "benchmark"})
     def run() -> MsgGenerator:
-        yield from bps.declare_stream(device, name=STREAM, collect=True)
-        yield from bps.kickoff(device, wait=True)
-        yield from bps.complete(device, wait=True)
+        yield from begun(device)
         ends = time.time() + seconds
         while time.time() < ends:
             yield from bps.sleep(COLLECT_EVERY_S)
@@ -169,6 +134,7 @@ def record(kind: str, folder: Path, rows_per_s: float, notes: Path) -> None:
         engine.subscribe(writer)
         engine(triggered(PacedRows(rows_per_s, notes)))
         return
+    page_validation.use()
     engine.subscribe(JournalWriter(folder))
     rows = PacedRows(rows_per_s, notes)
     device = PacedBlocks(rows, folder / "assets") if kind == "columns" else PacedPages(rows)

@@ -15,8 +15,10 @@ from typing import Any
 
 from bluesky.run_engine import RunEngine
 
-from benchmarks.killed import STREAM, PacedPages, PacedRows, collected
+from benchmarks.flyers import STREAM
+from benchmarks.killed import PacedPages, PacedRows, collected
 from benchmarks.table import Row, Section
+from operando import page_validation
 from operando.catalog import close_catalog, ensure_service, open_catalog, stop_service
 from operando.journal import JournalReader, JournalWriter, journal_path, list_runs, row_times
 
@@ -126,6 +128,7 @@ def _processor_s(pid: int) -> float:
 
 def main(folder: Path, rows_per_s: float, seconds: float, notes: Path) -> None:
     """Record for a while."""
+    page_validation.use()
     engine = RunEngine({})
     engine.subscribe(JournalWriter(folder))
     engine(collected(PacedPages(PacedRows(rows_per_s, notes)), seconds))

@@ -35,10 +35,10 @@ def asked(peer: str, verb: str, folder: Path, *arguments: object) -> dict[str, A
     return found
 
 
-def rows_per_s(peer: str, rows: int) -> float:
+def rows_per_s(peer: str, rows: int, *arguments: object) -> float:
     """Return how fast a peer records one run of ``rows`` rows, each of which came back."""
     with tempfile.TemporaryDirectory(prefix="operando-peer-") as folder:
-        told = asked(peer, "write", Path(folder), rows)
+        told = asked(peer, "write", Path(folder), rows, *arguments)
     if told["rows"] != rows:
         raise AssertionError(f"{peer}: {told['rows']} rows came back of {rows}")
     return rows / float(told["seconds"])

@@ -1,7 +1,8 @@
 """The five-column record in QCoDeS, for the interpreter of the peers' own environment.
 
-``write FOLDER ROWS`` times one run, ``pace FOLDER ROWS_PER_S NOTES`` records until it is killed and
-notes how many rows it has handed over, ``count FOLDER`` reads everything back. Each prints JSON.
+``write FOLDER ROWS BLOCK`` times one run, ``pace FOLDER ROWS_PER_S NOTES`` records until it is
+killed and notes how many rows it has handed over, ``count FOLDER`` reads everything back. Each
+prints JSON.
 """
 
 import json
@@ -10,6 +11,7 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 from qcodes.dataset import (
     Measurement,
     initialise_or_create_database_at,
@@ -20,23 +22,23 @@ from qcodes.dataset import (
 COLUMNS = ("t", "potential", "current", "charge", "temperature")
 
 
-def measurement(folder: Path) -> Measurement:
+def measurement(folder: Path, kind: str = "numeric") -> Measurement:
     """Open the database below ``folder``; the dataset's settings are QCoDeS' own."""
     initialise_or_create_database_at(folder / "qcodes.db")
     found = Measurement(exp=load_or_create_experiment("benchmark", sample_name="benchmark"))
-    found.register_custom_parameter("t")
+    found.register_custom_parameter("t", paramtype=kind)
     for name in COLUMNS[1:]:
-        found.register_custom_parameter(name, setpoints=("t",))
+        found.register_custom_parameter(name, setpoints=("t",), paramtype=kind)
     return found
 
 
-def write(folder: Path, rows: int) -> dict[str, float]:
-    """Record ``rows`` points, one ``add_result`` each."""
-    measured = measurement(folder)
+def write(folder: Path, rows: int, block: int) -> dict[str, float]:
+    """Record ``rows`` rows: a number, or from two rows on an array, with each ``add_result``."""
+    measured = measurement(folder, "numeric" if block == 1 else "array")
     began = time.perf_counter()
     with measured.run() as saver:
-        for row in range(rows):
-            value = 0.001 * row
+        for first in range(0, rows, block):
+            value = 0.001 * first if block == 1 else 0.001 * np.arange(first, first + block)
             saver.add_result(*((name, value) for name in COLUMNS))
     seconds = time.perf_counter() - began
     return {"seconds": seconds, "rows": count(folder)["rows"]}
@@ -58,7 +60,7 @@ def count(folder: Path) -> dict[str, int]:
     """Read the newest run back and count its points."""
     initialise_or_create_database_at(folder / "qcodes.db")
     found = load_by_id(_newest()).get_parameter_data("potential")["potential"]
-    lengths = {len(values) for values in found.values()}
+    lengths = {values.size for values in found.values()}
     return {"rows": min(lengths, default=0)}
 
 
@@ -71,7 +73,7 @@ def _newest() -> int:
 if __name__ == "__main__":
     verb, where, *rest = sys.argv[1:]
     if verb == "write":
-        told = write(Path(where), int(rest[0]))
+        told = write(Path(where), int(rest[0]), int(rest[1]))
     elif verb == "pace":
         pace(Path(where), float(rest[0]), Path(rest[1]))
     else:
