@@ -46,7 +46,10 @@ def main() -> int:
     )
     parser.add_argument("--quick", action="store_true", help="a tenth of everything; no record")
     parser.add_argument(
-        "--figure", type=Path, metavar="FILE", help="draw what runs and rows cost ever later"
+        "--figure",
+        type=Path,
+        metavar="FILE",
+        help="draw what rows and runs cost ever later, and write the tables beside it, as .md",
     )
     options = parser.parse_args()
     chosen = options.sections or list(SECTIONS)
@@ -62,6 +65,8 @@ def main() -> int:
         sys.stdout.flush()
 
     say("# operando: speed and cost\n")
+    if options.figure is not None and not {"runs", "growth"} & set(chosen):
+        parser.error("--figure shows what the sections runs and growth measure: name one of them")
     quick = " --quick" if options.quick else ""
     say(f"`python -m benchmarks{quick} {shlex.join(chosen)}` on\n")
     say("\n".join(f"- {line}" for line in machine.description()) + "\n")
@@ -75,6 +80,7 @@ def main() -> int:
     profiles.cleanup()
     if options.figure is not None:
         draw(curves, options.figure)
+        options.figure.with_suffix(".md").write_text("\n".join(parts) + "\n", encoding="utf-8")
     if set(chosen) == set(SECTIONS) and not options.quick:
         (Path(__file__).parent / "latest.md").write_text("\n".join(parts) + "\n", encoding="utf-8")
     return 0

@@ -16,6 +16,7 @@ from operando.journal import JournalWriter, ScanNumbers, journal_path, list_runs
 RUNS = 10_000
 ROWS_PER_RUN = 100
 ROWS = 10_000_000
+LOOKS = (100, 300, 1000, 3000, 10_000)  # fewer than twenty would make shorter lists
 LOOKED_AT = 20  # runs measured from each count of runs on
 COMMANDS = 5
 
@@ -24,7 +25,7 @@ def runs(folder: Path, scale: float = 1.0) -> Section:
     """Measure the list of many runs, and what one more run costs when there are so many."""
     total = round(RUNS * scale)
     numbers = ScanNumbers(folder)
-    looks = [there for there in (0, 100, 1000, 10_000) if there <= total]
+    looks = [there for there in LOOKS if there <= total]
     costs: list[list[Row]] = []
     with JournalWriter(folder) as journal:
         made = 0
@@ -37,28 +38,31 @@ def runs(folder: Path, scale: float = 1.0) -> Section:
     cold, warm = _listed(folder, afresh="index.db"), _listed(folder)
     condition = ("--where", "ce_mean_pct > 99", "--newest", "20")
     first, found = _listed(folder, *condition, times=1), _listed(folder, *condition)
-    lines = [row for rows in costs for row in rows] + [
+    curves = [
+        Curve(
+            "runs in the folder",
+            costs[0][kind].what.partition(", beside")[0],
+            costs[0][kind].unit,
+            looks,
+            [rows[kind].median for rows in costs],
+            drawn,
+        )
+        for kind, drawn in enumerate((True, False, True, True))
+    ]
+    lines = [
+        *(row for rows in costs for row in rows),
+        *(curve.growth for curve in curves),
         Row(f"`operando runs`, {made:,} runs, no index", cold, "s", "", "<= 1.5"),
         Row(f"`operando runs`, {made:,} runs, again", warm, "s", "", "<= 0.3"),
         Row("the same `--where 'ce_mean_pct > 99'`, no metrics stored", first, "s"),
         Row("the same once more", found, "s"),
-    ]
-    curves = [
-        Curve(
-            "runs there are",
-            costs[0][kind].what.partition(", beside")[0],
-            costs[0][kind].unit,
-            [max(1, there) for there in looks],
-            [rows[kind].median for rows in costs],
-        )
-        for kind in range(len(costs[0]))
     ]
     return Section(
         f"Many runs, {ROWS_PER_RUN} rows each",
         "python -m benchmarks runs",
         lines,
         f"One more run is looked at {LOOKED_AT} times at each count. Writing it syncs the disk "
-        "four times, which is most of it.",
+        "four times, which is most of it. Growth is the last median over the first.",
         curves,
     )
 
@@ -91,9 +95,7 @@ def _cost_of_one_more(
     return [
         Row(f"a run written, {beside}", costs["written"], "ms"),
         Row(f"a run's number, {beside}", costs["numbered"], "ms"),
-        Row(
-            f"a run taken into the index and the newest 20 listed, {beside}", costs["listed"], "ms"
-        ),
+        Row(f"a run taken in and the newest 20 listed, {beside}", costs["listed"], "ms"),
         Row(f"a run's journal, {beside}", sizes, "bytes"),
     ]
 
@@ -120,7 +122,7 @@ def growth(folder: Path, scale: float = 1.0) -> Section:
     looks = sorted({10_000, 100_000, 1_000_000, total})
     service = ensure_service(folder, wait_s=120, idle_s=600)
     lines: list[Row] = []
-    counts: list[float] = []
+    counts: list[int] = []
     memory = [Row("the service's memory at rest", [_resident_mb(service.pid)], "MB")]
     try:
         with JournalWriter(folder) as journal:
@@ -157,30 +159,22 @@ def growth(folder: Path, scale: float = 1.0) -> Section:
         memory.append(Row("the run's end in the catalog, after its stop", [ends], "s"))
     finally:
         stop_service(folder)
+    titles = ("a row written", "a row in the journal", "the newest 20 runs listed")
+    curves = [
+        Curve(
+            "rows in the run", title, row.unit, counts, [x.median for x in lines[kind::3]], kind < 2
+        )
+        for kind, (title, row) in enumerate(zip(titles, lines, strict=False))
+    ]
+    resident = [row.median for row in memory[1 : 1 + len(counts)]]
+    curves.append(Curve("rows in the run", "the service's memory", "MB", counts, resident))
     return Section(
         f"One run of {total:,} rows of nine columns in pages of 100, ingested while it is written",
         "python -m benchmarks growth",
-        lines + memory,
-        "Memory is what is resident, after the service has caught up with so many rows.",
-        [
-            Curve(
-                "rows of the run",
-                lines[kind].what.partition(", ")[0],
-                lines[kind].unit,
-                counts,
-                [row.median for row in lines[kind::3]],
-            )
-            for kind in range(3)
-        ]
-        + [
-            Curve(
-                "rows of the run",
-                "the service's memory",
-                "MB",
-                counts,
-                [row.median for row in memory[1 : 1 + len(counts)]],
-            )
-        ],
+        [*lines, *memory, *(curve.growth for curve in curves)],
+        "Memory is what is resident, after the service has caught up with so many rows. Growth is "
+        "the last figure over the first.",
+        curves,
     )
 
 

@@ -44,16 +44,21 @@ class Row:
         return f"{self.wanted}: {'yes' if reached else '**no**'}"
 
 
+# What a cost that does not grow may have grown by: single figures differ by a third by chance.
+MOST_GROWTH = 1.5
+
+
 @dataclass(frozen=True)
 class Curve:
     """A cost over the number of what was there already.
 
     Attributes:
-        over: What is counted, e.g. ``runs``.
+        over: What is counted, e.g. ``runs in the folder``.
         what: The cost.
         unit: Of the cost.
-        counts: How many there were.
+        counts: How many there were, rising.
         costs: What the next one cost, as many values.
+        drawn: Whether the figure shows it.
     """
 
     over: str
@@ -61,6 +66,14 @@ class Curve:
     unit: str
     counts: Sequence[float]
     costs: Sequence[float]
+    drawn: bool = True
+
+    @property
+    def growth(self) -> Row:
+        """Return the last cost over the first, which is not to be more than ``MOST_GROWTH``."""
+        told = f"from {self.counts[0]:,} to {self.counts[-1]:,} {self.over}"
+        ratio = self.costs[-1] / self.costs[0]
+        return Row(f"{self.what}: growth", [ratio], "times", told, f"<= {MOST_GROWTH:g}")
 
 
 @dataclass(frozen=True)
@@ -80,9 +93,9 @@ def markdown(section: Section) -> str:
     lines += ["| what | median | lowest to highest | repeats | wanted | |"]
     lines += ["|---|---:|---:|---:|---|---|"]
     for row in section.rows:
-        spread = f"{_figure(min(row.values))} to {_figure(max(row.values))}"
+        spread = f"{figure_text(min(row.values))} to {figure_text(max(row.values))}"
         lines.append(
-            f"| {row.what} | {_figure(row.median)} {row.unit} | {spread} | {len(row.values)} "
+            f"| {row.what} | {figure_text(row.median)} {row.unit} | {spread} | {len(row.values)} "
             f"| {row.met} | {row.ratio} |"
         )
     if section.note:
@@ -90,7 +103,8 @@ def markdown(section: Section) -> str:
     return "\n".join([*lines, ""])
 
 
-def _figure(value: float) -> str:
+def figure_text(value: float) -> str:
+    """Return a value as a person reads it: three digits, thousands with commas."""
     if value >= 1000:
         return f"{float(f'{value:.3g}'):,.0f}"
     return f"{value:.3g}"
