@@ -1089,6 +1089,8 @@ def _verify_catalog(arguments: argparse.Namespace, folder: Path) -> int:
         _say(json.dumps(told, indent=2))
     elif differing:
         _say(f"{differing} of {len(outcomes)} runs differ. Cure: operando catalog repair")
+    elif len(outcomes) == 1:
+        _say("The run is the same in journal and catalog.")
     else:
         _say(f"{len(outcomes)} runs are the same in journal and catalog.")
     return FAILED if differing else OK
@@ -1129,6 +1131,8 @@ def _say_catalog(status: "CatalogStatus", folder: Path) -> None:
         _say(f"  {uid[:8]} cannot be taken in: {error}")
     for uid in status.unfinished:
         _say(f"  {uid[:8]} was never closed: its process died")
+    for uid in status.more:
+        _say(f"  {uid[:8]} has more rows in the catalog than in its journal; both are kept")
     _say(f"in Python      databroker.catalog[{_profile(folder)!r}]")
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from ._parts import AssetRef, lies_in_array
+from ._parts import AssetRef, journal_order, lies_in_array
 from ._places import Places
 from ._read import close_catalog, open_catalog, plain, refs_of
 
@@ -198,7 +198,7 @@ def _from_file(stream: _Stream, path: Path, table: str, number: int) -> Iterator
         f'FROM "{table}" WHERE _dataset_id = ? AND _partition_id = 0'
         f" AND rowid > ?{condition} ORDER BY rowid LIMIT {CHUNK_ROWS}"
     )
-    last = -1
+    last, row = -1, 0
     with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as database:
         while True:
             # A transaction of its own: a replay may last for weeks, and a reader that stays keeps
@@ -210,6 +210,12 @@ def _from_file(stream: _Stream, path: Path, table: str, number: int) -> Iterator
             if not found:
                 return
             seq_num, time, *data, one, rowids, same = zip(*found, strict=True)
+            if stream.arrays and last < 0 and stream.since is not None:
+                ((row,),) = database.execute(
+                    f'SELECT count(*) FROM "{table}" WHERE _dataset_id = ? AND _partition_id = 0'
+                    " AND rowid < ?",
+                    (number, rowids[0]),
+                )
             last = rowids[-1]
             if all(same):
                 shared = list(one)
@@ -218,8 +224,9 @@ def _from_file(stream: _Stream, path: Path, table: str, number: int) -> Iterator
                 apart = database.execute(f"SELECT {', '.join(stamps)} {rows}", begin).fetchall()
                 told = dict(zip(stamped, map(list, zip(*apart, strict=True)), strict=True))
             yield _rows(
-                stream, list(seq_num), list(time), dict(zip(values, data, strict=True)), told
+                stream, row, list(seq_num), list(time), dict(zip(values, data, strict=True)), told
             )
+            row += len(found)
             if len(found) < CHUNK_ROWS:
                 return
 
@@ -231,9 +238,13 @@ def _quoted(name: str) -> str:
 
 def _from_server(stream: _Stream, child: Any) -> Iterator[_Rows]:
     values, stamped = _columns(stream)
-    table = child.read().sort_values("seq_num")
+    table = child.read()
+    table = table.iloc[journal_order(table["seq_num"].to_numpy(), table["time"].to_numpy())]
+    row = 0
     if stream.since is not None:
-        table = table[table[stream.since[0]] >= stream.since[1]]
+        later = (table[stream.since[0]] >= stream.since[1]).to_numpy()
+        row = int(later.argmax())
+        table = table[later]
     for first in range(0, len(table), CHUNK_ROWS):
         part = table.iloc[first : first + CHUNK_ROWS]
         told = {key: part[f"ts_{key}"].tolist() for key in stamped}
@@ -241,11 +252,13 @@ def _from_server(stream: _Stream, child: Any) -> Iterator[_Rows]:
         if all(column == one for column in told.values()):
             told = dict.fromkeys(told, one)
         data = {key: part[key].tolist() for key in values}
-        yield _rows(stream, part["seq_num"].tolist(), part["time"].tolist(), data, told)
+        numbers, times = part["seq_num"].tolist(), part["time"].tolist()
+        yield _rows(stream, row + first, numbers, times, data, told)
 
 
 def _rows(
     stream: _Stream,
+    first: int,
     seq_num: list[int],
     time: list[float],
     found: Mapping[str, Sequence[Any]],
@@ -257,7 +270,6 @@ def _rows(
         if key in found:
             data[key] = _values(found[key], data_keys[key])
         elif key in stream.arrays:
-            first = seq_num[0] - 1
             data[key] = stream.arrays[key][first : first + len(seq_num)].tolist()
     return _Rows(seq_num, time, data, dict(stamps))
 

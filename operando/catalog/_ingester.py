@@ -18,8 +18,9 @@ import httpx
 
 from operando.journal import QUIET_S, JournalReader, close_dead_run, is_locked, journal_path
 
+from ._appends import UnderWay
 from ._places import append_ingested, ingested_uids
-from ._run_writer import RunWriter
+from ._run_writer import RunWriter, UnsureAppendError
 from ._tables import Tables
 
 logger = logging.getLogger(__name__)
@@ -118,6 +119,9 @@ class Ingester:
         self._names: dict[Path, set[str]] = {}
         self._tables = tables
         self._assets_at = assets_at
+        # Of a catalog served by this process, nothing is under way when it begins.
+        noted = None if tables is not None else ingested.with_name("under-way.json")
+        self._under_way = UnderWay(noted)
         self._to_take_again: queue.SimpleQueue[str] = queue.SimpleQueue()
         self._awaited: set[str] = set()
         self._away = ""
@@ -237,17 +241,28 @@ class Ingester:
         except (httpx.TransportError, _CatalogAwayError) as error:
             self._lose_catalog(error)
             return False
+        except UnsureAppendError as error:
+            # A table made anew is another table: what may still come does not get into it.
+            logger.warning("run %s: %s; it is taken in anew", journal.uid, error)
+            self._back_off(journal)
+            journal.remove_first = True
+            return False
         except Exception as error:
             # One run that cannot be ingested must not keep the others out: the error is logged,
             # told to whoever asks, and tried again later.
-            journal.failures += 1
-            wait_s = min(2.0**journal.failures, LONGEST_BACKOFF_S)
-            journal.retry_at = time.monotonic() + wait_s
+            wait_s = self._back_off(journal)
             journal.error = f"{type(error).__name__}: {error}"
-            self._begin_again(journal)
             logger.exception("run %s not ingested; trying again in %.0f s", journal.uid, wait_s)
             return False
         return busy
+
+    def _back_off(self, journal: _Journal) -> float:
+        """Have a run begun again after a while, and return after which [s]."""
+        journal.failures += 1
+        wait_s = min(2.0**journal.failures, LONGEST_BACKOFF_S)
+        journal.retry_at = time.monotonic() + wait_s
+        self._begin_again(journal)
+        return wait_s
 
     def _lose_catalog(self, error: Exception) -> None:
         """Forget the catalog's client, and with it every run under way; all are begun again."""
@@ -286,7 +301,7 @@ class Ingester:
         if writer is None:
             return more
         if stopped:
-            self._finish(journal)
+            self._finish(journal, writer)
             return True
         if not journal.seen_alive and journal.grew_at == now:
             journal.seen_alive = is_locked(journal.path)
@@ -356,6 +371,8 @@ class Ingester:
         if there and journal.remove_first:
             client.delete_contents(journal.uid, recursive=True, external_only=False)
             there = False
+        if not there:
+            self._under_way.end(journal.uid)
         journal.remove_first = False
         # From here on it is: should this fail, look before beginning again.
         journal.perhaps_there = True
@@ -364,10 +381,18 @@ class Ingester:
             begun_before=there,
             tables=self._tables,
             moved=(self.data_dir, self._assets_at or self.data_dir),
+            under_way=self._under_way,
         )
 
-    def _finish(self, journal: _Journal) -> None:
+    def _finish(self, journal: _Journal, writer: RunWriter) -> None:
         append_ingested(self._list, journal.uid)
+        if writer.ahead:
+            append_ingested(self._list, f"+{journal.uid}")
+            logger.warning(
+                "the catalog holds more of run %s than its journal: %s; both are kept",
+                journal.uid,
+                "; ".join(f"{s}: {j} and {c} rows" for s, (j, c) in writer.ahead.items()),
+            )
         self._finished.add(journal.uid)
         del self._journals[journal.uid]
 

@@ -9,6 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 NUMBERS = "fiub"
+# Of a descriptor, what the catalog tells by a stream's place and its data keys.
+NOT_IN_METADATA = ("name", "object_keys", "run_start")
 
 
 def numpy_kind(data_key: Mapping[str, Any]) -> str:
@@ -27,6 +29,18 @@ def lies_in_array(data_key: Mapping[str, Any]) -> bool:
     fixed = bool(shape) and None not in shape and 0 not in shape
     kind = numpy_kind(data_key)
     return data_key["dtype"] == "array" and fixed and (not kind or kind in NUMBERS)
+
+
+def journal_order(numbers: NDArray[Any], times: NDArray[Any]) -> NDArray[np.intp]:
+    """Return what puts rows of no particular order into that of their journal.
+
+    That is the order of their numbers, unless numbers were given again, as the RunEngine does
+    after a pause; then it is that of their times.
+    """
+    order = np.argsort(numbers, kind="stable")
+    if (np.diff(numbers[order]) == 0).any():
+        return np.lexsort((numbers, times))
+    return order
 
 
 @dataclass(frozen=True)

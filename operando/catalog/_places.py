@@ -55,22 +55,31 @@ class Places:
 
 
 def append_ingested(path: Path, line: str) -> None:
-    """Add a line to the list of runs that are whole: a uid, or ``-uid`` for one that is no more."""
+    """Add a line to the list of runs that are whole in a catalog.
+
+    That is a uid, ``-uid`` for one that is whole no more, ``+uid`` for one of which the catalog
+    holds more than its journal, or ``!uid`` for one whose journal is damaged.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     with open(path, "a", encoding="utf-8") as file:
         file.write(line + "\n")
 
 
-def ingested_uids(path: Path) -> set[str]:
-    """Return the uids of the runs that are whole in a catalog, by its list."""
-    found: set[str] = set()
+def ingested_uids(path: Path, mark: str = "") -> set[str]:
+    """Return the uids of the runs that are whole in a catalog, by its list.
+
+    With a mark, ``+`` or ``!``, only of those that have it.
+    """
+    found: dict[str, set[str]] = {"": set(), "+": set(), "!": set()}
     if path.exists():
         for line in path.read_text().split():
+            uid = line.lstrip("-+!")
             if line.startswith("-"):
-                found.discard(line[1:])
+                for uids in found.values():
+                    uids.discard(uid)
             else:
-                found.add(line)
-    return found
+                found[line.removesuffix(uid)].add(uid)
+    return found[mark]
 
 
 def write_private(path: Path, text: str) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ._parts import AssetRef, RunParts, StreamParts
+from ._parts import AssetRef, RunParts, StreamParts, journal_order
 from ._places import Places
 from ._profile import served_profile
 from ._service import START_TIMEOUT_S, ensure_service
@@ -88,7 +88,11 @@ def _stream(name: str, node: Any, places: Places) -> StreamParts:
     for key in base:
         child = base[key]
         if key == "internal":
-            table = child.read().sort_values("seq_num")
+            table = child.read()
+            if places.shared is not None:  # files keep the order in which rows were written
+                table = table.iloc[
+                    journal_order(table["seq_num"].to_numpy(), table["time"].to_numpy())
+                ]
             numbers = table["seq_num"].to_numpy(dtype=np.int64)
             time = table["time"].to_numpy(dtype=np.float64)
             columns |= {

@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from ._parts import journal_order
 from ._tables import ROWS_AT_ONCE
 
 
@@ -24,7 +25,9 @@ class ServedRows:
     def rows(
         self, source: Mapping[str, Any], columns: Sequence[str]
     ) -> Iterator[dict[str, NDArray[Any]]]:
-        """Yield the run's rows by sequence number, some ten thousand at a time.
+        """Yield the run's rows in the order of the journal, some ten thousand at a time.
+
+        ``seq_num`` and ``time`` must be among the columns.
 
         They are fetched into a file and read from there: the answer to one request is one state of
         the table, and PostgreSQL gives rows in no particular order.
@@ -50,8 +53,8 @@ class ServedRows:
             with pa.memory_map(file.name) as mapped:
                 found = pa.ipc.open_file(mapped).read_all()
                 numbers = found["seq_num"].to_numpy()
-                order = np.argsort(numbers, kind="stable")
-                in_order = bool((np.diff(numbers) >= 0).all())
+                order = journal_order(numbers, found["time"].to_numpy())
+                in_order = bool((np.diff(order) == 1).all())
                 for first in range(0, len(numbers), ROWS_AT_ONCE):
                     if in_order:
                         part = found.slice(first, ROWS_AT_ONCE)

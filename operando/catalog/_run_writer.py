@@ -3,8 +3,9 @@
 1. Pages stay columns, instead of being taken apart into rows (40 times faster).
 2. Column types come from the descriptor, so that a first value of 0 does not make a column of
    integers. 3. `flush` is called by the ingester's clock. 4. A run that is half in the catalog is
-   attached to: rows up to the last sequence number there are passed over, so that reading its
-   journal from the beginning again writes every row exactly once. 5. Rows in files are counted, not
+   attached to: as many rows as are there are passed over, so that reading its journal from the
+   beginning again writes every row exactly once (sequence numbers do not tell: the RunEngine gives
+   them again after a pause). 5. Rows in files are counted, not
    remembered one by one. 6. While a run lasts, its arrays do not share the dimension ``time`` with
    its table: they never grow in the same instant, and databroker refuses to put arrays of
    different length on one dimension. They share it from the stop on, if they are equally long.
@@ -14,12 +15,15 @@ attributes used here.
 """
 
 import json
+import logging
 import math
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
+import httpx
 import numpy as np
 import pyarrow as pa
 from bluesky_tiled_plugins.utils import truncate_json_overflow
@@ -29,12 +33,16 @@ from bluesky_tiled_plugins.writing.consolidators import (
     consolidator_factory,
 )
 from bluesky_tiled_plugins.writing.tiled_writer import _RunWriter
+from tiled.client.utils import ClientError
 from tiled.structures.core import Spec
 
 from operando.journal import page_of, row_times
 
-from ._parts import NUMBERS, lies_in_array, numpy_kind
+from ._appends import Append, UnderWay
+from ._parts import NOT_IN_METADATA, NUMBERS, lies_in_array, numpy_kind
 from ._tables import Tables, Values, joined
+
+logger = logging.getLogger(__name__)
 
 # The chunks a catalog names are listed one by one with every announcement of new rows; a file's own
 # (one image, often) would make that list as long as the run.
@@ -47,6 +55,13 @@ _BY_JSON_TYPE = {
 }
 # A batch no clock-driven flush ever reaches: the base class must not write on its own.
 _NEVER = 1 << 40
+# A server that did not answer is mostly done a moment later.
+SETTLE_S = 3.0
+_ASK_AGAIN_S = 0.2
+
+
+class UnsureAppendError(Exception):
+    """Nobody can tell any more whether, or how often, rows are in the catalog's table."""
 
 
 def column_type(data_key: Mapping[str, Any]) -> pa.DataType | None:
@@ -82,9 +97,12 @@ class _Stream:
         self.waiting = 0  # rows for the table
         self.columns: dict[str, list[Values]] = {field.name: [] for field in self.schema}
         self.arrays: dict[str, list[Any]] = {key: [] for key in self.array_types}
-        self.newest_taken = 0  # sequence number of the last row that waits
-        self.rows_in_table = 0  # the last sequence number in the catalog's table
+        self.seen = 0  # rows of the journal, written or not
+        self.rows_in_table = 0
         self.rows_in_array = dict.fromkeys(self.array_types, 0)
+        # What an earlier service left behind, and need not be written.
+        self.table_there = 0
+        self.arrays_there = dict.fromkeys(self.array_types, 0)
 
 
 class RunWriter(_RunWriter):
@@ -95,6 +113,13 @@ class RunWriter(_RunWriter):
         begun_before: whether the run is in the catalog already, in part or whole.
         tables: the catalog's database of rows, if it lies on this computer.
         moved: the data folder, and where whoever serves the catalog sees it.
+        under_way: where an append is noted until its answer is here.
+
+    Attributes:
+        uid: the run, from its start document on.
+        waiting: rows and files not flushed yet.
+        ahead: stream -> (rows in the journal, rows in the catalog), of every stream of which the
+            catalog has more; filled by the stop document.
     """
 
     def __init__(
@@ -104,11 +129,14 @@ class RunWriter(_RunWriter):
         begun_before: bool,
         tables: Tables | None = None,
         moved: tuple[Path, Path] | None = None,
+        under_way: UnderWay | None = None,
     ) -> None:
         super().__init__(client, batch_size=_NEVER)
         self._moved = moved
         self.uid = ""
-        self.waiting = 0  # rows and files not flushed yet
+        self.waiting = 0
+        self.ahead: dict[str, tuple[int, int]] = {}
+        self._under_way = under_way or UnderWay()
         self._streams: dict[str, _Stream] = {}
         self._attached: dict[str, Any] = {}
         self._begun_before = begun_before
@@ -135,7 +163,7 @@ class RunWriter(_RunWriter):
         node = self.root_node.create_container(
             key=name,
             metadata=truncate_json_overflow(
-                {key: value for key, value in doc.items() if key not in _NOT_IN_METADATA}
+                {key: value for key, value in doc.items() if key not in NOT_IN_METADATA}
             ),
             specs=[Spec("BlueskyEventStream", version="3.0"), Spec("composite")],
             access_tags=self.access_tags,
@@ -165,10 +193,12 @@ class RunWriter(_RunWriter):
         for key in node:
             if key == "internal":
                 table = self._internal_tables[name] = node[key]
-                stream.rows_in_table = self._newest_row(table)
+                stream.table_there = stream.rows_in_table = self._settled(name, table)
             elif key in stream.array_types:
                 array = self._internal_arrays[f"{name}/{key}"] = node[key]
-                stream.rows_in_array[key] = array.shape[0]
+                # An array is made before its first chunk is written: what has one is written again.
+                if array.shape[0] > array.chunks[0][0]:
+                    stream.arrays_there[key] = stream.rows_in_array[key] = array.shape[0]
             else:
                 self._attached[f"{name}_{key}"] = node[key]
 
@@ -177,14 +207,11 @@ class RunWriter(_RunWriter):
 
     def event_page(self, doc: Mapping[str, Any]) -> None:
         stream = self._streams[self._desc_nodes[doc["descriptor"]].item["id"]]
-        numbers = doc["seq_num"]
-        if not len(numbers):
-            return
-        first = int(numbers[0])
-        skip = max(0, stream.rows_in_table + 1 - first)
-        if skip < len(numbers):
+        count = len(doc["seq_num"])
+        skip = min(count, max(0, stream.table_there - stream.seen))
+        if skip < count:
             columns = stream.columns
-            columns["seq_num"].append(numbers[skip:])
+            columns["seq_num"].append(doc["seq_num"][skip:])
             columns["time"].append(row_times(doc)[skip:])
             for key, values in doc["data"].items():
                 if key in stream.as_json and key in columns:
@@ -194,12 +221,11 @@ class RunWriter(_RunWriter):
             for key, stamps in doc["timestamps"].items():
                 if f"ts_{key}" in columns:
                     columns[f"ts_{key}"].append(stamps[skip:])
-            stream.waiting += len(numbers) - skip
-            stream.newest_taken = int(numbers[-1])
-            self.waiting += len(numbers) - skip
+            stream.waiting += count - skip
+            self.waiting += count - skip
         for key, waiting in stream.arrays.items():
-            skip = max(0, stream.rows_in_array[key] + 1 - first)
-            waiting += doc["data"][key][skip:]
+            waiting += doc["data"][key][max(0, stream.arrays_there[key] - stream.seen) :]
+        stream.seen += count
 
     def stream_resource(self, doc: Mapping[str, Any]) -> None:
         # tiled takes the path of a file URI literally.
@@ -211,6 +237,10 @@ class RunWriter(_RunWriter):
         super().stream_resource({**doc, "uri": uri})
 
     def stream_datum(self, doc: Mapping[str, Any]) -> None:
+        if doc["stream_resource"] not in self._stream_resource_cache:
+            # A damaged journal may have lost what says where they are.
+            logger.warning("run %s: rows in a file that nothing names are left out", self.uid)
+            return
         super().stream_datum(doc)
         self.waiting += 1
 
@@ -304,17 +334,50 @@ class RunWriter(_RunWriter):
             self._internal_tables[name] = node
             if self._tables is not None:
                 self._tables.index(node.data_sources()[0].parameters["table_name"])
-        self._internal_tables[name].append_partition(0, table)
-        stream.rows_in_table = stream.newest_taken
+        self._append(name, table, stream)
+        stream.rows_in_table += stream.waiting
         stream.waiting = 0
         for chunks in stream.columns.values():
             chunks.clear()
 
-    def _newest_row(self, table: Any) -> int:
+    def _append(self, name: str, table: pa.Table, stream: _Stream) -> None:
+        """Append rows, noting it as long as nobody can tell whether they are in the catalog."""
+        self._under_way.begin(self.uid, Append(name, stream.rows_in_table, len(table)))
+        try:
+            self._internal_tables[name].append_partition(0, table)
+        except _NOT_TAKEN:
+            self._under_way.end(self.uid)
+            raise
+        self._under_way.end(self.uid)
+
+    def _settled(self, name: str, table: Any) -> int:
+        """Return the number of rows in a table, once it is certain that it stays that number.
+
+        Raises:
+            UnsureAppendError: if rows whose append was not answered may still come.
+        """
+        rows = self._count(table)
+        asked = self._under_way.of(self.uid)
+        if asked is None or asked.stream != name:
+            return rows
+        give_up = time.monotonic() + SETTLE_S
+        while rows == asked.before and time.monotonic() < give_up:
+            time.sleep(_ASK_AGAIN_S)
+            rows = self._count(table)
+        if rows != asked.before + asked.rows:
+            raise UnsureAppendError(
+                f"stream {name}: {asked.rows} rows behind row {asked.before} were sent and not "
+                f"answered; {rows} rows are there"
+            )
+        self._under_way.end(self.uid)
+        return rows
+
+    def _count(self, table: Any) -> int:
+        """Return the number of rows in a table."""
         if self._tables is not None:
-            return self._tables.newest(table.data_sources()[0].parameters)
-        numbers = table.read(["seq_num"])["seq_num"]
-        return int(numbers.max()) if len(numbers) else 0
+            return self._tables.count(table.data_sources()[0].parameters)
+        # Not `read`: the description of a column tells its length without sending it.
+        return int(table["seq_num"].shape[0])
 
     def _flush_array(self, name: str, key: str, stream: _Stream) -> None:
         values = np.array(stream.arrays[key], dtype=stream.array_types[key])
@@ -336,9 +399,30 @@ class RunWriter(_RunWriter):
 
     def stop(self, doc: Mapping[str, Any]) -> None:
         self.flush()
+        self._compare_counts()
         for name, stream in self._streams.items():
             self._align(name, stream)
         super().stop(dict(doc))
+
+    def _compare_counts(self) -> None:
+        """See whether the catalog has as many rows as the journal.
+
+        Raises:
+            UnsureAppendError: if it has others than were written.
+        """
+        for name, table in self._internal_tables.items():
+            stream = self._streams[name]
+            if self._tables is None and (found := self._count(table)) != stream.rows_in_table:
+                raise UnsureAppendError(
+                    f"stream {name}: {found} rows are there, {stream.rows_in_table} were written"
+                )
+            if stream.rows_in_table > stream.seen:
+                self.ahead[name] = (stream.seen, stream.rows_in_table)
+        if self._begun_before:
+            for name in set(self.root_node) - set(self._streams):
+                node = self.root_node[name]
+                node = getattr(node, "base", node)
+                self.ahead[name] = (0, self._count(node["internal"]) if "internal" in node else 0)
 
     def _align(self, name: str, stream: _Stream) -> None:
         """Put a stream's arrays on the dimension ``time`` if all its parts are equally long."""
@@ -370,7 +454,8 @@ class RunWriter(_RunWriter):
         """Skip the base class's requests to end streaming: this server streams nothing."""
 
 
-_NOT_IN_METADATA = ("name", "object_keys", "run_start")
+# What an append fails with if its server did not see it, or refused it.
+_NOT_TAKEN = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, ClientError)
 
 
 def _dims(key: str, count: int) -> tuple[str, ...]:

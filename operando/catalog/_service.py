@@ -13,8 +13,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from operando.journal import journal_path, list_runs
-from operando.journal._lock import is_locked, take_lock
+from operando.journal import is_locked, journal_path, list_runs, take_lock
 
 from ._errors import CatalogError
 from ._files import follow_a_move as rewrite_paths

@@ -29,19 +29,19 @@ class Tables:
         self._path = path
         self._indexed: set[str] = set()
 
-    def newest(self, source: Mapping[str, Any]) -> int:
-        """Return the sequence number of a run's last row, 0 if it has none.
+    def count(self, source: Mapping[str, Any]) -> int:
+        """Return the number of a run's rows.
 
         For the process of the service; `rows` is for others.
 
         Args:
             source: the parameters of the table's data source.
         """
-        found = self._ask(
-            f"SELECT seq_num FROM {_quoted(source['table_name'])} WHERE _dataset_id = "
-            f"{int(source['dataset_id'])} AND _partition_id = 0 ORDER BY rowid DESC LIMIT 1"
+        ((found,),) = self._ask(
+            f"SELECT count(*) FROM {_quoted(source['table_name'])} WHERE _dataset_id = "
+            f"{int(source['dataset_id'])} AND _partition_id = 0"
         )
-        return int(found[0][0]) if found else 0
+        return int(found)
 
     def rows(
         self, source: Mapping[str, Any], columns: Sequence[str]

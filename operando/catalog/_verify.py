@@ -12,12 +12,18 @@ from urllib.parse import unquote
 import numpy as np
 from numpy.typing import NDArray
 
-from operando.journal import JournalReader, journal_path, list_runs, page_of, row_times
-from operando.journal._lock import is_locked
+from operando.journal import (
+    JournalReader,
+    is_locked,
+    journal_path,
+    list_runs,
+    page_of,
+    row_times,
+)
 
 from ._errors import CatalogError
-from ._parts import AssetRef
-from ._places import Places
+from ._parts import NOT_IN_METADATA, AssetRef
+from ._places import Places, ingested_uids
 from ._read import close_catalog, open_catalog, plain, refs_of
 from ._rows import ServedRows
 from ._service import ask_status, is_running, read_ingested, wait_until_ingested
@@ -41,6 +47,7 @@ class CatalogStatus:
         away: why the catalog as a whole cannot be written; empty while it can.
         shared: address of the shared catalog the runs go to; empty if the folder has its own.
         unfinished: uids of runs whose process died and that nobody closed yet.
+        more: uids of runs of which the catalog holds more than their journals; both are kept.
         journal_bytes: size of all journals.
         catalog_bytes: size of the catalog's files.
         free_bytes: free space where the data folder is.
@@ -55,6 +62,7 @@ class CatalogStatus:
     away: str
     shared: str
     unfinished: list[str]
+    more: list[str]
     journal_bytes: int
     catalog_bytes: int
     free_bytes: int
@@ -83,6 +91,7 @@ def status(data_dir: Path | str) -> CatalogStatus:
         away=(told or {}).get("away", ""),
         shared=places.shared.uri if places.shared else "",
         unfinished=[run.uid for run in runs if run.exit_status == "unfinished"],
+        more=sorted(ingested_uids(places.ingested, "+")),
         journal_bytes=sum(run.path.stat().st_size for run in runs),
         catalog_bytes=sum(f.stat().st_size for f in places.catalog.rglob("*") if f.is_file()),
         free_bytes=shutil.disk_usage(existing).free,
@@ -96,6 +105,7 @@ class Verification:
     Attributes:
         uid: the run.
         rows: number of rows compared, by stream.
+        rows_there: number of rows in the catalog, by stream; none of a run that lasts.
         frames: number of rows in files compared, by stream and key.
         differences: what differs, in sentences; empty if nothing does.
         lasts: whether the run was being written; then only what was there is compared.
@@ -103,6 +113,7 @@ class Verification:
 
     uid: str
     rows: dict[str, int] = field(default_factory=dict)
+    rows_there: dict[str, int] = field(default_factory=dict)
     frames: dict[str, int] = field(default_factory=dict)
     differences: list[str] = field(default_factory=list)
     lasts: bool = False
@@ -118,9 +129,11 @@ def verify(
 ) -> Verification:
     """Compare a run's journal with the catalog, every row and every value.
 
-    Waits until what the journal holds now is ingested. Start, stop and descriptors are compared as
-    far as JSON can hold them: NaN and infinities in metadata become null there. Some ten thousand
-    rows are in memory at a time, however long the run.
+    Waits until what the journal holds now is ingested. Start, stop and descriptors, also later ones
+    of a stream, are compared as far as JSON can hold them: NaN and infinities in metadata become
+    null there. Not compared is what the catalog does not keep: uids of events and of stream
+    resources, and where one page ended. Some ten thousand rows are in memory at a time, however
+    long the run.
 
     Args:
         uid: the run's whole uid.
@@ -184,11 +197,13 @@ class _Comparison:
         from tiled.client.utils import ClientError
 
         try:
-            node = self._catalog[self._outcome.uid]
+            try:
+                node = self._catalog[self._outcome.uid]
+            except KeyError:
+                self._differences.append("the run is not in the catalog")
+                return self._outcome
             base = node.base.include_data_sources()
             self._compare(path, size, node, base)
-        except KeyError:
-            self._differences.append("the run is not in the catalog")
         except (ClientError, httpx.HTTPStatusError) as error:
             self._differences.append(f"the catalog cannot be read: {_first_line(error)}")
         except _UnreadableError as error:
@@ -216,8 +231,9 @@ class _Comparison:
             elif name == "stream_resource":
                 resources[doc["uid"]] = doc
             elif name == "stream_datum":
-                resource = resources[doc["stream_resource"]]
-                self._streams[stream_of[doc["descriptor"]]].announce(resource, doc["indices"])
+                resource = resources.get(doc["stream_resource"])
+                if resource is not None:  # else a damaged journal has lost it
+                    self._streams[stream_of[doc["descriptor"]]].announce(resource, doc["indices"])
             if reader.tail.offset >= size:  # more may have come since
                 break
         if stop is not None or not (self._outcome.lasts or path.stat().st_size > size):
@@ -236,15 +252,13 @@ class _Comparison:
 
     def _descriptor(self, stream: str, doc: Mapping[str, Any], base: Any) -> None:
         if stream in self._streams:
+            self._streams[stream].configure(doc)
             return
         node = None if base is None else getattr(base[stream], "base", base[stream])
         if node is None:
             self._differences.append(f"{stream}: the stream is missing in the catalog")
-        elif _as_json(doc["data_keys"]) != _as_json(plain(node.metadata["data_keys"])):
-            self._differences.append(f"{stream}: the descriptors' data keys differ")
-            node = None
         self._streams[stream] = _StreamComparison(
-            stream, doc["data_keys"], node, self._tables, self._places, self._outcome
+            stream, doc, node, self._tables, self._places, self._outcome
         )
 
 
@@ -254,7 +268,7 @@ class _StreamComparison:
     def __init__(
         self,
         name: str,
-        data_keys: Mapping[str, Any],
+        descriptor: Mapping[str, Any],
         node: Any,
         tables: Tables | None,
         places: Places,
@@ -268,6 +282,11 @@ class _StreamComparison:
         self._told: set[str] = set()
         self._there = {} if node is None else {key: node[key] for key in node}
         self._compared = node is not None
+        self._updates: list[dict[str, Any]] = []
+        self._updates_there: list[Any] = []
+        data_keys = descriptor["data_keys"]
+        if node is not None:
+            self._compare_descriptor(descriptor, plain({**node.metadata}))
         self._singles = {
             key: np.dtype(numpy_type)
             for key, doc in data_keys.items()
@@ -284,6 +303,24 @@ class _StreamComparison:
             source = table.data_sources()[0].parameters
             read = ServedRows(table).rows if tables is None else tables.rows
             self._table = _Pieces(read(source, self._columns))
+
+    def _compare_descriptor(self, here: Mapping[str, Any], there: dict[str, Any]) -> None:
+        self._updates_there = there.pop("_config_updates", [])
+        here = {key: value for key, value in here.items() if key not in NOT_IN_METADATA}
+        if (ours := _as_json(here)) == (theirs := _as_json(there)):
+            return
+        if ours["data_keys"] != theirs.get("data_keys"):
+            self._differ("the descriptors' data keys differ")
+            self._compared = False
+            return
+        keys = sorted(key for key in {*ours, *theirs} if ours.get(key) != theirs.get(key))
+        self._differ(f"the descriptors differ in {', '.join(keys)}")
+
+    def configure(self, doc: Mapping[str, Any]) -> None:
+        """Take a later descriptor of the stream: a device was configured anew within the run."""
+        self._updates.append(
+            {key: doc[key] for key in ("uid", "time", "configuration") if key in doc}
+        )
 
     def take(self, page: Mapping[str, Any]) -> None:
         """Take a page of the journal."""
@@ -313,12 +350,25 @@ class _StreamComparison:
         """Compare what is left, and what the catalog has beyond."""
         if self._compared and self._waiting_rows:
             self._compare_rows()
-        if self._compared and not self._outcome.lasts:
+        if not self._outcome.lasts:
             beyond = self._table.rest()
-            if beyond:
+            self._outcome.rows_there[self._name] = self._table.given
+            if self._compared and beyond:
                 self._differ(
                     f"{self.rows} rows in the journal, {self.rows + beyond} in the catalog"
                 )
+            for key, array in self._there.items():
+                inside = key != "internal" and key not in self._external
+                if self._compared and inside and array.shape[0] > self.rows:
+                    self._differ(
+                        f"{key} has {self.rows} rows in the journal, "
+                        f"{array.shape[0]} in the catalog"
+                    )
+        there = self._updates_there
+        if self._outcome.lasts:
+            there = there[: len(self._updates)]
+        if _as_json(self._updates) != _as_json(there):
+            self._differ("the later descriptors, of devices configured anew, differ")
         for key in self._external:
             self._compare_files(key, self._pieces.get(key, []))
 
@@ -380,6 +430,7 @@ class _Pieces:
     """Pieces of rows as they come, handed out in pieces of the length that is wanted."""
 
     def __init__(self, source: Iterator[dict[str, NDArray[Any]]]) -> None:
+        self.given = 0
         self._source = source
         self._rest: dict[str, NDArray[Any]] = {}
 
@@ -416,7 +467,9 @@ class _Pieces:
         import sqlite3
 
         try:
-            return next(self._source, {})
+            piece = next(self._source, {})
+            self.given += len(piece["seq_num"]) if piece else 0
+            return piece
         except sqlite3.DatabaseError as error:
             raise _UnreadableError(f"the catalog's rows cannot be read: {error}") from error
 

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, parse_qsl, quote
 
-from operando.journal._lock import take_lock
+from operando.journal import take_lock
 
 from ._places import Places, profile_name, read_address, service_key, write_private
 

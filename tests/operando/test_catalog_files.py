@@ -1,16 +1,18 @@
 """The catalog's surroundings: its profile, its files, and what it leans on in other packages."""
 
+import ast
 import inspect
 import json
 import sqlite3
 import stat
+import textwrap
 from contextlib import closing
 from pathlib import Path
 
 import pyarrow as pa
 import pytest
 from bluesky_tiled_plugins.writing import tiled_writer
-from bluesky_tiled_plugins.writing.consolidators import consolidator_factory
+from bluesky_tiled_plugins.writing.consolidators import ConsolidatorBase, consolidator_factory
 
 from operando.catalog import CatalogError, profile_name, status, stop_service, write_profile
 from operando.catalog._files import prepare_files
@@ -29,32 +31,70 @@ from operando.catalog.unserved import tree
 pytestmark = pytest.mark.filterwarnings("ignore:No path_separator found:DeprecationWarning")
 
 
+def attributes_of_self(kind):
+    """Return the attributes that a class's own source takes from ``self``."""
+    tree = ast.parse(textwrap.dedent(inspect.getsource(kind)))
+    return {
+        node.attr
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute)
+        and isinstance(node.value, ast.Name)
+        and node.value.id == "self"
+    }
+
+
 def test_the_run_writer_of_the_plugin_is_the_one_ours_was_written_for():
-    source = inspect.getsource(tiled_writer._RunWriter)
-    for attribute in (
-        "root_node",
-        "_desc_nodes",
-        "_sres_nodes",
-        "_internal_tables",
-        "_internal_arrays",
-        "_stream_resource_cache",
-        "_consolidators",
-        "_external_data_cache",
-        "_batch_size",
-        "data_keys",
-        "access_tags",
-    ):
-        assert f"self.{attribute}" in source, attribute
     base = tiled_writer._RunWriter
-    changed = {"start", "descriptor", "event", "event_page", "stream_resource", "stream_datum"}
-    changed |= {"stop", "get_sres_node", "_close_stream_tree", "_update_consolidator"}
-    changed |= {"_write_external_data"}
-    for name in changed:
-        ours = list(inspect.signature(getattr(RunWriter, name)).parameters)
-        assert ours == list(inspect.signature(getattr(base, name)).parameters), name
+    plain, ours = base(None), RunWriter(None, begun_before=False)
+    added = set(vars(ours)) - set(vars(plain))
+    taken = {name for name in attributes_of_self(RunWriter) - added if name not in vars(RunWriter)}
+    assert {name for name in taken if name.startswith("_")} == {
+        "_consolidators",
+        "_desc_nodes",
+        "_external_data_cache",
+        "_internal_arrays",
+        "_internal_tables",
+        "_sres_nodes",
+        "_stream_resource_cache",
+        "_update_data_source_for_node",
+    }
+    for name in taken:
+        assert hasattr(plain, name), name
+    # A name of ours that the base class takes for itself would be written by both.
+    assert not added & attributes_of_self(base)
+    changed = {name for name in vars(RunWriter) if callable(vars(RunWriter)[name])} & set(
+        vars(base)
+    )
+    assert changed == {
+        *("__init__", "start", "descriptor", "event", "event_page", "stream_resource"),
+        *("stream_datum", "stop", "get_sres_node", "_close_stream_tree", "_update_consolidator"),
+        "_write_external_data",
+    }
+    for name in changed - {"__init__"}:
+        parameters = list(inspect.signature(getattr(RunWriter, name)).parameters)
+        assert parameters == list(inspect.signature(getattr(base, name)).parameters), name
     assert list(inspect.signature(base.__init__).parameters)[:3] == ["self", "client", "batch_size"]
-    assert list(inspect.signature(base._write_external_data).parameters) == ["self", "doc"]
-    assert len(inspect.signature(consolidator_factory).parameters) == 2
+
+
+def test_the_consolidator_of_the_plugin_counts_the_rows_it_is_told_of():
+    key = {"dtype": "array", "shape": [3, 4], "dtype_numpy": "<f8", "external": "STREAM:"}
+    resource = {
+        "uid": "resource",
+        "data_key": "image",
+        "mimetype": "application/x-hdf5",
+        "uri": "file://localhost/nowhere.h5",
+        "parameters": {"dataset": "/i", "chunk_shape": [1], "swmr": True},
+    }
+    made = consolidator_factory(resource, {"data_keys": {"image": key}, "uid": "descriptor"})
+    consume = type(made).consume_stream_datum
+    assert consume is ConsolidatorBase.consume_stream_datum
+    made._num_rows += 7
+    made.dims = ("image_row", "y", "x")
+    made.chunk_shape = (100, 3, 4)
+    assert made.shape == (7, 3, 4)
+    structure = made.get_data_source().structure
+    assert (structure.shape, structure.dims[0]) == ((7, 3, 4), "image_row")
+    assert structure.chunks[0] == (7,)
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,9 @@ import subprocess
 import sys
 
 import pytest
+from bluesky import RunEngine
+from bluesky import plan_stubs as bps
+from bluesky.run_engine import RunEngineInterrupted
 
 from operando.catalog._files import prepare_files
 from operando.catalog._ingester import Ingester
@@ -12,8 +15,7 @@ from operando.catalog._places import Places, append_ingested, ingested_uids
 from operando.catalog._run_writer import RunWriter
 from operando.catalog._tables import Tables
 from operando.catalog.service import configuration
-from operando.journal import documents, journal_path
-from operando.journal._lock import take_lock
+from operando.journal import JournalWriter, documents, inspect, journal_path, take_lock
 
 pytestmark = [
     # Of the configuration tiled hands to alembic, when the tables are made in this process.
@@ -90,6 +92,114 @@ def test_wherever_an_ingester_ends_the_next_one_writes_every_row_once(catalog, r
     assert client[uid].metadata["stop"]["exit_status"] == "success"
     assert new.progress.errors == {}
     assert uid in ingested_uids(places.ingested)
+
+
+class Counter:
+    """A device whose readings count up."""
+
+    name, parent, hints = "counter", None, {}
+
+    def __init__(self):
+        self.count = 0
+
+    def read(self):
+        self.count += 1
+        return {"n": {"value": self.count, "timestamp": 1.7e9 + self.count}}
+
+    def describe(self):
+        return {"n": {"source": "test", "dtype": "integer", "shape": []}}
+
+    def read_configuration(self):
+        return {}
+
+    def describe_configuration(self):
+        return {}
+
+
+def paused_run(folder, look):
+    """Record a plan that pauses and goes on; ``look`` is called as it pauses."""
+    engine = RunEngine(call_returns_result=True)
+    counter = Counter()
+
+    def plan():
+        yield from bps.open_run()
+        for _ in range(2):
+            yield from bps.checkpoint()
+            for _ in range(3):
+                yield from bps.create("potentiostat")
+                yield from bps.read(counter)
+                yield from bps.save()
+            yield from bps.pause()
+        yield from bps.close_run()
+
+    with JournalWriter(folder) as writer:
+        engine.subscribe(writer)
+        with pytest.raises(RunEngineInterrupted):
+            engine(plan())
+        look()
+        with pytest.raises(RunEngineInterrupted):
+            engine.resume()
+        look()
+        (uid,) = engine.resume().run_start_uids
+    return uid
+
+
+@pytest.mark.parametrize("how", ["live", "backlog", "attached"])
+def test_rows_whose_numbers_are_given_again_after_a_pause_are_all_there(catalog, how):
+    places, _ = catalog
+    running = ingester(catalog)
+
+    def look():
+        if how == "backlog":
+            return
+        for _ in range(3):
+            running.step()
+            for journal in running._journals.values():
+                journal.flushed_at = 0
+        if how == "attached":  # as by a service that was killed
+            running.__init__(
+                *(places.data_dir, lambda: catalog[1], places.ingested),
+                tables=Tables(places.tables_db),
+            )
+
+    uid = paused_run(places.data_dir, look)
+    for _ in range(20):
+        running.step()
+    assert running.is_finished(uid)
+    events = [doc for name, doc in documents(journal_path(places.data_dir, uid)) if name == "event"]
+    told = [doc["seq_num"] for doc in events]
+    assert len(told) > len(set(told)), "the RunEngine gives no number twice any more"
+    table = catalog[1][uid].base["potentiostat"].base["internal"].read()
+    assert table["seq_num"].tolist() == told
+    assert table["n"].tolist() == [doc["data"]["n"] for doc in events]
+    assert uid not in ingested_uids(places.ingested, "+")
+
+
+def test_a_catalog_that_is_ahead_of_its_journal_keeps_its_rows_and_says_so(catalog, record_run):
+    places, _ = catalog
+    uid = record_run(places.data_dir, 1200, stop=False)
+    running = ingester(catalog)
+    for _ in range(3):
+        running.step()
+    assert numbers(catalog, uid) == list(range(1, 1201))
+    # The power fails: the last page had not reached the disk.
+    path = journal_path(places.data_dir, uid)
+    os.truncate(path, path.stat().st_size - 100)
+    running = ingester(catalog)
+    running.step()
+    for journal in running._journals.values():
+        journal.grew_at = 0
+    for _ in range(5):
+        running.step()
+    assert running.is_finished(uid)
+    assert inspect(path).clean
+    assert numbers(catalog, uid) == list(range(1, 1201))
+    assert uid in ingested_uids(places.ingested, "+")
+    running.take_again(uid)
+    for _ in range(5):
+        running.step()
+    assert numbers(catalog, uid) == list(range(1, 1001))
+    assert uid not in ingested_uids(places.ingested, "+")
 
 
 def test_a_run_taken_again_is_removed_first_and_taken_off_the_list(catalog, record_run):

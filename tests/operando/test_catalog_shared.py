@@ -7,10 +7,13 @@ import socket
 import stat
 import subprocess
 import sys
+import threading
 import time
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from event_model import compose_run
 
 from operando.catalog import (
     CatalogError,
@@ -24,7 +27,9 @@ from operando.catalog import (
     verify_runs,
     wait_until_ingested,
 )
+from operando.catalog._ingester import Ingester
 from operando.catalog._places import Places
+from operando.journal import JournalWriter
 from operando.runs import Run
 
 ROOT = Path(__file__).parents[2]
@@ -115,6 +120,7 @@ def server(tmp_path_factory):
             (data / "catalog.yaml").write_text(
                 f"uri: {served.uri}\nkey_file: {key}\nassets_at: {folder / 'srv' / name}\n"
             )
+        served.database = database
         served.start()
         served.folders = [folder / name for name in COMPUTERS]
         try:
@@ -229,6 +235,172 @@ def test_what_is_missing_in_the_shared_catalog_is_taken_in_anew(server, record_r
     assert (done.uid, done.cured) == (uid, True)
     assert verify(uid, data).same
     assert verify(other, beside).same
+
+
+class AnswersLost:
+    """A wire to a server on which some appends get there and their answers do not get back."""
+
+    def __init__(self, port):
+        self.to_lose = 0
+        self.lost = 0
+        self._server = port
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.uri = f"http://127.0.0.1:{self._listener.getsockname()[1]}/api/v1"
+        self._open = []
+        self._threads = [threading.Thread(target=self._accept)]
+        self._threads[0].start()
+
+    def _accept(self):
+        while True:
+            try:
+                client, _ = self._listener.accept()
+            except OSError:
+                return
+            server = socket.create_connection(("127.0.0.1", self._server))
+            self._open += [client, server]
+            for pump in (self._ask, self._answer):
+                thread = threading.Thread(target=pump, args=(client, server))
+                self._threads.append(thread)
+                thread.start()
+
+    def _ask(self, client, server):
+        while block := self._received(client):
+            lose = self.to_lose > 0 and block.startswith(b"PATCH /api/v1/table/partition")
+            if lose:
+                self.to_lose -= 1
+                head, _, body = block.partition(b"\r\n\r\n")
+                length = head.lower().partition(b"content-length:")[2].split()[0]
+                missing = int(length) - len(body)
+                while missing > 0:
+                    more = client.recv(65536)
+                    missing -= len(more)
+                    block += more
+            server.sendall(block)
+            if lose:
+                self.lost += 1
+                client.shutdown(socket.SHUT_RDWR)
+                return
+
+    def _answer(self, client, server):
+        while block := self._received(server):
+            try:
+                client.sendall(block)
+            except OSError:
+                return
+
+    def _received(self, wire):
+        try:
+            return wire.recv(65536)
+        except OSError:
+            return b""
+
+    def close(self):
+        for wire in (self._listener, *self._open):
+            try:
+                wire.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                pass
+            wire.close()
+        for thread in self._threads:
+            thread.join()
+
+
+@pytest.fixture(name="wire")
+def _wire(server):
+    wire = AnswersLost(server.port)
+    yield wire
+    wire.close()
+
+
+@contextmanager
+def ingester(data, wire):
+    """An ingester as the service has it, within this process."""
+    from tiled.client import from_uri
+
+    clients = []
+
+    def connect():
+        clients.append(from_uri(wire.uri, api_key=KEY))
+        return clients[-1]
+
+    yield Ingester(data, connect, data / "catalog" / "ingested")
+    for client in clients:
+        client.context.http_client.close()
+
+
+def step_until(done, ingester, timeout_s=60):
+    give_up = time.monotonic() + timeout_s
+    while not done():
+        assert time.monotonic() < give_up, ingester.progress
+        ingester.step()
+        ingester._ask_again_at = 0.0
+        time.sleep(0.01)
+
+
+def rows_in(server, uid):
+    from tiled.client import from_uri
+
+    catalog = from_uri(server.uri, api_key=KEY)
+    found = catalog[uid].base["potentiostat"].base["internal"].read(["seq_num"])["seq_num"]
+    catalog.context.http_client.close()
+    return sorted(found)
+
+
+@pytest.mark.timeout(120)
+def test_an_append_whose_answer_is_lost_is_not_repeated(server, wire, record_run, tmp_path):
+    uid = record_run(tmp_path, 60_000)
+    wire.to_lose = 2
+    with ingester(tmp_path, wire) as running:
+        step_until(lambda: running.is_finished(uid), running)
+    assert wire.lost == 2
+    assert rows_in(server, uid) == list(range(1, 60_001))
+
+
+@contextmanager
+def no_rows_taken(server, table):
+    """Keep PostgreSQL from taking rows into a table for 6 s; they can be read meanwhile."""
+    locked = f"BEGIN; LOCK TABLE {table} IN SHARE MODE; SELECT pg_sleep(6); COMMIT;"
+    holder = threading.Thread(target=server.database.psql, args=(f"\\c rows\n{locked}\n",))
+    holder.start()
+    time.sleep(0.5)
+    yield
+    holder.join()
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("killed", [False, True])
+def test_rows_that_come_long_after_their_answer_was_lost_are_not_there_twice(
+    server, wire, tmp_path, killed
+):
+    run = compose_run()
+    uid = run.start_doc["uid"]
+    key = {"source": "test", "dtype": "number", "shape": []}
+    with JournalWriter(tmp_path) as write, ingester(tmp_path, wire) as running:
+        write("start", run.start_doc)
+        stream = run.compose_descriptor(name="potentiostat", data_keys={"late": key})
+        write("descriptor", stream.descriptor_doc)
+
+        def add(numbers):
+            for row in numbers:
+                event = stream.compose_event(data={"late": row}, timestamps={"late": 1.7e9 + row})
+                write("event", event)
+
+        add(range(1, 31))
+        step_until(lambda: running.progress.open.get(uid), running)
+        table = running._client[uid].base["potentiostat"].base["internal"]
+        name = table.data_sources()[0].parameters["table_name"]
+        wire.to_lose = 1
+        with no_rows_taken(server, name):
+            add(range(31, 51))
+            step_until(lambda: wire.lost == 1, running)
+            assert rows_in(server, uid) == list(range(1, 31))
+            if killed:
+                running.__init__(tmp_path, running._connect, running._list)
+            add(range(51, 61))
+            write("stop", run.compose_stop())
+            step_until(lambda: running.is_finished(uid), running)
+    assert rows_in(server, uid) == list(range(1, 61))
+    assert (tmp_path / "catalog" / "under-way.json").read_text() == "{}"
 
 
 def test_the_key_is_in_no_log_and_no_journal_and_only_its_owner_reads_the_profile(server):
