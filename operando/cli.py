@@ -1051,6 +1051,13 @@ def _catalog(arguments: argparse.Namespace) -> int:
         case "rebuild":
             service = catalog.rebuild_catalog(folder)
             _say(f"A new catalog serves at {service.uri}; runs enter it from the journals.")
+            for uid, why in service.kept.items():
+                _say(f"{uid[:8]}  {why}")
+            if service.aside:
+                _say(
+                    f"The old one is {service.aside}: delete it when `operando catalog verify "
+                    "--all` finds no difference."
+                )
         case "verify":
             return _verify_catalog(arguments, folder)
         case "repair":
@@ -1081,7 +1088,7 @@ def _verify_catalog(arguments: argparse.Namespace, folder: Path) -> int:
             verdict = "same" if outcome.same else "DIFFERS"
             lasts = ", still being written" * outcome.lasts
             _say(f"{outcome.uid[:8]}  {verdict:7}  {rows:>10} rows  {frames:>8} in files{lasts}")
-            for difference in outcome.differences:
+            for difference in outcome.damage + outcome.differences:
                 _say(f"          {difference}")
     differing = sum(not outcome.same for outcome in outcomes)
     if arguments.json:
@@ -1131,6 +1138,10 @@ def _say_catalog(status: "CatalogStatus", folder: Path) -> None:
         _say(f"  {uid[:8]} cannot be taken in: {error}")
     for uid in status.unfinished:
         _say(f"  {uid[:8]} was never closed: its process died")
+    for uid in status.damaged:
+        _say(f"  {uid[:8]} has a damaged journal: operando catalog verify {uid[:8]}")
+    for cut in status.cuts:
+        _say(f"  {cut} was cut off a damaged journal")
     for uid in status.more:
         _say(f"  {uid[:8]} has more rows in the catalog than in its journal; both are kept")
     _say(f"in Python      databroker.catalog[{_profile(folder)!r}]")

@@ -70,9 +70,9 @@ def prepare_files(places: Places) -> None:
         _prepare(places)
 
 
-def put_aside(places: Places) -> Path:
-    """Move a damaged catalog out of the way and return where it is now; no service may run."""
-    stem = f"catalog-unreadable-{time.strftime('%Y%m%dT%H%M%S')}"
+def put_aside(places: Places, why: str = "unreadable") -> Path:
+    """Move a catalog out of the way and return where it is now; no service may run."""
+    stem = f"catalog-{why}-{time.strftime('%Y%m%dT%H%M%S')}"
     names = itertools.chain([stem], (f"{stem}-{count}" for count in itertools.count(2)))
     aside = next(path for name in names if not (path := places.data_dir / name).exists())
     shutil.move(places.catalog, aside)

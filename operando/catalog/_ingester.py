@@ -16,7 +16,14 @@ from typing import Any
 
 import httpx
 
-from operando.journal import QUIET_S, JournalReader, close_dead_run, is_locked, journal_path
+from operando.journal import (
+    QUIET_S,
+    JournalReader,
+    close_dead_run,
+    damage_of,
+    is_locked,
+    journal_path,
+)
 
 from ._appends import UnderWay
 from ._places import append_ingested, ingested_uids
@@ -243,9 +250,12 @@ class Ingester:
             return False
         except UnsureAppendError as error:
             # A table made anew is another table: what may still come does not get into it.
-            logger.warning("run %s: %s; it is taken in anew", journal.uid, error)
+            damaged = damage_of(journal.path)
             self._back_off(journal)
-            journal.remove_first = True
+            journal.remove_first = not damaged
+            journal.error = f"{error}, and the journal is damaged" if damaged else ""
+            done = "its rows there are kept" if damaged else "it is taken in anew"
+            logger.warning("run %s: %s; %s", journal.uid, error, done)
             return False
         except Exception as error:
             # One run that cannot be ingested must not keep the others out: the error is logged,
@@ -357,6 +367,7 @@ class Ingester:
                 journal.writer = self._writer(journal)
             if journal.writer is None:
                 raise ValueError(f"{journal.path} begins with a {name} document")
+            journal.writer.gaps = bool(journal.reader.damage)
             journal.writer(name, doc)
             if name == "stop":
                 return True, False
@@ -386,6 +397,8 @@ class Ingester:
 
     def _finish(self, journal: _Journal, writer: RunWriter) -> None:
         append_ingested(self._list, journal.uid)
+        if journal.reader.damage:
+            append_ingested(self._list, f"!{journal.uid}")
         if writer.ahead:
             append_ingested(self._list, f"+{journal.uid}")
             logger.warning(

@@ -13,6 +13,7 @@ from ._files import put_aside
 from ._places import Places
 from ._read import close_catalog, open_catalog
 from ._service import START_TIMEOUT_S, ensure_service, stop_service, take_again
+from ._surplus import why_kept
 from ._verify import Verification, verify
 
 
@@ -38,9 +39,11 @@ def repair(
 ) -> Iterator[Repaired]:
     """Make the catalog what the journals say, telling one by one what was wrong.
 
-    Closes runs whose process died, begins the catalog anew if its files are damaged, and takes in
-    anew every run that differs. Runs that are being written are not touched, and nothing that a
-    journal holds is lost: it may be called at any time.
+    Closes runs whose process died, begins the catalog anew if its files are damaged (the damaged
+    ones are kept), and takes in anew every run that differs. A run of which the catalog holds what
+    its journal lacks, because that is damaged or lost its end in a power cut, is left as it is and
+    told of. Runs that are being written are not touched. It may be called at any time: nothing
+    that a journal or the catalog holds is lost.
 
     Args:
         data_dir: the data folder.
@@ -150,11 +153,20 @@ def _verified(uid: str, data_dir: Path | str, timeout_s: float, catalog: object)
 def _take_again(
     places: Places, outcome: Verification, timeout_s: float, catalog: object
 ) -> Repaired:
-    uid, found = outcome.uid, "; ".join(outcome.differences)
+    uid, found = outcome.uid, "; ".join(outcome.damage + outcome.differences)
     if outcome.lasts:
         return Repaired(uid, found, "nothing: the run is being written", False)
+    if not outcome.differences:
+        done = "nothing: the catalog holds what can be read of the journal"
+        return Repaired(uid, found, done, False)
+    kept = why_kept(uid, places, catalog)
+    if kept:
+        return Repaired(uid, found, kept, False)
     take_again(places, uid)
     after = _verified(uid, places.data_dir, timeout_s, catalog)
     if after.same:
         return Repaired(uid, found, "taken in anew from its journal", True)
+    if not after.differences:
+        done = "taken in anew, as far as its journal can be read"
+        return Repaired(uid, found, done, False)
     return Repaired(uid, found, f"taken in anew; still {'; '.join(after.differences)}", False)

@@ -97,7 +97,9 @@ class _Stream:
         self.waiting = 0  # rows for the table
         self.columns: dict[str, list[Values]] = {field.name: [] for field in self.schema}
         self.arrays: dict[str, list[Any]] = {key: [] for key in self.array_types}
-        self.seen = 0  # rows of the journal, written or not
+        self.seen = 0  # rows of the journal, written or not, and those it has lost
+        self.lost = 0
+        self.newest = 0  # number of the row seen last
         self.rows_in_table = 0
         self.rows_in_array = dict.fromkeys(self.array_types, 0)
         # What an earlier service left behind, and need not be written.
@@ -118,6 +120,8 @@ class RunWriter(_RunWriter):
     Attributes:
         uid: the run, from its start document on.
         waiting: rows and files not flushed yet.
+        gaps: whether the journal is damaged, so that numbers which jump tell of rows that are lost
+            there; the catalog may have them.
         ahead: stream -> (rows in the journal, rows in the catalog), of every stream of which the
             catalog has more; filled by the stop document.
     """
@@ -135,6 +139,7 @@ class RunWriter(_RunWriter):
         self._moved = moved
         self.uid = ""
         self.waiting = 0
+        self.gaps = False
         self.ahead: dict[str, tuple[int, int]] = {}
         self._under_way = under_way or UnderWay()
         self._streams: dict[str, _Stream] = {}
@@ -208,6 +213,13 @@ class RunWriter(_RunWriter):
     def event_page(self, doc: Mapping[str, Any]) -> None:
         stream = self._streams[self._desc_nodes[doc["descriptor"]].item["id"]]
         count = len(doc["seq_num"])
+        if not count:
+            return
+        if self.gaps:
+            lost = max(0, int(doc["seq_num"][0]) - stream.newest - 1)
+            stream.seen += lost
+            stream.lost += lost
+        stream.newest = int(doc["seq_num"][-1])
         skip = min(count, max(0, stream.table_there - stream.seen))
         if skip < count:
             columns = stream.columns
@@ -416,8 +428,8 @@ class RunWriter(_RunWriter):
                 raise UnsureAppendError(
                     f"stream {name}: {found} rows are there, {stream.rows_in_table} were written"
                 )
-            if stream.rows_in_table > stream.seen:
-                self.ahead[name] = (stream.seen, stream.rows_in_table)
+            if stream.rows_in_table > stream.seen - stream.lost:
+                self.ahead[name] = (stream.seen - stream.lost, stream.rows_in_table)
         if self._begun_before:
             for name in set(self.root_node) - set(self._streams):
                 node = self.root_node[name]

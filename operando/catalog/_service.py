@@ -3,12 +3,12 @@
 import http.client
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
 import time
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -17,6 +17,7 @@ from operando.journal import is_locked, journal_path, list_runs, take_lock
 
 from ._errors import CatalogError
 from ._files import follow_a_move as rewrite_paths
+from ._files import put_aside
 from ._places import Places, ingested_uids, profile_name, read_address, service_key
 
 LONGEST_LOG_BYTES = 2_000_000
@@ -35,6 +36,8 @@ class ServiceInfo:
         profile: name under which ``databroker.catalog`` finds it.
         pid: its process, 0 while unknown.
         started: whether this call started it.
+        aside: where `rebuild_catalog` left the old catalog.
+        kept: runs of a shared catalog that `rebuild_catalog` left as they are, and why.
     """
 
     data_dir: Path
@@ -44,6 +47,8 @@ class ServiceInfo:
     profile: str
     pid: int
     started: bool
+    aside: Path | None = None
+    kept: Mapping[str, str] = field(default_factory=dict)
 
 
 def is_running(places: Places) -> bool:
@@ -227,24 +232,39 @@ def stop_service(data_dir: Path | str, *, timeout_s: float = 20.0) -> bool:
 
 
 def rebuild_catalog(data_dir: Path | str, *, wait_s: float = START_TIMEOUT_S) -> ServiceInfo:
-    """Throw the catalog away and have it made again from the journals.
+    """Put the catalog aside and have a new one made from the journals.
 
     The service is ended and started again; about 0.1 s per run and 200 000 rows a second follow
-    in the background. Of a shared catalog only this folder's runs are made anew, one by one.
+    in the background. The old catalog is kept as ``catalog-replaced-TIME``: delete it when
+    `verify_runs` finds the new one to be the same as the journals, and those to be sound. Of a
+    shared catalog only this folder's runs are made anew, one by one, but for those of which it
+    holds more than their journals.
 
     Raises:
         CatalogError: if the service does not end or does not start.
     """
     places = Places(data_dir)
     if places.shared is not None:
+        from ._read import close_catalog, open_catalog
+        from ._surplus import why_kept
+
         service = ensure_service(data_dir, wait_s=wait_s)
-        for run in list_runs(places.data_dir):
-            if run.exit_status != "running":
-                take_again(places, run.uid)
-        return service
+        catalog = open_catalog(data_dir)
+        kept = {}
+        try:
+            for run in list_runs(places.data_dir):
+                if run.exit_status == "running":
+                    continue
+                if why := why_kept(run.uid, places, catalog):
+                    kept[run.uid] = why
+                else:
+                    take_again(places, run.uid)
+        finally:
+            close_catalog(catalog)
+        return replace(service, kept=kept)
     stop_service(data_dir)
-    shutil.rmtree(places.catalog, ignore_errors=True)
-    return ensure_service(data_dir, wait_s=wait_s)
+    aside = put_aside(places, "replaced") if places.catalog.exists() else None
+    return replace(ensure_service(data_dir, wait_s=wait_s), aside=aside)
 
 
 def wait_until_ingested(data_dir: Path | str, uid: str, timeout_s: float = 60.0) -> None:

@@ -27,6 +27,7 @@ from ._places import Places, ingested_uids
 from ._read import close_catalog, open_catalog, plain, refs_of
 from ._rows import ServedRows
 from ._service import ask_status, is_running, read_ingested, wait_until_ingested
+from ._surplus import cuts_of
 from ._tables import Tables, Values, joined
 
 # Rows of one stream compared at once.
@@ -48,6 +49,8 @@ class CatalogStatus:
         shared: address of the shared catalog the runs go to; empty if the folder has its own.
         unfinished: uids of runs whose process died and that nobody closed yet.
         more: uids of runs of which the catalog holds more than their journals; both are kept.
+        damaged: uids of runs whose journals were damaged when they were taken in.
+        cuts: files beside journals that hold what was cut off them as damaged.
         journal_bytes: size of all journals.
         catalog_bytes: size of the catalog's files.
         free_bytes: free space where the data folder is.
@@ -63,6 +66,8 @@ class CatalogStatus:
     shared: str
     unfinished: list[str]
     more: list[str]
+    damaged: list[str]
+    cuts: list[str]
     journal_bytes: int
     catalog_bytes: int
     free_bytes: int
@@ -92,6 +97,8 @@ def status(data_dir: Path | str) -> CatalogStatus:
         shared=places.shared.uri if places.shared else "",
         unfinished=[run.uid for run in runs if run.exit_status == "unfinished"],
         more=sorted(ingested_uids(places.ingested, "+")),
+        damaged=sorted(ingested_uids(places.ingested, "!")),
+        cuts=sorted(str(cut) for cut in places.data_dir.glob("journal/*/*/*.opj.cut*")),
         journal_bytes=sum(run.path.stat().st_size for run in runs),
         catalog_bytes=sum(f.stat().st_size for f in places.catalog.rglob("*") if f.is_file()),
         free_bytes=shutil.disk_usage(existing).free,
@@ -108,6 +115,7 @@ class Verification:
         rows_there: number of rows in the catalog, by stream; none of a run that lasts.
         frames: number of rows in files compared, by stream and key.
         differences: what differs, in sentences; empty if nothing does.
+        damage: what of the journal cannot be read, in sentences; empty if nothing is damaged.
         lasts: whether the run was being written; then only what was there is compared.
     """
 
@@ -116,12 +124,13 @@ class Verification:
     rows_there: dict[str, int] = field(default_factory=dict)
     frames: dict[str, int] = field(default_factory=dict)
     differences: list[str] = field(default_factory=list)
+    damage: list[str] = field(default_factory=list)
     lasts: bool = False
 
     @property
     def same(self) -> bool:
-        """Whether journal and catalog tell the same."""
-        return not self.differences
+        """Whether journal and catalog tell the same, and all of the journal can be read."""
+        return not self.differences and not self.damage
 
 
 def verify(
@@ -217,6 +226,7 @@ class _Comparison:
         stop: dict[str, Any] | None = None
         self._outcome.lasts = is_locked(path)
         reader = JournalReader(path, arrays=True)
+        self._outcome.damage += [f"what was damaged lies in {cut.name}" for cut in cuts_of(path)]
         for name, doc in reader:
             if name == "start":
                 self._document(name, doc, node.metadata.get("start"))
@@ -236,6 +246,7 @@ class _Comparison:
                     self._streams[stream_of[doc["descriptor"]]].announce(resource, doc["indices"])
             if reader.tail.offset >= size:  # more may have come since
                 break
+        self._outcome.damage += [f"the journal is damaged: {damage}" for damage in reader.damage]
         if stop is not None or not (self._outcome.lasts or path.stat().st_size > size):
             self._document("stop", stop, node.metadata.get("stop"))
         if there - set(self._streams):

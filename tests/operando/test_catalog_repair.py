@@ -9,12 +9,15 @@ import sys
 from contextlib import closing
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from operando.catalog import (
     close_catalog,
     ensure_service,
     open_catalog,
+    read_run,
+    rebuild_catalog,
     repair,
     status,
     stop_service,
@@ -23,7 +26,7 @@ from operando.catalog import (
     wait_until_ingested,
 )
 from operando.catalog._places import Places
-from operando.journal import list_runs
+from operando.journal import close_dead_run, journal_path, list_runs
 
 ROOT = Path(__file__).parents[2]
 
@@ -40,22 +43,28 @@ def record(tmp_path_factory):
         stop_service(folder)
 
 
+@pytest.fixture(scope="module")
+def catalog(record):
+    """A client; it stays good when the service begins anew."""
+    opened = open_catalog(record)
+    yield opened
+    close_catalog(opened)
+
+
 def tables(record):
     return closing(sqlite3.connect(Places(record).tables_db, timeout=10))
 
 
-def rows_of(record, uid):
+def rows_of(catalog, uid):
     """Return the table of a run's rows and the number it is known by there."""
-    catalog = open_catalog(record)
     table = catalog[uid].base["potentiostat"].base["internal"]
     parameters = table.data_sources()[0].parameters
-    close_catalog(catalog)
     return parameters["table_name"], parameters["dataset_id"]
 
 
 def damage_rows(statement):
-    def damage(record, uid):
-        table, dataset = rows_of(record, uid)
+    def damage(record, catalog, uid):
+        table, dataset = rows_of(catalog, uid)
         with tables(record) as database, database:
             changed = database.execute(statement.format(table=table), (dataset,)).rowcount
         assert changed > 0
@@ -63,22 +72,31 @@ def damage_rows(statement):
     return damage
 
 
-def delete_the_run(record, uid):
-    catalog = open_catalog(record)
+def delete_the_run(record, catalog, uid):
     catalog.delete_contents(uid, recursive=True, external_only=False)
-    close_catalog(catalog)
 
 
-def delete_a_stream(record, uid):
-    catalog = open_catalog(record)
+def delete_a_stream(record, catalog, uid):
     catalog[uid].base.delete_contents("potentiostat", recursive=True, external_only=False)
-    close_catalog(catalog)
 
 
-def change_the_stop(record, uid):
-    catalog = open_catalog(record)
+def change_the_stop(record, catalog, uid):
     catalog[uid].base.update_metadata({"stop": {"exit_status": "abort"}})
-    close_catalog(catalog)
+
+
+def change_the_descriptor(record, catalog, uid):
+    stream = catalog[uid].base["potentiostat"].base
+    stream.update_metadata({"hints": {"potentiostat": {"fields": ["cycle"]}}})
+
+
+def configure_anew(record, catalog, uid):
+    stream = catalog[uid].base["potentiostat"].base
+    stream.update_metadata({"_config_updates": [{"uid": "u", "time": 1.0, "configuration": {}}]})
+
+
+def add_an_array(record, catalog, uid):
+    stream = catalog[uid].base["potentiostat"].base
+    stream.write_array(np.zeros((31, 2)), key="vector")
 
 
 OF = "WHERE _dataset_id = ?"
@@ -102,16 +120,19 @@ DAMAGES = [
     (delete_the_run, "the run is not in the catalog"),
     (delete_a_stream, "the stream is missing"),
     (change_the_stop, "the stop document differs"),
+    (change_the_descriptor, "potentiostat: the descriptors differ in hints"),
+    (configure_anew, "the later descriptors, of devices configured anew, differ"),
+    (add_an_array, "vector has 30 rows in the journal, 31 in the catalog"),
 ]
 
 
 @pytest.mark.timeout(120)
-def test_what_was_damaged_is_found_and_taken_in_anew(record, record_run):
+def test_what_was_damaged_is_found_and_taken_in_anew(record, catalog, record_run):
     uids = [record_run(record, 30) for _ in DAMAGES]
     sound = record_run(record, 10)
     assert all(outcome.same for outcome in verify_runs([*uids, sound], record))
     for uid, (damage, _) in zip(uids, DAMAGES, strict=True):
-        damage(record, uid)
+        damage(record, catalog, uid)
     *outcomes, beside = verify_runs([*uids, sound], record)
     assert beside.same
     for outcome, (_, told) in zip(outcomes, DAMAGES, strict=True):
@@ -122,6 +143,52 @@ def test_what_was_damaged_is_found_and_taken_in_anew(record, record_run):
     assert all(outcome.same for outcome in verify_runs([*uids, sound], record))
     # They are on the list of whole runs again, and stay so when the service begins anew.
     assert not set(uids) & set(status(record).behind)
+
+
+def flip_a_bit(path, at):
+    with open(path, "r+b") as file:
+        file.seek(at)
+        (byte,) = file.read(1)
+        file.seek(at)
+        file.write(bytes([byte ^ 1]))
+
+
+@pytest.mark.timeout(120)
+def test_rows_that_only_the_catalog_holds_are_neither_deleted_nor_hidden(
+    record, catalog, record_run
+):
+    damaged, cut, sound = (record_run(record, 1200) for _ in range(3))
+    assert all(outcome.same for outcome in verify_runs([damaged, cut, sound], record))
+    flip_a_bit(journal_path(record, damaged), journal_path(record, damaged).stat().st_size // 2)
+    # A power cut took the end of this one, and somebody closed it.
+    path = journal_path(record, cut)
+    whole = path.read_bytes()
+    os.truncate(path, whole.rindex(b"event_page") - 10)
+    assert close_dead_run(path)
+    outcomes = list(verify_runs([damaged, cut, sound], record))
+    assert [outcome.same for outcome in outcomes] == [False, False, True]
+    assert re.search("bytes from byte .* are damaged.*; 500 rows are missing", *outcomes[0].damage)
+    for outcome, there in zip(outcomes, (700, 1000, 1200), strict=True):
+        assert outcome.rows == {"potentiostat": there}
+        assert outcome.rows_there == {"potentiostat": 1200}
+    for _ in range(2):
+        done = {one.uid: one for one in repair(record, [damaged, cut, sound])}
+        assert set(done) == {damaged, cut}
+        assert not any(one.cured for one in done.values())
+        assert "the catalog holds 500 rows of potentiostat" in done[damaged].done
+        assert "the catalog holds 200 rows of potentiostat" in done[cut].done
+    for uid in (damaged, cut):
+        assert len(read_run(uid, record, catalog=catalog).streams["potentiostat"]["time"]) == 1200
+    # To make the whole catalog anew is to ask for what the journals hold; the old one stays.
+    aside = rebuild_catalog(record).aside
+    assert (aside / "tables.db").exists()
+    after = verify(damaged, record, catalog=catalog)
+    assert (after.differences, after.rows_there) == ([], {"potentiostat": 700})
+    assert not after.same
+    assert damaged in status(record).damaged
+    (left,) = repair(record, [damaged])
+    assert left.done == "nothing: the catalog holds what can be read of the journal"
+    journal_path(record, damaged).unlink()
 
 
 def damaged_files(record, uid):
@@ -143,31 +210,31 @@ def no_rows_at_all(record, uid):
 
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize("damage", [damaged_files, another_version_of_tiled, no_rows_at_all])
-def test_a_damaged_catalog_is_put_aside_and_made_anew(record, record_run, damage):
+def test_a_damaged_catalog_is_put_aside_and_made_anew(record, catalog, record_run, damage):
     uid = record_run(record, 30)
-    assert verify(uid, record).same
+    assert verify(uid, record, catalog=catalog).same
     before = set(record.glob("catalog-unreadable-*"))
     damage(record, uid)
     assert all(done.cured for done in repair(record, [uid]))
-    assert verify(uid, record).same
+    assert verify(uid, record, catalog=catalog).same
     (aside,) = set(record.glob("catalog-unreadable-*")) - before
     assert (aside / "ingested").exists()
 
 
 @pytest.mark.timeout(120)
-def test_a_catalog_damaged_under_its_service_is_made_anew(record, record_run):
+def test_a_catalog_damaged_under_its_service_is_made_anew(record, catalog, record_run):
     uid = record_run(record, 30)
-    assert verify(uid, record).same
+    assert verify(uid, record, catalog=catalog).same
     pages = Places(record).metadata_db.stat().st_size
     with open(Places(record).metadata_db, "r+b") as file:
         file.seek(4096)
         file.write(b"\xff" * (pages - 4096))
     whole, *_ = repair(record, [uid])
     assert "the catalog is damaged" in whole.found
-    assert verify(uid, record).same
+    assert verify(uid, record, catalog=catalog).same
 
 
-def test_a_run_that_is_being_written_is_left_alone(record, record_run):
+def test_a_run_that_is_being_written_is_left_alone(record, catalog, record_run):
     uid = record_run(record, 20, stop=False)
     (run,) = [run for run in list_runs(record) if run.uid == uid]
     locked = os.open(run.path, os.O_RDWR)
@@ -175,9 +242,9 @@ def test_a_run_that_is_being_written_is_left_alone(record, record_run):
         import fcntl
 
         fcntl.flock(locked, fcntl.LOCK_EX)
-        outcome = verify(uid, record)
+        outcome = verify(uid, record, catalog=catalog)
         assert (outcome.same, outcome.lasts, outcome.rows) == (True, True, {"potentiostat": 20})
-        damage_rows(f'DELETE FROM "{{table}}" {OF} AND seq_num > 15')(record, uid)
+        damage_rows(f'DELETE FROM "{{table}}" {OF} AND seq_num > 15')(record, catalog, uid)
         size = run.path.stat().st_size
         (left,) = repair(record, [uid])
         assert (left.cured, left.done) == (False, "nothing: the run is being written")
@@ -187,11 +254,11 @@ def test_a_run_that_is_being_written_is_left_alone(record, record_run):
     os.utime(run.path, (1.7e9, 1.7e9))  # it ended long ago
     done = list(repair(record, [uid]))
     assert all(repaired.cured for repaired in done)
-    assert verify(uid, record).same
+    assert verify(uid, record, catalog=catalog).same
 
 
 @pytest.mark.timeout(120)
-def test_a_dead_run_with_a_torn_tail_is_closed_with_all_its_rows(record, record_run):
+def test_a_dead_run_with_a_torn_tail_is_closed_with_all_its_rows(record, catalog, record_run):
     stop_service(record)
     uid = record_run(record, 25, stop=False)
     (run,) = [run for run in list_runs(record) if run.uid == uid]
@@ -208,24 +275,26 @@ def test_a_dead_run_with_a_torn_tail_is_closed_with_all_its_rows(record, record_
     os.utime(run.path, (1.7e9, 1.7e9))
     (closed,) = repair(record, [uid])
     assert (closed.uid, closed.cured) == (uid, True)
-    outcome = verify(uid, record)
+    outcome = verify(uid, record, catalog=catalog)
     assert outcome.same
     assert outcome.rows == {"potentiostat": 25}
 
 
-def test_a_long_run_is_compared_in_pieces(record, record_run):
+def test_a_long_run_is_compared_in_pieces(record, catalog, record_run):
     uid = record_run(record, 120_000)
     wait_until_ingested(record, uid)
-    outcome = verify(uid, record)
+    outcome = verify(uid, record, catalog=catalog)
     assert outcome.same, outcome.differences
     assert outcome.rows == {"potentiostat": 120_000}
-    damage_rows(f'UPDATE "{{table}}" SET cycle = -1 {OF} AND seq_num = 119999')(record, uid)
-    (difference,) = verify(uid, record).differences
+    damage_rows(f'UPDATE "{{table}}" SET cycle = -1 {OF} AND seq_num = 119999')(
+        record, catalog, uid
+    )
+    (difference,) = verify(uid, record, catalog=catalog).differences
     assert "cycle differs from row 119999 on" in difference
 
 
 @pytest.mark.timeout(120)
-def test_the_commands_tell_what_differs_by_their_status(record, record_run):
+def test_the_commands_tell_what_differs_by_their_status(record, catalog, record_run):
     def operando(*arguments):
         return subprocess.run(
             [sys.executable, "-m", "operando.cli", "catalog", *arguments],
@@ -235,11 +304,11 @@ def test_the_commands_tell_what_differs_by_their_status(record, record_run):
         )
 
     uid = record_run(record, 30)
-    assert verify(uid, record).same
+    assert verify(uid, record, catalog=catalog).same
     same = operando("verify", "last")
     assert same.returncode == 0, same.stderr
     assert same.stdout.startswith(f"{uid[:8]}  same")
-    damage_rows(f'DELETE FROM "{{table}}" {OF} AND seq_num > 20')(record, uid)
+    damage_rows(f'DELETE FROM "{{table}}" {OF} AND seq_num > 20')(record, catalog, uid)
     differs = operando("verify", uid[:8], "--json")
     assert differs.returncode == 1
     (told,) = json.loads(differs.stdout)
@@ -250,10 +319,10 @@ def test_the_commands_tell_what_differs_by_their_status(record, record_run):
     assert operando("verify", uid[:8]).returncode == 0
 
 
-def test_a_run_is_taken_in_anew_while_another_one_comes_in(record, record_run):
+def test_a_run_is_taken_in_anew_while_another_one_comes_in(record, catalog, record_run):
     uid = record_run(record, 30)
-    assert verify(uid, record).same
-    damage_rows(f'DELETE FROM "{{table}}" {OF}')(record, uid)
+    assert verify(uid, record, catalog=catalog).same
+    damage_rows(f'DELETE FROM "{{table}}" {OF}')(record, catalog, uid)
     longer = record_run(record, 60_000)
     assert [done.uid for done in repair(record, [uid, longer])] == [uid]
     assert all(outcome.same for outcome in verify_runs([uid, longer], record))
