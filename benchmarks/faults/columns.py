@@ -21,11 +21,10 @@ FULL_FOR_S = 2.0
 PATIENCE_S = 1.5
 
 
-def columns(folder: Path, effort: Effort) -> Sequence[Outcome]:
-    """Kill writers of columns, and fill their disks."""
+def full_columns(folder: Path, effort: Effort) -> Sequence[Outcome]:
+    """Fill the disks of writers of columns."""
     with nursery() as processes:
         return [
-            *killed_columns(folder, effort),
             _full_for_a_while(folder / "while", processes),
             _full_to_the_brim(folder / "brim", processes),
         ]

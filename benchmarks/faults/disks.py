@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from benchmarks.faults.doomed import Doomed, Kept, Nursery, kept_in, nursery
-from benchmarks.faults.outcome import Effort, Outcome
+from benchmarks.faults.outcome import Effort, NotTriedError, Outcome
 from operando.journal import JournalError, check_writable, inspect
 
 _SIZE_BYTES = 2 << 20
@@ -42,9 +42,18 @@ def read_only_disks(folder: Path, effort: Effort) -> Sequence[Outcome]:
 
 @contextmanager
 def mounted(folder: Path, *arguments: str) -> Iterator[Path]:
-    """Mount something on a new folder for the time of the context."""
+    """Mount something on a new folder for the time of the context.
+
+    Raises:
+        NotTriedError: If it cannot be mounted.
+    """
     folder.mkdir(parents=True)
-    subprocess.run(["mount", *arguments, str(folder)], check=True, capture_output=True)
+    try:
+        done = subprocess.run(["mount", *arguments, str(folder)], capture_output=True, text=True)
+    except OSError as error:
+        raise NotTriedError(f"nothing can be mounted here: {error}") from error
+    if done.returncode:
+        raise NotTriedError(f"nothing can be mounted here: {done.stderr.strip()}")
     try:
         yield folder
     finally:
@@ -243,29 +252,47 @@ def _read_only_before(folder: Path) -> Outcome:
     )
 
 
+def _no_image_can_be_mounted(image: Path, folder: Path) -> str:
+    """Make a file system in an image and mount it; return why that cannot be done here."""
+    # In a name space of its own, root may mount memory but no image.
+    whole = Path("/proc/self/uid_map").read_text().split() == ["0", "0", "4294967295"]
+    if not whole or not os.access("/dev/loop-control", os.W_OK):
+        return "it takes root and loop devices"
+    image.write_bytes(bytes(20_000_000))
+    try:
+        subprocess.run(["mkfs.ext4", "-q", "-F", str(image)], check=True, capture_output=True)
+        with mounted(folder, "-o", "loop,errors=remount-ro", str(image)):
+            device = os.stat(folder).st_dev
+            trigger = _trigger_of_errors(device)
+            return "" if os.access(trigger, os.W_OK) else f"it takes {trigger}"
+    except (OSError, subprocess.CalledProcessError, NotTriedError) as error:
+        return str(error)
+
+
+def _trigger_of_errors(device: int) -> Path:
+    """Return what makes ext4 on this device believe that it is damaged."""
+    name = os.readlink(f"/sys/dev/block/{os.major(device)}:{os.minor(device)}")
+    return Path("/sys/fs/ext4", Path(name).name, "trigger_fs_error")
+
+
 def _read_only_under_a_run(folder: Path, processes: Nursery) -> Outcome:
     fault = "file system that the system makes read-only under a run (ext4 after an error)"
     expected = (
         "as on a full disk: alarm, memory, then JournalError; every row that was on the disk is "
         "there after the file system was repaired"
     )
-    # In a name space of its own, root may mount memory but no image.
-    whole = Path("/proc/self/uid_map").read_text().split() == ["0", "0", "4294967295"]
-    if not whole or not os.access("/dev/loop-control", os.W_OK):
-        return Outcome(fault, expected, "it takes root and loop devices", 0, tried=False)
     folder.mkdir()
     image = folder / "image"
-    image.write_bytes(bytes(20_000_000))
-    subprocess.run(["mkfs.ext4", "-q", "-F", str(image)], check=True, capture_output=True)
+    obstacle = _no_image_can_be_mounted(image, folder / "tried")
+    if obstacle:
+        return Outcome(fault, expected, obstacle, 0, tried=False)
     disk = folder / "disk"
     with mounted(disk, "-o", "loop,errors=remount-ro", str(image)):
         doomed = processes.start(
             folder / "process", "pages", data=disk / "data", patience_s=PATIENCE_S, log=True
         )
         doomed.wait_for("doc", 8)
-        device = os.stat(disk).st_dev
-        name = os.readlink(f"/sys/dev/block/{os.major(device)}:{os.minor(device)}")
-        Path("/sys/fs/ext4", Path(name).name, "trigger_fs_error").write_text("a trial")
+        _trigger_of_errors(os.stat(disk).st_dev).write_text("a trial")
         doomed.wait_for("raised")
         synced = max(int(line[1]) for line in doomed.lines() if line[0] == "sync")
         copy = folder / "synced.opj"

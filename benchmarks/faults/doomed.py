@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -115,7 +115,8 @@ class Kept:
     """What a journal holds, compared with what was noted.
 
     Attributes:
-        rows: How many rows it holds, from the first on without a gap.
+        rows: How many rows it holds.
+        numbers: Their numbers.
         wrong: Rows that are there and are not what was received, or out of order.
         ended: Whether the last document is a stop.
     """
@@ -124,12 +125,25 @@ class Kept:
     wrong: int = 0
     ended: bool = False
     names: list[str] = field(default_factory=list)
+    numbers: set[int] = field(default_factory=set)
 
 
-def kept_in(journal: Path) -> Kept:
-    """Read a journal and check every value of every row."""
+def kept_in(
+    journal: Path,
+    *,
+    gaps: bool = False,
+    read: Callable[[Path], Iterable[tuple[str, Any]]] = documents,
+) -> Kept:
+    """Read a journal and check every value of every row.
+
+    Args:
+        journal: The journal.
+        gaps: Whether rows may be missing between others.
+        read: How it is read.
+    """
     kept = Kept()
-    for name, doc in documents(journal):
+    newest = 0
+    for name, doc in read(journal):
         kept.names.append(name)
         kept.ended = name == "stop"
         if name not in ("event", "event_page"):
@@ -139,16 +153,19 @@ def kept_in(journal: Path) -> Kept:
         columns = [doc["data"][f"{STREAM}_{key}"] for key in COLUMNS]
         rows = [tuple(columns)] if single else list(zip(*columns, strict=True))
         for number, row in zip(numbers, rows, strict=True):
-            if number != kept.rows + 1 or row != row_values(number):
-                kept.wrong += 1
+            in_order = number > newest if gaps else number == newest + 1
+            kept.wrong += not in_order or row != row_values(number)
+            newest = number
             kept.rows += 1
+            kept.numbers.add(number)
     return kept
 
 
 def closed(journal: Path) -> tuple[Kept, bool]:
     """Close a dead run's journal; return what it holds and whether nothing else changed."""
-    before = kept_in(journal)
+    before = kept_in(journal, gaps=True)
+    damage = inspect(journal).damage
     done = close_dead_run(journal)
-    after = kept_in(journal)
-    same = (after.rows, after.wrong) == (before.rows, before.wrong)
-    return after, done and same and after.ended and inspect(journal).clean
+    after, tail = kept_in(journal, gaps=True), inspect(journal)
+    same = (after.numbers, after.wrong) == (before.numbers, before.wrong)
+    return after, done and same and after.ended and (tail.reason, tail.damage) == ("", damage)

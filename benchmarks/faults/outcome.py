@@ -53,6 +53,10 @@ class Effort:
     grace_s: float = 0.0
 
 
+class NotTriedError(Exception):
+    """This computer, or this user, cannot break something; the message says what it takes."""
+
+
 Trial = Callable[[Path, Effort], Sequence[Outcome]]
 
 

@@ -54,20 +54,20 @@ def power_cuts(folder: Path, effort: Effort) -> Sequence[Outcome]:
                     place.mkdir(parents=True)
                     journal = place / doomed.journal.name
                     journal.write_bytes(left)
-                    kept = kept_in(journal)
+                    kept = kept_in(journal, gaps=True)
                     count = counts[forgotten]
                     count["cuts"] += 1
                     count["wrong"] += kept.wrong
                     for line in lines:
-                        if line[0] == "doc" and int(line[3]) > kept.rows:
+                        missing = _rows_of(line) - kept.numbers
+                        if line[0] == "doc" and missing:
                             age = cut - float(line[4])
                             oldest_doc[forgotten] = max(oldest_doc[forgotten], age)
-                            first = max(int(line[2]), kept.rows + 1)
                             late = age > SYNC_INTERVAL_S + longest + effort.grace_s
-                            count["lost"] += late * (int(line[3]) - first + 1)
+                            count["lost"] += late * len(missing)
                         elif line[0] == "doc" and line[3] == "0" and float(line[4]) <= cut:
                             count["incomplete"] += line[1] not in kept.names
-                        elif line[0] == "row" and int(line[1]) > kept.rows:
+                        elif line[0] == "row" and missing:
                             age = cut - float(line[2])
                             oldest_row[forgotten] = max(oldest_row[forgotten], age)
                             count["old"] += age > ROWS_DRIVER_HAD_S + effort.grace_s
@@ -88,6 +88,15 @@ def power_cuts(folder: Path, effort: Effort) -> Sequence[Outcome]:
         )
         for forgotten, count in counts.items()
     ]
+
+
+def _rows_of(line: Sequence[str]) -> set[int]:
+    """Return the numbers of the rows that a note is about."""
+    if line[0] == "row":
+        return {int(line[1])}
+    if line[0] == "doc" and line[3] != "0":
+        return set(range(int(line[2]), int(line[3]) + 1))
+    return set()
 
 
 def _left(written: bytes, synced: int, rng: random.Random) -> Iterator[tuple[str, bytes]]:

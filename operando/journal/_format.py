@@ -282,7 +282,11 @@ class RecordReader:
                 present = max(0, min(length, left))
             payload = file.read(present)
             if len(payload) < length:
-                self._reason = f"torn: {len(payload)} of {length} bytes of a record's payload"
+                self._reason = (
+                    f"corrupt: a record of {len(payload)} bytes claims {length}"
+                    if payload and zlib.crc32(payload) == checksum
+                    else f"torn: {len(payload)} of {length} bytes of a record's payload"
+                )
                 return
             if zlib.crc32(payload) != checksum:
                 self._reason = f"corrupt: checksum of a record of {length} bytes"

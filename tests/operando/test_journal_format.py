@@ -278,6 +278,14 @@ def test_the_reader_says_where_and_why_it_stopped(tmp_path):
     assert inspect(path).reason.startswith("corrupt: checksum")
     path.write_bytes(HEADER + record + b"\xff" * 8)
     assert inspect(path).reason.startswith("corrupt: a record claims")
+    longer = bytearray(record)
+    longer[1] ^= 1
+    path.write_bytes(HEADER + record + longer)
+    length = len(record) - RECORD.size
+    told = f"a record of {length} bytes claims {length + 256}"
+    assert inspect(path).reason == f"corrupt: {told}"
+    (damage,) = damage_of(path)
+    assert (damage.offset, damage.size, damage.reason) == (12 + len(record), len(record), told)
     path.write_bytes(HEADER[:5])
     assert inspect(path).reason.startswith("torn: 5 of 12 bytes of the file's header")
     path.write_bytes(HEADER + record)
