@@ -2,19 +2,27 @@
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import bluesky.plan_stubs as bps
 import bluesky.preprocessors as bpp
 from bluesky.utils import MsgGenerator
 
+from instruments._follower import Follower
 from instruments.camera.device import CameraDevice
 from instruments.errors import InstrumentError
 from instruments.gas_chromatograph.device import GasChromatographDevice
+from instruments.potentiostat.contract import ImpedancePoint, Sample
 from instruments.potentiostat.device import PotentiostatDevice
 from instruments.raman.device import RamanDevice
-from plans.synchronised import ON_DISK_S, collect, followers_of, forget_logs, lead, new_log_name
+from plans.synchronised import (
+    followers_of,
+    forget_logs,
+    lead,
+    new_log_name,
+    record_held,
+)
 from techniques import Assignment, Cell, Counters, SafetyLimits, Schedule, Technique
 
 
@@ -37,6 +45,7 @@ class Continuation:
         refusal: Why the experiment must not go on; the run then takes in rows and fails with it.
         ended: How the program ended by itself where nothing is left, for the stop document.
         logs: Logs of the instrument that are of no use once this run has succeeded.
+        rows: What was measured before (epoch of arrival in s, row); the first rows of the run.
     """
 
     technique: Technique | None
@@ -48,7 +57,8 @@ class Continuation:
     record: Mapping[str, Any]
     refusal: str | None = None
     ended: str = ""
-    logs: tuple[str, ...] = field(default=())
+    logs: tuple[str, ...] = ()
+    rows: tuple[tuple[float, Sample | ImpedancePoint], ...] = ()
 
 
 def continue_plating_stripping(
@@ -62,8 +72,8 @@ def continue_plating_stripping(
 ) -> MsgGenerator:
     """Go on with an interrupted experiment where it stood, as one run.
 
-    Rows that the potentiostat holds (``hold_rows``) are the first of the run. Streams, followers
-    and whatever ends the plan are as in ``operando_plating_stripping``.
+    Rows that the continuation brings are the first of the run. Streams, followers and whatever
+    ends the plan are as in ``operando_plating_stripping``.
 
     Args:
         potentiostat: Leads.
@@ -96,9 +106,24 @@ def continue_plating_stripping(
         "bench": potentiostat.limits.model_dump(mode="json"),
         "effective": effective.model_dump(mode="json"),
     }
-    if technique is None:
-        return (yield from _take_in(potentiostat, going_on, metadata))
+    potentiostat.hold_rows(going_on.rows)
+    try:
+        if technique is None:
+            return (yield from _take_in(potentiostat, going_on, metadata))
+        followers = followers_of(camera, raman, gas_chromatograph)
+        return (yield from _go_on(potentiostat, followers, going_on, technique, metadata))
+    finally:
+        # Whatever ended it, these are rows of no other run.
+        potentiostat.hold_rows(())
 
+
+def _go_on(
+    potentiostat: PotentiostatDevice,
+    followers: Mapping[str, Follower],
+    going_on: Continuation,
+    technique: Technique,
+    metadata: dict[str, Any],
+) -> MsgGenerator:
     # The clock went on while the cell was looked at.
     begin = going_on.begin.model_copy(
         update={"t_s": going_on.begin.t_s + time.monotonic() - going_on.begin_at_s}
@@ -114,7 +139,6 @@ def continue_plating_stripping(
     yield from bps.prepare(potentiostat, assignment, wait=True)
     metadata["resume"] = {**metadata["resume"], "begin": begin.model_dump()}
     metadata["instrument_log"] = potentiostat.log_told
-    followers = followers_of(camera, raman, gas_chromatograph)
     return (
         yield from lead(
             potentiostat,
@@ -132,13 +156,12 @@ def _take_in(
 ) -> MsgGenerator:
     """Make a run of the rows that are held, and start nothing."""
     metadata["instrument_log"] = {"name": None, "reason": "no program was started"}
+    potentiostat.take_in_pages()
 
     def rows() -> MsgGenerator:
         yield from bps.declare_stream(potentiostat, name=potentiostat.name, collect=True)
         yield from bps.declare_stream(potentiostat.impedance, name="impedance", collect=True)
-        potentiostat.release_rows()
-        yield from collect(potentiostat)
-        yield from bps.sleep(ON_DISK_S)
+        yield from record_held(potentiostat)
         if going_on.refusal is not None:
             raise CellNotAsLeftError(going_on.refusal)
 

@@ -119,7 +119,8 @@ def lead(
     """Run the program that ``potentiostat`` is prepared for, watched by ``followers``.
 
     ``metadata`` becomes the start document. After a success the instrument may forget its log of
-    the program, and the other ``logs``: everything in them is in the run.
+    the program, and the other ``logs``: everything in them is in the run. It keeps the log of a
+    program of which rows were lost on the line.
     """
     raman = followers.get("spectrum")
 
@@ -135,7 +136,15 @@ def lead(
             # A limit of the technique that ends the program is success, and is told.
             else_plan=lambda: bps.close_run("success", "; ".join(potentiostat.remarks)),
         )
-        yield from forget_logs(potentiostat, (*logs, potentiostat.log_told["name"]))
+        own = potentiostat.log_told["name"]
+        if potentiostat.lost_rows and own is not None:
+            logger.warning(
+                "%d rows were lost on the line; the instrument keeps them in its log %s",
+                potentiostat.lost_rows,
+                own,
+            )
+            own = None
+        yield from forget_logs(potentiostat, (*logs, own))
         return uid
 
     with _spectra_as(schedule, raman):
@@ -267,9 +276,8 @@ def _experiment(
         spectrum="spectrum" in followers,
         injection="injection" in followers,
     )
-    if not potentiostat.in_columns and potentiostat.release_rows():
-        yield from collect(potentiostat)
-        yield from bps.sleep(ON_DISK_S)
+    if not potentiostat.in_columns:
+        yield from record_held(potentiostat)
     yield from bps.kickoff(potentiostat, wait=True)
     # The program runs by itself: nothing before this point can be done again after a pause.
     yield from bps.clear_checkpoint()
@@ -304,6 +312,25 @@ def _experiment(
 def _trigger(follower: Follower, phase: Phase) -> MsgGenerator:
     yield Msg("prepare", follower, int(phase), group=None)
     yield Msg("trigger", follower, group=None)
+
+
+def record_held(potentiostat: PotentiostatDevice) -> MsgGenerator:
+    """Record the rows that the potentiostat holds; return when they are safe on the disk.
+
+    Raises InstrumentError if not all of them were recorded: the logs they are from must be kept.
+    """
+    before = potentiostat.given_rows + potentiostat.impedance.given_rows
+    held = potentiostat.release_rows()
+    if not held:
+        return
+    yield from collect(potentiostat)
+    given = potentiostat.given_rows + potentiostat.impedance.given_rows - before
+    if given != held:
+        raise InstrumentError(
+            f"{potentiostat.name}: {held} rows were collected and {given} of them recorded; the "
+            "instrument keeps its log of them"
+        )
+    yield from bps.sleep(ON_DISK_S)
 
 
 def collect(potentiostat: PotentiostatDevice) -> MsgGenerator:

@@ -14,6 +14,9 @@ LOST_BEFORE = 16
 # The row was not heard on the line: it was collected from the instrument's own log, later.
 COLLECTED = 32
 
+# What a driver says, among other things, when a safety limit ended a program.
+SAFETY_LIMIT_PASSED = "the safety limit"
+
 
 class Sample(NamedTuple):
     """One row measured by a potentiostat.
@@ -110,6 +113,10 @@ class ProgramLog:
         counters: of that step, and the time of the end, or of the last row if it is unknown.
         step_s: time from the edge of that step to the end, or to its last row, s; 0 without one.
         lost_rows: how many rows are missing within it.
+        damage: what is wrong with the log itself, empty if nothing is. The ending is ``unknown``
+            then, unless it is ``safety``.
+        cut: whether it does not tell how far the program had come even if it is believed: it is
+            empty, cut off, or a step began in it that cannot be told.
     """
 
     rows: tuple[Sample | ImpedancePoint, ...]
@@ -120,6 +127,8 @@ class ProgramLog:
     counters: Counters
     step_s: float
     lost_rows: int
+    damage: str = ""
+    cut: bool = False
 
 
 class Potentiostat(Protocol):
@@ -233,8 +242,8 @@ class Potentiostat(Protocol):
     def read_log(self, assignment: Assignment) -> ProgramLog | None:
         """Return what the instrument kept of ``assignment``; ``None`` if it has no such log.
 
-        To be asked while nothing runs. Raises ProtocolError if the log cannot be understood, and
-        InstrumentError if it cannot be had.
+        To be asked while nothing runs. A log that cannot be had or understood says so in its
+        ``damage``. Raises TransportError if the instrument does not answer at all.
         """
         ...
 

@@ -6,7 +6,7 @@ and keys stay the same.
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any
@@ -74,6 +74,12 @@ class _Pages(InstrumentDevice):
         self._units = units
         # A SimpleQueue, not a list that is swapped: that loses rows while another thread appends.
         self._rows: SimpleQueue[tuple[float, tuple[float, ...]]] = SimpleQueue()
+        self._given = 0
+
+    @property
+    def given_rows(self) -> int:
+        """Return how many rows were given to be recorded so far, in pages or in columns."""
+        return self._given
 
     def describe_collect(self) -> dict[str, DataKey]:
         """Return the data keys of the rows, flat: one stream."""
@@ -99,6 +105,8 @@ class _Pages(InstrumentDevice):
                 "data": {key: list(column) for key, column in zip(keys, columns, strict=True)},
                 "timestamps": dict.fromkeys(keys, stamps),
             }
+            # Only when the next page is asked for was this one taken.
+            self._given += len(rows)
 
     def close_worker(self, timeout_s: float = 10.0) -> None:
         """End the threads of this device; it has none."""
@@ -184,6 +192,8 @@ class PotentiostatDevice(_Pages):
             self._end_program()
         finally:
             self._close_columns()
+            # Rows of another run may come before anything is prepared for it.
+            self.take_in_pages()
         return super().unstage()
 
     def prepare(self, value: Assignment) -> Status:
@@ -378,12 +388,15 @@ class PotentiostatDevice(_Pages):
         finally:
             self._driver.abort()
 
-    def hold_rows(self, rows: list[tuple[float, Sample | ImpedancePoint]]) -> None:
-        """Keep rows (epoch of their arrival in s, row) that go into the next run, first of all."""
-        self._held += rows
+    def hold_rows(self, rows: Sequence[tuple[float, Sample | ImpedancePoint]]) -> None:
+        """Keep rows (epoch of their arrival in s, row) that go into the next run, first of all.
 
-    def release_rows(self) -> bool:
-        """Let the rows that were held be collected; return whether there were any.
+        They take the place of rows that are held already; none: nothing is held any more.
+        """
+        self._held = list(rows)
+
+    def release_rows(self) -> int:
+        """Let the rows that were held be collected; return how many there were.
 
         The next ``kickoff`` does so as well: rows in columns have no place before it.
         """
@@ -391,7 +404,11 @@ class PotentiostatDevice(_Pages):
         for stamp, row in held:
             pages = self if isinstance(row, Sample) else self.impedance
             pages.add_row(stamp, _values(row))
-        return bool(held)
+        return len(held)
+
+    def take_in_pages(self) -> None:
+        """Let rows travel as event pages, whatever the program before recorded into columns."""
+        self._record_in_columns(False)
 
     @property
     def in_columns(self) -> bool:
@@ -406,6 +423,7 @@ class PotentiostatDevice(_Pages):
             return 0
         while rows := self._take(_PAGE_ROWS):
             self._columns.write([(stamp, *values) for stamp, values in rows])
+            self._given += len(rows)
         if self._columns.waiting:
             self._columns.write([])
         return self._columns.rows

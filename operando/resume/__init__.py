@@ -9,7 +9,7 @@ recorded.
 """
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -145,7 +145,9 @@ def continue_experiment(
     fresh = fresh_rows(program, now_s) if program is not None else []
     if program is not None:
         program = with_rows(program, fresh)
-        position = position_of(experiment, program, decisions, now_s)
+        position = position_of(experiment, program, decisions)
+        if position.refusal and not fresh:
+            raise ResumeError(position.refusal)
     else:
         technique, begin = program_of(experiment.root)
         assert technique is not None  # a first run has one
@@ -154,10 +156,9 @@ def continue_experiment(
     say(f"Run {experiment.tip.uid[:8]} stood {position.told}.")
     if fresh:
         say(f"{len(fresh)} rows were collected from the instrument's own log.")
-    continuation, rows = _look_at_the_cell(
+    continuation = _look_at_the_cell(
         session, device, experiment, program, position, decisions, fresh, now_s, say
     )
-    device.hold_rows([*fresh, *rows])
     followers = {name: session.devices[name] for name in FOLLOWERS if name in session.devices}
     plan = continue_plating_stripping(device, continuation=continuation, **followers)
     return session.run(plan)
@@ -206,7 +207,7 @@ def _look_at_the_cell(
     fresh: Sequence[RowWithTime],
     now_s: float,
     say: Callable[[str], object],
-) -> tuple[Continuation, list[RowWithTime]]:
+) -> Continuation:
     """Measure the cell and say with what the experiment goes on; nothing else is driven."""
     root, tip = experiment.root, experiment.tip
     recorded = SafetyLimits.model_validate(root.start["limits"]["effective"])
@@ -221,7 +222,7 @@ def _look_at_the_cell(
         step=_newest_step(experiment, program, position),
         spectrum=spectra,
     )
-    refusal: str | None = None
+    refusal: str | None = position.refusal or None
     checks: dict[str, Any] = {"passed": True, "failures": [], "notes": ["nothing is driven"]}
     rows: list[RowWithTime] = []
     after = begin
@@ -242,6 +243,7 @@ def _look_at_the_cell(
         "step": position.step,
         "passed_charge_mah_cm2": sum(position.charge_mah_cm2) / 2,
         "passed_charge_bounds_mah_cm2": list(position.charge_mah_cm2),
+        "unrecorded_charge_mah_cm2": position.unrecorded_mah_cm2,
         "elapsed_s": sum(position.elapsed_s) / 2,
         "ending": position.ending,
         "gap_s": gap_s,
@@ -274,22 +276,20 @@ def _look_at_the_cell(
     of_both = SafetyLimits()
     for one in own.values():
         of_both = of_both.narrowed_by(one)
-    logs = () if program is None or program.own_log is None else (program.own_log,)
+    logs = tuple(_whole_logs(program))
     reason = f"limit {position.reason} reached" if position.ending == "stopped" else ""
-    return (
-        Continuation(
-            technique=left.technique,
-            begin=going_on,
-            begin_at_s=time.monotonic(),
-            cell=experiment.cell,
-            limits=of_both,
-            every=every,
-            record={**taken_over, "resume": resumed, "resume_of": tip.uid},
-            refusal=refusal,
-            ended=reason,
-            logs=logs,
-        ),
-        rows,
+    return Continuation(
+        technique=left.technique,
+        begin=going_on,
+        begin_at_s=time.monotonic(),
+        cell=experiment.cell,
+        limits=of_both,
+        every=every,
+        record={**taken_over, "resume": resumed, "resume_of": tip.uid},
+        refusal=refusal,
+        ended=reason,
+        logs=logs,
+        rows=(*fresh, *rows),
     )
 
 
@@ -345,6 +345,14 @@ def _checked(
         if overrulable:
             refusal += "; --accept-check goes on all the same, and records that you said so"
     return refusal, checks, rows, after
+
+
+def _whole_logs(program: Program | None) -> Iterator[str]:
+    """Yield the logs that this run makes superfluous: of others rows may be read some day."""
+    while program is not None:
+        if program.own_log is not None and program.log is not None and not program.log.damage:
+            yield program.own_log
+        program = program.earlier
 
 
 def _newest(

@@ -8,11 +8,12 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from instruments.potentiostat.contract import IMPEDANCE, PLATE, REST, STRIP
+from instruments.potentiostat.contract import IMPEDANCE, PLATE, REST, SAFETY_LIMIT_PASSED, STRIP
 from operando.resume._program import Program, last_heard, seconds_per_second
 from operando.resume._record import Decisions, Experiment, ResumeError
 from plans.synchronised import WHILE_ENDING
 from techniques import (
+    Counters,
     ExecutedStep,
     GalvanostaticStep,
     ImpedanceSpectrum,
@@ -58,6 +59,9 @@ class Position:
         ending: How the program ended: as in `ProgramLog`, ``unknown`` also without a log.
         reason: The limit that ended it, if one did.
         lost_power: Whether the instrument had lost its power; ``None``: not known.
+        unrecorded_mah_cm2: How much charge may have passed that no row shows, at most, mAh/cm2,
+            whatever was decided; ``None``: that is not known.
+        refusal: Why the experiment must not go on from there.
     """
 
     left: Remaining
@@ -70,6 +74,8 @@ class Position:
     ending: str
     reason: str = ""
     lost_power: bool | None = False
+    unrecorded_mah_cm2: float | None = 0.0
+    refusal: str = ""
 
     @property
     def told(self) -> str:
@@ -148,10 +154,24 @@ def _last_rows(step: NDArray[np.float64]) -> NDArray[np.intp]:
     return np.flatnonzero(np.append(step[1:] != step[:-1], True))
 
 
-def position_of(
-    experiment: Experiment, program: Program, decisions: Decisions, now_s: float
-) -> Position:
-    """Work out where a program stood; raises ResumeError where that is not certain."""
+class _SafetyLimitPassedError(Exception):
+    """A safety limit ended the program; the message says which."""
+
+
+def position_of(experiment: Experiment, program: Program, decisions: Decisions) -> Position:
+    """Work out where a program stood; raises ResumeError where that is not certain.
+
+    After a safety limit the position carries a refusal: what the instrument did alone is to be
+    recorded all the same.
+    """
+    try:
+        _refuse_what_the_record_says(program)
+        return _position_of(experiment, program, decisions)
+    except _SafetyLimitPassedError as told:
+        return _at_a_safety_limit(program, str(told))
+
+
+def _position_of(experiment: Experiment, program: Program, decisions: Decisions) -> Position:
     cell = experiment.cell
     mirror = 1 if cell.metal_electrode == "WE" else -1
     try:
@@ -161,7 +181,7 @@ def position_of(
     log = program.log
     ending = log.ending if log is not None else "unknown"
     if log is not None and ending == "safety":
-        _refuse_after_safety(program, log.reason)
+        raise _SafetyLimitPassedError(log.reason)
     begin = program.begin
     ended = Remaining(None, begin.cycle, begin.half_cycle)
     t_s = max(last.row_t_s, log.counters.t_s if log is not None else 0.0)
@@ -184,18 +204,41 @@ def position_of(
             charge = _charge(step, newest.elapsed_s or 0.0)
             elapsed = (newest.elapsed_s or 0.0,) * 2
             return Position(
-                left, *at, elapsed, (charge, charge), t_s, ending, lost_power=end.lost_power
+                left,
+                *at,
+                elapsed,
+                (charge, charge),
+                t_s,
+                ending,
+                lost_power=end.lost_power,
+                unrecorded_mah_cm2=0.0 if end.certain or left.technique is None else None,
             )
         _refuse_beyond_safety(program, step)
         before = experiment.passed_before(program.run, newest.half_cycle)
         end = _end_of(program, last, _row_gap_s(step), decisions)
-        elapsed = _elapsed(program, step, newest, last, end, before, decisions, now_s)
+        elapsed = _elapsed(program, step, newest, end, before, decisions)
         passed = (_charge(step, elapsed[0]), _charge(step, elapsed[1]))
         middle = Interrupted(sum(elapsed) / 2, sum(passed) / 2)
         left = remaining(program.technique, last.steps, middle, cycle=cycle, half_cycle=half)
     except PositionError as error:
         raise _uncertain(str(error)) from error
-    return Position(left, *at, elapsed, passed, t_s, ending, lost_power=end.lost_power)
+    at_least = _charge(step, newest.elapsed_s or 0.0)
+    unrecorded: float | None = None
+    if end.certain or isinstance(step, GalvanostaticStep):
+        unrecorded = _charge(step, _longest_s(step, newest, end)) - at_least
+        if log is not None and ending == "opened":
+            # It wrote a last row down as well, where there was one.
+            unrecorded = _charge(step, log.step_s) - at_least
+    return Position(
+        left,
+        *at,
+        elapsed,
+        passed,
+        t_s,
+        ending,
+        lost_power=end.lost_power,
+        unrecorded_mah_cm2=unrecorded,
+    )
 
 
 @dataclass(frozen=True)
@@ -221,8 +264,17 @@ def _end_of(program: Program, last: _Last, gap_s: float, decisions: Decisions) -
         # By the writer itself, which confirmed that the cell is open, or said that it is not.
         if WHILE_ENDING not in stop.get("reason", ""):
             return _End(True, False)
+    if log is not None and log.cut:
+        return _End(False, None, f"{log.damage}. What it would tell of the end is not known")
     if log is not None and (decisions.trust_log or _heard_the_end(program, last, gap_s)):
         return _End(True, True)
+    if log is not None and log.damage:
+        return _End(
+            False,
+            None,
+            f"{log.damage}. If you know that the instrument lost its power, --trust-log takes the "
+            "last row that can be read for the end",
+        )
     if log is not None:
         return _End(
             False,
@@ -256,11 +308,39 @@ def _refuse_unseen_steps(end: _End, decisions: Decisions, step: ElementaryStep) 
         raise ResumeError("no half-cycle was interrupted: the only charge to be assumed is 0")
 
 
-def _refuse_after_safety(program: Program, told: str) -> None:
-    raise ResumeError(
-        f"run {program.run.uid[:8]} was ended by a safety limit ({told}): going on would meet it "
-        "again. Look at the cell; a new experiment begins with operando run"
+def _at_a_safety_limit(program: Program, told: str) -> Position:
+    log, samples = program.log, program.rows.samples
+    at, t_s = program.begin, program.begin.t_s
+    if len(samples["t"]):
+        at = Counters(
+            cycle=int(samples["cycle"][-1]),
+            half_cycle=int(samples["half_cycle"][-1]),
+            step=int(samples["step"][-1]),
+        )
+        t_s = float(samples["t"][-1])
+    if log is not None and log.counters.step >= at.step:
+        at, t_s = log.counters, max(t_s, log.counters.t_s)
+    return Position(
+        Remaining(None, at.cycle, at.half_cycle),
+        at.step,
+        at.cycle,
+        at.half_cycle,
+        (0.0, 0.0),
+        (0.0, 0.0),
+        t_s,
+        "safety",
+        told,
+        refusal=f"run {program.run.uid[:8]} was ended by a safety limit ({told}): going on would "
+        "meet it again. Look at the cell; a new experiment begins with operando run",
     )
+
+
+def _refuse_what_the_record_says(program: Program) -> None:
+    """Refuse if the record's own end tells of a safety limit: not every one shows in a row."""
+    stop = program.run.stop
+    reason = str((stop or {}).get("reason", ""))
+    if stop is not None and stop["exit_status"] == "fail" and SAFETY_LIMIT_PASSED in reason:
+        raise _SafetyLimitPassedError(reason)
 
 
 def _refuse_beyond_safety(program: Program, step: ElementaryStep) -> None:
@@ -272,21 +352,37 @@ def _refuse_beyond_safety(program: Program, step: ElementaryStep) -> None:
     potential = float(samples["potential"][-1])
     low, high = limits.potential_min_v, limits.potential_max_v
     if (high is not None and potential > high) or (low is not None and potential < low):
-        _refuse_after_safety(program, f"{potential:.4g} V in its last row")
+        raise _SafetyLimitPassedError(f"{potential:.4g} V in its last row")
 
 
 def _before_the_first_row(
     program: Program, decisions: Decisions, t_s: float, ending: str
 ) -> Position:
-    begin = program.begin
-    if program.own_log is None and decisions.assume_charge_mah_cm2 != 0:
+    begin, log = program.begin, program.log
+    trusted = log is not None and not log.cut and decisions.trust_log
+    if not trusted and decisions.assume_charge_mah_cm2 != 0:
+        if program.own_log is None:
+            why = "the instrument kept no log"
+        elif log is None:
+            why = f"the instrument has no log {program.own_log}"
+        else:
+            why = log.damage or "its log just stops before the first step"
         raise ResumeError(
-            f"run {program.run.uid[:8]} died before its first row and the instrument kept no log: "
-            "whether its program had begun is not known. If it had not, say --assume-charge 0"
+            f"run {program.run.uid[:8]} died before its first row and {why}: whether its program "
+            "had begun is not known. If it had not, say --assume-charge 0"
         )
     left = Remaining(program.technique, begin.cycle, begin.half_cycle)
     at = (begin.step, begin.cycle, begin.half_cycle)
-    return Position(left, *at, (0.0, 0.0), (0.0, 0.0), t_s, ending)
+    return Position(
+        left,
+        *at,
+        (0.0, 0.0),
+        (0.0, 0.0),
+        t_s,
+        ending,
+        lost_power=None,
+        unrecorded_mah_cm2=0.0 if trusted else None,
+    )
 
 
 def _has_ended(step: ElementaryStep, seen: ExecutedStep, points: int) -> bool:
@@ -316,11 +412,9 @@ def _elapsed(
     program: Program,
     step: ElementaryStep,
     seen: ExecutedStep,
-    last: _Last,
     end: _End,
     before: tuple[float, float],
     decisions: Decisions,
-    now_s: float,
 ) -> tuple[float, float]:
     """Return how far the interrupted step had come at least and at most, s."""
     log, low = program.log, seen.elapsed_s or 0.0
@@ -331,40 +425,42 @@ def _elapsed(
                 f"{_charge(step, log.step_s):.6g} mAh/cm2; resume without --assume-charge"
             )
         return log.step_s, log.step_s
-    longest = step.expected_s if isinstance(step, GalvanostaticStep) else math.inf
-    if isinstance(step, OpenCircuit):
-        longest = step.duration_s
-    if end.certain:
-        high = min(low + _row_gap_s(step), longest)
-    elif log is not None:
-        high = longest
-    else:
-        slowness = min(1.0, seconds_per_second(program))
-        high = low + max(0.0, now_s - last.row_time_s) / max(slowness, 1e-9)
+    high = _longest_s(step, seen, end)
     if decisions.assume_charge_mah_cm2 is not None:
         return _assumed(step, decisions.assume_charge_mah_cm2, low, high)
-    share = 0.0
-    if isinstance(step, GalvanostaticStep):
-        # Of the whole half-cycle, and with what was not known of its earlier parts.
-        whole = _charge(step, longest) + before[0]
-        share = (_charge(step, high - low) + before[1]) / whole
-    too_much = share > UNKNOWN_SHARE
-    if not end.certain and (too_much or high >= longest):
-        known = _charge(step, low)
+    if not end.certain:
         part = (
-            f"between {known:.4g} and {_charge(step, min(high, longest)):.4g} mAh/cm2 have passed "
-            "in this half-cycle"
+            f"between {_charge(step, low):.4g} and {_charge(step, high):.4g} mAh/cm2 have "
+            "passed in this half-cycle"
             if isinstance(step, GalvanostaticStep)
             else "the next step may have begun"
         )
         raise _uncertain(f"{end.why}. So {part}", step)
-    if too_much:
+    share = 0.0
+    if isinstance(step, GalvanostaticStep):
+        # Of the whole half-cycle, and with what was not known of its earlier parts.
+        whole = _charge(step, step.expected_s) + before[0]
+        share = (_charge(step, high - low) + before[1]) / whole
+    if share > UNKNOWN_SHARE:
         raise _uncertain(
             f"between two rows it lost its power, and when is not known: {100 * share:.2g} % of "
             "the half-cycle's charge are not known, with those of earlier deaths",
             step,
         )
-    return low, min(high, longest)
+    return low, high
+
+
+def _longest_s(step: ElementaryStep, seen: ExecutedStep, end: _End) -> float:
+    """Return how long the interrupted step can have lasted at most, s.
+
+    The clock of day bounds nothing: it may have been set while nobody listened.
+    """
+    longest = math.inf
+    if isinstance(step, GalvanostaticStep):
+        longest = step.expected_s
+    elif isinstance(step, OpenCircuit):
+        longest = step.duration_s
+    return min((seen.elapsed_s or 0.0) + _row_gap_s(step), longest) if end.certain else longest
 
 
 def _heard_the_end(program: Program, last: _Last, gap_s: float) -> bool:
@@ -421,6 +517,7 @@ def _uncertain(why: str, step: ElementaryStep | None = None) -> ResumeError:
     if step is not None:
         decide += (
             " --assume-charge MAH_CM2 goes on as if that charge had passed in the interrupted "
-            "half-cycle (0 if it was a rest or a spectrum), and records that you said so"
+            "half-cycle (0 if it was a rest or a spectrum, and nothing came after it); this is "
+            "recorded"
         )
     return ResumeError(f"where the experiment stood is not certain: {why}. {decide}")

@@ -94,6 +94,7 @@ class Program:
         begin: The counters it began with.
         rows: What the record has of it, collected rows of later runs included.
         log: What the instrument kept of it; ``None``: nothing.
+        earlier: The program before it, if rows of that may be in its log only.
     """
 
     run: Run
@@ -101,6 +102,7 @@ class Program:
     begin: Counters
     rows: Rows
     log: ProgramLog | None
+    earlier: "Program | None" = None
 
     @property
     def own_log(self) -> str | None:
@@ -137,9 +139,19 @@ def _assigned(experiment: Experiment, run: Run) -> Assignment:
 
 
 def last_program(experiment: Experiment, device: PotentiostatDevice) -> Program | None:
-    """Return the last program that was begun, with its rows and its log; ``None``: none was."""
+    """Return the last program that was begun, with its rows and its log; ``None``: none was.
+
+    A program of which there is neither a row nor a log that says that it never began counts as
+    begun: whether it was is then for others to judge.
+    """
+    return _program_before(experiment, device, len(experiment.runs))
+
+
+def _program_before(
+    experiment: Experiment, device: PotentiostatDevice, stop: int
+) -> Program | None:
     runs = experiment.runs
-    for index in reversed(range(len(runs))):
+    for index in reversed(range(stop)):
         run = runs[index]
         technique, begin = program_of(run)
         if technique is None or (run.start.get("resume") or {}).get("refused"):
@@ -153,12 +165,11 @@ def last_program(experiment: Experiment, device: PotentiostatDevice) -> Program 
         later = [chosen(all_rows(x), lambda y: of_it(y) & collected(y)) for x in runs[index + 1 :]]
         rows = _joined([own, *later])
         log = device.read_log(assignment, _log_told(run).get("meaning"))
-        begun = len(rows.samples["t"]) or len(rows.points["t"]) or (log and log.kind)
-        if begun:
+        if len(rows.samples["t"]) or len(rows.points["t"]) or (log and (log.kind or log.rows)):
             return Program(run, technique, begin, rows, log)
-        if assignment.instrument_log is None:
-            # Without rows and without a log there is no telling whether it had started.
-            return Program(run, technique, begin, rows, None)
+        if log is not None and log.ending != "unknown":
+            continue  # it ended before its first step
+        return Program(run, technique, begin, rows, log, _program_before(experiment, device, index))
     return None
 
 
@@ -168,8 +179,9 @@ def fresh_rows(program: Program, now_s: float) -> list[RowWithTime]:
     A row is known by its step and the instrument's timer in it, a point of a spectrum by its step
     and its frequency. Rows that were lost on the line between rows that were not stay lost.
     """
+    before = [] if program.earlier is None else fresh_rows(program.earlier, now_s)
     if program.log is None:
-        return []
+        return before
     samples, points = program.rows.samples, program.rows.points
     after = (0.0, -1.0)
     if len(samples["step"]):
@@ -178,7 +190,7 @@ def fresh_rows(program: Program, now_s: float) -> list[RowWithTime]:
     known = set(points["frequency"][points["step"] == last_spectrum])
     rate = seconds_per_second(program)
     heard = last_heard(program)
-    found: list[RowWithTime] = []
+    found = before
     for row in program.log.rows:
         if isinstance(row, Sample):
             wanted = (row.step, row.step_t_s) > after
@@ -236,4 +248,6 @@ def with_rows(program: Program, fresh: Sequence[RowWithTime]) -> Program:
         }
 
     more = Rows(columns(_SAMPLE, samples), columns(_POINT, points))
+    first = program.begin.step
+    more = chosen(more, lambda x: x["step"] > first)  # the others are of the program before
     return replace(program, rows=_joined([program.rows, more]))

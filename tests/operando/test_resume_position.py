@@ -1,5 +1,6 @@
 """Where an interrupted program stood, from rows and log: certain, or refused."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -84,12 +85,16 @@ def where(
     *,
     stop: dict[str, Any] | None = None,
     reason: str = "",
+    points: dict[str, Any] = POINTS,
+    technique: Any = CYCLING,
+    start: dict[str, Any] = START,
+    log_told: dict[str, Any] | None = None,
     **decisions: Any,
 ) -> Position:
     """Return the position; ``log``: its ending and how far the last step had come then, s."""
-    newest = float(rows["time"][-1])
+    newest = float(rows["time"][-1]) if len(rows["time"]) else NOW_S
     ended = {"exit_status": "fail", "reason": "", "time": newest} | (stop or {})
-    run = Run(start=START, stop=ended, streams={})
+    run = Run(start=start, stop=ended, streams={})
     kept = None
     if log is not None:
         role = int(rows["role"][-1])
@@ -101,8 +106,9 @@ def where(
         )
         kind = "galvanostatic" if role else "open_circuit"
         kept = ProgramLog((), log[0], reason, kind, role, counters, log[1], 0)  # type: ignore[arg-type]
-    program = Program(run, CYCLING, Counters(), Rows(rows, POINTS), kept)
-    return position_of(Experiment((run,), Path()), program, Decisions(**decisions), NOW_S)
+        kept = replace(kept, **(log_told or {}))
+    program = Program(run, technique, Counters(), Rows(rows, points), kept)
+    return position_of(Experiment((run,), Path()), program, Decisions(**decisions))
 
 
 MID_PLATE = samples((-1, 1, 1800.0))
@@ -187,13 +193,106 @@ def test_a_program_that_reached_its_end_leaves_nothing() -> None:
 
 
 def test_after_a_safety_limit_nothing_goes_on() -> None:
-    with pytest.raises(ResumeError, match="ended by a safety limit"):
-        where(MID_STRIP, ("safety", 1000.0), reason="potential_min_v -1")
+    position = where(MID_STRIP, ("safety", 1000.0), reason="potential_min_v -1")
+    assert "ended by a safety limit" in position.refusal
+    assert position.left.technique is None
+    assert (position.step, position.cycle, position.half_cycle) == (3, 1, 2)
     beyond = samples((-1, 1, 1800.0), potential=-1.2)
-    with pytest.raises(ResumeError, match="safety limit"):
-        where(beyond, stop={"exit_status": "abort"})
+    assert "-1.2 V in its last row" in where(beyond, stop={"exit_status": "abort"}).refusal
+
+
+def test_a_safety_limit_that_shows_in_no_row_is_known_from_the_records_own_end() -> None:
+    told = "EmStat4 HR: the safety limit current_max_a = 0.01 was passed in step 3"
+    position = where(MID_STRIP, stop={"exit_status": "fail", "reason": told})
+    assert told in position.refusal
+    assert position.left.technique is None
 
 
 def test_rows_that_no_place_in_the_technique_fits_are_refused() -> None:
     with pytest.raises(ResumeError, match="not what the technique does there"):
         where(samples((-1, 1, PLATING_S), (1, 2, 100.0)), ("opened", 100.0))
+
+
+def spectrum(frequencies: int, *, step: int, t_s: float) -> dict[str, Any]:
+    """Points of a spectrum after the first half-cycle, one a second."""
+    n = np.arange(float(frequencies))
+    constant = {"spectrum": 1, "cycle": 1, "half_cycle": 1, "step": step, "flags": 0}
+    return {
+        "t": t_s + n,
+        "frequency": 1e5 / 10 ** (n / 5),
+        "z_real": 0 * n + 10,
+        "z_imag": 0 * n - 1,
+        "time": NOW_S - 5000 + n,
+    } | {name: 0 * n + value for name, value in constant.items()}
+
+
+WITH_SPECTRA = PlateStripCycle.model_validate(
+    CYCLING.model_dump()
+    | {
+        "between": {
+            "type": "impedance_spectrum",
+            "amplitude_rms_v": 0.005,
+            "frequency_min_hz": 100.0,
+            "points_per_decade": 5,
+        }
+    }
+)
+
+
+@pytest.mark.parametrize("points", [5, 16])
+def test_a_kill_during_or_after_a_spectrum_without_a_log_is_refused(points: int) -> None:
+    rows = samples((-1, 1, PLATING_S), (0, 1, REST_S))
+    seen = {
+        "points": spectrum(points, step=3, t_s=PLATING_S + REST_S),
+        "technique": WITH_SPECTRA,
+    }
+    with pytest.raises(ResumeError, match=r"has no log[\s\S]*the next step may have begun"):
+        where(rows, **seen)
+    position = where(rows, assume_charge_mah_cm2=0.0, **seen)
+    following = "impedance_spectrum" if points == 5 else "galvanostatic_step"
+    assert first_step(position).type == following
+    assert position.unrecorded_mah_cm2 is None
+
+
+@pytest.mark.parametrize("ahead_s", [-1e7, 4999.0, 1e7])
+def test_the_clock_of_day_makes_nothing_certain(ahead_s: float) -> None:
+    rows = MID_PLATE | {"time": MID_PLATE["time"] + ahead_s}
+    with pytest.raises(ResumeError, match=r"between 0\.5 and 1 mAh/cm2"):
+        where(rows)
+    resting = samples((-1, 1, PLATING_S), (0, 1, REST_S / 2))
+    with pytest.raises(ResumeError, match="the next step may have begun"):
+        where(resting | {"time": resting["time"] + ahead_s})
+
+
+def test_what_may_have_passed_unrecorded_is_told_whatever_was_decided() -> None:
+    assert where(MID_PLATE, assume_charge_mah_cm2=0.75).unrecorded_mah_cm2 == pytest.approx(0.5)
+    known = where(MID_PLATE, ("opened", 1803.6)).unrecorded_mah_cm2
+    assert known == pytest.approx(3.6 / 3600)
+    trusted = where(MID_PLATE, ("unknown", 1800.0), trust_log=True).unrecorded_mah_cm2
+    assert trusted == pytest.approx(11 / 3600)
+
+
+def test_of_a_damaged_log_the_decisions_apply_and_a_cut_one_cannot_be_trusted() -> None:
+    damaged: dict[str, Any] = {"damage": "the log a1 is damaged: 1 lines cannot be read"}
+    log = ("unknown", 1800.0)
+    with pytest.raises(ResumeError, match=r"1 lines cannot be read[\s\S]*--trust-log"):
+        where(MID_PLATE, log, log_told=damaged)
+    assert where(MID_PLATE, log, log_told=damaged, trust_log=True).elapsed_s == (1800.0, 1811.0)
+    cut = damaged | {"cut": True}
+    heard = {"time": float(MID_PLATE["time"][-1]) + 30.0}
+    for decided in ({}, {"trust_log": True}, {"stop": heard}):
+        with pytest.raises(ResumeError, match="--assume-charge"):
+            where(MID_PLATE, log, log_told=cut, **decided)
+    position = where(MID_PLATE, log, log_told=cut, assume_charge_mah_cm2=0.75)
+    assert first_step(position).until[0].value == pytest.approx(0.25)
+
+
+@pytest.mark.parametrize("name", [None, "a1"])
+def test_without_a_row_and_without_a_log_nobody_knows_whether_it_had_begun(name: Any) -> None:
+    nothing = {key: values[:0] for key, values in MID_PLATE.items()}
+    start = START | {"instrument_log": {"name": name}}
+    with pytest.raises(ResumeError, match=r"had begun is not known[\s\S]*--assume-charge 0"):
+        where(nothing, start=start)
+    position = where(nothing, start=start, assume_charge_mah_cm2=0.0)
+    assert position.left.technique == CYCLING
+    assert position.unrecorded_mah_cm2 is None

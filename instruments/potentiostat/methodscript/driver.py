@@ -17,12 +17,20 @@ from instruments.errors import (
     TransportError,
     TransportTimeout,
 )
-from instruments.potentiostat.contract import Capabilities, ImpedancePoint, ProgramLog, Sample
+from instruments.potentiostat.contract import (
+    SAFETY_LIMIT_PASSED,
+    Capabilities,
+    ImpedancePoint,
+    ProgramLog,
+    Sample,
+)
 from instruments.potentiostat.methodscript.error_codes import parse_error
 from instruments.potentiostat.methodscript.instrument_log import (
+    FileStoreError,
     InstrumentFiles,
     make_room,
     read_program,
+    unread,
 )
 from instruments.potentiostat.methodscript.models import capabilities_of
 from instruments.potentiostat.methodscript.program import Program, compile_program
@@ -240,7 +248,8 @@ class MethodScriptPotentiostat:
     def read_log(self, assignment: Assignment) -> ProgramLog | None:
         """Return what the instrument kept of ``assignment``; ``None`` if it has no such log.
 
-        Raises RuntimeError while a program runs, ProtocolError if the log is not whole.
+        A log that is not whole, or that the file store refuses, says so in its ``damage``. Raises
+        RuntimeError while a program runs, and TransportError if nothing answers.
         """
         name = assignment.instrument_log
         if name is None:
@@ -252,12 +261,16 @@ class MethodScriptPotentiostat:
                     raise RuntimeError(f"{self._who()}: a program is running; abort it first")
             try:
                 lines = self._files().lines(name)
-                if lines is None:
-                    return None
-                return read_program(program, lines, self._who())
-            except (ProtocolError, TransportTimeout):
+            except (FileStoreError, ProtocolError) as error:
                 self._hear_out()
-                raise
+                return unread(program, f"the log {program.log} cannot be had: {error}")
+            if lines is None:
+                return None
+            found = read_program(program, lines, self._who())
+            if found.damage:
+                # Lines that are still under way would be taken for the answer to the next command.
+                self._hear_out()
+            return found
 
     def delete_log(self, name: str) -> None:
         """Forget the log of that name, if there is one."""
@@ -495,7 +508,7 @@ class MethodScriptPotentiostat:
         if stream.safety is not None:
             name, _, value = stream.safety.partition(" ")
             raise SafetyLimitError(
-                f"{self._who()}: the safety limit {name} = {value} was passed in step "
+                f"{self._who()}: {SAFETY_LIMIT_PASSED} {name} = {value} was passed in step "
                 f"{stream.step}; the instrument ended the program and opened the cell"
             )
         if stream.stopped is not None:

@@ -12,7 +12,7 @@ import re
 import time
 from collections.abc import Iterable, Iterator
 
-from instruments.errors import InstrumentFaultError, ProtocolError
+from instruments.errors import InstrumentFaultError, ProtocolError, TransportTimeout
 from instruments.potentiostat.contract import COLLECTED, ImpedancePoint, ProgramLog, Sample
 from instruments.potentiostat.methodscript.error_codes import parse_error
 from instruments.potentiostat.methodscript.program import Program, log_path
@@ -129,27 +129,46 @@ def make_room(files: InstrumentFiles, wanted_bytes: int) -> str | None:
 def read_program(program: Program, lines: Iterable[bytes], who: str) -> ProgramLog:
     """Return what ``lines``, written while ``program`` ran, tell.
 
-    Raises ProtocolError if it is another program's log, or if its structure is not whole.
+    A log that is damaged or cut off, empty, or that of another program, raises nothing: its
+    ``damage`` says what is wrong with it, its rows are those that can be read, and its ending is
+    ``unknown``, unless it tells of a safety limit.
     """
     stream = ProgramStream(program)
     rows: list[Sample | ImpedancePoint] = []
-    for line in lines:
-        row = stream.feed(line, 0)
-        if row is not None:
-            rows.append(row._replace(flags=row.flags | COLLECTED))
-    if stream.log != program.log:
-        raise ProtocolError(
-            f"{who}: the file {program.log} begins as the log of {stream.log!r}: it is not the log "
-            "of this program"
+    damage: list[str] = []
+    gap = False
+    empty = True
+    readable = 0  # damaged lines before the last row
+    try:
+        for line in lines:
+            empty = False
+            row = stream.feed(line, 0)
+            if row is not None:
+                readable = len(stream.damaged)
+                rows.append(row._replace(flags=row.flags | COLLECTED))
+    except (ProtocolError, TransportTimeout, FileStoreError) as error:
+        damage.append(f"it could not be read to its end ({error})")
+        gap = True
+    if empty:
+        damage.append("it is empty")
+        gap = True
+    elif stream.log != program.log:
+        told = "without a name" if stream.log is None else f"as {stream.log}"
+        why = f"{who}: the log {program.log} begins {told}: it is not that of the program"
+        return unread(program, why)
+    if stream.incomplete is not None:
+        damage.append(stream.incomplete)
+        gap = True
+    if stream.damaged:
+        damage.append(
+            f"{len(stream.damaged)} lines cannot be read, the last {stream.damaged[-1]!r}"
         )
-    if stream.incomplete is not None or stream.damaged:
-        raise ProtocolError(
-            f"{who}: the log {program.log} is damaged: {stream.incomplete or ''} "
-            f"{len(stream.damaged)} lines cannot be read, the last {stream.damaged[-1:]!r}"
-        )
+        gap = gap or len(stream.damaged) > readable
     ending, reason = "unknown", ""
     if stream.safety is not None:
         ending, reason = "safety", stream.safety
+    elif damage:
+        pass
     elif stream.stopped is not None:
         ending, reason = "stopped", stream.stopped
     elif stream.complete:
@@ -166,4 +185,11 @@ def read_program(program: Program, lines: Iterable[bytes], who: str) -> ProgramL
         stream.counters,
         stream.step_s,
         stream.lost,
+        f"{who}: the log {program.log} is damaged: {'; '.join(damage)}" if damage else "",
+        gap,
     )
+
+
+def unread(program: Program, why: str) -> ProgramLog:
+    """Return the log of ``program``, of which nothing can be had."""
+    return ProgramLog((), "unknown", "", None, 0, program.begin, 0.0, 0, why, True)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import serial
 
-from instruments.errors import InstrumentError, ProtocolError
+from instruments.errors import InstrumentError, TransportTimeout
 from instruments.potentiostat import ImpedancePoint, Sample
 from instruments.potentiostat.contract import COLLECTED
 from instruments.potentiostat.methodscript import MethodScriptPotentiostat
@@ -185,8 +185,50 @@ def test_another_programs_log_is_refused(connect: Callable[..., Any]) -> None:
     list(driver.samples())
     lines = list(driver._files().lines("a1") or ())
     other = compile_program(assigned(*SHORT, log="b2"), driver.capabilities())
-    with pytest.raises(ProtocolError, match="not the log of this program"):
-        read_program(other, lines, "it")
+    log = read_program(other, lines, "it")
+    assert (log.rows, log.ending, log.cut) == ((), "unknown", True)
+    assert "not that of the program" in log.damage
+
+
+def test_a_damaged_or_empty_log_says_so_and_keeps_the_rows_that_can_be_read(
+    connect: Callable[..., Any],
+) -> None:
+    driver, _ = connect()
+    assignment = assigned(*SHORT)
+    program = compile_program(assignment, driver.capabilities())
+    driver.start(assignment)
+    list(driver.samples())
+    lines = list(driver._files().lines("a1") or ())
+    whole = read_program(program, lines, "it")
+    assert whole.damage == ""
+    log = read_program(program, (), "it")
+    assert (log.rows, log.ending, log.cut) == ((), "unknown", True)
+    assert "it is empty" in log.damage
+    row = next(n for n, line in enumerate(lines) if b";ab" in line and n > 20)
+    log = read_program(program, [*lines[:row], b"Pda7F8\xff", *lines[row + 1 :]], "it")
+    assert (len(log.rows), log.ending, log.cut) == (len(whole.rows) - 1, "unknown", False)
+    assert "1 lines cannot be read" in log.damage
+
+    def breaks_off() -> Iterator[bytes]:
+        yield from lines[:row]
+        raise TransportTimeout("nothing came within 5 s")
+
+    log = read_program(program, breaks_off(), "it")
+    assert log.rows == whole.rows[: len(log.rows)]
+    assert len(log.rows) > 10
+    assert (log.ending, log.cut) == ("unknown", True)
+    assert "could not be read to its end" in log.damage
+
+
+def test_a_damaged_log_does_not_hide_that_a_safety_limit_was_met(
+    connect: Callable[..., Any],
+) -> None:
+    driver, _ = connect()
+    program = compile_program(assigned(*SHORT), driver.capabilities())
+    lines = [b"TLOG /operando-a1.txt", b"Pda7F8\xff", b"TSAFETY potential_min_v -3", b""]
+    log = read_program(program, lines, "it")
+    assert (log.ending, log.reason) == ("safety", "potential_min_v -3")
+    assert log.damage
 
 
 def test_firmware_without_a_file_store_runs_the_program_without_a_log(
