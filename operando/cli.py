@@ -254,6 +254,11 @@ def command_line() -> argparse.ArgumentParser:
         action="store_true",
         help="the instrument lost its power, and its log ends where that happened; recorded",
     )
+    sub.add_argument(
+        "--same-cell",
+        action="store_true",
+        help="go on although other runs were made on the cell or the potentiostat since; recorded",
+    )
     sub.set_defaults(simulate=None)
 
     sub = add(
@@ -642,11 +647,12 @@ def _resume(arguments: argparse.Namespace) -> int:
         accept_check=arguments.accept_check,
         assume_charge_mah_cm2=arguments.assume_charge,
         trust_log=arguments.trust_log,
+        same_cell=arguments.same_cell,
     )
     uid = _resolve(folder, arguments.run)
     check_writable(folder)
     # Refused before anything is connected: connecting ends whatever runs on the instrument.
-    with interrupted_experiment(folder, uid) as experiment:
+    with interrupted_experiment(folder, uid, decisions) as experiment:
         with Session(bench, out=sys.stdout) as session:
             _say_instruments(session)
             try:

@@ -17,6 +17,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Any, Self, TextIO
@@ -38,7 +39,7 @@ from instruments.bench_file import BenchFile
 from instruments.errors import InstrumentError
 from operando import __version__, configuration, page_validation
 from operando.configuration import check_limits, load_bench, load_cell, load_protocol
-from operando.journal import JournalWriter, ScanNumbers, check_writable
+from operando.journal import JournalWriter, ScanNumbers, check_writable, log_may_go
 from operando.live import Aside, LiveTable
 from operando.settings import data_dir as default_data_dir
 from operando.settings import journal_patience_s
@@ -216,6 +217,9 @@ class Session:
         try:
             self.RE.md.update(self.bench.metadata())
             self._tell_replayed_cell()
+            leader = self.devices.get(LEADER)
+            if leader is not None and hasattr(leader, "log_may_go"):
+                leader.log_may_go = partial(log_may_go, self.data_dir)
         except BaseException:
             self.close()
             raise

@@ -1,6 +1,6 @@
 """What every potentiostat driver offers, whatever its wire language."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, Protocol
 
@@ -222,8 +222,8 @@ class Potentiostat(Protocol):
         """Return where the last program stood at its end; what goes on begins with these."""
         ...
 
-    def prepare_log(self, assignment: Assignment) -> str | None:
-        """Make room for the log that ``assignment`` names.
+    def prepare_log(self, assignment: Assignment, may_go: Callable[[str], bool]) -> str | None:
+        """Make room for the log that ``assignment`` names; logs may go of which ``may_go`` says so.
 
         Returns why there will be none (no file store, no room), ``None`` if there will be one. A
         log that is refused at ``start`` all the same never keeps a program from running.

@@ -176,6 +176,8 @@ class PotentiostatDevice(_Pages):
         self._stopped_as_failure = False
         self._no_log: str | None = None
         self._held: list[tuple[float, Sample | ImpedancePoint]] = []
+        # Tells whether a log of the instrument may go where room is needed; not known: it stays.
+        self.log_may_go: Callable[[str], bool] = lambda name: False
 
     # -- what the plan asks
 
@@ -228,7 +230,7 @@ class PotentiostatDevice(_Pages):
         if finest_row_interval_s(assignment.technique) < LOG_FROM_INTERVAL_S:
             return f"rows may come more often than every {LOG_FROM_INTERVAL_S:g} s"
         try:
-            return self._driver.prepare_log(assignment)
+            return self._driver.prepare_log(assignment, self.log_may_go)
         except InstrumentError as error:
             return str(error)
 

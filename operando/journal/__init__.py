@@ -9,6 +9,7 @@ from ._cycles import CycleIndex, cycle_index
 from ._damage import Damage
 from ._errors import JournalError
 from ._format import Tail
+from ._instrument_logs import log_may_go, start_documents
 from ._lock import is_locked, take_lock, try_lock
 from ._reader import (
     JournalReader,
@@ -62,6 +63,7 @@ __all__ = [
     "is_locked",
     "journal_path",
     "list_runs",
+    "log_may_go",
     "may_be_copied",
     "page_of",
     "read_columns",
@@ -71,6 +73,7 @@ __all__ = [
     "salvage",
     "select_experiments",
     "select_runs",
+    "start_documents",
     "summaries",
     "take_lock",
     "told",

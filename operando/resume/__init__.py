@@ -25,7 +25,6 @@ from operando.resume._cell import (
 )
 from operando.resume._position import Position, position_of
 from operando.resume._program import (
-    LEADER,
     Program,
     RowWithTime,
     all_rows,
@@ -37,10 +36,12 @@ from operando.resume._program import (
     with_rows,
 )
 from operando.resume._record import (
+    LEADER,
     Decisions,
     Experiment,
     ResumeError,
     interrupted_experiment,
+    serial_number,
 )
 from operando.runs import Run
 from plans.resume import Continuation, continue_plating_stripping
@@ -99,6 +100,7 @@ def resume(
     accept_check: bool = False,
     assume_charge_mah_cm2: float | None = None,
     trust_log: bool = False,
+    same_cell: bool = False,
     say: Callable[[str], object] = lambda text: None,
 ) -> str:
     """Go on with an interrupted experiment; return the uid of the new run.
@@ -113,6 +115,8 @@ def resume(
         assume_charge_mah_cm2: The charge that had passed in the interrupted half-cycle, where the
             record cannot tell, mAh/cm2; recorded.
         trust_log: Take the end of the instrument's log for the end of the program; recorded.
+        same_cell: Go on although other runs were made on the cell or the potentiostat since;
+            recorded.
         say: Is told what is found, sentence by sentence.
 
     Raises:
@@ -123,8 +127,8 @@ def resume(
         LookupError: There is no such run.
         InstrumentError: The instrument refused, or fell silent, before the run began.
     """
-    decisions = Decisions(accept_check, assume_charge_mah_cm2, trust_log)
-    with interrupted_experiment(session.data_dir, run) as experiment:
+    decisions = Decisions(accept_check, assume_charge_mah_cm2, trust_log, same_cell)
+    with interrupted_experiment(session.data_dir, run, decisions) as experiment:
         return continue_experiment(session, experiment, decisions, say)
 
 
@@ -165,19 +169,13 @@ def continue_experiment(
 
 
 def _refuse_other_instrument(session: Door, experiment: Experiment) -> None:
-    then = _serial_number(experiment.root.start)
-    now = _serial_number(session.bench.metadata())
+    then = serial_number(experiment.root.start)
+    now = serial_number(session.bench.metadata())
     if then is not None and then != now:
         raise ResumeError(
             f"the experiment ran on the potentiostat {then}, this one is {now}: its log and its "
             "calibration are not those of the experiment. Nothing was driven"
         )
-
-
-def _serial_number(metadata: Mapping[str, Any]) -> str | None:
-    instruments = (metadata.get("bench") or {}).get("instruments") or {}
-    identity = (instruments.get(LEADER) or {}).get("identity") or {}
-    return identity.get("serial_number")
 
 
 def _refuse_changed_cell_file(cell: Cell) -> None:
@@ -256,6 +254,7 @@ def _look_at_the_cell(
             for key, value in vars(decisions).items()
             if value is not None and value is not False
         },
+        "runs_since": list(experiment.since),
         "begin": going_on.model_dump(),
         "refused": refusal,
     }

@@ -1,6 +1,7 @@
 """The look at the cell before anything is driven: is it as the interrupted run left it?"""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ from numpy.typing import NDArray
 from instruments.potentiostat import ImpedancePoint, Sample
 from instruments.potentiostat.contract import PLATE, REST, STRIP
 from operando.resume._position import Position
-from operando.resume._program import Program, RowWithTime, all_rows
+from operando.resume._program import Program, RowWithTime, all_rows, collected
 from operando.resume._record import Experiment
 from techniques import (
     Cell,
@@ -25,9 +26,14 @@ from techniques import (
 # Long enough for a potential, short and small enough to change nothing.
 OPEN_CIRCUIT_S = 5.0
 CHECK_AMPLITUDE_RMS_V = 5e-3
-CHECK_FROM_HZ, CHECK_TO_HZ = 1e5, 1e3
-# The series resistance of a cell that nobody touched moves by less than either of these.
+CHECK_FROM_HZ, CHECK_TO_HZ = 1e5, 10.0
+# The series resistance of a cell that nobody touched moves by less than a quarter; contacts that
+# were made anew may add a little, and take nothing away.
 RESISTANCE_SHARE, RESISTANCE_OHM = 0.25, 0.5
+# A short leaves less than this of the resistance that the interfaces show at the lowest frequency.
+ARC_SHARE = 0.25
+# Without a spectrum to compare with: of the resistance that the last current met.
+DRIVEN_SHARE = 0.1
 # Without a spectrum to compare with: the current times the resistance must leave this much of the
 # potential window for the cell itself.
 OHMIC_SHARE_OF_WINDOW = 0.5
@@ -67,22 +73,68 @@ def series_resistance_ohm(
     return float(real[np.argmin(np.abs(imag))])
 
 
-def _reference_ohm(experiment: Experiment) -> float | None:
-    """Return the series resistance of the last spectrum of the record that shows it, ohm."""
+@dataclass(frozen=True)
+class Spectrum:
+    """An impedance spectrum, or the part of one that is compared.
+
+    Attributes:
+        frequency_hz: Shape (points,), descending.
+        impedance_ohm: Complex, of the same shape.
+    """
+
+    frequency_hz: NDArray[np.float64]
+    impedance_ohm: NDArray[np.complex128]
+
+    @classmethod
+    def of(cls, frequency_hz: Any, z_real_ohm: Any, z_imag_ohm: Any) -> "Spectrum":
+        """Return the points up to the highest frequency of the check that are numbers."""
+        f, real, imag = (np.asarray(x, dtype=float) for x in (frequency_hz, z_real_ohm, z_imag_ohm))
+        usable = np.isfinite(real) & np.isfinite(imag) & (f <= CHECK_FROM_HZ * 1.01)
+        order = np.argsort(-f[usable])
+        z = (real + 1j * imag)[usable]
+        return cls(f[usable][order], z[order])
+
+    @property
+    def series_ohm(self) -> float | None:
+        """Return the high-frequency intercept, ohm; ``None`` if it does not reach so far."""
+        f = self.frequency_hz
+        if not len(f) or f[0] < CHECK_FROM_HZ / 3:
+            return None
+        return series_resistance_ohm(f, self.impedance_ohm.real, self.impedance_ohm.imag)
+
+    def magnitude_ohm(self, at_hz: float) -> float:
+        """Return the magnitude at a frequency within the spectrum, ohm."""
+        f, z = np.log(self.frequency_hz[::-1]), np.abs(self.impedance_ohm[::-1])
+        return float(np.interp(np.log(at_hz), f, z))
+
+    def arc_ohm(self, at_hz: float) -> float | None:
+        """Return what the interfaces add to the series resistance at a frequency, ohm."""
+        series = self.series_ohm
+        return None if series is None else self.magnitude_ohm(at_hz) - series
+
+
+def _reference(experiment: Experiment) -> Spectrum | None:
+    """Return the spectrum that the cell is compared with; ``None``: the record has none.
+
+    The newest that the experiment itself measured; without any, the first look at the cell: were
+    each look compared with the one before, the resistance could creep away.
+    """
+    looks = []
     for run in reversed(experiment.runs):
-        if (run.start.get("resume") or {}).get("refused"):
+        resumed = run.start.get("resume") or {}
+        if resumed.get("refused"):
             continue  # what was seen then was not the cell as it was left
         points = all_rows(run).points
-        for spectrum in sorted(set(points["spectrum"]), reverse=True):
-            mask = (points["spectrum"] == spectrum) & (points["frequency"] <= CHECK_FROM_HZ * 1.01)
-            frequency = points["frequency"][mask]
-            if len(frequency) and frequency.max() >= CHECK_FROM_HZ / 3:
-                found = series_resistance_ohm(
-                    frequency, points["z_real"][mask], points["z_imag"][mask]
-                )
-                if found is not None:
-                    return found
-    return None
+        looked = (points["step"] <= resumed.get("begin", {}).get("step", 0)) & ~collected(points)
+        for number in sorted(set(points["spectrum"]), reverse=True):
+            mask = points["spectrum"] == number
+            found = Spectrum.of(*(points[key][mask] for key in ("frequency", "z_real", "z_imag")))
+            if found.series_ohm is None:
+                continue
+            if not looked[mask].any():
+                return found
+            looks.append(found)
+    return looks[-1] if looks else None
 
 
 OPEN_CIRCUIT = OpenCircuit(
@@ -127,31 +179,36 @@ def judge(
         return told
     _judge_potential(experiment, program, position, ocv_v, limits, told)
     if may_be_modulated(ocv_v, limits):
-        _judge_resistance(experiment, position, rows, limits, told)
-    else:
-        told["notes"].append(
-            "the series resistance was not measured: a spectrum at this potential would pass a "
-            "safety limit"
-        )
+        _judge_resistance(experiment, program, position, rows, limits, told)
+        return told
+    unseen = (
+        "the series resistance was not measured: a spectrum at this potential would pass a safety "
+        "limit"
+    )
+    # Before anything was driven it is a new experiment, which begins without any look at the cell.
+    told["failures" if _driven(experiment, program) else "notes"].append(unseen)
     return told
 
 
 def _judge_resistance(
     experiment: Experiment,
+    program: Program | None,
     position: Position,
     rows: Sequence[RowWithTime],
     limits: SafetyLimits,
     told: dict[str, Any],
 ) -> None:
     failures = told["failures"]
-    spectrum = [row for _, row in rows if isinstance(row, ImpedancePoint)]
-    measured = series_resistance_ohm(
-        np.array([x.frequency_hz for x in spectrum]),
-        np.array([x.z_real_ohm for x in spectrum]),
-        np.array([x.z_imag_ohm for x in spectrum]),
+    points = [row for _, row in rows if isinstance(row, ImpedancePoint)]
+    seen = Spectrum.of(
+        [x.frequency_hz for x in points],
+        [x.z_real_ohm for x in points],
+        [x.z_imag_ohm for x in points],
     )
+    measured = seen.series_ohm
+    reference = _reference(experiment)
     told["series_resistance_ohm"] = measured
-    told["reference_resistance_ohm"] = reference = _reference_ohm(experiment)
+    told["reference_resistance_ohm"] = None if reference is None else reference.series_ohm
     if measured is None or not measured > 0:
         failures.append("the impedance shows no series resistance: is the cell connected?")
         return
@@ -162,16 +219,82 @@ def _judge_resistance(
             f"a series resistance of {measured:.4g} ohm takes {largest_a * measured:.3g} V at "
             f"{largest_a * 1e3:.4g} mA, more than half of the potential window: is a lead off?"
         )
-    if reference is None:
+    driven = driven_resistance_ohm(experiment, program, told["open_circuit_v"])
+    told["driven_resistance_ohm"] = driven
+    if reference is not None:
+        compare_spectra(seen, reference, driven, told)
+    elif driven is not None:
+        lowest = seen.magnitude_ohm(seen.frequency_hz[-1])
         told["notes"].append("the record has no spectrum to compare the series resistance with")
-        return
-    allowed = max(RESISTANCE_SHARE * reference, RESISTANCE_OHM)
-    told["resistance_tolerance_ohm"] = allowed
-    if abs(measured - reference) > allowed:
+        if lowest < DRIVEN_SHARE * driven:
+            failures.append(
+                f"the impedance is {lowest:.4g} ohm at {seen.frequency_hz[-1]:.4g} Hz, the last "
+                f"current met {driven:.4g} ohm: is the cell shorted, is it the same cell?"
+            )
+    elif _driven(experiment, program):
+        failures.append("the record has nothing to compare the impedance of the cell with")
+    else:
+        told["notes"].append("nothing was driven yet: there is nothing to compare the cell with")
+
+
+def compare_spectra(
+    seen: Spectrum, reference: Spectrum, driven_ohm: float | None, told: dict[str, Any]
+) -> None:
+    """Compare the look at the cell with a spectrum of the record; ``failures`` gets the reasons.
+
+    Args:
+        seen: What was measured now; it has a series resistance, like the reference.
+        reference: Of the record.
+        driven_ohm: The resistance that the last current met, ohm, if there was one.
+        told: Gets the tolerance, the arcs and the failures.
+    """
+    failures, measured, before = told["failures"], seen.series_ohm, reference.series_ohm
+    assert measured is not None  # told to the type checker
+    assert before is not None
+    more = max(RESISTANCE_SHARE * before, RESISTANCE_OHM)
+    less = RESISTANCE_SHARE * before
+    told["resistance_tolerance_ohm"] = [-less, more]
+    if not before - less <= measured <= before + more:
         failures.append(
-            f"the series resistance is {measured:.4g} ohm, it was {reference:.4g} ohm and may "
-            f"differ by {allowed:.3g} ohm: is it the same cell, are its contacts as they were?"
+            f"the series resistance is {measured:.4g} ohm, it was {before:.4g} ohm and may be "
+            f"{less:.3g} ohm less or {more:.3g} ohm more: is it the same cell, are its contacts as "
+            "they were?"
         )
+    at_hz = max(float(seen.frequency_hz[-1]), float(reference.frequency_hz[-1]))
+    arc, arc_before = seen.arc_ohm(at_hz), reference.arc_ohm(at_hz)
+    assert arc is not None  # as the series resistances
+    assert arc_before is not None
+    told["arc_ohm"], told["reference_arc_ohm"] = arc, arc_before
+    # Metal has a smaller arc than the bare substrate of the reference; a current tells it too.
+    least = arc_before if driven_ohm is None else min(arc_before, max(driven_ohm - before, 0.0))
+    if arc < ARC_SHARE * least:
+        failures.append(
+            f"of the arc of {least:.4g} ohm that the cell showed at {at_hz:.4g} Hz {arc:.3g} ohm "
+            "are left: is the cell shorted?"
+        )
+
+
+def driven_resistance_ohm(
+    experiment: Experiment, program: Program | None, ocv_v: float
+) -> float | None:
+    """Return the overpotential over the current in the last half-cycle of the record, ohm.
+
+    The median over its rows; ``None`` if nothing was driven.
+    """
+    for rows in _newest_first(experiment, program):
+        driven = np.isin(rows["role"], (PLATE, STRIP)) & (np.abs(rows["current"]) > 0)
+        if driven.any():
+            last = driven & (rows["step"] == rows["step"][driven][-1])
+            ratio = np.abs((rows["potential"][last] - ocv_v) / rows["current"][last])
+            return float(np.median(ratio))
+    return None
+
+
+def _newest_first(experiment: Experiment, program: Program | None) -> Iterator[Mapping[str, Any]]:
+    if program is not None:
+        yield program.rows.samples
+    for run in reversed(experiment.runs):
+        yield all_rows(run).samples
 
 
 def _largest_current_a(technique: Technique | None, cell: Cell) -> float:

@@ -10,11 +10,9 @@ from pydantic import TypeAdapter
 
 from instruments.potentiostat import ImpedancePoint, PotentiostatDevice, ProgramLog, Sample
 from instruments.potentiostat.contract import COLLECTED
-from operando.resume._record import Experiment, ResumeError
+from operando.resume._record import LEADER, Experiment, ResumeError
 from operando.runs import Run, Stream
 from techniques import Assignment, Counters, SafetyLimits, Technique
-
-LEADER = "potentiostat"
 
 RowWithTime = tuple[float, Sample | ImpedancePoint]
 _TECHNIQUE: TypeAdapter[Technique] = TypeAdapter(Technique)
@@ -28,7 +26,18 @@ class Rows:
     points: Mapping[str, NDArray[np.float64]]
 
 
-_SAMPLE = ("t", "step_t", "potential", "cycle", "half_cycle", "step", "role", "flags", "time")
+_SAMPLE = (
+    "t",
+    "step_t",
+    "potential",
+    "current",
+    "cycle",
+    "half_cycle",
+    "step",
+    "role",
+    "flags",
+    "time",
+)
 _POINT = (
     "t",
     "spectrum",
@@ -230,6 +239,7 @@ def with_rows(program: Program, fresh: Sequence[RowWithTime]) -> Program:
         "t": "t_s",
         "step_t": "step_t_s",
         "potential": "potential_v",
+        "current": "current_a",
         "frequency": "frequency_hz",
         "z_real": "z_real_ohm",
         "z_imag": "z_imag_ohm",

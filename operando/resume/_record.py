@@ -1,15 +1,25 @@
 """Which runs are one experiment, and whether it can go on at all. Nothing is connected here."""
 
 import os
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from operando.journal import chain_of, close_dead_run, journal_path, resolve_uid, try_lock
+from operando.journal import (
+    chain_of,
+    close_dead_run,
+    journal_path,
+    resolve_uid,
+    start_documents,
+    try_lock,
+)
 from operando.runs import Run
 from techniques import Cell
 
+LEADER = "potentiostat"
 PLANS = ("operando_plating_stripping", "continue_plating_stripping")
 
 
@@ -25,11 +35,14 @@ class Decisions:
         accept_check: Go on although the cell is not as it was left.
         assume_charge_mah_cm2: This much had passed in the interrupted half-cycle, mAh/cm2.
         trust_log: The log of the instrument ends where the program ended.
+        same_cell: The cell that is connected is that of the experiment, although other runs were
+            made on it, or on the potentiostat, since.
     """
 
     accept_check: bool = False
     assume_charge_mah_cm2: float | None = None
     trust_log: bool = False
+    same_cell: bool = False
 
 
 @dataclass(frozen=True)
@@ -39,10 +52,12 @@ class Experiment:
     Attributes:
         runs: From the first to the newest.
         data_dir: Where they are.
+        since: Runs of others on the same cell or potentiostat since it was interrupted.
     """
 
     runs: tuple[Run, ...]
     data_dir: Path
+    since: tuple[str, ...] = ()
 
     @property
     def root(self) -> Run:
@@ -76,7 +91,9 @@ class Experiment:
 
 
 @contextmanager
-def interrupted_experiment(data_dir: Path, run: str = "last") -> Iterator[Experiment]:
+def interrupted_experiment(
+    data_dir: Path, run: str = "last", decisions: Decisions = Decisions()
+) -> Iterator[Experiment]:
     """Find the experiment that ``run`` belongs to, and keep others from resuming it meanwhile.
 
     Nothing is connected. The journal of a run whose writer died is closed.
@@ -84,17 +101,26 @@ def interrupted_experiment(data_dir: Path, run: str = "last") -> Iterator[Experi
     Args:
         data_dir: The data folder.
         run: A uid, the beginning of one, or ``last``; any run of the experiment.
+        decisions: What the operator has decided.
 
     Raises:
         LookupError: There is no such run.
-        ResumeError: The experiment is going on, is complete, is being resumed, or is not one that
-            can be resumed.
+        ResumeError: The experiment is going on, is complete, is being resumed, is not one that
+            can be resumed, or something else was run on its cell since.
     """
     uid = resolve_uid(data_dir, run)
     with _locked_tip(data_dir, uid) as chain:
         runs = tuple(_read(data_dir, member) for member in chain)
         _refuse_what_cannot_go_on(runs)
-        yield Experiment(runs, data_dir)
+        since = runs_since(runs, data_dir)
+        if since and not decisions.same_cell:
+            raise ResumeError(
+                f"since run {runs[-1].uid[:8]} there were other runs on its cell or potentiostat: "
+                f"{'; '.join(since.values())}. What they did to the cell is in no record of this "
+                "experiment, and another cell may be connected. If the cell is as it was, say "
+                "--same-cell"
+            )
+        yield Experiment(runs, data_dir, tuple(since))
 
 
 @contextmanager
@@ -144,6 +170,39 @@ def _refuse_what_cannot_go_on(runs: Sequence[Run]) -> None:
         )
     if Cell.model_validate(root.start["sample"]) != Cell.model_validate(tip.start["sample"]):
         raise ResumeError(f"{name} and {root.uid[:8]} are of different samples: not one experiment")
+
+
+def runs_since(runs: Sequence[Run], data_dir: Path) -> dict[str, str]:
+    """Return the runs made on the cell or the potentiostat of an experiment since it stopped.
+
+    By uid, with what tells them. The number of a run is asked beside its time: the clock may have
+    been set.
+    """
+    members = {run.uid for run in runs}
+    begun = [run for run in runs if not (run.start.get("resume") or {}).get("refused")]
+    last = begun[-1] if begun else runs[0]
+    number, time_s = last.start.get("scan_id", 0), float(last.start["time"])
+    cell_id = (runs[0].start.get("sample") or {}).get("cell_id")
+    serial = serial_number(last.start)
+    found = {}
+    # What another clock dates back is found at least if it tells the same sample.
+    for run, start in start_documents(data_dir, "time >= ? OR sample = ?", (time_s, cell_id)):
+        if run.uid in members or not (
+            run.time >= time_s or int(start.get("scan_id") or 0) > int(number or 0)
+        ):
+            continue
+        same_cell = cell_id is not None and run.sample == cell_id
+        if same_cell or (serial is not None and serial_number(start) == serial):
+            when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(run.time))
+            found[run.uid] = f"{run.uid[:8]} ({run.sample or 'no sample'}, {when})"
+    return found
+
+
+def serial_number(metadata: Mapping[str, Any]) -> str | None:
+    """Return the serial number of the potentiostat that a start document or a bench tells."""
+    instruments = (metadata.get("bench") or {}).get("instruments") or {}
+    identity = (instruments.get(LEADER) or {}).get("identity") or {}
+    return identity.get("serial_number")
 
 
 def _because(reason: object) -> str:

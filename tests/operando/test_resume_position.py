@@ -9,7 +9,7 @@ import pytest
 
 from instruments.potentiostat import ProgramLog
 from operando.resume._position import Position, position_of
-from operando.resume._program import Program, Rows
+from operando.resume._program import _POINT, _SAMPLE, Program, Rows
 from operando.resume._record import Decisions, Experiment, ResumeError
 from operando.runs import Run
 from techniques import Counters, PlateStripCycle, Repeat
@@ -53,30 +53,16 @@ def samples(*steps: tuple[int, int, float], potential: float = -0.1) -> dict[str
     t_s = 0.0
     for number, (role, half, until_s) in enumerate(steps, 1):
         for step_t in np.arange(DT_S, until_s + 1e-9, DT_S):
-            rows.append([t_s + step_t, step_t, 0.1 * role, 1, half, number, role, 0, 0.0])
+            row = [t_s + step_t, step_t, 0.1 * role, 1e-3 * role, 1, half, number, role, 0, 0.0]
+            rows.append(row)
         t_s += until_s
-    names = ("t", "step_t", "potential", "cycle", "half_cycle", "step", "role", "flags", "time")
-    columns = {name: np.array([row[i] for row in rows]) for i, name in enumerate(names)}
+    columns = {name: np.array([row[i] for row in rows]) for i, name in enumerate(_SAMPLE)}
     columns["time"] = NOW_S - 5000.0 + columns["t"] - columns["t"][-1]
     columns["potential"][-1] = potential
     return columns
 
 
-POINTS = {
-    name: np.empty(0)
-    for name in (
-        "t",
-        "spectrum",
-        "cycle",
-        "half_cycle",
-        "step",
-        "frequency",
-        "z_real",
-        "z_imag",
-        "flags",
-        "time",
-    )
-}
+POINTS = {name: np.empty(0) for name in _POINT}
 
 
 def where(

@@ -5,7 +5,7 @@ import re
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -231,13 +231,19 @@ class MethodScriptPotentiostat:
         """Return whether the instrument has said that it keeps the log of the last program."""
         return self._newest_run is not None and self._newest_run.stream.log is not None
 
-    def prepare_log(self, assignment: Assignment) -> str | None:
-        """Make room for the log that ``assignment`` names; return why there will be none."""
+    def prepare_log(
+        self, assignment: Assignment, may_go: Callable[[str], bool] = lambda name: False
+    ) -> str | None:
+        """Make room for the log that ``assignment`` names; return why there will be none.
+
+        Logs for which ``may_go`` holds are removed, the oldest first, as far as room is needed.
+        """
         if not self.capabilities().keeps_log:
             return f"{self.capabilities().model} keeps no log"
         with self._dialogue:
             try:
-                return make_room(self._files(), self._compile(assignment).longest_log_bytes)
+                wanted = self._compile(assignment).longest_log_bytes
+                return make_room(self._files(), wanted, may_go, self._who())
             except InstrumentFaultError as error:
                 return f"the instrument's file store cannot be used: {error}"
 

@@ -8,9 +8,10 @@ for wherever they stand, a log is kept only where it is sure to fit, and one tha
 as such.
 """
 
+import logging
 import re
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from instruments.errors import InstrumentFaultError, ProtocolError, TransportTimeout
 from instruments.potentiostat.contract import COLLECTED, ImpedancePoint, ProgramLog, Sample
@@ -18,6 +19,8 @@ from instruments.potentiostat.methodscript.error_codes import parse_error
 from instruments.potentiostat.methodscript.program import Program, log_path
 from instruments.potentiostat.methodscript.stream import ProgramStream
 from instruments.transport import Transport
+
+_log = logging.getLogger(__name__)
 
 _ANSWER_S = 5.0
 # The maker's own code waits this long after an error before it speaks again.
@@ -103,27 +106,37 @@ class InstrumentFiles:
         return self._wire.read_line(_ANSWER_S).decode("ascii", "backslashreplace")
 
 
-def make_room(files: InstrumentFiles, wanted_bytes: int) -> str | None:
-    """Remove our oldest logs until there is room; return why there is none, ``None`` if there is.
+def make_room(
+    files: InstrumentFiles, wanted_bytes: int, may_go: Callable[[str], bool], who: str
+) -> str | None:
+    """Remove old logs of ours until there is room; return why there is none, ``None`` if there is.
 
-    A program must never meet a full store: what it would do then is not documented.
+    A program must never meet a full store: what it would do then is not documented. ``may_go``
+    tells whether a log may be removed; the oldest goes first.
     """
     wanted = round(wanted_bytes * _ROOM) + _RESERVE_BYTES
     free = files.free_bytes()
     if free is None:
         return "the instrument does not say how much room its file store has"
-    if free >= wanted:
-        return None
-    # The newest log may be that of an experiment that is to be resumed.
-    for name in files.logs()[:-1]:
+    kept = []
+    for name in files.logs() if free < wanted else ():
+        if not may_go(name):
+            kept.append(name)
+            continue
+        _log.warning("%s: its log %s is removed to make room: its run is complete", who, name)
         files.delete(name)
         free = files.free_bytes() or 0
         if free >= wanted:
-            return None
-    return (
+            break
+    if free >= wanted:
+        return None
+    why = (
         f"the log may need up to {wanted / 1e6:.1f} MB, the instrument's file store has "
         f"{free / 1e6:.1f} MB left"
     )
+    if kept:
+        why += f"; it keeps {', '.join(kept)}, whose rows may be in no record"
+    return why
 
 
 def read_program(program: Program, lines: Iterable[bytes], who: str) -> ProgramLog:

@@ -1,0 +1,165 @@
+"""The look at the cell before an experiment goes on: is it the cell that was left?"""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from instruments.potentiostat import ImpedancePoint, Sample
+from operando.resume._cell import Spectrum, judge
+from operando.resume._position import Position
+from operando.resume._record import Experiment
+from operando.runs import Run, Stream
+from techniques import GalvanostaticStep, Remaining, SafetyLimits
+
+LIMITS = SafetyLimits(potential_min_v=-2.0, potential_max_v=2.0)
+ELECTRODE = {"material": "Cu", "area_cm2": 1.0}
+SAMPLE: dict[str, Any] = {
+    "cell_id": "C1",
+    "metal": "Zn",
+    "working_electrode": ELECTRODE,
+    "counter_electrode": ELECTRODE | {"material": "Zn", "metal": "Zn"},
+    "electrolyte": {"composition": "2 M ZnSO4"},
+}
+PLATING = GalvanostaticStep.model_validate(
+    {
+        "role": "plate",
+        "current_density_ma_cm2": 1.0,
+        "until": [{"quantity": "charge_mah_cm2", "value": 1.0}],
+    }
+)
+FREQUENCIES_HZ = 1e5 / 10 ** (np.arange(21) / 5)
+SERIES_OHM, ARC_OHM, CAPACITY_F = 2.8, 30.0, 40e-6
+
+
+def cell_ohm(series: float = SERIES_OHM, arc: float = ARC_OHM, short: float = np.inf) -> Any:
+    """Impedance of a resistance and an arc, ohm, with a short from electrode to electrode."""
+    z = series + arc / (1 + 2j * np.pi * FREQUENCIES_HZ * arc * CAPACITY_F)
+    return 1 / (1 / z + 1 / short)
+
+
+def stream(name: str, prefix: str, columns: dict[str, Any]) -> Stream:
+    columns = {key: np.asarray(values, dtype=float) for key, values in columns.items()}
+    told = {f"{prefix}_{key}": values for key, values in columns.items()}
+    return Stream(name, told, {}, columns["t"], {}, {})
+
+
+def recorded(*, spectrum: Any = None, overpotential_v: float | None = -0.03) -> Experiment:
+    """An experiment that was killed in its first plating; potential drop over 1 mA."""
+    rows = 50 if overpotential_v is not None else 0
+    n = np.arange(1.0, rows + 1)
+    samples = {
+        "t": n,
+        "step_t": n,
+        "potential": 0 * n + (overpotential_v or 0.0),
+        "current": 0 * n - 1e-3,
+        "cycle": 0 * n + 1,
+        "half_cycle": 0 * n + 1,
+        "step": 0 * n + 2,
+        "role": 0 * n - 1,
+        "flags": 0 * n,
+    }
+    streams = {"potentiostat": stream("potentiostat", "potentiostat", samples)}
+    if spectrum is not None:
+        m = np.arange(len(FREQUENCIES_HZ))
+        points = {
+            "t": 0.01 * m,
+            "spectrum": 0 * m + 1,
+            "cycle": 0 * m,
+            "half_cycle": 0 * m,
+            "step": 0 * m + 1,
+            "frequency": FREQUENCIES_HZ,
+            "z_real": spectrum.real,
+            "z_imag": spectrum.imag,
+            "flags": 0 * m,
+        }
+        streams["impedance"] = stream("impedance", "potentiostat_impedance", points)
+    start = {"uid": "1", "time": 0.0, "sample": SAMPLE}
+    return Experiment((Run(start=start, stop=None, streams=streams),), Path())
+
+
+def look(experiment: Experiment, seen: Any, ocv_v: float = 0.0) -> dict[str, Any]:
+    rows: list[Any] = [(0.0, Sample(i * 0.5, i * 0.5, ocv_v, 0.0, *[0] * 6)) for i in range(10)]
+    rows += [
+        (0.0, ImpedancePoint(5.0, 1, 1, 1, 2, f, z.real, z.imag, 0, 0))
+        for f, z in zip(FREQUENCIES_HZ, seen, strict=True)
+    ]
+    position = Position(
+        Remaining(PLATING, 1, 0, PLATING), 2, 1, 1, (50.0, 50.0), (0.01, 0.01), 50.0, "opened"
+    )
+    return judge(experiment, None, position, rows, LIMITS)
+
+
+WITH_REFERENCE = recorded(spectrum=cell_ohm())
+WITHOUT = recorded()
+
+
+@pytest.mark.parametrize("experiment", [WITH_REFERENCE, WITHOUT])
+def test_the_cell_as_it_was_left_passes(experiment: Experiment) -> None:
+    assert look(experiment, cell_ohm())["failures"] == []
+    # Metal ages at open circuit, contacts are made anew.
+    assert look(experiment, cell_ohm(series=3.3, arc=60.0))["failures"] == []
+
+
+@pytest.mark.parametrize("short_ohm", [0.02, 0.5, 2.0, 4.0])
+@pytest.mark.parametrize("experiment", [WITH_REFERENCE, WITHOUT])
+def test_a_short_is_refused_with_and_without_a_spectrum_to_compare_with(
+    experiment: Experiment, short_ohm: float
+) -> None:
+    assert any(
+        "shorted" in text for text in look(experiment, cell_ohm(short=short_ohm))["failures"]
+    )
+
+
+@pytest.mark.parametrize(
+    ("series_ohm", "before_ohm"), [(0.06, 0.5), (2.2, 2.8), (0.02, 2.8), (3.6, 2.8)]
+)
+def test_a_resistor_in_the_cells_place_is_refused(series_ohm: float, before_ohm: float) -> None:
+    experiment = recorded(spectrum=cell_ohm(series=before_ohm))
+    resistor = 0 * cell_ohm() + series_ohm - 1e-4j
+    assert look(experiment, resistor)["failures"]
+
+
+def test_a_low_resistance_may_not_fall_by_more_than_a_quarter() -> None:
+    experiment = recorded(spectrum=cell_ohm(series=0.5))
+    assert look(experiment, cell_ohm(series=0.45))["failures"] == []
+    assert look(experiment, cell_ohm(series=0.9))["failures"] == []
+    assert "series resistance is" in look(experiment, cell_ohm(series=0.3))["failures"][0]
+
+
+def test_an_arc_that_metal_made_smaller_than_the_substrates_is_no_short() -> None:
+    experiment = recorded(spectrum=cell_ohm(arc=2000.0))
+    assert look(experiment, cell_ohm())["failures"] == []
+
+
+def test_without_anything_to_compare_with_only_a_cell_that_was_never_driven_passes() -> None:
+    never = look(recorded(overpotential_v=None), cell_ohm())
+    assert never["failures"] == []
+    assert any("nothing was driven" in note for note in never["notes"])
+
+
+def test_a_cell_near_its_limits_whose_resistance_cannot_be_measured_is_not_taken_for_well() -> None:
+    driven = look(WITH_REFERENCE, cell_ohm(), ocv_v=1.995)["failures"]
+    assert any("series resistance was not measured" in text for text in driven)
+    never = look(recorded(overpotential_v=None), cell_ohm(), ocv_v=1.995)
+    assert any("series resistance was not measured" in note for note in never["notes"])
+
+
+def test_the_reference_is_what_the_experiment_measured_and_else_its_first_look() -> None:
+    def resumed(spectrum: Any, step: int) -> Run:
+        run = recorded(spectrum=spectrum).runs[0]
+        told = {"begin": {"step": step}, "refused": None}
+        return Run(start={**run.start, "resume": told}, stop=None, streams=run.streams)
+
+    first, second, own = cell_ohm(series=3.0), cell_ohm(series=3.6), cell_ohm(series=5.0)
+    chain = (*WITHOUT.runs, resumed(first, 1), resumed(second, 1))
+    told = look(Experiment(chain, Path()), cell_ohm())
+    assert told["reference_resistance_ohm"] == pytest.approx(3.0, rel=0.01)
+    told = look(Experiment((*chain, resumed(own, 0)), Path()), cell_ohm())
+    assert told["reference_resistance_ohm"] == pytest.approx(5.0, rel=0.01)
+
+
+def test_points_that_are_no_numbers_are_left_out() -> None:
+    found = Spectrum.of([1e5, 1e4, 1e3], [2.0, np.nan, 3.0], [-0.1, -0.1, -1.0])
+    assert list(found.frequency_hz) == [1e5, 1e3]
