@@ -1,6 +1,7 @@
 """Coulombic efficiency: what comes back of the metal that was plated."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,7 +22,8 @@ class CoulombicEfficiency:
         stripped_mah_cm2: Stripped charge by cycle, mAh/cm2.
         strip_end_v: Last potential of the stripping by cycle, V.
         left_out: Why cycles that began are missing.
-        end_lost: Of these, the cycles in which rows were lost at the end of a half-cycle.
+        end_lost: Of these, the cycles of which charge is missing: rows were lost at the end of a
+            half-cycle, or it was interrupted and more may have passed than its uncertainty.
     """
 
     cycles: tuple[int, ...]
@@ -77,7 +79,8 @@ def coulombic_efficiency(
     """Return the coulombic efficiency of each plating and the stripping that follows it.
 
     A cycle counts when both its half-cycles have ended; one that is still going on, or was cut
-    off by an abort, is left out with a reason.
+    off by an abort, is left out with a reason. What may have passed unrecorded where a half-cycle
+    was interrupted adds to the uncertainty; where it is more than that, the cycle is left out.
     """
     if accuracy is None:
         accuracy = CurrentAccuracy()
@@ -113,13 +116,18 @@ def coulombic_efficiency(
             left_out.append(f"cycle {number} is left out: no charge was plated")
             continue
         value = 100.0 * q_strip / q_plate
+        relative = accuracy.relative_of_ratio(group[0].mean_current_a, partner[0].mean_current_a)
+        missing = unrecorded_share(group, q_plate) + unrecorded_share(partner, q_strip)
+        if missing > relative:
+            left_out.append(f"cycle {number} is left out: {told_unrecorded((*group, *partner))}")
+            end_lost.append(number)
+            continue
         cycles.append(number)
         percent.append(value)
         plated.append(q_plate)
         stripped.append(q_strip)
         strip_end_v.append(float(partner[-1].potential_v[-1]))
-        relative = accuracy.relative_of_ratio(group[0].mean_current_a, partner[0].mean_current_a)
-        uncertainty.append(value * relative)
+        uncertainty.append(value * (relative + missing))
     return CoulombicEfficiency(
         tuple(cycles),
         tuple(percent),
@@ -130,6 +138,34 @@ def coulombic_efficiency(
         tuple(left_out),
         tuple(end_lost),
     )
+
+
+def unrecorded_share(halves: Sequence[HalfCycle], charge_mah_cm2: float) -> float:
+    """Return how much of a charge may be missing that no row shows; infinite if not known."""
+    parts = [half.unrecorded_mah_cm2 for half in halves]
+    known = [part for part in parts if part is not None]
+    if len(known) < len(parts):
+        return math.inf
+    total = math.fsum(known)
+    if total == 0.0:
+        return 0.0
+    return total / charge_mah_cm2 if charge_mah_cm2 > 0 else math.inf
+
+
+def told_unrecorded(halves: Sequence[HalfCycle]) -> str:
+    """Say how much charge may have passed unrecorded in half-cycles."""
+    told = []
+    for half in halves:
+        if half.unrecorded_mah_cm2 == 0.0:
+            continue
+        name = "plating" if half.role == PLATE else "stripping"
+        much = (
+            "an unknown charge"
+            if half.unrecorded_mah_cm2 is None
+            else f"up to {half.unrecorded_mah_cm2:.3g} mAh/cm2"
+        )
+        told.append(f"{much} of its {name} may have passed unrecorded when it was interrupted")
+    return " and ".join(told)
 
 
 def _alternating(halves: tuple[HalfCycle, ...]) -> list[tuple[HalfCycle, ...]]:

@@ -13,7 +13,12 @@ from pydantic import ValidationError
 from operando.analysis import hydrogen as gas
 from operando.analysis import images, impedance, overpotential, raman, thickness
 from operando.analysis.accuracy import CurrentAccuracy
-from operando.analysis.coulombic import CoulombicEfficiency, coulombic_efficiency
+from operando.analysis.coulombic import (
+    CoulombicEfficiency,
+    coulombic_efficiency,
+    told_unrecorded,
+    unrecorded_share,
+)
 from operando.analysis.endings import CUT_OFF_WITHIN_V
 from operando.analysis.segments import (
     PLATE,
@@ -390,7 +395,18 @@ def _charges(found: _Evaluation) -> dict[str, Metric]:
         if half.role == PLATE:
             plated[half.cycle] = plated.get(half.cycle, 0.0) + half.capacity_mah_cm2
             relative = max(relative, accuracy.relative(half.mean_current_a))
-    values = [plated.get(number) for number in found.cycles]
+    values: list[Number] = []
+    errors: list[Number] = []
+    unknown: list[str] = []
+    for number in found.cycles:
+        value = plated.get(number)
+        halves = [h for h in found.halves if h.cycle == number and h.role == PLATE]
+        missing = unrecorded_share(halves, value or 0.0)
+        if value is not None and missing > relative:
+            unknown.append(f"cycle {number}: {told_unrecorded(halves)}")
+            value = None
+        values.append(value)
+        errors.append(None if value is None else (relative + missing) * value)
     running = None
     if not found.halves[-1].ended:
         running = f"cycle {found.halves[-1].cycle} has not ended"
@@ -402,31 +418,43 @@ def _charges(found: _Evaluation) -> dict[str, Metric]:
     told["plated_capacity_mah_cm2"] = _listed(
         "plated_capacity_mah_cm2",
         values,
-        [None if value is None else relative * value for value in values],
-        [running, lost, *gaps],
+        errors,
+        [running, lost, *unknown, *gaps],
         "no plating half-cycle",
     )
     total = math.fsum(plated.values())
-    told["cumulative_plated_mah_cm2"] = _metric(
-        "cumulative_plated_mah_cm2", total, relative * total, _summary([running, lost, *gaps])
-    )
+    missing = unrecorded_share([h for h in found.halves if h.role == PLATE], total)
+    if missing > relative:
+        told |= _none(("cumulative_plated_mah_cm2",), _summary(unknown) or "")
+    else:
+        told["cumulative_plated_mah_cm2"] = _metric(
+            "cumulative_plated_mah_cm2",
+            total,
+            (relative + missing) * total,
+            _summary([running, lost, *unknown, *gaps]),
+        )
     told["depth_of_discharge_pct"] = _depth_of_discharge(found, cell)
     metal = thickness.METALS[cell.metal]
-    theory = [_theory_um(found, plating, metal) for plating, _ in found.cycles.values()]
+    theory = [_theory_um(found, plating, metal, relative) for plating, _ in found.cycles.values()]
     told["theoretical_thickness_um"] = _listed(
         "theoretical_thickness_um",
         theory,
         [None if value is None else relative * value for value in theory],
-        [lost],
+        [lost, *unknown],
         otherwise="no plating left more metal than there was at the start",
     )
     return told
 
 
-def _theory_um(found: _Evaluation, plating: HalfCycle | None, metal: thickness.Metal) -> Number:
+def _theory_um(
+    found: _Evaluation, plating: HalfCycle | None, metal: thickness.Metal, relative: float
+) -> Number:
     if plating is None:
         return None
     net = found.ledger.net_plated_mah_cm2(float(plating.t_s[-1]))
+    until = [half for half in found.halves if half.number <= plating.number]
+    if unrecorded_share(until, net) > relative:
+        return None
     # Metal that only came back onto a pre-deposited layer has no thickness of its own.
     return thickness.theoretical_thickness_um(net, metal) if net > 1e-6 else None
 
@@ -444,6 +472,14 @@ def _depth_of_discharge(found: _Evaluation, cell: Cell) -> Metric:
     strips = [half for half in found.halves if half.role == STRIP and half.ended]
     lost = [half.cycle for half in strips if half.end_lost]
     strips = [half for half in strips if not half.end_lost]
+    known = []
+    for half in strips:
+        relative = found.accuracy.relative(half.mean_current_a)
+        if unrecorded_share([half], half.capacity_mah_cm2) > relative:
+            basis += f"; without cycle {half.cycle}: {told_unrecorded([half])}"
+        else:
+            known.append(half)
+    strips = known
     if lost:
         basis += f"; rows were lost at the end of the stripping of cycle {_enumerated(lost)}"
     if not strips:

@@ -60,6 +60,8 @@ class HalfCycle:
         interruptions: Where it stopped and was resumed. What may have passed after the last row
             before is not known, and not counted.
         lasted_s: From its first row to its last, without the interruptions, s.
+        unrecorded_mah_cm2: How much charge may have passed at its interruptions, or just before
+            it, that no row shows, at most, mAh/cm2; ``None``: that is not known.
     """
 
     number: int
@@ -75,6 +77,7 @@ class HalfCycle:
     followed_s: float = math.inf
     interruptions: tuple[Interruption, ...] = ()
     lasted_s: float = 0.0
+    unrecorded_mah_cm2: float | None = 0.0
 
     @property
     def capacity_mah_cm2(self) -> float:
@@ -259,6 +262,13 @@ def recorded_half_cycles(
     )
     spectra = run.streams.get("impedance")
     halves = list(found if spectra is None else _before_spectra(found, spectra.columns, device))
+    unrecorded = _unrecorded_mah_cm2(run)
+    halves = [
+        replace(half, unrecorded_mah_cm2=unrecorded[half.number])
+        if half.number in unrecorded
+        else half
+        for half in halves
+    ]
     t_s = columns[f"{device}_t"]
     # Where a run ended within a half-cycle that no other went on with, nothing else ended it.
     cut_s = [float(t_s[joint]) for joint in run.streams[stream].joints]
@@ -271,6 +281,25 @@ def recorded_half_cycles(
             succeeded = run.stop.get("exit_status") == "success"
             halves[number] = replace(half, ended=succeeded if reached is None else reached)
     return tuple(halves)
+
+
+def _unrecorded_mah_cm2(run: Run) -> dict[int, float | None]:
+    """Return by half-cycle how much charge may have passed at deaths that no row shows, mAh/cm2."""
+    parts: dict[int, dict[int, float | None]] = {}
+    for member in run.members or (run.start,):
+        resumed = member.get("resume")
+        if not isinstance(resumed, Mapping) or "begin" not in resumed:
+            continue
+        number = int(resumed["begin"]["half_cycle"]) + 1
+        assumed = "assume_charge_mah_cm2" in resumed.get("decisions", {})
+        told = resumed.get("unrecorded_charge_mah_cm2", None if assumed else 0.0)
+        # A resume that was refused tells the same step once more.
+        parts.setdefault(number, {})[int(resumed.get("step", 0))] = told
+    found: dict[int, float | None] = {}
+    for number, by_step in parts.items():
+        known = [part for part in by_step.values() if part is not None]
+        found[number] = math.fsum(known) if len(known) == len(by_step) else None
+    return found
 
 
 def _reached_a_limit(run: Run, half: HalfCycle) -> bool | None:

@@ -73,12 +73,17 @@ class Bench:
         return self.broken.operando("run", str(path), "--only", "potentiostat")
 
     def kill_after(self, process: "subprocess.Popen[str]", rows: int, members: int = 1) -> str:
-        """Kill -9 once the newest run has so many rows; return its uid."""
+        """Kill -9 once the newest run has so many rows of its own program; return its uid."""
 
         def enough() -> bool:
             assert process.poll() is None, process.communicate()
             runs = list_runs(self.broken.data)
-            return len(runs) == members and runs[0].rows.get("potentiostat", 0) >= rows
+            if len(runs) != members or runs[0].rows.get("potentiostat", 0) < rows:
+                return False
+            run = self.run_of(runs[0].uid)
+            begun = run.start.get("resume", {"begin": {"step": 0}})["begin"]["step"]
+            step = run.streams["potentiostat"].columns["potentiostat_step"]
+            return int(np.sum(step > begun)) >= rows
 
         self.wait_for(enough, f"{rows} rows did not come")
         process.send_signal(signal.SIGKILL)
@@ -292,7 +297,7 @@ def test_a_chain_of_three_is_one_experiment_and_any_of_its_runs_names_it(
         process = bench.begin(cycling(2))
         first = bench.kill_after(process, 100)
         process = bench.broken.operando("resume", first[:8], "--only", "potentiostat")
-        second = bench.kill_after(process, 240, members=2)
+        second = bench.kill_after(process, 60, members=2)
         third = bench.resume(first)
     bench.whole()
     runs = bench.chain
@@ -358,7 +363,9 @@ def test_an_experiment_that_died_before_its_first_row_begins_anew(bench: Bench) 
         bench.wait_for(lambda: list_runs(bench.broken.data), "no run")
         process.send_signal(signal.SIGKILL)
         process.communicate()
-        bench.resume()
+        with pytest.raises(ResumeError, match="whether its program had begun is not known"):
+            bench.resume()
+        bench.resume(assume_charge_mah_cm2=0.0)
     # A bare substrate rests beyond the window, where no spectrum may be measured.
     notes = bench.chain[1].start["resume"]["checks"]["notes"]
     assert any("series resistance was not measured" in note for note in notes)

@@ -166,6 +166,56 @@ def test_an_interrupted_half_cycle_is_one_and_says_so(synthetic: Any, tmp_path: 
     assert f"the plating of cycle 1 was interrupted at {gap.at_s:.0f} s for 500 s" in reason
 
 
+def _lost_in_the_first_plating(
+    synthetic: Any, folder: Path, lost: int, told: float | None, **more: Any
+) -> Run:
+    columns = _whole(synthetic)
+    parts = _stopped_and_resumed(columns, 10, gap_s=500.0, lost=lost)
+    resume = {"begin": {"half_cycle": 0}, "step": 1, "unrecorded_charge_mah_cm2": told, **more}
+    return _joined(synthetic, folder, parts, **resume)
+
+
+@pytest.mark.parametrize("told", [0.2, None])
+def test_a_cycle_of_which_charge_may_be_missing_has_no_efficiency_but_a_reason(
+    synthetic: Any, tmp_path: Path, told: float | None
+) -> None:
+    found = metrics(_lost_in_the_first_plating(synthetic, tmp_path, 10, told))
+    assert found["ce_pct"].value[0] is None
+    assert found["ce_pct"].value[1] == pytest.approx(95.0, abs=0.5)
+    assert "may have passed unrecorded" in found["ce_pct"].reason
+    assert found["initial_ce_pct"].value is None
+    assert found["plated_capacity_mah_cm2"].value[0] is None
+    assert found["plated_capacity_mah_cm2"].value[1] is not None
+    assert found["cumulative_plated_mah_cm2"].value is None
+    assert "may have passed unrecorded" in found["cumulative_plated_mah_cm2"].reason
+    assert found["theoretical_thickness_um"].value is None
+
+
+def test_little_that_may_be_missing_adds_to_the_uncertainty(synthetic: Any, tmp_path: Path) -> None:
+    least = metrics(_lost_in_the_first_plating(synthetic, tmp_path, 0, 0.0))
+    plated = least["plated_capacity_mah_cm2"].value[0]
+    told = metrics(_lost_in_the_first_plating(synthetic, tmp_path, 0, 1e-4 * plated))
+    assert told["ce_pct"].value == least["ce_pct"].value
+    more = told["ce_pct"].uncertainty[0] - least["ce_pct"].uncertainty[0]
+    assert more == pytest.approx(1e-4 * told["ce_pct"].value[0])
+    more = (
+        told["plated_capacity_mah_cm2"].uncertainty[0]
+        - least["plated_capacity_mah_cm2"].uncertainty[0]
+    )
+    assert more == pytest.approx(1e-4 * plated)
+
+
+def test_an_assumed_charge_without_its_bounds_is_not_known(synthetic: Any, tmp_path: Path) -> None:
+    columns = _whole(synthetic)
+    parts = _stopped_and_resumed(columns, 10, gap_s=500.0, lost=5)
+    resume = {
+        "begin": {"half_cycle": 0},
+        "step": 1,
+        "decisions": {"assume_charge_mah_cm2": 0.004},
+    }
+    assert metrics(_joined(synthetic, tmp_path, parts, **resume))["ce_pct"].value[0] is None
+
+
 def test_a_gap_is_never_bridged_where_the_instrument_told_no_edge(
     synthetic: Any, tmp_path: Path
 ) -> None:
