@@ -39,7 +39,7 @@ class Continuation:
         begin: The counters it goes on from, ``t_s`` as of ``begin_at_s``.
         begin_at_s: When that was, on ``time.monotonic``.
         cell: The cell, as the record has it.
-        limits: The limits of cell and protocol, as the record has them.
+        limits: The limits that were in force, those of the bench at that time included.
         every: When the followers act.
         record: What the start document takes over from the first run, and what ``resume`` says.
         refusal: Why the experiment must not go on; the run then takes in rows and fails with it.

@@ -208,8 +208,19 @@ def _look_at_the_cell(
 ) -> Continuation:
     """Measure the cell and say with what the experiment goes on; nothing else is driven."""
     root, tip = experiment.root, experiment.tip
-    recorded = SafetyLimits.model_validate(root.start["limits"]["effective"])
-    limits = recorded.narrowed_by(device.limits)
+    # Never wider than they were: those of the bench at that time stay in force.
+    recorded = SafetyLimits()
+    for run in experiment.runs:
+        recorded = recorded.narrowed_by(
+            SafetyLimits.model_validate(run.start["limits"]["effective"])
+        )
+    try:
+        limits = recorded.narrowed_by(device.limits)
+    except ValueError as error:
+        raise ResumeError(
+            f"the limits of this bench leave nothing of those of the experiment: {error}. Nothing "
+            "was driven"
+        ) from error
     t_s, spectra = _newest(experiment, program, position)
     heard_s = _host_time_s(program, position, root, now_s)
     gap_s = max(0.0, time.time() - heard_s)
@@ -267,14 +278,6 @@ def _look_at_the_cell(
     if position.step:
         # What the spectrometer sees now is no blank.
         every = every.model_copy(update={"blank_spectra": 0})
-    own = {
-        name: SafetyLimits.model_validate(root.start["limits"][name])
-        for name in ("cell", "protocol")
-        if name in root.start["limits"]
-    }
-    of_both = SafetyLimits()
-    for one in own.values():
-        of_both = of_both.narrowed_by(one)
     logs = tuple(_whole_logs(program))
     reason = f"limit {position.reason} reached" if position.ending == "stopped" else ""
     return Continuation(
@@ -282,7 +285,7 @@ def _look_at_the_cell(
         begin=going_on,
         begin_at_s=time.monotonic(),
         cell=experiment.cell,
-        limits=of_both,
+        limits=recorded,
         every=every,
         record={**taken_over, "resume": resumed, "resume_of": tip.uid},
         refusal=refusal,

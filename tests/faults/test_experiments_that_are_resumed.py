@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from instruments.errors import SafetyLimitError
 from operando.analysis import metrics
 from operando.analysis.metrics import half_cycles_of
 from operando.configuration import load_bench
@@ -18,7 +19,7 @@ from operando.journal import documents, journal_path, list_runs
 from operando.resume import ResumeError, interrupted_experiment, resume
 from operando.runs import Run
 from operando.session import RunFailedError, Session
-from techniques import Protocol, Schedule
+from techniques import Protocol, SafetyLimits, Schedule
 
 pytestmark = pytest.mark.timeout(120)
 FACTOR = 400.0
@@ -416,3 +417,119 @@ def test_without_a_log_what_is_not_known_is_said_and_the_operator_decides(bench:
     assert told["passed_charge_mah_cm2"] == pytest.approx(0.09)
     left = json.dumps(bench.chain[1].start["remaining_technique"])
     assert '"charge_mah_cm2", "value": 0.01' in left or "0.00999" in left
+
+
+def test_rows_of_a_resume_that_failed_at_once_get_into_no_other_run(bench: Bench) -> None:
+    with bench.broken.serve("potentiostat", factor=FACTOR):
+        process = bench.begin(cycling(1))
+        bench.kill_after(process, 100)
+        time.sleep(0.3)
+        with bench.session() as session:
+            device = session.devices["potentiostat"]
+            before = device.limits
+            device.limits = SafetyLimits(current_max_a=1e-5)  # a bench that became narrower
+            with pytest.raises(SafetyLimitError):
+                resume(session)
+            assert len(list_runs(bench.broken.data)) == 1
+            device.limits = before
+            resume(session)
+    bench.whole()
+    assert bench.charges()[1] == pytest.approx(CHARGE, rel=1e-3)
+    # The limits of the bench that was wider are not those of the experiment's rest.
+    limits = bench.chain[1].start["limits"]["effective"]
+    assert limits == bench.chain[0].start["limits"]["effective"]
+
+
+FAST = Protocol.model_validate(
+    {
+        "name": "fast",
+        "cell": "zn-bare-half",
+        "technique": {
+            "type": "galvanostatic_step",
+            "role": "plate",
+            "current_density_ma_cm2": 1.0,
+            "record": {"dt_s": 1e-3, "edge_dt_s": 1e-3},
+            "until": [{"quantity": "time_s", "value": 1.0}],
+        },
+        "every": Schedule(),
+    }
+)
+
+
+def test_after_another_run_on_the_cell_somebody_has_to_decide_and_no_row_is_lost(
+    bench: Bench,
+) -> None:
+    with bench.broken.serve("potentiostat", factor=FACTOR):
+        process = bench.begin(cycling(1))
+        first = bench.kill_after(process, 20)
+        bench.wait_for(
+            lambda: bench.broken.truth("potentiostat", "script_end")[1:], "the program did not end"
+        )
+        with bench.session() as session:
+            # Its rows lie in the columns of a file; those of the log must not follow them there.
+            between = session.run_protocol(FAST)
+            told = rf"other runs[\s\S]*{between[:8]} \([\s\S]*--same-cell"
+            with pytest.raises(ResumeError, match=told):
+                resume(session, first)
+            new = resume(session, first, same_cell=True)
+            assert session.devices["potentiostat"]._driver._files().logs() == []
+    runs = {run.uid: run for run in bench.chain}
+    told_of = runs[new].start["resume"]
+    assert (told_of["decisions"], told_of["runs_since"]) == ({"same_cell": True}, [between])
+    assert (
+        len(runs[new].streams["potentiostat"]) + len(runs[new].streams["impedance"])
+        == (told_of["collected_rows"])
+    )
+    experiment = Run.from_journal(first, bench.broken.data)
+    assert experiment.chain == (first, new)
+    assert np.all(np.diff(experiment.streams["potentiostat"].columns["potentiostat_t"]) > 0)
+    plated, _ = half_cycles_of(experiment)
+    assert plated.capacity_mah_cm2 == pytest.approx(CHARGE, rel=2e-3)
+
+
+def test_what_ended_at_a_safety_limit_while_nobody_listened_is_recorded_and_not_resumed(
+    bench: Bench,
+) -> None:
+    with bench.broken.serve("potentiostat", factor=FACTOR):
+        process = bench.begin(cycling(1))
+        first = bench.kill_after(process, 60)
+        bench.broken.inject("cell", "contact", ohm=5000.0)
+        bench.wait_for(lambda: bench.broken.truth("potentiostat", "script_end")[1:], "no end")
+        driven = len(bench.broken.truth("potentiostat", "cell_on"))
+        with pytest.raises(RunFailedError, match="was ended by a safety limit"):
+            bench.resume(trust_log=True, accept_check=True)
+        with pytest.raises(ResumeError, match="was ended by a safety limit"):
+            bench.resume()
+        assert len(bench.broken.truth("potentiostat", "cell_on")) == driven
+    assert [run.uid for run in bench.chain][:1] == [first]
+    second = bench.chain[1]
+    assert second.start["resume"]["ending"] == "safety"
+    assert len(bench.chain) == 2
+    potential = second.streams["potentiostat"].columns["potentiostat_potential"]
+    assert abs(potential[-1]) > 2.0
+    assert np.all(np.diff(bench.column("t")) > 0)
+
+
+def test_a_log_of_which_the_power_cut_left_nothing_leaves_the_decision_to_the_operator(
+    bench: Bench,
+) -> None:
+    with bench.broken.serve("potentiostat", factor=FACTOR):
+        bench.broken.inject("potentiostat", "file-store", held_bytes=10**7)
+        bench.wait_for(lambda: bench.broken.truth("bench", "fault"), "not broken")
+        process = bench.begin(cycling(1))
+        bench.kill_after(process, 100)
+        bench.broken.inject("potentiostat", "power-cycle", seconds=0.2)
+        bench.wait_for(lambda: bench.broken.truth("potentiostat", "script_end")[1:], "no cut")
+        time.sleep(0.3)
+        for decided in ({}, {"trust_log": True}):
+            with pytest.raises(ResumeError, match=r"it is empty[\s\S]*--assume-charge"):
+                bench.resume(**decided)
+        low = bench.column("step_t")[-1] / 3600
+        new = bench.resume(assume_charge_mah_cm2=low + 0.02)
+    unrecorded = bench.chain[1].start["resume"]["unrecorded_charge_mah_cm2"]
+    assert unrecorded == pytest.approx(CHARGE - low, abs=1e-4)
+    # What nobody recorded is in no efficiency.
+    found = metrics(Run.from_journal(new, bench.broken.data))
+    for name in ("ce_pct", "plated_capacity_mah_cm2", "cumulative_plated_mah_cm2"):
+        assert found[name].value is None
+    assert "may have passed unrecorded" in (found["plated_capacity_mah_cm2"].reason or "")

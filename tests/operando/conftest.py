@@ -319,7 +319,7 @@ def _record_run() -> Callable[..., str]:
         from operando.journal import JournalWriter
 
         key = {"source": "test", "dtype": "number", "shape": [], "dtype_numpy": "<f8"}
-        run = compose_run(metadata=metadata)
+        run = compose_run(time=metadata.pop("time", None), metadata=metadata)
         with JournalWriter(folder) as write:
             write("start", run.start_doc)
             stream = run.compose_descriptor(

@@ -253,14 +253,26 @@ def test_a_name_that_is_taken_costs_the_log_but_not_the_experiment(
     assert not driver.log_kept
 
 
-def test_old_logs_make_room_and_what_does_not_fit_gets_no_log(connect: Callable[..., Any]) -> None:
+def test_logs_that_may_go_make_room_and_what_does_not_fit_gets_no_log(
+    connect: Callable[..., Any], caplog: pytest.LogCaptureFixture
+) -> None:
     driver, bench = connect()
     for name in ("a1", "a2", "a3"):
         driver.start(assigned(*SHORT, log=name))
         list(driver.samples())
-    change_file_store(bench, kilobytes=80)
-    assert driver.prepare_log(assigned(plating(20.0), log="a4")) is None
-    assert driver._files().logs() in (["a2", "a3"], ["a3"], ["a1", "a2", "a3"])
+    used = sum(len(line) + 1 for line in driver._files().lines("a1") or ())
+    wanted = (
+        compile_program(assigned(plating(20.0)), driver.capabilities()).longest_log_bytes * 1.1
+        + 65536
+    )
+    change_file_store(bench, kilobytes=int((wanted + 2.5 * used) / 1024) + 1)
+    why = driver.prepare_log(assigned(plating(20.0), log="a4"))
+    assert why is not None
+    assert "a1, a2, a3, whose rows may be in no record" in why
+    assert driver._files().logs() == ["a1", "a2", "a3"]
+    assert driver.prepare_log(assigned(plating(20.0), log="a4"), lambda name: name != "a1") is None
+    assert driver._files().logs() == ["a1", "a3"]
+    assert "its log a2 is removed to make room" in caplog.text
     why = driver.prepare_log(assigned(plating(1e6), log="a5"))
     assert why is not None
     assert "MB" in why
