@@ -33,7 +33,7 @@ RESISTANCE_SHARE, RESISTANCE_OHM = 0.25, 0.5
 # A short leaves less than this of the resistance that the interfaces show at the lowest frequency.
 ARC_SHARE = 0.25
 # Without a spectrum to compare with: of the resistance that the last current met.
-DRIVEN_SHARE = 0.1
+DRIVEN_SHARE = 0.2
 # Without a spectrum to compare with: the current times the resistance must leave this much of the
 # potential window for the cell itself.
 OHMIC_SHARE_OF_WINDOW = 0.5
@@ -224,7 +224,7 @@ def _judge_resistance(
     if reference is not None:
         compare_spectra(seen, reference, driven, told)
     elif driven is not None:
-        lowest = seen.magnitude_ohm(seen.frequency_hz[-1])
+        told["lowest_ohm"] = lowest = seen.magnitude_ohm(seen.frequency_hz[-1])
         told["notes"].append("the record has no spectrum to compare the series resistance with")
         if lowest < DRIVEN_SHARE * driven:
             failures.append(

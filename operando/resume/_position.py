@@ -260,6 +260,9 @@ def _end_of(program: Program, last: _Last, gap_s: float, decisions: Decisions) -
     log, stop = program.log, program.run.stop
     if log is not None and log.ending != "unknown":
         return _End(True, False)
+    if program.damage:
+        # Rows that are not there may have come after those that are.
+        return _End(False, None, f"its journal is damaged near its end: {program.damage}")
     if stop is not None and stop["exit_status"] == "abort":
         # By the writer itself, which confirmed that the cell is open, or said that it is not.
         if WHILE_ENDING not in stop.get("reason", ""):

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
@@ -9,7 +10,8 @@ from numpy.typing import NDArray
 from pydantic import TypeAdapter
 
 from instruments.potentiostat import ImpedancePoint, PotentiostatDevice, ProgramLog, Sample
-from instruments.potentiostat.contract import COLLECTED
+from instruments.potentiostat.contract import COLLECTED, PLATE, STRIP
+from operando.journal import journal_path
 from operando.resume._record import LEADER, Experiment, ResumeError
 from operando.runs import Run, Stream
 from techniques import Assignment, Counters, SafetyLimits, Technique
@@ -104,6 +106,8 @@ class Program:
         rows: What the record has of it, collected rows of later runs included.
         log: What the instrument kept of it; ``None``: nothing.
         earlier: The program before it, if rows of that may be in its log only.
+        damage: What is damaged in the journal of its run, unless that was before its last
+            half-cycle; empty if nothing is.
     """
 
     run: Run
@@ -112,6 +116,7 @@ class Program:
     rows: Rows
     log: ProgramLog | None
     earlier: "Program | None" = None
+    damage: str = ""
 
     @property
     def own_log(self) -> str | None:
@@ -174,12 +179,36 @@ def _program_before(
         later = [chosen(all_rows(x), lambda y: of_it(y) & collected(y)) for x in runs[index + 1 :]]
         rows = _joined([own, *later])
         log = device.read_log(assignment, _log_told(run).get("meaning"))
+        damage = damage_near_the_end(run, journal_path(experiment.data_dir, run.uid))
         if len(rows.samples["t"]) or len(rows.points["t"]) or (log and (log.kind or log.rows)):
-            return Program(run, technique, begin, rows, log)
+            return Program(run, technique, begin, rows, log, damage=damage)
         if log is not None and log.ending != "unknown":
             continue  # it ended before its first step
-        return Program(run, technique, begin, rows, log, _program_before(experiment, device, index))
+        earlier = _program_before(experiment, device, index)
+        return Program(run, technique, begin, rows, log, earlier, damage)
     return None
+
+
+def damage_near_the_end(run: Run, journal: Path) -> str:
+    """Return what is damaged in a run's journal, unless it surely was before the last half-cycle.
+
+    Where rows are missing is known by their numbers; damage that leaves no gap in them may have
+    been anywhere.
+    """
+    told = list(run.damage)
+    cut = sorted(path.name for path in journal.parent.glob(f"{journal.name}.cut*"))
+    if cut:
+        told.append(f"what could not be read at its end is in {', '.join(cut)}")
+    stream = run.streams.get(LEADER)
+    if not told or cut or stream is None:
+        return "; ".join(told)
+    columns = {key: stream.columns.get(f"{LEADER}_{key}") for key in ("role", "step")}
+    role, step = columns["role"], columns["step"]
+    if role is None or step is None or not stream.holes:
+        return "; ".join(told)
+    driven = np.flatnonzero(np.isin(role, (PLATE, STRIP)))
+    first = int(np.searchsorted(step, step[driven[-1]])) if len(driven) else 0
+    return "; ".join(told) if max(stream.holes) >= first else ""
 
 
 def fresh_rows(program: Program, now_s: float) -> list[RowWithTime]:

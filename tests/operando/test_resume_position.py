@@ -9,9 +9,9 @@ import pytest
 
 from instruments.potentiostat import ProgramLog
 from operando.resume._position import Position, position_of
-from operando.resume._program import _POINT, _SAMPLE, Program, Rows
+from operando.resume._program import _POINT, _SAMPLE, Program, Rows, damage_near_the_end
 from operando.resume._record import Decisions, Experiment, ResumeError
-from operando.runs import Run
+from operando.runs import Run, Stream
 from techniques import Counters, PlateStripCycle, Repeat
 from techniques import Sequence as Steps
 
@@ -75,6 +75,7 @@ def where(
     technique: Any = CYCLING,
     start: dict[str, Any] = START,
     log_told: dict[str, Any] | None = None,
+    damage: str = "",
     **decisions: Any,
 ) -> Position:
     """Return the position; ``log``: its ending and how far the last step had come then, s."""
@@ -93,7 +94,7 @@ def where(
         kind = "galvanostatic" if role else "open_circuit"
         kept = ProgramLog((), log[0], reason, kind, role, counters, log[1], 0)  # type: ignore[arg-type]
         kept = replace(kept, **(log_told or {}))
-    program = Program(run, technique, Counters(), Rows(rows, points), kept)
+    program = Program(run, technique, Counters(), Rows(rows, points), kept, damage=damage)
     return position_of(Experiment((run,), Path()), program, Decisions(**decisions))
 
 
@@ -282,3 +283,31 @@ def test_without_a_row_and_without_a_log_nobody_knows_whether_it_had_begun(name:
     position = where(nothing, start=start, assume_charge_mah_cm2=0.0)
     assert position.left.technique == CYCLING
     assert position.unrecorded_mah_cm2 is None
+
+
+def test_a_journal_that_is_damaged_near_its_end_tells_no_end_but_the_instruments_log_does() -> None:
+    damaged: dict[str, Any] = {"damage": "40 bytes from byte 900 on are damaged"}
+    with pytest.raises(ResumeError, match=r"40 bytes from byte 900[\s\S]*--assume-charge"):
+        where(MID_PLATE, stop={"exit_status": "abort"}, **damaged)
+    with pytest.raises(ResumeError, match="--assume-charge"):
+        where(MID_PLATE, ("unknown", 1800.0), trust_log=True, **damaged)
+    assert where(MID_PLATE, ("opened", 1803.6), **damaged).elapsed_s == (1803.6, 1803.6)
+    position = where(MID_PLATE, assume_charge_mah_cm2=0.6, **damaged)
+    assert first_step(position).until[0].value == pytest.approx(0.4)
+
+
+@pytest.mark.parametrize(
+    ("holes", "near"), [((), True), ((100,), False), ((366,), True), ((100, 400), True)]
+)
+def test_damage_before_the_last_half_cycle_does_not_matter(
+    tmp_path: Path, holes: tuple[int, ...], near: bool
+) -> None:
+    columns = {f"potentiostat_{key}": values for key, values in MID_STRIP.items()}
+    stream = Stream("potentiostat", columns, {}, MID_STRIP["time"], {}, {}, holes=holes)
+    run = Run(start=START, stop=None, streams={"potentiostat": stream}, damage=("damaged",))
+    journal = tmp_path / "1.opj"
+    # The strip begins with row 366: what is missing just before it may be its beginning.
+    assert bool(damage_near_the_end(run, journal)) is near
+    assert not damage_near_the_end(replace(run, damage=()), journal)
+    (tmp_path / "1.opj.cut2").touch()
+    assert "1.opj.cut2" in damage_near_the_end(replace(run, damage=()), journal)
