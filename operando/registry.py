@@ -10,7 +10,7 @@ from typing import Literal
 
 # Raise it whenever a metric of a run that has not changed would come out different by more than
 # rounding, or a metric comes or goes: stored metrics of other versions are computed anew.
-ANALYSIS_VERSION = 1
+ANALYSIS_VERSION = 2
 
 Shape = Literal["scalar", "by cycle", "by injection", "by frame", "by spectrum"]
 
