@@ -3,19 +3,28 @@
 import os
 import subprocess
 import sys
+import time
 
 import pytest
 from bluesky import RunEngine
 from bluesky import plan_stubs as bps
 from bluesky.run_engine import RunEngineInterrupted
 
+from operando.catalog import _ingester
 from operando.catalog._files import prepare_files
 from operando.catalog._ingester import Ingester
 from operando.catalog._places import Places, append_ingested, ingested_uids
 from operando.catalog._run_writer import RunWriter
 from operando.catalog._tables import Tables
 from operando.catalog.service import configuration
-from operando.journal import JournalWriter, documents, inspect, journal_path, take_lock
+from operando.journal import (
+    JournalWriter,
+    damage_of,
+    documents,
+    inspect,
+    journal_path,
+    take_lock,
+)
 
 pytestmark = [
     # Of the configuration tiled hands to alembic, when the tables are made in this process.
@@ -278,3 +287,63 @@ def test_a_second_service_on_a_folder_refuses(tmp_path):
     assert second.returncode == 3
     assert f"another catalog service has {places.data_dir}" in second.stderr
     assert not places.catalog.exists()
+
+
+def step_for(running, seconds):
+    give_up = time.monotonic() + seconds
+    while time.monotonic() < give_up:
+        running.step()
+        time.sleep(0.02)
+
+
+def test_rows_behind_damage_are_taken_in_and_the_run_is_not_closed_again(catalog, record_run):
+    places, client = catalog
+    uid = record_run(places.data_dir, 1500)
+    path = journal_path(places.data_dir, uid)
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    lost = sum(damage.rows for damage in damage_of(path))
+    assert 0 < lost < 1500
+    ingest(catalog, uid)
+    told = [
+        number for name, doc in documents(path) if name == "event_page" for number in doc["seq_num"]
+    ]
+    assert numbers(catalog, uid) == told
+    assert len(told) == 1500 - lost
+    assert client[uid].metadata["stop"]["exit_status"] == "success"
+    assert path.read_bytes() == content
+
+
+def test_a_run_seen_alive_is_closed_soon_after_its_writer_is_gone(catalog, record_run, monkeypatch):
+    monkeypatch.setattr(_ingester, "QUIET_BEFORE_CLOSING_S", 0.2)
+    places, client = catalog
+    uid = record_run(places.data_dir, 50, stop=False)
+    path = journal_path(places.data_dir, uid)
+    running = ingester(catalog)
+    with path.open("rb") as file:
+        assert take_lock(file.fileno(), timeout_s=5)
+        step_for(running, 0.5)
+        size = path.stat().st_size
+    step_for(running, 1.0)
+    assert path.stat().st_size > size
+    assert running.is_finished(uid)
+    assert client[uid].metadata["stop"]["exit_status"] == "fail"
+    assert client[uid].metadata["stop"]["num_events"] == {"potentiostat": 50}
+
+
+def test_a_journal_nobody_was_seen_to_write_is_closed_only_when_it_is_old(
+    catalog, record_run, monkeypatch
+):
+    monkeypatch.setattr(_ingester, "QUIET_BEFORE_CLOSING_S", 0.2)
+    places, _ = catalog
+    uid = record_run(places.data_dir, 50, stop=False)
+    path = journal_path(places.data_dir, uid)
+    content = path.read_bytes()
+    running = ingester(catalog)
+    step_for(running, 1.0)
+    assert path.read_bytes() == content
+    os.utime(path, (1.7e9, 1.7e9))
+    step_for(running, 1.0)
+    assert running.is_finished(uid)
+    assert path.read_bytes()[: len(content)] == content
