@@ -653,6 +653,7 @@ def _resume(arguments: argparse.Namespace) -> int:
     check_writable(folder)
     # Refused before anything is connected: connecting ends whatever runs on the instrument.
     with interrupted_experiment(folder, uid, decisions) as experiment:
+        _say(experiment.told)
         with Session(bench, out=sys.stdout) as session:
             _say_instruments(session)
             try:

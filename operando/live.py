@@ -237,8 +237,9 @@ class LiveTable:
 
     def _tell_spectra(self) -> None:
         for number, spectrum in self._spectra.items():
+            name = f"impedance spectrum {number}" if number else "impedance, a look at the cell"
             self._write(
-                f"    impedance spectrum {number}: {spectrum.points} points, "
+                f"    {name}: {spectrum.points} points, "
                 f"{spectrum.highest_hz:.4g} Hz to {spectrum.lowest_hz:.4g} Hz"
             )
         self._spectra.clear()

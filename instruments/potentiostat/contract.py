@@ -13,6 +13,8 @@ PLATE, REST, STRIP, IMPEDANCE, OTHER = -1, 0, 1, 2, 3
 LOST_BEFORE = 16
 # The row was not heard on the line: it was collected from the instrument's own log, later.
 COLLECTED = 32
+# The row is of the look at a cell before an experiment goes on, and not of the experiment.
+LOOK = 64
 
 # What a driver says, among other things, when a safety limit ended a program.
 SAFETY_LIMIT_PASSED = "the safety limit"
@@ -35,7 +37,8 @@ class Sample(NamedTuple):
         flags: status bits of the instrument: 1 timing not met, 2 overload, 4 underload, 8 overload
             warning; and of the driver: 16 one or more rows before this one were lost on the line
             (``LOST_BEFORE``), 32 the row was collected from the instrument's own log
-            (``COLLECTED``). 0 is well.
+            (``COLLECTED``), 64 it is of the look at the cell before an experiment went on
+            (``LOOK``). 0 is well.
         arrival_ns: host clock (CLOCK_BOOTTIME) of the read that brought the row.
     """
 
@@ -53,6 +56,8 @@ class Sample(NamedTuple):
 
 class ImpedancePoint(NamedTuple):
     """One frequency of one impedance spectrum; ``spectrum`` counts spectra from 1.
+
+    It is 0 in the look at a cell before an experiment goes on (flag ``LOOK``).
 
     ``z_imag_ohm`` is the imaginary part: negative is capacitive. The other attributes are those of
     ``Sample``.

@@ -8,14 +8,16 @@ driven: the message says what is not known and what the operator can decide. The
 recorded.
 """
 
+import logging
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
 from instruments.errors import SafetyLimitError
-from instruments.potentiostat import PotentiostatDevice
-from operando.configuration import load_cell, names
+from instruments.potentiostat import ImpedancePoint, PotentiostatDevice, Sample
+from instruments.potentiostat.contract import LOOK
+from operando.configuration import ConfigurationError, load_cell, names
 from operando.resume._cell import (
     OPEN_CIRCUIT,
     SPECTRUM,
@@ -55,6 +57,8 @@ __all__ = [
     "interrupted_experiment",
     "resume",
 ]
+
+logger = logging.getLogger(__name__)
 
 FOLLOWERS = ("camera", "raman", "gas_chromatograph")
 # What a start document gets anew with every run; the rest is the experiment's.
@@ -129,6 +133,7 @@ def resume(
     """
     decisions = Decisions(accept_check, assume_charge_mah_cm2, trust_log, same_cell)
     with interrupted_experiment(session.data_dir, run, decisions) as experiment:
+        say(experiment.told)
         return continue_experiment(session, experiment, decisions, say)
 
 
@@ -143,7 +148,7 @@ def continue_experiment(
     if device is None:
         raise ResumeError(f"the bench has no {LEADER}: connect the one the experiment ran on")
     _refuse_other_instrument(session, experiment)
-    _refuse_changed_cell_file(experiment.cell)
+    todays = _limits_of_cell_file(experiment.cell)
     now_s = time.time()
     program = last_program(experiment, device)
     fresh = fresh_rows(program, now_s) if program is not None else []
@@ -161,7 +166,7 @@ def continue_experiment(
     if fresh:
         say(f"{len(fresh)} rows were collected from the instrument's own log.")
     continuation = _look_at_the_cell(
-        session, device, experiment, program, position, decisions, fresh, now_s, say
+        session, device, experiment, program, position, decisions, fresh, todays, now_s, say
     )
     followers = {name: session.devices[name] for name in FOLLOWERS if name in session.devices}
     plan = continue_plating_stripping(device, continuation=continuation, **followers)
@@ -178,21 +183,44 @@ def _refuse_other_instrument(session: Door, experiment: Experiment) -> None:
         )
 
 
-def _refuse_changed_cell_file(cell: Cell) -> None:
-    """Refuse if there is a file of this cell that now says something else of it."""
+def _limits_of_cell_file(cell: Cell) -> SafetyLimits:
+    """Return the limits that the file of this cell gives today, if there is one.
+
+    Raises ResumeError if it says something else of the cell, or allows more than it did.
+    """
+    for other in _cells_with_files():
+        if other.cell_id != cell.cell_id:
+            continue
+        then, now = cell.model_dump(), other.model_dump()
+        changed = [key for key in then if then[key] != now[key]]
+        if changed == ["limits"] and other.limits == _narrowed(cell.limits, other.limits):
+            return other.limits
+        if changed:
+            raise ResumeError(
+                f"the file of cell {cell.cell_id!r} has changed since the experiment began "
+                f"({', '.join(changed)}): is it the same cell? Put the file back as it was"
+            )
+    return SafetyLimits()
+
+
+def _cells_with_files() -> Iterator[Cell]:
     try:
-        known = [load_cell(name) for name in names("cell")]
+        known = names("cell")
     except FileNotFoundError:
         return
-    for other in known:
-        if other.cell_id == cell.cell_id:
-            then, now = cell.model_dump(), other.model_dump()
-            changed = [key for key in then if then[key] != now[key]]
-            if changed:
-                raise ResumeError(
-                    f"the file of cell {cell.cell_id!r} has changed since the experiment began "
-                    f"({', '.join(changed)}): is it the same cell? Put the file back as it was"
-                )
+    for name in known:
+        try:
+            yield load_cell(name)
+        except ConfigurationError as error:
+            # Somebody else's, most likely: it must not stop this experiment.
+            logger.warning("the cell file %s cannot be compared: %s", name, error)
+
+
+def _narrowed(limits: SafetyLimits, other: SafetyLimits) -> SafetyLimits | None:
+    try:
+        return limits.narrowed_by(other)
+    except ValueError:
+        return None
 
 
 def _look_at_the_cell(
@@ -203,6 +231,7 @@ def _look_at_the_cell(
     position: Position,
     decisions: Decisions,
     fresh: Sequence[RowWithTime],
+    todays: SafetyLimits,
     now_s: float,
     say: Callable[[str], object],
 ) -> Continuation:
@@ -215,11 +244,12 @@ def _look_at_the_cell(
             SafetyLimits.model_validate(run.start["limits"]["effective"])
         )
     try:
+        recorded = recorded.narrowed_by(todays)
         limits = recorded.narrowed_by(device.limits)
     except ValueError as error:
         raise ResumeError(
-            f"the limits of this bench leave nothing of those of the experiment: {error}. Nothing "
-            "was driven"
+            f"the limits of bench and cell leave nothing of those of the experiment: {error}. "
+            "Nothing was driven"
         ) from error
     t_s, spectra = _newest(experiment, program, position)
     heard_s = _host_time_s(program, position, root, now_s)
@@ -325,6 +355,9 @@ def _checked(
             after = device.counters
     except SafetyLimitError as error:
         safety, after = error, device.counters
+    rows = [(stamp, _of_the_look(row)) for stamp, row in rows]
+    # The experiment's own spectra are counted on as if there had been no look.
+    after = after.model_copy(update={"spectrum": begin.spectrum})
     checks = judge(experiment, program, position, rows, limits)
     failures: list[str] = checks["failures"]
     if safety is not None:
@@ -355,6 +388,12 @@ def _whole_logs(program: Program | None) -> Iterator[str]:
         if program.own_log is not None and program.log is not None and not program.log.damage:
             yield program.own_log
         program = program.earlier
+
+
+def _of_the_look(row: Sample | ImpedancePoint) -> Sample | ImpedancePoint:
+    """Return a row marked as no part of the experiment; its spectrum is none of it either."""
+    marked = row._replace(flags=row.flags | LOOK)
+    return marked._replace(spectrum=0) if isinstance(marked, ImpedancePoint) else marked
 
 
 def _newest(

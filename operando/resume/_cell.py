@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from instruments.potentiostat import ImpedancePoint, Sample
-from instruments.potentiostat.contract import PLATE, REST, STRIP
+from instruments.potentiostat.contract import LOOK, PLATE, REST, STRIP
 from operando.resume._position import Position
-from operando.resume._program import Program, RowWithTime, all_rows, collected
+from operando.resume._program import Program, RowWithTime, all_rows
 from operando.resume._record import Experiment
 from techniques import (
     Cell,
@@ -121,11 +121,10 @@ def _reference(experiment: Experiment) -> Spectrum | None:
     """
     looks = []
     for run in reversed(experiment.runs):
-        resumed = run.start.get("resume") or {}
-        if resumed.get("refused"):
+        if (run.start.get("resume") or {}).get("refused"):
             continue  # what was seen then was not the cell as it was left
         points = all_rows(run).points
-        looked = (points["step"] <= resumed.get("begin", {}).get("step", 0)) & ~collected(points)
+        looked = (points["flags"].astype(int) & LOOK) != 0
         for number in sorted(set(points["spectrum"]), reverse=True):
             mask = points["spectrum"] == number
             found = Spectrum.of(*(points[key][mask] for key in ("frequency", "z_real", "z_imag")))

@@ -70,6 +70,16 @@ class Experiment:
         return self.runs[-1]
 
     @property
+    def told(self) -> str:
+        """Return in one line which experiment it is."""
+        begun = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(float(self.root.start["time"])))
+        runs = f"{len(self.runs)} runs so far, the last " if len(self.runs) > 1 else "run "
+        return (
+            f"Cell {self.cell.cell_id!r}, protocol {self.root.start.get('protocol')!r}, begun "
+            f"{begun}; {runs}{self.tip.uid[:8]}."
+        )
+
+    @property
     def cell(self) -> Cell:
         """Return the cell, as the record has it."""
         return Cell.model_validate(self.root.start["sample"])

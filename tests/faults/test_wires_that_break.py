@@ -103,6 +103,11 @@ def test_one_garbled_line_costs_one_row_and_is_told(
             After("potentiostat", 20, lambda: broken.inject("potentiostat", "garble"))
         )
         uid = session.run_protocol(plating(400.0), cell=load_cell(CELL))
+        logs = session.devices["potentiostat"]._driver._files().logs()
+    # The row is in the instrument's own log, which therefore stays.
+    log = Run.from_journal(uid, broken.data).start["instrument_log"]["name"]
+    assert logs == [log]
+    assert f"the instrument keeps them in its log {log}" in caplog.text
     stop = broken.stop_of(uid)
     assert stop["exit_status"] == "success"
     assert stop["reason"].startswith("1 row of the potentiostat was lost on the line (serial://")

@@ -45,7 +45,9 @@ def stream(name: str, prefix: str, columns: dict[str, Any]) -> Stream:
     return Stream(name, told, {}, columns["t"], {}, {})
 
 
-def recorded(*, spectrum: Any = None, overpotential_v: float | None = -0.03) -> Experiment:
+def recorded(
+    *, spectrum: Any = None, overpotential_v: float | None = -0.03, look: bool = False
+) -> Experiment:
     """An experiment that was killed in its first plating; potential drop over 1 mA."""
     rows = 50 if overpotential_v is not None else 0
     n = np.arange(1.0, rows + 1)
@@ -65,14 +67,14 @@ def recorded(*, spectrum: Any = None, overpotential_v: float | None = -0.03) -> 
         m = np.arange(len(FREQUENCIES_HZ))
         points = {
             "t": 0.01 * m,
-            "spectrum": 0 * m + 1,
+            "spectrum": 0 * m + (not look),
             "cycle": 0 * m,
             "half_cycle": 0 * m,
             "step": 0 * m + 1,
             "frequency": FREQUENCIES_HZ,
             "z_real": spectrum.real,
             "z_imag": spectrum.imag,
-            "flags": 0 * m,
+            "flags": 0 * m + 64 * look,
         }
         streams["impedance"] = stream("impedance", "potentiostat_impedance", points)
     start = {"uid": "1", "time": 0.0, "sample": SAMPLE}
@@ -147,16 +149,15 @@ def test_a_cell_near_its_limits_whose_resistance_cannot_be_measured_is_not_taken
 
 
 def test_the_reference_is_what_the_experiment_measured_and_else_its_first_look() -> None:
-    def resumed(spectrum: Any, step: int) -> Run:
-        run = recorded(spectrum=spectrum).runs[0]
-        told = {"begin": {"step": step}, "refused": None}
-        return Run(start={**run.start, "resume": told}, stop=None, streams=run.streams)
+    def resumed(spectrum: Any, *, look: bool) -> Run:
+        run = recorded(spectrum=spectrum, look=look).runs[0]
+        return Run(start={**run.start, "resume": {"refused": None}}, stop=None, streams=run.streams)
 
     first, second, own = cell_ohm(series=3.0), cell_ohm(series=3.6), cell_ohm(series=5.0)
-    chain = (*WITHOUT.runs, resumed(first, 1), resumed(second, 1))
+    chain = (*WITHOUT.runs, resumed(first, look=True), resumed(second, look=True))
     told = look(Experiment(chain, Path()), cell_ohm())
     assert told["reference_resistance_ohm"] == pytest.approx(3.0, rel=0.01)
-    told = look(Experiment((*chain, resumed(own, 0)), Path()), cell_ohm())
+    told = look(Experiment((*chain, resumed(own, look=False)), Path()), cell_ohm())
     assert told["reference_resistance_ohm"] == pytest.approx(5.0, rel=0.01)
 
 

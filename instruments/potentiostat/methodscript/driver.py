@@ -144,6 +144,7 @@ class MethodScriptPotentiostat:
         self._stop_reason: str | None = None
         self._newest_run: _Run | None = None
         self._warned = False
+        self._ended_another = False
 
     # -- connecting
 
@@ -156,6 +157,7 @@ class MethodScriptPotentiostat:
         with self._dialogue:
             if self._transport is not None:
                 return
+            self._ended_another = False
             settings = SerialSettings(baud_rate=921600, drop_flow_control=True)
             self._transport = open_transport(
                 self.address, settings=settings, record_to=self._record_to
@@ -165,6 +167,8 @@ class MethodScriptPotentiostat:
                 self._ask_identity()
                 # Idle is not open: a program that ended with an error leaves the cell as it was.
                 self._open_cell()
+                if self._ended_another:
+                    self._tell_of_program_that_was_ended()
             except InstrumentError:
                 self._transport.close()
                 self._transport = None
@@ -175,6 +179,21 @@ class MethodScriptPotentiostat:
                 "%s: this driver has not been confirmed on real hardware; watch the first runs",
                 self._who(),
             )
+
+    def _tell_of_program_that_was_ended(self) -> None:
+        logs: list[str] = []
+        if self.capabilities().keeps_log:
+            try:
+                logs = self._files().logs()
+            except InstrumentError as error:
+                self._hear_out()
+                _log.debug("%s: its logs cannot be listed: %s", self._who(), error)
+        _log.warning(
+            "%s: a program was running on it, and was ended by connecting; the cell is open. Its "
+            "newest log is %s. An experiment whose host died can be resumed",
+            self._who(),
+            logs[-1] if logs else "none",
+        )
 
     def close(self) -> None:
         """Open the cell and release the port; safe to call twice.
@@ -312,10 +331,27 @@ class MethodScriptPotentiostat:
                     raise
                 # Firmware without a file store, or one that is in no state to be written to.
                 _log.warning("%s: runs without a log of its own: %s", self._who(), error)
+                self._remove_stub(assignment.instrument_log)
                 program = self._compile(assignment.model_copy(update={"instrument_log": None}))
                 run = self._begin(program, assignment.limits)
             with self._state:
                 self._run = self._unread = self._newest_run = run
+
+    def _remove_stub(self, name: str | None) -> None:
+        """Remove the beginning of a log that was refused: it must never be taken for a whole one.
+
+        What has more lines than the first is the log of another program.
+        """
+        if name is None:
+            return
+        files = self._files()
+        try:
+            lines = files.lines(name)
+            if lines is not None and len(list(lines)) <= 1:
+                files.delete(name)
+        except InstrumentError as error:
+            self._hear_out()
+            _log.warning("%s: the log %s may be a stub: %s", self._who(), name, error)
 
     def _begin(self, program: Program, limits: SafetyLimits) -> _Run:
         """Load a program and run it; with a log, return when the instrument keeps it."""
@@ -719,7 +755,7 @@ class MethodScriptPotentiostat:
                 if line.startswith(b"Z!") or (acknowledged and line == b""):
                     return True, line
                 if line == b"Z" and not acknowledged:
-                    acknowledged = True
+                    acknowledged = self._ended_another = True
                     deadline = time.monotonic() + self._abort_timeout_s
                 last = line or last
         except TransportTimeout:

@@ -251,6 +251,39 @@ def test_a_name_that_is_taken_costs_the_log_but_not_the_experiment(
         driver.start(assigned(*SHORT))
         assert len(list(driver.samples())) > 30
     assert not driver.log_kept
+    # The first one's log is no stub of the second.
+    log = driver.read_log(assigned(*SHORT))
+    assert log is not None
+    assert log.ending == "complete"
+
+
+def test_a_log_that_was_refused_leaves_no_stub_behind(
+    connect: Callable[..., Any],
+) -> None:
+    driver, bench = connect()
+    change_file_store(bench, kilobytes=0)
+    driver.start(assigned(plating(5.0)))
+    list(driver.samples())
+    change_file_store(bench, kilobytes=1000)
+    assert driver._files().logs() == ["a1"]  # made, and nothing written to it
+    driver.start(assigned(*SHORT))
+    assert len(list(driver.samples())) > 30
+    assert not driver.log_kept
+    assert driver._files().logs() == []
+
+
+def test_connecting_says_that_it_ended_a_program_and_which_log_tells_of_it(
+    connect: Callable[..., Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    driver, bench = connect()
+    assert "was ended by connecting" not in caplog.text
+    driver.start(assigned(plating(3600.0)))
+    driver._wire().close()  # the host's end of the line, as a dead process leaves it
+    successor = MethodScriptPotentiostat(bench.address("potentiostat"))
+    successor.connect()
+    successor.close()
+    assert "a program was running on it, and was ended by connecting" in caplog.text
+    assert "Its newest log is a1" in caplog.text
 
 
 def test_logs_that_may_go_make_room_and_what_does_not_fit_gets_no_log(
