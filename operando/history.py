@@ -29,6 +29,8 @@ GROUPS = {
 # Written so often, an experiment of weeks never lies in memory as pictures.
 _AT_ONCE = 16
 _MILLIWATT = 1e3
+# A step's edge that lies this far behind a row is another step's [s].
+_EDGE_APART_S = 1e-3
 
 
 class HistoryError(Exception):
@@ -116,6 +118,11 @@ def replayed_cell(address: str) -> dict[str, str] | None:
         return {"of": str(told["of"]), "uid": str(told["uid"])}
     except FileNotFoundError:
         return None
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise HistoryError(
+            f"{published.parent / REPLAY_FILE} does not tell whose history the cell is ({error}): "
+            "start the simulator again"
+        ) from error
 
 
 def _cell(sample: Any, uid: str) -> tuple[float, str]:
@@ -131,7 +138,7 @@ def _cell(sample: Any, uid: str) -> tuple[float, str]:
 
 
 def _write_rows(group: Any, leader: Stream) -> None:
-    kept = _without_interruptions(leader)
+    kept, resumed = _without_interruptions(leader)
     for name, key in (
         ("t_s", "t"),
         ("since_edge_s", "step_t"),
@@ -143,19 +150,24 @@ def _write_rows(group: Any, leader: Stream) -> None:
             raise HistoryError(f"the rows of this run have no column {LEADER}_{key}")
         if column is not None:
             group.create_dataset(name, data=np.asarray(column, dtype=np.float64)[kept])
+    group.create_dataset("resumed", data=resumed[kept])
 
 
-def _without_interruptions(leader: Stream) -> NDArray[np.bool_]:
+def _without_interruptions(leader: Stream) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
     """Return the rows that are the cell's history, not what a resumed run did before it went on.
+
+    Also returns those with which an interrupted half-cycle went on, with an edge of its own.
 
     A half-cycle that was interrupted and resumed is one to the cell that is made of it: the open
     circuit that was measured in between would make two of it.
     """
-    kept = np.ones(len(leader), dtype=np.bool_)
+    kept, resumed = np.ones(len(leader), dtype=np.bool_), np.zeros(len(leader), dtype=np.bool_)
+    t_s = leader.columns.get(f"{LEADER}_t")
+    since_s = leader.columns.get(f"{LEADER}_step_t")
     half_cycle = leader.columns.get(f"{LEADER}_half_cycle")
     role = leader.columns.get(f"{LEADER}_role")
     if half_cycle is None or role is None:
-        return kept
+        return kept, resumed
     flowing = np.flatnonzero((role == PLATE) | (role == STRIP))
     for joint in leader.joints:
         place = int(np.searchsorted(flowing, joint))
@@ -163,10 +175,14 @@ def _without_interruptions(leader: Stream) -> NDArray[np.bool_]:
             before, after = flowing[place - 1], flowing[place]
             if half_cycle[before] == half_cycle[after] and role[before] == role[after]:
                 kept[before + 1 : after] = False
-    return kept
+                if t_s is not None and since_s is not None:
+                    resumed[after] = t_s[after] - since_s[after] > t_s[before] + _EDGE_APART_S
+    return kept, resumed
 
 
 def _write_impedance(group: Any, impedance: Stream) -> None:
+    # Looks at the cell before an experiment went on count as no spectrum.
+    counted = impedance.columns[f"{LEADER}_impedance_spectrum"] > 0
     for name, key in (
         ("t_s", "t"),
         ("spectrum", "spectrum"),
@@ -174,7 +190,7 @@ def _write_impedance(group: Any, impedance: Stream) -> None:
         ("z_real_ohm", "z_real"),
         ("z_imag_ohm", "z_imag"),
     ):
-        group.create_dataset(name, data=impedance.columns[f"{LEADER}_impedance_{key}"])
+        group.create_dataset(name, data=impedance.columns[f"{LEADER}_impedance_{key}"][counted])
 
 
 def _times(stream: Stream, device: str) -> Floats:

@@ -19,7 +19,8 @@ groups; a row that was measured before the experiment's time began has a negativ
   current was last changed; without it a half-cycle begins one interval of rows before its first
   one (not before the last row before it), and the history with its first row. Where it falls back
   after an interval in which rows are missing, the current was interrupted: no charge is counted
-  from the last row to the new edge.
+  from the last row to the new edge. ``rows/resumed`` (optional, with the former): not 0 where that
+  is so, however short the interval.
 * ``impedance/t_s``, ``spectrum`` (any number that is the same for all points of a spectrum),
   ``frequency_hz``, ``z_real_ohm``, ``z_imag_ohm`` (negative: capacitive): one value per point.
 * ``camera/t_s`` of shape (frames), ``camera/frames`` of shape (frames, rows, columns), uint8;
@@ -212,6 +213,7 @@ class History:
     def _segments(self) -> tuple[Segment, ...]:
         t, potential, current = self._same_length("rows", "t_s", "potential_v", "current_a")
         since = self.column("rows", "since_edge_s", optional=True)
+        resumed = self.column("rows", "resumed", optional=True)
         whole = np.isfinite(t) & np.isfinite(potential) & np.isfinite(current)
         t, potential, current = t[whole], potential[whole], current[whole]
         if not len(t):
@@ -220,6 +222,8 @@ class History:
             row = int(np.flatnonzero(np.diff(t) < 0)[0]) + 1
             raise HistoryError(f"{self.path}: rows/t_s goes back at row {row}")
         since = np.full(len(t), np.nan) if since is None else since[whole]
+        resumed = np.zeros(len(t)) if resumed is None else resumed[whole]
+        resumed = (resumed != 0) & np.isfinite(since)
         least = self.file.attrs.get("rest_below_a", _REST_SHARE * float(np.abs(current).max()))
         signs = np.where(np.abs(current) <= least, 0, np.sign(current)).astype(int)
         firsts = [0, *(np.flatnonzero(np.diff(signs)) + 1), len(t)]
@@ -227,7 +231,14 @@ class History:
         ends = [*began[1:], float(t[-1])]
         return tuple(
             _segment(
-                int(signs[first]), begin, end, t[part], potential[part], current[part], since[part]
+                int(signs[first]),
+                begin,
+                end,
+                t[part],
+                potential[part],
+                current[part],
+                since[part],
+                resumed[part],
             )
             for first, last, begin, end in zip(firsts, firsts[1:], began, ends, strict=False)
             for part in (slice(first, last),)
@@ -270,6 +281,7 @@ def _segment(
     potential_v: Floats,
     current_a: Floats,
     since_edge_s: Floats,
+    told: Any,
 ) -> Segment:
     if sign:
         magnitude, interval = np.abs(current_a), np.diff(t_s)
@@ -277,7 +289,8 @@ def _segment(
         # A new edge that comes later than the next row would have: it was interrupted in between.
         unwatched = interval - since_edge_s[1:]
         late = unwatched[1:] > _INTERVALS_MISSING * interval[:-1]
-        resumed = 1 + np.flatnonzero(late & (np.diff(since_edge_s[1:]) < 0))
+        late = np.concatenate(([False], late & (np.diff(since_edge_s[1:]) < 0)))[: len(interval)]
+        resumed = np.flatnonzero(late | told[1:])
         steps[resumed] = magnitude[resumed + 1] * since_edge_s[resumed + 1]
         passed = magnitude[0] * (t_s[0] - began_s) + np.concatenate(([0.0], np.cumsum(steps)))
     else:

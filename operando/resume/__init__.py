@@ -376,7 +376,10 @@ def _checked(
     say(f"The cell: {told}." if told else "Nothing was seen of the cell.")
     refusal = None
     if failures and not checks["accepted"]:
-        refusal = f"the cell is not as it was left: {'; '.join(failures)}. Nothing was driven"
+        refusal = (
+            f"the cell is not as it was left: {'; '.join(failures)} (nothing but this look, of a "
+            "few mV, was driven)"
+        )
         if overrulable:
             refusal += "; --accept-check goes on all the same, and records that you said so"
     return refusal, checks, rows, after

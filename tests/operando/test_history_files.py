@@ -110,6 +110,7 @@ def test_a_resumed_half_cycle_is_one_to_the_cell(make_run, synthetic, tmp_path):
     with h5py.File(path) as file:
         assert file["rows/t_s"][:].tolist() == [0, 1, 2, 3, 4, 903, 904, 905, 906]
         assert np.count_nonzero(file["rows/current_a"]) == 8
+        assert np.flatnonzero(file["rows/resumed"]).tolist() == [5]
 
 
 def test_a_run_that_cannot_be_a_cell_is_refused_with_what_is_lacking(
@@ -136,3 +137,9 @@ def test_only_a_published_address_can_lead_to_a_replayed_cell(tmp_path, monkeypa
     assert replayed_cell(address) == {"of": "by hand", "uid": ""}
     for real in ("serial:///dev/ttyUSB0", f"{tmp_path}/potentiostat", ""):
         assert replayed_cell(real) is None
+
+
+def test_a_damaged_note_of_whose_history_is_served_says_what_to_do(tmp_path, monkeypatch):
+    (tmp_path / "replay.json").write_text("{")
+    with pytest.raises(HistoryError, match="start the simulator again"):
+        replayed_cell(f"published:{tmp_path}/potentiostat")

@@ -7,9 +7,17 @@ from typing import Any
 import numpy as np
 import pytest
 
-from instruments.potentiostat import ProgramLog
+from instruments.potentiostat import ProgramLog, Sample
 from operando.resume._position import Position, position_of
-from operando.resume._program import _POINT, _SAMPLE, Program, Rows, damage_near_the_end
+from operando.resume._program import (
+    _POINT,
+    _SAMPLE,
+    Program,
+    Rows,
+    damage_near_the_end,
+    fresh_rows,
+    with_rows,
+)
 from operando.resume._record import Decisions, Experiment, ResumeError
 from operando.runs import Run, Stream
 from techniques import Counters, PlateStripCycle, Repeat
@@ -311,3 +319,27 @@ def test_damage_before_the_last_half_cycle_does_not_matter(
     assert not damage_near_the_end(replace(run, damage=()), journal)
     (tmp_path / "1.opj.cut2").touch()
     assert "1.opj.cut2" in damage_near_the_end(replace(run, damage=()), journal)
+
+
+def test_rows_of_the_program_before_are_collected_if_the_next_died_before_it_recorded_them() -> (
+    None
+):
+    kept = tuple(
+        Sample(1800.0 + n, 1800.0 + n, -0.1, -1e-3, 1, 1, 1, -1, 32, 0) for n in range(1, 6)
+    )
+    log = ProgramLog(kept, "opened", "", "galvanostatic", -1, Counters(step=1), 1805.0, 0)
+    run = Run(start=START | {"instrument_log": {"name": "a1"}}, stop=None, streams={})
+    before = Program(run, CYCLING, Counters(), Rows(MID_PLATE, POINTS), log)
+    nothing = {key: values[:0] for key, values in MID_PLATE.items()}
+    # The look at the cell has taken two steps.
+    program = Program(
+        run, CYCLING, Counters(step=3, t_s=2000.0), Rows(nothing, POINTS), None, before
+    )
+    fresh = fresh_rows(program, NOW_S)
+    assert [row for _, row in fresh] == list(kept)
+    # They are none of its own.
+    assert len(with_rows(program, fresh).rows.samples["t"]) == 0
+    experiment = Experiment((run,), Path())
+    position = position_of(experiment, with_rows(program, fresh), Decisions(False, 0.0))
+    assert position.left.technique == CYCLING
+    assert position.t_s == 2000.0

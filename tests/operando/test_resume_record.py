@@ -6,10 +6,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from operando.journal import log_may_go
-from operando.resume import Decisions, ResumeError, interrupted_experiment
-from techniques import GalvanostaticStep
+from operando.resume import (
+    Decisions,
+    ResumeError,
+    _limits_of_cell_file,
+    interrupted_experiment,
+)
+from techniques import Cell, GalvanostaticStep
 
 ELECTRODE = {"material": "Cu", "area_cm2": 1.0}
 TECHNIQUE = GalvanostaticStep.model_validate(
@@ -115,3 +121,50 @@ def test_a_log_may_go_once_every_row_of_it_is_in_the_record(
     third["resume_of"] = second
     record_run(tmp_path, 50, stop=False, **third)
     assert log_may_go(tmp_path, collected)
+
+
+def test_the_experiment_is_named_before_anything_is_connected(
+    tmp_path: Path, record_run: Record
+) -> None:
+    first = record_run(tmp_path, 5, stop=False, **metadata(protocol="cycling"))
+    with interrupted_experiment(tmp_path, first) as experiment:
+        assert experiment.told.startswith("Cell 'C1', protocol 'cycling', begun 20")
+        assert first[:8] in experiment.told
+
+
+@pytest.mark.parametrize(
+    ("limits", "refused"),
+    [
+        ({}, False),
+        ({"potential_max_v": 0.8}, False),
+        ({"potential_max_v": 1.5}, True),
+        ({"potential_max_v": None}, True),
+    ],
+)
+def test_a_cell_file_may_tighten_limits_and_change_nothing_else(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    limits: dict[str, Any],
+    refused: bool,
+) -> None:
+    cell = Cell.model_validate(sample("C1") | {"limits": {"potential_max_v": 1.0}})
+    cells = tmp_path / "cells"
+    cells.mkdir()
+    (tmp_path / "protocols").mkdir()
+    for name in ("bench.yaml", "sim.yaml"):
+        (tmp_path / name).touch()
+    monkeypatch.setenv("OPERANDO_CONFIG", str(tmp_path))
+    told = cell.model_dump(mode="json")
+    told["limits"] |= limits
+    (cells / "ours.yaml").write_text(yaml.safe_dump(told))
+    (cells / "a-broken-one.yaml").write_text("cell_id: X\n")
+    if refused:
+        with pytest.raises(ResumeError, match=r"has changed since the experiment began \(limits"):
+            _limits_of_cell_file(cell)
+    else:
+        assert _limits_of_cell_file(cell) == cell.limits.model_copy(update=limits)
+    assert "a-broken-one cannot be compared" in caplog.text
+    (cells / "ours.yaml").write_text(yaml.safe_dump(told | {"metal": "Na"}))
+    with pytest.raises(ResumeError, match="metal"):
+        _limits_of_cell_file(cell)

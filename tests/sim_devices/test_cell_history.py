@@ -314,3 +314,22 @@ def test_a_bench_says_whose_history_it_serves_as_long_as_it_does(tmp_path):
     (folder / "replay.json").write_text("of a simulator that was killed")
     Bench(folder, "zn-bare", instruments=["potentiostat"]).close()
     assert not (folder / "replay.json").exists()
+
+
+@pytest.mark.parametrize("gap_s", [0.0, 100.0, 170.0, 500.0])
+def test_a_short_interruption_that_is_told_passes_no_charge_either(tmp_path, gap_s):
+    path = tmp_path / "resumed.h5"
+    first_s = np.arange(60.0, 601.0, 60.0)
+    then_s = 600.0 + gap_s + first_s
+    with h5py.File(path, "w") as file:
+        file.attrs.update(format="anode-cell-history", version=1, area_cm2=1.0)
+        rows = file.create_group("rows")
+        rows["t_s"] = np.concatenate((first_s, then_s))
+        rows["since_edge_s"] = np.concatenate((first_s, first_s))
+        rows["potential_v"] = np.full(20, -0.05)
+        rows["current_a"] = np.full(20, -1e-3)
+        rows["resumed"] = np.arange(20) == 10
+    history = History(path)
+    (segment,) = history.segments
+    history.close()
+    assert segment.charge_c == pytest.approx(1.2)
