@@ -193,13 +193,13 @@ def _limits_of_cell_file(cell: Cell) -> SafetyLimits:
             continue
         then, now = cell.model_dump(), other.model_dump()
         changed = [key for key in then if then[key] != now[key]]
-        if changed == ["limits"] and other.limits == _narrowed(cell.limits, other.limits):
-            return other.limits
-        if changed:
+        tightened = changed == ["limits"] and other.limits == _narrowed(cell.limits, other.limits)
+        if changed and not tightened:
             raise ResumeError(
                 f"the file of cell {cell.cell_id!r} has changed since the experiment began "
                 f"({', '.join(changed)}): is it the same cell? Put the file back as it was"
             )
+        return other.limits
     return SafetyLimits()
 
 
