@@ -42,7 +42,8 @@ DEFAULT_CELL = "zn-bare-half"
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; return its exit status.
 
-    0: done. 1: a run began and failed (its data are kept), or a comparison did not hold.
+    0: done. 1: a run began and failed (its data are kept), a comparison did not hold, or the
+    numbers that were shown are those of a damaged record.
     2: refused or impossible; one message on standard error says why. 128 + N: stopped by signal N
     (130: Ctrl-C), after everything was made safe. With ``OPERANDO_DEBUG=1`` errors show where they
     were raised.
@@ -121,6 +122,7 @@ def _expected() -> tuple[type[Exception], ...]:
     from operando.journal import JournalError
     from operando.rerun import RerunError
     from operando.search import SearchError
+    from operando.settings import NoDataFolderError
     from operando.simulation import SimulationError
 
     expected: list[type[Exception]] = [
@@ -130,6 +132,7 @@ def _expected() -> tuple[type[Exception], ...]:
         ExportError,
         HistoryError,
         JournalError,
+        NoDataFolderError,
         RerunError,
         SearchError,
         SimulationError,
@@ -228,15 +231,7 @@ def command_line() -> argparse.ArgumentParser:
         "something is not certain nothing is driven, and the message says what can be decided.",
     )
     _add_run(sub)
-    sub.add_argument(
-        "--bench",
-        metavar="NAME",
-        default=os.environ.get("OPERANDO_BENCH"),
-        help="a bench file, or a name in the configuration folder ($OPERANDO_BENCH, else sim)",
-    )
-    sub.add_argument(
-        "--only", metavar="NAMES", help="connect only these instruments, separated by commas"
-    )
+    _add_bench_file(sub)
     sub.add_argument(
         "--accept-check",
         action="store_true",
@@ -425,7 +420,7 @@ def command_line() -> argparse.ArgumentParser:
     return parser
 
 
-def _add_bench(parser: argparse.ArgumentParser) -> None:
+def _add_bench_file(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--bench",
         metavar="NAME",
@@ -437,6 +432,10 @@ def _add_bench(parser: argparse.ArgumentParser) -> None:
         metavar="NAMES",
         help="connect only these instruments, separated by commas: potentiostat,camera",
     )
+
+
+def _add_bench(parser: argparse.ArgumentParser) -> None:
+    _add_bench_file(parser)
     parser.add_argument(
         "--simulate",
         nargs="?",
@@ -523,6 +522,11 @@ def _add_runs(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("-n", "--newest", type=_count, metavar="N", help="so many, else 50")
     sub.add_argument("--all", action="store_true", help="all that are found")
     sub.add_argument("--recompute", action="store_true", help="compute stored metrics anew")
+    sub.add_argument(
+        "--damaged",
+        action="store_true",
+        help="with --where: also runs whose record is damaged, by the numbers of what is left",
+    )
     sub.add_argument("--json", action="store_true", help="all as a list of objects")
 
 
@@ -577,10 +581,11 @@ def _run(arguments: argparse.Namespace) -> int:
 def _rerun(arguments: argparse.Namespace) -> int:
     from operando.configuration import ConfigurationError, load_cell
     from operando.rerun import recorded, rerun
-    from operando.settings import data_dir
+    from operando.settings import existing_data_dir
 
-    uid = _resolve(data_dir(), arguments.run)
-    asked = recorded(uid, data_dir())
+    folder = existing_data_dir()
+    uid = _resolve(folder, arguments.run)
+    asked = recorded(uid, folder)
     cell = asked.cell if arguments.cell is None else load_cell(arguments.cell)
     if arguments.simulate == "" and arguments.cell is None and arguments.replay is None:
         raise ConfigurationError(
@@ -639,9 +644,9 @@ def _resume(arguments: argparse.Namespace) -> int:
     from operando.journal import check_writable
     from operando.resume import Decisions, continue_experiment, interrupted_experiment
     from operando.session import RunFailedError, Session
-    from operando.settings import data_dir
+    from operando.settings import existing_data_dir
 
-    folder = data_dir()
+    folder = existing_data_dir()
     bench = _bench_file(arguments)
     decisions = Decisions(
         accept_check=arguments.accept_check,
@@ -826,15 +831,16 @@ def _history(
 
     from operando.history import held_in, write_history
     from operando.runs import Run
-    from operando.settings import data_dir
+    from operando.settings import existing_data_dir
 
     given = Path(text)
     if given.suffix and given.is_file():
         return given, held_in(given), given.name
-    uid = _resolve(data_dir(), text)
+    data = existing_data_dir()
+    uid = _resolve(data, text)
     folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="operando-history-"))
     path = Path(folder) / f"{uid}.h5"
-    held = write_history(Run.from_journal(uid, data_dir()), path, only=only)
+    held = write_history(Run.from_journal(uid, data), path, only=only)
     return path, held, f"run {uid[:8]}"
 
 
@@ -885,14 +891,15 @@ def _banner(session: "Session") -> str:
 
 def _runs(arguments: argparse.Namespace) -> int:
     from operando.search import find_runs, runs_table
-    from operando.settings import data_dir
+    from operando.settings import existing_data_dir
 
     limit = arguments.newest
     if limit is None and not (arguments.all or arguments.json):
         limit = SHOWN_RUNS
     asked = ("sample", "electrode", "electrolyte", "technique", "protocol", "status")
+    folder = existing_data_dir()
     found = find_runs(
-        data_dir(),
+        folder,
         **{name: getattr(arguments, name) for name in asked},
         since=arguments.since,
         until=arguments.until,
@@ -900,8 +907,11 @@ def _runs(arguments: argparse.Namespace) -> int:
         columns=[name for each in arguments.columns for name in each.split(",") if name],
         limit=limit,
         recompute=arguments.recompute,
+        damaged=arguments.damaged,
         tell=_complain,
     )
+    for note in found.notes:
+        _complain(note)
     if arguments.json:
         _say(json.dumps([run.as_json() for run in found], indent=2, allow_nan=False))
         return OK
@@ -912,9 +922,9 @@ def _runs(arguments: argparse.Namespace) -> int:
         return OK
     filters = [*(getattr(arguments, name) for name in asked), arguments.since, arguments.until]
     if arguments.where or any(filters):
-        _say(f"No runs in {data_dir()} are like this.")
+        _say(f"No runs in {folder} are like this.")
     else:
-        _say(f"No runs in {data_dir()} yet.")
+        _say(f"No runs in {folder} yet.")
     return OK
 
 
@@ -922,9 +932,9 @@ def _report(arguments: argparse.Namespace) -> int:
     from operando.analysis import metrics
     from operando.runs import Run
     from operando.search import store_metrics, stored_metrics
-    from operando.settings import data_dir
+    from operando.settings import existing_data_dir
 
-    folder = data_dir()
+    folder = existing_data_dir()
     uid = _resolve(folder, arguments.run)
     if arguments.source == "catalog":
         _wait_for_catalog(folder, uid, alone=arguments.alone)
@@ -935,13 +945,11 @@ def _report(arguments: argparse.Namespace) -> int:
     if numbers is None:
         numbers = metrics(run)
         store_metrics(folder, run, numbers)
-    _say_numbers(run, numbers, arguments)
-    return OK
+    return _say_numbers(run, numbers, arguments)
 
 
-def _say_numbers(
-    run: "Run", numbers: "Mapping[str, Metric]", arguments: argparse.Namespace
-) -> None:
+def _say_numbers(run: "Run", numbers: "Mapping[str, Metric]", arguments: argparse.Namespace) -> int:
+    """Show a run's numbers; return the exit status, which tells if they are of the whole run."""
     _say_report(run, numbers, as_json=arguments.json)
     if arguments.figure is not None:
         from operando.plots import run_figure
@@ -950,16 +958,21 @@ def _say_numbers(
         run_figure(run, numbers).savefig(arguments.figure, dpi=150)
         if not arguments.json:
             _say(f"Drawn in {arguments.figure}")
+    if arguments.json:
+        for sentence in run.damage:
+            _complain(sentence)
+    return FAILED if run.damage else OK
 
 
 def _replay(arguments: argparse.Namespace) -> int:
     from operando.analysis import metrics
+    from operando.journal import journal_path
     from operando.live import LiveTable
     from operando.replay import replay
-    from operando.runs import RunBuilder, join
-    from operando.settings import data_dir
+    from operando.runs import RunBuilder, join, told_damage
+    from operando.settings import existing_data_dir
 
-    folder = data_dir()
+    folder = existing_data_dir()
     uid = _resolve(folder, arguments.run)
     builders: list[RunBuilder] = []
 
@@ -985,16 +998,19 @@ def _replay(arguments: argparse.Namespace) -> int:
         )
     except LookupError as error:  # no such cycle
         raise _NoSuchRunError(str(error)) from error
-    run = join([builder.run for builder in builders])
-    _say_numbers(run, metrics(run), arguments)
-    return OK
+    runs = [builder.run for builder in builders]
+    if arguments.source == "journal":
+        whole = arguments.cycle is None
+        runs = [told_damage(run, journal_path(folder, run.uid), whole=whole) for run in runs]
+    run = join(runs)
+    return _say_numbers(run, metrics(run), arguments)
 
 
 def _export(arguments: argparse.Namespace) -> int:
     from operando.export import export_run
-    from operando.settings import data_dir
+    from operando.settings import existing_data_dir
 
-    folder = data_dir()
+    folder = existing_data_dir()
     written = export_run(
         _resolve(folder, arguments.run),
         folder,
@@ -1043,9 +1059,10 @@ def _demo(arguments: argparse.Namespace) -> int:
 
 def _catalog(arguments: argparse.Namespace) -> int:
     from operando import catalog
-    from operando.settings import data_dir
+    from operando.settings import data_dir, existing_data_dir
 
-    folder = data_dir()
+    reads = arguments.verb in ("status", "verify", "repair")
+    folder = existing_data_dir() if reads else data_dir()
     match arguments.verb:
         case "start":
             service = catalog.ensure_service(folder, wait_s=120.0)
@@ -1082,9 +1099,12 @@ def _verify_catalog(arguments: argparse.Namespace, folder: Path) -> int:
     from operando.catalog import verify_runs
     from operando.journal import list_runs
 
-    if arguments.all:
+    if arguments.all or not arguments.runs:
         uids = [run.uid for run in list_runs(folder)]
-    else:
+        if not uids:
+            _say("[]" if arguments.json else f"No runs in {folder} yet.")
+            return OK
+    if not arguments.all:
         uids = [_resolve(folder, text) for text in arguments.runs or ["last"]]
     outcomes = []
     for outcome in verify_runs(uids, folder):
@@ -1102,7 +1122,8 @@ def _verify_catalog(arguments: argparse.Namespace, folder: Path) -> int:
         told = [{**dataclasses.asdict(outcome), "same": outcome.same} for outcome in outcomes]
         _say(json.dumps(told, indent=2))
     elif differing:
-        _say(f"{differing} of {len(outcomes)} runs differ. Cure: operando catalog repair")
+        differ = "run differs" if len(outcomes) == 1 else "runs differ"
+        _say(f"{differing} of {len(outcomes)} {differ}. Cure: operando catalog repair")
     elif len(outcomes) == 1:
         _say("The run is the same in journal and catalog.")
     else:
@@ -1137,8 +1158,8 @@ def _say_catalog(status: "CatalogStatus", folder: Path) -> None:
         _say(f"shared catalog {status.shared}")
     if status.away:
         _say(f"  does not answer: {status.away}")
-    _say(f"journals       {status.runs} runs, {status.journal_bytes / 1e6:.1f} MB")
-    _say(f"catalog        {status.ingested} runs whole, {status.catalog_bytes / 1e6:.1f} MB")
+    _say(f"journals       {_runs_told(status.runs)}, {status.journal_bytes / 1e6:.1f} MB")
+    _say(f"catalog        {_runs_told(status.ingested)} whole, {status.catalog_bytes / 1e6:.1f} MB")
     for uid, missing in status.behind.items():
         _say(f"  {uid[:8]} is behind by {missing} bytes")
     for uid, error in status.errors.items():
@@ -1152,6 +1173,10 @@ def _say_catalog(status: "CatalogStatus", folder: Path) -> None:
     for uid in status.more:
         _say(f"  {uid[:8]} has more rows in the catalog than in its journal; both are kept")
     _say(f"in Python      databroker.catalog[{_profile(folder)!r}]")
+
+
+def _runs_told(count: int) -> str:
+    return f"{count} run" + "s" * (count != 1)
 
 
 def _profile(folder: Path) -> str:

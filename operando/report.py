@@ -45,7 +45,7 @@ def text_report(run: "Run", numbers: "Mapping[str, Metric] | None" = None) -> st
 
 
 def report_json(run: "Run", numbers: "Mapping[str, Metric] | None" = None) -> dict[str, Any]:
-    """Return ``{uid, chain, sample, metrics: {name: {value, unit, uncertainty, reason}}}``.
+    """Return ``{uid, chain, sample, damage, metrics: {name: {value, unit, uncertainty, reason}}}``.
 
     Every name of the registry is there once; values are numbers, lists of numbers and null, or
     null with a reason. Nothing in it is NaN or infinite.
@@ -55,6 +55,7 @@ def report_json(run: "Run", numbers: "Mapping[str, Metric] | None" = None) -> di
         "uid": run.uid,
         "chain": list(run.chain),
         "sample": _sample(run),
+        "damage": list(run.damage),
         "metrics": {
             name: {
                 "value": metric.value,
@@ -190,6 +191,7 @@ def _heading(run: "Run") -> list[str]:
             f"Cell {sample.get('cell_id')}: {working} || {counter}, {sample.get('metal')} plated "
             f"on the {'working' if electrode == 'WE' else 'counter'} electrode"
         )
+    lines += [f"DAMAGED: {sentence}" for sentence in run.damage]
     lines += _origin(start.get("provenance"))
     lines += _chain(run)
     rows = ", ".join(f"{name} {len(stream)}" for name, stream in run.streams.items())
@@ -237,7 +239,7 @@ def _chain(run: "Run") -> list[str]:
         if told.get("decisions"):
             line += f"; decided by the operator: {', '.join(told['decisions'])}"
         lines.append(f"  {line}")
-    return [*lines, *(f"  Note: {note}" for note in run.notes)]
+    return [*lines, *(f"  Note: {note}" for note in run.notes if note not in run.damage)]
 
 
 def _sample(run: "Run") -> Any:

@@ -11,7 +11,8 @@ import math
 import threading
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from itertools import accumulate, chain
 from pathlib import Path
 from types import MappingProxyType
@@ -22,7 +23,8 @@ from urllib.request import url2pathname
 import numpy as np
 from numpy.typing import NDArray
 
-from operando.journal import page_of, row_times
+from operando.journal import BulkReader, Tail, inspect, page_of, row_times
+from operando.journal import read_columns as read_numbers
 
 logger = logging.getLogger(__name__)
 
@@ -317,8 +319,10 @@ class Run:
         from operando import journal
 
         def read(uid: str, folder: Path) -> Run:
-            path = journal.journal_path(folder, uid)
-            return cls.from_documents(journal.documents_in_bulk(path, expand=folder))
+            run, damage = read_journal(journal.journal_path(folder, uid), expand=folder)
+            rows = {name: len(stream) for name, stream in run.streams.items()}
+            journal.remember_damage(folder, uid, damage, rows)
+            return run
 
         return cls._from(read, uid, data_dir, chain=chain)
 
@@ -347,6 +351,139 @@ class Run:
         whole = journal.resolve_uid(folder, uid)
         members = journal.chain_of(folder, whole) if chain else (whole,)
         return join([read(member, folder) for member in members])
+
+
+def read_journal(path: Path, *, expand: Path | None = None) -> tuple[Run, str]:
+    """Read one run from its journal; return it, and its damage in a few words.
+
+    Args:
+        path: The journal.
+        expand: As for `operando.journal.documents`.
+    """
+    reader = BulkReader(path, expand=expand)
+    run = Run.from_documents(reader)
+    return with_damage(run, path, reader.tail)
+
+
+def told_damage(run: Run, path: Path, *, whole: bool = True) -> Run:
+    """Return a run that came from a journal in another way with what is damaged in that.
+
+    Args:
+        run: The run.
+        path: Its journal.
+        whole: Whether the run has all rows of the journal; else only the sentences are taken.
+    """
+    tail = inspect(path)
+    if tail.clean:
+        return run
+    told, _ = with_damage(run, path, tail)
+    if whole:
+        return told
+    return replace(run, notes=told.notes, damage=told.damage)
+
+
+def with_damage(run: Run, path: Path, tail: Tail) -> tuple[Run, str]:
+    """Return a run with what is damaged in its journal, and that in a few words.
+
+    Args:
+        run: The run as it was read from it.
+        path: Its journal.
+        tail: What its reader told at its end.
+    """
+    # A process that was killed leaves a record that is torn, and a run without an end.
+    corrupt = tail.reason.startswith("corrupt")
+    if not tail.damage and not corrupt:
+        return run, ""
+    told, few = [], []
+    for damage in tail.damage:
+        told.append(f"{path.name} is damaged: {damage}")
+        few.append(f"{damage.size} bytes from byte {damage.offset} on")
+    if corrupt:
+        left = path.stat().st_size - tail.offset
+        told.append(
+            f"{path.name} is damaged: nothing can be read of its last {left} bytes "
+            f"({tail.reason.partition(': ')[2]})"
+        )
+        few.append(f"the last {left} bytes")
+    streams = dict(run.streams)
+    numbers = (run.stop or {}).get("num_events") or {}
+    for name, stream in run.streams.items():
+        try:
+            rows = read_numbers(path, name, ["seq_num", "time"])
+        except LookupError:  # nothing is left that describes it
+            continue
+        holes, sentences = _holes(name, rows, numbers.get(name), len(stream), open_end=corrupt)
+        assets = {
+            key: Asset(key, _of_numbers(asset.parts, rows["seq_num"])) if holes else asset
+            for key, asset in stream.assets.items()
+        }
+        streams[name] = replace(stream, holes=holes, assets=MappingProxyType(assets))
+        told += sentences
+    for name in sorted(set(numbers) - set(streams)):
+        if numbers[name]:
+            told.append(f"all {numbers[name]} rows of {name} are missing")
+    return (
+        replace(
+            run,
+            streams=MappingProxyType(streams),
+            notes=(*run.notes, *told),
+            damage=(*run.damage, *told),
+        ),
+        f"{path.name}: {', '.join(few)}",
+    )
+
+
+def _holes(
+    name: str,
+    rows: Mapping[str, NDArray[Any]],
+    count: int | None,
+    length: int,
+    *,
+    open_end: bool,
+) -> tuple[tuple[int, ...], list[str]]:
+    """Return the rows of a stream before which others are missing, and sentences on them."""
+    numbers, times = rows["seq_num"].astype(np.int64), rows["time"]
+    if not len(numbers):  # all its rows lie in files
+        missing = (count or 0) - length
+        return (), [_missing_rows(name, missing) + " at its end"] if missing > 0 else []
+    # A plan that was paused takes rows anew, with numbers it has used: those go back.
+    jumps = np.diff(numbers, prepend=0) - 1
+    holes, told = [], []
+    for row in np.flatnonzero(jumps > 0):
+        holes.append(int(row))
+        before = f"between {_moment(times[row - 1])} and" if row else "before"
+        told.append(_missing_rows(name, int(jumps[row])) + f" {before} {_moment(times[row])}")
+    last = int(numbers.max())
+    if count is not None and count > last:
+        holes.append(len(numbers))
+        told.append(_missing_rows(name, count - last) + f" after {_moment(times[-1])}")
+    elif open_end:
+        holes.append(len(numbers))
+    return tuple(holes), told
+
+
+def _of_numbers(parts: Sequence[AssetPart], numbers: NDArray[Any]) -> list[AssetPart]:
+    """Return where those rows lie in files that have these numbers, from 1: the others are lost."""
+    found: list[AssetPart] = []
+    rows = numbers.astype(np.int64) - 1
+    for run in np.split(rows, np.flatnonzero(np.diff(rows) != 1) + 1):
+        first, last, begin = int(run[0]), int(run[-1]) + 1, 0
+        for part in parts:
+            end = begin + part.stop - part.start
+            low, high = max(first, begin), min(last, end)
+            if low < high:
+                start = part.start + low - begin
+                found.append(AssetPart(part.path, part.dataset, start, start + high - low))
+            begin = end
+    return found
+
+
+def _missing_rows(name: str, count: int) -> str:
+    return f"{count} row{'s' * (count != 1)} of {name} {'are' if count != 1 else 'is'} missing"
+
+
+def _moment(epoch_s: float) -> str:
+    return datetime.fromtimestamp(float(epoch_s), UTC).isoformat(timespec="milliseconds")
 
 
 def join(runs: Sequence[Run]) -> Run:

@@ -28,6 +28,32 @@ def data_dir() -> Path:
     return Path(os.environ.get("OPERANDO_DATA") or "data").expanduser().resolve()
 
 
+class NoDataFolderError(Exception):
+    """Where a record should be read there is no data folder; the message says what to do."""
+
+
+def existing_data_dir() -> Path:
+    """Return the data folder to read from: `data_dir`, which must be there.
+
+    Raises:
+        NoDataFolderError: it does not exist, or is no folder.
+    """
+    path = data_dir()
+    if path.is_dir():
+        return path
+    named = os.environ.get("OPERANDO_DATA")
+    origin = f"OPERANDO_DATA is {named}" if named else "OPERANDO_DATA is not set, so it is ./data"
+    if path.exists():
+        raise NoDataFolderError(
+            f"cannot read the data folder {path}: Not a directory. To go on: move the file away, "
+            f"or point OPERANDO_DATA at the folder that holds your runs ({origin})"
+        )
+    raise NoDataFolderError(
+        f"there is no data folder {path} ({origin}). To go on: point OPERANDO_DATA at the folder "
+        "that holds your runs, or go to where it lies; operando run makes a new one"
+    )
+
+
 def simulator_dir() -> Path:
     """Return the folder where a simulated bench publishes its addresses (``$OPERANDO_SIM``)."""
     named = os.environ.get("OPERANDO_SIM")

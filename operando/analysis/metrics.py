@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -78,7 +78,15 @@ def metrics(run: Run) -> dict[str, Metric]:
     found: dict[str, Metric] = {}
     for family in (_coulombic, _overpotentials, _charges, _impedance, _images, _raman, _hydrogen):
         found.update(family(evaluation))
+    if run.damage:
+        found = {name: _of_damaged(metric) for name, metric in found.items()}
     return {name: found[name] for name in METRICS}
+
+
+def _of_damaged(metric: Metric) -> Metric:
+    """Say of a metric that rows may be missing in it, whatever else it says."""
+    told = "the record is damaged, rows may be missing"
+    return replace(metric, reason=f"{told}; {metric.reason}" if metric.reason else told)
 
 
 def half_cycles_of(run: Run) -> tuple[HalfCycle, ...]:
@@ -345,14 +353,24 @@ def _short_of_cut_off(
 
 
 def _interruptions(found: _Evaluation, among: Sequence[int] | None = None) -> list[str]:
-    """Say which half-cycles were interrupted and resumed: what passed meanwhile is not counted."""
-    return [
-        f"the {'plating' if half.role == PLATE else 'stripping'} of cycle {half.cycle} was "
-        f"interrupted at {gap.at_s:.0f} s for {gap.for_s:.0f} s"
-        for half in found.halves
-        if among is None or half.cycle in among
-        for gap in half.interruptions
-    ]
+    """Say which half-cycles were interrupted and resumed, and which lack rows.
+
+    What passed during an interruption is not counted; where rows are missing it is interpolated.
+    """
+    told = []
+    for half in found.halves:
+        if among is None or half.cycle in among:
+            which = f"the {'plating' if half.role == PLATE else 'stripping'} of cycle {half.cycle}"
+            told += [
+                f"{which} was interrupted at {gap.at_s:.0f} s for {gap.for_s:.0f} s"
+                for gap in half.interruptions
+            ]
+            told += [
+                f"{which} lacks rows between {begin:.0f} s and {end:.0f} s, its charge there is "
+                "interpolated"
+                for begin, end in half.missing_s
+            ]
+    return told
 
 
 def _enumerated(numbers: Sequence[int]) -> str:

@@ -62,6 +62,9 @@ class HalfCycle:
         lasted_s: From its first row to its last, without the interruptions, s.
         unrecorded_mah_cm2: How much charge may have passed at its interruptions, or just before
             it, that no row shows, at most, mAh/cm2; ``None``: that is not known.
+        missing_s: From when to when rows of it may be missing because a journal is damaged, s. Its
+            charge there is that of the rows on both sides; before its first row that since the
+            edge, as ever.
     """
 
     number: int
@@ -78,6 +81,7 @@ class HalfCycle:
     interruptions: tuple[Interruption, ...] = ()
     lasted_s: float = 0.0
     unrecorded_mah_cm2: float | None = 0.0
+    missing_s: tuple[tuple[float, float], ...] = ()
 
     @property
     def capacity_mah_cm2(self) -> float:
@@ -104,6 +108,7 @@ def half_cycles(
     step_t_s: Floats | None = None,
     flags: Floats | None = None,
     joints: Sequence[int] = (),
+    holes: Sequence[int] = (),
 ) -> tuple[HalfCycle, ...]:
     """Return the half-cycles in rows of a potentiostat.
 
@@ -129,6 +134,8 @@ def half_cycles(
         flags: Status bits of the rows; bit 16 says that rows were lost just before one, bit 32 that
             the instrument kept one by itself.
         joints: Rows with which a later run of the same experiment begins.
+        holes: Rows before which others are missing in a damaged journal; like after rows that were
+            lost on the line, the end of the half-cycle before is then not known.
     """
     if len(t_s) == 0:
         return ()
@@ -167,6 +174,13 @@ def half_cycles(
         following = int(index[-1]) + 1
         while following < len(t_s) and _same_step(following, int(index[-1]), half_cycle, role):
             following += 1  # a row that could not be read
+        last, before = int(index[-1]), int(index[0]) - 1
+        missing_s = [
+            (float(t_s[hole - 1]), float(t_s[hole])) if hole else (0.0, float(t_s[0]))
+            for hole in holes
+            if before < hole <= last and hole < len(t_s)
+        ]
+        hole_behind = any(last < hole <= following for hole in holes)
         found.append(
             HalfCycle(
                 number=int(half_cycle[index[0]]),
@@ -177,13 +191,15 @@ def half_cycles(
                 current_a=current,
                 charge_mah_cm2=since_edge + np.concatenate(([0.0], np.cumsum(steps))),
                 ended=finished or following < len(t_s),
-                end_lost=(
+                end_lost=hole_behind
+                or (
                     flags is not None and following < len(flags) and _lost_before(flags[following])
                 ),
                 since_edge_s=since_edge_s,
                 followed_s=float(t_s[following]) if following < len(t_s) else math.inf,
                 interruptions=tuple(interruptions),
                 lasted_s=lasted_s,
+                missing_s=tuple(missing_s),
             )
         )
     return tuple(_numbered(found))
@@ -259,9 +275,15 @@ def recorded_half_cycles(
         step_t_s=columns.get(f"{device}_step_t"),
         flags=columns.get(f"{device}_flags"),
         joints=run.streams[stream].joints,
+        holes=run.streams[stream].holes,
     )
     spectra = run.streams.get("impedance")
-    halves = list(found if spectra is None else _before_spectra(found, spectra.columns, device))
+    damaged = bool(run.streams[stream].holes or (spectra is not None and spectra.holes))
+    halves = list(
+        found
+        if spectra is None
+        else _before_spectra(found, spectra.columns, device, damaged=damaged)
+    )
     unrecorded = _unrecorded_mah_cm2(run)
     halves = [
         replace(half, unrecorded_mah_cm2=unrecorded[half.number])
@@ -315,7 +337,7 @@ def _reached_a_limit(run: Run, half: HalfCycle) -> bool | None:
 
 
 def _before_spectra(
-    halves: tuple[HalfCycle, ...], columns: Mapping[str, Any], device: str
+    halves: tuple[HalfCycle, ...], columns: Mapping[str, Any], device: str, *, damaged: bool
 ) -> Iterator[HalfCycle]:
     """Yield half-cycles; a spectrum, whose points are another stream's, follows one too."""
     t_s = columns.get(f"{device}_impedance_t")
@@ -330,6 +352,8 @@ def _before_spectra(
             yield half
             continue
         lost = flags is not None and _lost_before(flags[after[0]])
+        # Whether rows were missing before the spectrum or after it, nobody knows.
+        lost |= damaged and half.end_lost
         yield replace(half, ended=True, end_lost=lost, followed_s=float(t_s[after[0]]))
 
 

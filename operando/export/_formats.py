@@ -1,5 +1,6 @@
 """One door for all formats: which there are, where a run goes by default, what they return."""
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, get_args
@@ -11,6 +12,8 @@ from operando.export.nexus import export_nexus
 from operando.export.rocrate import Author, check_license, export_rocrate
 from operando.export.tables import export_csv, export_parquet
 from operando.runs import Run
+
+logger = logging.getLogger(__name__)
 
 Format = Literal["bdf", "nexus", "parquet", "csv", "rocrate"]
 FORMATS: tuple[Format, ...] = get_args(Format)
@@ -32,7 +35,8 @@ def export_run(
     """Read a run from its journal and write it in another format.
 
     A run that continues others is exported with them, as one experiment. A run that still grows
-    is exported as far as it has come, and marked as incomplete.
+    is exported as far as it has come, and marked as incomplete; so is one whose journal is damaged,
+    which is logged as a warning, too.
 
     Args:
         uid: A uid, the beginning of one, or ``last``.
@@ -56,6 +60,8 @@ def export_run(
     """
     license = None if license is None else check_license(license)
     run = Run.from_journal(uid, data_dir)
+    for sentence in run.damage:
+        logger.warning("the export of run %s is incomplete: %s", run.uid[:8], sentence)
     place = Path(output) if output is not None else default_output(run, to)
     match to:
         case "bdf":

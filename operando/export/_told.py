@@ -42,6 +42,11 @@ def status(run: Run) -> str:
     return "incomplete" if run.stop is None else str(run.stop.get("exit_status"))
 
 
+def is_whole(run: Run) -> bool:
+    """Return whether a run has ended and all of it could be read."""
+    return run.complete and not run.damage
+
+
 def chain(run: Run) -> list[str]:
     """Return the uids of the runs that make up this experiment, the first one first."""
     return list(run.chain)
@@ -81,7 +86,8 @@ def summary(run: Run) -> dict[str, Any]:
         "end_time": ended(run),
         "status": status(run),
         "reason": None if run.stop is None else run.stop.get("reason") or None,
-        "complete": run.complete,
+        "complete": is_whole(run),
+        "damage": list(run.damage),
         "notes": list(run.notes),
         "rows": {name: len(stream) for name, stream in run.streams.items()},
         "sign_convention": "IUPAC: positive current oxidises the working electrode",

@@ -21,6 +21,7 @@ from operando.export._told import (
     chain,
     ended,
     file_name,
+    is_whole,
     iso,
     jsonable,
     now,
@@ -636,7 +637,7 @@ def sidecar_of(
         "schema:identifier": run.uid,
         "schema:dateCreated": iso(started_s(run)),
         "schema:dateModified": now(),
-        "schema:creativeWorkStatus": "complete" if run.complete else "incomplete",
+        "schema:creativeWorkStatus": "complete" if is_whole(run) else "incomplete",
         "schema:measurementTechnique": techniques,
         "schema:temporalCoverage": f"{iso(started_s(run))}/{ended(run) or '..'}",
         "schema:variableMeasured": [_variable(COLUMNS[label]) for label in rows.columns],
@@ -693,6 +694,8 @@ def _description(run: Run, rows: _Rows) -> str:
     said += run.notes
     if not run.complete:
         said.append("INCOMPLETE: the run had no end when it was exported.")
+    if run.damage:
+        said.append("INCOMPLETE: its journal is damaged.")
     if "Unix Time / s" not in rows.columns:
         said.append(
             f"Unix Time is left out: {rows.seconds_per_host_second:.4g} s of the instrument passed "

@@ -134,6 +134,7 @@ def _describe(entry: "h5py.Group", run: Run, users: Sequence[tuple[str, str | No
     )
     if not run.complete:
         described += " INCOMPLETE: the run had no end when this file was written."
+    described += "".join(f" INCOMPLETE: {sentence}." for sentence in run.damage)
     entry["experiment_description"] = described
     entry["start_time"] = iso(started_s(run))
     end = ended(run)

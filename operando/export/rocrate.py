@@ -22,6 +22,7 @@ from operando.export._told import (
     cell_of,
     chain,
     ended,
+    is_whole,
     iso,
     jsonable,
     now,
@@ -381,7 +382,7 @@ def _describe(
         "publisher": [
             {"@id": one["@id"]} for one in crate.entities if one["@type"] == "Organization"
         ],
-        "creativeWorkStatus": "complete" if run.complete else "incomplete",
+        "creativeWorkStatus": "complete" if is_whole(run) else "incomplete",
         "about": [sample],
         "mentions": [experiment],
         "variableMeasured": [
@@ -441,6 +442,7 @@ def _sentence(run: Run) -> str:
         told += f" One experiment in {len(chain(run))} runs."
     if not run.complete:
         told += " INCOMPLETE: the run had no end when the crate was made."
+    told += "".join(f" INCOMPLETE: {sentence}." for sentence in run.damage)
     missing = [
         key
         for stream in run.streams.values()

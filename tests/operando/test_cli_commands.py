@@ -82,10 +82,52 @@ def test_importing_the_command_line_is_cheap() -> None:
 def test_runs_tells_that_there_are_none_yet(
     data_dir: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    data_dir.mkdir()
     assert cli.main(["runs"]) == 0
-    assert "No runs" in capsys.readouterr().out
+    assert capsys.readouterr().out == f"No runs in {data_dir} yet.\n"
     assert cli.main(["runs", "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == []
+    for asked in ([], ["--all"]):
+        assert cli.main(["catalog", "verify", *asked]) == 0
+        assert "No runs" in capsys.readouterr().out
+    assert list(data_dir.iterdir()) == []  # nothing was started
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "runs",
+        "report",
+        "replay",
+        "rerun",
+        "resume",
+        "export --to csv",
+        "catalog status",
+        "catalog verify --all",
+        "catalog repair",
+        "sim --replay last",
+    ],
+)
+def test_a_mistyped_data_folder_is_refused_by_what_reads_and_not_made(
+    command: str,
+    data_dir: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert cli.main(command.split()) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert f"there is no data folder {data_dir} (OPERANDO_DATA is {data_dir})" in line
+    assert "To go on: point OPERANDO_DATA at" in line
+    assert not data_dir.exists()
+    monkeypatch.delenv("OPERANDO_DATA")
+    monkeypatch.chdir(data_dir.parent)
+    assert cli.main(command.split()) == 2
+    assert "OPERANDO_DATA is not set, so it is ./data" in capsys.readouterr().err
+    monkeypatch.setenv("OPERANDO_DATA", str(data_dir))
+    data_dir.write_text("in the way")
+    assert cli.main(command.split()) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert f" {data_dir}: Not a directory. To go on: move the file away" in line
 
 
 def test_runs_lists_the_newest_first_with_what_happened(
@@ -333,7 +375,7 @@ def test_catalog_status_starts_nothing(data_dir: Path, capsys: pytest.CaptureFix
     assert cli.main(["catalog", "status"]) == 0
     told = capsys.readouterr().out
     assert "does not run" in told
-    assert "1 runs" in told
+    assert "1 run," in told
     assert not (data_dir / "catalog").exists()
 
 
