@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from operando import settings
 from operando.analysis.segments import PLATE, STRIP
 from operando.runs import Floats, Run, Stream
 
@@ -101,7 +102,8 @@ def held_in(path: Path) -> tuple[str, ...]:
 def replayed_cell(address: str) -> dict[str, str] | None:
     """Return whose history is the cell at an instrument's address, ``None`` if it is nobody's.
 
-    Only what a simulator publishes can be: a real instrument's address never names a folder.
+    Only what a simulator publishes can be, by the name under which it does or by the address
+    itself.
 
     Args:
         address: As in a bench file, e.g. ``published:${OPERANDO_SIM}/potentiostat``.
@@ -110,9 +112,12 @@ def replayed_cell(address: str) -> dict[str, str] | None:
         ``of``: the uid of the run, or what the history file says of its source; ``uid``: the uid,
         empty if there is none.
     """
-    if not address.startswith(PUBLISHED):
-        return None
-    published = Path(os.path.expandvars(address.removeprefix(PUBLISHED)))
+    if address.startswith(PUBLISHED):
+        published = Path(os.path.expandvars(address.removeprefix(PUBLISHED)))
+    else:
+        published = settings.simulator_dir() / LEADER
+        if not address or not _says(published, address):
+            return None
     try:
         told = json.loads((published.parent / REPLAY_FILE).read_text(encoding="utf-8"))
         return {"of": str(told["of"]), "uid": str(told["uid"])}
@@ -123,6 +128,13 @@ def replayed_cell(address: str) -> dict[str, str] | None:
             f"{published.parent / REPLAY_FILE} does not tell whose history the cell is ({error}): "
             "start the simulator again"
         ) from error
+
+
+def _says(path: Path, text: str) -> bool:
+    try:
+        return path.read_text(encoding="utf-8").strip() == text.strip()
+    except (OSError, ValueError):
+        return False
 
 
 def _cell(sample: Any, uid: str) -> tuple[float, str]:

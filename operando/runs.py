@@ -508,7 +508,11 @@ def join(runs: Sequence[Run]) -> Run:
             {name: _joined_stream(name, [run.streams.get(name) for run in runs]) for name in names}
         ),
         members=members,
-        notes=(*_changes_of_identity(members), *(note for run in runs for note in run.notes)),
+        notes=(
+            *_changes_of_identity(members),
+            *_times_that_go_back(runs),
+            *(note for run in runs for note in run.notes),
+        ),
         damage=tuple(one for run in runs for one in run.damage),
         files=tuple(path for run in runs for path in run.files),
     )
@@ -578,6 +582,25 @@ def _of_length(parts: list[AssetPart], rows: int) -> list[AssetPart]:
             kept.append(AssetPart(part.path, part.dataset, part.start, part.start + count))
         rows -= count
     return [*kept, AssetPart(Path("lost"), "", 0, rows)] if rows else kept
+
+
+def _times_that_go_back(runs: Sequence[Run]) -> Iterator[str]:
+    """Say which runs begin before the end of the one before: rows of theirs may be there twice."""
+    newest = -math.inf
+    for run in runs:
+        times = (
+            run.streams["potentiostat"].columns.get("potentiostat_t")
+            if ("potentiostat" in run.streams)
+            else None
+        )
+        if times is None or not np.isfinite(times).any():
+            continue
+        if np.nanmin(times) < newest:
+            yield (
+                f"run {run.uid[:8]} has rows of before {newest:.6g} s, when the run before it "
+                "ended: some may be there twice"
+            )
+        newest = max(newest, float(np.nanmax(times)))
 
 
 def _changes_of_identity(members: Sequence[Document]) -> Iterator[str]:

@@ -137,9 +137,13 @@ def test_only_a_published_address_can_lead_to_a_replayed_cell(tmp_path, monkeypa
     assert replayed_cell(address) == {"of": "by hand", "uid": ""}
     for real in ("serial:///dev/ttyUSB0", f"{tmp_path}/potentiostat", ""):
         assert replayed_cell(real) is None
+    # The address that it publishes is the same cell under another name.
+    (tmp_path / "potentiostat").write_text("serial:///dev/pts/7\n")
+    assert replayed_cell("serial:///dev/pts/7") == {"of": "by hand", "uid": ""}
+    assert replayed_cell("serial:///dev/ttyUSB0") is None
 
 
-def test_a_damaged_note_of_whose_history_is_served_says_what_to_do(tmp_path, monkeypatch):
+def test_a_damaged_note_of_whose_history_is_served_says_what_to_do(tmp_path):
     (tmp_path / "replay.json").write_text("{")
     with pytest.raises(HistoryError, match="start the simulator again"):
         replayed_cell(f"published:{tmp_path}/potentiostat")

@@ -166,6 +166,15 @@ def test_an_interrupted_half_cycle_is_one_and_says_so(synthetic: Any, tmp_path: 
     assert f"the plating of cycle 1 was interrupted at {gap.at_s:.0f} s for 500 s" in reason
 
 
+def test_rows_that_are_there_twice_are_noted(synthetic: Any, tmp_path: Path) -> None:
+    columns = _whole(synthetic)
+    twice = [_part(columns, slice(20)), _part(columns, slice(15, None))]
+    (note,) = (x for x in _joined(synthetic, tmp_path, twice).notes if "twice" in x)
+    assert note.startswith(f"run {UIDS[1][:8]} has rows of before")
+    once = [_part(columns, slice(20)), _part(columns, slice(20, None))]
+    assert not any("twice" in note for note in _joined(synthetic, tmp_path, once).notes)
+
+
 def _lost_in_the_first_plating(
     synthetic: Any, folder: Path, lost: int, told: float | None, **more: Any
 ) -> Run:
