@@ -10,7 +10,7 @@ from pathlib import Path
 from ._bulk import BulkReader
 from ._damage import Damage
 from ._format import Document, Tail, encode
-from ._lock import is_locked, try_lock
+from ._lock import is_locked, is_written_here, try_lock
 from ._reader import JournalReader
 from ._roots import sync_folder
 from ._scan import Scan, glance
@@ -40,8 +40,9 @@ def close_dead_run(
     Args:
         path: the journal.
         by: who closes it, for the reason.
-        quiet_s: leave it alone if it was changed so shortly before [s]. 0 for who knows that its
-            writer died; `QUIET_S` for who cannot tell it from a journal that is being copied.
+        quiet_s: leave it alone if it was changed so shortly before [s] and does not carry its
+            writer's mark. 0 for who knows that its writer died; `QUIET_S` for who cannot tell it
+            from a journal that is being copied.
         reader: has read the journal and counted what it read; only what came since is read.
 
     Raises:
@@ -52,7 +53,7 @@ def close_dead_run(
     path = Path(path)
     fd = os.open(path, os.O_RDWR | getattr(os, "O_BINARY", 0))
     try:
-        if not try_lock(fd) or _age_s(fd) < quiet_s or _has_ended(path):
+        if not try_lock(fd) or _is_young(fd, quiet_s) or _has_ended(path):
             return False
         size = os.fstat(fd).st_size
         counts, tail, damage = _counted(path, reader)
@@ -80,15 +81,16 @@ def may_be_copied(path: Path | str) -> bool:
     """
     fd = os.open(path, os.O_RDONLY)
     try:
-        young = _age_s(fd) < QUIET_S
+        young = _is_young(fd, QUIET_S)
     finally:
         os.close(fd)
     return young and not is_locked(path) and not _has_ended(Path(path))
 
 
-def _age_s(fd: int) -> float:
+def _is_young(fd: int, quiet_s: float) -> bool:
+    """Return whether a file that may be a copy was changed so shortly before."""
     # A time in the future is of a clock that was set since, or of another computer.
-    return abs(time.time() - os.fstat(fd).st_mtime)
+    return abs(time.time() - os.fstat(fd).st_mtime) < quiet_s and not is_written_here(fd)
 
 
 def _has_ended(path: Path) -> bool:

@@ -11,7 +11,7 @@ from typing import Any
 
 from ._errors import JournalError
 from ._format import HEADER, check_metadata, encode
-from ._lock import take_lock
+from ._lock import mark_as_written_here, take_lock
 from ._open_run import OpenRun, Patience, article, attend, refusal
 from ._roots import fold, new_journal_path, sync_folder
 
@@ -148,6 +148,7 @@ class JournalWriter:
         try:
             if not take_lock(run.fd, timeout_s=2.0):
                 raise JournalError(f"{path} was just created and is locked by another process")
+            mark_as_written_here(run.fd)
         except (OSError, JournalError) as error:
             run.abandon()
             path.unlink(missing_ok=True)

@@ -267,6 +267,8 @@ def test_a_dead_run_with_a_torn_tail_is_closed_with_all_its_rows(record, catalog
     assert run.exit_status == "unfinished"
     # Nobody saw its writer: it may be a copy that is not complete.
     content = run.path.read_bytes()
+    run.path.unlink()
+    run.path.write_bytes(content)
     (waiting, *_) = repair(record, [uid])
     assert (waiting.uid, waiting.cured) == (uid, False)
     assert "it may still be copied; repair again in 60 s" in waiting.done
