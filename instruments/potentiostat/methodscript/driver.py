@@ -168,7 +168,12 @@ class MethodScriptPotentiostat:
                 # Idle is not open: a program that ended with an error leaves the cell as it was.
                 self._open_cell()
                 if self._ended_another:
-                    self._tell_of_program_that_was_ended()
+                    _log.warning(
+                        "%s: a program was running on it, and was ended by connecting; the cell "
+                        "is open. What it wrote to a log of its own is kept: an experiment whose "
+                        "host died can be resumed",
+                        self._who(),
+                    )
             except InstrumentError:
                 self._transport.close()
                 self._transport = None
@@ -179,21 +184,6 @@ class MethodScriptPotentiostat:
                 "%s: this driver has not been confirmed on real hardware; watch the first runs",
                 self._who(),
             )
-
-    def _tell_of_program_that_was_ended(self) -> None:
-        logs: list[str] = []
-        if self.capabilities().keeps_log:
-            try:
-                logs = self._files().logs()
-            except InstrumentError as error:
-                self._hear_out()
-                _log.debug("%s: its logs cannot be listed: %s", self._who(), error)
-        _log.warning(
-            "%s: a program was running on it, and was ended by connecting; the cell is open. Its "
-            "newest log is %s. An experiment whose host died can be resumed",
-            self._who(),
-            logs[-1] if logs else "none",
-        )
 
     def close(self) -> None:
         """Open the cell and release the port; safe to call twice.
