@@ -2,12 +2,15 @@
 
 import importlib.util
 import json
+import logging
 import os
 from pathlib import Path
 from typing import Any
 
 from ._errors import CatalogError
-from ._places import Places, profile_name, read_address, write_private
+from ._places import Places, profile_name, read_address, service_key, write_private
+
+logger = logging.getLogger(__name__)
 
 # What a profile of files names: a module beside it, which tiled imports from there.
 UNSERVED = "operando_unserved"
@@ -56,7 +59,34 @@ def write_profile(
             f"the catalog of {places.data_dir} cannot be opened without its service: start it "
             "(operando.catalog.ensure_service) and write the profile then"
         )
-    return save_profile(content, name or profile_name(places.data_dir), directory)
+    name = name or profile_name(places.data_dir)
+    tell_who_had(name, places, directory)
+    return save_profile(content, name, directory)
+
+
+def tell_who_had(name: str, places: Places, directory: Path | None = None) -> None:
+    """Warn if a name, which is about to be written, is another data folder's."""
+    path = (directory or profile_folder()) / f"{name}.yml"
+    try:
+        content = json.loads(path.read_text())[name]
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        return  # nobody's, or written by hand
+    if "direct" in content:
+        theirs = content["direct"]["trees"][0]["args"].get("data_dir")
+        ours = theirs == str(places.data_dir)
+    else:
+        # A folder keeps its key, whatever its address; a shared catalog is many folders'.
+        uri = str(content.get("uri"))
+        theirs = uri.partition("?")[0]
+        ours = places.shared is not None or service_key(places) in uri
+    if not ours:
+        logger.warning(
+            "the name %r was that of %s; from now on it is that of %s. To keep both, give one a "
+            "name of its own: operando.catalog.write_profile(data_dir, name=...)",
+            name,
+            theirs,
+            places.data_dir,
+        )
 
 
 def served_profile(places: Places) -> dict[str, Any]:

@@ -168,6 +168,7 @@ def serve(places: Places, *, profile: str, idle_s: float) -> None:
         hand_over_profile,
         save_profile,
         served_profile,
+        tell_who_had,
     )
     from ._tables import Tables
 
@@ -221,6 +222,7 @@ def serve(places: Places, *, profile: str, idle_s: float) -> None:
                 json.dumps({"uri": uri, "port": port, "key": key, "pid": os.getpid()}),
             )
             served.update(served_profile(places))
+            tell_who_had(profile, places)
             save_profile(served, profile)
             at = uri if shared is None else shared.uri
             logger.info("runs of %s go to %s, named %r", places.data_dir, at, profile)

@@ -20,9 +20,11 @@ from operando.catalog._places import Places, read_address, service_key
 from operando.catalog._profile import (
     can_read_files,
     catalog_tree,
+    file_profile,
     hand_over_profile,
     profile_folder,
     save_profile,
+    tell_who_had,
 )
 from operando.catalog._run_writer import RunWriter, column_type
 from operando.catalog.unserved import tree
@@ -192,6 +194,29 @@ def test_a_service_that_ends_leaves_a_name_alone_that_another_folder_took(tmp_pa
     path.write_text("operando: {uri: 'http://a'}  # by hand")
     hand_over_profile("operando", ours, None)
     assert path.exists()
+
+
+def test_a_folder_that_takes_the_name_of_another_one_says_so(tmp_path, caplog):
+    x, y = (Places(tmp_path / name / "exp" / "data") for name in "xy")
+    assert profile_name(x.data_dir) == profile_name(y.data_dir) == "operando-exp"
+    for places in (x, y):
+        save_profile(
+            {"uri": f"http://127.0.0.1:1/api/v1?api_key={service_key(places)}"},
+            "operando-exp",
+            tmp_path,
+        )
+        tell_who_had("operando-exp", places, tmp_path)
+        assert not caplog.messages
+    tell_who_had("operando-exp", x, tmp_path)
+    assert "the name 'operando-exp' was that of http://127.0.0.1:1/api/v1;" in caplog.text
+    assert str(x.data_dir) in caplog.text
+    assert service_key(y) not in caplog.text
+    caplog.clear()
+    save_profile(file_profile(y), "operando-exp", tmp_path)
+    tell_who_had("operando-exp", y, tmp_path)
+    assert not caplog.messages
+    tell_who_had("operando-exp", x, tmp_path)
+    assert f"was that of {y.data_dir}" in caplog.text
 
 
 def test_new_files_are_in_write_ahead_mode_and_know_their_place(tmp_path):

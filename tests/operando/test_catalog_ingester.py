@@ -5,10 +5,12 @@ import subprocess
 import sys
 import time
 
+import numpy as np
 import pytest
 from bluesky import RunEngine
 from bluesky import plan_stubs as bps
 from bluesky.run_engine import RunEngineInterrupted
+from event_model import compose_run
 
 from operando.catalog import _ingester
 from operando.catalog._files import prepare_files
@@ -209,6 +211,75 @@ def test_a_catalog_that_is_ahead_of_its_journal_keeps_its_rows_and_says_so(catal
         running.step()
     assert numbers(catalog, uid) == list(range(1, 1001))
     assert uid not in ingested_uids(places.ingested, "+")
+
+
+def test_rows_behind_damage_are_taken_in_once_by_a_service_that_begins_anew(catalog, record_run):
+    places, client = catalog
+    uid = record_run(places.data_dir, 2000)
+    path = journal_path(places.data_dir, uid)
+    writer = RunWriter(
+        client.include_data_sources(), begun_before=False, tables=Tables(places.tables_db)
+    )
+    pages = []
+    for name, doc in documents(path):
+        if name == "event_page":
+            pages.append(doc)
+        if len(pages) == 3:
+            break
+        writer(name, doc)
+    writer.flush()
+    assert numbers(catalog, uid) == list(range(1, 1001))
+    # The second page, whose rows the catalog has, is damaged when the next service begins.
+    whole = bytearray(path.read_bytes())
+    at = whole.index(pages[1]["uid"][250].encode())
+    whole[at] ^= 1
+    path.write_bytes(whole)
+    ingest(catalog, uid)
+    assert numbers(catalog, uid) == list(range(1, 2001))
+    for mark in "+!":
+        assert uid in ingested_uids(places.ingested, mark)
+
+
+def test_an_array_that_was_made_and_not_filled_is_filled_by_the_next_service(catalog):
+    from tiled.structures.array import ArrayStructure, BuiltinDtype
+    from tiled.structures.core import StructureFamily
+    from tiled.structures.data_source import DataSource
+
+    places, client = catalog
+    run = compose_run()
+    uid = run.start_doc["uid"]
+    key = {"source": "test", "dtype": "array", "shape": [2], "dtype_numpy": "<f8"}
+    with JournalWriter(places.data_dir) as write:
+        write("start", run.start_doc)
+        stream = run.compose_descriptor(name="vectors", data_keys={"vector": key})
+        write("descriptor", stream.descriptor_doc)
+        for row in range(5):
+            write(
+                "event",
+                stream.compose_event(data={"vector": [row, 0.5]}, timestamps={"vector": 1.0}),
+            )
+        write("stop", run.compose_stop())
+    writer = RunWriter(
+        client.include_data_sources(), begun_before=False, tables=Tables(places.tables_db)
+    )
+    for name, doc in documents(journal_path(places.data_dir, uid)):
+        if name != "stop":
+            writer(name, doc)
+    writer._flush_table("vectors", writer._streams["vectors"])
+    made = ArrayStructure(
+        shape=(3, 2),
+        chunks=((3,), (2,)),
+        dims=("vector_row", "vector_1"),
+        data_type=BuiltinDtype.from_numpy_dtype(np.dtype("f8")),
+    )
+    writer._desc_nodes["vectors"].new(
+        StructureFamily.array,
+        [DataSource(structure=made, structure_family=StructureFamily.array)],
+        key="vector",
+    )
+    ingest(catalog, uid)
+    stored = client[uid].base["vectors"].base["vector"].read()
+    assert stored.tolist() == [[float(row), 0.5] for row in range(5)]
 
 
 def test_a_run_taken_again_is_removed_first_and_taken_off_the_list(catalog, record_run):

@@ -243,7 +243,7 @@ def test_reading_a_run_that_grows_never_fails(record, catalog):
     ended = threading.Event()
 
     def grow():
-        while not ended.wait(0.01):
+        while not ended.wait(0.05):
             run.add_rows(20)
             run.add_frame()
             run.add_burst(10)
@@ -256,7 +256,7 @@ def test_reading_a_run_that_grows_never_fails(record, catalog):
     thread.start()
     lengths = []
     try:
-        for _ in range(3):
+        for _ in range(2):
             node = catalog[run.uid]
             column = node["potentiostat"]["potential"].read()
             whole = node["potentiostat"].read()
