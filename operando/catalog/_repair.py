@@ -156,12 +156,12 @@ def _take_again(
     uid, found = outcome.uid, "; ".join(outcome.damage + outcome.differences)
     if outcome.lasts:
         return Repaired(uid, found, "nothing: the run is being written", False)
-    if not outcome.differences:
-        done = "nothing: the catalog holds what can be read of the journal"
-        return Repaired(uid, found, done, False)
     kept = why_kept(uid, places, catalog)
     if kept:
         return Repaired(uid, found, kept, False)
+    if not outcome.differences:
+        done = "nothing: the catalog holds what can be read of the journal"
+        return Repaired(uid, found, done, False)
     take_again(places, uid)
     after = _verified(uid, places.data_dir, timeout_s, catalog)
     if after.same:

@@ -279,7 +279,8 @@ def wait_until_ingested(data_dir: Path | str, uid: str, timeout_s: float = 60.0)
         timeout_s: wait no longer than this [s].
 
     Raises:
-        CatalogError: if the time is up; the message says how far the run is and what is wrong.
+        CatalogError: if the time is up, or at once if the journal cannot be read; the message says
+            how far the run is and what is wrong.
         LookupError: if there is no such run.
     """
     places = Places(data_dir)
@@ -291,11 +292,12 @@ def wait_until_ingested(data_dir: Path | str, uid: str, timeout_s: float = 60.0)
         reached = told.get("open", {}).get(uid, 0)
         if told.get("whole") or reached >= size:
             return
-        if time.monotonic() > give_up:
-            wrong = told.get("errors", {}).get(uid) or told.get("away") or "no error is known"
+        wrong = told.get("errors", {}).get(uid, "")
+        if wrong.startswith("JournalError") or time.monotonic() > give_up:
+            wrong = wrong or told.get("away") or "no error is known"
             raise CatalogError(
-                f"run {uid}: {reached} of {size} bytes are in the catalog after {timeout_s:g} s; "
-                f"{wrong} (log: {places.log})"
+                f"run {uid}: {reached} of {size} bytes are in the catalog after waiting for up to "
+                f"{timeout_s:g} s; {wrong} (log: {places.log})"
             )
         time.sleep(0.05)
 

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from operando.journal import (
+    JournalError,
     JournalReader,
     is_locked,
     journal_path,
@@ -217,6 +218,8 @@ class _Comparison:
             self._differences.append(f"the catalog cannot be read: {_first_line(error)}")
         except _UnreadableError as error:
             self._differences.append(str(error))
+        except JournalError as error:
+            self._outcome.damage.append(str(error))
         return self._outcome
 
     def _compare(self, path: Path, size: int, node: Any, base: Any) -> None:

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import numpy as np
 import pytest
 
 from operando.catalog import (
+    CatalogError,
     close_catalog,
     ensure_service,
     open_catalog,
@@ -173,12 +175,11 @@ def test_rows_that_only_the_catalog_holds_are_neither_deleted_nor_hidden(
     for outcome, there in zip(outcomes, (700, 1000, 1200), strict=True):
         assert outcome.rows == {"potentiostat": there}
         assert outcome.rows_there == {"potentiostat": 1200}
-    for _ in range(2):
-        done = {one.uid: one for one in repair(record, [damaged, cut, sound])}
-        assert set(done) == {damaged, cut}
-        assert not any(one.cured for one in done.values())
-        assert "the catalog holds 500 rows of potentiostat" in done[damaged].done
-        assert "the catalog holds 200 rows of potentiostat" in done[cut].done
+    done = {one.uid: one for one in repair(record, [damaged, cut, sound])}
+    assert set(done) == {damaged, cut}
+    assert not any(one.cured for one in done.values())
+    assert "the catalog holds 500 rows of potentiostat" in done[damaged].done
+    assert "the catalog holds 200 rows of potentiostat" in done[cut].done
     for uid in (damaged, cut):
         assert len(read_run(uid, record, catalog=catalog).streams["potentiostat"]["time"]) == 1200
     # To make the whole catalog anew is to ask for what the journals hold; the old one stays.
@@ -191,6 +192,29 @@ def test_rows_that_only_the_catalog_holds_are_neither_deleted_nor_hidden(
     (left,) = repair(record, [damaged])
     assert left.done == "nothing: the catalog holds what can be read of the journal"
     journal_path(record, damaged).unlink()
+
+
+def test_a_run_whose_journal_has_lost_its_start_stays_as_it_is(
+    record, catalog, record_run, tmp_path
+):
+    uid = record_run(record, 20)
+    wait_until_ingested(record, uid)
+    flip_a_bit(journal_path(record, uid), 30)
+    outcome = verify(uid, record, catalog=catalog)
+    assert not outcome.same
+    assert "start" in " ".join(outcome.damage)
+    (left,) = repair(record, [uid])
+    assert not left.cured
+    assert left.done.startswith("nothing, lest rows be lost")
+    assert len(read_run(uid, record, catalog=catalog).streams["potentiostat"]["time"]) == 20
+    # One that was damaged before it came here keeps nobody waiting.
+    never = record_run(tmp_path, 20)
+    flip_a_bit(journal_path(tmp_path, never), 30)
+    brought = shutil.move(journal_path(tmp_path, never), journal_path(record, uid).parent)
+    with pytest.raises(CatalogError, match="JournalError"):
+        wait_until_ingested(record, never, timeout_s=100)
+    for path in (journal_path(record, uid), Path(brought)):
+        path.unlink()
 
 
 def damaged_files(record, uid):
