@@ -15,10 +15,12 @@ def pytest_configure(config: pytest.Config) -> None:
     if "TILED_PROFILES" not in os.environ:
         config.stash[_profiles] = tempfile.mkdtemp(prefix="operando-profiles-")
         os.environ["TILED_PROFILES"] = config.stash[_profiles]
-    # A shell starts what is in its background with Ctrl-C ignored, and programs inherit that; those
-    # that tests start and then interrupt must not.
+    # A shell starts what is in its background with Ctrl-C ignored, nohup what it starts with SIGHUP
+    # ignored, and programs inherit that; those that tests start and then interrupt must not.
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

@@ -49,8 +49,7 @@ class Aftermath:
     @property
     def noted(self) -> "list[tuple[float, float]]":
         """Return (arrival, leader's time) of each row that the driver had."""
-        whole = (self.broken.folder / "notes").read_text().rpartition("\n")[0].splitlines()
-        return [tuple(map(float, line.split())) for line in whole]  # type: ignore[misc]
+        return noted_by(self.broken)
 
 
 @pytest.fixture(scope="module")
@@ -76,6 +75,8 @@ def aftermath(
             )
             try:
                 wait_for(lambda: rows_of(broken).get("raman", 0) >= 1, "no spectrum came")
+                # Enough rows that are older than the second which a test allows.
+                wait_for(lambda: noted_before(broken, time.time() - 1.5) > 20, "too few rows came")
                 wait_for(lambda: broken.laser_mw() > 0, "the laser did not shine again")
                 children = [pid for pid in children_of(process.pid) if vendor_process(pid)]
                 laser_mw = broken.laser_mw()
@@ -91,12 +92,22 @@ def aftermath(
             stop_service(broken.data)
             ensure_service(broken.data, wait_s=40, idle_s=30)
             try:
+                wait_for(lambda: list_runs(broken.data)[0].exit_status == "fail", "not closed")
                 (summary,) = list_runs(broken.data)
                 wait_until_ingested(broken.data, summary.uid, timeout_s=30)
                 run = Run.from_catalog(summary.uid, broken.data)
                 yield Aftermath(broken, killed, laser_mw, children, (was_on, is_on), run)
             finally:
                 stop_service(broken.data)
+
+
+def noted_by(broken: Any) -> "list[tuple[float, float]]":
+    whole = (broken.folder / "notes").read_text().rpartition("\n")[0].splitlines()
+    return [tuple(map(float, line.split())) for line in whole]  # type: ignore[misc]
+
+
+def noted_before(broken: Any, time_s: float) -> int:
+    return sum(arrival < time_s for arrival, _ in noted_by(broken))
 
 
 def rows_of(broken: Any) -> dict[str, int]:

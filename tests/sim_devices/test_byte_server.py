@@ -70,9 +70,11 @@ def fill(server, line=b"x" * 99 + b"\n", most=5000):
 
 
 def test_a_device_that_stalls_waits_until_somebody_reads(prefer_pty):
-    server = ByteServer(lambda data: None, prefer_pty=prefer_pty, buffer_bytes=10_000)
+    heard = threading.Event()
+    server = ByteServer(lambda data: heard.set(), prefer_pty=prefer_pty, buffer_bytes=10_000)
     with contextlib.closing(server), open_client(server) as client:
         client.write(b"?")
+        assert heard.wait(5)  # what is said before the client is there is not for it
         sent = []
         sender = threading.Thread(target=lambda: sent.append(fill(server, most=2000)))
         sender.start()
