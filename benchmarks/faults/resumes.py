@@ -129,7 +129,8 @@ def resumes(folder: Path, effort: Effort) -> Sequence[Outcome]:
                 expected="one experiment: no row missing or twice, counters go on, every "
                 "half-cycle once, charges as in the simulator's ledger",
                 observed=f"{count['runs']} runs, {count['rows']} rows, {count['collected']} of "
-                f"them collected from the instrument; {'; '.join(wrong) or 'all as expected'}",
+                f"them collected from the instrument; {count['decided']} times the operator was "
+                f"asked whether a program had begun; {'; '.join(wrong) or 'all as expected'}",
                 rows_lost=count["lost"],
                 as_expected=not wrong,
             )
@@ -163,6 +164,12 @@ def _until_the_end(
         decisions = ("--trust-log",) if power_too else ()
         process = bench.operando("resume", "last", *decisions)
     _, told = process.communicate(timeout=_PATIENCE_S)
+    if process.returncode != 0 and told.rstrip().endswith("say --assume-charge 0"):
+        # Killed before its first row: the operator is asked. The log is opened by a program's
+        # first statement, and no power was cut: without a log it had not begun.
+        count["decided"] += 1
+        process = bench.operando("resume", "last", "--assume-charge", "0")
+        _, told = process.communicate(timeout=_PATIENCE_S)
     if process.returncode != 0:
         return [f"resume ended with {process.returncode}: {told.strip().splitlines()[-1:]}"]
     return []

@@ -45,7 +45,7 @@ def why_kept(uid: str, places: Places, catalog: Any) -> str:
         return ""
     return (
         f"left as it is: the catalog holds {', '.join(beyond)} that the journal lacks; read them "
-        "from the catalog (operando report --source catalog, databroker)"
+        "from the catalog (operando report --from catalog, databroker)"
     )
 
 
