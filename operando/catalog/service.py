@@ -211,6 +211,10 @@ def serve(places: Places, *, profile: str, idle_s: float) -> None:
         )
     )
     ended = threading.Event()
+    # The server's own handler replaces this while it runs; it hands the signal on when it has
+    # ended, and what comes after it must still be done.
+    asked_to_end = threading.Event()
+    signal.signal(signal.SIGTERM, lambda number, frame: asked_to_end.set())
     served: dict[str, Any] = {}  # the profile, once it is written
 
     def follow() -> None:
@@ -235,6 +239,9 @@ def serve(places: Places, *, profile: str, idle_s: float) -> None:
     def watch() -> None:
         swept = time.monotonic()
         while not ended.wait(min(1.0, idle_s / 10)):
+            if asked_to_end.is_set():
+                server.should_exit = True
+                continue
             if not places.lock.exists():
                 logger.warning("the data folder is gone")
                 server.should_exit = True
@@ -311,8 +318,9 @@ def main(arguments: list[str] | None = None) -> int:
     # The ingester asks a server in this process: what fails twice will not be cured by asking for
     # 45 s, and every other run would wait meanwhile. tiled reads this when it is imported.
     os.environ.setdefault("TILED_RETRY_ATTEMPTS", "2")
-    # The server hands a SIGTERM on when it has ended; what comes after it must still be done.
-    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(0))
+    # Nothing raises from a handler: inside a weak reference's callback that would be swallowed.
+    # Until the server runs there is nothing to put in order that a kill would not leave as well.
+    signal.signal(signal.SIGTERM, lambda number, frame: os._exit(0))
     logging.basicConfig(
         level=logging.INFO,
         stream=sys.stderr,

@@ -666,3 +666,58 @@ def test_a_moved_folder_is_served_from_its_new_place_until_nobody_needs_it(recor
     finally:
         stop_service(moved)
         moved.rename(record)
+
+
+ASKED_IN_A_CALLBACK = """
+import os, signal, sys, time, weakref
+from pathlib import Path
+{at}
+
+class Referent: pass
+
+def in_a_callback(*args, **kwargs):
+    referent = Referent()
+    asked = weakref.ref(referent, lambda _: os.kill(os.getpid(), signal.SIGTERM))
+    del referent
+    time.sleep(30)
+
+{hook}
+sys.exit(service.main([sys.argv[1], "--idle-s", "60"]))
+"""
+WHILE_STARTING = {
+    "at": "from operando.catalog import service",
+    "hook": "service.serve = in_a_callback",
+}
+BEFORE_SERVING = {
+    "at": "from operando.catalog import service\nimport uvicorn",
+    "hook": "\n".join(
+        [
+            "run, sleep = uvicorn.Server.run, time.sleep",
+            "def late(*args, **kwargs):",
+            "    time.sleep = lambda s: None",
+            "    in_a_callback()",
+            "    time.sleep = sleep",
+            "    run(*args, **kwargs)",
+            "uvicorn.Server.run = late",
+        ]
+    ),
+}
+
+
+@pytest.mark.parametrize("when", [WHILE_STARTING, BEFORE_SERVING], ids=["importing", "serving"])
+def test_a_service_that_is_asked_to_end_while_it_starts_ends(when, tmp_path):
+    # What a signal's handler raises inside a weak reference's callback is swallowed.
+    environment = os.environ | {
+        "TILED_PROFILES": str(tmp_path / "profiles"),
+        "PYTHONPATH": str(ROOT),
+    }
+    ended = subprocess.run(
+        [sys.executable, "-c", ASKED_IN_A_CALLBACK.format(**when), str(tmp_path / "data")],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=25,
+    )
+    assert ended.returncode == 0, ended.stderr
+    assert "Exception ignored" not in ended.stderr
+    assert not is_running(Places(tmp_path / "data"))
