@@ -99,6 +99,16 @@ def _terminable() -> Iterator[None]:
     def terminate(number: int, frame: FrameType | None) -> None:
         raise _TerminatedError(number)
 
+    def ask_again(swallowed: "sys.UnraisableHookArgs") -> None:
+        # Raised inside a finalizer or a weak reference's callback, where nothing can pass it on.
+        if not isinstance(swallowed.exc_value, _TerminatedError | KeyboardInterrupt):
+            tell(swallowed)
+            return
+        number = getattr(swallowed.exc_value, "number", signal.SIGINT)
+        threading.Timer(0.05, os.kill, (os.getpid(), number)).start()
+
+    tell = sys.unraisablehook
+    sys.unraisablehook = ask_again
     before: dict[int, Any] = {}
     # Signals reach the main thread only; elsewhere they are somebody else's business.
     if threading.current_thread() is threading.main_thread():
@@ -108,6 +118,7 @@ def _terminable() -> Iterator[None]:
     try:
         yield
     finally:
+        sys.unraisablehook = tell
         for number, handler in before.items():
             signal.signal(number, handler)
 

@@ -501,3 +501,36 @@ def test_a_run_that_is_stopped_keeps_its_rows_and_leaves_no_process(
         ["ps", "-e", "-o", "pid=,args="], capture_output=True, text=True, check=True
     ).stdout
     assert str(tmp_path) not in left
+
+
+ASKED_IN_A_CALLBACK = """
+import os, signal, sys, time, weakref
+from operando import cli
+
+class Referent: pass
+
+def command(arguments):
+    referent = Referent()
+    asked = weakref.ref(referent, lambda _: os.kill(os.getpid(), int(sys.argv[1])))
+    del referent
+    time.sleep(30)
+
+cli.command_line = lambda: type(
+    "Parser", (), {"parse_args": lambda self, argv: type("Arguments", (), {"command": command})}
+)()
+sys.exit(cli.main([]))
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_that_comes_while_something_is_finalized_is_not_lost(
+    number: signal.Signals,
+) -> None:
+    ended = subprocess.run(
+        [sys.executable, "-c", ASKED_IN_A_CALLBACK, str(int(number))],
+        capture_output=True,
+        text=True,
+        timeout=20,
+    )
+    assert ended.returncode == 128 + number, ended.stderr
+    assert "Exception ignored" not in ended.stderr
