@@ -375,7 +375,9 @@ def _before_the_first_row(
             "had begun is not known. If it had not, say --assume-charge 0"
         )
     left = Remaining(program.technique, begin.cycle, begin.half_cycle)
-    at = (begin.step, begin.cycle, begin.half_cycle)
+    # A resume begins from the number before the half-cycle that goes on; it stood in that one.
+    stood = program.run.start.get("resume") or begin.model_dump()
+    at = (begin.step, stood["cycle"], stood["half_cycle"])
     return Position(
         left,
         *at,

@@ -84,6 +84,7 @@ def where(
     start: dict[str, Any] = START,
     log_told: dict[str, Any] | None = None,
     damage: str = "",
+    begin: Counters = Counters(),
     **decisions: Any,
 ) -> Position:
     """Return the position; ``log``: its ending and how far the last step had come then, s."""
@@ -102,7 +103,7 @@ def where(
         kind = "galvanostatic" if role else "open_circuit"
         kept = ProgramLog((), log[0], reason, kind, role, counters, log[1], 0)  # type: ignore[arg-type]
         kept = replace(kept, **(log_told or {}))
-    program = Program(run, technique, Counters(), Rows(rows, points), kept, damage=damage)
+    program = Program(run, technique, begin, Rows(rows, points), kept, damage=damage)
     return position_of(Experiment((run,), Path()), program, Decisions(**decisions))
 
 
@@ -291,6 +292,19 @@ def test_without_a_row_and_without_a_log_nobody_knows_whether_it_had_begun(name:
     position = where(nothing, start=start, assume_charge_mah_cm2=0.0)
     assert position.left.technique == CYCLING
     assert position.unrecorded_mah_cm2 is None
+
+
+def test_a_resume_that_died_before_its_first_row_stood_in_the_half_cycle_it_was_to_go_on_with() -> (
+    None
+):
+    nothing = {key: values[:0] for key, values in MID_PLATE.items()}
+    resume = {"cycle": 2, "half_cycle": 3, "step": 7, "passed_charge_bounds_mah_cm2": [0.5, 0.5]}
+    start = START | {"instrument_log": {"name": None}, "resume": resume}
+    begin = Counters(cycle=1, half_cycle=2, step=9)
+    position = where(nothing, start=start, begin=begin, assume_charge_mah_cm2=0.0)
+    assert (position.step, position.cycle, position.half_cycle) == (9, 2, 3)
+    # What is left counts from there on, as it did.
+    assert (position.left.cycle, position.left.half_cycle) == (1, 2)
 
 
 def test_a_journal_that_is_damaged_near_its_end_tells_no_end_but_the_instruments_log_does() -> None:
