@@ -1,0 +1,96 @@
+"""The command ``operando``.
+
+Importing this package is fast: what a command needs is imported when it runs.
+"""
+
+import argparse
+import logging
+import os
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+
+from ._parser import command_line
+from ._run_names import NoSuchRunError
+from ._signals import TerminatedError, terminable
+from ._terminal import FAILED, INTERRUPTED, OK, REFUSED, complain, message_of, system_message_of
+
+__all__ = ["FAILED", "INTERRUPTED", "OK", "REFUSED", "command_line", "main"]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; return its exit status.
+
+    0: done. 1: a run began and failed (its data are kept), a comparison did not hold, or the
+    numbers that were shown are those of a damaged record.
+    2: refused or impossible; one message on standard error says why. 128 + N: stopped by signal N
+    (130: Ctrl-C), after everything was made safe. With ``OPERANDO_DEBUG=1`` errors show where they
+    were raised.
+    """
+    arguments = command_line().parse_args(argv)
+    debug = os.environ.get("OPERANDO_DEBUG") == "1"
+    logging.basicConfig(format="operando: %(levelname)s: %(message)s", level=logging.WARNING)
+    if not debug:
+        # It logs the traceback of what we are about to tell in one sentence.
+        logging.getLogger("bluesky").setLevel(logging.CRITICAL)
+    command: Callable[[argparse.Namespace], int] = arguments.command
+    try:
+        with terminable():
+            return command(arguments)
+    except KeyboardInterrupt:
+        complain("stopped by Ctrl-C")
+        return INTERRUPTED
+    except TerminatedError as error:
+        complain(f"stopped by {error}")
+        return 128 + error.number
+    except BrokenPipeError:
+        # Nobody reads any more (operando runs | head). Keep the interpreter's own flush quiet.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILED
+    except OSError as error:
+        if debug:
+            traceback.print_exc()
+        else:
+            complain(system_message_of(error))
+        return REFUSED
+    except Exception as error:
+        if not isinstance(error, _expected()):
+            raise
+        if debug:
+            traceback.print_exc()
+        else:
+            complain(message_of(error))
+        return REFUSED
+
+
+def _expected() -> tuple[type[Exception], ...]:
+    """Return the errors that tell a user all there is to tell."""
+    from instruments.errors import InstrumentError
+    from operando.catalog import CatalogError
+    from operando.configuration import ConfigurationError
+    from operando.export import ExportError
+    from operando.history import HistoryError
+    from operando.journal import JournalError
+    from operando.rerun import RerunError
+    from operando.search import SearchError
+    from operando.settings import NoDataFolderError
+    from operando.simulation import SimulationError
+
+    expected: list[type[Exception]] = [
+        InstrumentError,
+        CatalogError,
+        ConfigurationError,
+        ExportError,
+        HistoryError,
+        JournalError,
+        NoDataFolderError,
+        RerunError,
+        SearchError,
+        SimulationError,
+        NoSuchRunError,
+    ]
+    # It is slow to import, and can only have come from where it has been.
+    resuming = sys.modules.get("operando.resume")
+    if resuming is not None:
+        expected.append(resuming.ResumeError)
+    return tuple(expected)

@@ -1,0 +1,91 @@
+"""Arguments that several commands take."""
+
+import argparse
+import math
+import os
+from collections.abc import Callable
+from typing import Protocol
+
+Command = Callable[[argparse.Namespace], int]
+
+
+class AddCommand(Protocol):
+    """Add a command to the command line; its description is its help and what is ``more``."""
+
+    def __call__(
+        self, name: str, command: Command, help: str, more: str = ""
+    ) -> argparse.ArgumentParser: ...
+
+
+def add_bench_file(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--bench",
+        metavar="NAME",
+        default=os.environ.get("OPERANDO_BENCH"),
+        help="a bench file, or a name in the configuration folder ($OPERANDO_BENCH, else sim)",
+    )
+    parser.add_argument(
+        "--only",
+        metavar="NAMES",
+        help="connect only these instruments, separated by commas: potentiostat,camera",
+    )
+
+
+def add_bench(parser: argparse.ArgumentParser) -> None:
+    add_bench_file(parser)
+    parser.add_argument(
+        "--simulate",
+        nargs="?",
+        const="",
+        metavar="CELL_PRESET",
+        help="start a simulated bench for this command; the preset (operando sim --list-cells) "
+        "is by default the one called like the cell",
+    )
+    add_replayed(parser)
+    add_factor(parser)
+
+
+def add_replayed(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--replay",
+        metavar="RUN",
+        help="serve a recorded run (a uid, the beginning of one, last) or a history file as the "
+        "simulated cell",
+    )
+
+
+def add_factor(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--factor",
+        type=positive,
+        default=100.0,
+        metavar="N",
+        help="simulated cell seconds per second at most (%(default)g)",
+    )
+
+
+def add_run(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "run", metavar="RUN", nargs="?", default="last", help="a uid, the beginning of one, or last"
+    )
+
+
+def count(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"must be at least 1, got {text}")
+    return value
+
+
+def not_negative(text: str) -> float:
+    value = float(text)
+    if not (value >= 0 and math.isfinite(value)):
+        raise argparse.ArgumentTypeError(f"must not be negative, got {text}")
+    return value
+
+
+def positive(text: str) -> float:
+    value = float(text)
+    if not (value > 0 and math.isfinite(value)):
+        raise argparse.ArgumentTypeError(f"must be greater than 0, got {text}")
+    return value

@@ -1,0 +1,31 @@
+"""The command line: each group of commands declares its own."""
+
+import argparse
+
+from . import _about, _bench, _catalog, _records, _running
+from ._arguments import Command
+
+
+def command_line() -> argparse.ArgumentParser:
+    """Return the parser of the command ``operando``; the reference is made from it."""
+    parser = argparse.ArgumentParser(
+        prog="operando",
+        description="Plate and strip metal anodes while camera, Raman spectrometer and gas "
+        "chromatograph watch. Data go to $OPERANDO_DATA, by default ./data.",
+        epilog="A first experiment without hardware: operando run zinc-operando --simulate",
+    )
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+
+    def add(name: str, command: Command, help: str, more: str = "") -> argparse.ArgumentParser:
+        description = f"{help[0].upper()}{help[1:]}. {more}".strip()
+        sub = commands.add_parser(name, help=help, description=description)
+        sub.set_defaults(command=command)
+        return sub
+
+    _running.declare(add)
+    _bench.declare(add)
+    _records.declare(add)
+    _about.declare_demo(add)
+    _catalog.declare(add)
+    _about.declare_version(add)
+    return parser

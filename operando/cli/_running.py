@@ -1,0 +1,190 @@
+"""Commands that run an experiment: run, rerun, resume."""
+
+import argparse
+import contextlib
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ._arguments import AddCommand, add_bench, add_bench_file, add_run, not_negative
+from ._bench import bench_file, say_instruments, simulate
+from ._run_names import resolve_run
+from ._terminal import FAILED, OK, complain, message_of, say
+
+if TYPE_CHECKING:
+    from operando.session import Session
+    from techniques import Cell, Protocol
+
+
+def declare(add: AddCommand) -> None:
+    """Add the commands."""
+    sub = add(
+        "run",
+        _run,
+        "run a protocol on a cell, watched by every instrument of the bench",
+        "Rows are shown as they come and kept from the first one on. Ctrl-C ends the run: the "
+        "cell is opened, the laser switched off, and what was measured stays.",
+    )
+    sub.add_argument("protocol", metavar="FILE", help="a protocol file, or a name in protocols/")
+    add_bench(sub)
+    sub.add_argument(
+        "--set-cell", metavar="CELL", help="run on this cell instead of the protocol's own"
+    )
+
+    sub = add(
+        "rerun",
+        _rerun,
+        "run the protocol of a recorded run once more, on another sample",
+        "Technique, schedule and the protocol's limits come from the record, not from today's "
+        "protocol file; the new run says whose re-run it is.",
+    )
+    add_run(sub)
+    sub.add_argument(
+        "--cell", metavar="CELL", help="run on this cell instead of the recorded sample"
+    )
+    add_bench(sub)
+
+    sub = add(
+        "resume",
+        _resume,
+        "go on with an experiment that was interrupted",
+        "What the instrument did alone is collected from its log, the cell is looked at (open "
+        "circuit potential, series resistance), and what is left runs as a new run. Where "
+        "something is not certain nothing is driven, and the message says what can be decided.",
+    )
+    add_run(sub)
+    add_bench_file(sub)
+    sub.add_argument(
+        "--accept-check",
+        action="store_true",
+        help="go on although the cell is not as it was left; recorded",
+    )
+    sub.add_argument(
+        "--assume-charge",
+        type=not_negative,
+        metavar="MAH_CM2",
+        help="the charge that had passed in the interrupted half-cycle, where the record cannot "
+        "tell; recorded",
+    )
+    sub.add_argument(
+        "--trust-log",
+        action="store_true",
+        help="the instrument lost its power, and its log ends where that happened; recorded",
+    )
+    sub.add_argument(
+        "--same-cell",
+        action="store_true",
+        help="go on although other runs were made on the cell or the potentiostat since; recorded",
+    )
+    sub.set_defaults(simulate=None)
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    from operando.configuration import load_cell, load_protocol, protocol_path
+
+    # All files are read before anything is started or connected.
+    path = protocol_path(arguments.protocol)
+    protocol = load_protocol(path)
+    cell_name = arguments.set_cell or protocol.cell
+    cell = load_cell(cell_name, beside=None if arguments.set_cell else path.parent)
+
+    def run(session: "Session") -> str:
+        return session.run_protocol(protocol, cell=cell)
+
+    return _carry_out(arguments, protocol, cell, Path(cell_name).stem, run)
+
+
+def _rerun(arguments: argparse.Namespace) -> int:
+    from operando.configuration import ConfigurationError, load_cell
+    from operando.rerun import recorded, rerun
+    from operando.settings import existing_data_dir
+
+    folder = existing_data_dir()
+    uid = resolve_run(folder, arguments.run)
+    asked = recorded(uid, folder)
+    cell = asked.cell if arguments.cell is None else load_cell(arguments.cell)
+    if arguments.simulate == "" and arguments.cell is None and arguments.replay is None:
+        raise ConfigurationError(
+            "which simulated cell? The record tells only the label of the sample, "
+            f"{cell.cell_id!r}: give --simulate CELL_PRESET (operando sim --list-cells), or --cell"
+        )
+    preset = "" if arguments.cell is None else Path(arguments.cell).stem
+
+    def run(session: "Session") -> str:
+        return rerun(session, uid, cell=cell)
+
+    say(f"Running {asked.protocol.name} of run {asked.uid[:8]} again, on {cell.cell_id}.")
+    return _carry_out(arguments, asked.protocol, cell, preset, run)
+
+
+def _carry_out(
+    arguments: argparse.Namespace,
+    protocol: "Protocol",
+    cell: "Cell",
+    preset: str,
+    run: "Callable[[Session], str]",
+) -> int:
+    """Check ``protocol``, connect the bench, ``run`` and tell what became of it."""
+    from operando.configuration import check_technique
+
+    bench = bench_file(arguments)
+    check_technique(bench, cell, protocol)
+
+    from operando.journal import check_writable
+    from operando.session import RunFailedError, Session
+    from operando.settings import data_dir
+
+    check_writable(data_dir())
+    with contextlib.ExitStack() as stack:
+        simulated = None
+        if arguments.simulate is not None or arguments.replay is not None:
+            preset = arguments.simulate or preset
+            simulated = simulate(stack, bench, preset, arguments, protocol)
+        session = stack.enter_context(Session(bench, out=sys.stdout))
+        say_instruments(session)
+        try:
+            uid = run(session)
+        except RunFailedError as error:
+            if simulated is not None and not simulated.alive:
+                error.add_note(f"The simulator ended; it said: {simulated.errors() or '(nothing)'}")
+            complain(f"{message_of(error)}\nIts numbers: operando report {error.uid[:8]}")
+            return FAILED if session.stop_signal is None else 128 + session.stop_signal
+    say(f"Recorded as {uid} in {session.data_dir}. Its numbers: operando report {uid[:8]}")
+    from operando.search import evaluate
+
+    evaluate(session.data_dir, uid)
+    return OK
+
+
+def _resume(arguments: argparse.Namespace) -> int:
+    from operando.journal import check_writable
+    from operando.resume import Decisions, continue_experiment, interrupted_experiment
+    from operando.session import RunFailedError, Session
+    from operando.settings import existing_data_dir
+
+    folder = existing_data_dir()
+    bench = bench_file(arguments)
+    decisions = Decisions(
+        accept_check=arguments.accept_check,
+        assume_charge_mah_cm2=arguments.assume_charge,
+        trust_log=arguments.trust_log,
+        same_cell=arguments.same_cell,
+    )
+    uid = resolve_run(folder, arguments.run)
+    check_writable(folder)
+    # Refused before anything is connected: connecting ends whatever runs on the instrument.
+    with interrupted_experiment(folder, uid, decisions) as experiment:
+        say(experiment.told)
+        with Session(bench, out=sys.stdout) as session:
+            say_instruments(session)
+            try:
+                new = continue_experiment(session, experiment, decisions, say)
+            except RunFailedError as error:
+                complain(f"{message_of(error)}\nIts numbers: operando report {error.uid[:8]}")
+                return FAILED if session.stop_signal is None else 128 + session.stop_signal
+    say(
+        f"Recorded as {new} in {session.data_dir}, which continues {experiment.tip.uid[:8]}. "
+        f"The numbers of the experiment: operando report {new[:8]}"
+    )
+    return OK

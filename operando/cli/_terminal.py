@@ -1,0 +1,35 @@
+"""What a command says, and the status it ends with."""
+
+import os
+import signal
+import sys
+from pathlib import Path
+
+OK, FAILED, REFUSED = 0, 1, 2
+INTERRUPTED = 128 + signal.SIGINT
+
+
+def say(text: str = "") -> None:
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()
+
+
+def complain(text: str) -> None:
+    sys.stderr.write(f"operando: {text}\n")
+    sys.stderr.flush()
+
+
+def message_of(error: BaseException) -> str:
+    notes = "".join(f"\n{note}" for note in getattr(error, "__notes__", ()))
+    return f"{error}{notes}"
+
+
+def system_message_of(error: OSError) -> str:
+    from operando.journal import told
+    from operando.settings import data_dir
+
+    if not error.filename:  # a message of our own, or nothing that has a path
+        return f"{error} (OPERANDO_DEBUG=1 shows where this was raised)"
+    path = Path(os.fsdecode(error.filename))
+    in_record = data_dir() in (path, *path.parents)
+    return told(error, path) + (", or point OPERANDO_DATA at another folder" * in_record)
