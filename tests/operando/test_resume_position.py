@@ -84,7 +84,7 @@ def where(
     start: dict[str, Any] = START,
     log_told: dict[str, Any] | None = None,
     damage: str = "",
-    begin: Counters = Counters(),
+    begin: Counters | None = None,
     **decisions: Any,
 ) -> Position:
     """Return the position; ``log``: its ending and how far the last step had come then, s."""
@@ -103,7 +103,7 @@ def where(
         kind = "galvanostatic" if role else "open_circuit"
         kept = ProgramLog((), log[0], reason, kind, role, counters, log[1], 0)  # type: ignore[arg-type]
         kept = replace(kept, **(log_told or {}))
-    program = Program(run, technique, begin, Rows(rows, points), kept, damage=damage)
+    program = Program(run, technique, begin or Counters(), Rows(rows, points), kept, damage=damage)
     return position_of(Experiment((run,), Path()), program, Decisions(**decisions))
 
 
