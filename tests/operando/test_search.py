@@ -17,14 +17,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from operando import search
 from operando.analysis import metrics
 from operando.journal import JournalWriter, journal_path
-from operando.registry import METRICS
+from operando.registry import ANALYSIS_VERSION, METRICS
 from operando.runs import Run
 from operando.search import (
     Condition,
     SearchError,
+    _find,
+    _store,
     evaluate,
     find_runs,
     numbers_of,
@@ -176,7 +177,7 @@ def test_numbers_are_computed_once_and_again_when_asked_or_of_another_version(
     assert _uids(find_runs(data, **asked, recompute=True)) == [uid]
     assert _uids(find_runs(data, where="ce_mean_pct = 1")) == []
     told.clear()
-    monkeypatch.setattr(search, "ANALYSIS_VERSION", search.ANALYSIS_VERSION + 1)
+    monkeypatch.setattr(_store, "ANALYSIS_VERSION", ANALYSIS_VERSION + 1)
     assert _uids(find_runs(data, **asked)) == [uid]
     assert told == ["computing the metrics of 2 runs, once ..."]
 
@@ -263,7 +264,7 @@ def test_a_store_that_cannot_be_written_does_not_keep_anybody_from_searching(
     record: Record, data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     uid = record()
-    monkeypatch.setattr(search, "PATIENCE_S", 0.05)
+    monkeypatch.setattr(_store, "PATIENCE_S", 0.05)
     (data / "metrics.db").mkdir()
     assert _uids(find_runs(data, where="ce_mean_pct > 0")) == [uid]
     (data / "metrics.db").rmdir()
@@ -365,8 +366,8 @@ def test_runs_that_could_not_be_evaluated_are_told_and_looked_at_again(
         "from pathlib import Path\n"
         "import operando.analysis, operando.runs\n"
         "from operando.search import find_runs\n"
-        "from operando import search\n"
-        "whole = search._Store._evaluate\n"
+        "from operando.search import _store\n"
+        "whole = _store.Store._evaluate\n"
         "def evaluate(store, experiment):\n"
         "    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]\n"
         "    resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))\n"
@@ -374,7 +375,7 @@ def test_runs_that_could_not_be_evaluated_are_told_and_looked_at_again(
         "        whole(store, experiment)\n"
         "    finally:\n"
         "        resource.setrlimit(resource.RLIMIT_NOFILE, (1024, hard))\n"
-        "search._Store._evaluate = evaluate\n"
+        "_store.Store._evaluate = evaluate\n"
         "found = find_runs(Path(sys.argv[1]), where='ce_mean_pct > 0')\n"
         "print(len(found), *found.notes)\n"
         "found = find_runs(Path(sys.argv[1]), columns=['ce_mean_pct'])\n"
@@ -438,12 +439,12 @@ def test_rows_of_a_long_run_without_an_end_are_counted_a_little_at_each_list(
     with JournalWriter(data) as journal:
         for name, doc in told.documents:
             journal(name, doc)
-    monkeypatch.setattr(search, "COUNT_FOR_S", 0.0)
+    monkeypatch.setattr(_find, "COUNT_FOR_S", 0.0)
     (found,) = find_runs(data)
     assert found.counting
     assert "counting rows, no rows so far" in runs_table([found])
     assert found.as_json()["rows_counted"] is False
-    monkeypatch.setattr(search, "COUNT_FOR_S", 60.0)
+    monkeypatch.setattr(_find, "COUNT_FOR_S", 60.0)
     (found,) = find_runs(data)
     assert not found.counting
     assert found.rows == {"potentiostat": len(synthetic.galvanostatic((0.9,) * 20, rows=40)["t"])}
