@@ -13,10 +13,18 @@ def test_every_metric_that_carries_a_unit_in_its_name_has_that_unit() -> None:
     endings = {
         "_pct": "%",
         "_mah_cm2": "mAh/cm2",
+        "_mah_g": "mAh/g",
+        "_ma_cm2": "mA/cm2",
+        "_mv_dec": "mV/decade",
         "_mv": "mV",
+        "_v": "V",
         "_ohm": "ohm",
         "_um": "um",
         "_umol": "umol",
+        "_kj_mol": "kJ/mol",
+        "_k": "K",
+        "_h": "h",
+        "_s": "s",
     }
     for name, definition in METRICS.items():
         unit = next((unit for end, unit in endings.items() if name.endswith(end)), "1")

@@ -1,0 +1,132 @@
+"""Charges of a run, and what they would make of the metal."""
+
+import math
+
+from operando.analysis import thickness
+from operando.analysis._evaluation import (
+    Evaluation,
+    Metric,
+    Number,
+    enumerated,
+    interruptions,
+    listed,
+    metric,
+    summary,
+    undefined,
+)
+from operando.analysis.coulombic import told_unrecorded, unrecorded_share
+from operando.analysis.segments import PLATE, STRIP, HalfCycle
+from techniques import Cell
+
+_CHARGES = (
+    "plated_capacity_mah_cm2",
+    "cumulative_plated_mah_cm2",
+    "depth_of_discharge_pct",
+    "theoretical_thickness_um",
+)
+
+
+def charge_metrics(found: Evaluation) -> dict[str, Metric]:
+    """Return the charges plated, the depth of discharge and the thickness they would make."""
+    cell = found.cell
+    if cell is None or not found.halves:
+        return undefined(_CHARGES, found.no_halves)
+    accuracy, told = found.accuracy, dict[str, Metric]()
+    plated: dict[int, float] = {}
+    relative = 0.0
+    for half in found.halves:
+        if half.role == PLATE:
+            plated[half.cycle] = plated.get(half.cycle, 0.0) + half.capacity_mah_cm2
+            relative = max(relative, accuracy.relative(half.mean_current_a))
+    values: list[Number] = []
+    errors: list[Number] = []
+    unknown: list[str] = []
+    for number in found.cycles:
+        value = plated.get(number)
+        halves = [h for h in found.halves if h.cycle == number and h.role == PLATE]
+        missing = unrecorded_share(halves, value or 0.0)
+        if value is not None and missing > relative:
+            unknown.append(f"cycle {number}: {told_unrecorded(halves)}")
+            value = None
+        values.append(value)
+        errors.append(None if value is None else (relative + missing) * value)
+    running = None
+    if not found.halves[-1].ended:
+        running = f"cycle {found.halves[-1].cycle} has not ended"
+    cut = [half.cycle for half in found.halves if half.role == PLATE and half.end_lost]
+    lost = None
+    if cut:
+        lost = f"rows were lost at the end of the plating of cycle {enumerated(cut)}"
+    gaps = [gap for gap in interruptions(found) if gap.startswith("the plating")]
+    told["plated_capacity_mah_cm2"] = listed(
+        "plated_capacity_mah_cm2",
+        values,
+        errors,
+        [running, lost, *unknown, *gaps],
+        "no plating half-cycle",
+    )
+    total = math.fsum(plated.values())
+    missing = unrecorded_share([h for h in found.halves if h.role == PLATE], total)
+    if missing > relative:
+        told |= undefined(("cumulative_plated_mah_cm2",), summary(unknown) or "")
+    else:
+        told["cumulative_plated_mah_cm2"] = metric(
+            "cumulative_plated_mah_cm2",
+            total,
+            (relative + missing) * total,
+            summary([running, lost, *unknown, *gaps]),
+        )
+    told["depth_of_discharge_pct"] = _depth_of_discharge(found, cell)
+    metal = thickness.METALS[cell.metal]
+    theory = [_theory_um(found, plating, metal, relative) for plating, _ in found.cycles.values()]
+    told["theoretical_thickness_um"] = listed(
+        "theoretical_thickness_um",
+        theory,
+        [None if value is None else relative * value for value in theory],
+        [lost, *unknown],
+        otherwise="no plating left more metal than there was at the start",
+    )
+    return told
+
+
+def _theory_um(
+    found: Evaluation, plating: HalfCycle | None, metal: thickness.Metal, relative: float
+) -> Number:
+    if plating is None:
+        return None
+    net = found.ledger.net_plated_mah_cm2(float(plating.t_s[-1]))
+    until = [half for half in found.halves if half.number <= plating.number]
+    if unrecorded_share(until, net) > relative:
+        return None
+    # Metal that only came back onto a pre-deposited layer has no thickness of its own.
+    return thickness.theoretical_thickness_um(net, metal) if net > 1e-6 else None
+
+
+def _depth_of_discharge(found: Evaluation, cell: Cell) -> Metric:
+    name, electrode = "depth_of_discharge_pct", cell.electrode
+    metal = thickness.METALS[cell.metal]
+    if electrode.predeposited_mah_cm2:
+        available, basis = electrode.predeposited_mah_cm2, "of the pre-deposited metal"
+    elif electrode.metal == cell.metal and electrode.thickness_um is not None:
+        available = thickness.foil_capacity_mah_cm2(electrode.thickness_um, metal)
+        basis = f"of a foil of {electrode.thickness_um:g} um"
+    else:
+        return metric(name, None, reason="the metal available on the electrode is not declared")
+    strips = [half for half in found.halves if half.role == STRIP and half.ended]
+    lost = [half.cycle for half in strips if half.end_lost]
+    strips = [half for half in strips if not half.end_lost]
+    known = []
+    for half in strips:
+        relative = found.accuracy.relative(half.mean_current_a)
+        if unrecorded_share([half], half.capacity_mah_cm2) > relative:
+            basis += f"; without cycle {half.cycle}: {told_unrecorded([half])}"
+        else:
+            known.append(half)
+    strips = known
+    if lost:
+        basis += f"; rows were lost at the end of the stripping of cycle {enumerated(lost)}"
+    if not strips:
+        return metric(name, None, reason="no complete stripping half-cycle")
+    value = 100.0 * math.fsum(half.capacity_mah_cm2 for half in strips) / len(strips) / available
+    relative = found.accuracy.relative(strips[0].mean_current_a)
+    return metric(name, value, relative * value, basis)

@@ -1,0 +1,156 @@
+"""Coulombic efficiency of a run."""
+
+import math
+from collections.abc import Mapping, Sequence
+
+from operando.analysis._evaluation import (
+    Evaluation,
+    Metric,
+    enumerated,
+    interruptions,
+    metric,
+    summary,
+    undefined,
+)
+from operando.analysis.coulombic import CoulombicEfficiency, coulombic_efficiency
+from operando.analysis.endings import CUT_OFF_WITHIN_V
+from operando.analysis.segments import PLATE
+
+_CE = (
+    "ce_pct",
+    "ce_mean_pct",
+    "ce_mean_without_first_pct",
+    "ce_ratio_of_sums_pct",
+    "ce_sd_pct",
+    "initial_ce_pct",
+    "initial_loss_mah_cm2",
+    "cumulative_irreversible_mah_cm2",
+)
+
+
+def coulombic_metrics(found: Evaluation) -> dict[str, Metric]:
+    """Return the coulombic efficiencies of a half cell and what the cycles lost."""
+    cell = found.cell
+    if cell is None or not found.halves:
+        return undefined(_CE, found.no_halves)
+    if cell.symmetric:
+        return undefined(
+            _CE,
+            "undefined for a symmetric cell: the other electrode supplies what is lost",
+        )
+    ce = coulombic_efficiency(found.halves, found.accuracy)
+    if not ce.cycles:
+        return undefined(_CE, summary(ce.left_out) or "no complete cycle")
+    short = [*_short_of_cut_off(found, ce, ce.cycles), *interruptions(found)]
+    notes = summary([*ce.left_out, *short])
+    skip = max(1, cell.formation_cycles)
+    by_number = {
+        number: (value, error)
+        for number, value, error in zip(ce.cycles, ce.percent, ce.uncertainty_percent, strict=True)
+    }
+    numbers = range(1, max(*ce.cycles, *ce.end_lost, 1) + 1)
+    told: dict[str, Metric] = {
+        "ce_pct": metric(
+            "ce_pct",
+            [by_number[n][0] if n in by_number else None for n in numbers],
+            [by_number[n][1] if n in by_number else None for n in numbers],
+            notes,
+        )
+    }
+    mean = ce.mean()
+    assert mean is not None  # there is a cycle
+    told["ce_mean_pct"] = metric(
+        "ce_mean_pct", *mean, summary([f"{len(ce.cycles)} cycles", *ce.left_out, *short])
+    )
+    later = ce.mean(skip)
+    if later is None:
+        few = f"{len(ce.cycles)} complete cycles, {skip} left out"
+        told |= undefined(("ce_mean_without_first_pct",), few)
+    else:
+        rest = [number for number in ce.cycles if number > skip]
+        basis = f"{len(rest)} cycles, the first {skip} left out"
+        told["ce_mean_without_first_pct"] = metric(
+            "ce_mean_without_first_pct",
+            *later,
+            summary(
+                [
+                    basis,
+                    *ce.left_out,
+                    *_short_of_cut_off(found, ce, rest),
+                    *interruptions(found, rest),
+                ]
+            ),
+        )
+    deviation = ce.standard_deviation(skip)
+    if deviation is None:
+        told |= undefined(("ce_sd_pct",), f"needs two cycles after the first {skip}")
+    else:
+        told["ce_sd_pct"] = metric("ce_sd_pct", deviation, reason=notes)
+    ratio = ce.ratio_of_sums()
+    assert ratio is not None
+    told["ce_ratio_of_sums_pct"] = metric("ce_ratio_of_sums_pct", *ratio, notes)
+    if ce.cycles[0] == next(half.cycle for half in found.halves if half.role == PLATE):
+        plated, error = ce.plated_mah_cm2[0], ce.uncertainty_percent[0]
+        first = summary(
+            [
+                *_short_of_cut_off(found, ce, ce.cycles[:1]),
+                *interruptions(found, ce.cycles[:1]),
+            ]
+        )
+        told["initial_ce_pct"] = metric("initial_ce_pct", ce.percent[0], error, first)
+        told["initial_loss_mah_cm2"] = metric(
+            "initial_loss_mah_cm2", ce.initial_loss_mah_cm2(), error / 100 * plated, first
+        )
+    else:
+        missing = next(iter(ce.left_out), "cycle 1 is not in the run")
+        told |= undefined(("initial_ce_pct", "initial_loss_mah_cm2"), missing)
+    shared = math.fsum(
+        q * u / 100 for q, u in zip(ce.plated_mah_cm2, ce.uncertainty_percent, strict=True)
+    )
+    told["cumulative_irreversible_mah_cm2"] = metric(
+        "cumulative_irreversible_mah_cm2", ce.cumulative_irreversible_mah_cm2(), shared, notes
+    )
+    return told
+
+
+def _short_of_cut_off(
+    found: Evaluation, ce: CoulombicEfficiency, among: Sequence[int]
+) -> list[str]:
+    """Say which strips ended before their cut-off potential: not all metal was asked back.
+
+    That is no lower bound: through a soft short more can come back than was plated.
+    """
+    cut_off = _strip_cut_off_v(found.run.start.get("technique"))
+    if cut_off is None:
+        return []
+    counted = set(among)
+    short = [
+        (number, percent)
+        for number, percent, end_v in zip(ce.cycles, ce.percent, ce.strip_end_v, strict=True)
+        if number in counted and end_v < cut_off - CUT_OFF_WITHIN_V
+    ]
+    told = []
+    if short:
+        which = enumerated([number for number, _ in short])
+        told.append(f"the strip ended before its cut-off of {cut_off:g} V in cycle {which}")
+    above = [number for number, percent in short if percent > 100.0]
+    if above:
+        told.append(f"more than 100 % without it in cycle {enumerated(above)}: maybe a soft short")
+    return told
+
+
+def _strip_cut_off_v(technique: object) -> float | None:
+    """Return the lowest potential at which any strip step of a stored technique ends, V."""
+    if isinstance(technique, Mapping):
+        found = [_strip_cut_off_v(value) for value in technique.values()]
+        if technique.get("role") == "strip":
+            found += [
+                limit["value"]
+                for limit in technique.get("until", ())
+                if limit.get("quantity") in ("potential_above_v", "abs_potential_above_v")
+            ]
+    elif isinstance(technique, list | tuple):
+        found = [_strip_cut_off_v(value) for value in technique]
+    else:
+        return None
+    return min((value for value in found if value is not None), default=None)

@@ -1,0 +1,209 @@
+"""What several families of metrics share: the value, its makers, and one run's rows."""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from pydantic import ValidationError
+
+from operando.analysis import overpotential
+from operando.analysis.accuracy import CurrentAccuracy
+from operando.analysis.segments import PLATE, ChargeLedger, HalfCycle, recorded_half_cycles
+from operando.registry import METRICS
+from operando.runs import Floats, Run, Stream
+from techniques import Cell
+
+Number = float | None
+Value = float | list[Number] | None
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One metric of one run.
+
+    Attributes:
+        value: A number, a list of numbers (None where an element is undefined), or None.
+        unit: The unit, as the registry says.
+        uncertainty: Standard uncertainty (k = 1), shaped like the value; None if not evaluated.
+        reason: Why there is no value or why elements are missing; else what it rests on.
+    """
+
+    value: Value
+    unit: str
+    uncertainty: Value = None
+    reason: str | None = None
+
+    def __post_init__(self) -> None:
+        for number in flat(self.value) + flat(self.uncertainty):
+            if number is not None and not math.isfinite(number):
+                raise ValueError(f"a metric is a finite number or None, not {number!r}")
+        if self.value is None and not self.reason:
+            raise ValueError("a metric without a value tells a reason")
+
+
+def flat(value: Value) -> list[Number]:
+    return value if isinstance(value, list) else [value]
+
+
+def metric(name: str, value: Value, uncertainty: Value = None, reason: str | None = None) -> Metric:
+    return Metric(value, METRICS[name].unit, uncertainty, reason)
+
+
+def undefined(names: Iterable[str], reason: str) -> dict[str, Metric]:
+    return {name: metric(name, None, reason=reason) for name in names}
+
+
+def listed(
+    name: str,
+    values: Sequence[Number],
+    uncertainties: Sequence[Number] | None = None,
+    reasons: Sequence[str | None] = (),
+    otherwise: str = "nothing was measured",
+) -> Metric:
+    """Return a metric by element; all elements undefined make it undefined."""
+    reason = summary(reasons)
+    if all(value is None for value in values):
+        return metric(name, None, reason=reason or otherwise)
+    return metric(
+        name, list(values), None if uncertainties is None else list(uncertainties), reason
+    )
+
+
+def summary(reasons: Sequence[str | None]) -> str | None:
+    counted: dict[str, int] = {}
+    for reason in reasons:
+        if reason:
+            counted[reason] = counted.get(reason, 0) + 1
+    told = [text if count == 1 else f"{text} ({count} times)" for text, count in counted.items()]
+    if len(told) > 3:
+        told = [*told[:3], f"and {len(told) - 3} more"]
+    return "; ".join(told) or None
+
+
+def finite(value: float) -> Number:
+    return value if math.isfinite(value) else None
+
+
+@dataclass(frozen=True)
+class Placed:
+    """Rows of a follower on the leader's time; rows before the program lie at -inf.
+
+    Attributes:
+        before_s: Leader's time just before each row, s.
+        after_s: Leader's time just after, s.
+        middle_s: The best single time, s.
+    """
+
+    before_s: Floats
+    after_s: Floats
+    middle_s: Floats
+
+
+def place(before_s: Floats, after_s: Floats) -> Placed:
+    """Place a follower's rows between the leader's rows.
+
+    NaN before: the leader had not begun; NaN after: it had finished; both: before its first row
+    if no earlier row has a time, else after its last.
+    """
+    known_before, known_after = np.isfinite(before_s), np.isfinite(after_s)
+    begun = np.cumsum(known_before | known_after) > 0
+    neither = ~(known_before | known_after)
+    edge = np.where(begun, np.inf, -np.inf)
+    low = np.where(known_before, before_s, np.where(neither, edge, -np.inf))
+    high = np.where(known_after, after_s, np.where(known_before, before_s, edge))
+    with np.errstate(invalid="ignore"):
+        middle = np.where(np.isfinite(low) & np.isfinite(high), 0.5 * (low + high), high)
+    return Placed(low, high, middle)
+
+
+@dataclass
+class Evaluation:
+    """What several families of metrics need of one run, each computed once."""
+
+    run: Run
+    problem: str | None = field(default=None, init=False)
+
+    @cached_property
+    def cell(self) -> Cell | None:
+        sample = self.run.start.get("sample")
+        try:
+            return Cell.model_validate(sample)
+        except ValidationError as error:
+            self.problem = (
+                "the start document describes no cell"
+                if not isinstance(sample, Mapping)
+                else f"the start document's cell is not valid: {error.errors()[0]['msg']}"
+            )
+            return None
+
+    @cached_property
+    def calibration(self) -> Mapping[str, Any]:
+        return self.run.start.get("calibration") or {}
+
+    @cached_property
+    def accuracy(self) -> CurrentAccuracy:
+        return CurrentAccuracy.from_calibration(self.calibration)
+
+    @cached_property
+    def halves(self) -> tuple[HalfCycle, ...]:
+        stream = self.run.streams.get("potentiostat")
+        if stream is None or self.cell is None or not len(stream):
+            return ()
+        return recorded_half_cycles(
+            self.run, area_cm2=self.cell.area_cm2, metal_electrode=self.cell.metal_electrode
+        )
+
+    @cached_property
+    def ledger(self) -> ChargeLedger:
+        return ChargeLedger(self.halves)
+
+    @cached_property
+    def no_halves(self) -> str:
+        if self.cell is None:
+            return self.problem or "the start document describes no cell"
+        if "potentiostat" not in self.run.streams:
+            return "the run has no stream potentiostat"
+        return "the run has no plating or stripping half-cycle"
+
+    @cached_property
+    def cycles(self) -> dict[int, tuple[HalfCycle | None, HalfCycle | None]]:
+        found = overpotential.by_cycle(self.halves)
+        last = max(found, default=0)
+        return {number: found.get(number, (None, None)) for number in range(1, last + 1)}
+
+    @cached_property
+    def begin_s(self) -> float:
+        """Return when the first half-cycle began, s."""
+        return float(self.halves[0].t_s[0]) if self.halves else math.inf
+
+
+def interruptions(found: Evaluation, among: Sequence[int] | None = None) -> list[str]:
+    """Say which half-cycles were interrupted and resumed, and which lack rows.
+
+    What passed during an interruption is not counted; where rows are missing it is interpolated.
+    """
+    told = []
+    for half in found.halves:
+        if among is None or half.cycle in among:
+            which = f"the {'plating' if half.role == PLATE else 'stripping'} of cycle {half.cycle}"
+            told += [
+                f"{which} was interrupted at {gap.at_s:.0f} s for {gap.for_s:.0f} s"
+                for gap in half.interruptions
+            ]
+            told += [
+                f"{which} lacks rows between {begin:.0f} s and {end:.0f} s, its charge there is "
+                "interpolated"
+                for begin, end in half.missing_s
+            ]
+    return told
+
+
+def enumerated(numbers: Sequence[int]) -> str:
+    return ", ".join(map(str, numbers[:5])) + (", ..." if len(numbers) > 5 else "")
+
+
+def placed_rows(stream: Stream, device: str) -> Placed:
+    return place(stream.columns[f"{device}_t_before"], stream.columns[f"{device}_t_after"])

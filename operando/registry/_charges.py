@@ -1,0 +1,29 @@
+"""Charges and what they would make of the metal."""
+
+from operando.registry._definition import Definition
+
+CHARGES = (
+    Definition(
+        "plated_capacity_mah_cm2",
+        "mAh/cm2",
+        "by cycle",
+        "Charge plated: trapezoid of the measured current on the instrument's own time, and before "
+        "the first row its current times the time since the step's edge, where that was recorded.",
+        "usual definition",
+    ),
+    Definition(
+        "cumulative_plated_mah_cm2",
+        "mAh/cm2",
+        "scalar",
+        "Charge plated on the metal electrode in the whole run; stripping is not added.",
+        "usual definition",
+    ),
+    Definition(
+        "depth_of_discharge_pct",
+        "%",
+        "scalar",
+        "Mean stripped charge of the complete half-cycles over the charge available on the metal "
+        "electrode: pre-deposited, else that of its foil. One electrode counts.",
+        "usual definition",
+    ),
+)

@@ -1,0 +1,67 @@
+"""Coulombic efficiency."""
+
+from operando.registry._definition import Definition
+
+COULOMBIC = (
+    Definition(
+        "ce_pct",
+        "%",
+        "by cycle",
+        "Coulombic efficiency: stripped over plated charge of each cycle that is complete, not "
+        "clipped at 100. None where rows were lost at the end of a half-cycle; "
+        "undefined for symmetric cells. The uncertainty is that of the current: "
+        "its offset counts twice, its gain cancels on one range.",
+        "usual definition; offset by error propagation",
+    ),
+    Definition(
+        "ce_mean_pct",
+        "%",
+        "scalar",
+        "Arithmetic mean of ce_pct over all cycles that have one, the first included.",
+        "usual definition",
+    ),
+    Definition(
+        "ce_mean_without_first_pct",
+        "%",
+        "scalar",
+        "Arithmetic mean of ce_pct without cycle 1, or without the declared formation cycles if "
+        "there are more.",
+        "usual definition",
+    ),
+    Definition(
+        "ce_ratio_of_sums_pct",
+        "%",
+        "scalar",
+        "All stripped over all plated charge of the cycles with a ce_pct; not the same number as "
+        "the mean.",
+        "usual definition",
+    ),
+    Definition(
+        "ce_sd_pct",
+        "%",
+        "scalar",
+        "Standard deviation (n - 1) of ce_pct over the cycles of ce_mean_without_first_pct.",
+        "usual definition",
+    ),
+    Definition(
+        "initial_ce_pct",
+        "%",
+        "scalar",
+        "Coulombic efficiency of the first cycle.",
+        "usual definition",
+    ),
+    Definition(
+        "initial_loss_mah_cm2",
+        "mAh/cm2",
+        "scalar",
+        "Charge that the first cycle lost: plated minus stripped.",
+        "usual definition",
+    ),
+    Definition(
+        "cumulative_irreversible_mah_cm2",
+        "mAh/cm2",
+        "scalar",
+        "Charge lost by all cycles with a ce_pct: the sum of plated minus stripped.",
+        "usual definition",
+    ),
+)

@@ -1,0 +1,44 @@
+"""Overpotentials and polarisation."""
+
+from operando.registry._definition import Definition
+
+OVERPOTENTIALS = (
+    Definition(
+        "cell_eta_n_mv",
+        "mV",
+        "scalar",
+        "Nucleation overpotential of a two-electrode cell: |tip| - |plateau| of the first "
+        "plating. The dip may belong to the counter electrode.",
+        "Yan et al. 2016; J. Electrochem. Soc. 2022, 169, 070509",
+    ),
+    Definition(
+        "eta_n_mv",
+        "mV",
+        "scalar",
+        "The same, measured against a reference electrode.",
+        "Yan et al. 2016",
+    ),
+    Definition(
+        "plateau_overpotential_mv",
+        "mV",
+        "by cycle",
+        "Median of |E| over 40-90 % of the charge of the plating half-cycle; in a symmetric cell "
+        "both electrodes contribute. Nothing is corrected for iR.",
+        "own definition, stated",
+    ),
+    Definition(
+        "polarisation_mv",
+        "mV",
+        "by cycle",
+        "Voltage hysteresis at half the charge: |E_plate| + |E_strip| of a symmetric cell, "
+        "E_strip - E_plate of a half cell.",
+        "usual definition",
+    ),
+    Definition(
+        "late_strip_rise",
+        "1",
+        "by cycle",
+        "|E| at 95 % over |E| at 50 % of the charge of the stripping half-cycle.",
+        "own definition, stated",
+    ),
+)
