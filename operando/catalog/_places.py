@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 from operando import settings
 
+from ._errors import CatalogError
+
 if TYPE_CHECKING:
     from ._shared import SharedCatalog
 
@@ -33,6 +35,13 @@ class Places:
         self.address = self.state / "catalog.json"
         self.key = self.state / "catalog.key"
         self.log = self.state / "catalog.log"
+
+    def require(self) -> None:
+        """Raise CatalogError if there is no data folder; one that is misspelt is not created."""
+        if not self.data_dir.is_dir():
+            raise CatalogError(
+                f"there is no data folder {self.data_dir}: name the one that holds the journals"
+            )
 
     @cached_property
     def shared(self) -> "SharedCatalog | None":

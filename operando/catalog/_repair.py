@@ -51,10 +51,11 @@ def repair(
         timeout_s: wait no longer than this for one run to be taken in [s].
 
     Raises:
-        CatalogError: if the service does not come up.
+        CatalogError: if there is no such folder, or the service does not come up.
         LookupError: if there is no such run.
     """
     places = Places(data_dir)
+    places.require()
     runs = [run for run in list_runs(places.data_dir) if uids is None or run.uid in uids]
     left = set[str]()
     for run in runs:

@@ -241,9 +241,10 @@ def rebuild_catalog(data_dir: Path | str, *, wait_s: float = START_TIMEOUT_S) ->
     holds more than their journals.
 
     Raises:
-        CatalogError: if the service does not end or does not start.
+        CatalogError: if there is no such folder, or the service does not end or does not start.
     """
     places = Places(data_dir)
+    places.require()
     if places.shared is not None:
         from ._read import close_catalog, open_catalog
         from ._surplus import why_kept

@@ -44,8 +44,8 @@ def _catalog(arguments: argparse.Namespace) -> int:
     from operando import catalog
     from operando.settings import data_dir, existing_data_dir
 
-    reads = arguments.verb in ("status", "verify", "repair")
-    folder = existing_data_dir() if reads else data_dir()
+    # A service may be there before the first run; all else is about runs that are there.
+    folder = data_dir() if arguments.verb == "start" else existing_data_dir()
     match arguments.verb:
         case "start":
             service = catalog.ensure_service(folder, wait_s=120.0)

@@ -14,6 +14,7 @@ import pytest
 from event_model import compose_run
 
 from operando import cli
+from operando.catalog import CatalogError, rebuild_catalog, repair
 from operando.journal import JournalWriter, list_runs
 
 AREA_CM2 = 1.131
@@ -377,6 +378,23 @@ def test_catalog_status_starts_nothing(data_dir: Path, capsys: pytest.CaptureFix
     assert "does not run" in told
     assert "1 run," in told
     assert not (data_dir / "catalog").exists()
+
+
+@pytest.mark.parametrize("verb", ["status", "stop", "verify", "repair", "rebuild"])
+def test_a_catalog_of_a_folder_that_is_not_there_is_refused_and_not_made(
+    verb: str, data_dir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["catalog", verb]) == cli.REFUSED
+    said = capsys.readouterr()
+    assert said.out == ""
+    (line,) = said.err.splitlines()
+    assert f"there is no data folder {data_dir}" in line
+    assert "OPERANDO_DATA" in line
+    assert not data_dir.exists()
+    for asked in (rebuild_catalog, lambda folder: list(repair(folder))):
+        with pytest.raises(CatalogError, match="there is no data folder"):
+            asked(data_dir)
+    assert not data_dir.exists()
 
 
 def test_a_reader_that_goes_away_is_no_error(data_dir: Path) -> None:
