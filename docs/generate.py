@@ -201,10 +201,10 @@ def commands() -> str:
         "# The command line\n",
         MADE,
         f"{parser.description}\n",
-        "Exit status: 0 done; 1 a run began and failed (its data are kept), or a comparison did "
-        "not hold; 2 refused or impossible, with one message on standard error; 128 + N stopped "
-        "by signal N (130: Ctrl-C), after everything was made safe. With `OPERANDO_DEBUG=1` "
-        "errors show where they were raised.\n",
+        "Exit status: 0 done; 1 a run began and failed (its data are kept), a comparison did not "
+        "hold, or what was shown or exported is of a damaged record; 2 refused or impossible, with "
+        "one message on standard error; 128 + N stopped by signal N (130: Ctrl-C), after "
+        "everything was made safe. With `OPERANDO_DEBUG=1` errors show where they were raised.\n",
     ]
     for name, command in _subcommands(parser):
         arguments = [each for each in _actions(command) if each.dest != "help"]

@@ -46,7 +46,7 @@ from operando.settings import journal_patience_s
 from techniques import Cell, Protocol, Schedule
 
 if TYPE_CHECKING:
-    from operando.export import Format
+    from operando.export import Exported, Format
     from operando.search import FoundRuns
 
 logger = logging.getLogger(__name__)
@@ -516,7 +516,7 @@ class Session:
             store_metrics(self.data_dir, run, numbers)
         return text_report(run, numbers)
 
-    def export(self, uid: str = "last", *, to: "Format", **options: Any) -> list[Path]:
+    def export(self, uid: str = "last", *, to: "Format", **options: Any) -> "Exported":
         """Write a run in another format and return what was written.
 
         Arguments, results and errors are those of `operando.export.export_run`.

@@ -334,4 +334,4 @@ def _export(arguments: argparse.Namespace) -> int:
     )
     for path in written:
         say(str(path))
-    return OK
+    return FAILED if written.damage else OK

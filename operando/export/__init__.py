@@ -1,6 +1,6 @@
 """A run in the formats of others: Battery Data Format, NeXus, Parquet, CSV, RO-Crate."""
 
-from ._formats import FORMATS, Format, export_run
+from ._formats import FORMATS, Exported, Format, export_run
 from ._output import ExportError
 from .bdf import Orientation, export_bdf, orientation
 from .nexus import export_nexus
@@ -11,6 +11,7 @@ __all__ = [
     "FORMATS",
     "Author",
     "ExportError",
+    "Exported",
     "Format",
     "Orientation",
     "export_bdf",

@@ -1,7 +1,7 @@
 """One door for all formats: which there are, where a run goes by default, what they return."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -19,6 +19,19 @@ Format = Literal["bdf", "nexus", "parquet", "csv", "rocrate"]
 FORMATS: tuple[Format, ...] = get_args(Format)
 
 
+class Exported(list[Path]):
+    """The files and folders that an export wrote.
+
+    Attributes:
+        damage: What is damaged in the journals of the run, and which rows are missing for it, in
+            sentences; empty if it could be read whole.
+    """
+
+    def __init__(self, paths: Iterable[Path], damage: tuple[str, ...]) -> None:
+        super().__init__(paths)
+        self.damage = damage
+
+
 def export_run(
     uid: str,
     data_dir: Path,
@@ -31,7 +44,7 @@ def export_run(
     license: str | None = None,
     authors: Sequence[Author] = (),
     link: bool = False,
-) -> list[Path]:
+) -> Exported:
     """Read a run from its journal and write it in another format.
 
     A run that continues others is exported with them, as one experiment. A run that still grows
@@ -51,7 +64,7 @@ def export_run(
         link: For nexus: point at frames and spectra instead of copying them.
 
     Returns:
-        What was written.
+        What was written, and what of the run is missing in it because its journal is damaged.
 
     Raises:
         LookupError: there is no such run.
@@ -65,7 +78,7 @@ def export_run(
     place = Path(output) if output is not None else default_output(run, to)
     match to:
         case "bdf":
-            return export_bdf(
+            written = export_bdf(
                 run,
                 place,
                 table=table,
@@ -75,13 +88,13 @@ def export_run(
             )
         case "nexus":
             users = [(author.name, author.orcid) for author in authors]
-            return export_nexus(run, place, link=link, users=users, force=force)
+            written = export_nexus(run, place, link=link, users=users, force=force)
         case "parquet":
-            return export_parquet(run, place, force=force)
+            written = export_parquet(run, place, force=force)
         case "csv":
-            return export_csv(run, place, force=force)
+            written = export_csv(run, place, force=force)
         case "rocrate":
-            return export_rocrate(
+            written = export_rocrate(
                 run,
                 place,
                 data_dir=data_dir,
@@ -92,6 +105,7 @@ def export_run(
                 number=number_of_day(run, data_dir),
                 force=force,
             )
+    return Exported(written, run.damage)
 
 
 def default_output(run: Run, to: Format) -> Path:

@@ -275,13 +275,15 @@ def test_an_end_that_cannot_be_read_is_damage_and_a_torn_one_is_none(
 
 
 @pytest.mark.parametrize("to", ["csv", "bdf", "nexus", "rocrate"])
-def test_an_export_of_a_damaged_record_is_marked_as_incomplete(
+def test_an_export_of_a_damaged_record_is_marked_as_incomplete_and_ends_with_1(
     to: str, recorded: Recorded, data: Path, caplog: pytest.LogCaptureFixture, tmp_path: Path
 ) -> None:
     uid = recorded()
+    whole = tmp_path / ("whole.nxs" if to == "nexus" else "whole")
+    assert cli.main(["export", uid, "--to", to, "--output", str(whole)]) == cli.OK
     _flip(journal_path(data, uid), "event_page", 3)
     place = tmp_path / ("export.nxs" if to == "nexus" else "export")
-    assert cli.main(["export", uid, "--to", to, "--output", str(place)]) == 0
+    assert cli.main(["export", uid, "--to", to, "--output", str(place)]) == cli.FAILED
     assert f"the export of run {uid[:8]} is incomplete: 10 rows of potentiostat" in caplog.text
     files = [place] if place.is_file() else [one for one in place.rglob("*") if one.is_file()]
     told = b"".join(one.read_bytes() for one in files)
