@@ -25,13 +25,16 @@ from operando.cli import command_line
 from operando.registry import reference_markdown
 from techniques import (
     Cell,
+    CyclicVoltammetry,
     Electrode,
     Electrolyte,
     GalvanostaticStep,
     ImpedanceSpectrum,
     Limit,
+    LinearSweep,
     OpenCircuit,
     PlateStripCycle,
+    PotentiostaticStep,
     Protocol,
     Recording,
     Repeat,
@@ -56,7 +59,17 @@ FILES: Mapping[str, tuple[str, tuple[type[BaseModel], ...]]] = {
         "What stands under `technique` of a protocol. `type` says which; techniques that contain "
         "techniques can be nested. Currents and potentials are told from the metal electrode's "
         "side: plating deposits metal on it, whichever cable it hangs on.",
-        (OpenCircuit, GalvanostaticStep, PlateStripCycle, ImpedanceSpectrum, Sequence, Repeat),
+        (
+            OpenCircuit,
+            GalvanostaticStep,
+            PlateStripCycle,
+            PotentiostaticStep,
+            LinearSweep,
+            CyclicVoltammetry,
+            ImpedanceSpectrum,
+            Sequence,
+            Repeat,
+        ),
     ),
     "Parts of techniques": ("", (Limit, Recording, SafetyLimits)),
     "Cell files": (

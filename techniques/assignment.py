@@ -9,16 +9,23 @@ from pydantic import Field
 from techniques._base import Data
 from techniques.limits import SafetyLimits
 from techniques.steps import (
+    CyclicVoltammetry,
+    ElementaryStep,
     GalvanostaticStep,
     ImpedanceSpectrum,
+    LinearSweep,
     OpenCircuit,
     PlateStripCycle,
+    PotentiostaticStep,
     Repeat,
     Sequence,
     Technique,
 )
 
-ElementaryStep = OpenCircuit | GalvanostaticStep | ImpedanceSpectrum
+# How long the open circuit potential is measured before a step whose potential is told against it.
+OPEN_CIRCUIT_BEFORE_S = 1.0
+
+PotentialControlled = PotentiostaticStep | LinearSweep | CyclicVoltammetry
 
 
 class Counters(Data):
@@ -62,12 +69,15 @@ class Assignment(Data):
 
         Only what can be known beforehand: currents, charges, potential limits, duration; of
         spectra the swing around a bias and the peak current. A spectrum at a bias is refused where
-        ``current_max_a`` flowing all the time could exceed ``charge_max_mah_cm2``.
+        ``current_max_a`` flowing all the time could exceed ``charge_max_mah_cm2``; a hold or a
+        sweep likewise, unless limits of its own on the current or the charge forbid it.
         """
         limits, found = self.limits, list[str]()
         for step in elementary_steps(self.technique):
             if isinstance(step, ImpedanceSpectrum):
                 found += self._spectrum_outside(step)
+            if isinstance(step, PotentialControlled):
+                found += self._controlled_potential_outside(step)
             if not isinstance(step, GalvanostaticStep):
                 continue
             current = abs(self.current_a(step))
@@ -82,12 +92,7 @@ class Assignment(Data):
                 found.append(
                     f"{_name(step)}: up to {charge:.4g} mAh/cm2, the limit is {most:.4g} mAh/cm2"
                 )
-            found += self._potentials_outside(step)
-            if limits.potential_min_v is None or limits.potential_max_v is None:
-                found.append(
-                    "no potential limits: give potential_min_v and potential_max_v in the bench "
-                    "or cell file"
-                )
+            found += self._potentials_outside(step) + self._window_missing()
         found += self._deposits_outside()
         longest = longest_duration_s(self.technique)
         if limits.duration_max_s is not None and longest > limits.duration_max_s:
@@ -95,6 +100,65 @@ class Assignment(Data):
                 f"the program may last {longest:.0f} s, the limit is {limits.duration_max_s:.0f} s"
             )
         return list(dict.fromkeys(found))
+
+    def current_bound_a(self, step: PotentialControlled) -> float:
+        """Return the largest current that a hold or sweep may pass before it ends, A; or inf."""
+        most = self.limits.current_max_a
+        bounds = [math.inf if most is None else most]
+        bounds += [
+            limit.value * self.area_cm2 * 1e-3
+            for limit in step.until
+            if limit.quantity == "abs_current_above_ma_cm2"
+        ]
+        return min(bounds)
+
+    def charge_bound_mah_cm2(self, step: PotentialControlled) -> float:
+        """Return the largest charge that a hold or sweep may pass before it ends, mAh/cm2."""
+        density = self.current_bound_a(step) * 1e3 / self.area_cm2
+        bounds = [density * step.expected_s / 3600]
+        bounds += [limit.value for limit in step.until if limit.quantity == "charge_mah_cm2"]
+        return min(bounds)
+
+    def _window_missing(self) -> list[str]:
+        if None not in (self.limits.potential_min_v, self.limits.potential_max_v):
+            return []
+        return [
+            "no potential limits: give potential_min_v and potential_max_v in the bench or cell "
+            "file"
+        ]
+
+    def _controlled_potential_outside(self, step: PotentialControlled) -> list[str]:
+        limits, found = self.limits, self._window_missing()
+        name = step.type.replace("_", " ")
+        if limits.current_max_a is None:
+            found.append(
+                f"{name}: no current limit: give current_max_a in the bench or cell file, for the "
+                "current of this step is not set"
+            )
+        low = -math.inf if limits.potential_min_v is None else limits.potential_min_v
+        high = math.inf if limits.potential_max_v is None else limits.potential_max_v
+        window = f"the safety limits {limits.potential_min_v} V to {limits.potential_max_v} V"
+        wanted = (step.potential_v,) if isinstance(step, PotentiostaticStep) else step.turns_v
+        if step.versus == "open_circuit":
+            if max(wanted) - min(wanted) > high - low:
+                found.append(
+                    f"{name}: from {min(wanted):g} V to {max(wanted):g} V against open circuit is "
+                    f"wider than {window}"
+                )
+        else:
+            found += [
+                f"{name}: {value:g} V lies outside {window}"
+                for value in wanted
+                if not low <= value * self.mirror <= high
+            ]
+        charge, most = self.charge_bound_mah_cm2(step), limits.charge_max_mah_cm2
+        if most is not None and charge > most * (1 + 1e-9):
+            found.append(
+                f"{name}: {self.current_bound_a(step) * 1e3:.4g} mA for {step.expected_s:.4g} s "
+                f"would be {charge:.4g} mAh/cm2, the limit is {most:.4g} mAh/cm2: end it by "
+                "charge_mah_cm2 or by abs_current_above_ma_cm2"
+            )
+        return found
 
     def _potentials_outside(self, step: GalvanostaticStep) -> list[str]:
         low, high = self.limits.potential_min_v, self.limits.potential_max_v
@@ -132,7 +196,8 @@ class Assignment(Data):
         Every step counts with the most it can pass by its time and charge limits. On the metal
         electrode a strip takes its charge off again, to zero at most: where its potential ends it
         earlier, nothing is left to strip. On the other electrode the strips since the last plate
-        are added up. Rests change nothing; a spectrum at a bias adds what it could pass. Where a
+        are added up. Rests change nothing; a spectrum at a bias adds what it could pass. So do
+        holds and sweeps, on both electrodes: which way their current flows is not set. Where a
         limit can leave a loop, the largest deposit on the way counts as its end.
         """
         match technique:
@@ -146,6 +211,9 @@ class Assignment(Data):
                 return after, max(before, after)
             case ImpedanceSpectrum():
                 after = before + self._bias_charge_mah_cm2(technique)
+                return after, after
+            case PotentiostaticStep() | LinearSweep() | CyclicVoltammetry():
+                after = before + self.charge_bound_mah_cm2(technique)
                 return after, after
             case Sequence():
                 return self._deposit_of_all(technique.steps, before, on_metal)
@@ -179,7 +247,7 @@ class Assignment(Data):
             limit.action == "end_loop"
             for step in steps
             for inner in elementary_steps(step)
-            if isinstance(inner, GalvanostaticStep)
+            if isinstance(inner, GalvanostaticStep | PotentialControlled)
             for limit in inner.until
         )
         return (peak if leaves else after), peak
@@ -249,12 +317,15 @@ def elementary_steps(technique: Technique) -> Iterator[ElementaryStep]:
 def finest_row_interval_s(technique: Technique) -> float:
     """Return the shortest time between two rows that ``technique`` may record, in s.
 
-    Where a change of the potential makes a row due, that is the interval of the checks. The first
-    and the last row of a step do not count, nor does an impedance spectrum.
+    Where a change of what is measured makes a row due, that is the interval of the checks. The
+    first and the last row of a step do not count, nor does an impedance spectrum.
     """
     finest = math.inf
     for step in elementary_steps(technique):
         if isinstance(step, ImpedanceSpectrum):
+            continue
+        if isinstance(step, LinearSweep | CyclicVoltammetry):
+            finest = min(finest, step.row_step_v / step.scan_rate_v_s)
             continue
         record = step.record
         intervals = [record.dt_s]
@@ -264,6 +335,11 @@ def finest_row_interval_s(technique: Technique) -> float:
             finest = min(finest, *intervals)
             continue
         checks_s = record.check_interval_s(step.expected_s)
+        if isinstance(step, PotentiostaticStep):
+            if record.dq_mah_cm2 is not None or record.di_ma_cm2 is not None:
+                intervals.append(checks_s)
+            finest = min(finest, max(checks_s, min(intervals)))
+            continue
         if record.dq_mah_cm2 is not None:
             intervals.append(record.dq_mah_cm2 * 3600 / abs(step.current_density_ma_cm2))
         if record.de_v is not None:
@@ -281,14 +357,24 @@ def longest_duration_s(technique: Technique) -> float:
             return technique.times * longest_duration_s(technique.step)
         case PlateStripCycle():
             once = technique.plate.expected_s + technique.strip.expected_s + 2 * technique.rest_s
-            if technique.between is not None:
-                once += longest_duration_s(technique.between)
-            return technique.cycles * once
+            if technique.between is None:
+                return technique.cycles * once
+            between = technique.times_between * longest_duration_s(technique.between)
+            return technique.cycles * once + between
         case GalvanostaticStep():
             return technique.expected_s
+        case PotentiostaticStep():
+            return technique.expected_s + _before_s(technique)
+        case LinearSweep() | CyclicVoltammetry():
+            step_s = technique.row_step_v / technique.scan_rate_v_s
+            return technique.expected_s + step_s + _before_s(technique)
         case OpenCircuit():
             return technique.duration_s
         case ImpedanceSpectrum():
             ratio = 10 ** (1 / technique.points_per_decade)
             return 2 / technique.frequency_min_hz / (1 - 1 / ratio) + 0.2
     raise TypeError(f"not a technique: {technique!r}")
+
+
+def _before_s(step: PotentialControlled) -> float:
+    return OPEN_CIRCUIT_BEFORE_S if step.versus == "open_circuit" else 0.0

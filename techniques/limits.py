@@ -1,5 +1,6 @@
 """Limits: when a step ends, and what no step may exceed."""
 
+from collections.abc import Iterable
 from typing import Literal, Self
 
 from pydantic import Field, model_validator
@@ -12,6 +13,8 @@ Quantity = Literal[
     "potential_above_v",
     "potential_below_v",
     "abs_potential_above_v",
+    "abs_current_below_ma_cm2",
+    "abs_current_above_ma_cm2",
 ]
 Action = Literal["next", "end_loop", "stop"]
 
@@ -20,7 +23,8 @@ class Limit(Data):
     """One condition that ends a step, and what happens then.
 
     Potentials are those of the metal electrode against the other electrode; charge is the
-    magnitude passed in this step.
+    magnitude passed in this step, where the current changes its sign that of both directions
+    together; a current is a magnitude per geometric area.
     """
 
     quantity: Quantity = Field(description="What is watched; the unit is in the name.")
@@ -36,6 +40,14 @@ class Limit(Data):
         if not self.quantity.startswith("potential") and self.value <= 0:
             raise ValueError(f"{self.quantity} must be greater than 0, got {self.value}")
         return self
+
+
+def not_applicable(until: Iterable[Limit], applicable: Iterable[str], why: str) -> str | None:
+    """Return what is wrong with limits that a kind of step cannot have; ``None`` if nothing is."""
+    wrong = sorted({x.quantity for x in until} - set(applicable))
+    if not wrong:
+        return None
+    return f"{', '.join(wrong)} cannot end this step: {why}; use {', '.join(applicable)}"
 
 
 class SafetyLimits(Data):

@@ -10,7 +10,7 @@ CHECKS_PER_STEP = 3600
 
 
 class Recording(Data):
-    """Record a row when time, potential OR charge has moved on; denser after an edge.
+    """Record a row when time, potential, current OR charge has moved on; denser after an edge.
 
     The first and the last point of a step are always recorded. What is recorded never changes
     when a limit is noticed: limits are checked every ``check_interval_s``.
@@ -22,6 +22,12 @@ class Recording(Data):
     )
     dq_mah_cm2: float | None = Field(
         default=None, gt=0, description="Also record when this much charge passed, mAh/cm2."
+    )
+    di_ma_cm2: float | None = Field(
+        default=None,
+        gt=0,
+        description="Also record when the current moved by this much, mA/cm2, where the potential "
+        "is set.",
     )
     edge_dt_s: float = Field(default=1.0, gt=0, description="Row interval after an edge, s.")
     edge_for_s: float = Field(

@@ -10,10 +10,10 @@ from collections.abc import Sequence as Several
 from dataclasses import dataclass, replace
 from typing import Literal, TypeVar
 
-from techniques.assignment import ElementaryStep
 from techniques.limits import Action, Limit
 from techniques.recording import FINEST_CHECK_S, Recording
 from techniques.steps import (
+    ElementaryStep,
     GalvanostaticStep,
     OpenCircuit,
     PlateStripCycle,
@@ -357,25 +357,31 @@ def _after(
             if escaped:
                 return None, False
             more = technique.times - 1
-            return _one_pass(left, _copy(technique, more, times=more)), False
+            more_of_it = technique.model_copy(update={"times": more}) if more else None
+            return _one_pass(left, more_of_it), False
         case PlateStripCycle():
             if leaving:
                 return None, False
-            more = technique.cycles - 1
-            again = _copy(technique, more, cycles=more)
+            again = _next_cycles(technique)
             return _one_pass(_joined(instead, *_rest_of_cycle(technique)), again), False
     return instead, leaving
 
 
-def _copy(loop: Repeat | PlateStripCycle, passes: int, **update: int) -> Technique | None:
-    return loop.model_copy(update=update) if passes else None
+def _next_cycles(cycle: PlateStripCycle) -> PlateStripCycle | None:
+    """Return the passes after the first one; ``between`` keeps to its own count of cycles."""
+    more, first = cycle.cycles - 1, cycle.between_first - 1
+    if not more:
+        return None
+    return cycle.model_copy(
+        update={"cycles": more, "between_first": first if first else cycle.between_every}
+    )
 
 
 def _rest_of_cycle(cycle: PlateStripCycle) -> list[Technique]:
     """Return what follows the first half-cycle in one pass of ``cycle``."""
     first, second = cycle.halves
     steps: list[Technique] = [*_rest(cycle.rest_s, first.record)]
-    if cycle.between is not None:
+    if cycle.between is not None and cycle.between_first == 1:
         steps.append(cycle.between)
     return [*steps, second, *_rest(cycle.rest_s, second.record)]
 

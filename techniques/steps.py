@@ -11,10 +11,29 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from techniques._base import Data
-from techniques.limits import Limit
+from techniques.limits import Limit, not_applicable
 from techniques.recording import Recording
 
 Role = Literal["plate", "strip"]
+Versus = Literal["other_electrode", "open_circuit"]
+
+_ENDS_AT_SET_CURRENT = (
+    "time_s",
+    "charge_mah_cm2",
+    "potential_above_v",
+    "potential_below_v",
+    "abs_potential_above_v",
+)
+_ENDS_A_SWEEP = ("abs_current_above_ma_cm2", "charge_mah_cm2")
+_ENDS_A_HOLD = ("time_s", "abs_current_below_ma_cm2", *_ENDS_A_SWEEP)
+_VERSUS = (
+    "What the potentials are told against: what the instrument measures against (the other "
+    "electrode, or the reference if there is one), or the open circuit potential measured just "
+    "before."
+)
+
+# Steps of a sweep by default: this high, unless the scan is too fast for that many.
+_SWEEP_STEP_V, _SHORTEST_SWEEP_STEP_S = 1e-3, 2e-3
 
 
 class OpenCircuit(Data):
@@ -51,6 +70,9 @@ class GalvanostaticStep(Data):
 
     @model_validator(mode="after")
     def _ends_and_has_a_sign(self) -> Self:
+        wrong = not_applicable(self.until, _ENDS_AT_SET_CURRENT, "its current is set")
+        if wrong is not None:
+            raise ValueError(wrong)
         if self.current_density_ma_cm2 == 0:
             raise ValueError("current_density_ma_cm2 is 0: use open_circuit for a rest")
         if self.role is not None and self.current_density_ma_cm2 < 0:
@@ -84,6 +106,144 @@ class GalvanostaticStep(Data):
         ends = [x.value for x in self.until if x.quantity == "time_s"]
         ends += [x.value / rate for x in self.until if x.quantity == "charge_mah_cm2"]
         return min(ends, default=float("inf"))
+
+
+class PotentiostaticStep(Data):
+    """Hold one potential until a limit is met: chronoamperometry, or the end of a CC-CV charge."""
+
+    type: Literal["potentiostatic_step"] = "potentiostatic_step"
+    role: Role | None = Field(
+        default=None,
+        description="plate or strip: it is a half-cycle; none: chronoamperometry. The direction of "
+        "the current follows from the potential alone.",
+    )
+    potential_v: float = Field(description="Potential of the metal electrode, V.")
+    versus: Versus = Field(default="other_electrode", description=_VERSUS)
+    until: tuple[Limit, ...] = Field(
+        min_length=1, description="What ends the step; at least one of time."
+    )
+    continues_half_cycle: bool = Field(
+        default=False,
+        description="The half-cycle just before goes on, and its number: the constant-voltage end "
+        "of a CC-CV charge.",
+    )
+    record: Recording = Recording()
+
+    @model_validator(mode="after")
+    def _ends_and_belongs(self) -> Self:
+        wrong = not_applicable(self.until, _ENDS_A_HOLD, "its potential is set")
+        if wrong is not None:
+            raise ValueError(wrong)
+        if self.expected_s == float("inf"):
+            raise ValueError(
+                "nothing is sure to end this step: add a limit with quantity time_s (a charge may "
+                "never be reached where the current decays)"
+            )
+        below = [x.value for x in self.until if x.quantity == "abs_current_below_ma_cm2"]
+        above = [x.value for x in self.until if x.quantity == "abs_current_above_ma_cm2"]
+        if below and above and max(below) >= min(above):
+            raise ValueError(
+                f"the limits contradict each other: abs_current_below_ma_cm2 {max(below)} is not "
+                f"below abs_current_above_ma_cm2 {min(above)}, so the step would end at once"
+            )
+        if self.continues_half_cycle and self.role is None:
+            raise ValueError("continues_half_cycle needs the role of the half-cycle that goes on")
+        return self
+
+    @property
+    def expected_s(self) -> float:
+        """Return the longest time the step can last by its time limits, in s."""
+        return min((x.value for x in self.until if x.quantity == "time_s"), default=float("inf"))
+
+
+class LinearSweep(Data):
+    """Move the potential at one rate from ``begin_v`` to ``end_v``, a row per step of it."""
+
+    type: Literal["linear_sweep"] = "linear_sweep"
+    begin_v: float = Field(description="First potential of the metal electrode, V.")
+    end_v: float = Field(description="Last potential, V.")
+    versus: Versus = Field(default="other_electrode", description=_VERSUS)
+    scan_rate_v_s: float = Field(gt=0, description="Scan rate, V/s.")
+    step_v: float | None = Field(
+        default=None,
+        gt=0,
+        description="Potential between two rows, V; by default 1 mV, more in a fast scan.",
+    )
+    until: tuple[Limit, ...] = Field(default=(), description="What ends the sweep early.")
+
+    @model_validator(mode="after")
+    def _moves(self) -> Self:
+        wrong = not_applicable(self.until, _ENDS_A_SWEEP, "its potential is set")
+        if wrong is not None:
+            raise ValueError(wrong)
+        span = abs(self.end_v - self.begin_v)
+        if span < self.row_step_v:
+            raise ValueError(
+                f"the sweep from {self.begin_v} V to {self.end_v} V is shorter than one step of "
+                f"{self.row_step_v:g} V"
+            )
+        return self
+
+    @property
+    def turns_v(self) -> tuple[float, ...]:
+        """Return the potentials between which it moves, V, the first included."""
+        return self.begin_v, self.end_v
+
+    @property
+    def row_step_v(self) -> float:
+        """Return the potential between two rows, V."""
+        return self.step_v or max(_SWEEP_STEP_V, self.scan_rate_v_s * _SHORTEST_SWEEP_STEP_S)
+
+    @property
+    def expected_s(self) -> float:
+        """Return how long the sweep lasts if no limit ends it, in s."""
+        return abs(self.end_v - self.begin_v) / self.scan_rate_v_s
+
+
+class CyclicVoltammetry(Data):
+    """Sweep from ``begin_v`` to the first vertex, to the second and back; ``scans`` times."""
+
+    type: Literal["cyclic_voltammetry"] = "cyclic_voltammetry"
+    begin_v: float = Field(description="Potential where each scan begins and ends, V.")
+    vertex1_v: float = Field(description="Where the potential turns first, V.")
+    vertex2_v: float = Field(description="Where it turns again, V; it may be begin_v.")
+    versus: Versus = Field(default="other_electrode", description=_VERSUS)
+    scan_rate_v_s: float = Field(gt=0, description="Scan rate, V/s.")
+    scans: int = Field(default=1, ge=1, description="Number of scans.")
+    step_v: float | None = Field(
+        default=None,
+        gt=0,
+        description="Potential between two rows, V; by default 1 mV, more in a fast scan.",
+    )
+    until: tuple[Limit, ...] = Field(default=(), description="What ends the scans early.")
+
+    @model_validator(mode="after")
+    def _moves(self) -> Self:
+        wrong = not_applicable(self.until, _ENDS_A_SWEEP, "its potential is set")
+        if wrong is not None:
+            raise ValueError(wrong)
+        if abs(self.vertex1_v - self.vertex2_v) < self.row_step_v:
+            raise ValueError(
+                f"the vertices {self.vertex1_v} V and {self.vertex2_v} V are closer than one step "
+                f"of {self.row_step_v:g} V"
+            )
+        return self
+
+    @property
+    def turns_v(self) -> tuple[float, ...]:
+        """Return the potentials between which one scan moves, V, the first included."""
+        return self.begin_v, self.vertex1_v, self.vertex2_v, self.begin_v
+
+    @property
+    def row_step_v(self) -> float:
+        """Return the potential between two rows, V."""
+        return self.step_v or max(_SWEEP_STEP_V, self.scan_rate_v_s * _SHORTEST_SWEEP_STEP_S)
+
+    @property
+    def expected_s(self) -> float:
+        """Return how long the scans last if no limit ends them, in s."""
+        way = sum(abs(b - a) for a, b in zip(self.turns_v, self.turns_v[1:], strict=False))
+        return self.scans * way / self.scan_rate_v_s
 
 
 class ImpedanceSpectrum(Data):
@@ -127,8 +287,9 @@ class ImpedanceSpectrum(Data):
 class PlateStripCycle(Data):
     """Plate, rest, strip, rest; ``cycles`` times.
 
-    ``between`` runs in each cycle after the first half-cycle and its rest: an impedance spectrum
-    of the freshly plated electrode, for example. It must not plate or strip itself.
+    ``between`` runs after the first half-cycle and its rest, in each cycle or in every
+    ``between_every``-th: an impedance spectrum of the freshly plated electrode, for example. It
+    must not plate or strip itself.
     """
 
     type: Literal["plate_strip_cycle"] = "plate_strip_cycle"
@@ -142,7 +303,11 @@ class PlateStripCycle(Data):
     between: OpenCircuit | ImpedanceSpectrum | None = Field(
         default=None,
         discriminator="type",
-        description="Runs after the first half-cycle and its rest, in every cycle.",
+        description="Runs after the first half-cycle and its rest, in every n-th cycle.",
+    )
+    between_every: int = Field(default=1, ge=1, description="n: in every how many-th cycle.")
+    between_first: int = Field(
+        default=1, ge=1, description="The cycle of these in which ``between`` runs first, from 1."
     )
 
     @model_validator(mode="before")
@@ -165,6 +330,13 @@ class PlateStripCycle(Data):
         return self
 
     @property
+    def times_between(self) -> int:
+        """Return how many of the cycles have the ``between`` step."""
+        if self.between is None:
+            return 0
+        return len(range(self.between_first, self.cycles + 1, self.between_every))
+
+    @property
     def halves(self) -> tuple[GalvanostaticStep, GalvanostaticStep]:
         """Return the two half-cycles in the order in which they run."""
         return (self.plate, self.strip) if self.first == "plate" else (self.strip, self.plate)
@@ -185,8 +357,16 @@ class Repeat(Data):
     step: "Technique"
 
 
+ElementaryStep = (
+    OpenCircuit
+    | GalvanostaticStep
+    | PotentiostaticStep
+    | LinearSweep
+    | CyclicVoltammetry
+    | ImpedanceSpectrum
+)
 Technique = Annotated[
-    OpenCircuit | GalvanostaticStep | PlateStripCycle | ImpedanceSpectrum | Sequence | Repeat,
+    ElementaryStep | PlateStripCycle | Sequence | Repeat,
     Field(discriminator="type"),
 ]
 Sequence.model_rebuild()

@@ -8,6 +8,7 @@ from techniques import Assignment, Counters
 
 # Role codes of rows; what the technique calls plate and strip, seen from the metal electrode.
 PLATE, REST, STRIP, IMPEDANCE, OTHER = -1, 0, 1, 2, 3
+HOLD, SWEEP, VOLTAMMOGRAM = 4, 5, 6
 
 # Set in `flags` beside the instrument's own bits: rows were lost on the line just before this row.
 LOST_BEFORE = 16
@@ -33,7 +34,8 @@ class Sample(NamedTuple):
         cycle: 0 before the first plate/strip cycle, then 1, 2, ...
         half_cycle: counts plate and strip steps from 1; a rest keeps the one before it.
         step: counts the elementary steps executed, from 1.
-        role: -1 plate, 0 rest, +1 strip, 2 impedance, 3 other.
+        role: -1 plate, 0 rest, +1 strip, 2 impedance, 3 galvanostatic without a role, 4
+            potentiostatic without a role, 5 linear sweep, 6 cyclic voltammetry.
         flags: status bits of the instrument: 1 timing not met, 2 overload, 4 underload, 8 overload
             warning; and of the driver: 16 one or more rows before this one were lost on the line
             (``LOST_BEFORE``), 32 the row was collected from the instrument's own log

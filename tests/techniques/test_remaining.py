@@ -84,7 +84,8 @@ class Executor:
             case Repeat():
                 self._loop(technique.times, lambda: self._run(technique.step))
             case PlateStripCycle():
-                self._loop(technique.cycles, lambda: self._cycle(technique))
+                numbers = iter(range(1, technique.cycles + 1))
+                self._loop(technique.cycles, lambda: self._cycle(technique, next(numbers)))
             case _:
                 self._step(technique)
 
@@ -95,12 +96,13 @@ class Executor:
         except Leave:
             pass
 
-    def _cycle(self, technique: PlateStripCycle) -> None:
+    def _cycle(self, technique: PlateStripCycle, number: int) -> None:
         self.cycle += 1
         first, second = technique.halves
         self._step(first)
         self._rest(technique.rest_s, first.record)
-        if technique.between is not None:
+        due = number - technique.between_first
+        if technique.between is not None and due >= 0 and due % technique.between_every == 0:
             self._step(technique.between)
         self._step(second)
         self._rest(technique.rest_s, second.record)
@@ -159,7 +161,9 @@ cycles = st.builds(
     plate=galvanostatic("plate", True),
     strip=galvanostatic("strip", True),
     rest_s=st.just(0.0) | times,
-    cycles=st.integers(1, 3),
+    cycles=st.integers(1, 4),
+    between_every=st.integers(1, 3),
+    between_first=st.integers(1, 3),
     first=st.sampled_from(["plate", "strip"]),
     between=st.none() | rests | spectra,
 )

@@ -11,11 +11,14 @@ from pydantic import TypeAdapter, ValidationError
 from techniques import (
     Assignment,
     Cell,
+    CyclicVoltammetry,
     GalvanostaticStep,
     ImpedanceSpectrum,
     Limit,
+    LinearSweep,
     OpenCircuit,
     PlateStripCycle,
+    PotentiostaticStep,
     Recording,
     Repeat,
     SafetyLimits,
@@ -71,6 +74,9 @@ def steps(role: str | None) -> st.SearchStrategy[GalvanostaticStep]:
     )
 
 
+potentials = st.floats(-2.0, 2.0)
+versus = st.sampled_from(["other_electrode", "open_circuit"])
+
 techniques = st.recursive(
     st.one_of(
         st.builds(OpenCircuit, duration_s=positive, record=recordings),
@@ -82,6 +88,31 @@ techniques = st.recursive(
             strip=steps("strip"),
             cycles=st.integers(1, 1000),
             between=st.none() | st.builds(OpenCircuit, duration_s=positive),
+            between_every=st.integers(1, 1000),
+        ),
+        st.builds(
+            PotentiostaticStep,
+            role=st.sampled_from([None, "plate", "strip"]),
+            potential_v=potentials,
+            versus=versus,
+            until=st.builds(lambda value: (Limit(quantity="time_s", value=value),), positive),
+            record=recordings,
+        ),
+        st.builds(
+            LinearSweep,
+            begin_v=potentials,
+            end_v=st.floats(2.5, 3.0),
+            versus=versus,
+            scan_rate_v_s=st.floats(1e-6, 10.0),
+            step_v=st.none() | st.floats(1e-6, 0.1),
+        ),
+        st.builds(
+            CyclicVoltammetry,
+            begin_v=potentials,
+            vertex1_v=st.floats(2.5, 3.0),
+            vertex2_v=potentials,
+            scan_rate_v_s=st.floats(1e-6, 10.0),
+            scans=st.integers(1, 100),
         ),
     ),
     lambda inner: st.one_of(
@@ -288,3 +319,130 @@ def test_a_cell_without_an_area_is_refused() -> None:
                 "electrolyte": {"composition": "ZnSO4"},
             }
         )
+
+
+def hold(*until: Limit, **more: Any) -> PotentiostaticStep:
+    return PotentiostaticStep(potential_v=0.1, until=until, **more)
+
+
+def limit(quantity: Any, value: float) -> Limit:
+    return Limit(quantity=quantity, value=value)
+
+
+LONG = limit("time_s", 3600.0)
+PLATE, STRIP = (
+    GalvanostaticStep(role=role, current_density_ma_cm2=1.0, until=(LONG,))  # type: ignore[arg-type]
+    for role in ("plate", "strip")
+)
+
+
+@pytest.mark.parametrize(
+    ("build", "said"),
+    [
+        (lambda: hold(limit("charge_mah_cm2", 1.0)), "add a limit with quantity time_s"),
+        (lambda: hold(LONG, limit("potential_above_v", 1.0)), "its potential is set"),
+        (
+            lambda: hold(
+                LONG,
+                limit("abs_current_below_ma_cm2", 1.0),
+                limit("abs_current_above_ma_cm2", 1.0),
+            ),
+            "would end at once",
+        ),
+        (lambda: hold(LONG, continues_half_cycle=True), "needs the role"),
+        (lambda: LinearSweep(begin_v=0, end_v=0.0005, scan_rate_v_s=1e-3), "shorter than one step"),
+        (
+            lambda: CyclicVoltammetry(begin_v=0, vertex1_v=1, vertex2_v=1, scan_rate_v_s=1e-3),
+            "closer than one step",
+        ),
+        (
+            lambda: LinearSweep(begin_v=0, end_v=1, scan_rate_v_s=1e-3, until=(LONG,)),
+            "time_s cannot end this step",
+        ),
+        (
+            lambda: GalvanostaticStep(
+                current_density_ma_cm2=1.0, until=(LONG, limit("abs_current_below_ma_cm2", 0.1))
+            ),
+            "its current is set",
+        ),
+        (lambda: limit("abs_current_below_ma_cm2", -1.0), "greater than 0"),
+    ],
+)
+def test_a_hold_or_sweep_that_cannot_be_meant_is_refused(build: Any, said: str) -> None:
+    with pytest.raises(ValidationError, match=said):
+        build()
+
+
+def test_holds_and_sweeps_last_as_long_as_they_are_written() -> None:
+    assert longest_duration_s(hold(limit("time_s", 60.0), LONG)) == 60.0
+    assert longest_duration_s(hold(LONG, versus="open_circuit")) == 3601.0
+    sweep = LinearSweep(begin_v=-0.1, end_v=0.1, scan_rate_v_s=1e-3)
+    assert longest_duration_s(sweep) == pytest.approx(201.0)
+    assert finest_row_interval_s(sweep) == pytest.approx(1.0)
+    scans = CyclicVoltammetry(
+        begin_v=0.0, vertex1_v=0.2, vertex2_v=-0.1, scan_rate_v_s=0.1, scans=3, step_v=0.005
+    )
+    assert scans.expected_s == pytest.approx(3 * 6.0)
+    assert finest_row_interval_s(scans) == pytest.approx(0.05)
+
+
+def test_a_step_between_in_every_nth_cycle_counts_so_often() -> None:
+    cycle = PlateStripCycle(
+        plate=PLATE, strip=STRIP, cycles=10, between=OpenCircuit(duration_s=7.0), between_every=4
+    )
+    assert cycle.times_between == 3
+    once = cycle.model_copy(update={"between": None})
+    assert longest_duration_s(cycle) == longest_duration_s(once) + 21.0
+
+
+WATCHED = SafetyLimits(
+    potential_min_v=-1.0, potential_max_v=1.0, current_max_a=0.01, charge_max_mah_cm2=5.0
+)
+
+
+@pytest.mark.parametrize(
+    ("step", "limits", "said"),
+    [
+        (hold(limit("time_s", 60.0)), SafetyLimits(), "no potential limits"),
+        (
+            hold(limit("time_s", 60.0)),
+            SafetyLimits(potential_min_v=-1.0, potential_max_v=1.0),
+            "give current_max_a",
+        ),
+        (hold(LONG), WATCHED, "10 mA for 3600 s would be 10 mAh/cm2, the limit is 5 mAh/cm2"),
+        (
+            LinearSweep(begin_v=0.0, end_v=1.2, scan_rate_v_s=0.01),
+            WATCHED,
+            "linear sweep: 1.2 V lies outside the safety limits -1.0 V to 1.0 V",
+        ),
+        (
+            CyclicVoltammetry(
+                begin_v=0.0, vertex1_v=1.1, vertex2_v=-1.1, scan_rate_v_s=1, versus="open_circuit"
+            ),
+            WATCHED,
+            "wider than the safety limits",
+        ),
+        (
+            Sequence(steps=(hold(limit("time_s", 1500.0)), hold(limit("time_s", 1500.0)))),
+            WATCHED,
+            "steps together",
+        ),
+    ],
+)
+def test_a_hold_or_sweep_beyond_the_limits_is_told_beforehand(
+    step: Any, limits: SafetyLimits, said: str
+) -> None:
+    found = Assignment(technique=step, area_cm2=1.0, limits=limits).violations()
+    assert any(said in x for x in found), found
+
+
+@pytest.mark.parametrize(
+    "step",
+    [
+        hold(LONG, limit("charge_mah_cm2", 5.0)),
+        hold(LONG, limit("abs_current_above_ma_cm2", 5.0)),
+        LinearSweep(begin_v=-1.0, end_v=1.0, scan_rate_v_s=0.01),
+    ],
+)
+def test_a_hold_or_sweep_bounded_by_its_own_limits_is_allowed(step: Any) -> None:
+    assert Assignment(technique=step, area_cm2=1.0, limits=WATCHED).violations() == []

@@ -53,11 +53,14 @@ from instruments.potentiostat.methodscript.values import format_literal
 from techniques import (
     Assignment,
     Counters,
+    CyclicVoltammetry,
     GalvanostaticStep,
     ImpedanceSpectrum,
     Limit,
+    LinearSweep,
     OpenCircuit,
     PlateStripCycle,
+    PotentiostaticStep,
     Recording,
     Repeat,
     Sequence,
@@ -184,11 +187,13 @@ class _Compiler:
     depth: int = 0
     deepest: int = 0
     passes: int = 1
+    skipping: set[str] = field(default_factory=set)
     longest_log_bytes: int = 1024
 
     def program(self) -> Program:
         self._technique(self.assignment.technique)
         loops = [f"var n{level}" for level in range(1, self.deepest + 1)]
+        loops += [f"var {name}" for name in sorted(self.skipping)]
         start, name = self.assignment.begin, self.assignment.instrument_log
         path = None if name is None else log_path(name)
         begin = [
@@ -241,15 +246,30 @@ class _Compiler:
                 self._end_loop(technique.times)
             case PlateStripCycle():
                 self._plate_strip_cycle(technique)
+            case PotentiostaticStep() | LinearSweep() | CyclicVoltammetry():
+                raise UnsupportedTechniqueError(
+                    f"{self.capabilities.model}: a {technique.type} is not supported yet"
+                )
 
     def _plate_strip_cycle(self, technique: PlateStripCycle) -> None:
         first, second = technique.halves
+        every = technique.between_every
+        often = technique.between is None or every == technique.between_first == 1
+        # How many cycles have no step between before the next that has one.
+        skipped = f"k{self.depth + 1}"
+        if not often:
+            self.skipping.add(skipped)
+            self._add(f"store_var {skipped} {technique.between_first - 1}i ja")
         self._begin_loop(technique.cycles)
         self._add("add_var cyc 1i")
         self._galvanostatic(first)
         self._rest(technique.rest_s, first.record)
-        if technique.between is not None:
+        if technique.between is not None and often:
             self._technique(technique.between)
+        elif technique.between is not None:
+            self._add(f"if {skipped} == 0i")
+            self._technique(technique.between)
+            self._add(f"store_var {skipped} {every}i ja", "endif", f"sub_var {skipped} 1i")
         self._galvanostatic(second)
         self._rest(technique.rest_s, second.record)
         self._end_loop(technique.cycles)

@@ -497,3 +497,22 @@ def test_the_mains_frequency_is_told() -> None:
     assignment = Assignment(technique=OpenCircuit(duration_s=5), area_cm2=1.0)
     text = compile_program(assignment, HR, mains_frequency_hz=60).text
     assert "set_acquisition_frac_autoadjust 60" in text
+
+
+def test_a_step_between_runs_in_every_nth_cycle_only() -> None:
+    cycle = PlateStripCycle(
+        plate=plate(time_s(10)),
+        strip=strip(time_s(10)),
+        cycles=100,
+        between=OpenCircuit(duration_s=5),
+        between_every=10,
+    )
+    lines = lines_of(cycle)
+    loop, last = lines.index("loop n1 < 100i"), len(lines) - lines[::-1].index("sub_var k1 1i") - 1
+    assert lines[loop - 2 : loop] == ["store_var k1 0i ja", "store_var n1 0i ja"]
+    assert lines[last - 2 : last] == ["store_var k1 10i ja", "endif"]
+    between = lines[lines.index("if k1 == 0i") : last]
+    assert [x.split()[0] for x in between if x.startswith("meas_")] == ["meas_loop_ocp"]
+    later = cycle.model_copy(update={"between_first": 5})
+    assert "store_var k1 4i ja" in lines_of(later)
+    assert not [x for x in lines_of(cycle.model_copy(update={"between_every": 1})) if "k1" in x]
