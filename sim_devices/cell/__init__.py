@@ -7,8 +7,18 @@ overpotentials and lives are inputs or calibrated on published numbers, not pred
 IUPAC: positive current oxidises the working electrode, E = E_WE - E_CE.
 """
 
+from sim_devices.cell.conditions import CONDITIONS, Condition, preset_from_condition
 from sim_devices.cell.model import Cell
 from sim_devices.cell.parameters import CellParameters, ElectrodeParameters
 from sim_devices.cell.presets import PRESETS, preset
 
-__all__ = ["PRESETS", "Cell", "CellParameters", "ElectrodeParameters", "preset"]
+__all__ = [
+    "CONDITIONS",
+    "PRESETS",
+    "Cell",
+    "CellParameters",
+    "Condition",
+    "ElectrodeParameters",
+    "preset",
+    "preset_from_condition",
+]

@@ -62,6 +62,8 @@ class Electrode:
         "_oxidation_slope",
         "_relaxation",
         "_relaxation_step",
+        "_resistance_factor",
+        "_scatter_stream",
         "_tip_exponent",
         "_tip_growth",
         "_tip_reference",
@@ -93,10 +95,11 @@ class Electrode:
         tip_growth_um_per_mah_cm2: float,
         efficiency_stream: np.random.Generator,
         tip_stream: np.random.Generator,
+        scatter_stream: np.random.Generator,
     ) -> None:
         """Make a fresh electrode; its cell's electrodes share the cell's random streams."""
         self.parameters = parameters
-        self.metal = parameters.metal_mah_cm2
+        self.metal = parameters.metal_mah_cm2 + parameters.predeposited_mah_cm2
         self.dead = 0.0
         self.hydrogen = 0.0
         self.oxidised = 0.0
@@ -119,6 +122,8 @@ class Electrode:
         self._tip_reference = cell.dendrite_current_ma_cm2
         self._efficiency_stream = efficiency_stream
         self._tip_stream = tip_stream
+        self._scatter_stream = scatter_stream
+        self._resistance_factor = 1.0
         self._limiting_current = cell.limiting_current_ma_cm2
         self._transport_time = cell.transport_time_s
         self._nucleation_current = cell.nucleation_current_ma_cm2
@@ -152,8 +157,8 @@ class Electrode:
             fresh = exp(-self.cycle / p.formation_cycles)
             resistance += (1 / p.fresh_exchange_current_ma_cm2 - resistance) * fresh
             film += (p.fresh_film_resistance_ohm_cm2 - film) * fresh
-        self._exchange_current = self._exchange_factor / resistance
-        self._film_base = film * self._film_factor
+        self._exchange_current = self._exchange_factor / resistance / self._resistance_factor
+        self._film_base = film * self._film_factor * self._resistance_factor
         self._film_per_zhs = p.zhs_resistivity_ohm_cm * ZHS_CM_CM2_MOL * self._film_factor
 
     def _relax(self, step_s: float) -> float:
@@ -281,7 +286,7 @@ class Electrode:
             return 0.0
         # The square gives zero slope at rest, so that nucleation does not show in the impedance.
         square = (metal_current / self._nucleation_current) ** 2
-        if p.metal_mah_cm2 > 0:
+        if p.metal_mah_cm2 > 0 or p.predeposited_mah_cm2 > 0:
             scale = 0.1  # on its own foil
         else:
             scale = 1.0 if self.cycle == 0 else 0.6  # first and later platings on a substrate
@@ -384,6 +389,9 @@ class Electrode:
             self.dead_fraction = (
                 max(0.0, p.dead_fraction + scatter) if self.cycle else p.dead_fraction
             )
+        if p.resistance_scatter:
+            self._resistance_factor = float(self._scatter_stream.lognormal(0, p.resistance_scatter))
+            self._refresh_formation()
         if self._tip_growth:
             self.tip_factor = float(self._tip_stream.lognormal(-0.5 * _TIP_SD**2, _TIP_SD))
 
@@ -396,7 +404,7 @@ class Electrode:
 
     @property
     def deposit_mah_cm2(self) -> float:
-        """Metal, dead metal included, on top of what was there at the start."""
+        """Metal on top of foil or substrate, what is dead and what was predeposited included."""
         return self.metal + self.dead - self.parameters.metal_mah_cm2
 
     def ledger_residual(self) -> float:
@@ -404,7 +412,8 @@ class Electrode:
         p = self.parameters
         net = self.charge_cathodic - self.charge_anodic
         formed = p.formation_charge_mah_cm2 - self.formation_left
-        return net - (self.deposit_mah_cm2 + self.hydrogen + formed - self.oxidised)
+        deposited = self.deposit_mah_cm2 - p.predeposited_mah_cm2
+        return net - (deposited + self.hydrogen + formed - self.oxidised)
 
     def ledger(self) -> dict[str, float]:
         """Return where the charge went since the start, mAh/cm2, and the film in mol/cm2."""

@@ -87,18 +87,17 @@ class Cell:
         self.t = 0.0
         self.temperature_k = self.temperature_setpoint_k = temperature_k
         self._temperature_rate = 0.0
-        # Five streams: the last two are free for what a later model needs, without moving the first
-        # three.
+        # Five streams: the last is free for what a later model needs, without moving the others.
         streams = [np.random.default_rng(s) for s in np.random.SeedSequence(seed).spawn(5)]
-        efficiency, tips, self._short_stream = streams[:3]
+        efficiency, tips, self._short_stream, scatter = streams[:4]
         self._um_per_mah_cm2 = p.metal.micrometre_per_mah_cm2
         self._dendrites = p.dendrite_amplification > 0
         growth = 0.0
         if self._dendrites:
             of_this_cell = float(tips.lognormal(0, _CELL_TIP_SD))
             growth = p.dendrite_amplification * self._um_per_mah_cm2 * of_this_cell
-        self.working = Electrode(p.working, p, growth, efficiency, tips)
-        self.counter = Electrode(p.counter, p, growth, efficiency, tips)
+        self.working = Electrode(p.working, p, growth, efficiency, tips, scatter)
+        self.counter = Electrode(p.counter, p, growth, efficiency, tips, scatter)
         self.current_density = 0.0
         self.short_s_cm2 = 0.0
         self._soft_shorts: list[tuple[float, float]] = []  # end time s, conductance S/cm2
@@ -247,15 +246,21 @@ class Cell:
         with self.lock:
             left = dt_s
             potential = current = 0.0
-            longest = 1e9
+            longest = stiff = 1e9
             while left > 1e-9:
-                step = left if left < longest else longest
+                step = min(left, longest, stiff)
                 j = value if mode == "i" else self.current_density
                 step = self.working.longest_step(j, step)
                 step = self.counter.longest_step(-j, step)
                 if mode == "E" and step > 5.0 and abs(value) > 1e-6 and abs(j) > 5:
                     step = 5.0
                 potential, current, ionic, at_working, at_counter = self._solve(mode, value, step)
+                if mode == "E":  # only now is the current known
+                    stiff = self.working.longest_step(ionic, step)
+                    stiff = self.counter.longest_step(-ionic, stiff)
+                    if stiff < 0.5 * step:
+                        continue
+                    stiff = 1e9
                 beyond = potential > e_max or potential < e_min
                 if beyond and step > _SHORTEST_CUT_OFF_STEP_S:
                     longest = step * 0.25

@@ -44,6 +44,8 @@ class ElectrodeParameters:
         film_resistance_ohm_cm2: resistance of the film the electrode starts with.
         metal_mah_cm2: metal present at the start (a 100 um zinc foil is 58.5); 0 is a bare foreign
             substrate.
+        predeposited_mah_cm2: metal plated onto it before the test, in addition; a substrate that
+            has some is already covered and its interphase formed.
         fresh_exchange_current_ma_cm2: j0 before the first cycle; 0: the same as later.
         fresh_film_resistance_ohm_cm2: film resistance before the first cycle, used when the fresh
             j0 is given.
@@ -52,6 +54,8 @@ class ElectrodeParameters:
         hydrogen_current_ma_cm2: hydrogen evolution current at zero overpotential.
         dead_fraction: metal that becomes electrically dead, per metal dissolved.
         dead_fraction_sd: its standard deviation from plating to plating; the first cycle has none.
+        resistance_scatter: standard deviation of the logarithm of the interfacial resistance, drawn
+            anew at each plating; 0: it does not scatter.
         zhs_yield: part of the hydroxide from hydrogen evolution that ends as film, 0..1.
         zhs_resistivity_ohm_cm: resistivity of that film.
         nucleation_overpotential_v: extra overpotential at the first nucleation on a substrate.
@@ -69,12 +73,14 @@ class ElectrodeParameters:
     exchange_current_ma_cm2: float
     film_resistance_ohm_cm2: float
     metal_mah_cm2: float = 58.5
+    predeposited_mah_cm2: float = 0.0
     fresh_exchange_current_ma_cm2: float = 0.0
     fresh_film_resistance_ohm_cm2: float = 0.0
     formation_cycles: float = 1.0
     hydrogen_current_ma_cm2: float = 0.0
     dead_fraction: float = 0.0
     dead_fraction_sd: float = 0.0
+    resistance_scatter: float = 0.0
     zhs_yield: float = 0.0
     zhs_resistivity_ohm_cm: float = 1.2e5
     nucleation_overpotential_v: float = 0.0
