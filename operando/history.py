@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from operando import settings
+from operando.analysis.metrics import place
 from operando.analysis.segments import PLATE, STRIP
 from operando.runs import Floats, Run, Stream
 
@@ -205,11 +206,19 @@ def _write_impedance(group: Any, impedance: Stream) -> None:
         group.create_dataset(name, data=impedance.columns[f"{LEADER}_impedance_{key}"][counted])
 
 
-def _times(stream: Stream, device: str) -> Floats:
-    """Return when each row was taken on the leader's clock, s; a row before it began at 0."""
-    before, after = (stream.columns[f"{device}_t_{when}"] for when in ("before", "after"))
-    taken = np.where(np.isfinite(before), 0.5 * (before + after), 0.0)
-    return np.asarray(np.where(np.isfinite(taken), taken, 0.0), dtype=np.float64)
+def _times(run: Run, name: str) -> Floats:
+    """Return when each row of a follower was taken on the leader's clock, s.
+
+    Midway between the leader's rows around it. One from before the first of them is at 0; one after
+    which none came is at the last that came.
+    """
+    columns, leader_s = run.streams[name].columns, run.streams[LEADER].columns[f"{LEADER}_t"]
+    before_s = columns[f"{name}_t_before"]
+    placed = place(before_s, columns[f"{name}_t_after"])
+    taken = placed.middle_s.copy()
+    taken[~np.logical_or.accumulate(np.isfinite(before_s))] = 0.0
+    taken[np.isposinf(placed.before_s)] = leader_s[-1]
+    return taken
 
 
 def _write_camera(file: Any, run: Run) -> bool:
@@ -217,7 +226,7 @@ def _write_camera(file: Any, run: Run) -> bool:
     if camera is None or "camera_image" not in camera.assets:
         return False
     images = camera.assets["camera_image"]
-    times = _times(camera, "camera")
+    times = _times(run, "camera")
     seen = np.ones(len(times), dtype=bool)
     for key, wanted in (("camera_lamp", 1.0), ("camera_laser", 0.0)):
         if key in camera.columns:
@@ -266,7 +275,7 @@ def _write_raman(file: Any, run: Run) -> bool:
     if not spectra or not len(axis):
         return False
     group = file.create_group("raman")
-    group.create_dataset("t_s", data=_times(raman, "raman")[:spectra])
+    group.create_dataset("t_s", data=_times(run, "raman")[:spectra])
     group.create_dataset("wavenumber_cm1", data=axis)
     columns = raman.columns
     group.create_dataset("integration_s", data=columns["raman_integration_time"][:spectra])
@@ -293,7 +302,7 @@ def _write_chromatograms(file: Any, run: Run) -> bool:
     if injections is None or results is None or key not in results.assets:
         return False
     numbers = injections.columns[f"{device}_injection"].tolist()
-    when = dict(zip(numbers, _times(injections, device).tolist(), strict=True))
+    when = dict(zip(numbers, _times(run, device).tolist(), strict=True))
     traces = results.assets[key]
     of = results.columns[f"{device}_result_injection"][: len(traces)].tolist()
     known = [row for row, number in enumerate(of) if number in when]

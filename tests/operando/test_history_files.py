@@ -86,6 +86,27 @@ def test_every_instrument_of_a_run_is_written_in_the_units_of_the_format(whole_r
     assert write_history(run, path, only=["camera"]) == held_in(path) == held[:2]
 
 
+def test_what_was_taken_after_the_last_row_is_the_end_of_the_history(make_run, synthetic, tmp_path):
+    run = make_run()
+    columns = synthetic.galvanostatic((0.98,), rows=50)
+    run.stream("potentiostat", "potentiostat", columns)
+    last = float(columns["t"][-1])
+    # Before the first row, during the run, after its last row, and when nobody knows of rows.
+    before, after = [np.nan, 8.0, last, np.nan], [0.25, 12.0, np.nan, np.nan]
+    run.stream(
+        "camera",
+        "camera",
+        {"t_before": before, "t_after": after},
+        {"image": np.zeros((4, 4, 6), np.uint8)},
+        {"camera_micrometre_per_pixel": 0.5},
+    )
+    run.stop()
+    path = tmp_path / "cell.h5"
+    write_history(Run.from_documents(run.documents), path, only=["camera"])
+    with h5py.File(path) as file:
+        assert file["camera/t_s"][:].tolist() == [0.0, 10.0, last, last]
+
+
 def test_a_resumed_half_cycle_is_one_to_the_cell(make_run, synthetic, tmp_path):
     names = (*synthetic.LEADER, "step_t")
 

@@ -254,15 +254,18 @@ def test_replayed_as_the_cell_every_instrument_serves_what_was_recorded(
         again.numbers["ce_pct"].value, experiment.numbers["ce_pct"].value, atol=0.1
     )
     recorded = [image.tobytes() for image in experiment.run.streams["camera"].asset("camera_image")]
-    placed = experiment.column("camera", "t_before")
+    # A frame is midway between the rows around it, or at the last row if none came after it.
+    before, after = (experiment.column("camera", f"t_{end}") for end in ("before", "after"))
+    taken = np.where(np.isnan(after), before, 0.5 * (before + after))
+    halves = [-np.inf, *(0.5 * (taken[1:] + taken[:-1])), np.inf]
     served = again.run.streams["camera"].asset("camera_image")
-    late = 0
-    for image, at in zip(served, again.column("camera", "t_before"), strict=True):
+    seen, until = (again.column("camera", f"t_{end}") for end in ("before", "after"))
+    until = np.where(np.isnan(until), np.inf, until)
+    for image, first, last in zip(served, seen, until, strict=True):
         number = recorded.index(image.tobytes())
-        # The nearest one in the experiment: no other was taken much nearer.
-        late += abs(placed[number] - at) > np.nanmin(np.abs(placed - at)) + 2 * TOLERANCE_S
-    # On a busy computer a picture now and then is one that was put there before.
-    assert late <= len(served) / 5
+        # It is the nearest one at some moment between the rows around its exposure.
+        assert first - TIMER_S <= halves[number + 1]
+        assert last + TIMER_S >= halves[number]
     for name, key in (
         ("raman", "raman_counts"),
         ("chromatogram", "gas_chromatograph_result_trace"),
