@@ -9,6 +9,8 @@ What it does where the record has no answer, each written to the truth:
 
 * A stripping that follows a plating of f times the recorded charge is compressed by f: its
   coulombic efficiency is the recorded one. (Only where the history tells the metal electrode.)
+* A rest that was not recorded has the potential of an earlier one after a half-cycle of the same
+  sign, else of the first such; in the experiment the cell stays at the end of its half-cycle.
 * Beyond the recorded charge the potential goes on with the slope of its last 1 %; beyond the
   recorded relaxation it stays. After the last recorded half-cycle of a sign that one is used again.
 * The potential is not corrected when another current is asked for than was recorded: what part of
@@ -104,6 +106,8 @@ class RecordedCell:
     def recorded_time(self) -> float:
         """Return the time at which the record was where the cell is now, s."""
         with self.lock:
+            if self._rests_unrecorded():
+                return self.history.segments[self._after or 0].ended_s
             segment = self._segment()
             if segment is None:
                 return self.history.segments[0].began_s
@@ -226,6 +230,10 @@ class RecordedCell:
         earlier = [i for i in following if i <= place]
         return earlier[-1] if earlier else following[0] if following else None
 
+    def _rests_unrecorded(self) -> bool:
+        """Return whether the potential of this rest, if any, is that of another one."""
+        return self._sign == 0 and self._after is not None and self._place != self._after + 1
+
     def _segment(self) -> Segment | None:
         return None if self._place is None else self.history.segments[self._place]
 
@@ -263,7 +271,7 @@ class RecordedCell:
 
     def _nearest_spectrum(self) -> Spectrum:
         now = self.recorded_time()
-        place = self._place or 0
+        place = (self._after if self._rests_unrecorded() else self._place) or 0
         return min(
             self.history.spectra,
             key=lambda spectrum: (abs(spectrum.segment - place), abs(spectrum.t_s - now)),

@@ -260,6 +260,29 @@ def test_frames_are_the_recorded_ones_nearest_in_the_experiment(make_cell):
     assert view.frame(laser=True)[0].min() > 200
 
 
+def test_in_a_rest_that_was_not_recorded_the_cell_stays_where_its_half_cycle_ended(tmp_path):
+    path = write_history(tmp_path / "cell.h5", followers=True)
+    with h5py.File(path, "r+") as file:
+        # The experiment ends with the second stripping.
+        kept = file["rows/t_s"][:] <= 440.0
+        for name in ("t_s", "potential_v", "current_a"):
+            column = file[f"rows/{name}"][kept]
+            del file[f"rows/{name}"]
+            file[f"rows/{name}"] = column
+        file["camera/t_s"][:] = [0.0, 230.0, 440.0]
+    with contextlib.closing(History(path)) as history:
+        cell = RecordedCell(history)
+        cell.advance(20.0)
+        for density, seconds in ((-1.0, 100.0), (1.0, 95.0), (-1.0, 100.0), (1.0, 95.0)):
+            cell.advance(seconds, "i", density)
+            cell.advance(5.0)
+        assert "rest_not_recorded" in remarks(cell)
+        assert cell.potential()[0] == pytest.approx(0.4 + 0.1 * np.exp(-5 / 3))
+        assert cell.recorded_time() == 440.0
+        assert RecordedView(cell).frame()[1].number == 2
+        assert cell.impedance([1000.0])[0] == pytest.approx(20 - 10j)
+
+
 def test_spectra_are_resampled_scaled_by_the_exposure_and_take_turns(make_cell):
     cell = make_cell(followers=True)
     light = RecordedLight(cell)
