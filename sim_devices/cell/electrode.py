@@ -28,6 +28,7 @@ _LOWEST_V, _HIGHEST_V = (
     3.0,
 )  # where the overpotential is clamped: the instrument shows an overload there
 _LONGEST_NEWTON_STEP_V = 0.12
+_OVER_THE_KINK_V = 1e-7
 _FORMATION_TAFEL_V = 0.06
 _FORMATION_CURRENT_MA_CM2 = 5.0  # at the formation potential
 _FORMATION_DONE = 1e-6  # part of the formation charge below which formation is over
@@ -258,8 +259,14 @@ class Electrode:
                 change = excess / slope
             else:
                 change = _LONGEST_NEWTON_STEP_V if excess > 0 else -_LONGEST_NEWTON_STEP_V
-            if -1e-9 < change < 1e-9 or high - low < 1e-11:
+            if high - low < 1e-11:
                 break
+            if -1e-9 < change < 1e-9:
+                # Just below where a substrate with little metal begins to dissolve it, the slope
+                # is that of plating: it tells nothing of the other side, where there is a plateau.
+                if uncovers_at >= 0 or not -1e-6 * anodic < drive <= 0 or excess > -1e-12:
+                    break
+                change = -_OVER_THE_KINK_V
             if change > _LONGEST_NEWTON_STEP_V:
                 change = _LONGEST_NEWTON_STEP_V
             elif change < -_LONGEST_NEWTON_STEP_V:

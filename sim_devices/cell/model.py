@@ -32,6 +32,8 @@ _SOFT_SHORT_RATE = 60.0  # mean number per relative growth at the very end: 3 in
 _SOFT_SHORT_S = 60.0  # mean life
 _SOFT_SHORT_OHM = 30.0  # median
 _THERMOSTAT_S, _THERMOSTAT_DAMPING = 60.0, 0.745  # 3 % overshoot
+_CURRENT_RESOLUTION = 4e-16  # relative, of a double
+_MOST_ATTEMPTS = 300  # half of them bisect
 _TURN_MA_CM2 = 1e-3  # smaller currents do not turn plating into stripping
 _TURNS_KEPT = 100_000
 
@@ -310,7 +312,8 @@ class Cell:
         low = -high
         scale = 1.0 if mode == "E" else max(1.0, abs(value))
         j = min(max(self.current_density, low), high)
-        for attempt in range(100):
+        attempt = 0
+        while True:
             potential, slope, at_working, at_counter = self._ionic(j, step_s)
             if mode == "E":
                 excess = potential - value
@@ -320,11 +323,15 @@ class Cell:
                 high = j
             else:
                 low = j
-            if abs(excess) < 1e-9 * scale or high - low < 1e-12:
+            # Where little is left to react, the current hardly depends on the potential: what it is
+            # must be found to the last digit.
+            resolved = high - low <= _CURRENT_RESOLUTION * max(-low, high)
+            if abs(excess) < 1e-9 * scale or resolved or attempt == _MOST_ATTEMPTS:
                 break
             newton = j - excess / slope
             may_trust_newton = attempt < 12 or attempt & 1
             j = newton if low < newton < high and may_trust_newton else 0.5 * (low + high)
+            attempt += 1
         total = j + short * potential if mode == "E" else value
         return potential, total, j, at_working, at_counter
 
