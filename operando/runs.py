@@ -16,15 +16,26 @@ from datetime import UTC, datetime
 from itertools import accumulate, chain
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
 import numpy as np
 from numpy.typing import NDArray
 
-from operando.journal import BulkReader, Tail, inspect, page_of, row_times
+from operando.journal import (
+    BulkReader,
+    JournalError,
+    Tail,
+    inspect,
+    journal_path,
+    page_of,
+    row_times,
+)
 from operando.journal import read_columns as read_numbers
+
+if TYPE_CHECKING:
+    from operando.catalog import RunParts
 
 logger = logging.getLogger(__name__)
 
@@ -332,7 +343,8 @@ class Run:
         from operando import catalog
 
         def read(uid: str, folder: Path) -> Run:
-            return _of_parts(catalog.read_run(uid, folder))
+            parts = catalog.read_run(uid, folder)
+            return told_catalog_damage(_of_parts(parts), folder, parts=parts)
 
         return cls._from(read, uid, data_dir, chain=chain)
 
@@ -373,13 +385,65 @@ def told_damage(run: Run, path: Path, *, whole: bool = True) -> Run:
         path: Its journal.
         whole: Whether the run has all rows of the journal; else only the sentences are taken.
     """
-    tail = inspect(path)
+    tail = _tail(path)
     if tail.clean:
         return run
     told, _ = with_damage(run, path, tail)
     if whole:
         return told
     return replace(run, notes=told.notes, damage=told.damage)
+
+
+def _tail(path: Path) -> Tail:
+    """Return what a reader of a whole journal tells at its end, missing rows included."""
+    tail = inspect(path)
+    if tail.damage:
+        reader = BulkReader(path)
+        for _ in reader:
+            pass
+        tail = reader.tail
+    return tail
+
+
+def told_catalog_damage(
+    run: Run, data_dir: Path, *, parts: "RunParts | None" = None, whole: bool = True
+) -> Run:
+    """Return a run that came from the catalog with what is damaged in its journal.
+
+    The catalog is made from the journal: rows that this has lost are missing there, too, unless
+    they were taken in before. Then the run is whole, and the damage is no more than a note.
+
+    Args:
+        run: The run.
+        data_dir: The data folder of catalog and journal.
+        parts: What the catalog has of it, if the run was made from that; else, from documents, it
+            is read where it is needed.
+        whole: Whether the run has all rows of the catalog; else only the sentences are taken.
+    """
+    from operando import catalog
+
+    path = journal_path(data_dir, run.uid)
+    try:
+        tail = _tail(path)
+        told, _ = _told_of_journal(path, tail)
+        open_end = tail.reason.startswith("corrupt") and not run.complete
+    except JournalError as error:  # nothing of it can be read any more
+        told, open_end = [str(error)], not run.complete
+    was_damaged = catalog.taken_in_damaged(run.uid, data_dir)
+    if not told and not was_damaged:
+        return run
+    there = catalog.read_run(run.uid, data_dir) if parts is None else parts
+    # The documents of a replay announce no files for rows that are missing.
+    streams, missing = _with_holes(
+        run, there.streams.__getitem__, open_end=open_end, in_files=parts is not None
+    )
+    if run.complete and not was_damaged and not missing:
+        since = "; the catalog took the run in before that and holds it whole"
+        return replace(run, notes=(*run.notes, *(one + since for one in told)))
+    if not told:
+        told = [f"{path.name} was damaged when the catalog took it in (operando catalog repair)"]
+    damaged = _with_sentences(run, [*told, *missing])
+    return replace(damaged, streams=streams) if whole else damaged
 
 
 def with_damage(run: Run, path: Path, tail: Tail) -> tuple[Run, str]:
@@ -390,10 +454,27 @@ def with_damage(run: Run, path: Path, tail: Tail) -> tuple[Run, str]:
         path: Its journal.
         tail: What its reader told at its end.
     """
+    told, few = _told_of_journal(path, tail)
+    if not told:
+        return run, ""
+    streams, missing = _with_holes(
+        run,
+        lambda name: read_numbers(path, name, ["seq_num", "time"]),
+        open_end=tail.reason.startswith("corrupt"),
+    )
+    return replace(_with_sentences(run, [*told, *missing]), streams=streams), few
+
+
+def _with_sentences(run: Run, told: Sequence[str]) -> Run:
+    return replace(run, notes=(*run.notes, *told), damage=(*run.damage, *told))
+
+
+def _told_of_journal(path: Path, tail: Tail) -> tuple[list[str], str]:
+    """Return what is damaged in a journal, in sentences and in a few words; empty if nothing is."""
     # A process that was killed leaves a record that is torn, and a run without an end.
     corrupt = tail.reason.startswith("corrupt")
     if not tail.damage and not corrupt:
-        return run, ""
+        return [], ""
     told, few = [], []
     for damage in tail.damage:
         told.append(f"{path.name} is damaged: {damage}")
@@ -405,16 +486,38 @@ def with_damage(run: Run, path: Path, tail: Tail) -> tuple[Run, str]:
             f"({tail.reason.partition(': ')[2]})"
         )
         few.append(f"the last {left} bytes")
+    return told, f"{path.name}: {', '.join(few)}"
+
+
+def _with_holes(
+    run: Run,
+    rows_of: Callable[[str], Mapping[str, Any]],
+    *,
+    open_end: bool,
+    in_files: bool = True,
+) -> tuple[Mapping[str, Stream], list[str]]:
+    """Return the streams of a run with the rows before which others are missing, and sentences.
+
+    Args:
+        run: The run.
+        rows_of: Returns ``seq_num`` and ``time`` of a stream's rows; raises LookupError if
+            nothing is left that describes it.
+        open_end: Whether there may have been more rows at its end.
+        in_files: Whether its files are announced for missing rows, too.
+    """
+    told = []
     streams = dict(run.streams)
     numbers = (run.stop or {}).get("num_events") or {}
-    for name, stream in run.streams.items():
+    for name, stream in sorted(run.streams.items()):  # journal and catalog order them otherwise
         try:
-            rows = read_numbers(path, name, ["seq_num", "time"])
-        except LookupError:  # nothing is left that describes it
+            rows = rows_of(name)
+        except LookupError:
             continue
-        holes, sentences = _holes(name, rows, numbers.get(name), len(stream), open_end=corrupt)
+        holes, sentences = _holes(name, rows, numbers.get(name), len(stream), open_end=open_end)
         assets = {
-            key: Asset(key, _of_numbers(asset.parts, rows["seq_num"])) if holes else asset
+            key: Asset(key, _of_numbers(asset.parts, rows["seq_num"]))
+            if holes and in_files and len(rows["seq_num"])
+            else asset
             for key, asset in stream.assets.items()
         }
         streams[name] = replace(stream, holes=holes, assets=MappingProxyType(assets))
@@ -422,15 +525,7 @@ def with_damage(run: Run, path: Path, tail: Tail) -> tuple[Run, str]:
     for name in sorted(set(numbers) - set(streams)):
         if numbers[name]:
             told.append(f"all {numbers[name]} rows of {name} are missing")
-    return (
-        replace(
-            run,
-            streams=MappingProxyType(streams),
-            notes=(*run.notes, *told),
-            damage=(*run.damage, *told),
-        ),
-        f"{path.name}: {', '.join(few)}",
-    )
+    return MappingProxyType(streams), told
 
 
 def _holes(

@@ -17,6 +17,7 @@ from ._service import (
     ensure_service,
     rebuild_catalog,
     stop_service,
+    taken_in_damaged,
     wait_until_ingested,
 )
 from ._verify import CatalogStatus, Verification, status, verify, verify_runs
@@ -40,6 +41,7 @@ __all__ = [
     "repair",
     "status",
     "stop_service",
+    "taken_in_damaged",
     "verify",
     "verify_runs",
     "wait_until_ingested",

@@ -340,7 +340,12 @@ class _Head:
             later = later[1:]
         until = min([until, began + page_s, *later])
         last = self._first + 1
-        while last < len(rows) and rows.time[last] < until:
+        while (
+            last < len(rows)
+            and rows.time[last] < until
+            # Where rows are missing a page ends: no files are announced for them.
+            and rows.seq_num[last] <= rows.seq_num[last - 1] + 1
+        ):
             last += 1
         part = rows.part(self._first, last)
         self._first = last

@@ -303,6 +303,14 @@ def wait_until_ingested(data_dir: Path | str, uid: str, timeout_s: float = 60.0)
         time.sleep(0.05)
 
 
+def taken_in_damaged(uid: str, data_dir: Path | str) -> bool:
+    """Return whether a run's journal was damaged when the catalog took it in, by its whole uid.
+
+    Of runs that other computers brought to a shared catalog, that is not known here: False.
+    """
+    return uid in ingested_uids(Places(data_dir).ingested, "!")
+
+
 def read_ingested(places: Places) -> set[str]:
     """Return the uids of the runs that are whole in the catalog."""
     return ingested_uids(places.ingested)

@@ -248,7 +248,7 @@ def _replay(arguments: argparse.Namespace) -> int:
     from operando.journal import journal_path
     from operando.live import LiveTable
     from operando.replay import replay
-    from operando.runs import RunBuilder, join, told_damage
+    from operando.runs import RunBuilder, join, told_catalog_damage, told_damage
     from operando.settings import existing_data_dir
 
     folder = existing_data_dir()
@@ -278,9 +278,11 @@ def _replay(arguments: argparse.Namespace) -> int:
     except LookupError as error:  # no such cycle
         raise NoSuchRunError(str(error)) from error
     runs = [builder.run for builder in builders]
+    whole = arguments.cycle is None
     if arguments.source == "journal":
-        whole = arguments.cycle is None
         runs = [told_damage(run, journal_path(folder, run.uid), whole=whole) for run in runs]
+    else:
+        runs = [told_catalog_damage(run, folder, whole=whole) for run in runs]
     run = join(runs)
     return _say_numbers(run, metrics(run), arguments)
 

@@ -4,7 +4,7 @@ import itertools
 import math
 import struct
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -345,3 +345,27 @@ def _record_run() -> Callable[..., str]:
         return str(run.start_doc["uid"])
 
     return record
+
+
+@pytest.fixture(name="record", scope="module")
+def _record(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A data folder with a running catalog service and a private folder of profiles."""
+    from operando.catalog import ensure_service, stop_service
+
+    folder = tmp_path_factory.mktemp("catalog") / "data"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TILED_PROFILES", str(folder.parent / "profiles"))
+        patch.setenv("OPERANDO_DATA", str(folder))
+        ensure_service(folder, wait_s=50)
+        yield folder
+        stop_service(folder)
+
+
+@pytest.fixture(name="catalog", scope="module")
+def _catalog(record: Path) -> Iterator[Any]:
+    """A client of that service; it stays good when the service begins anew."""
+    from operando.catalog import close_catalog, open_catalog
+
+    opened = open_catalog(record)
+    yield opened
+    close_catalog(opened)

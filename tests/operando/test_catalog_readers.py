@@ -14,9 +14,7 @@ import pytest
 from event_model import compose_run, compose_stream_resource
 
 from operando.catalog import (
-    close_catalog,
     ensure_service,
-    open_catalog,
     read_run,
     stop_service,
     verify,
@@ -30,25 +28,6 @@ from operando.journal import JournalWriter
 from operando.runs import Run
 
 NUMBER = {"source": "test", "dtype": "number", "shape": [], "dtype_numpy": "<f8"}
-
-
-@pytest.fixture(scope="module")
-def record(tmp_path_factory):
-    """A data folder with a running catalog service and a private folder of profiles."""
-    folder = tmp_path_factory.mktemp("readers") / "data"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("TILED_PROFILES", str(folder.parent / "profiles"))
-        patch.setenv("OPERANDO_DATA", str(folder))
-        ensure_service(folder, wait_s=50)
-        yield folder
-        stop_service(folder)
-
-
-@pytest.fixture(scope="module")
-def catalog(record):
-    opened = open_catalog(record)
-    yield opened
-    close_catalog(opened)
 
 
 # -- a Python without operando

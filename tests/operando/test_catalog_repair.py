@@ -7,17 +7,16 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+import uuid
 from contextlib import closing
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from operando import cli
 from operando.catalog import (
     CatalogError,
-    close_catalog,
-    ensure_service,
-    open_catalog,
     read_run,
     rebuild_catalog,
     repair,
@@ -28,29 +27,11 @@ from operando.catalog import (
     wait_until_ingested,
 )
 from operando.catalog._places import Places
-from operando.journal import close_dead_run, journal_path, list_runs
+from operando.journal import JournalWriter, close_dead_run, journal_path, list_runs
+from operando.runs import Run
+from operando.search import find_runs
 
 ROOT = Path(__file__).parents[2]
-
-
-@pytest.fixture(scope="module")
-def record(tmp_path_factory):
-    """A data folder with a running catalog service and a private folder of profiles."""
-    folder = tmp_path_factory.mktemp("repair") / "data"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("TILED_PROFILES", str(folder.parent / "profiles"))
-        patch.setenv("OPERANDO_DATA", str(folder))
-        ensure_service(folder, wait_s=50)
-        yield folder
-        stop_service(folder)
-
-
-@pytest.fixture(scope="module")
-def catalog(record):
-    """A client; it stays good when the service begins anew."""
-    opened = open_catalog(record)
-    yield opened
-    close_catalog(opened)
 
 
 def tables(record):
@@ -192,6 +173,82 @@ def test_rows_that_only_the_catalog_holds_are_neither_deleted_nor_hidden(
     (left,) = repair(record, [damaged])
     assert left.done == "nothing: the catalog holds what can be read of the journal"
     journal_path(record, damaged).unlink()
+
+
+def numbers_told(source, uid, capsys, command="report"):
+    """Return how a command ends, and what it tells as data."""
+    ended = cli.main([command, uid, "--from", source, "--json"])
+    return ended, json.loads(capsys.readouterr().out)
+
+
+@pytest.fixture(name="filmed")
+def _filmed(synthetic, tmp_path):
+    """Record cycles and pictures, in pages of ten rows, in a data folder."""
+
+    def film(folder):
+        told = synthetic.RunDocuments(tmp_path, synthetic.HALF_CELL, page=10)
+        columns = synthetic.galvanostatic((0.9, 0.95), rows=40)
+        rows = len(columns["t"])
+        told.documents[0][1]["uid"] = uid = str(uuid.uuid4())
+        told.stream("potentiostat", "potentiostat", columns)
+        images = np.arange(30.0)[:, None, None] * np.ones((1, 2, 2))
+        times = {name: np.arange(30.0) for name in ("t_before", "t_after", "number")}
+        told.stream("camera", "camera", times, assets={"image": images})
+        told.stop()
+        told.documents[-1][1]["num_events"] = {"potentiostat": rows, "camera": 30}
+        with JournalWriter(folder) as journal:
+            for name, doc in told.documents:
+                journal(name, doc)
+        return uid
+
+    return film
+
+
+def page_begins(path):
+    """Return where the pages of a journal begin, in its bytes."""
+    return [found.start() for found in re.finditer(b"event_page", path.read_bytes())]
+
+
+def test_the_catalog_of_a_damaged_journal_tells_the_same_as_the_journal(
+    record, filmed, capsys, tmp_path
+):
+    uid = filmed(tmp_path / "elsewhere")
+    path = journal_path(tmp_path / "elsewhere", uid)
+    pages = page_begins(path)
+    for which in (3, len(pages) - 2):  # of the potentiostat, and the second of three of the camera
+        flip_a_bit(path, pages[which] + 50)
+    there = record / path.relative_to(tmp_path / "elsewhere")
+    there.parent.mkdir(parents=True, exist_ok=True)
+    path.rename(there)
+    for command in ("report", "replay"):
+        ended, told = numbers_told("journal", uid, capsys, command)
+        assert ended == cli.FAILED
+        assert any("10 rows of camera are missing between" in one for one in told["damage"])
+        assert numbers_told("catalog", uid, capsys, command) == (ended, told)
+    assert find_runs(record, where="ce_mean_pct > 0") == []
+    ours, theirs = Run.from_journal(uid, record), Run.from_catalog(uid, record)
+    for name, stream in ours.streams.items():
+        assert theirs.streams[name].holes == stream.holes
+    pictures = theirs.streams["camera"].assets["camera_image"]
+    numbers = theirs.streams["camera"].columns["camera_number"]
+    assert [picture[0, 0] for picture in pictures] == numbers.tolist()
+    assert len(numbers) == 20
+
+
+def test_damage_that_came_after_the_catalog_took_a_run_in_is_a_note_there(record, filmed, capsys):
+    uid = filmed(record)
+    wait_until_ingested(record, uid)
+    whole = numbers_told("catalog", uid, capsys)
+    assert whole == numbers_told("journal", uid, capsys)
+    assert whole[0] == cli.OK
+    path = journal_path(record, uid)
+    flip_a_bit(path, page_begins(path)[3] + 50)
+    assert numbers_told("journal", uid, capsys)[0] == cli.FAILED
+    for command in ("report", "replay"):
+        assert numbers_told("catalog", uid, capsys, command) == whole
+    (note,) = Run.from_catalog(uid, record).notes
+    assert note.startswith(f"{path.name} is damaged")
+    assert note.endswith("holds it whole")
 
 
 def test_a_run_whose_journal_has_lost_its_start_stays_as_it_is(

@@ -176,13 +176,6 @@ def record(tmp_path_factory):
         stop_service(folder)
 
 
-@pytest.fixture(scope="module")
-def catalog(record):
-    opened = open_catalog(record)
-    yield opened
-    close_catalog(opened)
-
-
 def test_three_starters_at_once_get_one_service(record):
     assert len(STARTED) == 3
     assert all(service.ready for service in STARTED)
