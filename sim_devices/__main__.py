@@ -15,7 +15,7 @@ from pathlib import Path
 from types import FrameType
 
 from sim_devices.bench import INSTRUMENTS, Bench, Fault
-from sim_devices.cell import PRESETS
+from sim_devices.cell import NAMES
 
 # After this the process ends even if an instrument does not.
 _CLOSING_S = 5.0
@@ -81,7 +81,7 @@ def _parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("--publish", type=Path, required=True, help="folder for the instruments' addresses")
     what = parser.add_mutually_exclusive_group(required=True)
-    what.add_argument("--cell", choices=list(PRESETS), metavar="PRESET", help=", ".join(PRESETS))
+    what.add_argument("--cell", choices=list(NAMES), metavar="PRESET", help=", ".join(NAMES))
     what.add_argument(
         "--history", type=Path, metavar="FILE", help="serve a cell that was measured before"
     )

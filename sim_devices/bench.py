@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sim_devices.cell import Cell
+from sim_devices.cell import Cell, DummyCell, make_cell
 from sim_devices.clock import SimulatedClock
 from sim_devices.lights import Lights
 from sim_devices.truth import Truth
@@ -32,6 +32,7 @@ INSTRUMENTS = ("potentiostat", "relay_board", "camera", "raman")
 START_RELAY, LAMP_RELAY, READY_GPIO = 0, 2, 3
 READY_FILE, FAULTS_FILE, REPLAY_FILE = "ready", "faults", "replay.json"
 CHROMATOGRAMS = "chromatogram_files"
+FAULTS_BY_CELL_TIME = ("soft-short", "hard-short")
 
 _POLL_S = 0.1
 _POLL_WITH_FAULTS_DUE_S = 0.01
@@ -46,7 +47,7 @@ class Fault:
     Attributes:
         instrument: its published name, ``chromatograph``, or ``cell``.
         fault: what the instrument's ``inject`` knows, e.g. ``stall``, ``garble``, ``drop``,
-            ``power-cycle``.
+            ``power-cycle``; of a cell ``contact``, ``soft-short``, ``hard-short``.
         at_s: cell time; None: now.
         options: of the fault.
     """
@@ -55,6 +56,11 @@ class Fault:
     fault: str
     at_s: float | None = None
     options: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def is_kept_by_cell(self) -> bool:
+        """Whether the cell itself waits for its time, which it finds to the microsecond."""
+        return self.instrument == "cell" and self.fault in FAULTS_BY_CELL_TIME
 
     @classmethod
     def from_text(cls, text: str) -> Fault:
@@ -142,11 +148,12 @@ class Bench:
         if (cell is None) == (history is None):
             raise ValueError("give either the name of a cell or a history")
         self.publish_folder = publish
-        self.cell: Cell | RecordedCell
+        self.cell: Cell | DummyCell | RecordedCell
         if history is not None:
             self.cell = _recorded(history, instruments)
         else:
-            self.cell = Cell(str(cell), seed=_seed(seed, "cell"))
+            self.cell = make_cell(str(cell), _seed(seed, "cell"))
+            _refuse_to_look_at_a_dummy(self.cell, instruments)
         replayed = history is not None
         self._perfect = replayed if instrument_errors is None else not instrument_errors
         followers = set(instruments) - {"potentiostat"}
@@ -159,8 +166,8 @@ class Bench:
         self._published: list[Path] = []
         self._instruments: dict[str, Any] = {}
         self._closing: list[Callable[[], None]] = [self.truth.close]
-        if not isinstance(self.cell, Cell):
-            self._closing.insert(0, self.cell.history.close)
+        if history is not None:
+            self._closing.insert(0, self._recorded_cell.history.close)
         self._faults = list(faults)
         self._faults_read = 0
         self._shorts_told = 0
@@ -178,9 +185,11 @@ class Bench:
                 area_cm2=self.cell.area_cm2,
                 pid=os.getpid(),
             )
+            if isinstance(self.cell, Cell | DummyCell):
+                self.truth.write("cell", "made", name=cell, parameters=self.cell.told())
             self._start(instruments, seed, prefer_pty)
-            if not isinstance(self.cell, Cell):
-                told = self.cell.history
+            if history is not None:
+                told = self._recorded_cell.history
                 source = {"of": told.source, "uid": told.uid, "history": str(history)}
                 self._publish(REPLAY_FILE, json.dumps(source) + "\n")
             self._keeper = threading.Thread(target=self._keep, name="bench", daemon=True)
@@ -191,6 +200,12 @@ class Bench:
         except BaseException:
             self.close()
             raise
+
+    @property
+    def _recorded_cell(self) -> RecordedCell:
+        """The cell, where it is one of history."""
+        assert not isinstance(self.cell, Cell | DummyCell)
+        return self.cell
 
     def _start(self, instruments: Sequence[str], seed: int, prefer_pty: bool) -> None:
         # Imported when asked for: a camera alone needs no potentiostat's language.
@@ -239,13 +254,15 @@ class Bench:
         self._adopt("relay_board", board, board.address)
 
     def _chromatograph(self, seed: int) -> InjectingInstrument | None:
-        """Return the chromatograph; None: the history has nothing that it could measure."""
+        """Return the chromatograph; None: there is nothing that it could measure."""
         folder = self.publish_folder / CHROMATOGRAMS
         if isinstance(self.cell, Cell):
             from sim_devices.chromatograph import Chromatograph
 
             number = _seed(seed, "chromatograph")
             return Chromatograph(self.cell, self.clock, self.truth, folder, seed=number)
+        if isinstance(self.cell, DummyCell):
+            return None
         if not self.cell.history.holds("chromatograph"):
             return None
         from sim_devices.recorded_views import RecordedChromatograph
@@ -259,7 +276,7 @@ class Bench:
             return SideView(self.cell, _seed(seed, "camera"))
         from sim_devices.recorded_views import RecordedView
 
-        return RecordedView(self.cell)
+        return RecordedView(self._recorded_cell)
 
     def _light(self, seed: int) -> Light:
         if isinstance(self.cell, Cell):
@@ -268,19 +285,22 @@ class Bench:
             return RamanScene(self.cell, _seed(seed, "raman"))
         from sim_devices.recorded_views import RecordedLight
 
-        return RecordedLight(self.cell)
+        return RecordedLight(self._recorded_cell)
 
     def inject(self, fault: Fault) -> None:
         """Break something now; what came of it is in the truth, file ``bench``."""
         instrument = self.cell if fault.instrument == "cell" else None
         instrument = instrument or self._instruments.get(fault.instrument)
         target = getattr(instrument, "line", instrument)
-        outcome = "injected"
+        options = dict(fault.options)
+        if fault.is_kept_by_cell and fault.at_s is not None:
+            options["at_s"] = fault.at_s
+        outcome, done = "injected", None
         if target is None or not hasattr(target, "inject"):
             outcome = f"{fault.instrument!r} cannot be broken"
         else:
             try:
-                target.inject(fault.fault, **fault.options)
+                done = target.inject(fault.fault, **options)
             except (TypeError, ValueError) as error:
                 outcome = f"{type(error).__name__}: {error}"
         with self.cell.lock:
@@ -290,9 +310,10 @@ class Bench:
             "fault",
             device=fault.instrument,
             fault=fault.fault,
-            options=fault.options,
+            options=options,
             cell_t_s=t,
             outcome=outcome,
+            **({} if done is None else {"done": done}),
         )
 
     def close(self) -> None:
@@ -338,7 +359,11 @@ class Bench:
             self._read_faults()
             with self.cell.lock:
                 t = self.cell.t
-            due = [fault for fault in self._faults if fault.at_s is None or fault.at_s <= t]
+            due = [
+                fault
+                for fault in self._faults
+                if fault.at_s is None or fault.at_s <= t or fault.is_kept_by_cell
+            ]
             for fault in due:
                 self._faults.remove(fault)
                 self.inject(fault)
@@ -383,18 +408,21 @@ class Bench:
         with self.cell.lock:
             turns = list(self.cell.turns)
             self.cell.turns.clear()
-            shorts = self.cell.shorts[self._shorts_told :]
-            self._shorts_told += len(shorts)
+            shorts, details = [], []
             remarks = []
-            if not isinstance(self.cell, Cell):
+            if isinstance(self.cell, Cell):
+                shorts = self.cell.shorts[self._shorts_told :]
+                details = self.cell.short_details[self._shorts_told :]
+                self._shorts_told += len(shorts)
+            elif not isinstance(self.cell, DummyCell):
                 remarks = list(self.cell.remarks)
                 self.cell.remarks.clear()
         for t, what, values in remarks:
             self.truth.write("cell", what, cell_t_s=t, **values)
         for t, ledger in turns:
             self.truth.write("cell", "turn", cell_t_s=t, working=ledger)
-        for t, kind in shorts:
-            self.truth.write("cell", "short", cell_t_s=t, kind=kind)
+        for (t, kind), detail in zip(shorts, details, strict=True):
+            self.truth.write("cell", "short", cell_t_s=t, kind=kind, **detail)
 
 
 def _recorded(history: Path, instruments: Sequence[str]) -> RecordedCell:
@@ -410,6 +438,15 @@ def _recorded(history: Path, instruments: Sequence[str]) -> RecordedCell:
         opened.close()
         raise
     return RecordedCell(opened)
+
+
+def _refuse_to_look_at_a_dummy(cell: Cell | DummyCell, instruments: Sequence[str]) -> None:
+    looking = {"camera", "raman"} & set(instruments)
+    if isinstance(cell, DummyCell) and looking:
+        raise ValueError(
+            f"a dummy cell has nothing to see for {', '.join(sorted(looking))}: serve it with "
+            "the potentiostat alone"
+        )
 
 
 def _seed(seed: int, stream: str) -> int:

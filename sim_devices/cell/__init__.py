@@ -7,18 +7,25 @@ overpotentials and lives are inputs or calibrated on published numbers, not pred
 IUPAC: positive current oxidises the working electrode, E = E_WE - E_CE.
 """
 
+from sim_devices.cell.catalogue import NAMES, make_cell
 from sim_devices.cell.conditions import CONDITIONS, Condition, preset_from_condition
+from sim_devices.cell.dummy import DUMMIES, DummyCell, DummyParameters
 from sim_devices.cell.model import Cell
 from sim_devices.cell.parameters import CellParameters, ElectrodeParameters
 from sim_devices.cell.presets import PRESETS, preset
 
 __all__ = [
     "CONDITIONS",
+    "DUMMIES",
+    "NAMES",
     "PRESETS",
     "Cell",
     "CellParameters",
     "Condition",
+    "DummyCell",
+    "DummyParameters",
     "ElectrodeParameters",
+    "make_cell",
     "preset",
     "preset_from_condition",
 ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
+from dataclasses import asdict, dataclass
 from math import cos, exp, sin, sqrt
 from typing import Any, Literal
 
@@ -36,6 +37,17 @@ _CURRENT_RESOLUTION = 4e-16  # relative, of a double
 _MOST_ATTEMPTS = 300  # half of them bisect
 _TURN_MA_CM2 = 1e-3  # smaller currents do not turn plating into stripping
 _TURNS_KEPT = 100_000
+_FAULT_OHM = {"contact": 1e9, "soft-short": _SOFT_SHORT_OHM, "hard-short": 1.0}
+_SAME_MOMENT_S = 1e-9
+
+
+@dataclass
+class _InjectedShort:
+    kind: Literal["soft", "hard"]
+    begins_s: float
+    ends_s: float
+    ohm: float
+    has_begun: bool = False
 
 
 class Cell:
@@ -62,6 +74,7 @@ class Cell:
         hydroxide_umol_cm2: at the working electrode.
         contact_ohm: resistance of cables and contacts, set by `inject`.
         shorts: (time s, "soft" or "hard"), in the order they happened.
+        short_details: of each of them ``ohm``, ``ends_s`` (None: never) and ``injected``.
         turns: (time s, ledger of the working electrode) at each change between plating and
             stripping it.
     """
@@ -106,6 +119,9 @@ class Cell:
         self._hard_short_s_cm2 = 0.0
         self._tip_reach = 0.0
         self.shorts: list[tuple[float, str]] = []
+        self.short_details: list[dict[str, Any]] = []
+        self._injected: list[_InjectedShort] = []  # that have not ended
+        self._injected_s_cm2 = 0.0
         self._was_anodic: bool | None = None
         self.turns: deque[tuple[float, dict[str, float]]] = deque(maxlen=_TURNS_KEPT)
         self.hydrogen_evolved_mol = 0.0
@@ -202,22 +218,54 @@ class Cell:
         shorted: npt.NDArray[np.complex128] = cell / (1 + short_s * cell)
         return shorted
 
-    def inject(self, fault: str, *, ohm: float = 1e9) -> None:
-        """Break something outside of the chemistry.
+    def told(self) -> dict[str, Any]:
+        """Return what it is made of, for the truth."""
+        return asdict(self.parameters)
+
+    def inject(
+        self,
+        fault: str,
+        *,
+        ohm: float | None = None,
+        seconds: float = _SOFT_SHORT_S,
+        at_s: float | None = None,
+    ) -> dict[str, float | None]:
+        """Break something.
 
         Args:
-            fault: ``contact``: cables and contacts have this resistance from now on; as large as it
-                is by default, a lead has come off.
-            ohm: resistance of the contacts together.
+            fault: one of
+
+                * ``contact``: cables and contacts have this resistance from now on; as large as it
+                  is by default (1e9 ohm), a lead has come off.
+                * ``soft-short``: a short of this resistance (30 ohm) that heals.
+                * ``hard-short``: a short of this resistance (1 ohm) for ever.
+            ohm: resistance of the contacts together, or of the short.
+            seconds: how long a soft short lasts, cell time.
+            at_s: cell time at which a short begins, found exactly whatever the steps; None, or a
+                time that is past: now.
+
+        Returns:
+            What was done: ``ohm``, and of a short ``begins_s`` and ``ends_s`` (None: never).
 
         Raises:
-            ValueError: there is no such fault.
+            ValueError: there is no such fault, or a number is not positive.
         """
-        if fault != "contact":
-            raise ValueError(f"a cell has no fault {fault!r}")
+        if fault not in _FAULT_OHM:
+            raise ValueError(f"a cell has no fault {fault!r}; it has {', '.join(_FAULT_OHM)}")
+        ohm = _FAULT_OHM[fault] if ohm is None else ohm
+        if ohm < 0 or seconds <= 0 or (ohm == 0 and fault != "contact"):
+            raise ValueError(f"a {fault} of {ohm} ohm for {seconds} s is none")
         with self.lock:
-            self.contact_ohm = ohm
-            self._set_temperature(self.temperature_k)
+            if fault == "contact":
+                self.contact_ohm = ohm
+                self._set_temperature(self.temperature_k)
+                return {"ohm": ohm}
+            begins = self.t if at_s is None else max(at_s, self.t)
+            kind: Literal["soft", "hard"] = "soft" if fault == "soft-short" else "hard"
+            ends = begins + seconds if kind == "soft" else float("inf")
+            self._injected.append(_InjectedShort(kind, begins, ends, ohm))
+            self._switch_injected()
+        return {"ohm": ohm, "begins_s": begins, "ends_s": ends if kind == "soft" else None}
 
     # ---- time
 
@@ -254,6 +302,8 @@ class Cell:
                 j = value if mode == "i" else self.current_density
                 step = self.working.longest_step(j, step)
                 step = self.counter.longest_step(-j, step)
+                if self._injected:
+                    step = min(step, self._until_injected())
                 if mode == "E" and step > 5.0 and abs(value) > 1e-6 and abs(j) > 5:
                     step = 5.0
                 potential, current, ionic, at_working, at_counter = self._solve(mode, value, step)
@@ -352,6 +402,35 @@ class Cell:
             self._regulate_temperature(step_s)
         if self._dendrites:
             self._grow_shorts()
+        if self._injected:
+            self._switch_injected()
+
+    def _until_injected(self) -> float:
+        """Return how long it is until an injected short begins or ends, s."""
+        times = [time for short in self._injected for time in (short.begins_s, short.ends_s)]
+        return min((time - self.t for time in times if time - self.t > _SAME_MOMENT_S), default=1e9)
+
+    def _switch_injected(self) -> None:
+        """Let the injected shorts begin and end whose time has come."""
+        now = self.t + _SAME_MOMENT_S
+        self._injected = [short for short in self._injected if short.ends_s > now]
+        conductance = 0.0
+        for short in self._injected:
+            if short.begins_s > now:
+                continue
+            conductance += 1 / (self.parameters.area_cm2 * short.ohm)
+            if not short.has_begun:
+                short.has_begun = True
+                self._tell_short(short.kind, short.ohm, short.ends_s, injected=True)
+        self.short_s_cm2 += conductance - self._injected_s_cm2
+        self._injected_s_cm2 = conductance
+        if not (self._soft_shorts or self._hard_short_s_cm2 or conductance):
+            self.short_s_cm2 = 0.0  # without the rounding of the sum
+
+    def _tell_short(self, kind: str, ohm: float, ends_s: float, *, injected: bool) -> None:
+        self.shorts.append((self.t, kind))
+        ends = ends_s if ends_s < float("inf") else None
+        self.short_details.append({"ohm": ohm, "ends_s": ends, "injected": injected})
 
     def _release_hydrogen(self, at_we: float, at_ce: float, step_s: float) -> None:
         """Hydrogen dissolves, then goes to the headspace: exact for a constant rate."""
@@ -392,9 +471,9 @@ class Cell:
         if self._soft_shorts or self._hard_short_s_cm2:
             self._soft_shorts = [short for short in self._soft_shorts if short[0] > self.t]
             soft = sum(conductance for _, conductance in self._soft_shorts)
-            self.short_s_cm2 = self._hard_short_s_cm2 + soft
+            self.short_s_cm2 = self._hard_short_s_cm2 + soft + self._injected_s_cm2
         elif self.short_s_cm2:
-            self.short_s_cm2 = 0.0
+            self.short_s_cm2 = self._injected_s_cm2
 
     def _break_through(self, before: float, reach: float) -> None:
         area, draw = self.parameters.area_cm2, self._short_stream
@@ -404,7 +483,8 @@ class Cell:
             ends = self.t + float(draw.exponential(_SOFT_SHORT_S))
             ohm = _SOFT_SHORT_OHM * float(draw.lognormal(0, 0.5))
             self._soft_shorts.append((ends, 1 / (area * ohm)))
-            self.shorts.append((self.t, "soft"))
+            self._tell_short("soft", ohm, ends, injected=False)
         if reach >= 1:
-            self._hard_short_s_cm2 = 1 / (area * float(draw.uniform(0.5, 2.0)))
-            self.shorts.append((self.t, "hard"))
+            ohm = float(draw.uniform(0.5, 2.0))
+            self._hard_short_s_cm2 = 1 / (area * ohm)
+            self._tell_short("hard", ohm, float("inf"), injected=False)

@@ -207,15 +207,52 @@ def test_a_fault_waits_for_its_cell_time(tmp_path):
     assert line["outcome"] == "injected"
 
 
+def test_a_short_at_a_cell_time_is_found_by_the_cell_itself_and_told_in_the_truth(tmp_path):
+    fault = Fault.from_text("cell:soft-short@100:ohm=25:seconds=40")
+    bench = Bench(tmp_path, "zn-zro2", instruments=["relay_board"], faults=[fault])
+    truth = tmp_path / "sim_truth"
+    with contextlib.closing(bench):
+        wait_for(lambda: len(read_truth(truth, "bench")) == 2)
+        bench.cell.advance(500.0, "i", -0.25)
+    line = read_truth(truth, "bench")[1]
+    assert (line["cell_t_s"], line["outcome"]) == (0.0, "injected")
+    assert line["done"] == {"ohm": 25.0, "begins_s": 100.0, "ends_s": 140.0}
+    shorts = [line for line in read_truth(truth, "cell") if line["event"] == "short"]
+    assert shorts == [
+        {
+            "event": "short",
+            "cell_t_s": 100.0,
+            "kind": "soft",
+            "ohm": 25.0,
+            "ends_s": 140.0,
+            "injected": True,
+        }
+    ]
+
+
+def test_what_the_cell_is_made_of_is_in_the_truth(tmp_path):
+    for name in ("na-znag-half", "dummy-2rc"):
+        with contextlib.closing(Bench(tmp_path / name, name, instruments=["relay_board"])) as b:
+            made = read_truth(tmp_path / name / "sim_truth", "cell")[0]
+            assert made["event"] == "made"
+            assert made["parameters"] == json.loads(json.dumps(b.cell.told()))
+
+
+def test_a_dummy_cell_is_not_looked_at(tmp_path):
+    with simulator(tmp_path, "--cell", "dummy-10ohm") as process:
+        assert process.wait(20) == 2
+        assert "nothing to see for camera" in process.stderr.read()
+
+
 def test_half_cycles_and_the_end_are_in_the_truth(tmp_path):
     bench = Bench(tmp_path, "zn-bare", instruments=["relay_board"])
     with contextlib.closing(bench):
         for current in (-1.0, 1.0):
             bench.cell.advance(600.0, "i", current)
     lines = read_truth(tmp_path / "sim_truth", "cell")
-    assert [line["event"] for line in lines] == ["turn", "turn", "end"]
-    assert [line["cell_t_s"] for line in lines] == [0.0, 600.0, 1200.0]
-    assert lines[1]["working"]["charge_cathodic"] == pytest.approx(1 / 6)
+    assert [line["event"] for line in lines] == ["made", "turn", "turn", "end"]
+    assert [line["cell_t_s"] for line in lines[1:]] == [0.0, 600.0, 1200.0]
+    assert lines[2]["working"]["charge_cathodic"] == pytest.approx(1 / 6)
 
 
 def test_an_instrument_less_does_not_change_the_others(tmp_path):

@@ -408,3 +408,66 @@ def test_turns_keep_the_ledger_of_each_half_cycle():
         plated = turned["charge_cathodic"] - begun["charge_cathodic"]
         stripped = ended["charge_anodic"] - turned["charge_anodic"]
         assert 100 * stripped / plated == pytest.approx(efficiency, abs=1e-4)
+
+
+@pytest.mark.parametrize("dt_s", [0.7, 10.0, 600.0])
+def test_an_injected_soft_short_begins_and_ends_at_its_time_whatever_the_steps(dt_s):
+    cell = Cell("zn-zro2", seed=1)
+    done = cell.inject("soft-short", ohm=30.0, seconds=45.0, at_s=100.0)
+    assert done == {"ohm": 30.0, "begins_s": 100.0, "ends_s": 145.0}
+    healthy = Cell("zn-zro2", seed=1)
+    seen = []
+    for _ in range(round(600.0 / dt_s)):
+        potential = cell.advance(dt_s, "i", -0.25)[1]
+        expected = healthy.advance(dt_s, "i", -0.25)[1]
+        if abs(potential) < 0.9 * abs(expected):
+            seen.append(cell.t)
+    assert all(100.0 <= t <= 145.0 + dt_s for t in seen)
+    assert len(seen) == len([t for t in np.arange(1, 600 / dt_s + 1) * dt_s if 100 < t <= 145])
+    assert cell.shorts == [(pytest.approx(100.0), "soft")]
+    assert cell.short_details == [{"ohm": 30.0, "ends_s": 145.0, "injected": True}]
+    assert cell.short_s_cm2 == 0.0
+
+
+def test_what_an_injected_short_leaves_behind_does_not_depend_on_the_steps():
+    left = []
+    for dt_s in (1.0, 30.0, 200.0):
+        cell = Cell("zn-zro2-half", seed=1)
+        cell.inject("soft-short", ohm=20.0, seconds=70.0, at_s=333.0)
+        run(cell, -1.0, dt_s, 600.0)
+        left.append(cell.ledger("WE")["metal"])
+    assert left == pytest.approx([left[0]] * 3, rel=1e-3)
+    assert left[0] < 1 / 6
+
+
+def test_an_injected_hard_short_stays_and_has_the_resistance_asked_for():
+    cell = Cell("na-znag-symmetric", seed=1)
+    cell.inject("hard-short", ohm=0.8)
+    run(cell, 0.5, 10.0, 600.0)
+    assert cell.shorts == [(0.0, "hard")]
+    assert cell.short_s_cm2 * cell.area_cm2 == pytest.approx(1 / 0.8)
+    assert cell.impedance([1e-3])[0].real < 0.8
+    assert abs(cell.potential("i", 0.5)[0]) < 0.8 * 0.5e-3 * cell.area_cm2
+
+
+@pytest.mark.parametrize(
+    ("fault", "options", "complaint"),
+    [
+        ("meteor", {}, "soft-short, hard-short"),
+        ("soft-short", {"ohm": 0.0}, "is none"),
+        ("soft-short", {"seconds": -1.0}, "is none"),
+        ("contact", {"ohm": -1.0}, "is none"),
+    ],
+)
+def test_a_fault_that_cannot_be_is_refused(fault, options, complaint):
+    with pytest.raises(ValueError, match=complaint):
+        Cell("zn-bare").inject(fault, **options)
+
+
+def test_a_cell_that_shorts_by_itself_can_also_be_shorted():
+    cell = Cell("zn-bare", seed=1)
+    cell.inject("soft-short", ohm=10.0, seconds=100.0, at_s=50.0)
+    cell.advance(60.0, "i", -0.25)
+    assert cell.short_s_cm2 * cell.area_cm2 == pytest.approx(0.1)
+    cell.advance(100.0, "i", -0.25)
+    assert cell.short_s_cm2 == 0.0
