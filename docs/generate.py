@@ -24,24 +24,48 @@ from instruments.bench_file import (
 from operando.cli import command_line
 from operando.registry import reference_markdown
 from techniques import (
+    Block,
     Cell,
+    Condition,
+    CorrosionRest,
+    CurrentInterrupt,
     CyclicVoltammetry,
+    DummyCellRanges,
     Electrode,
     Electrolyte,
+    Formation,
+    FullCellCycling,
     GalvanostaticStep,
+    HalfCellCycling,
+    ImpedanceSeries,
     ImpedanceSpectrum,
+    Inject,
     Limit,
     LinearSweep,
+    NucleationSeries,
+    OpenCell,
     OpenCircuit,
     PlateStripCycle,
     PotentiostaticStep,
     Protocol,
+    Pulses,
+    RateCapability,
     Recording,
     Repeat,
+    ReservoirEfficiency,
+    Rule,
     SafetyLimits,
     Schedule,
     Sequence,
+    SymmetricCycling,
+    Tafel,
+    TakeImages,
+    TakeRamanSpectra,
+    TakeSpectrum,
     Technique,
+    Transference,
+    Voltammetry,
+    WettingRest,
 )
 
 REFERENCE = Path(__file__).parent / "reference"
@@ -69,7 +93,35 @@ FILES: Mapping[str, tuple[str, tuple[type[BaseModel], ...]]] = {
             ImpedanceSpectrum,
             Sequence,
             Repeat,
+            Block,
         ),
+    ),
+    "Experiments": (
+        "Also under `technique`: whole experiments, told as a paper tells them. The cell decides "
+        "what runs: its area, its foils, its cathode. One that makes no sense on a cell is "
+        "refused before anything moves. The record has both, what was written and what ran.",
+        (
+            WettingRest,
+            Formation,
+            SymmetricCycling,
+            HalfCellCycling,
+            ReservoirEfficiency,
+            NucleationSeries,
+            RateCapability,
+            ImpedanceSeries,
+            Tafel,
+            Voltammetry,
+            Transference,
+            Pulses,
+            FullCellCycling,
+            CorrosionRest,
+            CurrentInterrupt,
+            DummyCellRanges,
+        ),
+    ),
+    "Rules": (
+        "Under `rules` of a protocol: what is done when the live stream shows an event.",
+        (Rule, Condition, TakeSpectrum, TakeImages, TakeRamanSpectra, Inject, OpenCell),
     ),
     "Parts of techniques": ("", (Limit, Recording, SafetyLimits)),
     "Cell files": (
@@ -110,14 +162,15 @@ def protocol_files() -> str:
 
 def _model(model: type[BaseModel]) -> Iterator[str]:
     schema = _schema(model)
-    kind = schema["properties"].get("type") or schema["properties"].get("kind")
+    kind = _tag(schema["properties"])
     tag = f" (`{kind['const']}`)" if kind is not None and "const" in kind else ""
     yield f"### {model.__name__}{tag}\n"
     yield f"{_plain(model.__doc__ or '')}\n"
     required = schema.get("required", [])
     yield "| key | takes | default | |"
     yield "|---|---|---|---|"
-    for name, told in schema["properties"].items():
+    # What a model inherits comes first in its schema; which model it is belongs there.
+    for name, told in sorted(schema["properties"].items(), key=lambda item: item[1] is not kind):
         if name in required:
             default = "**needed**"
         elif "const" in told:
@@ -126,6 +179,12 @@ def _model(model: type[BaseModel]) -> Iterator[str]:
             default = _default(told.get("default"))
         yield f"| `{name}` | {_takes(told)} | {default} | {_cell(told.get('description', ''))} |"
     yield ""
+
+
+def _tag(properties: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """Return the property that says of which kind an entry is."""
+    found = (properties.get(key) for key in ("type", "kind", "do"))
+    return next((told for told in found if told is not None), None)
 
 
 def _schema(model: type[BaseModel]) -> Mapping[str, Any]:
@@ -202,7 +261,7 @@ def _link(reference: str) -> str:
     if name not in known:
         return name
     properties = _schema(known[name])["properties"]
-    kind = properties.get("type") or properties.get("kind") or {}
+    kind = _tag(properties) or {}
     anchor = f"{name}-{kind['const']}" if "const" in kind else name
     return f"[{name}](#{anchor.lower()})"
 

@@ -17,7 +17,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from operando.settings import config_dir
-from techniques import Assignment, Cell, Protocol
+from techniques import Assignment, Cell, Protocol, Technique, UnsuitableCellError, for_cell
 
 if TYPE_CHECKING:
     from instruments.bench_file import BenchFile
@@ -98,6 +98,14 @@ def check_limits(bench: "BenchFile", cell: Cell, protocol: Protocol) -> None:
         ) from error
 
 
+def program_of(protocol: Protocol, cell: Cell) -> Technique:
+    """Return what ``protocol`` runs on ``cell``; raises ConfigurationError if it suits it not."""
+    try:
+        return for_cell(protocol.technique, cell)
+    except UnsuitableCellError as error:
+        raise ConfigurationError(f"protocol {protocol.name!r}: {error}") from error
+
+
 def check_technique(bench: "BenchFile", cell: Cell, protocol: Protocol) -> None:
     """Raise ConfigurationError if ``protocol`` asks for more than bench, cell or itself allow.
 
@@ -107,7 +115,7 @@ def check_technique(bench: "BenchFile", cell: Cell, protocol: Protocol) -> None:
     check_limits(bench, cell, protocol)
     limits = cell.limits.narrowed_by(protocol.limits).narrowed_by(bench.limits)
     assignment = Assignment(
-        technique=protocol.technique,
+        technique=program_of(protocol, cell),
         area_cm2=cell.area_cm2,
         metal_electrode=cell.metal_electrode,
         limits=limits,

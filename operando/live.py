@@ -318,10 +318,11 @@ def _area_cm2(sample: Any) -> float | None:
 
 
 def _symmetric(sample: Mapping[str, Any]) -> bool:
-    metals = {
-        (sample.get(f"{which}_electrode") or {}).get("metal") for which in ("working", "counter")
-    }
-    return metals == {sample.get("metal")}
+    electrodes = [sample.get(f"{which}_electrode") or {} for which in ("working", "counter")]
+    return all(
+        one.get("metal") == sample.get("metal") or bool(one.get("predeposited_mah_cm2"))
+        for one in electrodes
+    )
 
 
 def _efficiencies(

@@ -95,8 +95,10 @@ def recorded(uid: str, data_dir: Path | str) -> Recorded:
         {
             "name": start.get("protocol") or "unnamed",
             "cell": str(sample.get("cell_id", "")),
-            "technique": technique,
+            # As written: on the new sample, of another foil, it may become another program.
+            "technique": start.get("technique_as_written") or technique,
             "every": start.get("every") or Schedule(),
+            "rules": start.get("rules") or (),
             "limits": limits or SafetyLimits(),
         },
         whole,

@@ -38,7 +38,7 @@ from instruments.bench import Bench
 from instruments.bench_file import BenchFile
 from instruments.errors import InstrumentError
 from operando import __version__, configuration, page_validation
-from operando.configuration import check_limits, load_bench, load_cell, load_protocol
+from operando.configuration import check_limits, load_bench, load_cell, load_protocol, program_of
 from operando.journal import JournalWriter, ScanNumbers, check_writable, log_may_go
 from operando.live import Aside, LiveTable
 from operando.settings import data_dir as default_data_dir
@@ -337,6 +337,7 @@ class Session:
         if not isinstance(cell, Cell):
             cell = load_cell(protocol.cell if cell is None else cell, beside=beside)
         check_limits(self.bench.file, cell, protocol)
+        program_of(protocol, cell)
         leader = self.devices.get(LEADER)
         if leader is None:
             raise configuration.ConfigurationError(

@@ -25,7 +25,7 @@ from instruments.gas_chromatograph.device import GasChromatographDevice
 from instruments.potentiostat.device import PotentiostatDevice
 from instruments.raman.device import RamanDevice
 from plans.schedule import PLATING, Due, half_cycle_ended
-from techniques import Assignment, Cell, Protocol, Schedule
+from techniques import Assignment, Cell, Protocol, Schedule, Technique, for_cell
 
 logger = logging.getLogger(__name__)
 
@@ -69,6 +69,7 @@ def operando_plating_stripping(
     open and the laser off, all samples are kept, and the stop document says why.
 
     Raises:
+        UnsuitableCellError: An experiment of the protocol makes no sense on the cell.
         UnsupportedTechniqueError: The potentiostat cannot do it; nothing has moved.
         SafetyLimitError: The protocol asks for more than a safety limit allows, or a safety limit
             ended the program. A value beyond a limit that was met only in the very check in which
@@ -78,8 +79,9 @@ def operando_plating_stripping(
     cell = Cell.model_validate(cell)
     schedule = protocol.every if every is None else Schedule.model_validate(every)
     limits = cell.limits.narrowed_by(protocol.limits)
+    technique = for_cell(protocol.technique, cell)
     assignment = Assignment(
-        technique=protocol.technique,
+        technique=technique,
         area_cm2=cell.area_cm2,
         metal_electrode=cell.metal_electrode,
         limits=limits,
@@ -89,7 +91,7 @@ def operando_plating_stripping(
     metadata = {
         "plan_name": "operando_plating_stripping",
         "protocol": protocol.name,
-        "technique": protocol.technique.model_dump(mode="json"),
+        **technique_told(protocol.technique, technique),
         "every": schedule.model_dump(mode="json"),
         "sample": cell.model_dump(mode="json"),
         "limits": {
@@ -152,6 +154,18 @@ def lead(
             return (yield from run())
         except FailedStatus as error:
             raise _cause(error) from None
+
+
+def technique_told(as_written: Technique, program: Technique) -> dict[str, Any]:
+    """Return what a start document tells of a technique.
+
+    ``technique`` is what runs; ``technique_as_written``, where that is something else, the
+    experiment as it was told: on another cell it may become another program.
+    """
+    told = {"technique": program.model_dump(mode="json")}
+    if program != as_written:
+        told["technique_as_written"] = as_written.model_dump(mode="json")
+    return told
 
 
 def new_log_name() -> str:

@@ -4,10 +4,12 @@ import math
 from collections.abc import Iterator
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from techniques._base import Data
+from techniques.experiments import Experiment
 from techniques.limits import SafetyLimits
+from techniques.programs import Block, Repeat, Sequence
 from techniques.steps import (
     CyclicVoltammetry,
     ElementaryStep,
@@ -17,10 +19,8 @@ from techniques.steps import (
     OpenCircuit,
     PlateStripCycle,
     PotentiostaticStep,
-    Repeat,
-    Sequence,
-    Technique,
 )
+from techniques.technique import Technique, experiments_in, unresolved
 
 # How long the open circuit potential is measured before a step whose potential is told against it.
 OPEN_CIRCUIT_BEFORE_S = 1.0
@@ -51,6 +51,13 @@ class Assignment(Data):
         pattern=r"[a-z0-9-]{1,32}",
         description="Name under which the instrument keeps the rows as well; none: it does not.",
     )
+
+    @field_validator("technique")
+    @classmethod
+    def _is_a_program(cls, technique: Technique) -> Technique:
+        for experiment in experiments_in(technique):
+            raise ValueError(unresolved(experiment))
+        return technique
 
     @property
     def mirror(self) -> int:
@@ -219,6 +226,8 @@ class Assignment(Data):
                 return self._deposit_of_all(technique.steps, before, on_metal)
             case Repeat():
                 return self._deposit_of_loop(technique.times, (technique.step,), before, on_metal)
+            case Block():
+                return self._deposit(technique.step, before, on_metal)
             case PlateStripCycle():
                 steps = tuple(elementary_steps(technique))
                 return self._deposit_of_loop(technique.cycles, steps, before, on_metal)
@@ -303,13 +312,15 @@ def elementary_steps(technique: Technique) -> Iterator[ElementaryStep]:
         case Sequence():
             for step in technique.steps:
                 yield from elementary_steps(step)
-        case Repeat():
+        case Repeat() | Block():
             yield from elementary_steps(technique.step)
         case PlateStripCycle():
             yield technique.halves[0]
             if technique.between is not None:
                 yield technique.between
             yield technique.halves[1]
+        case Experiment():
+            raise ValueError(unresolved(technique))
         case _:
             yield technique
 
@@ -355,6 +366,8 @@ def longest_duration_s(technique: Technique) -> float:
             return sum(longest_duration_s(step) for step in technique.steps)
         case Repeat():
             return technique.times * longest_duration_s(technique.step)
+        case Block():
+            return longest_duration_s(technique.step)
         case PlateStripCycle():
             once = technique.plate.expected_s + technique.strip.expected_s + 2 * technique.rest_s
             if technique.between is None:

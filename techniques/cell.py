@@ -7,6 +7,7 @@ from pydantic import Field, model_validator
 
 from techniques._base import Data
 from techniques.limits import SafetyLimits
+from techniques.metals import METALS, foil_capacity_mah_cm2
 
 WHICH = Literal["WE", "CE"]
 
@@ -25,6 +26,19 @@ class Electrode(Data):
     predeposited_mah_cm2: float | None = Field(
         default=None, ge=0, description="Metal deposited before this test, mAh/cm2."
     )
+    active_mass_mg: float | None = Field(
+        default=None, gt=0, description="Mass of the active material of a cathode, mg."
+    )
+    specific_capacity_mah_g: float | None = Field(
+        default=None,
+        gt=0,
+        description="Nominal capacity per mass of its active material, mAh/g: what 1 C means.",
+    )
+
+    @property
+    def is_cathode(self) -> bool:
+        """Return whether it stores the metal's ions in an active material, by what is told."""
+        return self.active_mass_mg is not None or self.specific_capacity_mah_g is not None
 
 
 class Electrolyte(Data):
@@ -66,6 +80,10 @@ class Cell(Data):
         default=0, ge=0, description="First cycles that are formation, left out of declared means."
     )
     limits: SafetyLimits = SafetyLimits()
+    dummy: str | None = Field(
+        default=None,
+        description="A dummy cell of known parts instead of a cell: which, e.g. R 1000 ohm.",
+    )
     notes: str | None = None
 
     @model_validator(mode="after")
@@ -89,6 +107,49 @@ class Cell(Data):
         return self.working_electrode if self.metal_electrode == "WE" else self.counter_electrode
 
     @property
+    def other_electrode(self) -> Electrode:
+        """Return the electrode opposite the metal electrode."""
+        return self.counter_electrode if self.metal_electrode == "WE" else self.working_electrode
+
+    @property
     def symmetric(self) -> bool:
-        """Return whether both electrodes are made of the active metal."""
-        return self.working_electrode.metal == self.counter_electrode.metal == self.metal
+        """Return whether both electrodes hold the metal: made of it, or deposited before."""
+        return self.holds_metal(self.working_electrode) and self.holds_metal(self.counter_electrode)
+
+    @property
+    def full_cell(self) -> bool:
+        """Return whether a cathode stands opposite the metal electrode."""
+        return self.other_electrode.is_cathode
+
+    @property
+    def anode_free(self) -> bool:
+        """Return whether it is a full cell whose metal electrode begins as a bare substrate."""
+        return self.full_cell and not self.holds_metal(self.electrode)
+
+    @property
+    def nominal_capacity_mah_cm2(self) -> float | None:
+        """Return the cathode's nominal capacity per area of the metal electrode, mAh/cm2.
+
+        ``None`` where its active mass or its specific capacity is not told.
+        """
+        cathode = self.other_electrode
+        if cathode.active_mass_mg is None or cathode.specific_capacity_mah_g is None:
+            return None
+        return cathode.active_mass_mg * 1e-3 * cathode.specific_capacity_mah_g / self.area_cm2
+
+    def holds_metal(self, electrode: Electrode) -> bool:
+        """Return whether ``electrode`` holds the metal of the experiment before it begins."""
+        return electrode.metal == self.metal or bool(electrode.predeposited_mah_cm2)
+
+    def inventory_mah_cm2(self, electrode: Electrode) -> float | None:
+        """Return the metal that ``electrode`` holds at the start, mAh per cm2 of its own area.
+
+        Foil (by its thickness) and what was deposited before; ``None`` for a foil whose thickness
+        is not told.
+        """
+        deposited = electrode.predeposited_mah_cm2 or 0.0
+        if electrode.metal != self.metal:
+            return deposited
+        if electrode.thickness_um is None:
+            return None
+        return deposited + foil_capacity_mah_cm2(electrode.thickness_um, METALS[self.metal])

@@ -4,7 +4,8 @@ from pydantic import Field
 
 from techniques._base import Data
 from techniques.limits import SafetyLimits
-from techniques.steps import Technique
+from techniques.rules import Rule
+from techniques.technique import Technique
 
 
 class Schedule(Data):
@@ -43,4 +44,7 @@ class Protocol(Data):
     cell: str = Field(description="Name of a file in config/cells, or a path to one.")
     technique: Technique
     every: Schedule = Schedule()
+    rules: tuple[Rule, ...] = Field(
+        default=(), description="What is done when the live stream shows an event."
+    )
     limits: SafetyLimits = SafetyLimits()

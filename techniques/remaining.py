@@ -10,18 +10,18 @@ from collections.abc import Sequence as Several
 from dataclasses import dataclass, replace
 from typing import Literal, TypeVar
 
+from techniques.experiments import Experiment
 from techniques.limits import Action, Limit
+from techniques.programs import Block, Repeat, Sequence
 from techniques.recording import FINEST_CHECK_S, Recording
 from techniques.steps import (
     ElementaryStep,
     GalvanostaticStep,
     OpenCircuit,
     PlateStripCycle,
-    Repeat,
     Role,
-    Sequence,
-    Technique,
 )
+from techniques.technique import Technique, unresolved
 
 T = TypeVar("T")
 Kind = Literal["open_circuit", "galvanostatic_step", "impedance_spectrum"]
@@ -334,10 +334,12 @@ def _first(technique: Technique) -> tuple[ElementaryStep, int]:
     match technique:
         case Sequence():
             return _first(technique.steps[0])
-        case Repeat():
+        case Repeat() | Block():
             return _first(technique.step)
         case PlateStripCycle():
             return technique.halves[0], 1
+        case Experiment():
+            raise PositionError(unresolved(technique))
     return technique, 0
 
 
@@ -359,6 +361,9 @@ def _after(
             more = technique.times - 1
             more_of_it = technique.model_copy(update={"times": more}) if more else None
             return _one_pass(left, more_of_it), False
+        case Block():
+            # What is left of a named part has no name of its own: the whole is on record.
+            return _after(technique.step, instead, leaving=leaving)
         case PlateStripCycle():
             if leaving:
                 return None, False

@@ -6,7 +6,7 @@ against the other electrode. Amperes and the IUPAC sign of the working electrode
 cell (area, ``metal_electrode``) when the technique is assigned to it.
 """
 
-from typing import Annotated, Literal, Self
+from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -342,21 +342,6 @@ class PlateStripCycle(Data):
         return (self.plate, self.strip) if self.first == "plate" else (self.strip, self.plate)
 
 
-class Sequence(Data):
-    """Run techniques one after the other."""
-
-    type: Literal["sequence"] = "sequence"
-    steps: "tuple[Technique, ...]" = Field(min_length=1)
-
-
-class Repeat(Data):
-    """Run one technique several times."""
-
-    type: Literal["repeat"] = "repeat"
-    times: int = Field(ge=1)
-    step: "Technique"
-
-
 ElementaryStep = (
     OpenCircuit
     | GalvanostaticStep
@@ -365,9 +350,3 @@ ElementaryStep = (
     | CyclicVoltammetry
     | ImpedanceSpectrum
 )
-Technique = Annotated[
-    ElementaryStep | PlateStripCycle | Sequence | Repeat,
-    Field(discriminator="type"),
-]
-Sequence.model_rebuild()
-Repeat.model_rebuild()

@@ -12,6 +12,7 @@ from operando.analysis._evaluation import (
     summary,
     undefined,
 )
+from operando.analysis.blocks import left_out_of_means
 from operando.analysis.coulombic import CoulombicEfficiency, coulombic_efficiency
 from operando.analysis.endings import CUT_OFF_WITHIN_V
 from operando.analysis.segments import PLATE
@@ -57,17 +58,24 @@ def coulombic_metrics(found: Evaluation) -> dict[str, Metric]:
             notes,
         )
     }
-    mean = ce.mean()
-    assert mean is not None  # there is a cycle
-    told["ce_mean_pct"] = metric(
-        "ce_mean_pct", *mean, summary([f"{len(ce.cycles)} cycles", *ce.left_out, *short])
-    )
-    later = ce.mean(skip)
+    apart = left_out_of_means(found.run.start.get("technique"))
+    counted = ce.without(apart)
+    parts = _told_parts({n: name for n, name in apart.items() if n in ce.cycles})
+    mean = counted.mean()
+    if mean is None:
+        told |= undefined(("ce_mean_pct",), f"no cycle counts in means: {', '.join(parts)}")
+    else:
+        told["ce_mean_pct"] = metric(
+            "ce_mean_pct",
+            *mean,
+            summary([f"{len(counted.cycles)} cycles", *parts, *ce.left_out, *short]),
+        )
+    later = counted.mean(skip)
     if later is None:
-        few = f"{len(ce.cycles)} complete cycles, {skip} left out"
+        few = f"{len(counted.cycles)} complete cycles, the first {skip} left out"
         told |= undefined(("ce_mean_without_first_pct",), few)
     else:
-        rest = [number for number in ce.cycles if number > skip]
+        rest = [number for number in counted.cycles if number > skip]
         basis = f"{len(rest)} cycles, the first {skip} left out"
         told["ce_mean_without_first_pct"] = metric(
             "ce_mean_without_first_pct",
@@ -75,20 +83,27 @@ def coulombic_metrics(found: Evaluation) -> dict[str, Metric]:
             summary(
                 [
                     basis,
+                    *parts,
                     *ce.left_out,
                     *_short_of_cut_off(found, ce, rest),
                     *interruptions(found, rest),
                 ]
             ),
         )
-    deviation = ce.standard_deviation(skip)
+    deviation = counted.standard_deviation(skip)
     if deviation is None:
         told |= undefined(("ce_sd_pct",), f"needs two cycles after the first {skip}")
     else:
         told["ce_sd_pct"] = metric("ce_sd_pct", deviation, reason=notes)
-    ratio = ce.ratio_of_sums()
-    assert ratio is not None
-    told["ce_ratio_of_sums_pct"] = metric("ce_ratio_of_sums_pct", *ratio, notes)
+    ratio = counted.ratio_of_sums()
+    if ratio is None:
+        told |= undefined(
+            ("ce_ratio_of_sums_pct",), f"no cycle counts in means: {', '.join(parts)}"
+        )
+    else:
+        told["ce_ratio_of_sums_pct"] = metric(
+            "ce_ratio_of_sums_pct", *ratio, summary([*parts, notes]) if parts else notes
+        )
     if ce.cycles[0] == next(half.cycle for half in found.halves if half.role == PLATE):
         plated, error = ce.plated_mah_cm2[0], ce.uncertainty_percent[0]
         first = summary(
@@ -111,6 +126,16 @@ def coulombic_metrics(found: Evaluation) -> dict[str, Metric]:
         "cumulative_irreversible_mah_cm2", ce.cumulative_irreversible_mah_cm2(), shared, notes
     )
     return told
+
+
+def _told_parts(apart: Mapping[int, str]) -> list[str]:
+    """Say which cycles belong to parts that the protocol leaves out of means."""
+    by_name: dict[str, list[int]] = {}
+    for number, name in sorted(apart.items()):
+        by_name.setdefault(name, []).append(number)
+    return [
+        f"cycle {enumerated(numbers)} ({name}) not counted" for name, numbers in by_name.items()
+    ]
 
 
 def _short_of_cut_off(

@@ -1,8 +1,9 @@
 """Coulombic efficiency: what comes back of the metal that was plated."""
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -34,6 +35,22 @@ class CoulombicEfficiency:
     strip_end_v: tuple[float, ...]
     left_out: tuple[str, ...]
     end_lost: tuple[int, ...]
+
+    def without(self, cycles: Collection[int]) -> "CoulombicEfficiency":
+        """Return it for the cycles that are not among ``cycles``."""
+        kept = [place for place, number in enumerate(self.cycles) if number not in cycles]
+        columns = (
+            "cycles",
+            "percent",
+            "uncertainty_percent",
+            "plated_mah_cm2",
+            "stripped_mah_cm2",
+            "strip_end_v",
+        )
+        chosen: dict[str, Any] = {
+            name: tuple(getattr(self, name)[place] for place in kept) for name in columns
+        }
+        return replace(self, **chosen)
 
     def mean(self, skip: int = 0) -> tuple[float, float] | None:
         """Return the arithmetic mean and its standard uncertainty, %, without cycles 1 to ``skip``.

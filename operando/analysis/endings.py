@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from pydantic import TypeAdapter, ValidationError
 
-from techniques import GalvanostaticStep, PlateStripCycle, Repeat, Sequence, Technique
+from techniques import Block, GalvanostaticStep, PlateStripCycle, Repeat, Sequence, Technique
 from techniques.steps import Role
 
 # At the steep end of a strip this is no charge; noise of the last row must not hide its end.
@@ -72,6 +72,8 @@ def _half_cycles(technique: Technique, *, once: bool = False) -> Iterator[Galvan
         case Repeat():
             for _ in range(1 if once else technique.times):
                 yield from _half_cycles(technique.step, once=once)
+        case Block():
+            yield from _half_cycles(technique.step, once=once)
         case PlateStripCycle():
             for _ in range(1 if once else technique.cycles):
                 yield from technique.halves

@@ -98,7 +98,9 @@ def _told_of_start(doc: Document) -> Document:
         "working_electrode": _material(sample, "working_electrode"),
         "counter_electrode": _material(sample, "counter_electrode"),
         "electrolyte": _electrolyte(sample),
-        "techniques": sorted(_technique_types(doc.get("technique"))),
+        "techniques": sorted(
+            _technique_types([doc.get("technique"), doc.get("technique_as_written")])
+        ),
         "resume_of": _text(resumed.get("of") or doc.get("resume_of")),
         "root": _text(resumed.get("root") or doc.get("resume_of")) or doc["uid"],
         "replay_of": _text(doc.get("replay_of")),

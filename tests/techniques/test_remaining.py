@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from techniques import (
+    Block,
     ExecutedStep,
     GalvanostaticStep,
     ImpedanceSpectrum,
@@ -83,6 +84,8 @@ class Executor:
                     self._run(step)
             case Repeat():
                 self._loop(technique.times, lambda: self._run(technique.step))
+            case Block():
+                self._run(technique.step)
             case PlateStripCycle():
                 numbers = iter(range(1, technique.cycles + 1))
                 self._loop(technique.cycles, lambda: self._cycle(technique, next(numbers)))
@@ -173,6 +176,7 @@ def looped(inner: Any) -> st.SearchStrategy[Technique]:
     return st.one_of(
         st.builds(Sequence, steps=st.lists(inner, min_size=1, max_size=3).map(tuple)),
         st.builds(Repeat, times=st.integers(1, 3), step=inner),
+        st.builds(Block, name=st.just("part"), step=inner),
     )
 
 
@@ -187,7 +191,10 @@ techniques = st.recursive(
     | galvanostatic("strip", False)
     | cycles
     | st.builds(Repeat, times=st.integers(1, 3), step=inside_a_loop),
-    lambda inner: st.builds(Sequence, steps=st.lists(inner, min_size=1, max_size=3).map(tuple)),
+    lambda inner: (
+        st.builds(Sequence, steps=st.lists(inner, min_size=1, max_size=3).map(tuple))
+        | st.builds(Block, name=st.just("part"), step=inner)
+    ),
     max_leaves=5,
 )
 

@@ -66,6 +66,7 @@ from techniques import (
     Sequence,
     Technique,
 )
+from techniques import Block as NamedPart
 from techniques.recording import COARSEST_CHECK_S, FINEST_CHECK_S
 
 END, STOP, SAFETY, LOG = "END", "STOP", "SAFETY", "LOG"
@@ -244,6 +245,8 @@ class _Compiler:
                 self._begin_loop(technique.times)
                 self._technique(technique.step)
                 self._end_loop(technique.times)
+            case NamedPart():
+                self._technique(technique.step)
             case PlateStripCycle():
                 self._plate_strip_cycle(technique)
             case PotentiostaticStep() | LinearSweep() | CyclicVoltammetry():
