@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, Self
 from pydantic import Field, PositiveFloat, model_validator
 
 from techniques.cell import Cell
-from techniques.experiments._parts import SPECTRUM, SPECTRUM_TOLD, Experiment, rest
+from techniques.experiments._parts import SPECTRUM, SPECTRUM_TOLD, Experiment, charge, rest
 from techniques.experiments.cycling import HalfCellCycling, SymmetricCycling
 from techniques.limits import Limit
 from techniques.programs import Block, Repeat, Sequence
