@@ -240,6 +240,9 @@ class Transference(Experiment):
         default=0.010, gt=0, le=0.05, description="Step against open circuit, V."
     )
     hold_s: float = Field(default=3600.0, gt=0, description="How long, s.")
+    current_max_ma_cm2: float = Field(
+        default=5.0, gt=0, description="A larger current stops the program: the cell is shorted."
+    )
     rest_s: float = Field(default=600.0, gt=0, description="Open circuit before, s.")
     spectrum: ImpedanceSpectrum = Field(
         default=SPECTRUM, description=f"What is measured; {SPECTRUM_TOLD}"
@@ -251,7 +254,14 @@ class Transference(Experiment):
         hold = PotentiostaticStep(
             potential_v=self.polarisation_v,
             versus="open_circuit",
-            until=(Limit(quantity="time_s", value=self.hold_s),),
+            until=(
+                Limit(quantity="time_s", value=self.hold_s),
+                Limit(
+                    quantity="abs_current_above_ma_cm2",
+                    value=self.current_max_ma_cm2,
+                    action="stop",
+                ),
+            ),
             record=Recording(
                 dt_s=min(30.0, self.hold_s / 20),
                 edge_dt_s=min(0.1, self.hold_s / 100),

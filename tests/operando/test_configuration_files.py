@@ -93,7 +93,7 @@ def test_a_sample_of_area_zero_is_refused(tmp_path: Path) -> None:
 
 
 def test_limits_that_contradict_each_other_are_refused(tmp_path: Path) -> None:
-    said = refusal(tmp_path, load_bench, SIM, "potential_min_v: -3.0", "potential_min_v: 5.0")
+    said = refusal(tmp_path, load_bench, SIM, "potential_min_v: -4.5", "potential_min_v: 5.0")
     assert "limits: the limits contradict each other: potential_min_v 5.0 V" in said
 
 

@@ -269,6 +269,30 @@ def test_formation_cycles_are_left_out_of_the_mean_without_the_first(
     assert "first 2 left out" in str(found["ce_mean_without_first_pct"].reason)
 
 
+def test_a_part_that_does_not_count_in_means_is_left_out_of_all_of_them_and_named(
+    make_run: Make, synthetic: Any
+) -> None:
+    limit = {"quantity": "charge_mah_cm2", "value": 0.5}
+    half = {"current_density_ma_cm2": 1.0, "until": [limit]}
+    cycles = {"type": "plate_strip_cycle", "cycles": 2, "plate": half, "strip": half}
+    formation = {"type": "block", "name": "formation", "in_means": False, "step": cycles}
+    efficiencies = (0.8, 0.9, 0.98, 0.99)
+    for parts, counted in (([formation, cycles], efficiencies[2:]), ([formation, formation], ())):
+        told = make_run(technique={"type": "sequence", "steps": parts})
+        told.stream("potentiostat", "potentiostat", synthetic.galvanostatic(efficiencies))
+        told.stop()
+        found = metrics(Run.from_documents(told.documents))
+        assert found["ce_pct"].value == pytest.approx([100 * x for x in efficiencies])
+        for name in ("ce_mean_pct", "ce_mean_without_first_pct", "ce_ratio_of_sums_pct"):
+            if counted:
+                assert found[name].value == pytest.approx(100 * sum(counted) / len(counted))
+                assert "cycle 1, 2 (formation) not counted" in str(found[name].reason)
+            else:
+                assert found[name].value is None
+        # What the first cycle lost is a number of its own, whatever part it belongs to.
+        assert found["initial_ce_pct"].value == pytest.approx(80.0)
+
+
 def test_a_strip_that_missed_its_cut_off_is_pointed_out(make_run: Make, synthetic: Any) -> None:
     limit = {"quantity": "potential_above_v", "value": 0.5}
     technique = {"type": "plate_strip_cycle", "strip": {"role": "strip", "until": [limit]}}

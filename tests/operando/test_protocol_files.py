@@ -1,0 +1,27 @@
+"""The protocols that come with the product: each is understood, resolves for its cell and fits."""
+
+import pytest
+
+from operando.configuration import check_technique, load_bench, load_cell, load_protocol, names
+from techniques import for_cell, longest_duration_s
+
+PROTOCOLS = names("protocol")
+
+
+@pytest.mark.parametrize("name", PROTOCOLS)
+def test_a_protocol_resolves_for_its_cell_within_the_limits_of_both_benches(name: str) -> None:
+    protocol = load_protocol(name)
+    assert protocol.name == name
+    cell = load_cell(protocol.cell)
+    program = for_cell(protocol.technique, cell)
+    assert longest_duration_s(program) > 0
+    for bench in ("sim", "bench"):
+        check_technique(load_bench(bench), cell, protocol)
+
+
+@pytest.mark.parametrize("name", PROTOCOLS)
+def test_a_protocol_says_in_a_sentence_what_it_is_for(name: str) -> None:
+    description = load_protocol(name).description
+    assert description is not None
+    assert len(description) > 40
+    assert description.endswith((".", "?"))
