@@ -63,3 +63,14 @@ class CurrentAccuracy:
         if self.range_a(current_a) == self.range_a(other_a):
             return self.relative_offset(current_a) + self.relative_offset(other_a)
         return math.hypot(self.relative(current_a), self.relative(other_a))
+
+
+def potential_offset_v(calibration: Mapping[str, Any]) -> float:
+    """Return how large a potential may look while it is zero, V; 1 mV unless it is told.
+
+    Args:
+        calibration: That of a start document; ``potential_offset_uncertainty_v`` under
+            ``potentiostat`` tells it.
+    """
+    told = calibration.get("potentiostat") or {}
+    return float(told.get("potential_offset_uncertainty_v", 1e-3))

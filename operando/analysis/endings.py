@@ -106,3 +106,14 @@ def _reached(
     else:
         lasted_s, within_s = since_edge_s + from_first_row_s, check_s
     return lasted_s >= step.expected_s * (1 - 1e-6) - within_s
+
+
+def first_plating_s(technique: object) -> float | None:
+    """Return how long the first plating of a stored technique lasts at most, s; None: not known."""
+    try:
+        known = _TECHNIQUE.validate_python(technique)
+    except ValidationError:
+        return None
+    return next(
+        (step.expected_s for step in _half_cycles(known, once=True) if step.role == "plate"), None
+    )

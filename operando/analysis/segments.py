@@ -4,6 +4,7 @@ import math
 from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import accumulate
 from typing import Any, Literal
 
@@ -88,7 +89,7 @@ class HalfCycle:
         """Return the whole charge, mAh/cm2, magnitude."""
         return float(self.charge_mah_cm2[-1])
 
-    @property
+    @cached_property
     def mean_current_a(self) -> float:
         """Return the median measured current, A, positive when stripping."""
         return float(np.median(self.current_a))

@@ -1,0 +1,428 @@
+"""When and how a cell fails: hard and soft shorts, polarisation, and the baseline they refer to."""
+
+import math
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+
+from operando.analysis.accuracy import CurrentAccuracy
+from operando.analysis.overpotential import PLATEAU
+from operando.analysis.segments import PLATE, HalfCycle
+from operando.analysis.step_drops import Drop, DropCriteria
+from operando.runs import Floats
+
+Kind = Literal[
+    "soft_short",
+    "soft_short_noise",
+    "soft_short_coulombic",
+    "square_wave",
+    "hard_short",
+    "polarisation_failure",
+]
+
+
+@dataclass(frozen=True)
+class FailureCriteria:
+    """The thresholds of the rules.
+
+    Attributes:
+        drops: Soft shorts within a half-cycle.
+        baseline_from: Half-cycle of one current from which on the baseline is taken, from 1.
+        baseline_to: The last one.
+        baseline_least: How many of them there must be at least.
+        hard_share: A half-cycle below this share of the baseline is shorted.
+        hard_half_cycles: That many in a row are a hard short, if they are ohmic.
+        ohmic_within: By which share their |E|/|i| may differ.
+        polarisation_factor: A half-cycle above this many baselines is a polarisation failure.
+        noise_factor: By how many standard deviations (from the median absolute deviation) the power
+            of the noise exceeds the median of the first cycles, at least,
+        noise_ratio: how many times that median it is, at least,
+        noise_least_v_s: and its root mean square, V/s, at least.
+        noise_cycles: The first cycles.
+        ce_above_pct: Where more than this share of the metal on the electrode comes back, a short
+            carries the rest.
+        flat_share: Where the arcs of the potential are below this share of those of the first
+            cycles, the trace is rectangular.
+        intercept_within: By which share |E|/|i| may then differ from the high-frequency intercept.
+    """
+
+    drops: DropCriteria = field(default_factory=DropCriteria)
+    baseline_from: int = 3
+    baseline_to: int = 12
+    baseline_least: int = 3
+    hard_share: float = 0.10
+    hard_half_cycles: int = 2
+    ohmic_within: float = 0.25
+    polarisation_factor: float = 3.0
+    noise_factor: float = 10.0
+    noise_ratio: float = 3.0
+    noise_least_v_s: float = 1e-5
+    noise_cycles: int = 10
+    ce_above_pct: float = 102.0
+    flat_share: float = 0.2
+    intercept_within: float = 0.2
+
+
+@dataclass(frozen=True)
+class Failure:
+    """One event.
+
+    Attributes:
+        kind: Which rule.
+        t_s: When it began, s since the program's start.
+        sure_s: Time of the row with which it became sure, s.
+        half_cycle: Number of the half-cycle in which it began.
+        cycle: Its cycle.
+        value: What the rule compares: the share of |E| left, the ratio to the baseline or to the
+            threshold, or the charge that came back, %.
+        reason: That in words.
+        resistance_ohm: Of the short, where it can be told.
+    """
+
+    kind: Kind
+    t_s: float
+    sure_s: float
+    half_cycle: int
+    cycle: int
+    value: float
+    reason: str
+    resistance_ohm: float | None = None
+
+
+@dataclass(frozen=True)
+class PotentialWindow:
+    """Potentials of the metal electrode against the other beyond which a cell is given up, V."""
+
+    low_v: float = -math.inf
+    high_v: float = math.inf
+
+    def first_beyond(self, potential_v: Floats) -> int | None:
+        """Return the first row on or beyond one of the limits."""
+        if self == PotentialWindow():
+            return None
+        beyond = (potential_v >= self.high_v) | (potential_v <= self.low_v)
+        return int(np.argmax(beyond)) if beyond.any() else None
+
+
+@dataclass
+class _Level:
+    """Half-cycles of one current: their number, and the overpotentials that make the baseline."""
+
+    current_a: float
+    count: int = 0
+    plateaus_v: list[float] = field(default_factory=list)
+    arcs_v: list[float] = field(default_factory=list)
+
+    baseline_v: float | None = None
+
+    def add(self, plateau_v: float, arcs_v: float, least: int) -> None:
+        self.plateaus_v.append(plateau_v)
+        self.arcs_v.append(arcs_v)
+        if len(self.plateaus_v) >= least:
+            self.baseline_v = float(np.median(self.plateaus_v))
+
+
+class FailureWatch:
+    """Judges half-cycles one after the other, each by itself and those before it.
+
+    Args:
+        criteria: The thresholds.
+        potential_offset_v: How large a potential may look while it is zero, V.
+        accuracy: What the current's accuracy adds.
+        substrate: Whether the metal is plated on a foreign substrate, so that what is stripped can
+            be no more than what was plated.
+        symmetric: Whether both electrodes are of the metal.
+        window: Where the cell is given up.
+    """
+
+    # Half-cycles of currents closer than this are compared with each other.
+    SAME_CURRENT = 0.03
+
+    def __init__(
+        self,
+        criteria: FailureCriteria | None = None,
+        *,
+        potential_offset_v: float = 1e-3,
+        accuracy: CurrentAccuracy | None = None,
+        substrate: bool = False,
+        symmetric: bool = False,
+        window: PotentialWindow | None = None,
+    ) -> None:
+        self.criteria = FailureCriteria() if criteria is None else criteria
+        self.potential_offset_v = potential_offset_v
+        self.accuracy = CurrentAccuracy() if accuracy is None else accuracy
+        self.substrate, self.symmetric = substrate, symmetric
+        self.window = PotentialWindow() if window is None else window
+        self.judged_hard = False
+        self._below_offset_v: float | None = None
+        self._levels: list[_Level] = []
+        self._low: list[tuple[HalfCycle, float, float]] = []
+        self._before: HalfCycle | None = None
+        self._before_low: HalfCycle | None = None
+        self._hard = self._polarised = self._noisy = self._square = False
+        self._metal_mah_cm2 = 0.0
+        self._noise_powers: list[float] = []
+        self._noise_current_a: float | None = None
+
+    @property
+    def why_not_judged(self) -> str | None:
+        """Return why no half-cycle could be compared with a baseline; None if one could."""
+        if self.judged_hard:
+            return None
+        if self._below_offset_v is not None:
+            return (
+                f"10 % of the baseline of {self._below_offset_v * 1e3:.3g} mV is below the "
+                f"potential's offset of {self.potential_offset_v * 1e3:.3g} mV"
+            )
+        return (
+            f"no baseline: fewer than {self.criteria.baseline_from + self.criteria.baseline_least} "
+            "half-cycles of one current"
+        )
+
+    @property
+    def has_baseline(self) -> bool:
+        """Return whether there is a baseline of any current."""
+        return any(one.baseline_v for one in self._levels)
+
+    def half_cycle(
+        self,
+        half: HalfCycle,
+        *,
+        noise_v_s: float | None = None,
+        intercept_ohm: float | None = None,
+    ) -> list[Failure]:
+        """Judge a half-cycle that is over.
+
+        Args:
+            half: The half-cycle.
+            noise_v_s: Its `potential_noise_v_s`; None: there is none.
+            intercept_ohm: High-frequency intercept of the last spectrum, ohm.
+        """
+        plateau = middle_v(half)
+        found = [*self._beyond(half), *self._coulombic(half, plateau)]
+        if math.isfinite(plateau):
+            level = self._level(half)
+            level.count += 1
+            baseline = level.baseline_v
+            arcs = _arcs_v(half)
+            healthy = True
+            if baseline is not None:
+                low = self._is_low(plateau, baseline)
+                found += self._hard_short(half, plateau, baseline, low=low)
+                found += self._polarisation(half, plateau, baseline)
+                found += self._square_wave(half, plateau, arcs, level, intercept_ohm)
+                healthy = not low and plateau <= self.criteria.polarisation_factor * baseline
+            if self.criteria.baseline_from <= level.count <= self.criteria.baseline_to and healthy:
+                level.add(plateau, arcs, self.criteria.baseline_least)
+        found += self._restless(half, noise_v_s)
+        self._before = half
+        return sorted(found, key=lambda one: one.sure_s)
+
+    def unfinished(self, half: HalfCycle) -> list[Failure]:
+        """Judge a half-cycle that is going on, or was cut off, by what needs no whole one."""
+        return [*self._beyond(half), *self._coulombic(half, middle_v(half))]
+
+    def _level(self, half: HalfCycle) -> _Level:
+        current_a = abs(half.mean_current_a)
+        for level in self._levels:
+            if abs(level.current_a - current_a) <= self.SAME_CURRENT * level.current_a:
+                return level
+        self._levels.append(_Level(current_a))
+        return self._levels[-1]
+
+    def _beyond(self, half: HalfCycle) -> list[Failure]:
+        row = self.window.first_beyond(half.potential_v)
+        if row is None or self._polarised:
+            return []
+        self._polarised = True
+        at_v, at_s = float(half.potential_v[row]), float(half.t_s[row])
+        told = f"the potential was {at_v:.3g} V, at the limit at which the cell is given up"
+        return [_failure("polarisation_failure", half, at_s, at_s, abs(at_v), told)]
+
+    def _is_low(self, plateau: float, baseline: float) -> bool:
+        threshold = self.criteria.hard_share * baseline
+        if threshold < self.potential_offset_v:
+            self._below_offset_v = baseline
+            return False
+        self.judged_hard = True
+        return plateau < threshold
+
+    def _hard_short(
+        self, half: HalfCycle, plateau: float, baseline: float, *, low: bool
+    ) -> list[Failure]:
+        if low and not self._low:
+            self._before_low = self._before
+        self._low = [*self._low, (half, plateau, baseline)] if low else []
+        wanted = self.criteria.hard_half_cycles
+        if self._hard or len(self._low) < wanted:
+            return []
+        last = self._low[-wanted:]
+        ohms = [volt / abs(one.mean_current_a) for one, volt, _ in last]
+        offset_ohm = max(2 * self.potential_offset_v / abs(one.mean_current_a) for one, *_ in last)
+        if max(ohms) - min(ohms) > self.criteria.ohmic_within * max(ohms) + offset_ohm:
+            return []
+        self._hard = True
+        first, _, its_baseline = last[0]
+        before = self._before_low if len(self._low) == wanted else None
+        onset_s = _fell_s(before, first, self.criteria.hard_share * its_baseline)
+        share, ohm = plateau / baseline, float(np.mean(ohms))
+        told = (
+            f"|E| is {share:.1%} of its baseline of {baseline * 1e3:.3g} mV in {wanted} "
+            "half-cycles in a row, |E|/|i| the same in them"
+        )
+        return [_failure("hard_short", first, onset_s, float(half.t_s[-1]), share, told, ohm)]
+
+    def _polarisation(self, half: HalfCycle, plateau: float, baseline: float) -> list[Failure]:
+        over = plateau > self.criteria.polarisation_factor * baseline
+        if not over or self._polarised:
+            return []
+        self._polarised = True
+        ratio = plateau / baseline
+        above = half.role * half.potential_v > self.criteria.polarisation_factor * baseline
+        onset_s = float(half.t_s[np.argmax(above)])
+        told = f"|E| is {ratio:.3g} times its baseline of {baseline * 1e3:.3g} mV"
+        end_s = float(half.t_s[-1])
+        return [_failure("polarisation_failure", half, onset_s, end_s, ratio, told)]
+
+    def _square_wave(
+        self,
+        half: HalfCycle,
+        plateau: float,
+        arcs: float,
+        level: _Level,
+        intercept_ohm: float | None,
+    ) -> list[Failure]:
+        if not self.symmetric or intercept_ohm is None or intercept_ohm <= 0:
+            return []
+        usual = float(np.median(level.arcs_v))
+        ratio = plateau / abs(half.mean_current_a) / intercept_ohm
+        square = (
+            arcs < self.criteria.flat_share * usual
+            and abs(ratio - 1) <= self.criteria.intercept_within
+        )
+        told = self._square
+        self._square = square
+        if not square or told:
+            return []
+        reason = (
+            f"the arcs of the potential, {usual * 1e3:.3g} mV at first, are {arcs * 1e3:.2g} mV "
+            f"and |E|/|i| is {ratio:.2f} times the high-frequency intercept"
+        )
+        begin_s, end_s = float(half.t_s[0]), float(half.t_s[-1])
+        return [_failure("square_wave", half, begin_s, end_s, ratio, reason)]
+
+    def _coulombic(self, half: HalfCycle, plateau: float) -> list[Failure]:
+        charge = half.capacity_mah_cm2
+        if not self.substrate or half.unrecorded_mah_cm2 != 0.0:
+            return []
+        if half.role == PLATE:
+            self._metal_mah_cm2 += charge
+            return []
+        there = self._metal_mah_cm2
+        # A strip that ends on its plateau was not asked for all metal: the rest is still there.
+        emptied = float(half.potential_v[-1]) >= 3 * plateau
+        self._metal_mah_cm2 = 0.0 if emptied else max(there - charge, 0.0)
+        if there <= 0:
+            return []
+        percent = 100 * charge / there
+        current_a = half.mean_current_a
+        error = percent * self.accuracy.relative_of_ratio(current_a, -current_a)
+        if percent <= self.criteria.ce_above_pct or percent - 2 * error <= 100:
+            return []
+        more = half.charge_mah_cm2 > there
+        at_s = float(half.t_s[np.argmax(more)])
+        told = f"{percent:.4g} % of the metal that was there came back"
+        end_s = float(half.t_s[-1])
+        return [_failure("soft_short_coulombic", half, at_s, end_s, percent, told)]
+
+    def _restless(self, half: HalfCycle, noise_v_s: float | None) -> list[Failure]:
+        if noise_v_s is None:
+            return []
+        current_a = abs(half.mean_current_a)
+        if self._noise_current_a is None:
+            self._noise_current_a = current_a
+        if abs(current_a - self._noise_current_a) > self.SAME_CURRENT * self._noise_current_a:
+            return []
+        if half.cycle <= self.criteria.noise_cycles:
+            self._noise_powers.append(noise_v_s**2)
+            return []
+        if not self._noise_powers:
+            return []
+        threshold = self._noise_threshold_v_s()
+        noisy, before = noise_v_s > threshold, self._noisy
+        self._noisy = noisy
+        if not noisy or before:
+            return []
+        told = (
+            f"dE/dt between 0.01 and 0.5 Hz is {noise_v_s * 1e3:.3g} mV/s rms, the threshold from "
+            f"the first {self.criteria.noise_cycles} cycles {threshold * 1e3:.3g} mV/s"
+        )
+        begin_s, end_s = float(half.t_s[0]), float(half.t_s[-1])
+        ratio = (noise_v_s / threshold) ** 2
+        return [_failure("soft_short_noise", half, begin_s, end_s, ratio, told)]
+
+    def _noise_threshold_v_s(self) -> float:
+        powers = np.array(self._noise_powers)
+        usual = float(np.median(powers))
+        deviation = 1.4826 * float(np.median(np.abs(powers - usual)))
+        told = self.criteria
+        power = max(usual + told.noise_factor * deviation, told.noise_ratio * usual)
+        return max(math.sqrt(power), told.noise_least_v_s)
+
+
+def soft_short(number: int, cycle: int, drop: Drop) -> Failure:
+    """Return a sudden fall of the potential within a half-cycle as the failure that it is."""
+    told = f"|E| fell from {drop.before_v * 1e3:.3g} to {drop.after_v * 1e3:.3g} mV at one current"
+    share, ohm = drop.share_left, drop.resistance_ohm
+    return Failure("soft_short", drop.t_s, drop.sure_s, number, cycle, share, told, ohm)
+
+
+def _failure(
+    kind: Kind,
+    half: HalfCycle,
+    t_s: float,
+    sure_s: float,
+    value: float,
+    reason: str,
+    resistance_ohm: float | None = None,
+) -> Failure:
+    return Failure(kind, t_s, sure_s, half.number, half.cycle, value, reason, resistance_ohm)
+
+
+def middle_v(half: HalfCycle) -> float:
+    """Return the median |E| of the rows between 40 and 90 % of the charge, V; NaN without charge.
+
+    It is cheaper than the plateau overpotential, in which rows count by their charge.
+    """
+    total = half.capacity_mah_cm2
+    if total <= 0:
+        return math.nan
+    first, stop = half.charge_mah_cm2.searchsorted((PLATEAU[0] * total, PLATEAU[1] * total))
+    rows = half.potential_v[first : max(stop, first + 1)]
+    return abs(float(np.median(rows)))
+
+
+def _arcs_v(half: HalfCycle) -> float:
+    """Return by how much the driving potential varies in the first 90 % of the time, V."""
+    t_s = half.t_s
+    length_s = t_s[-1] - t_s[0]
+    first, stop = np.searchsorted(t_s, (t_s[0] + 0.02 * length_s, t_s[0] + 0.9 * length_s))
+    part = half.potential_v[first:stop]
+    return float(part.max() - part.min()) if len(part) else 0.0
+
+
+def _fell_s(before: HalfCycle | None, half: HalfCycle, threshold_v: float) -> float:
+    """Return when |E| was above a threshold for the last time before a half-cycle below it, s.
+
+    Within the half-cycle, and the one before it, whose median may still have been above.
+    """
+    for one in (half, before):
+        if one is None:
+            break
+        above = np.flatnonzero(np.abs(one.potential_v) >= threshold_v)
+        if one is half and len(above) and above[-1] >= len(one.t_s) // 2:
+            continue
+        if len(above):
+            return float(one.t_s[min(above[-1] + 1, len(one.t_s) - 1)])
+    return float(half.t_s[0])

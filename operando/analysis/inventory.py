@@ -1,0 +1,77 @@
+"""What a cell starts with, and the potentials at which it is given up."""
+
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from operando.analysis import thickness
+from operando.analysis.failure import PotentialWindow
+from techniques import Cell
+
+# A cut-off that lies this close to a limit is met in every cycle and says nothing of a failure.
+_CUT_OFF_APART_V = 0.02
+_ABOVE, _BELOW, _EITHER = "potential_above_v", "potential_below_v", "abs_potential_above_v"
+
+
+def metal_at_start_mah_cm2(cell: Cell) -> tuple[float | None, str | None]:
+    """Return the metal on the metal electrode before a test, mAh/cm2, or None and why.
+
+    Its foil's and what was deposited on it; none on a bare substrate.
+    """
+    electrode = cell.electrode
+    deposited = electrode.predeposited_mah_cm2 or 0.0
+    if electrode.metal != cell.metal:
+        return deposited, None
+    if electrode.thickness_um is None:
+        if deposited:
+            return deposited, None
+        return None, "the thickness of the metal electrode's foil is not declared"
+    foil = thickness.foil_capacity_mah_cm2(electrode.thickness_um, thickness.METALS[cell.metal])
+    return deposited + foil, None
+
+
+def given_up_beyond(start: Mapping[str, Any], cell: Cell) -> PotentialWindow:
+    """Return the potentials of the metal electrode at which a run's cell is given up.
+
+    They are the effective safety limits and the technique's limits with the action ``stop``; a side
+    on which half-cycles end at a cut-off as far out has none.
+    """
+    limits = (start.get("limits") or {}).get("effective") or {}
+    low, high = limits.get("potential_min_v"), limits.get("potential_max_v")
+    if cell.metal_electrode == "CE":
+        low, high = (None if high is None else -high), (None if low is None else -low)
+    lows = [-math.inf if low is None else float(low)]
+    highs = [math.inf if high is None else float(high)]
+    cut_offs: list[float] = []
+    for limit in _limits(start.get("technique")):
+        quantity, value = limit.get("quantity"), limit.get("value")
+        if quantity not in (_ABOVE, _BELOW, _EITHER) or not isinstance(value, int | float):
+            continue
+        if limit.get("action") == "stop":
+            if quantity != _BELOW:
+                highs.append(float(value))
+            if quantity != _ABOVE:
+                lows.append(-float(value) if quantity == _EITHER else float(value))
+        elif quantity == _EITHER:
+            cut_offs += [-float(value), float(value)]
+        else:
+            cut_offs.append(float(value))
+    lowest, highest = max(lows), min(highs)
+    if any(value >= highest - _CUT_OFF_APART_V for value in cut_offs):
+        highest = math.inf
+    if any(value <= lowest + _CUT_OFF_APART_V for value in cut_offs):
+        lowest = -math.inf
+    return PotentialWindow(lowest, highest)
+
+
+def _limits(technique: object) -> Iterator[Mapping[str, Any]]:
+    """Yield the limits of all steps of a stored technique."""
+    if isinstance(technique, Mapping):
+        until = technique.get("until")
+        if isinstance(until, list | tuple):
+            yield from (limit for limit in until if isinstance(limit, Mapping))
+        for value in technique.values():
+            yield from _limits(value)
+    elif isinstance(technique, list | tuple):
+        for value in technique:
+            yield from _limits(value)

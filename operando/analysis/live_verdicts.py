@@ -1,0 +1,419 @@
+"""What the failure rules and the nucleation tip say of a run while it goes on.
+
+The rules are those of the analysis afterwards: sudden falls of the potential are found by
+`StepDropDetector` row by row, half-cycles that are over are judged by `FailureWatch`. What comes
+out does not depend on how the rows were grouped.
+"""
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+from pydantic import ValidationError
+
+from operando.analysis import hydrogen as gas
+from operando.analysis.accuracy import CurrentAccuracy, potential_offset_v
+from operando.analysis.endings import first_plating_s
+from operando.analysis.failure import FailureWatch, soft_short
+from operando.analysis.inventory import given_up_beyond, metal_at_start_mah_cm2
+from operando.analysis.overpotential import TIP_WITHIN, noise_v
+from operando.analysis.potential_noise import potential_noise_v_s
+from operando.analysis.segments import COULOMB_PER_MAH, PLATE, STRIP, HalfCycle, half_cycles
+from operando.analysis.shunt import high_frequency_intercept_ohm
+from operando.analysis.step_drops import StepDropDetector
+from operando.runs import Floats
+from techniques import Cell
+
+KINDS = (
+    "nucleation_tip",
+    "soft_short",
+    "soft_short_noise",
+    "soft_short_coulombic",
+    "square_wave",
+    "hard_short",
+    "strip_overrun",
+    "polarisation_failure",
+    "hydrogen",
+)
+# More metal than there was may seem to be stripped, by this share of it, before a strip is one too
+# many.
+OVERRUN_MARGIN = 0.05
+_NEEDED = ("t", "potential", "current", "cycle", "half_cycle", "role")
+_OTHER = ("step_t", "flags")
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """One thing that was found in the rows so far.
+
+    Attributes:
+        kind: One of `KINDS`.
+        t_s: The leader's program time of the row with which it became sure, s.
+        value: What a rule may compare: the tip in mV, the share of |E| left (``soft_short``,
+            ``hard_short``), the ratio to the threshold or the baseline (``soft_short_noise``,
+            ``square_wave``, ``polarisation_failure``), the charge that came back in %
+            (``soft_short_coulombic``), the charge beyond the inventory in mAh/cm2
+            (``strip_overrun``), the cumulative hydrogen in umol.
+        reason: It in words.
+        half_cycle: Number of the half-cycle; 0 before the first.
+    """
+
+    kind: str
+    t_s: float
+    value: float | None
+    reason: str
+    half_cycle: int
+
+
+class Verdicts:
+    """Judges the rows of a run as they come.
+
+    Args:
+        start: The run's start document: ``sample``, ``technique``, ``calibration``, ``limits``.
+    """
+
+    def __init__(self, start: Mapping[str, Any]) -> None:
+        calibration = start.get("calibration") or {}
+        self._cell: Cell | None = None
+        self._why: dict[str, str] = {}
+        try:
+            self._cell = Cell.model_validate(start.get("sample"))
+        except ValidationError:
+            self._why = dict.fromkeys(KINDS, "the start document describes no valid cell")
+            return
+        cell = self._cell
+        self._mirror = 1.0 if cell.metal_electrode == "WE" else -1.0
+        self._window = given_up_beyond(start, cell)
+        self._at_start, why = metal_at_start_mah_cm2(cell)
+        if start.get("resume"):
+            self._at_start, why = None, "the run goes on with another one"
+        if why is not None:
+            self._why["strip_overrun"] = why
+        self._watch = FailureWatch(
+            potential_offset_v=potential_offset_v(calibration),
+            accuracy=CurrentAccuracy.from_calibration(calibration),
+            substrate=self._at_start == 0.0,
+            symmetric=cell.symmetric,
+        )
+        self._drops = StepDropDetector()
+        self._tip = _TipWatch(first_plating_s(start.get("technique")))
+        self._plated = self._stripped = 0.0
+        self._half: _Rows | None = None
+        self._beyond = False
+        self._spectrum: list[Floats] = [np.empty(0)] * 4
+        self._cell_area_cm2 = cell.area_cm2
+        self._gas = _GasWatch(calibration.get("gas_chromatograph"), cell.headspace_ml)
+        self._last_s, self._last_half = 0.0, 0
+
+    @property
+    def not_judged(self) -> Mapping[str, str]:
+        """Return kind -> why it cannot be told of this run, or not yet."""
+        why = dict(self._why)
+        if self._cell is not None:
+            if self._watch.why_not_judged is not None:
+                why["hard_short"] = self._watch.why_not_judged
+            if self._gas.why is not None:
+                why["hydrogen"] = self._gas.why
+        return why
+
+    def add(self, rows: Mapping[str, Any], stream: str = "potentiostat") -> list[Verdict]:
+        """Take the rows of a page and return what they made sure, by time.
+
+        Args:
+            rows: Data key -> values by row, as in an event page. Rows that cannot be read are
+                passed over.
+            stream: ``potentiostat``, ``impedance`` or ``chromatogram``; there is nothing to tell
+                of others.
+        """
+        if self._cell is None or not rows:
+            return []
+        match stream:
+            case "potentiostat":
+                found = list(self._leader(rows))
+            case "impedance":
+                self._impedance(rows)
+                found = []
+            case "chromatogram":
+                found = list(self._chromatogram(rows))
+            case _:
+                found = []
+        return sorted(found, key=lambda one: (one.t_s, one.kind))
+
+    # -- rows of the leader
+
+    def _leader(self, rows: Mapping[str, Any]) -> Iterator[Verdict]:
+        names = [name for name in (*_NEEDED, *_OTHER) if f"potentiostat_{name}" in rows]
+        if not set(_NEEDED) <= set(names):
+            return
+        columns = {
+            name: np.asarray(rows[f"potentiostat_{name}"], dtype=np.float64) for name in names
+        }
+        placed = np.isfinite(columns["half_cycle"] + columns["role"])
+        if not placed.all():
+            columns = {name: values[placed] for name, values in columns.items()}
+        half, role = columns["half_cycle"], columns["role"]
+        if not len(half):
+            return
+        changes = np.flatnonzero((np.diff(half) != 0) | (np.diff(role) != 0)) + 1
+        bounds = [0, *changes.tolist(), len(half)]
+        for first, stop in pairwise(bounds):
+            part = {name: values[first:stop] for name, values in columns.items()}
+            number, kind = float(half[first]), float(role[first])
+            if self._half is not None and (self._half.number, self._half.role) != (number, kind):
+                yield from self._over(part)
+            if kind in (PLATE, STRIP) and number > 0:
+                yield from self._working(part, int(number), int(kind))
+        known = columns["t"][np.isfinite(columns["t"])]
+        if len(known):
+            self._last_s = float(known[-1])
+
+    def _working(self, part: dict[str, Floats], number: int, role: int) -> Iterator[Verdict]:
+        readable = np.isfinite(part["t"] + part["potential"] + part["current"])
+        if not readable.all():
+            part = {name: values[readable] for name, values in part.items()}
+        if self._half is None:
+            self._half = _Rows(number, role)
+            self._last_half = number
+            self._drops.edge()
+        if not len(part["t"]):
+            return
+        charge = self._half.take(part, self._cell_area_cm2)
+        t_s = part["t"]
+        potential_v = self._mirror * part["potential"]
+        drive_v = role * potential_v
+        for drop in self._drops.add(t_s, drive_v, part["current"]):
+            failure = soft_short(number, self._half.cycle, drop)
+            yield Verdict(failure.kind, drop.sure_s, failure.value, failure.reason, number)
+        yield from self._at_limit(t_s, potential_v, number)
+        if role == STRIP:
+            yield from self._overrun(self._half, t_s, charge)
+        elif not self._tip.over:
+            yield from self._tip.add(number, t_s, drive_v)
+
+    def _at_limit(self, t_s: Floats, potential_v: Floats, number: int) -> Iterator[Verdict]:
+        row = None if self._beyond else self._window.first_beyond(potential_v)
+        if row is not None:
+            self._beyond = True
+            at_v = float(potential_v[row])
+            told = f"the potential is {at_v:.3g} V, at the limit at which the cell is given up"
+            yield Verdict("polarisation_failure", float(t_s[row]), abs(at_v), told, number)
+
+    def _overrun(self, half: "_Rows", t_s: Floats, charge: Floats) -> Iterator[Verdict]:
+        if self._at_start is None or half.overrun:
+            return
+        there = self._at_start + self._plated - self._stripped
+        beyond = charge - there
+        over = np.flatnonzero(beyond > OVERRUN_MARGIN * max(there, 0.0))
+        if len(over):
+            half.overrun = True
+            row = int(over[0])
+            told = (
+                f"{charge[row]:.4g} mAh/cm2 were stripped in this half-cycle and {there:.4g} were "
+                "there"
+            )
+            yield Verdict("strip_overrun", float(t_s[row]), float(beyond[row]), told, half.number)
+
+    def _over(self, following: Mapping[str, Floats]) -> Iterator[Verdict]:
+        """Judge the half-cycle that the first row of ``following`` ended."""
+        rows, self._half = self._half, None
+        if rows is None or not rows.parts:
+            return
+        half = rows.half_cycle(following, self._cell_area_cm2, self._mirror)
+        if half is None:
+            return
+        self._tip.over |= half.role == PLATE
+        if half.role == PLATE:
+            self._plated += half.capacity_mah_cm2
+        else:
+            self._stripped += half.capacity_mah_cm2
+        sure_s = float(following["t"][0])
+        if not math.isfinite(sure_s):
+            sure_s = float(half.t_s[-1])
+        for failure in self._watch.half_cycle(
+            half,
+            noise_v_s=potential_noise_v_s(half),
+            intercept_ohm=self._intercept_ohm() if self._watch.symmetric else None,
+        ):
+            if failure.kind == "polarisation_failure" and self._beyond:
+                continue  # told already, when it came to the limit
+            yield Verdict(failure.kind, sure_s, failure.value, failure.reason, failure.half_cycle)
+
+    # -- rows of followers
+
+    def _impedance(self, rows: Mapping[str, Any]) -> None:
+        names = ("spectrum", "frequency", "z_real", "z_imag")
+        keys = [f"potentiostat_impedance_{name}" for name in names]
+        if not set(keys) <= set(rows):
+            return
+        new = [np.asarray(rows[key], dtype=np.float64) for key in keys]
+        if not len(new[0]):
+            return
+        both = [np.concatenate(pair) for pair in zip(self._spectrum, new, strict=True)]
+        last = both[0] == both[0][-1]
+        self._spectrum = [values[last] for values in both]
+
+    def _intercept_ohm(self) -> float | None:
+        ohm = high_frequency_intercept_ohm(*self._spectrum[1:])
+        return ohm if math.isfinite(ohm) else None
+
+    def _chromatogram(self, rows: Mapping[str, Any]) -> Iterator[Verdict]:
+        for injection in self._gas.add(rows):
+            if injection.since_start_umol is not None:
+                told = f"injection {injection.number}"
+                umol = injection.since_start_umol
+                yield Verdict("hydrogen", self._last_s, umol, told, self._last_half)
+
+
+@dataclass
+class _Rows:
+    """The rows of the half-cycle that is going on."""
+
+    number: int
+    role: int
+    overrun: bool = False
+    parts: list[Mapping[str, Floats]] = field(default_factory=list)
+    cycle: int = 0
+    _charge_c: float = 0.0
+
+    def take(self, part: Mapping[str, Floats], area_cm2: float) -> Floats:
+        """Keep rows and return the charge passed until each, mAh/cm2."""
+        t_s, current_a = part["t"], np.abs(part["current"])
+        if not self.parts:
+            cycle = float(part["cycle"][0])
+            self.cycle = int(cycle) if math.isfinite(cycle) else 0
+            since_s = float(part["step_t"][0]) if "step_t" in part else math.nan
+            first_c = current_a[0] * max(since_s, 0.0) if math.isfinite(since_s) else 0.0
+        else:
+            last = self.parts[-1]
+            mean_a = 0.5 * (current_a[0] + abs(float(last["current"][-1])))
+            first_c = mean_a * (t_s[0] - last["t"][-1])
+        steps_c = 0.5 * (current_a[1:] + current_a[:-1]) * np.diff(t_s)
+        # From what passed before on, so that how rows are grouped rounds nothing differently.
+        charge_c = np.cumsum(np.concatenate(([self._charge_c, first_c], steps_c)))[1:]
+        self._charge_c = float(charge_c[-1])
+        self.parts.append(part)
+        return np.asarray(charge_c / COULOMB_PER_MAH / area_cm2)
+
+    def half_cycle(
+        self, following: Mapping[str, Floats], area_cm2: float, mirror: float
+    ) -> HalfCycle | None:
+        """Return the half-cycle as the analysis afterwards makes it of its rows and the next."""
+        columns = {
+            name: np.concatenate(
+                [part.get(name, np.full(len(part["t"]), math.nan)) for part in self.parts]
+                + [following.get(name, np.full(len(following["t"]), math.nan))[:1]]
+            )
+            for name in (*_NEEDED, *_OTHER)
+        }
+        found = half_cycles(
+            *(columns[name] for name in _NEEDED),
+            area_cm2=area_cm2,
+            metal_electrode="WE" if mirror > 0 else "CE",
+            finished=False,
+            step_t_s=columns["step_t"],
+            flags=columns["flags"],
+        )
+        return next((half for half in found if half.number == self.number), None)
+
+
+class _TipWatch:
+    """Looks for the nucleation tip in the first plating (see `overpotential.nucleation`).
+
+    It is told when the driving potential, smoothed by a median of three, has fallen below its
+    maximum by more than five standard deviations of the noise and 1 % of it.
+    """
+
+    _SIGMAS, _SHARE, _NOISE_ROWS = 5.0, 0.01, 30
+
+    def __init__(self, first_plating_s: float | None) -> None:
+        self.over = False
+        self._within_s = math.inf if first_plating_s is None else TIP_WITHIN * first_plating_s
+        self._begin_s: float | None = None
+        self._from_above = False
+        self._drive_v = np.empty(0)
+        self._judged = 0
+        self._highest_v, self._lowest_v = -math.inf, math.inf
+
+    def add(self, number: int, t_s: Floats, drive_v: Floats) -> Iterator[Verdict]:
+        """Take rows of the first plating."""
+        if self._begin_s is None:
+            self._begin_s = float(t_s[0])
+        if not len(self._drive_v):
+            driving = np.flatnonzero(drive_v > 0)
+            self._from_above |= not len(driving) or driving[0] > 0
+            if not len(driving):
+                return
+            t_s, drive_v = t_s[driving[0] :], drive_v[driving[0] :]
+        kept = len(self._drive_v)
+        self._drive_v = np.concatenate((self._drive_v, drive_v))
+        values = self._drive_v
+        # A row is judged with the one after it, which has just come: so that is when it is sure.
+        for row in range(self._judged, len(values) - 1):
+            around = values[max(row - 1, 0) : row + 2]
+            smooth_v = float(np.sort(around)[1]) if len(around) == 3 else float(values[row])
+            sure_s = float(t_s[row + 1 - kept])
+            if sure_s - self._begin_s > self._within_s:
+                self.over = True
+                return
+            self._judged = row + 1
+            if smooth_v > self._highest_v:
+                self._lowest_v = min(self._lowest_v, smooth_v if row == 0 else self._lowest_v)
+                self._highest_v = smooth_v
+                continue
+            fell_v = self._highest_v - smooth_v
+            if fell_v <= self._SHARE * self._highest_v:
+                continue
+            recent = values[max(row + 2 - self._NOISE_ROWS, 0) : row + 2]
+            least_v = self._SIGMAS * noise_v(recent)
+            rose_v = self._highest_v - (0.0 if self._from_above else self._lowest_v)
+            if fell_v > least_v and rose_v > least_v:
+                self.over = True
+                told = f"|E| fell from {self._highest_v * 1e3:.3g} to {smooth_v * 1e3:.3g} mV"
+                yield Verdict("nucleation_tip", sure_s, self._highest_v * 1e3, told, number)
+                return
+
+
+class _GasWatch:
+    """The hydrogen of a closed headspace, injection by injection."""
+
+    def __init__(self, told: Mapping[str, Any] | None, headspace_ml: float | None) -> None:
+        self.why: str | None = None
+        self._calibration: gas.Calibration | None = None
+        self._peaks: list[gas.Peak | str] = []
+        if not told:
+            self.why = "the gas chromatograph is not calibrated"
+            return
+        try:
+            calibration = gas.Calibration.from_document(told, headspace_ml)
+        except ValueError as error:
+            self.why = str(error)
+            return
+        if calibration.headspace != "closed":
+            self.why = f"only a closed headspace is judged, not {calibration.headspace!r}"
+            return
+        self._calibration = calibration
+
+    def add(self, rows: Mapping[str, Any]) -> list[gas.Injection]:
+        """Take chromatograms and return what each of them tells."""
+        names = ("injection", "sample_interval", "trace")
+        keys = [f"gas_chromatograph_result_{name}" for name in names]
+        if self._calibration is None or not set(keys) <= set(rows):
+            return []
+        numbers: list[int] = []
+        for number, interval_s, trace in zip(*(rows[key] for key in keys), strict=True):
+            index = int(number) - 1
+            missing = index + 1 - len(self._peaks)
+            self._peaks += ["its chromatogram has not arrived"] * missing
+            try:
+                values = np.asarray(trace, dtype=np.float64)
+                self._peaks[index] = gas.peak_area(
+                    values, float(interval_s), self._calibration.window
+                )
+            except ValueError as error:
+                self._peaks[index] = str(error)
+            numbers.append(index)
+        found = gas.headspace_hydrogen(self._peaks, self._calibration)
+        return [found[index] for index in numbers]
