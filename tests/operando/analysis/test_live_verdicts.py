@@ -1,0 +1,258 @@
+"""What is said of a run while it goes on: the same however its rows come."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from operando.analysis.failure import FailureWatch
+from operando.analysis.live_verdicts import KINDS, Verdict, Verdicts
+from operando.analysis.lives import failures_of
+from operando.analysis.segments import half_cycles
+
+Array = NDArray[np.float64]
+AREA_CM2, CURRENT_A, OHM = 1.131, 1.131e-3, 60.0
+ZINC = {"material": "Zn", "area_cm2": AREA_CM2, "metal": "Zn", "thickness_um": 100}
+COPPER = {"material": "Cu", "area_cm2": AREA_CM2}
+SYMMETRIC = {
+    "cell_id": "ZN-ZN-1",
+    "metal": "Zn",
+    "working_electrode": ZINC,
+    "counter_electrode": ZINC,
+    "electrolyte": {"composition": "2 mol/L ZnSO4"},
+}
+HALF_CELL = {**SYMMETRIC, "working_electrode": COPPER}
+CALIBRATED = {"potentiostat": {"current_offset_uncertainty_a": 1e-7}}
+
+
+def rows_of(
+    halves: Sequence[tuple[int, float]],
+    *,
+    shorts: Sequence[tuple[float, float, float]] = (),
+    tip_v: float = 0.0,
+    ends_v: float | None = None,
+    mirror: int = 1,
+    noise_v: float = 1e-4,
+    seed: int = 0,
+) -> dict[str, Array]:
+    """Return the columns of half-cycles (role, seconds), a row per second, 20 s of rest after each.
+
+    A tip of ``tip_v`` lies in the first; strips end at ``ends_v``; shorts begin, last, ohm.
+    """
+    names = ("t", "potential", "current", "cycle", "half_cycle", "role", "step_t", "flags")
+    columns: dict[str, list[Array]] = {name: [] for name in names}
+    begin_s = 0.0
+    for number, (role, seconds) in enumerate(halves, 1):
+        for kind, lasts_s in ((role, seconds), (0, 20.0)):
+            since_s = np.arange(1.0, lasts_s + 1)
+            t_s = begin_s + since_s
+            conductance = np.zeros(len(t_s))
+            for at_s, for_s, ohm in shorts:
+                conductance[(t_s >= at_s) & (t_s < at_s + for_s)] += 1 / ohm
+            potential_v = kind * CURRENT_A * OHM / (1 + conductance * OHM)
+            if number == 1 and kind:
+                share = since_s / 25
+                potential_v = potential_v + kind * tip_v * share * np.exp(1 - share)
+            if kind > 0 and ends_v is not None:
+                potential_v = potential_v + (ends_v - potential_v) * (since_s / lasts_s) ** 200
+            values = {
+                "t": t_s,
+                "potential": mirror * potential_v,
+                "current": np.full(len(t_s), mirror * kind * CURRENT_A),
+                "cycle": np.full(len(t_s), (number + 1) // 2),
+                "half_cycle": np.full(len(t_s), number),
+                "role": np.full(len(t_s), kind),
+                "step_t": since_s,
+                "flags": np.zeros(len(t_s)),
+            }
+            for name, value in values.items():
+                columns[name].append(np.asarray(value, dtype=np.float64))
+            begin_s += lasts_s
+    found = {f"potentiostat_{name}": np.concatenate(parts) for name, parts in columns.items()}
+    noise = np.random.default_rng(seed).normal(0, noise_v, len(found["potentiostat_t"]))
+    return found | {"potentiostat_potential": found["potentiostat_potential"] + noise}
+
+
+def told(
+    sample: Mapping[str, Any],
+    rows: Mapping[str, Array],
+    sizes: Sequence[int] = (10**9,),
+    **start: Any,
+) -> list[Verdict]:
+    verdicts = Verdicts({"sample": sample, "calibration": CALIBRATED, **start})
+    found: list[Verdict] = []
+    first = page = 0
+    while first < len(rows["potentiostat_t"]):
+        part = slice(first, first + sizes[page % len(sizes)])
+        found += verdicts.add({key: values[part].tolist() for key, values in rows.items()})
+        first, page = part.stop, page + 1
+    return found
+
+
+EVERYTHING = {
+    # A tip, soft shorts, noise, a hard short and, between them, rests: 40 half-cycles of 300 s.
+    "symmetric": (
+        SYMMETRIC,
+        rows_of(
+            [(-1 if n % 2 == 0 else 1, 300.0) for n in range(40)],
+            shorts=[(5000.0, 30.0, 20.0), (6550.0, 100.0, 40.0), (10_400.0, math.inf, 1.0)],
+            tip_v=0.02,
+        ),
+    ),
+    # A strip that goes on beyond what was plated, and a cycle of more than 102 %.
+    "half": (
+        HALF_CELL,
+        rows_of([(-1, 300.0), (1, 297.0), (-1, 300.0), (1, 330.0), (-1, 300.0)], ends_v=0.5),
+    ),
+    "polarised": (
+        SYMMETRIC,
+        rows_of([(-1 if n % 2 == 0 else 1, 200.0) for n in range(12)]),
+    ),
+}
+EVERYTHING["polarised"][1]["potentiostat_potential"][1800:1810] *= 30
+LIMITS = {"limits": {"effective": {"potential_min_v": -1.5, "potential_max_v": 1.5}}}
+
+
+@settings(max_examples=20, deadline=None)
+@given(
+    st.sampled_from(sorted(EVERYTHING)),
+    st.lists(st.integers(1, 700), min_size=1, max_size=10),
+)
+def test_the_verdicts_do_not_depend_on_how_rows_are_grouped(which: str, sizes: list[int]) -> None:
+    sample, rows = EVERYTHING[which]
+    assert told(sample, rows, sizes, **LIMITS) == told(sample, rows, **LIMITS)
+
+
+def test_pages_of_one_row_tell_the_same() -> None:
+    sample, rows = EVERYTHING["half"]
+    assert told(sample, rows, [1]) == told(sample, rows)
+
+
+def test_a_symmetric_cell_tells_tip_soft_shorts_and_hard_short() -> None:
+    sample, rows = EVERYTHING["symmetric"]
+    found = told(sample, rows)
+    assert [one.kind for one in found] == [
+        "nucleation_tip",
+        "soft_short",
+        "soft_short",
+        "soft_short_noise",  # the steps are noise too, once their half-cycles are over
+        "soft_short",
+        "soft_short_noise",
+        "hard_short",
+    ]
+    tip, first, second, _, third, _, hard = found
+    assert tip.value == pytest.approx(CURRENT_A * OHM * 1e3 + 20, rel=0.02)
+    assert 25 < tip.t_s < 40
+    assert [one.t_s for one in (first, second, third)] == [5001.0, 6551.0, 10_401.0]
+    assert first.value == pytest.approx(20 / 80, rel=0.02)
+    # Sure with the first row of the rest after the second half-cycle of a low potential.
+    assert (hard.half_cycle, hard.t_s) == (34, 35 * 320 - 20 + 1)
+    assert all(one.kind in KINDS for one in found)
+
+
+def test_live_and_afterwards_are_one_code() -> None:
+    _, rows = EVERYTHING["symmetric"]
+    names = ("t", "potential", "current", "cycle", "half_cycle", "role")
+    halves = half_cycles(
+        *(rows[f"potentiostat_{name}"] for name in names),
+        area_cm2=AREA_CM2,
+        step_t_s=rows["potentiostat_step_t"],
+    )
+    afterwards = failures_of(halves, FailureWatch(symmetric=True))
+    live = [one for one in told(SYMMETRIC, rows) if one.kind != "nucleation_tip"]
+    assert [(one.kind, one.value, one.reason) for one in afterwards] == [
+        (one.kind, one.value, one.reason) for one in live
+    ]
+
+
+def test_a_mirrored_cable_tells_the_same() -> None:
+    sample = {**SYMMETRIC, "metal_electrode": "CE"}
+    arguments: dict[str, Any] = {"shorts": [(500.0, 50.0, 20.0)], "noise_v": 0.0}
+    halves = [(-1, 300.0), (1, 300.0)]
+    straight = told(SYMMETRIC, rows_of(halves, **arguments))
+    assert [one.kind for one in straight] == ["soft_short"]
+    assert told(sample, rows_of(halves, mirror=-1, **arguments)) == straight
+
+
+def test_a_strip_of_more_than_the_inventory_is_told_while_it_goes_on() -> None:
+    sample, rows = EVERYTHING["half"]
+    found = told(sample, rows)
+    assert [one.kind for one in found if one.kind != "nucleation_tip"] == [
+        "strip_overrun",
+        "soft_short_coulombic",
+    ]
+    overrun = next(one for one in found if one.kind == "strip_overrun")
+    began_s = 3 * 20 + 300 + 297 + 300
+    # 3 s of the first plating's metal are still there, and 5 % of all of it may be an error.
+    assert overrun.t_s - began_s == math.floor(303 * 1.05) + 1
+    assert overrun.value == pytest.approx((319 - 303) / 3600, rel=1e-6)
+
+
+def test_the_inventory_of_a_foil_is_there_to_be_stripped() -> None:
+    halves = [(1, 2000.0), (-1, 2000.0)]
+    assert told(SYMMETRIC, rows_of(halves)) == []
+    thin = {**SYMMETRIC, "working_electrode": {**ZINC, "thickness_um": 0.5}}
+    assert [one.kind for one in told(thin, rows_of(halves))] == ["strip_overrun"]
+
+
+def test_a_foil_of_unknown_thickness_and_a_resumed_run_judge_no_overrun() -> None:
+    foil = {**ZINC, "thickness_um": None}
+    unknown = {**SYMMETRIC, "working_electrode": foil}
+    assert "thickness" in Verdicts({"sample": unknown}).not_judged["strip_overrun"]
+    assert (
+        "another" in Verdicts({"sample": HALF_CELL, "resume": {"a": 1}}).not_judged["strip_overrun"]
+    )
+
+
+def test_the_limit_is_told_at_its_row_and_once() -> None:
+    sample, rows = EVERYTHING["polarised"]
+    found = told(sample, rows, **LIMITS)
+    assert [one.kind for one in found] == ["polarisation_failure"]
+    assert found[0].t_s == rows["potentiostat_t"][1800]
+
+
+def test_what_cannot_be_read_is_passed_over() -> None:
+    sample, rows = EVERYTHING["symmetric"]
+    broken = {key: values.copy() for key, values in rows.items()}
+    for key in ("potentiostat_potential", "potentiostat_role", "potentiostat_t"):
+        broken[key][100:4000:97] = math.nan
+    found = [one.kind for one in told(sample, broken)]
+    assert found == [one.kind for one in told(sample, rows)]
+    verdicts = Verdicts({"sample": sample})
+    assert verdicts.add({}) == []
+    assert verdicts.add({"potentiostat_t": [1.0]}) == []
+    assert verdicts.add({"thermostat_t": [1.0]}, "thermostat") == []
+
+
+def test_a_run_without_a_cell_judges_nothing_and_says_so() -> None:
+    verdicts = Verdicts({"sample": {"cell_id": "?"}})
+    assert verdicts.add(EVERYTHING["symmetric"][1]) == []
+    assert verdicts.not_judged.keys() == set(KINDS)
+
+
+def test_hydrogen_is_told_with_each_chromatogram(synthetic: Any) -> None:
+    calibration = {
+        "gas_chromatograph": {
+            "hydrogen_area_per_mole_fraction": 6.7e6,
+            "sample_loop_ml": 0.25,
+            "headspace": "closed",
+        }
+    }
+    verdicts = Verdicts({"sample": {**HALF_CELL, "headspace_ml": 5.0}, "calibration": calibration})
+    umol = []
+    for number, area in enumerate((600.0, 1200.0), 1):
+        page = {
+            "gas_chromatograph_result_injection": [number],
+            "gas_chromatograph_result_sample_interval": [0.02],
+            "gas_chromatograph_result_trace": [synthetic.chromatogram(area, seed=number)],
+        }
+        (found,) = verdicts.add(page, "chromatogram")
+        assert found.kind == "hydrogen"
+        umol.append(found.value)
+    assert umol[0] == pytest.approx(600 / 6.7e6 * 101_325 * 5e-6 / (8.314 * 298.15) * 1e6, rel=0.1)
+    assert umol[1] > 1.8 * umol[0]
