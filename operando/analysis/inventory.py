@@ -4,7 +4,6 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from operando.analysis import thickness
 from operando.analysis.failure import PotentialWindow
 from techniques import Cell
 
@@ -16,18 +15,14 @@ _ABOVE, _BELOW, _EITHER = "potential_above_v", "potential_below_v", "abs_potenti
 def metal_at_start_mah_cm2(cell: Cell) -> tuple[float | None, str | None]:
     """Return the metal on the metal electrode before a test, mAh/cm2, or None and why.
 
-    Its foil's and what was deposited on it; none on a bare substrate.
+    Its foil's and what was deposited on it; 0 on a bare substrate.
     """
-    electrode = cell.electrode
-    deposited = electrode.predeposited_mah_cm2 or 0.0
-    if electrode.metal != cell.metal:
-        return deposited, None
-    if electrode.thickness_um is None:
-        if deposited:
-            return deposited, None
+    if cell.full_cell:
+        return None, "the metal of a full cell comes from its cathode"
+    inventory = cell.inventory_mah_cm2(cell.electrode)
+    if inventory is None:
         return None, "the thickness of the metal electrode's foil is not declared"
-    foil = thickness.foil_capacity_mah_cm2(electrode.thickness_um, thickness.METALS[cell.metal])
-    return deposited + foil, None
+    return inventory, None
 
 
 def given_up_beyond(start: Mapping[str, Any], cell: Cell) -> PotentialWindow:
