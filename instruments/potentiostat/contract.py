@@ -10,6 +10,16 @@ from techniques import Assignment, Counters
 PLATE, REST, STRIP, IMPEDANCE, OTHER = -1, 0, 1, 2, 3
 HOLD, SWEEP, VOLTAMMOGRAM = 4, 5, 6
 
+# What a step does, whatever its role.
+StepKind = Literal[
+    "open_circuit",
+    "galvanostatic",
+    "potentiostatic",
+    "linear_sweep",
+    "cyclic_voltammetry",
+    "impedance",
+]
+
 # Set in `flags` beside the instrument's own bits: rows were lost on the line just before this row.
 LOST_BEFORE = 16
 # The row was not heard on the line: it was collected from the instrument's own log, later.
@@ -91,6 +101,9 @@ class Capabilities:
         frequency_max_hz: highest frequency of an impedance spectrum, Hz.
         amplitude_max_v: largest amplitude of one, V rms.
         keeps_log: whether models like this can keep the rows of a program themselves.
+        techniques: the elementary steps it can do, by their ``type``.
+        scan_rate_min_v_s: slowest sweep of the potential, V/s.
+        scan_rate_max_v_s: fastest sweep in which every point is compared with the limits, V/s.
     """
 
     model: str
@@ -102,6 +115,9 @@ class Capabilities:
     frequency_max_hz: float
     amplitude_max_v: float
     keeps_log: bool = False
+    techniques: frozenset[str] = frozenset()
+    scan_rate_min_v_s: float = 0.0
+    scan_rate_max_v_s: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -129,7 +145,7 @@ class ProgramLog:
     rows: tuple[Sample | ImpedancePoint, ...]
     ending: Literal["complete", "stopped", "safety", "opened", "unknown"]
     reason: str
-    kind: Literal["open_circuit", "galvanostatic", "impedance"] | None
+    kind: StepKind | None
     role: int
     counters: Counters
     step_s: float

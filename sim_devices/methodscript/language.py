@@ -567,7 +567,7 @@ class Loader:
         if not words:
             raise LoadError("4004", self._number, self._line_end + 1)
         word = words[0]
-        if not _NAME.fullmatch(word.text):
+        if not _NAME.fullmatch(word.text) or word.text in _RESERVED:
             self._refuse("402B", word)
         if len(word.text) > LONGEST_NAME:
             self._refuse("402C", word)
@@ -1012,6 +1012,9 @@ _COMMANDS: dict[str, _Signature] = {
 
 # Those that need a file store.
 FILE_COMMANDS = frozenset(("file_open", "file_close", "set_script_output"))
+
+# Words of the language are no names; the maker's grammar refuses them.
+_RESERVED = frozenset(_COMMANDS) | frozenset(_BLOCKS) | {"str", "smooth", "beep"}
 
 # Every command this instrument has, for its capability answer.
 COMMANDS = frozenset(_COMMANDS) | (frozenset(_BLOCKS) - {"on_finished:"})

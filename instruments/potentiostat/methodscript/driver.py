@@ -4,7 +4,6 @@ import logging
 import re
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -34,6 +33,7 @@ from instruments.potentiostat.methodscript.instrument_log import (
 )
 from instruments.potentiostat.methodscript.models import capabilities_of
 from instruments.potentiostat.methodscript.program import Program, compile_program
+from instruments.potentiostat.methodscript.run import Run
 from instruments.potentiostat.methodscript.stream import ProgramStream
 from instruments.transport import SerialSettings, Transport, open_transport
 from techniques import Assignment, Counters, SafetyLimits
@@ -57,52 +57,6 @@ _CELL_UNKNOWN = "the state of the cell is unknown: disconnect it"
 _OPEN_CELL = b"e\ncell_off\n\n"
 
 _IDENTITY = re.compile(r"t(?P<id>.{6})(?P<version>\d{4}|\d{2})#(?P<build>.*)")
-
-
-class _Run:
-    """One program on the instrument, and who is concerned with it."""
-
-    def __init__(self, program: Program, limits: SafetyLimits) -> None:
-        self.program = program
-        self.limits = limits
-        # By limit: the value furthest beyond it in each galvanostatic step that passed it.
-        self.beyond: dict[str, dict[int, float]] = {"potential_max_v": {}, "potential_min_v": {}}
-        self.stream = ProgramStream(program)
-        self.reader: int | None = None
-        self.ended = threading.Event()
-        self.abort_asked = False
-        self.damage: deque[int] = deque()
-        self.lines = 0
-        self.checked: set[int] = set()
-
-    def compare(self, row: Sample | ImpedancePoint | None) -> None:
-        """Keep what lies beyond a safety limit although the program does not end for it."""
-        block = self.stream.block
-        if not isinstance(row, Sample) or block is None or block.kind != "galvanostatic":
-            return
-        for name, furthest, sign in (("potential_max_v", max, 1), ("potential_min_v", min, -1)):
-            limit = getattr(self.limits, name)
-            if limit is not None and sign * row.potential_v > sign * limit:
-                steps = self.beyond[name]
-                steps[row.step] = furthest(row.potential_v, steps.get(row.step, row.potential_v))
-
-    def notes(self) -> list[str]:
-        """Return which safety limits were passed at the ends of steps that ended by themselves."""
-        said = []
-        for name, furthest, word in (
-            ("potential_max_v", max, "highest"),
-            ("potential_min_v", min, "lowest"),
-        ):
-            # The step that a safety limit did end is told by the error.
-            ended = self.stream.step if self.stream.safety is not None else None
-            values = [x for step, x in self.beyond[name].items() if step != ended]
-            if values:
-                steps = "1 step" if len(values) == 1 else f"{len(values)} steps"
-                said.append(
-                    f"{name} {getattr(self.limits, name):g} V was passed at the end of {steps} "
-                    f"({word} {furthest(values):.4g} V) before the step's own limit ended it"
-                )
-        return said
 
 
 class MethodScriptPotentiostat:
@@ -139,10 +93,10 @@ class MethodScriptPotentiostat:
         self._capabilities: Capabilities | None = None
         self._dialogue = threading.RLock()  # one command and its answer
         self._state = threading.Lock()  # who reads, whether a program runs
-        self._run: _Run | None = None
-        self._unread: _Run | None = None
+        self._run: Run | None = None
+        self._unread: Run | None = None
         self._stop_reason: str | None = None
-        self._newest_run: _Run | None = None
+        self._newest_run: Run | None = None
         self._warned = False
         self._ended_another = False
 
@@ -343,7 +297,7 @@ class MethodScriptPotentiostat:
             self._hear_out()
             _log.warning("%s: the log %s may be a stub: %s", self._who(), name, error)
 
-    def _begin(self, program: Program, limits: SafetyLimits) -> _Run:
+    def _begin(self, program: Program, limits: SafetyLimits) -> Run:
         """Load a program and run it; with a log, return when the instrument keeps it."""
         wire = self._wire()
         # `l` then `r`, not `e`: a program that is refused has then not touched the cell.
@@ -354,7 +308,7 @@ class MethodScriptPotentiostat:
             with self._asking("run the program", "whether it runs is unknown"):
                 wire.write(b"r\n")
             rest = self._accepted("r", "run the program", _ANSWER_S, program)
-            run = _Run(program, limits)
+            run = Run(program, limits)
             if rest:
                 # Some firmware joins the acknowledgement and the first line.
                 run.stream.feed(rest, wire.arrival_ns)
@@ -366,7 +320,7 @@ class MethodScriptPotentiostat:
             raise
         return run
 
-    def _hear_of_log(self, run: _Run) -> None:
+    def _hear_of_log(self, run: Run) -> None:
         """Read up to the line that says that the log is open; a refusal ends the program."""
         stream, wire = run.stream, self._wire()
         while stream.log is None and stream.block is None and not stream.over:
@@ -426,7 +380,7 @@ class MethodScriptPotentiostat:
                 "the state of the cell is unknown: disconnect it"
             )
 
-    def _send_abort(self) -> tuple[_Run | None, int | None]:
+    def _send_abort(self) -> tuple[Run | None, int | None]:
         """Send an abort to the program, if one runs; return it and the thread that reads it.
 
         Without such a thread the caller reads to the end, and is noted as the reader.
@@ -446,7 +400,7 @@ class MethodScriptPotentiostat:
 
     # -- the program's lines
 
-    def _rows(self, run: _Run) -> Iterator[Sample | ImpedancePoint]:
+    def _rows(self, run: Run) -> Iterator[Sample | ImpedancePoint]:
         stream = run.stream
         failure: InstrumentError | None = None
         while not stream.over:
@@ -468,7 +422,7 @@ class MethodScriptPotentiostat:
             raise failure
         self._verdict(run)
 
-    def _next(self, run: _Run) -> Sample | ImpedancePoint | None:
+    def _next(self, run: Run) -> Sample | ImpedancePoint | None:
         """Take one line; a failure of the wire or the instrument ends the program and raises."""
         wire, stream = self._wire(), run.stream
         try:
@@ -497,10 +451,10 @@ class MethodScriptPotentiostat:
             self._after_fault(run)
         return row
 
-    def _patience_s(self, run: _Run) -> float:
+    def _patience_s(self, run: Run) -> float:
         return run.stream.silence_s + self._added_patience_s
 
-    def _bad_line(self, run: _Run) -> InstrumentError | None:
+    def _bad_line(self, run: Run) -> InstrumentError | None:
         """Return why the program must be ended for the sake of the record, if it must."""
         while run.damage and run.damage[0] <= run.lines - _DAMAGE_WINDOW:
             run.damage.popleft()
@@ -518,7 +472,7 @@ class MethodScriptPotentiostat:
             )
         return None
 
-    def _wrong_setpoint(self, run: _Run, row: Sample | ImpedancePoint) -> InstrumentError | None:
+    def _wrong_setpoint(self, run: Run, row: Sample | ImpedancePoint) -> InstrumentError | None:
         """Check the first current of each galvanostatic step against what was asked."""
         block = run.stream.block
         if not isinstance(row, Sample) or block is None or row.step in run.checked:
@@ -534,7 +488,7 @@ class MethodScriptPotentiostat:
             f"bits {row.flags}); the program was ended and the cell opened: check cell and cables"
         )
 
-    def _verdict(self, run: _Run) -> None:
+    def _verdict(self, run: Run) -> None:
         """Say how the program ended: normally, with a reason, or with an error."""
         stream = run.stream
         if stream.safety is not None:
@@ -566,7 +520,7 @@ class MethodScriptPotentiostat:
 
     # -- ends that are not normal
 
-    def _ask_abort(self, run: _Run) -> None:
+    def _ask_abort(self, run: Run) -> None:
         with self._state:
             run.abort_asked = True
             try:
@@ -576,7 +530,7 @@ class MethodScriptPotentiostat:
                 _log.warning("%s: abort could not be sent: %s", self._who(), error)
 
     def _silent(
-        self, run: _Run, failure: InstrumentError | None, error: TransportTimeout
+        self, run: Run, failure: InstrumentError | None, error: TransportTimeout
     ) -> InstrumentError:
         """Abort an instrument that fell silent; the second time, raise."""
         step = run.stream.step
@@ -599,7 +553,7 @@ class MethodScriptPotentiostat:
             "its supply and the cable"
         ) from (failure or error)
 
-    def _found_idle(self, run: _Run) -> None:
+    def _found_idle(self, run: Run) -> None:
         """Take an abort's answer that says that nothing runs; raise if the program had no end."""
         stream = run.stream
         if stream.complete or stream.aborted:
@@ -615,7 +569,7 @@ class MethodScriptPotentiostat:
             "more. Check the instrument's supply"
         )
 
-    def _recover(self, run: _Run) -> None:
+    def _recover(self, run: Run) -> None:
         """Bring an instrument that lost its program to rest and open the cell; the run is over."""
         try:
             with self._dialogue:
@@ -624,7 +578,7 @@ class MethodScriptPotentiostat:
         finally:
             self._forget(run)
 
-    def _after_fault(self, run: _Run) -> None:
+    def _after_fault(self, run: Run) -> None:
         """Open the cell after a run-time error, which does not run ``on_finished``; raise it."""
         fault, stream, wire = run.stream.fault, run.stream, self._wire()
         assert fault is not None  # told to the type checker; the caller has asked
@@ -646,7 +600,7 @@ class MethodScriptPotentiostat:
             f"{self._who()}: {fault.told_with(run.program.text)}, in step {stream.step}; {cell}"
         )
 
-    def _drain(self, run: _Run) -> None:
+    def _drain(self, run: Run) -> None:
         """Read to the end of an aborted program whose samples nobody reads."""
         deadline = time.monotonic() + self._abort_timeout_s
         wire = self._wire()
@@ -675,7 +629,7 @@ class MethodScriptPotentiostat:
             self._recover(run)
         self._stop_reason = "aborted"
 
-    def _finish(self, run: _Run) -> None:
+    def _finish(self, run: Run) -> None:
         """Take the program as ended; an abort that crossed its end on the wire is swallowed."""
         with self._state:
             if self._run is run:
@@ -688,7 +642,7 @@ class MethodScriptPotentiostat:
                 _log.debug("%s: an abort at the very end stayed unanswered", self._who())
         run.ended.set()
 
-    def _forget(self, run: _Run) -> None:
+    def _forget(self, run: Run) -> None:
         with self._state:
             if self._run is run:
                 self._run = None

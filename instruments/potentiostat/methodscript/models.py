@@ -12,11 +12,61 @@ def _decades(smallest_a: float, largest_a: float) -> tuple[float, ...]:
     return tuple(ranges)
 
 
-_EMSTAT4_HR = Capabilities("EmStat4 HR", True, -6.0, 6.0, 0.2, _decades(1e-7, 1e-1), 2e5, 0.9, True)
-_EMSTAT4_LR = Capabilities(
-    "EmStat4 LR", True, -3.0, 3.0, 0.03, _decades(1e-9, 1e-2), 2e5, 0.9, True
+_WITHOUT_GALVANOSTAT = frozenset(
+    {
+        "open_circuit",
+        "potentiostatic_step",
+        "linear_sweep",
+        "cyclic_voltammetry",
+        "impedance_spectrum",
+    }
 )
-_NEXUS = Capabilities("Nexus", True, -10.0, 10.0, 1.0, _decades(1e-10, 1.0), 1e6, 0.3, True)
+_ALL = _WITHOUT_GALVANOSTAT | {"galvanostatic_step"}
+# Below, a converter's step would last for minutes; above, a script cannot check every point.
+_SLOWEST_V_S, _FASTEST_V_S = 1e-6, 10.0
+
+_EMSTAT4_HR = Capabilities(
+    "EmStat4 HR",
+    True,
+    -6.0,
+    6.0,
+    0.2,
+    _decades(1e-7, 1e-1),
+    2e5,
+    0.9,
+    True,
+    _ALL,
+    _SLOWEST_V_S,
+    _FASTEST_V_S,
+)
+_EMSTAT4_LR = Capabilities(
+    "EmStat4 LR",
+    True,
+    -3.0,
+    3.0,
+    0.03,
+    _decades(1e-9, 1e-2),
+    2e5,
+    0.9,
+    True,
+    _ALL,
+    _SLOWEST_V_S,
+    _FASTEST_V_S,
+)
+_NEXUS = Capabilities(
+    "Nexus",
+    True,
+    -10.0,
+    10.0,
+    1.0,
+    _decades(1e-10, 1.0),
+    1e6,
+    0.3,
+    True,
+    _ALL,
+    _SLOWEST_V_S,
+    _FASTEST_V_S,
+)
 _PICO = Capabilities(
     "EmStat Pico",
     False,
@@ -27,6 +77,9 @@ _PICO = Capabilities(
     2e5,
     0.429,
     True,
+    _WITHOUT_GALVANOSTAT,
+    _SLOWEST_V_S,
+    _FASTEST_V_S,
 )
 
 _MODELS = {

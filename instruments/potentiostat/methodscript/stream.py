@@ -12,14 +12,8 @@ from instruments.errors import ProtocolError
 from instruments.potentiostat.contract import LOST_BEFORE, ImpedancePoint, Sample
 from instruments.potentiostat.methodscript.error_codes import ErrorReply, parse_error
 from instruments.potentiostat.methodscript.packages import Variable, by_type, parse_package
-from instruments.potentiostat.methodscript.program import (
-    END,
-    LOG,
-    SAFETY,
-    STOP,
-    Block,
-    Program,
-)
+from instruments.potentiostat.methodscript.program import Program
+from instruments.potentiostat.methodscript.script import END, LOG, SAFETY, STOP, Block
 from techniques import Counters
 
 _HEADER = {"eb", "ja", "jb", "jc", "jd"}
@@ -27,6 +21,9 @@ _FAREWELL = {"eb", "ja"}
 _OPENED = {"eb", "jb"}
 _IMPEDANCE = {"eb", "ja", "dc", "cc", "cd"}
 _OPEN_CIRCUIT = {"eb", "ja", "ab"}
+# Where the potential is set, loops give the set one; some firmware may give the measured one.
+_SET_POTENTIAL = ({"eb", "ja", "da", "ba"}, {"eb", "ja", "ab", "ba"})
+_AT_SET_POTENTIAL = ("potentiostatic", "linear_sweep", "cyclic_voltammetry")
 # The current of a galvanostatic loop is documented as "set current", of unknown type.
 _CURRENT_TYPES = ("ba", "db")
 # Beyond what any of these instruments can measure: a damaged digit, not a value.
@@ -210,9 +207,14 @@ class ProgramStream:
                 raise ProtocolError(f"not a row of a galvanostatic step: {text!r}")
             current = values[kind].value
             flags |= values[kind].status
+        elif block.kind in _AT_SET_POTENTIAL:
+            if kinds not in _SET_POTENTIAL:
+                raise ProtocolError(f"not a row of a {block.kind} step: {text!r}")
+            current = values["ba"].value
+            flags |= values["ba"].status
         elif kinds != _OPEN_CIRCUIT:
             raise ProtocolError(f"not a row of an open circuit: {text!r}")
-        potential = values["ab"].value
+        potential = values["ab" if "ab" in values else "da"].value
         if abs(potential) > _ABSURD_POTENTIAL_V or abs(current) > _ABSURD_CURRENT_A:
             raise ProtocolError(f"no instrument measures this: {text!r}")
         step_t_s = values["eb"].value

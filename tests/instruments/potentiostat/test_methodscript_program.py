@@ -1,5 +1,6 @@
 """Techniques compiled into programs, looked at line by line."""
 
+import dataclasses
 import math
 import re
 from typing import Any
@@ -14,11 +15,14 @@ from instruments.potentiostat.methodscript.models import capabilities_of
 from instruments.potentiostat.methodscript.values import format_literal
 from techniques import (
     Assignment,
+    CyclicVoltammetry,
     GalvanostaticStep,
     ImpedanceSpectrum,
     Limit,
+    LinearSweep,
     OpenCircuit,
     PlateStripCycle,
+    PotentiostaticStep,
     Recording,
     Repeat,
     SafetyLimits,
@@ -30,12 +34,15 @@ HR = capabilities_of("es4_hr")
 PICO = capabilities_of("espico")
 # The commands of the manual that we allow ourselves.
 COMMANDS = set(
-    "var store_var copy_var add_var sub_var if endif loop endloop breakloop abort on_finished: "
-    "cell_on cell_off set_pgstat_chan set_pgstat_mode set_max_bandwidth set_range set_e set_i "
-    "set_acquisition_frac_autoadjust set_autoranging timer_start timer_get pck_start pck_add "
-    "pck_end send_string meas_loop_ocp meas_loop_ca meas_loop_cp meas_loop_eis "
-    "meas_loop_geis".split()
+    "var store_var copy_var add_var sub_var mul_var if endif loop endloop breakloop abort "
+    "on_finished: cell_on cell_off set_range_minmax set_pgstat_chan set_pgstat_mode "
+    "set_max_bandwidth set_range set_e set_i set_acquisition_frac_autoadjust "
+    "set_autoranging timer_start timer_get pck_start pck_add pck_end send_string "
+    "meas_loop_ocp meas_loop_ca meas_loop_cp meas_loop_eis meas_loop_geis meas_loop_lsv "
+    "meas_loop_cv".split()
 )
+# Of the words of the maker's grammar those that one might take for a name.
+RESERVED = {*COMMANDS, "mean", "smooth", "wait", "str", "array", "meas", "beep", "subarray"}
 LITERAL = re.compile(r"-?[0-9]+[afpnumkMGTPEi]?")
 OPENING, CLOSING = ("if", "loop", "meas_"), ("endif", "endloop")
 
@@ -66,6 +73,7 @@ def strip(*until: Limit, j: float = 1.0, **record: Any) -> GalvanostaticStep:
 
 WIDER_THAN_ANY = SafetyLimits(potential_min_v=-9.0, potential_max_v=9.0)
 WINDOW = SafetyLimits(potential_min_v=-3.0, potential_max_v=3.0)
+WATCHED_WINDOW = WINDOW.model_copy(update={"current_max_a": 1.0})
 
 
 def compiled(technique: Technique, *, on: Any = HR, area: float = 1.0, **more: Any) -> Program:
@@ -101,6 +109,7 @@ def check_form(program: Program) -> None:
         assert words[0] in COMMANDS, line
         if words[0] == "var":
             assert re.fullmatch(r"[a-z][a-z0-9_]*", words[1])
+            assert words[1] not in RESERVED
             assert words[1] not in declared
             declared.add(words[1])
         elif words[0] != "send_string":
@@ -109,6 +118,7 @@ def check_form(program: Program) -> None:
                     word in declared
                     or LITERAL.fullmatch(word)
                     or word in (">", "<", "==", ">=")
+                    or (words[0] == "meas_loop_cv" and re.fullmatch(r"nscans\([0-9]+\)", word))
                     or re.fullmatch(r"[a-z]{2}", word)
                 ), line
         if words[0].startswith(OPENING):
@@ -167,6 +177,44 @@ IMPEDANCE = st.builds(
     points_per_decade=st.integers(1, 20),
     potential_v=st.none() | st.floats(-2, 2),
 )
+WATCHED = st.lists(
+    st.builds(
+        Limit,
+        quantity=st.sampled_from(["charge_mah_cm2", "abs_current_above_ma_cm2"]),
+        value=st.floats(1e-3, 5),
+        action=ACTIONS,
+    ),
+    max_size=3,
+).map(tuple)
+VERSUS = st.sampled_from(["other_electrode", "open_circuit"])
+POTENTIAL = st.floats(-1.4, 1.4)
+HOLD = st.builds(
+    lambda time, until, **more: PotentiostaticStep(until=(time_s(time), *until), **more),
+    st.floats(1, 1e5),
+    WATCHED,
+    role=st.sampled_from(["plate", "strip", None]),
+    potential_v=POTENTIAL,
+    versus=VERSUS,
+    record=RECORDS,
+)
+SWEEP = st.builds(
+    LinearSweep,
+    begin_v=POTENTIAL,
+    end_v=st.floats(1.5, 1.6),
+    versus=VERSUS,
+    scan_rate_v_s=st.floats(1e-6, 0.4),
+    until=WATCHED,
+)
+VOLTAMMETRY = st.builds(
+    CyclicVoltammetry,
+    begin_v=POTENTIAL,
+    vertex1_v=st.floats(1.5, 1.6),
+    vertex2_v=POTENTIAL,
+    versus=VERSUS,
+    scan_rate_v_s=st.floats(1e-6, 0.4),
+    scans=st.integers(1, 10),
+    until=WATCHED,
+)
 CYCLE = st.builds(
     lambda step, rest, cycles, between: PlateStripCycle(
         plate=step.model_copy(update={"role": "plate"}),
@@ -181,7 +229,7 @@ CYCLE = st.builds(
     st.none() | IMPEDANCE,
 )
 TECHNIQUES = st.recursive(
-    OPEN_CIRCUIT | GALVANOSTATIC | IMPEDANCE | CYCLE,
+    OPEN_CIRCUIT | GALVANOSTATIC | IMPEDANCE | CYCLE | HOLD | SWEEP | VOLTAMMETRY,
     lambda inner: (
         st.builds(
             lambda steps: Sequence(steps=tuple(steps)), st.lists(inner, min_size=1, max_size=3)
@@ -197,7 +245,7 @@ TECHNIQUES = st.recursive(
 def test_every_technique_compiles_into_what_the_grammar_allows(
     technique: Technique, metal_electrode: str
 ) -> None:
-    program = compiled(technique, metal_electrode=metal_electrode)
+    program = compiled(technique, metal_electrode=metal_electrode, limits=WATCHED_WINDOW)
     check_form(program)
     headers = [x for x in program.text.splitlines() if x.startswith("store_var blk")]
     assert len(headers) == len(program.blocks)
@@ -516,3 +564,111 @@ def test_a_step_between_runs_in_every_nth_cycle_only() -> None:
     later = cycle.model_copy(update={"between_first": 5})
     assert "store_var k1 4i ja" in lines_of(later)
     assert not [x for x in lines_of(cycle.model_copy(update={"between_every": 1})) if "k1" in x]
+
+
+def held(*until: Limit, **more: Any) -> PotentiostaticStep:
+    more = {"potential_v": 0.1, **more}
+    return PotentiostaticStep(until=(time_s(3600), *until), **more)
+
+
+def current(quantity: Any, value: float) -> Limit:
+    return Limit(quantity=quantity, value=value)
+
+
+TIGHT = WINDOW.model_copy(update={"current_max_a": 0.05})
+
+
+def test_a_hold_is_mirrored_with_the_metal_electrode_and_its_currents_are_magnitudes() -> None:
+    below = current("abs_current_below_ma_cm2", 0.2)
+    for metal_electrode, volts in (("WE", "100m"), ("CE", "-100m")):
+        lines = lines_of(held(below), limits=TIGHT, metal_electrode=metal_electrode)
+        assert the(lines, "meas_loop_ca") == f"meas_loop_ca p c {volts} 1 3600"
+        assert the(lines, "set_e") == f"set_e {volts}"
+        loop = lines[lines.index(the(lines, "meas_loop_ca")) : lines.index("endloop")]
+        for condition in ("if c > 50m", "if c < -50m", "if c < 200u", "if c > -200u"):
+            assert condition in loop
+        assert 'send_string "SAFETY current_max_a 0.05"' in lines
+
+
+def test_the_current_range_of_a_hold_follows_the_current_between_its_limits() -> None:
+    def ranges(*until: Limit) -> tuple[str, str]:
+        lines = lines_of(held(*until), limits=TIGHT)
+        return the(lines, "set_range ba"), the(lines, "set_autoranging ba")
+
+    assert ranges() == ("set_range ba 100m", "set_autoranging ba 10u 100m")
+    bounds = (
+        current("abs_current_below_ma_cm2", 0.05),
+        current("abs_current_above_ma_cm2", 8.0),
+    )
+    assert ranges(*bounds) == ("set_range ba 10m", "set_autoranging ba 100u 10m")
+
+
+def test_an_instrument_at_the_end_of_its_power_counts_as_beyond_the_safety_limit() -> None:
+    lines = lines_of(held(), limits=WATCHED_WINDOW)
+    assert "if c > 190m" in lines
+    assert 'send_string "SAFETY current_max_a 0.19"' in lines
+
+
+def test_a_half_cycle_that_goes_on_at_a_set_potential_is_not_counted_again() -> None:
+    counted = compiled(held(role="strip"), limits=TIGHT)
+    assert "add_var half 1i" in counted.text.splitlines()
+    assert counted.blocks[0].role == 1
+    going_on = compiled(held(role="strip", continues_half_cycle=True), limits=TIGHT)
+    assert "add_var half 1i" not in going_on.text.splitlines()
+
+
+def test_a_potential_against_open_circuit_is_measured_before_the_step_begins() -> None:
+    lines = lines_of(
+        LinearSweep(begin_v=-0.1, end_v=0.2, scan_rate_v_s=0.01, versus="open_circuit"),
+        limits=TIGHT,
+    )
+    order = [
+        lines.index(x)
+        for x in (
+            "cell_off",
+            "meas_loop_ocp p 100m 1",
+            "add_var e2 p",
+            "set_range_minmax da e1 e2",
+            "if p > 2800m",
+            "if p < -2900m",
+            "cell_on",
+            "meas_loop_lsv p c e1 e2 1m 10m",
+        )
+    ]
+    assert order == sorted(order)
+
+
+@pytest.mark.parametrize(
+    ("rate", "checks", "step"), [(1e-3, None, "1m"), (2e-4, "5i", "200u"), (1e-6, "10i", "100u")]
+)
+def test_a_slow_sweep_is_divided_for_the_sake_of_its_checks(
+    rate: float, checks: str | None, step: str
+) -> None:
+    lines = lines_of(LinearSweep(begin_v=0.0, end_v=0.1, scan_rate_v_s=rate), limits=TIGHT)
+    assert the(lines, "meas_loop_lsv").split()[5] == step
+    assert [x.split()[2] for x in lines if x.startswith("store_var skip")][1:] == (
+        [checks] if checks else []
+    )
+
+
+@pytest.mark.parametrize(
+    ("technique", "words"),
+    [
+        (held(potential_v=2.5), "applies -1.7 V to 2 V"),
+        (LinearSweep(begin_v=0.0, end_v=1.0, scan_rate_v_s=11.0), "sweeps at 1e-06 V/s to 10 V/s"),
+        (held(Limit(quantity="charge_mah_cm2", value=1, action="end_loop")), "no cycle"),
+    ],
+)
+def test_a_hold_or_sweep_that_the_instrument_cannot_do_is_refused(
+    technique: Technique, words: str
+) -> None:
+    with pytest.raises(UnsupportedTechniqueError, match=words):
+        compiled(technique, on=PICO, limits=TIGHT)
+
+
+def test_what_the_table_of_the_instrument_does_not_name_is_refused() -> None:
+    less = dataclasses.replace(HR, techniques=HR.techniques - {"cyclic_voltammetry"})
+    scans = CyclicVoltammetry(begin_v=0.0, vertex1_v=0.1, vertex2_v=-0.1, scan_rate_v_s=0.01)
+    assert "nscans" not in compiled(scans, limits=TIGHT).text
+    with pytest.raises(UnsupportedTechniqueError, match="EmStat4 HR does no cyclic voltammetry"):
+        compiled(scans, on=less, limits=TIGHT)

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from instruments.potentiostat import ImpedancePoint, Sample
 from instruments.potentiostat.contract import LOST_BEFORE
-from instruments.potentiostat.methodscript.program import Block, Program
+from instruments.potentiostat.methodscript.program import Program
+from instruments.potentiostat.methodscript.script import Block
 from instruments.potentiostat.methodscript.stream import ProgramStream
 
 PROGRAM = Program(

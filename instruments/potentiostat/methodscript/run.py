@@ -1,0 +1,75 @@
+"""One program that runs on an instrument, and what is noted of it."""
+
+import threading
+from collections import deque
+from dataclasses import dataclass, field
+
+from instruments.potentiostat.contract import ImpedancePoint, Sample
+from instruments.potentiostat.methodscript.program import Program
+from instruments.potentiostat.methodscript.stream import ProgramStream
+from techniques import SafetyLimits
+
+
+@dataclass
+class _Beyond:
+    """By step: the value furthest beyond one safety limit, in the steps that passed it."""
+
+    name: str
+    limit: float | None
+    unit: str
+    word: str
+    sign: int = 1
+    furthest: dict[int, float] = field(default_factory=dict)
+
+    def compare(self, step: int, value: float) -> None:
+        if self.limit is not None and self.sign * value > self.sign * self.limit:
+            before = self.furthest.get(step, value)
+            self.furthest[step] = max(before, value) if self.sign > 0 else min(before, value)
+
+    def note(self, ended: int | None) -> str | None:
+        values = [value for step, value in self.furthest.items() if step != ended]
+        if not values:
+            return None
+        steps = "1 step" if len(values) == 1 else f"{len(values)} steps"
+        most = max(values) if self.sign > 0 else min(values)
+        return (
+            f"{self.name} {self.limit:g} {self.unit} was passed at the end of {steps} "
+            f"({self.word} {most:.4g} {self.unit}) before the step's own limit ended it"
+        )
+
+
+class Run:
+    """One program on the instrument, and who is concerned with it."""
+
+    def __init__(self, program: Program, limits: SafetyLimits) -> None:
+        self.program = program
+        self.beyond = [
+            _Beyond("potential_max_v", limits.potential_max_v, "V", "highest"),
+            _Beyond("potential_min_v", limits.potential_min_v, "V", "lowest", -1),
+            _Beyond("current_max_a", limits.current_max_a, "A", "highest"),
+        ]
+        self.stream = ProgramStream(program)
+        self.reader: int | None = None
+        self.ended = threading.Event()
+        self.abort_asked = False
+        self.damage: deque[int] = deque()
+        self.lines = 0
+        self.checked: set[int] = set()
+
+    def compare(self, row: Sample | ImpedancePoint | None) -> None:
+        """Keep what lies beyond a safety limit although the program does not end for it."""
+        block = self.stream.block
+        if not isinstance(row, Sample) or block is None or block.kind == "open_circuit":
+            return
+        high, low, current = self.beyond
+        if block.kind == "galvanostatic":
+            high.compare(row.step, row.potential_v)
+            low.compare(row.step, row.potential_v)
+        else:
+            current.compare(row.step, abs(row.current_a))
+
+    def notes(self) -> list[str]:
+        """Return which safety limits were passed at the ends of steps that ended by themselves."""
+        # The step that a safety limit did end is told by the error.
+        ended = self.stream.step if self.stream.safety is not None else None
+        return [note for x in self.beyond if (note := x.note(ended)) is not None]
