@@ -4,6 +4,7 @@ A program that records too fast for events puts its rows into the columns of a f
 and keys stay the same.
 """
 
+import logging
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -29,6 +30,8 @@ from instruments.potentiostat.contract import (
 )
 from instruments.transport import clock_ns
 from techniques import Assignment, Counters, SafetyLimits, finest_row_interval_s
+
+_log = logging.getLogger(__name__)
 
 # Rows of one page: enough to be cheap, few enough for the RunEngine's loop to breathe.
 _PAGE_ROWS = 5000
@@ -230,9 +233,17 @@ class PotentiostatDevice(_Pages):
         if finest_row_interval_s(assignment.technique) < LOG_FROM_INTERVAL_S:
             return f"rows may come more often than every {LOG_FROM_INTERVAL_S:g} s"
         try:
-            return self._driver.prepare_log(assignment, self.log_may_go)
+            why = self._driver.prepare_log(assignment, self.log_may_go)
         except InstrumentError as error:
-            return str(error)
+            why = str(error)
+        if why is not None:
+            _log.warning(
+                "%s: it keeps no log of its own of this run: %s. Should this computer die, what "
+                "the instrument does alone is recorded nowhere",
+                self.name,
+                why,
+            )
+        return why
 
     def _record_in_columns(self, in_columns: bool) -> None:
         self._in_columns = in_columns

@@ -29,7 +29,13 @@ CHARGE = 0.1  # mAh/cm2 a plating, 360 s at 1 mA/cm2
 ROW_S = 1.0
 
 
-def cycling(cycles: int = 1, cell: str = "zn-bare-half", **more: Any) -> Protocol:
+def cycling(
+    cycles: int = 1,
+    cell: str = "zn-bare-half",
+    charge: float = CHARGE,
+    rest_s: float = 10,
+    **more: Any,
+) -> Protocol:
     record = {"dt_s": ROW_S, "edge_dt_s": ROW_S}
     half = {"current_density_ma_cm2": 1.0, "record": record}
     technique = {
@@ -39,19 +45,19 @@ def cycling(cycles: int = 1, cell: str = "zn-bare-half", **more: Any) -> Protoco
             {
                 "type": "plate_strip_cycle",
                 "cycles": cycles,
-                "rest_s": 10,
+                "rest_s": rest_s,
                 "between": {
                     "type": "impedance_spectrum",
                     "amplitude_rms_v": 0.005,
                     "frequency_min_hz": 100.0,
                     "points_per_decade": 5,
                 },
-                "plate": half | {"until": [{"quantity": "charge_mah_cm2", "value": CHARGE}]},
+                "plate": half | {"until": [{"quantity": "charge_mah_cm2", "value": charge}]},
                 "strip": half
                 | {
                     "until": [
                         {"quantity": "potential_above_v", "value": 0.5},
-                        {"quantity": "charge_mah_cm2", "value": 1.5 * CHARGE, "action": "stop"},
+                        {"quantity": "charge_mah_cm2", "value": 1.5 * charge, "action": "stop"},
                     ]
                 },
             },
@@ -356,6 +362,100 @@ def test_a_changed_resistance_can_be_accepted_and_that_is_recorded(bench: Bench)
     assert checks["series_resistance_ohm"] - checks["reference_resistance_ohm"] == pytest.approx(
         3.0, abs=0.3
     )
+
+
+def programs(bench: Bench) -> list[dict[str, Any]]:
+    """Return the programs that were begun; a script of one line opens the cell."""
+    return [x for x in bench.broken.truth("potentiostat", "script") if x["lines"] > 1]
+
+
+@pytest.mark.parametrize("looked_at", ["open circuit", "spectrum"])
+def test_a_resume_that_was_killed_while_it_looked_at_the_cell_is_made_again(
+    looked_at: str, bench: Bench
+) -> None:
+    charge = 0.008
+    with bench.broken.serve("potentiostat", factor=10.0):
+        process = bench.begin(cycling(charge=charge, rest_s=2))
+        first = bench.kill_after(process, 20)
+        begun = len(programs(bench))
+        looks = {"open circuit": 1, "spectrum": 2}[looked_at]
+        process = bench.broken.operando("resume", "last", "--only", "potentiostat")
+
+        def looking() -> bool:
+            assert process.poll() is None, process.communicate()
+            return len(programs(bench)) == begun + looks
+
+        bench.wait_for(looking, f"no {looked_at}")
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+        assert len(programs(bench)) == begun + looks
+        assert [run.uid for run in list_runs(bench.broken.data)] == [first]
+        new = bench.resume()
+        assert not bench.broken.cell_is_on()
+    bench.whole()
+    assert [run.uid for run in bench.chain] == [first, new]
+    told = bench.chain[1].start["resume"]
+    assert (told["of"], told["decisions"], told["ending"]) == (first, {}, "opened")
+    assert told["collected_rows"] > 0
+    assert told["checks"]["passed"]
+    assert bench.charges()[1] == pytest.approx(charge, rel=2e-3)
+    ledger, true = bench.ledger(), bench.charges(true=True)
+    assert true[1] == pytest.approx(ledger["charge_cathodic"], rel=5e-3)
+    assert true[2] == pytest.approx(ledger["charge_anodic"], rel=5e-3)
+
+
+def test_where_the_instruments_file_store_is_full_a_resume_goes_on_without_a_log(
+    bench: Bench,
+) -> None:
+    with bench.broken.serve("potentiostat", factor=FACTOR):
+        process = bench.begin(cycling(1))
+        first = bench.kill_after(process, 100)
+        with bench.session():
+            pass  # connecting ends the program, whose log is whole
+        bench.broken.inject("potentiostat", "file-store", kilobytes=1)
+        bench.wait_for(lambda: bench.broken.truth("bench", "fault"), "not broken")
+        process = bench.broken.operando("resume", "last", "--only", "potentiostat")
+        _, told = process.communicate(timeout=60)
+        assert process.returncode == 0, told
+        with bench.session() as session:
+            assert session.devices["potentiostat"]._driver._files().logs() == []
+    bench.whole()
+    runs = bench.chain
+    own = runs[0].start["instrument_log"]["name"]
+    assert runs[0].uid == first
+    assert runs[1].start["instrument_log"]["name"] is None
+    assert (
+        f"it keeps {own}, whose rows may be in no record"
+        in (runs[1].start["instrument_log"]["reason"])
+    )
+    assert f"it keeps {own}" in told
+    assert "no log of its own" in told
+    assert runs[1].start["resume"]["collected_rows"] > 0
+    assert bench.charges()[1] == pytest.approx(CHARGE, rel=1e-3)
+
+
+@pytest.mark.parametrize("error_when_full", [0, 1])
+def test_a_log_that_ended_because_the_file_store_was_full_tells_no_end(
+    error_when_full: int, bench: Bench
+) -> None:
+    with bench.broken.serve("potentiostat", factor=FACTOR):
+        process = bench.begin(cycling(1))
+        bench.kill_after(process, 60)
+        bench.broken.inject(
+            "potentiostat", "file-store", kilobytes=1, error_when_full=error_when_full
+        )
+        bench.wait_for(lambda: bench.broken.truth("bench", "fault"), "not broken")
+        # The program goes on and writes nothing more; or it ends there, with the current on.
+        time.sleep(0.1)
+        with pytest.raises(ResumeError, match=r"--trust-log[\s\S]*--assume-charge"):
+            bench.resume()
+        assert not bench.broken.cell_is_on()
+        assert len(list_runs(bench.broken.data)) == 1
+        (off,) = bench.broken.truth("potentiostat", "cell_off")
+        bench.resume(assume_charge_mah_cm2=off["ledger"]["WE"]["charge_cathodic"])
+    assert bench.ledger()["charge_cathodic"] == pytest.approx(CHARGE, rel=0.01)
+    # What was assumed is good enough to go on with, and no efficiency.
+    assert metrics(Run.from_journal("last", bench.broken.data))["ce_pct"].value is None
 
 
 def test_an_experiment_that_died_before_its_first_row_begins_anew(bench: Bench) -> None:
