@@ -72,11 +72,13 @@ def main() -> int:
     say("\n".join(f"- {line}" for line in machine.description()) + "\n")
     curves: list[Curve] = []
     for name in chosen:
+        since = time.monotonic()
         section = _measured(name, 0.1 if options.quick else 1.0)
         curves += section.curves
         say(markdown(section))
+        say(f"Measured in {time.monotonic() - since:.0f} s.\n")
     load = machine.description()[3]
-    say(f"Measured in {time.monotonic() - began:.0f} s; at the end, {load}.")
+    say(f"All in {time.monotonic() - began:.0f} s; at the end, {load}.")
     profiles.cleanup()
     if options.figure is not None:
         draw(curves, options.figure)

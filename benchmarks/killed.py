@@ -10,7 +10,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,13 @@ ROWS_PER_S = 100.0
 # When each repeat is killed, after the first row [s]: QCoDeS writes every 5 s.
 KILLED_AFTER_S = (6.0, 7.5, 9.0)
 COLLECT_EVERY_S = 0.1
+AT_ONCE = 2  # two cores, and most of a trial is waiting
+# What a trial may take on a busy computer; three to ten seconds are usual for each.
+FIRST_ROW_WITHIN_S = 45.0
+READ_WITHIN_S = 60.0
+
+# Of a folder and a file for notes: what is to be run there.
+Command = Callable[[Path, Path], list[str]]
 
 
 class PacedRows:
@@ -56,9 +64,10 @@ class PacedRows:
         self._taken = due
         return rows, [self._began + row / self._rate for row in rows]
 
-    def handed_over(self) -> None:
-        """Note that all rows taken so far are in the recorder's hands."""
-        os.pwrite(self._notes, f"{self._taken:12d}".encode("ascii"), 0)
+    def handed_over(self, rows: int | None = None) -> None:
+        """Note that so many rows are in the recorder's hands, by default all that were taken."""
+        told = self._taken if rows is None else rows
+        os.pwrite(self._notes, f"{told:12d}".encode("ascii"), 0)
 
 
 class PacedPages(PageFlyer):
@@ -119,9 +128,9 @@ def triggered(rows: PacedRows) -> MsgGenerator:
     signals = [Signal(name=key, value=1.0) for key in COLUMNS]
     while True:
         due, _ = rows.take()
-        for _ in due:
+        for row in due:
             yield from bps.trigger_and_read(signals, name=STREAM)
-        rows.handed_over()
+            rows.handed_over(row + 1)
         yield from bps.sleep(0.001)
 
 
@@ -142,9 +151,12 @@ def record(kind: str, folder: Path, rows_per_s: float, notes: Path) -> None:
 
 
 def killed(folder: Path, scale: float = 1.0) -> Section:
-    """Kill each recorder and count the rows that it had and that nobody can read."""
+    """Kill each recorder and count the rows that it had and that nobody can read.
+
+    A trial that takes too long gives no figure, and the table tells of it.
+    """
     of_ours = partial(_own_rows, STREAM)
-    works: dict[str, tuple[Callable[[Path, Path], list[str]], Callable[[Path], int]]] = {
+    works: dict[str, tuple[Command, Callable[[Path], int]]] = {
         "pages, our journal": (partial(_own_command, "pages"), of_ours),
         "columns of a file, our journal": (partial(_own_command, "columns"), of_ours),
         "trigger_and_read, TiledWriter as it comes": (
@@ -158,25 +170,46 @@ def killed(folder: Path, scale: float = 1.0) -> Section:
     }
     for peer in peers.PEERS:
         works[peer] = (partial(_peers_command, peer), partial(_peers_rows, peer))
-    rows = []
-    for what, (command, count) in works.items():
-        lost, had = [], []
-        for after_s in KILLED_AFTER_S if scale >= 1 else (3.0,):
-            with tempfile.TemporaryDirectory(dir=folder) as name:
-                where = Path(name)
-                handed = _run_and_kill(command(where, where / "notes"), where / "notes", after_s)
-                had.append(handed)
-                lost.append(float(max(0, handed - count(where))))
-        wanted = "<= 0" if "our" in what else ""
-        rows.append(Row(what, lost, "rows lost", f"of {min(had)} to {max(had)}", wanted, True))
+    instants = KILLED_AFTER_S if scale >= 1 else (3.0,)
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        trials = {
+            what: [pool.submit(_trial, folder, *work, after_s) for after_s in instants]
+            for what, work in works.items()
+        }
+        rows = [_row(what, [trial.result() for trial in some]) for what, some in trials.items()]
     return Section(
         f"What kill -9 takes, at {ROWS_PER_S:g} rows/s",
         "python -m benchmarks killed",
         rows,
         "Lost is what the recorder had been given and no other process can read afterwards. "
-        f"Killed {', '.join(f'{x:g}' for x in KILLED_AFTER_S)} s after the first row. "
-        "TiledWriter with batch_size=1 cannot take 100 rows/s: it holds up the acquisition.",
+        f"Killed {', '.join(f'{x:g}' for x in instants)} s after the first row, {AT_ONCE} of them "
+        "at a time. TiledWriter with batch_size=1 cannot take 100 rows/s: it holds up the "
+        "acquisition.",
     )
+
+
+def _trial(
+    folder: Path, command: Command, count: Callable[[Path], int], after_s: float
+) -> tuple[int, int] | str:
+    """Return how many rows the recorder had and how many are left; why not, if it took too long."""
+    with tempfile.TemporaryDirectory(dir=folder) as name:
+        where = Path(name)
+        notes = where / "notes"
+        try:
+            return run_and_kill(command(where, notes), notes, after_s), count(where)
+        except TimeoutError as error:
+            return str(error)
+
+
+def _row(what: str, trials: Sequence[tuple[int, int] | str]) -> Row:
+    counted = [trial for trial in trials if not isinstance(trial, str)]
+    late = [trial for trial in trials if isinstance(trial, str)]
+    had = [handed for handed, _ in counted]
+    told = [f"of {min(had)} to {max(had)}"] if had else []
+    told += [f"no figure: {reason}" for reason in late]
+    lost = [float(max(0, handed - left)) for handed, left in counted]
+    wanted = "<= 0" if "our" in what else ""
+    return Row(what, lost, "rows lost", "; ".join(told), wanted, True, len(late))
 
 
 def _own_command(kind: str, folder: Path, notes: Path) -> list[str]:
@@ -188,16 +221,31 @@ def _peers_command(peer: str, folder: Path, notes: Path) -> list[str]:
     return peers.command(peer, "pace", folder, ROWS_PER_S, notes)
 
 
-def _run_and_kill(command: list[str], notes: Path, after_s: float) -> int:
+def run_and_kill(
+    command: list[str],
+    notes: Path,
+    after_s: float,
+    first_row_within_s: float = FIRST_ROW_WITHIN_S,
+) -> int:
+    """Run a recorder, kill it some time after its first row, and return how many rows it had.
+
+    Raises:
+        TimeoutError: if no row had come by then; it is killed all the same.
+        RuntimeError: if it ended by itself before its first row.
+    """
     quiet = subprocess.DEVNULL
     with subprocess.Popen(command, stdout=quiet, stderr=quiet) as process:
-        give_up = time.monotonic() + 60
-        while not notes.exists() or not notes.read_bytes():
-            if process.poll() is not None or time.monotonic() > give_up:
-                raise RuntimeError(f"{command} recorded nothing")
-            time.sleep(0.05)
-        time.sleep(after_s)
-        process.send_signal(signal.SIGKILL)
+        try:
+            give_up = time.monotonic() + first_row_within_s
+            while not notes.exists() or not notes.read_bytes():
+                if process.poll() is not None:
+                    raise RuntimeError(f"{command} ended and recorded nothing")
+                if time.monotonic() > give_up:
+                    raise TimeoutError(f"not begun within {first_row_within_s:g} s")
+                time.sleep(0.05)
+            time.sleep(after_s)
+        finally:
+            process.send_signal(signal.SIGKILL)
     return int(notes.read_bytes())
 
 
@@ -213,19 +261,20 @@ def _tiled_rows(folder: Path) -> int:
         f"stream = run[{STREAM!r}] if {STREAM!r} in run else ()\n"
         "print(len(stream.read()['t']) if 't' in stream else 0)"
     )
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", code, str(folder / "tiled")],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    command = [sys.executable, "-W", "ignore", "-c", code, str(folder / "tiled")]
+    try:
+        done = subprocess.run(
+            command, capture_output=True, text=True, check=False, timeout=READ_WITHIN_S
+        )
+    except subprocess.TimeoutExpired as error:
+        raise TimeoutError(f"not read within {READ_WITHIN_S:g} s") from error
     if done.returncode:
         raise RuntimeError(done.stderr)
     return int(done.stdout.split()[-1])
 
 
 def _peers_rows(peer: str, folder: Path) -> int:
-    found: dict[str, Any] = peers.asked(peer, "count", folder)
+    found: dict[str, Any] = peers.asked(peer, "count", folder, within_s=READ_WITHIN_S)
     return int(found["rows"])
 
 

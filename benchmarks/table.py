@@ -18,6 +18,7 @@ class Row:
         wanted: What the median should be, ``>= 12,000`` or ``<= 0.1`` in the values' unit; may be
             empty.
         always: Whether every value should be so.
+        without: How many more repeats gave no value.
     """
 
     what: str
@@ -26,10 +27,11 @@ class Row:
     ratio: str = ""
     wanted: str = ""
     always: bool = False
+    without: int = 0
 
     @property
     def median(self) -> float:
-        """Return the median of the repeats."""
+        """Return the median of the repeats; raises ValueError if none gave a value."""
         return statistics.median(self.values)
 
     @property
@@ -39,6 +41,8 @@ class Row:
             return ""
         sign, _, number = self.wanted.partition(" ")
         wanted = float(number.replace(",", ""))
+        if not self.values or (self.always and self.without):
+            return f"{self.wanted}: **no**"
         found = self.values if self.always else [self.median]
         reached = min(found) >= wanted if sign == ">=" else max(found) <= wanted
         return f"{self.wanted}: {'yes' if reached else '**no**'}"
@@ -93,11 +97,14 @@ def markdown(section: Section) -> str:
     lines += ["| what | median | lowest to highest | repeats | wanted | |"]
     lines += ["|---|---:|---:|---:|---|---|"]
     for row in section.rows:
-        spread = f"{figure_text(min(row.values))} to {figure_text(max(row.values))}"
-        lines.append(
-            f"| {row.what} | {figure_text(row.median)} {row.unit} | {spread} | {len(row.values)} "
-            f"| {row.met} | {row.ratio} |"
-        )
+        repeats = str(len(row.values))
+        if row.without:
+            repeats += f" of {len(row.values) + row.without}"
+        median, spread = "-", "-"
+        if row.values:
+            median = f"{figure_text(row.median)} {row.unit}"
+            spread = f"{figure_text(min(row.values))} to {figure_text(max(row.values))}"
+        lines.append(f"| {row.what} | {median} | {spread} | {repeats} | {row.met} | {row.ratio} |")
     if section.note:
         lines += ["", section.note]
     return "\n".join([*lines, ""])

@@ -24,11 +24,19 @@ def command(peer: str, verb: str, folder: Path, *arguments: object) -> list[str]
     return [str(PYTHON), str(PEERS[peer]), verb, str(folder), *map(str, arguments)]
 
 
-def asked(peer: str, verb: str, folder: Path, *arguments: object) -> dict[str, Any]:
-    """Let a peer do something and return what it tells, the JSON of its last line."""
-    done = subprocess.run(
-        command(peer, verb, folder, *arguments), capture_output=True, text=True, check=False
-    )
+def asked(
+    peer: str, verb: str, folder: Path, *arguments: object, within_s: float = 300.0
+) -> dict[str, Any]:
+    """Let a peer do something and return what it tells, the JSON of its last line.
+
+    Raises:
+        TimeoutError: if it has not done it by then; it is killed.
+    """
+    asking = command(peer, verb, folder, *arguments)
+    try:
+        done = subprocess.run(asking, capture_output=True, text=True, check=False, timeout=within_s)
+    except subprocess.TimeoutExpired as error:
+        raise TimeoutError(f"{peer} has not done {verb!r} within {within_s:g} s") from error
     if done.returncode:
         raise RuntimeError(f"{peer} failed:\n{done.stderr}")
     found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])

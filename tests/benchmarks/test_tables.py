@@ -16,6 +16,17 @@ def test_what_was_wanted_is_told_with_yes_or_no() -> None:
     assert "<= 2: yes" in markdown(Section("T", "command", [reached]))
 
 
+def test_repeats_without_a_figure_are_told_and_nothing_is_reached_by_them() -> None:
+    some = Row("a", [0.0], "rows lost", "no figure: late", "<= 0", always=True, without=2)
+    assert "| 0 rows lost | 0 to 0 | 1 of 3 | <= 0: **no** | no figure: late |" in markdown(
+        Section("T", "command", [some])
+    )
+    none = Row("a", [], "s", "no figure: late", "<= 2", without=3)
+    assert "| - | - | 0 of 3 | <= 2: **no** | no figure: late |" in markdown(
+        Section("T", "command", [none])
+    )
+
+
 def test_a_cost_that_grows_is_said_to() -> None:
     flat = Curve("rows", "a row", "us", [10, 1000], [4.0, 5.9])
     assert flat.growth.met == "<= 1.5: yes"
