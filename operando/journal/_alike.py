@@ -7,8 +7,7 @@ same, and that its checksum holds, is checked for each.
 
 import os
 import struct
-import zlib
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import Any
 
 import msgpack
 import numpy as np
+from isal.isal_zlib import crc32
 from numpy.typing import NDArray
 
 from ._format import LONGEST_PAYLOAD, RECORD, Document, decode
@@ -28,6 +28,7 @@ _DTYPES = {FLOATS: "<f8", INTEGERS: "<i8"}
 _UID = "uid"
 # Fewer records that look alike are read one by one, and so are the next ones, so many of them.
 _FEWEST, _PAUSE = 8, 64
+_SHORT = 2048
 # Who records otherwise than in pages that look alike gains nothing; trying has a price.
 _MOST_REFUSALS = 100
 
@@ -59,15 +60,25 @@ class _Layout:
         fields = self.fields.unpack(payload)
         return fields[1::2] if fields[::2] == self.around else None
 
-    def alike(self, payloads: NDArray[np.uint8]) -> int:
-        """Return how many of some payloads, by row, look like this before one does not."""
-        count = len(payloads)
-        for number, around in enumerate(self.around):
-            part = payloads[:count, self.edges[2 * number] : self.edges[2 * number + 1]]
-            if part.tobytes() != around * count:
-                fits = (part == np.frombuffer(around, np.uint8)).all(axis=1)
-                count = int(fits.argmin())
+    def alike(self, records: "_Records") -> int:
+        """Return how many of some records have a payload like this before one does not."""
+        count = records.count
+        for begin, around in zip(self.edges[::2], self.around, strict=True):
+            parts = records.parts(count, begin, len(around))
+            if parts != around * count:
+                length = len(around)
+                count = next(
+                    n for n in range(count) if parts[n * length : (n + 1) * length] != around
+                )
         return count
+
+    def columns_in(self, records: "_Records", count: int) -> tuple[bytes, ...]:
+        """Return the columns of the first ``count`` records, which look like this."""
+        spans = zip(self.edges[1::2], self.edges[2::2], self.columns, strict=False)
+        return tuple(
+            records.parts(count, begin, end - begin) if code else b""
+            for begin, end, (_, _, code) in spans
+        )
 
     @classmethod
     def of(cls, payload: bytes) -> "_Layout | None":
@@ -131,6 +142,58 @@ class _Layout:
         )
 
 
+@dataclass(frozen=True)
+class _Records:
+    """Records of one length that follow each other.
+
+    Attributes:
+        content: what they lie in.
+        begin: where the first one's head begins.
+        length: of the payload of each.
+        count: how many they are.
+    """
+
+    content: memoryview
+    begin: int
+    length: int
+    count: int
+
+    @classmethod
+    def at(cls, content: memoryview, begin: int, length: int) -> "_Records":
+        """Return the records from a byte on that claim to be as long as the first one is."""
+        stride = RECORD.size + length
+        most = (len(content) - begin) // stride
+        lengths = np.ndarray((most,), "<u4", content, begin, (stride,))
+        different = lengths != length
+        count = int(different.argmax()) if different.any() else most
+        return cls(content, begin, length, count)
+
+    def parts(self, count: int, begin: int, length: int) -> bytes:
+        """Return the same bytes of the first ``count`` payloads, one after the other."""
+        return self._payloads(count, begin, length).tobytes()
+
+    def _payloads(self, count: int, begin: int, length: int) -> NDArray[np.void]:
+        # One item by row: a row of single bytes takes several times as long to copy.
+        offset, stride = self.begin + RECORD.size + begin, RECORD.size + self.length
+        return np.ndarray((count,), f"V{length}", self.content, offset, (stride,))
+
+    def whole(self, count: int) -> int:
+        """Return how many of the first ``count`` have the right checksum before one has not."""
+        stride = RECORD.size + self.length
+        told = np.ndarray((count,), "<u4", self.content, self.begin + 4, (stride,)).tolist()
+        found = list(map(crc32, self._each(count)))
+        if found == told:
+            return count
+        return next(n for n, pair in enumerate(zip(found, told, strict=True)) if pair[0] != pair[1])
+
+    def _each(self, count: int) -> Sequence[bytes | memoryview]:
+        if self.length < _SHORT:  # copying it costs less than a view of it
+            return self._payloads(count, 0, self.length).tolist()
+        begin, stride = self.begin + RECORD.size, RECORD.size + self.length
+        begins = range(begin, begin + count * stride, stride)
+        return [self.content[begin : begin + self.length] for begin in begins]
+
+
 class Pages:
     """Puts pages of one stream together."""
 
@@ -165,7 +228,7 @@ class Pages:
                 at += count * (RECORD.size + length)
                 continue
             payload = bytes(content[at + RECORD.size : end])
-            if zlib.crc32(payload) != checksum:
+            if crc32(payload) != checksum:
                 return at, -1
             yield from self._take_one(payload)
             at = end
@@ -178,38 +241,19 @@ class Pages:
 
         None if they are too few for this to be worth while.
         """
-        stride = RECORD.size + length
-        most = (len(content) - at) // stride
         if self._one_by_one:
             self._one_by_one -= 1
             return None
-        if most < _FEWEST or not self._layouts.get(length):
+        if len(content) - at < _FEWEST * (RECORD.size + length) or not self._layouts.get(length):
             return None
-        lengths = np.ndarray((most,), "<u4", content, at, (stride,))
-        different = lengths != length
-        count = int(different.argmax()) if different.any() else most
-        if count >= _FEWEST:
-            shape, strides = (count, length), (stride, 1)
-            payloads = np.ndarray(shape, np.uint8, content, at + RECORD.size, strides)
+        records = _Records.at(content, at, length)
+        if records.count >= _FEWEST:
             for layout in self._layouts[length]:
-                count = self._whole(content, at, length, layout.alike(payloads))
+                count = records.whole(layout.alike(records))
                 if count >= _FEWEST:
-                    edges = layout.edges
-                    spans = zip(edges[1::2], edges[2::2], strict=False)
-                    columns = [payloads[:count, begin:end].tobytes() for begin, end in spans]
-                    return layout, tuple(columns), count
+                    return layout, layout.columns_in(records, count), count
         self._one_by_one = _PAUSE
         return None
-
-    def _whole(self, content: memoryview, at: int, length: int, count: int) -> int:
-        """Return how many of some records of one length have the right checksum."""
-        stride, begin = RECORD.size + length, at + RECORD.size
-        told = np.ndarray((count,), "<u4", content, at + 4, (stride,)).tolist()
-        begins = range(begin, begin + count * stride, stride)
-        found = list(map(zlib.crc32, [content[begin : begin + length] for begin in begins]))
-        if found == told:
-            return count
-        return next(n for n, pair in enumerate(zip(found, told, strict=True)) if pair[0] != pair[1])
 
     def _take_one(self, payload: bytes) -> Iterator[tuple[str, Document]]:
         if payload.startswith(_PAGE):

@@ -12,13 +12,13 @@ import logging
 import os
 import struct
 import tempfile
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgpack
+from isal.isal_zlib import crc32
 
 from ._format import HEADER, RECORD, RecordReader
 from ._pages import as_list, stored
@@ -260,7 +260,7 @@ def save_cycles(path: Path, cycles: Cycles) -> None:
                 "descriptors": sorted(cycles.descriptors),
             }
         )
-        head = _HEAD.pack(_MAGIC, _VERSION, zlib.crc32(content))
+        head = _HEAD.pack(_MAGIC, _VERSION, crc32(content))
         handle, made = tempfile.mkstemp(prefix=path.stem, suffix=f"{SUFFIX}.new", dir=path.parent)
         try:
             with open(handle, "wb") as file:
@@ -280,7 +280,7 @@ def _load(path: Path) -> Cycles | None:
         data = _beside(path).read_bytes()
         magic, version, checksum = _HEAD.unpack_from(data)
         content = data[_HEAD.size :]
-        if (magic, version) != (_MAGIC, _VERSION) or zlib.crc32(content) != checksum:
+        if (magic, version) != (_MAGIC, _VERSION) or crc32(content) != checksum:
             raise ValueError("damaged, or of another version")
         kept = msgpack.unpackb(content, ext_hook=as_list)
         mark = kept.pop("mark")

@@ -9,11 +9,12 @@ import logging
 import os
 import re
 import struct
-import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+
+from isal.isal_zlib import crc32
 
 logger = logging.getLogger(__name__)
 
@@ -87,7 +88,7 @@ def is_whole(fd: int, offset: int, size: int) -> bool:
         return False
     found = 0
     while left and (block := os.read(fd, min(left, _BLOCK_BYTES))):
-        found = zlib.crc32(block, found)
+        found = crc32(block, found)
         left -= len(block)
     return not left and found == checksum
 

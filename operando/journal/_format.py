@@ -10,7 +10,6 @@ trusted, unless a whole one follows (`_damage`).
 import logging
 import os
 import struct
-import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date, time
@@ -19,6 +18,7 @@ from pathlib import Path, PurePath
 from typing import Any, BinaryIO, NamedTuple
 
 import msgpack
+from isal.isal_zlib import crc32
 
 from ._damage import LONGEST_PAYLOAD, RECORD, Damage, missing_start, whole_record_behind
 from ._errors import JournalError
@@ -61,7 +61,7 @@ def encode(name: str, doc: Mapping[str, Any]) -> bytes:
             f"a {name} document of {len(payload)} bytes is too long for one journal record "
             "(1 GiB); send arrays of this size as stream assets"
         )
-    return RECORD.pack(len(payload), zlib.crc32(payload)) + payload
+    return RECORD.pack(len(payload), crc32(payload)) + payload
 
 
 def decode(
@@ -197,7 +197,7 @@ def records_at(path: Path, offsets: Iterable[int]) -> Iterator[Record]:
                 continue
             length, checksum = RECORD.unpack(head)
             payload = file.read(length) if length <= size - begin else b""
-            if not payload or len(payload) < length or zlib.crc32(payload) != checksum:
+            if not payload or len(payload) < length or crc32(payload) != checksum:
                 continue
             name, doc = decode(payload)
             yield Record(begin + RECORD.size + length, name, doc, begin)
@@ -284,11 +284,11 @@ class RecordReader:
             if len(payload) < length:
                 self._reason = (
                     f"corrupt: a record of {len(payload)} bytes claims {length}"
-                    if payload and zlib.crc32(payload) == checksum
+                    if payload and crc32(payload) == checksum
                     else f"torn: {len(payload)} of {length} bytes of a record's payload"
                 )
                 return
-            if zlib.crc32(payload) != checksum:
+            if crc32(payload) != checksum:
                 self._reason = f"corrupt: checksum of a record of {length} bytes"
                 return
             # Set before the caller sees the record: a caller may stop iterating here.

@@ -3,11 +3,12 @@
 import logging
 import os
 import time
-import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from isal.isal_zlib import crc32
 
 from ._bulk import BulkReader
 from ._format import HEADERS, RECORD, Document, Record, RecordReader, decode
@@ -260,7 +261,7 @@ def _first_record(fd: int, head: bytes, size: int) -> tuple[str, Document] | Non
     payload = head[begin : begin + length]
     if len(payload) < length:
         payload = _read_at(fd, begin, length)
-    return decode(payload) if zlib.crc32(payload) == checksum else None
+    return decode(payload) if crc32(payload) == checksum else None
 
 
 def _last_record(fd: int, head: bytes, size: int) -> bytes | None:
@@ -271,7 +272,7 @@ def _last_record(fd: int, head: bytes, size: int) -> bytes | None:
         at = tail.rfind(_STOP)
         while at >= RECORD.size:
             length, checksum = RECORD.unpack_from(tail, at - RECORD.size)
-            if at + length == len(tail) and zlib.crc32(tail[at:]) == checksum:
+            if at + length == len(tail) and crc32(tail[at:]) == checksum:
                 return tail[at:]
             at = tail.rfind(_STOP, 0, at)
         if begin == HEADER_SIZE:
