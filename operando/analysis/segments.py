@@ -142,22 +142,30 @@ def half_cycles(
         return ()
     mirror = 1.0 if metal_electrode == "WE" else -1.0
     working = ((role == PLATE) | (role == STRIP)) & (half_cycle > 0)
-    foreign = np.cumsum(~working)  # counts the rows between, so that a gap is seen
+    # Counts the rows between, so that a gap is seen.
+    foreign = np.cumsum(~working, dtype=np.int32)
     working &= np.isfinite(t_s) & np.isfinite(current_a) & np.isfinite(potential_v)
     rows = np.flatnonzero(working)
     if not len(rows):
         return ()
     resumed, resumed_s = _resumed(rows, foreign, t_s, step_t_s, flags, joints)
-    starts = np.flatnonzero(np.diff(half_cycle[rows], prepend=-1.0))
+    numbers = half_cycle[rows]
+    starts = np.flatnonzero(np.concatenate(([True], numbers[1:] != numbers[:-1])))
+    del numbers  # tens of megabytes of a long run
     stops = np.append(starts[1:], len(rows))
     found: list[HalfCycle] = []
     for first, stop in zip(starts, stops, strict=True):
         index = rows[first:stop]
-        t, current = t_s[index], mirror * current_a[index]
+        # Views where no row lies between: a long run's columns are not held twice.
+        closed = int(index[-1]) - int(index[0]) == len(index) - 1
+        chosen = slice(int(index[0]), int(index[-1]) + 1) if closed else index
+        t, current, potential = t_s[chosen], current_a[chosen], potential_v[chosen]
+        if mirror != 1.0:
+            current, potential = mirror * current, mirror * potential
         sign: Literal[-1, 1] = PLATE if role[index[0]] == PLATE else STRIP
         active = sign * current > EDGE_SHARE * np.median(np.abs(current))
         mean = 0.5 * (np.abs(current[1:]) + np.abs(current[:-1]))
-        both = active[1:] & active[:-1] & (np.diff(foreign[index]) == 0)
+        both = active[1:] & active[:-1] & (np.diff(foreign[chosen]) == 0)
         charge_c = np.where(both, mean * np.diff(t), 0.0)
         interruptions, lasted_s = [], float(t[-1] - t[0])
         for row in np.flatnonzero(resumed[first + 1 : stop]) + 1:
@@ -188,7 +196,7 @@ def half_cycles(
                 cycle=int(cycle[index[0]]),
                 role=sign,
                 t_s=t,
-                potential_v=mirror * potential_v[index],
+                potential_v=potential,
                 current_a=current,
                 charge_mah_cm2=since_edge + np.concatenate(([0.0], np.cumsum(steps))),
                 ended=finished or following < len(t_s),
@@ -208,7 +216,7 @@ def half_cycles(
 
 def _resumed(
     rows: NDArray[np.int64],
-    foreign: NDArray[np.int64],
+    foreign: NDArray[np.int32],
     t_s: Floats,
     step_t_s: Floats | None,
     flags: Floats | None,
