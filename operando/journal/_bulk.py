@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from ._alike import Pages
 
 _HEADER_SIZE = len(HEADERS[0])
-_READ_BYTES = 1 << 20
+_READ_BYTES = 1 << 21
 
 
 class BulkReader:
