@@ -26,10 +26,10 @@ logger = logging.getLogger(__name__)
 INDEX = "index.db"
 # Raise it whenever a scan learns something else from a journal: what older versions remembered is
 # then thrown away and read again.
-SCHEMA = 6
+SCHEMA = 7
 PATIENCE_S = 0.2
 # A folder that changed so shortly before it was looked at may have changed again unseen.
-MTIME_STEP_NS = 2_000_000_000
+CHANGE_STEP_NS = 2_000_000_000
 
 COLUMNS = (
     "path",  # below the data folder
@@ -64,7 +64,7 @@ CREATE INDEX by_root ON journals (root) WHERE resume_of != '';
 CREATE INDEX alone ON journals (uid) WHERE uid != '' AND resume_of = '';
 CREATE INDEX by_resume ON journals (resume_of) WHERE resume_of != '';
 CREATE INDEX going_on ON journals (path) WHERE exit_status = '';
-CREATE TABLE folders (path TEXT PRIMARY KEY, mtime_ns INTEGER, looked_ns INTEGER);
+CREATE TABLE folders (path TEXT PRIMARY KEY, stamp TEXT, looked_ns INTEGER);
 CREATE TABLE IF NOT EXISTS counters (name TEXT PRIMARY KEY, value INTEGER);
 PRAGMA user_version = {SCHEMA};
 """
@@ -238,21 +238,21 @@ def _put_in_order(index: sqlite3.Connection, first: int) -> None:
 class _Changes:
     rows: list[dict[str, Any]] = field(default_factory=list)
     gone: list[str] = field(default_factory=list)
-    folders: list[tuple[str, int, int]] = field(default_factory=list)
+    folders: list[tuple[str, str, int]] = field(default_factory=list)
     lost: list[str] = field(default_factory=list)
 
 
 def _changes(index: sqlite3.Connection, data_dir: Path) -> _Changes:
     found = _Changes()
     known_folders = {
-        key: (mtime, looked)
-        for key, mtime, looked in index.execute("SELECT path, mtime_ns, looked_ns FROM folders")
+        key: (stamp, looked)
+        for key, stamp, looked in index.execute("SELECT path, stamp, looked_ns FROM folders")
     }
     for folder in month_folders(data_dir):
-        key = folder.relative_to(data_dir).as_posix()
-        now, mtime = time.time_ns(), os.stat(folder).st_mtime_ns
-        before, looked = known_folders.pop(key, (0, 0))
-        if mtime == before and looked - mtime > MTIME_STEP_NS:
+        key = "/".join(folder.parts[-3:])
+        now, (stamp, changed) = time.time_ns(), _stamp(folder)
+        before, looked = known_folders.pop(key, ("", 0))
+        if stamp == before and looked - changed > CHANGE_STEP_NS:
             continue
         known = _known_in(index, key)
         present = {name for name in os.listdir(folder) if name.endswith(SUFFIX)}
@@ -263,9 +263,9 @@ def _changes(index: sqlite3.Connection, data_dir: Path) -> _Changes:
             readable &= row is not None
         found.gone += [f"{key}/{name}" for name in known - present]
         if not readable:
-            found.folders.append((key, 0, now))  # what kept it from being read may pass
-        elif mtime != before or now - mtime > MTIME_STEP_NS:
-            found.folders.append((key, mtime, now))
+            found.folders.append((key, "", now))  # what kept it from being read may pass
+        elif stamp != before or now - changed > CHANGE_STEP_NS:
+            found.folders.append((key, stamp, now))
     for key in known_folders:
         found.gone += [f"{key}/{name}" for name in _known_in(index, key)]
         found.lost.append(key)
@@ -274,6 +274,17 @@ def _changes(index: sqlite3.Connection, data_dir: Path) -> _Changes:
     ).fetchall():
         found.rows += _looked_at_again(data_dir, path, inode, size, scan)
     return found
+
+
+def _stamp(folder: Path) -> tuple[str, int]:
+    """Return what is another one after each change of a folder's names, and when that was [ns].
+
+    Who copies a folder with its times sets the time of its last modification, and nobody that of
+    its last change; a folder that was put in another one's place has its own number.
+    """
+    told = os.stat(folder)
+    stamp = f"{told.st_mtime_ns} {told.st_ctime_ns} {told.st_ino}"
+    return stamp, max(told.st_mtime_ns, told.st_ctime_ns)
 
 
 def _known_in(index: sqlite3.Connection, folder: str) -> set[str]:

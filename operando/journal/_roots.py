@@ -11,6 +11,9 @@ from ._format import Document
 
 TOKEN = "file://localhost/$OPERANDO_DATA/"
 SUFFIX = ".opj"
+# Names that a folder of journals holds before the next one is begun.
+FULL = 256
+_PART = "-part"
 
 
 def data_uri_prefix(data_dir: Path) -> str:
@@ -44,19 +47,55 @@ def folder_of_journal(path: Path) -> Path:
 
 
 def new_journal_path(data_dir: Path, uid: str, time_s: float) -> Path:
-    """Return where a run's journal is written: ``journal/YYYY/MM/UID.opj`` by UTC start time."""
+    """Return where a run's journal is written: ``journal/YYYY/MM/UID.opj`` by UTC start time.
+
+    A folder that holds ``FULL`` files gets no more: the month goes on in ``MM-part002`` and so on.
+    Whoever looks at a folder in which something is new then reads no more names than that. A uid
+    that the month has already is told by its path, which exists.
+    """
     started = time.gmtime(time_s)
-    folder = data_dir / "journal" / f"{started.tm_year:04d}" / f"{started.tm_mon:02d}"
-    return folder / f"{uid}{SUFFIX}"
+    year = data_dir / "journal" / f"{started.tm_year:04d}"
+    month, name = f"{started.tm_mon:02d}", f"{uid}{SUFFIX}"
+    parts = _parts(year, month)
+    for part in parts:
+        if os.path.exists(f"{year}/{part}/{name}"):  # a Path for each takes longer than asking
+            return year / part / name
+    newest = parts[-1] if parts else month
+    if len(_names(year / newest)) >= FULL:
+        number = int(newest.partition(_PART)[2] or 1) + 1
+        newest = f"{month}{_PART}{number:03d}"
+    return year / newest / name
+
+
+def _parts(year: Path, month: str) -> list[str]:
+    """Return the names of the folders of a month, the oldest first."""
+    numbers = {}
+    for name in _names(year):
+        before, part, number = name.partition(_PART)
+        if before == month and (number.isdecimal() if part else True):
+            numbers[name] = int(number or 1)
+    return sorted(numbers, key=lambda name: (numbers[name], name))
+
+
+def _names(folder: Path) -> list[str]:
+    try:
+        return os.listdir(folder)
+    except OSError:
+        return []  # who then makes a file there is told what is wrong
 
 
 def month_folders(data_dir: Path) -> Iterator[Path]:
     """Yield the folders that hold journals, newest month first."""
     journal = data_dir / "journal"
     if journal.is_dir():
-        for year in sorted(journal.iterdir(), reverse=True):
-            if year.is_dir():
-                yield from sorted((m for m in year.iterdir() if m.is_dir()), reverse=True)
+        for year in _subfolders(journal):
+            yield from _subfolders(year)
+
+
+def _subfolders(folder: Path) -> list[Path]:
+    with os.scandir(folder) as entries:
+        names = [entry.name for entry in entries if entry.is_dir()]
+    return [folder / name for name in sorted(names, reverse=True)]
 
 
 def journal_path(data_dir: Path, uid: str) -> Path:

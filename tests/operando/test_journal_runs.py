@@ -5,6 +5,7 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+import time
 from contextlib import closing
 from pathlib import Path
 
@@ -12,8 +13,11 @@ import pytest
 from event_model import compose_run, compose_stream_resource
 
 from operando.journal import (
+    JournalError,
     JournalWriter,
     ScanNumbers,
+    _index,
+    _roots,
     _scan,
     chain_of,
     count_experiments,
@@ -25,6 +29,7 @@ from operando.journal import (
     summaries,
 )
 from operando.journal._format import RecordReader
+from operando.journal._roots import folder_of_journal
 
 
 def write_run(folder, *, rows=3, stop=True, frames=0, uid=None, time=None, **md):
@@ -243,7 +248,7 @@ def test_what_the_index_remembers_belongs_to_its_version(tmp_path):
     # If this differs, `SCHEMA` must be raised, or people keep seeing what older versions made of
     # their runs; then say here what the new version remembers.
     assert (version, told) == (
-        6,
+        7,
         {
             "path": f"journal/1970/01/{uid}.opj",
             "uid": uid,
@@ -287,6 +292,105 @@ def test_a_journal_that_comes_right_after_a_look_is_seen(tmp_path):
     for count in range(1, 6):
         write_run(tmp_path)
         assert len(list_runs(tmp_path)) == count
+
+
+@pytest.fixture
+def small_folders(monkeypatch):
+    monkeypatch.setattr(_roots, "FULL", 3)
+
+
+def test_a_full_folder_gets_no_more_and_its_month_goes_on_in_the_next(tmp_path, small_folders):
+    written = [write_run(tmp_path, time=number + 1.0) for number in range(8)]
+    january = tmp_path / "journal" / "1970"
+    counts = {folder.name: len(os.listdir(folder)) for folder in january.iterdir()}
+    assert counts == {"01": 3, "01-part002": 3, "01-part003": 2}
+    assert [run.uid for run in list_runs(tmp_path)] == written[::-1]
+    for uid in written:
+        assert journal_path(tmp_path, uid).stem == uid
+        assert folder_of_journal(journal_path(tmp_path, uid)) == tmp_path
+    other = write_run(tmp_path, time=40 * 86400.0)
+    assert journal_path(tmp_path, other).parent == january / "02"
+    (january / "01-party").mkdir()  # of somebody else
+    (january / "01-partner").mkdir()
+    nine = write_run(tmp_path, time=9.0)
+    assert journal_path(tmp_path, nine).parent == january / "01-part003"
+    assert len(list_runs(tmp_path)) == 10
+
+
+def test_a_uid_of_an_earlier_folder_of_the_month_is_not_new(tmp_path, small_folders):
+    first, *_ = [write_run(tmp_path, time=1.0) for _ in range(4)]
+    content = journal_path(tmp_path, first).read_bytes()
+    with pytest.raises(JournalError, match="a run's uid must be new"):
+        write_run(tmp_path, time=1.0, uid=first)
+    assert journal_path(tmp_path, first).read_bytes() == content
+    assert len(list_runs(tmp_path)) == 4
+
+
+def test_only_the_folder_with_something_new_is_read(tmp_path, small_folders, monkeypatch):
+    monkeypatch.setattr(_index, "CHANGE_STEP_NS", 20_000_000)
+    for number in range(7):
+        write_run(tmp_path, time=number + 1.0)
+    time.sleep(0.05)
+    list_runs(tmp_path)
+    write_run(tmp_path, time=8.0)
+    read = []
+    listdir = os.listdir
+    monkeypatch.setattr(os, "listdir", lambda path: read.append(Path(path).name) or listdir(path))
+    assert len(list_runs(tmp_path)) == 8
+    assert read == ["01-part003"]
+
+
+@pytest.fixture
+def looked_at(tmp_path, monkeypatch):
+    """Give a folder of two runs that was looked at long after its last change."""
+    monkeypatch.setattr(_index, "CHANGE_STEP_NS", 20_000_000)
+    write_run(tmp_path, time=1.0)
+    write_run(tmp_path, time=2.0)
+    time.sleep(0.05)
+    list_runs(tmp_path)
+    return tmp_path
+
+
+def test_a_journal_copied_in_with_all_its_times_and_those_of_its_folder_is_seen(looked_at):
+    other = journal_path(looked_at / "other", write_run(looked_at / "other"))
+    month = looked_at / "journal" / "1970" / "01"
+    before = month.stat()
+    os.utime(other, ns=(0, 0))
+    shutil.copy2(other, month)
+    os.utime(month, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert month.stat().st_mtime_ns == before.st_mtime_ns
+    assert other.stem in {run.uid for run in list_runs(looked_at)}
+    assert len(list_runs(looked_at)) == 3
+
+
+def test_a_folder_put_in_place_of_another_with_its_times_is_seen(looked_at):
+    month = looked_at / "journal" / "1970" / "01"
+    other = looked_at / "other" / "journal" / "1970" / "01"
+    uid = write_run(looked_at / "other", time=3.0)
+    before = month.stat()
+    month.rename(looked_at / "aside")
+    os.utime(other, ns=(before.st_atime_ns, before.st_mtime_ns))
+    other.rename(month)
+    assert [run.uid for run in list_runs(looked_at)] == [uid]
+
+
+def test_a_folder_that_was_moved_to_another_month_is_listed_from_there(looked_at):
+    year = looked_at / "journal" / "1970"
+    uids = [run.uid for run in list_runs(looked_at)]
+    (year / "01").rename(year / "02")
+    assert [(run.uid, run.path.parent.name) for run in list_runs(looked_at)] == [
+        (uid, "02") for uid in uids
+    ]
+
+
+def test_a_folder_whose_last_change_lies_in_the_future_is_read_each_time(looked_at):
+    month = looked_at / "journal" / "1970" / "01"
+    ahead = time.time_ns() + 10**12  # a clock that was set back since
+    for count in range(3, 6):
+        other = looked_at / f"other-{count}"
+        shutil.copy(journal_path(other, write_run(other)), month)
+        os.utime(month, ns=(ahead, ahead))
+        assert len(list_runs(looked_at)) == count
 
 
 def test_a_month_that_is_gone_leaves_the_list(tmp_path):
@@ -438,8 +542,8 @@ def numbered_run(folder, number, time):
 @pytest.mark.parametrize("one_by_one", [False, True])
 def test_the_last_run_is_the_one_begun_last_also_when_the_clock_was_set_back(tmp_path, one_by_one):
     uids = []
-    for number, time in enumerate((1000.0, 5000.0, 2000.0, 2100.0), start=1):
-        uids.append(numbered_run(tmp_path, number, time))
+    for number, time_s in enumerate((1000.0, 5000.0, 2000.0, 2100.0), start=1):
+        uids.append(numbered_run(tmp_path, number, time_s))
         if one_by_one:
             assert resolve_uid(tmp_path, "last") == uids[-1]
     assert [run.uid for run in list_runs(tmp_path)] == uids[::-1]
