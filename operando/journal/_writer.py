@@ -45,7 +45,8 @@ class JournalWriter:
     order and nothing is lost. When it takes too long, or too much waits, documents are refused.
 
     Args:
-        data_dir: the data folder; its journals are ``journal/YYYY/MM/UID.opj``.
+        data_dir: the data folder; its journals are ``journal/YYYY/MM/UID.opj``, or below
+            ``MM-part002`` and so on in a month of many.
         patience_s: how long documents wait for room, since one was last written [s]; by default
             120. 0 refuses at once.
         patience_bytes: how much may wait in one run; by default 256 MiB.
