@@ -1,5 +1,22 @@
-"""Figures of runs, drawn without a window and without touching pyplot's state."""
+"""Figures of runs, drawn without a window and without touching pyplot's state.
 
-from operando.plots.figure import run_figure
+`run_figure` is the one picture of a run for a slide; `SHEETS` are its figures for a page, each
+85 or 178 mm wide, drawn by `draw` or all by `drawn_sheets`. The functions that draw one panel into
+axes of your own are in the modules: ``potential``, ``cycles``, ``spectra``, ``deposit``, ``raman``,
+``gas``. Each says in the panel what is missing, with the reason of the metric.
+"""
 
-__all__ = ["run_figure"]
+from operando.plots.evaluated import EvaluatedRun
+from operando.plots.overview import run_figure
+from operando.plots.sheets import FORMATS, SHEETS, DrawnSheet, Sheet, draw, drawn_sheets
+
+__all__ = [
+    "FORMATS",
+    "SHEETS",
+    "DrawnSheet",
+    "EvaluatedRun",
+    "Sheet",
+    "draw",
+    "drawn_sheets",
+    "run_figure",
+]
