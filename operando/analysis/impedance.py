@@ -1,71 +1,91 @@
-"""Impedance spectra: a test of validity first, then one or two depressed arcs."""
+"""Impedance spectra: a test of validity first, then arcs and, where it is there, diffusion."""
 
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
+from operando.analysis.circuits import Circuit, CircuitError, CircuitFit, Complex, fit_circuit
+from operando.analysis.impedance_validity import (
+    ImpedanceFitError,
+    KramersKronig,
+    usable_points,
+    valid_points,
+)
 from operando.runs import Floats
 
-Complex = NDArray[np.complex128]
-# A spectrum is a linear, stable, causal response if a chain of RC elements follows it this well.
-KRAMERS_KRONIG_LIMIT = 0.01
-LARGEST_SHARE_DROPPED = 0.1
-FEWEST_POINTS = 8
-EXPONENT = (0.5, 1.0)
 LARGEST_RELATIVE_ERROR = 0.5
 # An arc whose top lies this many times below the lowest frequency is extrapolated, not measured.
 FARTHEST_TOP = 10.0
+# How much lower the Bayesian information criterion is where the evidence is very strong
+# (Kass and Raftery, J. Am. Stat. Assoc. 90 (1995) 773).
+EVIDENCE = 10.0
+# Slower than charge transfer at metal anodes; what is faster is an arc.
+FASTEST_DIFFUSION_S = 1.0
+# Where arcs leave no more than this times the variance of the test's chain, nothing is missing.
+NOISE_MARGIN = 1.1
+# How often a circuit is evaluated before it is decided from which start to go on.
+FIRST_STEPS = 12
 
 
 @dataclass(frozen=True)
-class KramersKronig:
-    """How well a chain of RC elements follows a spectrum.
+class Arc:
+    """A resistance in parallel to a constant phase element.
 
     Attributes:
-        elements: Number of RC elements used.
-        residual_real: (measured - chain) / |Z| of the real part, by frequency.
-        residual_imag: The same of the imaginary part.
+        resistance_ohm: R, ohm.
+        resistance_uncertainty_ohm: Its standard error, ohm.
+        time_constant_s: (R Q)^(1/a), s.
+        exponent: a of the constant phase element, 1/(Q (jw)^a).
+        capacitance_f: Its effective capacitance as a surface distribution, F:
+            Q^(1/a) (1/R_s + 1/R)^((a-1)/a) (Brug et al., J. Electroanal. Chem. 176 (1984) 275).
+        capacitance_uncertainty_f: Its standard error, F.
     """
 
-    elements: int
-    residual_real: Floats
-    residual_imag: Floats
+    resistance_ohm: float
+    resistance_uncertainty_ohm: float
+    time_constant_s: float
+    exponent: float
+    capacitance_f: float
+    capacitance_uncertainty_f: float
 
-    @property
-    def residual(self) -> Floats:
-        """Return the larger residual of both parts, by frequency."""
-        return np.maximum(np.abs(self.residual_real), np.abs(self.residual_imag))
 
-    @property
-    def worst(self) -> float:
-        """Return the largest residual over |Z|."""
-        return float(self.residual.max())
+@dataclass(frozen=True)
+class Diffusion:
+    """A finite-length Warburg element in series to the arcs.
 
-    @property
-    def typical_worst(self) -> float:
-        """Return the residual over |Z| that 95 % of the points stay below."""
-        return float(np.quantile(self.residual, 0.95))
+    Attributes:
+        kind: ``short`` (tanh: a fixed concentration at the far side) or ``open`` (coth: a wall).
+        resistance_ohm: R of R tanh(s)/s or R coth(s)/s, ohm.
+        resistance_uncertainty_ohm: Its standard error, ohm.
+        time_constant_s: tau of s = sqrt(jw tau), the layer's thickness squared over D, s.
+        time_constant_uncertainty_s: Its standard error, s.
+    """
+
+    kind: Literal["short", "open"]
+    resistance_ohm: float
+    resistance_uncertainty_ohm: float
+    time_constant_s: float
+    time_constant_uncertainty_s: float
 
 
 @dataclass(frozen=True)
 class ArcFit:
-    """A series resistance and one or two resistances in parallel to constant phase elements.
+    """A series resistance, one or two arcs, and what else a spectrum asks for.
 
     Attributes:
         series_ohm: R_s, ohm.
         series_uncertainty_ohm: Its standard error, ohm.
-        interfacial_ohm: Sum of the arcs, ohm; both interfaces of the cell, not halved.
+        interfacial_ohm: Sum of the arcs, ohm; both interfaces of the cell, not halved. Diffusion
+            is not in it.
         interfacial_uncertainty_ohm: Its standard error, ohm, correlations included.
-        arcs_ohm: The arcs, fastest first, ohm.
-        time_constants_s: (R Q)^(1/a) of each arc, s.
-        exponents: a of each constant phase element, 1/(Q (jw)^a).
+        arcs: The arcs, fastest first.
+        diffusion: The Warburg element; None if the model has none.
         inductance_h: Series inductance, H; 0 if the model has none.
-        chi2_reduced: Sum of squared relative residuals over degrees of freedom.
-        model: The circuit, e.g. ``R0-p(R1,CPE1)-p(R2,CPE2)``.
+        fit: The circuit with each parameter's value and standard error.
+        choice: Why this model, in words.
         kramers_kronig: Residual of the validity test that 95 % of the points stay below, over |Z|.
         dropped: Points left out because they alone violated the test.
     """
@@ -74,63 +94,38 @@ class ArcFit:
     series_uncertainty_ohm: float
     interfacial_ohm: float
     interfacial_uncertainty_ohm: float
-    arcs_ohm: tuple[float, ...]
-    time_constants_s: tuple[float, ...]
-    exponents: tuple[float, ...]
+    arcs: tuple[Arc, ...]
+    diffusion: Diffusion | None
     inductance_h: float
-    chi2_reduced: float
-    model: str
+    fit: CircuitFit
+    choice: str
     kramers_kronig: float
     dropped: int
 
+    @property
+    def model(self) -> str:
+        """Return the circuit, e.g. ``R0-p(R1,CPE1)-p(R2,CPE2)``."""
+        return self.fit.circuit.text
+
+    @property
+    def chi2_reduced(self) -> float:
+        """Return the sum of squared relative residuals over degrees of freedom."""
+        return self.fit.chi2_reduced
+
     def impedance_ohm(self, frequency_hz: Floats) -> Complex:
         """Return the fitted circuit's impedance, ohm, by frequency."""
-        omega = 2 * np.pi * frequency_hz
-        total = np.full(omega.shape, self.series_ohm, dtype=np.complex128)
-        total += 1j * omega * self.inductance_h
-        arcs = zip(self.arcs_ohm, self.time_constants_s, self.exponents, strict=True)
-        for resistance, scale, exponent in arcs:
-            total += resistance / (1 + (1j * omega * scale) ** exponent)
-        return total
-
-
-class ImpedanceFitError(ValueError):
-    """A spectrum cannot be evaluated; the message says why."""
-
-
-def kramers_kronig(frequency_hz: Floats, impedance_ohm: Complex) -> KramersKronig:
-    """Test a spectrum against a chain of RC elements with logarithmically spaced time constants.
-
-    A linear fit (Boukamp, J. Electrochem. Soc. 142 (1995) 1885) in which a series resistance,
-    inductance and capacitance take part; such a chain can follow a response only if it is causal,
-    stable and linear. The number of elements is the smallest that follows the spectrum as well,
-    per degree of freedom, as any number does within 10 %.
-    """
-    omega = 2 * np.pi * frequency_hz
-    magnitude = np.abs(impedance_ohm)
-    longest, shortest = 1 / omega.min(), 1 / omega.max()
-    target = np.concatenate((impedance_ohm.real / magnitude, impedance_ohm.imag / magnitude))
-    tried: list[tuple[float, int, Floats]] = []
-    for elements in range(3, max(4, 2 * len(omega) // 3), 2):
-        tau = np.logspace(math.log10(shortest), math.log10(longest), elements)
-        chain = 1 / (1 + 1j * omega[:, None] * tau[None, :])
-        ends = (np.ones_like(omega), 1j * omega * shortest, 1 / (1j * omega * longest))
-        columns = np.column_stack((*ends, chain)) / magnitude[:, None]
-        design = np.concatenate((columns.real, columns.imag))
-        residual = target - design @ np.linalg.lstsq(design, target, rcond=1e-12)[0]
-        variance = float(residual @ residual) / (len(target) - design.shape[1])
-        tried.append((variance, elements, residual))
-    allowed = 1.1 * min(variance for variance, _, _ in tried)
-    _, elements, residual = next(one for one in tried if one[0] <= allowed)
-    return KramersKronig(elements, residual[: len(omega)], residual[len(omega) :])
+        return self.fit.impedance_ohm(frequency_hz)
 
 
 def fit_arcs(frequency_hz: Floats, z_real_ohm: Floats, z_imag_ohm: Floats) -> ArcFit:
-    """Fit R_s and one or two arcs, with or without a series inductance.
+    """Fit R_s and one or two arcs, with or without a series inductance and a Warburg element.
 
-    Least squares in the logarithms of the parameters, residuals over |Z|, 0.5 <= a <= 1; of the
-    four models the one with the lowest Bayesian information criterion is taken. Standard errors
-    come from the covariance, scaled with the residuals found.
+    Least squares in the logarithms of the parameters, residuals over |Z|, 0.5 <= a <= 1. The
+    model with the lowest Bayesian information criterion is taken; one with a Warburg element only
+    if it is lower by more than 10 than without, if its time constant is 1 s or more and the band
+    determines it, and it is not tried where the arcs already follow the spectrum as well as the
+    chain of the validity test. Standard errors come from the covariance, scaled with the residuals
+    found; the choice of the model is not in them.
 
     Args:
         frequency_hz: Frequencies, Hz, any order.
@@ -141,165 +136,255 @@ def fit_arcs(frequency_hz: Floats, z_real_ohm: Floats, z_imag_ohm: Floats) -> Ar
         ImpedanceFitError: Too few points, residuals of the validity test above 1 % of |Z| in more
             than 5 % of the points, or arcs that the band does not determine.
     """
-    good = np.isfinite(frequency_hz) & np.isfinite(z_real_ohm) & np.isfinite(z_imag_ohm)
-    good &= frequency_hz > 0
-    order = np.argsort(-frequency_hz[good], kind="stable")
-    frequency = frequency_hz[good][order]
-    impedance = (z_real_ohm[good] + 1j * z_imag_ohm[good])[order]
-    if len(frequency) < FEWEST_POINTS or np.abs(impedance).min() <= 0:
-        raise ImpedanceFitError(f"{len(frequency)} usable points, at least {FEWEST_POINTS} needed")
-    frequency, impedance, worst, dropped = _valid_points(frequency, impedance)
-    omega = 2 * np.pi * frequency
-    candidates = [
-        _fit_model(omega, impedance, arcs, inductive) for arcs in (1, 2) for inductive in (0, 1)
-    ]
-    best = min((c for c in candidates if c is not None), key=lambda c: c.criterion, default=None)
-    if best is None:
+    frequency, impedance = usable_points(frequency_hz, z_real_ohm, z_imag_ohm)
+    frequency, impedance, test, dropped = valid_points(frequency, impedance)
+    plain = _plain_models(frequency, impedance)
+    if not plain:
         raise ImpedanceFitError("no model converged")
-    return best.told(worst, dropped)
-
-
-def _valid_points(frequency: Floats, impedance: Complex) -> tuple[Floats, Complex, float, int]:
-    """Drop single spikes (mains), the largest first, then insist on the limit."""
-    test = kramers_kronig(frequency, impedance)
-    dropped = 0
-    while dropped + 1 <= LARGEST_SHARE_DROPPED * (len(frequency) + dropped):
-        allowed = max(KRAMERS_KRONIG_LIMIT, 6 * 1.4826 * float(np.median(test.residual)))
-        if test.worst <= allowed:
-            break
-        keep = np.arange(len(frequency)) != int(np.argmax(test.residual))
-        frequency, impedance, dropped = frequency[keep], impedance[keep], dropped + 1
-        test = kramers_kronig(frequency, impedance)
-    if test.typical_worst > KRAMERS_KRONIG_LIMIT:
-        raise ImpedanceFitError(
-            f"not a linear, stable response: the Kramers-Kronig test leaves "
-            f"{test.typical_worst:.1%} of |Z|, {KRAMERS_KRONIG_LIMIT:.0%} is allowed"
+    best = min(plain, key=_criterion)
+    others = plain
+    if best.chi2_reduced > NOISE_MARGIN * test.variance:
+        diffusive = _diffusive_models(frequency, impedance, plain)
+        others = [*plain, *diffusive]
+        if diffusive:
+            slow = min(diffusive, key=_criterion)
+            if slow.criterion < best.criterion - EVIDENCE:
+                best = slow
+    runner_up = min((fit for fit in others if fit is not best), key=_criterion, default=None)
+    choice = f"of {len(others)} models"
+    if runner_up is not None:
+        choice += (
+            f", by {runner_up.criterion - best.criterion:.3g} in the Bayesian information "
+            f"criterion before {runner_up.circuit.text}"
         )
-    return frequency, impedance, test.typical_worst, dropped
+    doubt = _doubt(frequency, impedance, best)
+    return _told(_fastest_first(best), float(frequency.min()), choice, doubt, test, dropped)
 
 
-@dataclass(frozen=True)
-class _Candidate:
-    arcs: int
-    inductive: int
-    lowest_omega: float
-    parameters: Floats
-    covariance: Floats
-    chi2_reduced: float
-    criterion: float
-
-    def told(self, worst: float, dropped: int) -> ArcFit:
-        series, arcs, scales, exponents, inductance = _unpack(
-            self.parameters, self.arcs, self.inductive
-        )
-        total = float(arcs.sum())
-        gradient = np.zeros(len(self.parameters))
-        gradient[1 : 1 + self.arcs] = arcs  # d(sum R)/d(log R)
-        variance = float(gradient @ self.covariance @ gradient)
-        error = math.sqrt(max(variance, 0.0))
-        beyond = float(scales.max()) * self.lowest_omega > FARTHEST_TOP
-        if beyond or not error <= LARGEST_RELATIVE_ERROR * total:
-            raise ImpedanceFitError(
-                f"the band does not determine the arcs: {total:.3g} ohm with a standard error of "
-                f"{error:.2g} ohm"
-            )
-        order = np.argsort(scales)
-        names = "-".join(f"p(R{k},CPE{k})" for k in range(1, self.arcs + 1))
-        return ArcFit(
-            series_ohm=series,
-            series_uncertainty_ohm=series * math.sqrt(max(float(self.covariance[0, 0]), 0.0)),
-            interfacial_ohm=total,
-            interfacial_uncertainty_ohm=error,
-            arcs_ohm=tuple(float(arcs[k]) for k in order),
-            time_constants_s=tuple(float(scales[k]) for k in order),
-            exponents=tuple(float(exponents[k]) for k in order),
-            inductance_h=inductance,
-            chi2_reduced=self.chi2_reduced,
-            model=("L0-" if self.inductive else "") + f"R0-{names}",
-            kramers_kronig=worst,
-            dropped=dropped,
-        )
+_ARCS = ("p(R1,CPE1)", "p(R1,CPE1)-p(R2,CPE2)")
+_DIFFUSION: Mapping[str, Literal["short", "open"]] = {"Ws1": "short", "Wo1": "open"}
 
 
-def _unpack(
-    parameters: Floats, arcs: int, inductive: int
-) -> tuple[float, Floats, Floats, Floats, float]:
-    """Return R_s, arc resistances, time constants, exponents, inductance.
-
-    Time constants stand for the Q: R and tau are far less correlated than R and Q.
-    """
-    values = np.exp(parameters)
-    resistances = values[1 : 1 + arcs]
-    scales = values[1 + arcs : 1 + 2 * arcs]
-    exponents = values[1 + 2 * arcs : 1 + 3 * arcs]
-    return float(values[0]), resistances, scales, exponents, float(values[-1]) * inductive
+def _criterion(fit: CircuitFit) -> float:
+    return fit.criterion
 
 
-def _model(parameters: Floats, omega: Floats, arcs: int, inductive: int) -> Complex:
-    series, resistances, scales, exponents, inductance = _unpack(parameters, arcs, inductive)
-    total = np.full(len(omega), series, dtype=np.complex128)
-    for resistance, scale, exponent in zip(resistances, scales, exponents, strict=True):
-        total += resistance / (1 + (1j * omega * scale) ** exponent)
-    return total + 1j * omega * inductance if inductive else total
+def _tried(
+    text: str, frequency: Floats, impedance: Complex, start: Sequence[float], most: int = 200
+) -> CircuitFit | None:
+    try:
+        return fit_circuit(text, frequency, impedance, start, evaluations=most)
+    except CircuitError:
+        return None
 
 
-def _starts(omega: Floats, impedance: Complex, arcs: int, inductive: int) -> Iterator[Floats]:
+def _plain_models(frequency: Floats, impedance: Complex) -> list[CircuitFit]:
+    """Fit one and two arcs, each with an inductance and then, from there, without."""
+    found = []
+    for arcs, text in enumerate(_ARCS, 1):
+        # Each start goes a little way, the one that came closest goes on to the end.
+        begun = [
+            _tried(f"L0-R0-{text}", frequency, impedance, start, FIRST_STEPS)
+            for start in _starts(frequency, impedance, arcs)
+        ]
+        nearest = min((fit for fit in begun if fit is not None), key=_criterion, default=None)
+        if nearest is None:
+            continue
+        full = _tried(nearest.circuit.text, frequency, impedance, nearest.values)
+        found.append(full if full is not None else nearest)
+        without = _tried(f"R0-{text}", frequency, impedance, found[-1].values[1:])
+        if without is not None:
+            found.append(without)
+    return found
+
+
+def _diffusive_models(
+    frequency: Floats, impedance: Complex, plain: Sequence[CircuitFit]
+) -> list[CircuitFit]:
+    """Fit a Warburg element behind one and two arcs; those that the band determines."""
+    lowest_s = 1 / (2 * math.pi * float(frequency.min()))
+    found = []
+    for text in _ARCS:
+        same = [fit for fit in plain if fit.circuit.text.removeprefix("L0-") == f"R0-{text}"]
+        if not same:
+            continue
+        before = min(same, key=_criterion)
+        size = 0.2 * float(np.abs(impedance[-1]))
+        for element in _DIFFUSION:
+            start = (*before.values, size, max(lowest_s, FASTEST_DIFFUSION_S))
+            fit = _tried(f"{before.circuit.text}-{element}", frequency, impedance, start)
+            if fit is not None and _is_diffusion(fit):
+                found.append(fit)
+    return found
+
+
+def _is_diffusion(fit: CircuitFit) -> bool:
+    resistance, time = fit.parameters[-2:]
+    return time.value >= FASTEST_DIFFUSION_S and all(
+        one.uncertainty <= LARGEST_RELATIVE_ERROR * one.value for one in (resistance, time)
+    )
+
+
+def _starts(frequency: Floats, impedance: Complex, arcs: int) -> Iterator[tuple[float, ...]]:
     """Yield starting values from the geometry of the arcs."""
+    omega = 2 * np.pi * frequency
     magnitude = float(np.abs(impedance).max())
     series = max(float(impedance.real.min()), 1e-4 * magnitude)
     total = max(float(impedance.real.max()) - series, 1e-3 * magnitude)
-    peak = 1 / float(omega[int(np.argmax(-impedance.imag))])
-    end = [math.log(1e-3 * series / float(omega.max()))] if inductive else []
+    top = 1 / float(omega[int(np.argmax(-impedance.imag))])
+    ends = (1e-3 * series / float(omega.max()), series)
+    exponent = 0.9
     if arcs == 1:
-        yield np.array([math.log(series), math.log(total), math.log(peak), math.log(0.9), *end])
+        yield *ends, total, top**exponent / total, exponent
         return
     for share, fast, slow in ((0.5, 0.2, 5.0), (0.3, 0.03, 1.0), (0.7, 1.0, 30.0)):
-        yield np.array(
-            [
-                math.log(series),
-                math.log(share * total),
-                math.log((1 - share) * total),
-                math.log(fast * peak),
-                math.log(slow * peak),
-                math.log(0.9),
-                math.log(0.9),
-                *end,
-            ]
+        pieces = ((share * total, fast * top), ((1 - share) * total, slow * top))
+        told = [(size, time**exponent / size, exponent) for size, time in pieces]
+        yield *ends, *told[0], *told[1]
+
+
+def _places(fit: CircuitFit) -> dict[str, int]:
+    return {name: place for place, name in enumerate(fit.circuit.names)}
+
+
+def _doubt(frequency: Floats, impedance: Complex, best: CircuitFit) -> tuple[float, float]:
+    """Return what R_s and the sum of the arcs owe to the choice of the model, ohm.
+
+    That is how far they move when it gets one more arc, where the band determines that, and what
+    the arcs have beyond the band: it is extrapolated, and known to within itself.
+    """
+    told = dict(zip(best.circuit.names, best.values, strict=True))
+    fast, slow = (
+        math.fsum(
+            (
+                Circuit.parse("p(R1,CPE1)").impedance_ohm(
+                    np.array([at]), [told[f"R{n}"], told[f"CPE{n}_Q"], told[f"CPE{n}_a"]]
+                )
+            )[0].real
+            for n in (1, 2)
+            if f"R{n}" in told
         )
+        for at in (frequency.max(), frequency.min())
+    )
+    total = _sum_of_arcs(best)
+    series = fast / math.sqrt(3.0)
+    arcs = math.hypot(fast, total - slow) / math.sqrt(3.0)
+    begun = [
+        _tried(
+            f"{best.circuit.text}-p(R3,CPE3)",
+            frequency,
+            impedance,
+            (*best.values, 0.1 * total, time**0.9 / (0.1 * total), 0.9),
+            FIRST_STEPS,
+        )
+        for time in 1 / (2 * np.pi * np.quantile(frequency, (0.2, 0.5, 0.8)))
+    ]
+    nearest = min((fit for fit in begun if fit is not None), key=_criterion, default=None)
+    if nearest is None:
+        return series, arcs
+    more = _tried(nearest.circuit.text, frequency, impedance, nearest.values) or nearest
+    inside = 1 / (2 * np.pi * frequency.max()), 1 / (2 * np.pi * frequency.min())
+    numbers = [n for n in (1, 2, 3) if f"R{n}" in more.circuit.names]
+    if all(inside[0] <= _time_constant_s(more, n) <= inside[1] for n in numbers):
+        moved = abs(more.values[_places(more)["R0"]] - told["R0"])
+        return math.hypot(series, moved), math.hypot(arcs, abs(_sum_of_arcs(more) - total))
+    return series, arcs
 
 
-def _fit_model(omega: Floats, impedance: Complex, arcs: int, inductive: int) -> _Candidate | None:
-    from scipy.optimize import least_squares
+def _sum_of_arcs(fit: CircuitFit) -> float:
+    at = _places(fit)
+    return math.fsum(fit.values[at[f"R{n}"]] for n in (1, 2, 3) if f"R{n}" in at)
 
-    magnitude = np.abs(impedance)
-    count = 1 + 3 * arcs + inductive
-    points = 2 * len(omega)
-    if points <= count + 2:
-        return None
 
-    def residual(parameters: Floats) -> Floats:
-        difference = (_model(parameters, omega, arcs, inductive) - impedance) / magnitude
-        return np.concatenate((difference.real, difference.imag))
+def _fastest_first(fit: CircuitFit) -> CircuitFit:
+    """Return the fit with its arcs numbered from the fastest on."""
+    at = _places(fit)
+    if "R2" not in at or _time_constant_s(fit, 1) <= _time_constant_s(fit, 2):
+        return fit
+    order = list(range(len(fit.values)))
+    for one in ("R", "CPE_Q", "CPE_a"):
+        first, second = (at[one.replace("R", f"R{n}").replace("CPE", f"CPE{n}")] for n in (1, 2))
+        order[first], order[second] = second, first
+    values = tuple(fit.values[place] for place in order)
+    return replace(fit, values=values, covariance=fit.covariance[np.ix_(order, order)])
 
-    low = np.full(count, -60.0)
-    high = np.full(count, 60.0)
-    low[1 + arcs : 1 + 2 * arcs] = math.log(1e-3 / float(omega.max()))
-    # Far beyond the band: an arc that the band does not determine shall show in its error.
-    high[1 + arcs : 1 + 2 * arcs] = math.log(1e6 / float(omega.min()))
-    low[1 + 2 * arcs : 1 + 3 * arcs] = math.log(EXPONENT[0])
-    high[1 + 2 * arcs : 1 + 3 * arcs] = math.log(EXPONENT[1])
-    best: Any = None
-    for start in _starts(omega, impedance, arcs, inductive):
-        start = np.clip(start, low + 1e-6, high - 1e-6)
-        found = least_squares(residual, start, bounds=(low, high), x_scale=1.0, max_nfev=200)
-        if found.status >= 0 and (best is None or found.cost < best.cost):
-            best = found
-    if best is None:
-        return None
-    chi2 = 2 * float(best.cost)
-    reduced = chi2 / (points - count)
-    covariance = np.linalg.pinv(best.jac.T @ best.jac, rcond=1e-14) * reduced
-    # The floor keeps the choice finite on spectra without noise.
-    criterion = points * math.log(max(chi2 / points, 1e-16)) + count * math.log(points)
-    lowest = float(omega.min())
-    return _Candidate(arcs, inductive, lowest, best.x, covariance, reduced, criterion)
+
+def _time_constant_s(fit: CircuitFit, arc: int) -> float:
+    told = dict(zip(fit.circuit.names, fit.values, strict=True))
+    return float((told[f"R{arc}"] * told[f"CPE{arc}_Q"]) ** (1 / told[f"CPE{arc}_a"]))
+
+
+def _told(
+    fit: CircuitFit,
+    lowest_hz: float,
+    choice: str,
+    doubt: tuple[float, float],
+    test: KramersKronig,
+    dropped: int,
+) -> ArcFit:
+    told = {parameter.name: parameter for parameter in fit.parameters}
+    at = _places(fit)
+    numbers = [n for n in (1, 2) if f"R{n}" in told]
+    places = [at[f"R{n}"] for n in numbers]
+    sizes = np.array([told[f"R{n}"].value for n in numbers])
+    total = float(sizes.sum())
+    # d(sum R)/d(log R) is R
+    error = math.sqrt(max(float(sizes @ fit.covariance[np.ix_(places, places)] @ sizes), 0.0))
+    slowest_s = max(_time_constant_s(fit, n) for n in numbers)
+    beyond = slowest_s * 2 * math.pi * lowest_hz > FARTHEST_TOP
+    if beyond or not error <= LARGEST_RELATIVE_ERROR * total:
+        raise ImpedanceFitError(
+            f"the band does not determine the arcs: {total:.3g} ohm with a standard error of "
+            f"{error:.2g} ohm"
+        )
+    element = next((name for name in _DIFFUSION if f"{name}_R" in told), None)
+    diffusion = None
+    if element is not None:
+        resistance, time = told[f"{element}_R"], told[f"{element}_tau"]
+        diffusion = Diffusion(
+            _DIFFUSION[element],
+            resistance.value,
+            resistance.uncertainty,
+            time.value,
+            time.uncertainty,
+        )
+    return ArcFit(
+        series_ohm=told["R0"].value,
+        series_uncertainty_ohm=math.hypot(told["R0"].uncertainty, doubt[0]),
+        interfacial_ohm=total,
+        interfacial_uncertainty_ohm=math.hypot(error, doubt[1]),
+        arcs=tuple(_arc(fit, n) for n in numbers),
+        diffusion=diffusion,
+        inductance_h=told["L0"].value if "L0" in told else 0.0,
+        fit=fit,
+        choice=choice,
+        kramers_kronig=test.typical_worst,
+        dropped=dropped,
+    )
+
+
+def _arc(fit: CircuitFit, number: int) -> Arc:
+    names = ("R0", f"R{number}", f"CPE{number}_Q", f"CPE{number}_a")
+    places = [_places(fit)[name] for name in names]
+    series, size, q, a = (fit.values[place] for place in places)
+    conductance = 1 / series + 1 / size
+    capacitance = q ** (1 / a) * conductance ** ((a - 1) / a)
+    # of log C with respect to log R_s, log R, log Q and a
+    slopes = np.array(
+        [
+            (1 - a) / a / series / conductance,
+            (1 - a) / a / size / conductance,
+            1 / a,
+            (math.log(conductance) - math.log(q)) / a**2,
+        ]
+    )
+    covariance = fit.covariance[np.ix_(places, places)]
+    return Arc(
+        resistance_ohm=size,
+        resistance_uncertainty_ohm=size * math.sqrt(max(float(covariance[1, 1]), 0.0)),
+        time_constant_s=_time_constant_s(fit, number),
+        exponent=a,
+        capacitance_f=capacitance,
+        capacitance_uncertainty_f=capacitance
+        * math.sqrt(max(float(slopes @ covariance @ slopes), 0.0)),
+    )
