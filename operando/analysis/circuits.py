@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from operando.runs import Floats
 
-Complex = NDArray[np.complex128]
+Complex = NDArray[np.complexfloating]
 # What an element gives: its impedance, and by parameter the derivative with respect to the
 # parameter's logarithm; an exponent's is with respect to the exponent itself.
 Response = tuple[Complex, list[Complex]]
@@ -57,12 +57,12 @@ def _inductor(jw: Complex, values: Sequence[float]) -> Response:
 
 def _constant_phase(jw: Complex, values: Sequence[float]) -> Response:
     logarithm = np.log(jw)
-    z = np.exp(-values[1] * logarithm) / values[0]
+    z = np.asarray(np.exp(-values[1] * logarithm) / values[0], dtype=np.complex128)
     return z, [-z, -z * logarithm]
 
 
 def _warburg(jw: Complex, values: Sequence[float]) -> Response:
-    z = values[0] * math.sqrt(2.0) / np.sqrt(jw)
+    z = np.asarray(values[0] * math.sqrt(2.0) / np.sqrt(jw), dtype=np.complex128)
     return z, [z]
 
 

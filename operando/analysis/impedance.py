@@ -7,6 +7,7 @@ from typing import Literal
 
 import numpy as np
 
+from operando.analysis._threads import one_thread
 from operando.analysis.circuits import Circuit, CircuitError, CircuitFit, Complex, fit_circuit
 from operando.analysis.impedance_validity import (
     ImpedanceFitError,
@@ -137,7 +138,11 @@ def fit_arcs(frequency_hz: Floats, z_real_ohm: Floats, z_imag_ohm: Floats) -> Ar
             than 5 % of the points, or arcs that the band does not determine.
     """
     frequency, impedance = usable_points(frequency_hz, z_real_ohm, z_imag_ohm)
-    frequency, impedance, test, dropped = valid_points(frequency, impedance)
+    with one_thread():
+        return _fitted(*valid_points(frequency, impedance))
+
+
+def _fitted(frequency: Floats, impedance: Complex, test: KramersKronig, dropped: int) -> ArcFit:
     plain = _plain_models(frequency, impedance)
     if not plain:
         raise ImpedanceFitError("no model converged")
