@@ -206,27 +206,51 @@ def _plain_models(frequency: Floats, impedance: Complex) -> list[CircuitFit]:
 def _diffusive_models(
     frequency: Floats, impedance: Complex, plain: Sequence[CircuitFit]
 ) -> list[CircuitFit]:
-    """Fit a Warburg element behind one and two arcs; those that the band determines."""
+    """Fit a Warburg element behind one and two arcs; those that the band determines.
+
+    What two arcs have taken for a second one may be the diffusion: one arc also starts from the
+    faster of them.
+    """
     lowest_s = 1 / (2 * math.pi * float(frequency.min()))
+    size = 0.2 * float(np.abs(impedance[-1]))
     found = []
-    for text in _ARCS:
-        same = [fit for fit in plain if fit.circuit.text.removeprefix("L0-") == f"R0-{text}"]
-        if not same:
-            continue
-        before = min(same, key=_criterion)
-        size = 0.2 * float(np.abs(impedance[-1]))
+    for arcs, text in enumerate(_ARCS, 1):
+        begins = []
+        for fit in plain:
+            at = _places(fit)
+            if (arcs == 1 and "R2" in at) or f"R{arcs}" in at:
+                kept = _fastest_first(fit).values[: at[f"CPE{arcs}_a"] + 1]
+                begins.append((fit, kept))
         for element in _DIFFUSION:
-            start = (*before.values, size, max(lowest_s, FASTEST_DIFFUSION_S))
-            fit = _tried(f"{before.circuit.text}-{element}", frequency, impedance, start)
-            if fit is not None and _is_diffusion(fit):
-                found.append(fit)
+            tried = [
+                _tried(
+                    f"{'L0-' if 'L0' in fit.circuit.names else ''}R0-{text}-{element}",
+                    frequency,
+                    impedance,
+                    (*kept, size, max(lowest_s, FASTEST_DIFFUSION_S)),
+                )
+                for fit, kept in _lowest_each(begins)
+            ]
+            found += [fit for fit in tried if fit is not None and _is_diffusion(fit)]
     return found
 
 
+def _lowest_each(
+    begins: Sequence[tuple[CircuitFit, tuple[float, ...]]],
+) -> list[tuple[CircuitFit, tuple[float, ...]]]:
+    """Return of the fits with the same number of arcs the one with the lowest criterion."""
+    best: dict[bool, tuple[CircuitFit, tuple[float, ...]]] = {}
+    for one in begins:
+        two = "R2" in one[0].circuit.names
+        if two not in best or one[0].criterion < best[two][0].criterion:
+            best[two] = one
+    return list(best.values())
+
+
 def _is_diffusion(fit: CircuitFit) -> bool:
-    resistance, time = fit.parameters[-2:]
-    return time.value >= FASTEST_DIFFUSION_S and all(
-        one.uncertainty <= LARGEST_RELATIVE_ERROR * one.value for one in (resistance, time)
+    told = [one for one in fit.parameters if one.name.startswith(("R1", "R2", "W"))]
+    return fit.parameters[-1].value >= FASTEST_DIFFUSION_S and all(
+        one.uncertainty <= LARGEST_RELATIVE_ERROR * one.value for one in told
     )
 
 
