@@ -21,7 +21,7 @@ from operando.analysis.relaxation_times import (
     RelaxationTimesError,
     relaxation_times,
 )
-from operando.analysis.shunts import Shunt, shunt
+from operando.analysis.shunt import Shunt, shunt
 from operando.registry._impedance import IMPEDANCE
 from operando.runs import Floats, Run, Stream
 

@@ -20,6 +20,7 @@ def test_every_metric_that_carries_a_unit_in_its_name_has_that_unit() -> None:
         "_v": "V",
         "_ohm": "ohm",
         "_um": "um",
+        "_uf": "uF",
         "_umol": "umol",
         "_kj_mol": "kJ/mol",
         "_k": "K",

@@ -16,7 +16,6 @@ from operando.analysis.failure import Failure, FailureWatch, PotentialWindow
 from operando.analysis.lives import failures_of, life
 from operando.analysis.potential_noise import potential_noise_v_s
 from operando.analysis.segments import HalfCycle, half_cycles
-from operando.analysis.shunt import high_frequency_intercept_ohm, shunt
 from operando.analysis.step_drops import StepDropDetector, step_drops
 
 Array = NDArray[np.float64]
@@ -308,52 +307,7 @@ def test_a_life_that_could_not_be_judged_is_none() -> None:
     assert "no baseline" in told.reason
 
 
-# -- spectra
-
-
-def spectrum(
-    hertz: Array, *, series: float = 10.0, charge_transfer: float = 50.0
-) -> NDArray[np.complex128]:
-    arc = (2j * np.pi * hertz) ** 0.9 * 2e-4
-    return series + charge_transfer / (1 + charge_transfer * arc)
-
-
-@pytest.mark.parametrize("ohm", [100.0, 30.0, 5.0, 2.0])
-def test_a_resistance_in_parallel_is_found_within_five_percent(ohm: float) -> None:
-    hertz = np.logspace(5, -1, 61)
-    random = np.random.default_rng(1)
-    before = spectrum(hertz) * (1 + random.normal(0, 2e-3, 61))
-    sound = spectrum(hertz, charge_transfer=50.5)  # the cell has moved a little since
-    now = sound * ohm / (sound + ohm) * (1 + random.normal(0, 2e-3, 61))
-    told = shunt(hertz, now, hertz, before)
-    assert told.ohm == pytest.approx(ohm, rel=0.05)
-
-
-def test_an_arc_that_falls_alone_is_no_short() -> None:
-    hertz = np.logspace(5, -1, 61)
-    told = shunt(hertz, spectrum(hertz, charge_transfer=20.0), hertz, spectrum(hertz))
-    assert told.ohm is None
-    assert told.reason
-
-
-def test_a_spectrum_that_stays_shows_no_short() -> None:
-    hertz = np.logspace(5, -1, 61)
-    noise = 1 + np.random.default_rng(2).normal(0, 2e-3, 61)
-    assert shunt(hertz, spectrum(hertz) * noise, hertz, spectrum(hertz)).ohm is None
-
-
-def test_spectra_of_other_frequencies_are_not_compared() -> None:
-    hertz = np.logspace(5, -1, 61)
-    told = shunt(hertz, spectrum(hertz), hertz * 1.05, spectrum(hertz * 1.05))
-    assert "frequencies" in str(told.reason)
-
-
-def test_the_intercept_lies_on_the_real_axis() -> None:
-    hertz = np.logspace(6, -1, 71)
-    z = spectrum(hertz) + 2j * np.pi * hertz * 1e-6
-    assert high_frequency_intercept_ohm(hertz, z.real, z.imag) == pytest.approx(10.0, rel=0.03)
-    z = spectrum(hertz)
-    assert high_frequency_intercept_ohm(hertz, z.real, z.imag) == pytest.approx(z.real[0])
+# -- square waves
 
 
 def test_a_flat_trace_at_the_intercept_is_a_square_wave() -> None:

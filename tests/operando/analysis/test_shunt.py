@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from operando.analysis.impedance import ArcFit, fit_arcs
-from operando.analysis.shunts import shunt
+from operando.analysis.shunt import high_frequency_intercept_ohm, shunt
 
 FREQUENCY = np.logspace(5, -1, 61)
 
@@ -58,3 +58,21 @@ def test_interfaces_that_changed_alone_are_no_short(
     assert found.resistance_ohm is None
     assert found.reason is not None
     assert "no conductance in parallel stands out" in found.reason
+
+
+def test_the_intercept_lies_on_the_real_axis(synthetic: Any) -> None:
+    frequency = np.logspace(6, -1, 71)
+    z = synthetic.arcs_ohm(frequency, 10.0, (50, 1e-2, 0.9))
+    assert high_frequency_intercept_ohm(frequency, z.real, z.imag) == pytest.approx(z.real[0])
+    z = z + 2j * np.pi * frequency * 1e-6
+    assert high_frequency_intercept_ohm(frequency, z.real, z.imag) == pytest.approx(10.0, rel=0.03)
+
+
+def test_a_spectrum_of_other_frequencies_is_compared_with_the_circuit(
+    synthetic: Any, before: ArcFit
+) -> None:
+    frequency = np.logspace(4.9, -0.9, 47)
+    z = synthetic.arcs_ohm(frequency, 10.0, (20, 3e-5, 0.95), (30, 5e-3, 0.9))
+    z = z * 30 / (z + 30)
+    found = shunt(before, frequency, z.real, z.imag)
+    assert found.resistance_ohm == pytest.approx(30.0, rel=0.01)
