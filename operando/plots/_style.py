@@ -90,6 +90,12 @@ def dress(axes: "Axes", title: str, x: str, y: str) -> None:
     axes.set_title(title, loc="left")
     axes.set_xlabel(x)
     axes.set_ylabel(y)
+    # Ticks are made when a figure is saved, in the style of that moment, unless they are told one.
+    for kind in ("major", "minor"):
+        axes.tick_params(
+            which=kind, colors=INK, direction="out", labelsize=size("xtick.labelsize"),
+            length=size(f"xtick.{kind}.size"), width=size(f"xtick.{kind}.width"),
+        )  # fmt: skip
 
 
 def tell_missing(axes: "Axes", title: str, reason: str) -> str:
