@@ -28,7 +28,7 @@ def text_report(run: "Run", numbers: "Mapping[str, Metric] | None" = None) -> st
     lines = [*_heading(run), ""]
     rows = []
     for name, metric in defined.items():
-        value = _told(metric)
+        value = value_text(metric)
         unit = "" if metric.unit == "1" else metric.unit
         by = METRICS[name].shape.removeprefix("by ")
         rows.append((name, value, unit, "" if by == "scalar" else by, metric.reason or ""))
@@ -164,7 +164,8 @@ def _decimals(uncertainty: float) -> int:
     return 1 - int(f"{uncertainty:.1e}".split("e")[1])
 
 
-def _told(metric: "Metric") -> str:
+def value_text(metric: "Metric") -> str:
+    """Return a metric's value +- standard uncertainty; of a long list its begin and its end."""
     if not isinstance(metric.value, list):
         uncertainty = metric.uncertainty
         return number_text(metric.value, None if isinstance(uncertainty, list) else uncertainty)
@@ -192,15 +193,18 @@ def _heading(run: "Run") -> list[str]:
             f"on the {'working' if electrode == 'WE' else 'counter'} electrode"
         )
     lines += [f"DAMAGED: {sentence}" for sentence in run.damage]
-    lines += _origin(start.get("provenance"))
-    lines += _chain(run)
+    lines += told_origin(start.get("provenance"))
+    lines += told_chain(run)
     rows = ", ".join(f"{name} {len(stream)}" for name, stream in run.streams.items())
     lines.append(f"Rows: {rows or 'none'}")
     return lines
 
 
-def _origin(provenance: Any) -> list[str]:
-    """Say whose run is repeated, and that a cell was a recorded one: such numbers are not new."""
+def told_origin(provenance: Any) -> list[str]:
+    """Return lines that say whose run is repeated, and that a cell was a recorded one.
+
+    Such numbers are not new.
+    """
     if not isinstance(provenance, Mapping):
         return []
     lines, kind = [], provenance.get("kind")
@@ -212,8 +216,8 @@ def _origin(provenance: Any) -> list[str]:
     return lines
 
 
-def _chain(run: "Run") -> list[str]:
-    """Say which runs an experiment is made of and how they follow each other."""
+def told_chain(run: "Run") -> list[str]:
+    """Return lines that say which runs an experiment is made of and how they follow each other."""
     if len(run.members) < 2:
         return []
     names = ", ".join(uid[:8] for uid in run.chain)

@@ -15,24 +15,27 @@ from operando.registry._impedance import IMPEDANCE
 from operando.registry._overpotentials import OVERPOTENTIALS
 from operando.registry._raman import RAMAN
 
-__all__ = ["ANALYSIS_VERSION", "METRICS", "Definition", "Shape", "reference_markdown"]
+__all__ = ["ANALYSIS_VERSION", "FAMILIES", "METRICS", "Definition", "Shape", "reference_markdown"]
 
 # Raise it whenever a metric of a run that has not changed would come out different by more than
 # rounding, or a metric comes or goes: stored metrics of other versions are computed anew.
 ANALYSIS_VERSION = 3
 
-_FAMILIES = (
-    COULOMBIC,
-    OVERPOTENTIALS,
-    CHARGES,
-    IMPEDANCE,
-    IMAGES,
-    RAMAN,
-    HYDROGEN,
+# By what reports call them, in the order of a report.
+FAMILIES: Mapping[str, tuple[Definition, ...]] = MappingProxyType(
+    {
+        "Coulombic efficiency": COULOMBIC,
+        "Overpotentials": OVERPOTENTIALS,
+        "Charge": CHARGES,
+        "Impedance": IMPEDANCE,
+        "Images": IMAGES,
+        "Raman": RAMAN,
+        "Hydrogen": HYDROGEN,
+    }
 )
 
 METRICS: Mapping[str, Definition] = MappingProxyType(
-    {one.name: one for family in _FAMILIES for one in family}
+    {one.name: one for family in FAMILIES.values() for one in family}
 )
 
 
