@@ -15,6 +15,7 @@ from pathlib import Path
 
 from benchmarks import killed, large, machine, many, recording, reporting, visible
 from benchmarks.figure import draw
+from benchmarks.saved import curves_in
 from benchmarks.table import Curve, Section, markdown
 
 # By name: what measures in a folder of its own, with sizes and seconds scaled by a factor.
@@ -51,7 +52,18 @@ def main() -> int:
         metavar="FILE",
         help="draw what rows and runs cost ever later, and write the tables beside it, as .md",
     )
+    parser.add_argument(
+        "--redraw",
+        type=Path,
+        metavar="TABLE",
+        help="measure nothing: draw the figure of a table that --figure wrote before",
+    )
     options = parser.parse_args()
+    if options.redraw is not None:
+        if options.figure is None:
+            parser.error("--redraw wants to know where: name a FILE with --figure")
+        draw(curves_in(options.redraw.read_text(encoding="utf-8")), options.figure)
+        return 0
     chosen = options.sections or list(SECTIONS)
     # A service started here writes the profile by which databroker finds it; not over the user's.
     profiles = tempfile.TemporaryDirectory(prefix="operando-benchmark-profiles-")

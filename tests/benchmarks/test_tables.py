@@ -2,9 +2,11 @@
 
 from pathlib import Path
 
+import pytest
 from matplotlib.image import imread
 
 from benchmarks.figure import draw
+from benchmarks.saved import curves_in
 from benchmarks.table import Curve, Row, Section, interleaved, markdown
 
 
@@ -61,3 +63,31 @@ def test_the_figure_has_a_panel_for_each_cost_and_none_for_those_kept_to_the_tab
     one, two = picture(rows, hidden), picture(rows, runs)
     assert one[1] == two[1] == 1600
     assert two[0] == 2 * one[0]
+
+
+def test_the_figure_of_a_table_is_drawn_again_from_the_table() -> None:
+    table = (Path(__file__).parents[2] / "docs" / "measured" / "record.md").read_text("utf-8")
+    curves = curves_in(table)
+    assert [(curve.over, curve.what) for curve in curves if curve.drawn] == [
+        ("runs in the folder", "a run written"),
+        ("runs in the folder", "a run taken in and the newest 20 listed"),
+        ("runs in the folder", "a run's journal"),
+        ("rows in the run", "a row written"),
+        ("rows in the run", "a row in the journal"),
+        ("rows in the run", "the service's memory"),
+    ]
+    assert {curve.what for curve in curves if not curve.drawn} == {
+        "a run's number",
+        "the newest 20 runs listed",
+    }
+    for curve in curves:
+        assert list(curve.counts) == sorted(curve.counts)
+        (growth,) = [line for line in table.splitlines() if f"| {curve.what}: growth |" in line]
+        told = float(growth.split("|")[2].split()[0])
+        assert curve.growth.median == pytest.approx(told, rel=0.02)  # of three digits each
+        assert curve.growth.ratio in growth
+
+
+def test_a_table_without_a_curve_is_refused() -> None:
+    with pytest.raises(ValueError, match="runs and growth"):
+        curves_in(markdown(Section("T", "command", [Row("a", [1.0], "s")])))
