@@ -140,7 +140,7 @@ class SideView:
         """Return what is in front of the microscope at this moment."""
         cell = self._cell
         with cell.lock:
-            electrode = cell.working
+            electrode = cell.metal_electrode
             deposit = electrode.deposit_mah_cm2
             film_um, tip_um = electrode.zhs_um, electrode.tip_um
             gas_mol, t, temperature_k = cell.hydrogen_gas_mol, cell.t, cell.temperature_k

@@ -81,11 +81,11 @@ class RamanScene:
         if p.metal.symbol != "Zn":
             return []
         with cell.lock:
-            film_umol = cell.working.zhs_mol_cm2 * 1e6
+            film_umol = cell.metal_electrode.zhs_mol_cm2 * 1e6
             in_films_umol = film_umol + cell.counter.zhs_mol_cm2 * 1e6
-            film_um = cell.working.zhs_um
+            film_um = cell.metal_electrode.zhs_um
             hydroxide_umol = cell.hydroxide_umol_cm2
-            at_surface = cell.working.surface_concentration
+            at_surface = cell.metal_electrode.surface_concentration
         salt_umol = p.salt_mol_l * p.separator_um * p.porosity * _UMOL_PER_UM_MOL_L_CM2
         salt = 1 - in_films_umol / salt_umol  # one sulfate per formula unit of film
         visible = max(0.0, 1 - film_um / _FOCUS_DEPTH_UM)

@@ -103,8 +103,8 @@ def preset_from_condition(condition: Condition) -> CellParameters:
         ),
     )
     if life_h is not None:
-        dead = made.working.dead_fraction * c.current_ma_cm2 * life_h / 2
-        spare = made.working.metal_mah_cm2 - c.charge_mah_cm2
+        dead = made.metal_electrode.dead_fraction * c.current_ma_cm2 * life_h / 2
+        spare = made.metal_electrode.metal_mah_cm2 - c.charge_mah_cm2
         if not math.isfinite(dead) or dead > spare:
             raise ValueError(
                 f"{c.material}: at an efficiency of {100 * efficiency:g} % {dead:.0f} mAh/cm2 are "

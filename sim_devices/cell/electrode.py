@@ -5,6 +5,7 @@ from __future__ import annotations
 from math import exp, log
 
 import numpy as np
+import numpy.typing as npt
 
 from sim_devices.cell.parameters import (
     COULOMB_PER_MAH,
@@ -311,6 +312,33 @@ class Electrode:
         depletion = self._exchange_current / self._limiting_current
         cathodic = exp(-overpotential * self._charge_transfer_slope)
         return (slope - without_transport) / (1 + depletion * cathodic) + without_transport
+
+    def impedance(
+        self, omega: npt.NDArray[np.complex128], current: float, transport_time_s: float
+    ) -> npt.NDArray[np.complex128]:
+        """Return the electrode's part of the impedance, ohm cm2.
+
+        Film and double layer are constant phase elements; transport is a finite-length Warburg
+        element whose resistance follows from the limiting current.
+
+        Args:
+            omega: j times the angular frequency, 1/s.
+            current: direct current density into this electrode, mA/cm2.
+            transport_time_s: of the separator.
+        """
+        p = self.parameters
+        *_, slope, film = self.interface(current, 0.0)
+        charge_transfer = 1e3 / slope
+        transport = max(0.0, 1e3 / self.steady_conductance(current) - charge_transfer)
+        root = np.sqrt(omega * transport_time_s)
+        warburg = transport * np.tanh(root) / root
+        found: npt.NDArray[np.complex128] = 1 / (
+            omega**p.double_layer_cpe_exponent * p.double_layer_cpe
+            + 1 / (charge_transfer + warburg)
+        )
+        if film > 0:
+            found = found + 1 / (omega**p.film_cpe_exponent * p.film_cpe + 1 / film)
+        return found
 
     # ---- what limits a step, and what a step does
 

@@ -12,12 +12,14 @@ import numpy as np
 import numpy.typing as npt
 
 from sim_devices.cell.electrode import Electrode, Interface
+from sim_devices.cell.insertion import InsertionElectrode
 from sim_devices.cell.parameters import (
     COULOMB_PER_MAH,
     FARADAY,
     GAS_CONSTANT,
     REFERENCE_TEMPERATURE_K,
     CellParameters,
+    InsertionParameters,
 )
 from sim_devices.cell.presets import preset
 
@@ -111,7 +113,11 @@ class Cell:
         if self._dendrites:
             of_this_cell = float(tips.lognormal(0, _CELL_TIP_SD))
             growth = p.dendrite_amplification * self._um_per_mah_cm2 * of_this_cell
-        self.working = Electrode(p.working, p, growth, efficiency, tips, scatter)
+        self.working: Electrode | InsertionElectrode
+        if isinstance(p.working, InsertionParameters):
+            self.working = InsertionElectrode(p.working)
+        else:
+            self.working = Electrode(p.working, p, growth, efficiency, tips, scatter)
         self.counter = Electrode(p.counter, p, growth, efficiency, tips, scatter)
         self.current_density = 0.0
         self.short_s_cm2 = 0.0
@@ -155,9 +161,14 @@ class Cell:
         """Thickness of a compact deposit of this cell's metal per charge."""
         return self._um_per_mah_cm2
 
-    def electrode(self, which: Literal["WE", "CE"]) -> Electrode:
+    @property
+    def metal_electrode(self) -> Electrode:
+        """The electrode to look at: the working one, in a full cell the counter electrode."""
+        return self.working if isinstance(self.working, Electrode) else self.counter
+
+    def electrode(self, which: Literal["WE", "CE"]) -> Electrode | InsertionElectrode:
         """Return the working ("WE") or the counter ("CE") electrode."""
-        return {"WE": self.working, "CE": self.counter}[which]
+        return self.working if which == "WE" else self.counter
 
     def ledger(self, which: Literal["WE", "CE"]) -> dict[str, float]:
         """Return where the charge through an electrode went since the start, mAh/cm2."""
@@ -188,9 +199,7 @@ class Cell:
     def impedance(self, frequency_hz: npt.ArrayLike) -> npt.NDArray[np.complex128]:
         """Return the impedance of the whole geometric cell (ohm) about the present direct current.
 
-        Film and double layer are constant phase elements; transport is a finite-length Warburg
-        element whose resistance follows from the limiting current. The state does not change: an
-        instrument that sweeps has to advance the cell.
+        The state does not change: an instrument that sweeps has to advance the cell.
 
         Args:
             frequency_hz: positive, any shape of one dimension.
@@ -201,18 +210,7 @@ class Cell:
             per_area = np.full(len(omega), self._electrolyte_resistance, dtype=complex)
             j = self.current_density
             for electrode, current in ((self.working, j), (self.counter, -j)):
-                e = electrode.parameters
-                *_, slope, film = electrode.interface(current, 0.0)
-                charge_transfer = 1e3 / slope
-                transport = max(0.0, 1e3 / electrode.steady_conductance(current) - charge_transfer)
-                root = np.sqrt(omega * p.transport_time_s)
-                warburg = transport * np.tanh(root) / root
-                if film > 0:
-                    per_area += 1 / (omega**e.film_cpe_exponent * e.film_cpe + 1 / film)
-                per_area += 1 / (
-                    omega**e.double_layer_cpe_exponent * e.double_layer_cpe
-                    + 1 / (charge_transfer + warburg)
-                )
+                per_area += electrode.impedance(omega, current, p.transport_time_s)
             short_s = self.short_s_cm2 * p.area_cm2
         cell = per_area / p.area_cm2 + omega * p.inductance_h
         shorted: npt.NDArray[np.complex128] = cell / (1 + short_s * cell)

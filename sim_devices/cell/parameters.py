@@ -96,12 +96,70 @@ class ElectrodeParameters:
 
 
 @dataclass(frozen=True)
+class RedoxCouple:
+    """One peak of dQ/dE.
+
+    Attributes:
+        name: whose couple it is.
+        oxidised_at_v: centre while it is oxidised, V against the cell's metal.
+        reduced_at_v: centre while it is reduced, V; not above the former.
+        width_v: standard deviation, V.
+        share: of the capacity.
+    """
+
+    name: str
+    oxidised_at_v: float
+    reduced_at_v: float
+    width_v: float
+    share: float
+
+
+@dataclass(frozen=True)
+class InsertionParameters:
+    """An insertion electrode; every number per geometric area and at 298.15 K.
+
+    Attributes:
+        couples: their shares add up to 1.
+        capacity_mah_cm2: in reach at the reference rate, fresh.
+        active_mass_mg_cm2: what rates in mA/g are told for.
+        charge_transfer_ohm_cm2: of all couples together.
+        film_resistance_ohm_cm2: of its film.
+        activation_j_mol: Arrhenius energy of these two.
+        rate_reference_ma_g: up to this rate the whole capacity is in reach.
+        rate_loss_per_ma_g: share that is out of reach, per mA/g beyond.
+        cold_loss_per_k: share that is out of reach, per K below 298.15 K.
+        retention_per_cycle: what is in reach relative to the cycle before.
+        parasitic_share: part of the charging current that oxidises something else.
+        film_cpe: constant phase element of the film, F s^(a-1) per cm2, with `film_cpe_exponent`.
+        film_cpe_exponent: its exponent a.
+        double_layer_cpe: constant phase element of the double layer, F s^(a-1) per cm2.
+        double_layer_cpe_exponent: its exponent a.
+    """
+
+    couples: tuple[RedoxCouple, ...]
+    capacity_mah_cm2: float
+    active_mass_mg_cm2: float
+    charge_transfer_ohm_cm2: float = 2.0
+    film_resistance_ohm_cm2: float = 1.0
+    activation_j_mol: float = 20e3
+    rate_reference_ma_g: float = 50.0
+    rate_loss_per_ma_g: float = 0.0
+    cold_loss_per_k: float = 0.0
+    retention_per_cycle: float = 1.0
+    parasitic_share: float = 0.0
+    film_cpe: float = 6e-5
+    film_cpe_exponent: float = 0.95
+    double_layer_cpe: float = 5e-3
+    double_layer_cpe_exponent: float = 0.90
+
+
+@dataclass(frozen=True)
 class CellParameters:
     """Two electrodes and what is between and around them.
 
     Attributes:
         metal: what is plated and stripped.
-        working: the working electrode.
+        working: the working electrode; in a full cell a cathode of insertion.
         counter: the counter electrode.
         area_cm2: geometric area; 1.131 is a disc of 12 mm.
         electrolyte_resistance_ohm_cm2: ohmic resistance between the electrodes times area.
@@ -127,7 +185,7 @@ class CellParameters:
     """
 
     metal: Metal
-    working: ElectrodeParameters
+    working: ElectrodeParameters | InsertionParameters
     counter: ElectrodeParameters
     area_cm2: float = 1.131
     electrolyte_resistance_ohm_cm2: float = 3.0
@@ -149,3 +207,8 @@ class CellParameters:
     gas_release_s: float = 120.0
     salt_mol_l: float = 2.0
     porosity: float = 0.9
+
+    @property
+    def metal_electrode(self) -> ElectrodeParameters:
+        """The electrode of metal or substrate: the working one, in a full cell the counter."""
+        return self.working if isinstance(self.working, ElectrodeParameters) else self.counter

@@ -1,9 +1,13 @@
-"""Metal cells by name; where their numbers are from is told in `zinc`, `sodium`, `conditions`."""
+"""Cells with chemistry by name.
+
+Where their numbers are from is told in `zinc`, `conditions`, `sodium` and `prussian_blue`.
+"""
 
 from __future__ import annotations
 
 from sim_devices.cell.conditions import CONDITIONS, preset_from_condition
 from sim_devices.cell.parameters import CellParameters
+from sim_devices.cell.prussian_blue import FULL_CELLS
 from sim_devices.cell.sodium import SODIUM_CELLS
 from sim_devices.cell.zinc import SYMMETRIC, on_copper
 
@@ -15,6 +19,7 @@ PRESETS: dict[str, CellParameters] = {
     "na-znag": SODIUM_CELLS["na-znag-half"],
     "na-bare": SODIUM_CELLS["na-bare-half"],
     **SODIUM_CELLS,
+    **FULL_CELLS,
 }
 
 
@@ -23,7 +28,7 @@ def preset(name: str) -> CellParameters:
 
     E.g. ``zn-zro2``, ``zn-bare-half`` (on copper), ``na-znag-half`` (on silvered zinc, against
     sodium foil; also ``na-znag``), ``na-znag-symmetric`` (2 mAh/cm2 of sodium on both sides),
-    ``na-znag-predeposited`` (6 mAh/cm2 against foil).
+    ``na-znag-predeposited`` (6 mAh/cm2 against foil), ``pb-znag-anodefree`` (Prussian blue).
 
     Raises:
         ValueError: there is no such cell; the message lists all names.

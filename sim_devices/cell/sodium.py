@@ -81,7 +81,7 @@ _IRREGULAR = {"znag": 0.0, "bare": 0.25}
 def predeposited(substrate: str, charge_mah_cm2: float) -> ElectrodeParameters:
     """Return a substrate that carries sodium; its interphase has formed."""
     return replace(
-        ON[substrate].working,
+        ON[substrate].metal_electrode,
         predeposited_mah_cm2=charge_mah_cm2,
         formation_charge_mah_cm2=0.0,
         resistance_scatter=_IRREGULAR[substrate],

@@ -109,7 +109,8 @@ def zinc_cell(
 def on_copper(cell: CellParameters) -> CellParameters:
     """Return the half cell of a symmetric one: its working electrode starts as bare copper."""
     return replace(
-        cell, working=replace(cell.working, metal_mah_cm2=0.0, formation_charge_mah_cm2=0.002)
+        cell,
+        working=replace(cell.metal_electrode, metal_mah_cm2=0.0, formation_charge_mah_cm2=0.002),
     )
 
 

@@ -9,6 +9,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from sim_devices.cell import CONDITIONS, PRESETS, Cell, Condition, preset, preset_from_condition
+from sim_devices.cell.prussian_blue import FULL_CELLS
 from sim_devices.spectrum import RamanScene
 
 ZINC = ["zn-bare", "zn-caco3", "zn-zro2", "zn-lzs", "zn-znf2"]
@@ -48,7 +49,7 @@ def efficiencies(cell, current, charge, cycles, dt_s=10.0):
 def test_the_presets_are_the_ones_agreed_on():
     rows = {*CONDITIONS, *(f"{name}-half" for name in CONDITIONS)}
     sodium = {*SODIUM, *PREDEPOSITED, *(f"na-{name}-half" for name in SUBSTRATES)}
-    assert set(PRESETS) == {*ZINC, *HALF, *rows, *sodium}
+    assert set(PRESETS) == {*ZINC, *HALF, *rows, *sodium, *FULL_CELLS}
     assert PRESETS["na-znag"] == PRESETS["na-znag-half"]
 
 
