@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from sim_devices.cell import NAMES
+
 ROOT = Path(__file__).parent.parent
 PACKAGES = ["techniques", "instruments", "sim_devices", "plans", "operando"]
 
@@ -28,6 +30,11 @@ def test_the_simulated_and_the_real_bench_differ_in_addresses_only() -> None:
             for key in ("address", "results"):
                 entry.pop(key, None)
     assert sim == real
+
+
+def test_every_cell_file_has_a_simulated_cell_of_its_name() -> None:
+    files = {path.stem for path in (ROOT / "config" / "cells").glob("*.yaml")}
+    assert files <= set(NAMES)
 
 
 @pytest.mark.parametrize("package", PACKAGES)
