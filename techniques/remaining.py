@@ -5,9 +5,11 @@ a loop was entered but not left, what is left of the present pass and the passes
 together in a ``repeat`` of one, so that an ``end_loop`` still leaves the loop it was written in.
 """
 
+import math
 from collections.abc import Iterable
 from collections.abc import Sequence as Several
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Literal, TypeVar
 
 from techniques.experiments import Experiment
@@ -15,20 +17,35 @@ from techniques.limits import Action, Limit
 from techniques.programs import Block, Repeat, Sequence
 from techniques.recording import FINEST_CHECK_S, Recording
 from techniques.steps import (
+    CyclicVoltammetry,
     ElementaryStep,
     GalvanostaticStep,
+    ImpedanceSpectrum,
+    LinearSweep,
     OpenCircuit,
     PlateStripCycle,
+    PotentiostaticStep,
     Role,
 )
 from techniques.technique import Technique, unresolved
 
 T = TypeVar("T")
-Kind = Literal["open_circuit", "galvanostatic_step", "impedance_spectrum"]
+Kind = Literal[
+    "open_circuit",
+    "galvanostatic_step",
+    "potentiostatic_step",
+    "linear_sweep",
+    "cyclic_voltammetry",
+    "impedance_spectrum",
+]
 # A duration that is told by charge and one told by time are the same within rounding.
 _SAME = 1e-9
 # A potential this near to a threshold may have been on either side of it before it was rounded.
 _ROUNDING_V = 1e-6
+# Likewise a current to its threshold, and to both sides of a package's digits.
+_ROUNDING_OF_CURRENT = 1e-5
+# A sweep whose rows come more slowly is divided further, s.
+_SHORTEST_LAST_STEP_S = 0.5
 
 
 class PositionError(ValueError):
@@ -40,22 +57,24 @@ class ExecutedStep:
     """One elementary step as it was seen to run.
 
     Attributes:
-        kind: what it was.
+        kind: what it was; ``None``: it had the role, at a set current or at a set potential.
         role: plate, strip, or ``None``.
         cycle: as in its rows.
         half_cycle: as in its rows.
         action: what the limit that ended it asked for; ``None``: its last row tells, or nothing.
         elapsed_s: time from its edge to its last row, s; ``None``: not known.
         potential_v: potential of the metal electrode in its last row, V; ``None``: not known.
+        current_ma_cm2: magnitude of the current in its last row; ``None``: not known.
     """
 
-    kind: Kind
+    kind: Kind | None
     role: Role | None
     cycle: int
     half_cycle: int
     action: Action | None = "next"
     elapsed_s: float | None = None
     potential_v: float | None = None
+    current_ma_cm2: float | None = None
 
 
 @dataclass(frozen=True)
@@ -65,10 +84,13 @@ class Interrupted:
     Attributes:
         elapsed_s: time since its edge, s.
         charge_mah_cm2: magnitude of the charge that had passed since then.
+        potential_v: potential of the metal electrode that was set, V; ``None``: not known, or none
+            was.
     """
 
     elapsed_s: float
     charge_mah_cm2: float = 0.0
+    potential_v: float | None = None
 
 
 @dataclass(frozen=True)
@@ -91,7 +113,7 @@ class Remaining:
     @property
     def step_is_half_cycle(self) -> bool:
         """Return whether a half-cycle was interrupted, which then keeps its number."""
-        return isinstance(self.step, GalvanostaticStep) and self.step.role is not None
+        return _role(self.step) is not None
 
 
 @dataclass(frozen=True)
@@ -114,8 +136,9 @@ def remaining(
     """Return what is left of ``technique`` after ``executed``.
 
     A galvanostatic step that was interrupted keeps its potentials and runs for the time and charge
-    that are left; an open circuit for the time that is left; an impedance spectrum is measured
-    again from its first frequency.
+    that are left; a potentiostatic step keeps its potential and its currents likewise; an open
+    circuit goes on for the time that is left; an impedance spectrum, a sweep and a voltammetry are
+    measured again from their beginning.
 
     Args:
         technique: What was started.
@@ -172,46 +195,83 @@ def last_step(
 
 
 def how_it_ended(
-    step: GalvanostaticStep, elapsed_s: float, potential_v: float | None
+    step: ElementaryStep,
+    elapsed_s: float,
+    potential_v: float | None,
+    current_ma_cm2: float | None = None,
 ) -> Action | None:
     """Return what the limit that ended a step asks for, by the step's last row.
 
     ``None`` if that row passes no limit: the step had not ended then, or its end was not recorded.
+    The charge of a step at a set potential, which only the instrument has counted, tells nothing.
 
     Args:
-        step: The step as written.
+        step: The step as written; no open circuit and no spectrum.
         elapsed_s: Time from its edge to the row, s.
         potential_v: Potential of the metal electrode in the row, V.
+        current_ma_cm2: Magnitude of the current in the row.
     """
-    if potential_v is not None:
-        passed = []
-        for number, limit in enumerate(step.until):
-            beyond = {
-                "potential_above_v": potential_v - limit.value,
-                "potential_below_v": limit.value - potential_v,
-                "abs_potential_above_v": abs(potential_v) - limit.value,
-            }.get(limit.quantity)
-            if beyond is not None and abs(beyond) < _ROUNDING_V:
-                return None
-            if beyond is not None and beyond > 0:
-                passed.append((-beyond, number, limit.action))
-        if passed:
-            # The instrument compares with the nearest threshold, which was passed furthest.
-            return min(passed)[2]
-    interval_s = step.record.check_interval_s(step.expected_s)
-    if elapsed_s >= step.expected_s - interval_s / 2:
-        return action_at_the_end(step)
-    return None
+    passed = []
+    for number, limit in enumerate(_limits(step)):
+        beyond, within = _beyond(limit, potential_v, current_ma_cm2)
+        if beyond is not None and abs(beyond) < within:
+            return None
+        if beyond is not None and beyond > 0:
+            passed.append((-beyond, number, limit.action))
+    if passed:
+        # The instrument compares with the nearest threshold, which was passed furthest.
+        return min(passed)[2]
+    return action_at_the_end(step) if elapsed_s >= _ends_from_s(step) else None
+
+
+def _beyond(
+    limit: Limit, potential_v: float | None, current_ma_cm2: float | None
+) -> tuple[float | None, float]:
+    """Return how far a row is beyond a limit, and how exactly that is known."""
+    if "potential" in limit.quantity and potential_v is not None:
+        return {
+            "potential_above_v": potential_v - limit.value,
+            "potential_below_v": limit.value - potential_v,
+            "abs_potential_above_v": abs(potential_v) - limit.value,
+        }[limit.quantity], _ROUNDING_V
+    if "current" in limit.quantity and current_ma_cm2 is not None:
+        above = current_ma_cm2 - limit.value
+        beyond = above if limit.quantity == "abs_current_above_ma_cm2" else -above
+        return beyond, _ROUNDING_OF_CURRENT * limit.value
+    return None, 0.0
+
+
+def _ends_from_s(step: ElementaryStep) -> float:
+    """Return from which time on the last row of a step is its end by the time, s."""
+    match step:
+        case GalvanostaticStep() | PotentiostaticStep():
+            return step.expected_s - step.record.check_interval_s(step.expected_s) / 2
+        case LinearSweep() | CyclicVoltammetry():
+            # The last potential is measured one step of the instrument after it was reached.
+            row_s = step.row_step_v / step.scan_rate_v_s
+            return step.expected_s - _falls_short_s(step) + min(row_s, _SHORTEST_LAST_STEP_S) / 2
+    return math.inf
+
+
+def _falls_short_s(step: LinearSweep | CyclicVoltammetry) -> float:
+    """Return how much earlier a voltammetry may end: a part that the steps do not divide."""
+    if isinstance(step, LinearSweep):
+        return 0.0
+    parts = [abs(b - a) / step.row_step_v for a, b in pairwise(step.turns_v)]
+    uneven = sum(abs(part - round(part)) > 1e-6 for part in parts)
+    return step.scans * uneven * step.row_step_v / step.scan_rate_v_s
 
 
 def left_of(step: ElementaryStep, interrupted: Interrupted) -> ElementaryStep | None:
     """Return what is left of one step; ``None`` if that is less than one check of its limits."""
     match step:
-        case GalvanostaticStep():
+        case GalvanostaticStep() | PotentiostaticStep():
             until = tuple(_less(limit, interrupted) for limit in step.until)
             if any(limit is None for limit in until):
                 return None
             left = step.model_copy(update={"until": until})
+            if isinstance(left, PotentiostaticStep) and left.versus == "open_circuit":
+                left = _at_the_same_potential(left, interrupted)
             shortest = step.record.check_interval_s(step.expected_s)
             return left if left.expected_s >= shortest * (1 - _SAME) else None
         case OpenCircuit():
@@ -222,19 +282,44 @@ def left_of(step: ElementaryStep, interrupted: Interrupted) -> ElementaryStep | 
     return step
 
 
-def action_at_the_end(step: GalvanostaticStep) -> Action:
+def _at_the_same_potential(
+    step: PotentiostaticStep, interrupted: Interrupted
+) -> PotentiostaticStep:
+    """Return a hold that does not ask for the open circuit potential again, which has moved."""
+    if interrupted.potential_v is None:
+        return step
+    held = {"potential_v": round(interrupted.potential_v, 6), "versus": "other_electrode"}
+    return step.model_copy(update=held)
+
+
+def action_at_the_end(step: ElementaryStep) -> Action:
     """Return what a step does when its time, or the charge that its time stands for, is over."""
-    rate = abs(step.current_density_ma_cm2) / 3600
+    if not isinstance(step, GalvanostaticStep | PotentiostaticStep):
+        return "next"
     for limit in step.until:
         if limit.quantity == "time_s":
             ends_s = limit.value
-        elif limit.quantity == "charge_mah_cm2":
-            ends_s = limit.value / rate
+        elif limit.quantity == "charge_mah_cm2" and isinstance(step, GalvanostaticStep):
+            ends_s = limit.value * 3600 / abs(step.current_density_ma_cm2)
         else:
             continue
         if ends_s <= step.expected_s * (1 + _SAME) and limit.action != "next":
             return limit.action
     return "next"
+
+
+def _limits(step: ElementaryStep) -> tuple[Limit, ...]:
+    return () if isinstance(step, OpenCircuit | ImpedanceSpectrum) else step.until
+
+
+def _role(step: ElementaryStep | None) -> Role | None:
+    return step.role if isinstance(step, GalvanostaticStep | PotentiostaticStep) else None
+
+
+def _counts(step: ElementaryStep) -> bool:
+    """Return whether a half-cycle begins with a step."""
+    going_on = isinstance(step, PotentiostaticStep) and step.continues_half_cycle
+    return _role(step) is not None and not going_on
 
 
 def _less(limit: Limit, interrupted: Interrupted) -> Limit | None:
@@ -256,9 +341,12 @@ def _enter(place: _Place, step: ExecutedStep) -> _Place | None:
     if place.left is None:
         return None
     first, begun = _first(place.left)
-    role = first.role if isinstance(first, GalvanostaticStep) else None
-    cycle, half_cycle = place.cycle + begun, place.half_cycle + (role is not None)
-    seen = (step.kind, step.role, step.cycle, step.half_cycle)
+    role = _role(first)
+    cycle, half_cycle = place.cycle + begun, place.half_cycle + _counts(first)
+    kind = step.kind
+    if kind is None and role is not None:
+        kind = first.type
+    seen = (kind, step.role, step.cycle, step.half_cycle)
     return (
         _Place(place.left, cycle, half_cycle)
         if seen
@@ -278,10 +366,10 @@ def _leave(place: _Place, step: ExecutedStep) -> list[_Place]:
     first, _ = _first(place.left)
     possible: set[Action] = {"next"}
     action = step.action
-    if isinstance(first, GalvanostaticStep):
+    if not isinstance(first, OpenCircuit | ImpedanceSpectrum):
         possible |= {limit.action for limit in first.until}
         if action is None and step.elapsed_s is not None:
-            action = how_it_ended(first, step.elapsed_s, step.potential_v)
+            action = how_it_ended(first, step.elapsed_s, step.potential_v, step.current_ma_cm2)
     taken = possible if action is None else possible & {action}
     if not taken:
         raise PositionError(
@@ -308,17 +396,14 @@ def _interrupted(places: list[_Place], seen: ExecutedStep, interrupted: Interrup
         half_cycle = place.half_cycle
         if rest is None:
             # So little is left that the step counts as ended by its time.
-            action: Action = (
-                action_at_the_end(first) if isinstance(first, GalvanostaticStep) else "next"
-            )
+            action = action_at_the_end(first)
             found += [
                 Remaining(after.left, after.cycle, after.half_cycle)
                 for after in _leave(place, replace(seen, action=action))
             ]
             continue
         left, _ = _after(place.left, rest, leaving=False)
-        if isinstance(first, GalvanostaticStep) and first.role is not None:
-            half_cycle -= 1
+        half_cycle -= _counts(first)
         found.append(Remaining(left, place.cycle, half_cycle, first))
     found = _unique(found)
     if len(found) > 1:
@@ -425,12 +510,12 @@ def _unique(items: Iterable[T]) -> list[T]:
 
 
 def _name(step: ElementaryStep) -> str:
-    role = step.role if isinstance(step, GalvanostaticStep) else None
+    role = _role(step)
     return f"{role} step" if role else step.type.replace("_", " ")
 
 
 def _told(step: ExecutedStep) -> str:
-    name = f"{step.role} step" if step.role else step.kind.replace("_", " ")
+    name = f"{step.role} step" if step.role else str(step.kind).replace("_", " ")
     return f"{name} (cycle {step.cycle}, half-cycle {step.half_cycle})"
 
 

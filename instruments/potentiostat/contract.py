@@ -9,6 +9,8 @@ from techniques import Assignment, Counters
 # Role codes of rows; what the technique calls plate and strip, seen from the metal electrode.
 PLATE, REST, STRIP, IMPEDANCE, OTHER = -1, 0, 1, 2, 3
 HOLD, SWEEP, VOLTAMMOGRAM = 4, 5, 6
+# Those in which something is driven through the cell.
+DRIVEN = (PLATE, STRIP, OTHER, HOLD, SWEEP, VOLTAMMOGRAM)
 
 # What a step does, whatever its role.
 StepKind = Literal[

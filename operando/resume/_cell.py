@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from instruments.potentiostat import ImpedancePoint, Sample
-from instruments.potentiostat.contract import LOOK, PLATE, REST, STRIP
+from instruments.potentiostat.contract import DRIVEN, LOOK, PLATE, REST, STRIP
 from operando.resume._position import Position
 from operando.resume._program import Program, RowWithTime, all_rows
 from operando.resume._record import Experiment
@@ -45,6 +45,8 @@ STILL_COVERED_V = 0.3
 REST_DRIFT_V = 0.3
 # Below this charge a substrate need not be covered, and shows a potential of its own.
 COVERED_MAH_CM2 = 0.02
+# The current of a step in which it is set is the same within this.
+_SAME_CURRENT = 0.02
 # A potential this far from zero has a polarity that a swapped cable would turn round.
 POLARITY_V = 0.2
 
@@ -278,12 +280,16 @@ def driven_resistance_ohm(
 ) -> float | None:
     """Return the overpotential over the current in the last half-cycle of the record, ohm.
 
-    The median over its rows; ``None`` if nothing was driven.
+    The median over its rows; ``None`` if nothing was driven. A half-cycle at a set potential is
+    passed over: its current may have fallen to nothing while its potential was held.
     """
     for rows in _newest_first(experiment, program):
         driven = np.isin(rows["role"], (PLATE, STRIP)) & (np.abs(rows["current"]) > 0)
-        if driven.any():
-            last = driven & (rows["step"] == rows["step"][driven][-1])
+        for step in np.unique(rows["step"][driven])[::-1]:
+            last = driven & (rows["step"] == step)
+            current = np.abs(rows["current"][last])
+            if current.max() > (1 + _SAME_CURRENT) * current.min():
+                continue
             ratio = np.abs((rows["potential"][last] - ocv_v) / rows["current"][last])
             return float(np.median(ratio))
     return None
@@ -346,9 +352,11 @@ def _judge_potential(
 
 
 def _driven(experiment: Experiment, program: Program | None) -> bool:
-    """Return whether any row of the experiment is of a half-cycle."""
+    """Return whether any row of the experiment is of a step that drives the cell."""
     own = np.empty(0) if program is None else program.rows.samples["role"]
-    return bool(np.any(np.isin(own, (PLATE, STRIP)))) or _last_driven(experiment) != 0
+    if np.any(np.isin(own, DRIVEN)):
+        return True
+    return any(np.isin(all_rows(run).samples["role"], DRIVEN).any() for run in experiment.runs)
 
 
 def _rested_at_v(program: Program | None) -> float | None:

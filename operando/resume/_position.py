@@ -8,18 +8,34 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from instruments.potentiostat.contract import IMPEDANCE, PLATE, REST, SAFETY_LIMIT_PASSED, STRIP
+from instruments.potentiostat.contract import (
+    HOLD,
+    IMPEDANCE,
+    OTHER,
+    PLATE,
+    REST,
+    SAFETY_LIMIT_PASSED,
+    STRIP,
+    SWEEP,
+    VOLTAMMOGRAM,
+)
+from operando.resume._charge import ChargeIn, mirror_of
 from operando.resume._program import Program, last_heard, seconds_per_second
 from operando.resume._record import Decisions, Experiment, ResumeError
 from plans.synchronised import WHILE_ENDING
 from techniques import (
+    Cell,
     Counters,
+    CyclicVoltammetry,
     ExecutedStep,
     GalvanostaticStep,
     ImpedanceSpectrum,
     Interrupted,
+    LinearSweep,
     OpenCircuit,
     PositionError,
+    PotentialControlled,
+    PotentiostaticStep,
     Remaining,
     SafetyLimits,
     Technique,
@@ -35,11 +51,22 @@ UNKNOWN_SHARE = 0.005
 _LATE_S = 1.0
 _CLOCK = "%Y-%m-%d %H:%M:%S"
 
-_KIND = {REST: "open_circuit", IMPEDANCE: "impedance_spectrum"}
+# What plates or strips may do it at a set current or at a set potential.
+_KIND = {
+    REST: "open_circuit",
+    IMPEDANCE: "impedance_spectrum",
+    OTHER: "galvanostatic_step",
+    HOLD: "potentiostatic_step",
+    SWEEP: "linear_sweep",
+    VOLTAMMOGRAM: "cyclic_voltammetry",
+}
 _ROLE = {PLATE: "plate", STRIP: "strip"}
 _LOGGED_KIND = {
     "open_circuit": "open_circuit",
     "galvanostatic": "galvanostatic_step",
+    "potentiostatic": "potentiostatic_step",
+    "linear_sweep": "linear_sweep",
+    "cyclic_voltammetry": "cyclic_voltammetry",
     "impedance": "impedance_spectrum",
 }
 
@@ -100,20 +127,22 @@ class _Last:
     row_time_s: float
 
 
-def _executed(program: Program, mirror: int) -> _Last:
+def _executed(program: Program, cell: Cell) -> _Last:
     """Return the steps that were begun, as their rows show them; raises PositionError."""
+    mirror, density = mirror_of(cell), 1e3 / cell.area_cm2
     seen: dict[int, ExecutedStep] = {}
     samples, points = program.rows.samples, program.rows.points
     for row in _last_rows(samples["step"]):
         role = int(samples["role"][row])
         seen[int(samples["step"][row])] = ExecutedStep(
-            cast(Any, _KIND.get(role, "galvanostatic_step")),
+            cast(Any, _KIND.get(role)),
             cast(Any, _ROLE.get(role)),
             int(samples["cycle"][row]),
             int(samples["half_cycle"][row]),
             "next" if role == REST else None,
             float(samples["step_t"][row]),
             mirror * float(samples["potential"][row]),
+            density * abs(float(samples["current"][row])),
         )
     for row in _last_rows(points["step"]):
         seen[int(points["step"][row])] = ExecutedStep(
@@ -173,9 +202,8 @@ def position_of(experiment: Experiment, program: Program, decisions: Decisions) 
 
 def _position_of(experiment: Experiment, program: Program, decisions: Decisions) -> Position:
     cell = experiment.cell
-    mirror = 1 if cell.metal_electrode == "WE" else -1
     try:
-        last = _executed(program, mirror)
+        last = _executed(program, cell)
     except PositionError as error:
         raise _uncertain(str(error)) from error
     log = program.log
@@ -201,7 +229,7 @@ def _position_of(experiment: Experiment, program: Program, decisions: Decisions)
             end = _end_of(program, last, _longest_silence_s(step, left.technique), decisions)
             if left.technique is not None:
                 _refuse_unseen_steps(end, decisions, step)
-            charge = _charge(step, newest.elapsed_s or 0.0)
+            charge = ChargeIn(program, cell, step, number)(newest.elapsed_s or 0.0)
             elapsed = (newest.elapsed_s or 0.0,) * 2
             return Position(
                 left,
@@ -214,21 +242,22 @@ def _position_of(experiment: Experiment, program: Program, decisions: Decisions)
                 unrecorded_mah_cm2=0.0 if end.certain or left.technique is None else None,
             )
         _refuse_beyond_safety(program, step)
+        charge_in = ChargeIn(program, cell, step, number)
         before = experiment.passed_before(program.run, newest.half_cycle)
         end = _end_of(program, last, _row_gap_s(step), decisions)
-        elapsed = _elapsed(program, step, newest, end, before, decisions)
-        passed = (_charge(step, elapsed[0]), _charge(step, elapsed[1]))
-        middle = Interrupted(sum(elapsed) / 2, sum(passed) / 2)
+        elapsed = _elapsed(program, charge_in, newest, end, before, decisions)
+        passed = (charge_in(elapsed[0]), charge_in(elapsed[1]))
+        middle = Interrupted(sum(elapsed) / 2, sum(passed) / 2, charge_in.potential_v)
         left = remaining(program.technique, last.steps, middle, cycle=cycle, half_cycle=half)
     except PositionError as error:
         raise _uncertain(str(error)) from error
-    at_least = _charge(step, newest.elapsed_s or 0.0)
+    at_least = charge_in(newest.elapsed_s or 0.0)
     unrecorded: float | None = None
     if end.certain or isinstance(step, GalvanostaticStep):
-        unrecorded = _charge(step, _longest_s(step, newest, end)) - at_least
+        unrecorded = charge_in(_longest_s(step, newest, end)) - at_least
         if log is not None and ending == "opened":
             # It wrote a last row down as well, where there was one.
-            unrecorded = _charge(step, log.step_s) - at_least
+            unrecorded = charge_in(log.step_s) - at_least
     return Position(
         left,
         *at,
@@ -347,15 +376,20 @@ def _refuse_what_the_record_says(program: Program) -> None:
 
 
 def _refuse_beyond_safety(program: Program, step: ElementaryStep) -> None:
-    """Refuse if the last row of a step that no limit of its own has ended is beyond the window."""
+    """Refuse if the last row of a step that no limit of its own has ended is beyond the limits."""
     limits = SafetyLimits.model_validate(program.run.start["limits"]["effective"])
     samples = program.rows.samples
-    if not isinstance(step, GalvanostaticStep) or not len(samples["potential"]):
+    if not len(samples["potential"]):
         return
-    potential = float(samples["potential"][-1])
-    low, high = limits.potential_min_v, limits.potential_max_v
-    if (high is not None and potential > high) or (low is not None and potential < low):
-        raise _SafetyLimitPassedError(f"{potential:.4g} V in its last row")
+    if isinstance(step, GalvanostaticStep):
+        potential = float(samples["potential"][-1])
+        low, high = limits.potential_min_v, limits.potential_max_v
+        if (high is not None and potential > high) or (low is not None and potential < low):
+            raise _SafetyLimitPassedError(f"{potential:.4g} V in its last row")
+    elif isinstance(step, PotentialControlled) and limits.current_max_a is not None:
+        current = abs(float(samples["current"][-1]))
+        if current > limits.current_max_a:
+            raise _SafetyLimitPassedError(f"{current:.4g} A in its last row")
 
 
 def _before_the_first_row(
@@ -393,11 +427,11 @@ def _before_the_first_row(
 def _has_ended(step: ElementaryStep, seen: ExecutedStep, points: int) -> bool:
     """Return whether the last row of a step is its end."""
     match step:
-        case GalvanostaticStep():
-            return (
-                seen.elapsed_s is not None
-                and how_it_ended(step, seen.elapsed_s, seen.potential_v) is not None
-            )
+        case GalvanostaticStep() | PotentiostaticStep() | LinearSweep() | CyclicVoltammetry():
+            if seen.elapsed_s is None:
+                return False
+            action = how_it_ended(step, seen.elapsed_s, seen.potential_v, seen.current_ma_cm2)
+            return action is not None
         case ImpedanceSpectrum():
             decades = math.log10(step.frequency_max_hz / step.frequency_min_hz)
             return points >= round(decades * step.points_per_decade) + 1
@@ -406,46 +440,39 @@ def _has_ended(step: ElementaryStep, seen: ExecutedStep, points: int) -> bool:
     return False
 
 
-def _charge(step: ElementaryStep, elapsed_s: float) -> float:
-    """Return the charge that a step passes in a time, mAh/cm2, magnitude."""
-    if not isinstance(step, GalvanostaticStep):
-        return 0.0
-    return abs(step.current_density_ma_cm2) * elapsed_s / 3600
-
-
 def _elapsed(
     program: Program,
-    step: ElementaryStep,
+    charge_in: ChargeIn,
     seen: ExecutedStep,
     end: _End,
     before: tuple[float, float],
     decisions: Decisions,
 ) -> tuple[float, float]:
     """Return how far the interrupted step had come at least and at most, s."""
-    log, low = program.log, seen.elapsed_s or 0.0
+    log, low, step = program.log, seen.elapsed_s or 0.0, charge_in.step
     if log is not None and log.ending == "opened":
         if decisions.assume_charge_mah_cm2 is not None:
             raise ResumeError(
                 "the instrument wrote down when it opened the cell: the charge is known, "
-                f"{_charge(step, log.step_s):.6g} mAh/cm2; resume without --assume-charge"
+                f"{charge_in(log.step_s):.6g} mAh/cm2; resume without --assume-charge"
             )
         return log.step_s, log.step_s
     high = _longest_s(step, seen, end)
     if decisions.assume_charge_mah_cm2 is not None:
-        return _assumed(step, decisions.assume_charge_mah_cm2, low, high)
+        return _assumed(charge_in, decisions.assume_charge_mah_cm2, low, high)
     if not end.certain:
         part = (
-            f"between {_charge(step, low):.4g} and {_charge(step, high):.4g} mAh/cm2 have "
+            f"between {charge_in(low):.4g} and {charge_in(high):.4g} mAh/cm2 have "
             "passed in this half-cycle"
-            if isinstance(step, GalvanostaticStep)
+            if isinstance(step, GalvanostaticStep | PotentiostaticStep)
             else "the next step may have begun"
         )
         raise _uncertain(f"{end.why}. So {part}", step)
     share = 0.0
-    if isinstance(step, GalvanostaticStep):
+    if isinstance(step, GalvanostaticStep | PotentiostaticStep):
         # Of the whole half-cycle, and with what was not known of its earlier parts.
-        whole = _charge(step, step.expected_s) + before[0]
-        share = (_charge(step, high - low) + before[1]) / whole
+        whole = charge_in(step.expected_s) + before[0]
+        share = (charge_in(high) - charge_in(low) + before[1]) / whole if whole else 0.0
     if share > UNKNOWN_SHARE:
         raise _uncertain(
             f"between two rows it lost its power, and when is not known: {100 * share:.2g} % of "
@@ -461,7 +488,7 @@ def _longest_s(step: ElementaryStep, seen: ExecutedStep, end: _End) -> float:
     The clock of day bounds nothing: it may have been set while nobody listened.
     """
     longest = math.inf
-    if isinstance(step, GalvanostaticStep):
+    if isinstance(step, GalvanostaticStep | PotentiostaticStep):
         longest = step.expected_s
     elif isinstance(step, OpenCircuit):
         longest = step.duration_s
@@ -491,6 +518,10 @@ def _row_gap_s(step: ElementaryStep) -> float:
                 rate = abs(step.current_density_ma_cm2) / 3600
                 gap_s = min(gap_s, step.record.dq_mah_cm2 / rate)
             return gap_s + step.record.check_interval_s(step.expected_s)
+        case PotentiostaticStep():
+            return step.record.dt_s + step.record.check_interval_s(step.expected_s)
+        case LinearSweep() | CyclicVoltammetry():
+            return 2 * step.row_step_v / step.scan_rate_v_s
         case OpenCircuit():
             return 1.25 * step.record.dt_s
         case ImpedanceSpectrum():
@@ -499,16 +530,17 @@ def _row_gap_s(step: ElementaryStep) -> float:
 
 
 def _assumed(
-    step: ElementaryStep, charge_mah_cm2: float, low: float, high: float
+    charge_in: ChargeIn, charge_mah_cm2: float, low: float, high: float
 ) -> tuple[float, float]:
-    if not isinstance(step, GalvanostaticStep):
+    step = charge_in.step
+    if not isinstance(step, GalvanostaticStep | PotentiostaticStep) or not charge_in.last_ma_cm2:
         if charge_mah_cm2 != 0:
             raise ResumeError(
                 "no half-cycle was interrupted: the only charge that can be assumed is 0"
             )
         return low, low
-    elapsed = charge_mah_cm2 * 3600 / abs(step.current_density_ma_cm2)
-    least, most = _charge(step, low), _charge(step, min(high, step.expected_s))
+    elapsed = charge_in.elapsed_s(charge_mah_cm2)
+    least, most = charge_in(low), charge_in(min(high, step.expected_s))
     if not low * (1 - 1e-9) <= elapsed <= min(high, step.expected_s):
         raise ResumeError(
             f"--assume-charge {charge_mah_cm2:g}: the record says that between {least:.6g} and "

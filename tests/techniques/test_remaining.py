@@ -11,21 +11,27 @@ from hypothesis import strategies as st
 
 from techniques import (
     Block,
+    CyclicVoltammetry,
     ExecutedStep,
     GalvanostaticStep,
     ImpedanceSpectrum,
     Interrupted,
     Limit,
+    LinearSweep,
     OpenCircuit,
     PlateStripCycle,
     PositionError,
+    PotentialControlled,
+    PotentiostaticStep,
     Recording,
     Repeat,
     Sequence,
     Technique,
     remaining,
 )
-from techniques.remaining import ElementaryStep
+from techniques.remaining import ElementaryStep, how_it_ended
+
+Limited = GalvanostaticStep | PotentialControlled
 
 # -- an executor of its own: what an instrument does with a technique, step by step
 
@@ -39,9 +45,10 @@ class Ran:
 
     @property
     def seen(self) -> ExecutedStep:
-        role = self.step.role if isinstance(self.step, GalvanostaticStep) else None
+        role = getattr(self.step, "role", None)
         return ExecutedStep(
-            self.step.type,
+            # A row with a role does not tell whether the current or the potential was set.
+            None if role is not None else self.step.type,
             role,
             self.cycle,
             self.half_cycle,
@@ -116,8 +123,9 @@ class Executor:
 
     def _step(self, step: ElementaryStep) -> None:
         action = "next"
-        if isinstance(step, GalvanostaticStep):
-            self.half_cycle += step.role is not None
+        if isinstance(step, Limited):
+            role, going_on = (getattr(step, x, None) for x in ("role", "continues_half_cycle"))
+            self.half_cycle += role is not None and not going_on
             action = self.draw(step)
         self.ran.append(Ran(step, self.cycle, self.half_cycle, action))
         if action == "end_loop":
@@ -157,6 +165,37 @@ def galvanostatic(role: str | None, loops: bool) -> st.SearchStrategy[Galvanosta
     )
 
 
+def controlled(loops: bool) -> st.SearchStrategy[PotentiostaticStep | LinearSweep]:
+    actions = st.sampled_from(["next", "end_loop", "stop"] if loops else ["next", "stop"])
+    watched = st.builds(
+        Limit,
+        quantity=st.sampled_from(["abs_current_above_ma_cm2", "charge_mah_cm2"]),
+        value=times,
+        action=actions,
+    )
+    time = st.builds(Limit, quantity=st.just("time_s"), value=times, action=actions)
+    role = st.sampled_from([None, "plate", "strip"])
+    holds = st.builds(
+        lambda role, going_on, time, others, record: PotentiostaticStep(
+            role=role,
+            potential_v=0.1,
+            continues_half_cycle=going_on and role is not None,
+            until=(time, *others),
+            record=record,
+        ),
+        role,
+        st.booleans(),
+        time,
+        st.lists(watched, max_size=2),
+        records,
+    )
+    sweeps = st.builds(
+        lambda until: LinearSweep(begin_v=0.0, end_v=0.1, scan_rate_v_s=1e-3, until=tuple(until)),
+        st.lists(watched, max_size=2),
+    )
+    return holds | sweeps
+
+
 rests = st.builds(OpenCircuit, duration_s=times, record=records)
 spectra = st.builds(ImpedanceSpectrum, amplitude_rms_v=st.just(0.005))
 cycles = st.builds(
@@ -181,7 +220,12 @@ def looped(inner: Any) -> st.SearchStrategy[Technique]:
 
 
 inside_a_loop = st.recursive(
-    rests | spectra | galvanostatic(None, True) | galvanostatic("plate", True) | cycles,
+    rests
+    | spectra
+    | galvanostatic(None, True)
+    | galvanostatic("plate", True)
+    | cycles
+    | controlled(True),
     looped,
     max_leaves=4,
 )
@@ -189,6 +233,7 @@ techniques = st.recursive(
     rests
     | spectra
     | galvanostatic("strip", False)
+    | controlled(False)
     | cycles
     | st.builds(Repeat, times=st.integers(1, 3), step=inside_a_loop),
     lambda inner: (
@@ -200,7 +245,7 @@ techniques = st.recursive(
 
 
 def drawn(data: st.DataObject, rarely: bool = False) -> Any:
-    def draw(step: GalvanostaticStep) -> str:
+    def draw(step: Limited) -> str:
         actions = sorted({limit.action for limit in step.until} | {"next"})
         return data.draw(st.sampled_from(["next"] * 3 + actions))
 
@@ -209,7 +254,7 @@ def drawn(data: st.DataObject, rarely: bool = False) -> Any:
 
 def replayed(ran: list[Ran]) -> Any:
     """Return what ends the steps of a second run as those of ``ran`` were ended."""
-    actions: Iterator[str] = iter([x.action for x in ran if isinstance(x.step, GalvanostaticStep)])
+    actions: Iterator[str] = iter([x.action for x in ran if isinstance(x.step, Limited)])
     return lambda step: next(actions)
 
 
@@ -233,13 +278,19 @@ def test_an_interrupted_step_goes_on_for_what_is_left_of_it(
     step = whole[cut - 1].step
     length_s = (
         step.expected_s
-        if isinstance(step, GalvanostaticStep)
+        if isinstance(step, Limited)
         else step.duration_s
         if isinstance(step, OpenCircuit)
         else 1.0
     )
     elapsed_s = share * length_s
-    rate = abs(step.current_density_ma_cm2) / 3600 if isinstance(step, GalvanostaticStep) else 0.0
+    rate = 0.0
+    if isinstance(step, GalvanostaticStep):
+        rate = abs(step.current_density_ma_cm2) / 3600
+    elif isinstance(step, PotentiostaticStep):
+        # So much that each of its charges lasts as long as it does.
+        charges = [x.value for x in step.until if x.quantity == "charge_mah_cm2"]
+        rate = min(charges, default=0.0) / length_s
     passed = Interrupted(elapsed_s, rate * elapsed_s)
     left = remaining(technique, [x.seen for x in whole[:cut]], passed)
     if left.step is None:
@@ -248,8 +299,8 @@ def test_an_interrupted_step_goes_on_for_what_is_left_of_it(
     assert [x.kept for x in rest[1:]] == [x.kept for x in whole[cut:]]
     head = rest[0]
     assert (head.cycle, head.half_cycle) == (whole[cut - 1].cycle, whole[cut - 1].half_cycle)
-    if isinstance(step, GalvanostaticStep):
-        assert isinstance(head.step, GalvanostaticStep)
+    if isinstance(step, GalvanostaticStep | PotentiostaticStep):
+        assert isinstance(head.step, type(step))
         assert head.step.expected_s + elapsed_s == pytest.approx(step.expected_s, rel=1e-9)
         for before, after in zip(step.until, head.step.until, strict=True):
             part = {"time_s": elapsed_s, "charge_mah_cm2": rate * elapsed_s}
@@ -427,3 +478,82 @@ def test_steps_that_the_technique_does_not_have_there_are_refused() -> None:
     with pytest.raises(PositionError, match="expected: nothing"):
         remaining(plate(), [ExecutedStep("galvanostatic_step", "plate", 0, n) for n in (1, 2)])
     assert math.isfinite(plate().expected_s)
+
+
+# -- holds and sweeps
+
+
+def held(*until: Limit, **more: Any) -> PotentiostaticStep:
+    more = {"potential_v": 0.2, "record": Recording(edge_dt_s=1.0), **more}
+    return PotentiostaticStep(until=(Limit(quantity="time_s", value=3600.0), *until), **more)
+
+
+BELOW = Limit(quantity="abs_current_below_ma_cm2", value=0.1, action="end_loop")
+ABOVE = Limit(quantity="abs_current_above_ma_cm2", value=5.0, action="stop")
+
+
+@pytest.mark.parametrize(
+    ("elapsed_s", "current", "action"),
+    [
+        (100.0, 0.0999, "end_loop"),
+        (100.0, 5.001, "stop"),
+        (100.0, 1.0, None),
+        (100.0, 0.1, None),
+        (3599.6, 1.0, "next"),
+        (3599.6, 0.0999, "end_loop"),
+        (100.0, None, None),
+    ],
+)
+def test_the_last_row_of_a_hold_tells_what_ended_it(
+    elapsed_s: float, current: float | None, action: str | None
+) -> None:
+    assert how_it_ended(held(BELOW, ABOVE), elapsed_s, 0.2, current) == action
+
+
+@pytest.mark.parametrize(
+    ("step", "last_s"),
+    [
+        (LinearSweep(begin_v=0.0, end_v=0.1, scan_rate_v_s=1e-3), 101.0),
+        # Divided tenfold: the last potential is measured a tenth of a row later.
+        (LinearSweep(begin_v=0.0, end_v=0.1, scan_rate_v_s=1e-4), 1001.0),
+        (
+            CyclicVoltammetry(
+                begin_v=0.0, vertex1_v=0.1, vertex2_v=-0.1, scan_rate_v_s=0.01, scans=3
+            ),
+            120.1,
+        ),
+    ],
+)
+def test_the_last_row_of_a_sweep_tells_whether_it_has_ended(step: Any, last_s: float) -> None:
+    assert how_it_ended(step, last_s, 0.0, 1.0) == "next"
+    assert how_it_ended(step, last_s - step.row_step_v / step.scan_rate_v_s, 0.0, 1.0) is None
+    limited = step.model_copy(update={"until": (ABOVE,)})
+    assert how_it_ended(limited, 5.0, 0.0, 5.5) == "stop"
+
+
+def test_an_interrupted_hold_keeps_its_potential_also_if_it_was_told_against_open_circuit() -> None:
+    technique = held(
+        Limit(quantity="charge_mah_cm2", value=2.0), potential_v=0.01, versus="open_circuit"
+    )
+    seen = ExecutedStep("potentiostatic_step", None, 0, 0, None)
+    left = remaining(technique, [seen], Interrupted(600.0, 0.5, 0.98765))
+    assert isinstance(left.technique, PotentiostaticStep)
+    assert (left.technique.potential_v, left.technique.versus) == (0.98765, "other_electrode")
+    assert [x.value for x in left.technique.until] == pytest.approx([3000.0, 1.5])
+    assert not left.step_is_half_cycle
+
+
+def test_a_hold_that_goes_on_with_a_half_cycle_keeps_its_number_when_it_is_interrupted() -> None:
+    tail = held(role="strip", continues_half_cycle=True)
+    technique = Sequence(steps=(strip(), tail, plate()))
+    seen = [ExecutedStep(None, "strip", 0, 1), ExecutedStep(None, "strip", 0, 1, None)]
+    left = remaining(technique, seen, Interrupted(600.0))
+    assert (left.half_cycle, left.step, left.step_is_half_cycle) == (1, tail, True)
+    again = remaining(Sequence(steps=(strip(), plate())), seen[:1], Interrupted(600.0))
+    assert again.half_cycle == 0
+
+
+def test_a_sweep_that_was_interrupted_is_repeated_from_its_beginning() -> None:
+    technique = Sequence(steps=(LinearSweep(begin_v=0.0, end_v=0.1, scan_rate_v_s=1e-3), plate()))
+    seen = ExecutedStep("linear_sweep", None, 0, 0, None)
+    assert remaining(technique, [seen], Interrupted(50.0)).technique == technique

@@ -46,7 +46,10 @@ def potentiostatic(script: Script, step: PotentiostaticStep) -> None:
     record, dt_s = step.record, step.record.dt_s
     interval, run = script.timing(step.expected_s, record.check_interval_s(step.expected_s))
     script.add(f"# {step.role or 'hold'}, {step.potential_v:g} V", "cell_off")
-    if step.role is not None and not step.continues_half_cycle:
+    role = HOLD if step.role is None else {"plate": PLATE, "strip": STRIP}[step.role]
+    if step.continues_half_cycle:
+        _must_follow(script, step, role)
+    elif step.role is not None:
         script.add("add_var half 1i")
     limits = _Limits(script, step, counting=record.dq_mah_cm2 is not None)
     (potential,) = _prepare(script, step, (step.potential_v,), interval)
@@ -58,7 +61,6 @@ def potentiostatic(script: Script, step: PotentiostaticStep) -> None:
     script.start_recording(record, interval, dt_s, due)
     script.count_rows(script.most_rows(record, dt_s, step.expected_s, interval, due))
     limits.begin()
-    role = HOLD if step.role is None else {"plate": PLATE, "strip": STRIP}[step.role]
     script.header("potentiostatic", role, 0.0, dt_s + interval, step.expected_s)
     _close(script, step, (step.potential_v,))
     script.add(f"meas_loop_ca p c {potential} {literal(interval)} {literal(run)}")
@@ -268,6 +270,17 @@ def _end(script: Script, limits: _Limits) -> None:
     script.add("endloop", "cell_off", "store_var live 0i ja")
     script.last_row(("p", "c"))
     limits.consequences()
+
+
+def _must_follow(script: Script, step: PotentiostaticStep, role: int) -> None:
+    # A program that goes on may begin with it.
+    before = script.blocks[-1].role if script.blocks else None
+    if before == role or (before is None and script.assignment.begin.half_cycle > 0):
+        return
+    raise UnsupportedTechniqueError(
+        f"a hold at {step.potential_v:g} V has continues_half_cycle, but just before it is no "
+        f"{step.role} step that it could go on with"
+    )
 
 
 def _must_be_possible(script: Script, applied_v: Sequence[float]) -> None:

@@ -1,0 +1,60 @@
+"""The charge that had passed in an interrupted step."""
+
+import numpy as np
+
+from operando.resume._program import Program
+from techniques import Cell, ElementaryStep, GalvanostaticStep, PotentiostaticStep
+
+
+class ChargeIn:
+    """The charge that a step had passed at a time, mAh/cm2, magnitude.
+
+    At a set current that is a time. At a set potential it lies under the rows; after the last of
+    them the current is taken to have stayed, which it can only have done or fallen below, unless
+    the cell was shorted. Of sweeps, which are repeated, and of all else nothing counts.
+
+    Attributes:
+        step: Which.
+        potential_v: What was set on the metal electrode, V; ``None``: nothing was, or it is not
+            known.
+        last_ma_cm2: Magnitude of the current in its last row.
+    """
+
+    def __init__(self, program: Program, cell: Cell, step: ElementaryStep, number: int) -> None:
+        """Look at the rows of the step with this number."""
+        self.step = step
+        self.potential_v: float | None = None
+        self.last_ma_cm2 = 0.0
+        self._t_s = np.zeros(1)
+        self._charge = np.zeros(1)
+        rows = program.rows.samples
+        if isinstance(step, GalvanostaticStep):
+            self.last_ma_cm2 = abs(step.current_density_ma_cm2)
+        own = rows["step"] == number
+        if not isinstance(step, PotentiostaticStep) or not own.any():
+            return
+        t_s = rows["step_t"][own]
+        density = np.abs(rows["current"][own]) * 1e3 / cell.area_cm2
+        self.potential_v = mirror_of(cell) * float(rows["potential"][own][-1])
+        self.last_ma_cm2 = float(density[-1])
+        # Before the first row the current is taken for that of it.
+        self._t_s = np.concatenate(([0.0], t_s))
+        density = np.concatenate((density[:1], density))
+        parts = np.diff(self._t_s) * (density[1:] + density[:-1]) / 2 / 3600
+        self._charge = np.concatenate(([0.0], np.cumsum(parts)))
+
+    def __call__(self, elapsed_s: float) -> float:
+        """Return the charge that had passed after a time, mAh/cm2."""
+        after_s = max(0.0, elapsed_s - float(self._t_s[-1]))
+        under_rows = float(np.interp(elapsed_s, self._t_s, self._charge))
+        return under_rows + self.last_ma_cm2 * after_s / 3600
+
+    def elapsed_s(self, charge_mah_cm2: float) -> float:
+        """Return after which time it had passed a charge that its rows do not reach, s."""
+        more = charge_mah_cm2 - float(self._charge[-1])
+        return float(self._t_s[-1]) + more * 3600 / self.last_ma_cm2
+
+
+def mirror_of(cell: Cell) -> int:
+    """Return +1 if the metal hangs on the working electrode's cable, else -1."""
+    return 1 if cell.metal_electrode == "WE" else -1
