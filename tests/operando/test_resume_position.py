@@ -20,7 +20,7 @@ from operando.resume._program import (
 )
 from operando.resume._record import Decisions, Experiment, ResumeError
 from operando.runs import Run, Stream
-from techniques import Counters, PlateStripCycle, Repeat
+from techniques import Counters, PlateStripCycle, PotentiostaticStep, Repeat
 from techniques import Sequence as Steps
 
 NOW_S = 1_800_000_000.0
@@ -357,3 +357,69 @@ def test_rows_of_the_program_before_are_collected_if_the_next_died_before_it_rec
     position = position_of(experiment, with_rows(program, fresh), Decisions(False, 0.0))
     assert position.left.technique == CYCLING
     assert position.t_s == 2000.0
+
+
+HELD_S, FIRST_MA_CM2 = 3600.0, 2.0
+HOLD = PotentiostaticStep.model_validate(
+    {
+        "role": "strip",
+        "potential_v": 0.1,
+        "record": {"dt_s": DT_S},
+        "until": [
+            {"quantity": "time_s", "value": HELD_S},
+            {"quantity": "charge_mah_cm2", "value": 1.5},
+            {"quantity": "abs_current_below_ma_cm2", "value": 0.05},
+        ],
+    }
+)
+
+
+def mid_hold(until_s: float, last_ma_cm2: float) -> dict[str, Any]:
+    """Rows of a hold whose current falls linearly to what it is in the last of them."""
+    rows = samples((1, 1, until_s), potential=0.1)
+    rows["potential"][:] = 0.1
+    rows["cycle"][:] = 0
+    rows["current"] = 1e-3 * np.linspace(FIRST_MA_CM2, last_ma_cm2, len(rows["t"]))
+    return rows
+
+
+def test_the_charge_of_an_interrupted_hold_lies_under_its_rows() -> None:
+    rows = mid_hold(1000.0, 1.0)
+    heard = {"time": float(rows["time"][-1]) + 30.0}
+    position = where(rows, ("unknown", 1000.0), stop=heard, technique=HOLD)
+    # Trapezoids, and before the first row the current of the first.
+    under = (1.5 * 990.0 + FIRST_MA_CM2 * DT_S) / 3600
+    most = under + 1.0 * 11.0 / 3600
+    assert position.charge_mah_cm2 == pytest.approx((under, most))
+    left = position.left.technique
+    assert isinstance(left, PotentiostaticStep)
+    middle = (under + most) / 2
+    assert [x.value for x in left.until] == pytest.approx([HELD_S - 1005.5, 1.5 - middle, 0.05])
+    assert (position.left.half_cycle, position.left.step_is_half_cycle) == (0, True)
+
+
+def test_of_a_hold_that_nobody_heard_end_the_charge_has_to_be_told() -> None:
+    rows = mid_hold(1000.0, 1.0)
+    with pytest.raises(ResumeError, match=r"between 0\.418\d? and 1\.14 mAh/cm2 have passed"):
+        where(rows, technique=HOLD)
+    position = where(rows, technique=HOLD, assume_charge_mah_cm2=0.5)
+    assert position.charge_mah_cm2 == pytest.approx((0.5, 0.5))
+    with pytest.raises(ResumeError, match="the record says that between"):
+        where(rows, technique=HOLD, assume_charge_mah_cm2=0.1)
+
+
+def test_a_hold_whose_current_had_fallen_has_ended() -> None:
+    position = where(mid_hold(1000.0, 0.0499), ("complete", 1000.0), technique=HOLD)
+    assert position.left.technique is None
+    ended = where(
+        mid_hold(1000.0, 0.0499), ("unknown", 1000.0), technique=HOLD, assume_charge_mah_cm2=0.0
+    )
+    assert ended.left.technique is None
+
+
+def test_a_hold_whose_current_was_beyond_the_safety_limit_does_not_go_on() -> None:
+    limits = START["limits"]["effective"] | {"current_max_a": 2.5e-3}
+    start = START | {"limits": {"effective": limits}}
+    position = where(mid_hold(1000.0, 2.6), technique=HOLD, start=start)
+    assert position.ending == "safety"
+    assert "0.0026 A in its last row" in position.refusal
