@@ -38,6 +38,7 @@ class Phase(IntEnum):
     BURST = 1
     END = 2
     BLANK = 3
+    RULE = 4
 
 
 class LeaderRow(NamedTuple):

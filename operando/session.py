@@ -46,6 +46,7 @@ from operando.settings import journal_patience_s
 from techniques import Cell, Protocol, Schedule
 
 if TYPE_CHECKING:
+    from operando.analysis.live_verdicts import Verdicts
     from operando.export import Exported, Format
     from operando.search import FoundRuns
 
@@ -346,9 +347,24 @@ class Session:
             )
         followers = {name: self.devices[name] for name in FOLLOWERS if name in self.devices}
         plan = operando_plating_stripping(
-            leader, protocol=protocol, cell=cell, every=every, md=md, **followers
+            leader,
+            protocol=protocol,
+            cell=cell,
+            every=every,
+            verdicts=self.verdicts,
+            md=md,
+            **followers,
         )
         return self.run(plan)
+
+    def verdicts(self, start: Mapping[str, Any]) -> "Verdicts":
+        """Return what judges a run's stream for its rules: the analysis itself.
+
+        ``start`` is what the plan will tell in the start document; what the session adds is added.
+        """
+        from operando.analysis.live_verdicts import Verdicts
+
+        return Verdicts({**self.RE.md, **start})
 
     def run(self, plan: MsgGenerator) -> str:
         """Run a plan that makes one run and return its uid; raises as ``run_protocol``."""

@@ -8,6 +8,7 @@ from typing import Any
 import bluesky.plan_stubs as bps
 import bluesky.preprocessors as bpp
 from bluesky.utils import MsgGenerator
+from pydantic import TypeAdapter
 
 from instruments._follower import Follower
 from instruments.camera.device import CameraDevice
@@ -16,14 +17,19 @@ from instruments.gas_chromatograph.device import GasChromatographDevice
 from instruments.potentiostat.contract import ImpedancePoint, Sample
 from instruments.potentiostat.device import PotentiostatDevice
 from instruments.raman.device import RamanDevice
+from plans.course import Course, new_log_name
+from plans.rules import MakeVerdicts
 from plans.synchronised import (
     followers_of,
     forget_logs,
     lead,
-    new_log_name,
+    prepare,
     record_held,
+    watch_for,
 )
-from techniques import Assignment, Cell, Counters, SafetyLimits, Schedule, Technique
+from techniques import Assignment, Cell, Counters, Rule, SafetyLimits, Schedule, Technique
+
+_RULES: TypeAdapter[tuple[Rule, ...]] = TypeAdapter(tuple[Rule, ...])
 
 
 class CellNotAsLeftError(InstrumentError):
@@ -68,6 +74,7 @@ def continue_plating_stripping(
     gas_chromatograph: GasChromatographDevice | None = None,
     *,
     continuation: Continuation,
+    verdicts: MakeVerdicts | None = None,
     md: Mapping[str, Any] | None = None,
 ) -> MsgGenerator:
     """Go on with an interrupted experiment where it stood, as one run.
@@ -81,6 +88,7 @@ def continue_plating_stripping(
         raman: Takes spectra; ``None`` leaves it out.
         gas_chromatograph: Injects; ``None`` leaves it out.
         continuation: With what, and from where; ``operando.resume`` finds it out.
+        verdicts: Makes what judges the stream for the rules that the record has.
         md: More metadata for the start document.
 
     Raises:
@@ -111,7 +119,8 @@ def continue_plating_stripping(
         if technique is None:
             return (yield from _take_in(potentiostat, going_on, metadata))
         followers = followers_of(camera, raman, gas_chromatograph)
-        return (yield from _go_on(potentiostat, followers, going_on, technique, metadata))
+        going = _go_on(potentiostat, followers, going_on, technique, metadata, verdicts)
+        return (yield from going)
     finally:
         # Whatever ended it, these are rows of no other run.
         potentiostat.hold_rows(())
@@ -123,7 +132,10 @@ def _go_on(
     going_on: Continuation,
     technique: Technique,
     metadata: dict[str, Any],
+    verdicts: MakeVerdicts | None,
 ) -> MsgGenerator:
+    rules = _RULES.validate_python(metadata.get("rules", ()))
+    watch = watch_for(rules, verdicts, metadata)
     # The clock went on while the cell was looked at.
     begin = going_on.begin.model_copy(
         update={"t_s": going_on.begin.t_s + time.monotonic() - going_on.begin_at_s}
@@ -136,12 +148,12 @@ def _go_on(
         begin=begin,
         instrument_log=new_log_name(),
     )
-    yield from bps.prepare(potentiostat, assignment, wait=True)
+    yield from prepare(potentiostat, assignment, rules)
     metadata["resume"] = {**metadata["resume"], "begin": begin.model_dump()}
     metadata["instrument_log"] = potentiostat.log_told
     return (
         yield from lead(
-            potentiostat,
+            Course(potentiostat, assignment, watch),
             followers,
             going_on.every,
             going_on.cell,

@@ -30,10 +30,16 @@ class Due:
     _next: dict[str, float] = field(default_factory=dict)
     _previous: LeaderRow | None = None
     _burst_until_s: float = float("-inf")
+    _goes_on: bool = False
+
+    def program_over(self) -> None:
+        """Note that the next row is of another program: what it follows has not ended by itself."""
+        self._goes_on = True
 
     def actions(self, row: LeaderRow) -> Iterator[tuple[str, Phase]]:
         """Yield (follower, phase) for all that is due at ``row``, each follower at most once."""
-        ended = half_cycle_ended(self._previous, row)
+        ended = half_cycle_ended(self._previous, row) and not self._goes_on
+        self._goes_on = False
         started = self._previous is None or self._previous.half_cycle != row.half_cycle
         self._previous = row
         if started and row.role == PLATING:

@@ -1,9 +1,8 @@
 """The potentiostat leads; camera, Raman spectrometer and gas chromatograph follow on its clock."""
 
 import logging
-import secrets
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
@@ -20,12 +19,14 @@ from bluesky.utils import (
 
 from instruments._follower import Follower, Phase
 from instruments.camera.device import CameraDevice
-from instruments.errors import InstrumentError, SafetyLimitError
+from instruments.errors import InstrumentError, SafetyLimitError, UnsupportedTechniqueError
 from instruments.gas_chromatograph.device import GasChromatographDevice
 from instruments.potentiostat.device import PotentiostatDevice
 from instruments.raman.device import RamanDevice
+from plans.course import Course, new_log_name
+from plans.rules import MakeVerdicts, Watch
 from plans.schedule import PLATING, Due, half_cycle_ended
-from techniques import Assignment, Cell, Protocol, Schedule, Technique, for_cell
+from techniques import Assignment, Cell, Protocol, Rule, Schedule, TakeSpectrum, Technique, for_cell
 
 logger = logging.getLogger(__name__)
 
@@ -50,6 +51,7 @@ def operando_plating_stripping(
     protocol: Protocol | Mapping[str, Any],
     cell: Cell | Mapping[str, Any],
     every: Schedule | Mapping[str, Any] | None = None,
+    verdicts: MakeVerdicts | None = None,
     md: Mapping[str, Any] | None = None,
 ) -> MsgGenerator:
     """Run ``protocol`` on ``cell`` while the other instruments watch, as one run.
@@ -62,6 +64,7 @@ def operando_plating_stripping(
         protocol: What to run (or the same as plain data).
         cell: On which cell (or the same as plain data); area, cable and limits come from it.
         every: When the followers act; by default as the protocol says.
+        verdicts: Makes what judges the stream for the protocol's rules; the session gives it.
         md: More metadata for the start document.
 
     One stream per instrument, named like it; spectra of the potentiostat are in ``impedance``,
@@ -74,6 +77,7 @@ def operando_plating_stripping(
         SafetyLimitError: The protocol asks for more than a safety limit allows, or a safety limit
             ended the program. A value beyond a limit that was met only in the very check in which
             a step's own limit ended the step raises nothing: the stop document's reason tells it.
+        ValueError: The protocol has rules and nothing judges them.
     """
     protocol = Protocol.model_validate(protocol)
     cell = Cell.model_validate(cell)
@@ -100,17 +104,60 @@ def operando_plating_stripping(
             "protocol": protocol.limits.model_dump(mode="json"),
             "effective": limits.narrowed_by(potentiostat.limits).model_dump(mode="json"),
         },
+        **(
+            {"rules": [x.model_dump(mode="json") for x in protocol.rules]} if protocol.rules else {}
+        ),
         **(md or {}),
     }
+    watch = watch_for(protocol.rules, verdicts, metadata)
 
     # Refused before a run is opened, let alone a cell closed.
-    yield from bps.prepare(potentiostat, assignment, wait=True)
+    yield from prepare(potentiostat, assignment, protocol.rules)
     metadata["instrument_log"] = potentiostat.log_told
-    return (yield from lead(potentiostat, followers, schedule, cell, metadata))
+    course = Course(potentiostat, assignment, watch)
+    return (yield from lead(course, followers, schedule, cell, metadata))
+
+
+def prepare(
+    potentiostat: PotentiostatDevice, assignment: Assignment, rules: Sequence[Rule]
+) -> MsgGenerator:
+    """Prepare a program, and have everything refused that its rules might ask for and not get.
+
+    Raises UnsupportedTechniqueError or SafetyLimitError; nothing has moved.
+    """
+    spectra = {
+        action.spectrum
+        for rule in rules
+        for action in rule.then
+        if isinstance(action, TakeSpectrum)
+    }
+    for spectrum in spectra:
+        update = {"technique": spectrum, "instrument_log": None}
+        yield from bps.prepare(potentiostat, assignment.model_copy(update=update), wait=True)
+    yield from bps.prepare(potentiostat, assignment, wait=True)
+    if spectra and potentiostat.in_columns:
+        raise UnsupportedTechniqueError(
+            f"{potentiostat.name}: a program that records so fast cannot be interrupted for the "
+            "spectrum of a rule: record more seldom, or leave the rule out"
+        )
+
+
+def watch_for(
+    rules: Sequence[Rule], verdicts: MakeVerdicts | None, metadata: Mapping[str, Any]
+) -> Watch | None:
+    """Return what watches the rules of a run; raises ValueError if nothing judges them."""
+    if not rules:
+        return None
+    if verdicts is None:
+        raise ValueError(
+            "the protocol has rules, and nothing judges the stream: run it with a session, or give "
+            "verdicts (operando.analysis.live_verdicts.Verdicts)"
+        )
+    return Watch(tuple(rules), verdicts(metadata))
 
 
 def lead(
-    potentiostat: PotentiostatDevice,
+    course: Course,
     followers: Mapping[str, Follower],
     schedule: Schedule,
     cell: Cell,
@@ -118,35 +165,29 @@ def lead(
     *,
     logs: tuple[str, ...] = (),
 ) -> MsgGenerator:
-    """Run the program that ``potentiostat`` is prepared for, watched by ``followers``.
+    """Run the program that the potentiostat is prepared for, watched by ``followers``.
 
     ``metadata`` becomes the start document. After a success the instrument may forget its log of
     the program, and the other ``logs``: everything in them is in the run. It keeps the log of a
     program of which rows were lost on the line.
     """
     raman = followers.get("spectrum")
+    potentiostat = course.potentiostat
 
     @bpp.stage_decorator([potentiostat, *followers.values()])
     def run() -> MsgGenerator:
         uid = yield from bps.open_run(metadata)
         unsafe: list[str] = []  # what failed while the run was being ended
         yield from bpp.contingency_wrapper(
-            _lead_and_follow(potentiostat, followers, schedule, unsafe),
+            _lead_and_follow(course, followers, schedule, unsafe),
             except_plan=lambda error: _close_failed(
                 error, _hint(error, potentiostat, cell), unsafe
             ),
             # A limit of the technique that ends the program is success, and is told.
-            else_plan=lambda: bps.close_run("success", "; ".join(potentiostat.remarks)),
+            else_plan=lambda: bps.close_run("success", _remarks(course)),
         )
-        own = potentiostat.log_told["name"]
-        if potentiostat.lost_rows and own is not None:
-            logger.warning(
-                "%d rows were lost on the line; the instrument keeps them in its log %s",
-                potentiostat.lost_rows,
-                own,
-            )
-            own = None
-        yield from forget_logs(potentiostat, (*logs, own))
+        course.finish_program()
+        yield from forget_logs(potentiostat, (*logs, *course.logs))
         return uid
 
     with _spectra_as(schedule, raman):
@@ -154,6 +195,15 @@ def lead(
             return (yield from run())
         except FailedStatus as error:
             raise _cause(error) from None
+
+
+def _remarks(course: Course) -> str:
+    """Return what a stop document says of a run without a failure."""
+    said = [*course.remarks, *course.potentiostat.remarks]
+    if course.ended_by:
+        # In place of what the instrument says of it: that it was aborted.
+        said = [course.ended_by, *(one for one in said if one != course.potentiostat.stop_reason)]
+    return "; ".join(dict.fromkeys(said))
 
 
 def technique_told(as_written: Technique, program: Technique) -> dict[str, Any]:
@@ -166,11 +216,6 @@ def technique_told(as_written: Technique, program: Technique) -> dict[str, Any]:
     if program != as_written:
         told["technique_as_written"] = as_written.model_dump(mode="json")
     return told
-
-
-def new_log_name() -> str:
-    """Return a name for the instrument's own log: the time first, so that the oldest is known."""
-    return f"{int(time.time()):08x}-{secrets.token_hex(4)}"
 
 
 def followers_of(
@@ -253,13 +298,15 @@ def _hint(error: BaseException, potentiostat: PotentiostatDevice, cell: Cell) ->
 
 
 def _lead_and_follow(
-    potentiostat: PotentiostatDevice,
+    course: Course,
     followers: Mapping[str, Follower],
     every: Schedule,
     unsafe: list[str],
 ) -> MsgGenerator:
+    potentiostat = course.potentiostat
     yield from bps.declare_stream(potentiostat, name=potentiostat.name, collect=True)
     yield from bps.declare_stream(potentiostat.impedance, name="impedance", collect=True)
+    yield from course.declare()
     for follower in followers.values():
         yield from bps.declare_stream(follower, name=follower.name)
         follower.follow(potentiostat)
@@ -267,16 +314,15 @@ def _lead_and_follow(
         if result is not None:
             yield from bps.declare_stream(result, name="chromatogram")
     yield from bpp.finalize_wrapper(
-        _experiment(potentiostat, followers, every),
-        lambda: _end(potentiostat, followers, unsafe),
+        _experiment(course, followers, every),
+        lambda: _end(course, followers, unsafe),
     )
     if unsafe:
         raise InstrumentError(_told(unsafe))
 
 
-def _experiment(
-    potentiostat: PotentiostatDevice, followers: Mapping[str, Follower], every: Schedule
-) -> MsgGenerator:
+def _experiment(course: Course, followers: Mapping[str, Follower], every: Schedule) -> MsgGenerator:
+    potentiostat = course.potentiostat
     spectrometer = followers.get("spectrum")
     if spectrometer is not None:
         for _ in range(every.blank_spectra):
@@ -292,9 +338,22 @@ def _experiment(
     )
     if not potentiostat.in_columns:
         yield from record_held(potentiostat)
+    course.begin()
     yield from bps.kickoff(potentiostat, wait=True)
     # The program runs by itself: nothing before this point can be done again after a pause.
     yield from bps.clear_checkpoint()
+    run_program = partial(_one_program, course, followers, due)
+    yield from run_program()
+    yield from course.go_on(run_program)
+    if half_cycle_ended(potentiostat.latest(), None) and every.at_half_cycle_ends:
+        for follower in followers.values():
+            yield from _trigger(follower, Phase.END)
+    yield from _wait_for(followers, course.watch)
+
+
+def _one_program(course: Course, followers: Mapping[str, Follower], due: Due) -> MsgGenerator:
+    """Follow a program that was started, to its end."""
+    potentiostat = course.potentiostat
     done = yield from bps.complete(potentiostat, wait=False)
     seen = collected = 0.0
     while True:
@@ -306,21 +365,22 @@ def _experiment(
                 # A follower that is still busy is not asked again: late is better than a queue.
                 if not followers[kind].busy or phase is Phase.END:
                     yield from _trigger(followers[kind], phase)
+        yield from course.act(followers)
+        if not over:
+            yield from course.stop_if_wanted(newest)
         collected += POLL_S
         if over or collected >= COLLECT_EVERY_S:
             collected = 0.0
             yield from collect(potentiostat)
-            yield from _save(followers)
+            if not potentiostat.finished:
+                yield from _save(followers, course.watch)
         # Rows for which the disk has no room are waited for; the device ends the wait.
         if over and not potentiostat.unsaved_rows:
             break
         yield from bps.sleep(POLL_S)
+    due.program_over()
     if done.exception(timeout=0) is not None:
         raise done.exception(timeout=0)
-    if half_cycle_ended(newest, None) and every.at_half_cycle_ends:
-        for follower in followers.values():
-            yield from _trigger(follower, Phase.END)
-    yield from _wait_for(followers)
 
 
 def _trigger(follower: Follower, phase: Phase) -> MsgGenerator:
@@ -363,7 +423,7 @@ def _collect_all(potentiostat: PotentiostatDevice) -> MsgGenerator:
         yield from collect(potentiostat)
 
 
-def _save(followers: Mapping[str, Follower]) -> MsgGenerator:
+def _save(followers: Mapping[str, Follower], watch: Watch | None = None) -> MsgGenerator:
     """Save each row that is ready as one event."""
     for follower in followers.values():
         streams = [(follower, follower.name)]
@@ -373,32 +433,34 @@ def _save(followers: Mapping[str, Follower]) -> MsgGenerator:
         for device, stream in streams:
             for _ in range(device.pending()):
                 yield from bps.create(name=stream)
-                yield from bps.read(device)
+                reading = yield from bps.read(device)
                 yield from bps.save()
+                if watch is not None and reading is not None:
+                    watch.read(stream, reading)
 
 
-def _wait_for(followers: Mapping[str, Follower]) -> MsgGenerator:
+def _wait_for(followers: Mapping[str, Follower], watch: Watch | None) -> MsgGenerator:
     """Save rows until every follower, and every result still to come, is there."""
     waited = 0.0
     while waited < PATIENCE_S:
         busy = any(follower.busy for follower in followers.values())
         results = (getattr(follower, "result", None) for follower in followers.values())
         expected = any(result.expected() for result in results if result is not None)
-        yield from _save(followers)
+        yield from _save(followers, watch)
         if not busy and not expected:
             return
         yield from bps.sleep(POLL_S)
         waited += POLL_S
 
 
-def _end(
-    potentiostat: PotentiostatDevice, followers: Mapping[str, Follower], unsafe: list[str]
-) -> MsgGenerator:
+def _end(course: Course, followers: Mapping[str, Follower], unsafe: list[str]) -> MsgGenerator:
     """Open the cell, switch the light off, and keep everything that was measured.
 
     Each step is tried whatever became of those before it; what failed is added to ``unsafe``.
     """
+    potentiostat = course.potentiostat
     yield from _persist(lambda: bps.stop(potentiostat), potentiostat.name, unsafe)
+    course.end()
     for follower in followers.values():
         yield from _persist(partial(_make_safe, follower), follower.name, unsafe)
     # What was under way fails now; heard later, it would be taken for the cause of the end.

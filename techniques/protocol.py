@@ -1,6 +1,6 @@
 """A protocol: a technique, the cell it is for, and when the followers act."""
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from techniques._base import Data
 from techniques.limits import SafetyLimits
@@ -48,3 +48,12 @@ class Protocol(Data):
         default=(), description="What is done when the live stream shows an event."
     )
     limits: SafetyLimits = SafetyLimits()
+
+    @field_validator("rules")
+    @classmethod
+    def _rules_have_names_of_their_own(cls, rules: tuple[Rule, ...]) -> tuple[Rule, ...]:
+        names = [rule.name for rule in rules]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"several rules are called {', '.join(map(repr, twice))}: rename one")
+        return rules

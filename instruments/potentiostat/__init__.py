@@ -9,6 +9,7 @@ from instruments.potentiostat.contract import (
     Capabilities,
     ImpedancePoint,
     Potentiostat,
+    ProgramEnd,
     ProgramLog,
     Sample,
 )
@@ -21,6 +22,7 @@ __all__ = [
     "ImpedancePoint",
     "Potentiostat",
     "PotentiostatDevice",
+    "ProgramEnd",
     "ProgramLog",
     "Sample",
 ]

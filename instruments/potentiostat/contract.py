@@ -123,6 +123,27 @@ class Capabilities:
 
 
 @dataclass(frozen=True)
+class ProgramEnd:
+    """Where the last program stood when it ended, as the instrument told it.
+
+    Attributes:
+        ending: how it ended. ``complete``: after its last step. ``stopped``: a limit of the
+            technique. ``safety``: a safety limit. ``opened``: it was aborted, and the instrument
+            told when it opened the cell. ``unknown``: it did not tell.
+        kind: the kind of the step that was begun last, ``None`` if none was.
+        role: its role code.
+        counters: of that step, and the time of the end.
+        step_s: time from the edge of that step to the end, s; 0 without one.
+    """
+
+    ending: Literal["complete", "stopped", "safety", "opened", "unknown"]
+    kind: str | None
+    role: int
+    counters: Counters
+    step_s: float
+
+
+@dataclass(frozen=True)
 class ProgramLog:
     """What an instrument wrote down itself of a program that has ended.
 
@@ -245,6 +266,11 @@ class Potentiostat(Protocol):
     @property
     def counters(self) -> Counters:
         """Return where the last program stood at its end; what goes on begins with these."""
+        ...
+
+    @property
+    def program_end(self) -> ProgramEnd:
+        """Return where the last program stood; to be asked when ``samples`` is exhausted."""
         ...
 
     def prepare_log(self, assignment: Assignment, may_go: Callable[[str], bool]) -> str | None:

@@ -25,6 +25,7 @@ from instruments.potentiostat.contract import (
     IMPEDANCE,
     ImpedancePoint,
     Potentiostat,
+    ProgramEnd,
     ProgramLog,
     Sample,
 )
@@ -174,6 +175,7 @@ class PotentiostatDevice(_Pages):
         self._reader: threading.Thread | None = None
         self._newest: LeaderRow | None = None
         self._callbacks: tuple[Callable[[LeaderRow], None], ...] = ()
+        self._measured: tuple[Callable[[Sample | ImpedancePoint], None], ...] = ()
         self._running = False
         self._finished_rows = True
         self._stopped_as_failure = False
@@ -366,6 +368,11 @@ class PotentiostatDevice(_Pages):
         """Return where the last program stood at its end."""
         return self._driver.counters
 
+    @property
+    def program_end(self) -> ProgramEnd:
+        """Return where the last program stood when it ended."""
+        return self._driver.program_end
+
     def discard_log(self, name: str) -> None:
         """Have the instrument forget a log; raises InstrumentError if it does not."""
         self._driver.delete_log(name)
@@ -464,6 +471,17 @@ class PotentiostatDevice(_Pages):
         """Return the newest row, ``None`` before the first."""
         return self._newest
 
+    def on_measured(
+        self, callback: Callable[[Sample | ImpedancePoint], None]
+    ) -> Callable[[], None]:
+        """Call ``callback`` from the reader thread with each row as measured; as ``on_row``."""
+        self._measured = (*self._measured, callback)
+
+        def unsubscribe() -> None:
+            self._measured = tuple(x for x in self._measured if x != callback)
+
+        return unsubscribe
+
     def on_row(self, callback: Callable[[LeaderRow], None]) -> Callable[[], None]:
         """Call ``callback`` from the reader thread with each row; returns the unsubscriber.
 
@@ -519,6 +537,8 @@ class PotentiostatDevice(_Pages):
         self._newest = newest = LeaderRow(row.t_s, row.half_cycle, role, row.step)
         for callback in self._callbacks:
             callback(newest)
+        for measured in self._measured:
+            measured(row)
 
     def _end_program(self) -> None:
         if not self._running:

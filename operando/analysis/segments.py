@@ -283,7 +283,7 @@ def recorded_half_cycles(
         finished=False,
         step_t_s=columns.get(f"{device}_step_t"),
         flags=columns.get(f"{device}_flags"),
-        joints=run.streams[stream].joints,
+        joints=_joints(run, stream, columns[f"{device}_t"]),
         holes=run.streams[stream].holes,
     )
     spectra = run.streams.get("impedance")
@@ -312,6 +312,16 @@ def recorded_half_cycles(
             succeeded = run.stop.get("exit_status") == "success"
             halves[number] = replace(half, ended=succeeded if reached is None else reached)
     return tuple(halves)
+
+
+def _joints(run: Run, stream: str, t_s: Floats) -> list[int]:
+    """Return the rows with which another program begins: of a later run, or one a rule started."""
+    joints = set(run.streams[stream].joints)
+    programs = run.streams.get("programs")
+    begins_s = None if programs is None else programs.columns.get("programs_t")
+    if begins_s is not None:
+        joints |= {int(row) for row in np.searchsorted(t_s, begins_s, "right")}
+    return sorted(joints)
 
 
 def _unrecorded_mah_cm2(run: Run) -> dict[int, float | None]:

@@ -96,6 +96,10 @@ class Door(Protocol):
         """Run a plan and return the uid of its run."""
         ...
 
+    def verdicts(self, start: Mapping[str, Any]) -> Any:
+        """Return what judges a run's stream for its rules."""
+        ...
+
 
 def resume(
     session: Door,
@@ -169,7 +173,9 @@ def continue_experiment(
         session, device, experiment, program, position, decisions, fresh, todays, now_s, say
     )
     followers = {name: session.devices[name] for name in FOLLOWERS if name in session.devices}
-    plan = continue_plating_stripping(device, continuation=continuation, **followers)
+    plan = continue_plating_stripping(
+        device, continuation=continuation, verdicts=session.verdicts, **followers
+    )
     return session.run(plan)
 
 

@@ -1,5 +1,6 @@
 """The program that was interrupted: its rows in the record, and those only the instrument has."""
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -125,11 +126,48 @@ class Program:
 
 
 def _log_told(run: Run) -> Mapping[str, Any]:
-    return cast(Mapping[str, Any], run.start.get("instrument_log") or {})
+    program = _program_of_a_rule(run)
+    if program is None:
+        return cast(Mapping[str, Any], run.start.get("instrument_log") or {})
+    if program["then"]:
+        return {"name": None, "reason": "its program had not begun"}
+    return cast(Mapping[str, Any], json.loads(program["instrument_log"]))
+
+
+def _program_of_a_rule(run: Run) -> dict[str, str] | None:
+    """Return what the run tells of the last program that a rule started; ``None``: of none."""
+    stream = run.streams.get("programs")
+    if stream is None or not len(stream):
+        return None
+    return {
+        key.removeprefix("programs_"): str(values[-1])
+        for key, values in stream.columns.items()
+        if key != "programs_t"
+    }
 
 
 def program_of(run: Run) -> tuple[Technique | None, Counters]:
-    """Return what a run was to do, and the counters from which it began."""
+    """Return the last program of a run, and the counters from which it began.
+
+    A run has several where a rule interrupted one for a spectrum. If the last of them is that
+    spectrum, what was to come after it is what the run had come to.
+    """
+    program = _program_of_a_rule(run)
+    if program is not None and not program["then"]:
+        return (
+            _TECHNIQUE.validate_json(program["technique"]),
+            Counters.model_validate_json(program["begin"]),
+        )
+    if program is not None:
+        begin = Counters.model_validate_json(program["then_begin"])
+        steps = [part["step"] for part in (all_rows(run).samples, all_rows(run).points)]
+        newest = max((int(step.max()) for step in steps if len(step)), default=0)
+        times = [part["t"] for part in (all_rows(run).samples, all_rows(run).points)]
+        t_s = max((float(t.max()) for t in times if len(t)), default=0.0)
+        return (
+            _TECHNIQUE.validate_json(program["then"]),
+            begin.model_copy(update={"step": newest, "t_s": t_s}),
+        )
     resumed = run.start.get("resume")
     if resumed is None:
         return _TECHNIQUE.validate_python(run.start["technique"]), Counters()

@@ -17,9 +17,11 @@ from instruments.errors import (
     TransportTimeout,
 )
 from instruments.potentiostat.contract import (
+    OTHER,
     SAFETY_LIMIT_PASSED,
     Capabilities,
     ImpedancePoint,
+    ProgramEnd,
     ProgramLog,
     Sample,
 )
@@ -186,6 +188,13 @@ class MethodScriptPotentiostat:
     def counters(self) -> Counters:
         """Return where the last program stood at its end; zero before the first."""
         return self._newest_run.stream.counters if self._newest_run is not None else Counters()
+
+    @property
+    def program_end(self) -> ProgramEnd:
+        """Return where the last program stood; see ``Potentiostat.program_end``."""
+        if self._newest_run is None:
+            return ProgramEnd("unknown", None, OTHER, Counters(), 0.0)
+        return self._newest_run.stream.end
 
     # -- the instrument's own log
 

@@ -7,9 +7,10 @@ out rather than guessed.
 
 import re
 from dataclasses import dataclass, field
+from typing import Literal
 
 from instruments.errors import ProtocolError
-from instruments.potentiostat.contract import LOST_BEFORE, ImpedancePoint, Sample
+from instruments.potentiostat.contract import LOST_BEFORE, OTHER, ImpedancePoint, ProgramEnd, Sample
 from instruments.potentiostat.methodscript.error_codes import ErrorReply, parse_error
 from instruments.potentiostat.methodscript.packages import Variable, by_type, parse_package
 from instruments.potentiostat.methodscript.program import Program
@@ -101,6 +102,21 @@ class ProgramStream:
     def step_s(self) -> float:
         """Return the time of the newest row, or of the end, since the edge of the step, s."""
         return self._timer_s
+
+    @property
+    def end(self) -> ProgramEnd:
+        """Return where the program stands, and how it ended as far as the instrument told."""
+        ending: Literal["complete", "stopped", "safety", "opened", "unknown"] = "unknown"
+        if self.safety is not None:
+            ending = "safety"
+        elif self.stopped is not None:
+            ending = "stopped"
+        elif self.complete:
+            ending = "complete"
+        elif self.opened_s is not None:
+            ending = "opened"
+        kind, role = (None, OTHER) if self.block is None else (self.block.kind, self.block.role)
+        return ProgramEnd(ending, kind, role, self.counters, self.step_s)
 
     @property
     def silence_s(self) -> float:

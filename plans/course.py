@@ -1,0 +1,343 @@
+"""The course of one run: its programs, one after the other, and what rules do meanwhile.
+
+A program runs on the instrument by itself and can take nothing in between. Where a rule asks for a
+spectrum the program is ended, the spectrum is a program of its own, and what is left of the first
+one is the next program, with counters that go on: the rows of all of them are one stream.
+"""
+
+import json
+import logging
+import secrets
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import bluesky.plan_stubs as bps
+from bluesky.protocols import Reading
+from bluesky.utils import Msg, MsgGenerator
+from event_model import DataKey
+
+from instruments._follower import Follower, LeaderRow, Phase
+from instruments.errors import InstrumentError
+from instruments.potentiostat.contract import REST
+from instruments.potentiostat.device import PotentiostatDevice
+from plans.progress import Progress
+from plans.rules import Fired, Watch
+from techniques import (
+    Assignment,
+    Counters,
+    Inject,
+    OpenCell,
+    PositionError,
+    TakeImages,
+    TakeRamanSpectra,
+    TakeSpectrum,
+    Technique,
+)
+
+logger = logging.getLogger(__name__)
+
+# Streams of what rules did, and of the programs that they made necessary.
+RULES, PROGRAMS = "rules", "programs"
+
+
+def new_log_name() -> str:
+    """Return a name for the instrument's own log: the time first, so that the oldest is known."""
+    return f"{int(time.time()):08x}-{secrets.token_hex(4)}"
+
+
+class Note:
+    """Words and numbers that a plan puts into the record as one event.
+
+    Args:
+        name: Name of the stream, and prefix of its keys.
+        columns: Key -> units; ``None`` for words.
+    """
+
+    parent = None
+
+    def __init__(self, name: str, columns: Mapping[str, str | None]) -> None:
+        self.name = name
+        self._columns = columns
+        self._told: Mapping[str, float | str] = {}
+
+    def tell(self, **told: float | str) -> MsgGenerator:
+        """Record one event."""
+        self._told = told
+        yield from bps.create(name=self.name)
+        yield from bps.read(self)
+        yield from bps.save()
+
+    def read(self) -> dict[str, Reading[Any]]:
+        """Return what is to be recorded."""
+        now = time.time()
+        return {
+            f"{self.name}_{key}": {"value": self._told[key], "timestamp": now}
+            for key in self._columns
+        }
+
+    def describe(self) -> dict[str, DataKey]:
+        """Return the data keys."""
+        keys: dict[str, DataKey] = {}
+        for key, units in self._columns.items():
+            described = DataKey(source="plan", dtype="string", shape=[])
+            if units is not None:
+                described = DataKey(
+                    source="plan", dtype="number", dtype_numpy="<f8", shape=[], units=units
+                )
+            keys[f"{self.name}_{key}"] = described
+        return keys
+
+    def read_configuration(self) -> dict[str, Reading[Any]]:
+        """Return nothing."""
+        return {}
+
+    def describe_configuration(self) -> dict[str, DataKey]:
+        """Return nothing."""
+        return {}
+
+    @property
+    def hints(self) -> dict[str, Any]:
+        """Return nothing to be plotted."""
+        return {"fields": []}
+
+
+@dataclass
+class _Series:
+    """Exchanges of one follower that rules have asked for."""
+
+    left: int
+    every_s: float | None
+    next_s: float = float("-inf")
+
+
+@dataclass
+class Course:
+    """The course of one run.
+
+    Attributes:
+        potentiostat: Leads.
+        assignment: The program that runs, or is to run.
+        watch: Judges the stream; ``None``: there are no rules.
+        remarks: What must be told of programs that are over.
+        logs: Logs of the instrument that are of no use once the run has succeeded.
+        ended_by: What ended the experiment before its time, for the stop document.
+    """
+
+    potentiostat: PotentiostatDevice
+    assignment: Assignment
+    watch: Watch | None = None
+    remarks: list[str] = field(default_factory=list)
+    logs: list[str] = field(default_factory=list)
+    ended_by: str = ""
+    _wish: TakeSpectrum | None = None
+    _because: str = ""
+    _may_interrupt: bool = True
+    _stopped: bool = False
+    _ended_at_s: float = 0.0
+    _rest: Technique | None = None
+    _series: dict[str, _Series] = field(default_factory=dict)
+    _progress: Progress | None = None
+    _unsubscribe: Callable[[], None] | None = None
+    _rules_note: Note = field(
+        default_factory=lambda: Note(
+            RULES,
+            {
+                "t": "s",
+                "half_cycle": "",
+                "value": "",
+                "rule": None,
+                "event": None,
+                "reason": None,
+                "actions": None,
+            },
+        )
+    )
+    _programs_note: Note = field(
+        default_factory=lambda: Note(
+            PROGRAMS,
+            {
+                "t": "s",
+                "reason": None,
+                "technique": None,
+                "begin": None,
+                "then": None,
+                "then_begin": None,
+                "instrument_log": None,
+            },
+        )
+    )
+
+    # -- before and after
+
+    def declare(self) -> MsgGenerator:
+        """Declare the streams of rules, if there are any."""
+        if self.watch is not None:
+            yield from bps.declare_stream(self._rules_note, name=RULES)
+            yield from bps.declare_stream(self._programs_note, name=PROGRAMS)
+
+    def begin(self) -> None:
+        """Watch the program that is about to start."""
+        if self.watch is not None:
+            self.watch.begin(self.potentiostat)
+        self._follow()
+
+    def end(self) -> None:
+        """Stop watching; callable twice."""
+        if self._unsubscribe is not None:
+            self._unsubscribe()
+        if self.watch is not None:
+            self.watch.end()
+            if self.watch.trouble and self.watch.trouble not in self.remarks:
+                self.remarks.append(self.watch.trouble)
+
+    def _follow(self) -> None:
+        if self._unsubscribe is not None:
+            self._unsubscribe()
+            self._unsubscribe = None
+        if self.watch is not None:
+            told = self.assignment
+            self._progress = Progress(told.technique, told.begin, told.area_cm2, told.mirror)
+            self._unsubscribe = self.potentiostat.on_measured(self._progress.take)
+
+    # -- while a program runs
+
+    def act(self, followers: Mapping[str, Follower]) -> MsgGenerator:
+        """Do what rules whose event was seen ask for; nothing here waits."""
+        if self.watch is None:
+            return
+        for fired in self.watch.fired():
+            yield from self._record(fired)
+            for action in fired.rule.then:
+                match action:
+                    case TakeImages():
+                        self._series["image"] = _Series(action.count, action.every_s)
+                    case TakeRamanSpectra():
+                        self._series["spectrum"] = _Series(action.count, None)
+                    case Inject():
+                        self._series["injection"] = _Series(1, None)
+                    case TakeSpectrum():
+                        self._wish, self._because = action, _told(fired)
+                    case OpenCell():
+                        self.ended_by = self.ended_by or _told(fired)
+        newest = self.potentiostat.latest()
+        for kind, series in list(self._series.items()):
+            follower = followers.get(kind)
+            if follower is None or series.left <= 0:
+                del self._series[kind]
+            elif not follower.busy and (newest is None or newest.t_s >= series.next_s):
+                series.left -= 1
+                if series.every_s is not None and newest is not None:
+                    series.next_s = newest.t_s + series.every_s
+                yield Msg("prepare", follower, int(Phase.RULE), group=None)
+                yield Msg("trigger", follower, group=None)
+
+    def _record(self, fired: Fired) -> MsgGenerator:
+        verdict = fired.verdict
+        yield from self._rules_note.tell(
+            t=verdict.t_s,
+            half_cycle=float(verdict.half_cycle),
+            value=float("nan") if verdict.value is None else float(verdict.value),
+            rule=fired.rule.name,
+            event=verdict.kind,
+            reason=verdict.reason,
+            actions=", ".join(action.do for action in fired.rule.then),
+        )
+
+    def stop_if_wanted(self, newest: LeaderRow | None) -> MsgGenerator:
+        """End the program where a rule wants it to end."""
+        if self._stopped:
+            return
+        wish = self._wish
+        at_rest = newest is not None and newest.role == REST
+        wanted = wish is not None and self._may_interrupt and (wish.when == "at_once" or at_rest)
+        if self.ended_by or wanted:
+            self._stopped = True
+            yield from bps.stop(self.potentiostat)
+            self._ended_at_s = time.monotonic()
+
+    # -- between programs
+
+    def go_on(self, run_program: Callable[[], MsgGenerator]) -> MsgGenerator:
+        """Run what rules ended a program for, and what was left of it, until one ends by itself.
+
+        ``run_program`` leads and follows the program that was started, to its end. Raises
+        InstrumentError if where the program stood is not certain: the run must then end.
+        """
+        while self._stopped and self._wish is not None and not self.ended_by:
+            if self.potentiostat.program_end.ending in ("complete", "stopped"):
+                return  # it came to its own end just then
+            wish, why, left = self._wish, self._because, self._left()
+            self._wish = None
+            begin = self.potentiostat.counters
+            self._may_interrupt = False
+            yield from self._start(wish.spectrum, begin, f"a spectrum: {why}", self._rest, left)
+            yield from run_program()
+            self._may_interrupt = True
+            if self._rest is None or self.ended_by:
+                return
+            ended = self.potentiostat.counters
+            begin = ended.model_copy(update={"cycle": left.cycle, "half_cycle": left.half_cycle})
+            yield from self._start(self._rest, begin, "what was left of the program")
+            yield from run_program()
+
+    def finish_program(self) -> None:
+        """Note of a program that is over what must be told, and whether its log is needed."""
+        device = self.potentiostat
+        own = device.log_told["name"]
+        if device.lost_rows and own is not None:
+            logger.warning(
+                "%d rows were lost on the line; the instrument keeps them in its log %s",
+                device.lost_rows,
+                own,
+            )
+        elif own is not None:
+            self.logs.append(own)
+
+    def _left(self) -> Counters:
+        """Note what is left of the program; return the cycle and half-cycle it goes on from."""
+        assert self._progress is not None  # a rule had a wish
+        try:
+            left = self._progress.left(self.potentiostat.program_end)
+        except PositionError as error:
+            raise InstrumentError(
+                f"the program was ended for a rule, and where it stood is not certain: {error}. "
+                "It does not go on; everything measured is kept"
+            ) from error
+        self._rest = left.technique
+        return Counters(cycle=left.cycle, half_cycle=left.half_cycle)
+
+    def _start(
+        self,
+        technique: Technique,
+        begin: Counters,
+        why: str,
+        then: Technique | None = None,
+        then_begin: Counters | None = None,
+    ) -> MsgGenerator:
+        """Start a further program of the run; its time goes on with that of the cell."""
+        device = self.potentiostat
+        self.remarks += [one for one in device.remarks if one != device.stop_reason]
+        self.finish_program()
+        begin = begin.model_copy(update={"t_s": begin.t_s + time.monotonic() - self._ended_at_s})
+        self._stopped = False
+        self.assignment = self.assignment.model_copy(
+            update={"technique": technique, "begin": begin, "instrument_log": new_log_name()}
+        )
+        yield from bps.prepare(device, self.assignment, wait=True)
+        yield from self._programs_note.tell(
+            t=begin.t_s,
+            reason=why,
+            technique=technique.model_dump_json(),
+            begin=begin.model_dump_json(),
+            then="" if then is None else then.model_dump_json(),
+            then_begin="" if then_begin is None else then_begin.model_dump_json(),
+            instrument_log=json.dumps(device.log_told),
+        )
+        self._follow()
+        yield from bps.kickoff(device, wait=True)
+
+
+def _told(fired: Fired) -> str:
+    return f"rule {fired.rule.name!r}: {fired.verdict.reason}"

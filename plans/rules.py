@@ -1,0 +1,188 @@
+"""Rules while a run goes on: the stream is judged beside the plan, which acts on what was seen."""
+
+import logging
+import math
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from queue import Empty, SimpleQueue
+from typing import Any, Protocol
+
+from instruments.potentiostat.contract import ImpedancePoint, Sample
+from instruments.potentiostat.device import PotentiostatDevice
+from techniques import Rule
+
+logger = logging.getLogger(__name__)
+
+# Rows that are judged at once at most, and how long the judge's thread waits for the next ones.
+_ROWS, _WAIT_S = 2000, 0.1
+_LEADER, _IMPEDANCE = "potentiostat", "impedance"
+_SAMPLE = ("t", "step_t", "potential", "current", "cycle", "half_cycle", "step", "role", "flags")
+_POINT = (
+    "t",
+    "spectrum",
+    "cycle",
+    "half_cycle",
+    "step",
+    "frequency",
+    "z_real",
+    "z_imag",
+    "flags",
+)
+
+
+class Verdict(Protocol):
+    """What a judge has seen; ``operando.analysis.live_verdicts`` says what the kinds are."""
+
+    @property
+    def kind(self) -> str:
+        """Return the kind."""
+
+    @property
+    def t_s(self) -> float:
+        """Return the leader's time with which it became sure, s."""
+
+    @property
+    def value(self) -> float | None:
+        """Return what a rule may compare."""
+
+    @property
+    def reason(self) -> str:
+        """Return it in words."""
+
+    @property
+    def half_cycle(self) -> int:
+        """Return the number of the half-cycle."""
+
+
+class Verdicts(Protocol):
+    """Judges the rows of a run as they come; called from one thread."""
+
+    def add(self, rows: Mapping[str, Any], stream: str = ...) -> Sequence[Verdict]:
+        """Take rows, as the data of an event page, and return what they made sure."""
+
+
+# Makes the judge of a run from what its start document will say.
+MakeVerdicts = Callable[[Mapping[str, Any]], Verdicts]
+
+
+@dataclass(frozen=True)
+class Fired:
+    """A rule whose event was seen."""
+
+    rule: Rule
+    verdict: Verdict
+
+
+@dataclass
+class _Count:
+    times: int = 0
+    last_s: float = -math.inf
+
+
+@dataclass
+class Watch:
+    """Has the rows of a run judged in a thread of its own, and says which rules are due.
+
+    Attributes:
+        rules: The rules of the run.
+        judge: Judges.
+        trouble: Why nothing is judged any more; empty while it is.
+    """
+
+    rules: Sequence[Rule]
+    judge: Verdicts
+    trouble: str = ""
+    _rows: "SimpleQueue[tuple[str, Any] | None]" = field(default_factory=SimpleQueue)
+    _verdicts: "SimpleQueue[Verdict]" = field(default_factory=SimpleQueue)
+    _counts: dict[str, _Count] = field(default_factory=dict)
+    _thread: threading.Thread | None = None
+    _unsubscribe: Callable[[], None] | None = None
+
+    def begin(self, potentiostat: PotentiostatDevice) -> None:
+        """Judge what ``potentiostat`` measures from now on."""
+        self._unsubscribe = potentiostat.on_measured(self._row)
+        self._thread = threading.Thread(target=self._work, name="rules", daemon=True)
+        self._thread.start()
+
+    def end(self, timeout_s: float = 10.0) -> None:
+        """Judge what has come and stop; callable twice."""
+        if self._unsubscribe is not None:
+            self._unsubscribe()
+        thread, self._thread = self._thread, None
+        if thread is not None:
+            self._rows.put(None)
+            thread.join(timeout_s)
+
+    def read(self, stream: str, reading: Mapping[str, Any]) -> None:
+        """Have one event of a follower judged."""
+        self._rows.put((stream, {key: [told["value"]] for key, told in reading.items()}))
+
+    def fired(self) -> Iterator[Fired]:
+        """Yield the rules whose events were seen since the last call and that may act again."""
+        while True:
+            try:
+                verdict = self._verdicts.get_nowait()
+            except Empty:
+                return
+            for rule in self.rules:
+                if not rule.when.met_by(verdict.kind, verdict.value):
+                    continue
+                count = self._counts.setdefault(rule.name, _Count())
+                soon = verdict.t_s - count.last_s < rule.not_again_within_s
+                if count.times >= rule.at_most or (soon and count.times):
+                    continue
+                self._counts[rule.name] = _Count(count.times + 1, verdict.t_s)
+                yield Fired(rule, verdict)
+
+    def _row(self, row: Sample | ImpedancePoint) -> None:
+        self._rows.put((_LEADER if isinstance(row, Sample) else _IMPEDANCE, row))
+
+    def _work(self) -> None:
+        try:
+            while True:
+                items = self._next()
+                for stream, rows in _grouped([item for item in items if item is not None]):
+                    for verdict in self.judge.add(rows, stream):
+                        self._verdicts.put(verdict)
+                if None in items:
+                    return
+        except Exception as error:
+            # A number that cannot be judged must not end weeks of cycling; it must be told, though.
+            logger.exception("the rules are not watched any more")
+            self.trouble = f"the rules were not watched to the end: {error!r}"
+
+    def _next(self) -> list[tuple[str, Any] | None]:
+        items = [self._rows.get()]
+        try:
+            while items[-1] is not None and len(items) < _ROWS:
+                items.append(self._rows.get_nowait())
+        except Empty:
+            pass
+        return items
+
+
+def _grouped(items: Sequence[tuple[str, Any]]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Yield neighbouring rows of one stream as the data of one page."""
+    first = 0
+    for stop in range(1, len(items) + 1):
+        if stop < len(items) and items[stop][0] == items[first][0]:
+            continue
+        stream, rows = items[first][0], [row for _, row in items[first:stop]]
+        first = stop
+        if stream == _LEADER:
+            yield stream, _page("potentiostat", _SAMPLE, rows)
+        elif stream == _IMPEDANCE:
+            yield stream, _page("potentiostat_impedance", _POINT, rows)
+        else:
+            for row in rows:
+                yield stream, row
+
+
+def _page(prefix: str, names: Sequence[str], rows: Sequence[Any]) -> Mapping[str, Any]:
+    # Names and fields are in the same order; the last field is the arrival.
+    columns = zip(*(row[:-1] for row in rows), strict=True)
+    return {
+        f"{prefix}_{name}": [float(value) for value in column]
+        for name, column in zip(names, columns, strict=True)
+    }
