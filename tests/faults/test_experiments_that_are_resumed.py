@@ -224,6 +224,37 @@ def test_after_a_kill_in_mid_plating_the_experiment_is_as_if_nothing_had_happene
         assert told_of_both == pytest.approx(metrics(undisturbed.chain[0])["ce_pct"].value, abs=0.2)
 
 
+def test_an_experiment_that_a_rule_has_interrupted_is_resumed_within_the_program_that_went_on(
+    bench: Bench,
+) -> None:
+    quick = {"amplitude_rms_v": 0.005, "frequency_min_hz": 1000.0, "points_per_decade": 3}
+    rule = {
+        "name": "look at the tip",
+        "when": {"event": "nucleation_tip"},
+        "then": [{"do": "impedance_spectrum", "spectrum": quick}],
+    }
+    with bench.broken.serve("potentiostat", factor=FACTOR):
+        process = bench.begin(cycling(1, rules=[rule]))
+        first = bench.kill_after(process, 150)
+        time.sleep(0.3)
+        new = bench.resume()
+    bench.whole()
+    interrupted, resumed = bench.chain
+    assert len(interrupted.streams["programs"].columns["programs_t"]) == 2
+    assert resumed.start["rules"] == interrupted.start["rules"]
+    assert resumed.stop is not None
+    assert resumed.stop["exit_status"] == "success"
+    assert resumed.start["resume"]["collected_rows"] > 10
+    charges = bench.charges()
+    assert list(charges) == [1, 2]
+    assert charges[1] == pytest.approx(CHARGE, rel=1e-3)
+    true, ledger = bench.charges(true=True), bench.ledger()
+    assert true[1] == pytest.approx(ledger["charge_cathodic"], rel=2e-3)
+    for uid in (first, new):
+        halves = half_cycles_of(Run.from_journal(uid, bench.broken.data))
+        assert [len(half.interruptions) for half in halves] == [2, 0]
+
+
 def test_a_program_that_had_ended_by_itself_is_collected_and_nothing_is_started(
     bench: Bench, undisturbed: Bench
 ) -> None:
