@@ -100,6 +100,8 @@ class Verdicts:
         )
         self._drops = StepDropDetector()
         self._tip = _TipWatch(first_plating_s(start.get("technique")))
+        # The plating that a resumed run goes on with, or those after it, meet metal.
+        self._tip.over = bool((start.get("resume") or {}).get("half_cycle"))
         self._plated = self._stripped = 0.0
         self._half: _Rows | None = None
         self._beyond = False
