@@ -46,6 +46,15 @@ class Electrolyte(Data):
 
     composition: str = Field(description="Salt, concentration, solvent, additives.")
     volume_ul: float | None = Field(default=None, gt=0, description="Volume in the cell, uL.")
+    salt_mol_l: float | None = Field(
+        default=None, gt=0, description="Concentration of the metal's salt, mol/L."
+    )
+    diffusion_cm2_s: float | None = Field(
+        default=None, gt=0, description="Diffusion coefficient of that salt, cm2/s."
+    )
+    cation_transference: float | None = Field(
+        default=None, gt=0, lt=1, description="Transference number of the metal's ion."
+    )
 
 
 class Cell(Data):
@@ -67,6 +76,17 @@ class Cell(Data):
     )
     electrolyte: Electrolyte
     separator: str | None = None
+    separator_um: float | None = Field(
+        default=None, gt=0, description="Its thickness in the cell: the electrodes' distance, um."
+    )
+    separator_porosity: float | None = Field(
+        default=None, gt=0, le=1, description="Share of its volume that is electrolyte."
+    )
+    separator_tortuosity: float | None = Field(
+        default=None,
+        ge=1,
+        description="By which factor, beside the porosity, it slows diffusion down.",
+    )
     pressure_kpa: float | None = Field(default=None, ge=0, description="Stack pressure, kPa.")
     atmosphere: str | None = Field(default=None, description="Gas above the cell: argon, air, ...")
     deaerated: bool = Field(default=False, description="Oxygen was removed from the electrolyte.")

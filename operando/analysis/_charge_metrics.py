@@ -15,6 +15,7 @@ from operando.analysis._evaluation import (
     undefined,
 )
 from operando.analysis.coulombic import told_unrecorded, unrecorded_share
+from operando.analysis.endings import planned_strips_mah_cm2
 from operando.analysis.segments import PLATE, STRIP, HalfCycle
 from techniques import Cell
 
@@ -22,6 +23,7 @@ _CHARGES = (
     "plated_capacity_mah_cm2",
     "cumulative_plated_mah_cm2",
     "depth_of_discharge_pct",
+    "depth_of_discharge_planned_pct",
     "theoretical_thickness_um",
 )
 
@@ -77,6 +79,7 @@ def charge_metrics(found: Evaluation) -> dict[str, Metric]:
             summary([running, lost, *unknown, *gaps]),
         )
     told["depth_of_discharge_pct"] = _depth_of_discharge(found, cell)
+    told["depth_of_discharge_planned_pct"] = _planned_depth_of_discharge(found, cell)
     metal = thickness.METALS[cell.metal]
     theory = [_theory_um(found, plating, metal, relative) for plating, _ in found.cycles.values()]
     told["theoretical_thickness_um"] = listed(
@@ -103,15 +106,10 @@ def _theory_um(
 
 
 def _depth_of_discharge(found: Evaluation, cell: Cell) -> Metric:
-    name, electrode = "depth_of_discharge_pct", cell.electrode
-    metal = thickness.METALS[cell.metal]
-    if electrode.predeposited_mah_cm2:
-        available, basis = electrode.predeposited_mah_cm2, "of the pre-deposited metal"
-    elif electrode.metal == cell.metal and electrode.thickness_um is not None:
-        available = thickness.foil_capacity_mah_cm2(electrode.thickness_um, metal)
-        basis = f"of a foil of {electrode.thickness_um:g} um"
-    else:
-        return metric(name, None, reason="the metal available on the electrode is not declared")
+    name = "depth_of_discharge_pct"
+    available, basis = _available_mah_cm2(cell)
+    if available is None:
+        return metric(name, None, reason=basis)
     strips = [half for half in found.halves if half.role == STRIP and half.ended]
     lost = [half.cycle for half in strips if half.end_lost]
     strips = [half for half in strips if not half.end_lost]
@@ -130,3 +128,29 @@ def _depth_of_discharge(found: Evaluation, cell: Cell) -> Metric:
     value = 100.0 * math.fsum(half.capacity_mah_cm2 for half in strips) / len(strips) / available
     relative = found.accuracy.relative(strips[0].mean_current_a)
     return metric(name, value, relative * value, basis)
+
+
+def _available_mah_cm2(cell: Cell) -> tuple[float | None, str]:
+    """Return the metal on the metal electrode that a depth of discharge refers to, and in words."""
+    electrode, metal = cell.electrode, thickness.METALS[cell.metal]
+    if electrode.predeposited_mah_cm2:
+        return electrode.predeposited_mah_cm2, "of the pre-deposited metal"
+    if electrode.metal == cell.metal and electrode.thickness_um is not None:
+        available = thickness.foil_capacity_mah_cm2(electrode.thickness_um, metal)
+        return available, f"of a foil of {electrode.thickness_um:g} um"
+    return None, "the metal available on the electrode is not declared"
+
+
+def _planned_depth_of_discharge(found: Evaluation, cell: Cell) -> Metric:
+    """Return the share of the metal that the technique asks each strip for."""
+    name = "depth_of_discharge_planned_pct"
+    available, basis = _available_mah_cm2(cell)
+    if available is None:
+        return metric(name, None, reason=basis)
+    planned = planned_strips_mah_cm2(found.run.start.get("technique"))
+    if not planned:
+        return metric(name, None, reason="no technique with a strip of known charge is stored")
+    if len(planned) > 1:
+        several = ", ".join(f"{charge:g}" for charge in sorted(planned)[:5])
+        return metric(name, None, reason=f"strips of several charges: {several} mAh/cm2")
+    return metric(name, 100.0 * planned.pop() / available, reason=basis)

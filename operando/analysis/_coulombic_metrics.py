@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from operando.analysis._evaluation import (
     Evaluation,
@@ -12,10 +13,12 @@ from operando.analysis._evaluation import (
     summary,
     undefined,
 )
-from operando.analysis.blocks import left_out_of_means
+from operando.analysis.blocks import left_out_of_means, recorded_blocks
 from operando.analysis.coulombic import CoulombicEfficiency, coulombic_efficiency
 from operando.analysis.endings import CUT_OFF_WITHIN_V
-from operando.analysis.segments import PLATE
+from operando.analysis.reservoir import reservoir_efficiency, reservoir_part
+from operando.analysis.segments import PLATE, HalfCycle
+from techniques import Cell
 
 _CE = (
     "ce_pct",
@@ -26,7 +29,10 @@ _CE = (
     "initial_ce_pct",
     "initial_loss_mah_cm2",
     "cumulative_irreversible_mah_cm2",
+    "ce_last_cycle_above_95",
+    "reservoir_ce_pct",
 )
+_HIGH_PCT = 95.0
 
 
 def coulombic_metrics(found: Evaluation) -> dict[str, Metric]:
@@ -39,9 +45,36 @@ def coulombic_metrics(found: Evaluation) -> dict[str, Metric]:
             _CE,
             "undefined for a symmetric cell: the other electrode supplies what is lost",
         )
-    ce = coulombic_efficiency(found.halves, found.accuracy)
+    reservoir, part = _reservoir(found)
+    return _by_cycle(found, cell, part) | reservoir
+
+
+def _reservoir(found: Evaluation) -> tuple[dict[str, Metric], tuple[HalfCycle, ...]]:
+    """Return the efficiency against a reservoir, and the half-cycles that belong to it."""
+    name = "reservoir_ce_pct"
+    assert found.cell is not None  # it has half-cycles
+    if found.cell.full_cell:
+        return undefined((name,), "a full cell has no reservoir of metal"), ()
+    blocks = recorded_blocks(found.run.start.get("technique"))
+    part = reservoir_part(found.halves, blocks)
+    if part is None:
+        return undefined((name,), "the half-cycles are not those of a reservoir protocol"), ()
+    told = reservoir_efficiency(*part, found.failures[1], found.accuracy)
+    return {name: metric(name, told.percent, told.uncertainty_percent, told.reason)}, part[0]
+
+
+def _by_cycle(found: Evaluation, cell: Cell, reserved: Sequence[HalfCycle]) -> dict[str, Metric]:
+    """Return all but the reservoir's, whose cycles have no efficiency each."""
+    numbers_reserved = {half.number for half in reserved}
+    halves = tuple(half for half in found.halves if half.number not in numbers_reserved)
+    names = tuple(name for name in _CE if name != "reservoir_ce_pct")
+    ce = coulombic_efficiency(halves, found.accuracy)
+    if numbers_reserved:
+        begin, end = reserved[0].cycle, reserved[-1].cycle
+        told_apart = f"cycle {begin} to {end} left out: see reservoir_ce_pct"
+        ce = replace(ce, left_out=(*ce.left_out, told_apart))
     if not ce.cycles:
-        return undefined(_CE, summary(ce.left_out) or "no complete cycle")
+        return undefined(names, summary(ce.left_out) or "no complete cycle")
     short = [*_short_of_cut_off(found, ce, ce.cycles), *interruptions(found)]
     notes = summary([*ce.left_out, *short])
     skip = max(1, cell.formation_cycles)
@@ -125,6 +158,12 @@ def coulombic_metrics(found: Evaluation) -> dict[str, Metric]:
     told["cumulative_irreversible_mah_cm2"] = metric(
         "cumulative_irreversible_mah_cm2", ce.cumulative_irreversible_mah_cm2(), shared, notes
     )
+    name = "ce_last_cycle_above_95"
+    above = [n for n, percent in zip(ce.cycles, ce.percent, strict=True) if percent > _HIGH_PCT]
+    if above:
+        told[name] = metric(name, float(above[-1]), reason=f"of {len(ce.cycles)} cycles")
+    else:
+        told |= undefined((name,), "no cycle was above 95 %")
     return told
 
 

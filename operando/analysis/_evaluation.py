@@ -10,8 +10,13 @@ import numpy as np
 from pydantic import ValidationError
 
 from operando.analysis import overpotential
-from operando.analysis.accuracy import CurrentAccuracy
+from operando.analysis.accuracy import CurrentAccuracy, potential_offset_v
+from operando.analysis.failure import Failure, FailureWatch
+from operando.analysis.inventory import given_up_beyond, metal_at_start_mah_cm2
+from operando.analysis.lives import failures_of
+from operando.analysis.potential_noise import potential_noise_v_s
 from operando.analysis.segments import PLATE, ChargeLedger, HalfCycle, recorded_half_cycles
+from operando.analysis.shunt import high_frequency_intercept_ohm
 from operando.registry import METRICS
 from operando.runs import Floats, Run, Stream
 from techniques import Cell
@@ -119,6 +124,24 @@ def place(before_s: Floats, after_s: Floats) -> Placed:
     return Placed(low, high, middle)
 
 
+@dataclass(frozen=True)
+class Spectrum:
+    """One impedance spectrum as it was recorded; its arrays are empty if it was not."""
+
+    t_s: Floats
+    half_cycle: Floats
+    frequency_hz: Floats
+    z_real_ohm: Floats
+    z_imag_ohm: Floats
+
+    @property
+    def intercept_ohm(self) -> float | None:
+        """Return its intercept at high frequency, ohm."""
+        return finite(
+            high_frequency_intercept_ohm(self.frequency_hz, self.z_real_ohm, self.z_imag_ohm)
+        )
+
+
 @dataclass
 class Evaluation:
     """What several families of metrics need of one run, each computed once."""
@@ -155,6 +178,50 @@ class Evaluation:
         return recorded_half_cycles(
             self.run, area_cm2=self.cell.area_cm2, metal_electrode=self.cell.metal_electrode
         )
+
+    @cached_property
+    def failures(self) -> tuple[FailureWatch, tuple[Failure, ...]]:
+        """Return what judged the run's half-cycles, and what it found."""
+        cell = self.cell
+        assert cell is not None  # a run without a cell has no half-cycles to be judged
+        at_start, _ = metal_at_start_mah_cm2(cell)
+        watch = FailureWatch(
+            potential_offset_v=potential_offset_v(self.calibration),
+            accuracy=self.accuracy,
+            substrate=at_start == 0.0,
+            symmetric=cell.symmetric,
+            window=given_up_beyond(self.run.start, cell),
+        )
+        intercepts = None
+        if cell.symmetric and self.spectra:
+            recorded = [one for one in self.spectra if len(one.t_s)]
+            told = [None, *(one.intercept_ohm for one in recorded)]
+            ends_s = [float(half.t_s[-1]) for half in self.halves]
+            before = np.searchsorted([one.t_s[0] for one in recorded], ends_s)
+            intercepts = [told[index] for index in before.tolist()]
+        return watch, failures_of(
+            self.halves, watch, noises_v_s=self.noises_v_s, intercepts_ohm=intercepts
+        )
+
+    @cached_property
+    def noises_v_s(self) -> tuple[float | None, ...]:
+        """Return how restless the potential of each half-cycle is, V/s."""
+        return tuple(map(potential_noise_v_s, self.halves))
+
+    @cached_property
+    def spectra(self) -> tuple[Spectrum, ...]:
+        """Return the impedance spectra by number, from 1; those without points are empty."""
+        stream = self.run.streams.get("impedance")
+        if stream is None or not len(stream):
+            return ()
+        prefix = "potentiostat_impedance_"
+        numbers = stream.columns[f"{prefix}spectrum"]
+        names = ("t", "half_cycle", "frequency", "z_real", "z_imag")
+        found = []
+        for number in range(1, int(numbers.max()) + 1):
+            rows = numbers == number
+            found.append(Spectrum(*(stream.columns[prefix + name][rows] for name in names)))
+        return tuple(found)
 
     @cached_property
     def ledger(self) -> ChargeLedger:

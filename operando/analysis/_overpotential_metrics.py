@@ -10,6 +10,9 @@ from operando.analysis._evaluation import (
     metric,
     undefined,
 )
+from operando.analysis._impedance_metrics import impedance_fits
+from operando.analysis.full_cell import mean_voltage_v
+from operando.analysis.impedance import ArcFit
 
 _OVERPOTENTIALS = (
     "cell_eta_n_mv",
@@ -17,7 +20,11 @@ _OVERPOTENTIALS = (
     "plateau_overpotential_mv",
     "polarisation_mv",
     "late_strip_rise",
+    "overpotential_mv",
+    "voltage_hysteresis_mv",
+    "electrode_overpotential_mv",
 )
+_OF_ONE_METAL = ("cell_eta_n_mv", "eta_n_mv", "plateau_overpotential_mv", "late_strip_rise")
 
 
 def overpotential_metrics(found: Evaluation) -> dict[str, Metric]:
@@ -60,10 +67,58 @@ def overpotential_metrics(found: Evaluation) -> dict[str, Metric]:
     running = None
     if not found.halves[-1].ended:
         running = f"cycle {found.halves[-1].cycle} has not ended"
+    halved = [None if gap is None else 0.5 * gap for gap in gaps]
     for name, values in (
         ("plateau_overpotential_mv", plateaus),
         ("polarisation_mv", gaps),
         ("late_strip_rise", rises),
+        ("overpotential_mv", halved),
+        ("voltage_hysteresis_mv", _mean_gaps(found) if cell.full_cell else gaps),
     ):
         told[name] = listed(name, values, None, [running], "no complete half-cycle")
+    if cell.full_cell:
+        told |= undefined(_OF_ONE_METAL, "a full cell: the potential is that against its cathode")
+    told["electrode_overpotential_mv"] = _of_one_electrode(found, plateaus)
     return told
+
+
+def _mean_gaps(found: Evaluation) -> list[Number]:
+    """Return the mean voltage of charge less that of discharge by cycle, mV."""
+    gaps: list[Number] = []
+    for charge, discharge in found.cycles.values():
+        both = [
+            mean_voltage_v(half) if half is not None and half.ended else None
+            for half in (charge, discharge)
+        ]
+        gaps.append(None if both[0] is None or both[1] is None else 1e3 * (both[0] - both[1]))
+    return gaps
+
+
+def _of_one_electrode(found: Evaluation, plateaus: list[Number]) -> Metric:
+    """Return (|E| - |i| R_s) / 2 of a symmetric cell by cycle, R_s of the last spectrum."""
+    name = "electrode_overpotential_mv"
+    assert found.cell is not None  # it has half-cycles
+    if not found.cell.symmetric:
+        return metric(name, None, reason="needs a symmetric cell: both electrodes alike")
+    fits = [
+        (int(spectrum.half_cycle[0]), fit)
+        for spectrum, fit in zip(found.spectra, impedance_fits(found.run), strict=True)
+        if len(spectrum.t_s) and isinstance(fit, ArcFit)
+    ]
+    if not fits:
+        return metric(name, None, reason="R_s is not known: no impedance spectrum could be fitted")
+    values: list[Number] = []
+    errors: list[Number] = []
+    for (plating, _), plateau in zip(found.cycles.values(), plateaus, strict=True):
+        if plating is None or plateau is None:
+            values.append(None)
+            errors.append(None)
+            continue
+        before = [fit for half_cycle, fit in fits if half_cycle < plating.number]
+        fit = before[-1] if before else fits[0][1]
+        current_a = abs(plating.mean_current_a)
+        values.append(0.5 * (plateau - 1e3 * current_a * fit.series_ohm))
+        errors.append(0.5e3 * current_a * fit.series_uncertainty_ohm)
+    first_ohm = fits[0][1].series_ohm
+    basis = f"R_s of the last spectrum before, {first_ohm:.3g} ohm at first"
+    return listed(name, values, errors, [basis], "no complete plating")

@@ -117,3 +117,29 @@ def first_plating_s(technique: object) -> float | None:
     return next(
         (step.expected_s for step in _half_cycles(known, once=True) if step.role == "plate"), None
     )
+
+
+def planned_strips_mah_cm2(technique: object) -> set[float]:
+    """Return the charges that a stored technique's strips end by, mAh/cm2; none if not known.
+
+    Strips that a potential ends are asked for all metal, and have none.
+    """
+    try:
+        known = _TECHNIQUE.validate_python(technique)
+    except ValidationError:
+        return set()
+    found = set()
+    for step in _half_cycles(known, once=True):
+        cut_off = any(
+            limit.quantity.endswith("potential_above_v") and limit.action != "stop"
+            for limit in step.until
+        )
+        if step.role == "strip" and not cut_off:
+            ends = [limit.value for limit in step.until if limit.quantity == "charge_mah_cm2"]
+            ends += [
+                step.current_density_ma_cm2 * limit.value / 3600
+                for limit in step.until
+                if limit.quantity == "time_s"
+            ]
+            found.add(min(ends))
+    return found

@@ -16,6 +16,7 @@ Kind = Literal[
     "soft_short",
     "soft_short_noise",
     "soft_short_coulombic",
+    "soft_short_spectrum",
     "square_wave",
     "hard_short",
     "polarisation_failure",
@@ -421,8 +422,8 @@ def _fell_s(before: HalfCycle | None, half: HalfCycle, threshold_v: float) -> fl
         if one is None:
             break
         above = np.flatnonzero(np.abs(one.potential_v) >= threshold_v)
-        if one is half and len(above) and above[-1] >= len(one.t_s) // 2:
-            continue
+        if one is half and len(above) and above[-1] >= PLATEAU[1] * len(one.t_s):
+            continue  # that is how it ends, after it had been below
         if len(above):
             return float(one.t_s[min(above[-1] + 1, len(one.t_s) - 1)])
     return float(half.t_s[0])

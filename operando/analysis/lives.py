@@ -58,6 +58,7 @@ def failures_of(
     halves: Sequence[HalfCycle],
     watch: FailureWatch,
     *,
+    noises_v_s: Sequence[float | None] | None = None,
     intercepts_ohm: Sequence[float | None] | None = None,
 ) -> tuple[Failure, ...]:
     """Return all failures of a test, by the time at which they became sure.
@@ -65,6 +66,7 @@ def failures_of(
     Args:
         halves: Its half-cycles; the last one may be going on.
         watch: A fresh one, which tells afterwards what it could not judge.
+        noises_v_s: Their `potential_noise_v_s`, if known.
         intercepts_ohm: High-frequency intercepts of the last spectrum before each, ohm.
     """
     found: list[Failure] = []
@@ -76,7 +78,7 @@ def failures_of(
             continue
         found += watch.half_cycle(
             half,
-            noise_v_s=potential_noise_v_s(half),
+            noise_v_s=potential_noise_v_s(half) if noises_v_s is None else noises_v_s[index],
             intercept_ohm=None if intercepts_ohm is None else intercepts_ohm[index],
         )
     return tuple(sorted(found, key=lambda one: (one.sure_s, one.kind)))

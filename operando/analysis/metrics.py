@@ -5,6 +5,8 @@ from dataclasses import replace
 from operando.analysis._charge_metrics import charge_metrics
 from operando.analysis._coulombic_metrics import coulombic_metrics
 from operando.analysis._evaluation import Evaluation, Metric, Number, Placed, Value, place
+from operando.analysis._failure_metrics import failure_metrics
+from operando.analysis._full_cell_metrics import full_cell_metrics
 from operando.analysis._hydrogen_metrics import hydrogen_metrics
 from operando.analysis._image_metrics import END_OF_PLATING_SHARE, image_metrics, region_of
 from operando.analysis._impedance_metrics import impedance_fits, impedance_metrics
@@ -31,6 +33,8 @@ _FAMILIES = (
     coulombic_metrics,
     overpotential_metrics,
     charge_metrics,
+    failure_metrics,
+    full_cell_metrics,
     impedance_metrics,
     image_metrics,
     raman_metrics,

@@ -9,6 +9,8 @@ from types import MappingProxyType
 from operando.registry._charges import CHARGES
 from operando.registry._coulombic import COULOMBIC
 from operando.registry._definition import Definition, Shape
+from operando.registry._failure import FAILURE
+from operando.registry._full_cell import FULL_CELL
 from operando.registry._hydrogen import HYDROGEN
 from operando.registry._images import IMAGES
 from operando.registry._impedance import IMPEDANCE
@@ -19,7 +21,7 @@ __all__ = ["ANALYSIS_VERSION", "FAMILIES", "METRICS", "Definition", "Shape", "re
 
 # Raise it whenever a metric of a run that has not changed would come out different by more than
 # rounding, or a metric comes or goes: stored metrics of other versions are computed anew.
-ANALYSIS_VERSION = 3
+ANALYSIS_VERSION = 4
 
 # By what reports call them, in the order of a report.
 FAMILIES: Mapping[str, tuple[Definition, ...]] = MappingProxyType(
@@ -27,6 +29,8 @@ FAMILIES: Mapping[str, tuple[Definition, ...]] = MappingProxyType(
         "Coulombic efficiency": COULOMBIC,
         "Overpotentials": OVERPOTENTIALS,
         "Charge": CHARGES,
+        "Failure": FAILURE,
+        "Full cell": FULL_CELL,
         "Impedance": IMPEDANCE,
         "Images": IMAGES,
         "Raman": RAMAN,

@@ -26,4 +26,12 @@ CHARGES = (
         "electrode: pre-deposited, else that of its foil. One electrode counts.",
         "usual definition",
     ),
+    Definition(
+        "depth_of_discharge_planned_pct",
+        "%",
+        "scalar",
+        "Charge that the technique asks each strip for over that available on the metal "
+        "electrode; None where strips end at a potential.",
+        "usual definition",
+    ),
 )

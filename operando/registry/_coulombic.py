@@ -64,4 +64,21 @@ COULOMBIC = (
         "Charge lost by all cycles with a ce_pct: the sum of plated minus stripped.",
         "usual definition",
     ),
+    Definition(
+        "ce_last_cycle_above_95",
+        "1",
+        "scalar",
+        "Number of the last cycle with a ce_pct above 95.",
+        "usual definition",
+    ),
+    Definition(
+        "reservoir_ce_pct",
+        "%",
+        "scalar",
+        "Average efficiency against a reservoir: (n Q_C + Q_S) / (n Q_C + Q_T), from the plating "
+        "of the reservoir Q_T, n strips and platings of Q_C and the final strip Q_S to the "
+        "cut-off, all charges measured. None if the cut-off was hit within the n cycles or the "
+        "cell was shorted. The cycles in it have no ce_pct.",
+        "Adams et al. 2018, Aurbach's method",
+    ),
 )

@@ -41,4 +41,28 @@ OVERPOTENTIALS = (
         "|E| at 95 % over |E| at 50 % of the charge of the stripping half-cycle.",
         "own definition, stated",
     ),
+    Definition(
+        "overpotential_mv",
+        "mV",
+        "by cycle",
+        "Half of polarisation_mv: what the literature calls overpotential where it does not mean "
+        "the whole hysteresis.",
+        "usual definition",
+    ),
+    Definition(
+        "voltage_hysteresis_mv",
+        "mV",
+        "by cycle",
+        "The same as polarisation_mv; of a full cell mean_charge_v - mean_discharge_v.",
+        "usual definition",
+    ),
+    Definition(
+        "electrode_overpotential_mv",
+        "mV",
+        "by cycle",
+        "Overpotential of one electrode of a symmetric cell, (|E| - |i| R_s) / 2, from "
+        "plateau_overpotential_mv and series_resistance_ohm of the last spectrum before (the "
+        "first one, where there is none before); None where R_s is not known.",
+        "usual definition",
+    ),
 )

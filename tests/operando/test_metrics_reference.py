@@ -15,6 +15,8 @@ def test_every_metric_that_carries_a_unit_in_its_name_has_that_unit() -> None:
         "_mah_cm2": "mAh/cm2",
         "_mah_g": "mAh/g",
         "_ma_cm2": "mA/cm2",
+        "_ma_g": "mA/g",
+        "_mv_s": "mV/s",
         "_mv_dec": "mV/decade",
         "_mv": "mV",
         "_v": "V",

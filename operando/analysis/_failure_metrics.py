@@ -1,0 +1,205 @@
+"""How a cell failed, and when."""
+
+import math
+from collections.abc import Sequence
+
+from operando.analysis._evaluation import (
+    Evaluation,
+    Metric,
+    Number,
+    listed,
+    metric,
+    summary,
+    undefined,
+)
+from operando.analysis._impedance_metrics import impedance_fits, shunts
+from operando.analysis.failure import Failure, Kind
+from operando.analysis.impedance import ArcFit
+from operando.analysis.lives import Life, life
+from operando.analysis.sand import Transport
+from operando.analysis.segments import PLATE
+from operando.analysis.thickness import METALS
+
+_SOFT: tuple[Kind, ...] = ("soft_short", "soft_short_coulombic", "soft_short_spectrum")
+_LIVES: dict[str, tuple[Kind, ...]] = {
+    "life_first_soft_short": _SOFT,
+    "life_hard_short": ("hard_short",),
+    "life_polarisation": ("polarisation_failure",),
+}
+_FAILURE = (
+    *(f"{name}_{what}" for name in _LIVES for what in ("h", "observed")),
+    "soft_short_count",
+    "soft_short_time_h",
+    "soft_short_resistance_ohm",
+    "soft_short_noise_cycle",
+    "soft_short_coulombic_cycle",
+    "square_wave_cycle",
+    "potential_noise_mv_s",
+    "sand_time_s",
+)
+
+
+def failure_metrics(found: Evaluation) -> dict[str, Metric]:
+    """Return the lives, the shorts, the noise, and when diffusion alone would make dendrites."""
+    if found.cell is None or not found.halves:
+        return undefined(_FAILURE, found.no_halves)
+    told: dict[str, Metric] = {}
+    watch, failures = found.failures
+    failures = tuple(sorted((*failures, *_shorts_of(found)), key=lambda one: one.t_s))
+    for name, kinds in _LIVES.items():
+        why = watch.why_not_judged if name == "life_hard_short" else None
+        if name == "life_polarisation" and not watch.has_baseline:
+            why = watch.why_not_judged
+        if name == "life_first_soft_short":
+            why = _too_coarse(found)
+        told |= _life(name, life(found.halves, failures, kinds, why), found)
+    told |= _soft_shorts(found, failures)
+    told["potential_noise_mv_s"] = _noise(found)
+    told["sand_time_s"] = _sand(found)
+    for kind, otherwise in (
+        ("soft_short_noise", "the potential was no more restless than in the first 10 cycles"),
+        ("soft_short_coulombic", "in no cycle more than 102 % of the metal came back"),
+        ("square_wave", "no half-cycle was rectangular at the high-frequency intercept"),
+    ):
+        these = [one for one in failures if one.kind == kind]
+        if kind == "square_wave" and not found.spectra:
+            otherwise = "needs a symmetric cell and an impedance spectrum for its intercept"
+        elif kind == "soft_short_noise" and max(found.cycles) <= watch.criteria.noise_cycles:
+            otherwise = "needs more cycles than the first 10"
+        elif kind == "soft_short_coulombic" and not watch.substrate:
+            otherwise = "needs a half cell: here the electrode holds more than was plated"
+        told[f"{kind}_cycle"] = listed(
+            f"{kind}_cycle",
+            [float(one.cycle) for one in these],
+            None,
+            [one.reason for one in these],
+            otherwise,
+        )
+    return told
+
+
+def _life(name: str, told: Life, found: Evaluation) -> dict[str, Metric]:
+    hours, observed = f"{name}_h", f"{name}_observed"
+    if told.hours is None:
+        return undefined((hours, observed), told.reason)
+    gaps = [gap for half in found.halves for gap in half.interruptions]
+    notes = [told.reason]
+    if gaps:
+        lost_h = math.fsum(gap.for_s for gap in gaps) / 3600
+        notes.append(f"it was interrupted {len(gaps)} times, for {lost_h:.3g} h in all")
+    return {
+        hours: metric(hours, told.hours, reason=summary(notes)),
+        observed: metric(observed, float(told.observed), reason=told.reason),
+    }
+
+
+def _soft_shorts(found: Evaluation, failures: Sequence[Failure]) -> dict[str, Metric]:
+    first = found.halves[0]
+    begin_s = float(first.t_s[0]) - (first.since_edge_s or 0.0)
+    events = [one for one in failures if one.kind == "soft_short"]
+    reasons = [f"cycle {one.cycle}: {one.reason}" for one in events]
+    coarse = _too_coarse(found)
+    none = coarse or "the potential never fell in one step by 20 % at one current"
+    if coarse and not events:
+        return undefined(
+            ("soft_short_count", "soft_short_time_h", "soft_short_resistance_ohm"), coarse
+        )
+    return {
+        "soft_short_count": metric(
+            "soft_short_count", float(len(events)), reason=None if events else none
+        ),
+        "soft_short_time_h": listed(
+            "soft_short_time_h",
+            [(one.t_s - begin_s) / 3600 for one in events],
+            None,
+            reasons,
+            none,
+        ),
+        "soft_short_resistance_ohm": listed(
+            "soft_short_resistance_ohm",
+            [one.resistance_ohm for one in events],
+            None,
+            ["the cell beside the short taken as linear"] if events else [],
+            none,
+        ),
+    }
+
+
+def _too_coarse(found: Evaluation) -> str | None:
+    """Return why no step of the potential can be seen in any half-cycle; None if it can."""
+    needed = found.failures[0].criteria.drops.after_edge + 2
+    if any(len(half.t_s) >= needed for half in found.halves):
+        return None
+    return f"recorded too coarsely: no half-cycle has {needed} rows"
+
+
+def _noise(found: Evaluation) -> Metric:
+    """Return the larger noise of each cycle's two half-cycles."""
+    by_cycle: dict[int, float] = {}
+    for half, noise in zip(found.halves, found.noises_v_s, strict=True):
+        if noise is not None:
+            by_cycle[half.cycle] = max(by_cycle.get(half.cycle, 0.0), noise)
+    values: list[Number] = [
+        by_cycle[cycle] * 1e3 if cycle in by_cycle else None for cycle in found.cycles
+    ]
+    few = "needs 128 rows, no more than 10 s apart, within 20-90 % of a half-cycle"
+    return listed("potential_noise_mv_s", values, None, (), few)
+
+
+def _shorts_of(found: Evaluation) -> list[Failure]:
+    """Return the first of consecutive spectra that show a short as the failure it is.
+
+    Like a step of the potential it is one where the cell's resistance falls by 20 %.
+    """
+    fits = impedance_fits(found.run)
+    whole = next((fit for fit in fits if isinstance(fit, ArcFit)), None)
+    if whole is None:
+        return []
+    drop = found.failures[0].criteria.drops.drop
+    least_ohm = (whole.series_ohm + whole.interfacial_ohm) * (1 - drop) / drop
+    failures: list[Failure] = []
+    before = False
+    for spectrum, one in zip(found.spectra, shunts(found.run), strict=True):
+        ohm = None if isinstance(one, str) else one.resistance_ohm
+        shorted = ohm is not None and ohm < least_ohm
+        if ohm is not None and shorted and not before:
+            at_s, half_cycle = float(spectrum.t_s[0]), int(spectrum.half_cycle[0])
+            told = f"intercept and arc fell together: {ohm:.3g} ohm in parallel"
+            cycle = (half_cycle + 1) // 2
+            failures.append(
+                Failure("soft_short_spectrum", at_s, at_s, half_cycle, cycle, ohm, told, ohm)
+            )
+        before = shorted
+    return failures
+
+
+def _sand(found: Evaluation) -> Metric:
+    name, cell = "sand_time_s", found.cell
+    assert cell is not None  # it has half-cycles
+    told = {
+        "electrolyte.salt_mol_l": cell.electrolyte.salt_mol_l,
+        "electrolyte.diffusion_cm2_s": cell.electrolyte.diffusion_cm2_s,
+        "electrolyte.cation_transference": cell.electrolyte.cation_transference,
+        "separator_um": cell.separator_um,
+        "separator_porosity": cell.separator_porosity,
+        "separator_tortuosity": cell.separator_tortuosity,
+    }
+    missing = [field for field, value in told.items() if value is None]
+    if missing:
+        return metric(name, None, reason=f"the cell does not declare {', '.join(missing)}")
+    salt, diffusion, transference, length, porosity, tortuosity = (
+        float(value) for value in told.values() if value is not None
+    )
+    electrons = METALS[cell.metal].electrons
+    transport = Transport(salt, diffusion, transference, electrons, length, porosity, tortuosity)
+    platings = [abs(half.mean_current_a) for half in found.halves if half.role == PLATE]
+    if not platings:
+        return metric(name, None, reason="no plating half-cycle")
+    current = max(platings) * 1e3 / cell.area_cm2
+    limit = f"{transport.limiting_ma_cm2:.3g} mA/cm2"
+    time_s = transport.sand_time_s(current)
+    if time_s is None:
+        return metric(
+            name, None, reason=f"{current:.3g} mA/cm2 is below the limiting current of {limit}"
+        )
+    return metric(name, time_s, reason=f"at {current:.3g} mA/cm2, the limiting current is {limit}")

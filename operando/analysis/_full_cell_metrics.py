@@ -1,0 +1,96 @@
+"""Capacities, voltages and retention of a full cell."""
+
+import math
+
+from operando.analysis._evaluation import (
+    Evaluation,
+    Metric,
+    Number,
+    enumerated,
+    listed,
+    metric,
+    undefined,
+)
+from operando.analysis.blocks import left_out_of_means
+from operando.analysis.full_cell import mean_voltage_v, rates, retention, whole_discharges
+from operando.analysis.segments import HalfCycle
+
+_PER_MASS = (
+    "charge_capacity_mah_g",
+    "discharge_capacity_mah_g",
+    "rate_capacity_mah_g",
+    "rate_current_ma_g",
+)
+_FULL_CELL = (*_PER_MASS, "capacity_retention_pct", "mean_charge_v", "mean_discharge_v")
+
+
+def full_cell_metrics(found: Evaluation) -> dict[str, Metric]:
+    """Return what a full cell gives by cycle and by rate, and what is left of it."""
+    cell = found.cell
+    if cell is None or not found.halves:
+        return undefined(_FULL_CELL, found.no_halves)
+    if not cell.full_cell:
+        return undefined(_FULL_CELL, "no full cell: the cell declares no cathode")
+    left_out = left_out_of_means(found.run.start.get("technique"))
+    discharges = whole_discharges(found.halves)
+    kept = retention(discharges, left_out)
+    name = "capacity_retention_pct"
+    told: dict[str, Metric] = {}
+    if kept.percent is None:
+        told |= undefined((name,), "needs two complete discharges of one current")
+    else:
+        # One range, one direction: gain and offset of both cycles are the same and cancel.
+        basis = f"cycle {kept.last} over cycle {kept.reference}"
+        apart = sorted(cycle for cycle in left_out if cycle < kept.reference)
+        if apart:
+            basis += f"; cycle {enumerated(apart)} left out as the protocol says"
+        told[name] = metric(name, kept.percent, reason=basis)
+    for what, index in (("mean_charge_v", 0), ("mean_discharge_v", 1)):
+        values = [
+            mean_voltage_v(half) if half is not None and half.ended else None
+            for half in (pair[index] for pair in found.cycles.values())
+        ]
+        told[what] = listed(what, values, None, (), "no complete half-cycle")
+    mass_g = (cell.other_electrode.active_mass_mg or 0.0) * 1e-3
+    if not mass_g:
+        return told | undefined(_PER_MASS, "the cathode's active_mass_mg is not declared")
+    per_mass = cell.area_cm2 / mass_g
+    for what, index in (("charge_capacity_mah_g", 0), ("discharge_capacity_mah_g", 1)):
+        halves = [pair[index] for pair in found.cycles.values()]
+        capacities = [_capacity(half, per_mass) for half in halves]
+        errors = [
+            None
+            if value is None or half is None
+            else value * found.accuracy.relative(half.mean_current_a)
+            for half, value in zip(halves, capacities, strict=True)
+        ]
+        running = [
+            f"cycle {half.cycle} has not ended" for half in halves if half and not half.ended
+        ]
+        told[what] = listed(what, capacities, errors, running, "no complete half-cycle")
+    by_rate = rates(discharges, left_out)
+    bases = [f"median of cycle {enumerated(rate.cycles)}" for rate in by_rate]
+    told["rate_capacity_mah_g"] = listed(
+        "rate_capacity_mah_g",
+        [rate.capacity_mah_cm2 * per_mass for rate in by_rate],
+        [
+            rate.capacity_mah_cm2 * per_mass * found.accuracy.relative(rate.current_a)
+            for rate in by_rate
+        ],
+        bases,
+        "no complete discharge",
+    )
+    told["rate_current_ma_g"] = listed(
+        "rate_current_ma_g",
+        [math.fabs(rate.current_a) * 1e3 / mass_g for rate in by_rate],
+        None,
+        bases,
+        "no complete discharge",
+    )
+    return told
+
+
+def _capacity(half: HalfCycle | None, per_mass: float) -> Number:
+    if half is None or not half.ended or half.end_lost:
+        return None
+    return half.capacity_mah_cm2 * per_mass
