@@ -41,7 +41,7 @@ KILLED_AFTER_S = (6.0, 7.5, 9.0)
 COLLECT_EVERY_S = 0.1
 AT_ONCE = 2  # two cores, and most of a trial is waiting
 # What a trial may take on a busy computer; three to ten seconds are usual for each.
-FIRST_ROW_WITHIN_S = 45.0
+FIRST_ROW_WITHIN_S = 60.0
 READ_WITHIN_S = 60.0
 
 # Of a folder and a file for notes: what is to be run there.
