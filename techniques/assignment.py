@@ -25,6 +25,9 @@ from techniques.technique import Technique, experiments_in, unresolved
 # How long the open circuit potential is measured before a step whose potential is told against it.
 OPEN_CIRCUIT_BEFORE_S = 1.0
 
+# How much charge a hold with a role may pass the other way before the instrument opens the cell.
+WRONG_WAY_MAH_CM2 = 0.05
+
 PotentialControlled = PotentiostaticStep | LinearSweep | CyclicVoltammetry
 
 
@@ -202,10 +205,12 @@ class Assignment(Data):
 
         Every step counts with the most it can pass by its time and charge limits. On the metal
         electrode a strip takes its charge off again, to zero at most: where its potential ends it
-        earlier, nothing is left to strip. On the other electrode the strips since the last plate
+        earlier, nothing is left to strip, and only its potential does where its charge and time
+        would not go on with the next step. On the other electrode the strips since the last plate
         are added up. Rests change nothing; a spectrum at a bias adds what it could pass. So do
-        holds and sweeps, on both electrodes: which way their current flows is not set. Where a
-        limit can leave a loop, the largest deposit on the way counts as its end.
+        holds and sweeps: with a role on the electrode that it names, for the instrument ends a hold
+        whose charge goes the other way (``WRONG_WAY_MAH_CM2``), else on both. Where a limit can
+        leave a loop, the largest deposit on the way counts as its end.
         """
         match technique:
             case GalvanostaticStep():
@@ -213,12 +218,16 @@ class Assignment(Data):
                 charge = abs(density) * technique.expected_s / 3600
                 if (density < 0) == on_metal:
                     after = before + charge
+                elif on_metal and not _ends_by_potential(technique):
+                    after = max(0.0, before - charge)
                 else:
-                    after = max(0.0, before - charge) if on_metal else 0.0
+                    after = 0.0
                 return after, max(before, after)
             case ImpedanceSpectrum():
                 after = before + self._bias_charge_mah_cm2(technique)
                 return after, after
+            case PotentiostaticStep() if technique.role == ("strip" if on_metal else "plate"):
+                return before, before
             case PotentiostaticStep() | LinearSweep() | CyclicVoltammetry():
                 after = before + self.charge_bound_mah_cm2(technique)
                 return after, after
@@ -302,6 +311,12 @@ class Assignment(Data):
         return self.limits.current_max_a * 1e3 * duration_s / 3600 / self.area_cm2
 
 
+def _ends_by_potential(step: GalvanostaticStep) -> bool:
+    """Return whether the next step only comes if a potential has ended this one."""
+    others = [x.action for x in step.until if x.quantity in ("time_s", "charge_mah_cm2")]
+    return len(others) < len(step.until) and "next" not in others
+
+
 def _name(step: GalvanostaticStep) -> str:
     return f"{step.role or 'galvanostatic'} step"
 
@@ -315,10 +330,11 @@ def elementary_steps(technique: Technique) -> Iterator[ElementaryStep]:
         case Repeat() | Block():
             yield from elementary_steps(technique.step)
         case PlateStripCycle():
-            yield technique.halves[0]
+            first, second = technique.halves
+            yield from technique.goes_on_with(first)
             if technique.between is not None:
                 yield technique.between
-            yield technique.halves[1]
+            yield from technique.goes_on_with(second)
         case Experiment():
             raise ValueError(unresolved(technique))
         case _:
@@ -370,6 +386,8 @@ def longest_duration_s(technique: Technique) -> float:
             return longest_duration_s(technique.step)
         case PlateStripCycle():
             once = technique.plate.expected_s + technique.strip.expected_s + 2 * technique.rest_s
+            if technique.plate_hold is not None:
+                once += longest_duration_s(technique.plate_hold)
             if technique.between is None:
                 return technique.cycles * once
             between = technique.times_between * longest_duration_s(technique.between)

@@ -470,10 +470,10 @@ def _next_cycles(cycle: PlateStripCycle) -> PlateStripCycle | None:
 def _rest_of_cycle(cycle: PlateStripCycle) -> list[Technique]:
     """Return what follows the first half-cycle in one pass of ``cycle``."""
     first, second = cycle.halves
-    steps: list[Technique] = [*_rest(cycle.rest_s, first.record)]
+    steps: list[Technique] = [*cycle.goes_on_with(first)[1:], *_rest(cycle.rest_s, first.record)]
     if cycle.between is not None and cycle.between_first == 1:
         steps.append(cycle.between)
-    return [*steps, second, *_rest(cycle.rest_s, second.record)]
+    return [*steps, *cycle.goes_on_with(second), *_rest(cycle.rest_s, second.record)]
 
 
 def _rest(duration_s: float, record: Recording) -> list[OpenCircuit]:

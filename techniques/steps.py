@@ -294,6 +294,11 @@ class PlateStripCycle(Data):
 
     type: Literal["plate_strip_cycle"] = "plate_strip_cycle"
     plate: GalvanostaticStep
+    plate_hold: PotentiostaticStep | None = Field(
+        default=None,
+        description="Goes on with the plating at a set potential, right after it: the "
+        "constant-voltage end of a CC-CV charge.",
+    )
     strip: GalvanostaticStep
     rest_s: float = Field(
         default=0.0, ge=0, description="Open circuit after each half-cycle, recorded, s."
@@ -319,6 +324,10 @@ class PlateStripCycle(Data):
                 step = data.get(role)
                 if isinstance(step, dict):
                     data[role] = {"type": "galvanostatic_step", "role": role, **step}
+            hold = data.get("plate_hold")
+            if isinstance(hold, dict):
+                goes_on = {"role": "plate", "continues_half_cycle": True}
+                data["plate_hold"] = {"type": "potentiostatic_step", **goes_on, **hold}
         return data
 
     @model_validator(mode="after")
@@ -327,6 +336,12 @@ class PlateStripCycle(Data):
             told = getattr(self, role).role
             if told != role:
                 raise ValueError(f"the step under {role!r} has the role {told!r}")
+        hold = self.plate_hold
+        if hold is not None and (hold.role != "plate" or not hold.continues_half_cycle):
+            raise ValueError(
+                "the step under 'plate_hold' goes on with the plating: its role is plate, and "
+                "continues_half_cycle is true"
+            )
         return self
 
     @property
@@ -340,6 +355,13 @@ class PlateStripCycle(Data):
     def halves(self) -> tuple[GalvanostaticStep, GalvanostaticStep]:
         """Return the two half-cycles in the order in which they run."""
         return (self.plate, self.strip) if self.first == "plate" else (self.strip, self.plate)
+
+    def goes_on_with(
+        self, half: GalvanostaticStep
+    ) -> tuple[GalvanostaticStep | PotentiostaticStep, ...]:
+        """Return the steps of a half-cycle: it, and the hold that goes on with it."""
+        hold = self.plate_hold if half.role == "plate" else None
+        return (half,) if hold is None else (half, hold)
 
 
 ElementaryStep = (

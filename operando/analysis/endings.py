@@ -4,11 +4,21 @@ from collections.abc import Iterator
 
 from pydantic import TypeAdapter, ValidationError
 
-from techniques import Block, GalvanostaticStep, PlateStripCycle, Repeat, Sequence, Technique
+from techniques import (
+    Block,
+    GalvanostaticStep,
+    PlateStripCycle,
+    PotentiostaticStep,
+    Repeat,
+    Sequence,
+    Technique,
+)
 from techniques.steps import Role
 
 # At the steep end of a strip this is no charge; noise of the last row must not hide its end.
 CUT_OFF_WITHIN_V = 0.01
+# A set current, a set potential, or one after the other.
+HalfCycleSteps = tuple[GalvanostaticStep | PotentiostaticStep, ...]
 _TECHNIQUE: TypeAdapter[Technique] = TypeAdapter(Technique)
 
 
@@ -24,8 +34,9 @@ def reached_a_limit(
 ) -> bool | None:
     """Return whether a half-cycle ended by one of its own limits; None if that is not known.
 
-    A charge is checked as the time it takes, as the instrument does: at a set current it is one,
-    and the error of the measured current stays out of it.
+    That is not known of one that ends at a set potential. A charge is checked as the time it takes,
+    as the instrument does: at a set current it is one, and the error of the measured current stays
+    out of it.
 
     Args:
         technique: The technique as the start document stores it.
@@ -45,49 +56,70 @@ def reached_a_limit(
         _reached(step, potential_v, from_first_row_s, since_edge_s, parts)
         for step in _candidates(known, number, role)
     ]
-    return any(found) if found else None
+    if not found or (None in found and not any(found)):
+        return None
+    return any(found)
 
 
-def _candidates(technique: Technique, number: int, role: Role) -> list[GalvanostaticStep]:
-    """Return the step a half-cycle belongs to; all of its role where loops may end early."""
-    written = [step for step in _half_cycles(technique, once=True) if step.role == role]
+def _candidates(technique: Technique, number: int, role: Role) -> list[HalfCycleSteps]:
+    """Return what a half-cycle consists of; all of its role where loops may end early."""
+    written = [steps for steps in _half_cycles(technique, once=True) if steps[0].role == role]
     early = any(
         limit.action == "end_loop"
-        for step in _half_cycles(technique, once=True)
+        for steps in _half_cycles(technique, once=True)
+        for step in steps
         for limit in step.until
     )
     if not early:
-        for count, step in enumerate(_half_cycles(technique), 1):
+        for count, steps in enumerate(_half_cycles(technique), 1):
             if count == number:
-                return [step] if step.role == role else written
+                return [steps] if steps[0].role == role else written
     return written
 
 
-def _half_cycles(technique: Technique, *, once: bool = False) -> Iterator[GalvanostaticStep]:
-    """Yield the plate and strip steps in the order in which they run; loops ``once`` if asked."""
+def _half_cycles(technique: Technique, *, once: bool = False) -> Iterator[HalfCycleSteps]:
+    """Yield what each half-cycle consists of, in their order; loops ``once`` if asked."""
+    steps: HalfCycleSteps = ()
+    for step in _steps_with_a_role(technique, once=once):
+        goes_on = isinstance(step, PotentiostaticStep) and step.continues_half_cycle
+        if steps and not goes_on:
+            yield steps
+            steps = ()
+        steps = (*steps, step)
+    if steps:
+        yield steps
+
+
+def _steps_with_a_role(
+    technique: Technique, *, once: bool
+) -> Iterator[GalvanostaticStep | PotentiostaticStep]:
     match technique:
         case Sequence():
             for step in technique.steps:
-                yield from _half_cycles(step, once=once)
+                yield from _steps_with_a_role(step, once=once)
         case Repeat():
             for _ in range(1 if once else technique.times):
-                yield from _half_cycles(technique.step, once=once)
+                yield from _steps_with_a_role(technique.step, once=once)
         case Block():
-            yield from _half_cycles(technique.step, once=once)
+            yield from _steps_with_a_role(technique.step, once=once)
         case PlateStripCycle():
             for _ in range(1 if once else technique.cycles):
-                yield from technique.halves
-        case GalvanostaticStep() if technique.role is not None:
+                for half in technique.halves:
+                    yield from technique.goes_on_with(half)
+        case GalvanostaticStep() | PotentiostaticStep() if technique.role is not None:
             yield technique
 
 
 def _reached(
-    step: GalvanostaticStep,
+    steps: HalfCycleSteps,
     potential_v: float,
     from_first_row_s: float,
     since_edge_s: float | None,
     parts: int,
-) -> bool:
+) -> bool | None:
+    step = steps[-1]
+    if isinstance(step, PotentiostaticStep):
+        return None
     for limit in step.until:
         match limit.quantity:
             case "potential_above_v":
@@ -114,27 +146,32 @@ def first_plating_s(technique: object) -> float | None:
         known = _TECHNIQUE.validate_python(technique)
     except ValidationError:
         return None
-    return next(
-        (step.expected_s for step in _half_cycles(known, once=True) if step.role == "plate"), None
-    )
+    for steps in _half_cycles(known, once=True):
+        if steps[0].role == "plate":
+            return sum(step.expected_s for step in steps)
+    return None
 
 
 def planned_strips_mah_cm2(technique: object) -> set[float]:
     """Return the charges that a stored technique's strips end by, mAh/cm2; none if not known.
 
-    Strips that a potential ends are asked for all metal, and have none.
+    Strips that a potential ends are asked for all metal, and have none; nor have those at a set
+    potential, whose charge nobody sets.
     """
     try:
         known = _TECHNIQUE.validate_python(technique)
     except ValidationError:
         return set()
     found = set()
-    for step in _half_cycles(known, once=True):
+    for steps in _half_cycles(known, once=True):
+        step = steps[0]
+        if step.role != "strip" or len(steps) > 1 or isinstance(step, PotentiostaticStep):
+            continue
         cut_off = any(
             limit.quantity.endswith("potential_above_v") and limit.action != "stop"
             for limit in step.until
         )
-        if step.role == "strip" and not cut_off:
+        if not cut_off:
             ends = [limit.value for limit in step.until if limit.quantity == "charge_mah_cm2"]
             ends += [
                 step.current_density_ma_cm2 * limit.value / 3600

@@ -109,13 +109,17 @@ class Executor:
     def _cycle(self, technique: PlateStripCycle, number: int) -> None:
         self.cycle += 1
         first, second = technique.halves
-        self._step(first)
-        self._rest(technique.rest_s, first.record)
+        self._half(technique, first)
         due = number - technique.between_first
         if technique.between is not None and due >= 0 and due % technique.between_every == 0:
             self._step(technique.between)
-        self._step(second)
-        self._rest(technique.rest_s, second.record)
+        self._half(technique, second)
+
+    def _half(self, technique: PlateStripCycle, half: GalvanostaticStep) -> None:
+        self._step(half)
+        if half.role == "plate" and technique.plate_hold is not None:
+            self._step(technique.plate_hold)
+        self._rest(technique.rest_s, half.record)
 
     def _rest(self, duration_s: float, record: Recording) -> None:
         if duration_s > 0:
@@ -165,17 +169,18 @@ def galvanostatic(role: str | None, loops: bool) -> st.SearchStrategy[Galvanosta
     )
 
 
-def controlled(loops: bool) -> st.SearchStrategy[PotentiostaticStep | LinearSweep]:
+def watched(loops: bool) -> st.SearchStrategy[tuple[Limit, ...]]:
     actions = st.sampled_from(["next", "end_loop", "stop"] if loops else ["next", "stop"])
-    watched = st.builds(
-        Limit,
-        quantity=st.sampled_from(["abs_current_above_ma_cm2", "charge_mah_cm2"]),
-        value=times,
-        action=actions,
-    )
-    time = st.builds(Limit, quantity=st.just("time_s"), value=times, action=actions)
-    role = st.sampled_from([None, "plate", "strip"])
-    holds = st.builds(
+    quantities = st.sampled_from(["abs_current_above_ma_cm2", "charge_mah_cm2"])
+    one = st.builds(Limit, quantity=quantities, value=times, action=actions)
+    return st.lists(one, max_size=2).map(tuple)
+
+
+def holds(
+    loops: bool, role: st.SearchStrategy[Any], going_on: st.SearchStrategy[bool]
+) -> st.SearchStrategy[PotentiostaticStep]:
+    actions = st.sampled_from(["next", "end_loop", "stop"] if loops else ["next", "stop"])
+    return st.builds(
         lambda role, going_on, time, others, record: PotentiostaticStep(
             role=role,
             potential_v=0.1,
@@ -184,16 +189,22 @@ def controlled(loops: bool) -> st.SearchStrategy[PotentiostaticStep | LinearSwee
             record=record,
         ),
         role,
-        st.booleans(),
-        time,
-        st.lists(watched, max_size=2),
+        going_on,
+        st.builds(Limit, quantity=st.just("time_s"), value=times, action=actions),
+        watched(loops),
         records,
     )
+
+
+def controlled(loops: bool) -> st.SearchStrategy[PotentiostaticStep | LinearSweep]:
     sweeps = st.builds(
-        lambda until: LinearSweep(begin_v=0.0, end_v=0.1, scan_rate_v_s=1e-3, until=tuple(until)),
-        st.lists(watched, max_size=2),
+        LinearSweep,
+        begin_v=st.just(0.0),
+        end_v=st.just(0.1),
+        scan_rate_v_s=st.just(1e-3),
+        until=watched(loops),
     )
-    return holds | sweeps
+    return sweeps | holds(loops, st.sampled_from([None, "plate", "strip"]), st.booleans())
 
 
 rests = st.builds(OpenCircuit, duration_s=times, record=records)
@@ -201,6 +212,7 @@ spectra = st.builds(ImpedanceSpectrum, amplitude_rms_v=st.just(0.005))
 cycles = st.builds(
     PlateStripCycle,
     plate=galvanostatic("plate", True),
+    plate_hold=st.none() | holds(True, st.just("plate"), st.just(True)),
     strip=galvanostatic("strip", True),
     rest_s=st.just(0.0) | times,
     cycles=st.integers(1, 4),

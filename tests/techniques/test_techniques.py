@@ -24,6 +24,7 @@ from techniques import (
     SafetyLimits,
     Sequence,
     Technique,
+    elementary_steps,
     finest_row_interval_s,
     longest_duration_s,
 )
@@ -446,3 +447,45 @@ def test_a_hold_or_sweep_beyond_the_limits_is_told_beforehand(
 )
 def test_a_hold_or_sweep_bounded_by_its_own_limits_is_allowed(step: Any) -> None:
     assert Assignment(technique=step, area_cm2=1.0, limits=WATCHED).violations() == []
+
+
+def test_a_hold_that_belongs_to_a_cycle_goes_on_with_its_plating() -> None:
+    ends = [{"quantity": "time_s", "value": 60.0}]
+    whole = {"plate": PLATE, "strip": STRIP, "plate_hold": {"potential_v": -0.1, "until": ends}}
+    cycle = PlateStripCycle.model_validate(whole)
+    assert cycle.plate_hold is not None
+    assert (cycle.plate_hold.role, cycle.plate_hold.continues_half_cycle) == ("plate", True)
+    assert list(elementary_steps(cycle)) == [PLATE, cycle.plate_hold, STRIP]
+    assert longest_duration_s(cycle) == pytest.approx(7260.0)
+    later = cycle.model_copy(update={"first": "strip"})
+    assert list(elementary_steps(later)) == [STRIP, PLATE, cycle.plate_hold]
+    with pytest.raises(ValidationError, match="goes on with the plating"):
+        PlateStripCycle(plate=PLATE, strip=STRIP, plate_hold=hold(LONG))
+
+
+def cc_cv(strip_action: str, hold_role: str | None = "plate") -> Any:
+    plate = PLATE.model_copy(update={"until": (limit("charge_mah_cm2", 1.0),)})
+    ends = Limit(quantity="charge_mah_cm2", value=1.2, action=strip_action)  # type: ignore[arg-type]
+    strip = STRIP.model_copy(update={"until": (limit("potential_above_v", 0.5), ends)})
+    tail = hold(LONG, limit("charge_mah_cm2", 0.5), role=hold_role)
+    return Repeat(times=50, step=Sequence(steps=(plate, tail, strip)))
+
+
+@pytest.mark.parametrize(
+    ("technique", "refused"),
+    [
+        # What goes on after the strip has only its potential to have ended it: nothing is left.
+        (cc_cv("stop"), False),
+        # A strip of 1.2 leaves 0.3 of each cycle.
+        (cc_cv("next"), True),
+        # Which way a hold without a role goes nobody knows: it may plate the other electrode.
+        (Repeat(times=50, step=hold(LONG, limit("charge_mah_cm2", 0.5))), True),
+        (Repeat(times=50, step=hold(LONG, limit("charge_mah_cm2", 0.5), role="plate")), True),
+        (Repeat(times=50, step=hold(LONG, limit("charge_mah_cm2", 0.05), role="strip")), False),
+    ],
+)
+def test_what_holds_leave_on_an_electrode_follows_from_their_role(
+    technique: Any, refused: bool
+) -> None:
+    found = Assignment(technique=technique, area_cm2=1.0, limits=WATCHED).violations()
+    assert any("steps together" in x for x in found) == refused, found

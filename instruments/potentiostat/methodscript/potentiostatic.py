@@ -17,6 +17,7 @@ from instruments.potentiostat.methodscript.script import (
     SAFETY,
     SAFETY_CURRENT,
     SHORTEST_INTERVAL_S,
+    WRONG_WAY,
     Due,
     Script,
     farewell,
@@ -30,6 +31,7 @@ from techniques import (
     PotentialControlled,
     PotentiostaticStep,
 )
+from techniques.assignment import WRONG_WAY_MAH_CM2
 from techniques.recording import COARSEST_CHECK_S
 
 # Without a lower limit of its own a step's current is followed down by this much.
@@ -158,7 +160,10 @@ class _Limits:
         self.below = max(below, default=None)
         charges = [(self.charge_c(x), code) for x, code in of("charge_mah_cm2")]
         self.charge = min(charges, default=None)
-        self.counting = counting or self.charge is not None
+        # The sign of a current, A, that goes the way its role names; 0 without a role.
+        role = step.role if isinstance(step, PotentiostaticStep) else None
+        self.way = 0 if role is None else assignment.mirror * (1 if role == "strip" else -1)
+        self.counting = counting or self.charge is not None or self.way != 0
 
     def current_a(self, density_ma_cm2: float) -> float:
         return density_ma_cm2 * 1e-3 * self.script.assignment.area_cm2
@@ -177,8 +182,11 @@ class _Limits:
         """Set what is counted to zero."""
         self.script.add("store_var why 0i ja")
         if self.counting:
-            self.script.variables |= {"q", "passed", "level", "was", "told"}
+            self.script.variables |= {"q", "passed", "since", "was", "told"}
             self.script.add("store_var q 0 ja", "store_var was 0 ba", "store_var told 0 eb")
+        if self.way:
+            self.script.variables.add("astray")
+            self.script.add("store_var astray 0 ja")
 
     def watch(self) -> None:
         """Leave the measurement loop where a limit is passed; it stands in the loop."""
@@ -193,10 +201,14 @@ class _Limits:
         if self.counting:
             # Trapezoids of the magnitude; before the first point the current is taken as constant.
             script.add("if told == 0", "copy_var c was", "endif")
-            script.add("copy_var c level", "add_var level was", "mul_var level 500m")
-            script.add("if level < 0", "mul_var level -1", "endif")
-            script.add("copy_var t passed", "sub_var passed told", "mul_var passed level")
-            script.add("add_var q passed", "copy_var t told", "copy_var c was")
+            script.add("copy_var c passed", "add_var passed was", "mul_var passed 500m")
+            script.add("copy_var t since", "sub_var since told", "mul_var passed since")
+            script.add("copy_var t told", "copy_var c was")
+            if self.way:
+                script.add(f"if passed {'<' if self.way > 0 else '>'} 0")
+                script.add(f"{'sub' if self.way > 0 else 'add'}_var astray passed", "endif")
+                script.watch(f"astray > {literal(self.charge_c(WRONG_WAY_MAH_CM2))}", WRONG_WAY)
+            script.add("if passed < 0", "mul_var passed -1", "endif", "add_var q passed")
         if self.charge is not None:
             script.watch(f"q > {literal(self.charge[0])}", self.charge[1])
 
@@ -207,6 +219,9 @@ class _Limits:
         codes |= {self.charge[1]} if self.charge is not None else set()
         if SAFETY_CURRENT in codes:
             self.script.stop_for_safety(SAFETY_CURRENT, "current_max_a", self.safety_a)
+        if self.way:
+            told = "charge_the_other_way_mah_cm2"
+            self.script.stop_for_safety(WRONG_WAY, told, WRONG_WAY_MAH_CM2)
         for code, limit in enumerate(self.step.until, 1):
             if limit.quantity == "time_s":
                 if _ends_first(limit, self.step):

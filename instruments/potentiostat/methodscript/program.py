@@ -235,7 +235,8 @@ class _Compiler:
             self.script.add(f"store_var {skipped} {technique.between_first - 1}i ja")
         self.script.begin_loop(technique.cycles)
         self.script.add("add_var cyc 1i")
-        galvanostatic(self.script, first)
+        for step in technique.goes_on_with(first):
+            self._technique(step)
         self._rest(technique.rest_s, first.record)
         if technique.between is not None and often:
             self._technique(technique.between)
@@ -243,7 +244,8 @@ class _Compiler:
             self.script.add(f"if {skipped} == 0i")
             self._technique(technique.between)
             self.script.add(f"store_var {skipped} {every}i ja", "endif", f"sub_var {skipped} 1i")
-        galvanostatic(self.script, second)
+        for step in technique.goes_on_with(second):
+            self._technique(step)
         self._rest(technique.rest_s, second.record)
         self.script.end_loop(technique.cycles)
 

@@ -21,7 +21,7 @@ _POTENTIAL_SPAN_V = 2.0
 _HEADROOM = 1.1
 SHORTEST_INTERVAL_S = 1e-3
 # Codes of the variable `why`: 0 the time is over, 1.. the step's own limits, then these.
-SAFETY_HIGH, SAFETY_LOW, SAFETY_CURRENT = 101, 102, 103
+SAFETY_HIGH, SAFETY_LOW, SAFETY_CURRENT, WRONG_WAY = 101, 102, 103, 104
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from instruments.potentiostat.methodscript.models import capabilities_of
 from instruments.potentiostat.methodscript.values import format_literal
 from techniques import (
     Assignment,
+    Counters,
     CyclicVoltammetry,
     GalvanostaticStep,
     ImpedanceSpectrum,
@@ -613,8 +614,17 @@ def test_a_half_cycle_that_goes_on_at_a_set_potential_is_not_counted_again() -> 
     counted = compiled(held(role="strip"), limits=TIGHT)
     assert "add_var half 1i" in counted.text.splitlines()
     assert counted.blocks[0].role == 1
-    going_on = compiled(held(role="strip", continues_half_cycle=True), limits=TIGHT)
-    assert "add_var half 1i" not in going_on.text.splitlines()
+    tail = held(role="strip", continues_half_cycle=True)
+    going_on = compiled(Sequence(steps=(strip(time_s(10)), tail)), limits=TIGHT)
+    assert going_on.text.splitlines().count("add_var half 1i") == 1
+    assert [block.role for block in going_on.blocks] == [1, 1]
+    for before in (plate(time_s(10)), OpenCircuit(duration_s=5)):
+        with pytest.raises(UnsupportedTechniqueError, match="no strip step that it could go on"):
+            compiled(Sequence(steps=(before, tail)), limits=TIGHT)
+    with pytest.raises(UnsupportedTechniqueError, match="no strip step that it could go on"):
+        compiled(tail, limits=TIGHT)
+    # What is left of an experiment may begin with it.
+    assert compiled(tail, limits=TIGHT, begin=Counters(half_cycle=2)).begin.half_cycle == 2
 
 
 def test_a_potential_against_open_circuit_is_measured_before_the_step_begins() -> None:

@@ -341,3 +341,43 @@ def test_what_is_beyond_the_limits_is_refused_before_anything_moves(
     with pytest.raises(InstrumentError, match=said):
         driver.start(assigned(step, limits={"charge_max_mah_cm2": 20.0}))
     assert not [x for x in bench.truth("potentiostat") if x["event"] == "cell_on"]
+
+
+def test_a_hold_whose_charge_goes_the_other_way_than_its_role_says_opens_the_cell(
+    connect: Callable[..., Any],
+) -> None:
+    driver, bench = connect("zn-bare")
+    ends = ("time_s", 3600), ("charge_mah_cm2", 0.2)
+    driver.start(assigned(hold(-0.05, *ends, role="strip")))
+    rows: list[Any] = []
+    with pytest.raises(SafetyLimitError, match=r"charge_the_other_way_mah_cm2 = 0\.05"):
+        rows.extend(driver.samples())
+    (true,) = segments(bench, "ca")
+    assert true["charge_mah_cm2"] == pytest.approx(-0.05, rel=0.02)
+    # The other way round, and with the cables exchanged, it is what was meant.
+    for way, metal_electrode in ((-0.05, "WE"), (0.05, "CE")):
+        plate = hold(way if metal_electrode == "WE" else -way, *ends, role="plate")
+        rows = run(driver, assigned(plate, metal_electrode=metal_electrode))
+        assert abs(charge_mah_cm2(rows)) == pytest.approx(0.2, rel=0.01)
+
+
+def test_a_hold_in_a_cycle_goes_on_with_its_plating(connect: Callable[..., Any]) -> None:
+    driver, _ = connect("zn-bare-half")
+    cycle = {
+        "type": "plate_strip_cycle",
+        "cycles": 2,
+        "rest_s": 5,
+        "plate": drive("plate", 2.0, ("charge_mah_cm2", 0.05)),
+        "plate_hold": {
+            "potential_v": -0.03,
+            "until": limits(("time_s", 600), ("charge_mah_cm2", 0.05)),
+        },
+        "strip": drive("strip", 2.0, ("potential_above_v", 0.5), ("charge_mah_cm2", 0.2, "stop")),
+    }
+    rows = run(driver, assigned(cycle))
+    assert driver.stop_reason is None
+    roles = [(PLATE, 1), (PLATE, 1), (0, 1), (STRIP, 2), (0, 2)]
+    assert [
+        {(row.role, row.half_cycle, row.cycle) for row in of_step(rows, number)}
+        for number in range(1, 11)
+    ] == [{(role, half + 2 * n, n + 1)} for n in range(2) for role, half in roles]
