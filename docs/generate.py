@@ -36,6 +36,7 @@ from techniques import (
     Formation,
     FullCellCycling,
     GalvanostaticStep,
+    GasCheck,
     HalfCellCycling,
     ImpedanceSeries,
     ImpedanceSpectrum,
@@ -77,7 +78,7 @@ TECHNIQUES = len(get_args(get_args(Technique)[0]))
 FILES: Mapping[str, tuple[str, tuple[type[BaseModel], ...]]] = {
     "Protocol files": (
         "`config/protocols/NAME.yaml`, or any file: what `operando run FILE` runs.",
-        (Protocol, Schedule),
+        (Protocol, Schedule, GasCheck),
     ),
     "Techniques": (
         "What stands under `technique` of a protocol. `type` says which; techniques that contain "

@@ -1,6 +1,14 @@
 """Bluesky plans a bench scientist calls."""
 
+from plans.checks import calibration_gas, dummy_cell_run, gas_blank, leak_test
 from plans.resume import continue_plating_stripping
 from plans.synchronised import operando_plating_stripping
 
-__all__ = ["continue_plating_stripping", "operando_plating_stripping"]
+__all__ = [
+    "calibration_gas",
+    "continue_plating_stripping",
+    "dummy_cell_run",
+    "gas_blank",
+    "leak_test",
+    "operando_plating_stripping",
+]

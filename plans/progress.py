@@ -6,6 +6,7 @@ from typing import Any, cast
 from instruments.potentiostat.contract import (
     HOLD,
     IMPEDANCE,
+    OTHER,
     PLATE,
     REST,
     STRIP,
@@ -17,11 +18,14 @@ from instruments.potentiostat.contract import (
 )
 from techniques import (
     Counters,
+    ElementaryStep,
     ExecutedStep,
     GalvanostaticStep,
+    ImpedanceSpectrum,
     Interrupted,
     OpenCircuit,
     PositionError,
+    PotentiostaticStep,
     Remaining,
     Technique,
     remaining,
@@ -31,6 +35,7 @@ from techniques.remaining import how_it_ended, last_step
 _KIND = {
     REST: "open_circuit",
     IMPEDANCE: "impedance_spectrum",
+    OTHER: "galvanostatic_step",
     HOLD: "potentiostatic_step",
     SWEEP: "linear_sweep",
     VOLTAMMOGRAM: "cyclic_voltammetry",
@@ -108,29 +113,37 @@ class Progress:
         executed = [self._executed(step) for step in steps]
         cycle, half = self.begin.cycle, self.begin.half_cycle
         written = last_step(self.technique, executed, cycle=cycle, half_cycle=half)
-        if self._has_ended(written, executed[-1], end.step_s):
+        if _has_ended(written, executed[-1], end.step_s):
             return remaining(self.technique, executed, cycle=cycle, half_cycle=half)
         charge = steps[-1].charge_c / _COULOMB_PER_MAH / self.area_cm2
         if isinstance(written, GalvanostaticStep):
             charge = abs(written.current_density_ma_cm2) * end.step_s / 3600
-        interrupted = Interrupted(end.step_s, charge)
+        held_v = executed[-1].potential_v if isinstance(written, PotentiostaticStep) else None
+        interrupted = Interrupted(end.step_s, charge, held_v)
         return remaining(self.technique, executed, interrupted, cycle=cycle, half_cycle=half)
 
     def _executed(self, step: _Step) -> ExecutedStep:
         action: Any = "next" if step.role in (REST, IMPEDANCE) else None
         return ExecutedStep(
-            cast(Any, _KIND.get(step.role, "galvanostatic_step")),
+            # What plates or strips may do it at a set current or at a set potential.
+            cast(Any, _KIND.get(step.role)),
             cast(Any, _ROLE.get(step.role)),
             step.cycle,
             step.half_cycle,
             action,
             step.step_t_s,
             None if step.potential_v is None else self.mirror * step.potential_v,
+            abs(step.current_a) * 1e3 / self.area_cm2,
         )
 
-    @staticmethod
-    def _has_ended(step: object, seen: ExecutedStep, step_s: float) -> bool:
-        """Return whether a step had come to its end just when the cell was opened."""
-        if isinstance(step, GalvanostaticStep):
-            return how_it_ended(step, step_s, seen.potential_v) is not None
-        return isinstance(step, OpenCircuit) and step_s >= step.duration_s * (1 - 1e-6)
+
+def _has_ended(step: ElementaryStep, seen: ExecutedStep, step_s: float) -> bool:
+    """Return whether a step had come to its end just when the cell was opened."""
+    match step:
+        case ImpedanceSpectrum():
+            return False  # it is measured again
+        case OpenCircuit():
+            return step_s >= step.duration_s * (1 - 1e-6)
+    if seen.elapsed_s is None:
+        return False
+    return how_it_ended(step, step_s, seen.potential_v, seen.current_ma_cm2) is not None

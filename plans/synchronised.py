@@ -104,9 +104,7 @@ def operando_plating_stripping(
             "protocol": protocol.limits.model_dump(mode="json"),
             "effective": limits.narrowed_by(potentiostat.limits).model_dump(mode="json"),
         },
-        **(
-            {"rules": [x.model_dump(mode="json") for x in protocol.rules]} if protocol.rules else {}
-        ),
+        **protocol_told(protocol),
         **(md or {}),
     }
     watch = watch_for(protocol.rules, verdicts, metadata)
@@ -204,6 +202,12 @@ def _remarks(course: Course) -> str:
         # In place of what the instrument says of it: that it was aborted.
         said = [course.ended_by, *(one for one in said if one != course.potentiostat.stop_reason)]
     return "; ".join(dict.fromkeys(said))
+
+
+def protocol_told(protocol: Protocol) -> dict[str, Any]:
+    """Return what a start document tells of a protocol beside its technique, where it has it."""
+    told = protocol.model_dump(mode="json", include={"rules", "gas_check"})
+    return {key: value for key, value in told.items() if value}
 
 
 def technique_told(as_written: Technique, program: Technique) -> dict[str, Any]:

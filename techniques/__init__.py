@@ -30,7 +30,7 @@ from techniques.experiments import (
 )
 from techniques.limits import Limit, SafetyLimits
 from techniques.programs import Block, Repeat, Sequence
-from techniques.protocol import Protocol, Schedule
+from techniques.protocol import GasCheck, Protocol, Schedule
 from techniques.recording import Recording
 from techniques.remaining import (
     ExecutedStep,
@@ -77,6 +77,7 @@ __all__ = [
     "Formation",
     "FullCellCycling",
     "GalvanostaticStep",
+    "GasCheck",
     "HalfCellCycling",
     "ImpedanceSeries",
     "ImpedanceSpectrum",

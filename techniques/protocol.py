@@ -1,6 +1,8 @@
 """A protocol: a technique, the cell it is for, and when the followers act."""
 
-from pydantic import Field, field_validator
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, field_validator, model_validator
 
 from techniques._base import Data
 from techniques.limits import SafetyLimits
@@ -36,6 +38,29 @@ class Schedule(Data):
     tolerance_s: float = Field(default=10.0, gt=0, description="Allowed lateness, s.")
 
 
+class GasCheck(Data):
+    """What a run checks the gas chromatograph with; its injections are those of the schedule.
+
+    ``blank``: carrier or inert gas, in which nothing should be found. ``calibration``: a gas of
+    known composition. ``leak_test``: a closed headspace in which oxygen and nitrogen must not rise.
+    """
+
+    kind: Literal["blank", "calibration", "leak_test"]
+    mole_fractions: dict[str, Annotated[float, Field(gt=0, le=1)]] = Field(
+        default_factory=dict,
+        description="Composition of a calibration gas by formula, e.g. {H2: 0.001}; the rest is "
+        "carrier.",
+    )
+
+    @model_validator(mode="after")
+    def _a_calibration_has_a_composition(self) -> Self:
+        if (self.kind == "calibration") != bool(self.mole_fractions):
+            raise ValueError("mole_fractions are needed for a calibration, and for nothing else")
+        if sum(self.mole_fractions.values()) > 1:
+            raise ValueError(f"mole_fractions add up to {sum(self.mole_fractions.values()):g}")
+        return self
+
+
 class Protocol(Data):
     """What ``operando run FILE`` runs."""
 
@@ -48,6 +73,9 @@ class Protocol(Data):
         default=(), description="What is done when the live stream shows an event."
     )
     limits: SafetyLimits = SafetyLimits()
+    gas_check: GasCheck | None = Field(
+        default=None, description="Says that this run checks the gas chromatograph."
+    )
 
     @field_validator("rules")
     @classmethod

@@ -23,6 +23,7 @@ from instruments._ophyd import InstrumentDevice
 from instruments.errors import InstrumentError, SafetyLimitError
 from instruments.potentiostat.contract import (
     IMPEDANCE,
+    Capabilities,
     ImpedancePoint,
     Potentiostat,
     ProgramEnd,
@@ -311,6 +312,11 @@ class PotentiostatDevice(_Pages):
         """Wait for the reader thread, which ends with the program."""
         if self._reader is not None and self._reader is not threading.current_thread():
             self._reader.join(timeout_s)
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """Return what the connected instrument can do."""
+        return self._driver.capabilities()
 
     @property
     def stop_reason(self) -> str | None:

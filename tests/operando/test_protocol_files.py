@@ -3,7 +3,7 @@
 import pytest
 
 from operando.configuration import check_technique, load_bench, load_cell, load_protocol, names
-from techniques import for_cell, longest_duration_s
+from techniques import experiments, for_cell, longest_duration_s
 
 PROTOCOLS = names("protocol")
 
@@ -25,3 +25,22 @@ def test_a_protocol_says_in_a_sentence_what_it_is_for(name: str) -> None:
     assert description is not None
     assert len(description) > 40
     assert description.endswith((".", "?"))
+
+
+def test_every_kind_of_experiment_has_a_protocol() -> None:
+    used = set()
+    for name in PROTOCOLS:
+        found = [load_protocol(name).technique.model_dump(mode="json")]
+        while found:
+            part = found.pop()
+            if isinstance(part, dict):
+                used.add(part.get("type"))
+                found += part.values()
+            elif isinstance(part, list):
+                found += part
+    kinds = {
+        getattr(experiments, each).model_fields["type"].default
+        for each in experiments.__all__
+        if "type" in getattr(getattr(experiments, each), "model_fields", {})
+    }
+    assert kinds - used == set()
