@@ -166,15 +166,20 @@ def _decimals(uncertainty: float) -> int:
 
 def value_text(metric: "Metric") -> str:
     """Return a metric's value +- standard uncertainty; of a long list its begin and its end."""
+    return "  ".join(value_texts(metric))
+
+
+def value_texts(metric: "Metric") -> list[str]:
+    """Return what `value_text` says, one by one."""
     if not isinstance(metric.value, list):
         uncertainty = metric.uncertainty
-        return number_text(metric.value, None if isinstance(uncertainty, list) else uncertainty)
+        return [number_text(metric.value, None if isinstance(uncertainty, list) else uncertainty)]
     values = metric.value
     errors = metric.uncertainty if isinstance(metric.uncertainty, list) else [None] * len(values)
     told = [number_text(value, error) for value, error in zip(values, errors, strict=True)]
     if len(told) > SHOWN:
         told = [*told[:3], "...", *told[-2:], f"({len(values)})"]
-    return "  ".join(told)
+    return told
 
 
 def _heading(run: "Run") -> list[str]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ._arguments import AddCommand, add_run, count, positive
 from ._run_names import NoSuchRunError, resolve_run
-from ._terminal import FAILED, OK, complain, say
+from ._terminal import FAILED, OK, complain, say, write_whole
 
 if TYPE_CHECKING:
     from operando.analysis import Metric
@@ -49,6 +49,24 @@ def declare(add: AddCommand) -> None:
     )
     sub.add_argument("--json", action="store_true", help="as one object")
     sub.add_argument("--figure", type=Path, metavar="FILE", help="also draw the run (png, pdf)")
+    sub.add_argument(
+        "--html",
+        type=Path,
+        metavar="FILE",
+        help="also write one page with everything in it: sample, figures, metrics, provenance",
+    )
+    sub.add_argument(
+        "--figures",
+        type=Path,
+        metavar="FOLDER",
+        help="also write each figure of the run at the width of a journal's columns",
+    )
+    sub.add_argument(
+        "--format",
+        choices=("pdf", "png", "svg"),
+        default="pdf",
+        help="what --figures writes (%(default)s; png: 300 dots per inch)",
+    )
     _add_source(sub)
 
     sub = add(
@@ -305,10 +323,34 @@ def _say_numbers(run: "Run", numbers: "Mapping[str, Metric]", arguments: argpars
         run_figure(run, numbers).savefig(arguments.figure, dpi=150)
         if not arguments.json:
             say(f"Drawn in {arguments.figure}")
+    _write_pages(run, numbers, arguments)
     if arguments.json:
         for sentence in run.damage:
             complain(sentence)
     return FAILED if run.damage else OK
+
+
+def _write_pages(
+    run: "Run", numbers: "Mapping[str, Metric]", arguments: argparse.Namespace
+) -> None:
+    """Write the page of a run and its figures, where they were asked for."""
+    tell = complain if arguments.json else say
+    if getattr(arguments, "html", None) is not None:
+        from operando.pages import report_page
+
+        write_whole(arguments.html, report_page(run, numbers).encode("utf-8"))
+        tell(f"Page written: {arguments.html}")
+    if getattr(arguments, "figures", None) is not None:
+        from operando.plots import EvaluatedRun, drawn_sheets
+
+        for drawn in drawn_sheets(EvaluatedRun(run, numbers)):
+            name = drawn.sheet.name
+            if drawn.figure is None:
+                tell(f"No figure {name}: {drawn.reason}")
+                continue
+            path = arguments.figures / f"{name}.{arguments.format}"
+            write_whole(path, drawn.saved(arguments.format))
+            tell(f"Drawn in {path}")
 
 
 def _say_report(run: "Run", numbers: "Mapping[str, Metric]", *, as_json: bool) -> None:

@@ -1,4 +1,4 @@
-"""What a command says, and the status it ends with."""
+"""What a command says and writes, and the status it ends with."""
 
 import os
 import signal
@@ -33,3 +33,14 @@ def system_message_of(error: OSError) -> str:
     path = Path(os.fsdecode(error.filename))
     in_record = data_dir() in (path, *path.parents)
     return told(error, path) + (", or point OPERANDO_DATA at another folder" * in_record)
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file that is there as a whole, or as it was before."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        part.write_bytes(content)
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)

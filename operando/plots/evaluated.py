@@ -13,6 +13,8 @@ from operando.analysis.segments import HalfCycle
 from operando.runs import Floats, Run, Stream
 from techniques import Cell
 
+_NEEDED = {f"potentiostat_{name}" for name in ("t", "potential", "role")}
+
 
 class EvaluatedRun:
     """A run with its metrics and half-cycles, for drawing.
@@ -42,8 +44,9 @@ class EvaluatedRun:
 
     @property
     def leader(self) -> Stream | None:
-        """Return the potentiostat's stream, None if it has no rows."""
-        return self.rows_of("potentiostat")
+        """Return the potentiostat's stream, None if it has no rows, or not those of one of ours."""
+        stream = self.rows_of("potentiostat")
+        return stream if stream is not None and stream.columns.keys() >= _NEEDED else None
 
     def rows_of(self, stream: str) -> Stream | None:
         """Return a stream, None if it is not there or has no rows."""
