@@ -25,6 +25,7 @@ Callback = Callable[[str, Document], object]
 PLATE, STRIP = -1, 1
 IMPEDANCE = 2
 ROLES = {-1: "plate", 0: "rest", 1: "strip", IMPEDANCE: "impedance", 3: "other"}
+ROLES |= {4: "hold", 5: "sweep", 6: "scan"}
 COULOMB_PER_MAH = 3.6
 HEADING_EVERY_LINES = 40
 

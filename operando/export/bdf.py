@@ -40,7 +40,10 @@ Index = NDArray[np.int64]
 DEVICE = "potentiostat"
 IRI = "https://w3id.org/battery-data-alliance/ontology/battery-data-format#"
 UNKNOWN_INSTITUTION = "UNKNOWN"
-REST, IMPEDANCE, OTHER = 0, 2, 3
+REST, IMPEDANCE = 0, 2
+# A set current, a set potential, a sweep, a voltammetry: steps without a role.
+OTHERS = (3, 4, 5, 6)
+_SAME_POTENTIAL_V = 1e-6
 # Beyond this the host's clock and the instrument's disagree on what a second is: a simulated cell
 # runs faster than the clock on the wall.
 CLOCKS_AGREE_WITHIN = 0.05
@@ -162,7 +165,12 @@ COLUMNS: Mapping[str, Column] = {
             "Step Count / 1", "step_count", "1", "elementary steps executed, from 1, never reset"
         ),
         Column("Step Time / s", "step_time_second", "s", "since the step began"),
-        Column("Step Type", "step_type", "", "CC_CHG, CC_DCH, REST, EIS; empty for other steps"),
+        Column(
+            "Step Type",
+            "step_type",
+            "",
+            "CC_CHG, CC_DCH, CV_CHG, CV_DCH, REST, EIS; empty for other steps",
+        ),
         Column("Charging Capacity / Ah", "charging_capacity_ah", "Ah", "cumulative, never reset"),
         Column(
             "Discharging Capacity / Ah", "discharging_capacity_ah", "Ah", "cumulative, never reset"
@@ -404,6 +412,11 @@ class _Rows:
         types[~spectral] = np.select(
             [role == one for one in names], [np.array(name, object) for name in names.values()], ""
         )
+        set_potential = np.zeros(len(spectral), dtype=bool)
+        set_potential[~spectral] = _at_set_potential(
+            role, *(self._column(name)[main] for name in ("step", "potential", "current"))
+        )
+        types[set_potential] = [name.replace("CC", "CV") for name in types[set_potential]]
         return types
 
     def _charged(self) -> dict[str, Floats]:
@@ -531,12 +544,32 @@ def _other_charge(stream: Stream, mirror: int) -> dict[Literal[-1, 1], Floats]:
         stream.columns[f"{DEVICE}_{name}"] for name in ("t", "current", "role", "step")
     )
     added = np.zeros(len(t))
-    same = (role[1:] == OTHER) & (role[:-1] == OTHER) & (step[1:] == step[:-1])
+    same = np.isin(role[1:], OTHERS) & np.isin(role[:-1], OTHERS) & (step[1:] == step[:-1])
     # Nothing is known of what passed between two runs of one experiment.
     same[[joint - 1 for joint in stream.joints]] = False
     charge = 0.5 * (current[1:] + current[:-1]) * np.diff(t) * mirror / 3600
     added[1:] = np.where(same & np.isfinite(charge), charge, 0.0)
     return {STRIP: np.clip(added, 0, None), PLATE: np.clip(-added, 0, None)}
+
+
+def _at_set_potential(
+    role: Floats, step: Floats, potential_v: Floats, current_a: Floats
+) -> NDArray[np.bool_]:
+    """Return which rows are of a half-cycle's part in which the potential was set.
+
+    All its rows then have the very same potential, and currents of their own.
+    """
+    starts = np.flatnonzero(np.diff(step, prepend=np.nan))
+    if not len(starts):
+        return np.zeros(0, dtype=bool)
+    spread_v, spread_a = (
+        np.maximum.reduceat(x, starts) - np.minimum.reduceat(x, starts)
+        for x in (potential_v, current_a)
+    )
+    of_step = (spread_v < _SAME_POTENTIAL_V) & (spread_a > 0)
+    rows = np.diff(starts, append=len(step))
+    found: NDArray[np.bool_] = np.repeat(of_step, rows) & np.isin(role, (PLATE, STRIP))
+    return found
 
 
 def _clock_ratio(t_s: Floats, host_s: Floats) -> float:

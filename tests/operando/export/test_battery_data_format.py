@@ -168,7 +168,10 @@ def test_capacities_are_those_of_the_metrics(made: Callable[..., Run], tmp_path:
         assert np.max(areal[plating]) == pytest.approx(expected, rel=1e-12)
 
 
-def test_steps_without_a_role_are_charged_too(run_of: Callable[..., Run], tmp_path: Path) -> None:
+@pytest.mark.parametrize("role", [3, 4, 5, 6])
+def test_steps_without_a_role_are_charged_too(
+    run_of: Callable[..., Run], tmp_path: Path, role: int
+) -> None:
     names = ("t", "potential", "current", "cycle", "half_cycle", "step", "role", "flags")
     rows = 11
     values = dict.fromkeys(names, np.zeros(rows))
@@ -176,13 +179,28 @@ def test_steps_without_a_role_are_charged_too(run_of: Callable[..., Run], tmp_pa
         "t": np.arange(rows) * 360.0,
         "current": np.full(rows, 1e-3),
         "step": np.ones(rows),
-        "role": np.full(rows, 3.0),
+        "role": np.full(rows, float(role)),
     }
     run = run_of({f"potentiostat_{name}": one for name, one in values.items()}, sample=HALF)
     read = table(export_bdf(run, tmp_path, table="parquet")[0])
     assert read["Charging Capacity / Ah"][-1] == pytest.approx(1e-3)
     assert read["Discharging Capacity / Ah"][-1] == 0
     assert set(read["Step Type"]) == {""}
+
+
+def test_a_part_at_a_set_potential_is_called_so(run_of: Callable[..., Run], tmp_path: Path) -> None:
+    names = ("t", "potential", "current", "cycle", "half_cycle", "step", "role", "flags")
+    values = dict.fromkeys(names, np.ones(9)) | {
+        "t": np.arange(9) * 60.0,
+        "potential": np.array([0.1, 0.15, 0.2, 0.2, 0.2, 0.2, -0.1, -0.1, -0.1]),
+        "current": np.array([1, 1, 1, 0.9, 0.5, 0.2, -1, -0.5, -0.2]) * 1e-3,
+        "half_cycle": np.array([1.0] * 6 + [2.0] * 3),
+        "step": np.array([1.0] * 3 + [2.0] * 3 + [3.0] * 3),
+        "role": np.array([1.0] * 6 + [-1.0] * 3),
+    }
+    run = run_of({f"potentiostat_{name}": one for name, one in values.items()}, sample=HALF)
+    read = table(export_bdf(run, tmp_path, table="parquet")[0])
+    assert list(read["Step Type"]) == ["CC_CHG"] * 3 + ["CV_CHG"] * 3 + ["CV_DCH"] * 3
 
 
 def test_counts_are_the_programs_own_and_rows_the_recorded_ones(
