@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -56,3 +57,11 @@ def test_the_bits_of_capabilities_are_those_of_documented_answers():
     assert {name: SCRIPT_COMMAND_BITS[name] for name in known} == known
     assert set(SCRIPT_COMMAND_BITS) >= COMMANDS
     assert LINE_COMMAND_BITS["Z"] == 98
+
+
+@pytest.mark.parametrize("word", ["mean", "wait", "loop", "meas_loop_ca", "smooth"])
+def test_a_word_of_the_language_is_no_name(word):
+    with pytest.raises(LoadError) as refused:
+        Loader().line(f"var {word}")
+    assert refused.value.code == "402B"
+    Loader().line(f"var {word}_a")
