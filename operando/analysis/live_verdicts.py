@@ -21,7 +21,14 @@ from operando.analysis.failure import FailureWatch, soft_short
 from operando.analysis.inventory import given_up_beyond, metal_at_start_mah_cm2
 from operando.analysis.overpotential import TIP_WITHIN, noise_v
 from operando.analysis.potential_noise import potential_noise_v_s
-from operando.analysis.segments import COULOMB_PER_MAH, PLATE, STRIP, HalfCycle, half_cycles
+from operando.analysis.segments import (
+    COULOMB_PER_MAH,
+    EDGE_APART_S,
+    PLATE,
+    STRIP,
+    HalfCycle,
+    half_cycles,
+)
 from operando.analysis.shunt import high_frequency_intercept_ohm
 from operando.analysis.step_drops import StepDropDetector
 from operando.runs import Floats
@@ -180,18 +187,27 @@ class Verdicts:
             self._half = _Rows(number, role)
             self._last_half = number
             self._drops.edge()
-        if not len(part["t"]):
-            return
-        charge = self._half.take(part, self._cell_area_cm2)
+        bounds = [0, *self._half.edges(part), len(part["t"])]
+        for first, stop in pairwise(sorted(set(bounds))):
+            piece = {name: values[first:stop] for name, values in part.items()}
+            yield from self._piece(self._half, piece, edge=first in bounds[1:-1])
+
+    def _piece(self, half: "_Rows", part: dict[str, Floats], *, edge: bool) -> Iterator[Verdict]:
+        """Judge rows of one step; with an ``edge`` it goes on after an interruption."""
+        if edge:
+            self._drops.edge()
+            self._tip.over = True
+        number, role = half.number, half.role
+        charge = half.take(part, self._cell_area_cm2, edge=edge)
         t_s = part["t"]
         potential_v = self._mirror * part["potential"]
         drive_v = role * potential_v
         for drop in self._drops.add(t_s, drive_v, part["current"]):
-            failure = soft_short(number, self._half.cycle, drop)
+            failure = soft_short(number, half.cycle, drop)
             yield Verdict(failure.kind, drop.sure_s, failure.value, failure.reason, number)
         yield from self._at_limit(t_s, potential_v, number)
         if role == STRIP:
-            yield from self._overrun(self._half, t_s, charge)
+            yield from self._overrun(half, t_s, charge)
         elif not self._tip.over:
             yield from self._tip.add(number, t_s, drive_v)
 
@@ -278,12 +294,25 @@ class _Rows:
     overrun: bool = False
     parts: list[Mapping[str, Floats]] = field(default_factory=list)
     cycle: int = 0
+    joints: list[int] = field(default_factory=list)
     _charge_c: float = 0.0
+    _count: int = 0
 
-    def take(self, part: Mapping[str, Floats], area_cm2: float) -> Floats:
-        """Keep rows and return the charge passed until each, mAh/cm2."""
+    def edges(self, part: Mapping[str, Floats]) -> list[int]:
+        """Return the rows that begin a step of their own: the half-cycle was interrupted."""
+        if "step_t" not in part or not len(part["t"]):
+            return []
+        before_s = np.concatenate((self.parts[-1]["t"][-1:] if self.parts else [], part["t"][:-1]))
+        edge_s = (part["t"] - part["step_t"])[len(part["t"]) - len(before_s) :]
+        rows = np.flatnonzero(edge_s > before_s + EDGE_APART_S) + len(part["t"]) - len(before_s)
+        return [int(row) for row in rows]
+
+    def take(self, part: Mapping[str, Floats], area_cm2: float, *, edge: bool) -> Floats:
+        """Keep rows and return the charge passed until each, mAh/cm2; none before an ``edge``."""
         t_s, current_a = part["t"], np.abs(part["current"])
-        if not self.parts:
+        if not self.parts or edge:
+            if edge:
+                self.joints.append(self._count)
             cycle = float(part["cycle"][0])
             self.cycle = int(cycle) if math.isfinite(cycle) else 0
             since_s = float(part["step_t"][0]) if "step_t" in part else math.nan
@@ -297,6 +326,7 @@ class _Rows:
         charge_c = np.cumsum(np.concatenate(([self._charge_c, first_c], steps_c)))[1:]
         self._charge_c = float(charge_c[-1])
         self.parts.append(part)
+        self._count += len(t_s)
         return np.asarray(charge_c / COULOMB_PER_MAH / area_cm2)
 
     def half_cycle(
@@ -317,6 +347,7 @@ class _Rows:
             finished=False,
             step_t_s=columns["step_t"],
             flags=columns["flags"],
+            joints=self.joints,
         )
         return next((half for half in found if half.number == self.number), None)
 

@@ -24,10 +24,11 @@ def potential_noise_v_s(half: HalfCycle) -> float | None:
     the row rate. None if rows are fewer than one window, or more than 10 s apart.
 
     Args:
-        half: The half-cycle; the time between 20 and 90 % of it counts.
+        half: The half-cycle; the time between 20 and 90 % of it counts, or of its longest part
+            where it was interrupted.
     """
-    t_s = half.t_s
-    begin_s, length_s = float(t_s[0]), float(t_s[-1] - t_s[0])
+    begin_s, end_s = _longest_part_s(half)
+    t_s, length_s = half.t_s, end_s - begin_s
     first, stop = t_s.searchsorted([begin_s + share * length_s for share in WITHIN])
     count = int(stop - first)
     if count <= SEGMENT:
@@ -49,6 +50,16 @@ def potential_noise_v_s(half: HalfCycle) -> float | None:
     step_s *= together
     rate = np.diff(potential_v[::together]) / step_s
     return _band_rms(rate, step_s) if len(rate) >= SEGMENT else None
+
+
+def _longest_part_s(half: HalfCycle) -> tuple[float, float]:
+    """Return from when to when a half-cycle was not interrupted, the longest such time, s."""
+    begin_s, end_s = float(half.t_s[0]), float(half.t_s[-1])
+    if not half.interruptions:
+        return begin_s, end_s
+    begins = [begin_s, *(gap.at_s + gap.for_s for gap in half.interruptions)]
+    ends = [*(gap.at_s for gap in half.interruptions), end_s]
+    return max(zip(begins, ends, strict=True), key=lambda part: part[1] - part[0])
 
 
 def _band_rms(values: Floats, step_s: float) -> float:

@@ -24,7 +24,7 @@ ROWS_LOST = 16
 # Status bit of rows that the instrument kept by itself and gave later.
 COLLECTED = 32
 # A step's edge that lies this far behind a row is another step's [s].
-_EDGE_APART_S = 1e-3
+EDGE_APART_S = 1e-3
 
 
 @dataclass(frozen=True)
@@ -234,7 +234,7 @@ def _resumed(
     told_s = np.full(len(row), math.nan) if step_t_s is None else step_t_s[row]
     known = np.isfinite(told_s)
     with np.errstate(invalid="ignore"):
-        new_edge = t_s[row] - told_s > t_s[before] + _EDGE_APART_S
+        new_edge = t_s[row] - told_s > t_s[before] + EDGE_APART_S
     if flags is not None:
         flag = np.where(np.isfinite(flags[row]), flags[row], 0).astype(np.int64)
         apart &= ~(known & ((flag & COLLECTED) != 0))

@@ -208,6 +208,31 @@ def test_a_foil_of_unknown_thickness_and_a_resumed_run_judge_no_overrun() -> Non
     assert "another" in resumed.not_judged["strip_overrun"]
 
 
+def interrupted(rows: Mapping[str, Array], row: int, gap_s: float) -> dict[str, Array]:
+    """Return rows of which a spectrum stopped a half-cycle before ``row``; it relaxed since."""
+    later = {key: values.copy() for key, values in rows.items()}
+    later["potentiostat_t"][row:] += gap_s
+    same = rows["potentiostat_half_cycle"] == rows["potentiostat_half_cycle"][row]
+    same &= rows["potentiostat_role"] == rows["potentiostat_role"][row]
+    same &= np.arange(len(same)) >= row
+    since_s = np.cumsum(same)[same]
+    later["potentiostat_step_t"][same] = since_s
+    later["potentiostat_potential"][same] *= 1 - 0.6 * np.exp(-since_s / 5.0)
+    return later
+
+
+def test_a_half_cycle_that_a_spectrum_interrupted_is_gone_on_with() -> None:
+    halves = [(-1, 300.0), (1, 306.0)]
+    rows = rows_of(halves, ends_v=0.5)
+    # 150 s into the strip, which takes 102 % of what was plated: with the gap's charge too much.
+    stopped = interrupted(rows, 320 + 150, 100.0)
+    assert told(HALF_CELL, stopped) == []
+    assert told(HALF_CELL, stopped, [7]) == []
+    without_edge = {**stopped, "potentiostat_step_t": np.full(len(stopped["potentiostat_t"]), 1.0)}
+    without_edge["potentiostat_step_t"][:] = math.nan
+    assert "strip_overrun" in [one.kind for one in told(HALF_CELL, without_edge)]
+
+
 def test_the_limit_is_told_at_its_row_and_once() -> None:
     sample, rows = EVERYTHING["polarised"]
     found = told(sample, rows, **LIMITS)
