@@ -150,7 +150,9 @@ class FailureWatch:
         symmetric: bool = False,
         window: PotentialWindow | None = None,
     ) -> None:
-        self.criteria = FailureCriteria() if criteria is None else criteria
+        if criteria is None:
+            criteria = FailureCriteria(drops=DropCriteria(least_v=potential_offset_v))
+        self.criteria = criteria
         self.potential_offset_v = potential_offset_v
         self.accuracy = CurrentAccuracy() if accuracy is None else accuracy
         self.substrate, self.symmetric = substrate, symmetric

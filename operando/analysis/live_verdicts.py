@@ -105,7 +105,7 @@ class Verdicts:
             substrate=self._at_start == 0.0,
             symmetric=cell.symmetric,
         )
-        self._drops = StepDropDetector()
+        self._drops = StepDropDetector(self._watch.criteria.drops)
         self._tip = _TipWatch(first_plating_s(start.get("technique")))
         # The plating that a resumed run goes on with, or those after it, meet metal.
         self._tip.over = bool((start.get("resume") or {}).get("half_cycle"))

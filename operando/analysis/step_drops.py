@@ -21,6 +21,7 @@ class DropCriteria:
         window: Rows of the rolling median.
         after_edge: Rows after the step's edge, or after a recovery, that only make up the median.
         recovered: Share of the median before that ends an event; until then none is told.
+        least_v: Medians below this are not judged, V: the potential's offset may be as large.
         noise_sigmas: The fall is that many standard deviations of the noise, at least.
         suddenness: It falls that many times as fast as in the rows before, at least: a slow decay,
             such as that of a nucleation tip, is no short.
@@ -31,6 +32,7 @@ class DropCriteria:
     window: int = 30
     after_edge: int = 20
     recovered: float = 0.90
+    least_v: float = 1e-3
     noise_sigmas: float = 5.0
     suddenness: float = 3.0
     current_within: float = 0.05
@@ -166,7 +168,7 @@ class StepDropDetector:
         t_s, drive_v, current_a = rows
         told = self.criteria
         low = (1 - told.drop) * median
-        if median <= 0 or drive_v[row] >= low or drive_v[row + 1] >= low:
+        if median <= told.least_v or drive_v[row] >= low or drive_v[row + 1] >= low:
             return False
         first = max(row - told.window, 0)
         usual_a = float(np.median(current_a[first:row]))
