@@ -1,6 +1,7 @@
 """Charges of a run, and what they would make of the metal."""
 
 import math
+from collections.abc import Sequence
 
 from operando.analysis import thickness
 from operando.analysis._evaluation import (
@@ -35,9 +36,11 @@ def charge_metrics(found: Evaluation) -> dict[str, Metric]:
         return undefined(_CHARGES, found.no_halves)
     accuracy, told = found.accuracy, dict[str, Metric]()
     plated: dict[int, float] = {}
+    platings: dict[int, list[HalfCycle]] = {}
     relative = 0.0
     for half in found.halves:
         if half.role == PLATE:
+            platings.setdefault(half.cycle, []).append(half)
             plated[half.cycle] = plated.get(half.cycle, 0.0) + half.capacity_mah_cm2
             relative = max(relative, accuracy.relative(half.mean_current_a))
     values: list[Number] = []
@@ -45,7 +48,7 @@ def charge_metrics(found: Evaluation) -> dict[str, Metric]:
     unknown: list[str] = []
     for number in found.cycles:
         value = plated.get(number)
-        halves = [h for h in found.halves if h.cycle == number and h.role == PLATE]
+        halves = platings.get(number, [])
         missing = unrecorded_share(halves, value or 0.0)
         if value is not None and missing > relative:
             unknown.append(f"cycle {number}: {told_unrecorded(halves)}")
@@ -81,7 +84,11 @@ def charge_metrics(found: Evaluation) -> dict[str, Metric]:
     told["depth_of_discharge_pct"] = _depth_of_discharge(found, cell)
     told["depth_of_discharge_planned_pct"] = _planned_depth_of_discharge(found, cell)
     metal = thickness.METALS[cell.metal]
-    theory = [_theory_um(found, plating, metal, relative) for plating, _ in found.cycles.values()]
+    uncertain = [half for half in found.halves if half.unrecorded_mah_cm2 != 0.0]
+    theory = [
+        _theory_um(found, plating, metal, relative, uncertain)
+        for plating, _ in found.cycles.values()
+    ]
     told["theoretical_thickness_um"] = listed(
         "theoretical_thickness_um",
         theory,
@@ -93,13 +100,17 @@ def charge_metrics(found: Evaluation) -> dict[str, Metric]:
 
 
 def _theory_um(
-    found: Evaluation, plating: HalfCycle | None, metal: thickness.Metal, relative: float
+    found: Evaluation,
+    plating: HalfCycle | None,
+    metal: thickness.Metal,
+    relative: float,
+    uncertain: Sequence[HalfCycle],
 ) -> Number:
     if plating is None:
         return None
     net = found.ledger.net_plated_mah_cm2(float(plating.t_s[-1]))
-    until = [half for half in found.halves if half.number <= plating.number]
-    if unrecorded_share(until, net) > relative:
+    before = [half for half in uncertain if half.number <= plating.number]
+    if unrecorded_share(before, net) > relative:
         return None
     # Metal that only came back onto a pre-deposited layer has no thickness of its own.
     return thickness.theoretical_thickness_um(net, metal) if net > 1e-6 else None

@@ -15,7 +15,7 @@ from operando.analysis.failure import Failure, FailureWatch
 from operando.analysis.inventory import given_up_beyond, metal_at_start_mah_cm2
 from operando.analysis.lives import failures_of
 from operando.analysis.potential_noise import potential_noise_v_s
-from operando.analysis.segments import PLATE, ChargeLedger, HalfCycle, recorded_half_cycles
+from operando.analysis.segments import PLATE, REST, ChargeLedger, HalfCycle, recorded_half_cycles
 from operando.analysis.shunt import high_frequency_intercept_ohm
 from operando.registry import METRICS
 from operando.runs import Floats, Run, Stream
@@ -202,6 +202,26 @@ class Evaluation:
         return watch, failures_of(
             self.halves, watch, noises_v_s=self.noises_v_s, intercepts_ohm=intercepts
         )
+
+    @cached_property
+    def rests_after_v(self) -> tuple[float | None, ...]:
+        """Return the last potential at rest after each half-cycle, V; None without a rest."""
+        cell = self.cell
+        if cell is None or not self.halves:
+            return ()
+        columns = self.run.streams["potentiostat"].columns
+        t_s, role = columns["potentiostat_t"], columns["potentiostat_role"]
+        mirror = 1.0 if cell.metal_electrode == "WE" else -1.0
+        begins_s = [*(float(half.t_s[0]) for half in self.halves[1:]), math.inf]
+        ends_s = [float(half.t_s[-1]) for half in self.halves]
+        first = np.searchsorted(t_s, ends_s, "right")
+        stop = np.searchsorted(t_s, begins_s, "left")
+        found: list[float | None] = []
+        for begin, end in zip(first.tolist(), stop.tolist(), strict=True):
+            rest = columns["potentiostat_potential"][begin:end][role[begin:end] == REST]
+            known = rest[np.isfinite(rest)]
+            found.append(mirror * float(known[-1]) if len(known) else None)
+        return tuple(found)
 
     @cached_property
     def noises_v_s(self) -> tuple[float | None, ...]:

@@ -17,7 +17,7 @@ from operando.analysis.failure import Failure, Kind
 from operando.analysis.impedance import ArcFit
 from operando.analysis.lives import Life, life
 from operando.analysis.sand import Transport
-from operando.analysis.segments import PLATE
+from operando.analysis.segments import PLATE, STRIP
 from operando.analysis.thickness import METALS
 
 _SOFT: tuple[Kind, ...] = ("soft_short", "soft_short_coulombic", "soft_short_spectrum")
@@ -35,6 +35,7 @@ _FAILURE = (
     "soft_short_coulombic_cycle",
     "square_wave_cycle",
     "potential_noise_mv_s",
+    "rest_after_strip_mv",
     "sand_time_s",
 )
 
@@ -55,6 +56,7 @@ def failure_metrics(found: Evaluation) -> dict[str, Metric]:
         told |= _life(name, life(found.halves, failures, kinds, why), found)
     told |= _soft_shorts(found, failures)
     told["potential_noise_mv_s"] = _noise(found)
+    told["rest_after_strip_mv"] = _rests(found, substrate=watch.substrate)
     told["sand_time_s"] = _sand(found)
     for kind, otherwise in (
         ("soft_short_noise", "the potential was no more restless than in the first 10 cycles"),
@@ -144,6 +146,19 @@ def _noise(found: Evaluation) -> Metric:
     ]
     few = "needs 128 rows, no more than 10 s apart, within 20-90 % of a half-cycle"
     return listed("potential_noise_mv_s", values, None, (), few)
+
+
+def _rests(found: Evaluation, *, substrate: bool) -> Metric:
+    name = "rest_after_strip_mv"
+    if not substrate:
+        return metric(name, None, reason="needs a half cell: elsewhere metal is left on both sides")
+    by_cycle = {
+        half.cycle: 1e3 * rest
+        for half, rest in zip(found.halves, found.rests_after_v, strict=True)
+        if half.role == STRIP and half.ended and rest is not None
+    }
+    values = [by_cycle.get(cycle) for cycle in found.cycles]
+    return listed(name, values, None, (), "no rest was recorded after a strip")
 
 
 def _shorts_of(found: Evaluation) -> list[Failure]:

@@ -16,6 +16,7 @@ from operando.runs import Floats, Run
 
 PLATE: Literal[-1] = -1
 STRIP: Literal[1] = 1
+REST: Literal[0] = 0
 COULOMB_PER_MAH = 3.6
 # A current below this share of the half-cycle's typical one is a row on an edge, not a half-cycle.
 EDGE_SHARE = 0.01

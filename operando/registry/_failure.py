@@ -103,6 +103,14 @@ FAILURE = (
         "Welch 1967",
     ),
     Definition(
+        "rest_after_strip_mv",
+        "mV",
+        "by cycle",
+        "Last potential of the rest after each strip of a half cell. Near 0 metal that was left "
+        "still connects the substrate, or a short does: by itself it tells neither.",
+        "usual definition",
+    ),
+    Definition(
         "sand_time_s",
         "s",
         "scalar",

@@ -286,6 +286,26 @@ def test_the_lives_of_a_shorted_cell_are_told_with_their_censoring(
     ]
 
 
+def test_the_rest_after_a_strip_is_told_of_half_cells(
+    make_run: Callable[..., Any], synthetic: Any
+) -> None:
+    columns = synthetic.galvanostatic((0.9, 0.97))
+    resting = columns["role"] == 0
+    columns["potential"][resting] = np.where(columns["half_cycle"][resting] == 2, 0.12, 0.001)
+    found = metrics(run_of(make_run, HALF_CELL, columns))["rest_after_strip_mv"]
+    assert found.value == [pytest.approx(120.0), pytest.approx(1.0)]
+    mirrored = {**columns, "potential": -columns["potential"], "current": -columns["current"]}
+    sample = {
+        **HALF_CELL,
+        "working_electrode": ZINC,
+        "counter_electrode": COPPER,
+        "metal_electrode": "CE",
+    }
+    assert metrics(run_of(make_run, sample, mirrored))["rest_after_strip_mv"].value == found.value
+    other = metrics(run_of(make_run, SYMMETRIC, columns_of([plate(1), strip(1)])))
+    assert other["rest_after_strip_mv"].value is None
+
+
 def test_a_record_of_few_rows_says_that_it_cannot_show_a_soft_short(
     make_run: Callable[..., Any],
 ) -> None:
