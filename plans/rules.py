@@ -118,6 +118,10 @@ class Watch:
         """Have one event of a follower judged."""
         self._rows.put((stream, {key: [told["value"]] for key, told in reading.items()}))
 
+    def saw(self, verdict: Verdict) -> None:
+        """Take what was seen; ``fired`` says what rules make of it."""
+        self._verdicts.put(verdict)
+
     def fired(self) -> Iterator[Fired]:
         """Yield the rules whose events were seen since the last call and that may act again."""
         while True:
@@ -144,7 +148,7 @@ class Watch:
                 items = self._next()
                 for stream, rows in _grouped([item for item in items if item is not None]):
                     for verdict in self.judge.add(rows, stream):
-                        self._verdicts.put(verdict)
+                        self.saw(verdict)
                 if None in items:
                     return
         except Exception as error:

@@ -8,10 +8,16 @@ from typing import Any
 import numpy as np
 import pytest
 
+from instruments._follower import Phase
+from instruments.errors import SafetyLimitError, UnsupportedTechniqueError
 from operando.analysis import metrics
+from operando.analysis.live_verdicts import Verdict, Verdicts
 from operando.analysis.segments import recorded_half_cycles
+from operando.configuration import load_cell
 from operando.runs import Run
-from techniques import Protocol, Rule
+from plans import operando_plating_stripping
+from plans.rules import Watch
+from techniques import Protocol, Rule, Schedule
 
 FACTOR = 1000
 CHARGE = 0.2
@@ -162,3 +168,98 @@ def test_a_hard_short_opens_the_cell_and_ends_the_run_as_a_success_that_says_why
     last = run.streams["potentiostat"].columns["potentiostat_t"][-1]
     assert 5000 < last < 60 * 400
     assert list(run.streams["rules"].columns["rules_event"]) == ["hard_short"]
+
+
+class FailsAtOnce:
+    """A judge that cannot judge."""
+
+    def __init__(self, start: Any) -> None:
+        self.sample = start["sample"]
+
+    def add(self, rows: Any, stream: str = "potentiostat") -> list[Any]:
+        raise ArithmeticError("this number means nothing")
+
+
+def test_a_judge_that_fails_does_not_end_the_run_and_is_told_in_its_stop_document(
+    make_chain: Callable[..., Any], plate_strip: Callable[..., Protocol]
+) -> None:
+    chain = make_chain("zn-bare-half", factor=20 * FACTOR)
+    protocol = with_rules(
+        plate_strip("zn-bare-half", 1.0, CHARGE), rule("hard_short", {"do": "open_cell"})
+    )
+    with chain.simulated(leader_only=True), chain.session() as session:
+        leader = session.devices["potentiostat"]
+        plan = operando_plating_stripping(
+            leader, protocol=protocol, cell=load_cell("zn-bare-half"), verdicts=FailsAtOnce
+        )
+        uid = session.run(plan)
+    run = Run.from_journal(uid, chain.data)
+    assert run.stop is not None
+    assert run.stop["exit_status"] == "success"
+    assert "the rules were not watched to the end: ArithmeticError" in run.stop["reason"]
+    assert len(recorded_half_cycles(run, area_cm2=1.131)) == 2
+
+
+def test_rules_that_cannot_be_kept_are_refused_before_anything_moves(
+    make_chain: Callable[..., Any], plate_strip: Callable[..., Protocol]
+) -> None:
+    chain = make_chain("zn-bare-half")
+    cell = load_cell("zn-bare-half")
+    plain = plate_strip("zn-bare-half", 1.0, CHARGE)
+    fast = plate_strip("zn-bare-half", 1.0, 0.001, record={"dt_s": 0.001, "edge_dt_s": 0.001})
+    spectrum = {"amplitude_rms_v": 0.8, "frequency_min_hz": 1e3}
+    wide = rule("soft_short", {"do": "impedance_spectrum", "spectrum": spectrum})
+    with chain.simulated(leader_only=True), chain.session() as session:
+        leader = session.devices["potentiostat"]
+        with pytest.raises(ValueError, match="the protocol has rules, and nothing judges"):
+            session.run(
+                operando_plating_stripping(leader, protocol=with_rules(plain, wide), cell=cell)
+            )
+        with pytest.raises(SafetyLimitError, match="swing"):
+            session.run_protocol(with_rules(plain, wide))
+        with pytest.raises(UnsupportedTechniqueError, match="cannot be interrupted"):
+            session.run_protocol(with_rules(fast, rule("soft_short", TAKE_SPECTRUM)))
+    assert not chain.truth("potentiostat", "cell_on")
+
+
+@pytest.mark.timeout(120)
+def test_a_nucleation_tip_brings_a_series_of_images_at_full_rate(
+    make_chain: Callable[..., Any], plate_strip: Callable[..., Protocol]
+) -> None:
+    chain = make_chain("zn-bare-half", factor=50)
+    quiet = Schedule(image_s=None, burst_for_s=0, spectrum_s=None, injection_s=None)
+    protocol = plate_strip(
+        "zn-bare-half",
+        1.0,
+        CHARGE / 2,
+        record={"dt_s": 5.0, "edge_dt_s": 1.0},
+        every=quiet.model_copy(update={"at_half_cycle_ends": False}),
+    )
+    series = rule("nucleation_tip", {"do": "images", "count": 6})
+    only = ("potentiostat", "camera", "relay_board")
+    uid = chain.run(with_rules(protocol, series), "zn-bare-half", only)
+    run = Run.from_journal(uid, chain.data)
+    camera = run.streams["camera"].columns
+    assert list(camera["camera_phase"]) == [Phase.RULE] * 6
+    assert camera["camera_t_before"][0] >= run.streams["rules"].columns["rules_t"][0]
+    assert np.all(np.diff(camera["camera_t_before"]) >= 0)
+
+
+def test_a_rule_acts_so_often_and_so_soon_again_as_it_says() -> None:
+    judge = Verdicts({})
+    told = rule("soft_short", {"do": "injection"}, at_most=3, not_again_within_s=100)
+    hydrogen = Rule.model_validate(
+        {
+            "name": "gas",
+            "when": {"event": "hydrogen_above", "amount_umol": 2.0},
+            "then": [{"do": "injection"}],
+            "not_again_within_s": 0,
+        }
+    )
+    watch = Watch((told, hydrogen), judge)
+    seen = [("soft_short", t, 0.5) for t in (0, 50, 100, 150, 200, 300, 400)]
+    seen += [("hydrogen", 500, 1.9), ("hydrogen", 600, 2.1), ("hard_short", 700, 0.1)]
+    for kind, t_s, value in seen:
+        watch.saw(Verdict(kind, float(t_s), value, "", 1))
+    found = [(fired.rule.name, fired.verdict.t_s) for fired in watch.fired()]
+    assert found == [("on soft_short", t) for t in (0, 100, 200)] + [("gas", 600)]
