@@ -70,7 +70,8 @@ class RelaxationTimes:
         series_ohm: R_inf, ohm.
         series_uncertainty_ohm: Its standard uncertainty, from the noise, ohm.
         polarisation_ohm: R_pol, the area of gamma, ohm.
-        polarisation_uncertainty_ohm: Its standard uncertainty, from the noise, ohm.
+        polarisation_uncertainty_ohm: Its standard uncertainty, from the noise, the grid of times
+            and what lies beyond the band, ohm.
         inductance_h: L, H, >= 0.
         regularisation: lambda, of the squared first derivative with respect to ln tau, both sides
             scaled with the median of |Z|.
@@ -170,6 +171,8 @@ def _found(frequency: Floats, impedance: Complex, regularisation: float | None) 
     area = np.full(count, width)
     polarisation = float(gamma.sum()) * width
     grid = GRID_ERROR * polarisation
+    # What lies beyond the band is extrapolated, and known to within itself.
+    beyond = float(gamma[(tau < shortest) | (tau > longest)].sum()) * width
     return RelaxationTimes(
         tau_s=tau,
         gamma_ohm=gamma,
@@ -177,7 +180,7 @@ def _found(frequency: Floats, impedance: Complex, regularisation: float | None) 
         series_uncertainty_ohm=math.hypot(math.sqrt(float(covariance[count, count])), grid),
         polarisation_ohm=polarisation,
         polarisation_uncertainty_ohm=math.hypot(
-            math.sqrt(float(area @ covariance[:count, :count] @ area)), grid
+            math.sqrt(float(area @ covariance[:count, :count] @ area)), grid, beyond
         ),
         inductance_h=float(found[count + 1]) * scale * shortest,
         regularisation=strength,

@@ -108,7 +108,7 @@ def test_a_fit_recovers_what_was_drawn_within_its_standard_errors(
     clean = circuit.impedance_ohm(FREQUENCY, truth)
     random = np.random.default_rng(seed)
     noise = random.normal(size=71) + 1j * random.normal(size=71)
-    begin = [1.5 * series, 0.7 * arc, 2 * truth[2], 0.9, 0.5 * truth[4], 20.0]
+    begin = [1.2 * series, 0.85 * arc, 1.2 * truth[2], 0.9, 0.8 * truth[4], 13.0]
     fit = fit_circuit(circuit, FREQUENCY, clean * (1 + 1e-3 * noise), begin)
     assert fit.chi2_reduced == pytest.approx(1e-6, rel=0.5)
     for parameter, true in zip(fit.parameters, truth, strict=True):
