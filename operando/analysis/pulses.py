@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from operando.analysis.steps import SET_CURRENT, StepRows
+from operando.analysis.steps import REST, SET_CURRENT, StepRows
 from operando.runs import Floats
 
 # Rows of an edge are dense enough if they are no further apart, s; what relaxes faster is in R.
@@ -52,17 +52,14 @@ def edge_resistance(before: StepRows, after: StepRows) -> EdgeResistance:
         return none("the time since the edge was not recorded")
     edge = after.edge_s
     left, right = slice(len(before) - EDGE_ROWS, len(before)), slice(0, EDGE_ROWS)
-    sides = (
-        (before.t_s[left] - edge, before.potential_v[left]),
-        (after.t_s[right] - edge, after.potential_v[right]),
-    )
-    widest = max(float(np.diff(t).max()) for t, _ in sides)
-    nearest = max(-float(sides[0][0][-1]), float(sides[1][0][0]))
-    if max(widest, nearest) > SPARSEST_ROWS_S:
+    times = before.t_s[left] - edge, after.t_s[right] - edge
+    sparse = max(float(times[0][-1] - times[0][0]), float(times[1][-1] - times[1][0]))
+    sparse = max(sparse / (EDGE_ROWS - 1), -float(times[0][-1]), float(times[1][0]))
+    if sparse > SPARSEST_ROWS_S:
         return none(
-            f"rows {max(widest, nearest):.2g} s apart do not resolve the edge: "
-            f"{SPARSEST_ROWS_S:g} s at most"
+            f"rows {sparse:.2g} s apart do not resolve the edge: {SPARSEST_ROWS_S:g} s at most"
         )
+    sides = (times[0], before.potential_v[left]), (times[1], after.potential_v[right])
     di = float(np.median(after.current_a[right]) - np.median(before.current_a[left]))
     if di == 0:
         return none("the current does not change at the edge")
@@ -134,39 +131,44 @@ def titration(steps: tuple[StepRows, ...]) -> tuple[Pulse, ...]:
 
     A single pulse, or half-cycles of both roles in turn, are no series.
     """
+    turns = [step.role for step in steps if step.role != REST]
+    if all(a != b or a not in SET_CURRENT for a, b in pairwise(turns)):
+        return ()
     found: list[tuple[int, Pulse]] = []
     for before, pulse, after in zip(steps, steps[1:], steps[2:], strict=False):
-        if before.role != 0 or after.role != 0 or pulse.role not in SET_CURRENT:
-            continue
-        if min(len(before), len(pulse), len(after)) < 2:
-            continue
-        current = float(np.median(pulse.current_a))
-        if current == 0:
-            continue
-        mean = 0.5 * (pulse.current_a[1:] + pulse.current_a[:-1])
-        charge = abs(float(mean @ np.diff(pulse.t_s)))
-        since = float(pulse.step_t_s[0])
-        charge += abs(float(pulse.current_a[0])) * since if math.isfinite(since) else 0.0
-        ended, rested = float(pulse.potential_v[-1]), float(after.potential_v[-1])
-        late = after.t_s >= after.t_s[-1] - 0.1 * (after.t_s[-1] - after.t_s[0])
-        drift = 0.0
-        if np.count_nonzero(late) >= 2 and np.ptp(after.t_s[late]) > 0:
-            drift = 3600 * float(np.polyfit(after.t_s[late], after.potential_v[late], 1)[0])
-        told = Pulse(
-            number=pulse.number,
-            current_a=current,
-            charge_c=charge,
-            resistance_ohm=(ended - float(before.potential_v[-1])) / current,
-            relaxation_v=rested - ended,
-            relaxed_v=rested,
-            drift_v_h=drift,
-        )
-        found.append((pulse.role, told))
+        rests = before.role == after.role == REST
+        if rests and pulse.role in SET_CURRENT and min(map(len, (before, pulse, after))) > 1:
+            told = _pulse(before, pulse, after)
+            if told is not None:
+                found.append((pulse.role, told))
     roles = [role for role, _ in found]
-    if len(found) < 2 or all(a != b for a, b in pairwise(roles)):
-        return ()
     return tuple(
         pulse
         for k, (role, pulse) in enumerate(found)
         if role in (roles[k - 1] if k else None, roles[k + 1] if k + 1 < len(roles) else None)
+    )
+
+
+def _pulse(before: StepRows, pulse: StepRows, after: StepRows) -> Pulse | None:
+    currents, potentials = pulse.current_a, after.potential_v
+    current = float(np.median(currents))
+    if current == 0:
+        return None
+    mean = 0.5 * (currents[1:] + currents[:-1])
+    charge = abs(float(mean @ np.diff(pulse.t_s)))
+    since = float(pulse.step_t_s[0])
+    charge += abs(float(currents[0])) * since if math.isfinite(since) else 0.0
+    ended, rested = float(pulse.potential_v[-1]), float(potentials[-1])
+    late = after.t_s >= after.t_s[-1] - 0.1 * (after.t_s[-1] - after.t_s[0])
+    drift = 0.0
+    if np.count_nonzero(late) >= 2 and np.ptp(after.t_s[late]) > 0:
+        drift = 3600 * float(np.polyfit(after.t_s[late], potentials[late], 1)[0])
+    return Pulse(
+        number=pulse.number,
+        current_a=current,
+        charge_c=charge,
+        resistance_ohm=(ended - float(before.potential_v[-1])) / current,
+        relaxation_v=rested - ended,
+        relaxed_v=rested,
+        drift_v_h=drift,
     )

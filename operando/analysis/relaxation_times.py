@@ -71,7 +71,7 @@ class RelaxationTimes:
         series_uncertainty_ohm: Its standard uncertainty, from the noise, ohm.
         polarisation_ohm: R_pol, the area of gamma, ohm.
         polarisation_uncertainty_ohm: Its standard uncertainty, from the noise, the grid of times
-            and what lies beyond the band, ohm.
+            and what may lie beyond the band, ohm.
         inductance_h: L, H, >= 0.
         regularisation: lambda, of the squared first derivative with respect to ln tau, both sides
             scaled with the median of |Z|.
@@ -171,8 +171,11 @@ def _found(frequency: Floats, impedance: Complex, regularisation: float | None) 
     area = np.full(count, width)
     polarisation = float(gamma.sum()) * width
     grid = GRID_ERROR * polarisation
-    # What lies beyond the band is extrapolated, and known to within itself.
-    beyond = float(gamma[(tau < shortest) | (tau > longest)].sum()) * width
+    # As much as lies within half a decade inside the ends of the band may lie beyond, or not.
+    inside = (tau >= shortest) & (tau <= longest)
+    near = 10**BEYOND_DECADES
+    ends = inside & ((tau < shortest * near) | (tau > longest / near))
+    beyond = float(gamma[ends].sum()) * width
     return RelaxationTimes(
         tau_s=tau,
         gamma_ohm=gamma,

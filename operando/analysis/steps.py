@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
+from numpy.typing import NDArray
 
 from operando.analysis.segments import PLATE, STRIP
 from operando.runs import Floats, Run
@@ -28,10 +29,10 @@ class StepRows:
         half_cycle: Number of the half-cycle; a step without role keeps the one before it.
         t_s: Time since the program's start, s.
         step_t_s: Time since the step's edge, s; NaN where it was not recorded.
-        potential_v: Potential of the metal electrode against the other or the reference, V.
-        current_a: Current, A, positive when it strips the metal electrode.
-        instrument_potential_v: As the instrument measured it: of the working electrode, V.
-        instrument_current_a: The same for the current: positive oxidises the working electrode, A.
+        instrument_potential_v: Potential of the working electrode against the other or the
+            reference, as the instrument measured it, V.
+        instrument_current_a: Current, positive oxidises the working electrode, A.
+        mirrored: Whether the metal electrode is the counter electrode.
         ended: Whether a later step began, or the run ended as planned.
     """
 
@@ -41,14 +42,23 @@ class StepRows:
     half_cycle: int
     t_s: Floats
     step_t_s: Floats
-    potential_v: Floats
-    current_a: Floats
     instrument_potential_v: Floats
     instrument_current_a: Floats
+    mirrored: bool
     ended: bool
 
     def __len__(self) -> int:
         return len(self.t_s)
+
+    @property
+    def potential_v(self) -> Floats:
+        """Return the potential of the metal electrode, V."""
+        return -self.instrument_potential_v if self.mirrored else self.instrument_potential_v
+
+    @property
+    def current_a(self) -> Floats:
+        """Return the current, A, positive when it strips the metal electrode."""
+        return -self.instrument_current_a if self.mirrored else self.instrument_current_a
 
     @property
     def edge_s(self) -> float:
@@ -73,41 +83,42 @@ def recorded_steps(
     rows = run.streams.get(stream)
     if rows is None or not len(rows):
         return ()
-    sample = run.start.get("sample") or {}
-    mirror = -1.0 if sample.get("metal_electrode") == "CE" else 1.0
+    mirrored = (run.start.get("sample") or {}).get("metal_electrode") == "CE"
     columns = rows.columns
     t_s, potential, current, cycle, half_cycle, step, role = (
         columns[f"{device}_{name}"]
         for name in ("t", "potential", "current", "cycle", "half_cycle", "step", "role")
     )
-    step_t_s = columns.get(f"{device}_step_t", np.full(len(t_s), math.nan))
-    good = np.isfinite(t_s) & np.isfinite(potential) & np.isfinite(current)
-    good &= (step > 0) & (role != IMPEDANCE)
-    index = np.flatnonzero(good)
-    if not len(index):
-        return ()
-    changed = np.diff(step[index]) != 0
-    changed |= (np.diff(role[index]) != 0) | (np.diff(half_cycle[index]) != 0)
-    for joint in rows.joints:
-        changed |= (index[:-1] < joint) & (index[1:] >= joint)
-    begins = [0, *(int(place) + 1 for place in np.flatnonzero(changed)), len(index)]
+    step_t_s = columns.get(f"{device}_step_t")
+    changed = np.zeros(len(t_s) - 1, dtype=np.bool_)
+    for column in (step, role, half_cycle):
+        changed |= column[1:] != column[:-1]
+    inner = [joint - 1 for joint in rows.joints if 0 < joint < len(t_s)]
+    changed[inner] = True
+    begins = [0, *(int(place) + 1 for place in np.flatnonzero(changed)), len(t_s)]
     succeeded = run.stop is not None and run.stop.get("exit_status") == "success"
     found = []
     for first, stop in pairwise(begins):
-        part = index[first:stop]
+        part: slice | NDArray[np.int64] = slice(first, stop)
+        if not step[first] > 0 or role[first] == IMPEDANCE or not math.isfinite(role[first]):
+            continue
+        good = np.isfinite(t_s[part]) & np.isfinite(potential[part]) & np.isfinite(current[part])
+        if not good.all():
+            part = first + np.flatnonzero(good)
+            if not len(part):
+                continue
         found.append(
             StepRows(
-                number=int(step[part[0]]),
-                role=int(role[part[0]]),
-                cycle=int(cycle[part[0]]) if math.isfinite(cycle[part[0]]) else 0,
-                half_cycle=int(half_cycle[part[0]]) if math.isfinite(half_cycle[part[0]]) else 0,
+                number=int(step[first]),
+                role=int(role[first]),
+                cycle=int(cycle[first]) if math.isfinite(cycle[first]) else 0,
+                half_cycle=int(half_cycle[first]) if math.isfinite(half_cycle[first]) else 0,
                 t_s=t_s[part],
-                step_t_s=step_t_s[part],
-                potential_v=mirror * potential[part],
-                current_a=mirror * current[part],
+                step_t_s=np.full(stop - first, math.nan) if step_t_s is None else step_t_s[part],
                 instrument_potential_v=potential[part],
                 instrument_current_a=current[part],
-                ended=stop < len(index) or succeeded,
+                mirrored=mirrored,
+                ended=stop < len(t_s) or succeeded,
             )
         )
     return tuple(found)
