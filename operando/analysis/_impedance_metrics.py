@@ -107,6 +107,20 @@ def impedance_fits(run: Run) -> list[impedance.ArcFit | str]:
     return [_fitted(run, stream, spectrum) for spectrum in range(1, _last(stream) + 1)]
 
 
+def spectrum_times(run: Run) -> list[tuple[float, float]]:
+    """Return when each spectrum began and ended, s; NaN for one without points."""
+    stream = run.streams.get("impedance")
+    if stream is None or not len(stream):
+        return []
+    number = stream.columns["potentiostat_impedance_spectrum"]
+    times = stream.columns["potentiostat_impedance_t"]
+    found = []
+    for spectrum in range(1, int(number.max()) + 1):
+        span = times[number == spectrum]
+        found.append((float(span.min()), float(span.max())) if len(span) else (math.nan, math.nan))
+    return found
+
+
 def last_relaxation_times(run: Run) -> RelaxationTimes | str:
     """Return the distribution of relaxation times of the last valid spectrum, or why none."""
     stream = run.streams.get("impedance")

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+from operando.analysis._activation_metrics import activation_metrics
 from operando.analysis._charge_metrics import charge_metrics
 from operando.analysis._coulombic_metrics import coulombic_metrics
 from operando.analysis._evaluation import Evaluation, Metric, Number, Placed, Value, place
@@ -10,6 +11,7 @@ from operando.analysis._full_cell_metrics import full_cell_metrics
 from operando.analysis._hydrogen_metrics import hydrogen_metrics
 from operando.analysis._image_metrics import END_OF_PLATING_SHARE, image_metrics, region_of
 from operando.analysis._impedance_metrics import impedance_fits, impedance_metrics
+from operando.analysis._kinetics_metrics import kinetics_metrics
 from operando.analysis._overpotential_metrics import overpotential_metrics
 from operando.analysis._raman_metrics import raman_metrics
 from operando.analysis.segments import HalfCycle
@@ -36,6 +38,8 @@ _FAMILIES = (
     failure_metrics,
     full_cell_metrics,
     impedance_metrics,
+    activation_metrics,
+    kinetics_metrics,
     image_metrics,
     raman_metrics,
     hydrogen_metrics,

@@ -14,6 +14,7 @@ from operando.registry._full_cell import FULL_CELL
 from operando.registry._hydrogen import HYDROGEN
 from operando.registry._images import IMAGES
 from operando.registry._impedance import IMPEDANCE
+from operando.registry._kinetics import KINETICS
 from operando.registry._overpotentials import OVERPOTENTIALS
 from operando.registry._raman import RAMAN
 
@@ -21,7 +22,7 @@ __all__ = ["ANALYSIS_VERSION", "FAMILIES", "METRICS", "Definition", "Shape", "re
 
 # Raise it whenever a metric of a run that has not changed would come out different by more than
 # rounding, or a metric comes or goes: stored metrics of other versions are computed anew.
-ANALYSIS_VERSION = 5
+ANALYSIS_VERSION = 6
 
 # By what reports call them, in the order of a report.
 FAMILIES: Mapping[str, tuple[Definition, ...]] = MappingProxyType(
@@ -32,6 +33,7 @@ FAMILIES: Mapping[str, tuple[Definition, ...]] = MappingProxyType(
         "Failure": FAILURE,
         "Full cell": FULL_CELL,
         "Impedance": IMPEDANCE,
+        "Kinetics and transport": KINETICS,
         "Images": IMAGES,
         "Raman": RAMAN,
         "Hydrogen": HYDROGEN,

@@ -1,0 +1,148 @@
+"""Charge transfer, transport, voltammograms, pulses."""
+
+from operando.registry._definition import Definition
+
+_APPARENT = (
+    "apparent: the whole potential against open circuit, nothing taken off for i R_s, one curve "
+    "for both interfaces of a symmetric cell"
+)
+
+KINETICS = (
+    Definition(
+        "tafel_slope_mv_dec",
+        "mV/decade",
+        "scalar",
+        "d eta / d log10 |j| of the last linear sweep from +60 to +110 mV against open circuit; "
+        f"{_APPARENT}.",
+        "Tafel's line; window declared",
+    ),
+    Definition(
+        "j0_apparent_ma_cm2",
+        "mA/cm2",
+        "scalar",
+        "That line at eta = 0. Behind a series resistance it tells more of the electrolyte than of "
+        "the interface; not to be compared with j0_linear_ma_cm2.",
+        "Tafel's line; window declared",
+    ),
+    Definition(
+        "tafel_slope_cathodic_mv_dec",
+        "mV/decade",
+        "scalar",
+        "The same of the cathodic branch, from -60 to -110 mV.",
+        "Tafel's line; window declared",
+    ),
+    Definition(
+        "j0_apparent_cathodic_ma_cm2",
+        "mA/cm2",
+        "scalar",
+        "The cathodic line at eta = 0.",
+        "Tafel's line; window declared",
+    ),
+    Definition(
+        "j0_linear_ma_cm2",
+        "mA/cm2",
+        "scalar",
+        "RT/(nF) dj/deta of the last linear sweep at |eta| < 5 mV (n = 1) or 3 mV (n = 2) of one "
+        "interface. i R_s is taken off only where the calibration asks for it "
+        "(potentiostat: correct_series_resistance: true), with R_s of the spectrum before.",
+        "Butler-Volmer at small overpotentials",
+    ),
+    Definition(
+        "temperature_k",
+        "K",
+        "by temperature",
+        "Mean temperature during each spectrum at which it stood (|dT/dt| < 0.1 K/min over five "
+        "minutes, |T - T_set| < 0.3 K), or as the start document tells it.",
+        "own definition, stated",
+    ),
+    Definition(
+        "resistance_at_temperature_ohm",
+        "ohm",
+        "by temperature",
+        "interfacial_resistance_ohm of that spectrum.",
+        "least squares over |Z|",
+    ),
+    Definition(
+        "activation_energy_kj_mol",
+        "kJ/mol",
+        "scalar",
+        "E_a from ln(T/R) against 1/T, at least 4 temperatures.",
+        "Eyring-like form of the published comparisons",
+    ),
+    Definition(
+        "activation_energy_ln_inverse_r_kj_mol",
+        "kJ/mol",
+        "scalar",
+        "E_a from ln(1/R) against 1/T, at least 4 temperatures: lower than the other by R times "
+        "the mean temperature, and not to be compared with it.",
+        "Arrhenius",
+    ),
+    Definition(
+        "transference_number_apparent",
+        "1",
+        "scalar",
+        "t+ = I_ss (dV - I_0 R_0) / (I_0 (dV - I_ss R_ss)) of a small potential step between two "
+        "spectra; None if the current did not stand, rose, or the uncertainty exceeds 0.1.",
+        "Bruce and Vincent 1987; Evans, Vincent and Bruce 1987",
+    ),
+    Definition(
+        "cv_anodic_peak_v",
+        "V",
+        "by peak",
+        "Potentials of the anodic peaks of the last scan at the lowest scan rate, lowest first; "
+        "those of couples if there are any. In a full cell: cell voltages, on charge.",
+        "maxima after Savitzky and Golay, 5 rows",
+    ),
+    Definition(
+        "cv_cathodic_peak_v",
+        "V",
+        "by peak",
+        "Potentials of the cathodic peaks that belong to them.",
+        "maxima after Savitzky and Golay, 5 rows",
+    ),
+    Definition(
+        "cv_peak_separation_mv",
+        "mV",
+        "by peak",
+        "E_pa - E_pc of each couple.",
+        "usual definition",
+    ),
+    Definition(
+        "cv_anodic_peak_ma_cm2",
+        "mA/cm2",
+        "by peak",
+        "Currents of the anodic peaks of the couples above their baseline, the lower convex "
+        "hull of the sweep.",
+        "own definition, stated",
+    ),
+    Definition(
+        "cv_rate_exponent",
+        "1",
+        "by peak",
+        "b of |i_p| = a v^b of the anodic peaks over at least three scan rates: 0.5 where "
+        "diffusion limits, 1 at the surface.",
+        "Randles and Sevcik for 0.5",
+    ),
+    Definition(
+        "interrupt_resistance_ohm",
+        "ohm",
+        "scalar",
+        "dE/di where a current is interrupted, extrapolated to the instant from rows at most 50 ms "
+        "apart on both sides; the mean of all interrupts. Stored, never applied.",
+        "current interrupt",
+    ),
+    Definition(
+        "pulse_resistance_ohm",
+        "ohm",
+        "by step",
+        "(E at the end of a pulse - E at rest before) / i of each pulse of a series with rests.",
+        "galvanostatic intermittent titration",
+    ),
+    Definition(
+        "relaxed_potential_v",
+        "V",
+        "by step",
+        "Potential of the metal electrode at the end of the rest after each of these pulses.",
+        "galvanostatic intermittent titration",
+    ),
+)
