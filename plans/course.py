@@ -123,6 +123,8 @@ class Course:
         remarks: What must be told of programs that are over.
         logs: Logs of the instrument that are of no use once the run has succeeded.
         ended_by: What ended the experiment before its time, for the stop document.
+        stop_when: Whether the present program is to be ended, asked again and again.
+        readers: Who looks at the followers' events, by stream and reading.
     """
 
     potentiostat: PotentiostatDevice
@@ -131,6 +133,8 @@ class Course:
     remarks: list[str] = field(default_factory=list)
     logs: list[str] = field(default_factory=list)
     ended_by: str = ""
+    stop_when: Callable[[], bool] | None = None
+    readers: list[Callable[[str, Mapping[str, Any]], None]] = field(default_factory=list)
     _wish: TakeSpectrum | None = None
     _because: str = ""
     _may_interrupt: bool = True
@@ -181,6 +185,7 @@ class Course:
         """Watch the program that is about to start."""
         if self.watch is not None:
             self.watch.begin(self.potentiostat)
+            self.readers.append(self.watch.read)
         self._follow()
 
     def end(self) -> None:
@@ -245,6 +250,11 @@ class Course:
             actions=", ".join(action.do for action in fired.rule.then),
         )
 
+    def read(self, stream: str, reading: Mapping[str, Any]) -> None:
+        """Look at one event of a follower that was just recorded."""
+        for look in self.readers:
+            look(stream, reading)
+
     def stop_if_wanted(self, newest: LeaderRow | None) -> MsgGenerator:
         """End the program where a rule wants it to end."""
         if self._stopped:
@@ -252,12 +262,15 @@ class Course:
         wish = self._wish
         at_rest = newest is not None and newest.role == REST
         wanted = wish is not None and self._may_interrupt and (wish.when == "at_once" or at_rest)
-        if self.ended_by or wanted:
+        if self.ended_by or wanted or (self.stop_when is not None and self.stop_when()):
             self._stopped = True
             yield from bps.stop(self.potentiostat)
-            self._ended_at_s = time.monotonic()
 
     # -- between programs
+
+    def program_over(self) -> None:
+        """Note when a program ended: the cell's time goes on until the next one begins."""
+        self._ended_at_s = time.monotonic()
 
     def go_on(self, run_program: Callable[[], MsgGenerator]) -> MsgGenerator:
         """Run what rules ended a program for, and what was left of it, until one ends by itself.
@@ -272,14 +285,14 @@ class Course:
             self._wish = None
             begin = self.potentiostat.counters
             self._may_interrupt = False
-            yield from self._start(wish.spectrum, begin, f"a spectrum: {why}", self._rest, left)
+            yield from self.start(wish.spectrum, begin, f"a spectrum: {why}", self._rest, left)
             yield from run_program()
             self._may_interrupt = True
             if self._rest is None or self.ended_by:
                 return
             ended = self.potentiostat.counters
             begin = ended.model_copy(update={"cycle": left.cycle, "half_cycle": left.half_cycle})
-            yield from self._start(self._rest, begin, "what was left of the program")
+            yield from self.start(self._rest, begin, "what was left of the program")
             yield from run_program()
 
     def finish_program(self) -> None:
@@ -308,7 +321,7 @@ class Course:
         self._rest = left.technique
         return Counters(cycle=left.cycle, half_cycle=left.half_cycle)
 
-    def _start(
+    def start(
         self,
         technique: Technique,
         begin: Counters,
@@ -316,7 +329,15 @@ class Course:
         then: Technique | None = None,
         then_begin: Counters | None = None,
     ) -> MsgGenerator:
-        """Start a further program of the run; its time goes on with that of the cell."""
+        """Start a further program of the run; its time goes on with that of the cell.
+
+        Args:
+            technique: What it does.
+            begin: The counters it goes on from, as the last program left them.
+            why: In words, for the record.
+            then: What comes after it, if that is decided.
+            then_begin: From which cycle and half-cycle.
+        """
         device = self.potentiostat
         self.remarks += [one for one in device.remarks if one != device.stop_reason]
         self.finish_program()

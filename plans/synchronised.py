@@ -352,7 +352,7 @@ def _experiment(course: Course, followers: Mapping[str, Follower], every: Schedu
     if half_cycle_ended(potentiostat.latest(), None) and every.at_half_cycle_ends:
         for follower in followers.values():
             yield from _trigger(follower, Phase.END)
-    yield from _wait_for(followers, course.watch)
+    yield from _wait_for(followers, course)
 
 
 def _one_program(course: Course, followers: Mapping[str, Follower], due: Due) -> MsgGenerator:
@@ -377,11 +377,12 @@ def _one_program(course: Course, followers: Mapping[str, Follower], due: Due) ->
             collected = 0.0
             yield from collect(potentiostat)
             if not potentiostat.finished:
-                yield from _save(followers, course.watch)
+                yield from _save(followers, course)
         # Rows for which the disk has no room are waited for; the device ends the wait.
         if over and not potentiostat.unsaved_rows:
             break
         yield from bps.sleep(POLL_S)
+    course.program_over()
     due.program_over()
     if done.exception(timeout=0) is not None:
         raise done.exception(timeout=0)
@@ -427,7 +428,7 @@ def _collect_all(potentiostat: PotentiostatDevice) -> MsgGenerator:
         yield from collect(potentiostat)
 
 
-def _save(followers: Mapping[str, Follower], watch: Watch | None = None) -> MsgGenerator:
+def _save(followers: Mapping[str, Follower], course: Course | None = None) -> MsgGenerator:
     """Save each row that is ready as one event."""
     for follower in followers.values():
         streams = [(follower, follower.name)]
@@ -439,18 +440,18 @@ def _save(followers: Mapping[str, Follower], watch: Watch | None = None) -> MsgG
                 yield from bps.create(name=stream)
                 reading = yield from bps.read(device)
                 yield from bps.save()
-                if watch is not None and reading is not None:
-                    watch.read(stream, reading)
+                if course is not None and reading is not None:
+                    course.read(stream, reading)
 
 
-def _wait_for(followers: Mapping[str, Follower], watch: Watch | None) -> MsgGenerator:
+def _wait_for(followers: Mapping[str, Follower], course: Course) -> MsgGenerator:
     """Save rows until every follower, and every result still to come, is there."""
     waited = 0.0
     while waited < PATIENCE_S:
         busy = any(follower.busy for follower in followers.values())
         results = (getattr(follower, "result", None) for follower in followers.values())
         expected = any(result.expected() for result in results if result is not None)
-        yield from _save(followers, watch)
+        yield from _save(followers, course)
         if not busy and not expected:
             return
         yield from bps.sleep(POLL_S)
