@@ -26,7 +26,9 @@ sim: .venv/ready
 shell: .venv/ready
 	$(BIN)/operando shell
 
+# DATA=folder: also evaluates published measurements with known answers that lie there.
 acceptance: .venv/ready
+	$(BIN)/python -m operando.real_data $(DATA)
 	$(BIN)/python -m operando.acceptance
 
 bench: .venv/ready .venv/peers/ready

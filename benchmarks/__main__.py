@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks import killed, large, machine, many, recording, reporting, visible
+from benchmarks import killed, large, machine, many, recording, reporting, spectra, visible
 from benchmarks.figure import draw
 from benchmarks.saved import curves_in
 from benchmarks.table import Curve, Section, markdown
@@ -28,6 +28,7 @@ SECTIONS: dict[str, Callable[[Path, float], Section]] = {
     "runs": many.runs,
     "growth": many.growth,
     "report": lambda folder, scale: reporting.report(),
+    "spectra": lambda folder, scale: spectra.spectra(),
     "frames": lambda folder, scale: reporting.frames(),
     "starting": reporting.starting,
     "size": lambda folder, scale: reporting.size(),

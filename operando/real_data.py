@@ -1,0 +1,228 @@
+"""Published measurements with known answers, evaluated by the analysis.
+
+``python -m operando.real_data FOLDER`` (``make acceptance DATA=FOLDER``) reads what it knows in the
+folder; the data are not part of this project. Without a folder it says so. Each check names its
+file, what was published of it, and what the analysis finds.
+"""
+
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TextIO
+
+import numpy as np
+
+from operando.analysis.circuits import Complex, fit_circuit
+from operando.analysis.impedance_validity import kramers_kronig
+from operando.analysis.relaxation_times import relaxation_times
+from operando.runs import Floats
+
+NOT_RUN = "real data: not run"
+
+
+@dataclass(frozen=True)
+class Check:
+    """One published number and what the analysis finds.
+
+    Attributes:
+        file: Path within the folder.
+        what: The quantity, and how it was found.
+        unit: Its unit.
+        found: What the analysis finds.
+        uncertainty: Standard uncertainty of it; None if none is told.
+        published: The known answer.
+        tolerance: Largest difference, in the unit.
+        note: What else must be said.
+    """
+
+    file: str
+    what: str
+    unit: str
+    found: float
+    uncertainty: float | None
+    published: float
+    tolerance: float
+    note: str = ""
+
+    @property
+    def verdict(self) -> str:
+        """Return ``yes``, ``within u`` if only the uncertainty covers the difference, or ``NO``."""
+        difference = abs(self.found - self.published)
+        if difference <= self.tolerance:
+            return "yes"
+        return "within u" if difference <= (self.uncertainty or 0.0) else "NO"
+
+
+def checks(folder: Path) -> tuple[list[Check], list[str]]:
+    """Run every check whose file is in a folder; return them, and what could not be run."""
+    done: list[Check] = []
+    missing: list[str] = []
+    for name, check in _CHECKS.items():
+        path = folder / name
+        if path.is_file():
+            done += check(name, path)
+        else:
+            missing.append(f"{name}: not there")
+    return done, missing
+
+
+def table(done: Sequence[Check], missing: Iterable[str]) -> str:
+    """Return the checks as a table, and what could not be run."""
+    rows = [("file", "quantity", "found", "published", "tolerance", "agrees")]
+    for one in done:
+        error = "" if one.uncertainty is None else f" +- {one.uncertainty:.2g}"
+        rows.append(
+            (
+                one.file,
+                one.what,
+                f"{one.found:.4g}{error} {one.unit}".rstrip(),
+                f"{one.published:.4g}",
+                f"{one.tolerance:.2g}",
+                one.verdict + (f" ({one.note})" if one.note else ""),
+            )
+        )
+    widths = [max(len(row[k]) for row in rows) for k in range(len(rows[0]))]
+    lines = [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    ]
+    verdicts = [one.verdict for one in done]
+    lines.append(
+        f"real data: {verdicts.count('yes')} of {len(done)} numbers agree within their tolerance, "
+        f"{verdicts.count('within u')} within their uncertainty only, {verdicts.count('NO')} do not"
+    )
+    lines += [f"not run: {told}" for told in missing]
+    return "\n".join(lines) + "\n"
+
+
+def main(arguments: Sequence[str] | None = None, out: TextIO | None = None) -> int:
+    """Run the checks on the folder given, if one is; return 0 unless one disagrees or none ran."""
+    out = out or sys.stdout
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    if not given:
+        out.write(f"{NOT_RUN} (make acceptance DATA=folder)\n")
+        return 0
+    folder = Path(given[0])
+    if not folder.is_dir():
+        out.write(f"{NOT_RUN}: {folder} is not a folder\n")
+        return 1
+    done, missing = checks(folder)
+    out.write(table(done, missing))
+    return 0 if done and all(one.verdict != "NO" for one in done) else 1
+
+
+def _percent(value: float, share: float = 1.0) -> float:
+    return abs(value) * share / 100
+
+
+def _columns(path: Path, delimiter: str | None = None) -> tuple[Floats, Complex]:
+    """Read frequency, real and imaginary part from a text file of three columns."""
+    told = np.loadtxt(path, delimiter=delimiter, ndmin=2)
+    return told[:, 0], told[:, 1] + 1j * told[:, 2]
+
+
+# The documented example of impedance.py: circuit, start and weights as there (inductive points
+# left out, residuals in ohm), its parameters as printed.
+_CELL_CIRCUIT = "R0-p(R1,C1)-p(R2-Wo1,C2)"
+_CELL_START = (0.01, 0.01, 100.0, 0.01, 0.05, 100.0, 1.0)
+_CELL_FIT = (1.65e-2, 8.68e-3, 3.32, 5.39e-3, 6.31e-2, 232.5, 0.2195)
+_CELL_ELEMENTS, _CELL_RESIDUAL = 27, 0.0036
+
+
+def _lithium_cell(name: str, path: Path) -> list[Check]:
+    frequency, impedance = _columns(path, ",")
+    capacitive = impedance.imag < 0
+    frequency, impedance = frequency[capacitive], impedance[capacitive]
+    fit = fit_circuit(_CELL_CIRCUIT, frequency, impedance, _CELL_START, weighting="unit")
+    documented = fit.circuit.impedance_ohm(frequency, _CELL_FIT)
+    squares = [
+        float(np.sum(np.abs(curve - impedance) ** 2))
+        for curve in (fit.impedance_ohm(frequency), documented)
+    ]
+    found = [
+        Check(
+            name,
+            f"{parameter.name} of {_CELL_CIRCUIT}",
+            parameter.unit,
+            parameter.value,
+            parameter.uncertainty,
+            published,
+            _percent(published),
+            _beyond(parameter.value, parameter.uncertainty, published, squares),
+        )
+        for parameter, published in zip(fit.parameters, _CELL_FIT, strict=True)
+    ]
+    chain = kramers_kronig(frequency, impedance, mu_below=0.5)
+    found.append(
+        Check(
+            name,
+            "elements of the lin-KK chain at mu < 0.5",
+            "",
+            chain.elements,
+            None,
+            _CELL_ELEMENTS,
+            0.0,
+        )
+    )
+    found.append(
+        Check(
+            name,
+            "largest residual of that chain over |Z|",
+            "%",
+            100 * chain.worst,
+            None,
+            100 * _CELL_RESIDUAL,
+            0.005,
+        )
+    )
+    return found
+
+
+def _beyond(value: float, error: float, published: float, squares: Sequence[float]) -> str:
+    if abs(value - published) <= _percent(published):
+        return ""
+    return (
+        f"the spectrum tells it to {error / value:.1%}; sum of squares {squares[0]:.5g} here, "
+        f"{squares[1]:.5g} with the published parameters"
+    )
+
+
+def _zarc(name: str, path: Path) -> list[Check]:
+    frequency, impedance = _columns(path)
+    distribution = relaxation_times(frequency, impedance)
+    # Its noise is 1 % of |Z|: more than the validity test lets a fit of an unknown circuit have.
+    begin = (10.0, 40.0, 1e-3, 0.9)
+    fit = fit_circuit("R0-p(R1,CPE1)", frequency, impedance, begin)
+    told = {one.name: (one.value, one.uncertainty) for one in fit.parameters}
+    found = []
+    for how, series, polarisation in (
+        (
+            "distribution of relaxation times",
+            (distribution.series_ohm, distribution.series_uncertainty_ohm),
+            (distribution.polarisation_ohm, distribution.polarisation_uncertainty_ohm),
+        ),
+        (
+            f"fit of {fit.circuit.text}",
+            told["R0"],
+            told["R1"],
+        ),
+    ):
+        for what, (value, error), published in (
+            ("R_inf", series, 9.98),
+            ("R_pol", polarisation, 50.0),
+        ):
+            found.append(
+                Check(name, f"{what}, {how}", "ohm", value, error, published, _percent(published))
+            )
+    return found
+
+
+_CHECKS: dict[str, Callable[[str, Path], list[Check]]] = {
+    "eis/exampleData.csv": _lithium_cell,
+    "drt/zarc_data.txt": _zarc,
+}
+
+
+if __name__ == "__main__":
+    sys.exit(main())
