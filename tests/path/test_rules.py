@@ -137,7 +137,8 @@ def test_a_spectrum_that_waits_for_a_rest_interrupts_no_half_cycle(
         columns["potentiostat_step_t"][between][columns["potentiostat_step"][between] == step][-1]
         for step in steps
     ]
-    assert sum(rested) == pytest.approx(60.0, abs=0.5)
+    # Between its last row and the opening lies one check of the instrument, of a second.
+    assert sum(rested) == pytest.approx(60.0, abs=1.5)
 
 
 def test_a_hard_short_opens_the_cell_and_ends_the_run_as_a_success_that_says_why(
