@@ -330,7 +330,9 @@ def _efficiencies(
     run: "Run", stream: str, device: str, sample: Mapping[str, Any]
 ) -> dict[int, float]:
     """Return the coulombic efficiency, %, of each cycle that is over."""
+    from operando.analysis.blocks import recorded_blocks
     from operando.analysis.coulombic import coulombic_efficiency
+    from operando.analysis.reservoir import RESERVOIR
     from operando.analysis.segments import recorded_half_cycles
 
     halves = recorded_half_cycles(
@@ -340,7 +342,14 @@ def _efficiencies(
         stream=stream,
         device=device,
     )
-    found = coulombic_efficiency(halves)
+    # The cycles on a reservoir of metal have one efficiency together.
+    apart = {
+        number
+        for block in recorded_blocks(run.start.get("technique"))
+        if block.name == RESERVOIR
+        for number in range(block.first_half_cycle, block.last_half_cycle + 1)
+    }
+    found = coulombic_efficiency(tuple(half for half in halves if half.number not in apart))
     return dict(zip(found.cycles, found.percent, strict=True))
 
 

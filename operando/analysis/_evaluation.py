@@ -190,6 +190,7 @@ class Evaluation:
             accuracy=self.accuracy,
             substrate=at_start == 0.0,
             symmetric=cell.symmetric,
+            full_cell=cell.full_cell,
             window=given_up_beyond(self.run.start, cell),
         )
         intercepts = None

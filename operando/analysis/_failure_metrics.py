@@ -66,6 +66,8 @@ def failure_metrics(found: Evaluation) -> dict[str, Metric]:
         these = [one for one in failures if one.kind == kind]
         if kind == "square_wave" and not found.spectra:
             otherwise = "needs a symmetric cell and an impedance spectrum for its intercept"
+        elif kind == "soft_short_noise" and watch.full_cell:
+            otherwise = "not told of a full cell: the steps of its voltage are no noise"
         elif kind == "soft_short_noise" and max(found.cycles) <= watch.criteria.noise_cycles:
             otherwise = "needs more cycles than the first 10"
         elif kind == "soft_short_coulombic" and not watch.substrate:

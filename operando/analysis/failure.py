@@ -134,6 +134,7 @@ class FailureWatch:
         substrate: Whether the metal is plated on a foreign substrate, so that what is stripped can
             be no more than what was plated.
         symmetric: Whether both electrodes are of the metal.
+        full_cell: Whether a cathode is opposite: the steps of its voltage are no noise.
         window: Where the cell is given up.
     """
 
@@ -148,6 +149,7 @@ class FailureWatch:
         accuracy: CurrentAccuracy | None = None,
         substrate: bool = False,
         symmetric: bool = False,
+        full_cell: bool = False,
         window: PotentialWindow | None = None,
     ) -> None:
         if criteria is None:
@@ -155,7 +157,7 @@ class FailureWatch:
         self.criteria = criteria
         self.potential_offset_v = potential_offset_v
         self.accuracy = CurrentAccuracy() if accuracy is None else accuracy
-        self.substrate, self.symmetric = substrate, symmetric
+        self.substrate, self.symmetric, self.full_cell = substrate, symmetric, full_cell
         self.window = PotentialWindow() if window is None else window
         self.judged_hard = False
         self._below_offset_v: float | None = None
@@ -340,7 +342,7 @@ class FailureWatch:
         return [_failure("soft_short_coulombic", half, at_s, end_s, percent, told)]
 
     def _restless(self, half: HalfCycle, noise_v_s: float | None) -> list[Failure]:
-        if noise_v_s is None:
+        if noise_v_s is None or self.full_cell:
             return []
         current_a = abs(half.mean_current_a)
         if self._noise_current_a is None:

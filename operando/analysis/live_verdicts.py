@@ -104,6 +104,7 @@ class Verdicts:
             accuracy=CurrentAccuracy.from_calibration(calibration),
             substrate=self._at_start == 0.0,
             symmetric=cell.symmetric,
+            full_cell=cell.full_cell,
         )
         self._drops = StepDropDetector(self._watch.criteria.drops)
         self._tip = _TipWatch(first_plating_s(start.get("technique")))

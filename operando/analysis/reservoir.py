@@ -13,6 +13,8 @@ from techniques import NamedBlock
 # A strip that ends this many times above its own plateau was asked for the last of the metal.
 _EMPTIED = 3.0
 _SAME_CHARGE = 0.02
+# The part of a program that plates the reservoir, cycles on it and strips it.
+RESERVOIR = "reservoir"
 _SHORTS = ("soft_short", "soft_short_coulombic", "soft_short_spectrum", "hard_short")
 
 
@@ -42,7 +44,7 @@ def reservoir_part(
     of one smaller charge that end on the plateau, a strip that ends above it. None if there is
     neither.
     """
-    block = next((one for one in blocks if one.name == "reservoir"), None)
+    block = next((one for one in blocks if one.name == RESERVOIR), None)
     if block is not None:
         first, last = block.first_half_cycle, block.last_half_cycle
         return tuple(h for h in halves if first <= h.number <= last), last - first + 1
@@ -92,6 +94,10 @@ def reservoir_efficiency(
 
     if not part:
         return none("the reservoir was not plated")
+    numbers = {half.number for half in part}
+    short = next((x for x in failures if x.kind in _SHORTS and x.half_cycle in numbers), None)
+    if short is not None:
+        return none(f"the cell was shorted in cycle {short.cycle}: {short.reason}")
     shallow = part[1:-1] if planned is None or len(part) == planned else part[1:]
     hit = next((half for half in shallow if half.role == STRIP and emptied(half)), None)
     if hit is not None:
@@ -104,10 +110,6 @@ def reservoir_efficiency(
         return none("rows were lost at the end of a half-cycle of the reservoir")
     if not emptied(part[-1]):
         return none("the final strip did not reach its cut-off: not all metal was asked back")
-    numbers = {half.number for half in part}
-    short = next((x for x in failures if x.kind in _SHORTS and x.half_cycle in numbers), None)
-    if short is not None:
-        return none(f"the cell was shorted in cycle {short.cycle}: {short.reason}")
     plated = math.fsum(half.capacity_mah_cm2 for half in part if half.role == PLATE)
     stripped = math.fsum(half.capacity_mah_cm2 for half in part if half.role == STRIP)
     if plated <= 0:

@@ -180,6 +180,19 @@ def test_density_is_per_area_and_charge_is_that_of_the_half_cycle() -> None:
     assert images == "0"
 
 
+def test_the_cycles_on_a_reservoir_are_shown_no_efficiency_of_their_own() -> None:
+    half = {"current_density_ma_cm2": 1.0, "until": [{"quantity": "time_s", "value": 600}]}
+    cycles = {"type": "plate_strip_cycle", "plate": half, "strip": half, "rest_s": 60.0}
+    parts = [
+        {"type": "block", "name": "conditioning", "in_means": False, "step": cycles},
+        {"type": "block", "name": "reservoir", "in_means": False, "step": {**cycles, "cycles": 2}},
+    ]
+    told = list(documents(rows(3)))
+    told[0][1]["technique"] = {"type": "sequence", "steps": parts}
+    shown = [line.split()[1] for line in table(told) if "coulombic efficiency" in line]
+    assert shown == ["1:"]
+
+
 def test_the_efficiency_of_each_cycle_is_the_one_of_the_report() -> None:
     told = list(documents(rows(3)))
     shown = [line for line in table(told) if "coulombic efficiency" in line]
