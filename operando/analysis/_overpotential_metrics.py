@@ -117,8 +117,12 @@ def _of_one_electrode(found: Evaluation, plateaus: list[Number]) -> Metric:
         before = [fit for half_cycle, fit in fits if half_cycle < plating.number]
         fit = before[-1] if before else fits[0][1]
         current_a = abs(plating.mean_current_a)
-        values.append(0.5 * (plateau - 1e3 * current_a * fit.series_ohm))
-        errors.append(0.5e3 * current_a * fit.series_uncertainty_ohm)
+        value = 0.5 * (plateau - 1e3 * current_a * fit.series_ohm)
+        # Below i R_s that resistance is no longer the cell's: it is shorted.
+        values.append(value if value > 0 else None)
+        errors.append(0.5e3 * current_a * fit.series_uncertainty_ohm if value > 0 else None)
     first_ohm = fits[0][1].series_ohm
+    below = sum(value is None for value in values) - sum(one is None for one in plateaus)
+    lower = f"|E| below i R_s in {below} cycles" if below else None
     basis = f"R_s of the last spectrum before, {first_ohm:.3g} ohm at first"
-    return listed(name, values, errors, [basis], "no complete plating")
+    return listed(name, values, errors, [basis, lower], "no complete plating")

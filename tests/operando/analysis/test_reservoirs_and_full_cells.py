@@ -243,7 +243,8 @@ def test_the_overpotential_of_one_electrode_lacks_the_series_resistance(
     make_run: Callable[..., Any], synthetic: Any
 ) -> None:
     told = make_run(SYMMETRIC, calibration=CALIBRATION, page=1000)
-    told.stream("potentiostat", "potentiostat", columns_of([plate(1), strip(1)]))
+    shorted = [(-1, 1.0, -0.005, -0.005), (1, 1.0, 0.005, 0.005)]
+    told.stream("potentiostat", "potentiostat", columns_of([plate(1), strip(1), *shorted]))
     hertz = np.logspace(5, -1, 61)
     z = synthetic.arcs_ohm(hertz, 9.0, (40.0, 1e-3, 0.9))
     spectrum = {name: np.ones(61) for name in ("spectrum", "t", "cycle", "half_cycle", "step")}
@@ -252,9 +253,11 @@ def test_the_overpotential_of_one_electrode_lacks_the_series_resistance(
     told.stop()
     found = metrics(Run.from_documents(told.documents))
     expected = 0.5 * (30 - 1.131 * 9.0)
-    assert found["electrode_overpotential_mv"].value == [pytest.approx(expected, abs=0.01)]
-    assert found["overpotential_mv"].value == [pytest.approx(30.0)]
-    assert found["voltage_hysteresis_mv"].value == [pytest.approx(60.0)]
+    told_mv = found["electrode_overpotential_mv"]
+    assert told_mv.value == [pytest.approx(expected, abs=0.01), None]
+    assert "|E| below i R_s in 1 cycles" in str(told_mv.reason)
+    assert found["overpotential_mv"].value == [pytest.approx(30.0), pytest.approx(5.0)]
+    assert found["voltage_hysteresis_mv"].value == [pytest.approx(60.0), pytest.approx(10.0)]
     other = metrics(run_of(make_run, SYMMETRIC, columns_of([plate(1), strip(1)])))
     assert "R_s is not known" in str(other["electrode_overpotential_mv"].reason)
 
