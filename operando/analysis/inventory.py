@@ -7,8 +7,6 @@ from typing import Any
 from operando.analysis.failure import PotentialWindow
 from techniques import Cell
 
-# A cut-off that lies this close to a limit is met in every cycle and says nothing of a failure.
-_CUT_OFF_APART_V = 0.02
 _ABOVE, _BELOW, _EITHER = "potential_above_v", "potential_below_v", "abs_potential_above_v"
 
 
@@ -28,8 +26,9 @@ def metal_at_start_mah_cm2(cell: Cell) -> tuple[float | None, str | None]:
 def given_up_beyond(start: Mapping[str, Any], cell: Cell) -> PotentialWindow:
     """Return the potentials of the metal electrode at which a run's cell is given up.
 
-    They are the effective safety limits and the technique's limits with the action ``stop``; a side
-    on which half-cycles end at a cut-off as far out has none.
+    They are the effective safety limits and the technique's limits with the action ``stop``. A side
+    on which half-cycles end at a cut-off has none: where the last metal goes the potential rises so
+    steeply that the last row may lie far beyond the cut-off.
     """
     limits = (start.get("limits") or {}).get("effective") or {}
     low, high = limits.get("potential_min_v"), limits.get("potential_max_v")
@@ -37,26 +36,24 @@ def given_up_beyond(start: Mapping[str, Any], cell: Cell) -> PotentialWindow:
         low, high = (None if high is None else -high), (None if low is None else -low)
     lows = [-math.inf if low is None else float(low)]
     highs = [math.inf if high is None else float(high)]
-    cut_offs: list[float] = []
+    ended_above = ended_below = False
     for limit in _limits(start.get("technique")):
         quantity, value = limit.get("quantity"), limit.get("value")
         if quantity not in (_ABOVE, _BELOW, _EITHER) or not isinstance(value, int | float):
             continue
-        if limit.get("action") == "stop":
-            if quantity != _BELOW:
-                highs.append(float(value))
-            if quantity != _ABOVE:
-                lows.append(-float(value) if quantity == _EITHER else float(value))
+        if limit.get("action") != "stop":
+            ended_above |= quantity != _BELOW
+            ended_below |= quantity != _ABOVE
         elif quantity == _EITHER:
-            cut_offs += [-float(value), float(value)]
+            highs.append(float(value))
+            lows.append(-float(value))
+        elif quantity == _ABOVE:
+            highs.append(float(value))
         else:
-            cut_offs.append(float(value))
-    lowest, highest = max(lows), min(highs)
-    if any(value >= highest - _CUT_OFF_APART_V for value in cut_offs):
-        highest = math.inf
-    if any(value <= lowest + _CUT_OFF_APART_V for value in cut_offs):
-        lowest = -math.inf
-    return PotentialWindow(lowest, highest)
+            lows.append(float(value))
+    return PotentialWindow(
+        -math.inf if ended_below else max(lows), math.inf if ended_above else min(highs)
+    )
 
 
 def _limits(technique: object) -> Iterator[Mapping[str, Any]]:
