@@ -1,7 +1,8 @@
-"""What the frames of a run show: the deposit's front."""
+"""What the frames of a run show: the deposit's front, its tips, and bubbles above it."""
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,23 +15,38 @@ from operando.analysis._evaluation import (
     Number,
     Placed,
     listed,
+    metric,
     placed_rows,
     undefined,
 )
 from operando.analysis.segments import HalfCycle
-from operando.runs import Run, Stream
+from operando.runs import Floats, Run, Stream
 
 # A frame stands for the end of a plating when no more than this share of its charge lies between.
 END_OF_PLATING_SHARE = 0.05
 
 
-_FRAMES = ("image_thickness_um", "image_roughness_um", "image_tip_um")
+# A rate needs so many frames within one plating.
+FEWEST_FRAMES = 3
+
+_BY_FRAME = (
+    "image_thickness_um",
+    "image_roughness_um",
+    "image_peak_to_valley_um",
+    "image_tip_um",
+    "image_tip_column_px",
+    "image_tip_count",
+    "bubble_count",
+    "bubble_volume_nl",
+)
+_AGAINST_CHARGE = ("image_charge_mah_cm2", "image_compactness")
+_RATES = ("front_speed_um_h", "tip_growth_um_h")
 _END_FRAMES = ("image_thickness_end_of_plating_um", "compactness")
 
 
 def image_metrics(found: Evaluation) -> dict[str, Metric]:
-    """Return the deposit's height, roughness, tip and compactness."""
-    names = (*_FRAMES, *_END_FRAMES)
+    """Return the deposit's height, roughness, tips and compactness, and the bubbles above it."""
+    names = (*_BY_FRAME, "image_region_count", *_AGAINST_CHARGE, *_RATES, *_END_FRAMES)
     stream = found.run.streams.get("camera")
     if stream is None or not len(stream):
         return undefined(names, "the run has no image")
@@ -44,28 +60,39 @@ def image_metrics(found: Evaluation) -> dict[str, Metric]:
         return undefined(names, "no frame could be read")
     seen = [front if isinstance(front, images.Front) else None for front in fronts]
     notes = [front if isinstance(front, str) else None for front in fronts]
-    notes.append(str(region))
-    told = {
-        "image_thickness_um": listed(
-            "image_thickness_um",
-            [None if front is None else front.thickness_um for front in seen],
-            [None if front is None else front.uncertainty_um for front in seen],
-            notes,
-        ),
-        "image_roughness_um": listed(
-            "image_roughness_um",
-            [None if front is None else front.roughness_um for front in seen],
-            None,
-            notes,
-        ),
-        "image_tip_um": listed(
-            "image_tip_um",
-            [None if front is None else front.tip_um for front in seen],
-            None,
-            notes,
-        ),
+    return {
+        **_by_frame(seen, notes, region),
+        **_against_charge(found, stream, seen, notes),
+        **_end_of_plating(found, stream, seen),
     }
-    return told | _end_of_plating(found, stream, seen)
+
+
+def _by_frame(
+    seen: Sequence[images.Front | None], notes: Sequence[str | None], region: images.Region
+) -> dict[str, Metric]:
+    def each(number: Callable[[images.Front], float]) -> list[Number]:
+        return [None if front is None else float(number(front)) for front in seen]
+
+    told = {
+        "image_thickness_um": each(lambda front: front.thickness_um),
+        "image_roughness_um": each(lambda front: front.roughness_um),
+        "image_peak_to_valley_um": each(lambda front: front.peak_to_valley_um),
+        "image_tip_um": each(lambda front: front.tip_um),
+        "image_tip_column_px": each(lambda front: front.tip_column),
+        "image_tip_count": each(lambda front: len(front.tip_columns)),
+    }
+    gas = {
+        "bubble_count": each(lambda front: len(front.bubbles)),
+        "bubble_volume_nl": each(lambda front: front.bubble_volume_nl),
+    }
+    errors = {"image_thickness_um": each(lambda front: front.uncertainty_um)}
+    where = [*notes, str(region)]
+    whole = [*notes, "of the whole frame; a lower bound, as overlapping rims may count as one"]
+    found = {name: listed(name, told[name], errors.get(name), where) for name in told}
+    found |= {name: listed(name, gas[name], None, whole) for name in gas}
+    # One region of one electrode is no reliable measure: that it was one is told with it.
+    found["image_region_count"] = metric("image_region_count", 1.0, reason=str(region))
+    return found
 
 
 def region_of(told: Mapping[str, Any]) -> images.Region:
@@ -106,26 +133,126 @@ def _front_of(
         return str(error)
 
 
+@dataclass(frozen=True)
+class _Bare:
+    """The height that frames show before anything was plated; what is taken off the others."""
+
+    height_um: float
+    frames: int
+
+    @property
+    def error_factor(self) -> float:
+        """Return how much larger the uncertainty of a difference to it is."""
+        return math.sqrt(2.0) if self.frames else 1.0
+
+    def __str__(self) -> str:
+        if not self.frames:
+            return "no frame before the first half-cycle: height above the bare margin"
+        return f"less the height before the first half-cycle, {self.height_um:.2f} um"
+
+
+def _bare(found: Evaluation, placed: Placed, fronts: Sequence[images.Front | None]) -> _Bare:
+    before = [
+        front.thickness_um
+        for row, front in enumerate(fronts)
+        if front is not None and placed.after_s[row] <= found.begin_s
+    ]
+    return _Bare(math.fsum(before) / len(before) if before else 0.0, len(before))
+
+
+def _compactness(
+    found: Evaluation,
+    placed: Placed,
+    row: int,
+    height_um: float,
+    error_um: float,
+    rate_mah_cm2_s: float,
+) -> tuple[float, float] | None:
+    """Return compactness and its uncertainty in a frame; None if the deposit is too thin."""
+    assert found.cell is not None
+    net = found.ledger.net_plated_mah_cm2(float(placed.middle_s[row]))
+    if net <= 1e-6 or height_um <= 3 * error_um:
+        return None
+    metal = thickness.METALS[found.cell.metal]
+    ratio = thickness.theoretical_thickness_um(net, metal) / height_um
+    width = float(placed.after_s[row] - placed.before_s[row])
+    timing = rate_mah_cm2_s * width / math.sqrt(12.0) / net if math.isfinite(width) else 0.0
+    current = found.accuracy.relative(rate_mah_cm2_s * 3.6 * found.cell.area_cm2)
+    return ratio, ratio * math.hypot(error_um / height_um, timing, current)
+
+
+def _against_charge(
+    found: Evaluation,
+    stream: Stream,
+    fronts: Sequence[images.Front | None],
+    notes: Sequence[str | None],
+) -> dict[str, Metric]:
+    """Return each frame's charge and compactness, and how fast front and tip grow."""
+    if found.cell is None or not found.halves:
+        return undefined((*_AGAINST_CHARGE, *_RATES), found.no_halves)
+    placed = placed_rows(stream, "camera")
+    middle = placed.middle_s[: len(fronts)]
+    bare = _bare(found, placed, fronts)
+    begins_s = np.array([half.t_s[0] for half in found.halves])
+    charges: list[Number] = []
+    ratios: list[Number] = []
+    errors: list[Number] = []
+    reasons = list(notes)
+    for row, front in enumerate(fronts):
+        when = float(middle[row])
+        charges.append(found.ledger.net_plated_mah_cm2(when) if not math.isnan(when) else None)
+        told = None
+        if front is not None and not math.isnan(when):
+            half = found.halves[max(int(np.searchsorted(begins_s, when, "right")) - 1, 0)]
+            rate = abs(half.mean_current_a) * 1e3 / found.cell.area_cm2 / 3600
+            height = front.thickness_um - bare.height_um
+            error = front.uncertainty_um * bare.error_factor
+            told = _compactness(found, placed, row, height, error, rate)
+            if told is None:
+                reasons.append("a deposit too thin to tell its compactness")
+        ratios.append(told and told[0])
+        errors.append(told and told[1])
+    found_now = {
+        "image_charge_mah_cm2": listed("image_charge_mah_cm2", charges),
+        "image_compactness": listed(
+            "image_compactness", ratios, errors, [*reasons, str(bare)], "no frame shows a deposit"
+        ),
+    }
+    seen = [(row, front) for row, front in enumerate(fronts) if front is not None]
+    at_s = middle[[row for row, _ in seen]]
+    thick = np.array([front.thickness_um for _, front in seen])
+    tips = np.array([front.tip_um for _, front in seen])
+    for name, heights in (("front_speed_um_h", thick), ("tip_growth_um_h", tips)):
+        found_now[name] = _rate(found, name, at_s, heights)
+    return found_now
+
+
+def _rate(found: Evaluation, name: str, at_s: Floats, heights_um: Floats) -> Metric:
+    values: list[Number] = []
+    errors: list[Number] = []
+    missing: list[str | None] = []
+    for number, (plating, _) in found.cycles.items():
+        value = error = None
+        if plating is not None:
+            inside = (at_s >= plating.t_s[0]) & (at_s <= plating.t_s[-1])
+            if inside.sum() >= FEWEST_FRAMES:
+                value, error = images.growth_um_h(at_s[inside], heights_um[inside])
+        if value is None:
+            missing.append(f"fewer than {FEWEST_FRAMES} frames in the plating of cycle {number}")
+        values.append(value)
+        errors.append(error)
+    return listed(name, values, errors, missing, "the run has no plating")
+
+
 def _end_of_plating(
-    found: Evaluation, stream: Stream, fronts: list[images.Front | None]
+    found: Evaluation, stream: Stream, fronts: Sequence[images.Front | None]
 ) -> dict[str, Metric]:
     cell = found.cell
     if cell is None or not found.halves:
         return undefined(_END_FRAMES, found.no_halves)
     placed = placed_rows(stream, "camera")
     seen = np.flatnonzero([front is not None for front in fronts])
-    before = [
-        fronts[row].thickness_um  # type: ignore[union-attr]  # rows of fronts that were seen
-        for row in seen
-        if placed.after_s[row] <= found.begin_s
-    ]
-    zero = math.fsum(before) / len(before) if before else 0.0
-    basis = (
-        f"less the height before the first half-cycle, {zero:.2f} um"
-        if before
-        else "no frame before the first half-cycle: height above the bare margin"
-    )
-    metal = thickness.METALS[cell.metal]
+    bare = _bare(found, placed, fronts)
     heights: list[Number] = []
     height_errors: list[Number] = []
     ratios: list[Number] = []
@@ -140,24 +267,17 @@ def _end_of_plating(
             continue
         front = fronts[row]
         assert front is not None
-        height = front.thickness_um - zero
-        error = front.uncertainty_um * (math.sqrt(2.0) if before else 1.0)
+        height = front.thickness_um - bare.height_um
+        error = front.uncertainty_um * bare.error_factor
         heights.append(height)
         height_errors.append(error)
-        net = found.ledger.net_plated_mah_cm2(float(placed.middle_s[row]))
-        if net <= 1e-6 or height <= 3 * error:
-            ratios.append(None)
-            ratio_errors.append(None)
-            missing.append("a deposit too thin to tell its compactness")
-            continue
-        ratio = thickness.theoretical_thickness_um(net, metal) / height
-        width = float(placed.after_s[row] - placed.before_s[row])
         rate = abs(plating.mean_current_a) * 1e3 / cell.area_cm2 / 3600
-        timing = rate * width / math.sqrt(12.0) / net if math.isfinite(width) else 0.0
-        current = found.accuracy.relative(plating.mean_current_a)
-        ratios.append(ratio)
-        ratio_errors.append(ratio * math.hypot(error / height, timing, current))
-    notes = [*missing, basis]
+        told = _compactness(found, placed, row, height, error, rate)
+        if told is None:
+            missing.append("a deposit too thin to tell its compactness")
+        ratios.append(told and told[0])
+        ratio_errors.append(told and told[1])
+    notes = [*missing, str(bare)]
     return {
         "image_thickness_end_of_plating_um": listed(
             "image_thickness_end_of_plating_um", heights, height_errors, notes

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from operando.analysis.bubbles import BINNED, Bubble, find_bubbles, volume_nl
 from operando.runs import Floats
 
 COLUMNS_AVERAGED = 4
@@ -21,6 +22,8 @@ SMALLEST_CONTRAST = 15.0
 REACH = 20  # rows on each side of the front from which its two plateaus are taken
 GUARD = 8  # rows next to the front that belong to neither
 SUB_PIXEL = 0.1  # standard uncertainty of a crossing's systematic part, pixels
+TIP_PROMINENCE = 3.0  # of a tip candidate, in Rq
+SMALLEST_TIP = 1.0  # pixels; what stands out less is the crossing's own noise
 
 
 @dataclass(frozen=True)
@@ -55,8 +58,12 @@ class Front:
         thickness_um: Mean height above the bare margin, um.
         uncertainty_um: Its standard uncertainty, um, without that of the calibration.
         roughness_um: Rq, standard deviation of the height about its straight line, um.
+        peak_to_valley_um: Highest minus lowest point about that line, um.
         tip_um: Highest point above the median, um.
         tip_column: Where that is, pixels.
+        tip_columns: Where points stand out by more than 3 Rq (and a pixel), pixels.
+        bubbles: The bubbles above the front, anywhere in the frame.
+        bubble_volume_nl: Volume of spheres of their size, nL: a lower bound of the gas.
         reference_row: Row of the front in the bare margin, pixels.
         region: Where this was measured.
     """
@@ -64,8 +71,12 @@ class Front:
     thickness_um: float
     uncertainty_um: float
     roughness_um: float
+    peak_to_valley_um: float
     tip_um: float
     tip_column: int
+    tip_columns: tuple[int, ...]
+    bubbles: tuple[Bubble, ...]
+    bubble_volume_nl: float
     reference_row: float
     region: Region
 
@@ -77,9 +88,22 @@ class NoFrontError(ValueError):
 def front_rows(image: NDArray[Any]) -> tuple[Floats, Floats]:
     """Return the columns (pixels) and the sub-pixel row of the front in each.
 
+    Columns that a bubble hides are masked out.
+
+    Raises:
+        NoFrontError: The frame has no contrast between electrolyte and electrode.
+    """
+    columns, rows, _ = front_and_bubbles(image)
+    return columns, rows
+
+
+def front_and_bubbles(image: NDArray[Any]) -> tuple[Floats, Floats, tuple[Bubble, ...]]:
+    """Return the columns (pixels), the front's sub-pixel row in each, and the bubbles above it.
+
     Columns are averaged by four. The lowest bright row of a column gives the front to a pixel
     (bubbles and floating pieces above it do not count); the level half-way between the plateaus
-    on its two sides, taken in the column itself, gives the rest. NaN where a column shows none.
+    on its two sides, taken in the column itself, gives the rest. NaN where a column shows none, and
+    where a bubble comes so near to the front that it might be taken for it.
 
     Raises:
         NoFrontError: The frame has no contrast between electrolyte and electrode.
@@ -127,7 +151,20 @@ def front_rows(image: NDArray[Any]) -> tuple[Floats, Floats]:
     exact = lowest_bright[shown] - GUARD + last + share
     sound = crossing.any(axis=0) & (bright - dark > SMALLEST_CONTRAST * COLUMNS_AVERAGED)
     rows[shown] = np.where(sound & np.isfinite(exact), exact, np.nan)
-    return columns, rows
+    binned = summed[: height // BINNED * BINNED].reshape(-1, BINNED, groups).sum(axis=1)
+    bubbles = find_bubbles(binned, rows)
+    for bubble in bubbles:
+        rows[_hidden(columns, rows, bubble)] = np.nan
+    return columns, rows, bubbles
+
+
+def _hidden(columns: Floats, rows: Floats, bubble: Bubble) -> NDArray[np.bool_]:
+    """Return in which columns a bubble's rim lies where the front or its plateau is measured."""
+    rim = bubble.radius + BINNED
+    beside = np.abs(columns - bubble.column)
+    with np.errstate(invalid="ignore"):
+        lower = bubble.row + np.sqrt(np.maximum(rim**2 - beside**2, 0.0))
+        return (beside <= rim) & (lower >= rows - REACH)
 
 
 def front(image: NDArray[Any], micrometre_per_pixel: float, region: Region | None = None) -> Front:
@@ -142,7 +179,7 @@ def front(image: NDArray[Any], micrometre_per_pixel: float, region: Region | Non
         NoFrontError: No front, or too little of it, in the margin or the deposit.
     """
     region = region or Region()
-    columns, rows = front_rows(image)
+    columns, rows, bubbles = front_and_bubbles(image)
     margin = rows[(columns >= region.margin_start) & (columns < region.margin_stop)]
     stop = math.inf if region.deposit_stop is None else region.deposit_stop
     inside = (columns >= region.deposit_start) & (columns < stop)
@@ -158,7 +195,8 @@ def front(image: NDArray[Any], micrometre_per_pixel: float, region: Region | Non
     centred = at - at.mean()
     slope = float((centred * height).sum() / (centred * centred).sum())
     mean = float(height.mean())
-    rough = float(np.sqrt(np.mean((height - mean - slope * centred) ** 2)))
+    about = height - mean - slope * centred
+    rough = float(np.sqrt(np.mean(about**2)))
     scatter = 1.4826 * float(np.nanmedian(np.abs(margin - reference)))
     error = math.hypot(1.25 * scatter / math.sqrt(np.isfinite(margin).sum()), SUB_PIXEL)
     tip = int(np.argmax(height))
@@ -166,8 +204,41 @@ def front(image: NDArray[Any], micrometre_per_pixel: float, region: Region | Non
         thickness_um=mean * micrometre_per_pixel,
         uncertainty_um=error * micrometre_per_pixel,
         roughness_um=rough * micrometre_per_pixel,
+        peak_to_valley_um=float(about.max() - about.min()) * micrometre_per_pixel,
         tip_um=float(height[tip] - np.median(height)) * micrometre_per_pixel,
         tip_column=round(float(at[tip])),
+        tip_columns=_tip_columns(at, height, rough),
+        bubbles=bubbles,
+        bubble_volume_nl=volume_nl(bubbles, micrometre_per_pixel),
         reference_row=reference,
         region=region,
     )
+
+
+def _tip_columns(columns: Floats, height: Floats, rough: float) -> tuple[int, ...]:
+    from scipy.signal import find_peaks
+
+    # A valley on both sides, so that a tip at the edge of the region is one too.
+    edged = np.concatenate(([height.min()], height, [height.min()]))
+    peaks, _ = find_peaks(edged, prominence=max(TIP_PROMINENCE * rough, SMALLEST_TIP))
+    return tuple(round(float(columns[peak - 1])) for peak in peaks)
+
+
+def growth_um_h(t_s: Floats, height_um: Floats) -> tuple[float, float | None]:
+    """Return how fast a height grows, um/h, by a straight line, and its standard error.
+
+    Args:
+        t_s: Times of at least two frames, s.
+        height_um: The height in each, um.
+
+    Returns:
+        The slope and its standard error; the latter is None with two frames.
+    """
+    at = t_s - t_s.mean()
+    squares = float((at * at).sum())
+    slope = float((at * height_um).sum()) / squares
+    if len(at) < 3:
+        return slope * 3600, None
+    rest = height_um - height_um.mean() - slope * at
+    error = math.sqrt(float((rest * rest).sum()) / (len(at) - 2) / squares)
+    return slope * 3600, error * 3600

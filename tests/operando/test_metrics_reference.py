@@ -26,6 +26,9 @@ def test_every_metric_that_carries_a_unit_in_its_name_has_that_unit() -> None:
         "_umol": "umol",
         "_kj_mol": "kJ/mol",
         "_k": "K",
+        "_um_h": "um/h",
+        "_px": "px",
+        "_nl": "nL",
         "_h": "h",
         "_s": "s",
     }

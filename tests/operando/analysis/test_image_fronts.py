@@ -1,9 +1,10 @@
+import math
 from typing import Any
 
 import numpy as np
 import pytest
 
-from operando.analysis.images import NoFrontError, Region, front
+from operando.analysis.images import NoFrontError, Region, front, growth_um_h
 
 SCALE = 0.5
 
@@ -55,3 +56,29 @@ def test_a_margin_outside_the_frame_is_told(synthetic: Any) -> None:
 def test_the_result_says_where_it_was_measured(synthetic: Any) -> None:
     region = Region(0, 100, 140, 400)
     assert front(synthetic.side_view(30.0), SCALE, region).region == region
+
+
+def test_tips_are_counted_by_how_far_they_stand_out(synthetic: Any) -> None:
+    image = synthetic.side_view(20.0, tip_px=60.0)
+    second = synthetic.side_view(20.0, tip_px=50.0, seed=1)
+    image[:, 180:300] = second[:, 300:420]  # another one at column 240
+    found = front(image, SCALE)
+    assert found.tip_columns == (pytest.approx(240, abs=4), pytest.approx(360, abs=4))
+    assert found.peak_to_valley_um == pytest.approx(30.0, abs=2.0)
+    assert front(synthetic.side_view(20.0), SCALE).tip_columns == ()
+
+
+def test_a_deposit_that_grows_steadily_has_that_speed() -> None:
+    slope, error = growth_um_h(np.array([0.0, 600.0, 1200.0]), np.array([1.0, 2.0, 3.0]))
+    assert slope == pytest.approx(6.0)
+    assert error == pytest.approx(0.0, abs=1e-9)
+    assert growth_um_h(np.array([0.0, 600.0]), np.array([1.0, 2.0])) == (pytest.approx(6.0), None)
+
+
+def test_an_uneven_growth_has_the_standard_error_of_its_line() -> None:
+    t = np.arange(200.0) * 60
+    height = 3e-3 * t + np.random.default_rng(0).normal(0, 0.5, len(t))
+    slope, error = growth_um_h(t, height)
+    assert error is not None
+    assert error == pytest.approx(0.5 / math.sqrt(((t - t.mean()) ** 2).sum()) * 3600, rel=0.2)
+    assert abs(slope - 10.8) < 3 * error
