@@ -32,7 +32,7 @@ def text_report(run: "Run", numbers: "Mapping[str, Metric] | None" = None) -> st
         unit = "" if metric.unit == "1" else metric.unit
         by = METRICS[name].shape.removeprefix("by ")
         rows.append((name, value, unit, "" if by == "scalar" else by, metric.reason or ""))
-    lines += _table(("metric", "value", "unit", "by", "note"), rows, last_width=REASON_WIDTH)
+    lines += text_table(("metric", "value", "unit", "by", "note"), rows, last_width=REASON_WIDTH)
     if undefined:
         lines += ["", "Not defined for this run:"]
         width = max(map(len, undefined))
@@ -112,7 +112,7 @@ class ComparisonRow:
 def comparison_table(rows: Sequence[ComparisonRow]) -> str:
     """Return published and measured values side by side as a table of text."""
     return "\n".join(
-        _table(
+        text_table(
             (
                 "row",
                 "sample",
@@ -262,7 +262,7 @@ def _clipped(text: str, width: int) -> str:
     return text if len(text) <= width else text[: width - 3] + "..."
 
 
-def _table(
+def text_table(
     heading: Sequence[str], rows: Sequence[Sequence[str]], last_width: int | None = None
 ) -> list[str]:
     """Return lines of columns as wide as their widest entry."""

@@ -89,8 +89,12 @@ def _expected() -> tuple[type[Exception], ...]:
         SimulationError,
         NoSuchRunError,
     ]
-    # It is slow to import, and can only have come from where it has been.
-    resuming = sys.modules.get("operando.resume")
-    if resuming is not None:
-        expected.append(resuming.ResumeError)
+    # They are slow to import, and can only have come from where it has been.
+    for module, error in (
+        ("operando.resume", "ResumeError"),
+        ("operando.comparison", "ComparisonError"),
+    ):
+        loaded = sys.modules.get(module)
+        if loaded is not None:
+            expected.append(getattr(loaded, error))
     return tuple(expected)

@@ -4,6 +4,7 @@ A page loads nothing and runs nothing: no network, no script. Whatever stands in
 sample's name, a note) is shown as text.
 """
 
+from operando.pages.comparison import comparison_page
 from operando.pages.report import report_page
 
-__all__ = ["report_page"]
+__all__ = ["comparison_page", "report_page"]

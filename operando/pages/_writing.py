@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from operando.analysis import Metric
-from operando.plots import DrawnSheet
+from operando.plots import DOUBLE_MM, DrawnSheet
 from operando.registry import FAMILIES
 from operando.report import number_text, value_texts
 
@@ -22,6 +22,7 @@ class Picture:
     source: str
     caption: str
     missing: str | None
+    narrow: bool
 
 
 @dataclass(frozen=True)
@@ -69,6 +70,7 @@ def picture(drawn: DrawnSheet) -> Picture:
         f"data:{_MIME['svg']};base64,{source}",
         plain_caption(drawn.caption),
         None if drawn.reason is None else plain_caption(drawn.reason),
+        drawn.sheet.width_mm < DOUBLE_MM,
     )
 
 

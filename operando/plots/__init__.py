@@ -8,9 +8,10 @@ axes of your own are in the modules: ``potential``, ``cycles``, ``spectra``, ``d
 
 from operando.plots.evaluated import EvaluatedRun
 from operando.plots.overview import run_figure
-from operando.plots.sheets import FORMATS, SHEETS, DrawnSheet, Sheet, draw, drawn_sheets
+from operando.plots.sheets import DOUBLE_MM, FORMATS, SHEETS, DrawnSheet, Sheet, draw, drawn_sheets
 
 __all__ = [
+    "DOUBLE_MM",
     "FORMATS",
     "SHEETS",
     "DrawnSheet",

@@ -4,7 +4,7 @@ import io
 import string
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from operando.plots import cycles, deposit, gas, potential, raman, spectra
 from operando.plots._style import DOUBLE_MM, MM_PER_INCH, SINGLE_MM, styled
@@ -19,7 +19,7 @@ DOTS_PER_INCH = 300
 Format = Literal["pdf", "png", "svg"]
 Mosaic = Sequence[Sequence[str]]
 # Draws into the panels of a mosaic, by their letters; returns by letter why one stays empty.
-Draw = Callable[[Mapping[str, "Axes"], EvaluatedRun], Mapping[str, str | None]]
+Draw = Callable[[Mapping[str, "Axes"], Any], Mapping[str, str | None]]
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,7 @@ class Sheet:
         note: What a reader must know about it.
         widths: Relative widths of the mosaic's columns.
         heights: Relative heights of its rows.
+        polar: Letters of panels with an angle for an axis.
     """
 
     name: str
@@ -47,11 +48,12 @@ class Sheet:
     note: str = ""
     widths: tuple[float, ...] | None = None
     heights: tuple[float, ...] | None = None
+    polar: str = ""
 
 
 @dataclass(frozen=True)
 class DrawnSheet:
-    """A figure of a run, or why there is none.
+    """A figure of a run or a comparison, or why there is none.
 
     Attributes:
         sheet: Which figure.
@@ -80,8 +82,8 @@ class DrawnSheet:
         return target.getvalue()
 
 
-def draw(sheet: Sheet, one: EvaluatedRun) -> DrawnSheet:
-    """Draw one figure of a run."""
+def draw(sheet: Sheet, subject: Any) -> DrawnSheet:
+    """Draw one figure of its subject, an `EvaluatedRun` or a comparison."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -93,8 +95,9 @@ def draw(sheet: Sheet, one: EvaluatedRun) -> DrawnSheet:
             [list(row) for row in sheet.mosaic],
             width_ratios=sheet.widths,
             height_ratios=sheet.heights,
+            per_subplot_kw={letter: {"projection": "polar"} for letter in sheet.polar},
         )
-        missing = sheet.draw(axes, one)
+        missing = sheet.draw(axes, subject)
         titles = {key: each.get_title(loc="left") for key, each in axes.items()}
         lettered = [key for key in axes if titles[key] and key in missing]
         if len(lettered) > 1:
