@@ -20,6 +20,7 @@ from instruments.bench_file import (
     PotentiostatEntry,
     RamanEntry,
     RelayBoardEntry,
+    ThermostatEntry,
 )
 from operando.cli import command_line
 from operando.registry import reference_markdown
@@ -140,6 +141,7 @@ FILES: Mapping[str, tuple[str, tuple[type[BaseModel], ...]]] = {
             RamanEntry,
             RelayBoardEntry,
             GasChromatographEntry,
+            ThermostatEntry,
         ),
     ),
 }

@@ -11,6 +11,7 @@ from instruments.bench_file import (
     PotentiostatEntry,
     RamanEntry,
     RelayBoardEntry,
+    ThermostatEntry,
 )
 from instruments.camera.device import CameraDevice
 from instruments.camera.pylon import PylonCamera
@@ -22,6 +23,8 @@ from instruments.potentiostat.methodscript import MethodScriptPotentiostat
 from instruments.raman.device import RamanDevice
 from instruments.raman.wasatch import WasatchSpectrometer
 from instruments.relay_board import Lamp, NumatoRelayBoard
+from instruments.thermostat.device import ThermostatDevice
+from instruments.thermostat.huber_pb import HuberThermostat
 
 
 class Driver(Protocol):
@@ -107,6 +110,16 @@ def build(file: BenchFile) -> Parts:
                     bands_cm1=entry.bands_cm1,
                     lamp=lamp,
                     light_lock=light,
+                )
+            case ThermostatEntry():
+                thermostat = HuberThermostat(
+                    entry.address, safe_temperature_k=entry.safe_temperature_k
+                )
+                parts.drivers[name] = thermostat
+                parts.devices[name] = ThermostatDevice(
+                    thermostat,
+                    name=name,
+                    limits_k=(entry.temperature_min_k, entry.temperature_max_k),
                 )
             case GasChromatographEntry():
                 chromatograph = ContactGasChromatograph(

@@ -76,7 +76,10 @@ class Bench:
         return None
 
     def safe_state(self) -> None:
-        """Open the cell, switch off laser and lamp; idempotent, raises the first failure last."""
+        """Open the cell, switch off laser and lamp, take the thermostat to its safe temperature.
+
+        Idempotent; raises the first failure last.
+        """
         first: Exception | None = None
         for device in self._parts.devices.values():
             try:

@@ -71,8 +71,41 @@ class GasChromatographEntry(Data):
     headspace: Literal["closed", "swept"] = "closed"
 
 
+class ThermostatEntry(_Entry):
+    """A thermostat: the temperature of the cell."""
+
+    kind: Literal["thermostat"]
+    language: Literal["huber_pb"]
+    safe_temperature_k: float | None = Field(
+        default=298.15,
+        gt=0,
+        description="Where it goes when the bench is left; none: it stops controlling.",
+    )
+    temperature_min_k: float | None = Field(
+        default=None, gt=0, description="Lowest setpoint, for its liquid, K."
+    )
+    temperature_max_k: float | None = Field(
+        default=None, gt=0, description="Highest setpoint, for its liquid, K."
+    )
+
+    @model_validator(mode="after")
+    def _temperatures_agree(self) -> Self:
+        low, high = self.temperature_min_k, self.temperature_max_k
+        if low is not None and high is not None and low >= high:
+            raise ValueError(f"temperature_min_k {low} K is not below temperature_max_k {high} K")
+        safe = self.safe_temperature_k
+        if safe is not None and not (low or 0.0) <= safe <= (high or float("inf")):
+            raise ValueError(f"safe_temperature_k {safe} K is beyond its own limits")
+        return self
+
+
 Entry = Annotated[
-    RelayBoardEntry | PotentiostatEntry | CameraEntry | RamanEntry | GasChromatographEntry,
+    RelayBoardEntry
+    | PotentiostatEntry
+    | CameraEntry
+    | RamanEntry
+    | GasChromatographEntry
+    | ThermostatEntry,
     Field(discriminator="kind"),
 ]
 

@@ -18,7 +18,7 @@ from typing import IO, Self
 
 from operando.settings import simulator_dir
 
-INSTRUMENTS = ("potentiostat", "relay_board", "camera", "raman")
+INSTRUMENTS = ("potentiostat", "relay_board", "camera", "raman", "thermostat")
 VARIABLE = "OPERANDO_SIM"
 START_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 10.0

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from sim_devices.recorded_cell import RecordedCell
     from sim_devices.spectrum import Light
 
-INSTRUMENTS = ("potentiostat", "relay_board", "camera", "raman")
+INSTRUMENTS = ("potentiostat", "relay_board", "camera", "raman", "thermostat")
 START_RELAY, LAMP_RELAY, READY_GPIO = 0, 2, 3
 READY_FILE, FAULTS_FILE, REPLAY_FILE = "ready", "faults", "replay.json"
 CHROMATOGRAMS = "chromatogram_files"
@@ -37,7 +37,15 @@ FAULTS_BY_CELL_TIME = ("soft-short", "hard-short")
 _POLL_S = 0.1
 _POLL_WITH_FAULTS_DUE_S = 0.01
 # Each random stream has its place, so that asking for one instrument less changes no other.
-_SEEDS = ("cell", "potentiostat", "relay_board", "camera", "raman", "chromatograph")
+_SEEDS = (
+    "cell",
+    "potentiostat",
+    "relay_board",
+    "camera",
+    "raman",
+    "chromatograph",
+    "thermostat",
+)
 
 
 @dataclass(frozen=True)
@@ -119,8 +127,9 @@ class Bench:
 
         Args:
             publish: folder for the address files ``potentiostat``, ``relay_board``, ``camera``,
-                ``raman`` and ``chromatograms``, and then ``ready`` with this process's id. Faults
-                are taken from its file ``faults``, one JSON object per line, at any time.
+                ``raman``, ``thermostat`` and ``chromatograms``, and then ``ready`` with this
+                process's id. Faults are taken from its file ``faults``, one JSON object per line,
+                at any time.
             cell: name of a preset, if there is no history.
             history: a file of a cell that was measured before, which then takes the place of the
                 simulated one; the file ``replay.json`` beside the addresses says so.
@@ -221,6 +230,8 @@ class Bench:
 
             raman = wasatch_fid.serve(self._light(seed), self.clock, self.truth, self.lights)
             self._adopt("raman", raman, raman.address)
+        if "thermostat" in instruments:
+            self._start_thermostat(seed)
         if "potentiostat" in instruments:
             from sim_devices import methodscript
 
@@ -252,6 +263,16 @@ class Bench:
             seed=_seed(seed, "relay_board"),
         )
         self._adopt("relay_board", board, board.address)
+
+    def _start_thermostat(self, seed: int) -> None:
+        from sim_devices.thermostat import HuberPilot
+
+        cell = self.cell
+        assert isinstance(cell, Cell | DummyCell)
+        thermostat = HuberPilot(
+            cell, self.truth, cell_time=lambda: cell.t, seed=_seed(seed, "thermostat")
+        )
+        self._adopt("thermostat", thermostat, thermostat.address)
 
     def _chromatograph(self, seed: int) -> InjectingInstrument | None:
         """Return the chromatograph; None: there is nothing that it could measure."""
@@ -432,6 +453,8 @@ def _recorded(history: Path, instruments: Sequence[str]) -> RecordedCell:
     opened = History(history)
     try:
         for instrument in instruments:
+            if instrument == "thermostat":
+                raise ValueError(f"thermostat: a history has no temperature ({opened.source})")
             if not opened.holds(instrument):
                 opened.need(instrument)
     except BaseException:

@@ -93,7 +93,7 @@ def test_a_signal_ends_the_simulator_in_order(tmp_path, number):
 @pytest.mark.parametrize(
     ("options", "complaint"),
     [
-        (["--instruments", "thermostat"], "thermostat"),
+        (["--instruments", "kettle"], "kettle"),
         (["--instruments", ""], "unknown"),
         (["--cell", "lead"], "lead"),
         (["--fault", "potentiostat"], "INSTRUMENT:FAULT"),
@@ -264,7 +264,7 @@ def test_an_instrument_less_does_not_change_the_others(tmp_path):
 
 
 def test_the_whole_bench_starts_and_ends(tmp_path):
-    everything = "potentiostat,relay_board,camera,raman"
+    everything = "potentiostat,relay_board,camera,raman,thermostat"
     with simulator(tmp_path, "--no-pty", instruments=everything) as process:
         process.stdout.readline()
         schemes = {
@@ -275,6 +275,7 @@ def test_the_whole_bench_starts_and_ends(tmp_path):
             "relay_board": "tcp",
             "camera": "pylon-emulation",
             "raman": "usb+tcp",
+            "thermostat": "tcp",
         }
         process.stdin.close()
         assert process.wait(10) == 0

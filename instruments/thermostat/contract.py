@@ -1,0 +1,67 @@
+"""What every thermostat offers, whatever its wire language."""
+
+from typing import NamedTuple, Protocol
+
+
+class ThermostatState(NamedTuple):
+    """What a thermostat does at one moment.
+
+    Attributes:
+        temperature_k: of the bath, or of the process where a sensor is there, K.
+        setpoint_k: where it goes to, K.
+        controlling: whether it is going there; else the setpoint is only remembered.
+    """
+
+    temperature_k: float
+    setpoint_k: float
+    controlling: bool
+
+
+class Thermostat(Protocol):
+    """A driver; callable from any thread, one exchange at a time.
+
+    Every failure is an InstrumentError. Temperatures are in K; what is in force is read back, never
+    assumed.
+    """
+
+    @property
+    def verified_on(self) -> str | None:
+        """Return when and with which firmware this driver was confirmed on hardware, or None."""
+        ...
+
+    def connect(self) -> None:
+        """Open the port and check who is there; changes nothing."""
+        ...
+
+    def close(self) -> None:
+        """Go to the safe state and release the port; safe to call twice."""
+        ...
+
+    def identify(self) -> dict[str, str]:
+        """Return ``model``, ``address`` and what else the instrument tells of itself."""
+        ...
+
+    def setpoint_range_k(self) -> tuple[float, float]:
+        """Return the lowest and the highest setpoint the instrument takes, K."""
+        ...
+
+    def state(self) -> ThermostatState:
+        """Return what it does now; raises InstrumentFaultError if it reports an error."""
+        ...
+
+    def go_to(self, temperature_k: float) -> float:
+        """Set the setpoint, control, and return the setpoint in force, K.
+
+        Returns when the instrument has confirmed both, long before the temperature is there. Raises
+        SafetyLimitError, and sends nothing, if the instrument's own range forbids it, and
+        InstrumentFaultError if something else is in force afterwards.
+        """
+        ...
+
+    def stop(self) -> None:
+        """Stop controlling; returns when that is confirmed."""
+        ...
+
+    def safe_state(self) -> None:
+        """Leave it as the bench file says it can be left alone; a no-op if nothing was moved."""
+        ...

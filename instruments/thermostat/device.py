@@ -1,0 +1,151 @@
+"""The thermostat in a plan: a temperature that can be set, and a follower that tells it."""
+
+import math
+import threading
+import time
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from bluesky.protocols import Status
+
+from instruments._follower import Follower
+from instruments.errors import SafetyLimitError
+from instruments.thermostat.contract import Thermostat
+
+# What a bath may overshoot beyond the range of a cell before that ends a run.
+_OVERSHOOT_K = 1.0
+
+
+class ThermostatDevice(Follower):
+    """A thermostat that follows the leader: ``trigger`` asks for its temperature.
+
+    ``set`` gives it another temperature. What the cell must not be exposed to is told with
+    ``allow``: a setpoint beyond it is refused, and a temperature beyond it fails the exchange,
+    which ends a run.
+
+    Args:
+        driver: the thermostat.
+        name: prefix of the event keys.
+        limits_k: lowest and highest temperature of this bench; ``None``: that of the instrument.
+    """
+
+    _columns: ClassVar[Mapping[str, str | None]] = {
+        "temperature": "K",
+        "setpoint": "K",
+        "controlling": None,
+    }
+
+    def __init__(
+        self,
+        driver: Thermostat,
+        *,
+        name: str = "thermostat",
+        limits_k: tuple[float | None, float | None] = (None, None),
+    ) -> None:
+        super().__init__(name=name)
+        self.driver = driver
+        self._bench_k = limits_k
+        self._cell_k: tuple[float | None, float | None] = (None, None)
+        self._latest: tuple[float, float] | None = None
+        self._latest_lock = threading.Lock()
+
+    # -- the temperature
+
+    @property
+    def limits(self) -> tuple[float, float]:
+        """Return the lowest and the highest setpoint that instrument, bench and cell allow, K."""
+        low, high = self.driver.setpoint_range_k()
+        for lowest, highest in (self._bench_k, self._cell_k):
+            low = low if lowest is None else max(low, lowest)
+            high = high if highest is None else min(high, highest)
+        return low, high
+
+    @property
+    def latest_temperature(self) -> tuple[float, float] | None:
+        """Return (epoch s, K) of the newest temperature that was read, ``None`` before it."""
+        with self._latest_lock:
+            return self._latest
+
+    def allow(self, low_k: float | None, high_k: float | None) -> None:
+        """Keep to what a cell allows from now on; ``None``: the cell does not say.
+
+        Blocks for one exchange (30 ms). Raises SafetyLimitError if it is controlled to a
+        temperature beyond, or the bath is there already.
+        """
+        self._cell_k = (low_k, high_k)
+        if (low_k, high_k) == (None, None):
+            return
+        state = self.driver.state()
+        for told, kelvin in (("is at", state.temperature_k), ("goes to", state.setpoint_k)):
+            if told == "goes to" and not state.controlling:
+                continue
+            if self._beyond_cell(kelvin, 0.0):
+                raise SafetyLimitError(
+                    f"{self.name}: the bath {told} {kelvin:.2f} K; the cell allows "
+                    f"{self._cell_told()}. Set it before the cell is put in"
+                )
+
+    def check_value(self, value: float) -> None:
+        """Raise SafetyLimitError, or ValueError if it is no temperature, before anything moves."""
+        if not isinstance(value, int | float) or not math.isfinite(value):
+            raise ValueError(f"{self.name}: {value!r} is not a temperature in K")
+        low, high = self.limits
+        if not low <= value <= high:
+            raise SafetyLimitError(
+                f"{self.name}: asked for {value:g} K; instrument, bench and cell together allow "
+                f"{low:g} K to {high:g} K; the setpoint is unchanged"
+            )
+
+    def set(self, value: float) -> Status:
+        """Go to a temperature in K; the status is done when the thermostat has confirmed it.
+
+        The temperature is there minutes later: a plan watches the rows of this device. Raises what
+        ``check_value`` raises.
+        """
+        self.check_value(value)
+        return self._in_thread(lambda: self._go_to(value))
+
+    def _go_to(self, temperature_k: float) -> None:
+        self.driver.go_to(temperature_k)
+
+    # -- bluesky
+
+    def connect(self) -> None:
+        """Open the port; raises what the driver raises."""
+        self.driver.connect()
+
+    def unstage(self) -> list[object]:
+        """End the exchange that is open."""
+        self.close_worker()
+        unstaged: list[object] = super().unstage()
+        return unstaged
+
+    def safe_state(self) -> None:
+        """Go to the temperature at which the bench file says it can be left alone."""
+        self.driver.safe_state()
+
+    def _acquire(self, **request: Any) -> tuple[dict[str, float], int]:
+        state = self.driver.state()
+        with self._latest_lock:
+            self._latest = time.time(), state.temperature_k
+        if self._beyond_cell(state.temperature_k, _OVERSHOOT_K):
+            raise SafetyLimitError(
+                f"{self.name}: the bath is at {state.temperature_k:.2f} K; the cell allows "
+                f"{self._cell_told()}"
+            )
+        return {
+            "temperature": state.temperature_k,
+            "setpoint": state.setpoint_k,
+            "controlling": float(state.controlling),
+        }, 0
+
+    def _beyond_cell(self, temperature_k: float, margin_k: float) -> bool:
+        low, high = self._cell_k
+        too_low = low is not None and temperature_k < low - margin_k
+        return too_low or (high is not None and temperature_k > high + margin_k)
+
+    def _cell_told(self) -> str:
+        low, high = self._cell_k
+        if low is None:
+            return f"at most {high:g} K"
+        return f"at least {low:g} K" if high is None else f"{low:g} K to {high:g} K"

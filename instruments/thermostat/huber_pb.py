@@ -1,0 +1,311 @@
+"""Huber circulators with a Pilot ONE: PB commands over TCP (or a serial line).
+
+A command is ``{Maavvvv`` CR LF: the address in two hexadecimal digits and a value in four (16 bits,
+two's complement), or ``****`` to read. Every command, also a write, is answered with ``{Saavvvv``
+and the value that is in force; 7FFF means that this model does not have it. Temperatures are in
+0.01 degC. The bath's sensor is controlled on; a process sensor, where there is one, is read besides
+it.
+"""
+
+import logging
+import re
+import threading
+from pathlib import Path
+
+from instruments.errors import (
+    InstrumentError,
+    InstrumentFaultError,
+    ProtocolError,
+    SafetyLimitError,
+    TransportError,
+    TransportTimeout,
+)
+from instruments.thermostat.contract import ThermostatState
+from instruments.transport import SerialSettings, Transport, open_transport
+
+_log = logging.getLogger(__name__)
+
+SETPOINT, INTERNAL, ERROR, WARNING, PROCESS = 0x00, 0x01, 0x05, 0x06, 0x07
+STATUS, CONTROL, LOWEST_SETPOINT, HIGHEST_SETPOINT = 0x0A, 0x14, 0x30, 0x31
+
+NOT_AVAILABLE = 0x7FFF
+ZERO_CELSIUS_K = 273.15
+RESOLUTION_K = 0.01
+# What the language can say; a model's own range is narrower.
+LANGUAGE_RANGE_K = (122.15, 600.15)
+# Some models give this for a sensor that is not there.
+_NO_SENSOR = -15100
+
+_CONTROLLING, _ERROR_BIT, _WARNING_BIT = 0, 8, 9
+_ANSWER_S = 1.0
+_QUIET_S = 0.05
+# What stands before it is the rest of an answer that was cut off.
+_ANSWER = re.compile(rb"\{S([0-9A-Fa-f]{2})([0-9A-Fa-f]{4})\r?\Z")
+
+
+class HuberThermostat:
+    """A Huber circulator.
+
+    Args:
+        address: ``tcp://host:8101``, ``serial:///dev/...`` (9600 baud) or ``published:`` one of
+            these.
+        safe_temperature_k: where it goes when it is left alone after it was moved; ``None``: it
+            stops controlling.
+        record_to: file to which the whole dialogue is appended.
+    """
+
+    verified_on: str | None = None
+
+    def __init__(
+        self,
+        address: str,
+        *,
+        safe_temperature_k: float | None = None,
+        record_to: Path | None = None,
+    ) -> None:
+        self.address = address
+        self.safe_temperature_k = safe_temperature_k
+        self._record_to = record_to
+        self._transport: Transport | None = None
+        self._lock = threading.RLock()
+        self._range_k = LANGUAGE_RANGE_K
+        self._moved = False
+        self._warning_told = 0
+        self._warned = False
+
+    def connect(self) -> None:
+        """Open the port and ask for temperature, setpoint and range.
+
+        Raises TransportError, ProtocolError, or InstrumentFaultError if the circulator reports an
+        error that nobody has acknowledged.
+        """
+        with self._lock:
+            if self._transport is not None:
+                return
+            self._transport = open_transport(
+                self.address,
+                terminator=b"\n",
+                settings=SerialSettings(baud_rate=9600),
+                record_to=self._record_to,
+            )
+            try:
+                self._synchronise()
+                self._range_k = self._told_range()
+                self.state()
+            except InstrumentError:
+                self._transport.close()
+                self._transport = None
+                raise
+        if self.verified_on is None and not self._warned:
+            self._warned = True
+            _log.warning(
+                "%s: this driver has not been confirmed on real hardware; watch the first runs",
+                self._who(),
+            )
+
+    def close(self) -> None:
+        """Go to the safe state and release the port; safe to call twice."""
+        with self._lock:
+            if self._transport is None:
+                return
+            try:
+                self.safe_state()
+            finally:
+                transport, self._transport = self._transport, None
+                transport.close()
+
+    def identify(self) -> dict[str, str]:
+        """Return the kind of instrument and its range: PB commands tell no model."""
+        low, high = self._range_k
+        return {
+            "model": "Huber circulator, Pilot ONE",
+            "address": self._wire().address,
+            "setpoint_range_k": f"{low:g} to {high:g}",
+        }
+
+    def setpoint_range_k(self) -> tuple[float, float]:
+        """Return the lowest and the highest setpoint, K; before ``connect`` the language's own."""
+        return self._range_k
+
+    def state(self) -> ThermostatState:
+        """Return temperature, setpoint and whether it controls; three exchanges, 10 ms each.
+
+        The temperature is the process sensor's where there is one, else the bath's. Raises
+        InstrumentFaultError with the circulator's own error number if it reports one; a warning is
+        logged once.
+        """
+        with self._lock:
+            status = self._read(STATUS)
+            if status is not None:
+                self._heed(status & 0xFFFF)
+            process = self._read(PROCESS)
+            if process is None or process == _NO_SENSOR:
+                process = self._needed(INTERNAL, "the bath's temperature")
+            setpoint = self._needed(SETPOINT, "the setpoint")
+            if status is None:
+                controlling = bool(self._needed(CONTROL, "whether it controls"))
+            else:
+                controlling = bool(status >> _CONTROLLING & 1)
+        return ThermostatState(_kelvin(process), _kelvin(setpoint), controlling)
+
+    def go_to(self, temperature_k: float) -> float:
+        """Set the setpoint, start to control, and return the setpoint in force, K.
+
+        Raises SafetyLimitError before anything is sent if the circulator's range forbids it;
+        InstrumentFaultError if another value is in force afterwards, or it does not control.
+        """
+        low, high = self._range_k
+        if not low <= temperature_k <= high:
+            raise SafetyLimitError(
+                f"{self._who()}: asked for {temperature_k:g} K, it takes {low:g} K to {high:g} K; "
+                "its setpoint is unchanged"
+            )
+        wanted = round((temperature_k - ZERO_CELSIUS_K) / RESOLUTION_K)
+        with self._lock:
+            self._moved = True
+            in_force = self._write(SETPOINT, wanted)
+            if in_force != wanted:
+                raise self._disobeyed(f"set {_kelvin(wanted):.2f} K", f"{_kelvin(in_force):.2f} K")
+            if self._write(CONTROL, 1) != 1:
+                status = self._read(STATUS)
+                if status is not None:
+                    self._heed(status & 0xFFFF)
+                raise self._disobeyed("to control", "not controlling")
+        return _kelvin(in_force)
+
+    def stop(self) -> None:
+        """Stop controlling; raises InstrumentFaultError if it goes on."""
+        with self._lock:
+            if self._write(CONTROL, 0) != 0:
+                raise self._disobeyed("to stop controlling", "controlling")
+
+    def safe_state(self) -> None:
+        """Go to the safe temperature, or stop where there is none; nothing if nothing was moved."""
+        with self._lock:
+            if not self._moved:
+                return
+            if self.safe_temperature_k is None:
+                self.stop()
+            else:
+                self.go_to(self.safe_temperature_k)
+            self._moved = False
+
+    # -- dialogue
+
+    def _told_range(self) -> tuple[float, float]:
+        """Return the model's range, or what the language can say where the model does not tell."""
+        low, high = self._read(LOWEST_SETPOINT), self._read(HIGHEST_SETPOINT)
+        if low is None or high is None:
+            return LANGUAGE_RANGE_K
+        if low >= high:
+            raise ProtocolError(
+                f"{self._who()}: its range of setpoints is {low / 100:g} to {high / 100:g} degC"
+            )
+        return _kelvin(low), _kelvin(high)
+
+    def _heed(self, status: int) -> None:
+        """Raise the error that the status announces, and log a warning once."""
+        if status >> _ERROR_BIT & 1:
+            code = self._read(ERROR)
+            raise InstrumentFaultError(
+                f"{self._who()}: it reports error {code if code is not None else '(no number)'} "
+                "and may not control; look it up in its manual, and acknowledge it on its panel"
+            )
+        if status >> _WARNING_BIT & 1:
+            code = self._read(WARNING) or 0
+            if code != self._warning_told:
+                _log.warning("%s: it reports warning %d", self._who(), code)
+            self._warning_told = code
+        else:
+            self._warning_told = 0
+
+    def _disobeyed(self, asked: str, found: str) -> InstrumentFaultError:
+        return InstrumentFaultError(
+            f"{self._who()}: asked {asked}, in force is {found}: is it locked, or limited on its "
+            "panel?"
+        )
+
+    def _needed(self, address: int, what: str) -> int:
+        value = self._read(address)
+        if value is None:
+            raise ProtocolError(
+                f"{self._who()}: it does not tell {what} (address {address:02X} is not available)"
+            )
+        return value
+
+    def _read(self, address: int) -> int | None:
+        """Return a value, ``None`` if this model does not have it."""
+        return self._exchange(address, f"{{M{address:02X}****")
+
+    def _write(self, address: int, value: int) -> int:
+        answer = self._exchange(address, f"{{M{address:02X}{value & 0xFFFF:04X}")
+        if answer is None:
+            raise ProtocolError(f"{self._who()}: address {address:02X} cannot be written")
+        return answer
+
+    def _exchange(self, address: int, command: str) -> int | None:
+        """Send one command; return the answer's value.
+
+        All commands are states, so one whose answer is lost or damaged is sent once more.
+        """
+        with self._lock:
+            try:
+                return self._value(address, command, self._dialogue(command))
+            except (TransportTimeout, ProtocolError) as error:
+                _log.debug("%s: asking again after: %s", self._who(), error)
+                self._synchronise()
+                return self._value(address, command, self._dialogue(command))
+
+    def _dialogue(self, command: str) -> bytes:
+        wire = self._wire()
+        try:
+            wire.write(command.encode("ascii") + b"\r\n")
+            return wire.read_line(_ANSWER_S)
+        except TransportTimeout as error:
+            raise TransportTimeout(
+                f"{self._who()}: asked {command!r}: {error}: is it switched on, and is this its "
+                "address (PB commands, port 8101)?"
+            ) from error
+        except TransportError as error:
+            raise TransportError(
+                f"{self._who()}: asked {command!r}: {error}. It goes on with the setpoint it has"
+            ) from error
+
+    def _value(self, address: int, command: str, line: bytes) -> int | None:
+        found = _ANSWER.search(line)
+        if found is None or int(found[1], 16) != address:
+            raise ProtocolError(
+                f"{self._who()}: asked {command!r}, got {line!r}, not {{S{address:02X} and four "
+                "hexadecimal digits"
+            )
+        value = int(found[2], 16)
+        if value == NOT_AVAILABLE:
+            return None
+        return value - 0x10000 if value & 0x8000 else value
+
+    def _synchronise(self) -> None:
+        """Read what is still on its way, so that an answer is that of its question."""
+        wire = self._wire()
+        try:
+            while True:
+                wire.read_line(_QUIET_S)
+        except TransportTimeout:
+            pass
+        # A part of a line is kept for the next read: it ends here.
+        try:
+            wire.write(b"\r\n")
+        except TransportError as error:
+            raise TransportError(f"{self._who()}: {error}") from error
+
+    def _wire(self) -> Transport:
+        if self._transport is None:
+            raise TransportError(f"{self.address}: not connected; call connect() first")
+        return self._transport
+
+    def _who(self) -> str:
+        return f"thermostat at {self.address}"
+
+
+def _kelvin(value: int) -> float:
+    """Return a temperature in 0.01 degC as K, without the rounding of the sum."""
+    return round(value * RESOLUTION_K + ZERO_CELSIUS_K, 2)
