@@ -27,6 +27,7 @@ GROUPS = {
     "camera": "camera",
     "raman": "raman",
     "gas_chromatograph": "chromatograms",
+    "thermostat": "temperature",
 }
 # Written so often, an experiment of weeks never lies in memory as pictures.
 _AT_ONCE = 16
@@ -42,8 +43,8 @@ class HistoryError(Exception):
 def write_history(run: Run, path: Path, *, only: Collection[str] | None = None) -> tuple[str, ...]:
     """Write a run as the history of a cell; return which instruments can be served from it.
 
-    ``potentiostat``, ``camera``, ``raman`` and ``gas_chromatograph`` are those of which something
-    was recorded. Pictures and spectra are copied, so that the file stands alone.
+    ``potentiostat``, ``camera``, ``raman``, ``gas_chromatograph`` and ``thermostat`` are those of
+    which something was recorded. Pictures and spectra are copied, so that the file stands alone.
 
     Args:
         run: any run with rows of a potentiostat, finished or not.
@@ -78,6 +79,7 @@ def write_history(run: Run, path: Path, *, only: Collection[str] | None = None) 
             ("camera", _write_camera),
             ("raman", _write_raman),
             ("gas_chromatograph", _write_chromatograms),
+            ("thermostat", _write_temperature),
         ):
             if (wanted is None or name in wanted) and write(file, run):
                 held.append(name)
@@ -293,6 +295,22 @@ def _copy(group: Any, name: str, asset: Any, rows: int) -> None:
     for first in range(0, rows, _AT_ONCE):
         last = min(first + _AT_ONCE, rows)
         written[first:last] = asset[first:last]
+
+
+def _write_temperature(file: Any, run: Run) -> bool:
+    thermostat = run.streams.get("thermostat")
+    if thermostat is None or not len(thermostat):
+        return False
+    times = _times(run, "thermostat")
+    temperature = np.asarray(thermostat.columns["thermostat_temperature"], dtype=np.float64)
+    whole = np.isfinite(times) & np.isfinite(temperature)
+    if not whole.any():
+        return False
+    order = np.argsort(times[whole], kind="stable")
+    group = file.create_group("temperature")
+    group.create_dataset("t_s", data=times[whole][order])
+    group.create_dataset("temperature_k", data=temperature[whole][order])
+    return True
 
 
 def _write_chromatograms(file: Any, run: Run) -> bool:

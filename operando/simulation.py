@@ -75,7 +75,8 @@ class SimulatedBench:
             potentiostat adds no errors of its own.
         factor: How much faster than real time the cell ages while a program runs.
         seed: The same seed gives the same cell and the same instrument errors.
-        instruments: Which instruments are served.
+        instruments: Which instruments are served; by default all, of a history without a
+            temperature all but the thermostat.
         directory: Where addresses are published; created. By default the folder that
             ``OPERANDO_SIM`` names, or a private one of this user.
         tolerance_s: Lateness the followers' schedule allows, s of cell time; caps the factor
@@ -94,7 +95,7 @@ class SimulatedBench:
         cell: str | Path,
         factor: float = 100.0,
         seed: int = 0,
-        instruments: Iterable[str] = INSTRUMENTS,
+        instruments: Iterable[str] | None = None,
         directory: Path | None = None,
         tolerance_s: float = 10.0,
         truth: Path | None = None,
@@ -105,7 +106,7 @@ class SimulatedBench:
             cell,
             factor=factor,
             seed=seed,
-            instruments=instruments,
+            instruments=_all_of(cell) if instruments is None else instruments,
             tolerance_s=tolerance_s,
             truth=truth,
         )
@@ -211,6 +212,19 @@ class SimulatedBench:
         if self._errors is not None:
             self._errors.close()
             self._errors = None
+
+
+def _all_of(cell: str | Path) -> tuple[str, ...]:
+    """Return all instruments that a simulated cell has something for."""
+    if isinstance(cell, Path):
+        from operando.history import HistoryError, held_in
+
+        try:
+            if "thermostat" not in held_in(cell):
+                return tuple(name for name in INSTRUMENTS if name != "thermostat")
+        except HistoryError:
+            pass  # the simulator tells what is wrong with the file
+    return INSTRUMENTS
 
 
 def _is_ready(ready: Path, pid: int) -> bool:

@@ -28,6 +28,7 @@ groups; a row that was measured before the experiment's time began has a negativ
 * ``raman/t_s``, ``integration_s``, ``power_mw`` of shape (spectra), ``wavenumber_cm1`` of shape
   (pixels), ``counts`` of shape (spectra, read-outs, pixels), ``dark`` of shape (spectra, pixels):
   read-outs with and without the laser, as they came from the detector.
+* ``temperature/t_s``, ``temperature_k``: one value per reading of the thermostat.
 * ``chromatograms/t_s`` of shape (injections), ``traces`` of shape (injections, values); attribute
   ``sample_interval_s`` of the group.
 
@@ -51,7 +52,12 @@ _REST_SHARE = 1e-3
 _INTERVALS_MISSING = 3.0
 _SERIES_RESISTANCE_OHM = 10.0
 # What an instrument needs of a history: instrument -> group.
-GROUPS = {"camera": "camera", "raman": "raman", "chromatograph": "chromatograms"}
+GROUPS = {
+    "camera": "camera",
+    "raman": "raman",
+    "chromatograph": "chromatograms",
+    "thermostat": "temperature",
+}
 
 Floats = npt.NDArray[np.float64]
 
@@ -168,7 +174,7 @@ class History:
         self.file.close()
 
     def holds(self, instrument: str) -> bool:
-        """Return whether an instrument ("camera", "raman", "chromatograph") can be served."""
+        """Return whether an instrument (a key of `GROUPS`) can be served."""
         name = GROUPS.get(instrument)
         return name is None or (name in self.file and len(self.file[name]["t_s"]) > 0)
 

@@ -32,7 +32,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from sim_devices.cell.parameters import COULOMB_PER_MAH
+from sim_devices.cell.parameters import COULOMB_PER_MAH, REFERENCE_TEMPERATURE_K
 from sim_devices.history import History, Segment, Spectrum
 
 Mode = Literal["i", "E"]
@@ -55,6 +55,8 @@ class RecordedCell:
         history: what is played.
         turns: (time s, ledger) at each begin of a half-cycle.
         shorts: none; the record's own are in its potentials.
+        temperature_setpoint_k: may be set, and changes nothing: the temperature is the recorded
+            one.
         remarks: (time s, what, values) where the record had no answer, until somebody takes them.
     """
 
@@ -66,6 +68,7 @@ class RecordedCell:
         self.turns: deque[tuple[float, dict[str, float]]] = deque(maxlen=_TURNS_KEPT)
         self.shorts: list[tuple[float, str]] = []
         self.remarks: deque[tuple[float, str, dict[str, Any]]] = deque(maxlen=_TURNS_KEPT)
+        self.temperature_setpoint_k = REFERENCE_TEMPERATURE_K
         self._said: set[str] = set()
         self._passed_c = {-1: 0.0, 1: 0.0}
         self._count = {-1: 0, 1: 0}
@@ -84,6 +87,16 @@ class RecordedCell:
     def area_cm2(self) -> float:
         """Geometric area of each electrode."""
         return self.history.area_cm2
+
+    @property
+    def temperature_k(self) -> float:
+        """Temperature of the bath where the cell is in its record now, K.
+
+        Raises HistoryError where none was recorded: the thermostat is not served then.
+        """
+        group = self.history.need("thermostat")
+        t, temperature = np.asarray(group["t_s"]), np.asarray(group["temperature_k"])
+        return float(np.interp(self.recorded_time(), t, temperature))
 
     def ledger(self, which: Literal["WE", "CE"]) -> dict[str, float]:
         """Return the charge that has passed, mAh/cm2; where it went is not in the record."""

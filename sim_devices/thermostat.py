@@ -32,8 +32,11 @@ _HEXADECIMAL = set("0123456789ABCDEF")
 class TemperedCell(Protocol):
     """What the thermostat needs of a cell."""
 
-    temperature_k: float
     temperature_setpoint_k: float
+
+    @property
+    def temperature_k(self) -> float:
+        """Temperature now, K."""
 
 
 class TruthWriter(Protocol):

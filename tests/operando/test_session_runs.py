@@ -227,9 +227,10 @@ def test_failures_are_told_in_the_order_of_the_bench_whoever_was_slow(
         "camera",
         "raman",
         "gas_chromatograph",
+        "thermostat",
     ]
     assert "hangs on relay_board" in str(caught.value.failures["gas_chromatograph"])
-    assert "5 of its instruments did not connect" in str(caught.value)
+    assert "6 of its instruments did not connect" in str(caught.value)
     assert not [x for x in set(threading.enumerate()) - before if x.name.startswith("connect")]
 
 

@@ -319,6 +319,23 @@ def test_an_injection_gives_the_recorded_trace(make_cell, tmp_path):
     assert (told["recorded_injection"], told["recorded_t_s"]) == (1, 120.0)
 
 
+def test_the_thermostat_tells_the_recorded_temperature_and_is_refused_without_one(tmp_path):
+    path = tmp_path / "history.h5"
+    write_history(path)
+    with pytest.raises(HistoryError, match="thermostat: not recorded in this run"):
+        Bench(tmp_path / "bench", None, history=path, instruments=["thermostat"])
+    with h5py.File(path, "a") as file:
+        file["temperature/t_s"], file["temperature/temperature_k"] = [0.0, 100.0], [290.0, 310.0]
+    bench = Bench(tmp_path / "bench", None, history=path, instruments=["thermostat"])
+    with contextlib.closing(bench):
+        assert bench.cell.temperature_k == 290.0
+        bench.cell.advance(20.0)
+        bench.cell.advance(30.0, "i", -1.0)
+        assert bench.cell.temperature_k == pytest.approx(300.0)
+        bench.cell.temperature_setpoint_k = 350.0
+        assert bench.cell.temperature_k == pytest.approx(300.0)
+
+
 def test_a_bench_says_whose_history_it_serves_as_long_as_it_does(tmp_path):
     path = write_history(tmp_path / "cell.h5", uid="1234-5678")
     folder = tmp_path / "sim"
