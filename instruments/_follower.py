@@ -81,6 +81,8 @@ class Follower(InstrumentDevice):
     Subclasses give ``_columns`` (suffix of the event key -> units or ``None``) and ``_acquire``.
     """
 
+    # Whether what it does goes on from one run to the next; the bench's end ends it.
+    outlasts_runs: ClassVar[bool] = False
     _columns: ClassVar[Mapping[str, str | None]] = {}
     _placed: ClassVar[Mapping[str, str | None]] = {
         "t_before": "s",

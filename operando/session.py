@@ -67,7 +67,7 @@ _ASK_AGAIN = (
     "\nCtrl-C again within 10 s ENDS the run: cell open, laser off, everything measured is kept.\n"
     "It cannot be paused: the instrument runs its program by itself.\n"
 )
-FOLLOWERS = ("camera", "raman", "gas_chromatograph")
+FOLLOWERS = ("camera", "raman", "gas_chromatograph", "thermostat")
 
 
 class RunFailedError(Exception):

@@ -17,11 +17,13 @@ from instruments.gas_chromatograph.device import GasChromatographDevice
 from instruments.potentiostat.contract import ImpedancePoint, Sample
 from instruments.potentiostat.device import PotentiostatDevice
 from instruments.raman.device import RamanDevice
+from instruments.thermostat.device import ThermostatDevice
 from plans.course import Course, new_log_name
 from plans.rules import MakeVerdicts
 from plans.synchronised import (
     followers_of,
     forget_logs,
+    keep_temperature,
     lead,
     prepare,
     record_held,
@@ -72,6 +74,7 @@ def continue_plating_stripping(
     camera: CameraDevice | None = None,
     raman: RamanDevice | None = None,
     gas_chromatograph: GasChromatographDevice | None = None,
+    thermostat: ThermostatDevice | None = None,
     *,
     continuation: Continuation,
     verdicts: MakeVerdicts | None = None,
@@ -87,6 +90,7 @@ def continue_plating_stripping(
         camera: Takes images as the schedule says; ``None`` leaves it out.
         raman: Takes spectra; ``None`` leaves it out.
         gas_chromatograph: Injects; ``None`` leaves it out.
+        thermostat: Tells its temperature; ``None`` leaves it out.
         continuation: With what, and from where; ``operando.resume`` finds it out.
         verdicts: Makes what judges the stream for the rules that the record has.
         md: More metadata for the start document.
@@ -118,7 +122,8 @@ def continue_plating_stripping(
     try:
         if technique is None:
             return (yield from _take_in(potentiostat, going_on, metadata))
-        followers = followers_of(camera, raman, gas_chromatograph)
+        followers = followers_of(camera, raman, gas_chromatograph, thermostat)
+        yield from keep_temperature(thermostat, going_on.cell)
         going = _go_on(potentiostat, followers, going_on, technique, metadata, verdicts)
         return (yield from going)
     finally:

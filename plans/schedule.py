@@ -20,13 +20,14 @@ def half_cycle_ended(previous: LeaderRow | None, row: LeaderRow | None) -> bool:
 class Due:
     """Tells which follower is due at each row of the leader.
 
-    ``image``, ``spectrum`` and ``injection`` say which followers there are at all.
+    ``image``, ``spectrum``, ``injection`` and ``temperature`` say which followers there are at all.
     """
 
     every: Schedule
     image: bool
     spectrum: bool
     injection: bool
+    temperature: bool = False
     _next: dict[str, float] = field(default_factory=dict)
     _previous: LeaderRow | None = None
     _burst_until_s: float = float("-inf")
@@ -50,6 +51,7 @@ class Due:
             ("image", self.image, self.every.image_s),
             ("spectrum", self.spectrum, self.every.spectrum_s),
             ("injection", self.injection, self.every.injection_s),
+            ("temperature", self.temperature, self.every.temperature_s),
         ):
             if not wanted:
                 continue

@@ -1,4 +1,4 @@
-"""The potentiostat leads; camera, Raman spectrometer and gas chromatograph follow on its clock."""
+"""The potentiostat leads; camera, spectrometer, chromatograph, thermostat follow on its clock."""
 
 import logging
 import time
@@ -23,6 +23,8 @@ from instruments.errors import InstrumentError, SafetyLimitError, UnsupportedTec
 from instruments.gas_chromatograph.device import GasChromatographDevice
 from instruments.potentiostat.device import PotentiostatDevice
 from instruments.raman.device import RamanDevice
+from instruments.thermostat.contract import TemperatureLimitError
+from instruments.thermostat.device import ThermostatDevice
 from plans.course import Course, new_log_name
 from plans.rules import MakeVerdicts, Watch
 from plans.schedule import PLATING, Due, half_cycle_ended
@@ -47,6 +49,7 @@ def operando_plating_stripping(
     camera: CameraDevice | None = None,
     raman: RamanDevice | None = None,
     gas_chromatograph: GasChromatographDevice | None = None,
+    thermostat: ThermostatDevice | None = None,
     *,
     protocol: Protocol | Mapping[str, Any],
     cell: Cell | Mapping[str, Any],
@@ -61,6 +64,7 @@ def operando_plating_stripping(
         camera: Takes images as ``every`` says; ``None`` leaves it out.
         raman: Takes spectra, laser off in between; ``None`` leaves it out.
         gas_chromatograph: Injects; ``None`` leaves it out.
+        thermostat: Tells its temperature, which stays as it is; ``None`` leaves it out.
         protocol: What to run (or the same as plain data).
         cell: On which cell (or the same as plain data); area, cable and limits come from it.
         every: When the followers act; by default as the protocol says.
@@ -74,9 +78,10 @@ def operando_plating_stripping(
     Raises:
         UnsuitableCellError: An experiment of the protocol makes no sense on the cell.
         UnsupportedTechniqueError: The potentiostat cannot do it; nothing has moved.
-        SafetyLimitError: The protocol asks for more than a safety limit allows, or a safety limit
-            ended the program. A value beyond a limit that was met only in the very check in which
-            a step's own limit ended the step raises nothing: the stop document's reason tells it.
+        SafetyLimitError: The protocol asks for more than a safety limit allows, the bath is where
+            the cell must not be, or a safety limit ended the program. A value beyond a limit that
+            was met only in the very check in which a step's own limit ended the step raises
+            nothing: the stop document's reason tells it.
         ValueError: The protocol has rules and nothing judges them.
     """
     protocol = Protocol.model_validate(protocol)
@@ -91,7 +96,7 @@ def operando_plating_stripping(
         limits=limits,
         instrument_log=new_log_name(),
     )
-    followers = followers_of(camera, raman, gas_chromatograph)
+    followers = followers_of(camera, raman, gas_chromatograph, thermostat)
     metadata = {
         "plan_name": "operando_plating_stripping",
         "protocol": protocol.name,
@@ -110,10 +115,18 @@ def operando_plating_stripping(
     watch = watch_for(protocol.rules, verdicts, metadata)
 
     # Refused before a run is opened, let alone a cell closed.
+    yield from keep_temperature(thermostat, cell)
     yield from prepare(potentiostat, assignment, protocol.rules)
     metadata["instrument_log"] = potentiostat.log_told
     course = Course(potentiostat, assignment, watch)
     return (yield from lead(course, followers, schedule, cell, metadata))
+
+
+def keep_temperature(thermostat: ThermostatDevice | None, cell: Cell) -> MsgGenerator:
+    """Keep a thermostat to what a cell allows; raises SafetyLimitError if it is beyond already."""
+    if thermostat is not None:
+        thermostat.allow(cell.temperature_min_k, cell.temperature_max_k)
+    yield from bps.null()
 
 
 def prepare(
@@ -226,9 +239,15 @@ def followers_of(
     camera: CameraDevice | None,
     raman: RamanDevice | None,
     gas_chromatograph: GasChromatographDevice | None,
+    thermostat: ThermostatDevice | None = None,
 ) -> dict[str, Follower]:
     """Return the followers there are, by what a schedule calls their action."""
-    devices = {"image": camera, "spectrum": raman, "injection": gas_chromatograph}
+    devices: dict[str, Follower | None] = {
+        "image": camera,
+        "spectrum": raman,
+        "injection": gas_chromatograph,
+        "temperature": thermostat,
+    }
     return {kind: device for kind, device in devices.items() if device is not None}
 
 
@@ -291,7 +310,8 @@ def _hint(error: BaseException, potentiostat: PotentiostatDevice, cell: Cell) ->
     newest = potentiostat.latest()
     if cell.symmetric or newest is None or newest.half_cycle != 1 or newest.role != PLATING:
         return ""
-    if not isinstance(_cause(error), SafetyLimitError):
+    cause = _cause(error)
+    if not isinstance(cause, SafetyLimitError) or isinstance(cause, TemperatureLimitError):
         return ""
     other = "CE" if cell.metal_electrode == "WE" else "WE"
     return (
@@ -339,6 +359,7 @@ def _experiment(course: Course, followers: Mapping[str, Follower], every: Schedu
         image="image" in followers,
         spectrum="spectrum" in followers,
         injection="injection" in followers,
+        temperature="temperature" in followers,
     )
     if not potentiostat.in_columns:
         yield from record_held(potentiostat)
@@ -484,7 +505,8 @@ def _settle(followers: Mapping[str, Follower]) -> MsgGenerator:
 
 
 def _make_safe(follower: Follower) -> MsgGenerator:
-    follower.safe_state()
+    if not follower.outlasts_runs:
+        follower.safe_state()
     yield from bps.null()
 
 

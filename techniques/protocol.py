@@ -23,6 +23,9 @@ class Schedule(Data):
     burst_every_s: float = Field(default=2.0, gt=0, description="Image interval in it, s.")
     spectrum_s: float | None = Field(default=600.0, gt=0, description="A spectrum so often, s.")
     injection_s: float | None = Field(default=900.0, gt=0, description="An injection so often, s.")
+    temperature_s: float | None = Field(
+        default=30.0, gt=0, description="A temperature of the thermostat so often, s."
+    )
     at_half_cycle_ends: bool = Field(
         default=True, description="Also an image, a spectrum and an injection at each end."
     )

@@ -5,13 +5,19 @@ The device class is loaded on first use, so that drivers work without ophyd.
 
 from typing import TYPE_CHECKING, Any
 
-from instruments.thermostat.contract import Thermostat, ThermostatState
+from instruments.thermostat.contract import TemperatureLimitError, Thermostat, ThermostatState
 from instruments.thermostat.huber_pb import HuberThermostat
 
 if TYPE_CHECKING:
     from instruments.thermostat.device import ThermostatDevice
 
-__all__ = ["HuberThermostat", "Thermostat", "ThermostatDevice", "ThermostatState"]
+__all__ = [
+    "HuberThermostat",
+    "TemperatureLimitError",
+    "Thermostat",
+    "ThermostatDevice",
+    "ThermostatState",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -2,6 +2,12 @@
 
 from typing import NamedTuple, Protocol
 
+from instruments.errors import SafetyLimitError
+
+
+class TemperatureLimitError(SafetyLimitError):
+    """A temperature is asked for, or there, that instrument, bench or cell forbid."""
+
 
 class ThermostatState(NamedTuple):
     """What a thermostat does at one moment.
@@ -53,7 +59,7 @@ class Thermostat(Protocol):
         """Set the setpoint, control, and return the setpoint in force, K.
 
         Returns when the instrument has confirmed both, long before the temperature is there. Raises
-        SafetyLimitError, and sends nothing, if the instrument's own range forbids it, and
+        TemperatureLimitError, and sends nothing, if the instrument's own range forbids it, and
         InstrumentFaultError if something else is in force afterwards.
         """
         ...

@@ -9,8 +9,7 @@ from typing import Any, ClassVar
 from bluesky.protocols import Status
 
 from instruments._follower import Follower
-from instruments.errors import SafetyLimitError
-from instruments.thermostat.contract import Thermostat
+from instruments.thermostat.contract import TemperatureLimitError, Thermostat
 
 # What a bath may overshoot beyond the range of a cell before that ends a run.
 _OVERSHOOT_K = 1.0
@@ -29,6 +28,8 @@ class ThermostatDevice(Follower):
         limits_k: lowest and highest temperature of this bench; ``None``: that of the instrument.
     """
 
+    # A series of runs goes on at the temperature of its experimenter.
+    outlasts_runs: ClassVar[bool] = True
     _columns: ClassVar[Mapping[str, str | None]] = {
         "temperature": "K",
         "setpoint": "K",
@@ -69,7 +70,7 @@ class ThermostatDevice(Follower):
     def allow(self, low_k: float | None, high_k: float | None) -> None:
         """Keep to what a cell allows from now on; ``None``: the cell does not say.
 
-        Blocks for one exchange (30 ms). Raises SafetyLimitError if it is controlled to a
+        Blocks for one exchange (30 ms). Raises TemperatureLimitError if it is controlled to a
         temperature beyond, or the bath is there already.
         """
         self._cell_k = (low_k, high_k)
@@ -80,18 +81,18 @@ class ThermostatDevice(Follower):
             if told == "goes to" and not state.controlling:
                 continue
             if self._beyond_cell(kelvin, 0.0):
-                raise SafetyLimitError(
+                raise TemperatureLimitError(
                     f"{self.name}: the bath {told} {kelvin:.2f} K; the cell allows "
                     f"{self._cell_told()}. Set it before the cell is put in"
                 )
 
     def check_value(self, value: float) -> None:
-        """Raise SafetyLimitError, or ValueError if it is no temperature, before anything moves."""
+        """Raise TemperatureLimitError, or ValueError if it is no temperature; nothing moves."""
         if not isinstance(value, int | float) or not math.isfinite(value):
             raise ValueError(f"{self.name}: {value!r} is not a temperature in K")
         low, high = self.limits
         if not low <= value <= high:
-            raise SafetyLimitError(
+            raise TemperatureLimitError(
                 f"{self.name}: asked for {value:g} K; instrument, bench and cell together allow "
                 f"{low:g} K to {high:g} K; the setpoint is unchanged"
             )
@@ -129,7 +130,7 @@ class ThermostatDevice(Follower):
         with self._latest_lock:
             self._latest = time.time(), state.temperature_k
         if self._beyond_cell(state.temperature_k, _OVERSHOOT_K):
-            raise SafetyLimitError(
+            raise TemperatureLimitError(
                 f"{self.name}: the bath is at {state.temperature_k:.2f} K; the cell allows "
                 f"{self._cell_told()}"
             )

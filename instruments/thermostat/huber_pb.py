@@ -16,11 +16,10 @@ from instruments.errors import (
     InstrumentError,
     InstrumentFaultError,
     ProtocolError,
-    SafetyLimitError,
     TransportError,
     TransportTimeout,
 )
-from instruments.thermostat.contract import ThermostatState
+from instruments.thermostat.contract import TemperatureLimitError, ThermostatState
 from instruments.transport import SerialSettings, Transport, open_transport
 
 _log = logging.getLogger(__name__)
@@ -151,12 +150,12 @@ class HuberThermostat:
     def go_to(self, temperature_k: float) -> float:
         """Set the setpoint, start to control, and return the setpoint in force, K.
 
-        Raises SafetyLimitError before anything is sent if the circulator's range forbids it;
+        Raises TemperatureLimitError before anything is sent if the circulator's range forbids it;
         InstrumentFaultError if another value is in force afterwards, or it does not control.
         """
         low, high = self._range_k
         if not low <= temperature_k <= high:
-            raise SafetyLimitError(
+            raise TemperatureLimitError(
                 f"{self._who()}: asked for {temperature_k:g} K, it takes {low:g} K to {high:g} K; "
                 "its setpoint is unchanged"
             )

@@ -60,7 +60,7 @@ __all__ = [
 
 logger = logging.getLogger(__name__)
 
-FOLLOWERS = ("camera", "raman", "gas_chromatograph")
+FOLLOWERS = ("camera", "raman", "gas_chromatograph", "thermostat")
 # What a start document gets anew with every run; the rest is the experiment's.
 _OF_ONE_RUN = {
     "uid",

@@ -45,3 +45,19 @@ def test_a_half_cycle_ends_where_its_rest_begins() -> None:
     due = Due(Schedule(image_s=None, spectrum_s=None, burst_for_s=0), False, True, False)
     rows = [(float(t), 1, -1 if t < 50 else 0) for t in range(0, 100, 10)]
     assert actions(due, rows) == [(50, "spectrum", Phase.END)]
+
+
+def test_temperatures_come_at_their_interval_also_at_rest_and_at_ends() -> None:
+    every = Schedule(temperature_s=30, burst_for_s=0)
+    due = Due(every, False, False, False, temperature=True)
+    got = actions(due, [(float(t), t // 100, -1) for t in range(0, 200, 10)])
+    assert [(t, phase) for t, _, phase in got] == [
+        (0, Phase.REGULAR),
+        (30, Phase.REGULAR),
+        (60, Phase.REGULAR),
+        (90, Phase.REGULAR),
+        (100, Phase.END),
+        (130, Phase.REGULAR),
+        (160, Phase.REGULAR),
+        (190, Phase.REGULAR),
+    ]

@@ -328,7 +328,7 @@ def test_the_thermostat_tells_the_recorded_temperature_and_is_refused_without_on
         file["temperature/t_s"], file["temperature/temperature_k"] = [0.0, 100.0], [290.0, 310.0]
     bench = Bench(tmp_path / "bench", None, history=path, instruments=["thermostat"])
     with contextlib.closing(bench):
-        assert bench.cell.temperature_k == 290.0
+        assert bench.cell.temperature_k == pytest.approx(290.0, abs=0.3)
         bench.cell.advance(20.0)
         bench.cell.advance(30.0, "i", -1.0)
         assert bench.cell.temperature_k == pytest.approx(300.0)
