@@ -32,6 +32,8 @@ INSTRUMENTS = ("potentiostat", "relay_board", "camera", "raman", "thermostat")
 START_RELAY, LAMP_RELAY, READY_GPIO = 0, 2, 3
 READY_FILE, FAULTS_FILE, REPLAY_FILE = "ready", "faults", "replay.json"
 CHROMATOGRAMS = "chromatogram_files"
+# Cells of this kind are measured by an instrument that has every error there is, drift included.
+BLIND = "blind-"
 FAULTS_BY_CELL_TIME = ("soft-short", "hard-short")
 
 _POLL_S = 0.1
@@ -157,6 +159,7 @@ class Bench:
         if (cell is None) == (history is None):
             raise ValueError("give either the name of a cell or a history")
         self.publish_folder = publish
+        self._name = cell or ""
         self.cell: Cell | DummyCell | RecordedCell
         if history is not None:
             self.cell = _recorded(history, instruments)
@@ -235,6 +238,7 @@ class Bench:
         if "potentiostat" in instruments:
             from sim_devices import methodscript
 
+            blind = self._name.startswith(BLIND) and not self._perfect
             potentiostat = methodscript.serve(
                 self.cell,
                 self.clock,
@@ -242,6 +246,7 @@ class Bench:
                 _seed(seed, "potentiostat"),
                 prefer_pty,
                 perfect=self._perfect,
+                imperfection=methodscript.DRIFTING if blind else None,
             )
             self._adopt("potentiostat", potentiostat, potentiostat.address)
 

@@ -5,6 +5,6 @@
 """
 
 from sim_devices.methodscript.device import Behaviour, EmStat4, serve
-from sim_devices.methodscript.electronics import PERFECT, Imperfection
+from sim_devices.methodscript.electronics import DRIFTING, PERFECT, Imperfection
 
-__all__ = ["PERFECT", "Behaviour", "EmStat4", "Imperfection", "serve"]
+__all__ = ["DRIFTING", "PERFECT", "Behaviour", "EmStat4", "Imperfection", "serve"]

@@ -10,6 +10,7 @@ look.
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -73,6 +74,8 @@ class Imperfection:
         impedance_noise: of each impedance, relative to its magnitude, in each of its two parts.
         timer_ppm_bound: the crystal lies anywhere within +- this many ppm.
         converter_steps: whether readings and settings come in steps.
+        potential_drift_v_h: of each reading and of what is applied, V per hour of the cell.
+        current_gain_drift_per_h: of every range, relative per hour of the cell.
     """
 
     current_gain: float = 1e-3
@@ -85,9 +88,14 @@ class Imperfection:
     impedance_noise: float = 3e-4
     timer_ppm_bound: float = 50.0
     converter_steps: bool = True
+    potential_drift_v_h: float = 0.0
+    current_gain_drift_per_h: float = 0.0
 
     CURRENT_OFFSET_BOUND_OF_RANGE = 1e-3
 
+
+# An instrument that warms up: it drifts besides what it was born with.
+DRIFTING = Imperfection(potential_drift_v_h=1e-5, current_gain_drift_per_h=2e-5)
 
 # An instrument without errors, for lines that are derived by hand.
 PERFECT = Imperfection(0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, converter_steps=False)
@@ -103,6 +111,8 @@ class Calibration:
         potential_gain: reading over truth.
         potential_offset_v: reading minus truth at zero, V.
         timer_ppm: how fast the instrument's timer runs, parts per million.
+        potential_drift_v_h: by how much `potential_offset_v` grows in an hour, V.
+        current_gain_drift_per_h: by how much every gain grows in an hour, relative.
     """
 
     current_gain: dict[int, float] = field(default_factory=dict)
@@ -110,6 +120,8 @@ class Calibration:
     potential_gain: float = 1.0
     potential_offset_v: float = 0.0
     timer_ppm: float = 0.0
+    potential_drift_v_h: float = 0.0
+    current_gain_drift_per_h: float = 0.0
 
     @classmethod
     def draw(cls, imperfection: Imperfection, seed: int) -> Calibration:
@@ -125,7 +137,15 @@ class Calibration:
             born.current_gain[code] = 1.0 + source.gauss(0.0, imperfection.current_gain)
             offset = source.gauss(0.0, imperfection.current_offset_of_range)
             born.current_offset_a[code] = min(max(offset, -bound), bound) * nominal
+        # Drawn last, so that an instrument that does not drift is the one it always was.
+        born.potential_drift_v_h = source.gauss(0.0, imperfection.potential_drift_v_h)
+        born.current_gain_drift_per_h = source.gauss(0.0, imperfection.current_gain_drift_per_h)
         return born
+
+    def after(self, hours: float) -> tuple[float, float]:
+        """Return (potential offset in V, what every current gain is multiplied by) after a time."""
+        offset_v = self.potential_offset_v + self.potential_drift_v_h * hours
+        return offset_v, 1.0 + self.current_gain_drift_per_h * hours
 
     def as_truth(self) -> dict[str, Any]:
         """Return the errors as plain data for the truth file; range codes in hexadecimal."""
@@ -137,6 +157,8 @@ class Calibration:
             "potential_gain": self.potential_gain,
             "potential_offset_v": self.potential_offset_v,
             "timer_ppm": self.timer_ppm,
+            "potential_drift_v_h": self.potential_drift_v_h,
+            "current_gain_drift_per_h": self.current_gain_drift_per_h,
         }
 
 
@@ -207,6 +229,10 @@ class Electronics:
         self.imperfection = imperfection
         self.calibration = Calibration.draw(imperfection, seed)
         self._noise = random.Random(f"noise {seed}").gauss
+        self.now_s: Callable[[], float] = lambda: 0.0  # cell time; the errors drift with it
+        self._drifts = bool(
+            self.calibration.potential_drift_v_h or self.calibration.current_gain_drift_per_h
+        )
         self.potential = Ranging(POTENTIAL_RANGES)
         self.current = Ranging(CURRENT_RANGES)
         self.galvanostat = Ranging(CURRENT_RANGES)
@@ -217,14 +243,21 @@ class Electronics:
             for code, _ in (*CURRENT_RANGES, *POTENTIAL_RANGES)
         }
 
+    def _errors(self) -> tuple[float, float]:
+        """Return the potential's offset (V) and the drift of the current gains now."""
+        born = self.calibration
+        if not self._drifts:
+            return born.potential_offset_v, 1.0
+        return born.after(self.now_s() / 3600)
+
     # ---- applying
 
     def applied_potential(self, set_v: float) -> tuple[float, float]:
         """Return (the potential the converter was set to, the true potential), V."""
         if self._steps:
             set_v = round(set_v / _APPLIED_POTENTIAL_STEP_V) * _APPLIED_POTENTIAL_STEP_V
-        born = self.calibration
-        return set_v, (set_v - born.potential_offset_v) / born.potential_gain
+        offset_v, _ = self._errors()
+        return set_v, (set_v - offset_v) / self.calibration.potential_gain
 
     def applied_current(self, set_a: float) -> tuple[float, float]:
         """Return (the current the converter was set to, the true current), A."""
@@ -233,14 +266,15 @@ class Electronics:
             step = 2 * OVERLOAD * nominal / _CONVERTER_STEPS
             set_a = round(set_a / step) * step
         born = self.calibration
-        return set_a, (set_a - born.current_offset_a[code]) / born.current_gain[code]
+        _, drifted = self._errors()
+        return set_a, (set_a - born.current_offset_a[code]) / (born.current_gain[code] * drifted)
 
     # ---- reading
 
     def read_potential(self, true_v: float) -> tuple[float, str]:
         """Return (reading in V, metadata)."""
-        born = self.calibration
-        reading = true_v * born.potential_gain + born.potential_offset_v
+        offset_v, _ = self._errors()
+        reading = true_v * self.calibration.potential_gain + offset_v
         if self.imperfection.potential_noise_v:
             reading += self._noise(0.0, self.imperfection.potential_noise_v)
         ranging = self.potential
@@ -263,7 +297,8 @@ class Electronics:
         status = ranging.follow(true_a if true_a >= 0.0 else -true_a)
         code, nominal = ranging.present
         born = self.calibration
-        reading = true_a * born.current_gain[code] + born.current_offset_a[code]
+        _, drifted = self._errors()
+        reading = true_a * born.current_gain[code] * drifted + born.current_offset_a[code]
         lacking = self.imperfection
         if lacking.current_noise_of_range:
             reading += self._noise(0.0, lacking.current_noise_of_range * nominal)
@@ -293,7 +328,8 @@ class Electronics:
         potential_status = self.potential.follow(amplitude_v)
         code = ranging.present.code
         born = self.calibration
-        reading = true_ohm * born.potential_gain / born.current_gain[code]
+        _, drifted = self._errors()
+        reading = true_ohm * born.potential_gain / (born.current_gain[code] * drifted)
         noise = self.imperfection.impedance_noise
         if noise:
             scatter = noise * abs(reading)

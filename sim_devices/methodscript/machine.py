@@ -220,6 +220,7 @@ class Machine:
         self.cell = cell
         self.clock = clock
         self.electronics = electronics
+        electronics.now_s = lambda: cell.t
         self._attention = 0
         self._attention_lock = threading.Lock()
         self._was_called = False

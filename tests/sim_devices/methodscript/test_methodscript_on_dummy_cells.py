@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from sim_devices.cell import DUMMIES, DummyCell
-from sim_devices.methodscript import Imperfection
-from sim_devices.methodscript.electronics import CURRENT_RANGES
+from sim_devices.methodscript import DRIFTING, Imperfection
+from sim_devices.methodscript.electronics import CURRENT_RANGES, Calibration
 
 # 3 standard deviations of a reading's noise and of the converters' steps, relative to full scale.
 NOISE = 3e-4
@@ -123,3 +125,34 @@ def test_an_impedance_spectrum_is_that_of_the_parts(make_bench, decode, name):
     assert np.abs(reals + 1j * imaginaries - expected) == pytest.approx(
         np.zeros(25), abs=5 * 3e-4 * np.abs(expected).max()
     )
+
+
+def test_a_drifting_instrument_goes_away_from_what_it_was_by_what_the_truth_says(
+    make_bench, decode
+):
+    drifting = replace(DRIFTING, potential_drift_v_h=1e-3, current_gain_drift_per_h=1e-2)
+    bench = make_bench(
+        DummyCell(DUMMIES["dummy-100ohm"]), perfect=False, seed=5, imperfection=drifting
+    )
+    (born,) = bench.truth["instrument"]
+    script = GALVANOSTATIC.format(amp="10m")
+    means = []
+    for wait in ("", "wait 7200\n"):
+        lines = bench.client.run(script.replace("cell_on\n", f"cell_on\n{wait}"))
+        rows = [decode(line) for line in lines if line.startswith("P")]
+        means.append(np.mean([row["ab"] for row in rows]))
+    first, second = (line["current_a"] for line in bench.truth["segment"])
+    gain = born["current_gain"]["18"]
+    assert first / second == pytest.approx(1 + 2 * born["current_gain_drift_per_h"], rel=1e-4)
+    assert first * gain + born["current_offset_a"]["18"] == pytest.approx(0.01, rel=1e-4)
+    moved_v = (second - first) * 100.0 * born["potential_gain"] + 2 * born["potential_drift_v_h"]
+    assert means[1] - means[0] == pytest.approx(moved_v, abs=NOISE)
+    assert abs(born["potential_drift_v_h"]) > 1e-4
+
+
+def test_an_instrument_that_does_not_drift_is_the_one_it_always_was():
+    drifting, steady = (Calibration.draw(one, 11) for one in (DRIFTING, Imperfection()))
+    assert drifting.current_gain == steady.current_gain
+    assert drifting.timer_ppm == steady.timer_ppm
+    assert steady.after(100.0) == (steady.potential_offset_v, 1.0)
+    assert drifting.after(1.0)[1] != 1.0
