@@ -76,7 +76,8 @@ class Failure:
         half_cycle: Number of the half-cycle in which it began.
         cycle: Its cycle.
         value: What the rule compares: the share of |E| left, the ratio to the baseline or to the
-            threshold, or the charge that came back, %.
+            threshold, the charge that came back, %, the resistance in parallel, ohm, or |E|, V, at
+            the limit at which the cell is given up.
         reason: That in words.
         resistance_ohm: Of the short, where it can be told.
     """
@@ -256,11 +257,13 @@ class FailureWatch:
     def _hard_short(
         self, half: HalfCycle, plateau: float, baseline: float, *, low: bool
     ) -> list[Failure]:
+        if self._hard:
+            return []
         if low and not self._low:
             self._before_low = self._before
         self._low = [*self._low, (half, plateau, baseline)] if low else []
         wanted = self.criteria.hard_half_cycles
-        if self._hard or len(self._low) < wanted:
+        if len(self._low) < wanted:
             return []
         last = self._low[-wanted:]
         ohms = [volt / abs(one.mean_current_a) for one, volt, _ in last]

@@ -61,7 +61,7 @@ class Verdict:
         t_s: The leader's program time of the row with which it became sure, s.
         value: What a rule may compare: the tip in mV, the share of |E| left (``soft_short``,
             ``hard_short``), the ratio to the threshold or the baseline (``soft_short_noise``,
-            ``square_wave``, ``polarisation_failure``), the charge that came back in %
+            ``square_wave``, ``polarisation_failure``; |E| in V at the limit), the charge in %
             (``soft_short_coulombic``), the charge beyond the inventory in mAh/cm2
             (``strip_overrun``), the cumulative hydrogen in umol.
         reason: It in words.
