@@ -65,6 +65,7 @@ from techniques import (
     TakeRamanSpectra,
     TakeSpectrum,
     Technique,
+    Temperatures,
     Transference,
     Voltammetry,
     WettingRest,
@@ -79,7 +80,7 @@ TECHNIQUES = len(get_args(get_args(Technique)[0]))
 FILES: Mapping[str, tuple[str, tuple[type[BaseModel], ...]]] = {
     "Protocol files": (
         "`config/protocols/NAME.yaml`, or any file: what `operando run FILE` runs.",
-        (Protocol, Schedule, GasCheck),
+        (Protocol, Schedule, Temperatures, GasCheck),
     ),
     "Techniques": (
         "What stands under `technique` of a protocol. `type` says which; techniques that contain "

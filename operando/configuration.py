@@ -17,7 +17,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from operando.settings import config_dir
-from techniques import Assignment, Cell, Protocol, Technique, UnsuitableCellError, for_cell
+from techniques import Assignment, Cell, Protocol, Technique, UnsuitableCellError
 
 if TYPE_CHECKING:
     from instruments.bench_file import BenchFile
@@ -101,7 +101,7 @@ def check_limits(bench: "BenchFile", cell: Cell, protocol: Protocol) -> None:
 def program_of(protocol: Protocol, cell: Cell) -> Technique:
     """Return what ``protocol`` runs on ``cell``; raises ConfigurationError if it suits it not."""
     try:
-        return for_cell(protocol.technique, cell)
+        return protocol.program(cell)
     except UnsuitableCellError as error:
         raise ConfigurationError(f"protocol {protocol.name!r}: {error}") from error
 

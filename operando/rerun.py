@@ -100,6 +100,7 @@ def recorded(uid: str, data_dir: Path | str) -> Recorded:
             "every": start.get("every") or Schedule(),
             "rules": start.get("rules") or (),
             "gas_check": start.get("gas_check"),
+            "temperatures": start.get("temperatures"),
             "limits": limits or SafetyLimits(),
         },
         whole,

@@ -1,5 +1,6 @@
 """Bluesky plans a bench scientist calls."""
 
+from plans.characterisation import impedance_over_temperatures
 from plans.checks import calibration_gas, dummy_cell_run, gas_blank, leak_test
 from plans.resume import continue_plating_stripping
 from plans.synchronised import operando_plating_stripping
@@ -9,6 +10,7 @@ __all__ = [
     "continue_plating_stripping",
     "dummy_cell_run",
     "gas_blank",
+    "impedance_over_temperatures",
     "leak_test",
     "operando_plating_stripping",
 ]

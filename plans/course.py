@@ -24,6 +24,7 @@ from instruments.potentiostat.contract import REST
 from instruments.potentiostat.device import PotentiostatDevice
 from plans.progress import Progress
 from plans.rules import Fired, Watch
+from plans.temperatures import Climb
 from techniques import (
     Assignment,
     Counters,
@@ -124,6 +125,7 @@ class Course:
         logs: Logs of the instrument that are of no use once the run has succeeded.
         ended_by: What ended the experiment before its time, for the stop document.
         stop_when: Whether the present program is to be ended, asked again and again.
+        climb: Takes the run through temperatures; ``None``: there is one temperature.
         readers: Who looks at the followers' events, by stream and reading.
     """
 
@@ -134,6 +136,7 @@ class Course:
     logs: list[str] = field(default_factory=list)
     ended_by: str = ""
     stop_when: Callable[[], bool] | None = None
+    climb: Climb | None = None
     readers: list[Callable[[str, Mapping[str, Any]], None]] = field(default_factory=list)
     _wish: TakeSpectrum | None = None
     _because: str = ""
@@ -176,9 +179,10 @@ class Course:
     # -- before and after
 
     def declare(self) -> MsgGenerator:
-        """Declare the streams of rules, if there are any."""
+        """Declare the streams of rules and of further programs, if there may be any."""
         if self.watch is not None:
             yield from bps.declare_stream(self._rules_note, name=RULES)
+        if self.watch is not None or self.climb is not None:
             yield from bps.declare_stream(self._programs_note, name=PROGRAMS)
 
     def begin(self) -> None:

@@ -28,6 +28,7 @@ from instruments.thermostat.device import ThermostatDevice
 from plans.course import Course, new_log_name
 from plans.rules import MakeVerdicts, Watch
 from plans.schedule import PLATING, Due, half_cycle_ended
+from plans.temperatures import climb_for
 from techniques import Assignment, Cell, Protocol, Rule, Schedule, TakeSpectrum, Technique, for_cell
 
 logger = logging.getLogger(__name__)
@@ -64,7 +65,8 @@ def operando_plating_stripping(
         camera: Takes images as ``every`` says; ``None`` leaves it out.
         raman: Takes spectra, laser off in between; ``None`` leaves it out.
         gas_chromatograph: Injects; ``None`` leaves it out.
-        thermostat: Tells its temperature, which stays as it is; ``None`` leaves it out.
+        thermostat: Tells its temperature, which stays as it is unless the protocol has
+            temperatures; ``None`` leaves it out.
         protocol: What to run (or the same as plain data).
         cell: On which cell (or the same as plain data); area, cable and limits come from it.
         every: When the followers act; by default as the protocol says.
@@ -82,15 +84,17 @@ def operando_plating_stripping(
             the cell must not be, or a safety limit ended the program. A value beyond a limit that
             was met only in the very check in which a step's own limit ended the step raises
             nothing: the stop document's reason tells it.
-        ValueError: The protocol has rules and nothing judges them.
+        SettlingError: A temperature of the protocol was not reached in time.
+        ValueError: The protocol has rules and nothing judges them, or temperatures and there is no
+            thermostat.
     """
     protocol = Protocol.model_validate(protocol)
     cell = Cell.model_validate(cell)
     schedule = protocol.every if every is None else Schedule.model_validate(every)
     limits = cell.limits.narrowed_by(protocol.limits)
-    technique = for_cell(protocol.technique, cell)
+    program = protocol.program(cell)
     assignment = Assignment(
-        technique=technique,
+        technique=program,
         area_cm2=cell.area_cm2,
         metal_electrode=cell.metal_electrode,
         limits=limits,
@@ -100,7 +104,7 @@ def operando_plating_stripping(
     metadata = {
         "plan_name": "operando_plating_stripping",
         "protocol": protocol.name,
-        **technique_told(protocol.technique, technique),
+        **technique_told(protocol.technique, program),
         "every": schedule.model_dump(mode="json"),
         "sample": cell.model_dump(mode="json"),
         "limits": {
@@ -117,8 +121,15 @@ def operando_plating_stripping(
     # Refused before a run is opened, let alone a cell closed.
     yield from keep_temperature(thermostat, cell)
     yield from prepare(potentiostat, assignment, protocol.rules)
-    metadata["instrument_log"] = potentiostat.log_told
     course = Course(potentiostat, assignment, watch)
+    if protocol.temperatures is not None:
+        technique = for_cell(protocol.technique, cell)
+        course.climb = climb_for(thermostat, protocol.temperatures, technique)
+        # All of it was checked; what is started first is the way to the first temperature.
+        update = {"technique": course.climb.first_program}
+        course.assignment = assignment.model_copy(update=update)
+        yield from bps.prepare(potentiostat, course.assignment, wait=True)
+    metadata["instrument_log"] = potentiostat.log_told
     return (yield from lead(course, followers, schedule, cell, metadata))
 
 
@@ -219,7 +230,7 @@ def _remarks(course: Course) -> str:
 
 def protocol_told(protocol: Protocol) -> dict[str, Any]:
     """Return what a start document tells of a protocol beside its technique, where it has it."""
-    told = protocol.model_dump(mode="json", include={"rules", "gas_check"})
+    told = protocol.model_dump(mode="json", include={"rules", "gas_check", "temperatures"})
     return {key: value for key, value in told.items() if value}
 
 
@@ -364,12 +375,17 @@ def _experiment(course: Course, followers: Mapping[str, Follower], every: Schedu
     if not potentiostat.in_columns:
         yield from record_held(potentiostat)
     course.begin()
+    if course.climb is not None:
+        yield from course.climb.begin(course)
     yield from bps.kickoff(potentiostat, wait=True)
     # The program runs by itself: nothing before this point can be done again after a pause.
     yield from bps.clear_checkpoint()
     run_program = partial(_one_program, course, followers, due)
-    yield from run_program()
-    yield from course.go_on(run_program)
+    if course.climb is None:
+        yield from run_program()
+        yield from course.go_on(run_program)
+    else:
+        yield from course.climb.run(course, run_program)
     if half_cycle_ended(potentiostat.latest(), None) and every.at_half_cycle_ends:
         for follower in followers.values():
             yield from _trigger(follower, Phase.END)

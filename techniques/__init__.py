@@ -30,7 +30,7 @@ from techniques.experiments import (
 )
 from techniques.limits import Limit, SafetyLimits
 from techniques.programs import Block, Repeat, Sequence
-from techniques.protocol import GasCheck, Protocol, Schedule
+from techniques.protocol import GasCheck, Protocol, Schedule, Temperatures
 from techniques.recording import Recording
 from techniques.remaining import (
     ExecutedStep,
@@ -110,6 +110,7 @@ __all__ = [
     "TakeRamanSpectra",
     "TakeSpectrum",
     "Technique",
+    "Temperatures",
     "Transference",
     "UnsuitableCellError",
     "Voltammetry",

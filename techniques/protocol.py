@@ -2,12 +2,16 @@
 
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, PositiveFloat, field_validator, model_validator
 
 from techniques._base import Data
+from techniques.cell import Cell
 from techniques.limits import SafetyLimits
+from techniques.programs import Block, Sequence
+from techniques.recording import Recording
 from techniques.rules import Rule
-from techniques.technique import Technique
+from techniques.steps import OpenCircuit
+from techniques.technique import Technique, for_cell
 
 
 class Schedule(Data):
@@ -64,6 +68,41 @@ class GasCheck(Data):
         return self
 
 
+class Temperatures(Data):
+    """Temperatures at which the technique runs, one after the other, and when one is reached.
+
+    It is when the temperature has been near its setpoint, and has hardly moved, for the whole soak.
+    """
+
+    kelvin: tuple[PositiveFloat, ...] = Field(min_length=1, description="In their order, K.")
+    within_k: float = Field(default=0.3, gt=0, description="How near the setpoint, K.")
+    drift_below_k_min: float = Field(
+        default=0.1, gt=0, description="How little it may move meanwhile, K/min."
+    )
+    soak_s: float = Field(default=1800.0, ge=0, description="For how long, s of cell time.")
+    give_up_s: float = Field(
+        default=14400.0, gt=0, description="A temperature not reached by then ends the run, s."
+    )
+
+    @property
+    def settling(self) -> OpenCircuit:
+        """Return what runs until a temperature stands."""
+        return OpenCircuit(duration_s=self.give_up_s, record=_SETTLING)
+
+    @model_validator(mode="after")
+    def _there_is_time_to_soak(self) -> Self:
+        if self.soak_s >= self.give_up_s:
+            raise ValueError(
+                f"soak_s {self.soak_s:g} is not below give_up_s {self.give_up_s:g}: no temperature "
+                "could ever be reached"
+            )
+        return self
+
+
+# While a temperature is awaited; nothing is driven.
+_SETTLING = Recording(dt_s=10.0, edge_dt_s=5.0, edge_for_s=30.0)
+
+
 class Protocol(Data):
     """What ``operando run FILE`` runs."""
 
@@ -76,6 +115,9 @@ class Protocol(Data):
         default=(), description="What is done when the live stream shows an event."
     )
     limits: SafetyLimits = SafetyLimits()
+    temperatures: Temperatures | None = Field(
+        default=None, description="The technique runs at each of these; needs a thermostat."
+    )
     gas_check: GasCheck | None = Field(
         default=None, description="Says that this run checks the gas chromatograph."
     )
@@ -88,3 +130,19 @@ class Protocol(Data):
         if twice:
             raise ValueError(f"several rules are called {', '.join(map(repr, twice))}: rename one")
         return rules
+
+    def program(self, cell: Cell) -> Technique:
+        """Return all that may run on ``cell``: with temperatures, one named part for each.
+
+        Raises UnsuitableCellError as ``for_cell`` does.
+        """
+        technique = for_cell(self.technique, cell)
+        if self.temperatures is None:
+            return technique
+        settling = self.temperatures.settling
+        return Sequence(
+            steps=tuple(
+                Block(name=f"{kelvin:g} K", step=Sequence(steps=(settling, technique)))
+                for kelvin in self.temperatures.kelvin
+            )
+        )

@@ -3,7 +3,7 @@
 import pytest
 
 from operando.configuration import check_technique, load_bench, load_cell, load_protocol, names
-from techniques import experiments, for_cell, longest_duration_s
+from techniques import experiments, longest_duration_s
 
 PROTOCOLS = names("protocol")
 
@@ -13,7 +13,7 @@ def test_a_protocol_resolves_for_its_cell_within_the_limits_of_both_benches(name
     protocol = load_protocol(name)
     assert protocol.name == name
     cell = load_cell(protocol.cell)
-    program = for_cell(protocol.technique, cell)
+    program = protocol.program(cell)
     assert longest_duration_s(program) > 0
     for bench in ("sim", "bench"):
         check_technique(load_bench(bench), cell, protocol)

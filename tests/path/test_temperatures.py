@@ -1,0 +1,115 @@
+"""Spectra at several temperatures, over the wire to the activation energy."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from instruments.errors import SafetyLimitError
+from operando.analysis import metrics
+from operando.configuration import load_cell
+from operando.runs import Run
+from operando.session import RunFailedError
+from plans import impedance_over_temperatures
+from techniques import ImpedanceSpectrum, OpenCircuit, Protocol, Schedule, Temperatures
+
+pytestmark = pytest.mark.timeout(120)
+CELL = "na-znag-symmetric"
+ALL = ("potentiostat", "thermostat")
+KELVIN = (283.15, 293.15, 303.15, 313.15)
+SOAK_S = 180.0
+
+
+@pytest.fixture(scope="module")
+def chain(make_chain: Callable[..., Any]) -> Any:
+    return make_chain(CELL, factor=500.0, instruments=list(ALL))
+
+
+@pytest.fixture(scope="module")
+def measured(chain: Any) -> Run:
+    spectrum = ImpedanceSpectrum(
+        amplitude_rms_v=0.005, frequency_max_hz=1e5, frequency_min_hz=1.0, points_per_decade=10
+    )
+    with chain.simulated(), chain.session(ALL) as session:
+        plan = impedance_over_temperatures(
+            session.devices["potentiostat"],
+            session.devices["thermostat"],
+            temperatures_k=KELVIN,
+            cell=load_cell(CELL),
+            spectrum=spectrum,
+            soak_s=SOAK_S,
+        )
+        uid = session.run(plan)
+    return Run.from_journal(uid, chain.data)
+
+
+def test_a_spectrum_is_taken_at_each_temperature_when_it_stands(measured: Run) -> None:
+    points = measured.streams["impedance"].columns
+    number = points["potentiostat_impedance_spectrum"]
+    assert sorted(set(number)) == [1, 2, 3, 4]
+    bath = measured.streams["thermostat"].columns
+    t_s = bath["thermostat_t_before"]
+    for kelvin, spectrum in zip(KELVIN, range(1, 5), strict=True):
+        begun = points["potentiostat_impedance_t"][number == spectrum][0]
+        soak = (t_s > begun - SOAK_S) & (t_s < begun)
+        assert np.sum(soak) >= 3
+        assert bath["thermostat_temperature"][soak] == pytest.approx(kelvin, abs=0.3)
+    t = measured.streams["potentiostat"].columns["potentiostat_t"]
+    assert np.all(np.diff(t) >= 0)
+
+
+def test_the_record_tells_the_temperatures_and_each_program(measured: Run) -> None:
+    assert measured.start["plan_name"] == "impedance_over_temperatures"
+    assert measured.start["temperatures"]["kelvin"] == list(KELVIN)
+    names = [part["name"] for part in measured.start["technique"]["steps"]]
+    assert names == ["283.15 K", "293.15 K", "303.15 K", "313.15 K"]
+    reasons = list(measured.streams["programs"].columns["programs_reason"])
+    assert reasons == [
+        "at 283.15 K",
+        "to 293.15 K",
+        "at 293.15 K",
+        "to 303.15 K",
+        "at 303.15 K",
+        "to 313.15 K",
+        "at 313.15 K",
+    ]
+    assert measured.stop is not None
+    assert measured.stop["exit_status"] == "success"
+
+
+def test_the_activation_energy_is_that_of_the_simulated_interface(measured: Run) -> None:
+    found = metrics(measured)["activation_energy_kj_mol"]
+    assert found.value == pytest.approx(7.92, abs=0.6)
+
+
+def test_a_temperature_that_is_never_reached_ends_the_run_and_says_where_the_bath_is(
+    chain: Any,
+) -> None:
+    protocol = Protocol(
+        name="too fast",
+        cell=CELL,
+        technique=OpenCircuit(duration_s=10),
+        every=Schedule(temperature_s=15.0),
+        temperatures=Temperatures(kelvin=(323.15,), soak_s=60, give_up_s=90),
+    )
+    with chain.simulated(), chain.session(ALL) as session:
+        with pytest.raises(RunFailedError, match=r"323\.15 K did not stand for 60 s within 90 s"):
+            session.run_protocol(protocol)
+
+
+def test_a_temperature_that_the_cell_forbids_and_a_missing_thermostat_are_refused(
+    chain: Any,
+) -> None:
+    protocol = Protocol(
+        name="too hot",
+        cell=CELL,
+        technique=OpenCircuit(duration_s=10),
+        temperatures=Temperatures(kelvin=(298.15, 400.0)),
+    )
+    with chain.simulated(), chain.session(ALL) as session:
+        with pytest.raises(SafetyLimitError, match="asked for 400 K"):
+            session.run_protocol(protocol)
+    with chain.simulated(), chain.session() as session:
+        with pytest.raises(ValueError, match="there is no thermostat"):
+            session.run_protocol(protocol)
