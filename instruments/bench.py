@@ -118,6 +118,8 @@ class Bench:
             }
             if isinstance(entry, CameraEntry):
                 calibration[name] = {"micrometre_per_pixel": entry.micrometre_per_pixel}
+            elif isinstance(entry, RamanEntry) and entry.reference_line_cm1 is not None:
+                calibration[name] = {"reference_line_cm1": entry.reference_line_cm1}
             elif isinstance(entry, GasChromatographEntry):
                 calibration[name] = {
                     "hydrogen_area_per_mole_fraction": entry.hydrogen_area_per_mole_fraction,

@@ -54,6 +54,12 @@ class RamanEntry(_Entry):
     bands_cm1: tuple[float, ...] = Field(
         default=(), description="Bands that must lie on the axis, cm-1."
     )
+    reference_line_cm1: float | None = Field(
+        default=None,
+        gt=0,
+        description="A line in every spectrum that lies where it lies, e.g. 520.5 of a silicon chip"
+        " in view, cm-1: the axis is checked against it.",
+    )
 
 
 class GasChromatographEntry(Data):

@@ -18,43 +18,63 @@ from operando.analysis._evaluation import (
     summary,
     undefined,
 )
+from operando.analysis.band_shapes import NoBandError, fit_band
+from operando.analysis.raman_axis import axis_shift, out_of_sight
 from operando.analysis.segments import PLATE
 from operando.runs import Floats, Run, Stream
 
+# Bands of which a shape is fitted: window and whether the line below is curved.
+_SHAPES = {"band_3633": (3590.0, 3680.0, True), "band_980": (955.0, 1006.0, False)}
+_POSITIONS = {"band_3633": 3633.0, "band_980": 980.0, "band_465": 465.0}
+_SHIFT = "raman_axis_shift_cm1"
+_OF_SHAPE = ("position_cm1", "width_cm1", "fit_area")
+_OF_TREND = ("change", "decision_limit", "detected_h")
+_RATIO = "band_980_to_390"
+
 
 def raman_metrics(found: Evaluation) -> dict[str, Metric]:
-    """Return area and change of each band."""
+    """Return area, shape and change of each band, and the shift of the axis."""
     names = tuple(raman.BANDS)
-    all_names = [f"{name}_{what}" for what in ("area", "change") for name in names]
+    areas = [f"{name}_area" for name in names]
+    shapes = [f"{name}_{what}" for name in _SHAPES for what in _OF_SHAPE]
+    by_spectrum = (*areas, *shapes, _RATIO, _SHIFT)
+    all_names = (*by_spectrum, *(f"{name}_{what}" for what in _OF_TREND for name in names))
     stream = found.run.streams.get("raman")
     if stream is None or not len(stream):
         return undefined(all_names, "the run has no Raman spectrum")
     axis = np.asarray(stream.configuration.get("raman_wavenumber", ()), dtype=np.float64)
     if not len(axis):
         return undefined(all_names, "the spectrometer told no wavenumber axis")
-    areas = _areas(found.run, stream, axis)
-    if not areas:
+    line = (found.calibration.get("raman") or {}).get("reference_line_cm1")
+    measured = _measured(found.run, stream, axis, None if line is None else float(line))
+    if not measured:
         return undefined(all_names, "no spectrum could be read")
     placed = placed_rows(stream, "raman")
     told: dict[str, Metric] = {}
+    reasons: dict[str, list[str | None]] = {}
+    numbers: dict[str, list[Number]] = {}
+    for name in by_spectrum:
+        values = [one[name] for one in measured]
+        numbers[name] = [None if isinstance(value, str) else value[0] for value in values]
+        errors = [None if isinstance(value, str) else value[1] for value in values]
+        reasons[name] = [value if isinstance(value, str) else None for value in values]
+        known = any(error is not None for error in errors)
+        told[name] = listed(name, numbers[name], errors if known else None, reasons[name])
     for name in names:
-        values = [one[name] for one in areas]
-        numbers = [value if isinstance(value, float) else None for value in values]
-        reasons = [value if isinstance(value, str) else None for value in values]
-        told[f"{name}_area"] = listed(f"{name}_area", numbers, None, reasons)
-        told[f"{name}_change"] = _change(found, name, numbers, placed, reasons)
+        told |= _trend(found, name, numbers[f"{name}_area"], placed, reasons[f"{name}_area"])
     return told
 
 
-def _change(
+def _trend(
     found: Evaluation,
     name: str,
     areas: Sequence[Number],
     placed: Placed,
     reasons: Sequence[str | None],
-) -> Metric:
+) -> dict[str, Metric]:
     blanks: list[float] = []
     later: list[float] = []
+    at_s: list[float] = []
     platings = [half for half in found.halves if half.role == PLATE]
     begins_s = np.array([half.t_s[0] for half in platings])
     ends_s = np.array([half.t_s[-1] for half in platings])
@@ -67,14 +87,34 @@ def _change(
         elif name != "band_465" or np.any((begins_s <= middle) & (middle <= ends_s)):
             # What band_465 shows comes and goes with the current: it is no dose.
             later.append(area)
+            at_s.append(middle)
+    names = [f"{name}_{what}" for what in _OF_TREND]
     if not blanks and not later:
-        return metric(f"{name}_change", None, reason=summary(reasons) or "no spectrum")
+        return undefined(names, summary(reasons) or "no spectrum")
     moved = raman.trend(np.array(blanks), np.array(later))
-    return metric(f"{name}_change", moved.change, moved.uncertainty, moved.reason)
+    change, limit, detected = names
+    told = {
+        change: metric(change, moved.change, moved.uncertainty, moved.reason),
+        limit: metric(limit, moved.decision_limit, reason=moved.reason),
+        detected: metric(detected, None, reason=f"not detected: {moved.reason}"),
+    }
+    if moved.detected is not None and np.isfinite(at_s[moved.detected]):
+        told[detected] = metric(
+            detected,
+            at_s[moved.detected] / 3600,
+            reason=f"spectrum {moved.detected + 1} of {len(later)} since the start",
+        )
+    return told
 
 
-def _areas(run: Run, stream: Stream, axis: Floats) -> tuple[dict[str, float | str], ...]:
-    def more(known: tuple[dict[str, float | str], ...]) -> Iterator[dict[str, float | str]]:
+# A value with its standard uncertainty (None: not evaluated), or why there is none.
+_Told = tuple[float, float | None] | str
+
+
+def _measured(
+    run: Run, stream: Stream, axis: Floats, line_cm1: float | None
+) -> tuple[dict[str, _Told], ...]:
+    def more(known: tuple[dict[str, _Told], ...]) -> Iterator[dict[str, _Told]]:
         if "raman_counts" not in stream.assets or "raman_dark" not in stream.assets:
             return
         rows = zip(
@@ -84,29 +124,79 @@ def _areas(run: Run, stream: Stream, axis: Floats) -> tuple[dict[str, float | st
             strict=False,
         )
         for row, counts, dark in rows:
-            yield _areas_of(axis, counts, dark, laser_on=laser[row] != 0)
+            problem = _problem(axis, counts, laser_on=laser[row] != 0)
+            if problem is None:
+                clean = raman.despike(np.atleast_2d(counts)).counts - dark
+                yield _measure(axis, clean, excitation_nm, line_cm1)
+            else:
+                yield _nothing(problem)
 
     laser = stream.columns["raman_laser"]
-    return run.continued(("areas",), more)
+    told = stream.configuration.get("raman_excitation")
+    excitation_nm = float(told) if isinstance(told, (int, float)) else None
+    return run.continued(("bands", line_cm1), more)
 
 
-def _areas_of(
-    axis: Floats, counts: NDArray[Any], dark: NDArray[Any], *, laser_on: bool
-) -> dict[str, float | str]:
-    problem = None
+def _problem(axis: Floats, counts: NDArray[Any], *, laser_on: bool) -> str | None:
     if not laser_on:
-        problem = "a spectrum was taken without the laser"
-    elif np.max(counts) >= raman.SATURATION_COUNTS:
-        problem = "a spectrum is saturated"
-    elif counts.shape[-1] != len(axis):
-        problem = f"a spectrum has {counts.shape[-1]} pixels, its axis {len(axis)}"
-    if problem:
-        return dict.fromkeys(raman.BANDS, problem)
-    spectrum = raman.despike(np.atleast_2d(counts)).counts - dark
-    areas: dict[str, float | str] = {}
+        return "a spectrum was taken without the laser"
+    if np.max(counts) >= raman.SATURATION_COUNTS:
+        return "a spectrum is saturated"
+    if counts.shape[-1] != len(axis):
+        return f"a spectrum has {counts.shape[-1]} pixels, its axis {len(axis)}"
+    return None
+
+
+def _nothing(reason: str, names: Sequence[str] = tuple(raman.BANDS)) -> dict[str, _Told]:
+    told: dict[str, _Told] = {f"{name}_area": reason for name in names}
+    told |= {f"{name}_{what}": reason for name in _SHAPES if name in names for what in _OF_SHAPE}
+    return told | ({_RATIO: reason, _SHIFT: reason} if len(names) > 1 else {})
+
+
+def _measure(
+    axis: Floats, spectrum: Floats, excitation_nm: float | None, line_cm1: float | None
+) -> dict[str, _Told]:
+    told: dict[str, _Told] = {}
     for name in raman.BANDS:
+        hidden = out_of_sight(excitation_nm, _POSITIONS[name])
+        if hidden:
+            told |= _nothing(hidden, (name,))
+            continue
         try:
-            areas[name] = raman.band_area(axis, spectrum, name)
+            told[f"{name}_area"] = raman.band_area(axis, spectrum, name), None
         except raman.BandError as error:
-            areas[name] = str(error)
-    return areas
+            told |= _nothing(str(error), (name,))
+            continue
+        if name in _SHAPES:
+            told |= _shape(axis, spectrum, name)
+    try:
+        told[_RATIO] = raman.sulfate_to_zinc(axis, spectrum), None
+    except raman.BandError as error:
+        told[_RATIO] = str(error)
+    told[_SHIFT] = "no reference line was declared (reference_line_cm1)"
+    if line_cm1 is not None:
+        try:
+            moved = axis_shift(axis, spectrum, line_cm1)
+            told[_SHIFT] = moved.shift_cm1, moved.error_cm1
+        except NoBandError as error:
+            told[_SHIFT] = _without_numbers(error)
+    return told
+
+
+def _shape(axis: Floats, spectrum: Floats, name: str) -> dict[str, _Told]:
+    low, high, curved = _SHAPES[name]
+    try:
+        shape = fit_band(axis, spectrum, low, high, curved=curved)
+        water = raman.water_area(axis, spectrum)
+    except (NoBandError, raman.BandError) as error:
+        return {f"{name}_{what}": _without_numbers(error) for what in _OF_SHAPE}
+    return {
+        f"{name}_position_cm1": (shape.position_cm1, shape.position_error_cm1),
+        f"{name}_width_cm1": (shape.width_cm1, shape.width_error_cm1),
+        f"{name}_fit_area": (shape.area / water, shape.area_error / water),
+    }
+
+
+def _without_numbers(error: Exception) -> str:
+    """Return a message that is the same for every spectrum, so that they can be counted."""
+    return str(error).split(":")[0]

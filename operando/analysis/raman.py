@@ -81,6 +81,8 @@ class Trend:
         blanks: How many spectra were taken before the first half-cycle.
         sign: -1, 0 or +1: sign of the correlation of area and time when it is significant at
             1 % (Kendall), else 0.
+        detected: Index, among the spectra since, of the second of the first two in a row beyond the
+            decision limit to the same side; None if there are none.
         reason: Why there is no change, or what it rests on.
     """
 
@@ -89,6 +91,7 @@ class Trend:
     decision_limit: float | None
     blanks: int
     sign: Literal[-1, 0, 1]
+    detected: int | None
     reason: str | None
 
 
@@ -159,18 +162,26 @@ def area_over_line(axis: Floats, spectrum: Floats, low: float, high: float) -> f
     return float(np.trapezoid(over, x))
 
 
-def area_of_joint(axis: Floats, spectrum: Floats, joint: Joint) -> float:
-    """Return the area of a Gaussian band fitted with its neighbours over a line, counts cm-1."""
+def areas_of_joint(axis: Floats, spectrum: Floats, joint: Joint) -> tuple[float, ...]:
+    """Return the areas of Gaussian bands fitted together over a line, counts cm-1.
+
+    The wanted band comes first, then its neighbours.
+
+    Raises:
+        BandError: The axis does not reach over the region.
+    """
     inside = _between(axis, joint.low, joint.high)
     x, y = axis[inside], spectrum[inside]
-    shapes = [
-        np.exp(-4 * math.log(2) * ((x - centre) / width) ** 2)
-        for centre, width in (joint.wanted, *joint.neighbours)
-    ]
+    bands = (joint.wanted, *joint.neighbours)
+    shapes = [np.exp(-4 * math.log(2) * ((x - centre) / width) ** 2) for centre, width in bands]
     middle = 0.5 * (joint.low + joint.high)
     design = np.column_stack((*shapes, np.ones_like(x), (x - middle) / (joint.high - joint.low)))
-    amplitude = float(np.linalg.lstsq(design, y, rcond=None)[0][0])
-    return amplitude * joint.wanted[1] * math.sqrt(math.pi / (4 * math.log(2)))
+    heights = np.linalg.lstsq(design, y, rcond=None)[0]
+    factor = math.sqrt(math.pi / (4 * math.log(2)))
+    return tuple(
+        float(height) * width * factor
+        for height, (_, width) in zip(heights, bands, strict=False)  # the line has no width
+    )
 
 
 def water_area(axis: Floats, spectrum: Floats) -> float:
@@ -193,10 +204,28 @@ def band_area(axis: Floats, spectrum: Floats, name: str) -> float:
     """
     band = BANDS[name]
     if isinstance(band, Joint):
-        area = area_of_joint(axis, spectrum, band)
+        area = areas_of_joint(axis, spectrum, band)[0]
     else:
         area = area_over_line(axis, spectrum, band.low, band.high)
     return area / water_area(axis, spectrum)
+
+
+# Reaches over all of the zinc aquo ion's band, which BANDS["band_465"] cuts.
+_ZINC_ION = Joint(340.0, 515.0, (390.0, 30.0), ((451.0, 25.0), (465.0, 15.0)))
+
+
+def sulfate_to_zinc(axis: Floats, spectrum: Floats) -> float:
+    """Return the area of sulfate at 980 cm-1 over that of the zinc aquo ion at 390 cm-1.
+
+    Raises:
+        BandError: One lies outside the axis, or there is no band at 390 cm-1.
+    """
+    band = BANDS["band_980"]
+    assert isinstance(band, Window)
+    zinc = areas_of_joint(axis, spectrum, _ZINC_ION)[0]
+    if not zinc > 0:
+        raise BandError("no band of the zinc aquo ion at 390 cm-1")
+    return area_over_line(axis, spectrum, band.low, band.high) / zinc
 
 
 def decision_factor(blanks: int) -> float:
@@ -236,11 +265,16 @@ def trend(blanks: Floats, later: Floats) -> Trend:
         reason = (
             f"{count} blank spectra before the first half-cycle, at least {FEWEST_BLANKS} needed"
         )
-        return Trend(None, None, None, count, sign, reason)
+        return Trend(None, None, None, count, sign, None, reason)
     if len(later) < 2:
-        return Trend(None, None, None, count, sign, "fewer than two spectra since the start")
+        limit = decision_factor(count) * float(np.std(blanks, ddof=1))
+        reason = "fewer than two spectra since the start"
+        return Trend(None, None, limit, count, sign, None, reason)
     zero, spread = float(np.mean(blanks)), float(np.std(blanks, ddof=1))
     limit = decision_factor(count) * spread
+    beyond = np.sign(later - zero) * (np.abs(later - zero) > limit)
+    pairs = np.flatnonzero((beyond[1:] != 0) & (beyond[1:] == beyond[:-1]))
+    detected = int(pairs[0]) + 1 if len(pairs) else None
     last = later[-2:] - zero
     change = float(last.mean())
     if not (np.all(last > limit) or np.all(last < -limit)):
@@ -248,7 +282,7 @@ def trend(blanks: Floats, later: Floats) -> Trend:
             f"below the decision limit: {change:+.3g}, limit {limit:.2g} "
             f"({decision_factor(count):.2g} sd of {count} blanks)"
         )
-        return Trend(None, None, limit, count, sign, reason)
+        return Trend(None, None, limit, count, sign, detected, reason)
     uncertainty = spread * math.sqrt(1 / 2 + 1 / count)
     reason = f"{count} blanks, decision limit {limit:.2g}"
-    return Trend(change, uncertainty, limit, count, sign, reason)
+    return Trend(change, uncertainty, limit, count, sign, detected, reason)

@@ -46,4 +46,64 @@ RAMAN = (
             ("band_465", " during plating"),
         )
     ),
+    *(
+        Definition(
+            f"{name}_decision_limit",
+            "1",
+            "scalar",
+            f"What {name}_area must differ by from the mean of the blanks before anything is said.",
+            "own definition, stated",
+        )
+        for name in ("band_3633", "band_980", "band_465")
+    ),
+    *(
+        Definition(
+            f"{name}_detected_h",
+            "h",
+            "scalar",
+            f"Time of the second of the first two spectra{where} in a row whose {name}_area "
+            "differs from the blanks by more than the decision limit, to the same side.",
+            "own definition, stated",
+        )
+        for name, where in (
+            ("band_3633", ""),
+            ("band_980", ""),
+            ("band_465", " during plating"),
+        )
+    ),
+    *(
+        Definition(
+            f"{name}_{what}",
+            unit,
+            "by spectrum",
+            f"{meaning} of a pseudo-Voigt over a {line} at the band at {at} cm-1; None where the "
+            "signal-to-noise ratio is below 3.",
+            "pseudo-Voigt fit",
+        )
+        for name, at, line in (
+            ("band_3633", 3633, "parabola (it lies on water's shoulder)"),
+            ("band_980", 980, "straight line"),
+        )
+        for what, unit, meaning in (
+            ("position_cm1", "cm-1", "Centre"),
+            ("width_cm1", "cm-1", "Full width at half maximum, the instrument's included,"),
+            ("fit_area", "1", "Area, over the raw area of the water band,"),
+        )
+    ),
+    Definition(
+        "band_980_to_390",
+        "1",
+        "by spectrum",
+        "Area of sulfate at 980 cm-1 over that of the zinc aquo ion at 390 cm-1, which is fitted "
+        "together with its neighbours at 451 and 465 cm-1.",
+        "assignment by the reviews of the field",
+    ),
+    Definition(
+        "raman_axis_shift_cm1",
+        "cm-1",
+        "by spectrum",
+        "How far the reference line that the bench declares (reference_line_cm1, such as silicon's "
+        "520.5 or polystyrene's 1001.4) is found from where it should be.",
+        "ASTM E1840",
+    ),
 )

@@ -28,6 +28,7 @@ def test_every_metric_that_carries_a_unit_in_its_name_has_that_unit() -> None:
         "_k": "K",
         "_um_h": "um/h",
         "_px": "px",
+        "_cm1": "cm-1",
         "_nl": "nL",
         "_h": "h",
         "_s": "s",
