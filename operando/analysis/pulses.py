@@ -127,25 +127,25 @@ class Pulse:
 
 
 def titration(steps: tuple[StepRows, ...]) -> tuple[Pulse, ...]:
-    """Return the pulses of a series: steps of one role with rests before and after each.
+    """Return the pulses of a series: steps of one direction with rests before and after each.
 
-    A single pulse, or half-cycles of both roles in turn, are no series.
+    A single pulse, or both directions in turn, are no series.
     """
     turns = [step.role for step in steps if step.role != REST]
     if all(a != b or a not in SET_CURRENT for a, b in pairwise(turns)):
         return ()
-    found: list[tuple[int, Pulse]] = []
+    found: list[tuple[tuple[int, bool], Pulse]] = []
     for before, pulse, after in zip(steps, steps[1:], steps[2:], strict=False):
         rests = before.role == after.role == REST
         if rests and pulse.role in SET_CURRENT and min(map(len, (before, pulse, after))) > 1:
             told = _pulse(before, pulse, after)
             if told is not None:
-                found.append((pulse.role, told))
-    roles = [role for role, _ in found]
+                found.append(((pulse.role, told.current_a > 0), told))
+    kinds = [kind for kind, _ in found]
     return tuple(
         pulse
-        for k, (role, pulse) in enumerate(found)
-        if role in (roles[k - 1] if k else None, roles[k + 1] if k + 1 < len(roles) else None)
+        for k, (kind, pulse) in enumerate(found)
+        if kind in (kinds[k - 1] if k else None, kinds[k + 1] if k + 1 < len(kinds) else None)
     )
 
 

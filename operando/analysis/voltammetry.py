@@ -15,6 +15,8 @@ from operando.runs import Floats
 SMOOTHING_ROWS, SMOOTHING_ORDER = 5, 2
 # A peak stands out by more than this share of the sweep's range of current, and of the noise.
 PROMINENCE, PROMINENCE_SIGMAS = 0.03, 6.0
+# Rows within this share of a peak's height below its top tell where it is.
+SUMMIT_SHARE = 0.05
 FEWEST_RATES = 3
 
 
@@ -81,8 +83,9 @@ class VoltammetricPeak:
     """One peak of a sweep.
 
     Attributes:
-        potential_v: Where the smoothed current is largest, V.
-        uncertainty_v: Standard uncertainty of it: of the step between rows, and of the noise, V.
+        potential_v: Where the current is largest, V.
+        uncertainty_v: Standard uncertainty of it: of the step between rows, the noise and the
+            peak's asymmetry, V.
         current_a: Current there above the baseline, A, positive in an anodic sweep and negative in
             a cathodic one.
     """
@@ -97,8 +100,9 @@ def peaks(sweep: OneWay) -> tuple[VoltammetricPeak, ...]:
 
     Local maxima of the current in the sweep's direction, smoothed by a second-order polynomial
     over 5 rows (Savitzky-Golay), that stand out by more than 3 % of its range and 6 standard
-    deviations of the noise. The baseline is the lower convex hull of the sweep; what rises to its
-    end, as metal deposition does, is no peak.
+    deviations of the noise. Noise moves the highest row along a flat top, so the position is the
+    vertex of a parabola through the rows within 5 % of the top. The baseline is the lower convex
+    hull of the sweep; what rises to its end, as metal deposition does, is no peak.
     """
     from scipy.signal import find_peaks, savgol_filter
 
@@ -111,23 +115,50 @@ def peaks(sweep: OneWay) -> tuple[VoltammetricPeak, ...]:
     least = max(PROMINENCE * float(np.ptp(smooth)), PROMINENCE_SIGMAS * noise)
     if not least > 0:
         return ()
-    tops, told = find_peaks(smooth, prominence=least)
+    tops, _ = find_peaks(smooth, prominence=least)
     step = float(np.median(np.abs(np.diff(sweep.potential_v))))
     below = _lower_hull(sweep.potential_v, smooth)
     found = []
-    for k, top in enumerate(tops):
-        # How far from the top the noise could make a row the highest.
-        around = smooth[told["left_bases"][k] : told["right_bases"][k] + 1]
-        flat = np.flatnonzero(around >= smooth[top] - 2 * noise)
-        width = step * max(float(np.ptp(flat)), 1.0)
+    for top in tops:
+        height = float(smooth[top] - below[top])
+        position, error = _summit(sweep.potential_v, raw, smooth, int(top), height)
         found.append(
             VoltammetricPeak(
-                float(sweep.potential_v[top]),
-                width / math.sqrt(12.0),
-                sweep.direction * float(smooth[top] - below[top]),
+                position, math.hypot(error, step / math.sqrt(12.0)), sweep.direction * height
             )
         )
     return tuple(sorted(found, key=lambda peak: peak.potential_v))
+
+
+def _summit(
+    potential_v: Floats, raw: Floats, smooth: Floats, top: int, height: float
+) -> tuple[float, float]:
+    """Return where the parabola through the rows near a top has its vertex, and its error, V.
+
+    The error is that of the noise and half of what the vertex moves when twice as much of the
+    flanks takes part: a peak need not be symmetric.
+    """
+    vertices: list[float] = []
+    error = 0.0
+    for share in (SUMMIT_SHARE, 2 * SUMMIT_SHARE):
+        low = high = top
+        while low > 0 and smooth[low - 1] > smooth[top] - share * height:
+            low -= 1
+        while high < len(smooth) - 1 and smooth[high + 1] > smooth[top] - share * height:
+            high += 1
+        if high - low < SMOOTHING_ROWS:
+            return float(potential_v[top]), 0.0
+        x = potential_v[low : high + 1] - potential_v[top]
+        (a, b, c), covariance = np.polyfit(x, raw[low : high + 1], 2, cov="unscaled")
+        rest = raw[low : high + 1] - np.polyval((a, b, c), x)
+        if a >= 0 or not x.min() <= -b / (2 * a) <= x.max():
+            return float(potential_v[top]), float(np.ptp(x)) / math.sqrt(12.0)
+        vertices.append(float(potential_v[top] - b / (2 * a)))
+        if share == SUMMIT_SHARE:
+            slopes = np.array([b / (2 * a**2), -1 / (2 * a), 0.0])
+            variance = float(rest @ rest) / max(len(x) - 3, 1)
+            error = math.sqrt(max(float(slopes @ covariance @ slopes) * variance, 0.0))
+    return vertices[0], math.hypot(error, 0.5 * (vertices[1] - vertices[0]))
 
 
 def _lower_hull(x: Floats, y: Floats) -> Floats:

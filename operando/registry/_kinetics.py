@@ -44,7 +44,8 @@ KINETICS = (
         "scalar",
         "RT/(nF) dj/deta of the last linear sweep at |eta| < 5 mV (n = 1) or 3 mV (n = 2) of one "
         "interface. i R_s is taken off only where the calibration asks for it "
-        "(potentiostat: correct_series_resistance: true), with R_s of the spectrum before.",
+        "(potentiostat: correct_series_resistance: true), with R_s of the spectrum before; films "
+        "on the electrodes are part of the interface.",
         "Butler-Volmer at small overpotentials",
     ),
     Definition(
@@ -91,14 +92,14 @@ KINETICS = (
         "by peak",
         "Potentials of the anodic peaks of the last scan at the lowest scan rate, lowest first; "
         "those of couples if there are any. In a full cell: cell voltages, on charge.",
-        "maxima after Savitzky and Golay, 5 rows",
+        "maxima after Savitzky and Golay, 5 rows; the vertex there",
     ),
     Definition(
         "cv_cathodic_peak_v",
         "V",
         "by peak",
         "Potentials of the cathodic peaks that belong to them.",
-        "maxima after Savitzky and Golay, 5 rows",
+        "maxima after Savitzky and Golay, 5 rows; the vertex there",
     ),
     Definition(
         "cv_peak_separation_mv",
@@ -128,7 +129,8 @@ KINETICS = (
         "ohm",
         "scalar",
         "dE/di where a current is interrupted, extrapolated to the instant from rows at most 50 ms "
-        "apart on both sides; the mean of all interrupts. Stored, never applied.",
+        "apart on both sides; the mean of all interrupts. What relaxes between two rows is in it. "
+        "Stored, never applied.",
         "current interrupt",
     ),
     Definition(
