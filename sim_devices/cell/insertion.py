@@ -34,7 +34,7 @@ _RELAXATION_PER_H = 1e-3  # of a couple to the middle of its two curves
 _LEAST_CAPACITY_MAH_CM2_V = 1e-6
 # What its surface stores, like a capacitor: couples that have nothing left let the potential go,
 # but not at once.
-_SURFACE_MAH_CM2_V = 2e-5
+SURFACE_MAH_CM2_V = 1e-3
 _RATE_S = 300.0  # in which the capacity out of reach follows the current
 _LEAST_IN_REACH = 0.05
 _LARGEST_SHARE_OF_A_STEP = 0.02
@@ -102,7 +102,7 @@ class InsertionElectrode:
         step is stable). Newton's method with a bracket: every branch rises with the potential.
         """
         hours = max(step_s, _AN_INSTANT_S) / 3600
-        surface = _SURFACE_MAH_CM2_V * 3600 / step_s if step_s else 0.0  # mA/cm2 per V
+        surface = SURFACE_MAH_CM2_V * 3600 / step_s if step_s else 0.0  # mA/cm2 per V
         reach = self.in_reach(current, step_s)
         places = self._places(reach)
         e = self.overpotential_v
@@ -206,11 +206,11 @@ class InsertionElectrode:
         """
         del transport_time_s
         p = self.parameters
-        capacity = 0.0
+        capacity = SURFACE_MAH_CM2_V
         for couple, (whole, z, _, _) in zip(
             p.couples, self._places(self.in_reach(current, 0.0)), strict=True
         ):
-            capacity += whole * _density(z) / couple.width_v + _LEAST_CAPACITY_MAH_CM2_V
+            capacity += whole * _density(z) / couple.width_v
         inserting = 1 / (omega * capacity * COULOMB_PER_MAH)
         charge_transfer = 1e3 / self._conductance
         found: npt.NDArray[np.complex128] = 1 / (

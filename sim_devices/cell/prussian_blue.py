@@ -24,6 +24,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from sim_devices.cell.insertion import SURFACE_MAH_CM2_V
 from sim_devices.cell.parameters import (
     CellParameters,
     ElectrodeParameters,
@@ -36,6 +37,7 @@ LOADING_MG_CM2 = 2.5
 _ANODELESS_MAH_CM2 = 1.0
 _WIDTH_V = 0.035
 _EFFICIENCY = 0.995
+_WINDOW_V = 3.7 - 2.4  # in which the capacities are published
 
 # Oxidation and reduction of low-spin and of high-spin iron, V: calibrated so that the peaks of a
 # voltammogram at 0.1 mV/s, which the cell's resistance moves, are at 3.4275 and 3.3125, 3.166 and
@@ -72,7 +74,7 @@ def _full_cell(
     per_cycle = retention ** (1 / max(1, cycles - 1))
     cathode = InsertionParameters(
         _couples(substrate),
-        capacity_mah_g * LOADING_MG_CM2 * 1e-3,
+        capacity_mah_g * LOADING_MG_CM2 * 1e-3 - SURFACE_MAH_CM2_V * _WINDOW_V,
         LOADING_MG_CM2,
         rate_reference_ma_g=rate_reference_ma_g,
         rate_loss_per_ma_g=rate_loss_per_ma_g,
@@ -145,9 +147,9 @@ FULL_CELLS: dict[str, CellParameters] = {
     ),
     # Their capacity is that of the sodium: it fades with what dies in each cycle.
     "pb-znag-anodefree": _full_cell(
-        "znag", _anodefree("znag", 0.008757, 2e-4), 146.12, parasitic_share=0.002914
+        "znag", _anodefree("znag", 0.008757, 2e-4), 146.9, parasitic_share=0.002914
     ),
     "pb-bare-anodefree": _full_cell(
-        "bare", _anodefree("bare", 0.010938, 1e-3), 153.69, parasitic_share=0.001427
+        "bare", _anodefree("bare", 0.010938, 1e-3), 154.0, parasitic_share=0.001427
     ),
 }
