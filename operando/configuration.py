@@ -118,6 +118,7 @@ def check_technique(bench: "BenchFile", cell: Cell, protocol: Protocol) -> None:
         technique=program_of(protocol, cell),
         area_cm2=cell.area_cm2,
         metal_electrode=cell.metal_electrode,
+        reference=cell.reference_electrode is not None,
         limits=limits,
     )
     violations = assignment.violations()

@@ -149,6 +149,7 @@ def _go_on(
         technique=technique,
         area_cm2=going_on.cell.area_cm2,
         metal_electrode=going_on.cell.metal_electrode,
+        reference=going_on.cell.reference_electrode is not None,
         limits=going_on.limits,
         begin=begin,
         instrument_log=new_log_name(),

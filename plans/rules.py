@@ -184,8 +184,8 @@ def _grouped(items: Sequence[tuple[str, Any]]) -> Iterator[tuple[str, Mapping[st
 
 
 def _page(prefix: str, names: Sequence[str], rows: Sequence[Any]) -> Mapping[str, Any]:
-    # Names and fields are in the same order; the last field is the arrival.
-    columns = zip(*(row[:-1] for row in rows), strict=True)
+    # Names and fields are in the same order; what follows them is the arrival first of all.
+    columns = zip(*(row[: len(names)] for row in rows), strict=True)
     return {
         f"{prefix}_{name}": [float(value) for value in column]
         for name, column in zip(names, columns, strict=True)

@@ -97,6 +97,7 @@ def operando_plating_stripping(
         technique=program,
         area_cm2=cell.area_cm2,
         metal_electrode=cell.metal_electrode,
+        reference=cell.reference_electrode is not None,
         limits=limits,
         instrument_log=new_log_name(),
     )

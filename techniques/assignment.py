@@ -47,6 +47,11 @@ class Assignment(Data):
     technique: Technique
     area_cm2: float = Field(gt=0, description="Geometric area of the metal electrode, cm2.")
     metal_electrode: Literal["WE", "CE"] = "WE"
+    reference: bool = Field(
+        default=False,
+        description="A reference electrode is connected: potentials are told against it, and the "
+        "window of the safety limits also holds for E_WE - E_CE, which is measured besides.",
+    )
     limits: SafetyLimits = SafetyLimits()
     begin: Counters = Counters()
     instrument_log: str | None = Field(
@@ -83,6 +88,11 @@ class Assignment(Data):
         sweep likewise, unless limits of its own on the current or the charge forbid it.
         """
         limits, found = self.limits, list[str]()
+        if self.reference and self.metal_electrode == "CE":
+            found.append(
+                "with a reference electrode the potential of the working electrode is measured: "
+                "hang the metal electrode on WE"
+            )
         for step in elementary_steps(self.technique):
             if isinstance(step, ImpedanceSpectrum):
                 found += self._spectrum_outside(step)

@@ -1,5 +1,6 @@
 """What every potentiostat driver offers, whatever its wire language."""
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, Protocol
@@ -36,12 +37,13 @@ SAFETY_LIMIT_PASSED = "the safety limit"
 class Sample(NamedTuple):
     """One row measured by a potentiostat.
 
-    Signs are the instrument's: E = E_WE - E_CE, positive current oxidises the working electrode.
+    Signs are the instrument's: E = E_WE - E_CE, with a reference electrode E = E_WE - E_reference;
+    positive current oxidises the working electrode.
 
     Attributes:
         t_s: seconds since the program started, from the instrument's own timer; monotone.
         step_t_s: seconds since the step began, the instrument's timer as it was sent.
-        potential_v: measured potential, V.
+        potential_v: measured potential, V; in holds and sweeps the one that is set.
         current_a: current, A; 0 at open circuit.
         cycle: 0 before the first plate/strip cycle, then 1, 2, ...
         half_cycle: counts plate and strip steps from 1; a rest keeps the one before it.
@@ -54,6 +56,7 @@ class Sample(NamedTuple):
             (``COLLECTED``), 64 it is of the look at the cell before an experiment went on
             (``LOOK``). 0 is well.
         arrival_ns: host clock (CLOCK_BOOTTIME) of the read that brought the row.
+        cell_potential_v: E_WE - E_CE, V, where a reference electrode makes it another; else NaN.
     """
 
     t_s: float
@@ -66,6 +69,7 @@ class Sample(NamedTuple):
     role: int
     flags: int
     arrival_ns: int
+    cell_potential_v: float = math.nan
 
 
 class ImpedancePoint(NamedTuple):

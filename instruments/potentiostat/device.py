@@ -7,7 +7,7 @@ and keys stay the same.
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any
@@ -58,6 +58,8 @@ _SAMPLE_UNITS = {
     "role": "",
     "flags": "",
 }
+# E_WE - E_CE, beside E_WE - E_reference.
+_REFERENCE_UNITS = {"potential_cell": "V"}
 _IMPEDANCE_UNITS = {
     "t": "s",
     "spectrum": "",
@@ -217,6 +219,7 @@ class PotentiostatDevice(_Pages):
         if self._no_log is not None:
             narrowed = narrowed.model_copy(update={"instrument_log": None})
         self._assignment = narrowed
+        self._units = _SAMPLE_UNITS | (_REFERENCE_UNITS if narrowed.reference else {})
         self._newest = None
         self._finished_rows = False
         self._record_in_columns(finest_row_interval_s(value.technique) <= COLUMNS_FROM_INTERVAL_S)
@@ -430,7 +433,7 @@ class PotentiostatDevice(_Pages):
         held, self._held = self._held, []
         for stamp, row in held:
             pages = self if isinstance(row, Sample) else self.impedance
-            pages.add_row(stamp, _values(row))
+            pages.add_row(stamp, _values(row, self._units))
         return len(held)
 
     def take_in_pages(self) -> None:
@@ -533,12 +536,12 @@ class PotentiostatDevice(_Pages):
             status.set_exception(failure)
 
     def _take_row(self, row: Sample | ImpedancePoint) -> None:
-        stamp, values = _arrived(row), _values(row)
+        stamp = _arrived(row)
         if isinstance(row, Sample):
-            self.add_row(stamp, values)
+            self.add_row(stamp, _values(row, self._units))
             role = row.role
         else:
-            self.impedance.add_row(stamp, values)
+            self.impedance.add_row(stamp, _values(row, self._units))
             role = IMPEDANCE
         self._newest = newest = LeaderRow(row.t_s, row.half_cycle, role, row.step)
         for callback in self._callbacks:
@@ -563,5 +566,9 @@ def _arrived(row: Sample | ImpedancePoint) -> float:
     return time.time() - (clock_ns() - row.arrival_ns) / 1e9
 
 
-def _values(row: Sample | ImpedancePoint) -> tuple[float, ...]:
-    return tuple(float(x) for x in row[:-1])
+def _values(row: Sample | ImpedancePoint, units: Collection[str]) -> tuple[float, ...]:
+    """Return what a row says of each quantity, in their order; the arrival is none of them."""
+    if isinstance(row, ImpedancePoint):
+        return tuple(float(x) for x in row[: len(_IMPEDANCE_UNITS)])
+    values = tuple(float(x) for x in row[: len(_SAMPLE_UNITS)])
+    return (*values, row.cell_potential_v) if len(units) > len(values) else values

@@ -354,6 +354,7 @@ def _checked(
                 technique=technique,
                 area_cm2=cell.area_cm2,
                 metal_electrode=cell.metal_electrode,
+                reference=cell.reference_electrode is not None,
                 limits=limits,
                 begin=after,
             )

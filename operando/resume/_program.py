@@ -184,6 +184,7 @@ def _assigned(experiment: Experiment, run: Run) -> Assignment:
         technique=technique,
         area_cm2=cell.area_cm2,
         metal_electrode=cell.metal_electrode,
+        reference=cell.reference_electrode is not None,
         limits=SafetyLimits.model_validate(run.start["limits"]["effective"]),
         begin=begin,
         instrument_log=_log_told(run).get("name"),

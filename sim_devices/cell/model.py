@@ -75,6 +75,8 @@ class Cell:
         hydrogen_gas_mol: in the headspace.
         hydroxide_umol_cm2: at the working electrode.
         contact_ohm: resistance of cables and contacts, set by `inject`.
+        cell_potential_v: E_WE - E_CE at the end of the last step, V, also where a reference
+            electrode makes what is measured another.
         shorts: (time s, "soft" or "hard"), in the order they happened.
         short_details: of each of them ``ohm``, ``ends_s`` (None: never) and ``injected``.
         turns: (time s, ledger of the working electrode) at each change between plating and
@@ -135,6 +137,7 @@ class Cell:
         self.hydrogen_gas_mol = 0.0
         self.hydroxide_umol_cm2 = 0.0
         self.contact_ohm = 0.0
+        self.cell_potential_v = 0.0
         self._set_temperature(temperature_k)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -188,6 +191,9 @@ class Cell:
     def potential(self, mode: Mode = "i", value: float = 0.0) -> tuple[float, float]:
         """Return potential (V) and current density (mA/cm2) now, without changing anything.
 
+        The potential here and in `advance` is that of the working electrode against the reference
+        if there is one, else against the counter electrode.
+
         Args:
             mode: "i" gives a current density, "E" a potential.
             value: mA/cm2 or V.
@@ -197,7 +203,9 @@ class Cell:
         return potential, current
 
     def impedance(self, frequency_hz: npt.ArrayLike) -> npt.NDArray[np.complex128]:
-        """Return the impedance of the whole geometric cell (ohm) about the present direct current.
+        """Return the impedance (ohm) of the whole geometric area about the present direct current.
+
+        It is that of the cell; with a reference, of the working electrode's side.
 
         The state does not change: an instrument that sweeps has to advance the cell.
 
@@ -209,11 +217,17 @@ class Cell:
         with self.lock:
             per_area = np.full(len(omega), self._electrolyte_resistance, dtype=complex)
             j = self.current_density
-            for electrode, current in ((self.working, j), (self.counter, -j)):
-                per_area += electrode.impedance(omega, current, p.transport_time_s)
+            at_working = self.working.impedance(omega, j, p.transport_time_s)
+            per_area += at_working
+            per_area += self.counter.impedance(omega, -j, p.transport_time_s)
             short_s = self.short_s_cm2 * p.area_cm2
-        cell = per_area / p.area_cm2 + omega * p.inductance_h
-        shorted: npt.NDArray[np.complex128] = cell / (1 + short_s * cell)
+            measured = per_area
+            if p.reference_share is not None:
+                measured = at_working + p.reference_share * self._electrolyte_resistance
+        lead = omega * p.inductance_h
+        shorted: npt.NDArray[np.complex128] = (measured / p.area_cm2 + lead) / (
+            1 + short_s * (per_area / p.area_cm2 + lead)
+        )
         return shorted
 
     def told(self) -> dict[str, Any]:
@@ -304,7 +318,9 @@ class Cell:
                     step = min(step, self._until_injected())
                 if mode == "E" and step > 5.0 and abs(value) > 1e-6 and abs(j) > 5:
                     step = 5.0
-                potential, current, ionic, at_working, at_counter = self._solve(mode, value, step)
+                potential, current, ionic, at_working, at_counter, across = self._solve(
+                    mode, value, step
+                )
                 if mode == "E":  # only now is the current known
                     stiff = self.working.longest_step(ionic, step)
                     stiff = self.counter.longest_step(-ionic, stiff)
@@ -315,6 +331,7 @@ class Cell:
                 if beyond and step > _SHORTEST_CUT_OFF_STEP_S:
                     longest = step * 0.25
                     continue
+                self.cell_potential_v = across
                 self._commit(ionic, at_working, at_counter, step)
                 left -= step
                 if beyond:
@@ -348,25 +365,41 @@ class Cell:
         )
         return potential, ohmic + 1 / at_working[5] + 1 / at_counter[5], at_working, at_counter
 
+    def _measured(
+        self, j: float, at_working: Interface, across: float, slope: float
+    ) -> tuple[float, float]:
+        """Return what is measured and its slope: E_WE against the reference, if there is one."""
+        share = self.parameters.reference_share
+        if share is None:
+            return across, slope
+        ohmic = 1e-3 * (share * self._electrolyte_resistance + at_working[6])
+        potential = j * ohmic + at_working[0] + self.working.nucleation_v(at_working[1])
+        return potential, ohmic + 1 / at_working[5]
+
     def _solve(
         self, mode: Mode, value: float, step_s: float
-    ) -> tuple[float, float, float, Interface, Interface]:
-        """Potential, total and ionic current density, and both interfaces; a short is parallel."""
+    ) -> tuple[float, float, float, Interface, Interface, float]:
+        """What is measured, total and ionic current density, both interfaces, and E_WE - E_CE.
+
+        A short is parallel.
+        """
         short = self.short_s_cm2 * 1e3  # mA/cm2 per V
         if mode == "i" and not short:
-            potential, _, at_working, at_counter = self._ionic(value, step_s)
-            return potential, value, value, at_working, at_counter
+            across, slope, at_working, at_counter = self._ionic(value, step_s)
+            potential, _ = self._measured(value, at_working, across, slope)
+            return potential, value, value, at_working, at_counter, across
         high = 4e3 / self._electrolyte_resistance  # 4 V across the electrolyte
         low = -high
         scale = 1.0 if mode == "E" else max(1.0, abs(value))
         j = min(max(self.current_density, low), high)
         attempt = 0
         while True:
-            potential, slope, at_working, at_counter = self._ionic(j, step_s)
+            across, slope, at_working, at_counter = self._ionic(j, step_s)
             if mode == "E":
+                potential, slope = self._measured(j, at_working, across, slope)
                 excess = potential - value
             else:
-                excess, slope = j + short * potential - value, 1 + short * slope
+                excess, slope = j + short * across - value, 1 + short * slope
             if excess > 0:
                 high = j
             else:
@@ -380,8 +413,9 @@ class Cell:
             may_trust_newton = attempt < 12 or attempt & 1
             j = newton if low < newton < high and may_trust_newton else 0.5 * (low + high)
             attempt += 1
-        total = j + short * potential if mode == "E" else value
-        return potential, total, j, at_working, at_counter
+        total = j + short * across if mode == "E" else value
+        potential, _ = self._measured(j, at_working, across, slope)
+        return potential, total, j, at_working, at_counter, across
 
     def _commit(
         self, j: float, at_working: Interface, at_counter: Interface, step_s: float

@@ -182,6 +182,9 @@ class CellParameters:
         gas_release_s: time in which dissolved hydrogen goes to the headspace.
         salt_mol_l: concentration of the salt, for the Raman spectrum.
         porosity: of the separator, for the Raman spectrum.
+        reference_share: where a reference electrode of the metal sits: the share of the
+            electrolyte's resistance between it and the working electrode; None: there is none, and
+            the counter electrode is the reference.
     """
 
     metal: Metal
@@ -207,6 +210,7 @@ class CellParameters:
     gas_release_s: float = 120.0
     salt_mol_l: float = 2.0
     porosity: float = 0.9
+    reference_share: float | None = None
 
     @property
     def metal_electrode(self) -> ElectrodeParameters:

@@ -5,6 +5,8 @@ Where their numbers are from is told in `zinc`, `conditions`, `sodium` and `prus
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from sim_devices.cell.conditions import CONDITIONS, preset_from_condition
 from sim_devices.cell.parameters import CellParameters
 from sim_devices.cell.prussian_blue import FULL_CELLS
@@ -21,6 +23,8 @@ PRESETS: dict[str, CellParameters] = {
     **SODIUM_CELLS,
     **FULL_CELLS,
 }
+# Three electrodes: a zinc wire beside the working electrode.
+PRESETS["zn-bare-half-reference"] = replace(PRESETS["zn-bare-half"], reference_share=0.25)
 
 
 def preset(name: str) -> CellParameters:

@@ -291,6 +291,16 @@ class Electronics:
             reading = round(reading / step) * step
         return reading, self._metadata[status, code]
 
+    def read_potential_besides(self, true_v: float) -> float:
+        """Return the reading (V) of a potential that has no ranges: the largest is always used."""
+        born = self.calibration
+        reading = true_v * born.potential_gain + born.potential_offset_v
+        if self.imperfection.potential_noise_v:
+            reading += self._noise(0.0, self.imperfection.potential_noise_v)
+        if self._steps:
+            reading = round(reading / _APPLIED_POTENTIAL_STEP_V) * _APPLIED_POTENTIAL_STEP_V
+        return min(max(reading, -POTENTIAL_LIMIT_V), POTENTIAL_LIMIT_V)
+
     def read_current(self, true_a: float) -> tuple[float, str]:
         """Return (reading in A, metadata)."""
         ranging = self.current

@@ -431,7 +431,7 @@ class Loader:
         for word in words:
             if word.kind == "optional":
                 name = word.text.partition("(")[0]
-                if name not in known or name in optional:
+                if name not in known or name in optional or name in self._unknown:
                     self._refuse("4008", word)
                 optional[name] = word
             else:
@@ -840,11 +840,34 @@ class Loader:
             if not count:
                 self._refuse("4204", word)
             values.append(str(count))
+        extra = self._extra_measurement(optional.get("add_meas"))
         targets = ", ".join(f"{result.value}, {result.metadata}" for result in results)
         self._open(f"for {targets} in machine.{name}({', '.join(values)}):", "meas")
         for result, kind in zip(results, kinds, strict=True):
             code = repr(kind) if kind else "machine.set_current_type"
             self._emit(f"{result.kind} = {code}")
+        if extra is not None:
+            target, kind = extra
+            self._emit(f"left = machine.measure_besides({kind!r})")
+            self._write(target, "left", repr(kind), "''")
+
+    def _extra_measurement(self, word: _Word | None) -> tuple[_Target, str] | None:
+        """Return where ``add_meas(0 ag x)`` puts what it measures, and what that is."""
+        if word is None:
+            return None
+        start = word.start + len("add_meas(")
+        inner = [
+            _Word(match.group(), "plain", start + match.start())
+            for match in re.finditer(r"[^ \t]+", word.text[len("add_meas(") : -1])
+        ]
+        channel, kind, name = (*inner, word, word, word)[:3]
+        if len(inner) != 3:
+            self._refuse("4004", word)
+        if self._constant(channel) != 0:
+            self._refuse("401A", channel)
+        if kind.text not in _MEASURED_BESIDES:
+            self._refuse("4209", kind)
+        return self._target(name), kind.text
 
     # ---- checks that need no value
 
@@ -932,6 +955,11 @@ _RESULTS: dict[str, tuple[str | None, ...]] = {
 }
 
 
+# What a measurement loop may measure besides: the counter electrode against ground, where the
+# working electrode is, and E_WE - E_CE.
+_MEASURED_BESIDES = ("ac", "ag")
+
+
 def _measurement(results: int, *arguments: str, optional: tuple[str, ...] = ()) -> _Signature:
     return _Signature(
         Loader.measurement_loop, ("variable",) * results + arguments, optional, outside="400B"
@@ -990,13 +1018,13 @@ _COMMANDS: dict[str, _Signature] = {
     "meas": _Signature(
         Loader.meas, ("float", "target", "type"), outside="401A", check=Loader.check_measured_type
     ),
-    "meas_loop_ocp": _measurement(1, "float", "float"),
-    "meas_loop_ca": _measurement(2, "float", "float", "float"),
-    "meas_loop_cp": _measurement(2, "float", "float", "float"),
-    "meas_loop_lsv": _measurement(2, "float", "float", "float", "float"),
+    "meas_loop_ocp": _measurement(1, "float", "float", optional=("add_meas",)),
+    "meas_loop_ca": _measurement(2, "float", "float", "float", optional=("add_meas",)),
+    "meas_loop_cp": _measurement(2, "float", "float", "float", optional=("add_meas",)),
+    "meas_loop_lsv": _measurement(2, "float", "float", "float", "float", optional=("add_meas",)),
     "meas_loop_lsp": _measurement(2, "float", "float", "float", "float"),
     "meas_loop_cv": _measurement(
-        2, "float", "float", "float", "float", "float", optional=("nscans",)
+        2, "float", "float", "float", "float", "float", optional=("nscans", "add_meas")
     ),
     "meas_loop_eis": _measurement(3, "float", "float", "float", "integer", "float"),
     "meas_loop_geis": _measurement(3, "float", "float", "float", "integer", "float"),

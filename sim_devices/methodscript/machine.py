@@ -245,6 +245,7 @@ class Machine:
         self._cell_on = False
         self._drive: tuple[Literal["i", "E"], float] = ("i", 0.0)
         self._set_v = 0.0
+        self._measured_v = 0.0
         self._set_a = 0.0
         self._finishing = False
         self._write_gpio(0)
@@ -375,6 +376,7 @@ class Machine:
         mode, value = self._drive
         with cell.lock:
             _, potential, density = cell.advance(cell_time_s - cell.t, mode, value)
+        self._measured_v = potential
         if self._lines and (
             self.clock.now() + _SLACK_S < cell_time_s
             or len(self._lines) >= _LINES_HELD
@@ -685,6 +687,13 @@ class Machine:
                 if target - cell.t < 1e-9:
                     break
             yield (*point, late)
+
+    def measure_besides(self, kind: str) -> float:
+        """``add_meas``: E_WE - E_CE ("ag"), or the counter electrode against ground ("ac"), now."""
+        # A cell without a reference electrode has this one potential only.
+        potential = getattr(self.cell, "cell_potential_v", self._measured_v)
+        reading = self.electronics.read_potential_besides(potential)
+        return reading if kind == "ag" else -reading
 
     def meas_loop_ocp(self, interval_s: float, run_s: float) -> Iterator[tuple[float, str]]:
         """``meas_loop_ocp``."""

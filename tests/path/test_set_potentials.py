@@ -1,12 +1,14 @@
 """Constant current and constant potential in one half-cycle, from the plan to the efficiency."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
 from operando.analysis.metrics import half_cycles_of, metrics
+from operando.export.bdf import export_bdf
 from operando.runs import Run
 from techniques import Protocol, Schedule
 
@@ -63,3 +65,26 @@ def test_an_efficiency_of_cycles_that_end_at_a_set_potential_is_that_of_the_cell
     assert stripped == pytest.approx(strips, rel=4e-3)
     roles = run.streams["potentiostat"].columns["potentiostat_role"]
     assert set(roles) == {-1.0, 1.0, 6.0}
+
+
+def test_a_cell_with_a_reference_electrode_is_recorded_with_both_potentials(
+    make_chain: Callable[..., Any], plate_strip: Callable[..., Protocol], tmp_path: Path
+) -> None:
+    cell = "zn-bare-half-reference"
+    chain = make_chain(cell, factor=10_000)
+    run = Run.from_journal(chain.run(plate_strip(cell, 2.0, 0.1), cell), chain.data)
+    stream = run.streams["potentiostat"]
+    potential, across = (
+        stream.columns[f"potentiostat_{name}"] for name in ("potential", "potential_cell")
+    )
+    role = stream.columns["potentiostat_role"]
+    driven = role != 0
+    # What drops at the counter electrode and before it has the sign of the current.
+    assert np.all((across - potential)[driven] * role[driven] > 0.05)
+    assert across[~driven] == pytest.approx(potential[~driven], abs=5e-3)
+    assert stream.units["potentiostat_potential_cell"] == "V"
+    numbers = metrics(run)
+    # Against the wire the overpotential is that of one electrode, and has its own name.
+    assert 0 < numbers["eta_n_mv"].value
+    assert numbers["ce_pct"].value[0] == pytest.approx(97.0, abs=2.0)
+    assert export_bdf(run, tmp_path)[0].exists()

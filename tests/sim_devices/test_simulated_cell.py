@@ -49,7 +49,7 @@ def efficiencies(cell, current, charge, cycles, dt_s=10.0):
 def test_the_presets_are_the_ones_agreed_on():
     rows = {*CONDITIONS, *(f"{name}-half" for name in CONDITIONS)}
     sodium = {*SODIUM, *PREDEPOSITED, *(f"na-{name}-half" for name in SUBSTRATES)}
-    assert set(PRESETS) == {*ZINC, *HALF, *rows, *sodium, *FULL_CELLS}
+    assert set(PRESETS) == {*ZINC, *HALF, *rows, *sodium, *FULL_CELLS, "zn-bare-half-reference"}
     assert PRESETS["na-znag"] == PRESETS["na-znag-half"]
 
 
@@ -472,3 +472,43 @@ def test_a_cell_that_shorts_by_itself_can_also_be_shorted():
     assert cell.short_s_cm2 * cell.area_cm2 == pytest.approx(0.1)
     cell.advance(100.0, "i", -0.25)
     assert cell.short_s_cm2 == 0.0
+
+
+def with_reference(share):
+    return Cell(replace(preset("zn-bare"), reference_share=share))
+
+
+@pytest.mark.parametrize("j", [-2.0, 2.0])
+def test_against_a_reference_the_working_electrode_has_its_side_of_the_potential(j):
+    share = 0.25
+    cell, whole = with_reference(share), Cell("zn-bare")
+    _, potential, _ = cell.advance(100.0, "i", j)
+    _, across, _ = whole.advance(100.0, "i", j)
+    # The reference changes what is measured, not what happens.
+    assert cell.cell_potential_v == pytest.approx(across)
+    assert cell.working.ledger() == whole.working.ledger()
+    # The other side is the other electrode, of the same metal, and the rest of the electrolyte.
+    resistance = cell.parameters.electrolyte_resistance_ohm_cm2
+    of_counter = across - potential - 1e-3 * j * (1 - share) * resistance
+    assert potential - 1e-3 * j * share * resistance == pytest.approx(of_counter, rel=0.05)
+    assert 0 < potential / across < 1
+
+
+def test_a_potential_against_a_reference_is_that_of_the_working_electrode():
+    cell = with_reference(0.25)
+    _, potential, density = cell.advance(60.0, "E", -0.05)
+    assert potential == pytest.approx(-0.05, abs=1e-6)
+    assert cell.cell_potential_v < -0.08
+    again, _ = cell.potential("i", density)
+    assert again == pytest.approx(-0.05, rel=0.1)
+    whole = with_reference(1.0).impedance([1e5, 1.0])
+    assert np.all(np.abs(whole) < np.abs(Cell("zn-bare").impedance([1e5, 1.0])))
+
+
+def test_a_short_carries_the_potential_of_the_cell_whatever_is_measured():
+    cell = with_reference(0.25)
+    cell.short_s_cm2 = 0.1
+    potential, density = cell.potential("E", -0.05)
+    (*_, across) = cell._solve("E", -0.05, 0.0)
+    assert potential == pytest.approx(-0.05, abs=1e-6)
+    assert density == pytest.approx(cell._solve("E", -0.05, 0.0)[2] + 100.0 * across)

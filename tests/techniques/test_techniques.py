@@ -489,3 +489,13 @@ def test_what_holds_leave_on_an_electrode_follows_from_their_role(
 ) -> None:
     found = Assignment(technique=technique, area_cm2=1.0, limits=WATCHED).violations()
     assert any("steps together" in x for x in found) == refused, found
+
+
+def test_with_a_reference_the_metal_electrode_has_to_be_the_working_electrode() -> None:
+    rest = OpenCircuit(duration_s=1.0)
+    found = [
+        Assignment(technique=rest, area_cm2=1.0, metal_electrode=which, reference=True).violations()
+        for which in ("WE", "CE")
+    ]
+    assert found[0] == []
+    assert "hang the metal electrode on WE" in found[1][0]

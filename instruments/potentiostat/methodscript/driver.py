@@ -278,17 +278,31 @@ class MethodScriptPotentiostat:
                     raise RuntimeError(f"{self._who()}: a program is running; abort it first")
             self._stop_reason = None
             try:
-                run = self._begin(program, assignment.limits)
+                run = self._begin_with_log(program, assignment)
             except InstrumentFaultError as error:
-                if program.log is None:
+                if not assignment.reference:
                     raise
-                # Firmware without a file store, or one that is in no state to be written to.
-                _log.warning("%s: runs without a log of its own: %s", self._who(), error)
-                self._remove_stub(assignment.instrument_log)
-                program = self._compile(assignment.model_copy(update={"instrument_log": None}))
-                run = self._begin(program, assignment.limits)
+                raise InstrumentFaultError(
+                    f"{error}. For the reference electrode of this cell the script measures E_WE - "
+                    "E_CE besides (add_meas), which not every firmware can: if that was refused, "
+                    "update it, or leave reference_electrode out of the cell file and tell its "
+                    "potentials against the counter electrode"
+                ) from error
             with self._state:
                 self._run = self._unread = self._newest_run = run
+
+    def _begin_with_log(self, program: Program, assignment: Assignment) -> Run:
+        """Run a program, without a log of its own if the instrument refuses it with one."""
+        try:
+            return self._begin(program, assignment.limits)
+        except InstrumentFaultError as error:
+            if program.log is None:
+                raise
+            # Firmware without a file store, or one that is in no state to be written to.
+            _log.warning("%s: runs without a log of its own: %s", self._who(), error)
+            self._remove_stub(assignment.instrument_log)
+            without = self._compile(assignment.model_copy(update={"instrument_log": None}))
+            return self._begin(without, assignment.limits)
 
     def _remove_stub(self, name: str | None) -> None:
         """Remove the beginning of a log that was refused: it must never be taken for a whole one.

@@ -54,15 +54,17 @@ def galvanostatic(script: Script, step: GalvanostaticStep) -> None:
     script.count_rows(script.most_rows(step.record, dt_s, step.expected_s, interval, due))
     script.header("galvanostatic", role, current_a, dt_s + interval, step.expected_s)
     # No statement is between the header's timer and the current but the header itself.
-    script.add("cell_on", f"meas_loop_cp p c {current} {literal(interval)} {literal(run)}")
+    script.add("cell_on")
+    script.measure(f"meas_loop_cp p c {current} {literal(interval)} {literal(run)}")
     script.add("timer_get t", "store_var live 1i ja")
     for threshold, sign in zip(thresholds, "><", strict=True):
         if threshold is not None:
             script.watch(f"p {sign} {volts(threshold[0])}", threshold[1])
-    script.record_when_due(step.record, interval, dt_s, ("p", "c"), due)
+    codes = {x[1] for x in thresholds if x is not None} | script.watch_cell()
+    script.record_when_due(step.record, interval, dt_s, script.names("p", "c"), due)
     script.add("endloop", "cell_off", "store_var live 0i ja")
-    script.last_row(("p", "c"))
-    _consequences(script, step, {x[1] for x in thresholds if x is not None})
+    script.last_row(script.names("p", "c"))
+    _consequences(script, step, codes)
 
 
 def _thresholds(
@@ -98,13 +100,7 @@ def _thresholds(
 
 def _consequences(script: Script, step: GalvanostaticStep, codes: set[int]) -> None:
     """Do what the limit that ended the step asks for; ``codes`` are those it can be."""
-    limits = script.assignment.limits
-    for code, limit_name, value in (
-        (SAFETY_HIGH, "potential_max_v", limits.potential_max_v),
-        (SAFETY_LOW, "potential_min_v", limits.potential_min_v),
-    ):
-        if code in codes and value is not None:
-            script.stop_for_safety(code, limit_name, value)
+    script.stop_beyond_window(codes)
     for code, limit in enumerate(step.until, 1):
         if limit.quantity in ("time_s", "charge_mah_cm2"):
             if not _ends_first(limit, step):

@@ -25,12 +25,13 @@ def open_circuit(script: Script, step: OpenCircuit) -> None:
     if step.drift_below_v_s is not None:
         # No cell is at 1 kV: the first comparison only sets the mark.
         script.add("store_var mark 1k ab", "store_var win 0 eb")
-    script.add(f"meas_loop_ocp p {literal(interval)} {literal(run)}", "timer_get t")
+    script.measure(f"meas_loop_ocp p {literal(interval)} {literal(run)}")
+    script.add("timer_get t")
     if step.drift_below_v_s is not None:
         _drift(script, step.drift_below_v_s, step.drift_window_s)
-    script.record_when_due(step.record, interval, dt_s, ("p",), due)
+    script.record_when_due(step.record, interval, dt_s, script.names("p"), due)
     script.add("endloop")
-    script.last_row(("p",))
+    script.last_row(script.names("p"))
 
 
 def _drift(script: Script, below_v_s: float, window_s: float) -> None:

@@ -16,6 +16,8 @@ from instruments.potentiostat.contract import HOLD, PLATE, STRIP, SWEEP, VOLTAMM
 from instruments.potentiostat.methodscript.script import (
     SAFETY,
     SAFETY_CURRENT,
+    SAFETY_HIGH,
+    SAFETY_LOW,
     SHORTEST_INTERVAL_S,
     WRONG_WAY,
     Due,
@@ -65,10 +67,10 @@ def potentiostatic(script: Script, step: PotentiostaticStep) -> None:
     limits.begin()
     script.header("potentiostatic", role, 0.0, dt_s + interval, step.expected_s)
     _close(script, step, (step.potential_v,))
-    script.add(f"meas_loop_ca p c {potential} {literal(interval)} {literal(run)}")
+    script.measure(f"meas_loop_ca p c {potential} {literal(interval)} {literal(run)}")
     script.add("timer_get t", "store_var live 1i ja")
     limits.watch()
-    script.record_when_due(record, interval, dt_s, ("p", "c"), due)
+    script.record_when_due(record, interval, dt_s, script.names("p", "c"), due)
     _end(script, limits)
 
 
@@ -125,12 +127,12 @@ def _sweep(
     if isinstance(step, CyclicVoltammetry) and step.scans > 1:
         again = f" nscans({step.scans})"
     way = " ".join(potentials)
-    script.add(f"{loop} p c {way} {literal(step_v)} {literal(rate)}{again}")
+    script.measure(f"{loop} p c {way} {literal(step_v)} {literal(rate)}{again}")
     script.add("timer_get t", "store_var live 1i ja")
     limits.watch()
     if checks > 1:
         script.add("if skip == 0i")
-    script.row(("p", "c"))
+    script.row(script.names("p", "c"))
     script.add("copy_var t sent")
     if checks > 1:
         script.add(f"store_var skip {checks}i ja", "endif", "sub_var skip 1i")
@@ -191,6 +193,7 @@ class _Limits:
     def watch(self) -> None:
         """Leave the measurement loop where a limit is passed; it stands in the loop."""
         script, (above_a, code) = self.script, self.above
+        script.watch_cell()
         script.watch(f"c > {literal(above_a)}", code)
         script.watch(f"c < {literal(-above_a)}", code)
         if self.below is not None:
@@ -217,6 +220,8 @@ class _Limits:
         codes = {self.above[1]}
         codes |= {-self.below[1]} if self.below is not None else set()
         codes |= {self.charge[1]} if self.charge is not None else set()
+        if self.script.reference:
+            self.script.stop_beyond_window({SAFETY_HIGH, SAFETY_LOW})
         if SAFETY_CURRENT in codes:
             self.script.stop_for_safety(SAFETY_CURRENT, "current_max_a", self.safety_a)
         if self.way:
@@ -283,7 +288,7 @@ def _close(script: Script, step: PotentialControlled, potentials_v: Sequence[flo
 def _end(script: Script, limits: _Limits) -> None:
     """End the measurement loop with the cell open."""
     script.add("endloop", "cell_off", "store_var live 0i ja")
-    script.last_row(("p", "c"))
+    script.last_row(script.names("p", "c"))
     limits.consequences()
 
 

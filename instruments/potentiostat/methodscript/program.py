@@ -8,7 +8,8 @@ experiment goes on within its limits when the computer dies. How a program talks
   not lose the structure; then the timer starts anew, which keeps its resolution;
 * rows are packages of ``eb`` time, ``ja`` number of the row in the program, and ``ab`` potential
   and the current (galvanostatic), ``da`` set potential and ``ba`` current (holds and sweeps),
-  ``ab`` (open circuit), or ``dc``, ``cc``, ``cd`` (impedance); by the number a row that got lost on
+  ``ab`` (open circuit), or ``dc``, ``cc``, ``cd`` (impedance); with a reference electrode also
+  ``ag`` (E_WE - E_CE, but for impedance); by the number a row that got lost on
   the way is noticed. The last row of a step is sent twice, under the same number: the charge of the
   step hangs on it;
 * at its end a program sends ``eb`` and ``ja``, the number of the last row, and then ``END`` if it
@@ -113,6 +114,7 @@ class Program:
         begin: the counters from which it goes on.
         log: path of the file to which it also writes; ``None``: it does not.
         longest_log_bytes: how much it can send at most.
+        reference: whether its rows also tell E_WE - E_CE.
     """
 
     text: str
@@ -120,6 +122,7 @@ class Program:
     begin: Counters = field(default_factory=Counters)
     log: str | None = None
     longest_log_bytes: int = 0
+    reference: bool = False
 
     @property
     def meaning(self) -> str:
@@ -161,6 +164,8 @@ class _Compiler:
 
     def program(self) -> Program:
         script = self.script
+        if script.reference:
+            script.variables.add("w")
         self._technique(self.assignment.technique)
         loops = [f"var n{level}" for level in range(1, script.deepest + 1)]
         loops += [f"var {name}" for name in sorted(script.variables)]
@@ -179,7 +184,8 @@ class _Compiler:
         ]
         # First of all the cell: whatever else the end does may fail.
         end = [*farewell(END), "on_finished:", "cell_off", "timer_get t"]
-        end += ["if live == 1i", "add_var row 1i", *package_of(("t", "row", "p", "c")), "endif"]
+        last = package_of(("t", "row", *script.names("p", "c")))
+        end += ["if live == 1i", "add_var row 1i", *last, "endif"]
         end += package_of(("t", "step"))
         end += ["set_script_output 1", "file_close"] if path is not None else []
         lines = [*_VARIABLES.splitlines(), *loops, *begin, *script.lines, *end]
@@ -189,7 +195,7 @@ class _Compiler:
                 f"{self.capabilities.model}: a script line would be too long: {too_long[0]!r}"
             )
         text, blocks = "\n".join(lines), tuple(script.blocks)
-        return Program(text, blocks, start, path, script.longest_log_bytes)
+        return Program(text, blocks, start, path, script.longest_log_bytes, script.reference)
 
     def _begin_log(self, path: str | None) -> list[str]:
         """Open the log before anything else: what fails here has not touched the cell."""

@@ -67,6 +67,9 @@ class Run:
             low.compare(row.step, row.potential_v)
         else:
             current.compare(row.step, abs(row.current_a))
+        # It is beyond nothing where it is not a number.
+        high.compare(row.step, row.cell_potential_v)
+        low.compare(row.step, row.cell_potential_v)
 
     def notes(self) -> list[str]:
         """Return which safety limits were passed at the ends of steps that ended by themselves."""

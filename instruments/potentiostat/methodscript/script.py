@@ -13,7 +13,7 @@ from techniques.recording import COARSEST_CHECK_S, FINEST_CHECK_S
 
 END, STOP, SAFETY, LOG = "END", "STOP", "SAFETY", "LOG"
 # Longest line of a program, and what a step sends besides its rows, in bytes, line ends included.
-_LINE_BYTES, _STEP_BYTES = 64, 320
+_LINE_BYTES, _REFERENCE_BYTES, _STEP_BYTES = 64, 20, 320
 # PalmSens' own scripts filter at about this many times 1/interval.
 BANDWIDTH_TIMES_INTERVAL = 5.85
 _POTENTIAL_SPAN_V = 2.0
@@ -77,6 +77,44 @@ class Script:
     passes: int = 1
     longest_log_bytes: int = 1024
 
+    @property
+    def reference(self) -> bool:
+        """Return whether a reference electrode is connected."""
+        return self.assignment.reference
+
+    def names(self, *names: str) -> tuple[str, ...]:
+        """Return the variables of a row: with a reference, the potential of the cell besides."""
+        return (*names, "w") if self.reference else names
+
+    def measure(self, loop: str) -> None:
+        """Begin a measurement loop that also measures E_WE - E_CE if there is a reference."""
+        self.add(f"{loop} add_meas(0 ag w)" if self.reference else loop)
+
+    def watch_cell(self) -> set[int]:
+        """Leave the loop where E_WE - E_CE is beyond the window; return the codes it can be."""
+        limits = self.assignment.limits
+        if not self.reference:
+            return set()
+        found = set()
+        for sign, value, code in (
+            (">", limits.potential_max_v, SAFETY_HIGH),
+            ("<", limits.potential_min_v, SAFETY_LOW),
+        ):
+            if value is not None:
+                self.watch(f"w {sign} {volts(value)}", code)
+                found.add(code)
+        return found
+
+    def stop_beyond_window(self, codes: set[int]) -> None:
+        """End the program if one of these limits of the window has ended the step."""
+        limits = self.assignment.limits
+        for code, name, value in (
+            (SAFETY_HIGH, "potential_max_v", limits.potential_max_v),
+            (SAFETY_LOW, "potential_min_v", limits.potential_min_v),
+        ):
+            if code in codes and value is not None:
+                self.stop_for_safety(code, name, value)
+
     def begin_loop(self, times: int) -> None:
         self.depth += 1
         self.passes *= times
@@ -92,7 +130,8 @@ class Script:
         self.passes //= times
 
     def count_rows(self, most: float) -> None:
-        self.longest_log_bytes += self.passes * (_STEP_BYTES + math.ceil(most) * _LINE_BYTES)
+        line_bytes = _LINE_BYTES + (_REFERENCE_BYTES if self.reference else 0)
+        self.longest_log_bytes += self.passes * (_STEP_BYTES + math.ceil(most) * line_bytes)
 
     def most_rows(
         self, record: Recording, dt_s: float, duration_s: float, interval: float, due: Due

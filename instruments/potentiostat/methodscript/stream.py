@@ -5,6 +5,7 @@ never decoded: it is kept raw in ``damaged`` and counted, and rows whose step is
 out rather than guessed.
 """
 
+import math
 import re
 from dataclasses import dataclass, field
 from typing import Literal
@@ -25,6 +26,7 @@ _OPEN_CIRCUIT = {"eb", "ja", "ab"}
 # Where the potential is set, loops give the set one; some firmware may give the measured one.
 _SET_POTENTIAL = ({"eb", "ja", "da", "ba"}, {"eb", "ja", "ab", "ba"})
 _AT_SET_POTENTIAL = ("potentiostatic", "linear_sweep", "cyclic_voltammetry")
+_CELL_POTENTIAL = "ag"
 # The current of a galvanostatic loop is documented as "set current", of unknown type.
 _CURRENT_TYPES = ("ba", "db")
 # Beyond what any of these instruments can measure: a damaged digit, not a value.
@@ -216,6 +218,12 @@ class ProgramStream:
     ) -> Sample:
         block, kinds = self.block, set(values)
         assert block is not None  # told to the type checker; _package has asked
+        cell = math.nan
+        if self.program.reference:
+            if _CELL_POTENTIAL not in kinds:
+                raise ProtocolError(f"a row without the potential of the cell: {text!r}")
+            cell = values[_CELL_POTENTIAL].value
+            kinds.remove(_CELL_POTENTIAL)
         current, flags = 0.0, values["ab"].status if "ab" in values else 0
         if block.kind == "galvanostatic":
             kind = next((kind for kind in _CURRENT_TYPES if kind in kinds), "")
@@ -231,10 +239,13 @@ class ProgramStream:
         elif kinds != _OPEN_CIRCUIT:
             raise ProtocolError(f"not a row of an open circuit: {text!r}")
         potential = values["ab" if "ab" in values else "da"].value
+        if abs(cell) > _ABSURD_POTENTIAL_V:
+            raise ProtocolError(f"no instrument measures this: {text!r}")
         if abs(potential) > _ABSURD_POTENTIAL_V or abs(current) > _ABSURD_CURRENT_A:
             raise ProtocolError(f"no instrument measures this: {text!r}")
         step_t_s = values["eb"].value
-        return Sample(t_s, step_t_s, potential, current, *where, block.role, flags, arrival_ns)
+        measured = (t_s, step_t_s, potential, current)
+        return Sample(*measured, *where, block.role, flags, arrival_ns, cell)
 
     def _count(self, values: dict[str, Variable], text: str) -> int:
         """Return how many rows did not arrive, by the number of this one (or of the last one)."""

@@ -119,6 +119,7 @@ def check_form(program: Program) -> None:
                     word in declared
                     or LITERAL.fullmatch(word)
                     or word in (">", "<", "==", ">=")
+                    or words[-3:] == ["add_meas(0", "ag", "w)"]
                     or (words[0] == "meas_loop_cv" and re.fullmatch(r"nscans\([0-9]+\)", word))
                     or re.fullmatch(r"[a-z]{2}", word)
                 ), line
@@ -242,11 +243,14 @@ TECHNIQUES = st.recursive(
 
 
 @settings(max_examples=150, deadline=None)
-@given(TECHNIQUES, st.sampled_from(["WE", "CE"]))
+@given(TECHNIQUES, st.sampled_from(["WE", "CE"]), st.booleans())
 def test_every_technique_compiles_into_what_the_grammar_allows(
-    technique: Technique, metal_electrode: str
+    technique: Technique, metal_electrode: str, reference: bool
 ) -> None:
-    program = compiled(technique, metal_electrode=metal_electrode, limits=WATCHED_WINDOW)
+    reference = reference and metal_electrode == "WE"
+    program = compiled(
+        technique, metal_electrode=metal_electrode, reference=reference, limits=WATCHED_WINDOW
+    )
     check_form(program)
     headers = [x for x in program.text.splitlines() if x.startswith("store_var blk")]
     assert len(headers) == len(program.blocks)
@@ -682,3 +686,22 @@ def test_what_the_table_of_the_instrument_does_not_name_is_refused() -> None:
     assert "nscans" not in compiled(scans, limits=TIGHT).text
     with pytest.raises(UnsupportedTechniqueError, match="EmStat4 HR does no cyclic voltammetry"):
         compiled(scans, on=less, limits=TIGHT)
+
+
+def test_with_a_reference_every_loop_but_an_impedance_measures_the_cell_besides() -> None:
+    steps = (
+        OpenCircuit(duration_s=5),
+        plate(time_s(10)),
+        held(),
+        LinearSweep(begin_v=0.0, end_v=0.1, scan_rate_v_s=0.01),
+        CyclicVoltammetry(begin_v=0.0, vertex1_v=0.1, vertex2_v=-0.1, scan_rate_v_s=0.1, scans=2),
+        ImpedanceSpectrum(amplitude_rms_v=0.005),
+    )
+    lines = lines_of(Sequence(steps=steps), limits=TIGHT, reference=True)
+    loops = [x for x in lines if x.startswith("meas_loop_")]
+    besides = [x.split()[0].rpartition("_")[2] for x in loops if x.endswith(" add_meas(0 ag w)")]
+    assert besides == ["ocp", "cp", "ca", "lsv", "cv"]
+    # The window holds for the cell in every loop that drives it.
+    assert lines.count("if w > 3") == lines.count("if w < -3") == 4
+    without = lines_of(Sequence(steps=steps), limits=TIGHT)
+    assert not [x for x in without if "add_meas" in x or x.split()[-1] == "w"]

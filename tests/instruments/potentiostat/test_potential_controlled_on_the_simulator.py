@@ -381,3 +381,59 @@ def test_a_hold_in_a_cycle_goes_on_with_its_plating(connect: Callable[..., Any])
         {(row.role, row.half_cycle, row.cycle) for row in of_step(rows, number)}
         for number in range(1, 11)
     ] == [{(role, half + 2 * n, n + 1)} for n in range(2) for role, half in roles]
+
+
+def three_electrodes(*steps: dict[str, Any], **more: Any) -> Assignment:
+    return assigned(*steps, reference=True, **more)
+
+
+def test_with_a_reference_the_potential_of_the_cell_is_measured_besides(
+    connect: Callable[..., Any],
+) -> None:
+    driver, _ = connect("zn-bare-half-reference")
+    rows = run(
+        driver,
+        three_electrodes(
+            {"type": "open_circuit", "duration_s": 5},
+            drive("plate", 2.0, ("charge_mah_cm2", 0.1)),
+            hold(0.05, ("time_s", 60), role="strip"),
+            sweep(0.02, -0.02, 0.01),
+            voltammetry(0.0, 0.02, -0.02),
+        ),
+    )
+    assert {row.step for row in rows} == {1, 2, 3, 4, 5}
+    assert driver.lost_rows == 0
+    rest, plated, held = (of_step(rows, number) for number in (1, 2, 3))
+    # At rest nothing drops between the electrodes; else the counter electrode and most of the
+    # electrolyte add to what the working electrode shows against the wire.
+    assert all(row.cell_potential_v == pytest.approx(row.potential_v, abs=1e-3) for row in rest)
+    assert all(row.cell_potential_v < row.potential_v < 0 for row in plated[5:])
+    assert all(row.cell_potential_v > 0.05 for row in held)
+    assert {round(row.potential_v, 3) for row in held} == {0.05}
+
+
+def test_with_a_reference_the_window_holds_for_the_cell(connect: Callable[..., Any]) -> None:
+    driver, bench = connect("zn-bare-half-reference")
+    for step in (
+        drive("plate", 2.0, ("charge_mah_cm2", 0.1)),
+        hold(-0.2, ("time_s", 60)),
+        sweep(0.0, -0.24, 0.01),
+    ):
+        rows: list[Any] = []
+        driver.start(three_electrodes(step, limits={"potential_min_v": -0.25}))
+        with pytest.raises(SafetyLimitError, match=r"potential_min_v = -0\.25 was passed"):
+            rows.extend(driver.samples())
+        assert rows[-1].cell_potential_v < -0.25 < rows[-1].potential_v
+    events = [line["event"] for line in bench.truth("potentiostat")]
+    assert events.count("cell_on") == events.count("cell_off") == 3
+
+
+def test_an_abort_tells_the_potential_of_the_cell_too(connect: Callable[..., Any]) -> None:
+    driver, _ = connect("zn-bare-half-reference", 100.0)
+    driver.start(three_electrodes(drive("plate", 1.0, ("time_s", 5000)), limits={}))
+    rows = iter(driver.samples())
+    first = [next(rows) for _ in range(3)]
+    driver.abort()
+    last = [*first, *rows][-1]
+    assert last.cell_potential_v < last.potential_v
+    assert driver.counters.t_s == pytest.approx(last.t_s, abs=1e-6)

@@ -65,3 +65,38 @@ def test_a_word_of_the_language_is_no_name(word):
         Loader().line(f"var {word}")
     assert refused.value.code == "402B"
     Loader().line(f"var {word}_a")
+
+
+@pytest.mark.parametrize(
+    ("besides", "code"),
+    [
+        ("add_meas(0 ag x)", None),
+        ("add_meas(0i ac x)", None),
+        ("add_meas(1 ag x)", "401A"),
+        ("add_meas(0 ba x)", "4209"),
+        ("add_meas(0 ag)", "4004"),
+        ("add_meas()", "4004"),
+        ("add_meas(0 ag nobody)", "420B"),
+        ("add_meas(0 ag x) add_meas(0 ag x)", "4008"),
+    ],
+)
+def test_a_loop_measures_the_cell_besides_or_refuses_to(besides, code):
+    loader = Loader()
+    for line in ("var p", "var c", "var x"):
+        loader.line(line)
+    loop = f"meas_loop_ca p c 0 1 10 {besides}"
+    if code is None:
+        loader.line(loop)
+        return
+    with pytest.raises(LoadError) as refused:
+        loader.line(loop)
+    assert refused.value.code == code
+
+
+def test_an_impedance_loop_measures_nothing_besides():
+    loader = Loader()
+    for line in ("var f", "var r", "var i", "var x"):
+        loader.line(line)
+    with pytest.raises(LoadError) as refused:
+        loader.line("meas_loop_eis f r i 5m 1k 1 10i 0 add_meas(0 ag x)")
+    assert refused.value.code == "4008"
