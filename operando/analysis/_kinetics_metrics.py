@@ -1,7 +1,7 @@
 """Charge transfer, transport, voltammograms and pulses of a run."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -201,7 +201,7 @@ def _linear(found: Evaluation, cell: Cell, curve: PolarisationCurve, rest: str |
     electrons = METALS[cell.metal].electrons
     both = cell.symmetric and cell.reference_electrode is None
     temperature, note = _temperature_k(found, curve.begin_s, curve.end_s)
-    asked = (found.calibration.get("potentiostat") or {}).get("correct_series_resistance") is True
+    asked = _asks_for_correction(found.run.start.get("technique_as_written"))
     series, error = None, 0.0
     if asked:
         fit = _spectrum_before(found.run, curve.begin_s)
@@ -239,6 +239,17 @@ def _linear(found: Evaluation, cell: Cell, curve: PolarisationCurve, rest: str |
     return metric(
         name, line.j0_ma_cm2, math.hypot(line.j0_uncertainty_ma_cm2, gain * line.j0_ma_cm2), basis
     )
+
+
+def _asks_for_correction(technique: object) -> bool:
+    """Return whether a technique as it was written asks to take i R_s off anywhere in it."""
+    if isinstance(technique, Mapping):
+        if technique.get("type") == "tafel":
+            return technique.get("correct_series_resistance") is True
+        return any(_asks_for_correction(part) for part in technique.values())
+    if isinstance(technique, list | tuple):
+        return any(_asks_for_correction(part) for part in technique)
+    return False
 
 
 # -- transference number

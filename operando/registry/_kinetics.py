@@ -43,9 +43,9 @@ KINETICS = (
         "mA/cm2",
         "scalar",
         "RT/(nF) dj/deta of the last linear sweep at |eta| < 5 mV (n = 1) or 3 mV (n = 2) of one "
-        "interface. i R_s is taken off only where the calibration asks for it "
-        "(potentiostat: correct_series_resistance: true), with R_s of the spectrum before; films "
-        "on the electrodes are part of the interface.",
+        "interface. i R_s is taken off only where the technique asks for it (tafel: "
+        "correct_series_resistance: true), with R_s of the spectrum before; films on the "
+        "electrodes are part of the interface.",
         "Butler-Volmer at small overpotentials",
     ),
     Definition(

@@ -140,8 +140,9 @@ class ImpedanceSeries(Experiment):
 class Tafel(Experiment):
     """Sweep through the open circuit potential after a rest and a spectrum (series resistance).
 
-    The sweep is not corrected for the series resistance; the spectrum is there to do so, stated,
-    afterwards.
+    The sweep runs uncorrected. Where ``correct_series_resistance`` asks for it, the analysis takes
+    i R_s, with R_s of the spectrum, off the potential for the exchange current density at small
+    overpotentials, and says so.
     """
 
     type: Literal["tafel"] = "tafel"
@@ -156,6 +157,9 @@ class Tafel(Experiment):
     end_v: float = Field(default=0.15, description="Against open circuit, V.")
     scan_rate_v_s: float = Field(default=1e-3, gt=0, description="Scan rate, V/s.")
     step_v: float | None = Field(default=None, gt=0, description="Potential between two rows, V.")
+    correct_series_resistance: bool = Field(
+        default=False, description="Whether j0_linear_ma_cm2 is told without i R_s."
+    )
 
     def program(self, cell: Cell) -> "Technique":
         """Return rest, spectrum and sweep."""

@@ -94,8 +94,11 @@ class Bench:
 
 @pytest.fixture
 def bench(make_run: Callable[..., Any], synthetic: Any) -> Callable[..., Bench]:
-    def make(sample: Any = None, **told: Any) -> Bench:
-        return Bench(make_run(sample or synthetic.SYMMETRIC_CELL, **told), synthetic.arcs_ohm)
+    def make(sample: Any = None, *, correcting: bool = False) -> Bench:
+        told = make_run(sample or synthetic.SYMMETRIC_CELL)
+        written = {"type": "tafel", "correct_series_resistance": correcting}
+        told.documents[0][1]["technique_as_written"] = {"type": "sequence", "steps": [written]}
+        return Bench(told, synthetic.arcs_ohm)
 
     return make
 
@@ -132,7 +135,7 @@ def test_a_sweep_without_anything_taken_off_is_apparent_and_says_so(bench: Any) 
 
 
 def test_the_series_resistance_is_taken_off_where_it_is_asked_for(bench: Any) -> None:
-    on = bench(calibration={"potentiostat": {"correct_series_resistance": True}})
+    on = bench(correcting=True)
     on.rest()
     on.spectrum(2.65, 20.0)
     on.rest(10)
@@ -144,7 +147,7 @@ def test_the_series_resistance_is_taken_off_where_it_is_asked_for(bench: Any) ->
 
 
 def test_without_a_spectrum_nothing_is_taken_off_and_nothing_told(bench: Any) -> None:
-    on = bench(calibration={"potentiostat": {"correct_series_resistance": True}})
+    on = bench(correcting=True)
     on.rest()
     _sweep(on, 0.3, 2.65)
     told = on.metrics["j0_linear_ma_cm2"]
@@ -155,7 +158,7 @@ def test_without_a_spectrum_nothing_is_taken_off_and_nothing_told(bench: Any) ->
 def test_the_temperature_of_the_bath_enters_the_exchange_current(bench: Any) -> None:
     values = []
     for kelvin in (283.15, 313.15):
-        on = bench(calibration={"potentiostat": {"correct_series_resistance": True}})
+        on = bench(correcting=True)
         on.rest()
         on.spectrum(2.65, 20.0)
         on.rest(10)
