@@ -10,8 +10,16 @@ from operando.analysis._failure_metrics import failure_metrics
 from operando.analysis._full_cell_metrics import full_cell_metrics
 from operando.analysis._hydrogen_metrics import hydrogen_metrics
 from operando.analysis._image_metrics import END_OF_PLATING_SHARE, image_metrics, region_of
-from operando.analysis._impedance_metrics import impedance_fits, impedance_metrics
-from operando.analysis._kinetics_metrics import kinetics_metrics
+from operando.analysis._impedance_metrics import (
+    impedance_fits,
+    impedance_metrics,
+    last_relaxation_times,
+)
+from operando.analysis._kinetics_metrics import (
+    kinetics_metrics,
+    last_scans,
+    polarisation_curve,
+)
 from operando.analysis._overpotential_metrics import overpotential_metrics
 from operando.analysis._raman_metrics import raman_metrics
 from operando.analysis.segments import HalfCycle
@@ -26,8 +34,11 @@ __all__ = [
     "Value",
     "half_cycles_of",
     "impedance_fits",
+    "last_relaxation_times",
+    "last_scans",
     "metrics",
     "place",
+    "polarisation_curve",
     "region_of",
 ]
 

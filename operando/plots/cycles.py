@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from operando.analysis import Metric
+from operando.analysis.segments import PLATE, STRIP
 from operando.plots._style import (
     FAINT,
     INK,
@@ -144,4 +145,85 @@ def polarisation(axes: "Axes", one: EvaluatedRun) -> str | None:
     room = max(0.25 * (high - low), 0.05 * abs(high), 1e-3)
     axes.set_ylim(low - room, high + 1.6 * room)
     axes.legend(loc="upper right", ncols=2)
+    return None
+
+
+def capacity(axes: "Axes", one: EvaluatedRun) -> str | None:
+    """Draw charge and discharge capacity of a full cell per mass of cathode against the cycle.
+
+    Returns:
+        Why there is nothing to draw, which is written there instead; None where there is.
+    """
+    title = "Capacity"
+    ends: list[float] = []
+    for name, colour, label in (
+        ("charge_capacity_mah_g", PLATING, "charge"),
+        ("discharge_capacity_mah_g", STRIPPING, "discharge"),
+    ):
+        if isinstance(one.numbers[name].value, list):
+            ends += _by_cycle(axes, one, name, colour, label)
+    if not ends:
+        return tell_missing(axes, title, one.why_not("discharge_capacity_mah_g"))
+    mark_formation(axes, tuple(one.formation))
+    dress(axes, title, "Cycle", "Capacity (mAh g$^{-1}$)")
+    whole_numbers(axes)
+    low, high = min(ends), max(ends)
+    room = max(0.15 * (high - low), 0.03 * abs(high))
+    axes.set_ylim(low - room, high + 2.5 * room)
+    retention = one.numbers["capacity_retention_pct"]
+    if isinstance(retention.value, float):
+        error = retention.uncertainty if isinstance(retention.uncertainty, float) else None
+        axes.text(
+            0.98, 0.97, f"retention {number_text(retention.value, error)} %", ha="right", va="top",
+            transform=axes.transAxes,
+        )  # fmt: skip
+    axes.legend(loc="upper left", ncols=2)
+    return None
+
+
+def rate(axes: "Axes", one: EvaluatedRun) -> str | None:
+    """Draw what a cell gives at several currents: capacity of a full cell, else polarisation.
+
+    By cycle; each stretch of one current is labelled with it. A full cell's rates are those of the
+    metrics, any other's the current densities of its platings.
+
+    Returns:
+        Why there is nothing to draw, which is written there instead; None where there is.
+    """
+    title = "Rate capability"
+    full = one.cell is not None and one.cell.full_cell
+    name = "discharge_capacity_mah_g" if full else "polarisation_mv"
+    cycle, value, _ = numbered(one.numbers[name])
+    if not len(cycle) or one.cell is None:
+        return tell_missing(axes, title, one.why_not(name))
+    density = {
+        half.cycle: float(f"{1e3 * abs(half.mean_current_a) / one.cell.area_cm2:.2g}")
+        for half in one.halves
+        if half.role == (STRIP if full else PLATE)
+    }
+    at = np.array([density.get(int(number), np.nan) for number in cycle])
+    begins = np.flatnonzero(np.diff(at, prepend=-1.0))
+    if len(begins) < 2:
+        return tell_missing(axes, title, "the run was cycled at one current density only")
+    top = float(value.max())
+    room = 0.22 * (top - min(0.0, float(value.min())))
+    for number, (first, stop) in enumerate(
+        zip(begins, np.append(begins[1:], len(cycle)), strict=True)
+    ):
+        colour = PLATING if number % 2 == 0 else STRIPPING
+        part = slice(int(first), int(stop))
+        axes.plot(*envelope(cycle[part], value[part]), "o", color=colour)
+        axes.text(
+            float(cycle[part].mean()), float(value[part].max()) + 0.2 * room, f"{at[first]:g}",
+            ha="center", va="bottom", color=colour, fontsize="small",
+        )  # fmt: skip
+    label = "Discharge capacity (mAh g$^{-1}$)" if full else "Polarisation (mV)"
+    dress(axes, title, "Cycle", label)
+    whole_numbers(axes)
+    axes.set_xlim(0.5, float(cycle[-1]) + 0.5)
+    axes.set_ylim(min(0.0, float(value.min())), top + 1.5 * room)
+    axes.text(
+        0.98, 0.98, "numbers: mA cm$^{-2}$", transform=axes.transAxes, ha="right", va="top",
+        fontsize="small", color="#666666",
+    )  # fmt: skip
     return None

@@ -10,10 +10,14 @@ from operando.analysis import Metric, metrics
 from operando.analysis.blocks import left_out_of_means
 from operando.analysis.metrics import half_cycles_of
 from operando.analysis.segments import HalfCycle
+from operando.analysis.steps import StepRows, recorded_steps
 from operando.runs import Floats, Run, Stream
 from techniques import Cell
 
 _NEEDED = {f"potentiostat_{name}" for name in ("t", "potential", "role")}
+
+
+_OF_STEPS = {f"potentiostat_{name}" for name in ("current", "cycle", "half_cycle", "step")}
 
 
 class EvaluatedRun:
@@ -41,6 +45,13 @@ class EvaluatedRun:
             return Cell.model_validate(self.run.start.get("sample"))
         except ValidationError:
             return None
+
+    @cached_property
+    def steps(self) -> tuple[StepRows, ...]:
+        """Return the elementary steps of the program, spectra left out; none if not recorded."""
+        if self.leader is None or not self.leader.columns.keys() >= _OF_STEPS:
+            return ()
+        return recorded_steps(self.run)
 
     @property
     def leader(self) -> Stream | None:

@@ -32,6 +32,8 @@ _PARTS = (
     (frozenset({PLATE}), PLATING, 1.2, "plating"),
     (frozenset({STRIP}), STRIPPING, 1.2, "stripping"),
 )
+_IN_FULL_CELLS = {"plating": "charge", "stripping": "discharge"}
+_PAST_CUT_OFF = 2  # rows at the end of a half-cycle that may lie beyond its cut-off
 _SHOWN_OF_FIRST = 0.35  # share of the first plating in which its nucleation shows
 
 
@@ -41,7 +43,8 @@ def potential(axes: "Axes", one: EvaluatedRun) -> str | None:
     Returns:
         Why there is nothing to draw, which is written there instead; None where there is.
     """
-    title = "Potential"
+    full = one.cell is not None and one.cell.full_cell
+    title = "Cell voltage" if full else "Potential"
     leader = one.leader
     if leader is None or not np.isfinite(one.potential_v).any():
         return tell_missing(axes, title, "the potentiostat has recorded no rows")
@@ -49,6 +52,8 @@ def potential(axes: "Axes", one: EvaluatedRun) -> str | None:
     t = leader.columns["potentiostat_t"] / scale
     role = leader.columns["potentiostat_role"]
     low, high, cut = _window(one)
+    if full:  # told as such cells are: the cathode against the anode
+        low, high = -high, -low
     factor, volt = (1e3, "mV") if max(-low, high) < 0.2 else (1.0, "V")
     axes.axhline(0, color=FAINT, lw=size("axes.linewidth"), zorder=0)
     # A line from one step to the next, across a spectrum, would show what nobody measured.
@@ -57,16 +62,17 @@ def potential(axes: "Axes", one: EvaluatedRun) -> str | None:
     for roles, colour, width, label in _PARTS:
         mine = np.isin(role, list(roles))
         if mine.any():
-            y = np.where(mine, factor * one.potential_v, np.nan)
+            y = np.where(mine, (-factor if full else factor) * one.potential_v, np.nan)
             axes.plot(
                 *envelope(*broken(t, y, breaks)), color=colour, lw=size("lines.linewidth", width),
-                label=label, zorder=1 if label == "rest" else 2,
+                label=_IN_FULL_CELLS.get(label, label) if full else label,
+                zorder=1 if label == "rest" else 2,
             )  # fmt: skip
     dress(
         axes,
-        title + (" (strip ends off scale)" if cut else ""),
+        title + (f" ({'' if full else 'strip '}ends off scale)" if cut else ""),
         f"Time ({unit})",
-        one.potential_label(volt),
+        f"Cell voltage ({volt})" if full else one.potential_label(volt),
     )
     axes.margins(x=0.01)
     room = 0.08 * (high - low) or 1e-3
@@ -86,8 +92,16 @@ def _window(one: EvaluatedRun) -> tuple[float, float, bool]:
     low, high = float(known.min()), float(known.max())
     told = [plateau_v(half) for half in one.halves if half.capacity_mah_cm2 > 0]
     plateaus = [value for value in told if np.isfinite(value)]
-    if not plateaus or (one.cell is not None and one.cell.full_cell):
+    if not plateaus:
         return low, high, False
+    if one.cell is not None and one.cell.full_cell:
+        within = [half.potential_v[:-_PAST_CUT_OFF] for half in one.halves]
+        within = [values for values in within if len(values)]
+        if not within:
+            return low, high, False
+        inner_low = min(float(values.min()) for values in within)
+        inner_high = max(float(values.max()) for values in within)
+        return inner_low, inner_high, inner_low > low or inner_high < high
     low = min(float(half.potential_v.min()) for half in one.halves)
     high = max(float(half.potential_v.max()) for half in one.halves)
     widest = 4.0 * max(*plateaus, 1e-4)
@@ -101,6 +115,8 @@ def nucleation(axes: "Axes", one: EvaluatedRun) -> str | None:
         Why there is nothing to draw, which is written there instead; None where there is.
     """
     title = "First plating"
+    if one.cell is not None and one.cell.full_cell:
+        return tell_missing(axes, title, "opposite the metal stands a cathode: no tip is known")
     first = next((half for half in one.halves if half.role == PLATE), None)
     if first is None:
         return tell_missing(axes, title, one.why_not("cell_eta_n_mv"))

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from operando.plots import cycles, deposit, gas, potential, raman, spectra
+from operando.plots import cycles, deposit, gas, kinetics, potential, raman, spectra
 from operando.plots._style import DOUBLE_MM, MM_PER_INCH, SINGLE_MM, styled
 from operando.plots.evaluated import EvaluatedRun
 
@@ -190,6 +190,60 @@ SHEETS: Mapping[str, Sheet] = {
             _impedance,
             "Points: measured; lines: fitted circuits. Resistances are of the whole cell.",
             widths=(1.1, 1.0),
+        ),
+        Sheet(
+            "relaxation",
+            "Distribution of relaxation times",
+            SINGLE_MM,
+            58.0,
+            ["a"],
+            _each(a=kinetics.relaxation),
+            "Of the last valid spectrum. Numbers: resistances of the peaks, whose sum is the area.",
+        ),
+        Sheet(
+            "tafel",
+            "Tafel plot of the last linear sweep",
+            SINGLE_MM,
+            62.0,
+            ["a"],
+            _each(a=kinetics.tafel),
+            "Shaded: where the lines were fitted. Apparent: the potential drop over the "
+            "electrolyte is in it.",
+        ),
+        Sheet(
+            "arrhenius",
+            "Interfacial resistance against temperature",
+            SINGLE_MM,
+            62.0,
+            ["a"],
+            _each(a=kinetics.arrhenius),
+            "Energies of the two forms do not compare with each other.",
+        ),
+        Sheet(
+            "voltammetry",
+            "Cyclic voltammetry",
+            SINGLE_MM,
+            62.0,
+            ["a"],
+            _each(a=kinetics.voltammogram),
+            "Dashed: the peaks of the lowest rate.",
+        ),
+        Sheet(
+            "capacity",
+            "Capacity of the full cell by cycle",
+            SINGLE_MM,
+            58.0,
+            ["a"],
+            _each(a=cycles.capacity),
+            "Bars and bands: standard uncertainty (k = 1).",
+        ),
+        Sheet(
+            "rate",
+            "Rate capability",
+            SINGLE_MM,
+            58.0,
+            ["a"],
+            _each(a=cycles.rate),
         ),
         Sheet(
             "montage",

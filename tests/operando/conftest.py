@@ -285,7 +285,7 @@ CALIBRATION = {
 }
 
 
-def add_impedance(told: RunDocuments, *resistances: float) -> None:
+def add_impedance(told: RunDocuments, *resistances: float, apart_s: float = 1.0) -> None:
     frequency = np.logspace(5, -1, 31)
     columns: dict[str, list[float]] = {}
     for number, resistance in enumerate(resistances, start=1):
@@ -293,6 +293,7 @@ def add_impedance(told: RunDocuments, *resistances: float) -> None:
         told_of = {"frequency": frequency, "z_real": z.real, "z_imag": z.imag}
         for key in ("t", "spectrum", "cycle", "half_cycle", "step"):
             told_of[key] = np.full(31, float(number))
+        told_of["t"] = np.full(31, apart_s * number)
         for key, values in told_of.items():
             columns.setdefault(key, []).extend(values.tolist())
     told.stream("impedance", "potentiostat_impedance", columns)

@@ -74,7 +74,7 @@ def test_a_page_loads_nothing_and_runs_nothing(full_run: Run) -> None:
 def test_its_figures_are_drawings_inside_it_with_a_caption_each(full_run: Run) -> None:
     seen = _page(full_run)
     pictures = [attributes for tag, attributes in seen.tags if tag == "img"]
-    assert len(pictures) == 7
+    assert len(pictures) == 8
     for picture in pictures:
         kind, _, data = str(picture["src"]).partition(";base64,")
         assert kind == "data:image/svg+xml"
@@ -82,7 +82,7 @@ def test_its_figures_are_drawings_inside_it_with_a_caption_each(full_run: Run) -
         assert root.tag.endswith("svg")
         assert str(picture["alt"])
         assert str(picture["alt"]) in seen.text
-    assert seen.text.count("Figure 7.") == 1
+    assert seen.text.count("Figure 8.") == 1
 
 
 def test_every_metric_is_in_it_with_its_value_or_the_reason_why_not(full_run: Run) -> None:
