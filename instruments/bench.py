@@ -126,6 +126,12 @@ class Bench:
                     "sample_loop_ml": entry.sample_loop_ml,
                     "headspace": entry.headspace,
                 }
+                told = ["oxygen_area_per_mole_fraction", "nitrogen_area_per_mole_fraction"]
+                told += ["levels", "through_zero"] if entry.levels else []
+                if entry.headspace == "swept":
+                    told += ["carrier_sccm", "carrier_reference_k", "carrier_reference_pa"]
+                values = entry.model_dump(mode="json", include=set(told), exclude_none=True)
+                calibration[name] |= values
         return {
             "bench": {"name": self.file.name, "instruments": instruments},
             "calibration": calibration,

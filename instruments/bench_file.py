@@ -62,6 +62,13 @@ class RamanEntry(_Entry):
     )
 
 
+class CalibrationLevel(Data):
+    """One gas of known composition and the area that was found for it."""
+
+    mole_fraction: float = Field(ge=0, le=1)
+    area: float = Field(description="Detector unit times s.")
+
+
 class GasChromatographEntry(Data):
     """A gas chromatograph started by contact closure; its data system writes result files."""
 
@@ -75,6 +82,33 @@ class GasChromatographEntry(Data):
     hydrogen_area_per_mole_fraction: float = Field(gt=0, description="From calibration gases.")
     sample_loop_ml: float = Field(default=0.0, ge=0, description="Gas taken per injection, mL.")
     headspace: Literal["closed", "swept"] = "closed"
+    levels: tuple[CalibrationLevel, ...] = Field(
+        default=(),
+        description="Areas of hydrogen in several calibration gases, instead of one slope.",
+    )
+    through_zero: bool = Field(
+        default=True, description="Whether the line through the levels is forced through zero."
+    )
+    oxygen_area_per_mole_fraction: float | None = Field(default=None, gt=0)
+    nitrogen_area_per_mole_fraction: float | None = Field(default=None, gt=0)
+    carrier_sccm: float | None = Field(
+        default=None, gt=0, description="Flow that sweeps the cell, cm3/min at the reference below."
+    )
+    carrier_reference_k: float | None = Field(
+        default=None,
+        gt=0,
+        description="Temperature that the flow's cm3 are meant at, K: 273.15, 293.15 or 298.15.",
+    )
+    carrier_reference_pa: float = Field(default=101325.0, gt=0)
+
+    @model_validator(mode="after")
+    def _a_swept_cell_has_a_flow(self) -> Self:
+        if self.headspace == "swept" and None in (self.carrier_sccm, self.carrier_reference_k):
+            raise ValueError(
+                "a swept headspace needs carrier_sccm, and carrier_reference_k that says at which "
+                "temperature its cm3 are meant (0 or 20 degrees C: 7 % apart)"
+            )
+        return self
 
 
 class ThermostatEntry(_Entry):

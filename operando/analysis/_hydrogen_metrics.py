@@ -1,6 +1,7 @@
-"""Hydrogen from the chromatograms of a run."""
+"""Hydrogen from the chromatograms of a run, air that leaks in, and checks of the instrument."""
 
 import math
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
@@ -8,41 +9,92 @@ from operando.analysis import hydrogen as gas
 from operando.analysis._evaluation import (
     Evaluation,
     Metric,
+    Number,
     listed,
     metric,
     placed_rows,
     summary,
     undefined,
 )
-from operando.runs import Run, Stream
+from operando.analysis.steps import GALVANOSTATIC, HOLD, recorded_steps
+from operando.analysis.straight_lines import slope_per_hour
+from operando.runs import Floats, Run, Stream
 
-_HYDROGEN = (
-    "hydrogen_umol",
-    "hydrogen_cumulative_umol",
-    "hydrogen_total_umol",
-    "hydrogen_faradaic_efficiency_pct",
+_BY_INJECTION = ("hydrogen_umol", "hydrogen_cumulative_umol")
+_SCALARS = ("hydrogen_total_umol", "hydrogen_faradaic_efficiency_pct", "hydrogen_recovery_pct")
+_RATES = ("hydrogen_rate_nmol_s", "hydrogen_partial_current_ma", "hydrogen_interval_fe_pct")
+_GAS = ("hydrogen_mole_fraction_ppm", "hydrogen_dissolved_umol")
+_PEAK = (
+    "hydrogen_lod_ppm",
+    "hydrogen_peak_retention_s",
+    "hydrogen_peak_asymmetry",
+    "hydrogen_peak_signal_to_noise",
 )
+_LINE = ("hydrogen_calibration_r2", "hydrogen_calibration_lod_ppm")
+_TRACERS = {"oxygen": ("O2", gas.OXYGEN_WINDOW), "nitrogen": ("N2", gas.NITROGEN_WINDOW)}
+_AIR = tuple(f"{name}_{what}" for name in _TRACERS for what in ("area", "ppm", "rise_ppm_h"))
+_CHECKS = ("hydrogen_response_area", "hydrogen_blank_area")
+# Of a gas that is not the cell's no amounts are told.
+_FOREIGN = ("blank", "calibration")
+_FEWEST_FOR_A_RISE = 3
+_BLOCK = 65536  # rows integrated at once
 
 
 def hydrogen_metrics(found: Evaluation) -> dict[str, Metric]:
-    """Return the hydrogen by injection, its total and its faradaic efficiency."""
+    """Return hydrogen by injection and in all, its share of the charge, air, and checks."""
+    of_cell = (*_BY_INJECTION, *_SCALARS, *_RATES, *_GAS)
+    names = (*of_cell, *_PEAK, *_LINE, *_AIR, *_CHECKS)
     asked = found.run.streams.get("gas_chromatograph")
     if asked is None or not len(asked):
-        return undefined(_HYDROGEN, "the run has no injection")
+        return undefined(names, "the run has no injection")
     told_gas = found.calibration.get("gas_chromatograph")
     if not told_gas:
-        return undefined(_HYDROGEN, "the gas chromatograph is not calibrated")
+        return undefined(names, "the gas chromatograph is not calibrated")
     try:
         headspace_ml = None if found.cell is None else found.cell.headspace_ml
         calibration = gas.Calibration.from_document(told_gas, headspace_ml)
-    except ValueError as error:
-        return undefined(_HYDROGEN, str(error))
-    if calibration.headspace != "closed":
+    except (ValueError, TypeError, KeyError) as error:
+        return undefined(names, str(error))
+    if calibration.headspace not in ("closed", "swept"):
         return undefined(
-            _HYDROGEN, f"only a closed headspace is evaluated, not {calibration.headspace!r}"
+            names, f"only a closed or swept headspace is evaluated, not {calibration.headspace!r}"
         )
     peaks = _peaks(found.run, asked, calibration.window)
-    injections = gas.headspace_hydrogen(peaks, calibration)
+    t_s = _injected_s(asked, len(peaks))
+    told = {
+        **_of_peaks(peaks, calibration),
+        **_of_line(calibration),
+        **_of_air(found, asked, t_s, told_gas),
+        **_of_checks(found, peaks),
+    }
+    check = (found.run.start.get("gas_check") or {}).get("kind")
+    if check in _FOREIGN:
+        return told | undefined(of_cell, f"the run injects a {check} gas, not the cell's")
+    if calibration.headspace == "closed":
+        injections = gas.headspace_hydrogen(peaks, calibration)
+    else:
+        injections = gas.swept_hydrogen(peaks, t_s.tolist(), calibration)
+    return {
+        **_amounts(found, injections, t_s),
+        **_rates(found, injections, t_s),
+        **_in_the_gas(found, injections, calibration),
+        **told,
+    }
+
+
+def _injected_s(asked: Stream, count: int) -> Floats:
+    """Return when each injection was, by number from 1; NaN where that is not known."""
+    t_s = np.full(count, np.nan)
+    numbers = asked.columns["gas_chromatograph_injection"].astype(np.int64)
+    middle = placed_rows(asked, "gas_chromatograph").middle_s
+    inside = (numbers >= 1) & (numbers <= count)
+    t_s[numbers[inside] - 1] = middle[inside]
+    return t_s
+
+
+def _amounts(
+    found: Evaluation, injections: Sequence[gas.Injection], t_s: Floats
+) -> dict[str, Metric]:
     notes = [injection.reason for injection in injections]
     told = {
         "hydrogen_umol": listed(
@@ -58,36 +110,221 @@ def hydrogen_metrics(found: Evaluation) -> dict[str, Metric]:
     last = next((one for one in reversed(injections) if one.since_start_umol is not None), None)
     if last is None or last.since_start_umol is None or last.uncertainty_umol is None:
         reason = summary(notes) or "no injection found hydrogen"
-        return told | undefined(_HYDROGEN[2:], reason)
+        return told | undefined(_SCALARS, reason)
     told["hydrogen_total_umol"] = metric(
         "hydrogen_total_umol",
         last.since_start_umol,
         last.uncertainty_umol,
         f"injection {last.number} of {len(injections)}",
     )
-    told["hydrogen_faradaic_efficiency_pct"] = _faradaic(found, asked, last)
+    if not last.since_start_umol > 0:
+        return told | undefined(_SCALARS[1:], "a rate at one injection is no amount yet")
+    at_s = float(t_s[last.number - 1])
+    return told | _shares(found, last, at_s)
+
+
+def _shares(found: Evaluation, last: gas.Injection, at_s: float) -> dict[str, Metric]:
+    efficiency, recovery = _SCALARS[1:]
+    amount, error = last.since_start_umol, last.uncertainty_umol
+    assert amount is not None
+    assert error is not None
+    if found.cell is None or math.isnan(at_s):
+        why = found.no_halves if found.cell is None else "when that injection was is not known"
+        return undefined((efficiency, recovery), why)
+
+    def share(name: str, charge_c: float, current_a: float, basis: str) -> Metric:
+        if not charge_c > 0:
+            return metric(name, None, reason="no charge had passed at the last injection")
+        value = gas.faradaic_efficiency_pct(amount, charge_c)
+        relative = math.hypot(error / amount, found.accuracy.relative(current_a))
+        return metric(name, value, relative * value, basis)
+
+    if found.halves:
+        charge = found.ledger.passed_c(found.cell.area_cm2, at_s)
+        current = found.halves[-1].mean_current_a
+        basis = "gas of both electrodes, charge of both directions"
+        return {
+            efficiency: share(efficiency, charge, current, basis),
+            recovery: metric(
+                recovery,
+                None,
+                reason="a recovery is of a run without half-cycles",
+            ),
+        }
+    charge, longest_s = _charge_without_role(found.run, at_s)
+    current = charge / longest_s if longest_s > 0 else 0.0
+    basis = "charge of steps without a role"
+    return {name: share(name, charge, current, basis) for name in (efficiency, recovery)}
+
+
+def _charge_without_role(run: Run, until_s: float) -> tuple[float, float]:
+    """Return the charge that steps without a role passed until a time, C, and how long, s."""
+    charge = lasted = 0.0
+    for step in recorded_steps(run):
+        if step.role not in (GALVANOSTATIC, HOLD) or not len(step) or step.edge_s >= until_s:
+            continue
+        stop = int(np.searchsorted(step.t_s, until_s, "right"))
+        first = float(step.t_s[0])
+        # From the edge to the first row the current is the first row's.
+        charge += abs(float(step.instrument_current_a[0])) * (min(first, until_s) - step.edge_s)
+        for begin in range(0, max(stop - 1, 0), _BLOCK):
+            part = slice(begin, min(begin + _BLOCK + 1, stop))
+            charge += float(np.trapezoid(np.abs(step.instrument_current_a[part]), step.t_s[part]))
+        if 0 < stop < len(step) and until_s > step.t_s[stop - 1]:
+            charge += abs(float(step.instrument_current_a[stop])) * (
+                until_s - float(step.t_s[stop - 1])
+            )
+        lasted += min(until_s, float(step.t_s[-1])) - step.edge_s
+    return charge, lasted
+
+
+def _rates(
+    found: Evaluation, injections: Sequence[gas.Injection], t_s: Floats
+) -> dict[str, Metric]:
+    charge = _charge_until(found)
+    rates: list[Number] = []
+    currents: list[Number] = []
+    shares: list[Number] = []
+    notes: list[str | None] = [one.reason for one in injections]
+    last_s = found.begin_s if found.halves else math.nan
+    for one, at_s in zip(injections, t_s.tolist(), strict=True):
+        rate = share = None
+        since = one.since_last_umol
+        apart = at_s - last_s
+        if one.rate_nmol_s is not None:
+            rate = one.rate_nmol_s
+        elif since is not None and math.isfinite(apart) and apart > 0:
+            rate = since * 1e3 / apart
+        if since is not None and charge is not None and math.isfinite(apart) and apart > 0:
+            passed = charge(at_s) - charge(last_s)
+            share = gas.faradaic_efficiency_pct(since, passed) if passed > 0 else None
+        if one.since_start_umol is not None:
+            last_s = at_s
+        rates.append(rate)
+        currents.append(None if rate is None else gas.partial_current_ma(rate))
+        shares.append(share)
+    if charge is None:
+        notes.append(found.no_halves)
+    otherwise = "no two injections with hydrogen and charge between them"
+    return {
+        name: listed(name, values, None, notes, otherwise)
+        for name, values in zip(_RATES, (rates, currents, shares), strict=True)
+    }
+
+
+def _charge_until(found: Evaluation) -> Callable[[float], float] | None:
+    cell = found.cell
+    if cell is None or not found.halves:
+        return None
+    return lambda at_s: found.ledger.passed_c(cell.area_cm2, at_s)
+
+
+def _in_the_gas(
+    found: Evaluation, injections: Sequence[gas.Injection], calibration: gas.Calibration
+) -> dict[str, Metric]:
+    notes = [one.reason for one in injections]
+    fractions = [one.mole_fraction for one in injections]
+    ppm, dissolved = _GAS
+    told = {ppm: listed(ppm, [None if y is None else y * 1e6 for y in fractions], None, notes)}
+    volume = None if found.cell is None else found.cell.electrolyte.volume_ul
+    if volume is None or calibration.headspace != "closed":
+        why = "the cell file tells no volume_ul of its electrolyte"
+        if calibration.headspace != "closed":
+            why = "a swept electrolyte is not in equilibrium with its gas"
+        return told | undefined((dissolved,), why)
+    amounts = [
+        None if y is None else gas.dissolved_umol(y, calibration.pressure_pa, volume)
+        for y in fractions
+    ]
+    basis = f"in {volume:g} uL, in equilibrium; not part of the amounts"
+    return told | {dissolved: listed(dissolved, amounts, None, [*notes, basis])}
+
+
+def _of_peaks(peaks: Sequence[gas.Peak | str], calibration: gas.Calibration) -> dict[str, Metric]:
+    notes = [f"injection {n}: {one}" for n, one in enumerate(peaks, 1) if isinstance(one, str)]
+
+    def each(name: str, number: Callable[[gas.Peak], Number], otherwise: str) -> Metric:
+        values = [None if isinstance(peak, str) else number(peak) for peak in peaks]
+        missing = sum(value is None for value in values) - len(notes)
+        told = [*notes, otherwise] if missing else notes
+        return listed(name, values, None, told, otherwise)
+
+    none = "no hydrogen peak stands out of the noise"
+    lod, retention, asymmetry, ratio = _PEAK
+    return {
+        lod: each(lod, lambda peak: calibration.lod(peak) * 1e6, none),
+        retention: each(retention, lambda peak: peak.retention_s, none),
+        asymmetry: each(asymmetry, lambda peak: peak.asymmetry, none),
+        ratio: each(
+            ratio,
+            lambda peak: peak.signal_to_noise if math.isfinite(peak.signal_to_noise) else None,
+            "a trace without noise",
+        ),
+    }
+
+
+def _of_line(calibration: gas.Calibration) -> dict[str, Metric]:
+    line = calibration.levels
+    if line is None:
+        return undefined(_LINE, "the calibration tells a slope, but no levels")
+    basis = f"{line.levels} levels, {'' if line.forced else 'not '}forced through zero"
+    r2, lod = _LINE
+    return {r2: metric(r2, line.r2, reason=basis), lod: metric(lod, line.lod * 1e6, reason=basis)}
+
+
+def _of_air(found: Evaluation, asked: Stream, t_s: Floats, told: object) -> dict[str, Metric]:
+    metrics: dict[str, Metric] = {}
+    for name, (_, window) in _TRACERS.items():
+        area, ppm, rise = (f"{name}_{what}" for what in ("area", "ppm", "rise_ppm_h"))
+        peaks = _peaks(found.run, asked, window)
+        notes = [f"injection {n}: {one}" for n, one in enumerate(peaks, 1) if isinstance(one, str)]
+        areas = [None if isinstance(peak, str) else peak.area for peak in peaks]
+        errors = [None if isinstance(peak, str) else peak.noise for peak in peaks]
+        metrics[area] = listed(area, areas, errors, notes)
+        slope = told.get(f"{name}_area_per_mole_fraction") if isinstance(told, Mapping) else None
+        if not slope:
+            why = f"the calibration tells no {name}_area_per_mole_fraction"
+            metrics |= undefined((ppm, rise), why)
+            continue
+        fractions = [None if value is None else value / slope * 1e6 for value in areas]
+        metrics[ppm] = listed(ppm, fractions, None, notes)
+        known = [
+            (at, value)
+            for at, value in zip(t_s.tolist(), fractions, strict=True)
+            if value is not None and math.isfinite(at)
+        ]
+        if len(known) < _FEWEST_FOR_A_RISE:
+            why = f"fewer than {_FEWEST_FOR_A_RISE} injections tell it"
+            metrics[rise] = metric(rise, None, reason=why)
+        else:
+            at_s, values = (np.array(column) for column in zip(*known, strict=True))
+            metrics[rise] = metric(rise, *slope_per_hour(at_s, values))
+    return metrics
+
+
+def _of_checks(found: Evaluation, peaks: Sequence[gas.Peak | str]) -> dict[str, Metric]:
+    check = found.run.start.get("gas_check") or {}
+    areas = np.array([peak.area for peak in peaks if isinstance(peak, gas.Peak)])
+    response, blank = _CHECKS
+    told = undefined((response,), "the run injects no calibration gas")
+    told |= undefined((blank,), "the run injects no blank gas")
+    fraction = (check.get("mole_fractions") or {}).get("H2")
+    if check.get("kind") == "blank":
+        told[blank] = _mean(blank, areas)
+    elif check.get("kind") == "calibration" and fraction:
+        told[response] = _mean(response, areas / fraction)
+    elif check.get("kind") == "calibration":
+        told |= undefined((response,), "the calibration gas holds no H2")
     return told
 
 
-def _faradaic(found: Evaluation, asked: Stream, last: gas.Injection) -> Metric:
-    name = "hydrogen_faradaic_efficiency_pct"
-    if found.cell is None or not found.halves:
-        return metric(name, None, reason=found.no_halves)
-    row = int(np.flatnonzero(asked.columns["gas_chromatograph_injection"] == last.number)[-1])
-    at = float(placed_rows(asked, "gas_chromatograph").middle_s[row])
-    charge = found.ledger.passed_c(found.cell.area_cm2, at)
-    if charge <= 0:
-        return metric(name, None, reason="no charge had passed at the last injection")
-    assert last.since_start_umol is not None
-    assert last.uncertainty_umol is not None
-    value = gas.faradaic_efficiency_pct(last.since_start_umol, charge)
-    relative = math.hypot(
-        last.uncertainty_umol / last.since_start_umol,
-        found.accuracy.relative(found.halves[-1].mean_current_a),
-    )
-    return metric(
-        name, value, relative * value, "gas of both electrodes, charge of both directions"
-    )
+def _mean(name: str, values: Floats) -> Metric:
+    if not len(values):
+        return metric(name, None, reason="no chromatogram")
+    if len(values) == 1:
+        return metric(name, float(values[0]), reason="one injection")
+    error = float(values.std(ddof=1)) / math.sqrt(len(values))
+    return metric(name, float(values.mean()), error, f"mean of {len(values)} injections")
 
 
 def _peaks(run: Run, asked: Stream, window: gas.PeakWindow) -> list[gas.Peak | str]:

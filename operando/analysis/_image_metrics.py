@@ -20,6 +20,7 @@ from operando.analysis._evaluation import (
     undefined,
 )
 from operando.analysis.segments import HalfCycle
+from operando.analysis.straight_lines import slope_per_hour
 from operando.runs import Floats, Run, Stream
 
 # A frame stands for the end of a plating when no more than this share of its charge lies between.
@@ -236,7 +237,7 @@ def _rate(found: Evaluation, name: str, at_s: Floats, heights_um: Floats) -> Met
         if plating is not None:
             inside = (at_s >= plating.t_s[0]) & (at_s <= plating.t_s[-1])
             if inside.sum() >= FEWEST_FRAMES:
-                value, error = images.growth_um_h(at_s[inside], heights_um[inside])
+                value, error = slope_per_hour(at_s[inside], heights_um[inside])
         if value is None:
             missing.append(f"fewer than {FEWEST_FRAMES} frames in the plating of cycle {number}")
         values.append(value)

@@ -1,4 +1,4 @@
-"""Hydrogen from gas chromatograms of a closed headspace."""
+"""Hydrogen from gas chromatograms of a closed headspace, or of a gas that sweeps the cell."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -7,10 +7,15 @@ from typing import Any
 
 import numpy as np
 
+from operando.analysis.gas_calibration import LOD_SIGMAS, LinearCalibration, calibrate
 from operando.analysis.thickness import FARADAY_C_MOL, GAS_CONSTANT_J_MOL_K
 from operando.runs import Floats
 
-LOD_SIGMAS = 3.0
+# Solubility of hydrogen in water at 25 degrees C, mol/(L atm).
+HENRY_MOL_L_ATM = 7.8e-4
+ATMOSPHERE_PA = 101325.0
+# At this share of a peak's height its asymmetry is told, as pharmacopoeias and makers do.
+ASYMMETRY_AT = 0.1
 
 
 @dataclass(frozen=True)
@@ -26,13 +31,22 @@ class PeakWindow:
     right: tuple[float, float] = (55.6, 57.0)
 
 
+# Where air's gases elute from the same column.
+OXYGEN_WINDOW = PeakWindow((55.6, 57.0), (57.0, 64.0), (64.0, 65.0))
+NITROGEN_WINDOW = PeakWindow((64.0, 65.0), (65.0, 73.6), (73.6, 76.0))
+
+
 @dataclass(frozen=True)
 class Calibration:
     """What turns areas into amounts.
 
     Attributes:
-        hydrogen_area_per_mole_fraction: Slope of the calibration through zero.
-        headspace_ml: Gas volume, mL.
+        hydrogen_area_per_mole_fraction: Slope of the calibration.
+        headspace_ml: Gas volume, mL; 0 for a swept cell.
+        intercept: Area at no hydrogen.
+        levels: The calibration by several gases that slope and intercept are from, if there is one.
+        carrier_mol_s: Flow of the gas that sweeps the cell, mol/s: flow as declared times
+            P0 / (R T0) of the declared reference.
         headspace: ``closed`` or ``swept``.
         sample_loop_ml: Volume each injection takes away, mL.
         pressure_pa: Pressure of the headspace and the loop, Pa.
@@ -49,6 +63,9 @@ class Calibration:
     temperature_k: float = 298.15
     slope_uncertainty: float = 0.005
     window: PeakWindow = PeakWindow()
+    intercept: float = 0.0
+    levels: LinearCalibration | None = None
+    carrier_mol_s: float | None = None
 
     @classmethod
     def from_document(
@@ -64,11 +81,12 @@ class Calibration:
             ValueError: A value without which nothing can be computed is missing.
         """
         told = {"headspace_ml": headspace_ml, **told}
-        missing = [
-            key
-            for key in ("hydrogen_area_per_mole_fraction", "headspace_ml")
-            if told.get(key) is None
-        ]
+        swept = told.get("headspace") == "swept"
+        levels = told.get("levels")
+        needed = [] if levels else ["hydrogen_area_per_mole_fraction"]
+        # A flow in "sccm" is 7 % more or less, as 0 or 20 degrees C are meant: it must be said.
+        needed += ["carrier_sccm", "carrier_reference_k"] if swept else ["headspace_ml"]
+        missing = [key for key in needed if told.get(key) is None]
         if missing:
             raise ValueError(f"the calibration of the gas chromatograph lacks {missing}")
         names = (
@@ -81,12 +99,41 @@ class Calibration:
             "slope_uncertainty",
         )
         values = {name: told[name] for name in names if told.get(name) is not None}
+        values.setdefault("headspace_ml", 0.0)
+        if levels:
+            line = calibrate(
+                [level["mole_fraction"] for level in levels],
+                [level["area"] for level in levels],
+                through_zero=bool(told.get("through_zero", True)),
+            )
+            values |= {
+                "hydrogen_area_per_mole_fraction": line.slope,
+                "intercept": line.intercept,
+                "slope_uncertainty": line.slope_error / line.slope,
+                "levels": line,
+            }
+        if swept:
+            reference_pa = float(told.get("carrier_reference_pa") or ATMOSPHERE_PA)
+            volume_m3_s = float(told["carrier_sccm"]) * 1e-6 / 60
+            values["carrier_mol_s"] = (
+                volume_m3_s
+                * reference_pa
+                / (GAS_CONSTANT_J_MOL_K * float(told["carrier_reference_k"]))
+            )
         window = told.get("hydrogen_window_s")
         if window:
             values["window"] = PeakWindow(
                 *(tuple(window[key]) for key in ("left", "peak", "right"))
             )
         return cls(**values)
+
+    def mole_fraction(self, area: float) -> float:
+        """Return the mole fraction of hydrogen that gives an area."""
+        return (area - self.intercept) / self.hydrogen_area_per_mole_fraction
+
+    def lod(self, peak: "Peak") -> float:
+        """Return the limit of detection of a peak, mole fraction: three sd of its area's noise."""
+        return LOD_SIGMAS * peak.noise / self.hydrogen_area_per_mole_fraction
 
     def moles_per_ml(self) -> float:
         """Return the amount of gas in 1 mL, mol."""
@@ -100,10 +147,19 @@ class Peak:
     Attributes:
         area: Signal times s, above the baseline.
         noise: Standard uncertainty of the area from the noise of the trace.
+        height: Highest point above the baseline, signal.
+        signal_to_noise: Height over the standard deviation of the trace beside the peak.
+        retention_s: Where the highest point lies, s; None where no peak stands out.
+        asymmetry: Width behind the top over width before it, at a tenth of the height; None where
+            no peak stands out.
     """
 
     area: float
     noise: float
+    height: float = 0.0
+    signal_to_noise: float = 0.0
+    retention_s: float | None = None
+    asymmetry: float | None = None
 
 
 @dataclass(frozen=True)
@@ -118,6 +174,7 @@ class Injection:
         since_last_umol: Formed since the last injection that found any, umol.
         uncertainty_umol: Standard uncertainty of ``since_start_umol``, umol.
         reason: Why there is none.
+        rate_nmol_s: How fast hydrogen was leaving a swept cell, nmol/s.
     """
 
     number: int
@@ -126,6 +183,7 @@ class Injection:
     since_last_umol: float | None = None
     uncertainty_umol: float | None = None
     reason: str | None = None
+    rate_nmol_s: float | None = None
 
 
 def peak_area(trace: Floats, sample_interval_s: float, window: PeakWindow) -> Peak:
@@ -139,7 +197,7 @@ def peak_area(trace: Floats, sample_interval_s: float, window: PeakWindow) -> Pe
     Raises:
         ValueError: The trace ends before the windows do.
     """
-    t = np.arange(len(trace)) * sample_interval_s
+    t: Floats = np.arange(len(trace), dtype=np.float64) * sample_interval_s
     if len(trace) < 2 or t[-1] < window.right[1]:
         raise ValueError(
             f"the chromatogram lasts {len(trace) * sample_interval_s:.1f} s, "
@@ -153,7 +211,8 @@ def peak_area(trace: Floats, sample_interval_s: float, window: PeakWindow) -> Pe
     x0, y0 = float(t[left].mean()), float(np.median(trace[left]))
     x1, y1 = float(t[right].mean()), float(np.median(trace[right]))
     x = t[inside]
-    area = float(np.trapezoid(trace[inside] - (y0 + (y1 - y0) / (x1 - x0) * (x - x0)), x))
+    over = trace[inside] - (y0 + (y1 - y0) / (x1 - x0) * (x - x0))
+    area = float(np.trapezoid(over, x))
     edges = np.concatenate((np.diff(trace[left]), np.diff(trace[right])))
     sigma = 1.4826 * float(np.median(np.abs(edges))) / math.sqrt(2.0)
     width = window.peak[1] - window.peak[0]
@@ -162,7 +221,27 @@ def peak_area(trace: Floats, sample_interval_s: float, window: PeakWindow) -> Pe
     # The median of n points scatters 1.25 sigma / sqrt(n) (white noise).
     base = 1.25 * math.hypot((1 - weight) / math.sqrt(count_left), weight / math.sqrt(count_right))
     noise = sigma * math.hypot(sample_interval_s * math.sqrt(len(x)), width * base)
-    return Peak(area, noise)
+    top = int(np.argmax(over))
+    ratio = float(over[top]) / sigma if sigma > 0 else math.inf
+    if ratio < 2 * LOD_SIGMAS or area < LOD_SIGMAS * noise:
+        # The highest of so many points is no peak: noise alone reaches four sigma among them.
+        return Peak(area, noise, float(over[top]), ratio)
+    return Peak(area, noise, float(over[top]), ratio, float(x[top]), _asymmetry(x, over, top))
+
+
+def _asymmetry(x: Floats, over: Floats, top: int) -> float | None:
+    low = ASYMMETRY_AT * over[top]
+    before, behind = over[: top + 1][::-1], over[top:]
+    below_before, below_behind = np.flatnonzero(before < low), np.flatnonzero(behind < low)
+    if not len(below_before) or not len(below_behind):
+        return None
+
+    def width(side: Floats, index: int) -> float:
+        share = (side[index - 1] - low) / (side[index - 1] - side[index])
+        return float(index - 1 + share)
+
+    front = width(before, int(below_before[0]))
+    return width(behind, int(below_behind[0])) / front if front > 0 else None
 
 
 def headspace_hydrogen(
@@ -179,30 +258,107 @@ def headspace_hydrogen(
         calibration: Slope, volumes, temperature, pressure.
     """
     per_ml = calibration.moles_per_ml() * 1e6
-    slope = calibration.hydrogen_area_per_mole_fraction
     removed = last = 0.0
     found: list[Injection] = []
     for number, peak in enumerate(peaks, start=1):
         if isinstance(peak, str):
             found.append(Injection(number, reason=f"injection {number}: {peak}"))
             continue
-        fraction, limit = peak.area / slope, LOD_SIGMAS * peak.noise / slope
-        if fraction < limit:
-            reason = (
-                f"injection {number}: {fraction * 1e6:.2g} ppm is below the limit of detection, "
-                f"{limit * 1e6:.2g} ppm"
-            )
-            found.append(Injection(number, reason=reason))
+        fraction = calibration.mole_fraction(peak.area)
+        if fraction < calibration.lod(peak):
+            found.append(_below(number, fraction, calibration.lod(peak)))
             continue
         now = fraction * per_ml * calibration.headspace_ml
         total = now + removed
-        relative = math.hypot(peak.noise / peak.area, calibration.slope_uncertainty)
+        relative = _relative(peak, fraction, calibration)
         found.append(Injection(number, fraction, total, total - last, relative * total, None))
         last = total
         removed += fraction * per_ml * calibration.sample_loop_ml
     return tuple(found)
 
 
+def swept_hydrogen(
+    peaks: Sequence[Peak | str], t_s: Sequence[float], calibration: Calibration
+) -> tuple[Injection, ...]:
+    """Return the hydrogen that a gas carried out of a swept cell.
+
+    dn/dt = y F P0 / (R T0) at each injection; between two that found hydrogen it is taken to change
+    evenly. An interval with an end below the limit of detection is not counted, so that sums are
+    lower bounds.
+
+    Args:
+        peaks: By injection: its hydrogen peak, or why there is none.
+        t_s: When each was injected, s; not finite: not known.
+        calibration: With its flow.
+    """
+    flow = calibration.carrier_mol_s
+    if flow is None:
+        raise ValueError("the calibration tells no flow: it is not one of a swept cell")
+    found: list[Injection] = []
+    before: tuple[float, float] | None = None
+    total = variance = 0.0
+    for number, (peak, at_s) in enumerate(zip(peaks, t_s, strict=True), start=1):
+        if isinstance(peak, str):
+            found.append(Injection(number, reason=f"injection {number}: {peak}"))
+            before = None
+            continue
+        fraction = calibration.mole_fraction(peak.area)
+        if fraction < calibration.lod(peak):
+            found.append(_below(number, fraction, calibration.lod(peak)))
+            before = None
+            continue
+        rate = fraction * flow * 1e9
+        relative = _relative(peak, fraction, calibration)
+        if not math.isfinite(at_s):
+            reason = f"injection {number}: when it was is not known"
+            found.append(Injection(number, fraction, reason=reason, rate_nmol_s=rate))
+            before = None
+            continue
+        since = None
+        if before is not None:
+            since = 0.5e-3 * (rate + before[1]) * (at_s - before[0])
+            total += since
+            variance += (relative * since) ** 2
+        error = math.hypot(math.sqrt(variance), calibration.slope_uncertainty * total)
+        found.append(Injection(number, fraction, total, since, error, None, rate))
+        before = at_s, rate
+    return tuple(found)
+
+
+def _below(number: int, fraction: float, limit: float) -> Injection:
+    reason = (
+        f"injection {number}: {fraction * 1e6:.2g} ppm is below the limit of detection, "
+        f"{limit * 1e6:.2g} ppm"
+    )
+    return Injection(number, reason=reason)
+
+
+def _relative(peak: Peak, fraction: float, calibration: Calibration) -> float:
+    """Return the relative standard uncertainty of a mole fraction."""
+    signal = fraction * calibration.hydrogen_area_per_mole_fraction
+    line = calibration.levels.intercept_error if calibration.levels is not None else 0.0
+    return math.hypot(peak.noise / signal, line / signal, calibration.slope_uncertainty)
+
+
+def dissolved_umol(mole_fraction: float, pressure_pa: float, electrolyte_ul: float) -> float:
+    """Return the hydrogen dissolved in an electrolyte in equilibrium with its headspace, umol.
+
+    Henry's law with the solubility in pure water at 25 degrees C; salt lowers it.
+
+    Args:
+        mole_fraction: Hydrogen in the headspace.
+        pressure_pa: Pressure there, Pa.
+        electrolyte_ul: Volume of the electrolyte, uL.
+    """
+    partial_atm = mole_fraction * pressure_pa / ATMOSPHERE_PA
+    return HENRY_MOL_L_ATM * partial_atm * electrolyte_ul  # mol/L times uL is umol
+
+
 def faradaic_efficiency_pct(hydrogen_umol: float, passed_charge_c: float) -> float:
     """Return the share of the passed charge that made hydrogen, %: n 2 F / Q."""
     return 100.0 * hydrogen_umol * 1e-6 * 2 * FARADAY_C_MOL / passed_charge_c
+
+
+def partial_current_ma(rate_nmol_s: float) -> float:
+    """Return the current that makes hydrogen at a rate, mA: 2 F dn/dt."""
+    return 2 * FARADAY_C_MOL * rate_nmol_s * 1e-9 * 1e3

@@ -222,23 +222,3 @@ def _tip_columns(columns: Floats, height: Floats, rough: float) -> tuple[int, ..
     edged = np.concatenate(([height.min()], height, [height.min()]))
     peaks, _ = find_peaks(edged, prominence=max(TIP_PROMINENCE * rough, SMALLEST_TIP))
     return tuple(round(float(columns[peak - 1])) for peak in peaks)
-
-
-def growth_um_h(t_s: Floats, height_um: Floats) -> tuple[float, float | None]:
-    """Return how fast a height grows, um/h, by a straight line, and its standard error.
-
-    Args:
-        t_s: Times of at least two frames, s.
-        height_um: The height in each, um.
-
-    Returns:
-        The slope and its standard error; the latter is None with two frames.
-    """
-    at = t_s - t_s.mean()
-    squares = float((at * at).sum())
-    slope = float((at * height_um).sum()) / squares
-    if len(at) < 3:
-        return slope * 3600, None
-    rest = height_um - height_um.mean() - slope * at
-    error = math.sqrt(float((rest * rest).sum()) / (len(at) - 2) / squares)
-    return slope * 3600, error * 3600

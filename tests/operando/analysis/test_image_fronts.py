@@ -4,7 +4,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from operando.analysis.images import NoFrontError, Region, front, growth_um_h
+from operando.analysis.images import NoFrontError, Region, front
+from operando.analysis.straight_lines import slope_per_hour
 
 SCALE = 0.5
 
@@ -69,16 +70,19 @@ def test_tips_are_counted_by_how_far_they_stand_out(synthetic: Any) -> None:
 
 
 def test_a_deposit_that_grows_steadily_has_that_speed() -> None:
-    slope, error = growth_um_h(np.array([0.0, 600.0, 1200.0]), np.array([1.0, 2.0, 3.0]))
+    slope, error = slope_per_hour(np.array([0.0, 600.0, 1200.0]), np.array([1.0, 2.0, 3.0]))
     assert slope == pytest.approx(6.0)
     assert error == pytest.approx(0.0, abs=1e-9)
-    assert growth_um_h(np.array([0.0, 600.0]), np.array([1.0, 2.0])) == (pytest.approx(6.0), None)
+    assert slope_per_hour(np.array([0.0, 600.0]), np.array([1.0, 2.0])) == (
+        pytest.approx(6.0),
+        None,
+    )
 
 
 def test_an_uneven_growth_has_the_standard_error_of_its_line() -> None:
     t = np.arange(200.0) * 60
     height = 3e-3 * t + np.random.default_rng(0).normal(0, 0.5, len(t))
-    slope, error = growth_um_h(t, height)
+    slope, error = slope_per_hour(t, height)
     assert error is not None
     assert error == pytest.approx(0.5 / math.sqrt(((t - t.mean()) ** 2).sum()) * 3600, rel=0.2)
     assert abs(slope - 10.8) < 3 * error
