@@ -19,6 +19,8 @@ from typing import IO, Self
 from operando.settings import simulator_dir
 
 INSTRUMENTS = ("potentiostat", "relay_board", "camera", "raman", "thermostat")
+# Cells of resistors and capacitors, at which there is nothing to see.
+DUMMY = "dummy-"
 VARIABLE = "OPERANDO_SIM"
 START_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 10.0
@@ -75,8 +77,9 @@ class SimulatedBench:
             potentiostat adds no errors of its own.
         factor: How much faster than real time the cell ages while a program runs.
         seed: The same seed gives the same cell and the same instrument errors.
-        instruments: Which instruments are served; by default all, of a history without a
-            temperature all but the thermostat.
+        instruments: Which instruments are served; by default all that the cell has something for:
+            of a dummy cell no camera and no spectrometer, of a history without a temperature no
+            thermostat.
         directory: Where addresses are published; created. By default the folder that
             ``OPERANDO_SIM`` names, or a private one of this user.
         tolerance_s: Lateness the followers' schedule allows, s of cell time; caps the factor
@@ -106,7 +109,7 @@ class SimulatedBench:
             cell,
             factor=factor,
             seed=seed,
-            instruments=_all_of(cell) if instruments is None else instruments,
+            instruments=all_of(cell) if instruments is None else instruments,
             tolerance_s=tolerance_s,
             truth=truth,
         )
@@ -214,8 +217,10 @@ class SimulatedBench:
             self._errors = None
 
 
-def _all_of(cell: str | Path) -> tuple[str, ...]:
-    """Return all instruments that a simulated cell has something for."""
+def all_of(cell: str | Path) -> tuple[str, ...]:
+    """Return all instruments that a simulated cell, or a history, has something for."""
+    if str(cell).startswith(DUMMY):
+        return tuple(name for name in INSTRUMENTS if name not in ("camera", "raman"))
     if isinstance(cell, Path):
         from operando.history import HistoryError, held_in
 

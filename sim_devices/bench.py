@@ -469,8 +469,8 @@ def _refuse_to_look_at_a_dummy(cell: Cell | DummyCell, instruments: Sequence[str
     looking = {"camera", "raman"} & set(instruments)
     if isinstance(cell, DummyCell) and looking:
         raise ValueError(
-            f"a dummy cell has nothing to see for {', '.join(sorted(looking))}: serve it with "
-            "the potentiostat alone"
+            f"a dummy cell has nothing to see for {', '.join(sorted(looking))}: leave them out "
+            "(--only potentiostat)"
         )
 
 

@@ -154,12 +154,14 @@ def _sim(arguments: argparse.Namespace) -> int:
         return OK
     with contextlib.ExitStack() as stack:
         cell: str | Path = arguments.cell
-        instruments: Collection[str] = simulation.INSTRUMENTS
+        instruments: Collection[str] = simulation.all_of(cell)
         told = f"the cell {cell}"
         if arguments.replay is not None:
             cell, held, of = _history(stack, arguments.replay)
             # The board is served for the lamp also where there are no chromatograms.
-            instruments = tuple(n for n in instruments if n in held or n == "relay_board")
+            instruments = tuple(
+                n for n in simulation.INSTRUMENTS if n in held or n == "relay_board"
+            )
             told = f"the recorded cell of {of} ({', '.join(held)} recorded)"
         simulated = stack.enter_context(
             simulation.SimulatedBench(
