@@ -198,7 +198,13 @@ class Bench:
                 pid=os.getpid(),
             )
             if isinstance(self.cell, Cell | DummyCell):
-                self.truth.write("cell", "made", name=cell, parameters=self.cell.told())
+                self.truth.write(
+                    "cell",
+                    "made",
+                    name=cell,
+                    parameters=self.cell.told(),
+                    contact_ohm=self.cell.contact_ohm,
+                )
             self._start(instruments, seed, prefer_pty)
             if history is not None:
                 told = self._recorded_cell.history

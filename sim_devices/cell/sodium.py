@@ -16,7 +16,7 @@ _CHARGE_TRANSFER_MV = 25.693  # RT/nF with n = 1, so that R_ct [ohm cm2] = this 
 _AREA_CM2 = 1.131
 
 
-def _sodium(
+def sodium_cell(
     fresh_resistance_ohm: float,
     resistance_ohm: float,
     activation_j_mol: float,
@@ -27,7 +27,20 @@ def _sodium(
     compactness: float,
     coverage_charge_mah_cm2: float,
 ) -> CellParameters:
-    """Return a substrate against sodium foil; resistances are those of the substrate's side."""
+    """Return a substrate against sodium foil.
+
+    Args:
+        fresh_resistance_ohm: of the substrate's interface before the first cycle, film and charge
+            transfer by halves, in a cell of 1.131 cm2.
+        resistance_ohm: the same when the interphase has formed.
+        activation_j_mol: as in `CellParameters`.
+        nucleation_overpotential_v: as in `ElectrodeParameters`, like all that follow.
+        formation_charge_mah_cm2: of the interphase.
+        loss: part of the sodium that dies in a cycle.
+        dead_fraction_sd: scatter of that.
+        compactness: of the deposit.
+        coverage_charge_mah_cm2: below which the substrate shows.
+    """
     counter_ohm, film_share = 0.6, 0.5
     per_area = _CHARGE_TRANSFER_MV / _AREA_CM2
     film_cpe, double_layer_cpe = 6e-5 / _AREA_CM2, 5e-3 / _AREA_CM2
@@ -65,10 +78,10 @@ def _sodium(
 
 
 ON: dict[str, CellParameters] = {
-    "znag": _sodium(1.3, 1.2, 7920.0, 3.0e-3, 0.01203, 9.5e-4, 2e-4, 0.973, 0.01),
-    "bare": _sodium(10.2, 4.3, 11750.0, 13.4e-3, 0.0435, 4e-3, 5e-3, 0.237, 0.06),
-    "cu": _sodium(11.0, 5.0, 11.0e3, 16.0e-3, 0.01605, 3e-3, 4e-3, 0.5, 0.04),
-    "al": _sodium(13.0, 7.0, 12.5e3, 24.7e-3, 0.0852, 8e-3, 8e-3, 0.3, 0.06),
+    "znag": sodium_cell(1.3, 1.2, 7920.0, 3.0e-3, 0.01203, 9.5e-4, 2e-4, 0.973, 0.01),
+    "bare": sodium_cell(10.2, 4.3, 11750.0, 13.4e-3, 0.0435, 4e-3, 5e-3, 0.237, 0.06),
+    "cu": sodium_cell(11.0, 5.0, 11.0e3, 16.0e-3, 0.01605, 3e-3, 4e-3, 0.5, 0.04),
+    "al": sodium_cell(13.0, 7.0, 12.5e3, 24.7e-3, 0.0852, 8e-3, 8e-3, 0.3, 0.06),
 }
 
 # Sodium plated before the test, mAh/cm2: that of the published symmetric cells, and enough for the

@@ -238,6 +238,23 @@ def test_what_the_cell_is_made_of_is_in_the_truth(tmp_path):
             assert made["parameters"] == json.loads(json.dumps(b.cell.told()))
 
 
+def test_a_blind_cell_is_drawn_from_the_benchs_seed_and_told_with_every_error(tmp_path):
+    told = []
+    for folder, seed in (("a", 1), ("b", 1), ("c", 2)):
+        with contextlib.closing(
+            Bench(tmp_path / folder, "blind-na-half", seed=seed, instruments=["potentiostat"])
+        ):
+            truth = tmp_path / folder / "sim_truth"
+            made = read_truth(truth, "cell")[0]
+            instrument = read_truth(truth, "potentiostat")[0]
+        told.append((made["parameters"], instrument["current_gain"]))
+        assert instrument["potential_drift_v_h"] != 0
+        assert instrument["current_gain_drift_per_h"] != 0
+        assert made["contact_ohm"] > 0
+    assert told[0] == told[1]
+    assert told[0][0] != told[2][0]
+
+
 def test_a_dummy_cell_is_not_looked_at(tmp_path):
     with simulator(tmp_path, "--cell", "dummy-10ohm") as process:
         assert process.wait(20) == 2
