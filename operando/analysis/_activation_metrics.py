@@ -49,18 +49,19 @@ def temperature_points(run: Run) -> tuple[list[TemperaturePoint], list[str]]:
     spectra = run.streams.get("impedance")
     fits, times = impedance_fits(run), spectrum_times(run)
     for number, (fit, (begin, end)) in enumerate(zip(fits, times, strict=True), 1):
-        if isinstance(fit, str):
-            left_out.append(f"spectrum {number}: {fit}")
+        if isinstance(fit, str) or not fit.arcs:
+            told = fit if isinstance(fit, str) else "no arc stands out"
+            left_out.append(f"spectrum {number}: {told}")
             continue
         if stream is not None and len(stream):
-            told = settled(
+            bath = settled(
                 placed_rows(stream, "thermostat").middle_s,
                 stream.columns["thermostat_temperature"],
                 stream.columns.get("thermostat_setpoint"),
                 begin,
                 end,
             )
-            temperature, problem = told.temperature_k, told.reason
+            temperature, problem = bath.temperature_k, bath.reason
         else:
             assert spectra is not None  # there are spectra
             row = int(

@@ -1,7 +1,7 @@
 """Resistances and relaxation times from the impedance spectra of a run."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -28,6 +28,8 @@ from operando.runs import Floats, Run, Stream
 _NAMES = tuple(one.name for one in IMPEDANCE)
 # Over how long the drift before a spectrum is taken, s.
 DRIFT_WINDOW_S = 60.0
+# Above this a cell need not answer linearly, V rms.
+LARGEST_AMPLITUDE_V = 0.010
 
 _Told = Callable[[impedance.ArcFit], tuple[float, float] | None]
 
@@ -38,12 +40,13 @@ def impedance_metrics(found: Evaluation) -> dict[str, Metric]:
     if stream is None or not len(stream):
         return undefined(_NAMES, "the run has no impedance spectrum")
     told_fits = impedance_fits(found.run)
-    notes = [
+    notes: list[str | None] = [
         f"model {fit.model}" if isinstance(fit, impedance.ArcFit) else f"spectrum {number}: {fit}"
         for number, fit in enumerate(told_fits, start=1)
     ]
     if len(told_fits) == 1 and isinstance(told_fits[0], impedance.ArcFit):
         notes = [f"model {told_fits[0].model} ({told_fits[0].choice})"]
+    notes.append(_beyond_linear(found, stream))
     # The scale of |Z| is that of the current; it adds to what the fit tells.
     gain = found.accuracy.gain
     told = {
@@ -64,8 +67,7 @@ def impedance_metrics(found: Evaluation) -> dict[str, Metric]:
 _BY_SPECTRUM: dict[str, _Told] = {
     "series_resistance_ohm": lambda fit: (fit.series_ohm, fit.series_uncertainty_ohm),
     "interfacial_resistance_ohm": lambda fit: (
-        fit.interfacial_ohm,
-        fit.interfacial_uncertainty_ohm,
+        (fit.interfacial_ohm, fit.interfacial_uncertainty_ohm) if fit.arcs else None
     ),
     "brug_capacitance_uf": lambda fit: _capacitance_uf(fit),
     "diffusion_resistance_ohm": lambda fit: (
@@ -76,7 +78,34 @@ _BY_SPECTRUM: dict[str, _Told] = {
 }
 
 
+def _beyond_linear(found: Evaluation, stream: Stream) -> str | None:
+    """Say if an amplitude of the program is too large for a linear response; None if it is not."""
+    area = 1.0 if found.cell is None else found.cell.area_cm2
+    points = (stream.columns[f"potentiostat_impedance_{part}"] for part in ("z_real", "z_imag"))
+    largest = float(np.nanmax(np.hypot(*points)))
+    for rms_v, rms_ma_cm2 in _amplitudes(found.run.start.get("technique")):
+        if rms_v is None and rms_ma_cm2 is not None:
+            rms_v = 1e-3 * rms_ma_cm2 * area * largest
+        if rms_v is not None and rms_v > LARGEST_AMPLITUDE_V * (1 + 1e-9):
+            return f"an amplitude of {rms_v * 1e3:.3g} mV rms may be beyond the linear response"
+    return None
+
+
+def _amplitudes(technique: object) -> Iterator[tuple[float | None, float | None]]:
+    """Yield the amplitudes of all spectra of a stored technique, V and mA/cm2, rms."""
+    if isinstance(technique, Mapping):
+        if technique.get("type") == "impedance_spectrum":
+            yield technique.get("amplitude_rms_v"), technique.get("amplitude_rms_ma_cm2")
+        for part in technique.values():
+            yield from _amplitudes(part)
+    elif isinstance(technique, list | tuple):
+        for part in technique:
+            yield from _amplitudes(part)
+
+
 def _capacitance_uf(fit: impedance.ArcFit) -> tuple[float, float] | None:
+    if not fit.arcs:
+        return None
     largest = max(fit.arcs, key=lambda arc: arc.resistance_ohm)
     if not math.isfinite(largest.capacitance_uncertainty_f):
         return None
@@ -88,7 +117,7 @@ def _by_spectrum(
     fits: Sequence[impedance.ArcFit | str],
     tell: _Told,
     gain: float,
-    notes: Sequence[str],
+    notes: Sequence[str | None],
 ) -> Metric:
     values: list[Number] = []
     errors: list[Number] = []

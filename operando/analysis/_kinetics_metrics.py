@@ -276,7 +276,7 @@ def _transference(found: Evaluation, steps: Sequence[StepRows]) -> Metric:
     assert before is not None
     assert after is not None
     since = hold.step_t_s if np.isfinite(hold.step_t_s[0]) else hold.t_s - hold.t_s[0]
-    slowest = max(arc.time_constant_s for arc in before.arcs)
+    slowest = max((arc.time_constant_s for arc in before.arcs), default=0.0)
     currents = step_currents(since, hold.current_a, charging_s=CHARGING_TIMES * slowest)
     height = float(np.median(hold.potential_v)) - rest_v
     noise = float(np.std(hold.potential_v)) / math.sqrt(len(hold))

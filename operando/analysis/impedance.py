@@ -29,6 +29,8 @@ FASTEST_DIFFUSION_S = 1.0
 NOISE_MARGIN = 1.1
 # How often a circuit is evaluated before it is decided from which start to go on.
 FIRST_STEPS = 12
+# A spectrum whose imaginary part stays below this share of |Z| may be that of a resistor.
+RESISTIVE = 0.2
 
 
 @dataclass(frozen=True)
@@ -82,7 +84,7 @@ class ArcFit:
         interfacial_ohm: Sum of the arcs, ohm; both interfaces of the cell, not halved. Diffusion
             is not in it.
         interfacial_uncertainty_ohm: Its standard error, ohm, correlations included.
-        arcs: The arcs, fastest first.
+        arcs: The arcs, fastest first; none if the spectrum is that of a resistor.
         diffusion: The Warburg element; None if the model has none.
         inductance_h: Series inductance, H; 0 if the model has none.
         fit: The circuit with each parameter's value and standard error.
@@ -125,8 +127,9 @@ def fit_arcs(frequency_hz: Floats, z_real_ohm: Floats, z_imag_ohm: Floats) -> Ar
     model with the lowest Bayesian information criterion is taken; one with a Warburg element only
     if it is lower by more than 10 than without, if its time constant is 1 s or more and the band
     determines it, and it is not tried where the arcs already follow the spectrum as well as the
-    chain of the validity test. Standard errors come from the covariance, scaled with the residuals
-    found; the choice of the model is not in them.
+    chain of the validity test. A resistor has no arc. Standard errors come from the covariance,
+    scaled with the residuals found; to those of R_s and of the sum of the arcs is added what the
+    choice of the circuit and the arcs beyond the band may do to them.
 
     Args:
         frequency_hz: Frequencies, Hz, any order.
@@ -186,6 +189,13 @@ def _tried(
 def _plain_models(frequency: Floats, impedance: Complex) -> list[CircuitFit]:
     """Fit one and two arcs, each with an inductance and then, from there, without."""
     found = []
+    real = float(np.median(impedance.real))
+    if real > 0 and float(np.abs(impedance.imag / impedance).max()) < RESISTIVE:
+        inductance = 1e-3 * real / (2 * math.pi * float(frequency.max()))
+        for text, start in (("R0", (real,)), ("L0-R0", (inductance, real))):
+            fit = _tried(text, frequency, impedance, start)
+            if fit is not None:
+                found.append(fit)
     for arcs, text in enumerate(_ARCS, 1):
         # Each start goes a little way, the one that came closest goes on to the end.
         begun = [
@@ -296,6 +306,8 @@ def _doubt(frequency: Floats, impedance: Complex, best: CircuitFit) -> tuple[flo
         for at in (frequency.max(), frequency.min())
     )
     total = _sum_of_arcs(best)
+    if total == 0.0:
+        return 0.0, 0.0
     series = fast / math.sqrt(3.0)
     arcs = math.hypot(fast, total - slow) / math.sqrt(3.0)
     begun = [
@@ -359,7 +371,7 @@ def _told(
     total = float(sizes.sum())
     # d(sum R)/d(log R) is R
     error = math.sqrt(max(float(sizes @ fit.covariance[np.ix_(places, places)] @ sizes), 0.0))
-    slowest_s = max(_time_constant_s(fit, n) for n in numbers)
+    slowest_s = max((_time_constant_s(fit, n) for n in numbers), default=0.0)
     beyond = slowest_s * 2 * math.pi * lowest_hz > FARTHEST_TOP
     if beyond or not error <= LARGEST_RELATIVE_ERROR * total:
         raise ImpedanceFitError(

@@ -18,6 +18,8 @@ BEYOND_DECADES = 0.5
 # A peak stands this far out of its surroundings, as a share of the highest; what is smaller beside
 # a narrow peak is mostly the ringing of the regularisation.
 PROMINENCE = 0.1
+# Its area is this many times its standard uncertainty.
+SIGMAS = 3.0
 # What a narrow peak between two of the times adds to a resistance, as a share of R_pol.
 GRID_ERROR = 1e-3
 # Makes cross-validation less fond of following the noise (Maradesa et al., J. Electrochem. Soc. 170
@@ -77,7 +79,7 @@ class RelaxationTimes:
             scaled with the median of |Z|.
         chosen_by: ``gcv`` (generalised cross-validation) or ``given``.
         residual: Root mean square of the residual over the median of |Z|.
-        peaks: The peaks, fastest first.
+        peaks: The peaks, fastest first; those whose area stands out of its uncertainty.
     """
 
     tau_s: Floats
@@ -266,4 +268,4 @@ def _peaks(
                 inside=band[0] <= tau_s <= band[1],
             )
         )
-    return tuple(found)
+    return tuple(peak for peak in found if peak.area_ohm > SIGMAS * peak.area_uncertainty_ohm)

@@ -99,7 +99,7 @@ def shunt(before: ArcFit, frequency_hz: Floats, z_real_ohm: Floats, z_imag_ohm: 
     change, conductance = math.expm1(both.x[0]), float(both.x[1]) * scale
     reduced = 2 * float(both.cost) / (points - 2)
     gained = points * math.log(max(float(alone.cost), 1e-300) / max(float(both.cost), 1e-300))
-    covariance = np.linalg.inv(both.jac.T @ both.jac) * reduced
+    covariance = np.linalg.pinv(both.jac.T @ both.jac) * reduced
     # What R_s is wrong by looks like a conductance; what the arcs make good does not count.
     series = next(one for one in before.fit.parameters if one.name == "R0")
     doubt = series.uncertainty / series.value**2

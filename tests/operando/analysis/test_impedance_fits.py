@@ -154,3 +154,21 @@ def test_the_chain_grows_until_mu_falls_below_what_is_asked(synthetic: Any) -> N
     assert found.mu < 0.85
     assert found.elements > 3
     assert kramers_kronig(FREQUENCY, z, mu_below=-1e9).elements > found.elements
+
+
+@pytest.mark.parametrize("inductance", [0.0, 3e-7])
+def test_a_resistor_has_no_arc(inductance: float) -> None:
+    z = _noisy(100.0 + 2j * np.pi * FREQUENCY * inductance, 1e-3)
+    fit = fit_arcs(FREQUENCY, z.real, z.imag)
+    assert fit.model == ("L0-R0" if inductance else "R0")
+    assert (fit.arcs, fit.interfacial_ohm) == ((), 0.0)
+    assert fit.series_ohm == pytest.approx(100.0, rel=1e-3)
+    assert abs(fit.series_ohm - 100.0) < 4 * fit.series_uncertainty_ohm
+
+
+def test_resistors_and_capacitors_are_arcs_with_an_exponent_of_one(synthetic: Any) -> None:
+    z = synthetic.arcs_ohm(FREQUENCY, 10.0, (100.0, 100 * 1e-6, 1.0), (300.0, 300 * 1e-4, 1.0))
+    fit = fit_arcs(FREQUENCY, _noisy(z, 1e-3).real, _noisy(z, 1e-3).imag)
+    assert fit.series_ohm == pytest.approx(10.0, rel=0.01)
+    assert [arc.resistance_ohm for arc in fit.arcs] == pytest.approx([100.0, 300.0], rel=0.01)
+    assert [arc.capacitance_f for arc in fit.arcs] == pytest.approx([1e-6, 1e-4], rel=0.02)

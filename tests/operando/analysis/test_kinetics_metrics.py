@@ -387,3 +387,24 @@ def test_the_drift_of_open_circuit_during_a_spectrum_is_told(bench: Any) -> None
     told = on.metrics["spectrum_drift_mv"]
     assert _value(told) == [pytest.approx(3.0), None, pytest.approx(2.0, rel=0.02)]
     assert "extrapolated from the rest before" in str(told.reason)
+
+
+@pytest.mark.parametrize(
+    ("told", "remark"),
+    [
+        ({"amplitude_rms_v": 0.005}, False),
+        ({"amplitude_rms_v": 0.020}, True),
+        ({"amplitude_rms_ma_cm2": 0.1}, False),
+        ({"amplitude_rms_ma_cm2": 1.0}, True),
+    ],
+)
+def test_an_amplitude_that_may_be_beyond_the_linear_response_is_told(
+    bench: Any, told: dict[str, float], remark: bool
+) -> None:
+    on = bench()
+    spectrum = {"type": "impedance_spectrum", **told}
+    on.told.documents[0][1]["technique"] = {"type": "sequence", "steps": [spectrum]}
+    on.rest()
+    on.spectrum(10.0, 50.0)
+    reason = str(on.metrics["interfacial_resistance_ohm"].reason)
+    assert ("beyond the linear response" in reason) == remark

@@ -105,3 +105,10 @@ def test_bad_spectra_and_bad_regularisations_are_refused(
     z = np.full(points, value, dtype=np.complex128)
     with pytest.raises(RelaxationTimesError, match=told):
         relaxation_times(FREQUENCY[:points], z, regularisation=strength)
+
+
+def test_a_resistor_has_no_peak() -> None:
+    for seed in range(5):
+        found = relaxation_times(FREQUENCY, _noisy(np.full(81, 100.0 + 0j), 1e-3, seed))
+        assert found.peaks == ()
+        assert found.series_ohm == pytest.approx(100.0, rel=2e-3)
