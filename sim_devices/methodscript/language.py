@@ -431,7 +431,7 @@ class Loader:
         for word in words:
             if word.kind == "optional":
                 name = word.text.partition("(")[0]
-                if name not in known or name in optional or name in self._unknown:
+                if name not in known or name in optional:
                     self._refuse("4008", word)
                 optional[name] = word
             else:

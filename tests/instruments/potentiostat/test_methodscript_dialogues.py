@@ -573,3 +573,11 @@ def test_a_limit_needs_no_bench(connected: Callable[..., MethodScriptPotentiosta
     wide = SafetyLimits(potential_min_v=-0.8, potential_max_v=9.0)
     with pytest.raises(UnsupportedTechniqueError, match="never be noticed"):
         driver.check(PLATE.model_copy(update={"technique": beyond, "limits": wide}))
+
+
+def test_firmware_that_refuses_to_measure_the_cell_besides_is_told_what_to_do(
+    connected: Callable[..., MethodScriptPotentiostat],
+) -> None:
+    driver = connected("refused while loading")
+    with pytest.raises(InstrumentFaultError, match="leave reference_electrode out of the cell"):
+        driver.start(PLATE.model_copy(update={"reference": True}))

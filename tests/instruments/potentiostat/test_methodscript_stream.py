@@ -1,6 +1,8 @@
 """What a running program sends, whole and damaged: a wrong value is never accepted."""
 
+import dataclasses
 import math
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -291,3 +293,52 @@ def test_a_damaged_line_never_becomes_a_wrong_row(lines: list[bytes]) -> None:
 def test_noise_never_becomes_a_row(noise: list[bytes]) -> None:
     _, rows = feed([*encoded(LINES[:5]), *noise])
     assert len(rows) == 2
+
+
+HOLD = Block("potentiostatic", 4, 0.0, 10.0, 100.0)
+
+
+def held(t_s: float, number: int, set_v: float, current_a: float) -> str:
+    text = f"Peb{value(t_s)};ja{count(number)};da{value(set_v)}"
+    return text + f";ba{value(current_a)},14,218"
+
+
+def feed_to(program: Program, *lines: str) -> tuple[ProgramStream, list[Sample | ImpedancePoint]]:
+    stream = ProgramStream(program)
+    rows = [stream.feed(line.encode(), 7) for line in lines]
+    return stream, [x for x in rows if x is not None]
+
+
+@pytest.mark.parametrize("kind", ["potentiostatic", "linear_sweep", "cyclic_voltammetry"])
+def test_a_row_at_a_set_potential_tells_it_and_the_current(kind: Any) -> None:
+    program = Program("", (dataclasses.replace(HOLD, kind=kind),))
+    scan = ("C0000", held(2.0, 2, 0.1, 1e-3), "-") if kind == "cyclic_voltammetry" else ()
+    stream, rows = feed_to(program, header(0.0, 0, 1), held(1.0, 1, 0.1, 2e-3), *scan)
+    assert rows[0] == Sample(1.0, 1.0, 0.1, 2e-3, 0, 0, 1, 4, 4, 7)
+    assert stream.damaged == []
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        row(1.0, 1, 0.1),
+        row(1.0, 1, 0.1, 1e-3).replace("ba", "db"),
+        held(1.0, 1, 0.1, 3.0),
+        held(1.0, 1, 0.1, 1e-3) + f";ag{value(0.1)}",
+        point(1.0, 1, 100.0, 3.0, -1.5),
+    ],
+)
+def test_what_is_no_row_of_a_hold_is_left_out(line: str) -> None:
+    stream, rows = feed_to(Program("", (HOLD,)), header(0.0, 0, 1), line)
+    assert rows == []
+    assert stream.damaged == [line.encode()]
+
+
+def test_with_a_reference_a_row_without_the_potential_of_the_cell_is_damaged() -> None:
+    program = Program("", (HOLD, *PROGRAM.blocks), reference=True)
+    whole = held(1.0, 1, 0.1, 2e-3) + f";ag{value(0.25)}"
+    lines = [header(0.0, 0, 1), whole, held(2.0, 2, 0.1, 2e-3)]
+    absurd = held(3.0, 3, 0.1, 2e-3) + f";ag{value(25.0)}"
+    stream, rows = feed_to(program, *lines, absurd, header(4.0, 1, 2), row(1.0, 4, 0.7))
+    assert [(x.t_s, x.cell_potential_v) for x in rows if isinstance(x, Sample)] == [(1.0, 0.25)]
+    assert len(stream.damaged) == 3
