@@ -5,6 +5,7 @@ folder; the data are not part of this project. Without a folder it says so. Each
 file, what was published of it, and what the analysis finds.
 """
 
+import math
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -13,9 +14,12 @@ from typing import TextIO
 
 import numpy as np
 
+from operando.analysis.band_shapes import fit_band
 from operando.analysis.circuits import Complex, fit_circuit
 from operando.analysis.impedance_validity import kramers_kronig
+from operando.analysis.raman_axis import axis_shift, calibrate_by_lamp
 from operando.analysis.relaxation_times import relaxation_times
+from operando.readers import read_bdf, read_gamry
 from operando.runs import Floats
 
 NOT_RUN = "real data: not run"
@@ -218,9 +222,65 @@ def _zarc(name: str, path: Path) -> list[Check]:
     return found
 
 
+_CALCITE_CM1, _CALCITE_WITHIN_CM1 = 1085.5, 2.0  # of its main line: 1085 to 1086
+_CALCITE_REACH_CM1 = 26.0
+_NEON, _NEON_EXCITATION_NM = "NeonSNQ043_iR785_OP01.txt", 785.0
+
+
+def _calcite(name: str, path: Path) -> list[Check]:
+    """Find calcite's main line, on the axis as the lamp's spectrum beside it puts it right."""
+    told = np.loadtxt(path, ndmin=2)
+    axis, note, scatter = told[:, 0], "axis as recorded: no spectrum of a lamp beside it", 0.0
+    as_it_is = fit_band(
+        axis, told[:, 1], _CALCITE_CM1 - _CALCITE_REACH_CM1, _CALCITE_CM1 + _CALCITE_REACH_CM1
+    )
+    lamp = path.with_name(_NEON)
+    if lamp.is_file():
+        counts = np.loadtxt(lamp, ndmin=2)[:, 1]
+        put_right = calibrate_by_lamp(axis, counts, _NEON_EXCITATION_NM)
+        axis, scatter = put_right.axis_cm1, put_right.scatter_cm1
+        note = f"axis by {put_right.lines} lines of neon; as recorded {as_it_is.position_cm1:.1f}"
+    shift = axis_shift(axis, told[:, 1], _CALCITE_CM1, _CALCITE_REACH_CM1)
+    return [
+        Check(
+            name,
+            "main line of calcite",
+            "cm-1",
+            _CALCITE_CM1 + shift.shift_cm1,
+            math.hypot(shift.error_cm1, scatter),
+            _CALCITE_CM1,
+            _CALCITE_WITHIN_CM1,
+            note,
+        )
+    ]
+
+
+_GAMRY_POINTS, _BDF_ROWS = 72, 25162
+
+
+def _gamry(name: str, path: Path) -> list[Check]:
+    table = read_gamry(path)
+    frequency, z_real, z_imag = table.require("frequency_hz", "z_real_ohm", "z_imag_ohm")
+    modulus = np.hypot(z_real, z_imag)
+    worst = float(np.max(np.abs(modulus / table.columns["Zmod"] - 1))) * 100
+    return [
+        Check(name, "points of its spectrum, read", "", float(len(frequency)), None,
+              _GAMRY_POINTS, 0.0),
+        Check(name, "modulus, of its parts against its own", "%", worst, None, 0.0, 0.01),
+    ]  # fmt: skip
+
+
+def _battery_table(name: str, path: Path) -> list[Check]:
+    table = read_bdf(path)
+    return [Check(name, "rows, read", "", float(len(table)), None, _BDF_ROWS, 0.0)]
+
+
 _CHECKS: dict[str, Callable[[str, Path], list[Check]]] = {
     "eis/exampleData.csv": _lithium_cell,
     "drt/zarc_data.txt": _zarc,
+    "eis/exampleDataGamry.DTA": _gamry,
+    "raman/nCAL10_iR785_OP01_6000msx4.txt": _calcite,
+    "cycling/SINTEF_LiGrR2032_Landt.bdf.csv": _battery_table,
 }
 
 

@@ -196,3 +196,12 @@ def test_what_a_protocol_asks_beyond_a_limit_is_told_with_whose_limit_it_is() ->
     assert "1.696 mA, the limit is 1 mA" in told
     assert "limits of cell 'ZN-CU-001': current_max_a 0.001" in told
     check_technique(bench, cell, protocol)
+
+
+def test_a_swept_headspace_must_say_at_which_temperature_its_flow_is_meant(tmp_path: Path) -> None:
+    area = "    hydrogen_area_per_mole_fraction: 6.7e6\n"
+    swept = area + "    headspace: swept\n    carrier_sccm: 5\n"
+    assert "carrier_reference_k" in refusal(tmp_path, load_bench, SIM, area, swept)
+    right = tmp_path / "right.yaml"
+    right.write_text(SIM.replace(area, swept + "    carrier_reference_k: 273.15\n"))
+    assert load_bench(right).name == "sim"

@@ -9,6 +9,7 @@ import pytest
 
 from operando import real_data
 from operando.analysis.circuits import Circuit
+from operando.analysis.raman_axis import NEON_NM, REFRACTIVE_INDEX_OF_AIR
 
 
 def _write(path: Path, frequency: Any, z: Any, delimiter: str = " ") -> None:
@@ -28,13 +29,53 @@ def folder(tmp_path: Path) -> Path:
     z = 9.98 + 50.0 / (1 + (2j * np.pi * frequency * 0.01) ** 0.8)
     z = z * (1 + 1e-3 * (random.normal(size=81) + 1j * random.normal(size=81)))
     _write(tmp_path / "drt" / "zarc_data.txt", frequency, z)
+    _write_raman(tmp_path / "raman")
+    _write_others(tmp_path)
     return tmp_path
+
+
+def _write_raman(folder: Path) -> None:
+    """Write calcite and neon on an axis that reads 2.5 cm-1 too much, as such a set-up may."""
+    folder.mkdir()
+    axis = np.linspace(120, 2300, 700)
+
+    def lines(*at: float, width: float) -> Any:
+        return 1100 + sum(900 * np.exp(-4 * np.log(2) * ((axis - x) / width) ** 2) for x in at)
+
+    neon = [1e7 / 785 - 1e7 / (air * REFRACTIVE_INDEX_OF_AIR) for air in NEON_NM if air > 800]
+    for name, counts in (
+        ("nCAL10_iR785_OP01_6000msx4.txt", lines(1085.5, width=12.0)),
+        ("NeonSNQ043_iR785_OP01.txt", lines(*neon, width=13.0)),
+    ):
+        np.savetxt(folder / name, np.column_stack((axis + 2.5, counts)))
+
+
+def _write_others(folder: Path) -> None:
+    head = "EXPLAIN\nTAG\tEISPOT\nZCURVE\tTABLE\n\tPt\tFreq\tZreal\tZimag\tZmod\n"
+    rows = "".join(f"\t{n}\t{1000 - n}\t3\t-4\t5\n" for n in range(72))
+    text = head + "\t#\tHz\tohm\tohm\tohm\n" + rows
+    (folder / "eis" / "exampleDataGamry.DTA").write_text(text)
+    (folder / "cycling").mkdir()
+    rows = "".join(f"{n},2.9,0.1\n" for n in range(25162))
+    path = folder / "cycling" / "SINTEF_LiGrR2032_Landt.bdf.csv"
+    path.write_text("test_time_second,voltage_volt,current_ampere\n" + rows)
+
+
+def test_calcite_lies_where_it_should_once_the_lamp_has_put_the_axis_right(folder: Path) -> None:
+    def calcite() -> real_data.Check:
+        return next(one for one in real_data.checks(folder)[0] if "calcite" in one.what)
+
+    assert calcite().found == pytest.approx(1085.5, abs=0.2)
+    assert "as recorded 1088.0" in calcite().note
+    (folder / "raman" / "NeonSNQ043_iR785_OP01.txt").unlink()
+    assert calcite().found == pytest.approx(1088.0, abs=0.1)
+    assert calcite().verdict == "NO"
 
 
 def test_the_published_parameters_come_back(folder: Path) -> None:
     done, missing = real_data.checks(folder)
     assert not missing
-    assert len(done) == 13
+    assert len(done) == 17
     told = {one.what: one for one in done}
     for name in ("R0", "R1", "C1", "R2", "Wo1_R", "Wo1_tau", "C2"):
         assert told[f"{name} of R0-p(R1,C1)-p(R2-Wo1,C2)"].verdict == "yes", name

@@ -1,0 +1,71 @@
+"""INFICON Micro GC Fusion results (.json): the traces of its detectors and the peaks it found."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from operando.readers._table import ReaderError, Table, text_of
+
+FORMAT = "fusion_json"
+
+
+def read_fusion(path: Path | str, detector: str | None = None) -> Table:
+    """Read the trace of one detector: ``retention_s`` from the injection on, and ``signal``.
+
+    What the instrument's own software found stands in ``told``: ``peak H2`` is the text
+    ``area 123.4, top 52.0 s, concentration 0.1``.
+
+    Args:
+        path: The file.
+        detector: Name of the detector, such as ``moduleA:tcd``; by default the first.
+
+    Raises:
+        ReaderError: It is no such file, has no such detector, or a trace of another length than
+            the file announces.
+    """
+    path = Path(path)
+    text, source = text_of(path, FORMAT)
+    try:
+        told = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise ReaderError(f"{path}: is no complete JSON ({error}): is it cut off?") from error
+    detectors = told.get("detectors") if isinstance(told, dict) else None
+    if not isinstance(detectors, dict) or not detectors:
+        raise ReaderError(f"{path}: a result has detectors, this file tells none")
+    name = next(iter(detectors)) if detector is None else detector
+    if name not in detectors:
+        raise ReaderError(f"{path}: there is no detector {name!r}; there are {list(detectors)}")
+    one = detectors[name]
+    try:
+        signal = np.array(one["values"], dtype=np.float64)
+        rate = float(one["nValuesPerSecond"])
+        expected = int(one.get("nValuesExpected", len(signal)))
+    except (KeyError, TypeError, ValueError) as error:
+        raise ReaderError(f"{path}: detector {name} is not as expected ({error!r})") from error
+    if not len(signal) or len(signal) != expected or not rate > 0:
+        raise ReaderError(
+            f"{path}: detector {name} has {len(signal)} values at {rate:g} per second, {expected} "
+            "were announced: is it cut off?"
+        )
+    about = {"method": str(told.get("methodName", "")), "detector": name}
+    about["started"] = str(told.get("runTimeStamp", ""))
+    for peak in (one.get("analysis") or {}).get("peaks") or []:
+        about[f"peak {peak.get('label', '?')}"] = _peak(peak)
+    return Table(
+        {"retention_s": np.arange(len(signal)) / rate, "signal": signal},
+        {"retention_s": "s", "signal": "?"},
+        "gas chromatogram",
+        "no current; the detector's own unit",
+        source,
+        about,
+    )
+
+
+def _peak(peak: Mapping[str, Any]) -> str:
+    return (
+        f"area {peak.get('area')}, top {peak.get('top')} s, "
+        f"concentration {peak.get('concentration')}"
+    )
