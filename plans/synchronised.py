@@ -479,7 +479,13 @@ def _save(followers: Mapping[str, Follower], course: Course | None = None) -> Ms
                 reading = yield from bps.read(device)
                 yield from bps.save()
                 if course is not None and reading is not None:
-                    course.read(stream, reading)
+                    course.read(stream, _with_trace(device, reading))
+
+
+def _with_trace(device: Any, reading: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return a reading with the trace of a chromatogram, which the record has in a file."""
+    trace = getattr(device, "trace", ())
+    return {**reading, f"{device.name}_trace": {"value": trace}} if trace else reading
 
 
 def _wait_for(followers: Mapping[str, Follower], course: Course) -> MsgGenerator:

@@ -38,6 +38,7 @@ class _ResultRow:
     index: int
     sample_interval_s: float
     arrived: float
+    trace: tuple[float, ...] = ()
 
 
 class ResultDevice(InstrumentDevice):
@@ -125,6 +126,11 @@ class ResultDevice(InstrumentDevice):
         if failure is not None:
             raise failure
         return len(self._rows)
+
+    @property
+    def trace(self) -> tuple[float, ...]:
+        """Return the trace of the result that was read last, which lies in a file; NaN fills it."""
+        return () if self._current is None else self._current.trace
 
     def expected(self) -> bool:
         """Return whether a result is still on its way, or not read yet."""
@@ -229,7 +235,7 @@ class ResultDevice(InstrumentDevice):
                     f"{self._file.path}: {error}. The data system's file {result.path} keeps it"
                 )
             return True
-        row = _ResultRow(number, index, result.sample_interval_s, time.time())
+        row = _ResultRow(number, index, result.sample_interval_s, time.time(), tuple(trace))
         with self._lock:
             self._rows.append(row)
             self._due.pop(number, None)

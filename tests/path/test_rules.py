@@ -264,3 +264,32 @@ def test_a_rule_acts_so_often_and_so_soon_again_as_it_says() -> None:
         watch.saw(Verdict(kind, float(t_s), value, "", 1))
     found = [(fired.rule.name, fired.verdict.t_s) for fired in watch.fired()]
     assert found == [("on soft_short", t) for t in (0, 100, 200)] + [("gas", 600)]
+
+
+@pytest.mark.timeout(120)
+def test_hydrogen_above_an_amount_brings_one_more_injection(make_chain: Callable[..., Any]) -> None:
+    chain = make_chain("zn-bare", factor=150)
+    protocol = Protocol.model_validate(
+        {
+            "name": "gas",
+            "cell": "zn-bare",
+            "technique": {"type": "open_circuit", "duration_s": 900, "record": {"dt_s": 5}},
+            "every": {"image_s": None, "spectrum_s": None, "injection_s": 400},
+            "rules": [
+                {
+                    "name": "once more",
+                    "when": {"event": "hydrogen_above", "amount_umol": 1e-6},
+                    "then": [{"do": "injection"}],
+                    "at_most": 1,
+                }
+            ],
+        }
+    )
+    only = ("potentiostat", "relay_board", "gas_chromatograph")
+    run = Run.from_journal(chain.run(protocol, "zn-bare", only), chain.data)
+    phases = list(run.streams["gas_chromatograph"].columns["gas_chromatograph_phase"])
+    assert phases.count(Phase.RULE) == 1
+    assert len(run.streams["chromatogram"]) == len(phases)
+    (seen,) = run.streams["rules"].columns["rules_value"]
+    assert seen > 1e-6
+    assert "programs" not in run.streams or len(run.streams["programs"]) == 0
