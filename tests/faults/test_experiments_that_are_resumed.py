@@ -255,6 +255,36 @@ def test_an_experiment_that_a_rule_has_interrupted_is_resumed_within_the_program
         assert [len(half.interruptions) for half in halves] == [2, 0]
 
 
+def test_after_a_kill_within_a_rules_spectrum_what_was_to_follow_it_begins(bench: Bench) -> None:
+    slow = {"amplitude_rms_v": 0.005, "frequency_min_hz": 0.02, "points_per_decade": 3}
+    rule = {
+        "name": "look at the tip",
+        "when": {"event": "nucleation_tip"},
+        "then": [{"do": "impedance_spectrum", "spectrum": slow}],
+    }
+    with bench.broken.serve("potentiostat", factor=60.0):
+        process = bench.begin(cycling(1, rules=[rule]))
+
+        def spectrum_began() -> bool:
+            assert process.poll() is None, process.communicate()
+            runs = list_runs(bench.broken.data)
+            return bool(runs and runs[0].rows.get("programs"))
+
+        bench.wait_for(spectrum_began, "no rule was followed")
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+        with pytest.raises(ResumeError, match="If it had not, say --assume-charge 0"):
+            bench.resume()
+        bench.resume(assume_charge_mah_cm2=0.0)
+    interrupted, resumed = bench.chain
+    assert len(interrupted.streams["programs"]) == 1
+    assert resumed.stop is not None
+    assert resumed.stop["exit_status"] == "success"
+    assert bench.charges()[1] == pytest.approx(CHARGE, rel=2e-3)
+    halves = half_cycles_of(Run.from_journal(resumed.uid, bench.broken.data))
+    assert [half.role for half in halves] == [PLATE, STRIP]
+
+
 def test_a_program_that_had_ended_by_itself_is_collected_and_nothing_is_started(
     bench: Bench, undisturbed: Bench
 ) -> None:
