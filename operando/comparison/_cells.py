@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from operando.analysis import Metric
 from operando.analysis.blocks import left_out_of_means
+from operando.analysis.segments import PLATE, STRIP
 from operando.runs import Run
 from techniques import Cell, Electrode
 
@@ -137,7 +138,7 @@ def _current_densities(run: Run, cell: Cell) -> tuple[float, ...]:
     if stream is None or not stream.columns.keys() >= set(needed):
         return ()
     current, role = (stream.columns[name] for name in needed)
-    density = 1e3 * np.abs(current[np.isin(role, (-1, 1))]) / cell.area_cm2
+    density = 1e3 * np.abs(current[(role == PLATE) | (role == STRIP)]) / cell.area_cm2
     density = density[np.isfinite(density) & (density > 0)]
     if not len(density):
         return ()

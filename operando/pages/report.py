@@ -109,10 +109,10 @@ def _facts(one: EvaluatedRun) -> Iterator[tuple[str, str]]:
     if one.leader is not None:
         t_s = one.leader.columns["potentiostat_t"]
         yield "Time of the program", duration(float(np.nanmax(t_s, initial=0.0)))
-    if one.halves:
-        cycles = max(half.cycle for half in one.halves)
-        currents = [abs(half.mean_current_a) for half in one.halves]
-        text = f"{len(one.halves)} half-cycles, {cycles} cycles"
+    if one.spans:
+        cycles = max(span.cycle for span in one.spans)
+        currents = [span.current_a for span in one.spans]
+        text = f"{len(one.spans)} half-cycles, {cycles} cycles"
         if one.cell is not None:
             densities = sorted({f"{1e3 * c / one.cell.area_cm2:.3g}" for c in currents}, key=float)
             shown = [*densities[:4], "..."] if len(densities) > 4 else densities

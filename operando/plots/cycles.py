@@ -197,9 +197,9 @@ def rate(axes: "Axes", one: EvaluatedRun) -> str | None:
     if not len(cycle) or one.cell is None:
         return tell_missing(axes, title, one.why_not(name))
     density = {
-        half.cycle: float(f"{1e3 * abs(half.mean_current_a) / one.cell.area_cm2:.2g}")
-        for half in one.halves
-        if half.role == (STRIP if full else PLATE)
+        span.cycle: float(f"{1e3 * span.current_a / one.cell.area_cm2:.2g}")
+        for span in one.spans
+        if span.role == (STRIP if full else PLATE)
     }
     at = np.array([density.get(int(number), np.nan) for number in cycle])
     begins = np.flatnonzero(np.diff(at, prepend=-1.0))

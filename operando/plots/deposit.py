@@ -97,21 +97,21 @@ def _by_frame(one: EvaluatedRun, name: str) -> tuple[Floats, Floats, Floats, str
     number, value, error = numbered(one.numbers[name])
     if stream is None or not len(number):
         return nothing, nothing, nothing, one.why_not(name)
-    if not one.halves:
+    if not one.spans:
         return nothing, nothing, nothing, "the run has no plating or stripping half-cycle"
     placed = place(stream.columns["camera_t_before"], stream.columns["camera_t_after"])
     at_s = placed.middle_s[number.astype(np.int64) - 1]
     # Before the program nothing had been plated; after it, all had been.
     at_s = np.where(np.isneginf(at_s), 0.0, at_s)
-    at_s = np.where(np.isposinf(at_s), float(one.halves[-1].t_s[-1]), at_s)
+    at_s = np.where(np.isposinf(at_s), one.spans[-1].end_s, at_s)
     return at_s, value, np.where(np.isfinite(error), error, 0.0), None
 
 
 def _during_plating(one: EvaluatedRun, at_s: Floats) -> Any:
     inside = np.zeros(len(at_s), dtype=bool)
-    for half in one.halves:
-        if half.role == PLATE:
-            inside |= (at_s >= half.t_s[0]) & (at_s <= half.t_s[-1])
+    for span in one.spans:
+        if span.role == PLATE:
+            inside |= (at_s >= span.begin_s) & (at_s <= span.end_s)
     return inside
 
 
@@ -158,9 +158,9 @@ def shown_frames(one: EvaluatedRun, most: int) -> ShownFrames:
     rows = np.flatnonzero(usable)
     if not len(rows):
         return ShownFrames((), reason="no frame was taken with the lamp on and the laser off")
-    ends_s = [float(half.t_s[-1]) for half in one.halves]
+    ends_s = [span.end_s for span in one.spans]
     # The last one at the end of a plating: it shows most.
-    while ends_s and one.halves[len(ends_s) - 1].role != PLATE:
+    while ends_s and one.spans[len(ends_s) - 1].role != PLATE:
         ends_s.pop()
     wanted_s = [-np.inf, *ends_s]
     chosen = []

@@ -1,7 +1,9 @@
 """What every figure of a run needs, each computed once."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import pairwise
 
 import numpy as np
 from pydantic import ValidationError
@@ -9,15 +11,34 @@ from pydantic import ValidationError
 from operando.analysis import Metric, metrics
 from operando.analysis.blocks import left_out_of_means
 from operando.analysis.metrics import half_cycles_of
-from operando.analysis.segments import HalfCycle
+from operando.analysis.segments import PLATE, STRIP, HalfCycle
 from operando.analysis.steps import StepRows, recorded_steps
 from operando.runs import Floats, Run, Stream
 from techniques import Cell
 
-_NEEDED = {f"potentiostat_{name}" for name in ("t", "potential", "role")}
+_NEEDED = ("t", "potential", "role")
 
 
-_OF_STEPS = {f"potentiostat_{name}" for name in ("current", "cycle", "half_cycle", "step")}
+_OF_STEPS = ("current", "cycle", "half_cycle", "step")
+
+
+@dataclass(frozen=True)
+class Span:
+    """When a half-cycle was: what a figure needs of one of thousands.
+
+    Attributes:
+        cycle: The cycle it belongs to.
+        role: -1 plating, +1 stripping.
+        begin_s: Time of its first row, s.
+        end_s: Time of its last row, s.
+        current_a: Magnitude of the current in its middle, A.
+    """
+
+    cycle: int
+    role: int
+    begin_s: float
+    end_s: float
+    current_a: float
 
 
 class EvaluatedRun:
@@ -35,8 +56,58 @@ class EvaluatedRun:
 
     @cached_property
     def halves(self) -> tuple[HalfCycle, ...]:
-        """Return the half-cycles, potentials and currents of the metal electrode."""
+        """Return the half-cycles, potentials and currents of the metal electrode.
+
+        They hold every row once more: only what needs the charge at any time asks for them.
+        """
         return half_cycles_of(self.run)
+
+    @cached_property
+    def spans(self) -> tuple[Span, ...]:
+        """Return when each half-cycle was; none without a cell."""
+        if self.leader is None or self.cell is None or not _has(self.leader, *_OF_STEPS):
+            return ()
+        columns = self.leader.columns
+        role, half_cycle, t_s, current, cycle = (
+            columns[f"potentiostat_{name}"]
+            for name in ("role", "half_cycle", "t", "current", "cycle")
+        )
+        # Of millions of rows only those where something changes are looked at.
+        changed = (half_cycle[1:] != half_cycle[:-1]) | (role[1:] != role[:-1])
+        edges = [0, *(np.flatnonzero(changed) + 1).tolist(), len(role)]
+        parts: dict[float, list[tuple[int, int]]] = {}
+        for first, stop in pairwise(edges):
+            if role[first] in (PLATE, STRIP) and half_cycle[first] > 0:
+                parts.setdefault(float(half_cycle[first]), []).append((first, stop))
+        found = []
+        for number, stretches in enumerate(parts.values()):
+            first, last = stretches[0][0], stretches[-1][1] - 1
+            begin, stop = max(stretches, key=lambda part: part[1] - part[0])
+            # A program that counts no cycles: plating and stripping are paired.
+            told = int(cycle[first]) if cycle[first] > 0 else 1 + number // 2
+            ampere = abs(float(current[(begin + stop) // 2]))
+            found.append(Span(told, int(role[first]), float(t_s[first]), float(t_s[last]), ampere))
+        return tuple(found)
+
+    @cached_property
+    def first_plating(self) -> tuple[HalfCycle, ...]:
+        """Return the half-cycles until the first plating has ended; without one, none."""
+        end_s = next((span.end_s for span in self.spans if span.role == PLATE), None)
+        if end_s is None or self.leader is None:
+            return ()
+        # The rows that follow need not be taken apart for it.
+        stop = int(np.argmax(self.leader.columns["potentiostat_t"] > end_s)) or len(self.leader)
+        begin = replace(
+            self.leader,
+            columns={key: values[: stop + 1] for key, values in self.leader.columns.items()},
+            time=self.leader.time[: stop + 1],
+            joints=tuple(joint for joint in self.leader.joints if joint <= stop),
+            holes=tuple(hole for hole in self.leader.holes if hole <= stop),
+        )
+        halves = half_cycles_of(
+            replace(self.run, streams={**self.run.streams, "potentiostat": begin})
+        )
+        return tuple(half for half in halves if half.t_s[0] <= end_s)
 
     @cached_property
     def cell(self) -> Cell | None:
@@ -49,7 +120,7 @@ class EvaluatedRun:
     @cached_property
     def steps(self) -> tuple[StepRows, ...]:
         """Return the elementary steps of the program, spectra left out; none if not recorded."""
-        if self.leader is None or not self.leader.columns.keys() >= _OF_STEPS:
+        if self.leader is None or not _has(self.leader, *_OF_STEPS):
             return ()
         return recorded_steps(self.run)
 
@@ -57,7 +128,7 @@ class EvaluatedRun:
     def leader(self) -> Stream | None:
         """Return the potentiostat's stream, None if it has no rows, or not those of one of ours."""
         stream = self.rows_of("potentiostat")
-        return stream if stream is not None and stream.columns.keys() >= _NEEDED else None
+        return stream if stream is not None and _has(stream, *_NEEDED) else None
 
     def rows_of(self, stream: str) -> Stream | None:
         """Return a stream, None if it is not there or has no rows."""
@@ -106,6 +177,10 @@ class EvaluatedRun:
         """Return why metrics have no value, each reason once."""
         reasons = (self.numbers[name].reason for name in names if name in self.numbers)
         return "; ".join(dict.fromkeys(filter(None, reasons))) or "nothing was measured"
+
+
+def _has(stream: Stream, *names: str) -> bool:
+    return all(f"potentiostat_{name}" in stream.columns for name in names)
 
 
 def plain(text: object) -> str:

@@ -79,7 +79,7 @@ def _upper(one: EvaluatedRun) -> list[_Panel]:
     panels = []
     if one.leader is not None:
         panels.append(_alone(2.2, potential))
-    if any(half.role == PLATE for half in one.halves):
+    if any(span.role == PLATE for span in one.spans):
         panels.append(_alone(1.1, nucleation))
     count = len(shown_frames(one, 2).frames)
     if count:

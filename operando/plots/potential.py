@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from operando.analysis.overpotential import PLATEAU, plateau_v
+from operando.analysis.overpotential import PLATEAU
 from operando.analysis.overpotential import nucleation as nucleation_of
 from operando.analysis.segments import PLATE, STRIP
 from operando.plots._style import (
@@ -18,21 +18,22 @@ from operando.plots._style import (
     size,
     tell_missing,
 )
-from operando.plots.decimation import broken, envelope
+from operando.plots.decimation import COLUMNS, broken, envelope
 from operando.plots.evaluated import EvaluatedRun
 from operando.report import number_text
-from operando.runs import Floats
+from operando.runs import Floats, Stream
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 _PARTS = (
-    (frozenset({0}), REST, 0.6, "rest"),
-    (frozenset({3, 4, 5, 6}), CONTROLLED, 0.9, "hold, sweep"),
-    (frozenset({PLATE}), PLATING, 1.2, "plating"),
-    (frozenset({STRIP}), STRIPPING, 1.2, "stripping"),
+    ((0,), REST, 0.6, "rest"),
+    ((3, 4, 5, 6), CONTROLLED, 0.9, "hold, sweep"),
+    ((PLATE,), PLATING, 1.2, "plating"),
+    ((STRIP,), STRIPPING, 1.2, "stripping"),
 )
 _IN_FULL_CELLS = {"plating": "charge", "stripping": "discharge"}
+_AT_ONCE = 400_000  # rows
 _PAST_CUT_OFF = 2  # rows at the end of a half-cycle that may lie beyond its cut-off
 _SHOWN_OF_FIRST = 0.35  # share of the first plating in which its nucleation shows
 
@@ -49,28 +50,23 @@ def potential(axes: "Axes", one: EvaluatedRun) -> str | None:
     if leader is None or not np.isfinite(one.potential_v).any():
         return tell_missing(axes, title, "the potentiostat has recorded no rows")
     scale, unit = one.time_unit
-    t = leader.columns["potentiostat_t"] / scale
-    role = leader.columns["potentiostat_role"]
     low, high, cut = _window(one)
     if full:  # told as such cells are: the cathode against the anode
         low, high = -high, -low
     factor, volt = (1e3, "mV") if max(-low, high) < 0.2 else (1.0, "V")
     axes.axhline(0, color=FAINT, lw=size("axes.linewidth"), zorder=0)
-    # A line from one step to the next, across a spectrum, would show what nobody measured.
-    steps = leader.columns.get("potentiostat_step", role)
-    breaks = np.flatnonzero(np.diff(steps)) + 1
+    sign = -factor if full else factor
     for roles, colour, width, label in _PARTS:
-        mine = np.isin(role, list(roles))
-        if mine.any():
-            y = np.where(mine, (-factor if full else factor) * one.potential_v, np.nan)
+        t_s, potential_v = _thinned(one, leader, roles)
+        if len(t_s):
             axes.plot(
-                *envelope(*broken(t, y, breaks)), color=colour, lw=size("lines.linewidth", width),
+                t_s / scale, sign * potential_v, color=colour, lw=size("lines.linewidth", width),
                 label=_IN_FULL_CELLS.get(label, label) if full else label,
                 zorder=1 if label == "rest" else 2,
             )  # fmt: skip
     dress(
         axes,
-        title + (f" ({'' if full else 'strip '}ends off scale)" if cut else ""),
+        title + (f" ({cut})" if cut else ""),
         f"Time ({unit})",
         f"Cell voltage ({volt})" if full else one.potential_label(volt),
     )
@@ -83,29 +79,74 @@ def potential(axes: "Axes", one: EvaluatedRun) -> str | None:
     return None
 
 
-def _window(one: EvaluatedRun) -> tuple[float, float, bool]:
-    """Return the lowest and highest potential to show, V, and whether strip ends leave it.
+def _thinned(one: EvaluatedRun, leader: Stream, roles: tuple[int, ...]) -> tuple[Floats, Floats]:
+    """Return time (s) and potential (V) of the rows of some roles, as many as can be seen.
+
+    A line from one step to the next, across a spectrum, would show what nobody measured: there it
+    is interrupted. Some rows at a time, so that long runs do not need twice their memory.
+    """
+    t_s, role = leader.columns["potentiostat_t"], leader.columns["potentiostat_role"]
+    steps = leader.columns.get("potentiostat_step", role)
+    pieces = [(np.empty(0), np.empty(0))]
+    before = -2
+    for first in range(0, len(t_s), _AT_ONCE):
+        part = role[first : first + _AT_ONCE]
+        rows = first + np.flatnonzero(np.logical_or.reduce([part == code for code in roles]))
+        if not len(rows):
+            continue
+        joined = np.concatenate(([before], rows)) if before >= 0 else rows
+        apart = (np.diff(joined) > 1) | (np.diff(steps[joined]) != 0)
+        breaks = np.flatnonzero(apart) + (0 if before >= 0 else 1)
+        columns = max(1, COLUMNS * len(part) // len(t_s))
+        pieces.append(envelope(*broken(t_s[rows], one.potential_v[rows], breaks), columns=columns))
+        before = int(rows[-1])
+    x, y = zip(*pieces, strict=True)
+    return np.concatenate(x), np.concatenate(y)
+
+
+def _window(one: EvaluatedRun) -> tuple[float, float, str]:
+    """Return the lowest and highest potential to show, V, and what leaves it.
 
     The last row of a strip can lie volts above its plateau, which would flatten all the rest.
     """
-    known = one.potential_v[np.isfinite(one.potential_v)]
-    low, high = float(known.min()), float(known.max())
-    told = [plateau_v(half) for half in one.halves if half.capacity_mah_cm2 > 0]
-    plateaus = [value for value in told if np.isfinite(value)]
-    if not plateaus:
-        return low, high, False
-    if one.cell is not None and one.cell.full_cell:
-        within = [half.potential_v[:-_PAST_CUT_OFF] for half in one.halves]
-        within = [values for values in within if len(values)]
-        if not within:
-            return low, high, False
-        inner_low = min(float(values.min()) for values in within)
-        inner_high = max(float(values.max()) for values in within)
-        return inner_low, inner_high, inner_low > low or inner_high < high
-    low = min(float(half.potential_v.min()) for half in one.halves)
-    high = max(float(half.potential_v.max()) for half in one.halves)
+    low, high = float(np.nanmin(one.potential_v)), float(np.nanmax(one.potential_v))
+    plateaus = _plateaus_v(one)
+    if not plateaus or one.leader is None:
+        return low, high, ""
+    role = one.leader.columns["potentiostat_role"]
+    working = (role == PLATE) | (role == STRIP)
+    full = one.cell is not None and one.cell.full_cell
+    if full:
+        ends = np.flatnonzero(np.diff(role) != 0)
+        for back in range(_PAST_CUT_OFF):
+            working[ends[ends >= back] - back] = False
+        working[-_PAST_CUT_OFF:] = False
+    inner_low = float(np.fmin.reduce(one.potential_v, where=working, initial=np.inf))
+    inner_high = float(np.fmax.reduce(one.potential_v, where=working, initial=-np.inf))
+    if not inner_low < inner_high:
+        return low, high, ""
+    if full:
+        told = "ends off scale" if inner_low > low or inner_high < high else ""
+        return inner_low, inner_high, told
     widest = 4.0 * max(*plateaus, 1e-4)
-    return max(low, -widest), min(high, widest), high > widest
+    cut = "strip ends off scale" if inner_high > widest else ""
+    if inner_low < -widest:
+        cut = "extremes off scale"
+    return max(inner_low, -widest), min(inner_high, widest), cut
+
+
+def _plateaus_v(one: EvaluatedRun) -> list[float]:
+    """Return |E| of plateaus, V: of platings, and what stripping adds to it in the middle."""
+    plate = one.numbers["plateau_overpotential_mv"].value
+    both = one.numbers["polarisation_mv"].value
+    found = [value for value in plate if value is not None] if isinstance(plate, list) else []
+    if isinstance(plate, list) and isinstance(both, list):
+        found += [
+            total - value
+            for total, value in zip(both, plate, strict=False)
+            if total is not None and value is not None
+        ]
+    return [abs(value) * 1e-3 for value in found]
 
 
 def nucleation(axes: "Axes", one: EvaluatedRun) -> str | None:
@@ -117,7 +158,7 @@ def nucleation(axes: "Axes", one: EvaluatedRun) -> str | None:
     title = "First plating"
     if one.cell is not None and one.cell.full_cell:
         return tell_missing(axes, title, "opposite the metal stands a cathode: no tip is known")
-    first = next((half for half in one.halves if half.role == PLATE), None)
+    first = next((half for half in one.first_plating if half.role == PLATE), None)
     if first is None:
         return tell_missing(axes, title, one.why_not("cell_eta_n_mv"))
     total = first.capacity_mah_cm2
@@ -147,7 +188,7 @@ def _zoom(axes: "Axes", potential_mv: Floats) -> None:
 
 def _tip(axes: "Axes", one: EvaluatedRun, total_mah_cm2: float) -> None:
     """Mark tip and plateau and what lies between them; or say why there is no tip."""
-    tip = nucleation_of(one.halves)
+    tip = nucleation_of(one.first_plating)
     name = next(
         (name for name in ("eta_n_mv", "cell_eta_n_mv") if one.numbers[name].value is not None), ""
     )

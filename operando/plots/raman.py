@@ -118,7 +118,7 @@ def _shown_spectra(one: EvaluatedRun) -> tuple[list[ShownSpectrum], Floats, str 
 
 def _moment(one: EvaluatedRun, stream: Stream, row: int) -> str:
     placed = place(stream.columns["raman_t_before"], stream.columns["raman_t_after"])
-    if one.halves and placed.after_s[row] <= one.halves[0].t_s[0]:
+    if one.spans and placed.after_s[row] <= one.spans[0].begin_s:
         return "blank"
     return one.moment(float(placed.middle_s[row]))
 
@@ -137,7 +137,7 @@ def bands(axes: "Axes", one: EvaluatedRun) -> str | None:
     if stream is None or not told:
         return tell_missing(axes, title, one.why_not(*(f"{name}_area" for name in BANDS)))
     placed = place(stream.columns["raman_t_before"], stream.columns["raman_t_after"])
-    begin = float(one.halves[0].t_s[0]) if one.halves else np.inf
+    begin = one.spans[0].begin_s if one.spans else np.inf
     scale, unit = one.time_unit
     highest, lowest = 1.3, -1.3
     decided = int((placed.after_s <= begin).sum()) >= FEWEST_BLANKS
