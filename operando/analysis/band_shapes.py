@@ -17,6 +17,10 @@ SMALLEST_SIGNAL_TO_NOISE = 3.0
 FEWEST_PIXELS, ENOUGH_PIXELS = 8, 20
 EDGE_SHARE = 0.15  # of the window at each end, where no band may lie
 NARROWEST_PIXELS = 2.0
+# What scatters about the line by no more than so many times its noise is the line alone.
+PLAIN = 1.1
+# A band that is there is found in about fifty.
+MOST_EVALUATIONS = 150
 
 
 class NoBandError(ValueError):
@@ -85,12 +89,20 @@ def fit_band(
     height = float(over[top])
     noise = 1.4826 * float(np.median(np.abs(np.diff(y, 2)))) / math.sqrt(6.0)
     if not height > 0:
-        raise NoBandError(f"no maximum between {low:.0f} and {high:.0f} cm-1")
+        raise NoBandError(f"no band between {low:.0f} and {high:.0f} cm-1: no maximum")
     half = float((over > 0.5 * height).sum()) * (high - low) / len(x)
     middle = 0.5 * (low + high)
     along = (x - middle) / (high - low)
     line = (np.ones_like(x), along, along * along) if curved else (np.ones_like(x), along)
     design = np.column_stack((np.zeros_like(x), *line))
+
+    base = design[:, 1:]
+    bare = y - base @ np.linalg.solve(base.T @ base, base.T @ y)
+    if float(bare @ bare) < (len(x) - base.shape[1]) * (PLAIN * noise) ** 2:
+        raise NoBandError(
+            f"no band between {low:.0f} and {high:.0f} cm-1: nothing stands out of the noise, limit "
+            f"of detection {SMALLEST_SIGNAL_TO_NOISE * noise:.2g} counts"
+        )
 
     def linear(shape: Floats) -> tuple[Floats, Floats]:
         # Height and line follow from the shape: three parameters are searched for, not six.
@@ -106,7 +118,7 @@ def fit_band(
     position, width = float(shape[0]), math.exp(float(shape[1]))
     margin = EDGE_SHARE * (high - low)
     if flag not in (1, 2, 3, 4) or not low + margin < position < high - margin:
-        raise NoBandError(f"no band could be fitted between {low:.0f} and {high:.0f} cm-1")
+        raise NoBandError(f"no band between {low:.0f} and {high:.0f} cm-1: none could be fitted")
     spread = math.sqrt(float(left @ left) / max(len(x) - 3 - design.shape[1], 1))
     spread = max(spread, noise, 1e-12)
     ratio = float(numbers[0]) / spread

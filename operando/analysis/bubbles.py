@@ -95,23 +95,26 @@ def _dark(binned: Floats, front_row: Floats) -> NDArray[np.bool_]:
     above &= known[None, :]
     if above.sum() < 100:
         return np.zeros(binned.shape, dtype=bool)
-    y, x = np.mgrid[0:rows, 0:columns].astype(np.float64)
-    x, y = x / columns - 0.5, y / rows - 0.5
-    terms = (np.ones_like(x), x, y, x * x, x * y, y * y)
+    x = np.arange(columns) / columns - 0.5
+    y = (np.arange(rows) / rows - 0.5)[:, None]
     # A sixteenth of the pixels fits six numbers well enough.
-    sample = np.zeros_like(above)
-    sample[::4, ::4] = above[::4, ::4]
-    design = np.column_stack([term[sample] for term in terms])
-    values = binned[sample]
+    at_row, at_column = np.nonzero(above[::4, ::4])
+    values = binned[::4, ::4][at_row, at_column]
+    x_at, y_at = x[::4][at_column], y[::4, 0][at_row]
+    design = np.column_stack(
+        (np.ones_like(x_at), x_at, y_at, x_at * x_at, x_at * y_at, y_at * y_at)
+    )
     kept = values >= 0.8 * np.median(values)
     for _ in range(2):
-        numbers = np.linalg.lstsq(design[kept], values[kept], rcond=None)[0]
+        chosen = design[kept]
+        numbers = np.linalg.lstsq(chosen.T @ chosen, chosen.T @ values[kept], rcond=None)[0]
         relative = values / np.maximum(design @ numbers, 1e-9) - 1.0
         spread = 1.4826 * float(np.median(np.abs(relative - np.median(relative))))
         kept = np.abs(relative) <= max(3.0 * spread, 1e-6)
         if kept.sum() < 12:
             break
-    background = sum(number * term for number, term in zip(numbers, terms, strict=True))
+    level, along, down, bend, twist, sag = (float(number) for number in numbers)
+    background = (level + along * x + bend * x * x) + y * (down + twist * x) + sag * y * y
     threshold = 1.0 - max(DARKER, DARKER_SIGMAS * spread)
     return np.asarray((binned < threshold * background) & above)
 

@@ -73,7 +73,7 @@ def test_a_band_on_waters_shoulder_needs_a_parabola(synthetic: Any) -> None:
 
 def test_without_a_band_there_is_no_number_but_a_limit(synthetic: Any) -> None:
     for seed in range(20):
-        with pytest.raises(NoBandError, match=r"limit of detection|no band could|no max"):
+        with pytest.raises(NoBandError, match=r"limit of detection|none could|no max"):
             fit_band(AXIS, _clean(synthetic, seed), 3590, 3680, curved=True)
 
 
@@ -147,7 +147,9 @@ def test_a_film_is_detected_by_its_second_spectrum_and_has_a_shape_from_its_firs
     positions = found["band_3633_position_cm1"].value
     assert positions[:22] == [None] * 22
     assert positions[22:] == [pytest.approx(3633, abs=1.0)] * 4
-    assert "between 3590 and 3680 cm-1 (19 times)" in str(found["band_3633_position_cm1"].reason)
+    assert "no band between 3590 and 3680 cm-1 (22 times)" in str(
+        found["band_3633_position_cm1"].reason
+    )
     assert found["band_980_width_cm1"].value == pytest.approx([8.0] * 26, abs=0.2)
     assert found["band_980_fit_area"].value == pytest.approx(found["band_980_area"].value, rel=0.05)
     expected = 12000 * 8 / (1500 * 30)
