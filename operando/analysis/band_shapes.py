@@ -100,8 +100,8 @@ def fit_band(
     bare = y - base @ np.linalg.solve(base.T @ base, base.T @ y)
     if float(bare @ bare) < (len(x) - base.shape[1]) * (PLAIN * noise) ** 2:
         raise NoBandError(
-            f"no band between {low:.0f} and {high:.0f} cm-1: nothing stands out of the noise, limit "
-            f"of detection {SMALLEST_SIGNAL_TO_NOISE * noise:.2g} counts"
+            f"no band between {low:.0f} and {high:.0f} cm-1: nothing stands out of its noise, "
+            f"limit of detection {SMALLEST_SIGNAL_TO_NOISE * noise:.2g} counts"
         )
 
     def linear(shape: Floats) -> tuple[Floats, Floats]:
@@ -112,7 +112,12 @@ def fit_band(
 
     start = np.array([float(x[top]), math.log(max(half, 2 * (high - low) / len(x))), 0.0])
     shape, _, _, _, flag = leastsq(
-        lambda s: linear(s)[1], start, full_output=True, ftol=1e-7, xtol=1e-6
+        lambda s: linear(s)[1],
+        start,
+        full_output=True,
+        ftol=1e-7,
+        xtol=1e-6,
+        maxfev=MOST_EVALUATIONS,
     )
     numbers, left = linear(shape)
     position, width = float(shape[0]), math.exp(float(shape[1]))
