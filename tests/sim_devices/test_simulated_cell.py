@@ -108,6 +108,20 @@ def test_the_ledger_closes_and_nothing_breaks_whatever_is_driven(name, steps):
         assert np.isfinite(electrode.overpotential_v)
 
 
+@settings(max_examples=40, deadline=None)
+@given(
+    name=st.sampled_from([*KINDS, "pb-half", "pb-znag-anodeless", "pb-bare-anodefree"]),
+    lived=st.lists(st.tuples(st.floats(-2, 2), st.floats(1.0, 900.0)), max_size=4),
+    currents=st.lists(st.floats(-20, 20), min_size=2, max_size=6, unique=True),
+)
+def test_a_larger_current_never_has_a_lower_potential(name, lived, currents):
+    cell = Cell(name, seed=1)
+    for current, dt_s in lived:
+        cell.advance(dt_s, "i", current)
+    potentials = [cell.potential("i", current)[0] for current in sorted(currents)]
+    assert np.all(np.diff(potentials) > -1e-7)
+
+
 def test_looking_does_not_change_the_cell():
     cell = Cell("zn-bare-half", seed=2)
     run(cell, -1.0, 10.0, 600.0)
