@@ -5,6 +5,7 @@ and keys stay the same.
 """
 
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
@@ -424,6 +425,11 @@ class PotentiostatDevice(_Pages):
         They take the place of rows that are held already; none: nothing is held any more.
         """
         self._held = list(rows)
+        # Without a program to come nothing else tells whether there was a reference electrode.
+        samples = (row for _, row in rows if isinstance(row, Sample))
+        reference = any(not math.isnan(row.cell_potential_v) for row in samples)
+        if reference:
+            self._units = _SAMPLE_UNITS | _REFERENCE_UNITS
 
     def release_rows(self) -> int:
         """Let the rows that were held be collected; return how many there were.

@@ -26,7 +26,7 @@ from instruments.errors import (
     TransportError,
     UnsupportedTechniqueError,
 )
-from instruments.potentiostat import PotentiostatDevice
+from instruments.potentiostat import PotentiostatDevice, Sample
 from instruments.potentiostat.methodscript import MethodScriptPotentiostat
 from techniques import Assignment, SafetyLimits
 
@@ -502,3 +502,20 @@ def test_a_device_that_is_not_connected_cannot_be_staged() -> None:
     )
     with pytest.raises(InstrumentError, match="not connected"):
         device.stage()
+
+
+def test_rows_that_were_kept_bring_the_potential_of_the_cell_along(
+    device: PotentiostatDevice,
+) -> None:
+    row = Sample(1.0, 1.0, -0.1, -1e-3, 1, 1, 1, -1, 0, 1)
+    device.hold_rows([(1.0, row)])
+    assert "potentiostat_potential_cell" not in device.describe_collect()
+    device.hold_rows([(1.0, row._replace(cell_potential_v=-0.25))])
+    assert device.describe_collect()["potentiostat_potential_cell"]["units"] == "V"
+    device.release_rows()
+    (page,) = device.collect_pages()
+    assert page["data"]["potentiostat_potential_cell"] == [-0.25]
+    device.prepare(assignment(REST))
+    assert "potentiostat_potential_cell" not in device.describe_collect()
+    device.prepare(assignment(REST, reference=True))
+    assert "potentiostat_potential_cell" in device.describe_collect()
