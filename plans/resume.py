@@ -20,13 +20,13 @@ from instruments.raman.device import RamanDevice
 from instruments.thermostat.device import ThermostatDevice
 from plans.course import Course, new_log_name
 from plans.rules import MakeVerdicts
+from plans.saving import record_held
 from plans.synchronised import (
     followers_of,
     forget_logs,
     keep_temperature,
     lead,
     prepare,
-    record_held,
     watch_for,
 )
 from techniques import Assignment, Cell, Counters, Rule, SafetyLimits, Schedule, Technique

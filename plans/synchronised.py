@@ -27,20 +27,15 @@ from instruments.thermostat.contract import TemperatureLimitError
 from instruments.thermostat.device import ThermostatDevice
 from plans.course import Course, new_log_name
 from plans.rules import MakeVerdicts, Watch
+from plans.saving import COLLECT_EVERY_S, POLL_S, collect, collect_all, record_held, save, wait_for
 from plans.schedule import PLATING, Due, half_cycle_ended
 from plans.temperatures import climb_for
 from techniques import Assignment, Cell, Protocol, Rule, Schedule, TakeSpectrum, Technique, for_cell
 
 logger = logging.getLogger(__name__)
 
-COLLECT_EVERY_S = 0.1
-POLL_S = 0.02
-# How long the end of a run waits for followers that are still busy; a chromatogram takes minutes.
-PATIENCE_S = 600.0
 # How long the end of a run waits for exchanges that were told to end.
 SETTLE_S = 10.0
-# Rows from before the program are on the disk, beyond a power cut, before it starts.
-ON_DISK_S = 0.25
 # What a stop document says of instruments that could not be made safe.
 WHILE_ENDING = "While the run was being ended"
 
@@ -390,7 +385,7 @@ def _experiment(course: Course, followers: Mapping[str, Follower], every: Schedu
     if half_cycle_ended(potentiostat.latest(), None) and every.at_half_cycle_ends:
         for follower in followers.values():
             yield from _trigger(follower, Phase.END)
-    yield from _wait_for(followers, course)
+    yield from wait_for(followers, course)
 
 
 def _one_program(course: Course, followers: Mapping[str, Follower], due: Due) -> MsgGenerator:
@@ -415,7 +410,7 @@ def _one_program(course: Course, followers: Mapping[str, Follower], due: Due) ->
             collected = 0.0
             yield from collect(potentiostat)
             if not potentiostat.finished:
-                yield from _save(followers, course)
+                yield from save(followers, course)
         # Rows for which the disk has no room are waited for; the device ends the wait.
         if over and not potentiostat.unsaved_rows:
             break
@@ -431,77 +426,6 @@ def _trigger(follower: Follower, phase: Phase) -> MsgGenerator:
     yield Msg("trigger", follower, group=None)
 
 
-def record_held(potentiostat: PotentiostatDevice) -> MsgGenerator:
-    """Record the rows that the potentiostat holds; return when they are safe on the disk.
-
-    Raises InstrumentError if not all of them were recorded: the logs they are from must be kept.
-    """
-    before = potentiostat.given_rows + potentiostat.impedance.given_rows
-    held = potentiostat.release_rows()
-    if not held:
-        return
-    yield from collect(potentiostat)
-    given = potentiostat.given_rows + potentiostat.impedance.given_rows - before
-    if given != held:
-        raise InstrumentError(
-            f"{potentiostat.name}: {held} rows were collected and {given} of them recorded; the "
-            "instrument keeps its log of them"
-        )
-    yield from bps.sleep(ON_DISK_S)
-
-
-def collect(potentiostat: PotentiostatDevice) -> MsgGenerator:
-    """Save the rows that have arrived, as event pages."""
-    for device, stream in (
-        (potentiostat, potentiostat.name),
-        (potentiostat.impedance, "impedance"),
-    ):
-        yield from bps.collect(device, name=stream, return_payload=False)
-
-
-def _collect_all(potentiostat: PotentiostatDevice) -> MsgGenerator:
-    yield from collect(potentiostat)
-    while potentiostat.unsaved_rows:
-        yield from bps.sleep(COLLECT_EVERY_S)
-        yield from collect(potentiostat)
-
-
-def _save(followers: Mapping[str, Follower], course: Course | None = None) -> MsgGenerator:
-    """Save each row that is ready as one event."""
-    for follower in followers.values():
-        streams = [(follower, follower.name)]
-        result = getattr(follower, "result", None)
-        if result is not None:
-            streams.append((result, "chromatogram"))
-        for device, stream in streams:
-            for _ in range(device.pending()):
-                yield from bps.create(name=stream)
-                reading = yield from bps.read(device)
-                yield from bps.save()
-                if course is not None and reading is not None:
-                    course.read(stream, _with_trace(device, reading))
-
-
-def _with_trace(device: Any, reading: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return a reading with the trace of a chromatogram, which the record has in a file."""
-    trace = getattr(device, "trace", ())
-    return {**reading, f"{device.name}_trace": {"value": trace}} if trace else reading
-
-
-def _wait_for(followers: Mapping[str, Follower], course: Course) -> MsgGenerator:
-    """Save rows until every follower, and every result still to come, is there."""
-    waited = 0.0
-    while waited < PATIENCE_S:
-        busy = any(follower.busy for follower in followers.values())
-        results = (getattr(follower, "result", None) for follower in followers.values())
-        expected = any(result.expected() for result in results if result is not None)
-        yield from _save(followers, course)
-        if not busy and not expected:
-            return
-        yield from bps.sleep(POLL_S)
-        waited += POLL_S
-
-
 def _end(course: Course, followers: Mapping[str, Follower], unsafe: list[str]) -> MsgGenerator:
     """Open the cell, switch the light off, and keep everything that was measured.
 
@@ -514,10 +438,10 @@ def _end(course: Course, followers: Mapping[str, Follower], unsafe: list[str]) -
         yield from _persist(partial(_make_safe, follower), follower.name, unsafe)
     # What was under way fails now; heard later, it would be taken for the cause of the end.
     yield from _persist(lambda: _settle(followers), "followers", unsafe, attempts=20)
-    yield from _persist(lambda: _collect_all(potentiostat), potentiostat.name, unsafe)
+    yield from _persist(lambda: collect_all(potentiostat), potentiostat.name, unsafe)
     for follower in followers.values():
         follower.unfollow()
-    yield from _persist(lambda: _save(followers), "rows of the followers", unsafe)
+    yield from _persist(lambda: save(followers), "rows of the followers", unsafe)
 
 
 def _settle(followers: Mapping[str, Follower]) -> MsgGenerator:
