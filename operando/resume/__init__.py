@@ -162,6 +162,11 @@ def continue_experiment(
         if position.refusal and not fresh:
             raise ResumeError(position.refusal)
     else:
+        if experiment.root.start.get("temperatures"):
+            raise ResumeError(
+                "its program had not begun, and a resume sets no temperatures: begin it anew, with "
+                "operando run"
+            )
         technique, begin = program_of(experiment.root)
         assert technique is not None  # a first run has one
         left = Remaining(technique, begin.cycle, begin.half_cycle)

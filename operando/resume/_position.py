@@ -190,14 +190,46 @@ class _SafetyLimitPassedError(Exception):
 def position_of(experiment: Experiment, program: Program, decisions: Decisions) -> Position:
     """Work out where a program stood; raises ResumeError where that is not certain.
 
-    After a safety limit the position carries a refusal: what the instrument did alone is to be
-    recorded all the same.
+    After a safety limit, and where other temperatures were to come, the position carries a refusal:
+    what the instrument did alone is to be recorded all the same.
     """
+    name = f"run {program.run.uid[:8]}"
     try:
         _refuse_what_the_record_says(program)
+        if _has_temperatures_to_come(program):
+            return _refused(
+                program,
+                program.log.ending if program.log else "unknown",
+                "",
+                (
+                    f"{name} goes through several temperatures: going on would neither set "
+                    "one nor know whether it stands. What was measured is kept; the temperatures that "
+                    "are left are an experiment of their own, which begins with operando run"
+                ),
+            )
         return _position_of(experiment, program, decisions)
     except _SafetyLimitPassedError as told:
-        return _at_a_safety_limit(program, str(told))
+        return _refused(
+            program,
+            "safety",
+            str(told),
+            (
+                f"{name} was ended by a safety limit ({told}): going on would "
+                "meet it again. Look at the cell; a new experiment begins with operando run"
+            ),
+        )
+
+
+def _has_temperatures_to_come(program: Program) -> bool:
+    """Return whether an experiment over temperatures was not in the last of its programs' end."""
+    told = program.run.start.get("temperatures")
+    if not told:
+        return False
+    stream = program.run.streams.get("programs")
+    reasons = () if stream is None else stream.columns["programs_reason"]
+    begun = sum(str(reason).startswith("at ") for reason in reasons)
+    log = program.log
+    return begun < len(told["kelvin"]) or log is None or log.ending not in ("complete", "stopped")
 
 
 def _position_of(experiment: Experiment, program: Program, decisions: Decisions) -> Position:
@@ -340,7 +372,7 @@ def _refuse_unseen_steps(end: _End, decisions: Decisions, step: ElementaryStep) 
         raise ResumeError("no half-cycle was interrupted: the only charge to be assumed is 0")
 
 
-def _at_a_safety_limit(program: Program, told: str) -> Position:
+def _refused(program: Program, ending: str, reason: str, refusal: str) -> Position:
     log, samples = program.log, program.rows.samples
     at, t_s = program.begin, program.begin.t_s
     if len(samples["t"]):
@@ -360,10 +392,9 @@ def _at_a_safety_limit(program: Program, told: str) -> Position:
         (0.0, 0.0),
         (0.0, 0.0),
         t_s,
-        "safety",
-        told,
-        refusal=f"run {program.run.uid[:8]} was ended by a safety limit ({told}): going on would "
-        "meet it again. Look at the cell; a new experiment begins with operando run",
+        ending,
+        reason,
+        refusal=refusal,
     )
 
 
