@@ -266,7 +266,8 @@ class Course:
         wish = self._wish
         at_rest = newest is not None and newest.role == REST
         wanted = wish is not None and self._may_interrupt and (wish.when == "at_once" or at_rest)
-        if self.ended_by or wanted or (self.stop_when is not None and self.stop_when()):
+        settled = self._may_interrupt and self.stop_when is not None and self.stop_when()
+        if self.ended_by or wanted or settled:
             self._stopped = True
             yield from bps.stop(self.potentiostat)
 

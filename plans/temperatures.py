@@ -111,6 +111,8 @@ class Climb:
                 yield from self._set(course, kelvin)
                 yield from course.start(self.told.settling, leader.counters, f"to {kelvin:g} K")
             yield from run_program()
+            # A rule may have waited for this rest with its spectrum.
+            yield from course.go_on(run_program)
             course.stop_when = None
             if course.ended_by:
                 return

@@ -113,3 +113,49 @@ def test_a_temperature_that_the_cell_forbids_and_a_missing_thermostat_are_refuse
     with chain.simulated(), chain.session() as session:
         with pytest.raises(ValueError, match="there is no thermostat"):
             session.run_protocol(protocol)
+
+
+def test_the_spectrum_of_a_rule_that_waits_for_a_rest_does_not_end_the_way_to_a_temperature(
+    make_chain: Callable[..., Any],
+) -> None:
+    chain = make_chain("zn-bare-half", factor=1000.0, instruments=list(ALL))
+    quick = {"amplitude_rms_v": 0.005, "frequency_max_hz": 1e5, "frequency_min_hz": 1e3}
+    plating = {
+        "type": "galvanostatic_step",
+        "role": "plate",
+        "current_density_ma_cm2": 1.0,
+        "until": [{"quantity": "charge_mah_cm2", "value": 0.1}],
+        "record": {"dt_s": 10.0, "edge_dt_s": 1.0, "edge_for_s": 60.0},
+    }
+    patient = {"do": "impedance_spectrum", "spectrum": quick, "when": "next_rest"}
+    protocol = Protocol.model_validate(
+        {
+            "name": "twice",
+            "cell": "zn-bare-half",
+            "technique": plating,
+            "every": {"temperature_s": 15.0},
+            "rules": [{"name": "tip", "when": {"event": "nucleation_tip"}, "then": [patient]}],
+            "temperatures": {
+                "kelvin": [298.15, 300.15],
+                "within_k": 1.0,
+                "drift_below_k_min": 1.0,
+                "soak_s": 120.0,
+            },
+        }
+    )
+    with chain.simulated(), chain.session(ALL) as session:
+        uid = session.run_protocol(protocol)
+    run = Run.from_journal(uid, chain.data)
+    assert run.stop is not None
+    assert run.stop["exit_status"] == "success"
+    reasons = [str(x).partition(":")[0] for x in run.streams["programs"].columns["programs_reason"]]
+    assert reasons == [
+        "at 298.15 K",
+        "to 300.15 K",
+        "a spectrum",
+        "what was left of the program",
+        "at 300.15 K",
+    ]
+    columns = run.streams["potentiostat"].columns
+    assert np.all(np.diff(columns["potentiostat_t"]) >= 0)
+    assert np.all(np.diff(columns["potentiostat_step"]) >= 0)
