@@ -41,6 +41,8 @@ logger = logging.getLogger(__name__)
 
 # Streams of what rules did, and of the programs that they made necessary.
 RULES, PROGRAMS = "rules", "programs"
+# What came before a program is on the disk, beyond a power cut, before it starts.
+ON_DISK_S = 0.25
 
 
 def new_log_name() -> str:
@@ -346,7 +348,8 @@ class Course:
         device = self.potentiostat
         self.remarks += [one for one in device.remarks if one != device.stop_reason]
         self.finish_program()
-        begin = begin.model_copy(update={"t_s": begin.t_s + time.monotonic() - self._ended_at_s})
+        since_s = time.monotonic() - self._ended_at_s + ON_DISK_S
+        begin = begin.model_copy(update={"t_s": begin.t_s + since_s})
         self._stopped = False
         self.assignment = self.assignment.model_copy(
             update={"technique": technique, "begin": begin, "instrument_log": new_log_name()}
@@ -361,6 +364,8 @@ class Course:
             then_begin="" if then_begin is None else then_begin.model_dump_json(),
             instrument_log=json.dumps(device.log_told),
         )
+        # A resume must know of it, or take it for one that never began.
+        yield from bps.sleep(ON_DISK_S)
         self._follow()
         yield from bps.kickoff(device, wait=True)
 

@@ -20,7 +20,12 @@ from instruments.potentiostat.contract import (
     VOLTAMMOGRAM,
 )
 from operando.resume._charge import ChargeIn, mirror_of
-from operando.resume._program import Program, last_heard, seconds_per_second
+from operando.resume._program import (
+    Program,
+    last_heard,
+    newest_counters,
+    seconds_per_second,
+)
 from operando.resume._record import Decisions, Experiment, ResumeError
 from plans.synchronised import WHILE_ENDING
 from techniques import (
@@ -202,9 +207,9 @@ def position_of(experiment: Experiment, program: Program, decisions: Decisions) 
                 program.log.ending if program.log else "unknown",
                 "",
                 (
-                    f"{name} goes through several temperatures: going on would neither set "
-                    "one nor know whether it stands. What was measured is kept; the temperatures that "
-                    "are left are an experiment of their own, which begins with operando run"
+                    f"{name} goes through several temperatures: going on would neither set one nor "
+                    "know whether it stands. What was measured is kept; the temperatures that are "
+                    "left are an experiment of their own, which begins with operando run"
                 ),
             )
         return _position_of(experiment, program, decisions)
@@ -221,7 +226,7 @@ def position_of(experiment: Experiment, program: Program, decisions: Decisions) 
 
 
 def _has_temperatures_to_come(program: Program) -> bool:
-    """Return whether an experiment over temperatures was not in the last of its programs' end."""
+    """Return whether an experiment over temperatures had not reached the end of the last one."""
     told = program.run.start.get("temperatures")
     if not told:
         return False
@@ -400,6 +405,9 @@ def _refused(program: Program, ending: str, reason: str, refusal: str) -> Positi
 
 def _refuse_what_the_record_says(program: Program) -> None:
     """Refuse if the record's own end tells of a safety limit: not every one shows in a row."""
+    spectrum = program.earlier if program.pending else None
+    if spectrum is not None and spectrum.log is not None and spectrum.log.ending == "safety":
+        raise _SafetyLimitPassedError(spectrum.log.reason)
     stop = program.run.stop
     reason = str((stop or {}).get("reason", ""))
     if stop is not None and stop["exit_status"] == "fail" and SAFETY_LIMIT_PASSED in reason:
@@ -427,8 +435,12 @@ def _before_the_first_row(
     program: Program, decisions: Decisions, t_s: float, ending: str
 ) -> Position:
     begin, log = program.begin, program.log
-    trusted = log is not None and not log.cut and decisions.trust_log
-    if not trusted and decisions.assume_charge_mah_cm2 != 0:
+    assumed = decisions.assume_charge_mah_cm2
+    pending = program.pending and not program.damage
+    if pending and assumed:
+        raise ResumeError("no half-cycle was interrupted: the only charge to be assumed is 0")
+    certain = pending or (log is not None and not log.cut and decisions.trust_log)
+    if not certain and assumed != 0:
         if program.own_log is None:
             why = "the instrument kept no log"
         elif log is None:
@@ -443,6 +455,8 @@ def _before_the_first_row(
     # A resume begins from the number before the half-cycle that goes on; it stood in that one.
     stood = program.run.start.get("resume") or begin.model_dump()
     at = (begin.step, stood["cycle"], stood["half_cycle"])
+    if program.pending:
+        at = (begin.step, *newest_counters(program.run))
     return Position(
         left,
         *at,
@@ -451,7 +465,7 @@ def _before_the_first_row(
         t_s,
         ending,
         lost_power=None,
-        unrecorded_mah_cm2=0.0 if trusted else None,
+        unrecorded_mah_cm2=0.0 if certain else None,
     )
 
 

@@ -109,6 +109,7 @@ class Program:
         earlier: The program before it, if rows of that may be in its log only.
         damage: What is damaged in the journal of its run, unless that was before its last
             half-cycle; empty if nothing is.
+        pending: Whether it was to come after the spectrum of a rule, and had not been started.
     """
 
     run: Run
@@ -118,6 +119,7 @@ class Program:
     log: ProgramLog | None
     earlier: "Program | None" = None
     damage: str = ""
+    pending: bool = False
 
     @property
     def own_log(self) -> str | None:
@@ -159,14 +161,21 @@ def program_of(run: Run) -> tuple[Technique | None, Counters]:
             Counters.model_validate_json(program["begin"]),
         )
     if program is not None:
-        begin = Counters.model_validate_json(program["then_begin"])
-        steps = [part["step"] for part in (all_rows(run).samples, all_rows(run).points)]
-        newest = max((int(step.max()) for step in steps if len(step)), default=0)
-        times = [part["t"] for part in (all_rows(run).samples, all_rows(run).points)]
-        t_s = max((float(t.max()) for t in times if len(t)), default=0.0)
+        # A spectrum is one step; whether a row of it came or not, its number is taken.
+        newest = Counters.model_validate_json(program["begin"]).step + 1
+        rows = all_rows(run)
+        parts = [part for part in (rows.samples, rows.points) if len(part["t"])]
+        if any(part["step"].max() > newest for part in parts):
+            raise ResumeError(
+                f"run {run.uid[:8]} has rows of a program that its record does not tell of: where "
+                "it stood cannot be told"
+            )
+        t_s = max((float(part["t"].max()) for part in parts), default=0.0)
         return (
             _TECHNIQUE.validate_json(program["then"]),
-            begin.model_copy(update={"step": newest, "t_s": t_s}),
+            Counters.model_validate_json(program["then_begin"]).model_copy(
+                update={"step": newest, "t_s": t_s}
+            ),
         )
     resumed = run.start.get("resume")
     if resumed is None:
@@ -176,9 +185,17 @@ def program_of(run: Run) -> tuple[Technique | None, Counters]:
     return technique, Counters.model_validate(resumed["begin"])
 
 
-def _assigned(experiment: Experiment, run: Run) -> Assignment:
-    technique, begin = program_of(run)
-    assert technique is not None  # asked for programs only
+def newest_counters(run: Run) -> tuple[int, int]:
+    """Return cycle and half-cycle of the newest row of the potentiostat; 0 if there is none."""
+    samples = all_rows(run).samples
+    if not len(samples["t"]):
+        return 0, 0
+    return int(samples["cycle"][-1]), int(samples["half_cycle"][-1])
+
+
+def _assigned(
+    experiment: Experiment, run: Run, technique: Technique, begin: Counters, log_name: str | None
+) -> Assignment:
     cell = experiment.cell
     return Assignment(
         technique=technique,
@@ -187,7 +204,7 @@ def _assigned(experiment: Experiment, run: Run) -> Assignment:
         reference=cell.reference_electrode is not None,
         limits=SafetyLimits.model_validate(run.start["limits"]["effective"]),
         begin=begin,
-        instrument_log=_log_told(run).get("name"),
+        instrument_log=log_name,
     )
 
 
@@ -209,23 +226,47 @@ def _program_before(
         technique, begin = program_of(run)
         if technique is None or (run.start.get("resume") or {}).get("refused"):
             continue
-        assignment = _assigned(experiment, run)
-
-        def of_it(columns: Mapping[str, Any], first: int = begin.step) -> Any:
-            return columns["step"] > first
-
-        own = chosen(all_rows(run), lambda x: of_it(x) & ~collected(x))
-        later = [chosen(all_rows(x), lambda y: of_it(y) & collected(y)) for x in runs[index + 1 :]]
-        rows = _joined([own, *later])
-        log = device.read_log(assignment, _log_told(run).get("meaning"))
+        told = _log_told(run)
+        assignment = _assigned(experiment, run, technique, begin, told.get("name"))
+        rows = _rows_after(begin.step, runs[index:])
+        log = device.read_log(assignment, told.get("meaning"))
         damage = damage_near_the_end(run, journal_path(experiment.data_dir, run.uid))
         if len(rows.samples["t"]) or len(rows.points["t"]) or (log and (log.kind or log.rows)):
             return Program(run, technique, begin, rows, log, damage=damage)
         if log is not None and log.ending != "unknown":
             continue  # it ended before its first step
-        earlier = _program_before(experiment, device, index)
-        return Program(run, technique, begin, rows, log, earlier, damage)
+        spectrum = _spectrum_before(experiment, device, index)
+        earlier = spectrum or _program_before(experiment, device, index)
+        pending = spectrum is not None
+        return Program(run, technique, begin, rows, log, earlier, damage, pending)
     return None
+
+
+def _rows_after(step: int, runs: Sequence[Run]) -> Rows:
+    """Return the rows of the first run, and those collected by later ones, beyond a step."""
+
+    def of_it(columns: Mapping[str, Any]) -> Any:
+        return columns["step"] > step
+
+    own = chosen(all_rows(runs[0]), lambda x: of_it(x) & ~collected(x))
+    later = [chosen(all_rows(x), lambda y: of_it(y) & collected(y)) for x in runs[1:]]
+    return _joined([own, *later])
+
+
+def _spectrum_before(
+    experiment: Experiment, device: PotentiostatDevice, index: int
+) -> Program | None:
+    """Return the spectrum of a rule if it is the last program that a run had started."""
+    run = experiment.runs[index]
+    told = _program_of_a_rule(run)
+    if told is None or not told["then"]:
+        return None
+    technique = _TECHNIQUE.validate_json(told["technique"])
+    begin = Counters.model_validate_json(told["begin"])
+    log = json.loads(told["instrument_log"])
+    assignment = _assigned(experiment, run, technique, begin, log.get("name"))
+    rows = _rows_after(begin.step, experiment.runs[index:])
+    return Program(run, technique, begin, rows, device.read_log(assignment, log.get("meaning")))
 
 
 def damage_near_the_end(run: Run, journal: Path) -> str:
@@ -290,12 +331,15 @@ def seconds_per_second(program: Program) -> float:
 
 def last_heard(program: Program) -> tuple[float, float]:
     """Return (time of the instrument, time of the host) of the last row that was heard, s."""
-    heard = chosen(program.rows, lambda x: ~collected(x))
-    pairs = [
-        (float(part["t"][-1]), float(part["time"][-1]))
-        for part in (heard.samples, heard.points)
-        if len(part["t"])
-    ]
+    pairs: list[tuple[float, float]] = []
+    for rows in (program.rows, all_rows(program.run)):
+        # A program of which nothing was heard goes on from what was heard before it.
+        heard = chosen(rows, lambda x: ~collected(x))
+        pairs = pairs or [
+            (float(part["t"][-1]), float(part["time"][-1]))
+            for part in (heard.samples, heard.points)
+            if len(part["t"])
+        ]
     return max(pairs, default=(program.begin.t_s, float(program.run.start["time"])))
 
 

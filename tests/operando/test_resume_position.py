@@ -294,6 +294,26 @@ def test_without_a_row_and_without_a_log_nobody_knows_whether_it_had_begun(name:
     assert position.unrecorded_mah_cm2 is None
 
 
+def test_what_was_to_follow_a_rules_spectrum_had_not_begun_unless_the_journal_is_damaged() -> None:
+    nothing = Rows({key: values[:0] for key, values in MID_PLATE.items()}, POINTS)
+    run = Run(start=START, stop={"exit_status": "fail", "time": NOW_S}, streams={})
+    begin = Counters(cycle=1, half_cycle=0, step=2)
+    program = Program(run, CYCLING, begin, nothing, None, pending=True)
+    experiment = Experiment((run,), Path())
+    position = position_of(experiment, program, Decisions())
+    assert position.left.technique == CYCLING
+    assert (position.step, position.unrecorded_mah_cm2) == (2, 0.0)
+    with pytest.raises(ResumeError, match="the only charge to be assumed is 0"):
+        position_of(experiment, program, Decisions(assume_charge_mah_cm2=0.1))
+    with pytest.raises(ResumeError, match="had begun is not known"):
+        position_of(experiment, replace(program, damage="torn"), Decisions())
+    ended = ProgramLog((), "safety", "potential_max_v", "impedance", 2, begin, 1.0, 0)
+    spectrum = Program(run, CYCLING, Counters(), nothing, ended)
+    position = position_of(experiment, replace(program, earlier=spectrum), Decisions())
+    assert position.left.technique is None
+    assert "safety limit (potential_max_v)" in position.refusal
+
+
 def test_a_resume_that_died_before_its_first_row_stood_in_the_half_cycle_it_was_to_go_on_with() -> (
     None
 ):
