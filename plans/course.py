@@ -39,6 +39,8 @@ from techniques import (
 
 logger = logging.getLogger(__name__)
 
+# What a follower is asked for, by what a schedule calls its action.
+_ASKED = {"image": "images", "spectrum": "Raman spectra", "injection": "injections"}
 # Streams of what rules did, and of the programs that they made necessary.
 RULES, PROGRAMS = "rules", "programs"
 # What came before a program is on the disk, beyond a power cut, before it starts.
@@ -235,6 +237,10 @@ class Course:
         newest = self.potentiostat.latest()
         for kind, series in list(self._series.items()):
             follower = followers.get(kind)
+            if follower is None:
+                self.remarks.append(
+                    f"rules asked for {_ASKED[kind]}, and no instrument of this run takes them"
+                )
             if follower is None or series.left <= 0:
                 del self._series[kind]
             elif not follower.busy and (newest is None or newest.t_s >= series.next_s):

@@ -119,9 +119,11 @@ def test_a_spectrum_that_waits_for_a_rest_interrupts_no_half_cycle(
     protocol = plate_strip(
         "zn-bare-half", 1.0, CHARGE, rest_s=60.0, record={"dt_s": 10.0, "edge_dt_s": 1.0}
     )
-    patient = rule("nucleation_tip", {**TAKE_SPECTRUM, "when": "next_rest"})
+    patient = rule("nucleation_tip", {"do": "images"}, {**TAKE_SPECTRUM, "when": "next_rest"})
     uid = chain.run(with_rules(protocol, patient), "zn-bare-half")
     run = Run.from_journal(uid, chain.data)
+    assert run.stop is not None
+    assert "rules asked for images, and no instrument of this run takes" in run.stop["reason"]
     halves = recorded_half_cycles(run, area_cm2=1.131)
     assert [half.role for half in halves] == [-1, 1]
     assert [half.interruptions for half in halves] == [(), ()]
