@@ -9,14 +9,12 @@ from bluesky.utils import MsgGenerator
 from instruments._follower import Follower
 from instruments.errors import InstrumentError
 from instruments.potentiostat.device import PotentiostatDevice
-from plans.course import Course
+from plans.course import ON_DISK_S, Course
 
 COLLECT_EVERY_S = 0.1
 POLL_S = 0.02
 # How long the end of a run waits for followers that are still busy; a chromatogram takes minutes.
 PATIENCE_S = 600.0
-# Rows from before the program are on the disk, beyond a power cut, before it starts.
-ON_DISK_S = 0.25
 
 
 def record_held(potentiostat: PotentiostatDevice) -> MsgGenerator:

@@ -25,7 +25,7 @@ from instruments.potentiostat.device import PotentiostatDevice
 from instruments.raman.device import RamanDevice
 from instruments.thermostat.contract import TemperatureLimitError
 from instruments.thermostat.device import ThermostatDevice
-from plans.course import ON_DISK_S, Course, new_log_name
+from plans.course import Course, new_log_name
 from plans.rules import MakeVerdicts, Watch
 from plans.saving import COLLECT_EVERY_S, POLL_S, collect, collect_all, record_held, save, wait_for
 from plans.schedule import PLATING, Due, half_cycle_ended
