@@ -62,8 +62,8 @@ def radar(axes: Any, comparison: Comparison) -> str | None:
             shown.append((label, by_name[name], known))
         else:
             missing.append(label)
+    told = ", ".join(label.replace("$_", "").replace("$", "") for label in missing)
     if len(shown) < 3:
-        told = ", ".join(label.replace("$_", "").replace("$", "") for label in missing)
         return tell_missing(
             axes, title, f"needs three axes that every group has a value for; without: {told}"
         )
@@ -98,7 +98,12 @@ def radar(axes: Any, comparison: Comparison) -> str | None:
     axes.spines["polar"].set_visible(False)
     axes.tick_params(labelsize=size("xtick.labelsize"), pad=size("font.size", 0.3))
     axes.set_title(title, loc="left")
-    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.1), ncols=3)
+    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.1), ncols=4)
+    if told:
+        axes.text(
+            0.0, 0.0, f"without {told}:\nnot every group has a value", fontsize="small",
+            transform=axes.transAxes, ha="left", va="top", color="#666666",
+        )  # fmt: skip
     return None
 
 

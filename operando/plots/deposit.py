@@ -241,6 +241,9 @@ def montage(frames: Sequence["Axes"], curve: "Axes", one: EvaluatedRun) -> str |
         return tell_missing(frames[0], "Frames of the deposit", shown.reason)
     potential(curve, one)
     curve.set_title("")
+    legend = curve.get_legend()
+    if legend is not None:
+        legend.remove()  # it lies where the frames are joined to their moments
     scale = one.time_unit[0]
     for number, axes in enumerate(frames[: len(shown.frames)]):
         frame(axes, one, shown, number)

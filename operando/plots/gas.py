@@ -7,7 +7,7 @@ import numpy as np
 from operando.analysis.hydrogen import faradaic_efficiency_pct
 from operando.analysis.metrics import place
 from operando.analysis.segments import ChargeLedger
-from operando.plots._style import INK, PLATING, dress, size, tell_missing
+from operando.plots._style import INK, PLATING, STRIPPING, dress, size, tell_missing
 from operando.plots.cycles import numbered
 from operando.plots.evaluated import EvaluatedRun
 from operando.report import number_text
@@ -62,9 +62,18 @@ def faradaic_efficiency(axes: "Axes", one: EvaluatedRun) -> str | None:
         faradaic_efficiency_pct(amount, coulomb)
         for amount, coulomb in zip(value[passed], charge[passed], strict=True)
     ]
-    axes.plot(at[passed], shares, "o-", color=PLATING)
+    axes.plot(at[passed], shares, "o-", color=PLATING, label="until then")
+    number, interval, error = numbered(one.numbers["hydrogen_interval_fe_pct"])
+    when = _moments(one)
+    between = np.array([when.get(int(n), np.nan) for n in number])
+    if len(interval):
+        axes.errorbar(
+            between, interval, np.where(np.isfinite(error), error, 0.0), fmt="s", color=STRIPPING,
+            mfc="white", mew=size("lines.linewidth", 0.7), label="since the last",
+        )  # fmt: skip
     dress(axes, title, f"Time ({unit})", "Faradaic efficiency of H$_2$ (%)")
-    axes.set_ylim(0, 1.3 * max(shares, default=1.0))
+    axes.set_ylim(0, 1.35 * max([*shares, *interval], default=1.0))
+    axes.legend(loc="upper left")
     if isinstance(metric.value, float) and isinstance(metric.uncertainty, float):
         told = number_text(metric.value, metric.uncertainty)
         axes.text(
@@ -79,11 +88,19 @@ def _found(one: EvaluatedRun) -> tuple[Floats, Floats, Floats]:
     number, value, error = numbered(one.numbers["hydrogen_cumulative_umol"])
     if stream is None or not len(number):
         return np.empty(0), np.empty(0), np.empty(0)
+    when = _moments(one)
+    at = np.array([when.get(int(n), np.nan) for n in number])
+    shown = np.isfinite(at)
+    return at[shown], value[shown], np.where(np.isfinite(error), error, 0.0)[shown]
+
+
+def _moments(one: EvaluatedRun) -> dict[int, float]:
+    """Return when each injection was made, in the run's unit of time."""
+    stream = one.rows_of("gas_chromatograph")
+    if stream is None:
+        return {}
     columns = stream.columns
     placed = place(columns["gas_chromatograph_t_before"], columns["gas_chromatograph_t_after"])
     scale = one.time_unit[0]
     injections = columns["gas_chromatograph_injection"]
-    when = {int(n): t / scale for n, t in zip(injections, placed.middle_s, strict=True)}
-    at = np.array([when.get(int(n), np.nan) for n in number])
-    shown = np.isfinite(at)
-    return at[shown], value[shown], np.where(np.isfinite(error), error, 0.0)[shown]
+    return {int(n): t / scale for n, t in zip(injections, placed.middle_s, strict=True)}
