@@ -24,7 +24,6 @@ from instruments.potentiostat.contract import REST
 from instruments.potentiostat.device import PotentiostatDevice
 from plans.progress import Progress
 from plans.rules import Fired, Watch
-from plans.saving import ON_DISK_S
 from plans.temperatures import Climb
 from techniques import (
     Assignment,
@@ -44,6 +43,8 @@ logger = logging.getLogger(__name__)
 _ASKED = {"image": "images", "spectrum": "Raman spectra", "injection": "injections"}
 # Streams of what rules did, and of the programs that they made necessary.
 RULES, PROGRAMS = "rules", "programs"
+# What came before a program is on the disk, beyond a power cut, before it starts.
+ON_DISK_S = 0.25
 
 
 def new_log_name() -> str:
