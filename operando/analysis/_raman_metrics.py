@@ -93,9 +93,12 @@ def _trend(
         return undefined(names, summary(reasons) or "no spectrum")
     moved = raman.trend(np.array(blanks), np.array(later))
     change, limit, detected = names
+    basis = moved.reason
+    if moved.decision_limit is not None:
+        basis = f"{raman.decision_factor(moved.blanks):.2g} sd of {moved.blanks} blanks"
     told = {
         change: metric(change, moved.change, moved.uncertainty, moved.reason),
-        limit: metric(limit, moved.decision_limit, reason=moved.reason),
+        limit: metric(limit, moved.decision_limit, reason=basis),
         detected: metric(detected, None, reason=f"not detected: {moved.reason}"),
     }
     if moved.detected is not None and np.isfinite(at_s[moved.detected]):
