@@ -1,0 +1,133 @@
+"""Run rows and print the table: ``python -m operando.acceptance [ROW ...]``."""
+
+import argparse
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TextIO
+
+from operando.acceptance.campaign import AT_ONCE, run_all
+from operando.acceptance.rows import Row, judge
+from operando.acceptance.rows_of_identities import IDENTITY_ROWS
+from operando.acceptance.sodium import SODIUM_ROWS
+from operando.acceptance.table import (
+    TITLE,
+    WHAT_IT_IS,
+    closing,
+    csv_table,
+    markdown,
+    text_table,
+)
+from operando.acceptance.zinc import ZINC_ROWS
+from operando.catalog import ensure_service
+from operando.settings import data_dir
+
+ROWS: tuple[Row, ...] = (*SODIUM_ROWS, *ZINC_ROWS, *IDENTITY_ROWS)
+SEEDS = 20
+MEDIAN_TOLERANCE = 0.15
+
+
+def main(arguments: Sequence[str] | None = None, out: TextIO | None = None) -> int:
+    """Run the rows that are asked for.
+
+    Returns:
+        0 if every row that is tried lies within its tolerance; 1 if one missed, or a part of the
+        project that it needs is not there; 2 if there is no such row.
+    """
+    out = out or sys.stdout
+    options = _parser().parse_args(arguments)
+    rows = _lives() if options.long else list(ROWS)
+    unknown = {name.upper() for name in options.rows} - {row.id.upper() for row in rows}
+    if unknown:
+        sys.stderr.write(f"no row is called {', '.join(sorted(unknown))}; --list tells them\n")
+        return 2
+    if options.rows:
+        wanted = {name.upper() for name in options.rows}
+        rows = [row for row in rows if row.id.upper() in wanted]
+    if options.list:
+        out.write(_listed(rows) + "\n")
+        return 0
+    return _run(rows, options, out)
+
+
+def _run(rows: Sequence[Row], options: argparse.Namespace, out: TextIO) -> int:
+    def tell(line: str) -> None:
+        out.write(line + "\n")
+        out.flush()
+
+    begun = time.monotonic()
+    folder = (options.data or _folder()).expanduser().resolve()
+    folder.mkdir(parents=True, exist_ok=True)
+    ensure_service(folder)
+    seeds = tuple(range(options.seeds)) if options.long else (options.seed,)
+    wanted = [(name, seed) for row in rows for name in row.experiments for seed in seeds]
+    tell(f"{len(dict.fromkeys(wanted))} simulated experiments, {options.at_once} at a time;")
+    tell(f"runs, and what really happened in them (sim_truth), are kept in {folder}")
+    outcomes = run_all(wanted, folder, tell, options.at_once)
+    verdicts = [judge(row, outcomes, seeds) for row in rows]
+    tell("")
+    tell(TITLE)
+    tell(WHAT_IT_IS)
+    tell("")
+    tell(text_table(verdicts))
+    for line in closing(verdicts)[:-1]:
+        tell(line)
+    tell(f"in {time.monotonic() - begun:.0f} s")
+    tell(closing(verdicts)[-1])
+    for path, made in ((options.markdown, markdown), (options.csv, csv_table)):
+        if path is not None:
+            path.write_text(made(verdicts), encoding="utf-8")
+    return 1 if any(verdict.word in ("MISSED", "not yet") for verdict in verdicts) else 0
+
+
+def _folder() -> Path:
+    """Return a data folder of its own beside the user's: nobody looks for these runs in theirs."""
+    own = data_dir()
+    return own.with_name(f"{own.name}-acceptance")
+
+
+def _lives() -> list[Row]:
+    """Return the rows whose medians over many seeds are compared, with the tolerance of those."""
+    from dataclasses import replace
+
+    return [
+        replace(
+            row,
+            tolerance=MEDIAN_TOLERANCE,
+            quantity=f"{row.quantity}, median of {SEEDS} seeds",
+            compared="equal",
+        )
+        for row in ROWS
+        if row.life
+    ]
+
+
+def _listed(rows: Sequence[Row]) -> str:
+    lines = [
+        (row.id, row.protocol, row.sample, row.quantity, ", ".join(row.experiments) or "-")
+        for row in rows
+    ]
+    widths = [max(len(line[column]) for line in lines) for column in range(5)]
+    return "\n".join(
+        "  ".join(field.ljust(width) for field, width in zip(line, widths, strict=True)).rstrip()
+        for line in lines
+    )
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m operando.acceptance", description=__doc__)
+    parser.add_argument("rows", nargs="*", metavar="ROW", help="e.g. A1 B3; by default all")
+    parser.add_argument("--list", action="store_true", help="tell the rows and end")
+    parser.add_argument("--long", action="store_true", help="lives, as medians of many seeds")
+    parser.add_argument("--seeds", type=int, default=SEEDS, help="how many, with --long")
+    parser.add_argument("--seed", type=int, default=0, help="of cells and instruments")
+    parser.add_argument("--at-once", type=int, default=AT_ONCE, help="experiments at a time")
+    parser.add_argument("--data", type=Path, help="data folder; by default one beside yours")
+    parser.add_argument("--markdown", type=Path, help="also write the table to this file")
+    parser.add_argument("--csv", type=Path, help="also write it as comma-separated values")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,104 @@
+"""What a row asks of a run beside the metrics of the registry."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import numpy as np
+
+from operando.acceptance.measures import Numbers
+from operando.analysis import Metric, metrics
+from operando.replay import replay
+from operando.runs import Run, RunBuilder
+
+Observe = Callable[[Run, Mapping[str, Metric], str | None, Path], dict[str, Numbers]]
+
+# 20 blanks and two spectra that are compared with them.
+_SPECTRA_TO_DECIDE = 22
+
+
+def completed(
+    run: Run, found: Mapping[str, Metric], failed: str | None, folder: Path
+) -> dict[str, Numbers]:
+    """Return 1 if the run ended as planned, else 0."""
+    del run, found, folder
+    return {"completed": Numbers(0.0 if failed else 1.0, reason=failed)}
+
+
+def refused(
+    run: Run, found: Mapping[str, Metric], failed: str | None, folder: Path
+) -> dict[str, Numbers]:
+    """Return 1 if the run was ended and the reason names the cell file's metal electrode."""
+    del run, found, folder
+    told = failed is not None and "metal_electrode" in failed
+    return {"refused": Numbers(1.0 if told else 0.0, reason=failed)}
+
+
+def injection_interval(
+    run: Run, found: Mapping[str, Metric], failed: str | None, folder: Path
+) -> dict[str, Numbers]:
+    """Return the median time between injections by the leader's clock, min.
+
+    Injections at the ends of half-cycles come in between and shorten some of the intervals.
+    """
+    del found, failed, folder
+    stream = run.streams.get("gas_chromatograph")
+    if stream is None or len(stream) < 3:
+        return {"injection_interval_min": Numbers(None, reason="fewer than three injections")}
+    before = np.asarray(stream.columns["gas_chromatograph_t_before"], dtype=np.float64)
+    after = np.asarray(stream.columns["gas_chromatograph_t_after"], dtype=np.float64)
+    times = 0.5 * (before + after)
+    times = times[np.isfinite(times)]
+    gaps = np.diff(np.sort(times)) / 60
+    if not len(gaps):
+        return {"injection_interval_min": Numbers(None, reason="fewer than two injections")}
+    return {"injection_interval_min": Numbers(float(np.median(gaps)))}
+
+
+def bands_detected(
+    run: Run, found: Mapping[str, Metric], failed: str | None, folder: Path
+) -> dict[str, Numbers]:
+    """Return for each Raman band 1 if it has changed beyond the decision limit, else 0."""
+    del run, failed, folder
+    told = {}
+    for band in ("3633", "980", "465"):
+        areas, change = found[f"band_{band}_area"], found[f"band_{band}_change"]
+        seen = (
+            [value for value in areas.value or [] if value is not None]
+            if isinstance(areas.value, list)
+            else []
+        )
+        if len(seen) < _SPECTRA_TO_DECIDE:
+            numbers = Numbers(None, reason=areas.reason or f"{len(seen)} spectra decide nothing")
+        else:
+            numbers = Numbers(0.0 if change.value is None else 1.0, reason=change.reason)
+        told[f"band_{band}_detected"] = numbers
+    return told
+
+
+def replayed(
+    run: Run, found: Mapping[str, Metric], failed: str | None, folder: Path
+) -> dict[str, Numbers]:
+    """Return how many metrics differ by a bit in journal, catalog and a replay of either."""
+    del failed
+    told = {name: repr(metric) for name, metric in found.items()}
+    builders = RunBuilder(), RunBuilder()
+    replay(run.uid, folder, builders[0])
+    replay(run.uid, folder, builders[1], source="catalog")
+    others = (Run.from_journal(run.uid, folder), *(builder.run for builder in builders))
+    different = {
+        name
+        for other in others
+        for name, metric in metrics(other).items()
+        if repr(metric) != told[name]
+    }
+    reason = ", ".join(sorted(different)) or None
+    return {"metrics_that_differ": Numbers(float(len(different)), reason=reason)}
+
+
+OBSERVATIONS: Mapping[str, Observe] = {
+    "bands_detected": bands_detected,
+    "completed": completed,
+    "injection_interval": injection_interval,
+    "refused": refused,
+    "replayed": replayed,
+}

@@ -1,0 +1,183 @@
+"""One experiment from the plan to its numbers, in a process of its own.
+
+``python -m operando.acceptance.running NAME --seed N --data FOLDER --out FILE`` writes what came of
+it as JSON; `operando.acceptance.campaign` starts these, two at a time.
+"""
+
+import argparse
+import json
+import logging
+import sys
+import tempfile
+import time
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from operando.acceptance.experiments import EXPERIMENTS, Experiment
+from operando.acceptance.identities import TRUTHS
+from operando.acceptance.measures import Numbers, Outcome
+from operando.acceptance.observations import OBSERVATIONS
+from operando.analysis import Metric, metrics
+from operando.catalog import wait_until_ingested
+from operando.configuration import ConfigurationError, load_bench, load_cell, load_protocol, names
+from operando.runs import Run
+from operando.session import RunFailedError, Session
+from operando.simulation import SimulatedBench, SimulationError
+from techniques import Cell, Protocol
+
+# A run of a million rows is taken in within seconds; beside others it waits for its turn.
+INGESTED_WITHIN_S = 600.0
+FAULTS_FILE = "faults"
+_RARER = ("dt_s", "de_v", "dq_mah_cm2", "di_ma_cm2", "edge_dt_s")
+
+
+class _MissingError(Exception):
+    """A file, a cell or an instrument that the experiment needs is not there."""
+
+
+def perform(experiment: Experiment, seed: int, folder: Path, truth: Path) -> Outcome:
+    """Run an experiment against a simulated bench into a data folder and analyse it.
+
+    Args:
+        experiment: What is run.
+        seed: Of the simulated cell and the errors of its instruments.
+        folder: The data folder; its catalog service runs.
+        truth: A new folder for what really happened.
+    """
+    begun = time.monotonic()
+    failed, uid, exit_status = None, "", "success"
+    try:
+        protocol, cell = _written(experiment)
+        uid = _run(experiment, protocol, cell, seed, folder, truth)
+    except _MissingError as error:
+        return Outcome(experiment.name, seed, not_yet=str(error))
+    except RunFailedError as error:
+        failed, uid, exit_status = error.reason, error.uid, error.exit_status
+    wait_until_ingested(folder, uid, timeout_s=INGESTED_WITHIN_S)
+    run = Run.from_catalog(uid, folder)
+    found = metrics(run)
+    numbers = {name: _numbers(metric) for name, metric in found.items()}
+    for name in experiment.observations:
+        numbers |= OBSERVATIONS[name](run, found, failed, folder)
+    for name in experiment.truths:
+        numbers |= TRUTHS[name](run, found, truth)
+    rows = len(run.streams["potentiostat"]) if "potentiostat" in run.streams else 0
+    return Outcome(
+        experiment.name,
+        seed,
+        uid,
+        exit_status,
+        time.monotonic() - begun,
+        rows,
+        numbers,
+        failed=failed,
+    )
+
+
+def _written(experiment: Experiment) -> tuple[Protocol, Cell]:
+    """Return the protocol and the cell with the changes that the experiment makes."""
+    for kind, name in (("protocol", experiment.protocol), ("cell", experiment.cell)):
+        if name not in names(kind):  # type: ignore[arg-type]
+            raise _MissingError(f"no {kind} file is called {name}")
+    try:
+        protocol, cell = load_protocol(experiment.protocol), load_cell(experiment.cell)
+    except ConfigurationError as error:
+        raise _MissingError(str(error)) from error
+    document = protocol.model_dump(mode="json")
+    document["technique"] |= experiment.technique
+    if experiment.rarer != 1.0:
+        document = _rarer(document, experiment.rarer)
+    changed = cell.model_dump(mode="json") | dict(experiment.cell_fields)
+    return Protocol.model_validate(document), Cell.model_validate(changed)
+
+
+def _rarer(document: Any, times: float) -> Any:
+    """Return a protocol whose rows come so many times rarer."""
+    if isinstance(document, Mapping):
+        if "edge_dt_s" in document:
+            changed = {
+                key: value * times if key in _RARER and value is not None else value
+                for key, value in document.items()
+            }
+            return changed
+        return {key: _rarer(value, times) for key, value in document.items()}
+    if isinstance(document, list):
+        return [_rarer(value, times) for value in document]
+    return document
+
+
+def _served(instruments: frozenset[str]) -> list[str]:
+    """Return what the simulator must serve: a board switches lamp and chromatograph."""
+    served = set(instruments) - {"gas_chromatograph"}
+    if instruments & {"gas_chromatograph", "camera"}:
+        served.add("relay_board")
+    return sorted(served)
+
+
+def _run(
+    experiment: Experiment, protocol: Protocol, cell: Cell, seed: int, folder: Path, truth: Path
+) -> str:
+    bench = load_bench("sim")
+    absent = experiment.instruments - set(bench.instruments)
+    if absent:
+        raise _MissingError(f"the simulated bench has no {', '.join(sorted(absent))}")
+    with tempfile.TemporaryDirectory(prefix="operando-sim-") as published:
+        directory = Path(published)
+        if experiment.faults:
+            lines = [json.dumps(dict(fault)) + "\n" for fault in experiment.faults]
+            (directory / FAULTS_FILE).write_text("".join(lines))
+        try:
+            simulated = SimulatedBench(
+                experiment.preset,
+                factor=experiment.factor,
+                seed=seed,
+                instruments=_served(experiment.instruments),
+                directory=directory,
+                tolerance_s=protocol.every.tolerance_s,
+                truth=truth,
+            )
+            with (
+                simulated,
+                Session(
+                    bench.only(set(experiment.instruments)), data_dir=folder, catalog=False
+                ) as session,
+            ):
+                return session.run_protocol(protocol, cell=cell)
+        except SimulationError as error:
+            if "invalid choice" in str(error) or "unknown" in str(error):
+                raise _MissingError(f"no simulated cell is called {experiment.preset}") from error
+            raise
+
+
+def _numbers(metric: Metric) -> Numbers:
+    return Numbers(metric.value, metric.uncertainty, metric.reason)
+
+
+def read_outcome(text: str) -> Outcome:
+    """Return what `main` wrote."""
+    document = json.loads(text)
+    document["numbers"] = {
+        name: Numbers(**numbers) for name, numbers in document["numbers"].items()
+    }
+    return Outcome(**document)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one experiment and write its outcome; return the process's exit status."""
+    parser = argparse.ArgumentParser(prog="python -m operando.acceptance.running")
+    parser.add_argument("experiment", choices=sorted(EXPERIMENTS))
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--truth", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    options = parser.parse_args(arguments)
+    logging.disable(logging.WARNING)  # that no driver was tried on hardware is told once, below
+    outcome = perform(EXPERIMENTS[options.experiment], options.seed, options.data, options.truth)
+    options.out.write_text(json.dumps(asdict(outcome), allow_nan=False), encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
