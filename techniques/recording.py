@@ -34,11 +34,23 @@ class Recording(Data):
         default=60.0, ge=0, description="How long after an edge rows come densely, s."
     )
 
+    check_dt_s: float | None = Field(
+        default=None,
+        gt=0,
+        le=COARSEST_CHECK_S,
+        description="How often limits are checked, s; by default 3600 times in the step's expected "
+        "length. Rarer checks let long tests be recorded faster, and end a half-cycle by as much "
+        "too late: for lives, not for efficiencies.",
+    )
+
     def check_interval_s(self, expected_s: float) -> float:
         """Return how often the instrument checks its limits in a step of ``expected_s``, in s.
 
         1/3600 of the expected duration: a coarser cut-off shows in the fourth digit of the
-        coulombic efficiency (5 s checks in a 1 h strip turned 99.9 % into 100.0 %).
+        coulombic efficiency (5 s checks in a 1 h strip turned 99.9 % into 100.0 %). ``check_dt_s``
+        overrules that.
         """
-        interval = min(max(expected_s / CHECKS_PER_STEP, FINEST_CHECK_S), COARSEST_CHECK_S)
+        interval = self.check_dt_s
+        if interval is None:
+            interval = min(max(expected_s / CHECKS_PER_STEP, FINEST_CHECK_S), COARSEST_CHECK_S)
         return min(interval, self.edge_dt_s, self.dt_s)

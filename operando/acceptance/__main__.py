@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import TextIO
 
 from operando.acceptance.campaign import AT_ONCE, run_all
+from operando.acceptance.evidence import EVIDENCE_ROWS
+from operando.acceptance.full_cells import FULL_CELL_ROWS
 from operando.acceptance.rows import Row, judge
 from operando.acceptance.rows_of_identities import IDENTITY_ROWS
 from operando.acceptance.sodium import SODIUM_ROWS
@@ -23,7 +25,13 @@ from operando.acceptance.zinc import ZINC_ROWS
 from operando.catalog import ensure_service
 from operando.settings import data_dir
 
-ROWS: tuple[Row, ...] = (*SODIUM_ROWS, *ZINC_ROWS, *IDENTITY_ROWS)
+ROWS: tuple[Row, ...] = (
+    *SODIUM_ROWS,
+    *FULL_CELL_ROWS,
+    *ZINC_ROWS,
+    *IDENTITY_ROWS,
+    *EVIDENCE_ROWS,
+)
 SEEDS = 20
 MEDIAN_TOLERANCE = 0.15
 
@@ -61,7 +69,12 @@ def _run(rows: Sequence[Row], options: argparse.Namespace, out: TextIO) -> int:
     folder.mkdir(parents=True, exist_ok=True)
     ensure_service(folder)
     seeds = tuple(range(options.seeds)) if options.long else (options.seed,)
-    wanted = [(name, seed) for row in rows for name in row.experiments for seed in seeds]
+    wanted = [
+        (name, seed)
+        for row in rows
+        for name in row.experiments
+        for seed in (range(row.seeds) if row.seeds > 1 else seeds)
+    ]
     tell(f"{len(dict.fromkeys(wanted))} simulated experiments, {options.at_once} at a time;")
     tell(f"runs, and what really happened in them (sim_truth), are kept in {folder}")
     outcomes = run_all(wanted, folder, tell, options.at_once)

@@ -10,12 +10,14 @@ from pathlib import Path
 
 from operando.acceptance.experiments import EXPERIMENTS, Experiment
 from operando.acceptance.measures import Outcome
-from operando.acceptance.running import read_outcome
+from operando.acceptance.running import read_outcomes
 
 AT_ONCE = 2
 # Beyond this an experiment hangs: the longest takes some ten minutes on a busy machine.
 LONGEST_S = 7200.0
 _TAIL_CHARACTERS = 600
+# Starting a process costs as much as a short experiment.
+SHORT_S, SEEDS_IN_A_PROCESS = 5.0, 25
 
 Tell = Callable[[str], None]
 
@@ -33,37 +35,57 @@ def run_all(
 
     One that fails tells why in its outcome; the others go on.
     """
-    order = sorted(dict.fromkeys(wanted), key=lambda one: -EXPERIMENTS[one[0]].cost_s)
+    batches = _batches(wanted)
     truths = folder / "sim_truth"
     truths.mkdir(parents=True, exist_ok=True)
     telling = threading.Lock()
 
-    def run(one: tuple[str, int]) -> Outcome:
-        name, seed = one
-        outcome = _run_one(EXPERIMENTS[name], seed, folder, truths)
+    def run(batch: tuple[str, Sequence[int]]) -> list[Outcome]:
+        name, seeds = batch
+        outcomes = _run_batch(EXPERIMENTS[name], seeds, folder, truths)
         with telling:
-            tell(_line(outcome))
-        return outcome
+            for outcome in outcomes:
+                tell(_line(outcome))
+        return outcomes
 
     with ThreadPoolExecutor(at_once) as pool:
-        return dict(zip(order, pool.map(run, order), strict=True))
+        return {
+            (outcome.experiment, outcome.seed): outcome
+            for outcomes in pool.map(run, batches)
+            for outcome in outcomes
+        }
 
 
-def _run_one(experiment: Experiment, seed: int, folder: Path, truths: Path) -> Outcome:
-    truth = Path(tempfile.mkdtemp(prefix=f"{experiment.name}-{seed}-", dir=truths))
-    out = truth / "outcome.json"
+def _batches(wanted: Sequence[tuple[str, int]]) -> list[tuple[str, Sequence[int]]]:
+    """Return what one process does after the other: many seeds, where each is short."""
+    seeds: dict[str, list[int]] = {}
+    for name, seed in dict.fromkeys(wanted):
+        seeds.setdefault(name, []).append(seed)
+    batches = []
+    for name, numbers in seeds.items():
+        size = SEEDS_IN_A_PROCESS if EXPERIMENTS[name].cost_s <= SHORT_S else 1
+        batches += [(name, numbers[i : i + size]) for i in range(0, len(numbers), size)]
+    return sorted(batches, key=lambda batch: -EXPERIMENTS[batch[0]].cost_s * len(batch[1]))
+
+
+def _run_batch(
+    experiment: Experiment, seeds: Sequence[int], folder: Path, truths: Path
+) -> list[Outcome]:
+    truth = Path(tempfile.mkdtemp(prefix=f"{experiment.name}-", dir=truths))
+    out = truth / "outcomes.json"
     line = [sys.executable, "-m", "operando.acceptance.running", experiment.name]
-    line += ["--seed", str(seed), "--data", str(folder), "--truth", str(truth), "--out", str(out)]
+    line += ["--seeds", ",".join(map(str, seeds)), "--data", str(folder)]
+    line += ["--truth", str(truth), "--out", str(out)]
     try:
         done = subprocess.run(line, capture_output=True, text=True, check=False, timeout=LONGEST_S)
     except subprocess.TimeoutExpired:
-        return Outcome(experiment.name, seed, failed=f"did not end within {LONGEST_S:g} s")
-    if done.returncode or not out.exists():
+        why = f"did not end within {LONGEST_S:g} s"
+    else:
         said = done.stderr.strip()[-_TAIL_CHARACTERS:] or "it said nothing"
-        return Outcome(
-            experiment.name, seed, failed=f"ended with exit code {done.returncode}: {said}"
-        )
-    return read_outcome(out.read_text(encoding="utf-8"))
+        why = f"ended with exit code {done.returncode}: {said}"
+    found = read_outcomes(out.read_text(encoding="utf-8")) if out.exists() else []
+    missing = set(seeds) - {outcome.seed for outcome in found}
+    return [*found, *(Outcome(experiment.name, seed, failed=why) for seed in sorted(missing))]
 
 
 def _line(outcome: Outcome) -> str:

@@ -62,10 +62,14 @@ def _life(
         protocol,
         cell,
         cell,
-        technique={"total_h": total_h, "record": {"dt_s": dt_s, "edge_for_s": 0.0}},
+        technique={
+            "total_h": total_h,
+            "record": {"dt_s": dt_s, "edge_for_s": 0.0, "check_dt_s": 1.0},
+        },
         cost_s=cost_s,
         told=f"goes on to {total_h:g} h, so that the end of a life can be seen; a row each "
-        f"{dt_s:g} s ({rows} in a half-cycle, 200 by default): plateau, lives and shorts stay",
+        f"{dt_s:g} s ({rows} in a half-cycle, 200 by default) and a check of limits each second: "
+        "plateaus and lives stay",
     )
 
 
@@ -166,10 +170,10 @@ _SHORTS = tuple(
 )
 
 ZINC = (
-    _life("zn-caco3-life", "zinc-symmetric-0.25-0.05", "zn-caco3", 1400, 0.2, 300),
-    _life("zn-bare-life", "zinc-symmetric-0.25-0.05", "zn-bare", 100, 0.2, 25),
-    _life("zn-zro2-life", "zinc-symmetric-0.25-0.125", "zn-zro2", 5500, 0.5, 450),
-    _life("zn-lzs-life", "zinc-symmetric-0.5-0.5", "zn-lzs", 5000, 1.0, 250),
+    _life("zn-caco3-life", "zinc-symmetric-0.25-0.05", "zn-caco3", 1400, 0.2, 120),
+    _life("zn-bare-life", "zinc-symmetric-0.25-0.05", "zn-bare", 100, 0.2, 10),
+    _life("zn-zro2-life", "zinc-symmetric-0.25-0.125", "zn-zro2", 4100, 0.5, 300),
+    _life("zn-lzs-life", "zinc-symmetric-0.5-0.5", "zn-lzs", 4100, 1.0, 250),
     Experiment(
         "zn-zro2-efficiency", "zinc-coulombic-efficiency-5-1", "zn-zro2-half", "zn-zro2-half",
         cost_s=60,
@@ -217,6 +221,61 @@ ZINC = (
     ),
 )  # fmt: skip
 
+FULL_CELLS = (
+    *(
+        Experiment(
+            f"pb-{on}-voltammetry", "prussian-blue-voltammetry", f"pb-{on}-anodeless",
+            f"pb-{on}-anodeless", cost_s=20,
+        )
+        for on in _SODIUM
+    ),
+    *(
+        Experiment(
+            f"pb-{on}-50", "prussian-blue-cycling", cell, cell, cost_s=60,
+        )
+        for on, cell in (
+            ("znag", "pb-znag-anodeless"), ("bare", "pb-bare-anodeless"), ("half", "pb-half"),
+        )
+    ),
+    Experiment(
+        "pb-znag-100", "prussian-blue-cycling-100", "pb-znag-anodeless-100",
+        "pb-znag-anodeless-100", cost_s=25,
+    ),
+    *(
+        Experiment(
+            f"pb-{on}-rates", "prussian-blue-rate-capability", f"pb-{on}-rate", f"pb-{on}-rate",
+            cost_s=25,
+        )
+        for on in _SODIUM
+    ),
+    *(
+        Experiment(
+            f"pb-{on}-cold", "prussian-blue-cold", f"pb-{on}-anodeless", f"pb-{on}-anodeless",
+        )
+        for on in _SODIUM
+    ),
+    *(
+        Experiment(
+            f"pb-{on}-free", "prussian-blue-anode-free", f"pb-{on}-anodefree",
+            f"pb-{on}-anodefree", cost_s=50,
+        )
+        for on in _SODIUM
+    ),
+)  # fmt: skip
+
+EVIDENCE = (
+    Experiment("zn-blind", "zinc-blind", "blind-zn-half", "blind-zn-half", truths=("blind",)),
+    Experiment(
+        "dummy-100-ohm", "dummy-cell", "dummy-100ohm", "dummy-100ohm",
+        observations=("dummy_ranges",),
+    ),
+    Experiment("dummy-two-rc", "dummy-cell-impedance", "dummy-2rc", "dummy-2rc"),
+    Experiment(
+        "pt-recovery", "hydrogen-recovery", "pt-hydrogen", "pt-hydrogen",
+        instruments=WITH_CHROMATOGRAPH, factor=1000, cost_s=20,
+    ),
+)  # fmt: skip
+
 EXPERIMENTS: Mapping[str, Experiment] = MappingProxyType(
-    {one.name: one for one in (*SODIUM, *ZINC)}
+    {one.name: one for one in (*SODIUM, *FULL_CELLS, *ZINC, *EVIDENCE)}
 )

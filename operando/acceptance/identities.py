@@ -20,6 +20,8 @@ Truths = Callable[[Run, Mapping[str, Metric], Path], dict[str, Numbers]]
 # A soft short is found if the analysis dates it so many rows from its true begin at most.
 _ROWS_OFF = 2
 _CONFIDENCE = 0.95
+# Stated uncertainties are standard; twice that is to cover 95 %.
+_COVERAGE_FACTOR = 2.0
 
 
 def told(truth: Path, instrument: str, event: str) -> list[dict[str, Any]]:
@@ -138,9 +140,9 @@ def soft_shorts(run: Run, found: Mapping[str, Metric], truth: Path) -> dict[str,
 def shunt(run: Run, found: Mapping[str, Metric], truth: Path) -> dict[str, Numbers]:
     """Return the resistance that was found in parallel to the cell over that of the short."""
     del run
-    if "shunt_resistance_ohm" not in found:
+    if "parallel_resistance_ohm" not in found:
         return {}
-    metric = found["shunt_resistance_ohm"]
+    metric = found["parallel_resistance_ohm"]
     shorts = told(truth, "cell", "short")
     values = metric.value if isinstance(metric.value, list) else []
     present = [(number, value) for number, value in enumerate(values) if value is not None]
@@ -151,6 +153,64 @@ def shunt(run: Run, found: Mapping[str, Metric], truth: Path) -> dict[str, Numbe
     u = metric.uncertainty
     told_u = u[number] if isinstance(u, list) else None
     return {"shunt_recovered": Numbers(value / ohm, None if told_u is None else told_u / ohm)}
+
+
+def blind(run: Run, found: Mapping[str, Metric], truth: Path) -> dict[str, Numbers]:
+    """Return for what was drawn blind whether the analysis found it within twice its uncertainty.
+
+    One of each: 1 within, 0 beyond, by cycle and by spectrum.
+    """
+    del run
+    halves = half_cycles(truth)
+    plated = [half["charge_mah_cm2"] for half in halves[::2]]
+    stripped = [half["charge_mah_cm2"] for half in halves[1::2]]
+    pairs = zip(plated, stripped, strict=False)
+    spectra = [
+        line for line in told(truth, "potentiostat", "segment") if line["technique"] == "eis"
+    ]
+    return {
+        "ce_covered": _covered(found["ce_pct"], [100 * off / on for on, off in pairs]),
+        "charge_covered": _covered(found["plated_capacity_mah_cm2"], plated),
+        "series_covered": _covered(
+            found["series_resistance_ohm"], [line["series_ohm"] for line in spectra]
+        ),
+        "interfacial_covered": _covered(
+            found["interfacial_resistance_ohm"], [line["interfacial_ohm"] for line in spectra]
+        ),
+        "nucleation_covered": _nucleation_covered(found["cell_eta_n_mv"], truth),
+    }
+
+
+def _nucleation_covered(metric: Metric, truth: Path) -> Numbers:
+    """Compare with the nucleation overpotential of the cell at the current of its first plating."""
+    made = told(truth, "cell", "made")[-1]["parameters"]
+    first = half_cycles(truth)[0]
+    density = abs(first["current_a"]) * 1e3 / made["area_cm2"]
+    ratio = density / made["nucleation_current_ma_cm2"]
+    eta_mv = 1e3 * made["working"]["nucleation_overpotential_v"]
+    true_mv = eta_mv * 1.1 * ratio**2 / (ratio**2 + 0.1)
+    if metric.value is None or metric.uncertainty is None:
+        return Numbers(None, reason=metric.reason or "no uncertainty is stated")
+    assert not isinstance(metric.value, list)
+    assert not isinstance(metric.uncertainty, list)
+    off = metric.value - true_mv
+    return Numbers(
+        float(abs(off) <= _COVERAGE_FACTOR * metric.uncertainty),
+        reason=f"off by {off:.3f} mV, u {metric.uncertainty:.3f} mV",
+    )
+
+
+def _covered(metric: Metric, true: list[float]) -> Numbers:
+    """Return for each element whether it lies within twice its uncertainty of the truth."""
+    if not isinstance(metric.value, list) or not isinstance(metric.uncertainty, list):
+        return Numbers(None, reason=metric.reason or "no uncertainty is stated")
+    if len(metric.value) != len(true):
+        return Numbers(None, reason=f"{len(metric.value)} elements, and the truth has {len(true)}")
+    within: list[float | None] = [
+        None if value is None or u is None else float(abs(value - one) <= _COVERAGE_FACTOR * u)
+        for value, u, one in zip(metric.value, metric.uncertainty, true, strict=True)
+    ]
+    return Numbers(within, reason=metric.reason)
 
 
 def _largest(metric: Metric, true: list[float], *, relative: bool) -> Numbers:
@@ -166,6 +226,7 @@ def _largest(metric: Metric, true: list[float], *, relative: bool) -> Numbers:
 
 
 TRUTHS: Mapping[str, Truths] = {
+    "blind": blind,
     "efficiency": efficiency,
     "hydrogen": hydrogen,
     "hydroxide": hydroxide,

@@ -3,7 +3,7 @@
 import math
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 Number = float | None
@@ -114,7 +114,7 @@ class Value:
         if not isinstance(numbers.value, list):
             uncertainty = numbers.uncertainty
             told = None if isinstance(uncertainty, list) else uncertainty
-            return self._scaled(numbers.value, told)
+            return replace(self._scaled(numbers.value, told), reason=numbers.reason)
         values, uncertainties = numbers.value, numbers.uncertainty
         each = uncertainties if isinstance(uncertainties, list) else [None] * len(values)
         if self.how == "value":
@@ -200,7 +200,55 @@ class Combined:
         return Measured(value * self.scale, u * abs(self.scale) if evaluated else None)
 
 
-Measure = Value | Combined
+@dataclass(frozen=True)
+class Coverage:
+    """The share of seeds whose number lies within twice its standard uncertainty of the truth.
+
+    Attributes:
+        experiment: Its name.
+        truth: Name of what `operando.acceptance.identities` made of each run: 1 within, 0 beyond,
+            a list if it was measured several times, each of which must lie within.
+        seeds: How many seeds.
+    """
+
+    experiment: str
+    truth: str
+    seeds: int = 100
+
+    def experiments(self) -> Iterator[str]:
+        """Yield the names of the experiments it needs."""
+        yield self.experiment
+
+    def of(self, outcomes: Outcomes, seed: int = 0) -> Measured:
+        """Return the share, with Clopper and Pearson's 95 % interval as its reason."""
+        del seed
+        from scipy.stats import binomtest
+
+        within = beyond = 0
+        undefined: list[str] = []
+        for number in range(self.seeds):
+            outcome = outcomes[self.experiment, number]
+            if outcome.not_yet is not None:
+                raise NotYetError(outcome.not_yet)
+            numbers = outcome.numbers.get(self.truth)
+            if numbers is None or numbers.value is None:
+                told = outcome.failed if numbers is None else numbers.reason
+                undefined.append(told or "undefined")
+                continue
+            each = numbers.value if isinstance(numbers.value, list) else [numbers.value]
+            within += sum(one == 1.0 for one in each)
+            beyond += sum(one == 0.0 for one in each)
+        tried = within + beyond
+        if not tried:
+            return Measured(None, reason=undefined[0] if undefined else "nothing was measured")
+        interval = binomtest(within, tried).proportion_ci(0.95)
+        reason = f"{within} of {tried}, 95 % interval {interval.low:.3f}-{interval.high:.3f}"
+        if undefined:
+            reason += f"; {len(undefined)} seeds undefined: {undefined[0]}"
+        return Measured(within / tried, reason=reason)
+
+
+Measure = Value | Combined | Coverage
 
 
 def median_life(lives: Sequence[Measured]) -> Measured:

@@ -7,6 +7,7 @@ import numpy as np
 
 from operando.acceptance.measures import Numbers
 from operando.analysis import Metric, metrics
+from operando.analysis.steps import GALVANOSTATIC, recorded_steps
 from operando.replay import replay
 from operando.runs import Run, RunBuilder
 
@@ -22,6 +23,42 @@ def completed(
     """Return 1 if the run ended as planned, else 0."""
     del run, found, folder
     return {"completed": Numbers(0.0 if failed else 1.0, reason=failed)}
+
+
+def dummy_ranges(
+    run: Run, found: Mapping[str, Metric], failed: str | None, folder: Path
+) -> dict[str, Numbers]:
+    """Return what a resistor was measured to be on each range, and the charge that went through.
+
+    ``dummy_resistance_ohm``: by range, (E+ - E-) / (i+ - i-) of its two directions, so that offsets
+    cancel. ``dummy_charge_ratio``: by step, the trapezoid of the current over its median times the
+    step's length.
+    """
+    del found, failed, folder
+    steps = [step for step in recorded_steps(run) if step.role == GALVANOSTATIC and len(step) > 2]
+    if len(steps) < 2:
+        reason = "the run has no steps of both directions"
+        return {
+            name: Numbers(None, reason=reason)
+            for name in ("dummy_resistance_ohm", "dummy_charge_ratio")
+        }
+    means = [
+        (
+            float(np.median(step.instrument_potential_v)),
+            float(np.median(step.instrument_current_a)),
+        )
+        for step in steps
+    ]
+    ohm: list[float | None] = [
+        (one_v - other_v) / (one_a - other_a)
+        for (one_v, one_a), (other_v, other_a) in zip(means[::2], means[1::2], strict=False)
+    ]
+    charges: list[float | None] = []
+    for step in steps:
+        passed = np.trapezoid(step.instrument_current_a, step.t_s)
+        length_s = step.t_s[-1] - step.t_s[0]
+        charges.append(float(passed / (np.median(step.instrument_current_a) * length_s)))
+    return {"dummy_resistance_ohm": Numbers(ohm), "dummy_charge_ratio": Numbers(charges)}
 
 
 def refused(
@@ -98,6 +135,7 @@ def replayed(
 OBSERVATIONS: Mapping[str, Observe] = {
     "bands_detected": bands_detected,
     "completed": completed,
+    "dummy_ranges": dummy_ranges,
     "injection_interval": injection_interval,
     "refused": refused,
     "replayed": replayed,

@@ -3,7 +3,14 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from operando.acceptance.measures import Measure, Measured, NotYetError, Outcomes, median_life
+from operando.acceptance.measures import (
+    Coverage,
+    Measure,
+    Measured,
+    NotYetError,
+    Outcomes,
+    median_life,
+)
 
 Kind = Literal["P", "I", "C", "X", "E"]
 ValueIs = Literal["input", "calibrated", "emergent", "identity"]
@@ -32,7 +39,7 @@ class Row:
             the tolerance allowed; ``sign``: only the direction.
         remark: What a reader must know.
         life: Whether it is a life, of which `make acceptance-long` takes the median of 20 seeds.
-        experimental: Whether the published value is a bound (``>``) rather than a value.
+        told: Whether what the number rests on (an interval) is printed below the table.
     """
 
     id: str
@@ -50,6 +57,12 @@ class Row:
     compared: Literal["equal", "at least", "at most", "sign"] = "equal"
     remark: str = ""
     life: bool = False
+    told: bool = False
+
+    @property
+    def seeds(self) -> int:
+        """Return of how many seeds it needs its experiments by itself."""
+        return self.measure.seeds if isinstance(self.measure, Coverage) else 1
 
     @property
     def experiments(self) -> tuple[str, ...]:

@@ -82,7 +82,7 @@ IDENTITY_ROWS = (
         "C10", "zinc-symmetric-1-1", "ZrO2, 20 injected soft shorts",
         "share found within two rows", 0.9, "1", 0.0,
         Value("zn-zro2-soft-shorts", "soft_short_sensitivity"), source="20 of 22, our own measure",
-        compared="at least",
+        compared="at least", told=True,
     ),
     _identity(
         "C10", "zinc-symmetric-1-1", "ZrO2, 20 injected soft shorts", "soft shorts that were none",

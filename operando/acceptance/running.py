@@ -1,7 +1,7 @@
 """One experiment from the plan to its numbers, in a process of its own.
 
-``python -m operando.acceptance.running NAME --seed N --data FOLDER --out FILE`` writes what came of
-it as JSON; `operando.acceptance.campaign` starts these, two at a time.
+``python -m operando.acceptance.running NAME --seeds 0,1 --data ... --truth ... --out FILE`` writes
+what came of it as JSON; `operando.acceptance.campaign` starts these, two at a time.
 """
 
 import argparse
@@ -155,27 +155,33 @@ def _numbers(metric: Metric) -> Numbers:
     return Numbers(metric.value, metric.uncertainty, metric.reason)
 
 
-def read_outcome(text: str) -> Outcome:
-    """Return what `main` wrote."""
-    document = json.loads(text)
-    document["numbers"] = {
-        name: Numbers(**numbers) for name, numbers in document["numbers"].items()
-    }
-    return Outcome(**document)
+def read_outcomes(text: str) -> list[Outcome]:
+    """Return what `main` wrote: a line for each seed."""
+    found = []
+    for line in text.splitlines():
+        document = json.loads(line)
+        document["numbers"] = {
+            name: Numbers(**numbers) for name, numbers in document["numbers"].items()
+        }
+        found.append(Outcome(**document))
+    return found
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one experiment and write its outcome; return the process's exit status."""
+    """Run one experiment, seed after seed, and write what came of it, a line for each."""
     parser = argparse.ArgumentParser(prog="python -m operando.acceptance.running")
     parser.add_argument("experiment", choices=sorted(EXPERIMENTS))
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seeds", default="0", help="comma separated")
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--truth", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args(arguments)
-    logging.disable(logging.WARNING)  # that no driver was tried on hardware is told once, below
-    outcome = perform(EXPERIMENTS[options.experiment], options.seed, options.data, options.truth)
-    options.out.write_text(json.dumps(asdict(outcome), allow_nan=False), encoding="utf-8")
+    logging.disable(logging.WARNING)  # that no driver was tried on hardware stands in the table
+    experiment = EXPERIMENTS[options.experiment]
+    for seed in map(int, options.seeds.split(",")):
+        outcome = perform(experiment, seed, options.data, options.truth / str(seed))
+        with options.out.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(asdict(outcome), allow_nan=False) + "\n")
     return 0
 
 

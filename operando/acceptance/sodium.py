@@ -92,7 +92,9 @@ def _kinetics() -> list[Row]:
     ]  # fmt: skip
     window = "apparent exchange current, fitted at 60-110 mV without correction for iR"
     j0 = {on: Value(f"na-{on}-tafel", "j0_apparent_ma_cm2") for on in ("znag", "bare")}
-    calibrated = "window and series resistance are calibrated"
+    calibrated = (
+        "window and series resistance are calibrated, and the interphase has formed: five cycles"
+    )
     rows += [
         Row(
             "A7", "sodium-tafel", _NAMES[on], window, value, "mA/cm2", 0.05, SOURCE, "calibrated",

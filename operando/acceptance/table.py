@@ -132,6 +132,13 @@ def closing(verdicts: Sequence[Verdict]) -> list[str]:
     if reasons:
         lines += ["", "Not within tolerance, not there, or not tried:"]
         lines += [f"  {line}" for line in reasons]
+    rests = [
+        f"  {verdict.row.id} {verdict.row.quantity}: {verdict.measured.reason}"
+        for verdict in verdicts
+        if verdict.row.told and verdict.measured is not None and verdict.measured.reason
+    ]
+    if rests:
+        lines += ["", "What shares rest on:", *rests]
     lines += ["", "Where the sources contradict each other or themselves; told, never fitted:"]
     lines += [f"  {line}" for line in CONFLICTS]
     lines += ["", summary(verdicts), "real data: not run", NO_HARDWARE]

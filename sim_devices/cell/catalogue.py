@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from sim_devices.cell.blind import NAME as BLIND
+from sim_devices.cell.blind import blind_cell
 from sim_devices.cell.blind_sodium import NAME as BLIND_SODIUM
 from sim_devices.cell.blind_sodium import blind_sodium_cell
 from sim_devices.cell.dummy import DUMMIES, DummyCell
 from sim_devices.cell.model import Cell
 from sim_devices.cell.presets import PRESETS
 
-NAMES: tuple[str, ...] = (*PRESETS, *DUMMIES, BLIND_SODIUM)
+NAMES: tuple[str, ...] = (*PRESETS, *DUMMIES, BLIND, BLIND_SODIUM)
 
 
 def make_cell(name: str, seed: int = 0) -> Cell | DummyCell:
@@ -23,6 +25,8 @@ def make_cell(name: str, seed: int = 0) -> Cell | DummyCell:
     """
     if name in DUMMIES:
         return DummyCell(DUMMIES[name])
+    if name == BLIND:
+        return blind_cell(seed)
     if name == BLIND_SODIUM:
         return blind_sodium_cell(seed)
     if name in PRESETS:

@@ -101,6 +101,13 @@ class DummyCell:
         """What current densities are told for."""
         return self.parameters.area_cm2
 
+    def resistances(self) -> dict[str, float]:
+        """Return what a spectrum should tell, ohm, for the truth."""
+        return {
+            "series_ohm": self.parameters.series_ohm + self.contact_ohm,
+            "interfacial_ohm": sum(ohm for ohm, _ in self.parameters.members),
+        }
+
     def told(self) -> dict[str, Any]:
         """Return what it is made of, for the truth."""
         return asdict(self.parameters)

@@ -35,6 +35,8 @@ _FORMATION_CURRENT_MA_CM2 = 5.0  # at the formation potential
 _FORMATION_DONE = 1e-6  # part of the formation charge below which formation is over
 _LEAK_MA_CM2_V = 1e-4  # gives a bare substrate an open-circuit potential
 _BARE_MAH_CM2 = 1e-9
+# The interphase forms before it begins to differ from plating to plating.
+_FORMED_AFTER_CYCLES = 5
 _TIP_SD = 0.15  # of the logarithm of the tip growth, per plating segment
 _SMALLEST_SURFACE_CONCENTRATION = 1e-6
 _NO_CURRENT_MAH_CM2 = 1e-12
@@ -340,6 +342,11 @@ class Electrode:
             found = found + 1 / (omega**p.film_cpe_exponent * p.film_cpe + 1 / film)
         return found
 
+    def interface_resistance(self, current: float) -> float:
+        """Return film and charge transfer in series, ohm cm2, at a current density into it."""
+        *_, slope, film = self.interface(current, 0.0)
+        return 1e3 / slope + film
+
     # ---- what limits a step, and what a step does
 
     def longest_step(self, current: float, step_s: float) -> float:
@@ -424,7 +431,7 @@ class Electrode:
             self.dead_fraction = (
                 max(0.0, p.dead_fraction + scatter) if self.cycle else p.dead_fraction
             )
-        if p.resistance_scatter:
+        if p.resistance_scatter and self.cycle > _FORMED_AFTER_CYCLES:
             self._resistance_factor = float(self._scatter_stream.lognormal(0, p.resistance_scatter))
             self._refresh_formation()
         if self._tip_growth:

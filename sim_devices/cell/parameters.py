@@ -55,7 +55,8 @@ class ElectrodeParameters:
         dead_fraction: metal that becomes electrically dead, per metal dissolved.
         dead_fraction_sd: its standard deviation from plating to plating; the first cycle has none.
         resistance_scatter: standard deviation of the logarithm of the interfacial resistance, drawn
-            anew at each plating; 0: it does not scatter.
+            anew at each plating once the interphase has formed, after five cycles; 0: it does not
+            scatter.
         zhs_yield: part of the hydroxide from hydrogen evolution that ends as film, 0..1.
         zhs_resistivity_ohm_cm: resistivity of that film.
         nucleation_overpotential_v: extra overpotential at the first nucleation on a substrate.

@@ -1,6 +1,7 @@
 """Cells with chemistry by name.
 
-Where their numbers are from is told in `zinc`, `conditions`, `sodium` and `prussian_blue`.
+Where their numbers are from is told in `zinc`, `conditions`, `sodium`, `prussian_blue` and
+`platinum`.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from dataclasses import replace
 
 from sim_devices.cell.conditions import CONDITIONS, preset_from_condition
 from sim_devices.cell.parameters import CellParameters
+from sim_devices.cell.platinum import PLATINUM
 from sim_devices.cell.prussian_blue import FULL_CELLS
 from sim_devices.cell.sodium import SODIUM_CELLS
 from sim_devices.cell.zinc import SYMMETRIC, on_copper
@@ -22,6 +24,7 @@ PRESETS: dict[str, CellParameters] = {
     "na-bare": SODIUM_CELLS["na-bare-half"],
     **SODIUM_CELLS,
     **FULL_CELLS,
+    **PLATINUM,
 }
 # Three electrodes: a zinc wire beside the working electrode.
 PRESETS["zn-bare-half-reference"] = replace(PRESETS["zn-bare-half"], reference_share=0.25)

@@ -499,6 +499,11 @@ class Machine:
         self._closers.append("*")
         self._segment = {"technique": technique, "began_t_s": self.cell.t, **applied}
 
+    def _resistances(self) -> dict[str, float]:
+        # A cell that was recorded does not know its own.
+        ask = getattr(self.cell, "resistances", None)
+        return {} if ask is None else ask()
+
     def _end_segment(self) -> None:
         segment, self._segment = self._segment, None
         if segment is not None:
@@ -862,7 +867,7 @@ class Machine:
             raise ScriptError("0012")
         self._check_potential(abs(potential_v) + math.sqrt(2) * amplitude_rms_v)
         self._apply_potential(potential_v)
-        self._begin_measurement("eis", potential_v=self._drive[1])
+        self._begin_measurement("eis", potential_v=self._drive[1], **self._resistances())
         for frequency in frequencies:
             true_ohm = self._impedance_after(frequency)
             if true_ohm is None:
@@ -883,7 +888,7 @@ class Machine:
             raise ScriptError("0012")
         self._check_current(abs(current_a) + math.sqrt(2) * amplitude_rms_a)
         _, true_a = self._apply_current(current_a)
-        self._begin_measurement("geis", current_a=true_a)
+        self._begin_measurement("geis", current_a=true_a, **self._resistances())
         for frequency in frequencies:
             true_ohm = self._impedance_after(frequency)
             if true_ohm is None:

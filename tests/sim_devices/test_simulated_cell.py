@@ -8,7 +8,16 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from sim_devices.cell import CONDITIONS, PRESETS, Cell, Condition, preset, preset_from_condition
+from sim_devices.cell import (
+    CONDITIONS,
+    PRESETS,
+    Cell,
+    Condition,
+    make_cell,
+    preset,
+    preset_from_condition,
+)
+from sim_devices.cell.platinum import PLATINUM
 from sim_devices.cell.prussian_blue import FULL_CELLS
 from sim_devices.spectrum import RamanScene
 
@@ -49,7 +58,8 @@ def efficiencies(cell, current, charge, cycles, dt_s=10.0):
 def test_the_presets_are_the_ones_agreed_on():
     rows = {*CONDITIONS, *(f"{name}-half" for name in CONDITIONS)}
     sodium = {*SODIUM, *PREDEPOSITED, *(f"na-{name}-half" for name in SUBSTRATES)}
-    assert set(PRESETS) == {*ZINC, *HALF, *rows, *sodium, *FULL_CELLS, "zn-bare-half-reference"}
+    more = {*FULL_CELLS, *PLATINUM, "zn-bare-half-reference"}
+    assert set(PRESETS) == {*ZINC, *HALF, *rows, *sodium, *more}
     assert PRESETS["na-znag"] == PRESETS["na-znag-half"]
 
 
@@ -274,14 +284,42 @@ def test_sodium_plated_on_bare_zinc_polarises_irregularly_and_on_silvered_zinc_d
     assert scatters["bare"] > 10 * scatters["znag"]
 
 
+def test_the_interphase_forms_as_published_before_it_scatters():
+    for seed in (0, 5):
+        cell = Cell("na-bare-predeposited", seed=seed)
+        resistances = [cell.resistances()["interfacial_ohm"]]
+        for _ in range(5):
+            run(cell, 0.5, 60.0, 3600.0)
+            run(cell, -0.5, 60.0, 3600.0)
+        cell.advance(1e-3)
+        resistances.append(cell.resistances()["interfacial_ohm"])
+        assert resistances == pytest.approx([10.8, 4.9], rel=0.02)
+
+
+def test_a_blind_cell_is_drawn_from_its_seed_and_is_no_published_one():
+    first, again, other = (make_cell("blind-zn-half", seed) for seed in (1, 1, 2))
+    assert first.parameters == again.parameters != other.parameters
+    assert first.contact_ohm == again.contact_ohm != other.contact_ohm
+    published = {PRESETS[name].working.exchange_current_ma_cm2 for name in HALF}
+    assert first.parameters.working.exchange_current_ma_cm2 not in published
+
+
+def test_platinum_turns_every_electron_into_hydrogen():
+    cell = Cell("pt-hydrogen")
+    charge, _ = run(cell, -0.1, 10.0, 3600.0)
+    umol = charge * cell.area_cm2 * 18.656
+    assert cell.hydrogen_evolved_mol * 1e6 == pytest.approx(umol, rel=1e-3)
+
+
 def test_other_random_streams_do_not_move_when_the_resistance_scatters():
     steady = preset("na-bare-predeposited")
     calm = replace(steady, working=replace(steady.working, resistance_scatter=0.0))
     found = []
     for parameters in (steady, calm):
         cell = Cell(parameters, 3)
-        run(cell, -1.0, 10.0, 600.0)
-        run(cell, 1.0, 10.0, 300.0)
+        for _ in range(7):  # the interphase has formed
+            run(cell, -1.0, 60.0, 600.0)
+            run(cell, 1.0, 60.0, 300.0)
         _, potentials = run(cell, -1.0, 10.0, 600.0)
         found.append((cell.working.dead_fraction, potentials[-1]))
     assert found[0][0] == found[1][0]
