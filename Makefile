@@ -5,7 +5,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP = $(PYTHON) -m pip --python $(BIN)/python --disable-pip-version-check --no-input
 
-.PHONY: demo test check sim shell acceptance bench faults docs build lock upgrade clean
+.PHONY: demo test check sim shell acceptance acceptance-long bench faults docs build lock upgrade clean
 
 demo: .venv/ready
 	$(BIN)/operando demo
@@ -30,6 +30,10 @@ shell: .venv/ready
 acceptance: .venv/ready
 	$(BIN)/python -m operando.real_data $(DATA)
 	$(BIN)/python -m operando.acceptance
+
+# Lives as medians of 20 seeds: hours.
+acceptance-long: .venv/ready
+	$(BIN)/python -m operando.acceptance --long
 
 bench: .venv/ready .venv/peers/ready
 	$(BIN)/python -m benchmarks

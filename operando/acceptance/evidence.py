@@ -21,7 +21,7 @@ def _blind() -> list[Row]:
             ("series resistance, leads included", "series_covered", ""),
             ("interfacial resistance", "interfacial_covered", ""),
             ("nucleation overpotential", "nucleation_covered",
-             "its uncertainty is that of the noise; tip less plateau is not exactly the cell's"),
+             "tip less plateau holds what else moves between them"),
         )
     ]  # fmt: skip
 

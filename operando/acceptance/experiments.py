@@ -10,6 +10,7 @@ FASTEST = 1e7
 LEADER = frozenset({"potentiostat"})
 WITH_CAMERA = frozenset({"potentiostat", "camera"})
 WITH_FOLLOWERS = frozenset({"potentiostat", "camera", "raman", "gas_chromatograph"})
+WITH_THERMOSTAT = frozenset({"potentiostat", "thermostat"})
 WITH_CHROMATOGRAPH = frozenset({"potentiostat", "gas_chromatograph"})
 
 
@@ -25,6 +26,8 @@ class Experiment:
         instruments: Those of the bench that take part.
         factor: Cell seconds per second; the simulator is slower where it must.
         technique: Fields of the protocol's technique that are changed, and why is told in ``told``.
+        temperatures: Fields of the protocol's temperatures that are changed.
+        every: Fields of the protocol's schedule that are changed.
         cell_fields: Fields of the cell file that are changed.
         rarer: Rows come so many times rarer than the protocol says.
         faults: What breaks, as objects of the simulator's file ``faults``.
@@ -43,6 +46,8 @@ class Experiment:
     instruments: frozenset[str] = LEADER
     factor: float = FASTEST
     technique: Mapping[str, Any] = field(default_factory=dict)
+    temperatures: Mapping[str, Any] = field(default_factory=dict)
+    every: Mapping[str, Any] = field(default_factory=dict)
     cell_fields: Mapping[str, Any] = field(default_factory=dict)
     rarer: float = 1.0
     faults: tuple[Mapping[str, Any], ...] = ()
@@ -129,8 +134,8 @@ SODIUM = (
     ),
     *(
         Experiment(
-            f"na-{on}-temperatures", "sodium-impedance-over-temperatures",
-            f"na-{on}-symmetric", f"na-{on}-symmetric",
+            f"na-{on}-temperatures", "sodium-impedance-temperatures", f"na-{on}-symmetric",
+            f"na-{on}-symmetric", instruments=WITH_THERMOSTAT, factor=1000, cost_s=60,
         )
         for on in _SODIUM
     ),
@@ -250,7 +255,10 @@ FULL_CELLS = (
     ),
     *(
         Experiment(
-            f"pb-{on}-cold", "prussian-blue-cold", f"pb-{on}-anodeless", f"pb-{on}-anodeless",
+            f"pb-{on}-cold", "prussian-blue-temperatures", f"pb-{on}-anodeless",
+            f"pb-{on}-anodeless", instruments=WITH_THERMOSTAT, factor=3000,
+            temperatures={"kelvin": [298.15, 253.15]}, every={"tolerance_s": 60}, cost_s=60,
+            told="two temperatures of the six; a minute of lateness, so that the clock may run",
         )
         for on in _SODIUM
     ),

@@ -1,6 +1,6 @@
 """Rows of full cells of Prussian blue, Chem. Sci. 2024, 15, 4833 (A13-A19): phenomenological."""
 
-from operando.acceptance.measures import Value
+from operando.acceptance.measures import Combined, Value
 from operando.acceptance.rows import Row
 from operando.acceptance.sodium import SOURCE
 
@@ -73,9 +73,15 @@ def _cycling() -> list[Row]:
         ),
         *(
             Row(
-                "A18", "prussian-blue-cold", _ON[on],
-                "capacity at -20 C, of that at 25 C", value, "%", 1.0, SOURCE, "input", "I",
-                Value(f"pb-{on}-cold", "capacity_at_temperature_pct"),
+                "A18", "prussian-blue-temperatures", _ON[on],
+                "capacity at -20 C, of that at 25 C, second cycle at each", value, "%", 1.0,
+                SOURCE, "input", "I",
+                Combined(
+                    "ratio",
+                    Value(f"pb-{on}-cold", capacity, first=4),
+                    Value(f"pb-{on}-cold", capacity, first=1),
+                    scale=100,
+                ),
                 remark="the reference temperature is not told in the paper",
             )
             for on, value in (("znag", 72.7), ("bare", 61.1))

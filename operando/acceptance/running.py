@@ -87,6 +87,9 @@ def _written(experiment: Experiment) -> tuple[Protocol, Cell]:
         raise _MissingError(str(error)) from error
     document = protocol.model_dump(mode="json")
     document["technique"] |= experiment.technique
+    document["every"] |= experiment.every
+    if experiment.temperatures:
+        document["temperatures"] |= experiment.temperatures
     if experiment.rarer != 1.0:
         document = _rarer(document, experiment.rarer)
     changed = cell.model_dump(mode="json") | dict(experiment.cell_fields)

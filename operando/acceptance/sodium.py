@@ -109,7 +109,7 @@ def _kinetics() -> list[Row]:
             Combined("ratio", j0["znag"], j0["bare"]), remark=calibrated,
         )
     )  # fmt: skip
-    protocol = "sodium-impedance-over-temperatures"
+    protocol = "sodium-impedance-temperatures"
     form, other = "activation_energy_kj_mol", "activation_energy_ln_inverse_r_kj_mol"
     for on, value, lower in (("znag", 7.92, 5.44), ("bare", 11.75, 9.27)):
         name = f"na-{on}-temperatures"

@@ -141,7 +141,7 @@ def closing(verdicts: Sequence[Verdict]) -> list[str]:
         lines += ["", "What shares rest on:", *rests]
     lines += ["", "Where the sources contradict each other or themselves; told, never fitted:"]
     lines += [f"  {line}" for line in CONFLICTS]
-    lines += ["", summary(verdicts), "real data: not run", NO_HARDWARE]
+    lines += ["", summary(verdicts), NO_HARDWARE]
     return lines
 
 

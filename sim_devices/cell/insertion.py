@@ -221,6 +221,11 @@ class InsertionElectrode:
         )
         return found
 
+    def interface_resistance(self, current: float) -> float:
+        """Return film and charge transfer in series, ohm cm2; the current does not matter."""
+        del current
+        return 1e3 / self._conductance + self._film
+
     # ---- what limits a step, and what a step does
 
     def longest_step(self, current: float, step_s: float) -> float:

@@ -234,17 +234,17 @@ class Cell:
         """Return what a spectrum at the present current should tell, ohm, for the truth.
 
         ``series_ohm`` is electrolyte, cables and contacts; ``interfacial_ohm`` films and charge
-        transfer of both electrodes, without transport; a full cell does not tell it.
+        transfer of both electrodes, without transport.
         """
         area = self.parameters.area_cm2
         with self.lock:
-            found = {"series_ohm": self._electrolyte_resistance / area}
-            if isinstance(self.working, Electrode):
-                j = self.current_density
-                interfacial = self.working.interface_resistance(j)
-                interfacial += self.counter.interface_resistance(-j)
-                found["interfacial_ohm"] = interfacial / area
-            return found
+            j = self.current_density
+            interfacial = self.working.interface_resistance(j)
+            interfacial += self.counter.interface_resistance(-j)
+            return {
+                "series_ohm": self._electrolyte_resistance / area,
+                "interfacial_ohm": interfacial / area,
+            }
 
     def told(self) -> dict[str, Any]:
         """Return what it is made of, for the truth."""
