@@ -2,8 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from operando.registry import METRICS
 
@@ -79,67 +78,6 @@ def _metrics(run: "Run") -> "Mapping[str, Metric]":
     )  # who has the numbers already spares loading what makes them
 
     return metrics(run)
-
-
-@dataclass(frozen=True)
-class ComparisonRow:
-    """One published value beside what a run returned.
-
-    Attributes:
-        row: The row's label.
-        sample: What was measured.
-        quantity: Which quantity.
-        unit: Its unit.
-        published: The published value.
-        measured: What the run returned; None if it could not be defined.
-        tolerance: What is allowed between them, as it is printed.
-        kind: What the row proves: the simulated cell was given the value (``input``), adjusted
-            until it returned it (``calibrated``), or returned it by itself (``emergent``).
-        agrees: Whether the measured value lies within the tolerance.
-    """
-
-    row: str
-    sample: str
-    quantity: str
-    unit: str
-    published: float
-    measured: float | None
-    tolerance: str
-    kind: Literal["input", "calibrated", "emergent"]
-    agrees: bool
-
-
-def comparison_table(rows: Sequence[ComparisonRow]) -> str:
-    """Return published and measured values side by side as a table of text."""
-    return "\n".join(
-        text_table(
-            (
-                "row",
-                "sample",
-                "quantity",
-                "published",
-                "measured",
-                "unit",
-                "tolerance",
-                "value is",
-                "",
-            ),
-            [
-                (
-                    row.row,
-                    row.sample,
-                    row.quantity,
-                    f"{row.published:+.0f}" if row.tolerance == "sign" else f"{row.published:.4g}",
-                    "-" if row.measured is None else f"{row.measured:.4g}",
-                    row.unit,
-                    row.tolerance,
-                    row.kind,
-                    "ok" if row.agrees else "MISSED",
-                )
-                for row in rows
-            ],
-        )
-    )
 
 
 def number_text(value: float | None, uncertainty: float | None = None) -> str:

@@ -49,7 +49,7 @@ def perform(experiment: Experiment, seed: int, folder: Path, truth: Path) -> Out
     begun = time.monotonic()
     failed, uid, exit_status = None, "", "success"
     try:
-        protocol, cell = _written(experiment)
+        protocol, cell = written(experiment)
         uid = _run(experiment, protocol, cell, seed, folder, truth)
     except _MissingError as error:
         return Outcome(experiment.name, seed, not_yet=str(error))
@@ -76,7 +76,7 @@ def perform(experiment: Experiment, seed: int, folder: Path, truth: Path) -> Out
     )
 
 
-def _written(experiment: Experiment) -> tuple[Protocol, Cell]:
+def written(experiment: Experiment) -> tuple[Protocol, Cell]:
     """Return the protocol and the cell with the changes that the experiment makes."""
     for kind, name in (("protocol", experiment.protocol), ("cell", experiment.cell)):
         if name not in names(kind):  # type: ignore[arg-type]

@@ -6,8 +6,6 @@ import pytest
 
 from operando.analysis import METRICS
 from operando.report import (
-    ComparisonRow,
-    comparison_table,
     json_report,
     number_text,
     report_json,
@@ -103,16 +101,3 @@ def test_numbers_are_rounded_to_two_digits_of_their_uncertainty(
     value: float | None, uncertainty: float | None, text: str
 ) -> None:
     assert number_text(value, uncertainty) == text
-
-
-def test_published_and_measured_values_stand_side_by_side() -> None:
-    rows = [
-        ComparisonRow("A1", "Zn@Ag", "eta_n", "mV", 3.0, 3.012, "0.3 mV", "input", True),
-        ComparisonRow("B12", "bare", "3633", "", 1.0, None, "sign", "emergent", False),
-    ]
-    heading, _, first, second = comparison_table(rows).splitlines()
-    assert heading.split()[:5] == ["row", "sample", "quantity", "published", "measured"]
-    assert first.split()[3:6] == ["3", "3.012", "mV"]
-    assert first.endswith("ok")
-    assert "+1" in second
-    assert second.endswith("MISSED")

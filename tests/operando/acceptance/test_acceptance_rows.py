@@ -1,0 +1,219 @@
+"""Rows are data that fits the rest of the project, and a verdict is what the tolerance says."""
+
+import csv
+import io
+import math
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from operando.acceptance import Combined, Measured, Numbers, Outcome, Row, Value, Verdict, judge
+from operando.acceptance.__main__ import ROWS, main
+from operando.acceptance.conflicts import CONFLICTS
+from operando.acceptance.experiments import EXPERIMENTS
+from operando.acceptance.identities import TRUTHS
+from operando.acceptance.measures import Coverage
+from operando.acceptance.observations import OBSERVATIONS
+from operando.acceptance.table import NO_HARDWARE, TITLE, closing, csv_table, markdown, text_table
+from operando.configuration import load_cell, load_protocol, names
+from operando.registry import METRICS
+from operando.simulation import cell_presets
+from techniques import for_cell
+
+ROW = Row(
+    "Z1", "a-protocol", "a sample", "a quantity", 10.0, "mV", 0.5, "nobody", "input", "P",
+    Value("one", "number"),
+)  # fmt: skip
+
+
+def outcome(name: str = "one", seed: int = 0, **numbers: Numbers) -> Outcome:
+    return Outcome(name, seed, uid="u", exit_status="success", numbers=numbers)
+
+
+def given_value(value: float, **changes: object) -> Verdict:
+    row = replace(ROW, **changes)  # type: ignore[arg-type]
+    return judge(row, {("one", 0): outcome(number=Numbers(value, 0.1))})
+
+
+WANTED_IDS = {
+    *(f"A{number}" for number in (*range(1, 11), *range(12, 20))), "A8b",
+    *(f"B{number}" for number in (1, 2, 3, 4, 5, 6, 8, 9, 11, 12, 13, 14)),
+    *(f"C{number}" for number in range(1, 12)), "E1", "E2", "E4",
+}  # fmt: skip
+
+
+def test_every_row_that_is_wanted_is_there() -> None:
+    assert {row.id for row in ROWS} >= WANTED_IDS
+
+
+def test_what_cannot_be_met_is_told_and_not_tried() -> None:
+    untried = {row.id for row in ROWS if row.measure is None}
+    assert untried >= {"A11", "B7", "B10"}
+    for row in ROWS:
+        assert (row.measure is None) <= bool(row.remark)
+        assert (row.measure is not None) <= (row.published is not None)
+
+
+def test_every_row_names_experiments_that_there_are() -> None:
+    for row in ROWS:
+        assert set(row.experiments) <= set(EXPERIMENTS), row.id
+
+
+def test_every_metric_of_a_row_is_one_of_the_registry_or_is_observed() -> None:
+    extra = {
+        "completed", "refused", "injection_interval_min", "metrics_that_differ",
+        "ce_off_the_ledger", "ledger_residual_mah_cm2", "zhs_per_hydrogen", "hydrogen_recovered",
+        "thickness_off_um", "soft_short_sensitivity", "soft_short_false", "shunt_recovered",
+        "band_3633_detected", "band_980_detected", "band_465_detected", "dummy_resistance_ohm",
+        "dummy_charge_ratio",
+    }  # fmt: skip
+
+    def metrics_of(measure: object) -> set[str]:
+        if isinstance(measure, Combined):
+            return metrics_of(measure.first) | metrics_of(measure.second)
+        return {measure.metric} if isinstance(measure, Value) else set()
+
+    for row in ROWS:
+        assert metrics_of(row.measure) <= set(METRICS) | extra, row.id
+
+
+@pytest.mark.parametrize("name", sorted(EXPERIMENTS))
+def test_every_experiment_fits_its_files(name: str) -> None:
+    from operando.acceptance.running import written
+
+    experiment = EXPERIMENTS[name]
+    assert experiment.protocol in names("protocol")
+    assert experiment.cell in names("cell")
+    assert set(experiment.observations) <= set(OBSERVATIONS)
+    assert set(experiment.truths) <= set(TRUTHS)
+    protocol, cell = written(experiment)
+    for_cell(protocol.technique, cell)
+    changed = protocol != load_protocol(experiment.protocol)
+    changed |= cell != load_cell(experiment.cell)
+    assert changed == (experiment.told != "" and not experiment.faults) or experiment.faults
+    assert not changed or experiment.told
+
+
+def test_every_simulated_cell_is_there() -> None:
+    assert {one.preset for one in EXPERIMENTS.values()} <= set(cell_presets())
+
+
+@pytest.mark.parametrize(
+    ("value", "changes", "word"),
+    [
+        (10.5, {}, "ok"),
+        (10.51, {}, "MISSED"),
+        (9.5, {}, "ok"),
+        (10.2, {"tolerance": 0.02, "relative": True}, "ok"),
+        (10.21, {"tolerance": 0.02, "relative": True}, "MISSED"),
+        (30.0, {"compared": "at least"}, "ok"),
+        (9.4, {"compared": "at least"}, "MISSED"),
+        (-30.0, {"compared": "at most"}, "ok"),
+        (10.6, {"compared": "at most"}, "MISSED"),
+        (0.001, {"compared": "sign"}, "ok"),
+        (-0.001, {"compared": "sign"}, "MISSED"),
+        (0.0, {"compared": "sign"}, "MISSED"),
+    ],
+)
+def test_a_verdict_is_what_the_tolerance_says(
+    value: float, changes: dict[str, object], word: str
+) -> None:
+    assert given_value(value, **changes).word == word
+
+
+@given(st.floats(-1e6, 1e6), st.floats(0, 1e3))
+def test_a_wider_tolerance_never_turns_ok_into_missed(value: float, more: float) -> None:
+    narrow = given_value(value).word
+    assert narrow == "MISSED" or given_value(value, tolerance=0.5 + more).word == "ok"
+
+
+def test_an_undefined_number_misses_with_its_reason() -> None:
+    found = judge(ROW, {("one", 0): outcome(number=Numbers(None, reason="the cell was open"))})
+    assert (found.word, found.why) == ("MISSED", "the cell was open")
+
+
+def test_an_experiment_that_failed_misses_with_its_reason() -> None:
+    failed = Outcome("one", failed="the cable came off")
+    assert judge(ROW, {("one", 0): failed}).why == "the cable came off"
+
+
+def test_a_missing_part_of_the_project_is_not_yet_there_and_says_which() -> None:
+    missing = Outcome("one", not_yet="no protocol file is called x")
+    assert judge(ROW, {("one", 0): missing}).why == "no protocol file is called x"
+    unknown = judge(ROW, {("one", 0): outcome()})
+    assert (unknown.word, unknown.why) == ("not yet", "the analysis has no metric number")
+
+
+def test_lists_are_reduced_as_the_row_says() -> None:
+    listed = Numbers([1.0, None, 3.0, 5.0], [0.1, None, 0.1, 0.3], "one cycle was lost")
+    runs = {("one", 0): outcome(number=listed)}
+
+    def of(**options: object) -> Measured:
+        return Value("one", "number", **options).of(runs)  # type: ignore[arg-type]
+
+    assert of(first=2) == Measured(3.0, 0.1)
+    assert of(first=1) == Measured(None, reason="one cycle was lost")
+    assert of(first=9).value is None
+    assert of(how="mean").value == 3.0
+    assert of(how="mean").uncertainty == pytest.approx(0.5 / 3)
+    assert of(how="sd", first=2).value == pytest.approx(math.sqrt(2))
+    assert of(how="last") == Measured(5.0, 0.3)
+    assert of(how="mean", first=0, last=9).value is None
+
+
+def test_two_numbers_are_combined_with_their_uncertainties() -> None:
+    runs = {
+        ("one", 0): outcome(number=Numbers(6.0, 0.3)),
+        ("two", 0): outcome("two", number=Numbers(3.0, 0.4)),
+    }
+    first, second = Value("one", "number"), Value("two", "number")
+    assert Combined("difference", first, second).of(runs) == Measured(3.0, 0.5)
+    ratio = Combined("ratio", first, second).of(runs)
+    assert ratio.value == 2.0
+    assert ratio.uncertainty == pytest.approx(2 * math.hypot(0.05, 0.4 / 3))
+    assert Combined("relative_change_pct", first, second).of(runs).value == pytest.approx(100)
+
+
+def test_the_median_of_seeds_is_compared() -> None:
+    runs = {("one", seed): outcome(number=Numbers(9.0 + seed)) for seed in range(3)}
+    found = judge(ROW, runs, (0, 1, 2))
+    assert found.measured is not None
+    assert found.measured.value == 10.0
+
+
+def test_coverage_counts_seeds_and_tells_its_interval() -> None:
+    runs = {
+        ("one", seed): outcome(covered=Numbers([1.0, 1.0 if seed else 0.0, None]))
+        for seed in range(10)
+    }
+    found = Coverage("one", "covered", seeds=10).of(runs)
+    assert found.value == 0.95
+    assert found.reason == "19 of 20, 95 % interval 0.751-0.999"
+
+
+def test_the_table_says_what_it_is_and_what_it_is_not() -> None:
+    verdicts = [given_value(10.0), given_value(12.0)]
+    text = text_table(verdicts)
+    assert text.splitlines()[2].split()[0] == "Z1"
+    assert "10.00±0.10" in text
+    assert "reproduc" not in TITLE
+    lines = closing(verdicts)
+    assert lines[-1] == NO_HARDWARE
+    assert "1 of 2 rows within their tolerance, 1 MISSED" in lines
+    assert all(f"  {conflict}" in lines for conflict in CONFLICTS)
+    document = markdown(verdicts)
+    assert document.startswith(f"# {TITLE}")
+    assert document.count("| Z1 |") == 2
+    first, second = csv.DictReader(io.StringIO(csv_table(verdicts)))
+    assert (first["measured"], first["verdict"]) == ("10.0", "ok")
+    assert (second["measured"], second["verdict"]) == ("12.0", "MISSED")
+
+
+def test_rows_are_listed_without_running_anything(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--list", "a1", "B3"]) == 0
+    told = capsys.readouterr().out.splitlines()
+    assert {line.split()[0] for line in told} == {"A1", "B3"}
+    assert main(["Q7"]) == 2
+    assert "no row is called Q7" in capsys.readouterr().err
