@@ -332,10 +332,11 @@ def _make_run(tmp_path: Path) -> Callable[..., RunDocuments]:
     return make
 
 
-@pytest.fixture(name="full_run")
-def _full_run(make_run: Callable[..., RunDocuments]) -> Any:
+@pytest.fixture(name="full_run", scope="session")
+def _full_run(tmp_path_factory: pytest.TempPathFactory) -> Any:
     """Return a finished run of a half cell with every stream."""
-    told = make_run(calibration=CALIBRATION)
+    folder = tmp_path_factory.mktemp("full")
+    told = RunDocuments(folder, HALF_CELL, calibration=CALIBRATION)
     told.stream("potentiostat", "potentiostat", galvanostatic(rows=200))
     add_impedance(told, 150.0, 160.0)
     add_followers(told)
@@ -345,10 +346,10 @@ def _full_run(make_run: Callable[..., RunDocuments]) -> Any:
     return Run.from_documents(told.documents)
 
 
-@pytest.fixture(name="bare_run")
-def _bare_run(make_run: Callable[..., RunDocuments]) -> Any:
+@pytest.fixture(name="bare_run", scope="session")
+def _bare_run(tmp_path_factory: pytest.TempPathFactory) -> Any:
     """Return a finished run of which the potentiostat alone has rows."""
-    told = make_run()
+    told = RunDocuments(tmp_path_factory.mktemp("bare"), HALF_CELL)
     told.stream("potentiostat", "potentiostat", galvanostatic(rows=200))
     told.stop()
     from operando.runs import Run
