@@ -136,17 +136,24 @@ def _long() -> list[Row]:
     plateau = "plateau_overpotential_mv"
     rows = [
         Row(
-            "A9", thousand, _NAMES["znag"], "time without a hard short (censored)", 1000.0, "h",
-            0.001, SOURCE, "input", "P", Value("na-znag-1000-h", "life_hard_short_h"),
-            relative=True, compared="at least",
+            "A9", thousand, _NAMES["znag"], "time without a soft short (censored)", 1000.0, "h",
+            0.001, SOURCE, "input", "P", Value("na-znag-1000-h", "life_first_soft_short_h"),
+            relative=True, compared="at least", remark="any sudden fall of the potential counts",
         ),
         Row(
-            "A9", thousand, _NAMES["znag"], "hard shorts", 0.0, "1", 0.0, SOURCE, "input", "P",
-            Value("na-znag-1000-h", "life_hard_short_observed"),
+            "A9", thousand, _NAMES["znag"], "time without a polarisation failure (censored)",
+            1000.0, "h", 0.001, SOURCE, "input", "P",
+            Value("na-znag-1000-h", "life_polarisation_h"), relative=True, compared="at least",
         ),
         Row(
             "A9", thousand, _NAMES["znag"], "soft shorts", 0.0, "1", 0.0, SOURCE, "input", "P",
             Value("na-znag-1000-h", "soft_short_count"),
+        ),
+        Row(
+            "A9", thousand, _NAMES["znag"], "time without a hard short", None, "h", 0.0, SOURCE,
+            "input", "X", None,
+            remark="not judged: a tenth of the baseline of 6.4 mV is below the potential's offset "
+            "of 1 mV",
         ),
         Row(
             "A9", thousand, "bare Zn against Zn@Ag",
