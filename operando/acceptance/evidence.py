@@ -21,8 +21,8 @@ def _blind() -> list[Row]:
             ("series resistance, leads included", "series_covered", ""),
             ("interfacial resistance", "interfacial_covered", ""),
             ("nucleation overpotential", "nucleation_covered",
-             "tip less plateau is 0.07 to 0.4 mV below the cell's: polarisation grows between them; the "
-             "stated uncertainty is that of noise alone"),
+             "tip less plateau is 0.07 to 0.4 mV below the cell's: polarisation grows between "
+             "them; the stated uncertainty is that of noise alone"),
         )
     ]  # fmt: skip
 

@@ -20,6 +20,8 @@ Truths = Callable[[Run, Mapping[str, Metric], Path], dict[str, Numbers]]
 # A soft short is found if the analysis dates it so many rows from its true begin at most.
 _ROWS_OFF = 2
 _CONFIDENCE = 0.95
+# Host times of one frame differ by rounding.
+_SAME_FRAME_S = 1e-4
 # Stated uncertainties are standard; twice that is to cover 95 %.
 _COVERAGE_FACTOR = 2.0
 
@@ -96,8 +98,17 @@ def hydrogen(run: Run, found: Mapping[str, Metric], truth: Path) -> dict[str, Nu
 
 def thickness(run: Run, found: Mapping[str, Metric], truth: Path) -> dict[str, Numbers]:
     """Return the largest difference of a frame's thickness from the deposit's, um."""
-    del run
-    true_um = [frame["thickness_um"] for frame in told(truth, "camera", "frame")]
+    shown = told(truth, "camera", "frame")
+    camera = run.streams.get("camera")
+    if camera is None or not shown:
+        return {"thickness_off_um": Numbers(None, reason="the run has no image")}
+    made_s = np.array([frame["host_time"] for frame in shown])
+    # A row tells when its picture was loaded and how old that was; more were exposed than kept.
+    kept_s = camera.columns["camera_host_before"] - camera.columns["camera_age"]
+    nearest = np.abs(made_s[None, :] - kept_s[:, None]).argmin(axis=1)
+    if float(np.max(np.abs(made_s[nearest] - kept_s))) > _SAME_FRAME_S:
+        return {"thickness_off_um": Numbers(None, reason="a row belongs to no frame")}
+    true_um = [float(shown[index]["thickness_um"]) for index in nearest]
     return {"thickness_off_um": _largest(found["image_thickness_um"], true_um, relative=False)}
 
 
