@@ -6,6 +6,11 @@ import signal
 import tempfile
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+# A test is never timed: how long an example takes says how busy the computer is.
+settings.register_profile("operando", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("operando")
 
 _profiles = pytest.StashKey[str]()
 
