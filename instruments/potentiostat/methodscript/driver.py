@@ -817,6 +817,10 @@ class MethodScriptPotentiostat:
         answer = self._line(_ANSWER_S)
         # An abort may have crossed the end of the program before it.
         while answer.startswith("Z"):
+            if answer.startswith("Z!"):
+                # After an error it does not listen for a while, and may not have heard us.
+                self._hear_out()
+                wire.write(_OPEN_CELL)
             answer = self._line(_ANSWER_S)
         if answer.startswith("e!") or not answer.startswith("e"):
             raise InstrumentFaultError(
