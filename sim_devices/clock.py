@@ -26,6 +26,9 @@ _LEAD_S = 0.002
 # clock waits for it.
 _CATCH_UP_S = 0.05
 
+# Cell seconds per host second while the clock is held: nothing that lasts comes to its end.
+_HELD_RATE = 1e-4
+
 # How often a follower looks whether a leader that is late has come, in host seconds.
 _FOLLOWER_POLL_S = 0.005
 
@@ -87,6 +90,7 @@ class SimulatedClock:
         self._condition = threading.Condition()
         self._hurries: Counter[str] = Counter()
         self._exchanges: Counter[str] = Counter()
+        self._holds: Counter[str] = Counter()
         self._anchor_wall = self._wall.now()
         self._anchor_cell = 0.0
         self._rate = 1.0
@@ -203,6 +207,15 @@ class SimulatedClock:
         finally:
             self.close_exchange(reason)
 
+    @contextmanager
+    def held(self, reason: str) -> Iterator[None]:
+        """Let the clock all but stand still while the block runs, whoever hurries."""
+        self._count(self._holds, reason, +1)
+        try:
+            yield
+        finally:
+            self._count(self._holds, reason, -1)
+
     def open_exchange(self, reason: str) -> None:
         """Hold the clock at factor 1 until `close_exchange` was called as often for this reason."""
         self._count(self._exchanges, reason, +1)
@@ -239,6 +252,8 @@ class SimulatedClock:
                 self._condition.notify_all()
 
     def _allowed_rate(self) -> float:
+        if self._holds:
+            return _HELD_RATE
         if self._exchanges or not self._hurries:
             return 1.0
         if self.tolerance_s is None:

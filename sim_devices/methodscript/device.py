@@ -14,7 +14,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, fields
 from typing import Any, Protocol
 
@@ -70,6 +70,9 @@ class LeadingClock(MeasuringClock, Protocol):
 
     def hurry(self, reason: str) -> AbstractContextManager[None]:
         """Let the clock run at its factor while the block runs."""
+
+    def held(self, reason: str) -> AbstractContextManager[None]:
+        """Let the clock all but stand still while the block runs."""
 
 
 @dataclass(frozen=True)
@@ -177,6 +180,8 @@ class EmStat4:
         self._closed = False
         self._power_was_cut = False
         self._host_is_gone = False
+        self._programs_until_hold: int | None = None  # None: none will be held
+        self._holding = ExitStack()
         self._plain_commands: dict[str, Callable[[], str]] = {
             "t": self._firmware,
             "i": self._identity,
@@ -229,7 +234,9 @@ class EmStat4:
 
         Besides, ``file-store`` changes the file store: numbers ``present`` (0: this firmware has
         none), ``kilobytes`` (what it holds), ``held_bytes`` and ``error_when_full`` as in
-        `FileStore`.
+        `FileStore`. ``hold`` lets the clock of the bench all but stand still in the program that
+        runs, or in the one that is begun ``programs`` later, until that ends (an abort ends it at
+        once) or until ``resume``: a state that lasts a moment then lasts.
         """
         self.line.inject(fault, **options)
 
@@ -264,7 +271,10 @@ class EmStat4:
     def _run(self, program: Program) -> None:
         machine = self._machine
         machine.begin_script()
-        machine.write_truth("script", lines=program.text.count("\n"))
+        lines = program.text.count("\n")
+        machine.write_truth("script", lines=lines)
+        if lines > 1:  # a script of one line opens the cell
+            self._count_program()
         ending = "\n"
         try:
             program.function(machine)
@@ -276,6 +286,7 @@ class EmStat4:
         except Exception as error:  # a fault of the simulation must not look like a dead instrument
             _log.exception("the simulated script failed")
             ending = self._error_ending("0001", program.line_of_error(error.__traceback__))
+        self._release()
         machine.flush()
         machine.write_truth("script_end", cell_is_on=machine.cell_is_on)
         with self._changed:
@@ -534,9 +545,38 @@ class EmStat4:
 
     # ---- faults
 
+    def _count_program(self) -> None:
+        """Hold the clock if the program that begins is the one to be held in."""
+        with self._changed:
+            if self._programs_until_hold is None:
+                return
+            self._programs_until_hold -= 1
+            if self._programs_until_hold == 0:
+                self._hold()
+
+    def _hold(self) -> None:
+        """Let the clock stand still until `_release`; the condition is held."""
+        self._programs_until_hold = None
+        self._holding.enter_context(self._clock.held("fault"))
+
+    def _release(self) -> None:
+        with self._changed:
+            self._holding.close()
+
     def _fault(self, fault: str, options: dict[str, object]) -> None:
         if fault == "file-store":
             self._change_file_store(options)
+        if fault == "resume":
+            self._release()
+        if fault == "hold":
+            with self._changed:
+                programs = int(float(str(options.get("programs", 0))))
+                if programs:
+                    self._programs_until_hold = programs
+                elif self._running:
+                    self._hold()
+                else:
+                    raise ValueError("no program runs that the clock could be held in")
         if fault != "power-cycle":
             return
         with self._changed:

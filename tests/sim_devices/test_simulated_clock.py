@@ -57,6 +57,15 @@ def test_an_open_exchange_holds_the_clock_at_real_time_whoever_hurries(wall):
     assert clock.open_exchanges == ()
 
 
+def test_a_clock_that_is_held_all_but_stands_still_whoever_hurries(wall):
+    clock = SimulatedClock(100.0, wall=wall)
+    with clock.hurry("script"):
+        with clock.held("fault"), clock.exchange("lamp"):
+            wall.time += 100.0
+            assert 0.0 < clock.now() < 0.1
+        assert clock.rate == 100.0
+
+
 def test_two_exchanges_for_one_reason_both_have_to_close(wall):
     clock = SimulatedClock(100.0, wall=wall)
     with clock.hurry("script"):

@@ -55,6 +55,29 @@ def test_z_closes_the_loops_runs_on_finished_and_opens_the_cell(make_bench):
     assert bench.client.ask("Z") == "Z!0006"
 
 
+@pytest.mark.parametrize("ended_by", ["Z\n", "resume"])
+def test_a_program_in_which_the_clock_is_held_lasts_until_it_is_let_go(make_bench, ended_by):
+    bench = make_bench(factor=1e5)
+    bench.device.inject("hold", programs=2)
+    start(bench, "wait 1\nwait 1")
+    assert bench.client.line() == ""
+    start(bench, "wait 2000\nwait 1")
+    time.sleep(0.3)
+    assert len(bench.truth["script"]) == 2
+    assert len(bench.truth["script_end"]) == 1
+    if ended_by == "resume":
+        bench.device.inject("resume")
+    else:
+        bench.client.send(ended_by)
+        assert bench.client.line() == "Z"
+    assert bench.client.line() == ""
+    # The next one is as quick as ever, and the clock cannot be held where nothing runs.
+    start(bench, "wait 2000\nwait 1")
+    assert bench.client.line() == ""
+    with pytest.raises(ValueError, match="no program runs"):
+        bench.device.inject("hold")
+
+
 def test_an_abort_need_not_wait_for_a_long_interval(make_bench):
     bench = make_bench(factor=1)
     start(bench, 'wait 3600\non_finished:\nsend_string "finished"')
