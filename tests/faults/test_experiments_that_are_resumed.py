@@ -97,6 +97,16 @@ class Bench:
         process.communicate()
         return list_runs(self.broken.data)[0].uid
 
+    def hold(self, programs: int = 0) -> None:
+        """Let the cell's time stand still in this or a later program until somebody aborts it.
+
+        However busy the machine is, the instrument is still there then.
+        """
+        before = len(self.broken.truth("bench", "fault"))
+        self.broken.inject("potentiostat", "hold", programs=programs)
+        self.wait_for(lambda: len(self.broken.truth("bench", "fault")) > before, "not held")
+        assert self.broken.truth("bench", "fault")[-1]["outcome"] == "injected"
+
     def session(self) -> Session:
         return Session(load_bench("sim").only({"potentiostat"}), self.broken.data, catalog=False)
 
@@ -375,6 +385,7 @@ def test_a_chain_of_three_is_one_experiment_and_any_of_its_runs_names_it(
     with bench.broken.serve("potentiostat", factor=FACTOR):
         process = bench.begin(cycling(2))
         first = bench.kill_after(process, 100)
+        bench.hold()  # while the next process starts
         process = bench.broken.operando("resume", first[:8], "--only", "potentiostat")
         second = bench.kill_after(process, 60, members=2)
         third = bench.resume(first)
@@ -451,6 +462,7 @@ def test_a_resume_that_was_killed_while_it_looked_at_the_cell_is_made_again(
         first = bench.kill_after(process, 20)
         begun = len(programs(bench))
         looks = {"open circuit": 1, "spectrum": 2}[looked_at]
+        bench.hold(looks)
         process = bench.broken.operando("resume", "last", "--only", "potentiostat")
 
         def looking() -> bool:
@@ -461,6 +473,9 @@ def test_a_resume_that_was_killed_while_it_looked_at_the_cell_is_made_again(
         process.send_signal(signal.SIGKILL)
         process.communicate()
         assert len(programs(bench)) == begun + looks
+        assert len(bench.broken.truth("potentiostat", "script_end")) < len(
+            bench.broken.truth("potentiostat", "script")
+        )
         assert [run.uid for run in list_runs(bench.broken.data)] == [first]
         new = bench.resume()
         assert not bench.broken.cell_is_on()

@@ -40,6 +40,7 @@ RECORD = {"dt_s": 2.0, "de_v": 0.01, "edge_dt_s": 0.5, "edge_for_s": 10.0}
 # time may be, s: 100 ppm of the run's 20 minutes.
 TIMER_S = 0.12
 PIXEL_UM = 0.5
+LEADS = ("t", "role")
 
 
 @dataclass(frozen=True)
@@ -150,17 +151,15 @@ def test_the_true_time_of_each_injection_lies_between_the_leaders_times(
     assert np.all(moments <= np.where(np.isnan(after), np.inf, after) + TIMER_S)
 
 
-def test_followers_act_when_the_schedule_says(experiment: Experiment) -> None:
+def test_followers_act_where_the_schedule_says(experiment: Experiment) -> None:
     leader = {key: experiment.column("potentiostat", key) for key in ("t", "role", "half_cycle")}
     plating = leader["t"][leader["role"] == -1]
-    late_s = TOLERANCE_S + 2.0  # and at most one row of the leader
     camera, phase = experiment.column("camera", "t_before"), experiment.column("camera", "phase")
-    burst = camera[phase == Phase.BURST]
-    assert len(burst) >= 1  # a busy machine skips some: late is better than a queue
-    assert burst[0] - plating[0] <= late_s
-    assert np.all(burst <= plating[0] + EVERY.burst_for_s + late_s)
-    regular = camera[(phase == Phase.REGULAR) & (camera > plating[0])]
-    assert np.all(np.diff(regular) >= EVERY.image_s - late_s)
+    # A busy machine is late by more than the few seconds of a burst, which it then skips; no
+    # machine is early.
+    assert np.all(camera[phase == Phase.BURST] >= plating[0])
+    assert np.sum(phase == Phase.REGULAR) >= 1
+    assert np.sum(phase == Phase.REGULAR) <= leader["t"][-1] / EVERY.image_s + 1
     ends = [
         leader["t"][(leader["half_cycle"] == number) & (leader["role"] == role)][-1]
         for number, role in ((1, -1), (2, 1))
@@ -170,6 +169,33 @@ def test_followers_act_when_the_schedule_says(experiment: Experiment) -> None:
             experiment.column(follower, "phase") == Phase.END
         ]
         assert len(acted) == len(ends), follower
+        assert np.all(acted >= ends), follower
+
+
+def test_followers_act_when_the_schedule_says(
+    make_chain: Callable[..., Any], plate_strip: Callable[..., Protocol]
+) -> None:
+    # So slow that the machine may look away for most of a second.
+    chain = make_chain(PRESET, factor=8.0, tolerance_s=TOLERANCE_S)
+    every = EVERY.model_copy(update={"image_s": 12.0})
+    protocol = plate_strip(
+        CELL, 3.0, 0.02, record=RECORD, every=every, rest_s=2.0, open_circuit_s=2.0
+    )
+    run = Run.from_journal(chain.run(protocol, CELL, only=("potentiostat", "camera")), chain.data)
+    leader = {key: run.streams["potentiostat"].columns[f"potentiostat_{key}"] for key in LEADS}
+    plating = leader["t"][leader["role"] == -1]
+    late_s = TOLERANCE_S + 2.0  # and at most one row of the leader
+    camera, phase = (
+        run.streams["camera"].columns[f"camera_{key}"] for key in ("t_before", "phase")
+    )
+    burst = camera[phase == Phase.BURST]
+    assert len(burst) >= 2
+    assert burst[0] - plating[0] <= late_s
+    assert np.all(burst <= plating[0] + every.burst_for_s + late_s)
+    regular = camera[(phase == Phase.REGULAR) & (camera > plating[0])]
+    assert len(regular) >= 2
+    assert np.all(np.diff(regular) >= every.image_s - late_s)
+    assert np.sum(phase == Phase.END) == 2
 
 
 def test_lamp_and_laser_are_never_on_together(experiment: Experiment) -> None:
