@@ -462,6 +462,7 @@ def test_a_resume_that_was_killed_while_it_looked_at_the_cell_is_made_again(
         first = bench.kill_after(process, 20)
         begun = len(programs(bench))
         looks = {"open circuit": 1, "spectrum": 2}[looked_at]
+        bench.hold()  # while the next process starts
         bench.hold(looks)
         process = bench.broken.operando("resume", "last", "--only", "potentiostat")
 
