@@ -131,6 +131,10 @@ def _whole_records(fd: int, offset: int, size: int, *, start: bool) -> Iterator[
         begin += len(block) - _LONGEST_BEGINNING + 1
 
 
+# What was told already, by journal: one process reads it for one answer again and again.
+_warned: dict[Path, set[str]] = {}
+
+
 class Understood:
     """Passes documents on where some may be missing: those that can be understood.
 
@@ -245,9 +249,12 @@ class Understood:
         return doc
 
     def tell(self, found: Sequence[Damage]) -> None:
-        """Log a warning for each damage that was not told of yet."""
+        """Log a warning for each damage that this process was not told of yet."""
         for damage in self.damage(found)[self._told :]:
-            logger.warning("%s: %s; what follows is read", self._path, damage)
+            warned = _warned.setdefault(self._path.absolute(), set())
+            if str(damage) not in warned:
+                warned.add(str(damage))
+                logger.warning("%s: %s; what follows is read", self._path, damage)
         self._told = len(found)
 
 

@@ -100,6 +100,18 @@ def test_the_rows_of_a_damaged_page_are_told_with_their_bytes_and_times(
     assert run.damage[1] == (f"10 rows of potentiostat are missing between {_at(29)} and {_at(40)}")
 
 
+def test_a_report_warns_of_damage_once_however_often_the_journal_is_read(
+    recorded: Recorded, data: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    uid = recorded()
+    _flip(journal_path(data, uid), "event_page", 3)
+    _flip(journal_path(data, uid), "event_page", 5)
+    caplog.clear()
+    assert cli.main(["report", uid]) == cli.FAILED
+    warned = [one.message for one in caplog.records if "are damaged" in one.message]
+    assert len(warned) == len(set(warned)) == 2
+
+
 def _at(row: int) -> str:
     told = datetime.datetime.fromtimestamp(1.7e9 + row, datetime.UTC)
     return told.isoformat(timespec="milliseconds")

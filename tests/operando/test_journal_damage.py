@@ -125,9 +125,9 @@ def test_every_reader_serves_the_rows_behind_damage_and_says_what_is_missing(tmp
     caplog.clear()
     expected = without(3, 4, 8)
     assert times(documents(path)) == times(documents(path, arrays=True)) == expected
-    # Beside each page lie the announcements of its rows in files.
-    warnings = [record.getMessage() for record in caplog.records[:3]]
-    assert len(caplog.records) == 6
+    # Beside each page lie the announcements of its rows in files. Whoever reads it first tells.
+    warnings = [record.getMessage() for record in caplog.records]
+    assert len(warnings) == 3
     for number, text in zip((3, 4, 8), warnings, strict=True):
         begin, end, _ = pages[number]
         assert f"{path}: {end - begin} bytes from byte {begin} on are damaged" in text
