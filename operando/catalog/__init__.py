@@ -11,7 +11,7 @@ from ._parts import AssetRef, RunParts, StreamParts
 from ._places import profile_name
 from ._profile import write_profile
 from ._read import close_catalog, open_catalog, read_run
-from ._repair import Repaired, repair
+from ._repair import Repaired, left_by_repair, repair
 from ._service import (
     ServiceInfo,
     ensure_service,
@@ -34,6 +34,7 @@ __all__ = [
     "catalog_documents",
     "close_catalog",
     "ensure_service",
+    "left_by_repair",
     "open_catalog",
     "profile_name",
     "read_run",

@@ -78,6 +78,34 @@ def repair(
         close_catalog(catalog)
 
 
+def left_by_repair(outcomes: Sequence[Verification], data_dir: Path | str) -> dict[str, bool]:
+    """Return the runs that `repair` would leave as they are.
+
+    Args:
+        outcomes: what `verify` found of runs that differ.
+        data_dir: the data folder.
+
+    Returns:
+        By uid, whether the catalog holds rows that the journal lacks; else it holds just what can
+        be read of a damaged journal.
+
+    Raises:
+        CatalogError: if the service does not come up.
+    """
+    places, left = Places(data_dir), dict[str, bool]()
+    if not outcomes:
+        return left
+    catalog = open_catalog(data_dir)
+    try:
+        for outcome in outcomes:
+            held = bool(why_kept(outcome.uid, places, catalog))
+            if held or not outcome.differences:
+                left[outcome.uid] = held
+    finally:
+        close_catalog(catalog)
+    return left
+
+
 def _close(uid: str, path: Path) -> Repaired | None:
     """Close a run without an end; None if its writer lives, or the service was faster."""
     found = "its process died before the run's stop"

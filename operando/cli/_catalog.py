@@ -11,7 +11,9 @@ from ._run_names import resolve_run
 from ._terminal import FAILED, OK, say
 
 if TYPE_CHECKING:
-    from operando.catalog import CatalogStatus
+    from collections.abc import Sequence
+
+    from operando.catalog import CatalogStatus, Verification
 
 
 def declare(add: AddCommand) -> None:
@@ -106,12 +108,32 @@ def _verify_catalog(arguments: argparse.Namespace, folder: Path) -> int:
         say(json.dumps(told, indent=2))
     elif differing:
         differ = "run differs" if len(outcomes) == 1 else "runs differ"
-        say(f"{differing} of {len(outcomes)} {differ}. Cure: operando catalog repair")
+        say(f"{differing} of {len(outcomes)} {differ}.")
+        _say_cures(outcomes, folder)
     elif len(outcomes) == 1:
         say("The run is the same in journal and catalog.")
     else:
         say(f"{len(outcomes)} runs are the same in journal and catalog.")
     return FAILED if differing else OK
+
+
+def _say_cures(outcomes: "Sequence[Verification]", folder: Path) -> None:
+    """Say of runs that differ whether a repair cures them, or where else their rows are."""
+    from operando.catalog import left_by_repair
+
+    left = left_by_repair([one for one in outcomes if not one.same], folder)
+    for uid, held in left.items():
+        if held:
+            say(
+                f"{uid[:8]}  the catalog holds what its journal lacks: read it with operando "
+                f"report {uid[:8]} --from catalog"
+            )
+        else:
+            say(f"{uid[:8]}  the catalog holds what can be read of its journal")
+    if left:
+        say("operando catalog repair changes nothing there.")
+    if any(not one.same and one.uid not in left for one in outcomes):
+        say("Cure: operando catalog repair")
 
 
 def _repair_catalog(arguments: argparse.Namespace, folder: Path) -> int:

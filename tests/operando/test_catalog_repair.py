@@ -175,6 +175,22 @@ def test_rows_that_only_the_catalog_holds_are_neither_deleted_nor_hidden(
     journal_path(record, damaged).unlink()
 
 
+def test_what_repair_leaves_as_it_is_is_not_called_a_cure(record, filmed, capsys, caplog):
+    uid = filmed(record)
+    wait_until_ingested(record, uid)
+    path = journal_path(record, uid)
+    flip_a_bit(path, page_begins(path)[3] + 50)
+    assert cli.main(["catalog", "verify", uid]) == cli.FAILED
+    told = capsys.readouterr().out
+    assert f"operando report {uid[:8]} --from catalog" in told
+    assert "Cure" not in told
+    assert cli.main(["catalog", "repair", uid]) == cli.FAILED
+    assert "read them from the catalog" in capsys.readouterr().out
+    # The journal was read several times, and told of its damage once.
+    assert sum("what follows is read" in one.message for one in caplog.records) == 1
+    assert cli.main(["report", uid[:8], "--from", "catalog"]) == cli.OK
+
+
 def numbers_told(source, uid, capsys, command="report"):
     """Return how a command ends, and what it tells as data."""
     ended = cli.main([command, uid, "--from", source, "--json"])
