@@ -64,8 +64,8 @@ def declare(add: AddCommand) -> None:
         "--assume-charge",
         type=not_negative,
         metavar="MAH_CM2",
-        help="the charge that had passed in the interrupted half-cycle, where the record cannot "
-        "tell; recorded",
+        help="the charge that had passed in the interrupted part of the half-cycle, without the "
+        "parts before it, where the record cannot tell; recorded",
     )
     sub.add_argument(
         "--trust-log",

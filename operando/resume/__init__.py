@@ -120,8 +120,9 @@ def resume(
         run: Any run of the experiment: a uid, the beginning of one, or ``last``.
         accept_check: Go on although open circuit potential or series resistance are not as they
             were; recorded.
-        assume_charge_mah_cm2: The charge that had passed in the interrupted half-cycle, where the
-            record cannot tell, mAh/cm2; recorded.
+        assume_charge_mah_cm2: The charge that had passed in the interrupted part of the
+            half-cycle, without the parts before it, where the record cannot tell, mAh/cm2;
+            recorded.
         trust_log: Take the end of the instrument's log for the end of the program; recorded.
         same_cell: Go on although other runs were made on the cell or the potentiostat since;
             recorded.

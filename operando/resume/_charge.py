@@ -1,8 +1,12 @@
 """The charge that had passed in an interrupted step."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
-from operando.resume._program import Program
+from instruments.potentiostat.contract import IMPEDANCE, REST
+from operando.resume._program import Program, all_rows
+from operando.runs import Run
 from techniques import Cell, ElementaryStep, GalvanostaticStep, PotentiostaticStep
 
 
@@ -53,6 +57,28 @@ class ChargeIn:
         """Return after which time it had passed a charge that its rows do not reach, s."""
         more = charge_mah_cm2 - float(self._charge[-1])
         return float(self._t_s[-1]) + more * 3600 / self.last_ma_cm2
+
+
+def charge_of_earlier_parts(
+    runs: Sequence[Run], program: Program, cell: Cell, half_cycle: int, number: int
+) -> float:
+    """Return the charge under the rows of a half-cycle before its step ``number``, mAh/cm2.
+
+    A half-cycle has several parts where it is held at a potential after a current, and where a
+    rule or an earlier death interrupted it. What no row shows is not in it.
+    """
+    tables = [(all_rows(run).samples, program.begin.step) for run in runs]
+    charge = 0.0
+    for rows, last in [*tables, (program.rows.samples, number - 1)]:
+        own = (rows["half_cycle"] == half_cycle) & (rows["step"] <= last)
+        own &= ~np.isin(rows["role"], (REST, IMPEDANCE))
+        for step in np.unique(rows["step"][own]):
+            part = own & (rows["step"] == step)
+            density = np.abs(rows["current"][part]) * 1e3 / cell.area_cm2
+            t_s = np.concatenate(([0.0], rows["step_t"][part]))
+            density = np.concatenate((density[:1], density))
+            charge += float(np.sum(np.diff(t_s) * (density[1:] + density[:-1]) / 2 / 3600))
+    return charge
 
 
 def mirror_of(cell: Cell) -> int:

@@ -19,7 +19,7 @@ from instruments.potentiostat.contract import (
     SWEEP,
     VOLTAMMOGRAM,
 )
-from operando.resume._charge import ChargeIn, mirror_of
+from operando.resume._charge import ChargeIn, charge_of_earlier_parts, mirror_of
 from operando.resume._program import (
     Program,
     last_heard,
@@ -282,7 +282,8 @@ def _position_of(experiment: Experiment, program: Program, decisions: Decisions)
         charge_in = ChargeIn(program, cell, step, number)
         before = experiment.passed_before(program.run, newest.half_cycle)
         end = _end_of(program, last, _row_gap_s(step), decisions)
-        elapsed = _elapsed(program, charge_in, newest, end, before, decisions)
+        earlier = charge_of_earlier_parts(experiment.runs, program, cell, newest.half_cycle, number)
+        elapsed = _elapsed(program, charge_in, newest, end, before, earlier, decisions)
         passed = (charge_in(elapsed[0]), charge_in(elapsed[1]))
         middle = Interrupted(sum(elapsed) / 2, sum(passed) / 2, charge_in.potential_v)
         left = remaining(program.technique, last.steps, middle, cycle=cycle, half_cycle=half)
@@ -491,9 +492,11 @@ def _elapsed(
     seen: ExecutedStep,
     end: _End,
     before: tuple[float, float],
+    earlier_mah_cm2: float,
     decisions: Decisions,
 ) -> tuple[float, float]:
     """Return how far the interrupted step had come at least and at most, s."""
+    where = _where(earlier_mah_cm2)
     log, low, step = program.log, seen.elapsed_s or 0.0, charge_in.step
     if log is not None and log.ending == "opened":
         if decisions.assume_charge_mah_cm2 is not None:
@@ -504,11 +507,10 @@ def _elapsed(
         return log.step_s, log.step_s
     high = _longest_s(step, seen, end)
     if decisions.assume_charge_mah_cm2 is not None:
-        return _assumed(charge_in, decisions.assume_charge_mah_cm2, low, high)
+        return _assumed(charge_in, decisions.assume_charge_mah_cm2, low, high, where)
     if not end.certain:
         part = (
-            f"between {charge_in(low):.4g} and {charge_in(high):.4g} mAh/cm2 have "
-            "passed in this half-cycle"
+            f"between {charge_in(low):.4g} and {charge_in(high):.4g} mAh/cm2 have passed {where}"
             if isinstance(step, GalvanostaticStep | PotentiostaticStep)
             else "the next step may have begun"
         )
@@ -575,7 +577,7 @@ def _row_gap_s(step: ElementaryStep) -> float:
 
 
 def _assumed(
-    charge_in: ChargeIn, charge_mah_cm2: float, low: float, high: float
+    charge_in: ChargeIn, charge_mah_cm2: float, low: float, high: float, where: str
 ) -> tuple[float, float]:
     step = charge_in.step
     if not isinstance(step, GalvanostaticStep | PotentiostaticStep) or not charge_in.last_ma_cm2:
@@ -589,17 +591,24 @@ def _assumed(
     if not low * (1 - 1e-9) <= elapsed <= min(high, step.expected_s):
         raise ResumeError(
             f"--assume-charge {charge_mah_cm2:g}: the record says that between {least:.6g} and "
-            f"{most:.6g} mAh/cm2 have passed in this half-cycle"
+            f"{most:.6g} mAh/cm2 have passed {where}"
         )
     return elapsed, elapsed
+
+
+def _where(earlier_mah_cm2: float) -> str:
+    """Return in which part of a half-cycle a charge passed, and what its rows say passed before."""
+    if not earlier_mah_cm2:
+        return "in this half-cycle"
+    return f"in this part of the half-cycle ({earlier_mah_cm2:.4g} mAh/cm2 before it)"
 
 
 def _uncertain(why: str, step: ElementaryStep | None = None) -> ResumeError:
     decide = "Nothing was driven, the cell is open."
     if step is not None:
         decide += (
-            " --assume-charge MAH_CM2 goes on as if that charge had passed in the interrupted "
-            "half-cycle (0 if it was a rest or a spectrum, and nothing came after it); this is "
-            "recorded"
+            " --assume-charge MAH_CM2 goes on as if that charge had passed in the interrupted part "
+            "of the half-cycle, without the parts before it (0 if it was a rest or a spectrum, and "
+            "nothing came after it); this is recorded"
         )
     return ResumeError(f"where the experiment stood is not certain: {why}. {decide}")

@@ -33,7 +33,8 @@ class Decisions:
 
     Attributes:
         accept_check: Go on although the cell is not as it was left.
-        assume_charge_mah_cm2: This much had passed in the interrupted half-cycle, mAh/cm2.
+        assume_charge_mah_cm2: This much had passed in the interrupted part of the half-cycle,
+            mAh/cm2.
         trust_log: The log of the instrument ends where the program ended.
         same_cell: The cell that is connected is that of the experiment, although other runs were
             made on it, or on the potentiostat, since.

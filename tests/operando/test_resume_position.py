@@ -428,6 +428,25 @@ def test_of_a_hold_that_nobody_heard_end_the_charge_has_to_be_told() -> None:
         where(rows, technique=HOLD, assume_charge_mah_cm2=0.1)
 
 
+def test_the_charge_to_be_told_is_of_the_part_and_what_passed_before_it_is_said() -> None:
+    current = PlateStripCycle.model_validate(
+        {
+            "cycles": 1,
+            "plate": HALF | {"until": [{"quantity": "charge_mah_cm2", "value": 0.5}]},
+            "plate_hold": {"potential_v": -0.1, "until": [{"quantity": "time_s", "value": 3600.0}]},
+            "strip": HALF | {"until": [{"quantity": "charge_mah_cm2", "value": 0.5}]},
+        }
+    )
+    rows = samples((-1, 1, 1800.0), (-1, 1, 720.0))
+    part = r"between 0\.2 and 1 mAh/cm2 have passed in this part of the half-cycle \(0\.5 mAh/cm2"
+    with pytest.raises(ResumeError, match=part):
+        where(rows, technique=current)
+    with pytest.raises(ResumeError, match=part):
+        where(rows, technique=current, assume_charge_mah_cm2=0.1)
+    with pytest.raises(ResumeError, match="have passed in this half-cycle"):
+        where(MID_PLATE)
+
+
 def test_a_hold_whose_current_had_fallen_has_ended() -> None:
     position = where(mid_hold(1000.0, 0.0499), ("complete", 1000.0), technique=HOLD)
     assert position.left.technique is None
