@@ -54,6 +54,7 @@ class Continuation:
         ended: How the program ended by itself where nothing is left, for the stop document.
         logs: Logs of the instrument that are of no use once this run has succeeded.
         rows: What was measured before (epoch of arrival in s, row); the first rows of the run.
+        fired: The rules that fired before, by name, and the leader's time when they did, s.
     """
 
     technique: Technique | None
@@ -67,6 +68,7 @@ class Continuation:
     ended: str = ""
     logs: tuple[str, ...] = ()
     rows: tuple[tuple[float, Sample | ImpedancePoint], ...] = ()
+    fired: tuple[tuple[str, float], ...] = ()
 
 
 def continue_plating_stripping(
@@ -141,6 +143,8 @@ def _go_on(
 ) -> MsgGenerator:
     rules = _RULES.validate_python(metadata.get("rules", ()))
     watch = watch_for(rules, verdicts, metadata)
+    if watch is not None:
+        watch.go_on_from(going_on.fired)
     # The clock went on while the cell was looked at.
     begin = going_on.begin.model_copy(
         update={"t_s": going_on.begin.t_s + time.monotonic() - going_on.begin_at_s}

@@ -3,7 +3,7 @@
 import logging
 import math
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
 from typing import Any, Protocol
@@ -104,6 +104,15 @@ class Watch:
         self._unsubscribe = potentiostat.on_measured(self._row)
         self._thread = threading.Thread(target=self._work, name="rules", daemon=True)
         self._thread.start()
+
+    def go_on_from(self, fired: Iterable[tuple[str, float]]) -> None:
+        """Count what fired in earlier runs of the experiment, in order.
+
+        Args:
+            fired: The rule's name, and the leader's time with which its event was sure, s.
+        """
+        for name, t_s in fired:
+            self._counts[name] = _Count(self._counts.get(name, _Count()).times + 1, t_s)
 
     def end(self, timeout_s: float = 10.0) -> None:
         """Judge what has come and stop; callable twice."""

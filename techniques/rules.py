@@ -110,7 +110,9 @@ class Rule(Data):
     name: str = Field(min_length=1, description="What the record calls it.")
     when: Condition
     then: tuple[RuleAction, ...] = Field(min_length=1, description="Done in this order.")
-    at_most: int = Field(default=10, ge=1, description="How often in one run at most.")
+    at_most: int = Field(
+        default=10, ge=1, description="How often in one experiment at most, resumed or not."
+    )
     not_again_within_s: float = Field(
         default=600.0, ge=0, description="Events so soon after the last one count for nothing, s."
     )

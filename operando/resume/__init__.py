@@ -30,6 +30,7 @@ from operando.resume._program import (
     Program,
     RowWithTime,
     all_rows,
+    fired_rules,
     fresh_rows,
     last_heard,
     last_program,
@@ -334,6 +335,7 @@ def _look_at_the_cell(
         ended=reason,
         logs=logs,
         rows=(*fresh, *rows),
+        fired=tuple(fired_rules(experiment.runs)),
     )
 
 

@@ -148,6 +148,17 @@ def _program_of_a_rule(run: Run) -> dict[str, str] | None:
     }
 
 
+def fired_rules(runs: Sequence[Run]) -> list[tuple[str, float]]:
+    """Return the rules that fired in these runs, and the leader's time when they did, s."""
+    found = []
+    for run in runs:
+        stream = run.streams.get("rules")
+        if stream is not None and len(stream):
+            names, times = stream.columns["rules_rule"], stream.columns["rules_t"]
+            found += [(str(name), float(t_s)) for name, t_s in zip(names, times, strict=True)]
+    return found
+
+
 def program_of(run: Run) -> tuple[Technique | None, Counters]:
     """Return the last program of a run, and the counters from which it began.
 

@@ -4,7 +4,7 @@ import json
 import signal
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +13,12 @@ import pytest
 
 from instruments.errors import SafetyLimitError
 from operando.analysis import metrics
+from operando.analysis.live_verdicts import Verdict
 from operando.analysis.metrics import half_cycles_of
 from operando.configuration import load_bench
 from operando.journal import documents, journal_path, list_runs
 from operando.resume import ResumeError, interrupted_experiment, resume
+from operando.resume._program import fired_rules
 from operando.runs import Run
 from operando.session import RunFailedError, Session
 from techniques import Protocol, SafetyLimits, Schedule
@@ -234,6 +236,19 @@ def test_after_a_kill_in_mid_plating_the_experiment_is_as_if_nothing_had_happene
         assert told_of_both == pytest.approx(metrics(undisturbed.chain[0])["ce_pct"].value, abs=0.2)
 
 
+class TipsEverywhere:
+    """A judge to whom every row is the nucleation tip."""
+
+    def __init__(self) -> None:
+        self.seen = 0
+
+    def add(self, rows: Mapping[str, Any], stream: str = "potentiostat") -> list[Verdict]:
+        if stream != "potentiostat":
+            return []
+        self.seen += 1
+        return [Verdict("nucleation_tip", rows["potentiostat_t"][-1], 30.0, "the tip", 1)]
+
+
 def test_an_experiment_that_a_rule_has_interrupted_is_resumed_within_the_program_that_went_on(
     bench: Bench,
 ) -> None:
@@ -242,14 +257,24 @@ def test_an_experiment_that_a_rule_has_interrupted_is_resumed_within_the_program
         "name": "look at the tip",
         "when": {"event": "nucleation_tip"},
         "then": [{"do": "impedance_spectrum", "spectrum": quick}],
+        "at_most": 1,
     }
+    judge = TipsEverywhere()
     with bench.broken.serve("potentiostat", factor=FACTOR):
         process = bench.begin(cycling(1, rules=[rule]))
         first = bench.kill_after(process, 150)
         time.sleep(0.3)
-        new = bench.resume()
+        with bench.session() as session:
+            session.verdicts = lambda start: judge  # type: ignore[method-assign]
+            new = resume(session)
     bench.whole()
     interrupted, resumed = bench.chain
+    # Once in one experiment is once, however often it is resumed.
+    assert judge.seen > 1
+    assert [len(run.streams["rules"]) for run in bench.chain] == [1, 0]
+    assert fired_rules(bench.chain) == [
+        ("look at the tip", interrupted.streams["rules"].columns["rules_t"][0])
+    ]
     assert len(interrupted.streams["programs"].columns["programs_t"]) == 2
     assert resumed.start["rules"] == interrupted.start["rules"]
     assert resumed.stop is not None

@@ -266,6 +266,12 @@ def test_a_rule_acts_so_often_and_so_soon_again_as_it_says() -> None:
         watch.saw(Verdict(kind, float(t_s), value, "", 1))
     found = [(fired.rule.name, fired.verdict.t_s) for fired in watch.fired()]
     assert found == [("on soft_short", t) for t in (0, 100, 200)] + [("gas", 600)]
+    resumed = Watch((told, hydrogen), judge)
+    resumed.go_on_from([("on soft_short", 0.0), ("gas", 10.0), ("on soft_short", 120.0)])
+    for kind, t_s, value in seen:
+        resumed.saw(Verdict(kind, float(t_s), value, "", 1))
+    again = [(fired.rule.name, fired.verdict.t_s) for fired in resumed.fired() if t_s > 120]
+    assert again == [("on soft_short", 300), ("gas", 600)]
 
 
 @pytest.mark.timeout(120)
