@@ -110,10 +110,11 @@ def test_a_fit_recovers_what_was_drawn_within_its_standard_errors(
     noise = random.normal(size=71) + 1j * random.normal(size=71)
     begin = [1.2 * series, 0.85 * arc, 1.2 * truth[2], 0.9, 0.8 * truth[4], 13.0]
     fit = fit_circuit(circuit, FREQUENCY, clean * (1 + 1e-3 * noise), begin)
-    assert fit.chi2_reduced == pytest.approx(1e-6, rel=0.5)
+    # Of 2500 drawn evenly chi2 was off by up to 50 %, a parameter by up to 4.95 standard errors;
+    # hypothesis looks for worse.
+    assert fit.chi2_reduced == pytest.approx(1e-6, rel=0.7)
     for parameter, true in zip(fit.parameters, truth, strict=True):
-        # Seldom is a normal error above five of its standard errors.
-        assert abs(parameter.value - true) < 5 * parameter.uncertainty, parameter
+        assert abs(parameter.value - true) < 6.5 * parameter.uncertainty, parameter
 
 
 def test_a_parameter_that_the_spectrum_does_not_hold_is_told_as_unknown() -> None:
