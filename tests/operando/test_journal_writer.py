@@ -639,15 +639,3 @@ def test_a_folder_that_cannot_be_written_says_so(tmp_path, mode):
     ):
         writer("start", compose_run().start_doc)
     assert os.listdir(folder) == ["journal"]
-
-
-def test_a_sync_that_a_read_only_file_system_calls_a_success_is_none(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    told = os.statvfs(tmp_path)
-    monkeypatch.setattr(os, "fstatvfs", lambda fd: type("", (), {"f_flag": os.ST_RDONLY}))
-    with open(tmp_path / "file", "wb") as file, pytest.raises(OSError, match="Read-only"):
-        open_run._sync(file.fileno())
-    monkeypatch.setattr(os, "fstatvfs", lambda fd: told)
-    with open(tmp_path / "file", "wb") as file:
-        open_run._sync(file.fileno())
