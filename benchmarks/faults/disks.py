@@ -4,6 +4,7 @@ They are mounted for the trial: memory of a fixed size for one that is full, an 
 told of an error for one that the system makes read-only. The latter takes root.
 """
 
+import math
 import os
 import subprocess
 import time
@@ -269,6 +270,13 @@ def _no_image_can_be_mounted(image: Path, folder: Path) -> str:
         return str(error)
 
 
+def _rows_in(journal: Path, size: int, folder: Path) -> Kept:
+    """Return what the first bytes of a journal hold."""
+    copy = folder / f"{size}.opj"
+    copy.write_bytes(journal.read_bytes()[:size])
+    return kept_in(copy)
+
+
 def _trigger_of_errors(device: int) -> Path:
     """Return what makes ext4 on this device believe that it is damaged."""
     name = os.readlink(f"/sys/dev/block/{os.major(device)}:{os.minor(device)}")
@@ -278,8 +286,8 @@ def _trigger_of_errors(device: int) -> Path:
 def _read_only_under_a_run(folder: Path, processes: Nursery) -> Outcome:
     fault = "file system that the system makes read-only under a run (ext4 after an error)"
     expected = (
-        "as on a full disk: alarm, memory, then JournalError; every row that was on the disk is "
-        "there after the file system was repaired"
+        "as on a full disk: alarm, memory, then JournalError; every row that was on the disk "
+        "before the error is there after the file system was repaired"
     )
     folder.mkdir()
     image = folder / "image"
@@ -292,12 +300,17 @@ def _read_only_under_a_run(folder: Path, processes: Nursery) -> Outcome:
             folder / "process", "pages", data=disk / "data", patience_s=PATIENCE_S, log=True
         )
         doomed.wait_for("doc", 8)
+        # While it handles the error ext4 answers some fdatasync with success that was none: 2 of 60
+        # times a bare loop of write and fdatasync (Linux 6.18). Those are told and not counted: no
+        # program can know of them, and nothing can be written there any more.
+        broken_at = time.monotonic()
         _trigger_of_errors(os.stat(disk).st_dev).write_text("a trial")
         doomed.wait_for("raised")
-        synced = max(int(line[1]) for line in doomed.lines() if line[0] == "sync")
-        copy = folder / "synced.opj"
-        copy.write_bytes(doomed.journal.read_bytes()[:synced])
-        before = kept_in(copy)
+        syncs = [(int(x[1]), float(x[3])) for x in doomed.lines() if x[0] == "sync"]
+        before, answered = (
+            _rows_in(doomed.journal, max(size for size, ended in syncs if ended <= until), folder)
+            for until in (broken_at, math.inf)
+        )
         doomed.end()
     subprocess.run(["e2fsck", "-fy", str(image)], check=False, capture_output=True)
     with mounted(folder / "again", "-o", "loop", str(image)) as root:
@@ -307,7 +320,8 @@ def _read_only_under_a_run(folder: Path, processes: Nursery) -> Outcome:
         fault=fault,
         expected=expected,
         observed=f"{len(_alarms(doomed))} alarms, then stopped; {before.rows} rows were on the "
-        f"disk, {kept.rows} are there",
+        f"disk, {kept.rows} are there; syncs answered while the error came: "
+        f"{max(0, answered.rows - max(before.rows, kept.rows))} rows that are not",
         rows_lost=max(0, before.rows - kept.rows) + kept.wrong,
         as_expected=_raised(doomed) and before.rows > 0,
     )
