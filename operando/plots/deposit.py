@@ -210,7 +210,7 @@ def frame(axes: "Axes", one: EvaluatedRun, shown: ShownFrames, number: int) -> N
     axes.plot([x, x + bar], [y, y], color="white", lw=size("lines.linewidth", 2.2),
               solid_capstyle="butt")  # fmt: skip
     axes.text(
-        x + bar / 2, y + 0.03 * height * scale, f"{bar:g} µm", color="white", ha="center",
+        x + bar, y + 0.03 * height * scale, f"{bar:g} µm", color="white", ha="right",
         va="bottom", fontsize="small",
     )  # fmt: skip
     axes.set_title(one.moment(this.at_s), loc="left", fontsize="medium")
