@@ -335,11 +335,7 @@ class WasatchSpectrometer:
         counts = self._scene.counts(self._axis, power_mw, integration_s, lamp=lamp)
         data = counts.astype("<u2").tobytes()
         half = len(data) // len(ENDPOINTS)
-        with self._arrived:
-            if number == self._number and not self._silent and not self._closed:
-                for i, blocks in enumerate(self._pixels.values()):
-                    blocks.append(data[i * half : (i + 1) * half])
-                self._arrived.notify_all()
+        # Before anybody can have the spectrum: who has it finds it in the truth.
         if self._truth is not None:
             self._truth.write(
                 "raman",
@@ -349,6 +345,11 @@ class WasatchSpectrometer:
                 laser_mj=energy_mj,
                 lamp=lamp,
             )
+        with self._arrived:
+            if number == self._number and not self._silent and not self._closed:
+                for i, blocks in enumerate(self._pixels.values()):
+                    blocks.append(data[i * half : (i + 1) * half])
+                self._arrived.notify_all()
 
 
 def _microseconds(value: int, index: int, data: bytes) -> int:

@@ -72,14 +72,23 @@ class BrokenBench:
         path.write_text(yaml.safe_dump(protocol.model_dump(mode="json")))
         return path
 
-    def operando(self, *arguments: str, **options: Any) -> "subprocess.Popen[str]":
-        """Start the command line in a process of its own; without a catalog service."""
+    def operando(
+        self, *arguments: str, code: str | None = None, **options: Any
+    ) -> "subprocess.Popen[str]":
+        """Start the command line in a process of its own; without a catalog service.
+
+        With ``code`` that starts it, once it has prepared what is to happen.
+        """
         self.data.mkdir(exist_ok=True)
         # In the way of the service: starting it takes longer than the run. That it cannot start
         # must not matter to a run anyway.
         (self.data / "state").touch()
         return subprocess.Popen(
-            [sys.executable, "-m", "operando.cli", *arguments],
+            [
+                sys.executable,
+                *(["-m", "operando.cli"] if code is None else ["-c", code]),
+                *arguments,
+            ],
             env=os.environ | {"OPERANDO_DATA": str(self.data), "OPERANDO_SIM": str(self.sim)},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

@@ -571,12 +571,23 @@ def test_a_log_that_ended_because_the_file_store_was_full_tells_no_end(
     assert metrics(Run.from_journal("last", bench.broken.data))["ce_pct"].value is None
 
 
+# The run is open and its program has not begun: however busy the machine is, it dies just then.
+DIES = """
+import os, signal, sys
+from instruments.potentiostat import PotentiostatDevice
+from operando.cli import main
+PotentiostatDevice.kickoff = lambda self: os.kill(os.getpid(), signal.SIGKILL)
+sys.exit(main(sys.argv[1:]))
+"""
+
+
 def test_an_experiment_that_died_before_its_first_row_begins_anew(bench: Bench) -> None:
     with bench.broken.serve("potentiostat", factor=2 * FACTOR):
-        process = bench.begin(cycling(1))
-        bench.wait_for(lambda: list_runs(bench.broken.data), "no run")
-        process.send_signal(signal.SIGKILL)
+        path = bench.broken.write_protocol(cycling(1))
+        process = bench.broken.operando("run", str(path), "--only", "potentiostat", code=DIES)
         process.communicate()
+        assert process.returncode == -signal.SIGKILL
+        assert len(list_runs(bench.broken.data)) == 1
         with pytest.raises(ResumeError, match="whether its program had begun is not known"):
             bench.resume()
         bench.resume(assume_charge_mah_cm2=0.0)
