@@ -145,8 +145,8 @@ class InsertionElectrode:
     ) -> list[tuple[float, float]]:
         """Return current density (mA/cm2) and slope (mA/cm2 per V) of each couple."""
         flowing = []
-        for couple, (capacity, z_oxidised, z_reduced, reducible) in zip(
-            self.parameters.couples, places, strict=True
+        for couple, extracted, (capacity, z_oxidised, z_reduced, reducible) in zip(
+            self.parameters.couples, self.extracted, places, strict=True
         ):
             g = self._conductance * couple.share
             width = couple.width_v
@@ -166,7 +166,13 @@ class InsertionElectrode:
                 more = _react(to_reduced, g, width, reducible, z_reduced, hours)
             else:
                 more = 0.0, 0.0
-            flowing.append((current + more[0], slope + more[1]))
+            current, slope = current + more[0], slope + more[1]
+            # What reacts ends at the couple's end by itself; what relaxes beside it does not.
+            fullest = max(0.0, capacity - extracted) / hours
+            emptiest = -max(0.0, extracted - (capacity - reducible)) / hours
+            if not emptiest <= current <= fullest:
+                current, slope = min(max(current, emptiest), fullest), 0.0
+            flowing.append((current, slope))
         return flowing
 
     def _branches(

@@ -2,7 +2,7 @@ import pickle
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from sim_devices.cell import PRESETS, Cell
@@ -141,6 +141,15 @@ def test_the_potential_falls_and_rises_steadily_while_it_is_cycled(name):
         assert 2.0 < potentials[-1] < 4.0
 
 
+# A couple was filled to its end while it also relaxed: 1.5e-6 mAh/cm2 beyond its capacity.
+@example(
+    name="pb-bare-rate",
+    steps=[
+        ("E", 0.860384297990537, 418.4533717198773),
+        ("i", 0.48122725500880936, 263.5206618153392),
+        ("i", 0.5516470144252915, 249.09376308887698),
+    ],
+)
 @settings(max_examples=15, deadline=None)
 @given(
     name=st.sampled_from(sorted(FULL_CELLS)),
@@ -161,7 +170,7 @@ def test_the_ledgers_close_whatever_is_driven(name, steps):
         through = electrode.charge_anodic + electrode.charge_cathodic
         assert abs(electrode.ledger_residual()) <= 1e-9 * through + 1e-12
     held, capacity = sum(cell.working.extracted), cell.working.parameters.capacity_mah_cm2
-    assert -1e-6 < held < capacity + 1e-6
+    assert -1e-12 < held < capacity + 1e-12
 
 
 @pytest.mark.parametrize("name", ["pb-znag-anodeless", "pb-bare-rate", "pb-znag-anodefree"])
