@@ -12,17 +12,17 @@ def _blind() -> list[Row]:
         Row(
             "E1", "zinc-blind", "100 blind cells and potentiostats",
             f"{what}: share within 2 u of the truth", 0.95, "1", 0.0, _DRAWN, "emergent", "E",
-            Coverage("zn-blind", truth), compared="at least", told=True,
-            remark=remark,
+            Coverage("zn-blind", f"{truth}_covered", off=f"{truth}_off", unit=unit),
+            compared="at least", told=True, remark=remark,
         )
-        for what, truth, remark in (
-            ("coulombic efficiency", "ce_covered", ""),
-            ("plated charge", "charge_covered", ""),
-            ("series resistance, leads included", "series_covered", ""),
-            ("interfacial resistance", "interfacial_covered", ""),
-            ("nucleation overpotential", "nucleation_covered",
-             "tip less plateau is 0.07 to 0.4 mV below the cell's: polarisation grows between "
-             "them; the stated uncertainty is that of noise alone"),
+        for what, truth, unit, remark in (
+            ("coulombic efficiency", "ce", "%", ""),
+            ("plated charge", "charge", "mAh/cm2", ""),
+            ("series resistance, leads included", "series", "ohm", ""),
+            ("interfacial resistance", "interfacial", "ohm", ""),
+            ("nucleation overpotential", "nucleation", "mV",
+             "the truth is the cell's parameter at the true current; tip less plateau lies below "
+             "it by the polarisation that grows between them, which is in the uncertainty"),
         )
     ]  # fmt: skip
 

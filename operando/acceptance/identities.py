@@ -169,7 +169,8 @@ def shunt(run: Run, found: Mapping[str, Metric], truth: Path) -> dict[str, Numbe
 def blind(run: Run, found: Mapping[str, Metric], truth: Path) -> dict[str, Numbers]:
     """Return for what was drawn blind whether the analysis found it within twice its uncertainty.
 
-    One of each: 1 within, 0 beyond, by cycle and by spectrum.
+    One of each: 1 within, 0 beyond, by cycle and by spectrum; and what it was off by, with the
+    stated uncertainty.
     """
     del run
     halves = half_cycles(truth)
@@ -180,48 +181,51 @@ def blind(run: Run, found: Mapping[str, Metric], truth: Path) -> dict[str, Numbe
         line for line in told(truth, "potentiostat", "segment") if line["technique"] == "eis"
     ]
     return {
-        "ce_covered": _covered(found["ce_pct"], [100 * off / on for on, off in pairs]),
-        "charge_covered": _covered(found["plated_capacity_mah_cm2"], plated),
-        "series_covered": _covered(
-            found["series_resistance_ohm"], [line["series_ohm"] for line in spectra]
+        **_covered("ce", found["ce_pct"], [100 * off / on for on, off in pairs]),
+        **_covered("charge", found["plated_capacity_mah_cm2"], plated),
+        **_covered(
+            "series", found["series_resistance_ohm"], [line["series_ohm"] for line in spectra]
         ),
-        "interfacial_covered": _covered(
-            found["interfacial_resistance_ohm"], [line["interfacial_ohm"] for line in spectra]
+        **_covered(
+            "interfacial",
+            found["interfacial_resistance_ohm"],
+            [line["interfacial_ohm"] for line in spectra],
         ),
-        "nucleation_covered": _nucleation_covered(found["cell_eta_n_mv"], truth),
+        **_covered("nucleation", found["cell_eta_n_mv"], [_nucleation_mv(truth)]),
     }
 
 
-def _nucleation_covered(metric: Metric, truth: Path) -> Numbers:
-    """Compare with the nucleation overpotential of the cell at the current of its first plating."""
+def _nucleation_mv(truth: Path) -> float:
+    """Return the nucleation overpotential of the cell at the current of its first plating, mV."""
     made = told(truth, "cell", "made")[-1]["parameters"]
     first = half_cycles(truth)[0]
     density = abs(first["current_a"]) * 1e3 / made["area_cm2"]
     ratio = density / made["nucleation_current_ma_cm2"]
-    eta_mv = 1e3 * made["working"]["nucleation_overpotential_v"]
-    true_mv = eta_mv * 1.1 * ratio**2 / (ratio**2 + 0.1)
+    eta_mv = 1e3 * float(made["working"]["nucleation_overpotential_v"])
+    return eta_mv * 1.1 * ratio**2 / (ratio**2 + 0.1)
+
+
+def _covered(quantity: str, metric: Metric, true: list[float]) -> dict[str, Numbers]:
+    """Return for each element whether it lies within twice its uncertainty, and the difference."""
+    values = metric.value if isinstance(metric.value, list) else [metric.value]
+    u = metric.uncertainty if isinstance(metric.uncertainty, list) else [metric.uncertainty]
     if metric.value is None or metric.uncertainty is None:
-        return Numbers(None, reason=metric.reason or "no uncertainty is stated")
-    assert not isinstance(metric.value, list)
-    assert not isinstance(metric.uncertainty, list)
-    off = metric.value - true_mv
-    return Numbers(
-        float(abs(off) <= _COVERAGE_FACTOR * metric.uncertainty),
-        reason=f"off by {off:.3f} mV, u {metric.uncertainty:.3f} mV",
-    )
-
-
-def _covered(metric: Metric, true: list[float]) -> Numbers:
-    """Return for each element whether it lies within twice its uncertainty of the truth."""
-    if not isinstance(metric.value, list) or not isinstance(metric.uncertainty, list):
-        return Numbers(None, reason=metric.reason or "no uncertainty is stated")
-    if len(metric.value) != len(true):
-        return Numbers(None, reason=f"{len(metric.value)} elements, and the truth has {len(true)}")
-    within: list[float | None] = [
-        None if value is None or u is None else float(abs(value - one) <= _COVERAGE_FACTOR * u)
-        for value, u, one in zip(metric.value, metric.uncertainty, true, strict=True)
-    ]
-    return Numbers(within, reason=metric.reason)
+        why = metric.reason or "no uncertainty is stated"
+    elif len(values) != len(true):
+        why = f"{len(values)} elements, and the truth has {len(true)}"
+    else:
+        off = [
+            None if value is None else value - one for value, one in zip(values, true, strict=True)
+        ]
+        within: list[float | None] = [
+            None if one is None or own is None else float(abs(one) <= _COVERAGE_FACTOR * own)
+            for one, own in zip(off, u, strict=True)
+        ]
+        return {
+            f"{quantity}_covered": Numbers(within, reason=metric.reason),
+            f"{quantity}_off": Numbers(off, u),
+        }
+    return dict.fromkeys((f"{quantity}_covered", f"{quantity}_off"), Numbers(None, reason=why))
 
 
 def _largest(metric: Metric, true: list[float], *, relative: bool) -> Numbers:

@@ -209,18 +209,25 @@ class Coverage:
         truth: Name of what `operando.acceptance.identities` made of each run: 1 within, 0 beyond,
             a list if it was measured several times, each of which must lie within.
         seeds: How many seeds.
+        off: Name of what it made of the differences and their uncertainties; '': not told.
+        unit: Of these.
     """
 
     experiment: str
     truth: str
     seeds: int = 100
+    off: str = ""
+    unit: str = ""
 
     def experiments(self) -> Iterator[str]:
         """Yield the names of the experiments it needs."""
         yield self.experiment
 
     def of(self, outcomes: Outcomes, seed: int = 0) -> Measured:
-        """Return the share, with Clopper and Pearson's 95 % interval as its reason."""
+        """Return the share, with Clopper and Pearson's 95 % interval as its reason.
+
+        The reason also tells the medians of the differences and of twice the uncertainties.
+        """
         del seed
         from scipy.stats import binomtest
 
@@ -243,9 +250,27 @@ class Coverage:
             return Measured(None, reason=undefined[0] if undefined else "nothing was measured")
         interval = binomtest(within, tried).proportion_ci(0.95)
         reason = f"{within} of {tried}, 95 % interval {interval.low:.3f}-{interval.high:.3f}"
+        reason += self._medians(outcomes)
         if undefined:
             reason += f"; {len(undefined)} seeds undefined: {undefined[0]}"
         return Measured(within / tried, reason=reason)
+
+    def _medians(self, outcomes: Outcomes) -> str:
+        off: list[float] = []
+        twice_u: list[float] = []
+        for number in range(self.seeds):
+            numbers = outcomes[self.experiment, number].numbers.get(self.off)
+            if numbers is None or not isinstance(numbers.value, list):
+                continue
+            assert isinstance(numbers.uncertainty, list)
+            for value, u in zip(numbers.value, numbers.uncertainty, strict=True):
+                if value is not None and u is not None:
+                    off.append(abs(value))
+                    twice_u.append(2 * u)
+        if not off:
+            return ""
+        medians = (statistics.median(off), statistics.median(twice_u))
+        return f"; off by {medians[0]:.2g} {self.unit}, 2 u {medians[1]:.2g} {self.unit} (medians)"
 
 
 Measure = Value | Combined | Coverage

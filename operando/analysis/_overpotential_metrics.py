@@ -1,5 +1,7 @@
 """Overpotentials of a run."""
 
+import numpy as np
+
 from operando.analysis import overpotential
 from operando.analysis._evaluation import (
     Evaluation,
@@ -8,11 +10,14 @@ from operando.analysis._evaluation import (
     finite,
     listed,
     metric,
+    summary,
     undefined,
 )
 from operando.analysis._impedance_metrics import impedance_fits
 from operando.analysis.full_cell import mean_voltage_v
 from operando.analysis.impedance import ArcFit
+from operando.analysis.segments import PLATE, REST
+from operando.analysis.tip_uncertainty import POTENTIAL_GAIN, Rest
 
 _OVERPOTENTIALS = (
     "cell_eta_n_mv",
@@ -25,6 +30,9 @@ _OVERPOTENTIALS = (
     "electrode_overpotential_mv",
 )
 _OF_ONE_METAL = ("cell_eta_n_mv", "eta_n_mv", "plateau_overpotential_mv", "late_strip_rise")
+_NO_REST = "no rest long enough to tell what built up since the tip: not in the uncertainty"
+# Of the plating's current: less may be an instrument's zero, more is no rest.
+_NO_CURRENT = 0.1
 
 
 def overpotential_metrics(found: Evaluation) -> dict[str, Metric]:
@@ -33,11 +41,17 @@ def overpotential_metrics(found: Evaluation) -> dict[str, Metric]:
     if cell is None or not found.halves:
         return undefined(_OVERPOTENTIALS, found.no_halves)
     told: dict[str, Metric] = {}
-    tip = overpotential.nucleation(found.halves)
+    potentiostat = found.calibration.get("potentiostat") or {}
+    tip = overpotential.nucleation(
+        found.halves,
+        rest=_rest_after_first_plating(found),
+        potential_gain=float(potentiostat.get("potential_gain_uncertainty", POTENTIAL_GAIN)),
+    )
+    untold = _NO_REST if tip.overpotential_v is not None and tip.relaxed_v is None else None
     measured = {
         "value": None if tip.overpotential_v is None else tip.overpotential_v * 1e3,
         "uncertainty": None if tip.uncertainty_v is None else tip.uncertainty_v * 1e3,
-        "reason": tip.reason,
+        "reason": summary([tip.reason, untold]),
     }
     if cell.reference_electrode is None:
         told["cell_eta_n_mv"] = metric("cell_eta_n_mv", **measured)  # type: ignore[arg-type]  # one dict of three kinds
@@ -80,6 +94,30 @@ def overpotential_metrics(found: Evaluation) -> dict[str, Metric]:
         told |= undefined(_OF_ONE_METAL, "a full cell: the potential is that against its cathode")
     told["electrode_overpotential_mv"] = _of_one_electrode(found, plateaus)
     return told
+
+
+def _rest_after_first_plating(found: Evaluation) -> Rest | None:
+    """Return what was recorded at rest right after the first plating; None if nothing was."""
+    number = next((n for n, half in enumerate(found.halves) if half.role == PLATE), None)
+    if number is None:
+        return None
+    half = found.halves[number]
+    columns = found.run.streams["potentiostat"].columns
+    t_s, current_a = columns["potentiostat_t"], columns["potentiostat_current"]
+    first = int(np.searchsorted(t_s, half.t_s[-1], "right"))
+    stop = len(t_s)
+    if number + 1 < len(found.halves):
+        stop = int(np.searchsorted(t_s, found.halves[number + 1].t_s[0], "left"))
+    flowing = np.abs(current_a[first:stop]) > _NO_CURRENT * abs(half.mean_current_a)
+    broken = np.flatnonzero(flowing | (columns["potentiostat_role"][first:stop] != REST))
+    stop = first + int(broken[0]) if len(broken) else stop
+    potential_v = columns["potentiostat_potential"][first:stop]
+    known = np.isfinite(potential_v)
+    if not known.any():
+        return None
+    assert found.cell is not None  # it has half-cycles
+    mirror = 1.0 if found.cell.metal_electrode == "WE" else -1.0
+    return Rest((t_s[first:stop] - half.t_s[-1])[known], mirror * potential_v[known])
 
 
 def _mean_gaps(found: Evaluation) -> list[Number]:

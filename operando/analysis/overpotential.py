@@ -6,6 +6,17 @@ from dataclasses import dataclass
 import numpy as np
 
 from operando.analysis.segments import PLATE, STRIP, HalfCycle, at_charge
+from operando.analysis.tip_uncertainty import (
+    POTENTIAL_GAIN,
+    Rest,
+    grown_on_the_plateau_v,
+    median_u,
+    missed_v,
+    rectangular,
+    relaxed_v,
+    resolution_v,
+    with_bias,
+)
 from operando.runs import Floats
 
 PLATEAU = (0.40, 0.90)  # shares of the half-cycle's charge
@@ -22,11 +33,14 @@ class Nucleation:
 
     Attributes:
         overpotential_v: |tip| - |plateau|, V; None if it cannot be told.
-        uncertainty_v: Its standard uncertainty from the noise, V.
+        uncertainty_v: Its standard uncertainty, V; see `nucleation`.
         reason: Why there is none, or what to keep in mind.
         tip_v: Potential of the tip, V.
         tip_charge_mah_cm2: Charge passed at the tip since the potential crossed zero, mAh/cm2.
         plateau_v: Potential of the plateau, V.
+        grown_v: How much the line through the plateau grows from the tip to its middle, V.
+        relaxed_v: How much of the polarisation built up meanwhile as a rest after the plating tells
+            it, V; None without one that is long enough.
     """
 
     overpotential_v: float | None
@@ -35,6 +49,8 @@ class Nucleation:
     tip_v: float | None = None
     tip_charge_mah_cm2: float | None = None
     plateau_v: float | None = None
+    grown_v: float | None = None
+    relaxed_v: float | None = None
 
 
 def plateau_v(half: HalfCycle) -> float:
@@ -58,13 +74,32 @@ def noise_v(values: Floats) -> float:
     return float(1.4826 * np.median(np.abs(second))) / math.sqrt(6.0)
 
 
-def nucleation(halves: tuple[HalfCycle, ...]) -> Nucleation:
+def nucleation(
+    halves: tuple[HalfCycle, ...],
+    *,
+    rest: Rest | None = None,
+    potential_gain: float = POTENTIAL_GAIN,
+) -> Nucleation:
     """Return the nucleation overpotential of the first plating: tip minus plateau (Yan 2016).
 
     The tip is the largest |E| in the first 20 % of the charge after the potential has crossed
     zero: the slope above zero belongs to interphase and alloy formation. Rows are smoothed by a
     median of three and no more. None unless the tip stands out of its surroundings by more than
     three standard deviations of the noise.
+
+    Its standard uncertainty is that of the overpotential of nucleation itself, for which the
+    difference stands: u = u_c + (|grown_v| + |relaxed_v|) / 2. u_c is the root of the sum of
+    squares of noise and steps of one row and of the plateau's median, the gain of the potential,
+    what rows that are apart miss of the tip, and the uncertainties of the two other terms, which
+    are what other polarisation grew between tip and plateau (see
+    `operando.analysis.tip_uncertainty`). An offset of the potential and the resistance of leads are
+    the same in both and cancel.
+
+    Args:
+        halves: Half-cycles of a run.
+        rest: The rest after the first plating; without it what it would tell is not in the
+            uncertainty.
+        potential_gain: Relative standard uncertainty of a difference of two potentials.
     """
     first = next((half for half in halves if half.role == PLATE), None)
     if first is None:
@@ -109,7 +144,26 @@ def nucleation(halves: tuple[HalfCycle, ...]) -> Nucleation:
     reason = None
     if coarse > TIP_SAMPLING:
         reason = f"rows at the tip are {coarse:.0%} of its charge apart: a lower bound"
-    return Nucleation(float(magnitude[tip]) - plateau, sigma, reason, **told)
+    value = float(magnitude[tip]) - plateau
+    middle = 0.5 * (PLATEAU[0] + PLATEAU[1]) * total
+    raw = -first.potential_v[begin:]
+    one_row = math.hypot(sigma, resolution_v(raw[flat]))
+    at_tip = float(charge[tip])
+    grown, u_grown = grown_on_the_plateau_v(charge[flat], raw[flat], at_tip, middle, one_row)
+    since_s = first.t_s[begin:] - first.t_s[begin]
+    at_middle_s = float(np.interp(middle, charge, since_s))
+    relaxation = relaxed_v(rest, float(since_s[tip]), at_middle_s, one_row)
+    relaxed, u_relaxed = (None, 0.0) if relaxation is None else relaxation
+    parts = (
+        one_row,
+        median_u(one_row, int(flat.sum())),
+        potential_gain * value,
+        rectangular(missed_v(charge, raw, tip, spacing)),
+        u_grown,
+        u_relaxed,
+    )
+    u = with_bias(parts, abs(grown) + abs(relaxed or 0.0))
+    return Nucleation(value, u, reason, grown_v=grown, relaxed_v=relaxed, **told)
 
 
 def polarisation_v(plating: HalfCycle, stripping: HalfCycle, *, symmetric: bool) -> float:

@@ -8,7 +8,12 @@ OVERPOTENTIALS = (
         "mV",
         "scalar",
         "Nucleation overpotential of a two-electrode cell: |tip| - |plateau| of the first "
-        "plating. The dip may belong to the counter electrode.",
+        "plating. The dip may belong to the counter electrode. Nothing is taken off for what else "
+        "polarises the cell more on the plateau than at the tip (concentrations, films); that is "
+        "in the uncertainty: half of what the plateau's slope taken back to the tip and a rest "
+        "that follows tell of it, added to the rest of it (noise, steps, distance of rows, gain of "
+        "the potential: 0.1 %, or potential_gain_uncertainty in the calibration). Twice the "
+        "uncertainty so reaches to where a correction would put the number, and beyond.",
         "Yan et al. 2016; J. Electrochem. Soc. 2022, 169, 070509",
     ),
     Definition(

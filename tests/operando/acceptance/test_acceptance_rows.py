@@ -193,6 +193,17 @@ def test_coverage_counts_seeds_and_tells_its_interval() -> None:
     assert found.reason == "19 of 20, 95 % interval 0.751-0.999"
 
 
+def test_a_share_within_is_told_with_what_numbers_are_off_by_and_twice_their_uncertainty() -> None:
+    runs = {
+        ("one", seed): outcome(
+            seed=seed, covered=Numbers([1.0]), off=Numbers([0.1 * seed - 0.2], [0.15])
+        )
+        for seed in range(5)
+    }
+    found = Coverage("one", "covered", seeds=5, off="off", unit="mV").of(runs)
+    assert str(found.reason).endswith("; off by 0.1 mV, 2 u 0.3 mV (medians)")
+
+
 def test_the_table_says_what_it_is_and_what_it_is_not() -> None:
     verdicts = [given_value(10.0), given_value(12.0)]
     text = text_table(verdicts)
