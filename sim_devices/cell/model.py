@@ -40,6 +40,8 @@ _MOST_ATTEMPTS = 300  # half of them bisect
 _TURN_MA_CM2 = 1e-3  # smaller currents do not turn plating into stripping
 _TURNS_KEPT = 100_000
 _FAULT_OHM = {"contact": 1e9, "soft-short": _SOFT_SHORT_OHM, "hard-short": 1.0}
+_FAULTS = (*_FAULT_OHM, "reference")
+_REFERENCE_OFF_V = 100.0  # beyond what any input measures
 _SAME_MOMENT_S = 1e-9
 
 
@@ -75,6 +77,7 @@ class Cell:
         hydrogen_gas_mol: in the headspace.
         hydroxide_umol_cm2: at the working electrode.
         contact_ohm: resistance of cables and contacts, set by `inject`.
+        reference_v: potential of the reference electrode against the metal, V.
         cell_potential_v: E_WE - E_CE at the end of the last step, V, also where a reference
             electrode makes what is measured another.
         shorts: (time s, "soft" or "hard"), in the order they happened.
@@ -137,6 +140,8 @@ class Cell:
         self.hydrogen_gas_mol = 0.0
         self.hydroxide_umol_cm2 = 0.0
         self.contact_ohm = 0.0
+        self.reference_v = p.reference_offset_v
+        self._reference_drift_v_h = p.reference_drift_v_h
         self.cell_potential_v = 0.0
         self._set_temperature(temperature_k)
 
@@ -257,6 +262,8 @@ class Cell:
         ohm: float | None = None,
         seconds: float = _SOFT_SHORT_S,
         at_s: float | None = None,
+        volts: float = _REFERENCE_OFF_V,
+        volts_per_hour: float = 0.0,
     ) -> dict[str, float | None]:
         """Break something.
 
@@ -267,19 +274,31 @@ class Cell:
                   is by default (1e9 ohm), a lead has come off.
                 * ``soft-short``: a short of this resistance (30 ohm) that heals.
                 * ``hard-short``: a short of this resistance (1 ohm) for ever.
+                * ``reference``: the reference electrode is off by this potential; as large as it is
+                  by default, its lead has come off and the input is at its end.
             ohm: resistance of the contacts together, or of the short.
             seconds: how long a soft short lasts, cell time.
             at_s: cell time at which a short begins, found exactly whatever the steps; None, or a
                 time that is past: now.
+            volts: potential of the reference electrode against the metal from now on.
+            volts_per_hour: its drift from now on.
 
         Returns:
-            What was done: ``ohm``, and of a short ``begins_s`` and ``ends_s`` (None: never).
+            What was done: ``ohm``, and of a short ``begins_s`` and ``ends_s`` (None: never); of a
+            reference electrode ``volts`` and ``volts_per_hour``.
 
         Raises:
-            ValueError: there is no such fault, or a number is not positive.
+            ValueError: there is no such fault, a number is not positive, or the cell has no
+                reference electrode.
         """
-        if fault not in _FAULT_OHM:
-            raise ValueError(f"a cell has no fault {fault!r}; it has {', '.join(_FAULT_OHM)}")
+        if fault not in _FAULTS:
+            raise ValueError(f"a cell has no fault {fault!r}; it has {', '.join(_FAULTS)}")
+        if fault == "reference":
+            if self.parameters.reference_share is None:
+                raise ValueError("this cell has no reference electrode")
+            with self.lock:
+                self.reference_v, self._reference_drift_v_h = volts, volts_per_hour
+            return {"volts": volts, "volts_per_hour": volts_per_hour}
         ohm = _FAULT_OHM[fault] if ohm is None else ohm
         if ohm < 0 or seconds <= 0 or (ohm == 0 and fault != "contact"):
             raise ValueError(f"a {fault} of {ohm} ohm for {seconds} s is none")
@@ -382,7 +401,7 @@ class Cell:
         return potential, ohmic + 1 / at_working[5] + 1 / at_counter[5], at_working, at_counter
 
     def _measured(
-        self, j: float, at_working: Interface, across: float, slope: float
+        self, j: float, at_working: Interface, across: float, slope: float, step_s: float
     ) -> tuple[float, float]:
         """Return what is measured and its slope: E_WE against the reference, if there is one."""
         share = self.parameters.reference_share
@@ -390,7 +409,8 @@ class Cell:
             return across, slope
         ohmic = 1e-3 * (share * self._electrolyte_resistance + at_working[6])
         potential = j * ohmic + at_working[0] + self.working.nucleation_v(at_working[1])
-        return potential, ohmic + 1 / at_working[5]
+        reference_v = self.reference_v + self._reference_drift_v_h * step_s / 3600
+        return potential - reference_v, ohmic + 1 / at_working[5]
 
     def _solve(
         self, mode: Mode, value: float, step_s: float
@@ -402,7 +422,7 @@ class Cell:
         short = self.short_s_cm2 * 1e3  # mA/cm2 per V
         if mode == "i" and not short:
             across, slope, at_working, at_counter = self._ionic(value, step_s)
-            potential, _ = self._measured(value, at_working, across, slope)
+            potential, _ = self._measured(value, at_working, across, slope, step_s)
             return potential, value, value, at_working, at_counter, across
         high = 4e3 / self._electrolyte_resistance  # 4 V across the electrolyte
         low = -high
@@ -412,7 +432,7 @@ class Cell:
         while True:
             across, slope, at_working, at_counter = self._ionic(j, step_s)
             if mode == "E":
-                potential, slope = self._measured(j, at_working, across, slope)
+                potential, slope = self._measured(j, at_working, across, slope, step_s)
                 excess = potential - value
             else:
                 excess, slope = j + short * across - value, 1 + short * slope
@@ -430,7 +450,7 @@ class Cell:
             j = newton if low < newton < high and may_trust_newton else 0.5 * (low + high)
             attempt += 1
         total = j + short * across if mode == "E" else value
-        potential, _ = self._measured(j, at_working, across, slope)
+        potential, _ = self._measured(j, at_working, across, slope, step_s)
         return potential, total, j, at_working, at_counter, across
 
     def _commit(
@@ -442,6 +462,7 @@ class Cell:
         at_we = self.working.commit(j, at_working, step_s)
         at_ce = self.counter.commit(-j, at_counter, step_s)
         self.t += step_s
+        self.reference_v += self._reference_drift_v_h * step_s / 3600
         self.current_density = j
         self.hydroxide_umol_cm2 *= exp(-step_s / _HYDROXIDE_S)
         if at_we or at_ce:

@@ -186,6 +186,9 @@ class CellParameters:
         reference_share: where a reference electrode of the metal sits: the share of the
             electrolyte's resistance between it and the working electrode; None: there is none, and
             the counter electrode is the reference.
+        reference_offset_v: how far its potential is from that of the metal, V: all that is measured
+            against it is lower by this.
+        reference_drift_v_h: by how much that changes, V/h.
     """
 
     metal: Metal
@@ -212,6 +215,8 @@ class CellParameters:
     salt_mol_l: float = 2.0
     porosity: float = 0.9
     reference_share: float | None = None
+    reference_offset_v: float = 0.0
+    reference_drift_v_h: float = 0.0
 
     @property
     def metal_electrode(self) -> ElectrodeParameters:

@@ -58,7 +58,7 @@ def efficiencies(cell, current, charge, cycles, dt_s=10.0):
 def test_the_presets_are_the_ones_agreed_on():
     rows = {*CONDITIONS, *(f"{name}-half" for name in CONDITIONS)}
     sodium = {*SODIUM, *PREDEPOSITED, *(f"na-{name}-half" for name in SUBSTRATES)}
-    more = {*FULL_CELLS, *PLATINUM, "zn-bare-half-reference"}
+    more = {*FULL_CELLS, *PLATINUM, "zn-bare-half-reference", "zn-bare-half-bad-reference"}
     assert set(PRESETS) == {*ZINC, *HALF, *rows, *sodium, *more}
     assert PRESETS["na-znag"] == PRESETS["na-znag-half"]
 
@@ -564,3 +564,28 @@ def test_a_short_carries_the_potential_of_the_cell_whatever_is_measured():
     (*_, across) = cell._solve("E", -0.05, 0.0)
     assert potential == pytest.approx(-0.05, abs=1e-6)
     assert density == pytest.approx(cell._solve("E", -0.05, 0.0)[2] + 100.0 * across)
+
+
+def test_a_reference_that_is_off_shifts_what_is_measured_and_not_what_happens():
+    clean = with_reference(0.25)
+    off = Cell(replace(clean.parameters, reference_offset_v=0.015, reference_drift_v_h=0.06))
+    _, rest, _ = clean.advance(100.0)
+    _, shifted, _ = off.advance(100.0)
+    assert rest - shifted == pytest.approx(0.015 + 0.06 * 100 / 3600, abs=1e-5)
+    assert off.cell_potential_v == clean.cell_potential_v
+    _, driven, _ = clean.advance(3500.0, "i", 1.0)
+    _, shifted, _ = off.advance(3500.0, "i", 1.0)
+    assert driven - shifted == pytest.approx(0.075, abs=1e-4)
+    # Where the potential is set, it is set against the reference as it is.
+    _, _, density = off.advance(1.0, "E", -0.05)
+    assert density == pytest.approx(clean.advance(1.0, "E", -0.05 + 0.075)[2], rel=0.05)
+
+
+def test_the_lead_of_a_reference_can_come_off_where_there_is_one():
+    cell = with_reference(0.25)
+    assert cell.inject("reference", volts=0.02) == {"volts": 0.02, "volts_per_hour": 0.0}
+    assert cell.potential()[0] == pytest.approx(with_reference(0.25).potential()[0] - 0.02)
+    cell.inject("reference")
+    assert cell.potential()[0] < -90
+    with pytest.raises(ValueError, match="no reference electrode"):
+        Cell("zn-bare").inject("reference")
