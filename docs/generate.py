@@ -53,6 +53,7 @@ from techniques import (
     Pulses,
     RateCapability,
     Recording,
+    ReferenceCheck,
     Repeat,
     ReservoirEfficiency,
     Rule,
@@ -129,7 +130,7 @@ FILES: Mapping[str, tuple[str, tuple[type[BaseModel], ...]]] = {
     "Parts of techniques": ("", (Limit, Recording, SafetyLimits)),
     "Cell files": (
         "`config/cells/NAME.yaml`: the log book's entry of one cell.",
-        (Cell, Electrode, Electrolyte),
+        (Cell, ReferenceCheck, Electrode, Electrolyte),
     ),
     "Bench files": (
         "`config/NAME.yaml`: the instruments of one bench. `sim.yaml` and `bench.yaml` differ in "

@@ -7,6 +7,7 @@ InstrumentError
     InstrumentFaultError        the instrument itself reports an error
     UnsupportedTechniqueError   this instrument cannot do what is asked
     SafetyLimitError            what is asked, or what was measured, is outside a safety limit
+        ReferenceElectrodeError the reference electrode is not what the cell file says it is
 
 A message says who (device and address), what was asked, what came (the bytes, as ``repr``) and
 what to do about it.
@@ -39,3 +40,7 @@ class UnsupportedTechniqueError(InstrumentError):
 
 class SafetyLimitError(InstrumentError):
     """A safety limit forbids what is asked, or ended what was running."""
+
+
+class ReferenceElectrodeError(SafetyLimitError):
+    """The reference electrode is absent, floating, or not the one that the cell file names."""

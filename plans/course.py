@@ -23,6 +23,7 @@ from instruments.errors import InstrumentError
 from instruments.potentiostat.contract import REST
 from instruments.potentiostat.device import PotentiostatDevice
 from plans.progress import Progress
+from plans.reference import ReferenceWatch
 from plans.rules import Fired, Watch
 from plans.temperatures import Climb
 from techniques import (
@@ -131,17 +132,20 @@ class Course:
         stop_when: Whether the present program is to be ended, asked again and again.
         climb: Takes the run through temperatures; ``None``: there is one temperature.
         readers: Who looks at the followers' events, by stream and reading.
+        reference: Watches the reference electrode; ``None``: there is none to be checked.
     """
 
     potentiostat: PotentiostatDevice
     assignment: Assignment
     watch: Watch | None = None
+    _reference_unseen: Callable[[], None] | None = None
     remarks: list[str] = field(default_factory=list)
     logs: list[str] = field(default_factory=list)
     ended_by: str = ""
     stop_when: Callable[[], bool] | None = None
     climb: Climb | None = None
     readers: list[Callable[[str, Mapping[str, Any]], None]] = field(default_factory=list)
+    reference: ReferenceWatch | None = None
     _wish: TakeSpectrum | None = None
     _because: str = ""
     _may_interrupt: bool = True
@@ -194,12 +198,16 @@ class Course:
         if self.watch is not None:
             self.watch.begin(self.potentiostat)
             self.readers.append(self.watch.read)
+        if self.reference is not None:
+            self._reference_unseen = self.potentiostat.on_measured(self.reference.take)
         self._follow()
 
     def end(self) -> None:
         """Stop watching; callable twice."""
         if self._unsubscribe is not None:
             self._unsubscribe()
+        if self._reference_unseen is not None:
+            self._reference_unseen()
         if self.watch is not None:
             self.watch.end()
             if self.watch.trouble and self.watch.trouble not in self.remarks:

@@ -29,7 +29,16 @@ from plans.synchronised import (
     prepare,
     watch_for,
 )
-from techniques import Assignment, Cell, Counters, Rule, SafetyLimits, Schedule, Technique
+from techniques import (
+    Assignment,
+    Cell,
+    Counters,
+    Rule,
+    SafetyLimits,
+    Schedule,
+    Technique,
+    reference_bound,
+)
 
 _RULES: TypeAdapter[tuple[Rule, ...]] = TypeAdapter(tuple[Rule, ...])
 
@@ -154,6 +163,7 @@ def _go_on(
         area_cm2=going_on.cell.area_cm2,
         metal_electrode=going_on.cell.metal_electrode,
         reference=going_on.cell.reference_electrode is not None,
+        reference_bound=reference_bound(going_on.cell),
         limits=going_on.limits,
         begin=begin,
         instrument_log=new_log_name(),

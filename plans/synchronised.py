@@ -26,11 +26,21 @@ from instruments.raman.device import RamanDevice
 from instruments.thermostat.contract import TemperatureLimitError
 from instruments.thermostat.device import ThermostatDevice
 from plans.course import Course, new_log_name
+from plans.reference import ReferenceWatch
 from plans.rules import MakeVerdicts, Watch
 from plans.saving import COLLECT_EVERY_S, POLL_S, collect, collect_all, record_held, save, wait_for
 from plans.schedule import PLATING, Due, half_cycle_ended
 from plans.temperatures import climb_for
-from techniques import Assignment, Cell, Protocol, Rule, Schedule, TakeSpectrum, Technique, for_cell
+from techniques import (
+    Assignment,
+    Cell,
+    Protocol,
+    Rule,
+    Schedule,
+    TakeSpectrum,
+    Technique,
+    reference_bound,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -80,6 +90,8 @@ def operando_plating_stripping(
             was met only in the very check in which a step's own limit ended the step raises
             nothing: the stop document's reason tells it.
         SettlingError: A temperature of the protocol was not reached in time.
+        ReferenceElectrodeError: The reference electrode is absent, floating, or not the one that
+            the cell file names; nothing was driven.
         ValueError: The protocol has rules and nothing judges them, or temperatures and there is no
             thermostat.
     """
@@ -93,6 +105,7 @@ def operando_plating_stripping(
         area_cm2=cell.area_cm2,
         metal_electrode=cell.metal_electrode,
         reference=cell.reference_electrode is not None,
+        reference_bound=reference_bound(cell),
         limits=limits,
         instrument_log=new_log_name(),
     )
@@ -117,9 +130,9 @@ def operando_plating_stripping(
     # Refused before a run is opened, let alone a cell closed.
     yield from keep_temperature(thermostat, cell)
     yield from prepare(potentiostat, assignment, protocol.rules)
-    course = Course(potentiostat, assignment, watch)
+    course = Course(potentiostat, assignment, watch, reference=ReferenceWatch.of(cell))
     if protocol.temperatures is not None:
-        technique = for_cell(protocol.technique, cell)
+        technique = protocol.technique_on(cell)
         course.climb = climb_for(thermostat, protocol.temperatures, technique)
         # All of it was checked; what is started first is the way to the first temperature.
         update = {"technique": course.climb.first_program}
@@ -199,7 +212,7 @@ def lead(
         yield from bpp.contingency_wrapper(
             _lead_and_follow(course, followers, schedule, unsafe),
             except_plan=lambda error: _close_failed(
-                error, _hint(error, potentiostat, cell), unsafe
+                error, _hint(error, potentiostat, cell) + _of_reference(course), unsafe
             ),
             # A limit of the technique that ends the program is success, and is told.
             else_plan=lambda: bps.close_run("success", _remarks(course)),
@@ -218,6 +231,7 @@ def lead(
 def _remarks(course: Course) -> str:
     """Return what a stop document says of a run without a failure."""
     said = [*course.remarks, *course.potentiostat.remarks]
+    said += [] if course.reference is None else course.reference.remarks
     if course.ended_by:
         # In place of what the instrument says of it: that it was aborted.
         said = [course.ended_by, *(one for one in said if one != course.potentiostat.stop_reason)]
@@ -326,6 +340,11 @@ def _hint(error: BaseException, potentiostat: PotentiostatDevice, cell: Cell) ->
         f"{cell.cell_id!r} really hang on {cell.metal_electrode}, as metal_electrode in the cell "
         f"file says, and not on {other}?"
     )
+
+
+def _of_reference(course: Course) -> str:
+    """Return what must be said of the reference electrode after a failure."""
+    return "" if course.reference is None else "".join(f". {x}" for x in course.reference.remarks)
 
 
 def _lead_and_follow(

@@ -32,6 +32,14 @@ from techniques.limits import Limit, SafetyLimits
 from techniques.programs import Block, Repeat, Sequence
 from techniques.protocol import GasCheck, Protocol, Schedule, Temperatures
 from techniques.recording import Recording
+from techniques.reference import (
+    KnownPotential,
+    ReferenceBound,
+    ReferenceCheck,
+    known_potential,
+    reference_bound,
+    with_looks,
+)
 from techniques.remaining import (
     ExecutedStep,
     Interrupted,
@@ -83,6 +91,7 @@ __all__ = [
     "ImpedanceSpectrum",
     "Inject",
     "Interrupted",
+    "KnownPotential",
     "Limit",
     "LinearSweep",
     "NamedBlock",
@@ -97,6 +106,8 @@ __all__ = [
     "Pulses",
     "RateCapability",
     "Recording",
+    "ReferenceBound",
+    "ReferenceCheck",
     "Remaining",
     "Repeat",
     "ReservoirEfficiency",
@@ -118,7 +129,10 @@ __all__ = [
     "elementary_steps",
     "finest_row_interval_s",
     "for_cell",
+    "known_potential",
     "longest_duration_s",
     "named_blocks",
+    "reference_bound",
     "remaining",
+    "with_looks",
 ]

@@ -10,6 +10,7 @@ from techniques._base import Data
 from techniques.experiments import Experiment
 from techniques.limits import SafetyLimits
 from techniques.programs import Block, Repeat, Sequence
+from techniques.reference import ReferenceBound
 from techniques.steps import (
     CyclicVoltammetry,
     ElementaryStep,
@@ -52,6 +53,11 @@ class Assignment(Data):
         description="A reference electrode is connected: potentials are told against it, and the "
         "window of the safety limits also holds for E_WE - E_CE, which is measured besides.",
     )
+    reference_bound: ReferenceBound | None = Field(
+        default=None,
+        description="What the reference must show at the end of the open circuit with which the "
+        "program begins, or nothing is driven; none: it is not asked.",
+    )
     limits: SafetyLimits = SafetyLimits()
     begin: Counters = Counters()
     instrument_log: str | None = Field(
@@ -79,6 +85,18 @@ class Assignment(Data):
         """Return the current the instrument sets, A, IUPAC sign at the working electrode."""
         return self.mirror * step.signed_current_density_ma_cm2 * self.area_cm2 * 1e-3
 
+    @property
+    def bounds(self) -> SafetyLimits:
+        """Return the limits as they act here: without a reference, |E_WE - E_CE| is the window's.
+
+        Raises ValueError if its limit and the window leave no potential.
+        """
+        limits, most = self.limits, self.limits.cell_potential_max_v
+        if self.reference or most is None:
+            return limits
+        both_ways = SafetyLimits(potential_min_v=-most, potential_max_v=most)
+        return limits.model_copy(update={"cell_potential_max_v": None}).narrowed_by(both_ways)
+
     def violations(self) -> list[str]:
         """Return what the technique asks beyond the limits; empty if nothing.
 
@@ -87,6 +105,16 @@ class Assignment(Data):
         ``current_max_a`` flowing all the time could exceed ``charge_max_mah_cm2``; a hold or a
         sweep likewise, unless limits of its own on the current or the charge forbid it.
         """
+        try:
+            bounds = self.bounds
+        except ValueError:
+            low, high = self.limits.potential_min_v, self.limits.potential_max_v
+            return [
+                f"cell_potential_max_v {self.limits.cell_potential_max_v} V leaves nothing of the "
+                f"safety limits {low} V to {high} V"
+            ]
+        if bounds != self.limits:
+            return self.model_copy(update={"limits": bounds}).violations()
         limits, found = self.limits, list[str]()
         if self.reference and self.metal_electrode == "CE":
             found.append(

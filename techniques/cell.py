@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 from techniques._base import Data
 from techniques.limits import SafetyLimits
 from techniques.metals import METALS, foil_capacity_mah_cm2
+from techniques.reference import ReferenceCheck
 
 WHICH = Literal["WE", "CE"]
 
@@ -74,6 +75,12 @@ class Cell(Data):
     reference_electrode: str | None = Field(
         default=None, description="The reference, e.g. Zn wire; none: a two-electrode cell."
     )
+    metal_vs_reference_v: float | None = Field(
+        default=None,
+        description="Potential of the metal in this electrolyte against the reference, V, by which "
+        "it is checked; 0 where the reference is told to be of the metal itself (Zn wire).",
+    )
+    reference_check: ReferenceCheck = ReferenceCheck()
     electrolyte: Electrolyte
     separator: str | None = None
     separator_um: float | None = Field(
@@ -113,6 +120,15 @@ class Cell(Data):
             raise ValueError(
                 f"the limits contradict each other: temperature_min_k {low} K is not below "
                 f"temperature_max_k {high} K"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _a_potential_has_its_reference(self) -> Self:
+        if self.metal_vs_reference_v is not None and self.reference_electrode is None:
+            raise ValueError(
+                f"metal_vs_reference_v is {self.metal_vs_reference_v:g} V, and no "
+                "reference_electrode is named"
             )
         return self
 

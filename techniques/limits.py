@@ -53,11 +53,19 @@ def not_applicable(until: Iterable[Limit], applicable: Iterable[str], why: str) 
 class SafetyLimits(Data):
     """What the bench or the cell forbids; ``None`` means: not limited here.
 
-    Potentials are E_WE - E_CE as the instrument measures them, current is the magnitude.
+    Potentials are E_WE - E_CE as the instrument measures them, and E_WE against the reference if
+    there is one; current is the magnitude.
     """
 
     potential_min_v: float | None = Field(default=None, description="Lowest cell potential, V.")
     potential_max_v: float | None = Field(default=None, description="Highest cell potential, V.")
+    cell_potential_max_v: float | None = Field(
+        default=None,
+        gt=0,
+        description="Largest magnitude of E_WE - E_CE, V: in a three-electrode cell besides the "
+        "window, which there holds for E_WE against the reference as well; in a two-electrode "
+        "cell it narrows the window.",
+    )
     current_max_a: float | None = Field(
         default=None, gt=0, description="Largest magnitude of the current, A."
     )
@@ -91,6 +99,7 @@ class SafetyLimits(Data):
         return SafetyLimits(
             potential_min_v=max(both("potential_min_v"), default=None),
             potential_max_v=min(both("potential_max_v"), default=None),
+            cell_potential_max_v=min(both("cell_potential_max_v"), default=None),
             current_max_a=min(both("current_max_a"), default=None),
             charge_max_mah_cm2=min(both("charge_max_mah_cm2"), default=None),
             duration_max_s=min(both("duration_max_s"), default=None),

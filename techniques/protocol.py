@@ -9,6 +9,7 @@ from techniques.cell import Cell
 from techniques.limits import SafetyLimits
 from techniques.programs import Block, Sequence
 from techniques.recording import Recording
+from techniques.reference import with_looks
 from techniques.rules import Rule
 from techniques.steps import OpenCircuit
 from techniques.technique import Technique, for_cell
@@ -131,12 +132,20 @@ class Protocol(Data):
             raise ValueError(f"several rules are called {', '.join(map(repr, twice))}: rename one")
         return rules
 
+    def technique_on(self, cell: Cell) -> Technique:
+        """Return what the technique is on ``cell``, at each temperature if there are several.
+
+        With a reference electrode it begins and ends with an open circuit, by which that is
+        checked. Raises UnsuitableCellError as ``for_cell`` does.
+        """
+        return with_looks(for_cell(self.technique, cell), cell)
+
     def program(self, cell: Cell) -> Technique:
         """Return all that may run on ``cell``: with temperatures, one named part for each.
 
         Raises UnsuitableCellError as ``for_cell`` does.
         """
-        technique = for_cell(self.technique, cell)
+        technique = self.technique_on(cell)
         if self.temperatures is None:
             return technique
         settling = self.temperatures.settling

@@ -48,7 +48,15 @@ from operando.resume._record import (
 )
 from operando.runs import Run
 from plans.resume import Continuation, continue_plating_stripping
-from techniques import Assignment, Cell, Counters, Remaining, SafetyLimits, Schedule
+from techniques import (
+    Assignment,
+    Cell,
+    Counters,
+    Remaining,
+    SafetyLimits,
+    Schedule,
+    reference_bound,
+)
 
 __all__ = [
     "Decisions",
@@ -363,6 +371,7 @@ def _checked(
                 area_cm2=cell.area_cm2,
                 metal_electrode=cell.metal_electrode,
                 reference=cell.reference_electrode is not None,
+                reference_bound=reference_bound(cell),
                 limits=limits,
                 begin=after,
             )

@@ -12,6 +12,7 @@ from instruments.errors import (
     InstrumentError,
     InstrumentFaultError,
     ProtocolError,
+    ReferenceElectrodeError,
     SafetyLimitError,
     TransportError,
     TransportTimeout,
@@ -35,6 +36,7 @@ from instruments.potentiostat.methodscript.instrument_log import (
 )
 from instruments.potentiostat.methodscript.models import capabilities_of
 from instruments.potentiostat.methodscript.program import Program, compile_program
+from instruments.potentiostat.methodscript.reference import refused_by_instrument, refused_by_rows
 from instruments.potentiostat.methodscript.run import Run
 from instruments.potentiostat.methodscript.stream import ProgramStream
 from instruments.transport import SerialSettings, Transport, open_transport
@@ -294,7 +296,7 @@ class MethodScriptPotentiostat:
     def _begin_with_log(self, program: Program, assignment: Assignment) -> Run:
         """Run a program, without a log of its own if the instrument refuses it with one."""
         try:
-            return self._begin(program, assignment.limits)
+            return self._begin(program, assignment.bounds)
         except InstrumentFaultError as error:
             if program.log is None:
                 raise
@@ -302,7 +304,7 @@ class MethodScriptPotentiostat:
             _log.warning("%s: runs without a log of its own: %s", self._who(), error)
             self._remove_stub(assignment.instrument_log)
             without = self._compile(assignment.model_copy(update={"instrument_log": None}))
-            return self._begin(without, assignment.limits)
+            return self._begin(without, assignment.bounds)
 
     def _remove_stub(self, name: str | None) -> None:
         """Remove the beginning of a log that was refused: it must never be taken for a whole one.
@@ -435,7 +437,7 @@ class MethodScriptPotentiostat:
             run.compare(row)
             if row is not None:
                 yield row
-                failure = failure or self._wrong_setpoint(run, row)
+                failure = failure or self._wrong_setpoint(run, row) or self._no_reference(run, row)
             failure = failure or self._bad_line(run)
             if failure is not None and not run.abort_asked and not stream.over:
                 # The cell is opened at once; rows that are still under way are kept.
@@ -511,9 +513,16 @@ class MethodScriptPotentiostat:
             f"bits {row.flags}); the program was ended and the cell opened: check cell and cables"
         )
 
+    def _no_reference(self, run: Run, row: Sample | ImpedancePoint) -> InstrumentError | None:
+        told = refused_by_rows(run, row)
+        return None if told is None else ReferenceElectrodeError(f"{self._who()}: {told}")
+
     def _verdict(self, run: Run) -> None:
         """Say how the program ended: normally, with a reason, or with an error."""
         stream = run.stream
+        refused = refused_by_instrument(run)
+        if refused is not None:
+            raise ReferenceElectrodeError(f"{self._who()}: {refused}")
         if stream.safety is not None:
             name, _, value = stream.safety.partition(" ")
             raise SafetyLimitError(

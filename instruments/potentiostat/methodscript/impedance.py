@@ -33,7 +33,7 @@ def impedance(script: Script, step: ImpedanceSpectrum) -> None:
     sweep = f"{literal(step.frequency_max_hz)} {literal(step.frequency_min_hz)} {points}i"
     silence = 10 / step.frequency_min_hz + OPEN_CIRCUIT_BEFORE_S + _HOLD_S
     longest = points * silence
-    script.count_rows(points + 1)
+    script.count_rows(points + 1 + (2 if script.reference else 0))
     script.add(f"# impedance, {step.mode}, {points} frequencies", "cell_off")
     if step.mode == "potentiostatic":
         _potentiostatic_spectrum(script, step, sweep, silence, longest)
@@ -75,6 +75,8 @@ def _potentiostatic_spectrum(
         script.add("copy_var p bias", "set_e bias", "cell_on")
         _points_of_spectrum(script, loop)
         script.add("cell_off")
+        if script.reference:
+            _check_open_circuit(script, 0.0)
     else:
         script.add(f"store_var bias {volts(bias)} da", "set_e bias", "cell_on")
         _hold_at_bias(script)
@@ -106,27 +108,55 @@ def _galvanostatic_spectrum(
     script.galvanostat(peak, BANDWIDTH_TIMES_INTERVAL / step.frequency_max_hz)
     script.add("set_i 0", "cell_on")
     _points_of_spectrum(script, f"meas_loop_geis f zr zi {literal(amplitude)} {sweep} 0")
-    script.add(f"meas_loop_cp p c 0 100m {literal(OPEN_CIRCUIT_BEFORE_S)}", "endloop", "cell_off")
+    script.measure(f"meas_loop_cp p c 0 100m {literal(OPEN_CIRCUIT_BEFORE_S)}")
+    _tell_time(script)
+    script.add("endloop", "cell_off")
+    _tell_potentials(script, "p")
     script.potential_must_be_safe(0.0)
+    script.cell_must_be_safe()
 
 
 def _check_open_circuit(script: Script, peak_v: float) -> None:
     """Measure the open circuit potential; end the program if a swing from it is not safe."""
     script.open_circuit_potential()
+    _tell_potentials(script, "p")
     script.potential_must_be_safe(peak_v)
+    script.cell_must_be_safe()
+
+
+def _tell_time(script: Script) -> None:
+    """Take the time in a loop that is told of, in a cell with a reference."""
+    if script.reference:
+        script.add("timer_get t")
+
+
+def _tell_potentials(script: Script, *names: str) -> None:
+    """Send the potentials before or after a spectrum, which itself tells none, as a row.
+
+    In a cell with a reference only, where they are two.
+    """
+    if script.reference:
+        script.row(script.names(*names))
 
 
 def _hold_at_bias(script: Script) -> None:
-    """Hold the bias for a moment; end the program if the current is beyond its limit."""
+    """Hold the bias for a moment; end the program if a current or potential is beyond a limit."""
     most = script.assignment.limits.current_max_a
-    if most is None:
+    if most is None and not script.reference:
         return
-    leave = (f"store_var why {SAFETY_CURRENT}i ja", "breakloop", "endif")
     script.add("store_var why 0i ja")
-    script.add(f"meas_loop_ca p c bias {literal(_HOLD_INTERVAL_S)} {literal(_HOLD_S)}")
-    script.add(f"if c > {literal(most)}", *leave, f"if c < {literal(-most)}", *leave, "endloop")
-    text = f"{SAFETY} current_max_a {most:g}"
-    script.when(SAFETY_CURRENT, "cell_off", *farewell(text), "abort")
+    script.measure(f"meas_loop_ca p c bias {literal(_HOLD_INTERVAL_S)} {literal(_HOLD_S)}")
+    _tell_time(script)
+    script.watch_cell()
+    if most is not None:
+        script.watch(f"c > {literal(most)}", SAFETY_CURRENT)
+        script.watch(f"c < {literal(-most)}", SAFETY_CURRENT)
+    script.add("endloop")
+    _tell_potentials(script, "p", "c")
+    if most is not None:
+        text = f"{SAFETY} current_max_a {most:g}"
+        script.when(SAFETY_CURRENT, "cell_off", *farewell(text), "abort")
+    script.cell_must_be_safe()
 
 
 def _bias_must_be_possible(script: Script, bias: float, peak_v: float) -> None:

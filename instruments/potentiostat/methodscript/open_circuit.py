@@ -32,6 +32,8 @@ def open_circuit(script: Script, step: OpenCircuit) -> None:
     script.record_when_due(step.record, interval, dt_s, script.names("p"), due)
     script.add("endloop")
     script.last_row(script.names("p"))
+    if len(script.blocks) == 1 and script.depth == 0:
+        script.reference_must_be_there()
 
 
 def _drift(script: Script, below_v_s: float, window_s: float) -> None:

@@ -16,8 +16,6 @@ from instruments.potentiostat.contract import HOLD, PLATE, STRIP, SWEEP, VOLTAMM
 from instruments.potentiostat.methodscript.script import (
     SAFETY,
     SAFETY_CURRENT,
-    SAFETY_HIGH,
-    SAFETY_LOW,
     SHORTEST_INTERVAL_S,
     WRONG_WAY,
     Due,
@@ -165,6 +163,7 @@ class _Limits:
         # The sign of a current, A, that goes the way its role names; 0 without a role.
         role = step.role if isinstance(step, PotentiostaticStep) else None
         self.way = 0 if role is None else assignment.mirror * (1 if role == "strip" else -1)
+        self.of_cell: set[int] = set()  # what of E_WE - E_CE can end the step
         self.counting = counting or self.charge is not None or self.way != 0
 
     def current_a(self, density_ma_cm2: float) -> float:
@@ -193,7 +192,7 @@ class _Limits:
     def watch(self) -> None:
         """Leave the measurement loop where a limit is passed; it stands in the loop."""
         script, (above_a, code) = self.script, self.above
-        script.watch_cell()
+        self.of_cell = script.watch_cell()
         script.watch(f"c > {literal(above_a)}", code)
         script.watch(f"c < {literal(-above_a)}", code)
         if self.below is not None:
@@ -220,8 +219,7 @@ class _Limits:
         codes = {self.above[1]}
         codes |= {-self.below[1]} if self.below is not None else set()
         codes |= {self.charge[1]} if self.charge is not None else set()
-        if self.script.reference:
-            self.script.stop_beyond_window({SAFETY_HIGH, SAFETY_LOW})
+        self.script.stop_beyond_window(self.of_cell)
         if SAFETY_CURRENT in codes:
             self.script.stop_for_safety(SAFETY_CURRENT, "current_max_a", self.safety_a)
         if self.way:

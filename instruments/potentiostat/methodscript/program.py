@@ -9,9 +9,9 @@ experiment goes on within its limits when the computer dies. How a program talks
 * rows are packages of ``eb`` time, ``ja`` number of the row in the program, and ``ab`` potential
   and the current (galvanostatic), ``da`` set potential and ``ba`` current (holds and sweeps),
   ``ab`` (open circuit), or ``dc``, ``cc``, ``cd`` (impedance); with a reference electrode also
-  ``ag`` (E_WE - E_CE, but for impedance); by the number a row that got lost on
-  the way is noticed. The last row of a step is sent twice, under the same number: the charge of the
-  step hangs on it;
+  ``ag`` (E_WE - E_CE; not in points of a spectrum, but in rows before and after it); by the number
+  a row that got lost on the way is noticed. The last row of a step is sent twice, under the same
+  number: the charge of the step hangs on it;
 * at its end a program sends ``eb`` and ``ja``, the number of the last row, and then ``END`` if it
   is complete, ``STOP ...`` or ``SAFETY ...`` if a limit ended it;
 * when the cell has been opened for good, also by an abort, it sends ``eb`` and ``jb``: how far the
@@ -24,7 +24,11 @@ line), so that what nobody listened to can be collected later: `instrument_log`.
 Limits are checked in every iteration of a measurement loop, whatever is recorded. The charge of a
 step is the set current times the time: a time limit of the loop; where the potential is set it is
 counted. Safety limits on the potential act while current is driven, and those on the current while
-the potential is set; at open circuit nothing drives the cell.
+the potential is set; at open circuit nothing drives the cell. With a reference electrode E_WE -
+E_CE has limits in every step that drives: the window, and its own.
+
+With a reference electrode the last potentials of an open circuit with which the program begins say
+whether that is there: if not, or if they are no numbers, the program ends with nothing driven.
 
 An impedance loop reports impedances only, so nothing can be compared inside it. What can be, is
 compared around it, and a value beyond a limit ends the program with the cell open:
@@ -36,6 +40,9 @@ compared around it, and a value beyond a limit ends the program with the cell op
   limit. During the spectrum the current is not watched;
 * galvanostatic, the peak current beforehand, and the potential just before, with the cell open, and
   just after at no current. The swing of the potential during the spectrum is not watched.
+
+With a reference electrode these potentials are measured before and after every spectrum, also after
+one at open circuit, together with E_WE - E_CE: each time one row is sent.
 """
 
 import hashlib
@@ -70,6 +77,7 @@ from techniques import (
     PlateStripCycle,
     PotentiostaticStep,
     Recording,
+    ReferenceBound,
     Repeat,
     Sequence,
     Technique,
@@ -115,6 +123,7 @@ class Program:
         log: path of the file to which it also writes; ``None``: it does not.
         longest_log_bytes: how much it can send at most.
         reference: whether its rows also tell E_WE - E_CE.
+        reference_bound: what it demands of the reference before it drives anything.
     """
 
     text: str
@@ -123,6 +132,7 @@ class Program:
     log: str | None = None
     longest_log_bytes: int = 0
     reference: bool = False
+    reference_bound: ReferenceBound | None = None
 
     @property
     def meaning(self) -> str:
@@ -150,6 +160,7 @@ def compile_program(
             f"{capabilities.model}: the technique is outside its safety limits: "
             + "; ".join(violations)
         )
+    assignment = assignment.model_copy(update={"limits": assignment.bounds})
     return _Compiler(assignment, capabilities, mains_frequency_hz).program()
 
 
@@ -194,8 +205,15 @@ class _Compiler:
             raise UnsupportedTechniqueError(
                 f"{self.capabilities.model}: a script line would be too long: {too_long[0]!r}"
             )
-        text, blocks = "\n".join(lines), tuple(script.blocks)
-        return Program(text, blocks, start, path, script.longest_log_bytes, script.reference)
+        return Program(
+            "\n".join(lines),
+            tuple(script.blocks),
+            start,
+            path,
+            script.longest_log_bytes,
+            script.reference,
+            self.assignment.reference_bound if script.reference else None,
+        )
 
     def _begin_log(self, path: str | None) -> list[str]:
         """Open the log before anything else: what fails here has not touched the cell."""

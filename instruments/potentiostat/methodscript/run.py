@@ -47,6 +47,7 @@ class Run:
             _Beyond("potential_max_v", limits.potential_max_v, "V", "highest"),
             _Beyond("potential_min_v", limits.potential_min_v, "V", "lowest", -1),
             _Beyond("current_max_a", limits.current_max_a, "A", "highest"),
+            _Beyond("cell_potential_max_v", limits.cell_potential_max_v, "V", "largest"),
         ]
         self.stream = ProgramStream(program)
         self.reader: int | None = None
@@ -55,13 +56,18 @@ class Run:
         self.damage: deque[int] = deque()
         self.lines = 0
         self.checked: set[int] = set()
+        self.newest: Sample | None = None
+        self.unreadable_rows = 0
 
     def compare(self, row: Sample | ImpedancePoint | None) -> None:
         """Keep what lies beyond a safety limit although the program does not end for it."""
         block = self.stream.block
-        if not isinstance(row, Sample) or block is None or block.kind == "open_circuit":
+        if not isinstance(row, Sample) or block is None:
             return
-        high, low, current = self.beyond
+        self.newest = row
+        if block.kind in ("open_circuit", "impedance"):
+            return
+        high, low, current, across = self.beyond
         if block.kind == "galvanostatic":
             high.compare(row.step, row.potential_v)
             low.compare(row.step, row.potential_v)
@@ -70,6 +76,7 @@ class Run:
         # It is beyond nothing where it is not a number.
         high.compare(row.step, row.cell_potential_v)
         low.compare(row.step, row.cell_potential_v)
+        across.compare(row.step, abs(row.cell_potential_v))
 
     def notes(self) -> list[str]:
         """Return which safety limits were passed at the ends of steps that ended by themselves."""

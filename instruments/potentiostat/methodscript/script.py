@@ -21,7 +21,12 @@ _POTENTIAL_SPAN_V = 2.0
 _HEADROOM = 1.1
 SHORTEST_INTERVAL_S = 1e-3
 # Codes of the variable `why`: 0 the time is over, 1.. the step's own limits, then these.
-SAFETY_HIGH, SAFETY_LOW, SAFETY_CURRENT, WRONG_WAY = 101, 102, 103, 104
+SAFETY_HIGH, SAFETY_LOW, SAFETY_CURRENT, WRONG_WAY, SAFETY_CELL = 101, 102, 103, 104, 105
+NO_REFERENCE = 106
+# A potential beyond this share of what the instrument can measure is none.
+_MEASURABLE = 0.98
+# What a program says of a reference that it refuses.
+REFERENCE_OFFSET, REFERENCE_POTENTIAL = "reference_offset_v", "reference_potential_v"
 
 
 @dataclass(frozen=True)
@@ -91,29 +96,47 @@ class Script:
         self.add(f"{loop} add_meas(0 ag w)" if self.reference else loop)
 
     def watch_cell(self) -> set[int]:
-        """Leave the loop where E_WE - E_CE is beyond the window; return the codes it can be."""
-        limits = self.assignment.limits
-        if not self.reference:
-            return set()
+        """Leave the loop where E_WE - E_CE is beyond its limits; return the codes it can be."""
         found = set()
-        for sign, value, code in (
-            (">", limits.potential_max_v, SAFETY_HIGH),
-            ("<", limits.potential_min_v, SAFETY_LOW),
-        ):
-            if value is not None:
-                self.watch(f"w {sign} {volts(value)}", code)
-                found.add(code)
+        for sign, value, code in self._limits_of_cell():
+            self.watch(f"w {sign} {volts(value)}", code)
+            found.add(code)
+        return found
+
+    def _limits_of_cell(self) -> list[tuple[Literal["<", ">"], float, int]]:
+        """Return what E_WE - E_CE is compared with if there is a reference: the nearest limits.
+
+        That of |E_WE - E_CE| where it is nearer than the window, which holds for it as well.
+        """
+        if not self.reference:
+            return []
+        limits, most = self.assignment.limits, self.assignment.limits.cell_potential_max_v
+        high, low = limits.potential_max_v, limits.potential_min_v
+        found: list[tuple[Literal["<", ">"], float, int]] = []
+        if most is not None and (high is None or most < high):
+            found.append((">", most, SAFETY_CELL))
+        elif high is not None:
+            found.append((">", high, SAFETY_HIGH))
+        if most is not None and (low is None or -most > low):
+            found.append(("<", -most, SAFETY_CELL))
+        elif low is not None:
+            found.append(("<", low, SAFETY_LOW))
+        self.must_be_measurable([value for _, value, code in found if code == SAFETY_CELL])
         return found
 
     def stop_beyond_window(self, codes: set[int]) -> None:
-        """End the program if one of these limits of the window has ended the step."""
-        limits = self.assignment.limits
-        for code, name, value in (
-            (SAFETY_HIGH, "potential_max_v", limits.potential_max_v),
-            (SAFETY_LOW, "potential_min_v", limits.potential_min_v),
-        ):
+        """End the program if one of these limits of the potentials has ended the step."""
+        for code, (name, value) in self._potential_limits().items():
             if code in codes and value is not None:
                 self.stop_for_safety(code, name, value)
+
+    def _potential_limits(self) -> dict[int, tuple[str, float | None]]:
+        limits = self.assignment.limits
+        return {
+            SAFETY_HIGH: ("potential_max_v", limits.potential_max_v),
+            SAFETY_LOW: ("potential_min_v", limits.potential_min_v),
+            SAFETY_CELL: ("cell_potential_max_v", limits.cell_potential_max_v),
+        }
 
     def begin_loop(self, times: int) -> None:
         self.depth += 1
@@ -286,13 +309,45 @@ class Script:
                 self.add(f"if p {'>' if sign > 0 else '<'} {volts(value - sign * peak_v)}")
                 self.add("cell_off", *farewell(f"{SAFETY} {name} {value:g}"), "abort", "endif")
 
+    def cell_must_be_safe(self) -> None:
+        """End the program if E_WE - E_CE in ``w``, where it was measured, is beyond its limits."""
+        for sign, value, code in self._limits_of_cell():
+            name, limit = self._potential_limits()[code]
+            said = farewell(f"{SAFETY} {name} {limit:g}")
+            self.add(f"if w {sign} {volts(value)}", "cell_off", *said, "abort", "endif")
+
+    def reference_must_be_there(self) -> None:
+        """End the program if the last reading at open circuit says that the reference is not.
+
+        What is not a number compares with nothing: it is refused as what is out of bounds is.
+        """
+        bound = self.assignment.reference_bound
+        if not self.reference or bound is None:
+            return
+        if bound.electrode is None:
+            low, high = self.capabilities.potential_min_v, self.capabilities.potential_max_v
+            low, high = _MEASURABLE * low, _MEASURABLE * high
+            told = f"{REFERENCE_POTENTIAL} {high:g}"
+        else:
+            low, high = bound.expected_v - bound.within_v, bound.expected_v + bound.within_v
+            told = f"{REFERENCE_OFFSET} {bound.within_v:g}"
+        self.add("# the reference", "copy_var p diff")
+        if bound.electrode == "CE":
+            self.add("sub_var diff w")
+        self.add(f"store_var why {NO_REFERENCE}i ja", f"if diff < {volts(high)}")
+        self.add(f"if diff > {volts(low)}", "store_var why 0i ja", "endif", "endif")
+        self.when(NO_REFERENCE, *farewell(f"{SAFETY} {told}"), "abort")
+
     def watch(self, condition: str, code: int) -> None:
         """Leave the measurement loop on a condition, noting which it was."""
         self.add(f"if {condition}", f"store_var why {code}i ja", "breakloop", "endif")
 
     def open_circuit_potential(self) -> None:
-        """Measure the open circuit potential for a moment; it is in ``p`` then."""
-        self.add(f"meas_loop_ocp p 100m {literal(OPEN_CIRCUIT_BEFORE_S)}")
+        """Measure the open circuit potential for a moment; it is in ``p`` then.
+
+        With a reference E_WE - E_CE is in ``w``.
+        """
+        self.measure(f"meas_loop_ocp p 100m {literal(OPEN_CIRCUIT_BEFORE_S)}")
         self.add("timer_get t", "endloop")
 
     def galvanostat(self, current_a: float, interval: float, *thresholds_v: float) -> None:

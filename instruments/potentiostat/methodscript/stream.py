@@ -187,7 +187,8 @@ class ProgramStream:
         timer_s = max(timer_s, self._timer_s)
         t_s = self._base_s + timer_s
         where = (self.cycle, self.half_cycle, self.step)
-        if self.block.kind == "impedance":
+        around = self.program.reference and _CELL_POTENTIAL in kinds
+        if self.block.kind == "impedance" and not around:
             if kinds != _IMPEDANCE:
                 raise ProtocolError(f"not a point of an impedance spectrum: {text!r}")
             row: Sample | ImpedancePoint = ImpedancePoint(
@@ -235,6 +236,9 @@ class ProgramStream:
             if kinds not in _SET_POTENTIAL:
                 raise ProtocolError(f"not a row of a {block.kind} step: {text!r}")
             current = values["ba"].value
+            flags |= values["ba"].status
+        elif block.kind == "impedance" and kinds in _SET_POTENTIAL:
+            current = values["ba"].value  # a hold at its bias
             flags |= values["ba"].status
         elif kinds != _OPEN_CIRCUIT:
             raise ProtocolError(f"not a row of an open circuit: {text!r}")

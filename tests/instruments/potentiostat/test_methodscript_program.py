@@ -25,6 +25,7 @@ from techniques import (
     PlateStripCycle,
     PotentiostaticStep,
     Recording,
+    ReferenceBound,
     Repeat,
     SafetyLimits,
     Sequence,
@@ -700,8 +701,83 @@ def test_with_a_reference_every_loop_but_an_impedance_measures_the_cell_besides(
     lines = lines_of(Sequence(steps=steps), limits=TIGHT, reference=True)
     loops = [x for x in lines if x.startswith("meas_loop_")]
     besides = [x.split()[0].rpartition("_")[2] for x in loops if x.endswith(" add_meas(0 ag w)")]
-    assert besides == ["ocp", "cp", "ca", "lsv", "cv"]
-    # The window holds for the cell in every loop that drives it.
-    assert lines.count("if w > 3") == lines.count("if w < -3") == 4
+    # Before and after a spectrum, which cannot tell it, it is measured at open circuit.
+    assert besides == ["ocp", "cp", "ca", "lsv", "cv", "ocp", "ocp"]
+    # The window holds for the cell in every loop that drives it, and around the spectrum.
+    assert lines.count("if w > 3") == lines.count("if w < -3") == 6
     without = lines_of(Sequence(steps=steps), limits=TIGHT)
     assert not [x for x in without if "add_meas" in x or x.split()[-1] == "w"]
+
+
+@pytest.mark.parametrize(
+    ("most", "above", "below", "code"),
+    [
+        (0.8, "if w > 800m", "if w < -800m", "105i"),
+        (0.3, "if w > 300m", "if w < -300m", "105i"),
+        (5.0, "if w > 3", "if w < -3", "101i"),
+    ],
+)
+@pytest.mark.parametrize("step", [plate(time_s(10)), held()], ids=["current", "potential"])
+def test_the_nearer_of_window_and_largest_cell_potential_is_watched(
+    step: Any, most: float, above: str, below: str, code: str
+) -> None:
+    limits = TIGHT.model_copy(update={"cell_potential_max_v": most})
+    lines = lines_of(step, limits=limits, reference=True)
+    assert [x for x in lines if x.startswith("if w ")] == [above, below]
+    assert lines[lines.index(above) + 1] == f"store_var why {code} ja"
+    told = f'send_string "SAFETY cell_potential_max_v {most:g}"'
+    assert (told in lines) == (code == "105i")
+
+
+def test_without_a_reference_the_largest_cell_potential_is_a_window() -> None:
+    limits = TIGHT.model_copy(update={"cell_potential_max_v": 0.8})
+    window = TIGHT.narrowed_by(SafetyLimits(potential_min_v=-0.8, potential_max_v=0.8))
+    step = plate(time_s(10))
+    assert compiled(step, limits=limits).text == compiled(step, limits=window).text
+
+
+def test_a_largest_cell_potential_that_cannot_be_measured_is_refused() -> None:
+    wide = SafetyLimits(potential_min_v=-1.0, potential_max_v=8.0, cell_potential_max_v=7.0)
+    with pytest.raises(UnsupportedTechniqueError, match="a limit at 7 V would never be noticed"):
+        compiled(held(), limits=wide.model_copy(update={"current_max_a": 0.1}), reference=True)
+
+
+def test_the_reference_is_judged_at_the_end_of_the_first_rest_before_the_cell_is_closed() -> None:
+    bound = ReferenceBound(name="Zn wire", electrode="CE", expected_v=0.1, within_v=0.2)
+    steps = Sequence(
+        steps=(OpenCircuit(duration_s=5), plate(time_s(10)), OpenCircuit(duration_s=5))
+    )
+    asked = {"reference": True, "reference_bound": bound}
+    lines = lines_of(steps, **asked)
+    begin = lines.index("# the reference")
+    # What is not a number is neither below nor above: only within both the code is taken back.
+    assert lines[begin + 1 : begin + 9] == [
+        "copy_var p diff",
+        "sub_var diff w",
+        "store_var why 106i ja",
+        "if diff < 300m",
+        "if diff > -100m",
+        "store_var why 0i ja",
+        "endif",
+        "endif",
+    ]
+    assert lines[begin + 9] == "if why == 106i"
+    assert 'send_string "SAFETY reference_offset_v 0.2"' in lines[begin:]
+    assert lines.index("endloop") < begin < lines.index("cell_on")
+    assert lines.count("# the reference") == 1
+    check_form(compiled(steps, **asked))
+    # It says nothing of the rows: a log is read with it or without.
+    assert compiled(steps, **asked).meaning == compiled(steps, reference=True).meaning
+    for other in (Repeat(times=2, step=steps), Sequence(steps=(plate(time_s(5)), *steps.steps))):
+        assert "# the reference" not in lines_of(other, **asked)
+
+
+@pytest.mark.parametrize(
+    ("electrode", "between"), [("WE", ("-200m", "200m")), (None, ("-5880m", "5880m"))]
+)
+def test_the_reference_is_judged_by_what_is_known(electrode: Any, between: tuple[str, str]) -> None:
+    bound = ReferenceBound(name="wire", electrode=electrode)
+    lines = lines_of(OpenCircuit(duration_s=5), reference=True, reference_bound=bound)
+    assert f"if diff > {between[0]}" in lines
+    assert f"if diff < {between[1]}" in lines
+    assert "sub_var diff w" not in lines

@@ -342,3 +342,22 @@ def test_with_a_reference_a_row_without_the_potential_of_the_cell_is_damaged() -
     stream, rows = feed_to(program, *lines, absurd, header(4.0, 1, 2), row(1.0, 4, 0.7))
     assert [(x.t_s, x.cell_potential_v) for x in rows if isinstance(x, Sample)] == [(1.0, 0.25)]
     assert len(stream.damaged) == 3
+
+
+def test_with_a_reference_the_potentials_around_a_spectrum_are_rows_of_it() -> None:
+    program = dataclasses.replace(PROGRAM, reference=True)
+    across = f";ag{value(0.25)}"
+    stream, rows = feed_to(
+        program,
+        header(0.0, 2, 1),
+        row(1.0, 1, 0.2) + across,
+        point(2.0, 2, 1000.0, 3.0, -1.5),
+        held(3.0, 3, 0.1, 2e-3) + across,
+        row(4.0, 4, 0.2),
+        held(5.0, 4, 0.1, 2e-3),
+    )
+    before, middle, after = rows
+    assert before == Sample(1.0, 1.0, 0.2, 0.0, 0, 0, 1, 2, 0, 7, 0.25)
+    assert isinstance(middle, ImpedancePoint)
+    assert after == Sample(3.0, 3.0, 0.1, 2e-3, 0, 0, 1, 2, 4, 7, 0.25)
+    assert len(stream.damaged) == 2
