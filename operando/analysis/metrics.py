@@ -22,6 +22,7 @@ from operando.analysis._kinetics_metrics import (
 )
 from operando.analysis._overpotential_metrics import overpotential_metrics
 from operando.analysis._raman_metrics import raman_metrics
+from operando.analysis._reference_metrics import reference_metrics
 from operando.analysis.segments import HalfCycle
 from operando.registry import METRICS
 from operando.runs import Run
@@ -45,6 +46,7 @@ __all__ = [
 _FAMILIES = (
     coulombic_metrics,
     overpotential_metrics,
+    reference_metrics,
     charge_metrics,
     failure_metrics,
     full_cell_metrics,

@@ -17,6 +17,7 @@ from operando.registry._impedance import IMPEDANCE
 from operando.registry._kinetics import KINETICS
 from operando.registry._overpotentials import OVERPOTENTIALS
 from operando.registry._raman import RAMAN
+from operando.registry._reference import REFERENCE
 
 __all__ = ["ANALYSIS_VERSION", "FAMILIES", "METRICS", "Definition", "Shape", "reference_markdown"]
 
@@ -29,6 +30,7 @@ FAMILIES: Mapping[str, tuple[Definition, ...]] = MappingProxyType(
     {
         "Coulombic efficiency": COULOMBIC,
         "Overpotentials": OVERPOTENTIALS,
+        "Reference electrode": REFERENCE,
         "Charge": CHARGES,
         "Failure": FAILURE,
         "Full cell": FULL_CELL,

@@ -87,7 +87,7 @@ def test_the_numbers_of_a_run_belong_to_the_version_of_the_analysis(
         for name, metric in metrics(Run.from_documents(told.documents)).items()
         if metric.value is not None
     }
-    assert (ANALYSIS_VERSION, len(METRICS)) == (VERSION, 131)
+    assert (ANALYSIS_VERSION, len(METRICS)) == (VERSION, 138)
     assert found.keys() == NUMBERS.keys()
     for name, value in NUMBERS.items():
         values, expected = (v if isinstance(v, list) else [v] for v in (found[name], value))
