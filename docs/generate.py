@@ -31,9 +31,11 @@ from techniques import (
     CorrosionRest,
     CurrentInterrupt,
     CyclicVoltammetry,
+    DropCriteria,
     DummyCellRanges,
     Electrode,
     Electrolyte,
+    FailureCriteria,
     Formation,
     FullCellCycling,
     GalvanostaticStep,
@@ -81,7 +83,7 @@ TECHNIQUES = len(get_args(get_args(Technique)[0]))
 FILES: Mapping[str, tuple[str, tuple[type[BaseModel], ...]]] = {
     "Protocol files": (
         "`config/protocols/NAME.yaml`, or any file: what `operando run FILE` runs.",
-        (Protocol, Schedule, Temperatures, GasCheck),
+        (Protocol, Schedule, FailureCriteria, DropCriteria, Temperatures, GasCheck),
     ),
     "Techniques": (
         "What stands under `technique` of a protocol. `type` says which; techniques that contain "

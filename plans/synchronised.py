@@ -240,7 +240,8 @@ def _remarks(course: Course) -> str:
 
 def protocol_told(protocol: Protocol) -> dict[str, Any]:
     """Return what a start document tells of a protocol beside its technique, where it has it."""
-    told = protocol.model_dump(mode="json", include={"rules", "gas_check", "temperatures"})
+    names = {"rules", "failure_criteria", "gas_check", "temperatures"}
+    told = protocol.model_dump(mode="json", include=names)
     return {key: value for key, value in told.items() if value}
 
 

@@ -28,6 +28,7 @@ from techniques.experiments import (
     Voltammetry,
     WettingRest,
 )
+from techniques.failure import DropCriteria, FailureCriteria
 from techniques.limits import Limit, SafetyLimits
 from techniques.programs import Block, Repeat, Sequence
 from techniques.protocol import GasCheck, Protocol, Schedule, Temperatures
@@ -77,11 +78,13 @@ __all__ = [
     "Counters",
     "CurrentInterrupt",
     "CyclicVoltammetry",
+    "DropCriteria",
     "DummyCellRanges",
     "Electrode",
     "Electrolyte",
     "ElementaryStep",
     "ExecutedStep",
+    "FailureCriteria",
     "Formation",
     "FullCellCycling",
     "GalvanostaticStep",

@@ -6,6 +6,7 @@ from pydantic import Field, PositiveFloat, field_validator, model_validator
 
 from techniques._base import Data
 from techniques.cell import Cell
+from techniques.failure import FailureCriteria
 from techniques.limits import SafetyLimits
 from techniques.programs import Block, Sequence
 from techniques.recording import Recording
@@ -114,6 +115,10 @@ class Protocol(Data):
     every: Schedule = Schedule()
     rules: tuple[Rule, ...] = Field(
         default=(), description="What is done when the live stream shows an event."
+    )
+    failure_criteria: FailureCriteria | None = Field(
+        default=None,
+        description="From when on the cell counts as failed, for the rules and for the report.",
     )
     limits: SafetyLimits = SafetyLimits()
     temperatures: Temperatures | None = Field(

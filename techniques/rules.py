@@ -32,7 +32,7 @@ class Condition(Data):
     ``polarisation_failure``: three times the overpotential of the first cycles;
     ``nucleation_tip``: the extreme of the first plating has passed; ``strip_overrun``: more was
     stripped in all than there was and was plated, and 5 %; ``hydrogen_above``: hydrogen found since
-    the start.
+    the start. Thresholds are those of the protocol's ``failure_criteria``.
     """
 
     event: Event

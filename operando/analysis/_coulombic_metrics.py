@@ -59,6 +59,8 @@ def _reservoir(found: Evaluation) -> tuple[dict[str, Metric], tuple[HalfCycle, .
     part = reservoir_part(found.halves, blocks)
     if part is None:
         return undefined((name,), "the half-cycles are not those of a reservoir protocol"), ()
+    if found.criteria_problem is not None:
+        return undefined((name,), found.criteria_problem), part[0]
     told = reservoir_efficiency(*part, found.failures[1], found.accuracy)
     return {name: metric(name, told.percent, told.uncertainty_percent, told.reason)}, part[0]
 

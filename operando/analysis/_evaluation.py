@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from operando.analysis import overpotential
 from operando.analysis.accuracy import CurrentAccuracy, potential_offset_v
-from operando.analysis.failure import Failure, FailureWatch
+from operando.analysis.failure import Failure, FailureWatch, criteria_of
 from operando.analysis.inventory import given_up_beyond, metal_at_start_mah_cm2
 from operando.analysis.lives import failures_of
 from operando.analysis.potential_noise import potential_noise_v_s
@@ -19,7 +19,7 @@ from operando.analysis.segments import PLATE, REST, ChargeLedger, HalfCycle, rec
 from operando.analysis.shunt import high_frequency_intercept_ohm
 from operando.registry import METRICS
 from operando.runs import Floats, Run, Stream
-from techniques import Cell
+from techniques import Cell, FailureCriteria
 
 Number = float | None
 Value = float | list[Number] | None
@@ -180,12 +180,27 @@ class Evaluation:
         )
 
     @cached_property
+    def criteria(self) -> FailureCriteria:
+        """Return the thresholds of the rules; the defaults where `criteria_problem` says why."""
+        return FailureCriteria() if self.criteria_problem else criteria_of(self.run.start)
+
+    @cached_property
+    def criteria_problem(self) -> str | None:
+        """Return what is wrong with the thresholds that the start document tells, if anything."""
+        try:
+            criteria_of(self.run.start)
+        except ValueError as error:
+            return str(error)
+        return None
+
+    @cached_property
     def failures(self) -> tuple[FailureWatch, tuple[Failure, ...]]:
         """Return what judged the run's half-cycles, and what it found."""
         cell = self.cell
         assert cell is not None  # a run without a cell has no half-cycles to be judged
         at_start, _ = metal_at_start_mah_cm2(cell)
         watch = FailureWatch(
+            self.criteria,
             potential_offset_v=potential_offset_v(self.calibration),
             accuracy=self.accuracy,
             substrate=at_start == 0.0,

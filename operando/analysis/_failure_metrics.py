@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 from operando.analysis._evaluation import (
     Evaluation,
@@ -38,14 +39,37 @@ _FAILURE = (
     "rest_after_strip_mv",
     "sand_time_s",
 )
+# Thresholds by what they decide; `drops` stands for all of its own.
+_BASELINE = ("baseline_from", "baseline_to", "baseline_least")
+_DECIDED_BY: dict[str, tuple[str, ...]] = {
+    **dict.fromkeys(
+        ("life_first_soft_short_h", "life_first_soft_short_observed"), ("drops", "ce_above_pct")
+    ),
+    **dict.fromkeys(
+        ("life_hard_short_h", "life_hard_short_observed"),
+        (*_BASELINE, "hard_share", "hard_half_cycles", "ohmic_within"),
+    ),
+    **dict.fromkeys(
+        ("life_polarisation_h", "life_polarisation_observed"), (*_BASELINE, "polarisation_factor")
+    ),
+    **dict.fromkeys(
+        ("soft_short_count", "soft_short_time_h", "soft_short_resistance_ohm"), ("drops",)
+    ),
+    "soft_short_noise_cycle": ("noise_factor", "noise_ratio", "noise_least_v_s", "noise_cycles"),
+    "soft_short_coulombic_cycle": ("ce_above_pct",),
+    "square_wave_cycle": (*_BASELINE, "flat_share", "intercept_within"),
+}
 
 
 def failure_metrics(found: Evaluation) -> dict[str, Metric]:
     """Return the lives, the shorts, the noise, and when diffusion alone would make dendrites."""
     if found.cell is None or not found.halves:
         return undefined(_FAILURE, found.no_halves)
+    if found.criteria_problem is not None:
+        return undefined(_FAILURE, found.criteria_problem)
     told: dict[str, Metric] = {}
     watch, failures = found.failures
+    criteria = watch.criteria
     failures = tuple(sorted((*failures, *_shorts_of(found)), key=lambda one: one.t_s))
     for name, kinds in _LIVES.items():
         why = watch.why_not_judged if name == "life_hard_short" else None
@@ -59,8 +83,14 @@ def failure_metrics(found: Evaluation) -> dict[str, Metric]:
     told["rest_after_strip_mv"] = _rests(found, substrate=watch.substrate)
     told["sand_time_s"] = _sand(found)
     for kind, otherwise in (
-        ("soft_short_noise", "the potential was no more restless than in the first 10 cycles"),
-        ("soft_short_coulombic", "in no cycle more than 102 % of the metal came back"),
+        (
+            "soft_short_noise",
+            f"the potential was no more restless than in the first {criteria.noise_cycles} cycles",
+        ),
+        (
+            "soft_short_coulombic",
+            f"in no cycle more than {criteria.ce_above_pct:.4g} % of the metal came back",
+        ),
         ("square_wave", "no half-cycle was rectangular at the high-frequency intercept"),
     ):
         these = [one for one in failures if one.kind == kind]
@@ -68,8 +98,8 @@ def failure_metrics(found: Evaluation) -> dict[str, Metric]:
             otherwise = "needs a symmetric cell and an impedance spectrum for its intercept"
         elif kind == "soft_short_noise" and watch.full_cell:
             otherwise = "not told of a full cell: the steps of its voltage are no noise"
-        elif kind == "soft_short_noise" and max(found.cycles) <= watch.criteria.noise_cycles:
-            otherwise = "needs more cycles than the first 10"
+        elif kind == "soft_short_noise" and max(found.cycles) <= criteria.noise_cycles:
+            otherwise = f"needs more cycles than the first {criteria.noise_cycles}"
         elif kind == "soft_short_coulombic" and not watch.substrate:
             otherwise = "needs a half cell: here the electrode holds more than was plated"
         told[f"{kind}_cycle"] = listed(
@@ -79,7 +109,16 @@ def failure_metrics(found: Evaluation) -> dict[str, Metric]:
             [one.reason for one in these],
             otherwise,
         )
-    return told
+    return {name: _by_its_thresholds(name, one, found) for name, one in told.items()}
+
+
+def _by_its_thresholds(name: str, told: Metric, found: Evaluation) -> Metric:
+    """Say of a metric by which thresholds it was judged, where they are not the default."""
+    other = found.criteria.not_default(_DECIDED_BY.get(name, ()))
+    if not other:
+        return told
+    by = f"judged by the protocol's {', '.join(other)}"
+    return replace(told, reason=f"{told.reason}; {by}" if told.reason else by)
 
 
 def _life(name: str, told: Life, found: Evaluation) -> dict[str, Metric]:
@@ -103,7 +142,8 @@ def _soft_shorts(found: Evaluation, failures: Sequence[Failure]) -> dict[str, Me
     events = [one for one in failures if one.kind == "soft_short"]
     reasons = [f"cycle {one.cycle}: {one.reason}" for one in events]
     coarse = _too_coarse(found)
-    none = coarse or "the potential never fell in one step by 20 % at one current"
+    drop = found.failures[0].criteria.drops.drop
+    none = coarse or f"the potential never fell in one step by {100 * drop:.3g} % at one current"
     if coarse and not events:
         return undefined(
             ("soft_short_count", "soft_short_time_h", "soft_short_resistance_ohm"), coarse

@@ -1,16 +1,19 @@
 """When and how a cell fails: hard and soft shorts, polarisation, and the baseline they refer to."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
+from pydantic import ValidationError
 
 from operando.analysis.accuracy import CurrentAccuracy
 from operando.analysis.overpotential import PLATEAU
 from operando.analysis.segments import PLATE, HalfCycle
-from operando.analysis.step_drops import Drop, DropCriteria
+from operando.analysis.step_drops import Drop
 from operando.runs import Floats
+from techniques import FailureCriteria
 
 Kind = Literal[
     "soft_short",
@@ -21,48 +24,6 @@ Kind = Literal[
     "hard_short",
     "polarisation_failure",
 ]
-
-
-@dataclass(frozen=True)
-class FailureCriteria:
-    """The thresholds of the rules.
-
-    Attributes:
-        drops: Soft shorts within a half-cycle.
-        baseline_from: Half-cycle of one current from which on the baseline is taken, from 1.
-        baseline_to: The last one.
-        baseline_least: How many of them there must be at least.
-        hard_share: A half-cycle below this share of the baseline is shorted.
-        hard_half_cycles: That many in a row are a hard short, if they are ohmic.
-        ohmic_within: By which share their |E|/|i| may differ.
-        polarisation_factor: A half-cycle above this many baselines is a polarisation failure.
-        noise_factor: By how many standard deviations (from the median absolute deviation) the power
-            of the noise exceeds the median of the first cycles, at least,
-        noise_ratio: how many times that median it is, at least,
-        noise_least_v_s: and its root mean square, V/s, at least.
-        noise_cycles: The first cycles.
-        ce_above_pct: Where more than this share of the metal on the electrode comes back, a short
-            carries the rest.
-        flat_share: Where the arcs of the potential are below this share of those of the first
-            cycles, the trace is rectangular.
-        intercept_within: By which share |E|/|i| may then differ from the high-frequency intercept.
-    """
-
-    drops: DropCriteria = field(default_factory=DropCriteria)
-    baseline_from: int = 3
-    baseline_to: int = 12
-    baseline_least: int = 3
-    hard_share: float = 0.10
-    hard_half_cycles: int = 2
-    ohmic_within: float = 0.25
-    polarisation_factor: float = 3.0
-    noise_factor: float = 10.0
-    noise_ratio: float = 3.0
-    noise_least_v_s: float = 1e-5
-    noise_cycles: int = 10
-    ce_above_pct: float = 102.0
-    flat_share: float = 0.2
-    intercept_within: float = 0.2
 
 
 @dataclass(frozen=True)
@@ -90,6 +51,22 @@ class Failure:
     value: float
     reason: str
     resistance_ohm: float | None = None
+
+
+def criteria_of(start: Mapping[str, Any]) -> FailureCriteria:
+    """Return the thresholds that a start document tells, the defaults where it tells none.
+
+    Raises ValueError if they are not valid, saying what is wrong.
+    """
+    told = start.get("failure_criteria")
+    if told is None:
+        return FailureCriteria()
+    try:
+        return FailureCriteria.model_validate(told)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, ("failure_criteria", *first["loc"])))
+        raise ValueError(f"the start document's {where} is not valid: {first['msg']}") from error
 
 
 @dataclass(frozen=True)
@@ -129,7 +106,8 @@ class FailureWatch:
     """Judges half-cycles one after the other, each by itself and those before it.
 
     Args:
-        criteria: The thresholds.
+        criteria: The thresholds; a soft short needs at least the potential's offset where they tell
+            no `drops.least_v`.
         potential_offset_v: How large a potential may look while it is zero, V.
         accuracy: What the current's accuracy adds.
         substrate: Whether the metal is plated on a foreign substrate, so that what is stripped can
@@ -153,8 +131,10 @@ class FailureWatch:
         full_cell: bool = False,
         window: PotentialWindow | None = None,
     ) -> None:
-        if criteria is None:
-            criteria = FailureCriteria(drops=DropCriteria(least_v=potential_offset_v))
+        criteria = FailureCriteria() if criteria is None else criteria
+        if criteria.drops.least_v is None:
+            drops = criteria.drops.model_copy(update={"least_v": potential_offset_v})
+            criteria = criteria.model_copy(update={"drops": drops})
         self.criteria = criteria
         self.potential_offset_v = potential_offset_v
         self.accuracy = CurrentAccuracy() if accuracy is None else accuracy
@@ -178,7 +158,8 @@ class FailureWatch:
             return None
         if self._below_offset_v is not None:
             return (
-                f"10 % of the baseline of {self._below_offset_v * 1e3:.3g} mV is below the "
+                f"{100 * self.criteria.hard_share:.3g} % of the baseline of "
+                f"{self._below_offset_v * 1e3:.3g} mV is below the "
                 f"potential's offset of {self.potential_offset_v * 1e3:.3g} mV"
             )
         return (

@@ -17,7 +17,7 @@ from pydantic import ValidationError
 from operando.analysis import hydrogen as gas
 from operando.analysis.accuracy import CurrentAccuracy, potential_offset_v
 from operando.analysis.endings import first_plating_s
-from operando.analysis.failure import FailureWatch, soft_short
+from operando.analysis.failure import FailureWatch, criteria_of, soft_short
 from operando.analysis.inventory import given_up_beyond, metal_at_start_mah_cm2
 from operando.analysis.overpotential import TIP_WITHIN, noise_v
 from operando.analysis.potential_noise import potential_noise_v_s
@@ -79,7 +79,11 @@ class Verdicts:
     """Judges the rows of a run as they come.
 
     Args:
-        start: The run's start document: ``sample``, ``technique``, ``calibration``, ``limits``.
+        start: The run's start document: ``sample``, ``technique``, ``calibration``, ``limits``,
+            ``failure_criteria``.
+
+    Raises:
+        ValueError: The start document's criteria are not valid.
     """
 
     def __init__(self, start: Mapping[str, Any]) -> None:
@@ -100,6 +104,7 @@ class Verdicts:
         if why is not None:
             self._why["strip_overrun"] = why
         self._watch = FailureWatch(
+            criteria_of(start),
             potential_offset_v=potential_offset_v(calibration),
             accuracy=CurrentAccuracy.from_calibration(calibration),
             substrate=self._at_start == 0.0,

@@ -10,32 +10,7 @@ from numpy.typing import NDArray
 from operando.analysis.overpotential import noise_v
 from operando.analysis.segments import HalfCycle
 from operando.runs import Floats
-
-
-@dataclass(frozen=True)
-class DropCriteria:
-    """What counts as a soft short in one half-cycle.
-
-    Attributes:
-        drop: By which share of the rolling median the driving potential falls, at least.
-        window: Rows of the rolling median.
-        after_edge: Rows after the step's edge, or after a recovery, that only make up the median.
-        recovered: Share of the median before that ends an event; until then none is told.
-        least_v: Medians below this are not judged, V: the potential's offset may be as large.
-        noise_sigmas: The fall is that many standard deviations of the noise, at least.
-        suddenness: It falls that many times as fast as in the rows before, at least: a slow decay,
-            such as that of a nucleation tip, is no short.
-        current_within: By which share the current may differ from its median.
-    """
-
-    drop: float = 0.20
-    window: int = 30
-    after_edge: int = 20
-    recovered: float = 0.90
-    least_v: float = 1e-3
-    noise_sigmas: float = 5.0
-    suddenness: float = 3.0
-    current_within: float = 0.05
+from techniques import DropCriteria
 
 
 @dataclass(frozen=True)
@@ -83,6 +58,8 @@ class StepDropDetector:
 
     def __init__(self, criteria: DropCriteria | None = None) -> None:
         self.criteria = DropCriteria() if criteria is None else criteria
+        told_v = self.criteria.least_v
+        self._least_v = _LEAST_V if told_v is None else told_v
         self.edge()
 
     def edge(self) -> None:
@@ -168,7 +145,7 @@ class StepDropDetector:
         t_s, drive_v, current_a = rows
         told = self.criteria
         low = (1 - told.drop) * median
-        if median <= told.least_v or drive_v[row] >= low or drive_v[row + 1] >= low:
+        if median <= self._least_v or drive_v[row] >= low or drive_v[row + 1] >= low:
             return False
         first = max(row - told.window, 0)
         usual_a = float(np.median(current_a[first:row]))
@@ -187,6 +164,8 @@ class StepDropDetector:
 
 
 _AT_ONCE = 50_000
+# As large may look a potential that is zero, where nobody tells more.
+_LEAST_V = 1e-3
 
 
 def _highest_before(values: Floats, window: int) -> Floats:

@@ -2,7 +2,7 @@
 
 from operando.registry._definition import Definition
 
-_RULES = "reviews of zinc and lithium metal cells; the thresholds are stated"
+_RULES = "reviews of zinc and lithium metal cells; these thresholds unless the protocol sets others"
 
 FAILURE = (
     *(

@@ -7,6 +7,7 @@ from operando import cli
 from operando.configuration import load_cell, load_protocol
 from operando.journal import JournalWriter
 from operando.rerun import RerunError, recorded
+from techniques import FailureCriteria
 
 
 def write_start(folder, **md):
@@ -42,6 +43,14 @@ def test_protocol_and_sample_come_back_as_they_were(tmp_path):
     for part in ("name", "technique", "every", "limits"):
         assert getattr(found.protocol, part) == getattr(protocol, part)
     assert found.md == {"replay_of": uid, "provenance": {"kind": "rerun", "of": uid}}
+
+
+def test_thresholds_of_the_failure_rules_come_back(tmp_path):
+    protocol, cell = load_protocol("zinc-operando"), load_cell("zn-bare-half")
+    criteria = FailureCriteria(hard_share=0.05)
+    told = {**as_recorded(protocol, cell), "failure_criteria": criteria.model_dump(mode="json")}
+    write_start(tmp_path, **told)
+    assert recorded("last", tmp_path).protocol.failure_criteria == criteria
 
 
 def test_any_run_of_a_resumed_experiment_stands_for_the_whole(tmp_path):

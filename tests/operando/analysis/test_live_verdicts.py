@@ -1,7 +1,7 @@
 """What is said of a run while it goes on: the same however its rows come."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,10 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from operando.analysis import Metric, metrics
 from operando.analysis.failure import FailureWatch
 from operando.analysis.live_verdicts import KINDS, Verdict, Verdicts
 from operando.analysis.lives import failures_of
 from operando.analysis.segments import half_cycles
+from operando.runs import Run
 
 Array = NDArray[np.float64]
 AREA_CM2, CURRENT_A, OHM = 1.131, 1.131e-3, 60.0
@@ -171,6 +173,50 @@ def test_live_and_afterwards_are_one_code() -> None:
     assert [(one.kind, one.value, one.reason) for one in afterwards] == [
         (one.kind, one.value, one.reason) for one in live
     ]
+
+
+def reported(run: Any, rows: Mapping[str, Array], **start: Any) -> dict[str, Metric]:
+    """Return the metrics of a recorded run of these rows."""
+    run.documents[0][1].update(start)
+    columns = {key.removeprefix("potentiostat_"): values for key, values in rows.items()}
+    run.stream("potentiostat", "potentiostat", {**columns, "step": columns["half_cycle"]})
+    run.stop()
+    return metrics(Run.from_documents(run.documents))
+
+
+def test_thresholds_of_a_protocol_judge_live_and_afterwards_alike(
+    make_run: Callable[..., Any],
+) -> None:
+    sample, rows = EVERYTHING["symmetric"]
+    # 40 ohm beside 60 take 60 %, too little now; 1 ohm leaves 1.6 %, too much for a hard short.
+    criteria = {"drops": {"drop": 0.7}, "hard_share": 0.01}
+    calibration = {"potentiostat": {"potential_offset_uncertainty_v": 1e-4}}
+    live = told(sample, rows, failure_criteria=criteria, calibration=calibration)
+    assert [one.t_s for one in live if one.kind == "soft_short"] == [5001.0, 10_401.0]
+    assert "hard_short" not in [one.kind for one in live]
+    told_afterwards = {"failure_criteria": criteria, "calibration": calibration}
+    found = reported(make_run(sample), rows, **told_afterwards)
+    assert found["soft_short_count"].value == 2
+    assert found["soft_short_time_h"].value == pytest.approx([5000 / 3600, 10_400 / 3600])
+    assert found["life_hard_short_observed"].value == 0
+    for name in ("soft_short_count", "soft_short_time_h", "life_first_soft_short_h"):
+        assert "judged by the protocol's drop 0.7 instead of 0.2" in str(found[name].reason)
+    assert "hard_share 0.01 instead of 0.1" in str(found["life_hard_short_h"].reason)
+    for name in ("life_polarisation_h", "soft_short_noise_cycle"):
+        assert "instead of" not in str(found[name].reason)
+
+
+def test_thresholds_that_are_not_valid_judge_nothing(make_run: Callable[..., Any]) -> None:
+    sample, rows = EVERYTHING["polarised"]
+    wrong = {"failure_criteria": {"hard_share": 2.0}}
+    with pytest.raises(
+        ValueError, match=r"failure_criteria\.hard_share is not valid: .* less than 1"
+    ):
+        Verdicts({"sample": sample, **wrong})
+    found = reported(make_run(sample), rows, **wrong)
+    for name in ("life_hard_short_h", "soft_short_count", "square_wave_cycle"):
+        assert found[name].value is None
+        assert "failure_criteria.hard_share is not valid" in str(found[name].reason)
 
 
 def test_a_mirrored_cable_tells_the_same() -> None:
