@@ -17,6 +17,7 @@ from instruments.bench_file import (
     CameraEntry,
     GasChromatographEntry,
     LampEntry,
+    PotentiostatCalibration,
     PotentiostatEntry,
     RamanEntry,
     RelayBoardEntry,
@@ -136,10 +137,11 @@ FILES: Mapping[str, tuple[str, tuple[type[BaseModel], ...]]] = {
     ),
     "Bench files": (
         "`config/NAME.yaml`: the instruments of one bench. `sim.yaml` and `bench.yaml` differ in "
-        "addresses only.",
+        "addresses and calibrations only.",
         (
             BenchFile,
             PotentiostatEntry,
+            PotentiostatCalibration,
             CameraEntry,
             LampEntry,
             RamanEntry,
@@ -246,6 +248,8 @@ def _takes(told: Mapping[str, Any]) -> str:
             return f"name: {_takes(told['additionalProperties'])}, ..."
         case "string" if told.get("format") == "date-time":
             return "date and time, `2026-11-20T14:05:00+01:00`"
+        case "string" if told.get("format") == "date":
+            return "date, `2026-11-20`"
         case "string":
             return "text"
         case "boolean":

@@ -7,7 +7,7 @@ from typing import Any
 from ophyd import Device
 
 from instruments._build import build
-from instruments.bench_file import BenchFile, CameraEntry, GasChromatographEntry, RamanEntry
+from instruments.bench_file import BenchFile, CameraEntry, RamanEntry
 from instruments.errors import InstrumentError
 
 
@@ -107,7 +107,6 @@ class Bench:
     def metadata(self) -> dict[str, Any]:
         """Return what a start document tells of the bench: identities and calibrations."""
         instruments: dict[str, dict[str, Any]] = {}
-        calibration: dict[str, dict[str, Any]] = {}
         for name, entry in self.file.instruments.items():
             driver = self._parts.drivers.get(name)
             instruments[name] = {
@@ -116,23 +115,7 @@ class Bench:
                 "identity": driver.identify() if driver is not None else None,
                 "verified_on": driver.verified_on if driver is not None else None,
             }
-            if isinstance(entry, CameraEntry):
-                calibration[name] = {"micrometre_per_pixel": entry.micrometre_per_pixel}
-            elif isinstance(entry, RamanEntry) and entry.reference_line_cm1 is not None:
-                calibration[name] = {"reference_line_cm1": entry.reference_line_cm1}
-            elif isinstance(entry, GasChromatographEntry):
-                calibration[name] = {
-                    "hydrogen_area_per_mole_fraction": entry.hydrogen_area_per_mole_fraction,
-                    "sample_loop_ml": entry.sample_loop_ml,
-                    "headspace": entry.headspace,
-                }
-                told = ["oxygen_area_per_mole_fraction", "nitrogen_area_per_mole_fraction"]
-                told += ["levels", "through_zero"] if entry.levels else []
-                if entry.headspace == "swept":
-                    told += ["carrier_sccm", "carrier_reference_k", "carrier_reference_pa"]
-                values = entry.model_dump(mode="json", include=set(told), exclude_none=True)
-                calibration[name] |= values
         return {
             "bench": {"name": self.file.name, "instruments": instruments},
-            "calibration": calibration,
+            "calibration": self.file.calibration(),
         }

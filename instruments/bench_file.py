@@ -1,6 +1,7 @@
 """A bench file: which instruments there are, where they hang, what none of them may exceed."""
 
-from typing import Annotated, Literal, Self
+import datetime
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -19,11 +20,49 @@ class RelayBoardEntry(_Entry):
     language: Literal["numato"]
 
 
+class PotentiostatCalibration(Data):
+    """How well a potentiostat was found to measure: standard uncertainties (k = 1).
+
+    What is left out has its usual value: 0.1 % of gain, 0.1 % of the range, 1 mV.
+    """
+
+    date: datetime.date = Field(description="When it was found.")
+    by: str = Field(min_length=1, description="Who found it: a person or a laboratory.")
+    current_gain_uncertainty: float | None = Field(
+        default=None,
+        ge=0,
+        lt=1,
+        description="Of the current's gain, relative; the same for all readings on one range.",
+    )
+    current_offset_uncertainty_of_range: float | None = Field(
+        default=None, ge=0, lt=1, description="Of the current at zero, as a share of the range."
+    )
+    current_offset_uncertainty_a: float | None = Field(
+        default=None,
+        ge=0,
+        description="Of the current at zero, A, where it was measured; in place of the share.",
+    )
+    potential_offset_uncertainty_v: float | None = Field(
+        default=None, ge=0, description="How large a potential may look while it is zero, V."
+    )
+
+    @model_validator(mode="after")
+    def _something_was_calibrated(self) -> Self:
+        if not self.model_dump(exclude_none=True, exclude={"date", "by"}):
+            known = [name for name in type(self).model_fields if name not in ("date", "by")]
+            raise ValueError(f"a calibration tells at least one of {', '.join(known)}")
+        return self
+
+
 class PotentiostatEntry(_Entry):
     """A potentiostat: the leader."""
 
     kind: Literal["potentiostat"]
     language: Literal["methodscript"]
+    calibration: PotentiostatCalibration | None = Field(
+        default=None,
+        description="By default the usual accuracy of such instruments is believed.",
+    )
 
 
 class LampEntry(Data):
@@ -89,8 +128,12 @@ class GasChromatographEntry(Data):
     through_zero: bool = Field(
         default=True, description="Whether the line through the levels is forced through zero."
     )
-    oxygen_area_per_mole_fraction: float | None = Field(default=None, gt=0)
-    nitrogen_area_per_mole_fraction: float | None = Field(default=None, gt=0)
+    oxygen_area_per_mole_fraction: float | None = Field(
+        default=None, gt=0, description="As of hydrogen; without it a leak test tells no oxygen."
+    )
+    nitrogen_area_per_mole_fraction: float | None = Field(
+        default=None, gt=0, description="As of hydrogen; without it a leak test tells no nitrogen."
+    )
     carrier_sccm: float | None = Field(
         default=None, gt=0, description="Flow that sweeps the cell, cm3/min at the reference below."
     )
@@ -139,6 +182,17 @@ class ThermostatEntry(_Entry):
         return self
 
 
+# What a start document tells of a gas chromatograph: always, with levels, where it is swept.
+_OF_GAS = {
+    "hydrogen_area_per_mole_fraction",
+    "oxygen_area_per_mole_fraction",
+    "nitrogen_area_per_mole_fraction",
+    "sample_loop_ml",
+    "headspace",
+}
+_OF_LEVELS = {"levels", "through_zero"}
+_OF_SWEEP = {"carrier_sccm", "carrier_reference_k", "carrier_reference_pa"}
+
 Entry = Annotated[
     RelayBoardEntry
     | PotentiostatEntry
@@ -172,6 +226,26 @@ class BenchFile(Data):
                     f"this bench (there is: {', '.join(sorted(boards)) or 'none'})"
                 )
         return self
+
+    def calibration(self) -> dict[str, dict[str, Any]]:
+        """Return what a start document tells of how the instruments were calibrated, by name."""
+        told: dict[str, dict[str, Any]] = {}
+        for name, entry in self.instruments.items():
+            keys: set[str] = set()
+            match entry:
+                case PotentiostatEntry(calibration=PotentiostatCalibration() as calibration):
+                    told[name] = calibration.model_dump(mode="json", exclude_none=True)
+                case CameraEntry():
+                    keys = {"micrometre_per_pixel"}
+                case RamanEntry() if entry.reference_line_cm1 is not None:
+                    keys = {"reference_line_cm1"}
+                case GasChromatographEntry():
+                    keys |= _OF_GAS
+                    keys |= _OF_LEVELS if entry.levels else set()
+                    keys |= _OF_SWEEP if entry.headspace == "swept" else set()
+            if keys:
+                told[name] = entry.model_dump(mode="json", include=keys, exclude_none=True)
+        return told
 
     def only(self, names: set[str]) -> "BenchFile":
         """Return the bench reduced to ``names`` and the relay boards these hang on."""

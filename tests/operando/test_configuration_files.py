@@ -1,11 +1,13 @@
 """What a scientist sees when a bench, cell or protocol file is wrong."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from operando.analysis.accuracy import CurrentAccuracy, potential_offset_v
 from operando.configuration import (
     ConfigurationError,
     check_limits,
@@ -205,3 +207,61 @@ def test_a_swept_headspace_must_say_at_which_temperature_its_flow_is_meant(tmp_p
     right = tmp_path / "right.yaml"
     right.write_text(SIM.replace(area, swept + "    carrier_reference_k: 273.15\n"))
     assert load_bench(right).name == "sim"
+
+
+LANGUAGE = "    language: methodscript\n"
+CALIBRATION = """    calibration:
+      date: 2026-11-20
+      by: Calibration service
+      current_gain_uncertainty: 5.0e-4
+      current_offset_uncertainty_of_range: 2.0e-4
+      current_offset_uncertainty_a: 1.0e-9
+      potential_offset_uncertainty_v: 2.0e-4
+"""
+
+
+def test_a_potentiostats_calibration_travels_from_the_bench_file_into_the_analysis(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "bench.yaml"
+    path.write_text(SIM.replace(LANGUAGE, LANGUAGE + CALIBRATION))
+    told = json.loads(json.dumps(load_bench(path).calibration()))
+    assert told["potentiostat"]["date"] == "2026-11-20"
+    assert told["potentiostat"]["by"] == "Calibration service"
+    assert CurrentAccuracy.from_calibration(told) == CurrentAccuracy(5e-4, 2e-4, 1e-9)
+    assert potential_offset_v(told) == 2e-4
+    # Without one the start document tells none, and the usual accuracy is believed.
+    assert "potentiostat" not in load_bench("sim").calibration()
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("current_gain_uncertainty", "current_gain", "there is no such key"),
+        ("      by: Calibration service\n", "", "by: is missing; it is: Who found it"),
+        ("      date: 2026-11-20\n", "", "date: is missing"),
+        ("2026-11-20", "soon", "should be a valid date"),
+        ("5.0e-4", "-1", "should be greater than or equal to 0"),
+        ("5.0e-4", "5", "should be less than 1"),
+        (CALIBRATION[CALIBRATION.index("      current_gain") :], "", "tells at least one of curr"),
+    ],
+)
+def test_a_wrong_calibration_of_a_potentiostat_is_refused(
+    tmp_path: Path, old: str, new: str, said: str
+) -> None:
+    assert old in CALIBRATION
+    wrong = LANGUAGE + CALIBRATION.replace(old, new, 1)
+    message = refusal(tmp_path, load_bench, SIM, LANGUAGE, wrong)
+    assert said in message
+    assert "potentiostat.calibration" in message
+
+
+def test_the_simulated_bench_tells_what_its_detector_makes_of_air() -> None:
+    told = load_bench("sim").calibration()["gas_chromatograph"]
+    assert told == {
+        "hydrogen_area_per_mole_fraction": 6.7e6,
+        "oxygen_area_per_mole_fraction": 6.7e6,
+        "nitrogen_area_per_mole_fraction": 6.7e6,
+        "sample_loop_ml": 0.0,
+        "headspace": "closed",
+    }

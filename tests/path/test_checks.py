@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from operando.analysis import metrics
 from operando.configuration import load_cell
 from operando.runs import Run
 from plans import calibration_gas, dummy_cell_run, leak_test
@@ -65,18 +66,25 @@ def test_gas_checks_are_runs_that_say_what_was_injected(make_chain: Callable[...
         devices = session.devices["potentiostat"], session.devices["gas_chromatograph"]
         common = {"cell": cell, "injections": 2, "interval_s": 300.0}
         known = session.run(calibration_gas(*devices, mole_fractions={"H2": 1e-3}, **common))
-        tight = session.run(leak_test(*devices, **common))
-    for uid, told in (
-        (known, {"kind": "calibration", "mole_fractions": {"H2": 1e-3}}),
-        (tight, {"kind": "leak_test", "mole_fractions": {}}),
+        tight = session.run(leak_test(*devices, **{**common, "injections": 3}))
+    for uid, told, injections in (
+        (known, {"kind": "calibration", "mole_fractions": {"H2": 1e-3}}, 2),
+        (tight, {"kind": "leak_test", "mole_fractions": {}}, 3),
     ):
         run = Run.from_journal(uid, chain.data)
         assert run.start["gas_check"] == told
         assert run.stop is not None
         assert run.stop["exit_status"] == "success"
-        assert len(run.streams["gas_chromatograph"]) == 2
-        assert len(run.streams["chromatogram"]) == 2
+        assert len(run.streams["gas_chromatograph"]) == injections
+        assert len(run.streams["chromatogram"]) == injections
         injected = run.streams["gas_chromatograph"].columns["gas_chromatograph_t_before"]
         assert 250 < injected[1] - injected[0] < 400
         # Nothing was driven: the cell stayed at open circuit.
         assert np.all(run.streams["potentiostat"].columns["potentiostat_role"] == 0)
+    # The air in every sample of the simulated instrument does not rise.
+    found = metrics(run)
+    for name, ppm in (("oxygen", 200.0), ("nitrogen", 800.0)):
+        assert found[f"{name}_ppm"].value == pytest.approx([ppm] * 3, rel=0.1)
+        rise = found[f"{name}_rise_ppm_h"]
+        assert isinstance(rise.value, float)
+        assert abs(rise.value) * 600 / 3600 < 0.1 * ppm
