@@ -1,9 +1,17 @@
 """Rows that need no paper (C1-C11): numbers against what the simulator says happened."""
 
+from typing import Literal, TypedDict, Unpack
+
 from operando.acceptance.measures import Combined, Value
 from operando.acceptance.rows import Row
 
 _TRUTH = "the simulator's own ledger"
+
+
+class _Options(TypedDict, total=False):
+    compared: Literal["equal", "at least", "at most", "sign"]
+    remark: str
+    told: bool
 
 
 def _identity(
@@ -11,16 +19,16 @@ def _identity(
     protocol: str,
     sample: str,
     quantity: str,
-    expected: float,
+    expected: float | None,
     unit: str,
     tolerance: float,
     measure: Value | Combined | None,
     source: str = _TRUTH,
-    **options: object,
+    **options: Unpack[_Options],
 ) -> Row:
     return Row(
         id_, protocol, sample, quantity, expected, unit, tolerance, source, "identity", "C",
-        measure, **options,  # type: ignore[arg-type]
+        measure, **options,
     )  # fmt: skip
 
 
@@ -38,7 +46,7 @@ IDENTITY_ROWS = (
         Value("zn-bare-watched", "zhs_per_hydrogen"), compared="at most",
     ),
     _identity(
-        "C4", "-", "all presets", "Z(0) is dE/di", None, "1", 0.01, None,  # type: ignore[arg-type]
+        "C4", "-", "all presets", "Z(0) is dE/di", None, "1", 0.01, None,
         remark="a property test of the simulated cell; nothing is measured in a run",
     ),
     _identity(
