@@ -18,7 +18,8 @@ from operando.analysis.metrics import place
 from operando.analysis.segments import PLATE, STRIP
 from operando.runs import Floats, Run, Stream
 
-PUBLISHED, REPLAY_FILE = "published:", "replay.json"
+PUBLISHED = "published:"
+REPLAY_FILE, SIMULATED_FILE = "replay.json", "simulated.json"
 FORMAT, VERSION = "anode-cell-history", 1
 LEADER = "potentiostat"
 # Instrument -> what of it a history must have.
@@ -115,22 +116,55 @@ def replayed_cell(address: str) -> dict[str, str] | None:
         ``of``: the uid of the run, or what the history file says of its source; ``uid``: the uid,
         empty if there is none.
     """
+    note = _note_beside(address, REPLAY_FILE)
+    if note is None:
+        return None
+    try:
+        told = json.loads(note.read_text(encoding="utf-8"))
+        return {"of": str(told["of"]), "uid": str(told["uid"])}
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise HistoryError(
+            f"{note} does not tell whose history the cell is ({error}): start the simulator again"
+        ) from error
+
+
+def simulated_cell(address: str) -> dict[str, Any] | None:
+    """Return which simulated cell is at an instrument's address, ``None`` if none is.
+
+    Args:
+        address: As of ``replayed_cell``.
+
+    Returns:
+        ``cell``: the preset; ``seed``: what decided all that is random in it and the instruments.
+
+    Raises:
+        HistoryError: The simulator's note cannot be understood.
+    """
+    note = _note_beside(address, SIMULATED_FILE)
+    if note is None:
+        return None
+    try:
+        told = json.loads(note.read_text(encoding="utf-8"))
+        return {"cell": str(told["cell"]), "seed": int(told["seed"])}
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise HistoryError(
+            f"{note} does not tell which cell is simulated ({error}): start the simulator again"
+        ) from error
+
+
+def _note_beside(address: str, name: str) -> Path | None:
+    """Return where a simulator that serves ``address`` leaves a note; ``None``: it is no such."""
     if address.startswith(PUBLISHED):
         published = Path(os.path.expandvars(address.removeprefix(PUBLISHED)))
     else:
         published = settings.simulator_dir() / LEADER
         if not address or not _says(published, address):
             return None
-    try:
-        told = json.loads((published.parent / REPLAY_FILE).read_text(encoding="utf-8"))
-        return {"of": str(told["of"]), "uid": str(told["uid"])}
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        raise HistoryError(
-            f"{published.parent / REPLAY_FILE} does not tell whose history the cell is ({error}): "
-            "start the simulator again"
-        ) from error
+    return published.parent / name
 
 
 def _says(path: Path, text: str) -> bool:

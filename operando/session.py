@@ -217,7 +217,7 @@ class Session:
         self._connected = True
         try:
             self.RE.md.update(self.bench.metadata())
-            self._tell_replayed_cell()
+            self._tell_cell_behind()
             leader = self.devices.get(LEADER)
             if leader is not None and hasattr(leader, "log_may_go"):
                 leader.log_may_go = partial(log_may_go, self.data_dir)
@@ -226,14 +226,18 @@ class Session:
             raise
         self._start_catalog()
 
-    def _tell_replayed_cell(self) -> None:
-        """Let every run say that its cell is a recorded one, which no driver can know."""
-        from operando.history import replayed_cell
+    def _tell_cell_behind(self) -> None:
+        """Let every run say that its cell is recorded or simulated, which no driver can know."""
+        from operando.history import replayed_cell, simulated_cell
 
-        for key in ("replay_of", "provenance"):
+        for key in ("replay_of", "provenance", "simulated_cell"):
             self.RE.md.pop(key, None)
         leader = self.bench.file.instruments.get(LEADER)
-        found = replayed_cell(str(getattr(leader, "address", "")))
+        address = str(getattr(leader, "address", ""))
+        simulated = simulated_cell(address)
+        if simulated is not None:
+            self.RE.md["simulated_cell"] = simulated
+        found = replayed_cell(address)
         if found is not None:
             self.RE.md["provenance"] = {"kind": "replayed_cell", "of": found["of"]}
             if found["uid"]:

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import zlib
 from collections.abc import Iterable
 from pathlib import Path
 from types import TracebackType
@@ -50,6 +51,11 @@ def command(
     if truth is not None:
         line += ["--truth", str(truth)]
     return line
+
+
+def seed_of(label: str) -> int:
+    """Return the seed that stands for a sample: one label is one simulated cell, 0 to 2^32 - 1."""
+    return zlib.crc32(label.encode())
 
 
 def cell_presets() -> list[str]:

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 INSTRUMENTS = ("potentiostat", "relay_board", "camera", "raman", "thermostat")
 START_RELAY, LAMP_RELAY, READY_GPIO = 0, 2, 3
 READY_FILE, FAULTS_FILE, REPLAY_FILE = "ready", "faults", "replay.json"
+SIMULATED_FILE = "simulated.json"
 CHROMATOGRAMS = "chromatogram_files"
 # Cells of this kind are measured by an instrument that has every error there is, drift included.
 BLIND = "blind-"
@@ -173,7 +174,8 @@ class Bench:
         self.lights = Lights(self.clock)
         publish.mkdir(parents=True, exist_ok=True)
         _refuse_second_simulator(publish)
-        (publish / REPLAY_FILE).unlink(missing_ok=True)  # of a simulator that was killed
+        for note in (REPLAY_FILE, SIMULATED_FILE):
+            (publish / note).unlink(missing_ok=True)  # of a simulator that was killed
         self.truth = Truth(truth or publish / "sim_truth")
         self._published: list[Path] = []
         self._instruments: dict[str, Any] = {}
@@ -210,6 +212,8 @@ class Bench:
                 told = self._recorded_cell.history
                 source = {"of": told.source, "uid": told.uid, "history": str(history)}
                 self._publish(REPLAY_FILE, json.dumps(source) + "\n")
+            else:
+                self._publish(SIMULATED_FILE, json.dumps({"cell": cell, "seed": seed}) + "\n")
             self._keeper = threading.Thread(target=self._keep, name="bench", daemon=True)
             self._keeper.start()
             # It ends after all instruments, so that it tells how the cell was left.

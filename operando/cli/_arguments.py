@@ -41,6 +41,13 @@ def add_bench(parser: argparse.ArgumentParser) -> None:
         help="start a simulated bench for this command; the preset (operando sim --list-cells) "
         "is by default the one called like the cell",
     )
+    parser.add_argument(
+        "--seed",
+        type=whole,
+        metavar="N",
+        help="of that simulated bench: another cell and other instrument errors; by default the "
+        "label of the sample decides (in the shell 0)",
+    )
     add_replayed(parser)
     add_factor(parser)
 
@@ -64,6 +71,16 @@ def add_factor(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_replicate(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--replicate",
+        type=count,
+        metavar="N",
+        help="run on the N-th cell of this kind: -N is put behind its label, so that it counts as "
+        "a cell of its own, and is one where it is simulated",
+    )
+
+
 def add_run(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "run", metavar="RUN", nargs="?", default="last", help="a uid, the beginning of one, or last"
@@ -74,6 +91,13 @@ def count(text: str) -> int:
     value = int(text)
     if value < 1:
         raise argparse.ArgumentTypeError(f"must be at least 1, got {text}")
+    return value
+
+
+def whole(text: str) -> int:
+    value = int(text)
+    if value < 0:
+        raise argparse.ArgumentTypeError(f"must not be negative, got {text}")
     return value
 
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from instruments.bench_file import BenchFile
     from operando.session import Session
     from operando.simulation import SimulatedBench
-    from techniques import Protocol
+    from techniques import Cell, Protocol
 
 DEFAULT_BENCH = "sim"
 DEFAULT_CELL = "zn-bare-half"
@@ -82,7 +82,9 @@ def _shell(arguments: argparse.Namespace) -> int:
     ).start()
     with contextlib.ExitStack() as stack:
         nobody_serves = arguments.bench is None and not _simulator_serves()
-        if arguments.simulate is not None or arguments.replay is not None or nobody_serves:
+        starts = arguments.simulate is not None or nobody_serves
+        refuse_seed_of_nothing(arguments, starts=starts)
+        if starts or arguments.replay is not None:
             simulate(stack, bench, arguments.simulate or DEFAULT_CELL, arguments, None)
 
         from operando.rerun import rerun
@@ -205,19 +207,27 @@ def simulate(
     preset: str,
     arguments: argparse.Namespace,
     protocol: "Protocol | None",
+    sample: "Cell | None" = None,
 ) -> "SimulatedBench":
-    """Start what serves the instruments of ``bench`` until ``stack`` is left."""
+    """Start what serves the instruments of ``bench`` until ``stack`` is left.
+
+    All that is random is decided by ``--seed``, else by the label of ``sample``: runs on cells of
+    several labels are of several cells.
+    """
     import tempfile
 
     from operando.history import GROUPS as HISTORIC
     from operando.history import HistoryError
-    from operando.simulation import INSTRUMENTS, SimulatedBench
+    from operando.simulation import INSTRUMENTS, SimulatedBench, seed_of
 
     kinds = {entry.kind for entry in bench.instruments.values()}
     folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="operando-sim-"))
     cell: str | Path = preset
+    seed: int = seed_of(sample.cell_id) if sample is not None else 0
+    if arguments.seed is not None:
+        seed = arguments.seed
     if arguments.replay is None:
-        say(f"Starting a simulated bench with the cell {preset} ...")
+        say(f"Starting a simulated bench with the cell {preset}, seed {seed} ...")
     else:
         cell, held, of = _history(stack, arguments.replay, only=kinds)
         lacking = sorted(kinds & set(HISTORIC) - set(held))
@@ -235,11 +245,28 @@ def simulate(
         SimulatedBench(
             cell,
             factor=arguments.factor,
+            seed=seed,
             instruments=[name for name in INSTRUMENTS if name in kinds],
             directory=Path(folder),
             tolerance_s=10.0 if protocol is None else protocol.every.tolerance_s,
         )
     )
+
+
+def refuse_seed_of_nothing(arguments: argparse.Namespace, *, starts: bool) -> None:
+    """Raise ConfigurationError if there is a ``--seed`` and no simulated cell that has one.
+
+    Args:
+        arguments: Of the command.
+        starts: Whether it starts a simulated bench.
+    """
+    from operando.configuration import ConfigurationError
+
+    if arguments.seed is not None and (not starts or arguments.replay is not None):
+        raise ConfigurationError(
+            f"--seed {arguments.seed} is of the cell that --simulate starts: a real one, a "
+            "recorded one and one that is served already (operando sim --seed) have theirs"
+        )
 
 
 def _history(

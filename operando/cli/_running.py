@@ -7,8 +7,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ._arguments import AddCommand, add_bench, add_bench_file, add_run, not_negative
-from ._bench import bench_file, say_instruments, simulate
+from ._arguments import (
+    AddCommand,
+    add_bench,
+    add_bench_file,
+    add_replicate,
+    add_run,
+    not_negative,
+)
+from ._bench import bench_file, refuse_seed_of_nothing, say_instruments, simulate
 from ._run_names import resolve_run
 from ._terminal import FAILED, OK, complain, message_of, say
 
@@ -31,6 +38,7 @@ def declare(add: AddCommand) -> None:
     sub.add_argument(
         "--set-cell", metavar="CELL", help="run on this cell instead of the protocol's own"
     )
+    add_replicate(sub)
 
     sub = add(
         "rerun",
@@ -44,6 +52,7 @@ def declare(add: AddCommand) -> None:
         "--cell", metavar="CELL", help="run on this cell instead of the recorded sample"
     )
     add_bench(sub)
+    add_replicate(sub)
 
     sub = add(
         "resume",
@@ -88,6 +97,7 @@ def _run(arguments: argparse.Namespace) -> int:
     protocol = load_protocol(path)
     cell_name = arguments.set_cell or protocol.cell
     cell = load_cell(cell_name, beside=None if arguments.set_cell else path.parent)
+    cell = _replicate(cell, arguments.replicate)
 
     def run(session: "Session") -> str:
         return session.run_protocol(protocol, cell=cell)
@@ -104,6 +114,7 @@ def _rerun(arguments: argparse.Namespace) -> int:
     uid = resolve_run(folder, arguments.run)
     asked = recorded(uid, folder)
     cell = asked.cell if arguments.cell is None else load_cell(arguments.cell)
+    cell = _replicate(cell, arguments.replicate)
     if arguments.simulate == "" and arguments.cell is None and arguments.replay is None:
         raise ConfigurationError(
             "which simulated cell? The record tells only the label of the sample, "
@@ -118,6 +129,13 @@ def _rerun(arguments: argparse.Namespace) -> int:
     return _carry_out(arguments, asked.protocol, cell, preset, run)
 
 
+def _replicate(cell: "Cell", number: int | None) -> "Cell":
+    """Return the N-th cell like ``cell``, which has a label of its own; itself without a number."""
+    if number is None:
+        return cell
+    return cell.model_copy(update={"cell_id": f"{cell.cell_id}-{number}"})
+
+
 def _carry_out(
     arguments: argparse.Namespace,
     protocol: "Protocol",
@@ -127,6 +145,8 @@ def _carry_out(
 ) -> int:
     """Check ``protocol``, connect the bench, ``run`` and tell what became of it."""
     from operando.configuration import check_technique
+
+    refuse_seed_of_nothing(arguments, starts=arguments.simulate is not None)
 
     bench = bench_file(arguments)
     check_technique(bench, cell, protocol)
@@ -140,7 +160,7 @@ def _carry_out(
         simulated = None
         if arguments.simulate is not None or arguments.replay is not None:
             preset = arguments.simulate or preset
-            simulated = simulate(stack, bench, preset, arguments, protocol)
+            simulated = simulate(stack, bench, preset, arguments, protocol, cell)
         session = stack.enter_context(Session(bench, out=sys.stdout))
         say_instruments(session)
         try:

@@ -16,6 +16,8 @@ from event_model import compose_run
 from operando import cli
 from operando.catalog import CatalogError, rebuild_catalog, repair
 from operando.journal import JournalWriter, list_runs
+from operando.runs import Run
+from operando.simulation import seed_of
 
 AREA_CM2 = 1.131
 SAMPLE = {
@@ -464,12 +466,12 @@ technique:
 """
 
 
-def start_run(folder: Path, seconds: float, factor: float) -> subprocess.Popen[str]:
+def start_run(folder: Path, seconds: float, factor: float, *more: str) -> subprocess.Popen[str]:
     protocol = folder / "short.yaml"
     protocol.write_text(PROTOCOL.replace("SECONDS", str(seconds)))
     arguments = ["run", str(protocol), "--simulate", "--only", "potentiostat"]
     return subprocess.Popen(
-        [sys.executable, "-m", "operando.cli", *arguments, "--factor", str(factor)],
+        [sys.executable, "-m", "operando.cli", *arguments, "--factor", str(factor), *more],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -486,7 +488,7 @@ def no_catalog_service(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("no_catalog_service")
 def test_a_protocol_file_runs_and_is_recorded(tmp_path: Path) -> None:
-    with start_run(tmp_path, seconds=60, factor=200) as process:
+    with start_run(tmp_path, 60, 200, "--replicate", "2") as process:
         out, err = process.communicate(timeout=50)
     assert process.returncode == 0, err
     (run,) = list_runs(tmp_path / "data")
@@ -494,6 +496,21 @@ def test_a_protocol_file_runs_and_is_recorded(tmp_path: Path) -> None:
     assert f"Recorded as {run.uid}" in out
     assert "simulated  EmStat4" in out
     assert "ended: success" in out
+    # Another label is another cell: means and deviations over replicates are over cells.
+    start = Run.from_journal(run.uid, tmp_path / "data").start
+    assert start["sample"]["cell_id"] == "ZN-CU-001-2"
+    seed = seed_of("ZN-CU-001-2")
+    assert seed != seed_of("ZN-CU-001")
+    assert start["simulated_cell"] == {"cell": "zn-bare-half", "seed": seed}
+    assert f"zn-bare-half, seed {seed} ..." in out
+
+
+def test_a_seed_without_a_simulated_cell_that_has_one_is_refused(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for rest in ([], ["--simulate", "--replay", "last"]):
+        assert cli.main(["run", "zinc-operando", "--seed", "3", *rest]) == cli.REFUSED
+        assert "--seed 3 is of the cell that --simulate starts" in capsys.readouterr().err
 
 
 @pytest.mark.usefixtures("no_catalog_service")

@@ -4,7 +4,13 @@ import h5py
 import numpy as np
 import pytest
 
-from operando.history import HistoryError, held_in, replayed_cell, write_history
+from operando.history import (
+    HistoryError,
+    held_in,
+    replayed_cell,
+    simulated_cell,
+    write_history,
+)
 from operando.runs import Run, join
 
 
@@ -168,3 +174,14 @@ def test_a_damaged_note_of_whose_history_is_served_says_what_to_do(tmp_path):
     (tmp_path / "replay.json").write_text("{")
     with pytest.raises(HistoryError, match="start the simulator again"):
         replayed_cell(f"published:{tmp_path}/potentiostat")
+
+
+def test_a_published_address_leads_to_the_simulated_cell(tmp_path):
+    address = f"published:{tmp_path}/potentiostat"
+    assert simulated_cell(address) is None
+    (tmp_path / "simulated.json").write_text('{"cell": "zn-bare", "seed": 7}')
+    assert simulated_cell(address) == {"cell": "zn-bare", "seed": 7}
+    assert simulated_cell("serial:///dev/ttyUSB0") is None
+    (tmp_path / "simulated.json").write_text('{"cell": "zn-bare"}')
+    with pytest.raises(HistoryError, match=r"which cell is simulated .*start the simulator again"):
+        simulated_cell(address)

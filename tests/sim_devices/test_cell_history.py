@@ -356,6 +356,21 @@ def test_a_bench_says_whose_history_it_serves_as_long_as_it_does(tmp_path):
     assert not (folder / "replay.json").exists()
 
 
+def test_a_bench_says_which_cell_it_simulates_as_long_as_it_does(tmp_path):
+    bench = Bench(tmp_path, "zn-bare", seed=7, instruments=["potentiostat"])
+    with contextlib.closing(bench):
+        told = json.loads((tmp_path / "simulated.json").read_text())
+        assert told == {"cell": "zn-bare", "seed": 7}
+        started = read_truth(tmp_path / "sim_truth", "bench")[0]
+        assert started["seed"] == 7
+    assert not (tmp_path / "simulated.json").exists()
+    (tmp_path / "simulated.json").write_text("of a simulator that was killed")
+    history = write_history(tmp_path / "cell.h5", uid="1234-5678")
+    bench = Bench(tmp_path, None, history=history, instruments=["potentiostat"])
+    with contextlib.closing(bench):
+        assert not (tmp_path / "simulated.json").exists()
+
+
 @pytest.mark.parametrize("gap_s", [0.0, 100.0, 170.0, 500.0])
 def test_a_short_interruption_that_is_told_passes_no_charge_either(tmp_path, gap_s):
     path = tmp_path / "resumed.h5"
