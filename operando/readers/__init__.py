@@ -14,7 +14,7 @@ from operando.readers.biologic import read_biologic
 from operando.readers.delimited import read_bdf, read_csv
 from operando.readers.fusion import read_fusion
 from operando.readers.gamry import read_gamry
-from operando.readers.palmsens import read_palmsens
+from operando.readers.palmsens import read_palmsens, read_palmsens_session
 from operando.readers.zplot import read_zplot
 
 __all__ = [
@@ -30,6 +30,7 @@ __all__ = [
     "read_fusion",
     "read_gamry",
     "read_palmsens",
+    "read_palmsens_session",
     "read_zplot",
 ]
 

@@ -20,6 +20,7 @@ from operando.readers import (
     read_csv,
     read_gamry,
     read_palmsens,
+    read_palmsens_session,
     read_zplot,
 )
 from operando.readers._table import number
@@ -156,6 +157,97 @@ def test_milliampere_and_microampere_become_ampere(put: Callable[..., Path]) -> 
     table = read_palmsens(put("a.pssession", json.dumps(_session()), "utf-16"), 1)
     assert table.columns["current_a"] == pytest.approx([-1e-6, 0.0, 2e-6])
     assert table.technique == "lsv"
+
+
+def _curve(title: str, *arrays: Any) -> Any:
+    return {"Title": title, "XAxisDataArray": arrays[0], "YAxisDataArray": arrays[1]}
+
+
+def _long_session() -> dict[str, Any]:
+    """Return two spectra in one measurement, an empty one, three scans, a sweep, an old curve."""
+    session = _session()
+    spectra, sweep = session["Measurements"]
+    frequency = _array("Frequency", "Hertz", "Hz", "Frequency", 10.0)
+    real, imaginary = (
+        _array(name, name, "\u03a9", quantity, value)
+        for name, quantity, value in (("ZRe", "Z'", 30.0), ("ZIm", "-Z''", 4.0))
+    )
+    second = {"Title": "at 0.1 V", "DataSet": {"Values": [frequency, real, imaginary]}}
+    spectra["EISDataList"].append(second)
+    whole = [_array("time", "Time", "s", "Time", *range(6))]
+    scans = []
+    for scan in (1, 2, 3):
+        potential = _array("potential", "Volt", "V", "Potential", *[0.1 * scan] * scan)
+        current = _array("current", "MicroAmpere", "A", "Current", *[float(scan)] * scan)
+        whole += [potential, current]
+        scans.append(_curve(f"CV i vs E Scan {scan}", potential, current))
+    voltammetry = {
+        "Title": "CV", "method": "METHOD_ID=cv", "dataset": {"values": whole}, "curves": scans,
+    }  # fmt: skip
+    sweep["Curves"] = [_curve("LSV I vs E", *sweep["dataset"]["values"])]
+    old = {"Title": "old", "curves": [scans[0]]}
+    empty = {"Title": "stopped at once", "dataset": {"values": []}, "curves": []}
+    session["Measurements"] = [spectra, empty, voltammetry, sweep, old]
+    return session
+
+
+def test_all_measurements_of_a_session_are_read_with_their_spectra_and_scans(
+    put: Callable[..., Path],
+) -> None:
+    path = put("a.pssession", json.dumps(_long_session()), "utf-16")
+    tables = read_palmsens_session(path)
+    assert [table.told["measurement"] for table in tables] == [
+        "0 of 5", "0 of 5", "2 of 5", "2 of 5", "2 of 5", "3 of 5", "4 of 5",
+    ]  # fmt: skip
+    assert [table.told["part"] for table in tables] == [
+        "0 of 2: spectrum 1",
+        "1 of 2: at 0.1 V",
+        "0 of 3: CV i vs E Scan 1",
+        "1 of 3: CV i vs E Scan 2",
+        "2 of 3: CV i vs E Scan 3",
+        "0 of 1: LSV",  # its curve restates it
+        "0 of 1: CV i vs E Scan 1",
+    ]
+    _spectrum(tables[0])
+    assert tables[1].columns["z_imag_ohm"].tolist() == [-4.0]
+    assert [table.technique for table in tables] == ["eis", "eis", "cv", "cv", "cv", "lsv", "old"]
+    for scan, table in enumerate(tables[2:5], 1):
+        assert table.columns["current_a"] == pytest.approx([scan * 1e-6] * scan)
+    assert read_palmsens(path, 2, 1).columns["potential_v"] == pytest.approx([0.2, 0.2])
+    with pytest.raises(ReaderError, match=r"has no part 3; it has .*Scan 1.*Scan 3"):
+        read_palmsens(path, 2, 3)
+    with pytest.raises(ReaderError, match="measurement 1 holds no data"):
+        read_palmsens(path, 1)
+
+
+def test_a_curve_that_the_dataset_does_not_hold_is_a_table_of_its_own(
+    put: Callable[..., Path],
+) -> None:
+    session = _session()
+    smoothed = _array("current", "MicroAmpere", "\u00b5A", "Current", -0.5, 0.5, 1.0)
+    sweep = session["Measurements"][1]
+    sweep["Curves"] = [_curve("smoothed", sweep["dataset"]["values"][0], smoothed)]
+    tables = read_palmsens_session(put("a.pssession", json.dumps(session), "utf-16"))
+    assert [table.told["part"] for table in tables[1:]] == ["0 of 2: LSV", "1 of 2: smoothed"]
+    assert tables[2].columns["current_a"] == pytest.approx([-5e-7, 5e-7, 1e-6])
+
+
+def test_the_class_of_a_unit_tells_its_prefix(put: Callable[..., Path]) -> None:
+    session = _session()
+    unit = session["Measurements"][1]["dataset"]["values"][1]["unit"]
+    unit["s"] = "A"  # as programs write it: the base unit's symbol
+    path = put("a.pssession", json.dumps(session), "utf-16")
+    assert read_palmsens(path, 1).columns["current_a"] == pytest.approx([-1e-6, 0.0, 2e-6])
+    unit["s"] = "mA"
+    path = put("b.pssession", json.dumps(session), "utf-16")
+    with pytest.raises(ReaderError, match="the unit of current is uA by its class, and 'mA'"):
+        read_palmsens(path, 1)
+
+
+def test_a_session_without_data_is_told(put: Callable[..., Path]) -> None:
+    session = {"Measurements": [{"Title": "x"}, {"Title": "y"}]}
+    with pytest.raises(ReaderError, match="none of its 2 measurements holds data"):
+        read_palmsens_session(put("a.pssession", json.dumps(session)))
 
 
 def test_a_battery_table_has_its_own_sign(put: Callable[..., Path]) -> None:
