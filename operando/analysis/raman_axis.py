@@ -64,8 +64,14 @@ def scattered_nm(excitation_nm: float, shift_cm1: float) -> float:
 
 
 def out_of_sight(excitation_nm: float | None, shift_cm1: float) -> str | None:
-    """Say why a band cannot be seen with an excitation: it lies beyond silicon; None if it can."""
+    """Say why a band cannot be seen with an excitation: it lies beyond silicon; None if it can.
+
+    A laser that itself lies beyond silicon (1064 nm) is not looked at with silicon: there the axis
+    alone tells what can be seen.
+    """
     if excitation_nm is None or not math.isfinite(excitation_nm):
+        return None
+    if excitation_nm >= SILICON_END_NM:
         return None
     arrives = scattered_nm(excitation_nm, shift_cm1)
     if 0 < arrives <= SILICON_END_NM:

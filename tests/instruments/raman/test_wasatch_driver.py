@@ -1,3 +1,4 @@
+import contextlib
 import os
 import signal
 import threading
@@ -55,6 +56,20 @@ def test_bands_outside_the_axis_are_refused_by_name(spectrometer: WasatchSpectro
     spectrometer.require_bands([3633, 980, 465])
     with pytest.raises(UnsupportedTechniqueError, match=r"bands asked at 4000, 60 cm-1 .* 149 to"):
         spectrometer.require_bands([980, 4000, 60])
+
+
+def test_bands_are_refused_by_the_axis_of_the_spectrometer_that_is_there(tmp_path: Path) -> None:
+    with start("wasatch_simulator_process.py", str(tmp_path / "truth"), "785") as process:
+        simulated = SimulatedSpectrometer(process, tmp_path / "truth")
+        with contextlib.closing(WasatchSpectrometer(simulated.address)) as driver:
+            driver.connect()
+            assert driver.specification.excitation_nm == 785.0
+            driver.require_bands([980, 465])
+            with pytest.raises(
+                UnsupportedTechniqueError,
+                match=r"asked at 3633 cm-1 are not on its axis, 149 to 1799",
+            ):
+                driver.require_bands([3633, 980, 465])
 
 
 def test_the_sulfate_band_is_where_it_belongs_and_the_laser_is_off_after(

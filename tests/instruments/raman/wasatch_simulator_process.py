@@ -8,14 +8,24 @@ from sim_devices.clock import SimulatedClock
 from sim_devices.lights import Lights
 from sim_devices.spectrum import RamanScene
 from sim_devices.truth import Truth
-from sim_devices.wasatch_fid import serve
+from sim_devices.wasatch_fid import Calibration, WasatchSpectrometer
+
+# The same spectrograph with another laser and grating: 150 to 1800 cm-1.
+AT_785_NM = Calibration(
+    model="WP-785-C",
+    excitation_nm=785.0,
+    wavelength_coefficients=(794.3, 0.0585, 0.0, 0.0, 0.0),
+)
 
 
-def main(folder: Path) -> None:
+def main(folder: Path, calibration: Calibration) -> None:
     clock = SimulatedClock()
     lights = Lights(clock)
     with Truth(folder) as truth:
-        spectrometer = serve(RamanScene(Cell("zn-bare"), 1), clock, truth, lights)
+        scene = RamanScene(Cell("zn-bare"), 1)
+        spectrometer = WasatchSpectrometer(
+            scene, clock, lights, truth=truth, calibration=calibration
+        )
         print(spectrometer.address, flush=True)
         for line in sys.stdin:
             if line.startswith("lamp"):
@@ -28,4 +38,4 @@ def main(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), AT_785_NM if "785" in sys.argv[2:] else Calibration())

@@ -114,6 +114,8 @@ def test_the_oh_band_is_out_of_sight_at_785_nm() -> None:
     assert out_of_sight(532.0, 3633.0) is None
     assert out_of_sight(785.0, 980.0) is None
     assert out_of_sight(None, 3633.0) is None
+    # Nobody looks at 1064 nm with silicon: the axis tells what can be seen.
+    assert out_of_sight(1064.0, 3633.0) is None
 
 
 def _run(
