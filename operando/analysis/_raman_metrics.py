@@ -23,8 +23,14 @@ from operando.analysis.raman_axis import axis_shift, out_of_sight
 from operando.analysis.segments import PLATE
 from operando.runs import Floats, Run, Stream
 
-# Bands of which a shape is fitted: window and whether the line below is curved.
-_SHAPES = {"band_3633": (3590.0, 3680.0, True), "band_980": (955.0, 1006.0, False)}
+# Bands of which a shape is fitted: window, and how `fit_band` takes it.
+_AT_465 = raman.BANDS["band_465"]
+assert isinstance(_AT_465, raman.Joint)
+_SHAPES: dict[str, tuple[float, float, dict[str, Any]]] = {
+    "band_3633": (3590.0, 3680.0, {"curved": True}),
+    "band_980": (955.0, 1006.0, {}),
+    "band_465": (_AT_465.low, _AT_465.high, {"at": _AT_465.wanted, "beside": _AT_465.neighbours}),
+}
 _POSITIONS = {"band_3633": 3633.0, "band_980": 980.0, "band_465": 465.0}
 _SHIFT = "raman_axis_shift_cm1"
 _OF_SHAPE = ("position_cm1", "width_cm1", "fit_area")
@@ -187,9 +193,9 @@ def _measure(
 
 
 def _shape(axis: Floats, spectrum: Floats, name: str) -> dict[str, _Told]:
-    low, high, curved = _SHAPES[name]
+    low, high, how = _SHAPES[name]
     try:
-        shape = fit_band(axis, spectrum, low, high, curved=curved)
+        shape = fit_band(axis, spectrum, low, high, **how)
         water = raman.water_area(axis, spectrum)
     except (NoBandError, raman.BandError) as error:
         return {f"{name}_{what}": _without_numbers(error) for what in _OF_SHAPE}

@@ -6,6 +6,7 @@ number is told of it.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,6 +18,7 @@ SMALLEST_SIGNAL_TO_NOISE = 3.0
 FEWEST_PIXELS, ENOUGH_PIXELS = 8, 20
 EDGE_SHARE = 0.15  # of the window at each end, where no band may lie
 NARROWEST_PIXELS = 2.0
+LOOSEST_WIDTH = 0.3  # relative standard error, of a band among neighbours
 # What scatters about the line by no more than so many times its noise is the line alone.
 PLAIN = 1.1
 # A band that is there is found in about fifty.
@@ -55,9 +57,16 @@ class BandShape:
 
 
 def fit_band(
-    axis: Floats, spectrum: Floats, low: float, high: float, *, curved: bool = False
+    axis: Floats,
+    spectrum: Floats,
+    low: float,
+    high: float,
+    *,
+    curved: bool = False,
+    at: tuple[float, float] | None = None,
+    beside: Sequence[tuple[float, float]] = (),
 ) -> BandShape:
-    """Fit a pseudo-Voigt over a straight line to a window with one band.
+    """Fit a pseudo-Voigt over a straight line to a window with one band, or with known neighbours.
 
     Standard errors hold for noise that grows with the signal too (White's estimator).
 
@@ -67,10 +76,14 @@ def fit_band(
         low: Lower end of the window, cm-1.
         high: Upper end, cm-1.
         curved: The line is a parabola: for a band on the shoulder of a broad one.
+        at: Position and full width at half maximum from which the search begins, cm-1; the band is
+            taken for another one if it lies half that width away. None: the highest of the window.
+        beside: The same of neighbours: Gaussians that stay where they are, fitted with it.
 
     Raises:
-        NoBandError: Too few pixels, no maximum inside, no convergence, or a signal-to-noise ratio
-            below three; the message tells the height below which nothing is seen.
+        NoBandError: Too few pixels, no maximum inside, no convergence, a signal-to-noise ratio
+            below three (the message tells the height below which nothing is seen), or
+            a width that its neighbours leave open by more than 30 %.
     """
     from scipy.optimize import leastsq
 
@@ -88,13 +101,14 @@ def fit_band(
     top = int(np.argmax(smooth)) + 1
     height = float(over[top])
     noise = 1.4826 * float(np.median(np.abs(np.diff(y, 2)))) / math.sqrt(6.0)
-    if not height > 0:
+    if at is None and not height > 0:
         raise NoBandError(f"no band between {low:.0f} and {high:.0f} cm-1: no maximum")
     half = float((over > 0.5 * height).sum()) * (high - low) / len(x)
     middle = 0.5 * (low + high)
     along = (x - middle) / (high - low)
     line = (np.ones_like(x), along, along * along) if curved else (np.ones_like(x), along)
-    design = np.column_stack((np.zeros_like(x), *line))
+    known = [_profile(x, where, math.log(width), _GAUSSIAN) for where, width in beside]
+    design = np.column_stack((np.zeros_like(x), *known, *line))
 
     base = design[:, 1:]
     bare = y - base @ np.linalg.solve(base.T @ base, base.T @ y)
@@ -110,7 +124,8 @@ def fit_band(
         numbers = np.linalg.solve(design.T @ design, design.T @ y)
         return numbers, design @ numbers - y
 
-    start = np.array([float(x[top]), math.log(max(half, 2 * (high - low) / len(x))), 0.0])
+    first, reach = at or (float(x[top]), max(half, 2 * (high - low) / len(x)))
+    start = np.array([first, math.log(reach), 0.0])
     shape, _, _, _, flag = leastsq(
         lambda s: linear(s)[1],
         start,
@@ -122,7 +137,8 @@ def fit_band(
     numbers, left = linear(shape)
     position, width = float(shape[0]), math.exp(float(shape[1]))
     margin = EDGE_SHARE * (high - low)
-    if flag not in (1, 2, 3, 4) or not low + margin < position < high - margin:
+    there = (low + margin, high - margin) if at is None else (first - reach / 2, first + reach / 2)
+    if flag not in (1, 2, 3, 4) or not there[0] < position < there[1]:
         raise NoBandError(f"no band between {low:.0f} and {high:.0f} cm-1: none could be fitted")
     spread = math.sqrt(float(left @ left) / max(len(x) - 3 - design.shape[1], 1))
     spread = max(spread, noise, 1e-12)
@@ -148,6 +164,12 @@ def fit_band(
             f"no band between {low:.0f} and {high:.0f} cm-1: a height of {numbers[0]:.3g} counts, "
             f"limit of detection {limit:.2g}"
         )
+    if beside and errors[1] > LOOSEST_WIDTH:
+        others = " and ".join(f"{where:.0f}" for where, _ in beside)
+        raise NoBandError(
+            f"the width at {first:.0f} cm-1 is not told apart from its neighbours at {others} "
+            f"cm-1: {width:.3g} cm-1, known to {100 * errors[1]:.0f} %"
+        )
     return BandShape(
         position_cm1=position,
         position_error_cm1=float(errors[0]),
@@ -163,6 +185,7 @@ def fit_band(
 
 _GAUSSIAN_FACTOR = math.sqrt(math.pi / (4 * math.log(2)))
 _FACTOR_SLOPE = 0.5 * math.pi - _GAUSSIAN_FACTOR
+_GAUSSIAN = -0.5 * math.pi  # a mixing without Lorentzian
 
 
 def _lorentzian(mixing: float) -> float:

@@ -77,12 +77,19 @@ RAMAN = (
             unit,
             "by spectrum",
             f"{meaning} of a pseudo-Voigt over a {line} at the band at {at} cm-1; None where the "
-            "signal-to-noise ratio is below 3.",
+            f"signal-to-noise ratio is below 3{otherwise}.",
             "pseudo-Voigt fit",
         )
-        for name, at, line in (
-            ("band_3633", 3633, "parabola (it lies on water's shoulder)"),
-            ("band_980", 980, "straight line"),
+        for name, at, line, otherwise in (
+            ("band_3633", 3633, "parabola (it lies on water's shoulder)", ""),
+            ("band_980", 980, "straight line", ""),
+            (
+                "band_465",
+                465,
+                "straight line, together with Gaussians of fixed width at 451 (v2 of sulfate) and "
+                "390 cm-1,",
+                ", or where these leave its width open by more than 30 %",
+            ),
         )
         for what, unit, meaning in (
             ("position_cm1", "cm-1", "Centre"),

@@ -7,8 +7,8 @@ import pytest
 from numpy.typing import NDArray
 
 from operando.analysis import metrics
-from operando.analysis.band_shapes import NoBandError, fit_band
-from operando.analysis.raman import despike
+from operando.analysis.band_shapes import BandShape, NoBandError, fit_band
+from operando.analysis.raman import BANDS, Joint, despike
 from operando.analysis.raman_axis import (
     NEON_NM,
     REFERENCE_LINES,
@@ -69,6 +69,47 @@ def test_a_band_on_waters_shoulder_needs_a_parabola(synthetic: Any) -> None:
         for seed in range(20)
     ]
     assert np.mean(areas) == pytest.approx(0.5 * 2500 * 20 * GAUSSIAN, rel=0.05)
+
+
+JOINT = BANDS["band_465"]
+assert isinstance(JOINT, Joint)
+
+
+def _at_465(spectrum: NDArray[np.float64]) -> BandShape:
+    return fit_band(AXIS, spectrum, JOINT.low, JOINT.high, at=JOINT.wanted, beside=JOINT.neighbours)
+
+
+@pytest.mark.parametrize(("width", "share"), [(10.0, 0.0), (15.0, 0.5), (24.0, 1.0)])
+def test_a_band_among_known_neighbours_has_a_width_of_its_own(width: float, share: float) -> None:
+    spectrum = 900 + 0.2 * AXIS + _band(AXIS, 466.0, width, 700.0, share)
+    for where, wide in JOINT.neighbours:
+        spectrum += _band(AXIS, where, wide, 600.0, 0.0)
+    found = _at_465(spectrum)
+    assert found.position_cm1 == pytest.approx(466.0, abs=0.02)
+    assert found.width_cm1 == pytest.approx(width, rel=0.01)
+    assert found.lorentzian == pytest.approx(share, abs=0.03)
+
+
+def test_band_465_is_fitted_with_its_neighbours_and_its_errors_are_what_repetition_shows(
+    synthetic: Any,
+) -> None:
+    fits = [_at_465(_clean(synthetic, seed, hydroxide=0.06)) for seed in range(40)]
+    for value, error in (("position_cm1", "position_error_cm1"), ("area", "area_error")):
+        spread = np.std([getattr(fit, value) for fit in fits])
+        told = np.median([getattr(fit, error) for fit in fits])
+        assert 0.5 * spread < told < 2.5 * spread
+    assert np.mean([fit.position_cm1 for fit in fits]) == pytest.approx(465.0, abs=0.2)
+    assert np.mean([fit.width_cm1 for fit in fits]) == pytest.approx(15.0, rel=0.05)
+    # More sulfate beside it changes neither its place nor its area.
+    more = [_at_465(_clean(synthetic, seed, hydroxide=0.06, sulfate=1.5)) for seed in range(40)]
+    area = np.mean([fit.area for fit in fits])
+    assert np.mean([fit.area for fit in more]) == pytest.approx(area, rel=0.05)
+
+
+def test_without_band_465_its_neighbours_are_not_taken_for_it(synthetic: Any) -> None:
+    for seed in range(40):
+        with pytest.raises(NoBandError, match=r"between 415 and 515|not told apart"):
+            _at_465(_clean(synthetic, seed))
 
 
 def test_without_a_band_there_is_no_number_but_a_limit(synthetic: Any) -> None:
@@ -157,6 +198,8 @@ def test_a_film_is_detected_by_its_second_spectrum_and_has_a_shape_from_its_firs
     expected = 12000 * 8 / (1500 * 30)
     assert found["band_980_to_390"].value == pytest.approx([expected] * 26, rel=0.06)
     assert "reference_line_cm1" in str(found["raman_axis_shift_cm1"].reason)
+    assert found["band_465_width_cm1"].value is None
+    assert "no band between 415 and 515 cm-1" in str(found["band_465_width_cm1"].reason)
 
 
 def test_at_785_nm_the_oh_band_is_refused_and_the_axis_is_checked_on_a_declared_line(
