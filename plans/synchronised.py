@@ -344,8 +344,9 @@ def _hint(error: BaseException, potentiostat: PotentiostatDevice, cell: Cell) ->
 
 
 def _of_reference(course: Course) -> str:
-    """Return what must be said of the reference electrode after a failure."""
-    return "" if course.reference is None else "".join(f". {x}" for x in course.reference.remarks)
+    """Return what must be said of the reference electrode after a failure, in sentences."""
+    said = [] if course.reference is None else course.reference.remarks
+    return "".join(f". {one[0].upper()}{one[1:]}" for one in said)
 
 
 def _lead_and_follow(

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from operando.analysis._evaluation import Evaluation, Metric, metric, undefined
 from operando.analysis.accuracy import potential_offset_v
 from operando.analysis.segments import REST
+from operando.analysis.tip_uncertainty import POTENTIAL_GAIN
 from operando.registry._reference import REFERENCE
 from operando.runs import Floats
 from techniques import known_potential
@@ -21,16 +22,21 @@ _CELL_POTENTIAL = "potentiostat_potential_cell"
 
 @dataclass(frozen=True)
 class _Look:
-    """The potentials of one look at open circuit: working and counter electrode, V."""
+    """What was measured in one look at open circuit: E_WE against the reference, E_WE - E_CE, V."""
 
     working_v: Floats
-    counter_v: Floats
+    across_v: Floats
     until_s: float
 
     def of(self, electrode: str) -> tuple[float, float]:
         """Return the median of one electrode's potential and its scatter, V."""
-        values = self.working_v if electrode == "WE" else self.counter_v
+        values = self.working_v - (self.across_v if electrode == "CE" else 0.0)
         return middle([float(value) for value in values])
+
+    def read_v(self, electrode: str) -> tuple[float, ...]:
+        """Return the readings, V, of which the potential of an electrode is made."""
+        readings = (self.working_v, self.across_v)[: 2 if electrode == "CE" else 1]
+        return tuple(float(np.median(values)) for values in readings)
 
 
 def reference_metrics(found: Evaluation) -> dict[str, Metric]:
@@ -41,10 +47,15 @@ def reference_metrics(found: Evaluation) -> dict[str, Metric]:
     if cell.reference_electrode is None:
         return undefined(_NAMES, "a two-electrode cell: it has no reference electrode")
     before, after = _looks(found, cell.reference_check.look_s)
-    offset_v = potential_offset_v(found.calibration)
-    # The counter electrode's is the difference of two readings.
-    instrument_v = {"WE": offset_v, "CE": math.sqrt(2) * offset_v}
-    told: dict[str, Metric] = {}
+    offset_v, told = potential_offset_v(found.calibration), dict[str, Metric]()
+    potentiostat = found.calibration.get("potentiostat") or {}
+    gain = float(potentiostat.get("potential_gain_uncertainty", POTENTIAL_GAIN))
+
+    def u_mv(look: _Look, electrode: str, scatter_v: float) -> float:
+        # The counter electrode's potential is the difference of two readings.
+        each = [math.hypot(offset_v, gain * value) for value in look.read_v(electrode)]
+        return 1e3 * math.hypot(scatter_v, *each)
+
     for when, look in (("before", before), ("after", after)):
         for electrode, word in (("CE", "counter"), ("WE", "working")):
             name = f"{word}_potential_{when}_mv"
@@ -52,7 +63,7 @@ def reference_metrics(found: Evaluation) -> dict[str, Metric]:
                 told[name] = metric(name, None, reason=look)
                 continue
             value, scatter = look.of(electrode)
-            u = 1e3 * math.hypot(scatter, instrument_v[electrode])
+            u = u_mv(look, electrode, scatter)
             told[name] = metric(name, 1e3 * value, u, _basis(look))
     known = known_potential(cell)
     if isinstance(known, str):
@@ -64,7 +75,7 @@ def reference_metrics(found: Evaluation) -> dict[str, Metric]:
             told[name] = metric(name, None, reason=look)
             continue
         value, scatter = look.of(known.electrode)
-        u = 1e3 * math.hypot(scatter, instrument_v[known.electrode])
+        u = u_mv(look, known.electrode, scatter)
         told[name] = metric(name, 1e3 * (value - known.expected_v), u, f"{by}; {_basis(look)}")
     name = _OFFSETS[2]
     if isinstance(before, str) or isinstance(after, str):
@@ -72,7 +83,9 @@ def reference_metrics(found: Evaluation) -> dict[str, Metric]:
         return told | undefined((name,), reason)
     (first, scatter), (last, more) = before.of(known.electrode), after.of(known.electrode)
     # What the instrument adds to every reading is in both and cancels.
-    told[name] = metric(name, 1e3 * (last - first), 1e3 * math.hypot(scatter, more), by)
+    readings = zip(before.read_v(known.electrode), after.read_v(known.electrode), strict=True)
+    u = 1e3 * math.hypot(scatter, more, *(gain * (b - a) for a, b in readings))
+    told[name] = metric(name, 1e3 * (last - first), u, by)
     return told
 
 
@@ -100,8 +113,7 @@ def _looks(found: Evaluation, look_s: float) -> tuple[_Look | str, _Look | str]:
     def look(rows: NDArray[np.intp], *, first: bool = False) -> _Look:
         near = t_s[rows] <= t_s[rows[0]] + look_s if first else t_s[rows] >= t_s[rows[-1]] - look_s
         chosen = rows[near]
-        counter = working[chosen] - across[chosen]
-        return _Look(working[chosen], counter, float(t_s[chosen[-1]]))
+        return _Look(working[chosen], across[chosen], float(t_s[chosen[-1]]))
 
     stop = found.run.stop
     if not len(other):

@@ -30,7 +30,7 @@ PRESETS: dict[str, CellParameters] = {
 PRESETS["zn-bare-half-reference"] = replace(PRESETS["zn-bare-half"], reference_share=0.25)
 # The same with a wire that is not as clean as it was told to be, and gets worse.
 PRESETS["zn-bare-half-bad-reference"] = replace(
-    PRESETS["zn-bare-half-reference"], reference_offset_v=0.015, reference_drift_v_h=0.2
+    PRESETS["zn-bare-half-reference"], reference_offset_v=0.015, reference_drift_v_h=0.05
 )
 
 

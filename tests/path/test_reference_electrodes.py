@@ -17,7 +17,7 @@ def test_a_reference_that_is_off_and_drifts_is_told_before_and_after(
     make_chain: Callable[..., Any], plate_strip: Callable[..., Protocol]
 ) -> None:
     chain = make_chain("zn-bare-half-bad-reference", factor=10_000)
-    run = Run.from_journal(chain.run(plate_strip(CELL, 2.0, 0.1), CELL), chain.data)
+    run = Run.from_journal(chain.run(plate_strip(CELL, 2.0, 0.1, rest_s=400.0), CELL), chain.data)
     made = chain.truth("cell", "made")[0]["parameters"]
     columns = run.streams["potentiostat"].columns
     driven = columns["potentiostat_t"][columns["potentiostat_role"] != 0]

@@ -68,13 +68,15 @@ def test_offsets_are_those_just_before_and_at_the_end(make_run: Make, three: Any
     assert value["counter_potential_after_mv"] == pytest.approx(19.0)
     assert value["working_potential_before_mv"] == pytest.approx(801.0)
     assert value["working_potential_after_mv"] == pytest.approx(-1.0)
-    # Two readings of 1 mV each; the working electrode's is one, and scatters.
-    assert found["reference_offset_before_mv"].uncertainty == pytest.approx(math.sqrt(2))
+    # Two readings, each within 1 mV and 0.1 %; the working electrode's is one, and scatters.
+    u = found["reference_offset_before_mv"].uncertainty
+    assert u == pytest.approx(math.hypot(1.0, 1.0, 0.801, 0.797))
     scatter = math.sqrt(math.pi / 2 / 11) * math.sqrt(1.2 / 1.1)
     u = found["working_potential_before_mv"].uncertainty
-    assert u == pytest.approx(math.hypot(1.0, scatter), rel=0.02)
-    # The errors of the instrument are in both looks.
-    assert found["reference_drift_mv"].uncertainty == pytest.approx(0.0, abs=1e-6)
+    assert u == pytest.approx(math.hypot(1.0, 0.801, scatter), rel=0.01)
+    # What the instrument adds to every reading is in both looks.
+    u = found["reference_drift_mv"].uncertainty
+    assert u == pytest.approx(math.hypot(0.802, 0.797 + 0.020), rel=1e-6)
     assert "counter electrode, 0 V against Zn wire" in str(found["reference_drift_mv"].reason)
 
 
