@@ -69,10 +69,10 @@ class _Spectrum:
 class LiveTable:
     """Writes a table of a run's rows, one line per change of step and a few in between.
 
-    Potential and current are what the instrument measured: E = E_WE - E_CE, a positive current
-    oxidises the working electrode; j is per area of the metal electrode, q the charge of the
-    half-cycle so far. After each cycle follows its coulombic efficiency, from the same code as the
-    report's.
+    Potential and current are what the instrument measured: E = E_WE - E_CE, with a reference
+    electrode E_WE against it; a positive current oxidises the working electrode; j is per area of
+    the metal electrode, q the charge of the half-cycle so far. After each cycle follows its
+    coulombic efficiency, from the same code as the report's.
 
     Args:
         stream: Where the table goes; flushed after each document that wrote something.
@@ -364,7 +364,9 @@ def _title(start: Document, area_cm2: float | None) -> str:
     bench = start.get("bench")
     if isinstance(bench, Mapping):
         parts.append(f"bench {bench.get('name')}")
-    parts.append("E = E_WE - E_CE; j > 0 oxidises WE")
+    reference = sample.get("reference_electrode") if isinstance(sample, Mapping) else None
+    against = f"E_WE against {reference}" if reference else "E_WE - E_CE"
+    parts.append(f"E = {against}; j > 0 oxidises WE")
     return "  ".join(part for part in parts if part)
 
 

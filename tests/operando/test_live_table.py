@@ -156,6 +156,8 @@ def test_the_first_line_says_what_runs_on_which_cell_and_which_sign_is_which() -
     assert "three cycles" in first
     assert "ZN-CU-7 (Zn on WE, 2 cm2)" in first
     assert "E = E_WE - E_CE; j > 0 oxidises WE" in first
+    against = table(documents(rows(1), {**SAMPLE, "reference_electrode": "Zn wire"}))[0]
+    assert "E = E_WE against Zn wire; j > 0 oxidises WE" in against
 
 
 def test_each_change_of_step_shows_the_last_row_before_and_the_first_after() -> None:
