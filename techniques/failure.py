@@ -95,6 +95,13 @@ class FailureCriteria(Data):
         ge=2,
         description="That many in a row are a hard short, if they are ohmic.",
     )
+    zero_share: float = Field(
+        default=0.10,
+        gt=0,
+        lt=1,
+        description="By which share of its bound the potential's offset may change between two "
+        "half-cycles in a row; the rest cancels in half their difference.",
+    )
     ohmic_within: float = Field(
         default=0.25, gt=0, lt=1, description="By which share their |E|/|i| may differ."
     )

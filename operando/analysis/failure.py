@@ -1,7 +1,7 @@
 """When and how a cell fails: hard and soft shorts, polarisation, and the baseline they refer to."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -102,6 +102,27 @@ class _Level:
             self.baseline_v = float(np.median(self.plateaus_v))
 
 
+@dataclass(frozen=True)
+class _Seen:
+    """|E| of a half-cycle as it is compared with the baseline.
+
+    Attributes:
+        half: The half-cycle.
+        volt: |E|, V.
+        error_v: By how much the potential's offset may falsify it, V.
+        zero_v: What the potential reads where it is zero, as far as that was found, V.
+    """
+
+    half: HalfCycle
+    volt: float
+    error_v: float
+    zero_v: float = 0.0
+
+    def ohm(self, volt: float) -> float:
+        """Return what a voltage is at the half-cycle's current, ohm."""
+        return volt / abs(self.half.mean_current_a)
+
+
 class FailureWatch:
     """Judges half-cycles one after the other, each by itself and those before it.
 
@@ -143,9 +164,9 @@ class FailureWatch:
         self.judged_hard = False
         self._below_offset_v: float | None = None
         self._levels: list[_Level] = []
-        self._low: list[tuple[HalfCycle, float, float]] = []
-        self._before: HalfCycle | None = None
-        self._before_low: HalfCycle | None = None
+        self._low: list[tuple[_Seen, float]] = []
+        self._before: tuple[HalfCycle, ...] = ()  # the last one first
+        self._before_low: tuple[HalfCycle, ...] = ()
         self._hard = self._polarised = self._noisy = self._square = False
         self._metal_mah_cm2 = 0.0
         self._noise_powers: list[float] = []
@@ -195,15 +216,16 @@ class FailureWatch:
             arcs = _arcs_v(half)
             healthy = True
             if baseline is not None:
-                low = self._is_low(plateau, baseline)
-                found += self._hard_short(half, plateau, baseline, low=low)
+                seen = self._seen(half, plateau, baseline)
+                low = seen is not None and seen.volt < self.criteria.hard_share * baseline
+                found += self._hard_short(seen if low else None, baseline)
                 found += self._polarisation(half, plateau, baseline)
                 found += self._square_wave(half, plateau, arcs, level, intercept_ohm)
                 healthy = not low and plateau <= self.criteria.polarisation_factor * baseline
             if self.criteria.baseline_from <= level.count <= self.criteria.baseline_to and healthy:
                 level.add(plateau, arcs, self.criteria.baseline_least)
         found += self._restless(half, noise_v_s)
-        self._before = half
+        self._before = (half, *self._before[:1])
         return sorted(found, key=lambda one: one.sure_s)
 
     def unfinished(self, half: HalfCycle) -> list[Failure]:
@@ -213,10 +235,14 @@ class FailureWatch:
     def _level(self, half: HalfCycle) -> _Level:
         current_a = abs(half.mean_current_a)
         for level in self._levels:
-            if abs(level.current_a - current_a) <= self.SAME_CURRENT * level.current_a:
+            if self._is_same(level.current_a, current_a):
                 return level
         self._levels.append(_Level(current_a))
         return self._levels[-1]
+
+    @classmethod
+    def _is_same(cls, current_a: float, other_a: float) -> bool:
+        return abs(current_a - other_a) <= cls.SAME_CURRENT * current_a
 
     def _beyond(self, half: HalfCycle) -> list[Failure]:
         row = self.window.first_beyond(half.potential_v)
@@ -227,40 +253,53 @@ class FailureWatch:
         told = f"the potential was {at_v:.3g} V, at the limit at which the cell is given up"
         return [_failure("polarisation_failure", half, at_s, at_s, abs(at_v), told)]
 
-    def _is_low(self, plateau: float, baseline: float) -> bool:
-        threshold = self.criteria.hard_share * baseline
-        if threshold < self.potential_offset_v:
-            self._below_offset_v = baseline
-            return False
-        self.judged_hard = True
-        return plateau < threshold
+    def _seen(self, half: HalfCycle, plateau: float, baseline: float) -> _Seen | None:
+        """Return what is compared with a share of the baseline; None: the offset hides it.
 
-    def _hard_short(
-        self, half: HalfCycle, plateau: float, baseline: float, *, low: bool
-    ) -> list[Failure]:
+        The potential's offset is the same in both directions: it cancels in half the difference of
+        two half-cycles in a row.
+        """
+        threshold, offset_v = self.criteria.hard_share * baseline, self.potential_offset_v
+        if threshold >= offset_v:
+            self.judged_hard = True
+            return _Seen(half, plateau, offset_v)
+        self._below_offset_v = baseline
+        changes_v = self.criteria.zero_share * offset_v
+        before = self._before[0] if self._before else None
+        if threshold < changes_v or before is None or before.role == half.role:
+            return None
+        forth_v, back_v = _signed_middle_v(before), _signed_middle_v(half)
+        same = self._is_same(abs(before.mean_current_a), abs(half.mean_current_a))
+        if not same or not math.isfinite(forth_v):
+            return None
+        self.judged_hard = True
+        return _Seen(half, abs(back_v - forth_v) / 2, changes_v, (back_v + forth_v) / 2)
+
+    def _hard_short(self, low: _Seen | None, baseline: float) -> list[Failure]:
         if self._hard:
             return []
-        if low and not self._low:
+        if low is not None and not self._low:
             self._before_low = self._before
-        self._low = [*self._low, (half, plateau, baseline)] if low else []
+        self._low = [] if low is None else [*self._low, (low, baseline)]
         wanted = self.criteria.hard_half_cycles
-        if len(self._low) < wanted:
+        if low is None or len(self._low) < wanted:
             return []
-        last = self._low[-wanted:]
-        ohms = [volt / abs(one.mean_current_a) for one, volt, _ in last]
-        offset_ohm = max(2 * self.potential_offset_v / abs(one.mean_current_a) for one, *_ in last)
-        if max(ohms) - min(ohms) > self.criteria.ohmic_within * max(ohms) + offset_ohm:
+        last = [one for one, _ in self._low[-wanted:]]
+        ohms = [one.ohm(one.volt) for one in last]
+        error_ohm = max(one.ohm(2 * one.error_v) for one in last)
+        if max(ohms) - min(ohms) > self.criteria.ohmic_within * max(ohms) + error_ohm:
             return []
         self._hard = True
-        first, _, its_baseline = last[0]
-        before = self._before_low if len(self._low) == wanted else None
-        onset_s = _fell_s(before, first, self.criteria.hard_share * its_baseline)
-        share, ohm = plateau / baseline, float(np.mean(ohms))
+        before = self._before_low if len(self._low) == wanted else ()
+        threshold_v = self.criteria.hard_share * self._low[-wanted][1]
+        onset_s = _fell_s((last[0].half, *before), threshold_v, last[0].zero_v)
+        share, ohm = low.volt / baseline, float(np.mean(ohms))
         told = (
             f"|E| is {share:.1%} of its baseline of {baseline * 1e3:.3g} mV in {wanted} "
             "half-cycles in a row, |E|/|i| the same in them"
         )
-        return [_failure("hard_short", first, onset_s, float(half.t_s[-1]), share, told, ohm)]
+        sure_s = float(low.half.t_s[-1])
+        return [_failure("hard_short", last[0].half, onset_s, sure_s, share, told, ohm)]
 
     def _polarisation(self, half: HalfCycle, plateau: float, baseline: float) -> list[Failure]:
         over = plateau > self.criteria.polarisation_factor * baseline
@@ -384,12 +423,16 @@ def middle_v(half: HalfCycle) -> float:
 
     It is cheaper than the plateau overpotential, in which rows count by their charge.
     """
+    return abs(_signed_middle_v(half))
+
+
+def _signed_middle_v(half: HalfCycle) -> float:
     total = half.capacity_mah_cm2
     if total <= 0:
         return math.nan
     first, stop = half.charge_mah_cm2.searchsorted((PLATEAU[0] * total, PLATEAU[1] * total))
     rows = half.potential_v[first : max(stop, first + 1)]
-    return abs(float(np.median(rows)))
+    return float(np.median(rows))
 
 
 def _arcs_v(half: HalfCycle) -> float:
@@ -401,17 +444,20 @@ def _arcs_v(half: HalfCycle) -> float:
     return float(part.max() - part.min()) if len(part) else 0.0
 
 
-def _fell_s(before: HalfCycle | None, half: HalfCycle, threshold_v: float) -> float:
+def _fell_s(halves: Sequence[HalfCycle], threshold_v: float, zero_v: float) -> float:
     """Return when |E| was above a threshold for the last time before a half-cycle below it, s.
 
-    Within the half-cycle, and the one before it, whose median may still have been above.
+    Args:
+        halves: That half-cycle, and those before it, backwards, which may have been above.
+        threshold_v: The threshold.
+        zero_v: What the potential reads where it is zero.
     """
-    for one in (half, before):
-        if one is None:
-            break
-        above = np.flatnonzero(np.abs(one.potential_v) >= threshold_v)
-        if one is half and len(above) and above[-1] >= PLATEAU[1] * len(one.t_s):
+    begin_s = float(halves[0].t_s[0])
+    for number, half in enumerate(halves):
+        above = np.flatnonzero(np.abs(half.potential_v - zero_v) >= threshold_v)
+        if not number and len(above) and above[-1] >= PLATEAU[1] * len(half.t_s):
             continue  # that is how it ends, after it had been below
         if len(above):
-            return float(one.t_s[min(above[-1] + 1, len(one.t_s) - 1)])
-    return float(half.t_s[0])
+            return float(half.t_s[min(above[-1] + 1, len(half.t_s) - 1)])
+        begin_s = float(half.t_s[0])
+    return begin_s

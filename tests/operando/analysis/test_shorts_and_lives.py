@@ -182,11 +182,29 @@ def test_one_low_half_cycle_is_no_hard_short() -> None:
     assert "hard_short" not in kinds(found(halves))
 
 
-def test_a_baseline_that_the_offset_hides_a_tenth_of_judges_no_hard_short() -> None:
-    halves = cell(30, [(ROWS * 20, math.inf, 1.0)], grow=np.full(30, 0.1))
+def test_a_baseline_that_the_offset_hides_judges_no_hard_short() -> None:
+    halves = cell(30, [(ROWS * 20, math.inf, 0.1)], noise_v=1e-5, grow=np.full(30, 0.01))
     watch = FailureWatch(symmetric=True)
     assert "hard_short" not in kinds(failures_of(halves, watch))
     assert "below the potential's offset of 1 mV" in str(watch.why_not_judged)
+
+
+@pytest.mark.parametrize("offset_v", [-9e-4, 0.0, 9e-4])
+def test_where_the_offset_hides_a_tenth_of_the_baseline_it_is_taken_off(offset_v: float) -> None:
+    """A baseline of 6.8 mV: half the difference of two half-cycles knows no offset."""
+    small, begin_s = np.full(30, 0.1), ROWS * 20 + 250.0
+    for shorts in ([], [(begin_s, math.inf, 0.3)]):
+        halves = cell(30, shorts, noise_v=2e-5, grow=small)
+        for half in halves:
+            half.potential_v[:] += offset_v
+        watch = FailureWatch(symmetric=True)
+        hard = [one for one in failures_of(halves, watch) if one.kind == "hard_short"]
+        assert watch.why_not_judged is None
+        assert [(one.t_s, one.sure_s) for one in hard] == [
+            (begin, ROWS * 24 - 1) for begin, *_ in shorts
+        ]
+        for one in hard:
+            assert one.resistance_ohm == pytest.approx(0.3 * 6 / 6.3, rel=0.1)
 
 
 def test_half_cycles_are_compared_with_those_of_the_same_current() -> None:
