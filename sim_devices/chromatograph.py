@@ -251,10 +251,26 @@ class Chromatograph(InjectingInstrument):
         self._cell = cell
         self._random = np.random.default_rng(seed)
         self._mode = mode
+        self._bottle: float | None = None
         self._carrier_mol_s = (
             sweep_sccm * 1e-6 / 60 * _STANDARD_ATMOSPHERE_PA / (GAS_CONSTANT * 273.15)
         )
         super().__init__(clock, truth, folder)
+
+    def inject(self, fault: str, **options: object) -> None:
+        """Break something, or change the gas.
+
+        Args:
+            fault: as of any; ``bottle``: from now on the gas comes from a bottle, whose mole
+                fraction of `hydrogen` (0) is told; ``headspace``: it is the cell's again.
+            options: of the fault.
+        """
+        if fault == "bottle":
+            self._bottle = float(str(options.get("hydrogen", 0.0)))
+        elif fault == "headspace":
+            self._bottle = None
+        else:
+            super().inject(fault, **options)
 
     def take_in(self) -> tuple[dict[str, Any], Callable[[], npt.NDArray[np.float64]]]:
         sample = self.sample()
@@ -273,6 +289,8 @@ class Chromatograph(InjectingInstrument):
             gas_mol = cell.hydrogen_gas_mol
             flow_mol_s = cell.hydrogen_dissolved_mol / cell.parameters.gas_release_s
             temperature_k, t = cell.temperature_k, cell.t
+        if self._bottle is not None:
+            return Sample(t, 0.0, 0.0, self._bottle)
         if self._mode == "swept":
             fraction = flow_mol_s / (self._carrier_mol_s + flow_mol_s)
             return Sample(t, 0.0, flow_mol_s, fraction)

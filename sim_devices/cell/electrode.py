@@ -51,6 +51,7 @@ class Electrode:
     """
 
     __slots__ = (
+        "_base_exchange_current",
         "_charge_transfer_slope",
         "_efficiency_stream",
         "_exchange_current",
@@ -161,9 +162,20 @@ class Electrode:
             fresh = exp(-self.cycle / p.formation_cycles)
             resistance += (1 / p.fresh_exchange_current_ma_cm2 - resistance) * fresh
             film += (p.fresh_film_resistance_ohm_cm2 - film) * fresh
-        self._exchange_current = self._exchange_factor / resistance / self._resistance_factor
+        self._base_exchange_current = self._exchange_factor / resistance / self._resistance_factor
+        self._expose()
         self._film_base = film * self._film_factor * self._resistance_factor
         self._film_per_zhs = p.zhs_resistivity_ohm_cm * ZHS_CM_CM2_MOL * self._film_factor
+
+    def _expose(self) -> None:
+        """Metal plated on top of what there was at the start exposes active sites of its own."""
+        p = self.parameters
+        plated = self.metal - p.metal_mah_cm2 - p.predeposited_mah_cm2
+        self._exchange_current = self._base_exchange_current
+        if p.exposure and plated > 0:
+            self._exchange_current *= 1 + p.exposure * (
+                1 - exp(-plated / p.exposure_charge_mah_cm2)
+            )
 
     def _relax(self, step_s: float) -> float:
         """Return what is left of a deviation of the surface concentration after a step."""
@@ -406,6 +418,8 @@ class Electrode:
             self.direction = 1
             self.cycle += 1
             self._refresh_formation()
+        if self.parameters.exposure:
+            self._expose()
         self.hydrogen += hydrogen
         self.oxidised += oxidised
         if hydrogen:

@@ -57,6 +57,9 @@ class ElectrodeParameters:
         resistance_scatter: standard deviation of the logarithm of the interfacial resistance, drawn
             anew at each plating once the interphase has formed, after five cycles; 0: it does not
             scatter.
+        exposure: by which share metal newly plated raises the exchange current at most: it exposes
+            more active sites; what is stripped takes them along.
+        exposure_charge_mah_cm2: charge of it at which 63 % of that is reached.
         zhs_yield: part of the hydroxide from hydrogen evolution that ends as film, 0..1.
         zhs_resistivity_ohm_cm: resistivity of that film.
         nucleation_overpotential_v: extra overpotential at the first nucleation on a substrate.
@@ -82,6 +85,8 @@ class ElectrodeParameters:
     dead_fraction: float = 0.0
     dead_fraction_sd: float = 0.0
     resistance_scatter: float = 0.0
+    exposure: float = 0.0
+    exposure_charge_mah_cm2: float = 0.5
     zhs_yield: float = 0.0
     zhs_resistivity_ohm_cm: float = 1.2e5
     nucleation_overpotential_v: float = 0.0

@@ -304,6 +304,23 @@ def test_a_blind_cell_is_drawn_from_its_seed_and_is_no_published_one():
     assert first.parameters.working.exchange_current_ma_cm2 not in published
 
 
+def test_newly_plated_zinc_lowers_the_resistance_until_it_is_stripped_again():
+    bare = preset("zn-bare")
+    electrode = replace(bare.working, exposure=0.0)
+    found = []
+    for parameters in (bare, replace(bare, working=electrode, counter=electrode)):
+        cell = Cell(parameters, 0)
+        ohms = [cell.resistances()["interfacial_ohm"]]
+        for current in (-1.0, 1.0):
+            run(cell, current, 10.0, 3600.0)
+            cell.advance(600.0)
+            ohms.append(cell.resistances()["interfacial_ohm"])
+        found.append([100 * (ohm / ohms[0] - 1) for ohm in ohms[1:]])
+    (plated, stripped), (film_then, film) = found
+    assert -3.0 < plated < -0.5 < 0.5 < film_then
+    assert stripped == pytest.approx(film, rel=0.01)
+
+
 def test_platinum_turns_every_electron_into_hydrogen():
     cell = Cell("pt-hydrogen")
     charge, _ = run(cell, -0.1, 10.0, 3600.0)

@@ -161,3 +161,14 @@ def test_switching_off_in_the_middle_of_a_run_leaves_no_result(cell, truth, tmp_
     wait_for(lambda: not instrument.ready)
     instrument.close()
     assert list(instrument.folder.iterdir()) == []
+
+
+def test_gas_from_a_bottle_is_injected_instead_of_the_headspace_s(instrument):
+    headspace = instrument.sample().mole_fraction
+    for fraction in (0.0, 1e-3):
+        instrument.inject("bottle", hydrogen=fraction)
+        assert instrument.sample().mole_fraction == fraction != headspace
+    area = hydrogen_area(instrument.trace(1e-3), 50)
+    assert area == pytest.approx(1e-3 * AREA_PER_MOLE_FRACTION, rel=0.03)
+    instrument.inject("headspace")
+    assert instrument.sample().mole_fraction == headspace
