@@ -5,7 +5,8 @@ from pydantic import Field
 from techniques._base import Data
 
 FINEST_CHECK_S = 0.01
-COARSEST_CHECK_S = 1.0
+COARSEST_CHECK_S = 1.0  # where nobody asks for rarer ones
+RAREST_CHECK_S = 10.0
 CHECKS_PER_STEP = 3600
 
 
@@ -37,10 +38,10 @@ class Recording(Data):
     check_dt_s: float | None = Field(
         default=None,
         gt=0,
-        le=COARSEST_CHECK_S,
+        le=RAREST_CHECK_S,
         description="How often limits are checked, s; by default 3600 times in the step's expected "
-        "length. Rarer checks let long tests be recorded faster, and end a half-cycle by as much "
-        "too late: for lives, not for efficiencies.",
+        "length, and each second at least. Rarer checks let long tests be recorded faster, but a "
+        "limit of the potential is noticed by as much too late: for lives, not for efficiencies.",
     )
 
     def check_interval_s(self, expected_s: float) -> float:
@@ -50,7 +51,8 @@ class Recording(Data):
         coulombic efficiency (5 s checks in a 1 h strip turned 99.9 % into 100.0 %). ``check_dt_s``
         overrules that.
         """
-        interval = self.check_dt_s
-        if interval is None:
+        if self.check_dt_s is None:
             interval = min(max(expected_s / CHECKS_PER_STEP, FINEST_CHECK_S), COARSEST_CHECK_S)
-        return min(interval, self.edge_dt_s, self.dt_s)
+            return min(interval, self.edge_dt_s, self.dt_s)
+        dense_s = self.edge_dt_s if self.edge_for_s > 0 else self.dt_s
+        return min(self.check_dt_s, dense_s, self.dt_s)

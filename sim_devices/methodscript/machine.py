@@ -37,6 +37,8 @@ ABORT, SKIP, HALT, REVERSE, POWER_OFF = 1, 2, 4, 8, 16
 # The cell is computed at most this far ahead of the clock, so that the other instruments see it
 # move and an abort is quick.
 LONGEST_STRIDE_S = 1.0
+# At a set current, a script that asks more rarely gets the cell in one stride up to this.
+LONGEST_SET_CURRENT_STRIDE_S = 10.0
 
 SHORTEST_INTERVAL_S = 2e-4
 LARGEST_AMPLITUDE_V = 0.9
@@ -56,8 +58,8 @@ _LONGEST_HOLD_S = 0.005
 # Beyond this the instrument protects itself.
 _CRITICAL_CURRENT_A = OVERLOAD * CURRENT_RANGES[-1].nominal
 
-# Strides that end within rounding of a longest one are one.
-_STRIDE_S = LONGEST_STRIDE_S * (1 + 1e-9)
+# A stride may be longer by what a crystal is off: a second of the script is one.
+_CRYSTAL = 1 + 1e-3
 _HALTED_STRIDE_S = 0.1
 
 _GPIO_PINS = 0xFF
@@ -664,13 +666,16 @@ class Machine:
             raise ScriptError("4029")
         return count, interval_s / self.timer_rate
 
-    def _points(self, count: int, interval_s: float) -> Iterator[tuple[float, float, bool]]:
+    def _points(
+        self, count: int, interval_s: float, stride_s: float = LONGEST_STRIDE_S
+    ) -> Iterator[tuple[float, float, bool]]:
         """Yield (V, mA/cm2, late) at the end of each interval, and before the first if so set."""
         cell = self.cell
         start = cell.t
         if self.sample_at_start:
             yield (*cell.potential(*self._drive), False)
         halted_before = self._halted_s
+        longest_s = stride_s * _CRYSTAL
         for n in range(1, count + 1):
             target = start + n * interval_s
             late = target <= cell.t  # the script took longer than its own interval
@@ -679,7 +684,7 @@ class Machine:
                 target = cell.t + interval_s
             while True:
                 left = target - cell.t
-                point = self._go(target if left <= _STRIDE_S else cell.t + LONGEST_STRIDE_S)
+                point = self._go(target if left <= longest_s else cell.t + stride_s)
                 if self._attention:
                     if self._attend():
                         return
@@ -734,8 +739,10 @@ class Machine:
         set_a, true_a = self._apply_current(current_a)
         self._begin_measurement("cp", current_a=true_a)
         of_current = self.electronics.galvanostat_metadata()
+        rarely = LONGEST_STRIDE_S < step <= LONGEST_SET_CURRENT_STRIDE_S * _CRYSTAL
+        stride_s = step if rarely else LONGEST_STRIDE_S
         read = self.electronics.read_potential
-        for potential, _, late in self._points(count, step):
+        for potential, _, late in self._points(count, step, stride_s):
             reading, metadata = read(potential)
             yield reading, _late(metadata) if late else metadata, set_a, of_current
 

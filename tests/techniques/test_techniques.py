@@ -179,6 +179,8 @@ def test_limits_are_checked_a_few_thousand_times_in_each_step() -> None:
     assert Recording().check_interval_s(900) == 0.25
     assert Recording(edge_dt_s=0.1).check_interval_s(3600) == 0.1
     assert Recording().check_interval_s(1) == 0.01
+    assert Recording(dt_s=60, edge_for_s=0, check_dt_s=10).check_interval_s(3600) == 10.0
+    assert Recording(dt_s=60, check_dt_s=10).check_interval_s(3600) == 1.0  # rows after the edge
 
 
 @pytest.mark.parametrize(

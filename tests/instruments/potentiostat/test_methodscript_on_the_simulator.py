@@ -3,6 +3,7 @@
 import contextlib
 import itertools
 import math
+import statistics
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -178,6 +179,26 @@ def test_what_is_recorded_does_not_change_when_a_cut_off_is_noticed(
     # One check is 1/3600 of the half-cycle.
     assert ends[0] == pytest.approx(ends[1], abs=2 / 3600)
     assert 0.9 < ends[0] < 1.0
+
+
+def test_rare_checks_end_a_step_of_a_set_charge_at_its_time_and_move_no_plateau(
+    connect: Callable[..., Any],
+) -> None:
+    plateaus, ends = [], []
+    for check_s in (1, 10):
+        driver, bench = connect("zn-zro2")
+        record = {"dt_s": 60, "edge_for_s": 0, "check_dt_s": check_s, "j": 0.25}
+        both = (step(role, ("charge_mah_cm2", 0.125), **record) for role in ("plate", "strip"))
+        rows = run(driver, assigned(*both))
+        for role in (-1, 1):
+            of_role = [row for row in rows if row.role == role]
+            middle = [row.potential_v for row in of_role if 600 < row.step_t_s < 1500]
+            plateaus.append(statistics.median(middle))
+            ends.append(of_role[-1].step_t_s)
+        driver.close()
+        bench.stop()
+    assert plateaus[2:] == pytest.approx(plateaus[:2], abs=5e-5)
+    assert ends == pytest.approx([1800.0] * 4, abs=0.01)
 
 
 def test_the_metal_on_the_counter_electrode_is_seen_mirrored(connect: Callable[..., Any]) -> None:
