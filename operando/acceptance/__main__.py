@@ -2,15 +2,17 @@
 
 import argparse
 import sys
+import threading
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TextIO
 
-from operando.acceptance.campaign import AT_ONCE, run_all
+from operando.acceptance.campaign import JOBS, Found, Tell, clock_text, expected_s, run_all
 from operando.acceptance.evidence import EVIDENCE_ROWS
 from operando.acceptance.full_cells import FULL_CELL_ROWS
-from operando.acceptance.rows import Row, judge
+from operando.acceptance.rows import Row, Verdict, judge
 from operando.acceptance.rows_of_identities import IDENTITY_ROWS
 from operando.acceptance.sodium import SODIUM_ROWS
 from operando.acceptance.table import (
@@ -19,6 +21,7 @@ from operando.acceptance.table import (
     closing,
     csv_table,
     markdown,
+    row_text,
     text_table,
 )
 from operando.acceptance.zinc import ZINC_ROWS
@@ -45,7 +48,7 @@ def main(arguments: Sequence[str] | None = None, out: TextIO | None = None) -> i
     """
     out = out or sys.stdout
     options = _parser().parse_args(arguments)
-    rows = _lives() if options.long else list(ROWS)
+    rows = lives(options.seeds) if options.long else list(ROWS)
     unknown = {name.upper() for name in options.rows} - {row.id.upper() for row in rows}
     if unknown:
         sys.stderr.write(f"no row is called {', '.join(sorted(unknown))}; --list tells them\n")
@@ -60,24 +63,27 @@ def main(arguments: Sequence[str] | None = None, out: TextIO | None = None) -> i
 
 
 def _run(rows: Sequence[Row], options: argparse.Namespace, out: TextIO) -> int:
+    lock = threading.Lock()
+
     def tell(line: str) -> None:
-        out.write(line + "\n")
-        out.flush()
+        with lock:
+            out.write(line + "\n")
+            out.flush()
 
     begun = time.monotonic()
     folder = (options.data or _folder()).expanduser().resolve()
     folder.mkdir(parents=True, exist_ok=True)
     ensure_service(folder)
     seeds = tuple(range(options.seeds)) if options.long else (options.seed,)
-    wanted = [
-        (name, seed)
-        for row in rows
-        for name in row.experiments
-        for seed in (range(row.seeds) if row.seeds > 1 else seeds)
-    ]
-    tell(f"{len(dict.fromkeys(wanted))} simulated experiments, {options.at_once} at a time;")
+    wanted = _wanted(rows, seeds)
+    expected = clock_text(expected_s(wanted, options.jobs))
+    tell(
+        f"{len(wanted)} simulated experiments, {options.jobs} at a time and one that waits for its "
+        f"clock; about {expected} on two quiet cores;"
+    )
     tell(f"runs, and what really happened in them (sim_truth), are kept in {folder}")
-    outcomes = run_all(wanted, folder, tell, options.at_once)
+    judging = _Judging(rows, seeds, tell)
+    outcomes = run_all(wanted, folder, tell, options.jobs, judging)
     verdicts = [judge(row, outcomes, seeds) for row in rows]
     tell("")
     tell(TITLE)
@@ -86,12 +92,40 @@ def _run(rows: Sequence[Row], options: argparse.Namespace, out: TextIO) -> int:
     tell(text_table(verdicts))
     for line in closing(verdicts)[:-1]:
         tell(line)
-    tell(f"in {time.monotonic() - begun:.0f} s")
+    tell(f"in {clock_text(time.monotonic() - begun)}")
     tell(closing(verdicts)[-1])
     for path, made in ((options.markdown, markdown), (options.csv, csv_table)):
         if path is not None:
             path.write_text(made(verdicts), encoding="utf-8")
     return 1 if any(verdict.word in ("MISSED", "not yet") for verdict in verdicts) else 0
+
+
+class _Judging:
+    """Tells each row as soon as all of its experiments have ended."""
+
+    def __init__(self, rows: Sequence[Row], seeds: tuple[int, ...], tell: Tell) -> None:
+        self._waiting = [row for row in rows if row.measure is not None]
+        self._seeds, self._tell = seeds, tell
+
+    def __call__(self, outcomes: Found) -> None:
+        ready = [
+            row for row in self._waiting if outcomes.keys() >= set(_wanted([row], self._seeds))
+        ]
+        for row in ready:
+            self._waiting.remove(row)
+            verdict: Verdict = judge(row, outcomes, self._seeds)
+            self._tell(row_text(verdict))
+
+
+def _wanted(rows: Sequence[Row], seeds: Sequence[int]) -> list[tuple[str, int]]:
+    """Return which experiments rows need, and with which seeds, each once."""
+    wanted = [
+        (name, seed)
+        for row in rows
+        for name in row.experiments
+        for seed in (range(row.seeds) if row.seeds > 1 else seeds)
+    ]
+    return list(dict.fromkeys(wanted))
 
 
 def _folder() -> Path:
@@ -100,16 +134,17 @@ def _folder() -> Path:
     return own.with_name(f"{own.name}-acceptance")
 
 
-def _lives() -> list[Row]:
-    """Return the rows whose medians over many seeds are compared, with the tolerance of those."""
-    from dataclasses import replace
+def lives(seeds: int = SEEDS) -> list[Row]:
+    """Return the rows whose medians over many seeds are compared, with the tolerance of those.
 
+    A life that was told as a lower bound stays one.
+    """
     return [
         replace(
             row,
-            tolerance=MEDIAN_TOLERANCE,
-            quantity=f"{row.quantity}, median of {SEEDS} seeds",
-            compared="equal",
+            tolerance=MEDIAN_TOLERANCE if row.compared == "equal" else 0.0,
+            quantity=f"{row.quantity}, median of {seeds} seeds",
+            remark="",
         )
         for row in ROWS
         if row.life
@@ -133,13 +168,22 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("rows", nargs="*", metavar="ROW", help="e.g. A1 B3; by default all")
     parser.add_argument("--list", action="store_true", help="tell the rows and end")
     parser.add_argument("--long", action="store_true", help="lives, as medians of many seeds")
-    parser.add_argument("--seeds", type=int, default=SEEDS, help="how many, with --long")
+    parser.add_argument("--seeds", type=_count, default=SEEDS, help="how many, with --long")
     parser.add_argument("--seed", type=int, default=0, help="of cells and instruments")
-    parser.add_argument("--at-once", type=int, default=AT_ONCE, help="experiments at a time")
+    parser.add_argument(
+        "--jobs", type=_count, default=JOBS, help="experiments that compute at a time"
+    )
     parser.add_argument("--data", type=Path, help="data folder; by default one beside yours")
     parser.add_argument("--markdown", type=Path, help="also write the table to this file")
     parser.add_argument("--csv", type=Path, help="also write it as comma-separated values")
     return parser
+
+
+def _count(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{number} is none; give 1 or more")
+    return number
 
 
 if __name__ == "__main__":

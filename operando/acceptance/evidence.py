@@ -5,6 +5,8 @@ from operando.acceptance.rows import Row
 
 _DRAWN = "drawn blind, told by the simulator afterwards"
 _PARTS = "the dummy cell's parts"
+_TRUE = "told by the simulator afterwards"
+_AREA_PER_FRACTION = 6.7e6  # as the simulated bench is told
 
 
 def _blind() -> list[Row]:
@@ -28,40 +30,82 @@ def _blind() -> list[Row]:
 
 
 def _dummies() -> list[Row]:
+    resistor, currents = "dummy-100-ohm", ("6 uA", "60 uA", "0.6 mA", "6 mA")
+    largest = 2 * (len(currents) - 1)  # of the steps; each current flows in both directions
     rows = [
         Row(
             "E2", "dummy-cell", "100 ohm", f"resistance by direct current, {current}", 100.0,
             "ohm", 0.005, _PARTS, "input", "E",
-            Value("dummy-100-ohm", "dummy_resistance_ohm", first=index), relative=True,
+            Value(resistor, "dummy_resistance_ohm", first=index), relative=True,
         )
-        for index, current in enumerate(("6 uA", "60 uA", "0.6 mA", "6 mA"))
+        for index, current in enumerate(currents)
     ]  # fmt: skip
     rows += [
         Row(
+            "E2", "dummy-cell", "100 ohm", f"current over the true one, {current}", 1.0, "1", 0.005,
+            _TRUE, "input", "E", Value(resistor, "dummy_current_ratio", first=2 * index),
+        )
+        for index, current in enumerate(currents)
+    ]  # fmt: skip
+    rows += [
+        Row(
+            "E2", "dummy-cell", "100 ohm", "potential over true current times resistor, 6 mA", 1.0,
+            "1", 0.002, _TRUE, "input", "E",
+            Value(resistor, "dummy_potential_ratio", first=largest),
+        ),
+        Row(
+            "E2", "dummy-cell", "100 ohm", "charge over the true one, 6 mA", 1.0, "1", 0.005, _TRUE,
+            "input", "E", Value(resistor, "dummy_true_charge_ratio", first=largest),
+        ),
+        Row(
             "E2", "dummy-cell", "100 ohm", "charge of the last step over current times time", 1.0,
             "1", 0.001, "Q = I t", "identity", "E",
-            Value("dummy-100-ohm", "dummy_charge_ratio", how="last"),
-        ),
-        Row(
-            "E2", "dummy-cell-impedance", "10 ohm + two RC", "series resistance", 10.0, "ohm",
-            0.01, _PARTS, "input", "E",
-            Value("dummy-two-rc", "series_resistance_ohm", first=0), relative=True,
-        ),
-        Row(
-            "E2", "dummy-cell-impedance", "10 ohm + two RC", "sum of both resistances", 250.0,
-            "ohm", 0.01, _PARTS, "input", "E",
-            Value("dummy-two-rc", "interfacial_resistance_ohm", first=0), relative=True,
-        ),
-        *(
-            Row(
-                "E2", "dummy-cell-impedance", "10 ohm + two RC", f"time constant {number}, DRT",
-                value, "s", 0.05, _PARTS, "input", "E",
-                Value("dummy-two-rc", "drt_tau_s", first=number - 1), relative=True,
-            )
-            for number, value in ((1, 1e-3), (2, 1.0))
+            Value(resistor, "dummy_charge_ratio", how="last"),
         ),
     ]  # fmt: skip
+    for sample, name, ohm, taus_s in (
+        ("10 ohm + RC", "dummy-rc", 100.0, (1e-3,)),
+        ("10 ohm + two RC", "dummy-two-rc", 250.0, (1e-3, 1.0)),
+    ):
+        asked = [
+            ("series resistance", 10.0, "ohm", 0.01, "series_resistance_ohm", 0),
+            ("resistance of the RC members", ohm, "ohm", 0.01, "interfacial_resistance_ohm", 0),
+            *(
+                (f"time constant {number + 1}, DRT", tau_s, "s", 0.05, "drt_tau_s", number)
+                for number, tau_s in enumerate(taus_s)
+            ),
+        ]
+        rows += [
+            Row(
+                "E2", "dummy-cell-impedance", sample, what, value, unit, tolerance, _PARTS, "input",
+                "E", Value(name, metric, first=index), relative=True,
+            )
+            for what, value, unit, tolerance, metric, index in asked
+        ]  # fmt: skip
     return rows
+
+
+def _gas() -> list[Row]:
+    return [
+        Row(
+            "E4", "hydrogen-recovery", "Pt, 0.1 mA/cm2 for 1 h",
+            "hydrogen found, of the charge (2 F per mole)", 100.0, "%", 5.0, "Faraday's law",
+            "identity", "E", Value("pt-recovery", "hydrogen_faradaic_efficiency_pct"),
+        ),
+        Row(
+            "E4", "gas-blank", "argon from a bottle", "mole fraction found where hydrogen elutes",
+            0.0, "ppm", 1.4, "what the bottle holds", "input", "E",
+            Value("gas-blank", "hydrogen_blank_area", scale=1e6 / _AREA_PER_FRACTION),
+            remark="1.4 ppm is the limit of detection of the simulated detector",
+        ),
+        Row(
+            "E4", "gas-calibration", "1000 ppm of hydrogen from a bottle",
+            "area per mole fraction, over what the bench is told", 1.0, "1", 0.02,
+            "what the bottle holds", "input", "E",
+            Value("gas-calibration", "hydrogen_response_area", scale=1 / _AREA_PER_FRACTION),
+            remark="three injections, 0.5 % of scatter each",
+        ),
+    ]  # fmt: skip
 
 
 def _laboratory() -> list[Row]:
@@ -78,12 +122,6 @@ def _laboratory() -> list[Row]:
     ]  # fmt: skip
 
 
-_RECOVERY = Row(
-    "E4", "hydrogen-recovery", "Pt, 0.1 mA/cm2 for 1 h",
-    "hydrogen found, of the charge (2 F per mole)", 100.0, "%", 5.0, "Faraday's law", "identity",
-    "E", Value("pt-recovery", "hydrogen_faradaic_efficiency_pct"),
-)  # fmt: skip
-
 EVIDENCE_ROWS = tuple(
-    sorted((*_blind(), *_dummies(), _RECOVERY, *_laboratory()), key=lambda row: row.id)
+    sorted((*_blind(), *_dummies(), *_gas(), *_laboratory()), key=lambda row: row.id)
 )

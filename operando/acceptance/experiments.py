@@ -1,5 +1,6 @@
 """The experiments behind the rows, as data: what is run, on which cell, how fast, how often."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -35,7 +36,9 @@ class Experiment:
             its metrics.
         truths: Names in `operando.acceptance.identities`: what is compared with what the simulator
             says really happened.
-        cost_s: Roughly how long it takes on an idle machine; the longest start first.
+        cost_s: Roughly how long it takes on a quiet machine of two cores, both busy with such; the
+            longest start first.
+        waits: Whether it waits for its clock most of that time.
         told: What differs from the protocol file, and why.
     """
 
@@ -54,27 +57,31 @@ class Experiment:
     observations: tuple[str, ...] = ()
     truths: tuple[str, ...] = ()
     cost_s: float = 5.0
+    waits: bool = False
     told: str = ""
+
+
+def _rare(half_cycle_h: float, rows: int) -> dict[str, float]:
+    """Return when rows are recorded of long tests: evenly, limits checked each 10 s at most."""
+    dt_s = half_cycle_h * 3600 / rows
+    return {"dt_s": dt_s, "edge_for_s": 0.0, "check_dt_s": dt_s / math.ceil(dt_s / 10.0)}
 
 
 def _life(
     name: str, protocol: str, cell: str, total_h: float, half_cycle_h: float, cost_s: float
 ) -> Experiment:
-    rows = 60
-    dt_s = half_cycle_h * 3600 / rows
+    rows = 30
+    record = _rare(half_cycle_h, rows)
     return Experiment(
         name,
         protocol,
         cell,
         cell,
-        technique={
-            "total_h": total_h,
-            "record": {"dt_s": dt_s, "edge_for_s": 0.0, "check_dt_s": 1.0},
-        },
+        technique={"total_h": total_h, "record": record},
         cost_s=cost_s,
         told=f"goes on to {total_h:g} h, so that the end of a life can be seen; a row each "
-        f"{dt_s:g} s ({rows} in a half-cycle, 200 by default) and a check of limits each second: "
-        "plateaus and lives stay",
+        f"{record['dt_s']:g} s ({rows} in a half-cycle, 200 by default) and a check of limits each "
+        f"{record['check_dt_s']:g} s: plateaus and lives stay",
     )
 
 
@@ -135,16 +142,23 @@ SODIUM = (
     *(
         Experiment(
             f"na-{on}-temperatures", "sodium-impedance-temperatures", f"na-{on}-symmetric",
-            f"na-{on}-symmetric", instruments=WITH_THERMOSTAT, factor=1000, cost_s=60,
+            f"na-{on}-symmetric", instruments=WITH_THERMOSTAT, factor=1000, cost_s=60, waits=True,
         )
         for on in _SODIUM
     ),
     *(
         Experiment(
             f"na-{on}-1000-h", "sodium-symmetric-1000-h", f"na-{on}-predeposited",
-            f"na-{on}-predeposited", cost_s=100,
+            f"na-{on}-predeposited", technique={"record": _rare(1.0, 120)}, cost_s=100,
+            told="a row each 30 s, evenly, and a check of limits each 10 s: plateaus stay",
         )
         for on in _SODIUM
+    ),
+    Experiment(
+        "na-znag-hard-short", "sodium-symmetric-1000-h", "na-znag-predeposited",
+        "na-znag-predeposited", technique={"total_h": 30},
+        faults=({"instrument": "cell", "fault": "hard-short", "at": 73_800.0, "ohm": 0.5},),
+        told="30 h, a hard short of 0.5 ohm after 20.5 h",
     ),
     *(
         Experiment(
@@ -163,6 +177,7 @@ SODIUM = (
     ),
 )  # fmt: skip
 
+_FOIL_20_UM = {"material": "Zn", "area_cm2": 1.131, "metal": "Zn", "thickness_um": 20}
 _SHORTS = tuple(
     {
         "instrument": "cell",
@@ -177,7 +192,7 @@ _SHORTS = tuple(
 ZINC = (
     _life("zn-caco3-life", "zinc-symmetric-0.25-0.05", "zn-caco3", 1400, 0.2, 120),
     _life("zn-bare-life", "zinc-symmetric-0.25-0.05", "zn-bare", 100, 0.2, 10),
-    _life("zn-zro2-life", "zinc-symmetric-0.25-0.125", "zn-zro2", 4100, 0.5, 300),
+    _life("zn-zro2-life", "zinc-symmetric-0.25-0.125", "zn-zro2", 3850, 0.5, 300),
     _life("zn-lzs-life", "zinc-symmetric-0.5-0.5", "zn-lzs", 4100, 1.0, 250),
     Experiment(
         "zn-zro2-efficiency", "zinc-coulombic-efficiency-5-1", "zn-zro2-half", "zn-zro2-half",
@@ -200,7 +215,7 @@ ZINC = (
     *(
         Experiment(
             f"zn-{on}-watched", "zinc-raman", f"zn-{on}-half", f"zn-{on}-half",
-            instruments=WITH_FOLLOWERS, factor=1000,
+            instruments=WITH_FOLLOWERS, factor=1000, waits=True,
             observations=("bands_detected", "injection_interval"),
             truths=("hydrogen", "hydroxide", "ledger") if on == "bare" else (), cost_s=120,
         )
@@ -211,10 +226,24 @@ ZINC = (
         for on in ("bare", "zro2")
     ),
     Experiment(
+        "zn-bare-first-cycle", "zinc-impedance-first-cycle", "zn-bare", "zn-bare"
+    ),
+    Experiment(
+        "zn-thin-foil", "zinc-depth-of-discharge", "zn-bare", "zn-bare",
+        technique={"depth_of_discharge_pct": 50, "cycles": 1},
+        cell_fields=dict.fromkeys(("working_electrode", "counter_electrode"), _FOIL_20_UM),
+        told="a foil of 20 um in the cell file, half of it, one cycle",
+    ),
+    Experiment(
         "zn-zro2-soft-shorts", "zinc-symmetric-1-1", "zn-zro2", "zn-zro2",
         technique={"total_h": 20, "record": {"dt_s": 10.0, "edge_for_s": 0.0}}, faults=_SHORTS,
         truths=("soft_shorts",), cost_s=15,
         told="20 h, in the middle of each half-cycle a soft short of 5 min, 100 and 30 ohm",
+    ),
+    Experiment(
+        "zn-zro2-healthy", "zinc-symmetric-1-1", "zn-zro2", "zn-zro2",
+        technique={"total_h": 10, "record": {"dt_s": 10.0, "edge_for_s": 0.0}}, cost_s=4,
+        told="10 h, in which nothing happens",
     ),
     Experiment(
         "zn-zro2-shunt", "zinc-impedance", "zn-zro2", "zn-zro2", technique={"every_cycles": 1},
@@ -256,7 +285,7 @@ FULL_CELLS = (
     *(
         Experiment(
             f"pb-{on}-cold", "prussian-blue-temperatures", f"pb-{on}-anodeless",
-            f"pb-{on}-anodeless", instruments=WITH_THERMOSTAT, factor=3000,
+            f"pb-{on}-anodeless", instruments=WITH_THERMOSTAT, factor=3000, waits=True,
             temperatures={"kelvin": [298.15, 253.15]}, every={"tolerance_s": 60}, cost_s=60,
             told="two temperatures of the six; a minute of lateness, so that the clock may run",
         )
@@ -275,12 +304,24 @@ EVIDENCE = (
     Experiment("zn-blind", "zinc-blind", "blind-zn-half", "blind-zn-half", truths=("blind",)),
     Experiment(
         "dummy-100-ohm", "dummy-cell", "dummy-100ohm", "dummy-100ohm",
-        observations=("dummy_ranges",),
+        observations=("dummy_ranges",), truths=("dummy",),
     ),
     Experiment("dummy-two-rc", "dummy-cell-impedance", "dummy-2rc", "dummy-2rc"),
+    Experiment("dummy-rc", "dummy-cell-impedance", "dummy-rc", "dummy-rc"),
+    *(
+        Experiment(
+            name, name, "zn-bare", "zn-bare", instruments=WITH_CHROMATOGRAPH, factor=1000,
+            waits=True,
+            faults=(
+                {"instrument": "chromatograph", "fault": "bottle", "hydrogen": fraction},
+            ),
+            cost_s=20,
+        )
+        for name, fraction in (("gas-blank", 0.0), ("gas-calibration", 1e-3))
+    ),
     Experiment(
         "pt-recovery", "hydrogen-recovery", "pt-hydrogen", "pt-hydrogen",
-        instruments=WITH_CHROMATOGRAPH, factor=1000, cost_s=20,
+        instruments=WITH_CHROMATOGRAPH, factor=1000, waits=True, cost_s=20,
     ),
 )  # fmt: skip
 

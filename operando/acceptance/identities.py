@@ -13,6 +13,7 @@ from scipy.stats import binomtest
 
 from operando.acceptance.measures import Numbers
 from operando.analysis import Metric
+from operando.analysis.steps import GALVANOSTATIC, recorded_steps
 from operando.runs import Run
 
 Truths = Callable[[Run, Mapping[str, Metric], Path], dict[str, Numbers]]
@@ -166,6 +167,38 @@ def shunt(run: Run, found: Mapping[str, Metric], truth: Path) -> dict[str, Numbe
     return {"shunt_recovered": Numbers(value / ohm, None if told_u is None else told_u / ohm)}
 
 
+def dummy(run: Run, found: Mapping[str, Metric], truth: Path) -> dict[str, Numbers]:
+    """Return measured over true potential, current and charge of each step at a set current.
+
+    The true potential is the true current times the dummy's resistor.
+    """
+    del found
+    names = ("dummy_potential_ratio", "dummy_current_ratio", "dummy_true_charge_ratio")
+    steps = [step for step in recorded_steps(run) if step.role == GALVANOSTATIC and len(step) > 2]
+    true = [line for line in told(truth, "potentiostat", "segment") if line["technique"] == "cp"]
+    made = told(truth, "cell", "made")
+    if len(steps) != len(true) or not steps or not made:
+        reason = f"{len(steps)} steps were recorded, and the truth has {len(true)}"
+        return dict.fromkeys(names, Numbers(None, reason=reason))
+    ohm = made[-1]["parameters"]["series_ohm"]
+    ratios: list[tuple[float, float, float]] = []
+    for step, line in zip(steps, true, strict=True):
+        true_a = line["current_a"]
+        potential_v, current_a = step.instrument_potential_v, step.instrument_current_a
+        first_c = current_a[0] * (step.t_s[0] - step.edge_s)
+        passed_c = first_c + float(np.trapezoid(current_a, step.t_s))
+        true_c = true_a * (line["cell_t_s"] - line["began_t_s"])
+        ratios.append(
+            (
+                float(np.median(potential_v)) / (true_a * ohm),
+                float(np.median(current_a)) / true_a,
+                passed_c / true_c,
+            )
+        )
+    columns = zip(*ratios, strict=True)
+    return {name: Numbers(list(column)) for name, column in zip(names, columns, strict=True)}
+
+
 def blind(run: Run, found: Mapping[str, Metric], truth: Path) -> dict[str, Numbers]:
     """Return for what was drawn blind whether the analysis found it within twice its uncertainty.
 
@@ -242,6 +275,7 @@ def _largest(metric: Metric, true: list[float], *, relative: bool) -> Numbers:
 
 TRUTHS: Mapping[str, Truths] = {
     "blind": blind,
+    "dummy": dummy,
     "efficiency": efficiency,
     "hydrogen": hydrogen,
     "hydroxide": hydroxide,

@@ -273,7 +273,49 @@ class Coverage:
         return f"; off by {medians[0]:.2g} {self.unit}, 2 u {medians[1]:.2g} {self.unit} (medians)"
 
 
-Measure = Value | Combined | Coverage
+@dataclass(frozen=True)
+class Total:
+    """The sum of a number over seeds.
+
+    Attributes:
+        experiment: Its name.
+        metric: As of `Value`.
+        seeds: How many seeds.
+        hours: How long each was tested, h: how often it happens in 1000 h is told as the reason.
+    """
+
+    experiment: str
+    metric: str
+    seeds: int
+    hours: float
+
+    def experiments(self) -> Iterator[str]:
+        """Yield the names of the experiments it needs."""
+        yield self.experiment
+
+    def of(self, outcomes: Outcomes, seed: int = 0) -> Measured:
+        """Return the sum, with the 95 % interval (Poisson) of the rate in 1000 h as its reason."""
+        del seed
+        from scipy.stats import chi2
+
+        each = [
+            Value(self.experiment, self.metric).of(outcomes, number) for number in range(self.seeds)
+        ]
+        for number, one in enumerate(each):
+            if one.value is None:
+                return Measured(None, reason=f"seed {number}: {one.reason}")
+        count = math.fsum(one.value for one in each if one.value is not None)
+        thousands = self.seeds * self.hours / 1000
+        low = chi2.ppf(0.025, 2 * count) / 2 / thousands if count else 0.0
+        high = chi2.ppf(0.975, 2 * (count + 1)) / 2 / thousands
+        reason = (
+            f"{count:g} in {1000 * thousands:g} h of {self.seeds} cells, "
+            f"95 % interval {low:.2f}-{high:.2f} in 1000 h"
+        )
+        return Measured(count, reason=reason)
+
+
+Measure = Value | Combined | Coverage | Total
 
 
 def median_life(lives: Sequence[Measured]) -> Measured:

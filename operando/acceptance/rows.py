@@ -9,6 +9,7 @@ from operando.acceptance.measures import (
     Measured,
     NotYetError,
     Outcomes,
+    Total,
     median_life,
 )
 
@@ -62,7 +63,7 @@ class Row:
     @property
     def seeds(self) -> int:
         """Return of how many seeds it needs its experiments by itself."""
-        return self.measure.seeds if isinstance(self.measure, Coverage) else 1
+        return self.measure.seeds if isinstance(self.measure, Coverage | Total) else 1
 
     @property
     def experiments(self) -> tuple[str, ...]:

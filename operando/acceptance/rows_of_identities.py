@@ -2,7 +2,7 @@
 
 from typing import Literal, TypedDict, Unpack
 
-from operando.acceptance.measures import Combined, Value
+from operando.acceptance.measures import Combined, Total, Value
 from operando.acceptance.rows import Row
 
 _TRUTH = "the simulator's own ledger"
@@ -22,7 +22,7 @@ def _identity(
     expected: float | None,
     unit: str,
     tolerance: float,
-    measure: Value | Combined | None,
+    measure: Value | Combined | Total | None,
     source: str = _TRUTH,
     **options: Unpack[_Options],
 ) -> Row:
@@ -95,6 +95,10 @@ IDENTITY_ROWS = (
     _identity(
         "C10", "zinc-symmetric-1-1", "ZrO2, 20 injected soft shorts", "soft shorts that were none",
         0.0, "1", 0.0, Value("zn-zro2-soft-shorts", "soft_short_false"),
+    ),
+    _identity(
+        "C10", "zinc-symmetric-1-1", "20 healthy ZrO2 cells", "soft shorts that were none", 0.0,
+        "1", 0.0, Total("zn-zro2-healthy", "soft_short_count", 20, 10.0), told=True,
     ),
     _identity(
         "C10", "sodium-symmetric-1000-h", "Na on Zn@Ag, healthy", "false alarms per 1000 h", 0.0,

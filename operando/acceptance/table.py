@@ -51,6 +51,15 @@ def cells(verdict: Verdict) -> tuple[str, ...]:
     )
 
 
+def row_text(verdict: Verdict) -> str:
+    """Return a row as one line, for the time while others are still measured."""
+    row, measured = verdict.row, verdict.measured
+    value = "-" if measured is None else number_text(measured.value, measured.uncertainty)
+    unit = "" if row.unit == "1" else f" {row.unit}"
+    told = f"{row.id} {row.sample}, {row.quantity}: {value}{unit}"
+    return f"{told} ({row.published_text}, {row.allowed}): {verdict.word}"
+
+
 def text_table(verdicts: Sequence[Verdict]) -> str:
     """Return the table for a terminal."""
     lines = [HEADINGS, *(cells(verdict) for verdict in verdicts)]
