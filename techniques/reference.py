@@ -92,29 +92,36 @@ class KnownPotential:
         return own_v - self.expected_v
 
 
+def metal_vs_reference_v(cell: "Cell") -> float | str:
+    """Return the potential of the cell's metal against its reference, V; or why it is not known."""
+    reference = cell.reference_electrode
+    if reference is None:
+        return "a two-electrode cell: it has no reference electrode"
+    if cell.metal_vs_reference_v is not None:
+        return cell.metal_vs_reference_v
+    if _is_of(cell.metal, reference):
+        return 0.0
+    return (
+        f"the potential of {cell.metal} against {reference} is not known: give "
+        "metal_vs_reference_v in the cell file"
+    )
+
+
 def known_potential(cell: "Cell") -> KnownPotential | str:
     """Return the electrode by which the reference is checked; where there is none, why.
 
     The counter electrode if it holds the metal, else the working electrode if it does.
     """
-    reference = cell.reference_electrode
-    if reference is None:
-        return "a two-electrode cell: it has no reference electrode"
-    expected_v = cell.metal_vs_reference_v
-    if expected_v is None:
-        if not _is_of(cell.metal, reference):
-            return (
-                f"the potential of {cell.metal} against {reference} is not known: give "
-                "metal_vs_reference_v in the cell file"
-            )
-        expected_v = 0.0
+    expected_v = metal_vs_reference_v(cell)
+    if isinstance(expected_v, str):
+        return expected_v
     if cell.holds_metal(cell.counter_electrode):
         return KnownPotential("CE", expected_v)
     if cell.holds_metal(cell.working_electrode):
         return KnownPotential("WE", expected_v)
     return (
         f"neither electrode holds {cell.metal} when the experiment begins, whose potential against "
-        f"{reference} would be known"
+        f"{cell.reference_electrode} would be known"
     )
 
 

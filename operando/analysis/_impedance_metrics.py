@@ -49,8 +49,15 @@ def impedance_metrics(found: Evaluation) -> dict[str, Metric]:
     notes.append(_beyond_linear(found, stream))
     # The scale of |Z| is that of the current; it adds to what the fit tells.
     gain = found.accuracy.gain
+    own = _whose(found)
     told = {
-        name: _by_spectrum(name, told_fits, tell, gain, notes)
+        name: _by_spectrum(
+            name,
+            told_fits,
+            tell,
+            gain,
+            [own, *notes] if name == "interfacial_resistance_ohm" else notes,
+        )
         for name, tell in _BY_SPECTRUM.items()
     }
     told["impedance_chi2_reduced"] = listed(
@@ -76,6 +83,15 @@ _BY_SPECTRUM: dict[str, _Told] = {
         else (fit.diffusion.resistance_ohm, fit.diffusion.resistance_uncertainty_ohm)
     ),
 }
+
+
+def _whose(found: Evaluation) -> str | None:
+    """Say whose the interfacial resistance is; None where the cell is not described."""
+    if found.cell is None:
+        return None
+    if found.cell.reference_electrode is None:
+        return "of both interfaces, not halved"
+    return f"of the working electrode alone, against {found.cell.reference_electrode}"
 
 
 def _beyond_linear(found: Evaluation, stream: Stream) -> str | None:

@@ -16,8 +16,9 @@ from operando.analysis._evaluation import (
 from operando.analysis._impedance_metrics import impedance_fits
 from operando.analysis.full_cell import mean_voltage_v
 from operando.analysis.impedance import ArcFit
-from operando.analysis.segments import PLATE, REST
+from operando.analysis.segments import PLATE, REST, at_charge
 from operando.analysis.tip_uncertainty import POTENTIAL_GAIN, Rest
+from techniques.reference import metal_vs_reference_v
 
 _OVERPOTENTIALS = (
     "cell_eta_n_mv",
@@ -133,10 +134,16 @@ def _mean_gaps(found: Evaluation) -> list[Number]:
 
 
 def _of_one_electrode(found: Evaluation, plateaus: list[Number]) -> Metric:
-    """Return (|E| - |i| R_s) / 2 of a symmetric cell by cycle, R_s of the last spectrum."""
-    name = "electrode_overpotential_mv"
-    assert found.cell is not None  # it has half-cycles
-    if not found.cell.symmetric:
+    """Return |E| - |i| R_s by cycle, half of it without a reference; R_s of the last spectrum."""
+    name, cell = "electrode_overpotential_mv", found.cell
+    assert cell is not None  # it has half-cycles
+    share, metal_v = 0.5, 0.0
+    if cell.reference_electrode is not None:
+        told_v = metal_vs_reference_v(cell)
+        if isinstance(told_v, str):
+            return metric(name, None, reason=told_v)
+        share, metal_v = 1.0, told_v
+    elif not cell.symmetric:
         return metric(name, None, reason="needs a symmetric cell: both electrodes alike")
     fits = [
         (int(spectrum.half_cycle[0]), fit)
@@ -155,12 +162,17 @@ def _of_one_electrode(found: Evaluation, plateaus: list[Number]) -> Metric:
         before = [fit for half_cycle, fit in fits if half_cycle < plating.number]
         fit = before[-1] if before else fits[0][1]
         current_a = abs(plating.mean_current_a)
-        value = 0.5 * (plateau - 1e3 * current_a * fit.series_ohm)
+        if metal_v:
+            plateau = -1e3 * (at_charge(plating, *overpotential.PLATEAU) - metal_v)
+        value = share * (plateau - 1e3 * current_a * fit.series_ohm)
         # Below i R_s that resistance is no longer the cell's: it is shorted.
         values.append(value if value > 0 else None)
-        errors.append(0.5e3 * current_a * fit.series_uncertainty_ohm if value > 0 else None)
+        errors.append(share * 1e3 * current_a * fit.series_uncertainty_ohm if value > 0 else None)
     first_ohm = fits[0][1].series_ohm
     below = sum(value is None for value in values) - sum(one is None for one in plateaus)
     lower = f"|E| below i R_s in {below} cycles" if below else None
     basis = f"R_s of the last spectrum before, {first_ohm:.3g} ohm at first"
-    return listed(name, values, errors, [basis, lower], "no complete plating")
+    alone = None
+    if cell.reference_electrode is not None:
+        alone = f"of the working electrode alone, against {cell.reference_electrode}: not halved"
+    return listed(name, values, errors, [alone, basis, lower], "no complete plating")

@@ -81,8 +81,8 @@ class ArcFit:
     Attributes:
         series_ohm: R_s, ohm.
         series_uncertainty_ohm: Its standard error, ohm.
-        interfacial_ohm: Sum of the arcs, ohm; both interfaces of the cell, not halved. Diffusion
-            is not in it.
+        interfacial_ohm: Sum of the arcs, ohm; both interfaces of a two-electrode cell, not halved.
+            Diffusion is not in it.
         interfacial_uncertainty_ohm: Its standard error, ohm, correlations included.
         arcs: The arcs, fastest first; none if the spectrum is that of a resistor.
         diffusion: The Warburg element; None if the model has none.

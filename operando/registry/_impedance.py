@@ -17,7 +17,8 @@ IMPEDANCE = (
         "interfacial_resistance_ohm",
         "ohm",
         "by spectrum",
-        "Sum of the fitted arcs: both interfaces of the cell, not halved; diffusion is not in it. "
+        "Sum of the fitted arcs: both interfaces of a two-electrode cell, not halved; with a "
+        "reference electrode that of the working electrode alone. Diffusion is not in it. "
         "The uncertainty is that of the fit, of the current's gain, of what the arcs have beyond "
         "the band, and how far it moves when the circuit gets one more arc.",
         "least squares over |Z|",

@@ -65,8 +65,10 @@ OVERPOTENTIALS = (
         "electrode_overpotential_mv",
         "mV",
         "by cycle",
-        "Overpotential of one electrode of a symmetric cell, (|E| - |i| R_s) / 2, from "
-        "plateau_overpotential_mv and series_resistance_ohm of the last spectrum before (the "
+        "Overpotential of one electrode: of a symmetric two-electrode cell (|E| - |i| R_s) / 2; "
+        "with a reference electrode that of the working electrode, |E - E_metal| - |i| R_s, not "
+        "halved, E_metal the metal's potential against the reference. |E| is that of "
+        "plateau_overpotential_mv, R_s the series_resistance_ohm of the last spectrum before (the "
         "first one, where there is none before); None where R_s is not known.",
         "usual definition",
     ),

@@ -262,6 +262,44 @@ def test_the_overpotential_of_one_electrode_lacks_the_series_resistance(
     assert "R_s is not known" in str(other["electrode_overpotential_mv"].reason)
 
 
+@pytest.mark.parametrize(
+    ("reference", "against_v"),
+    [
+        ({"reference_electrode": "Zn wire"}, 0.0),
+        ({"reference_electrode": "Ag/AgCl", "metal_vs_reference_v": -0.98}, -0.98),
+    ],
+)
+def test_against_a_reference_the_potential_is_that_of_one_electrode_and_not_halved(
+    make_run: Callable[..., Any], synthetic: Any, reference: dict[str, Any], against_v: float
+) -> None:
+    told = make_run({**SYMMETRIC, **reference}, calibration=CALIBRATION, page=1000)
+    columns = columns_of([plate(1), strip(1)])
+    columns["potential"] += against_v
+    told.stream("potentiostat", "potentiostat", columns)
+    hertz = np.logspace(5, -1, 61)
+    z = synthetic.arcs_ohm(hertz, 9.0, (40.0, 1e-3, 0.9))
+    spectrum = {name: np.ones(61) for name in ("spectrum", "t", "cycle", "half_cycle", "step")}
+    spectrum |= {"frequency": hertz, "z_real": z.real, "z_imag": z.imag, "half_cycle": hertz * 0}
+    told.stream("impedance", "potentiostat_impedance", spectrum)
+    told.stop()
+    found = metrics(Run.from_documents(told.documents))
+    told_mv = found["electrode_overpotential_mv"]
+    assert told_mv.value == [pytest.approx(30 - 1.131 * 9.0, abs=0.02)]
+    assert "of the working electrode alone" in str(told_mv.reason)
+    resistance = found["interfacial_resistance_ohm"]
+    assert resistance.value == [pytest.approx(40.0, rel=1e-3)]
+    assert "of the working electrode alone" in str(resistance.reason)
+    assert "both interfaces" not in str(resistance.reason)
+
+
+def test_against_a_reference_of_unknown_potential_no_overpotential_is_told(
+    make_run: Callable[..., Any],
+) -> None:
+    sample = {**SYMMETRIC, "reference_electrode": "Ag/AgCl"}
+    found = metrics(run_of(make_run, sample, columns_of([plate(1), strip(1)])))
+    assert "metal_vs_reference_v" in str(found["electrode_overpotential_mv"].reason)
+
+
 def test_the_lives_of_a_shorted_cell_are_told_with_their_censoring(
     make_run: Callable[..., Any],
 ) -> None:
