@@ -82,7 +82,9 @@ class FailureCriteria(Data):
     )
     baseline_to: int = Field(default=12, ge=1, description="The last one.")
     baseline_least: int = Field(
-        default=3, ge=1, description="How many of them there must be at least."
+        default=3,
+        ge=1,
+        description="How many there must be at least; a hard short is told by fewer, too.",
     )
     hard_share: float = Field(
         default=0.10,

@@ -94,6 +94,24 @@ class _Level:
     arcs_v: list[float] = field(default_factory=list)
 
     baseline_v: float | None = None
+    highest_v: float = 0.0
+    fallen_to_v: float | None = None
+
+    @property
+    def reference_v(self) -> float | None:
+        """Return what a short is told by, V: the baseline, or what there is of it so far."""
+        if self.baseline_v is not None or not self.plateaus_v:
+            return self.baseline_v
+        return float(np.median(self.plateaus_v))
+
+    def follow(self, plateau_v: float, share: float, offset_v: float, *, early: bool) -> None:
+        """Keep whether the potential fell below a share of what it was in the first half-cycles."""
+        if early:
+            self.highest_v = max(self.highest_v, plateau_v)
+        if share * self.highest_v < offset_v or plateau_v >= share * self.highest_v:
+            self.fallen_to_v = None
+        elif early:
+            self.fallen_to_v = plateau_v
 
     def add(self, plateau_v: float, arcs_v: float, least: int) -> None:
         self.plateaus_v.append(plateau_v)
@@ -174,7 +192,20 @@ class FailureWatch:
 
     @property
     def why_not_judged(self) -> str | None:
-        """Return why no half-cycle could be compared with a baseline; None if one could."""
+        """Return why it cannot be said that no half-cycle was shorted; None if it can.
+
+        Either none could be compared with a baseline, or the potential fell among those of which
+        the baseline is made: what it refers to may be the short.
+        """
+        if self._hard and not self.judged_hard:
+            return "the cell was shorted before there was a baseline"
+        for level in self._levels:
+            if level.fallen_to_v is not None and not self._hard:
+                return (
+                    f"|E| fell from {level.highest_v * 1e3:.3g} to {level.fallen_to_v * 1e3:.3g} "
+                    f"mV within the first {self.criteria.baseline_to} half-cycles, as a short "
+                    "does, and the baseline is made of these: it may be that of a shorted cell"
+                )
         if self.judged_hard:
             return None
         if self._below_offset_v is not None:
@@ -212,17 +243,24 @@ class FailureWatch:
         if math.isfinite(plateau):
             level = self._level(half)
             level.count += 1
-            baseline = level.baseline_v
+            baseline, reference = level.baseline_v, level.reference_v
             arcs = _arcs_v(half)
+            early = level.count <= self.criteria.baseline_to
+            share = self.criteria.hard_share
+            level.follow(plateau, share, self.potential_offset_v, early=early)
             healthy = True
+            if reference is not None:
+                seen = self._seen(half, plateau, reference)
+                # Of fewer half-cycles than a baseline has a fall is told, but not that none was.
+                self.judged_hard |= seen is not None and baseline is not None
+                low = seen is not None and seen.volt < share * reference
+                found += self._hard_short(seen if low else None, reference)
+                healthy = not low
             if baseline is not None:
-                seen = self._seen(half, plateau, baseline)
-                low = seen is not None and seen.volt < self.criteria.hard_share * baseline
-                found += self._hard_short(seen if low else None, baseline)
                 found += self._polarisation(half, plateau, baseline)
                 found += self._square_wave(half, plateau, arcs, level, intercept_ohm)
-                healthy = not low and plateau <= self.criteria.polarisation_factor * baseline
-            if self.criteria.baseline_from <= level.count <= self.criteria.baseline_to and healthy:
+                healthy &= plateau <= self.criteria.polarisation_factor * baseline
+            if self.criteria.baseline_from <= level.count and early and healthy:
                 level.add(plateau, arcs, self.criteria.baseline_least)
         found += self._restless(half, noise_v_s)
         self._before = (half, *self._before[:1])
@@ -261,7 +299,6 @@ class FailureWatch:
         """
         threshold, offset_v = self.criteria.hard_share * baseline, self.potential_offset_v
         if threshold >= offset_v:
-            self.judged_hard = True
             return _Seen(half, plateau, offset_v)
         self._below_offset_v = baseline
         changes_v = self.criteria.zero_share * offset_v
@@ -272,7 +309,6 @@ class FailureWatch:
         same = self._is_same(abs(before.mean_current_a), abs(half.mean_current_a))
         if not same or not math.isfinite(forth_v):
             return None
-        self.judged_hard = True
         return _Seen(half, abs(back_v - forth_v) / 2, changes_v, (back_v + forth_v) / 2)
 
     def _hard_short(self, low: _Seen | None, baseline: float) -> list[Failure]:

@@ -329,3 +329,15 @@ def test_hydrogen_is_told_with_each_chromatogram(synthetic: Any) -> None:
         umol.append(found.value)
     assert umol[0] == pytest.approx(600 / 6.7e6 * 101_325 * 5e-6 / (8.314 * 298.15) * 1e6, rel=0.1)
     assert umol[1] > 1.8 * umol[0]
+
+
+def test_a_short_from_the_fourth_half_cycle_on_is_told_live_and_afterwards(
+    make_run: Callable[..., Any],
+) -> None:
+    halves = [(-1 if n % 2 == 0 else 1, 300.0) for n in range(14)]
+    rows = rows_of(halves, shorts=[(3 * 320.0, math.inf, 1.0)])
+    (hard,) = [one for one in told(SYMMETRIC, rows) if one.kind == "hard_short"]
+    assert (hard.half_cycle, hard.t_s) == (4, 5 * 320 - 20 + 1)
+    found = reported(make_run(SYMMETRIC), rows)
+    assert found["life_hard_short_observed"].value == 1.0
+    assert found["life_hard_short_h"].value == pytest.approx(3 * 320 / 3600, abs=30 / 3600)

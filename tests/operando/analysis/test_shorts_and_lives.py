@@ -170,6 +170,38 @@ def test_a_hard_short_is_told_with_the_second_half_cycle_and_dated_back_to_its_b
     assert hard.resistance_ohm == pytest.approx(1.0, rel=0.1)
 
 
+@pytest.mark.parametrize("first", [4, 5, 6, 7])
+def test_a_cell_that_is_shorted_before_its_baseline_is_whole_has_not_survived(first: int) -> None:
+    begin_s = ROWS * (first - 1.0)
+    halves = cell(40, [(begin_s, math.inf, 1.0)])
+    watch = FailureWatch(symmetric=True)
+    told = failures_of(halves, watch)
+    (hard,) = [one for one in told if one.kind == "hard_short"]
+    assert (hard.half_cycle, hard.t_s) == (first, pytest.approx(begin_s, abs=1.0))
+    assert hard.sure_s == ROWS * (first + 1) - 1
+    assert life(halves, told, ["hard_short"], watch.why_not_judged).observed
+    assert not watch.has_baseline or first > 5
+    if not watch.has_baseline:
+        assert "shorted before there was a baseline" in str(watch.why_not_judged)
+
+
+@pytest.mark.parametrize("ohms", [[60, 60, 2], [60, 60, 60, 25, 9, 3], [60, 2, 2]])
+def test_a_baseline_that_may_be_that_of_a_short_tells_no_survival(ohms: list[float]) -> None:
+    grow = np.array([*ohms, *[ohms[-1]] * (40 - len(ohms))]) / CELL_OHM
+    halves = cell(40, grow=grow)
+    watch = FailureWatch(symmetric=True, potential_offset_v=1e-5)
+    told = life(halves, failures_of(halves, watch), ["hard_short"], watch.why_not_judged)
+    assert (told.hours, told.observed) == (None, False)
+    assert "|E| fell from" in told.reason
+
+
+def test_a_fall_from_which_the_cell_recovers_leaves_its_survival() -> None:
+    halves = cell(40, grow=np.where(np.arange(40) == 6, 0.05, 1.0))
+    watch = FailureWatch(symmetric=True, potential_offset_v=1e-5)
+    told = life(halves, failures_of(halves, watch), ["hard_short"], watch.why_not_judged)
+    assert "censored" in told.reason
+
+
 def test_a_low_potential_that_is_not_ohmic_is_no_hard_short() -> None:
     number = np.arange(24)
     low = np.where(number % 2 == 0, 0.02, 0.08)
