@@ -47,7 +47,7 @@ _DECIDED_BY: dict[str, tuple[str, ...]] = {
     ),
     **dict.fromkeys(
         ("life_hard_short_h", "life_hard_short_observed"),
-        (*_BASELINE, "hard_share", "hard_half_cycles", "ohmic_within"),
+        (*_BASELINE, "hard_share", "hard_half_cycles", "ohmic_within", "zero_share"),
     ),
     **dict.fromkeys(
         ("life_polarisation_h", "life_polarisation_observed"), (*_BASELINE, "polarisation_factor")

@@ -16,6 +16,7 @@ from operando.analysis.live_verdicts import KINDS, Verdict, Verdicts
 from operando.analysis.lives import failures_of
 from operando.analysis.segments import half_cycles
 from operando.runs import Run
+from techniques import FailureCriteria
 
 Array = NDArray[np.float64]
 AREA_CM2, CURRENT_A, OHM = 1.131, 1.131e-3, 60.0
@@ -204,6 +205,21 @@ def test_thresholds_of_a_protocol_judge_live_and_afterwards_alike(
     assert "hard_share 0.01 instead of 0.1" in str(found["life_hard_short_h"].reason)
     for name in ("life_polarisation_h", "soft_short_noise_cycle"):
         assert "instead of" not in str(found[name].reason)
+
+
+def test_every_threshold_is_told_with_the_metrics_that_it_decides(
+    make_run: Callable[..., Any],
+) -> None:
+    # Each a little beside its default.
+    usual = FailureCriteria().model_dump()
+    other = {
+        name: value + 1 if isinstance(value, int) else value * 1.01
+        for name, value in usual.items()
+        if name != "drops"
+    }
+    found = reported(make_run(SYMMETRIC), EVERYTHING["symmetric"][1], failure_criteria=other)
+    told = " ".join(str(metric.reason) for metric in found.values())
+    assert [name for name in other if f"{name} {other[name]:g} instead of" not in told] == []
 
 
 def test_thresholds_that_are_not_valid_judge_nothing(make_run: Callable[..., Any]) -> None:
