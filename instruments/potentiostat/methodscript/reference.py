@@ -11,8 +11,9 @@ from techniques import ReferenceBound
 # One reading may be out of range because the range was still too small.
 _UNREADABLE_ROWS = 3
 _DO = (
-    "Nothing was driven, the cell is open. Is its lead connected, is it wetted, free of gas, and "
-    "the electrode that the cell file names (reference_electrode, metal_vs_reference_v)?"
+    "Nothing was driven, the cell is open: see that its lead is connected, that it is wetted and "
+    "free of gas, and that it is what the cell file names (reference_electrode, "
+    "metal_vs_reference_v)"
 )
 
 
