@@ -243,6 +243,8 @@ def _takes(told: Mapping[str, Any]) -> str:
             return " or ".join(dict.fromkeys(kinds))
     match told.get("type"):
         case "array":
+            if "prefixItems" in told:
+                return "[" + ", ".join(_takes(one) for one in told["prefixItems"]) + "]"
             return f"list of {_takes(told['items'])}"
         case "object":
             return f"name: {_takes(told['additionalProperties'])}, ..."

@@ -78,8 +78,39 @@ class CameraEntry(_Entry):
     kind: Literal["camera"]
     language: Literal["pylon"]
     micrometre_per_pixel: float = Field(gt=0, description="From a stage micrometer.")
+    margin_columns: tuple[int, int] | None = Field(
+        default=None,
+        description="First column of the picture that stays bare (masked before plating), and the"
+        " column after the last: heights count from there. Without it there are none.",
+    )
+    deposit_columns: tuple[int, int] | None = Field(
+        default=None,
+        description="Columns in which the deposit is measured; none: all, or all right of a margin"
+        " at the left edge.",
+    )
     exposure_time_s: float = Field(default=0.005, gt=0)
     lamp: LampEntry | None = None
+
+    @model_validator(mode="after")
+    def _columns_are_apart(self) -> Self:
+        told = {"margin_columns": self.margin_columns, "deposit_columns": self.deposit_columns}
+        for name, columns in told.items():
+            if columns is not None and not 0 <= columns[0] < columns[1]:
+                raise ValueError(
+                    f"{name} is {list(columns)}: the first column comes first, from 0 at the left"
+                )
+        margin, deposit = self.margin_columns, self.deposit_columns
+        if margin and deposit and margin[0] < deposit[1] and deposit[0] < margin[1]:
+            raise ValueError(
+                f"margin_columns {list(margin)} and deposit_columns {list(deposit)} overlap: "
+                "what is bare carries no deposit"
+            )
+        if margin and margin[0] > 0 and deposit is None:
+            raise ValueError(
+                f"margin_columns {list(margin)} do not begin at the left edge: tell in which "
+                "deposit_columns the deposit is"
+            )
+        return self
 
 
 class RamanEntry(_Entry):
@@ -236,7 +267,7 @@ class BenchFile(Data):
                 case PotentiostatEntry(calibration=PotentiostatCalibration() as calibration):
                     told[name] = calibration.model_dump(mode="json", exclude_none=True)
                 case CameraEntry():
-                    keys = {"micrometre_per_pixel"}
+                    keys = {"micrometre_per_pixel", "margin_columns", "deposit_columns"}
                 case RamanEntry() if entry.reference_line_cm1 is not None:
                     keys = {"reference_line_cm1"}
                 case GasChromatographEntry():

@@ -30,6 +30,9 @@ END_OF_PLATING_SHARE = 0.05
 # A rate needs so many frames within one plating.
 FEWEST_FRAMES = 3
 
+NO_MARGIN = (
+    "no bare margin is declared (margin_columns of the camera): heights have nothing to count from"
+)
 _BY_FRAME = (
     "image_thickness_um",
     "image_roughness_um",
@@ -43,6 +46,8 @@ _BY_FRAME = (
 _AGAINST_CHARGE = ("image_charge_mah_cm2", "image_compactness")
 _RATES = ("front_speed_um_h", "tip_growth_um_h")
 _END_FRAMES = ("image_thickness_end_of_plating_um", "compactness")
+# What counts from the bare margin: front_speed_um_h, too, as the stage's drift would be in it.
+_OF_HEIGHT = ("image_thickness_um", "image_compactness", "front_speed_um_h", *_END_FRAMES)
 
 
 def image_metrics(found: Evaluation) -> dict[str, Metric]:
@@ -61,18 +66,20 @@ def image_metrics(found: Evaluation) -> dict[str, Metric]:
         return undefined(names, "no frame could be read")
     seen = [front if isinstance(front, images.Front) else None for front in fronts]
     notes = [front if isinstance(front, str) else None for front in fronts]
-    return {
+    told = {
         **_by_frame(seen, notes, region),
         **_against_charge(found, stream, seen, notes),
         **_end_of_plating(found, stream, seen),
     }
+    return told if region.margin is not None else told | undefined(_OF_HEIGHT, NO_MARGIN)
 
 
 def _by_frame(
     seen: Sequence[images.Front | None], notes: Sequence[str | None], region: images.Region
 ) -> dict[str, Metric]:
-    def each(number: Callable[[images.Front], float]) -> list[Number]:
-        return [None if front is None else float(number(front)) for front in seen]
+    def each(number: Callable[[images.Front], float | None]) -> list[Number]:
+        told = [None if front is None else number(front) for front in seen]
+        return [None if one is None else float(one) for one in told]
 
     told = {
         "image_thickness_um": each(lambda front: front.thickness_um),
@@ -97,13 +104,15 @@ def _by_frame(
 
 
 def region_of(told: Mapping[str, Any]) -> images.Region:
-    """Return where a camera's calibration says the margin and the deposit are."""
+    """Return where a camera's calibration says the margin and the deposit are.
+
+    Nothing is assumed: no ``margin_columns``, no margin.
+    """
     margin, deposit = told.get("margin_columns"), told.get("deposit_columns")
-    default = images.Region()
-    return images.Region(
-        *(margin or (default.margin_start, default.margin_stop)),
-        *(deposit or (default.deposit_start, default.deposit_stop)),
-    )
+    bare = None if margin is None else (int(margin[0]), int(margin[1]))
+    if deposit is not None:
+        return images.Region(bare, int(deposit[0]), int(deposit[1]))
+    return images.Region() if bare is None else images.Region.beside(bare)
 
 
 def _fronts(
@@ -156,9 +165,18 @@ def _bare(found: Evaluation, placed: Placed, fronts: Sequence[images.Front | Non
     before = [
         front.thickness_um
         for row, front in enumerate(fronts)
-        if front is not None and placed.after_s[row] <= found.begin_s
+        if front is not None
+        and front.thickness_um is not None
+        and placed.after_s[row] <= found.begin_s
     ]
     return _Bare(math.fsum(before) / len(before) if before else 0.0, len(before))
+
+
+def _above(front: images.Front | None, bare: _Bare) -> tuple[float, float] | None:
+    """Return a frame's height above that before plating, and its uncertainty, um."""
+    if front is None or front.thickness_um is None or front.uncertainty_um is None:
+        return None
+    return front.thickness_um - bare.height_um, front.uncertainty_um * bare.error_factor
 
 
 def _compactness(
@@ -203,12 +221,11 @@ def _against_charge(
         when = float(middle[row])
         charges.append(found.ledger.net_plated_mah_cm2(when) if not math.isnan(when) else None)
         told = None
-        if front is not None and not math.isnan(when):
+        height = _above(front, bare)
+        if height is not None and not math.isnan(when):
             half = found.halves[max(int(np.searchsorted(begins_s, when, "right")) - 1, 0)]
             rate = abs(half.mean_current_a) * 1e3 / found.cell.area_cm2 / 3600
-            height = front.thickness_um - bare.height_um
-            error = front.uncertainty_um * bare.error_factor
-            told = _compactness(found, placed, row, height, error, rate)
+            told = _compactness(found, placed, row, *height, rate)
             if told is None:
                 reasons.append("a deposit too thin to tell its compactness")
         ratios.append(told and told[0])
@@ -221,7 +238,7 @@ def _against_charge(
     }
     seen = [(row, front) for row, front in enumerate(fronts) if front is not None]
     at_s = middle[[row for row, _ in seen]]
-    thick = np.array([front.thickness_um for _, front in seen])
+    thick = np.array([front.thickness_um for _, front in seen], dtype=np.float64)
     tips = np.array([front.tip_um for _, front in seen])
     for name, heights in (("front_speed_um_h", thick), ("tip_growth_um_h", tips)):
         found_now[name] = _rate(found, name, at_s, heights)
@@ -266,14 +283,11 @@ def _end_of_plating(
                 values.append(None)
             missing.append(f"no frame at the end of plating of cycle {number}")
             continue
-        front = fronts[row]
-        assert front is not None
-        height = front.thickness_um - bare.height_um
-        error = front.uncertainty_um * bare.error_factor
-        heights.append(height)
-        height_errors.append(error)
+        height = _above(fronts[row], bare)
+        heights.append(height and height[0])
+        height_errors.append(height and height[1])
         rate = abs(plating.mean_current_a) * 1e3 / cell.area_cm2 / 3600
-        told = _compactness(found, placed, row, height, error, rate)
+        told = height and _compactness(found, placed, row, *height, rate)
         if told is None:
             missing.append("a deposit too thin to tell its compactness")
         ratios.append(told and told[0])

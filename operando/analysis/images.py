@@ -2,7 +2,8 @@
 
 The electrode is dark and lies at the bottom, the electrolyte above it is bright. A margin that
 stays bare (masked before plating) is the height reference within each frame, so that drift of
-the stage and shading of the lamp cancel.
+the stage and shading of the lamp cancel. It is declared, never assumed: without one there are no
+heights, only what needs none (roughness, tips, bubbles).
 """
 
 import math
@@ -22,6 +23,7 @@ SMALLEST_CONTRAST = 15.0
 REACH = 20  # rows on each side of the front from which its two plateaus are taken
 GUARD = 8  # rows next to the front that belong to neither
 SUB_PIXEL = 0.1  # standard uncertainty of a crossing's systematic part, pixels
+BESIDE_MARGIN = 16  # columns between the margin and the deposit that belong to neither
 TIP_PROMINENCE = 3.0  # of a tip candidate, in Rq
 SMALLEST_TIP = 1.0  # pixels; what stands out less is the crossing's own noise
 
@@ -31,23 +33,27 @@ class Region:
     """Columns of a frame, in pixels; all results are of this region only.
 
     Attributes:
-        margin_start: First column of the bare margin.
-        margin_stop: Column after its last.
+        margin: First column of the bare margin, and the column after its last; None: no margin
+            was declared.
         deposit_start: First column of the deposit.
         deposit_stop: Column after its last; None: the right edge.
     """
 
-    margin_start: int = 0
-    margin_stop: int = 112
-    deposit_start: int = 128
+    margin: tuple[int, int] | None = None
+    deposit_start: int = 0
     deposit_stop: int | None = None
+
+    @classmethod
+    def beside(cls, margin: tuple[int, int]) -> "Region":
+        """Return a margin and all to its right as deposit, 16 columns between them as neither."""
+        return cls(margin, margin[1] + BESIDE_MARGIN)
 
     def __str__(self) -> str:
         stop = "the right edge" if self.deposit_stop is None else str(self.deposit_stop)
-        return (
-            f"columns {self.deposit_start} to {stop}, "
-            f"height from columns {self.margin_start} to {self.margin_stop}"
-        )
+        told = f"columns {self.deposit_start} to {stop}, "
+        if self.margin is None:
+            return told + "no bare margin"
+        return told + f"height from columns {self.margin[0]} to {self.margin[1]}"
 
 
 @dataclass(frozen=True)
@@ -55,7 +61,7 @@ class Front:
     """The front of a deposit in one frame.
 
     Attributes:
-        thickness_um: Mean height above the bare margin, um.
+        thickness_um: Mean height above the bare margin, um; None without a margin.
         uncertainty_um: Its standard uncertainty, um, without that of the calibration.
         roughness_um: Rq, standard deviation of the height about its straight line, um.
         peak_to_valley_um: Highest minus lowest point about that line, um.
@@ -64,12 +70,12 @@ class Front:
         tip_columns: Where points stand out by more than 3 Rq (and a pixel), pixels.
         bubbles: The bubbles above the front, anywhere in the frame.
         bubble_volume_nl: Volume of spheres of their size, nL: a lower bound of the gas.
-        reference_row: Row of the front in the bare margin, pixels.
+        reference_row: Row of the front in the bare margin, pixels; None without a margin.
         region: Where this was measured.
     """
 
-    thickness_um: float
-    uncertainty_um: float
+    thickness_um: float | None
+    uncertainty_um: float | None
     roughness_um: float
     peak_to_valley_um: float
     tip_um: float
@@ -77,7 +83,7 @@ class Front:
     tip_columns: tuple[int, ...]
     bubbles: tuple[Bubble, ...]
     bubble_volume_nl: float
-    reference_row: float
+    reference_row: float | None
     region: Region
 
 
@@ -173,23 +179,22 @@ def front(image: NDArray[Any], micrometre_per_pixel: float, region: Region | Non
     Args:
         image: Grey levels, shape (rows, columns), row 0 at the top.
         micrometre_per_pixel: Calibration, um per pixel.
-        region: Columns of the bare margin and of the deposit.
+        region: Columns of the bare margin and of the deposit; None: all columns, no margin.
 
     Raises:
         NoFrontError: No front, or too little of it, in the margin or the deposit.
     """
     region = region or Region()
     columns, rows, bubbles = front_and_bubbles(image)
-    margin = rows[(columns >= region.margin_start) & (columns < region.margin_stop)]
     stop = math.inf if region.deposit_stop is None else region.deposit_stop
     inside = (columns >= region.deposit_start) & (columns < stop)
-    for name, values in (("bare margin", margin), ("deposit", rows[inside])):
-        seen = np.isfinite(values).mean() if len(values) else 0.0
-        if seen < 0.5:
-            raise NoFrontError(f"the front is seen in {seen:.0%} of the columns of the {name}")
-    reference = float(np.nanmedian(margin))
+    _require_seen(rows[inside], "deposit")
+    base, error = None, None
+    if region.margin is not None:
+        begin, end = region.margin
+        base, error = _bare_row(rows[(columns >= begin) & (columns < end)])
     found = inside & np.isfinite(rows)
-    height = reference - rows[found]
+    height = (0.0 if base is None else base) - rows[found]
     at = columns[found]
     # The straight line by sums, not by a matrix: the same bits everywhere.
     centred = at - at.mean()
@@ -197,12 +202,10 @@ def front(image: NDArray[Any], micrometre_per_pixel: float, region: Region | Non
     mean = float(height.mean())
     about = height - mean - slope * centred
     rough = float(np.sqrt(np.mean(about**2)))
-    scatter = 1.4826 * float(np.nanmedian(np.abs(margin - reference)))
-    error = math.hypot(1.25 * scatter / math.sqrt(np.isfinite(margin).sum()), SUB_PIXEL)
     tip = int(np.argmax(height))
     return Front(
-        thickness_um=mean * micrometre_per_pixel,
-        uncertainty_um=error * micrometre_per_pixel,
+        thickness_um=None if base is None else mean * micrometre_per_pixel,
+        uncertainty_um=None if error is None else error * micrometre_per_pixel,
         roughness_um=rough * micrometre_per_pixel,
         peak_to_valley_um=float(about.max() - about.min()) * micrometre_per_pixel,
         tip_um=float(height[tip] - np.median(height)) * micrometre_per_pixel,
@@ -210,9 +213,23 @@ def front(image: NDArray[Any], micrometre_per_pixel: float, region: Region | Non
         tip_columns=_tip_columns(at, height, rough),
         bubbles=bubbles,
         bubble_volume_nl=volume_nl(bubbles, micrometre_per_pixel),
-        reference_row=reference,
+        reference_row=base,
         region=region,
     )
+
+
+def _require_seen(rows: Floats, name: str) -> None:
+    seen = np.isfinite(rows).mean() if len(rows) else 0.0
+    if seen < 0.5:
+        raise NoFrontError(f"the front is seen in {seen:.0%} of the columns of the {name}")
+
+
+def _bare_row(margin: Floats) -> tuple[float, float]:
+    """Return the row of the front in the bare margin and its standard uncertainty, pixels."""
+    _require_seen(margin, "bare margin")
+    base = float(np.nanmedian(margin))
+    scatter = 1.4826 * float(np.nanmedian(np.abs(margin - base)))
+    return base, math.hypot(1.25 * scatter / math.sqrt(np.isfinite(margin).sum()), SUB_PIXEL)
 
 
 def _tip_columns(columns: Floats, height: Floats, rough: float) -> tuple[int, ...]:

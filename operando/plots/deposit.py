@@ -180,26 +180,31 @@ def shown_frames(one: EvaluatedRun, most: int) -> ShownFrames:
     return ShownFrames(tuple(frames), float(scale))
 
 
+def _top_um(front: Front) -> float:
+    return (front.thickness_um or 0.0) + front.tip_um
+
+
 def frame(axes: "Axes", one: EvaluatedRun, shown: ShownFrames, number: int) -> None:
     """Draw one of the frames that are shown, with a bar of length and its mean height."""
     this, scale = shown.frames[number], shown.micrometre_per_pixel
     seen = [each.front for each in shown.frames if each.front is not None]
-    highest = max(seen, key=lambda each: each.thickness_um + each.tip_um, default=None)
+    highest = max(seen, key=_top_um, default=None)
     rows, columns = this.pixels.shape
-    high_um = 0.0 if highest is None else highest.thickness_um + highest.tip_um
+    high_um = 0.0 if highest is None else _top_um(highest)
     height = min(rows, round(max(80.0, 1.9 * high_um) / scale))
     width = min(columns, round(1.6 * height))
     centre = columns // 2 if highest is None else highest.tip_column
     left = min(max(0, centre - width // 2), columns - width)
-    base = rows if this.front is None else round(this.front.reference_row + 0.22 * height)
+    bare = None if this.front is None else this.front.reference_row
+    base = rows if bare is None else round(bare + 0.22 * height)
     bottom = min(max(base, height), rows)
     axes.imshow(
         this.pixels[bottom - height : bottom, left : left + width], cmap="gray", vmin=0,
         vmax=float(np.percentile(this.pixels, 99.8)), aspect="equal",
         extent=(0, width * scale, 0, height * scale), interpolation="antialiased",
     )  # fmt: skip
-    if this.front is not None:
-        level = (bottom - this.front.reference_row) * scale
+    if this.front is not None and this.front.thickness_um is not None and bare is not None:
+        level = (bottom - bare) * scale
         axes.axhline(level, color="#ffd24d", lw=size("axes.linewidth", 1.3), ls=(0, (4, 3)))
         axes.text(
             0.02, 0.95, f"mean height {round(this.front.thickness_um, 1) + 0.0:.1f} µm",

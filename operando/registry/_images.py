@@ -16,7 +16,7 @@ IMAGES = (
         "um",
         "by frame",
         "Mean height of the deposit's front, dendrites included, above the bare margin of the same "
-        "frame.",
+        "frame; None where the camera declares no margin_columns.",
         "own definition, stated",
     ),
     Definition(

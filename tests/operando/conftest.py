@@ -280,7 +280,7 @@ def chromatogram(area: float, *, seed: int = 0, noise: float = 4.0) -> Array:
 
 
 CALIBRATION = {
-    "camera": {"micrometre_per_pixel": 0.5},
+    "camera": {"micrometre_per_pixel": 0.5, "margin_columns": [0, 112]},
     "gas_chromatograph": {"hydrogen_area_per_mole_fraction": 6.7e6, "headspace_ml": 5.0},
 }
 

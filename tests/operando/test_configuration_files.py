@@ -83,6 +83,27 @@ def test_an_instrument_without_kind_is_told_which_kinds_there_are(tmp_path: Path
     assert "potentiostat" in said
 
 
+def test_the_margin_of_a_bench_file_is_told_to_the_runs() -> None:
+    told = load_bench("sim").calibration()["camera"]
+    assert told == {"micrometre_per_pixel": 0.5, "margin_columns": [0, 112]}
+
+
+@pytest.mark.parametrize(
+    ("columns", "told"),
+    [
+        ("[0, 112]\n    deposit_columns: [100, 400]", "overlap: what is bare carries no deposit"),
+        ("[112, 0]", "margin_columns is [112, 0]: the first column comes first"),
+        ("[400, 480]", "do not begin at the left edge: tell in which deposit_columns"),
+    ],
+)
+def test_columns_of_margin_and_deposit_must_make_sense(
+    tmp_path: Path, columns: str, told: str
+) -> None:
+    assert told in refusal(
+        tmp_path, load_bench, SIM, "margin_columns: [0, 112]", f"margin_columns: {columns}"
+    )
+
+
 def test_a_sample_without_area_is_refused(tmp_path: Path) -> None:
     said = refusal(tmp_path, load_cell, CELL, "material: Zn, area_cm2: 1.131", "material: Zn")
     assert "line 3, working_electrode.area_cm2: is missing" in said

@@ -5,9 +5,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from operando.analysis.images import front
+from operando.analysis.images import Region, front
 
 SCALE = 0.5
+REGION = Region.beside((0, 112))
 SHAPE = (400, 640)
 
 
@@ -74,9 +75,11 @@ def test_a_tip_is_no_bubble_and_shading_of_the_lamp_makes_none(synthetic: Any) -
 def test_a_bubble_that_sits_on_the_deposit_is_masked_out_of_the_front(
     plain: NDArray[np.uint8],
 ) -> None:
-    clean = front(plain, SCALE)
+    clean = front(plain, SCALE, REGION)
+    assert clean.reference_row is not None
+    assert clean.thickness_um is not None
     base = clean.reference_row - clean.thickness_um / SCALE
-    drawn = front(_with_bubbles(plain, (420, base - 24, 24)), SCALE)
+    drawn = front(_with_bubbles(plain, (420, base - 24, 24)), SCALE, REGION)
     assert len(drawn.bubbles) == 1
     assert drawn.thickness_um == pytest.approx(clean.thickness_um, abs=0.05)
     assert drawn.tip_um == pytest.approx(clean.tip_um, abs=0.1)

@@ -8,13 +8,14 @@ from operando.analysis.images import NoFrontError, Region, front
 from operando.analysis.straight_lines import slope_per_hour
 
 SCALE = 0.5
+REGION = Region.beside((0, 112))
 
 
 @pytest.mark.parametrize("height_px", [0.0, 3.7, 36.4, 149.6])
 def test_the_height_of_a_deposit_returns_to_a_tenth_of_a_pixel(
     synthetic: Any, height_px: float
 ) -> None:
-    found = front(synthetic.side_view(height_px), SCALE)
+    found = front(synthetic.side_view(height_px), SCALE, REGION)
     assert found.thickness_um == pytest.approx(height_px * SCALE, abs=0.1 * SCALE)
     assert found.roughness_um < 0.1
 
@@ -23,39 +24,52 @@ def test_drift_of_the_stage_cancels(synthetic: Any) -> None:
     image = synthetic.side_view(36.4)
     moved = np.roll(image, -9, axis=0)
     moved[-9:] = image[-1]
-    expected = front(image, SCALE).thickness_um
-    assert front(moved, SCALE).thickness_um == pytest.approx(expected, abs=0.01)
+    expected = front(image, SCALE, REGION).thickness_um
+    assert front(moved, SCALE, REGION).thickness_um == pytest.approx(expected, abs=0.01)
 
 
 def test_a_tip_is_found_where_it_is(synthetic: Any) -> None:
-    found = front(synthetic.side_view(20.0, tip_px=60.0), SCALE)
+    found = front(synthetic.side_view(20.0, tip_px=60.0), SCALE, REGION)
     assert found.tip_column == pytest.approx(360, abs=4)
     assert found.tip_um == pytest.approx(30.0, abs=1.5)
 
 
 def test_a_bubble_above_the_deposit_does_not_count(synthetic: Any) -> None:
     image = synthetic.side_view(30.0)
-    clean = front(image, SCALE).thickness_um
+    clean = front(image, SCALE, REGION).thickness_um
     rows, columns = np.mgrid[0:300, 0:480]
     ring = np.abs(np.hypot(rows - 150, columns - 300) - 25) < 3
     image[ring] = 60
-    assert front(image, SCALE).thickness_um == pytest.approx(clean, abs=0.02)
+    assert front(image, SCALE, REGION).thickness_um == pytest.approx(clean, abs=0.02)
 
 
 def test_a_dark_or_washed_out_frame_has_no_front(synthetic: Any) -> None:
     dark = (synthetic.side_view(30.0) * 0.05).astype(np.uint8)
     for image in (dark, np.full((300, 480), 255, np.uint8), np.zeros((300, 480), np.uint8)):
         with pytest.raises(NoFrontError, match="contrast"):
-            front(image, SCALE)
+            front(image, SCALE, REGION)
 
 
 def test_a_margin_outside_the_frame_is_told(synthetic: Any) -> None:
     with pytest.raises(NoFrontError, match="bare margin"):
-        front(synthetic.side_view(30.0), SCALE, Region(margin_start=900, margin_stop=950))
+        front(synthetic.side_view(30.0), SCALE, Region((900, 950)))
+
+
+def test_without_a_declared_margin_there_is_no_height_but_the_rest(synthetic: Any) -> None:
+    # A deposit over the full width: columns that were taken for bare once made its height zero.
+    covered = np.roll(synthetic.side_view(0.0), -40, axis=0)
+    covered[-40:] = 40
+    found = front(covered, SCALE)
+    assert (found.thickness_um, found.uncertainty_um, found.reference_row) == (None, None, None)
+    assert str(found.region) == "columns 0 to the right edge, no bare margin"
+    image = synthetic.side_view(20.0, tip_px=60.0)
+    beside, alone = front(image, SCALE, REGION), front(image, SCALE, Region(None, 128))
+    for name in ("roughness_um", "peak_to_valley_um", "tip_um", "tip_columns", "bubbles"):
+        assert getattr(alone, name) == pytest.approx(getattr(beside, name), rel=1e-9)
 
 
 def test_the_result_says_where_it_was_measured(synthetic: Any) -> None:
-    region = Region(0, 100, 140, 400)
+    region = Region((0, 100), 140, 400)
     assert front(synthetic.side_view(30.0), SCALE, region).region == region
 
 
@@ -63,10 +77,10 @@ def test_tips_are_counted_by_how_far_they_stand_out(synthetic: Any) -> None:
     image = synthetic.side_view(20.0, tip_px=60.0)
     second = synthetic.side_view(20.0, tip_px=50.0, seed=1)
     image[:, 180:300] = second[:, 300:420]  # another one at column 240
-    found = front(image, SCALE)
+    found = front(image, SCALE, REGION)
     assert found.tip_columns == (pytest.approx(240, abs=4), pytest.approx(360, abs=4))
     assert found.peak_to_valley_um == pytest.approx(30.0, abs=2.0)
-    assert front(synthetic.side_view(20.0), SCALE).tip_columns == ()
+    assert front(synthetic.side_view(20.0), SCALE, REGION).tip_columns == ()
 
 
 def test_a_deposit_that_grows_steadily_has_that_speed() -> None:

@@ -10,6 +10,7 @@ from operando.analysis import Metric, metrics
 from operando.runs import Run
 
 SCALE = 0.5
+CAMERA = {"micrometre_per_pixel": SCALE, "margin_columns": [0, 112]}
 RATE_PX_H = 60.0
 
 
@@ -37,7 +38,7 @@ def _listed(metric: Metric) -> list[Any]:
 def test_speed_charge_and_compactness_of_a_growing_deposit(
     make_run: Callable[..., Any], synthetic: Any
 ) -> None:
-    found, at = _found(make_run, synthetic, {"micrometre_per_pixel": SCALE}, 200.0)
+    found, at = _found(make_run, synthetic, CAMERA, 200.0)
     assert _listed(found["front_speed_um_h"]) == [pytest.approx(RATE_PX_H * SCALE, rel=0.02), None]
     assert _listed(found["tip_growth_um_h"])[0] == pytest.approx(0.0, abs=0.5)
     assert "cycle 2" in str(found["front_speed_um_h"].reason)
@@ -57,10 +58,28 @@ def test_speed_charge_and_compactness_of_a_growing_deposit(
 def test_two_frames_have_no_speed_and_an_image_without_scale_has_nothing(
     make_run: Callable[..., Any], synthetic: Any
 ) -> None:
-    found, _ = _found(make_run, synthetic, {"micrometre_per_pixel": SCALE}, 700.0)
+    found, _ = _found(make_run, synthetic, CAMERA, 700.0)
     assert found["front_speed_um_h"].value is None
     assert "fewer than 3 frames in the plating of cycle 1" in str(found["front_speed_um_h"].reason)
     found, _ = _found(make_run, synthetic, {}, 700.0)
     for name in ("image_thickness_um", "bubble_count", "image_compactness", "image_region_count"):
         assert found[name].value is None
         assert "micrometre_per_pixel" in str(found[name].reason)
+
+
+def test_a_camera_that_declares_no_margin_tells_no_heights_and_what_needs_none(
+    make_run: Callable[..., Any], synthetic: Any
+) -> None:
+    found, at = _found(make_run, synthetic, {"micrometre_per_pixel": SCALE}, 700.0)
+    for name in (
+        "image_thickness_um",
+        "image_thickness_end_of_plating_um",
+        "image_compactness",
+        "compactness",
+        "front_speed_um_h",
+    ):
+        assert found[name].value is None
+        assert "margin_columns" in str(found[name].reason)
+    for name in ("image_roughness_um", "image_tip_um", "image_tip_count", "bubble_count"):
+        assert len(_listed(found[name])) == len(at)
+    assert found["image_region_count"].reason == "columns 0 to the right edge, no bare margin"

@@ -12,7 +12,7 @@ from operando.runs import Run, RunBuilder
 
 AXIS = np.linspace(150, 3900, 2048)
 CALIBRATION = {
-    "camera": {"micrometre_per_pixel": 0.5},
+    "camera": {"micrometre_per_pixel": 0.5, "margin_columns": [0, 112]},
     "gas_chromatograph": {
         "hydrogen_area_per_mole_fraction": 6.7e6,
         "headspace_ml": 5.0,

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from operando.analysis.band_shapes import NoBandError, fit_band
-from operando.analysis.images import front
+from operando.analysis.images import Region, front
 from operando.analysis.raman import despike
 from sim_devices.cell.catalogue import make_cell
 from sim_devices.micrograph import SideView
@@ -26,7 +26,7 @@ def _cell():
 def test_thickness_bubbles_and_tips_of_a_simulated_deposit(cell) -> None:
     view = SideView(cell, seed=1)
     image, scene = view.frame()
-    found = front(image, view.micrometre_per_pixel)
+    found = front(image, view.micrometre_per_pixel, Region.beside((0, 112)))
     deposit = scene.heights_px[128:]
     assert found.thickness_um == pytest.approx(deposit.mean() * 0.5, abs=0.5)  # one pixel
     assert found.tip_um == pytest.approx((deposit.max() - np.median(deposit)) * 0.5, abs=1.0)

@@ -42,7 +42,7 @@ def test_a_symmetric_cell_shows_its_polarisation_instead(make_run: Make, synthet
 
 def test_every_instrument_adds_its_panel(make_run: Make, synthetic: Any) -> None:
     gas = {"hydrogen_area_per_mole_fraction": 6.7e6, "headspace_ml": 5.0}
-    camera = {"micrometre_per_pixel": 0.5}
+    camera = {"micrometre_per_pixel": 0.5, "margin_columns": [0, 112]}
     told = make_run(calibration={"camera": camera, "gas_chromatograph": gas})
     told.stream("potentiostat", "potentiostat", synthetic.galvanostatic(rows=200))
     frequency = np.logspace(5, -1, 31)
