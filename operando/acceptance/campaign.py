@@ -1,7 +1,7 @@
-"""All experiments that some rows need, each in a process of its own, two at a time.
+"""All experiments that some rows need, in processes of their own, two at a time.
 
-Those that wait for their clock most of the time, because instruments follow them, run beside these,
-one at a time.
+Short ones share a process. Those that wait for their clock most of the time, because instruments
+follow them, run beside the others, one at a time.
 """
 
 import subprocess
@@ -10,10 +10,10 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from operando.acceptance.experiments import EXPERIMENTS, Experiment
+from operando.acceptance.experiments import EXPERIMENTS
 from operando.acceptance.measures import Outcome
 from operando.acceptance.running import read_outcomes
 
@@ -21,12 +21,13 @@ JOBS = 2
 # Beyond this an experiment hangs: the longest takes some minutes, on a busy machine ten.
 LONGEST_S = 7200.0
 _TAIL_CHARACTERS = 600
-# Starting a process costs as much as a short experiment.
-SHORT_S, SEEDS_IN_A_PROCESS = 5.0, 25
+# Starting a process costs as much as a short experiment: so much of these share one.
+SHORT_S, SHARED_S = 5.0, 60.0
 _BESIDES = 1
+_LOOK_S = 1.0
 
 Tell = Callable[[str], None]
-Batch = tuple[str, Sequence[int]]
+Batch = Sequence[tuple[str, int]]
 Found = Mapping[tuple[str, int], Outcome]
 
 
@@ -50,30 +51,24 @@ def run_all(
     """
     truths = folder / "sim_truth"
     truths.mkdir(parents=True, exist_ok=True)
-    progress = _Progress(wanted, jobs)
-    outcomes: dict[tuple[str, int], Outcome] = {}
+    results = _Results(_Progress(wanted, jobs), tell, seen)
     with ThreadPoolExecutor(jobs) as pool, ThreadPoolExecutor(_BESIDES) as besides:
-        futures: list[Future[list[Outcome]]] = []
-        for name, seeds in _batches(wanted):
-            one = EXPERIMENTS[name]
-            chosen = besides if one.waits else pool
-            futures.append(
-                chosen.submit(_run_batch, one, seeds, folder, truths, tell, progress.ended)
-            )
-        for future in as_completed(futures):
-            outcomes |= {(one.experiment, one.seed): one for one in future.result()}
-            seen(outcomes)
-    return outcomes
+        begun = [
+            (besides if _waits(batch) else pool).submit(_run_batch, batch, folder, truths, results)
+            for batch in _batches(wanted)
+        ]
+        for one in begun:
+            one.result()
+    return results.outcomes
 
 
 def expected_s(wanted: Sequence[tuple[str, int]], jobs: int = JOBS) -> float:
     """Return how long experiments will take, s: by what they took on a machine of two cores."""
     computing = waiting = longest = 0.0
-    for name, seeds in _batches(wanted):
-        one = EXPERIMENTS[name]
-        cost_s = one.cost_s * len(seeds)
+    for batch in _batches(wanted):
+        cost_s = _cost_s(batch)
         longest = max(longest, cost_s)
-        if one.waits:
+        if _waits(batch):
             waiting += cost_s
         else:
             computing += cost_s
@@ -114,44 +109,83 @@ class _Progress:
             return told + "]"
 
 
+class _Results:
+    """Takes outcomes as they come, from several threads, and tells them."""
+
+    def __init__(self, progress: _Progress, tell: Tell, seen: Callable[[Found], None]) -> None:
+        self.outcomes: dict[tuple[str, int], Outcome] = {}
+        self._progress, self._tell, self._seen = progress, tell, seen
+        self._lock = threading.Lock()
+
+    def add(self, outcome: Outcome) -> None:
+        """Take one more."""
+        with self._lock:
+            self.outcomes[outcome.experiment, outcome.seed] = outcome
+            self._tell(f"  {self._progress.ended(outcome)} {_line(outcome)}")
+            self._seen(self.outcomes)
+
+
 def _batches(wanted: Sequence[tuple[str, int]]) -> list[Batch]:
-    """Return what one process does after the other: many seeds, where each is short."""
-    seeds: dict[str, list[int]] = {}
-    for name, seed in dict.fromkeys(wanted):
-        seeds.setdefault(name, []).append(seed)
+    """Return what one process does after the other, the longest first."""
     batches: list[Batch] = []
-    for name, numbers in seeds.items():
-        size = SEEDS_IN_A_PROCESS if EXPERIMENTS[name].cost_s <= SHORT_S else 1
-        batches += [(name, numbers[i : i + size]) for i in range(0, len(numbers), size)]
-    return sorted(batches, key=lambda batch: -EXPERIMENTS[batch[0]].cost_s * len(batch[1]))
+    short: list[tuple[str, int]] = []
+    for one in dict.fromkeys(wanted):
+        if EXPERIMENTS[one[0]].cost_s > SHORT_S or EXPERIMENTS[one[0]].waits:
+            batches.append([one])
+        else:
+            short.append(one)
+    together: list[tuple[str, int]] = []
+    for one in sorted(short):
+        together.append(one)
+        if _cost_s(together) >= SHARED_S:
+            batches.append(together)
+            together = []
+    if together:
+        batches.append(together)
+    return sorted(batches, key=lambda batch: -_cost_s(batch))
 
 
-def _run_batch(
-    experiment: Experiment,
-    seeds: Sequence[int],
-    folder: Path,
-    truths: Path,
-    tell: Tell,
-    ended: Callable[[Outcome], str],
-) -> list[Outcome]:
-    truth = Path(tempfile.mkdtemp(prefix=f"{experiment.name}-", dir=truths))
-    out = truth / "outcomes.json"
-    line = [sys.executable, "-m", "operando.acceptance.running", experiment.name]
-    line += ["--seeds", ",".join(map(str, seeds)), "--data", str(folder)]
-    line += ["--truth", str(truth), "--out", str(out)]
-    try:
-        done = subprocess.run(line, capture_output=True, text=True, check=False, timeout=LONGEST_S)
-    except subprocess.TimeoutExpired:
-        why = f"did not end within {LONGEST_S:g} s"
-    else:
-        said = done.stderr.strip()[-_TAIL_CHARACTERS:] or "it said nothing"
-        why = f"ended with exit code {done.returncode}: {said}"
-    found = read_outcomes(out.read_text(encoding="utf-8")) if out.exists() else []
-    missing = set(seeds) - {outcome.seed for outcome in found}
-    found += [Outcome(experiment.name, seed, failed=why) for seed in sorted(missing)]
-    for outcome in found:
-        tell(f"  {ended(outcome)} {_line(outcome)}")
-    return found
+def _cost_s(batch: Batch) -> float:
+    return sum(EXPERIMENTS[name].cost_s for name, _ in batch)
+
+
+def _waits(batch: Batch) -> bool:
+    return EXPERIMENTS[batch[0][0]].waits
+
+
+def _run_batch(batch: Batch, folder: Path, truths: Path, results: _Results) -> None:
+    """Run experiments in one process, and tell of each as soon as it has ended."""
+    truth = Path(tempfile.mkdtemp(prefix=f"{batch[0][0]}-", dir=truths))
+    out, said = truth / "outcomes.json", truth / "said.txt"
+    line = [sys.executable, "-m", "operando.acceptance.running"]
+    line += [f"{name}:{seed}" for name, seed in batch]
+    line += ["--data", str(folder), "--truth", str(truth), "--out", str(out)]
+    told = 0
+
+    def look() -> int:
+        text = out.read_text(encoding="utf-8") if out.exists() else ""
+        found = read_outcomes(text[: text.rfind("\n") + 1])
+        for outcome in found[told:]:
+            results.add(outcome)
+        return len(found)
+
+    give_up_s = time.monotonic() + LONGEST_S
+    why = f"did not end within {LONGEST_S:g} s"
+    with said.open("wb") as file, subprocess.Popen(line, stdout=file, stderr=file) as process:
+        while time.monotonic() < give_up_s:
+            try:
+                code = process.wait(_LOOK_S)
+            except subprocess.TimeoutExpired:
+                told = look()
+                continue
+            tail = said.read_text(errors="replace").strip()[-_TAIL_CHARACTERS:]
+            why = f"ended with exit code {code}: {tail or 'it said nothing'}"
+            break
+        else:
+            process.kill()
+    told = look()
+    for name, seed in batch[told:]:
+        results.add(Outcome(name, seed, failed=why))
 
 
 def _line(outcome: Outcome) -> str:

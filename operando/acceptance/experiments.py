@@ -149,7 +149,7 @@ SODIUM = (
     *(
         Experiment(
             f"na-{on}-1000-h", "sodium-symmetric-1000-h", f"na-{on}-predeposited",
-            f"na-{on}-predeposited", technique={"record": _rare(1.0, 120)}, cost_s=100,
+            f"na-{on}-predeposited", technique={"record": _rare(1.0, 120)}, cost_s=25,
             told="a row each 30 s, evenly, and a check of limits each 10 s: plateaus stay",
         )
         for on in _SODIUM
@@ -190,10 +190,10 @@ _SHORTS = tuple(
 )
 
 ZINC = (
-    _life("zn-caco3-life", "zinc-symmetric-0.25-0.05", "zn-caco3", 1400, 0.2, 120),
-    _life("zn-bare-life", "zinc-symmetric-0.25-0.05", "zn-bare", 100, 0.2, 10),
-    _life("zn-zro2-life", "zinc-symmetric-0.25-0.125", "zn-zro2", 3850, 0.5, 300),
-    _life("zn-lzs-life", "zinc-symmetric-0.5-0.5", "zn-lzs", 4100, 1.0, 250),
+    _life("zn-caco3-life", "zinc-symmetric-0.25-0.05", "zn-caco3", 1400, 0.2, 30),
+    _life("zn-bare-life", "zinc-symmetric-0.25-0.05", "zn-bare", 100, 0.2, 8),
+    _life("zn-zro2-life", "zinc-symmetric-0.25-0.125", "zn-zro2", 3850, 0.5, 60),
+    _life("zn-lzs-life", "zinc-symmetric-0.5-0.5", "zn-lzs", 4100, 1.0, 40),
     Experiment(
         "zn-zro2-efficiency", "zinc-coulombic-efficiency-5-1", "zn-zro2-half", "zn-zro2-half",
         cost_s=60,

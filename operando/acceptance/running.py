@@ -1,7 +1,7 @@
-"""One experiment from the plan to its numbers, in a process of its own.
+"""Experiments from the plan to their numbers, in a process of their own.
 
-``python -m operando.acceptance.running NAME --seeds 0,1 --data ... --truth ... --out FILE`` writes
-what came of it as JSON; `operando.acceptance.campaign` starts these, two at a time.
+``python -m operando.acceptance.running NAME:SEED ... --data ... --truth ... --out FILE`` writes
+what came of them as JSON; `operando.acceptance.campaign` starts these, two at a time.
 """
 
 import argparse
@@ -10,6 +10,7 @@ import logging
 import sys
 import tempfile
 import time
+import traceback
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -171,21 +172,32 @@ def read_outcomes(text: str) -> list[Outcome]:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one experiment, seed after seed, and write what came of it, a line for each."""
+    """Run experiments, one after the other, and write what came of each, a line for each."""
     parser = argparse.ArgumentParser(prog="python -m operando.acceptance.running")
-    parser.add_argument("experiment", choices=sorted(EXPERIMENTS))
-    parser.add_argument("--seeds", default="0", help="comma separated")
+    parser.add_argument("experiments", nargs="+", type=_named, metavar="NAME:SEED")
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--truth", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args(arguments)
     logging.disable(logging.WARNING)  # that no driver was tried on hardware stands in the table
-    experiment = EXPERIMENTS[options.experiment]
-    for seed in map(int, options.seeds.split(",")):
-        outcome = perform(experiment, seed, options.data, options.truth / str(seed))
+    for experiment, seed in options.experiments:
+        truth = options.truth / f"{experiment.name}-{seed}"
+        try:
+            outcome = perform(experiment, seed, options.data, truth)
+        except Exception as error:  # the others share the process, and are none the worse for it
+            traceback.print_exc()
+            why = f"{type(error).__name__}: {error}"
+            outcome = Outcome(experiment.name, seed, failed=why)
         with options.out.open("a", encoding="utf-8") as file:
             file.write(json.dumps(asdict(outcome), allow_nan=False) + "\n")
     return 0
+
+
+def _named(text: str) -> tuple[Experiment, int]:
+    name, _, seed = text.partition(":")
+    if name not in EXPERIMENTS:
+        raise argparse.ArgumentTypeError(f"no experiment is called {name!r}")
+    return EXPERIMENTS[name], int(seed or 0)
 
 
 if __name__ == "__main__":

@@ -2,8 +2,10 @@
 
 import csv
 import io
+import logging
 import math
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -11,12 +13,14 @@ from hypothesis import strategies as st
 
 from operando.acceptance import Combined, Measured, Numbers, Outcome, Row, Value, Verdict, judge
 from operando.acceptance.__main__ import ROWS, _Judging, lives, main
-from operando.acceptance.campaign import _Progress, expected_s
+from operando.acceptance.campaign import _batches, _Progress, expected_s
 from operando.acceptance.conflicts import CONFLICTS
 from operando.acceptance.experiments import EXPERIMENTS
 from operando.acceptance.identities import TRUTHS
 from operando.acceptance.measures import Coverage, Total
 from operando.acceptance.observations import OBSERVATIONS
+from operando.acceptance.running import main as run_experiments
+from operando.acceptance.running import read_outcomes
 from operando.acceptance.table import NO_HARDWARE, TITLE, closing, csv_table, markdown, text_table
 from operando.configuration import load_cell, load_protocol, names
 from operando.registry import METRICS
@@ -277,3 +281,31 @@ def test_the_time_to_come_is_told_from_what_experiments_cost_and_then_from_what_
     told = [progress.ended(Outcome(name, seed)) for seed in range(4)]
     assert told[0].startswith("[1/4, 0 min 00 s, some ")
     assert told[-1] == "[4/4, 0 min 00 s]"
+
+
+def test_short_experiments_share_processes_and_what_waits_for_its_clock_has_one_alone() -> None:
+    wanted = [(name, seed) for name in EXPERIMENTS for seed in range(3)]
+    batches = _batches([*wanted, *wanted])
+    assert sorted(one for batch in batches for one in batch) == sorted(wanted)
+    for batch in batches:
+        first = EXPERIMENTS[batch[0][0]]
+        assert len(batch) == 1 or not any(EXPERIMENTS[name].waits for name, _ in batch)
+        assert len(batch) == 1 or first.cost_s <= 5.0
+
+
+def test_one_that_fails_tells_why_and_the_next_in_its_process_still_runs(tmp_path: Path) -> None:
+    """A data folder that is a file: each fails, and each is told by itself."""
+    data, out = tmp_path / "data", tmp_path / "outcomes.json"
+    data.write_text("no folder")
+    names = ["na-znag:0", "dummy-rc:2"]
+    try:
+        assert run_experiments([*names, *_options(data, tmp_path / "truth", out)]) == 0
+    finally:
+        logging.disable(logging.NOTSET)
+    found = read_outcomes(out.read_text())
+    assert [(one.experiment, one.seed) for one in found] == [("na-znag", 0), ("dummy-rc", 2)]
+    assert all(one.failed for one in found)
+
+
+def _options(data: Path, truth: Path, out: Path) -> list[str]:
+    return ["--data", str(data), "--truth", str(truth), "--out", str(out)]
