@@ -27,6 +27,7 @@ from plans.synchronised import (
     keep_temperature,
     lead,
     prepare,
+    refuse_unjudged,
     watch_for,
 )
 from techniques import (
@@ -151,13 +152,7 @@ def _go_on(
     verdicts: MakeVerdicts | None,
 ) -> MsgGenerator:
     rules = _RULES.validate_python(metadata.get("rules", ()))
-    watch = watch_for(rules, verdicts, metadata)
-    if watch is not None:
-        watch.go_on_from(going_on.fired)
-    # The clock went on while the cell was looked at.
-    begin = going_on.begin.model_copy(
-        update={"t_s": going_on.begin.t_s + time.monotonic() - going_on.begin_at_s}
-    )
+    refuse_unjudged(rules, verdicts)
     assignment = Assignment(
         technique=technique,
         area_cm2=going_on.cell.area_cm2,
@@ -165,9 +160,18 @@ def _go_on(
         reference=going_on.cell.reference_electrode is not None,
         reference_bound=reference_bound(going_on.cell),
         limits=going_on.limits,
-        begin=begin,
+        begin=going_on.begin,
         instrument_log=new_log_name(),
     )
+    metadata["current_zero"] = potentiostat.measure_zero(assignment)
+    watch = watch_for(rules, verdicts, metadata)
+    if watch is not None:
+        watch.go_on_from(going_on.fired)
+    # The clock went on while the cell was looked at.
+    begin = going_on.begin.model_copy(
+        update={"t_s": going_on.begin.t_s + time.monotonic() - going_on.begin_at_s}
+    )
+    assignment = assignment.model_copy(update={"begin": begin})
     yield from prepare(potentiostat, assignment, rules)
     metadata["resume"] = {**metadata["resume"], "begin": begin.model_dump()}
     metadata["instrument_log"] = potentiostat.log_told

@@ -125,11 +125,13 @@ def operando_plating_stripping(
         **protocol_told(protocol),
         **(md or {}),
     }
-    watch = watch_for(protocol.rules, verdicts, metadata)
 
     # Refused before a run is opened, let alone a cell closed.
+    refuse_unjudged(protocol.rules, verdicts)
     yield from keep_temperature(thermostat, cell)
     yield from prepare(potentiostat, assignment, protocol.rules)
+    metadata["current_zero"] = potentiostat.measure_zero(assignment)
+    watch = watch_for(protocol.rules, verdicts, metadata)
     course = Course(potentiostat, assignment, watch, reference=ReferenceWatch.of(cell))
     if protocol.temperatures is not None:
         technique = protocol.technique_on(cell)
@@ -176,15 +178,18 @@ def prepare(
 def watch_for(
     rules: Sequence[Rule], verdicts: MakeVerdicts | None, metadata: Mapping[str, Any]
 ) -> Watch | None:
-    """Return what watches the rules of a run; raises ValueError if nothing judges them."""
-    if not rules:
-        return None
-    if verdicts is None:
+    """Return what watches the rules of a run; ``metadata`` becomes its start document."""
+    refuse_unjudged(rules, verdicts)
+    return Watch(tuple(rules), verdicts(metadata)) if rules and verdicts is not None else None
+
+
+def refuse_unjudged(rules: Sequence[Rule], verdicts: MakeVerdicts | None) -> None:
+    """Raise ValueError if there are rules and nothing judges the stream."""
+    if rules and verdicts is None:
         raise ValueError(
             "the protocol has rules, and nothing judges the stream: run it with a session, or give "
             "verdicts (operando.analysis.live_verdicts.Verdicts)"
         )
-    return Watch(tuple(rules), verdicts(metadata))
 
 
 def lead(

@@ -72,10 +72,11 @@ class Settling:
 
     @property
     def settled(self) -> bool:
-        """Return whether it has stood for the whole soak."""
-        if self._near_since_s is None:
+        """Return whether it has stood for the whole soak, as three rows at least tell."""
+        since_s = self._near_since_s
+        if since_s is None or self.rows[-1][0] - since_s < self.told.soak_s:
             return False
-        return self.rows[-1][0] - self._near_since_s >= self.told.soak_s
+        return sum(t_s >= since_s for t_s, _ in self.rows) >= _FEWEST_ROWS
 
 
 @dataclass

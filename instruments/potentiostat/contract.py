@@ -93,6 +93,20 @@ class ImpedancePoint(NamedTuple):
     arrival_ns: int
 
 
+class ZeroCurrent(NamedTuple):
+    """What an instrument reads for the current when none flows, in one of its ranges.
+
+    Attributes:
+        range_a: nominal current of the range, A.
+        current_a: the reading, A, signed like ``Sample.current_a``.
+        uncertainty_a: standard uncertainty of its mean, A.
+    """
+
+    range_a: float
+    current_a: float
+    uncertainty_a: float
+
+
 @dataclass(frozen=True)
 class Capabilities:
     """What a potentiostat can do; unsupported techniques are refused by this table.
@@ -237,6 +251,14 @@ class Potentiostat(Protocol):
         """Raise what ``start`` would, without touching the instrument.
 
         Raises UnsupportedTechniqueError or SafetyLimitError.
+        """
+        ...
+
+    def measure_zero(self, assignment: Assignment) -> tuple[ZeroCurrent, ...]:
+        """Read the current with the cell open, in each range in which ``assignment`` sets one.
+
+        Blocks about 1 s per range; the cell stays open. Empty where no current is set. Raises
+        InstrumentError if the instrument does not do it; a program can be run all the same.
         """
         ...
 

@@ -383,6 +383,27 @@ class PotentiostatDevice(_Pages):
         """Return where the last program stood when it ended."""
         return self._driver.program_end
 
+    def measure_zero(self, assignment: Assignment) -> dict[str, Any]:
+        """Measure the zero of the current for what is to be run; return what is told of it.
+
+        Blocks about 1 s per range of the current; the cell stays open. A start document tells it
+        as ``current_zero``: ``measured``, a list of ``range_a``, ``current_a`` and
+        ``uncertainty_a``, and the ``reason`` why there is none. That it cannot be had is warned of
+        and fails nothing.
+        """
+        try:
+            zeros = self._driver.measure_zero(self._narrowed(assignment))
+        except InstrumentError as error:
+            _log.warning(
+                "%s: the zero of its current was not measured; efficiencies are as uncertain as "
+                "the offset of its ranges: %s",
+                self.name,
+                error,
+            )
+            return {"measured": [], "reason": str(error)}
+        reason = None if zeros else "no step sets a current"
+        return {"measured": [zero._asdict() for zero in zeros], "reason": reason}
+
     def discard_log(self, name: str) -> None:
         """Have the instrument forget a log; raises InstrumentError if it does not."""
         self._driver.delete_log(name)

@@ -14,6 +14,7 @@ from operando.analysis._evaluation import (
     metric,
     summary,
     undefined,
+    zeros_taken_off,
 )
 from operando.analysis.coulombic import told_unrecorded, unrecorded_share
 from operando.analysis.endings import planned_strips_mah_cm2
@@ -21,6 +22,7 @@ from operando.analysis.segments import PLATE, STRIP, HalfCycle
 from techniques import Cell
 
 _CHARGES = (
+    "current_zero_ua",
     "plated_capacity_mah_cm2",
     "cumulative_plated_mah_cm2",
     "depth_of_discharge_pct",
@@ -42,7 +44,9 @@ def charge_metrics(found: Evaluation) -> dict[str, Metric]:
         if half.role == PLATE:
             platings.setdefault(half.cycle, []).append(half)
             plated[half.cycle] = plated.get(half.cycle, 0.0) + half.capacity_mah_cm2
-            relative = max(relative, accuracy.relative(half.mean_current_a))
+            relative = max(
+                relative, accuracy.relative(half.mean_current_a, zeroed=half.zero is not None)
+            )
     values: list[Number] = []
     errors: list[Number] = []
     unknown: list[str] = []
@@ -55,6 +59,7 @@ def charge_metrics(found: Evaluation) -> dict[str, Metric]:
             value = None
         values.append(value)
         errors.append(None if value is None else (relative + missing) * value)
+    told["current_zero_ua"] = _current_zero(found)
     running = None
     if not found.halves[-1].ended:
         running = f"cycle {found.halves[-1].cycle} has not ended"
@@ -67,7 +72,7 @@ def charge_metrics(found: Evaluation) -> dict[str, Metric]:
         "plated_capacity_mah_cm2",
         values,
         errors,
-        [running, lost, *unknown, *gaps],
+        [running, lost, *unknown, *gaps, zeros_taken_off(found)],
         "no plating half-cycle",
     )
     total = math.fsum(plated.values())
@@ -116,6 +121,19 @@ def _theory_um(
     return thickness.theoretical_thickness_um(net, metal) if net > 1e-6 else None
 
 
+def _current_zero(found: Evaluation) -> Metric:
+    """Return the zero of the range in which the first half-cycle with one was measured."""
+    name = "current_zero_ua"
+    zero = next((half.zero for half in found.halves if half.zero is not None), None)
+    if zero is not None:
+        told = f"of the range {zero.range_a * 1e3:g} mA"
+        return metric(name, zero.current_a * 1e6, zero.uncertainty_a * 1e6, told)
+    reason = (found.run.start.get("current_zero") or {}).get("reason")
+    if found.accuracy.zeros:
+        reason = "no half-cycle has a steady current in a range whose zero was measured"
+    return metric(name, None, reason=reason or "it was not measured before the run")
+
+
 def _depth_of_discharge(found: Evaluation, cell: Cell) -> Metric:
     name = "depth_of_discharge_pct"
     available, basis = _available_mah_cm2(cell)
@@ -126,7 +144,7 @@ def _depth_of_discharge(found: Evaluation, cell: Cell) -> Metric:
     strips = [half for half in strips if not half.end_lost]
     known = []
     for half in strips:
-        relative = found.accuracy.relative(half.mean_current_a)
+        relative = found.accuracy.relative(half.mean_current_a, zeroed=half.zero is not None)
         if unrecorded_share([half], half.capacity_mah_cm2) > relative:
             basis += f"; without cycle {half.cycle}: {told_unrecorded([half])}"
         else:
@@ -137,7 +155,9 @@ def _depth_of_discharge(found: Evaluation, cell: Cell) -> Metric:
     if not strips:
         return metric(name, None, reason="no complete stripping half-cycle")
     value = 100.0 * math.fsum(half.capacity_mah_cm2 for half in strips) / len(strips) / available
-    relative = found.accuracy.relative(strips[0].mean_current_a)
+    relative = found.accuracy.relative(
+        strips[0].mean_current_a, zeroed=all(half.zero is not None for half in strips)
+    )
     return metric(name, value, relative * value, basis)
 
 

@@ -12,6 +12,7 @@ from operando.analysis._evaluation import (
     metric,
     summary,
     undefined,
+    zeros_taken_off,
 )
 from operando.analysis.blocks import left_out_of_means, recorded_blocks
 from operando.analysis.coulombic import CoulombicEfficiency, coulombic_efficiency
@@ -78,7 +79,8 @@ def _by_cycle(found: Evaluation, cell: Cell, reserved: Sequence[HalfCycle]) -> d
     if not ce.cycles:
         return undefined(names, summary(ce.left_out) or "no complete cycle")
     short = [*_short_of_cut_off(found, ce, ce.cycles), *interruptions(found)]
-    notes = summary([*ce.left_out, *short])
+    zero = zeros_taken_off(found)
+    notes = summary([*ce.left_out, *short, zero])
     skip = max(1, cell.formation_cycles)
     by_number = {
         number: (value, error)
@@ -103,7 +105,7 @@ def _by_cycle(found: Evaluation, cell: Cell, reserved: Sequence[HalfCycle]) -> d
         told["ce_mean_pct"] = metric(
             "ce_mean_pct",
             *mean,
-            summary([f"{len(counted.cycles)} cycles", *parts, *ce.left_out, *short]),
+            summary([f"{len(counted.cycles)} cycles", *parts, *ce.left_out, *short, zero]),
         )
     later = counted.mean(skip)
     if later is None:

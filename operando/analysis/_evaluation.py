@@ -168,7 +168,7 @@ class Evaluation:
 
     @cached_property
     def accuracy(self) -> CurrentAccuracy:
-        return CurrentAccuracy.from_calibration(self.calibration)
+        return CurrentAccuracy.from_start(self.run.start)
 
     @cached_property
     def halves(self) -> tuple[HalfCycle, ...]:
@@ -302,6 +302,18 @@ def interruptions(found: Evaluation, among: Sequence[int] | None = None) -> list
                 for begin, end in half.missing_s
             ]
     return told
+
+
+def zeros_taken_off(found: Evaluation) -> str | None:
+    """Say which zeros of the current the charges are without; None if none was measured."""
+    zeros = {half.zero for half in found.halves if half.zero is not None}
+    if not zeros:
+        return None
+    told = " and ".join(
+        f"{zero.current_a * 1e6:.3g} uA (range {zero.range_a * 1e3:g} mA)"
+        for zero in sorted(zeros, key=lambda zero: zero.range_a)
+    )
+    return f"the zero of the current, {told}, measured before the run, is taken off"
 
 
 def enumerated(numbers: Sequence[int]) -> str:

@@ -61,7 +61,7 @@ def full_cell_metrics(found: Evaluation) -> dict[str, Metric]:
         errors = [
             None
             if value is None or half is None
-            else value * found.accuracy.relative(half.mean_current_a)
+            else value * found.accuracy.relative(half.mean_current_a, zeroed=half.zero is not None)
             for half, value in zip(halves, capacities, strict=True)
         ]
         running = [

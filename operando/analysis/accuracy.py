@@ -1,9 +1,39 @@
 """What the instruments' own accuracy adds to a result (standard uncertainties, k = 1)."""
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
+
+
+@dataclass(frozen=True)
+class CurrentZero:
+    """What a potentiostat reads for the current when none flows, in one of its ranges.
+
+    Attributes:
+        range_a: Nominal current of the range, A.
+        current_a: The reading, A, positive oxidises the working electrode.
+        uncertainty_a: Standard uncertainty, A; what it drifts by during a run is not in it.
+    """
+
+    range_a: float
+    current_a: float
+    uncertainty_a: float
+
+
+def current_zeros(start: Mapping[str, Any]) -> tuple[CurrentZero, ...]:
+    """Return the zeros measured before a run, as its start document tells them; often none."""
+    told = start.get("current_zero") or {}
+    return tuple(
+        CurrentZero(float(one["range_a"]), float(one["current_a"]), float(one["uncertainty_a"]))
+        for one in told.get("measured", ())
+    )
+
+
+def zero_of(current_a: float, zeros: Sequence[CurrentZero]) -> CurrentZero | None:
+    """Return the zero of the smallest range that covers ``|current_a|``; None: not measured."""
+    covering = [one for one in zeros if abs(current_a) <= one.range_a * (1 + 1e-6)]
+    return min(covering, key=lambda one: one.range_a, default=None)
 
 
 @dataclass(frozen=True)
@@ -15,6 +45,8 @@ class CurrentAccuracy:
         offset_of_range: Error at zero current as a share of the range.
         offset_a: Error at zero current, A, where it is known (the zero was measured); it
             then replaces ``offset_of_range``.
+        zeros: What was measured before the run; with ``zeroed``, the zero was taken off a current,
+            and only what is not known of it is an offset.
 
     The ranges are decades, and a measurement uses the smallest that covers its current.
     """
@@ -22,6 +54,13 @@ class CurrentAccuracy:
     gain: float = 1e-3
     offset_of_range: float = 1e-3
     offset_a: float | None = None
+    zeros: tuple[CurrentZero, ...] = ()
+
+    @classmethod
+    def from_start(cls, start: Mapping[str, Any]) -> "CurrentAccuracy":
+        """Return the accuracy that a start document tells: its calibration, and measured zeros."""
+        told = cls.from_calibration(start.get("calibration") or {})
+        return replace(told, zeros=current_zeros(start))
 
     @classmethod
     def from_calibration(cls, calibration: Mapping[str, Any]) -> "CurrentAccuracy":
@@ -41,28 +80,29 @@ class CurrentAccuracy:
             return 0.0
         return 10.0 ** math.ceil(math.log10(magnitude) - 1e-9)
 
-    def relative_offset(self, current_a: float) -> float:
+    def relative_offset(self, current_a: float, *, zeroed: bool = False) -> float:
         """Return the offset's standard uncertainty over ``|current_a|``."""
         if current_a == 0:
             return 0.0
-        offset_a = self.offset_a
+        zero = zero_of(current_a, self.zeros) if zeroed else None
+        offset_a = self.offset_a if zero is None else zero.uncertainty_a
         if offset_a is None:
             offset_a = self.offset_of_range * self.range_a(current_a)
         return offset_a / abs(current_a)
 
-    def relative(self, current_a: float) -> float:
+    def relative(self, current_a: float, *, zeroed: bool = False) -> float:
         """Return the relative standard uncertainty of one current or its charge."""
-        return math.hypot(self.gain, self.relative_offset(current_a))
+        return math.hypot(self.gain, self.relative_offset(current_a, zeroed=zeroed))
 
-    def relative_of_ratio(self, current_a: float, other_a: float) -> float:
+    def relative_of_ratio(self, current_a: float, other_a: float, *, zeroed: bool = False) -> float:
         """Return the relative uncertainty of the ratio of two charges of opposite sign.
 
         On one range the gain cancels and the offset, which adds to one charge and takes from the
         other, counts twice; on two ranges nothing cancels.
         """
         if self.range_a(current_a) == self.range_a(other_a):
-            return self.relative_offset(current_a) + self.relative_offset(other_a)
-        return math.hypot(self.relative(current_a), self.relative(other_a))
+            return sum(self.relative_offset(one, zeroed=zeroed) for one in (current_a, other_a))
+        return math.hypot(*(self.relative(one, zeroed=zeroed) for one in (current_a, other_a)))
 
 
 def potential_offset_v(calibration: Mapping[str, Any]) -> float:

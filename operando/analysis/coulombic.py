@@ -133,7 +133,11 @@ def coulombic_efficiency(
             left_out.append(f"cycle {number} is left out: no charge was plated")
             continue
         value = 100.0 * q_strip / q_plate
-        relative = accuracy.relative_of_ratio(group[0].mean_current_a, partner[0].mean_current_a)
+        relative = accuracy.relative_of_ratio(
+            group[0].mean_current_a,
+            partner[0].mean_current_a,
+            zeroed=all(half.zero is not None for half in (*group, *partner)),
+        )
         missing = unrecorded_share(group, q_plate) + unrecorded_share(partner, q_strip)
         if missing > relative:
             left_out.append(f"cycle {number} is left out: {told_unrecorded((*group, *partner))}")

@@ -391,7 +391,9 @@ class FailureWatch:
             return []
         percent = 100 * charge / there
         current_a = half.mean_current_a
-        error = percent * self.accuracy.relative_of_ratio(current_a, -current_a)
+        error = percent * self.accuracy.relative_of_ratio(
+            current_a, -current_a, zeroed=half.zero is not None
+        )
         if percent <= self.criteria.ce_above_pct or percent - 2 * error <= 100:
             return []
         more = half.charge_mah_cm2 > there

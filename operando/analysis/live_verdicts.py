@@ -6,7 +6,7 @@ out does not depend on how the rows were grouped.
 """
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
@@ -15,7 +15,7 @@ import numpy as np
 from pydantic import ValidationError
 
 from operando.analysis import hydrogen as gas
-from operando.analysis.accuracy import CurrentAccuracy, potential_offset_v
+from operando.analysis.accuracy import CurrentAccuracy, CurrentZero, potential_offset_v
 from operando.analysis.endings import first_plating_s
 from operando.analysis.failure import FailureWatch, criteria_of, soft_short
 from operando.analysis.inventory import given_up_beyond, metal_at_start_mah_cm2
@@ -106,7 +106,7 @@ class Verdicts:
         self._watch = FailureWatch(
             criteria_of(start),
             potential_offset_v=potential_offset_v(calibration),
-            accuracy=CurrentAccuracy.from_calibration(calibration),
+            accuracy=CurrentAccuracy.from_start(start),
             substrate=self._at_start == 0.0,
             symmetric=cell.symmetric,
             full_cell=cell.full_cell,
@@ -245,7 +245,9 @@ class Verdicts:
         rows, self._half = self._half, None
         if rows is None or not rows.parts:
             return
-        half = rows.half_cycle(following, self._cell_area_cm2, self._mirror)
+        half = rows.half_cycle(
+            following, self._cell_area_cm2, self._mirror, self._watch.accuracy.zeros
+        )
         if half is None:
             return
         self._tip.over |= half.role == PLATE
@@ -336,7 +338,11 @@ class _Rows:
         return np.asarray(charge_c / COULOMB_PER_MAH / area_cm2)
 
     def half_cycle(
-        self, following: Mapping[str, Floats], area_cm2: float, mirror: float
+        self,
+        following: Mapping[str, Floats],
+        area_cm2: float,
+        mirror: float,
+        zeros: Sequence[CurrentZero],
     ) -> HalfCycle | None:
         """Return the half-cycle as the analysis afterwards makes it of its rows and the next."""
         columns = {
@@ -354,6 +360,7 @@ class _Rows:
             step_t_s=columns["step_t"],
             flags=columns["flags"],
             joints=self.joints,
+            zeros=zeros,
         )
         return next((half for half in found if half.number == self.number), None)
 

@@ -114,7 +114,11 @@ def reservoir_efficiency(
     stripped = math.fsum(half.capacity_mah_cm2 for half in part if half.role == STRIP)
     if plated <= 0:
         return none("no charge was plated")
-    relative = accuracy.relative_of_ratio(part[0].mean_current_a, part[-1].mean_current_a)
+    relative = accuracy.relative_of_ratio(
+        part[0].mean_current_a,
+        part[-1].mean_current_a,
+        zeroed=all(half.zero is not None for half in part),
+    )
     missing = unrecorded_share(part, plated)
     if missing > relative:
         return none(told_unrecorded(part))

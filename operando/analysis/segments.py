@@ -11,6 +11,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from operando.analysis.accuracy import CurrentZero, current_zeros, zero_of
 from operando.analysis.endings import reached_a_limit
 from operando.runs import Floats, Run
 
@@ -20,6 +21,9 @@ REST: Literal[0] = 0
 COULOMB_PER_MAH = 3.6
 # A current below this share of the half-cycle's typical one is a row on an edge, not a half-cycle.
 EDGE_SHARE = 0.01
+# The zero is taken off where the current is steady: where it moves, so may its range, and rows do
+# not tell which it was. This share of the rows lies this near the median then.
+_STEADY_SHARE, _STEADY_WITHIN = 0.95, 0.02
 # Status bit of the first row after one or more that were lost on the line.
 ROWS_LOST = 16
 # Status bit of rows that the instrument kept by itself and gave later.
@@ -53,7 +57,8 @@ class HalfCycle:
         t_s: Time of the rows since the program's start, s.
         potential_v: Potential of the metal electrode against the other, V.
         current_a: Measured current, A, positive when it strips the metal electrode.
-        charge_mah_cm2: Charge passed until each row, mAh/cm2, magnitude.
+        charge_mah_cm2: Charge passed until each row, mAh/cm2, magnitude; without what the measured
+            zero of the current would add, where ``zero`` is told.
         ended: Whether the instrument went on to something else, or the run ended as planned.
         end_lost: Whether rows were lost on the line just after its last one, so that its end, and
             with it its charge, is not known.
@@ -67,6 +72,8 @@ class HalfCycle:
         missing_s: From when to when rows of it may be missing because a journal is damaged, s. Its
             charge there is that of the rows on both sides; before its first row that since the
             edge, as ever.
+        zero: What the current read before the run when none flowed, in its range; ``None``: not
+            measured, or not taken off since the current is not steady.
     """
 
     number: int
@@ -84,6 +91,7 @@ class HalfCycle:
     lasted_s: float = 0.0
     unrecorded_mah_cm2: float | None = 0.0
     missing_s: tuple[tuple[float, float], ...] = ()
+    zero: CurrentZero | None = None
 
     @property
     def capacity_mah_cm2(self) -> float:
@@ -111,6 +119,7 @@ def half_cycles(
     flags: Floats | None = None,
     joints: Sequence[int] = (),
     holes: Sequence[int] = (),
+    zeros: Sequence[CurrentZero] = (),
 ) -> tuple[HalfCycle, ...]:
     """Return the half-cycles in rows of a potentiostat.
 
@@ -138,6 +147,8 @@ def half_cycles(
         joints: Rows with which a later run of the same experiment begins.
         holes: Rows before which others are missing in a damaged journal; like after rows that were
             lost on the line, the end of the half-cycle before is then not known.
+        zeros: Of the current, as measured before the run; the one of its range is taken off the
+            charge of a half-cycle of steady current. Currents stay as they were recorded.
     """
     if len(t_s) == 0:
         return ()
@@ -164,7 +175,8 @@ def half_cycles(
         if mirror != 1.0:
             current, potential = mirror * current, mirror * potential
         sign: Literal[-1, 1] = PLATE if role[index[0]] == PLATE else STRIP
-        active = sign * current > EDGE_SHARE * np.median(np.abs(current))
+        typical_a = float(np.median(np.abs(current)))
+        active = sign * current > EDGE_SHARE * typical_a
         mean = 0.5 * (np.abs(current[1:]) + np.abs(current[:-1]))
         both = active[1:] & active[:-1] & (np.diff(foreign[chosen]) == 0)
         charge_c = np.where(both, mean * np.diff(t), 0.0)
@@ -181,6 +193,10 @@ def half_cycles(
             since_edge_s = max(float(step_t_s[index[0]]), 0.0)
             if active[0]:
                 since_edge = abs(float(current[0])) * since_edge_s / COULOMB_PER_MAH / area_cm2
+        charge = since_edge + np.concatenate(([0.0], np.cumsum(steps)))
+        zero = _zero_of(current, typical_a, int(np.count_nonzero(active)), zeros)
+        if zero is not None:
+            charge *= 1.0 - sign * mirror * zero.current_a / typical_a
         following = int(index[-1]) + 1
         while following < len(t_s) and _same_step(following, int(index[-1]), half_cycle, role):
             following += 1  # a row that could not be read
@@ -199,7 +215,7 @@ def half_cycles(
                 t_s=t,
                 potential_v=potential,
                 current_a=current,
-                charge_mah_cm2=since_edge + np.concatenate(([0.0], np.cumsum(steps))),
+                charge_mah_cm2=charge,
                 ended=finished or following < len(t_s),
                 end_lost=hole_behind
                 or (
@@ -210,9 +226,22 @@ def half_cycles(
                 interruptions=tuple(interruptions),
                 lasted_s=lasted_s,
                 missing_s=tuple(missing_s),
+                zero=zero,
             )
         )
     return tuple(_numbered(found))
+
+
+def _zero_of(
+    current_a: Floats, typical_a: float, active: int, zeros: Sequence[CurrentZero]
+) -> CurrentZero | None:
+    """Return the zero of the range of a steady current; None: not measured, or not steady."""
+    if not zeros or typical_a <= 0:
+        return None
+    near = np.abs(np.abs(current_a) - typical_a) <= _STEADY_WITHIN * typical_a
+    if np.count_nonzero(near) < _STEADY_SHARE * active:
+        return None
+    return zero_of(typical_a, zeros)
 
 
 def _resumed(
@@ -286,6 +315,7 @@ def recorded_half_cycles(
         flags=columns.get(f"{device}_flags"),
         joints=_joints(run, stream, columns[f"{device}_t"]),
         holes=run.streams[stream].holes,
+        zeros=current_zeros(run.start),
     )
     spectra = run.streams.get("impedance")
     damaged = bool(run.streams[stream].holes or (spectra is not None and spectra.holes))

@@ -4,11 +4,20 @@ from operando.registry._definition import Definition
 
 CHARGES = (
     Definition(
+        "current_zero_ua",
+        "uA",
+        "scalar",
+        "What the current read before the run with the cell open, in the range of the first "
+        "half-cycle; positive oxidises the working electrode. Taken off charges, never off rows.",
+        "usual definition",
+    ),
+    Definition(
         "plated_capacity_mah_cm2",
         "mAh/cm2",
         "by cycle",
         "Charge plated: trapezoid of the measured current on the instrument's own time, and before "
-        "the first row its current times the time since the step's edge, where that was recorded.",
+        "the first row its current times the time since the step's edge, where that was recorded; "
+        "less the zero of the current where it was measured.",
         "usual definition",
     ),
     Definition(

@@ -109,6 +109,15 @@ class Bench:
         self.wait_for(lambda: len(self.broken.truth("bench", "fault")) > before, "not held")
         assert self.broken.truth("bench", "fault")[-1]["outcome"] == "injected"
 
+    def program_ends(self) -> None:
+        """Wait until the program that was begun last has ended by itself."""
+
+        def ended() -> bool:
+            truth = self.broken.truth
+            return len(truth("potentiostat", "script_end")) == len(truth("potentiostat", "script"))
+
+        self.wait_for(ended, "the program did not end")
+
     def session(self) -> Session:
         return Session(load_bench("sim").only({"potentiostat"}), self.broken.data, catalog=False)
 
@@ -337,9 +346,7 @@ def test_a_program_that_had_ended_by_itself_is_collected_and_nothing_is_started(
     with bench.broken.serve("potentiostat", factor=2 * FACTOR):
         process = bench.begin(cycling(1))
         bench.kill_after(process, 20)
-        bench.wait_for(
-            lambda: bench.broken.truth("potentiostat", "script_end")[1:], "the program did not end"
-        )
+        bench.program_ends()
         scripts = len(bench.broken.truth("potentiostat", "cell_on"))
         bench.resume()
         assert len(bench.broken.truth("potentiostat", "cell_on")) == scripts
@@ -388,7 +395,7 @@ def test_when_host_and_instrument_both_died_somebody_has_to_decide(bench: Bench)
         process = bench.begin(cycling(1))
         bench.kill_after(process, 100)
         bench.broken.inject("potentiostat", "power-cycle", seconds=0.2)
-        bench.wait_for(lambda: bench.broken.truth("potentiostat", "script_end")[1:], "no cut")
+        bench.program_ends()
         time.sleep(0.3)
         with pytest.raises(ResumeError, match="--trust-log"):
             bench.resume()
@@ -686,9 +693,7 @@ def test_after_another_run_on_the_cell_somebody_has_to_decide_and_no_row_is_lost
     with bench.broken.serve("potentiostat", factor=FACTOR):
         process = bench.begin(cycling(1))
         first = bench.kill_after(process, 20)
-        bench.wait_for(
-            lambda: bench.broken.truth("potentiostat", "script_end")[1:], "the program did not end"
-        )
+        bench.program_ends()
         with bench.session() as session:
             # Its rows lie in the columns of a file; those of the log must not follow them there.
             between = session.run_protocol(FAST)
@@ -718,7 +723,7 @@ def test_what_ended_at_a_safety_limit_while_nobody_listened_is_recorded_and_not_
         process = bench.begin(cycling(1))
         first = bench.kill_after(process, 60)
         bench.broken.inject("cell", "contact", ohm=5000.0)
-        bench.wait_for(lambda: bench.broken.truth("potentiostat", "script_end")[1:], "no end")
+        bench.program_ends()
         driven = len(bench.broken.truth("potentiostat", "cell_on"))
         with pytest.raises(RunFailedError, match="was ended by a safety limit"):
             bench.resume(trust_log=True, accept_check=True)
@@ -743,7 +748,7 @@ def test_a_log_of_which_the_power_cut_left_nothing_leaves_the_decision_to_the_op
         process = bench.begin(cycling(1))
         bench.kill_after(process, 100)
         bench.broken.inject("potentiostat", "power-cycle", seconds=0.2)
-        bench.wait_for(lambda: bench.broken.truth("potentiostat", "script_end")[1:], "no cut")
+        bench.program_ends()
         time.sleep(0.3)
         for decided in ({}, {"trust_log": True}):
             with pytest.raises(ResumeError, match=r"it is empty[\s\S]*--assume-charge"):

@@ -32,6 +32,7 @@ def test_every_metric_that_carries_a_unit_in_its_name_has_that_unit() -> None:
         "_ppm_h": "ppm/h",
         "_ppm": "ppm",
         "_ma": "mA",
+        "_ua": "uA",
         "_cm1": "cm-1",
         "_nl": "nL",
         "_h": "h",

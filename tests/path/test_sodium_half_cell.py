@@ -104,10 +104,13 @@ def test_the_coulombic_efficiency_is_that_of_the_cells_own_ledger(experiment: Ex
     assert np.all(np.abs(np.subtract(found.value, true_pct)) < found.uncertainty)
     # With the currents that really flowed, the chain itself adds nothing.
     columns = experiment.run.streams["potentiostat"].columns
+    (zero,) = experiment.run.start["current_zero"]["measured"]
     for number, half in enumerate(halves):
         rows = columns["potentiostat_half_cycle"] == number + 1
         flowing = rows & (columns["potentiostat_role"] != 0)
-        half["measured_a"] = float(np.median(columns["potentiostat_current"][flowing]))
+        half["measured_a"] = (
+            float(np.median(columns["potentiostat_current"][flowing])) - zero["current_a"]
+        )
     for cycle, (plated, stripped) in enumerate(zip(halves[::2], halves[1::2], strict=True)):
         ratio_true = stripped["current_a"] / plated["current_a"]
         ratio_measured = stripped["measured_a"] / plated["measured_a"]

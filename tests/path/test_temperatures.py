@@ -23,7 +23,7 @@ SOAK_S = 180.0
 
 @pytest.fixture(scope="module")
 def chain(make_chain: Callable[..., Any]) -> Any:
-    return make_chain(CELL, factor=500.0, instruments=list(ALL))
+    return make_chain(CELL, factor=250.0, instruments=list(ALL))
 
 
 @pytest.fixture(scope="module")

@@ -25,6 +25,7 @@ from instruments.potentiostat.contract import (
     ProgramEnd,
     ProgramLog,
     Sample,
+    ZeroCurrent,
 )
 from instruments.potentiostat.methodscript.error_codes import parse_error
 from instruments.potentiostat.methodscript.instrument_log import (
@@ -39,6 +40,11 @@ from instruments.potentiostat.methodscript.program import Program, compile_progr
 from instruments.potentiostat.methodscript.reference import refused_by_instrument, refused_by_rows
 from instruments.potentiostat.methodscript.run import Run
 from instruments.potentiostat.methodscript.stream import ProgramStream
+from instruments.potentiostat.methodscript.zero_current import (
+    ranges_at_set_current,
+    zero_script,
+    zeros_of,
+)
 from instruments.transport import SerialSettings, Transport, open_transport
 from techniques import Assignment, Counters, SafetyLimits
 
@@ -266,6 +272,51 @@ class MethodScriptPotentiostat:
         """Compile ``assignment`` for the connected instrument and raise what is wrong with it."""
         self._compile(assignment)
 
+    def measure_zero(self, assignment: Assignment) -> tuple[ZeroCurrent, ...]:
+        """Read the current with the cell open, in each range in which ``assignment`` sets one.
+
+        Raises InstrumentFaultError if the instrument refuses, ProtocolError if what came is no
+        set of readings, TransportError if nothing answers; the cell is open all the time.
+        RuntimeError if a program runs.
+        """
+        program = self._compile(assignment)
+        ranges_a = ranges_at_set_current(program, self.capabilities().current_ranges_a)
+        if not ranges_a:
+            return ()
+        text = zero_script(ranges_a, self._mains_frequency_hz)
+        with self._dialogue:
+            with self._state:
+                if self._run is not None:
+                    raise RuntimeError(f"{self._who()}: a program is running; abort it first")
+            what = "measure its zero current with the cell open"
+            try:
+                with self._asking(what):
+                    self._wire().write(f"l\n{text}\n\n".encode("ascii"))
+                    self._accepted("l", what, _LOADING_S, text)
+                    self._wire().write(b"r\n")
+                    rest = self._accepted("r", what, _ANSWER_S, text)
+                    return zeros_of(self._lines_of(text, rest, what), ranges_a)
+            except (ProtocolError, TransportTimeout) as error:
+                self._rest_with_open_cell()
+                if self._who() in str(error):
+                    raise
+                raise type(error)(f"{self._who()}: asked to {what}: {error}") from error
+
+    def _lines_of(self, text: str, first: bytes, what: str) -> Iterator[str]:
+        """Yield the lines of a short script up to the empty one that ends it."""
+        line = first.decode("ascii", "backslashreplace") or self._line(self._silence_s())
+        while line:
+            if re.match(r"[A-Za-z]*!", line):
+                fault = parse_error(line).told_with(text)
+                self._hear_out()
+                self._open_cell()
+                raise InstrumentFaultError(f"{self._who()}: asked to {what}: {fault}")
+            yield line
+            line = self._line(self._silence_s())
+
+    def _silence_s(self) -> float:
+        return _ANSWER_S + self._added_patience_s
+
     def start(self, assignment: Assignment) -> None:
         """Load ``assignment``, let the instrument check it, and run it.
 
@@ -329,10 +380,10 @@ class MethodScriptPotentiostat:
         with self._asking("load a program"):
             wire.write(f"l\n{program.text}\n\n".encode("ascii"))
         try:
-            self._accepted("l", "load a program", _LOADING_S, program)
+            self._accepted("l", "load a program", _LOADING_S, program.text)
             with self._asking("run the program", "whether it runs is unknown"):
                 wire.write(b"r\n")
-            rest = self._accepted("r", "run the program", _ANSWER_S, program)
+            rest = self._accepted("r", "run the program", _ANSWER_S, program.text)
             run = Run(program, limits)
             if rest:
                 # Some firmware joins the acknowledgement and the first line.
@@ -783,7 +834,7 @@ class MethodScriptPotentiostat:
             )
         return answer
 
-    def _accepted(self, echo: str, what: str, timeout_s: float, program: Program) -> bytes:
+    def _accepted(self, echo: str, what: str, timeout_s: float, script: str) -> bytes:
         """Read the acknowledgement of ``l`` or ``r``; return what was joined to it."""
         try:
             answer = self._line(timeout_s)
@@ -796,7 +847,7 @@ class MethodScriptPotentiostat:
             time.sleep(_AFTER_ERROR_S)
             self._synchronise()
             raise InstrumentFaultError(
-                f"{self._who()}: asked to {what}, refused with {fault.told_with(program.text)} "
+                f"{self._who()}: asked to {what}, refused with {fault.told_with(script)} "
                 f"({answer!r}); the cell has not been touched"
             )
         if not answer.startswith(echo) or (echo == "l" and answer != echo):

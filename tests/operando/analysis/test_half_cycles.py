@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from operando.analysis.accuracy import CurrentAccuracy
+from operando.analysis.accuracy import CurrentAccuracy, CurrentZero, current_zeros
 from operando.analysis.coulombic import coulombic_efficiency
 from operando.analysis.overpotential import nucleation, plateau_v, polarisation_v
 from operando.analysis.segments import ChargeLedger, HalfCycle, half_cycles
@@ -238,3 +238,43 @@ def test_a_cycle_whose_end_was_lost_on_the_line_has_no_efficiency(
     ce = coulombic_efficiency(_halves(columns, flags=columns["flags"]))
     assert ce.cycles == (2,)
     assert ce.left_out == (f"cycle 1 is left out: rows were lost at the end of its {what}",)
+
+
+ZERO = CurrentZero(1e-2, 2e-6, 1e-8)
+
+
+@pytest.mark.parametrize(("electrode", "mirror"), [("WE", 1), ("CE", -1)])
+def test_the_zero_of_the_current_is_taken_off_charges_and_not_off_currents(
+    synthetic: Any, electrode: Any, mirror: int
+) -> None:
+    columns = synthetic.galvanostatic((0.9,), mirror=mirror)
+    halves = _halves(columns, metal_electrode=electrode, zeros=(ZERO,))
+    # 1.131 mA were read. At the working electrode 2 uA of a reading that oxidises were none: the
+    # plating was stronger by that, the strip weaker; on the other cable the other way round.
+    share = mirror * 2e-6 / 1.131e-3
+    assert halves[0].capacity_mah_cm2 == pytest.approx(0.5 * (1 + share), rel=1e-9)
+    assert halves[1].capacity_mah_cm2 == pytest.approx(0.45 * (1 - share), rel=1e-9)
+    assert halves[0].mean_current_a == pytest.approx(-1.131e-3)
+    accuracy = CurrentAccuracy(zeros=(ZERO,))
+    ce = coulombic_efficiency(halves, accuracy)
+    assert ce.percent[0] == pytest.approx(90 * (1 - share) / (1 + share), rel=1e-9)
+    assert ce.uncertainty_percent[0] == pytest.approx(ce.percent[0] * 2e-8 / 1.131e-3)
+    without = coulombic_efficiency(_halves(columns, metal_electrode=electrode), accuracy)
+    assert without.percent[0] == pytest.approx(90)
+    assert without.uncertainty_percent[0] == pytest.approx(90 * 2e-5 / 1.131e-3)
+
+
+def test_no_zero_is_taken_off_a_current_that_moves_or_lies_in_another_range(synthetic: Any) -> None:
+    columns = synthetic.galvanostatic((0.9,))
+    larger = _halves(columns, zeros=(CurrentZero(1e-3, 2e-6, 1e-8),))
+    assert [half.zero for half in larger] == [None, None]
+    assert larger[0].capacity_mah_cm2 == pytest.approx(0.5, rel=1e-12)
+    columns["current"] *= np.linspace(1.0, 0.5, len(columns["current"]))
+    assert [half.zero for half in _halves(columns, zeros=(ZERO,))] == [None, None]
+
+
+def test_a_start_document_tells_the_zeros_that_were_measured() -> None:
+    told = {"measured": [{"range_a": 0.01, "current_a": -1e-6, "uncertainty_a": 1e-9}]}
+    assert current_zeros({"current_zero": told}) == (CurrentZero(0.01, -1e-6, 1e-9),)
+    assert current_zeros({"current_zero": {"measured": [], "reason": "refused"}}) == ()
+    assert current_zeros({}) == ()
