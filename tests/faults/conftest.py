@@ -2,11 +2,14 @@
 
 import json
 import os
+import select
 import signal
+import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +22,81 @@ from techniques import GalvanostaticStep, Limit, Protocol, Recording, Schedule
 
 CELL = PRESET = "zn-bare-half"
 PATIENCE_S = 40.0
+COMMAND_LINES = Path(__file__).with_name("command_line_process.py")
+TOLD_BYTES = 16
+
+
+class CommandLine:
+    """A command line in a process of its own; what `subprocess.Popen` has, as far as it is needed.
+
+    It is forked from a process that has imported it: importing takes longer than most runs here.
+    """
+
+    def __init__(
+        self, orders: socket.socket, arguments: tuple[str, ...], environment: Mapping[str, str]
+    ) -> None:
+        output, errors, told = (os.pipe() for _ in range(3))
+        order = {"arguments": arguments, "environment": environment, "folder": os.getcwd()}
+        ours, theirs = zip(output, errors, told, strict=True)
+        socket.send_fds(orders, [json.dumps(order).encode()], theirs)
+        for file in theirs:
+            os.close(file)
+        *self._unread, self._told = ours
+        self._texts = dict.fromkeys(self._unread, b"")
+        self.returncode: int | None = None
+        self.pid = self._number()
+
+    def _number(self) -> int:
+        return int(os.read(self._told, TOLD_BYTES))
+
+    def poll(self) -> int | None:
+        return self._status(0.0)
+
+    def wait(self, timeout: float = PATIENCE_S) -> int:
+        status = self._status(timeout)
+        if status is None:
+            raise subprocess.TimeoutExpired("operando", timeout)
+        return status
+
+    def _status(self, timeout: float) -> int | None:
+        if self.returncode is None and select.select([self._told], [], [], timeout)[0]:
+            self.returncode = self._number()
+            os.close(self._told)
+        return self.returncode
+
+    def communicate(self, timeout: float = PATIENCE_S) -> tuple[str, str]:
+        give_up = time.monotonic() + timeout
+        while self._unread:
+            left = give_up - time.monotonic()
+            readable = select.select(self._unread, [], [], max(0.0, left))[0]
+            if not readable:
+                raise subprocess.TimeoutExpired("operando", timeout)
+            for file in readable:
+                if block := os.read(file, 65536):
+                    self._texts[file] += block
+                else:
+                    self._unread.remove(file)
+                    os.close(file)
+        self.wait(max(0.0, give_up - time.monotonic()))
+        told, complained = (text.decode() for text in self._texts.values())
+        return told, complained
+
+    def send_signal(self, number: int) -> None:
+        if self.poll() is None:
+            os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        self.send_signal(signal.SIGKILL)
 
 
 class BrokenBench:
-    """A simulated bench in a folder of its own, things to break it with, and its truth."""
+    """A simulated bench in a folder of its own, things to break it with, and its truth.
 
-    def __init__(self, folder: Path) -> None:
+    ``orders`` returns the socket on which command lines are ordered.
+    """
+
+    def __init__(self, orders: Callable[[], socket.socket], folder: Path) -> None:
+        self._orders = orders
         self.folder = folder
         self.sim = folder / "sim"
         self.data = folder / "data"
@@ -72,9 +144,7 @@ class BrokenBench:
         path.write_text(yaml.safe_dump(protocol.model_dump(mode="json")))
         return path
 
-    def operando(
-        self, *arguments: str, code: str | None = None, **options: Any
-    ) -> "subprocess.Popen[str]":
+    def operando(self, *arguments: str, code: str | None = None) -> Any:
         """Start the command line in a process of its own; without a catalog service.
 
         With ``code`` that starts it, once it has prepared what is to happen.
@@ -83,17 +153,18 @@ class BrokenBench:
         # In the way of the service: starting it takes longer than the run. That it cannot start
         # must not matter to a run anyway.
         (self.data / "state").touch()
+        environment = os.environ | {
+            "OPERANDO_DATA": str(self.data),
+            "OPERANDO_SIM": str(self.sim),
+        }
+        if code is None:
+            return CommandLine(self._orders(), arguments, environment)
         return subprocess.Popen(
-            [
-                sys.executable,
-                *(["-m", "operando.cli"] if code is None else ["-c", code]),
-                *arguments,
-            ],
-            env=os.environ | {"OPERANDO_DATA": str(self.data), "OPERANDO_SIM": str(self.sim)},
+            [sys.executable, "-c", code, *arguments],
+            env=environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-            **options,
         )
 
     # -- what is left
@@ -105,15 +176,34 @@ class BrokenBench:
         return doc
 
 
+@pytest.fixture(scope="session", name="orders")
+def _orders() -> Iterator[Callable[[], socket.socket]]:
+    """Return what returns the socket on which command lines are ordered."""
+    started: list[tuple[socket.socket, subprocess.Popen[bytes]]] = []
+
+    def first() -> socket.socket:
+        if not started:
+            here, there = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            with there:
+                process = subprocess.Popen([sys.executable, str(COMMAND_LINES)], stdin=there)
+            started.append((here, process))
+        return started[0][0]
+
+    yield first
+    for here, process in started:
+        here.close()
+        process.wait(PATIENCE_S)
+
+
 @pytest.fixture(scope="session")
-def make_broken() -> Callable[[Path], BrokenBench]:
+def make_broken(orders: Callable[[], socket.socket]) -> Callable[[Path], BrokenBench]:
     """Return what makes a bench in a folder, for fixtures that live longer than a test."""
-    return BrokenBench
+    return partial(BrokenBench, orders)
 
 
 @pytest.fixture
-def broken(tmp_path: Path) -> BrokenBench:
-    return BrokenBench(tmp_path)
+def broken(make_broken: Callable[[Path], BrokenBench], tmp_path: Path) -> BrokenBench:
+    return make_broken(tmp_path)
 
 
 def plating(duration_s: float = 3600.0, dt_s: float = 0.5, **every: Any) -> Protocol:

@@ -132,14 +132,11 @@ def test_a_full_disk_ends_the_run_with_the_cell_open_and_what_was_written_readab
 ) -> None:
     monkeypatch.setenv("OPERANDO_JOURNAL_PATIENCE_S", "1")
     limit = 120_000
-
-    def fill() -> None:
-        # A file that may not grow: the same to a program as a disk that is full.
-        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
-
     with broken.serve("potentiostat", factor=500):
         path = broken.write_protocol(plating(duration_s=7200, dt_s=0.2))
-        process = broken.operando("run", str(path), "--only", "potentiostat", preexec_fn=fill)
+        process = broken.operando("run", str(path), "--only", "potentiostat")
+        # A file that may not grow: the same to a program as a disk that is full.
+        resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (limit, limit))
         tidy.append(process)
         status, complaint = ended(process)
         assert status == 1
