@@ -66,11 +66,13 @@ def repair(
     damage = "" if places.shared else _damage(places)
     if damage:
         yield _begin_anew(places, damage)
+    looked_at = [run.uid for run in runs] if uids is None else uids
+    looked_at = [uid for uid in looked_at if uid not in left]
+    if not looked_at:
+        return
     catalog = open_catalog(data_dir)
     try:
-        for uid in [run.uid for run in runs] if uids is None else uids:
-            if uid in left:
-                continue
+        for uid in looked_at:
             outcome = _verified(uid, data_dir, timeout_s, catalog)
             if not outcome.same:
                 yield _take_again(places, outcome, timeout_s, catalog)
