@@ -20,6 +20,22 @@ def test_the_height_of_a_deposit_returns_to_a_tenth_of_a_pixel(
     assert found.roughness_um < 0.1
 
 
+@pytest.mark.parametrize("kind", ["u2", "u4", "f8"])
+def test_the_same_frame_has_the_same_front_in_whatever_type_it_is_stored(
+    synthetic: Any, kind: str
+) -> None:
+    for seed, tip_px in enumerate((0.0, 30.0, 90.0)):
+        image = synthetic.side_view(20.0, tip_px=tip_px, seed=seed)
+        rows, columns = np.mgrid[0:300, 0:480]
+        image[np.abs(np.hypot(rows - 80, columns - 250) - 25) < 3] = 60
+        found = front(image, SCALE)
+        assert len(found.bubbles) == 1
+        # Numbers that are not whole take the way that spares nothing.
+        assert front(image.astype(kind), SCALE) == found
+        assert front(np.asfortranarray(image), SCALE) == found
+        assert front(image[:, :-1], SCALE) == front(image[:, :-1].astype(kind), SCALE)
+
+
 def test_drift_of_the_stage_cancels(synthetic: Any) -> None:
     image = synthetic.side_view(36.4)
     moved = np.roll(image, -9, axis=0)
