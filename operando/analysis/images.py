@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from operando.analysis.bubbles import BINNED, Bubble, find_bubbles, volume_nl
+from operando.analysis.prominences import prominent_peaks
 from operando.runs import Floats
 
 COLUMNS_AVERAGED = 4
@@ -258,9 +259,7 @@ def _bare_row(margin: Floats) -> tuple[float, float]:
 
 
 def _tip_columns(columns: Floats, height: Floats, rough: float) -> tuple[int, ...]:
-    from scipy.signal import find_peaks
-
     # A valley on both sides, so that a tip at the edge of the region is one too.
     edged = np.concatenate(([height.min()], height, [height.min()]))
-    peaks, _ = find_peaks(edged, prominence=max(TIP_PROMINENCE * rough, SMALLEST_TIP))
+    peaks = prominent_peaks(edged, max(TIP_PROMINENCE * rough, SMALLEST_TIP))
     return tuple(round(float(columns[peak - 1])) for peak in peaks)

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from operando.analysis._threads import one_thread
 from operando.analysis.circuits import Complex
+from operando.analysis.prominences import prominent_peaks
 from operando.runs import Floats
 
 POINTS_PER_DECADE = 12
@@ -236,12 +237,10 @@ class _Regularised:
 def _peaks(
     tau: Floats, gamma: Floats, covariance: Floats, band: tuple[float, float]
 ) -> tuple[RelaxationPeak, ...]:
-    from scipy.signal import find_peaks
-
     if not gamma.max() > 0:
         return ()
     padded = np.concatenate(([0.0], gamma, [0.0]))
-    tops = find_peaks(padded, prominence=PROMINENCE * gamma.max())[0] - 1
+    tops = prominent_peaks(padded, PROMINENCE * gamma.max()) - 1
     edges = [0]
     for one, other in pairwise(tops):
         edges.append(int(one + np.argmin(gamma[one : other + 1])))
