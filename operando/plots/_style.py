@@ -63,10 +63,13 @@ _PLAIN: dict[str, Any] = {
     "legend.handletextpad": 0.5,
     "legend.columnspacing": 1.2,
     "lines.markeredgewidth": 0.0,
-    "errorbar.capsize": 1.6,
     "figure.facecolor": "white",
     "savefig.facecolor": "white",
-    "axes.formatter.use_mathtext": True,
+    # Numbers of an axis are text: set as formulas they took half of the time of a page. Nor is
+    # anything taken off them, as 99.99 off efficiencies.
+    "axes.formatter.use_mathtext": False,
+    "axes.formatter.useoffset": False,
+    "axes.formatter.limits": (-6, 7),
     "axes.unicode_minus": True,
     "svg.fonttype": "path",  # looks the same where the font is not there
     "svg.hashsalt": "operando",  # the same figure is the same file

@@ -173,10 +173,9 @@ def capacity(axes: "Axes", one: EvaluatedRun) -> str | None:
     retention = one.numbers["capacity_retention_pct"]
     if isinstance(retention.value, float):
         error = retention.uncertainty if isinstance(retention.uncertainty, float) else None
-        axes.text(
-            0.98, 0.97, f"retention {number_text(retention.value, error)} %", ha="right", va="top",
-            transform=axes.transAxes,
-        )  # fmt: skip
+        # Of which cycles: with several currents it is not what the eye compares.
+        told = f"retention {number_text(retention.value, error)} %\n{retention.reason or ''}"
+        axes.text(0.98, 0.97, told.strip(), ha="right", va="top", transform=axes.transAxes)
     axes.legend(loc="upper left", ncols=2)
     return None
 

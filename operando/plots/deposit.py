@@ -209,6 +209,7 @@ def frame(axes: "Axes", one: EvaluatedRun, shown: ShownFrames, number: int) -> N
         axes.text(
             0.02, 0.95, f"mean height {round(this.front.thickness_um, 1) + 0.0:.1f} µm",
             transform=axes.transAxes, va="top", fontsize="small",
+            bbox={"facecolor": "white", "alpha": 0.7, "lw": 0, "pad": 1.0},
         )  # fmt: skip
     bar = _round_length(0.3 * width * scale)
     x, y = 0.96 * width * scale - bar, 0.07 * height * scale

@@ -72,6 +72,7 @@ def faradaic_efficiency(axes: "Axes", one: EvaluatedRun) -> str | None:
             mfc="white", mew=size("lines.linewidth", 0.7), label="since the last",
         )  # fmt: skip
     dress(axes, title, f"Time ({unit})", "Faradaic efficiency of H$_2$ (%)")
+    axes.set_xlim(left=min(0.0, float(at[0])))
     axes.set_ylim(0, 1.35 * max([*shares, *interval], default=1.0))
     axes.legend(loc="upper left")
     if isinstance(metric.value, float) and isinstance(metric.uncertainty, float):

@@ -26,6 +26,11 @@ from operando.report import number_text
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+# By form: its metric, colour and marker.
+_FORMS = {
+    "ln(T/R)": ("activation_energy_kj_mol", PLATING, "o"),
+    "ln(1/R)": ("activation_energy_ln_inverse_r_kj_mol", STRIPPING, "s"),
+}
 _FLOOR = 1e-4  # of the largest current: below it a logarithmic axis shows the noise
 
 
@@ -57,9 +62,10 @@ def relaxation(axes: "Axes", one: EvaluatedRun) -> str | None:
     axes.set_ylim(0, 1.35 * top)
     axes.margins(x=0.0)
     chosen = "cross-validation" if told.chosen_by == "gcv" else "given"
+    digits, power = f"{told.regularisation:.1e}".split("e")
     axes.text(
-        0.98, 0.97, f"$\\lambda$ = {told.regularisation:.1e} ({chosen})", ha="right", va="top",
-        transform=axes.transAxes, fontsize="small", color="#666666",
+        0.98, 0.97, f"$\\lambda$ = {digits}$\\times$10$^{{{int(power)}}}$ ({chosen})",
+        ha="right", va="top", transform=axes.transAxes, fontsize="small", color="#666666",
     )  # fmt: skip
     return None
 
@@ -94,7 +100,7 @@ def tafel(axes: "Axes", one: EvaluatedRun) -> str | None:
         window = sorted(1e3 * sign * limit for limit in TAFEL_WINDOW_V)
         if not isinstance(slope.value, float) or not isinstance(j0.value, float):
             continue
-        axes.axvspan(*window, color=colour, alpha=0.1, lw=0, zorder=-1)
+        axes.axvspan(window[0], window[1], ymax=0.84, color=colour, alpha=0.1, lw=0, zorder=-1)
         for ends, style, width in (
             ([0.0, window[0 if sign < 0 else 1]], "--", 0.7),
             (window, "-", 1.3),
@@ -118,46 +124,46 @@ def tafel(axes: "Axes", one: EvaluatedRun) -> str | None:
     return None
 
 
-def arrhenius(axes: "Axes", one: EvaluatedRun) -> str | None:
-    """Draw ln(T/R) and ln(1/R) of spectra at several temperatures against 1000/T, with lines.
+def arrhenius(
+    axes: "Axes", one: EvaluatedRun, form: Literal["ln(T/R)", "ln(1/R)"] = "ln(T/R)"
+) -> str | None:
+    """Draw ln(T/R) or ln(1/R) of spectra at several temperatures against 1000/T, with its line.
 
-    The two forms give different energies by definition; each says which is its.
+    The two forms give different energies by definition; each has a panel of its own, since they lie
+    farther apart than either rises.
 
     Returns:
         Why there is nothing to draw, which is written there instead; None where there is.
     """
-    title = "Arrhenius plot"
+    name, colour, marker = _FORMS[form]
+    title = f"Arrhenius plot, {form}"
     kelvin = one.numbers["temperature_k"]
     ohm = one.numbers["resistance_at_temperature_ohm"]
     if not isinstance(kelvin.value, list) or not isinstance(ohm.value, list):
         return tell_missing(axes, title, one.why_not("temperature_k"))
-    pairs = [
-        (t, r)
-        for t, r in zip(kelvin.value, ohm.value, strict=True)
+    errors = ohm.uncertainty if isinstance(ohm.uncertainty, list) else [None] * len(ohm.value)
+    told = [
+        (t, r, error or 0.0)
+        for t, r, error in zip(kelvin.value, ohm.value, errors, strict=True)
         if t is not None and r is not None
     ]
-    temperature, resistance = (np.array(values) for values in zip(*pairs, strict=True))
+    temperature, resistance, error_ohm = (np.array(values) for values in zip(*told, strict=True))
     reciprocal = 1e3 / temperature
-    forms: tuple[tuple[Literal["ln(T/R)", "ln(1/R)"], str, str, str], ...] = (
-        ("ln(T/R)", "activation_energy_kj_mol", PLATING, "o"),
-        ("ln(1/R)", "activation_energy_ln_inverse_r_kj_mol", STRIPPING, "s"),
-    )
-    for form, name, colour, marker in forms:
-        value = np.log(temperature / resistance) if form == "ln(T/R)" else -np.log(resistance)
-        metric = one.numbers[name]
-        label = str(form)
-        fit = activation_energy(temperature, resistance, form=form)
-        if isinstance(metric.value, float) and fit.intercept is not None and fit.kj_mol is not None:
-            error = metric.uncertainty if isinstance(metric.uncertainty, float) else None
-            label += f": $E_a$ = {number_text(metric.value, error)} kJ mol$^{{-1}}$"
-            ends = np.array([reciprocal.min(), reciprocal.max()])
-            line = fit.intercept - fit.kj_mol * 1e3 / GAS_CONSTANT_J_MOL_K * ends * 1e-3
-            axes.plot(ends, line, color=colour, lw=size("lines.linewidth", 0.8))
-        axes.plot(reciprocal, value, marker, color=colour, label=label)
-    dress(axes, title, "1000/T (K$^{-1}$)", "ln(T/R), ln(1/R)  (T in K, R in $\\Omega$)")
+    value = np.log(temperature / resistance) if form == "ln(T/R)" else -np.log(resistance)
+    metric = one.numbers[name]
+    label = one.why_not(name)
+    fit = activation_energy(temperature, resistance, form=form)
+    if isinstance(metric.value, float) and fit.intercept is not None and fit.kj_mol is not None:
+        error = metric.uncertainty if isinstance(metric.uncertainty, float) else None
+        label = f"$E_a$ = {number_text(metric.value, error)} kJ mol$^{{-1}}$"
+        ends = np.array([reciprocal.min(), reciprocal.max()])
+        line = fit.intercept - fit.kj_mol * 1e3 / GAS_CONSTANT_J_MOL_K * ends * 1e-3
+        axes.plot(ends, line, color=colour, lw=size("lines.linewidth", 0.8))
+    axes.errorbar(reciprocal, value, error_ohm / resistance, fmt=marker, color=colour, label=label)
+    dress(axes, title, "1000/T (K$^{-1}$)", f"{form} (T in K, R in $\\Omega$)")
     low, high = axes.get_ylim()
-    axes.set_ylim(low, high + 0.35 * (high - low))
-    axes.legend(loc="upper right")
+    axes.set_ylim(low, high + 0.15 * (high - low))
+    axes.legend(loc="upper right", handlelength=1.0)
     return None
 
 
@@ -193,5 +199,9 @@ def voltammogram(axes: "Axes", one: EvaluatedRun) -> str | None:
     full = one.cell.full_cell
     label = "Cell voltage (V)" if full else one.potential_label("V")
     dress(axes, title, label, "j (mA cm$^{-2}$)")
-    axes.legend(loc="upper left", title="last scans" if len(scans) > 1 else "last scan")
+    axes.legend(
+        loc="upper left",
+        title="last scans" if len(scans) > 1 else "last scan",
+        alignment="left",
+    )
     return None

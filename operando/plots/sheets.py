@@ -138,7 +138,7 @@ def _each(**panels: Callable[["Axes", EvaluatedRun], str | None]) -> Draw:
 
 def _impedance(axes: Mapping[str, "Axes"], one: EvaluatedRun) -> Mapping[str, str | None]:
     return {
-        "a": spectra.nyquist(axes["a"], one),
+        "a": spectra.nyquist(axes["a"], one, tall=0.73),
         "b": spectra.bode(axes["b"], axes["c"], one),
     }
 
@@ -213,11 +213,15 @@ SHEETS: Mapping[str, Sheet] = {
         Sheet(
             "arrhenius",
             "Interfacial resistance against temperature",
-            SINGLE_MM,
-            62.0,
-            ["a"],
-            _each(a=kinetics.arrhenius),
-            "Energies of the two forms do not compare with each other.",
+            DOUBLE_MM,
+            58.0,
+            ["ab"],
+            _each(
+                a=kinetics.arrhenius,
+                b=lambda axes, one: kinetics.arrhenius(axes, one, form="ln(1/R)"),
+            ),
+            "Bars: standard uncertainty (k = 1) of the fitted resistance. Energies of the two "
+            "forms do not compare with each other.",
         ),
         Sheet(
             "voltammetry",

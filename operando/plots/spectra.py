@@ -67,15 +67,20 @@ def _spectra(one: EvaluatedRun, most: int) -> Iterator[Spectrum]:
         cycle = int(columns["cycle"][rows][0])
         yield Spectrum(
             number,
-            f"cycle {cycle}" if several else f"spectrum {number}",
+            (f"cycle {cycle}" if cycle else "before cycle 1") if several else f"spectrum {number}",
             columns["frequency"][rows],
             columns["z_real"][rows] + 1j * columns["z_imag"][rows],
             fits[number - 1],
         )
 
 
-def nyquist(axes: "Axes", one: EvaluatedRun) -> str | None:
+def nyquist(axes: "Axes", one: EvaluatedRun, tall: float = 1.06) -> str | None:
     """Draw spectra in the complex plane, both axes alike, with the fitted circuit as a line.
+
+    Args:
+        axes: The panel.
+        one: The run.
+        tall: Its height over its width: as much of the plane is shown as fills it.
 
     Returns:
         Why there is nothing to draw, which is written there instead; None where there is.
@@ -100,15 +105,21 @@ def nyquist(axes: "Axes", one: EvaluatedRun) -> str | None:
     axes.axhline(0, color=FAINT, lw=size("axes.linewidth"), zorder=0)
     if left < 0.4 * right:
         left = 0.0  # the series resistance is seen against the origin
-    span = max(right - left, 1.5 * peak)
+    # Above the arcs is room for what they are.
+    span = max(right - left, 1.5 * peak / min(tall, 1.0))
     axes.set_xlim(left - 0.05 * span, left + 1.06 * span)
-    axes.set_ylim(-0.06 * span, 1.12 * span)
-    told = one.numbers["interfacial_resistance_ohm"].value
+    axes.set_ylim(-0.06 * span, (1.11 * tall - 0.06) * span)
+    told = one.numbers["interfacial_resistance_ohm"]
     text = None
-    if isinstance(told, list):
-        ends = [told[spectrum.number - 1] for spectrum in (spectra[0], spectra[-1])]
-        text = " → ".join(number_text(value) for value in dict.fromkeys(ends))
-        text = f"R$_{{int}}$ {text} $\\Omega$"
+    if isinstance(told.value, list):
+        errors = (
+            told.uncertainty if isinstance(told.uncertainty, list) else [None] * len(told.value)
+        )
+        ends = [
+            number_text(told.value[spectrum.number - 1], errors[spectrum.number - 1])
+            for spectrum in (spectra[0], spectra[-1])
+        ]
+        text = f"R$_{{int}}$ {' → '.join(dict.fromkeys(ends))} $\\Omega$"
     axes.legend(
         loc="upper left", handletextpad=0.1, borderaxespad=0.1, title=text, alignment="left"
     )

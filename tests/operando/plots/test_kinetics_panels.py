@@ -155,11 +155,18 @@ def test_both_forms_of_an_arrhenius_plot_have_their_own_energy(
     one = EvaluatedRun(run)
     drawn = draw(SHEETS["arrhenius"], one)
     assert drawn.figure is not None
-    (axes,) = drawn.figure.axes
-    labels = [line.get_label() for line in axes.lines if line.get_marker() in "os"]
-    assert labels[0].startswith("ln(T/R): $E_a$ = 12")
-    assert labels[1].startswith("ln(1/R): $E_a$ = 9.")
-    assert axes.get_xlabel() == "1000/T (K$^{-1}$)"
+    labels = []
+    for axes, logarithm in zip(
+        drawn.figure.axes, (np.log(kelvin / ohm), -np.log(ohm)), strict=True
+    ):
+        (told,) = axes.get_legend().get_texts()
+        labels.append((told.get_text()[:10], axes.get_ylabel().partition(" ")[0]))
+        (points,) = (line for line in axes.lines if line.get_marker() in "os")
+        assert points.get_ydata() == pytest.approx(logarithm, abs=0.02)
+        low, high = axes.get_ylim()
+        assert np.ptp(logarithm) > 0.6 * (high - low)  # its rise fills the panel
+        assert axes.get_xlabel() == "1000/T (K$^{-1}$)"
+    assert labels == [("$E_a$ = 12", "ln(T/R)"), ("$E_a$ = 9.", "ln(1/R)")]
 
 
 def test_rate_capability_labels_each_stretch_with_its_current_density(
