@@ -151,7 +151,11 @@ def lives(axes: "Axes", comparison: Comparison, kind: str) -> str | None:
     dress(axes, title, "Time (h)", "Cells that have not failed (%)")
     axes.set_ylim(0, 108)
     axes.set_xlim(left=0)
-    axes.legend(loc="lower left")
+    unknown = [plain(name) for name, _, _ in _coloured(comparison) if name not in known]
+    axes.legend(
+        loc="lower left", title=f"not known: {', '.join(unknown)}" if unknown else None,
+        alignment="left",
+    )  # fmt: skip
     return None
 
 
@@ -191,10 +195,28 @@ def by_cycle(axes: "Axes", comparison: Comparison, name: str, title: str, label:
     dress(axes, title, "Cycle", label)
     whole_numbers(axes)
     axes.set_xlim(0.5, drawn + 0.5)
-    low, high = axes.get_ylim()
-    axes.set_ylim(low, high + 0.12 * (1 + len(comparison.groups)) * (high - low))
-    axes.legend(loc="upper right")
+    _keep_free(axes, 0.09 * (1 + len(comparison.groups)), below=name.startswith("ce_"))
     return None
+
+
+def _keep_free(axes: "Axes", share: float, *, below: bool) -> None:
+    """Put the legend at the right, below or above the lines, and keep it free of them.
+
+    Below efficiencies, since above them is nothing that could be one. ``share`` is that of the
+    panel's height which the legend takes.
+    """
+    low, high = axes.get_ylim()
+    half = 0.5 * sum(axes.get_xlim())
+    points = np.vstack([np.asarray(line.get_xydata(), dtype=np.float64) for line in axes.lines])
+    right = points[(points[:, 0] > half) & np.isfinite(points[:, 1]), 1]
+    if below:
+        nearest = min(right, default=low)
+        low = min(low, (nearest - share * high) / (1 - share))
+    else:
+        nearest = max(right, default=high)
+        high = max(high, (nearest - share * low) / (1 - share))
+    axes.set_ylim(low, high)
+    axes.legend(loc="lower right" if below else "upper right")
 
 
 def _first_list(runs: Sequence[ComparedRun], name: str) -> list[float | None] | None:
@@ -231,7 +253,7 @@ def cells(axes: "Axes", comparison: Comparison, quantity: Quantity) -> str | Non
         ticks.append(f"{plain(name)}\nn = {len(values)}")
         if summary.mean is None:
             continue
-        beside = np.linspace(-0.12, 0.12, len(values)) if len(values) > 1 else [0.0]
+        beside = np.linspace(-0.2, 0.04, len(values)) if len(values) > 1 else [-0.08]
         axes.plot(
             number + np.asarray(beside), values, marker, color=colour, alpha=0.75,
             ms=size("lines.markersize", 1.2),

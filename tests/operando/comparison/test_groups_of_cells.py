@@ -330,6 +330,20 @@ def test_efficiency_by_cycle_is_the_mean_over_cells() -> None:
     assert copper.get_label() == "Cu (n = 3)"
 
 
+def test_the_legend_of_efficiencies_makes_no_room_where_none_can_be() -> None:
+    values = [82.0, *(99.0 + 0.1 * (n % 3) for n in range(19))]
+    runs = [_run(m, m, {"ce_pct": values}, material=m) for m in ("Cu", "Al", "Ti", "Ag")]
+    figure = _sheets(runs)["cycles"].figure
+    assert figure is not None
+    axes = figure.axes[0]
+    assert axes.get_ylim()[1] < 101.0
+    figure.draw_without_rendering()
+    box = axes.get_legend().get_window_extent()
+    for line in axes.lines:
+        points = axes.transData.transform(line.get_xydata())
+        assert not any(box.contains(x, y) for x, y in points)
+
+
 def test_every_cell_is_a_point_beside_the_mean() -> None:
     drawn = _sheets(_three_and_two())["cells"]
     assert drawn.figure is not None
