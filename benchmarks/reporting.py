@@ -7,9 +7,10 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from importlib.metadata import Distribution, distributions
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -19,6 +20,7 @@ from numpy.typing import NDArray
 from benchmarks.table import Row, Section, interleaved, seconds
 from instruments._swmr import SwmrFile
 from operando.analysis import metrics
+from operando.analysis.circuits import Circuit
 from operando.analysis.images import front
 from operando.catalog import stop_service
 from operando.journal import JournalWriter
@@ -29,13 +31,17 @@ RUN_ROWS = 20_000
 CYCLES = 10
 FRAMES = 60
 FRAME_SHAPE = (1200, 1600)
+PAGE_FRAMES, PAGE_SPECTRA = 40, 3
 AREA_CM2 = 1.131
 CELL = "zn-bare-half"
 CURRENT_A = 0.0005 * AREA_CM2
 
 
-def _record_run(folder: Path) -> str:
-    """Write the journal of ten plate-strip cycles with 20,000 rows; return its uid."""
+def _record_run(folder: Path, frames: int = 0) -> str:
+    """Write the journal of ten plate-strip cycles with 20,000 rows; return its uid.
+
+    With ``frames`` a camera saw as many of them, and three impedance spectra were taken.
+    """
     names = ("t", "potential", "current", "cycle", "half_cycle", "step", "role", "flags")
     sample = {
         "cell_id": "benchmark",
@@ -45,7 +51,10 @@ def _record_run(folder: Path) -> str:
         "counter_electrode": {"material": "Na", "area_cm2": AREA_CM2, "metal": "Na"},
         "electrolyte": {"composition": "none"},
     }
-    run = compose_run(metadata={"sample": sample, "protocol": "benchmark"})
+    calibration = {"camera": {"micrometre_per_pixel": 0.5}}
+    run = compose_run(
+        metadata={"sample": sample, "protocol": "benchmark", "calibration": calibration}
+    )
     key = {"source": "benchmark", "dtype": "number", "shape": [], "units": ""}
     keys = {f"potentiostat_{name}": dict(key) for name in names}
     stream = run.compose_descriptor(
@@ -77,32 +86,122 @@ def _record_run(folder: Path) -> str:
                 time=t.tolist(),
             )
             journal("event_page", page)
+        if frames:
+            for name, doc in _seen(run, folder, frames, RUN_ROWS * 3.6):
+                journal(name, doc)
         journal("stop", run.compose_stop())
     return str(run.start_doc["uid"])
+
+
+def _seen(run: Any, folder: Path, frames: int, lasted_s: float) -> Iterator[tuple[str, Any]]:
+    """Yield the documents of frames (in a file below ``folder``) and of impedance spectra."""
+    key = {"source": "benchmark", "dtype": "number", "shape": [], "units": ""}
+    points = 60
+    at = np.repeat(np.arange(PAGE_SPECTRA) + 1.0, points)
+    frequency = np.tile(np.logspace(5, -1, points), PAGE_SPECTRA)
+    z = Circuit.parse("R0-p(R1,CPE1)").impedance_ohm(frequency, (2.65, 150.0, 1e-5, 0.9))
+    when = at / (PAGE_SPECTRA + 1) * lasted_s
+    spectra = {"t": when, "frequency": frequency, "z_real": z.real, "z_imag": z.imag}
+    spectra |= dict.fromkeys(("spectrum", "cycle", "half_cycle", "step"), at)
+    taken = np.linspace(0.0, lasted_s, frames)
+    ones = np.ones(frames)
+    seen = {"t_before": taken, "t_after": taken + 1.0, "lamp": ones, "laser": 0.0 * ones}
+    for stream, device, columns in (
+        ("impedance", "potentiostat_impedance", spectra),
+        ("camera", "camera", seen),
+    ):
+        keys: dict[str, Any] = {f"{device}_{name}": dict(key) for name in columns}
+        if stream == "camera":
+            keys["camera_image"] = {
+                "source": "benchmark",
+                "dtype": "array",
+                "shape": [1, *FRAME_SHAPE],
+                "external": "STREAM:",
+            }
+        described = run.compose_descriptor(
+            name=stream, data_keys=keys, object_keys={device: list(keys)}
+        )
+        yield "descriptor", described.descriptor_doc
+        count = len(next(iter(columns.values())))
+        numbers = {"start": 1, "stop": count + 1}
+        if stream == "camera":
+            told = run.compose_stream_resource(
+                mimetype="application/x-hdf5",
+                uri=f"file://localhost{_frames_file(folder, frames).as_posix()}",
+                data_key="camera_image",
+                parameters={"dataset": "/entry/data/image", "swmr": True},
+            )
+            yield "stream_resource", told.stream_resource_doc
+            yield (
+                "stream_datum",
+                told.compose_stream_datum(
+                    {"start": 0, "stop": count}, numbers, described.descriptor_doc
+                ),
+            )
+        data = {f"{device}_{name}": values.tolist() for name, values in columns.items()}
+        yield (
+            "event_page",
+            described.compose_event_page(
+                data=data,
+                timestamps={name: [1.0] * count for name in data},
+                seq_num=list(range(1, count + 1)),
+                time=[1.0] * count,
+            ),
+        )
+
+
+def _frames_file(folder: Path, frames: int) -> Path:
+    """Return a file of frames of a deposit, each shifted by another few rows."""
+    path = folder / "frames.h5"
+    picture = _deposit_with_bubbles()
+    file = SwmrFile(path, {"/entry/data/image": (FRAME_SHAPE, "u1")})
+    for number in range(frames):
+        file.append({"/entry/data/image": np.roll(picture, -number, axis=0)})
+    file.close()
+    return path
 
 
 def report() -> Section:
     """Measure the numbers of a run of 20,000 rows, in this process and as a command."""
     with tempfile.TemporaryDirectory(prefix="operando-benchmark-") as name:
         folder = Path(name)
-        uid = _record_run(folder)
-        command = [sys.executable, "-m", "operando.cli", "report", uid, "--recompute"]
+        uid, seen = _record_run(folder), _record_run(folder, PAGE_FRAMES)
+        command = [sys.executable, "-m", "operando.cli", "report"]
         environment = {**os.environ, "OPERANDO_DATA": name}
+        page = str(folder / "page.html")
 
-        def ask() -> None:
-            subprocess.run(command, env=environment, stdout=subprocess.DEVNULL, check=True)
+        def ask(*arguments: str) -> Callable[[], float]:
+            words = [*command, *arguments]
+            return lambda: seconds(
+                lambda: subprocess.run(
+                    words, env=environment, stdout=subprocess.DEVNULL, check=True
+                )
+            )
 
+        page_name = "`operando report RUN --html FILE`, start to prompt"
         works = {
             "read the journal, all metrics": lambda: seconds(
                 lambda: metrics(Run.from_journal(uid, folder))
             ),
-            "`operando report RUN`, start to prompt": lambda: seconds(ask),
+            "`operando report RUN`, start to prompt": ask(uid, "--recompute"),
+            page_name: ask(seen, "--recompute", "--html", page),
+            f"{page_name}, numbers known": ask(seen, "--html", page),
         }
         values = interleaved(works, dict.fromkeys(works, 5))
     return Section(
         f"The numbers of a run of {RUN_ROWS:,} rows (ten cycles)",
         "python -m benchmarks report",
-        [Row(name, values[name], "s") for name in works],
+        [
+            Row(
+                name,
+                values[name],
+                "s",
+                f"with {PAGE_FRAMES} frames of 2 Mpix, {PAGE_SPECTRA} spectra"
+                if name.startswith(page_name)
+                else "",
+            )
+            for name in works
+        ],
     )
 
 
