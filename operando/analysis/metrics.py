@@ -18,11 +18,11 @@ from operando.analysis._impedance_metrics import (
 from operando.analysis._kinetics_metrics import (
     kinetics_metrics,
     last_scans,
-    polarisation_curve,
 )
 from operando.analysis._overpotential_metrics import overpotential_metrics
 from operando.analysis._raman_metrics import raman_metrics
 from operando.analysis._reference_metrics import reference_metrics
+from operando.analysis._sweep_metrics import interface_curve, tafel_window_v
 from operando.analysis.segments import HalfCycle
 from operando.registry import METRICS
 from operando.runs import Run
@@ -35,12 +35,13 @@ __all__ = [
     "Value",
     "half_cycles_of",
     "impedance_fits",
+    "interface_curve",
     "last_relaxation_times",
     "last_scans",
     "metrics",
     "place",
-    "polarisation_curve",
     "region_of",
+    "tafel_window_v",
 ]
 
 _FAMILIES = (

@@ -5,8 +5,12 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from operando.analysis.activation import activation_energy
-from operando.analysis.charge_transfer import TAFEL_WINDOW_V
-from operando.analysis.metrics import last_relaxation_times, last_scans, polarisation_curve
+from operando.analysis.metrics import (
+    interface_curve,
+    last_relaxation_times,
+    last_scans,
+    tafel_window_v,
+)
 from operando.analysis.relaxation_times import RelaxationTimes
 from operando.analysis.thickness import GAS_CONSTANT_J_MOL_K
 from operando.plots._style import (
@@ -81,9 +85,11 @@ def tafel(axes: "Axes", one: EvaluatedRun) -> str | None:
     title = "Tafel plot"
     if one.cell is None:
         return tell_missing(axes, title, one.why_not("j0_apparent_ma_cm2"))
-    curve = polarisation_curve(one.steps, one.cell.area_cm2)
-    if isinstance(curve, str):
-        return tell_missing(axes, title, curve)
+    told_curve = interface_curve(one.run, one.cell, one.steps)
+    if isinstance(told_curve, str):
+        return tell_missing(axes, title, told_curve)
+    curve, _ = told_curve
+    kind = "apparent " if curve.series_ohm_cm2 is None else ""
     order = np.argsort(curve.eta_v, kind="stable")
     eta, density = 1e3 * curve.eta_v[order], np.abs(curve.j_ma_cm2[order])
     highest = float(density.max(initial=0.0))
@@ -97,7 +103,7 @@ def tafel(axes: "Axes", one: EvaluatedRun) -> str | None:
         (-1, "tafel_slope_cathodic_mv_dec", "j0_apparent_cathodic_ma_cm2", PLATING, "cathodic"),
     ):
         slope, j0 = one.numbers[slope_name], one.numbers[j0_name]
-        window = sorted(1e3 * sign * limit for limit in TAFEL_WINDOW_V)
+        window = sorted(1e3 * sign * limit for limit in tafel_window_v(one.run))
         if not isinstance(slope.value, float) or not isinstance(j0.value, float):
             continue
         axes.axvspan(window[0], window[1], ymax=0.84, color=colour, alpha=0.1, lw=0, zorder=-1)
@@ -112,7 +118,7 @@ def tafel(axes: "Axes", one: EvaluatedRun) -> str | None:
             )  # fmt: skip
         error = j0.uncertainty if isinstance(j0.uncertainty, float) else None
         told.append(
-            f"{branch}: $j_0$ apparent {number_text(j0.value, error)} mA cm$^{{-2}}$, "
+            f"{branch}: $j_0$ {kind}{number_text(j0.value, error)} mA cm$^{{-2}}$, "
             f"{slope.value:.0f} mV/decade"
         )
     dress(axes, title, "Overpotential (mV)", "|j| (mA cm$^{-2}$)")

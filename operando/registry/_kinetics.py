@@ -3,8 +3,10 @@
 from operando.registry._definition import Definition
 
 _APPARENT = (
-    "apparent: the whole potential against open circuit, nothing taken off for i R_s, one curve "
-    "for both interfaces of a symmetric cell"
+    "Apparent unless the technique asks for more: the whole potential against open circuit, "
+    "nothing taken off for i R_s, of both interfaces of a symmetric cell, as the reason says. With "
+    "tafel: correct_series_resistance, eta = E - i R_s, (E - i R_s)/2 in a symmetric cell of two "
+    "electrodes"
 )
 
 KINETICS = (
@@ -12,7 +14,8 @@ KINETICS = (
         "tafel_slope_mv_dec",
         "mV/decade",
         "scalar",
-        "d eta / d log10 |j| of the last linear sweep from +60 to +110 mV against open circuit; "
+        "d eta / d log10 |j| of the last linear sweep from +60 to +110 mV (or the "
+        "technique's fit_window_v) against open circuit. "
         f"{_APPARENT}.",
         "Tafel's line; window declared",
     ),
@@ -37,6 +40,18 @@ KINETICS = (
         "scalar",
         "The cathodic line at eta = 0.",
         "Tafel's line; window declared",
+    ),
+    *(
+        Definition(
+            f"transfer_coefficient_{branch}",
+            "1",
+            "scalar",
+            f"{symbol} of the whole reaction (n/2 for a symmetric step of n electrons), fitted "
+            "with j0 to both branches of the last linear sweep; only where i R_s is taken off. Two "
+            "electrodes of the metal without a reference: the harmonic mean of both coefficients.",
+            "Butler-Volmer",
+        )
+        for branch, symbol in (("anodic", "alpha_a"), ("cathodic", "alpha_c"))
     ),
     Definition(
         "j0_linear_ma_cm2",

@@ -141,8 +141,8 @@ class Tafel(Experiment):
     """Sweep through the open circuit potential after a rest and a spectrum (series resistance).
 
     The sweep runs uncorrected. Where ``correct_series_resistance`` asks for it, the analysis takes
-    i R_s, with R_s of the spectrum, off the potential for the exchange current density at small
-    overpotentials, and says so.
+    i R_s, with R_s of the spectrum, off the potential: for the exchange current density at small
+    overpotentials, Tafel's lines and transfer coefficients, and says so.
     """
 
     type: Literal["tafel"] = "tafel"
@@ -158,8 +158,22 @@ class Tafel(Experiment):
     scan_rate_v_s: float = Field(default=1e-3, gt=0, description="Scan rate, V/s.")
     step_v: float | None = Field(default=None, gt=0, description="Potential between two rows, V.")
     correct_series_resistance: bool = Field(
-        default=False, description="Whether j0_linear_ma_cm2 is told without i R_s."
+        default=False,
+        description="Whether j0, Tafel slopes and transfer coefficients are told without i R_s.",
     )
+    fit_window_v: tuple[float, float] = Field(
+        default=(0.060, 0.110), description="|eta| between which Tafel's lines are fitted, V."
+    )
+
+    @model_validator(mode="after")
+    def _a_window_has_a_width(self) -> Self:
+        low, high = self.fit_window_v
+        if not 0 < low < high:
+            raise ValueError(
+                f"fit_window_v is [{low:g}, {high:g}] V: two overpotentials above 0, the lower "
+                "first; the cathodic line takes the same with the other sign"
+            )
+        return self
 
     def program(self, cell: Cell) -> "Technique":
         """Return rest, spectrum and sweep."""

@@ -94,9 +94,9 @@ class Bench:
 
 @pytest.fixture
 def bench(make_run: Callable[..., Any], synthetic: Any) -> Callable[..., Bench]:
-    def make(sample: Any = None, *, correcting: bool = False) -> Bench:
+    def make(sample: Any = None, *, correcting: bool = False, **declared: Any) -> Bench:
         told = make_run(sample or synthetic.SYMMETRIC_CELL)
-        written = {"type": "tafel", "correct_series_resistance": correcting}
+        written = {"type": "tafel", "correct_series_resistance": correcting, **declared}
         told.documents[0][1]["technique_as_written"] = {"type": "sequence", "steps": [written]}
         return Bench(told, synthetic.arcs_ohm)
 
@@ -144,6 +144,61 @@ def test_the_series_resistance_is_taken_off_where_it_is_asked_for(bench: Any) ->
     assert _value(told) == pytest.approx(0.3, rel=0.01)
     assert abs(_value(told) - 0.3) < 3 * told.uncertainty  # type: ignore[operator]  # a number
     assert "i R_s taken off, R_s 2.65" in str(told.reason)
+
+
+def test_the_slope_of_a_symmetric_cell_is_that_of_one_interface_where_i_r_is_taken_off(
+    bench: Any,
+) -> None:
+    told = {}
+    for correcting in (False, True):
+        on = bench(correcting=correcting)
+        on.rest()
+        on.spectrum(2.65, 20.0)
+        on.rest(10)
+        _sweep(on, 0.3, 2.65)
+        told[correcting] = on.metrics
+    # n = 2, alpha = 1: 59 mV per decade, which the whole potential shows twice, and i R_s with it.
+    for name in ("tafel_slope_mv_dec", "tafel_slope_cathodic_mv_dec"):
+        right, apparent = told[True][name], told[False][name]
+        assert _value(right) == pytest.approx(59.16, rel=0.01)
+        assert _value(apparent) > 110
+        assert "eta = (E - i R_s)/2, one of two interfaces, R_s 2.65" in str(right.reason)
+        assert "of both interfaces, i R_s not taken off" in str(apparent.reason)
+    assert _value(told[True]["j0_apparent_ma_cm2"]) == pytest.approx(0.3, rel=0.03)
+    for name in ("transfer_coefficient_anodic", "transfer_coefficient_cathodic"):
+        alpha = told[True][name]
+        assert _value(alpha) == pytest.approx(1.0, abs=0.02)
+        assert abs(_value(alpha) - 1.0) < 3 * alpha.uncertainty
+        assert "harmonic mean" in str(alpha.reason)
+        assert told[False][name].value is None
+        assert "correct_series_resistance" in str(told[False][name].reason)
+
+
+def test_a_reference_electrode_tells_both_transfer_coefficients(bench: Any, synthetic: Any) -> None:
+    sample = {**synthetic.SYMMETRIC_CELL, "reference_electrode": "Zn wire"}
+    on = bench(sample, correcting=True)
+    on.rest()
+    on.spectrum(2.65, 20.0)
+    on.rest(10)
+    eta = np.linspace(-0.15, 0.15, 601)
+    current = 1e-3 * AREA * butler_volmer_ma_cm2(eta, 0.3, alpha_anodic=1.5, alpha_cathodic=0.5)
+    on.step(5, np.linspace(0.1, 300, 601), eta + current * 2.65, current)
+    told = on.metrics
+    for name, alpha in (("anodic", 1.5), ("cathodic", 0.5)):
+        assert _value(told[f"transfer_coefficient_{name}"]) == pytest.approx(alpha, rel=0.03)
+    assert _value(told["tafel_slope_mv_dec"]) == pytest.approx(59.16 / 1.5, rel=0.03)
+    assert _value(told["tafel_slope_cathodic_mv_dec"]) == pytest.approx(59.16 / 0.5, rel=0.1)
+
+
+def test_the_window_of_the_tafel_lines_is_declared(bench: Any) -> None:
+    on = bench(correcting=True, fit_window_v=[0.08, 0.14])
+    on.rest()
+    on.spectrum(2.65, 20.0)
+    on.rest(10)
+    _sweep(on, 0.3, 2.65)
+    told = on.metrics
+    assert "80 to 140 mV" in str(told["tafel_slope_mv_dec"].reason)
+    assert "-140 to -80 mV" in str(told["tafel_slope_cathodic_mv_dec"].reason)
 
 
 def test_without_a_spectrum_nothing_is_taken_off_and_nothing_told(bench: Any) -> None:
