@@ -58,6 +58,13 @@ def _transference(found: Evaluation, steps: Sequence[StepRows]) -> Metric:
     place = next((k for k in range(len(steps) - 1, -1, -1) if steps[k].role == HOLD), None)
     if place is None:
         return metric(name, None, reason="the run has no potential step")
+    if not found.cell.symmetric:
+        why = (
+            "it needs the metal on both electrodes (Bruce and Vincent 1987), and "
+            f"{found.cell.other_electrode.material} opposite {found.cell.electrode.material} is no "
+            "symmetric cell"
+        )
+        return metric(name, None, reason=why)
     hold = steps[place]
     rest_v = open_circuit_v(steps, place)
     before = spectrum_before(found.run, hold.edge_s)

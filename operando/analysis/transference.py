@@ -7,6 +7,9 @@ import numpy as np
 
 from operando.runs import Floats
 
+# A larger step drives concentrations apart so far that the linear response does not hold (10 mV
+# are usual: Bruce and Vincent 1987).
+LARGEST_STEP_V = 0.020
 # Beyond this uncertainty the number says nothing.
 LARGEST_UNCERTAINTY = 0.1
 # The current stands when it changes by less than this share over the last fifth of the step.
@@ -97,9 +100,10 @@ def transference_number(
 ) -> Transference:
     """Return t+ = I_ss (dV - I_0 R_0) / (I_0 (dV - I_ss R_ss)) (Bruce, Evans and Vincent, 1987).
 
-    It is apparent: valid for dilute binary electrolytes, and the resistances are those of both
-    interfaces. None if the current rose, did not stand, if the interfaces take all of the step, or
-    if its uncertainty exceeds 0.1. The current's gain cancels, as the impedance has it, too.
+    It is apparent: valid for dilute binary electrolytes between two electrodes of the metal, and
+    the resistances are those of both interfaces. None if the step exceeds 20 mV, if the current
+    rose or did not stand, if the interfaces take all of the step, or if its uncertainty exceeds
+    0.1. The current's gain cancels, as the impedance has it, too.
 
     Args:
         currents: As `step_currents` tells them.
@@ -112,6 +116,13 @@ def transference_number(
         current_offset_a: Of both currents at once: the zero of the range, A.
     """
     initial, steady = currents.initial_a, currents.steady_a
+    if abs(step_v) > LARGEST_STEP_V:
+        return Transference(
+            None,
+            None,
+            f"a step of {abs(step_v) * 1e3:.0f} mV: the number is that of a small one, up to "
+            f"{LARGEST_STEP_V * 1e3:.0f} mV (Bruce and Vincent 1987)",
+        )
     if initial is None or steady is None:
         return Transference(None, None, currents.reason or "the current is not known")
     if step_v < 0:

@@ -97,8 +97,9 @@ KINETICS = (
         "transference_number_apparent",
         "1",
         "scalar",
-        "t+ = I_ss (dV - I_0 R_0) / (I_0 (dV - I_ss R_ss)) of a small potential step between two "
-        "spectra; None if the current did not stand, rose, or the uncertainty exceeds 0.1.",
+        "t+ = I_ss (dV - I_0 R_0) / (I_0 (dV - I_ss R_ss)) of a potential step of 20 mV at "
+        "most between two spectra, in a symmetric cell of the metal; None elsewhere, if the "
+        "current did not stand, rose, or the uncertainty exceeds 0.1.",
         "Bruce and Vincent 1987; Evans, Vincent and Bruce 1987",
     ),
     Definition(

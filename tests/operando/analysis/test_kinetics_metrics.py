@@ -304,10 +304,10 @@ def test_three_temperatures_tell_no_energy(bench: Any) -> None:
 # -- transference number
 
 
-def _hold(on: Bench, initial: float, steady: float) -> None:
+def _hold(on: Bench, initial: float, steady: float, potential: float = 0.012) -> None:
     since = np.concatenate((np.arange(0.1, 30, 0.1), np.arange(30, 3600, 30)))
     current = steady + (initial - steady) * np.exp(-np.sqrt(since / 50))
-    on.step(4, since, 0.012, current)
+    on.step(4, since, potential, current)
 
 
 def test_a_potential_step_between_spectra_tells_the_transference_number(bench: Any) -> None:
@@ -322,6 +322,28 @@ def test_a_potential_step_between_spectra_tells_the_transference_number(bench: A
     assert _value(told) == pytest.approx(number, abs=0.03)
     assert "dV 10.00 mV" in str(told.reason)
     assert "R 10 to 10.5 ohm" in str(told.reason).replace("9.99", "10").replace("10.49", "10.5")
+
+
+@pytest.mark.parametrize(
+    ("symmetric", "step_v", "why"),
+    [
+        (False, 0.010, "needs the metal on both electrodes"),
+        (True, 0.150, "a step of 150 mV: the number is that of a small one, up to 20 mV"),
+    ],
+)
+def test_only_a_small_step_between_two_electrodes_of_the_metal_tells_the_transference_number(
+    bench: Any, synthetic: Any, symmetric: bool, step_v: float, why: str
+) -> None:
+    on = bench(synthetic.SYMMETRIC_CELL if symmetric else synthetic.HALF_CELL)
+    on.rest(potential=0.002)
+    on.spectrum(20.0, 10.0)
+    on.rest(10, potential=0.002)
+    _hold(on, step_v / 30.0, step_v / (20.0 / 0.549 + 10.5), 0.002 + step_v)
+    on.spectrum(20.0, 10.5)
+    told = on.metrics["transference_number_apparent"]
+    assert told.value is None
+    assert why in str(told.reason)
+    assert "Bruce and Vincent 1987" in str(told.reason)
 
 
 def test_a_step_without_a_spectrum_after_it_tells_none(bench: Any) -> None:
