@@ -253,6 +253,7 @@ def _rate(found: Evaluation, name: str, at_s: Floats, heights_um: Floats) -> Met
         value = error = None
         if plating is not None:
             inside = (at_s >= plating.t_s[0]) & (at_s <= plating.t_s[-1])
+            inside &= np.isfinite(heights_um)
             if inside.sum() >= FEWEST_FRAMES:
                 value, error = slope_per_hour(at_s[inside], heights_um[inside])
         if value is None:

@@ -67,10 +67,11 @@ def test_two_frames_have_no_speed_and_an_image_without_scale_has_nothing(
         assert "micrometre_per_pixel" in str(found[name].reason)
 
 
+@pytest.mark.parametrize("every_s", [200.0, 700.0])  # with frames enough for a speed, without
 def test_a_camera_that_declares_no_margin_tells_no_heights_and_what_needs_none(
-    make_run: Callable[..., Any], synthetic: Any
+    make_run: Callable[..., Any], synthetic: Any, every_s: float
 ) -> None:
-    found, at = _found(make_run, synthetic, {"micrometre_per_pixel": SCALE}, 700.0)
+    found, at = _found(make_run, synthetic, {"micrometre_per_pixel": SCALE}, every_s)
     for name in (
         "image_thickness_um",
         "image_thickness_end_of_plating_um",
