@@ -31,7 +31,7 @@ acceptance: .venv/ready
 	$(BIN)/python -m operando.real_data $(DATA)
 	$(BIN)/python -m operando.acceptance
 
-# Lives as medians of 20 seeds: hours.
+# Lives as medians of 20 seeds: half an hour on two quiet cores; it tells how long first.
 acceptance-long: .venv/ready
 	$(BIN)/python -m operando.acceptance --long
 

@@ -111,14 +111,14 @@ SODIUM = (
     *(
         Experiment(
             f"na-{on}-image", "sodium-nucleation", f"na-{on}-half", f"na-{on}-half",
-            instruments=WITH_CAMERA, factor=1000, truths=("thickness",), cost_s=90,
+            instruments=WITH_CAMERA, factor=1000, truths=("thickness",), cost_s=60,
         )
         for on in _SODIUM
     ),
     *(
         Experiment(
             f"na-{on}-500", "sodium-coulombic-efficiency", f"na-{on}-half", f"na-{on}-half",
-            cost_s=100,
+            cost_s=75,
         )
         for on in _SODIUM
     ),
@@ -200,7 +200,7 @@ ZINC = (
     ),
     Experiment(
         "zn-lzs-efficiency", "zinc-coulombic-efficiency-2-1", "zn-lzs-half", "zn-lzs-half",
-        cost_s=120,
+        cost_s=90,
     ),
     Experiment(
         "zn-safe-mxene-nucleation", "zinc-nucleation", "zn-safe-mxene-half", "zn-safe-mxene-half"
