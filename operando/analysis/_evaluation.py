@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -10,6 +10,7 @@ import numpy as np
 from pydantic import ValidationError
 
 from operando.analysis import overpotential
+from operando.analysis._refused_streams import refused_streams
 from operando.analysis.accuracy import CurrentAccuracy, potential_offset_v
 from operando.analysis.failure import Failure, FailureWatch, criteria_of
 from operando.analysis.inventory import given_up_beyond, metal_at_start_mah_cm2
@@ -148,6 +149,14 @@ class Evaluation:
 
     run: Run
     problem: str | None = field(default=None, init=False)
+    # Stream -> why no number is made of it; ``run`` is without these streams.
+    refused: Mapping[str, str] = field(default_factory=dict, init=False)
+
+    def __post_init__(self) -> None:
+        self.refused = refused_streams(self.run)
+        if self.refused:
+            kept = {k: one for k, one in self.run.streams.items() if k not in self.refused}
+            self.run = replace(self.run, streams=kept)
 
     @cached_property
     def cell(self) -> Cell | None:
@@ -267,6 +276,8 @@ class Evaluation:
     def no_halves(self) -> str:
         if self.cell is None:
             return self.problem or "the start document describes no cell"
+        if "potentiostat" in self.refused:
+            return self.refused["potentiostat"]
         if "potentiostat" not in self.run.streams:
             return "the run has no stream potentiostat"
         return "the run has no plating or stripping half-cycle"
@@ -301,6 +312,7 @@ def interruptions(found: Evaluation, among: Sequence[int] | None = None) -> list
                 "interpolated"
                 for begin, end in half.missing_s
             ]
+            told += [f"{which}: {doubt}" for doubt in half.doubts]
     return told
 
 

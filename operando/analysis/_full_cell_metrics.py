@@ -7,11 +7,13 @@ from operando.analysis._evaluation import (
     Metric,
     Number,
     enumerated,
+    interruptions,
     listed,
     metric,
     undefined,
 )
 from operando.analysis.blocks import left_out_of_means
+from operando.analysis.coulombic import told_unrecorded, unrecorded_share
 from operando.analysis.full_cell import mean_voltage_v, rates, retention, whole_discharges
 from operando.analysis.segments import HalfCycle
 
@@ -57,17 +59,27 @@ def full_cell_metrics(found: Evaluation) -> dict[str, Metric]:
     per_mass = cell.area_cm2 / mass_g
     for what, index in (("charge_capacity_mah_g", 0), ("discharge_capacity_mah_g", 1)):
         halves = [pair[index] for pair in found.cycles.values()]
-        capacities = [_capacity(half, per_mass) for half in halves]
+        capacities = [_capacity(half, per_mass, found) for half in halves]
+        doubts = [gap for gap in interruptions(found) if "rows could not be read" in gap]
+        doubts += [
+            f"cycle {half.cycle}: {told_unrecorded([half])}"
+            for half, value in zip(halves, capacities, strict=True)
+            if half is not None and value is None and half.doubts
+        ]
         errors = [
             None
             if value is None or half is None
-            else value * found.accuracy.relative(half.mean_current_a, zeroed=half.zero is not None)
+            else value
+            * (
+                found.accuracy.relative(half.mean_current_a, zeroed=half.zero is not None)
+                + unrecorded_share([half], half.capacity_mah_cm2)
+            )
             for half, value in zip(halves, capacities, strict=True)
         ]
         running = [
             f"cycle {half.cycle} has not ended" for half in halves if half and not half.ended
         ]
-        told[what] = listed(what, capacities, errors, running, "no complete half-cycle")
+        told[what] = listed(what, capacities, errors, [*running, *doubts], "no complete half-cycle")
     by_rate = rates(discharges, left_out)
     bases = [f"median of cycle {enumerated(rate.cycles)}" for rate in by_rate]
     told["rate_capacity_mah_g"] = listed(
@@ -90,7 +102,10 @@ def full_cell_metrics(found: Evaluation) -> dict[str, Metric]:
     return told
 
 
-def _capacity(half: HalfCycle | None, per_mass: float) -> Number:
+def _capacity(half: HalfCycle | None, per_mass: float, found: Evaluation) -> Number:
     if half is None or not half.ended or half.end_lost:
+        return None
+    unknown = unrecorded_share([half], half.capacity_mah_cm2)
+    if unknown > found.accuracy.relative(half.mean_current_a, zeroed=half.zero is not None):
         return None
     return half.capacity_mah_cm2 * per_mass

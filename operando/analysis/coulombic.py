@@ -129,10 +129,6 @@ def coulombic_efficiency(
             continue
         q_plate = math.fsum(half.capacity_mah_cm2 for half in group)
         q_strip = math.fsum(half.capacity_mah_cm2 for half in partner)
-        if q_plate <= 0:
-            left_out.append(f"cycle {number} is left out: no charge was plated")
-            continue
-        value = 100.0 * q_strip / q_plate
         relative = accuracy.relative_of_ratio(
             group[0].mean_current_a,
             partner[0].mean_current_a,
@@ -143,6 +139,10 @@ def coulombic_efficiency(
             left_out.append(f"cycle {number} is left out: {told_unrecorded((*group, *partner))}")
             end_lost.append(number)
             continue
+        if q_plate <= 0:
+            left_out.append(f"cycle {number} is left out: no charge was plated")
+            continue
+        value = 100.0 * q_strip / q_plate
         cycles.append(number)
         percent.append(value)
         plated.append(q_plate)
@@ -174,12 +174,16 @@ def unrecorded_share(halves: Sequence[HalfCycle], charge_mah_cm2: float) -> floa
 
 
 def told_unrecorded(halves: Sequence[HalfCycle]) -> str:
-    """Say how much charge may have passed unrecorded in half-cycles."""
+    """Say why the charge of half-cycles is not known, and how much may be missing."""
     told = []
     for half in halves:
         if half.unrecorded_mah_cm2 == 0.0:
             continue
         name = "plating" if half.role == PLATE else "stripping"
+        if half.doubts:
+            told.append(f"of its {name}: {', and '.join(half.doubts)}")
+        if half.doubts and not half.interruptions:
+            continue
         much = (
             "an unknown charge"
             if half.unrecorded_mah_cm2 is None

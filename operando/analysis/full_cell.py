@@ -41,11 +41,15 @@ class Retention:
 
 
 def whole_discharges(halves: Sequence[HalfCycle]) -> list[HalfCycle]:
-    """Return the discharges that ended as planned and of which no row is missing at the end."""
+    """Return the discharges that ended as planned and of which all rows could be read."""
     return [
         half
         for half in halves
-        if half.role == STRIP and half.ended and not half.end_lost and half.capacity_mah_cm2 > 0
+        if half.role == STRIP
+        and half.ended
+        and not half.end_lost
+        and not half.doubts
+        and half.capacity_mah_cm2 > 0
     ]
 
 

@@ -1,5 +1,6 @@
 """A run turned into every metric of the registry."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from operando.analysis._activation_metrics import activation_metrics
@@ -44,6 +45,17 @@ __all__ = [
     "tafel_window_v",
 ]
 
+# What families that begin with other things than half-cycles are made of.
+_MADE_OF = {
+    overpotential_metrics: ("impedance",),
+    reference_metrics: ("potentiostat",),
+    impedance_metrics: ("impedance",),
+    activation_metrics: ("impedance", "thermostat"),
+    kinetics_metrics: ("potentiostat", "impedance", "thermostat"),
+    image_metrics: ("camera",),
+    raman_metrics: ("raman",),
+    hydrogen_metrics: ("gas_chromatograph", "chromatogram"),
+}
 _FAMILIES = (
     coulombic_metrics,
     overpotential_metrics,
@@ -72,10 +84,26 @@ def metrics(run: Run) -> dict[str, Metric]:
     evaluation = Evaluation(run)
     found: dict[str, Metric] = {}
     for family in _FAMILIES:
-        found.update(family(evaluation))
+        told = family(evaluation)
+        refused = [
+            evaluation.refused[stream]
+            for stream in _MADE_OF.get(family, ())
+            if stream in evaluation.refused
+        ]
+        if refused:
+            told = {name: _of_refused(metric, refused) for name, metric in told.items()}
+        found.update(told)
     if run.damage:
         found = {name: _of_damaged(metric) for name, metric in found.items()}
     return {name: found[name] for name in METRICS}
+
+
+def _of_refused(metric: Metric, refused: Sequence[str]) -> Metric:
+    """Say of a metric without a value that a stream it may be made of was refused, and why."""
+    if metric.value is not None:
+        return metric
+    others = [] if metric.reason is None or metric.reason in refused else [metric.reason]
+    return replace(metric, reason="; ".join([*refused, *others]))
 
 
 def _of_damaged(metric: Metric) -> Metric:

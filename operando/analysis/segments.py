@@ -11,6 +11,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from operando.analysis._refused_streams import refused_streams
 from operando.analysis.accuracy import CurrentZero, current_zeros, zero_of
 from operando.analysis.endings import reached_a_limit
 from operando.runs import Floats, Run
@@ -74,6 +75,8 @@ class HalfCycle:
             edge, as ever.
         zero: What the current read before the run when none flowed, in its range; ``None``: not
             measured, or not taken off since the current is not steady.
+        doubts: Why another charge may have passed than its rows tell, besides interruptions: rows
+            of it could not be read, its current flowed the other way, its time ran backwards.
     """
 
     number: int
@@ -92,6 +95,7 @@ class HalfCycle:
     unrecorded_mah_cm2: float | None = 0.0
     missing_s: tuple[tuple[float, float], ...] = ()
     zero: CurrentZero | None = None
+    doubts: tuple[str, ...] = ()
 
     @property
     def capacity_mah_cm2(self) -> float:
@@ -179,7 +183,8 @@ def half_cycles(
         active = sign * current > EDGE_SHARE * typical_a
         mean = 0.5 * (np.abs(current[1:]) + np.abs(current[:-1]))
         both = active[1:] & active[:-1] & (np.diff(foreign[chosen]) == 0)
-        charge_c = np.where(both, mean * np.diff(t), 0.0)
+        charge_c = np.where(both, np.maximum(mean * np.diff(t), 0.0), 0.0)
+        ran_back = (np.diff(t) < 0) & ~resumed[first + 1 : stop]
         interruptions, lasted_s = [], float(t[-1] - t[0])
         for row in np.flatnonzero(resumed[first + 1 : stop]) + 1:
             since_s = float(resumed_s[first + row])
@@ -201,10 +206,30 @@ def half_cycles(
         while following < len(t_s) and _same_step(following, int(index[-1]), half_cycle, role):
             following += 1  # a row that could not be read
         last, before = int(index[-1]), int(index[0]) - 1
+        while before >= 0 and _same_step(before, int(index[0]), half_cycle, role):
+            before -= 1
+        unread = _Unread()
+        if following - before - 1 > len(index):
+            unread = _unread(t_s, current_a, index, (before + 1, following), charge_c)
+        unread.charge_c += (
+            unread.first / (unread.first + 1) * since_edge * COULOMB_PER_MAH * area_cm2
+        )
+        doubts = unread.told(following - before - 1)
+        unknown: float | None = unread.charge_c / COULOMB_PER_MAH / area_cm2
+        if ran_back.any():
+            at_s, unknown = float(t[np.argmax(ran_back)]), None
+            doubts.append(f"its time runs backwards, at {at_s:.6g} s for the first time")
+        other_way = sign * current < -EDGE_SHARE * typical_a
+        if np.count_nonzero(other_way) > 0.5 * len(current):
+            unknown = None
+            doubts.append(
+                "its current flows against its role: is the cable to the cell reversed, or is the "
+                f"metal on the other electrode than on the {metal_electrode}?"
+            )
         missing_s = [
             (float(t_s[hole - 1]), float(t_s[hole])) if hole else (0.0, float(t_s[0]))
             for hole in holes
-            if before < hole <= last and hole < len(t_s)
+            if int(index[0]) - 1 < hole <= last and hole < len(t_s)
         ]
         hole_behind = any(last < hole <= following for hole in holes)
         found.append(
@@ -227,6 +252,8 @@ def half_cycles(
                 lasted_s=lasted_s,
                 missing_s=tuple(missing_s),
                 zero=zero,
+                unrecorded_mah_cm2=unknown,
+                doubts=tuple(doubts),
             )
         )
     return tuple(_numbered(found))
@@ -274,6 +301,49 @@ def _resumed(
     return resumed, since_edge_s
 
 
+@dataclass
+class _Unread:
+    """Rows of a half-cycle without a time or a current: how many, and what they stood for.
+
+    Attributes:
+        rows: How many.
+        first: How many of them lie before its first row.
+        charge_c: The charge between rows that was interpolated for them, and what may have passed
+            after its last row, C.
+    """
+
+    rows: int = 0
+    first: int = 0
+    charge_c: float = 0.0
+
+    def told(self, of: int) -> list[str]:
+        if not self.rows:
+            return []
+        return [f"{self.rows} of its {of} rows could not be read, the charge there is interpolated"]
+
+
+def _unread(
+    t_s: Floats,
+    current_a: Floats,
+    index: NDArray[np.int64],
+    between: tuple[int, int],
+    charge_c: Floats,
+) -> _Unread:
+    """Return what is unreadable of a half-cycle's rows ``index`` in ``between``, two bounds."""
+    begin, stop = between
+    unreadable = ~(np.isfinite(t_s[begin:stop]) & np.isfinite(current_a[begin:stop]))
+    lost = np.concatenate(([0], np.cumsum(unreadable)))
+    inner = lost[index[1:] - begin] - lost[index[:-1] + 1 - begin]
+    found = _Unread(int(lost[-1]), int(lost[index[0] - begin]))
+    # Of a gap that some rows are lost in, each stands for its part.
+    found.charge_c = float(np.sum(charge_c * inner / (inner + 1)))
+    last_s = t_s[index[-1] + 1 : stop]
+    known = last_s[np.isfinite(last_s)]
+    if len(known):
+        found.charge_c += abs(float(current_a[index[-1]])) * float(known[-1] - t_s[index[-1]])
+    return found
+
+
 def _same_step(row: int, other: int, half_cycle: Floats, role: Floats) -> bool:
     return bool(half_cycle[row] == half_cycle[other] and role[row] == role[other])
 
@@ -305,6 +375,9 @@ def recorded_half_cycles(
         device: Name of the potentiostat; spectra are those of ``<device>_impedance``.
     """
     columns = run.streams[stream].columns
+    if stream == "potentiostat" and device == stream and (refused := refused_streams(run)):
+        for reason in (refused[name] for name in ("potentiostat", "impedance") if name in refused):
+            raise ValueError(reason)
     names = ("t", "potential", "current", "cycle", "half_cycle", "role")
     found = half_cycles(
         *(columns[f"{device}_{name}"] for name in names),
@@ -326,7 +399,7 @@ def recorded_half_cycles(
     )
     unrecorded = _unrecorded_mah_cm2(run)
     halves = [
-        replace(half, unrecorded_mah_cm2=unrecorded[half.number])
+        replace(half, unrecorded_mah_cm2=_sum(half.unrecorded_mah_cm2, unrecorded[half.number]))
         if half.number in unrecorded
         else half
         for half in halves
@@ -372,6 +445,10 @@ def _unrecorded_mah_cm2(run: Run) -> dict[int, float | None]:
         known = [part for part in by_step.values() if part is not None]
         found[number] = math.fsum(known) if len(known) == len(by_step) else None
     return found
+
+
+def _sum(one: float | None, other: float | None) -> float | None:
+    return None if one is None or other is None else one + other
 
 
 def _reached_a_limit(run: Run, half: HalfCycle) -> bool | None:
