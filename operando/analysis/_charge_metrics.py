@@ -163,13 +163,17 @@ def _depth_of_discharge(found: Evaluation, cell: Cell) -> Metric:
 
 def _available_mah_cm2(cell: Cell) -> tuple[float | None, str]:
     """Return the metal on the metal electrode that a depth of discharge refers to, and in words."""
-    electrode, metal = cell.electrode, thickness.METALS[cell.metal]
-    if electrode.predeposited_mah_cm2:
-        return electrode.predeposited_mah_cm2, "of the pre-deposited metal"
-    if electrode.metal == cell.metal and electrode.thickness_um is not None:
-        available = thickness.foil_capacity_mah_cm2(electrode.thickness_um, metal)
-        return available, f"of a foil of {electrode.thickness_um:g} um"
-    return None, "the metal available on the electrode is not declared"
+    electrode = cell.electrode
+    available = cell.inventory_mah_cm2(electrode)
+    if not available:
+        return None, "the metal available on the electrode is not declared"
+    foil = f"of a foil of {electrode.thickness_um:g} um" if electrode.metal == cell.metal else ""
+    if not electrode.predeposited_mah_cm2:
+        return available, foil
+    return (
+        available,
+        f"{foil} and the pre-deposited metal" if foil else "of the pre-deposited metal",
+    )
 
 
 def _planned_depth_of_discharge(found: Evaluation, cell: Cell) -> Metric:

@@ -32,7 +32,8 @@ CHARGES = (
         "%",
         "scalar",
         "Mean stripped charge of the complete half-cycles over the charge available on the metal "
-        "electrode: pre-deposited, else that of its foil. One electrode counts.",
+        "electrode at the start: that of its foil and what was deposited before. One electrode "
+        "counts.",
         "usual definition",
     ),
     Definition(

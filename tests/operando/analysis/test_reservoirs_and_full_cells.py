@@ -184,6 +184,24 @@ def test_a_depth_of_discharge_is_planned_exactly_and_measured_as_it_was(
     assert found["depth_of_discharge_pct"].value == pytest.approx(75.05, abs=1e-3)
 
 
+def test_a_depth_of_discharge_is_that_of_foil_and_deposit_as_the_technique_has_it(
+    make_run: Callable[..., Any],
+) -> None:
+    plated = {**ZINC, "predeposited_mah_cm2": 2.0}
+    sample = {**SYMMETRIC, "working_electrode": plated}
+    cell = Cell.model_validate(sample)
+    held = cell.inventory_mah_cm2(cell.electrode)
+    assert held == pytest.approx(60.54, abs=0.01)
+    asked = SymmetricCycling(
+        current_density_ma_cm2=1.0, depth_of_discharge_pct=100 * 0.5 / held, cycles=1
+    )
+    technique = for_cell(asked, cell)
+    found = metrics(run_of(make_run, sample, columns_of([plate(0.5), strip(0.5)]), technique))
+    assert found["depth_of_discharge_planned_pct"].value == pytest.approx(100 * 0.5 / held)
+    assert found["depth_of_discharge_pct"].value == pytest.approx(100 * 0.5 / held, rel=1e-3)
+    assert "foil of 100 um and the pre-deposited" in str(found["depth_of_discharge_pct"].reason)
+
+
 def test_strips_to_a_cut_off_plan_no_depth_of_discharge(make_run: Callable[..., Any]) -> None:
     found = metrics(run_of(make_run, SYMMETRIC, columns_of([plate(1), strip(1)])))
     assert "no technique" in str(found["depth_of_discharge_planned_pct"].reason)
