@@ -61,6 +61,7 @@ def relaxation(axes: "Axes", one: EvaluatedRun) -> str | None:
             peak.tau_s, height + 0.04 * top,
             f"{number_text(peak.area_ohm, peak.area_uncertainty_ohm)} $\\Omega${hint}",
             ha="center", va="bottom", fontsize="small",
+            bbox={"facecolor": "white", "alpha": 0.8, "lw": 0, "pad": 0.5},
         )  # fmt: skip
     dress(axes, title, "$\\tau$ (s)", "$\\gamma$($\\ln\\tau$) ($\\Omega$)")
     axes.set_ylim(0, 1.35 * top)

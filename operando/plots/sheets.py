@@ -256,7 +256,8 @@ SHEETS: Mapping[str, Sheet] = {
             78.0,
             ["abcde", "zzzzz"],
             _montage,
-            "All are cut alike. Dashed: the height of the bare margin, from which heights count. "
+            "All are cut alike. Dashed, where one is declared: the bare margin, from which heights "
+            "count. "
             "Below: potential while plating (blue) and stripping (red).",
             heights=(1.0, 1.15),
         ),
