@@ -207,7 +207,8 @@ class Coverage:
     Attributes:
         experiment: Its name.
         truth: Name of what `operando.acceptance.identities` made of each run: 1 within, 0 beyond,
-            a list if it was measured several times, each of which must lie within.
+            a list if it was measured several times, each of which counts. A seed without it
+            counts as beyond, as often as others have it.
         seeds: How many seeds.
         off: Name of what it made of the differences and their uncertainties; '': not told.
         unit: Of these.
@@ -231,7 +232,7 @@ class Coverage:
         del seed
         from scipy.stats import binomtest
 
-        within = beyond = 0
+        within = beyond = often = 0
         undefined: list[str] = []
         for number in range(self.seeds):
             outcome = outcomes[self.experiment, number]
@@ -245,14 +246,15 @@ class Coverage:
             each = numbers.value if isinstance(numbers.value, list) else [numbers.value]
             within += sum(one == 1.0 for one in each)
             beyond += sum(one == 0.0 for one in each)
-        tried = within + beyond
-        if not tried:
+            often = max(often, sum(one is not None for one in each))
+        if not within + beyond:
             return Measured(None, reason=undefined[0] if undefined else "nothing was measured")
+        tried = within + beyond + often * len(undefined)
         interval = binomtest(within, tried).proportion_ci(0.95)
         reason = f"{within} of {tried}, 95 % interval {interval.low:.3f}-{interval.high:.3f}"
         reason += self._medians(outcomes)
         if undefined:
-            reason += f"; {len(undefined)} seeds undefined: {undefined[0]}"
+            reason += f"; {len(undefined)} seeds undefined, counted as beyond: {undefined[0]}"
         return Measured(within / tried, reason=reason)
 
     def _medians(self, outcomes: Outcomes) -> str:

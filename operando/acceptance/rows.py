@@ -34,7 +34,8 @@ class Row:
         value_is: ``input`` the simulated cell was given it, ``calibrated`` was adjusted until it
             returned it, ``emergent`` returned it by itself, ``identity`` no paper is needed.
         kind: ``P`` reproduced by a model, ``I`` phenomenological input, ``C`` consistency check,
-            ``X`` cannot be met and is not tried, ``E`` evidence of another kind.
+            ``X`` cannot be met: the source contradicts it, or does not tell how it was measured;
+            ``E`` evidence of another kind.
         measure: Where the number comes from; None for what is not measured.
         compared: ``equal`` within the tolerance; ``at least`` or ``at most`` the published value,
             the tolerance allowed; ``sign``: only the direction.
@@ -107,7 +108,7 @@ class Row:
         return abs(value - self.published) <= allowed
 
 
-Word = Literal["ok", "MISSED", "not yet", "not tried"]
+Word = Literal["ok", "MISSED", "not yet", "not tried", "conflict"]
 
 
 @dataclass(frozen=True)
@@ -116,7 +117,8 @@ class Verdict:
 
     Attributes:
         row: The row.
-        word: ``ok``, ``MISSED``, ``not yet`` (a part of the project is missing), ``not tried``.
+        word: ``ok``, ``MISSED``, ``not yet`` (a part of the project is missing), ``not tried``,
+            ``conflict`` (measured, and not compared: the source contradicts itself).
         measured: The number; None where nothing was.
         why: Why it missed or is not there.
     """
@@ -144,6 +146,8 @@ def judge(row: Row, outcomes: Outcomes, seeds: tuple[int, ...] = (0,)) -> Verdic
     measured = each[0] if len(each) == 1 else median_life(each)
     if measured.value is None:
         return Verdict(row, "MISSED", measured, measured.reason or "undefined")
+    if row.kind == "X":
+        return Verdict(row, "conflict", measured, row.remark)
     if row.agrees(measured.value):
         return Verdict(row, "ok", measured)
     return Verdict(row, "MISSED", measured, row.remark)

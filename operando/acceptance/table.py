@@ -27,7 +27,8 @@ WHAT_IT_IS = (
     "tells whether the simulated cell was given the value (input), adjusted until it returned it "
     "(calibrated), or returned it by itself (emergent); an identity needs no paper. measured is "
     "+- one standard uncertainty, where the analysis evaluates one. kind: P a model returns it, "
-    "I phenomenological input, C consistency, E other evidence, X cannot be met and is not tried."
+    "I phenomenological input, C consistency, E other evidence, X contradicted by its own source, "
+    "or not told how it was measured: never compared."
 )
 NO_HARDWARE = "hardware evidence: none"
 
@@ -126,7 +127,7 @@ def explained(verdicts: Sequence[Verdict]) -> list[str]:
 def summary(verdicts: Sequence[Verdict]) -> str:
     """Return how many rows came out, and how many did not and are not there."""
     words = [verdict.word for verdict in verdicts]
-    tried = len(words) - words.count("not tried")
+    tried = len(words) - words.count("not tried") - words.count("conflict")
     told = f"{words.count('ok')} of {tried} rows within their tolerance"
     for word in ("MISSED", "not yet"):
         if word in words:
@@ -139,7 +140,7 @@ def closing(verdicts: Sequence[Verdict]) -> list[str]:
     lines = []
     reasons = explained(verdicts)
     if reasons:
-        lines += ["", "Not within tolerance, not there, or not tried:"]
+        lines += ["", "Not within tolerance, not there, not tried, or contradicted by its source:"]
         lines += [f"  {line}" for line in reasons]
     rests = [
         f"  {verdict.row.id} {verdict.row.quantity}: {verdict.measured.reason}"

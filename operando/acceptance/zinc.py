@@ -11,8 +11,8 @@ INTERFACES = "programmable interfaces (review, 2025)"
 _PLATEAU, _LIFE = "plateau_overpotential_mv", "life_hard_short_h"
 _OWN_TOLERANCE = "the tolerance is ours"
 _OFFSET = (
-    "the instrument's zero offset counts twice, 2 i(offset) / i; it is in the stated uncertainty, "
-    "and is not measured and taken off before a run"
+    "the zero of the current, measured before the run, is taken off; what its measurement leaves "
+    "counts twice, 2 u(i) / i"
 )
 _CHARGE_TOLD = "the text pairs it with 10 mAh/cm2, which is 85 %: see the conflicts"
 _CYCLE_AT_836_H = 2089  # from 0; cycles of 0.4 h

@@ -21,7 +21,15 @@ from operando.acceptance.measures import Coverage, Total
 from operando.acceptance.observations import OBSERVATIONS
 from operando.acceptance.running import main as run_experiments
 from operando.acceptance.running import read_outcomes
-from operando.acceptance.table import NO_HARDWARE, TITLE, closing, csv_table, markdown, text_table
+from operando.acceptance.table import (
+    NO_HARDWARE,
+    TITLE,
+    closing,
+    csv_table,
+    markdown,
+    summary,
+    text_table,
+)
 from operando.configuration import load_cell, load_protocol, names
 from operando.registry import METRICS
 from operando.simulation import cell_presets
@@ -197,6 +205,22 @@ def test_coverage_counts_seeds_and_tells_its_interval() -> None:
     found = Coverage("one", "covered", seeds=10).of(runs)
     assert found.value == 0.95
     assert found.reason == "19 of 20, 95 % interval 0.751-0.999"
+
+
+def test_a_seed_of_which_nothing_is_known_counts_as_beyond() -> None:
+    runs = {("one", seed): outcome(covered=Numbers([1.0, 1.0])) for seed in range(9)}
+    runs["one", 9] = outcome(covered=Numbers(None, reason="its rows are missing"))
+    found = Coverage("one", "covered", seeds=10).of(runs)
+    assert found.value == 0.9
+    assert str(found.reason).startswith("18 of 20,")
+    assert "1 seeds undefined, counted as beyond: its rows are missing" in str(found.reason)
+
+
+def test_a_row_that_its_source_contradicts_is_measured_and_not_compared() -> None:
+    row = replace(ROW, kind="X", remark="the source tells two of them")
+    found = judge(row, {("one", 0): outcome(number=Numbers(99.0))})
+    assert (found.word, found.why) == ("conflict", "the source tells two of them")
+    assert summary([found, given_value(10.0)]) == "1 of 1 rows within their tolerance"
 
 
 def test_a_share_within_is_told_with_what_numbers_are_off_by_and_twice_their_uncertainty() -> None:
