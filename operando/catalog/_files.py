@@ -2,7 +2,6 @@
 
 import asyncio
 import importlib.metadata
-import importlib.util
 import itertools
 import json
 import logging
@@ -22,23 +21,42 @@ logger = logging.getLogger(__name__)
 
 
 def import_without_sparse() -> None:
-    """Import tiled's server where ``sparse`` is not installed.
+    """Import tiled's server, and dask for it, without ``sparse``.
 
-    tiled's server imports it for the name of one type in an annotation. It brings numba and LLVM,
-    190 MB for arrays this catalog does not hold, so an installation may leave it out.
+    They import it for the names of types. It brings numba and LLVM, 190 MB and a good part of a
+    start, for arrays this catalog does not hold; an installation may leave it out.
     """
-    loaded = "tiled.adapters.protocols" in sys.modules
-    if not loaded and importlib.util.find_spec("sparse") is None:
-        import dask.array
-        import dask.dataframe  # noqa: F401  (these look for sparse too, and do without)
-
-        named = types.ModuleType("sparse")
-        vars(named)["COO"] = object
-        sys.modules["sparse"] = named
+    if not {"sparse", "tiled.adapters.protocols"} & set(sys.modules):
+        modules: dict[str, Any] = sys.modules
+        modules["sparse"] = None  # whoever looks for it does without
         try:
+            import dask.array
+            import dask.dataframe  # noqa: F401
+
+            named = types.ModuleType("sparse")
+            vars(named)["COO"] = object
+            modules["sparse"] = named
             import tiled.adapters.protocols  # noqa: F401
         finally:
             del sys.modules["sparse"]
+
+
+def import_server_without_graph() -> Any:
+    """Return tiled's module of its server, imported without the graph of links it can serve.
+
+    Nothing here asks for that. What it is made with takes a fifth of the service's start.
+    """
+    if "tiled.server.app" not in sys.modules:
+        import fastapi
+
+        named = types.ModuleType("tiled.graph.router")
+        vars(named)["create_router"] = lambda settings: fastapi.APIRouter()
+        sys.modules[named.__name__] = named
+        try:
+            import tiled.server.app  # noqa: F401
+        finally:
+            del sys.modules[named.__name__]
+    return sys.modules["tiled.server.app"]
 
 
 def prepare_files(places: Places) -> None:

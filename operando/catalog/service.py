@@ -155,7 +155,13 @@ def serve(places: Places, *, profile: str, idle_s: float) -> None:
     The lock must be held. Blocks.
     """
     # The heavy imports come after the lock: a second process ends before it pays for them.
-    from ._files import import_without_sparse, prepare_files, settle_files, sweep
+    from ._files import (
+        import_server_without_graph,
+        import_without_sparse,
+        prepare_files,
+        settle_files,
+        sweep,
+    )
 
     import_without_sparse()
     import uvicorn
@@ -180,10 +186,9 @@ def serve(places: Places, *, profile: str, idle_s: float) -> None:
     uri = f"http://127.0.0.1:{port}"
     application: Application = nothing_served
     if shared is None:
-        from tiled.server.app import build_app_from_config
-
         prepare_files(places)
-        application = build_app_from_config(configuration(places, key))
+        server_app = import_server_without_graph()
+        application = server_app.build_app_from_config(configuration(places, key))
 
     def connect() -> Any:
         headers = {OWN_HEADER.decode(): "1"}

@@ -457,6 +457,16 @@ def test_a_stranger_without_the_key_is_not_let_in(record, catalog):
         assert client.get(f"{uri}/operando/status").status_code == 401
 
 
+def test_the_service_leaves_out_what_takes_long_to_import_and_nobody_asks_for(record):
+    import httpx
+
+    service = ensure_service(record)
+    assert "llvmlite" not in Path(f"/proc/{service.pid}/maps").read_text()
+    with httpx.Client(trust_env=False, params={"api_key": service.key}) as client:
+        assert client.get(f"{service.uri}/api/v1/metadata/").status_code == 200
+        assert client.get(f"{service.uri}/api/graphql").status_code == 404
+
+
 DYING = """
 import os, signal, sys, time
 from event_model import compose_run
