@@ -213,6 +213,12 @@ class Course:
             if self.watch.trouble and self.watch.trouble not in self.remarks:
                 self.remarks.append(self.watch.trouble)
 
+    @property
+    def failed(self) -> str:
+        """Return why the program was ended as a failure: nothing judged its rules any more."""
+        died = "" if self.watch is None else self.watch.died
+        return died if self._stopped and died == self.ended_by else ""
+
     def _follow(self) -> None:
         if self._unsubscribe is not None:
             self._unsubscribe()
@@ -228,6 +234,8 @@ class Course:
         """Do what rules whose event was seen ask for; nothing here waits."""
         if self.watch is None:
             return
+        if self.watch.died:
+            self.ended_by = self.ended_by or self.watch.died
         for fired in self.watch.fired():
             yield from self._record(fired)
             for action in fired.rule.then:

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 from instruments.potentiostat.contract import ImpedancePoint, Sample
 from instruments.potentiostat.device import PotentiostatDevice
-from techniques import Rule
+from techniques import OpenCell, Rule
 
 logger = logging.getLogger(__name__)
 
@@ -87,12 +87,18 @@ class Watch:
     Attributes:
         rules: The rules of the run.
         judge: Judges.
-        trouble: Why nothing is judged any more; empty while it is.
+        anew: Makes another judge after one has failed; ``None``: there is none.
+        trouble: What failed while judging; empty while nothing has.
+        died: Why the run must end: a rule is to open the cell, and nothing is judged any more.
     """
 
     rules: Sequence[Rule]
     judge: Verdicts
+    anew: Callable[[], Verdicts] | None = None
     trouble: str = ""
+    died: str = ""
+    _alarm: Callable[[str], object] | None = None
+    _failures: int = 0
     _rows: "SimpleQueue[tuple[str, Any] | None]" = field(default_factory=SimpleQueue)
     _verdicts: "SimpleQueue[Verdict]" = field(default_factory=SimpleQueue)
     _counts: dict[str, _Count] = field(default_factory=dict)
@@ -101,6 +107,7 @@ class Watch:
 
     def begin(self, potentiostat: PotentiostatDevice) -> None:
         """Judge what ``potentiostat`` measures from now on."""
+        self._alarm = potentiostat.on_alarm
         self._unsubscribe = potentiostat.on_measured(self._row)
         self._thread = threading.Thread(target=self._work, name="rules", daemon=True)
         self._thread.start()
@@ -152,18 +159,60 @@ class Watch:
         self._rows.put((_LEADER if isinstance(row, Sample) else _IMPEDANCE, row))
 
     def _work(self) -> None:
-        try:
-            while True:
-                items = self._next()
+        while True:
+            items = self._next()
+            try:
                 for stream, rows in _grouped([item for item in items if item is not None]):
                     for verdict in self.judge.add(rows, stream):
                         self.saw(verdict)
-                if None in items:
+            except Exception as error:
+                logger.exception("the judge of the rules failed")
+                if not self._begun_anew(error):
                     return
-        except Exception as error:
-            # A number that cannot be judged must not end weeks of cycling; it must be told, though.
-            logger.exception("the rules are not watched any more")
+            if None in items:
+                return
+
+    def _begun_anew(self, error: Exception) -> bool:
+        """Say at once that the judge failed; return whether another one judges from now on.
+
+        A number that cannot be judged must not end weeks of cycling, but a rule that is to open
+        the cell must not be left unwatched for weeks either: then the run ends.
+        """
+        self._failures += 1
+        opening = [
+            rule.name
+            for rule in self.rules
+            if any(isinstance(action, OpenCell) for action in rule.then)
+        ]
+        if opening:
+            self.died = self.trouble = (
+                f"the judge of the rules failed: {error!r}. Rule {opening[0]!r} is to open the "
+                "cell and cannot be watched any more: the run is ended with the cell open"
+            )
+            self._tell(self.died)
+            return False
+        try:
+            if self.anew is None:
+                raise RuntimeError("there is no other judge")
+            self.judge = self.anew()
+        except Exception:
+            logger.exception("no judge of the rules could be begun anew")
             self.trouble = f"the rules were not watched to the end: {error!r}"
+            self._tell(self.trouble)
+            return False
+        times = "once" if self._failures == 1 else f"{self._failures} times"
+        self.trouble = f"the judge of the rules failed {times} and was begun anew: {error!r}"
+        if self._failures in (1, 10, 100, 1000):
+            self._tell(self.trouble)
+        return True
+
+    def _tell(self, text: str) -> None:
+        logger.error("%s", text)
+        if self._alarm is not None:
+            try:
+                self._alarm(text)
+            except Exception:
+                logger.exception("an alarm could not be shown")
 
     def _next(self) -> list[tuple[str, Any] | None]:
         items = [self._rows.get()]

@@ -180,7 +180,11 @@ def watch_for(
 ) -> Watch | None:
     """Return what watches the rules of a run; ``metadata`` becomes its start document."""
     refuse_unjudged(rules, verdicts)
-    return Watch(tuple(rules), verdicts(metadata)) if rules and verdicts is not None else None
+    if not rules or verdicts is None:
+        return None
+    # Another judge has not seen how the test began: like that of a run that is resumed.
+    begun = {**metadata, "resume": {**(metadata.get("resume") or {}), "half_cycle": 1}}
+    return Watch(tuple(rules), verdicts(metadata), anew=lambda: verdicts(begun))
 
 
 def refuse_unjudged(rules: Sequence[Rule], verdicts: MakeVerdicts | None) -> None:
@@ -376,6 +380,8 @@ def _lead_and_follow(
     )
     if unsafe:
         raise InstrumentError(_told(unsafe))
+    if course.failed:
+        raise InstrumentError(course.failed)
 
 
 def _experiment(course: Course, followers: Mapping[str, Follower], every: Schedule) -> MsgGenerator:

@@ -15,6 +15,7 @@ from operando.analysis.live_verdicts import Verdict, Verdicts
 from operando.analysis.segments import recorded_half_cycles
 from operando.configuration import load_cell
 from operando.runs import Run
+from operando.session import RunFailedError
 from plans import operando_plating_stripping
 from plans.rules import Watch
 from techniques import Protocol, Rule, Schedule
@@ -183,23 +184,76 @@ class FailsAtOnce:
         raise ArithmeticError("this number means nothing")
 
 
-def test_a_judge_that_fails_does_not_end_the_run_and_is_told_in_its_stop_document(
+def test_a_judge_that_fails_ends_a_run_whose_rule_is_to_open_the_cell(
+    make_chain: Callable[..., Any], plate_strip: Callable[..., Protocol]
+) -> None:
+    chain = make_chain("zn-bare-half", factor=FACTOR)
+    protocol = with_rules(
+        plate_strip("zn-bare-half", 1.0, CHARGE, cycles=100),
+        rule("nucleation_tip", {"do": "images"}),
+        rule("hard_short", {"do": "open_cell"}),
+    )
+    alarms: list[str] = []
+    with chain.simulated(leader_only=True), chain.session() as session:
+        leader = session.devices["potentiostat"]
+        leader.on_alarm = alarms.append
+        plan = operando_plating_stripping(
+            leader, protocol=protocol, cell=load_cell("zn-bare-half"), verdicts=FailsAtOnce
+        )
+        with pytest.raises(RunFailedError) as failed:
+            session.run(plan)
+    run = Run.from_journal(failed.value.uid, chain.data)
+    assert run.stop is not None
+    assert run.stop["exit_status"] == "fail"
+    told = "the judge of the rules failed: ArithmeticError('this number means nothing')"
+    assert told in run.stop["reason"]
+    assert (
+        "'on hard_short' is to open the cell and cannot be watched any more" in (run.stop["reason"])
+    )
+    assert [told in alarm for alarm in alarms] == [True]
+    columns = run.streams["potentiostat"].columns
+    assert columns["potentiostat_t"][-1] < 100 * 2 * 3600 * CHARGE
+    assert chain.truth("potentiostat", "cell_off")
+
+
+class FailsOnce(Verdicts):
+    """A judge of whom the first one cannot judge what comes to it first."""
+
+    made = 0
+
+    def __init__(self, start: Any) -> None:
+        super().__init__(start)
+        FailsOnce.made += 1
+        self._fails = FailsOnce.made == 1
+
+    def add(self, rows: Any, stream: str = "potentiostat") -> list[Any]:
+        if self._fails:
+            raise ArithmeticError("this number means nothing")
+        return super().add(rows, stream)
+
+
+def test_a_judge_that_fails_is_told_at_once_and_begun_anew_where_no_rule_opens_the_cell(
     make_chain: Callable[..., Any], plate_strip: Callable[..., Protocol]
 ) -> None:
     chain = make_chain("zn-bare-half", factor=20 * FACTOR)
     protocol = with_rules(
-        plate_strip("zn-bare-half", 1.0, CHARGE), rule("hard_short", {"do": "open_cell"})
+        plate_strip("zn-bare-half", 1.0, CHARGE), rule("hard_short", {"do": "images"})
     )
+    alarms: list[str] = []
     with chain.simulated(leader_only=True), chain.session() as session:
         leader = session.devices["potentiostat"]
+        leader.on_alarm = alarms.append
         plan = operando_plating_stripping(
-            leader, protocol=protocol, cell=load_cell("zn-bare-half"), verdicts=FailsAtOnce
+            leader, protocol=protocol, cell=load_cell("zn-bare-half"), verdicts=FailsOnce
         )
         uid = session.run(plan)
     run = Run.from_journal(uid, chain.data)
     assert run.stop is not None
     assert run.stop["exit_status"] == "success"
-    assert "the rules were not watched to the end: ArithmeticError" in run.stop["reason"]
+    told = "the judge of the rules failed once and was begun anew: ArithmeticError"
+    assert told in run.stop["reason"]
+    assert [told in alarm for alarm in alarms] == [True]
+    assert FailsOnce.made == 2
     assert len(recorded_half_cycles(run, area_cm2=1.131)) == 2
 
 
