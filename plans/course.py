@@ -212,6 +212,10 @@ class Course:
             self.watch.end()
             if self.watch.trouble and self.watch.trouble not in self.remarks:
                 self.remarks.append(self.watch.trouble)
+            for name, why in self.watch.not_judged().items():
+                remark = f"rule {name!r} did nothing: {why}"
+                if remark not in self.remarks:
+                    self.remarks.append(remark)
 
     @property
     def failed(self) -> str:

@@ -61,6 +61,10 @@ class Verdicts(Protocol):
     def add(self, rows: Mapping[str, Any], stream: str = ...) -> Sequence[Verdict]:
         """Take rows, as the data of an event page, and return what they made sure."""
 
+    @property
+    def never_judged(self) -> Mapping[str, str]:
+        """Return kind -> why it cannot be told of this run, as far as is known by now."""
+
 
 # Makes the judge of a run from what its start document will say.
 MakeVerdicts = Callable[[Mapping[str, Any]], Verdicts]
@@ -99,6 +103,7 @@ class Watch:
     died: str = ""
     _alarm: Callable[[str], object] | None = None
     _failures: int = 0
+    _said: set[str] = field(default_factory=set)
     _rows: "SimpleQueue[tuple[str, Any] | None]" = field(default_factory=SimpleQueue)
     _verdicts: "SimpleQueue[Verdict]" = field(default_factory=SimpleQueue)
     _counts: dict[str, _Count] = field(default_factory=dict)
@@ -129,6 +134,24 @@ class Watch:
         if thread is not None:
             self._rows.put(None)
             thread.join(timeout_s)
+
+    def not_judged(self) -> dict[str, str]:
+        """Return rule -> why its event cannot be seen in this run, as far as is known by now.
+
+        What is new among it is logged as a warning.
+        """
+        never = self.judge.never_judged
+        told = {
+            rule.name: f"{kind} cannot be judged: {never[kind]}"
+            for rule in self.rules
+            if (kind := "hydrogen" if rule.when.amount_umol is not None else rule.when.event)
+            in never
+        }
+        for name, why in told.items():
+            if name not in self._said:
+                self._said.add(name)
+                logger.warning("rule %r does nothing in this run: %s", name, why)
+        return told
 
     def read(self, stream: str, reading: Mapping[str, Any]) -> None:
         """Have one event of a follower judged."""
@@ -165,6 +188,7 @@ class Watch:
                 for stream, rows in _grouped([item for item in items if item is not None]):
                     for verdict in self.judge.add(rows, stream):
                         self.saw(verdict)
+                self.not_judged()
             except Exception as error:
                 logger.exception("the judge of the rules failed")
                 if not self._begun_anew(error):

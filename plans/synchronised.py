@@ -176,15 +176,23 @@ def prepare(
 
 
 def watch_for(
-    rules: Sequence[Rule], verdicts: MakeVerdicts | None, metadata: Mapping[str, Any]
+    rules: Sequence[Rule], verdicts: MakeVerdicts | None, metadata: dict[str, Any]
 ) -> Watch | None:
-    """Return what watches the rules of a run; ``metadata`` becomes its start document."""
+    """Return what watches the rules of a run; ``metadata`` becomes its start document.
+
+    Rules whose events cannot be seen in it are told there as ``rules_not_judged``.
+    """
     refuse_unjudged(rules, verdicts)
+    metadata.pop("rules_not_judged", None)  # of the run that is resumed
     if not rules or verdicts is None:
         return None
     # Another judge has not seen how the test began: like that of a run that is resumed.
     begun = {**metadata, "resume": {**(metadata.get("resume") or {}), "half_cycle": 1}}
-    return Watch(tuple(rules), verdicts(metadata), anew=lambda: verdicts(begun))
+    watch = Watch(tuple(rules), verdicts(metadata), anew=lambda: verdicts(begun))
+    not_judged = watch.not_judged()
+    if not_judged:
+        metadata["rules_not_judged"] = not_judged
+    return watch
 
 
 def refuse_unjudged(rules: Sequence[Rule], verdicts: MakeVerdicts | None) -> None:

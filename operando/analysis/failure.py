@@ -199,6 +199,17 @@ class FailureWatch:
         """
         if self._hard and not self.judged_hard:
             return "the cell was shorted before there was a baseline"
+        never = self.why_never_judged
+        if never is not None or self.judged_hard:
+            return never
+        return (
+            f"no baseline: fewer than {self.criteria.baseline_from + self.criteria.baseline_least} "
+            "half-cycles of one current"
+        )
+
+    @property
+    def why_never_judged(self) -> str | None:
+        """Return why a hard short cannot be told of this cell; None if it can, or not yet."""
         for level in self._levels:
             if level.fallen_to_v is not None and not self._hard:
                 return (
@@ -206,18 +217,13 @@ class FailureWatch:
                     f"mV within the first {self.criteria.baseline_to} half-cycles, as a short "
                     "does, and the baseline is made of these: it may be that of a shorted cell"
                 )
-        if self.judged_hard:
-            return None
-        if self._below_offset_v is not None:
+        if not self.judged_hard and self._below_offset_v is not None:
             return (
                 f"{100 * self.criteria.hard_share:.3g} % of the baseline of "
                 f"{self._below_offset_v * 1e3:.3g} mV is below the "
                 f"potential's offset of {self.potential_offset_v * 1e3:.3g} mV"
             )
-        return (
-            f"no baseline: fewer than {self.criteria.baseline_from + self.criteria.baseline_least} "
-            "half-cycles of one current"
-        )
+        return None
 
     @property
     def has_baseline(self) -> bool:

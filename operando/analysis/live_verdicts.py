@@ -103,6 +103,14 @@ class Verdicts:
             self._at_start, why = None, "the run goes on with another one"
         if why is not None:
             self._why["strip_overrun"] = why
+        if self._at_start != 0.0:
+            self._why["soft_short_coulombic"] = (
+                "needs a half cell from its beginning: else there is more metal than was plated"
+            )
+        if not cell.symmetric:
+            self._why["square_wave"] = "needs a symmetric cell and impedance spectra"
+        if cell.full_cell:
+            self._why["soft_short_noise"] = "a full cell: the steps of its voltage are no noise"
         self._watch = FailureWatch(
             criteria_of(start),
             potential_offset_v=potential_offset_v(calibration),
@@ -130,6 +138,20 @@ class Verdicts:
         if self._cell is not None:
             if self._watch.why_not_judged is not None:
                 why["hard_short"] = self._watch.why_not_judged
+            if self._gas.why is not None:
+                why["hydrogen"] = self._gas.why
+        return why
+
+    @property
+    def never_judged(self) -> Mapping[str, str]:
+        """Return kind -> why it cannot be told of this run, as far as is known by now.
+
+        What only waits for more rows is not among them.
+        """
+        why = dict(self._why)
+        if self._cell is not None:
+            if self._watch.why_never_judged is not None:
+                why["hard_short"] = self._watch.why_never_judged
             if self._gas.why is not None:
                 why["hydrogen"] = self._gas.why
         return why

@@ -248,6 +248,8 @@ def test_after_a_kill_in_mid_plating_the_experiment_is_as_if_nothing_had_happene
 class TipsEverywhere:
     """A judge to whom every row is the nucleation tip."""
 
+    never_judged: Mapping[str, str] = {}
+
     def __init__(self) -> None:
         self.seen = 0
 

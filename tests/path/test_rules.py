@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -177,6 +177,8 @@ def test_a_hard_short_opens_the_cell_and_ends_the_run_as_a_success_that_says_why
 class FailsAtOnce:
     """A judge that cannot judge."""
 
+    never_judged: Mapping[str, str] = {}
+
     def __init__(self, start: Any) -> None:
         self.sample = start["sample"]
 
@@ -214,6 +216,37 @@ def test_a_judge_that_fails_ends_a_run_whose_rule_is_to_open_the_cell(
     columns = run.streams["potentiostat"].columns
     assert columns["potentiostat_t"][-1] < 100 * 2 * 3600 * CHARGE
     assert chain.truth("potentiostat", "cell_off")
+
+
+def test_a_rule_that_cannot_be_judged_is_told_when_the_run_starts_and_in_its_stop_document(
+    make_chain: Callable[..., Any],
+    plate_strip: Callable[..., Protocol],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    chain = make_chain("zn-bare-half", factor=20 * FACTOR)
+    cell = load_cell("zn-bare-half")
+    foil = cell.working_electrode.model_copy(update={"metal": "Zn", "thickness_um": None})
+    protocol = with_rules(
+        plate_strip("zn-bare-half", 1.0, CHARGE),
+        rule("strip_overrun", {"do": "open_cell"}),
+        rule("hard_short", {"do": "open_cell"}),
+    )
+    with chain.simulated(leader_only=True), chain.session() as session:
+        uid = session.run_protocol(
+            protocol, cell=cell.model_copy(update={"working_electrode": foil})
+        )
+    run = Run.from_journal(uid, chain.data)
+    told = run.start["rules_not_judged"]
+    assert list(told) == ["on strip_overrun"]
+    assert "the thickness of the metal electrode's foil is not declared" in told["on strip_overrun"]
+    assert run.stop is not None
+    assert (
+        "rule 'on strip_overrun' did nothing: strip_overrun cannot be judged"
+        in (run.stop["reason"])
+    )
+    said = [one.getMessage() for one in caplog.records if "does nothing in this run" in one.msg]
+    assert len(said) == 1
+    assert "'on strip_overrun'" in said[0]
 
 
 class FailsOnce(Verdicts):

@@ -265,6 +265,22 @@ def test_the_inventory_of_a_foil_is_there_to_be_stripped() -> None:
     assert [one.kind for one in told(thin, rows_of(halves))] == ["strip_overrun"]
 
 
+def test_a_hard_short_that_the_offset_hides_is_never_judged_but_one_that_waits_for_rows_is() -> (
+    None
+):
+    sample, rows = EVERYTHING["polarised"]
+    coarse = {"potentiostat": {"potential_offset_uncertainty_v": 0.1}}
+    for calibration, told in ((CALIBRATED, False), (coarse, True)):
+        verdicts = Verdicts({"sample": sample, "calibration": calibration})
+        assert "hard_short" in verdicts.not_judged
+        assert "hard_short" not in verdicts.never_judged
+        verdicts.add({key: values.tolist() for key, values in rows.items()})
+        assert ("hard_short" in verdicts.never_judged) is told
+    assert "below the potential's offset of 100 mV" in verdicts.never_judged["hard_short"]
+    assert "half cell" in verdicts.never_judged["soft_short_coulombic"]
+    assert "square_wave" in Verdicts({"sample": HALF_CELL}).never_judged
+
+
 def test_a_foil_of_unknown_thickness_and_a_resumed_run_judge_no_overrun() -> None:
     foil = {**ZINC, "thickness_um": None}
     unknown = {**SYMMETRIC, "working_electrode": foil}
