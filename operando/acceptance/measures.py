@@ -67,6 +67,10 @@ class NotYetError(Exception):
 Outcomes = Mapping[tuple[str, int], Outcome]
 
 
+# Observations of how a run ended.
+OF_FAILED_RUNS = frozenset({"completed", "refused"})
+
+
 @dataclass(frozen=True)
 class Value:
     """One number of one experiment.
@@ -98,16 +102,14 @@ class Value:
         if outcome.not_yet is not None:
             raise NotYetError(outcome.not_yet)
         numbers = outcome.numbers.get(self.metric)
+        # What a run left that did not come to its end is no number of its experiment.
+        if outcome.failed is not None and self.metric not in OF_FAILED_RUNS:
+            return Measured(None, reason=outcome.failed)
         if numbers is None:
-            if outcome.failed is not None:
-                return Measured(None, reason=outcome.failed)
             raise NotYetError(f"the analysis has no metric {self.metric}")
         if numbers.value is None:
             return Measured(None, reason=numbers.reason or outcome.failed)
-        found = self._taken(numbers)
-        if found.value is None and outcome.failed is not None:
-            return Measured(None, reason=outcome.failed)
-        return found
+        return self._taken(numbers)
 
     def _taken(self, numbers: Numbers) -> Measured:
         assert numbers.value is not None

@@ -333,3 +333,14 @@ def test_one_that_fails_tells_why_and_the_next_in_its_process_still_runs(tmp_pat
 
 def _options(data: Path, truth: Path, out: Path) -> list[str]:
     return ["--data", str(data), "--truth", str(truth), "--out", str(out)]
+
+
+def test_what_a_failed_run_left_is_no_number_of_its_experiment() -> None:
+    runs = {
+        ("one", 0): replace(
+            outcome(number=Numbers(10.0, 0.1), completed=Numbers(0.0)), failed="rows were lost"
+        )
+    }
+    found = judge(ROW, runs)
+    assert (found.word, found.why) == ("MISSED", "rows were lost")
+    assert Value("one", "completed").of(runs).value == 0.0
