@@ -375,9 +375,8 @@ def recorded_half_cycles(
         device: Name of the potentiostat; spectra are those of ``<device>_impedance``.
     """
     columns = run.streams[stream].columns
-    if stream == "potentiostat" and device == stream and (refused := refused_streams(run)):
-        for reason in (refused[name] for name in ("potentiostat", "impedance") if name in refused):
-            raise ValueError(reason)
+    if stream == "potentiostat" and device == stream and stream in (told := refused_streams(run)):
+        raise ValueError(told[stream])
     names = ("t", "potential", "current", "cycle", "half_cycle", "role")
     found = half_cycles(
         *(columns[f"{device}_{name}"] for name in names),
