@@ -139,6 +139,25 @@ class CalibrationLevel(Data):
     area: float = Field(description="Detector unit times s.")
 
 
+class PeakWindows(Data):
+    """Where a peak lies in a chromatogram, and where its baseline is taken on both sides."""
+
+    left: tuple[float, float] = Field(description="Baseline before the peak, s.")
+    peak: tuple[float, float] = Field(description="Over which the area is taken, s.")
+    right: tuple[float, float] = Field(description="Baseline behind the peak, s.")
+
+    @model_validator(mode="after")
+    def _windows_are_ordered(self) -> Self:
+        for name, (begin, end) in (
+            ("left", self.left), ("peak", self.peak), ("right", self.right)
+        ):  # fmt: skip
+            if not 0 <= begin < end:
+                raise ValueError(f"{name} is [{begin:g}, {end:g}] s: the earlier time comes first")
+        if not self.left[0] < self.peak[0] < self.peak[1] < self.right[1]:
+            raise ValueError("left lies before the peak and right behind it")
+        return self
+
+
 class GasChromatographEntry(Data):
     """A gas chromatograph started by contact closure; its data system writes result files."""
 
@@ -150,7 +169,31 @@ class GasChromatographEntry(Data):
     results: str = Field(description="Address of the folder where results appear: folder:///...")
     run_time_s: float = Field(default=160.0, gt=0, description="Length of one chromatogram, s.")
     hydrogen_area_per_mole_fraction: float = Field(gt=0, description="From calibration gases.")
-    sample_loop_ml: float = Field(default=0.0, ge=0, description="Gas taken per injection, mL.")
+    sample_loop_ml: float | None = Field(
+        default=None,
+        ge=0,
+        description="Gas taken per injection, mL; none: 0, and the metrics say so.",
+    )
+    column: str | None = Field(
+        default=None, description="The column; one that is named needs its hydrogen_window_s."
+    )
+    hydrogen_window_s: PeakWindows | None = Field(
+        default=None,
+        description="Where hydrogen elutes; none: 47.5 to 56.5 s, and the metrics say so.",
+    )
+    slope_uncertainty: float | None = Field(
+        default=None,
+        gt=0,
+        lt=1,
+        description="Relative standard uncertainty of the slope, from repeated injections; none: "
+        "0.005, and the metrics say so.",
+    )
+    pressure_pa: float | None = Field(
+        default=None, gt=0, description="Of headspace and loop, Pa; none: the cell's, else 1 atm."
+    )
+    temperature_k: float | None = Field(
+        default=None, gt=0, description="Of headspace and loop, K; none: 298.15 K, and it is said."
+    )
     headspace: Literal["closed", "swept"] = "closed"
     levels: tuple[CalibrationLevel, ...] = Field(
         default=(),
@@ -181,6 +224,15 @@ class GasChromatographEntry(Data):
             raise ValueError(
                 "a swept headspace needs carrier_sccm, and carrier_reference_k that says at which "
                 "temperature its cm3 are meant (0 or 20 degrees C: 7 % apart)"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _a_column_has_a_window(self) -> Self:
+        if self.column is not None and self.hydrogen_window_s is None:
+            raise ValueError(
+                f"column {self.column!r} needs hydrogen_window_s (left, peak, right in s): where "
+                "hydrogen elutes from it, by a calibration gas"
             )
         return self
 
@@ -220,6 +272,11 @@ _OF_GAS = {
     "nitrogen_area_per_mole_fraction",
     "sample_loop_ml",
     "headspace",
+    "column",
+    "hydrogen_window_s",
+    "slope_uncertainty",
+    "pressure_pa",
+    "temperature_k",
 }
 _OF_LEVELS = {"levels", "through_zero"}
 _OF_SWEEP = {"carrier_sccm", "carrier_reference_k", "carrier_reference_pa"}

@@ -100,6 +100,17 @@ class Cell(Data):
     headspace_ml: float | None = Field(
         default=None, gt=0, description="Gas volume of the closed headspace, mL."
     )
+    headspace_kpa: float | None = Field(
+        default=None, gt=0, description="Absolute pressure of the gas in it, kPa."
+    )
+    headspace_separated: bool | None = Field(
+        default=None,
+        description="Whether the gas of the metal electrode is kept apart from the other's "
+        "(membrane, frit); none: not known, and hydrogen is taken for that of both electrodes.",
+    )
+    make_up_gas: str | None = Field(
+        default=None, description="What takes the place of the gas that injections take away."
+    )
     assembled_at: datetime | None = Field(default=None, description="Assembly time, with zone.")
     temperature_min_k: float | None = Field(default=None, gt=0)
     temperature_max_k: float | None = Field(default=None, gt=0)

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -19,6 +20,7 @@ from operando.analysis._evaluation import (
 from operando.analysis.steps import GALVANOSTATIC, HOLD, recorded_steps
 from operando.analysis.straight_lines import slope_per_hour
 from operando.runs import Floats, Run, Stream
+from techniques import Cell
 
 _BY_INJECTION = ("hydrogen_umol", "hydrogen_cumulative_umol")
 _SCALARS = ("hydrogen_total_umol", "hydrogen_faradaic_efficiency_pct", "hydrogen_recovery_pct")
@@ -33,6 +35,7 @@ _PEAK = (
 _LINE = ("hydrogen_calibration_r2", "hydrogen_calibration_lod_ppm")
 _TRACERS = {"oxygen": ("O2", gas.OXYGEN_WINDOW), "nitrogen": ("N2", gas.NITROGEN_WINDOW)}
 _AIR = tuple(f"{name}_{what}" for name in _TRACERS for what in ("area", "ppm", "rise_ppm_h"))
+_OXYGEN = "oxygen_reduction_bound_mah_cm2"
 _CHECKS = ("hydrogen_response_area", "hydrogen_blank_area")
 # Of a gas that is not the cell's no amounts are told.
 _FOREIGN = ("blank", "calibration")
@@ -42,7 +45,7 @@ _BLOCK = 65536  # rows integrated at once
 
 def hydrogen_metrics(found: Evaluation) -> dict[str, Metric]:
     """Return hydrogen by injection and in all, its share of the charge, air, and checks."""
-    of_cell = (*_BY_INJECTION, *_SCALARS, *_RATES, *_GAS)
+    of_cell = (*_BY_INJECTION, *_SCALARS, *_RATES, *_GAS, _OXYGEN)
     names = (*of_cell, *_PEAK, *_LINE, *_AIR, *_CHECKS)
     asked = found.run.streams.get("gas_chromatograph")
     if asked is None or not len(asked):
@@ -51,8 +54,13 @@ def hydrogen_metrics(found: Evaluation) -> dict[str, Metric]:
     if not told_gas:
         return undefined(names, "the gas chromatograph is not calibrated")
     try:
-        headspace_ml = None if found.cell is None else found.cell.headspace_ml
-        calibration = gas.Calibration.from_document(told_gas, headspace_ml)
+        cell = found.cell
+        kpa = None if cell is None else cell.headspace_kpa
+        calibration = gas.Calibration.from_document(
+            told_gas,
+            None if cell is None else cell.headspace_ml,
+            None if kpa is None else 1e3 * kpa,
+        )
     except (ValueError, TypeError, KeyError) as error:
         return undefined(names, str(error))
     if calibration.headspace not in ("closed", "swept"):
@@ -74,12 +82,58 @@ def hydrogen_metrics(found: Evaluation) -> dict[str, Metric]:
         injections = gas.headspace_hydrogen(peaks, calibration)
     else:
         injections = gas.swept_hydrogen(peaks, t_s.tolist(), calibration)
-    return {
+    of_gas = {
         **_amounts(found, injections, t_s),
         **_rates(found, injections, t_s),
         **_in_the_gas(found, injections, calibration),
-        **told,
     }
+    remarks = [*_gas_remarks(found.cell, calibration)]
+    of_gas = {name: _remarked(one, remarks) for name, one in of_gas.items()}
+    return {**of_gas, _OXYGEN: _oxygen(found.cell), **told}
+
+
+def _gas_remarks(cell: Cell | None, calibration: gas.Calibration) -> list[str]:
+    """Return what amounts rest on that nobody measured, and how gas was made up for."""
+    told = []
+    if calibration.assumed:
+        told.append(f"by default: {', '.join(calibration.assumed)}")
+    if cell is not None and calibration.headspace == "closed" and calibration.sample_loop_ml > 0:
+        gas_told = cell.make_up_gas or "a gas that is not told (make_up_gas)"
+        told.append(f"what injections take away is made up for by {gas_told}")
+    return told
+
+
+def _remarked(one: Metric, remarks: Sequence[str]) -> Metric:
+    if one.value is None or not remarks:
+        return one
+    return replace(one, reason="; ".join([*([one.reason] if one.reason else []), *remarks]))
+
+
+def _of_which_electrode(cell: Cell) -> str:
+    """Return whose gas a headspace holds, and what follows for the coulombic efficiency."""
+    match cell.headspace_separated:
+        case True:
+            return "gas of the metal electrode alone: a lower bound of 1 - CE"
+        case False:
+            return "gas of both electrodes (shared headspace): no bound of 1 - CE"
+        case _:
+            return "gas of both electrodes (headspace_separated is not told): no bound of 1 - CE"
+
+
+def _oxygen(cell: Cell | None) -> Metric:
+    if cell is None:
+        return metric(_OXYGEN, None, reason="the start document describes no cell")
+    if cell.deaerated:
+        return metric(_OXYGEN, 0.0, reason="deaerated: all OH- is hydrogen's")
+    volume = cell.electrolyte.volume_ul
+    if volume is None:
+        why = "not deaerated, and the cell file tells no volume_ul of its electrolyte"
+        return metric(_OXYGEN, None, reason=why)
+    basis = (
+        f"not deaerated: {volume:g} uL taken for saturated with air; OH- is made without hydrogen, "
+        "so that hydrogen bounds no film"
+    )
+    return metric(_OXYGEN, gas.oxygen_reduction_mah_cm2(volume, cell.area_cm2), reason=basis)
 
 
 def _injected_s(asked: Stream, count: int) -> Floats:
@@ -142,7 +196,7 @@ def _shares(found: Evaluation, last: gas.Injection, at_s: float) -> dict[str, Me
     if found.halves:
         charge = found.ledger.passed_c(found.cell.area_cm2, at_s)
         current = found.halves[-1].mean_current_a
-        basis = "gas of both electrodes, charge of both directions"
+        basis = f"{_of_which_electrode(found.cell)}; charge of both directions"
         return {
             efficiency: share(efficiency, charge, current, basis),
             recovery: metric(
@@ -153,7 +207,7 @@ def _shares(found: Evaluation, last: gas.Injection, at_s: float) -> dict[str, Me
         }
     charge, longest_s = _charge_without_role(found.run, at_s)
     current = charge / longest_s if longest_s > 0 else 0.0
-    basis = "charge of steps without a role"
+    basis = f"charge of steps without a role; {_of_which_electrode(found.cell)}"
     return {name: share(name, charge, current, basis) for name in (efficiency, recovery)}
 
 

@@ -13,6 +13,8 @@ from operando.runs import Floats
 
 # Solubility of hydrogen in water at 25 degrees C, mol/(L atm).
 HENRY_MOL_L_ATM = 7.8e-4
+# Oxygen in water under air at 25 degrees C, mol/L (8.26 mg/L: Benson and Krause 1984).
+OXYGEN_UNDER_AIR_MOL_L = 2.58e-4
 ATMOSPHERE_PA = 101325.0
 # At this share of a peak's height its asymmetry is told, as pharmacopoeias and makers do.
 ASYMMETRY_AT = 0.1
@@ -53,6 +55,7 @@ class Calibration:
         temperature_k: Their temperature, K.
         slope_uncertainty: Relative standard uncertainty of the slope.
         window: Where hydrogen elutes.
+        assumed: What of these the document did not tell, as default, in words.
     """
 
     hydrogen_area_per_mole_fraction: float
@@ -66,21 +69,27 @@ class Calibration:
     intercept: float = 0.0
     levels: LinearCalibration | None = None
     carrier_mol_s: float | None = None
+    assumed: tuple[str, ...] = ()
 
     @classmethod
     def from_document(
-        cls, told: Mapping[str, Any], headspace_ml: float | None = None
+        cls,
+        told: Mapping[str, Any],
+        headspace_ml: float | None = None,
+        headspace_pa: float | None = None,
     ) -> "Calibration":
         """Return the calibration under ``gas_chromatograph`` in a start document.
 
         Args:
             told: What stands there.
             headspace_ml: The cell's headspace, mL, where the calibration tells none.
+            headspace_pa: Pressure of its gas, Pa, where the calibration tells none.
 
         Raises:
             ValueError: A value without which nothing can be computed is missing.
         """
-        told = {"headspace_ml": headspace_ml, **told}
+        known = {key: value for key, value in told.items() if value is not None}
+        told = {"headspace_ml": headspace_ml, "pressure_pa": headspace_pa, **known}
         swept = told.get("headspace") == "swept"
         levels = told.get("levels")
         needed = [] if levels else ["hydrogen_area_per_mole_fraction"]
@@ -120,7 +129,13 @@ class Calibration:
                 * reference_pa
                 / (GAS_CONSTANT_J_MOL_K * float(told["carrier_reference_k"]))
             )
+        values["assumed"] = _assumed(told, swept=swept, levels=bool(levels))
         window = told.get("hydrogen_window_s")
+        if told.get("column") and not window:
+            raise ValueError(
+                f"the calibration of column {told['column']!r} lacks hydrogen_window_s: where "
+                "hydrogen elutes from it is not known"
+            )
         if window:
             values["window"] = PeakWindow(
                 *(tuple(window[key]) for key in ("left", "peak", "right"))
@@ -138,6 +153,23 @@ class Calibration:
     def moles_per_ml(self) -> float:
         """Return the amount of gas in 1 mL, mol."""
         return self.pressure_pa * 1e-6 / (GAS_CONSTANT_J_MOL_K * self.temperature_k)
+
+
+def _assumed(told: Mapping[str, Any], *, swept: bool, levels: bool) -> tuple[str, ...]:
+    """Return what a calibration document leaves to defaults, in words."""
+    begin, end = PeakWindow().peak
+    defaults = {
+        "hydrogen_window_s": f"window {begin:g} to {end:g} s",
+        "pressure_pa": "1 atm",
+        "temperature_k": "298.15 K",
+        "sample_loop_ml": "no sample loop",
+        "slope_uncertainty": "u(slope) 0.5 %",
+    }
+    needless = {"slope_uncertainty"} if levels else set()
+    needless |= {"pressure_pa", "temperature_k", "sample_loop_ml"} if swept else set()
+    return tuple(
+        words for name, words in defaults.items() if told.get(name) is None and name not in needless
+    )
 
 
 @dataclass(frozen=True)
@@ -357,6 +389,15 @@ def dissolved_umol(mole_fraction: float, pressure_pa: float, electrolyte_ul: flo
 def faradaic_efficiency_pct(hydrogen_umol: float, passed_charge_c: float) -> float:
     """Return the share of the passed charge that made hydrogen, %: n 2 F / Q."""
     return 100.0 * hydrogen_umol * 1e-6 * 2 * FARADAY_C_MOL / passed_charge_c
+
+
+def oxygen_reduction_mah_cm2(electrolyte_ul: float, area_cm2: float) -> float:
+    """Return the charge that takes all oxygen of an air-saturated electrolyte, mAh/cm2.
+
+    4 F c V / A, with the solubility in pure water under air at 25 degrees C; salt lowers it.
+    """
+    moles = OXYGEN_UNDER_AIR_MOL_L * electrolyte_ul * 1e-6
+    return 4 * FARADAY_C_MOL * moles / 3.6 / area_cm2
 
 
 def partial_current_ma(rate_nmol_s: float) -> float:

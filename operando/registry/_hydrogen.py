@@ -32,9 +32,20 @@ HYDROGEN = (
         "%",
         "scalar",
         "Share of the charge passed until that injection, in both directions, that made hydrogen "
-        "(2 F per mole). A shared headspace collects the gas of both electrodes. Of a run without "
+        "(2 F per mole). Only where the cell's headspace_separated is true it is a lower bound of "
+        "1 - CE: a shared headspace collects the gas of both electrodes. Of a run without "
         "half-cycles: of the charge of its steps at a set current or potential.",
         "Faraday's law",
+    ),
+    Definition(
+        "oxygen_reduction_bound_mah_cm2",
+        "mAh/cm2",
+        "scalar",
+        "q_ORR of the ledger: the charge that takes the oxygen of an air-saturated electrolyte "
+        "(4 F c V / A, 2.58e-4 mol/L), the most that what was dissolved at the start can account "
+        "for; it makes OH- without hydrogen. 0 in a deaerated one. Oxygen that leaks in is not "
+        "part of it.",
+        "Faraday's law; solubility after Benson and Krause 1984",
     ),
     Definition(
         "hydrogen_recovery_pct",

@@ -104,6 +104,12 @@ def test_columns_of_margin_and_deposit_must_make_sense(
     )
 
 
+def test_a_column_that_is_named_needs_its_window(tmp_path: Path) -> None:
+    told = "run_time_s: 160\n    column: Porapak Q"
+    said = refusal(tmp_path, load_bench, SIM, "run_time_s: 160", told)
+    assert "column 'Porapak Q' needs hydrogen_window_s" in said
+
+
 def test_a_sample_without_area_is_refused(tmp_path: Path) -> None:
     said = refusal(tmp_path, load_cell, CELL, "material: Zn, area_cm2: 1.131", "material: Zn")
     assert "line 3, working_electrode.area_cm2: is missing" in said
@@ -283,6 +289,5 @@ def test_the_simulated_bench_tells_what_its_detector_makes_of_air() -> None:
         "hydrogen_area_per_mole_fraction": 6.7e6,
         "oxygen_area_per_mole_fraction": 6.7e6,
         "nitrogen_area_per_mole_fraction": 6.7e6,
-        "sample_loop_ml": 0.0,
         "headspace": "closed",
     }

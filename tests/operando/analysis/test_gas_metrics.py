@@ -41,8 +41,9 @@ def _run(
     rows: Any = None,
     check: Any = None,
     leak: float = 0.0,
+    cell: Any = None,
 ) -> Any:
-    sample = {**synthetic.HALF_CELL}
+    sample = {**synthetic.HALF_CELL, **(cell or {})}
     sample["electrolyte"] = {**sample["electrolyte"], "volume_ul": 100.0}
     told = make_run(sample, calibration={"gas_chromatograph": calibration})
     if check is not None:
@@ -204,3 +205,56 @@ def test_a_tailing_peak_is_asymmetric_and_noise_has_no_retention(synthetic: Any)
 def test_constants_of_henry_and_faraday() -> None:
     assert dissolved_umol(1.0, 101325.0, 1000.0) == pytest.approx(0.78)
     assert partial_current_ma(1.0) == pytest.approx(0.19297, rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("separated", "told"),
+    [
+        (None, "gas of both electrodes (headspace_separated is not told): no bound of 1 - CE"),
+        (False, "gas of both electrodes (shared headspace): no bound of 1 - CE"),
+        (True, "gas of the metal electrode alone: a lower bound of 1 - CE"),
+    ],
+)
+def test_whose_gas_it_is_and_what_follows_is_told(
+    make_run: Make, synthetic: Any, separated: bool | None, told: str
+) -> None:
+    cell = {"headspace_separated": separated}
+    found = _run(make_run, synthetic, [9000.0], [1800.0], CLOSED, cell=cell)
+    assert told in str(found["hydrogen_faradaic_efficiency_pct"].reason)
+
+
+def test_each_default_of_a_calibration_is_named_until_it_is_told(
+    make_run: Make, synthetic: Any
+) -> None:
+    found = _run(make_run, synthetic, [9000.0], [1800.0], CLOSED)
+    for name in ("hydrogen_total_umol", "hydrogen_faradaic_efficiency_pct", "hydrogen_umol"):
+        assert str(found[name].reason).endswith(
+            "by default: window 47.5 to 56.5 s, 1 atm, 298.15 K, no sample loop, u(slope) 0.5 %"
+        )
+    window = {"left": [40.0, 48.0], "peak": [47.5, 56.5], "right": [55.6, 57.0]}
+    told = {**CLOSED, "hydrogen_window_s": window, "temperature_k": 300.0, "sample_loop_ml": 0.25}
+    told |= {"slope_uncertainty": 0.02, "column": "molecular sieve 5A"}
+    cell = {"headspace_kpa": 90.0, "make_up_gas": "argon"}
+    better = _run(make_run, synthetic, [9000.0], [1800.0], told, cell=cell)["hydrogen_total_umol"]
+    assert "by default" not in str(better.reason)
+    assert "made up for by argon" in str(better.reason)
+    ratio = better.value / found["hydrogen_total_umol"].value
+    assert ratio == pytest.approx(90 / 101.325 * 298.15 / 300)
+    assert better.uncertainty / better.value == pytest.approx(0.02, rel=0.1)
+
+
+def test_another_column_without_a_window_tells_nothing(make_run: Make, synthetic: Any) -> None:
+    told = {**CLOSED, "column": "Porapak Q"}
+    found = _run(make_run, synthetic, [9000.0], [1800.0], told)["hydrogen_total_umol"]
+    assert found.value is None
+    assert "column 'Porapak Q' lacks hydrogen_window_s" in str(found.reason)
+
+
+def test_oxygen_that_was_not_removed_is_booked(make_run: Make, synthetic: Any) -> None:
+    name = "oxygen_reduction_bound_mah_cm2"
+    aerated = _run(make_run, synthetic, [9000.0], [1800.0], CLOSED, cell={"deaerated": False})
+    # 2.58e-4 mol/L in 100 uL, four electrons each, over 1.131 cm2.
+    assert aerated[name].value == pytest.approx(2.58e-8 * 4 * FARADAY / 3.6 / 1.131)
+    assert "OH- is made without hydrogen" in str(aerated[name].reason)
+    free = _run(make_run, synthetic, [9000.0], [1800.0], CLOSED, cell={"deaerated": True})
+    assert free[name].value == 0.0
