@@ -3,7 +3,7 @@
 import pytest
 
 from operando.configuration import check_technique, load_bench, load_cell, load_protocol, names
-from techniques import experiments, longest_duration_s
+from techniques import GalvanostaticStep, experiments, longest_duration_s
 
 PROTOCOLS = names("protocol")
 
@@ -25,6 +25,15 @@ def test_a_protocol_says_in_a_sentence_what_it_is_for(name: str) -> None:
     assert description is not None
     assert len(description) > 40
     assert description.endswith((".", "?"))
+
+
+def test_the_recovery_of_hydrogen_plates_nothing() -> None:
+    # With a role its charge would be a half-cycle of zinc, and hydrogen_recovery_pct undefined.
+    protocol = load_protocol("hydrogen-recovery")
+    steps = getattr(protocol.program(load_cell(protocol.cell)), "steps", ())
+    (driven,) = (step for step in steps if isinstance(step, GalvanostaticStep))
+    assert driven.role is None
+    assert driven.signed_current_density_ma_cm2 < 0
 
 
 def test_every_kind_of_experiment_has_a_protocol() -> None:
