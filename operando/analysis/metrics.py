@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
-from operando.analysis._activation_metrics import activation_metrics
+from operando.analysis._activation_metrics import activation_metrics, temperature_points
 from operando.analysis._charge_metrics import charge_metrics
 from operando.analysis._coulombic_metrics import coulombic_metrics
 from operando.analysis._evaluation import Evaluation, Metric, Number, Placed, Value, place
@@ -43,6 +43,7 @@ __all__ = [
     "place",
     "region_of",
     "tafel_window_v",
+    "temperature_points",
 ]
 
 # What families that begin with other things than half-cycles are made of.

@@ -10,6 +10,7 @@ from operando.analysis.metrics import (
     last_relaxation_times,
     last_scans,
     tafel_window_v,
+    temperature_points,
 )
 from operando.analysis.relaxation_times import RelaxationTimes
 from operando.analysis.thickness import GAS_CONSTANT_J_MOL_K
@@ -144,22 +145,18 @@ def arrhenius(
     """
     name, colour, marker = _FORMS[form]
     title = f"Arrhenius plot, {form}"
-    kelvin = one.numbers["temperature_k"]
-    ohm = one.numbers["resistance_at_temperature_ohm"]
-    if not isinstance(kelvin.value, list) or not isinstance(ohm.value, list):
+    points, _ = temperature_points(one.run)
+    if not points:
         return tell_missing(axes, title, one.why_not("temperature_k"))
-    errors = ohm.uncertainty if isinstance(ohm.uncertainty, list) else [None] * len(ohm.value)
-    told = [
-        (t, r, error or 0.0)
-        for t, r, error in zip(kelvin.value, ohm.value, errors, strict=True)
-        if t is not None and r is not None
-    ]
-    temperature, resistance, error_ohm = (np.array(values) for values in zip(*told, strict=True))
+    temperature = np.array([point.temperature_k for point in points])
+    resistance = np.array([point.resistance_ohm for point in points])
+    error_ohm = np.array([point.uncertainty_ohm for point in points])
     reciprocal = 1e3 / temperature
     value = np.log(temperature / resistance) if form == "ln(T/R)" else -np.log(resistance)
     metric = one.numbers[name]
     label = one.why_not(name)
-    fit = activation_energy(temperature, resistance, form=form)
+    # The fit that is reported: weighted by what each spectrum tells of its resistance.
+    fit = activation_energy(temperature, resistance, error_ohm, form=form)
     if isinstance(metric.value, float) and fit.intercept is not None and fit.kj_mol is not None:
         error = metric.uncertainty if isinstance(metric.uncertainty, float) else None
         label = f"$E_a$ = {number_text(metric.value, error)} kJ mol$^{{-1}}$"

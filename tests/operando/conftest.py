@@ -285,11 +285,19 @@ CALIBRATION = {
 }
 
 
-def add_impedance(told: RunDocuments, *resistances: float, apart_s: float = 1.0) -> None:
+def add_impedance(
+    told: RunDocuments,
+    *resistances: float,
+    apart_s: float = 1.0,
+    noise: Sequence[float] | None = None,
+) -> None:
+    random = np.random.default_rng(0)
     frequency = np.logspace(5, -1, 31)
     columns: dict[str, list[float]] = {}
     for number, resistance in enumerate(resistances, start=1):
         z = arcs_ohm(frequency, 2.65, (resistance, 1e-3, 0.9))
+        if noise is not None:
+            z = z * (1 + noise[number - 1] * random.normal(size=31))
         told_of = {"frequency": frequency, "z_real": z.real, "z_imag": z.imag}
         for key in ("t", "spectrum", "cycle", "half_cycle", "step"):
             told_of[key] = np.full(31, float(number))

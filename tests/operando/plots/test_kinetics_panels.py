@@ -169,6 +169,35 @@ def test_both_forms_of_an_arrhenius_plot_have_their_own_energy(
     assert labels == [("$E_a$ = 12", "ln(T/R)"), ("$E_a$ = 9.", "ln(1/R)")]
 
 
+def test_the_line_of_an_arrhenius_plot_is_the_fit_that_is_reported(
+    make_run: Make, synthetic: Any
+) -> None:
+    told = make_run(synthetic.SYMMETRIC_CELL)
+    told.stream("potentiostat", "potentiostat", synthetic.galvanostatic((1.0,), rows=60))
+    kelvin = np.array([273.15, 285.0, 298.15, 310.0, 323.0])
+    ohm = kelvin * np.exp(12e3 / 8.314462618 * (1 / kelvin - 1 / 298.15)) * 0.5
+    ohm[-1] *= 1.05  # the least certain one is off: without weights it turns the line
+    noise = [2e-4, 2e-4, 2e-4, 2e-4, 4e-3]
+    synthetic.add_impedance(told, *ohm, apart_s=3600.0, noise=noise)
+    at = np.concatenate([3600.0 * number + np.arange(-600.0, 60.0, 30.0) for number in range(1, 6)])
+    stood = np.repeat(kelvin, len(at) // 5)
+    columns = {"t_before": at, "t_after": at + 0.1, "temperature": stood, "setpoint": stood}
+    told.stream("thermostat", "thermostat", columns)
+    told.stop()
+    one = EvaluatedRun(Run.from_documents(told.documents))
+    drawn = draw(SHEETS["arrhenius"], one)
+    assert drawn.figure is not None
+    names = ("activation_energy_kj_mol", "activation_energy_ln_inverse_r_kj_mol")
+    for axes, name in zip(drawn.figure.axes, names, strict=True):
+        (line,) = (each for each in axes.lines if len(each.get_xdata()) == 2)
+        slope = np.diff(line.get_ydata())[0] / np.diff(line.get_xdata())[0]
+        reported = one.numbers[name].value
+        assert -slope * 8.314462618 == pytest.approx(reported, rel=1e-9)
+        (points,) = (each for each in axes.lines if each.get_marker() in "os")
+        plain = np.polyfit(points.get_xdata(), points.get_ydata(), 1)[0]
+        assert abs(-plain * 8.314462618 - reported) > 0.1
+
+
 def test_rate_capability_labels_each_stretch_with_its_current_density(
     make_run: Make, synthetic: Any
 ) -> None:
