@@ -127,6 +127,10 @@ def operando_plating_stripping(
     }
 
     # Refused before a run is opened, let alone a cell closed.
+    if protocol.rules_by_default and protocol.rules and verdicts is None:
+        logger.warning("nothing judges the stream: a hard short will not end the run")
+        protocol = protocol.model_copy(update={"rules": ()})
+        metadata.pop("rules")
     refuse_unjudged(protocol.rules, verdicts)
     yield from keep_temperature(thermostat, cell)
     yield from prepare(potentiostat, assignment, protocol.rules)

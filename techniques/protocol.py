@@ -6,13 +6,21 @@ from pydantic import Field, PositiveFloat, field_validator, model_validator
 
 from techniques._base import Data
 from techniques.cell import Cell
+from techniques.experiments import (
+    Formation,
+    FullCellCycling,
+    HalfCellCycling,
+    RateCapability,
+    ReservoirEfficiency,
+    SymmetricCycling,
+)
 from techniques.failure import FailureCriteria
 from techniques.limits import SafetyLimits
-from techniques.programs import Block, Sequence
+from techniques.programs import Block, Repeat, Sequence
 from techniques.recording import Recording
 from techniques.reference import with_looks
-from techniques.rules import Rule
-from techniques.steps import OpenCircuit
+from techniques.rules import Condition, OpenCell, Rule
+from techniques.steps import OpenCircuit, PlateStripCycle
 from techniques.technique import Technique, for_cell
 
 
@@ -105,8 +113,42 @@ class Temperatures(Data):
 _SETTLING = Recording(dt_s=10.0, edge_dt_s=5.0, edge_for_s=30.0)
 
 
+# What stops the cycling of a shorted cell where a protocol says nothing of rules.
+HARD_SHORT_ENDS = Rule(
+    name="end at a hard short",
+    when=Condition(event="hard_short"),
+    then=(OpenCell(),),
+)
+# With fewer cycles no hard short could be told.
+_FEWEST_CYCLES = 3
+
+
+def cycles_metal(technique: object) -> bool:
+    """Return whether a technique plates and strips metal so often that a hard short is told."""
+    match technique:
+        case (
+            SymmetricCycling()
+            | HalfCellCycling()
+            | FullCellCycling()
+            | RateCapability()
+            | ReservoirEfficiency()
+        ):
+            return True
+        case PlateStripCycle():
+            return technique.cycles >= _FEWEST_CYCLES
+        case Sequence():
+            return any(map(cycles_metal, technique.steps))
+        case Repeat() | Block() | Formation():
+            return cycles_metal(technique.step)
+    return False
+
+
 class Protocol(Data):
-    """What ``operando run FILE`` runs."""
+    """What ``operando run FILE`` runs.
+
+    Where the technique cycles metal and nothing is said of ``rules``, a hard short ends the run
+    with the cell open; ``rules: []`` lets a shorted cell go on.
+    """
 
     name: str = Field(min_length=1)
     description: str | None = None
@@ -114,7 +156,9 @@ class Protocol(Data):
     technique: Technique
     every: Schedule = Schedule()
     rules: tuple[Rule, ...] = Field(
-        default=(), description="What is done when the live stream shows an event."
+        default=(),
+        description="What is done when the live stream shows an event. Where nothing is said and "
+        "the technique cycles metal, a hard short opens the cell; [] for no rule at all.",
     )
     failure_criteria: FailureCriteria | None = Field(
         default=None,
@@ -136,6 +180,18 @@ class Protocol(Data):
         if twice:
             raise ValueError(f"several rules are called {', '.join(map(repr, twice))}: rename one")
         return rules
+
+    @model_validator(mode="after")
+    def _a_shorted_cell_is_not_cycled(self) -> Self:
+        if "rules" not in self.model_fields_set and cycles_metal(self.technique):
+            # Not among the fields that were set: a plan without a judge can do without it.
+            object.__setattr__(self, "rules", (HARD_SHORT_ENDS,))
+        return self
+
+    @property
+    def rules_by_default(self) -> bool:
+        """Return whether the rules are those that hold where a protocol says nothing."""
+        return "rules" not in self.model_fields_set
 
     def technique_on(self, cell: Cell) -> Technique:
         """Return what the technique is on ``cell``, at each temperature if there are several.

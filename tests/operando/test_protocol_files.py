@@ -3,7 +3,14 @@
 import pytest
 
 from operando.configuration import check_technique, load_bench, load_cell, load_protocol, names
-from techniques import GalvanostaticStep, experiments, longest_duration_s
+from techniques import (
+    GalvanostaticStep,
+    OpenCell,
+    Protocol,
+    experiments,
+    longest_duration_s,
+)
+from techniques.protocol import cycles_metal
 
 PROTOCOLS = names("protocol")
 
@@ -53,3 +60,37 @@ def test_every_kind_of_experiment_has_a_protocol() -> None:
         if "type" in getattr(getattr(experiments, each), "model_fields", {})
     }
     assert kinds - used == set()
+
+
+@pytest.mark.parametrize("name", PROTOCOLS)
+def test_a_protocol_that_cycles_metal_stops_at_a_hard_short(name: str) -> None:
+    protocol = load_protocol(name)
+    ending = [
+        rule
+        for rule in protocol.rules
+        if rule.when.event == "hard_short" and isinstance(rule.then[-1], OpenCell)
+    ]
+    assert len(ending) == cycles_metal(protocol.technique)
+
+
+def test_a_short_may_be_cycled_where_a_protocol_says_so() -> None:
+    cycling = {"type": "half_cell_cycling", "current_density_ma_cm2": 1.0, "cycles": 100}
+    told = {
+        "name": "CE",
+        "cell": "zn-bare-half",
+        "technique": {**cycling, "capacity_mah_cm2": 1.0, "cut_off_v": 0.5},
+    }
+    silent = Protocol.model_validate(told)
+    assert [rule.name for rule in silent.rules] == ["end at a hard short"]
+    assert silent.rules_by_default
+    for rules in (
+        [],
+        [{"name": "mine", "when": {"event": "soft_short"}, "then": [{"do": "images"}]}],
+    ):
+        spoken = Protocol.model_validate({**told, "rules": rules})
+        assert [rule.name for rule in spoken.rules] == [one["name"] for one in rules]
+        assert not spoken.rules_by_default
+    again = Protocol.model_validate(silent.model_dump(mode="json"))
+    assert again.rules == silent.rules
+    resting = {"type": "open_circuit", "duration_s": 60}
+    assert Protocol.model_validate({**told, "technique": resting}).rules == ()
