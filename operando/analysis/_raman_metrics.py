@@ -19,7 +19,6 @@ from operando.analysis._evaluation import (
     undefined,
 )
 from operando.analysis.band_shapes import NoBandError, fit_band
-from operando.analysis.gas_calibration import LOD_SIGMAS
 from operando.analysis.raman_axis import axis_shift, out_of_sight
 from operando.analysis.segments import PLATE
 from operando.runs import Floats, Run, Stream
@@ -35,7 +34,6 @@ _SHAPES: dict[str, tuple[float, float, dict[str, Any]]] = {
 _POSITIONS = {"band_3633": 3633.0, "band_980": 980.0, "band_465": 465.0}
 _SHIFT = "raman_axis_shift_cm1"
 _OF_SHAPE = ("position_cm1", "width_cm1", "fit_area")
-_AREAS = ("area", "raw")  # raw: also below the limit of detection
 _OF_TREND = ("change", "decision_limit", "detected_h")
 _RATIO = "band_980_to_390"
 
@@ -69,10 +67,7 @@ def raman_metrics(found: Evaluation) -> dict[str, Metric]:
         known = any(error is not None for error in errors)
         told[name] = listed(name, numbers[name], errors if known else None, reasons[name])
     for name in names:
-        # Below the limit of detection there is no area; its scatter still decides on changes.
-        raw = [one[f"{name}_raw"] for one in measured]
-        known_areas = [None if isinstance(value, str) else value[0] for value in raw]
-        told |= _trend(found, name, known_areas, placed, reasons[f"{name}_area"])
+        told |= _trend(found, name, numbers[f"{name}_area"], placed, reasons[f"{name}_area"])
     return told
 
 
@@ -141,11 +136,10 @@ def _measured(
             problem = _problem(axis, counts, laser_on=laser[row] != 0)
             if problem is None:
                 clean = raman.despike(np.atleast_2d(counts)).counts - dark
-                yield _measure(axis, clean, excitation_nm, line_cm1, weights)
+                yield _measure(axis, clean, excitation_nm, line_cm1)
             else:
                 yield _nothing(problem)
 
-    weights: dict[str, tuple[NDArray[np.intp], Floats] | None] = {}
     laser = stream.columns["raman_laser"]
     told = stream.configuration.get("raman_excitation")
     excitation_nm = float(told) if isinstance(told, (int, float)) else None
@@ -163,17 +157,13 @@ def _problem(axis: Floats, counts: NDArray[Any], *, laser_on: bool) -> str | Non
 
 
 def _nothing(reason: str, names: Sequence[str] = tuple(raman.BANDS)) -> dict[str, _Told]:
-    told: dict[str, _Told] = {f"{name}_{what}": reason for name in names for what in _AREAS}
+    told: dict[str, _Told] = {f"{name}_area": reason for name in names}
     told |= {f"{name}_{what}": reason for name in _SHAPES if name in names for what in _OF_SHAPE}
     return told | ({_RATIO: reason, _SHIFT: reason} if len(names) > 1 else {})
 
 
 def _measure(
-    axis: Floats,
-    spectrum: Floats,
-    excitation_nm: float | None,
-    line_cm1: float | None,
-    known: dict[str, tuple[NDArray[np.intp], Floats] | None],
+    axis: Floats, spectrum: Floats, excitation_nm: float | None, line_cm1: float | None
 ) -> dict[str, _Told]:
     told: dict[str, _Told] = {}
     for name in raman.BANDS:
@@ -182,17 +172,7 @@ def _measure(
             told |= _nothing(hidden, (name,))
             continue
         try:
-            area = raman.band_area(axis, spectrum, name)
-            weights = known.setdefault(name, None) or raman.area_weights(axis, name)
-            known[name] = weights
-            error = raman.band_area_error(axis, spectrum, weights)
-            told[f"{name}_raw"] = area, error
-            limit = LOD_SIGMAS * error
-            told[f"{name}_area"] = (
-                (area, error)
-                if area >= limit
-                else f"{name} is below its limit of detection, about {limit:.1g} of water's area"
-            )
+            told[f"{name}_area"] = raman.band_area(axis, spectrum, name), None
         except raman.BandError as error:
             told |= _nothing(str(error), (name,))
             continue
