@@ -90,7 +90,7 @@ def _gas() -> list[Row]:
         Row(
             "E4", "hydrogen-recovery", "Pt, 0.1 mA/cm2 for 1 h",
             "hydrogen found, of the charge (2 F per mole)", 100.0, "%", 5.0, "Faraday's law",
-            "identity", "E", Value("pt-recovery", "hydrogen_faradaic_efficiency_pct"),
+            "identity", "E", Value("pt-recovery", "hydrogen_recovery_pct"),
         ),
         Row(
             "E4", "gas-blank", "argon from a bottle", "mole fraction found where hydrogen elutes",
