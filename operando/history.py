@@ -6,7 +6,7 @@ described in ``docs/reference/cell-histories.md``.
 
 import json
 import os
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from operando import settings
+from operando.analysis.accuracy import CurrentZero, current_zeros
 from operando.analysis.metrics import place
 from operando.analysis.segments import PLATE, STRIP
 from operando.runs import Floats, Run, Stream
@@ -72,7 +73,7 @@ def write_history(run: Run, path: Path, *, only: Collection[str] | None = None) 
         file.attrs.update(format=FORMAT, version=VERSION, area_cm2=area_cm2, uid=run.uid)
         if metal:
             file.attrs["metal_electrode"] = metal
-        _write_rows(file.create_group("rows"), leader)
+        _write_rows(file.create_group("rows"), leader, current_zeros(run.start))
         impedance = run.streams.get("impedance")
         if impedance is not None and len(impedance):
             _write_impedance(file.create_group("impedance"), impedance)
@@ -186,20 +187,33 @@ def _cell(sample: Any, uid: str) -> tuple[float, str]:
         ) from error
 
 
-def _write_rows(group: Any, leader: Stream) -> None:
+def _write_rows(group: Any, leader: Stream, zeros: Sequence[CurrentZero]) -> None:
     kept, resumed = _without_interruptions(leader)
+    columns = dict(leader.columns)
+    if zeros and {f"{LEADER}_current", f"{LEADER}_role"} <= columns.keys():
+        columns[f"{LEADER}_current"] = _flowed(columns, zeros)
     for name, key in (
         ("t_s", "t"),
         ("since_edge_s", "step_t"),
         ("potential_v", "potential"),
         ("current_a", "current"),
     ):
-        column = leader.columns.get(f"{LEADER}_{key}")
+        column = columns.get(f"{LEADER}_{key}")
         if column is None and key != "step_t":
             raise HistoryError(f"the rows of this run have no column {LEADER}_{key}")
         if column is not None:
             group.create_dataset(name, data=np.asarray(column, dtype=np.float64)[kept])
     group.create_dataset("resumed", data=resumed[kept])
+
+
+def _flowed(columns: Mapping[str, Any], zeros: Sequence[CurrentZero]) -> NDArray[np.float64]:
+    """Return the currents that flowed in half-cycles, as far as is known: without their zero, A."""
+    read_a = np.asarray(columns[f"{LEADER}_current"], dtype=np.float64)
+    role = columns[f"{LEADER}_role"]
+    zero_a = np.zeros(len(read_a))
+    for zero in sorted(zeros, key=lambda one: one.range_a, reverse=True):
+        zero_a[np.abs(read_a) <= zero.range_a * (1 + 1e-6)] = zero.current_a
+    return np.where((role == PLATE) | (role == STRIP), read_a - zero_a, read_a)
 
 
 def _without_interruptions(leader: Stream) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
