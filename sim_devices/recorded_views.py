@@ -153,8 +153,9 @@ class RecordedLight:
         with self._cell.lock:
             at = self._cell.recorded_time()
         among = tuple(int(i) for i in _nearest(self._times, at))
-        if among != self._among:
+        if among != self._among and not self._goes_on(among):
             self._among, self._served = among, 0
+        among = self._among
         round_, read_out = divmod(self._served, self._read_outs)
         number = among[round_ % len(among)]
         dark = self._group["dark"][number]
@@ -168,6 +169,14 @@ class RecordedLight:
         axis = np.asarray(wavenumber_cm1, dtype=np.float64)
         found = np.interp(axis, self._axis, np.asarray(counts, dtype=np.float64)[self._order])
         return np.clip(np.rint(found), 0.0, _FULL_SCALE)
+
+    def _goes_on(self, among: tuple[int, ...]) -> bool:
+        """Return whether a spectrum is under way that the next one has only just come nearer than.
+
+        Its read-outs belong together: those of two spectra would make one that nobody recorded.
+        """
+        begun = self._served % self._read_outs > 0
+        return begun and min(abs(one - other) for one in among for other in self._among) <= 1
 
 
 class RecordedChromatograph(InjectingInstrument):

@@ -296,6 +296,17 @@ def test_spectra_are_resampled_scaled_by_the_exposure_and_take_turns(make_cell):
     np.testing.assert_allclose(half, 100 + (asked + 2000) / 2, atol=0.5)
 
 
+def test_a_spectrum_that_was_begun_is_served_whole(make_cell):
+    cell = make_cell(followers=True)
+    light = RecordedLight(cell)
+    asked = np.array([300.0, 1000.0, 3000.0])
+    read_outs = [light.counts(asked, 100.0, 0.5)]
+    cell.advance(100.0, "i", -1.0)  # meanwhile the next spectrum has come nearer
+    read_outs += [light.counts(asked, 100.0, 0.5) for _ in range(2)]
+    for read_out, more in zip(read_outs, (0, 100, 2000), strict=True):
+        np.testing.assert_allclose(read_out, 100 + asked + more, atol=0.5)
+
+
 def test_an_injection_gives_the_recorded_trace(make_cell, tmp_path):
     cell = make_cell(followers=True)
     clock = SimulatedClock(1e5)
