@@ -2,6 +2,7 @@
 
 import datetime
 import json
+import math
 import sqlite3
 import struct
 import subprocess
@@ -187,12 +188,12 @@ def test_a_run_that_cannot_be_evaluated_says_why_and_hides_no_other(
 ) -> None:
     good = record()
     columns = synthetic.galvanostatic((0.9,), rows=40)
-    del columns["role"]
+    columns["cycle"] = np.full(len(columns["cycle"]), math.nan)
     bad = record(columns=columns)
     assert _uids(find_runs(data, where="ce_mean_pct > 0")) == [good]
     assert f"run {bad} cannot be evaluated" in caplog.text
     told = {run.uid: run.not_evaluated for run in find_runs(data, columns=["ce_mean_pct"])}
-    assert told == {good: "", bad: "KeyError: 'potentiostat_role'"}
+    assert told == {good: "", bad: "ValueError: cannot convert float NaN to integer"}
 
 
 def test_a_run_that_goes_on_is_not_evaluated(record: Record, data: Path) -> None:
