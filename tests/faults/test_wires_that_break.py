@@ -160,8 +160,10 @@ def test_a_potentiostat_that_lost_its_power_ends_the_run(
 def test_a_camera_whose_process_dies_ends_the_run_and_opens_the_cell(
     broken: Any, plating: Callable[..., Protocol], children_of: Callable[[int], list[int]]
 ) -> None:
+    before = set(children_of(os.getpid()))  # of this process, from other tests
+
     def kill(session: Session) -> None:
-        mine = set(children_of(os.getpid())) - {broken.simulated.pid}
+        mine = set(children_of(os.getpid())) - before - {broken.simulated.pid}
         (camera,) = mine
         os.kill(camera, signal.SIGKILL)
 
