@@ -12,18 +12,10 @@ from typing import Any, get_args
 
 from pydantic import BaseModel
 
-from instruments.bench_file import (
-    BenchFile,
-    CameraEntry,
-    GasChromatographEntry,
-    LampEntry,
-    PeakWindows,
-    PotentiostatCalibration,
-    PotentiostatEntry,
-    RamanEntry,
-    RelayBoardEntry,
-    ThermostatEntry,
-)
+from instruments.bench_file import BenchFile, entries
+from instruments.camera.entry import LampEntry
+from instruments.gas_chromatograph.entry import CalibrationLevel, PeakWindows
+from instruments.potentiostat.entry import PotentiostatCalibration
 from operando.cli import command_line
 from operando.registry import reference_markdown
 from techniques import (
@@ -141,15 +133,11 @@ FILES: Mapping[str, tuple[str, tuple[type[BaseModel], ...]]] = {
         "addresses and calibrations only.",
         (
             BenchFile,
-            PotentiostatEntry,
+            *entries(),
             PotentiostatCalibration,
-            CameraEntry,
             LampEntry,
-            RamanEntry,
-            RelayBoardEntry,
-            GasChromatographEntry,
+            CalibrationLevel,
             PeakWindows,
-            ThermostatEntry,
         ),
     ),
 }

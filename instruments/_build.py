@@ -4,27 +4,21 @@ import threading
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from instruments.bench_file import (
-    BenchFile,
-    CameraEntry,
-    GasChromatographEntry,
-    PotentiostatEntry,
-    RamanEntry,
-    RelayBoardEntry,
-    ThermostatEntry,
-)
+from instruments.bench_file import BenchFile
 from instruments.camera.device import CameraDevice
-from instruments.camera.pylon import PylonCamera
-from instruments.gas_chromatograph.contact import ContactGasChromatograph
+from instruments.camera.entry import CameraEntry
 from instruments.gas_chromatograph.device import GasChromatographDevice
-from instruments.gas_chromatograph.results import ResultFolder
+from instruments.gas_chromatograph.entry import GasChromatographEntry
 from instruments.potentiostat.device import PotentiostatDevice
-from instruments.potentiostat.methodscript import MethodScriptPotentiostat
+from instruments.potentiostat.entry import PotentiostatEntry
 from instruments.raman.device import RamanDevice
-from instruments.raman.wasatch import WasatchSpectrometer
+from instruments.raman.entry import RamanEntry
 from instruments.relay_board import Lamp, NumatoRelayBoard
+from instruments.relay_board.entry import RelayBoardEntry
+from instruments.sensor.device import SensorDevice
+from instruments.sensor.entry import SensorEntry
 from instruments.thermostat.device import ThermostatDevice
-from instruments.thermostat.huber_pb import HuberThermostat
+from instruments.thermostat.entry import ThermostatEntry
 
 
 class Driver(Protocol):
@@ -63,7 +57,7 @@ def build(file: BenchFile) -> Parts:
     # Boards first: lamp and gas chromatograph hang on them.
     for name, entry in file.instruments.items():
         if isinstance(entry, RelayBoardEntry):
-            parts.drivers[name] = boards[name] = NumatoRelayBoard(entry.address)
+            parts.drivers[name] = boards[name] = entry.driver()
 
     # Lamp and laser are never on together: whoever makes light holds this.
     light = threading.RLock()
@@ -74,7 +68,7 @@ def build(file: BenchFile) -> Parts:
     ]
     lamp = lamps[0] if lamps else None
     spectrometers = {
-        name: WasatchSpectrometer(entry.address, laser_power_w=entry.laser_power_w)
+        name: entry.driver()
         for name, entry in file.instruments.items()
         if isinstance(entry, RamanEntry)
     }
@@ -83,13 +77,13 @@ def build(file: BenchFile) -> Parts:
     for name, entry in file.instruments.items():
         match entry:
             case PotentiostatEntry():
-                potentiostat = MethodScriptPotentiostat(entry.address)
+                potentiostat = entry.driver()
                 parts.drivers[name] = potentiostat
                 parts.devices[name] = PotentiostatDevice(
                     potentiostat, name=name, limits=file.limits
                 )
             case CameraEntry():
-                camera = PylonCamera(entry.address, exposure_time_s=entry.exposure_time_s)
+                camera = entry.driver()
                 parts.drivers[name] = camera
                 parts.devices[name] = CameraDevice(
                     camera,
@@ -112,9 +106,7 @@ def build(file: BenchFile) -> Parts:
                     light_lock=light,
                 )
             case ThermostatEntry():
-                thermostat = HuberThermostat(
-                    entry.address, safe_temperature_k=entry.safe_temperature_k
-                )
+                thermostat = entry.driver()
                 parts.drivers[name] = thermostat
                 parts.devices[name] = ThermostatDevice(
                     thermostat,
@@ -122,16 +114,16 @@ def build(file: BenchFile) -> Parts:
                     limits_k=(entry.temperature_min_k, entry.temperature_max_k),
                 )
             case GasChromatographEntry():
-                chromatograph = ContactGasChromatograph(
-                    boards[entry.board],
-                    start_relay=entry.start_relay,
-                    ready_gpio=entry.ready_gpio,
-                )
+                chromatograph = entry.driver(boards)
                 parts.drivers[name] = chromatograph
                 parts.devices[name] = GasChromatographDevice(
                     chromatograph,
-                    ResultFolder(entry.results),
+                    entry.result_source(),
                     name=name,
                     run_time_s=entry.run_time_s,
                 )
+            case SensorEntry():
+                sensor = entry.driver()
+                parts.drivers[name] = sensor
+                parts.devices[name] = SensorDevice(sensor, name=name)
     return parts

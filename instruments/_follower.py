@@ -107,6 +107,10 @@ class Follower(InstrumentDevice):
 
     # -- what subclasses give
 
+    def _quantities(self) -> Mapping[str, str | None]:
+        """Return suffix of the event key -> units or ``None``; by default ``_columns``."""
+        return self._columns
+
     def _acquire(self, **request: Any) -> tuple[dict[str, float], int]:
         """Do one exchange; return the values of ``_columns`` and the row's index in the assets.
 
@@ -208,7 +212,7 @@ class Follower(InstrumentDevice):
                 shape=[],
                 units=unit or "",
             )
-            for key, unit in {**self._placed, **self._columns}.items()
+            for key, unit in {**self._placed, **self._quantities()}.items()
         }
         return keys | self._describe_assets()
 

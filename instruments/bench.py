@@ -7,8 +7,10 @@ from typing import Any
 from ophyd import Device
 
 from instruments._build import build
-from instruments.bench_file import BenchFile, CameraEntry, RamanEntry
+from instruments.bench_file import BenchFile
+from instruments.camera.entry import CameraEntry
 from instruments.errors import InstrumentError
+from instruments.raman.entry import RamanEntry
 
 
 class BenchConnectionError(InstrumentError):
@@ -54,9 +56,10 @@ class Bench:
             for name in self._parts.drivers:
                 if name in waiting:
                     continue
-                board = getattr(self.file.instruments.get(name), "board", None)
-                if board is not None and found.get(board) is not None:
-                    found[name] = InstrumentError(f"hangs on {board}, which did not connect")
+                entry = self.file.instruments.get(name)
+                silent = [x for x in (entry.boards if entry else ()) if found.get(x) is not None]
+                if silent:
+                    found[name] = InstrumentError(f"hangs on {silent[0]}, which did not connect")
                 else:
                     found[name] = self._connected(name)
             found |= {name: future.result() for name, future in waiting.items()}

@@ -67,7 +67,6 @@ _ASK_AGAIN = (
     "\nCtrl-C again within 10 s ENDS the run: cell open, laser off, everything measured is kept.\n"
     "It cannot be paused: the instrument runs its program by itself.\n"
 )
-FOLLOWERS = ("camera", "raman", "gas_chromatograph", "thermostat")
 
 
 class RunFailedError(Exception):
@@ -333,14 +332,14 @@ class Session:
             InstrumentError: Refused before the run began.
             JournalError: The run could not be recorded.
         """
-        from plans import operando_plating_stripping
+        from plans import followers_among, operando_plating_stripping
 
-        beside = None
+        folder = None
         if not isinstance(protocol, Protocol):
-            beside = configuration.protocol_path(protocol).parent
+            folder = configuration.protocol_path(protocol).parent
             protocol = load_protocol(protocol)
         if not isinstance(cell, Cell):
-            cell = load_cell(protocol.cell if cell is None else cell, beside=beside)
+            cell = load_cell(protocol.cell if cell is None else cell, beside=folder)
         check_limits(self.bench.file, cell, protocol)
         program_of(protocol, cell)
         leader = self.devices.get(LEADER)
@@ -349,7 +348,6 @@ class Session:
                 f"bench {self.bench.file.name!r} has no {LEADER}; it has "
                 f"{', '.join(self.devices) or 'no instruments'}"
             )
-        followers = {name: self.devices[name] for name in FOLLOWERS if name in self.devices}
         plan = operando_plating_stripping(
             leader,
             protocol=protocol,
@@ -357,7 +355,7 @@ class Session:
             every=every,
             verdicts=self.verdicts,
             md=md,
-            **followers,
+            **followers_among(self.devices),
         )
         return self.run(plan)
 

@@ -23,6 +23,7 @@ INSTRUMENTS = ("potentiostat", "relay_board", "camera", "raman", "thermostat")
 # Cells of resistors and capacitors, at which there is nothing to see.
 DUMMY = "dummy-"
 VARIABLE = "OPERANDO_SIM"
+CHROMATOGRAMS = "chromatograms"
 START_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 10.0
 TAIL_CHARACTERS = 2000
@@ -221,6 +222,18 @@ class SimulatedBench:
         if self._errors is not None:
             self._errors.close()
             self._errors = None
+
+
+def served_for(addresses: Iterable[str]) -> tuple[str, ...]:
+    """Return what a simulator has to serve for these addresses, in its order.
+
+    An address of a bench file that a simulator publishes ends in the instrument's name; results of
+    a gas chromatograph come with the relay board. Addresses of real instruments need nothing.
+    """
+    names = {address.rpartition("/")[2] for address in addresses if VARIABLE in address}
+    names.discard(CHROMATOGRAMS)
+    known = [name for name in INSTRUMENTS if name in names]
+    return (*known, *sorted(names.difference(known)))
 
 
 def all_of(cell: str | Path) -> tuple[str, ...]:

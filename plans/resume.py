@@ -1,7 +1,7 @@
 """Going on with an experiment that was interrupted, as a run of its own."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +17,7 @@ from instruments.gas_chromatograph.device import GasChromatographDevice
 from instruments.potentiostat.contract import ImpedancePoint, Sample
 from instruments.potentiostat.device import PotentiostatDevice
 from instruments.raman.device import RamanDevice
+from instruments.sensor.device import SensorDevice
 from instruments.thermostat.device import ThermostatDevice
 from plans.course import Course, new_log_name
 from plans.rules import MakeVerdicts
@@ -87,6 +88,7 @@ def continue_plating_stripping(
     raman: RamanDevice | None = None,
     gas_chromatograph: GasChromatographDevice | None = None,
     thermostat: ThermostatDevice | None = None,
+    sensors: Sequence[SensorDevice] = (),
     *,
     continuation: Continuation,
     verdicts: MakeVerdicts | None = None,
@@ -103,6 +105,7 @@ def continue_plating_stripping(
         raman: Takes spectra; ``None`` leaves it out.
         gas_chromatograph: Injects; ``None`` leaves it out.
         thermostat: Tells its temperature; ``None`` leaves it out.
+        sensors: Tell what they measure.
         continuation: With what, and from where; ``operando.resume`` finds it out.
         verdicts: Makes what judges the stream for the rules that the record has.
         md: More metadata for the start document.
@@ -134,7 +137,7 @@ def continue_plating_stripping(
     try:
         if technique is None:
             return (yield from _take_in(potentiostat, going_on, metadata))
-        followers = followers_of(camera, raman, gas_chromatograph, thermostat)
+        followers = followers_of(camera, raman, gas_chromatograph, thermostat, sensors)
         yield from keep_temperature(thermostat, going_on.cell)
         going = _go_on(potentiostat, followers, going_on, technique, metadata, verdicts)
         return (yield from going)

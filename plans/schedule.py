@@ -20,7 +20,8 @@ def half_cycle_ended(previous: LeaderRow | None, row: LeaderRow | None) -> bool:
 class Due:
     """Tells which follower is due at each row of the leader.
 
-    ``image``, ``spectrum``, ``injection`` and ``temperature`` say which followers there are at all.
+    ``image``, ``spectrum``, ``injection`` and ``temperature`` say which followers there are at all;
+    ``readings`` are the sensors, by what their followers are called.
     """
 
     every: Schedule
@@ -28,6 +29,7 @@ class Due:
     spectrum: bool
     injection: bool
     temperature: bool = False
+    readings: tuple[str, ...] = ()
     _next: dict[str, float] = field(default_factory=dict)
     _previous: LeaderRow | None = None
     _burst_until_s: float = float("-inf")
@@ -52,6 +54,7 @@ class Due:
             ("spectrum", self.spectrum, self.every.spectrum_s),
             ("injection", self.injection, self.every.injection_s),
             ("temperature", self.temperature, self.every.temperature_s),
+            *((name, True, self.every.reading_s) for name in self.readings),
         ):
             if not wanted:
                 continue

@@ -23,6 +23,7 @@ from instruments.errors import InstrumentError, SafetyLimitError, UnsupportedTec
 from instruments.gas_chromatograph.device import GasChromatographDevice
 from instruments.potentiostat.device import PotentiostatDevice
 from instruments.raman.device import RamanDevice
+from instruments.sensor.device import SensorDevice
 from instruments.thermostat.contract import TemperatureLimitError
 from instruments.thermostat.device import ThermostatDevice
 from plans.course import Course, new_log_name
@@ -46,6 +47,9 @@ logger = logging.getLogger(__name__)
 
 # How long the end of a run waits for exchanges that were told to end.
 SETTLE_S = 10.0
+# What the action of a sensor is called, before its name.
+READING_OF = "reading of"
+_FOLLOWERS = ("camera", "raman", "gas_chromatograph", "thermostat")
 # What a stop document says of instruments that could not be made safe.
 WHILE_ENDING = "While the run was being ended"
 
@@ -56,6 +60,7 @@ def operando_plating_stripping(
     raman: RamanDevice | None = None,
     gas_chromatograph: GasChromatographDevice | None = None,
     thermostat: ThermostatDevice | None = None,
+    sensors: Sequence[SensorDevice] = (),
     *,
     protocol: Protocol | Mapping[str, Any],
     cell: Cell | Mapping[str, Any],
@@ -72,6 +77,7 @@ def operando_plating_stripping(
         gas_chromatograph: Injects; ``None`` leaves it out.
         thermostat: Tells its temperature, which stays as it is unless the protocol has
             temperatures; ``None`` leaves it out.
+        sensors: Tell what they measure, each in a stream named like it.
         protocol: What to run (or the same as plain data).
         cell: On which cell (or the same as plain data); area, cable and limits come from it.
         every: When the followers act; by default as the protocol says.
@@ -109,7 +115,7 @@ def operando_plating_stripping(
         limits=limits,
         instrument_log=new_log_name(),
     )
-    followers = followers_of(camera, raman, gas_chromatograph, thermostat)
+    followers = followers_of(camera, raman, gas_chromatograph, thermostat, sensors)
     metadata = {
         "plan_name": "operando_plating_stripping",
         "protocol": protocol.name,
@@ -283,15 +289,27 @@ def followers_of(
     raman: RamanDevice | None,
     gas_chromatograph: GasChromatographDevice | None,
     thermostat: ThermostatDevice | None = None,
+    sensors: Sequence[SensorDevice] = (),
 ) -> dict[str, Follower]:
-    """Return the followers there are, by what a schedule calls their action."""
+    """Return the followers there are, by what a schedule calls their action.
+
+    There may be several sensors: the action of each is called ``reading of`` and its name.
+    """
     devices: dict[str, Follower | None] = {
         "image": camera,
         "spectrum": raman,
         "injection": gas_chromatograph,
         "temperature": thermostat,
     }
-    return {kind: device for kind, device in devices.items() if device is not None}
+    there = {kind: device for kind, device in devices.items() if device is not None}
+    return there | {f"{READING_OF} {sensor.name}": sensor for sensor in sensors}
+
+
+def followers_among(devices: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the devices of a bench that follow, as the arguments of the plans here."""
+    told: dict[str, Any] = {name: devices[name] for name in _FOLLOWERS if name in devices}
+    sensors = tuple(x for x in devices.values() if isinstance(x, SensorDevice))
+    return told | ({"sensors": sensors} if sensors else {})
 
 
 def forget_logs(potentiostat: PotentiostatDevice, names: Iterable[str | None]) -> MsgGenerator:
@@ -411,6 +429,7 @@ def _experiment(course: Course, followers: Mapping[str, Follower], every: Schedu
         spectrum="spectrum" in followers,
         injection="injection" in followers,
         temperature="temperature" in followers,
+        readings=tuple(name for name in followers if name.startswith(READING_OF)),
     )
     if not potentiostat.in_columns:
         yield from record_held(potentiostat)

@@ -16,6 +16,7 @@ from types import FrameType
 
 from sim_devices.bench import INSTRUMENTS, Bench, Fault
 from sim_devices.cell import NAMES
+from sim_devices.served import STARTERS
 
 # After this the process ends even if an instrument does not.
 _CLOSING_S = 5.0
@@ -97,7 +98,8 @@ def _parser() -> argparse.ArgumentParser:
         "--instruments",
         type=lambda text: [name.strip() for name in text.split(",") if name.strip()],
         default=list(INSTRUMENTS),
-        help=f"comma separated, of {', '.join(INSTRUMENTS)} (all)",
+        help=f"comma separated, of {', '.join(INSTRUMENTS)} (all of these), "
+        f"{', '.join(STARTERS) or 'nothing else'}",
     )
     add(
         "--tolerance",

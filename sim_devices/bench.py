@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import threading
+import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +21,7 @@ import numpy as np
 from sim_devices.cell import Cell, DummyCell, make_cell
 from sim_devices.clock import SimulatedClock
 from sim_devices.lights import Lights
+from sim_devices.served import LEADERS, STARTERS, Wiring
 from sim_devices.truth import Truth
 
 if TYPE_CHECKING:
@@ -142,7 +144,8 @@ class Bench:
             tolerance_s: how late followers may be, in cell seconds; caps the factor when there are
                 any.
             seed: of every random stream.
-            instruments: which of `INSTRUMENTS`; the chromatograph comes with the relay board.
+            instruments: which of `INSTRUMENTS`, and of `sim_devices.served.STARTERS`; the
+                chromatograph comes with the relay board.
             truth: folder for what really happened; None: ``sim_truth`` in the publish folder.
             faults: to inject, also later.
             prefer_pty: give serial instruments pseudo-terminals where the system has them, else
@@ -152,11 +155,15 @@ class Bench:
             ValueError: unknown cell or instrument, a history that cannot be read or holds nothing
                 for an instrument, or a living simulator publishes in this folder.
         """
-        unknown = set(instruments) - set(INSTRUMENTS)
+        unknown = set(instruments) - set(INSTRUMENTS) - set(STARTERS)
         if unknown or not instruments:
             raise ValueError(
-                f"instruments {sorted(unknown)} are unknown; choose from {', '.join(INSTRUMENTS)}"
+                f"instruments {sorted(unknown)} are unknown; choose from "
+                f"{', '.join((*INSTRUMENTS, *STARTERS))}"
             )
+        leaders = {"potentiostat", *LEADERS} & set(instruments)
+        if len(leaders) > 1:
+            raise ValueError(f"{', '.join(sorted(leaders))}: one cell hangs on one of them")
         if (cell is None) == (history is None):
             raise ValueError("give either the name of a cell or a history")
         self.publish_folder = publish
@@ -169,7 +176,7 @@ class Bench:
             _refuse_to_look_at_a_dummy(self.cell, instruments)
         replayed = history is not None
         self._perfect = replayed if instrument_errors is None else not instrument_errors
-        followers = set(instruments) - {"potentiostat"}
+        followers = set(instruments) - leaders
         self.clock = SimulatedClock(factor, tolerance_s=tolerance_s if followers else None)
         self.lights = Lights(self.clock)
         publish.mkdir(parents=True, exist_ok=True)
@@ -259,6 +266,18 @@ class Bench:
                 imperfection=methodscript.DRIFTING if blind else None,
             )
             self._adopt("potentiostat", potentiostat, potentiostat.address)
+        for name in (name for name in STARTERS if name in instruments):
+            wiring = Wiring(
+                cell=self.cell,
+                clock=self.clock,
+                truth=self.truth,
+                lights=self.lights,
+                seed=_seed_of(seed, name),
+                prefer_pty=prefer_pty,
+                perfect=self._perfect,
+                folder=self.publish_folder,
+            )
+            self._adopt(name, *STARTERS[name](wiring))
 
     def _start_relay_board(self, seed: int, prefer_pty: bool) -> None:
         from sim_devices.relay_board import RelayBoard
@@ -486,6 +505,12 @@ def _refuse_to_look_at_a_dummy(cell: Cell | DummyCell, instruments: Sequence[str
 
 def _seed(seed: int, stream: str) -> int:
     return int(np.random.SeedSequence([seed, _SEEDS.index(stream)]).generate_state(1)[0])
+
+
+def _seed_of(seed: int, name: str) -> int:
+    """Return the seed of an instrument in `STARTERS`, whichever others there are."""
+    streams = np.random.SeedSequence([seed, zlib.crc32(name.encode())])
+    return int(streams.generate_state(1)[0])
 
 
 def _refuse_second_simulator(publish: Path) -> None:

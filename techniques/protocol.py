@@ -40,8 +40,12 @@ class Schedule(Data):
     temperature_s: float | None = Field(
         default=30.0, gt=0, description="A temperature of the thermostat so often, s."
     )
+    reading_s: float | None = Field(
+        default=30.0, gt=0, description="A reading of every sensor (pH, mass, ...) so often, s."
+    )
     at_half_cycle_ends: bool = Field(
-        default=True, description="Also an image, a spectrum and an injection at each end."
+        default=True,
+        description="Also an image, a spectrum, an injection, a reading at each end.",
     )
     blank_spectra: int = Field(
         default=0, ge=0, description="Spectra taken before the program starts."

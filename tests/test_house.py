@@ -29,11 +29,12 @@ CALIBRATIONS = (
 )
 
 
-def test_the_simulated_and_the_real_bench_differ_in_addresses_and_calibrations_only() -> None:
-    sim, real = (
-        yaml.safe_load((ROOT / "config" / f"{name}.yaml").read_text()) for name in ("sim", "bench")
-    )
-    assert (sim.pop("name"), real.pop("name")) == ("sim", "bench")
+@pytest.mark.parametrize("names", [("sim", "bench"), ("sim-second", "bench-second")])
+def test_the_simulated_and_the_real_bench_differ_in_addresses_and_calibrations_only(
+    names: tuple[str, str],
+) -> None:
+    sim, real = (yaml.safe_load((ROOT / "config" / f"{name}.yaml").read_text()) for name in names)
+    assert (sim.pop("name"), real.pop("name")) == names
     for bench in (sim, real):
         for entry in bench["instruments"].values():
             for key in ("address", "results", *CALIBRATIONS):

@@ -6,8 +6,13 @@ The device class is loaded on first use, so that drivers work without ophyd.
 from typing import TYPE_CHECKING, Any
 
 from instruments.gas_chromatograph.contact import ContactGasChromatograph
-from instruments.gas_chromatograph.contract import GasChromatograph, Injection
-from instruments.gas_chromatograph.results import Chromatogram, ResultFolder, read_chromatogram
+from instruments.gas_chromatograph.contract import (
+    Chromatogram,
+    GasChromatograph,
+    Injection,
+    Results,
+)
+from instruments.gas_chromatograph.results import ResultFolder, read_chromatogram
 
 if TYPE_CHECKING:
     from instruments.gas_chromatograph.device import GasChromatographDevice
@@ -19,6 +24,7 @@ __all__ = [
     "GasChromatographDevice",
     "Injection",
     "ResultFolder",
+    "Results",
     "read_chromatogram",
 ]
 

@@ -1,5 +1,8 @@
 """What a gas chromatograph offers here: a start, a Ready line, and results that come later."""
 
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import NamedTuple, Protocol
 
 
@@ -17,6 +20,39 @@ class Injection(NamedTuple):
     confirmed: bool
     host_before: float
     host_after: float
+
+
+@dataclass(frozen=True)
+class Chromatogram:
+    """One run as its result file tells it.
+
+    Attributes:
+        path: the file.
+        started: when the run started, epoch s, on the clock of the data system.
+        method: name of the method.
+        sample_interval_s: time between two values of the trace, s.
+        trace: signal of the first detector, in the detector's unit.
+        areas: area by label of the peaks that the data system found, detector unit times s.
+    """
+
+    path: Path
+    started: float
+    method: str
+    sample_interval_s: float
+    trace: tuple[float, ...]
+    areas: Mapping[str, float]
+
+
+class Results(Protocol):
+    """Where results appear, in seconds or in days; every failure is an InstrumentError."""
+
+    def begin(self) -> None:
+        """Take what is there now as old."""
+        ...
+
+    def new(self) -> Sequence[Chromatogram]:
+        """Return the results that became complete since the last look, in order of their start."""
+        ...
 
 
 class GasChromatograph(Protocol):

@@ -19,8 +19,8 @@ from instruments._follower import Follower
 from instruments._ophyd import InstrumentDevice
 from instruments._swmr import SwmrFile
 from instruments.errors import InstrumentError
-from instruments.gas_chromatograph.contract import GasChromatograph
-from instruments.gas_chromatograph.results import Chromatogram, Joiner, ResultFolder
+from instruments.gas_chromatograph.contract import Chromatogram, GasChromatograph, Results
+from instruments.gas_chromatograph.results import Joiner
 
 _log = logging.getLogger(__name__)
 
@@ -48,7 +48,7 @@ class ResultDevice(InstrumentDevice):
     """
 
     def __init__(
-        self, results: ResultFolder, *, name: str, run_time_s: float, values_per_second: float
+        self, results: Results, *, name: str, run_time_s: float, values_per_second: float
     ) -> None:
         super().__init__(name=name)
         self.assets_dir: Path | None = None
@@ -266,7 +266,7 @@ class GasChromatographDevice(Follower):
     def __init__(
         self,
         driver: GasChromatograph,
-        results: ResultFolder,
+        results: Results,
         *,
         name: str = "gas_chromatograph",
         run_time_s: float = 160.0,

@@ -6,38 +6,16 @@ The format is that of INFICON's Micro GC Fusion: one JSON file per run with ``ru
 
 import json
 import logging
-from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from instruments.errors import ProtocolError, TransportError
+from instruments.gas_chromatograph.contract import Chromatogram
 from instruments.transport import resolve
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Chromatogram:
-    """One run as its result file tells it.
-
-    Attributes:
-        path: the file.
-        started: when the run started, epoch s, on the clock of the data system.
-        method: name of the method.
-        sample_interval_s: time between two values of the trace, s.
-        trace: signal of the first detector, in the detector's unit.
-        areas: area by label of the peaks that the data system found, detector unit times s.
-    """
-
-    path: Path
-    started: float
-    method: str
-    sample_interval_s: float
-    trace: tuple[float, ...]
-    areas: Mapping[str, float]
 
 
 class ResultFolder:

@@ -218,7 +218,7 @@ def simulate(
 
     from operando.history import GROUPS as HISTORIC
     from operando.history import HistoryError
-    from operando.simulation import INSTRUMENTS, SimulatedBench, seed_of
+    from operando.simulation import SimulatedBench, seed_of, served_for
 
     kinds = {entry.kind for entry in bench.instruments.values()}
     folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="operando-sim-"))
@@ -246,7 +246,7 @@ def simulate(
             cell,
             factor=arguments.factor,
             seed=seed,
-            instruments=[name for name in INSTRUMENTS if name in kinds],
+            instruments=served_for(bench.addresses()),
             directory=Path(folder),
             tolerance_s=10.0 if protocol is None else protocol.every.tolerance_s,
         )

@@ -48,6 +48,7 @@ from operando.resume._record import (
 )
 from operando.runs import Run
 from plans.resume import Continuation, continue_plating_stripping
+from plans.synchronised import followers_among
 from techniques import (
     Assignment,
     Cell,
@@ -69,7 +70,6 @@ __all__ = [
 
 logger = logging.getLogger(__name__)
 
-FOLLOWERS = ("camera", "raman", "gas_chromatograph", "thermostat")
 # What a start document gets anew with every run; the rest is the experiment's.
 _OF_ONE_RUN = {
     "uid",
@@ -187,9 +187,11 @@ def continue_experiment(
     continuation = _look_at_the_cell(
         session, device, experiment, program, position, decisions, fresh, todays, now_s, say
     )
-    followers = {name: session.devices[name] for name in FOLLOWERS if name in session.devices}
     plan = continue_plating_stripping(
-        device, continuation=continuation, verdicts=session.verdicts, **followers
+        device,
+        continuation=continuation,
+        verdicts=session.verdicts,
+        **followers_among(session.devices),
     )
     return session.run(plan)
 

@@ -178,6 +178,12 @@ class Cell:
         """Return the working ("WE") or the counter ("CE") electrode."""
         return self.working if which == "WE" else self.counter
 
+    @property
+    def zhs_mol(self) -> float:
+        """Zinc hydroxide sulfate on both electrodes, mol."""
+        films = (x.zhs_mol_cm2 for x in (self.working, self.counter) if isinstance(x, Electrode))
+        return sum(films) * self.area_cm2
+
     def ledger(self, which: Literal["WE", "CE"]) -> dict[str, float]:
         """Return where the charge through an electrode went since the start, mAh/cm2."""
         with self.lock:

@@ -1,13 +1,17 @@
-"""A simulated bench in a process of its own."""
+"""A simulated bench in a process of its own, and instruments that play pages of their manuals."""
 
 import json
+import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+TRANSCRIPTS = Path(__file__).parents[1] / "transcripts"
 
 
 class SimulatedBench:
@@ -66,3 +70,82 @@ def simulate(tmp_path: Path) -> Iterator[Simulate]:
     yield start
     for bench in benches:
         bench.stop()
+
+
+def read_pages(transcript: str) -> dict[str, list[str]]:
+    """Return the turns of each page of ``tests/transcripts/<transcript>``.
+
+    Pages are separated by empty lines: ``#`` names the page, ``>`` is a line the host sends, ``<``
+    the next line answered, ``<~`` one that is answered without its end, ``x`` closes the
+    connection.
+    """
+    pages: dict[str, list[str]] = {}
+    for block in (TRANSCRIPTS / transcript).read_text(encoding="ascii").split("\n\n"):
+        name, *turns = [line for line in block.split("\n") if line]
+        pages[name.removeprefix("# ")] = turns
+    return pages
+
+
+class Manual:
+    """Plays pages one after the other; ``wrong`` holds what the host should not have said."""
+
+    def __init__(
+        self, pages: dict[str, list[str]], names: tuple[str, ...], line_end: bytes = b"\r\n"
+    ) -> None:
+        self._turns = [turn for name in names for turn in pages[name]]
+        self._line_end = line_end
+        self.wrong: list[str] = []
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._listener.settimeout(20)
+        self.address = f"tcp://127.0.0.1:{self._listener.getsockname()[1]}"
+        self._thread = threading.Thread(target=self._play)
+        self._thread.start()
+
+    def _play(self) -> None:
+        client, _ = self._listener.accept()
+        with client:
+            client.settimeout(20)
+            heard = self._lines(client)
+            for turn in self._turns:
+                way, text = turn[:2].strip(), turn[2:].removeprefix(" ")
+                if way == "x":
+                    return
+                if way == ">":
+                    line = next(heard, None)
+                    if line != text.encode():
+                        self.wrong.append(f"heard {line!r}, the manual says {text!r}")
+                        return
+                else:
+                    client.sendall(text.encode() + (b"" if way == "<~" else self._line_end))
+            for line in heard:
+                self.wrong.append(f"heard {line!r} after the page's end")
+
+    def _lines(self, client: socket.socket) -> Iterator[bytes]:
+        kept = b""
+        while data := client.recv(4096):
+            *whole, kept = (kept + data).split(self._line_end)
+            yield from whole
+        if kept:
+            self.wrong.append(f"heard {kept!r}, which does not end")
+
+    def close(self) -> None:
+        self._thread.join(30)
+        self._listener.close()
+
+
+@pytest.fixture
+def play_pages() -> Iterator[Callable[..., Manual]]:
+    """Start instruments that play pages; check at the end that all was as told.
+
+    ``play_pages("thermostat/driver.txt", "it stops", line_end=b"\\r\\n")`` plays one page.
+    """
+    started: list[Manual] = []
+
+    def play(transcript: str, *names: str, line_end: bytes = b"\r\n") -> Manual:
+        started.append(Manual(read_pages(transcript), names, line_end))
+        return started[-1]
+
+    yield play
+    for instrument in started:
+        instrument.close()
+        assert instrument.wrong == []

@@ -1,0 +1,79 @@
+"""What a bench file tells of a camera and its lamp."""
+
+from typing import ClassVar, Literal, Self
+
+from pydantic import Field, model_validator
+
+from instruments.camera.contract import Camera
+from instruments.entry import AddressedEntry
+from techniques._base import Data
+
+
+class LampEntry(Data):
+    """The microscope's lamp, on a relay."""
+
+    board: str = Field(description="Name of a relay_board of this bench.")
+    relay: int = Field(ge=0)
+
+
+class CameraEntry(AddressedEntry):
+    """A microscope camera; each wire language has its own entry."""
+
+    _calibrating: ClassVar[frozenset[str]] = frozenset(
+        {"micrometre_per_pixel", "margin_columns", "deposit_columns"}
+    )
+
+    kind: Literal["camera"]
+    micrometre_per_pixel: float = Field(gt=0, description="From a stage micrometer.")
+    margin_columns: tuple[int, int] | None = Field(
+        default=None,
+        description="First column of the picture that stays bare (masked before plating), and the"
+        " column after the last: heights count from there. Without it there are none.",
+    )
+    deposit_columns: tuple[int, int] | None = Field(
+        default=None,
+        description="Columns in which the deposit is measured; none: all, or all right of a margin"
+        " at the left edge.",
+    )
+    exposure_time_s: float = Field(default=0.005, gt=0)
+    lamp: LampEntry | None = None
+
+    @model_validator(mode="after")
+    def _columns_are_apart(self) -> Self:
+        told = {"margin_columns": self.margin_columns, "deposit_columns": self.deposit_columns}
+        for name, columns in told.items():
+            if columns is not None and not 0 <= columns[0] < columns[1]:
+                raise ValueError(
+                    f"{name} is {list(columns)}: the first column comes first, from 0 at the left"
+                )
+        margin, deposit = self.margin_columns, self.deposit_columns
+        if margin and deposit and margin[0] < deposit[1] and deposit[0] < margin[1]:
+            raise ValueError(
+                f"margin_columns {list(margin)} and deposit_columns {list(deposit)} overlap: "
+                "what is bare carries no deposit"
+            )
+        if margin and margin[0] > 0 and deposit is None:
+            raise ValueError(
+                f"margin_columns {list(margin)} do not begin at the left edge: tell in which "
+                "deposit_columns the deposit is"
+            )
+        return self
+
+    @property
+    def boards(self) -> tuple[str, ...]:
+        return () if self.lamp is None else (self.lamp.board,)
+
+    def driver(self) -> Camera:
+        """Return the driver, nothing of it connected."""
+        raise NotImplementedError
+
+
+class PylonEntry(CameraEntry):
+    """A Basler camera."""
+
+    language: Literal["pylon"]
+
+    def driver(self) -> Camera:
+        from instruments.camera.pylon import PylonCamera
+
+        return PylonCamera(self.address, exposure_time_s=self.exposure_time_s)

@@ -1,0 +1,48 @@
+"""What the entries of a bench file have in common; the entries of a kind lie beside its drivers."""
+
+from collections.abc import Iterable
+from typing import Any, ClassVar
+
+from pydantic import Field
+
+from techniques._base import Data
+
+
+class InstrumentEntry(Data):
+    """One instrument of a bench file.
+
+    Subclasses give ``kind`` and ``language`` as literals; together they name one driver.
+    """
+
+    # What a start document tells of how the instrument was calibrated: these keys, where they are.
+    _calibrating: ClassVar[frozenset[str]] = frozenset()
+
+    @property
+    def boards(self) -> tuple[str, ...]:
+        """Return the names of the relay boards that the instrument hangs on."""
+        return ()
+
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        """Return the addresses at which it is reached, as they are written."""
+        return ()
+
+    def calibration_told(self) -> dict[str, Any]:
+        """Return what a start document tells of its calibration; empty if there is nothing."""
+        return self._told(self._calibrating)
+
+    def _told(self, keys: Iterable[str]) -> dict[str, Any]:
+        include = set(keys)
+        if not include:
+            return {}
+        return self.model_dump(mode="json", include=include, exclude_none=True)
+
+
+class AddressedEntry(InstrumentEntry):
+    """One that is reached at an address of its own."""
+
+    address: str = Field(description="A URL; ${NAME} is taken from the environment.")
+
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        return (self.address,)

@@ -1,0 +1,170 @@
+"""What a bench file tells of a gas chromatograph."""
+
+from collections.abc import Mapping
+from typing import Any, Literal, Self
+
+from pydantic import Field, model_validator
+
+from instruments.entry import InstrumentEntry
+from instruments.gas_chromatograph.contract import GasChromatograph, Results
+from instruments.gas_chromatograph.results import ResultFolder
+from instruments.relay_board import RelayBoard
+from techniques._base import Data
+
+# What a start document tells of one: always, with levels, where it is swept.
+_OF_GAS = {
+    "hydrogen_area_per_mole_fraction",
+    "oxygen_area_per_mole_fraction",
+    "nitrogen_area_per_mole_fraction",
+    "sample_loop_ml",
+    "headspace",
+    "column",
+    "hydrogen_window_s",
+    "slope_uncertainty",
+    "pressure_pa",
+    "temperature_k",
+}
+_OF_LEVELS = {"levels", "through_zero"}
+_OF_SWEEP = {"carrier_sccm", "carrier_reference_k", "carrier_reference_pa"}
+
+
+class CalibrationLevel(Data):
+    """One gas of known composition and the area that was found for it."""
+
+    mole_fraction: float = Field(ge=0, le=1)
+    area: float = Field(description="Detector unit times s.")
+
+
+class PeakWindows(Data):
+    """Where a peak lies in a chromatogram, and where its baseline is taken on both sides."""
+
+    left: tuple[float, float] = Field(description="Baseline before the peak, s.")
+    peak: tuple[float, float] = Field(description="Over which the area is taken, s.")
+    right: tuple[float, float] = Field(description="Baseline behind the peak, s.")
+
+    @model_validator(mode="after")
+    def _windows_are_ordered(self) -> Self:
+        for name, (begin, end) in (
+            ("left", self.left), ("peak", self.peak), ("right", self.right)
+        ):  # fmt: skip
+            if not 0 <= begin < end:
+                raise ValueError(f"{name} is [{begin:g}, {end:g}] s: the earlier time comes first")
+        if not self.left[0] < self.peak[0] < self.peak[1] < self.right[1]:
+            raise ValueError("left lies before the peak and right behind it")
+        return self
+
+
+class GasChromatographEntry(InstrumentEntry):
+    """A gas chromatograph; each way to start one has its own entry."""
+
+    kind: Literal["gas_chromatograph"]
+    run_time_s: float = Field(default=160.0, gt=0, description="Length of one chromatogram, s.")
+    hydrogen_area_per_mole_fraction: float = Field(gt=0, description="From calibration gases.")
+    sample_loop_ml: float | None = Field(
+        default=None,
+        ge=0,
+        description="Gas taken per injection, mL; none: 0, and the metrics say so.",
+    )
+    column: str | None = Field(
+        default=None, description="The column; one that is named needs its hydrogen_window_s."
+    )
+    hydrogen_window_s: PeakWindows | None = Field(
+        default=None,
+        description="Where hydrogen elutes; none: 47.5 to 56.5 s, and the metrics say so.",
+    )
+    slope_uncertainty: float | None = Field(
+        default=None,
+        gt=0,
+        lt=1,
+        description="Relative standard uncertainty of the slope, from repeated injections; none: "
+        "0.005, and the metrics say so.",
+    )
+    pressure_pa: float | None = Field(
+        default=None, gt=0, description="Of headspace and loop, Pa; none: the cell's, else 1 atm."
+    )
+    temperature_k: float | None = Field(
+        default=None, gt=0, description="Of headspace and loop, K; none: 298.15 K, and it is said."
+    )
+    headspace: Literal["closed", "swept"] = "closed"
+    levels: tuple[CalibrationLevel, ...] = Field(
+        default=(),
+        description="Areas of hydrogen in several calibration gases, instead of one slope.",
+    )
+    through_zero: bool = Field(
+        default=True, description="Whether the line through the levels is forced through zero."
+    )
+    oxygen_area_per_mole_fraction: float | None = Field(
+        default=None, gt=0, description="As of hydrogen; without it a leak test tells no oxygen."
+    )
+    nitrogen_area_per_mole_fraction: float | None = Field(
+        default=None, gt=0, description="As of hydrogen; without it a leak test tells no nitrogen."
+    )
+    carrier_sccm: float | None = Field(
+        default=None, gt=0, description="Flow that sweeps the cell, cm3/min at the reference below."
+    )
+    carrier_reference_k: float | None = Field(
+        default=None,
+        gt=0,
+        description="Temperature that the flow's cm3 are meant at, K: 273.15, 293.15 or 298.15.",
+    )
+    carrier_reference_pa: float = Field(default=101325.0, gt=0)
+
+    @model_validator(mode="after")
+    def _a_swept_cell_has_a_flow(self) -> Self:
+        if self.headspace == "swept" and None in (self.carrier_sccm, self.carrier_reference_k):
+            raise ValueError(
+                "a swept headspace needs carrier_sccm, and carrier_reference_k that says at which "
+                "temperature its cm3 are meant (0 or 20 degrees C: 7 % apart)"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _a_column_has_a_window(self) -> Self:
+        if self.column is not None and self.hydrogen_window_s is None:
+            raise ValueError(
+                f"column {self.column!r} needs hydrogen_window_s (left, peak, right in s): where "
+                "hydrogen elutes from it, by a calibration gas"
+            )
+        return self
+
+    def calibration_told(self) -> dict[str, Any]:
+        keys = set(_OF_GAS)
+        keys |= _OF_LEVELS if self.levels else set()
+        keys |= _OF_SWEEP if self.headspace == "swept" else set()
+        return self._told(keys)
+
+    def driver(self, boards: Mapping[str, RelayBoard]) -> GasChromatograph:
+        """Return the driver, nothing of it connected; ``boards`` are those of the bench."""
+        raise NotImplementedError
+
+    def result_source(self) -> Results:
+        """Return where its results appear."""
+        raise NotImplementedError
+
+
+class ContactEntry(GasChromatographEntry):
+    """A gas chromatograph started by contact closure; its data system writes result files."""
+
+    language: Literal["contact"]
+    board: str = Field(description="Name of a relay_board of this bench.")
+    start_relay: int = Field(ge=0)
+    ready_gpio: int = Field(ge=0)
+    results: str = Field(description="Address of the folder where results appear: folder:///...")
+
+    @property
+    def boards(self) -> tuple[str, ...]:
+        return (self.board,)
+
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        return (self.results,)
+
+    def driver(self, boards: Mapping[str, RelayBoard]) -> GasChromatograph:
+        from instruments.gas_chromatograph.contact import ContactGasChromatograph
+
+        return ContactGasChromatograph(
+            boards[self.board], start_relay=self.start_relay, ready_gpio=self.ready_gpio
+        )
+
+    def result_source(self) -> Results:
+        return ResultFolder(self.results)

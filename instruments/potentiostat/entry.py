@@ -1,0 +1,74 @@
+"""What a bench file tells of a potentiostat."""
+
+import datetime
+from typing import Any, Literal, Self
+
+from pydantic import Field, model_validator
+
+from instruments.entry import AddressedEntry
+from instruments.potentiostat.contract import Potentiostat
+from techniques._base import Data
+
+
+class PotentiostatCalibration(Data):
+    """How well a potentiostat was found to measure: standard uncertainties (k = 1).
+
+    What is left out has its usual value: 0.1 % of gain, 0.1 % of the range, 1 mV.
+    """
+
+    date: datetime.date = Field(description="When it was found.")
+    by: str = Field(min_length=1, description="Who found it: a person or a laboratory.")
+    current_gain_uncertainty: float | None = Field(
+        default=None,
+        ge=0,
+        lt=1,
+        description="Of the current's gain, relative; the same for all readings on one range.",
+    )
+    current_offset_uncertainty_of_range: float | None = Field(
+        default=None, ge=0, lt=1, description="Of the current at zero, as a share of the range."
+    )
+    current_offset_uncertainty_a: float | None = Field(
+        default=None,
+        ge=0,
+        description="Of the current at zero, A, where it was measured; in place of the share.",
+    )
+    potential_offset_uncertainty_v: float | None = Field(
+        default=None, ge=0, description="How large a potential may look while it is zero, V."
+    )
+
+    @model_validator(mode="after")
+    def _something_was_calibrated(self) -> Self:
+        if not self.model_dump(exclude_none=True, exclude={"date", "by"}):
+            known = [name for name in type(self).model_fields if name not in ("date", "by")]
+            raise ValueError(f"a calibration tells at least one of {', '.join(known)}")
+        return self
+
+
+class PotentiostatEntry(AddressedEntry):
+    """A potentiostat: the leader; each wire language has its own entry."""
+
+    kind: Literal["potentiostat"]
+    calibration: PotentiostatCalibration | None = Field(
+        default=None,
+        description="By default the usual accuracy of such instruments is believed.",
+    )
+
+    def calibration_told(self) -> dict[str, Any]:
+        if self.calibration is None:
+            return {}
+        return self.calibration.model_dump(mode="json", exclude_none=True)
+
+    def driver(self) -> Potentiostat:
+        """Return the driver, nothing of it connected."""
+        raise NotImplementedError
+
+
+class MethodScriptEntry(PotentiostatEntry):
+    """A potentiostat that runs MethodSCRIPT: EmStat4, Nexus, EmStat Pico (without galvanostat)."""
+
+    language: Literal["methodscript"]
+
+    def driver(self) -> Potentiostat:
+        from instruments.potentiostat.methodscript import MethodScriptPotentiostat
+
+        return MethodScriptPotentiostat(self.address)

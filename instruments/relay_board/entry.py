@@ -1,0 +1,16 @@
+"""What a bench file tells of a relay board."""
+
+from typing import Literal
+
+from instruments.entry import AddressedEntry
+from instruments.relay_board.numato import NumatoRelayBoard
+
+
+class RelayBoardEntry(AddressedEntry):
+    """A relay board on a serial line; lamp and gas chromatograph hang on it."""
+
+    kind: Literal["relay_board"]
+    language: Literal["numato"]
+
+    def driver(self) -> NumatoRelayBoard:
+        return NumatoRelayBoard(self.address)

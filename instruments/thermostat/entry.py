@@ -1,0 +1,50 @@
+"""What a bench file tells of a thermostat."""
+
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from instruments.entry import AddressedEntry
+from instruments.thermostat.contract import Thermostat
+
+
+class ThermostatEntry(AddressedEntry):
+    """A thermostat: the temperature of the cell; each wire language has its own entry."""
+
+    kind: Literal["thermostat"]
+    safe_temperature_k: float | None = Field(
+        default=298.15,
+        gt=0,
+        description="Where it goes when the bench is left; none: it stops controlling.",
+    )
+    temperature_min_k: float | None = Field(
+        default=None, gt=0, description="Lowest setpoint, for its liquid, K."
+    )
+    temperature_max_k: float | None = Field(
+        default=None, gt=0, description="Highest setpoint, for its liquid, K."
+    )
+
+    @model_validator(mode="after")
+    def _temperatures_agree(self) -> Self:
+        low, high = self.temperature_min_k, self.temperature_max_k
+        if low is not None and high is not None and low >= high:
+            raise ValueError(f"temperature_min_k {low} K is not below temperature_max_k {high} K")
+        safe = self.safe_temperature_k
+        if safe is not None and not (low or 0.0) <= safe <= (high or float("inf")):
+            raise ValueError(f"safe_temperature_k {safe} K is beyond its own limits")
+        return self
+
+    def driver(self) -> Thermostat:
+        """Return the driver, nothing of it connected."""
+        raise NotImplementedError
+
+
+class HuberEntry(ThermostatEntry):
+    """A Huber circulator with a Pilot ONE."""
+
+    language: Literal["huber_pb"]
+
+    def driver(self) -> Thermostat:
+        from instruments.thermostat.huber_pb import HuberThermostat
+
+        return HuberThermostat(self.address, safe_temperature_k=self.safe_temperature_k)

@@ -1,0 +1,196 @@
+"""An Atlas Scientific EZO pH circuit on a serial line, its probe in the electrolyte of the cell.
+
+Commands end with CR, in capitals or not; lines that are answered end with CR. ``R`` is answered
+after 0.9 s by the pH and ``*OK``, setters after 0.3 s by ``*OK``, what is unknown by ``*ER``. When
+it has been switched on it streams a reading every second until ``C,0``.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+
+from sim_devices.pty_server import ByteServer
+
+if TYPE_CHECKING:
+    from sim_devices.clock import SimulatedClock
+
+_READING_S, _SETTER_S = 0.9, 0.3
+_FIRMWARE = "2.14"
+_NOISE_PH = 0.002
+# Chosen, not looked up: 2 mol/L ZnSO4 hydrolyses to this; it buffers little; a probe chamber.
+_FRESH_PH, _BUFFER_MOL_L, _VOLUME_L = 4.40, 2e-3, 2e-3
+_HYDROXIDE_PER_H2, _HYDROXIDE_PER_ZHS = 2.0, 6.0
+
+
+class Electrolyte(Protocol):
+    """What the probe needs of a cell."""
+
+    lock: threading.RLock
+    t: float
+    area_cm2: float
+    hydrogen_evolved_mol: float
+
+    @property
+    def zhs_mol(self) -> float:
+        """Zinc hydroxide sulfate on both electrodes, mol."""
+
+
+def bulk_ph(cell: Electrolyte) -> float:
+    """Return the pH of the electrolyte: hydrogen leaves hydroxide, the film takes some of it."""
+    hydroxide = _HYDROXIDE_PER_H2 * cell.hydrogen_evolved_mol - _HYDROXIDE_PER_ZHS * cell.zhs_mol
+    return _FRESH_PH + hydroxide / (_BUFFER_MOL_L * _VOLUME_L)
+
+
+class EzoPh:
+    """One circuit; `EzoPh.address` is where it is."""
+
+    def __init__(
+        self,
+        cell: Electrolyte,
+        clock: SimulatedClock,
+        *,
+        prefer_pty: bool = True,
+        seed: int = 0,
+        perfect: bool = False,
+    ) -> None:
+        """Switch it on.
+
+        Args:
+            cell: whose electrolyte the probe is in.
+            clock: held while a reading is taken.
+            prefer_pty: use a pseudo-terminal where there is one, else TCP.
+            seed: of its noise, of its offset and of injected faults.
+            perfect: neither noise nor offset.
+        """
+        self._cell = cell
+        self._clock = clock
+        self._random = np.random.default_rng(seed)
+        self._noise = 0.0 if perfect else _NOISE_PH
+        # What two buffers leave of a probe's error.
+        self._offset = 0.0 if perfect else float(self._random.normal(0, 0.01))
+        self._typed = bytearray()
+        self._wake = threading.Condition()
+        self._commands: list[str] = []
+        self._closed = False
+        self._reset()
+        self.line = ByteServer(
+            self._receive, prefer_pty=prefer_pty, on_fault=self._fault, seed=seed
+        )
+        self.address = self.line.address
+        self._worker = threading.Thread(target=self._work, name="ezo-ph", daemon=True)
+        self._worker.start()
+
+    def close(self) -> None:
+        """Switch it off."""
+        with self._wake:
+            self._closed = True
+            self._wake.notify_all()
+        self._worker.join()
+        self.line.close()
+
+    def _reset(self) -> None:
+        self._every_s = 1
+        self._acknowledges = True
+        self._celsius = 25.0
+        self._points = 3
+        self._streaming_due = False
+
+    # ---- the language
+
+    def _receive(self, data: bytes) -> None:
+        for byte in data:
+            if byte != 0x0D:
+                self._typed.append(byte)
+                continue
+            with self._wake:
+                self._commands.append(self._typed.decode("latin-1").strip())
+                self._wake.notify_all()
+            self._typed.clear()
+
+    def _work(self) -> None:
+        """Take one command after the other; in between, stream."""
+        while True:
+            with self._wake:
+                if not self._commands and not self._closed:
+                    self._wake.wait(self._every_s or None)
+                if self._closed:
+                    return
+                command = self._commands.pop(0) if self._commands else None
+            if command is not None:
+                self._say(*self._answer(command))
+            elif self._every_s:
+                self._say(self._reading())
+
+    def _say(self, *lines: str) -> None:
+        self.line.send("".join(f"{line}\r" for line in lines).encode("ascii"))
+
+    def _answer(self, command: str) -> tuple[str, ...]:
+        name, _, value = command.upper().partition(",")
+        self._pause(_READING_S if name in ("R", "RT") else _SETTER_S)
+        ok = ("*OK",) if self._acknowledges else ()
+        match name, value:
+            case "R", "":
+                return (self._reading(), *ok)
+            case "RT", _ if _is_number(value):
+                self._celsius = float(value)
+                return (self._reading(), *ok)
+            case "I", "":
+                return (f"?I,pH,{_FIRMWARE}", *ok)
+            case "C", "?":
+                return (f"?C,{self._every_s}", *ok)
+            case "C", _ if value.isdigit() and int(value) < 100:
+                self._every_s = int(value)
+                return ok
+            case "T", "?":
+                return (f"?T,{self._celsius:.1f}", *ok)
+            case "T", _ if _is_number(value):
+                self._celsius = float(value)
+                return ok
+            case "CAL", "?":
+                return (f"?CAL,{self._points}", *ok)
+            case "CAL", "CLEAR":
+                self._points = 0
+                return ok
+            case "SLOPE", "?":
+                return ("?SLOPE,99.7,100.3,-0.89", *ok)
+            case "STATUS", "":
+                return ("?STATUS,P,5.038", *ok)
+            case "*OK", "?":
+                return (f"?*OK,{int(self._acknowledges)}",)
+            case "*OK", ("0" | "1"):
+                self._acknowledges = value == "1"
+                return ("*OK",) if self._acknowledges else ()
+        return ("*ER",)
+
+    def _pause(self, seconds: float) -> None:
+        """Take the time that it takes; the cell does not run away meanwhile."""
+        with self._clock.exchange("ph"), self._wake:
+            self._wake.wait_for(lambda: self._closed, seconds)
+
+    def _reading(self) -> str:
+        with self._cell.lock:
+            value = bulk_ph(self._cell)
+        value += self._offset + float(self._random.normal(0, self._noise))
+        return f"{min(max(value, 0.0), 14.0):.3f}"
+
+    def _fault(self, fault: str, options: dict[str, object]) -> None:
+        if fault == "power-cycle":
+            self._reset()
+            self._say("*RS", "*RE")
+        elif fault == "clear-calibration":
+            self._points = 0
+        elif fault == "say":
+            self._say(str(options.get("line", "*UV")))
+        elif fault not in ("stall", "resume", "garble", "drop", "unplug"):
+            raise ValueError(f"a pH circuit has no fault {fault!r}")
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
