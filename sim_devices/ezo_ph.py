@@ -30,7 +30,6 @@ class Electrolyte(Protocol):
 
     lock: threading.RLock
     t: float
-    area_cm2: float
     hydrogen_evolved_mol: float
 
     @property
