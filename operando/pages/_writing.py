@@ -113,7 +113,7 @@ def unit_text(unit: str) -> str:
     """Return a unit of the registry as it is printed."""
     if unit == "1":
         return ""
-    letters = {"ohm": "Ω", "um": "µm", "umol": "µmol", "uF": "µF"}
+    letters = {"ohm": "Ω", "um": "µm", "umol": "µmol", "uF": "µF", "uA": "µA"}
     parts = [letters.get(part, part).replace("cm2", "cm²") for part in unit.split("/")]
     return "/".join(parts)
 

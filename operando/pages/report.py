@@ -112,7 +112,7 @@ def _facts(one: EvaluatedRun) -> Iterator[tuple[str, str]]:
     if one.spans:
         cycles = max(span.cycle for span in one.spans)
         currents = [span.current_a for span in one.spans]
-        text = f"{len(one.spans)} half-cycles, {cycles} cycles"
+        text = f"{len(one.spans)} half-cycles, {cycles} cycle{'s' if cycles != 1 else ''}"
         if one.cell is not None:
             densities = sorted({f"{1e3 * c / one.cell.area_cm2:.3g}" for c in currents}, key=float)
             shown = [*densities[:4], "..."] if len(densities) > 4 else densities

@@ -114,10 +114,10 @@ def tell_missing(axes: "Axes", title: str, reason: str) -> str:
 
 
 def whole_numbers(axes: "Axes") -> None:
-    """Let the horizontal axis count."""
+    """Let the horizontal axis count, also where it shows one or two numbers only."""
     from matplotlib.ticker import MaxNLocator
 
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=7))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=7, min_n_ticks=1))
 
 
 def marker_size(count: int) -> float:
