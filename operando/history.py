@@ -14,9 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from operando import settings
-from operando.analysis.accuracy import CurrentZero, current_zeros
-from operando.analysis.metrics import place
-from operando.analysis.segments import PLATE, STRIP
+from operando.analysis.metrics import half_cycles_of, place
+from operando.analysis.segments import PLATE, STRIP, HalfCycle
 from operando.runs import Floats, Run, Stream
 
 PUBLISHED = "published:"
@@ -73,7 +72,7 @@ def write_history(run: Run, path: Path, *, only: Collection[str] | None = None) 
         file.attrs.update(format=FORMAT, version=VERSION, area_cm2=area_cm2, uid=run.uid)
         if metal:
             file.attrs["metal_electrode"] = metal
-        _write_rows(file.create_group("rows"), leader, current_zeros(run.start))
+        _write_rows(file.create_group("rows"), leader, half_cycles_of(run))
         impedance = run.streams.get("impedance")
         if impedance is not None and len(impedance):
             _write_impedance(file.create_group("impedance"), impedance)
@@ -187,11 +186,11 @@ def _cell(sample: Any, uid: str) -> tuple[float, str]:
         ) from error
 
 
-def _write_rows(group: Any, leader: Stream, zeros: Sequence[CurrentZero]) -> None:
+def _write_rows(group: Any, leader: Stream, halves: Sequence[HalfCycle]) -> None:
     kept, resumed = _without_interruptions(leader)
     columns = dict(leader.columns)
-    if zeros and {f"{LEADER}_current", f"{LEADER}_role"} <= columns.keys():
-        columns[f"{LEADER}_current"] = _flowed(columns, zeros)
+    if any(half.zero is not None for half in halves):
+        columns[f"{LEADER}_current"] = _flowed(columns, halves)
     for name, key in (
         ("t_s", "t"),
         ("since_edge_s", "step_t"),
@@ -206,14 +205,18 @@ def _write_rows(group: Any, leader: Stream, zeros: Sequence[CurrentZero]) -> Non
     group.create_dataset("resumed", data=resumed[kept])
 
 
-def _flowed(columns: Mapping[str, Any], zeros: Sequence[CurrentZero]) -> NDArray[np.float64]:
-    """Return the currents that flowed in half-cycles, as far as is known: without their zero, A."""
+def _flowed(columns: Mapping[str, Any], halves: Sequence[HalfCycle]) -> NDArray[np.float64]:
+    """Return the currents without the zeros that the charges of the half-cycles are without, A."""
     read_a = np.asarray(columns[f"{LEADER}_current"], dtype=np.float64)
-    role = columns[f"{LEADER}_role"]
-    zero_a = np.zeros(len(read_a))
-    for zero in sorted(zeros, key=lambda one: one.range_a, reverse=True):
-        zero_a[np.abs(read_a) <= zero.range_a * (1 + 1e-6)] = zero.current_a
-    return np.where((role == PLATE) | (role == STRIP), read_a - zero_a, read_a)
+    last = max(half.number for half in halves)
+    zero_a, role_of = np.zeros(last + 1), np.zeros(last + 1)
+    for half in halves:
+        role_of[half.number] = half.role
+        zero_a[half.number] = 0.0 if half.zero is None else half.zero.current_a
+    told = columns[f"{LEADER}_half_cycle"]
+    number = np.where((told >= 0) & (told <= last), told, 0).astype(np.int64)
+    working = columns[f"{LEADER}_role"] == role_of[number]
+    return np.where(working, read_a - zero_a[number], read_a)
 
 
 def _without_interruptions(leader: Stream) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:

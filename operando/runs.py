@@ -216,6 +216,8 @@ class Stream:
         configuration: Configuration key -> value, of all devices of the stream.
         assets: Event key -> rows in files.
         joints: Rows with which a later run of the same experiment begins; none in a run by itself.
+        begins: Rows with which the runs of an experiment begin, by `Run.members`; a run without
+            rows has that of the next one. None in a run by itself.
         holes: Rows before which others are missing, because a journal is damaged; the number of
             rows where they are missing at the end.
     """
@@ -228,6 +230,7 @@ class Stream:
     assets: Mapping[str, Asset]
     joints: tuple[int, ...] = ()
     holes: tuple[int, ...] = ()
+    begins: tuple[int, ...] = ()
 
     def __len__(self) -> int:
         return len(self.time)
@@ -639,6 +642,7 @@ def _joined_stream(name: str, streams: Sequence[Stream | None]) -> Stream:
                 for hole in stream.holes
             )
         ),
+        begins=(0, *accumulate(rows[:-1])),
     )
 
 

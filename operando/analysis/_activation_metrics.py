@@ -67,7 +67,7 @@ def temperature_points(run: Run) -> tuple[list[TemperaturePoint], list[str]]:
             row = int(
                 np.flatnonzero(spectra.columns["potentiostat_impedance_spectrum"] == number)[0]
             )
-            temperature, problem = _stored_k(run, sum(joint <= row for joint in spectra.joints))
+            temperature, problem = _stored_k(run, sum(at <= row for at in spectra.begins[1:]))
         if problem is not None or temperature is None:
             left_out.append(f"spectrum {number}: {problem}")
             continue

@@ -11,7 +11,12 @@ from pydantic import ValidationError
 
 from operando.analysis import overpotential
 from operando.analysis._refused_streams import refused_streams
-from operando.analysis.accuracy import CurrentAccuracy, potential_offset_v
+from operando.analysis.accuracy import (
+    CurrentAccuracy,
+    CurrentZero,
+    current_zeros,
+    potential_offset_v,
+)
 from operando.analysis.failure import Failure, FailureWatch, criteria_of
 from operando.analysis.inventory import given_up_beyond, metal_at_start_mah_cm2
 from operando.analysis.lives import failures_of
@@ -177,7 +182,14 @@ class Evaluation:
 
     @cached_property
     def accuracy(self) -> CurrentAccuracy:
-        return CurrentAccuracy.from_start(self.run.start)
+        """Return the current's accuracy; of zeros of several runs the least certain by range."""
+        worst: dict[float, CurrentZero] = {}
+        for start in self.run.members or (self.run.start,):
+            for zero in current_zeros(start):
+                known = worst.setdefault(zero.range_a, zero)
+                if zero.uncertainty_a > known.uncertainty_a:
+                    worst[zero.range_a] = zero
+        return replace(CurrentAccuracy.from_start(self.run.start), zeros=tuple(worst.values()))
 
     @cached_property
     def halves(self) -> tuple[HalfCycle, ...]:

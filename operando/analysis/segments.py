@@ -1,7 +1,7 @@
 """Half-cycles: which rows belong to one plating or stripping, and the charge they passed."""
 
 import math
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -74,7 +74,8 @@ class HalfCycle:
             charge there is that of the rows on both sides; before its first row that since the
             edge, as ever.
         zero: What the current read before the run when none flowed, in its range; ``None``: not
-            measured, or not taken off since the current is not steady.
+            measured, or not taken off since the current is not steady. Where it was resumed in
+            another run each part is without its own zero, and this is their mean by charge.
         doubts: Why another charge may have passed than its rows tell, besides interruptions: rows
             of it could not be read, its current flowed the other way, its time ran backwards.
     """
@@ -124,6 +125,7 @@ def half_cycles(
     joints: Sequence[int] = (),
     holes: Sequence[int] = (),
     zeros: Sequence[CurrentZero] = (),
+    later_zeros: Sequence[tuple[int, Sequence[CurrentZero]]] = (),
 ) -> tuple[HalfCycle, ...]:
     """Return the half-cycles in rows of a potentiostat.
 
@@ -153,6 +155,8 @@ def half_cycles(
             lost on the line, the end of the half-cycle before is then not known.
         zeros: Of the current, as measured before the run; the one of its range is taken off the
             charge of a half-cycle of steady current. Currents stay as they were recorded.
+        later_zeros: The same for later runs of the same experiment: the row with which each
+            begins, and what was measured before it; its rows are without that.
     """
     if len(t_s) == 0:
         return ()
@@ -169,6 +173,8 @@ def half_cycles(
     starts = np.flatnonzero(np.concatenate(([True], numbers[1:] != numbers[:-1])))
     del numbers  # tens of megabytes of a long run
     stops = np.append(starts[1:], len(rows))
+    begins = [row for row, _ in later_zeros]
+    measured = [zeros, *(later for _, later in later_zeros)]
     found: list[HalfCycle] = []
     for first, stop in zip(starts, stops, strict=True):
         index = rows[first:stop]
@@ -199,9 +205,10 @@ def half_cycles(
             if active[0]:
                 since_edge = abs(float(current[0])) * since_edge_s / COULOMB_PER_MAH / area_cm2
         charge = since_edge + np.concatenate(([0.0], np.cumsum(steps)))
-        zero = _zero_of(current, typical_a, int(np.count_nonzero(active)), zeros)
-        if zero is not None:
-            charge *= 1.0 - sign * mirror * zero.current_a / typical_a
+        zero: CurrentZero | None = None
+        if any(measured) and _is_steady(current, typical_a, int(np.count_nonzero(active))):
+            own = [zero_of(typical_a, of_run) for of_run in measured]
+            zero, charge = _without_zeros(charge, index, begins, own, sign * mirror / typical_a)
         following = int(index[-1]) + 1
         while following < len(t_s) and _same_step(following, int(index[-1]), half_cycle, role):
             following += 1  # a row that could not be read
@@ -259,16 +266,48 @@ def half_cycles(
     return tuple(_numbered(found))
 
 
-def _zero_of(
-    current_a: Floats, typical_a: float, active: int, zeros: Sequence[CurrentZero]
-) -> CurrentZero | None:
-    """Return the zero of the range of a steady current; None: not measured, or not steady."""
-    if not zeros or typical_a <= 0:
-        return None
+def _is_steady(current_a: Floats, typical_a: float, active: int) -> bool:
+    """Return whether a current stays so near its median that its range cannot have changed."""
+    if typical_a <= 0:
+        return False
     near = np.abs(np.abs(current_a) - typical_a) <= _STEADY_WITHIN * typical_a
-    if np.count_nonzero(near) < _STEADY_SHARE * active:
-        return None
-    return zero_of(typical_a, zeros)
+    return int(np.count_nonzero(near)) >= _STEADY_SHARE * active
+
+
+def _without_zeros(
+    charge: Floats,
+    rows: NDArray[np.int64],
+    begins: Sequence[int],
+    zeros: Sequence[CurrentZero | None],
+    per_a: float,
+) -> tuple[CurrentZero | None, Floats]:
+    """Return the zero of a half-cycle, and its charge without it.
+
+    Args:
+        charge: Until each of its ``rows``.
+        rows: Where they lie in the stream.
+        begins: Rows with which the second and later runs of the experiment begin.
+        zeros: By run; where that of one with rows here is not known, nothing is taken off.
+        per_a: What a zero of 1 A adds, as a share of the charge.
+    """
+    first, last = (bisect_right(begins, int(row)) for row in (rows[0], rows[-1]))
+    if first == last:
+        zero = zeros[first]
+        return zero, charge if zero is None else charge * (1.0 - per_a * zero.current_a)
+    run = np.searchsorted(begins, rows, "right")
+    held = np.unique(run).tolist()
+    known = {number: zero for number in held if (zero := zeros[number]) is not None}
+    if len(known) < len(held):
+        return None, charge
+    steps, total = np.diff(charge, prepend=0.0), float(charge[-1])
+    share = {n: float(steps[run == n].sum()) / total if total > 0 else 0.0 for n in held}
+    mean = CurrentZero(
+        range_a=max(one.range_a for one in known.values()),
+        current_a=math.fsum(share[n] * one.current_a for n, one in known.items()),
+        uncertainty_a=math.hypot(*(share[n] * one.uncertainty_a for n, one in known.items())),
+    )
+    own_a = np.array([0.0 if one is None else one.current_a for one in zeros])
+    return mean, np.cumsum(steps * (1.0 - per_a * own_a[run]))
 
 
 def _resumed(
@@ -378,6 +417,7 @@ def recorded_half_cycles(
     if stream == "potentiostat" and device == stream and stream in (told := refused_streams(run)):
         raise ValueError(told[stream])
     names = ("t", "potential", "current", "cycle", "half_cycle", "role")
+    zeros = [current_zeros(start) for start in run.members or (run.start,)]
     found = half_cycles(
         *(columns[f"{device}_{name}"] for name in names),
         area_cm2=area_cm2,
@@ -387,7 +427,8 @@ def recorded_half_cycles(
         flags=columns.get(f"{device}_flags"),
         joints=_joints(run, stream, columns[f"{device}_t"]),
         holes=run.streams[stream].holes,
-        zeros=current_zeros(run.start),
+        zeros=zeros[0],
+        later_zeros=tuple(zip(run.streams[stream].begins[1:], zeros[1:], strict=False)),
     )
     spectra = run.streams.get("impedance")
     damaged = bool(run.streams[stream].holes or (spectra is not None and spectra.holes))

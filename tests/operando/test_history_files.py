@@ -4,6 +4,7 @@ import h5py
 import numpy as np
 import pytest
 
+from operando.analysis.metrics import half_cycles_of
 from operando.history import (
     HistoryError,
     held_in,
@@ -138,6 +139,33 @@ def test_a_resumed_half_cycle_is_one_to_the_cell(make_run, synthetic, tmp_path):
         assert file["rows/t_s"][:].tolist() == [0, 1, 2, 3, 4, 903, 904, 905, 906]
         assert np.count_nonzero(file["rows/current_a"]) == 8
         assert np.flatnonzero(file["rows/resumed"]).tolist() == [5]
+
+
+def test_the_cell_of_a_run_carries_the_charges_that_the_analysis_reports(
+    make_run, synthetic, tmp_path
+):
+    run = make_run()
+    columns = synthetic.galvanostatic((0.9, 0.95), rows=50)
+    # Where the current moves, so may its range: no charge there is without the zero.
+    moving = (columns["half_cycle"] == 4) & (columns["role"] == 1)
+    columns["current"][moving] *= np.linspace(1.0, 0.5, 50)
+    measured = {"range_a": 1e-2, "current_a": 3e-6, "uncertainty_a": 1e-9}
+    run.documents[0][1]["current_zero"] = {"measured": [measured]}
+    run.stream("potentiostat", "potentiostat", columns)
+    run.stop()
+    recorded = Run.from_documents(run.documents)
+    path = tmp_path / "cell.h5"
+    write_history(recorded, path)
+    with h5py.File(path) as file:
+        t_s, current_a = file["rows/t_s"][:], file["rows/current_a"][:]
+    halves = half_cycles_of(recorded)
+    assert [half.zero is None for half in halves] == [False, False, False, True]
+    for half in halves:
+        rows = (columns["half_cycle"] == half.number) & (columns["role"] == half.role)
+        charge = np.trapezoid(np.abs(current_a[rows]), t_s[rows]) / 3.6 / 1.131
+        assert charge == pytest.approx(half.capacity_mah_cm2, rel=1e-9)
+    np.testing.assert_array_equal(current_a[moving], columns["current"][moving])
+    assert not current_a[columns["role"] == 0].any()
 
 
 def test_a_run_that_cannot_be_a_cell_is_refused_with_what_is_lacking(

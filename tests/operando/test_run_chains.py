@@ -344,6 +344,26 @@ def test_any_of_its_runs_gives_the_whole_experiment(synthetic: Any, tmp_path: Pa
     assert report_json(tip)["chain"] == UIDS[:2]
 
 
+def test_the_rows_of_each_run_are_without_the_zero_that_was_measured_before_it(
+    synthetic: Any, tmp_path: Path
+) -> None:
+    first, second = _stopped_and_resumed(_whole(synthetic), 75, gap_s=100.0)
+    # A run that was begun and recorded nothing has a zero, and no row of it.
+    told = _documents(synthetic, tmp_path, [first, _part(first, slice(0)), second])
+    without = _numbers(join([Run.from_documents(run.documents) for run in told]))
+    for run, zero_a in zip(told, (2e-6, 5e-5, -4e-6), strict=True):
+        measured = {"range_a": 1e-2, "current_a": zero_a, "uncertainty_a": 1e-9}
+        run.documents[0][1]["current_zero"] = {"measured": [measured]}
+    whole = join([Run.from_documents(run.documents) for run in told])
+    assert whole.streams["potentiostat"].begins == (0, 75, 75)
+    numbers = _numbers(whole)
+    share = numbers["plated_capacity_mah_cm2"] / without["plated_capacity_mah_cm2"] - 1
+    assert share[[0, 2]] * 1.131e-3 == pytest.approx([2e-6, -4e-6], rel=1e-6)
+    assert -4e-6 < share[1] * 1.131e-3 < 2e-6
+    ce = numbers["ce_pct"] / without["ce_pct"] - 1
+    assert ce[[0, 2]] * 1.131e-3 == pytest.approx([-4e-6, 8e-6], rel=1e-2)
+
+
 def test_a_key_that_a_run_lacks_is_missing_in_its_rows(synthetic: Any, tmp_path: Path) -> None:
     columns = _whole(synthetic)
     parts = [_part(columns, slice(10)), _part(columns, slice(10, 20))]

@@ -1,3 +1,4 @@
+import math
 from typing import Any
 
 import numpy as np
@@ -262,6 +263,26 @@ def test_the_zero_of_the_current_is_taken_off_charges_and_not_off_currents(
     without = coulombic_efficiency(_halves(columns, metal_electrode=electrode), accuracy)
     assert without.percent[0] == pytest.approx(90)
     assert without.uncertainty_percent[0] == pytest.approx(90 * 2e-5 / 1.131e-3)
+
+
+def test_each_part_of_a_resumed_half_cycle_is_without_its_own_zero(synthetic: Any) -> None:
+    columns = synthetic.galvanostatic((0.9,))
+    later = CurrentZero(1e-2, -4e-6, 2e-8)
+    plating, strip = _halves(columns, zeros=(ZERO,), later_zeros=((200, (later,)),))
+    # Of 399 intervals the last 200 end in a row of the second run.
+    first, second = 199 / 399, 200 / 399
+    assert plating.zero is not None
+    assert plating.zero.current_a == pytest.approx(first * 2e-6 - second * 4e-6)
+    assert plating.zero.uncertainty_a == pytest.approx(math.hypot(first * 1e-8, second * 2e-8))
+    share = plating.zero.current_a / 1.131e-3
+    assert plating.capacity_mah_cm2 == pytest.approx(0.5 * (1 + share), rel=1e-9)
+    until = 0.5 * first * (1 + 2e-6 / 1.131e-3)
+    assert plating.charge_mah_cm2[199] == pytest.approx(until, rel=1e-9)
+    assert strip.zero == later
+    assert strip.capacity_mah_cm2 == pytest.approx(0.45 * (1 + 4e-6 / 1.131e-3), rel=1e-9)
+    plating, strip = _halves(columns, zeros=(ZERO,), later_zeros=((200, ()),))
+    assert plating.zero is strip.zero is None
+    assert plating.capacity_mah_cm2 == pytest.approx(0.5, rel=1e-12)
 
 
 def test_no_zero_is_taken_off_a_current_that_moves_or_lies_in_another_range(synthetic: Any) -> None:
