@@ -18,7 +18,11 @@ from operando.analysis.accuracy import (
     potential_offset_v,
 )
 from operando.analysis.failure import Failure, FailureWatch, criteria_of
-from operando.analysis.inventory import given_up_beyond, metal_at_start_mah_cm2
+from operando.analysis.inventory import (
+    given_up_beyond,
+    metal_at_start_mah_cm2,
+    metal_potential_v,
+)
 from operando.analysis.lives import failures_of
 from operando.analysis.potential_noise import potential_noise_v_s
 from operando.analysis.segments import PLATE, REST, ChargeLedger, HalfCycle, recorded_half_cycles
@@ -197,8 +201,16 @@ class Evaluation:
         if stream is None or self.cell is None or not len(stream):
             return ()
         return recorded_half_cycles(
-            self.run, area_cm2=self.cell.area_cm2, metal_electrode=self.cell.metal_electrode
+            self.run,
+            area_cm2=self.cell.area_cm2,
+            metal_electrode=self.cell.metal_electrode,
+            metal_v=metal_potential_v(self.cell)[0],
         )
+
+    @cached_property
+    def no_zero(self) -> str | None:
+        """Return why it is not known from which potential |E| counts; None if it is."""
+        return None if self.cell is None else metal_potential_v(self.cell)[1]
 
     @cached_property
     def criteria(self) -> FailureCriteria:
@@ -228,6 +240,7 @@ class Evaluation:
             symmetric=cell.symmetric,
             full_cell=cell.full_cell,
             window=given_up_beyond(self.run.start, cell),
+            no_zero=self.no_zero,
         )
         intercepts = None
         if cell.symmetric and self.spectra:

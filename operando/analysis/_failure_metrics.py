@@ -76,7 +76,7 @@ def failure_metrics(found: Evaluation) -> dict[str, Metric]:
         if name == "life_polarisation" and not watch.has_baseline:
             why = watch.why_not_judged
         if name == "life_first_soft_short":
-            why = _too_coarse(found)
+            why = _unseen(found)
         told |= _life(name, life(found.halves, failures, kinds, why), found)
     told |= _soft_shorts(found, failures)
     told["potential_noise_mv_s"] = _noise(found)
@@ -102,6 +102,8 @@ def failure_metrics(found: Evaluation) -> dict[str, Metric]:
             otherwise = f"needs more cycles than the first {criteria.noise_cycles}"
         elif kind == "soft_short_coulombic" and not watch.substrate:
             otherwise = "needs a half cell: here the electrode holds more than was plated"
+        if kind != "soft_short_noise" and found.no_zero is not None:
+            otherwise = found.no_zero
         told[f"{kind}_cycle"] = listed(
             f"{kind}_cycle",
             [float(one.cycle) for one in these],
@@ -141,12 +143,12 @@ def _soft_shorts(found: Evaluation, failures: Sequence[Failure]) -> dict[str, Me
     begin_s = float(first.t_s[0]) - (first.since_edge_s or 0.0)
     events = [one for one in failures if one.kind == "soft_short"]
     reasons = [f"cycle {one.cycle}: {one.reason}" for one in events]
-    coarse = _too_coarse(found)
+    unseen = _unseen(found)
     drop = found.failures[0].criteria.drops.drop
-    none = coarse or f"the potential never fell in one step by {100 * drop:.3g} % at one current"
-    if coarse and not events:
+    none = unseen or f"the potential never fell in one step by {100 * drop:.3g} % at one current"
+    if unseen and not events:
         return undefined(
-            ("soft_short_count", "soft_short_time_h", "soft_short_resistance_ohm"), coarse
+            ("soft_short_count", "soft_short_time_h", "soft_short_resistance_ohm"), unseen
         )
     return {
         "soft_short_count": metric(
@@ -169,8 +171,10 @@ def _soft_shorts(found: Evaluation, failures: Sequence[Failure]) -> dict[str, Me
     }
 
 
-def _too_coarse(found: Evaluation) -> str | None:
+def _unseen(found: Evaluation) -> str | None:
     """Return why no step of the potential can be seen in any half-cycle; None if it can."""
+    if found.no_zero is not None:
+        return found.no_zero
     needed = found.failures[0].criteria.drops.after_edge + 2
     if any(len(half.t_s) >= needed for half in found.halves):
         return None
@@ -194,8 +198,10 @@ def _rests(found: Evaluation, *, substrate: bool) -> Metric:
     name = "rest_after_strip_mv"
     if not substrate:
         return metric(name, None, reason="needs a half cell: elsewhere metal is left on both sides")
+    if found.no_zero is not None:
+        return metric(name, None, reason=found.no_zero)
     by_cycle = {
-        half.cycle: 1e3 * rest
+        half.cycle: 1e3 * (rest - half.metal_v)
         for half, rest in zip(found.halves, found.rests_after_v, strict=True)
         if half.role == STRIP and half.ended and rest is not None
     }

@@ -14,7 +14,13 @@ from operando.analysis._evaluation import (
 )
 from operando.analysis.blocks import left_out_of_means
 from operando.analysis.coulombic import told_unrecorded, unrecorded_share
-from operando.analysis.full_cell import mean_voltage_v, rates, retention, whole_discharges
+from operando.analysis.full_cell import (
+    NO_CELL_VOLTAGE,
+    mean_voltage_v,
+    rates,
+    retention,
+    whole_discharges,
+)
 from operando.analysis.segments import HalfCycle
 
 _PER_MASS = (
@@ -48,6 +54,9 @@ def full_cell_metrics(found: Evaluation) -> dict[str, Metric]:
             basis += f"; cycle {enumerated(apart)} left out as the protocol says"
         told[name] = metric(name, kept.percent, reason=basis)
     for what, index in (("mean_charge_v", 0), ("mean_discharge_v", 1)):
+        if cell.reference_electrode is not None:
+            told[what] = metric(what, None, reason=NO_CELL_VOLTAGE)
+            continue
         values = [
             mean_voltage_v(half) if half is not None and half.ended else None
             for half in (pair[index] for pair in found.cycles.values())

@@ -14,11 +14,12 @@ from operando.analysis._evaluation import (
     undefined,
 )
 from operando.analysis._impedance_metrics import impedance_fits
-from operando.analysis.full_cell import mean_voltage_v
+from operando.analysis.full_cell import NO_CELL_VOLTAGE, mean_voltage_v
 from operando.analysis.impedance import ArcFit
-from operando.analysis.segments import PLATE, REST, at_charge
+from operando.analysis.inventory import metal_potential_v
+from operando.analysis.segments import PLATE, REST
 from operando.analysis.tip_uncertainty import POTENTIAL_GAIN, Rest
-from techniques.reference import metal_vs_reference_v
+from techniques import Cell
 
 _OVERPOTENTIALS = (
     "cell_eta_n_mv",
@@ -31,6 +32,7 @@ _OVERPOTENTIALS = (
     "electrode_overpotential_mv",
 )
 _OF_ONE_METAL = ("cell_eta_n_mv", "eta_n_mv", "plateau_overpotential_mv", "late_strip_rise")
+_BETWEEN_ELECTRODES = ("polarisation_mv", "overpotential_mv", "voltage_hysteresis_mv")
 _NO_REST = "no rest long enough to tell what built up since the tip: not in the uncertainty"
 # Of the plating's current: less may be an instrument's zero, more is no rest.
 _NO_CURRENT = 0.1
@@ -52,7 +54,7 @@ def overpotential_metrics(found: Evaluation) -> dict[str, Metric]:
     measured = {
         "value": None if tip.overpotential_v is None else tip.overpotential_v * 1e3,
         "uncertainty": None if tip.uncertainty_v is None else tip.uncertainty_v * 1e3,
-        "reason": summary([tip.reason, untold]),
+        "reason": summary([found.no_zero or tip.reason, untold]),
     }
     if cell.reference_electrode is None:
         told["cell_eta_n_mv"] = metric("cell_eta_n_mv", **measured)  # type: ignore[arg-type]  # one dict of three kinds
@@ -90,11 +92,25 @@ def overpotential_metrics(found: Evaluation) -> dict[str, Metric]:
         ("overpotential_mv", halved),
         ("voltage_hysteresis_mv", _mean_gaps(found) if cell.full_cell else gaps),
     ):
-        told[name] = listed(name, values, None, [running], "no complete half-cycle")
+        # The difference of two potentials of a half cell does not depend on the reference.
+        counts_from_metal = name in _OF_ONE_METAL or cell.symmetric
+        zero = found.no_zero or _counted_from(cell) if counts_from_metal else None
+        told[name] = listed(name, values, None, [zero, running], "no complete half-cycle")
     if cell.full_cell:
-        told |= undefined(_OF_ONE_METAL, "a full cell: the potential is that against its cathode")
+        against = "its cathode" if cell.reference_electrode is None else "a reference"
+        told |= undefined(_OF_ONE_METAL, f"a full cell: the potential is that against {against}")
+        if cell.reference_electrode is not None:
+            told |= undefined(_BETWEEN_ELECTRODES, NO_CELL_VOLTAGE)
     told["electrode_overpotential_mv"] = _of_one_electrode(found, plateaus)
     return told
+
+
+def _counted_from(cell: Cell) -> str | None:
+    """Say from which potential |E| counts where that is another than 0."""
+    metal_v, why = metal_potential_v(cell)
+    if why is not None or metal_v == 0:
+        return None
+    return f"|E| counts from {metal_v:g} V, {cell.metal} against {cell.reference_electrode}"
 
 
 def _rest_after_first_plating(found: Evaluation) -> Rest | None:
@@ -137,13 +153,10 @@ def _of_one_electrode(found: Evaluation, plateaus: list[Number]) -> Metric:
     """Return |E| - |i| R_s by cycle, half of it without a reference; R_s of the last spectrum."""
     name, cell = "electrode_overpotential_mv", found.cell
     assert cell is not None  # it has half-cycles
-    share, metal_v = 0.5, 0.0
-    if cell.reference_electrode is not None:
-        told_v = metal_vs_reference_v(cell)
-        if isinstance(told_v, str):
-            return metric(name, None, reason=told_v)
-        share, metal_v = 1.0, told_v
-    elif not cell.symmetric:
+    if found.no_zero is not None:
+        return metric(name, None, reason=found.no_zero)
+    share = 0.5 if cell.reference_electrode is None else 1.0
+    if cell.reference_electrode is None and not cell.symmetric:
         return metric(name, None, reason="needs a symmetric cell: both electrodes alike")
     fits = [
         (int(spectrum.half_cycle[0]), fit)
@@ -162,8 +175,6 @@ def _of_one_electrode(found: Evaluation, plateaus: list[Number]) -> Metric:
         before = [fit for half_cycle, fit in fits if half_cycle < plating.number]
         fit = before[-1] if before else fits[0][1]
         current_a = abs(plating.mean_current_a)
-        if metal_v:
-            plateau = -1e3 * (at_charge(plating, *overpotential.PLATEAU) - metal_v)
         value = share * (plateau - 1e3 * current_a * fit.series_ohm)
         # Below i R_s that resistance is no longer the cell's: it is shorted.
         values.append(value if value > 0 else None)

@@ -154,6 +154,8 @@ class FailureWatch:
         symmetric: Whether both electrodes are of the metal.
         full_cell: Whether a cathode is opposite: the steps of its voltage are no noise.
         window: Where the cell is given up.
+        no_zero: Why it is not known from which potential |E| counts: then only `window` and what
+            needs no |E| is judged.
     """
 
     # Half-cycles of currents closer than this are compared with each other.
@@ -169,6 +171,7 @@ class FailureWatch:
         symmetric: bool = False,
         full_cell: bool = False,
         window: PotentialWindow | None = None,
+        no_zero: str | None = None,
     ) -> None:
         criteria = FailureCriteria() if criteria is None else criteria
         if criteria.drops.least_v is None:
@@ -179,6 +182,7 @@ class FailureWatch:
         self.accuracy = CurrentAccuracy() if accuracy is None else accuracy
         self.substrate, self.symmetric, self.full_cell = substrate, symmetric, full_cell
         self.window = PotentialWindow() if window is None else window
+        self.no_zero = no_zero
         self.judged_hard = False
         self._below_offset_v: float | None = None
         self._levels: list[_Level] = []
@@ -210,6 +214,8 @@ class FailureWatch:
     @property
     def why_never_judged(self) -> str | None:
         """Return why a hard short cannot be told of this cell; None if it can, or not yet."""
+        if self.no_zero is not None:
+            return self.no_zero
         for level in self._levels:
             if level.fallen_to_v is not None and not self._hard:
                 return (
@@ -349,7 +355,7 @@ class FailureWatch:
             return []
         self._polarised = True
         ratio = plateau / baseline
-        above = half.role * half.potential_v > self.criteria.polarisation_factor * baseline
+        above = half.role * half.overpotential_v > self.criteria.polarisation_factor * baseline
         onset_s = float(half.t_s[np.argmax(above)])
         told = f"|E| is {ratio:.3g} times its baseline of {baseline * 1e3:.3g} mV"
         end_s = float(half.t_s[-1])
@@ -384,14 +390,14 @@ class FailureWatch:
 
     def _coulombic(self, half: HalfCycle, plateau: float) -> list[Failure]:
         charge = half.capacity_mah_cm2
-        if not self.substrate or half.unrecorded_mah_cm2 != 0.0:
+        if not self.substrate or self.no_zero is not None or half.unrecorded_mah_cm2 != 0.0:
             return []
         if half.role == PLATE:
             self._metal_mah_cm2 += charge
             return []
         there = self._metal_mah_cm2
         # A strip that ends on its plateau was not asked for all metal: the rest is still there.
-        emptied = float(half.potential_v[-1]) >= 3 * plateau
+        emptied = float(half.potential_v[-1]) - half.metal_v >= 3 * plateau
         self._metal_mah_cm2 = 0.0 if emptied else max(there - charge, 0.0)
         if there <= 0:
             return []
@@ -465,7 +471,8 @@ def _failure(
 def middle_v(half: HalfCycle) -> float:
     """Return the median |E| of the rows between 40 and 90 % of the charge, V; NaN without charge.
 
-    It is cheaper than the plateau overpotential, in which rows count by their charge.
+    It counts from the metal's own potential, and is NaN too where that is not known. It is cheaper
+    than the plateau overpotential, in which rows count by their charge.
     """
     return abs(_signed_middle_v(half))
 
@@ -476,7 +483,7 @@ def _signed_middle_v(half: HalfCycle) -> float:
         return math.nan
     first, stop = half.charge_mah_cm2.searchsorted((PLATEAU[0] * total, PLATEAU[1] * total))
     rows = half.potential_v[first : max(stop, first + 1)]
-    return float(np.median(rows))
+    return float(np.median(rows)) - half.metal_v
 
 
 def _arcs_v(half: HalfCycle) -> float:
@@ -498,7 +505,7 @@ def _fell_s(halves: Sequence[HalfCycle], threshold_v: float, zero_v: float) -> f
     """
     begin_s = float(halves[0].t_s[0])
     for number, half in enumerate(halves):
-        above = np.flatnonzero(np.abs(half.potential_v - zero_v) >= threshold_v)
+        above = np.flatnonzero(np.abs(half.overpotential_v - zero_v) >= threshold_v)
         if not number and len(above) and above[-1] >= PLATEAU[1] * len(half.t_s):
             continue  # that is how it ends, after it had been below
         if len(above):

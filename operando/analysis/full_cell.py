@@ -11,6 +11,10 @@ from operando.analysis.segments import STRIP, HalfCycle
 # Currents closer than this are one rate.
 SAME_RATE = 0.03
 LAST_CYCLES = 3
+NO_CELL_VOLTAGE = (
+    "E is that of the anode against a reference, no cell voltage: connect the cell with two "
+    "electrodes"
+)
 
 
 def mean_voltage_v(half: HalfCycle) -> float | None:

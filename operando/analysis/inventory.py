@@ -6,6 +6,7 @@ from typing import Any
 
 from operando.analysis.failure import PotentialWindow
 from techniques import Cell
+from techniques.reference import metal_vs_reference_v
 
 _ABOVE, _BELOW, _EITHER = "potential_above_v", "potential_below_v", "abs_potential_above_v"
 
@@ -23,10 +24,28 @@ def metal_at_start_mah_cm2(cell: Cell) -> tuple[float | None, str | None]:
     return inventory, None
 
 
+def metal_potential_v(cell: Cell) -> tuple[float, str | None]:
+    """Return the potential from which |E| of the metal electrode counts, V, or NaN and why.
+
+    0 against the other electrode, of which nothing is known by itself; against a reference that of
+    the metal in equilibrium.
+    """
+    if cell.reference_electrode is None:
+        return 0.0, None
+    if cell.metal_electrode == "CE":
+        return math.nan, (
+            "the potential of the working electrode was measured against the reference, and the "
+            "metal is on the counter electrode"
+        )
+    told = metal_vs_reference_v(cell)
+    return (math.nan, told) if isinstance(told, str) else (told, None)
+
+
 def given_up_beyond(start: Mapping[str, Any], cell: Cell) -> PotentialWindow:
     """Return the potentials of the metal electrode at which a run's cell is given up.
 
-    They are the effective safety limits and the technique's limits with the action ``stop``. A side
+    They are the effective safety limits and the technique's limits with the action ``stop``, as
+    they were told: against the reference, where there is one. A side
     on which half-cycles end at a cut-off has none: where the last metal goes the potential rises so
     steeply that the last row may lie far beyond the cut-off.
     """

@@ -18,7 +18,11 @@ from operando.analysis import hydrogen as gas
 from operando.analysis.accuracy import CurrentAccuracy, CurrentZero, potential_offset_v
 from operando.analysis.endings import first_plating_s
 from operando.analysis.failure import FailureWatch, criteria_of, soft_short
-from operando.analysis.inventory import given_up_beyond, metal_at_start_mah_cm2
+from operando.analysis.inventory import (
+    given_up_beyond,
+    metal_at_start_mah_cm2,
+    metal_potential_v,
+)
 from operando.analysis.overpotential import TIP_WITHIN, noise_v
 from operando.analysis.potential_noise import potential_noise_v_s
 from operando.analysis.segments import (
@@ -48,6 +52,8 @@ KINDS = (
 # More metal than there was may seem to be stripped, by this share of it, before a strip is one too
 # many.
 OVERRUN_MARGIN = 0.05
+# Judged by |E|, which counts from the metal's own potential.
+_FROM_ZERO = ("nucleation_tip", "soft_short", "soft_short_coulombic", "square_wave", "hard_short")
 _NEEDED = ("t", "potential", "current", "cycle", "half_cycle", "role")
 _OTHER = ("step_t", "flags")
 
@@ -107,6 +113,9 @@ class Verdicts:
             self._why["soft_short_coulombic"] = (
                 "needs a half cell from its beginning: else there is more metal than was plated"
             )
+        self._metal_v, no_zero = metal_potential_v(cell)
+        if no_zero is not None:
+            self._why |= dict.fromkeys(_FROM_ZERO, no_zero)
         if not cell.symmetric:
             self._why["square_wave"] = "needs a symmetric cell and impedance spectra"
         if cell.full_cell:
@@ -118,6 +127,7 @@ class Verdicts:
             substrate=self._at_start == 0.0,
             symmetric=cell.symmetric,
             full_cell=cell.full_cell,
+            no_zero=no_zero,
         )
         self._drops = StepDropDetector(self._watch.criteria.drops)
         self._tip = _TipWatch(first_plating_s(start.get("technique")))
@@ -229,7 +239,7 @@ class Verdicts:
         charge = half.take(part, self._cell_area_cm2, edge=edge)
         t_s = part["t"]
         potential_v = self._mirror * part["potential"]
-        drive_v = role * potential_v
+        drive_v = role * (potential_v - self._metal_v)
         for drop in self._drops.add(t_s, drive_v, part["current"]):
             failure = soft_short(number, half.cycle, drop)
             yield Verdict(failure.kind, drop.sure_s, failure.value, failure.reason, number)
@@ -268,7 +278,11 @@ class Verdicts:
         if rows is None or not rows.parts:
             return
         half = rows.half_cycle(
-            following, self._cell_area_cm2, self._mirror, self._watch.accuracy.zeros
+            following,
+            self._cell_area_cm2,
+            self._mirror,
+            self._metal_v,
+            self._watch.accuracy.zeros,
         )
         if half is None:
             return
@@ -364,6 +378,7 @@ class _Rows:
         following: Mapping[str, Floats],
         area_cm2: float,
         mirror: float,
+        metal_v: float,
         zeros: Sequence[CurrentZero],
     ) -> HalfCycle | None:
         """Return the half-cycle as the analysis afterwards makes it of its rows and the next."""
@@ -378,6 +393,7 @@ class _Rows:
             *(columns[name] for name in _NEEDED),
             area_cm2=area_cm2,
             metal_electrode="WE" if mirror > 0 else "CE",
+            metal_v=metal_v,
             finished=False,
             step_t_s=columns["step_t"],
             flags=columns["flags"],

@@ -22,6 +22,7 @@ from operando.runs import Floats
 PLATEAU = (0.40, 0.90)  # shares of the half-cycle's charge
 MIDDLE = (0.45, 0.55)
 TIP_WITHIN = 0.20
+NO_ZERO = "the potential of the metal against the reference is not known (metal_vs_reference_v)"
 PROMINENCE_SIGMAS = 3.0
 # Rows further apart than this share of the charge at the tip blunt it; far beyond, there is none.
 TIP_SAMPLING, TIP_SAMPLING_WORST = 0.1, 0.5
@@ -35,9 +36,9 @@ class Nucleation:
         overpotential_v: |tip| - |plateau|, V; None if it cannot be told.
         uncertainty_v: Its standard uncertainty, V; see `nucleation`.
         reason: Why there is none, or what to keep in mind.
-        tip_v: Potential of the tip, V.
+        tip_v: Potential of the tip, V, as it was measured.
         tip_charge_mah_cm2: Charge passed at the tip since the potential crossed zero, mAh/cm2.
-        plateau_v: Potential of the plateau, V.
+        plateau_v: Potential of the plateau, V, as it was measured.
         grown_v: How much the line through the plateau grows from the tip to its middle, V.
         relaxed_v: How much of the polarisation built up meanwhile as a rest after the plating tells
             it, V; None without one that is long enough.
@@ -54,13 +55,16 @@ class Nucleation:
 
 
 def plateau_v(half: HalfCycle) -> float:
-    """Return the plateau overpotential |E|, V: the median over 40-90 % of the charge."""
-    return abs(at_charge(half, *PLATEAU))
+    """Return the plateau overpotential |E|, V: the median over 40-90 % of the charge.
+
+    Like every |E| here it counts from the metal's own potential; NaN where that is not known.
+    """
+    return abs(at_charge(half, *PLATEAU) - half.metal_v)
 
 
 def middle_v(half: HalfCycle) -> float:
-    """Return the potential at half the charge, V, signed; the median over 45-55 %."""
-    return at_charge(half, *MIDDLE)
+    """Return the overpotential at half the charge, V, signed; the median over 45-55 %."""
+    return at_charge(half, *MIDDLE) - half.metal_v
 
 
 def noise_v(values: Floats) -> float:
@@ -83,9 +87,9 @@ def nucleation(
     """Return the nucleation overpotential of the first plating: tip minus plateau (Yan 2016).
 
     The tip is the largest |E| in the first 20 % of the charge after the potential has crossed
-    zero: the slope above zero belongs to interphase and alloy formation. Rows are smoothed by a
-    median of three and no more. None unless the tip stands out of its surroundings by more than
-    three standard deviations of the noise.
+    zero, the metal's own potential: the slope above it belongs to interphase and alloy formation.
+    Rows are smoothed by a median of three and no more. None unless the tip stands out of its
+    surroundings by more than three standard deviations of the noise.
 
     Its standard uncertainty is that of the overpotential of nucleation itself, for which the
     difference stands: u = u_c + (|grown_v| + |relaxed_v|) / 2. u_c is the root of the sum of
@@ -104,12 +108,15 @@ def nucleation(
     first = next((half for half in halves if half.role == PLATE), None)
     if first is None:
         return Nucleation(None, reason="no plating half-cycle")
-    below = np.flatnonzero(first.potential_v < 0)
+    if math.isnan(first.metal_v):
+        return Nucleation(None, reason=NO_ZERO)
+    potential_v = first.overpotential_v
+    below = np.flatnonzero(potential_v < 0)
     if not len(below):
         return Nucleation(None, reason="the potential did not cross zero in the first plating")
     begin = int(below[0])
     charge = first.charge_mah_cm2[begin:] - first.charge_mah_cm2[begin]
-    magnitude = _median_of_three(-first.potential_v[begin:])
+    magnitude = _median_of_three(-potential_v[begin:])
     total = charge[-1]
     window = int(np.searchsorted(charge, TIP_WITHIN * total, side="right"))
     if total <= 0 or window < 3 or len(charge) < 10:
@@ -117,11 +124,11 @@ def nucleation(
     tip = int(np.argmax(magnitude[:window]))
     plateau = plateau_v(first)
     flat = (charge >= PLATEAU[0] * total) & (charge <= PLATEAU[1] * total)
-    sigma = noise_v(first.potential_v[begin:][flat])
+    sigma = noise_v(potential_v[begin:][flat])
     told = {
-        "tip_v": -float(magnitude[tip]),
+        "tip_v": first.metal_v - float(magnitude[tip]),
         "tip_charge_mah_cm2": float(charge[tip]),
-        "plateau_v": -plateau,
+        "plateau_v": first.metal_v - plateau,
     }
     before = magnitude[: tip + 1].min()
     if begin > 0:
@@ -146,7 +153,7 @@ def nucleation(
         reason = f"rows at the tip are {coarse:.0%} of its charge apart: a lower bound"
     value = float(magnitude[tip]) - plateau
     middle = 0.5 * (PLATEAU[0] + PLATEAU[1]) * total
-    raw = -first.potential_v[begin:]
+    raw = -potential_v[begin:]
     one_row = math.hypot(sigma, resolution_v(raw[flat]))
     at_tip = float(charge[tip])
     grown, u_grown = grown_on_the_plateau_v(charge[flat], raw[flat], at_tip, middle, one_row)
@@ -169,16 +176,17 @@ def nucleation(
 def polarisation_v(plating: HalfCycle, stripping: HalfCycle, *, symmetric: bool) -> float:
     """Return the voltage hysteresis of one cycle at half its charge, V.
 
-    Symmetric cells: |E_plate| + |E_strip|; half cells: E_strip - E_plate.
+    Symmetric cells: |E_plate| + |E_strip|; half cells: E_strip - E_plate, whatever E is against.
     """
-    plate, strip = middle_v(plating), middle_v(stripping)
-    return abs(plate) + abs(strip) if symmetric else strip - plate
+    if not symmetric:
+        return at_charge(stripping, *MIDDLE) - at_charge(plating, *MIDDLE)
+    return abs(middle_v(plating)) + abs(middle_v(stripping))
 
 
 def late_rise(half: HalfCycle) -> float | None:
     """Return |E| at 95 % of the charge over |E| at 50 %; None if the latter is zero."""
     middle = abs(middle_v(half))
-    late = abs(at_charge(half, 0.945, 0.955))
+    late = abs(at_charge(half, 0.945, 0.955) - half.metal_v)
     return late / middle if middle > 0 and math.isfinite(late) else None
 
 

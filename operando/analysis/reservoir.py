@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from operando.analysis.accuracy import CurrentAccuracy
 from operando.analysis.coulombic import told_unrecorded, unrecorded_share
 from operando.analysis.failure import Failure, middle_v
+from operando.analysis.overpotential import NO_ZERO
 from operando.analysis.segments import PLATE, STRIP, HalfCycle
 from techniques import NamedBlock
 
@@ -71,7 +72,7 @@ def reservoir_part(
 
 def emptied(half: HalfCycle) -> bool:
     """Return whether a strip ended in the rise that shows the last of the metal."""
-    return bool(half.potential_v[-1] >= _EMPTIED * middle_v(half))
+    return bool(half.potential_v[-1] - half.metal_v >= _EMPTIED * middle_v(half))
 
 
 def reservoir_efficiency(
@@ -94,6 +95,8 @@ def reservoir_efficiency(
 
     if not part:
         return none("the reservoir was not plated")
+    if math.isnan(part[0].metal_v):
+        return none(f"whether a strip came to its end cannot be told: {NO_ZERO}")
     numbers = {half.number for half in part}
     short = next((x for x in failures if x.kind in _SHORTS and x.half_cycle in numbers), None)
     if short is not None:

@@ -76,6 +76,8 @@ class HalfCycle:
         zero: What the current read before the run when none flowed, in its range; ``None``: not
             measured, or not taken off since the current is not steady. Where it was resumed in
             another run each part is without its own zero, and this is their mean by charge.
+        metal_v: Potential of the metal at equilibrium on the scale of ``potential_v``, V: 0 against
+            the other electrode or a reference of the metal; NaN where it is not known.
         doubts: Why another charge may have passed than its rows tell, besides interruptions: rows
             of it could not be read, its current flowed the other way, its time ran backwards.
     """
@@ -96,12 +98,18 @@ class HalfCycle:
     unrecorded_mah_cm2: float | None = 0.0
     missing_s: tuple[tuple[float, float], ...] = ()
     zero: CurrentZero | None = None
+    metal_v: float = 0.0
     doubts: tuple[str, ...] = ()
 
     @property
     def capacity_mah_cm2(self) -> float:
         """Return the whole charge, mAh/cm2, magnitude."""
         return float(self.charge_mah_cm2[-1])
+
+    @property
+    def overpotential_v(self) -> Floats:
+        """Return the potential less that of the metal at equilibrium, V; its magnitude is |E|."""
+        return self.potential_v - self.metal_v if self.metal_v else self.potential_v
 
     @cached_property
     def mean_current_a(self) -> float:
@@ -119,6 +127,7 @@ def half_cycles(
     *,
     area_cm2: float,
     metal_electrode: Literal["WE", "CE"] = "WE",
+    metal_v: float = 0.0,
     finished: bool = True,
     step_t_s: Floats | None = None,
     flags: Floats | None = None,
@@ -146,6 +155,7 @@ def half_cycles(
         role: -1 plate, +1 strip, anything else is no half-cycle.
         area_cm2: Geometric area of the metal electrode, cm2.
         metal_electrode: The electrode that is plated; CE mirrors potential and current.
+        metal_v: As the half-cycles tell it.
         finished: Whether the run ended as planned, so that its last half-cycle is whole.
         step_t_s: Time since the edge of the row's step, s; None: not recorded.
         flags: Status bits of the rows; bit 16 says that rows were lost just before one, bit 32 that
@@ -259,6 +269,7 @@ def half_cycles(
                 lasted_s=lasted_s,
                 missing_s=tuple(missing_s),
                 zero=zero,
+                metal_v=metal_v,
                 unrecorded_mah_cm2=unknown,
                 doubts=tuple(doubts),
             )
@@ -396,6 +407,7 @@ def recorded_half_cycles(
     *,
     area_cm2: float,
     metal_electrode: Literal["WE", "CE"] = "WE",
+    metal_v: float = 0.0,
     stream: str = "potentiostat",
     device: str = "potentiostat",
 ) -> tuple[HalfCycle, ...]:
@@ -410,6 +422,7 @@ def recorded_half_cycles(
         run: The run; its stream ``stream`` must exist.
         area_cm2: Geometric area of the metal electrode, cm2.
         metal_electrode: The electrode that is plated.
+        metal_v: As the half-cycles tell it.
         stream: Name of the potentiostat's stream.
         device: Name of the potentiostat; spectra are those of ``<device>_impedance``.
     """
@@ -422,6 +435,7 @@ def recorded_half_cycles(
         *(columns[f"{device}_{name}"] for name in names),
         area_cm2=area_cm2,
         metal_electrode=metal_electrode,
+        metal_v=metal_v,
         finished=False,
         step_t_s=columns.get(f"{device}_step_t"),
         flags=columns.get(f"{device}_flags"),

@@ -50,10 +50,11 @@ class Drop:
 class StepDropDetector:
     """Finds sudden falls of the driving potential in the rows of half-cycles, as they come.
 
-    The driving potential is that of the metal electrode against the other with the sign of its
-    current: positive where the current has to be driven. What is found does not depend on how the
-    rows are grouped: each is judged by itself, those before it and the one after it. After an
-    event no other is told before the potential has recovered.
+    The driving potential is that of the metal electrode against the other (against a reference:
+    less the metal's own) with the sign of its current: positive where the current has to be driven.
+    What is found does not depend on how the rows are grouped: each is judged by itself, those
+    before it and the one after it. After an event no other is told before the potential has
+    recovered.
     """
 
     def __init__(self, criteria: DropCriteria | None = None) -> None:
@@ -181,7 +182,7 @@ def _highest_before(values: Floats, window: int) -> Floats:
 def step_drops(half: HalfCycle, criteria: DropCriteria | None = None) -> list[Drop]:
     """Return the soft shorts of one half-cycle that show as a sudden fall of the potential."""
     detector = StepDropDetector(criteria)
-    drive_v = half.role * half.potential_v
+    drive_v = half.role * half.overpotential_v
     if not half.interruptions:
         return detector.add(half.t_s, drive_v, half.current_a)
     found: list[Drop] = []

@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from operando.analysis import Metric, metrics
 from operando.analysis.blocks import left_out_of_means
+from operando.analysis.inventory import metal_potential_v
 from operando.analysis.metrics import half_cycles_of
 from operando.analysis.segments import PLATE, STRIP, HalfCycle
 from operando.analysis.steps import StepRows, recorded_steps
@@ -143,6 +144,12 @@ class EvaluatedRun:
         potential = self.leader.columns["potentiostat_potential"]
         mirrored = self.cell is not None and self.cell.metal_electrode == "CE"
         return -potential if mirrored else potential
+
+    @cached_property
+    def metal_v(self) -> float:
+        """Return the potential of the metal among those potentials, V; 0 where it is not known."""
+        known_v = 0.0 if self.cell is None else metal_potential_v(self.cell)[0]
+        return known_v if np.isfinite(known_v) else 0.0
 
     @cached_property
     def time_unit(self) -> tuple[float, str]:

@@ -54,7 +54,8 @@ def potential(axes: "Axes", one: EvaluatedRun) -> str | None:
     if full:  # told as such cells are: the cathode against the anode
         low, high = -high, -low
     factor, volt = (1e3, "mV") if max(-low, high) < 0.2 else (1.0, "V")
-    axes.axhline(0, color=FAINT, lw=size("axes.linewidth"), zorder=0)
+    zero = 0.0 if full else factor * one.metal_v
+    axes.axhline(zero, color=FAINT, lw=size("axes.linewidth"), zorder=0)
     sign = -factor if full else factor
     for roles, colour, width, label in _PARTS:
         t_s, potential_v = _thinned(one, leader, roles)
@@ -128,11 +129,11 @@ def _window(one: EvaluatedRun) -> tuple[float, float, str]:
     if full:
         told = "ends off scale" if inner_low > low or inner_high < high else ""
         return inner_low, inner_high, told
-    widest = 4.0 * max(*plateaus, 1e-4)
-    cut = "strip ends off scale" if inner_high > widest else ""
-    if inner_low < -widest:
+    widest, zero_v = 4.0 * max(*plateaus, 1e-4), one.metal_v
+    cut = "strip ends off scale" if inner_high > zero_v + widest else ""
+    if inner_low < zero_v - widest:
         cut = "extremes off scale"
-    return max(inner_low, -widest), min(inner_high, widest), cut
+    return max(inner_low, zero_v - widest), min(inner_high, zero_v + widest), cut
 
 
 def _plateaus_v(one: EvaluatedRun) -> list[float]:
@@ -173,16 +174,16 @@ def nucleation(axes: "Axes", one: EvaluatedRun) -> str | None:
     )  # fmt: skip
     axes.locator_params(axis="x", nbins=5)
     dress(axes, title, "Areal capacity (mAh cm$^{-2}$)", one.potential_label("mV"))
-    _zoom(axes, potential_mv)
+    _zoom(axes, potential_mv, 1e3 * one.metal_v)
     _tip(axes, one, total)
     return None
 
 
-def _zoom(axes: "Axes", potential_mv: Floats) -> None:
-    below = potential_mv[potential_mv < 0]
+def _zoom(axes: "Axes", potential_mv: Floats, zero_mv: float) -> None:
+    below = potential_mv[potential_mv < zero_mv]
     if len(below):
         floor, level = float(below.min()), float(np.median(below))
-        span = max(level - floor, 0.04 * -floor)
+        span = max(level - floor, 0.04 * (zero_mv - floor))
         axes.set_ylim(floor - 0.35 * span, level + 1.6 * span)
 
 

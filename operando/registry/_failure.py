@@ -107,8 +107,9 @@ FAILURE = (
         "rest_after_strip_mv",
         "mV",
         "by cycle",
-        "Last potential of the rest after each strip of a half cell. Near 0 metal that was left "
-        "still connects the substrate, or a short does: by itself it tells neither.",
+        "Last potential of the rest after each strip of a half cell, against the metal: with a "
+        "reference electrode less metal_vs_reference_v. Near 0 metal that was left still connects "
+        "the substrate, or a short does: by itself it tells neither.",
         "usual definition",
     ),
     Definition(

@@ -28,7 +28,10 @@ OVERPOTENTIALS = (
         "mV",
         "by cycle",
         "Median of |E| over 40-90 % of the charge of the plating half-cycle; in a symmetric cell "
-        "both electrodes contribute. Nothing is corrected for iR.",
+        "of two electrodes both contribute. With a reference electrode |E|, here and wherever a "
+        "metric takes it, is |E_WE - E_metal|: it counts from the metal's potential against the "
+        "reference (metal_vs_reference_v of the cell file, 0 against the same metal), and is None "
+        "where that is not known. Nothing is corrected for iR.",
         "own definition, stated",
     ),
     Definition(
@@ -36,7 +39,7 @@ OVERPOTENTIALS = (
         "mV",
         "by cycle",
         "Voltage hysteresis at half the charge: |E_plate| + |E_strip| of a symmetric cell, "
-        "E_strip - E_plate of a half cell.",
+        "E_strip - E_plate of a half cell, whatever E is measured against.",
         "usual definition",
     ),
     Definition(
