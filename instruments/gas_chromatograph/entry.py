@@ -21,6 +21,7 @@ _OF_GAS = {
     "column",
     "hydrogen_window_s",
     "slope_uncertainty",
+    "gas_uncertainty",
     "pressure_pa",
     "temperature_k",
 }
@@ -78,6 +79,14 @@ class GasChromatographEntry(InstrumentEntry):
         lt=1,
         description="Relative standard uncertainty of the slope, from repeated injections; none: "
         "0.005, and the metrics say so.",
+    )
+    gas_uncertainty: float | None = Field(
+        default=None,
+        ge=0,
+        lt=1,
+        description="Relative standard uncertainty of the gas that hydrogen is a share of: the "
+        "headspace's volume, pressure and temperature together, or the flow that sweeps the cell; "
+        "none: it is in no uncertainty, and the metrics say so.",
     )
     pressure_pa: float | None = Field(
         default=None, gt=0, description="Of headspace and loop, Pa; none: the cell's, else 1 atm."

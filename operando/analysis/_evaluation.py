@@ -314,6 +314,14 @@ class Evaluation:
         return {number: found.get(number, (None, None)) for number in range(1, last + 1)}
 
     @cached_property
+    def spans_s(self) -> tuple[list[float], list[float]]:
+        """Return when the half-cycles began and when they ended: their first and last rows, s."""
+        return (
+            [float(half.t_s[0]) for half in self.halves],
+            [float(half.t_s[-1]) for half in self.halves],
+        )
+
+    @cached_property
     def begin_s(self) -> float:
         """Return when the first half-cycle began, s."""
         return float(self.halves[0].t_s[0]) if self.halves else math.inf

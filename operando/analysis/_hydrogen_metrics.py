@@ -1,6 +1,7 @@
 """Hydrogen from the chromatograms of a run, air that leaks in, and checks of the instrument."""
 
 import math
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
@@ -17,6 +18,8 @@ from operando.analysis._evaluation import (
     summary,
     undefined,
 )
+from operando.analysis.coulombic import told_unrecorded, unrecorded_share
+from operando.analysis.segments import COULOMB_PER_MAH
 from operando.analysis.steps import GALVANOSTATIC, HOLD, recorded_steps
 from operando.analysis.straight_lines import slope_per_hour
 from operando.runs import Floats, Run, Stream
@@ -39,6 +42,7 @@ _OXYGEN = "oxygen_reduction_bound_mah_cm2"
 _CHECKS = ("hydrogen_response_area", "hydrogen_blank_area")
 # Of a gas that is not the cell's no amounts are told.
 _FOREIGN = ("blank", "calibration")
+_NO_RECOVERY = "a recovery is of a run without half-cycles"
 _FEWEST_FOR_A_RISE = 3
 _BLOCK = 65536  # rows integrated at once
 
@@ -152,7 +156,10 @@ def _amounts(
     notes = [injection.reason for injection in injections]
     told = {
         "hydrogen_umol": listed(
-            "hydrogen_umol", [one.since_last_umol for one in injections], None, notes
+            "hydrogen_umol",
+            [one.since_last_umol for one in injections],
+            [one.since_last_uncertainty_umol for one in injections],
+            notes,
         ),
         "hydrogen_cumulative_umol": listed(
             "hydrogen_cumulative_umol",
@@ -186,29 +193,48 @@ def _shares(found: Evaluation, last: gas.Injection, at_s: float) -> dict[str, Me
         why = found.no_halves if found.cell is None else "when that injection was is not known"
         return undefined((efficiency, recovery), why)
 
-    def share(name: str, charge_c: float, current_a: float, basis: str) -> Metric:
+    def share(name: str, charge_c: float, of_charge: float, basis: str) -> Metric:
         if not charge_c > 0:
             return metric(name, None, reason="no charge had passed at the last injection")
         value = gas.faradaic_efficiency_pct(amount, charge_c)
-        relative = math.hypot(error / amount, found.accuracy.relative(current_a))
+        relative = math.hypot(error / amount, of_charge)
         return metric(name, value, relative * value, basis)
 
     if found.halves:
         charge = found.ledger.passed_c(found.cell.area_cm2, at_s)
-        current = found.halves[-1].mean_current_a
+        of_charge = _charge_uncertainty(found, -math.inf, at_s, charge)
+        if isinstance(of_charge, str):
+            return undefined((efficiency,), of_charge) | undefined((recovery,), _NO_RECOVERY)
         basis = f"{_of_which_electrode(found.cell)}; charge of both directions"
         return {
-            efficiency: share(efficiency, charge, current, basis),
-            recovery: metric(
-                recovery,
-                None,
-                reason="a recovery is of a run without half-cycles",
-            ),
+            efficiency: share(efficiency, charge, of_charge, basis),
+            recovery: metric(recovery, None, reason=_NO_RECOVERY),
         }
     charge, longest_s = _charge_without_role(found.run, at_s)
-    current = charge / longest_s if longest_s > 0 else 0.0
+    relative = found.accuracy.relative(charge / longest_s if longest_s > 0 else 0.0)
     basis = f"charge of steps without a role; {_of_which_electrode(found.cell)}"
-    return {name: share(name, charge, current, basis) for name in (efficiency, recovery)}
+    return {name: share(name, charge, relative, basis) for name in (efficiency, recovery)}
+
+
+def _charge_uncertainty(
+    found: Evaluation, begin_s: float, end_s: float, passed_c: float
+) -> float | str:
+    """Return the relative standard uncertainty of the charge between two times, or why none is.
+
+    That of the least certain current that flowed then, and what may have passed unrecorded.
+    """
+    assert found.cell is not None  # it has half-cycles
+    begins, ends = found.spans_s
+    flowed = found.halves[bisect_right(ends, begin_s) : bisect_left(begins, end_s)]
+    missing = unrecorded_share(flowed, passed_c / found.cell.area_cm2 / COULOMB_PER_MAH)
+    if math.isinf(missing):
+        doubted = [half for half in flowed if half.unrecorded_mah_cm2 != 0.0]
+        return f"the charge is not known: {told_unrecorded(doubted)}"
+    relative = [
+        found.accuracy.relative(half.mean_current_a, zeroed=half.zero is not None)
+        for half in flowed
+    ]
+    return max(relative, default=0.0) + missing
 
 
 def _charge_without_role(run: Run, until_s: float) -> tuple[float, float]:
@@ -236,34 +262,50 @@ def _rates(
     found: Evaluation, injections: Sequence[gas.Injection], t_s: Floats
 ) -> dict[str, Metric]:
     charge = _charge_until(found)
-    rates: list[Number] = []
-    currents: list[Number] = []
-    shares: list[Number] = []
+    rates: list[tuple[Number, Number]] = []
+    shares: list[tuple[Number, Number]] = []
     notes: list[str | None] = [one.reason for one in injections]
+    doubts: list[str | None] = []
     last_s = found.begin_s if found.halves else math.nan
     for one, at_s in zip(injections, t_s.tolist(), strict=True):
-        rate = share = None
-        since = one.since_last_umol
+        rate: tuple[Number, Number] = (one.rate_nmol_s, one.rate_uncertainty_nmol_s)
+        share: tuple[Number, Number] = (None, None)
+        since, error = one.since_last_umol, one.since_last_uncertainty_umol
         apart = at_s - last_s
-        if one.rate_nmol_s is not None:
-            rate = one.rate_nmol_s
-        elif since is not None and math.isfinite(apart) and apart > 0:
-            rate = since * 1e3 / apart
-        if since is not None and charge is not None and math.isfinite(apart) and apart > 0:
-            passed = charge(at_s) - charge(last_s)
-            share = gas.faradaic_efficiency_pct(since, passed) if passed > 0 else None
+        if since is not None and error is not None and math.isfinite(apart) and apart > 0:
+            if one.rate_nmol_s is None:
+                rate = (since * 1e3 / apart, error * 1e3 / apart)
+            passed = 0.0 if charge is None else charge(at_s) - charge(last_s)
+            if passed > 0:
+                relative = _charge_uncertainty(found, last_s, at_s, passed)
+                if isinstance(relative, str):
+                    doubts.append(f"injection {one.number}: {relative}")
+                else:
+                    value = gas.faradaic_efficiency_pct(since, passed)
+                    of_amount = gas.faradaic_efficiency_pct(error, passed)
+                    share = (value, math.hypot(of_amount, relative * value))
         if one.since_start_umol is not None:
             last_s = at_s
         rates.append(rate)
-        currents.append(None if rate is None else gas.partial_current_ma(rate))
         shares.append(share)
     if charge is None:
         notes.append(found.no_halves)
+    currents = [(_milliampere(rate), _milliampere(error)) for rate, error in rates]
     otherwise = "no two injections with hydrogen and charge between them"
     return {
-        name: listed(name, values, None, notes, otherwise)
-        for name, values in zip(_RATES, (rates, currents, shares), strict=True)
+        name: listed(
+            name, [pair[0] for pair in pairs], [pair[1] for pair in pairs], told, otherwise
+        )
+        for name, pairs, told in (
+            (_RATES[0], rates, notes),
+            (_RATES[1], currents, notes),
+            (_RATES[2], shares, [*notes, *doubts]),
+        )
     }
+
+
+def _milliampere(rate_nmol_s: Number) -> Number:
+    return None if rate_nmol_s is None else gas.partial_current_ma(rate_nmol_s)
 
 
 def _charge_until(found: Evaluation) -> Callable[[float], float] | None:

@@ -54,6 +54,8 @@ class Calibration:
         pressure_pa: Pressure of the headspace and the loop, Pa.
         temperature_k: Their temperature, K.
         slope_uncertainty: Relative standard uncertainty of the slope.
+        gas_uncertainty: Relative standard uncertainty of the amount of gas that a mole fraction is
+            of: volume, pressure and temperature of a headspace together, or the flow.
         window: Where hydrogen elutes.
         assumed: What of these the document did not tell, as default, in words.
     """
@@ -65,6 +67,7 @@ class Calibration:
     pressure_pa: float = 101325.0
     temperature_k: float = 298.15
     slope_uncertainty: float = 0.005
+    gas_uncertainty: float = 0.0
     window: PeakWindow = PeakWindow()
     intercept: float = 0.0
     levels: LinearCalibration | None = None
@@ -106,6 +109,7 @@ class Calibration:
             "pressure_pa",
             "temperature_k",
             "slope_uncertainty",
+            "gas_uncertainty",
         )
         values = {name: told[name] for name in names if told.get(name) is not None}
         values.setdefault("headspace_ml", 0.0)
@@ -146,9 +150,24 @@ class Calibration:
         """Return the mole fraction of hydrogen that gives an area."""
         return (area - self.intercept) / self.hydrogen_area_per_mole_fraction
 
+    def noise(self, peak: "Peak") -> float:
+        """Return the standard uncertainty of a mole fraction from the noise of its area."""
+        return peak.noise / self.hydrogen_area_per_mole_fraction
+
     def lod(self, peak: "Peak") -> float:
         """Return the limit of detection of a peak, mole fraction: three sd of its area's noise."""
-        return LOD_SIGMAS * peak.noise / self.hydrogen_area_per_mole_fraction
+        return LOD_SIGMAS * self.noise(peak)
+
+    @property
+    def factor_uncertainty(self) -> float:
+        """Return the relative standard uncertainty that all amounts of a run share."""
+        return math.hypot(self.slope_uncertainty, self.gas_uncertainty)
+
+    @property
+    def offset_uncertainty(self) -> float:
+        """Return the standard uncertainty that all mole fractions share: of the intercept."""
+        line = 0.0 if self.levels is None else self.levels.intercept_error
+        return line / self.hydrogen_area_per_mole_fraction
 
     def moles_per_ml(self) -> float:
         """Return the amount of gas in 1 mL, mol."""
@@ -164,6 +183,7 @@ def _assumed(told: Mapping[str, Any], *, swept: bool, levels: bool) -> tuple[str
         "temperature_k": "298.15 K",
         "sample_loop_ml": "no sample loop",
         "slope_uncertainty": "u(slope) 0.5 %",
+        "gas_uncertainty": f"no u of the {'flow' if swept else 'headspace'}",
     }
     needless = {"slope_uncertainty"} if levels else set()
     needless |= {"pressure_pa", "temperature_k", "sample_loop_ml"} if swept else set()
@@ -207,6 +227,10 @@ class Injection:
         uncertainty_umol: Standard uncertainty of ``since_start_umol``, umol.
         reason: Why there is none.
         rate_nmol_s: How fast hydrogen was leaving a swept cell, nmol/s.
+        since_last_uncertainty_umol: Standard uncertainty of ``since_last_umol``, umol.
+        rate_uncertainty_nmol_s: Standard uncertainty of ``rate_nmol_s``, nmol/s.
+        since_last_uncertainty_umol: Standard uncertainty of ``since_last_umol``, umol.
+        rate_uncertainty_nmol_s: Standard uncertainty of ``rate_nmol_s``, nmol/s.
     """
 
     number: int
@@ -216,6 +240,8 @@ class Injection:
     uncertainty_umol: float | None = None
     reason: str | None = None
     rate_nmol_s: float | None = None
+    since_last_uncertainty_umol: float | None = None
+    rate_uncertainty_nmol_s: float | None = None
 
 
 def peak_area(trace: Floats, sample_interval_s: float, window: PeakWindow) -> Peak:
@@ -285,12 +311,18 @@ def headspace_hydrogen(
     limit of detection (three standard deviations of the area's noise) an injection says nothing,
     which is not zero.
 
+    Of two injections the noise of each peak counts by itself; slope and headspace are the same in
+    both, and so is the intercept of the calibration, of which a difference keeps next to nothing.
+
     Args:
         peaks: By injection: its hydrogen peak, or why there is none.
         calibration: Slope, volumes, temperature, pressure.
     """
     per_ml = calibration.moles_per_ml() * 1e6
-    removed = last = 0.0
+    volume_ml, loop_ml = calibration.headspace_ml, calibration.sample_loop_ml
+    factor, offset = calibration.factor_uncertainty, calibration.offset_uncertainty
+    removed = last = taken_ml = taken_noise_ml = 0.0
+    before_noise_ml, before_ml = 0.0, 0.0  # of what the injection before left behind
     found: list[Injection] = []
     for number, peak in enumerate(peaks, start=1):
         if isinstance(peak, str):
@@ -300,12 +332,35 @@ def headspace_hydrogen(
         if fraction < calibration.lod(peak):
             found.append(_below(number, fraction, calibration.lod(peak)))
             continue
-        now = fraction * per_ml * calibration.headspace_ml
+        noise = calibration.noise(peak)
+        now = fraction * per_ml * volume_ml
         total = now + removed
-        relative = _relative(peak, fraction, calibration)
-        found.append(Injection(number, fraction, total, total - last, relative * total, None))
+        error = math.hypot(
+            factor * total,
+            per_ml * math.hypot(volume_ml * noise, taken_noise_ml),
+            per_ml * (volume_ml + taken_ml) * offset,
+        )
+        since_error = math.hypot(
+            factor * (total - last),
+            per_ml * math.hypot(volume_ml * noise, before_noise_ml),
+            per_ml * (volume_ml - before_ml) * offset,
+        )
+        found.append(
+            Injection(
+                number,
+                fraction,
+                total,
+                total - last,
+                error,
+                since_last_uncertainty_umol=since_error,
+            )
+        )
         last = total
-        removed += fraction * per_ml * calibration.sample_loop_ml
+        removed += fraction * per_ml * loop_ml
+        taken_ml += loop_ml
+        taken_noise_ml = math.hypot(taken_noise_ml, loop_ml * noise)
+        before_ml = volume_ml - loop_ml
+        before_noise_ml = before_ml * noise
     return tuple(found)
 
 
@@ -316,7 +371,8 @@ def swept_hydrogen(
 
     dn/dt = y F P0 / (R T0) at each injection; between two that found hydrogen it is taken to change
     evenly. An interval with an end below the limit of detection is not counted, so that sums are
-    lower bounds.
+    lower bounds. Uncertainties know of the noise of each peak, once, and of what all share: slope,
+    intercept, flow; not of how the rate changed between.
 
     Args:
         peaks: By injection: its hydrogen peak, or why there is none.
@@ -326,9 +382,12 @@ def swept_hydrogen(
     flow = calibration.carrier_mol_s
     if flow is None:
         raise ValueError("the calibration tells no flow: it is not one of a swept cell")
+    factor, offset = calibration.factor_uncertainty, calibration.offset_uncertainty * flow * 1e9
     found: list[Injection] = []
     before: tuple[float, float] | None = None
-    total = variance = 0.0
+    total = counted = 0.0  # umol; umol per nmol/s of all rates alike
+    variance = open_umol = 0.0  # by noise: of peaks that count fully, of the last one so far
+    last_noise = 0.0
     for number, (peak, at_s) in enumerate(zip(peaks, t_s, strict=True), start=1):
         if isinstance(peak, str):
             found.append(Injection(number, reason=f"injection {number}: {peak}"))
@@ -339,21 +398,40 @@ def swept_hydrogen(
             found.append(_below(number, fraction, calibration.lod(peak)))
             before = None
             continue
-        rate = fraction * flow * 1e9
-        relative = _relative(peak, fraction, calibration)
+        rate, noise = fraction * flow * 1e9, calibration.noise(peak) * flow * 1e9
+        rate_error = math.hypot(factor * rate, noise, offset)
         if not math.isfinite(at_s):
             reason = f"injection {number}: when it was is not known"
-            found.append(Injection(number, fraction, reason=reason, rate_nmol_s=rate))
+            found.append(
+                Injection(
+                    number,
+                    fraction,
+                    reason=reason,
+                    rate_nmol_s=rate,
+                    rate_uncertainty_nmol_s=rate_error,
+                )
+            )
             before = None
             continue
-        since = None
+        since = since_error = None
         if before is not None:
-            since = 0.5e-3 * (rate + before[1]) * (at_s - before[0])
+            half = 0.5e-3 * (at_s - before[0])
+            since = half * (rate + before[1])
+            since_error = math.hypot(
+                factor * since, half * math.hypot(noise, last_noise), 2 * half * offset
+            )
             total += since
-            variance += (relative * since) ** 2
-        error = math.hypot(math.sqrt(variance), calibration.slope_uncertainty * total)
-        found.append(Injection(number, fraction, total, since, error, None, rate))
-        before = at_s, rate
+            counted += 2 * half
+            variance += (open_umol + half * last_noise) ** 2
+            open_umol = half * noise
+        else:
+            variance += open_umol**2
+            open_umol = 0.0
+        error = math.hypot(factor * total, math.sqrt(variance), open_umol, counted * offset)
+        found.append(
+            Injection(number, fraction, total, since, error, None, rate, since_error, rate_error)
+        )
+        before, last_noise = (at_s, rate), noise
     return tuple(found)
 
 
@@ -363,13 +441,6 @@ def _below(number: int, fraction: float, limit: float) -> Injection:
         f"{limit * 1e6:.2g} ppm"
     )
     return Injection(number, reason=reason)
-
-
-def _relative(peak: Peak, fraction: float, calibration: Calibration) -> float:
-    """Return the relative standard uncertainty of a mole fraction."""
-    signal = fraction * calibration.hydrogen_area_per_mole_fraction
-    line = calibration.levels.intercept_error if calibration.levels is not None else 0.0
-    return math.hypot(peak.noise / signal, line / signal, calibration.slope_uncertainty)
 
 
 def dissolved_umol(mole_fraction: float, pressure_pa: float, electrolyte_ul: float) -> float:

@@ -138,7 +138,7 @@ class Verdicts:
         self._beyond = False
         self._spectrum: list[Floats] = [np.empty(0)] * 4
         self._cell_area_cm2 = cell.area_cm2
-        self._gas = _GasWatch(calibration.get("gas_chromatograph"), cell.headspace_ml)
+        self._gas = _GasWatch(calibration.get("gas_chromatograph"), cell)
         self._last_s, self._last_half = 0.0, 0
 
     @property
@@ -463,7 +463,7 @@ class _TipWatch:
 class _GasWatch:
     """The hydrogen of a closed headspace, injection by injection."""
 
-    def __init__(self, told: Mapping[str, Any] | None, headspace_ml: float | None) -> None:
+    def __init__(self, told: Mapping[str, Any] | None, cell: Cell) -> None:
         self.why: str | None = None
         self._calibration: gas.Calibration | None = None
         self._peaks: list[gas.Peak | str] = []
@@ -471,7 +471,11 @@ class _GasWatch:
             self.why = "the gas chromatograph is not calibrated"
             return
         try:
-            calibration = gas.Calibration.from_document(told, headspace_ml)
+            calibration = gas.Calibration.from_document(
+                told,
+                cell.headspace_ml,
+                None if cell.headspace_kpa is None else 1e3 * cell.headspace_kpa,
+            )
         except ValueError as error:
             self.why = str(error)
             return

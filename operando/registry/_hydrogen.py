@@ -76,7 +76,9 @@ HYDROGEN = (
         "%",
         "by injection",
         "Share of the charge passed since the last injection that found any hydrogen, in both "
-        "directions, that made hydrogen_umol.",
+        "directions, that made hydrogen_umol. Its uncertainty is that of hydrogen_umol (noise of "
+        "both peaks; slope and intercept of the calibration; the headspace's gas or the flow, "
+        "where gas_uncertainty tells it) and that of the charge.",
         "Faraday's law",
     ),
     Definition(

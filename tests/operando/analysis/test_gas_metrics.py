@@ -2,17 +2,22 @@
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 
 from operando.analysis import metrics
+from operando.analysis.accuracy import CurrentAccuracy
+from operando.analysis.gas_calibration import LinearCalibration
 from operando.analysis.hydrogen import (
     Calibration,
+    Injection,
     Peak,
     PeakWindow,
     dissolved_umol,
+    headspace_hydrogen,
     partial_current_ma,
     peak_area,
     swept_hydrogen,
@@ -82,6 +87,17 @@ def test_a_closed_headspace_tells_rates_shares_and_what_is_dissolved(
     # 1 mA/cm2 over 1.131 cm2 flows all that time.
     shares = found["hydrogen_interval_fe_pct"].value
     assert shares == pytest.approx([100 * current / 1.131 for current in currents], rel=0.01)
+    amounts = found["hydrogen_umol"]
+    of_charge = CurrentAccuracy().relative(1.131e-3)
+    for share, error, amount, of_amount in zip(
+        shares,
+        found["hydrogen_interval_fe_pct"].uncertainty,
+        amounts.value,
+        amounts.uncertainty,
+        strict=True,
+    ):
+        assert 0.005 < of_amount / amount < 0.02
+        assert error / share == pytest.approx(math.hypot(of_amount / amount, of_charge))
     assert found["hydrogen_mole_fraction_ppm"].value == pytest.approx(
         [area / SLOPE * 1e6 for area in areas], rel=0.01
     )
@@ -116,6 +132,50 @@ def test_a_swept_cell_gives_rates_with_the_declared_reference_temperature(
     told = _run(make_run, synthetic, areas, at_s, vague)["hydrogen_rate_nmol_s"]
     assert told.value is None
     assert "carrier_reference_k" in str(told.reason)
+
+
+@pytest.mark.parametrize("headspace", ["closed", "swept"])
+def test_uncertainties_of_amounts_are_how_they_scatter(headspace: str) -> None:
+    """Draw what a run shares (slope, intercept, gas) and what each peak has for itself."""
+    line = LinearCalibration(SLOPE, 0.0, 0.01 * SLOPE, 25.0, 0.0, 1.0, False, 4, 0.0)
+    true = Calibration(
+        SLOPE, 5.0, headspace, sample_loop_ml=1.0, slope_uncertainty=0.01, gas_uncertainty=0.02,
+        levels=line, carrier_mol_s=4e-6,
+    )  # fmt: skip
+    areas, noise, at_s = (3000.0, 5000.0, 6000.0, 9000.0), 30.0, (0.0, 900.0, 2000.0, 2500.0)
+    random = np.random.default_rng(5)
+
+    def injections(calibration: Calibration, scatter: Sequence[float]) -> tuple[Injection, ...]:
+        peaks = [Peak(area + one, noise) for area, one in zip(areas, scatter, strict=True)]
+        if headspace == "closed":
+            return headspace_hydrogen(peaks, calibration)
+        return swept_hydrogen(peaks, at_s, calibration)
+
+    drawn = []
+    for _ in range(1500):
+        slope, gas, intercept = random.normal(size=3)
+        wrong = replace(
+            true,
+            hydrogen_area_per_mole_fraction=SLOPE * (1 + 0.01 * slope),
+            intercept=25.0 * intercept,
+            headspace_ml=5.0 * (1 + 0.02 * gas),
+            sample_loop_ml=1.0 * (1 + 0.02 * gas),
+            carrier_mol_s=4e-6 * (1 + 0.02 * gas),
+        )
+        drawn.append(injections(wrong, 30.0 * random.normal(size=4)))
+    told = injections(true, (0.0,) * 4)
+    for number, one in enumerate(told):
+        for value, error in (
+            ("since_start_umol", "uncertainty_umol"),
+            ("since_last_umol", "since_last_uncertainty_umol"),
+            ("rate_nmol_s", "rate_uncertainty_nmol_s"),
+        ):
+            values = [getattr(found[number], value) for found in drawn]
+            if values[0] is None:
+                assert getattr(one, error) is None
+            else:
+                told_u = getattr(one, error)
+                assert told_u == pytest.approx(np.std(values), rel=0.08), (number, value)
 
 
 def test_what_lies_between_injections_below_the_limit_is_not_counted() -> None:
@@ -229,18 +289,19 @@ def test_each_default_of_a_calibration_is_named_until_it_is_told(
     found = _run(make_run, synthetic, [9000.0], [1800.0], CLOSED)
     for name in ("hydrogen_total_umol", "hydrogen_faradaic_efficiency_pct", "hydrogen_umol"):
         assert str(found[name].reason).endswith(
-            "by default: window 47.5 to 56.5 s, 1 atm, 298.15 K, no sample loop, u(slope) 0.5 %"
+            "by default: window 47.5 to 56.5 s, 1 atm, 298.15 K, no sample loop, u(slope) 0.5 %, "
+            "no u of the headspace"
         )
     window = {"left": [40.0, 48.0], "peak": [47.5, 56.5], "right": [55.6, 57.0]}
     told = {**CLOSED, "hydrogen_window_s": window, "temperature_k": 300.0, "sample_loop_ml": 0.25}
-    told |= {"slope_uncertainty": 0.02, "column": "molecular sieve 5A"}
+    told |= {"slope_uncertainty": 0.02, "column": "molecular sieve 5A", "gas_uncertainty": 0.03}
     cell = {"headspace_kpa": 90.0, "make_up_gas": "argon"}
     better = _run(make_run, synthetic, [9000.0], [1800.0], told, cell=cell)["hydrogen_total_umol"]
     assert "by default" not in str(better.reason)
     assert "made up for by argon" in str(better.reason)
     ratio = better.value / found["hydrogen_total_umol"].value
     assert ratio == pytest.approx(90 / 101.325 * 298.15 / 300)
-    assert better.uncertainty / better.value == pytest.approx(0.02, rel=0.1)
+    assert better.uncertainty / better.value == pytest.approx(math.hypot(0.02, 0.03), rel=0.05)
 
 
 def test_another_column_without_a_window_tells_nothing(make_run: Make, synthetic: Any) -> None:
