@@ -1,6 +1,7 @@
 """Hydrogen from the chromatograms of a run, air that leaks in, and checks of the instrument."""
 
 import math
+import re
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -93,7 +94,7 @@ def hydrogen_metrics(found: Evaluation) -> dict[str, Metric]:
     }
     remarks = [*_gas_remarks(found.cell, calibration)]
     of_gas = {name: _remarked(one, remarks) for name, one in of_gas.items()}
-    return {**of_gas, _OXYGEN: _oxygen(found.cell), **told}
+    return {**of_gas, _OXYGEN: _oxygen(found.cell, calibration, len(peaks)), **told}
 
 
 def _gas_remarks(cell: Cell | None, calibration: gas.Calibration) -> list[str]:
@@ -124,20 +125,67 @@ def _of_which_electrode(cell: Cell) -> str:
             return "gas of both electrodes (headspace_separated is not told): no bound of 1 - CE"
 
 
-def _oxygen(cell: Cell | None) -> Metric:
+def _oxygen(cell: Cell | None, calibration: gas.Calibration, injections: int) -> Metric:
+    """Return the charge that oxygen in the cell can have taken: dissolved, above it, let in.
+
+    The bound is of what was in a closed cell, and of what came in place of the gas of injections.
+    A leak, or a cell that is open to the air, supplies oxygen without end: no charge bounds that.
+    """
     if cell is None:
         return metric(_OXYGEN, None, reason="the start document describes no cell")
+    of_gas, supplied = _oxygen_from_gas(cell, calibration, injections)
+    in_gas_mah_cm2 = gas.oxygen_charge_mah_cm2(of_gas, cell.area_cm2)
+    bounds = "what leaks in is not in it (oxygen_rise_ppm_h)"
+    if cell.deaerated and not of_gas:
+        told = f"deaerated, {supplied}: all OH- is hydrogen's, n(ZHS) <= n(H2)/3"
+        return metric(_OXYGEN, 0.0, reason=f"{told}; {bounds}")
+    without = "OH- is made without hydrogen, so that hydrogen bounds no film"
     if cell.deaerated:
-        return metric(_OXYGEN, 0.0, reason="deaerated: all OH- is hydrogen's")
+        told = f"deaerated, but {supplied}: {without}"
+        return metric(_OXYGEN, in_gas_mah_cm2, reason=f"{told}; {bounds}")
     volume = cell.electrolyte.volume_ul
     if volume is None:
         why = "not deaerated, and the cell file tells no volume_ul of its electrolyte"
         return metric(_OXYGEN, None, reason=why)
-    basis = (
-        f"not deaerated: {volume:g} uL taken for saturated with air; OH- is made without hydrogen, "
-        "so that hydrogen bounds no film"
+    dissolved = gas.oxygen_reduction_mah_cm2(volume, cell.area_cm2)
+    told = (
+        f"not deaerated: {volume:g} uL taken for saturated with air ({dissolved:.3g} mAh/cm2), "
+        f"{supplied} ({in_gas_mah_cm2:.3g} mAh/cm2): {without}"
     )
-    return metric(_OXYGEN, gas.oxygen_reduction_mah_cm2(volume, cell.area_cm2), reason=basis)
+    return metric(_OXYGEN, dissolved + in_gas_mah_cm2, reason=f"{told}; {bounds}")
+
+
+def _oxygen_from_gas(
+    cell: Cell, calibration: gas.Calibration, injections: int
+) -> tuple[float, str]:
+    """Return how much oxygen the gas above an electrolyte can supply, mol, and from where."""
+    if calibration.headspace != "closed":
+        return 0.0, "no oxygen from the gas that sweeps it"
+    share, told = _oxygen_share(cell.atmosphere, "atmosphere", deaerated=cell.deaerated)
+    amount = share * calibration.headspace_ml * calibration.moles_per_ml()
+    supplied = f"{calibration.headspace_ml:g} mL of {told} above it"
+    taken_ml = injections * calibration.sample_loop_ml
+    if taken_ml > 0:
+        share, told = _oxygen_share(cell.make_up_gas, "make_up_gas", deaerated=cell.deaerated)
+        amount += share * taken_ml * calibration.moles_per_ml()
+        supplied += f" and {taken_ml:g} mL of {told} for what injections take"
+    return amount, supplied
+
+
+_WITHOUT_OXYGEN = {"argon", "ar", "nitrogen", "n2", "helium", "he", "hydrogen", "h2"}
+
+
+def _oxygen_share(told: str | None, key: str, *, deaerated: bool) -> tuple[float, str]:
+    """Return the most oxygen that a gas so called holds, mole fraction, and its name."""
+    if told is None:
+        share, taken = (0.0, "one without oxygen") if deaerated else (gas.OXYGEN_IN_AIR, "air")
+        return share, f"a gas that is not told ({key}), taken for {taken},"
+    words = set(re.findall(r"[a-z0-9]+", re.sub(r"(oxygen|o2)[- ]free", "", told.lower())))
+    if words & {"oxygen", "o2"}:
+        return 1.0, told
+    if words & _WITHOUT_OXYGEN:
+        return 0.0, told
+    return gas.OXYGEN_IN_AIR, told if "air" in words else f"{told}, taken for air,"
 
 
 def _injected_s(asked: Stream, count: int) -> Floats:

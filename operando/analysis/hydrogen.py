@@ -15,6 +15,7 @@ from operando.runs import Floats
 HENRY_MOL_L_ATM = 7.8e-4
 # Oxygen in water under air at 25 degrees C, mol/L (8.26 mg/L: Benson and Krause 1984).
 OXYGEN_UNDER_AIR_MOL_L = 2.58e-4
+OXYGEN_IN_AIR = 0.2095  # mole fraction in dry air
 ATMOSPHERE_PA = 101325.0
 # At this share of a peak's height its asymmetry is told, as pharmacopoeias and makers do.
 ASYMMETRY_AT = 0.1
@@ -465,10 +466,15 @@ def faradaic_efficiency_pct(hydrogen_umol: float, passed_charge_c: float) -> flo
 def oxygen_reduction_mah_cm2(electrolyte_ul: float, area_cm2: float) -> float:
     """Return the charge that takes all oxygen of an air-saturated electrolyte, mAh/cm2.
 
-    4 F c V / A, with the solubility in pure water under air at 25 degrees C; salt lowers it.
+    4 F c V / A, with the solubility in pure water under air at 25 degrees C; salt lowers it. Oxygen
+    in the gas above is not in it.
     """
-    moles = OXYGEN_UNDER_AIR_MOL_L * electrolyte_ul * 1e-6
-    return 4 * FARADAY_C_MOL * moles / 3.6 / area_cm2
+    return oxygen_charge_mah_cm2(OXYGEN_UNDER_AIR_MOL_L * electrolyte_ul * 1e-6, area_cm2)
+
+
+def oxygen_charge_mah_cm2(oxygen_mol: float, area_cm2: float) -> float:
+    """Return the charge that reduces an amount of oxygen to OH-, 4 F n / A, mAh/cm2."""
+    return 4 * FARADAY_C_MOL * oxygen_mol / 3.6 / area_cm2
 
 
 def partial_current_ma(rate_nmol_s: float) -> float:

@@ -41,10 +41,13 @@ HYDROGEN = (
         "oxygen_reduction_bound_mah_cm2",
         "mAh/cm2",
         "scalar",
-        "q_ORR of the ledger: the charge that takes the oxygen of an air-saturated electrolyte "
-        "(4 F c V / A, 2.58e-4 mol/L), the most that what was dissolved at the start can account "
-        "for; it makes OH- without hydrogen. 0 in a deaerated one. Oxygen that leaks in is not "
-        "part of it.",
+        "q_ORR of the ledger: the most charge that the oxygen in the cell can take; it makes OH- "
+        "without hydrogen, so that n(ZHS) <= n(H2)/3 holds only where it is 0. The sum of what is "
+        "dissolved in an electrolyte under air (4 F c V / A, 2.58e-4 mol/L; 0 if deaerated), of "
+        "the oxygen in a closed headspace (4 F 0.2095 P V / (R T A) of air; 0 of an atmosphere "
+        "without oxygen; one that is not told is taken for air unless the electrolyte is "
+        "deaerated) and of what make_up_gas brings in for injections. "
+        "It bounds what was shut in, not what a leak (oxygen_rise_ppm_h) or an open cell supplies.",
         "Faraday's law; solubility after Benson and Krause 1984",
     ),
     Definition(

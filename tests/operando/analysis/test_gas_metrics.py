@@ -312,10 +312,29 @@ def test_another_column_without_a_window_tells_nothing(make_run: Make, synthetic
 
 
 def test_oxygen_that_was_not_removed_is_booked(make_run: Make, synthetic: Any) -> None:
-    name = "oxygen_reduction_bound_mah_cm2"
-    aerated = _run(make_run, synthetic, [9000.0], [1800.0], CLOSED, cell={"deaerated": False})
     # 2.58e-4 mol/L in 100 uL, four electrons each, over 1.131 cm2.
-    assert aerated[name].value == pytest.approx(2.58e-8 * 4 * FARADAY / 3.6 / 1.131)
-    assert "OH- is made without hydrogen" in str(aerated[name].reason)
-    free = _run(make_run, synthetic, [9000.0], [1800.0], CLOSED, cell={"deaerated": True})
-    assert free[name].value == 0.0
+    dissolved = 2.58e-8 * 4 * FARADAY / 3.6 / 1.131
+    # 5 mL of air hold a thousand times as much.
+    above = 0.2095 * 101325 * 5e-6 / (R * 298.15) * 4 * FARADAY / 3.6 / 1.131
+    looped = {**CLOSED, "sample_loop_ml": 0.5}
+    for calibration, cell, expected, told in (
+        (CLOSED, {"atmosphere": "argon"}, dissolved, "5 mL of argon above it"),
+        (CLOSED, {"atmosphere": "air"}, dissolved + above, "5 mL of air above it"),
+        (CLOSED, {}, dissolved + above, "not told (atmosphere), taken for air"),
+        (SWEPT, {"atmosphere": "air"}, dissolved, "no oxygen from the gas that sweeps it"),
+        (CLOSED, {"atmosphere": "argon", "deaerated": True}, 0.0, "n(ZHS) <= n(H2)/3"),
+        (CLOSED, {"atmosphere": "air", "deaerated": True}, above, "deaerated, but 5 mL of air"),
+        (looped, {"deaerated": True}, 0.0, "not told (make_up_gas), taken for one without oxygen"),
+        (
+            looped,
+            {"atmosphere": "O2-free argon", "deaerated": True, "make_up_gas": "air"},
+            0.1 * above,
+            "0.5 mL of air for what injections take",
+        ),
+    ):
+        found = _run(make_run, synthetic, [9000.0], [1800.0], calibration, cell=cell)
+        booked = found["oxygen_reduction_bound_mah_cm2"]
+        assert booked.value == pytest.approx(expected), (cell, booked.reason)
+        assert told in str(booked.reason)
+        assert "what leaks in is not in it" in str(booked.reason)
+        assert ("OH- is made without hydrogen" in str(booked.reason)) == (expected > 0)
