@@ -113,7 +113,12 @@ def interface_curve(
 
 def tafel_window_v(run: Run) -> tuple[float, float]:
     """Return the window of |eta| for Tafel's lines, V: declared, or 60 to 110 mV."""
-    told = (declared_tafel(run.start.get("technique_as_written")) or {}).get("fit_window_v")
+    return declared_tafel_window_v(run.start.get("technique_as_written"))
+
+
+def declared_tafel_window_v(technique: object) -> tuple[float, float]:
+    """Return the same of a technique as it was written."""
+    told = (declared_tafel(technique) or {}).get("fit_window_v")
     if isinstance(told, list | tuple) and len(told) == 2:
         low, high = sorted(float(limit) for limit in told)
         return low, high

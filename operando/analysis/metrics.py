@@ -23,7 +23,11 @@ from operando.analysis._kinetics_metrics import (
 from operando.analysis._overpotential_metrics import overpotential_metrics
 from operando.analysis._raman_metrics import raman_metrics
 from operando.analysis._reference_metrics import reference_metrics
-from operando.analysis._sweep_metrics import interface_curve, tafel_window_v
+from operando.analysis._sweep_metrics import (
+    declared_tafel_window_v,
+    interface_curve,
+    tafel_window_v,
+)
 from operando.analysis.segments import HalfCycle
 from operando.registry import METRICS
 from operando.runs import Run
@@ -34,6 +38,7 @@ __all__ = [
     "Number",
     "Placed",
     "Value",
+    "declared_tafel_window_v",
     "half_cycles_of",
     "impedance_fits",
     "interface_curve",

@@ -18,6 +18,7 @@ from types import MappingProxyType
 from typing import Any
 
 from operando.comparison._cells import ComparedRun, Group
+from operando.comparison._judged import cut_offs_text
 from operando.comparison._summary import LIVES, Comparison, Summary
 from operando.registry import ANALYSIS_VERSION
 from operando.report import number_text
@@ -172,23 +173,7 @@ def _cycling(run: ComparedRun) -> str | None:
 
 
 def _cut_offs(run: ComparedRun) -> str | None:
-    found = sorted(set(_strip_limits(run.start.get("technique"))))
-    return ", ".join(f"{value:g} V" for value in found) or None
-
-
-def _strip_limits(technique: object) -> list[float]:
-    if isinstance(technique, Mapping):
-        found = [value for part in technique.values() for value in _strip_limits(part)]
-        if technique.get("role") == "strip":
-            found += [
-                float(limit["value"])
-                for limit in technique.get("until", ())
-                if limit.get("quantity") in ("potential_above_v", "abs_potential_above_v")
-            ]
-        return found
-    if isinstance(technique, list | tuple):
-        return [value for part in technique for value in _strip_limits(part)]
-    return []
+    return cut_offs_text(run) or None
 
 
 def _cycles(run: ComparedRun) -> str | None:
@@ -269,7 +254,8 @@ def _shorts(group: Group, comparison: Comparison) -> str | None:
         lives = comparison.lives[kind][group.name]
         if lives.survival is not None:
             failed = sum(fell for _, fell in lives.cells.values())
-            told.append(f"{name}: in {failed} of {len(lives.cells)} cells")
+            out = f", {len(lives.left_out)} left out" if lives.left_out else ""
+            told.append(f"{name}: in {failed} of {len(lives.cells)} cells{out}")
     return "; ".join(told) or None
 
 

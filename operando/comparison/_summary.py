@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from operando.analysis.survival import Survival, survival
 from operando.comparison._cells import ComparedRun, Group, grouped
+from operando.comparison._judged import judged_differently
 from operando.comparison._quantities import QUANTITIES, Quantity, value_of
 
 _NUMBERS = re.compile(r"\d[\d.]*")
@@ -66,11 +67,13 @@ class GroupLives:
         survival: The product-limit estimate; None if no cell has a life.
         cells: Cell -> (life or length of the test, h; whether it failed).
         reason: Why cells, or all, are missing.
+        left_out: Cell -> why nobody knows whether it failed: it is no survivor, and in no estimate.
     """
 
     survival: Survival | None
     cells: Mapping[str, tuple[float, bool]]
     reason: str
+    left_out: Mapping[str, str]
 
 
 @dataclass(frozen=True)
@@ -112,6 +115,7 @@ def compare(
         ComparisonError: No run, cells of different metals, a dummy cell, or an unknown ``by``.
     """
     groups, notes = grouped(runs, by, cell_per_run=cell_per_run)
+    notes += judged_differently([run for group in groups for run in group.runs])
     summaries = {}
     for quantity in QUANTITIES:
         of_groups = {group.name: _summary(group, quantity) for group in groups}
@@ -172,7 +176,7 @@ def _lives(group: Group, kind: str) -> GroupLives:
     estimate = (
         survival([life for life, _ in lives], [failed for _, failed in lives]) if lives else None
     )
-    return GroupLives(estimate, cells, alike(missing))
+    return GroupLives(estimate, cells, alike(missing), missing)
 
 
 def alike(reasons: Mapping[str, str]) -> str:

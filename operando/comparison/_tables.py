@@ -25,8 +25,9 @@ def comparison_csv(comparison: Comparison) -> str:
 
     ``level`` tells which: ``group`` (mean, standard deviation over n cells), ``cell`` (its value
     and standard uncertainty), ``group life`` (median life of n cells by Kaplan-Meier, failed of
-    them) or ``cell life`` (failed 0: the test's length, its life is longer). What is not known is
-    empty, and the reason told.
+    them), ``cell life`` (failed 0: the test's length, its life is longer; failed empty: nobody
+    knows, and the cell is not among the n) or ``note`` (what must be known of the comparison, in
+    its reason). What is not known is empty, and the reason told.
     """
     target = io.StringIO()
     writer = csv.writer(target, lineterminator="\r\n")
@@ -55,18 +56,25 @@ def _rows(comparison: Comparison) -> Iterator[tuple[object, ...]]:
                 )  # fmt: skip
     for kind in LIVES:
         for name, lives in comparison.lives[kind].items():
-            if lives.survival is None:
-                continue
-            failed = sum(fell for _, fell in lives.cells.values())
+            median = None if lives.survival is None else lives.survival.median_h
+            failed = sum(fell for _, fell in lives.cells.values()) if lives.cells else ""
+            told = "; ".join(filter(None, (_no_median(lives), left_out_text(lives))))
             yield (
-                "group life", name, "", "", f"{kind}_h", "h", lives.survival.median_h, "", "",
-                len(lives.cells), failed, lives.reason or _no_median(lives),
+                "group life", name, "", "", f"{kind}_h", "h", median, "", "", len(lives.cells),
+                failed, told,
             )  # fmt: skip
             for label, (life, fell) in lives.cells.items():
                 yield (
                     "cell life", name, label, "", f"{kind}_h", "h", life, "", "", "", int(fell),
                     "" if fell else "stopped before it failed: its life is longer",
                 )  # fmt: skip
+            for label, why in lives.left_out.items():
+                yield (
+                    "cell life", name, label, "", f"{kind}_h", "h", None, "", "", "", "",
+                    f"left out, whether it failed is not known: {why}",
+                )  # fmt: skip
+    for note in comparison.notes:
+        yield ("note", "", "", "", "", "", "", "", "", "", "", note)
 
 
 def _counted(group: Group) -> str:
@@ -79,12 +87,20 @@ def _no_median(lives: GroupLives) -> str:
     return "more than half of the cells had not failed when they were stopped"
 
 
+def left_out_text(lives: GroupLives) -> str:
+    """Return which cells of a group are in no estimate of its lives, and why; empty: none."""
+    if not lives.left_out:
+        return ""
+    return f"left out, whether they failed is not known: {lives.reason}"
+
+
 def life_text(lives: GroupLives) -> str:
-    """Return the median life of a group, and how many of its cells failed."""
+    """Return the median life of a group, how many of its cells failed, how many are left out."""
+    out = f"{len(lives.left_out)} left out" if lives.left_out else ""
     if lives.survival is None:
-        return "-"
+        return f"- ({out})" if out else "-"
     failed = sum(fell for _, fell in lives.cells.values())
-    counted = f"{failed} of {len(lives.cells)} failed"
+    counted = ", ".join(filter(None, (f"{failed} of {len(lives.cells)} failed", out)))
     median = lives.survival.median_h
     if median is not None:
         return f"{median:.4g} ({counted})"
@@ -114,11 +130,15 @@ def comparison_text(comparison: Comparison) -> str:
     lives = [
         (f"{kind}_h", "h", *(life_text(comparison.lives[kind][name]) for name in names))
         for kind in LIVES
-        if any(comparison.lives[kind][name].survival is not None for name in names)
     ]
-    if lives:
-        lines += ["", *text_table(("life", "unit", *names), lives)]
-        lines += ["", "Median by Kaplan-Meier; >: none had failed when the tests were stopped."]
+    lines += ["", *text_table(("life", "unit", *names), lives)]
+    lines += ["", "Median by Kaplan-Meier; >: none had failed when the tests were stopped."]
+    for kind in LIVES:
+        lines += [
+            f"  {kind}_h, {name}: {left_out_text(comparison.lives[kind][name])}"
+            for name in names
+            if comparison.lives[kind][name].left_out
+        ]
     items = checklist(comparison)
     absent = [one for one in items if any(text is None for text in one.told.values())]
     lines += ["", f"To report: {len(items) - missing_count(items)} of {len(items)} items are told."]

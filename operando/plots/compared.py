@@ -134,7 +134,9 @@ def lives(axes: "Axes", comparison: Comparison, kind: str) -> str | None:
         times = np.array([0.0, *estimate.times_h, longest])
         shares = np.array([1.0, *estimate.surviving])
         shares = np.append(shares, shares[-1])
-        label = f"{plain(name)} ({sum(estimate.failed)} of {estimate.cells} failed)"
+        out = len(of_groups[name].left_out)
+        label = f"{plain(name)} ({sum(estimate.failed)} of {estimate.cells} failed"
+        label += f", {out} left out)" if out else ")"
         axes.step(times, 100 * shares, where="post", color=colour, label=label)
         low = [100.0, *(np.nan if one is None else 100 * one for one in estimate.low)]
         high = [100.0, *(np.nan if one is None else 100 * one for one in estimate.high)]
@@ -317,7 +319,8 @@ def compared_sheets(comparison: Comparison) -> Iterator[DrawnSheet]:
                 }
             ),
             "Product-limit estimate (Kaplan and Meier) with the pointwise interval of 95 %; "
-            "ticks: cells that were stopped before they failed.",
+            "ticks: cells that were stopped before they failed. Left out: cells of which nobody "
+            "knows whether they failed.",
         ),
         comparison,
     )

@@ -1,4 +1,5 @@
 import csv
+import dataclasses
 import io
 import math
 from collections.abc import Mapping
@@ -203,6 +204,121 @@ def test_a_group_in_which_no_cell_failed_lives_longer_than_its_longest_test() ->
     assert "> 1000 (0 of 2 failed)" in text
 
 
+def _with_an_unjudged(*lives: tuple[float, float]) -> list[ComparedRun]:
+    runs = _lives(*lives)
+    unjudged = _run("unjudged-run", "CU-9")
+    reason = "no baseline: fewer than 6 half-cycles of one current"
+    names = ("life_hard_short_h", "life_hard_short_observed")
+    numbers = {**unjudged.numbers, **{n: Metric(None, "h", reason=reason) for n in names}}
+    return [*runs, dataclasses.replace(unjudged, numbers=numbers)]
+
+
+def test_a_cell_that_cannot_be_judged_is_no_survivor_in_table_csv_and_estimate() -> None:
+    found = compare(_with_an_unjudged((100.0, 1.0), (200.0, 0.0)))
+    lives = found.lives["life_hard_short"]["Cu"]
+    assert lives.survival is not None
+    assert (lives.survival.cells, lives.survival.surviving) == (2, (0.5,))
+    assert lives.left_out == {"CU-9": "no baseline: fewer than 6 half-cycles of one current"}
+    text = comparison_text(found)
+    assert "100 (1 of 2 failed, 1 left out)" in text
+    told = "left out, whether they failed is not known: CU-9: no baseline"
+    assert f"life_hard_short_h, Cu: {told}" in text
+    rows = list(csv.DictReader(io.StringIO(comparison_csv(found))))
+    of = {
+        row["cell"]: row
+        for row in rows
+        if row["level"] == "cell life" and row["quantity"] == "life_hard_short_h"
+    }
+    assert (of["CU-1"]["value"], of["CU-1"]["failed"]) == ("200.0", "0")
+    assert (of["CU-9"]["value"], of["CU-9"]["failed"]) == ("", "")
+    assert "whether it failed is not known: no baseline" in of["CU-9"]["reason"]
+    group = next(
+        row
+        for row in rows
+        if row["level"] == "group life" and row["quantity"] == "life_hard_short_h"
+    )
+    assert (group["n"], group["failed"]) == ("2", "1")
+    assert told in group["reason"]
+    assert "1 of 2 failed, 1 left out" in comparison_page(found)
+    figure = _sheets(_with_an_unjudged((100.0, 1.0), (200.0, 0.0)))["lives"].figure
+    assert figure is not None
+    label = figure.axes[1].get_legend().get_texts()[0].get_text()
+    assert label == "Cu (1 of 2 failed, 1 left out)"
+
+
+def test_cells_of_which_none_can_be_judged_are_told_and_not_taken_for_survivors() -> None:
+    found = compare(_with_an_unjudged())
+    assert found.lives["life_hard_short"]["Cu"].survival is None
+    assert "- (1 left out)" in comparison_text(found)
+    rows = list(csv.DictReader(io.StringIO(comparison_csv(found))))
+    group = next(r for r in rows if r["level"] == "group life" and "hard" in r["quantity"])
+    assert (group["value"], group["n"], group["failed"]) == ("", "0", "")
+    assert "CU-9: no baseline" in group["reason"]
+
+
+def _judged(uid: str, values: Mapping[str, Value] | None = None, **start: Any) -> ComparedRun:
+    run = _run(uid, uid, values)
+    return dataclasses.replace(run, start={**run.start, **start})
+
+
+@pytest.mark.parametrize(
+    ("values", "start", "told"),
+    [
+        (
+            {},
+            {"failure_criteria": {"hard_share": 0.05}},
+            "different failure_criteria.hard_share: 0.1 (aaa, bbb), 0.05 (ccc)",
+        ),
+        (
+            {},
+            {"failure_criteria": {"drops": {"drop": 0.5}}},
+            "different failure_criteria.drops.drop: 0.2 (aaa, bbb), 0.5 (ccc)",
+        ),
+        (
+            {},
+            {"calibration": {"potentiostat": {"potential_offset_uncertainty_v": 1e-4}}},
+            "different failure_criteria.potential_offset_uncertainty_v: "
+            "0.001 (aaa, bbb), 0.0001 (ccc)",
+        ),
+        (
+            {},
+            {"limits": {"effective": {"potential_min_v": -0.5, "potential_max_v": 1.0}}},
+            "different potentials at which a cell is given up: none to none (aaa, bbb), "
+            "-0.5 V to 1 V (ccc)",
+        ),
+        (
+            {"j0_apparent_ma_cm2": 1.0},
+            {"technique_as_written": {"type": "tafel", "fit_window_v": [0.04, 0.08]}},
+            "different windows of Tafel lines: 60 to 110 mV (aaa, bbb), 40 to 80 mV (ccc)",
+        ),
+        (
+            {"hydrogen_lod_ppm": [5.0]},
+            {"calibration": {"gas_chromatograph": {"hydrogen_window_s": {"peak": [30, 40]}}}},
+            "different windows of the hydrogen peak: 47.5 to 56.5 s (aaa, bbb), 30 to 40 s (ccc)",
+        ),
+    ],
+)
+def test_runs_that_were_judged_differently_are_told_with_what_and_which(
+    values: Mapping[str, Value], start: Mapping[str, Any], told: str
+) -> None:
+    runs = [_judged("aaa", values), _judged("bbb", values), _judged("ccc", values, **start)]
+    found = compare(runs)
+    assert f"runs were judged by {told}" in found.notes
+    assert f"Note: runs were judged by {told}" in comparison_text(found)
+    rows = list(csv.DictReader(io.StringIO(comparison_csv(found))))
+    assert any(told in row["reason"] for row in rows if row["level"] == "note")
+    alike = compare([_judged("aaa", values), _judged("bbb", values)])
+    assert not any("judged" in note for note in alike.notes)
+
+
+def test_limits_of_detection_that_are_far_apart_are_told() -> None:
+    lods = {"aaa": 5.0, "bbb": 6.0, "ccc": 15.0}
+    runs = [_judged(uid, {"hydrogen_lod_ppm": [lod, lod]}) for uid, lod in lods.items()]
+    (note,) = (one for one in compare(runs).notes if "limits of detection" in one)
+    assert note.endswith("hydrogen_lod_ppm: 5 ppm (aaa), 6 ppm (bbb), 15 ppm (ccc)")
+    assert not any("limits of detection" in one for one in compare(runs[:2]).notes)
+
+
 def test_a_cell_with_two_lives_is_left_out_because_neither_is_known_to_be_its() -> None:
     values = {"life_hard_short_h": 10.0, "life_hard_short_observed": 1.0}
     found = compare([_run("a", "CU-1", values), _run("b", "CU-1", values)])
@@ -219,7 +335,8 @@ def test_the_csv_is_one_tidy_table_that_reads_back() -> None:
     assert float(group["value"]) == pytest.approx(99.2)
     cells = [r for r in rows if r["level"] == "cell" and r["quantity"] == "initial_ce_pct"]
     assert {r["cell"]: r["value"] for r in cells}["AG-1"] == "99.4"
-    life = next(r for r in rows if r["level"] == "group life" and r["group"] == "Cu")
+    lives = (r for r in rows if r["level"] == "group life" and r["group"] == "Cu")
+    life = next(r for r in lives if r["quantity"] == "life_hard_short_h")
     assert (life["value"], life["failed"], life["n"]) == ("100.0", "1", "1")
 
 
