@@ -99,7 +99,12 @@ def recorded(uid: str, data_dir: Path | str) -> Recorded:
             "technique": start.get("technique_as_written") or technique,
             "every": start.get("every") or Schedule(),
             "rules": start.get("rules") or (),
-            "failure_criteria": start.get("failure_criteria"),
+            # The sample tells its own again, or is another one that does not.
+            "failure_criteria": start.get(
+                "failure_criteria_of_protocol"
+                if sample.get("failure_criteria") is not None
+                else "failure_criteria"
+            ),
             "gas_check": start.get("gas_check"),
             "temperatures": start.get("temperatures"),
             "limits": limits or SafetyLimits(),

@@ -128,7 +128,7 @@ def operando_plating_stripping(
             "protocol": protocol.limits.model_dump(mode="json"),
             "effective": limits.narrowed_by(potentiostat.limits).model_dump(mode="json"),
         },
-        **protocol_told(protocol),
+        **protocol_told(protocol, cell),
         **(md or {}),
     }
 
@@ -265,10 +265,18 @@ def _remarks(course: Course) -> str:
     return "; ".join(dict.fromkeys(said))
 
 
-def protocol_told(protocol: Protocol) -> dict[str, Any]:
-    """Return what a start document tells of a protocol beside its technique, where it has it."""
-    names = {"rules", "failure_criteria", "gas_check", "temperatures"}
+def protocol_told(protocol: Protocol, cell: Cell) -> dict[str, Any]:
+    """Return what a start document tells of a protocol beside its technique, where it has it.
+
+    ``failure_criteria`` are those that hold on the cell; where it tells its own,
+    ``failure_criteria_of_protocol`` are the protocol's, which hold on another one.
+    """
+    names = {"rules", "gas_check", "temperatures"}
     told = protocol.model_dump(mode="json", include=names)
+    criteria = {"failure_criteria": protocol.failure_criteria_on(cell)}
+    if cell.failure_criteria is not None:
+        criteria["failure_criteria_of_protocol"] = protocol.failure_criteria
+    told |= {key: one.model_dump(mode="json") for key, one in criteria.items() if one is not None}
     return {key: value for key, value in told.items() if value}
 
 

@@ -1,11 +1,12 @@
 """The cell under test, as its log book describes it."""
 
 from datetime import datetime
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_serializer, model_validator
 
 from techniques._base import Data
+from techniques.failure import FailureCriteria
 from techniques.limits import SafetyLimits
 from techniques.metals import METALS, foil_capacity_mah_cm2
 from techniques.reference import ReferenceCheck
@@ -118,11 +119,21 @@ class Cell(Data):
         default=0, ge=0, description="First cycles that are formation, left out of declared means."
     )
     limits: SafetyLimits = SafetyLimits()
+    failure_criteria: FailureCriteria | None = Field(
+        default=None,
+        description="From when on this cell counts as failed: what is told here holds instead of "
+        "the protocol's, threshold by threshold.",
+    )
     dummy: str | None = Field(
         default=None,
         description="A dummy cell of known parts instead of a cell: which, e.g. R 1000 ohm.",
     )
     notes: str | None = None
+
+    @field_serializer("failure_criteria")
+    def _what_is_told_of_it(self, told: FailureCriteria | None) -> dict[str, Any] | None:
+        # Without defaults: they would hold instead of the protocol's.
+        return None if told is None else told.model_dump(mode="json", exclude_unset=True)
 
     @model_validator(mode="after")
     def _temperatures_are_ordered(self) -> Self:

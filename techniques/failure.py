@@ -156,6 +156,17 @@ class FailureCriteria(Data):
             )
         return self
 
+    def overridden_by(self, other: "FailureCriteria") -> "FailureCriteria":
+        """Return these with what ``other`` sets instead, field by field.
+
+        Raises ValueError if they contradict each other then.
+        """
+        told, instead = (one.model_dump(exclude_unset=True) for one in (self, other))
+        drops = {**told.get("drops", {}), **instead.get("drops", {})}
+        return FailureCriteria.model_validate(
+            {**told, **instead, **({"drops": drops} if drops else {})}
+        )
+
     def not_default(self, names: Iterable[str]) -> list[str]:
         """Return those of ``names`` that are not the default, each with both values.
 

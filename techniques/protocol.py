@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, PositiveFloat, field_validator, model_validator
+from pydantic import Field, PositiveFloat, ValidationError, field_validator, model_validator
 
 from techniques._base import Data
 from techniques.cell import Cell
@@ -196,6 +196,21 @@ class Protocol(Data):
     def rules_by_default(self) -> bool:
         """Return whether the rules are those that hold where a protocol says nothing."""
         return "rules" not in self.model_fields_set
+
+    def failure_criteria_on(self, cell: Cell) -> FailureCriteria | None:
+        """Return the thresholds that hold on ``cell``, which may tell its own; ``None``: default.
+
+        Raises ValueError if those of the protocol and those of the cell contradict each other.
+        """
+        if cell.failure_criteria is None:
+            return self.failure_criteria
+        try:
+            return (self.failure_criteria or FailureCriteria()).overridden_by(cell.failure_criteria)
+        except ValidationError as error:
+            raise ValueError(
+                f"failure_criteria of protocol {self.name!r} with those of cell {cell.cell_id!r}: "
+                f"{error.errors()[0]['msg']}"
+            ) from error
 
     def technique_on(self, cell: Cell) -> Technique:
         """Return what the technique is on ``cell``, at each temperature if there are several.

@@ -119,7 +119,8 @@ def _by_its_thresholds(name: str, told: Metric, found: Evaluation) -> Metric:
     other = found.criteria.not_default(_DECIDED_BY.get(name, ()))
     if not other:
         return told
-    by = f"judged by the protocol's {', '.join(other)}"
+    own = found.cell is not None and found.cell.failure_criteria is not None
+    by = f"judged by {'the cell file and ' if own else ''}the protocol's {', '.join(other)}"
     return replace(told, reason=f"{told.reason}; {by}" if told.reason else by)
 
 

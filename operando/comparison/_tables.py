@@ -131,11 +131,12 @@ def comparison_text(comparison: Comparison) -> str:
         (f"{kind}_h", "h", *(life_text(comparison.lives[kind][name]) for name in names))
         for kind in LIVES
     ]
-    lines += ["", *text_table(("life", "unit", *names), lives)]
-    lines += ["", "Median by Kaplan-Meier; >: none had failed when the tests were stopped."]
-    for kind in LIVES:
+    if any(run.current_densities_ma_cm2 for group in comparison.groups for run in group.runs):
+        lines += ["", *text_table(("life", "unit", *names), lives)]
+        lines += ["", "Median by Kaplan-Meier; >: none had failed when the tests were stopped."]
         lines += [
             f"  {kind}_h, {name}: {left_out_text(comparison.lives[kind][name])}"
+            for kind in LIVES
             for name in names
             if comparison.lives[kind][name].left_out
         ]

@@ -53,6 +53,22 @@ def test_thresholds_of_the_failure_rules_come_back(tmp_path):
     assert recorded("last", tmp_path).protocol.failure_criteria == criteria
 
 
+def test_thresholds_of_a_cell_go_with_the_cell_and_not_with_the_protocol(tmp_path):
+    protocol, cell = load_protocol("zinc-operando"), load_cell("zn-bare-half")
+    own = FailureCriteria(hard_share=0.3)
+    cell = cell.model_copy(update={"failure_criteria": own})
+    criteria = FailureCriteria(hard_share=0.05)
+    told = {
+        **as_recorded(protocol, cell),
+        "failure_criteria": own.model_dump(mode="json"),
+        "failure_criteria_of_protocol": criteria.model_dump(mode="json"),
+    }
+    write_start(tmp_path, **told)
+    found = recorded("last", tmp_path)
+    assert found.cell == cell
+    assert found.protocol.failure_criteria == criteria
+
+
 def test_any_run_of_a_resumed_experiment_stands_for_the_whole(tmp_path):
     protocol, cell = load_protocol("zinc-operando"), load_cell("zn-bare-half")
     told = as_recorded(protocol, cell)
