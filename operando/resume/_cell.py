@@ -22,6 +22,7 @@ from techniques import (
     Technique,
     elementary_steps,
 )
+from techniques.reference import metal_vs_reference_v
 
 # Long enough for a potential, short and small enough to change nothing.
 OPEN_CIRCUIT_S = 5.0
@@ -322,17 +323,22 @@ def _judge_potential(
     told: dict[str, Any],
 ) -> None:
     failures, cell = told["failures"], experiment.cell
-    if cell.symmetric or _metal_on_both(experiment, program, position):
-        told["expected_open_circuit_v"] = 0.0
-        if abs(ocv_v) > SAME_METAL_V:
+    metal_v = _metal_v(cell)
+    if metal_v is not None and (cell.symmetric or _metal_on_both(experiment, program, position)):
+        told["expected_open_circuit_v"] = metal_v
+        against = f" against {cell.reference_electrode}" if cell.reference_electrode else ""
+        if abs(ocv_v - metal_v) > SAME_METAL_V:
             failures.append(
-                f"the open circuit potential is {ocv_v:.4g} V, with {cell.metal} on both "
-                f"electrodes it should be within {SAME_METAL_V} V of 0: is it the same cell?"
+                f"the open circuit potential is {ocv_v:.4g} V{against}, with {cell.metal} on both "
+                f"electrodes it should be within {SAME_METAL_V} V of {metal_v:g}: is it the same "
+                "cell?"
             )
         return
     before_v = _rested_at_v(program)
     told["expected_open_circuit_v"] = before_v
-    if before_v is not None and abs(before_v) > POLARITY_V and ocv_v * before_v <= 0:
+    # Against a reference either sign is that of a cell whose cables hang as they did.
+    swapped = cell.reference_electrode is None and before_v is not None and ocv_v * before_v <= 0
+    if swapped and before_v is not None and abs(before_v) > POLARITY_V:
         failures.append(
             f"the open circuit potential is {ocv_v:.4g} V, it was {before_v:.4g} V: are the "
             "cables of the two electrodes exchanged?"
@@ -349,6 +355,14 @@ def _judge_potential(
             f"the open circuit potential {ocv_v:.4g} V is outside the safety limits {low} V to "
             f"{high} V"
         )
+
+
+def _metal_v(cell: Cell) -> float | None:
+    """Return the potential at which an electrode covered with metal rests, V; None: not known."""
+    if cell.reference_electrode is None:
+        return 0.0
+    told = metal_vs_reference_v(cell)
+    return None if isinstance(told, str) else told
 
 
 def _driven(experiment: Experiment, program: Program | None) -> bool:
@@ -389,8 +403,8 @@ def _metal_on_both(experiment: Experiment, program: Program | None, position: Po
     if not isinstance(interrupted, GalvanostaticStep) or int(samples["step"][row]) != position.step:
         return False
     # Metal that is still being stripped holds the potential of the metal.
-    potential_v = float(samples["potential"][row])
-    return abs(potential_v) < STILL_COVERED_V
+    metal_v = _metal_v(cell)
+    return metal_v is not None and abs(float(samples["potential"][row]) - metal_v) < STILL_COVERED_V
 
 
 def _last_driven(experiment: Experiment) -> int:

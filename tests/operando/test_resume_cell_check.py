@@ -46,7 +46,11 @@ def stream(name: str, prefix: str, columns: dict[str, Any]) -> Stream:
 
 
 def recorded(
-    *, spectrum: Any = None, overpotential_v: float | None = -0.03, look: bool = False
+    *,
+    spectrum: Any = None,
+    overpotential_v: float | None = -0.03,
+    look: bool = False,
+    sample: dict[str, Any] = SAMPLE,
 ) -> Experiment:
     """An experiment that was killed in its first plating; potential drop over 1 mA."""
     rows = 50 if overpotential_v is not None else 0
@@ -77,7 +81,7 @@ def recorded(
             "flags": 0 * m + 64 * look,
         }
         streams["impedance"] = stream("impedance", "potentiostat_impedance", points)
-    start = {"uid": "1", "time": 0.0, "sample": SAMPLE}
+    start = {"uid": "1", "time": 0.0, "sample": sample}
     return Experiment((Run(start=start, stop=None, streams=streams),), Path())
 
 
@@ -102,6 +106,22 @@ def test_the_cell_as_it_was_left_passes(experiment: Experiment) -> None:
     assert look(experiment, cell_ohm())["failures"] == []
     # Metal ages at open circuit, contacts are made anew.
     assert look(experiment, cell_ohm(series=3.3, arc=60.0))["failures"] == []
+
+
+def test_a_cell_rests_where_its_metal_does_against_its_reference() -> None:
+    metal = ELECTRODE | {"material": "Zn", "metal": "Zn"}
+    reference = {"reference_electrode": "Hg/Hg2SO4", "metal_vs_reference_v": -1.42}
+    symmetric = SAMPLE | {"working_electrode": metal}
+    three = recorded(overpotential_v=-1.45, sample=symmetric | reference)
+    assert look(three, cell_ohm(), ocv_v=-1.41)["failures"] == []
+    told = " ".join(look(three, cell_ohm(), ocv_v=0.0)["failures"])
+    assert "0 V against Hg/Hg2SO4, with Zn on both electrodes it should be within" in told
+    two = " ".join(look(recorded(sample=symmetric), cell_ohm(), ocv_v=-1.41)["failures"])
+    assert "it should be within 0.1 V of 0: is it the same cell?" in two
+    unknown = recorded(
+        overpotential_v=-1.45, sample=symmetric | {"reference_electrode": "Hg/Hg2SO4"}
+    )
+    assert look(unknown, cell_ohm(), ocv_v=-1.41)["failures"] == []
 
 
 @pytest.mark.parametrize("short_ohm", [0.02, 0.5, 2.0, 4.0])
