@@ -166,6 +166,7 @@ def _go_on(
         begin=going_on.begin,
         instrument_log=new_log_name(),
     )
+    metadata["current_ranges"] = potentiostat.current_ranges(assignment)
     metadata["current_zero"] = potentiostat.measure_zero(assignment)
     watch = watch_for(rules, verdicts, metadata)
     if watch is not None:

@@ -140,6 +140,7 @@ def operando_plating_stripping(
     refuse_unjudged(protocol.rules, verdicts)
     yield from keep_temperature(thermostat, cell)
     yield from prepare(potentiostat, assignment, protocol.rules)
+    metadata["current_ranges"] = potentiostat.current_ranges(assignment)
     metadata["current_zero"] = potentiostat.measure_zero(assignment)
     watch = watch_for(protocol.rules, verdicts, metadata)
     course = Course(potentiostat, assignment, watch, reference=ReferenceWatch.of(cell))

@@ -93,6 +93,18 @@ class ImpedancePoint(NamedTuple):
     arrival_ns: int
 
 
+class SetCurrent(NamedTuple):
+    """The range in which a program sets a current.
+
+    Attributes:
+        current_a: magnitude of the current, A.
+        range_a: nominal current of the range, A.
+    """
+
+    current_a: float
+    range_a: float
+
+
 class ZeroCurrent(NamedTuple):
     """What an instrument reads for the current when none flows, in one of its ranges.
 
@@ -124,6 +136,7 @@ class Capabilities:
         techniques: the elementary steps it can do, by their ``type``.
         scan_rate_min_v_s: slowest sweep of the potential, V/s.
         scan_rate_max_v_s: fastest sweep in which every point is compared with the limits, V/s.
+        current_range_reach: how many times its nominal value a current range carries.
     """
 
     model: str
@@ -138,6 +151,17 @@ class Capabilities:
     techniques: frozenset[str] = frozenset()
     scan_rate_min_v_s: float = 0.0
     scan_rate_max_v_s: float = 0.0
+    current_range_reach: float = 1.0
+
+    def current_range_a(self, current_a: float) -> float:
+        """Return the nominal value of the range that a current runs on, A.
+
+        It is the smallest that carries the current's magnitude; the largest if none does.
+        """
+        carried = abs(current_a) / self.current_range_reach
+        ranges = self.current_ranges_a
+        # A current that was computed may differ from the edge of a range in its last bits.
+        return next((x for x in ranges if carried <= x * (1 + 1e-9)), ranges[-1])
 
 
 @dataclass(frozen=True)
@@ -251,6 +275,13 @@ class Potentiostat(Protocol):
         """Raise what ``start`` would, without touching the instrument.
 
         Raises UnsupportedTechniqueError or SafetyLimitError.
+        """
+        ...
+
+    def current_ranges(self, assignment: Assignment) -> tuple[SetCurrent, ...]:
+        """Return each current that ``assignment`` sets with its range, ascending.
+
+        Raises what ``check`` does.
         """
         ...
 

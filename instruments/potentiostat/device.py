@@ -404,6 +404,15 @@ class PotentiostatDevice(_Pages):
         reason = None if zeros else "no step sets a current"
         return {"measured": [zero._asdict() for zero in zeros], "reason": reason}
 
+    def current_ranges(self, assignment: Assignment) -> list[dict[str, float]]:
+        """Return on which range each current runs that is to be set, ascending.
+
+        A start document tells it as ``current_ranges``: ``current_a``, a magnitude, and
+        ``range_a``, the nominal current of its range.
+        """
+        found = self._driver.current_ranges(self._narrowed(assignment))
+        return [one._asdict() for one in found]
+
     def discard_log(self, name: str) -> None:
         """Have the instrument forget a log; raises InstrumentError if it does not."""
         self._driver.delete_log(name)

@@ -67,8 +67,16 @@ class MethodScriptEntry(PotentiostatEntry):
     """A potentiostat that runs MethodSCRIPT: EmStat4, Nexus, EmStat Pico (without galvanostat)."""
 
     language: Literal["methodscript"]
+    current_range_reach: float | None = Field(
+        default=None,
+        ge=1,
+        le=2.4,
+        description="How many times its nominal value a current range carries: a current runs on "
+        "the smallest range that carries it. By default 1.5 where the instrument controls the "
+        "current; 1.0 keeps every current within the nominal value of its range.",
+    )
 
     def driver(self) -> Potentiostat:
         from instruments.potentiostat.methodscript import MethodScriptPotentiostat
 
-        return MethodScriptPotentiostat(self.address)
+        return MethodScriptPotentiostat(self.address, current_range_reach=self.current_range_reach)

@@ -84,8 +84,6 @@ def _efficiencies() -> list[Row]:
             "A5", "sodium-coulombic-efficiency-1-mah", _NAMES["znag"],
             "mean coulombic efficiency at 1 mA/cm2, cycles 101-200", 99.9, "%", 0.05, SOURCE,
             "calibrated", "P", Value("na-znag-1-mah", "ce_pct", how="mean", first=100, last=199),
-            remark="1.13 mA is measured on the range of 10 mA, whose zero offset counts twice; it "
-            "is in the stated uncertainty",
         ),
     ]  # fmt: skip
     return rows

@@ -5,6 +5,22 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+# A current that was set is read back this well at worst; a program is ended otherwise.
+_READ_BACK_WITHIN = 0.05
+
+
+@dataclass(frozen=True)
+class CurrentRange:
+    """On which range of a potentiostat a current ran that was set.
+
+    Attributes:
+        current_a: Magnitude of the current, A.
+        range_a: Nominal current of the range, A.
+    """
+
+    current_a: float
+    range_a: float
+
 
 @dataclass(frozen=True)
 class CurrentZero:
@@ -14,24 +30,57 @@ class CurrentZero:
         range_a: Nominal current of the range, A.
         current_a: The reading, A, positive oxidises the working electrode.
         uncertainty_a: Standard uncertainty, A; what it drifts by during a run is not in it.
+        set_a: Magnitudes of the currents that were set on the range, A; empty where a record
+            does not tell them: of older runs, in which ranges carried no more than their nominal
+            values.
     """
 
     range_a: float
     current_a: float
     uncertainty_a: float
+    set_a: tuple[float, ...] = ()
+
+
+def current_ranges(start: Mapping[str, Any]) -> tuple[CurrentRange, ...]:
+    """Return on which range each set current of a run ran, as its start document tells it."""
+    told = start.get("current_ranges") or ()
+    return tuple(CurrentRange(float(one["current_a"]), float(one["range_a"])) for one in told)
 
 
 def current_zeros(start: Mapping[str, Any]) -> tuple[CurrentZero, ...]:
     """Return the zeros measured before a run, as its start document tells them; often none."""
     told = start.get("current_zero") or {}
+    ran = current_ranges(start)
     return tuple(
-        CurrentZero(float(one["range_a"]), float(one["current_a"]), float(one["uncertainty_a"]))
+        CurrentZero(
+            float(one["range_a"]),
+            float(one["current_a"]),
+            float(one["uncertainty_a"]),
+            tuple(each.current_a for each in ran if each.range_a == float(one["range_a"])),
+        )
         for one in told.get("measured", ())
     )
 
 
+def range_of(current_a: float, ran: Sequence[CurrentRange]) -> float | None:
+    """Return the range on which a current ran as it is read, A; None: no such current was set."""
+    magnitude = abs(current_a)
+    near = min(ran, key=lambda one: abs(one.current_a - magnitude), default=None)
+    if near is None or abs(near.current_a - magnitude) > _READ_BACK_WITHIN * near.current_a:
+        return None
+    return near.range_a
+
+
 def zero_of(current_a: float, zeros: Sequence[CurrentZero]) -> CurrentZero | None:
-    """Return the zero of the smallest range that covers ``|current_a|``; None: not measured."""
+    """Return the zero of the range on which a current ran as it is read; None: not measured.
+
+    Where no record tells the ranges, it is that of the smallest whose nominal value covers the
+    current.
+    """
+    ran = [CurrentRange(each, one.range_a) for one in zeros for each in one.set_a]
+    if ran:
+        range_a = range_of(current_a, ran)
+        return next((one for one in zeros if one.range_a == range_a), None)
     covering = [one for one in zeros if abs(current_a) <= one.range_a * (1 + 1e-6)]
     return min(covering, key=lambda one: one.range_a, default=None)
 
@@ -47,20 +96,23 @@ class CurrentAccuracy:
             then replaces ``offset_of_range``.
         zeros: What was measured before the run; with ``zeroed``, the zero was taken off a current,
             and only what is not known of it is an offset.
+        ranges: On which range each current ran that was set, as it was recorded.
 
-    The ranges are decades, and a measurement uses the smallest that covers its current.
+    Of a current that was not set, and of runs that did not record it, the range is taken to be the
+    smallest decade that covers it.
     """
 
     gain: float = 1e-3
     offset_of_range: float = 1e-3
     offset_a: float | None = None
     zeros: tuple[CurrentZero, ...] = ()
+    ranges: tuple[CurrentRange, ...] = ()
 
     @classmethod
     def from_start(cls, start: Mapping[str, Any]) -> "CurrentAccuracy":
         """Return the accuracy that a start document tells: its calibration, and measured zeros."""
         told = cls.from_calibration(start.get("calibration") or {})
-        return replace(told, zeros=current_zeros(start))
+        return replace(told, zeros=current_zeros(start), ranges=current_ranges(start))
 
     @classmethod
     def from_calibration(cls, calibration: Mapping[str, Any]) -> "CurrentAccuracy":
@@ -72,12 +124,14 @@ class CurrentAccuracy:
             offset_a=told.get("current_offset_uncertainty_a"),
         )
 
-    @staticmethod
-    def range_a(current_a: float) -> float:
-        """Return the smallest decade that covers ``|current_a|``, A."""
+    def range_a(self, current_a: float) -> float:
+        """Return the nominal value of the range on which a current ran as it is read, A."""
         magnitude = abs(current_a)
         if magnitude == 0:
             return 0.0
+        ran_on = range_of(magnitude, self.ranges)
+        if ran_on is not None:
+            return ran_on
         return 10.0 ** math.ceil(math.log10(magnitude) - 1e-9)
 
     def relative_offset(self, current_a: float, *, zeroed: bool = False) -> float:

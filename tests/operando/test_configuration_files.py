@@ -283,6 +283,16 @@ def test_a_wrong_calibration_of_a_potentiostat_is_refused(
     assert "potentiostat.calibration" in message
 
 
+@pytest.mark.parametrize(("reach", "said"), [("0.9", "greater than or equal to 1"), ("2.5", "2.4")])
+def test_how_far_a_current_range_reaches_is_told_within_bounds(
+    tmp_path: Path, reach: str, said: str
+) -> None:
+    wrong = f"{LANGUAGE}    current_range_reach: {reach}\n"
+    message = refusal(tmp_path, load_bench, SIM, LANGUAGE, wrong)
+    assert said in message
+    assert "potentiostat.current_range_reach" in message
+
+
 def test_the_simulated_bench_tells_what_its_detector_makes_of_air() -> None:
     told = load_bench("sim").calibration()["gas_chromatograph"]
     assert told == {

@@ -4,9 +4,11 @@ import logging
 import re
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
+from typing import TypeVar
 
 from instruments.errors import (
     InstrumentError,
@@ -25,6 +27,7 @@ from instruments.potentiostat.contract import (
     ProgramEnd,
     ProgramLog,
     Sample,
+    SetCurrent,
     ZeroCurrent,
 )
 from instruments.potentiostat.methodscript.error_codes import parse_error
@@ -37,11 +40,12 @@ from instruments.potentiostat.methodscript.instrument_log import (
 )
 from instruments.potentiostat.methodscript.models import capabilities_of
 from instruments.potentiostat.methodscript.program import Program, compile_program
+from instruments.potentiostat.methodscript.range_reach import beyond_nominal, in_words, reach_script
 from instruments.potentiostat.methodscript.reference import refused_by_instrument, refused_by_rows
 from instruments.potentiostat.methodscript.run import Run
 from instruments.potentiostat.methodscript.stream import ProgramStream
 from instruments.potentiostat.methodscript.zero_current import (
-    ranges_at_set_current,
+    currents_and_ranges,
     zero_script,
     zeros_of,
 )
@@ -66,6 +70,8 @@ _SETPOINT_TOLERANCE = 0.05
 _CELL_UNKNOWN = "the state of the cell is unknown: disconnect it"
 _OPEN_CELL = b"e\ncell_off\n\n"
 
+_Made = TypeVar("_Made")
+
 _IDENTITY = re.compile(r"t(?P<id>.{6})(?P<version>\d{4}|\d{2})#(?P<build>.*)")
 
 
@@ -79,6 +85,8 @@ class MethodScriptPotentiostat:
         abort_timeout_s: how long an aborted program may take to end, s.
         patience_s: added to the longest silence that a step may keep before the instrument is given
             up, s: the computer, not the instrument, may be slow.
+        current_range_reach: how many times its nominal value a current range carries, 1 to 2.4;
+            ``None``: what the maker tells of the model.
         record_to: file to which the whole dialogue is appended.
     """
 
@@ -91,6 +99,7 @@ class MethodScriptPotentiostat:
         mains_frequency_hz: int = 50,
         abort_timeout_s: float = 5.0,
         patience_s: float = 10.0,
+        current_range_reach: float | None = None,
         record_to: Path | None = None,
     ) -> None:
         self.address = address
@@ -98,6 +107,9 @@ class MethodScriptPotentiostat:
         self._added_patience_s = patience_s
         self._mains_frequency_hz = mains_frequency_hz
         self._record_to = record_to
+        if current_range_reach is not None and not 1 <= current_range_reach <= 2.4:
+            raise ValueError(f"current_range_reach must be 1 to 2.4, got {current_range_reach:g}")
+        self._current_range_reach = current_range_reach
         self._transport: Transport | None = None
         self._identity: dict[str, str] = {}
         self._capabilities: Capabilities | None = None
@@ -280,22 +292,46 @@ class MethodScriptPotentiostat:
         RuntimeError if a program runs.
         """
         program = self._compile(assignment)
-        ranges_a = ranges_at_set_current(program, self.capabilities().current_ranges_a)
+        runs_on = currents_and_ranges(program, self.capabilities())
+        ranges_a = tuple(sorted({one.range_a for one in runs_on}))
         if not ranges_a:
             return ()
         text = zero_script(ranges_a, self._mains_frequency_hz)
+        what = "measure its zero current with the cell open"
+        return self._run_with_open_cell(text, what, lambda lines: zeros_of(lines, ranges_a))
+
+    def current_ranges(self, assignment: Assignment) -> tuple[SetCurrent, ...]:
+        """Return each current that ``assignment`` sets with its range, ascending."""
+        return currents_and_ranges(self._compile(assignment), self.capabilities())
+
+    def _must_set(self, runs_on: tuple[SetCurrent, ...]) -> None:
+        """Have currents beyond the nominal value of their range set while the cell is open."""
+        beyond = beyond_nominal(runs_on)
+        if not beyond:
+            return
+        try:
+            self._run_with_open_cell(reach_script(beyond), f"set {in_words(beyond)}", list)
+        except InstrumentFaultError as error:
+            raise InstrumentFaultError(
+                f"{error}; the cell was open all the time. If such currents shall run on the range "
+                "above, set current_range_reach: 1.0 for this instrument in the bench file"
+            ) from error
+
+    def _run_with_open_cell(
+        self, text: str, what: str, read: Callable[[Iterable[str]], _Made]
+    ) -> _Made:
+        """Run a short script that leaves the cell open, and return what is made of its lines."""
         with self._dialogue:
             with self._state:
                 if self._run is not None:
                     raise RuntimeError(f"{self._who()}: a program is running; abort it first")
-            what = "measure its zero current with the cell open"
             try:
                 with self._asking(what):
                     self._wire().write(f"l\n{text}\n\n".encode("ascii"))
                     self._accepted("l", what, _LOADING_S, text)
                     self._wire().write(b"r\n")
                     rest = self._accepted("r", what, _ANSWER_S, text)
-                    return zeros_of(self._lines_of(text, rest, what), ranges_a)
+                    return read(self._lines_of(text, rest, what))
             except (ProtocolError, TransportTimeout) as error:
                 self._rest_with_open_cell()
                 if self._who() in str(error):
@@ -330,6 +366,7 @@ class MethodScriptPotentiostat:
                 if self._run is not None:
                     raise RuntimeError(f"{self._who()}: a program is running; abort it first")
             self._stop_reason = None
+            self._must_set(currents_and_ranges(program, self.capabilities()))
             try:
                 run = self._begin_with_log(program, assignment)
             except InstrumentFaultError as error:
@@ -809,7 +846,8 @@ class MethodScriptPotentiostat:
                 f"{self._who()}: asked who it is (t), got {first!r}, {last!r}: this is not a "
                 "MethodSCRIPT instrument"
             )
-        self._capabilities = capabilities_of(found["id"])
+        able, reach = capabilities_of(found["id"]), self._current_range_reach
+        self._capabilities = able if reach is None else replace(able, current_range_reach=reach)
         version = found["version"]
         firmware = f"{version[0]}.{version[1]}" + (f".{version[2:]}" if version[2:] else "")
         self._identity = {

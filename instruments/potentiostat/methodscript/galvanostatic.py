@@ -47,7 +47,7 @@ def galvanostatic(script: Script, step: GalvanostaticStep) -> None:
         script.add("add_var half 1i")
     thresholds = _thresholds(script, step)
     compared = [x.value for x in step.until if "potential" in x.quantity]
-    script.galvanostat(abs(current_a), interval, *compared)
+    script.galvanostat(script.current_range(current_a), interval, *compared)
     script.add(f"set_i {current}", "store_var why 0i ja")
     due = Due.of_potential(step.record)
     script.start_recording(step.record, interval, dt_s, due)

@@ -105,7 +105,10 @@ def _galvanostatic_spectrum(
     script.potential_range()
     script.header("impedance", IMPEDANCE, 0.0, silence, longest)
     _check_open_circuit(script, 0.0)
-    script.galvanostat(peak, BANDWIDTH_TIMES_INTERVAL / step.frequency_max_hz)
+    # That a range carries more than its nominal value is told of constant currents only.
+    ranges = caps.current_ranges_a
+    range_a = next((x for x in ranges if peak <= x * (1 + 1e-9)), ranges[-1])
+    script.galvanostat(range_a, BANDWIDTH_TIMES_INTERVAL / step.frequency_max_hz)
     script.add("set_i 0", "cell_on")
     _points_of_spectrum(script, f"meas_loop_geis f zr zi {literal(amplitude)} {sweep} 0")
     script.measure(f"meas_loop_cp p c 0 100m {literal(OPEN_CIRCUIT_BEFORE_S)}")

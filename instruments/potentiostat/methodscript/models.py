@@ -3,6 +3,12 @@
 from instruments.errors import ProtocolError
 from instruments.potentiostat.contract import Capabilities
 
+# A range carries this many times its nominal value. The maker tells a current that is set as a
+# multiple of the range, with 1.5 of it as the example (ChronoPotentiometry.current and
+# ConstantI.current of pypalmsens 2.2); other drivers read the overload warning of an EmStat4 at
+# 2.46 times.
+CURRENT_RANGE_REACH = 1.5
+
 
 def _decades(smallest_a: float, largest_a: float) -> tuple[float, ...]:
     ranges = [smallest_a]
@@ -38,6 +44,7 @@ _EMSTAT4_HR = Capabilities(
     _ALL,
     _SLOWEST_V_S,
     _FASTEST_V_S,
+    CURRENT_RANGE_REACH,
 )
 _EMSTAT4_LR = Capabilities(
     "EmStat4 LR",
@@ -52,6 +59,7 @@ _EMSTAT4_LR = Capabilities(
     _ALL,
     _SLOWEST_V_S,
     _FASTEST_V_S,
+    CURRENT_RANGE_REACH,
 )
 _NEXUS = Capabilities(
     "Nexus",
@@ -66,6 +74,7 @@ _NEXUS = Capabilities(
     _ALL,
     _SLOWEST_V_S,
     _FASTEST_V_S,
+    CURRENT_RANGE_REACH,
 )
 _PICO = Capabilities(
     "EmStat Pico",

@@ -167,9 +167,8 @@ class Script:
         return min(checks, math.ceil(2 * duration_s / max(dt_s, interval) + dense) + 4)
 
     def current_range(self, current_a: float) -> float:
-        """Return the smallest range that covers a current, the largest if none does, A."""
-        ranges = self.capabilities.current_ranges_a
-        return next((x for x in ranges if current_a <= x * (1 + 1e-9)), ranges[-1])
+        """Return the smallest range that carries a current, the largest if none does, A."""
+        return self.capabilities.current_range_a(current_a)
 
     def must_be_measurable(self, potentials: list[float]) -> None:
         low, high = self.capabilities.potential_min_v, self.capabilities.potential_max_v
@@ -350,8 +349,8 @@ class Script:
         self.measure(f"meas_loop_ocp p 100m {literal(OPEN_CIRCUIT_BEFORE_S)}")
         self.add("timer_get t", "endloop")
 
-    def galvanostat(self, current_a: float, interval: float, *thresholds_v: float) -> None:
-        chosen = literal(self.current_range(current_a))
+    def galvanostat(self, range_a: float, interval: float, *thresholds_v: float) -> None:
+        chosen = literal(range_a)
         self.add("set_pgstat_mode 6")
         self.bandwidth(interval)
         self.potential_range(*thresholds_v)

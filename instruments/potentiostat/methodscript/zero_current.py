@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from statistics import fmean, stdev
 
 from instruments.errors import ProtocolError
-from instruments.potentiostat.contract import ZeroCurrent
+from instruments.potentiostat.contract import Capabilities, SetCurrent, ZeroCurrent
 from instruments.potentiostat.methodscript.packages import OVERLOAD, by_type, parse_package
 from instruments.potentiostat.methodscript.program import Program
 from instruments.potentiostat.methodscript.script import literal, package_of
@@ -18,17 +18,14 @@ _FEWEST_READINGS = 5
 _RESOLUTION_OF_RANGE = 2.6e-5
 
 
-def ranges_at_set_current(program: Program, ranges_a: Sequence[float]) -> tuple[float, ...]:
-    """Return the current ranges in which a program sets a current, A, ascending.
+def currents_and_ranges(program: Program, able: Capabilities) -> tuple[SetCurrent, ...]:
+    """Return each current that a program sets, with its range, ascending.
 
     Where the potential is set the range follows the current, and rows do not tell which it was:
     a zero could not be taken off there.
     """
     set_a = {abs(one.current_a) for one in program.blocks if one.kind == "galvanostatic"}
-    found = {
-        next((x for x in ranges_a if current <= x * (1 + 1e-9)), ranges_a[-1]) for current in set_a
-    }
-    return tuple(sorted(found))
+    return tuple(SetCurrent(one, able.current_range_a(one)) for one in sorted(set_a))
 
 
 def zero_script(ranges_a: Sequence[float], mains_frequency_hz: int) -> str:

@@ -373,9 +373,10 @@ def test_leaving_a_loop_needs_one() -> None:
 
 
 @pytest.mark.parametrize(
-    ("j", "nominal"), [(0.9, "1m"), (1.0, "1m"), (1.1, "10m"), (60.0, "100m"), (150.0, "100m")]
+    ("j", "nominal"),
+    [(0.9, "1m"), (1.0, "1m"), (1.1, "1m"), (1.6, "10m"), (60.0, "100m"), (150.0, "100m")],
 )
-def test_the_smallest_range_that_covers_the_current_is_fixed(j: float, nominal: str) -> None:
+def test_the_smallest_range_that_carries_the_current_is_fixed(j: float, nominal: str) -> None:
     lines = lines_of(plate(time_s(10), j=j))
     assert f"set_range db {nominal}" in lines
     assert f"set_autoranging db {nominal} {nominal}" in lines

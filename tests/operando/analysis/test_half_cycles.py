@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from operando.analysis.accuracy import CurrentAccuracy, CurrentZero, current_zeros
+from operando.analysis.accuracy import CurrentAccuracy, CurrentZero, current_zeros, zero_of
 from operando.analysis.coulombic import coulombic_efficiency
 from operando.analysis.overpotential import nucleation, plateau_v, polarisation_v
 from operando.analysis.segments import ChargeLedger, HalfCycle, half_cycles
@@ -283,6 +283,35 @@ def test_each_part_of_a_resumed_half_cycle_is_without_its_own_zero(synthetic: An
     plating, strip = _halves(columns, zeros=(ZERO,), later_zeros=((200, ()),))
     assert plating.zero is strip.zero is None
     assert plating.capacity_mah_cm2 == pytest.approx(0.5, rel=1e-12)
+
+
+def test_the_zero_and_its_uncertainty_are_those_of_the_range_that_was_recorded(
+    synthetic: Any,
+) -> None:
+    start: dict[str, Any] = {
+        "current_ranges": [
+            {"current_a": 1.131e-3, "range_a": 1e-3},
+            {"current_a": 5e-3, "range_a": 1e-2},
+        ],
+        "current_zero": {
+            "measured": [
+                {"range_a": 1e-3, "current_a": 2e-6, "uncertainty_a": 1e-8},
+                {"range_a": 1e-2, "current_a": 7e-6, "uncertainty_a": 1e-7},
+            ]
+        },
+    }
+    zeros = current_zeros(start)
+    halves = _halves(synthetic.galvanostatic((0.9,)), zeros=zeros)
+    assert [half.zero for half in halves] == [zeros[0], zeros[0]]
+    accuracy = CurrentAccuracy.from_start(start)
+    assert accuracy.relative_offset(-1.131e-3, zeroed=True) == pytest.approx(1e-8 / 1.131e-3)
+    assert accuracy.relative_offset(-1.131e-3) == pytest.approx(1e-6 / 1.131e-3)
+    # No such current was set: which zero it had is not known.
+    assert zero_of(3e-3, zeros) is None
+    # Of a run that does not tell it, ranges carried no more than their nominal values.
+    del start["current_ranges"]
+    halves = _halves(synthetic.galvanostatic((0.9,)), zeros=current_zeros(start))
+    assert [half.zero.range_a for half in halves if half.zero is not None] == [1e-2, 1e-2]
 
 
 def test_no_zero_is_taken_off_a_current_that_moves_or_lies_in_another_range(synthetic: Any) -> None:
