@@ -288,9 +288,9 @@ def _write_camera(file: Any, run: Run) -> bool:
     if not rows:
         return False
     group = file.create_group("camera")
-    group.attrs["micrometre_per_pixel"] = float(
-        camera.configuration.get("camera_micrometre_per_pixel") or 1.0
-    )
+    scale = float(camera.configuration.get("camera_micrometre_per_pixel") or np.nan)
+    if np.isfinite(scale):
+        group.attrs["micrometre_per_pixel"] = scale
     group.create_dataset("t_s", data=times[rows])
     frames: Any = None
     wanted_rows, place = set(rows), 0

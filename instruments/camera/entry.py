@@ -20,11 +20,26 @@ class CameraEntry(AddressedEntry):
     """A microscope camera; each wire language has its own entry."""
 
     _calibrating: ClassVar[frozenset[str]] = frozenset(
-        {"micrometre_per_pixel", "margin_columns", "deposit_columns"}
+        {
+            "micrometre_per_pixel",
+            "micrometre_per_pixel_uncertainty",
+            "margin_columns",
+            "deposit_columns",
+        }
     )
 
     kind: Literal["camera"]
-    micrometre_per_pixel: float = Field(gt=0, description="From a stage micrometer.")
+    micrometre_per_pixel: float | None = Field(
+        default=None,
+        gt=0,
+        description="From a stage micrometer; none: the camera is not calibrated, and pictures tell"
+        " no lengths.",
+    )
+    micrometre_per_pixel_uncertainty: float | None = Field(
+        default=None,
+        gt=0,
+        description="Its standard uncertainty, um per pixel; none: lengths are told without it.",
+    )
     margin_columns: tuple[int, int] | None = Field(
         default=None,
         description="First column of the picture that stays bare (masked before plating), and the"
@@ -37,6 +52,17 @@ class CameraEntry(AddressedEntry):
     )
     exposure_time_s: float = Field(default=0.005, gt=0)
     lamp: LampEntry | None = None
+
+    @model_validator(mode="after")
+    def _the_scale_is_known_well_enough(self) -> Self:
+        scale, error = self.micrometre_per_pixel, self.micrometre_per_pixel_uncertainty
+        if error is not None and (scale is None or error >= scale):
+            raise ValueError(
+                f"micrometre_per_pixel_uncertainty is {error:g}, micrometre_per_pixel "
+                f"{'not told' if scale is None else format(scale, 'g')}: it is the standard "
+                "uncertainty of that scale, in um per pixel"
+            )
+        return self
 
     @model_validator(mode="after")
     def _columns_are_apart(self) -> Self:

@@ -60,7 +60,12 @@ class GasChromatographEntry(InstrumentEntry):
 
     kind: Literal["gas_chromatograph"]
     run_time_s: float = Field(default=160.0, gt=0, description="Length of one chromatogram, s.")
-    hydrogen_area_per_mole_fraction: float = Field(gt=0, description="From calibration gases.")
+    hydrogen_area_per_mole_fraction: float | None = Field(
+        default=None,
+        gt=0,
+        description="Slope of the calibration, from calibration gases (protocol gas-calibration); "
+        "none, and no levels: hydrogen is not told as an amount.",
+    )
     sample_loop_ml: float | None = Field(
         default=None,
         ge=0,

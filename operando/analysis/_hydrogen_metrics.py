@@ -5,6 +5,7 @@ import re
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -30,12 +31,13 @@ _BY_INJECTION = ("hydrogen_umol", "hydrogen_cumulative_umol")
 _SCALARS = ("hydrogen_total_umol", "hydrogen_faradaic_efficiency_pct", "hydrogen_recovery_pct")
 _RATES = ("hydrogen_rate_nmol_s", "hydrogen_partial_current_ma", "hydrogen_interval_fe_pct")
 _GAS = ("hydrogen_mole_fraction_ppm", "hydrogen_dissolved_umol")
+_LOD = "hydrogen_lod_ppm"
 _PEAK = (
-    "hydrogen_lod_ppm",
     "hydrogen_peak_retention_s",
     "hydrogen_peak_asymmetry",
     "hydrogen_peak_signal_to_noise",
 )
+_NO_PEAK = "no hydrogen peak stands out of the noise"
 _LINE = ("hydrogen_calibration_r2", "hydrogen_calibration_lod_ppm")
 _TRACERS = {"oxygen": ("O2", gas.OXYGEN_WINDOW), "nitrogen": ("N2", gas.NITROGEN_WINDOW)}
 _AIR = tuple(f"{name}_{what}" for name in _TRACERS for what in ("area", "ppm", "rise_ppm_h"))
@@ -51,7 +53,7 @@ _BLOCK = 65536  # rows integrated at once
 def hydrogen_metrics(found: Evaluation) -> dict[str, Metric]:
     """Return hydrogen by injection and in all, its share of the charge, air, and checks."""
     of_cell = (*_BY_INJECTION, *_SCALARS, *_RATES, *_GAS, _OXYGEN)
-    names = (*of_cell, *_PEAK, *_LINE, *_AIR, *_CHECKS)
+    names = (*of_cell, _LOD, *_PEAK, *_LINE, *_AIR, *_CHECKS)
     asked = found.run.streams.get("gas_chromatograph")
     if asked is None or not len(asked):
         return undefined(names, "the run has no injection")
@@ -59,26 +61,31 @@ def hydrogen_metrics(found: Evaluation) -> dict[str, Metric]:
     if not told_gas:
         return undefined(names, "the gas chromatograph is not calibrated")
     try:
-        cell = found.cell
-        kpa = None if cell is None else cell.headspace_kpa
-        calibration = gas.Calibration.from_document(
-            told_gas,
-            None if cell is None else cell.headspace_ml,
-            None if kpa is None else 1e3 * kpa,
-        )
+        window = gas.hydrogen_window(told_gas)
     except (ValueError, TypeError, KeyError) as error:
         return undefined(names, str(error))
+    peaks = _peaks(found.run, asked, window)
+    t_s = _injected_s(asked, len(peaks))
+    # Areas are there before any calibration: it is made of them.
+    checks = _of_checks(found, peaks)
+    if not told_gas.get("hydrogen_window_s"):
+        checks = {name: _remarked(one, [gas.window_by_default()]) for name, one in checks.items()}
+    told = {
+        **_of_peaks(peaks),
+        **_of_air(found, asked, t_s, told_gas),
+        **checks,
+    }
+    try:
+        calibration = _calibration(found.cell, told_gas)
+    except (ValueError, TypeError, KeyError) as error:
+        return undefined(names, str(error)) | told
     if calibration.headspace not in ("closed", "swept"):
         return undefined(
             names, f"only a closed or swept headspace is evaluated, not {calibration.headspace!r}"
         )
-    peaks = _peaks(found.run, asked, calibration.window)
-    t_s = _injected_s(asked, len(peaks))
-    told = {
-        **_of_peaks(peaks, calibration),
+    told |= {
         **_of_line(calibration),
-        **_of_air(found, asked, t_s, told_gas),
-        **_of_checks(found, peaks),
+        _LOD: _of_each(_LOD, peaks, lambda peak: calibration.lod(peak) * 1e6, _NO_PEAK),
     }
     check = (found.run.start.get("gas_check") or {}).get("kind")
     if check in _FOREIGN:
@@ -95,6 +102,15 @@ def hydrogen_metrics(found: Evaluation) -> dict[str, Metric]:
     remarks = [*_gas_remarks(found.cell, calibration)]
     of_gas = {name: _remarked(one, remarks) for name, one in of_gas.items()}
     return {**of_gas, _OXYGEN: _oxygen(found.cell, calibration, len(peaks)), **told}
+
+
+def _calibration(cell: Cell | None, told: Mapping[str, Any]) -> gas.Calibration:
+    kpa = None if cell is None else cell.headspace_kpa
+    return gas.Calibration.from_document(
+        told,
+        None if cell is None else cell.headspace_ml,
+        None if kpa is None else 1e3 * kpa,
+    )
 
 
 def _gas_remarks(cell: Cell | None, calibration: gas.Calibration) -> list[str]:
@@ -384,23 +400,28 @@ def _in_the_gas(
     return told | {dissolved: listed(dissolved, amounts, None, [*notes, basis])}
 
 
-def _of_peaks(peaks: Sequence[gas.Peak | str], calibration: gas.Calibration) -> dict[str, Metric]:
+def _of_each(
+    name: str,
+    peaks: Sequence[gas.Peak | str],
+    number: Callable[[gas.Peak], Number],
+    otherwise: str,
+) -> Metric:
+    """Return a number of each peak; `otherwise` says why a peak has none."""
     notes = [f"injection {n}: {one}" for n, one in enumerate(peaks, 1) if isinstance(one, str)]
+    values = [None if isinstance(peak, str) else number(peak) for peak in peaks]
+    missing = sum(value is None for value in values) - len(notes)
+    told = [*notes, otherwise] if missing else notes
+    return listed(name, values, None, told, otherwise)
 
-    def each(name: str, number: Callable[[gas.Peak], Number], otherwise: str) -> Metric:
-        values = [None if isinstance(peak, str) else number(peak) for peak in peaks]
-        missing = sum(value is None for value in values) - len(notes)
-        told = [*notes, otherwise] if missing else notes
-        return listed(name, values, None, told, otherwise)
 
-    none = "no hydrogen peak stands out of the noise"
-    lod, retention, asymmetry, ratio = _PEAK
+def _of_peaks(peaks: Sequence[gas.Peak | str]) -> dict[str, Metric]:
+    retention, asymmetry, ratio = _PEAK
     return {
-        lod: each(lod, lambda peak: calibration.lod(peak) * 1e6, none),
-        retention: each(retention, lambda peak: peak.retention_s, none),
-        asymmetry: each(asymmetry, lambda peak: peak.asymmetry, none),
-        ratio: each(
+        retention: _of_each(retention, peaks, lambda peak: peak.retention_s, _NO_PEAK),
+        asymmetry: _of_each(asymmetry, peaks, lambda peak: peak.asymmetry, _NO_PEAK),
+        ratio: _of_each(
             ratio,
+            peaks,
             lambda peak: peak.signal_to_noise if math.isfinite(peak.signal_to_noise) else None,
             "a trace without noise",
         ),

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ from operando.analysis._evaluation import (
     Metric,
     Number,
     Placed,
+    flat,
     listed,
     metric,
     placed_rows,
@@ -48,6 +49,14 @@ _RATES = ("front_speed_um_h", "tip_growth_um_h")
 _END_FRAMES = ("image_thickness_end_of_plating_um", "compactness")
 # What counts from the bare margin: front_speed_um_h, too, as the stage's drift would be in it.
 _OF_HEIGHT = ("image_thickness_um", "image_compactness", "front_speed_um_h", *_END_FRAMES)
+# What is proportional to the scale, or to its inverse, and has an uncertainty.
+_OF_SCALE = (
+    "image_thickness_um",
+    "image_thickness_end_of_plating_um",
+    "image_compactness",
+    "compactness",
+    *_RATES,
+)
 
 
 def image_metrics(found: Evaluation) -> dict[str, Metric]:
@@ -71,7 +80,30 @@ def image_metrics(found: Evaluation) -> dict[str, Metric]:
         **_against_charge(found, stream, seen, notes),
         **_end_of_plating(found, stream, seen),
     }
+    error = told_camera.get("micrometre_per_pixel_uncertainty")
+    relative = None if error is None else float(error) / float(scale)
+    told |= {name: _with_scale(told[name], relative) for name in _OF_SCALE}
     return told if region.margin is not None else told | undefined(_OF_HEIGHT, NO_MARGIN)
+
+
+def _with_scale(one: Metric, relative: float | None) -> Metric:
+    """Return a metric with the scale's relative standard uncertainty in its own.
+
+    ``None``: the bench file tells none, and that is said.
+    """
+    if one.value is None:
+        return one
+    if relative is None:
+        lacking = "u without that of the scale (micrometre_per_pixel_uncertainty)"
+        return replace(one, reason="; ".join(filter(None, (one.reason, lacking))))
+    errors = flat(one.uncertainty)
+    if one.uncertainty is None:
+        errors = [None] * len(flat(one.value))
+    both = [
+        None if value is None or error is None else math.hypot(error, relative * value)
+        for value, error in zip(flat(one.value), errors, strict=True)
+    ]
+    return replace(one, uncertainty=both if isinstance(one.value, list) else both[0])
 
 
 def _by_frame(

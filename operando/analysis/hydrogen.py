@@ -96,9 +96,13 @@ class Calibration:
         told = {"headspace_ml": headspace_ml, "pressure_pa": headspace_pa, **known}
         swept = told.get("headspace") == "swept"
         levels = told.get("levels")
-        needed = [] if levels else ["hydrogen_area_per_mole_fraction"]
+        if not levels and told.get("hydrogen_area_per_mole_fraction") is None:
+            raise ValueError(
+                "the gas chromatograph is not calibrated: its bench file tells neither "
+                "hydrogen_area_per_mole_fraction nor levels (protocol gas-calibration measures it)"
+            )
         # A flow in "sccm" is 7 % more or less, as 0 or 20 degrees C are meant: it must be said.
-        needed += ["carrier_sccm", "carrier_reference_k"] if swept else ["headspace_ml"]
+        needed = ["carrier_sccm", "carrier_reference_k"] if swept else ["headspace_ml"]
         missing = [key for key in needed if told.get(key) is None]
         if missing:
             raise ValueError(f"the calibration of the gas chromatograph lacks {missing}")
@@ -135,16 +139,7 @@ class Calibration:
                 / (GAS_CONSTANT_J_MOL_K * float(told["carrier_reference_k"]))
             )
         values["assumed"] = _assumed(told, swept=swept, levels=bool(levels))
-        window = told.get("hydrogen_window_s")
-        if told.get("column") and not window:
-            raise ValueError(
-                f"the calibration of column {told['column']!r} lacks hydrogen_window_s: where "
-                "hydrogen elutes from it is not known"
-            )
-        if window:
-            values["window"] = PeakWindow(
-                *(tuple(window[key]) for key in ("left", "peak", "right"))
-            )
+        values["window"] = hydrogen_window(told)
         return cls(**values)
 
     def mole_fraction(self, area: float) -> float:
@@ -173,6 +168,32 @@ class Calibration:
     def moles_per_ml(self) -> float:
         """Return the amount of gas in 1 mL, mol."""
         return self.pressure_pa * 1e-6 / (GAS_CONSTANT_J_MOL_K * self.temperature_k)
+
+
+def hydrogen_window(told: Mapping[str, Any]) -> PeakWindow:
+    """Return where hydrogen elutes, which areas need before there is any calibration.
+
+    Args:
+        told: What stands under ``gas_chromatograph`` in a start document.
+
+    Raises:
+        ValueError: It names a column of which the window is not known.
+    """
+    window = told.get("hydrogen_window_s")
+    if window:
+        return PeakWindow(*(tuple(window[key]) for key in ("left", "peak", "right")))
+    if told.get("column"):
+        raise ValueError(
+            f"the calibration of column {told['column']!r} lacks hydrogen_window_s: where "
+            "hydrogen elutes from it is not known"
+        )
+    return PeakWindow()
+
+
+def window_by_default() -> str:
+    """Return in words where hydrogen is looked for if nothing is told."""
+    begin, end = PeakWindow().peak
+    return f"by default: window {begin:g} to {end:g} s"
 
 
 def _assumed(told: Mapping[str, Any], *, swept: bool, levels: bool) -> tuple[str, ...]:

@@ -88,6 +88,25 @@ def test_the_margin_of_a_bench_file_is_told_to_the_runs() -> None:
     assert told == {"micrometre_per_pixel": 0.5, "margin_columns": [0, 112]}
 
 
+def test_a_bench_without_scale_and_slope_is_valid_and_tells_no_calibration() -> None:
+    told = load_bench("bench").calibration()
+    assert "camera" not in told
+    assert told["gas_chromatograph"] == {"headspace": "closed"}
+
+
+def test_the_uncertainty_of_a_scale_is_smaller_than_it(tmp_path: Path) -> None:
+    scale = "    micrometre_per_pixel: 0.5\n"
+    error = "    micrometre_per_pixel_uncertainty: 0.6\n"
+    assert "uncertainty is 0.6, micrometre_per_pixel 0.5" in refusal(
+        tmp_path, load_bench, SIM, scale, scale + error
+    )
+    assert "micrometre_per_pixel not told" in refusal(tmp_path, load_bench, SIM, scale, error)
+    right = tmp_path / "right.yaml"
+    right.write_text(SIM.replace(scale, scale + error.replace("0.6", "0.005")))
+    told = load_bench(right).calibration()["camera"]
+    assert told["micrometre_per_pixel_uncertainty"] == 0.005
+
+
 @pytest.mark.parametrize(
     ("columns", "told"),
     [

@@ -236,6 +236,33 @@ def test_a_calibration_gas_gives_the_response_and_a_blank_what_is_found_in_nothi
     assert found["hydrogen_response_area"].value is None
 
 
+def test_a_chromatograph_without_a_calibration_tells_areas_and_no_amount(
+    make_run: Make, synthetic: Any
+) -> None:
+    # What a bench file without a slope tells: so it is before the first calibration gas.
+    bare = {"headspace": "closed"}
+    found = _run(make_run, synthetic, [3000.0, 9000.0], [900.0, 1800.0], bare)
+    for name in (
+        "hydrogen_umol",
+        "hydrogen_total_umol",
+        "hydrogen_rate_nmol_s",
+        "hydrogen_lod_ppm",
+    ):
+        assert found[name].value is None
+        assert "not calibrated" in str(found[name].reason)
+        assert "gas-calibration" in str(found[name].reason)
+    assert found["hydrogen_peak_retention_s"].value == pytest.approx([52.06] * 2, abs=0.05)
+    check = {"kind": "calibration", "mole_fractions": {"H2": 1e-3}}
+    found = _run(make_run, synthetic, [6700.0] * 3, [0.0, 300.0, 600.0], bare, check=check)
+    response = found["hydrogen_response_area"]
+    assert response.value == pytest.approx(SLOPE, rel=0.005)
+    assert "by default: window 47.5 to 56.5 s" in str(response.reason)
+    window = {"left": [40.0, 48.0], "peak": [47.5, 56.5], "right": [55.6, 57.0]}
+    told = {**bare, "column": "Porapak Q", "hydrogen_window_s": window}
+    found = _run(make_run, synthetic, [6700.0] * 3, [0.0, 300.0, 600.0], told, check=check)
+    assert "by default" not in str(found["hydrogen_response_area"].reason)
+
+
 def test_levels_make_the_calibration_and_tell_how_well(make_run: Make, synthetic: Any) -> None:
     levels = [
         {"mole_fraction": y, "area": 40 + SLOPE * y + wrong}

@@ -84,3 +84,20 @@ def test_a_camera_that_declares_no_margin_tells_no_heights_and_what_needs_none(
     for name in ("image_roughness_um", "image_tip_um", "image_tip_count", "bubble_count"):
         assert len(_listed(found[name])) == len(at)
     assert found["image_region_count"].reason == "columns 0 to the right edge, no bare margin"
+
+
+def test_the_uncertainty_of_the_scale_is_in_every_length_that_has_one(
+    make_run: Callable[..., Any], synthetic: Any
+) -> None:
+    bare, _ = _found(make_run, synthetic, CAMERA, 200.0)
+    told, _ = _found(
+        make_run, synthetic, {**CAMERA, "micrometre_per_pixel_uncertainty": 0.02 * SCALE}, 200.0
+    )
+    for name in ("image_thickness_um", "image_compactness", "front_speed_um_h", "compactness"):
+        value, without, within = bare[name].value, bare[name].uncertainty, told[name].uncertainty
+        assert told[name].value == value
+        for one, small, large in zip(value, without, within, strict=True):
+            if one is not None and small is not None:
+                assert large == pytest.approx(np.hypot(small, 0.02 * one)), name
+        assert "without that of the scale" in str(bare[name].reason)
+        assert "without that of the scale" not in str(told[name].reason)
