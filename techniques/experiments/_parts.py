@@ -8,6 +8,7 @@ from techniques._base import Data
 from techniques.cell import Cell
 from techniques.limits import Limit
 from techniques.recording import Recording
+from techniques.reference import metal_vs_reference_v
 from techniques.steps import (
     GalvanostaticStep,
     ImpedanceSpectrum,
@@ -107,6 +108,30 @@ class Experiment(Data):
                 "electrodes",
             )
 
+    def _from_metal(self, cell: Cell, potential_v: float, name: str) -> float:
+        """Return a potential told against the metal as one that the instrument measures, V.
+
+        Without a reference electrode it is the same: the other electrode is the metal.
+
+        Args:
+            cell: Whose reference it is measured against.
+            potential_v: Of the metal electrode against the metal of the experiment, V.
+            name: The field that tells it, for the message.
+        """
+        if cell.reference_electrode is None:
+            return potential_v
+        if cell.metal_electrode == "CE":
+            raise self._unsuitable(
+                cell,
+                f"{name} is a potential of the metal electrode, and with a reference electrode that"
+                " of the working electrode is measured: hang the metal electrode on WE "
+                "(metal_electrode in the cell file)",
+            )
+        metal_v = metal_vs_reference_v(cell)
+        if isinstance(metal_v, str):
+            raise self._unsuitable(cell, f"{name} is told against {cell.metal}: {metal_v}")
+        return round(potential_v + metal_v, 6)
+
     def _need_inventory(self, cell: Cell, charge_mah_cm2: float, *, plated_first: bool) -> None:
         """Refuse to move more metal than the electrode it comes from is known to hold."""
         donor = cell.other_electrode if plated_first else cell.electrode
@@ -186,7 +211,7 @@ def strip_to_cut_off(
 
     Args:
         current_density_ma_cm2: Magnitude.
-        cut_off_v: Potential of the metal electrode, V.
+        cut_off_v: Potential of the metal electrode, as the instrument measures it, V.
         available_mah_cm2: What there is to strip at most.
         overrun_pct: By how much more than that the charge may come to, %.
         record: When rows are recorded.

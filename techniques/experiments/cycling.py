@@ -29,6 +29,8 @@ _OVERRUN = (
     "A strip whose charge exceeds what was plated by this much stops the program: the metal comes "
     "from elsewhere, or the cell is shorted, %."
 )
+# How a potential is told, and what becomes of it on a cell with a reference electrode.
+_VS_METAL = ", against the metal: metal_vs_reference_v of the cell is added where there is one, V."
 
 
 class SymmetricCycling(Cycling):
@@ -63,7 +65,8 @@ class SymmetricCycling(Cycling):
     stop_above_v: float | None = Field(
         default=None,
         gt=0,
-        description="Stop the program where |E| exceeds this, V: the polarisation has run away.",
+        description="Stop the program where |E| of the metal electrode against the metal exceeds "
+        "this, V: the polarisation has run away.",
     )
 
     @model_validator(mode="after")
@@ -97,10 +100,7 @@ class SymmetricCycling(Cycling):
             ends = [charge(capacity)]
         else:
             ends = [Limit(quantity="time_s", value=self.half_cycle_s)]
-        if self.stop_above_v is not None:
-            ends.append(
-                Limit(quantity="abs_potential_above_v", value=self.stop_above_v, action="stop")
-            )
+        ends += self._stops(cell)
         density, until = self.current_density_ma_cm2, tuple(ends)
         cycles = self.cycles
         if cycles is None:
@@ -114,6 +114,19 @@ class SymmetricCycling(Cycling):
             self.first,
         )
 
+    def _stops(self, cell: Cell) -> list[Limit]:
+        """Return what stops the program where the polarisation runs away."""
+        bound = self.stop_above_v
+        if bound is None:
+            return []
+        low, high = (self._from_metal(cell, x, "stop_above_v") for x in (-bound, bound))
+        if -low == high:
+            return [Limit(quantity="abs_potential_above_v", value=high, action="stop")]
+        return [
+            Limit(quantity="potential_below_v", value=low, action="stop"),
+            Limit(quantity="potential_above_v", value=high, action="stop"),
+        ]
+
 
 class HalfCellCycling(Cycling):
     """Plate a fixed charge on a bare substrate and strip it to a cut-off: coulombic efficiency."""
@@ -125,7 +138,8 @@ class HalfCellCycling(Cycling):
     )
     capacity_mah_cm2: float = Field(gt=0, description="Charge of each plating, mAh/cm2.")
     cut_off_v: float = Field(
-        default=0.5, description="Potential of the metal electrode at which a strip ends, V."
+        default=0.5,
+        description=f"Potential of the metal electrode at which a strip ends{_VS_METAL}",
     )
     cycles: int = Field(default=1, ge=1, description="Number of cycles.")
     overrun_pct: float = Field(default=OVERRUN_PCT, ge=0, description=_OVERRUN)
@@ -139,7 +153,7 @@ class HalfCellCycling(Cycling):
             plate(density, (charge(self.capacity_mah_cm2),), self.record),
             strip_to_cut_off(
                 self.strip_current_density_ma_cm2 or density,
-                self.cut_off_v,
+                self._from_metal(cell, self.cut_off_v, "cut_off_v"),
                 self.capacity_mah_cm2,
                 self.overrun_pct,
                 self.record,
@@ -180,7 +194,7 @@ class RateCapability(Experiment):
     return_to_first: bool = Field(
         default=True, description="Whether the first current density comes once more at the end."
     )
-    cut_off_v: float = Field(default=0.5, description="End of strips on a half cell, V.")
+    cut_off_v: float = Field(default=0.5, description=f"End of strips on a half cell{_VS_METAL}")
     overrun_pct: float = Field(default=OVERRUN_PCT, ge=0, description=_OVERRUN)
     rest_s: float = Field(default=0.0, ge=0, description="Open circuit after each half-cycle, s.")
 
@@ -242,7 +256,7 @@ class NucleationSeries(Experiment):
     strip_current_density_ma_cm2: float | None = Field(
         default=None, gt=0, description="Stripping, mA/cm2; by default as plating."
     )
-    cut_off_v: float = Field(default=0.5, description="Where strips end, V.")
+    cut_off_v: float = Field(default=0.5, description=f"Where strips end{_VS_METAL}")
     overrun_pct: float = Field(default=OVERRUN_PCT, ge=0, description=_OVERRUN)
     rest_s: float = Field(default=60.0, ge=0, description="Open circuit after each half-cycle, s.")
     dense_mah_cm2: float = Field(
@@ -260,7 +274,7 @@ class NucleationSeries(Experiment):
         for density in self.current_densities_ma_cm2:
             stripping = strip_to_cut_off(
                 self.strip_current_density_ma_cm2 or density,
-                self.cut_off_v,
+                self._from_metal(cell, self.cut_off_v, "cut_off_v"),
                 self.capacity_mah_cm2,
                 self.overrun_pct,
             )
@@ -298,7 +312,7 @@ class ReservoirEfficiency(Experiment):
         ge=0,
         description="Charge of the conditioning cycle, mAh/cm2; by default Q_T, 0: none.",
     )
-    cut_off_v: float = Field(default=0.5, description="Where the metal is gone, V.")
+    cut_off_v: float = Field(default=0.5, description=f"Where the metal is gone{_VS_METAL}")
     overrun_pct: float = Field(default=OVERRUN_PCT, ge=0, description=_OVERRUN)
     rest_s: float = Field(default=0.0, ge=0, description="Open circuit after each half-cycle, s.")
     record: Recording | None = Field(
@@ -321,32 +335,33 @@ class ReservoirEfficiency(Experiment):
         conditioning = self.reservoir_mah_cm2 if conditioning is None else conditioning
         self._need_inventory(cell, max(self.reservoir_mah_cm2, conditioning), plated_first=True)
         reservoir = Block(
-            name="reservoir", in_means=False, step=Sequence(steps=tuple(self._cycles()))
+            name="reservoir", in_means=False, step=Sequence(steps=tuple(self._cycles(cell)))
         )
         if not conditioning:
             return reservoir
-        first = self._cycle(conditioning, self._to_cut_off(conditioning))
+        first = self._cycle(conditioning, self._to_cut_off(conditioning, cell))
         return Sequence(steps=(Block(name="conditioning", in_means=False, step=first), reservoir))
 
-    def _cycles(self) -> "list[Technique]":
+    def _cycles(self, cell: Cell) -> "list[Technique]":
+        gone_v = self._from_metal(cell, self.cut_off_v, "cut_off_v")
         part = strip(
             self.current_density_ma_cm2,
             (
                 charge(self.cycled_mah_cm2),
-                Limit(quantity="potential_above_v", value=self.cut_off_v, action="stop"),
+                Limit(quantity="potential_above_v", value=gone_v, action="stop"),
             ),
             self.record,
         )
         cycles: list[Technique] = [self._cycle(self.reservoir_mah_cm2, part)]
         if self.cycles > 1:
             cycles.append(self._cycle(self.cycled_mah_cm2, part, self.cycles - 1))
-        last = self._to_cut_off(self.reservoir_mah_cm2)
+        last = self._to_cut_off(self.reservoir_mah_cm2, cell)
         return [*cycles, self._cycle(self.cycled_mah_cm2, last)]
 
-    def _to_cut_off(self, available_mah_cm2: float) -> GalvanostaticStep:
+    def _to_cut_off(self, available_mah_cm2: float, cell: Cell) -> GalvanostaticStep:
         return strip_to_cut_off(
             self.current_density_ma_cm2,
-            self.cut_off_v,
+            self._from_metal(cell, self.cut_off_v, "cut_off_v"),
             available_mah_cm2,
             self.overrun_pct,
             self.record,
@@ -374,8 +389,8 @@ class Pulses(Experiment):
     pulses: int = Field(ge=1, description="How many.")
     end_v: float | None = Field(
         default=None,
-        description="End the series early at this potential of the metal electrode (in a full "
-        "cell: at this voltage), V.",
+        description="End the series early at this potential of the metal electrode against the "
+        "metal, to which metal_vs_reference_v is added (in a full cell: at this voltage), V.",
     )
 
     def program(self, cell: Cell) -> "Technique":
@@ -388,7 +403,9 @@ class Pulses(Experiment):
         if self.end_v is not None:
             if cell.full_cell:
                 self._need_full_cell(cell)
-            value = -self.end_v if cell.full_cell else self.end_v
+                value = -self.end_v
+            else:
+                value = self._from_metal(cell, self.end_v, "end_v")
             quantity: Literal["potential_below_v", "potential_above_v"] = (
                 "potential_below_v" if plating else "potential_above_v"
             )
