@@ -176,7 +176,12 @@ def number(text: str) -> float:
 
 
 def rows_of(
-    path: Path, lines: Iterable[tuple[int, list[str]]], width: int, numeric: Iterable[int]
+    path: Path,
+    lines: Iterable[tuple[int, list[str]]],
+    width: int,
+    numeric: Iterable[int],
+    *,
+    commas_separate: bool = False,
 ) -> Floats:
     """Return rows of text cells as numbers, shape (rows, len(numeric)).
 
@@ -185,6 +190,8 @@ def rows_of(
         lines: Line number and cells of each row.
         width: How many cells each row must have.
         numeric: Which of them are wanted.
+        commas_separate: Whether commas part the cells: one within a quoted cell is then as likely
+            to part thousands (1,234) as to be a decimal comma, and is refused.
 
     Raises:
         ReaderError: A row is shorter (the file is cut off there) or holds no number.
@@ -195,6 +202,17 @@ def rows_of(
         if len(cells) < width:
             raise ReaderError(
                 f"{path}: line {line} has {len(cells)} of {width} columns: is the file cut off?"
+            )
+        if commas_separate and any(cell.strip() for cell in cells[width:]):
+            raise ReaderError(
+                f"{path}: line {line} has {len(cells)} cells for {width} columns: does a comma "
+                "part thousands or decimals there?"
+            )
+        unclear = [cells[index] for index in wanted if commas_separate and "," in cells[index]]
+        if unclear:
+            raise ReaderError(
+                f"{path}: line {line} has {unclear[0]!r} between commas: does its comma part "
+                "thousands, or decimals? Write numbers without it, or part cells by semicolons"
             )
         try:
             found.append([number(cells[index]) for index in wanted])

@@ -53,12 +53,12 @@ def read_bdf(path: Path | str) -> Table:
     """
     path = Path(path)
     text, source = text_of(path, BDF)
-    header, rows = _split(path, text)
+    header, rows, by_comma = _split(path, text)
     keys = [_BDF_LABELS.get(name.lower(), name) for name in header]
     missing = [name for name in _BDF_NEEDED if name not in keys]
     if missing:
         raise ReaderError(f"{path}: a BDF table has {', '.join(missing)}; there are {header}")
-    values = rows_of(path, rows, len(header), range(len(header)))
+    values = rows_of(path, rows, len(header), range(len(header)), commas_separate=by_comma)
     columns: dict[str, Floats] = {}
     units: dict[str, str] = {}
     for index, key in enumerate(keys):
@@ -89,8 +89,8 @@ def read_csv(path: Path | str, sign: str) -> Table:
     if not sign.strip():
         raise ReaderError(f"{path}: say what positive current means in it")
     text, source = text_of(path, CSV)
-    header, rows = _split(path, text)
-    values = rows_of(path, rows, len(header), range(len(header)))
+    header, rows, by_comma = _split(path, text)
+    values = rows_of(path, rows, len(header), range(len(header)), commas_separate=by_comma)
     columns: dict[str, Floats] = {}
     units: dict[str, str] = {}
     for index, label in enumerate(header):
@@ -112,7 +112,8 @@ def read_csv(path: Path | str, sign: str) -> Table:
     return Table(columns, units, "", sign, source)
 
 
-def _split(path: Path, text: str) -> tuple[list[str], list[tuple[int, list[str]]]]:
+def _split(path: Path, text: str) -> tuple[list[str], list[tuple[int, list[str]]], bool]:
+    """Return the header, the rows with their numbers, and whether commas part the cells."""
     lines = text.split("\n")
     first = next((n for n, line in enumerate(lines) if line.strip()), 0)
     header_line = lines[first]
@@ -127,7 +128,7 @@ def _split(path: Path, text: str) -> tuple[list[str], list[tuple[int, list[str]]
         for n, cells in enumerate(csv.reader(lines[first + 1 :], delimiter=separator), first + 2)
         if any(cell.strip() for cell in cells)
     ]
-    return header, rows
+    return header, rows, separator == ","
 
 
 def _numeric(cell: str) -> bool:

@@ -312,6 +312,18 @@ WRONG: list[tuple[Callable[[Path], Table], str, str, str]] = [
     (lambda path: read_csv(path, " "), "time / s,b\n1,2\n", "utf-8", "positive current"),
     (lambda path: read_csv(path, "x"), "time / s,b\n1,2\n3\n", "utf-8", "line 3 has 1 of 2"),
     (lambda path: read_csv(path, "x"), "time / s,b\n1,zwei\n", "utf-8", "line 2 holds no number"),
+    (
+        lambda path: read_csv(path, "x"),
+        'time / s,current / A\n1,"1,234"\n',
+        "utf-8",
+        "line 2 has '1,234' between commas",
+    ),
+    (
+        lambda path: read_csv(path, "x"),
+        "time / s,current / A\n1,1,234\n",
+        "utf-8",
+        "line 2 has 3 cells for 2 columns",
+    ),
     (read, "a,b\n1,2\n", "utf-8", "read_csv"),
 ]
 
