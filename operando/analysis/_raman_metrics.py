@@ -56,6 +56,7 @@ def raman_metrics(found: Evaluation) -> dict[str, Metric]:
     if not measured:
         return undefined(all_names, "no spectrum could be read")
     placed = placed_rows(stream, "raman")
+    spiked = _may_hold_spikes(stream)
     told: dict[str, Metric] = {}
     reasons: dict[str, list[str | None]] = {}
     numbers: dict[str, list[Number]] = {}
@@ -65,10 +66,21 @@ def raman_metrics(found: Evaluation) -> dict[str, Metric]:
         errors = [None if isinstance(value, str) else value[1] for value in values]
         reasons[name] = [value if isinstance(value, str) else None for value in values]
         known = any(error is not None for error in errors)
-        told[name] = listed(name, numbers[name], errors if known else None, reasons[name])
+        notes = [spiked, *reasons[name]]
+        told[name] = listed(name, numbers[name], errors if known else None, notes)
     for name in names:
         told |= _trend(found, name, numbers[f"{name}_area"], placed, reasons[f"{name}_area"])
     return told
+
+
+def _may_hold_spikes(stream: Stream) -> str | None:
+    """Say if cosmic rays were not taken out: a single reading has no median to compare with."""
+    told = stream.columns.get("raman_accumulations")
+    alone = 0 if told is None else int(np.count_nonzero(told == 1))
+    if not alone:
+        return None
+    which = "the spectra are" if alone == len(stream) else f"{alone} of {len(stream)} spectra are"
+    return f"{which} of one accumulation: cosmic rays are not taken out (three tell them)"
 
 
 def _trend(

@@ -160,7 +160,11 @@ def test_the_oh_band_is_out_of_sight_at_785_nm() -> None:
 
 
 def _run(
-    make_run: Callable[..., Any], synthetic: Any, configuration: dict[str, Any], **calibration: Any
+    make_run: Callable[..., Any],
+    synthetic: Any,
+    configuration: dict[str, Any],
+    accumulations: int = 3,
+    **calibration: Any,
 ) -> Any:
     """Evaluate a run of 20 blanks and six spectra with a film that appears after the second."""
     told = make_run(calibration=calibration)
@@ -171,8 +175,13 @@ def _run(
     told.stream(
         "raman",
         "raman",
-        {"t_before": when, "t_after": when + 10, "laser": np.ones(26)},
-        {"counts": np.stack(spectra), "dark": np.full((26, 2048), 100.0)},
+        {
+            "t_before": when,
+            "t_after": when + 10,
+            "laser": np.ones(26),
+            "accumulations": np.full(26, float(accumulations)),
+        },
+        {"counts": np.stack(spectra)[:, :accumulations], "dark": np.full((26, 2048), 100.0)},
         {"raman_wavenumber": AXIS.tolist(), **configuration},
     )
     told.stop()
@@ -212,3 +221,15 @@ def test_at_785_nm_the_oh_band_is_refused_and_the_axis_is_checked_on_a_declared_
         assert "beyond silicon" in str(found[name].reason)
     assert found["band_980_change"].reason is not None
     assert found["raman_axis_shift_cm1"].value == pytest.approx([1.5] * 26, abs=0.1)
+
+
+def test_spectra_of_one_accumulation_say_that_cosmic_rays_were_not_taken_out(
+    make_run: Callable[..., Any], synthetic: Any
+) -> None:
+    silent = "cosmic rays are not taken out"
+    found = _run(make_run, synthetic, {"raman_excitation": 532.0}, accumulations=1)
+    for name in ("band_980_area", "band_980_to_390", "band_980_fit_area"):
+        assert found[name].value is not None
+        assert silent in str(found[name].reason)
+    usual = _run(make_run, synthetic, {"raman_excitation": 532.0})
+    assert silent not in str(usual["band_980_area"].reason)
