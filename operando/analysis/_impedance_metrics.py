@@ -15,7 +15,7 @@ from operando.analysis._evaluation import (
     summary,
     undefined,
 )
-from operando.analysis.impedance_validity import ImpedanceFitError
+from operando.analysis.impedance_validity import ImpedanceFitError, usable_points, valid_points
 from operando.analysis.relaxation_times import (
     RelaxationTimes,
     RelaxationTimesError,
@@ -210,15 +210,20 @@ def _fitted(run: Run, stream: Stream, spectrum: int) -> impedance.ArcFit | str:
 
 
 def _distribution(run: Run, stream: Stream, spectrum: int) -> RelaxationTimes | str:
-    frequency, real, imag = _points(stream, spectrum)
+    points = _points(stream, spectrum)
 
     def compute() -> RelaxationTimes | str:
         try:
-            return relaxation_times(frequency, real + 1j * imag)
-        except RelaxationTimesError as error:
+            frequency, impedance_ohm = usable_points(*points)
+            fit = _fitted(run, stream, spectrum)
+            if isinstance(fit, str) or fit.dropped:
+                # What the fit left out, a spike of the mains, would be a peak of its own.
+                frequency, impedance_ohm, _, _ = valid_points(frequency, impedance_ohm)
+            return relaxation_times(frequency, impedance_ohm)
+        except (ImpedanceFitError, RelaxationTimesError) as error:
             return str(error)
 
-    return run.remembered(("relaxation times", spectrum, len(frequency)), compute)
+    return run.remembered(("relaxation times", spectrum, len(points[0])), compute)
 
 
 def _relaxation(run: Run, gain: float) -> dict[str, Metric]:

@@ -1,4 +1,5 @@
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -6,7 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from operando.analysis import Metric, metrics
 from operando.analysis.relaxation_times import RelaxationTimesError, relaxation_times
+from operando.runs import Run
 
 FREQUENCY = np.logspace(5, -3, 81)
 
@@ -112,3 +115,24 @@ def test_a_resistor_has_no_peak() -> None:
         found = relaxation_times(FREQUENCY, _noisy(np.full(81, 100.0 + 0j), 1e-3, seed))
         assert found.peaks == ()
         assert found.series_ohm == pytest.approx(100.0, rel=2e-3)
+
+
+def test_a_spike_of_the_mains_that_the_fit_leaves_out_is_no_peak_of_the_distribution(
+    make_run: Callable[..., Any], synthetic: Any
+) -> None:
+    frequency = np.logspace(5, -1, 61)
+
+    def found(spike: float) -> dict[str, Metric]:
+        z = synthetic.arcs_ohm(frequency, 9.0, (40.0, 1e-3, 0.9))
+        z[np.argmin(np.abs(frequency - 50))] *= 1 + spike
+        told = make_run()
+        columns = {name: np.ones(61) for name in ("spectrum", "t", "cycle", "half_cycle", "step")}
+        columns |= {"frequency": frequency, "z_real": z.real, "z_imag": z.imag}
+        told.stream("impedance", "potentiostat_impedance", columns)
+        told.stop()
+        return metrics(Run.from_documents(told.documents))
+
+    clean, spiked = found(0.0), found(0.3)
+    assert spiked["interfacial_resistance_ohm"].value == pytest.approx([40.0], rel=0.01)
+    for name in ("drt_tau_s", "drt_area_ohm"):
+        assert spiked[name].value == pytest.approx(clean[name].value, rel=0.03)
