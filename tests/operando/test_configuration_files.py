@@ -129,6 +129,26 @@ def test_a_column_that_is_named_needs_its_window(tmp_path: Path) -> None:
     assert "column 'Porapak Q' needs hydrogen_window_s" in said
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "where"),
+    [
+        ("cycles: 3", "cycles: yes", "technique.steps[1].cycles"),
+        ("value: 0.5}]", "value: on}]", "technique.steps[1].plate.until[0].value"),
+        ("image_s: 120", "image_s: true", "every.image_s"),
+    ],
+)
+def test_a_truth_value_is_no_number(tmp_path: Path, old: str, new: str, where: str) -> None:
+    said = refusal(tmp_path, load_protocol, PROTOCOL, old, new)
+    assert f"line {line_of(PROTOCOL, old)}, {where}: should be a number and no truth" in said
+    assert "got True" in said
+    assert "mistakes" not in said
+
+
+def test_a_truth_value_in_a_list_of_numbers_is_told_with_its_place(tmp_path: Path) -> None:
+    said = refusal(tmp_path, load_bench, SIM, "margin_columns: [0, 112]", "margin_columns: [no, 9]")
+    assert "instruments.camera.margin_columns[0]: should be a number and no truth value" in said
+
+
 def test_a_sample_without_area_is_refused(tmp_path: Path) -> None:
     said = refusal(tmp_path, load_cell, CELL, "material: Zn, area_cm2: 1.131", "material: Zn")
     assert "line 3, working_electrode.area_cm2: is missing" in said
