@@ -50,7 +50,8 @@ class FullCellCycling(Cycling):
         default=25.0,
         ge=0,
         description="A half-cycle whose charge exceeds the nominal capacity by this much stops the "
-        "program, %.",
+        "program, %. A hold counts from its own beginning: with it up to twice as much may pass, "
+        "within hold_max_s and the charge that the safety limits allow.",
     )
 
     @model_validator(mode="after")
