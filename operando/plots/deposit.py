@@ -1,5 +1,6 @@
 """Frames of the deposit beside the potential, and what they measure against the charge."""
 
+import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -130,12 +131,12 @@ class ShownFrames:
 
     Attributes:
         frames: In order of time.
-        micrometre_per_pixel: Their scale.
+        micrometre_per_pixel: Their scale; None: the camera was not calibrated.
         reason: Why there are none.
     """
 
     frames: tuple[_Frame, ...]
-    micrometre_per_pixel: float = 1.0
+    micrometre_per_pixel: float | None = None
     reason: str | None = None
 
 
@@ -147,7 +148,7 @@ def shown_frames(one: EvaluatedRun, most: int) -> ShownFrames:
     stream = one.rows_of("camera")
     told = (one.run.start.get("calibration") or {}).get("camera") or {}
     scale = told.get("micrometre_per_pixel")
-    if stream is None or "camera_image" not in stream.assets or not scale:
+    if stream is None or "camera_image" not in stream.assets:
         return ShownFrames((), reason=one.why_not("image_thickness_um"))
     asset = stream.asset("camera_image")
     count = min(len(asset), len(stream))
@@ -172,12 +173,12 @@ def shown_frames(one: EvaluatedRun, most: int) -> ShownFrames:
     frames = []
     for row in dict.fromkeys(chosen):
         pixels = np.asarray(asset[row])
-        try:
-            seen = front(pixels, float(scale), region_of(told))
-        except NoFrontError:
-            seen = None
+        seen: Front | None = None
+        if scale:
+            with contextlib.suppress(NoFrontError):
+                seen = front(pixels, float(scale), region_of(told))
         frames.append(_Frame(pixels, float(placed.middle_s[row]), seen))
-    return ShownFrames(tuple(frames), float(scale))
+    return ShownFrames(tuple(frames), float(scale) if scale else None)
 
 
 def _top_um(front: Front) -> float:
@@ -185,13 +186,17 @@ def _top_um(front: Front) -> float:
 
 
 def frame(axes: "Axes", one: EvaluatedRun, shown: ShownFrames, number: int) -> None:
-    """Draw one of the frames that are shown, with a bar of length and its mean height."""
-    this, scale = shown.frames[number], shown.micrometre_per_pixel
+    """Draw one of the frames that are shown, with a bar of length and its mean height.
+
+    Without a scale it is drawn whole, and neither is told.
+    """
+    this, scale = shown.frames[number], shown.micrometre_per_pixel or 1.0
+    calibrated = shown.micrometre_per_pixel is not None
     seen = [each.front for each in shown.frames if each.front is not None]
     highest = max(seen, key=_top_um, default=None)
     rows, columns = this.pixels.shape
     high_um = 0.0 if highest is None else _top_um(highest)
-    height = min(rows, round(max(80.0, 1.9 * high_um) / scale))
+    height = min(rows, round(max(80.0, 1.9 * high_um) / scale)) if calibrated else rows
     width = min(columns, round(1.6 * height))
     centre = columns // 2 if highest is None else highest.tip_column
     left = min(max(0, centre - width // 2), columns - width)
@@ -211,19 +216,29 @@ def frame(axes: "Axes", one: EvaluatedRun, shown: ShownFrames, number: int) -> N
             transform=axes.transAxes, va="top", fontsize="small",
             bbox={"facecolor": "white", "alpha": 0.7, "lw": 0, "pad": 1.0},
         )  # fmt: skip
-    bar = _round_length(0.3 * width * scale)
-    x, y = 0.96 * width * scale - bar, 0.07 * height * scale
-    axes.plot([x, x + bar], [y, y], color="white", lw=size("lines.linewidth", 2.2),
-              solid_capstyle="butt")  # fmt: skip
-    axes.text(
-        x + bar, y + 0.03 * height * scale, f"{bar:g} µm", color="white", ha="right",
-        va="bottom", fontsize="small",
-    )  # fmt: skip
+    if calibrated:
+        _length_bar(axes, width * scale, height * scale)
+    else:
+        axes.text(
+            0.98, 0.04, "no scale: not calibrated", transform=axes.transAxes, ha="right",
+            va="bottom", color="white", fontsize="small",
+        )  # fmt: skip
     axes.set_title(one.moment(this.at_s), loc="left", fontsize="medium")
     axes.set_xticks([])
     axes.set_yticks([])
     for spine in axes.spines.values():
         spine.set_visible(False)
+
+
+def _length_bar(axes: "Axes", width_um: float, height_um: float) -> None:
+    bar = _round_length(0.3 * width_um)
+    x, y = 0.96 * width_um - bar, 0.07 * height_um
+    axes.plot([x, x + bar], [y, y], color="white", lw=size("lines.linewidth", 2.2),
+              solid_capstyle="butt")  # fmt: skip
+    axes.text(
+        x + bar, y + 0.03 * height_um, f"{bar:g} µm", color="white", ha="right", va="bottom",
+        fontsize="small",
+    )  # fmt: skip
 
 
 def montage(frames: Sequence["Axes"], curve: "Axes", one: EvaluatedRun) -> str | None:

@@ -184,6 +184,25 @@ def test_frames_of_the_montage_are_joined_to_their_moments(full_run: Run) -> Non
     assert any("µm" in text.get_text() for axes in pictures for text in axes.texts)
 
 
+def test_frames_without_a_scale_are_shown_and_have_no_length(
+    make_run: Make, synthetic: Any
+) -> None:
+    told = make_run()
+    told.stream("potentiostat", "potentiostat", synthetic.galvanostatic(rows=100))
+    heights, at_s = (0.0, 4.0), np.array([-10.0, 1800.0])
+    light = {"lamp": np.ones(2), "laser": np.zeros(2)}
+    frames = np.stack([synthetic.side_view(height) for height in heights])
+    placed = {"t_before": at_s - 1, "t_after": at_s + 1}
+    told.stream("camera", "camera", placed | light, {"image": frames})
+    told.stop()
+    drawn = _drawn(Run.from_documents(told.documents), "montage")
+    assert drawn.figure is not None
+    pictures = [axes for axes in drawn.figure.axes if axes.images]
+    assert len(pictures) == 2
+    texts = [text.get_text() for axes in pictures for text in axes.texts]
+    assert texts == ["no scale: not calibrated"] * 2
+
+
 def test_the_oldest_raman_spectrum_lies_lowest(full_run: Run) -> None:
     figure = _drawn(full_run, "raman").figure
     assert figure is not None
