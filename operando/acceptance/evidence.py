@@ -112,7 +112,7 @@ def _laboratory() -> list[Row]:
     return [
         Row(
             id_, "-", sample, what, None, "1", 0.0, "a laboratory", "identity", "E", None,
-            remark="needs hardware; see the procedures",
+            remark="needs hardware: docs/how-to/evidence-from-your-bench.md",
         )
         for id_, sample, what in (
             ("E3", "one cell", "same charge on our driver and on the maker's software"),
