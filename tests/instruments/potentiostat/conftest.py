@@ -1,15 +1,20 @@
 """An instrument that answers as the pages of its manual say, on a real pseudo-terminal."""
 
+import contextlib
 import os
 import pty
 import select
 import threading
 import time
 import tty
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
+
+from instruments.errors import InstrumentError
+from instruments.potentiostat.methodscript import MethodScriptPotentiostat
 
 FOLDER = Path(__file__).parents[2] / "transcripts" / "potentiostat"
 
@@ -101,3 +106,35 @@ def manual() -> Iterator[Callable[..., Manual]]:
     for instrument in started:
         instrument.close()
         assert instrument.wrong == []
+
+
+@pytest.fixture
+def connect(simulate: Callable[..., Any]) -> Iterator[Callable[..., Any]]:
+    """Start a simulated instrument on a cell; return its connected driver, and the bench.
+
+    ``broken`` is a fault that the bench has before the driver connects; times are the driver's.
+    """
+    drivers: list[MethodScriptPotentiostat] = []
+
+    def start(
+        cell: str = "zn-bare-half",
+        factor: float = 1e5,
+        *more: str,
+        broken: Mapping[str, Any] | None = None,
+        **times_s: float,
+    ) -> tuple[MethodScriptPotentiostat, Any]:
+        bench = simulate(cell, "potentiostat", factor, *more)
+        if broken is not None:
+            bench.break_something(**broken)
+            while not [line for line in bench.truth("bench") if line["event"] == "fault"]:
+                time.sleep(0.02)
+        driver = MethodScriptPotentiostat(bench.address("potentiostat"), **times_s)
+        drivers.append(driver)
+        driver.connect()
+        return driver, bench
+
+    yield start
+    for driver in drivers:
+        # A test that has pulled the cable has no cell left to open.
+        with contextlib.suppress(InstrumentError):
+            driver.close()

@@ -1,6 +1,5 @@
 """The instrument's own log, written by the simulated instrument on a real line."""
 
-import contextlib
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -16,6 +15,7 @@ from instruments.potentiostat.methodscript.instrument_log import read_program
 from instruments.potentiostat.methodscript.program import compile_program
 from techniques import Assignment, Counters
 
+FACTOR = 1e4
 LIMITS = {"potential_min_v": -3.0, "potential_max_v": 3.0}
 
 
@@ -53,23 +53,6 @@ SHORT = (
 )
 
 
-@pytest.fixture
-def connect(simulate: Callable[..., Any]) -> Iterator[Callable[..., Any]]:
-    drivers: list[MethodScriptPotentiostat] = []
-
-    def start(factor: float = 1e4) -> tuple[MethodScriptPotentiostat, Any]:
-        bench = simulate("zn-bare-half", "potentiostat", factor)
-        driver = MethodScriptPotentiostat(bench.address("potentiostat"))
-        drivers.append(driver)
-        driver.connect()
-        return driver, bench
-
-    yield start
-    for driver in drivers:
-        with contextlib.suppress(InstrumentError):
-            driver.close()
-
-
 def change_file_store(bench: Any, **options: float) -> None:
     before = len(faults(bench))
     bench.break_something(instrument="potentiostat", fault="file-store", **options)
@@ -91,7 +74,7 @@ def without_arrival(rows: list[Sample | ImpedancePoint]) -> list[tuple[Any, ...]
 
 
 def test_the_log_holds_the_very_rows_that_the_line_brought(connect: Callable[..., Any]) -> None:
-    driver, _ = connect()
+    driver, _ = connect(factor=FACTOR)
     begin = Counters(t_s=1000.0, cycle=3, half_cycle=6, step=17, spectrum=2)
     assignment = assigned(*SHORT, begin=begin)
     assert driver.prepare_log(assignment) is None
@@ -119,7 +102,7 @@ def test_the_log_holds_the_very_rows_that_the_line_brought(connect: Callable[...
 def test_a_program_that_nobody_listens_to_goes_on_and_writes_its_log(
     connect: Callable[..., Any],
 ) -> None:
-    driver, bench = connect()
+    driver, bench = connect(factor=FACTOR)
     assignment = assigned(plating(3600.0))
     driver.start(assignment)
     driver._wire().close()  # the host's end of the line, as a dead process leaves it
@@ -165,7 +148,7 @@ def test_a_log_that_the_power_cut_off_ends_where_it_went(connect: Callable[..., 
 def test_half_a_line_at_the_end_of_a_log_is_never_taken_for_a_row(
     connect: Callable[..., Any],
 ) -> None:
-    driver, _ = connect()
+    driver, _ = connect(factor=FACTOR)
     assignment = assigned(*SHORT)
     program = compile_program(assignment, driver.capabilities())
     driver.start(assignment)
@@ -179,7 +162,7 @@ def test_half_a_line_at_the_end_of_a_log_is_never_taken_for_a_row(
 
 
 def test_another_programs_log_is_refused(connect: Callable[..., Any]) -> None:
-    driver, _ = connect()
+    driver, _ = connect(factor=FACTOR)
     assignment = assigned(*SHORT)
     driver.start(assignment)
     list(driver.samples())
@@ -193,7 +176,7 @@ def test_another_programs_log_is_refused(connect: Callable[..., Any]) -> None:
 def test_a_damaged_or_empty_log_says_so_and_keeps_the_rows_that_can_be_read(
     connect: Callable[..., Any],
 ) -> None:
-    driver, _ = connect()
+    driver, _ = connect(factor=FACTOR)
     assignment = assigned(*SHORT)
     program = compile_program(assignment, driver.capabilities())
     driver.start(assignment)
@@ -223,7 +206,7 @@ def test_a_damaged_or_empty_log_says_so_and_keeps_the_rows_that_can_be_read(
 def test_a_damaged_log_does_not_hide_that_a_safety_limit_was_met(
     connect: Callable[..., Any],
 ) -> None:
-    driver, _ = connect()
+    driver, _ = connect(factor=FACTOR)
     program = compile_program(assigned(*SHORT), driver.capabilities())
     lines = [b"TLOG /operando-a1.txt", b"Pda7F8\xff", b"TSAFETY potential_min_v -3", b""]
     log = read_program(program, lines, "it")
@@ -234,7 +217,7 @@ def test_a_damaged_log_does_not_hide_that_a_safety_limit_was_met(
 def test_firmware_without_a_file_store_runs_the_program_without_a_log(
     connect: Callable[..., Any],
 ) -> None:
-    driver, bench = connect()
+    driver, bench = connect(factor=FACTOR)
     change_file_store(bench, present=0)
     assignment = assigned(*SHORT)
     assert "file store cannot be used" in (driver.prepare_log(assignment) or "")
@@ -246,7 +229,7 @@ def test_firmware_without_a_file_store_runs_the_program_without_a_log(
 def test_a_name_that_is_taken_costs_the_log_but_not_the_experiment(
     connect: Callable[..., Any],
 ) -> None:
-    driver, _ = connect()
+    driver, _ = connect(factor=FACTOR)
     for _ in range(2):
         driver.start(assigned(*SHORT))
         assert len(list(driver.samples())) > 30
@@ -260,7 +243,7 @@ def test_a_name_that_is_taken_costs_the_log_but_not_the_experiment(
 def test_a_log_that_was_refused_leaves_no_stub_behind(
     connect: Callable[..., Any],
 ) -> None:
-    driver, bench = connect()
+    driver, bench = connect(factor=FACTOR)
     change_file_store(bench, kilobytes=0)
     driver.start(assigned(plating(5.0)))
     list(driver.samples())
@@ -275,7 +258,7 @@ def test_a_log_that_was_refused_leaves_no_stub_behind(
 def test_connecting_says_that_it_ended_a_program(
     connect: Callable[..., Any], caplog: pytest.LogCaptureFixture
 ) -> None:
-    driver, bench = connect()
+    driver, bench = connect(factor=FACTOR)
     assert "was ended by connecting" not in caplog.text
     driver.start(assigned(plating(3600.0)))
     driver._wire().close()  # the host's end of the line, as a dead process leaves it
@@ -288,7 +271,7 @@ def test_connecting_says_that_it_ended_a_program(
 def test_logs_that_may_go_make_room_and_what_does_not_fit_gets_no_log(
     connect: Callable[..., Any], caplog: pytest.LogCaptureFixture
 ) -> None:
-    driver, bench = connect()
+    driver, bench = connect(factor=FACTOR)
     for name in ("a1", "a2", "a3"):
         driver.start(assigned(*SHORT, log=name))
         list(driver.samples())
@@ -314,7 +297,7 @@ def test_logs_that_may_go_make_room_and_what_does_not_fit_gets_no_log(
 def test_a_program_writes_no_more_than_was_asked_room_for(
     error_when_full: int, connect: Callable[..., Any]
 ) -> None:
-    driver, bench = connect()
+    driver, bench = connect(factor=FACTOR)
     recorded = plating(200.0) | {"record": {"dt_s": 5, "de_v": 1e-6}}
     assignment = assigned(*SHORT[:1], recorded, SHORT[2])
     wanted = compile_program(assignment, driver.capabilities()).longest_log_bytes
@@ -327,7 +310,7 @@ def test_a_program_writes_no_more_than_was_asked_room_for(
 
 
 def test_a_client_that_is_not_ours_finds_the_same_lines(connect: Callable[..., Any]) -> None:
-    driver, bench = connect()
+    driver, bench = connect(factor=FACTOR)
     assignment = assigned(*SHORT)
     driver.start(assignment)
     heard = list(driver.samples())

@@ -1,6 +1,5 @@
 """Programs executed by the simulated instrument, in another process, on a real line."""
 
-import contextlib
 import itertools
 import math
 import statistics
@@ -12,7 +11,6 @@ from typing import Any
 import pytest
 
 from instruments.errors import (
-    InstrumentError,
     InstrumentFaultError,
     ProtocolError,
     SafetyLimitError,
@@ -46,26 +44,6 @@ def assigned(*steps: dict[str, Any], area: float = 1.131, **more: Any) -> Assign
     return Assignment.model_validate(
         {"technique": technique, "area_cm2": area, "limits": limits, **more}
     )
-
-
-@pytest.fixture
-def connect(simulate: Callable[..., Any]) -> Iterator[Callable[..., Any]]:
-    drivers: list[MethodScriptPotentiostat] = []
-
-    def start(
-        cell: str = "zn-bare-half", factor: float = FAST, *more: str, **times_s: float
-    ) -> tuple[MethodScriptPotentiostat, Any]:
-        bench = simulate(cell, "potentiostat", factor, *more)
-        driver = MethodScriptPotentiostat(bench.address("potentiostat"), **times_s)
-        drivers.append(driver)
-        driver.connect()
-        return driver, bench
-
-    yield start
-    for driver in drivers:
-        # A test that has pulled the cable has no cell left to open.
-        with contextlib.suppress(InstrumentError):
-            driver.close()
 
 
 def run(driver: MethodScriptPotentiostat, assignment: Assignment) -> list[Any]:

@@ -1,7 +1,6 @@
 """Holds, sweeps and voltammetry executed by the simulated instrument, on a real line."""
 
-import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from itertools import pairwise
 from typing import Any
 
@@ -58,23 +57,6 @@ def assigned(*steps: dict[str, Any], **more: Any) -> Assignment:
     return Assignment.model_validate(
         {"technique": technique, "area_cm2": AREA_CM2, "limits": bounds, **more}
     )
-
-
-@pytest.fixture
-def connect(simulate: Callable[..., Any]) -> Iterator[Callable[..., Any]]:
-    drivers: list[MethodScriptPotentiostat] = []
-
-    def start(cell: str, factor: float = 1e5, *more: str) -> tuple[Any, Any]:
-        bench = simulate(cell, "potentiostat", factor, *more)
-        driver = MethodScriptPotentiostat(bench.address("potentiostat"))
-        drivers.append(driver)
-        driver.connect()
-        return driver, bench
-
-    yield start
-    for driver in drivers:
-        with contextlib.suppress(InstrumentError):
-            driver.close()
 
 
 def run(driver: MethodScriptPotentiostat, assignment: Assignment) -> list[Any]:

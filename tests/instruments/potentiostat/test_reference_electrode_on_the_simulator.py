@@ -1,13 +1,11 @@
 """Cells with a reference electrode on the simulated instrument: is it there, what does it limit."""
 
-import contextlib
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from instruments.errors import InstrumentError, ReferenceElectrodeError, SafetyLimitError
+from instruments.errors import ReferenceElectrodeError, SafetyLimitError
 from instruments.potentiostat.contract import IMPEDANCE, ImpedancePoint, Sample
 from instruments.potentiostat.methodscript import MethodScriptPotentiostat
 from techniques import Assignment, ReferenceBound
@@ -55,25 +53,9 @@ def assigned(
     )
 
 
-@pytest.fixture
-def connect(simulate: Callable[..., Any]) -> Iterator[Callable[..., Any]]:
-    drivers: list[MethodScriptPotentiostat] = []
-
-    def start(factor: float = 1e5, **fault: float) -> tuple[MethodScriptPotentiostat, Any]:
-        bench = simulate(CELL, "potentiostat", factor)
-        if fault:
-            bench.break_something(instrument="cell", fault="reference", **fault)
-            while not [line for line in bench.truth("bench") if line["event"] == "fault"]:
-                time.sleep(0.02)
-        driver = MethodScriptPotentiostat(bench.address("potentiostat"))
-        drivers.append(driver)
-        driver.connect()
-        return driver, bench
-
-    yield start
-    for driver in drivers:
-        with contextlib.suppress(InstrumentError):
-            driver.close()
+def reference_at(volts: float) -> dict[str, Any]:
+    """Return the fault of a reference electrode that is off by this much; far off it floats."""
+    return {"instrument": "cell", "fault": "reference", "volts": volts}
 
 
 def cover(driver: MethodScriptPotentiostat) -> None:
@@ -98,7 +80,7 @@ def cell_was_closed(bench: Any) -> bool:
 def test_nothing_is_driven_against_a_reference_that_is_not_there(
     connect: Callable[..., Any], volts: float, bound: ReferenceBound, told: str
 ) -> None:
-    driver, bench = connect(volts=volts)
+    driver, bench = connect(CELL, broken=reference_at(volts))
     driver.start(assigned(LOOK, plate(), bound=bound))
     rows: list[Any] = []
     with pytest.raises(ReferenceElectrodeError, match=told):
@@ -110,7 +92,7 @@ def test_nothing_is_driven_against_a_reference_that_is_not_there(
 def test_rows_that_cannot_be_read_end_the_look_before_it_is_over(
     connect: Callable[..., Any],
 ) -> None:
-    driver, bench = connect(10.0, volts=100.0)
+    driver, bench = connect(CELL, 10.0, broken=reference_at(100.0))
     driver.start(assigned({**LOOK, "duration_s": 100_000}, plate()))
     with pytest.raises(ReferenceElectrodeError, match="which the instrument cannot measure"):
         list(driver.samples())
@@ -121,7 +103,7 @@ def test_rows_that_cannot_be_read_end_the_look_before_it_is_over(
 def test_a_reference_that_is_a_little_off_does_not_stop_anything(
     connect: Callable[..., Any],
 ) -> None:
-    driver, _ = connect(volts=0.05)
+    driver, _ = connect(CELL, broken=reference_at(0.05))
     driver.start(assigned(LOOK, plate(), LOOK))
     rows = list(driver.samples())
     assert {row.step for row in rows} == {1, 2, 3}
@@ -131,7 +113,7 @@ def test_a_reference_that_is_a_little_off_does_not_stop_anything(
 
 
 def test_the_cell_has_a_limit_of_its_own_besides_the_window(connect: Callable[..., Any]) -> None:
-    driver, bench = connect()
+    driver, bench = connect(CELL)
     cover(driver)
     for step in (plate(2.0), hold(-0.2), sweep(0.0, -0.24)):
         rows: list[Any] = []
@@ -144,7 +126,7 @@ def test_the_cell_has_a_limit_of_its_own_besides_the_window(connect: Callable[..
 
 
 def test_around_each_spectrum_both_potentials_are_told(connect: Callable[..., Any]) -> None:
-    driver, _ = connect()
+    driver, _ = connect(CELL)
     # Metal first: a bare substrate rests anywhere.
     drive = {"amplitude_rms_v": None, "mode": "galvanostatic", "amplitude_rms_ma_cm2": 0.1}
     steps = (plate(), LOOK, SPECTRUM, {**SPECTRUM, "potential_v": 0.02}, {**SPECTRUM, **drive})
@@ -172,7 +154,7 @@ def test_around_each_spectrum_both_potentials_are_told(connect: Callable[..., An
 
 
 def test_a_spectrum_at_a_bias_keeps_to_the_limit_of_the_cell(connect: Callable[..., Any]) -> None:
-    driver, bench = connect()
+    driver, bench = connect(CELL)
     cover(driver)
     biased = {**SPECTRUM, "potential_v": -0.1}
     driver.start(assigned(LOOK, biased, cell_potential_max_v=0.12))
