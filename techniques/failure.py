@@ -5,20 +5,21 @@ afterwards.
 """
 
 from collections.abc import Iterable
-from typing import Self
+from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
 from techniques._base import Data
 
+# A share of something, none and all of it excluded.
+Share = Annotated[float, Field(gt=0, lt=1)]
+
 
 class DropCriteria(Data):
     """What counts as a soft short within one half-cycle: |E| falls in one step at one current."""
 
-    drop: float = Field(
+    drop: Share = Field(
         default=0.20,
-        gt=0,
-        lt=1,
         description="By which share of the rolling median the driving potential falls, at least.",
     )
     window: int = Field(default=30, ge=5, le=10_000, description="Rows of the rolling median.")
@@ -52,10 +53,8 @@ class DropCriteria(Data):
         description="It falls that many times as fast as in the rows before, at least: a slow "
         "decay, such as that of a nucleation tip, is no short.",
     )
-    current_within: float = Field(
+    current_within: Share = Field(
         default=0.05,
-        gt=0,
-        lt=1,
         description="By which share the current may differ from its median.",
     )
 
@@ -86,10 +85,8 @@ class FailureCriteria(Data):
         ge=1,
         description="How many there must be at least; a hard short is told by fewer, too.",
     )
-    hard_share: float = Field(
+    hard_share: Share = Field(
         default=0.10,
-        gt=0,
-        lt=1,
         description="A half-cycle below this share of the baseline is shorted.",
     )
     hard_half_cycles: int = Field(
@@ -97,15 +94,13 @@ class FailureCriteria(Data):
         ge=2,
         description="That many in a row are a hard short, if they are ohmic.",
     )
-    zero_share: float = Field(
+    zero_share: Share = Field(
         default=0.10,
-        gt=0,
-        lt=1,
         description="By which share of its bound the potential's offset may change between two "
         "half-cycles in a row; the rest cancels in half their difference.",
     )
-    ohmic_within: float = Field(
-        default=0.25, gt=0, lt=1, description="By which share their |E|/|i| may differ."
+    ohmic_within: Share = Field(
+        default=0.25, description="By which share their |E|/|i| may differ."
     )
     polarisation_factor: float = Field(
         default=3.0,
@@ -131,17 +126,13 @@ class FailureCriteria(Data):
         description="Where more than this share of the metal on the electrode comes back, a short "
         "carries the rest, %.",
     )
-    flat_share: float = Field(
+    flat_share: Share = Field(
         default=0.2,
-        gt=0,
-        lt=1,
         description="Where the arcs of the potential are below this share of those of the first "
         "cycles, the trace is rectangular.",
     )
-    intercept_within: float = Field(
+    intercept_within: Share = Field(
         default=0.2,
-        gt=0,
-        lt=1,
         description="By which share |E|/|i| may then differ from the high-frequency intercept.",
     )
 

@@ -11,7 +11,7 @@ import math
 import re
 from collections.abc import Sequence as Rows
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
@@ -24,6 +24,10 @@ if TYPE_CHECKING:
     from techniques.technique import Technique
 
 _NAMES = {"Zn": "zinc", "Na": "sodium"}
+# From how far on a potential against the reference says that it is absent or floating, V.
+_REFUSE_ABOVE_V = 0.200
+# Of a potential, V, whatever its sign.
+Threshold = Annotated[float, Field(gt=0)]
 
 
 class ReferenceCheck(Data):
@@ -40,15 +44,13 @@ class ReferenceCheck(Data):
         description="How long the open circuit is looked at where a program does not itself begin "
         "or end with one as long, s. Longer where the counter electrode relaxes slowly.",
     )
-    remark_above_v: float = Field(
+    remark_above_v: Threshold = Field(
         default=0.010,
-        gt=0,
         description="An offset before the program, or a drift until after it, of a larger "
         "magnitude is remarked in the run's stop document, V.",
     )
-    refuse_above_v: float = Field(
-        default=0.200,
-        gt=0,
+    refuse_above_v: Threshold = Field(
+        default=_REFUSE_ABOVE_V,
         description="With a larger offset, or none that is a number, the instrument ends the "
         "program before anything is driven: the reference is absent or floating, V.",
     )
@@ -66,7 +68,9 @@ class ReferenceBound(Data):
         default=None, description="The electrode whose potential against it is known."
     )
     expected_v: float = Field(default=0.0, description="That potential at open circuit, V.")
-    within_v: float = Field(default=0.200, gt=0, description="How far it may be from it, V.")
+    within_v: Threshold = Field(
+        default=_REFUSE_ABOVE_V, description="How far it may be from it, V."
+    )
 
 
 @dataclass(frozen=True)
