@@ -66,6 +66,7 @@ from techniques import (
     Transference,
     Voltammetry,
     WettingRest,
+    default_rules,
 )
 
 REFERENCE = Path(__file__).parent / "reference"
@@ -156,6 +157,8 @@ def protocol_files() -> str:
         parts += [f"## {title}\n", *([f"{text}\n"] if text else [])]
         for model in models:
             parts += list(_model(model))
+        if title == "Rules":
+            parts += list(_default_rules())
     return "\n".join(parts)
 
 
@@ -177,6 +180,46 @@ def _model(model: type[BaseModel]) -> Iterator[str]:
         else:
             default = _default(told.get("default"))
         yield f"| `{name}` | {_takes(told)} | {default} | {_cell(told.get('description', ''))} |"
+    yield ""
+
+
+# What decides in techniques that are written out in steps, of the two default rules.
+_IN_STEPS: Mapping[type[BaseModel], tuple[str, str]] = {
+    GalvanostaticStep: ("with a role, repeated", "role: strip"),
+    PotentiostaticStep: ("", "role: strip"),
+    PlateStripCycle: ("of 3 cycles or more, or repeated", "yes"),
+    Pulses: ("yes", "role: strip"),
+    **dict.fromkeys((Sequence, Repeat, Block, Formation), ("as what is in it", "as what is in it")),
+}
+
+
+def _default_rules() -> Iterator[str]:
+    """Yield which technique carries which rule by default."""
+    short, overrun = default_rules.HARD_SHORT_ENDS, default_rules.OVERRUN_ENDS
+    yield "### Default rules\n"
+    yield (
+        "A protocol that says nothing of `rules` has those of its technique, each with the action "
+        f"`open_cell`: `{short.name}` (`{short.when.event}`) and `{overrun.name}` "
+        f"(`{overrun.when.event}`). They stand in the start document like any other. Rules of a "
+        "protocol's own take their place, and `rules: []` leaves them out. A hard short can be "
+        "told from the fifth half-cycle of one current on, or the fourth of each of two; of what "
+        "is written out in steps these are counted, experiments have the rule in any case. An "
+        "overrun is more charge stripped in all than the electrode held at first and was plated, "
+        "5 % of it and twice what the current's uncertainty makes of the charge; full cells are "
+        "exempt, and where the thickness of a foil is not declared it cannot be told. Resumed runs "
+        "count what was plated and stripped before. Sweeps and voltammograms have neither rule: "
+        "limits of their own on current and charge end them, on the instrument.\n"
+    )
+    yield f"| technique | `{short.when.event}` | `{overrun.when.event}` |"
+    yield "|---|---|---|"
+    for model in (*FILES["Techniques"][1], *FILES["Experiments"][1]):
+        told = _IN_STEPS.get(model) or (
+            "yes" if issubclass(model, default_rules.CYCLING) else "",
+            "yes" if issubclass(model, default_rules.STRIPPING) else "",
+        )
+        if any(told):
+            kind = _tag(_schema(model)["properties"]) or {}
+            yield f"| `{kind['const']}` | {told[0] or '-'} | {told[1] or '-'} |"
     yield ""
 
 

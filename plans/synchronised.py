@@ -103,6 +103,8 @@ def operando_plating_stripping(
     """
     protocol = Protocol.model_validate(protocol)
     cell = Cell.model_validate(cell)
+    by_default = protocol.rules_by_default
+    protocol = protocol.model_copy(update={"rules": protocol.rules_on(cell)})
     schedule = protocol.every if every is None else Schedule.model_validate(every)
     limits = cell.limits.narrowed_by(protocol.limits)
     program = protocol.program(cell)
@@ -133,8 +135,9 @@ def operando_plating_stripping(
     }
 
     # Refused before a run is opened, let alone a cell closed.
-    if protocol.rules_by_default and protocol.rules and verdicts is None:
-        logger.warning("nothing judges the stream: a hard short will not end the run")
+    if by_default and protocol.rules and verdicts is None:
+        told = ", ".join(repr(rule.name) for rule in protocol.rules)
+        logger.warning("nothing judges the stream: the rules %s do nothing in this run", told)
         protocol = protocol.model_copy(update={"rules": ()})
         metadata.pop("rules")
     refuse_unjudged(protocol.rules, verdicts)

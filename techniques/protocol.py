@@ -6,21 +6,14 @@ from pydantic import Field, PositiveFloat, ValidationError, field_validator, mod
 
 from techniques._base import Data
 from techniques.cell import Cell
-from techniques.experiments import (
-    Formation,
-    FullCellCycling,
-    HalfCellCycling,
-    RateCapability,
-    ReservoirEfficiency,
-    SymmetricCycling,
-)
+from techniques.default_rules import OVERRUN_ENDS, default_rules
 from techniques.failure import FailureCriteria
 from techniques.limits import SafetyLimits
-from techniques.programs import Block, Repeat, Sequence
+from techniques.programs import Block, Sequence
 from techniques.recording import Recording
 from techniques.reference import with_looks
-from techniques.rules import Condition, OpenCell, Rule
-from techniques.steps import OpenCircuit, PlateStripCycle
+from techniques.rules import Rule
+from techniques.steps import OpenCircuit
 from techniques.technique import Technique, for_cell
 
 
@@ -117,41 +110,12 @@ class Temperatures(Data):
 _SETTLING = Recording(dt_s=10.0, edge_dt_s=5.0, edge_for_s=30.0)
 
 
-# What stops the cycling of a shorted cell where a protocol says nothing of rules.
-HARD_SHORT_ENDS = Rule(
-    name="end at a hard short",
-    when=Condition(event="hard_short"),
-    then=(OpenCell(),),
-)
-# With fewer cycles no hard short could be told.
-_FEWEST_CYCLES = 3
-
-
-def cycles_metal(technique: object) -> bool:
-    """Return whether a technique plates and strips metal so often that a hard short is told."""
-    match technique:
-        case (
-            SymmetricCycling()
-            | HalfCellCycling()
-            | FullCellCycling()
-            | RateCapability()
-            | ReservoirEfficiency()
-        ):
-            return True
-        case PlateStripCycle():
-            return technique.cycles >= _FEWEST_CYCLES
-        case Sequence():
-            return any(map(cycles_metal, technique.steps))
-        case Repeat() | Block() | Formation():
-            return cycles_metal(technique.step)
-    return False
-
-
 class Protocol(Data):
     """What ``operando run FILE`` runs.
 
-    Where the technique cycles metal and nothing is said of ``rules``, a hard short ends the run
-    with the cell open; ``rules: []`` lets a shorted cell go on.
+    Where nothing is said of ``rules`` a hard short ends the run with the cell open if the technique
+    cycles metal, and so does, except in full cells, a strip of more metal than there was;
+    ``rules: []`` lets such a cell go on.
     """
 
     name: str = Field(min_length=1)
@@ -161,8 +125,8 @@ class Protocol(Data):
     every: Schedule = Schedule()
     rules: tuple[Rule, ...] = Field(
         default=(),
-        description="What is done when the live stream shows an event. Where nothing is said and "
-        "the technique cycles metal, a hard short opens the cell; [] for no rule at all.",
+        description="What is done when the live stream shows an event. Where nothing is said the "
+        "technique has rules of its own (default rules); [] for no rule at all.",
     )
     failure_criteria: FailureCriteria | None = Field(
         default=None,
@@ -186,10 +150,11 @@ class Protocol(Data):
         return rules
 
     @model_validator(mode="after")
-    def _a_shorted_cell_is_not_cycled(self) -> Self:
-        if "rules" not in self.model_fields_set and cycles_metal(self.technique):
+    def _what_is_shorted_or_empty_is_not_gone_on_with(self) -> Self:
+        if "rules" not in self.model_fields_set:
             # Not among the fields that were set: a plan without a judge can do without it.
-            object.__setattr__(self, "rules", (HARD_SHORT_ENDS,))
+            rules = default_rules(self.technique, self.failure_criteria)
+            object.__setattr__(self, "rules", rules)
         return self
 
     @property
@@ -211,6 +176,13 @@ class Protocol(Data):
                 f"failure_criteria of protocol {self.name!r} with those of cell {cell.cell_id!r}: "
                 f"{error.errors()[0]['msg']}"
             ) from error
+
+    def rules_on(self, cell: Cell) -> tuple[Rule, ...]:
+        """Return the rules that hold on ``cell``: none of an overrun on full cells."""
+        if not self.rules_by_default:
+            return self.rules
+        rules = default_rules(self.technique, self.failure_criteria_on(cell))
+        return tuple(rule for rule in rules if not (cell.full_cell and rule == OVERRUN_ENDS))
 
     def technique_on(self, cell: Cell) -> Technique:
         """Return what the technique is on ``cell``, at each temperature if there are several.

@@ -10,7 +10,7 @@ from techniques import (
     experiments,
     longest_duration_s,
 )
-from techniques.protocol import cycles_metal
+from techniques.default_rules import default_rules
 
 PROTOCOLS = names("protocol")
 
@@ -63,14 +63,11 @@ def test_every_kind_of_experiment_has_a_protocol() -> None:
 
 
 @pytest.mark.parametrize("name", PROTOCOLS)
-def test_a_protocol_that_cycles_metal_stops_at_a_hard_short(name: str) -> None:
+def test_what_must_not_be_gone_on_with_opens_the_cell(name: str) -> None:
     protocol = load_protocol(name)
-    ending = [
-        rule
-        for rule in protocol.rules
-        if rule.when.event == "hard_short" and isinstance(rule.then[-1], OpenCell)
-    ]
-    assert len(ending) == cycles_metal(protocol.technique)
+    ending = {rule.when.event for rule in protocol.rules if isinstance(rule.then[-1], OpenCell)}
+    needed = {rule.when.event for rule in default_rules(protocol.technique)}
+    assert needed <= ending
 
 
 def test_a_short_may_be_cycled_where_a_protocol_says_so() -> None:
@@ -81,7 +78,7 @@ def test_a_short_may_be_cycled_where_a_protocol_says_so() -> None:
         "technique": {**cycling, "capacity_mah_cm2": 1.0, "cut_off_v": 0.5},
     }
     silent = Protocol.model_validate(told)
-    assert [rule.name for rule in silent.rules] == ["end at a hard short"]
+    assert [rule.when.event for rule in silent.rules] == ["hard_short", "strip_overrun"]
     assert silent.rules_by_default
     for rules in (
         [],
