@@ -210,12 +210,16 @@ class Course:
             self._reference_unseen()
         if self.watch is not None:
             self.watch.end()
-            if self.watch.trouble and self.watch.trouble not in self.remarks:
-                self.remarks.append(self.watch.trouble)
+            if self.watch.trouble:
+                self._remark(self.watch.trouble)
             for name, why in self.watch.not_judged().items():
-                remark = f"rule {name!r} did nothing: {why}"
-                if remark not in self.remarks:
-                    self.remarks.append(remark)
+                self._remark(f"rule {name!r} did nothing: {why}")
+            for doubt in self.watch.doubts:
+                self._remark(doubt)
+
+    def _remark(self, text: str) -> None:
+        if text not in self.remarks:
+            self.remarks.append(text)
 
     @property
     def failed(self) -> str:

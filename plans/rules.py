@@ -14,6 +14,8 @@ from techniques import OpenCell, Rule
 
 logger = logging.getLogger(__name__)
 
+# Of this many rows of a half-cycle at least, this share may be doubtful before it is said.
+DOUBTFUL_SHARE, _FEWEST_ROWS = 0.05, 20
 # Rows that are judged at once at most, and how long the judge's thread waits for the next ones.
 _ROWS, _WAIT_S = 2000, 0.1
 _LEADER, _IMPEDANCE = "potentiostat", "impedance"
@@ -65,6 +67,14 @@ class Verdicts(Protocol):
     def never_judged(self) -> Mapping[str, str]:
         """Return kind -> why it cannot be told of this run, as far as is known by now."""
 
+    @property
+    def doubtful(self) -> Mapping[int, tuple[int, int]]:
+        """Return half-cycle -> how many of its rows are doubtful, of how many.
+
+        Doubtful are rows without a number, which are passed over, and overloaded ones. Under 0:
+        of all rows those that tell no half-cycle.
+        """
+
 
 # Makes the judge of a run from what its start document will say.
 MakeVerdicts = Callable[[Mapping[str, Any]], Verdicts]
@@ -94,6 +104,7 @@ class Watch:
         anew: Makes another judge after one has failed; ``None``: there is none.
         trouble: What failed while judging; empty while nothing has.
         died: Why the run must end: a rule is to open the cell, and nothing is judged any more.
+        doubtful: Half-cycle -> how many of its rows are doubtful, of how many; 0: of all.
     """
 
     rules: Sequence[Rule]
@@ -101,8 +112,10 @@ class Watch:
     anew: Callable[[], Verdicts] | None = None
     trouble: str = ""
     died: str = ""
+    doubtful: dict[int, tuple[int, int]] = field(default_factory=dict)
     _alarm: Callable[[str], object] | None = None
     _failures: int = 0
+    _doubt_told: bool = False
     _said: set[str] = field(default_factory=set)
     _rows: "SimpleQueue[tuple[str, Any] | None]" = field(default_factory=SimpleQueue)
     _verdicts: "SimpleQueue[Verdict]" = field(default_factory=SimpleQueue)
@@ -153,6 +166,29 @@ class Watch:
                 logger.warning("rule %r does nothing in this run: %s", name, why)
         return told
 
+    @property
+    def doubts(self) -> list[str]:
+        """Return what must be said of doubtful rows; empty if there were none."""
+        told = [_of_rows(number, *rows) for number, rows in sorted(self.doubtful.items())]
+        if not told:
+            return []
+        more = f", and of {len(told) - 3} more" if len(told) > 3 else ""
+        return [f"without a number or overloaded, so that rules saw less: {', '.join(told[:3])}{more}"]
+
+    def _look_for_doubtful(self) -> None:
+        self.doubtful.update(self.judge.doubtful)
+        if self._doubt_told:
+            return
+        for number, (doubtful, rows) in self.doubtful.items():
+            if rows >= _FEWEST_ROWS and doubtful > DOUBTFUL_SHARE * rows:
+                self._doubt_told = True
+                self._tell(
+                    f"{_of_rows(number, doubtful, rows)} so far have no number or are overloaded: "
+                    "the rules do not see what was there. Look at the range of the current, and at "
+                    "the cables to the cell"
+                )
+                return
+
     def read(self, stream: str, reading: Mapping[str, Any]) -> None:
         """Have one event of a follower judged."""
         self._rows.put((stream, {key: [told["value"]] for key, told in reading.items()}))
@@ -189,6 +225,7 @@ class Watch:
                     for verdict in self.judge.add(rows, stream):
                         self.saw(verdict)
                 self.not_judged()
+                self._look_for_doubtful()
             except Exception as error:
                 logger.exception("the judge of the rules failed")
                 if not self._begun_anew(error):
@@ -246,6 +283,11 @@ class Watch:
         except Empty:
             pass
         return items
+
+
+def _of_rows(half_cycle: int, doubtful: int, rows: int) -> str:
+    of = f"half-cycle {half_cycle}" if half_cycle else "the run, which tell no half-cycle,"
+    return f"{doubtful} of {rows} rows of {of}"
 
 
 def _grouped(items: Sequence[tuple[str, Any]]) -> Iterator[tuple[str, Mapping[str, Any]]]:

@@ -201,7 +201,8 @@ def watch_for(
     if not rules or verdicts is None:
         return None
     # Another judge has not seen how the test began: like that of a run that is resumed.
-    begun = {**metadata, "resume": {**(metadata.get("resume") or {}), "half_cycle": 1}}
+    unknown = {"half_cycle": 1, "plated_mah_cm2": None, "stripped_mah_cm2": None}
+    begun = {**metadata, "resume": {**(metadata.get("resume") or {}), **unknown}}
     watch = Watch(tuple(rules), verdicts(metadata), anew=lambda: verdicts(begun))
     not_judged = watch.not_judged()
     if not_judged:

@@ -6,8 +6,8 @@ out does not depend on how the rows were grouped.
 """
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
@@ -15,7 +15,8 @@ import numpy as np
 from pydantic import ValidationError
 
 from operando.analysis import hydrogen as gas
-from operando.analysis.accuracy import CurrentAccuracy, CurrentZero, potential_offset_v
+from operando.analysis._growing_half_cycle import NEEDED, OTHER, GrowingHalfCycle
+from operando.analysis.accuracy import CurrentAccuracy, potential_offset_v
 from operando.analysis.endings import first_plating_s
 from operando.analysis.failure import FailureWatch, criteria_of, soft_short
 from operando.analysis.inventory import (
@@ -25,14 +26,7 @@ from operando.analysis.inventory import (
 )
 from operando.analysis.overpotential import TIP_WITHIN, noise_v
 from operando.analysis.potential_noise import potential_noise_v_s
-from operando.analysis.segments import (
-    COULOMB_PER_MAH,
-    EDGE_APART_S,
-    PLATE,
-    STRIP,
-    HalfCycle,
-    half_cycles,
-)
+from operando.analysis.segments import PLATE, STRIP
 from operando.analysis.shunt import high_frequency_intercept_ohm
 from operando.analysis.step_drops import StepDropDetector
 from operando.runs import Floats
@@ -49,13 +43,11 @@ KINDS = (
     "polarisation_failure",
     "hydrogen",
 )
-# More metal than there was may seem to be stripped, by this share of it, before a strip is one too
-# many.
+# More metal than there was may seem to be stripped, by this share of it and twice what the
+# current's uncertainty makes of all that was stripped, before a strip is one too many.
 OVERRUN_MARGIN = 0.05
 # Judged by |E|, which counts from the metal's own potential.
 _FROM_ZERO = ("nucleation_tip", "soft_short", "soft_short_coulombic", "square_wave", "hard_short")
-_NEEDED = ("t", "potential", "current", "cycle", "half_cycle", "role")
-_OTHER = ("step_t", "flags")
 
 
 @dataclass(frozen=True)
@@ -96,6 +88,8 @@ class Verdicts:
         calibration = start.get("calibration") or {}
         self._cell: Cell | None = None
         self._why: dict[str, str] = {}
+        self._rows = self._unplaced = 0
+        self._doubtful: dict[int, tuple[int, int]] = {}
         try:
             self._cell = Cell.model_validate(start.get("sample"))
         except ValidationError:
@@ -105,11 +99,18 @@ class Verdicts:
         self._mirror = 1.0 if cell.metal_electrode == "WE" else -1.0
         self._window = given_up_beyond(start, cell)
         self._at_start, why = metal_at_start_mah_cm2(cell)
-        if start.get("resume"):
-            self._at_start, why = None, "the run goes on with another one"
+        # Of a run that goes on with another one: what passed before it.
+        before = start.get("resume") or {}
+        bare = self._at_start == 0.0 and not before
+        self._plated, self._stripped = (
+            float(before.get(key) or 0.0) for key in ("plated_mah_cm2", "stripped_mah_cm2")
+        )
+        if before and None in (before.get("plated_mah_cm2"), before.get("stripped_mah_cm2")):
+            told = "the run goes on with another one, and how much passed in that is not known"
+            self._at_start, why = None, why or told
         if why is not None:
             self._why["strip_overrun"] = why
-        if self._at_start != 0.0:
+        if not bare:
             self._why["soft_short_coulombic"] = (
                 "needs a half cell from its beginning: else there is more metal than was plated"
             )
@@ -124,7 +125,7 @@ class Verdicts:
             criteria_of(start),
             potential_offset_v=potential_offset_v(calibration),
             accuracy=CurrentAccuracy.from_start(start),
-            substrate=self._at_start == 0.0,
+            substrate=bare,
             symmetric=cell.symmetric,
             full_cell=cell.full_cell,
             no_zero=no_zero,
@@ -133,8 +134,7 @@ class Verdicts:
         self._tip = _TipWatch(first_plating_s(start.get("technique")))
         # The plating that a resumed run goes on with, or those after it, meet metal.
         self._tip.over = bool((start.get("resume") or {}).get("half_cycle"))
-        self._plated = self._stripped = 0.0
-        self._half: _Rows | None = None
+        self._half: GrowingHalfCycle | None = None
         self._beyond = False
         self._spectrum: list[Floats] = [np.empty(0)] * 4
         self._cell_area_cm2 = cell.area_cm2
@@ -166,12 +166,26 @@ class Verdicts:
                 why["hydrogen"] = self._gas.why
         return why
 
+    @property
+    def doubtful(self) -> Mapping[int, tuple[int, int]]:
+        """Return half-cycle -> how many of its rows are doubtful, of how many so far.
+
+        Those lack a time, a potential or a current: nothing is judged by them, and their charge is
+        interpolated, as afterwards. Or they are overloaded: they are judged, but more may have
+        been there than they tell. Under 0 are those of all rows that lack a role or the number of
+        their half-cycle. Half-cycles without such rows are left out.
+        """
+        found = dict(self._doubtful)
+        if self._unplaced:
+            found[0] = (self._unplaced, self._rows)
+        return found
+
     def add(self, rows: Mapping[str, Any], stream: str = "potentiostat") -> list[Verdict]:
         """Take the rows of a page and return what they made sure, by time.
 
         Args:
             rows: Data key -> values by row, as in an event page. Rows that cannot be read are
-                passed over.
+                passed over, and counted by `doubtful`.
             stream: ``potentiostat``, ``impedance`` or ``chromatogram``; there is nothing to tell
                 of others.
         """
@@ -192,14 +206,16 @@ class Verdicts:
     # -- rows of the leader
 
     def _leader(self, rows: Mapping[str, Any]) -> Iterator[Verdict]:
-        names = [name for name in (*_NEEDED, *_OTHER) if f"potentiostat_{name}" in rows]
-        if not set(_NEEDED) <= set(names):
+        names = [name for name in (*NEEDED, *OTHER) if f"potentiostat_{name}" in rows]
+        if not set(NEEDED) <= set(names):
             return
         columns = {
             name: np.asarray(rows[f"potentiostat_{name}"], dtype=np.float64) for name in names
         }
         placed = np.isfinite(columns["half_cycle"] + columns["role"])
+        self._rows += len(placed)
         if not placed.all():
+            self._unplaced += int(np.count_nonzero(~placed))
             columns = {name: values[placed] for name, values in columns.items()}
         half, role = columns["half_cycle"], columns["role"]
         if not len(half):
@@ -218,25 +234,29 @@ class Verdicts:
             self._last_s = float(known[-1])
 
     def _working(self, part: dict[str, Floats], number: int, role: int) -> Iterator[Verdict]:
-        readable = np.isfinite(part["t"] + part["potential"] + part["current"])
-        if not readable.all():
-            part = {name: values[readable] for name, values in part.items()}
         if self._half is None:
-            self._half = _Rows(number, role)
+            self._half = GrowingHalfCycle(number, role)
             self._last_half = number
             self._drops.edge()
+        readable = self._half.keep(part)
+        if not readable.all():
+            part = {name: values[readable] for name, values in part.items()}
+        if self._half.doubtful:
+            self._doubtful[number] = (self._half.doubtful, self._half.rows)
         bounds = [0, *self._half.edges(part), len(part["t"])]
         for first, stop in pairwise(sorted(set(bounds))):
             piece = {name: values[first:stop] for name, values in part.items()}
             yield from self._piece(self._half, piece, edge=first in bounds[1:-1])
 
-    def _piece(self, half: "_Rows", part: dict[str, Floats], *, edge: bool) -> Iterator[Verdict]:
+    def _piece(
+        self, half: GrowingHalfCycle, part: dict[str, Floats], *, edge: bool
+    ) -> Iterator[Verdict]:
         """Judge rows of one step; with an ``edge`` it goes on after an interruption."""
         if edge:
             self._drops.edge()
             self._tip.over = True
         number, role = half.number, half.role
-        charge = half.take(part, self._cell_area_cm2, edge=edge)
+        charge, largest_a = half.take(part, self._cell_area_cm2, edge=edge)
         t_s = part["t"]
         potential_v = self._mirror * part["potential"]
         drive_v = role * (potential_v - self._metal_v)
@@ -245,7 +265,7 @@ class Verdicts:
             yield Verdict(failure.kind, drop.sure_s, failure.value, failure.reason, number)
         yield from self._at_limit(t_s, potential_v, number)
         if role == STRIP:
-            yield from self._overrun(half, t_s, charge)
+            yield from self._overrun(half, t_s, charge, largest_a)
         elif not self._tip.over:
             yield from self._tip.add(number, t_s, drive_v)
 
@@ -257,20 +277,26 @@ class Verdicts:
             told = f"the potential is {at_v:.3g} V, at the limit at which the cell is given up"
             yield Verdict("polarisation_failure", float(t_s[row]), abs(at_v), told, number)
 
-    def _overrun(self, half: "_Rows", t_s: Floats, charge: Floats) -> Iterator[Verdict]:
+    def _overrun(
+        self, half: GrowingHalfCycle, t_s: Floats, charge: Floats, largest_a: Floats
+    ) -> Iterator[Verdict]:
         if self._at_start is None or half.overrun:
             return
         there = self._at_start + self._plated - self._stripped
         beyond = charge - there
-        over = np.flatnonzero(beyond > OVERRUN_MARGIN * max(there, 0.0))
-        if len(over):
+        for row in np.flatnonzero(beyond > OVERRUN_MARGIN * max(there, 0.0)).tolist():
+            current_a = float(largest_a[row])
+            relative = self._watch.accuracy.relative_of_ratio(current_a, -current_a, zeroed=True)
+            error = 2 * relative * (self._stripped + charge[row])
+            if beyond[row] <= OVERRUN_MARGIN * max(there, 0.0) + error:
+                continue
             half.overrun = True
-            row = int(over[0])
             told = (
                 f"{charge[row]:.4g} mAh/cm2 were stripped in this half-cycle and {there:.4g} were "
                 "there"
             )
             yield Verdict("strip_overrun", float(t_s[row]), float(beyond[row]), told, half.number)
+            return
 
     def _over(self, following: Mapping[str, Floats]) -> Iterator[Verdict]:
         """Judge the half-cycle that the first row of ``following`` ended."""
@@ -327,80 +353,6 @@ class Verdicts:
                 told = f"injection {injection.number}"
                 umol = injection.since_start_umol
                 yield Verdict("hydrogen", self._last_s, umol, told, self._last_half)
-
-
-@dataclass
-class _Rows:
-    """The rows of the half-cycle that is going on."""
-
-    number: int
-    role: int
-    overrun: bool = False
-    parts: list[Mapping[str, Floats]] = field(default_factory=list)
-    cycle: int = 0
-    joints: list[int] = field(default_factory=list)
-    _charge_c: float = 0.0
-    _count: int = 0
-
-    def edges(self, part: Mapping[str, Floats]) -> list[int]:
-        """Return the rows that begin a step of their own: the half-cycle was interrupted."""
-        if "step_t" not in part or not len(part["t"]):
-            return []
-        before_s = np.concatenate((self.parts[-1]["t"][-1:] if self.parts else [], part["t"][:-1]))
-        edge_s = (part["t"] - part["step_t"])[len(part["t"]) - len(before_s) :]
-        rows = np.flatnonzero(edge_s > before_s + EDGE_APART_S) + len(part["t"]) - len(before_s)
-        return [int(row) for row in rows]
-
-    def take(self, part: Mapping[str, Floats], area_cm2: float, *, edge: bool) -> Floats:
-        """Keep rows and return the charge passed until each, mAh/cm2; none before an ``edge``."""
-        t_s, current_a = part["t"], np.abs(part["current"])
-        if not self.parts or edge:
-            if edge:
-                self.joints.append(self._count)
-            cycle = float(part["cycle"][0])
-            self.cycle = int(cycle) if math.isfinite(cycle) else 0
-            since_s = float(part["step_t"][0]) if "step_t" in part else math.nan
-            first_c = current_a[0] * max(since_s, 0.0) if math.isfinite(since_s) else 0.0
-        else:
-            last = self.parts[-1]
-            mean_a = 0.5 * (current_a[0] + abs(float(last["current"][-1])))
-            first_c = mean_a * (t_s[0] - last["t"][-1])
-        steps_c = 0.5 * (current_a[1:] + current_a[:-1]) * np.diff(t_s)
-        # From what passed before on, so that how rows are grouped rounds nothing differently.
-        charge_c = np.cumsum(np.concatenate(([self._charge_c, first_c], steps_c)))[1:]
-        self._charge_c = float(charge_c[-1])
-        self.parts.append(part)
-        self._count += len(t_s)
-        return np.asarray(charge_c / COULOMB_PER_MAH / area_cm2)
-
-    def half_cycle(
-        self,
-        following: Mapping[str, Floats],
-        area_cm2: float,
-        mirror: float,
-        metal_v: float,
-        zeros: Sequence[CurrentZero],
-    ) -> HalfCycle | None:
-        """Return the half-cycle as the analysis afterwards makes it of its rows and the next."""
-        columns = {
-            name: np.concatenate(
-                [part.get(name, np.full(len(part["t"]), math.nan)) for part in self.parts]
-                + [following.get(name, np.full(len(following["t"]), math.nan))[:1]]
-            )
-            for name in (*_NEEDED, *_OTHER)
-        }
-        found = half_cycles(
-            *(columns[name] for name in _NEEDED),
-            area_cm2=area_cm2,
-            metal_electrode="WE" if mirror > 0 else "CE",
-            metal_v=metal_v,
-            finished=False,
-            step_t_s=columns["step_t"],
-            flags=columns["flags"],
-            joints=self.joints,
-            zeros=zeros,
-        )
-        return next((half for half in found if half.number == self.number), None)
 
 
 class _TipWatch:

@@ -25,6 +25,7 @@ from operando.resume._cell import (
     may_be_modulated,
     open_circuit_v,
 )
+from operando.resume._charge import plated_and_stripped
 from operando.resume._position import Position, position_of
 from operando.resume._program import (
     Program,
@@ -296,6 +297,9 @@ def _look_at_the_cell(
     going_on = after.model_copy(update={"cycle": left.cycle, "half_cycle": left.half_cycle})
     lost_power = position.lost_power
     unpowered_s = None if lost_power is None else gap_s if lost_power else 0.0
+    so_far = plated_and_stripped(
+        experiment.runs, fresh, experiment.cell, (position.step, position.charge_mah_cm2)
+    )
     resumed = {
         "of": tip.uid,
         "root": root.uid,
@@ -306,6 +310,8 @@ def _look_at_the_cell(
         "passed_charge_mah_cm2": sum(position.charge_mah_cm2) / 2,
         "passed_charge_bounds_mah_cm2": list(position.charge_mah_cm2),
         "unrecorded_charge_mah_cm2": position.unrecorded_mah_cm2,
+        "plated_mah_cm2": so_far[0],
+        "stripped_mah_cm2": so_far[1],
         "elapsed_s": sum(position.elapsed_s) / 2,
         "ending": position.ending,
         "gap_s": gap_s,

@@ -1,11 +1,14 @@
 """The charge that had passed in an interrupted step."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 
-from instruments.potentiostat.contract import IMPEDANCE, REST
-from operando.resume._program import Program, all_rows
+from instruments.potentiostat.contract import IMPEDANCE, PLATE, REST, STRIP, Sample
+from operando.analysis.accuracy import current_zeros, zero_of
+from operando.analysis.segments import COULOMB_PER_MAH
+from operando.resume._program import Program, RowWithTime, all_rows
 from operando.runs import Run
 from techniques import Cell, ElementaryStep, GalvanostaticStep, PotentiostaticStep
 
@@ -84,3 +87,56 @@ def charge_of_earlier_parts(
 def mirror_of(cell: Cell) -> int:
     """Return +1 if the metal hangs on the working electrode's cable, else -1."""
     return 1 if cell.metal_electrode == "WE" else -1
+
+
+def plated_and_stripped(
+    runs: Sequence[Run],
+    fresh: Sequence[RowWithTime],
+    cell: Cell,
+    interrupted: tuple[int, tuple[float, float]],
+) -> tuple[float, float]:
+    """Return what was plated on the metal electrode and stripped from it so far, mAh/cm2.
+
+    It lies under the rows of each step, without the zero of the current where that was measured
+    before the run. Of the step that was interrupted more may have passed than its rows show: as a
+    plating it counts with the least, as a strip with the most, so that a strip of more than there
+    was is rather seen too early.
+
+    Args:
+        runs: All runs of the experiment.
+        fresh: Rows that only the instrument had.
+        cell: Of which the area and the cable are asked.
+        interrupted: The number of that step, and the least and the most that passed in it, mAh/cm2.
+    """
+    names = ("step", "step_t", "current", "role")
+    tables = [{name: all_rows(run).samples[name] for name in names} for run in runs]
+    late = [row for _, row in fresh if isinstance(row, Sample)]
+    values = [(row.step, row.step_t_s, row.current_a, row.role) for row in late]
+    told = np.array(values, dtype=float).reshape(-1, len(names))
+    tables.append(dict(zip(names, told.T, strict=True)))
+    member = np.repeat(np.arange(len(tables)), [len(table["step"]) for table in tables])
+    rows = {name: np.concatenate([table[name] for table in tables]) for name in names}
+    chosen = np.isin(rows["role"], (PLATE, STRIP)) & np.isfinite(rows["step_t"] + rows["current"])
+    order = np.flatnonzero(chosen)[np.lexsort((rows["step_t"][chosen], rows["step"][chosen]))]
+    step, t_s, current_a, role = (rows[name][order] for name in names)
+    zeros = [current_zeros(run.start) for run in (*runs, runs[-1])]
+    passed = {PLATE: 0.0, STRIP: 0.0}
+    bounds = [0, *(np.flatnonzero(np.diff(step)) + 1).tolist(), len(step)]
+    for first, stop in pairwise(bounds):
+        if first == stop:
+            continue
+        sign = int(role[first])
+        magnitude = np.abs(current_a[first:stop])
+        typical_a = float(np.median(magnitude))
+        zero = zero_of(typical_a, zeros[member[order[first]]]) if typical_a else None
+        if zero is not None:
+            magnitude = magnitude - sign * mirror_of(cell) * zero.current_a
+        times = np.concatenate(([0.0], t_s[first:stop]))
+        magnitude = np.concatenate((magnitude[:1], magnitude))
+        charge_c = np.sum(np.diff(times) * (magnitude[1:] + magnitude[:-1]) / 2)
+        charge = float(charge_c) / COULOMB_PER_MAH / cell.area_cm2
+        if int(step[first]) == interrupted[0]:
+            least, most = interrupted[1]
+            charge = max(charge, most if sign == STRIP else least)
+        passed[sign] += charge
+    return passed[PLATE], passed[STRIP]

@@ -227,6 +227,8 @@ def test_after_a_kill_in_mid_plating_the_experiment_is_as_if_nothing_had_happene
     assert np.sum(flags & COLLECTED != 0) == told["collected_rows"]
     assert told["unpowered_s"] == 0
     assert told["checks"]["passed"]
+    assert told["plated_mah_cm2"] == pytest.approx(told["passed_charge_mah_cm2"], rel=2e-3)
+    assert told["stripped_mah_cm2"] == 0.0
     assert runs[1].start["technique"] == runs[0].start["technique"]
     assert runs[1].stop is not None
     assert runs[1].stop["exit_status"] == "success"
@@ -249,6 +251,7 @@ class TipsEverywhere:
     """A judge to whom every row is the nucleation tip."""
 
     never_judged: Mapping[str, str] = {}
+    doubtful: Mapping[int, tuple[int, int]] = {}
 
     def __init__(self) -> None:
         self.seen = 0
@@ -390,6 +393,31 @@ def in_role(bench: Bench, role: int, rows: int) -> bool:
         return False
     stream = bench.run_of(runs[0].uid).streams["potentiostat"]
     return int(np.sum(stream.columns["potentiostat_role"] == role)) >= rows
+
+
+def test_a_resumed_run_ends_where_it_strips_more_than_was_plated_before_it(bench: Bench) -> None:
+    with bench.broken.serve("potentiostat", factor=FACTOR / 2):
+        process = bench.begin(cycling(1))
+        bench.wait_for(lambda: in_role(bench, STRIP, 20), "the strip did not begin")
+        bench.hold()
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+        with bench.session():
+            pass  # somebody connects: that ends the program and opens the cell
+        # A short carries the current of the strip, whose potential never reaches the cut-off.
+        bench.broken.inject("cell", "hard-short", ohm=0.1)
+        bench.wait_for(lambda: len(bench.broken.truth("bench", "fault")) == 2, "not shorted")
+        bench.resume(accept_check=True)
+    first, resumed = bench.chain
+    told = resumed.start["resume"]
+    assert told["plated_mah_cm2"] == pytest.approx(CHARGE, rel=0.01)
+    assert told["stripped_mah_cm2"] == pytest.approx(told["passed_charge_mah_cm2"], rel=0.02)
+    assert "rules_not_judged" not in resumed.start
+    assert resumed.stop is not None
+    assert resumed.stop["reason"].startswith("rule 'end when metal comes from nowhere'")
+    # The instrument itself would have gone on until half as much again.
+    assert 1.04 * CHARGE < bench.charges()[2] < 1.4 * CHARGE
+    assert first.start["rules"] == resumed.start["rules"]
 
 
 def test_when_host_and_instrument_both_died_somebody_has_to_decide(bench: Bench) -> None:

@@ -1,5 +1,6 @@
 """Where an interrupted program stood, from rows and log: certain, or refused."""
 
+import math
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 
 from instruments.potentiostat import ProgramLog, Sample
+from operando.resume._charge import plated_and_stripped
 from operando.resume._position import Position, position_of
 from operando.resume._program import (
     _POINT,
@@ -20,7 +22,7 @@ from operando.resume._program import (
 )
 from operando.resume._record import Decisions, Experiment, ResumeError
 from operando.runs import Run, Stream
-from techniques import Counters, PlateStripCycle, PotentiostaticStep, Repeat
+from techniques import Cell, Counters, PlateStripCycle, PotentiostaticStep, Repeat
 from techniques import Sequence as Steps
 
 NOW_S = 1_800_000_000.0
@@ -462,3 +464,42 @@ def test_a_hold_whose_current_was_beyond_the_safety_limit_does_not_go_on() -> No
     position = where(mid_hold(1000.0, 2.6), technique=HOLD, start=start)
     assert position.ending == "safety"
     assert "0.0026 A in its last row" in position.refusal
+
+
+def test_what_was_plated_and_stripped_so_far_lies_under_the_rows_of_each_step() -> None:
+    # Out of order, as rows are that were collected later; one has no number.
+    values = samples((-1, 1, 1800.0), (0, 1, REST_S), (1, 2, 1000.0))
+    fresh = [
+        (
+            0.0,
+            Sample(
+                t_s=float(values["t"][row]),
+                step_t_s=float(values["step_t"][row]),
+                potential_v=0.0,
+                current_a=float(values["current"][row]) if row != 7 else math.nan,
+                cycle=1,
+                half_cycle=int(values["half_cycle"][row]),
+                step=int(values["step"][row]),
+                role=int(values["role"][row]),
+                flags=0,
+                arrival_ns=0,
+            ),
+        )
+        for row in reversed(range(len(values["t"])))
+    ]
+    cell = Cell.model_validate(START["sample"])
+    run = Run(start=START, stop=None, streams={})
+    hour = 3600.0
+    found = plated_and_stripped([run], fresh, cell, (3, (999 / hour, 1003 / hour)))
+    assert found == pytest.approx((1800 / hour, 1003 / hour))
+    # Of a plating that was interrupted only what surely passed counts.
+    found = plated_and_stripped([run], fresh, cell, (1, (1801 / hour, 1810 / hour)))
+    assert found == pytest.approx((1801 / hour, 1000 / hour))
+    # What the current reads without any is no charge: here it makes strips larger.
+    zero = {"range_a": 1e-2, "current_a": 1e-5, "uncertainty_a": 1e-8}
+    start = START | {"current_zero": {"measured": [zero], "reason": None}}
+    run = Run(start=start, stop=None, streams={})
+    found = plated_and_stripped([run], fresh, cell, (0, (0.0, 0.0)))
+    assert found == pytest.approx((1818 / hour, 990 / hour))
+    nothing = plated_and_stripped([run], [], cell, (0, (0.0, 0.0)))
+    assert nothing == (0.0, 0.0)

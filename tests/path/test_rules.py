@@ -178,6 +178,7 @@ class FailsInPlating:
     """A judge that cannot judge what is plated."""
 
     never_judged: Mapping[str, str] = {}
+    doubtful: Mapping[int, tuple[int, int]] = {}
 
     def __init__(self, start: Any) -> None:
         self.sample = start["sample"]

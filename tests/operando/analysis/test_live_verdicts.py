@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from operando.analysis import Metric, metrics
+from operando.analysis.accuracy import CurrentAccuracy
 from operando.analysis.failure import FailureWatch
 from operando.analysis.live_verdicts import KINDS, Verdict, Verdicts
 from operando.analysis.lives import failures_of
@@ -289,6 +290,41 @@ def test_a_foil_of_unknown_thickness_and_a_resumed_run_judge_no_overrun() -> Non
     assert "another" in resumed.not_judged["strip_overrun"]
 
 
+def after(plated: float | None, stripped: float | None) -> dict[str, Any]:
+    begin = {"half_cycle": 3}
+    passed = {"plated_mah_cm2": plated, "stripped_mah_cm2": stripped}
+    return {"resume": {"half_cycle": 4, "begin": begin, **passed}}
+
+
+def test_a_resumed_run_counts_what_was_plated_and_stripped_before() -> None:
+    # 300 s of a strip that an earlier run began, at 1 mA/cm2.
+    rows = rows_of([(1, 300.0)])
+    strip = 300 / 3600
+    for plated, stripped, found in (
+        (1.0, 1.0 - strip, []),  # just what is left of it
+        (1.0, 1.0 - 0.97 * strip, []),  # 3 % of it more
+        (1.0, 1.0 - 0.9 * strip, ["strip_overrun"]),
+        (1.0, 1.0, ["strip_overrun"]),
+        (None, 0.5, []),
+    ):
+        start = after(plated, stripped)
+        assert [one.kind for one in told(HALF_CELL, rows, **start)] == found
+        never = Verdicts({"sample": HALF_CELL, **start}).never_judged
+        assert ("strip_overrun" in never) is (plated is None)
+        assert "half cell from its beginning" in never["soft_short_coulombic"]
+
+
+def test_what_the_current_is_uncertain_by_is_no_metal_from_nowhere() -> None:
+    # 0.4 % too much in 96 cycles, which an offset of 0.1 % explains: it counts twice.
+    rows = rows_of([(-1, 300.0), (1, 300.0)])
+    before = after(8.0, 8.0 * 1.004)
+    assert [one.kind for one in told(HALF_CELL, rows, **before)] == ["strip_overrun"]
+    offset_a = 1e-3 * CURRENT_A
+    uncertain = {"potentiostat": {"current_offset_uncertainty_a": offset_a}}
+    found = told(HALF_CELL, rows, calibration=uncertain, **before)
+    assert [one.kind for one in found] == []
+
+
 def interrupted(rows: Mapping[str, Array], row: int, gap_s: float) -> dict[str, Array]:
     """Return rows of which a spectrum stopped a half-cycle before ``row``; it relaxed since."""
     later = {key: values.copy() for key, values in rows.items()}
@@ -332,6 +368,33 @@ def test_what_cannot_be_read_is_passed_over() -> None:
     assert verdicts.add({}) == []
     assert verdicts.add({"potentiostat_t": [1.0]}) == []
     assert verdicts.add({"thermostat_t": [1.0]}, "thermostat") == []
+
+
+def test_rows_that_cannot_be_read_are_counted_and_doubted_as_afterwards() -> None:
+    sample, rows = EVERYTHING["half"]
+    broken = {key: values.copy() for key, values in rows.items()}
+    began = 3 * 20 + 300 + 297 + 300
+    broken["potentiostat_current"][began + 100 : began + 103] = math.nan
+    broken["potentiostat_potential"][began + 200 : began + 202] = math.nan
+    broken["potentiostat_role"][began + 400] = math.nan
+    # The charge that came back is not sure any more; that there was too much of it is.
+    kinds = [one.kind for one in told(sample, broken)]
+    assert [kind for kind in kinds if kind != "nucleation_tip"] == ["strip_overrun"]
+    assert told(sample, broken, [7]) == told(sample, broken)
+    verdicts = Verdicts({"sample": sample, "calibration": CALIBRATED})
+    assert verdicts.doubtful == {}
+    verdicts.add({key: values.tolist() for key, values in broken.items()})
+    assert verdicts.doubtful == {4: (5, 330), 0: (1, len(rows["potentiostat_t"]))}
+    names = ("t", "potential", "current", "cycle", "half_cycle", "role")
+    halves = half_cycles(
+        *(broken[f"potentiostat_{name}"] for name in names),
+        area_cm2=AREA_CM2,
+        step_t_s=broken["potentiostat_step_t"],
+    )
+    assert "3 of its 330 rows could not be read" in halves[3].doubts[0]
+    accuracy = CurrentAccuracy.from_calibration(CALIBRATED)
+    watch = FailureWatch(substrate=True, accuracy=accuracy)
+    assert failures_of(halves, watch) == ()
 
 
 def test_a_run_without_a_cell_judges_nothing_and_says_so() -> None:
