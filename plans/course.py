@@ -8,19 +8,20 @@ one is the next program, with counters that go on: the rows of all of them are o
 import json
 import logging
 import secrets
+import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import bluesky.plan_stubs as bps
 from bluesky.protocols import Reading
-from bluesky.utils import Msg, MsgGenerator
+from bluesky.utils import FailedStatus, Msg, MsgGenerator, RunEngineControlException
 from event_model import DataKey
 
 from instruments._follower import Follower, LeaderRow, Phase
-from instruments.errors import InstrumentError
-from instruments.potentiostat.contract import REST
+from instruments.errors import InstrumentError, SafetyLimitError
+from instruments.potentiostat.contract import LOOK, REST, ImpedancePoint, Sample
 from instruments.potentiostat.device import PotentiostatDevice
 from plans.progress import Progress
 from plans.reference import ReferenceWatch
@@ -31,6 +32,7 @@ from techniques import (
     Counters,
     Inject,
     OpenCell,
+    OpenCircuit,
     PositionError,
     TakeImages,
     TakeRamanSpectra,
@@ -44,6 +46,8 @@ logger = logging.getLogger(__name__)
 _ASKED = {"image": "images", "spectrum": "Raman spectra", "injection": "injections"}
 # Streams of what rules did, and of the programs that they made necessary.
 RULES, PROGRAMS = "rules", "programs"
+# How often is asked whether a look at the cell is over, and how long one may take to end, s.
+LOOK_POLL_S, LOOK_END_S = 0.02, 10.0
 # What came before a program is on the disk, beyond a power cut, before it starts.
 ON_DISK_S = 0.25
 
@@ -133,6 +137,7 @@ class Course:
         climb: Takes the run through temperatures; ``None``: there is one temperature.
         readers: Who looks at the followers' events, by stream and reading.
         reference: Watches the reference electrode; ``None``: there is none to be checked.
+        ended_with: The error or the request that ended the programs; ``None``: they ended.
     """
 
     potentiostat: PotentiostatDevice
@@ -146,11 +151,14 @@ class Course:
     climb: Climb | None = None
     readers: list[Callable[[str, Mapping[str, Any]], None]] = field(default_factory=list)
     reference: ReferenceWatch | None = None
+    ended_with: BaseException | None = None
     _wish: TakeSpectrum | None = None
     _because: str = ""
     _may_interrupt: bool = True
     _stopped: bool = False
-    _ended_at_s: float = 0.0
+    _ended_at_s: float | None = None
+    _finished: bool = False
+    _told: tuple[list[str], str | None] | None = None
     _rest: Technique | None = None
     _series: dict[str, _Series] = field(default_factory=dict)
     _progress: Progress | None = None
@@ -216,6 +224,18 @@ class Course:
                 self._remark(f"rule {name!r} did nothing: {why}")
             for doubt in self.watch.doubts:
                 self._remark(doubt)
+
+    @property
+    def told(self) -> str:
+        """Return what a stop document says of a run without a failure."""
+        device = self.potentiostat
+        remarks, stop_reason = self._told or (device.remarks, device.stop_reason)
+        said = [*self.remarks, *remarks]
+        said += [] if self.reference is None else self.reference.remarks
+        if self.ended_by:
+            # In place of what the instrument says of it: that it was aborted.
+            said = [self.ended_by, *(one for one in said if one != stop_reason)]
+        return "; ".join(dict.fromkeys(said))
 
     def _remark(self, text: str) -> None:
         if text not in self.remarks:
@@ -307,7 +327,8 @@ class Course:
 
     def program_over(self) -> None:
         """Note when a program ended: the cell's time goes on until the next one begins."""
-        self._ended_at_s = time.monotonic()
+        if self._ended_at_s is None:
+            self._ended_at_s = time.monotonic()
 
     def go_on(self, run_program: Callable[[], MsgGenerator]) -> MsgGenerator:
         """Run what rules ended a program for, and what was left of it, until one ends by itself.
@@ -332,8 +353,42 @@ class Course:
             yield from self.start(self._rest, begin, "what was left of the program")
             yield from run_program()
 
+    def look_at_reference(self) -> MsgGenerator:
+        """Look at the reference electrode after a program that did not come to its own end.
+
+        The cell is open, and stays so. A request to stop ends the look. The rows are the last of
+        the run, and marked as no part of its program; that there can be none is remarked.
+        """
+        device, by_hand = self.potentiostat, isinstance(self.ended_with, RunEngineControlException)
+        wanted = self.ended_with is None or isinstance(self.ended_with, SafetyLimitError) or by_hand
+        opened = device.program_end.ending in ("stopped", "safety", "opened")
+        if self.reference is None or not wanted or not opened:
+            return
+        look_s = self.reference.look_after_s(hurried=by_hand)
+        if look_s is None:
+            return
+        # What is told of the program is not what is told of the look.
+        self._told = (device.remarks, device.stop_reason)
+        self.finish_program()
+        counters = device.counters
+        since_s = time.monotonic() - (self._ended_at_s or time.monotonic())
+        update = {
+            "technique": OpenCircuit(duration_s=look_s),
+            "begin": counters.model_copy(update={"t_s": counters.t_s + since_s}),
+            "reference_bound": None,
+            "instrument_log": None,
+        }
+        rows = yield from _measured(device, self.assignment.model_copy(update=update), self._remark)
+        for _, row in rows:
+            self.reference.take(row)
+        device.hold_rows([(stamp, row._replace(flags=row.flags | LOOK)) for stamp, row in rows])
+        device.release_rows()
+
     def finish_program(self) -> None:
         """Note of a program that is over what must be told, and whether its log is needed."""
+        if self._finished:
+            return
+        self._finished = True
         device = self.potentiostat
         own = device.log_told["name"]
         if device.lost_rows and own is not None:
@@ -378,9 +433,11 @@ class Course:
         device = self.potentiostat
         self.remarks += [one for one in device.remarks if one != device.stop_reason]
         self.finish_program()
-        since_s = time.monotonic() - self._ended_at_s + ON_DISK_S
+        since_s = time.monotonic() - (self._ended_at_s or time.monotonic()) + ON_DISK_S
+        self._ended_at_s = None
         begin = begin.model_copy(update={"t_s": begin.t_s + since_s})
         self._stopped = False
+        self._finished = False
         self.assignment = self.assignment.model_copy(
             update={"technique": technique, "begin": begin, "instrument_log": new_log_name()}
         )
@@ -398,6 +455,32 @@ class Course:
         yield from bps.sleep(ON_DISK_S)
         self._follow()
         yield from bps.kickoff(device, wait=True)
+
+
+def _measured(
+    device: PotentiostatDevice, assignment: Assignment, remark: Callable[[str], None]
+) -> Generator[Msg, Any, list[tuple[float, Sample | ImpedancePoint]]]:
+    """Have a short program measured beside the plan, and return its rows."""
+    rows: list[tuple[float, Sample | ImpedancePoint]] = []
+
+    def measure() -> None:
+        try:
+            device.measure(assignment, rows)
+        except Exception as error:
+            remark(f"the reference electrode could not be looked at after the program: {error}")
+
+    thread = threading.Thread(target=measure, name="look-at-reference", daemon=True)
+    thread.start()
+    while thread.is_alive():
+        try:
+            yield from bps.sleep(LOOK_POLL_S)
+        except FailedStatus:
+            continue  # of what went on before
+        except RunEngineControlException:
+            device.safe_state()
+            break
+    thread.join(LOOK_END_S)
+    return list(rows)
 
 
 def _told(fired: Fired) -> str:

@@ -12,6 +12,10 @@ from techniques.reference import middle
 
 logger = logging.getLogger(__name__)
 
+# How long is looked at the reference after a program that did not come to its own end, at most, s:
+# whoever ended it waits meanwhile, and where that was by hand or by a signal they are in a hurry.
+LOOK_MOST_S, HURRIED_LOOK_S = 30.0, 3.0
+
 
 @dataclass
 class ReferenceWatch:
@@ -25,22 +29,24 @@ class ReferenceWatch:
         known: The electrode whose potential against it is known.
         check: What is remarked.
         before_v: The offset before, V; ``None`` until something is driven, or without a look.
+        goes_on: Whether the run goes on with another one: what is before it is in that.
     """
 
     name: str
     known: KnownPotential
     check: ReferenceCheck
     before_v: float | None = None
+    goes_on: bool = False
     _driven: bool = False
     _rest: deque[tuple[float, float]] = field(default_factory=deque)
 
     @classmethod
-    def of(cls, cell: Cell) -> Self | None:
+    def of(cls, cell: Cell, *, goes_on: bool = False) -> Self | None:
         """Return what watches the reference of a cell; ``None``: nothing is known of it."""
         known = known_potential(cell)
         if isinstance(known, str) or cell.reference_electrode is None:
             return None
-        return cls(cell.reference_electrode, known, cell.reference_check)
+        return cls(cell.reference_electrode, known, cell.reference_check, goes_on=goes_on)
 
     def take(self, row: Sample | ImpedancePoint) -> None:
         """Take one row, in their order; callable from the thread that reads them."""
@@ -52,10 +58,24 @@ class ReferenceWatch:
                 self._rest.popleft()
             return
         if not self._driven:
-            self._driven, self.before_v = True, self._newest_v
+            self._driven = True
+            self.before_v = None if self.goes_on else self._newest_v
             for remark in self._of_offset():
                 logger.warning("%s", remark)
         self._rest.clear()
+
+    def look_after_s(self, *, hurried: bool) -> float | None:
+        """Return how long to look at the reference now that nothing is driven any more, s.
+
+        ``None``: nothing was driven, or the open circuit that came last tells it.
+
+        Args:
+            hurried: Whether somebody waits for the end.
+        """
+        rested_s = self._rest[-1][0] - self._rest[0][0] if self._rest else 0.0
+        if not self._driven or rested_s >= HURRIED_LOOK_S:
+            return None
+        return min(self.check.look_s, HURRIED_LOOK_S if hurried else LOOK_MOST_S)
 
     @property
     def remarks(self) -> list[str]:

@@ -20,6 +20,7 @@ from instruments.raman.device import RamanDevice
 from instruments.sensor.device import SensorDevice
 from instruments.thermostat.device import ThermostatDevice
 from plans.course import Course, new_log_name
+from plans.reference import ReferenceWatch
 from plans.rules import MakeVerdicts
 from plans.saving import record_held
 from plans.synchronised import (
@@ -169,6 +170,7 @@ def _go_on(
     metadata["current_ranges"] = potentiostat.current_ranges(assignment)
     metadata["current_zero"] = potentiostat.measure_zero(assignment)
     watch = watch_for(rules, verdicts, metadata)
+    reference = ReferenceWatch.of(going_on.cell, goes_on=True)
     if watch is not None:
         watch.go_on_from(going_on.fired)
     # The clock went on while the cell was looked at.
@@ -181,7 +183,7 @@ def _go_on(
     metadata["instrument_log"] = potentiostat.log_told
     return (
         yield from lead(
-            Course(potentiostat, assignment, watch),
+            Course(potentiostat, assignment, watch, reference=reference),
             followers,
             going_on.every,
             going_on.cell,

@@ -173,7 +173,8 @@ class Watch:
         if not told:
             return []
         more = f", and of {len(told) - 3} more" if len(told) > 3 else ""
-        return [f"without a number or overloaded, so that rules saw less: {', '.join(told[:3])}{more}"]
+        which = ", ".join(told[:3])
+        return [f"without a number or overloaded, so that rules saw less: {which}{more}"]
 
     def _look_for_doubtful(self) -> None:
         self.doubtful.update(self.judge.doubtful)

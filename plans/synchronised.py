@@ -247,7 +247,7 @@ def lead(
                 error, _hint(error, potentiostat, cell) + _of_reference(course), unsafe
             ),
             # A limit of the technique that ends the program is success, and is told.
-            else_plan=lambda: bps.close_run("success", _remarks(course)),
+            else_plan=lambda: bps.close_run("success", course.told),
         )
         course.finish_program()
         yield from forget_logs(potentiostat, (*logs, *course.logs))
@@ -258,16 +258,6 @@ def lead(
             return (yield from run())
         except FailedStatus as error:
             raise _cause(error) from None
-
-
-def _remarks(course: Course) -> str:
-    """Return what a stop document says of a run without a failure."""
-    said = [*course.remarks, *course.potentiostat.remarks]
-    said += [] if course.reference is None else course.reference.remarks
-    if course.ended_by:
-        # In place of what the instrument says of it: that it was aborted.
-        said = [course.ended_by, *(one for one in said if one != course.potentiostat.stop_reason)]
-    return "; ".join(dict.fromkeys(said))
 
 
 def protocol_told(protocol: Protocol, cell: Cell) -> dict[str, Any]:
@@ -418,13 +408,21 @@ def _lead_and_follow(
         if result is not None:
             yield from bps.declare_stream(result, name="chromatogram")
     yield from bpp.finalize_wrapper(
-        _experiment(course, followers, every),
+        _noting_its_end(_experiment(course, followers, every), course),
         lambda: _end(course, followers, unsafe),
     )
     if unsafe:
         raise InstrumentError(_told(unsafe))
     if course.failed:
         raise InstrumentError(course.failed)
+
+
+def _noting_its_end(plan: MsgGenerator, course: Course) -> MsgGenerator:
+    try:
+        yield from plan
+    except Exception as error:
+        course.ended_with = _cause(error)
+        raise
 
 
 def _experiment(course: Course, followers: Mapping[str, Follower], every: Schedule) -> MsgGenerator:
@@ -509,11 +507,16 @@ def _end(course: Course, followers: Mapping[str, Follower], unsafe: list[str]) -
     """
     potentiostat = course.potentiostat
     yield from _persist(lambda: bps.stop(potentiostat), potentiostat.name, unsafe)
+    course.program_over()
     course.end()
     for follower in followers.values():
         yield from _persist(partial(_make_safe, follower), follower.name, unsafe)
     # What was under way fails now; heard later, it would be taken for the cause of the end.
     yield from _persist(lambda: _settle(followers), "followers", unsafe, attempts=20)
+    yield from _persist(lambda: collect_all(potentiostat), potentiostat.name, unsafe)
+    if not unsafe:
+        # The cell is open; the reference has nothing to do with how that came.
+        yield from _persist(course.look_at_reference, potentiostat.name, unsafe)
     yield from _persist(lambda: collect_all(potentiostat), potentiostat.name, unsafe)
     for follower in followers.values():
         follower.unfollow()

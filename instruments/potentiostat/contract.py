@@ -27,7 +27,8 @@ StepKind = Literal[
 LOST_BEFORE = 16
 # The row was not heard on the line: it was collected from the instrument's own log, later.
 COLLECTED = 32
-# The row is of the look at a cell before an experiment goes on, and not of the experiment.
+# The row is of a look at the cell, before an experiment goes on or after something ended it, and of
+# no step of the experiment.
 LOOK = 64
 
 # What a driver says, among other things, when a safety limit ended a program.
@@ -53,7 +54,7 @@ class Sample(NamedTuple):
         flags: status bits of the instrument: 1 timing not met, 2 overload, 4 underload, 8 overload
             warning; and of the driver: 16 one or more rows before this one were lost on the line
             (``LOST_BEFORE``), 32 the row was collected from the instrument's own log
-            (``COLLECTED``), 64 it is of the look at the cell before an experiment went on
+            (``COLLECTED``), 64 it is of a look at the cell, and of no step of the experiment
             (``LOOK``). 0 is well.
         arrival_ns: host clock (CLOCK_BOOTTIME) of the read that brought the row.
         cell_potential_v: E_WE - E_CE, V, where a reference electrode makes it another; else NaN.

@@ -29,6 +29,8 @@ _STEADY_SHARE, _STEADY_WITHIN = 0.95, 0.02
 ROWS_LOST = 16
 # Status bit of rows that the instrument kept by itself and gave later.
 COLLECTED = 32
+# Status bit of rows of a look at the cell, which are of no step of the experiment.
+LOOK = 64
 # A step's edge that lies this far behind a row is another step's [s].
 EDGE_APART_S = 1e-3
 
@@ -461,15 +463,30 @@ def recorded_half_cycles(
     t_s = columns[f"{device}_t"]
     # Where a run ended within a half-cycle that no other went on with, nothing else ended it.
     cut_s = [float(t_s[joint]) for joint in run.streams[stream].joints]
+    # A look at the cell that comes next ended nothing either.
+    looks_s = _looks_s(t_s, columns.get(f"{device}_flags"))
     for number, half in enumerate(halves):
         last = number == len(halves) - 1
-        if half.ended and any(half.t_s[-1] < at <= half.followed_s for at in cut_s):
+        looked_at = half.ended and half.followed_s in looks_s
+        cut = half.ended and any(half.t_s[-1] < at <= half.followed_s for at in cut_s)
+        if cut or (looked_at and not last):
             halves[number] = replace(half, ended=_reached_a_limit(run, half) is not False)
-        elif last and not half.ended and run.stop is not None:
+        elif last and run.stop is not None and (looked_at or not half.ended):
             reached = _reached_a_limit(run, half)
             succeeded = run.stop.get("exit_status") == "success"
             halves[number] = replace(half, ended=succeeded if reached is None else reached)
+        elif looked_at:
+            halves[number] = replace(half, ended=False)
     return tuple(halves)
+
+
+def _looks_s(t_s: Floats, flags: Floats | None) -> set[float]:
+    """Return when looks at the cell began, s: in a run, before another one goes on, or after it."""
+    if flags is None:
+        return set()
+    rows = np.flatnonzero(flags >= LOOK)
+    rows = rows[(flags[rows].astype(np.int64) & LOOK) != 0]
+    return {float(t_s[row]) for row in rows[np.diff(rows, prepend=-2) > 1]}
 
 
 def _joints(run: Run, stream: str, t_s: Floats) -> list[int]:

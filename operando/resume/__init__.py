@@ -279,7 +279,7 @@ def _look_at_the_cell(
     heard_s = _host_time_s(program, position, root, now_s)
     gap_s = max(0.0, time.time() - heard_s)
     begin = Counters(
-        t_s=t_s + gap_s,
+        t_s=max(t_s, position.t_s + gap_s),
         cycle=position.cycle,
         half_cycle=position.half_cycle,
         step=_newest_step(experiment, program, position),

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from pydantic import TypeAdapter
 
 from instruments.potentiostat import ImpedancePoint, PotentiostatDevice, ProgramLog, Sample
-from instruments.potentiostat.contract import COLLECTED, PLATE, STRIP
+from instruments.potentiostat.contract import COLLECTED, LOOK, PLATE, STRIP
 from operando.journal import journal_path
 from operando.resume._record import LEADER, Experiment, ResumeError
 from operando.runs import Run, Stream
@@ -90,6 +90,10 @@ def _joined(parts: Sequence[Rows]) -> Rows:
         {key: np.concatenate([x.samples[key] for x in parts]) for key in _SAMPLE},
         {key: np.concatenate([x.points[key] for x in parts]) for key in _POINT},
     )
+
+
+def looked(columns: Mapping[str, Any]) -> Any:
+    return (columns["flags"].astype(int) & LOOK) != 0
 
 
 def collected(columns: Mapping[str, Any]) -> Any:
@@ -254,12 +258,15 @@ def _program_before(
 
 
 def _rows_after(step: int, runs: Sequence[Run]) -> Rows:
-    """Return the rows of the first run, and those collected by later ones, beyond a step."""
+    """Return the rows of the first run, and those collected by later ones, beyond a step.
+
+    A look at the cell with which a run ended is of no program.
+    """
 
     def of_it(columns: Mapping[str, Any]) -> Any:
         return columns["step"] > step
 
-    own = chosen(all_rows(runs[0]), lambda x: of_it(x) & ~collected(x))
+    own = chosen(all_rows(runs[0]), lambda x: of_it(x) & ~collected(x) & ~looked(x))
     later = [chosen(all_rows(x), lambda y: of_it(y) & collected(y)) for x in runs[1:]]
     return _joined([own, *later])
 

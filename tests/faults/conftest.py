@@ -102,10 +102,12 @@ class BrokenBench:
         self.data = folder / "data"
         self.simulated: SimulatedBench | None = None
 
-    def serve(self, *instruments: str, factor: float = 100.0) -> SimulatedBench:
+    def serve(
+        self, *instruments: str, factor: float = 100.0, preset: str = PRESET
+    ) -> SimulatedBench:
         """Return a simulator of ``instruments``, to be entered."""
         self.simulated = SimulatedBench(
-            PRESET, factor=factor, instruments=instruments, directory=self.sim, tolerance_s=5.0
+            preset, factor=factor, instruments=instruments, directory=self.sim, tolerance_s=5.0
         )
         return self.simulated
 

@@ -25,7 +25,7 @@ from techniques import Protocol, SafetyLimits, Schedule
 
 pytestmark = pytest.mark.timeout(120)
 FACTOR = 400.0
-COLLECTED, LOST_BEFORE = 32, 16
+COLLECTED, LOOK, LOST_BEFORE = 32, 64, 16
 PLATE, REST, STRIP = -1, 0, 1
 CHARGE = 0.1  # mAh/cm2 a plating, 360 s at 1 mA/cm2
 ROW_S = 1.0
@@ -418,6 +418,37 @@ def test_a_resumed_run_ends_where_it_strips_more_than_was_plated_before_it(bench
     # The instrument itself would have gone on until half as much again.
     assert 1.04 * CHARGE < bench.charges()[2] < 1.4 * CHARGE
     assert first.start["rules"] == resumed.start["rules"]
+
+
+def test_what_was_stopped_by_hand_goes_on_without_the_look_at_its_reference(bench: Bench) -> None:
+    cell = "zn-bare-half-reference"
+    with bench.broken.serve("potentiostat", factor=FACTOR, preset=cell):
+        process = bench.begin(cycling(1, cell=cell))
+        bench.wait_for(lambda: in_role(bench, PLATE, 100), "the plating did not begin")
+        process.send_signal(signal.SIGTERM)
+        process.communicate()
+        (stopped,) = bench.chain
+        flags = stopped.streams["potentiostat"].columns["potentiostat_flags"].astype(int)
+        looked = np.flatnonzero(flags & LOOK)
+        assert 2 <= len(looked) <= 6
+        assert looked[-1] == len(flags) - 1
+        bench.resume()
+    stopped, resumed = bench.chain
+    assert stopped.stop is not None
+    assert stopped.stop["exit_status"] == "abort"
+    assert resumed.stop is not None
+    assert resumed.stop["exit_status"] == "success"
+    told = resumed.start["resume"]
+    assert (told["cycle"], told["half_cycle"], told["checks"]["passed"]) == (1, 1, True)
+    assert 0.1 * CHARGE < told["passed_charge_mah_cm2"] < CHARGE
+    assert np.all(np.diff(bench.column("t")) > 0)
+    assert np.all(np.diff(bench.column("step")) >= 0)
+    assert bench.charges()[1] == pytest.approx(CHARGE, rel=2e-3)
+    experiment = Run.from_journal(resumed.uid, bench.broken.data)
+    halves = half_cycles_of(experiment)
+    assert [half.role for half in halves] == [PLATE, STRIP]
+    assert [len(half.interruptions) for half in halves] == [1, 0]
+    assert metrics(experiment)["reference_drift_mv"].value is not None
 
 
 def test_when_host_and_instrument_both_died_somebody_has_to_decide(bench: Bench) -> None:

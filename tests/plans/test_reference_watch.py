@@ -5,7 +5,7 @@ import logging
 import pytest
 
 from instruments.potentiostat.contract import IMPEDANCE, PLATE, REST, Sample
-from plans.reference import ReferenceWatch
+from plans.reference import HURRIED_LOOK_S, LOOK_MOST_S, ReferenceWatch
 from techniques import Cell, KnownPotential, ReferenceCheck
 
 CELL = {
@@ -68,3 +68,27 @@ def test_only_a_known_potential_can_be_watched() -> None:
     assert watch is not None
     assert watch.known == KnownPotential("CE", 0.0)
     assert ReferenceWatch.of(Cell.model_validate({**named, "reference_electrode": "C"})) is None
+
+
+def test_after_what_was_driven_the_reference_is_looked_at_unless_it_was() -> None:
+    driven = [*(row(t, 0.0) for t in range(10)), row(20, 0.5, PLATE)]
+    assert watched(*driven[:10]).look_after_s(hurried=False) is None
+    assert watched(*driven).look_after_s(hurried=False) == 10.0
+    assert watched(*driven).look_after_s(hurried=True) == HURRIED_LOOK_S
+    assert watched(*driven, row(30, 0.0), row(31, 0.0)).look_after_s(hurried=False) == 10.0
+    rested = watched(*driven, *(row(30 + t, 0.0) for t in range(5)))
+    assert rested.look_after_s(hurried=False) is None
+    patient = ReferenceWatch("Zn wire", KnownPotential("CE", 0.0), ReferenceCheck(look_s=600.0))
+    for one in driven:
+        patient.take(one)
+    assert patient.look_after_s(hurried=False) == LOOK_MOST_S
+
+
+def test_a_run_that_goes_on_with_another_one_has_no_look_before() -> None:
+    told = Cell.model_validate({**CELL, "reference_electrode": "Zn wire"})
+    watch = ReferenceWatch.of(told, goes_on=True)
+    assert watch is not None
+    for one in (row(0, 0.3), row(5, 0.3), row(20, 0.5, PLATE), row(30, 0.0), row(40, 0.0)):
+        watch.take(one)
+    assert (watch.before_v, watch.remarks) == (None, [])
+    assert watch.look_after_s(hurried=False) is None
