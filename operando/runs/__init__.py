@@ -1,0 +1,39 @@
+"""A run as named arrays with units, however its documents arrive.
+
+`RunBuilder` takes documents one by one (live, from a journal, from a replay) and offers a valid
+`Run` at any time; `Run.from_catalog` gives the same arrays from the catalog. Nothing here depends
+on how rows were grouped into pages.
+"""
+
+from operando.runs._assets import (
+    TIME_KEY,
+    Asset,
+    AssetPart,
+    Document,
+    Floats,
+    lies_in_columns,
+    read_columns,
+)
+from operando.runs._builder import ROWS_AT_ONCE, RunBuilder
+from operando.runs._chains import join
+from operando.runs._damage import read_journal, told_catalog_damage, told_damage, with_damage
+from operando.runs._run import Run, Stream
+
+__all__ = [
+    "ROWS_AT_ONCE",
+    "TIME_KEY",
+    "Asset",
+    "AssetPart",
+    "Document",
+    "Floats",
+    "Run",
+    "RunBuilder",
+    "Stream",
+    "join",
+    "lies_in_columns",
+    "read_columns",
+    "read_journal",
+    "told_catalog_damage",
+    "told_damage",
+    "with_damage",
+]

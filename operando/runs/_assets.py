@@ -1,0 +1,173 @@
+"""Rows of a run that lie in files: frames, spectra, and columns of numbers."""
+
+import errno
+import logging
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+logger = logging.getLogger(__name__)
+
+# Data key of the row times of a stream whose columns lie in a file.
+TIME_KEY = "time"
+
+# What says nothing of a file, and much of this process at this moment.
+_PASSING = {errno.EMFILE, errno.ENFILE, errno.ENOMEM}
+
+Floats = NDArray[np.float64]
+Document = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class AssetPart:
+    """Consecutive rows of one dataset in one HDF5 file, as they were announced."""
+
+    path: Path
+    dataset: str
+    start: int
+    stop: int
+
+
+class Asset:
+    """Rows that live in files: a lazy array of shape (rows, ...), read when indexed.
+
+    Its length is the smaller of what was announced and what the files hold at this moment; a file
+    that is gone or unreadable holds nothing. Where this process may open no more files, OSError is
+    raised instead.
+    """
+
+    def __init__(self, key: str, parts: Sequence[AssetPart]) -> None:
+        self.key = key
+        self.parts = tuple(parts)
+
+    @property
+    def announced(self) -> int:
+        """Return how many rows the documents have announced."""
+        return rows_announced(self.parts)
+
+    def __len__(self) -> int:
+        return sum(count for _, count in self._present())
+
+    def __getitem__(self, index: int | slice) -> NDArray[Any]:
+        """Read one row, or a stack of rows; raises IndexError beyond the last present row."""
+        present = self._present()
+        length = sum(count for _, count in present)
+        if isinstance(index, slice):
+            wanted = range(length)[index]
+            if not wanted:
+                raise IndexError(f"{self.key}: {index} selects none of {length} rows")
+            return np.stack([self._read(present, row) for row in wanted])
+        row = index + length if index < 0 else index
+        if not 0 <= row < length:
+            raise IndexError(f"{self.key}: row {index} of {length}")
+        return self._read(present, row)
+
+    def __iter__(self) -> Iterator[NDArray[Any]]:
+        return self.rows()
+
+    def rows(self, first: int = 0) -> Iterator[NDArray[Any]]:
+        """Read one row after the other, from ``first`` on, opening each file once."""
+        for part, count in self._present():
+            skipped = min(first, count)
+            first -= skipped
+            if skipped == count:
+                continue
+            with _open(part.path) as file:
+                dataset = file[part.dataset]
+                for row in range(part.start + skipped, part.start + count):
+                    yield dataset[row]
+
+    def _present(self) -> list[tuple[AssetPart, int]]:
+        found = []
+        for part in self.parts:
+            count = max(0, min(part.stop, _rows_in_file(part)) - part.start)
+            found.append((part, count))
+            if count < part.stop - part.start:
+                break  # what follows would carry the wrong row numbers
+        return found
+
+    def _read(self, present: list[tuple[AssetPart, int]], row: int) -> NDArray[Any]:
+        for part, count in present:
+            if row < count:
+                with _open(part.path) as file:
+                    return cast(NDArray[Any], file[part.dataset][part.start + row])
+            row -= count
+        raise IndexError(f"{self.key}: row out of range")
+
+
+def _open(path: Path) -> Any:
+    """Open an HDF5 file that may still be written, or whose writer was killed."""
+    import h5py
+    import hdf5plugin  # noqa: F401  registers the filters that compressed images need
+
+    try:
+        return h5py.File(path, "r", libver="latest", swmr=True)
+    except (OSError, ValueError):
+        return h5py.File(path, "r")
+
+
+def rows_announced(parts: Iterable[AssetPart]) -> int:
+    return sum(part.stop - part.start for part in parts)
+
+
+def _rows_in_file(part: AssetPart) -> int:
+    try:
+        with _open(part.path) as file:
+            return int(file[part.dataset].shape[0])
+    except (OSError, KeyError) as error:
+        if getattr(error, "errno", None) in _PASSING:
+            raise
+        return 0
+
+
+def lies_in_columns(descriptor: Document) -> bool:
+    """Return whether a stream's rows are numbers in the columns of a file, and none in events."""
+    keys = descriptor["data_keys"].values()
+    return bool(keys) and all(
+        "external" in key and not key.get("shape") and key.get("dtype") in ("number", "integer")
+        for key in keys
+    )
+
+
+def read_columns(parts: Mapping[str, Sequence[AssetPart]], first: int = 0) -> dict[str, Floats]:
+    """Read columns of numbers that lie in files, from row ``first`` on.
+
+    All have the same length: the rows that every one of them was announced with and that its file
+    holds. A column may be longer in the file of a writer that was killed; a file that is gone
+    holds nothing, which is logged.
+    """
+    found: dict[str, Floats] = {}
+    with ExitStack() as stack:
+        opened: dict[Path, Any] = {}
+        for key, its_parts in parts.items():
+            pieces = [np.empty(0)]
+            skip = first
+            for part in its_parts:
+                begin = part.start + min(skip, part.stop - part.start)
+                skip -= begin - part.start
+                if begin == part.stop:
+                    continue
+                if part.path not in opened:
+                    opened[part.path] = _opened(part.path, stack)
+                dataset = opened[part.path].get(part.dataset, ())
+                pieces.append(np.asarray(dataset[begin : part.stop], dtype=np.float64))
+                if len(pieces[-1]) < part.stop - begin:
+                    break  # what follows would carry the wrong row numbers
+            found[key] = np.concatenate(pieces)
+    length = min((len(values) for values in found.values()), default=0)
+    return {key: values[:length] for key, values in found.items()}
+
+
+def _opened(path: Path, stack: ExitStack) -> Any:
+    try:
+        return stack.enter_context(_open(path))
+    except OSError as error:
+        if error.errno in _PASSING:
+            raise
+        logger.warning("rows that were announced in %s are not there: %s", path, error)
+        return {}

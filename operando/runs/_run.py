@@ -1,0 +1,183 @@
+"""A run and its streams as named arrays with units."""
+
+from collections.abc import Callable, Hashable, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+from numpy.typing import NDArray
+
+from operando.runs._assets import Asset, Document, Floats
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Stream:
+    """One stream of a run.
+
+    Attributes:
+        name: The stream's name, e.g. ``potentiostat``.
+        columns: Event key -> values by row, float64, shape (rows, ...); it does not show whether
+            they came in events or lay in the columns of a file.
+        units: Event key -> units as the descriptor tells them; absent if it tells none.
+        time: When each row was taken, s since the epoch (host clock).
+        configuration: Configuration key -> value, of all devices of the stream.
+        assets: Event key -> rows in files.
+        joints: Rows with which a later run of the same experiment begins; none in a run by itself.
+        begins: Rows with which the runs of an experiment begin, by `Run.members`; a run without
+            rows has that of the next one. None in a run by itself.
+        holes: Rows before which others are missing, because a journal is damaged; the number of
+            rows where they are missing at the end.
+    """
+
+    name: str
+    columns: Mapping[str, NDArray[Any]]
+    units: Mapping[str, str]
+    time: Floats
+    configuration: Mapping[str, Any]
+    assets: Mapping[str, Asset]
+    joints: tuple[int, ...] = ()
+    holes: tuple[int, ...] = ()
+    begins: tuple[int, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.time)
+
+    def asset(self, key: str) -> Asset:
+        """Return the rows of ``key`` that live in files; raises KeyError if it has none."""
+        try:
+            return self.assets[key]
+        except KeyError:
+            raise KeyError(
+                f"stream {self.name!r} has no files for {key!r}; it has {sorted(self.assets)}"
+            ) from None
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run, finished or not: its documents' data as arrays.
+
+    An experiment that was interrupted and resumed is several runs, and read as one: the streams
+    joined in the order of the runs, the first one's start document and the last one's stop.
+
+    Attributes:
+        start: The start document; empty if it has not arrived. Of several runs the first one's,
+            with their uids as ``chain``.
+        stop: The stop document; None while the run goes on or when its writer died.
+        streams: Name -> stream; a stream that was never declared is absent.
+        members: The start documents of the runs it is made of, in their order.
+        notes: What does not fit together in these runs, and their damage, in sentences.
+        damage: What is damaged in their journals, and which rows are missing for it, in sentences;
+            empty if they could be read whole.
+        files: The files that rows of theirs lie in.
+    """
+
+    start: Document
+    stop: Document | None
+    streams: Mapping[str, Stream]
+    members: tuple[Document, ...] = ()
+    notes: tuple[str, ...] = ()
+    damage: tuple[str, ...] = ()
+    files: tuple[Path, ...] = ()
+    # What was computed from rows that never change again; shared by the views of one builder.
+    _memory: dict[Hashable, Any] = field(default_factory=dict, repr=False, compare=False)
+
+    @property
+    def uid(self) -> str:
+        """Return the run's identifier; empty before the start document."""
+        return str(self.start.get("uid", ""))
+
+    @property
+    def chain(self) -> tuple[str, ...]:
+        """Return the uids of the runs it is made of, in their order."""
+        return tuple(str(member.get("uid", "")) for member in self.members) or (self.uid,)
+
+    @property
+    def complete(self) -> bool:
+        """Return whether the stop document has arrived."""
+        return self.stop is not None
+
+    def remembered(self, key: Hashable, compute: Callable[[], T]) -> T:
+        """Return ``compute()``, computed once for this run and the later views of it.
+
+        ``key`` must name everything the result depends on, rows included.
+        """
+        if key not in self._memory:
+            self._memory[key] = compute()
+        return cast(T, self._memory[key])
+
+    def continued(
+        self, key: Hashable, more: Callable[[tuple[T, ...]], Iterable[T]]
+    ) -> tuple[T, ...]:
+        """Return one result per row, computing only those of rows that are new.
+
+        ``more`` takes the results known so far and returns those that follow; as rows never
+        change, results are kept for the later views of this run.
+        """
+        known = cast(tuple[T, ...], self._memory.get(key, ()))
+        results = (*known, *more(known))
+        self._memory[key] = results
+        return results
+
+    @classmethod
+    def from_documents(cls, documents: Iterable[tuple[str, Document]]) -> "Run":
+        """Return the run that ``documents``, pairs of name and document, tell of."""
+        from operando.runs._builder import RunBuilder
+
+        builder = RunBuilder()
+        for name, doc in documents:
+            builder(name, doc)
+        return builder.run
+
+    @classmethod
+    def from_journal(
+        cls, uid: str = "last", data_dir: Path | None = None, *, chain: bool = True
+    ) -> "Run":
+        """Read a run from its journal.
+
+        Args:
+            uid: A uid, the beginning of one, or ``last``.
+            data_dir: The data folder; by default the configured one.
+            chain: Whether the runs that it continues, and that continue it, belong to it.
+        """
+        from operando import journal
+        from operando.runs._damage import read_journal
+
+        def read(uid: str, folder: Path) -> Run:
+            run, damage = read_journal(journal.journal_path(folder, uid), expand=folder)
+            rows = {name: len(stream) for name, stream in run.streams.items()}
+            journal.remember_damage(folder, uid, damage, rows)
+            return run
+
+        return cls._from(read, uid, data_dir, chain=chain)
+
+    @classmethod
+    def from_catalog(cls, uid: str, data_dir: Path | None = None, *, chain: bool = True) -> "Run":
+        """Read a run from the catalog, through databroker; arguments as for `from_journal`."""
+        from operando import catalog
+        from operando.runs._builder import of_parts
+        from operando.runs._damage import told_catalog_damage
+
+        def read(uid: str, folder: Path) -> Run:
+            parts = catalog.read_run(uid, folder)
+            return told_catalog_damage(of_parts(parts), folder, parts=parts)
+
+        return cls._from(read, uid, data_dir, chain=chain)
+
+    @classmethod
+    def _from(
+        cls,
+        read: Callable[[str, Path], "Run"],
+        uid: str,
+        data_dir: Path | None,
+        *,
+        chain: bool,
+    ) -> "Run":
+        from operando import journal, settings
+        from operando.runs._chains import join
+
+        folder = settings.data_dir() if data_dir is None else data_dir
+        whole = journal.resolve_uid(folder, uid)
+        members = journal.chain_of(folder, whole) if chain else (whole,)
+        return join([read(member, folder) for member in members])
