@@ -221,8 +221,8 @@ COLUMNS: Mapping[str, Column] = {
             "1",
             "1 timing not met, 2 overload, 4 underload, 8 overload "
             "warning, 16 rows before this one were lost, 32 collected from the instrument's own "
-            "log (its Unix time is estimated), 64 of the look at the cell before an experiment "
-            "went on",
+            "log (its Unix time is estimated), 64 of a look at the cell, before an experiment went "
+            "on or after something ended it",
             True,
         ),
         Column(
