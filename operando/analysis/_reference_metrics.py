@@ -7,9 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from operando.analysis._evaluation import Evaluation, Metric, metric, undefined
-from operando.analysis.accuracy import potential_offset_v
+from operando.analysis.accuracy import PotentialAccuracy
 from operando.analysis.segments import REST
-from operando.analysis.tip_uncertainty import POTENTIAL_GAIN
 from operando.registry._reference import REFERENCE
 from operando.runs import Floats
 from techniques import known_potential
@@ -47,9 +46,8 @@ def reference_metrics(found: Evaluation) -> dict[str, Metric]:
     if cell.reference_electrode is None:
         return undefined(_NAMES, "a two-electrode cell: it has no reference electrode")
     before, after = _looks(found, cell.reference_check.look_s)
-    offset_v, told = potential_offset_v(found.calibration), dict[str, Metric]()
-    potentiostat = found.calibration.get("potentiostat") or {}
-    gain = float(potentiostat.get("potential_gain_uncertainty", POTENTIAL_GAIN))
+    accuracy, told = PotentialAccuracy.from_calibration(found.calibration), dict[str, Metric]()
+    offset_v, gain = accuracy.offset_v, accuracy.gain
 
     def u_mv(look: _Look, electrode: str, scatter_v: float) -> float:
         # The counter electrode's potential is the difference of two readings.

@@ -168,3 +168,29 @@ def potential_offset_v(calibration: Mapping[str, Any]) -> float:
     """
     told = calibration.get("potentiostat") or {}
     return float(told.get("potential_offset_uncertainty_v", 1e-3))
+
+
+# Of a reading: 0.2 % at most is what makers say of potentiostats, and that over the root of three.
+POTENTIAL_GAIN = 1e-3
+
+
+@dataclass(frozen=True)
+class PotentialAccuracy:
+    """How well a potentiostat knows a potential, 1 standard deviation.
+
+    Attributes:
+        offset_v: Error where the potential is zero, V; the same in both directions.
+        gain: Relative error of a difference of two potentials.
+    """
+
+    offset_v: float = 1e-3
+    gain: float = POTENTIAL_GAIN
+
+    @classmethod
+    def from_calibration(cls, calibration: Mapping[str, Any]) -> "PotentialAccuracy":
+        """Return the accuracy told under ``potentiostat`` in a start document's calibration."""
+        told = calibration.get("potentiostat") or {}
+        return cls(
+            potential_offset_v(calibration),
+            float(told.get("potential_gain_uncertainty", POTENTIAL_GAIN)),
+        )

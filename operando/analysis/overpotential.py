@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from operando.analysis.accuracy import POTENTIAL_GAIN, PotentialAccuracy
 from operando.analysis.segments import PLATE, STRIP, HalfCycle, at_charge
 from operando.analysis.tip_uncertainty import (
-    POTENTIAL_GAIN,
     Rest,
     grown_on_the_plateau_v,
     median_u,
@@ -21,9 +21,12 @@ from operando.runs import Floats
 
 PLATEAU = (0.40, 0.90)  # shares of the half-cycle's charge
 MIDDLE = (0.45, 0.55)
+LATE = (0.945, 0.955)
 TIP_WITHIN = 0.20
 NO_ZERO = "the potential of the metal against the reference is not known (metal_vs_reference_v)"
 PROMINENCE_SIGMAS = 3.0
+# So many rows tell the noise of a half-cycle.
+_ROWS_OF_NOISE = 200
 # Rows further apart than this share of the charge at the tip blunt it; far beyond, there is none.
 TIP_SAMPLING, TIP_SAMPLING_WORST = 0.1, 0.5
 
@@ -186,8 +189,96 @@ def polarisation_v(plating: HalfCycle, stripping: HalfCycle, *, symmetric: bool)
 def late_rise(half: HalfCycle) -> float | None:
     """Return |E| at 95 % of the charge over |E| at 50 %; None if the latter is zero."""
     middle = abs(middle_v(half))
-    late = abs(at_charge(half, 0.945, 0.955) - half.metal_v)
+    late = abs(at_charge(half, *LATE) - half.metal_v)
     return late / middle if middle > 0 and math.isfinite(late) else None
+
+
+def plateau_u_v(
+    half: HalfCycle, value_v: float, row_u_v: float, accuracy: PotentialAccuracy
+) -> float:
+    """Return the standard uncertainty of `plateau_v`, V: offset, gain, noise of its rows.
+
+    Args:
+        half: The plating.
+        value_v: Its `plateau_v`, V.
+        row_u_v: Its `one_row_u_v`, V.
+        accuracy: The potential's.
+    """
+    noise = _median_u_v(half, PLATEAU, row_u_v)
+    return math.hypot(accuracy.offset_v, accuracy.gain * value_v, noise)
+
+
+def polarisation_u_v(
+    plating: HalfCycle,
+    stripping: HalfCycle,
+    value_v: float,
+    rows_u_v: tuple[float, float],
+    accuracy: PotentialAccuracy,
+    *,
+    symmetric: bool,
+) -> float:
+    """Return the standard uncertainty of `polarisation_v`, V.
+
+    The offset is the same in both directions and cancels, unless both potentials of a symmetric
+    cell lie on one side of zero: then it counts twice.
+
+    Args:
+        plating: The plating.
+        stripping: The strip of the same cycle.
+        value_v: Their `polarisation_v`, V.
+        rows_u_v: `one_row_u_v` of both, V.
+        accuracy: The potential's.
+        symmetric: As in `polarisation_v`.
+    """
+    one_side = symmetric and _rough_middle_v(plating) * _rough_middle_v(stripping) > 0
+    return math.hypot(
+        2.0 * accuracy.offset_v if one_side else 0.0,
+        accuracy.gain * value_v,
+        *(
+            _median_u_v(half, MIDDLE, row_u_v)
+            for half, row_u_v in zip((plating, stripping), rows_u_v, strict=True)
+        ),
+    )
+
+
+def late_rise_u(
+    half: HalfCycle, value: float, row_u_v: float, accuracy: PotentialAccuracy
+) -> float | None:
+    """Return the standard uncertainty of `late_rise`; the gain is in both potentials and cancels.
+
+    None where the potential at half the charge is zero. Arguments as in `plateau_u_v`.
+    """
+    middle = abs(_rough_middle_v(half))
+    if middle == 0:
+        return None
+    return math.hypot(
+        accuracy.offset_v * (1.0 - value) / middle,
+        _median_u_v(half, LATE, row_u_v) / middle,
+        value * _median_u_v(half, MIDDLE, row_u_v) / middle,
+    )
+
+
+def _rough_middle_v(half: HalfCycle) -> float:
+    first, stop = _rows_between(half, MIDDLE)
+    return float(np.median(half.potential_v[first : max(stop, first + 1)])) - half.metal_v
+
+
+def one_row_u_v(half: HalfCycle) -> float:
+    """Return the standard uncertainty of one row of a half-cycle from noise and steps, V."""
+    first, _ = _rows_between(half, PLATEAU)
+    rows = half.potential_v[first : first + _ROWS_OF_NOISE]
+    return math.hypot(noise_v(rows), resolution_v(rows))
+
+
+def _median_u_v(half: HalfCycle, shares: tuple[float, float], row_u_v: float) -> float:
+    first, stop = _rows_between(half, shares)
+    return median_u(row_u_v, max(stop - first, 1))
+
+
+def _rows_between(half: HalfCycle, shares: tuple[float, float]) -> tuple[int, int]:
+    total = half.capacity_mah_cm2
+    first, stop = half.charge_mah_cm2.searchsorted((shares[0] * total, shares[1] * total))
+    return int(first), int(stop)
 
 
 def by_cycle(halves: tuple[HalfCycle, ...]) -> dict[int, tuple[HalfCycle | None, HalfCycle | None]]:

@@ -28,8 +28,6 @@ import numpy as np
 
 from operando.runs import Floats
 
-# Of a reading: 0.2 % at most is what makers say of potentiostats, and that over the root of three.
-POTENTIAL_GAIN = 1e-3
 _ROWS_BESIDE_TIP = 2
 # Rows of a rest whose times differ by less than this share belong to one moment.
 _ONE_MOMENT = 0.2

@@ -31,7 +31,9 @@ OVERPOTENTIALS = (
         "of two electrodes both contribute. With a reference electrode |E|, here and wherever a "
         "metric takes it, is |E_WE - E_metal|: it counts from the metal's potential against the "
         "reference (metal_vs_reference_v of the cell file, 0 against the same metal), and is None "
-        "where that is not known. Nothing is corrected for iR.",
+        "where that is not known. Nothing is corrected for iR. Its uncertainty is that of the "
+        "potential's offset (1 mV, or potential_offset_uncertainty_v in the calibration) and gain, "
+        "and of the median.",
         "own definition, stated",
     ),
     Definition(
@@ -39,7 +41,8 @@ OVERPOTENTIALS = (
         "mV",
         "by cycle",
         "Voltage hysteresis at half the charge: |E_plate| + |E_strip| of a symmetric cell, "
-        "E_strip - E_plate of a half cell, whatever E is measured against.",
+        "E_strip - E_plate of a half cell, whatever E is measured against. The offset of the "
+        "potential is in both and cancels.",
         "usual definition",
     ),
     Definition(
