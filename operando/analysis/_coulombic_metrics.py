@@ -17,8 +17,9 @@ from operando.analysis._evaluation import (
 from operando.analysis.blocks import left_out_of_means, recorded_blocks
 from operando.analysis.coulombic import CoulombicEfficiency, coulombic_efficiency
 from operando.analysis.endings import CUT_OFF_WITHIN_V
+from operando.analysis.failure import emptied
 from operando.analysis.reservoir import reservoir_efficiency, reservoir_part
-from operando.analysis.segments import PLATE, HalfCycle
+from operando.analysis.segments import PLATE, STRIP, HalfCycle
 from techniques import Cell
 
 _CE = (
@@ -34,6 +35,7 @@ _CE = (
     "reservoir_ce_pct",
 )
 _HIGH_PCT = 95.0
+_SHORTED = "from the hard short on"
 
 
 def coulombic_metrics(found: Evaluation) -> dict[str, Metric]:
@@ -45,6 +47,12 @@ def coulombic_metrics(found: Evaluation) -> dict[str, Metric]:
         return undefined(
             _CE,
             "undefined for a symmetric cell: the other electrode supplies what is lost",
+        )
+    if cell.electrode.metal == cell.metal and not cell.full_cell:
+        return undefined(
+            _CE,
+            f"the {cell.electrode.material} electrode is made of {cell.metal}: a strip takes of it "
+            "what it is asked for, whatever came back of what was plated",
         )
     reservoir, part = _reservoir(found)
     return _by_cycle(found, cell, part) | reservoir
@@ -60,6 +68,11 @@ def _reservoir(found: Evaluation) -> tuple[dict[str, Metric], tuple[HalfCycle, .
     part = reservoir_part(found.halves, blocks)
     if part is None:
         return undefined((name,), "the half-cycles are not those of a reservoir protocol"), ()
+    before = [half for half in found.halves if half.number < part[0][0].number] if part[0] else []
+    emptied_before = any(half.role == STRIP and half.ended and emptied(half) for half in before)
+    if found.cell.electrode.predeposited_mah_cm2 and not emptied_before:
+        held = "the electrode held metal before the reservoir was plated, which no strip had taken"
+        return undefined((name,), held), part[0]
     if found.criteria_problem is not None:
         return undefined((name,), found.criteria_problem), part[0]
     told = reservoir_efficiency(*part, found.failures[1], found.accuracy)
@@ -71,7 +84,8 @@ def _by_cycle(found: Evaluation, cell: Cell, reserved: Sequence[HalfCycle]) -> d
     numbers_reserved = {half.number for half in reserved}
     halves = tuple(half for half in found.halves if half.number not in numbers_reserved)
     names = tuple(name for name in _CE if name != "reservoir_ce_pct")
-    ce = coulombic_efficiency(halves, found.accuracy)
+    held = not cell.full_cell and bool(cell.electrode.predeposited_mah_cm2)
+    ce = coulombic_efficiency(halves, found.accuracy, holds_metal=held)
     if numbers_reserved:
         begin, end = reserved[0].cycle, reserved[-1].cycle
         told_apart = f"cycle {begin} to {end} left out: see reservoir_ce_pct"
@@ -96,8 +110,13 @@ def _by_cycle(found: Evaluation, cell: Cell, reserved: Sequence[HalfCycle]) -> d
         )
     }
     apart = left_out_of_means(found.run.start.get("technique"))
-    counted = ce.without(apart)
+    shorted = found.hard_short_cycle
+    short_ones = {n for n in ce.cycles if shorted is not None and n >= shorted}
+    sound = ce.without(short_ones)
+    counted = sound.without(apart)
+    apart |= dict.fromkeys(short_ones, _SHORTED)
     parts = _told_parts({n: name for n, name in apart.items() if n in ce.cycles})
+    of_shorts = _told_parts(dict.fromkeys(short_ones, _SHORTED))
     mean = counted.mean()
     if mean is None:
         told |= undefined(("ce_mean_pct",), f"no cycle counts in means: {', '.join(parts)}")
@@ -131,7 +150,7 @@ def _by_cycle(found: Evaluation, cell: Cell, reserved: Sequence[HalfCycle]) -> d
     if deviation is None:
         told |= undefined(("ce_sd_pct",), f"needs two cycles after the first {skip}")
     else:
-        told["ce_sd_pct"] = metric("ce_sd_pct", deviation, reason=notes)
+        told["ce_sd_pct"] = metric("ce_sd_pct", deviation, reason=summary([*parts, notes]))
     ratio = counted.ratio_of_sums()
     if ratio is None:
         told |= undefined(
@@ -139,9 +158,12 @@ def _by_cycle(found: Evaluation, cell: Cell, reserved: Sequence[HalfCycle]) -> d
         )
     else:
         told["ce_ratio_of_sums_pct"] = metric(
-            "ce_ratio_of_sums_pct", *ratio, summary([*parts, notes]) if parts else notes
+            "ce_ratio_of_sums_pct", *ratio, summary([*parts, notes])
         )
-    if ce.cycles[0] == next(half.cycle for half in found.halves if half.role == PLATE):
+    first_plated = next(half.cycle for half in found.halves if half.role == PLATE)
+    if first_plated in short_ones:
+        told |= undefined(("initial_ce_pct", "initial_loss_mah_cm2"), "the cell was shorted in it")
+    elif ce.cycles[0] == first_plated:
         plated, error = ce.plated_mah_cm2[0], ce.uncertainty_percent[0]
         first = summary(
             [
@@ -154,18 +176,29 @@ def _by_cycle(found: Evaluation, cell: Cell, reserved: Sequence[HalfCycle]) -> d
             "initial_loss_mah_cm2", ce.initial_loss_mah_cm2(), error / 100 * plated, first
         )
     else:
-        missing = next(iter(ce.left_out), "cycle 1 is not in the run")
+        its = (f"cycle {first_plated} ", f"cycle {first_plated},")
+        missing = next((one for one in ce.left_out if one.startswith(its)), f"{its[0]}is left out")
         told |= undefined(("initial_ce_pct", "initial_loss_mah_cm2"), missing)
     shared = math.fsum(
-        q * u / 100 for q, u in zip(ce.plated_mah_cm2, ce.uncertainty_percent, strict=True)
+        q * u / 100 for q, u in zip(sound.plated_mah_cm2, sound.uncertainty_percent, strict=True)
     )
-    told["cumulative_irreversible_mah_cm2"] = metric(
-        "cumulative_irreversible_mah_cm2", ce.cumulative_irreversible_mah_cm2(), shared, notes
+    name, lost = "cumulative_irreversible_mah_cm2", sound.cumulative_irreversible_mah_cm2()
+    told[name] = metric(
+        name,
+        lost,
+        None if lost is None else shared,
+        summary([*of_shorts, notes]) if lost is not None else "the cell was shorted in all cycles",
     )
     name = "ce_last_cycle_above_95"
-    above = [n for n, percent in zip(ce.cycles, ce.percent, strict=True) if percent > _HIGH_PCT]
+    above = [
+        n for n, percent in zip(sound.cycles, sound.percent, strict=True) if percent > _HIGH_PCT
+    ]
     if above:
-        told[name] = metric(name, float(above[-1]), reason=f"of {len(ce.cycles)} cycles")
+        told[name] = metric(
+            name,
+            float(above[-1]),
+            reason=summary([f"of {len(ce.cycles)} cycles", *of_shorts]),
+        )
     else:
         told |= undefined((name,), "no cycle was above 95 %")
     return told

@@ -254,6 +254,20 @@ class Evaluation:
         )
 
     @cached_property
+    def hard_short_cycle(self) -> int | None:
+        """Return the cycle in which the first hard short began; None: none is known.
+
+        From it on a cycle tells of the short, and counts in no mean.
+        """
+        if not self.halves or self.criteria_problem is not None:
+            return None
+        begins_s = [one.t_s for one in self.failures[1] if one.kind == "hard_short"]
+        if not begins_s:
+            return None
+        after = (half.cycle for half in self.halves if half.t_s[-1] > min(begins_s))
+        return next(after, self.halves[-1].cycle)
+
+    @cached_property
     def rests_after_v(self) -> tuple[float | None, ...]:
         """Return the last potential at rest after each half-cycle, V; None without a rest."""
         cell = self.cell

@@ -29,6 +29,7 @@ _LIVES: dict[str, tuple[Kind, ...]] = {
 }
 _FAILURE = (
     *(f"{name}_{what}" for name in _LIVES for what in ("h", "observed")),
+    "hard_short_cycle",
     "soft_short_count",
     "soft_short_time_h",
     "soft_short_resistance_ohm",
@@ -46,7 +47,7 @@ _DECIDED_BY: dict[str, tuple[str, ...]] = {
         ("life_first_soft_short_h", "life_first_soft_short_observed"), ("drops", "ce_above_pct")
     ),
     **dict.fromkeys(
-        ("life_hard_short_h", "life_hard_short_observed"),
+        ("life_hard_short_h", "life_hard_short_observed", "hard_short_cycle"),
         (*_BASELINE, "hard_share", "hard_half_cycles", "ohmic_within", "zero_share"),
     ),
     **dict.fromkeys(
@@ -78,6 +79,7 @@ def failure_metrics(found: Evaluation) -> dict[str, Metric]:
         if name == "life_first_soft_short":
             why = _unseen(found)
         told |= _life(name, life(found.halves, failures, kinds, why), found)
+    told["hard_short_cycle"] = _hard_short(found)
     told |= _soft_shorts(found, failures)
     told["potential_noise_mv_s"] = _noise(found)
     told["rest_after_strip_mv"] = _rests(found, substrate=watch.substrate)
@@ -137,6 +139,14 @@ def _life(name: str, told: Life, found: Evaluation) -> dict[str, Metric]:
         hours: metric(hours, told.hours, reason=summary(notes)),
         observed: metric(observed, float(told.observed), reason=told.reason),
     }
+
+
+def _hard_short(found: Evaluation) -> Metric:
+    name, cycle = "hard_short_cycle", found.hard_short_cycle
+    if cycle is not None:
+        return metric(name, float(cycle), reason="from it on no cycle counts in means")
+    why = found.failures[0].why_not_judged
+    return metric(name, None, reason=why or "no half-cycle was shorted")
 
 
 def _soft_shorts(found: Evaluation, failures: Sequence[Failure]) -> dict[str, Metric]:
@@ -229,12 +239,18 @@ def _shorts_of(found: Evaluation) -> list[Failure]:
         if ohm is not None and shorted and not before:
             at_s, half_cycle = float(spectrum.t_s[0]), int(spectrum.half_cycle[0])
             told = f"intercept and arc fell together: {ohm:.3g} ohm in parallel"
-            cycle = (half_cycle + 1) // 2
+            cycle = _cycle_of(found, half_cycle)
             failures.append(
                 Failure("soft_short_spectrum", at_s, at_s, half_cycle, cycle, ohm, told, ohm)
             )
         before = shorted
     return failures
+
+
+def _cycle_of(found: Evaluation, half_cycle: int) -> int:
+    """Return the cycle of the last half-cycle until a number; before all of them the first one."""
+    until = [half.cycle for half in found.halves if half.number <= half_cycle]
+    return until[-1] if until else found.halves[0].cycle
 
 
 def _sand(found: Evaluation) -> Metric:

@@ -1,14 +1,24 @@
 """Coulombic efficiency: what comes back of the metal that was plated."""
 
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from operando.analysis.accuracy import CurrentAccuracy
+from operando.analysis.endings import EndedBy
+from operando.analysis.failure import emptied
 from operando.analysis.segments import PLATE, STRIP, HalfCycle
+
+_HELD = "the electrode held metal before its plating, which its strip may have taken"
+_AS_ASKED: Mapping[EndedBy, str] = {
+    "charge": "its strip ended by its charge or time, not by a potential: the ratio is what was "
+    "asked for",
+    "guard": "its strip did not come to its cut-off, a guard ended it: the ratio is the guard's "
+    "setting",
+}
 
 
 @dataclass(frozen=True)
@@ -91,13 +101,26 @@ class CoulombicEfficiency:
 
 
 def coulombic_efficiency(
-    halves: tuple[HalfCycle, ...], accuracy: CurrentAccuracy | None = None
+    halves: tuple[HalfCycle, ...],
+    accuracy: CurrentAccuracy | None = None,
+    *,
+    holds_metal: bool = False,
 ) -> CoulombicEfficiency:
     """Return the coulombic efficiency of each plating and the stripping that follows it.
 
     A cycle counts when both its half-cycles have ended; one that is still going on, or was cut
     off by an abort, is left out with a reason. What may have passed unrecorded where a half-cycle
     was interrupted adds to the uncertainty; where it is more than that, the cycle is left out.
+
+    A strip that ended by its charge or its time gives back what it was asked for and no efficiency:
+    its cycle is left out too, as is one whose strip had to be ended by a guard. Where a technique
+    does not tell, a strip that has ended counts.
+
+    Args:
+        halves: The half-cycles of a run.
+        accuracy: The current's; the default one by default.
+        holds_metal: Whether metal was on the electrode before the first half-cycle. Then, and
+            after a strip that ended by its charge, cycles count again once a strip took all of it.
     """
     if accuracy is None:
         accuracy = CurrentAccuracy()
@@ -109,9 +132,15 @@ def coulombic_efficiency(
     strip_end_v: list[float] = []
     left_out: list[str] = []
     end_lost: list[int] = []
+    as_asked: dict[str, list[int]] = {}
+    bare = not holds_metal
     groups = _alternating(halves)
     for position, group in enumerate(groups):
         if group[0].role != PLATE:
+            if group[-1].ended_by == "charge":
+                bare = False
+            elif group[-1].ended and emptied(group[-1]):
+                bare = True
             continue
         number = group[0].cycle
         partner = groups[position + 1] if position + 1 < len(groups) else ()
@@ -126,6 +155,13 @@ def coulombic_efficiency(
             ends = " and ".join("plating" if half.role == PLATE else "stripping" for half in lost)
             left_out.append(f"cycle {number} is left out: rows were lost at the end of its {ends}")
             end_lost.append(number)
+            continue
+        by = partner[-1].ended_by
+        why = _AS_ASKED.get(by) if by is not None else None
+        if why is None and not bare:
+            why = _HELD
+        if why is not None:
+            as_asked.setdefault(why, []).append(number)
             continue
         q_plate = math.fsum(half.capacity_mah_cm2 for half in group)
         q_strip = math.fsum(half.capacity_mah_cm2 for half in partner)
@@ -149,6 +185,7 @@ def coulombic_efficiency(
         stripped.append(q_strip)
         strip_end_v.append(float(partner[-1].potential_v[-1]))
         uncertainty.append(value * (relative + missing))
+    left_out += [f"cycle {_first_of(these)} left out: {why}" for why, these in as_asked.items()]
     return CoulombicEfficiency(
         tuple(cycles),
         tuple(percent),
@@ -159,6 +196,11 @@ def coulombic_efficiency(
         tuple(left_out),
         tuple(end_lost),
     )
+
+
+def _first_of(numbers: Sequence[int]) -> str:
+    told = ", ".join(map(str, numbers[:5])) + (", ..." if len(numbers) > 5 else "")
+    return f"{told} {'are' if len(numbers) > 1 else 'is'}"
 
 
 def unrecorded_share(halves: Sequence[HalfCycle], charge_mah_cm2: float) -> float:

@@ -1,6 +1,11 @@
-"""Whether a half-cycle reached one of the limits that its technique gives it."""
+"""By which of the limits that its technique gives it a half-cycle ended."""
 
+import math
 from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -17,64 +22,105 @@ from techniques.steps import Role
 
 # At the steep end of a strip this is no charge; noise of the last row must not hide its end.
 CUT_OFF_WITHIN_V = 0.01
+# By a potential, by a charge or a time, or by one of these that ends the program.
+EndedBy = Literal["potential", "charge", "guard"]
 # A set current, a set potential, or one after the other.
 HalfCycleSteps = tuple[GalvanostaticStep | PotentiostaticStep, ...]
 _TECHNIQUE: TypeAdapter[Technique] = TypeAdapter(Technique)
 
 
-def reached_a_limit(
-    technique: object,
-    number: int,
-    role: Role,
-    *,
-    potential_v: float,
-    from_first_row_s: float,
-    since_edge_s: float | None,
-    parts: int = 1,
-) -> bool | None:
-    """Return whether a half-cycle ended by one of its own limits; None if that is not known.
+@dataclass(frozen=True)
+class Ending:
+    """What a technique says of how a half-cycle ended.
 
-    That is not known of one that ends at a set potential. A charge is checked as the time it takes,
-    as the instrument does: at a set current it is one, and the error of the measured current stays
-    out of it.
-
-    Args:
-        technique: The technique as the start document stores it.
-        number: Which plating or stripping of the run, from 1.
-        role: What it was.
-        potential_v: Last potential of the metal electrode against the other, V.
-        from_first_row_s: From its first row to its last, s, without interruptions.
-        since_edge_s: From the step's edge to its first row, s; None if the instrument did not
-            tell: then that row may have come one check interval after it.
-        parts: In how many parts it ran; each may end one check interval early or late.
+    Attributes:
+        reached: Whether it reached one of its own limits; None if that is not known.
+        by: Which kind: ``potential``; ``charge`` or time, after which the program goes on; or
+            ``guard``, a charge or time that ends the program. None if it reached none, or if that
+            is not known.
+        cut_off_v: Potential of the metal electrode above which it ends, V, as it was told; the
+            lowest of several. None if it has none, or that is not known.
     """
-    try:
-        known = _TECHNIQUE.validate_python(technique)
-    except ValidationError:
-        return None
-    found = [
-        _reached(step, potential_v, from_first_row_s, since_edge_s, parts)
-        for step in _candidates(known, number, role)
-    ]
-    if not found or (None in found and not any(found)):
-        return None
-    return any(found)
+
+    reached: bool | None = None
+    by: EndedBy | None = None
+    cut_off_v: float | None = None
 
 
-def _candidates(technique: Technique, number: int, role: Role) -> list[HalfCycleSteps]:
-    """Return what a half-cycle consists of; all of its role where loops may end early."""
-    written = [steps for steps in _half_cycles(technique, once=True) if steps[0].role == role]
-    early = any(
-        limit.action == "end_loop"
-        for steps in _half_cycles(technique, once=True)
-        for step in steps
-        for limit in step.until
-    )
-    if not early:
-        for count, steps in enumerate(_half_cycles(technique), 1):
-            if count == number:
-                return [steps] if steps[0].role == role else written
-    return written
+class PlannedHalfCycles:
+    """The half-cycles that a stored technique asks for; none where it is not understood."""
+
+    def __init__(self, technique: object) -> None:
+        self._technique: Technique | None = None
+        with suppress(ValidationError):
+            self._technique = _TECHNIQUE.validate_python(technique)
+
+    def ending(
+        self,
+        number: int,
+        role: Role,
+        *,
+        potential_v: float,
+        from_first_row_s: float,
+        since_edge_s: float | None,
+        parts: int = 1,
+    ) -> Ending:
+        """Return how a half-cycle ended.
+
+        That is not known of one that ends at a set potential. A charge is checked as the time it
+        takes, as the instrument does: at a set current it is one, and the error of the measured
+        current stays out of it.
+
+        Args:
+            number: Which plating or stripping of the run, from 1.
+            role: What it was.
+            potential_v: Last potential of the metal electrode as it was measured, V.
+            from_first_row_s: From its first row to its last, s, without interruptions.
+            since_edge_s: From the step's edge to its first row, s; None if the instrument did not
+                tell: then that row may have come one check interval after it.
+            parts: In how many parts it ran; each may end one check interval early or late.
+        """
+        candidates = self._candidates(number, role)
+        found = [
+            _ending(steps, potential_v, from_first_row_s, since_edge_s, parts)
+            for steps in candidates
+        ]
+        reached = [one.reached for one in found]
+        if not found or (None in reached and not any(reached)):
+            return Ending()
+        kinds = {one.by for one in found if one.reached}
+        cut_offs = [one.cut_off_v for one in found if one.cut_off_v is not None]
+        return Ending(
+            any(reached),
+            kinds.pop() if len(kinds) == 1 else None,
+            min(cut_offs, default=None),
+        )
+
+    def _candidates(self, number: int, role: Role) -> tuple[HalfCycleSteps, ...]:
+        """Return what a half-cycle consists of; all of its role where loops may end early."""
+        written = tuple(steps for steps in self._written if steps[0].role == role)
+        if not self._loops_end_early and 0 < number <= len(self._all):
+            steps = self._all[number - 1]
+            if steps[0].role == role:
+                return (steps,)
+        return written
+
+    @cached_property
+    def _written(self) -> tuple[HalfCycleSteps, ...]:
+        return () if self._technique is None else tuple(_half_cycles(self._technique, once=True))
+
+    @cached_property
+    def _all(self) -> tuple[HalfCycleSteps, ...]:
+        return () if self._technique is None else tuple(_half_cycles(self._technique))
+
+    @cached_property
+    def _loops_end_early(self) -> bool:
+        return any(
+            limit.action == "end_loop"
+            for steps in self._written
+            for step in steps
+            for limit in step.until
+        )
 
 
 def _half_cycles(technique: Technique, *, once: bool = False) -> Iterator[HalfCycleSteps]:
@@ -110,16 +156,22 @@ def _steps_with_a_role(
             yield technique
 
 
-def _reached(
+def _ending(
     steps: HalfCycleSteps,
     potential_v: float,
     from_first_row_s: float,
     since_edge_s: float | None,
     parts: int,
-) -> bool | None:
+) -> Ending:
     step = steps[-1]
+    cut_offs = [
+        limit.value
+        for limit in step.until
+        if limit.quantity in ("potential_above_v", "abs_potential_above_v")
+    ]
+    cut_off_v = min(cut_offs, default=None)
     if isinstance(step, PotentiostaticStep):
-        return None
+        return Ending(None, None, cut_off_v)
     for limit in step.until:
         match limit.quantity:
             case "potential_above_v":
@@ -131,13 +183,27 @@ def _reached(
             case _:
                 continue
         if beyond >= -CUT_OFF_WITHIN_V:
-            return True
+            return Ending(True, "potential", cut_off_v)
     check_s = parts * step.record.check_interval_s(step.expected_s)
     if since_edge_s is None:
         lasted_s, within_s = from_first_row_s, 2 * check_s
     else:
         lasted_s, within_s = since_edge_s + from_first_row_s, check_s
-    return lasted_s >= step.expected_s * (1 - 1e-6) - within_s
+    if lasted_s < step.expected_s * (1 - 1e-6) - within_s:
+        return Ending(False, None, cut_off_v)
+    return Ending(True, "guard" if _is_guarded(step) else "charge", cut_off_v)
+
+
+def _is_guarded(step: GalvanostaticStep) -> bool:
+    """Return whether the first of a step's charges and times to come ends the program."""
+    rate = step.current_density_ma_cm2 / 3600
+    ends = [
+        (limit.value if limit.quantity == "time_s" else limit.value / abs(rate), limit.action)
+        for limit in step.until
+        if limit.quantity in ("time_s", "charge_mah_cm2")
+    ]
+    first_s = min((end_s for end_s, _ in ends), default=math.inf)
+    return all(action == "stop" for end_s, action in ends if end_s <= first_s * (1 + 1e-9))
 
 
 def first_plating_s(technique: object) -> float | None:

@@ -9,6 +9,7 @@ import numpy as np
 from pydantic import ValidationError
 
 from operando.analysis.accuracy import CurrentAccuracy
+from operando.analysis.endings import CUT_OFF_WITHIN_V
 from operando.analysis.overpotential import PLATEAU
 from operando.analysis.segments import PLATE, HalfCycle
 from operando.analysis.step_drops import Drop
@@ -24,6 +25,8 @@ Kind = Literal[
     "hard_short",
     "polarisation_failure",
 ]
+# A strip that ends this many times above its own plateau was asked for the last of the metal.
+_EMPTIED = 3.0
 
 
 @dataclass(frozen=True)
@@ -251,7 +254,7 @@ class FailureWatch:
             intercept_ohm: High-frequency intercept of the last spectrum, ohm.
         """
         plateau = middle_v(half)
-        found = [*self._beyond(half), *self._coulombic(half, plateau)]
+        found = [*self._beyond(half), *self._coulombic(half)]
         if math.isfinite(plateau):
             level = self._level(half)
             level.count += 1
@@ -280,7 +283,7 @@ class FailureWatch:
 
     def unfinished(self, half: HalfCycle) -> list[Failure]:
         """Judge a half-cycle that is going on, or was cut off, by what needs no whole one."""
-        return [*self._beyond(half), *self._coulombic(half, middle_v(half))]
+        return [*self._beyond(half), *self._coulombic(half)]
 
     def _level(self, half: HalfCycle) -> _Level:
         current_a = abs(half.mean_current_a)
@@ -388,7 +391,7 @@ class FailureWatch:
         begin_s, end_s = float(half.t_s[0]), float(half.t_s[-1])
         return [_failure("square_wave", half, begin_s, end_s, ratio, reason)]
 
-    def _coulombic(self, half: HalfCycle, plateau: float) -> list[Failure]:
+    def _coulombic(self, half: HalfCycle) -> list[Failure]:
         charge = half.capacity_mah_cm2
         if not self.substrate or self.no_zero is not None or half.unrecorded_mah_cm2 != 0.0:
             return []
@@ -397,8 +400,7 @@ class FailureWatch:
             return []
         there = self._metal_mah_cm2
         # A strip that ends on its plateau was not asked for all metal: the rest is still there.
-        emptied = float(half.potential_v[-1]) - half.metal_v >= 3 * plateau
-        self._metal_mah_cm2 = 0.0 if emptied else max(there - charge, 0.0)
+        self._metal_mah_cm2 = 0.0 if emptied(half) else max(there - charge, 0.0)
         if there <= 0:
             return []
         percent = 100 * charge / there
@@ -466,6 +468,18 @@ def _failure(
     resistance_ohm: float | None = None,
 ) -> Failure:
     return Failure(kind, t_s, sure_s, half.number, half.cycle, value, reason, resistance_ohm)
+
+
+def emptied(half: HalfCycle) -> bool:
+    """Return whether a strip ended in the rise that shows the last of the metal.
+
+    At the potential above which its technique ends it. Where that tells none, or none is stored,
+    three times above its own plateau.
+    """
+    end_v = float(half.potential_v[-1])
+    if half.cut_off_v is not None:
+        return end_v >= half.cut_off_v - CUT_OFF_WITHIN_V
+    return end_v - half.metal_v >= _EMPTIED * middle_v(half)
 
 
 def middle_v(half: HalfCycle) -> float:

@@ -17,7 +17,7 @@ from pydantic import ValidationError
 from operando.analysis import hydrogen as gas
 from operando.analysis._growing_half_cycle import NEEDED, OTHER, GrowingHalfCycle
 from operando.analysis.accuracy import CurrentAccuracy, potential_offset_v
-from operando.analysis.endings import first_plating_s
+from operando.analysis.endings import PlannedHalfCycles, first_plating_s
 from operando.analysis.failure import FailureWatch, criteria_of, soft_short
 from operando.analysis.inventory import (
     given_up_beyond,
@@ -26,7 +26,7 @@ from operando.analysis.inventory import (
 )
 from operando.analysis.overpotential import TIP_WITHIN, noise_v
 from operando.analysis.potential_noise import potential_noise_v_s
-from operando.analysis.segments import PLATE, STRIP
+from operando.analysis.segments import PLATE, STRIP, with_ending
 from operando.analysis.shunt import high_frequency_intercept_ohm
 from operando.analysis.step_drops import StepDropDetector
 from operando.runs import Floats
@@ -131,6 +131,7 @@ class Verdicts:
             no_zero=no_zero,
         )
         self._drops = StepDropDetector(self._watch.criteria.drops)
+        self._planned = PlannedHalfCycles(start.get("technique"))
         self._tip = _TipWatch(first_plating_s(start.get("technique")))
         # The plating that a resumed run goes on with, or those after it, meet metal.
         self._tip.over = bool((start.get("resume") or {}).get("half_cycle"))
@@ -312,6 +313,7 @@ class Verdicts:
         )
         if half is None:
             return
+        half = with_ending(half, self._planned)
         self._tip.over |= half.role == PLATE
         if half.role == PLATE:
             self._plated += half.capacity_mah_cm2

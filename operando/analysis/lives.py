@@ -47,7 +47,8 @@ def life(
         (one for one in failures if one.kind in wanted), key=lambda one: one.t_s, default=None
     )
     if first is not None:
-        return Life((first.t_s - begin_s) / 3600, True, f"cycle {first.cycle}: {first.reason}")
+        hours = max(first.t_s - begin_s, 0.0) / 3600
+        return Life(hours, True, f"cycle {first.cycle}: {first.reason}")
     if undefined is not None:
         return Life(None, False, undefined)
     hours = (float(halves[-1].t_s[-1]) - begin_s) / 3600

@@ -6,13 +6,11 @@ from dataclasses import dataclass
 
 from operando.analysis.accuracy import CurrentAccuracy
 from operando.analysis.coulombic import told_unrecorded, unrecorded_share
-from operando.analysis.failure import Failure, middle_v
+from operando.analysis.failure import Failure, emptied
 from operando.analysis.overpotential import NO_ZERO
 from operando.analysis.segments import PLATE, STRIP, HalfCycle
 from techniques import NamedBlock
 
-# A strip that ends this many times above its own plateau was asked for the last of the metal.
-_EMPTIED = 3.0
 _SAME_CHARGE = 0.02
 # The part of a program that plates the reservoir, cycles on it and strips it.
 RESERVOIR = "reservoir"
@@ -68,11 +66,6 @@ def reservoir_part(
     if max(shallow) > min(shallow) * (1 + _SAME_CHARGE):
         return None
     return part, None
-
-
-def emptied(half: HalfCycle) -> bool:
-    """Return whether a strip ended in the rise that shows the last of the metal."""
-    return bool(half.potential_v[-1] - half.metal_v >= _EMPTIED * middle_v(half))
 
 
 def reservoir_efficiency(

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from operando.analysis._refused_streams import refused_streams
 from operando.analysis.accuracy import CurrentZero, current_zeros, zero_of
-from operando.analysis.endings import reached_a_limit
+from operando.analysis.endings import EndedBy, Ending, PlannedHalfCycles
 from operando.runs import Floats, Run
 
 PLATE: Literal[-1] = -1
@@ -82,6 +82,11 @@ class HalfCycle:
             the other electrode or a reference of the metal; NaN where it is not known.
         doubts: Why another charge may have passed than its rows tell, besides interruptions: rows
             of it could not be read, its current flowed the other way, its time ran backwards.
+        ended_by: By which limit of its own technique it ended: ``potential``; ``charge`` or time,
+            after which the program goes on; or ``guard``, a charge or time that ends the program.
+            None: it has not ended, by none of these, or that is not known.
+        cut_off_v: Above which potential its technique ends it, V, on the scale of ``potential_v``;
+            None: at none, or that is not known.
     """
 
     number: int
@@ -102,6 +107,8 @@ class HalfCycle:
     zero: CurrentZero | None = None
     metal_v: float = 0.0
     doubts: tuple[str, ...] = ()
+    ended_by: EndedBy | None = None
+    cut_off_v: float | None = None
 
     @property
     def capacity_mah_cm2(self) -> float:
@@ -465,19 +472,31 @@ def recorded_half_cycles(
     cut_s = [float(t_s[joint]) for joint in run.streams[stream].joints]
     # A look at the cell that comes next ended nothing either.
     looks_s = _looks_s(t_s, columns.get(f"{device}_flags"))
+    planned = PlannedHalfCycles(run.start.get("technique"))
     for number, half in enumerate(halves):
+        ending, ended = _ending(half, planned), half.ended
         last = number == len(halves) - 1
-        looked_at = half.ended and half.followed_s in looks_s
-        cut = half.ended and any(half.t_s[-1] < at <= half.followed_s for at in cut_s)
+        looked_at = ended and half.followed_s in looks_s
+        cut = ended and any(half.t_s[-1] < at <= half.followed_s for at in cut_s)
         if cut or (looked_at and not last):
-            halves[number] = replace(half, ended=_reached_a_limit(run, half) is not False)
+            ended = ending.reached is not False
         elif last and run.stop is not None and (looked_at or not half.ended):
-            reached = _reached_a_limit(run, half)
             succeeded = run.stop.get("exit_status") == "success"
-            halves[number] = replace(half, ended=succeeded if reached is None else reached)
+            ended = succeeded if ending.reached is None else ending.reached
         elif looked_at:
-            halves[number] = replace(half, ended=False)
+            ended = False
+        halves[number] = _with_ending(replace(half, ended=ended), ending)
     return tuple(halves)
+
+
+def with_ending(half: HalfCycle, planned: PlannedHalfCycles) -> HalfCycle:
+    """Return a half-cycle that tells by which limit of its technique it ended, if it has ended."""
+    return _with_ending(half, _ending(half, planned))
+
+
+def _with_ending(half: HalfCycle, ending: Ending) -> HalfCycle:
+    ended_by = ending.by if half.ended else None
+    return replace(half, ended_by=ended_by, cut_off_v=ending.cut_off_v)
 
 
 def _looks_s(t_s: Floats, flags: Floats | None) -> set[float]:
@@ -522,9 +541,8 @@ def _sum(one: float | None, other: float | None) -> float | None:
     return None if one is None or other is None else one + other
 
 
-def _reached_a_limit(run: Run, half: HalfCycle) -> bool | None:
-    return reached_a_limit(
-        run.start.get("technique"),
+def _ending(half: HalfCycle, planned: PlannedHalfCycles) -> Ending:
+    return planned.ending(
         half.number,
         "plate" if half.role == PLATE else "strip",
         potential_v=float(half.potential_v[-1]),

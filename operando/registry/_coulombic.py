@@ -8,8 +8,11 @@ COULOMBIC = (
         "%",
         "by cycle",
         "Coulombic efficiency: stripped over plated charge of each cycle that is complete, not "
-        "clipped at 100. None where rows were lost at the end of a half-cycle; "
-        "undefined for symmetric cells. The uncertainty is that of the current: "
+        "clipped at 100. None where rows were lost at the end of a half-cycle, and where a strip "
+        "ended by its charge or time instead of a potential, a guard's among them: then the ratio "
+        "is what was asked for. Undefined for symmetric cells, and where the electrode is made of "
+        "the metal; with metal deposited before it counts from a strip on that took all of it. The "
+        "uncertainty is that of the current: "
         "its offset counts twice, its gain cancels on one range.",
         "usual definition; offset by error propagation",
     ),
@@ -17,7 +20,8 @@ COULOMBIC = (
         "ce_mean_pct",
         "%",
         "scalar",
-        "Arithmetic mean of ce_pct over all cycles that have one, the first included.",
+        "Arithmetic mean of ce_pct over all cycles that have one, the first included, until a hard "
+        "short (hard_short_cycle); so are the other numbers of several cycles.",
         "usual definition",
     ),
     Definition(

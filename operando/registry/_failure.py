@@ -47,6 +47,14 @@ FAILURE = (
         )
     ),
     Definition(
+        "hard_short_cycle",
+        "1",
+        "scalar",
+        "Cycle in which the hard short of life_hard_short_h began. It and the cycles after it tell "
+        "of the short: they count in no mean over cycles.",
+        _RULES,
+    ),
+    Definition(
         "soft_short_count",
         "1",
         "scalar",

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from operando.analysis import METRICS, Metric, metrics
-from operando.analysis.metrics import place
+from operando.analysis.metrics import half_cycles_of, place
 from operando.journal import JournalWriter
 from operando.runs import Run, RunBuilder
 
@@ -427,9 +427,12 @@ def test_the_last_strip_counts_if_it_reached_a_limit_of_its_own(
     told.stream("potentiostat", "potentiostat", cut)
     assert metrics(Run.from_documents(told.documents))["ce_pct"].value is None  # it may go on
     told.stop(status)
-    found = metrics(Run.from_documents(told.documents))["ce_pct"]
-    assert (found.value is not None) == counts
-    assert counts or "cycle 1 is left out" in str(found.reason)
+    run = Run.from_documents(told.documents)
+    assert half_cycles_of(run)[-1].ended == counts
+    found = metrics(run)["ce_pct"]
+    # By its charge it gives back what it was asked for.
+    assert (found.value is not None) == (counts and efficiency < 1)
+    assert found.value is not None or "cycle 1 is left out" in str(found.reason)
 
 
 def test_which_step_a_half_cycle_was_follows_from_its_number(
@@ -448,13 +451,16 @@ def test_which_step_a_half_cycle_was_follows_from_its_number(
         cut = {key: column[:last_row] for key, column in columns.items()}
         told.stream("potentiostat", "potentiostat", cut)
         told.stop()
-        assert len(_listed(metrics(Run.from_documents(told.documents))["ce_pct"])) == complete
+        halves = half_cycles_of(Run.from_documents(told.documents))
+        assert sum(half.ended for half in halves if half.role == 1) == complete
 
 
 def test_a_missed_cut_off_is_told_beside_every_number_it_enters(
     make_run: Make, synthetic: Any
 ) -> None:
-    told = make_run(technique=_cycle(CUT_OFF, cycles=2))
+    technique = _cycle(CUT_OFF, cycles=2)
+    technique["strip"]["until"] = [{"quantity": "charge_mah_cm2", "value": 0.6}, CUT_OFF]
+    told = make_run(technique=technique)
     columns = synthetic.galvanostatic((0.9, 1.02), cut_off_v=0.2)
     told.stream("potentiostat", "potentiostat", columns)
     told.stop()
@@ -493,6 +499,122 @@ def test_a_strip_that_comes_first_is_not_taken_for_the_one_after_the_plating(
     found = metrics(Run.from_documents(told.documents))["ce_pct"]
     assert found.value == pytest.approx([90.0])
     assert found.reason is None
+
+
+# -- what was asked for is no efficiency
+
+
+def _guarded(**options: Any) -> dict[str, Any]:
+    technique = _cycle(**options)
+    guard = {"quantity": "charge_mah_cm2", "value": 0.525, "action": "stop"}
+    technique["strip"]["until"] = [CUT_OFF, guard]
+    return technique
+
+
+def _ended(make_run: Make, columns: Any, sample: Any = None, **start: Any) -> Any:
+    told = make_run(sample, **start) if sample else make_run(**start)
+    told.stream("potentiostat", "potentiostat", columns)
+    told.stop()
+    return metrics(Run.from_documents(told.documents))
+
+
+def test_strips_that_end_by_their_charge_tell_no_efficiency(make_run: Make, synthetic: Any) -> None:
+    columns = synthetic.galvanostatic((1.0,) * 3, cut_off_v=0.2)
+    found = _ended(make_run, columns, technique=_cycle(cycles=3))
+    for name in ("ce_pct", "ce_mean_pct", "initial_ce_pct", "initial_loss_mah_cm2"):
+        assert found[name].value is None
+        assert "cycle 1, 2, 3 are left out: its strip ended by its charge" in str(
+            found[name].reason
+        )
+
+
+def test_an_electrode_of_the_metal_itself_has_no_efficiency(make_run: Make, synthetic: Any) -> None:
+    foil = {**synthetic.HALF_CELL, "working_electrode": synthetic.HALF_CELL["counter_electrode"]}
+    foil["counter_electrode"] = {"material": "Pt", "area_cm2": 1.131}
+    columns = synthetic.galvanostatic((1.0, 1.0))
+    found = _ended(make_run, columns, foil)
+    for name in ("ce_pct", "ce_mean_pct", "reservoir_ce_pct"):
+        assert found[name].value is None
+        assert "is made of Zn" in str(found[name].reason)
+
+
+def test_metal_deposited_before_leaves_cycles_out_until_a_strip_took_it(
+    make_run: Make, synthetic: Any
+) -> None:
+    plated = {**synthetic.HALF_CELL["working_electrode"], "predeposited_mah_cm2": 0.2}
+    sample = {**synthetic.HALF_CELL, "working_electrode": plated}
+    sample["counter_electrode"] = {"material": "Pt", "area_cm2": 1.131}
+    columns = synthetic.galvanostatic((1.3, 0.97, 0.98))
+    found = _ended(make_run, columns, sample)
+    assert found["ce_pct"].value == [None, pytest.approx(97.0), pytest.approx(98.0)]
+    assert "cycle 1 is left out: the electrode held metal" in str(found["ce_pct"].reason)
+    assert found["initial_ce_pct"].value is None
+
+
+def test_a_strip_that_a_guard_ended_is_in_no_mean(make_run: Make, synthetic: Any) -> None:
+    columns = synthetic.galvanostatic((0.97, 0.98, 1.05))
+    last = (columns["half_cycle"] == 6) & (columns["role"] == 1)
+    columns["potential"][last] = 0.03  # it never came to its cut-off
+    found = _ended(make_run, columns, technique=_guarded(cycles=5))
+    assert found["ce_pct"].value == pytest.approx([97.0, 98.0])
+    assert found["ce_mean_pct"].value == pytest.approx(97.5)
+    assert "cycle 3 is left out: its strip did not come to its cut-off" in str(
+        found["ce_mean_pct"].reason
+    )
+    assert found["soft_short_coulombic_cycle"].value == [3.0]
+
+
+def test_cycles_from_a_hard_short_on_are_in_no_mean(make_run: Make, synthetic: Any) -> None:
+    efficiencies = [0.97] * 10 + [1.2] * 4
+    columns = synthetic.galvanostatic(efficiencies, rows=120)
+    shorted = columns["half_cycle"] > 20
+    columns["potential"][shorted] = np.sign(columns["current"][shorted]) * 1.5e-3
+    found = _ended(make_run, columns)
+    assert found["hard_short_cycle"].value == 11.0
+    assert len(_listed(found["ce_pct"])) == 14
+    for name in ("ce_mean_pct", "ce_mean_without_first_pct", "ce_ratio_of_sums_pct"):
+        assert found[name].value == pytest.approx(97.0)
+        assert "(from the hard short on) not counted" in str(found[name].reason)
+    assert found["ce_sd_pct"].value == pytest.approx(0.0, abs=1e-9)
+    assert found["cumulative_irreversible_mah_cm2"].value == pytest.approx(10 * 0.5 * 0.03)
+    assert found["ce_last_cycle_above_95"].value == 10.0
+    assert (
+        _ended(make_run, synthetic.galvanostatic((0.97,) * 14, rows=120))["hard_short_cycle"].value
+        is None
+    )
+
+
+# -- uncertainties of potentials
+
+
+def test_potentials_are_told_with_offset_gain_and_noise(make_run: Make, synthetic: Any) -> None:
+    columns = synthetic.galvanostatic((0.9, 0.9), noise_v=1e-4, cut_off_v=0.3)
+    calibration = {
+        "potentiostat": {"potential_offset_uncertainty_v": 2e-4, "potential_gain_uncertainty": 5e-3}
+    }
+    found = _ended(make_run, columns, calibration=calibration)
+    median_v = 1e-4 * math.sqrt(0.5 * math.pi / 200)
+    plateau = found["plateau_overpotential_mv"]
+    expected = 1e3 * math.hypot(2e-4, 5e-3 * 0.030, median_v)
+    assert _listed_u(plateau) == pytest.approx([expected] * 2, rel=0.02)
+    # The offset is in both directions and cancels.
+    gap, median_v = found["polarisation_mv"], 1e-4 * math.sqrt(0.5 * math.pi / 40)
+    expected = 1e3 * math.hypot(5e-3 * 0.060, median_v, median_v)
+    assert _listed_u(gap) == pytest.approx([expected] * 2, rel=0.05)
+    half = [u / 2 for u in _listed_u(gap)]
+    assert _listed_u(found["overpotential_mv"]) == pytest.approx(half)
+    rise = found["late_strip_rise"]
+    late, u_rise = _listed(rise)[0], _listed_u(rise)[0]
+    assert late > 1.3
+    offset = 2e-4 * (late - 1) / 0.030
+    assert u_rise == pytest.approx(
+        math.hypot(offset, 1e-4 * math.sqrt(math.pi / 8) / 0.030), rel=0.5
+    )
+
+
+def _listed_u(metric: Metric) -> list[Any]:
+    assert isinstance(metric.uncertainty, list)
+    return metric.uncertainty
 
 
 def test_an_empty_run_explains_every_metric() -> None:
