@@ -1,6 +1,7 @@
 """Capacities, voltages and retention of a full cell."""
 
 import math
+from collections.abc import Collection, Mapping, Sequence
 
 from operando.analysis._evaluation import (
     Evaluation,
@@ -12,10 +13,11 @@ from operando.analysis._evaluation import (
     metric,
     undefined,
 )
-from operando.analysis.blocks import left_out_of_means
+from operando.analysis.blocks import left_out_of_means, temperatures_of_cycles_k
 from operando.analysis.coulombic import told_unrecorded, unrecorded_share
 from operando.analysis.full_cell import (
     NO_CELL_VOLTAGE,
+    capacities_at_temperatures,
     mean_voltage_v,
     rates,
     retention,
@@ -29,7 +31,16 @@ _PER_MASS = (
     "rate_capacity_mah_g",
     "rate_current_ma_g",
 )
-_FULL_CELL = (*_PER_MASS, "capacity_retention_pct", "mean_charge_v", "mean_discharge_v")
+_AT_TEMPERATURES = ("capacity_temperature_k", "capacity_at_temperature_pct")
+_FULL_CELL = (
+    *_PER_MASS,
+    "capacity_retention_pct",
+    *_AT_TEMPERATURES,
+    "mean_charge_v",
+    "mean_discharge_v",
+)
+# Capacities at several temperatures refer to that at 25 C, within so much.
+_REFERENCE_K, _REFERENCE_WITHIN_K = 298.15, 1.0
 
 
 def full_cell_metrics(found: Evaluation) -> dict[str, Metric]:
@@ -39,20 +50,23 @@ def full_cell_metrics(found: Evaluation) -> dict[str, Metric]:
         return undefined(_FULL_CELL, found.no_halves)
     if not cell.full_cell:
         return undefined(_FULL_CELL, "no full cell: the cell declares no cathode")
-    left_out = left_out_of_means(found.run.start.get("technique"))
+    left_out = {*range(1, cell.formation_cycles + 1)}
+    left_out |= left_out_of_means(found.run.start.get("technique")).keys()
+    at_k = temperatures_of_cycles_k(found.run.start)
     discharges = whole_discharges(found.halves)
-    kept = retention(discharges, left_out)
+    kept = retention(discharges, left_out, at_k)
     name = "capacity_retention_pct"
     told: dict[str, Metric] = {}
     if kept.percent is None:
-        told |= undefined((name,), "needs two complete discharges of one current")
+        told |= undefined((name,), kept.reason or "it cannot be told")
     else:
         # One range, one direction: gain and offset of both cycles are the same and cancel.
         basis = f"cycle {kept.last} over cycle {kept.reference}"
         apart = sorted(cycle for cycle in left_out if cycle < kept.reference)
         if apart:
-            basis += f"; cycle {enumerated(apart)} left out as the protocol says"
+            basis += f"; cycle {enumerated(apart)} left out as the protocol or the cell file says"
         told[name] = metric(name, kept.percent, reason=basis)
+    told |= _at_temperatures(discharges, at_k, left_out)
     for what, index in (("mean_charge_v", 0), ("mean_discharge_v", 1)):
         if cell.reference_electrode is not None:
             told[what] = metric(what, None, reason=NO_CELL_VOLTAGE)
@@ -89,7 +103,7 @@ def full_cell_metrics(found: Evaluation) -> dict[str, Metric]:
             f"cycle {half.cycle} has not ended" for half in halves if half and not half.ended
         ]
         told[what] = listed(what, capacities, errors, [*running, *doubts], "no complete half-cycle")
-    by_rate = rates(discharges, left_out)
+    by_rate = rates(discharges, left_out, at_k)
     bases = [f"median of cycle {enumerated(rate.cycles)}" for rate in by_rate]
     told["rate_capacity_mah_g"] = listed(
         "rate_capacity_mah_g",
@@ -109,6 +123,30 @@ def full_cell_metrics(found: Evaluation) -> dict[str, Metric]:
         "no complete discharge",
     )
     return told
+
+
+def _at_temperatures(
+    discharges: Sequence[HalfCycle], at_k: Mapping[int, float], left_out: Collection[int]
+) -> dict[str, Metric]:
+    """Return the capacity at each temperature of the program, of that at 25 C.
+
+    One current and one direction: gain and offset are the same in both and cancel.
+    """
+    kelvin, percent = _AT_TEMPERATURES
+    found = capacities_at_temperatures(discharges, at_k, left_out)
+    if len(found) < 2:
+        return undefined(_AT_TEMPERATURES, "no complete discharges at two temperatures")
+    bases = [f"{one.temperature_k:g} K: median of cycle {enumerated(one.cycles)}" for one in found]
+    told = {kelvin: metric(kelvin, [one.temperature_k for one in found], reason="as asked for")}
+    reference = next(
+        (one for one in found if abs(one.temperature_k - _REFERENCE_K) <= _REFERENCE_WITHIN_K),
+        None,
+    )
+    if reference is None:
+        return told | undefined((percent,), "the program has no temperature of 25 C to refer to")
+    values = [100 * one.capacity_mah_cm2 / reference.capacity_mah_cm2 for one in found]
+    basis = f"of that at {reference.temperature_k:g} K; {', '.join(bases)}"
+    return told | {percent: metric(percent, [*values], reason=basis)}
 
 
 def _capacity(half: HalfCycle | None, per_mass: float, found: Evaluation) -> Number:

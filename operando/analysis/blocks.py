@@ -1,5 +1,8 @@
 """The named parts of a run's program, as its start document tells them."""
 
+from collections.abc import Mapping
+from typing import Any
+
 from pydantic import TypeAdapter
 
 from techniques import NamedBlock, Technique, named_blocks
@@ -24,5 +27,24 @@ def left_out_of_means(technique: object) -> dict[int, str]:
         cycle: block.name
         for block in recorded_blocks(technique)
         if not block.in_means
+        for cycle in range(block.first_cycle, block.last_cycle + 1)
+    }
+
+
+def temperatures_of_cycles_k(start: Mapping[str, Any]) -> dict[int, float]:
+    """Return the temperature that a run's program has for each cycle, K; none where it has one.
+
+    Args:
+        start: Its start document, whose ``temperatures`` name parts of its program.
+    """
+    told = start.get("temperatures")
+    kelvin = told.get("kelvin") if isinstance(told, Mapping) else None
+    if not isinstance(kelvin, list | tuple):
+        return {}
+    by_name = {f"{value:g} K": float(value) for value in kelvin}
+    return {
+        cycle: by_name[block.name]
+        for block in recorded_blocks(start.get("technique"))
+        if block.name in by_name
         for cycle in range(block.first_cycle, block.last_cycle + 1)
     }

@@ -1,7 +1,7 @@
 """Capacities of a full cell: per mass of the cathode's active material, by cycle and by rate."""
 
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -36,12 +36,14 @@ class Retention:
     Attributes:
         percent: 100 Q_n / Q_ref; None if it cannot be told.
         reference: The cycle of Q_ref.
-        last: n, the last complete cycle of the same rate.
+        last: n, the last complete cycle of the same current.
+        reason: Why it cannot be told.
     """
 
     percent: float | None
     reference: int = 0
     last: int = 0
+    reason: str | None = None
 
 
 def whole_discharges(halves: Sequence[HalfCycle]) -> list[HalfCycle]:
@@ -57,23 +59,46 @@ def whole_discharges(halves: Sequence[HalfCycle]) -> list[HalfCycle]:
     ]
 
 
-def retention(discharges: Sequence[HalfCycle], left_out: Collection[int] = ()) -> Retention:
-    """Return the capacity of the last cycle over that of the first one that counts.
+def retention(
+    discharges: Sequence[HalfCycle],
+    left_out: Collection[int] = (),
+    temperatures_k: Mapping[int, float] | None = None,
+) -> Retention:
+    """Return the capacity of the last cycle over that of the first, of those at one current.
+
+    That is the current of more than half of the cycles that count: others before them are a
+    formation, and of a test of rates there is none.
 
     Args:
         discharges: `whole_discharges` of a test.
-        left_out: Cycles that are no reference: a formation.
+        left_out: Cycles that do not count: a formation.
+        temperatures_k: Cycle -> temperature at which the program ran it, K, where it has several.
     """
     counted = [half for half in discharges if half.cycle not in left_out]
-    if not counted:
-        return Retention(None)
-    first = counted[0]
-    alike = [half for half in counted if _same_rate(half, first)]
-    if len(alike) < 2:
-        return Retention(None, first.cycle, first.cycle)
-    last = alike[-1]
-    percent = 100.0 * last.capacity_mah_cm2 / first.capacity_mah_cm2
-    return Retention(percent, first.cycle, last.cycle)
+    temperatures_k = temperatures_k or {}
+    if len({temperatures_k.get(half.cycle) for half in counted}) > 1:
+        why = "cycles at several temperatures: see capacity_at_temperature_pct"
+        return Retention(None, reason=why)
+    by_current: list[list[HalfCycle]] = []
+    for half in counted:
+        same = next((one for one in by_current if _same_rate(one[0], half)), None)
+        if same is None:
+            by_current.append([half])
+        else:
+            same.append(half)
+    most = max(by_current, key=len, default=[])
+    if len(by_current) > 1 and 2 * len(most) <= len(counted):
+        return Retention(
+            None,
+            reason=f"cycles at {len(by_current)} currents, none of them that of more than half of "
+            "the cycles: see rate_capacity_mah_g",
+        )
+    if len(most) < 2:
+        return Retention(None, reason="needs two complete discharges of one current")
+    first, last = most[0], most[-1]
+    return Retention(
+        100.0 * last.capacity_mah_cm2 / first.capacity_mah_cm2, first.cycle, last.cycle
+    )
 
 
 @dataclass(frozen=True)
@@ -91,13 +116,23 @@ class Rate:
     cycles: tuple[int, ...]
 
 
-def rates(discharges: Sequence[HalfCycle], left_out: Collection[int] = ()) -> tuple[Rate, ...]:
-    """Return the rates of a test in their order; of each the last three cycles count."""
+def rates(
+    discharges: Sequence[HalfCycle],
+    left_out: Collection[int] = (),
+    temperatures_k: Mapping[int, float] | None = None,
+) -> tuple[Rate, ...]:
+    """Return the rates of a test in their order; of each the last three cycles count.
+
+    Arguments as in `retention`; at another temperature a rate is another one.
+    """
+    at_k = temperatures_k or {}
     groups: list[list[HalfCycle]] = []
     for half in discharges:
         if half.cycle in left_out:
             continue
-        if groups and _same_rate(groups[-1][-1], half):
+        before = groups[-1][-1] if groups else None
+        here = before is not None and at_k.get(before.cycle) == at_k.get(half.cycle)
+        if before is not None and here and _same_rate(before, half):
             groups[-1].append(half)
         else:
             groups.append([half])
@@ -107,6 +142,51 @@ def rates(discharges: Sequence[HalfCycle], left_out: Collection[int] = ()) -> tu
         capacity = float(np.median([half.capacity_mah_cm2 for half in last]))
         found.append(Rate(last[-1].mean_current_a, capacity, tuple(half.cycle for half in last)))
     return tuple(found)
+
+
+@dataclass(frozen=True)
+class AtTemperature:
+    """The discharges at one temperature, as the program has them.
+
+    Attributes:
+        temperature_k: The temperature, K.
+        capacity_mah_cm2: Median discharge capacity of the last three cycles there, mAh/cm2.
+        cycles: Their numbers.
+    """
+
+    temperature_k: float
+    capacity_mah_cm2: float
+    cycles: tuple[int, ...]
+
+
+def capacities_at_temperatures(
+    discharges: Sequence[HalfCycle],
+    temperatures_k: Mapping[int, float],
+    left_out: Collection[int] = (),
+) -> tuple[AtTemperature, ...]:
+    """Return the capacities at the temperatures of a program, in its order.
+
+    Of a temperature at which several currents flowed the first one counts. Arguments as in
+    `retention`.
+    """
+    groups: list[tuple[float, list[HalfCycle]]] = []
+    for half in discharges:
+        kelvin = temperatures_k.get(half.cycle)
+        if kelvin is None or half.cycle in left_out:
+            continue
+        if not groups or groups[-1][0] != kelvin:
+            groups.append((kelvin, []))
+        there = groups[-1][1]
+        if not there or _same_rate(there[0], half):
+            there.append(half)
+    return tuple(
+        AtTemperature(
+            kelvin,
+            float(np.median([half.capacity_mah_cm2 for half in there[-LAST_CYCLES:]])),
+            tuple(half.cycle for half in there[-LAST_CYCLES:]),
+        )
+        for kelvin, there in groups
+    )
 
 
 def _same_rate(one: HalfCycle, other: HalfCycle) -> bool:

@@ -23,8 +23,26 @@ FULL_CELL = (
         "capacity_retention_pct",
         "%",
         "scalar",
-        "Discharge capacity of the last complete cycle over that of the first one which the "
-        "protocol does not leave out of means and which had the same current; the note names both.",
+        "Discharge capacity of the last complete cycle over that of the first, of those at one "
+        "current: that of more than half of the cycles which neither the protocol nor the cell "
+        "file (formation_cycles) leaves out of means; the note names both. None where no current "
+        "has so many (a test of rates), and of cycles at several temperatures.",
+        "usual definition",
+    ),
+    Definition(
+        "capacity_temperature_k",
+        "K",
+        "by temperature",
+        "Temperatures of a program that has several, at which the cell was discharged, in its "
+        "order, as it asks for them.",
+        "the program",
+    ),
+    Definition(
+        "capacity_at_temperature_pct",
+        "%",
+        "by temperature",
+        "Median discharge capacity of the last three cycles at each of these temperatures over "
+        "that at 25 C (within 1 K); None where the program has no such temperature.",
         "usual definition",
     ),
     Definition(
@@ -32,7 +50,7 @@ FULL_CELL = (
         "mAh/g",
         "by rate",
         "Median discharge capacity of the last three cycles of each rate, in their order; "
-        "consecutive cycles of one current are a rate.",
+        "consecutive cycles of one current, and at one temperature, are a rate.",
         "usual definition",
     ),
     Definition(

@@ -14,7 +14,18 @@ from operando.analysis.reservoir import reservoir_efficiency, reservoir_part
 from operando.analysis.sand import Transport
 from operando.analysis.segments import HalfCycle, half_cycles
 from operando.runs import Run
-from techniques import Cell, FullCellCycling, ReservoirEfficiency, SymmetricCycling, for_cell
+from techniques import (
+    Block,
+    Cell,
+    FullCellCycling,
+    HalfCellCycling,
+    ReservoirEfficiency,
+    SymmetricCycling,
+    for_cell,
+)
+from techniques import (
+    Sequence as Program,
+)
 
 Array = NDArray[np.float64]
 AREA_CM2, ROWS = 1.131, 150
@@ -162,6 +173,35 @@ def test_a_reservoir_that_went_wrong_has_no_efficiency(
     told = metrics(run_of(make_run, HALF_CELL, columns_of(halves), technique))["reservoir_ce_pct"]
     assert told.value is None
     assert reason in str(told.reason)
+
+
+def at_170_mv(halves: list[Half]) -> list[Half]:
+    """Return half-cycles of 170 mV, as zinc has; strips end at their cut-off of 0.5 V just so."""
+    return [
+        (role, q, role * 0.17, 0.5 if end == 0.5 else role * 0.17) for role, q, _, end in halves
+    ]
+
+
+def test_whether_all_metal_was_asked_back_is_told_by_the_cut_off_of_the_technique(
+    make_run: Callable[..., Any],
+) -> None:
+    asked = ReservoirEfficiency(
+        current_density_ma_cm2=1.0, reservoir_mah_cm2=5.0, cycled_mah_cm2=1.0, cycles=9
+    )
+    technique = for_cell(asked, Cell.model_validate(HALF_CELL))
+    columns = columns_of(at_170_mv(CONDITIONED))
+    found = metrics(run_of(make_run, HALF_CELL, columns, technique))
+    assert found["reservoir_ce_pct"].value == pytest.approx(98.571, abs=1e-3)
+    assert found["soft_short_coulombic_cycle"].value is None
+    # The reservoir is empty after its last strip: what then comes back is too much.
+    more = [*at_170_mv(CONDITIONED[:2]), *at_170_mv([plate(5), strip(5.3, 0.5)])]
+    cycling = HalfCellCycling(
+        current_density_ma_cm2=1.0, capacity_mah_cm2=5.0, cycles=2, overrun_pct=20
+    )
+    technique = for_cell(cycling, Cell.model_validate(HALF_CELL))
+    found = metrics(run_of(make_run, HALF_CELL, columns_of(more), technique))
+    assert found["ce_pct"].value == pytest.approx([94.0, 106.0])
+    assert found["soft_short_coulombic_cycle"].value == [2.0]
 
 
 # -- depth of discharge, Sand's time, the last good cycle
@@ -381,7 +421,9 @@ def test_a_spectrum_that_falls_as_a_whole_shows_a_short(
     make_run: Callable[..., Any], synthetic: Any
 ) -> None:
     told = make_run(SYMMETRIC, calibration=CALIBRATION, page=1000)
-    told.stream("potentiostat", "potentiostat", columns_of([plate(1), strip(1)] * 2))
+    columns = columns_of([plate(1), strip(1)] * 2)
+    columns["cycle"] = columns["half_cycle"].copy()  # of a program that counts each by itself
+    told.stream("potentiostat", "potentiostat", columns)
     hertz = np.logspace(5, -1, 61)
     sound = synthetic.arcs_ohm(hertz, 10.0, (50.0, 1e-2, 0.9))
     shorted = sound * 30 / (sound + 30)
@@ -395,6 +437,7 @@ def test_a_spectrum_that_falls_as_a_whole_shows_a_short(
     found = metrics(Run.from_documents(told.documents))
     assert found["parallel_resistance_ohm"].value == [None, pytest.approx(30.0, rel=0.05), None]
     assert found["life_first_soft_short_h"].value == pytest.approx(2.0)
+    assert str(found["life_first_soft_short_h"].reason).startswith("cycle 2: intercept")
 
 
 # -- full cells
@@ -460,6 +503,72 @@ def test_rates_are_the_medians_of_their_last_three_cycles() -> None:
     # Cycles of the current of the reference are compared with it.
     assert (kept.reference, kept.last) == (2, 7)
     assert kept.percent == pytest.approx(100 * 0.65 / 0.9)
+
+
+def discharges_of(*parts: tuple[float, int]) -> list[HalfCycle]:
+    """Return discharges: at each current, mA/cm2, so many, each of 1 % less than the one before."""
+    found: list[HalfCycle] = []
+    for current, count in parts:
+        for _ in range(count):
+            capacity = 0.2 * 0.99 ** len(found)
+            (half,) = halves_of([discharge(capacity)], current_ma_cm2=current)
+            object.__setattr__(half, "cycle", len(found) + 1)
+            found.append(half)
+    return found
+
+
+def test_retention_is_that_of_the_current_of_most_cycles() -> None:
+    formed = discharges_of((0.02, 3), (0.2, 10), (0.02, 2))
+    kept = retention(formed)
+    assert (kept.reference, kept.last) == (4, 13)
+    assert kept.percent == pytest.approx(100 * 0.99**9)
+    kept = retention(formed, left_out=range(1, 6))
+    assert (kept.reference, kept.last) == (6, 13)
+    rate_test = retention(discharges_of((0.02, 5), (0.1, 5), (0.2, 5), (0.02, 5)))
+    assert rate_test.percent is None
+    assert "at 3 currents" in str(rate_test.reason)
+
+
+def test_declared_formation_cycles_are_no_reference(make_run: Callable[..., Any]) -> None:
+    halves = [half for q in (0.25, 0.22, 0.20) for half in (charge(q / 0.98), discharge(q))]
+    columns = columns_of(halves, current_ma_cm2=0.1, mirror=-1)
+    found = metrics(run_of(make_run, {**FULL_CELL, "formation_cycles": 1}, columns))
+    assert found["capacity_retention_pct"].value == pytest.approx(100 * 0.20 / 0.22)
+    assert "cycle 1 left out" in str(found["capacity_retention_pct"].reason)
+    assert found["rate_capacity_mah_g"].reason == "median of cycle 2, 3"
+
+
+def test_capacities_at_several_temperatures_are_those_of_25_c_and_no_retention(
+    make_run: Callable[..., Any],
+) -> None:
+    capacities = [0.24, 0.23, 0.22, 0.20, 0.12, 0.11]
+    halves = [half for q in capacities for half in (charge(q / 0.98), discharge(q))]
+    columns = columns_of(halves, current_ma_cm2=0.1, mirror=-1)
+    asked = FullCellCycling(
+        current_density_ma_cm2=0.1, charge_to_v=3.6, discharge_to_v=2.4, cycles=2
+    )
+    each = for_cell(asked, Cell.model_validate(FULL_CELL))
+    kelvin = (328.15, 298.15, 253.15)
+    technique = Program(steps=tuple(Block(name=f"{k:g} K", step=each) for k in kelvin))
+    told = make_run(FULL_CELL, calibration=CALIBRATION, page=1000)
+    told.documents[0][1]["technique"] = technique.model_dump(mode="json")
+    told.documents[0][1]["temperatures"] = {"kelvin": list(kelvin)}
+    told.stream("potentiostat", "potentiostat", columns)
+    told.stop()
+    found = metrics(Run.from_documents(told.documents))
+    assert found["capacity_temperature_k"].value == list(kelvin)
+    assert found["capacity_at_temperature_pct"].value == pytest.approx(
+        [100 * 0.235 / 0.21, 100.0, 100 * 0.115 / 0.21]
+    )
+    assert "of that at 298.15 K" in str(found["capacity_at_temperature_pct"].reason)
+    assert found["capacity_retention_pct"].value is None
+    assert "several temperatures" in str(found["capacity_retention_pct"].reason)
+    per_mass = AREA_CM2 / 2.5e-3
+    assert found["rate_capacity_mah_g"].value == pytest.approx(
+        [q * per_mass for q in (0.235, 0.21, 0.115)]
+    )
+    del told.documents[0][1]["temperatures"]
+    assert metrics(Run.from_documents(told.documents))["capacity_temperature_k"].value is None
 
 
 def test_one_discharge_retains_nothing() -> None:
