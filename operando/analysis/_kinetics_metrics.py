@@ -16,8 +16,14 @@ from operando.analysis._evaluation import (
     summary,
     undefined,
 )
-from operando.analysis._step_surroundings import open_circuit_v, spectrum_after, spectrum_before
+from operando.analysis._step_surroundings import (
+    OPEN_CIRCUIT_ROWS,
+    open_circuit_v,
+    spectrum_after,
+    spectrum_before,
+)
 from operando.analysis._sweep_metrics import sweep_metrics
+from operando.analysis.accuracy import PotentialAccuracy
 from operando.analysis.pulses import edge_resistance, mean_resistance, titration
 from operando.analysis.steps import (
     HOLD,
@@ -27,6 +33,7 @@ from operando.analysis.steps import (
     StepRows,
     recorded_steps,
 )
+from operando.analysis.tip_uncertainty import median_u
 from operando.analysis.transference import step_currents, transference_number
 from operando.analysis.voltammetry import OneWay, couples, one_ways, peaks, rate_exponent
 from operando.registry._kinetics import KINETICS
@@ -83,14 +90,22 @@ def _transference(found: Evaluation, steps: Sequence[StepRows]) -> Metric:
     slowest = max((arc.time_constant_s for arc in before.arcs), default=0.0)
     currents = step_currents(since, hold.current_a, charging_s=CHARGING_TIMES * slowest)
     height = float(np.median(hold.potential_v)) - rest_v
-    noise = float(np.std(hold.potential_v)) / math.sqrt(len(hold))
+    accuracy = PotentialAccuracy.from_calibration(found.calibration)
+    resting_v = steps[place - 1].potential_v[-OPEN_CIRCUIT_ROWS:]
+    # The rows of a hold tell what was set; open circuit was measured: the offset is between them.
+    step_u_v = math.hypot(
+        accuracy.offset_v,
+        accuracy.gain * height,
+        float(np.std(hold.potential_v)) / math.sqrt(len(hold)),
+        median_u(float(np.std(resting_v)), len(resting_v)),
+    )
     steady = currents.steady_a or 0.0
     result = transference_number(
         currents,
         height,
         before.interfacial_ohm,
         after.interfacial_ohm,
-        step_uncertainty_v=noise,
+        step_uncertainty_v=step_u_v,
         resistance_before_uncertainty_ohm=before.interfacial_uncertainty_ohm,
         resistance_after_uncertainty_ohm=after.interfacial_uncertainty_ohm,
         current_offset_a=found.accuracy.relative_offset(steady) * abs(steady),
@@ -99,7 +114,8 @@ def _transference(found: Evaluation, steps: Sequence[StepRows]) -> Metric:
         return metric(name, None, reason=result.reason)
     assert currents.initial_a is not None
     basis = (
-        f"apparent; dV {height * 1e3:.2f} mV, I {currents.initial_a * 1e6:.4g} to "
+        f"apparent; dV {height * 1e3:.2f} mV +- {step_u_v * 1e3:.2g} mV, "
+        f"I {currents.initial_a * 1e6:.4g} to "
         f"{steady * 1e6:.4g} uA, R {before.interfacial_ohm:.4g} to {after.interfacial_ohm:.4g} ohm"
     )
     return metric(name, result.number, result.uncertainty, basis)

@@ -9,12 +9,15 @@ import numpy as np
 
 from operando.analysis._evaluation import Evaluation, Metric, metric, summary, undefined
 from operando.analysis._step_surroundings import open_circuit_v, spectrum_before, temperature_k
+from operando.analysis.accuracy import PotentialAccuracy, potential_offset_v
 from operando.analysis.charge_transfer import (
     TAFEL_WINDOW_V,
+    LinearPolarisation,
     fit_butler_volmer,
     linear_polarisation,
     tafel,
 )
+from operando.analysis.impedance import ArcFit
 from operando.analysis.steps import SWEEP, StepRows
 from operando.runs import Floats, Run
 from techniques import Cell
@@ -132,7 +135,8 @@ _LINES = (
     "j0_apparent_cathodic_ma_cm2",
 )
 _COEFFICIENTS = ("transfer_coefficient_anodic", "transfer_coefficient_cathodic")
-_SWEEPS = (*_LINES, *_COEFFICIENTS, "j0_linear_ma_cm2")
+_LINEAR, _LINEAR_APPARENT = "j0_linear_ma_cm2", "j0_linear_apparent_ma_cm2"
+_SWEEPS = (*_LINES, *_COEFFICIENTS, _LINEAR, _LINEAR_APPARENT)
 
 
 def sweep_metrics(found: Evaluation, cell: Cell, steps: Sequence[StepRows]) -> dict[str, Metric]:
@@ -147,7 +151,8 @@ def sweep_metrics(found: Evaluation, cell: Cell, steps: Sequence[StepRows]) -> d
     rest = None if curve.measured else "open circuit taken where the current changes its sign"
     told = _lines(found, cell, curve, summary([remark, rest]))
     told |= _coefficients(found, cell, curve, summary([remark, rest]))
-    told["j0_linear_ma_cm2"] = _linear(found, cell, raw, rest)
+    told[_LINEAR] = _linear(found, cell, raw, rest)
+    told[_LINEAR_APPARENT] = _linear_of(_LINEAR_APPARENT, found, cell, raw, rest, None)
     return told
 
 
@@ -158,6 +163,9 @@ def _lines(
     low, high = tafel_window_v(found.run)
     relative = found.accuracy.relative(1e-3 * cell.area_cm2 * float(np.abs(curve.j_ma_cm2).max()))
     corrected = curve.series_ohm_cm2 is not None
+    both = cell.symmetric and cell.reference_electrode is None
+    off_v = _open_circuit_off_v(found, curve) / (2 if corrected and both else 1)
+    gain = PotentialAccuracy.from_calibration(found.calibration).gain
     for slope_name, j0_name, window in (
         (*_LINES[0:2], (low, high)),
         (*_LINES[2:4], (-high, -low)),
@@ -174,10 +182,14 @@ def _lines(
                 remark,
             ]
         )
-        told[slope_name] = metric(
-            slope_name, line.slope_mv_dec, line.slope_uncertainty_mv_dec, basis
+        assert line.slope_mv_dec is not None  # there is a line
+        assert line.slope_uncertainty_mv_dec is not None
+        error = math.hypot(line.slope_uncertainty_mv_dec, gain * line.slope_mv_dec)
+        told[slope_name] = metric(slope_name, line.slope_mv_dec, error, basis)
+        of_zero = math.log(10.0) * 1e3 * off_v / line.slope_mv_dec
+        error = math.hypot(
+            line.j0_uncertainty_ma_cm2, relative * line.j0_ma_cm2, of_zero * line.j0_ma_cm2
         )
-        error = math.hypot(line.j0_uncertainty_ma_cm2, relative * line.j0_ma_cm2)
         told[j0_name] = metric(j0_name, line.j0_ma_cm2, error, basis)
     return told
 
@@ -198,7 +210,10 @@ def _coefficients(
     wrong_v = 1e-3 * curve.j_ma_cm2 * curve.series_uncertainty_ohm_cm2 / (2 if two else 1)
     try:
         fit = fit_butler_volmer(curve.eta_v, curve.j_ma_cm2, temperature_k=kelvin)
-        other = fit_butler_volmer(curve.eta_v - wrong_v, curve.j_ma_cm2, temperature_k=kelvin)
+        others = [
+            fit_butler_volmer(curve.eta_v - shift_v, curve.j_ma_cm2, temperature_k=kelvin)
+            for shift_v in (wrong_v, _open_circuit_off_v(found, curve) / (2 if two else 1))
+        ]
     except ValueError as problem:
         return undefined(_COEFFICIENTS, str(problem))
     alike = (
@@ -213,16 +228,16 @@ def _coefficients(
             _COEFFICIENTS[0],
             fit.alpha_anodic,
             fit.alpha_anodic_uncertainty,
-            other.alpha_anodic,
+            [other.alpha_anodic for other in others],
         ),
         (
             _COEFFICIENTS[1],
             fit.alpha_cathodic,
             fit.alpha_cathodic_uncertainty,
-            other.alpha_cathodic,
+            [other.alpha_cathodic for other in others],
         ),
     ):
-        total = math.hypot(error, moved - value)
+        total = math.hypot(error, *(one - value for one in moved))
         if not total < LARGEST_RELATIVE_UNCERTAINTY * value:
             why = f"{value:.2g} with a standard uncertainty of {total:.2g}: the sweep decides none"
             told[name] = metric(name, None, reason=why)
@@ -233,47 +248,83 @@ def _coefficients(
 
 
 def _linear(found: Evaluation, cell: Cell, curve: PolarisationCurve, rest: str | None) -> Metric:
-    name = "j0_linear_ma_cm2"
+    """Return j0 of the interface, for which i R_s must be taken off."""
+    if not corrects_series_resistance(found.run):
+        why = (
+            "i R_s is not taken off (tafel: correct_series_resistance: true, after a spectrum): "
+            f"see {_LINEAR_APPARENT}"
+        )
+        return metric(_LINEAR, None, reason=why)
+    fit = spectrum_before(found.run, curve.begin_s)
+    if fit is None:
+        why = "i R_s is to be taken off, and no spectrum before the sweep tells R_s"
+        return metric(_LINEAR, None, reason=f"{why}: see {_LINEAR_APPARENT}")
+    return _linear_of(_LINEAR, found, cell, curve, rest, fit)
+
+
+def _linear_of(
+    name: str,
+    found: Evaluation,
+    cell: Cell,
+    curve: PolarisationCurve,
+    rest: str | None,
+    fit: ArcFit | None,
+) -> Metric:
+    """Return j0 by the rows near open circuit, with what R_s of a fit makes taken off."""
     electrons = METALS[cell.metal].electrons
     both = cell.symmetric and cell.reference_electrode is None
     temperature, note = temperature_k(found, curve.begin_s, curve.end_s)
-    series, error = None, 0.0
-    if corrects_series_resistance(found.run):
-        fit = spectrum_before(found.run, curve.begin_s)
-        if fit is None:
-            return metric(
-                name,
-                None,
-                reason="i R_s is to be taken off, and no spectrum before the sweep tells R_s",
-            )
-        series = fit.series_ohm * cell.area_cm2
-        error = fit.series_uncertainty_ohm * cell.area_cm2
-    line = linear_polarisation(
-        curve.eta_v,
-        curve.j_ma_cm2,
-        electrons,
-        limit_v=0.005 if electrons == 1 else 0.003,
-        temperature_k=temperature,
-        interfaces=2 if both else 1,
-        series_ohm_cm2=series,
-        series_uncertainty_ohm_cm2=error,
-    )
+    series = None if fit is None else fit.series_ohm * cell.area_cm2
+    error = 0.0 if fit is None else fit.series_uncertainty_ohm * cell.area_cm2
+    limit_v = 0.005 if electrons == 1 else 0.003
+
+    def line_of(open_circuit_off_v: float) -> LinearPolarisation:
+        return linear_polarisation(
+            curve.eta_v - open_circuit_off_v,
+            curve.j_ma_cm2,
+            electrons,
+            limit_v=limit_v,
+            temperature_k=temperature,
+            interfaces=2 if both else 1,
+            series_ohm_cm2=series,
+            series_uncertainty_ohm_cm2=error,
+        )
+
+    line, off_v = line_of(0.0), _open_circuit_off_v(found, curve)
     if line.j0_ma_cm2 is None or line.j0_uncertainty_ma_cm2 is None:
         return metric(name, None, reason=line.reason)
     basis = summary(
         [
             f"{line.points} rows within {line.limit_v * 1e3:g} mV, {temperature:.2f} K"
             + (", one of two interfaces" if both else ""),
-            "i R_s is not taken off"
-            if series is None
-            else f"i R_s taken off, R_s {series / cell.area_cm2:.4g} ohm of the spectrum before",
+            "apparent, i R_s is not taken off"
+            if fit is None
+            else f"i R_s taken off, R_s {fit.series_ohm:.4g} ohm of the spectrum before",
             summary([rest, note]),
         ]
     )
-    gain = found.accuracy.relative(1e-3 * cell.area_cm2 * line.limit_v)
-    return metric(
-        name, line.j0_ma_cm2, math.hypot(line.j0_uncertainty_ma_cm2, gain * line.j0_ma_cm2), basis
+    gain = math.hypot(
+        found.accuracy.relative(1e-3 * cell.area_cm2 * line.largest_ma_cm2),
+        PotentialAccuracy.from_calibration(found.calibration).gain,
     )
+    moved = [
+        other.j0_ma_cm2 - line.j0_ma_cm2
+        for other in map(line_of, (off_v, -off_v))
+        if other.j0_ma_cm2 is not None
+    ]
+    # Which rows lie near open circuit depends on where that is.
+    of_zero = max(map(abs, moved), default=0.0)
+    total = math.hypot(line.j0_uncertainty_ma_cm2, gain * line.j0_ma_cm2, of_zero)
+    return metric(name, line.j0_ma_cm2, total, basis)
+
+
+def _open_circuit_off_v(found: Evaluation, curve: PolarisationCurve) -> float:
+    """Return the standard uncertainty of a curve's zero, V.
+
+    Potentials of a sweep are those that were set, that of open circuit was measured: the offset is
+    between them. There is none where the zero is where the current changes its sign.
+    """
+    return potential_offset_v(found.calibration) if curve.measured else 0.0
 
 
 def corrects_series_resistance(run: Run) -> bool:

@@ -153,6 +153,7 @@ class LinearPolarisation:
         limit_v: Largest |eta| used, V.
         ir_corrected: Whether i R_s was taken off; if not, R_s is part of the resistance.
         reason: Why there is none.
+        largest_ma_cm2: Largest |j| of these rows, mA/cm2.
     """
 
     j0_ma_cm2: float | None
@@ -163,6 +164,7 @@ class LinearPolarisation:
     limit_v: float
     ir_corrected: bool
     reason: str | None = None
+    largest_ma_cm2: float = 0.0
 
 
 def linear_polarisation(
@@ -211,7 +213,14 @@ def linear_polarisation(
     volt = GAS_CONSTANT_J_MOL_K * temperature_k / (electrons * FARADAY_C_MOL)
     j0 = 1e3 * volt / line.slope
     return LinearPolarisation(
-        j0, j0 * error / line.slope, line.slope, line.r2, line.points, limit_v, corrected
+        j0,
+        j0 * error / line.slope,
+        line.slope,
+        line.r2,
+        line.points,
+        limit_v,
+        corrected,
+        largest_ma_cm2=float(np.abs(j_ma_cm2[within]).max()),
     )
 
 

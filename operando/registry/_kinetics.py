@@ -58,9 +58,17 @@ KINETICS = (
         "mA/cm2",
         "scalar",
         "RT/(nF) dj/deta of the last linear sweep at |eta| < 5 mV (n = 1) or 3 mV (n = 2) of one "
-        "interface. i R_s is taken off only where the technique asks for it (tafel: "
-        "correct_series_resistance: true), with R_s of the spectrum before; films on the "
-        "electrodes are part of the interface.",
+        "interface, i R_s taken off with R_s of the spectrum before: None where the technique does "
+        "not ask for that (tafel: correct_series_resistance: true). Films on the electrodes are "
+        "part of the interface.",
+        "Butler-Volmer at small overpotentials",
+    ),
+    Definition(
+        "j0_linear_apparent_ma_cm2",
+        "mA/cm2",
+        "scalar",
+        "The same with i R_s in it: behind a series resistance many times too low for the "
+        "interface, and not to be compared with j0_linear_ma_cm2.",
         "Butler-Volmer at small overpotentials",
     ),
     Definition(
@@ -99,7 +107,8 @@ KINETICS = (
         "scalar",
         "t+ = I_ss (dV - I_0 R_0) / (I_0 (dV - I_ss R_ss)) of a potential step of 20 mV at "
         "most between two spectra, in a symmetric cell of the metal; None elsewhere, if the "
-        "current did not stand, rose, or the uncertainty exceeds 0.1.",
+        "current did not stand, rose, or the uncertainty exceeds 0.1. u(dV) is that of the "
+        "potential's offset, its gain and the rest before.",
         "Bruce and Vincent 1987; Evans, Vincent and Bruce 1987",
     ),
     Definition(

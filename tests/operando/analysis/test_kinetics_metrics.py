@@ -129,9 +129,15 @@ def test_a_sweep_without_anything_taken_off_is_apparent_and_says_so(bench: Any) 
         _value(told["j0_apparent_ma_cm2"]), rel=0.01
     )
     assert "apparent, 60 to 110 mV" in str(told["j0_apparent_ma_cm2"].reason)
-    assert "i R_s is not taken off" in str(told["j0_linear_ma_cm2"].reason)
-    assert "one of two interfaces" in str(told["j0_linear_ma_cm2"].reason)
-    assert "298.15 K assumed" in str(told["j0_linear_ma_cm2"].reason)
+    assert told["j0_linear_ma_cm2"].value is None
+    assert "see j0_linear_apparent_ma_cm2" in str(told["j0_linear_ma_cm2"].reason)
+    linear = told["j0_linear_apparent_ma_cm2"]
+    # R_s beside R_ct = RT/nF / j0, of one of two interfaces.
+    expected = 12.846 / (12.846 / 0.3 + 0.5 * 2.65 * AREA)
+    assert _value(linear) == pytest.approx(expected, rel=0.01)
+    assert "apparent, i R_s is not taken off" in str(linear.reason)
+    assert "one of two interfaces" in str(linear.reason)
+    assert "298.15 K assumed" in str(linear.reason)
 
 
 def test_the_series_resistance_is_taken_off_where_it_is_asked_for(bench: Any) -> None:
@@ -199,6 +205,32 @@ def test_the_window_of_the_tafel_lines_is_declared(bench: Any) -> None:
     told = on.metrics
     assert "80 to 140 mV" in str(told["tafel_slope_mv_dec"].reason)
     assert "-140 to -80 mV" in str(told["tafel_slope_cathodic_mv_dec"].reason)
+
+
+def test_the_uncertainty_of_a_sweep_holds_that_of_its_zero_and_of_its_largest_current(
+    bench: Any,
+) -> None:
+    def told(**potentiostat: float) -> Mapping[str, Metric]:
+        on = bench()
+        on.told.documents[0][1]["calibration"] = {"potentiostat": potentiostat}
+        on.rest()
+        _sweep(on, 0.3, 2.65)
+        found: Mapping[str, Metric] = on.metrics
+        return found
+
+    sure = {"potential_offset_uncertainty_v": 0.0, "current_offset_uncertainty_a": 0.0}
+    sharp, vague = told(**sure), told(**{**sure, "potential_offset_uncertainty_v": 2e-3})
+    name = "j0_apparent_ma_cm2"
+    slope = _value(sharp["tafel_slope_mv_dec"])
+    of_zero = _value(sharp[name]) * np.log(10) * 2.0 / slope
+    wanted = np.hypot(sharp[name].uncertainty, of_zero)  # type: ignore[arg-type]  # a number
+    assert vague[name].uncertainty == pytest.approx(wanted)
+    # The current within 3 mV of one interface, not one of some microampere in a range of its own.
+    name, offset_a = "j0_linear_apparent_ma_cm2", 1e-5
+    largest_a = 1e-3 * AREA * _value(sharp[name]) * 0.003 / 0.012846
+    wide = told(**{**sure, "current_offset_uncertainty_a": offset_a})[name]
+    share = wide.uncertainty / _value(wide)  # type: ignore[operator]  # a number
+    assert share == pytest.approx(offset_a / largest_a, rel=0.2)
 
 
 def test_without_a_spectrum_nothing_is_taken_off_and_nothing_told(bench: Any) -> None:
@@ -320,7 +352,11 @@ def test_a_potential_step_between_spectra_tells_the_transference_number(bench: A
     on.spectrum(bulk, after)
     told = on.metrics["transference_number_apparent"]
     assert _value(told) == pytest.approx(number, abs=0.03)
-    assert "dV 10.00 mV" in str(told.reason)
+    assert "dV 10.00 mV +- 1 mV" in str(told.reason)
+    # A step that is 1 mV off: t+ (1 / (dV - I0 R0) - 1 / (dV - Iss Rss)) of it.
+    first, last = 0.010 / 30 * before, 0.010 / (bulk / number + after) * after
+    of_step = number * 1e-3 * (1 / (0.010 - first) - 1 / (0.010 - last))
+    assert told.uncertainty == pytest.approx(of_step, rel=0.2)
     assert "R 10 to 10.5 ohm" in str(told.reason).replace("9.99", "10").replace("10.49", "10.5")
 
 
