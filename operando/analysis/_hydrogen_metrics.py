@@ -47,6 +47,8 @@ _CHECKS = ("hydrogen_response_area", "hydrogen_blank_area")
 _FOREIGN = ("blank", "calibration")
 _NO_RECOVERY = "a recovery is of a run without half-cycles"
 _FEWEST_FOR_A_RISE = 3
+# Of the time to the first injection: what corroded in a longer rest is no share of the current's.
+SHORT_REST = 0.05
 _BLOCK = 65536  # rows integrated at once
 
 
@@ -331,11 +333,20 @@ def _rates(
     notes: list[str | None] = [one.reason for one in injections]
     doubts: list[str | None] = []
     last_s = found.begin_s if found.halves else math.nan
+    rested_s, found_before = _rested_s(found), False
     for one, at_s in zip(injections, t_s.tolist(), strict=True):
         rate: tuple[Number, Number] = (one.rate_nmol_s, one.rate_uncertainty_nmol_s)
         share: tuple[Number, Number] = (None, None)
         since, error = one.since_last_umol, one.since_last_uncertainty_umol
         apart = at_s - last_s
+        first = since is not None and one.rate_nmol_s is None and not found_before
+        if first and rested_s > SHORT_REST * apart:
+            since = None
+            notes.append(
+                f"injection {one.number} has all hydrogen since the headspace was closed, "
+                f"{rested_s:.0f} s of rest among it: no rate"
+            )
+        found_before |= one.since_start_umol is not None
         if since is not None and error is not None and math.isfinite(apart) and apart > 0:
             if one.rate_nmol_s is None:
                 rate = (since * 1e3 / apart, error * 1e3 / apart)
@@ -366,6 +377,13 @@ def _rates(
             (_RATES[2], shares, [*notes, *doubts]),
         )
     }
+
+
+def _rested_s(found: Evaluation) -> float:
+    """Return how long the program ran before its first half-cycle began, s."""
+    if not found.halves:
+        return math.inf
+    return found.begin_s - (found.halves[0].since_edge_s or 0.0)
 
 
 def _milliampere(rate_nmol_s: Number) -> Number:

@@ -64,7 +64,9 @@ HYDROGEN = (
         "nmol/s",
         "by injection",
         "A swept cell: y F P0 / (R T0) at the injection, T0 and P0 as the flow was declared. A "
-        "closed one: hydrogen_umol over the time since the last injection that found any.",
+        "closed one: hydrogen_umol over the time since the last injection that found any; of the "
+        "first one none, unless the rest before the current was shorter than a twentieth of it: it "
+        "has what was made in that rest.",
         "ideal gas",
     ),
     Definition(
@@ -79,9 +81,10 @@ HYDROGEN = (
         "%",
         "by injection",
         "Share of the charge passed since the last injection that found any hydrogen, in both "
-        "directions, that made hydrogen_umol. Its uncertainty is that of hydrogen_umol (noise of "
-        "both peaks; slope and intercept of the calibration; the headspace's gas or the flow, "
-        "where gas_uncertainty tells it) and that of the charge.",
+        "directions, that made hydrogen_umol; of the first one as hydrogen_rate_nmol_s. Its "
+        "uncertainty is that of hydrogen_umol (noise of both peaks; slope and intercept of the "
+        "calibration; the headspace's gas or the flow, where gas_uncertainty tells it) and that "
+        "of the charge.",
         "Faraday's law",
     ),
     Definition(

@@ -114,6 +114,29 @@ def test_a_closed_headspace_tells_rates_shares_and_what_is_dissolved(
     assert found["hydrogen_recovery_pct"].value is None
 
 
+def test_what_corroded_in_a_rest_before_is_in_no_rate_of_the_current(
+    make_run: Make, synthetic: Any
+) -> None:
+    rows = synthetic.galvanostatic((0.9, 0.98))
+    rows["t"] = rows["t"] + 3600.0
+    per_area = 101325 * 5e-6 / (R * 298.15) * 1e6 / SLOPE
+    names = ("hydrogen_rate_nmol_s", "hydrogen_partial_current_ma", "hydrogen_interval_fe_pct")
+    found = _run(make_run, synthetic, [3000.0, 9000.0], [4500.0, 5400.0], CLOSED, rows=rows)
+    for name in names:
+        assert found[name].value[0] is None
+        assert found[name].value[1] is not None
+        assert "injection 1 has all hydrogen since the headspace was closed, 3600 s of rest" in str(
+            found[name].reason
+        )
+    rate = 6000 * per_area * 1e3 / 900
+    assert found[names[0]].value[1] == pytest.approx(rate, rel=0.01)
+    assert found["hydrogen_umol"].value[0] is not None
+    # An injection just before the current tells what the rest had made.
+    found = _run(make_run, synthetic, [3000.0, 9000.0], [3550.0, 4450.0], CLOSED, rows=rows)
+    assert found[names[0]].value == [None, pytest.approx(rate, rel=0.01)]
+    assert found[names[2]].value[1] is not None
+
+
 def test_a_swept_cell_gives_rates_with_the_declared_reference_temperature(
     make_run: Make, synthetic: Any
 ) -> None:
