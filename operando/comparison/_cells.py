@@ -58,6 +58,12 @@ class ComparedRun:
         declared = range(1, self.cell.formation_cycles + 1)
         return frozenset((*declared, *left_out_of_means(self.start.get("technique"))))
 
+    @property
+    def hard_short_cycle(self) -> int | None:
+        """Return the cycle from which on it was shorted, and counts in no mean; None: none."""
+        told = self.numbers.get("hard_short_cycle")
+        return int(told.value) if told is not None and isinstance(told.value, float) else None
+
 
 @dataclass(frozen=True)
 class Group:

@@ -1,7 +1,7 @@
 """Which quantities are compared, and what stands for a cell where a metric is a list."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -20,8 +20,8 @@ class Quantity:
         name: The metric's name, with ``.first``, ``.last`` or ``.mean`` where it is a list.
         label: What people call it.
         metric: The metric.
-        form: What stands for a list: its first or last defined element, or their mean; of a list
-            by cycle without the cycles that are left out of means.
+        form: What stands for a list: its first or last element, or their mean; of a list by cycle
+            without the cycles that are left out of means, and those from a hard short on.
         unit: Its unit.
     """
 
@@ -55,6 +55,7 @@ _CHOSEN: tuple[tuple[str, str, Form], ...] = (
     ("Interfacial resistance, last", "interfacial_resistance_ohm", "last"),
     ("Apparent exchange current density", "j0_apparent_ma_cm2", "value"),
     ("Exchange current density, linear", "j0_linear_ma_cm2", "value"),
+    ("Apparent exchange current density, linear", "j0_linear_apparent_ma_cm2", "value"),
     ("Activation energy, ln(T/R)", "activation_energy_kj_mol", "value"),
     ("Apparent transference number", "transference_number_apparent", "value"),
     ("Cumulative plated charge", "cumulative_plated_mah_cm2", "value"),
@@ -94,7 +95,12 @@ RADAR = (
 
 
 def value_of(run: ComparedRun, quantity: Quantity) -> tuple[float | None, float | None, str]:
-    """Return a run's value of a quantity, its standard uncertainty, and why there is none."""
+    """Return a run's value of a quantity, its standard uncertainty, and its reason.
+
+    That is why there is none, or what it rests on. What is called first is the first element, or
+    nothing: never a later one. The last is the last element; of a list by cycle the one before it,
+    which is then named, where that has none (its cycle may not have ended).
+    """
     if quantity.metric == TIP:
         return _tip(run.numbers)
     metric = run.numbers[quantity.metric]
@@ -104,20 +110,52 @@ def value_of(run: ComparedRun, quantity: Quantity) -> tuple[float | None, float 
         return metric.value, error, reason
     errors = metric.uncertainty if isinstance(metric.uncertainty, list) else ()
     errors = [*errors, *[None] * (len(metric.value) - len(errors))]
+    each = list(zip(metric.value, errors, strict=True))
     by_cycle = METRICS[quantity.metric].shape == "by cycle"
+    if quantity.form == "mean":
+        return _mean(run, each, reason, by_cycle=by_cycle)
+    if quantity.form == "first":
+        if not each or each[0][0] is None:
+            return None, None, _joined("the first one has no value", reason)
+        return *each[0], reason
+    if each and each[-1][0] is not None:
+        return *each[-1], reason
+    if by_cycle and len(each) > 1 and each[-2][0] is not None:
+        which = f"of cycle {len(each) - 1}: cycle {len(each)} has no value"
+        return *each[-2], _joined(which, reason)
+    return None, None, _joined("the last one has no value", reason)
+
+
+def _mean(
+    run: ComparedRun,
+    each: Sequence[tuple[float | None, float | None]],
+    reason: str,
+    *,
+    by_cycle: bool,
+) -> tuple[float | None, float | None, str]:
+    """Return the mean over elements; of a list by cycle over those that count in means."""
+    shorted = run.hard_short_cycle if by_cycle else None
     known = [
         (value, error)
-        for number, (value, error) in enumerate(zip(metric.value, errors, strict=True), start=1)
+        for number, (value, error) in enumerate(each, start=1)
         if value is not None
-        and not (quantity.form == "mean" and by_cycle and number in run.left_out)
+        and not (by_cycle and number in run.left_out)
+        and (shorted is None or number < shorted)
     ]
+    until = "" if shorted is None else f", until the hard short of cycle {shorted}"
     if not known:
-        return None, None, "every cycle is left out of means"
-    if quantity.form == "first":
-        return *known[0], ""
-    if quantity.form == "last":
-        return *known[-1], ""
-    return math.fsum(value for value, _ in known) / len(known), None, ""
+        return None, None, f"every cycle is left out of means{until}"
+    errors = [error for _, error in known if error is not None]
+    # An offset or a gain is the same in all of them: it does not average out.
+    shared = math.fsum(errors) / len(errors) if len(errors) == len(known) else None
+    mean = math.fsum(value for value, _ in known) / len(known)
+    what = "cycle" if by_cycle else "value"
+    basis = f"mean of {len(known)} {what}{'s' * (len(known) > 1)}{until}"
+    return mean, shared, _joined(basis, reason)
+
+
+def _joined(*parts: str) -> str:
+    return "; ".join(part for part in parts if part)
 
 
 def _tip(numbers: Mapping[str, Metric]) -> tuple[float | None, float | None, str]:
@@ -129,5 +167,7 @@ def _tip(numbers: Mapping[str, Metric]) -> tuple[float | None, float | None, str
             if plateau.value[0] is None:
                 return None, None, "the first plating has no plateau"
             error = above.uncertainty if isinstance(above.uncertainty, float) else None
-            return above.value + plateau.value[0], error, ""
+            if error is not None and isinstance(plateau.uncertainty, list):
+                error = math.hypot(error, plateau.uncertainty[0] or 0.0)
+            return above.value + plateau.value[0], error, above.reason or ""
     return None, None, numbers["cell_eta_n_mv"].reason or "no tip"

@@ -29,7 +29,7 @@ class CellValue:
         cell: The cell's label.
         value: The value; the mean, where several runs of it have one. None if none has.
         uncertainty: Its standard uncertainty, where one run tells one.
-        reason: Why there is none.
+        reason: Why there is none, or what it rests on.
         runs: The runs that have one.
     """
 
@@ -139,13 +139,14 @@ def _summary(group: Group, quantity: Quantity) -> Summary:
 
 def _cell_value(cell: str, runs: Sequence[ComparedRun], quantity: Quantity) -> CellValue:
     found = [(run, *value_of(run, quantity)) for run in runs]
-    known = [(run, value, error) for run, value, error, _ in found if value is not None]
+    known = [one for one in found if one[1] is not None]
+    reasons = dict.fromkeys(reason for _, _, _, reason in known or found if reason)
+    told = "; ".join(reasons)
     if not known:
-        reasons = dict.fromkeys(reason for _, _, _, reason in found)
-        return CellValue(cell, None, None, "; ".join(reasons), ())
-    mean = math.fsum(value for _, value, _ in known) / len(known)
+        return CellValue(cell, None, None, told, ())
+    mean = math.fsum(value for _, value, _, _ in known if value is not None) / len(known)
     error = known[0][2] if len(known) == 1 else None
-    return CellValue(cell, mean, error, "", tuple(run.uid for run, _, _ in known))
+    return CellValue(cell, mean, error, told, tuple(run.uid for run, _, _, _ in known))
 
 
 def _lives(group: Group, kind: str) -> GroupLives:

@@ -11,7 +11,7 @@ from operando.comparison._checklist import (
     missing_count,
     summary_text,
 )
-from operando.comparison._summary import LIVES, Comparison, GroupLives
+from operando.comparison._summary import LIVES, Comparison, GroupLives, alike
 from operando.report import text_table
 
 COLUMNS = (
@@ -24,10 +24,10 @@ def comparison_csv(comparison: Comparison) -> str:
     """Return a comparison as one tidy table: a row per group and quantity, one per cell.
 
     ``level`` tells which: ``group`` (mean, standard deviation over n cells), ``cell`` (its value
-    and standard uncertainty), ``group life`` (median life of n cells by Kaplan-Meier, failed of
-    them), ``cell life`` (failed 0: the test's length, its life is longer; failed empty: nobody
-    knows, and the cell is not among the n) or ``note`` (what must be known of the comparison, in
-    its reason). What is not known is empty, and the reason told.
+    and standard uncertainty; what it rests on is its reason), ``group life`` (median life of n
+    cells by Kaplan-Meier, failed of them), ``cell life`` (failed 0: the test's length, its life is
+    longer; failed empty: nobody knows, and the cell is not among the n) or ``note`` (what must be
+    known of the comparison, in its reason). What is not known is empty, and the reason told.
     """
     target = io.StringIO()
     writer = csv.writer(target, lineterminator="\r\n")
@@ -108,6 +108,18 @@ def life_text(lives: GroupLives) -> str:
     return f"> {longest:.4g} ({counted})" if not failed else f"not reached ({counted})"
 
 
+def _bases(comparison: Comparison) -> list[str]:
+    """Return what the values of cells rest on, by quantity and group, alike ones once."""
+    lines = []
+    for quantity in comparison.quantities:
+        for name, summary in comparison.summaries[quantity.name].items():
+            told = {one.cell: one.reason for one in summary.cells if one.value is not None}
+            told = {cell: reason for cell, reason in told.items() if reason}
+            if told:
+                lines.append(f"  {quantity.name}, {name}: {alike(told)}")
+    return ["", "What the values rest on:", *lines] if lines else []
+
+
 def comparison_text(comparison: Comparison) -> str:
     """Return a comparison as tables of text: means over cells, lives, what is missing."""
     names = [group.name for group in comparison.groups]
@@ -127,6 +139,7 @@ def comparison_text(comparison: Comparison) -> str:
     ]
     lines += text_table(("quantity", "unit", *names), rows)
     lines += ["", "Mean ± standard deviation over cells (n), never over pooled cycles."]
+    lines += _bases(comparison)
     lives = [
         (f"{kind}_h", "h", *(life_text(comparison.lives[kind][name]) for name in names))
         for kind in LIVES

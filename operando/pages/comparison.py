@@ -96,12 +96,14 @@ def _life(comparison: Comparison, kind: str, group: str) -> tuple[str, str]:
     return life_text(lives), lives.reason
 
 
-def _cells(comparison: Comparison) -> Iterator[tuple[str, list[str], list[list[str]]]]:
-    """Yield of each group its name, its cells, and by quantity the value of each of them."""
+def _cells(
+    comparison: Comparison,
+) -> Iterator[tuple[str, list[str], list[list[tuple[str, str]]]]]:
+    """Yield of each group its name, its cells, and by quantity value and reason of each of them."""
     for group in comparison.groups:
         rows = [
             [
-                number_text(cell.value, cell.uncertainty)
+                (number_text(cell.value, cell.uncertainty), cell.reason)
                 for cell in comparison.summaries[quantity.name][group.name].cells
             ]
             for quantity in comparison.quantities

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from operando.comparison import LIVES, RADAR, ComparedRun, Comparison, Quantity, Summary
 from operando.plots._style import (
@@ -164,6 +165,9 @@ def lives(axes: "Axes", comparison: Comparison, kind: str) -> str | None:
 def by_cycle(axes: "Axes", comparison: Comparison, name: str, title: str, label: str) -> str | None:
     """Draw a metric by cycle: the mean over the cells of each group, its standard deviation shaded.
 
+    A cell counts until it ends or is shorted. Where not all cells of a group count the line is
+    dashed: the mean of those that are left is no mean of the group.
+
     Returns:
         Why there is nothing to draw, which is written there instead; None where there is.
     """
@@ -172,8 +176,8 @@ def by_cycle(axes: "Axes", comparison: Comparison, name: str, title: str, label:
     for group, (_, colour, marker) in zip(comparison.groups, _coloured(comparison), strict=True):
         rows = [
             np.array([np.nan if one is None else one for one in values], dtype=np.float64)
-            for values in (_first_list(runs, name) for runs in group.cells.values())
-            if values is not None
+            for values in (_until_shorted(runs, name) for runs in group.cells.values())
+            if values
         ]
         if not rows:
             told = group.runs[0].numbers[name].reason
@@ -187,11 +191,16 @@ def by_cycle(axes: "Axes", comparison: Comparison, name: str, title: str, label:
             cycle, np.where(many, mean - sd, np.nan), np.where(many, mean + sd, np.nan),
             color=colour, alpha=0.15, lw=0,
         )  # fmt: skip
+        whole, fewer = count == len(rows), (count > 0) & (count < len(rows))
+        line: dict[str, Any] = {"color": colour, "lw": size("lines.linewidth", 0.6)}
+        note = ", dashed: fewer" if fewer.any() else ""
         axes.plot(
-            cycle, mean, marker=marker, color=colour, lw=size("lines.linewidth", 0.6),
+            cycle, np.where(whole, mean, np.nan), marker=marker,
             ms=size("lines.markersize", marker_size(len(mean))),
-            label=f"{plain(group.name)} (n = {len(rows)})",
+            label=f"{plain(group.name)} (n = {len(rows)}{note})", **line,
         )  # fmt: skip
+        if fewer.any():
+            axes.plot(cycle, np.where(_beside(fewer), mean, np.nan), ls="--", **line)
     if not drawn:
         return tell_missing(axes, title, "; ".join(reasons))
     dress(axes, title, "Cycle", label)
@@ -221,10 +230,22 @@ def _keep_free(axes: "Axes", share: float, *, below: bool) -> None:
     axes.legend(loc="lower right" if below else "upper right")
 
 
-def _first_list(runs: Sequence[ComparedRun], name: str) -> list[float | None] | None:
-    """Return a metric by cycle of the first of a cell's runs that has it."""
-    values = (run.numbers[name].value for run in runs)
-    return next((value for value in values if isinstance(value, list)), None)
+def _until_shorted(runs: Sequence[ComparedRun], name: str) -> list[float | None] | None:
+    """Return a metric by cycle, of the first of a cell's runs that has it, until a hard short."""
+    for run in runs:
+        values = run.numbers[name].value
+        if isinstance(values, list):
+            shorted = run.hard_short_cycle
+            return values if shorted is None else values[: shorted - 1]
+    return None
+
+
+def _beside(chosen: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Return them with their neighbours, to which a line is drawn."""
+    found = chosen.copy()
+    found[:-1] |= chosen[1:]
+    found[1:] |= chosen[:-1]
+    return found
 
 
 def _over_cells(rows: Sequence[Floats]) -> tuple[Floats, Floats, Floats]:
@@ -301,7 +322,8 @@ def compared_sheets(comparison: Comparison) -> Iterator[DrawnSheet]:
                     axes, one, "polarisation_mv", "Polarisation", "Hysteresis (mV)"
                 ),
             ),
-            "Shaded: standard deviation over cells.",
+            "Shaded: standard deviation over cells. Dashed: not all cells of the group; a cell "
+            "counts until it ends or is shorted.",
         ),
         comparison,
     )

@@ -126,6 +126,71 @@ def test_what_stands_for_a_list_leaves_out_formation_and_missing_cycles() -> Non
     assert summaries["compactness.last"]["Cu"].mean == 0.4
 
 
+def test_the_first_is_the_first_or_nothing_and_the_last_is_named_where_it_is_not() -> None:
+    values: dict[str, Value] = {
+        "plateau_overpotential_mv": [None, 20.0, 21.0],
+        "interfacial_resistance_ohm": [10.0, 20.0, None],
+        "discharge_capacity_mah_g": [100.0, 90.0, None],
+    }
+    found = compare([_run("a", "CU-1", values), _run("b", "CU-2", {"compactness": [0.5, None]})])
+    assert "plateau_overpotential_mv.first" not in found.summaries
+    assert "interfacial_resistance_ohm.last" not in found.summaries
+    assert found.summaries["interfacial_resistance_ohm.first"]["Cu"].mean == 10.0
+    last = found.summaries["discharge_capacity_mah_g.last"]["Cu"].cells[0]
+    assert (last.value, last.reason) == (90.0, "of cycle 2: cycle 3 has no value")
+    two = compare([_run("a", "CU-1", {"discharge_capacity_mah_g": [100.0, None, None]})])
+    assert "discharge_capacity_mah_g.last" not in two.summaries
+
+
+def test_means_end_where_a_cell_is_shorted_and_say_so() -> None:
+    values: dict[str, Value] = {
+        "polarisation_mv": [90.0, 60.0, 40.0, 1.0, 1.0],
+        "hard_short_cycle": 4.0,
+    }
+    found = compare([_run("a", "CU-1", values, formation_cycles=1)])
+    cell = found.summaries["polarisation_mv.mean"]["Cu"].cells[0]
+    assert cell.value == 50.0
+    assert cell.reason == "mean of 2 cycles, until the hard short of cycle 4"
+
+
+def test_what_values_rest_on_is_in_text_table_and_page() -> None:
+    run = _run("a", "CU-1", {"initial_ce_pct": 104.0})
+    reason = "the strip ended before its cut-off of 0.5 V in cycle 1"
+    numbers = {
+        **run.numbers,
+        "initial_ce_pct": Metric(104.0, "%", 0.1, reason),
+        "polarisation_mv": Metric([60.0, 62.0], "mV", [0.5, 0.7]),
+    }
+    found = compare([dataclasses.replace(run, numbers=numbers)])
+    assert f"  initial_ce_pct, Cu: CU-1: {reason}" in comparison_text(found)
+    rows = {
+        row["quantity"]: row
+        for row in csv.DictReader(io.StringIO(comparison_csv(found)))
+        if row["level"] == "cell"
+    }
+    assert rows["initial_ce_pct"]["reason"] == reason
+    mean = rows["polarisation_mv.mean"]
+    assert float(mean["standard_uncertainty"]) == pytest.approx(0.6)
+    assert mean["reason"] == "mean of 2 cycles"
+    assert reason in comparison_page(found)
+
+
+def test_a_line_is_dashed_where_cells_of_its_group_have_ended() -> None:
+    runs = [
+        _run("a", "CU-1", {"ce_pct": [98.0, 98.0, 98.0, 98.0]}),
+        _run("b", "CU-2", {"ce_pct": [90.0, 90.0, 50.0, 50.0], "hard_short_cycle": 3.0}),
+    ]
+    figure = _sheets(runs)["cycles"].figure
+    assert figure is not None
+    axes = figure.axes[0]
+    whole, dashed = (line for line in axes.lines if len(line.get_xdata()) == 4)
+    assert whole.get_ydata()[:2].tolist() == [94.0, 94.0]
+    assert all(math.isnan(value) for value in whole.get_ydata()[2:])
+    assert dashed.get_linestyle() == "--"
+    assert dashed.get_ydata()[1:].tolist() == [94.0, 98.0, 98.0]
+    assert "n = 2, dashed: fewer" in axes.get_legend().get_texts()[0].get_text()
+
+
 def test_the_tip_is_nucleation_above_the_plateau_of_the_same_plating() -> None:
     values = {"cell_eta_n_mv": 3.0, "plateau_overpotential_mv": [6.4, 6.2]}
     summaries = compare([_run("a", "CU-1", values)]).summaries
