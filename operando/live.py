@@ -10,12 +10,13 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, TextIO
 
 if TYPE_CHECKING:
-    from operando.runs import Run
+    from operando.analysis.segments import HalfCycle
+    from operando.runs import Run, Stream
 
 logger = logging.getLogger(__name__)
 
@@ -98,6 +99,7 @@ class LiveTable:
         self._pages_since_spectrum = 0
         # Of the cycle that an earlier run began only a part is seen here: the report has it whole.
         self._told_cycles = set(range(int((start.get("resume") or {}).get("cycle", -1)) + 1))
+        self._efficiencies: CycleEfficiencies | None = None
         self._leader: tuple[str, str] | None = None
         self._last: _Row | None = None
         self._shown: _Row | None = None
@@ -249,9 +251,11 @@ class LiveTable:
         if self._leader is None or self._area_cm2 is None:
             return
         sample = self._start["sample"]
-        if _symmetric(sample):
-            return  # both electrodes give metal: nothing would be learned from the ratio
-        for cycle, percent in _efficiencies(self._builder.run, *self._leader, sample).items():
+        if _symmetric(sample) or _of_metal(sample):
+            return  # an electrode gives metal that was not plated: the ratio tells nothing
+        if self._efficiencies is None:
+            self._efficiencies = CycleEfficiencies(*self._leader, sample)
+        for cycle, percent in self._efficiencies.of(self._builder.run).items():
             if cycle <= up_to_cycle and cycle not in self._told_cycles:
                 self._told_cycles.add(cycle)
                 self._write(f"    cycle {cycle}: coulombic efficiency {percent:.3f} %")
@@ -326,31 +330,93 @@ def _symmetric(sample: Mapping[str, Any]) -> bool:
     )
 
 
-def _efficiencies(
-    run: "Run", stream: str, device: str, sample: Mapping[str, Any]
-) -> dict[int, float]:
-    """Return the coulombic efficiency, %, of each cycle that is over."""
-    from operando.analysis.blocks import recorded_blocks
-    from operando.analysis.coulombic import coulombic_efficiency
-    from operando.analysis.reservoir import RESERVOIR
-    from operando.analysis.segments import recorded_half_cycles
+def _electrodes(sample: Mapping[str, Any]) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+    """Return the metal electrode and the other one."""
+    both = [sample.get(f"{which}_electrode") or {} for which in ("working", "counter")]
+    return (both[1], both[0]) if sample.get("metal_electrode") == "CE" else (both[0], both[1])
 
-    halves = recorded_half_cycles(
-        run,
-        area_cm2=_area_cm2(sample) or math.nan,
-        metal_electrode=sample.get("metal_electrode", "WE"),
-        stream=stream,
-        device=device,
-    )
-    # The cycles on a reservoir of metal have one efficiency together.
-    apart = {
-        number
-        for block in recorded_blocks(run.start.get("technique"))
-        if block.name == RESERVOIR
-        for number in range(block.first_half_cycle, block.last_half_cycle + 1)
-    }
-    found = coulombic_efficiency(tuple(half for half in halves if half.number not in apart))
-    return dict(zip(found.cycles, found.percent, strict=True))
+
+def _is_full(sample: Mapping[str, Any]) -> bool:
+    other = _electrodes(sample)[1]
+    return bool(other.get("active_mass_mg") or other.get("specific_capacity_mah_g"))
+
+
+def _of_metal(sample: Mapping[str, Any]) -> bool:
+    made_of = _electrodes(sample)[0].get("metal")
+    return made_of == sample.get("metal") and not _is_full(sample)
+
+
+class CycleEfficiencies:
+    """The coulombic efficiencies of a run that goes on; each half-cycle is evaluated once.
+
+    Args:
+        stream: Of the leader.
+        device: The leader.
+        sample: The cell, as the start document has it.
+    """
+
+    def __init__(self, stream: str, device: str, sample: Mapping[str, Any]) -> None:
+        self._stream, self._device, self._sample = stream, device, sample
+        self._over: list[HalfCycle] = []
+        self._next_row = 0
+
+    def of(self, run: "Run") -> dict[int, float]:
+        """Return the coulombic efficiency, %, of each cycle that is over.
+
+        Args:
+            run: The run as it is now, with all rows of before.
+        """
+        from operando.analysis.blocks import recorded_blocks
+        from operando.analysis.coulombic import coulombic_efficiency
+        from operando.analysis.reservoir import RESERVOIR
+
+        new = self._new(run)
+        halves = [*self._over, *new]
+        # The cycles on a reservoir of metal have one efficiency together.
+        apart = {
+            number
+            for block in recorded_blocks(run.start.get("technique"))
+            if block.name == RESERVOIR
+            for number in range(block.first_half_cycle, block.last_half_cycle + 1)
+        }
+        holds_metal = bool(_electrodes(self._sample)[0].get("predeposited_mah_cm2"))
+        found = coulombic_efficiency(
+            tuple(half for half in halves if half.number not in apart),
+            holds_metal=holds_metal and not _is_full(self._sample),
+        )
+        return dict(zip(found.cycles, found.percent, strict=True))
+
+    def _new(self, run: "Run") -> "tuple[HalfCycle, ...]":
+        """Return the half-cycles that were not over before; keep those that are over now."""
+        from operando.analysis.segments import recorded_half_cycles
+
+        whole = run.streams[self._stream]
+        rows = replace(
+            whole,
+            columns={key: values[self._next_row :] for key, values in whole.columns.items()},
+            time=whole.time[self._next_row :],
+        )
+        unnumbered = self._unnumbered(rows)
+        if unnumbered:
+            self._over, self._next_row, rows = [], 0, whole
+        new = recorded_half_cycles(
+            replace(run, streams={**run.streams, self._stream: rows}),
+            area_cm2=_area_cm2(self._sample) or math.nan,
+            metal_electrode=self._sample.get("metal_electrode", "WE"),
+            stream=self._stream,
+            device=self._device,
+        )
+        if len(new) > 1 and not unnumbered:
+            numbers = rows.columns[f"{self._device}_half_cycle"]
+            self._next_row += int((numbers == new[-1].number).argmax())
+            self._over += new[:-1]
+            return new[-1:]
+        return new
+
+    def _unnumbered(self, rows: "Stream") -> bool:
+        """Return whether cycles are counted from the first half-cycle on: the program does not."""
+        cycle, role = (rows.columns[f"{self._device}_{name}"] for name in ("cycle", "role"))
+        return bool((((role == PLATE) | (role == STRIP)) & ~(cycle > 0)).any())
 
 
 def _title(start: Document, area_cm2: float | None) -> str:

@@ -12,8 +12,8 @@ import pytest
 from event_model import compose_run
 
 from operando.analysis import metrics
-from operando.live import Aside, LiveTable
-from operando.runs import Run
+from operando.live import Aside, CycleEfficiencies, LiveTable
+from operando.runs import Run, RunBuilder
 
 AREA_CM2 = 2.0
 SAMPLE = {
@@ -206,6 +206,28 @@ def test_the_efficiency_of_each_cycle_is_the_one_of_the_report() -> None:
         for number, value in enumerate(reported, 1)
     ]
     assert math.isclose(reported[0] or 0.0, 100 * 590 / 600)
+
+
+@pytest.mark.parametrize("numbered", [True, False])
+def test_efficiencies_of_a_growing_run_are_those_of_the_whole_one(numbered: bool) -> None:
+    given = rows(6)
+    if not numbered:
+        given = [{**row, "cycle": 0.0} for row in given]
+    told = list(documents(given, page_of=11))
+    builder, growing = RunBuilder(), CycleEfficiencies("potentiostat", "potentiostat", SAMPLE)
+    for name, doc in told:
+        builder(name, doc)
+        if name == "event_page":
+            whole = CycleEfficiencies("potentiostat", "potentiostat", SAMPLE)
+            assert growing.of(builder.run) == whole.of(builder.run)
+    assert len(growing.of(builder.run)) == 6
+
+
+def test_an_electrode_of_the_metal_itself_shows_no_efficiency() -> None:
+    foil = {"material": "Zn", "area_cm2": AREA_CM2, "metal": "Zn"}
+    platinum = {"material": "Pt", "area_cm2": AREA_CM2}
+    sample = SAMPLE | {"working_electrode": foil, "counter_electrode": platinum}
+    assert not any("efficiency" in line for line in table(documents(rows(2), sample=sample)))
 
 
 def test_the_efficiency_is_shown_as_soon_as_the_cycle_is_over() -> None:
