@@ -1,95 +1,56 @@
-"""A session: a bench connected to a RunEngine whose documents are kept before anything else.
-
-``Session`` is what the command line, the shell, notebooks and the demonstration use. The order of
-its callbacks is the promise: the journal first and alone on the RunEngine's thread, everything
-that only shows something after it and beside it.
-"""
+"""A bench connected to a RunEngine, with everything that is kept and shown beside it."""
 
 import asyncio
 import atexit
 import logging
-import math
-import secrets
 import signal
 import subprocess
-import sys
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
-from types import FrameType, TracebackType
+from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TextIO
 
 import bluesky.plan_stubs as bps
 import bluesky.preprocessors as bpp
 from bluesky.run_engine import RunEngine
-from bluesky.utils import (
-    FailedPause,
-    FailedStatus,
-    Msg,
-    MsgGenerator,
-    RunEngineInterrupted,
-)
+from bluesky.utils import FailedStatus, MsgGenerator, RunEngineInterrupted
 from ophyd import Device
 
 from instruments.bench import Bench
 from instruments.bench_file import BenchFile
 from instruments.errors import InstrumentError
-from operando import __version__, configuration, page_validation
+from operando import configuration
 from operando.configuration import check_limits, load_bench, load_cell, load_protocol, program_of
 from operando.journal import JournalWriter, ScanNumbers, check_writable, log_may_go
 from operando.live import Aside, LiveTable
+from operando.session._engine import (
+    LEADER,
+    leaving_safe,
+    run_engine,
+    with_assets,
+    with_reason,
+    without_pause,
+)
+from operando.session._outcome import LastRun, RunFailedError
+from operando.session._records import LazyCatalog, Records
 from operando.settings import data_dir as default_data_dir
 from operando.settings import journal_patience_s
 from techniques import Cell, Protocol, Schedule
 
 if TYPE_CHECKING:
     from operando.analysis.live_verdicts import Verdicts
-    from operando.export import Exported, Format
-    from operando.search import FoundRuns
 
 logger = logging.getLogger(__name__)
 
-SIGN_CONVENTION = "IUPAC"
-LEADER = "potentiostat"
 ABORT_TIMEOUT_S = 60.0
 ABORTED_BY_HAND = "aborted by the operator"
-INTERRUPTED = """
-The plan was interrupted; RE.state tells what it is now.
-    'idle'    It has ended: cell open, laser off, everything measured is kept. A program that runs
-              on an instrument cannot be paused.
-    'paused'  RE.resume() goes on, RE.abort() ends it properly, RE.halt() drops it as it is.
-"""
-CONFIRM_WITHIN_S = 10.0
-_ASK_AGAIN = (
-    "\nCtrl-C again within 10 s ENDS the run: cell open, laser off, everything measured is kept.\n"
-    "It cannot be paused: the instrument runs its program by itself.\n"
-)
 
 
-class RunFailedError(Exception):
-    """A run began and did not end as planned; what it measured is kept.
-
-    Attributes:
-        uid: The run's uid.
-        exit_status: ``abort`` (somebody stopped it) or ``fail``.
-        reason: Why, in the words of the stop document.
-    """
-
-    def __init__(
-        self, uid: str, exit_status: str, reason: str, kept_in: Path, left: str = ""
-    ) -> None:
-        parts = [f"run {uid} ended as {exit_status!r}: {reason or 'no reason was given'}", left]
-        parts.append(f"Everything measured until then is kept in {kept_in}")
-        super().__init__(". ".join(part for part in parts if part))
-        self.uid = uid
-        self.exit_status = exit_status
-        self.reason = reason
-
-
-class Session:
+class Session(Records):
     """A bench, a RunEngine and the record of what they do.
 
     Building it opens no port. ``connect`` (or ``with``) connects every instrument and starts the
@@ -131,7 +92,7 @@ class Session:
             self.data_dir, patience_s=patience_s, on_alarm=self._show_alarm
         )
         self._scan_numbers = ScanNumbers(self.data_dir)
-        self._last = _LastRun()
+        self._last = LastRun()
         self._aside = Aside(LiveTable(out)) if out is not None else None
         self._service: threading.Thread | None = None
         for device in self.bench.devices.values():
@@ -146,46 +107,22 @@ class Session:
         self._at_exit = _close_at_exit(self)
 
     def _run_engine(self) -> RunEngine:
-        def stop_on(*signals: str) -> Callable[[RunEngine], "_StopOnSignal"]:
-            return lambda engine: _StopOnSignal(engine, signals, self._note_signal)
-
-        if self._interactive:
-            # One slip of the hand must not end weeks of cycling; nothing here can be paused.
-            managers: list[Any] = [
-                lambda engine: _StopOnSignal(
-                    engine, ("SIGINT",), self._note_signal, confirm=_ASK_AGAIN
-                ),
-                stop_on("SIGTERM", "SIGHUP"),
-            ]
-        else:
-            managers = [stop_on("SIGINT", "SIGTERM", "SIGHUP")]
-        page_validation.use()
-        engine = RunEngine(
-            {},
-            loop=self._loop,
-            context_managers=managers,
+        engine = run_engine(
+            self._loop,
+            interactive=self._interactive,
+            noted=self._note_signal,
             preprocessors=[
-                self._with_assets,
-                self._with_reason,
-                _without_pause,
-                self._leaving_safe,
+                partial(with_assets, self.devices, self.data_dir),
+                partial(with_reason, lambda: self._why_aborted),
+                without_pause,
+                partial(leaving_safe, self.bench),
             ],
             scan_id_source=self._next_scan_id,
         )
-        engine.md["operando_version"] = __version__
-        engine.md["sign_convention"] = SIGN_CONVENTION
-        # A journal that refuses a document must stop the plan.
-        engine.ignore_callback_exceptions = False
         engine.subscribe(self._journal)
         engine.subscribe(self._last)
         if self._aside is not None:
             engine.subscribe(self._aside)
-        if self._interactive:
-            from bluesky.utils import ProgressBarManager
-
-            # bluesky declares this attribute by its default only, which is None.
-            engine.pause_msg = INTERRUPTED
-            engine.waiting_hook = ProgressBarManager()  # type: ignore[assignment]
         return engine
 
     # -- connecting
@@ -442,57 +379,6 @@ class Session:
             )
         return "The cell is open" if LEADER in self.devices else ""
 
-    def _with_assets(self, plan: MsgGenerator) -> MsgGenerator:
-        """Give each plan a folder of its own for images and spectra, before it stages anything."""
-        stamp = time.strftime("%Y-%m-%dT%H%M%SZ", time.gmtime())
-        folder = self.data_dir / "assets" / f"{stamp}-{secrets.token_hex(4)}"
-        for device in self.devices.values():
-            if hasattr(device, "assets_dir"):
-                device.assets_dir = folder
-        return (yield from plan)
-
-    def _with_reason(self, plan: MsgGenerator) -> MsgGenerator:
-        """Put the reason of an abort into the stop document, where bluesky leaves it empty."""
-
-        def tell(message: Msg) -> Msg:
-            told = message.kwargs
-            if message.command != "close_run" or told.get("exit_status") not in ("abort", "fail"):
-                return message
-            if told.get("reason") == FailedPause.__name__:  # Ctrl-C twice in what cannot pause
-                told = {**told, "exit_status": "abort", "reason": ""}
-            if told["exit_status"] == "abort":
-                # Whatever else is told, e.g. that something could not be made safe, stays.
-                why = ". ".join(filter(None, (self._why_aborted, told.get("reason"))))
-                told = {**told, "reason": why}
-            return message._replace(kwargs=told)
-
-        return (yield from bpp.msg_mutator(plan, tell))
-
-    def _leaving_safe(self, plan: MsgGenerator) -> MsgGenerator:
-        """Leave no program running behind a plan that started one, whoever wrote the plan.
-
-        No message is sent: this must also work when the RunEngine drops the plan (``RE.halt``).
-        """
-        started = False
-
-        def watch(message: Msg) -> Msg:
-            nonlocal started
-            started = started or message.command == "kickoff"
-            return message
-
-        ended = False
-        try:
-            result = yield from bpp.msg_mutator(plan, watch)
-            ended = True
-            return result
-        finally:
-            leader = self.devices.get(LEADER)
-            if started and not (ended and getattr(leader, "finished", True)):
-                try:
-                    self.bench.safe_state()
-                except InstrumentError as error:
-                    logger.error("the bench could not be made safe after a plan: %s", error)
-
     def _show_alarm(self, text: str) -> None:
         if self._aside is not None:
             self._aside("alarm", {"text": text})
@@ -500,49 +386,6 @@ class Session:
     def _next_scan_id(self, md: dict[str, Any]) -> int:
         """Return how many runs the data folder will have with the next one."""
         return self._scan_numbers.next()
-
-    # -- looking at runs
-
-    def runs(self, limit: int | None = 50, **filters: Any) -> "FoundRuns":
-        """Return the experiments of the data folder, newest first; they show as a table.
-
-        Args:
-            limit: How many at most; None: all.
-            filters: As for `operando.search.find_runs`: ``sample="ZN*"``, ``since="7 days"``,
-                ``where="ce_mean_pct > 99.5"``, ``columns=["ce_mean_pct"]``, ...
-
-        Raises SearchError if a filter cannot be understood.
-        """
-        from operando.search import find_runs
-
-        return find_runs(self.data_dir, limit=limit, tell=logger.warning, **filters)
-
-    def report(self, uid: str = "last", *, alone: bool = False) -> str:
-        """Return the numbers of a run as a table; ``uid`` may be ``last`` or the beginning of one.
-
-        An experiment that was resumed is one, whichever of its runs is named, unless ``alone``.
-        Raises LookupError if there is no such run.
-        """
-        from operando.analysis import metrics
-        from operando.report import text_report
-        from operando.runs import Run
-        from operando.search import store_metrics, stored_metrics
-
-        run = Run.from_journal(uid, self.data_dir, chain=not alone)
-        numbers = stored_metrics(self.data_dir, run)
-        if numbers is None:
-            numbers = metrics(run)
-            store_metrics(self.data_dir, run, numbers)
-        return text_report(run, numbers)
-
-    def export(self, uid: str = "last", *, to: "Format", **options: Any) -> "Exported":
-        """Write a run in another format and return what was written.
-
-        Arguments, results and errors are those of `operando.export.export_run`.
-        """
-        from operando.export import export_run
-
-        return export_run(uid, self.data_dir, to=to, **options)
 
     def namespace(self) -> dict[str, Any]:
         """Return what an IPython prompt or notebook gets to work with.
@@ -575,132 +418,6 @@ class Session:
         }
         # Devices last: a device called like a technique is what the bench file asked for.
         return names | self.devices
-
-
-class LazyCatalog:
-    """The databroker catalog of a data folder, opened when first used (it costs seconds)."""
-
-    def __init__(self, data_dir: Path) -> None:
-        self._data_dir = data_dir
-        self._opened: Any = None
-
-    def _open(self) -> Any:
-        if self._opened is None:
-            from operando.catalog import open_catalog
-
-            self._opened = open_catalog(self._data_dir)
-        return self._opened
-
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("_"):
-            raise AttributeError(name)  # IPython asks for many; none is worth starting a service
-        return getattr(self._open(), name)
-
-    def __getitem__(self, key: Any) -> Any:
-        return self._open()[key]
-
-    def __len__(self) -> int:
-        return len(self._open())
-
-    def __iter__(self) -> Iterator[Any]:
-        return iter(self._open())
-
-    def __repr__(self) -> str:
-        if self._opened is None:
-            return f"<catalog of {self._data_dir}, not opened yet: cat[-1] is the newest run>"
-        return repr(self._opened)
-
-
-def _without_pause(plan: MsgGenerator) -> MsgGenerator:
-    """Let no plan be paused once an instrument runs a program of its own.
-
-    The instrument would go on, and resuming would start its program once more: bluesky replays
-    what came since the last checkpoint. Without a checkpoint a pause ends the plan, cell open.
-    """
-
-    def clear_after_kickoff(message: Msg) -> tuple[None, MsgGenerator | None]:
-        return None, bps.clear_checkpoint() if message.command == "kickoff" else None
-
-    return (yield from bpp.plan_mutator(plan, clear_after_kickoff))
-
-
-class _LastRun:
-    """Remembers which run was begun last and how it ended."""
-
-    def __init__(self) -> None:
-        self.clear()
-
-    def clear(self) -> None:
-        self.uid = self.exit_status = self.reason = ""
-
-    def __call__(self, name: str, doc: Mapping[str, Any]) -> None:
-        if name == "start":
-            self.clear()
-            self.uid = doc["uid"]
-        elif name == "stop":
-            self.exit_status, self.reason = doc["exit_status"], doc.get("reason", "")
-
-
-class _StopOnSignal:
-    """While a plan runs, the first of some signals aborts it; the instruments are made safe.
-
-    Later ones change nothing: opening the cell must not be interrupted. With ``confirm`` the first
-    one only shows that text, and a second within ten seconds aborts. Only the main thread can take
-    signals; elsewhere this does nothing.
-    """
-
-    def __init__(
-        self,
-        engine: RunEngine,
-        signals: tuple[str, ...],
-        noted: Callable[[int], str],
-        *,
-        confirm: str | None = None,
-    ) -> None:
-        self._engine = engine
-        self._confirm = confirm
-        self._asked = -math.inf
-        self._signals = [getattr(signal, name) for name in signals if hasattr(signal, name)]
-        self._noted = noted
-        self._before: dict[int, Any] = {}
-        self._over = threading.Event()
-        self._stopper: threading.Thread | None = None
-
-    def __enter__(self) -> None:
-        if threading.current_thread() is threading.main_thread():
-            for number in self._signals:
-                # Ignored for us by nohup, or by a shell that put us in the background.
-                if signal.getsignal(number) is not signal.SIG_IGN:
-                    self._before[number] = signal.signal(number, self._handle)
-
-    def __exit__(self, *error: object) -> None:
-        self._over.set()
-        if self._stopper is not None:
-            self._stopper.join()
-        for number, handler in self._before.items():
-            # None: set by something that is not Python, which Python cannot put back.
-            signal.signal(number, signal.SIG_DFL if handler is None else handler)
-
-    def _handle(self, number: int, frame: FrameType | None) -> None:
-        if self._stopper is not None:
-            return
-        if self._confirm is not None and time.monotonic() - self._asked > CONFIRM_WITHIN_S:
-            self._asked = time.monotonic()
-            sys.stderr.write(self._confirm)
-            sys.stderr.flush()
-            return
-        reason = self._noted(number)
-        self._stopper = threading.Thread(
-            target=self._stop, args=(reason,), name="stop-on-signal", daemon=True
-        )
-        self._stopper.start()
-
-    def _stop(self, reason: str) -> None:
-        # The signal may come before the plan's first message.
-        while self._engine.state == "idle" and not self._over.wait(0.01):
-            pass
-        if self._engine.state in ("running", "paused"):
-            self._engine.abort(reason)
 
 
 def _close_at_exit(session: Session) -> Callable[[], None]:
