@@ -4,6 +4,7 @@ Everything comes from the record: the technique, the schedule of the followers a
 own limits as they were, whatever became of the protocol's file. Cell and bench are today's.
 """
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,8 @@ from operando.configuration import load_cell
 from operando.journal import documents, journal_path, resolve_uid
 from techniques import Cell, SafetyLimits, Schedule
 from techniques import Protocol as RunProtocol
+
+logger = logging.getLogger(__name__)
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -90,27 +93,31 @@ def recorded(uid: str, data_dir: Path | str) -> Recorded:
             "only runs of a protocol (operando run, session.run_protocol) can be run again"
         )
     limits = (start.get("limits") or {}).get("protocol") or {}
-    protocol = _understood(
-        RunProtocol,
-        {
-            "name": start.get("protocol") or "unnamed",
-            "cell": str(sample.get("cell_id", "")),
-            # As written: on the new sample, of another foil, it may become another program.
-            "technique": start.get("technique_as_written") or technique,
-            "every": start.get("every") or Schedule(),
-            "rules": start.get("rules") or (),
-            # The sample tells its own again, or is another one that does not.
-            "failure_criteria": start.get(
-                "failure_criteria_of_protocol"
-                if sample.get("failure_criteria") is not None
-                else "failure_criteria"
-            ),
-            "gas_check": start.get("gas_check"),
-            "temperatures": start.get("temperatures"),
-            "limits": limits or SafetyLimits(),
-        },
-        whole,
-    )
+    told: dict[str, Any] = {
+        "name": start.get("protocol") or "unnamed",
+        "cell": str(sample.get("cell_id", "")),
+        # As written: on the new sample, of another foil, it may become another program.
+        "technique": start.get("technique_as_written") or technique,
+        "every": start.get("every") or Schedule(),
+        # The sample tells its own again, or is another one that does not.
+        "failure_criteria": start.get(
+            "failure_criteria_of_protocol"
+            if sample.get("failure_criteria") is not None
+            else "failure_criteria"
+        ),
+        "gas_check": start.get("gas_check"),
+        "temperatures": start.get("temperatures"),
+        "limits": limits or SafetyLimits(),
+    }
+    if "rules" in start:
+        told["rules"] = start["rules"]
+    protocol = _understood(RunProtocol, told, whole)
+    if protocol.rules_by_default and protocol.rules:
+        logger.warning(
+            "the record of run %s tells no rules: those hold that a protocol has by default (%s)",
+            whole[:8],
+            ", ".join(repr(rule.name) for rule in protocol.rules),
+        )
     return Recorded(root, protocol, _understood(Cell, sample, whole))
 
 

@@ -264,7 +264,8 @@ def protocol_told(protocol: Protocol, cell: Cell) -> dict[str, Any]:
     """Return what a start document tells of a protocol beside its technique, where it has it.
 
     ``failure_criteria`` are those that hold on the cell; where it tells its own,
-    ``failure_criteria_of_protocol`` are the protocol's, which hold on another one.
+    ``failure_criteria_of_protocol`` are the protocol's, which hold on another one. That there are
+    no rules is told as well: it is not the same as nothing said of rules.
     """
     names = {"rules", "gas_check", "temperatures"}
     told = protocol.model_dump(mode="json", include=names)
@@ -272,7 +273,7 @@ def protocol_told(protocol: Protocol, cell: Cell) -> dict[str, Any]:
     if cell.failure_criteria is not None:
         criteria["failure_criteria_of_protocol"] = protocol.failure_criteria
     told |= {key: one.model_dump(mode="json") for key, one in criteria.items() if one is not None}
-    return {key: value for key, value in told.items() if value}
+    return {key: value for key, value in told.items() if value or key == "rules"}
 
 
 def technique_told(as_written: Technique, program: Technique) -> dict[str, Any]:

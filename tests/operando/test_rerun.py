@@ -7,7 +7,9 @@ from operando import cli
 from operando.configuration import load_cell, load_protocol
 from operando.journal import JournalWriter
 from operando.rerun import RerunError, recorded
-from techniques import FailureCriteria
+from plans.synchronised import protocol_told
+from techniques import FailureCriteria, Protocol
+from techniques.default_rules import default_rules
 
 
 def write_start(folder, **md):
@@ -67,6 +69,31 @@ def test_thresholds_of_a_cell_go_with_the_cell_and_not_with_the_protocol(tmp_pat
     found = recorded("last", tmp_path)
     assert found.cell == cell
     assert found.protocol.failure_criteria == criteria
+
+
+def test_a_record_that_tells_no_rules_is_run_again_with_those_by_default(tmp_path, caplog):
+    protocol, cell = load_protocol("zinc-coulombic-efficiency-5-1"), load_cell("zn-bare-half")
+    told = as_recorded(protocol, cell)
+    # As of a run without a judge, or from before there were such rules.
+    write_start(tmp_path, **told)
+    silent = recorded("last", tmp_path).protocol
+    assert silent.rules_by_default
+    assert silent.rules == default_rules(protocol.technique)
+    assert "'end at a hard short'" in caplog.text
+    caplog.clear()
+    # That there were to be none stands in the record.
+    none = protocol.model_copy(update={"rules": ()})
+    write_start(tmp_path, **told, **protocol_told(none, cell))
+    assert recorded("last", tmp_path).protocol.rules == ()
+    mine = Protocol.model_validate(
+        {
+            **none.model_dump(mode="json"),
+            "rules": [{"name": "x", "when": {"event": "soft_short"}, "then": [{"do": "images"}]}],
+        }
+    )
+    write_start(tmp_path, **told, **protocol_told(mine, cell))
+    assert recorded("last", tmp_path).protocol.rules == mine.rules
+    assert not caplog.text
 
 
 def test_any_run_of_a_resumed_experiment_stands_for_the_whole(tmp_path):
