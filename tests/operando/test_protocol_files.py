@@ -1,11 +1,15 @@
 """The protocols that come with the product: each is understood, resolves for its cell and fits."""
 
+from collections.abc import Iterator
+
 import pytest
+from pydantic import BaseModel
 
 from operando.configuration import check_technique, load_bench, load_cell, load_protocol, names
 from techniques import (
     GalvanostaticStep,
     OpenCell,
+    PlateStripCycle,
     Protocol,
     experiments,
     longest_duration_s,
@@ -91,3 +95,30 @@ def test_a_short_may_be_cycled_where_a_protocol_says_so() -> None:
     assert again.rules == silent.rules
     resting = {"type": "open_circuit", "duration_s": 60}
     assert Protocol.model_validate({**told, "technique": resting}).rules == ()
+
+
+def _cycles(part: object) -> Iterator[PlateStripCycle]:
+    """Yield the cycles that are written out in a protocol, wherever they stand."""
+    if isinstance(part, PlateStripCycle):
+        yield part
+    if isinstance(part, BaseModel):
+        for value in dict(part).values():
+            yield from _cycles(value)
+    elif isinstance(part, tuple):
+        for value in part:
+            yield from _cycles(value)
+
+
+def test_a_strip_to_a_cut_off_stops_at_five_percent_more_than_was_plated() -> None:
+    seen = 0
+    for name in PROTOCOLS:
+        for cycle in _cycles(load_protocol(name).technique):
+            ends = {limit.quantity: limit for limit in cycle.strip.until}
+            if "potential_above_v" not in ends:
+                continue
+            (plated,) = [x.value for x in cycle.plate.until if x.quantity == "charge_mah_cm2"]
+            guard = ends["charge_mah_cm2"]
+            assert guard.action == "stop", name
+            assert guard.value <= 1.05 * plated * (1 + 1e-9), name
+            seen += 1
+    assert seen >= 4
