@@ -56,6 +56,10 @@ class GrowingHalfCycle:
         self.doubtful += int(np.count_nonzero(~readable | (overloaded != 0)))
         return readable
 
+    def charge_mah_cm2(self, area_cm2: float) -> float:
+        """Return the charge under the rows so far, mAh/cm2."""
+        return self._charge_c / COULOMB_PER_MAH / area_cm2
+
     def edges(self, part: Mapping[str, Floats]) -> list[int]:
         """Return the rows that begin a step of their own: the half-cycle was interrupted."""
         if "step_t" not in part or not len(part["t"]):

@@ -285,6 +285,20 @@ class FailureWatch:
         """Judge a half-cycle that is going on, or was cut off, by what needs no whole one."""
         return [*self._beyond(half), *self._coulombic(half)]
 
+    def go_on(self, other: "FailureWatch") -> None:
+        """Go on in a run that resumes the one before, with what is known of it.
+
+        What half-cycles are compared with stays. A failure that was told is told again if it is
+        still there. Whether all metal was asked back is not known any more.
+
+        Args:
+            other: Made for that run; its accuracies and its window hold from now on.
+        """
+        self.accuracy, self.potential_offset_v = other.accuracy, other.potential_offset_v
+        self.window, self.substrate = other.window, other.substrate
+        self._hard = self._polarised = False
+        self._low = []
+
     def _level(self, half: HalfCycle) -> _Level:
         current_a = abs(half.mean_current_a)
         for level in self._levels:

@@ -48,6 +48,7 @@ KINDS = (
 OVERRUN_MARGIN = 0.05
 # Judged by |E|, which counts from the metal's own potential.
 _FROM_ZERO = ("nucleation_tip", "soft_short", "soft_short_coulombic", "square_wave", "hard_short")
+_NOT_KNOWN = "the run goes on with another one, and how much passed in that is not known"
 
 
 @dataclass(frozen=True)
@@ -71,6 +72,25 @@ class Verdict:
     value: float | None
     reason: str
     half_cycle: int
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What a judge has come to know of the rows so far.
+
+    Attributes:
+        watch: What half-cycles are compared with.
+        drops: Looks for sudden falls of the potential.
+        half: The half-cycle that goes on.
+        spectrum: The last spectrum: number, frequency, real and imaginary part.
+        last_half: Number of the last half-cycle.
+    """
+
+    watch: FailureWatch
+    drops: StepDropDetector
+    half: GrowingHalfCycle | None
+    spectrum: list[Floats]
+    last_half: int
 
 
 class Verdicts:
@@ -106,8 +126,7 @@ class Verdicts:
             float(before.get(key) or 0.0) for key in ("plated_mah_cm2", "stripped_mah_cm2")
         )
         if before and None in (before.get("plated_mah_cm2"), before.get("stripped_mah_cm2")):
-            told = "the run goes on with another one, and how much passed in that is not known"
-            self._at_start, why = None, why or told
+            self._at_start, why = None, why or _NOT_KNOWN
         if why is not None:
             self._why["strip_overrun"] = why
         if not bare:
@@ -180,6 +199,36 @@ class Verdicts:
         if self._unplaced:
             found[0] = (self._unplaced, self._rows)
         return found
+
+    @property
+    def seen(self) -> "Seen | None":
+        """Return what another judge can go on from; ``None``: nothing can be judged."""
+        if self._cell is None:
+            return None
+        return Seen(self._watch, self._drops, self._half, self._spectrum, self._last_half)
+
+    def go_on_from(self, before: "Verdicts") -> None:
+        """Go on from what another judge saw of the runs that this one's run resumes.
+
+        What half-cycles are compared with, and the half-cycle that goes on, are taken over. What
+        had failed is told once more if it still has: nobody may have been there to hear of it. Of
+        the charge before, ``resume`` in the start document tells all; what was recorded of the
+        half-cycle that goes on is in its rows already.
+        """
+        seen = before.seen
+        if self._cell is None or seen is None:
+            return
+        seen.watch.go_on(self._watch)
+        self._watch, self._drops, self._half = seen.watch, seen.drops, seen.half
+        self._spectrum, self._last_half = seen.spectrum, seen.last_half
+        if self._half is None:
+            return
+        passed = self._half.charge_mah_cm2(self._cell_area_cm2)
+        self._half.overrun = False
+        if self._half.role == PLATE:
+            self._plated -= passed
+        else:
+            self._stripped -= passed
 
     def add(self, rows: Mapping[str, Any], stream: str = "potentiostat") -> list[Verdict]:
         """Take the rows of a page and return what they made sure, by time.

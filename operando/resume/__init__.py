@@ -26,6 +26,7 @@ from operando.resume._cell import (
     open_circuit_v,
 )
 from operando.resume._charge import plated_and_stripped
+from operando.resume._judge import judges_going_on
 from operando.resume._position import Position, position_of
 from operando.resume._program import (
     Program,
@@ -185,13 +186,15 @@ def continue_experiment(
     say(f"Run {experiment.tip.uid[:8]} stood {position.told}.")
     if fresh:
         say(f"{len(fresh)} rows were collected from the instrument's own log.")
+    # Before the cell is looked at: it has not to wait then.
+    verdicts = judges_going_on(session.verdicts, experiment.runs, fresh)
     continuation = _look_at_the_cell(
         session, device, experiment, program, position, decisions, fresh, todays, now_s, say
     )
     plan = continue_plating_stripping(
         device,
         continuation=continuation,
-        verdicts=session.verdicts,
+        verdicts=verdicts,
         **followers_among(session.devices),
     )
     return session.run(plan)
