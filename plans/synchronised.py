@@ -135,8 +135,10 @@ def operando_plating_stripping(
     }
 
     # Refused before a run is opened, let alone a cell closed.
+    unjudged: dict[str, str] = {}
     if by_default and protocol.rules and verdicts is None:
-        told = ", ".join(repr(rule.name) for rule in protocol.rules)
+        unjudged = {rule.name: "nothing judges the stream" for rule in protocol.rules}
+        told = ", ".join(map(repr, unjudged))
         logger.warning("nothing judges the stream: the rules %s do nothing in this run", told)
         protocol = protocol.model_copy(update={"rules": ()})
         metadata.pop("rules")
@@ -147,6 +149,9 @@ def operando_plating_stripping(
     metadata["current_zero"] = potentiostat.measure_zero(assignment)
     watch = watch_for(protocol.rules, verdicts, metadata)
     course = Course(potentiostat, assignment, watch, reference=ReferenceWatch.of(cell))
+    if unjudged:
+        metadata["rules_not_judged"] = unjudged
+        course.remarks += [f"rule {name!r} did nothing: {why}" for name, why in unjudged.items()]
     if protocol.temperatures is not None:
         technique = protocol.technique_on(cell)
         course.climb = climb_for(thermostat, protocol.temperatures, technique)

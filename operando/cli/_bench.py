@@ -108,14 +108,13 @@ def _shell(arguments: argparse.Namespace) -> int:
 
 
 def _banner(session: "Session") -> str:
-    devices = ", ".join(session.devices)
     return "\n".join(
         [
             f"operando: bench {session.bench.file.name}, data in {session.data_dir}",
             *_instrument_lines(session),
             "",
             'zinc = protocol("zinc-operando"); sample = cell("zn-bare-half")',
-            f"RE(operando_plating_stripping({devices.replace('relay_board, ', '')}, "
+            f"RE(operando_plating_stripping({_instruments_of(session)}, "
             "protocol=zinc, cell=sample))",
             'runs()   print(report("last"))   rerun("last", cell="zn-bare-half")   cat[-1]',
             "RE.abort() after Ctrl-C twice",
@@ -123,6 +122,19 @@ def _banner(session: "Session") -> str:
             "",
         ]
     )
+
+
+def _instruments_of(session: "Session") -> str:
+    """Return the arguments of a plan that uses every instrument of the bench, as one types them."""
+    from plans import followers_among
+
+    told = ["potentiostat"]
+    for name, device in followers_among(session.devices).items():
+        if name == "sensors":
+            told.append(f"sensors=[{', '.join(sensor.name for sensor in device)}]")
+        else:
+            told.append(f"{name}={name}")
+    return ", ".join(told)
 
 
 def _simulator_serves() -> bool:

@@ -2,6 +2,7 @@
 
 import asyncio
 import atexit
+import inspect
 import logging
 import signal
 import subprocess
@@ -9,7 +10,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Mapping
-from functools import partial
+from functools import partial, update_wrapper
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TextIO
@@ -393,7 +394,8 @@ class Session(Records):
         RE, the devices and plans by name, ``bps``, ``bp`` and ``bpp``, ``cat`` (the catalog,
         opened when first used), ``protocol(name)``, ``cell(name)``, ``run_protocol``,
         ``runs(sample=..., where=...)``, ``report(uid)``, ``export(uid, to=...)``, and the session
-        itself.
+        itself. Plans whose rules need a judge have the session's: what is typed there ends a
+        shorted cell as ``run_protocol`` does.
         """
         import bluesky.plans as bp
 
@@ -401,7 +403,7 @@ class Session(Records):
         import techniques
 
         names: dict[str, Any] = {name: getattr(techniques, name) for name in techniques.__all__}
-        names |= {name: getattr(plans, name) for name in plans.__all__}
+        names |= {name: self._judged(getattr(plans, name)) for name in plans.__all__}
         names |= {
             "RE": self.RE,
             "session": self,
@@ -418,6 +420,14 @@ class Session(Records):
         }
         # Devices last: a device called like a technique is what the bench file asked for.
         return names | self.devices
+
+    def _judged(self, plan: Callable[..., Any]) -> Callable[..., Any]:
+        """Return a plan that has the session judge its stream, unless it is told otherwise."""
+        if "verdicts" not in inspect.signature(plan).parameters:
+            return plan
+        judged = partial(plan, verdicts=self.verdicts)
+        # Help and completion of a prompt show the plan's own.
+        return update_wrapper(judged, plan)
 
 
 def _close_at_exit(session: Session) -> Callable[[], None]:

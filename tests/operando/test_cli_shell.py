@@ -14,7 +14,10 @@ from pathlib import Path
 
 import pytest
 
+from operando.cli._bench import _banner
+from operando.configuration import load_bench
 from operando.journal import list_runs
+from operando.session import Session
 
 LONG = """
 name: long
@@ -118,3 +121,25 @@ def test_sigterm_at_the_prompt_closes_the_bench(terminal: Terminal, tmp_path: Pa
         ["ps", "-e", "-o", "pid=,args="], capture_output=True, text=True, check=True
     ).stdout
     assert str(tmp_path) not in left
+
+
+@pytest.mark.parametrize("name", ["sim", "sim-second"])
+def test_what_the_banner_offers_can_be_typed_and_is_judged(name: str, tmp_path: Path) -> None:
+    session = Session(load_bench(name), tmp_path, catalog=False)
+    try:
+        names = session.namespace()
+        lines = _banner(session).splitlines()
+        (before,) = [line for line in lines if line.startswith("zinc = ")]
+        (offered,) = [line for line in lines if line.startswith("RE(")]
+        exec(before, names)
+        plan = eval(offered.removeprefix("RE(").removesuffix(")"), names)
+        told = plan.gi_frame.f_locals
+        assert told["verdicts"] == session.verdicts
+        given = [told[key] for key in ("potentiostat", "camera", "raman", "gas_chromatograph")]
+        given += [told["thermostat"], *told["sensors"]]
+        assert {id(one) for one in given if one is not None} == {
+            id(device) for device in session.devices.values()
+        }
+        plan.close()
+    finally:
+        session.close()

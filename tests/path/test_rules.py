@@ -144,7 +144,7 @@ def test_a_spectrum_that_waits_for_a_rest_interrupts_no_half_cycle(
     assert sum(rested) == pytest.approx(60.0, abs=1.5)
 
 
-def test_a_hard_short_opens_the_cell_and_ends_the_run_as_a_success_that_says_why(
+def test_a_hard_short_opens_the_cell_of_a_plan_typed_at_the_prompt_and_the_run_says_why(
     make_chain: Callable[..., Any],
 ) -> None:
     chain = make_chain("zn-bare", factor=FACTOR)
@@ -158,17 +158,20 @@ def test_a_hard_short_opens_the_cell_and_ends_the_run_as_a_success_that_says_why
             "name": "to a short",
             "cell": "zn-bare",
             "technique": {"type": "plate_strip_cycle", "cycles": 60, "plate": half, "strip": half},
-            "rules": [rule("hard_short", {"do": "open_cell"})],
         }
     )
     with chain.simulated(leader_only=True), chain.session() as session:
         fault = {"instrument": "cell", "fault": "hard-short", "at": 5000, "ohm": 0.5}
         (chain.sim / "faults").write_text(json.dumps(fault) + "\n")
-        uid = session.run_protocol(protocol)
+        names = session.namespace()
+        plan = names["operando_plating_stripping"](
+            names["potentiostat"], protocol=protocol, cell=load_cell("zn-bare")
+        )
+        (uid,) = names["RE"](plan)
     run = Run.from_journal(uid, chain.data)
     assert run.stop is not None
     assert run.stop["exit_status"] == "success"
-    assert run.stop["reason"].startswith("rule 'on hard_short': ")
+    assert run.stop["reason"].startswith("rule 'end at a hard short': ")
     last = run.streams["potentiostat"].columns["potentiostat_t"][-1]
     assert 5000 < last < 60 * 400
     assert list(run.streams["rules"].columns["rules_event"]) == ["hard_short"]
@@ -251,6 +254,24 @@ def test_a_rule_that_cannot_be_judged_is_told_when_the_run_starts_and_in_its_sto
     said = [one.getMessage() for one in caplog.records if "does nothing in this run" in one.msg]
     assert len(said) == 1
     assert "'on strip_overrun'" in said[0]
+
+
+def test_a_run_that_nothing_judges_says_which_rules_by_default_did_nothing(
+    make_chain: Callable[..., Any], plate_strip: Callable[..., Protocol]
+) -> None:
+    chain = make_chain("zn-bare-half", factor=20 * FACTOR)
+    protocol = plate_strip("zn-bare-half", 1.0, CHARGE)
+    with chain.simulated(leader_only=True), chain.session() as session:
+        leader = session.devices["potentiostat"]
+        cell = load_cell("zn-bare-half")
+        uid = session.run(operando_plating_stripping(leader, protocol=protocol, cell=cell))
+    run = Run.from_journal(uid, chain.data)
+    assert run.start["rules_not_judged"] == {
+        "end when metal comes from nowhere": "nothing judges the stream"
+    }
+    assert "rules" not in run.start
+    assert run.stop is not None
+    assert "rule 'end when metal comes from nowhere' did nothing" in run.stop["reason"]
 
 
 class FailsOnce(Verdicts):
