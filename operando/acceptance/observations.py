@@ -7,6 +7,7 @@ import numpy as np
 
 from operando.acceptance.measures import Numbers
 from operando.analysis import Metric, metrics
+from operando.analysis.metrics import band_areas
 from operando.analysis.steps import GALVANOSTATIC, recorded_steps
 from operando.replay import replay
 from operando.runs import Run, RunBuilder
@@ -94,18 +95,18 @@ def injection_interval(
 def bands_detected(
     run: Run, found: Mapping[str, Metric], failed: str | None, folder: Path
 ) -> dict[str, Numbers]:
-    """Return for each Raman band 1 if it has changed beyond the decision limit, else 0."""
-    del run, failed, folder
-    told = {}
+    """Return for each Raman band 1 if it has changed beyond the decision limit, else 0.
+
+    Spectra count in which the band was evaluated, also those in which it is below its limit of
+    detection: that is what a band looks like which does not appear.
+    """
+    del failed, folder
+    told, evaluated = {}, band_areas(run)
     for band in ("3633", "980", "465"):
         areas, change = found[f"band_{band}_area"], found[f"band_{band}_change"]
-        seen = (
-            [value for value in areas.value or [] if value is not None]
-            if isinstance(areas.value, list)
-            else []
-        )
-        if len(seen) < _SPECTRA_TO_DECIDE:
-            numbers = Numbers(None, reason=areas.reason or f"{len(seen)} spectra decide nothing")
+        seen = sum(area is not None for area in evaluated.get(f"band_{band}", ()))
+        if seen < _SPECTRA_TO_DECIDE:
+            numbers = Numbers(None, reason=areas.reason or f"{seen} spectra decide nothing")
         else:
             numbers = Numbers(0.0 if change.value is None else 1.0, reason=change.reason)
         told[f"band_{band}_detected"] = numbers

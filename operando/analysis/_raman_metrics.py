@@ -1,6 +1,6 @@
 """Bands of the Raman spectra of a run."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,7 @@ from operando.analysis._evaluation import (
     undefined,
 )
 from operando.analysis.band_shapes import NoBandError, fit_band
+from operando.analysis.gas_calibration import LOD_SIGMAS
 from operando.analysis.raman_axis import axis_shift, out_of_sight
 from operando.analysis.segments import PLATE
 from operando.runs import Floats, Run, Stream
@@ -34,8 +35,12 @@ _SHAPES: dict[str, tuple[float, float, dict[str, Any]]] = {
 _POSITIONS = {"band_3633": 3633.0, "band_980": 980.0, "band_465": 465.0}
 _SHIFT = "raman_axis_shift_cm1"
 _OF_SHAPE = ("position_cm1", "width_cm1", "fit_area")
+_AREAS = ("area", "raw")  # raw: also below the limit of detection
 _OF_TREND = ("change", "decision_limit", "detected_h")
 _RATIO = "band_980_to_390"
+
+# A value with its standard uncertainty (None: not evaluated), or why there is none.
+_Told = tuple[float, float | None] | str
 
 
 def raman_metrics(found: Evaluation) -> dict[str, Metric]:
@@ -51,8 +56,7 @@ def raman_metrics(found: Evaluation) -> dict[str, Metric]:
     axis = np.asarray(stream.configuration.get("raman_wavenumber", ()), dtype=np.float64)
     if not len(axis):
         return undefined(all_names, "the spectrometer told no wavenumber axis")
-    line = (found.calibration.get("raman") or {}).get("reference_line_cm1")
-    measured = _measured(found.run, stream, axis, None if line is None else float(line))
+    measured = _measured(found.run, stream, axis)
     if not measured:
         return undefined(all_names, "no spectrum could be read")
     placed = placed_rows(stream, "raman")
@@ -69,7 +73,9 @@ def raman_metrics(found: Evaluation) -> dict[str, Metric]:
         notes = [spiked, *reasons[name]]
         told[name] = listed(name, numbers[name], errors if known else None, notes)
     for name in names:
-        told |= _trend(found, name, numbers[f"{name}_area"], placed, reasons[f"{name}_area"])
+        # Below the limit of detection there is no area; its scatter still decides on changes.
+        raw = _raw_areas(measured, name)
+        told |= _trend(found, name, raw, placed, reasons[f"{name}_area"])
     return told
 
 
@@ -81,6 +87,24 @@ def _may_hold_spikes(stream: Stream) -> str | None:
         return None
     which = "the spectra are" if alone == len(stream) else f"{alone} of {len(stream)} spectra are"
     return f"{which} of one accumulation: cosmic rays are not taken out (three tell them)"
+
+
+def band_areas(run: Run) -> dict[str, list[Number]]:
+    """Return the area of each band over that of water, by spectrum, also below its LOD.
+
+    None where the spectrum or the band could not be evaluated; no bands without spectra.
+    """
+    stream = run.streams.get("raman")
+    if stream is None or not len(stream):
+        return {}
+    axis = np.asarray(stream.configuration.get("raman_wavenumber", ()), dtype=np.float64)
+    measured = _measured(run, stream, axis) if len(axis) else ()
+    return {name: _raw_areas(measured, name) for name in raman.BANDS} if measured else {}
+
+
+def _raw_areas(measured: Sequence[Mapping[str, _Told]], name: str) -> list[Number]:
+    values = [one[f"{name}_raw"] for one in measured]
+    return [None if isinstance(value, str) else value[0] for value in values]
 
 
 def _trend(
@@ -128,13 +152,7 @@ def _trend(
     return told
 
 
-# A value with its standard uncertainty (None: not evaluated), or why there is none.
-_Told = tuple[float, float | None] | str
-
-
-def _measured(
-    run: Run, stream: Stream, axis: Floats, line_cm1: float | None
-) -> tuple[dict[str, _Told], ...]:
+def _measured(run: Run, stream: Stream, axis: Floats) -> tuple[dict[str, _Told], ...]:
     def more(known: tuple[dict[str, _Told], ...]) -> Iterator[dict[str, _Told]]:
         if "raman_counts" not in stream.assets or "raman_dark" not in stream.assets:
             return
@@ -148,10 +166,14 @@ def _measured(
             problem = _problem(axis, counts, laser_on=laser[row] != 0)
             if problem is None:
                 clean = raman.despike(np.atleast_2d(counts)).counts - dark
-                yield _measure(axis, clean, excitation_nm, line_cm1)
+                yield _measure(axis, clean, excitation_nm, line_cm1, weights)
             else:
                 yield _nothing(problem)
 
+    weights: dict[str, tuple[NDArray[np.intp], Floats] | None] = {}
+    calibration = (run.start.get("calibration") or {}).get("raman") or {}
+    line = calibration.get("reference_line_cm1")
+    line_cm1 = None if line is None else float(line)
     laser = stream.columns["raman_laser"]
     told = stream.configuration.get("raman_excitation")
     excitation_nm = float(told) if isinstance(told, (int, float)) else None
@@ -169,13 +191,17 @@ def _problem(axis: Floats, counts: NDArray[Any], *, laser_on: bool) -> str | Non
 
 
 def _nothing(reason: str, names: Sequence[str] = tuple(raman.BANDS)) -> dict[str, _Told]:
-    told: dict[str, _Told] = {f"{name}_area": reason for name in names}
+    told: dict[str, _Told] = {f"{name}_{what}": reason for name in names for what in _AREAS}
     told |= {f"{name}_{what}": reason for name in _SHAPES if name in names for what in _OF_SHAPE}
     return told | ({_RATIO: reason, _SHIFT: reason} if len(names) > 1 else {})
 
 
 def _measure(
-    axis: Floats, spectrum: Floats, excitation_nm: float | None, line_cm1: float | None
+    axis: Floats,
+    spectrum: Floats,
+    excitation_nm: float | None,
+    line_cm1: float | None,
+    known: dict[str, tuple[NDArray[np.intp], Floats] | None],
 ) -> dict[str, _Told]:
     told: dict[str, _Told] = {}
     for name in raman.BANDS:
@@ -184,7 +210,17 @@ def _measure(
             told |= _nothing(hidden, (name,))
             continue
         try:
-            told[f"{name}_area"] = raman.band_area(axis, spectrum, name), None
+            area = raman.band_area(axis, spectrum, name)
+            weights = known.setdefault(name, None) or raman.area_weights(axis, name)
+            known[name] = weights
+            error = raman.band_area_error(axis, spectrum, weights)
+            told[f"{name}_raw"] = area, error
+            limit = LOD_SIGMAS * error
+            told[f"{name}_area"] = (
+                (area, error)
+                if area >= limit
+                else f"{name} is below its limit of detection, about {limit:.1g} of water's area"
+            )
         except raman.BandError as error:
             told |= _nothing(str(error), (name,))
             continue

@@ -21,7 +21,7 @@ from operando.analysis._kinetics_metrics import (
     last_scans,
 )
 from operando.analysis._overpotential_metrics import overpotential_metrics
-from operando.analysis._raman_metrics import raman_metrics
+from operando.analysis._raman_metrics import band_areas, raman_metrics
 from operando.analysis._reference_metrics import reference_metrics
 from operando.analysis._sweep_metrics import (
     declared_tafel_window_v,
@@ -38,6 +38,7 @@ __all__ = [
     "Number",
     "Placed",
     "Value",
+    "band_areas",
     "declared_tafel_window_v",
     "half_cycles_of",
     "impedance_fits",

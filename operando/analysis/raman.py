@@ -210,6 +210,46 @@ def band_area(axis: Floats, spectrum: Floats, name: str) -> float:
     return area / water_area(axis, spectrum)
 
 
+def area_weights(axis: Floats, name: str) -> tuple[NDArray[np.intp], Floats]:
+    """Return the pixels of a band's window and the weight of each in its area, cm-1.
+
+    Areas are linear in the counts: the weights carry the noise of the pixels into them.
+
+    Raises:
+        BandError: The band lies outside the axis.
+    """
+    band = BANDS[name]
+    pixels = np.flatnonzero(_between(axis, band.low, band.high))
+    weights = np.empty(len(pixels))
+    for place, pixel in enumerate(pixels):
+        unit = np.zeros(len(axis))
+        unit[pixel] = 1.0
+        weights[place] = (
+            areas_of_joint(axis, unit, band)[0]
+            if isinstance(band, Joint)
+            else area_over_line(axis, unit, band.low, band.high)
+        )
+    return pixels, weights
+
+
+def band_area_error(
+    axis: Floats, spectrum: Floats, weights: tuple[NDArray[np.intp], Floats]
+) -> float:
+    """Return the standard uncertainty of `band_area` from the noise of its pixels.
+
+    The noise grows with the root of the signal; how much of it there is tells the whole spectrum,
+    by its second differences.
+
+    Raises:
+        BandError: Water lies outside the axis.
+    """
+    pixels, each = weights
+    root = np.sqrt(np.maximum(spectrum, 1.0))
+    rough = np.abs(np.diff(spectrum, 2)) / root[1:-1]
+    noise = 1.4826 * float(np.median(rough)) / math.sqrt(6.0) * root[pixels] * each
+    return float(np.sqrt(noise @ noise)) / water_area(axis, spectrum)
+
+
 # Reaches over all of the zinc aquo ion's band, which BANDS["band_465"] cuts.
 _ZINC_ION = Joint(340.0, 515.0, (390.0, 30.0), ((451.0, 25.0), (465.0, 15.0)))
 

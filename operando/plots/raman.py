@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from operando.analysis.metrics import place
+from operando.analysis.metrics import band_areas, place
 from operando.analysis.raman import (
     BANDS,
     FEWEST_BLANKS,
@@ -133,7 +133,9 @@ def bands(axes: "Axes", one: EvaluatedRun) -> str | None:
     """
     title = "Raman bands against blanks"
     stream = one.rows_of("raman")
-    told = [name for name in BANDS if isinstance(one.numbers[f"{name}_area"].value, list)]
+    # With those below the limit of detection: what scatters about nothing tells the limit.
+    areas = band_areas(one.run)
+    told = [name for name, found in areas.items() if any(area is not None for area in found)]
     if stream is None or not told:
         return tell_missing(axes, title, one.why_not(*(f"{name}_area" for name in BANDS)))
     placed = place(stream.columns["raman_t_before"], stream.columns["raman_t_after"])
@@ -143,9 +145,7 @@ def bands(axes: "Axes", one: EvaluatedRun) -> str | None:
     decided = int((placed.after_s <= begin).sum()) >= FEWEST_BLANKS
     handles: list[Any] = []
     for name in told:
-        value = one.numbers[f"{name}_area"].value
-        assert isinstance(value, list)
-        area = np.array([np.nan if number is None else number for number in value])
+        area = np.array([np.nan if number is None else number for number in areas[name]])
         blank = placed.after_s[: len(area)] <= begin
         known = np.isfinite(area)
         blanks = area[blank & known]

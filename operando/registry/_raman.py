@@ -8,14 +8,15 @@ RAMAN = (
             f"{name}_area",
             "1",
             "by spectrum",
-            f"Area of {what} over the raw area of the water band (3050-3550 cm-1).",
+            f"Area of {what} over the raw area of the water band (3050-3550 cm-1); None below the "
+            "limit of detection, three standard uncertainties from the noise of the pixels.",
             source,
         )
         for name, what, source in (
             (
                 "band_3633",
                 "the band at 3633 cm-1 (O-H of zinc hydroxide sulfate) over the line through its "
-                "edges; can be negative, as it lies on water's shoulder",
+                "edges, which lie on water's shoulder",
                 "assignment by the reviews of the field",
             ),
             (

@@ -4,9 +4,12 @@ import csv
 import io
 import logging
 import math
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -30,8 +33,10 @@ from operando.acceptance.table import (
     summary,
     text_table,
 )
+from operando.analysis import metrics
 from operando.configuration import load_cell, load_protocol, names
 from operando.registry import METRICS
+from operando.runs import Run
 from operando.simulation import cell_presets
 from techniques import for_cell
 
@@ -344,3 +349,31 @@ def test_what_a_failed_run_left_is_no_number_of_its_experiment() -> None:
     found = judge(ROW, runs)
     assert (found.word, found.why) == ("MISSED", "rows were lost")
     assert Value("one", "completed").of(runs).value == 0.0
+
+
+@pytest.mark.parametrize(("laser", "detected"), [(1.0, 0.0), (0.0, None)])
+def test_a_band_that_never_shows_is_not_detected_while_dark_spectra_decide_nothing(
+    make_run: Callable[..., Any],
+    synthetic: Any,
+    tmp_path: Path,
+    laser: float,
+    detected: float | None,
+) -> None:
+    told = make_run()
+    told.stream("potentiostat", "potentiostat", synthetic.galvanostatic(rows=200))
+    axis = np.linspace(150, 3900, 1024)
+    when = np.array([math.nan] * 20 + [600.0, 900.0, 1200.0, 1500.0])
+    told.stream(
+        "raman",
+        "raman",
+        {"t_before": when, "t_after": when + 30, "laser": np.full(24, laser)},
+        {
+            "counts": np.stack([synthetic.spectrum_counts(axis, seed=seed) for seed in range(24)]),
+            "dark": np.full((24, 1024), 100.0),
+        },
+        {"raman_wavenumber": axis.tolist()},
+    )
+    told.stop()
+    run = Run.from_documents(told.documents)
+    found = OBSERVATIONS["bands_detected"](run, metrics(run), None, tmp_path)
+    assert found["band_3633_detected"].value == detected

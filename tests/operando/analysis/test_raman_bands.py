@@ -6,7 +6,9 @@ import pytest
 from operando.analysis.raman import (
     BANDS,
     BandError,
+    area_weights,
     band_area,
+    band_area_error,
     decision_factor,
     despike,
     trend,
@@ -41,6 +43,17 @@ def test_each_band_moves_in_its_own_direction(
     assert moved.change is not None
     assert np.sign(moved.change) == direction
     assert moved.blanks == 20
+
+
+@pytest.mark.parametrize("name", list(BANDS))
+def test_the_uncertainty_of_an_area_is_its_scatter(synthetic: Any, name: str) -> None:
+    weights = area_weights(AXIS, name)
+    areas, errors = [], []
+    for seed in range(40):
+        counts = despike(synthetic.spectrum_counts(AXIS, seed=seed)).counts - 100
+        areas.append(band_area(AXIS, counts, name))
+        errors.append(band_area_error(AXIS, counts, weights))
+    assert np.mean(errors) == pytest.approx(np.std(areas, ddof=1), rel=0.4)
 
 
 @pytest.mark.parametrize("name", list(BANDS))

@@ -644,3 +644,15 @@ def test_rows_without_a_leader_s_time_lie_before_or_after_the_program() -> None:
     placed = place(np.array([nan, nan, 5.0, 9.0, nan]), np.array([nan, 1.0, 7.0, nan, nan]))
     np.testing.assert_array_equal(placed.middle_s, [-math.inf, 1.0, 6.0, 9.0, math.inf])
     np.testing.assert_array_equal(placed.after_s, [-math.inf, 1.0, 7.0, 9.0, math.inf])
+
+
+def test_the_area_of_a_band_that_is_not_there_is_none_with_its_limit(
+    make_run: Make, synthetic: Any
+) -> None:
+    found = metrics(Run.from_documents(_whole(make_run, synthetic).documents))["band_3633_area"]
+    assert isinstance(found.value, list)
+    assert isinstance(found.uncertainty, list)
+    assert sum(value is None for value in found.value[:20]) >= 18
+    for value, error in zip(found.value[20:], found.uncertainty[20:], strict=True):
+        assert value > 3 * error > 0
+    assert "below its limit of detection, about" in str(found.reason)

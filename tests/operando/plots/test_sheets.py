@@ -212,6 +212,15 @@ def test_the_oldest_raman_spectrum_lies_lowest(full_run: Run) -> None:
     assert [text.get_text() for text in high.texts].count("blank") == 5
 
 
+def test_bands_below_their_limit_of_detection_are_drawn_where_they_lie(full_run: Run) -> None:
+    drawn = _drawn(full_run, "raman")
+    assert drawn.figure is not None
+    assert EvaluatedRun(full_run).numbers["band_3633_area"].value is None
+    shown = [int(np.isfinite(line.get_ydata()).sum()) for line in _points(drawn.figure.axes[-1])]
+    # Two spectra since the start and six blanks, of each of three bands.
+    assert sorted(shown) == [2, 2, 2, 6, 6, 6]
+
+
 def test_what_is_missing_is_told_with_the_reason_of_the_metric(bare_run: Run) -> None:
     one = EvaluatedRun(bare_run)
     reasons = {drawn.sheet.name: drawn.reason for drawn in drawn_sheets(one)}
