@@ -194,9 +194,19 @@ def _long() -> list[Row]:
         *(
             Row(
                 "A10", "sodium-depth-of-discharge", _NAMES[on],
-                "depth of discharge, 1.5 of 2.0 mAh/cm2", 75.0, "%", 0.3, SOURCE, "identity", "C",
-                Value(f"na-{on}-depth", "depth_of_discharge_pct"),
-                remark="exact but for the current's gain (0.1 %)",
+                "depth of discharge measured, 1.5 of 2.0 mAh/cm2", 75.0, "%", 0.3,
+                SOURCE, "identity", "C", Value(f"na-{on}-depth", "depth_of_discharge_pct"),
+                remark="measured: the charge that was stripped; exact but for the current's gain "
+                "(0.1 %)",
+            )
+            for on in ("znag", "bare")
+        ),
+        *(
+            Row(
+                "A10", "sodium-depth-of-discharge", _NAMES[on],
+                "depth of discharge that the program asks for", 75.0, "%", 0.0, SOURCE,
+                "identity", "C", Value(f"na-{on}-depth", "depth_of_discharge_planned_pct"),
+                remark="of the program, not of the cell: exact",
             )
             for on in ("znag", "bare")
         ),
