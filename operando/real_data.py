@@ -15,7 +15,7 @@ from typing import TextIO
 import numpy as np
 
 from operando.analysis.band_shapes import fit_band
-from operando.analysis.circuits import Complex, fit_circuit
+from operando.analysis.circuits import Circuit, Complex, fit_circuit
 from operando.analysis.impedance_validity import kramers_kronig
 from operando.analysis.raman_axis import axis_shift, calibrate_by_lamp
 from operando.analysis.relaxation_times import relaxation_times
@@ -51,11 +51,11 @@ class Check:
 
     @property
     def verdict(self) -> str:
-        """Return ``yes``, ``within u`` if only the uncertainty covers the difference, or ``NO``."""
+        """Return ``yes``, or ``beyond, within u`` if the uncertainty covers it, or ``NO``."""
         difference = abs(self.found - self.published)
         if difference <= self.tolerance:
             return "yes"
-        return "within u" if difference <= (self.uncertainty or 0.0) else "NO"
+        return "beyond, within u" if difference <= (self.uncertainty or 0.0) else "NO"
 
 
 def checks(folder: Path) -> tuple[list[Check], list[str]]:
@@ -94,14 +94,15 @@ def table(done: Sequence[Check], missing: Iterable[str]) -> str:
     verdicts = [one.verdict for one in done]
     lines.append(
         f"real data: {verdicts.count('yes')} of {len(done)} numbers agree within their tolerance, "
-        f"{verdicts.count('within u')} within their uncertainty only, {verdicts.count('NO')} do not"
+        f"{verdicts.count('beyond, within u')} within their uncertainty only, "
+        f"{verdicts.count('NO')} do not"
     )
     lines += [f"not run: {told}" for told in missing]
     return "\n".join(lines) + "\n"
 
 
 def main(arguments: Sequence[str] | None = None, out: TextIO | None = None) -> int:
-    """Run the checks on the folder given, if one is; return 0 unless one disagrees or none ran."""
+    """Run the checks on the folder given, if one is; return 0 if all agree within tolerances."""
     out = out or sys.stdout
     given = list(sys.argv[1:] if arguments is None else arguments)
     if not given:
@@ -113,7 +114,12 @@ def main(arguments: Sequence[str] | None = None, out: TextIO | None = None) -> i
         return 1
     done, missing = checks(folder)
     out.write(table(done, missing))
-    return 0 if done and all(one.verdict != "NO" for one in done) else 1
+    return exit_code(done)
+
+
+def exit_code(done: Sequence[Check]) -> int:
+    """Return 0 if there are checks and all agree within their tolerance, else 1."""
+    return 0 if done and all(one.verdict == "yes" for one in done) else 1
 
 
 def _percent(value: float, share: float = 1.0) -> float:
@@ -131,6 +137,9 @@ def _columns(path: Path, delimiter: str | None = None) -> tuple[Floats, Complex]
 _CELL_CIRCUIT = "R0-p(R1,C1)-p(R2-Wo1,C2)"
 _CELL_START = (0.01, 0.01, 100.0, 0.01, 0.05, 100.0, 1.0)
 _CELL_FIT = (1.65e-2, 8.68e-3, 3.32, 5.39e-3, 6.31e-2, 232.5, 0.2195)
+# That run ends before the minimum, which is flat along tau: with bounds of 0 to (10, 1, 1e3, 1, 1,
+# 1e4, 100) the same program comes to 238 s from the same start, as its own test has it.
+_CELL_TAU_S = 238.0
 _CELL_ELEMENTS, _CELL_RESIDUAL = 27, 0.0036
 
 
@@ -139,24 +148,40 @@ def _lithium_cell(name: str, path: Path) -> list[Check]:
     capacitive = impedance.imag < 0
     frequency, impedance = frequency[capacitive], impedance[capacitive]
     fit = fit_circuit(_CELL_CIRCUIT, frequency, impedance, _CELL_START, weighting="unit")
-    documented = fit.circuit.impedance_ohm(frequency, _CELL_FIT)
-    squares = [
+    stopped = _stopped_as_documented(fit.circuit, frequency, impedance)
+    squares, squares_there = (
         float(np.sum(np.abs(curve - impedance) ** 2))
-        for curve in (fit.impedance_ohm(frequency), documented)
-    ]
-    found = [
-        Check(
-            name,
-            f"{parameter.name} of {_CELL_CIRCUIT}",
-            parameter.unit,
-            parameter.value,
-            parameter.uncertainty,
-            published,
-            _percent(published),
-            _beyond(parameter.value, parameter.uncertainty, published, squares),
+        for curve in (
+            fit.impedance_ohm(frequency),
+            fit.circuit.impedance_ohm(frequency, stopped),
         )
-        for parameter, published in zip(fit.parameters, _CELL_FIT, strict=True)
-    ]
+    )
+    found = []
+    for parameter, documented, there in zip(fit.parameters, _CELL_FIT, stopped, strict=True):
+        what = f"{parameter.name} of {_CELL_CIRCUIT}"
+        flat = parameter.name == "Wo1_tau"
+        least = _CELL_TAU_S if flat else documented
+        note = f"the minimum, {squares:.5g} ohm2, which the documented program has with bounds"
+        found.append(
+            Check(
+                name,
+                what,
+                parameter.unit,
+                parameter.value,
+                parameter.uncertainty,
+                least,
+                _percent(least),
+                note if flat else "",
+            )
+        )
+        if flat:
+            note = f"least squares of ohms end there at {squares_there:.5g} ohm2"
+            told = f"{what}, stopped as in the documented run"
+            found.append(
+                Check(
+                    name, told, parameter.unit, there, None, documented, _percent(documented), note
+                )
+            )
     chain = kramers_kronig(frequency, impedance, mu_below=0.5)
     found.append(
         Check(
@@ -183,13 +208,24 @@ def _lithium_cell(name: str, path: Path) -> list[Check]:
     return found
 
 
-def _beyond(value: float, error: float, published: float, squares: Sequence[float]) -> str:
-    if abs(value - published) <= _percent(published):
-        return ""
-    return (
-        f"the spectrum tells it to {error / value:.1%}; sum of squares {squares[0]:.5g} here, "
-        f"{squares[1]:.5g} with the published parameters"
+def _stopped_as_documented(circuit: Circuit, frequency: Floats, impedance: Complex) -> list[float]:
+    """Return where the documented program's search ends: SciPy's, with its usual tolerances.
+
+    It varies the parameters themselves, above 0, with derivatives by differences, and ends where
+    the gradient, in squares of ohms per ohm, farad or second, is below 1e-8 (``gtol``). Of a
+    spectrum of milliohms that is so before the minimum; with 1e-12 it goes on to where ours ends.
+    """
+    from scipy.optimize import curve_fit
+
+    def stacked(frequency: Floats, *values: float) -> Floats:
+        z = circuit.impedance_ohm(frequency, values)
+        return np.concatenate((z.real, z.imag))
+
+    wanted = np.concatenate((impedance.real, impedance.imag))
+    found, _ = curve_fit(
+        stacked, frequency, wanted, p0=_CELL_START, bounds=(0, np.inf), ftol=1e-13, maxfev=100_000
     )
+    return [float(value) for value in found]
 
 
 def _zarc(name: str, path: Path) -> list[Check]:
