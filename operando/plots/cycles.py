@@ -105,7 +105,9 @@ def efficiency(axes: "Axes", one: EvaluatedRun) -> str | None:
     dress(axes, title, "Cycle", "CE (%)")
     whole_numbers(axes)
     room = 0.12 * max(high - low, 0.5)
-    axes.set_ylim(low - room, max(high, 100.0) + 3.2 * room)
+    floor = low - room
+    # Its upper fifth is for the means, which no line crosses.
+    axes.set_ylim(floor, floor + (max(high, 100.0) - floor) / 0.8)
     told = []
     for name, label in (("ce_mean_pct", "mean"), ("ce_mean_without_first_pct", "without first")):
         mean = one.numbers[name]
@@ -113,7 +115,7 @@ def efficiency(axes: "Axes", one: EvaluatedRun) -> str | None:
             told.append(f"{label} {number_text(mean.value, mean.uncertainty)} %")
     axes.text(
         0.98, 0.97, "\n".join(told), transform=axes.transAxes, ha="right", va="top", color=INK,
-        fontsize="medium",
+        fontsize="small",
     )  # fmt: skip
     if one.formation:
         axes.legend(loc="lower right")

@@ -119,7 +119,9 @@ def nyquist(axes: "Axes", one: EvaluatedRun, tall: float = 1.06) -> str | None:
             number_text(told.value[spectrum.number - 1], errors[spectrum.number - 1])
             for spectrum in (spectra[0], spectra[-1])
         ]
-        text = f"R$_{{int}}$ {' → '.join(dict.fromkeys(ends))} $\\Omega$"
+        # A line each: with their uncertainties both are wider than a small panel.
+        told_ends = " →\n".join(dict.fromkeys(ends))
+        text = f"R$_{{int}}$ {told_ends} $\\Omega$"
     axes.legend(
         loc="upper left", handletextpad=0.1, borderaxespad=0.1, title=text, alignment="left"
     )
