@@ -254,7 +254,8 @@ def _stream(
     entry: "h5py.Group", stream: Stream, detectors: Mapping[str, "h5py.Group"], *, link: bool
 ) -> None:
     """Write one stream: its columns, its frames or spectra, and what is to be drawn of it."""
-    data = _group(entry, _name(stream.name), "NXdata")
+    # Of a stream without rows (rules that had nothing to do) there is nothing to draw.
+    data = _group(entry, _name(stream.name), "NXdata" if len(stream) else "NXcollection")
     data.attrs["title"] = stream.name
     names: dict[str, str] = {}
     for key, values in [("time", stream.time), *stream.columns.items()]:

@@ -72,7 +72,9 @@ def experiment(make_chain: Callable[..., Any], plate_strip: Callable[..., Protoc
 
 def test_every_instrument_has_a_stream_of_its_own(experiment: Experiment) -> None:
     streams = experiment.run.streams
-    assert set(streams) == {*ALL, "impedance", "chromatogram"}
+    # Rules are judged, those by default, and none had to act.
+    assert set(streams) == {*ALL, "impedance", "chromatogram", "rules", "programs"}
+    assert not len(streams["rules"])
     assert all(len(streams[name]) for name in (*ALL, "chromatogram"))
     assert len(streams["chromatogram"]) == int(
         experiment.column("gas_chromatograph", "confirmed").sum()
