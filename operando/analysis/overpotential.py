@@ -260,7 +260,7 @@ def late_rise_u(
 
 def _rough_middle_v(half: HalfCycle) -> float:
     first, stop = _rows_between(half, MIDDLE)
-    return float(np.median(half.potential_v[first : max(stop, first + 1)])) - half.metal_v
+    return float(half.potential_v[first : max(stop, first + 1)].mean()) - half.metal_v
 
 
 def one_row_u_v(half: HalfCycle) -> float:
