@@ -12,11 +12,11 @@ from operando.analysis.endings import EndedBy
 from operando.analysis.failure import emptied
 from operando.analysis.segments import PLATE, STRIP, HalfCycle
 
-_HELD = "the electrode held metal before its plating, which its strip may have taken"
+_HELD = "the electrode held metal before the plating, which the strip may have taken"
 _AS_ASKED: Mapping[EndedBy, str] = {
-    "charge": "its strip ended by its charge or time, not by a potential: the ratio is what was "
+    "charge": "the strip ended by its charge or time, not by a potential: the ratio is what was "
     "asked for",
-    "guard": "its strip did not come to its cut-off, a guard ended it: the ratio is the guard's "
+    "guard": "the strip did not come to its cut-off, a guard ended it: the ratio is the guard's "
     "setting",
 }
 

@@ -523,7 +523,7 @@ def test_strips_that_end_by_their_charge_tell_no_efficiency(make_run: Make, synt
     found = _ended(make_run, columns, technique=_cycle(cycles=3))
     for name in ("ce_pct", "ce_mean_pct", "initial_ce_pct", "initial_loss_mah_cm2"):
         assert found[name].value is None
-        assert "cycle 1, 2, 3 are left out: its strip ended by its charge" in str(
+        assert "cycle 1, 2, 3 are left out: the strip ended by its charge" in str(
             found[name].reason
         )
 
@@ -558,7 +558,7 @@ def test_a_strip_that_a_guard_ended_is_in_no_mean(make_run: Make, synthetic: Any
     found = _ended(make_run, columns, technique=_guarded(cycles=5))
     assert found["ce_pct"].value == pytest.approx([97.0, 98.0])
     assert found["ce_mean_pct"].value == pytest.approx(97.5)
-    assert "cycle 3 is left out: its strip did not come to its cut-off" in str(
+    assert "cycle 3 is left out: the strip did not come to its cut-off" in str(
         found["ce_mean_pct"].reason
     )
     assert found["soft_short_coulombic_cycle"].value == [3.0]
