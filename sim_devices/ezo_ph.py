@@ -21,7 +21,7 @@ _READING_S, _SETTER_S = 0.9, 0.3
 _FIRMWARE = "2.14"
 _NOISE_PH = 0.002
 # Chosen, not looked up: 2 mol/L ZnSO4 hydrolyses to this; it buffers little; a probe chamber.
-_FRESH_PH, _BUFFER_MOL_L, _VOLUME_L = 4.40, 2e-3, 2e-3
+_FRESH_PH, _BUFFER_MOL_L, _VOLUME_L = 4.40, 2e-3, 5e-4
 _HYDROXIDE_PER_H2, _HYDROXIDE_PER_ZHS = 2.0, 6.0
 
 

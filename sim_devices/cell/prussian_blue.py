@@ -146,11 +146,11 @@ FULL_CELLS: dict[str, CellParameters] = {
         rate_loss_per_ma_g=(1 - 101.3 / 120) / 190,
     ),
     # Their capacity is that of the sodium: it fades with what dies in each cycle. How much that
-    # differs from cycle to cycle is chosen, so small that one cell tells the mean of many to 0.3 %.
+    # differs from cycle to cycle is chosen, so little that one cell tells the retention of many to 0.6 %.
     "pb-znag-anodefree": _full_cell(
         "znag", _anodefree("znag", 0.00867, 2e-4), 146.9, parasitic_share=0.00291
     ),
     "pb-bare-anodefree": _full_cell(
-        "bare", _anodefree("bare", 0.01104, 3e-4), 154.0, parasitic_share=0.001427
+        "bare", _anodefree("bare", 0.01098, 6e-4), 154.0, parasitic_share=0.001427
     ),
 }

@@ -18,7 +18,7 @@ def test_the_ph_is_a_stream_on_the_leaders_clock_and_follows_the_hydrogen(
 ) -> None:
     chain = make_chain(CELL, factor=200.0, instruments=("potentiostat", "ph_meter"))
     bench = load_bench("sim-second").only({"potentiostat", "ph_meter"})
-    protocol = plate_strip(CELL, 2.0, 0.5, every=Schedule(reading_s=240.0))
+    protocol = plate_strip(CELL, 2.0, 1.0, every=Schedule(reading_s=400.0))
     with chain.simulated(), chain.session(bench) as session:
         uid = session.run_protocol(protocol, cell=load_cell(CELL))
     run = Run.from_journal(uid, chain.data)
@@ -26,11 +26,12 @@ def test_the_ph_is_a_stream_on_the_leaders_clock_and_follows_the_hydrogen(
     before, after = stream.columns["ph_meter_t_before"], stream.columns["ph_meter_t_after"]
     regular = before[stream.columns["ph_meter_phase"] == 0]
     assert len(regular) > 5
-    assert np.median(np.diff(regular)) == pytest.approx(240.0, abs=15.0)
+    # It is due at a row of the leader, which come every 30 s.
+    assert np.median(np.diff(regular)) == pytest.approx(400.0, abs=31.0)
     assert np.all((before <= after) | np.isnan(after))
     ph = stream.columns["ph_meter_ph"]
     assert np.all((ph > 4.2) & (ph < 4.8))
     hydrogen = chain.truth("cell", "end")[-1]["hydrogen_evolved_mol"]
     assert hydrogen > 0
-    # Four readings on either side tell the rise from the noise of one (0.002).
-    assert np.mean(ph[-4:]) - np.mean(ph[:4]) > 0.003
+    # Four readings on either side tell the rise (0.03) from the noise of one (0.002).
+    assert np.mean(ph[-4:]) - np.mean(ph[:4]) > 0.005
