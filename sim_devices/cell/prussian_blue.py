@@ -146,7 +146,7 @@ FULL_CELLS: dict[str, CellParameters] = {
         rate_loss_per_ma_g=(1 - 101.3 / 120) / 190,
     ),
     # Their capacity is that of the sodium: it fades with what dies in each cycle. How much that
-    # differs from cycle to cycle is chosen, so little that one cell tells the retention of many to 0.6 %.
+    # differs from cycle to cycle is chosen, so little that one cell tells what many keep to 0.6 %.
     "pb-znag-anodefree": _full_cell(
         "znag", _anodefree("znag", 0.00867, 2e-4), 146.9, parasitic_share=0.00291
     ),
