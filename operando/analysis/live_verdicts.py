@@ -16,6 +16,7 @@ from pydantic import ValidationError
 
 from operando.analysis import hydrogen as gas
 from operando.analysis._growing_half_cycle import NEEDED, OTHER, GrowingHalfCycle
+from operando.analysis._metal_there import MetalThere, largest
 from operando.analysis.accuracy import CurrentAccuracy, potential_offset_v
 from operando.analysis.endings import PlannedHalfCycles, first_plating_s
 from operando.analysis.failure import FailureWatch, criteria_of, soft_short
@@ -43,9 +44,6 @@ KINDS = (
     "polarisation_failure",
     "hydrogen",
 )
-# More metal than there was may seem to be stripped, by this share of it and twice what the
-# current's uncertainty makes of all that was stripped, before a strip is one too many.
-OVERRUN_MARGIN = 0.05
 # Judged by |E|, which counts from the metal's own potential.
 _FROM_ZERO = ("nucleation_tip", "soft_short", "soft_short_coulombic", "square_wave", "hard_short")
 _NOT_KNOWN = "the run goes on with another one, and how much passed in that is not known"
@@ -118,15 +116,22 @@ class Verdicts:
         cell = self._cell
         self._mirror = 1.0 if cell.metal_electrode == "WE" else -1.0
         self._window = given_up_beyond(start, cell)
-        self._at_start, why = metal_at_start_mah_cm2(cell)
+        accuracy = CurrentAccuracy.from_start(start)
+        at_start, why = metal_at_start_mah_cm2(cell)
         # Of a run that goes on with another one: what passed before it.
         before = start.get("resume") or {}
-        bare = self._at_start == 0.0 and not before
-        self._plated, self._stripped = (
-            float(before.get(key) or 0.0) for key in ("plated_mah_cm2", "stripped_mah_cm2")
-        )
+        bare = at_start == 0.0 and not before
         if before and None in (before.get("plated_mah_cm2"), before.get("stripped_mah_cm2")):
-            self._at_start, why = None, why or _NOT_KNOWN
+            at_start, why = None, why or _NOT_KNOWN
+        self._metal: MetalThere | None = None
+        if at_start is not None:
+            self._metal = MetalThere(
+                at_start,
+                accuracy,
+                cell.area_cm2,
+                before_plated=float(before.get("plated_mah_cm2") or 0.0),
+                before_stripped=float(before.get("stripped_mah_cm2") or 0.0),
+            )
         if why is not None:
             self._why["strip_overrun"] = why
         if not bare:
@@ -143,7 +148,7 @@ class Verdicts:
         self._watch = FailureWatch(
             criteria_of(start),
             potential_offset_v=potential_offset_v(calibration),
-            accuracy=CurrentAccuracy.from_start(start),
+            accuracy=accuracy,
             substrate=bare,
             symmetric=cell.symmetric,
             full_cell=cell.full_cell,
@@ -182,6 +187,8 @@ class Verdicts:
         if self._cell is not None:
             if self._watch.why_never_judged is not None:
                 why["hard_short"] = self._watch.why_never_judged
+            if self._metal is not None and self._metal.why_useless is not None:
+                why["strip_overrun"] = self._metal.why_useless
             if self._gas.why is not None:
                 why["hydrogen"] = self._gas.why
         return why
@@ -225,10 +232,12 @@ class Verdicts:
             return
         passed = self._half.charge_mah_cm2(self._cell_area_cm2)
         self._half.overrun = False
+        if self._metal is None:
+            return
         if self._half.role == PLATE:
-            self._plated -= passed
+            self._metal.before_plated -= passed
         else:
-            self._stripped -= passed
+            self._metal.before_stripped -= passed
 
     def add(self, rows: Mapping[str, Any], stream: str = "potentiostat") -> list[Verdict]:
         """Take the rows of a page and return what they made sure, by time.
@@ -330,23 +339,18 @@ class Verdicts:
     def _overrun(
         self, half: GrowingHalfCycle, t_s: Floats, charge: Floats, largest_a: Floats
     ) -> Iterator[Verdict]:
-        if self._at_start is None or half.overrun:
+        if self._metal is None or half.overrun:
             return
-        there = self._at_start + self._plated - self._stripped
-        beyond = charge - there
-        for row in np.flatnonzero(beyond > OVERRUN_MARGIN * max(there, 0.0)).tolist():
-            current_a = float(largest_a[row])
-            relative = self._watch.accuracy.relative_of_ratio(current_a, -current_a, zeroed=True)
-            error = 2 * relative * (self._stripped + charge[row])
-            if beyond[row] <= OVERRUN_MARGIN * max(there, 0.0) + error:
-                continue
-            half.overrun = True
-            told = (
-                f"{charge[row]:.4g} mAh/cm2 were stripped in this half-cycle and {there:.4g} were "
-                "there"
-            )
-            yield Verdict("strip_overrun", float(t_s[row]), float(beyond[row]), told, half.number)
+        found = self._metal.first_beyond(charge, largest(largest_a))
+        if found is None:
             return
+        row, beyond = found
+        half.overrun = True
+        told = (
+            f"{charge[row]:.4g} mAh/cm2 were stripped in this half-cycle and "
+            f"{self._metal.there:.4g} were there"
+        )
+        yield Verdict("strip_overrun", float(t_s[row]), beyond, told, half.number)
 
     def _over(self, following: Mapping[str, Floats]) -> Iterator[Verdict]:
         """Judge the half-cycle that the first row of ``following`` ended."""
@@ -364,10 +368,8 @@ class Verdicts:
             return
         half = with_ending(half, self._planned)
         self._tip.over |= half.role == PLATE
-        if half.role == PLATE:
-            self._plated += half.capacity_mah_cm2
-        else:
-            self._stripped += half.capacity_mah_cm2
+        if self._metal is not None:
+            self._metal.passed(half)
         sure_s = float(following["t"][0])
         if not math.isfinite(sure_s):
             sure_s = float(half.t_s[-1])
