@@ -205,7 +205,7 @@ def _default_rules() -> Iterator[str]:
         "told from the fifth half-cycle of one current on, or the fourth of each of two; of what "
         "is written out in steps these are counted, experiments have the rule in any case. An "
         "overrun is more charge stripped in all than the electrode held at first and was plated, "
-        "5 % of it and twice what the current's uncertainty makes of the charge; full cells are "
+        "5 % of the most there ever was and twice what the uncertainty of the current adds up to; full cells are "
         "exempt, and where the thickness of a foil is not declared it cannot be told. Resumed runs "
         "count what was plated and stripped before. Sweeps and voltammograms have neither rule: "
         "limits of their own on current and charge end them, on the instrument.\n"

@@ -386,6 +386,14 @@ def test_a_rule_acts_so_often_and_so_soon_again_as_it_says() -> None:
     assert again == [("on soft_short", 300), ("gas", 600)]
 
 
+def test_a_rule_that_opens_the_cell_acts_however_soon_it_is_told_again() -> None:
+    # It fired in a run that was killed before the cell was open; this one goes on with it.
+    watch = Watch((rule("hard_short", {"do": "open_cell"}, at_most=1),), Verdicts({}))
+    watch.go_on_from([("on hard_short", 100.0)])
+    watch.saw(Verdict("hard_short", 110.0, 0.01, "", 9))
+    assert [fired.rule.name for fired in watch.fired()] == ["on hard_short"]
+
+
 @pytest.mark.timeout(120)
 def test_hydrogen_above_an_amount_brings_one_more_injection(make_chain: Callable[..., Any]) -> None:
     chain = make_chain("zn-bare", factor=150)
