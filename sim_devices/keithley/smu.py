@@ -25,6 +25,7 @@ from sim_devices.keithley.electronics import (
     CURRENT_RANGES,
     LARGEST_CURRENT_A,
     LARGEST_VOLTAGE_V,
+    OVERFLOW,
     OVERRANGE,
     VOLTAGE_RANGES,
     Electronics,
@@ -488,8 +489,8 @@ class Smu:
         if source.readback and self._output:
             sourced = self._read_back(source, sense)
         if self.sense_function == "resistance":
-            unit = UNITS["resistance"]
-            value = value / sourced if sourced else float("inf")
+            unit, current_a = UNITS["resistance"], self._read("current", self.sense["current"])
+            value = value / current_a if current_a else OVERFLOW
         reading = Reading(
             value, unit, sourced, UNITS[self.source_function], self.utc_s(), 0, status
         )
@@ -515,8 +516,8 @@ class Smu:
 
     def _read_back(self, source: Source, sense: Sense) -> float:
         true = self._at_the_terminals(source.quantity, sense.four_wire)
-        reading = self.electronics.reading(source.quantity, true, source.range.nominal, sense.nplc)
-        return reading
+        nominal = source.range.nominal
+        return self.electronics.reading(source.quantity, true, nominal, sense.nplc)
 
     # ---- digital lines
 
