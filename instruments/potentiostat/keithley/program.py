@@ -74,6 +74,9 @@ _LEAST_NPLC, _MOST_NPLC, _DIGITS_OF_NPLC = 0.01, 1.0, 2
 _READING_OVERHEAD_S = 1e-3
 _REST_RANGE_A = 1e-6
 _CLAMP_V, _CLAMP_TIMES, _CLAMP_BEYOND_V = 10.0, 1.05, 0.1
+# Where a potential moves by so much in an interval, it is compared with its limits more often. Else
+# a step that ends where the metal does would be known to half an interval only.
+_HASTY_V, _TIMES_AS_OFTEN, _READINGS_APART = 0.005, 8, 1.2
 _SMALLEST_PART_OF_A_RANGE = 1e-2
 _SMALLEST_STEP_V = 1e-4
 
@@ -261,9 +264,12 @@ class _Compiler:
         if record.dq_mah_cm2 is not None:
             # At a set current a charge is a time.
             dt_s = min(dt_s, record.dq_mah_cm2 * 3600 / abs(step.current_density_ma_cm2))
-        loop, interval = self._loop(
-            step.expected_s, record.check_interval_s(step.expected_s), sources=True
-        )
+        wanted = record.check_interval_s(step.expected_s)
+        if any("potential" in limit.quantity for limit in step.until):
+            # The source holds the potential where the metal has ended, so when it did is known to
+            # half an interval only.
+            wanted = max(wanted / 2, min(wanted, _AUTOZERO_FROM_S))
+        loop, interval = self._loop(step.expected_s, wanted, sources=True)
         range_a = self.capabilities.current_range_a(abs(current_a))
         self.currents.add(SetCurrent(abs(current_a), range_a))
         above, below = self._thresholds(step)
@@ -272,6 +278,7 @@ class _Compiler:
             "range": range_a,
             "pulse": True if step.role is not None else None,
             **loop,
+            **_in_a_hurry(loop),
             **self._recording(record, dt_s, interval),
             "band": record.de_v,
             "above": None if above is None else above[0],
@@ -516,3 +523,12 @@ class _Compiler:
         if self.limits.potential_max_v is not None:
             high = min(high, self.limits.potential_max_v)
         return low, high
+
+
+def _in_a_hurry(loop: dict[str, Value]) -> dict[str, Value]:
+    """Return how soon the next reading comes where the potential runs; nothing if no sooner."""
+    interval, reading = loop["interval"], loop["reading"]
+    assert isinstance(interval, float)  # told to the type checker
+    assert isinstance(reading, float)
+    quick = max(interval / _TIMES_AS_OFTEN, reading * _READINGS_APART)
+    return {"quick": quick, "hasty": _HASTY_V} if quick < interval / 2 else {}
