@@ -280,6 +280,10 @@ class Smu:
             current_a = density * 1e-3 * cell.area_cm2
             if self._limited or self._beyond(potential_v, current_a):
                 self._choose()
+                # What is beyond the limit is not there to be read, however long the stride was.
+                mode, value = self._applied
+                potential_v, density = cell.potential(mode, value)
+                current_a = density * 1e-3 * cell.area_cm2
         # A cell with a reference electrode still has one potential between its two leads.
         if mode == "i":
             potential_v = getattr(cell, "cell_potential_v", potential_v)
