@@ -54,6 +54,8 @@ _LEAST_NPLC, _MOST_NPLC = 0.01, 10.0
 _OFF_SHARE = 5e-3
 _LEAST_LIMIT_OF_RANGE = 0.106
 _SLACK_S = 1e-9
+# Held at its limit the source is looked at often, the longer it lasts the less.
+_FIRST_LIMITED_STRIDE_S = 1e-4
 
 
 class AbortedError(Exception):
@@ -271,19 +273,24 @@ class Smu:
 
     def _drive(self, seconds: float, advance: Callable[..., tuple[float, float, float]]) -> None:
         """Advance the cell as the source drives it, within its limit."""
-        cell = self.cell
+        cell, left_s = self.cell, seconds
         with cell.lock:
             if self._moved:
                 self._choose()
-            mode, value = self._applied
-            _, potential_v, density = advance(seconds, mode, value)
-            current_a = density * 1e-3 * cell.area_cm2
-            if self._limited or self._beyond(potential_v, current_a):
-                self._choose()
-                # What is beyond the limit is not there to be read, however long the stride was.
+            while True:
                 mode, value = self._applied
-                potential_v, density = cell.potential(mode, value)
+                step_s = min(left_s, self._limited_stride_s) if self._limited else left_s
+                _, potential_v, density = advance(step_s, mode, value)
                 current_a = density * 1e-3 * cell.area_cm2
+                if self._limited or self._beyond(potential_v, current_a):
+                    self._choose()
+                    # What is beyond the limit is not there to be read, however long the stride was.
+                    mode, value = self._applied
+                    potential_v, density = cell.potential(mode, value)
+                    current_a = density * 1e-3 * cell.area_cm2
+                left_s -= step_s
+                if left_s <= _SLACK_S:
+                    break
         # A cell with a reference electrode still has one potential between its two leads.
         if mode == "i":
             potential_v = getattr(cell, "cell_potential_v", potential_v)
@@ -314,15 +321,21 @@ class Smu:
         else:
             self._applied, self._bound = ("E", true), ("current", limit)
         potential_v, density = cell.potential(*self._applied)
+        before, self._side = self._side, 0
         if not self._beyond(potential_v, density / per):
             return
         self._limited = True
+        self._side = 1 if (potential_v if what == "current" else density) > 0 else -1
         if what == "current":
-            self._applied = ("E", limit if potential_v > 0 else -limit)
+            self._applied = ("E", self._side * limit)
         else:
-            self._applied = ("i", (limit if density > 0 else -limit) * per)
+            self._applied = ("i", self._side * limit * per)
+        longer_s = min(2 * self._limited_stride_s, LONGEST_STRIDE_S)
+        self._limited_stride_s = longer_s if self._side == before else _FIRST_LIMITED_STRIDE_S
 
     _limited = False
+    _side = 0  # at which limit: of which sign
+    _limited_stride_s = _FIRST_LIMITED_STRIDE_S
     _bound: tuple[Quantity, float] = ("voltage", float("inf"))
     _applied: tuple[Literal["i", "E"], float] = ("i", 0.0)
 

@@ -1,6 +1,7 @@
 """The simulated SourceMeter, asked by pyvisa and nothing of ours."""
 
 import contextlib
+import sys
 import time
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import pytest
 import pyvisa
 
 from sim_devices import keithley
+from sim_devices.bench import Bench
 from sim_devices.cell import make_cell
 from sim_devices.clock import SimulatedClock
 from sim_devices.truth import Truth, read_truth
@@ -143,3 +145,41 @@ def test_two_leads_see_the_cables_and_an_open_output_sees_nothing(tmp_path):
         assert resource.query("smu.measure.range = 0.2 print(smu.measure.range)") == "0.2"
         resource.write("smu.source.output = smu.ON")
         assert float(resource.query("print(smu.measure.read())")) == 9.91e37
+
+
+def test_one_cell_hangs_on_one_potentiostat(tmp_path):
+    with pytest.raises(ValueError, match="one cell hangs on one of them"):
+        Bench(tmp_path, "zn-bare", instruments=("potentiostat", "keithley"))
+
+
+def test_without_lua_it_says_what_to_install(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "lupa.lua51", None)
+    with pytest.raises(ValueError, match="install lupa"):
+        keithley.serve(make_cell("dummy-100ohm", 1), SimulatedClock(), Truth(tmp_path))
+
+
+def test_a_sweep_is_ended_by_abort(tmp_path):
+    with served(tmp_path, "SCPI", factor=1.0) as (_, resource):
+        resource.write("*RST;:SOUR:VOLT:ILIM 0.1;:OUTP:VOLT:SMOD HIMP")
+        resource.write(":SOUR:SWE:VOLT:LIN 0, 0.1, 1000, 0.1")
+        resource.write(":INIT")
+        assert resource.query(":TRIG:STAT?").startswith("RUNNING")
+        resource.write(":ABOR")
+        assert resource.query(":TRIG:STAT?") == "ABORTED;ABORTED;1"
+        assert resource.query(":OUTP?") == "1"  # as it was: whoever ends it switches it off
+
+
+@pytest.mark.parametrize(("mode", "left"), [("HIGHZ", 0.74), ("NORMAL", 0.0)])
+def test_what_the_terminals_are_while_the_output_is_off_is_chosen(tmp_path, mode, left):
+    with served(tmp_path, cell="dummy-2rc", perfect=True) as (meter, resource):
+        resource.write("reset() smu.source.func = smu.FUNC_DC_CURRENT smu.source.range = 1")
+        resource.write("smu.source.func = smu.FUNC_DC_VOLTAGE smu.source.level = 0.2")
+        resource.write(f"smu.source.offmode = smu.OFFMODE_{mode} smu.source.ilimit.level = 0.1")
+        # 5 mF beside 200 ohm: by itself it is empty after some seconds.
+        resource.write("smu.source.output = smu.ON delay(20) smu.source.output = smu.OFF")
+        charged, _ = meter.smu.cell.potential() if resource.query("print(1)") == "1" else (0, 0)
+        resource.write("delay(0.3) waitcomplete() print(2)")
+        assert resource.read() == "2"
+        now, _ = meter.smu.cell.potential()
+        assert charged > 0.01
+        assert now == pytest.approx(left * charged, abs=0.2 * charged)
