@@ -54,6 +54,7 @@ _LEAST_NPLC, _MOST_NPLC = 0.01, 10.0
 _OFF_SHARE = 5e-3
 _LEAST_LIMIT_OF_RANGE = 0.106
 _SLACK_S = 1e-9
+_SMALL_STEP_V = 0.02
 # Held at its limit the source is looked at often, the longer it lasts the less.
 _FIRST_LIMITED_STRIDE_S = 1e-4
 
@@ -300,8 +301,11 @@ class Smu:
         quantity, limit = self._bound
         return abs(potential_v if quantity == "voltage" else current_a) > limit
 
-    def _choose(self) -> None:
-        """Decide how the cell is driven from now on: at the level, or at the limit."""
+    def _choose(self, *, looks: bool = True) -> None:
+        """Decide how the cell is driven from now on: at the level, or at the limit.
+
+        Whether the limit is passed at once is not looked at where the level moved a little only.
+        """
         cell, per = self.cell, 1e3 / self.cell.area_cm2
         self._moved = self._limited = False
         self._bound = ("voltage", float("inf"))
@@ -320,6 +324,8 @@ class Smu:
             self._applied, self._bound = ("i", true * per), ("voltage", limit)
         else:
             self._applied, self._bound = ("E", true), ("current", limit)
+        if not looks:
+            return
         potential_v, density = cell.potential(*self._applied)
         before, self._side = self._side, 0
         if not self._beyond(potential_v, density / per):
@@ -339,7 +345,7 @@ class Smu:
     _bound: tuple[Quantity, float] = ("voltage", float("inf"))
     _applied: tuple[Literal["i", "E"], float] = ("i", 0.0)
 
-    def _changed(self) -> None:
+    def _changed(self, *, looks: bool = True) -> None:
         """Take note that the source drives the cell differently from now on."""
         self._moved = True
         segment, self._segment = self._segment, None
@@ -348,7 +354,7 @@ class Smu:
         if not self._output:
             return
         with self.cell.lock:
-            self._choose()
+            self._choose(looks=looks)
         mode, value = self._applied
         began = {"began_t_s": self.cell.t, "limited": self._limited}
         if mode == "E":
@@ -411,9 +417,10 @@ class Smu:
         self.settle()
         if source.autorange:
             source.range = range_for(RANGES[what], level)
+        small = what == "voltage" and abs(level - source.level) < _SMALL_STEP_V
         source.level = level
         if what == self.source_function:
-            self._changed()
+            self._changed(looks=self._limited or not small)
 
     def set_source_range(self, what: Quantity, value: float) -> None:
         """Set a fixed range: the smallest that holds a value."""
