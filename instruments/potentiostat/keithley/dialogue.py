@@ -18,6 +18,7 @@ from instruments.potentiostat.keithley.script import SCRIPT
 from instruments.transport import Transport
 
 _ANSWER_S = 3.0
+_LANGUAGE_S = 2.0
 _LOADING_S = 15.0
 _TIMES_ASKED = 3
 _SAFE, _LOADED, _EVENT, _SAYS = "operando-safe", "operando-loaded", "operando-event", "operando"
@@ -40,7 +41,12 @@ class Dialogue:
         with self.asking("say which command set it has (*LANG?)"):
             self._say("abort")
             self._say("*LANG?")
-            language = self._first(rf"{'|'.join(_LANGUAGES)}")
+            try:
+                language = self._first("|".join(_LANGUAGES), _LANGUAGE_S)
+            except TransportTimeout:
+                # What came right behind the abort may have been thrown away with the rest.
+                self._say("*LANG?")
+                language = self._first("|".join(_LANGUAGES), _LANGUAGE_S)
         if language != "TSP":
             raise ProtocolError(
                 f"{self._who()}: its command set is {language}, and programs that go on without "

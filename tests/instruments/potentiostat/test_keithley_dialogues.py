@@ -59,6 +59,11 @@ def test_what_a_program_before_has_said_is_no_answer(connected: Connect) -> None
     assert connected("connecting while a program of somebody runs").identify()["firmware"]
 
 
+def test_what_an_abort_has_thrown_away_is_asked_again(connected: Connect) -> None:
+    page = "connecting to one that throws away what comes behind an abort"
+    assert connected(page).identify()["firmware"]
+
+
 @pytest.mark.parametrize(
     ("page", "error", "complaint"),
     [
