@@ -8,6 +8,8 @@ existing file wins over a name.
 import difflib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import reduce
+from operator import or_
 from pathlib import Path
 from types import UnionType
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
@@ -26,7 +28,7 @@ Model = TypeVar("Model", bound=BaseModel)
 Key = str | int
 
 # What says of which kind an entry is; pydantic names the kind in its locations, a file does not.
-DISCRIMINATORS = ("type", "kind")
+DISCRIMINATORS = ("type", "kind", "language")
 
 
 class ConfigurationError(Exception):
@@ -346,7 +348,7 @@ def _mistake(model: type[BaseModel], detail: ErrorDetails, lines: _Lines) -> _Mi
             return _Mistake(line, keys, text)
         case "union_tag_not_found":
             key = context["discriminator"].strip("'")
-            text = f"is missing; it says what this is: {', '.join(_tags(model, location))}"
+            text = f"is missing; it says what this is: {', '.join(_tags(model, location, key))}"
             return _Mistake(line, [*keys, key], text)
         case "literal_error":
             allowed = context["expected"].replace("'", "").replace(" or ", ", ").split(", ")
@@ -382,15 +384,13 @@ def _fields(model: type[BaseModel], location: Sequence[Key]) -> dict[str, str]:
     }
 
 
-def _tags(model: type[BaseModel], location: Sequence[Key]) -> list[str]:
-    return [tag for allowed in _models(model, location) for tag in _own_tags(allowed)]
+def _tags(model: type[BaseModel], location: Sequence[Key], key: str) -> list[str]:
+    found = (tag for allowed in _models(model, location) for tag in _tags_of(allowed, key))
+    return list(dict.fromkeys(found))
 
 
-def _own_tags(model: type[BaseModel]) -> tuple[str, ...]:
-    for name in DISCRIMINATORS:
-        if name in model.model_fields:
-            return get_args(model.model_fields[name].annotation)
-    return ()
+def _tags_of(model: type[BaseModel], key: str) -> tuple[str, ...]:
+    return get_args(model.model_fields[key].annotation) if key in model.model_fields else ()
 
 
 def _models(model: type[BaseModel], location: Sequence[Key]) -> list[type[BaseModel]]:
@@ -399,9 +399,10 @@ def _models(model: type[BaseModel], location: Sequence[Key]) -> list[type[BaseMo
     for part in location:
         candidates = list(_members(annotation))
         models = [x for x in candidates if isinstance(x, type) and issubclass(x, BaseModel)]
-        tagged = [x for x in models if part in _own_tags(x)]
+        tagged = [x for x in models if any(part in _tags_of(x, key) for key in DISCRIMINATORS)]
         if tagged:
-            annotation = tagged[0]
+            # Of one kind there may be several, of which the next tag tells the language.
+            annotation = reduce(or_, tagged)
             continue
         inner = [x.model_fields[part].annotation for x in models if part in x.model_fields]
         for candidate in candidates:

@@ -72,6 +72,15 @@ def _ph_meter(wiring: Wiring) -> tuple[Any, str]:
     return circuit, circuit.address
 
 
-STARTERS: Mapping[str, Starter] = {"ph_meter": _ph_meter}
+def _keithley(wiring: Wiring) -> tuple[Any, str]:
+    from sim_devices import keithley
+
+    meter = keithley.serve(
+        wiring.cell, wiring.clock, wiring.truth, wiring.seed, perfect=wiring.perfect
+    )
+    return meter, meter.address
+
+
+STARTERS: Mapping[str, Starter] = {"ph_meter": _ph_meter, "keithley": _keithley}
 # Those of them that move the cell: a bench has one, the ``potentiostat`` or one of these.
-LEADERS: frozenset[str] = frozenset()
+LEADERS: frozenset[str] = frozenset({"keithley"})

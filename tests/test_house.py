@@ -33,7 +33,9 @@ CALIBRATIONS = (
 )
 
 
-@pytest.mark.parametrize("names", [("sim", "bench"), ("sim-second", "bench-second")])
+@pytest.mark.parametrize(
+    "names", [("sim", "bench"), ("sim-second", "bench-second"), ("sim-keithley", "bench-keithley")]
+)
 def test_the_simulated_and_the_real_bench_differ_in_addresses_and_calibrations_only(
     names: tuple[str, str],
 ) -> None:

@@ -69,7 +69,7 @@ def test_an_installed_wheel_brings_its_own_configuration(
     )
     folder, benches, cell = run(installed, tmp_path, "-c", code).splitlines()
     assert folder == f"{installed['PYTHONPATH']}/operando/_config"
-    assert benches.split() == ["bench", "bench-second", "sim", "sim-second"]
+    assert {"bench", "sim"} <= set(benches.split())
     assert cell == "ZN-CU-001"
 
 

@@ -80,3 +80,35 @@ class MethodScriptEntry(PotentiostatEntry):
         from instruments.potentiostat.methodscript import MethodScriptPotentiostat
 
         return MethodScriptPotentiostat(self.address, current_range_reach=self.current_range_reach)
+
+
+class KeithleyEntry(PotentiostatEntry):
+    """A Keithley 2450, 2460 or 2461 SourceMeter with its command set TSP; two electrodes."""
+
+    language: Literal["keithley"]
+    four_wire: bool = Field(
+        default=True, description="The sense leads are connected to the cell as well."
+    )
+    high_capacitance: bool = Field(
+        default=False,
+        description="Slow the source down where a potential is set: for cells that make it "
+        "oscillate.",
+    )
+    edge_line: int | None = Field(
+        default=None,
+        ge=1,
+        le=6,
+        description="Digital line that pulses for 1 ms when a plate or strip step begins; none by "
+        "default.",
+    )
+
+    def driver(self) -> Potentiostat:
+        from instruments.potentiostat.keithley import KeithleyPotentiostat
+        from instruments.potentiostat.keithley.script import Wiring
+
+        wiring = Wiring(
+            four_wire=self.four_wire,
+            high_capacitance=self.high_capacitance,
+            edge_line=self.edge_line,
+        )
+        return KeithleyPotentiostat(self.address, wiring=wiring)

@@ -14,6 +14,7 @@ from operando.acceptance.evidence import EVIDENCE_ROWS
 from operando.acceptance.full_cells import FULL_CELL_ROWS
 from operando.acceptance.rows import Row, Verdict, judge
 from operando.acceptance.rows_of_identities import IDENTITY_ROWS
+from operando.acceptance.running import POTENTIOSTATS, STANDARD_POTENTIOSTAT
 from operando.acceptance.sodium import SODIUM_ROWS
 from operando.acceptance.table import (
     TITLE,
@@ -22,6 +23,7 @@ from operando.acceptance.table import (
     csv_table,
     markdown,
     row_text,
+    side_by_side,
     text_table,
 )
 from operando.acceptance.zinc import ZINC_ROWS
@@ -82,6 +84,8 @@ def _run(rows: Sequence[Row], options: argparse.Namespace, out: TextIO) -> int:
         f"clock; about {expected} on two quiet cores;"
     )
     tell(f"runs, and what really happened in them (sim_truth), are kept in {folder}")
+    if options.potentiostat != STANDARD_POTENTIOSTAT:
+        return _beside(rows, wanted, seeds, folder, tell, options)
     judging = _Judging(rows, seeds, tell)
     outcomes = run_all(wanted, folder, tell, options.jobs, judging)
     verdicts = [judge(row, outcomes, seeds) for row in rows]
@@ -98,6 +102,32 @@ def _run(rows: Sequence[Row], options: argparse.Namespace, out: TextIO) -> int:
         if path is not None:
             path.write_text(made(verdicts), encoding="utf-8")
     return 1 if any(verdict.word in ("MISSED", "not yet") for verdict in verdicts) else 0
+
+
+def _beside(
+    rows: Sequence[Row],
+    wanted: Sequence[tuple[str, int]],
+    seeds: tuple[int, ...],
+    folder: Path,
+    tell: Tell,
+    options: argparse.Namespace,
+) -> int:
+    """Run everything on the standard potentiostat and on another; tell both side by side.
+
+    Neither measures the spectra that only come between half-cycles, so that both run the same.
+    Returns 1 if a row that the other can measure missed.
+    """
+    verdicts: dict[str, list[Verdict]] = {}
+    for potentiostat in (STANDARD_POTENTIOSTAT, options.potentiostat):
+        tell(f"on {potentiostat}:")
+        leader = ("--potentiostat", potentiostat, "--without-spectra")
+        found = run_all(wanted, folder, tell, options.jobs, leader=leader)
+        verdicts[potentiostat] = [judge(row, found, seeds) for row in rows]
+    tell("")
+    tell(f"{TITLE}, on two makers' potentiostats")
+    tell("")
+    tell(side_by_side(verdicts))
+    return int(any(verdict.word == "MISSED" for each in verdicts.values() for verdict in each))
 
 
 class _Judging:
@@ -172,6 +202,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--seed", type=int, default=0, help="of cells and instruments")
     parser.add_argument(
         "--jobs", type=_count, default=JOBS, help="experiments that compute at a time"
+    )
+    parser.add_argument(
+        "--potentiostat",
+        choices=POTENTIOSTATS,
+        default=STANDARD_POTENTIOSTAT,
+        help="another maker's: runs on it as well as on the standard one, told side by side",
     )
     parser.add_argument("--data", type=Path, help="data folder; by default one beside yours")
     parser.add_argument("--markdown", type=Path, help="also write the table to this file")

@@ -37,6 +37,7 @@ def run_all(
     tell: Tell,
     jobs: int = JOBS,
     seen: Callable[[Found], None] = lambda outcomes: None,
+    leader: Sequence[str] = (),
 ) -> dict[tuple[str, int], Outcome]:
     """Run experiments, the longest first, and return what came of each.
 
@@ -46,6 +47,7 @@ def run_all(
         tell: Is told a line for each that has ended.
         jobs: How many compute at the same time.
         seen: Is told all outcomes so far whenever there are more.
+        leader: Options of `operando.acceptance.running` that say which potentiostat leads.
 
     One that fails tells why in its outcome; the others go on.
     """
@@ -54,7 +56,9 @@ def run_all(
     results = _Results(_Progress(wanted, jobs), tell, seen)
     with ThreadPoolExecutor(jobs) as pool, ThreadPoolExecutor(_BESIDES) as besides:
         begun = [
-            (besides if _waits(batch) else pool).submit(_run_batch, batch, folder, truths, results)
+            (besides if _waits(batch) else pool).submit(
+                _run_batch, batch, folder, truths, results, leader
+            )
             for batch in _batches(wanted)
         ]
         for one in begun:
@@ -153,13 +157,16 @@ def _waits(batch: Batch) -> bool:
     return EXPERIMENTS[batch[0][0]].waits
 
 
-def _run_batch(batch: Batch, folder: Path, truths: Path, results: _Results) -> None:
+def _run_batch(
+    batch: Batch, folder: Path, truths: Path, results: _Results, leader: Sequence[str]
+) -> None:
     """Run experiments in one process, and tell of each as soon as it has ended."""
     truth = Path(tempfile.mkdtemp(prefix=f"{batch[0][0]}-", dir=truths))
     out, said = truth / "outcomes.json", truth / "said.txt"
     line = [sys.executable, "-m", "operando.acceptance.running"]
     line += [f"{name}:{seed}" for name, seed in batch]
     line += ["--data", str(folder), "--truth", str(truth), "--out", str(out)]
+    line += leader
     told = 0
 
     def look() -> int:

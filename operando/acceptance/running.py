@@ -16,6 +16,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from instruments.bench_file import BenchFile
+from instruments.errors import UnsupportedTechniqueError
 from operando.acceptance.experiments import EXPERIMENTS, Experiment
 from operando.acceptance.identities import TRUTHS
 from operando.acceptance.measures import Numbers, Outcome
@@ -25,12 +27,15 @@ from operando.catalog import wait_until_ingested
 from operando.configuration import ConfigurationError, load_bench, load_cell, load_protocol, names
 from operando.runs import Run
 from operando.session import RunFailedError, Session
-from operando.simulation import SimulatedBench, SimulationError
+from operando.simulation import SimulatedBench, SimulationError, served_for
 from techniques import Cell, Protocol
 
 # A run of a million rows is taken in within seconds; beside others it waits for its turn.
 INGESTED_WITHIN_S = 600.0
 FAULTS_FILE = "faults"
+# Makers' potentiostats, and the simulated bench each is taken from.
+STANDARD_POTENTIOSTAT = "methodscript"
+POTENTIOSTATS = {STANDARD_POTENTIOSTAT: "sim", "keithley": "sim-keithley"}
 _RARER = ("dt_s", "de_v", "dq_mah_cm2", "di_ma_cm2", "edge_dt_s")
 
 
@@ -38,7 +43,14 @@ class _MissingError(Exception):
     """A file, a cell or an instrument that the experiment needs is not there."""
 
 
-def perform(experiment: Experiment, seed: int, folder: Path, truth: Path) -> Outcome:
+def perform(
+    experiment: Experiment,
+    seed: int,
+    folder: Path,
+    truth: Path,
+    potentiostat: str = STANDARD_POTENTIOSTAT,
+    spectra: bool = True,
+) -> Outcome:
     """Run an experiment against a simulated bench into a data folder and analyse it.
 
     Args:
@@ -46,13 +58,16 @@ def perform(experiment: Experiment, seed: int, folder: Path, truth: Path) -> Out
         seed: Of the simulated cell and the errors of its instruments.
         folder: The data folder; its catalog service runs.
         truth: A new folder for what really happened.
+        potentiostat: One of `POTENTIOSTATS`, which leads.
+        spectra: Whether spectra are measured that only come between half-cycles.
     """
     begun = time.monotonic()
     failed, uid, exit_status = None, "", "success"
     try:
-        protocol, cell = written(experiment)
-        uid = _run(experiment, protocol, cell, seed, folder, truth)
-    except _MissingError as error:
+        protocol, cell = written(experiment, spectra=spectra)
+        bench = _bench(experiment, potentiostat)
+        uid = _run(experiment, bench, protocol, cell, seed, folder, truth)
+    except (_MissingError, UnsupportedTechniqueError) as error:
         return Outcome(experiment.name, seed, not_yet=str(error))
     except RunFailedError as error:
         failed, uid, exit_status = error.reason, error.uid, error.exit_status
@@ -77,8 +92,11 @@ def perform(experiment: Experiment, seed: int, folder: Path, truth: Path) -> Out
     )
 
 
-def written(experiment: Experiment) -> tuple[Protocol, Cell]:
-    """Return the protocol and the cell with the changes that the experiment makes."""
+def written(experiment: Experiment, *, spectra: bool = True) -> tuple[Protocol, Cell]:
+    """Return the protocol and the cell with the changes that the experiment makes.
+
+    Without ``spectra`` those that only come between half-cycles are left out.
+    """
     for kind, name in (("protocol", experiment.protocol), ("cell", experiment.cell)):
         if name not in names(kind):  # type: ignore[arg-type]
             raise _MissingError(f"no {kind} file is called {name}")
@@ -88,6 +106,8 @@ def written(experiment: Experiment) -> tuple[Protocol, Cell]:
         raise _MissingError(str(error)) from error
     document = protocol.model_dump(mode="json")
     document["technique"] |= experiment.technique
+    if not spectra:
+        document["technique"] = _without_spectra(document["technique"])
     document["every"] |= experiment.every
     if experiment.temperatures:
         document["temperatures"] |= experiment.temperatures
@@ -95,6 +115,19 @@ def written(experiment: Experiment) -> tuple[Protocol, Cell]:
         document = _rarer(document, experiment.rarer)
     changed = cell.model_dump(mode="json") | dict(experiment.cell_fields)
     return Protocol.model_validate(document), Cell.model_validate(changed)
+
+
+def _without_spectra(document: Any) -> Any:
+    """Return a technique in which no spectrum comes between half-cycles."""
+    if isinstance(document, Mapping):
+        found = {key: _without_spectra(value) for key, value in document.items()}
+        between = found.get("between")
+        if isinstance(between, dict) and between.get("type") == "impedance_spectrum":
+            found["between"] = None
+        return found
+    return (
+        [_without_spectra(value) for value in document] if isinstance(document, list) else document
+    )
 
 
 def _rarer(document: Any, times: float) -> Any:
@@ -112,21 +145,35 @@ def _rarer(document: Any, times: float) -> Any:
     return document
 
 
-def _served(instruments: frozenset[str]) -> list[str]:
+def _served(bench: BenchFile, instruments: frozenset[str]) -> list[str]:
     """Return what the simulator must serve: a board switches lamp and chromatograph."""
-    served = set(instruments) - {"gas_chromatograph"}
+    served = set(served_for(bench.addresses()))
     if instruments & {"gas_chromatograph", "camera"}:
         served.add("relay_board")
     return sorted(served)
 
 
-def _run(
-    experiment: Experiment, protocol: Protocol, cell: Cell, seed: int, folder: Path, truth: Path
-) -> str:
+def _bench(experiment: Experiment, potentiostat: str) -> BenchFile:
+    """Return the simulated bench as far as it takes part, led by a potentiostat."""
     bench = load_bench("sim")
     absent = experiment.instruments - set(bench.instruments)
     if absent:
         raise _MissingError(f"the simulated bench has no {', '.join(sorted(absent))}")
+    leader = load_bench(POTENTIOSTATS[potentiostat]).instruments["potentiostat"]
+    with_leader = {**bench.instruments, "potentiostat": leader}
+    changed = bench.model_copy(update={"instruments": with_leader})
+    return changed.only(set(experiment.instruments))
+
+
+def _run(
+    experiment: Experiment,
+    bench: BenchFile,
+    protocol: Protocol,
+    cell: Cell,
+    seed: int,
+    folder: Path,
+    truth: Path,
+) -> str:
     with tempfile.TemporaryDirectory(prefix="operando-sim-") as published:
         directory = Path(published)
         if experiment.faults:
@@ -137,17 +184,12 @@ def _run(
                 experiment.preset,
                 factor=experiment.factor,
                 seed=seed,
-                instruments=_served(experiment.instruments),
+                instruments=_served(bench, experiment.instruments),
                 directory=directory,
                 tolerance_s=protocol.every.tolerance_s,
                 truth=truth,
             )
-            with (
-                simulated,
-                Session(
-                    bench.only(set(experiment.instruments)), data_dir=folder, catalog=False
-                ) as session,
-            ):
+            with simulated, Session(bench, data_dir=folder, catalog=False) as session:
                 return session.run_protocol(protocol, cell=cell)
         except SimulationError as error:
             if "invalid choice" in str(error) or "unknown" in str(error):
@@ -178,12 +220,21 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--truth", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--potentiostat", choices=POTENTIOSTATS, default=STANDARD_POTENTIOSTAT)
+    parser.add_argument("--without-spectra", action="store_true")
     options = parser.parse_args(arguments)
     logging.disable(logging.WARNING)  # that no driver was tried on hardware stands in the table
     for experiment, seed in options.experiments:
         truth = options.truth / f"{experiment.name}-{seed}"
         try:
-            outcome = perform(experiment, seed, options.data, truth)
+            outcome = perform(
+                experiment,
+                seed,
+                options.data,
+                truth,
+                options.potentiostat,
+                not options.without_spectra,
+            )
         except Exception as error:  # the others share the process, and are none the worse for it
             traceback.print_exc()
             why = f"{type(error).__name__}: {error}"

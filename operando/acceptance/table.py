@@ -2,7 +2,8 @@
 
 import csv
 import io
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 
 from operando.acceptance.conflicts import CONFLICTS
 from operando.acceptance.rows import Verdict
@@ -71,6 +72,43 @@ def text_table(verdicts: Sequence[Verdict]) -> str:
     ]
     told.insert(1, "  ".join("-" * width for width in widths))
     return "\n".join(told)
+
+
+def side_by_side(verdicts: Mapping[str, Sequence[Verdict]]) -> str:
+    """Return a table of what each potentiostat returned of the same rows.
+
+    ``apart`` is the difference of the second from the first in units of their combined standard
+    uncertainty; ``-`` where the analysis evaluates none.
+    """
+    names = list(verdicts)
+    lines = [
+        ("id", "sample", "quantity", *names, "apart", "published", "tolerance", "unit", "verdicts")
+    ]
+    for each in zip(*verdicts.values(), strict=True):
+        row = each[0].row
+        values = [
+            "-" if x.measured is None else number_text(x.measured.value, x.measured.uncertainty)
+            for x in each
+        ]
+        words = ", ".join(verdict.word for verdict in each)
+        told = (row.published_text, row.allowed, "" if row.unit == "1" else row.unit, words)
+        lines.append((row.id, row.sample, row.quantity, *values, _apart(each), *told))
+    widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
+    shown = [
+        "  ".join(field.ljust(width) for field, width in zip(line, widths, strict=True)).rstrip()
+        for line in lines
+    ]
+    why = [f"{x.row.id}: {x.why}" for each in verdicts.values() for x in each if x.word != "ok"]
+    return "\n".join([*shown, *dict.fromkeys(why)])
+
+
+def _apart(each: Sequence[Verdict]) -> str:
+    found = [verdict.measured for verdict in each if verdict.measured is not None]
+    values = [one.value for one in found if one.value is not None]
+    errors = [one.uncertainty for one in found if one.uncertainty is not None]
+    if len(values) < 2 or len(errors) < 2 or not any(errors):
+        return "-"
+    return f"{abs(values[1] - values[0]) / math.hypot(*errors):.1f} u"
 
 
 def _markdown_table(verdicts: Sequence[Verdict]) -> str:

@@ -340,3 +340,22 @@ def test_the_simulated_bench_tells_what_its_detector_makes_of_air() -> None:
         "nitrogen_area_per_mole_fraction": 6.7e6,
         "headspace": "closed",
     }
+
+
+@pytest.mark.parametrize(
+    ("language", "said"),
+    [
+        ("    language: keithly\n", "got 'keithly'; did you mean 'keithley'?"),
+        ("", "is missing; it says what this is: methodscript, keithley"),
+        ("    language: keithley\n    edge_lines: 2\n", "did you mean 'edge_line'?"),
+        ("    language: keithley\n    edge_line: 7\n", "less than or equal to 6"),
+        ("    language: keithley\n    current_range_reach: 1.5\n", "there is no such key"),
+    ],
+)
+def test_a_potentiostat_has_the_keys_of_its_own_language(
+    tmp_path: Path, language: str, said: str
+) -> None:
+    message = refusal(tmp_path, load_bench, SIM, LANGUAGE, language)
+    assert said in message
+    assert "instruments.potentiostat" in message
+    assert "potentiostat.keithley" not in message

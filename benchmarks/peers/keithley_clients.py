@@ -1,0 +1,78 @@
+"""What other programs' drivers of a Keithley 2450 read of one, for the peers' own interpreter.
+
+``qcodes PORT`` and ``pymeasure PORT`` speak to an instrument at 100 ohm on that port of this
+computer and print JSON: by what was asked, what came. pyvisa-py is found by PYTHONPATH.
+"""
+
+import json
+import sys
+from typing import Any
+
+
+def qcodes(address: str) -> dict[str, Any]:
+    """Ask QCoDeS' own driver, which speaks SCPI."""
+    from qcodes.instrument_drivers.Keithley import Keithley2450
+
+    meter = Keithley2450("meter", address, visalib="@py", timeout=10)
+    meter.reset()
+    found: dict[str, Any] = {"model": meter.IDN()["model"]}
+    meter.source_function("current")
+    meter.sense_function("voltage")
+    meter.source.range(1e-2)
+    meter.source.limit(2.0)
+    meter.source.auto_delay(False)
+    meter.sense.four_wire_measurement(True)
+    meter.source.current(1e-3)
+    meter.output_enabled(True)
+    found["volts at 1 mA"] = meter.sense.voltage()
+    found["at its limit"] = bool(meter.source.limit_tripped())
+    meter.output_enabled(False)
+    meter.source_function("voltage")
+    meter.sense_function("current")
+    meter.source.limit(0.05)
+    buffer = meter.buffer("swept", size=100)
+    buffer.elements(["relative_time", "measurement", "source_value", "timestamp"])
+    meter.source.sweep_setup(-0.1, 0.1, 21, buffer_name="swept")
+    swept = meter.sense.sweep()
+    found["points of a sweep"] = len(swept)
+    found["amperes at its ends"] = [float(swept[0]), float(swept[-1])]
+    found["output after it"] = meter.output_enabled()
+    buffer.delete()
+    found["error queue"] = meter.ask(":SYST:ERR?")
+    meter.close()
+    return found
+
+
+def pymeasure(address: str) -> dict[str, Any]:
+    """Ask PyMeasure's own driver, which speaks SCPI as a 2400 does."""
+    from pymeasure.instruments.keithley import Keithley2450
+
+    ends = {"read_termination": "\n", "write_termination": "\n"}
+    meter = Keithley2450(address, visa_library="@py", timeout=10_000, **ends)
+    found: dict[str, Any] = {"model": meter.id}
+    meter.reset()
+    meter.apply_current(current_range=10e-3, compliance_voltage=2)
+    meter.current_output_off_state = "HIMP"
+    meter.measure_voltage(nplc=1, voltage=2.0, auto_range=False)
+    meter.enable_source()
+    meter.ramp_to_current(1e-3, steps=3, pause=0.01)
+    found["volts at 1 mA"] = meter.voltage
+    meter.apply_voltage(voltage_range=2, compliance_current=0.05)
+    meter.measure_current(nplc=1, current=0.01, auto_range=False)
+    meter.source_voltage = 0.1
+    meter.enable_source()
+    found["amperes at 0.1 V"] = meter.current
+    meter.measure_resistance()
+    found["ohm"] = meter.resistance
+    found["errors"] = [str(error) for error in meter.check_errors()]
+    meter.config_buffer(10)
+    meter.start_buffer()
+    found["errors of its buffer"] = [str(error) for error in meter.check_errors()]
+    meter.shutdown()
+    return found
+
+
+if __name__ == "__main__":
+    who, port = sys.argv[1:]
+    ask = {"qcodes": qcodes, "pymeasure": pymeasure}[who]
+    print(json.dumps(ask(f"TCPIP::127.0.0.1::{port}::SOCKET")))
