@@ -111,7 +111,8 @@ def build(file: BenchFile) -> Parts:
                 parts.devices[name] = ThermostatDevice(
                     thermostat,
                     name=name,
-                    limits_k=(entry.temperature_min_k, entry.temperature_max_k),
+                    limits_k=entry.limits_k,
+                    bath_liquid=entry.bath_liquid,
                 )
             case GasChromatographEntry():
                 chromatograph = entry.driver(boards)

@@ -13,7 +13,7 @@ from instruments.potentiostat.entry import MethodScriptEntry
 from instruments.raman.entry import WasatchEntry
 from instruments.relay_board.entry import RelayBoardEntry
 from instruments.sensor.entry import AtlasEzoPhEntry
-from instruments.thermostat.entry import HuberEntry
+from instruments.thermostat.entry import HuberEntry, JulaboEntry
 from techniques import SafetyLimits
 from techniques._base import Data
 
@@ -26,7 +26,7 @@ Entry = Annotated[
     | PylonEntry
     | WasatchEntry
     | ContactEntry
-    | HuberEntry
+    | Annotated[HuberEntry | JulaboEntry, Field(discriminator="language")]
     | AtlasEzoPhEntry,
     Field(discriminator="kind"),
 ]

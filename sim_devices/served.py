@@ -59,6 +59,20 @@ class Wiring:
 Starter = Callable[[Wiring], tuple[Any, str]]
 
 
+def _julabo(wiring: Wiring) -> tuple[Any, str]:
+    from sim_devices.julabo import Julabo
+
+    cell = wiring.cell
+    thermostat = Julabo(
+        cell,
+        wiring.truth,
+        cell_time=lambda: cell.t,
+        prefer_pty=wiring.prefer_pty,
+        seed=wiring.seed,
+    )
+    return thermostat, thermostat.address
+
+
 def _ph_meter(wiring: Wiring) -> tuple[Any, str]:
     from sim_devices.ezo_ph import EzoPh
 
@@ -72,6 +86,9 @@ def _ph_meter(wiring: Wiring) -> tuple[Any, str]:
     return circuit, circuit.address
 
 
-STARTERS: Mapping[str, Starter] = {"ph_meter": _ph_meter}
+STARTERS: Mapping[str, Starter] = {
+    "julabo": _julabo,
+    "ph_meter": _ph_meter,
+}
 # Those of them that move the cell: a bench has one, the ``potentiostat`` or one of these.
 LEADERS: frozenset[str] = frozenset()
