@@ -12,7 +12,7 @@ from instruments.gas_chromatograph.entry import ContactEntry
 from instruments.potentiostat.entry import MethodScriptEntry
 from instruments.raman.entry import WasatchEntry
 from instruments.relay_board.entry import RelayBoardEntry
-from instruments.sensor.entry import AtlasEzoPhEntry
+from instruments.sensor.entry import AtlasEzoPhEntry, SrsQcm200Entry
 from instruments.thermostat.entry import HuberEntry, JulaboEntry
 from techniques import SafetyLimits
 from techniques._base import Data
@@ -27,7 +27,7 @@ Entry = Annotated[
     | WasatchEntry
     | ContactEntry
     | Annotated[HuberEntry | JulaboEntry, Field(discriminator="language")]
-    | AtlasEzoPhEntry,
+    | Annotated[AtlasEzoPhEntry | SrsQcm200Entry, Field(discriminator="language")],
     Field(discriminator="kind"),
 ]
 

@@ -73,6 +73,19 @@ def _julabo(wiring: Wiring) -> tuple[Any, str]:
     return thermostat, thermostat.address
 
 
+def _microbalance(wiring: Wiring) -> tuple[Any, str]:
+    from sim_devices.qcm200 import Qcm200
+
+    balance = Qcm200(
+        wiring.simulated_cell("a microbalance"),
+        wiring.clock,
+        prefer_pty=wiring.prefer_pty,
+        seed=wiring.seed,
+        perfect=wiring.perfect,
+    )
+    return balance, balance.address
+
+
 def _ph_meter(wiring: Wiring) -> tuple[Any, str]:
     from sim_devices.ezo_ph import EzoPh
 
@@ -88,6 +101,7 @@ def _ph_meter(wiring: Wiring) -> tuple[Any, str]:
 
 STARTERS: Mapping[str, Starter] = {
     "julabo": _julabo,
+    "microbalance": _microbalance,
     "ph_meter": _ph_meter,
 }
 # Those of them that move the cell: a bench has one, the ``potentiostat`` or one of these.
