@@ -7,14 +7,18 @@ from typing import Any, Protocol
 from instruments.bench_file import BenchFile
 from instruments.camera.device import CameraDevice
 from instruments.camera.entry import CameraEntry
+from instruments.gas_chromatograph.contract import GasChromatograph
 from instruments.gas_chromatograph.device import GasChromatographDevice
 from instruments.gas_chromatograph.entry import GasChromatographEntry
+from instruments.gas_chromatograph.valved import ValvedGasChromatograph
 from instruments.potentiostat.device import PotentiostatDevice
 from instruments.potentiostat.entry import PotentiostatEntry
 from instruments.raman.device import RamanDevice
 from instruments.raman.entry import RamanEntry
 from instruments.relay_board import Lamp, NumatoRelayBoard
 from instruments.relay_board.entry import RelayBoardEntry
+from instruments.sampling_valve import SamplingValve
+from instruments.sampling_valve.entry import SamplingValveEntry
 from instruments.sensor.device import SensorDevice
 from instruments.sensor.entry import SensorEntry
 from instruments.thermostat.device import ThermostatDevice
@@ -54,10 +58,13 @@ def build(file: BenchFile) -> Parts:
     """Return the drivers and devices of ``file``, nothing of them connected."""
     parts = Parts()
     boards: dict[str, NumatoRelayBoard] = {}
-    # Boards first: lamp and gas chromatograph hang on them.
+    valves: dict[str, SamplingValve] = {}
+    # First what others hang on: lamp and gas chromatograph on boards, the latter on a valve.
     for name, entry in file.instruments.items():
         if isinstance(entry, RelayBoardEntry):
             parts.drivers[name] = boards[name] = entry.driver()
+        elif isinstance(entry, SamplingValveEntry):
+            parts.drivers[name] = valves[name] = entry.driver()
 
     # Lamp and laser are never on together: whoever makes light holds this.
     light = threading.RLock()
@@ -115,7 +122,15 @@ def build(file: BenchFile) -> Parts:
                     bath_liquid=entry.bath_liquid,
                 )
             case GasChromatographEntry():
-                chromatograph = entry.driver(boards)
+                chromatograph: GasChromatograph = entry.driver(boards)
+                if entry.valve is not None:
+                    chromatograph = ValvedGasChromatograph(
+                        chromatograph,
+                        valves[entry.valve],
+                        inject_position=entry.inject_position,
+                        load_s=entry.load_s,
+                        inject_s=entry.inject_s,
+                    )
                 parts.drivers[name] = chromatograph
                 parts.devices[name] = GasChromatographDevice(
                     chromatograph,

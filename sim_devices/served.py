@@ -7,7 +7,7 @@ instrument adds its function and its line in `STARTERS`.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +32,7 @@ class Wiring:
         prefer_pty: whether a serial instrument gets a pseudo-terminal.
         perfect: whether it has neither errors nor noise.
         folder: where the bench publishes; an instrument that writes files makes a folder in it.
+        instruments: those that were started before, by name; the chromatograph among them.
     """
 
     cell: Cell | DummyCell | RecordedCell
@@ -42,6 +43,7 @@ class Wiring:
     prefer_pty: bool
     perfect: bool
     folder: Path
+    instruments: Mapping[str, Any] = field(default_factory=dict)
 
     def simulated_cell(self, what: str) -> Cell:
         """Return the cell; raises ValueError if it is none of which ``what`` could tell anything.
@@ -99,10 +101,33 @@ def _ph_meter(wiring: Wiring) -> tuple[Any, str]:
     return circuit, circuit.address
 
 
+def _sampling_valve(wiring: Wiring) -> tuple[Any, str]:
+    from sim_devices.chromatograph import Chromatograph
+    from sim_devices.vici import ViciActuator
+
+    chromatograph = wiring.instruments.get("chromatograph")
+
+    def turn(position: str) -> None:
+        if isinstance(chromatograph, Chromatograph):
+            chromatograph.turn_loop(position == "B")
+
+    if isinstance(chromatograph, Chromatograph):
+        chromatograph.fit_loop()
+    valve = ViciActuator(
+        wiring.clock,
+        wiring.truth,
+        on_turn=turn,
+        prefer_pty=wiring.prefer_pty,
+        seed=wiring.seed,
+    )
+    return valve, valve.address
+
+
 STARTERS: Mapping[str, Starter] = {
     "julabo": _julabo,
     "microbalance": _microbalance,
     "ph_meter": _ph_meter,
+    "sampling_valve": _sampling_valve,
 }
 # Those of them that move the cell: a bench has one, the ``potentiostat`` or one of these.
 LEADERS: frozenset[str] = frozenset()
