@@ -21,6 +21,8 @@ from instruments.sampling_valve import SamplingValve
 from instruments.sampling_valve.entry import SamplingValveEntry
 from instruments.sensor.device import SensorDevice
 from instruments.sensor.entry import SensorEntry
+from instruments.stage.device import StageDevice
+from instruments.stage.entry import StageEntry
 from instruments.thermostat.device import ThermostatDevice
 from instruments.thermostat.entry import ThermostatEntry
 
@@ -142,4 +144,8 @@ def build(file: BenchFile) -> Parts:
                 sensor = entry.driver()
                 parts.drivers[name] = sensor
                 parts.devices[name] = SensorDevice(sensor, name=name)
+            case StageEntry():
+                stage = entry.driver()
+                parts.drivers[name] = stage
+                parts.devices[name] = StageDevice(stage, name=name)
     return parts

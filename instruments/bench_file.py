@@ -14,6 +14,7 @@ from instruments.raman.entry import WasatchEntry
 from instruments.relay_board.entry import RelayBoardEntry
 from instruments.sampling_valve.entry import ViciEntry
 from instruments.sensor.entry import AtlasEzoPhEntry, SrsQcm200Entry
+from instruments.stage.entry import ZaberAsciiEntry
 from instruments.thermostat.entry import HuberEntry, JulaboEntry
 from techniques import SafetyLimits
 from techniques._base import Data
@@ -29,7 +30,8 @@ Entry = Annotated[
     | WasatchEntry
     | ContactEntry
     | Annotated[HuberEntry | JulaboEntry, Field(discriminator="language")]
-    | Annotated[AtlasEzoPhEntry | SrsQcm200Entry, Field(discriminator="language")],
+    | Annotated[AtlasEzoPhEntry | SrsQcm200Entry, Field(discriminator="language")]
+    | ZaberAsciiEntry,
     Field(discriminator="kind"),
 ]
 

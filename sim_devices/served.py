@@ -123,11 +123,19 @@ def _sampling_valve(wiring: Wiring) -> tuple[Any, str]:
     return valve, valve.address
 
 
+def _stage(wiring: Wiring) -> tuple[Any, str]:
+    from sim_devices.zaber import ZaberStage
+
+    stage = ZaberStage(wiring.clock, prefer_pty=wiring.prefer_pty, seed=wiring.seed)
+    return stage, stage.address
+
+
 STARTERS: Mapping[str, Starter] = {
     "julabo": _julabo,
     "microbalance": _microbalance,
     "ph_meter": _ph_meter,
     "sampling_valve": _sampling_valve,
+    "stage": _stage,
 }
 # Those of them that move the cell: a bench has one, the ``potentiostat`` or one of these.
 LEADERS: frozenset[str] = frozenset()

@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 import serial
 
+from sim_devices.cell import Cell
+from sim_devices.chromatograph import Chromatograph
 from sim_devices.clock import SimulatedClock
 from sim_devices.truth import Truth
 from sim_devices.vici import ViciActuator
@@ -93,3 +95,18 @@ def test_a_valve_that_is_stuck_stays_where_it_is(open_valve):
     time.sleep(0.25)
     say(port, "CP")
     assert line(port) == "CPA"
+
+
+def test_without_the_loop_in_the_carrier_no_gas_goes_over_the_column(clock, tmp_path):
+    with contextlib.ExitStack() as stack:
+        truth = stack.enter_context(contextlib.closing(Truth(tmp_path / "truth")))
+        made = Chromatograph(Cell("pt-hydrogen"), clock, truth, tmp_path / "runs")
+        chromatograph = stack.enter_context(contextlib.closing(made))
+        chromatograph.inject("bottle", hydrogen=0.01)
+        chromatograph.fit_loop()
+        assert chromatograph.take_in()[0]["mole_fraction"] == 0.0
+        chromatograph.turn_loop(True)
+        chromatograph.inject("bottle", hydrogen=0.5)  # the loop is filled already
+        assert chromatograph.take_in()[0]["mole_fraction"] == 0.01
+        chromatograph.turn_loop(False)
+        assert chromatograph.take_in()[0]["mole_fraction"] == 0.0

@@ -45,7 +45,7 @@ def bench_file(folder: Any, **more: Any) -> BenchFile:
 
 @pytest.fixture
 def simulated(simulate: Callable[..., Any]) -> Any:
-    return simulate("zn-bare-half", "potentiostat,relay_board,sampling_valve")
+    return simulate("zn-bare-half", "potentiostat,relay_board,sampling_valve", 1.0)
 
 
 @pytest.fixture
@@ -84,30 +84,6 @@ def test_a_valve_that_is_stuck_starts_no_run(simulated: Any, bench: Bench) -> No
     assert not list((simulated.folder / "chromatogram_files").glob("*.json"))
     assert bench._parts.drivers["gas_chromatograph"].ready()  # type: ignore[attr-defined]
     simulated.break_something(instrument="sampling_valve", fault="loose")
-
-
-def test_without_the_loop_in_the_carrier_no_gas_goes_over_the_column(tmp_path: Any) -> None:
-    from sim_devices.cell import Cell
-    from sim_devices.chromatograph import Chromatograph
-    from sim_devices.clock import SimulatedClock
-    from sim_devices.truth import Truth
-
-    truth = Truth(tmp_path / "truth")
-    chromatograph = Chromatograph(Cell("pt-hydrogen"), SimulatedClock(), truth, tmp_path / "runs")
-    try:
-        chromatograph.inject("bottle", hydrogen=0.01)
-        chromatograph.fit_loop()
-        told, _ = chromatograph.take_in()
-        assert told["mole_fraction"] == 0.0
-        chromatograph.turn_loop(True)
-        chromatograph.inject("bottle", hydrogen=0.5)  # the loop is filled already
-        told, _ = chromatograph.take_in()
-        assert told["mole_fraction"] == 0.01
-        chromatograph.turn_loop(False)
-        assert chromatograph.take_in()[0]["mole_fraction"] == 0.0
-    finally:
-        chromatograph.close()
-        truth.close()
 
 
 def test_a_valve_that_is_not_on_the_bench_is_refused(tmp_path: Any) -> None:
