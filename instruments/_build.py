@@ -11,6 +11,8 @@ from instruments.gas_chromatograph.contract import GasChromatograph
 from instruments.gas_chromatograph.device import GasChromatographDevice
 from instruments.gas_chromatograph.entry import GasChromatographEntry
 from instruments.gas_chromatograph.valved import ValvedGasChromatograph
+from instruments.lamp.device import LampDevice
+from instruments.lamp.entry import SwitchedLampEntry
 from instruments.potentiostat.device import PotentiostatDevice
 from instruments.potentiostat.entry import PotentiostatEntry
 from instruments.raman.device import RamanDevice
@@ -75,6 +77,12 @@ def build(file: BenchFile) -> Parts:
         for entry in file.instruments.values()
         if isinstance(entry, CameraEntry) and entry.lamp is not None
     ]
+    switched = {
+        name: entry.driver(boards)
+        for name, entry in file.instruments.items()
+        if isinstance(entry, SwitchedLampEntry)
+    }
+    lamps += switched.values()
     lamp = lamps[0] if lamps else None
     spectrometers = {
         name: entry.driver()
@@ -114,6 +122,9 @@ def build(file: BenchFile) -> Parts:
                     lamp=lamp,
                     light_lock=light,
                 )
+            case SwitchedLampEntry():
+                parts.drivers[name] = switched[name]
+                parts.devices[name] = LampDevice(switched[name], name=name, light_lock=light)
             case ThermostatEntry():
                 thermostat = entry.driver()
                 parts.drivers[name] = thermostat

@@ -9,6 +9,7 @@ from pydantic.fields import FieldInfo
 from instruments.camera.entry import PylonEntry
 from instruments.entry import InstrumentEntry
 from instruments.gas_chromatograph.entry import ContactEntry
+from instruments.lamp.entry import SwitchedLampEntry
 from instruments.potentiostat.entry import MethodScriptEntry
 from instruments.raman.entry import WasatchEntry
 from instruments.relay_board.entry import RelayBoardEntry
@@ -24,14 +25,15 @@ from techniques._base import Data
 # together, as in ``Annotated[A | B, Field(discriminator="language")]``.
 Entry = Annotated[
     RelayBoardEntry
-    | ViciEntry
     | MethodScriptEntry
     | PylonEntry
     | WasatchEntry
     | ContactEntry
     | Annotated[HuberEntry | JulaboEntry, Field(discriminator="language")]
     | Annotated[AtlasEzoPhEntry | SrsQcm200Entry, Field(discriminator="language")]
-    | ZaberAsciiEntry,
+    | ViciEntry
+    | ZaberAsciiEntry
+    | SwitchedLampEntry,
     Field(discriminator="kind"),
 ]
 
