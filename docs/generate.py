@@ -16,6 +16,7 @@ from instruments.bench_file import BenchFile, entries
 from instruments.camera.entry import LampEntry
 from instruments.gas_chromatograph.entry import CalibrationLevel, PeakWindows
 from instruments.potentiostat.entry import PotentiostatCalibration
+from instruments.stage.entry import AxisEntry
 from operando.cli import command_line
 from operando.registry import reference_markdown
 from techniques import (
@@ -139,6 +140,7 @@ FILES: Mapping[str, tuple[str, tuple[type[BaseModel], ...]]] = {
             LampEntry,
             CalibrationLevel,
             PeakWindows,
+            AxisEntry,
         ),
     ),
 }

@@ -7,16 +7,24 @@ from typing import Any, Protocol
 from instruments.bench_file import BenchFile
 from instruments.camera.device import CameraDevice
 from instruments.camera.entry import CameraEntry
+from instruments.gas_chromatograph.contract import GasChromatograph
 from instruments.gas_chromatograph.device import GasChromatographDevice
 from instruments.gas_chromatograph.entry import GasChromatographEntry
+from instruments.gas_chromatograph.valved import ValvedGasChromatograph
+from instruments.lamp.device import LampDevice
+from instruments.lamp.entry import SwitchedLampEntry
 from instruments.potentiostat.device import PotentiostatDevice
 from instruments.potentiostat.entry import PotentiostatEntry
 from instruments.raman.device import RamanDevice
 from instruments.raman.entry import RamanEntry
 from instruments.relay_board import Lamp, NumatoRelayBoard
 from instruments.relay_board.entry import RelayBoardEntry
+from instruments.sampling_valve import SamplingValve
+from instruments.sampling_valve.entry import SamplingValveEntry
 from instruments.sensor.device import SensorDevice
 from instruments.sensor.entry import SensorEntry
+from instruments.stage.device import StageDevice
+from instruments.stage.entry import StageEntry
 from instruments.thermostat.device import ThermostatDevice
 from instruments.thermostat.entry import ThermostatEntry
 
@@ -54,10 +62,13 @@ def build(file: BenchFile) -> Parts:
     """Return the drivers and devices of ``file``, nothing of them connected."""
     parts = Parts()
     boards: dict[str, NumatoRelayBoard] = {}
-    # Boards first: lamp and gas chromatograph hang on them.
+    valves: dict[str, SamplingValve] = {}
+    # First what others hang on: lamp and gas chromatograph on boards, the latter on a valve.
     for name, entry in file.instruments.items():
         if isinstance(entry, RelayBoardEntry):
             parts.drivers[name] = boards[name] = entry.driver()
+        elif isinstance(entry, SamplingValveEntry):
+            parts.drivers[name] = valves[name] = entry.driver()
 
     # Lamp and laser are never on together: whoever makes light holds this.
     light = threading.RLock()
@@ -66,6 +77,12 @@ def build(file: BenchFile) -> Parts:
         for entry in file.instruments.values()
         if isinstance(entry, CameraEntry) and entry.lamp is not None
     ]
+    switched = {
+        name: entry.driver(boards)
+        for name, entry in file.instruments.items()
+        if isinstance(entry, SwitchedLampEntry)
+    }
+    lamps += switched.values()
     lamp = lamps[0] if lamps else None
     spectrometers = {
         name: entry.driver()
@@ -105,16 +122,28 @@ def build(file: BenchFile) -> Parts:
                     lamp=lamp,
                     light_lock=light,
                 )
+            case SwitchedLampEntry():
+                parts.drivers[name] = switched[name]
+                parts.devices[name] = LampDevice(switched[name], name=name, light_lock=light)
             case ThermostatEntry():
                 thermostat = entry.driver()
                 parts.drivers[name] = thermostat
                 parts.devices[name] = ThermostatDevice(
                     thermostat,
                     name=name,
-                    limits_k=(entry.temperature_min_k, entry.temperature_max_k),
+                    limits_k=entry.limits_k,
+                    bath_liquid=entry.bath_liquid,
                 )
             case GasChromatographEntry():
-                chromatograph = entry.driver(boards)
+                chromatograph: GasChromatograph = entry.driver(boards)
+                if entry.valve is not None:
+                    chromatograph = ValvedGasChromatograph(
+                        chromatograph,
+                        valves[entry.valve],
+                        inject_position=entry.inject_position,
+                        load_s=entry.load_s,
+                        inject_s=entry.inject_s,
+                    )
                 parts.drivers[name] = chromatograph
                 parts.devices[name] = GasChromatographDevice(
                     chromatograph,
@@ -126,4 +155,8 @@ def build(file: BenchFile) -> Parts:
                 sensor = entry.driver()
                 parts.drivers[name] = sensor
                 parts.devices[name] = SensorDevice(sensor, name=name)
+            case StageEntry():
+                stage = entry.driver()
+                parts.drivers[name] = stage
+                parts.devices[name] = StageDevice(stage, name=name)
     return parts

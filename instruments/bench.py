@@ -57,7 +57,8 @@ class Bench:
                 if name in waiting:
                     continue
                 entry = self.file.instruments.get(name)
-                silent = [x for x in (entry.boards if entry else ()) if found.get(x) is not None]
+                hangs_on = (*entry.boards, *entry.valves) if entry else ()
+                silent = [x for x in hangs_on if found.get(x) is not None]
                 if silent:
                     found[name] = InstrumentError(f"hangs on {silent[0]}, which did not connect")
                 else:

@@ -9,11 +9,14 @@ from pydantic.fields import FieldInfo
 from instruments.camera.entry import PylonEntry
 from instruments.entry import InstrumentEntry
 from instruments.gas_chromatograph.entry import ContactEntry
+from instruments.lamp.entry import SwitchedLampEntry
 from instruments.potentiostat.entry import KeithleyEntry, MethodScriptEntry
 from instruments.raman.entry import WasatchEntry
 from instruments.relay_board.entry import RelayBoardEntry
-from instruments.sensor.entry import AtlasEzoPhEntry
-from instruments.thermostat.entry import HuberEntry
+from instruments.sampling_valve.entry import ViciEntry
+from instruments.sensor.entry import AtlasEzoPhEntry, SrsQcm200Entry
+from instruments.stage.entry import ZaberAsciiEntry
+from instruments.thermostat.entry import HuberEntry, JulaboEntry
 from techniques import SafetyLimits
 from techniques._base import Data
 
@@ -26,8 +29,11 @@ Entry = Annotated[
     | PylonEntry
     | WasatchEntry
     | ContactEntry
-    | HuberEntry
-    | AtlasEzoPhEntry,
+    | Annotated[HuberEntry | JulaboEntry, Field(discriminator="language")]
+    | Annotated[AtlasEzoPhEntry | SrsQcm200Entry, Field(discriminator="language")]
+    | ViciEntry
+    | ZaberAsciiEntry
+    | SwitchedLampEntry,
     Field(discriminator="kind"),
 ]
 
@@ -61,6 +67,19 @@ class BenchFile(Data):
                     )
         return self
 
+    @model_validator(mode="after")
+    def _valves_exist(self) -> Self:
+        there = {name for name, x in self.instruments.items() if x.kind == "sampling_valve"}
+        for name, entry in self.instruments.items():
+            for wanted in entry.valves:
+                if wanted not in there:
+                    raise ValueError(
+                        f"instruments.{name} takes its samples by valve {wanted!r}, which is no "
+                        "sampling_valve of this bench (there is: "
+                        f"{', '.join(sorted(there)) or 'none'})"
+                    )
+        return self
+
     def calibration(self) -> dict[str, dict[str, Any]]:
         """Return what a start document tells of how the instruments were calibrated, by name."""
         told = {name: entry.calibration_told() for name, entry in self.instruments.items()}
@@ -71,7 +90,7 @@ class BenchFile(Data):
         return [address for entry in self.instruments.values() for address in entry.addresses]
 
     def only(self, names: set[str]) -> "BenchFile":
-        """Return the bench reduced to ``names`` and the relay boards these hang on."""
+        """Return the bench reduced to ``names`` and the boards and valves these hang on."""
         unknown = names - set(self.instruments)
         if unknown:
             raise ValueError(
@@ -81,6 +100,6 @@ class BenchFile(Data):
         kept = set(names)
         for name in names:
             entry: InstrumentEntry = self.instruments[name]
-            kept.update(entry.boards)
+            kept.update(entry.boards, entry.valves)
         some = {name: entry for name, entry in self.instruments.items() if name in kept}
         return self.model_copy(update={"instruments": some})

@@ -23,6 +23,11 @@ class InstrumentEntry(Data):
         return ()
 
     @property
+    def valves(self) -> tuple[str, ...]:
+        """Return the names of the sampling valves that the instrument takes its samples by."""
+        return ()
+
+    @property
     def addresses(self) -> tuple[str, ...]:
         """Return the addresses at which it is reached, as they are written."""
         return ()

@@ -164,8 +164,13 @@ def operando_plating_stripping(
 
 
 def keep_temperature(thermostat: ThermostatDevice | None, cell: Cell) -> MsgGenerator:
-    """Keep a thermostat to what a cell allows; raises SafetyLimitError if it is beyond already."""
+    """Keep a thermostat to what a cell allows.
+
+    Raises SafetyLimitError if it is beyond already, or the cell must not stand in its liquid.
+    """
     if thermostat is not None:
+        if cell.dummy is None:
+            thermostat.receive(cell.metal)
         thermostat.allow(cell.temperature_min_k, cell.temperature_max_k)
     yield from bps.null()
 

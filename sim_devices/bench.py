@@ -276,6 +276,7 @@ class Bench:
                 prefer_pty=prefer_pty,
                 perfect=self._perfect,
                 folder=self.publish_folder,
+                instruments=self._instruments,
             )
             self._adopt(name, *STARTERS[name](wiring))
 

@@ -252,6 +252,8 @@ class Chromatograph(InjectingInstrument):
         self._random = np.random.default_rng(seed)
         self._mode = mode
         self._bottle: float | None = None
+        self._loop_fitted = False
+        self._loop: Sample | None = None
         self._carrier_mol_s = (
             sweep_sccm * 1e-6 / 60 * _STANDARD_ATMOSPHERE_PA / (GAS_CONSTANT * 273.15)
         )
@@ -272,8 +274,19 @@ class Chromatograph(InjectingInstrument):
         else:
             super().inject(fault, **options)
 
+    def fit_loop(self) -> None:
+        """Take samples from the loop of a valve from now on, and nothing without it."""
+        self._loop_fitted = True
+
+    def turn_loop(self, in_carrier: bool) -> None:
+        """Turn the loop, which was filling with the gas, into the carrier, or back."""
+        self._loop = self.sample() if in_carrier else None
+
     def take_in(self) -> tuple[dict[str, Any], Callable[[], npt.NDArray[np.float64]]]:
         sample = self.sample()
+        if self._loop_fitted:
+            # Without the loop the carrier alone goes over the column.
+            sample = self._loop or Sample(sample.cell_t, 0.0, 0.0, 0.0)
         told = {
             "cell_t_s": sample.cell_t,
             "hydrogen_mol": sample.hydrogen_mol,

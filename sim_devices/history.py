@@ -57,6 +57,7 @@ GROUPS = {
     "raman": "raman",
     "chromatograph": "chromatograms",
     "thermostat": "temperature",
+    "julabo": "temperature",
 }
 
 Floats = npt.NDArray[np.float64]

@@ -7,7 +7,7 @@ instrument adds its function and its line in `STARTERS`.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +32,7 @@ class Wiring:
         prefer_pty: whether a serial instrument gets a pseudo-terminal.
         perfect: whether it has neither errors nor noise.
         folder: where the bench publishes; an instrument that writes files makes a folder in it.
+        instruments: those that were started before, by name; the chromatograph among them.
     """
 
     cell: Cell | DummyCell | RecordedCell
@@ -42,6 +43,7 @@ class Wiring:
     prefer_pty: bool
     perfect: bool
     folder: Path
+    instruments: Mapping[str, Any] = field(default_factory=dict)
 
     def simulated_cell(self, what: str) -> Cell:
         """Return the cell; raises ValueError if it is none of which ``what`` could tell anything.
@@ -57,6 +59,33 @@ class Wiring:
 
 # Returns the instrument, which has ``close`` and perhaps ``line`` or ``inject``, and its address.
 Starter = Callable[[Wiring], tuple[Any, str]]
+
+
+def _julabo(wiring: Wiring) -> tuple[Any, str]:
+    from sim_devices.julabo import Julabo
+
+    cell = wiring.cell
+    thermostat = Julabo(
+        cell,
+        wiring.truth,
+        cell_time=lambda: cell.t,
+        prefer_pty=wiring.prefer_pty,
+        seed=wiring.seed,
+    )
+    return thermostat, thermostat.address
+
+
+def _microbalance(wiring: Wiring) -> tuple[Any, str]:
+    from sim_devices.qcm200 import Qcm200
+
+    balance = Qcm200(
+        wiring.simulated_cell("a microbalance"),
+        wiring.clock,
+        prefer_pty=wiring.prefer_pty,
+        seed=wiring.seed,
+        perfect=wiring.perfect,
+    )
+    return balance, balance.address
 
 
 def _ph_meter(wiring: Wiring) -> tuple[Any, str]:
@@ -81,6 +110,42 @@ def _keithley(wiring: Wiring) -> tuple[Any, str]:
     return meter, meter.address
 
 
-STARTERS: Mapping[str, Starter] = {"ph_meter": _ph_meter, "keithley": _keithley}
+def _sampling_valve(wiring: Wiring) -> tuple[Any, str]:
+    from sim_devices.chromatograph import Chromatograph
+    from sim_devices.vici import ViciActuator
+
+    chromatograph = wiring.instruments.get("chromatograph")
+
+    def turn(position: str) -> None:
+        if isinstance(chromatograph, Chromatograph):
+            chromatograph.turn_loop(position == "B")
+
+    if isinstance(chromatograph, Chromatograph):
+        chromatograph.fit_loop()
+    valve = ViciActuator(
+        wiring.clock,
+        wiring.truth,
+        on_turn=turn,
+        prefer_pty=wiring.prefer_pty,
+        seed=wiring.seed,
+    )
+    return valve, valve.address
+
+
+def _stage(wiring: Wiring) -> tuple[Any, str]:
+    from sim_devices.zaber import ZaberStage
+
+    stage = ZaberStage(wiring.clock, prefer_pty=wiring.prefer_pty, seed=wiring.seed)
+    return stage, stage.address
+
+
+STARTERS: Mapping[str, Starter] = {
+    "julabo": _julabo,
+    "keithley": _keithley,
+    "microbalance": _microbalance,
+    "ph_meter": _ph_meter,
+    "sampling_valve": _sampling_valve,
+    "stage": _stage,
+}
 # Those of them that move the cell: a bench has one, the ``potentiostat`` or one of these.
 LEADERS: frozenset[str] = frozenset({"keithley"})

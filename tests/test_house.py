@@ -20,7 +20,7 @@ def test_the_package_named_instruments_is_ours() -> None:
     assert set(owners) == {"operando-anode"}
 
 
-# What somebody has to have measured: made up, it would tell wrong numbers on a real bench.
+# What somebody has to have measured, or seen: made up, it would tell wrong numbers on a real bench.
 CALIBRATIONS = (
     "calibration",
     "micrometre_per_pixel",
@@ -30,6 +30,7 @@ CALIBRATIONS = (
     "margin_columns",
     "oxygen_area_per_mole_fraction",
     "nitrogen_area_per_mole_fraction",
+    "bath_liquid",
 )
 
 
@@ -88,3 +89,17 @@ def test_no_file_of_the_project_names_a_package_registry() -> None:
     for name in names:
         data = (ROOT / name).read_bytes()
         assert not any(host in data for host in hosts), name
+
+
+@pytest.mark.parametrize(
+    "path", sorted((ROOT / "config" / "cells").glob("*.yaml")), ids=lambda p: p.stem
+)
+def test_every_cell_file_tells_where_its_cell_neither_freezes_nor_boils(path: Path) -> None:
+    cell = yaml.safe_load(path.read_text())
+    if "dummy" in cell:
+        return  # resistors stand anywhere
+    low, high = cell["temperature_min_k"], cell["temperature_max_k"]
+    assert low < 298.15 < high
+    if "water" in cell["electrolyte"]["composition"]:
+        assert 273.15 < low
+        assert high < 373.15

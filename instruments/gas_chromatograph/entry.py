@@ -59,6 +59,22 @@ class GasChromatographEntry(InstrumentEntry):
     """A gas chromatograph; each way to start one has its own entry."""
 
     kind: Literal["gas_chromatograph"]
+    valve: str | None = Field(
+        default=None,
+        description="Name of a sampling_valve of this bench, whose loop is filled and turned into "
+        "the carrier just before each start; none: the chromatograph takes its sample itself.",
+    )
+    inject_position: Literal["A", "B"] = Field(
+        default="B", description="Of the valve: where the loop is in the carrier."
+    )
+    load_s: float = Field(
+        default=10.0,
+        ge=0,
+        description="How long the loop fills where the valve had not rested there, s.",
+    )
+    inject_s: float = Field(
+        default=1.0, ge=0, description="How long the loop stays in the carrier, s."
+    )
     run_time_s: float = Field(default=160.0, gt=0, description="Length of one chromatogram, s.")
     hydrogen_area_per_mole_fraction: float | None = Field(
         default=None,
@@ -140,6 +156,10 @@ class GasChromatographEntry(InstrumentEntry):
                 "hydrogen elutes from it, by a calibration gas"
             )
         return self
+
+    @property
+    def valves(self) -> tuple[str, ...]:
+        return () if self.valve is None else (self.valve,)
 
     def calibration_told(self) -> dict[str, Any]:
         keys = set(_OF_GAS)

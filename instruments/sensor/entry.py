@@ -1,8 +1,8 @@
 """What a bench file tells of a sensor."""
 
-from typing import Literal
+from typing import ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from instruments.entry import AddressedEntry
 from instruments.sensor.contract import Sensor
@@ -30,3 +30,36 @@ class AtlasEzoPhEntry(SensorEntry):
         from instruments.sensor.atlas_ezo_ph import AtlasEzoPh
 
         return AtlasEzoPh(self.address, temperature_k=self.temperature_k)
+
+
+class SrsQcm200Entry(SensorEntry):
+    """A quartz microbalance of Stanford Research Systems, its crystal the working electrode."""
+
+    _calibrating: ClassVar[frozenset[str]] = frozenset({"sensitivity_hz_cm2_ug"})
+
+    language: Literal["srs_qcm200"]
+    sensitivity_hz_cm2_ug: float = Field(
+        default=56.6,
+        gt=0,
+        description="By how much the frequency falls per mass and area (Sauerbrey), Hz cm2/ug; "
+        "56.6 is that of a crystal of 5 MHz, AT cut.",
+    )
+    gate_s: float = Field(
+        default=1.0, description="How long each frequency is counted: 0.1, 1 or 10 s."
+    )
+
+    @field_validator("gate_s")
+    @classmethod
+    def _there_is_such_a_gate(cls, value: float) -> float:
+        if value not in (0.1, 1.0, 10.0):
+            raise ValueError(f"gate_s is 0.1, 1 or 10 s, not {value:g} s")
+        return value
+
+    def driver(self) -> Sensor:
+        from instruments.sensor.srs_qcm200 import SrsQcm200
+
+        return SrsQcm200(
+            self.address,
+            sensitivity_hz_cm2_ug=self.sensitivity_hz_cm2_ug,
+            gate_s=self.gate_s,
+        )

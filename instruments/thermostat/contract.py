@@ -4,6 +4,9 @@ from typing import NamedTuple, Protocol
 
 from instruments.errors import SafetyLimitError
 
+# Liquids of a bath in which no sodium may stand.
+AQUEOUS_BATHS = frozenset({"water", "water-glycol"})
+
 
 class TemperatureLimitError(SafetyLimitError):
     """A temperature is asked for, or there, that instrument, bench or cell forbid."""

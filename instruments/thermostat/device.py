@@ -1,5 +1,6 @@
 """The thermostat in a plan: a temperature that can be set, and a follower that tells it."""
 
+import logging
 import math
 import threading
 import time
@@ -9,7 +10,10 @@ from typing import Any, ClassVar
 from bluesky.protocols import Status
 
 from instruments._follower import Follower
-from instruments.thermostat.contract import TemperatureLimitError, Thermostat
+from instruments.errors import SafetyLimitError
+from instruments.thermostat.contract import AQUEOUS_BATHS, TemperatureLimitError, Thermostat
+
+_log = logging.getLogger(__name__)
 
 # What a bath may overshoot beyond the range of a cell before that ends a run.
 _OVERSHOOT_K = 1.0
@@ -26,6 +30,7 @@ class ThermostatDevice(Follower):
         driver: the thermostat.
         name: prefix of the event keys.
         limits_k: lowest and highest temperature of this bench; ``None``: that of the instrument.
+        bath_liquid: what the cell stands in, as the bench file says; ``None``: it does not.
     """
 
     # A series of runs goes on at the temperature of its experimenter.
@@ -42,10 +47,12 @@ class ThermostatDevice(Follower):
         *,
         name: str = "thermostat",
         limits_k: tuple[float | None, float | None] = (None, None),
+        bath_liquid: str | None = None,
     ) -> None:
         super().__init__(name=name)
         self.driver = driver
         self._bench_k = limits_k
+        self._bath_liquid = bath_liquid
         self._cell_k: tuple[float | None, float | None] = (None, None)
         self._latest: tuple[float, float] | None = None
         self._latest_lock = threading.Lock()
@@ -85,6 +92,26 @@ class ThermostatDevice(Follower):
                     f"{self.name}: the bath {told} {kelvin:.2f} K; the cell allows "
                     f"{self._cell_told()}. Set it before the cell is put in"
                 )
+
+    def receive(self, metal: str) -> None:
+        """Take a cell of this metal into the bath; nothing is sent.
+
+        Raises SafetyLimitError for sodium in a bath of water: a cell that leaks burns.
+        """
+        if metal != "Na":
+            return
+        if self._bath_liquid in AQUEOUS_BATHS:
+            raise SafetyLimitError(
+                f"{self.name}: the bath is {self._bath_liquid} (bath_liquid in the bench file) and "
+                "the cell holds sodium, which burns in it: fill it with silicone oil, or take a "
+                "dry block"
+            )
+        if self._bath_liquid is None:
+            _log.warning(
+                "%s: the cell holds sodium, and the bench file does not tell the bath_liquid: see "
+                "that it is not water",
+                self.name,
+            )
 
     def check_value(self, value: float) -> None:
         """Raise TemperatureLimitError, or ValueError if it is no temperature; nothing moves."""

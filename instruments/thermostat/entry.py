@@ -7,11 +7,20 @@ from pydantic import Field, model_validator
 from instruments.entry import AddressedEntry
 from instruments.thermostat.contract import Thermostat
 
+# Water freezes in the bath as well as in a cell, and boils.
+_WATER_K = (275.15, 368.15)
+
 
 class ThermostatEntry(AddressedEntry):
     """A thermostat: the temperature of the cell; each wire language has its own entry."""
 
     kind: Literal["thermostat"]
+    bath_liquid: Literal["water", "water-glycol", "ethanol", "silicone oil", "dry"] | None = Field(
+        default=None,
+        description="What the cell stands in; dry: air, or a block of metal. Cells of sodium are "
+        "refused in water and water-glycol; where it is not told there is a warning. Setpoints "
+        "of water are 275.15 to 368.15 K.",
+    )
     safe_temperature_k: float | None = Field(
         default=298.15,
         gt=0,
@@ -24,9 +33,18 @@ class ThermostatEntry(AddressedEntry):
         default=None, gt=0, description="Highest setpoint, for its liquid, K."
     )
 
+    @property
+    def limits_k(self) -> tuple[float | None, float | None]:
+        """Return the lowest and the highest setpoint for bench and liquid, K."""
+        low, high = self.temperature_min_k, self.temperature_max_k
+        if self.bath_liquid == "water":
+            low = _WATER_K[0] if low is None else max(low, _WATER_K[0])
+            high = _WATER_K[1] if high is None else min(high, _WATER_K[1])
+        return low, high
+
     @model_validator(mode="after")
     def _temperatures_agree(self) -> Self:
-        low, high = self.temperature_min_k, self.temperature_max_k
+        low, high = self.limits_k
         if low is not None and high is not None and low >= high:
             raise ValueError(f"temperature_min_k {low} K is not below temperature_max_k {high} K")
         safe = self.safe_temperature_k
@@ -48,3 +66,14 @@ class HuberEntry(ThermostatEntry):
         from instruments.thermostat.huber_pb import HuberThermostat
 
         return HuberThermostat(self.address, safe_temperature_k=self.safe_temperature_k)
+
+
+class JulaboEntry(ThermostatEntry):
+    """A Julabo circulator on a serial line, in remote mode."""
+
+    language: Literal["julabo"]
+
+    def driver(self) -> Thermostat:
+        from instruments.thermostat.julabo import JulaboThermostat
+
+        return JulaboThermostat(self.address, safe_temperature_k=self.safe_temperature_k)

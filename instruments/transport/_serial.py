@@ -7,7 +7,7 @@ reads 1.1 M lines/s and loses none.
 import errno
 import os
 import stat
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import serial
@@ -16,6 +16,12 @@ from instruments.errors import TransportError, TransportTimeout
 from instruments.transport._buffered import BufferedTransport
 
 _XON_XOFF = b"\x11\x13"
+_REFUSED: tuple[type[Exception], ...] = (serial.SerialException, OSError, ValueError)
+if os.name == "posix":
+    import termios
+
+    # An adapter that has no such frame (7 data bits, even parity) is told by this.
+    _REFUSED = (*_REFUSED, termios.error)
 _WRITE_S = 5.0
 _WHAT_TO_DO = "is the instrument switched on and its cable plugged in?"
 
@@ -56,6 +62,9 @@ class SerialTransport(BufferedTransport):
     ) -> None:
         super().__init__(address or f"serial://{device}", terminator)
         settings = settings or SerialSettings()
+        if _is_pseudo_terminal(device):
+            # It has no frame and no handshake lines, and some C libraries refuse to ask for them.
+            settings = replace(settings, byte_size=8, parity="N", stop_bits=1, rts_cts=False)
         self._drop = _XON_XOFF if settings.drop_flow_control else b""
         try:
             self._port = serial.Serial(
@@ -70,7 +79,7 @@ class SerialTransport(BufferedTransport):
                 timeout=0,
                 write_timeout=_WRITE_S,
             )
-        except (serial.SerialException, OSError, ValueError) as error:
+        except _REFUSED as error:
             raise TransportError(f"{self.address}: cannot open: {_why(device, error)}") from error
 
     def _receive(self, timeout_s: float) -> bytes:
@@ -110,6 +119,10 @@ class SerialTransport(BufferedTransport):
             self._port.close()
         except OSError as error:
             raise TransportError(f"{self.address}: cannot close: {error}") from error
+
+
+def _is_pseudo_terminal(device: str) -> bool:
+    return os.name == "posix" and os.path.realpath(device).startswith("/dev/pts/")
 
 
 def _why(device: str, error: Exception) -> str:

@@ -20,6 +20,7 @@ from operando.analysis._kinetics_metrics import (
     kinetics_metrics,
     last_scans,
 )
+from operando.analysis._microbalance_metrics import microbalance_metrics
 from operando.analysis._overpotential_metrics import overpotential_metrics
 from operando.analysis._raman_metrics import band_areas, raman_metrics
 from operando.analysis._reference_metrics import reference_metrics
@@ -68,6 +69,7 @@ _FAMILIES = (
     overpotential_metrics,
     reference_metrics,
     charge_metrics,
+    microbalance_metrics,
     failure_metrics,
     full_cell_metrics,
     impedance_metrics,

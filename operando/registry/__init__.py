@@ -15,6 +15,7 @@ from operando.registry._hydrogen import HYDROGEN
 from operando.registry._images import IMAGES
 from operando.registry._impedance import IMPEDANCE
 from operando.registry._kinetics import KINETICS
+from operando.registry._microbalance import MICROBALANCE
 from operando.registry._overpotentials import OVERPOTENTIALS
 from operando.registry._raman import RAMAN
 from operando.registry._reference import REFERENCE
@@ -23,7 +24,7 @@ __all__ = ["ANALYSIS_VERSION", "FAMILIES", "METRICS", "Definition", "Shape", "re
 
 # Raise it whenever a metric of a run that has not changed would come out different by more than
 # rounding, or a metric comes or goes: stored metrics of other versions are computed anew.
-ANALYSIS_VERSION = 22
+ANALYSIS_VERSION = 23
 
 # By what reports call them, in the order of a report.
 FAMILIES: Mapping[str, tuple[Definition, ...]] = MappingProxyType(
@@ -32,6 +33,7 @@ FAMILIES: Mapping[str, tuple[Definition, ...]] = MappingProxyType(
         "Overpotentials": OVERPOTENTIALS,
         "Reference electrode": REFERENCE,
         "Charge": CHARGES,
+        "Mass": MICROBALANCE,
         "Failure": FAILURE,
         "Full cell": FULL_CELL,
         "Impedance": IMPEDANCE,

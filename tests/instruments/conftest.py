@@ -90,10 +90,15 @@ class Manual:
     """Plays pages one after the other; ``wrong`` holds what the host should not have said."""
 
     def __init__(
-        self, pages: dict[str, list[str]], names: tuple[str, ...], line_end: bytes = b"\r\n"
+        self,
+        pages: dict[str, list[str]],
+        names: tuple[str, ...],
+        line_end: bytes = b"\r\n",
+        answer_end: bytes | None = None,
     ) -> None:
         self._turns = [turn for name in names for turn in pages[name]]
         self._line_end = line_end
+        self._answer_end = line_end if answer_end is None else answer_end
         self.wrong: list[str] = []
         self._listener = socket.create_server(("127.0.0.1", 0))
         self._listener.settimeout(20)
@@ -116,7 +121,7 @@ class Manual:
                         self.wrong.append(f"heard {line!r}, the manual says {text!r}")
                         return
                 else:
-                    client.sendall(text.encode() + (b"" if way == "<~" else self._line_end))
+                    client.sendall(text.encode() + (b"" if way == "<~" else self._answer_end))
             for line in heard:
                 self.wrong.append(f"heard {line!r} after the page's end")
 
@@ -137,12 +142,18 @@ class Manual:
 def play_pages() -> Iterator[Callable[..., Manual]]:
     """Start instruments that play pages; check at the end that all was as told.
 
-    ``play_pages("thermostat/driver.txt", "it stops", line_end=b"\\r\\n")`` plays one page.
+    ``play_pages("thermostat/driver.txt", "it stops", line_end=b"\\r\\n")`` plays one page;
+    ``answer_end`` is told where answers end otherwise than what is asked.
     """
     started: list[Manual] = []
 
-    def play(transcript: str, *names: str, line_end: bytes = b"\r\n") -> Manual:
-        started.append(Manual(read_pages(transcript), names, line_end))
+    def play(
+        transcript: str,
+        *names: str,
+        line_end: bytes = b"\r\n",
+        answer_end: bytes | None = None,
+    ) -> Manual:
+        started.append(Manual(read_pages(transcript), names, line_end, answer_end))
         return started[-1]
 
     yield play

@@ -1,0 +1,34 @@
+"""What a bench file tells of a sampling valve."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from instruments.entry import AddressedEntry
+from instruments.sampling_valve.contract import SamplingValve
+
+
+class SamplingValveEntry(AddressedEntry):
+    """A sampling valve; each wire language has its own entry. A gas chromatograph names it."""
+
+    kind: Literal["sampling_valve"]
+
+    def driver(self) -> SamplingValve:
+        """Return the driver, nothing of it connected."""
+        raise NotImplementedError
+
+
+class ViciEntry(SamplingValveEntry):
+    """A valve of two positions on a VICI Valco actuator."""
+
+    language: Literal["vici"]
+    unit: str | None = Field(
+        default=None,
+        pattern=r"^[0-9A-Z]$",
+        description="Its ID, where several share one line (RS485): /1CP; none: it has none.",
+    )
+
+    def driver(self) -> SamplingValve:
+        from instruments.sampling_valve.vici import ViciValve
+
+        return ViciValve(self.address, unit=self.unit)

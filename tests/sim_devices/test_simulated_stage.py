@@ -1,0 +1,80 @@
+"""The simulated stage, asked by pyserial and nothing of ours."""
+
+import contextlib
+import time
+from pathlib import Path
+
+import pytest
+import serial
+
+from sim_devices.clock import SimulatedClock
+from sim_devices.zaber import ZaberStage
+
+PAGES = Path(__file__).parents[1] / "transcripts" / "zaber" / "manual.txt"
+
+
+@pytest.fixture
+def clock():
+    return SimulatedClock()
+
+
+@pytest.fixture
+def stage(clock):
+    with contextlib.closing(ZaberStage(clock)) as stage:
+        yield stage
+
+
+@pytest.fixture
+def port(stage):
+    with serial.Serial(stage.address.removeprefix("serial://"), 115200, timeout=2) as port:
+        yield port
+
+
+def ask(port, text):
+    port.write(text.encode() + b"\n")
+    return line(port)
+
+
+def line(port):
+    return port.read_until(b"\r\n").decode().removesuffix("\r\n")
+
+
+def pages():
+    blocks = PAGES.read_text().split("\n\n")
+    return {name: turns for name, *turns in (block.strip().split("\n") for block in blocks)}
+
+
+@pytest.mark.parametrize("page", pages())
+def test_it_answers_as_the_manual_says(port, page):
+    for turn in pages()[page]:
+        if turn == ".":
+            time.sleep(0.15)
+        elif turn[0] == ">":
+            port.write(turn[2:].encode() + b"\n")
+        else:
+            assert line(port) == turn[2:]
+
+
+def test_the_clock_is_held_while_it_moves(port, clock):
+    ask(port, "/1 1 home")
+    time.sleep(0.15)
+    assert " BUSY " in ask(port, "/1 1 move abs 533333")
+    time.sleep(0.1)
+    assert clock.open_exchanges == ("stage",)
+    ask(port, "/1 1 stop")
+    end = time.monotonic() + 5
+    while clock.open_exchanges:
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+def test_a_stalled_axis_tells_so_and_a_power_cut_takes_the_reference(stage, port):
+    ask(port, "/1 1 home")
+    time.sleep(0.15)
+    stage.line.inject("stalled", device=1)
+    assert ask(port, "/1 1") == "@01 1 OK IDLE FS 0"
+    stage.line.inject("alert", device=2)
+    assert line(port) == "!02 1 IDLE --"
+    stage.line.inject("power-cycle", seconds=0.05)
+    time.sleep(0.1)
+    assert ask(port, "/1 1") == "@01 1 OK IDLE WR 0"
