@@ -33,6 +33,7 @@ class Chromatogram:
         sample_interval_s: time between two values of the trace, s.
         trace: signal of the first detector, in the detector's unit.
         areas: area by label of the peaks that the data system found, detector unit times s.
+        label: the name that the run was given when it was started; empty if it was given none.
     """
 
     path: Path
@@ -41,6 +42,7 @@ class Chromatogram:
     sample_interval_s: float
     trace: tuple[float, ...]
     areas: Mapping[str, float]
+    label: str = ""
 
 
 class Results(Protocol):
@@ -52,6 +54,14 @@ class Results(Protocol):
 
     def new(self) -> Sequence[Chromatogram]:
         """Return the results that became complete since the last look, in order of their start."""
+        ...
+
+    def listed(self) -> Mapping[str, int]:
+        """Return all results there are, old ones too: name -> size in bytes, 0 if not known."""
+        ...
+
+    def content(self, name: str) -> bytes:
+        """Return the bytes of one of them, as `parse_chromatogram` takes them."""
         ...
 
 

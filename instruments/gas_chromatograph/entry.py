@@ -59,6 +59,11 @@ class GasChromatographEntry(InstrumentEntry):
     """A gas chromatograph; each way to start one has its own entry."""
 
     kind: Literal["gas_chromatograph"]
+    clock_offset_s: float = Field(
+        default=0.0,
+        description="How far the data system's clock is ahead of this computer's, s: results that "
+        "arrive after their run are joined to it by their time, unless they carry a name of ours.",
+    )
     run_time_s: float = Field(default=160.0, gt=0, description="Length of one chromatogram, s.")
     hydrogen_area_per_mole_fraction: float | None = Field(
         default=None,

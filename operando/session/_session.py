@@ -96,6 +96,7 @@ class Session(Records):
         self._last = LastRun()
         self._aside = Aside(LiveTable(out)) if out is not None else None
         self._service: threading.Thread | None = None
+        self._late: threading.Thread | None = None
         for device in self.bench.devices.values():
             if hasattr(device, "on_alarm"):
                 device.on_alarm = self._show_alarm
@@ -162,6 +163,21 @@ class Session(Records):
             self.close()
             raise
         self._start_catalog()
+        self._look_for_late_results()
+
+    def _look_for_late_results(self) -> None:
+        """Attach what arrived since the last session, beside whatever is done here."""
+        from operando.late import collect_quietly, places_of
+
+        if not places_of(self.bench.file):
+            return
+        self._late = threading.Thread(
+            target=collect_quietly,
+            args=(self.data_dir, self.bench.file),
+            name="late-results",
+            daemon=True,
+        )
+        self._late.start()
 
     def _tell_cell_behind(self) -> None:
         """Let every run say that its cell is recorded or simulated, which no driver can know."""
@@ -200,6 +216,9 @@ class Session(Records):
             finally:
                 if self._aside is not None:
                     self._aside.close()
+                if self._late is not None:
+                    self._late.join(timeout=10.0)
+                    self._late = None
                 if self._service is not None:
                     self._service.join(timeout=1.0)
                     self._service = None

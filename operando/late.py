@@ -1,0 +1,120 @@
+"""Results that instruments hand over when they like: where they appear, and who looks."""
+
+import logging
+import time
+from pathlib import Path
+
+from instruments.bench_file import BenchFile
+from instruments.errors import InstrumentError
+from instruments.gas_chromatograph import Results, parse_chromatogram
+from instruments.gas_chromatograph.entry import GasChromatographEntry
+from operando.attachments import (
+    AttachmentError,
+    Collected,
+    Late,
+    LateResults,
+    Part,
+    SourceFile,
+    chromatogram_parts,
+    collect,
+    labelled,
+)
+from operando.runs import Run
+
+logger = logging.getLogger(__name__)
+
+KIND = "chromatogram"
+# What a session tells of itself; the rest is as it was.
+_TOLD = {"attached", "unexpected", "unreadable"}
+
+
+class ChromatogramPlace:
+    """The results of one gas chromatograph.
+
+    Args:
+        instrument: Its name in the bench file.
+        address: Where they appear, as it is written there.
+        results: The driver's side.
+        clock_offset_s: How far the data system's clock is ahead of this computer's, s.
+    """
+
+    def __init__(
+        self, instrument: str, address: str, results: Results, clock_offset_s: float
+    ) -> None:
+        self.instrument = instrument
+        self.address = address
+        self.clock_offset_s = clock_offset_s
+        self._results = results
+
+    def keys(self) -> dict[str, int]:
+        """Return the results there are; raises AttachmentError if nobody can tell."""
+        try:
+            return dict(self._results.listed())
+        except InstrumentError as error:
+            raise AttachmentError(f"{self.instrument}: {error}") from error
+
+    def fetch(self, key: str) -> Late:
+        """Return one of them; raises AttachmentError if it cannot be read."""
+        try:
+            content = self._results.content(key)
+            result = parse_chromatogram(content, Path(key))
+        except InstrumentError as error:
+            raise AttachmentError(f"{self.instrument}: {error}") from error
+        named = labelled(result.label)
+        started = result.started - self.clock_offset_s
+        arrived = time.time()
+
+        def parts(run: Run) -> list[Part]:
+            return chromatogram_parts(
+                run,
+                self.instrument,
+                number=None if named is None else named[1],
+                started=started,
+                arrived=arrived,
+                sample_interval_s=result.sample_interval_s,
+                trace=result.trace,
+            )
+
+        return Late(
+            source=SourceFile.of_content(key, content),
+            kind=KIND,
+            started=started,
+            parts=parts,
+            uid="" if named is None else named[0],
+            told={"method": result.method, "label": result.label},
+        )
+
+
+def places_of(bench: BenchFile) -> list[LateResults]:
+    """Return where results of a bench's instruments appear."""
+    places: list[LateResults] = []
+    for name, entry in bench.instruments.items():
+        if isinstance(entry, GasChromatographEntry):
+            address = " ".join(entry.addresses)
+            results = entry.result_source()
+            places.append(ChromatogramPlace(name, address, results, entry.clock_offset_s))
+    return places
+
+
+def collect_late(data_dir: Path, bench: BenchFile) -> tuple[list[Collected], list[str]]:
+    """Attach what has arrived at a bench since its runs ended; see `collect`."""
+    return collect(data_dir, places_of(bench))
+
+
+def collect_quietly(data_dir: Path, bench: BenchFile) -> None:
+    """Attach what has arrived and log what somebody should know; a session does this.
+
+    Nothing that goes wrong here keeps anybody from measuring.
+    """
+    try:
+        found, troubles = collect_late(data_dir, bench)
+    except Exception:
+        logger.exception("late results were not looked for")
+        return
+    for trouble in troubles:
+        logger.info("late results: %s", trouble)
+    for one in found:
+        if one.outcome == "attached":
+            logger.info("%s: %s attached to run %s", one.instrument, one.name, one.uid[:8])
+        elif one.outcome in _TOLD:
+            logger.warning("%s: %s is %s: %s", one.instrument, one.name, one.outcome, one.reason)
