@@ -8,7 +8,7 @@ from pydantic.fields import FieldInfo
 
 from instruments.camera.entry import PylonEntry
 from instruments.entry import InstrumentEntry
-from instruments.gas_chromatograph.entry import ContactEntry
+from instruments.gas_chromatograph.entry import ContactEntry, FusionEntry
 from instruments.potentiostat.entry import MethodScriptEntry
 from instruments.raman.entry import WasatchEntry
 from instruments.relay_board.entry import RelayBoardEntry
@@ -25,7 +25,7 @@ Entry = Annotated[
     | MethodScriptEntry
     | PylonEntry
     | WasatchEntry
-    | ContactEntry
+    | Annotated[ContactEntry | FusionEntry, Field(discriminator="language")]
     | HuberEntry
     | AtlasEzoPhEntry,
     Field(discriminator="kind"),

@@ -17,9 +17,9 @@ from operando.attachments import (
     SourceFile,
     chromatogram_parts,
     collect,
-    labelled,
 )
 from operando.runs import Run
+from techniques.injections import labelled_injection
 
 logger = logging.getLogger(__name__)
 
@@ -60,7 +60,7 @@ class ChromatogramPlace:
             result = parse_chromatogram(content, Path(key))
         except InstrumentError as error:
             raise AttachmentError(f"{self.instrument}: {error}") from error
-        named = labelled(result.label)
+        named = labelled_injection(result.label)
         started = result.started - self.clock_offset_s
         arrived = time.time()
 

@@ -72,6 +72,21 @@ def _ph_meter(wiring: Wiring) -> tuple[Any, str]:
     return circuit, circuit.address
 
 
-STARTERS: Mapping[str, Starter] = {"ph_meter": _ph_meter}
+def _fusion(wiring: Wiring) -> tuple[Any, str]:
+    from sim_devices.chromatograph import Chromatograph
+    from sim_devices.fusion import FusionServer
+
+    instrument = Chromatograph(
+        wiring.simulated_cell("a gas chromatograph"),
+        wiring.clock,
+        wiring.truth,
+        wiring.folder / "fusion_files",
+        seed=wiring.seed,
+    )
+    server = FusionServer(instrument, wiring.clock)
+    return server, server.address
+
+
+STARTERS: Mapping[str, Starter] = {"ph_meter": _ph_meter, "fusion": _fusion}
 # Those of them that move the cell: a bench has one, the ``potentiostat`` or one of these.
 LEADERS: frozenset[str] = frozenset()

@@ -52,6 +52,10 @@ class Results(Protocol):
         """Take what is there now as old."""
         ...
 
+    def end(self) -> None:
+        """Release what looking took; safe to call twice."""
+        ...
+
     def new(self) -> Sequence[Chromatogram]:
         """Return the results that became complete since the last look, in order of their start."""
         ...
@@ -89,8 +93,13 @@ class GasChromatograph(Protocol):
         """Return whether a start would be obeyed now."""
         ...
 
-    def inject(self) -> Injection:
-        """Start a run if the instrument is ready; blocks until it is confirmed or given up."""
+    def inject(self, label: str = "") -> Injection:
+        """Start a run if the instrument is ready; blocks until it is confirmed or given up.
+
+        Args:
+            label: how the run is to be called, where the instrument can keep a name with its
+                result.
+        """
         ...
 
     def safe_state(self) -> None:

@@ -5,7 +5,7 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from instruments.entry import InstrumentEntry
+from instruments.entry import AddressedEntry, InstrumentEntry
 from instruments.gas_chromatograph.contract import GasChromatograph, Results
 from instruments.gas_chromatograph.results import ResultFolder
 from instruments.relay_board import RelayBoard
@@ -187,3 +187,29 @@ class ContactEntry(GasChromatographEntry):
 
     def result_source(self) -> Results:
         return ResultFolder(self.results)
+
+
+class FusionEntry(GasChromatographEntry, AddressedEntry):
+    """INFICON's Micro GC Fusion, started and read through its own web server."""
+
+    language: Literal["fusion"]
+    address: str = Field(description="http://HOST of the instrument.")
+    method: str | None = Field(
+        default=None,
+        min_length=1,
+        description="Loaded when it is connected; none: the one that is loaded is used.",
+    )
+
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        return (self.address,)
+
+    def driver(self, boards: Mapping[str, RelayBoard]) -> GasChromatograph:
+        from instruments.gas_chromatograph.fusion import Fusion
+
+        return Fusion(self.address, method=self.method)
+
+    def result_source(self) -> Results:
+        from instruments.gas_chromatograph.fusion import FusionResults
+
+        return FusionResults(self.address)

@@ -40,6 +40,9 @@ class ResultFolder:
         self._complained.clear()
         self._done = set(self._files())
 
+    def end(self) -> None:
+        """Do nothing: a folder is not held."""
+
     def new(self) -> list[Chromatogram]:
         """Return the results that became complete since the last look, in order of their start.
 
@@ -191,6 +194,10 @@ class Joiner:
         # The clock may drift: the newest offset is the best.
         self._offset_s = result.started - self._waiting.pop(nearest)
         return nearest
+
+    def named(self, number: int) -> int | None:
+        """Return an injection that a result names, as `join` would; None if none waits for it."""
+        return None if self._waiting.pop(number, None) is None else number
 
     def _nearest(self, started: float) -> int:
         return min(self._waiting, key=lambda number: abs(self._waiting[number] - started))

@@ -4,7 +4,7 @@ The journal of a run that has ended is never touched: what arrives is a run of i
 document names the one it belongs to, and whoever reads that one sees the rows of both.
 """
 
-from operando.attachments._chromatograms import chromatogram_parts, label_of, labelled
+from operando.attachments._chromatograms import chromatogram_parts
 from operando.attachments._collect import (
     Collected,
     LateResults,
@@ -37,7 +37,5 @@ __all__ = [
     "chromatogram_parts",
     "collect",
     "file_parts",
-    "label_of",
-    "labelled",
     "leader_times",
 ]

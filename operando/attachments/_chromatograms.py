@@ -1,7 +1,6 @@
 """Chromatograms that arrive after their run: rows like those that arrived within it."""
 
 import math
-import re
 from collections.abc import Sequence
 
 import numpy as np
@@ -12,18 +11,6 @@ from operando.runs import Run
 STREAM = "chromatogram"
 # How far the data system's clock and this computer's may be apart after the declared offset [s].
 TOLERANCE_S = 30.0
-_LABEL = re.compile(r"\b(?P<uid>[0-9a-f]{8}-[0-9a-f-]{27})\s+injection\s+(?P<number>\d+)\b")
-
-
-def label_of(uid: str, number: int) -> str:
-    """Return how an injection is called where a result can carry a name of ours."""
-    return f"{uid} injection {number}"
-
-
-def labelled(text: str) -> tuple[str, int] | None:
-    """Return run and injection that a result's name tells; None if it tells none."""
-    found = _LABEL.search(text)
-    return None if found is None else (found["uid"], int(found["number"]))
 
 
 def chromatogram_parts(

@@ -123,9 +123,16 @@ class Session(Records):
         )
         engine.subscribe(self._journal)
         engine.subscribe(self._last)
+        engine.subscribe(self._tell_run, "start")
         if self._aside is not None:
             engine.subscribe(self._aside)
         return engine
+
+    def _tell_run(self, name: str, doc: Mapping[str, Any]) -> None:
+        """Tell which run is open those instruments whose results carry its name."""
+        for device in self.bench.devices.values():
+            if hasattr(device, "run_uid"):
+                device.run_uid = str(doc["uid"])
 
     # -- connecting
 

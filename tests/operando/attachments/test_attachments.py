@@ -24,8 +24,6 @@ from operando.attachments import (
     chromatogram_parts,
     collect,
     file_parts,
-    label_of,
-    labelled,
     leader_times,
 )
 from operando.cli import main
@@ -43,6 +41,7 @@ from operando.replay import replay
 from operando.report import report_json, text_report
 from operando.runs import Run
 from operando.search import find_runs, runs_table, store_metrics, stored_metrics
+from techniques.injections import injection_label, labelled_injection
 
 UID = "7d1f0a52-0000-4000-8000-000000000001"
 BEGAN_S = 1.7e9
@@ -273,8 +272,8 @@ def test_what_cannot_be_attached_is_refused_and_leaves_nothing(record: Record) -
 
 def test_an_injection_gets_one_result_by_its_name_or_by_its_time(record: Record) -> None:
     run = Run.from_journal(UID, record())
-    assert labelled(f"Monday {label_of(UID, 7)}, again") == (UID, 7)
-    assert labelled("injection 7") is None
+    assert labelled_injection(f"Monday {injection_label(UID, 7)}, again") == (UID, 7)
+    assert labelled_injection("injection 7") is None
     assert _second(run, number=None)[0].columns["gas_chromatograph_result_injection"] == [2.0]
     assert _second(run, number=None, started=BEGAN_S + 101) == []  # its result is there
     with pytest.raises(AttachmentError, match="made no injection 3"):

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from instruments.bench_file import BenchFile
-from operando.attachments import label_of
 from operando.journal import JournalWriter
 from operando.late import collect_late, collect_quietly
 from operando.runs import Run
+from techniques.injections import injection_label
 
 UID = "7d1f0a52-0000-4000-8000-000000000001"
 BEGAN_S = 1.7e9
@@ -79,9 +79,9 @@ def test_results_join_by_their_name_else_by_time_on_the_declared_clock(
 ) -> None:
     results = tmp_path / "results"
     _write(results, "a.json", BEGAN_S + 101 + 7200)
-    _write(results, "b.json", BEGAN_S + 4e6, label_of(UID, 2))
+    _write(results, "b.json", BEGAN_S + 4e6, injection_label(UID, 2))
     _write(results, "c.json", BEGAN_S + 600 + 7200)
-    _write(results, "d.json", BEGAN_S, label_of(UID.replace("7d", "8d"), 1))
+    _write(results, "d.json", BEGAN_S, injection_label(UID.replace("7d", "8d"), 1))
     found, troubles = collect_late(data, bench)
     assert troubles == []
     told = {one.name: (one.outcome, one.uid) for one in found}
