@@ -7,6 +7,7 @@ from typing import Any, Protocol
 from instruments.bench_file import BenchFile
 from instruments.camera.device import CameraDevice
 from instruments.camera.entry import CameraEntry
+from instruments.external.entry import ExternalEntry
 from instruments.gas_chromatograph.device import GasChromatographDevice
 from instruments.gas_chromatograph.entry import GasChromatographEntry
 from instruments.potentiostat.device import PotentiostatDevice
@@ -126,4 +127,8 @@ def build(file: BenchFile) -> Parts:
                 sensor = entry.driver()
                 parts.drivers[name] = sensor
                 parts.devices[name] = SensorDevice(sensor, name=name)
+            case ExternalEntry():
+                external = entry.driver(boards)
+                parts.drivers[name] = external
+                parts.devices[name] = SensorDevice(external, name=name)
     return parts

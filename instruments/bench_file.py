@@ -8,6 +8,7 @@ from pydantic.fields import FieldInfo
 
 from instruments.camera.entry import PylonEntry
 from instruments.entry import InstrumentEntry
+from instruments.external.entry import ExternalEntry
 from instruments.gas_chromatograph.entry import ContactEntry, FusionEntry
 from instruments.potentiostat.entry import MethodScriptEntry
 from instruments.raman.entry import WasatchEntry
@@ -27,7 +28,8 @@ Entry = Annotated[
     | WasatchEntry
     | Annotated[ContactEntry | FusionEntry, Field(discriminator="language")]
     | HuberEntry
-    | AtlasEzoPhEntry,
+    | AtlasEzoPhEntry
+    | ExternalEntry,
     Field(discriminator="kind"),
 ]
 

@@ -6,11 +6,14 @@ from pathlib import Path
 
 from instruments.bench_file import BenchFile
 from instruments.errors import InstrumentError
+from instruments.external.entry import ExternalEntry
+from instruments.external.watched_folder import folder_of
 from instruments.gas_chromatograph import Results, parse_chromatogram
 from instruments.gas_chromatograph.entry import GasChromatographEntry
 from operando.attachments import (
     AttachmentError,
     Collected,
+    FolderResults,
     Late,
     LateResults,
     Part,
@@ -85,6 +88,46 @@ class ChromatogramPlace:
         )
 
 
+class ExternalPlace:
+    """The files of one external instrument.
+
+    Args:
+        instrument: Its name in the bench file.
+        entry: What is told of it there.
+    """
+
+    def __init__(self, instrument: str, entry: ExternalEntry) -> None:
+        self.instrument = instrument
+        self.address = entry.address
+        self.clock_offset_s = entry.clock_offset_s
+        self._entry = entry
+
+    def keys(self) -> dict[str, int]:
+        """Return the complete files; raises AttachmentError if the folder is gone."""
+        return self._files().keys()
+
+    def fetch(self, key: str) -> Late:
+        """Return one of them; raises ReaderError or AttachmentError if it cannot be read."""
+        return self._files().fetch(key)
+
+    def _files(self) -> FolderResults:
+        entry = self._entry
+        try:
+            folder = folder_of(entry.address)
+        except InstrumentError as error:
+            raise AttachmentError(f"{self.instrument}: {error}") from error
+        return FolderResults(
+            folder,
+            self.instrument,
+            # Its own stream tells what was seen while the run lasted.
+            stream=f"{self.instrument}_data",
+            pattern=entry.pattern,
+            format=entry.reader,
+            clock_offset_s=entry.clock_offset_s,
+            clock_uncertainty_s=entry.clock_uncertainty_s,
+        )
+
+
 def places_of(bench: BenchFile) -> list[LateResults]:
     """Return where results of a bench's instruments appear."""
     places: list[LateResults] = []
@@ -93,6 +136,8 @@ def places_of(bench: BenchFile) -> list[LateResults]:
             address = " ".join(entry.addresses)
             results = entry.result_source()
             places.append(ChromatogramPlace(name, address, results, entry.clock_offset_s))
+        elif isinstance(entry, ExternalEntry):
+            places.append(ExternalPlace(name, entry))
     return places
 
 

@@ -87,6 +87,18 @@ def _fusion(wiring: Wiring) -> tuple[Any, str]:
     return server, server.address
 
 
-STARTERS: Mapping[str, Starter] = {"ph_meter": _ph_meter, "fusion": _fusion}
+def _dems(wiring: Wiring) -> tuple[Any, str]:
+    from sim_devices.dems import Dems
+
+    box = Dems(
+        wiring.simulated_cell("a mass spectrometer"),
+        wiring.truth,
+        wiring.folder / "dems_files",
+        seed=wiring.seed,
+    )
+    return box, f"folder://{box.folder.resolve()}"
+
+
+STARTERS: Mapping[str, Starter] = {"ph_meter": _ph_meter, "fusion": _fusion, "dems": _dems}
 # Those of them that move the cell: a bench has one, the ``potentiostat`` or one of these.
 LEADERS: frozenset[str] = frozenset()

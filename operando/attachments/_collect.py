@@ -159,15 +159,19 @@ def _belongs(
     )
     if not candidates:
         return "older", "", "it was begun before the first run here"
-    for one in candidates:
-        if one.exit_status == "running":
-            return "waiting", one.uid, f"run {one.uid[:8]} goes on"
-        run = _run(data_dir, one.uid, runs)
-        if run.stop is None:
-            continue
-        instruments = (run.start.get("bench") or {}).get("instruments") or {}
-        if place.instrument in instruments and late.started <= run.stop["time"] + _AROUND_S:
-            return "attached", one.uid, ""
+    # First the run in which it was begun; then one that it missed by little.
+    for around_s in (0.0, _AROUND_S):
+        for one in candidates:
+            if late.started < one.time - around_s:
+                continue
+            if one.exit_status == "running":
+                return "waiting", one.uid, f"run {one.uid[:8]} goes on"
+            run = _run(data_dir, one.uid, runs)
+            instruments = (run.start.get("bench") or {}).get("instruments") or {}
+            if run.stop is None or place.instrument not in instruments:
+                continue
+            if late.started <= run.stop["time"] + around_s:
+                return "attached", one.uid, ""
     when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(late.started))
     return "unexpected", "", f"it was begun at {when}, in no run with {place.instrument}"
 

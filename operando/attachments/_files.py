@@ -7,13 +7,13 @@ columns are arrays.
 import fnmatch
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 
-from operando.attachments._place import CLOCK_UNCERTAINTY_S, leader_times
+from operando.attachments._place import CLOCK_UNCERTAINTY_S, Floats, leader_times
 from operando.attachments._write import AttachmentError, Part, SourceFile
 from operando.readers import ReaderError, Table, read
 from operando.runs import Run
@@ -49,6 +49,7 @@ def file_parts(
     path: Path,
     *,
     device: str,
+    stream: str | None = None,
     format: str | None = None,
     clock_offset_s: float = 0.0,
     clock_uncertainty_s: float = CLOCK_UNCERTAINTY_S,
@@ -60,7 +61,8 @@ def file_parts(
 
     Args:
         path: The file.
-        device: The instrument: the stream's name and the keys' beginning.
+        device: The instrument: the keys' beginning.
+        stream: The stream; by default called like the instrument.
         format: A name in `operando.readers.FORMATS`; by default by the file's ending.
         clock_offset_s: How far the instrument's clock is ahead of this computer's, s.
         clock_uncertainty_s: How well the times are known, s.
@@ -86,7 +88,8 @@ def file_parts(
         started = modified - (0.0 if times is None or not len(times) else float(np.nanmax(times)))
 
     def parts(run: Run) -> Sequence[Part]:
-        return [_part(table, device, started, run, clock_uncertainty_s)]
+        part = _part(table, device, started, run, clock_uncertainty_s)
+        return [part if stream is None else replace(part, stream=stream)]
 
     return Late(source, table.source.format, started, parts, told=told)
 
@@ -122,7 +125,7 @@ def _part(table: Table, device: str, started: float, run: Run, uncertainty_s: fl
             columns={key: column.tolist() for key, column in placed.items()},
             units=units,
             time=when.tolist(),
-            arrays={key: column[np.newaxis] for key, column in values.items()},
+            arrays={key: _shaped(column, table)[np.newaxis] for key, column in values.items()},
             configuration=configuration,
         )
     return Part(
@@ -133,6 +136,15 @@ def _part(table: Table, device: str, started: float, run: Run, uncertainty_s: fl
         time=when.tolist(),
         configuration=configuration,
     )
+
+
+def _shaped(column: Floats, table: Table) -> Floats:
+    """Return a column of a map as its lines and pixels, one of another table as it is."""
+    try:
+        shape = int(table.told["rows"]), int(table.told["columns"])
+    except (KeyError, ValueError):
+        return column
+    return column.reshape(shape) if shape[0] * shape[1] == len(column) else column
 
 
 def _name(text: str) -> str:
@@ -148,6 +160,7 @@ class FolderResults:
     Args:
         folder: The folder.
         instrument: Name of the instrument.
+        stream: The stream of their rows; by default called like the instrument.
         pattern: Which files, as in a shell.
         format: How they are read; by default by their ending.
         clock_offset_s: How far the instrument's clock is ahead of this computer's, s.
@@ -159,6 +172,7 @@ class FolderResults:
         folder: Path,
         instrument: str,
         *,
+        stream: str | None = None,
         pattern: str = "*",
         format: str | None = None,
         clock_offset_s: float = 0.0,
@@ -168,6 +182,7 @@ class FolderResults:
         self.instrument = instrument
         self.address = str(folder)
         self.clock_offset_s = clock_offset_s
+        self._stream = stream
         self._pattern = pattern
         self._format = format
         self._clock_uncertainty_s = clock_uncertainty_s
@@ -186,6 +201,7 @@ class FolderResults:
         return file_parts(
             self.folder / key,
             device=self.instrument,
+            stream=self._stream,
             format=self._format,
             clock_offset_s=self.clock_offset_s,
             clock_uncertainty_s=self._clock_uncertainty_s,

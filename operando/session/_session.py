@@ -124,12 +124,16 @@ class Session(Records):
         engine.subscribe(self._journal)
         engine.subscribe(self._last)
         engine.subscribe(self._tell_run, "start")
+        engine.subscribe(self._tell_run, "stop")
         if self._aside is not None:
             engine.subscribe(self._aside)
         return engine
 
     def _tell_run(self, name: str, doc: Mapping[str, Any]) -> None:
         """Tell which run is open those instruments whose results carry its name."""
+        if name == "stop":
+            self._look_for_late_results()
+            return
         for device in self.bench.devices.values():
             if hasattr(device, "run_uid"):
                 device.run_uid = str(doc["uid"])
@@ -178,12 +182,14 @@ class Session(Records):
 
         if not places_of(self.bench.file):
             return
-        self._late = threading.Thread(
-            target=collect_quietly,
-            args=(self.data_dir, self.bench.file),
-            name="late-results",
-            daemon=True,
-        )
+        before = self._late
+
+        def look() -> None:
+            if before is not None:
+                before.join()  # one after the other
+            collect_quietly(self.data_dir, self.bench.file)
+
+        self._late = threading.Thread(target=look, name="late-results", daemon=True)
         self._late.start()
 
     def _tell_cell_behind(self) -> None:
