@@ -251,7 +251,7 @@ class InjectingInstrument:
         unfinished = self.folder / f".{name}.part"
         unfinished.write_text(json.dumps(result), encoding="utf-8")
         os.replace(unfinished, self.folder / name)
-        self.results[result["$id"]] = self.folder / name
+        self.results[f"{number:06d}"] = self.folder / name
         self._truth.write("chromatograph", "result", number=number, file=name)
 
 

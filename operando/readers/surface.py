@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from operando.readers._table import Floats, ReaderError, Table, number, rows_of, text_of
+from operando.readers._table import ReaderError, Table, number, rows_of, text_of
 
 HEIGHT, WAVEFORM = "afm_text", "ultrasound_csv"
 _METRE = {"m": 1.0, "mm": 1e-3, "um": 1e-6, "\u00b5m": 1e-6, "\u03bcm": 1e-6, "nm": 1e-9,
@@ -71,11 +71,6 @@ def read_height_map(path: Path | str) -> Table:
         source,
         told,
     )
-
-
-def roughness_m(height_m: Floats) -> float:
-    """Return the root mean square roughness Sq of a map about its mean, m (ISO 25178-2)."""
-    return float(np.sqrt(np.nanmean((height_m - np.nanmean(height_m)) ** 2)))
 
 
 def _length(path: Path, name: str, text: str) -> float:

@@ -2,10 +2,7 @@
 
 from pathlib import Path
 
-import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from operando.readers import (
     ReaderError,
@@ -16,8 +13,6 @@ from operando.readers import (
     read_waveform,
     read_xy,
 )
-from operando.readers.diffraction import ZINC, reflection_areas, relative_texture
-from operando.readers.surface import roughness_m
 
 DEMS = """# Hiden HPR-40
 # started: 2026-11-26T12:00:00+00:00
@@ -128,39 +123,6 @@ def test_a_difference_that_does_not_close_is_refused(tmp_path: Path) -> None:
         read_jcamp(_write(tmp_path / "a.dx", text))
 
 
-def _pattern(shares: dict[str, float], *, noise: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
-    angle = np.arange(30.0, 60.0, 0.02)
-    counts = 200 + 3 * (angle - 30) + noise * np.random.default_rng(3).normal(size=len(angle))
-    for name, share in shares.items():
-        peak = ZINC[name]
-        height = 1000 * share * peak.intensity / 100
-        counts += height * np.exp(-0.5 * ((angle - peak.two_theta_deg) / 0.1) ** 2)
-    return angle, counts
-
-
-@given(st.tuples(*[st.floats(0.05, 1.0)] * 3))
-def test_the_texture_of_a_made_pattern_is_what_it_was_made_of(shares: tuple[float, ...]) -> None:
-    made = dict(zip(ZINC, shares, strict=True))
-    areas = reflection_areas(*_pattern(made))
-    found = relative_texture({name: float(area) for name, area in areas.items()})
-    assert sum(found.values()) == pytest.approx(1.0)
-    for name, share in made.items():
-        assert found[name] == pytest.approx(share / sum(shares), rel=1e-3)
-
-
-def test_a_powder_has_a_third_of_each_and_noise_is_no_reflection() -> None:
-    powder = reflection_areas(*_pattern(dict.fromkeys(ZINC, 1.0), noise=5.0))
-    found = relative_texture({name: float(area) for name, area in powder.items()})
-    assert found["002"] == pytest.approx(1 / 3, abs=0.01)
-    only = reflection_areas(*_pattern({"002": 1.0}, noise=5.0))
-    assert relative_texture({n: float(a) for n, a in only.items()})["002"] == pytest.approx(1.0)
-    with pytest.raises(ValueError, match="no reflection of zinc"):
-        relative_texture(dict.fromkeys(ZINC, 0.0))
-    angle, counts = _pattern({"002": 1.0})
-    short = reflection_areas(angle[angle < 40], counts[angle < 40])
-    assert "does not reach around (101)" in str(short["101"])
-
-
 def test_a_pattern_is_read_with_what_stands_before_it(tmp_path: Path) -> None:
     text = "# scan 7, date: 2026-11-26T12:00:00\n30.00 101 10\n30.02 99 10\n"
     table = read(_write(tmp_path / "scan.xy", text))
@@ -180,7 +142,6 @@ def test_a_height_map_is_read_as_matrix_and_as_points(tmp_path: Path) -> None:
     assert table.columns["x_m"] == pytest.approx([0.5e-6, 1.5e-6, 0.5e-6, 1.5e-6])
     assert table.columns["y_m"] == pytest.approx([0.25e-6, 0.25e-6, 0.75e-6, 0.75e-6])
     assert (table.told["rows"], table.told["columns"]) == ("2", "2")
-    assert roughness_m(table.columns["height_m"]) == pytest.approx(np.sqrt(1.25) * 1e-9)
     points = read(_write(tmp_path / "map.xyz", "# Units: um\n0 0 1\n1 0 2\n"))
     assert points.columns["height_m"] == pytest.approx([1e-6, 2e-6])
 
