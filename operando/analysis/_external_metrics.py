@@ -5,7 +5,7 @@ import numpy as np
 from operando.analysis._evaluation import Evaluation, Metric, listed, metric, undefined
 from operando.analysis.texture import ZINC, reflection_areas, relative_texture
 from operando.registry._external import EXTERNAL
-from operando.runs import Stream
+from operando.runs import Floats, Stream
 
 _ANGLE, _INTENSITY = "_two_theta_deg", "_intensity"
 _HYDROGEN = "_ion_current_mz2_a"
@@ -36,7 +36,7 @@ def _textures(found: Evaluation) -> dict[str, Metric]:
     return {name: listed(name, shares, reasons=reasons) for name, shares in values.items()}
 
 
-def _texture(angle: np.ndarray, intensity: np.ndarray) -> dict[str, float] | str:  # type: ignore[type-arg]
+def _texture(angle: Floats, intensity: Floats) -> dict[str, float] | str:
     areas: dict[str, float] = {}
     for name, area in reflection_areas(angle, intensity).items():
         if isinstance(area, str):
