@@ -21,6 +21,8 @@ from operando.attachments import (
     chromatogram_parts,
     collect,
 )
+from operando.configuration import ConfigurationError
+from operando.readers import FORMATS
 from operando.runs import Run
 from techniques.injections import labelled_injection
 
@@ -139,6 +141,16 @@ def places_of(bench: BenchFile) -> list[LateResults]:
         elif isinstance(entry, ExternalEntry):
             places.append(ExternalPlace(name, entry))
     return places
+
+
+def check_readers(bench: BenchFile) -> None:
+    """Raise ConfigurationError if a bench names a reader that there is not."""
+    for name, entry in bench.instruments.items():
+        if isinstance(entry, ExternalEntry) and entry.reader not in (None, *FORMATS):
+            raise ConfigurationError(
+                f"bench {bench.name!r}: {name} is to be read by {entry.reader!r}, which is no "
+                f"reader; there are {', '.join(FORMATS)}"
+            )
 
 
 def collect_late(data_dir: Path, bench: BenchFile) -> tuple[list[Collected], list[str]]:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from operando.attachments._chromatograms import chromatogram_parts
 from operando.attachments._place import CLOCK_UNCERTAINTY_S, Floats, leader_times
 from operando.attachments._write import AttachmentError, Part, SourceFile
 from operando.readers import ReaderError, Table, read
@@ -88,10 +89,28 @@ def file_parts(
         started = modified - (0.0 if times is None or not len(times) else float(np.nanmax(times)))
 
     def parts(run: Run) -> Sequence[Part]:
+        is_chromatogram = table.source.format == "fusion_json" and len(table) > 1
+        chromatograph = _chromatograph(run) if is_chromatogram else None
+        if chromatograph is not None:
+            return chromatogram_parts(
+                run,
+                chromatograph,
+                number=None,
+                started=started,
+                arrived=time.time(),
+                sample_interval_s=float(table.columns["retention_s"][1]),
+                trace=table.columns["signal"].tolist(),
+            )
         part = _part(table, device, started, run, clock_uncertainty_s)
         return [part if stream is None else replace(part, stream=stream)]
 
     return Late(source, table.source.format, started, parts, told=told)
+
+
+def _chromatograph(run: Run) -> str | None:
+    """Return the name of a run's gas chromatograph; None if it has none."""
+    found = (name for name, one in run.streams.items() if f"{name}_missed" in one.columns)
+    return next(found, None)
 
 
 def _told_start(table: Table) -> float | None:

@@ -65,6 +65,9 @@ def _attach(arguments: argparse.Namespace) -> int:
         arguments.file, device=name, format=kind, clock_offset_s=arguments.clock_offset
     )
     parts = late.parts(Run.from_journal(uid, folder, chain=False))
+    if not parts:
+        say(f"{arguments.file.name} is among the rows of run {uid[:8]} already")
+        return OK
     attached = attach(
         folder,
         uid,

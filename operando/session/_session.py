@@ -27,6 +27,7 @@ from instruments.errors import InstrumentError
 from operando import configuration
 from operando.configuration import check_limits, load_bench, load_cell, load_protocol, program_of
 from operando.journal import JournalWriter, ScanNumbers, check_writable, log_may_go
+from operando.late import check_readers, collect_quietly, places_of
 from operando.live import Aside, LiveTable
 from operando.session._engine import (
     LEADER,
@@ -132,7 +133,8 @@ class Session(Records):
     def _tell_run(self, name: str, doc: Mapping[str, Any]) -> None:
         """Tell which run is open those instruments whose results carry its name."""
         if name == "stop":
-            self._look_for_late_results()
+            if any(entry.kind == "external" for entry in self.bench.file.instruments.values()):
+                self._look_for_late_results()
             return
         for device in self.bench.devices.values():
             if hasattr(device, "run_uid"):
@@ -153,7 +155,8 @@ class Session(Records):
     def connect(self) -> None:
         """Connect every instrument, if runs can be recorded.
 
-        Raises JournalError if the data folder cannot be written, before any port is opened, and
+        Raises JournalError if the data folder cannot be written, ConfigurationError if a file of
+        the bench is to be read by no reader that there is, before any port is opened, and
         BenchConnectionError telling every failure at once.
 
         The catalog service is started in the background; that it cannot start is a warning in the
@@ -162,6 +165,7 @@ class Session(Records):
         if self._connected:
             return
         check_writable(self.data_dir)
+        check_readers(self.bench.file)
         self.bench.connect()
         self._connected = True
         try:
@@ -178,8 +182,6 @@ class Session(Records):
 
     def _look_for_late_results(self) -> None:
         """Attach what arrived since the last session, beside whatever is done here."""
-        from operando.late import collect_quietly, places_of
-
         if not places_of(self.bench.file):
             return
         before = self._late

@@ -5,6 +5,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -401,6 +402,13 @@ def test_the_declared_clock_is_taken_off_what_a_file_tells(tmp_path: Path) -> No
     assert part.arrays["gc_signal"].shape == (1, 2)
 
 
+def _fusion_file(path: Path, started: float) -> Path:
+    stamp = datetime.fromtimestamp(started, UTC).isoformat()
+    values = {"nValuesPerSecond": 50, "nValuesExpected": 2, "values": [1, 2]}
+    path.write_text(json.dumps({"runTimeStamp": stamp, "detectors": {"a": values}}))
+    return path
+
+
 def test_a_person_attaches_a_file_by_hand(
     record: Record,
     tmp_path: Path,
@@ -415,5 +423,12 @@ def test_a_person_attaches_a_file_by_hand(
     assert len(Run.from_journal(UID, data).streams["second_potentiostat"]) == 3
     assert main(["attach", "last", str(path), "--name", "second_potentiostat"]) == 2
     assert "attached to run 7d1f0a52 already" in capsys.readouterr().err
+    for name, second, told in (("two", 200, "1 rows of chromatogram"), ("one", 100, "already")):
+        result = _fusion_file(tmp_path / f"{name}.json", BEGAN_S + second)
+        assert main(["attach", "last", str(result)]) == 0
+        assert told in capsys.readouterr().out
+    run = Run.from_journal(UID, data)
+    rows = run.streams["chromatogram"].columns["gas_chromatograph_result_injection"]
+    assert rows.tolist() == [1.0, 2.0]
     assert main(["attach", "last", str(tmp_path / "gone.bdf")]) == 2
     assert "cannot be read" in capsys.readouterr().err

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from instruments.bench_file import BenchFile
+from operando.configuration import ConfigurationError
 from operando.journal import JournalWriter
-from operando.late import collect_late, collect_quietly
+from operando.late import check_readers, collect_late, collect_quietly
 from operando.runs import Run
 from techniques.injections import injection_label
 
@@ -101,6 +102,13 @@ def test_results_join_by_their_name_else_by_time_on_the_declared_clock(
     assert run.attachments[0]["attachment"]["clock_offset_s"] == 7200.0
     again, _ = collect_late(data, bench)
     assert {one.outcome for one in again} == {"unexpected"}
+
+
+def test_a_reader_that_there_is_not_is_refused() -> None:
+    box = {"kind": "external", "language": "folder", "address": "folder:///x", "reader": "xls"}
+    bench = BenchFile.model_validate({"name": "b", "instruments": {"box": box}})
+    with pytest.raises(ConfigurationError, match=r"box is to be read by 'xls'.*dems_csv"):
+        check_readers(bench)
 
 
 def test_a_session_tells_what_it_found_and_never_fails(
