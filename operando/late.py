@@ -30,7 +30,7 @@ logger = logging.getLogger(__name__)
 
 KIND = "chromatogram"
 # What a session tells of itself; the rest is as it was.
-_TOLD = {"attached", "unexpected", "unreadable"}
+_TOLD, _TOLD_AT_MOST = {"unexpected", "unreadable"}, 5
 
 
 class ChromatogramPlace:
@@ -153,9 +153,11 @@ def check_readers(bench: BenchFile) -> None:
             )
 
 
-def collect_late(data_dir: Path, bench: BenchFile) -> tuple[list[Collected], list[str]]:
+def collect_late(
+    data_dir: Path, bench: BenchFile, *, again: bool = True
+) -> tuple[list[Collected], list[str]]:
     """Attach what has arrived at a bench since its runs ended; see `collect`."""
-    return collect(data_dir, places_of(bench))
+    return collect(data_dir, places_of(bench), again=again)
 
 
 def collect_quietly(data_dir: Path, bench: BenchFile) -> None:
@@ -164,14 +166,17 @@ def collect_quietly(data_dir: Path, bench: BenchFile) -> None:
     Nothing that goes wrong here keeps anybody from measuring.
     """
     try:
-        found, troubles = collect_late(data_dir, bench)
+        found, troubles = collect_late(data_dir, bench, again=False)
     except Exception:
         logger.exception("late results were not looked for")
         return
     for trouble in troubles:
         logger.info("late results: %s", trouble)
+    told = [one for one in found if one.outcome in _TOLD]
     for one in found:
         if one.outcome == "attached":
             logger.info("%s: %s attached to run %s", one.instrument, one.name, one.uid[:8])
-        elif one.outcome in _TOLD:
-            logger.warning("%s: %s is %s: %s", one.instrument, one.name, one.outcome, one.reason)
+    for one in told[:_TOLD_AT_MOST]:
+        logger.warning("%s: %s is %s: %s", one.instrument, one.name, one.outcome, one.reason)
+    if len(told) > _TOLD_AT_MOST:
+        logger.warning("%d more results like these (operando collect)", len(told) - _TOLD_AT_MOST)

@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 import httpx
 
 from instruments.errors import (
+    InstrumentError,
     InstrumentFaultError,
     ProtocolError,
     TransportError,
@@ -287,6 +288,7 @@ class FusionResults:
         self.address = address
         self._client = FusionClient(address)
         self._done: set[str] = set()
+        self._complained: set[str] = set()
         self._last = ""
         self._looked = 0.0
 
@@ -310,12 +312,22 @@ class FusionResults:
         last = self._client.last_run()
         if last == self._last:
             return []
-        found = []
+        found, whole = [], True
         for name in self._client.runs(_NEWEST):
-            if name not in self._done:
+            if name in self._done:
+                continue
+            try:
                 found.append(self._result(name))
-                self._done.add(name)
-        self._last = last
+            except InstrumentError as error:
+                # The others are handed out; this one is asked for again at the next look.
+                whole = False
+                if name not in self._complained:
+                    self._complained.add(name)
+                    _log.warning("%s", error)
+                continue
+            self._done.add(name)
+        if whole:
+            self._last = last
         return sorted(found, key=lambda result: result.started)
 
     def listed(self) -> dict[str, int]:

@@ -48,6 +48,8 @@ def chromatogram_parts(
         return []
     asset = None if stream is None else stream.assets.get(f"{prefix}_trace")
     length = len(asset[0]) if asset is not None and len(asset) else len(trace)
+    # A trace of which both ends are sampled has one value more.
+    trace = trace[:length] if len(trace) == length + 1 else trace
     values = [*trace, *([math.nan] * (length - len(trace)))]
     return [
         Part(

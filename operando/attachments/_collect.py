@@ -24,6 +24,8 @@ _CANDIDATES = 5
 Outcome = Literal["attached", "present", "waiting", "unexpected", "unreadable", "older"]
 # What is never looked at again while the file's size stays the same.
 _SETTLED = {"attached", "present", "older"}
+# What is not told a second time to who did not ask.
+_TOLD = {"unexpected", "unreadable"}
 
 
 class LateResults(Protocol):
@@ -67,7 +69,7 @@ class Collected:
 
 
 def collect(
-    data_dir: Path | str, places: Sequence[LateResults]
+    data_dir: Path | str, places: Sequence[LateResults], *, again: bool = True
 ) -> tuple[list[Collected], list[str]]:
     """Attach every result that belongs to a run that has ended and is not among its rows.
 
@@ -77,6 +79,7 @@ def collect(
     Args:
         data_dir: The data folder.
         places: Where results appear.
+        again: Whether to look again at what nobody expected, or nobody could read, before.
 
     Returns:
         What became of each result that is new or not settled, and what could not be looked at, in
@@ -94,7 +97,7 @@ def collect(
             troubles.append(str(error))
             continue
         for key, size in keys.items():
-            if state.settled(place, key, size):
+            if state.settled(place, key, size, again=again):
                 continue
             one = _collected(data_dir, place, key, runs)
             state.remember(place, key, size, one)
@@ -204,9 +207,12 @@ class _State:
         except (OSError, ValueError):
             self._known = {}  # it is a memory only: everything is looked at again
 
-    def settled(self, place: LateResults, key: str, size: int) -> bool:
+    def settled(self, place: LateResults, key: str, size: int, *, again: bool) -> bool:
         known = self._known.get(f"{place.instrument} {place.address}", {}).get(key) or {}
-        return known.get("size") == size and known.get("outcome") in _SETTLED
+        outcome = known.get("outcome")
+        # Where no size tells whether it has changed, what could not be read may be read now.
+        told = not again and outcome in _TOLD and (size or outcome != "unreadable")
+        return known.get("size") == size and bool(outcome in _SETTLED or told)
 
     def remember(self, place: LateResults, key: str, size: int, one: Collected) -> None:
         self._known.setdefault(f"{place.instrument} {place.address}", {})[key] = {

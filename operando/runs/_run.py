@@ -1,7 +1,7 @@
 """A run and its streams as named arrays with units."""
 
 from collections.abc import Callable, Hashable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -189,5 +189,15 @@ class Run:
         whole = journal.resolve_uid(folder, uid)
         members = journal.chain_of(folder, whole) if chain else (whole,)
         run = join([read(member, folder) for member in members])
-        attachments = journal.attachments_of(folder, members)
-        return with_attachments(run, [read(one, folder) for one in attachments])
+        late, missing, damage = [], [], []
+        for one in journal.attachments_of(folder, members):
+            try:
+                late.append(read(one, folder))
+            except LookupError as error:  # the catalog has not taken it in yet
+                missing.append(f"late results of {one[:8]} are not shown: {error}")
+            except journal.JournalError as error:
+                damage.append(f"late results of {one[:8]} are missing: {error}")
+        if missing or damage:
+            notes = (*run.notes, *missing, *damage)
+            run = replace(run, notes=notes, damage=(*run.damage, *damage))
+        return with_attachments(run, late)
