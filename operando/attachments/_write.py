@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from operando import __version__
 from operando.journal import (
+    JournalError,
     JournalWriter,
     ScanNumbers,
     attachments_of,
@@ -108,9 +109,12 @@ def attached_to(data_dir: Path | str, uid: str) -> list[dict[str, Any]]:
     data_dir = Path(data_dir)
     found = []
     for one in attachments_of(data_dir, chain_of(data_dir, uid)):
-        name, doc = next(documents(journal_path(data_dir, one)))
-        if name == "start":
-            found.append(doc)
+        try:
+            first = next(iter(documents(journal_path(data_dir, one))), None)
+        except (JournalError, LookupError):
+            continue  # told where the run is read
+        if first is not None and first[0] == "start":
+            found.append(first[1])
     return found
 
 
