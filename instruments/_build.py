@@ -7,6 +7,7 @@ from typing import Any, Protocol
 from instruments.bench_file import BenchFile
 from instruments.camera.device import CameraDevice
 from instruments.camera.entry import CameraEntry
+from instruments.external.entry import ExternalEntry
 from instruments.gas_chromatograph.contract import GasChromatograph
 from instruments.gas_chromatograph.device import GasChromatographDevice
 from instruments.gas_chromatograph.entry import GasChromatographEntry
@@ -159,4 +160,8 @@ def build(file: BenchFile) -> Parts:
                 stage = entry.driver()
                 parts.drivers[name] = stage
                 parts.devices[name] = StageDevice(stage, name=name)
+            case ExternalEntry():
+                external = entry.driver(boards)
+                parts.drivers[name] = external
+                parts.devices[name] = SensorDevice(external, name=name)
     return parts

@@ -8,7 +8,8 @@ from pydantic.fields import FieldInfo
 
 from instruments.camera.entry import PylonEntry
 from instruments.entry import InstrumentEntry
-from instruments.gas_chromatograph.entry import ContactEntry
+from instruments.external.entry import ExternalEntry
+from instruments.gas_chromatograph.entry import ContactEntry, FusionEntry
 from instruments.lamp.entry import SwitchedLampEntry
 from instruments.potentiostat.entry import KeithleyEntry, MethodScriptEntry
 from instruments.raman.entry import WasatchEntry
@@ -28,12 +29,13 @@ Entry = Annotated[
     | Annotated[MethodScriptEntry | KeithleyEntry, Field(discriminator="language")]
     | PylonEntry
     | WasatchEntry
-    | ContactEntry
+    | Annotated[ContactEntry | FusionEntry, Field(discriminator="language")]
     | Annotated[HuberEntry | JulaboEntry, Field(discriminator="language")]
     | Annotated[AtlasEzoPhEntry | SrsQcm200Entry, Field(discriminator="language")]
     | ViciEntry
     | ZaberAsciiEntry
-    | SwitchedLampEntry,
+    | SwitchedLampEntry
+    | ExternalEntry,
     Field(discriminator="kind"),
 ]
 

@@ -420,6 +420,10 @@ class CycleEfficiencies:
 
 
 def _title(start: Document, area_cm2: float | None) -> str:
+    if start.get("attachment_of"):
+        told = start.get("attachment") or {}
+        name = (told.get("source") or {}).get("name", "")
+        return f"attached later: {told.get('kind', '')} {name} ({str(start.get('uid'))[:8]})"
     parts = [f"run {str(start.get('uid', ''))[:8]}"]
     parts.append(str(start.get("protocol") or start.get("plan_name") or ""))
     sample = start.get("sample")

@@ -4,11 +4,19 @@ import contextlib
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
+from itertools import chain as one_after_the_other
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal
 
-from operando.journal import JournalWriter, chain_of, documents, journal_path, resolve_uid
+from operando.journal import (
+    JournalWriter,
+    attachments_of,
+    chain_of,
+    documents,
+    journal_path,
+    resolve_uid,
+)
 
 Callback = Callable[[str, dict[str, Any]], object]
 Source = Literal["journal", "catalog"]
@@ -39,7 +47,8 @@ def replay(
     experiment, except by the clock. Nothing is written: a replay goes neither into a journal nor
     into the catalog. Of a run that lasts, what was written when the reader arrived at its end is
     replayed. Of an experiment in several runs each run's documents come in order, from the first
-    run's start to the last one's stop.
+    run's start to the last one's stop. What was attached after its end comes last, each with a
+    start document that tells ``attachment_of``, and without the days in between.
 
     Args:
         uid: whole uid, beginning of a uid, or ``last``.
@@ -68,8 +77,9 @@ def replay(
     told = _documents(members, Path(data_dir), source, from_cycle, speed)
     if speed is not None:
         told = _paced(told, speed, described_at_once=bool(from_cycle))
+    attached = _documents(attachments_of(data_dir, members), Path(data_dir), source, None, speed)
     count = 0
-    for name, doc in told:
+    for name, doc in one_after_the_other(told, attached):
         for callback in called:
             callback(name, doc)
         count += 1

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from operando.registry import METRICS
@@ -44,7 +45,9 @@ def text_report(run: "Run", numbers: "Mapping[str, Metric] | None" = None) -> st
 
 
 def report_json(run: "Run", numbers: "Mapping[str, Metric] | None" = None) -> dict[str, Any]:
-    """Return ``{uid, chain, sample, damage, metrics: {name: {value, unit, uncertainty, reason}}}``.
+    """Return ``{uid, chain, attachments, sample, damage, metrics: {name: {value, unit, ...}}}``.
+
+    Of a metric value, unit, uncertainty and reason are told; of an attachment what it is.
 
     Every name of the registry is there once; values are numbers, lists of numbers and null, or
     null with a reason. Nothing in it is NaN or infinite.
@@ -53,6 +56,10 @@ def report_json(run: "Run", numbers: "Mapping[str, Metric] | None" = None) -> di
     return {
         "uid": run.uid,
         "chain": list(run.chain),
+        "attachments": [
+            {"uid": one.get("uid"), "time": one.get("time"), **(one.get("attachment") or {})}
+            for one in run.attachments
+        ],
         "sample": _sample(run),
         "damage": list(run.damage),
         "metrics": {
@@ -138,6 +145,7 @@ def _heading(run: "Run") -> list[str]:
     lines += [f"DAMAGED: {sentence}" for sentence in run.damage]
     lines += told_origin(start.get("provenance"))
     lines += told_chain(run)
+    lines += told_attachments(run)
     rows = ", ".join(f"{name} {len(stream)}" for name, stream in run.streams.items())
     lines.append(f"Rows: {rows or 'none'}")
     return lines
@@ -187,6 +195,22 @@ def told_chain(run: "Run") -> list[str]:
             line += f"; decided by the operator: {', '.join(told['decisions'])}"
         lines.append(f"  {line}")
     return [*lines, *(f"  Note: {note}" for note in run.notes if note not in run.damage)]
+
+
+def told_attachments(run: "Run") -> list[str]:
+    """Return a line for each attachment: what arrived late, from which file, and when."""
+    lines = []
+    for one in run.attachments:
+        told = one.get("attachment") or {}
+        source = told.get("source") or {}
+        when = datetime.fromtimestamp(float(one.get("time", 0)), UTC).isoformat(timespec="seconds")
+        line = f"Attached {when}: {told.get('kind', '?')} from {source.get('name', '?')}"
+        if told.get("instrument"):
+            line += f" of {told['instrument']}"
+        if told.get("clock_offset_s"):
+            line += f", its clock {told['clock_offset_s']:+g} s"
+        lines.append(f"{line} ({str(one.get('uid'))[:8]})")
+    return lines
 
 
 def _sample(run: "Run") -> Any:

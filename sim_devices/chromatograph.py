@@ -78,11 +78,13 @@ class InjectingInstrument:
         self._contact_closed_at: float | None = None
         self._closures = self._closures_seen = 0
         self._asked = False
+        self._annotations: dict[str, Any] = {}
         self._ready = True
         self._stop = False
         self._refuses = False
         self._results_to_lose = 0
         self.injections = 0
+        self.results: dict[str, Path] = {}  # by their $id, in their order
         self._thread = threading.Thread(target=self._work, name="chromatograph", daemon=True)
         self._thread.start()
 
@@ -110,6 +112,28 @@ class InjectingInstrument:
         """The Ready line: high (True) while a start would be obeyed."""
         with self._condition:
             return self._ready and not self._refuses
+
+    @property
+    def running(self) -> bool:
+        """Whether a run is in progress, from its start to its result."""
+        with self._condition:
+            return not self._ready
+
+    def start(self, annotations: dict[str, Any]) -> bool:
+        """Start as a command does that comes by a network; return whether it is obeyed.
+
+        Args:
+            annotations: kept with the result, beside those of the instrument.
+        """
+        with self._condition:
+            if self._refuses or self._asked or not self._ready:
+                return False
+            self._annotations = dict(annotations)
+            self._asked = True
+            self._condition.notify_all()
+            while self._asked and not self._stop:
+                self._condition.wait(1.0)
+        return True
 
     def inject(self, fault: str, **options: object) -> None:
         """Break something.
@@ -166,7 +190,9 @@ class InjectingInstrument:
                 self._ready = False
                 self.injections += 1
                 number = self.injections
-            if not self._run(number):
+                annotations, self._annotations = self._annotations, {}
+                self._condition.notify_all()
+            if not self._run(number, annotations):
                 return
             with self._condition:
                 # A start during the run was ignored, even if the contact is still closed.
@@ -174,7 +200,7 @@ class InjectingInstrument:
                 self._asked = False
                 self._ready = True
 
-    def _run(self, number: int) -> bool:
+    def _run(self, number: int, annotations: dict[str, Any]) -> bool:
         started = datetime.now(UTC)
         told, trace = self.take_in()
         self._truth.write(
@@ -193,17 +219,23 @@ class InjectingInstrument:
             lost = self._results_to_lose > 0
             self._results_to_lose -= lost
         if not lost:
-            self._publish(number, started, values)
+            self._publish(number, started, values, annotations)
         return True
 
-    def _publish(self, number: int, started: datetime, trace: npt.NDArray[np.float64]) -> None:
+    def _publish(
+        self,
+        number: int,
+        started: datetime,
+        trace: npt.NDArray[np.float64],
+        annotations: dict[str, Any],
+    ) -> None:
         stamp = started.isoformat(timespec="milliseconds").replace("+00:00", "Z")
         result = {
             "$id": f"{number:06d}",
             "runTimeStamp": stamp,
             "methodName": METHOD,
             "softwareVersion": {"version": "3.3.5"},
-            "annotations": {"name": f"injection {number}", "valcoPosition": 1},
+            "annotations": {"name": f"injection {number}", "valcoPosition": 1, **annotations},
             "detectors": {
                 "moduleA:tcd": {
                     "nValuesPerSecond": VALUES_PER_SECOND,
@@ -219,6 +251,7 @@ class InjectingInstrument:
         unfinished = self.folder / f".{name}.part"
         unfinished.write_text(json.dumps(result), encoding="utf-8")
         os.replace(unfinished, self.folder / name)
+        self.results[f"{number:06d}"] = self.folder / name
         self._truth.write("chromatograph", "result", number=number, file=name)
 
 

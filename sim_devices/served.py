@@ -139,7 +139,36 @@ def _stage(wiring: Wiring) -> tuple[Any, str]:
     return stage, stage.address
 
 
+def _fusion(wiring: Wiring) -> tuple[Any, str]:
+    from sim_devices.chromatograph import Chromatograph
+    from sim_devices.fusion import FusionServer
+
+    instrument = Chromatograph(
+        wiring.simulated_cell("a gas chromatograph"),
+        wiring.clock,
+        wiring.truth,
+        wiring.folder / "fusion_files",
+        seed=wiring.seed,
+    )
+    server = FusionServer(instrument, wiring.clock)
+    return server, server.address
+
+
+def _dems(wiring: Wiring) -> tuple[Any, str]:
+    from sim_devices.dems import Dems
+
+    box = Dems(
+        wiring.simulated_cell("a mass spectrometer"),
+        wiring.truth,
+        wiring.folder / "dems_files",
+        seed=wiring.seed,
+    )
+    return box, f"folder://{box.folder.resolve()}"
+
+
 STARTERS: Mapping[str, Starter] = {
+    "dems": _dems,
+    "fusion": _fusion,
     "julabo": _julabo,
     "keithley": _keithley,
     "microbalance": _microbalance,

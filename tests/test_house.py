@@ -23,6 +23,8 @@ def test_the_package_named_instruments_is_ours() -> None:
 # What somebody has to have measured, or seen: made up, it would tell wrong numbers on a real bench.
 CALIBRATIONS = (
     "calibration",
+    "clock_offset_s",
+    "clock_uncertainty_s",
     "micrometre_per_pixel",
     "micrometre_per_pixel_uncertainty",
     "hydrogen_area_per_mole_fraction",

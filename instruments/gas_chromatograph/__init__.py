@@ -12,7 +12,11 @@ from instruments.gas_chromatograph.contract import (
     Injection,
     Results,
 )
-from instruments.gas_chromatograph.results import ResultFolder, read_chromatogram
+from instruments.gas_chromatograph.results import (
+    ResultFolder,
+    parse_chromatogram,
+    read_chromatogram,
+)
 
 if TYPE_CHECKING:
     from instruments.gas_chromatograph.device import GasChromatographDevice
@@ -25,6 +29,7 @@ __all__ = [
     "Injection",
     "ResultFolder",
     "Results",
+    "parse_chromatogram",
     "read_chromatogram",
 ]
 

@@ -66,8 +66,8 @@ class ContactGasChromatograph:
         """Return whether the Ready line is high."""
         return self._board.gpio(self._ready_gpio)
 
-    def inject(self) -> Injection:
-        """Give a start if Ready is high and wait for Ready to go low.
+    def inject(self, label: str = "") -> Injection:
+        """Give a start if Ready is high and wait for Ready to go low; a contact tells no label.
 
         Blocks for the pulse (0.15 s) and up to ``confirm_timeout_s`` more.
         """

@@ -33,6 +33,7 @@ class Chromatogram:
         sample_interval_s: time between two values of the trace, s.
         trace: signal of the first detector, in the detector's unit.
         areas: area by label of the peaks that the data system found, detector unit times s.
+        label: the name that the run was given when it was started; empty if it was given none.
     """
 
     path: Path
@@ -41,6 +42,7 @@ class Chromatogram:
     sample_interval_s: float
     trace: tuple[float, ...]
     areas: Mapping[str, float]
+    label: str = ""
 
 
 class Results(Protocol):
@@ -50,8 +52,20 @@ class Results(Protocol):
         """Take what is there now as old."""
         ...
 
+    def end(self) -> None:
+        """Release what looking took; safe to call twice."""
+        ...
+
     def new(self) -> Sequence[Chromatogram]:
         """Return the results that became complete since the last look, in order of their start."""
+        ...
+
+    def listed(self) -> Mapping[str, int]:
+        """Return all results there are, old ones too: name -> size in bytes, 0 if not known."""
+        ...
+
+    def content(self, name: str) -> bytes:
+        """Return the bytes of one of them, as `parse_chromatogram` takes them."""
         ...
 
 
@@ -79,8 +93,13 @@ class GasChromatograph(Protocol):
         """Return whether a start would be obeyed now."""
         ...
 
-    def inject(self) -> Injection:
-        """Start a run if the instrument is ready; blocks until it is confirmed or given up."""
+    def inject(self, label: str = "") -> Injection:
+        """Start a run if the instrument is ready; blocks until it is confirmed or given up.
+
+        Args:
+            label: how the run is to be called, where the instrument can keep a name with its
+                result.
+        """
         ...
 
     def safe_state(self) -> None:

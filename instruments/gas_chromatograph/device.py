@@ -21,6 +21,7 @@ from instruments._swmr import SwmrFile
 from instruments.errors import InstrumentError
 from instruments.gas_chromatograph.contract import Chromatogram, GasChromatograph, Results
 from instruments.gas_chromatograph.results import Joiner
+from techniques.injections import injection_label, labelled_injection
 
 _log = logging.getLogger(__name__)
 
@@ -52,6 +53,8 @@ class ResultDevice(InstrumentDevice):
     ) -> None:
         super().__init__(name=name)
         self.assets_dir: Path | None = None
+        # The run that is open, by whose name results are known where they can carry one.
+        self.run_uid = ""
         self._results = results
         self._run_time_s = run_time_s
         # One trace has one more value where both of its ends are sampled.
@@ -96,6 +99,7 @@ class ResultDevice(InstrumentDevice):
     def end(self) -> None:
         """Stop watching and close the file; idempotent."""
         self.close_worker()
+        self._results.end()
         with self._lock:
             failure, self._failure = self._failure, None
         if failure is not None:
@@ -205,8 +209,12 @@ class ResultDevice(InstrumentDevice):
 
     def _take(self, deadline: float, result: Chromatogram) -> bool:
         """Make a row of ``result``; return whether it is done with."""
+        named = labelled_injection(result.label)
+        if named is not None and named[0] != self.run_uid:
+            _log.info("%s: %s is of run %s", self.name, result.path, named[0])
+            return True
         with self._lock:
-            number = self._joiner.join(result)
+            number = self._joiner.join(result) if named is None else self._joiner.named(named[1])
         if number is None:
             if time.monotonic() < deadline:
                 return False
@@ -291,6 +299,15 @@ class GasChromatographDevice(Follower):
     def assets_dir(self, folder: Path | None) -> None:
         self.result.assets_dir = folder
 
+    @property
+    def run_uid(self) -> str:
+        """The run that is open; injections are called by it, where the instrument keeps names."""
+        return self.result.run_uid
+
+    @run_uid.setter
+    def run_uid(self, uid: str) -> None:
+        self.result.run_uid = uid
+
     def stage(self) -> list[object]:
         """Number injections from 1 and watch for results; raises what ``result.begin`` raises."""
         staged: list[object] = super().stage()
@@ -320,7 +337,8 @@ class GasChromatographDevice(Follower):
 
     def _acquire(self, **request: Any) -> tuple[dict[str, float], int]:
         self._asked += 1
-        injection = self._driver.inject()
+        label = injection_label(self.run_uid, self._asked) if self.run_uid else ""
+        injection = self._driver.inject(label)
         if injection.ready:
             self.result.injected(self._asked, injection.host_before, confirmed=injection.confirmed)
             if not injection.confirmed:

@@ -5,7 +5,7 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from instruments.entry import InstrumentEntry
+from instruments.entry import AddressedEntry, InstrumentEntry
 from instruments.gas_chromatograph.contract import GasChromatograph, Results
 from instruments.gas_chromatograph.results import ResultFolder
 from instruments.relay_board import RelayBoard
@@ -74,6 +74,11 @@ class GasChromatographEntry(InstrumentEntry):
     )
     inject_s: float = Field(
         default=1.0, ge=0, description="How long the loop stays in the carrier, s."
+    )
+    clock_offset_s: float = Field(
+        default=0.0,
+        description="How far the data system's clock is ahead of this computer's, s: results that "
+        "arrive after their run are joined to it by their time, unless they carry a name of ours.",
     )
     run_time_s: float = Field(default=160.0, gt=0, description="Length of one chromatogram, s.")
     hydrogen_area_per_mole_fraction: float | None = Field(
@@ -202,3 +207,29 @@ class ContactEntry(GasChromatographEntry):
 
     def result_source(self) -> Results:
         return ResultFolder(self.results)
+
+
+class FusionEntry(GasChromatographEntry, AddressedEntry):
+    """INFICON's Micro GC Fusion, started and read through its own web server."""
+
+    language: Literal["fusion"]
+    address: str = Field(description="http://HOST of the instrument.")
+    method: str | None = Field(
+        default=None,
+        min_length=1,
+        description="Loaded when it is connected; none: the one that is loaded is used.",
+    )
+
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        return (self.address,)
+
+    def driver(self, boards: Mapping[str, RelayBoard]) -> GasChromatograph:
+        from instruments.gas_chromatograph.fusion import Fusion
+
+        return Fusion(self.address, method=self.method)
+
+    def result_source(self) -> Results:
+        from instruments.gas_chromatograph.fusion import FusionResults
+
+        return FusionResults(self.address)

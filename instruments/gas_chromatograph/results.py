@@ -40,6 +40,9 @@ class ResultFolder:
         self._complained.clear()
         self._done = set(self._files())
 
+    def end(self) -> None:
+        """Do nothing: a folder is not held."""
+
     def new(self) -> list[Chromatogram]:
         """Return the results that became complete since the last look, in order of their start.
 
@@ -66,6 +69,24 @@ class ResultFolder:
                 continue
             self._done.add(path)
         return sorted(found, key=lambda result: result.started)
+
+    def listed(self) -> dict[str, int]:
+        """Return the size of every file of results; raises TransportError if there is no folder."""
+        sizes = {}
+        for path in self._files():
+            try:
+                sizes[path.name] = path.stat().st_size
+            except OSError:
+                continue  # renamed or taken away between the two
+        return sizes
+
+    def content(self, name: str) -> bytes:
+        """Return the bytes of one file; raises TransportError if it cannot be read."""
+        path = self._folder() / name
+        try:
+            return path.read_bytes()
+        except OSError as error:
+            raise TransportError(f"{path}: cannot be read ({error.strerror})") from error
 
     def _files(self) -> list[Path]:
         folder = self._folder()
@@ -94,7 +115,21 @@ def read_chromatogram(path: Path) -> Chromatogram:
     Raises ProtocolError naming the file if it is not complete or not of this format.
     """
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
+        content = path.read_bytes()
+    except OSError as error:
+        raise ProtocolError(
+            f"{path}: not a complete result of a gas chromatograph ({error!r})"
+        ) from error
+    return parse_chromatogram(content, path)
+
+
+def parse_chromatogram(content: bytes, path: Path) -> Chromatogram:
+    """Return the run that the bytes of a result tell; ``path`` names them.
+
+    Raises ProtocolError if they are not complete or not of this format.
+    """
+    try:
+        data = json.loads(content.decode("utf-8"))
         detector = next(iter(data["detectors"].values()))
         values = tuple(float(value) for value in detector["values"])
         expected = int(detector.get("nValuesExpected", len(values)))
@@ -103,7 +138,8 @@ def read_chromatogram(path: Path) -> Chromatogram:
         peaks = detector.get("analysis", {}).get("peaks", [])
         areas = {str(peak["label"]): float(peak["area"]) for peak in peaks}
         method = str(data.get("methodName", ""))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, StopIteration) as error:
+        label = str((data.get("annotations") or {}).get("name") or "")
+    except (ValueError, KeyError, TypeError, AttributeError, StopIteration) as error:
         raise ProtocolError(
             f"{path}: not a complete result of a gas chromatograph ({error!r})"
         ) from error
@@ -111,7 +147,7 @@ def read_chromatogram(path: Path) -> Chromatogram:
         raise ProtocolError(
             f"{path}: {len(values)} values at {rate} per second, {expected} were announced"
         )
-    return Chromatogram(path, started, method, 1 / rate, values, areas)
+    return Chromatogram(path, started, method, 1 / rate, values, areas, label)
 
 
 def _epoch(stamp: Any) -> float:
@@ -158,6 +194,10 @@ class Joiner:
         # The clock may drift: the newest offset is the best.
         self._offset_s = result.started - self._waiting.pop(nearest)
         return nearest
+
+    def named(self, number: int) -> int | None:
+        """Return an injection that a result names, as `join` would; None if none waits for it."""
+        return None if self._waiting.pop(number, None) is None else number
 
     def _nearest(self, started: float) -> int:
         return min(self._waiting, key=lambda number: abs(self._waiting[number] - started))

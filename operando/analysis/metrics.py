@@ -7,6 +7,7 @@ from operando.analysis._activation_metrics import activation_metrics, temperatur
 from operando.analysis._charge_metrics import charge_metrics
 from operando.analysis._coulombic_metrics import coulombic_metrics
 from operando.analysis._evaluation import Evaluation, Metric, Number, Placed, Value, place
+from operando.analysis._external_metrics import external_metrics
 from operando.analysis._failure_metrics import failure_metrics
 from operando.analysis._full_cell_metrics import full_cell_metrics
 from operando.analysis._hydrogen_metrics import hydrogen_metrics
@@ -78,6 +79,7 @@ _FAMILIES = (
     image_metrics,
     raman_metrics,
     hydrogen_metrics,
+    external_metrics,
 )
 
 

@@ -93,6 +93,8 @@ def _expected() -> tuple[type[Exception], ...]:
     for module, error in (
         ("operando.resume", "ResumeError"),
         ("operando.comparison", "ComparisonError"),
+        ("operando.attachments", "AttachmentError"),
+        ("operando.readers", "ReaderError"),
     ):
         loaded = sys.modules.get(module)
         if loaded is not None:

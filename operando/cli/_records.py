@@ -266,7 +266,13 @@ def _replay(arguments: argparse.Namespace) -> int:
     from operando.journal import journal_path
     from operando.live import LiveTable
     from operando.replay import replay
-    from operando.runs import RunBuilder, join, told_catalog_damage, told_damage
+    from operando.runs import (
+        RunBuilder,
+        join,
+        told_catalog_damage,
+        told_damage,
+        with_attachments,
+    )
     from operando.settings import existing_data_dir
 
     folder = existing_data_dir()
@@ -301,15 +307,17 @@ def _replay(arguments: argparse.Namespace) -> int:
         runs = [told_damage(run, journal_path(folder, run.uid), whole=whole) for run in runs]
     else:
         runs = [told_catalog_damage(run, folder, whole=whole) for run in runs]
-    run = join(runs)
+    own = [run for run in runs if "attachment_of" not in run.start]
+    run = with_attachments(join(own), [one for one in runs if "attachment_of" in one.start])
     return _say_numbers(run, metrics(run), arguments)
 
 
 def _wait_for_catalog(folder: Path, uid: str, *, alone: bool) -> None:
     from operando.catalog import wait_until_ingested
-    from operando.journal import chain_of
+    from operando.journal import attachments_of, chain_of
 
-    for member in (uid,) if alone else chain_of(folder, uid):
+    members = (uid,) if alone else chain_of(folder, uid)
+    for member in (*members, *attachments_of(folder, members)):
         wait_until_ingested(folder, member)
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from operando import journal
-from operando.export._told import chain, file_name, sample_name
+from operando.export._told import file_name, sample_name
 from operando.export.bdf import Table, export_bdf
 from operando.export.nexus import export_nexus
 from operando.export.rocrate import Author, check_license, export_rocrate
@@ -98,7 +98,7 @@ def export_run(
                 run,
                 place,
                 data_dir=data_dir,
-                journals=[journal.journal_path(data_dir, member) for member in chain(run)],
+                journals=[journal.journal_path(data_dir, member) for member in run.sources],
                 license=license,
                 authors=authors,
                 institution=institution,
@@ -128,6 +128,7 @@ def number_of_day(run: Run, data_dir: Path) -> int:
     return 1 + sum(
         other.time // 86400 == day
         and other.time < run.start["time"]
+        and not other.attachment_of
         and file_name(other.sample) == file_name(sample_name(run))
         for other in journal.list_runs(data_dir)
     )

@@ -80,6 +80,7 @@ def summary(run: Run) -> dict[str, Any]:
     return {
         "uid": run.uid,
         "chain": chain(run),
+        "attachments": [jsonable(dict(one)) for one in run.attachments],
         "title": title(run),
         "sample": sample_name(run),
         "start_time": iso(started_s(run)),

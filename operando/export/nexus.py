@@ -157,6 +157,9 @@ def _describe(entry: "h5py.Group", run: Run, users: Sequence[tuple[str, str | No
     for name, doc in (("start", run.start), ("stop", run.stop)):
         if doc is not None:
             _note(documents, name, f"the run's {name} document", dict(doc))
+    for number, doc in enumerate(run.attachments, 1):
+        told = "the start document of late results"
+        _note(documents, f"attachment_{number}", told, dict(doc))
     technique = run.start.get("technique")
     if technique:
         _note(documents, "technique", "what the potentiostat was asked to do", technique)

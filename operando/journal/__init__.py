@@ -26,6 +26,8 @@ from ._roots import journal_path
 from ._runs import (
     RunSummary,
     ScanNumbers,
+    attachments,
+    attachments_of,
     chain_of,
     count_experiments,
     count_rows,
@@ -50,6 +52,8 @@ __all__ = [
     "RunSummary",
     "ScanNumbers",
     "Tail",
+    "attachments",
+    "attachments_of",
     "chain_of",
     "check_writable",
     "close_dead_run",

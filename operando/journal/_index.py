@@ -26,7 +26,7 @@ logger = logging.getLogger(__name__)
 INDEX = "index.db"
 # Raise it whenever a scan learns something else from a journal: what older versions remembered is
 # then thrown away and read again.
-SCHEMA = 7
+SCHEMA = 8
 PATIENCE_S = 0.2
 # A folder that changed so shortly before it was looked at may have changed again unseen.
 CHANGE_STEP_NS = 2_000_000_000
@@ -49,6 +49,7 @@ COLUMNS = (
     "resume_of",
     "root",
     "replay_of",
+    "attachment_of",  # the run whose late results it holds
     "exit_status",  # empty: no stop document yet
     "reason",
     "rows",  # JSON; NULL: not counted yet
@@ -61,8 +62,10 @@ CREATE INDEX by_begun ON journals (begun, scan_id, path);
 CREATE INDEX by_scan_id ON journals (scan_id, begun) WHERE scan_id > 0;
 CREATE INDEX by_uid ON journals (uid);
 CREATE INDEX by_root ON journals (root) WHERE resume_of != '';
-CREATE INDEX alone ON journals (uid) WHERE uid != '' AND resume_of = '';
+CREATE INDEX alone ON journals (uid)
+    WHERE uid != '' AND resume_of = '' AND attachment_of = '';
 CREATE INDEX by_resume ON journals (resume_of) WHERE resume_of != '';
+CREATE INDEX attached ON journals (attachment_of) WHERE attachment_of != '';
 CREATE INDEX going_on ON journals (path) WHERE exit_status = '';
 CREATE TABLE folders (path TEXT PRIMARY KEY, stamp TEXT, looked_ns INTEGER);
 CREATE TABLE IF NOT EXISTS counters (name TEXT PRIMARY KEY, value INTEGER);

@@ -33,6 +33,7 @@ _SHOWN = (
     "resume_of",
     "root",
     "replay_of",
+    "attachment_of",
     "damage",
     "rows",
     "inode",
@@ -46,7 +47,11 @@ _SCAN, _KEPT = "_scan", "_rows_are_in_the_index"
 _SO_FAR = "_rows_so_far"
 _AT_ONCE = 500  # SQLite takes no more than 999 values in old versions
 _NEWEST_FIRST = "ORDER BY begun DESC, scan_id DESC, path DESC"
-_NOT_CONTINUED = "uid NOT IN (SELECT resume_of FROM journals WHERE resume_of != '')"
+_NOT_CONTINUED = (
+    "attachment_of = '' AND uid NOT IN (SELECT resume_of FROM journals WHERE resume_of != '')"
+)
+# One that its writer could not end holds a part only, and is made anew.
+_ATTACHED = "attachment_of != '' AND exit_status = 'success'"
 
 
 @dataclass(frozen=True)
@@ -70,6 +75,7 @@ class RunSummary:
         resume_of: the run that this one continues.
         root: the run with which the experiment began; the run itself if it continues none.
         replay_of: the run that this one repeats, or whose cell it was run on.
+        attachment_of: the run whose late results this one holds; else it is a run of its own.
         damage: what is known to be damaged in its journal; empty if nothing is, or if nobody has
             read all of it since the index was made.
     """
@@ -89,6 +95,7 @@ class RunSummary:
     resume_of: str = ""
     root: str = ""
     replay_of: str = ""
+    attachment_of: str = ""
     damage: str = ""
 
     @cached_property
@@ -112,7 +119,7 @@ class RunSummary:
 
 
 def list_runs(data_dir: Path | str) -> list[RunSummary]:
-    """Return all runs of a data folder, newest first.
+    """Return all runs of a data folder, newest first, those that hold late results among them.
 
     Reads only what the journals gained since the last call; it needs no catalog and waits for
     nobody. Files that are not journals of ours are logged and left out.
@@ -333,7 +340,7 @@ def resolve_uid(data_dir: Path | str, text: str) -> str:
             query = f"SELECT uid FROM journals WHERE uid != '' AND {where} {_NEWEST_FIRST} LIMIT 6"
             return [uid for (uid,) in index.execute(query, values)]
 
-        newest = uids("TRUE")
+        newest = uids("attachment_of = ''")
         if text == "last" and newest:
             return newest[0]
         found = uids("uid >= ? AND uid < ?", text, f"{text}\U0010ffff") if text else []
@@ -383,6 +390,41 @@ def chain_of(data_dir: Path | str, uid: str) -> tuple[str, ...]:
     while (next_uid := after.get(chain[-1])) and next_uid not in chain:
         chain.append(next_uid)
     return tuple(chain)
+
+
+def attachments_of(data_dir: Path | str, uids: Iterable[str]) -> tuple[str, ...]:
+    """Return the runs that hold late results of some runs, in the order they were attached.
+
+    Args:
+        data_dir: the data folder.
+        uids: whole uids, e.g. those of `chain_of`.
+    """
+    asked = list(dict.fromkeys(uids))
+    marks = ", ".join("?" * len(asked))
+    with opened(Path(data_dir)) as index:
+        found = index.execute(
+            f"SELECT uid FROM journals WHERE {_ATTACHED} AND attachment_of IN ({marks}) "
+            "ORDER BY begun, scan_id, path",
+            asked,
+        )
+        return tuple(uid for (uid,) in found)
+
+
+def attachments(data_dir: Path | str, *, refreshed: bool = True) -> dict[str, tuple[str, ...]]:
+    """Return the runs that hold late results, by the run that these belong to, oldest first.
+
+    Args:
+        data_dir: the data folder.
+        refreshed: False where the folder has just been looked through.
+    """
+    found: dict[str, tuple[str, ...]] = {}
+    with opened(Path(data_dir), refreshed=refreshed) as index:
+        for uid, of in index.execute(
+            f"SELECT uid, attachment_of FROM journals WHERE {_ATTACHED} "
+            "ORDER BY begun, scan_id, path"
+        ):
+            found[of] = (*found.get(of, ()), uid)
+    return found
 
 
 def _summary(data_dir: Path, values: Sequence[object]) -> RunSummary:

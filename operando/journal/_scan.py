@@ -105,6 +105,7 @@ def _told_of_start(doc: Document) -> Document:
         "resume_of": _text(resumed.get("of") or doc.get("resume_of")),
         "root": _text(resumed.get("root") or doc.get("resume_of")) or doc["uid"],
         "replay_of": _text(doc.get("replay_of")),
+        "attachment_of": _text(doc.get("attachment_of")),
     }
 
 

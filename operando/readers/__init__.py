@@ -12,9 +12,13 @@ from operando.readers._table import ReaderError, Source, Table, text_of
 from operando.readers.agilent import read_agilent
 from operando.readers.biologic import read_biologic
 from operando.readers.delimited import read_bdf, read_csv
+from operando.readers.diffraction import read_xy
 from operando.readers.fusion import read_fusion
 from operando.readers.gamry import read_gamry
+from operando.readers.jcamp import read_jcamp
+from operando.readers.mass_spectrometry import read_dems
 from operando.readers.palmsens import read_palmsens, read_palmsens_session
+from operando.readers.surface import read_height_map, read_waveform
 from operando.readers.zplot import read_zplot
 
 __all__ = [
@@ -27,10 +31,15 @@ __all__ = [
     "read_bdf",
     "read_biologic",
     "read_csv",
+    "read_dems",
     "read_fusion",
     "read_gamry",
+    "read_height_map",
+    "read_jcamp",
     "read_palmsens",
     "read_palmsens_session",
+    "read_waveform",
+    "read_xy",
     "read_zplot",
 ]
 
@@ -43,11 +52,18 @@ FORMATS: Mapping[str, Callable[[Path], Table]] = MappingProxyType(
         "fusion_json": read_fusion,
         "bdf_csv": read_bdf,
         "agilent_csv": read_agilent,
+        "dems_csv": read_dems,
+        "jcamp_dx": read_jcamp,
+        "xrd_xy": read_xy,
+        "afm_text": read_height_map,
+        "ultrasound_csv": read_waveform,
     }
 )
 _ENDINGS = {
     ".dta": "gamry_dta", ".mpt": "biologic_mpt", ".z": "zplot_z",
     ".pssession": "palmsens_pssession", ".json": "fusion_json", ".bdf": "bdf_csv",
+    ".dx": "jcamp_dx", ".jdx": "jcamp_dx", ".jcm": "jcamp_dx", ".xy": "xrd_xy", ".xye": "xrd_xy",
+    ".xyz": "afm_text",
 }  # fmt: skip
 
 
@@ -80,6 +96,10 @@ def _kind_of_csv(path: Path) -> str | None:
     begin = text[:2000].lower()
     if "test_time_second" in begin or "test time / s" in begin:
         return "bdf_csv"
+    if "m/z" in begin or "ion current" in begin:
+        return "dems_csv"
     if begin.startswith("#") or "x(minutes)" in begin:
         return "agilent_csv"
+    if "amplitude" in begin or begin.startswith("second,volt"):
+        return "ultrasound_csv"
     return None

@@ -9,6 +9,7 @@ from types import MappingProxyType
 from operando.registry._charges import CHARGES
 from operando.registry._coulombic import COULOMBIC
 from operando.registry._definition import Definition, Shape
+from operando.registry._external import EXTERNAL
 from operando.registry._failure import FAILURE
 from operando.registry._full_cell import FULL_CELL
 from operando.registry._hydrogen import HYDROGEN
@@ -41,6 +42,7 @@ FAMILIES: Mapping[str, tuple[Definition, ...]] = MappingProxyType(
         "Images": IMAGES,
         "Raman": RAMAN,
         "Hydrogen": HYDROGEN,
+        "Instruments that only write files": EXTERNAL,
     }
 )
 

@@ -15,7 +15,7 @@ from operando.runs._assets import (
     read_columns,
 )
 from operando.runs._builder import ROWS_AT_ONCE, RunBuilder
-from operando.runs._chains import join
+from operando.runs._chains import join, with_attachments
 from operando.runs._damage import read_journal, told_catalog_damage, told_damage, with_damage
 from operando.runs._run import Run, Stream
 
@@ -35,5 +35,6 @@ __all__ = [
     "read_journal",
     "told_catalog_damage",
     "told_damage",
+    "with_attachments",
     "with_damage",
 ]

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from itertools import accumulate
 from pathlib import Path
 from types import MappingProxyType
@@ -43,6 +44,43 @@ def join(runs: Sequence[Run]) -> Run:
         ),
         damage=tuple(one for run in runs for one in run.damage),
         files=tuple(path for run in runs for path in run.files),
+    )
+
+
+def with_attachments(run: Run, attachments: Sequence[Run]) -> Run:
+    """Return a run with the rows that arrived after it ended, as if they were its own.
+
+    They follow its rows, in the order they were attached, as those of a run that continues it
+    would; a stream that it has not is added. Its start, stop and members stay what they are.
+
+    Args:
+        run: The run, or the runs of one experiment joined.
+        attachments: Runs whose start documents tell ``attachment_of`` one of them.
+    """
+    if not attachments:
+        return run
+    parts = [run, *attachments]
+    names = list(dict.fromkeys(name for part in parts for name in part.streams))
+    streams = {}
+    for name in names:
+        own = run.streams.get(name)
+        joined = _joined_stream(name, [part.streams.get(name) for part in parts])
+        # What a run was configured with counts, and joints are those of its own runs.
+        configuration = {**joined.configuration, **(own.configuration if own else {})}
+        streams[name] = replace(
+            joined,
+            joints=() if own is None else own.joints,
+            begins=() if own is None else own.begins,
+            configuration=MappingProxyType(configuration),
+        )
+    return replace(
+        run,
+        streams=MappingProxyType(streams),
+        attachments=(*run.attachments, *(one.start for one in attachments)),
+        notes=(*run.notes, *(note for one in attachments for note in one.notes)),
+        damage=(*run.damage, *(told for one in attachments for told in one.damage)),
+        files=(*run.files, *(path for one in attachments for path in one.files)),
+        _memory={},  # that of the run alone knows nothing of these rows
     )
 
 

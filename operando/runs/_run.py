@@ -1,7 +1,7 @@
 """A run and its streams as named arrays with units."""
 
 from collections.abc import Callable, Hashable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -67,6 +67,8 @@ class Run:
         stop: The stop document; None while the run goes on or when its writer died.
         streams: Name -> stream; a stream that was never declared is absent.
         members: The start documents of the runs it is made of, in their order.
+        attachments: The start documents of the runs that hold late results of it, in the order
+            they were attached; their rows are among those of `streams`.
         notes: What does not fit together in these runs, and their damage, in sentences.
         damage: What is damaged in their journals, and which rows are missing for it, in sentences;
             empty if they could be read whole.
@@ -77,6 +79,7 @@ class Run:
     stop: Document | None
     streams: Mapping[str, Stream]
     members: tuple[Document, ...] = ()
+    attachments: tuple[Document, ...] = ()
     notes: tuple[str, ...] = ()
     damage: tuple[str, ...] = ()
     files: tuple[Path, ...] = ()
@@ -92,6 +95,11 @@ class Run:
     def chain(self) -> tuple[str, ...]:
         """Return the uids of the runs it is made of, in their order."""
         return tuple(str(member.get("uid", "")) for member in self.members) or (self.uid,)
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """Return the uids of all runs whose rows it shows: `chain`, then its attachments."""
+        return (*self.chain, *(str(one.get("uid", "")) for one in self.attachments))
 
     @property
     def complete(self) -> bool:
@@ -134,7 +142,7 @@ class Run:
     def from_journal(
         cls, uid: str = "last", data_dir: Path | None = None, *, chain: bool = True
     ) -> "Run":
-        """Read a run from its journal.
+        """Read a run from its journal, and what was attached to it from theirs.
 
         Args:
             uid: A uid, the beginning of one, or ``last``.
@@ -175,9 +183,21 @@ class Run:
         chain: bool,
     ) -> "Run":
         from operando import journal, settings
-        from operando.runs._chains import join
+        from operando.runs._chains import join, with_attachments
 
         folder = settings.data_dir() if data_dir is None else data_dir
         whole = journal.resolve_uid(folder, uid)
         members = journal.chain_of(folder, whole) if chain else (whole,)
-        return join([read(member, folder) for member in members])
+        run = join([read(member, folder) for member in members])
+        late, missing, damage = [], [], []
+        for one in journal.attachments_of(folder, members):
+            try:
+                late.append(read(one, folder))
+            except LookupError as error:  # the catalog has not taken it in yet
+                missing.append(f"late results of {one[:8]} are not shown: {error}")
+            except journal.JournalError as error:
+                damage.append(f"late results of {one[:8]} are missing: {error}")
+        if missing or damage:
+            notes = (*run.notes, *missing, *damage)
+            run = replace(run, notes=notes, damage=(*run.damage, *damage))
+        return with_attachments(run, late)

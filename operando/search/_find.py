@@ -6,7 +6,13 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
 from pathlib import Path
 
-from operando.journal import count_experiments, count_rows, select_experiments, summaries
+from operando.journal import (
+    attachments,
+    count_experiments,
+    count_rows,
+    select_experiments,
+    summaries,
+)
 
 from ._conditions import Condition, SearchError, checked_name, parse_time
 from ._found import FoundRun, FoundRuns, clipped
@@ -104,7 +110,11 @@ def find_runs(
         numbers = {one[0]: store.numbers(one[0], names) for one in chosen} if names else {}
         reasons = {one[0]: store.reason(one[0]) for one in chosen} if names else {}
         damage = {one[0]: store.damage(one[0]) for one in chosen}
-    told = summaries(data_dir, (uid for one in chosen for uid in one), refreshed=False)
+    attached = attachments(data_dir, refreshed=False)
+    late = {one: tuple(x for uid in one for x in attached.get(uid, ())) for one in chosen}
+    told = summaries(
+        data_dir, (uid for one in chosen for uid in (*one, *late[one])), refreshed=False
+    )
     present = [one for one in chosen if told.keys() >= set(one)]  # none was deleted meanwhile
     if status is not None:  # one that has changed since it was looked at ended otherwise
         present = [one for one in present if told[one[-1]].exit_status == status]
@@ -121,9 +131,13 @@ def find_runs(
                 if error is not None
             },
             not_evaluated=reasons.get(one[0], ""),
-            counts=tuple(told[uid].rows_so_far for uid in one),
-            counting=not all(told[uid].counted for uid in one),
-            damage="; ".join(filter(None, (told[uid].damage for uid in one))) or damage[one[0]],
+            attachments=late[one],
+            counts=tuple(told[uid].rows_so_far for uid in (*one, *late[one]) if uid in told),
+            counting=not all(told[uid].counted for uid in (*one, *late[one]) if uid in told),
+            damage="; ".join(
+                told[uid].damage for uid in (*one, *late[one]) if uid in told and told[uid].damage
+            )
+            or damage[one[0]],
         )
         for one in present
     )

@@ -21,7 +21,8 @@ class FoundRun:
         metrics: Those that were asked for: name -> value, None where it is not defined.
         uncertainties: The standard uncertainty of each that has one.
         not_evaluated: Why there are no metrics; empty where there are or none were asked for.
-        counts: Rows by stream of each run, as far as they were counted.
+        attachments: The uids of the runs that hold late results of it.
+        counts: Rows by stream of each run and attachment, as far as they were counted.
         counting: Whether there may be more rows: those of long runs without an end are counted a
             little at each list.
         damage: What is damaged in the journals of its runs, or missing in their files; empty if
@@ -34,6 +35,7 @@ class FoundRun:
     metrics: Mapping[str, float | None] = field(default_factory=dict)
     uncertainties: Mapping[str, float] = field(default_factory=dict)
     not_evaluated: str = ""
+    attachments: tuple[str, ...] = ()
     counts: tuple[Mapping[str, int], ...] = ()
     counting: bool = False
     damage: str = ""
@@ -96,6 +98,7 @@ class FoundRun:
             "rows_counted": not self.counting,
             "damage": self.damage or None,
             "runs": list(self.runs),
+            "attachments": list(self.attachments),
             "replay_of": first.replay_of or None,
             "metrics": dict(self.metrics),
             "not_evaluated": self.not_evaluated or None,
@@ -137,6 +140,8 @@ def runs_table(found: Sequence[FoundRun]) -> str:
             told += (
                 f", resumed {len(one.runs) - 1} times" if len(one.runs) > 2 else ", resumed once"
             )
+        if one.attachments:
+            told += f", {len(one.attachments)} attached"
         if one.damage:
             told += ", damaged"
         if one.first.replay_of:

@@ -12,7 +12,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from operando import __version__
-from operando.journal import JournalError, chain_of, journal_path, summaries
+from operando.journal import (
+    JournalError,
+    attachments,
+    attachments_of,
+    chain_of,
+    journal_path,
+    summaries,
+)
 from operando.registry import ANALYSIS_VERSION, METRICS
 
 from ._conditions import OF_LISTS, Condition
@@ -50,10 +57,11 @@ def store_metrics(data_dir: Path | str, run: "Run", numbers: "Mapping[str, Metri
     the store cannot be written: that is logged.
     """
     data_dir = Path(data_dir)
-    if not run.complete or chain_of(data_dir, run.chain[-1]) != run.chain:
+    whole = chain_of(data_dir, run.chain[-1])
+    if not run.complete or (*whole, *attachments_of(data_dir, whole)) != run.sources:
         return False
     with closing(Store(data_dir)) as store:
-        return store.keep(run.chain, run, numbers, files=_files_of(data_dir, run.chain))
+        return store.keep(run.sources, run, numbers, files=_files_of(data_dir, run.sources))
 
 
 def stored_metrics(data_dir: Path | str, run: "Run") -> "dict[str, Metric] | None":
@@ -173,11 +181,16 @@ class Store:
                 ANALYSIS_VERSION,
             )
         }
+        attached = attachments(self._data_dir, refreshed=False)
+
+        def sources(experiment: tuple[str, ...]) -> tuple[str, ...]:
+            return (*experiment, *(one for uid in experiment for one in attached.get(uid, ())))
+
         missing = [
             one
             for one in experiments
             if one[0] not in self._unsaved
-            and (recompute or not self._is_the_same(one, *kept.get(one[0], ("", ""))))
+            and (recompute or not self._is_the_same(sources(one), *kept.get(one[0], ("", ""))))
         ]
         if not missing:
             return
@@ -193,7 +206,7 @@ class Store:
             tell(f"computing the metrics of {len(over)} run{'s' * (len(over) > 1)}, once ...")
         told_at = time.monotonic()
         for number, one in enumerate(over, start=1):
-            self._evaluate(one)
+            self._evaluate(one, sources(one))
             if (
                 tell is not None
                 and time.monotonic() - told_at > TELL_EVERY_S
@@ -208,24 +221,24 @@ class Store:
             return False
         return all(_size(self._data_dir / name) == size for name, size in json.loads(files))
 
-    def _evaluate(self, experiment: tuple[str, ...]) -> None:
+    def _evaluate(self, experiment: tuple[str, ...], sources: tuple[str, ...]) -> None:
         # Whatever is wrong with one run must not hide the others.
         try:
             from operando.analysis import metrics
             from operando.runs import Run
 
-            files = _files_of(self._data_dir, experiment)
+            files = _files_of(self._data_dir, sources)
             run = Run.from_journal(experiment[-1], self._data_dir, chain=len(experiment) > 1)
             numbers = metrics(run)
         except (KeyError, IndexError, ArithmeticError, TypeError, ValueError) as error:
             reason = f"{type(error).__name__}: {error}"
-            self.keep(experiment, None, {}, reason, files=files)
+            self.keep(sources, None, {}, reason, files=files)
         except (JournalError, OSError, LookupError, MemoryError, ImportError) as error:
             # That may be otherwise the next time.
             reason = f"{type(error).__name__}: {error}"
             self._unsaved[experiment[0]] = _Kept(reason, {})
         else:
-            self.keep(experiment, run, numbers, files=files)
+            self.keep(sources, run, numbers, files=files)
             return
         logger.warning("run %s cannot be evaluated: %s", experiment[-1], reason)
 
@@ -241,7 +254,7 @@ class Store:
         """Keep the metrics of an experiment, or why there are none; return if it is on disk.
 
         Args:
-            experiment: The uids of its runs.
+            experiment: The uids of its runs, and of those attached to it.
             run: All of them as one; None if it could not be evaluated.
             metrics: Its metrics.
             reason: Why there are none.
@@ -310,7 +323,7 @@ class Store:
         found = self._rows(
             "SELECT metrics FROM reports JOIN evaluations ON id = evaluation "
             "WHERE root = ? AND runs = ? AND analysis_version = ? AND reports.rows = ?",
-            *(run.chain[0], " ".join(run.chain), ANALYSIS_VERSION, _rows_of(run)),
+            *(run.chain[0], " ".join(run.sources), ANALYSIS_VERSION, _rows_of(run)),
         )
         if not found:
             return None

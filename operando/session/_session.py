@@ -27,6 +27,7 @@ from instruments.errors import InstrumentError
 from operando import configuration
 from operando.configuration import check_limits, load_bench, load_cell, load_protocol, program_of
 from operando.journal import JournalWriter, ScanNumbers, check_writable, log_may_go
+from operando.late import check_readers, collect_quietly, places_of
 from operando.live import Aside, LiveTable
 from operando.session._engine import (
     LEADER,
@@ -96,6 +97,7 @@ class Session(Records):
         self._last = LastRun()
         self._aside = Aside(LiveTable(out)) if out is not None else None
         self._service: threading.Thread | None = None
+        self._late: threading.Thread | None = None
         for device in self.bench.devices.values():
             if hasattr(device, "on_alarm"):
                 device.on_alarm = self._show_alarm
@@ -122,9 +124,21 @@ class Session(Records):
         )
         engine.subscribe(self._journal)
         engine.subscribe(self._last)
+        engine.subscribe(self._tell_run, "start")
+        engine.subscribe(self._tell_run, "stop")
         if self._aside is not None:
             engine.subscribe(self._aside)
         return engine
+
+    def _tell_run(self, name: str, doc: Mapping[str, Any]) -> None:
+        """Tell which run is open those instruments whose results carry its name."""
+        if name == "stop":
+            if any(entry.kind == "external" for entry in self.bench.file.instruments.values()):
+                self._look_for_late_results()
+            return
+        for device in self.bench.devices.values():
+            if hasattr(device, "run_uid"):
+                device.run_uid = str(doc["uid"])
 
     # -- connecting
 
@@ -141,7 +155,8 @@ class Session(Records):
     def connect(self) -> None:
         """Connect every instrument, if runs can be recorded.
 
-        Raises JournalError if the data folder cannot be written, before any port is opened, and
+        Raises JournalError if the data folder cannot be written, ConfigurationError if a file of
+        the bench is to be read by no reader that there is, before any port is opened, and
         BenchConnectionError telling every failure at once.
 
         The catalog service is started in the background; that it cannot start is a warning in the
@@ -150,6 +165,7 @@ class Session(Records):
         if self._connected:
             return
         check_writable(self.data_dir)
+        check_readers(self.bench.file)
         self.bench.connect()
         self._connected = True
         try:
@@ -162,6 +178,21 @@ class Session(Records):
             self.close()
             raise
         self._start_catalog()
+        self._look_for_late_results()
+
+    def _look_for_late_results(self) -> None:
+        """Attach what arrived since the last session, beside whatever is done here."""
+        if not places_of(self.bench.file):
+            return
+        before = self._late
+
+        def look() -> None:
+            if before is not None:
+                before.join()  # one after the other
+            collect_quietly(self.data_dir, self.bench.file)
+
+        self._late = threading.Thread(target=look, name="late-results", daemon=True)
+        self._late.start()
 
     def _tell_cell_behind(self) -> None:
         """Let every run say that its cell is recorded or simulated, which no driver can know."""
@@ -200,6 +231,9 @@ class Session(Records):
             finally:
                 if self._aside is not None:
                     self._aside.close()
+                if self._late is not None:
+                    self._late.join(timeout=10.0)
+                    self._late = None
                 if self._service is not None:
                     self._service.join(timeout=1.0)
                     self._service = None

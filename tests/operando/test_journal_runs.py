@@ -236,6 +236,7 @@ def test_what_the_index_remembers_belongs_to_its_version(tmp_path):
         technique=TECHNIQUE,
         resume={"of": "bbbb", "root": "cccc"},
         replay_of="dddd",
+        attachment_of="eeee",
     )
     list_runs(tmp_path)
     with closing(sqlite3.connect(tmp_path / "index.db")) as index:
@@ -248,7 +249,7 @@ def test_what_the_index_remembers_belongs_to_its_version(tmp_path):
     # If this differs, `SCHEMA` must be raised, or people keep seeing what older versions made of
     # their runs; then say here what the new version remembers.
     assert (version, told) == (
-        7,
+        8,
         {
             "path": f"journal/1970/01/{uid}.opj",
             "uid": uid,
@@ -265,6 +266,7 @@ def test_what_the_index_remembers_belongs_to_its_version(tmp_path):
             "resume_of": "bbbb",
             "root": "cccc",
             "replay_of": "dddd",
+            "attachment_of": "eeee",
             "exit_status": "success",
             "reason": "as planned",
             "rows": None,  # this plan counted no rows in files: they are counted when asked for

@@ -36,6 +36,7 @@ def test_every_metric_that_carries_a_unit_in_its_name_has_that_unit() -> None:
         "_cm1": "cm-1",
         "_nl": "nL",
         "_ug_mc": "ug/mC",
+        "_nc": "nC",
         "_h": "h",
         "_s": "s",
     }

@@ -1,0 +1,131 @@
+"""A box of which nothing is known but the folder it writes to, and perhaps a start contact.
+
+It follows like a sensor: asked, it closes its start line, where it has one, and tells how many of
+its files are complete. What is in them is read when the run has ended, by the reader that the bench
+file names.
+"""
+
+import fnmatch
+import logging
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from instruments.errors import TransportError
+from instruments.relay_board import RelayBoard
+from instruments.transport import resolve
+
+_log = logging.getLogger(__name__)
+
+PULSE_S = 0.2
+
+
+class WatchedFolder:
+    """An external instrument, as a sensor.
+
+    Args:
+        address: ``folder:///path`` or ``published:`` one: where its files appear.
+        pattern: which of them are its, as in a shell.
+        board: closes its start line; None: it has none.
+        start_relay: the relay of the board that does.
+    """
+
+    verified_on: str | None = None
+
+    def __init__(
+        self,
+        address: str,
+        *,
+        pattern: str = "*",
+        board: RelayBoard | None = None,
+        start_relay: int = 0,
+    ) -> None:
+        self.address = address
+        self._pattern = pattern
+        self._board = board
+        self._start_relay = start_relay
+        self._sizes: dict[str, int] = {}
+        self._old: set[str] = set()
+        self._gone = False
+
+    @property
+    def quantities(self) -> Mapping[str, str]:
+        """Return what it tells: how often it was started, and its files that are complete."""
+        return {"started": "", "files": ""}
+
+    def connect(self) -> None:
+        """Look into the folder; what is there now is old.
+
+        Raises TransportError if there is no such folder.
+        """
+        self._sizes = self._look()
+        self._old = set(self._sizes)
+
+    def close(self) -> None:
+        """Do nothing: the board opens its contacts when its owner closes it."""
+
+    def identify(self) -> dict[str, str]:
+        """Return where its files appear; it cannot say more."""
+        start = "none" if self._board is None else f"relay {self._start_relay}"
+        return {
+            "model": "an external instrument",
+            "address": self.address,
+            "pattern": self._pattern,
+            "start_line": start,
+        }
+
+    def read(self) -> Mapping[str, float]:
+        """Give a start, where there is a line for it, and count the new files that are complete.
+
+        A file is complete when its size is what it was at the look before. A folder that is gone is
+        waited for: the count is NaN. Blocks for the pulse, 0.2 s.
+        """
+        started = 0.0
+        if self._board is not None:
+            self._board.pulse(self._start_relay, PULSE_S)
+            started = 1.0
+        try:
+            now = self._look()
+        except TransportError as error:
+            if not self._gone:
+                _log.warning("%s; waiting for it", error)
+            self._gone = True
+            return {"started": started, "files": math.nan}
+        self._gone = False
+        complete = sum(
+            size > 0 and self._sizes.get(name) == size
+            for name, size in now.items()
+            if name not in self._old
+        )
+        self._sizes = now
+        return {"started": started, "files": float(complete)}
+
+    def safe_state(self) -> None:
+        """Leave the start contact open; a no-op if there is none."""
+        if self._board is not None and self._board.relay(self._start_relay):
+            self._board.set_relay(self._start_relay, False)
+
+    def _look(self) -> dict[str, int]:
+        folder = folder_of(self.address)
+        try:
+            return {
+                path.name: path.stat().st_size
+                for path in folder.iterdir()
+                if not path.name.startswith(".")
+                and fnmatch.fnmatch(path.name, self._pattern)
+                and path.is_file()
+            }
+        except OSError as error:
+            raise TransportError(
+                f"{self.address}: cannot look into {folder} ({error.strerror}): is the "
+                "instrument's folder there, and mounted?"
+            ) from error
+
+
+def folder_of(address: str) -> Path:
+    """Return the folder that an address means; raises TransportError if it means none."""
+    url = urlsplit(resolve(address))
+    if url.scheme != "folder":
+        raise TransportError(f"{address}: write it as folder:///path")
+    return Path(unquote(url.path))

@@ -1,0 +1,348 @@
+"""INFICON's Micro GC Fusion by its own web server: HTTP, answers in JSON.
+
+Eight requests are used: how many modules there are, which state it is in, which method to load, a
+run with a name of ours, to stop what is done, which result is the last, which results there are,
+and one of them. The web server owns nobody: who else commands the instrument is not known.
+"""
+
+import json
+import logging
+import threading
+import time
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx
+
+from instruments.errors import (
+    InstrumentError,
+    InstrumentFaultError,
+    ProtocolError,
+    TransportError,
+    TransportTimeout,
+)
+from instruments.gas_chromatograph.contract import Chromatogram, Injection
+from instruments.gas_chromatograph.results import parse_chromatogram
+from instruments.transport import resolve
+
+_log = logging.getLogger(__name__)
+
+_MANAGER = "/v1/scm/sessions/system-manager"
+READY = "public:ready"
+_REFUSED = 500
+_TIMEOUT_S = 5.0
+_POLL_S = 0.05
+# Results come minutes apart: the web server of an instrument need not be asked more often.
+_LOOK_EVERY_S = 0.5
+_NEWEST = 20
+_ALL = 100_000
+
+
+class FusionClient:
+    """The requests; every failure is an InstrumentError that tells what was asked.
+
+    Args:
+        address: ``http://host``, or ``published:`` one.
+        timeout_s: how long an answer may take, s.
+    """
+
+    def __init__(self, address: str, *, timeout_s: float = _TIMEOUT_S) -> None:
+        self.address = address
+        self._timeout_s = timeout_s
+        self._http: httpx.Client | None = None
+        self._lock = threading.Lock()
+
+    def close(self) -> None:
+        """Close the connection; the next request opens it again."""
+        with self._lock:
+            http, self._http = self._http, None
+        if http is not None:
+            http.close()
+
+    def modules(self) -> int:
+        """Return how many modules the instrument has, 1 to 4."""
+        path = "/system/systemInfo/systemSpec/numberOfModules"
+        told = self._json(path)
+        if not isinstance(told, int) or isinstance(told, bool) or not 1 <= told <= 4:
+            raise ProtocolError(
+                f"{self.address}: asked {path}, it answered {told!r}: a Micro GC Fusion has 1 to 4 "
+                "modules. Is this its address?"
+            )
+        return told
+
+    def state(self) -> tuple[str, str]:
+        """Return the states of sequence and system, such as ``public:ready``."""
+        path = f"{_MANAGER}/publicConfiguration"
+        told = self._json(path)
+        if (
+            not isinstance(told, list)
+            or len(told) < 2
+            or not all(isinstance(one, str) for one in told)
+        ):
+            raise ProtocolError(
+                f"{self.address}: asked {path}, it answered {told!r}, no two states"
+            )
+        return told[0], told[1]
+
+    def load_method(self, name: str) -> None:
+        """Load a method of the user's; raises InstrumentFaultError if it is refused."""
+        location = f"/v1/methods/userMethods/{name}"
+        answer = self._request(
+            "GET", f"{_MANAGER}!cmd.loadMethod", params={"methodLocation": location}
+        )
+        if answer.status_code != 200:
+            raise InstrumentFaultError(
+                f"{self.address}: asked to load the method {name!r}, it answered HTTP "
+                f"{answer.status_code}: is there a method of this name, and is it ready?"
+            )
+
+    def run(self, label: str) -> bool:
+        """Start a run at once, called ``label``; return whether it was obeyed."""
+        # Not `runWhenReady`: it would inject at a time that nobody knows.
+        body: dict[str, Any] = {"runWhenReady": False}
+        if label:
+            body["annotations"] = {"name": label, "tags": ["operando"]}
+        answer = self._request("POST", f"{_MANAGER}!cmd.run", json=body)
+        if answer.status_code == _REFUSED:
+            return False
+        if answer.status_code != 200:
+            raise ProtocolError(
+                f"{self.address}: asked to run, it answered HTTP {answer.status_code}"
+            )
+        return True
+
+    def abort(self) -> None:
+        """End what is being done."""
+        self._request("GET", f"{_MANAGER}!cmd.abort")
+
+    def last_run(self) -> str:
+        """Return the name of the last result; empty if there is none yet."""
+        answer = self._request("GET", "/v1/lastRun")
+        if answer.status_code == 404:
+            return ""
+        told = self._read(answer, "/v1/lastRun")
+        location = told.get("dataLocation") if isinstance(told, dict) else None
+        if not isinstance(location, str):
+            raise ProtocolError(f"{self.address}: asked /v1/lastRun, it answered {told!r}")
+        return location.rsplit("/", 1)[-1]
+
+    def runs(self, limit: int) -> list[str]:
+        """Return the names of the newest results, the newest first."""
+        told = self._json("/runData", params={"limit": limit, "sortByDate": "DESC"})
+        try:
+            return [str(one["$id"]) for one in told["runs"]]
+        except (KeyError, TypeError) as error:
+            raise ProtocolError(
+                f"{self.address}: asked /runData, it answered {str(told)[:80]!r}"
+            ) from error
+
+    def data(self, name: str) -> bytes:
+        """Return one result."""
+        answer = self._request("GET", f"/runData/{name}")
+        if answer.status_code != 200:
+            raise ProtocolError(
+                f"{self.address}: asked /runData/{name}, it answered HTTP {answer.status_code}: "
+                "has it been deleted?"
+            )
+        return answer.content
+
+    def _json(self, path: str, **options: Any) -> Any:
+        return self._read(self._request("GET", path, **options), path)
+
+    def _read(self, answer: httpx.Response, path: str) -> Any:
+        if answer.status_code != 200:
+            raise ProtocolError(
+                f"{self.address}: asked {path}, it answered HTTP {answer.status_code}: is a Micro "
+                "GC Fusion at this address?"
+            )
+        try:
+            return json.loads(answer.content)
+        except ValueError as error:
+            raise ProtocolError(
+                f"{self.address}: asked {path}, it answered {answer.content[:60]!r}, which is no "
+                "JSON: is a Micro GC Fusion at this address, and no proxy before it?"
+            ) from error
+
+    def _request(self, method: str, path: str, **options: Any) -> httpx.Response:
+        try:
+            return self._client().request(method, path, **options)
+        except httpx.TimeoutException as error:
+            raise TransportTimeout(
+                f"{self.address}: asked {path}, no answer within {self._timeout_s:g} s: is it "
+                "switched on, and in this network?"
+            ) from error
+        except httpx.HTTPError as error:
+            raise TransportError(
+                f"{self.address}: asked {path}, it cannot be reached ({error}): is it switched on, "
+                "and in this network?"
+            ) from error
+
+    def _client(self) -> httpx.Client:
+        with self._lock:
+            if self._http is None:
+                url = resolve(self.address)
+                if urlsplit(url).scheme not in ("http", "https") or not urlsplit(url).hostname:
+                    raise TransportError(f"{self.address}: write it as http://host")
+                # What a computer says of proxies is for the internet, not for a bench.
+                self._http = httpx.Client(base_url=url, timeout=self._timeout_s, trust_env=False)
+            return self._http
+
+
+class Fusion:
+    """A Micro GC Fusion as a gas chromatograph: it is started by a command, not by a contact.
+
+    Args:
+        address: ``http://host``, or ``published:`` one.
+        method: loaded when it is connected; None: the one that is loaded is used.
+        confirm_timeout_s: how long it may take to leave its ready state after a start, s.
+    """
+
+    verified_on: str | None = None
+
+    def __init__(
+        self, address: str, *, method: str | None = None, confirm_timeout_s: float = 5.0
+    ) -> None:
+        self.address = address
+        self._client = FusionClient(address)
+        self._method = method
+        self._confirm_timeout_s = confirm_timeout_s
+        self._modules = 0
+        self._warned = False
+
+    def connect(self) -> None:
+        """Ask what it is and load the method; starts nothing.
+
+        Raises ProtocolError if something else answers, InstrumentFaultError if it has no such
+        method or no method is loaded.
+        """
+        try:
+            self._modules = self._client.modules()
+            if self._method is not None:
+                self._client.load_method(self._method)
+            sequence, _ = self._client.state()
+            if sequence == "public:sequence-not-loaded" and self._method is None:
+                raise InstrumentFaultError(
+                    f"{self.address}: no method is loaded: load one, or name one in the bench "
+                    "file (method)"
+                )
+        except BaseException:
+            self._client.close()
+            raise
+        if self.verified_on is None and not self._warned:
+            self._warned = True
+            _log.warning(
+                "%s: this driver has not been confirmed on real hardware; watch the first runs",
+                self.address,
+            )
+
+    def close(self) -> None:
+        """Close the connection; a run in progress ends by itself."""
+        self._client.close()
+
+    def identify(self) -> dict[str, str]:
+        """Return what is known of the instrument."""
+        return {
+            "model": "INFICON Micro GC Fusion",
+            "address": self.address,
+            "modules": str(self._modules),
+            "method": self._method or "as loaded",
+        }
+
+    def ready(self) -> bool:
+        """Return whether a run would be started now."""
+        return self._client.state()[1] == READY
+
+    def inject(self, label: str = "") -> Injection:
+        """Start a run called ``label`` if the instrument is ready; wait until it has begun.
+
+        What is refused (HTTP 500) was not ready: between the question and the command a sequence of
+        its own may have begun. Blocks for a few requests, and up to ``confirm_timeout_s``.
+        """
+        before = time.time()
+        if not self.ready():
+            return Injection(False, False, before, time.time())
+        before = time.time()
+        if not self._client.run(label):
+            _log.warning("%s: it was ready and refused to run", self.address)
+            return Injection(False, False, before, time.time())
+        deadline = time.monotonic() + self._confirm_timeout_s
+        confirmed = not self.ready()
+        while not confirmed and time.monotonic() < deadline:
+            time.sleep(_POLL_S)
+            confirmed = not self.ready()
+        return Injection(True, confirmed, before, time.time())
+
+    def safe_state(self) -> None:
+        """Do nothing: a run that goes on is safe, and its result is wanted."""
+
+
+class FusionResults:
+    """The results that the instrument keeps, by name.
+
+    Args:
+        address: ``http://host``, or ``published:`` one.
+    """
+
+    def __init__(self, address: str) -> None:
+        self.address = address
+        self._client = FusionClient(address)
+        self._done: set[str] = set()
+        self._complained: set[str] = set()
+        self._last = ""
+        self._looked = 0.0
+
+    def begin(self) -> None:
+        """Take what is there now as old; raises TransportError if it cannot be reached."""
+        self._last = self._client.last_run()
+        self._done = set(self._client.runs(_NEWEST))
+
+    def end(self) -> None:
+        """Close the connection."""
+        self._client.close()
+
+    def new(self) -> list[Chromatogram]:
+        """Return the results that came since the last look, in order of their start.
+
+        The instrument is asked twice a second at most.
+        """
+        if time.monotonic() - self._looked < _LOOK_EVERY_S:
+            return []
+        self._looked = time.monotonic()
+        last = self._client.last_run()
+        if last == self._last:
+            return []
+        found, whole = [], True
+        for name in self._client.runs(_NEWEST):
+            if name in self._done:
+                continue
+            try:
+                found.append(self._result(name))
+            except InstrumentError as error:
+                # The others are handed out; this one is asked for again at the next look.
+                whole = False
+                if name not in self._complained:
+                    self._complained.add(name)
+                    _log.warning("%s", error)
+                continue
+            self._done.add(name)
+        if whole:
+            self._last = last
+        return sorted(found, key=lambda result: result.started)
+
+    def listed(self) -> dict[str, int]:
+        """Return all results that it keeps; how large they are it does not tell."""
+        try:
+            return dict.fromkeys(self._client.runs(_ALL), 0)
+        finally:
+            self._client.close()
+
+    def content(self, name: str) -> bytes:
+        """Return one of them."""
+        try:
+            return self._client.data(name)
+        finally:
+            self._client.close()
+
+    def _result(self, name: str) -> Chromatogram:
+        return parse_chromatogram(self._client.data(name), Path("runData") / name)

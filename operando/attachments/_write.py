@@ -1,0 +1,346 @@
+"""Writing an attachment: one journal, its arrays in one file, a copy of what it was read from."""
+
+import fcntl
+import hashlib
+import os
+import shutil
+import time
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import numpy as np
+from numpy.typing import NDArray
+
+from operando import __version__
+from operando.journal import (
+    JournalError,
+    JournalWriter,
+    ScanNumbers,
+    attachments_of,
+    chain_of,
+    documents,
+    journal_path,
+    summaries,
+)
+
+PLAN = "attach"
+_GROUP = "/entry"
+# Of a larger file only the digest is kept, not a copy.
+_COPIED_BYTES = 256 << 20
+
+
+class AttachmentError(Exception):
+    """Nothing was attached; the message says what was asked, what is there and what to do."""
+
+
+class AlreadyAttachedError(AttachmentError):
+    """The same bytes are attached to that experiment already."""
+
+
+@dataclass(frozen=True)
+class SourceFile:
+    """What an attachment was read from.
+
+    Attributes:
+        name: The file's name, or how its instrument calls the result.
+        size: Its length, bytes.
+        sha256: Digest of its bytes.
+        content: Its bytes; None where they are read again from ``path``.
+        path: Where it lies; None if it was not a file.
+    """
+
+    name: str
+    size: int
+    sha256: str
+    content: bytes | None = None
+    path: Path | None = None
+
+    @classmethod
+    def of(cls, path: Path) -> "SourceFile":
+        """Return what a file is; raises OSError if it cannot be read."""
+        content = path.read_bytes()
+        digest = hashlib.sha256(content).hexdigest()
+        return cls(path.name, len(content), digest, path=path)
+
+    @classmethod
+    def of_content(cls, name: str, content: bytes) -> "SourceFile":
+        """Return what bytes are that an instrument handed over."""
+        return cls(name, len(content), hashlib.sha256(content).hexdigest(), content)
+
+    def copy_to(self, path: Path) -> None:
+        """Write its bytes to a file, whose folder is made if need be."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if self.content is not None:
+            path.write_bytes(self.content)
+        elif self.path is not None:
+            shutil.copy2(self.path, path)
+
+
+@dataclass(frozen=True)
+class Part:
+    """Rows of one stream.
+
+    Attributes:
+        stream: The stream that they are added to, or begin.
+        device: The instrument, as in the keys.
+        columns: Event key -> values by row.
+        units: Event key -> unit; absent where there is none.
+        time: When each row was taken, epoch s of this computer's clock.
+        arrays: Event key -> values of shape (rows, ...), which go to a file.
+        configuration: Configuration key -> value.
+    """
+
+    stream: str
+    device: str
+    columns: Mapping[str, Sequence[float]]
+    units: Mapping[str, str]
+    time: Sequence[float]
+    arrays: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+    configuration: Mapping[str, Any] = field(default_factory=dict)
+
+
+def attached_to(data_dir: Path | str, uid: str) -> list[dict[str, Any]]:
+    """Return the start documents of what is attached to an experiment, oldest first."""
+    data_dir = Path(data_dir)
+    found = []
+    for one in attachments_of(data_dir, chain_of(data_dir, uid)):
+        try:
+            first = next(iter(documents(journal_path(data_dir, one))), None)
+        except (JournalError, LookupError):
+            continue  # told where the run is read
+        if first is not None and first[0] == "start":
+            found.append(first[1])
+    return found
+
+
+def attach(
+    data_dir: Path | str,
+    uid: str,
+    parts: Sequence[Part],
+    source: SourceFile,
+    *,
+    kind: str,
+    instrument: str = "",
+    clock_offset_s: float = 0.0,
+    told: Mapping[str, Any] | None = None,
+) -> str:
+    """Attach rows to a run that has ended; return the uid of the attachment.
+
+    Args:
+        data_dir: The data folder.
+        uid: The whole uid of the run.
+        parts: The rows.
+        source: What they were read from; a file is copied into the record.
+        kind: The reader's name.
+        instrument: Name of the instrument in the bench file; empty if a person attached it.
+        clock_offset_s: How far the instrument's clock was declared ahead of this computer's, s.
+        told: What else is known of it, as data.
+
+    Raises:
+        AlreadyAttachedError: The same bytes are attached to its experiment already.
+        AttachmentError: There is no such run, it goes on, or it is an attachment itself.
+        JournalError: It cannot be written.
+    """
+    data_dir = Path(data_dir).expanduser().resolve()
+    with _one_at_a_time(data_dir):
+        _check(data_dir, uid, source)
+        now = time.time()
+        start = {
+            "uid": str(uuid.uuid4()),
+            "time": now,
+            "scan_id": ScanNumbers(data_dir).next(),
+            "plan_name": PLAN,
+            "operando_version": __version__,
+            "attachment_of": uid,
+            "attachment": {
+                "kind": kind,
+                "instrument": instrument,
+                "source": {"name": source.name, "size": source.size, "sha256": source.sha256},
+                "clock_offset_s": float(clock_offset_s),
+                **dict(told or {}),
+            },
+        }
+        folder = data_dir / "assets" / str(start["uid"])
+        try:
+            _keep(source, folder)
+            rows = {part.stream: len(part.time) for part in parts}
+            with JournalWriter(data_dir) as journal:
+                journal("start", start)
+                for part in parts:
+                    for name, doc in _documents(part, str(start["uid"]), folder, now):
+                        journal(name, doc)
+                journal("stop", _stop(str(start["uid"]), rows))
+        except BaseException:
+            # Without a stop of a success nobody takes it for an attachment.
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
+    return str(start["uid"])
+
+
+def _stop(uid: str, rows: Mapping[str, int]) -> dict[str, Any]:
+    return {
+        "uid": str(uuid.uuid4()),
+        "run_start": uid,
+        "time": time.time(),
+        "exit_status": "success",
+        "reason": "",
+        "num_events": dict(rows),
+    }
+
+
+def _check(data_dir: Path, uid: str, source: SourceFile) -> None:
+    run = summaries(data_dir, [uid]).get(uid)
+    if run is None:
+        raise AttachmentError(f"{source.name}: there is no run {uid} in {data_dir} to attach it to")
+    if run.attachment_of:
+        raise AttachmentError(
+            f"{source.name}: {uid[:8]} is an attachment itself; attach it to the run "
+            f"{run.attachment_of[:8]}"
+        )
+    if run.exit_status in ("running", "unfinished"):
+        raise AttachmentError(
+            f"{source.name}: run {uid[:8]} is {run.exit_status}; a file is attached to a run that "
+            "has ended" + (" (operando catalog repair closes it)" * (run.exit_status != "running"))
+        )
+    for one in attached_to(data_dir, uid):
+        if one["attachment"]["source"]["sha256"] == source.sha256:
+            raise AlreadyAttachedError(
+                f"{source.name}: its bytes are attached to run {uid[:8]} already, as "
+                f"{one['uid'][:8]} from {one['attachment']['source']['name']}"
+            )
+
+
+@contextmanager
+def _one_at_a_time(data_dir: Path) -> Iterator[None]:
+    """Keep two programs from attaching the same file at the same moment."""
+    path = data_dir / "state" / "attach.lock"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _keep(source: SourceFile, folder: Path) -> None:
+    if source.size <= _COPIED_BYTES:
+        source.copy_to(folder / Path(source.name).name)
+
+
+def _documents(
+    part: Part, run: str, folder: Path, now: float
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    descriptor = str(uuid.uuid4())
+    rows = len(part.time)
+    keys: dict[str, Any] = {
+        key: {
+            "source": f"file:{part.device}",
+            "dtype": "number",
+            "dtype_numpy": "<f8",
+            "shape": [],
+            "units": part.units.get(key, ""),
+        }
+        for key in part.columns
+    }
+    for key, values in part.arrays.items():
+        keys[key] = {
+            "source": f"file:{part.device}",
+            "dtype": "array",
+            "dtype_numpy": "<f8",
+            "shape": list(values.shape[1:]),
+            "external": "STREAM:",
+            "units": part.units.get(key, ""),
+        }
+    told = dict(part.configuration)
+    configuration = {
+        "data": told,
+        "timestamps": dict.fromkeys(told, now),
+        "data_keys": {key: _described(part.device, value) for key, value in told.items()},
+    }
+    yield (
+        "descriptor",
+        {
+            "uid": descriptor,
+            "name": part.stream,
+            "run_start": run,
+            "time": now,
+            "data_keys": keys,
+            "configuration": {part.device: configuration},
+            "object_keys": {part.device: list(keys)},
+            "hints": {},
+        },
+    )
+    if part.arrays:
+        yield from _announced(part, run, descriptor, folder)
+    if part.columns and rows:
+        data = {key: [float(one) for one in values] for key, values in part.columns.items()}
+        stamps = [float(one) for one in part.time]
+        yield (
+            "event_page",
+            {
+                "uid": [str(uuid.uuid4()) for _ in range(rows)],
+                "descriptor": descriptor,
+                "seq_num": list(range(1, rows + 1)),
+                "time": stamps,
+                "data": data,
+                "timestamps": dict.fromkeys(data, stamps),
+                "filled": {},
+            },
+        )
+
+
+def _described(device: str, value: Any) -> dict[str, Any]:
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        return {"source": f"file:{device}", "dtype": "number", "shape": []}
+    if isinstance(value, (list, tuple)):
+        return {"source": f"file:{device}", "dtype": "array", "shape": [len(value)]}
+    return {"source": f"file:{device}", "dtype": "string", "shape": []}
+
+
+def _announced(
+    part: Part, run: str, descriptor: str, folder: Path
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    import h5py
+
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{part.stream}.h5"
+    with h5py.File(path, "x", libver="latest") as file:
+        for key, values in part.arrays.items():
+            file.create_dataset(
+                f"{_GROUP}/{key}",
+                data=np.asarray(values, dtype=np.float64),
+                chunks=(1, *values.shape[1:]),
+                maxshape=(None, *values.shape[1:]),
+            )
+        file.flush()
+        os.fsync(file.id.get_vfd_handle())
+    for key, values in part.arrays.items():
+        resource = str(uuid.uuid4())
+        yield (
+            "stream_resource",
+            {
+                "uid": resource,
+                "data_key": key,
+                "mimetype": "application/x-hdf5",
+                "uri": "file://localhost" + quote(path.as_posix(), safe="/:"),
+                "parameters": {
+                    "dataset": f"{_GROUP}/{key}",
+                    "chunk_shape": [1, *values.shape[1:]],
+                    "swmr": True,
+                },
+                "run_start": run,
+            },
+        )
+        yield (
+            "stream_datum",
+            {
+                "uid": f"{resource}/0",
+                "stream_resource": resource,
+                "descriptor": descriptor,
+                "indices": {"start": 0, "stop": len(values)},
+                "seq_nums": {"start": 1, "stop": len(values) + 1},
+            },
+        )

@@ -1,0 +1,248 @@
+"""An INFICON Micro GC Fusion behind its web server: commands by HTTP, results as JSON.
+
+``publicConfiguration`` tells [sequence, system]; ``!cmd.`` paths are commands. A run that cannot be
+started now is refused with HTTP 500, one that is to wait (``runWhenReady``) waits. Results lie at
+``/runData/ID``; ``/v1/lastRun`` tells the last one's ID. Paths with and without ``/v1`` are the
+same for data.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qs, urlsplit
+
+if TYPE_CHECKING:
+    from sim_devices.chromatograph import InjectingInstrument
+    from sim_devices.clock import SimulatedClock
+
+MANAGER = "/scm/sessions/system-manager"
+METHODS = ("H2_molecular_sieve", "Standby")
+MODULES = 1
+_WAIT_POLL_S = 0.02
+_BAKEOUT_LIMIT_S = 3600.0
+
+
+class FusionServer:
+    """The web server; `address` is where it listens, on this computer only."""
+
+    def __init__(self, instrument: InjectingInstrument, clock: SimulatedClock) -> None:
+        """Serve an instrument, which is closed with it.
+
+        Args:
+            instrument: the chromatograph.
+            clock: of the bench; held while a command is obeyed.
+        """
+        self._instrument = instrument
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._method = ""
+        self._bakes_until_s: float | None = None  # cell time
+        self._waiting: threading.Thread | None = None
+        self._cancelled = threading.Event()
+        self._garbled = 0
+        self._refused = 0
+        self._silent = False
+        self._http = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
+        self._http.daemon_threads = True
+        self.address = f"http://127.0.0.1:{self._http.server_address[1]}"
+        self._thread = threading.Thread(
+            target=self._http.serve_forever, args=(0.05,), name="fusion", daemon=True
+        )
+        self._thread.start()
+
+    def close(self) -> None:
+        """Switch it off."""
+        self._cancelled.set()
+        self._http.shutdown()
+        self._thread.join()
+        self._http.server_close()
+        if self._waiting is not None:
+            self._waiting.join()
+        self._instrument.close()
+
+    def inject(self, fault: str, **options: object) -> None:
+        """Break something.
+
+        Args:
+            fault: ``garble``: the next `count` (1) answers are a page of a proxy; ``refuse``: the
+                next `count` runs are refused although it is ready; ``silence``: no request is
+                answered, until ``speech``; else what the chromatograph knows.
+            options: of the fault.
+
+        Raises:
+            ValueError: no such fault.
+        """
+        count = int(float(str(options.get("count", 1))))
+        with self._lock:
+            if fault == "garble":
+                self._garbled += count
+            elif fault == "refuse":
+                self._refused += count
+            elif fault in ("silence", "speech"):
+                self._silent = fault == "silence"
+            else:
+                self._instrument.inject(fault, **options)
+
+    # ---- the language: status code and content
+
+    def answer(self, method: str, target: str, body: bytes) -> tuple[int, bytes] | None:
+        """Return status and body of a request's answer; None: there is none."""
+        url = urlsplit(target)
+        asked = {key: values[-1] for key, values in parse_qs(url.query).items()}
+        path = url.path.removeprefix("/v1")
+        with self._lock:
+            if self._silent:
+                return None
+            if self._garbled:
+                self._garbled -= 1
+                return 200, b"<html><body>Proxy error</body></html>"
+        if path.startswith(f"{MANAGER}!cmd."):
+            command = path.removeprefix(f"{MANAGER}!cmd.")
+            with self._clock.exchange("fusion"):
+                return self._command(method, command, asked, body)
+        if method != "GET":
+            return 405, b""
+        match path.strip("/").split("/"):
+            case ["system", "systemInfo", "systemSpec", "numberOfModules"]:
+                return _json(MODULES)
+            case ["scm", "sessions", "system-manager", "publicConfiguration"]:
+                return _json(self._state())
+            case ["lastRun"]:
+                results = list(self._instrument.results)
+                if not results:
+                    return 404, b""
+                return _json({"dataLocation": results[-1]})
+            case ["runData"]:
+                return self._runs(asked)
+            case ["runData", number]:
+                found = self._instrument.results.get(number)
+                return (404, b"") if found is None else (200, found.read_bytes())
+            case ["methods", "userMethods"]:
+                return _json({name: {} for name in METHODS})
+        return 404, b""
+
+    def _state(self) -> list[str]:
+        sequence = f"public:sequence-{'loaded' if self._method else 'not-loaded'}"
+        if self._bakes():
+            return [sequence, "public:bakeout"]
+        if self._instrument.ready:
+            return [sequence, "public:ready"]
+        running = self._instrument.running
+        return [sequence, "public:method-running" if running else "public:not-ready"]
+
+    def _bakes(self) -> bool:
+        with self._lock:
+            until_s = self._bakes_until_s
+        return until_s is not None and self._clock.now() < until_s
+
+    def _runs(self, asked: dict[str, str]) -> tuple[int, bytes]:
+        results = list(self._instrument.results)
+        try:
+            limit = int(asked.get("limit", len(results)))
+        except ValueError:
+            return 500, b""
+        if asked.get("sortByDate") == "DESC":
+            results.reverse()
+        runs = []
+        for number in results[:limit]:
+            told = json.loads(self._instrument.results[number].read_bytes())
+            if asked.get("allData", "").lower() != "true":
+                told.pop("detectors")
+            runs.append(told)
+        return _json({"runs": runs, "totalCount": len(results)})
+
+    def _command(
+        self, method: str, command: str, asked: dict[str, str], body: bytes
+    ) -> tuple[int, bytes]:
+        if command == "run":
+            try:
+                told = json.loads(body or b"{}") if method == "POST" else {}
+                annotations = dict(told.get("annotations") or {})
+                waits = bool(told.get("runWhenReady"))
+            except (ValueError, AttributeError, TypeError):
+                return 500, b""
+            return self._run(annotations, waits or asked.get("runWhenReady") == "true")
+        if command == "loadMethod":
+            name = asked.get("methodLocation", "").rsplit("/", 1)[-1]
+            if name not in METHODS or not self._instrument.ready:
+                return 500, b""
+            self._method = name
+            return 200, b""
+        if command == "bakeout":
+            try:
+                seconds = float(asked.get("duration", "").removesuffix("s"))
+            except ValueError:
+                return 500, b""
+            if not 0 < seconds <= _BAKEOUT_LIMIT_S or not self._instrument.ready:
+                return 500, b""
+            with self._lock:
+                self._bakes_until_s = self._clock.now() + seconds
+            return 200, b""
+        if command in ("stop", "abort"):
+            self._cancelled.set()
+            with self._lock:
+                self._bakes_until_s = None
+            return 200, b""
+        return 404, b""
+
+    def _run(self, annotations: dict[str, Any], waits: bool) -> tuple[int, bytes]:
+        with self._lock:
+            refused, self._refused = self._refused > 0, max(self._refused - 1, 0)
+        if refused or not self._method:
+            return 500, b""
+        if not self._bakes() and self._instrument.start(annotations):
+            return 200, b""
+        if not waits or (self._waiting is not None and self._waiting.is_alive()):
+            return 500, b""
+        self._cancelled.clear()
+
+        def wait() -> None:
+            with self._clock.hurry("run when ready"):
+                while not self._cancelled.is_set():
+                    if not self._bakes() and self._instrument.start(annotations):
+                        return
+                    time.sleep(_WAIT_POLL_S)
+
+        self._waiting = threading.Thread(target=wait, name="fusion-run-when-ready", daemon=True)
+        self._waiting.start()
+        return 200, b""
+
+
+def _json(value: object) -> tuple[int, bytes]:
+    return 200, json.dumps(value).encode("utf-8")
+
+
+def _handler(server: FusionServer) -> type[BaseHTTPRequestHandler]:
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_GET(self) -> None:
+            self._answer()
+
+        def do_POST(self) -> None:
+            self._answer()
+
+        def do_PUT(self) -> None:
+            self._answer()
+
+        def _answer(self) -> None:
+            body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            answer = server.answer(self.command, self.path, body)
+            if answer is None:
+                self.close_connection = True
+                return
+            status, content = answer
+            self.send_response(status)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
+
+        def log_message(self, format: str, *values: Any) -> None:
+            pass
+
+    return Handler

@@ -1,0 +1,220 @@
+"""The Micro GC Fusion's driver against pages of its manual, and against the simulated one."""
+
+import contextlib
+import threading
+import time
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from instruments.errors import InstrumentFaultError, ProtocolError, TransportError
+from instruments.gas_chromatograph import GasChromatograph, Results
+from instruments.gas_chromatograph.fusion import Fusion, FusionResults
+from techniques.injections import injection_label, labelled_injection
+
+PAGES = Path(__file__).parents[2] / "transcripts" / "fusion" / "driver.txt"
+Play = Callable[..., str]
+
+
+def _pages() -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for line in PAGES.read_text().splitlines():
+        if line.startswith("# "):
+            turns = found.setdefault(line[2:], [])
+        elif line:
+            turns.append(line)
+    return found
+
+
+class _Player(BaseHTTPRequestHandler):
+    """Answers the requests of some pages in their order, and nothing else."""
+
+    turns: list[str]
+    surprises: list[str]
+
+    def do_GET(self) -> None:
+        self._answer("")
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"])).decode()
+        self._answer(f" {body}")
+
+    def _answer(self, body: str) -> None:
+        asked = f"> {self.command} {self.path}{body}"
+        if not self.turns or self.turns[0] != asked:
+            self.surprises.append(f"{asked}, not {self.turns[:1]}")
+            self.send_error(418)
+            return
+        del self.turns[0]
+        answer = self.turns.pop(0)
+        if answer == "x":
+            self.close_connection = True
+            return
+        status, _, content = answer.removeprefix("< ").partition(" ")
+        self.send_response(int(status))
+        self.send_header("Content-Length", str(len(content.encode())))
+        self.end_headers()
+        self.wfile.write(content.encode())
+
+    def log_message(self, format: str, *values: Any) -> None:
+        pass
+
+
+@pytest.fixture(name="play")
+def _play() -> Iterator[Play]:
+    servers: list[tuple[ThreadingHTTPServer, threading.Thread, type[_Player]]] = []
+
+    def play(*names: str) -> str:
+        turns = [turn for name in names for turn in _pages()[name]]
+        handler = type("Player", (_Player,), {"turns": turns, "surprises": []})
+        server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+        thread = threading.Thread(target=server.serve_forever, args=(0.02,))
+        thread.start()
+        servers.append((server, thread, handler))
+        return f"http://127.0.0.1:{server.server_address[1]}"
+
+    yield play
+    for server, thread, handler in servers:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+        assert handler.surprises == []
+        assert handler.turns == []
+
+
+@pytest.fixture(name="connected")
+def _connected(play: Play) -> Iterator[Callable[..., Fusion]]:
+    drivers: list[Fusion] = []
+
+    def connect(*pages: str) -> Fusion:
+        drivers.append(Fusion(play("connecting", *pages), method="H2"))
+        drivers[-1].connect()
+        return drivers[-1]
+
+    yield connect
+    for driver in drivers:
+        driver.close()
+
+
+def test_it_is_a_gas_chromatograph_that_nobody_has_confirmed_on_hardware(
+    connected: Callable[..., Fusion], caplog: pytest.LogCaptureFixture
+) -> None:
+    driver: GasChromatograph = connected()
+    assert driver.verified_on is None
+    assert "has not been confirmed on real hardware" in caplog.text
+    assert driver.identify()["modules"] == "2"
+    driver.safe_state()
+
+
+def test_a_run_is_called_as_asked_and_confirmed_by_the_state(
+    connected: Callable[..., Fusion],
+) -> None:
+    injection = connected("a run").inject("ours")
+    assert (injection.ready, injection.confirmed) == (True, True)
+    assert injection.host_before <= injection.host_after
+
+
+@pytest.mark.parametrize("page", ["a run while it bakes", "a run that is refused"])
+def test_one_that_does_not_run_was_not_ready(connected: Callable[..., Fusion], page: str) -> None:
+    injection = connected(page).inject("ours")
+    assert (injection.ready, injection.confirmed) == (False, False)
+
+
+@pytest.mark.parametrize(
+    ("page", "complaint"),
+    [
+        ("a run that it does not know", "asked to run, it answered HTTP 404"),
+        ("a state that is none", "which is|no two states"),
+    ],
+)
+def test_an_answer_that_is_none_is_an_error(
+    connected: Callable[..., Fusion], page: str, complaint: str
+) -> None:
+    with pytest.raises(ProtocolError, match=complaint):
+        connected(page).inject("ours")
+
+
+@pytest.mark.parametrize(
+    ("page", "error", "complaint"),
+    [
+        ("one without that method", InstrumentFaultError, "'H2', it answered HTTP 500"),
+        ("a web server of another kind", ProtocolError, "HTTP 404: is a Micro GC Fusion"),
+        ("a proxy", ProtocolError, "no JSON.*no proxy"),
+        ("one that tells something else", ProtocolError, r"\{'modules': 2\}.*its address"),
+        ("one that says nothing", TransportError, "cannot be reached"),
+    ],
+)
+def test_what_cannot_be_worked_with_is_not_connected(
+    play: Play, page: str, error: type[Exception], complaint: str
+) -> None:
+    driver = Fusion(play(f"connecting to {page}"), method="H2")
+    with pytest.raises(error, match=complaint):
+        driver.connect()
+
+
+def test_addresses_that_lead_nowhere_are_told() -> None:
+    with pytest.raises(TransportError, match="write it as http://host"):
+        Fusion("tcp://10.0.0.1:80").connect()
+    with pytest.raises(TransportError, match="cannot be reached"):
+        Fusion("http://127.0.0.1:9").connect()
+
+
+def test_results_are_new_once(play: Play) -> None:
+    results = FusionResults(play("no results yet", "one result more"))
+    results.begin()
+    (found,) = results.new()
+    assert (found.path.name, found.label, found.trace) == ("b2", "ours", (1.0, 2.0))
+    results.end()
+
+
+def test_results_that_are_gone_or_none_are_errors(play: Play) -> None:
+    address = play(
+        "a result that was deleted", "a list that is none", "a last result without a place"
+    )
+    results = FusionResults(address)
+    with pytest.raises(ProtocolError, match="has it been deleted"):
+        results.content("b2")
+    with pytest.raises(ProtocolError, match="asked /runData"):
+        results.listed()
+    with pytest.raises(ProtocolError, match="asked /v1/lastRun"):
+        results.begin()
+    results.end()
+
+
+def test_the_name_of_an_injection_comes_back() -> None:
+    uid = "7d1f0a52-0000-4000-8000-000000000001"
+    assert labelled_injection(f"Monday {injection_label(uid, 7)}, again") == (uid, 7)
+    assert labelled_injection("injection 7") is None
+
+
+def test_the_simulated_one_runs_refuses_and_hands_over(simulate: Callable[..., Any]) -> None:
+    bench = simulate("zn-bare-half", "fusion", 4000.0)
+    driver = Fusion(bench.address("fusion"), method="H2_molecular_sieve")
+    results: Results = FusionResults(bench.address("fusion"))
+    driver.connect()
+    try:
+        results.begin()
+        injection = driver.inject("ours")
+        assert (injection.ready, injection.confirmed) == (True, True)
+        end = time.monotonic() + 30
+        found = list(results.new())
+        while not found and time.monotonic() < end:
+            time.sleep(0.05)
+            found += results.new()
+        assert [one.label for one in found] == ["ours"]
+        assert len(found[0].trace) == 8000
+        assert list(results.listed()) == ["000001"]
+        bench.break_something(instrument="fusion", fault="refuse")
+        bench.break_something(instrument="fusion", fault="garble", count=1)
+        while time.monotonic() < end:
+            with contextlib.suppress(ProtocolError):  # the page of a proxy
+                if not driver.inject("again").ready:
+                    break
+            time.sleep(0.1)
+        assert time.monotonic() < end
+    finally:
+        driver.close()
+        results.end()

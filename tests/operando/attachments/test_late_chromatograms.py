@@ -1,0 +1,125 @@
+"""What a gas chromatograph's data system writes after a run is joined to the run's injections."""
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from instruments.bench_file import BenchFile
+from operando.configuration import ConfigurationError
+from operando.journal import JournalWriter
+from operando.late import check_readers, collect_late, collect_quietly
+from operando.runs import Run
+from techniques.injections import injection_label
+
+UID = "7d1f0a52-0000-4000-8000-000000000001"
+BEGAN_S = 1.7e9
+
+
+@pytest.fixture(name="data")
+def _data(synthetic: Any, tmp_path: Path) -> Path:
+    told = synthetic.RunDocuments(tmp_path, synthetic.HALF_CELL)
+    told.documents[0][1]["bench"] = {"instruments": {"gc": {}}}
+    told.stream("potentiostat", "potentiostat", synthetic.galvanostatic(rows=10))
+    told.stream(
+        "gc",
+        "gc",
+        {
+            "injection": [1.0, 2.0],
+            "missed": [0.0, 0.0],
+            "host_before": [BEGAN_S + 100, BEGAN_S + 300],
+        },
+    )
+    told.stop()
+    told.documents[-1][1]["time"] = BEGAN_S + 1000
+    with JournalWriter(tmp_path / "data") as journal:
+        for name, doc in told.documents:
+            journal(name, doc)
+    return tmp_path / "data"
+
+
+@pytest.fixture(name="bench")
+def _bench(tmp_path: Path) -> BenchFile:
+    (tmp_path / "results").mkdir()
+    return BenchFile.model_validate(
+        {
+            "name": "with-gc",
+            "instruments": {
+                "relays": {
+                    "kind": "relay_board", "language": "numato", "address": "serial:///dev/null"
+                },
+                "gc": {
+                    "kind": "gas_chromatograph",
+                    "language": "contact",
+                    "board": "relays",
+                    "start_relay": 0,
+                    "ready_gpio": 0,
+                    "hydrogen_area_per_mole_fraction": 1.0,
+                    "clock_offset_s": 7200.0,
+                    "results": f"folder://{tmp_path / 'results'}",
+                },
+            },
+        }
+    )  # fmt: skip
+
+
+def _write(folder: Path, name: str, started: float, label: str = "") -> None:
+    result = {
+        "runTimeStamp": datetime.fromtimestamp(started, UTC).isoformat(),
+        "methodName": "H2",
+        "annotations": {"name": label},
+        "detectors": {"a": {"nValuesPerSecond": 50, "nValuesExpected": 3, "values": [1, 2, 3]}},
+    }
+    (folder / name).write_text(json.dumps(result))
+
+
+def test_results_join_by_their_name_else_by_time_on_the_declared_clock(
+    data: Path, bench: BenchFile, tmp_path: Path
+) -> None:
+    results = tmp_path / "results"
+    _write(results, "a.json", BEGAN_S + 101 + 7200)
+    _write(results, "b.json", BEGAN_S + 4e6, injection_label(UID, 2))
+    _write(results, "c.json", BEGAN_S + 600 + 7200)
+    _write(results, "d.json", BEGAN_S, injection_label(UID.replace("7d", "8d"), 1))
+    found, troubles = collect_late(data, bench)
+    assert troubles == []
+    told = {one.name: (one.outcome, one.uid) for one in found}
+    assert told == {
+        "a.json": ("attached", UID),
+        "b.json": ("attached", UID),
+        "c.json": ("unexpected", UID),
+        "d.json": ("unexpected", ""),
+    }
+    reasons = {one.name: one.reason for one in found}
+    assert "the nearest is -300 s away" in reasons["c.json"]
+    assert "which is not in" in reasons["d.json"]
+    run = Run.from_journal(UID, data)
+    rows = run.streams["chromatogram"]
+    assert rows.columns["gc_result_injection"].tolist() == [1.0, 2.0]
+    assert rows.asset("gc_result_trace")[1].tolist() == [1.0, 2.0, 3.0]
+    assert run.attachments[0]["attachment"]["clock_offset_s"] == 7200.0
+    again, _ = collect_late(data, bench)
+    assert {one.outcome for one in again} == {"unexpected"}
+
+
+def test_a_reader_that_there_is_not_is_refused() -> None:
+    box = {"kind": "external", "language": "folder", "address": "folder:///x", "reader": "xls"}
+    bench = BenchFile.model_validate({"name": "b", "instruments": {"box": box}})
+    with pytest.raises(ConfigurationError, match=r"box is to be read by 'xls'.*dems_csv"):
+        check_readers(bench)
+
+
+def test_a_session_tells_what_it_found_and_never_fails(
+    data: Path, bench: BenchFile, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    _write(tmp_path / "results", "a.json", BEGAN_S + 101 + 7200)
+    _write(tmp_path / "results", "c.json", BEGAN_S + 600 + 7200)
+    collect_quietly(data, bench)
+    assert "a.json attached to run 7d1f0a52" in caplog.text
+    assert "c.json is unexpected" in caplog.text
+    (tmp_path / "results").rename(tmp_path / "gone")
+    collect_quietly(data, bench)
+    assert "cannot look into" in caplog.text
