@@ -9,7 +9,7 @@ from pydantic.fields import FieldInfo
 from instruments.camera.entry import PylonEntry
 from instruments.entry import InstrumentEntry
 from instruments.gas_chromatograph.entry import ContactEntry
-from instruments.potentiostat.entry import MethodScriptEntry
+from instruments.potentiostat.entry import MethodScriptEntry, RodeostatEntry
 from instruments.raman.entry import WasatchEntry
 from instruments.relay_board.entry import RelayBoardEntry
 from instruments.sensor.entry import AtlasEzoPhEntry
@@ -22,7 +22,7 @@ from techniques._base import Data
 # together, as in ``Annotated[A | B, Field(discriminator="language")]``.
 Entry = Annotated[
     RelayBoardEntry
-    | MethodScriptEntry
+    | Annotated[MethodScriptEntry | RodeostatEntry, Field(discriminator="language")]
     | PylonEntry
     | WasatchEntry
     | ContactEntry

@@ -72,6 +72,20 @@ def _ph_meter(wiring: Wiring) -> tuple[Any, str]:
     return circuit, circuit.address
 
 
-STARTERS: Mapping[str, Starter] = {"ph_meter": _ph_meter}
+def _rodeostat(wiring: Wiring) -> tuple[Any, str]:
+    from sim_devices.rodeostat import Rodeostat
+
+    rodeostat = Rodeostat(
+        wiring.cell,
+        wiring.clock,
+        wiring.truth,
+        wiring.seed,
+        prefer_pty=wiring.prefer_pty,
+        perfect=wiring.perfect,
+    )
+    return rodeostat, rodeostat.address
+
+
+STARTERS: Mapping[str, Starter] = {"ph_meter": _ph_meter, "rodeostat": _rodeostat}
 # Those of them that move the cell: a bench has one, the ``potentiostat`` or one of these.
-LEADERS: frozenset[str] = frozenset()
+LEADERS: frozenset[str] = frozenset({"rodeostat"})

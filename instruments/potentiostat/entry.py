@@ -80,3 +80,17 @@ class MethodScriptEntry(PotentiostatEntry):
         from instruments.potentiostat.methodscript import MethodScriptPotentiostat
 
         return MethodScriptPotentiostat(self.address, current_range_reach=self.current_range_reach)
+
+
+class RodeostatEntry(PotentiostatEntry):
+    """A Rodeostat (hardware V0.2): holds, sweeps and voltammograms on two electrodes.
+
+    Its limits are kept by the computer alone.
+    """
+
+    language: Literal["rodeostat"]
+
+    def driver(self) -> Potentiostat:
+        from instruments.potentiostat.rodeostat import RodeostatPotentiostat
+
+        return RodeostatPotentiostat(self.address)
