@@ -15,6 +15,7 @@ from instruments.transport import Transport
 ANSWER_S = 2.0
 _QUIET_S = 0.1
 _MOST_UNREADABLE = 50
+_LARGEST = 1e12
 CELL_UNKNOWN = "the state of the cell is unknown: disconnect it"
 
 
@@ -167,10 +168,12 @@ def _heard(told: dict[str, Any] | None, line: bytes, arrival_ns: int) -> Heard |
     if told == {}:
         return End(arrival_ns)
     told = told or {}
-    numbers = [x for x in (told.get("t"), told.get("v"), told.get("i")) if type(x) in (int, float)]
-    if len(numbers) != 3 or told.keys() - {"t", "v", "i", "n", "le"}:
+    values: list[Any] = [told.get(key) for key in "tvi"]
+    # A current that is no number passes no limit.
+    believable = all(type(x) in (int, float) and abs(x) < _LARGEST for x in values)
+    if not believable or told.keys() - {"n", "le"} != {"t", "v", "i"}:
         return Damaged(line)
-    t_ms, potential_v, microampere = numbers
+    t_ms, potential_v, microampere = values
     limit = bool(told.get("le"))
     return Point(t_ms * 1e-3, potential_v, microampere * 1e-6, limit, arrival_ns)
 

@@ -124,6 +124,8 @@ def test_a_line_of_something_else_is_no_sample(line: bytes) -> None:
         b'{"t":10,"v":0.5}',
         b'{"t":10,"v":0.5,"i":"1"}',
         b'{"t":10,"v":true,"i":1}',
+        b'{"t":10,"v":0.5,"i":NaN}',
+        b'{"t":1e999,"v":0.5,"i":1}',
         b'{"t":10,"v":0.5,"i":1,"x":2}',
         b'{"t":10,"v":0.5,"i":1',
         b"[10,0.5,1]",
