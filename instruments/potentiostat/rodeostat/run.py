@@ -4,7 +4,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Generator
 from dataclasses import replace
-from typing import Literal
+from typing import Any, Literal
 
 from instruments.errors import (
     InstrumentFaultError,
@@ -58,6 +58,7 @@ _OVERLOAD = 2
 _DAMAGE_ALLOWED = 3
 _DAMAGE_WINDOW = 1000
 _STOP_TRIES = 3
+_LARGEST_V = 1e3
 _STOP_S = 2.0
 
 Outcome = Literal["next", "end_loop", "stop"]
@@ -414,8 +415,8 @@ class Run:
             self.stop_reason = "aborted"
 
     def _reference_potential(self) -> float:
-        told = self._dialogue.ask("getRefVolt").get("r")
-        if not isinstance(told, int | float):
+        told: Any = self._dialogue.ask("getRefVolt").get("r")
+        if type(told) not in (int, float) or not abs(told) < _LARGEST_V:
             raise ProtocolError(f"{self._who()}: asked for the potential, got {told!r}")
         return float(told)
 
