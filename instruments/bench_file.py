@@ -10,7 +10,7 @@ from instruments.camera.entry import PylonEntry
 from instruments.entry import InstrumentEntry
 from instruments.gas_chromatograph.entry import ContactEntry
 from instruments.potentiostat.entry import MethodScriptEntry, RodeostatEntry
-from instruments.raman.entry import WasatchEntry
+from instruments.raman.entry import OceanEntry, WasatchEntry
 from instruments.relay_board.entry import RelayBoardEntry
 from instruments.sensor.entry import AtlasEzoPhEntry
 from instruments.thermostat.entry import HuberEntry
@@ -24,7 +24,7 @@ Entry = Annotated[
     RelayBoardEntry
     | Annotated[MethodScriptEntry | RodeostatEntry, Field(discriminator="language")]
     | PylonEntry
-    | WasatchEntry
+    | Annotated[WasatchEntry | OceanEntry, Field(discriminator="language")]
     | ContactEntry
     | HuberEntry
     | AtlasEzoPhEntry,

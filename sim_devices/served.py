@@ -86,6 +86,19 @@ def _rodeostat(wiring: Wiring) -> tuple[Any, str]:
     return rodeostat, rodeostat.address
 
 
-STARTERS: Mapping[str, Starter] = {"ph_meter": _ph_meter, "rodeostat": _rodeostat}
+def _raman_ocean(wiring: Wiring) -> tuple[Any, str]:
+    from sim_devices.ocean_hdx import OceanHdx
+    from sim_devices.spectrum import RamanScene
+
+    scene = RamanScene(wiring.simulated_cell("a Raman spectrometer"), wiring.seed)
+    spectrometer = OceanHdx(scene, wiring.clock, wiring.lights, truth=wiring.truth)
+    return spectrometer, spectrometer.address
+
+
+STARTERS: Mapping[str, Starter] = {
+    "ph_meter": _ph_meter,
+    "rodeostat": _rodeostat,
+    "raman_ocean": _raman_ocean,
+}
 # Those of them that move the cell: a bench has one, the ``potentiostat`` or one of these.
 LEADERS: frozenset[str] = frozenset({"rodeostat"})
