@@ -86,7 +86,7 @@ def build(file: BenchFile) -> Parts:
     lamps += switched.values()
     lamp = lamps[0] if lamps else None
     spectrometers = {
-        name: entry.driver()
+        name: entry.driver(boards)
         for name, entry in file.instruments.items()
         if isinstance(entry, RamanEntry)
     }

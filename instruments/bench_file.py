@@ -11,8 +11,8 @@ from instruments.entry import InstrumentEntry
 from instruments.external.entry import ExternalEntry
 from instruments.gas_chromatograph.entry import ContactEntry, FusionEntry
 from instruments.lamp.entry import SwitchedLampEntry
-from instruments.potentiostat.entry import KeithleyEntry, MethodScriptEntry
-from instruments.raman.entry import WasatchEntry
+from instruments.potentiostat.entry import KeithleyEntry, MethodScriptEntry, RodeostatEntry
+from instruments.raman.entry import OceanEntry, WasatchEntry
 from instruments.relay_board.entry import RelayBoardEntry
 from instruments.sampling_valve.entry import ViciEntry
 from instruments.sensor.entry import AtlasEzoPhEntry, SrsQcm200Entry
@@ -26,9 +26,9 @@ from techniques._base import Data
 # together, as in ``Annotated[A | B, Field(discriminator="language")]``.
 Entry = Annotated[
     RelayBoardEntry
-    | Annotated[MethodScriptEntry | KeithleyEntry, Field(discriminator="language")]
+    | Annotated[MethodScriptEntry | KeithleyEntry | RodeostatEntry, Field(discriminator="language")]
     | PylonEntry
-    | WasatchEntry
+    | Annotated[WasatchEntry | OceanEntry, Field(discriminator="language")]
     | Annotated[ContactEntry | FusionEntry, Field(discriminator="language")]
     | Annotated[HuberEntry | JulaboEntry, Field(discriminator="language")]
     | Annotated[AtlasEzoPhEntry | SrsQcm200Entry, Field(discriminator="language")]

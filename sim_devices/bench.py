@@ -1,8 +1,8 @@
 """A whole simulated bench in one process: one cell, one clock, and instruments wired together.
 
-The relay board's terminals: relay 0 is the chromatograph's Start contact, relay 1 is free, relay 2
-is the microscope's lamp; GPIO 3 is the chromatograph's Ready line. Only the potentiostat moves the
-cell: without one its time stands still.
+The relay board's terminals: relay 0 is the chromatograph's Start contact, relay 1 the laser of
+`raman_ocean` where that is served, relay 2 the microscope's lamp; GPIO 3 is the chromatograph's
+Ready line. Only the potentiostat moves the cell: without one its time stands still.
 """
 
 from __future__ import annotations
@@ -31,7 +31,9 @@ if TYPE_CHECKING:
     from sim_devices.spectrum import Light
 
 INSTRUMENTS = ("potentiostat", "relay_board", "camera", "raman", "thermostat")
-START_RELAY, LAMP_RELAY, READY_GPIO = 0, 2, 3
+START_RELAY, LASER_RELAY, LAMP_RELAY, READY_GPIO = 0, 1, 2, 3
+SEPARATE_LASER = "raman_ocean"
+_SEPARATE_LASER_MW = 100.0
 READY_FILE, FAULTS_FILE, REPLAY_FILE = "ready", "faults", "replay.json"
 SIMULATED_FILE = "simulated.json"
 CHROMATOGRAMS = "chromatogram_files"
@@ -239,7 +241,7 @@ class Bench:
     def _start(self, instruments: Sequence[str], seed: int, prefer_pty: bool) -> None:
         # Imported when asked for: a camera alone needs no potentiostat's language.
         if "relay_board" in instruments:
-            self._start_relay_board(seed, prefer_pty)
+            self._start_relay_board(seed, prefer_pty, SEPARATE_LASER in instruments)
         if "camera" in instruments:
             from sim_devices.micrograph import Micrograph
 
@@ -280,10 +282,12 @@ class Bench:
             )
             self._adopt(name, *STARTERS[name](wiring))
 
-    def _start_relay_board(self, seed: int, prefer_pty: bool) -> None:
+    def _start_relay_board(self, seed: int, prefer_pty: bool, separate_laser: bool) -> None:
         from sim_devices.relay_board import RelayBoard
 
         on_relay: dict[int, Callable[[bool], None]] = {LAMP_RELAY: self._lamp}
+        if separate_laser:
+            on_relay[LASER_RELAY] = self._separate_laser
         gpio_level: dict[int, Callable[[], bool]] = {}
         chromatograph = self._chromatograph(seed)
         if chromatograph is not None:
@@ -407,6 +411,12 @@ class Bench:
 
     def _lamp(self, on: bool) -> None:
         self.lights.lamp = on
+
+    def _separate_laser(self, on: bool) -> None:
+        self.lights.laser_mw = _SEPARATE_LASER_MW if on else 0.0
+        with self.cell.lock:
+            t = self.cell.t
+        self.truth.write("raman", "laser", cell_t_s=t, power_mw=self.lights.laser_mw)
 
     def _keep(self) -> None:
         """Inject faults when they are due and write down what the cell has gone through."""

@@ -166,6 +166,29 @@ def _dems(wiring: Wiring) -> tuple[Any, str]:
     return box, f"folder://{box.folder.resolve()}"
 
 
+def _rodeostat(wiring: Wiring) -> tuple[Any, str]:
+    from sim_devices.rodeostat import Rodeostat
+
+    rodeostat = Rodeostat(
+        wiring.cell,
+        wiring.clock,
+        wiring.truth,
+        wiring.seed,
+        prefer_pty=wiring.prefer_pty,
+        perfect=wiring.perfect,
+    )
+    return rodeostat, rodeostat.address
+
+
+def _raman_ocean(wiring: Wiring) -> tuple[Any, str]:
+    from sim_devices.ocean_hdx import OceanHdx
+    from sim_devices.spectrum import RamanScene
+
+    scene = RamanScene(wiring.simulated_cell("a Raman spectrometer"), wiring.seed)
+    spectrometer = OceanHdx(scene, wiring.clock, wiring.lights, truth=wiring.truth)
+    return spectrometer, spectrometer.address
+
+
 STARTERS: Mapping[str, Starter] = {
     "dems": _dems,
     "fusion": _fusion,
@@ -173,8 +196,10 @@ STARTERS: Mapping[str, Starter] = {
     "keithley": _keithley,
     "microbalance": _microbalance,
     "ph_meter": _ph_meter,
+    "raman_ocean": _raman_ocean,
+    "rodeostat": _rodeostat,
     "sampling_valve": _sampling_valve,
     "stage": _stage,
 }
 # Those of them that move the cell: a bench has one, the ``potentiostat`` or one of these.
-LEADERS: frozenset[str] = frozenset({"keithley"})
+LEADERS: frozenset[str] = frozenset({"keithley", "rodeostat"})

@@ -37,7 +37,13 @@ CALIBRATIONS = (
 
 
 @pytest.mark.parametrize(
-    "names", [("sim", "bench"), ("sim-second", "bench-second"), ("sim-keithley", "bench-keithley")]
+    "names",
+    [
+        ("sim", "bench"),
+        ("sim-second", "bench-second"),
+        ("sim-keithley", "bench-keithley"),
+        ("sim-rodeostat", "bench-rodeostat"),
+    ],
 )
 def test_the_simulated_and_the_real_bench_differ_in_addresses_and_calibrations_only(
     names: tuple[str, str],
@@ -51,7 +57,7 @@ def test_the_simulated_and_the_real_bench_differ_in_addresses_and_calibrations_o
     assert sim == real
 
 
-@pytest.mark.parametrize("name", ["bench", "bench-second"])
+@pytest.mark.parametrize("name", ["bench", "bench-second", "bench-rodeostat"])
 def test_the_real_benches_claim_nothing_that_nobody_measured(name: str) -> None:
     # A scale, a slope, a margin that was masked: none of it is for a template to say.
     real = yaml.safe_load((ROOT / "config" / f"{name}.yaml").read_text())

@@ -138,6 +138,8 @@ class Capabilities:
         scan_rate_min_v_s: slowest sweep of the potential, V/s.
         scan_rate_max_v_s: fastest sweep in which every point is compared with the limits, V/s.
         current_range_reach: how many times its nominal value a current range carries.
+        limits_note: what must be known of limits that do not run on the instrument itself; empty
+            if they do.
     """
 
     model: str
@@ -153,6 +155,7 @@ class Capabilities:
     scan_rate_min_v_s: float = 0.0
     scan_rate_max_v_s: float = 0.0
     current_range_reach: float = 1.0
+    limits_note: str = ""
 
     def current_range_a(self, current_a: float) -> float:
         """Return the nominal value of the range that a current runs on, A.

@@ -112,3 +112,17 @@ class KeithleyEntry(PotentiostatEntry):
             edge_line=self.edge_line,
         )
         return KeithleyPotentiostat(self.address, wiring=wiring)
+
+
+class RodeostatEntry(PotentiostatEntry):
+    """A Rodeostat (hardware V0.2): holds, sweeps and voltammograms on two electrodes.
+
+    Its limits are kept by the computer alone.
+    """
+
+    language: Literal["rodeostat"]
+
+    def driver(self) -> Potentiostat:
+        from instruments.potentiostat.rodeostat import RodeostatPotentiostat
+
+        return RodeostatPotentiostat(self.address)

@@ -1,11 +1,14 @@
 """What a bench file tells of a Raman spectrometer."""
 
+from collections.abc import Mapping
 from typing import Any, Literal
 
 from pydantic import Field
 
 from instruments.entry import AddressedEntry
 from instruments.raman.contract import RamanSpectrometer
+from instruments.relay_board.contract import RelayBoard
+from techniques._base import Data
 
 
 class RamanEntry(AddressedEntry):
@@ -28,8 +31,8 @@ class RamanEntry(AddressedEntry):
     def calibration_told(self) -> dict[str, Any]:
         return self._told({"reference_line_cm1"} if self.reference_line_cm1 is not None else ())
 
-    def driver(self) -> RamanSpectrometer:
-        """Return the driver, nothing of it connected."""
+    def driver(self, boards: Mapping[str, RelayBoard]) -> RamanSpectrometer:
+        """Return the driver, nothing of it connected; ``boards`` are those of the bench."""
         raise NotImplementedError
 
 
@@ -38,7 +41,49 @@ class WasatchEntry(RamanEntry):
 
     language: Literal["wasatch"]
 
-    def driver(self) -> RamanSpectrometer:
+    def driver(self, boards: Mapping[str, RelayBoard]) -> RamanSpectrometer:
         from instruments.raman.wasatch import WasatchSpectrometer
 
         return WasatchSpectrometer(self.address, laser_power_w=self.laser_power_w)
+
+
+class RelayLaserEntry(Data):
+    """A laser that a relay switches: nothing but this software keeps it off."""
+
+    board: str = Field(description="Name of a relay_board of this bench.")
+    relay: int = Field(ge=0)
+    warm_up_s: float = Field(
+        default=0.0, ge=0, le=60, description="From the relay to a steady laser, s."
+    )
+
+
+class OceanEntry(RamanEntry):
+    """An Ocean HDX on the network; its laser is another maker's, on a relay.
+
+    ``laser_power_w`` is what that laser gives: nothing sets or reads it.
+    """
+
+    language: Literal["ocean"]
+    excitation_nm: float = Field(
+        gt=200,
+        lt=2000,
+        description="Wavelength of the laser, nm, in the medium (air or vacuum) of the "
+        "spectrometer's calibration.",
+    )
+    laser: RelayLaserEntry
+
+    @property
+    def boards(self) -> tuple[str, ...]:
+        return (self.laser.board,)
+
+    def driver(self, boards: Mapping[str, RelayBoard]) -> RamanSpectrometer:
+        from instruments.raman.ocean import OceanSpectrometer
+
+        return OceanSpectrometer(
+            self.address,
+            boards[self.laser.board],
+            self.laser.relay,
+            excitation_nm=self.excitation_nm,
+            laser_power_w=self.laser_power_w,
+            laser_warm_up_s=self.laser.warm_up_s,
+        )
