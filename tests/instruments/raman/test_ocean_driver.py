@@ -79,7 +79,7 @@ def test_making_a_driver_opens_nothing() -> None:
     assert not spectrometer.is_on
     spectrometer.safe_state()
     spectrometer.close()
-    with pytest.raises(TransportError, match="not connected|before connect"):
+    with pytest.raises(TransportError, match=r"not connected|before connect"):
         spectrometer.acquire(0.1, 1)
 
 
