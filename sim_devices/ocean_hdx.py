@@ -101,7 +101,7 @@ class OceanHdx:
         self._serial = serial_number.encode("ascii")
         self._coefficients = tuple(wavelength_coefficients)
         powers = np.polynomial.polynomial.polyval(
-            np.arange(PIXELS, dtype=float), np.float32(self._coefficients).astype(float)
+            np.arange(PIXELS, dtype=float), np.asarray(self._coefficients, np.float32).astype(float)
         )
         self._axis = 1e7 / EXCITATION_NM - 1e7 / powers
         self._integration_us = 10_000

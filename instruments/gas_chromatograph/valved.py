@@ -66,7 +66,7 @@ class ValvedGasChromatograph:
         """Return whether a start would be obeyed now."""
         return self._chromatograph.ready()
 
-    def inject(self) -> Injection:
+    def inject(self, label: str = "") -> Injection:
         """Take a sample and start a run if the chromatograph is ready.
 
         ``host_before`` is when the valve was about to be turned. Blocks for the turns of the valve
@@ -83,7 +83,7 @@ class ValvedGasChromatograph:
             before = time.time()
             try:
                 self._valve.go_to(self._inject)
-                injection = self._chromatograph.inject()
+                injection = self._chromatograph.inject(label)
                 if injection.ready:
                     time.sleep(self._inject_s)
             finally:
