@@ -10,9 +10,9 @@ PIP = $(PYTHON) -m pip --python $(BIN)/python --disable-pip-version-check --no-i
 demo: .venv/ready
 	$(BIN)/operando demo
 
-# Many tests wait for processes and clocks: three at a time fill two cores.
+# Most tests wait for processes and clocks: four at a time fill two cores.
 test: .venv/ready .venv/validators/ready
-	$(BIN)/python -m pytest -q --numprocesses 3 --dist loadfile
+	$(BIN)/python -m pytest -q --numprocesses 4 --dist loadfile
 
 check: .venv/ready
 	$(BIN)/ruff check .

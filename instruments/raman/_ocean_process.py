@@ -323,7 +323,7 @@ class _BoundedSocket(socket.socket):
 def _handle_of(base: Any) -> Any:
     """Return the library's handle of a place on the network, with connections that end."""
 
-    class Handle(base):  # type: ignore[misc,valid-type]  # the base is untyped
+    class Handle(base):
         """Opens a `_BoundedSocket`, and closes it."""
 
         def __init__(self, host: str, port: int) -> None:
