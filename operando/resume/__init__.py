@@ -24,6 +24,7 @@ from operando.resume._cell import (
     judge,
     may_be_modulated,
     open_circuit_v,
+    reference_before_v,
 )
 from operando.resume._charge import plated_and_stripped
 from operando.resume._judge import judges_going_on
@@ -355,6 +356,7 @@ def _look_at_the_cell(
         logs=logs,
         rows=(*fresh, *rows),
         fired=tuple(fired_rules(experiment.runs)),
+        reference_before_v=reference_before_v(experiment),
     )
 
 

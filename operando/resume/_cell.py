@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 
 from instruments.potentiostat import ImpedancePoint, Sample
 from instruments.potentiostat.contract import DRIVEN, LOOK, PLATE, REST, STRIP
+from operando.analysis._evaluation import Evaluation
+from operando.analysis._reference_metrics import reference_metrics
 from operando.resume._position import Position
 from operando.resume._program import Program, RowWithTime, all_rows
 from operando.resume._record import Experiment
@@ -415,3 +417,13 @@ def _last_driven(experiment: Experiment) -> int:
         if len(driven):
             return int(driven[-1])
     return 0
+
+
+def reference_before_v(experiment: Experiment) -> float | None:
+    """Return the offset of the reference before the experiment drove anything, V, if it is known.
+
+    As its report tells it.
+    """
+    name = "reference_offset_before_mv"
+    offset_mv = reference_metrics(Evaluation(experiment.root))[name].value
+    return 1e-3 * offset_mv if isinstance(offset_mv, float) else None

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from instruments.potentiostat import ImpedancePoint, Sample
-from operando.resume._cell import Spectrum, judge
+from operando.resume._cell import Spectrum, judge, reference_before_v
 from operando.resume._position import Position
 from operando.resume._record import Experiment
 from operando.runs import Run, Stream
@@ -184,3 +184,25 @@ def test_the_reference_is_what_the_experiment_measured_and_else_its_first_look()
 def test_points_that_are_no_numbers_are_left_out() -> None:
     found = Spectrum.of([1e5, 1e4, 1e3], [2.0, np.nan, 3.0], [-0.1, -0.1, -1.0])
     assert list(found.frequency_hz) == [1e5, 1e3]
+
+
+def with_reference(offset_v: float) -> Run:
+    """Return a run that plated after 20 s of rest, its reference electrode off by so much."""
+    n = np.arange(1.0, 31.0)
+    columns = {
+        "t": n,
+        "potential": 0 * n + 0.4,
+        "potential_cell": 0.4 - offset_v * np.where(n <= 10, 20, 1),
+        "current": np.where(n <= 20, 0.0, -1e-3),
+        "cycle": 0 * n,
+        "half_cycle": 0 * n,
+        "role": np.where(n <= 20, 0, -1),
+    }
+    start = {"uid": "1", "time": 0.0, "sample": {**SAMPLE, "reference_electrode": "Zn wire"}}
+    return Run(start, None, {"potentiostat": stream("potentiostat", "potentiostat", columns)})
+
+
+def test_the_reference_before_an_experiment_is_that_before_its_first_run() -> None:
+    runs = (with_reference(0.012), with_reference(0.003))
+    assert reference_before_v(Experiment(runs, Path())) == pytest.approx(0.012)
+    assert reference_before_v(WITHOUT) is None
