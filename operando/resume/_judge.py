@@ -35,15 +35,17 @@ def judges_going_on(
         runs: All runs of the experiment; the first one's start document is the experiment's.
         fresh: Rows that only the instrument had.
     """
-    seen = make(runs[0].start) if runs[0].start.get("rules") else None
-    if isinstance(seen, Verdicts):
+    seen: Any = None
+    if runs[0].start.get("rules"):
         try:
-            for rows, stream in _pages(runs, fresh):
-                seen.add(rows, stream)
+            before = make(runs[0].start)
+            if isinstance(before, Verdicts):
+                for rows, stream in _pages(runs, fresh):
+                    before.add(rows, stream)
+                seen = before
         except Exception:
             # It must not keep an experiment from going on.
             logger.exception("the rows before could not be judged: the judge begins anew")
-            seen = None
 
     def judge_of(start: Mapping[str, Any]) -> Any:
         resumed = start.get("resume") or {}

@@ -113,6 +113,27 @@ def test_a_short_that_nobody_heard_of_is_told_again(
     assert seen[0].half_cycle >= 17
 
 
+def test_where_no_judge_can_be_made_of_the_first_run_the_next_begins_anew(
+    make_run: Callable[..., Any], synthetic: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    told = make_run(synthetic.SYMMETRIC_CELL)
+    told.documents[0][1]["rules"] = [HARD]
+    told.stop()
+    run = Run.from_documents(told.documents)
+
+    def make(start: Any) -> Verdicts:
+        if "resume" not in start:
+            raise ValueError("thresholds of another version")
+        return Verdicts(start)
+
+    passed = {"half_cycle": 3, "plated_mah_cm2": 1.0, "stripped_mah_cm2": 1.0}
+    judge = judges_going_on(make, (run,), ())({**run.start, "resume": passed})
+    assert "the judge begins anew" in caplog.text
+    rows = halves([0.06] * 12 + [0.002] * 8)
+    found = [one for one in judge.add(page(rows)) if one.kind == "hard_short"]
+    assert [one.half_cycle for one in found] == [13]
+
+
 @pytest.mark.parametrize("late", [0, 30])
 def test_what_was_recorded_of_a_strip_that_goes_on_counts_once(
     go_on: Callable[..., Any], synthetic: Any, late: int
