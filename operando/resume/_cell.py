@@ -327,12 +327,14 @@ def _judge_potential(
     failures, cell = told["failures"], experiment.cell
     metal_v = _metal_v(cell)
     if metal_v is not None and (cell.symmetric or _metal_on_both(experiment, program, position)):
+        # A reference that was off from the beginning still is.
+        metal_v += reference_before_v(experiment) or 0.0
         told["expected_open_circuit_v"] = metal_v
         against = f" against {cell.reference_electrode}" if cell.reference_electrode else ""
         if abs(ocv_v - metal_v) > SAME_METAL_V:
             failures.append(
                 f"the open circuit potential is {ocv_v:.4g} V{against}, with {cell.metal} on both "
-                f"electrodes it should be within {SAME_METAL_V} V of {metal_v:g}: is it the same "
+                f"electrodes it should be within {SAME_METAL_V} V of {metal_v:.4g}: is it the same "
                 "cell?"
             )
         return
