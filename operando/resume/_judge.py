@@ -8,8 +8,10 @@ import numpy as np
 
 from instruments.potentiostat import ImpedancePoint, Sample
 from operando.analysis.live_verdicts import Verdicts
-from operando.resume._program import RowWithTime, all_rows, looked
+from operando.resume._program import RowWithTime, all_rows, looked, program_of
 from operando.runs import Floats, Run
+from techniques import Cell
+from techniques.default_rules import OVERRUN_ENDS, default_rules
 
 logger = logging.getLogger(__name__)
 
@@ -99,3 +101,25 @@ def _in_order(
 
 def _page(prefix: str, columns: Mapping[str, Floats], rows: Any) -> dict[str, Floats]:
     return {f"{prefix}_{name}": values[rows] for name, values in columns.items()}
+
+
+def without_rules(root: Run) -> str:
+    """Return what must be said of an experiment whose record tells no rules; empty: nothing.
+
+    It was run without a judge, or before there were rules by default.
+    """
+    if "rules" in root.start:
+        return ""
+    technique, _ = program_of(root)
+    full_cell = Cell.model_validate(root.start["sample"]).full_cell
+    names = [
+        repr(rule.name)
+        for rule in default_rules(technique)
+        if not (full_cell and rule == OVERRUN_ENDS)
+    ]
+    if not names:
+        return ""
+    return (
+        f"Its record tells no rules, and it goes on without any: {' and '.join(names)}, which a new "
+        "run has by default, do nothing here."
+    )
