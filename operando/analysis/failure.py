@@ -28,7 +28,7 @@ Kind = Literal[
 # A strip that ends this many times above its own plateau was asked for the last of the metal.
 _EMPTIED = 3.0
 _NOT_PLACED = (
-    "half-cycles at several temperatures, whose cycles do not tell at which they were, are compared "
+    "half-cycles at several temperatures whose cycles do not tell at which they were are compared "
     "with none"
 )
 
@@ -264,8 +264,8 @@ class FailureWatch:
         told = ", ".join(f"{kelvin:g}" for kelvin in sorted(without_k))
         least = self.criteria.baseline_from + self.criteria.baseline_least
         return (
-            f"no half-cycle at {told} K could be compared with a baseline of that temperature, which "
-            f"takes {least} of one current"
+            f"no half-cycle at {told} K could be compared with a baseline of that temperature, "
+            f"which takes {least} of one current"
         )
 
     def half_cycle(

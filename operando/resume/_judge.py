@@ -120,6 +120,6 @@ def without_rules(root: Run) -> str:
     if not names:
         return ""
     return (
-        f"Its record tells no rules, and it goes on without any: {' and '.join(names)}, which a new "
-        "run has by default, do nothing here."
+        f"Its record tells no rules, and it goes on without any: {' and '.join(names)}, which a "
+        "new run has by default, do nothing here."
     )
