@@ -14,7 +14,7 @@ from pydantic import BaseModel, ValidationError
 
 from operando.configuration import load_cell
 from operando.journal import documents, journal_path, resolve_uid
-from techniques import Cell, SafetyLimits, Schedule
+from techniques import Cell, SafetyLimits, Schedule, UnsuitableCellError
 from techniques import Protocol as RunProtocol
 
 logger = logging.getLogger(__name__)
@@ -118,7 +118,9 @@ def recorded(uid: str, data_dir: Path | str) -> Recorded:
             whole[:8],
             ", ".join(repr(rule.name) for rule in protocol.rules),
         )
-    return Recorded(root, protocol, _understood(Cell, sample, whole))
+    found = Recorded(root, protocol, _understood(Cell, sample, whole))
+    _warn_of_other_potentials(found, start)
+    return found
 
 
 def rerun(
@@ -157,6 +159,43 @@ def origin(asked: Recorded, session: RunsProtocols) -> dict[str, Any]:
     if isinstance(bench, Mapping) and bench.get("kind") == "replayed_cell":
         md["provenance"]["replayed_cell"] = bench["of"]
     return md
+
+
+def _warn_of_other_potentials(asked: Recorded, start: Mapping[str, Any]) -> None:
+    """Warn where the steps of an experiment would end at other potentials than they did.
+
+    Those of experiments were once told against the reference electrode, now against the metal.
+    """
+    if asked.cell.reference_electrode is None or "technique_as_written" not in start:
+        return
+    try:
+        program = asked.protocol.program(asked.cell)
+    except UnsuitableCellError:
+        return  # whoever runs it is told
+    then, now = _potentials_v(start["technique"]), _potentials_v(program.model_dump(mode="json"))
+    if then != now:
+        logger.warning(
+            "the steps of run %s ended at %s against %s, and would now end at %s: potentials of "
+            "experiments are told against %s now. Write a protocol file with those that you mean",
+            asked.uid[:8],
+            _told_v(then),
+            asked.cell.reference_electrode,
+            _told_v(now),
+            asked.cell.metal,
+        )
+
+
+def _potentials_v(part: object) -> frozenset[float]:
+    """Return the potentials of the limits of a stored program, V."""
+    values = part.values() if isinstance(part, Mapping) else part if isinstance(part, list) else ()
+    found = frozenset[float]().union(*map(_potentials_v, values))
+    if isinstance(part, Mapping) and "potential" in str(part.get("quantity")):
+        return found | {float(part["value"])}
+    return found
+
+
+def _told_v(potentials_v: frozenset[float]) -> str:
+    return " and ".join(f"{value:g} V" for value in sorted(potentials_v)) or "no potential"
 
 
 def _start(uid: str, data_dir: Path | str) -> dict[str, Any]:

@@ -67,6 +67,7 @@ class Continuation:
         logs: Logs of the instrument that are of no use once this run has succeeded.
         rows: What was measured before (epoch of arrival in s, row); the first rows of the run.
         fired: The rules that fired before, by name, and the leader's time when they did, s.
+        reference_before_v: The offset of the reference before the first run drove anything, V.
     """
 
     technique: Technique | None
@@ -81,6 +82,7 @@ class Continuation:
     logs: tuple[str, ...] = ()
     rows: tuple[tuple[float, Sample | ImpedancePoint], ...] = ()
     fired: tuple[tuple[str, float], ...] = ()
+    reference_before_v: float | None = None
 
 
 def continue_plating_stripping(
@@ -170,7 +172,9 @@ def _go_on(
     metadata["current_ranges"] = potentiostat.current_ranges(assignment)
     metadata["current_zero"] = potentiostat.measure_zero(assignment)
     watch = watch_for(rules, verdicts, metadata)
-    reference = ReferenceWatch.of(going_on.cell, goes_on=True)
+    reference = ReferenceWatch.of(going_on.cell)
+    if reference is not None:
+        reference.go_on(going_on.reference_before_v, [row for _, row in going_on.rows])
     if watch is not None:
         watch.go_on_from(going_on.fired)
     # The clock went on while the cell was looked at.

@@ -17,6 +17,7 @@ from operando.analysis.accuracy import (
     current_zeros,
     potential_offset_v,
 )
+from operando.analysis.blocks import compared_temperatures_k
 from operando.analysis.failure import Failure, FailureWatch, criteria_of
 from operando.analysis.inventory import (
     given_up_beyond,
@@ -241,6 +242,7 @@ class Evaluation:
             full_cell=cell.full_cell,
             window=given_up_beyond(self.run.start, cell),
             no_zero=self.no_zero,
+            temperatures_k=compared_temperatures_k(self.run.start),
         )
         intercepts = None
         if cell.symmetric and self.spectra:

@@ -74,8 +74,8 @@ def failure_metrics(found: Evaluation) -> dict[str, Metric]:
     failures = tuple(sorted((*failures, *_shorts_of(found)), key=lambda one: one.t_s))
     for name, kinds in _LIVES.items():
         why = watch.why_not_judged if name == "life_hard_short" else None
-        if name == "life_polarisation" and not watch.has_baseline:
-            why = watch.why_not_judged
+        if name == "life_polarisation":
+            why = watch.why_not_everywhere if watch.has_baseline else watch.why_not_judged
         if name == "life_first_soft_short":
             why = _unseen(found)
         told |= _life(name, life(found.halves, failures, kinds, why), found)

@@ -47,7 +47,7 @@ _CHECKS = ("hydrogen_response_area", "hydrogen_blank_area")
 _FOREIGN = ("blank", "calibration")
 _NO_RECOVERY = "a recovery is of a run without half-cycles"
 _FEWEST_FOR_A_RISE = 3
-# Of the time to the first injection: what corroded in a longer rest is no share of the current's.
+# Of the time between injections: what corroded in a longer rest is no share of the current's.
 SHORT_REST = 0.05
 _BLOCK = 65536  # rows integrated at once
 
@@ -333,7 +333,7 @@ def _rates(
     notes: list[str | None] = [one.reason for one in injections]
     doubts: list[str | None] = []
     last_s = found.begin_s if found.halves else math.nan
-    rested_s, found_before = _rested_s(found), False
+    rested_s, found_before = _rested_s(found), False  # which is when the current began
     for one, at_s in zip(injections, t_s.tolist(), strict=True):
         rate: tuple[Number, Number] = (one.rate_nmol_s, one.rate_uncertainty_nmol_s)
         share: tuple[Number, Number] = (None, None)
@@ -351,7 +351,12 @@ def _rates(
             if one.rate_nmol_s is None:
                 rate = (since * 1e3 / apart, error * 1e3 / apart)
             passed = 0.0 if charge is None else charge(at_s) - charge(last_s)
-            if passed > 0:
+            if passed > 0 and rested_s - last_s > SHORT_REST * apart:
+                doubts.append(
+                    f"injection {one.number} has hydrogen of the {rested_s - last_s:.0f} s of rest "
+                    "between the injection before it and the current: no share"
+                )
+            elif passed > 0:
                 relative = _charge_uncertainty(found, last_s, at_s, passed)
                 if isinstance(relative, str):
                     doubts.append(f"injection {one.number}: {relative}")

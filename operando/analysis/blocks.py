@@ -37,14 +37,44 @@ def temperatures_of_cycles_k(start: Mapping[str, Any]) -> dict[int, float]:
     Args:
         start: Its start document, whose ``temperatures`` name parts of its program.
     """
-    told = start.get("temperatures")
-    kelvin = told.get("kelvin") if isinstance(told, Mapping) else None
-    if not isinstance(kelvin, list | tuple):
-        return {}
-    by_name = {f"{value:g} K": float(value) for value in kelvin}
+    by_name = {f"{value:g} K": value for value in _kelvin(start)}
     return {
         cycle: by_name[block.name]
         for block in recorded_blocks(start.get("technique"))
         if block.name in by_name
         for cycle in range(block.first_cycle, block.last_cycle + 1)
     }
+
+
+def compared_temperatures_k(start: Mapping[str, Any]) -> dict[int, float] | None:
+    """Return the temperature of each cycle, K, for what compares cycles at one temperature.
+
+    ``None`` where the program has not several. It tells of no cycle where a limit may leave a loop,
+    for later cycles then have other numbers, and where metal is plated or stripped outside cycles.
+
+    Args:
+        start: As of `temperatures_of_cycles_k`.
+    """
+    if len(set(_kelvin(start))) < 2:
+        return None
+    if _counts_otherwise(start.get("technique")):
+        return {}
+    return temperatures_of_cycles_k(start)
+
+
+def _kelvin(start: Mapping[str, Any]) -> list[float]:
+    told = start.get("temperatures")
+    kelvin = told.get("kelvin") if isinstance(told, Mapping) else None
+    return [float(value) for value in kelvin] if isinstance(kelvin, list | tuple) else []
+
+
+def _counts_otherwise(part: object, *, in_cycle: bool = False) -> bool:
+    """Return whether the numbers of cycles do not tell where in a stored program a row is."""
+    if isinstance(part, Mapping):
+        if part.get("action") == "end_loop" or (part.get("role") and not in_cycle):
+            return True
+        in_cycle = in_cycle or part.get("type") == "plate_strip_cycle"
+        part = list(part.values())
+    if not isinstance(part, list | tuple):
+        return False
+    return any(_counts_otherwise(one, in_cycle=in_cycle) for one in part)

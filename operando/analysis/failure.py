@@ -27,6 +27,10 @@ Kind = Literal[
 ]
 # A strip that ends this many times above its own plateau was asked for the last of the metal.
 _EMPTIED = 3.0
+_NOT_PLACED = (
+    "half-cycles at several temperatures whose cycles do not tell at which they were are compared "
+    "with none"
+)
 
 
 @dataclass(frozen=True)
@@ -89,9 +93,10 @@ class PotentialWindow:
 
 @dataclass
 class _Level:
-    """Half-cycles of one current: their number, and the overpotentials that make the baseline."""
+    """Half-cycles of one current and temperature: their number, and what makes their baseline."""
 
     current_a: float
+    kelvin: float | None = None
     count: int = 0
     plateaus_v: list[float] = field(default_factory=list)
     arcs_v: list[float] = field(default_factory=list)
@@ -99,6 +104,7 @@ class _Level:
     baseline_v: float | None = None
     highest_v: float = 0.0
     fallen_to_v: float | None = None
+    compared: bool = False
 
     @property
     def reference_v(self) -> float | None:
@@ -159,9 +165,11 @@ class FailureWatch:
         window: Where the cell is given up.
         no_zero: Why it is not known from which potential |E| counts: then only `window` and what
             needs no |E| is judged.
+        temperatures_k: Cycle -> temperature, K, where the program has several: half-cycles are
+            compared with those of the same one, and those of other cycles with none.
     """
 
-    # Half-cycles of currents closer than this are compared with each other.
+    # Half-cycles of currents closer than this are compared with each other, at one temperature.
     SAME_CURRENT = 0.03
 
     def __init__(
@@ -175,6 +183,7 @@ class FailureWatch:
         full_cell: bool = False,
         window: PotentialWindow | None = None,
         no_zero: str | None = None,
+        temperatures_k: Mapping[int, float] | None = None,
     ) -> None:
         criteria = FailureCriteria() if criteria is None else criteria
         if criteria.drops.least_v is None:
@@ -186,6 +195,7 @@ class FailureWatch:
         self.substrate, self.symmetric, self.full_cell = substrate, symmetric, full_cell
         self.window = PotentialWindow() if window is None else window
         self.no_zero = no_zero
+        self.temperatures_k = temperatures_k
         self.judged_hard = False
         self._below_offset_v: float | None = None
         self._levels: list[_Level] = []
@@ -196,6 +206,7 @@ class FailureWatch:
         self._metal_mah_cm2 = 0.0
         self._noise_powers: list[float] = []
         self._noise_current_a: float | None = None
+        self._unplaced = False
 
     @property
     def why_not_judged(self) -> str | None:
@@ -207,8 +218,8 @@ class FailureWatch:
         if self._hard and not self.judged_hard:
             return "the cell was shorted before there was a baseline"
         never = self.why_never_judged
-        if never is not None or self.judged_hard:
-            return never
+        if never is not None or self.judged_hard or self._unplaced:
+            return never or (None if self._hard else self.why_not_everywhere)
         return (
             f"no baseline: fewer than {self.criteria.baseline_from + self.criteria.baseline_least} "
             "half-cycles of one current"
@@ -219,6 +230,8 @@ class FailureWatch:
         """Return why a hard short cannot be told of this cell; None if it can, or not yet."""
         if self.no_zero is not None:
             return self.no_zero
+        if self.temperatures_k is not None and not self.temperatures_k:
+            return _NOT_PLACED
         for level in self._levels:
             if level.fallen_to_v is not None and not self._hard:
                 return (
@@ -239,6 +252,22 @@ class FailureWatch:
         """Return whether there is a baseline of any current."""
         return any(one.baseline_v for one in self._levels)
 
+    @property
+    def why_not_everywhere(self) -> str | None:
+        """Return why some temperatures of the program tell nothing; None if each tells."""
+        if self._unplaced:
+            return _NOT_PLACED
+        at_k = {one.kelvin for one in self._levels if one.kelvin is not None}
+        without_k = at_k - {one.kelvin for one in self._levels if one.compared}
+        if not without_k:
+            return None
+        told = ", ".join(f"{kelvin:g}" for kelvin in sorted(without_k))
+        least = self.criteria.baseline_from + self.criteria.baseline_least
+        return (
+            f"no half-cycle at {told} K could be compared with a baseline of that temperature, "
+            f"which takes {least} of one current"
+        )
+
     def half_cycle(
         self,
         half: HalfCycle,
@@ -255,7 +284,9 @@ class FailureWatch:
         """
         plateau = middle_v(half)
         found = [*self._beyond(half), *self._coulombic(half)]
-        if math.isfinite(plateau):
+        if math.isfinite(plateau) and not self._is_placed(half):
+            self._unplaced = True
+        elif math.isfinite(plateau):
             level = self._level(half)
             level.count += 1
             baseline, reference = level.baseline_v, level.reference_v
@@ -268,6 +299,7 @@ class FailureWatch:
                 seen = self._seen(half, plateau, reference)
                 # Of fewer half-cycles than a baseline has a fall is told, but not that none was.
                 self.judged_hard |= seen is not None and baseline is not None
+                level.compared |= seen is not None and baseline is not None
                 low = seen is not None and seen.volt < share * reference
                 found += self._hard_short(seen if low else None, reference)
                 healthy = not low
@@ -300,12 +332,18 @@ class FailureWatch:
         self._low = []
 
     def _level(self, half: HalfCycle) -> _Level:
-        current_a = abs(half.mean_current_a)
+        current_a, kelvin = abs(half.mean_current_a), self._at_k(half)
         for level in self._levels:
-            if self._is_same(level.current_a, current_a):
+            if level.kelvin == kelvin and self._is_same(level.current_a, current_a):
                 return level
-        self._levels.append(_Level(current_a))
+        self._levels.append(_Level(current_a, kelvin))
         return self._levels[-1]
+
+    def _is_placed(self, half: HalfCycle) -> bool:
+        return self.temperatures_k is None or half.cycle in self.temperatures_k
+
+    def _at_k(self, half: HalfCycle) -> float | None:
+        return None if self.temperatures_k is None else self.temperatures_k.get(half.cycle)
 
     @classmethod
     def _is_same(cls, current_a: float, other_a: float) -> bool:
@@ -336,7 +374,7 @@ class FailureWatch:
             return None
         forth_v, back_v = _signed_middle_v(before), _signed_middle_v(half)
         same = self._is_same(abs(before.mean_current_a), abs(half.mean_current_a))
-        if not same or not math.isfinite(forth_v):
+        if not same or self._at_k(before) != self._at_k(half) or not math.isfinite(forth_v):
             return None
         return _Seen(half, abs(back_v - forth_v) / 2, changes_v, (back_v + forth_v) / 2)
 

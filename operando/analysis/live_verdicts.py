@@ -18,6 +18,7 @@ from operando.analysis import hydrogen as gas
 from operando.analysis._growing_half_cycle import NEEDED, OTHER, GrowingHalfCycle
 from operando.analysis._metal_there import MetalThere, largest
 from operando.analysis.accuracy import CurrentAccuracy, potential_offset_v
+from operando.analysis.blocks import compared_temperatures_k
 from operando.analysis.endings import PlannedHalfCycles, first_plating_s
 from operando.analysis.failure import FailureWatch, criteria_of, soft_short
 from operando.analysis.inventory import (
@@ -153,6 +154,7 @@ class Verdicts:
             symmetric=cell.symmetric,
             full_cell=cell.full_cell,
             no_zero=no_zero,
+            temperatures_k=compared_temperatures_k(start),
         )
         self._drops = StepDropDetector(self._watch.criteria.drops)
         self._planned = PlannedHalfCycles(start.get("technique"))

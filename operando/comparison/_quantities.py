@@ -99,7 +99,7 @@ def value_of(run: ComparedRun, quantity: Quantity) -> tuple[float | None, float 
 
     That is why there is none, or what it rests on. What is called first is the first element, or
     nothing: never a later one. The last is the last element; of a list by cycle the one before it,
-    which is then named, where that has none (its cycle may not have ended).
+    which is then named, where that has none (its cycle may not have ended), or before a hard short.
     """
     if quantity.metric == TIP:
         return _tip(run.numbers)
@@ -118,12 +118,19 @@ def value_of(run: ComparedRun, quantity: Quantity) -> tuple[float | None, float 
         if not each or each[0][0] is None:
             return None, None, _joined("the first one has no value", reason)
         return *each[0], reason
+    until, shorted = "", run.hard_short_cycle if by_cycle else None
+    if shorted is not None and shorted <= len(each):
+        # From then on the numbers are those of the short.
+        each = each[: shorted - 1]
+        until = f"hard short in cycle {shorted}"
+        if each and each[-1][0] is not None:
+            return *each[-1], _joined(f"of cycle {len(each)}: {until}", reason)
     if each and each[-1][0] is not None:
         return *each[-1], reason
     if by_cycle and len(each) > 1 and each[-2][0] is not None:
         which = f"of cycle {len(each) - 1}: cycle {len(each)} has no value"
-        return *each[-2], _joined(which, reason)
-    return None, None, _joined("the last one has no value", reason)
+        return *each[-2], _joined(which, until, reason)
+    return None, None, _joined("the last one has no value", until, reason)
 
 
 def _mean(

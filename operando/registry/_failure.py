@@ -18,9 +18,10 @@ FAILURE = (
                 "life_hard_short",
                 "hard short: |E| of two half-cycles in a row below 10 % of the baseline, |E|/|i| "
                 "the same in them, dated back to when |E| fell. The baseline is the median of "
-                "half-cycles 3 to 12 of that current. Where 10 % of it is below the potential's "
-                "offset, half the difference of two half-cycles in a row is judged, in which the "
-                "offset cancels; None where the baseline itself is below it",
+                "half-cycles 3 to 12 of that current (and temperature, where the program has "
+                "several). Where 10 % of it is below the potential's offset, half the difference "
+                "of two half-cycles in a row is judged, in which the offset cancels; None where "
+                "the baseline itself is below it",
             ),
             (
                 "life_polarisation",

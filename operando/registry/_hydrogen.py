@@ -81,7 +81,8 @@ HYDROGEN = (
         "%",
         "by injection",
         "Share of the charge passed since the last injection that found any hydrogen, in both "
-        "directions, that made hydrogen_umol; of the first one as hydrogen_rate_nmol_s. Its "
+        "directions, that made hydrogen_umol; of the first one as hydrogen_rate_nmol_s, and none "
+        "where more than a twentieth of the interval was rest before the current. Its "
         "uncertainty is that of hydrogen_umol (noise of both peaks; slope and intercept of the "
         "calibration; the headspace's gas or the flow, where gas_uncertainty tells it) and that "
         "of the charge.",

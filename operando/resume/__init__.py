@@ -24,9 +24,10 @@ from operando.resume._cell import (
     judge,
     may_be_modulated,
     open_circuit_v,
+    reference_before_v,
 )
 from operando.resume._charge import plated_and_stripped
-from operando.resume._judge import judges_going_on
+from operando.resume._judge import judges_going_on, without_rules
 from operando.resume._position import Position, position_of
 from operando.resume._program import (
     Program,
@@ -186,6 +187,8 @@ def continue_experiment(
     say(f"Run {experiment.tip.uid[:8]} stood {position.told}.")
     if fresh:
         say(f"{len(fresh)} rows were collected from the instrument's own log.")
+    if silent := without_rules(experiment.root):
+        say(silent)
     # Before the cell is looked at: it has not to wait then.
     verdicts = judges_going_on(session.verdicts, experiment.runs, fresh)
     continuation = _look_at_the_cell(
@@ -355,6 +358,7 @@ def _look_at_the_cell(
         logs=logs,
         rows=(*fresh, *rows),
         fired=tuple(fired_rules(experiment.runs)),
+        reference_before_v=reference_before_v(experiment),
     )
 
 

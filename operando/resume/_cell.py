@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 
 from instruments.potentiostat import ImpedancePoint, Sample
 from instruments.potentiostat.contract import DRIVEN, LOOK, PLATE, REST, STRIP
+from operando.analysis._evaluation import Evaluation
+from operando.analysis._reference_metrics import reference_metrics
 from operando.resume._position import Position
 from operando.resume._program import Program, RowWithTime, all_rows
 from operando.resume._record import Experiment
@@ -325,12 +327,14 @@ def _judge_potential(
     failures, cell = told["failures"], experiment.cell
     metal_v = _metal_v(cell)
     if metal_v is not None and (cell.symmetric or _metal_on_both(experiment, program, position)):
+        # A reference that was off from the beginning still is.
+        metal_v += reference_before_v(experiment) or 0.0
         told["expected_open_circuit_v"] = metal_v
         against = f" against {cell.reference_electrode}" if cell.reference_electrode else ""
         if abs(ocv_v - metal_v) > SAME_METAL_V:
             failures.append(
                 f"the open circuit potential is {ocv_v:.4g} V{against}, with {cell.metal} on both "
-                f"electrodes it should be within {SAME_METAL_V} V of {metal_v:g}: is it the same "
+                f"electrodes it should be within {SAME_METAL_V} V of {metal_v:.4g}: is it the same "
                 "cell?"
             )
         return
@@ -415,3 +419,13 @@ def _last_driven(experiment: Experiment) -> int:
         if len(driven):
             return int(driven[-1])
     return 0
+
+
+def reference_before_v(experiment: Experiment) -> float | None:
+    """Return the offset of the reference before the experiment drove anything, V, if it is known.
+
+    As its report tells it.
+    """
+    name = "reference_offset_before_mv"
+    offset_mv = reference_metrics(Evaluation(experiment.root))[name].value
+    return 1e-3 * offset_mv if isinstance(offset_mv, float) else None

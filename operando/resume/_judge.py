@@ -8,8 +8,10 @@ import numpy as np
 
 from instruments.potentiostat import ImpedancePoint, Sample
 from operando.analysis.live_verdicts import Verdicts
-from operando.resume._program import RowWithTime, all_rows, looked
+from operando.resume._program import RowWithTime, all_rows, looked, program_of
 from operando.runs import Floats, Run
+from techniques import Cell
+from techniques.default_rules import OVERRUN_ENDS, default_rules
 
 logger = logging.getLogger(__name__)
 
@@ -35,15 +37,17 @@ def judges_going_on(
         runs: All runs of the experiment; the first one's start document is the experiment's.
         fresh: Rows that only the instrument had.
     """
-    seen = make(runs[0].start) if runs[0].start.get("rules") else None
-    if isinstance(seen, Verdicts):
+    seen: Any = None
+    if runs[0].start.get("rules"):
         try:
-            for rows, stream in _pages(runs, fresh):
-                seen.add(rows, stream)
+            before = make(runs[0].start)
+            if isinstance(before, Verdicts):
+                for rows, stream in _pages(runs, fresh):
+                    before.add(rows, stream)
+                seen = before
         except Exception:
             # It must not keep an experiment from going on.
             logger.exception("the rows before could not be judged: the judge begins anew")
-            seen = None
 
     def judge_of(start: Mapping[str, Any]) -> Any:
         resumed = start.get("resume") or {}
@@ -97,3 +101,25 @@ def _in_order(
 
 def _page(prefix: str, columns: Mapping[str, Floats], rows: Any) -> dict[str, Floats]:
     return {f"{prefix}_{name}": values[rows] for name, values in columns.items()}
+
+
+def without_rules(root: Run) -> str:
+    """Return what must be said of an experiment whose record tells no rules; empty: nothing.
+
+    It was run without a judge, or before there were rules by default.
+    """
+    if "rules" in root.start:
+        return ""
+    technique, _ = program_of(root)
+    full_cell = Cell.model_validate(root.start["sample"]).full_cell
+    names = [
+        repr(rule.name)
+        for rule in default_rules(technique)
+        if not (full_cell and rule == OVERRUN_ENDS)
+    ]
+    if not names:
+        return ""
+    return (
+        f"Its record tells no rules, and it goes on without any: {' and '.join(names)}, which a "
+        "new run has by default, do nothing here."
+    )

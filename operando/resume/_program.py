@@ -179,12 +179,13 @@ def program_of(run: Run) -> tuple[Technique | None, Counters]:
         # A spectrum is one step; whether a row of it came or not, its number is taken.
         newest = Counters.model_validate_json(program["begin"]).step + 1
         rows = all_rows(run)
-        parts = [part for part in (rows.samples, rows.points) if len(part["t"])]
-        if any(part["step"].max() > newest for part in parts):
+        own = chosen(rows, lambda x: ~looked(x))
+        if any(np.any(part["step"] > newest) for part in (own.samples, own.points)):
             raise ResumeError(
                 f"run {run.uid[:8]} has rows of a program that its record does not tell of: where "
                 "it stood cannot be told"
             )
+        parts = [part for part in (rows.samples, rows.points) if len(part["t"])]
         t_s = max((float(part["t"].max()) for part in parts), default=0.0)
         return (
             _TECHNIQUE.validate_json(program["then"]),

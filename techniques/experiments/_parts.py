@@ -132,6 +132,23 @@ class Experiment(Data):
             raise self._unsuitable(cell, f"{name} is told against {cell.metal}: {metal_v}")
         return round(potential_v + metal_v, 6)
 
+    def _above_metal(self, cell: Cell, potential_v: float, name: str) -> float:
+        """Return a potential at which strips end as one that the instrument measures, V.
+
+        As ``_from_metal``. One that is not above the metal's own would end each strip at once.
+        """
+        measured_v = self._from_metal(cell, potential_v, name)
+        if potential_v > 0:
+            return measured_v
+        told = (
+            f"{name} {potential_v:g} V is told against {cell.metal}, of which nothing is stripped "
+            "at or below its own potential: strips would end as they begin"
+        )
+        meant_v = round(2 * potential_v - measured_v, 6)
+        if meant_v > 0:
+            told += f". If it was told against {cell.reference_electrode} it is {meant_v:g} V"
+        raise self._unsuitable(cell, told)
+
     def _need_inventory(self, cell: Cell, charge_mah_cm2: float, *, plated_first: bool) -> None:
         """Refuse to move more metal than the electrode it comes from is known to hold."""
         donor = cell.other_electrode if plated_first else cell.electrode

@@ -153,7 +153,7 @@ class HalfCellCycling(Cycling):
             plate(density, (charge(self.capacity_mah_cm2),), self.record),
             strip_to_cut_off(
                 self.strip_current_density_ma_cm2 or density,
-                self._from_metal(cell, self.cut_off_v, "cut_off_v"),
+                self._above_metal(cell, self.cut_off_v, "cut_off_v"),
                 self.capacity_mah_cm2,
                 self.overrun_pct,
                 self.record,
@@ -274,7 +274,7 @@ class NucleationSeries(Experiment):
         for density in self.current_densities_ma_cm2:
             stripping = strip_to_cut_off(
                 self.strip_current_density_ma_cm2 or density,
-                self._from_metal(cell, self.cut_off_v, "cut_off_v"),
+                self._above_metal(cell, self.cut_off_v, "cut_off_v"),
                 self.capacity_mah_cm2,
                 self.overrun_pct,
             )
@@ -343,7 +343,7 @@ class ReservoirEfficiency(Experiment):
         return Sequence(steps=(Block(name="conditioning", in_means=False, step=first), reservoir))
 
     def _cycles(self, cell: Cell) -> "list[Technique]":
-        gone_v = self._from_metal(cell, self.cut_off_v, "cut_off_v")
+        gone_v = self._above_metal(cell, self.cut_off_v, "cut_off_v")
         part = strip(
             self.current_density_ma_cm2,
             (
@@ -361,7 +361,7 @@ class ReservoirEfficiency(Experiment):
     def _to_cut_off(self, available_mah_cm2: float, cell: Cell) -> GalvanostaticStep:
         return strip_to_cut_off(
             self.current_density_ma_cm2,
-            self._from_metal(cell, self.cut_off_v, "cut_off_v"),
+            self._above_metal(cell, self.cut_off_v, "cut_off_v"),
             available_mah_cm2,
             self.overrun_pct,
             self.record,
@@ -405,7 +405,8 @@ class Pulses(Experiment):
                 self._need_full_cell(cell)
                 value = -self.end_v
             else:
-                value = self._from_metal(cell, self.end_v, "end_v")
+                told = self._from_metal if plating else self._above_metal
+                value = told(cell, self.end_v, "end_v")
             quantity: Literal["potential_below_v", "potential_above_v"] = (
                 "potential_below_v" if plating else "potential_above_v"
             )

@@ -422,7 +422,8 @@ def test_a_resumed_run_ends_where_it_strips_more_than_was_plated_before_it(bench
 
 def test_what_was_stopped_by_hand_goes_on_without_the_look_at_its_reference(bench: Bench) -> None:
     cell = "zn-bare-half-reference"
-    with bench.broken.serve("potentiostat", factor=FACTOR, preset=cell):
+    # The wire is 15 mV off.
+    with bench.broken.serve("potentiostat", factor=FACTOR, preset="zn-bare-half-bad-reference"):
         process = bench.begin(cycling(1, cell=cell))
         bench.wait_for(lambda: in_role(bench, PLATE, 100), "the plating did not begin")
         process.send_signal(signal.SIGTERM)
@@ -438,6 +439,8 @@ def test_what_was_stopped_by_hand_goes_on_without_the_look_at_its_reference(benc
     assert stopped.stop["exit_status"] == "abort"
     assert resumed.stop is not None
     assert resumed.stop["exit_status"] == "success"
+    for before in ("the program", "the rest of the program"):
+        assert f"is off: at open circuit before {before} the counter" in resumed.stop["reason"]
     told = resumed.start["resume"]
     assert (told["cycle"], told["half_cycle"], told["checks"]["passed"]) == (1, 1, True)
     assert 0.1 * CHARGE < told["passed_charge_mah_cm2"] < CHARGE

@@ -1,5 +1,7 @@
 """A re-run takes everything from the record, and says what the record lacks."""
 
+import json
+
 import pytest
 from event_model import compose_run
 
@@ -7,7 +9,7 @@ from operando import cli
 from operando.configuration import load_cell, load_protocol
 from operando.journal import JournalWriter
 from operando.rerun import RerunError, recorded
-from plans.synchronised import protocol_told
+from plans.synchronised import protocol_told, technique_told
 from techniques import FailureCriteria, Protocol
 from techniques.default_rules import default_rules
 
@@ -145,3 +147,21 @@ def test_limits_are_checked_before_anything_is_started(tmp_path, monkeypatch, ca
     assert "Starting a simulated bench" not in said.out
     assert cli.main(["rerun", "--simulate"]) == cli.REFUSED
     assert "which simulated cell?" in capsys.readouterr().err
+
+
+def test_potentials_that_were_told_against_the_reference_are_not_moved_without_a_word(
+    tmp_path, caplog
+):
+    silver = {"reference_electrode": "Ag/AgCl", "metal_vs_reference_v": -0.98}
+    cell = load_cell("zn-bare-half-reference").model_copy(update=silver)
+    protocol = load_protocol("zinc-coulombic-efficiency-5-1")
+    told = {**as_recorded(protocol, cell), **protocol_told(protocol, cell)}
+    told |= technique_told(protocol.technique, protocol.program(cell))
+    write_start(tmp_path, **told)
+    recorded("last", tmp_path)
+    assert not caplog.text
+    # As a run from before has it, whose cut-off was taken as the instrument measures it.
+    told["technique"] = json.loads(json.dumps(told["technique"]).replace("-0.48", "0.5"))
+    write_start(tmp_path, **told)
+    recorded("last", tmp_path)
+    assert "ended at 0.5 V against Ag/AgCl, and would now end at -0.48 V" in caplog.text

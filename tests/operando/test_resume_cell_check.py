@@ -1,5 +1,6 @@
 """The look at the cell before an experiment goes on: is it the cell that was left?"""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -7,7 +8,7 @@ import numpy as np
 import pytest
 
 from instruments.potentiostat import ImpedancePoint, Sample
-from operando.resume._cell import Spectrum, judge
+from operando.resume._cell import Spectrum, judge, reference_before_v
 from operando.resume._position import Position
 from operando.resume._record import Experiment
 from operando.runs import Run, Stream
@@ -184,3 +185,41 @@ def test_the_reference_is_what_the_experiment_measured_and_else_its_first_look()
 def test_points_that_are_no_numbers_are_left_out() -> None:
     found = Spectrum.of([1e5, 1e4, 1e3], [2.0, np.nan, 3.0], [-0.1, -0.1, -1.0])
     assert list(found.frequency_hz) == [1e5, 1e3]
+
+
+def with_reference(offset_v: float) -> Run:
+    """Return a run that plated after 20 s of rest, its reference electrode off by so much."""
+    n = np.arange(1.0, 31.0)
+    columns = {
+        "t": n,
+        "step_t": n,
+        "potential": 0 * n + 0.4,
+        "potential_cell": 0.4 - offset_v * np.where(n <= 10, 20, 1),
+        "current": np.where(n <= 20, 0.0, -1e-3),
+        "cycle": 0 * n,
+        "half_cycle": 0 * n,
+        "step": np.where(n <= 20, 1, 2),
+        "role": np.where(n <= 20, 0, -1),
+        "flags": 0 * n,
+    }
+    start = {"uid": "1", "time": 0.0, "sample": {**SAMPLE, "reference_electrode": "Zn wire"}}
+    return Run(start, None, {"potentiostat": stream("potentiostat", "potentiostat", columns)})
+
+
+def test_the_reference_before_an_experiment_is_that_before_its_first_run() -> None:
+    runs = (with_reference(0.012), with_reference(0.003))
+    assert reference_before_v(Experiment(runs, Path())) == pytest.approx(0.012)
+    assert reference_before_v(WITHOUT) is None
+
+
+@pytest.mark.parametrize(("seen_v", "passes"), [(-0.155, True), (-0.03, False)])
+def test_a_reference_that_was_off_from_the_beginning_is_expected_to_be_off(
+    seen_v: float, passes: bool
+) -> None:
+    run = with_reference(-0.15)
+    metal = ELECTRODE | {"material": "Zn", "metal": "Zn"}
+    sample = run.start["sample"] | {"working_electrode": metal}
+    experiment = Experiment((replace(run, start=run.start | {"sample": sample}),), Path())
+    told = look(experiment, cell_ohm(), ocv_v=seen_v)
+    assert told["expected_open_circuit_v"] == pytest.approx(-0.15)
+    assert any("-0.15: is it the same cell?" in one for one in told["failures"]) is not passes

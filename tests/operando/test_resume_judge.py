@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 
 from instruments.potentiostat import Sample
 from operando.analysis.live_verdicts import Verdict, Verdicts
-from operando.resume._judge import judges_going_on
+from operando.resume._judge import judges_going_on, without_rules
 from operando.runs import Run
+from techniques import Cell, Protocol
 
 Array = NDArray[np.float64]
 NAMES = ("t", "step_t", "potential", "current", "cycle", "half_cycle", "step", "role", "flags")
@@ -113,6 +114,27 @@ def test_a_short_that_nobody_heard_of_is_told_again(
     assert seen[0].half_cycle >= 17
 
 
+def test_where_no_judge_can_be_made_of_the_first_run_the_next_begins_anew(
+    make_run: Callable[..., Any], synthetic: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    told = make_run(synthetic.SYMMETRIC_CELL)
+    told.documents[0][1]["rules"] = [HARD]
+    told.stop()
+    run = Run.from_documents(told.documents)
+
+    def make(start: Any) -> Verdicts:
+        if "resume" not in start:
+            raise ValueError("thresholds of another version")
+        return Verdicts(start)
+
+    passed = {"half_cycle": 3, "plated_mah_cm2": 1.0, "stripped_mah_cm2": 1.0}
+    judge = judges_going_on(make, (run,), ())({**run.start, "resume": passed})
+    assert "the judge begins anew" in caplog.text
+    rows = halves([0.06] * 12 + [0.002] * 8)
+    found = [one for one in judge.add(page(rows)) if one.kind == "hard_short"]
+    assert [one.half_cycle for one in found] == [13]
+
+
 @pytest.mark.parametrize("late", [0, 30])
 def test_what_was_recorded_of_a_strip_that_goes_on_counts_once(
     go_on: Callable[..., Any], synthetic: Any, late: int
@@ -129,3 +151,17 @@ def test_what_was_recorded_of_a_strip_that_goes_on_counts_once(
     (beyond,) = [one for one in seen if one.kind == "strip_overrun"]
     plated_until_s, begun_s = SECONDS, SECONDS + REST
     assert beyond.t_s == pytest.approx(begun_s + 1.05 * plated_until_s, abs=12)
+
+
+def test_that_the_record_tells_no_rules_is_said(synthetic: Any) -> None:
+    cycling = {"type": "half_cell_cycling", "current_density_ma_cm2": 1.0, "cycles": 5}
+    protocol = Protocol.model_validate(
+        {"name": "p", "cell": "c", "technique": {**cycling, "capacity_mah_cm2": 0.5}}
+    )
+    program = protocol.program(Cell.model_validate(synthetic.HALF_CELL))
+    start = {"uid": "1", "sample": synthetic.HALF_CELL, "technique": program.model_dump()}
+    said = without_rules(Run(start, None, {}))
+    assert "'end at a hard short' and 'end when metal comes from nowhere', which a new" in said
+    assert without_rules(Run({**start, "rules": []}, None, {})) == ""
+    rest = {**start, "technique": {"type": "open_circuit", "duration_s": 5.0}}
+    assert without_rules(Run(rest, None, {})) == ""

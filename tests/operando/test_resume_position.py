@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from instruments.potentiostat import ProgramLog, Sample
+from instruments.potentiostat.contract import LOOK
 from operando.resume._charge import plated_and_stripped
 from operando.resume._position import Position, position_of
 from operando.resume._program import (
@@ -18,6 +19,7 @@ from operando.resume._program import (
     Rows,
     damage_near_the_end,
     fresh_rows,
+    program_of,
     with_rows,
 )
 from operando.resume._record import Decisions, Experiment, ResumeError
@@ -503,3 +505,34 @@ def test_what_was_plated_and_stripped_so_far_lies_under_the_rows_of_each_step() 
     assert found == pytest.approx((1818 / hour, 990 / hour))
     nothing = plated_and_stripped([run], [], cell, (0, (0.0, 0.0)))
     assert nothing == (0.0, 0.0)
+
+
+@pytest.mark.parametrize(("flags", "told"), [(LOOK, True), (0, False)])
+def test_a_look_after_the_spectrum_of_a_rule_is_no_program_that_nobody_knows_of(
+    flags: int, told: bool
+) -> None:
+    # Step 2 is the spectrum, step 3 the open circuit by which its reference was looked at.
+    rows = samples((-1, 1, 600.0), (0, 1, DT_S), (0, 1, 3 * DT_S))
+    columns = {key: values[rows["step"] != 2] for key, values in rows.items()}
+    columns["flags"] = np.where(columns["step"] == 3, flags, 0)
+    program = {
+        "technique": '{"type": "impedance_spectrum", "amplitude_rms_v": 0.005}',
+        "begin": Counters(t_s=601.0, cycle=1, half_cycle=1, step=1).model_dump_json(),
+        "then": CYCLING.model_dump_json(),
+        "then_begin": Counters(cycle=1).model_dump_json(),
+        "t": 601.0,
+    }
+    leader = {f"potentiostat_{key}": values for key, values in columns.items()}
+    programs = {f"programs_{key}": np.array([value]) for key, value in program.items()}
+    streams = {
+        "potentiostat": Stream("potentiostat", leader, {}, columns["time"], {}, {}),
+        "programs": Stream("programs", programs, {}, np.array([NOW_S]), {}, {}),
+    }
+    run = Run(start=START, stop=None, streams=streams)
+    if not told:
+        with pytest.raises(ResumeError, match="rows of a program that its record does not tell of"):
+            program_of(run)
+        return
+    technique, begin = program_of(run)
+    assert technique == CYCLING
+    assert (begin.cycle, begin.half_cycle, begin.step, begin.t_s) == (1, 0, 2, 640.0)

@@ -4,7 +4,14 @@ import logging
 
 import pytest
 
-from instruments.potentiostat.contract import IMPEDANCE, PLATE, REST, Sample
+from instruments.potentiostat.contract import (
+    IMPEDANCE,
+    LOOK,
+    PLATE,
+    REST,
+    ImpedancePoint,
+    Sample,
+)
 from plans.reference import HURRIED_LOOK_S, LOOK_MOST_S, ReferenceWatch
 from techniques import Cell, KnownPotential, ReferenceCheck
 
@@ -84,11 +91,50 @@ def test_after_what_was_driven_the_reference_is_looked_at_unless_it_was() -> Non
     assert patient.look_after_s(hurried=False) == LOOK_MOST_S
 
 
-def test_a_run_that_goes_on_with_another_one_has_no_look_before() -> None:
-    told = Cell.model_validate({**CELL, "reference_electrode": "Zn wire"})
-    watch = ReferenceWatch.of(told, goes_on=True)
+def looked_at(offset_v: float) -> list[Sample | ImpedancePoint]:
+    """Return rows as of the look at a cell from which an experiment goes on."""
+    rests = [row(t, offset_v)._replace(flags=LOOK) for t in range(5)]
+    return [row(-9, 0.3), row(-8, 0.3, PLATE), *rests]
+
+
+@pytest.mark.parametrize(
+    ("before_v", "again_v", "after_v", "told"),
+    [
+        (0.001, 0.002, 0.005, []),
+        (0.001, 0.015, 0.002, ["before the rest of the program the counter electrode was 15 mV"]),
+        (
+            -0.012,
+            -0.013,
+            -0.014,
+            [
+                "before the program the counter electrode was -12 mV from the 0 V that it should",
+                "before the rest of the program the counter electrode was -13 mV from the 0 V",
+            ],
+        ),
+        # The whole experiment's, however often it was interrupted.
+        (0.001, 0.007, 0.014, ["by 13 mV against the reference electrode (Zn wire) from before"]),
+        (None, 0.001, 0.014, ["by 13 mV against the reference electrode (Zn wire) from before"]),
+        (None, None, 0.3, []),
+    ],
+)
+def test_a_run_that_goes_on_tells_of_the_reference_of_its_experiment(
+    caplog: pytest.LogCaptureFixture,
+    before_v: float | None,
+    again_v: float | None,
+    after_v: float,
+    told: list[str],
+) -> None:
+    watch = ReferenceWatch.of(Cell.model_validate({**CELL, "reference_electrode": "Zn wire"}))
     assert watch is not None
-    for one in (row(0, 0.3), row(5, 0.3), row(20, 0.5, PLATE), row(30, 0.0), row(40, 0.0)):
+    watch.go_on(before_v, [] if again_v is None else looked_at(again_v))
+    # What its program itself begins with is a rest in the middle of the experiment.
+    for one in (row(0, 0.3), row(5, 0.3), row(20, 0.5, PLATE)):
         watch.take(one)
-    assert (watch.before_v, watch.remarks) == (None, [])
+    offs = [one for one in told if one.startswith("before")]
+    assert len(caplog.messages) == len(offs)
+    assert all(off in text for off, text in zip(offs, caplog.messages, strict=True))
+    watch.take(row(30, after_v))
+    watch.take(row(40, after_v))
+    assert len(watch.remarks) == len(told)
+    assert all(one in text for one, text in zip(told, watch.remarks, strict=True))
     assert watch.look_after_s(hurried=False) is None

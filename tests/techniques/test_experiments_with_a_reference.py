@@ -103,3 +103,19 @@ def test_without_a_potential_of_its_own_an_experiment_needs_no_known_reference()
         cell(ZINC, reference_electrode="Ag/AgCl")
     )
     assert not list(limits(program))
+
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS[:-1], ids=lambda one: one.type)
+def test_a_strip_that_would_end_below_the_metal_is_refused(experiment: Any) -> None:
+    name = "end_v" if isinstance(experiment, Pulses) else "cut_off_v"
+    below = experiment.model_copy(update={name: -0.48})
+    # As if it was told against the reference.
+    with pytest.raises(UnsuitableCellError, match=rf"{name} -0.48 V .*against Ag/AgCl it is 0.5 V"):
+        below.program(cell(working_of(experiment), **SILVER))
+    with pytest.raises(UnsuitableCellError, match=rf"{name} -0.48 V [^.]*end as they begin$"):
+        below.program(cell(working_of(experiment)))
+
+
+def test_a_series_of_plating_pulses_may_end_below_the_metal() -> None:
+    pulses = Pulses(current_density_ma_cm2=1.0, pulse_s=60, relax_s=60, pulses=3, end_v=-0.2)
+    assert [x.value for x in limits(pulses.program(cell(COPPER, **SILVER)))] == [-1.18]

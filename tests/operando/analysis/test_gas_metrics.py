@@ -132,9 +132,30 @@ def test_what_corroded_in_a_rest_before_is_in_no_rate_of_the_current(
     assert found[names[0]].value[1] == pytest.approx(rate, rel=0.01)
     assert found["hydrogen_umol"].value[0] is not None
     # An injection just before the current tells what the rest had made.
-    found = _run(make_run, synthetic, [3000.0, 9000.0], [3550.0, 4450.0], CLOSED, rows=rows)
+    found = _run(make_run, synthetic, [3000.0, 9000.0], [3570.0, 4470.0], CLOSED, rows=rows)
     assert found[names[0]].value == [None, pytest.approx(rate, rel=0.01)]
     assert found[names[2]].value[1] is not None
+
+
+def test_an_interval_that_is_mostly_the_rest_before_the_current_has_no_share_of_its_charge(
+    make_run: Make, synthetic: Any
+) -> None:
+    # Zinc corrodes all the time; a minute after the current began comes the third injection.
+    rows = synthetic.galvanostatic((0.9, 0.98))
+    rows["t"] = rows["t"] + 3600.0
+    areas, at_s = [1000.0, 2000.0, 3000.0, 4000.0], [1860.0, 2760.0, 3660.0, 4560.0]
+    found = _run(make_run, synthetic, areas, at_s, CLOSED, rows=rows)
+    per_area = 101325 * 5e-6 / (R * 298.15) * 1e6 / SLOPE
+    rate = 1000 * per_area * 1e3 / 900
+    rates, shares = found["hydrogen_rate_nmol_s"], found["hydrogen_interval_fe_pct"]
+    assert rates.value == [None, *[pytest.approx(rate, rel=0.05)] * 3]
+    share = 100 * partial_current_ma(rate) / 1.131
+    assert shares.value == [None, None, None, pytest.approx(share, rel=0.05)]
+    assert (
+        "injection 3 has hydrogen of the 840 s of rest between the injection before it and the "
+        "current: no share"
+    ) in str(shares.reason)
+    assert "no share" not in str(rates.reason)
 
 
 def test_a_swept_cell_gives_rates_with_the_declared_reference_temperature(

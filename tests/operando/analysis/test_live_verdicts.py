@@ -12,12 +12,13 @@ from numpy.typing import NDArray
 
 from operando.analysis import Metric, metrics
 from operando.analysis.accuracy import CurrentAccuracy
+from operando.analysis.blocks import compared_temperatures_k
 from operando.analysis.failure import FailureWatch
 from operando.analysis.live_verdicts import KINDS, Verdict, Verdicts
 from operando.analysis.lives import failures_of
 from operando.analysis.segments import half_cycles
 from operando.runs import Run
-from techniques import FailureCriteria
+from techniques import Cell, FailureCriteria, Protocol
 
 Array = NDArray[np.float64]
 AREA_CM2, CURRENT_A, OHM = 1.131, 1.131e-3, 60.0
@@ -184,6 +185,48 @@ def reported(run: Any, rows: Mapping[str, Array], **start: Any) -> dict[str, Met
     run.stream("potentiostat", "potentiostat", {**columns, "step": columns["half_cycle"]})
     run.stop()
     return metrics(Run.from_documents(run.documents))
+
+
+def test_a_run_over_temperatures_is_judged_within_each_live_and_afterwards(
+    make_run: Callable[..., Any],
+) -> None:
+    cycling = {"type": "symmetric_cycling", "current_density_ma_cm2": 1.0, "cycles": 9}
+    asked = {
+        "name": "warmer",
+        "cell": "zn-zn",
+        "technique": {**cycling, "half_cycle_s": 300.0},
+        "temperatures": {"kelvin": [253.15, 323.15]},
+    }
+    protocol = Protocol.model_validate(asked)
+    assert "hard_short" in {rule.when.event for rule in protocol.rules}
+    start = {
+        "technique": protocol.program(Cell.model_validate(SYMMETRIC)).model_dump(mode="json"),
+        "temperatures": asked["temperatures"],
+    }
+    assert compared_temperatures_k(start) == {
+        cycle: 253.15 if cycle <= 9 else 323.15 for cycle in range(1, 19)
+    }
+    rows = rows_of([(-1 if n % 2 == 0 else 1, 300.0) for n in range(36)])
+    share = np.where(rows["potentiostat_half_cycle"] > 18, 0.06, 1.0)
+    rows["potentiostat_potential"] = share * rows["potentiostat_potential"]
+    assert "hard_short" in {one.kind for one in told(SYMMETRIC, rows)}
+    assert "hard_short" not in {one.kind for one in told(SYMMETRIC, rows, **start)}
+    found = reported(make_run(SYMMETRIC, calibration=CALIBRATED), rows, **start)
+    assert found["hard_short_cycle"].value is None
+    assert found["life_hard_short_observed"].value == 0.0
+    assert found["life_polarisation_observed"].value == 0.0
+
+
+def test_cycles_tell_no_temperature_where_they_do_not_count_what_is_driven() -> None:
+    pulses = {"type": "pulses", "current_density_ma_cm2": 1.0, "pulse_s": 60.0, "relax_s": 60.0}
+    told = {"name": "p", "cell": "c", "technique": {**pulses, "pulses": 9}}
+    for kelvin, expected in (([253.15, 323.15], {}), ([253.15], None)):
+        protocol = Protocol.model_validate({**told, "temperatures": {"kelvin": kelvin}})
+        program = protocol.program(Cell.model_validate(SYMMETRIC)).model_dump(mode="json")
+        start = {"technique": program, "temperatures": {"kelvin": kelvin}}
+        assert compared_temperatures_k(start) == expected
+        never = Verdicts({"sample": SYMMETRIC, **start}).never_judged
+        assert ("hard_short" in never) == (expected == {})
 
 
 def test_thresholds_of_a_protocol_judge_live_and_afterwards_alike(

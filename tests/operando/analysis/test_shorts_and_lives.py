@@ -244,6 +244,45 @@ def test_half_cycles_are_compared_with_those_of_the_same_current() -> None:
     assert found(cell(40, current=rate)) == ()
 
 
+# Ten cycles at each of two temperatures.
+TWO_K = {cycle: 253.15 if cycle <= 10 else 323.15 for cycle in range(1, 21)}
+
+
+@pytest.mark.parametrize("factor", [0.08, 8.0])
+def test_half_cycles_are_compared_with_those_of_the_same_temperature(factor: float) -> None:
+    # Warmer it is far below a tenth, and both half-cycles are ohmic; colder far above three times.
+    halves = cell(40, grow=np.where(np.arange(40) < 20, 1.0, factor))
+    assert {"hard_short", "polarisation_failure"} & {*kinds(found(halves))}
+    watch = FailureWatch(symmetric=True, temperatures_k=TWO_K)
+    assert failures_of(halves, watch) == ()
+    assert (watch.why_not_judged, watch.why_not_everywhere) == (None, None)
+
+
+def test_a_hard_short_at_the_second_temperature_is_told() -> None:
+    warmer, begin_s = np.where(np.arange(40) < 20, 1.0, 0.5), ROWS * 30 + 250.0
+    told = found(cell(40, [(begin_s, math.inf, 0.5)], grow=warmer), temperatures_k=TWO_K)
+    assert [one.t_s for one in told if one.kind == "hard_short"] == [begin_s]
+
+
+def test_a_temperature_without_a_baseline_tells_no_survival() -> None:
+    halves = cell(24, grow=np.where(np.arange(24) < 20, 1.0, 0.05))
+    watch = FailureWatch(symmetric=True, temperatures_k=TWO_K)
+    told = life(halves, failures_of(halves, watch), ["hard_short"], watch.why_not_judged)
+    assert (told.hours, told.observed) == (None, False)
+    assert told.reason.startswith("no half-cycle at 323.15 K could be compared with a baseline")
+    assert watch.why_not_everywhere == told.reason
+
+
+def test_half_cycles_whose_temperature_is_not_known_are_compared_with_none() -> None:
+    halves = cell(40, grow=np.where(np.arange(40) < 20, 1.0, 0.05))
+    watch = FailureWatch(symmetric=True, temperatures_k={})
+    assert "do not tell at which they were" in str(watch.why_never_judged)  # before any has come
+    assert failures_of(halves, watch) == ()
+    assert watch.why_not_judged == watch.why_never_judged
+    assert watch.why_not_everywhere == watch.why_never_judged
+    assert not watch.has_baseline
+
+
 def test_a_polarisation_failure_is_three_times_the_baseline() -> None:
     growing = 1 + np.maximum(np.arange(40) - 20, 0) * 0.24
     (failure,) = found(cell(40, grow=growing))

@@ -142,6 +142,22 @@ def test_the_first_is_the_first_or_nothing_and_the_last_is_named_where_it_is_not
     assert "discharge_capacity_mah_g.last" not in two.summaries
 
 
+def test_the_last_of_a_shorted_cell_is_the_last_before_the_short() -> None:
+    capacities: list[float | None] = [100.0, 90.0, 2.0, 1.0]
+    for shorted, value, reason in (
+        (3.0, 90.0, "of cycle 2: hard short in cycle 3"),
+        (5.0, 1.0, ""),
+        (1.0, None, None),
+    ):
+        values: dict[str, Value] = {
+            "discharge_capacity_mah_g": capacities,
+            "hard_short_cycle": shorted,
+        }
+        found = compare([_run("a", "CU-1", values)]).summaries.get("discharge_capacity_mah_g.last")
+        told = None if found is None else found["Cu"].cells[0]
+        assert (told and told.value, told and told.reason) == (value, reason)
+
+
 def test_means_end_where_a_cell_is_shorted_and_say_so() -> None:
     values: dict[str, Value] = {
         "polarisation_mv": [90.0, 60.0, 40.0, 1.0, 1.0],
