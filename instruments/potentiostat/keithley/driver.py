@@ -428,9 +428,9 @@ class KeithleyPotentiostat:
                 self._confirmed(run, *confirmed)
             return None
         run.lines += 1
-        before = len(stream.damaged) + stream.lost
+        before = len(stream.damaged) + stream.dropped
         row = stream.feed(line, wire.arrival_ns)
-        lost = len(stream.damaged) + stream.lost - before
+        lost = len(stream.damaged) + stream.dropped - before
         if lost:
             run.damage.extend([run.lines] * lost)
             _log.warning("%s: %d lines were lost or left out before %r", self._who(), lost, line)

@@ -39,7 +39,8 @@ class ProgramStream:
     Attributes:
         program: what runs.
         damaged: lines that could not be decoded, raw.
-        lost: rows that did not arrive whole, by the gaps in their numbers.
+        lost: rows that did not arrive whole, by the gaps in their numbers: damaged or dropped.
+        dropped: those of them that did not arrive at all.
         begun_utc_s: the instrument's clock when the program began, s since 1970.
         over: whether the program has ended.
         ending: the word with which it said so itself.
@@ -52,6 +53,7 @@ class ProgramStream:
     program: Program
     damaged: list[bytes] = field(default_factory=list)
     lost: int = 0
+    dropped: int = 0
     begun_utc_s: float | None = None
     over: bool = False
     ending: str | None = None
@@ -63,6 +65,7 @@ class ProgramStream:
     cycle: int = 0
     half_cycle: int = 0
     _row: int = 0
+    _damaged_by_row: int = 0
     _t_s: float = 0.0
     _edge_s: float = 0.0
 
@@ -165,7 +168,7 @@ class ProgramStream:
             raise
         missing = number - self._row - 1
         self._row, self._edge_s = number, max(0.0, t_s - step_t_s)
-        self.lost += missing
+        self._lose(missing)
         flags = TIMING if status & _LATE else 0
         if status & (_PROTECTION | _OVER_TEMPERATURE | _LIMITED):
             flags |= OVERLOAD
@@ -187,12 +190,19 @@ class ProgramStream:
             arrival_ns,
         )
 
+    def _lose(self, missing: int) -> None:
+        """Count rows that are missing; of them as many were damaged as there were such lines."""
+        damaged = len(self.damaged) - self._damaged_by_row
+        self.lost += missing
+        self.dropped += max(0, missing - damaged)
+        self._damaged_by_row = len(self.damaged)
+
     def _end(self, found: re.Match[str], text: str) -> None:
         rows = int(found[1])
         if rows < self._row or found[7] not in (END, STOP, SAFETY, FAULT):
             raise ProtocolError(f"this is not how the program can end: {text!r}")
         self._move(float(found[4]), text)
-        self.lost += rows - self._row
+        self._lose(rows - self._row)
         self._row = rows
         self.output, self.ending, self.told = found[6], found[7], found[8] or ""
         self.over = True

@@ -41,6 +41,14 @@ def test_rows_that_got_lost_are_noticed() -> None:
     assert [row.flags for row in rows] == [0, LOST_BEFORE]
 
 
+def test_a_row_that_was_damaged_is_not_also_dropped() -> None:
+    third = ROW.replace(b"R,1", b"R,3").replace(b"1.000100", b"3.000100")
+    one, _ = stream(ROW, b"R,2\xff", third)
+    assert (len(one.damaged), one.lost, one.dropped) == (1, 1, 0)
+    one, _ = stream(ROW, third)
+    assert (len(one.damaged), one.lost, one.dropped) == (0, 1, 1)
+
+
 def test_a_step_whose_begin_was_lost_is_told_by_its_rows() -> None:
     one, rows = stream(ROW.replace(b"0,5,3,1", b"0,6,3,2"))
     assert (rows[0].step, rows[0].half_cycle) == (6, 2)
