@@ -58,7 +58,7 @@ def measured(chain: Any) -> list[Run]:
     """One run at 298 K, and one while the bath goes to 318 K."""
     # A pH takes a second, during which the simulated cell ages no faster than a real one.
     # Warm zinc corrodes at rest, which makes the hydrogen that the pH follows.
-    parts = ((COLD_K, 10.0, 60.0), (WARM_K, 1500.0, 200.0))
+    parts = ((COLD_K, 10.0, 60.0), (WARM_K, 400.0, 200.0))
     uids = []
     with chain.simulated(), chain.session(load_bench("sim-second").only(ALL)) as session:
         for kelvin, rest_s, reading_s in parts:
@@ -85,8 +85,8 @@ def test_mass_follows_charge(measured: list[Run]) -> None:
 def test_ph_follows_hydrogen(measured: list[Run], chain: Any) -> None:
     assert chain.truth("cell", "end")[-1]["hydrogen_evolved_mol"] > 0
     first, last = (run.streams["ph_meter"].columns["ph_meter_ph"] for run in measured)
-    # Means of five and of seven readings, each with a noise of 0.002; the truth is about 0.009.
-    assert np.mean(last[-5:]) - np.mean(first) > 0.004
+    # Means of two and of seven readings, each with a noise of 0.002; the truth is about 0.01.
+    assert np.mean(last[-2:]) - np.mean(first) > 0.004
 
 
 def test_resistance_follows_temperature(measured: list[Run]) -> None:
