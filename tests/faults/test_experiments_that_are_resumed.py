@@ -454,6 +454,35 @@ def test_what_was_stopped_by_hand_goes_on_without_the_look_at_its_reference(benc
     assert metrics(experiment)["reference_drift_mv"].value is not None
 
 
+def test_what_was_stopped_by_hand_in_the_spectrum_of_a_rule_goes_on_after_it(bench: Bench) -> None:
+    cell = "zn-bare-half-reference"
+    slow = {"amplitude_rms_v": 0.005, "frequency_min_hz": 0.01, "points_per_decade": 5}
+    rule = {
+        "name": "look at the tip",
+        "when": {"event": "nucleation_tip"},
+        "then": [{"do": "impedance_spectrum", "spectrum": slow}],
+    }
+
+    def points() -> int:
+        runs = list_runs(bench.broken.data)
+        return runs[0].rows.get("impedance", 0) if runs else 0
+
+    with bench.broken.serve("potentiostat", factor=FACTOR / 2, preset=cell):
+        process = bench.begin(cycling(1, cell=cell, rules=[rule]))
+        bench.wait_for(lambda: points() >= 22 or process.poll() is not None, "no spectrum came")
+        process.send_signal(signal.SIGTERM)
+        process.communicate()
+        bench.resume()
+    stopped, resumed = bench.chain
+    flags = stopped.streams["potentiostat"].columns["potentiostat_flags"].astype(int)
+    assert flags[-1] & LOOK
+    assert len(stopped.streams["programs"]) == 1
+    assert resumed.stop is not None
+    assert resumed.stop["exit_status"] == "success"
+    assert np.all(np.diff(bench.column("t")) > 0)
+    assert bench.charges()[1] == pytest.approx(CHARGE, rel=2e-3)
+
+
 def test_when_host_and_instrument_both_died_somebody_has_to_decide(bench: Bench) -> None:
     with bench.broken.serve("potentiostat", factor=FACTOR):
         process = bench.begin(cycling(1))
