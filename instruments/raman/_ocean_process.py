@@ -21,6 +21,7 @@ import importlib
 import ipaddress
 import logging
 import math
+import os
 import socket
 import threading
 import time
@@ -50,7 +51,9 @@ EARLIEST = 0.9
 _SET_INTEGRATION_TIME = 0x0011_0010
 _TRIGGER_NOW = 0
 # How long a dead owner's port is waited for, and how often it is tried.
-_BOARD_S, _BOARD_RETRY_S = 4.0, 0.2
+_BOARD_S, _BOARD_RETRY_S = 3.5, 0.2
+# How long an owner may take to die when its pipe has ended.
+_DYING_S = 0.5
 
 _log = logging.getLogger(__name__)
 
@@ -76,6 +79,7 @@ class OceanProcess:
         self._excitation_nm = excitation_nm
         self._board, self._relay = board, relay
         self._laser_may_be_on = False
+        self._owner = os.getppid()
         self._handle: Any = None  # the library's, our kind of it
         self._device: Any = None  # the library's
         self._serial_number: str | None = None
@@ -158,12 +162,20 @@ class OceanProcess:
     def safe_state(self) -> None:
         """End an acquisition, and switch the laser off if the owner died while it may be on."""
         self.interrupt()
-        if self._laser_may_be_on:
+        if self._laser_may_be_on and self._owner_is_dead():
             self._switch_laser_off()
 
     def close(self) -> None:
         """Release the spectrometer."""
         self._drop()
+
+    def _owner_is_dead(self) -> bool:
+        """Return whether the owner has died; one that lives has the board, and sees to it."""
+        deadline = time.monotonic() + _DYING_S
+        # Its pipe ends some moments before it does.
+        while os.getppid() == self._owner and time.monotonic() < deadline:
+            time.sleep(0.01)
+        return os.getppid() != self._owner
 
     def _switch_laser_off(self) -> None:
         deadline = time.monotonic() + _BOARD_S

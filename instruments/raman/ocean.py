@@ -108,10 +108,17 @@ class OceanSpectrometer(SupervisedSpectrometer):
         if not self._has_connected:
             return
         try:
-            self._switch_off()
+            super().close()
         finally:
             self._has_connected = False
-            super().close()
+
+    def _end_child(self) -> None:
+        # The laser first: a child takes its time to end, and one that hangs takes seconds.
+        try:
+            if self._has_connected:
+                self._switch_off()
+        finally:
+            super()._end_child()
 
     # -- the laser, as states
 

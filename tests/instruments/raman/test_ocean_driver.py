@@ -198,7 +198,7 @@ def test_safe_state_ends_an_exposure_in_another_thread(
 
     def expose() -> None:
         try:
-            spectrometer.acquire(5.0, 1)
+            spectrometer.acquire(2.0, 1)
         except InstrumentFaultError as error:
             caught.append(error)
 
@@ -220,6 +220,16 @@ def test_alignment_by_hand(spectrometer: OceanSpectrometer, simulated: Simulated
     assert simulated.laser_mw() == 100.0
     spectrometer.laser_off()
     assert not spectrometer.is_on
+
+
+def test_the_laser_is_off_before_its_child_is_let_go(
+    spectrometer: OceanSpectrometer, simulated: Simulated
+) -> None:
+    spectrometer.laser_on()
+    spectrometer._end_child()
+    assert simulated.laser_mw() == 0.0
+    spectrometer.connect()
+    assert spectrometer.acquire(0.01, 1).laser_on
 
 
 def test_a_killed_child_leaves_no_laser_on(
