@@ -70,22 +70,19 @@ def test_with_an_id_it_hears_only_its_own(open_valve):
 
 def test_while_it_turns_it_tells_where_it_was_and_the_clock_is_held(open_valve, clock):
     turned = []
-    _, port = open_valve(on_turn=turned.append)
-    say(port, "GOB")
-    say(port, "CP")
+    # Asked by the valve itself, at the end of a turn: when it is over for the host depends on both.
+    _, port = open_valve(on_turn=lambda position: turned.append((position, clock.open_exchanges)))
+    say(port, "GOB\rCP")
     assert line(port) == "CPA"
-    assert clock.open_exchanges == ("sampling valve",)
-    end = time.monotonic() + 5
+    end = time.monotonic() + 10
     while not turned:
         assert time.monotonic() < end
         time.sleep(0.01)
-    assert turned == ["B"]
-    assert clock.open_exchanges == ("sampling valve",)
     say(port, "GOA")
-    while clock.open_exchanges:
+    while len(turned) < 2 or clock.open_exchanges:
         assert time.monotonic() < end
         time.sleep(0.01)
-    assert turned == ["B", "A"]
+    assert turned == [("B", ("sampling valve",)), ("A", ("sampling valve",))]
 
 
 def test_a_valve_that_is_stuck_stays_where_it_is(open_valve):
