@@ -53,7 +53,7 @@ def test_it_answers_as_the_manuals_say(open_valve, page):
     _, port = open_valve()
     for turn in pages()[page]:
         if turn == ".":
-            time.sleep(0.25)
+            time.sleep(0.5)
         elif turn[0] == ">":
             say(port, turn[2:])
         else:
@@ -89,7 +89,7 @@ def test_a_valve_that_is_stuck_stays_where_it_is(open_valve):
     valve, port = open_valve()
     valve.line.inject("stuck")
     say(port, "GOB")
-    time.sleep(0.25)
+    time.sleep(0.5)
     say(port, "CP")
     assert line(port) == "CPA"
 
