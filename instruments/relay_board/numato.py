@@ -2,10 +2,10 @@
 
 import logging
 import re
-import threading
 import time
 from pathlib import Path
 
+from instruments._driver import LineDriver
 from instruments.errors import (
     InstrumentError,
     InstrumentFaultError,
@@ -13,7 +13,7 @@ from instruments.errors import (
     TransportError,
     TransportTimeout,
 )
-from instruments.transport import SerialSettings, Transport, open_transport
+from instruments.transport import SerialSettings
 
 _log = logging.getLogger(__name__)
 
@@ -24,65 +24,24 @@ _CHANNELS = "0123456789ABCDEFGHIJKLMNOPQRSTUV"
 _LINE_ENDS = re.compile(r"[\r\n]+")
 
 
-class NumatoRelayBoard:
+class NumatoRelayBoard(LineDriver):
     """A Numato relay module with GPIO; channels above 9 are spoken as letters.
+
+    Closing opens every relay that was closed here.
 
     Args:
         address: ``serial:///dev/ttyACM0``, ``tcp://host:port``, or ``published:`` one of these.
         record_to: file to which the whole dialogue is appended.
     """
 
-    verified_on: str | None = None
+    _kind = "relay board"
+    _terminator = _PROMPT
+    _settings = SerialSettings(baud_rate=19200)
 
     def __init__(self, address: str, *, record_to: Path | None = None) -> None:
-        self.address = address
-        self._record_to = record_to
-        self._transport: Transport | None = None
-        self._lock = threading.RLock()
+        super().__init__(address, record_to=record_to)
         self._closed_here: set[int] = set()
         self._identity: dict[str, str] = {}
-        self._warned = False
-
-    def connect(self) -> None:
-        """Open the port and ask who is there; raises TransportError or ProtocolError."""
-        with self._lock:
-            if self._transport is not None:
-                return
-            self._transport = open_transport(
-                self.address,
-                terminator=_PROMPT,
-                settings=SerialSettings(baud_rate=19200),
-                record_to=self._record_to,
-            )
-            try:
-                self._synchronise()
-                self._identity = {
-                    "model": "Numato relay module",
-                    "firmware": self._value("ver"),
-                    "serial_number": self._value("id get"),
-                    "address": self._transport.address,
-                }
-            except InstrumentError:
-                self._transport.close()
-                self._transport = None
-                raise
-        if self.verified_on is None and not self._warned:
-            self._warned = True
-            _log.warning(
-                "%s: this driver has not been confirmed on real hardware; watch the first runs",
-                self._who(),
-            )
-
-    def close(self) -> None:
-        """Open every relay that was closed here, and release the port; safe to call twice."""
-        with self._lock:
-            if self._transport is None:
-                return
-            try:
-                self.safe_state()
-            finally:
-                transport, self._transport = self._transport, None
-                transport.close()
 
     def safe_state(self) -> None:
         """Open every relay that was closed here; raises the first failure after trying all."""
@@ -151,6 +110,15 @@ class NumatoRelayBoard:
 
     # -- dialogue
 
+    def _prepare(self) -> None:
+        self._synchronise()
+        self._identity = {
+            "model": "Numato relay module",
+            "firmware": self._value("ver"),
+            "serial_number": self._value("id get"),
+            "address": self._wire().address,
+        }
+
     def _synchronise(self) -> None:
         """Bring the line to rest: end a half-typed command, then read until it is quiet."""
         wire = self._wire()
@@ -165,10 +133,7 @@ class NumatoRelayBoard:
         except TransportError as error:
             raise self._lost("for its prompt", error) from error
         try:
-            while True:
-                wire.read_line(_QUIET_S)
-        except TransportTimeout:
-            return
+            self._forget_input(_QUIET_S)
         except TransportError as error:
             raise self._lost("for its prompt", error) from error
 
@@ -214,14 +179,6 @@ class NumatoRelayBoard:
             f"{self._who()}: asked {asked}: {error}. How its relays stand is unknown: check the "
             "module, its cable and what it switches"
         )
-
-    def _wire(self) -> Transport:
-        if self._transport is None:
-            raise TransportError(f"{self.address}: not connected; call connect() first")
-        return self._transport
-
-    def _who(self) -> str:
-        return f"relay board at {self.address}"
 
 
 def _channel(n: int) -> str:

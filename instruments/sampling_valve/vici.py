@@ -5,23 +5,18 @@
 does, and where it stands already nothing happens. So the position is asked for until it is right.
 """
 
-import logging
 import re
-import threading
 import time
 from pathlib import Path
 
+from instruments._driver import LineDriver
 from instruments.errors import (
-    InstrumentError,
     InstrumentFaultError,
     ProtocolError,
     TransportError,
     TransportTimeout,
 )
 from instruments.sampling_valve.contract import Position
-from instruments.transport import SerialSettings, Transport, open_transport
-
-_log = logging.getLogger(__name__)
 
 _ANSWER_S = 0.5
 _QUIET_S = 0.03
@@ -32,8 +27,11 @@ _MANY_LINES = 10
 _POSITION = re.compile(r"(?:/?[0-9A-Z])?(?:CP|Position is)\s*=?\s*\"?([AB]|\d{1,2})\"?\Z", re.I)
 
 
-class ViciValve:
+class ViciValve(LineDriver):
     """A valve of two positions on a VICI actuator.
+
+    Connecting asks for firmware and position; it moves nothing. Closing goes back to where it was
+    found.
 
     Args:
         address: ``serial:///dev/...`` (9600 baud) or ``published:`` one.
@@ -42,7 +40,8 @@ class ViciValve:
         record_to: file to which the whole dialogue is appended.
     """
 
-    verified_on: str | None = None
+    _kind = "sampling valve"
+    _terminator = b"\r"
 
     def __init__(
         self,
@@ -52,54 +51,12 @@ class ViciValve:
         turn_s: float = _TURN_S,
         record_to: Path | None = None,
     ) -> None:
-        self.address = address
+        super().__init__(address, record_to=record_to)
         self._prefix = "" if unit is None else f"/{unit}"
         self._turn_s = turn_s
-        self._record_to = record_to
-        self._transport: Transport | None = None
-        self._lock = threading.RLock()
         self._found_at: Position | None = None
         self._moved = False
         self._firmware = ""
-
-    def connect(self) -> None:
-        """Ask for firmware and position; moves nothing.
-
-        Raises TransportError, ProtocolError if it is no two-position actuator.
-        """
-        with self._lock:
-            if self._transport is not None:
-                return
-            self._transport = open_transport(
-                self.address,
-                terminator=b"\r",
-                settings=SerialSettings(baud_rate=9600),
-                record_to=self._record_to,
-            )
-            try:
-                self._found_at = self.position()
-                self._firmware = self._asked_version()
-            except InstrumentError:
-                self._transport.close()
-                self._transport = None
-                raise
-            self._moved = False
-        if self.verified_on is None:
-            _log.warning(
-                "%s: this driver has not been confirmed on real hardware; watch the first runs",
-                self._who(),
-            )
-
-    def close(self) -> None:
-        """Go back to where it was found and release the port; safe to call twice."""
-        with self._lock:
-            if self._transport is None:
-                return
-            try:
-                self.safe_state()
-            finally:
-                transport, self._transport = self._transport, None
-                transport.close()
 
     def identify(self) -> dict[str, str]:
         """Return what it tells of itself."""
@@ -116,7 +73,7 @@ class ViciValve:
         """
         command = f"{self._prefix}CP"
         with self._lock:
-            self._forget_lines()
+            self._forget_input(_QUIET_S)
             self._send(command)
             for _ in range(_MANY_LINES):
                 line = self._line(command)
@@ -146,7 +103,7 @@ class ViciValve:
                 return
             self._moved = True
             command = f"{self._prefix}GO{position}"
-            self._forget_lines()
+            self._forget_input(_QUIET_S)
             self._send(command)
             self._heed_answers(command)
             end = time.monotonic() + self._turn_s
@@ -175,9 +132,14 @@ class ViciValve:
 
     # -- dialogue
 
+    def _prepare(self) -> None:
+        self._found_at = self.position()
+        self._firmware = self._asked_version()
+        self._moved = False
+
     def _asked_version(self) -> str:
         command = f"{self._prefix}VR"
-        self._forget_lines()
+        self._forget_input(_QUIET_S)
         self._send(command)
         # Some tell it in several lines.
         line = next((x for x in (self._line(command) for _ in range(_MANY_LINES)) if x), "")
@@ -223,20 +185,3 @@ class ViciValve:
         return TransportError(
             f"{self._who()}: asked {command!r}: {error}. Where the valve stands is unknown"
         )
-
-    def _forget_lines(self) -> None:
-        """Read what an action was answered with, if it was, so that it answers no question."""
-        wire = self._wire()
-        try:
-            while True:
-                wire.read_exactly(1, _QUIET_S)
-        except TransportTimeout:
-            pass
-
-    def _wire(self) -> Transport:
-        if self._transport is None:
-            raise TransportError(f"{self.address}: not connected; call connect() first")
-        return self._transport
-
-    def _who(self) -> str:
-        return f"sampling valve at {self.address}"

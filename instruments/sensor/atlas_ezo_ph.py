@@ -10,19 +10,16 @@ told apart by what they are and not by their order.
 import logging
 import math
 import re
-import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import ClassVar
 
+from instruments._driver import LineDriver
 from instruments.errors import (
-    InstrumentError,
     InstrumentFaultError,
     ProtocolError,
-    TransportError,
     TransportTimeout,
 )
-from instruments.transport import SerialSettings, Transport, open_transport
 
 _log = logging.getLogger(__name__)
 
@@ -36,8 +33,12 @@ _SUPPLY = {"*OV": "its supply voltage is too high", "*UV": "its supply voltage i
 _STARTED = ("*RS", "*RE", "*WA", "*SL")
 
 
-class AtlasEzoPh:
+class AtlasEzoPh(LineDriver):
     """An EZO pH circuit with its probe.
+
+    Connecting ends its continuous mode and tells it the temperature, within 3 s; it raises
+    ProtocolError if it is a circuit for something else, InstrumentFaultError if it refuses
+    something. A probe that nobody has calibrated is a warning.
 
     Args:
         address: ``serial:///dev/...`` (9600 baud) or ``published:`` one.
@@ -45,53 +46,17 @@ class AtlasEzoPh:
         record_to: file to which the whole dialogue is appended.
     """
 
-    verified_on: str | None = None
+    _kind = "pH circuit"
+    _terminator = b"\r"
     quantities: ClassVar[Mapping[str, str]] = {"ph": ""}
 
     def __init__(
         self, address: str, *, temperature_k: float = 298.15, record_to: Path | None = None
     ) -> None:
-        self.address = address
+        super().__init__(address, record_to=record_to)
         self._celsius = temperature_k - _ZERO_CELSIUS_K
-        self._record_to = record_to
-        self._transport: Transport | None = None
-        self._lock = threading.RLock()
         self._told: dict[str, str] = {}
         self._started = False
-
-    def connect(self) -> None:
-        """End the continuous mode, check who is there, and tell it the temperature; up to 3 s.
-
-        Raises TransportError, ProtocolError if it is another circuit, InstrumentFaultError if it
-        refuses something. A probe that nobody has calibrated is a warning.
-        """
-        with self._lock:
-            if self._transport is not None:
-                return
-            self._transport = open_transport(
-                self.address,
-                terminator=b"\r",
-                settings=SerialSettings(baud_rate=9600),
-                record_to=self._record_to,
-            )
-            try:
-                self._prepare()
-            except InstrumentError:
-                self._transport.close()
-                self._transport = None
-                raise
-        if self.verified_on is None:
-            _log.warning(
-                "%s: this driver has not been confirmed on real hardware; watch the first runs",
-                self._who(),
-            )
-
-    def close(self) -> None:
-        """Release the port; safe to call twice."""
-        with self._lock:
-            transport, self._transport = self._transport, None
-            if transport is not None:
-                transport.close()
 
     def identify(self) -> dict[str, str]:
         """Return model, firmware, and how the probe was calibrated when it was connected."""
@@ -109,9 +74,6 @@ class AtlasEzoPh:
                 self._prepare()
                 value = float(self._asked("R", _NUMBER, _READING_S))
         return {"ph": value if _LOWEST_PH <= value <= _HIGHEST_PH else math.nan}
-
-    def safe_state(self) -> None:
-        """Do nothing: it drives nothing."""
 
     # -- dialogue
 
@@ -188,16 +150,5 @@ class AtlasEzoPh:
 
     def _forget_lines(self) -> None:
         """Read what came by itself, so that a reading is that of its question."""
-        try:
-            while True:
-                self._heed(self._wire().read_line(_QUIET_S).decode("ascii", "replace").strip())
-        except TransportTimeout:
-            pass
-
-    def _wire(self) -> Transport:
-        if self._transport is None:
-            raise TransportError(f"{self.address}: not connected; call connect() first")
-        return self._transport
-
-    def _who(self) -> str:
-        return f"pH circuit at {self.address}"
+        for line in self._forget_input(_QUIET_S).split(b"\r"):
+            self._heed(line.decode("ascii", "replace").strip())

@@ -13,20 +13,18 @@ the resistance tells whether that changed.
 
 import logging
 import math
-import threading
 import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import ClassVar
 
+from instruments._driver import LineDriver
 from instruments.errors import (
-    InstrumentError,
     InstrumentFaultError,
     ProtocolError,
     TransportError,
     TransportTimeout,
 )
-from instruments.transport import SerialSettings, Transport, open_transport
 
 _log = logging.getLogger(__name__)
 
@@ -40,10 +38,12 @@ _POLL_S = 0.05
 _LATE_S = 2.0
 
 
-class SrsQcm200:
+class SrsQcm200(LineDriver):
     """A QCM200 with its crystal.
 
-    ``mass`` is what was added since it was connected, ug/cm2; ``frequency`` is as it was told.
+    Connecting sets the gate, and raises InstrumentFaultError if another one is in force then; the
+    first frequency it tells is that of no mass. ``mass`` is what was added since, ug/cm2;
+    ``frequency`` is as it was told.
 
     Args:
         address: ``serial:///dev/...`` (9600 baud) or ``published:`` one.
@@ -52,7 +52,8 @@ class SrsQcm200:
         record_to: file to which the whole dialogue is appended.
     """
 
-    verified_on: str | None = None
+    _kind = "microbalance"
+    _terminator = b"\r"
     quantities: ClassVar[Mapping[str, str]] = {
         "frequency": "Hz",
         "resistance": "ohm",
@@ -72,49 +73,12 @@ class SrsQcm200:
                 f"a gate of {gate_s} s and {sensitivity_hz_cm2_ug} Hz cm2/ug: gates are "
                 f"{', '.join(f'{x:g}' for x in GATES_S)} s, and a sensitivity is positive"
             )
-        self.address = address
+        super().__init__(address, record_to=record_to)
         self._sensitivity = sensitivity_hz_cm2_ug
         self._gate_s = gate_s
-        self._record_to = record_to
-        self._transport: Transport | None = None
-        self._lock = threading.RLock()
         self._told: dict[str, str] = {}
         self._zero_hz = math.nan
         self._out_told = 0
-
-    def connect(self) -> None:
-        """Check who is there and set the gate; the first frequency it tells is that of no mass.
-
-        Raises TransportError, ProtocolError if it is no QCM200, InstrumentFaultError if another
-        gate is in force afterwards.
-        """
-        with self._lock:
-            if self._transport is not None:
-                return
-            self._transport = open_transport(
-                self.address,
-                terminator=b"\r",
-                settings=SerialSettings(baud_rate=9600),
-                record_to=self._record_to,
-            )
-            try:
-                self._prepare()
-            except InstrumentError:
-                self._transport.close()
-                self._transport = None
-                raise
-        if self.verified_on is None:
-            _log.warning(
-                "%s: this driver has not been confirmed on real hardware; watch the first runs",
-                self._who(),
-            )
-
-    def close(self) -> None:
-        """Release the port; safe to call twice."""
-        with self._lock:
-            transport, self._transport = self._transport, None
-            if transport is not None:
-                transport.close()
 
     def identify(self) -> dict[str, str]:
         """Return model, firmware, serial number and how long it counts."""
@@ -143,9 +107,6 @@ class SrsQcm200:
                 self._zero_hz = frequency
             mass = (self._zero_hz - frequency) / self._sensitivity
         return {"frequency": frequency, "resistance": resistance, "mass": mass}
-
-    def safe_state(self) -> None:
-        """Do nothing: it drives nothing but its crystal."""
 
     # -- dialogue
 
@@ -218,7 +179,7 @@ class SrsQcm200:
             return self._dialogue(letter)
 
     def _dialogue(self, letter: str) -> str:
-        self._forget_lines()
+        self._forget_input()
         self._send(letter)
         try:
             return self._wire().read_line(_ANSWER_S).decode("latin-1").strip()
@@ -231,19 +192,3 @@ class SrsQcm200:
 
     def _send(self, command: str) -> None:
         self._wire().write(command.encode("ascii") + b"\r")
-
-    def _forget_lines(self) -> None:
-        """Read what came late, byte by byte: the beginning of a lost line is kept otherwise."""
-        try:
-            while True:
-                self._wire().read_exactly(1, 0.0)
-        except TransportTimeout:
-            pass
-
-    def _wire(self) -> Transport:
-        if self._transport is None:
-            raise TransportError(f"{self.address}: not connected; call connect() first")
-        return self._transport
-
-    def _who(self) -> str:
-        return f"microbalance at {self.address}"

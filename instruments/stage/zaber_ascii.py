@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+from instruments._driver import LineDriver
 from instruments.errors import (
     InstrumentError,
     InstrumentFaultError,
@@ -25,7 +26,7 @@ from instruments.errors import (
     TransportTimeout,
 )
 from instruments.stage.contract import TravelLimitError
-from instruments.transport import SerialSettings, Transport, open_transport
+from instruments.transport import SerialSettings
 
 _log = logging.getLogger(__name__)
 
@@ -78,8 +79,12 @@ class _Reply(NamedTuple):
     line: str
 
 
-class ZaberStage:
+class ZaberStage(LineDriver):
     """A stage of one to three axes.
+
+    Connecting checks that each is there and asks for its own limits; it moves nothing, and raises
+    InstrumentFaultError if one is in a fault. An axis without a reference position is a warning:
+    home it.
 
     Args:
         address: ``serial:///dev/...`` (115200 baud) or ``published:`` one.
@@ -87,16 +92,14 @@ class ZaberStage:
         record_to: file to which the whole dialogue is appended.
     """
 
-    verified_on: str | None = None
+    _kind = "stage"
+    _settings = SerialSettings(baud_rate=115200)
 
     def __init__(
         self, address: str, axes: Mapping[str, Axis], *, record_to: Path | None = None
     ) -> None:
-        self.address = address
+        super().__init__(address, record_to=record_to)
         self._axes = dict(axes)
-        self._record_to = record_to
-        self._transport: Transport | None = None
-        self._lock = threading.RLock()
         self._moving = threading.Lock()
         self._halt = threading.Event()
         self._limits = {name: (one.min_um, one.max_um) for name, one in self._axes.items()}
@@ -107,44 +110,15 @@ class ZaberStage:
         """Return the axes, each in um."""
         return dict.fromkeys(self._axes, "um")
 
-    def connect(self) -> None:
-        """Check that each axis is there, and ask for its own limits; moves nothing.
-
-        Raises TransportError, ProtocolError, InstrumentFaultError if an axis is in a fault. An axis
-        without a reference position is a warning: home it.
-        """
-        with self._lock:
-            if self._transport is not None:
-                return
-            self._transport = open_transport(
-                self.address,
-                terminator=b"\n",
-                settings=SerialSettings(baud_rate=115200),
-                record_to=self._record_to,
-            )
-            try:
-                self._prepare()
-            except InstrumentError:
-                self._transport.close()
-                self._transport = None
-                raise
-        if self.verified_on is None:
-            _log.warning(
-                "%s: this driver has not been confirmed on real hardware; watch the first runs",
-                self._who(),
-            )
-
     def close(self) -> None:
-        """Stop and release the port; safe to call twice."""
+        """Stop and release the line; safe to call twice, and while another thread moves it."""
         if self._transport is None:
             return
         try:
             self.safe_state()
         finally:
             with self._lock:
-                transport, self._transport = self._transport, None
-                if transport is not None:
-                    transport.close()
+                self._release()
 
     def identify(self) -> dict[str, str]:
         """Return model and firmware of each axis, as their controllers tell them."""
@@ -266,7 +240,7 @@ class ZaberStage:
     # -- dialogue
 
     def _prepare(self) -> None:
-        self._forget_lines()
+        self._forget_input(_POLL_S)
         for name, axis in self._axes.items():
             reply = self._asked(name, "get pos")
             if reply.flag in _NO_REFERENCE:
@@ -321,7 +295,7 @@ class ZaberStage:
                 self._wire().write(command.encode("ascii") + b"\n")
                 reply = self._reply(command, who)
             except TransportTimeout as error:
-                self._forget_lines()
+                self._forget_input(_POLL_S)
                 raise TransportTimeout(
                     f"{self._who()}: asked {command!r}: {error}: is it powered, at 115200 baud and "
                     "set to ASCII, and is this its number in the chain?"
@@ -362,18 +336,3 @@ class ZaberStage:
         raise ProtocolError(
             f"{self._who()}: asked {command!r}, {_MANY_LINES} lines came and none answers it"
         )
-
-    def _forget_lines(self) -> None:
-        try:
-            while True:
-                self._wire().read_exactly(1, _POLL_S)
-        except TransportTimeout:
-            pass
-
-    def _wire(self) -> Transport:
-        if self._transport is None:
-            raise TransportError(f"{self.address}: not connected; call connect() first")
-        return self._transport
-
-    def _who(self) -> str:
-        return f"stage at {self.address}"

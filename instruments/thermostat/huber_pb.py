@@ -9,18 +9,16 @@ it.
 
 import logging
 import re
-import threading
 from pathlib import Path
 
+from instruments._driver import LineDriver
 from instruments.errors import (
-    InstrumentError,
     InstrumentFaultError,
     ProtocolError,
     TransportError,
     TransportTimeout,
 )
 from instruments.thermostat.contract import TemperatureLimitError, ThermostatState
-from instruments.transport import SerialSettings, Transport, open_transport
 
 _log = logging.getLogger(__name__)
 
@@ -42,8 +40,11 @@ _QUIET_S = 0.05
 _ANSWER = re.compile(rb"\{S([0-9A-Fa-f]{2})([0-9A-Fa-f]{4})\r?\Z")
 
 
-class HuberThermostat:
+class HuberThermostat(LineDriver):
     """A Huber circulator.
+
+    Connecting asks for temperature, setpoint and range; it changes nothing, and raises
+    InstrumentFaultError if the circulator reports an error that nobody has acknowledged.
 
     Args:
         address: ``tcp://host:8101``, ``serial:///dev/...`` (9600 baud) or ``published:`` one of
@@ -53,7 +54,7 @@ class HuberThermostat:
         record_to: file to which the whole dialogue is appended.
     """
 
-    verified_on: str | None = None
+    _kind = "thermostat"
 
     def __init__(
         self,
@@ -62,56 +63,11 @@ class HuberThermostat:
         safe_temperature_k: float | None = None,
         record_to: Path | None = None,
     ) -> None:
-        self.address = address
+        super().__init__(address, record_to=record_to)
         self.safe_temperature_k = safe_temperature_k
-        self._record_to = record_to
-        self._transport: Transport | None = None
-        self._lock = threading.RLock()
         self._range_k = LANGUAGE_RANGE_K
         self._moved = False
         self._warning_told = 0
-        self._warned = False
-
-    def connect(self) -> None:
-        """Open the port and ask for temperature, setpoint and range.
-
-        Raises TransportError, ProtocolError, or InstrumentFaultError if the circulator reports an
-        error that nobody has acknowledged.
-        """
-        with self._lock:
-            if self._transport is not None:
-                return
-            self._transport = open_transport(
-                self.address,
-                terminator=b"\n",
-                settings=SerialSettings(baud_rate=9600),
-                record_to=self._record_to,
-            )
-            try:
-                self._synchronise()
-                self._range_k = self._told_range()
-                self.state()
-            except InstrumentError:
-                self._transport.close()
-                self._transport = None
-                raise
-        if self.verified_on is None and not self._warned:
-            self._warned = True
-            _log.warning(
-                "%s: this driver has not been confirmed on real hardware; watch the first runs",
-                self._who(),
-            )
-
-    def close(self) -> None:
-        """Go to the safe state and release the port; safe to call twice."""
-        with self._lock:
-            if self._transport is None:
-                return
-            try:
-                self.safe_state()
-            finally:
-                transport, self._transport = self._transport, None
-                transport.close()
 
     def identify(self) -> dict[str, str]:
         """Return the kind of instrument and its range: PB commands tell no model."""
@@ -190,6 +146,11 @@ class HuberThermostat:
             self._moved = False
 
     # -- dialogue
+
+    def _prepare(self) -> None:
+        self._synchronise()
+        self._range_k = self._told_range()
+        self.state()
 
     def _told_range(self) -> tuple[float, float]:
         """Return the model's range, or what the language can say where the model does not tell."""
@@ -284,25 +245,12 @@ class HuberThermostat:
 
     def _synchronise(self) -> None:
         """Read what is still on its way, so that an answer is that of its question."""
-        wire = self._wire()
+        self._forget_input(_QUIET_S)
+        # It may have the beginning of a line, which ends here.
         try:
-            while True:
-                wire.read_line(_QUIET_S)
-        except TransportTimeout:
-            pass
-        # A part of a line is kept for the next read: it ends here.
-        try:
-            wire.write(b"\r\n")
+            self._wire().write(b"\r\n")
         except TransportError as error:
             raise TransportError(f"{self._who()}: {error}") from error
-
-    def _wire(self) -> Transport:
-        if self._transport is None:
-            raise TransportError(f"{self.address}: not connected; call connect() first")
-        return self._transport
-
-    def _who(self) -> str:
-        return f"thermostat at {self.address}"
 
 
 def _kelvin(value: int) -> float:

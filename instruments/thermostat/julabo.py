@@ -8,25 +8,21 @@ asked for behind every one of them. It needs 250 ms after an ``out_``, and 10 ms
 
 import logging
 import re
-import threading
 import time
 from pathlib import Path
 
+from instruments._driver import LineDriver
 from instruments.errors import (
-    InstrumentError,
     InstrumentFaultError,
     ProtocolError,
     TransportError,
     TransportTimeout,
 )
 from instruments.thermostat.contract import TemperatureLimitError, ThermostatState
-from instruments.transport import SerialSettings, Transport, open_transport
+from instruments.transport import SerialSettings
 
 _log = logging.getLogger(__name__)
 
-_SETTINGS = SerialSettings(
-    baud_rate=4800, byte_size=7, parity="E", rts_cts=True, drop_flow_control=True
-)
 _ZERO_CELSIUS_K = 273.15
 # No model goes beyond; it does not tell its own range, and refuses with a status what exceeds it.
 LANGUAGE_RANGE_K = (173.15, 673.15)
@@ -53,8 +49,11 @@ _OUT_OF_RANGE = {
 }
 
 
-class JulaboThermostat:
+class JulaboThermostat(LineDriver):
     """A Julabo circulator.
+
+    Connecting asks what it is and what it does; it changes nothing, and raises
+    InstrumentFaultError with the circulator's own status if it is in alarm.
 
     Args:
         address: ``serial:///dev/...`` (4800 baud, 7 data bits, even parity, hardware handshake;
@@ -64,7 +63,10 @@ class JulaboThermostat:
         record_to: file to which the whole dialogue is appended.
     """
 
-    verified_on: str | None = None
+    _kind = "thermostat"
+    _settings = SerialSettings(
+        baud_rate=4800, byte_size=7, parity="E", rts_cts=True, drop_flow_control=True
+    )
 
     def __init__(
         self,
@@ -73,59 +75,12 @@ class JulaboThermostat:
         safe_temperature_k: float | None = None,
         record_to: Path | None = None,
     ) -> None:
-        self.address = address
+        super().__init__(address, record_to=record_to)
         self.safe_temperature_k = safe_temperature_k
-        self._record_to = record_to
-        self._transport: Transport | None = None
-        self._lock = threading.RLock()
         self._version = ""
         self._not_before = 0.0
         self._moved = False
         self._warning_told: int | None = None
-        self._warned = False
-
-    def connect(self) -> None:
-        """Open the port, ask who is there and what it does; changes nothing.
-
-        Raises TransportError, ProtocolError if it is no Julabo, InstrumentFaultError with the
-        circulator's own status if it is in alarm.
-        """
-        with self._lock:
-            if self._transport is not None:
-                return
-            self._transport = open_transport(
-                self.address, terminator=b"\n", settings=_SETTINGS, record_to=self._record_to
-            )
-            try:
-                self._version = self._asked("version")
-                if "julabo" not in self._version.lower():
-                    raise ProtocolError(
-                        f"{self._who()}: asked 'version', got {self._version!r}, which is no "
-                        "Julabo: connect the circulator, or correct the address or the language"
-                    )
-                self._needs_celsius()
-                self.state()
-            except InstrumentError:
-                self._transport.close()
-                self._transport = None
-                raise
-        if self.verified_on is None and not self._warned:
-            self._warned = True
-            _log.warning(
-                "%s: this driver has not been confirmed on real hardware; watch the first runs",
-                self._who(),
-            )
-
-    def close(self) -> None:
-        """Go to the safe state and release the port; safe to call twice."""
-        with self._lock:
-            if self._transport is None:
-                return
-            try:
-                self.safe_state()
-            finally:
-                transport, self._transport = self._transport, None
-                transport.close()
 
     def identify(self) -> dict[str, str]:
         """Return what it tells of itself."""
@@ -193,6 +148,16 @@ class JulaboThermostat:
             self._moved = False
 
     # -- what it says
+
+    def _prepare(self) -> None:
+        self._version = self._asked("version")
+        if "julabo" not in self._version.lower():
+            raise ProtocolError(
+                f"{self._who()}: asked 'version', got {self._version!r}, which is no Julabo: "
+                "connect the circulator, or correct the address or the language"
+            )
+        self._needs_celsius()
+        self.state()
 
     def _status(self) -> tuple[int, str]:
         """Return its status, number and words."""
@@ -282,7 +247,7 @@ class JulaboThermostat:
                 return self._dialogue(command)
 
     def _dialogue(self, command: str) -> str:
-        self._forget_lines()
+        self._forget_input()
         self._send(command)
         try:
             line = self._wire().read_line(_ANSWER_S)
@@ -309,29 +274,10 @@ class JulaboThermostat:
         except TransportError as error:
             raise self._lost(command, error) from error
 
-    def _forget_lines(self) -> None:
-        """Read what is there already, so that an answer is that of its question.
-
-        Byte by byte: the beginning of a line that never ended would be put before the next one.
-        """
-        try:
-            while True:
-                self._wire().read_exactly(1, 0.0)
-        except TransportTimeout:
-            pass
-
     def _lost(self, command: str, error: TransportError) -> TransportError:
         return type(error)(
             f"{self._who()}: asked {command!r}: {error}. It goes on with the setpoint it has"
         )
-
-    def _wire(self) -> Transport:
-        if self._transport is None:
-            raise TransportError(f"{self.address}: not connected; call connect() first")
-        return self._transport
-
-    def _who(self) -> str:
-        return f"thermostat at {self.address}"
 
 
 def _meaning(code: int) -> str:

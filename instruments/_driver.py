@@ -1,0 +1,123 @@
+"""What drivers of an instrument on a line of text of its own have in common."""
+
+import logging
+import threading
+import time
+from pathlib import Path
+from typing import ClassVar
+
+from instruments.errors import ProtocolError, TransportError, TransportTimeout
+from instruments.transport import SerialSettings, Transport, open_transport
+
+_log = logging.getLogger(__name__)
+
+# What belongs to no answer is heard out for so long; who still talks then talks by itself.
+_LONGEST_TALK_S = 3.0
+
+
+class LineDriver:
+    """One instrument behind one exclusive line; subclasses know its language.
+
+    ``connect`` opens the line and does what ``_prepare`` does; ``close`` goes to the safe state and
+    releases the line. Both may be called twice. Every failure is an InstrumentError, and where
+    connecting fails the line is free.
+
+    Args:
+        address: of the line; ``serial:///dev/...``, ``tcp://host:port``, ``visa:NAME`` or
+            ``published:`` one of these.
+        record_to: file to which the whole dialogue is appended.
+    """
+
+    verified_on: str | None = None
+    # What messages call it.
+    _kind: ClassVar[str]
+    _terminator: ClassVar[bytes] = b"\n"
+    _settings: ClassVar[SerialSettings] = SerialSettings()
+
+    def __init__(self, address: str, *, record_to: Path | None = None) -> None:
+        self.address = address
+        self._record_to = record_to
+        self._transport: Transport | None = None
+        self._lock = threading.RLock()  # one command and its answer
+        self._warned = False
+
+    def connect(self) -> None:
+        """Open the line and check who is there; see the class for what else it does.
+
+        Raises TransportError if the line cannot be had or nobody answers, ProtocolError if somebody
+        else does, InstrumentFaultError if it refuses to work.
+        """
+        with self._lock:
+            if self._transport is not None:
+                return
+            self._transport = open_transport(
+                self.address,
+                terminator=self._terminator,
+                settings=self._settings,
+                record_to=self._record_to,
+            )
+            try:
+                self._prepare()
+            except BaseException:
+                self._release()
+                raise
+        if not self._warned:
+            self._warned = True
+            self._warn()
+
+    def close(self) -> None:
+        """Go to the safe state and release the line; a failure is raised when it is released."""
+        with self._lock:
+            if self._transport is None:
+                return
+            try:
+                self.safe_state()
+            finally:
+                self._release()
+
+    def safe_state(self) -> None:
+        """Leave nothing on that this driver switched on; what drives nothing has nothing to do."""
+
+    def _prepare(self) -> None:
+        """Check who is there, and do what is done once; the line is open, and it may raise."""
+        raise NotImplementedError
+
+    def _warn(self) -> None:
+        """Say, when it has been connected for the first time, what its user must know."""
+        if self.verified_on is None:
+            _log.warning(
+                "%s: this driver has not been confirmed on real hardware; watch the first runs",
+                self._who(),
+            )
+
+    def _release(self) -> None:
+        transport, self._transport = self._transport, None
+        if transport is not None:
+            transport.close()
+
+    def _forget_input(self, quiet_s: float = 0.0) -> bytes:
+        """Read what is no answer any more, until nothing came for ``quiet_s``; return it.
+
+        Byte by byte: the beginning of a line that never ended would be put before the next one.
+        Raises ProtocolError if it does not end: then it is an instrument that talks by itself.
+        """
+        wire = self._wire()
+        heard = bytearray()
+        end = time.monotonic() + _LONGEST_TALK_S
+        try:
+            while time.monotonic() < end:
+                heard += wire.read_exactly(1, quiet_s)
+        except TransportTimeout:
+            return bytes(heard)
+        raise ProtocolError(
+            f"{self._who()}: it goes on talking by itself, last {bytes(heard[-40:])!r}: another "
+            "instrument is at this address, or a program that somebody else began"
+        )
+
+    def _wire(self) -> Transport:
+        if self._transport is None:
+            raise TransportError(f"{self.address}: not connected; call connect() first")
+        return self._transport
+
+    def _who(self) -> str:
+        return f"{self._kind} at {self.address}"
