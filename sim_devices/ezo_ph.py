@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from sim_devices.pty_server import ByteServer
+from sim_devices.pty_server import FAULTS, ByteServer
 
 if TYPE_CHECKING:
     from sim_devices.clock import SimulatedClock
@@ -183,7 +183,7 @@ class EzoPh:
             self._points = 0
         elif fault == "say":
             self._say(str(options.get("line", "*UV")))
-        elif fault not in ("stall", "resume", "garble", "drop", "unplug"):
+        elif fault not in FAULTS:
             raise ValueError(f"a pH circuit has no fault {fault!r}")
 
 

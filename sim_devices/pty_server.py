@@ -26,7 +26,17 @@ import numpy as np
 Handler = Callable[[bytes], bytes | None]
 OnFault = Callable[[str, dict[str, object]], None]
 
-FAULTS = ("stall", "resume", "garble", "drop", "power-cycle", "unplug")
+FAULTS = (
+    "stall",
+    "resume",
+    "garble",
+    "drop",
+    "power-cycle",
+    "unplug",
+    "wrong-speed",
+    "wrong-parity",
+    "right-settings",
+)
 
 _CHUNK = 65536
 _LINE_ENDS = b"\r\n"
@@ -71,6 +81,7 @@ class ByteServer:
         self._garble_lines = 0
         self._garble_bit = 7
         self._drop_lines = 0
+        self._misread: Callable[[bytes], bytes] | None = None
         self._closed = False
         self._gone = False
         self._line: _PtyLine | _TcpLine
@@ -127,6 +138,13 @@ class ByteServer:
                 * ``power-cycle``: lose all output, be silent and deaf for `seconds` (1), and let
                   the instrument reset itself.
                 * ``unplug``: the line is gone for good; a client's next read or write fails.
+                * ``wrong-speed``: the two sides run at different speeds: what one says the other
+                  takes for other bytes. Frames that do not fit are most often read as bytes with
+                  their high bits set, and rarely as the end of a line.
+                * ``wrong-parity``: the instrument sends seven bits and even parity, and the host
+                  reads eight bits: what it hears has the parity in the highest bit. It hears the
+                  host, whose parity it does not check.
+                * ``right-settings``: end the last two.
 
                 Other names are handed on to the instrument.
             options: of the fault; also handed on.
@@ -152,6 +170,10 @@ class ByteServer:
                 self._off_until = time.monotonic() + _number(options.get("seconds", 1.0))
                 self._silent_until = self._off_until
                 self._changed.notify_all()
+            elif fault in ("wrong-speed", "wrong-parity"):
+                self._misread = self._other_speed if fault == "wrong-speed" else _with_parity
+            elif fault == "right-settings":
+                self._misread = None
             elif fault == "unplug":
                 self._gone = True
                 self._changed.notify_all()
@@ -185,6 +207,8 @@ class ByteServer:
         with self._changed:
             if self._garble_lines or self._drop_lines:
                 data = self._damage(data)
+            if self._misread is not None:
+                data = self._misread(data)
             while not (self._closed or self._gone):
                 # A single message larger than the buffer is accepted by an empty one.
                 if not self._output_bytes or self._output_bytes + len(data) <= self._buffer_bytes:
@@ -222,6 +246,10 @@ class ByteServer:
         damaged[where] ^= 1 << self._garble_bit
         return bytes(damaged)
 
+    def _other_speed(self, data: bytes) -> bytes:
+        received = self._random.integers(0, 256, len(data), dtype=np.uint8)
+        return bytes(received | np.uint8(0x80) * (self._random.random(len(data)) < 0.9))
+
     def _serve(self) -> None:
         try:
             self._serve_until_closed()
@@ -256,6 +284,8 @@ class ByteServer:
                         if received is None:  # a new client starts with an empty line
                             self.discard_output()
                         elif received and time.monotonic() >= self._off_until:
+                            if self._misread == self._other_speed:
+                                received = self._other_speed(received)
                             answer = self._handler(received)
                             if answer:
                                 self._put(answer, may_wait=False)
@@ -387,6 +417,10 @@ def _register(selector: selectors.BaseSelector, fd: int, events: int) -> None:
         selector.unregister(fd)
     elif key.events != events:
         selector.modify(fd, events)
+
+
+def _with_parity(data: bytes) -> bytes:
+    return bytes(byte & 0x7F | (byte & 0x7F).bit_count() % 2 << 7 for byte in data)
 
 
 def _number(value: object) -> float:

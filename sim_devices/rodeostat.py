@@ -20,7 +20,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
-from sim_devices.pty_server import ByteServer
+from sim_devices.pty_server import FAULTS, ByteServer
 
 FIRMWARE, HARDWARE = "FW0.1.0", "V0.2"
 _VOLT_RANGES = {"1V": 1.0, "2V": 2.0, "5V": 5.0, "10V": 10.0}
@@ -681,7 +681,7 @@ class Rodeostat:
                 self._stuck |= fault == "stuck"
             elif fault == "repaired":
                 self._deaf = self._stuck = False
-            elif fault not in ("stall", "resume", "garble", "drop", "unplug"):
+            elif fault not in FAULTS:
                 raise ValueError(f"a Rodeostat has no fault {fault!r}")
 
 

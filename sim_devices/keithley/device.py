@@ -28,7 +28,7 @@ from sim_devices.keithley.smu import (
 )
 from sim_devices.keithley.tables import Identity
 from sim_devices.keithley.tsp import SYNTAX, Tsp, lua
-from sim_devices.pty_server import ByteServer
+from sim_devices.pty_server import FAULTS, ByteServer
 
 FIRMWARE = "1.7.12b"
 LANGUAGES = ("TSP", "SCPI", "SCPI2400")
@@ -42,7 +42,6 @@ _OUTPUT_HELD_BYTES = 32768
 _HOST_PATIENCE_S = 2.0
 _LONGEST_LINE = 65536
 _CLOSING_S = 5.0
-_FAULTS = ("stall", "resume", "garble", "drop", "unplug", "power-cycle")
 
 
 class LeadingClock(MeasuringClock, Protocol):
@@ -321,7 +320,7 @@ class SourceMeter:
 
     def _fault(self, fault: str, options: dict[str, object]) -> None:
         del options
-        if fault not in _FAULTS:
+        if fault not in FAULTS:
             raise ValueError(f"a SourceMeter has no fault {fault!r}")
         if fault != "power-cycle":
             return
