@@ -15,6 +15,36 @@ _log = logging.getLogger(__name__)
 _LONGEST_TALK_S = 3.0
 
 
+def unanswered(who: str, asked: str, error: TransportTimeout, right: str) -> TransportTimeout:
+    """Return what is to be told of a question that was not answered.
+
+    Args:
+        who: the instrument and its address.
+        asked: what it was asked.
+        error: how the wire tells it.
+        right: how it is to be: ``powered, and at 9600 baud``.
+    """
+    told = f"{who}: asked {asked}: {error}"
+    if error.heard:
+        told += (
+            ", which is none of its answers: is another instrument at this address, or its line "
+            f"set otherwise? It should be {right}"
+        )
+    else:
+        shared = "tcp:" in str(error).lower() or "TCPIP" in str(error)
+        alone = ", and is nobody else connected to it" if shared else ""
+        told += f": is it {right}{alone}?"
+    return TransportTimeout(told, heard=error.heard)
+
+
+def of_other_settings(answer: str | bytes) -> str:
+    """Return what is to be added where an answer is none of text; empty where it is text."""
+    text = answer.decode("latin-1") if isinstance(answer, bytes) else answer
+    if all(x.isascii() and (x.isprintable() or x.isspace()) for x in text):
+        return ""
+    return "; these bytes are no text: do baud rate and parity agree on both sides?"
+
+
 class LineDriver:
     """One instrument behind one exclusive line; subclasses know its language.
 
@@ -29,8 +59,9 @@ class LineDriver:
     """
 
     verified_on: str | None = None
-    # What messages call it.
+    # What messages call it, and how they say that it should be: "powered, and at 9600 baud".
     _kind: ClassVar[str]
+    _right: ClassVar[str]
     _terminator: ClassVar[bytes] = b"\n"
     _settings: ClassVar[SerialSettings] = SerialSettings()
 
@@ -50,12 +81,15 @@ class LineDriver:
         with self._lock:
             if self._transport is not None:
                 return
-            self._transport = open_transport(
-                self.address,
-                terminator=self._terminator,
-                settings=self._settings,
-                record_to=self._record_to,
-            )
+            try:
+                self._transport = open_transport(
+                    self.address,
+                    terminator=self._terminator,
+                    settings=self._settings,
+                    record_to=self._record_to,
+                )
+            except TransportError as error:
+                raise TransportError(f"{self._who()}: {error}") from error
             try:
                 self._prepare()
             except BaseException:
@@ -114,9 +148,12 @@ class LineDriver:
             "instrument is at this address, or a program that somebody else began"
         )
 
+    def _unanswered(self, asked: str, error: TransportTimeout) -> TransportTimeout:
+        return unanswered(self._who(), asked, error, self._right)
+
     def _wire(self) -> Transport:
         if self._transport is None:
-            raise TransportError(f"{self.address}: not connected; call connect() first")
+            raise TransportError(f"{self._who()}: not connected; call connect() first")
         return self._transport
 
     def _who(self) -> str:

@@ -23,7 +23,15 @@ class TransportError(InstrumentError):
 
 
 class TransportTimeout(TransportError):  # noqa: N818 - the trade says "timeout"
-    """Nothing came within the time allowed."""
+    """Nothing came within the time allowed, or nothing whole.
+
+    Attributes:
+        heard: what did come, empty if it was nothing.
+    """
+
+    def __init__(self, message: str, *, heard: bytes = b"") -> None:
+        super().__init__(message)
+        self.heard = heard
 
 
 class ProtocolError(InstrumentError):

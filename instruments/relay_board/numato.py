@@ -35,6 +35,7 @@ class NumatoRelayBoard(LineDriver):
     """
 
     _kind = "relay board"
+    _right = "powered, and at this port"
     _terminator = _PROMPT
     _settings = SerialSettings(baud_rate=19200)
 
@@ -126,10 +127,7 @@ class NumatoRelayBoard(LineDriver):
             wire.write(b"\r")
             wire.read_line(_ANSWER_S)
         except TransportTimeout as error:
-            raise TransportTimeout(
-                f"{self._who()}: no prompt ({error}): is this the right port, and is the module "
-                "powered?"
-            ) from error
+            raise self._unanswered("for its prompt '>'", error) from error
         except TransportError as error:
             raise self._lost("for its prompt", error) from error
         try:

@@ -41,6 +41,7 @@ class ViciValve(LineDriver):
     """
 
     _kind = "sampling valve"
+    _right = "powered, at 9600 baud, and of this ID"
     _terminator = b"\r"
 
     def __init__(
@@ -168,10 +169,7 @@ class ViciValve(LineDriver):
         try:
             return self._wire().read_line(_ANSWER_S).decode("latin-1").strip()
         except TransportTimeout as error:
-            raise TransportTimeout(
-                f"{self._who()}: asked {command!r}: {error}: is it powered, at 9600 baud, and is "
-                "its ID right?"
-            ) from error
+            raise self._unanswered(repr(command), error) from error
         except TransportError as error:
             raise self._lost(command, error) from error
 

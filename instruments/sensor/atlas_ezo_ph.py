@@ -47,6 +47,7 @@ class AtlasEzoPh(LineDriver):
     """
 
     _kind = "pH circuit"
+    _right = "powered, set to UART, and at 9600 baud"
     _terminator = b"\r"
     quantities: ClassVar[Mapping[str, str]] = {"ph": ""}
 
@@ -81,11 +82,12 @@ class AtlasEzoPh(LineDriver):
         self._started = False
         self._asked("C,0", None, _ANSWER_S)
         self._forget_lines()
-        circuit, firmware = self._asked("i", re.compile(r"\?I,(.+)\Z", re.I), _ANSWER_S).split(",")
+        told = self._asked("i", re.compile(r"\?I,(.+)\Z", re.I), _ANSWER_S)
+        circuit, _, firmware = told.partition(",")
         if circuit.strip().lower() != "ph":
             raise ProtocolError(
-                f"{self._who()}: it is a circuit for {circuit.strip()!r} and not for pH: connect "
-                "the other one, or correct the address"
+                f"{self._who()}: asked 'i', got '?I,{told}': it is a circuit for "
+                f"{circuit.strip()!r} and not for pH: connect the other one, or correct the address"
             )
         points = self._asked("Cal,?", re.compile(r"\?CAL,(\d)\Z", re.I), _ANSWER_S)
         slope = self._asked("Slope,?", re.compile(r"\?SLOPE,(.+)\Z", re.I), _ANSWER_S)
@@ -143,10 +145,7 @@ class AtlasEzoPh(LineDriver):
         try:
             return self._wire().read_line(timeout_s).decode("ascii", "replace").strip()
         except TransportTimeout as error:
-            raise TransportTimeout(
-                f"{self._who()}: asked {command!r}: {error}: is it powered, set to UART, and at "
-                "9600 baud?"
-            ) from error
+            raise self._unanswered(repr(command), error) from error
 
     def _forget_lines(self) -> None:
         """Read what came by itself, so that a reading is that of its question."""

@@ -18,7 +18,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import ClassVar
 
-from instruments._driver import LineDriver
+from instruments._driver import LineDriver, of_other_settings
 from instruments.errors import (
     InstrumentFaultError,
     ProtocolError,
@@ -53,6 +53,7 @@ class SrsQcm200(LineDriver):
     """
 
     _kind = "microbalance"
+    _right = "powered, and at 9600 baud"
     _terminator = b"\r"
     quantities: ClassVar[Mapping[str, str]] = {
         "frequency": "Hz",
@@ -116,7 +117,7 @@ class SrsQcm200(LineDriver):
         if len(fields) != 4 or not fields[0].upper().startswith("QCM200"):
             raise ProtocolError(
                 f"{self._who()}: asked 'I', got {who!r}, which is no QCM200: connect it, or "
-                "correct the address"
+                f"correct the address{of_other_settings(who)}"
             )
         gate = GATES_S.index(self._gate_s)
         self._send(f"P{gate}")
@@ -184,9 +185,7 @@ class SrsQcm200(LineDriver):
         try:
             return self._wire().read_line(_ANSWER_S).decode("latin-1").strip()
         except TransportTimeout as error:
-            raise TransportTimeout(
-                f"{self._who()}: asked {letter!r}: {error}: is it powered, and at 9600 baud?"
-            ) from error
+            raise self._unanswered(repr(letter), error) from error
         except TransportError as error:
             raise TransportError(f"{self._who()}: asked {letter!r}: {error}") from error
 

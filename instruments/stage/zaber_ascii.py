@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from instruments._driver import LineDriver
+from instruments._driver import LineDriver, of_other_settings
 from instruments.errors import (
     InstrumentError,
     InstrumentFaultError,
@@ -93,6 +93,7 @@ class ZaberStage(LineDriver):
     """
 
     _kind = "stage"
+    _right = "powered, at 115200 baud, set to ASCII, and of this number in its chain"
     _settings = SerialSettings(baud_rate=115200)
 
     def __init__(
@@ -296,10 +297,7 @@ class ZaberStage(LineDriver):
                 reply = self._reply(command, who)
             except TransportTimeout as error:
                 self._forget_input(_POLL_S)
-                raise TransportTimeout(
-                    f"{self._who()}: asked {command!r}: {error}: is it powered, at 115200 baud and "
-                    "set to ASCII, and is this its number in the chain?"
-                ) from error
+                raise self._unanswered(repr(command), error) from error
             except TransportError as error:
                 raise TransportError(
                     f"{self._who()}: asked {command!r}: {error}. Whether it moves is unknown"
@@ -326,6 +324,7 @@ class ZaberStage(LineDriver):
                 raise ProtocolError(
                     f"{self._who()}: asked {command!r}, got {line!r}, which is no reply of the "
                     "ASCII protocol: is it set to Binary, or another instrument?"
+                    f"{of_other_settings(line)}"
                 )
             if (int(found[1]), int(found[2])) != who:
                 raise ProtocolError(

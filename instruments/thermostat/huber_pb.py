@@ -11,7 +11,7 @@ import logging
 import re
 from pathlib import Path
 
-from instruments._driver import LineDriver
+from instruments._driver import LineDriver, of_other_settings
 from instruments.errors import (
     InstrumentFaultError,
     ProtocolError,
@@ -55,6 +55,7 @@ class HuberThermostat(LineDriver):
     """
 
     _kind = "thermostat"
+    _right = "switched on, and at this address (PB commands, port 8101; on a serial line 9600 baud)"
 
     def __init__(
         self,
@@ -222,10 +223,7 @@ class HuberThermostat(LineDriver):
             wire.write(command.encode("ascii") + b"\r\n")
             return wire.read_line(_ANSWER_S)
         except TransportTimeout as error:
-            raise TransportTimeout(
-                f"{self._who()}: asked {command!r}: {error}: is it switched on, and is this its "
-                "address (PB commands, port 8101)?"
-            ) from error
+            raise self._unanswered(repr(command), error) from error
         except TransportError as error:
             raise TransportError(
                 f"{self._who()}: asked {command!r}: {error}. It goes on with the setpoint it has"
@@ -236,7 +234,8 @@ class HuberThermostat(LineDriver):
         if found is None or int(found[1], 16) != address:
             raise ProtocolError(
                 f"{self._who()}: asked {command!r}, got {line!r}, not {{S{address:02X} and four "
-                "hexadecimal digits"
+                "hexadecimal digits: is a Huber circulator at this address?"
+                f"{of_other_settings(line)}"
             )
         value = int(found[2], 16)
         if value == NOT_AVAILABLE:

@@ -64,6 +64,10 @@ class JulaboThermostat(LineDriver):
     """
 
     _kind = "thermostat"
+    _right = (
+        "switched on, and at 4800 baud, 7 data bits, even parity, hardware handshake (its menu "
+        "says)"
+    )
     _settings = SerialSettings(
         baud_rate=4800, byte_size=7, parity="E", rts_cts=True, drop_flow_control=True
     )
@@ -252,10 +256,7 @@ class JulaboThermostat(LineDriver):
         try:
             line = self._wire().read_line(_ANSWER_S)
         except TransportTimeout as error:
-            raise TransportTimeout(
-                f"{self._who()}: asked {command!r}: {error}: is it switched on, and at 4800 baud, "
-                "7 data bits, even parity, hardware handshake (its menu says)?"
-            ) from error
+            raise self._unanswered(repr(command), error) from error
         except TransportError as error:
             raise self._lost(command, error) from error
         self._not_before = time.monotonic() + _AFTER_ANSWER_S

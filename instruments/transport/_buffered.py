@@ -95,9 +95,10 @@ class BufferedTransport(ABC):
             self._buffer += data
         elif left <= 0:
             self._must_be_open()
-            kept = f", only {bytes(self._buffer[:80])!r}" if self._buffer else ""
+            heard = bytes(self._buffer[:80])
+            came = f"only {heard!r} came" if heard else "nothing came"
             raise TransportTimeout(
-                f"{self.address}: expected {wanted} within {timeout_s:g} s, nothing came{kept}"
+                f"{self.address}: expected {wanted} within {timeout_s:g} s, {came}", heard=heard
             )
 
     def _must_be_open(self) -> None:

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from instruments._driver import of_other_settings, unanswered
 from instruments.errors import (
     InstrumentFaultError,
     ProtocolError,
@@ -22,6 +23,7 @@ _LANGUAGE_S = 2.0
 _LOADING_S = 15.0
 _TIMES_ASKED = 3
 _SAFE, _LOADED, _EVENT, _SAYS = "operando-safe", "operando-loaded", "operando-event", "operando"
+_RIGHT = "switched on, and at this address"
 _CELL_UNKNOWN = "the output may be on: disconnect the cell"
 _LANGUAGES = ("TSP", "SCPI", "SCPI2400")
 
@@ -38,15 +40,16 @@ class Dialogue:
 
     def take_control(self) -> None:
         """End whatever runs and check that the instrument understands TSP."""
-        with self.asking("say which command set it has (*LANG?)"):
+        what = "say which command set it has (*LANG?)"
+        with self.asking(what):
             self._say("abort")
             self._say("*LANG?")
             try:
-                language = self._first("|".join(_LANGUAGES), _LANGUAGE_S)
+                language = self._first("|".join(_LANGUAGES), what, _LANGUAGE_S)
             except TransportTimeout:
                 # What came right behind the abort may have been thrown away with the rest.
                 self._say("*LANG?")
-                language = self._first("|".join(_LANGUAGES), _LANGUAGE_S)
+                language = self._first("|".join(_LANGUAGES), what, _LANGUAGE_S)
         if language != "TSP":
             raise ProtocolError(
                 f"{self._who()}: its command set is {language}, and programs that go on without "
@@ -182,25 +185,25 @@ class Dialogue:
         """Return the first line that has the form of an answer; others were meant for others."""
         with self.asking(what):
             self._say(command)
-            return self._first(pattern, timeout_s)
+            return self._first(pattern, what, timeout_s)
 
-    def _first(self, pattern: str, timeout_s: float = _ANSWER_S) -> str:
+    def _first(self, pattern: str, what: str, timeout_s: float) -> str:
         deadline = time.monotonic() + timeout_s
-        last = ""
+        last = b""
         while True:
             try:
-                line = self._line(max(0.0, deadline - time.monotonic()))
+                raw = self.wire.read_line(max(0.0, deadline - time.monotonic()))
             except TransportTimeout as error:
                 if not last:
-                    raise TransportTimeout(
-                        f"{error}: is another program connected to it, and is this its address?"
-                    ) from error
+                    raise unanswered(self._who(), f"to {what}", error, _RIGHT) from error
                 raise ProtocolError(
-                    f"{self._who()}: the last it said was {last!r}: is this a SourceMeter?"
+                    f"{self._who()}: asked to {what}, the last it said was {last!r}: is this a "
+                    f"SourceMeter?{of_other_settings(last)}"
                 ) from error
+            line = raw.decode("ascii", "backslashreplace").strip("\r")
             if re.fullmatch(pattern, line, re.S):
                 return line
-            last = line or last
+            last = raw or last
 
     @contextmanager
     def asking(self, what: str, consequence: str = "") -> Iterator[None]:

@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
+from instruments._driver import of_other_settings
 from instruments.errors import (
     InstrumentError,
     InstrumentFaultError,
@@ -798,11 +799,14 @@ class MethodScriptPotentiostat:
             while _IDENTITY.fullmatch(answer := self._line(patience_s)) is None:
                 heard = answer.encode("ascii", "backslashreplace")
         except TransportTimeout as error:
+            heard = heard or error.heard
             came = f"the last it said was {heard!r}" if heard else "nothing came"
             raise TransportTimeout(
                 f"{self._who()}: asked to come to rest (Z, three times) and who it is (t), {came} "
-                f"({error}): is this the right port, and is the instrument switched on? If a "
-                "program may be running, disconnect the cell"
+                f"({error}): is this the right port, and is the instrument switched on, and at "
+                "this baud rate (?baud_rate=230400 for an EmStat Pico)? If a program may be "
+                f"running, disconnect the cell{of_other_settings(heard)}",
+                heard=heard,
             ) from error
         self._hear_out()
         self._open_cell()
@@ -844,7 +848,8 @@ class MethodScriptPotentiostat:
         if found is None or not last.endswith("*"):
             raise ProtocolError(
                 f"{self._who()}: asked who it is (t), got {first!r}, {last!r}: this is not a "
-                "MethodSCRIPT instrument"
+                "MethodSCRIPT instrument, or its line runs at other settings (?baud_rate= of the "
+                "address)"
             )
         able, reach = capabilities_of(found["id"]), self._current_range_reach
         self._capabilities = able if reach is None else replace(able, current_range_reach=reach)

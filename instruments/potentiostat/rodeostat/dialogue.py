@@ -5,6 +5,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from instruments._driver import of_other_settings, unanswered
 from instruments.errors import (
     InstrumentFaultError,
     ProtocolError,
@@ -16,6 +17,7 @@ ANSWER_S = 2.0
 _QUIET_S = 0.1
 _MOST_UNREADABLE = 50
 _LARGEST = 1e12
+_RIGHT = "switched on, and at this port"
 CELL_UNKNOWN = "the state of the cell is unknown: disconnect it"
 
 
@@ -75,25 +77,27 @@ class Dialogue:
 
     def _answer(self, command: str, arguments: dict[str, Any]) -> dict[str, Any]:
         asked = " ".join([command, *(f"{key}={value!r}" for key, value in arguments.items())])
-        unreadable = 0
+        unreadable, last = 0, b""
         while True:
             try:
                 line = self.wire.read_line(ANSWER_S)
             except TransportTimeout as error:
-                raise TransportTimeout(
-                    f"{self._who()}: asked to {asked}: {error}; is this the right port, and is "
-                    "the instrument switched on?"
-                ) from error
+                silent = error
+                if last and not error.heard:
+                    silent = TransportTimeout(f"{error}, but {last!r} before", heard=last)
+                raise unanswered(self._who(), f"to {asked}", silent, _RIGHT) from error
             told = _object(line)
             if told is None or "success" not in told:
                 heard = _heard(told, line, self.wire.arrival_ns)
                 if heard is None:
                     continue
                 self._heard.append(heard)
-                unreadable += isinstance(heard, Damaged)
+                if isinstance(heard, Damaged):
+                    unreadable, last = unreadable + 1, line
                 if unreadable > _MOST_UNREADABLE:
                     raise ProtocolError(
-                        f"{self._who()}: asked to {asked}, got {line!r}: this is no Rodeostat"
+                        f"{self._who()}: asked to {asked}, got {line!r}: this is no Rodeostat: "
+                        f"is another instrument at this address?{of_other_settings(line)}"
                     )
                 continue
             response = told.get("response")

@@ -445,7 +445,7 @@ def test_the_zero_of_the_current_is_that_of_its_range(serve: Serve) -> None:
 def test_two_programs_on_one_port_are_one_too_many(serve: Serve) -> None:
     served = serve()
     served.driver()
-    with pytest.raises(TransportTimeout, match="is another program connected"):
+    with pytest.raises(TransportTimeout, match="is nobody else connected to it"):
         served.driver()
 
 

@@ -59,7 +59,7 @@ def test_an_actuator_among_others_is_spoken_to_by_its_id(connected: Connect) -> 
     [
         ("connecting to one of ten positions", ProtocolError, "more than two positions"),
         ("connecting to something else", InstrumentFaultError, "'CP = Bad command'"),
-        ("silence", TransportTimeout, "at 9600 baud, and is its ID right"),
+        ("silence", TransportTimeout, "at 9600 baud, and of this ID"),
     ],
 )
 def test_what_cannot_be_worked_with_is_not_connected(
