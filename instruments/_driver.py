@@ -62,6 +62,8 @@ class LineDriver:
     # What messages call it, and how they say that it should be: "powered, and at 9600 baud".
     _kind: ClassVar[str]
     _right: ClassVar[str]
+    # What is to be said of what it drives when the line is lost.
+    _left: ClassVar[str] = ""
     _terminator: ClassVar[bytes] = b"\n"
     _settings: ClassVar[SerialSettings] = SerialSettings()
 
@@ -71,6 +73,7 @@ class LineDriver:
         self._transport: Transport | None = None
         self._lock = threading.RLock()  # one command and its answer
         self._warned = False
+        self._in_use = False  # from the end of connect to the release
 
     def connect(self) -> None:
         """Open the line and check who is there; see the class for what else it does.
@@ -95,6 +98,7 @@ class LineDriver:
             except BaseException:
                 self._release()
                 raise
+            self._in_use = True
         if not self._warned:
             self._warned = True
             self._warn()
@@ -125,6 +129,7 @@ class LineDriver:
             )
 
     def _release(self) -> None:
+        self._in_use = False
         transport, self._transport = self._transport, None
         if transport is not None:
             transport.close()
@@ -143,13 +148,41 @@ class LineDriver:
                 heard += wire.read_exactly(1, quiet_s)
         except TransportTimeout:
             return bytes(heard)
+        except TransportError as error:
+            raise self._lost("for its silence", error) from error
         raise ProtocolError(
             f"{self._who()}: it goes on talking by itself, last {bytes(heard[-40:])!r}: another "
             "instrument is at this address, or a program that somebody else began"
         )
 
-    def _unanswered(self, asked: str, error: TransportTimeout) -> TransportTimeout:
-        return unanswered(self._who(), asked, error, self._right)
+    def _say(self, data: bytes, asked: str) -> None:
+        """Send; a failure tells who was asked what, and what follows."""
+        try:
+            self._wire().write(data)
+        except TransportError as error:
+            raise self._lost(asked, error) from error
+
+    def _heard(self, timeout_s: float, asked: str) -> bytes:
+        """Return the next line; a failure tells who was asked what, and what follows."""
+        try:
+            return self._wire().read_line(timeout_s)
+        except TransportTimeout as error:
+            silent = unanswered(self._who(), asked, error, self._right)
+            raise TransportTimeout(self._with_what_is_left(silent), heard=error.heard) from error
+        except TransportError as error:
+            raise self._lost(asked, error) from error
+
+    def _lost(self, asked: str, error: TransportError) -> TransportError:
+        if self._transport is None:
+            return error  # it says so
+        told = TransportError(f"{self._who()}: asked {asked}: {error}")
+        return type(error)(self._with_what_is_left(told))
+
+    def _with_what_is_left(self, error: TransportError) -> str:
+        if not self._in_use or not self._left:
+            return str(error)
+        end = "" if str(error).endswith("?") else "."
+        return f"{error}{end} {self._left}"
 
     def _wire(self) -> Transport:
         if self._transport is None:

@@ -55,10 +55,13 @@ class WatchedFolder:
         return {"started": "", "files": ""}
 
     def connect(self) -> None:
-        """Look into the folder; what is there now is old.
+        """Look into the folder; what is there now is old. Its start relay is asked once.
 
-        Raises TransportError if there is no such folder.
+        Raises TransportError if there is no such folder, what the board raises if it has no such
+        relay.
         """
+        if self._board is not None:
+            self._board.relay(self._start_relay)
         self._sizes = self._look()
         self._old = set(self._sizes)
 
@@ -118,8 +121,8 @@ class WatchedFolder:
             }
         except OSError as error:
             raise TransportError(
-                f"{self.address}: cannot look into {folder} ({error.strerror}): is the "
-                "instrument's folder there, and mounted?"
+                f"external instrument at {self.address}: asked to look into {folder}, it cannot "
+                f"({error.strerror}): is the instrument's folder there, and mounted?"
             ) from error
 
 
@@ -127,5 +130,7 @@ def folder_of(address: str) -> Path:
     """Return the folder that an address means; raises TransportError if it means none."""
     url = urlsplit(resolve(address))
     if url.scheme != "folder":
-        raise TransportError(f"{address}: write it as folder:///path")
+        raise TransportError(
+            f"external instrument at {address}: that is no folder: write it as folder:///path"
+        )
     return Path(unquote(url.path))

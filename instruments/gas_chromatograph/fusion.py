@@ -49,6 +49,7 @@ class FusionClient:
 
     def __init__(self, address: str, *, timeout_s: float = _TIMEOUT_S) -> None:
         self.address = address
+        self.who = f"gas chromatograph at {address}"
         self._timeout_s = timeout_s
         self._http: httpx.Client | None = None
         self._lock = threading.Lock()
@@ -66,7 +67,7 @@ class FusionClient:
         told = self._json(path)
         if not isinstance(told, int) or isinstance(told, bool) or not 1 <= told <= 4:
             raise ProtocolError(
-                f"{self.address}: asked {path}, it answered {told!r}: a Micro GC Fusion has 1 to 4 "
+                f"{self.who}: asked {path}, it answered {told!r}: a Micro GC Fusion has 1 to 4 "
                 "modules. Is this its address?"
             )
         return told
@@ -80,9 +81,7 @@ class FusionClient:
             or len(told) < 2
             or not all(isinstance(one, str) for one in told)
         ):
-            raise ProtocolError(
-                f"{self.address}: asked {path}, it answered {told!r}, no two states"
-            )
+            raise ProtocolError(f"{self.who}: asked {path}, it answered {told!r}, no two states")
         return told[0], told[1]
 
     def load_method(self, name: str) -> None:
@@ -93,7 +92,7 @@ class FusionClient:
         )
         if answer.status_code != 200:
             raise InstrumentFaultError(
-                f"{self.address}: asked to load the method {name!r}, it answered HTTP "
+                f"{self.who}: asked to load the method {name!r}, it answered HTTP "
                 f"{answer.status_code}: is there a method of this name, and is it ready?"
             )
 
@@ -107,9 +106,7 @@ class FusionClient:
         if answer.status_code == _REFUSED:
             return False
         if answer.status_code != 200:
-            raise ProtocolError(
-                f"{self.address}: asked to run, it answered HTTP {answer.status_code}"
-            )
+            raise ProtocolError(f"{self.who}: asked to run, it answered HTTP {answer.status_code}")
         return True
 
     def abort(self) -> None:
@@ -124,7 +121,7 @@ class FusionClient:
         told = self._read(answer, "/v1/lastRun")
         location = told.get("dataLocation") if isinstance(told, dict) else None
         if not isinstance(location, str):
-            raise ProtocolError(f"{self.address}: asked /v1/lastRun, it answered {told!r}")
+            raise ProtocolError(f"{self.who}: asked /v1/lastRun, it answered {told!r}")
         return location.rsplit("/", 1)[-1]
 
     def runs(self, limit: int) -> list[str]:
@@ -134,7 +131,7 @@ class FusionClient:
             return [str(one["$id"]) for one in told["runs"]]
         except (KeyError, TypeError) as error:
             raise ProtocolError(
-                f"{self.address}: asked /runData, it answered {str(told)[:80]!r}"
+                f"{self.who}: asked /runData, it answered {str(told)[:80]!r}"
             ) from error
 
     def data(self, name: str) -> bytes:
@@ -142,7 +139,7 @@ class FusionClient:
         answer = self._request("GET", f"/runData/{name}")
         if answer.status_code != 200:
             raise ProtocolError(
-                f"{self.address}: asked /runData/{name}, it answered HTTP {answer.status_code}: "
+                f"{self.who}: asked /runData/{name}, it answered HTTP {answer.status_code}: "
                 "has it been deleted?"
             )
         return answer.content
@@ -153,14 +150,14 @@ class FusionClient:
     def _read(self, answer: httpx.Response, path: str) -> Any:
         if answer.status_code != 200:
             raise ProtocolError(
-                f"{self.address}: asked {path}, it answered HTTP {answer.status_code}: is a Micro "
+                f"{self.who}: asked {path}, it answered HTTP {answer.status_code}: is a Micro "
                 "GC Fusion at this address?"
             )
         try:
             return json.loads(answer.content)
         except ValueError as error:
             raise ProtocolError(
-                f"{self.address}: asked {path}, it answered {answer.content[:60]!r}, which is no "
+                f"{self.who}: asked {path}, it answered {answer.content[:60]!r}, which is no "
                 "JSON: is a Micro GC Fusion at this address, and no proxy before it?"
             ) from error
 
@@ -169,13 +166,13 @@ class FusionClient:
             return self._client().request(method, path, **options)
         except httpx.TimeoutException as error:
             raise TransportTimeout(
-                f"{self.address}: asked {path}, no answer within {self._timeout_s:g} s: is it "
-                "switched on, and in this network?"
+                f"{self.who}: asked {path}, no answer within {self._timeout_s:g} s: is it "
+                "switched on, in this network, and at this address?"
             ) from error
         except httpx.HTTPError as error:
             raise TransportError(
-                f"{self.address}: asked {path}, it cannot be reached ({error}): is it switched on, "
-                "and in this network?"
+                f"{self.who}: asked {path}, it cannot be reached ({error}): is it switched on, "
+                "in this network, and at this address?"
             ) from error
 
     def _client(self) -> httpx.Client:
@@ -183,7 +180,7 @@ class FusionClient:
             if self._http is None:
                 url = resolve(self.address)
                 if urlsplit(url).scheme not in ("http", "https") or not urlsplit(url).hostname:
-                    raise TransportError(f"{self.address}: write it as http://host")
+                    raise TransportError(f"{self.who}: write it as http://host")
                 # What a computer says of proxies is for the internet, not for a bench.
                 self._http = httpx.Client(base_url=url, timeout=self._timeout_s, trust_env=False)
             return self._http
@@ -223,7 +220,7 @@ class Fusion:
             sequence, _ = self._client.state()
             if sequence == "public:sequence-not-loaded" and self._method is None:
                 raise InstrumentFaultError(
-                    f"{self.address}: no method is loaded: load one, or name one in the bench "
+                    f"{self._client.who}: no method is loaded: load one, or name one in the bench "
                     "file (method)"
                 )
         except BaseException:
@@ -233,7 +230,7 @@ class Fusion:
             self._warned = True
             _log.warning(
                 "%s: this driver has not been confirmed on real hardware; watch the first runs",
-                self.address,
+                self._client.who,
             )
 
     def close(self) -> None:
@@ -264,7 +261,7 @@ class Fusion:
             return Injection(False, False, before, time.time())
         before = time.time()
         if not self._client.run(label):
-            _log.warning("%s: it was ready and refused to run", self.address)
+            _log.warning("%s: it was ready and refused to run", self._client.who)
             return Injection(False, False, before, time.time())
         deadline = time.monotonic() + self._confirm_timeout_s
         confirmed = not self.ready()

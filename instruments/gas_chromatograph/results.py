@@ -98,14 +98,17 @@ class ResultFolder:
             )
         except OSError as error:
             raise TransportError(
-                f"{self.address}: cannot look into {folder} ({error.strerror}): is the data "
-                "system's folder there, and mounted?"
+                f"results of a gas chromatograph at {self.address}: asked to look into {folder}, "
+                f"it cannot ({error.strerror}): is the data system's folder there, and mounted?"
             ) from error
 
     def _folder(self) -> Path:
         url = urlsplit(resolve(self.address))
         if url.scheme != "folder":
-            raise TransportError(f"{self.address}: write it as folder:///path")
+            raise TransportError(
+                f"results of a gas chromatograph at {self.address}: that is no folder: write it "
+                "as folder:///path"
+            )
         return Path(unquote(url.path))
 
 

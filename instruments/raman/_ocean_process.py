@@ -55,6 +55,8 @@ _BOARD_S, _BOARD_RETRY_S = 3.5, 0.2
 # How long an owner may take to die when its pipe has ended.
 _DYING_S = 0.5
 
+_IS_IT_THERE = "is an Ocean HDX at this address, switched on, and does no other program hold it?"
+
 _log = logging.getLogger(__name__)
 
 
@@ -285,10 +287,15 @@ class OceanProcess:
         anew = "the connection was closed, the next request opens a new one"
         if refusal is not None:
             raise InstrumentFaultError(f"{told}it refused: {refusal}; {anew}") from error
+        connects = not self._pixels
         if isinstance(error, TimeoutError):
-            raise TransportTimeout(f"{told}no answer in time; power it off and on") from error
+            advice = _IS_IT_THERE if connects else "power it off and on"
+            raise TransportTimeout(f"{told}no answer in time; {advice}") from error
         if isinstance(error, OSError):
-            raise TransportError(f"{told}{error}; check cable and power, then connect") from error
+            advice = _IS_IT_THERE if connects else "check cable and power, then connect"
+            raise TransportError(f"{told}{error}; {advice}") from error
+        if connects:
+            anew = _IS_IT_THERE
         raise ProtocolError(f"{told}{type(error).__name__}: {error}; {anew}") from error
 
     def _interrupted(self) -> InstrumentFaultError:

@@ -454,6 +454,8 @@ class WasatchProcess:
             kind, advice = ProtocolError, "its firmware does not know this request"
         elif error.errno in (errno.EBUSY, errno.EACCES):
             advice = "another program has it, or you may not use it (udev rule for vendor 24aa)"
+        elif self._fid is None:
+            advice = f"is a Wasatch spectrometer at this address? {advice[0].upper()}{advice[1:]}"
         return kind("; ".join(filter(None, [f"{self._who}: {asked}: {error}", more, advice])))
 
 

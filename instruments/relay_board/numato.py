@@ -10,8 +10,6 @@ from instruments.errors import (
     InstrumentError,
     InstrumentFaultError,
     ProtocolError,
-    TransportError,
-    TransportTimeout,
 )
 from instruments.transport import SerialSettings
 
@@ -35,6 +33,7 @@ class NumatoRelayBoard(LineDriver):
     """
 
     _kind = "relay board"
+    _left = "How its relays stand is unknown: check the module, its cable and what it switches"
     _right = "powered, and at this port"
     _terminator = _PROMPT
     _settings = SerialSettings(baud_rate=19200)
@@ -122,18 +121,9 @@ class NumatoRelayBoard(LineDriver):
 
     def _synchronise(self) -> None:
         """Bring the line to rest: end a half-typed command, then read until it is quiet."""
-        wire = self._wire()
-        try:
-            wire.write(b"\r")
-            wire.read_line(_ANSWER_S)
-        except TransportTimeout as error:
-            raise self._unanswered("for its prompt '>'", error) from error
-        except TransportError as error:
-            raise self._lost("for its prompt", error) from error
-        try:
-            self._forget_input(_QUIET_S)
-        except TransportError as error:
-            raise self._lost("for its prompt", error) from error
+        self._say(b"\r", "for its prompt")
+        self._heard(_ANSWER_S, "for its prompt")
+        self._forget_input(_QUIET_S)
 
     def _value(self, command: str) -> str:
         answer = self._exchange(command)
@@ -162,21 +152,10 @@ class NumatoRelayBoard(LineDriver):
             )
 
     def _dialogue(self, command: str) -> tuple[list[str], bytes]:
-        wire = self._wire()
-        try:
-            wire.write(command.encode("ascii") + b"\r")
-            raw = wire.read_line(_ANSWER_S)
-        except TransportError as error:
-            raise self._lost(repr(command), error) from error
+        self._say(command.encode("ascii") + b"\r", repr(command))
+        raw = self._heard(_ANSWER_S, repr(command))
         text = raw.decode("ascii", "backslashreplace")
         return [line for line in _LINE_ENDS.split(text) if line], raw
-
-    def _lost(self, asked: str, error: TransportError) -> TransportError:
-        """Return what is to be raised when the wire fails: silence stays a timeout."""
-        return type(error)(
-            f"{self._who()}: asked {asked}: {error}. How its relays stand is unknown: check the "
-            "module, its cable and what it switches"
-        )
 
 
 def _channel(n: int) -> str:

@@ -13,7 +13,6 @@ from instruments._driver import LineDriver
 from instruments.errors import (
     InstrumentFaultError,
     ProtocolError,
-    TransportError,
     TransportTimeout,
 )
 from instruments.sampling_valve.contract import Position
@@ -41,6 +40,7 @@ class ViciValve(LineDriver):
     """
 
     _kind = "sampling valve"
+    _left = "Where the valve stands is unknown"
     _right = "powered, at 9600 baud, and of this ID"
     _terminator = b"\r"
 
@@ -158,28 +158,13 @@ class ViciValve(LineDriver):
         """Look at what an action is answered with, if it is."""
         try:
             while True:
-                line = self._wire().read_line(_QUIET_S).decode("latin-1").strip()
+                line = self._heard(_QUIET_S, repr(command)).decode("latin-1").strip()
                 self._heed(command, line)
         except TransportTimeout:
             pass
-        except TransportError as error:
-            raise self._lost(command, error) from error
 
     def _line(self, command: str) -> str:
-        try:
-            return self._wire().read_line(_ANSWER_S).decode("latin-1").strip()
-        except TransportTimeout as error:
-            raise self._unanswered(repr(command), error) from error
-        except TransportError as error:
-            raise self._lost(command, error) from error
+        return self._heard(_ANSWER_S, repr(command)).decode("latin-1").strip()
 
     def _send(self, command: str) -> None:
-        try:
-            self._wire().write(command.encode("ascii") + b"\r")
-        except TransportError as error:
-            raise self._lost(command, error) from error
-
-    def _lost(self, command: str, error: TransportError) -> TransportError:
-        return TransportError(
-            f"{self._who()}: asked {command!r}: {error}. Where the valve stands is unknown"
-        )
+        self._say(command.encode("ascii") + b"\r", repr(command))

@@ -18,7 +18,6 @@ from instruments._driver import LineDriver
 from instruments.errors import (
     InstrumentFaultError,
     ProtocolError,
-    TransportTimeout,
 )
 
 _log = logging.getLogger(__name__)
@@ -114,7 +113,7 @@ class AtlasEzoPh(LineDriver):
     def _asked(self, command: str, wanted: re.Pattern[str] | None, timeout_s: float) -> str:
         """Send a command; return what its answer holds, nothing where only ``*OK`` is wanted."""
         self._forget_lines()
-        self._wire().write(command.encode("ascii") + b"\r")
+        self._say(command.encode("ascii") + b"\r", repr(command))
         found: str | None = None
         for _ in range(_MANY_LINES):
             line = self._line(command, timeout_s)
@@ -142,10 +141,7 @@ class AtlasEzoPh(LineDriver):
             _log.debug("%s: passed over %r", self._who(), line)
 
     def _line(self, command: str, timeout_s: float) -> str:
-        try:
-            return self._wire().read_line(timeout_s).decode("ascii", "replace").strip()
-        except TransportTimeout as error:
-            raise self._unanswered(repr(command), error) from error
+        return self._heard(timeout_s, repr(command)).decode("ascii", "replace").strip()
 
     def _forget_lines(self) -> None:
         """Read what came by itself, so that a reading is that of its question."""

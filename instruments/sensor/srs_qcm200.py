@@ -22,7 +22,6 @@ from instruments._driver import LineDriver, of_other_settings
 from instruments.errors import (
     InstrumentFaultError,
     ProtocolError,
-    TransportError,
     TransportTimeout,
 )
 
@@ -182,12 +181,7 @@ class SrsQcm200(LineDriver):
     def _dialogue(self, letter: str) -> str:
         self._forget_input()
         self._send(letter)
-        try:
-            return self._wire().read_line(_ANSWER_S).decode("latin-1").strip()
-        except TransportTimeout as error:
-            raise self._unanswered(repr(letter), error) from error
-        except TransportError as error:
-            raise TransportError(f"{self._who()}: asked {letter!r}: {error}") from error
+        return self._heard(_ANSWER_S, repr(letter)).decode("latin-1").strip()
 
     def _send(self, command: str) -> None:
-        self._wire().write(command.encode("ascii") + b"\r")
+        self._say(command.encode("ascii") + b"\r", repr(command))

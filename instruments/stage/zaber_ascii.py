@@ -22,7 +22,6 @@ from instruments.errors import (
     InstrumentError,
     InstrumentFaultError,
     ProtocolError,
-    TransportError,
     TransportTimeout,
 )
 from instruments.stage.contract import TravelLimitError
@@ -94,6 +93,7 @@ class ZaberStage(LineDriver):
 
     _kind = "stage"
     _right = "powered, at 115200 baud, set to ASCII, and of this number in its chain"
+    _left = "Whether it moves is unknown"
     _settings = SerialSettings(baud_rate=115200)
 
     def __init__(
@@ -293,15 +293,11 @@ class ZaberStage(LineDriver):
         command = f"{address} {words}".rstrip()
         with self._lock:
             try:
-                self._wire().write(command.encode("ascii") + b"\n")
+                self._say(command.encode("ascii") + b"\n", repr(command))
                 reply = self._reply(command, who)
-            except TransportTimeout as error:
+            except TransportTimeout:
                 self._forget_input(_POLL_S)
-                raise self._unanswered(repr(command), error) from error
-            except TransportError as error:
-                raise TransportError(
-                    f"{self._who()}: asked {command!r}: {error}. Whether it moves is unknown"
-                ) from error
+                raise
         if not reply.accepted:
             raise InstrumentFaultError(
                 f"{self._who()}: asked {command!r}, it refuses with {reply.data!r} ({reply.line})"
@@ -315,7 +311,7 @@ class ZaberStage(LineDriver):
 
     def _reply(self, command: str, who: tuple[int, int]) -> _Reply:
         for _ in range(_MANY_LINES):
-            line = self._wire().read_line(_ANSWER_S).decode("latin-1").strip()
+            line = self._heard(_ANSWER_S, repr(command)).decode("latin-1").strip()
             if line.startswith(("!", "#")) or not line:
                 _log.debug("%s: passed over %r", self._who(), line)
                 continue

@@ -15,7 +15,6 @@ from instruments._driver import LineDriver, of_other_settings
 from instruments.errors import (
     InstrumentFaultError,
     ProtocolError,
-    TransportError,
     TransportTimeout,
 )
 from instruments.thermostat.contract import TemperatureLimitError, ThermostatState
@@ -55,6 +54,7 @@ class HuberThermostat(LineDriver):
     """
 
     _kind = "thermostat"
+    _left = "It goes on with the setpoint it has"
     _right = "switched on, and at this address (PB commands, port 8101; on a serial line 9600 baud)"
 
     def __init__(
@@ -218,16 +218,8 @@ class HuberThermostat(LineDriver):
                 return self._value(address, command, self._dialogue(command))
 
     def _dialogue(self, command: str) -> bytes:
-        wire = self._wire()
-        try:
-            wire.write(command.encode("ascii") + b"\r\n")
-            return wire.read_line(_ANSWER_S)
-        except TransportTimeout as error:
-            raise self._unanswered(repr(command), error) from error
-        except TransportError as error:
-            raise TransportError(
-                f"{self._who()}: asked {command!r}: {error}. It goes on with the setpoint it has"
-            ) from error
+        self._say(command.encode("ascii") + b"\r\n", repr(command))
+        return self._heard(_ANSWER_S, repr(command))
 
     def _value(self, address: int, command: str, line: bytes) -> int | None:
         found = _ANSWER.search(line)
@@ -246,10 +238,7 @@ class HuberThermostat(LineDriver):
         """Read what is still on its way, so that an answer is that of its question."""
         self._forget_input(_QUIET_S)
         # It may have the beginning of a line, which ends here.
-        try:
-            self._wire().write(b"\r\n")
-        except TransportError as error:
-            raise TransportError(f"{self._who()}: {error}") from error
+        self._say(b"\r\n", "nothing")
 
 
 def _kelvin(value: int) -> float:

@@ -15,7 +15,6 @@ from instruments._driver import LineDriver
 from instruments.errors import (
     InstrumentFaultError,
     ProtocolError,
-    TransportError,
     TransportTimeout,
 )
 from instruments.thermostat.contract import TemperatureLimitError, ThermostatState
@@ -64,6 +63,7 @@ class JulaboThermostat(LineDriver):
     """
 
     _kind = "thermostat"
+    _left = "It goes on with the setpoint it has"
     _right = (
         "switched on, and at 4800 baud, 7 data bits, even parity, hardware handshake (its menu "
         "says)"
@@ -253,12 +253,7 @@ class JulaboThermostat(LineDriver):
     def _dialogue(self, command: str) -> str:
         self._forget_input()
         self._send(command)
-        try:
-            line = self._wire().read_line(_ANSWER_S)
-        except TransportTimeout as error:
-            raise self._unanswered(repr(command), error) from error
-        except TransportError as error:
-            raise self._lost(command, error) from error
+        line = self._heard(_ANSWER_S, repr(command))
         self._not_before = time.monotonic() + _AFTER_ANSWER_S
         text = line.decode("latin-1").strip()
         if not text.isascii() or not text.isprintable() or not text:
@@ -270,15 +265,7 @@ class JulaboThermostat(LineDriver):
 
     def _send(self, command: str) -> None:
         time.sleep(max(self._not_before - time.monotonic(), 0.0))
-        try:
-            self._wire().write(command.encode("ascii") + b"\r")
-        except TransportError as error:
-            raise self._lost(command, error) from error
-
-    def _lost(self, command: str, error: TransportError) -> TransportError:
-        return type(error)(
-            f"{self._who()}: asked {command!r}: {error}. It goes on with the setpoint it has"
-        )
+        self._say(command.encode("ascii") + b"\r", repr(command))
 
 
 def _meaning(code: int) -> str:
