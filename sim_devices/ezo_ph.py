@@ -54,6 +54,7 @@ class EzoPh:
         prefer_pty: bool = True,
         seed: int = 0,
         perfect: bool = False,
+        circuit: str = "pH",
     ) -> None:
         """Switch it on.
 
@@ -63,9 +64,11 @@ class EzoPh:
             prefer_pty: use a pseudo-terminal where there is one, else TCP.
             seed: of its noise, of its offset and of injected faults.
             perfect: neither noise nor offset.
+            circuit: what it says it is for; another one than pH is another of the maker's.
         """
         self._cell = cell
         self._clock = clock
+        self._circuit = circuit
         self._random = np.random.default_rng(seed)
         self._noise = 0.0 if perfect else _NOISE_PH
         # What two buffers leave of a probe's error.
@@ -137,7 +140,7 @@ class EzoPh:
                 self._celsius = float(value)
                 return (self._reading(), *ok)
             case "I", "":
-                return (f"?I,pH,{_FIRMWARE}", *ok)
+                return (f"?I,{self._circuit},{_FIRMWARE}", *ok)
             case "C", "?":
                 return (f"?C,{self._every_s}", *ok)
             case "C", _ if value.isdigit() and int(value) < 100:

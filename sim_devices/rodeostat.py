@@ -202,6 +202,7 @@ class Rodeostat:
         prefer_pty: bool = True,
         perfect: bool = False,
         variant: str = "10V_24MilliAmpV0.2",
+        firmware: str = FIRMWARE,
     ) -> None:
         """Switch it on.
 
@@ -213,9 +214,10 @@ class Rodeostat:
             prefer_pty: use a pseudo-terminal where there is one, else TCP.
             perfect: no errors, no noise, no steps.
             variant: hardware variant, as it names itself.
+            firmware: as it names it.
         """
         self._cell, self._clock, self._truth = cell, clock, truth
-        self._variant = variant
+        self._variant, self._firmware = variant, firmware
         self._ranges_ua = _CURRENT_RANGES_UA[variant]
         self._errors = _Errors.draw(self._ranges_ua, seed, perfect)
         self._device_id = seed % 100_000
@@ -306,7 +308,7 @@ class Rodeostat:
             response["command"] = command
             return "multiplexer hardware not supported"
         plain: dict[str, tuple[str, Callable[[], Any]]] = {
-            "getVersion": ("version", lambda: FIRMWARE),
+            "getVersion": ("version", lambda: self._firmware),
             "getVariant": ("variant", lambda: self._variant),
             "getHardwareVersion": ("version", lambda: HARDWARE),
             "getDeviceId": ("deviceId", lambda: self._device_id),

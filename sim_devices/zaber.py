@@ -71,15 +71,25 @@ class _Axis:
 class ZaberStage:
     """Three axes, powered up; `ZaberStage.address` is where they are."""
 
-    def __init__(self, clock: SimulatedClock, *, prefer_pty: bool = True, seed: int = 0) -> None:
+    def __init__(
+        self,
+        clock: SimulatedClock,
+        *,
+        prefer_pty: bool = True,
+        seed: int = 0,
+        firmware: str = _VERSION,
+    ) -> None:
         """Switch them on.
 
         Args:
             clock: held while an axis moves.
             prefer_pty: use a pseudo-terminal where there is one, else TCP.
             seed: of injected faults.
+            firmware: as they tell it; before 7 a setting was called ``deviceid``.
         """
         self._clock = clock
+        self._firmware = firmware
+        self._id_is_called = "device.id" if float(firmware) >= 7 else "deviceid"
         self._wake = threading.Condition()
         self._closed = False
         self._axes = [_Axis() for _ in range(_DEVICES)]
@@ -162,10 +172,10 @@ class ZaberStage:
                 return "OK", "0"
             case ["get", "limit.max"]:
                 return "OK", str(_LIMIT_STEPS)
-            case ["get", "device.id"]:
+            case ["get", setting] if setting == self._id_is_called:
                 return "OK", _DEVICE_ID
             case ["get", "version"]:
-                return "OK", _VERSION
+                return "OK", self._firmware
             case ["warnings"] | ["warnings", "clear"]:
                 flags = one.flags()
                 if words[1:]:

@@ -97,8 +97,13 @@ class ViciValve(LineDriver):
     def go_to(self, position: Position) -> None:
         """Turn it and wait until it tells that it is there; up to 4 s.
 
-        Raises InstrumentFaultError if it does not get there.
+        Raises InstrumentFaultError if it does not get there, ValueError for another position.
         """
+        if position not in ("A", "B"):
+            raise ValueError(
+                f"{self._who()}: asked for position {position!r}: a sampling valve has A and B; it "
+                "has not moved"
+            )
         with self._lock:
             if self.position() == position:
                 return

@@ -33,6 +33,8 @@ _ANSWER_S = 0.5
 _POLL_S = 0.05
 _LONGEST_MOVE_S = 120.0
 _MANY_LINES = 50
+# Older controllers call their settings otherwise.
+_OLDEST_FIRMWARE = 7
 _REPLY = re.compile(r"@(\d{2}) (\d) (OK|RJ) (BUSY|IDLE) (\S\S)(?: ([^:]*?))?(?::[0-9A-Fa-f]{2})?\Z")
 # Warnings that say that a position means nothing.
 _NO_REFERENCE = frozenset({"WR", "WH"})
@@ -260,10 +262,16 @@ class ZaberStage(LineDriver):
                     f"controller, and from {axis.min_um:g} um to {axis.max_um:g} um by the bench "
                     "file: is micrometre_per_step that of this model?"
                 )
+            firmware = self._dialogue(f"/{axis.device}", "get version", (axis.device, 0)).data
+            if not firmware.partition(".")[0].isdigit() or float(firmware) < _OLDEST_FIRMWARE:
+                raise ProtocolError(
+                    f"{self._who()}: axis {name} was asked 'get version', got {firmware!r}: this "
+                    f"driver speaks the language of firmware {_OLDEST_FIRMWARE}: update the "
+                    "controller (Zaber Launcher), or replace it"
+                )
             model = self._dialogue(f"/{axis.device}", "get device.id", (axis.device, 0))
-            firmware = self._dialogue(f"/{axis.device}", "get version", (axis.device, 0))
             self._told[f"{name}_device_id"] = model.data
-            self._told[f"{name}_firmware"] = firmware.data
+            self._told[f"{name}_firmware"] = firmware
 
     def _um(self, name: str, axis: Axis, reply: _Reply) -> float:
         if reply.flag in _NO_REFERENCE:

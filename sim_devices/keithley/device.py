@@ -73,6 +73,7 @@ class SourceMeter:
         *,
         model: str = "2450",
         language: str = "TSP",
+        firmware: str = FIRMWARE,
         imperfection: Imperfection | None = None,
         perfect: bool = False,
     ) -> None:
@@ -85,6 +86,7 @@ class SourceMeter:
             seed: of the instrument's errors and noise, and of injected faults.
             model: ``2450``.
             language: its command set.
+            firmware: as it tells it.
             imperfection: how good the instrument is; None: as its make is.
             perfect: neither errors nor noise.
 
@@ -95,7 +97,7 @@ class SourceMeter:
         if imperfection is None:
             imperfection = PERFECT if perfect else Imperfection()
         electronics = Electronics(imperfection, seed)
-        self._identity = Identity(model, f"{seed % 100_000_000:08d}", FIRMWARE)
+        self._identity = Identity(model, f"{seed % 100_000_000:08d}", firmware)
         self._clock = clock
         truth.write(
             "potentiostat",

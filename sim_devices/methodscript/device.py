@@ -93,6 +93,8 @@ class Behaviour:
             then output is lost, in whole lines, until the host has read what is left or says
             something. The line that ends a script is never lost. Infinite: it waits for ever.
         script_memory_bytes: how large a script may be.
+        firmware: who it says it is: device, firmware, ``#``, when that was built.
+        script_version: of the language, as it tells it.
         idle: whether the cell lives on while no script runs. False makes runs reproducible to the
             last bit.
         perfect: no errors of the instrument, no noise, no steps.
@@ -108,6 +110,8 @@ class Behaviour:
     deaf_after_error_s: float = 0.05
     host_patience_s: float = 2.0
     script_memory_bytes: int = 65536
+    firmware: str = FIRMWARE
+    script_version: str = METHODSCRIPT_VERSION
     idle: bool = True
     perfect: bool = False
     gpio_inputs: Callable[[], int] | None = None
@@ -401,13 +405,13 @@ class EmStat4:
         raise _Refused("0003")
 
     def _firmware(self) -> str:
-        return f"t{FIRMWARE}\nR*\n"
+        return f"t{self._behaviour.firmware}\nR*\n"
 
     def _identity(self) -> str:
         return f"i{self._serial_number}\n"
 
     def _version(self) -> str:
-        return f"v{METHODSCRIPT_VERSION}\n"
+        return f"v{self._behaviour.script_version}\n"
 
     def _multichannel(self) -> str:
         raise _Refused("0048")

@@ -120,6 +120,13 @@ class KeithleyPotentiostat:
             self._capabilities, serial, firmware = identified(answer)
         except ProtocolError as error:
             raise ProtocolError(f"{self._who()}: {error}") from error
+        if not firmware[:1].isdigit():
+            _log.warning(
+                "%s: its firmware %r tells no version: whether it is new enough is not known; it "
+                "checks each program when it is loaded, with the output off",
+                self._who(),
+                firmware,
+            )
         before = time.time()
         mains_hz, utc_s = dialogue.prepare()
         ahead_s = utc_s - (before + time.time()) / 2

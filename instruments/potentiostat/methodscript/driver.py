@@ -73,6 +73,9 @@ _OPEN_CELL = b"e\ncell_off\n\n"
 
 _Made = TypeVar("_Made")
 
+# The language's manual that the scripts were written from.
+_KNOWN_SCRIPTS = (1, 8)
+
 _IDENTITY = re.compile(r"t(?P<id>.{6})(?P<version>\d{4}|\d{2})#(?P<build>.*)")
 
 
@@ -851,7 +854,13 @@ class MethodScriptPotentiostat:
                 "MethodSCRIPT instrument, or its line runs at other settings (?baud_rate= of the "
                 "address)"
             )
-        able, reach = capabilities_of(found["id"]), self._current_range_reach
+        try:
+            able, reach = capabilities_of(found["id"]), self._current_range_reach
+        except ProtocolError as error:
+            raise ProtocolError(
+                f"{self._who()}: asked who it is (t), got {first!r}: {error}: is it a potentiostat "
+                "that runs MethodSCRIPT?"
+            ) from error
         self._capabilities = able if reach is None else replace(able, current_range_reach=reach)
         version = found["version"]
         firmware = f"{version[0]}.{version[1]}" + (f".{version[2:]}" if version[2:] else "")
@@ -862,6 +871,15 @@ class MethodScriptPotentiostat:
             "script_version": self._ask(b"v\n", "v")[1:],
             "address": self._wire().address,
         }
+        if _numbers(self._identity["script_version"]) < _KNOWN_SCRIPTS:
+            _log.warning(
+                "%s: its MethodSCRIPT is version %r, and the scripts are written for %s: it checks "
+                "each when it is loaded, with the cell open, and refuses what it does not know; "
+                "update its firmware",
+                self._who(),
+                self._identity["script_version"],
+                ".".join(map(str, _KNOWN_SCRIPTS)),
+            )
 
     def _ask(self, command: bytes, echo: str) -> str:
         """Send an idle command and return its one line; raises what an error reply says."""
@@ -965,3 +983,9 @@ class MethodScriptPotentiostat:
 
     def _who(self) -> str:
         return f"{self._identity.get('model', 'potentiostat')} at {self.address}"
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    """Return ``01.09.00`` as (1, 9, 0); empty if it is no version."""
+    parts = version.split(".")
+    return tuple(map(int, parts)) if all(x.isdigit() for x in parts) else ()
