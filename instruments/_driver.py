@@ -15,7 +15,9 @@ _log = logging.getLogger(__name__)
 _LONGEST_TALK_S = 3.0
 
 
-def unanswered(who: str, asked: str, error: TransportTimeout, right: str) -> TransportTimeout:
+def unanswered(
+    who: str, asked: str, error: TransportTimeout, right: str, before: bytes = b""
+) -> TransportTimeout:
     """Return what is to be told of a question that was not answered.
 
     Args:
@@ -23,9 +25,13 @@ def unanswered(who: str, asked: str, error: TransportTimeout, right: str) -> Tra
         asked: what it was asked.
         error: how the wire tells it.
         right: how it is to be: ``powered, and at 9600 baud``.
+        before: the last line that came and was no answer.
     """
+    heard = error.heard or before
     told = f"{who}: asked {asked}: {error}"
-    if error.heard:
+    if heard and not error.heard:
+        told += f", but {heard[:80]!r} before"
+    if heard:
         told += (
             ", which is none of its answers: is another instrument at this address, or its line "
             f"set otherwise? It should be {right}"
@@ -34,7 +40,7 @@ def unanswered(who: str, asked: str, error: TransportTimeout, right: str) -> Tra
         shared = "tcp:" in str(error).lower() or "TCPIP" in str(error)
         alone = ", and is nobody else connected to it" if shared else ""
         told += f": is it {right}{alone}?"
-    return TransportTimeout(told, heard=error.heard)
+    return TransportTimeout(told, heard=heard)
 
 
 def of_other_settings(answer: str | bytes) -> str:
@@ -162,13 +168,16 @@ class LineDriver:
         except TransportError as error:
             raise self._lost(asked, error) from error
 
-    def _heard(self, timeout_s: float, asked: str) -> bytes:
-        """Return the next line; a failure tells who was asked what, and what follows."""
+    def _heard(self, timeout_s: float, asked: str, before: bytes = b"") -> bytes:
+        """Return the next line; a failure tells who was asked what, and what follows.
+
+        ``before`` is what came last and was no answer.
+        """
         try:
             return self._wire().read_line(timeout_s)
         except TransportTimeout as error:
-            silent = unanswered(self._who(), asked, error, self._right)
-            raise TransportTimeout(self._with_what_is_left(silent), heard=error.heard) from error
+            silent = unanswered(self._who(), asked, error, self._right, before)
+            raise TransportTimeout(self._with_what_is_left(silent), heard=silent.heard) from error
         except TransportError as error:
             raise self._lost(asked, error) from error
 

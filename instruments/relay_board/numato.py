@@ -41,6 +41,7 @@ class NumatoRelayBoard(LineDriver):
     def __init__(self, address: str, *, record_to: Path | None = None) -> None:
         super().__init__(address, record_to=record_to)
         self._closed_here: set[int] = set()
+        self._there: set[int] = set()
         self._identity: dict[str, str] = {}
 
     def safe_state(self) -> None:
@@ -62,12 +63,14 @@ class NumatoRelayBoard(LineDriver):
     def set_relay(self, n: int, closed: bool) -> None:
         """Close or open the contact of relay ``n``.
 
-        Raises InstrumentFaultError if it reads back otherwise: the module says nothing when it
-        does not know a channel.
+        Raises InstrumentFaultError if it reads back otherwise, ProtocolError before anything is
+        switched if the module says nothing of this relay: it does not have it.
         """
         command = f"relay {'on' if closed else 'off'} {_channel(n)}"
         with self._lock:
             if closed:
+                if n not in self._there:
+                    self.relay(n)  # a channel that it does not have is refused by this
                 self._closed_here.add(n)
             self._exchange(command)
             if self.relay(n) != closed:
@@ -84,6 +87,7 @@ class NumatoRelayBoard(LineDriver):
         value = self._value(command)
         if value not in ("on", "off"):
             raise ProtocolError(f"{self._who()}: asked {command!r}, got {value!r}, not on or off")
+        self._there.add(n)
         return value == "on"
 
     def gpio(self, n: int) -> bool:

@@ -9,7 +9,7 @@ import re
 import time
 from pathlib import Path
 
-from instruments._driver import LineDriver
+from instruments._driver import LineDriver, of_other_settings
 from instruments.errors import (
     InstrumentFaultError,
     ProtocolError,
@@ -76,8 +76,9 @@ class ViciValve(LineDriver):
         with self._lock:
             self._forget_input(_QUIET_S)
             self._send(command)
+            line = ""
             for _ in range(_MANY_LINES):
-                line = self._line(command)
+                line = self._line(command, line)
                 self._heed(command, line)
                 found = _POSITION.match(line)
                 if found is None:
@@ -91,7 +92,8 @@ class ViciValve(LineDriver):
                     "positions; a sampling valve has two (mode AM1 of a universal actuator)"
                 )
         raise ProtocolError(
-            f"{self._who()}: asked {command!r}, {_MANY_LINES} lines came and none is a position"
+            f"{self._who()}: asked {command!r}, {_MANY_LINES} lines came and none is a position, "
+            f"the last {line!r}: is another instrument at this address?{of_other_settings(line)}"
         )
 
     def go_to(self, position: Position) -> None:
@@ -168,8 +170,9 @@ class ViciValve(LineDriver):
         except TransportTimeout:
             pass
 
-    def _line(self, command: str) -> str:
-        return self._heard(_ANSWER_S, repr(command)).decode("latin-1").strip()
+    def _line(self, command: str, before: str = "") -> str:
+        heard = before.encode("latin-1")
+        return self._heard(_ANSWER_S, repr(command), heard).decode("latin-1").strip()
 
     def _send(self, command: str) -> None:
         self._say(command.encode("ascii") + b"\r", repr(command))

@@ -115,8 +115,9 @@ class AtlasEzoPh(LineDriver):
         self._forget_lines()
         self._say(command.encode("ascii") + b"\r", repr(command))
         found: str | None = None
+        strange = ""
         for _ in range(_MANY_LINES):
-            line = self._line(command, timeout_s)
+            line = self._line(command, timeout_s, strange)
             match = wanted.match(line) if wanted is not None else None
             if match is not None:
                 found = match[1] if match.groups() else match[0]
@@ -126,9 +127,11 @@ class AtlasEzoPh(LineDriver):
             elif line == "*ER":
                 raise InstrumentFaultError(f"{self._who()}: it does not know {command!r}")
             else:
+                strange = line
                 self._heed(line)
         raise ProtocolError(
-            f"{self._who()}: asked {command!r}, {_MANY_LINES} lines came and none answers it"
+            f"{self._who()}: asked {command!r}, {_MANY_LINES} lines came and none answers it, "
+            f"the last {strange!r}: is another instrument at this address?"
         )
 
     def _heed(self, line: str) -> None:
@@ -140,8 +143,9 @@ class AtlasEzoPh(LineDriver):
         elif line and not _NUMBER.match(line):
             _log.debug("%s: passed over %r", self._who(), line)
 
-    def _line(self, command: str, timeout_s: float) -> str:
-        return self._heard(timeout_s, repr(command)).decode("ascii", "replace").strip()
+    def _line(self, command: str, timeout_s: float, before: str) -> str:
+        heard = before.encode("ascii", "replace")
+        return self._heard(timeout_s, repr(command), heard).decode("ascii", "replace").strip()
 
     def _forget_lines(self) -> None:
         """Read what came by itself, so that a reading is that of its question."""

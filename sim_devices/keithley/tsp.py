@@ -142,8 +142,12 @@ class Tsp:
         self._host, self._say = Host(smu, events), say
         self._smu = smu
         module = lua()
+        # One character per byte: what noise on the line brings is no UTF-8.
         self._lua = module.LuaRuntime(
-            unpack_returned_tuples=True, register_eval=False, register_builtins=False
+            encoding="latin-1",
+            unpack_returned_tuples=True,
+            register_eval=False,
+            register_builtins=False,
         )
         self._error = module.LuaError
         self._scripts: set[str] = set()

@@ -82,10 +82,7 @@ class Dialogue:
             try:
                 line = self.wire.read_line(ANSWER_S)
             except TransportTimeout as error:
-                silent = error
-                if last and not error.heard:
-                    silent = TransportTimeout(f"{error}, but {last!r} before", heard=last)
-                raise unanswered(self._who(), f"to {asked}", silent, _RIGHT) from error
+                raise unanswered(self._who(), f"to {asked}", error, _RIGHT, last) from error
             told = _object(line)
             if told is None or "success" not in told:
                 heard = _heard(told, line, self.wire.arrival_ns)
