@@ -1,9 +1,8 @@
 """Drive one SourceMeter: connect, load and run a program, read its rows, abort."""
 
 import logging
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 from instruments.errors import (
@@ -14,13 +13,9 @@ from instruments.errors import (
     TransportError,
     TransportTimeout,
 )
+from instruments.potentiostat._programmed import KeepsNoLog, ProgrammedPotentiostat
 from instruments.potentiostat.contract import (
-    OTHER,
     SAFETY_LIMIT_PASSED,
-    Capabilities,
-    ImpedancePoint,
-    ProgramEnd,
-    ProgramLog,
     Sample,
     SetCurrent,
     ZeroCurrent,
@@ -32,8 +27,8 @@ from instruments.potentiostat.keithley.run import Run
 from instruments.potentiostat.keithley.script import FAULT, SAFETY, STOP, Program, Wiring
 from instruments.potentiostat.keithley.stream import OVERLOAD
 from instruments.potentiostat.keithley.zero_current import zero_commands, zeros_of
-from instruments.transport import Transport, open_transport
-from techniques import Assignment, Counters, SafetyLimits
+from instruments.transport import Transport
+from techniques import Assignment, SafetyLimits
 
 _log = logging.getLogger(__name__)
 
@@ -43,11 +38,13 @@ _DAMAGE_ALLOWED = 3
 _DAMAGE_WINDOW = 1000
 _SETPOINT_TOLERANCE = 0.05
 _TIMES_ASKED = 3
-_NO_LOG = "its reading buffer is gone when it is switched off, and holds no numbers of steps"
 
 
-class KeithleyPotentiostat:
+class KeithleyPotentiostat(KeepsNoLog, ProgrammedPotentiostat[Run]):
     """A Keithley 2450, 2460 or 2461 with its command set TSP.
+
+    Connecting resets its settings and switches its output off. What it tells of itself also holds
+    ``clock_ahead_s``: its UTC less that of this computer, in whole seconds.
 
     Args:
         address: ``visa:TCPIP::host::5025::SOCKET``, ``visa:GPIB0::18::INSTR``,
@@ -59,7 +56,10 @@ class KeithleyPotentiostat:
         record_to: file to which the whole dialogue is appended.
     """
 
-    verified_on: str | None = None
+    _right = "switched on, and at this address"
+    _left = "the output may be on: disconnect the cell"
+    _abort_is = "abort"
+    _no_log = "its reading buffer is gone when it is switched off, and holds no numbers of steps"
 
     def __init__(
         self,
@@ -70,50 +70,20 @@ class KeithleyPotentiostat:
         patience_s: float = 10.0,
         record_to: Path | None = None,
     ) -> None:
-        self.address = address
+        super().__init__(
+            address, abort_timeout_s=abort_timeout_s, patience_s=patience_s, record_to=record_to
+        )
         self._wiring = wiring or Wiring()
-        self._abort_timeout_s = abort_timeout_s
-        self._added_patience_s = patience_s
-        self._record_to = record_to
         self._dialogue: Dialogue | None = None
-        self._identity: dict[str, str] = {}
-        self._capabilities: Capabilities | None = None
-        self._talking = threading.RLock()  # one command and its answer
-        self._state = threading.Lock()  # who reads, whether a program runs
-        self._run: Run | None = None
-        self._unread: Run | None = None
-        self._newest_run: Run | None = None
-        self._stop_reason: str | None = None
-        self._warned = False
 
     # -- connecting
 
-    def connect(self) -> None:
-        """Open the port, end whatever runs, check who is there, and switch the output off.
-
-        Its settings are reset. Raises InstrumentError, which says what to do; the port is free
-        then.
-        """
-        with self._talking:
-            if self._dialogue is not None:
-                return
-            wire = open_transport(self.address, record_to=self._record_to)
-            self._dialogue = dialogue = Dialogue(wire, self._who)
-            try:
-                dialogue.take_control()
-                answer = dialogue.ask("*IDN?", r"KEITHLEY.*|.*,.*,.*,.*", "say who it is (*IDN?)")
-                self._recognise(answer, dialogue)
-                dialogue.output_off()
-            except InstrumentError:
-                wire.close()
-                self._dialogue = None
-                raise
-        if self.verified_on is None and not self._warned:
-            self._warned = True
-            _log.warning(
-                "%s: this driver has not been confirmed on real hardware; watch the first runs",
-                self._who(),
-            )
+    def _prepare(self) -> None:
+        self._dialogue = dialogue = Dialogue(self._wire(), self._who)
+        dialogue.take_control()
+        answer = dialogue.ask("*IDN?", r"KEITHLEY.*|.*,.*,.*,.*", "say who it is (*IDN?)")
+        self._recognise(answer, dialogue)
+        dialogue.output_off()
 
     def _recognise(self, answer: str, dialogue: Dialogue) -> None:
         try:
@@ -144,63 +114,11 @@ class KeithleyPotentiostat:
             "clock_ahead_s": f"{ahead_s:.0f}",
         }
 
-    def close(self) -> None:
-        """Switch the output off and release the port; safe to call twice.
-
-        A failure to do so is raised after the port has been released.
-        """
-        if self._dialogue is None:
-            return
-        try:
-            self.abort()
-        finally:
-            dialogue, self._dialogue = self._dialogue, None
-            dialogue.wire.close()
-
-    def identify(self) -> dict[str, str]:
-        """Return who answered when the connection was opened.
-
-        Keys ``model``, ``firmware``, ``serial_number``, ``address``, and ``clock_ahead_s``: its
-        UTC less that of this computer, in whole seconds.
-        """
-        self._open_dialogue()
-        return dict(self._identity)
-
-    def capabilities(self) -> Capabilities:
-        """Return what the connected instrument can do, from the name it gave."""
-        self._open_dialogue()
-        if self._capabilities is None:
-            raise ProtocolError(f"{self.address}: the instrument has not said who it is")
-        return self._capabilities
+    def _release(self) -> None:
+        self._dialogue = None
+        super()._release()
 
     # -- of the last program
-
-    @property
-    def stop_reason(self) -> str | None:
-        """Return why the last program ended before its last step, ``None`` if it did not."""
-        return self._stop_reason
-
-    @property
-    def notes(self) -> list[str]:
-        """Return what must be said of the last program although it did not fail, each once."""
-        return self._newest_run.notes() if self._newest_run is not None else []
-
-    @property
-    def lost_rows(self) -> int:
-        """Return how many rows of the last program were sent but did not arrive whole."""
-        return self._newest_run.stream.lost if self._newest_run is not None else 0
-
-    @property
-    def counters(self) -> Counters:
-        """Return where the last program stood at its end; zero before the first."""
-        return self._newest_run.stream.counters if self._newest_run is not None else Counters()
-
-    @property
-    def program_end(self) -> ProgramEnd:
-        """Return where the last program stood; see ``Potentiostat.program_end``."""
-        if self._newest_run is None:
-            return ProgramEnd("unknown", None, OTHER, Counters(), 0.0)
-        return self._newest_run.stream.end
 
     @property
     def begun_utc_s(self) -> float | None:
@@ -210,29 +128,9 @@ class KeithleyPotentiostat:
         """
         return self._newest_run.stream.begun_utc_s if self._newest_run is not None else None
 
-    # -- a log that it does not keep
-
-    @property
-    def log_kept(self) -> bool:
-        """Return False: it keeps none."""
-        return False
-
-    def prepare_log(
-        self, assignment: Assignment, may_go: Callable[[str], bool] = lambda name: False
-    ) -> str | None:
-        """Return why there will be no log."""
-        return _NO_LOG
-
     def meaning(self, assignment: Assignment) -> str:
         """Return a digest of what the numbers of its blocks mean."""
         return self._compile(assignment).meaning
-
-    def read_log(self, assignment: Assignment) -> ProgramLog | None:
-        """Return None: it keeps no log."""
-        return None
-
-    def delete_log(self, name: str) -> None:
-        """Do nothing: it keeps no log."""
 
     # -- running
 
@@ -254,7 +152,7 @@ class KeithleyPotentiostat:
         if not ranges_a:
             return ()
         dialogue = self._open_dialogue()
-        with self._talking:
+        with self._lock:
             self._nothing_may_run()
             what = "measure its zero current with the output off"
             lines = dialogue.lines_of(zero_commands(ranges_a), what, self._added_patience_s)
@@ -273,12 +171,9 @@ class KeithleyPotentiostat:
         """
         program = self._compile(assignment)
         dialogue = self._open_dialogue()
-        with self._talking:
+        with self._lock:
             self._nothing_may_run()
-            self._stop_reason = None
-            run = self._begin(dialogue, program, assignment.bounds)
-            with self._state:
-                self._run = self._unread = self._newest_run = run
+            self._begun(self._begin(dialogue, program, assignment.bounds))
 
     def _begin(self, dialogue: Dialogue, program: Program, limits: SafetyLimits) -> Run:
         dialogue.load(program.text)
@@ -299,82 +194,21 @@ class KeithleyPotentiostat:
             raise
         return run
 
-    def _nothing_may_run(self) -> None:
-        with self._state:
-            if self._run is not None:
-                raise RuntimeError(f"{self._who()}: a program is running; abort it first")
+    def _tell_abort(self) -> None:
+        self._open_dialogue().send_abort()
 
-    def samples(self) -> Iterator[Sample | ImpedancePoint]:
-        """Yield rows until the program has ended; see ``Potentiostat.samples``.
+    def _leave_open(self) -> None:
+        self._open_dialogue().output_off()
 
-        Ends without an error when the program is complete, when a limit of the technique stopped
-        it, or after ``abort``; ``stop_reason`` then says which.
-        """
-        with self._state:
-            run, self._unread = self._unread, None
-            if run is None:
-                raise RuntimeError(f"{self._who()}: nothing to read; start a technique first")
-            drained = run.reader is not None or run.ended.is_set()
-            if not drained:
-                run.reader = threading.get_ident()
-        if drained:
-            # An abort came before the first row was asked for, and reads to the end itself.
-            run.ended.wait(self._abort_timeout_s)
-            return
-        try:
-            yield from self._rows(run)
-        finally:
-            with self._state:
-                run.reader = None
-                if not run.ended.is_set():
-                    self._unread = run
-
-    def abort(self) -> None:
-        """End the program and switch the output off; callable from any thread, in any state.
-
-        Returns when the output was read back as off, or at once in the thread that reads the
-        samples, which then sees the end. Raises TransportError if it is not confirmed in time.
-        """
-        run, reader = self._send_abort()
-        if run is None:
-            # A start in another thread may be under way: it is through when it lets us talk.
-            with self._talking:
-                run, reader = self._send_abort()
-                if run is None:
-                    self._open_dialogue().output_off()
-                    return
-        if reader is None:
-            self._drain(run)
-        elif reader == threading.get_ident():
-            return
-        elif not run.ended.wait(self._abort_timeout_s * _TIMES_ASKED):
-            raise TransportError(
-                f"{self._who()}: abort was not confirmed within "
-                f"{self._abort_timeout_s * _TIMES_ASKED:g} s; the output may be on: disconnect the "
-                "cell"
-            )
-
-    def _send_abort(self) -> tuple[Run | None, int | None]:
-        """Send an abort to the program, if one runs; return it and the thread that reads it.
-
-        Without such a thread the caller reads to the end, and is noted as the reader.
-        """
-        with self._state:
-            run = self._run
-            if run is None:
-                return None, None
-            run.abort_asked = True
-            self._open_dialogue().send_abort()
-            reader = run.reader
-            if reader is None:
-                run.reader = threading.get_ident()
-            return run, reader
+    @property
+    def _confirmed_within_s(self) -> float:
+        return self._abort_timeout_s * _TIMES_ASKED
 
     def _drain(self, run: Run) -> None:
         """Read to the end of an aborted program whose samples nobody reads."""
         for _ in self._rows(run, judged=False):
             pass
-        self._stop_reason = "aborted"
+        run.stop_reason = "aborted"
 
     # -- the program's lines
 
@@ -515,20 +349,11 @@ class KeithleyPotentiostat:
                 f"{step}; the instrument ended the program and switched its output off"
             )
         if ending == STOP:
-            self._stop_reason = f"limit {stream.told} reached in step {step}"
+            run.stop_reason = f"limit {stream.told} reached in step {step}"
         elif ending is None:
-            self._stop_reason = "aborted"
+            run.stop_reason = "aborted"
         if stream.damaged or stream.lost:
             _log.warning("%s: %s", self._who(), self._damage(run))
-
-    def _ask_abort(self, run: Run) -> None:
-        with self._state:
-            run.abort_asked = True
-            try:
-                self._open_dialogue().send_abort()
-            except TransportError as error:
-                # The next read tells that the wire is gone, and what that means.
-                _log.warning("%s: abort could not be sent: %s", self._who(), error)
 
     def _finish(self, run: Run) -> None:
         """Take the program as ended; what an abort that crossed its end brings is swallowed."""
@@ -543,12 +368,6 @@ class KeithleyPotentiostat:
                 _log.debug("%s: an abort at the very end stayed unanswered: %s", self._who(), error)
         run.ended.set()
 
-    def _forget(self, run: Run) -> None:
-        with self._state:
-            if self._run is run:
-                self._run = None
-        run.ended.set()
-
     # -- the rest
 
     def _compile(self, assignment: Assignment) -> Program:
@@ -556,8 +375,5 @@ class KeithleyPotentiostat:
 
     def _open_dialogue(self) -> Dialogue:
         if self._dialogue is None:
-            raise TransportError(f"{self.address}: not connected; call connect() first")
+            raise TransportError(f"{self._who()}: not connected; call connect() first")
         return self._dialogue
-
-    def _who(self) -> str:
-        return f"{self._identity.get('model', 'potentiostat')} at {self.address}"

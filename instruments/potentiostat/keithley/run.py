@@ -4,10 +4,10 @@ import threading
 from collections import deque
 from dataclasses import dataclass, field
 
-from instruments.potentiostat.contract import Sample
+from instruments.potentiostat.contract import ProgramEnd, Sample
 from instruments.potentiostat.keithley.script import SAFETY, Program
 from instruments.potentiostat.keithley.stream import ProgramStream
-from techniques import SafetyLimits
+from techniques import Counters, SafetyLimits
 
 _OPEN_CIRCUIT = (
     "open circuit was measured at 0 A with the output on, as these instruments sense remotely then "
@@ -51,6 +51,7 @@ class Run:
         self.reader: int | None = None
         self.ended = threading.Event()
         self.abort_asked = False
+        self.stop_reason: str | None = None
         self.damage: deque[int] = deque()
         self.lines = 0
         self.checked = 0
@@ -59,6 +60,21 @@ class Run:
             _Passed("potential_min_v", limits.potential_min_v, "V", -1),
             _Passed("current_max_a", limits.current_max_a, "A"),
         )
+
+    @property
+    def lost(self) -> int:
+        """Return how many rows were sent but did not arrive whole."""
+        return self.stream.lost
+
+    @property
+    def counters(self) -> Counters:
+        """Return where it stands."""
+        return self.stream.counters
+
+    @property
+    def end(self) -> ProgramEnd:
+        """Return where it stood; see ``Potentiostat.program_end``."""
+        return self.stream.end
 
     def compare(self, row: Sample | None) -> None:
         """Keep what lies beyond a safety limit although the program does not end for it."""

@@ -4,10 +4,10 @@ import threading
 from collections import deque
 from dataclasses import dataclass, field
 
-from instruments.potentiostat.contract import ImpedancePoint, Sample
+from instruments.potentiostat.contract import ImpedancePoint, ProgramEnd, Sample
 from instruments.potentiostat.methodscript.program import Program
 from instruments.potentiostat.methodscript.stream import ProgramStream
-from techniques import SafetyLimits
+from techniques import Counters, SafetyLimits
 
 
 @dataclass
@@ -53,11 +53,27 @@ class Run:
         self.reader: int | None = None
         self.ended = threading.Event()
         self.abort_asked = False
+        self.stop_reason: str | None = None
         self.damage: deque[int] = deque()
         self.lines = 0
         self.checked: set[int] = set()
         self.newest: Sample | None = None
         self.unreadable_rows = 0
+
+    @property
+    def lost(self) -> int:
+        """Return how many rows were sent but did not arrive whole."""
+        return self.stream.lost
+
+    @property
+    def counters(self) -> Counters:
+        """Return where it stands."""
+        return self.stream.counters
+
+    @property
+    def end(self) -> ProgramEnd:
+        """Return where it stood; see ``Potentiostat.program_end``."""
+        return self.stream.end
 
     def compare(self, row: Sample | ImpedancePoint | None) -> None:
         """Keep what lies beyond a safety limit although the program does not end for it."""

@@ -350,7 +350,7 @@ def test_a_test_that_somebody_left_running_is_stopped_by_connecting(make: Make) 
     with pytest.raises(TransportError):  # the port has an owner
         other.connect()
     chain.driver._open_dialogue().wire.close()  # its owner is gone
-    chain.driver._dialogue = None
+    chain.driver._transport = None
     other.connect()
     assert len(chain.truth("cell_off")) == 1
     other.close()
