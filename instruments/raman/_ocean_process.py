@@ -17,13 +17,11 @@ The laser hangs on a relay that the owner switches. This process switches it off
 died while it may have been on.
 """
 
-import importlib
 import ipaddress
 import logging
 import math
 import os
 import socket
-import threading
 import time
 from collections.abc import Callable
 from typing import Any, NoReturn
@@ -40,14 +38,17 @@ from instruments.errors import (
     TransportTimeout,
     UnsupportedTechniqueError,
 )
+from instruments.raman._process import (
+    EARLIEST,
+    READ_MARGIN_S,
+    SpectrometerProcess,
+    import_library,
+    wrong_in_wavelengths,
+)
 from instruments.relay_board import NumatoRelayBoard
 
 MODEL = "HDX"
 _CONNECT_S = 5.0
-# What an answer may take beyond the integration.
-READ_MARGIN_S = 2.0
-# A spectrum that comes sooner than this share of its integration time is of an earlier request.
-EARLIEST = 0.9
 _SET_INTEGRATION_TIME = 0x0011_0010
 _TRIGGER_NOW = 0
 # How long a dead owner's port is waited for, and how often it is tried.
@@ -65,7 +66,7 @@ def serve(arguments: dict[str, Any]) -> "OceanProcess":
     return OceanProcess(**arguments)
 
 
-class OceanProcess:
+class OceanProcess(SpectrometerProcess):
     """One spectrometer held open.
 
     Args:
@@ -76,8 +77,7 @@ class OceanProcess:
     """
 
     def __init__(self, address: str, excitation_nm: float, board: str, relay: int) -> None:
-        self._address = address
-        self._who = f"raman {address}"
+        super().__init__(address)
         self._excitation_nm = excitation_nm
         self._board, self._relay = board, relay
         self._laser_may_be_on = False
@@ -85,8 +85,6 @@ class OceanProcess:
         self._handle: Any = None  # the library's, our kind of it
         self._device: Any = None  # the library's
         self._serial_number: str | None = None
-        self._pixels = 0
-        self._stopped = threading.Event()
 
     # -- what the parent asks
 
@@ -99,7 +97,7 @@ class OceanProcess:
         spectrometer = self._opened()
         shortest_us, longest_us = spectrometer.get_integration_time_micros_limits()
         wavelength = np.asarray(spectrometer.get_wavelengths(), dtype=float)
-        wrong = _wrong_in(wavelength)
+        wrong = wrong_in_wavelengths(wavelength)
         if wrong:
             raise ProtocolError(
                 f"{self._who}: its wavelength calibration is not credible: {wrong}. Restore it "
@@ -298,9 +296,6 @@ class OceanProcess:
             anew = _IS_IT_THERE
         raise ProtocolError(f"{told}{type(error).__name__}: {error}; {anew}") from error
 
-    def _interrupted(self) -> InstrumentFaultError:
-        return InstrumentFaultError(f"{self._who}: interrupted by safe_state()")
-
 
 class _BoundedSocket(socket.socket):
     """A socket whose reads end: at the end of the connection, and when their time is over."""
@@ -398,21 +393,5 @@ def _refusal_in(error: BaseException) -> str | None:
     return None
 
 
-def _wrong_in(wavelength: NDArray[np.float64]) -> str:
-    """Return what cannot be true of wavelengths (nm); empty if nothing is."""
-    if len(wavelength) < 2 or not np.all(np.isfinite(wavelength)):
-        return f"{len(wavelength)} wavelengths, not all of them numbers"
-    if wavelength.min() < 150 or wavelength.max() > 5000 or not np.all(np.diff(wavelength) > 0):
-        return f"wavelengths from {wavelength[0]:g} to {wavelength[-1]:g} nm, not ascending"
-    return ""
-
-
 def _import(name: str) -> Any:
-    """Import a module of the library, which only this process may do."""
-    try:
-        return importlib.import_module(name)
-    except ImportError as error:
-        raise TransportError(
-            f"the library for Ocean spectrometers is not installed ({error}); "
-            "install the extra: pip install 'operando-anode[raman-ocean]'"
-        ) from error
+    return import_library(name, "Ocean", "raman-ocean")

@@ -14,11 +14,9 @@ for four reasons found by running and reading it:
 """
 
 import errno
-import importlib
 import logging
 import math
 import os
-import threading
 import time
 import warnings
 from collections.abc import Callable
@@ -38,14 +36,16 @@ from instruments.errors import (
     TransportTimeout,
     UnsupportedTechniqueError,
 )
+from instruments.raman._process import (
+    EARLIEST,
+    READ_MARGIN_S,
+    SpectrometerProcess,
+    import_library,
+)
 from instruments.transport.usb_tcp import UsbTcpBackend
 
 VENDOR_ID = 0x24AA
 _ARM = 0x4000  # product id of the series with an ARM processor
-# What reading out takes beyond the integration: one that runs already, then 4096 bytes.
-READ_MARGIN_S = 2.0
-# A spectrum that comes sooner than this share of its integration time is of an earlier request.
-EARLIEST = 0.9
 _LASER_ENABLE, _LASER_ENABLED, _INTEGRATION_TIME = 0xBE, 0xE2, 0xBF
 _LASER_TRIES = 3
 _EEPROM_PAGES = 9
@@ -62,20 +62,17 @@ def serve(arguments: dict[str, Any]) -> "WasatchProcess":
     return WasatchProcess(arguments["address"])
 
 
-class WasatchProcess:
+class WasatchProcess(SpectrometerProcess):
     """One spectrometer held open."""
 
     def __init__(self, address: str) -> None:
-        self._address = address
-        self._who = f"raman {address}"
+        super().__init__(address)
         self._backend: UsbTcpBackend | None = None
         self._device: Any = None  # pyusb's
         self._usb: Any = None  # the library's wrapper around it
         self._fid: Any = None  # the library's speaker of ENG-0001
-        self._pixels = 0
         self._laser_set_mw = 0.0
         self._laser_power_mw = 0.0  # as read back
-        self._stopped = threading.Event()
 
     # -- opening
 
@@ -442,9 +439,6 @@ class WasatchProcess:
             raise type(error)(f"{error}; {laser}") from error
         raise error
 
-    def _interrupted(self) -> InstrumentFaultError:
-        return InstrumentFaultError(f"{self._who}: interrupted by safe_state()")
-
     def _told(self, error: usb.core.USBError, asked: str, more: str = "") -> InstrumentError:
         kind: type[InstrumentError] = TransportError
         advice = "check cable and power, then connect again"
@@ -498,14 +492,7 @@ def _wrong_in(eeprom: Any) -> str:
 
 
 def _import(name: str) -> Any:
-    """Import a module of the maker's library, which only this process may do."""
-    try:
-        return importlib.import_module(name)
-    except ImportError as error:
-        raise TransportError(
-            f"Wasatch's library is not installed ({error}); "
-            "install the extra: pip install 'operando-anode[raman]'"
-        ) from error
+    return import_library(name, "Wasatch", "raman")
 
 
 def _usb_device(device_id: Any, device: Any) -> Any:
