@@ -15,9 +15,9 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from typing import Protocol
 
 from sim_devices.pty_server import ByteServer
+from sim_devices.surroundings import TemperedCell, TruthWriter
 
 _VERSION = "JULABO TOPTECH-SERIES MC-2 VERSION 3.0"
 _ZERO_CELSIUS_K = 273.15
@@ -42,23 +42,6 @@ _REFUSALS = {
 }
 _EXCESS_TEMPERATURE = "-03 EXCESS TEMPERATURE WARNING"
 _STATES = ("MANUAL STOP", "MANUAL START", "REMOTE STOP", "REMOTE START")
-
-
-class TemperedCell(Protocol):
-    """What the thermostat needs of a cell."""
-
-    temperature_setpoint_k: float
-
-    @property
-    def temperature_k(self) -> float:
-        """Temperature now, K."""
-
-
-class TruthWriter(Protocol):
-    """Where it is written what really happened."""
-
-    def write(self, instrument: str, event: str, **values: object) -> None:
-        """Append one line."""
 
 
 class Julabo:

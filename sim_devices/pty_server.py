@@ -39,6 +39,8 @@ FAULTS = (
 )
 
 _CHUNK = 65536
+_OUTPUT_HELD_BYTES = 32768
+_HOST_POLL_S = 0.002
 _LINE_ENDS = b"\r\n"
 
 
@@ -305,6 +307,58 @@ class ByteServer:
                     break
                 self._output.popleft()
             self._changed.notify_all()
+
+
+class PatientSender:
+    """What an instrument says by itself: it waits for a host that does not read, not for ever.
+
+    While the host reads nothing more is lost than what does not fit, in whole pieces; what is said
+    is lost until the host has read what is left, or has said something.
+    """
+
+    def __init__(
+        self,
+        *,
+        patience_s: float,
+        on_loss: Callable[[], None],
+        closed: Callable[[], bool],
+    ) -> None:
+        """Begin without a line; it is in `line` before anything is said.
+
+        Args:
+            patience_s: how long a host may read nothing, host seconds.
+            on_loss: called when that is over.
+            closed: whether there is nobody to wait any more.
+        """
+        self.line: ByteServer
+        self._patience_s = patience_s
+        self._on_loss = on_loss
+        self._closed = closed
+        self._host_is_gone = False
+
+    def heard(self) -> None:
+        """Note that the host has said something: who speaks will read."""
+        self._host_is_gone = False
+
+    def send(self, data: bytes) -> None:
+        """Say something; blocks while much is unread."""
+        line = self.line
+        if self._host_is_gone:
+            if line.pending_bytes:
+                return
+            self._host_is_gone = False
+        seen = line.pending_bytes
+        if seen > _OUTPUT_HELD_BYTES:
+            last_move = time.monotonic()
+            while (pending := line.pending_bytes) > _OUTPUT_HELD_BYTES and not self._closed():
+                if pending < seen:
+                    seen, last_move = pending, time.monotonic()
+                elif time.monotonic() - last_move > self._patience_s:
+                    self._host_is_gone = True
+                    self._on_loss()
+                    return
+                time.sleep(_HOST_POLL_S)
+        line.send(data)
 
 
 class _PtyLine:

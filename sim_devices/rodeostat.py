@@ -16,11 +16,11 @@ import math
 import random
 import threading
 from collections.abc import Callable
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 from sim_devices.pty_server import FAULTS, ByteServer
+from sim_devices.surroundings import DrivenCell, LeadingClock, TruthWriter
 
 FIRMWARE, HARDWARE = "FW0.1.0", "V0.2"
 _VOLT_RANGES = {"1V": 1.0, "2V": 2.0, "5V": 5.0, "10V": 10.0}
@@ -68,45 +68,6 @@ _PARAMETERS: dict[str, dict[str, tuple[str, float]]] = {
 }
 _QUIET: dict[str, tuple[str, float]] = {"quietValue": (_FLOAT, 0.0), "quietTime": (_WHOLE, 1000)}
 _ELECTRODES = ("ref", "ctr", "wrk")
-
-
-class DrivenCell(Protocol):
-    """What a potentiostat needs of a cell."""
-
-    lock: threading.RLock
-    t: float
-
-    @property
-    def area_cm2(self) -> float:
-        """Geometric area, cm2."""
-
-    def potential(self, mode: Literal["i", "E"], value: float) -> tuple[float, float]:
-        """Return potential (V) and current density (mA/cm2) now."""
-
-    def advance(
-        self, dt_s: float, mode: Literal["i", "E"], value: float
-    ) -> tuple[float, float, float]:
-        """Let time pass; return seconds, potential and current density at the end."""
-
-
-class LeadingClock(Protocol):
-    """What it needs of the clock."""
-
-    def wait_until(self, cell_time_s: float, unless: Callable[[], bool] | None = None) -> bool:
-        """Wait, as the leader, until the clock shows this time."""
-
-    def wake(self) -> None:
-        """Make waiting threads look whether they still have to wait."""
-
-    def hurry(self, reason: str) -> AbstractContextManager[None]:
-        """Let the clock run at its factor while the block runs."""
-
-
-class TruthWriter(Protocol):
-    """Where it is written what really happened."""
-
-    def write(self, instrument: str, event: str, **values: object) -> None:
-        """Append one line."""
 
 
 @dataclass

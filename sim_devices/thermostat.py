@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from typing import Protocol
 
 from sim_devices.pty_server import ByteServer
+from sim_devices.surroundings import TemperedCell, TruthWriter
 
 SETPOINT, INTERNAL, PRESSURE, ERROR, WARNING, PROCESS = 0x00, 0x01, 0x03, 0x05, 0x06, 0x07
 STATUS, FILL, CONTROL, PUMP_SPEED = 0x0A, 0x0F, 0x14, 0x26
@@ -27,23 +27,6 @@ _SLOWEST_RPM, _FASTEST_RPM = 1500, 4500
 _COMMAND_CHARACTERS = 8
 _LONGEST_LINE = 64
 _HEXADECIMAL = set("0123456789ABCDEF")
-
-
-class TemperedCell(Protocol):
-    """What the thermostat needs of a cell."""
-
-    temperature_setpoint_k: float
-
-    @property
-    def temperature_k(self) -> float:
-        """Temperature now, K."""
-
-
-class TruthWriter(Protocol):
-    """Where it is written what really happened."""
-
-    def write(self, instrument: str, event: str, **values: object) -> None:
-        """Append one line."""
 
 
 class HuberPilot:

@@ -13,9 +13,10 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from sim_devices.pty_server import ByteServer
+from sim_devices.surroundings import TruthWriter
 
 if TYPE_CHECKING:
     from sim_devices.clock import SimulatedClock
@@ -26,13 +27,6 @@ _LONGEST_INJECTION_S = 5.0
 _LINE_ENDS = {1: "\r", 2: "\n", 3: "\r\n"}
 _VERSION = "I-PD-UMTN88RD1"
 _LONGEST_LINE = 32
-
-
-class TruthWriter(Protocol):
-    """Where it is written what really happened."""
-
-    def write(self, instrument: str, event: str, **values: object) -> None:
-        """Append one line."""
 
 
 class ViciActuator:

@@ -9,26 +9,21 @@ from __future__ import annotations
 
 import logging
 import threading
-import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
-from typing import Protocol
 
 from sim_devices.keithley.electronics import PERFECT, Electronics, Imperfection
 from sim_devices.keithley.events import EventLog
 from sim_devices.keithley.scpi import Scpi
 from sim_devices.keithley.smu import (
     AbortedError,
-    MeasuredCell,
-    MeasuringClock,
     Smu,
-    TruthWriter,
     host_utc_s,
 )
 from sim_devices.keithley.tables import Identity
 from sim_devices.keithley.tsp import SYNTAX, Tsp, lua
-from sim_devices.pty_server import FAULTS, ByteServer
+from sim_devices.pty_server import FAULTS, ByteServer, PatientSender
+from sim_devices.surroundings import LeadingClock, MeasuredCell, TruthWriter
 
 FIRMWARE = "1.7.12b"
 LANGUAGES = ("TSP", "SCPI", "SCPI2400")
@@ -36,22 +31,10 @@ LANGUAGES = ("TSP", "SCPI", "SCPI2400")
 _log = logging.getLogger(__name__)
 
 _IDLE_STRIDE_S = 0.1
-_HOST_POLL_S = 0.002
-_OUTPUT_HELD_BYTES = 32768
 # How long a command that says something waits for a host that does not read; then it is lost.
 _HOST_PATIENCE_S = 2.0
 _LONGEST_LINE = 65536
 _CLOSING_S = 5.0
-
-
-class LeadingClock(MeasuringClock, Protocol):
-    """What the device needs of the clock."""
-
-    def wake(self) -> None:
-        """Make waiting threads look whether they still have to wait."""
-
-    def hurry(self, reason: str) -> AbstractContextManager[None]:
-        """Let the clock run at its factor while the block runs."""
 
 
 class SourceMeter:
@@ -115,10 +98,14 @@ class SourceMeter:
         self._busy = False
         self._closed = False
         self._power_was_cut = False
-        self._host_is_gone = False
+        self._sender = PatientSender(
+            patience_s=_HOST_PATIENCE_S, on_loss=self._lost, closed=lambda: self._closed
+        )
         self.language = self._next_language = language
         self._switch_on()
-        self.line = ByteServer(self._receive, prefer_pty=False, on_fault=self._fault, seed=seed)
+        self.line = self._sender.line = ByteServer(
+            self._receive, prefer_pty=False, on_fault=self._fault, seed=seed
+        )
         self.address = self.line.address
         self._worker = threading.Thread(target=self._work, name="keithley", daemon=True)
         self._worker.start()
@@ -266,27 +253,10 @@ class SourceMeter:
             return
         data = "".join(f"{line}\n" for line in self._said).encode("ascii", "replace")
         self._said.clear()
-        self._send(data)
+        self._sender.send(data)
 
-    def _send(self, data: bytes) -> None:
-        """Send; wait for a host that does not read, but not for ever."""
-        line = self.line
-        if self._host_is_gone:
-            if line.pending_bytes:
-                return
-            self._host_is_gone = False
-        seen = line.pending_bytes
-        if seen > _OUTPUT_HELD_BYTES:
-            last_move = time.monotonic()
-            while (pending := line.pending_bytes) > _OUTPUT_HELD_BYTES and not self._closed:
-                if pending < seen:
-                    seen, last_move = pending, time.monotonic()
-                elif time.monotonic() - last_move > _HOST_PATIENCE_S:
-                    self._host_is_gone = True
-                    self.smu.write_truth("output_lost")
-                    return
-                time.sleep(_HOST_POLL_S)
-        line.send(data)
+    def _lost(self) -> None:
+        self.smu.write_truth("output_lost")
 
     # ---- the line: called in the server's thread
 
@@ -302,7 +272,7 @@ class SourceMeter:
 
     def _take(self, text: str) -> None:
         with self._changed:
-            self._host_is_gone = False  # who speaks will read
+            self._sender.heard()
             word = text.strip().lower()
             if self.language == "TSP" and word == "abort":
                 self._lines.clear()

@@ -10,8 +10,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from contextlib import AbstractContextManager
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 from sim_devices.keithley.buffers import (
     LIMITED,
@@ -33,6 +32,7 @@ from sim_devices.keithley.electronics import (
     range_for,
 )
 from sim_devices.keithley.events import ILLEGAL_VALUE, OUT_OF_RANGE, RefusedError
+from sim_devices.surroundings import MeasuredCell, MeasuringClock, TruthWriter
 
 Quantity = Literal["current", "voltage"]
 RANGES: dict[str, tuple[Range, ...]] = {"current": CURRENT_RANGES, "voltage": VOLTAGE_RANGES}
@@ -61,45 +61,6 @@ _FIRST_LIMITED_STRIDE_S = 1e-4
 
 class AbortedError(Exception):
     """What runs is to end, because the host or the supply says so."""
-
-
-class MeasuredCell(Protocol):
-    """What the unit needs of a cell."""
-
-    t: float
-
-    @property
-    def lock(self) -> AbstractContextManager[Any]:
-        """Held while several values have to belong to the same moment."""
-
-    @property
-    def area_cm2(self) -> float:
-        """Geometric area."""
-
-    def advance(
-        self, dt_s: float, mode: Literal["i", "E"] = "i", value: float = 0.0
-    ) -> tuple[float, float, float]:
-        """Let time pass at a current density (mA/cm2) or potential (V); return (s, V, mA/cm2)."""
-
-    def potential(self, mode: Literal["i", "E"] = "i", value: float = 0.0) -> tuple[float, float]:
-        """Return (V, mA/cm2) without letting time pass."""
-
-    def ledger(self, which: Literal["WE", "CE"]) -> dict[str, float]:
-        """Return where the charge went, for the truth."""
-
-
-class MeasuringClock(Protocol):
-    """What the unit needs of the clock."""
-
-    def wait_until(self, cell_time_s: float, unless: Callable[[], bool] | None = None) -> bool:
-        """Wait until the clock shows this time."""
-
-
-class TruthWriter(Protocol):
-    """Where the unit writes what really happened."""
-
-    def write(self, instrument: str, event: str, **values: Any) -> None:
-        """Append one line."""
 
 
 class Source:

@@ -14,9 +14,9 @@ import logging
 import threading
 import time
 from collections.abc import Callable
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import ExitStack
 from dataclasses import dataclass, fields
-from typing import Any, Protocol
+from typing import Any
 
 from sim_devices.methodscript.capabilities import (
     LINE_COMMAND_BITS,
@@ -34,13 +34,11 @@ from sim_devices.methodscript.machine import (
     SKIP,
     FileStore,
     Machine,
-    MeasuredCell,
-    MeasuringClock,
     PowerLostError,
-    TruthWriter,
 )
 from sim_devices.methodscript.values import UnrepresentableValueError
-from sim_devices.pty_server import ByteServer
+from sim_devices.pty_server import ByteServer, PatientSender
+from sim_devices.surroundings import ImpedantCell, LeadingClock, TruthWriter
 
 FIRMWARE = "es4_hr1300#Nov 17 2024 10:12:31"
 METHODSCRIPT_VERSION = "01.09.00"
@@ -49,8 +47,6 @@ _log = logging.getLogger(__name__)
 
 _LONGEST_COMMAND = 255
 _IDLE_STRIDE_S = 0.1
-_HOST_POLL_S = 0.002
-_OUTPUT_HELD_BYTES = 32768
 
 # Registers by number: their value at power-up, and whether a host may read and write them.
 _REGISTERS = {
@@ -60,19 +56,6 @@ _REGISTERS = {
 }
 
 _COMMANDS_OF_RUNNING_SCRIPT = {"Z": ABORT, "Y": SKIP, "h": HALT, "R": REVERSE}
-
-
-class LeadingClock(MeasuringClock, Protocol):
-    """What the device needs of the clock."""
-
-    def wake(self) -> None:
-        """Make waiting threads look whether they still have to wait."""
-
-    def hurry(self, reason: str) -> AbstractContextManager[None]:
-        """Let the clock run at its factor while the block runs."""
-
-    def held(self, reason: str) -> AbstractContextManager[None]:
-        """Let the clock all but stand still while the block runs."""
 
 
 @dataclass(frozen=True)
@@ -129,7 +112,7 @@ class EmStat4:
 
     def __init__(
         self,
-        cell: MeasuredCell,
+        cell: ImpedantCell,
         clock: LeadingClock,
         truth: TruthWriter,
         seed: int = 0,
@@ -162,7 +145,10 @@ class EmStat4:
             seed=seed,
             **electronics.calibration.as_truth(),
         )
-        self._machine = machine = Machine(cell, clock, truth, electronics, self._send)
+        self._sender = PatientSender(
+            patience_s=chosen.host_patience_s, on_loss=self._lost, closed=lambda: self._closed
+        )
+        self._machine = machine = Machine(cell, clock, truth, electronics, self._sender.send)
         machine.set_current_type = chosen.set_current_type
         machine.sample_at_start = chosen.sample_at_start
         machine.on_gpio = chosen.on_gpio
@@ -183,7 +169,6 @@ class EmStat4:
         self._running = False
         self._closed = False
         self._power_was_cut = False
-        self._host_is_gone = False
         self._programs_until_hold: int | None = None  # None: none will be held
         self._holding = ExitStack()
         self._plain_commands: dict[str, Callable[[], str]] = {
@@ -214,7 +199,7 @@ class EmStat4:
             "fs_get": self._get_file,
             "fs_del": self._delete_file,
         }
-        self.line = ByteServer(
+        self.line = self._sender.line = ByteServer(
             self._receive, prefer_pty=prefer_pty, on_fault=self._fault, seed=seed
         )
         self.address = self.line.address
@@ -303,25 +288,8 @@ class EmStat4:
         self._machine.write_truth("script_error", code=code, line=line)
         return f"!{code}: Line {line}\n" + ("\n" if self._behaviour.blank_line_after_error else "")
 
-    def _send(self, data: bytes) -> None:
-        """Send a script's output; wait for a host that does not read, but not for ever."""
-        line = self.line
-        if self._host_is_gone:
-            if line.pending_bytes:
-                return
-            self._host_is_gone = False
-        seen = line.pending_bytes
-        if seen > _OUTPUT_HELD_BYTES:
-            last_move = time.monotonic()
-            while (pending := line.pending_bytes) > _OUTPUT_HELD_BYTES and not self._closed:
-                if pending < seen:
-                    seen, last_move = pending, time.monotonic()
-                elif time.monotonic() - last_move > self._behaviour.host_patience_s:
-                    self._host_is_gone = True
-                    self._machine.write_truth("output_lost")
-                    return
-                time.sleep(_HOST_POLL_S)
-        line.send(data)
+    def _lost(self) -> None:
+        self._machine.write_truth("output_lost")
 
     # ---- the line: called in the server's thread
 
@@ -370,7 +338,7 @@ class EmStat4:
 
     def _while_running(self, text: str) -> str:
         """Answer a line that came while a script runs; the condition is held."""
-        self._host_is_gone = False  # who speaks will read
+        self._sender.heard()
         if not text:
             return ""  # an empty line would look like the script's end
         if text == "t":
@@ -492,7 +460,7 @@ class EmStat4:
         if self._loaded is None:
             raise _Refused("000C")
         self._machine.take_back(ABORT | SKIP | HALT | REVERSE)
-        self._host_is_gone = False
+        self._sender.heard()
         # The answer is queued before the worker can say anything: the worker needs this lock to
         # begin.
         with self._changed:
@@ -611,7 +579,7 @@ class _Refused(Exception):  # noqa: N818 - an answer, not an error of ours
 
 
 def serve(
-    cell: MeasuredCell,
+    cell: ImpedantCell,
     clock: LeadingClock,
     truth: TruthWriter,
     seed: int = 0,

@@ -13,10 +13,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
-from typing import Any, Literal, NoReturn, Protocol
-
-import numpy.typing as npt
+from typing import Any, Literal, NoReturn
 
 from sim_devices.methodscript.electronics import (
     CURRENT_LIMIT_A,
@@ -27,6 +24,7 @@ from sim_devices.methodscript.electronics import (
     Electronics,
 )
 from sim_devices.methodscript.errors import ScriptAborted, ScriptError
+from sim_devices.surroundings import ImpedantCell, MeasuringClock, TruthWriter
 
 # What the flash of a new instrument holds.
 STORAGE_KILOBYTES = 512_000
@@ -84,51 +82,6 @@ _TECHNIQUE_IDS = {
 
 class PowerLostError(Exception):
     """The instrument was switched off while a script ran."""
-
-
-class MeasuredCell(Protocol):
-    """What the machine needs of a cell: `sim_devices.cell.Cell`, or a dummy cell of resistors."""
-
-    t: float
-
-    @property
-    def lock(self) -> AbstractContextManager[Any]:
-        """Held while several values have to belong to the same moment."""
-
-    @property
-    def area_cm2(self) -> float:
-        """Geometric area."""
-
-    def advance(
-        self, dt_s: float, mode: Literal["i", "E"] = "i", value: float = 0.0
-    ) -> tuple[float, float, float]:
-        """Let time pass at a current density (mA/cm2) or potential (V); return (s, V, mA/cm2)."""
-
-    def potential(self, mode: Literal["i", "E"] = "i", value: float = 0.0) -> tuple[float, float]:
-        """Return (V, mA/cm2) without letting time pass."""
-
-    def impedance(self, frequency_hz: npt.ArrayLike) -> npt.NDArray[Any]:
-        """Return the complex impedance of the whole cell, ohm."""
-
-    def ledger(self, which: Literal["WE", "CE"]) -> dict[str, float]:
-        """Return where the charge went, for the truth."""
-
-
-class MeasuringClock(Protocol):
-    """What the machine needs of the clock."""
-
-    def now(self) -> float:
-        """Return cell seconds."""
-
-    def wait_until(self, cell_time_s: float, unless: Callable[[], bool] | None = None) -> bool:
-        """Wait until the clock shows this time."""
-
-
-class TruthWriter(Protocol):
-    """Where the machine writes what really happened."""
-
-    def write(self, instrument: str, event: str, **values: Any) -> None:
-        """Append one line."""
 
 
 class FileStore:
@@ -204,7 +157,7 @@ class Machine:
 
     def __init__(
         self,
-        cell: MeasuredCell,
+        cell: ImpedantCell,
         clock: MeasuringClock,
         truth: TruthWriter,
         electronics: Electronics,
