@@ -104,6 +104,7 @@ class Follower(InstrumentDevice):
         self._worker: threading.Thread | None = None
         self._busy = 0
         self._phase = Phase.REGULAR
+        self._notes: list[str] = []
 
     # -- what subclasses give
 
@@ -134,8 +135,9 @@ class Follower(InstrumentDevice):
         return {"fields": []}
 
     def follow(self, leader: Leader) -> None:
-        """Place the rows to come on the time of ``leader``."""
+        """Place the rows to come on the time of ``leader``; what was noted before is forgotten."""
         self.unfollow()
+        self._notes = []
         self._leader = leader
         self._unsubscribe = leader.on_row(self._on_leader_row)
 
@@ -175,6 +177,18 @@ class Follower(InstrumentDevice):
             self._busy += 1
         self._requests.put((status, request))
         return status
+
+    @property
+    def notes(self) -> list[str]:
+        """Return what must be told of the run although nothing failed, each once."""
+        return list(self._notes)
+
+    def _note(self, text: str) -> None:
+        """Tell at once, and in the stop document."""
+        told = f"{self.name}: {text}"
+        if told not in self._notes:
+            self._notes.append(told)
+            _log.warning("%s", told)
 
     @property
     def busy(self) -> bool:

@@ -17,9 +17,17 @@ class InstrumentEntry(Data):
     # What a start document tells of how the instrument was calibrated: these keys, where they are.
     _calibrating: ClassVar[frozenset[str]] = frozenset()
 
+    # What an instrument that does not answer may be doing meanwhile, and what a hand does about it.
+    unreached_means: ClassVar[str] = ""
+
     @property
     def boards(self) -> tuple[str, ...]:
         """Return the names of the relay boards that the instrument hangs on."""
+        return ()
+
+    @property
+    def relays(self) -> tuple[tuple[str, int], ...]:
+        """Return the contacts that are its own: (relay board, relay)."""
         return ()
 
     @property

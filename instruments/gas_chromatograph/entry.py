@@ -195,6 +195,10 @@ class ContactEntry(GasChromatographEntry):
         return (self.board,)
 
     @property
+    def relays(self) -> tuple[tuple[str, int], ...]:
+        return ((self.board, self.start_relay),)
+
+    @property
     def addresses(self) -> tuple[str, ...]:
         return (self.results,)
 
