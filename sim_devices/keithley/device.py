@@ -42,7 +42,8 @@ _OUTPUT_HELD_BYTES = 32768
 _HOST_PATIENCE_S = 2.0
 _LONGEST_LINE = 65536
 _CLOSING_S = 5.0
-_FAULTS = ("stall", "resume", "garble", "drop", "unplug", "power-cycle")
+_LEADS = {"sense-lead-off": True, "sense-lead-on": False}
+_FAULTS = ("stall", "resume", "garble", "drop", "unplug", "power-cycle", *_LEADS)
 
 
 class LeadingClock(MeasuringClock, Protocol):
@@ -323,6 +324,8 @@ class SourceMeter:
         del options
         if fault not in _FAULTS:
             raise ValueError(f"a SourceMeter has no fault {fault!r}")
+        if fault in _LEADS:
+            self.smu.lose_sense_lead(lost=_LEADS[fault])
         if fault != "power-cycle":
             return
         with self._changed:

@@ -7,6 +7,7 @@ level, a question for the time, something said.
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable
@@ -54,6 +55,8 @@ _LEAST_NPLC, _MOST_NPLC = 0.01, 10.0
 _OFF_SHARE = 5e-3
 _LEAST_LIMIT_OF_RANGE = 0.106
 _SLACK_S = 1e-9
+# What a sense input shows that hangs on nothing.
+_FLOATING_V = 0.02
 _SMALL_STEP_V = 0.02
 # Held at its limit the source is looked at often, the longer it lasts the less.
 _FIRST_LIMITED_STRIDE_S = 1e-4
@@ -145,6 +148,8 @@ class Smu:
         count: readings per measurement.
         terminals: ``FRONT`` or ``REAR``; the cell is at both.
         buffers: by name.
+        protection_v: beyond what the force leads never go, V; None: it is off.
+        sense_lead_off: a sense lead has fallen off: with remote sensing nothing sees the cell.
         on_digital: called with (cell time s, line) when a digital line pulses.
         before_wait: called when the unit is about to wait for the clock.
     """
@@ -175,6 +180,7 @@ class Smu:
         self._attention = threading.Event()
         self._owed_s = 0.0
         self._segment: dict[str, Any] | None = None
+        self.sense_lead_off = False
         self._output = False
         self._moved = True
         self._potential_v = self._current_a = 0.0
@@ -196,6 +202,7 @@ class Smu:
         self.terminals = "FRONT"
         self.buffers = {name: Buffer(name) for name in ("defbuffer1", "defbuffer2")}
         self.tripped = False
+        self.protection_v: float | None = None
         self._moved = True
 
     # ---- for other threads
@@ -320,7 +327,20 @@ class Smu:
             what, level, limit = "voltage", 0.0, _OFF_SHARE * self.source["current"].range.nominal
             nominal = self.source["voltage"].range.nominal
         true = self.electronics.applied(what, level, nominal)
-        if what == "current":
+        if self._blind():
+            # What is sensed never reaches what is set, nor any limit: the force leads go as far as
+            # the other limit and the protection let them.
+            if what == "voltage" and level:
+                true = math.copysign(limit, level)
+                self._applied = ("i", true * per)
+            elif what == "voltage":
+                self._applied = ("E", true)
+            else:
+                self._applied = ("i", true * per)
+            limit = LARGEST_VOLTAGE_V if self.protection_v is None else self.protection_v
+            what = "current"
+            self._bound = ("voltage", limit)
+        elif what == "current":
             self._applied, self._bound = ("i", true * per), ("voltage", limit)
         else:
             self._applied, self._bound = ("E", true), ("current", limit)
@@ -405,6 +425,7 @@ class Smu:
         if what != self.source_function:
             self.set_output(False)
             self.source_function = what
+            self.protection_v = None
             self._changed()
 
     def set_level(self, what: Quantity, level: float) -> None:
@@ -447,6 +468,24 @@ class Smu:
         self.source[what].limit = size
         self._moved = True
 
+    def set_protection(self, volts: float | None) -> None:
+        """Set beyond what the force leads never go."""
+        self.settle()
+        self.protection_v = volts
+        self._moved = True
+
+    def is_protecting(self) -> bool:
+        """Return whether the source is held at its overvoltage protection now."""
+        return self.is_tripped() and self._blind()
+
+    def lose_sense_lead(self, *, lost: bool) -> None:
+        """Let a sense lead fall off, or put it back; an instrument does not notice."""
+        self.sense_lead_off = lost
+        self._moved = True
+
+    def _blind(self) -> bool:
+        return self.sense_lead_off and any(sense.four_wire for sense in self.sense.values())
+
     def is_tripped(self) -> bool:
         """Return whether the source is held at its limit now."""
         self.settle()
@@ -458,8 +497,12 @@ class Smu:
         """Set a fixed range: the smallest that holds a value."""
         if abs(value) > LARGEST[what]:
             raise RefusedError(*OUT_OF_RANGE)
+        chosen, source = range_for(RANGES[what], value), self.source[self.source_function]
+        limits_it = what == OTHER[self.source_function]
+        if limits_it and source.limit < _LEAST_LIMIT_OF_RANGE * chosen.nominal:
+            raise RefusedError(*OUT_OF_RANGE)
         sense = self.sense[what]
-        sense.range, sense.autorange = range_for(RANGES[what], value), False
+        sense.range, sense.autorange = chosen, False
 
     def set_nplc(self, what: Quantity, nplc: float) -> None:
         """Set how many periods of the mains a reading lasts."""
@@ -524,6 +567,8 @@ class Smu:
     def _at_the_terminals(self, what: Quantity, four_wire: bool) -> float:
         if what == "current":
             return self._current_a
+        if four_wire and self.sense_lead_off:
+            return _FLOATING_V
         leads_v = 0.0 if four_wire or not self._output else self._current_a * LEADS_OHM
         return self._potential_v + leads_v
 

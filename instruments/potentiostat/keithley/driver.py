@@ -43,6 +43,10 @@ _DAMAGE_ALLOWED = 3
 _DAMAGE_WINDOW = 1000
 _SETPOINT_TOLERANCE = 0.05
 _TIMES_ASKED = 3
+_HELD_BY_THE_DEAD = (
+    "If a program whose computer died may hold it: the key OUTPUT on its front ends a current, and "
+    "a connection to its port 5030 ends those that are dead"
+)
 _NO_LOG = "its reading buffer is gone when it is switched off, and holds no numbers of steps"
 
 
@@ -97,7 +101,10 @@ class KeithleyPotentiostat:
         with self._talking:
             if self._dialogue is not None:
                 return
-            wire = open_transport(self.address, record_to=self._record_to)
+            try:
+                wire = open_transport(self.address, record_to=self._record_to)
+            except TransportError as error:
+                raise type(error)(f"{error} {_HELD_BY_THE_DEAD}") from error
             self._dialogue = dialogue = Dialogue(wire, self._who)
             try:
                 dialogue.take_control()
