@@ -152,6 +152,7 @@ def build(file: BenchFile) -> Parts:
                     entry.result_source(),
                     name=name,
                     run_time_s=entry.run_time_s,
+                    clock_offset_s=entry.clock_offset_s,
                 )
             case SensorEntry():
                 sensor = entry.driver()
