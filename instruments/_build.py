@@ -157,11 +157,15 @@ def build(file: BenchFile) -> Parts:
             case SensorEntry():
                 sensor = entry.driver()
                 parts.drivers[name] = sensor
-                parts.devices[name] = SensorDevice(sensor, name=name)
+                parts.devices[name] = SensorDevice(
+                    sensor, name=name, outlived=entry.on_failure == "note"
+                )
             case StageEntry():
                 stage = entry.driver()
                 parts.drivers[name] = stage
-                parts.devices[name] = StageDevice(stage, name=name)
+                parts.devices[name] = StageDevice(
+                    stage, name=name, outlived=entry.on_failure == "note"
+                )
             case ExternalEntry():
                 external = entry.driver(boards)
                 parts.drivers[name] = external
