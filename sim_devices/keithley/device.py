@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from typing import Protocol
 
-from sim_devices.keithley.electronics import PERFECT, Electronics, Imperfection
+from sim_devices.keithley.electronics import MAKES, PERFECT, Electronics, Imperfection
 from sim_devices.keithley.events import EventLog
 from sim_devices.keithley.scpi import Scpi
 from sim_devices.keithley.smu import (
@@ -85,7 +85,7 @@ class SourceMeter:
             clock: this instrument leads it.
             truth: gets the instrument's errors, what was applied, and the ledgers.
             seed: of the instrument's errors and noise, and of injected faults.
-            model: ``2450``.
+            model: ``2450`` or ``2460``.
             language: its command set.
             imperfection: how good the instrument is; None: as its make is.
             perfect: neither errors nor noise.
@@ -96,7 +96,7 @@ class SourceMeter:
         lua()
         if imperfection is None:
             imperfection = PERFECT if perfect else Imperfection()
-        electronics = Electronics(imperfection, seed)
+        electronics = Electronics(imperfection, seed, MAKES[model])
         self._identity = Identity(model, f"{seed % 100_000_000:08d}", FIRMWARE)
         self._clock = clock
         truth.write(
@@ -346,9 +346,10 @@ def serve(
     *,
     perfect: bool = False,
     language: str = "TSP",
+    model: str = "2450",
     on_digital: Callable[[float, int], None] | None = None,
 ) -> SourceMeter:
-    """Start a simulated Keithley 2450.
+    """Start a simulated Keithley SourceMeter.
 
     Args:
         cell: the cell at its leads.
@@ -357,11 +358,12 @@ def serve(
         seed: of the instrument's errors and noise.
         perfect: neither errors nor noise.
         language: its command set.
+        model: ``2450`` or ``2460``.
         on_digital: called with (cell time s, line) when a digital line pulses.
 
     Returns:
         The instrument: ``.address``, ``.inject(fault)``, ``.close()``.
     """
-    meter = SourceMeter(cell, clock, truth, seed, perfect=perfect, language=language)
+    meter = SourceMeter(cell, clock, truth, seed, perfect=perfect, language=language, model=model)
     meter.smu.on_digital = on_digital
     return meter

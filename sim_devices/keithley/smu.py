@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Literal, Protocol
 
@@ -23,12 +23,8 @@ from sim_devices.keithley.buffers import (
     Reading,
 )
 from sim_devices.keithley.electronics import (
-    CURRENT_RANGES,
-    LARGEST_CURRENT_A,
-    LARGEST_VOLTAGE_V,
     OVERFLOW,
     OVERRANGE,
-    VOLTAGE_RANGES,
     Electronics,
     Range,
     range_for,
@@ -36,8 +32,6 @@ from sim_devices.keithley.electronics import (
 from sim_devices.keithley.events import ILLEGAL_VALUE, OUT_OF_RANGE, RefusedError
 
 Quantity = Literal["current", "voltage"]
-RANGES: dict[str, tuple[Range, ...]] = {"current": CURRENT_RANGES, "voltage": VOLTAGE_RANGES}
-LARGEST = {"current": LARGEST_CURRENT_A, "voltage": LARGEST_VOLTAGE_V}
 UNITS = {"current": "Amp DC", "voltage": "Volt DC", "resistance": "Ohm"}
 OTHER: dict[str, Quantity] = {"current": "voltage", "voltage": "current"}
 OFF_MODES = ("NORMAL", "HIGHZ", "ZERO", "GUARD")
@@ -108,10 +102,10 @@ class TruthWriter(Protocol):
 class Source:
     """Settings of one function as a source."""
 
-    def __init__(self, quantity: Quantity) -> None:
+    def __init__(self, quantity: Quantity, ranges: Sequence[Range]) -> None:
         """Take the settings of a reset."""
         self.quantity: Quantity = quantity
-        self.range = range_for(RANGES[quantity], 1e-8 if quantity == "current" else 2e-2)
+        self.range = ranges[0]
         self.autorange = True
         self.level = 0.0
         # Of the other quantity.
@@ -126,12 +120,12 @@ class Source:
 class Sense:
     """Settings of one function as a meter."""
 
-    def __init__(self, quantity: Quantity) -> None:
+    def __init__(self, quantity: Quantity, ranges: Sequence[Range]) -> None:
         """Take the settings of a reset."""
         self.quantity: Quantity = quantity
-        self.range = RANGES[quantity][-2]
+        self.range = ranges[-2]
         self.autorange = True
-        self.lowest = RANGES[quantity][0]
+        self.lowest = ranges[0]
         self.nplc = 1.0
         self.autozero = True
         self.four_wire = False
@@ -172,6 +166,7 @@ class Smu:
             started_utc_s: what its clock shows at cell time 0.
         """
         self.cell, self.clock, self.electronics = cell, clock, electronics
+        self.make = electronics.make
         self._truth = truth
         self._utc_at_zero_s = started_utc_s
         self.rate = 1.0 + electronics.timer_ppm * 1e-6
@@ -194,8 +189,10 @@ class Smu:
         """Take all settings of a reset: the output is off."""
         self.settle()
         self.set_output(False)
-        self.source: dict[str, Source] = {x: Source(x) for x in ("current", "voltage")}
-        self.sense: dict[str, Sense] = {x: Sense(x) for x in ("current", "voltage")}
+        ranges = self.make.ranges
+        both: tuple[Quantity, ...] = ("current", "voltage")
+        self.source: dict[str, Source] = {x: Source(x, ranges[x]) for x in both}
+        self.sense: dict[str, Sense] = {x: Sense(x, ranges[x]) for x in both}
         self.source_function: Quantity = "voltage"
         self.sense_function = "current"
         self.count = 1
@@ -337,7 +334,7 @@ class Smu:
                 self._applied = ("E", true)
             else:
                 self._applied = ("i", true * per)
-            limit = LARGEST_VOLTAGE_V if self.protection_v is None else self.protection_v
+            limit = self.make.largest["voltage"] if self.protection_v is None else self.protection_v
             what = "current"
             self._bound = ("voltage", limit)
         elif what == "current":
@@ -431,13 +428,13 @@ class Smu:
     def set_level(self, what: Quantity, level: float) -> None:
         """Set what is sourced; with an automatic range the range follows."""
         source = self.source[what]
-        if abs(level) > LARGEST[what]:
+        if abs(level) > self.make.largest[what]:
             raise RefusedError(*OUT_OF_RANGE)
         if not source.autorange and abs(level) > OVERRANGE * source.range.nominal * (1 + 1e-9):
             raise RefusedError(*OUT_OF_RANGE)
         self.settle()
         if source.autorange:
-            source.range = range_for(RANGES[what], level)
+            source.range = range_for(self.make.ranges[what], level)
         small = what == "voltage" and abs(level - source.level) < _SMALL_STEP_V
         source.level = level
         if what == self.source_function:
@@ -446,9 +443,9 @@ class Smu:
     def set_source_range(self, what: Quantity, value: float) -> None:
         """Set a fixed range: the smallest that holds a value."""
         source = self.source[what]
-        if abs(value) > LARGEST[what]:
+        if abs(value) > self.make.largest[what]:
             raise RefusedError(*OUT_OF_RANGE)
-        chosen = range_for(RANGES[what], value)
+        chosen = range_for(self.make.ranges[what], value)
         if abs(source.level) > OVERRANGE * chosen.nominal:
             raise RefusedError(*OUT_OF_RANGE)
         self.settle()
@@ -459,7 +456,7 @@ class Smu:
     def set_limit(self, what: Quantity, limit: float) -> None:
         """Set the limit of the other quantity while ``what`` is sourced; it is a magnitude."""
         sense, size = self.sense[OTHER[what]], abs(limit)
-        if not 0 < size <= LARGEST[OTHER[what]]:
+        if not 0 < size <= self.make.largest[OTHER[what]]:
             raise RefusedError(*OUT_OF_RANGE)
         fixed = self.sense_function == OTHER[what] and not sense.autorange
         if fixed and size < _LEAST_LIMIT_OF_RANGE * sense.range.nominal:
@@ -495,9 +492,9 @@ class Smu:
 
     def set_sense_range(self, what: Quantity, value: float) -> None:
         """Set a fixed range: the smallest that holds a value."""
-        if abs(value) > LARGEST[what]:
+        if abs(value) > self.make.largest[what]:
             raise RefusedError(*OUT_OF_RANGE)
-        chosen, source = range_for(RANGES[what], value), self.source[self.source_function]
+        chosen, source = range_for(self.make.ranges[what], value), self.source[self.source_function]
         limits_it = what == OTHER[self.source_function]
         if limits_it and source.limit < _LEAST_LIMIT_OF_RANGE * chosen.nominal:
             raise RefusedError(*OUT_OF_RANGE)
@@ -579,7 +576,7 @@ class Smu:
             # What is sourced is measured in the range of the source.
             chosen = self.source[what].range
         elif sense.autorange:
-            chosen = max(range_for(RANGES[what], true / OVERRANGE), sense.lowest)
+            chosen = max(range_for(self.make.ranges[what], true / OVERRANGE), sense.lowest)
             sense.range = chosen
         return self.electronics.reading(what, true, chosen.nominal, sense.nplc)
 

@@ -32,7 +32,6 @@ from sim_devices.keithley.smu import (
     DIGITAL_LINES,
     MAINS_HZ,
     OFF_MODES,
-    RANGES,
     Quantity,
     Sense,
     Smu,
@@ -95,7 +94,7 @@ class Host:
     def set_lowest(self, value: float) -> None:
         """Set the smallest range of what is measured that an automatic choice may take."""
         sense = self.sensing()
-        sense.lowest = range_for(RANGES[sense.quantity], value)
+        sense.lowest = range_for(self._smu.make.ranges[sense.quantity], value)
 
     def set_sense(self, value: object) -> None:
         """Set where potentials are sensed."""

@@ -506,3 +506,18 @@ def test_the_force_leads_are_protected_while_a_step_runs(
     served = serve()
     run(served.driver(), assigned(step))
     assert served.meter.smu.protection_v == 5.0  # the cell may see 3 V
+
+
+def test_the_larger_model_has_other_ranges(serve: Serve) -> None:
+    served = serve("zn-bare-half", model="2460")
+    driver = served.driver()
+    assert driver.identify()["model"] == "Keithley 2460"
+    large = assigned(constant(2.0, limit("time_s", 20)), area=1e3, limits={"current_max_a": 9})
+    (zero,) = driver.measure_zero(large)
+    assert zero.range_a == 4.0
+    plating = constant(2.0, limit("time_s", 20), role="plate")
+    rows = run(driver, assigned(REST_FOR_EVER | {"duration_s": 20.0}, plating))
+    assert {round(row.current_a, 5) for row in rows} == {0.0, -0.002}
+    larger = assigned(constant(8.0, limit("time_s", 20)), area=1e3, limits={"current_max_a": 9})
+    with pytest.raises(UnsupportedTechniqueError, match="gives 7350 mA at most"):
+        driver.start(larger)
