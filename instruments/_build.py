@@ -18,7 +18,7 @@ from instruments.potentiostat.device import PotentiostatDevice
 from instruments.potentiostat.entry import PotentiostatEntry
 from instruments.raman.device import RamanDevice
 from instruments.raman.entry import RamanEntry
-from instruments.relay_board import Lamp, NumatoRelayBoard
+from instruments.relay_board import AllLamps, Lamp, NumatoRelayBoard
 from instruments.relay_board.entry import RelayBoardEntry
 from instruments.sampling_valve import SamplingValve
 from instruments.sampling_valve.entry import SamplingValveEntry
@@ -73,18 +73,19 @@ def build(file: BenchFile) -> Parts:
 
     # Lamp and laser are never on together: whoever makes light holds this.
     light = threading.RLock()
-    lamps = [
-        Lamp(boards[entry.lamp.board], entry.lamp.relay)
-        for entry in file.instruments.values()
+    lamps: dict[str, Lamp] = {
+        name: Lamp(boards[entry.lamp.board], entry.lamp.relay)
+        for name, entry in file.instruments.items()
         if isinstance(entry, CameraEntry) and entry.lamp is not None
-    ]
+    }
     switched = {
         name: entry.driver(boards)
         for name, entry in file.instruments.items()
         if isinstance(entry, SwitchedLampEntry)
     }
-    lamps += switched.values()
-    lamp = lamps[0] if lamps else None
+    # A camera that names none of its own uses the first there is.
+    shared = next(iter([*switched.values(), *lamps.values()]), None)
+    every_lamp = AllLamps([*lamps.values(), *switched.values()]) if shared is not None else None
     spectrometers = {
         name: entry.driver(boards)
         for name, entry in file.instruments.items()
@@ -106,7 +107,7 @@ def build(file: BenchFile) -> Parts:
                 parts.devices[name] = CameraDevice(
                     camera,
                     name=name,
-                    lamp=lamp,
+                    lamp=lamps.get(name, shared),
                     laser=laser,
                     light_lock=light,
                     micrometre_per_pixel=entry.micrometre_per_pixel,
@@ -120,7 +121,7 @@ def build(file: BenchFile) -> Parts:
                     accumulations=entry.accumulations,
                     laser_power_w=entry.laser_power_w,
                     bands_cm1=entry.bands_cm1,
-                    lamp=lamp,
+                    lamp=every_lamp,
                     light_lock=light,
                 )
             case SwitchedLampEntry():
@@ -151,15 +152,20 @@ def build(file: BenchFile) -> Parts:
                     entry.result_source(),
                     name=name,
                     run_time_s=entry.run_time_s,
+                    clock_offset_s=entry.clock_offset_s,
                 )
             case SensorEntry():
                 sensor = entry.driver()
                 parts.drivers[name] = sensor
-                parts.devices[name] = SensorDevice(sensor, name=name)
+                parts.devices[name] = SensorDevice(
+                    sensor, name=name, outlived=entry.on_failure == "note"
+                )
             case StageEntry():
                 stage = entry.driver()
                 parts.drivers[name] = stage
-                parts.devices[name] = StageDevice(stage, name=name)
+                parts.devices[name] = StageDevice(
+                    stage, name=name, outlived=entry.on_failure == "note"
+                )
             case ExternalEntry():
                 external = entry.driver(boards)
                 parts.drivers[name] = external

@@ -70,6 +70,8 @@ class LineDriver:
     _right: ClassVar[str]
     # What is to be said of what it drives when the line is lost.
     _left: ClassVar[str] = ""
+    # What is to be said where the line cannot be had.
+    _if_taken: ClassVar[str] = ""
     _terminator: ClassVar[bytes] = b"\n"
     _settings: ClassVar[SerialSettings] = SerialSettings()
 
@@ -98,7 +100,8 @@ class LineDriver:
                     record_to=self._record_to,
                 )
             except TransportError as error:
-                raise TransportError(f"{self._who()}: {error}") from error
+                told = f"{self._who()}: {error} {self._if_taken}".rstrip()
+                raise TransportError(told) from error
             try:
                 self._prepare()
             except BaseException:

@@ -29,6 +29,8 @@ _log = logging.getLogger(__name__)
 # A leader's row that arrives sooner than this after the end of an exchange may have been measured
 # before it: a line takes 3-5 ms (p99) through a pty or USB, and more on a busy computer.
 LATENCY_S = 0.025
+# One whose cable is loose is told so often in a run.
+_OUTAGES_TOLD = 5
 
 
 class Phase(IntEnum):
@@ -104,6 +106,11 @@ class Follower(InstrumentDevice):
         self._worker: threading.Thread | None = None
         self._busy = 0
         self._phase = Phase.REGULAR
+        self._notes: list[str] = []
+        # Whether a run goes on where this one fails.
+        self.outlived = False
+        self._lost = False
+        self._outages = 0
 
     # -- what subclasses give
 
@@ -134,8 +141,10 @@ class Follower(InstrumentDevice):
         return {"fields": []}
 
     def follow(self, leader: Leader) -> None:
-        """Place the rows to come on the time of ``leader``."""
+        """Place the rows to come on the time of ``leader``; what was noted before is forgotten."""
         self.unfollow()
+        self._notes = []
+        self._outages = 0
         self._leader = leader
         self._unsubscribe = leader.on_row(self._on_leader_row)
 
@@ -175,6 +184,18 @@ class Follower(InstrumentDevice):
             self._busy += 1
         self._requests.put((status, request))
         return status
+
+    @property
+    def notes(self) -> list[str]:
+        """Return what must be told of the run although nothing failed, each once."""
+        return list(self._notes)
+
+    def _note(self, text: str) -> None:
+        """Tell at once, and in the stop document."""
+        told = f"{self.name}: {text}"
+        if told not in self._notes:
+            self._notes.append(told)
+            _log.warning("%s", told)
 
     @property
     def busy(self) -> bool:
@@ -273,7 +294,7 @@ class Follower(InstrumentDevice):
         newest = leader.latest() if leader is not None else None
         t_before = newest.t_s if newest is not None else math.nan
         host_before = time.time()
-        values, index = self._acquire(**request)
+        values, index = self._reading(request)
         host_after = time.time()
         placed = {
             "t_before": t_before,
@@ -285,6 +306,30 @@ class Follower(InstrumentDevice):
         row = _Row(placed | values, index, time.monotonic(), host_after)
         with self._lock:
             self._open.append(row)
+
+    def _reading(self, request: dict[str, Any]) -> tuple[dict[str, float], int]:
+        """Return what ``_acquire`` returns; NaN for all of it where a failure is to be noted only.
+
+        A reading that is missing is never filled in.
+        """
+        if not self.outlived:
+            return self._acquire(**request)
+        try:
+            if self._lost:
+                self._find_again()
+            acquired = self._acquire(**request)
+        except InstrumentError as error:
+            if not self._lost:
+                self._outages += 1
+                if self._outages <= _OUTAGES_TOLD:
+                    self._note(f"no reading, the run goes on without: {error}")
+            self._lost = True
+            return dict.fromkeys(self._quantities(), math.nan), 0
+        self._lost = False
+        return acquired
+
+    def _find_again(self) -> None:
+        """Connect once more after a failure; raises InstrumentError if it is not there."""
 
     def _on_leader_row(self, leader_row: LeaderRow) -> None:
         now = time.monotonic()

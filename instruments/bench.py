@@ -1,6 +1,7 @@
 """The bench: the instruments of one bench file, connected and left together."""
 
-from collections.abc import Mapping
+import logging
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -11,6 +12,17 @@ from instruments.bench_file import BenchFile
 from instruments.camera.entry import CameraEntry
 from instruments.errors import InstrumentError
 from instruments.raman.entry import RamanEntry
+from instruments.thermostat.device import ThermostatDevice
+
+_log = logging.getLogger(__name__)
+
+# What an instrument of this kind has confirmed when it was made safe.
+_MADE_SAFE = {
+    "potentiostat": "cell open",
+    "raman": "laser off",
+    "lamp": "lamp off",
+    "gas_chromatograph": "start contact open",
+}
 
 
 class BenchConnectionError(InstrumentError):
@@ -28,10 +40,16 @@ class Bench:
 
     Building opens nothing; ``connect`` opens all ports, ``close`` leaves every instrument in its
     safe state and releases it.
+
+    Attributes:
+        file: What it was built of.
+        left_unsafe: What ``close`` could not confirm to be safe, as sentences.
     """
 
     def __init__(self, file: BenchFile) -> None:
         self.file = file
+        self.left_unsafe: list[str] = []
+        self._opened: set[str] = set()
         self._parts = build(file)
 
     @property
@@ -40,7 +58,14 @@ class Bench:
         return self._parts.devices
 
     def connect(self) -> None:
-        """Open every instrument; raises BenchConnectionError telling every failure at once.
+        """Open every instrument; raises BenchConnectionError telling every failure at once."""
+        failures = self._connect_each()
+        if failures:
+            self.close()
+            raise BenchConnectionError(self.file.name, failures)
+
+    def _connect_each(self) -> dict[str, Exception]:
+        """Open every instrument; return why some did not open, by name.
 
         Cameras and spectrometers are opened beside each other and the rest: their makers' libraries
         live in processes of their own, which take half a second each to start.
@@ -64,12 +89,7 @@ class Bench:
                 else:
                     found[name] = self._connected(name)
             found |= {name: future.result() for name, future in waiting.items()}
-        failures = {
-            name: error for name in self._parts.drivers if (error := found[name]) is not None
-        }
-        if failures:
-            self.close()
-            raise BenchConnectionError(self.file.name, failures)
+        return {name: error for name in self._parts.drivers if (error := found[name]) is not None}
 
     def _connected(self, name: str) -> InstrumentError | None:
         """Open one instrument and return why it did not; ``None`` if it did."""
@@ -77,36 +97,75 @@ class Bench:
             self._parts.drivers[name].connect()
         except InstrumentError as error:
             return error
+        self._opened.add(name)
         return None
 
     def safe_state(self) -> None:
         """Open the cell, switch off laser and lamp, take the thermostat to its safe temperature.
 
-        Idempotent; raises the first failure last.
+        Idempotent; each is tried whatever became of the others. Raises the first failure last.
         """
-        first: Exception | None = None
-        for device in self._parts.devices.values():
-            try:
-                device.safe_state()
-            except InstrumentError as error:
-                first = first or error
-        if first is not None:
-            raise first
+        failures = self._failing(device.safe_state for device in self._parts.devices.values())
+        if failures:
+            raise failures[0]
+
+    def make_safe(self) -> dict[str, str | Exception]:
+        """Connect and make safe whatever answers; return what became of each instrument, by name.
+
+        For the moment after a crash. Words are what was confirmed by the instrument itself, an
+        exception is why it was not. A thermostat goes to its safe temperature also if nothing was
+        moved from here. Raises nothing; ``close`` afterwards.
+        """
+        told: dict[str, str | Exception] = dict(self._connect_each())
+        for name, device in self._parts.devices.items():
+            failures = self._failing([device.safe_state])  # its lamp may be there without it
+            if name not in told:
+                told[name] = (
+                    failures[0]
+                    if failures
+                    else _MADE_SAFE.get(self.file.instruments[name].kind, "")
+                )
+        for name, device in self._parts.devices.items():
+            if isinstance(device, ThermostatDevice) and not isinstance(told[name], Exception):
+                try:
+                    told[name] = device.leave_alone()
+                except Exception as error:
+                    told[name] = error
+        return {name: told.get(name, "") for name in self.file.instruments}
 
     def close(self) -> None:
-        """Leave every instrument safe and release it; callable twice."""
-        try:
-            self.safe_state()
-        except InstrumentError:
-            # An instrument that is gone cannot be told; the others are released all the same.
-            pass
-        for device in self._parts.devices.values():
+        """Leave every instrument safe and release it; callable twice.
+
+        Raises nothing: one that is gone cannot be told, and the others are released all the same.
+        What may have been left unsafe is logged, and in ``left_unsafe``.
+        """
+        devices, drivers = self._parts.devices, self._parts.drivers
+        told: dict[str, list[Exception]] = {}
+        for name, device in devices.items():
+            told[name] = self._failing([device.safe_state])
+        for device in devices.values():
             device.close_worker()
-        for driver in reversed(self._parts.drivers.values()):
+        for name, driver in reversed(drivers.items()):
+            told[name] = told.get(name, []) + self._failing([driver.close])
+        for name, failures in told.items():
+            # What never was reached here is as it was found; that was told when it did not connect.
+            for failure in failures if name in self._opened else ():
+                text = f"{name}: {str(failure) or repr(failure)}"
+                if text not in self.left_unsafe:
+                    self.left_unsafe.append(text)
+                    _log.error("leaving the bench: %s", text)
+        self._opened.clear()
+
+    def _failing(self, actions: Iterable[Callable[[], object]]) -> list[Exception]:
+        """Do each, whatever became of those before; return what they raised."""
+        failures: list[Exception] = []
+        for action in actions:
             try:
-                driver.close()
-            except InstrumentError:
-                pass
+                action()
+            except Exception as error:
+                # Any: a laser behind one that raises a mere OSError must go off as well.
+                failures.append(error)
+        return failures
 
     def metadata(self) -> dict[str, Any]:
         """Return what a start document tells of the bench: identities and calibrations."""

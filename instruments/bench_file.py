@@ -70,6 +70,21 @@ class BenchFile(Data):
         return self
 
     @model_validator(mode="after")
+    def _a_contact_has_one_owner(self) -> Self:
+        # A start that closes the laser's contact shines, whatever lamp and cover do.
+        owners: dict[tuple[str, int], str] = {}
+        for name, entry in self.instruments.items():
+            for contact in entry.relays:
+                other = owners.setdefault(contact, name)
+                if other != name:
+                    board, relay = contact
+                    raise ValueError(
+                        f"instruments.{name} and instruments.{other} both hang on relay {relay} of "
+                        f"{board}: what switches the one switches the other; give each its own"
+                    )
+        return self
+
+    @model_validator(mode="after")
     def _valves_exist(self) -> Self:
         there = {name for name, x in self.instruments.items() if x.kind == "sampling_valve"}
         for name, entry in self.instruments.items():

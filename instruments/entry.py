@@ -1,7 +1,7 @@
 """What the entries of a bench file have in common; the entries of a kind lie beside its drivers."""
 
 from collections.abc import Iterable
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -17,9 +17,17 @@ class InstrumentEntry(Data):
     # What a start document tells of how the instrument was calibrated: these keys, where they are.
     _calibrating: ClassVar[frozenset[str]] = frozenset()
 
+    # What an instrument that does not answer may be doing meanwhile, and what a hand does about it.
+    unreached_means: ClassVar[str] = ""
+
     @property
     def boards(self) -> tuple[str, ...]:
         """Return the names of the relay boards that the instrument hangs on."""
+        return ()
+
+    @property
+    def relays(self) -> tuple[tuple[str, int], ...]:
+        """Return the contacts that are its own: (relay board, relay)."""
         return ()
 
     @property
@@ -41,6 +49,15 @@ class InstrumentEntry(Data):
         if not include:
             return {}
         return self.model_dump(mode="json", include=include, exclude_none=True)
+
+
+OnFailure = Annotated[
+    Literal["note", "end"],
+    Field(
+        description="What a run does where a reading fails. note: it goes on, the row is NaN, and "
+        "the failure stands in the stop document; end: it ends, with the cell open."
+    ),
+]
 
 
 class AddressedEntry(InstrumentEntry):

@@ -62,7 +62,7 @@ class ChromatogramPlace:
         """Return one of them; raises AttachmentError if it cannot be read."""
         try:
             content = self._results.content(key)
-            result = parse_chromatogram(content, Path(key))
+            result = parse_chromatogram(content, Path(key), self._results.detector)
         except InstrumentError as error:
             raise AttachmentError(f"{self.instrument}: {error}") from error
         named = labelled_injection(result.label)
@@ -137,7 +137,8 @@ def places_of(bench: BenchFile) -> list[LateResults]:
         if isinstance(entry, GasChromatographEntry):
             address = " ".join(entry.addresses)
             results = entry.result_source()
-            places.append(ChromatogramPlace(name, address, results, entry.clock_offset_s))
+            offset_s = entry.clock_offset_s or 0.0
+            places.append(ChromatogramPlace(name, address, results, offset_s))
         elif isinstance(entry, ExternalEntry):
             places.append(ExternalPlace(name, entry))
     return places

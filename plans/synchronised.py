@@ -531,6 +531,7 @@ def _end(course: Course, followers: Mapping[str, Follower], unsafe: list[str]) -
     yield from _persist(lambda: collect_all(potentiostat), potentiostat.name, unsafe)
     for follower in followers.values():
         follower.unfollow()
+        course.remarks += [note for note in follower.notes if note not in course.remarks]
     yield from _persist(lambda: save(followers), "rows of the followers", unsafe)
 
 

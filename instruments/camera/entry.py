@@ -89,6 +89,10 @@ class CameraEntry(AddressedEntry):
     def boards(self) -> tuple[str, ...]:
         return () if self.lamp is None else (self.lamp.board,)
 
+    @property
+    def relays(self) -> tuple[tuple[str, int], ...]:
+        return () if self.lamp is None else ((self.lamp.board, self.lamp.relay),)
+
     def driver(self) -> Camera:
         """Return the driver, nothing of it connected."""
         raise NotImplementedError

@@ -1,9 +1,9 @@
 """What a bench file tells of an instrument that cannot be driven."""
 
 from collections.abc import Mapping
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from instruments.entry import AddressedEntry
 from instruments.external.watched_folder import WatchedFolder
@@ -32,11 +32,28 @@ class ExternalEntry(AddressedEntry):
         default=None,
         description="Name of a relay_board that starts it by a contact; none: nothing does.",
     )
-    start_relay: int = Field(default=0, ge=0)
+    start_relay: int | None = Field(
+        default=None, ge=0, description="Which relay of the board starts it."
+    )
+
+    @model_validator(mode="after")
+    def _a_board_starts_it_by_a_relay(self) -> Self:
+        if (self.board is None) != (self.start_relay is None):
+            raise ValueError(
+                "board and start_relay belong together: which contact of which board starts it; "
+                "leave both out where nothing does"
+            )
+        return self
 
     @property
     def boards(self) -> tuple[str, ...]:
         return () if self.board is None else (self.board,)
+
+    @property
+    def relays(self) -> tuple[tuple[str, int], ...]:
+        if self.board is None or self.start_relay is None:
+            return ()
+        return ((self.board, self.start_relay),)
 
     def driver(self, boards: Mapping[str, RelayBoard]) -> WatchedFolder:
         """Return the driver, nothing of it connected; ``boards`` are those of the bench."""
@@ -44,5 +61,5 @@ class ExternalEntry(AddressedEntry):
             self.address,
             pattern=self.pattern,
             board=None if self.board is None else boards[self.board],
-            start_relay=self.start_relay,
+            start_relay=self.start_relay or 0,
         )

@@ -31,7 +31,7 @@ class Chromatogram:
         started: when the run started, epoch s, on the clock of the data system.
         method: name of the method.
         sample_interval_s: time between two values of the trace, s.
-        trace: signal of the first detector, in the detector's unit.
+        trace: signal of the detector that was asked for, in the detector's unit.
         areas: area by label of the peaks that the data system found, detector unit times s.
         label: the name that the run was given when it was started; empty if it was given none.
     """
@@ -47,6 +47,16 @@ class Chromatogram:
 
 class Results(Protocol):
     """Where results appear, in seconds or in days; every failure is an InstrumentError."""
+
+    @property
+    def names_runs(self) -> bool:
+        """Return whether a result carries the name that its run was given when it was started."""
+        ...
+
+    @property
+    def detector(self) -> str | None:
+        """Return the detector whose trace is taken; None: a result has one only."""
+        ...
 
     def begin(self) -> None:
         """Take what is there now as old."""

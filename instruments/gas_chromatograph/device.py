@@ -49,7 +49,13 @@ class ResultDevice(InstrumentDevice):
     """
 
     def __init__(
-        self, results: Results, *, name: str, run_time_s: float, values_per_second: float
+        self,
+        results: Results,
+        *,
+        name: str,
+        run_time_s: float,
+        values_per_second: float,
+        clock_offset_s: float | None = None,
     ) -> None:
         super().__init__(name=name)
         self.assets_dir: Path | None = None
@@ -60,7 +66,8 @@ class ResultDevice(InstrumentDevice):
         # One trace has one more value where both of its ends are sampled.
         self._length = round(run_time_s * values_per_second)
         self._lock = threading.Lock()
-        self._joiner = Joiner()
+        self._clock_offset_s = clock_offset_s
+        self._joiner = Joiner(offset_s=clock_offset_s)
         self._due: dict[int, float] = {}
         self._rows: deque[_ResultRow] = deque()
         self._current: _ResultRow | None = None
@@ -85,7 +92,7 @@ class ResultDevice(InstrumentDevice):
         self._file = SwmrFile(path, {TRACE_DATASET: ((self._length,), "<f8")})
         self._assets = AssetStream(path, {f"{self.name}_trace": (TRACE_DATASET, (self._length,))})
         with self._lock:
-            self._joiner = Joiner()
+            self._joiner = Joiner(offset_s=self._clock_offset_s)
             self._due.clear()
             self._rows.clear()
             self._current = None
@@ -213,6 +220,14 @@ class ResultDevice(InstrumentDevice):
         if named is not None and named[0] != self.run_uid:
             _log.info("%s: %s is of run %s", self.name, result.path, named[0])
             return True
+        if named is None and self.run_uid and self._results.names_runs:
+            # Ours carry our name: this was started at the panel, by whoever it was.
+            _log.warning(
+                "%s: %s carries no name of ours: a run of somebody else, which is left out",
+                self.name,
+                result.path,
+            )
+            return True
         with self._lock:
             number = self._joiner.join(result) if named is None else self._joiner.named(named[1])
         if number is None:
@@ -262,6 +277,7 @@ class GasChromatographDevice(Follower):
         name: prefix of the event keys.
         run_time_s: length of one chromatogram, s.
         values_per_second: rate of the detector's trace, 1/s.
+        clock_offset_s: how far the data system's clock is ahead, s; None: it was not declared.
     """
 
     _columns: ClassVar[Mapping[str, str | None]] = {
@@ -279,6 +295,7 @@ class GasChromatographDevice(Follower):
         name: str = "gas_chromatograph",
         run_time_s: float = 160.0,
         values_per_second: float = 50.0,
+        clock_offset_s: float | None = None,
     ) -> None:
         super().__init__(name=name)
         self.result = ResultDevice(
@@ -286,6 +303,7 @@ class GasChromatographDevice(Follower):
             name=f"{name}_result",
             run_time_s=run_time_s,
             values_per_second=values_per_second,
+            clock_offset_s=clock_offset_s,
         )
         self._driver = driver
         self._asked = 0

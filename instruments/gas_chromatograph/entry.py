@@ -75,10 +75,17 @@ class GasChromatographEntry(InstrumentEntry):
     inject_s: float = Field(
         default=1.0, ge=0, description="How long the loop stays in the carrier, s."
     )
-    clock_offset_s: float = Field(
-        default=0.0,
-        description="How far the data system's clock is ahead of this computer's, s: results that "
-        "arrive after their run are joined to it by their time, unless they carry a name of ours.",
+    clock_offset_s: float | None = Field(
+        default=None,
+        description="How far the data system's clock is ahead of this computer's, s: results are "
+        "joined to injections by their time, unless they carry a name of ours. None: while a run "
+        "lasts the first result is taken for that of the first injection, and after it 0 is meant.",
+    )
+    detector: str | None = Field(
+        default=None,
+        min_length=1,
+        description="Name of the detector that sees hydrogen, such as moduleA:tcd; needed where a "
+        "result has several.",
     )
     run_time_s: float = Field(default=160.0, gt=0, description="Length of one chromatogram, s.")
     hydrogen_area_per_mole_fraction: float | None = Field(
@@ -195,6 +202,10 @@ class ContactEntry(GasChromatographEntry):
         return (self.board,)
 
     @property
+    def relays(self) -> tuple[tuple[str, int], ...]:
+        return ((self.board, self.start_relay),)
+
+    @property
     def addresses(self) -> tuple[str, ...]:
         return (self.results,)
 
@@ -206,7 +217,7 @@ class ContactEntry(GasChromatographEntry):
         )
 
     def result_source(self) -> Results:
-        return ResultFolder(self.results)
+        return ResultFolder(self.results, detector=self.detector)
 
 
 class FusionEntry(GasChromatographEntry, AddressedEntry):
@@ -227,9 +238,9 @@ class FusionEntry(GasChromatographEntry, AddressedEntry):
     def driver(self, boards: Mapping[str, RelayBoard]) -> GasChromatograph:
         from instruments.gas_chromatograph.fusion import Fusion
 
-        return Fusion(self.address, method=self.method)
+        return Fusion(self.address, method=self.method, detector=self.detector)
 
     def result_source(self) -> Results:
         from instruments.gas_chromatograph.fusion import FusionResults
 
-        return FusionResults(self.address)
+        return FusionResults(self.address, detector=self.detector)

@@ -192,15 +192,22 @@ class Fusion:
     Args:
         address: ``http://host``, or ``published:`` one.
         method: loaded when it is connected; None: the one that is loaded is used.
+        detector: of which module the trace is taken; needed where there are several.
         confirm_timeout_s: how long it may take to leave its ready state after a start, s.
     """
 
     verified_on: str | None = None
 
     def __init__(
-        self, address: str, *, method: str | None = None, confirm_timeout_s: float = 5.0
+        self,
+        address: str,
+        *,
+        method: str | None = None,
+        detector: str | None = None,
+        confirm_timeout_s: float = 5.0,
     ) -> None:
         self.address = address
+        self._detector = detector
         self._client = FusionClient(address)
         self._method = method
         self._confirm_timeout_s = confirm_timeout_s
@@ -211,10 +218,16 @@ class Fusion:
         """Ask what it is and load the method; starts nothing.
 
         Raises ProtocolError if something else answers, InstrumentFaultError if it has no such
-        method or no method is loaded.
+        method, no method is loaded, or it has several modules and no detector is named.
         """
         try:
             self._modules = self._client.modules()
+            if self._modules > 1 and self._detector is None:
+                raise InstrumentFaultError(
+                    f"{self.address}: it has {self._modules} modules, and the bench file does not "
+                    "say which sees hydrogen: name its detector as the results call it, such as "
+                    "detector: moduleA:tcd"
+                )
             if self._method is not None:
                 self._client.load_method(self._method)
             sequence, _ = self._client.state()
@@ -279,10 +292,14 @@ class FusionResults:
 
     Args:
         address: ``http://host``, or ``published:`` one.
+        detector: whose trace is taken where there are several modules.
     """
 
-    def __init__(self, address: str) -> None:
+    names_runs = True
+
+    def __init__(self, address: str, *, detector: str | None = None) -> None:
         self.address = address
+        self.detector = detector
         self._client = FusionClient(address)
         self._done: set[str] = set()
         self._complained: set[str] = set()
@@ -342,4 +359,4 @@ class FusionResults:
             self._client.close()
 
     def _result(self, name: str) -> Chromatogram:
-        return parse_chromatogram(self._client.data(name), Path("runData") / name)
+        return parse_chromatogram(self._client.data(name), Path("runData") / name, self.detector)

@@ -26,10 +26,14 @@ class ResultFolder:
 
     Args:
         address: ``folder:///path`` or ``published:`` one.
+        detector: whose trace is taken where a result has several.
     """
 
-    def __init__(self, address: str) -> None:
+    names_runs = False
+
+    def __init__(self, address: str, *, detector: str | None = None) -> None:
         self.address = address
+        self.detector = detector
         self._sizes: dict[Path, int] = {}
         self._done: set[Path] = set()
         self._complained: set[Path] = set()
@@ -60,7 +64,7 @@ class ResultFolder:
                 self._sizes[path] = size
                 continue
             try:
-                found.append(read_chromatogram(path))
+                found.append(read_chromatogram(path, self.detector))
             except ProtocolError as error:
                 # Perhaps still being written in one go; a bad file stays bad, and is told once.
                 if path not in self._complained:
@@ -112,8 +116,8 @@ class ResultFolder:
         return Path(unquote(url.path))
 
 
-def read_chromatogram(path: Path) -> Chromatogram:
-    """Return the run that a result file tells.
+def read_chromatogram(path: Path, detector: str | None = None) -> Chromatogram:
+    """Return the run that a result file tells; ``detector`` as in `parse_chromatogram`.
 
     Raises ProtocolError naming the file if it is not complete or not of this format.
     """
@@ -123,22 +127,28 @@ def read_chromatogram(path: Path) -> Chromatogram:
         raise ProtocolError(
             f"{path}: not a complete result of a gas chromatograph ({error!r})"
         ) from error
-    return parse_chromatogram(content, path)
+    return parse_chromatogram(content, path, detector)
 
 
-def parse_chromatogram(content: bytes, path: Path) -> Chromatogram:
+def parse_chromatogram(content: bytes, path: Path, detector: str | None = None) -> Chromatogram:
     """Return the run that the bytes of a result tell; ``path`` names them.
 
-    Raises ProtocolError if they are not complete or not of this format.
+    Args:
+        content: the bytes.
+        path: where they are from.
+        detector: name of the detector whose trace is taken; None: the only one.
+
+    Raises ProtocolError if they are not complete, not of this format, or leave open which detector
+    is meant.
     """
     try:
         data = json.loads(content.decode("utf-8"))
-        detector = next(iter(data["detectors"].values()))
-        values = tuple(float(value) for value in detector["values"])
-        expected = int(detector.get("nValuesExpected", len(values)))
-        rate = float(detector["nValuesPerSecond"])
+        one = _detector(data["detectors"], detector, path)
+        values = tuple(float(value) for value in one["values"])
+        expected = int(one.get("nValuesExpected", len(values)))
+        rate = float(one["nValuesPerSecond"])
         started = _epoch(data["runTimeStamp"])
-        peaks = detector.get("analysis", {}).get("peaks", [])
+        peaks = one.get("analysis", {}).get("peaks", [])
         areas = {str(peak["label"]): float(peak["area"]) for peak in peaks}
         method = str(data.get("methodName", ""))
         label = str((data.get("annotations") or {}).get("name") or "")
@@ -153,6 +163,23 @@ def parse_chromatogram(content: bytes, path: Path) -> Chromatogram:
     return Chromatogram(path, started, method, 1 / rate, values, areas, label)
 
 
+def _detector(detectors: dict[str, Any], name: str | None, path: Path) -> dict[str, Any]:
+    """Return the detector that is meant; another one sees another gas."""
+    if name is None and len(detectors) == 1:
+        (one,) = detectors.values()
+    elif name in detectors:
+        one = detectors[name]
+    else:
+        asked = "none is named" if name is None else f"asked for {name!r}"
+        raise ProtocolError(
+            f"{path}: its detectors: {', '.join(detectors) or 'none'}; {asked}: name the one that "
+            "sees hydrogen in the bench file (detector)"
+        )
+    if not isinstance(one, dict):
+        raise TypeError("a detector is no table")
+    return one
+
+
 def _epoch(stamp: Any) -> float:
     if isinstance(stamp, (int, float)):
         return float(stamp)
@@ -163,18 +190,20 @@ def _epoch(stamp: Any) -> float:
 class Joiner:
     """Tells which injection a result belongs to, by order and by time.
 
-    The data system's clock may be off by hours: the first result joins the first injection and
-    tells by how much; from then on a result joins the injection nearest in time, so that a result
-    that is missing, or of somebody else's run, shifts nothing.
+    Where the offset of the data system's clock was not declared it may be off by hours: the first
+    result joins the first injection and tells by how much. From then on, or where it was declared
+    from the first on, a result joins the injection nearest in time, so that a result that is
+    missing, or of somebody else's run, shifts nothing.
 
     Args:
         tolerance_s: how far the times may differ once the offset is known, s.
+        offset_s: how far the data system's clock is ahead, s; None: it was not declared.
     """
 
-    def __init__(self, tolerance_s: float = 30.0) -> None:
+    def __init__(self, tolerance_s: float = 30.0, offset_s: float | None = None) -> None:
         self._tolerance_s = tolerance_s
         self._waiting: dict[int, float] = {}
-        self._offset_s: float | None = None
+        self._offset_s = offset_s
 
     def injected(self, number: int, started: float) -> None:
         """Expect the result of injection ``number``, started at epoch ``started``."""
@@ -190,6 +219,14 @@ class Joiner:
             nearest = self._nearest(result.started)
             if abs(result.started - self._waiting[nearest]) > self._tolerance_s:
                 nearest = min(self._waiting)
+                _log.warning(
+                    "%s is told as begun %+.0f s off injection %d, to which it was joined by order "
+                    "alone: declare clock_offset_s in the bench file, or a run of somebody else is "
+                    "taken for ours",
+                    result.path,
+                    result.started - self._waiting[nearest],
+                    nearest,
+                )
         else:
             nearest = self._nearest(result.started - offset)
             if abs(result.started - offset - self._waiting[nearest]) > self._tolerance_s:

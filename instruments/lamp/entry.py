@@ -1,7 +1,7 @@
 """What a bench file tells of a lamp that is switched by itself."""
 
 from collections.abc import Mapping
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
@@ -13,6 +13,8 @@ from instruments.relay_board import RelayBoard
 class SwitchedLampEntry(InstrumentEntry):
     """A lamp on a relay, also without a camera; cameras that name none use it."""
 
+    unreached_means: ClassVar[str] = "the lamp may be on"
+
     kind: Literal["lamp"]
     language: Literal["relay"]
     board: str = Field(description="Name of a relay_board of this bench.")
@@ -21,6 +23,10 @@ class SwitchedLampEntry(InstrumentEntry):
     @property
     def boards(self) -> tuple[str, ...]:
         return (self.board,)
+
+    @property
+    def relays(self) -> tuple[tuple[str, int], ...]:
+        return ((self.board, self.relay),)
 
     def driver(self, boards: Mapping[str, RelayBoard]) -> SwitchedLamp:
         """Return the driver; ``boards`` are those of the bench."""

@@ -1,7 +1,7 @@
 """What a bench file tells of a potentiostat."""
 
 import datetime
-from typing import Any, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -46,6 +46,8 @@ class PotentiostatCalibration(Data):
 
 class PotentiostatEntry(AddressedEntry):
     """A potentiostat: the leader; each wire language has its own entry."""
+
+    unreached_means: ClassVar[str] = "THE CELL MAY BE UNDER CURRENT: disconnect it"
 
     kind: Literal["potentiostat"]
     calibration: PotentiostatCalibration | None = Field(

@@ -1,7 +1,7 @@
 """What a bench file tells of a Raman spectrometer."""
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -13,6 +13,8 @@ from techniques._base import Data
 
 class RamanEntry(AddressedEntry):
     """A Raman spectrometer with its laser; each wire language has its own entry."""
+
+    unreached_means: ClassVar[str] = "THE LASER MAY BE ON: turn its key"
 
     kind: Literal["raman"]
     laser_power_w: float = Field(gt=0, le=0.5, description="Laser power, W.")
@@ -75,6 +77,10 @@ class OceanEntry(RamanEntry):
     @property
     def boards(self) -> tuple[str, ...]:
         return (self.laser.board,)
+
+    @property
+    def relays(self) -> tuple[tuple[str, int], ...]:
+        return ((self.laser.board, self.laser.relay),)
 
     def driver(self, boards: Mapping[str, RelayBoard]) -> RamanSpectrometer:
         from instruments.raman.ocean import OceanSpectrometer

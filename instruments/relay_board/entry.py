@@ -1,6 +1,6 @@
 """What a bench file tells of a relay board."""
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from instruments.entry import AddressedEntry
 from instruments.relay_board.numato import NumatoRelayBoard
@@ -8,6 +8,8 @@ from instruments.relay_board.numato import NumatoRelayBoard
 
 class RelayBoardEntry(AddressedEntry):
     """A relay board on a serial line; lamp and gas chromatograph hang on it."""
+
+    unreached_means: ClassVar[str] = "its relays stay as they are: so does what hangs on them"
 
     kind: Literal["relay_board"]
     language: Literal["numato"]

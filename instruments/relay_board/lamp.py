@@ -1,5 +1,8 @@
-"""A light on a relay."""
+"""Lights on relays."""
 
+from collections.abc import Iterable
+
+from instruments.errors import InstrumentError
 from instruments.relay_board.contract import RelayBoard
 
 
@@ -25,3 +28,21 @@ class Lamp:
     def is_on(self) -> bool:
         """Return whether the relay is closed, asked of the board."""
         return self._board.relay(self._relay)
+
+
+class AllLamps:
+    """Every light of a bench, to be dark for a spectrum."""
+
+    def __init__(self, lamps: Iterable[Lamp]) -> None:
+        self._lamps = tuple(lamps)
+
+    def off(self) -> None:
+        """Switch them off, each tried whatever becomes of the others; raises the first failure."""
+        first: InstrumentError | None = None
+        for lamp in self._lamps:
+            try:
+                lamp.off()
+            except InstrumentError as error:
+                first = first or error
+        if first is not None:
+            raise first

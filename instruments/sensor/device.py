@@ -1,11 +1,17 @@
 """A sensor in a plan: a follower that tells what it measures."""
 
+import logging
 from collections.abc import Mapping
 from typing import Any
 
-from instruments._follower import Follower
-from instruments.errors import ProtocolError
+from instruments._follower import Follower, Leader
+from instruments.errors import InstrumentError, InstrumentFaultError, ProtocolError
 from instruments.sensor.contract import Sensor
+
+_log = logging.getLogger(__name__)
+
+# What tells one instrument from another of its make.
+_WHO = ("model", "serial_number")
 
 
 class SensorDevice(Follower):
@@ -16,11 +22,15 @@ class SensorDevice(Follower):
     Args:
         driver: the sensor.
         name: prefix of the event keys, and the name of the stream.
+        outlived: whether a run goes on where a reading fails: its row is then NaN, the failure
+            stands in the stop document, and each further reading looks whether it is there again.
     """
 
-    def __init__(self, driver: Sensor, *, name: str) -> None:
+    def __init__(self, driver: Sensor, *, name: str, outlived: bool = False) -> None:
         super().__init__(name=name)
         self.driver = driver
+        self.outlived = outlived
+        self._first: dict[str, str] = {}
 
     def connect(self) -> None:
         """Open the port; raises what the driver raises."""
@@ -45,6 +55,27 @@ class SensorDevice(Follower):
                 f"{', '.join(sorted(told))}"
             )
         return {key: float(values[key]) for key in told}, 0
+
+    def _find_again(self) -> None:
+        who = self._first
+        try:
+            self.driver.close()
+        except InstrumentError as error:
+            _log.debug("%s: %s", self.name, error)
+        self.driver.connect()
+        found = self.driver.identify()
+        for key in _WHO:
+            if who.get(key) != found.get(key):
+                raise InstrumentFaultError(
+                    f"{self.name}: {found.get(key)!r} answers now where {who.get(key)!r} was "
+                    f"({key}): another instrument; its readings are not taken"
+                )
+        _log.warning("%s: it is there again", self.name)
+
+    def follow(self, leader: Leader) -> None:
+        super().follow(leader)
+        if self.outlived:
+            self._first = self.driver.identify()
 
     def _quantities(self) -> Mapping[str, str | None]:
         return dict(self.driver.quantities)

@@ -4,7 +4,7 @@ from typing import ClassVar, Literal
 
 from pydantic import Field, field_validator
 
-from instruments.entry import AddressedEntry
+from instruments.entry import AddressedEntry, OnFailure
 from instruments.sensor.contract import Sensor
 
 
@@ -12,6 +12,7 @@ class SensorEntry(AddressedEntry):
     """A sensor; each wire language has its own entry."""
 
     kind: Literal["sensor"]
+    on_failure: OnFailure = "note"
 
     def driver(self) -> Sensor:
         """Return the driver, nothing of it connected."""

@@ -19,12 +19,13 @@ class StageDevice(SensorDevice):
     Args:
         driver: the stage.
         name: prefix of the event keys, and the name of the stream.
+        outlived: as of a sensor.
     """
 
     outlasts_runs: ClassVar[bool] = True
 
-    def __init__(self, driver: Stage, *, name: str) -> None:
-        super().__init__(driver, name=name)
+    def __init__(self, driver: Stage, *, name: str, outlived: bool = False) -> None:
+        super().__init__(driver, name=name, outlived=outlived)
         self.stage_driver = driver
 
     def check_value(self, value: Mapping[str, float]) -> None:

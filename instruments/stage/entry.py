@@ -4,7 +4,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from instruments.entry import AddressedEntry
+from instruments.entry import AddressedEntry, OnFailure
 from instruments.stage.contract import Stage
 from techniques._base import Data
 
@@ -31,6 +31,7 @@ class StageEntry(AddressedEntry):
     """A motorised stage; each wire language has its own entry."""
 
     kind: Literal["stage"]
+    on_failure: OnFailure = "note"
 
     def driver(self) -> Stage:
         """Return the driver, nothing of it connected."""

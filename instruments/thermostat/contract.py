@@ -38,6 +38,11 @@ class Thermostat(Protocol):
         """Return when and with which firmware this driver was confirmed on hardware, or None."""
         ...
 
+    @property
+    def safe_temperature_k(self) -> float | None:
+        """Return where it goes when it is left alone, K; ``None``: it stops controlling."""
+        ...
+
     def connect(self) -> None:
         """Open the port and check who is there; changes nothing."""
         ...

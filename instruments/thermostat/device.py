@@ -9,14 +9,21 @@ from typing import Any, ClassVar
 
 from bluesky.protocols import Status
 
-from instruments._follower import Follower
-from instruments.errors import SafetyLimitError
-from instruments.thermostat.contract import AQUEOUS_BATHS, TemperatureLimitError, Thermostat
+from instruments._follower import Follower, Leader
+from instruments.errors import InstrumentError, SafetyLimitError
+from instruments.thermostat.contract import (
+    AQUEOUS_BATHS,
+    TemperatureLimitError,
+    Thermostat,
+    ThermostatState,
+)
 
 _log = logging.getLogger(__name__)
 
 # What a bath may overshoot beyond the range of a cell before that ends a run.
 _OVERSHOOT_K = 1.0
+# A bath is at its setpoint within the one, and has left it beyond the other.
+_SETTLED_K, _AWAY_K = 0.3, 1.0
 
 
 class ThermostatDevice(Follower):
@@ -56,6 +63,8 @@ class ThermostatDevice(Follower):
         self._cell_k: tuple[float | None, float | None] = (None, None)
         self._latest: tuple[float, float] | None = None
         self._latest_lock = threading.Lock()
+        self._controlled = self._settled_there = False
+        self._setpoint_k = math.nan
 
     # -- the temperature
 
@@ -138,6 +147,11 @@ class ThermostatDevice(Follower):
 
     # -- bluesky
 
+    def follow(self, leader: Leader) -> None:
+        super().follow(leader)
+        self._controlled = self._settled_there = False
+        self._setpoint_k = math.nan
+
     def connect(self) -> None:
         """Open the port; raises what the driver raises."""
         self.driver.connect()
@@ -156,16 +170,63 @@ class ThermostatDevice(Follower):
         state = self.driver.state()
         with self._latest_lock:
             self._latest = time.time(), state.temperature_k
+        self._compare(state)
         if self._beyond_cell(state.temperature_k, _OVERSHOOT_K):
-            raise TemperatureLimitError(
-                f"{self.name}: the bath is at {state.temperature_k:.2f} K; the cell allows "
-                f"{self._cell_told()}"
-            )
+            told = f"{self.name}: the bath is at {state.temperature_k:.2f} K; the cell allows "
+            raise TemperatureLimitError(told + f"{self._cell_told()}. {self._retreat()}")
         return {
             "temperature": state.temperature_k,
             "setpoint": state.setpoint_k,
             "controlling": float(state.controlling),
         }, 0
+
+    def _compare(self, state: ThermostatState) -> None:
+        """Note a thermostat that has stopped, or a bath that leaves where it had settled."""
+        if state.controlling:
+            self._controlled = True
+        elif self._controlled:
+            self._note(
+                f"it has stopped controlling by itself, at {state.temperature_k:.2f} K on its "
+                f"setpoint of {state.setpoint_k:g} K"
+            )
+        away_k = abs(state.temperature_k - state.setpoint_k)
+        if state.setpoint_k != self._setpoint_k:
+            self._setpoint_k, self._settled_there = state.setpoint_k, False
+        if away_k <= _SETTLED_K:
+            self._settled_there = True
+        elif self._settled_there and away_k > _AWAY_K:
+            self._note(
+                f"the bath had settled at {state.setpoint_k:g} K and left it, for "
+                f"{state.temperature_k:.2f} K"
+            )
+
+    def _retreat(self) -> str:
+        """Let a bath that is beyond the cell go no further; return what was done."""
+        # A run that fails leaves its bath as it is, for the next: this one would cook the cell.
+        try:
+            if self.driver.safe_temperature_k is None:
+                self.driver.stop()
+                return "It was stopped"
+            safe_k = self.driver.go_to(self.driver.safe_temperature_k)
+        except InstrumentError as error:
+            return f"It could not be stopped ({error}): switch it off"
+        return f"It now goes to {safe_k:g} K, its safe temperature"
+
+    def leave_alone(self) -> str:
+        """Go to the safe temperature, also where nothing was moved from here; tell what was done.
+
+        For a bath that a program which has died may have moved. One exchange; raises what the
+        driver raises.
+        """
+        safe_k = self.driver.safe_temperature_k
+        if safe_k is not None:
+            return f"goes to {self.driver.go_to(safe_k):g} K, its safe temperature"
+        state = self.driver.state()
+        if not state.controlling:
+            return f"does not control, is at {state.temperature_k:.2f} K"
+        return (
+            f"goes on at {state.setpoint_k:g} K: the bench file tells no safe_temperature_k for it"
+        )
 
     def _beyond_cell(self, temperature_k: float, margin_k: float) -> bool:
         low, high = self._cell_k

@@ -1,6 +1,6 @@
 """What a bench file tells of a thermostat."""
 
-from typing import Literal, Self
+from typing import ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -13,6 +13,8 @@ _WATER_K = (275.15, 368.15)
 
 class ThermostatEntry(AddressedEntry):
     """A thermostat: the temperature of the cell; each wire language has its own entry."""
+
+    unreached_means: ClassVar[str] = "it goes on with the setpoint that it has"
 
     kind: Literal["thermostat"]
     bath_liquid: Literal["water", "water-glycol", "ethanol", "silicone oil", "dry"] | None = Field(

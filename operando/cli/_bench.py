@@ -104,7 +104,7 @@ def _shell(arguments: argparse.Namespace) -> int:
             **session.namespace(),
         }
         IPython.start_ipython(argv=[], user_ns=names, config=config)
-    return OK
+    return left_safe(session)
 
 
 def _banner(session: "Session") -> str:
@@ -145,19 +145,28 @@ def _simulator_serves() -> bool:
 
 
 def _safe(arguments: argparse.Namespace) -> int:
-    from instruments.bench import Bench, BenchConnectionError
+    from instruments.bench import Bench
 
     bench = Bench(bench_file(arguments))
     try:
-        bench.connect()  # this alone ends what ran
-        bench.safe_state()
-    except BenchConnectionError as error:
-        complain(f"{error}\nThe other instruments are safe: cell open, laser and lamp off.")
-        return FAILED
+        told = bench.make_safe()  # to connect alone ends what ran
     finally:
         bench.close()
-    say(f"Safe: cell open, laser and lamp off ({', '.join(bench.devices)}).")
-    return OK
+    for name, became in told.items():
+        if not isinstance(became, Exception):
+            say(f"    {name:<18} {became or 'nothing to make safe'}")
+    unreached = {name: became for name, became in told.items() if isinstance(became, Exception)}
+    if not unreached:
+        say("Safe: each instrument has confirmed it.")
+        return OK
+    lines = [f"NOT SAFE: {len(unreached)} of {len(told)} instruments did not confirm it"]
+    for name, error in unreached.items():
+        lines.append(f"  {name}: {error}")
+        means = bench.file.instruments[name].unreached_means
+        if means:
+            lines.append(f"      {means}")
+    complain("\n".join(lines))
+    return FAILED
 
 
 def _sim(arguments: argparse.Namespace) -> int:
@@ -300,6 +309,17 @@ def _history(
     path = Path(folder) / f"{uid}.h5"
     held = write_history(Run.from_journal(uid, data), path, only=only)
     return path, held, f"run {uid[:8]}"
+
+
+def left_safe(session: "Session") -> int:
+    """Say what a session that is over could not leave safe; return the command's exit status."""
+    if not session.bench.left_unsafe:
+        return OK
+    complain(
+        "Runs are recorded, BUT NOT EVERYTHING WAS LEFT SAFE:\n  "
+        + "\n  ".join(session.bench.left_unsafe)
+    )
+    return FAILED
 
 
 def say_instruments(session: "Session") -> None:

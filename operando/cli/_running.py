@@ -15,9 +15,9 @@ from ._arguments import (
     add_run,
     not_negative,
 )
-from ._bench import bench_file, refuse_seed_of_nothing, say_instruments, simulate
+from ._bench import bench_file, left_safe, refuse_seed_of_nothing, say_instruments, simulate
 from ._run_names import resolve_run
-from ._terminal import FAILED, OK, complain, message_of, say
+from ._terminal import FAILED, complain, message_of, say
 
 if TYPE_CHECKING:
     from operando.session import Session
@@ -174,7 +174,7 @@ def _carry_out(
     from operando.search import evaluate
 
     evaluate(session.data_dir, uid)
-    return OK
+    return left_safe(session)
 
 
 def _resume(arguments: argparse.Namespace) -> int:
@@ -207,4 +207,4 @@ def _resume(arguments: argparse.Namespace) -> int:
         f"Recorded as {new} in {session.data_dir}, which continues {experiment.tip.uid[:8]}. "
         f"The numbers of the experiment: operando report {new[:8]}"
     )
-    return OK
+    return left_safe(session)

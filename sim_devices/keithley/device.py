@@ -12,7 +12,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterator
 
-from sim_devices.keithley.electronics import PERFECT, Electronics, Imperfection
+from sim_devices.keithley.electronics import MAKES, PERFECT, Electronics, Imperfection
 from sim_devices.keithley.events import EventLog
 from sim_devices.keithley.scpi import Scpi
 from sim_devices.keithley.smu import (
@@ -35,6 +35,7 @@ _IDLE_STRIDE_S = 0.1
 _HOST_PATIENCE_S = 2.0
 _LONGEST_LINE = 65536
 _CLOSING_S = 5.0
+_LEADS = {"sense-lead-off": True, "sense-lead-on": False}
 
 
 class SourceMeter:
@@ -67,7 +68,7 @@ class SourceMeter:
             clock: this instrument leads it.
             truth: gets the instrument's errors, what was applied, and the ledgers.
             seed: of the instrument's errors and noise, and of injected faults.
-            model: ``2450``.
+            model: ``2450`` or ``2460``.
             language: its command set.
             firmware: as it tells it.
             imperfection: how good the instrument is; None: as its make is.
@@ -79,7 +80,7 @@ class SourceMeter:
         lua()
         if imperfection is None:
             imperfection = PERFECT if perfect else Imperfection()
-        electronics = Electronics(imperfection, seed)
+        electronics = Electronics(imperfection, seed, MAKES[model])
         self._identity = Identity(model, f"{seed % 100_000_000:08d}", firmware)
         self._clock = clock
         truth.write(
@@ -292,8 +293,10 @@ class SourceMeter:
 
     def _fault(self, fault: str, options: dict[str, object]) -> None:
         del options
-        if fault not in FAULTS:
+        if fault not in FAULTS and fault not in _LEADS:
             raise ValueError(f"a SourceMeter has no fault {fault!r}")
+        if fault in _LEADS:
+            self.smu.lose_sense_lead(lost=_LEADS[fault])
         if fault != "power-cycle":
             return
         with self._changed:
@@ -314,9 +317,10 @@ def serve(
     *,
     perfect: bool = False,
     language: str = "TSP",
+    model: str = "2450",
     on_digital: Callable[[float, int], None] | None = None,
 ) -> SourceMeter:
-    """Start a simulated Keithley 2450.
+    """Start a simulated Keithley SourceMeter.
 
     Args:
         cell: the cell at its leads.
@@ -325,11 +329,12 @@ def serve(
         seed: of the instrument's errors and noise.
         perfect: neither errors nor noise.
         language: its command set.
+        model: ``2450`` or ``2460``.
         on_digital: called with (cell time s, line) when a digital line pulses.
 
     Returns:
         The instrument: ``.address``, ``.inject(fault)``, ``.close()``.
     """
-    meter = SourceMeter(cell, clock, truth, seed, perfect=perfect, language=language)
+    meter = SourceMeter(cell, clock, truth, seed, perfect=perfect, language=language, model=model)
     meter.smu.on_digital = on_digital
     return meter

@@ -43,7 +43,49 @@ VOLTAGE_RANGES = (
     Range(20.0, 1.5e-4, 1e-3),
     Range(200.0, 1.5e-4, 1e-2),
 )
-LARGEST_CURRENT_A, LARGEST_VOLTAGE_V = 1.05, 210.0
+# Of a 2460, likewise; it has no range below 1 uA.
+_HIGH_CURRENT_RANGES = (
+    *(one for one in CURRENT_RANGES if one.nominal >= 1e-6),
+    Range(4.0, 1e-3, 2.5e-3),
+    Range(5.0, 1e-3, 2.5e-3),
+    Range(7.0, 1.5e-3, 5e-3),
+)
+_LOW_VOLTAGE_RANGES = (
+    Range(0.2, 1.5e-4, 2e-4),
+    Range(2.0, 1.2e-4, 3e-4),
+    Range(7.0, 1.5e-4, 1e-3),
+    Range(10.0, 1.5e-4, 1e-3),
+    Range(20.0, 1.5e-4, 1e-3),
+    Range(100.0, 1.5e-4, 5e-3),
+)
+
+
+class Make(NamedTuple):
+    """What one model can do.
+
+    Attributes:
+        model: its number.
+        ranges: of ``current`` and ``voltage``, ascending.
+        largest: what it sources and measures at most, A and V.
+    """
+
+    model: str
+    ranges: dict[str, tuple[Range, ...]]
+    largest: dict[str, float]
+
+
+MAKES = {
+    "2450": Make(
+        "2450",
+        {"current": CURRENT_RANGES, "voltage": VOLTAGE_RANGES},
+        {"current": 1.05, "voltage": 210.0},
+    ),
+    "2460": Make(
+        "2460",
+        {"current": _HIGH_CURRENT_RANGES, "voltage": _LOW_VOLTAGE_RANGES},
+        {"current": 7.35, "voltage": 105.0},
+    ),
+}
 
 
 @dataclass(frozen=True)
@@ -92,22 +134,24 @@ class _Errors:
 class Electronics:
     """Applies and reads potentials and currents, both with the instrument's errors."""
 
-    def __init__(self, imperfection: Imperfection, seed: int) -> None:
+    def __init__(self, imperfection: Imperfection, seed: int, make: Make = MAKES["2450"]) -> None:
         """Draw this instrument's errors.
 
         Args:
             imperfection: how good the make is.
             seed: which instrument of the make it is; also starts its noise.
+            make: what it can do.
         """
+        self.make = make
         source = random.Random(f"keithley {seed}")
         share = imperfection.share_of_bound
         self._read = {
-            "current": _Errors(source, CURRENT_RANGES, share),
-            "voltage": _Errors(source, VOLTAGE_RANGES, share),
+            "current": _Errors(source, make.ranges["current"], share),
+            "voltage": _Errors(source, make.ranges["voltage"], share),
         }
         self._set = {
-            "current": _Errors(source, CURRENT_RANGES, share),
-            "voltage": _Errors(source, VOLTAGE_RANGES, share),
+            "current": _Errors(source, make.ranges["current"], share),
+            "voltage": _Errors(source, make.ranges["voltage"], share),
         }
         bound = imperfection.timer_ppm_bound
         self.timer_ppm = source.uniform(-bound, bound) if bound else 0.0

@@ -7,9 +7,10 @@ level, a question for the time, something said.
 
 from __future__ import annotations
 
+import math
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 from sim_devices.keithley.buffers import (
@@ -21,12 +22,8 @@ from sim_devices.keithley.buffers import (
     Reading,
 )
 from sim_devices.keithley.electronics import (
-    CURRENT_RANGES,
-    LARGEST_CURRENT_A,
-    LARGEST_VOLTAGE_V,
     OVERFLOW,
     OVERRANGE,
-    VOLTAGE_RANGES,
     Electronics,
     Range,
     range_for,
@@ -35,8 +32,6 @@ from sim_devices.keithley.events import ILLEGAL_VALUE, OUT_OF_RANGE, RefusedErro
 from sim_devices.surroundings import MeasuredCell, MeasuringClock, TruthWriter
 
 Quantity = Literal["current", "voltage"]
-RANGES: dict[str, tuple[Range, ...]] = {"current": CURRENT_RANGES, "voltage": VOLTAGE_RANGES}
-LARGEST = {"current": LARGEST_CURRENT_A, "voltage": LARGEST_VOLTAGE_V}
 UNITS = {"current": "Amp DC", "voltage": "Volt DC", "resistance": "Ohm"}
 OTHER: dict[str, Quantity] = {"current": "voltage", "voltage": "current"}
 OFF_MODES = ("NORMAL", "HIGHZ", "ZERO", "GUARD")
@@ -54,6 +49,8 @@ _LEAST_NPLC, _MOST_NPLC = 0.01, 10.0
 _OFF_SHARE = 5e-3
 _LEAST_LIMIT_OF_RANGE = 0.106
 _SLACK_S = 1e-9
+# What a sense input shows that hangs on nothing.
+_FLOATING_V = 0.02
 _SMALL_STEP_V = 0.02
 # Held at its limit the source is looked at often, the longer it lasts the less.
 _FIRST_LIMITED_STRIDE_S = 1e-4
@@ -66,10 +63,10 @@ class AbortedError(Exception):
 class Source:
     """Settings of one function as a source."""
 
-    def __init__(self, quantity: Quantity) -> None:
+    def __init__(self, quantity: Quantity, ranges: Sequence[Range]) -> None:
         """Take the settings of a reset."""
         self.quantity: Quantity = quantity
-        self.range = range_for(RANGES[quantity], 1e-8 if quantity == "current" else 2e-2)
+        self.range = ranges[0]
         self.autorange = True
         self.level = 0.0
         # Of the other quantity.
@@ -84,12 +81,12 @@ class Source:
 class Sense:
     """Settings of one function as a meter."""
 
-    def __init__(self, quantity: Quantity) -> None:
+    def __init__(self, quantity: Quantity, ranges: Sequence[Range]) -> None:
         """Take the settings of a reset."""
         self.quantity: Quantity = quantity
-        self.range = RANGES[quantity][-2]
+        self.range = ranges[-2]
         self.autorange = True
-        self.lowest = RANGES[quantity][0]
+        self.lowest = ranges[0]
         self.nplc = 1.0
         self.autozero = True
         self.four_wire = False
@@ -106,6 +103,8 @@ class Smu:
         count: readings per measurement.
         terminals: ``FRONT`` or ``REAR``; the cell is at both.
         buffers: by name.
+        protection_v: beyond what the force leads never go, V; None: it is off.
+        sense_lead_off: a sense lead has fallen off: with remote sensing nothing sees the cell.
         on_digital: called with (cell time s, line) when a digital line pulses.
         before_wait: called when the unit is about to wait for the clock.
     """
@@ -128,6 +127,7 @@ class Smu:
             started_utc_s: what its clock shows at cell time 0.
         """
         self.cell, self.clock, self.electronics = cell, clock, electronics
+        self.make = electronics.make
         self._truth = truth
         self._utc_at_zero_s = started_utc_s
         self.rate = 1.0 + electronics.timer_ppm * 1e-6
@@ -136,6 +136,7 @@ class Smu:
         self._attention = threading.Event()
         self._owed_s = 0.0
         self._segment: dict[str, Any] | None = None
+        self.sense_lead_off = False
         self._output = False
         self._moved = True
         self._potential_v = self._current_a = 0.0
@@ -149,14 +150,17 @@ class Smu:
         """Take all settings of a reset: the output is off."""
         self.settle()
         self.set_output(False)
-        self.source: dict[str, Source] = {x: Source(x) for x in ("current", "voltage")}
-        self.sense: dict[str, Sense] = {x: Sense(x) for x in ("current", "voltage")}
+        ranges = self.make.ranges
+        both: tuple[Quantity, ...] = ("current", "voltage")
+        self.source: dict[str, Source] = {x: Source(x, ranges[x]) for x in both}
+        self.sense: dict[str, Sense] = {x: Sense(x, ranges[x]) for x in both}
         self.source_function: Quantity = "voltage"
         self.sense_function = "current"
         self.count = 1
         self.terminals = "FRONT"
         self.buffers = {name: Buffer(name) for name in ("defbuffer1", "defbuffer2")}
         self.tripped = False
+        self.protection_v: float | None = None
         self._moved = True
 
     # ---- for other threads
@@ -281,7 +285,20 @@ class Smu:
             what, level, limit = "voltage", 0.0, _OFF_SHARE * self.source["current"].range.nominal
             nominal = self.source["voltage"].range.nominal
         true = self.electronics.applied(what, level, nominal)
-        if what == "current":
+        if self._blind():
+            # What is sensed never reaches what is set, nor any limit: the force leads go as far as
+            # the other limit and the protection let them.
+            if what == "voltage" and level:
+                true = math.copysign(limit, level)
+                self._applied = ("i", true * per)
+            elif what == "voltage":
+                self._applied = ("E", true)
+            else:
+                self._applied = ("i", true * per)
+            limit = self.make.largest["voltage"] if self.protection_v is None else self.protection_v
+            what = "current"
+            self._bound = ("voltage", limit)
+        elif what == "current":
             self._applied, self._bound = ("i", true * per), ("voltage", limit)
         else:
             self._applied, self._bound = ("E", true), ("current", limit)
@@ -366,18 +383,19 @@ class Smu:
         if what != self.source_function:
             self.set_output(False)
             self.source_function = what
+            self.protection_v = None
             self._changed()
 
     def set_level(self, what: Quantity, level: float) -> None:
         """Set what is sourced; with an automatic range the range follows."""
         source = self.source[what]
-        if abs(level) > LARGEST[what]:
+        if abs(level) > self.make.largest[what]:
             raise RefusedError(*OUT_OF_RANGE)
         if not source.autorange and abs(level) > OVERRANGE * source.range.nominal * (1 + 1e-9):
             raise RefusedError(*OUT_OF_RANGE)
         self.settle()
         if source.autorange:
-            source.range = range_for(RANGES[what], level)
+            source.range = range_for(self.make.ranges[what], level)
         small = what == "voltage" and abs(level - source.level) < _SMALL_STEP_V
         source.level = level
         if what == self.source_function:
@@ -386,9 +404,9 @@ class Smu:
     def set_source_range(self, what: Quantity, value: float) -> None:
         """Set a fixed range: the smallest that holds a value."""
         source = self.source[what]
-        if abs(value) > LARGEST[what]:
+        if abs(value) > self.make.largest[what]:
             raise RefusedError(*OUT_OF_RANGE)
-        chosen = range_for(RANGES[what], value)
+        chosen = range_for(self.make.ranges[what], value)
         if abs(source.level) > OVERRANGE * chosen.nominal:
             raise RefusedError(*OUT_OF_RANGE)
         self.settle()
@@ -399,7 +417,7 @@ class Smu:
     def set_limit(self, what: Quantity, limit: float) -> None:
         """Set the limit of the other quantity while ``what`` is sourced; it is a magnitude."""
         sense, size = self.sense[OTHER[what]], abs(limit)
-        if not 0 < size <= LARGEST[OTHER[what]]:
+        if not 0 < size <= self.make.largest[OTHER[what]]:
             raise RefusedError(*OUT_OF_RANGE)
         fixed = self.sense_function == OTHER[what] and not sense.autorange
         if fixed and size < _LEAST_LIMIT_OF_RANGE * sense.range.nominal:
@@ -407,6 +425,24 @@ class Smu:
         self.settle()
         self.source[what].limit = size
         self._moved = True
+
+    def set_protection(self, volts: float | None) -> None:
+        """Set beyond what the force leads never go."""
+        self.settle()
+        self.protection_v = volts
+        self._moved = True
+
+    def is_protecting(self) -> bool:
+        """Return whether the source is held at its overvoltage protection now."""
+        return self.is_tripped() and self._blind()
+
+    def lose_sense_lead(self, *, lost: bool) -> None:
+        """Let a sense lead fall off, or put it back; an instrument does not notice."""
+        self.sense_lead_off = lost
+        self._moved = True
+
+    def _blind(self) -> bool:
+        return self.sense_lead_off and any(sense.four_wire for sense in self.sense.values())
 
     def is_tripped(self) -> bool:
         """Return whether the source is held at its limit now."""
@@ -417,10 +453,14 @@ class Smu:
 
     def set_sense_range(self, what: Quantity, value: float) -> None:
         """Set a fixed range: the smallest that holds a value."""
-        if abs(value) > LARGEST[what]:
+        if abs(value) > self.make.largest[what]:
+            raise RefusedError(*OUT_OF_RANGE)
+        chosen, source = range_for(self.make.ranges[what], value), self.source[self.source_function]
+        limits_it = what == OTHER[self.source_function]
+        if limits_it and source.limit < _LEAST_LIMIT_OF_RANGE * chosen.nominal:
             raise RefusedError(*OUT_OF_RANGE)
         sense = self.sense[what]
-        sense.range, sense.autorange = range_for(RANGES[what], value), False
+        sense.range, sense.autorange = chosen, False
 
     def set_nplc(self, what: Quantity, nplc: float) -> None:
         """Set how many periods of the mains a reading lasts."""
@@ -485,6 +525,8 @@ class Smu:
     def _at_the_terminals(self, what: Quantity, four_wire: bool) -> float:
         if what == "current":
             return self._current_a
+        if four_wire and self.sense_lead_off:
+            return _FLOATING_V
         leads_v = 0.0 if four_wire or not self._output else self._current_a * LEADS_OHM
         return self._potential_v + leads_v
 
@@ -495,7 +537,7 @@ class Smu:
             # What is sourced is measured in the range of the source.
             chosen = self.source[what].range
         elif sense.autorange:
-            chosen = max(range_for(RANGES[what], true / OVERRANGE), sense.lowest)
+            chosen = max(range_for(self.make.ranges[what], true / OVERRANGE), sense.lowest)
             sense.range = chosen
         return self.electronics.reading(what, true, chosen.nominal, sense.nplc)
 

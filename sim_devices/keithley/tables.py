@@ -32,7 +32,6 @@ from sim_devices.keithley.smu import (
     DIGITAL_LINES,
     MAINS_HZ,
     OFF_MODES,
-    RANGES,
     Quantity,
     Sense,
     Smu,
@@ -95,7 +94,7 @@ class Host:
     def set_lowest(self, value: float) -> None:
         """Set the smallest range of what is measured that an automatic choice may take."""
         sense = self.sensing()
-        sense.lowest = range_for(RANGES[sense.quantity], value)
+        sense.lowest = range_for(self._smu.make.ranges[sense.quantity], value)
 
     def set_sense(self, value: object) -> None:
         """Set where potentials are sensed."""
@@ -198,11 +197,30 @@ class _Limit(_Table):
     )
 
 
-class _Protect(_Table):
-    """``smu.source.protect``: taken note of; the clamp is the limit's."""
+PROTECTIONS = ("2V", "5V", "10V", "20V", *(f"{volts}V" for volts in range(40, 200, 20)))
 
-    level = "smu.PROTECT_NONE"
-    tripped = "smu.OFF"
+
+class _Protect(_Table):
+    """``smu.source.protect``."""
+
+    level = _attribute(
+        lambda self: _protection_named(self._host.smu.protection_v),
+        lambda self, value: self._host.smu.set_protection(_protection(value)),
+    )
+    tripped = _attribute(lambda self: _on_off(self._host.smu.is_protecting()))
+
+
+def _protection_named(volts: float | None) -> str:
+    return "smu.PROTECT_NONE" if volts is None else f"smu.PROTECT_{volts:g}V"
+
+
+def _protection(value: Any) -> float | None:
+    if value == "smu.PROTECT_NONE":
+        return None
+    found = str(value).removeprefix("smu.PROTECT_")
+    if found not in PROTECTIONS:
+        raise RefusedError(*ILLEGAL_VALUE)
+    return float(found.removesuffix("V"))
 
 
 class _Source(_Table):
@@ -345,7 +363,7 @@ class _Smu(_Table):
 
 for _mode in OFF_MODES:
     setattr(_Smu, f"OFFMODE_{_mode}", f"smu.OFFMODE_{_mode}")
-for _volts in ("2V", "5V", "10V", "20V", "40V", "60V", "80V", "100V", "120V", "140V", "160V"):
+for _volts in (*PROTECTIONS, "NONE"):
     setattr(_Smu, f"PROTECT_{_volts}", f"smu.PROTECT_{_volts}")
 
 

@@ -5,6 +5,7 @@ import json
 import logging
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -480,6 +481,56 @@ def test_the_verb_safe_opens_a_cell_that_nobody_holds(
             " address: 'published:${OPERANDO_SIM}/potentiostat'}\n"
         )
         assert main(["safe", "--bench", str(bench)]) == 0
-        assert "Safe: cell open" in capsys.readouterr().out
+        told = capsys.readouterr().out
+        assert "cell open" in told
+        assert "Safe: each instrument has confirmed it." in told
         events = [line["event"] for line in read_lines(truth / "potentiostat.jsonl")]
         assert "cell_off" in events[events.index("cell_on") :]
+
+
+def test_the_verb_safe_names_what_it_did_not_reach(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bench = tmp_path / "bench.yaml"
+    bench.write_text(
+        "name: three\ninstruments:\n"
+        "  board: {kind: relay_board, language: numato, address: 'serial:///dev/nothing'}\n"
+        "  light: {kind: lamp, language: relay, board: board, relay: 1}\n"
+        "  bath: {kind: thermostat, language: huber_pb, safe_temperature_k: 298.15,"
+        " address: 'published:${OPERANDO_SIM}/thermostat'}\n"
+        "  meter: {kind: potentiostat, language: methodscript, address: 'serial:///dev/nothing'}\n"
+    )
+    with SimulatedBench(
+        "zn-bare-half", instruments=["potentiostat", "thermostat"], directory=tmp_path / "sim"
+    ):
+        # As a program that has died left it.
+        address = (tmp_path / "sim" / "thermostat").read_text().strip()
+        host, _, port = address.removeprefix("tcp://").partition(":")
+        with socket.create_connection((host, int(port)), timeout=5) as bath:
+            bath.sendall(b"{M000FA0\r\n")  # to 40.00 degC
+            assert bath.recv(64) == b"{S000FA0\r\n"
+            bath.sendall(b"{M140001\r\n")
+            assert bath.recv(64) == b"{S140001\r\n"
+        assert main(["safe", "--bench", str(bench)]) == 1
+        told = capsys.readouterr()
+    assert "bath               goes to 298.15 K, its safe temperature" in told.out
+    assert "cell open" not in told.out
+    assert "NOT SAFE: 3 of 4" in told.err
+    assert "THE CELL MAY BE UNDER CURRENT: disconnect it" in told.err
+    assert "the lamp may be on" in told.err
+
+
+def test_a_bench_that_was_not_left_safe_says_so(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    address = f"published:{tmp_path / 'sim' / 'potentiostat'}"
+    entry = {"kind": "potentiostat", "language": "methodscript", "address": address}
+    file = BenchFile.model_validate({"name": "one", "instruments": {"meter": entry}})
+    with SimulatedBench("zn-bare-half", instruments=["potentiostat"], directory=tmp_path / "sim"):
+        bench = Bench(file)
+        bench.connect()
+    bench.close()
+    assert [text.partition(":")[0] for text in bench.left_unsafe] == ["meter"]
+    assert "leaving the bench: meter" in caplog.text
+    bench.close()
+    assert len(bench.left_unsafe) == 1  # what is not connected is not complained of

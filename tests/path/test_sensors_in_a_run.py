@@ -8,7 +8,7 @@ import pytest
 
 from operando.configuration import load_bench, load_cell
 from operando.runs import Run
-from techniques import Protocol, Schedule
+from techniques import OpenCircuit, Protocol, Recording, Schedule
 
 CELL = "zn-bare"
 
@@ -35,3 +35,18 @@ def test_the_ph_is_a_stream_on_the_leaders_clock_and_follows_the_hydrogen(
     assert hydrogen > 0
     # Four readings on either side tell the rise (0.03) from the noise of one (0.002).
     assert np.mean(ph[-4:]) - np.mean(ph[:4]) > 0.005
+
+
+def test_a_sensor_that_is_gone_ends_nothing_and_is_told(make_chain: Callable[..., Any]) -> None:
+    chain = make_chain(CELL, factor=100.0, instruments=("potentiostat", "ph_meter"))
+    bench = load_bench("sim-second").only({"potentiostat", "ph_meter"})
+    rest = OpenCircuit(duration_s=600.0, record=Recording(dt_s=10.0))
+    protocol = Protocol(name="rest", cell=CELL, technique=rest, every=Schedule(reading_s=60.0))
+    with chain.simulated(), chain.session(bench) as session:
+        (chain.sim / "faults").write_text('{"instrument": "ph_meter", "fault": "unplug"}\n')
+        uid = session.run_protocol(protocol, cell=load_cell(CELL))
+    run = Run.from_journal(uid, chain.data)
+    assert np.isnan(run.streams["ph_meter"].columns["ph_meter_ph"]).any()
+    assert run.stop["exit_status"] == "success"
+    assert "ph_meter: no reading, the run goes on without" in run.stop["reason"]
+    assert run.streams["potentiostat"].columns["potentiostat_t"][-1] == pytest.approx(600, abs=1)

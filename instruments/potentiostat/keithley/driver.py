@@ -38,6 +38,10 @@ _DAMAGE_ALLOWED = 3
 _DAMAGE_WINDOW = 1000
 _SETPOINT_TOLERANCE = 0.05
 _TIMES_ASKED = 3
+_HELD_BY_THE_DEAD = (
+    "If a program whose computer died may hold it: the key OUTPUT on its front ends a current, and "
+    "a connection to its port 5030 ends those that are dead"
+)
 
 
 class KeithleyPotentiostat(KeepsNoLog, ProgrammedPotentiostat[Run]):
@@ -59,6 +63,7 @@ class KeithleyPotentiostat(KeepsNoLog, ProgrammedPotentiostat[Run]):
     _right = "switched on, and at this address"
     _left = "the output may be on: disconnect the cell"
     _abort_is = "abort"
+    _if_taken = _HELD_BY_THE_DEAD
     _no_log = "its reading buffer is gone when it is switched off, and holds no numbers of steps"
 
     def __init__(

@@ -74,6 +74,9 @@ _LEAST_NPLC, _MOST_NPLC, _DIGITS_OF_NPLC = 0.01, 1.0, 2
 _READING_OVERHEAD_S = 1e-3
 _REST_RANGE_A = 1e-6
 _CLAMP_V, _CLAMP_TIMES, _CLAMP_BEYOND_V = 10.0, 1.05, 0.1
+# Overvoltage protection: its levels, and how far force leads may go beyond what a cell may see.
+_PROTECTIONS_V = (2, 5, 10, 20, 40)
+_PROTECTION_TIMES, _LEADS_V = 1.1, 0.3
 # Where a potential moves by so much in an interval, it is compared with its limits more often. Else
 # a step that ends where the metal does would be known to half an interval only.
 _HASTY_V, _TIMES_AS_OFTEN, _READINGS_APART = 0.005, 8, 1.2
@@ -129,6 +132,7 @@ class _Compiler:
         settings = [
             f"o.clamp_v = {number(self._clamp_v)}",
             f"o.rest_range = {number(self.capabilities.current_range_a(_REST_RANGE_A))}",
+            f"o.protect = smu.PROTECT_{self._protection_v}V",
             f"o.sense = {sense}",
             f"o.highc = smu.{'ON' if wiring.high_capacitance else 'OFF'}",
             f"o.step, o.cyc, o.half = {begin.step}, {begin.cycle}, {begin.half_cycle}",
@@ -152,6 +156,12 @@ class _Compiler:
             return _CLAMP_V
         clamp = max(window) * _CLAMP_TIMES + _CLAMP_BEYOND_V
         return round(min(clamp, self.capabilities.potential_max_v), 4)
+
+    @property
+    def _protection_v(self) -> int:
+        """Return beyond what the force leads never go, V: clamp and leads lie within."""
+        beyond = self._clamp_v * _PROTECTION_TIMES + _LEADS_V
+        return next((x for x in _PROTECTIONS_V if x >= beyond), _PROTECTIONS_V[-1])
 
     # -- what is made of steps
 

@@ -14,7 +14,11 @@ _FEWEST_READINGS = 5
 # Six and a half digits; where noise does not blur them, a mean is known to a step over root 12.
 _RESOLUTION_OF_RANGE = 3e-7
 _OVERFLOW = 9e36
-_READING = re.compile(r"Z,(\d+),([+-]?\d\.\d{7}e[+-]\d{2,3})")
+_NUMBER = r"([+-]?\d\.\d{7}e[+-]\d{2,3})"
+_READING = re.compile(rf"Z,(\d+),{_NUMBER}")
+# The range that is in force, before its readings.
+_RANGE = re.compile(rf"ZR,(\d+),{_NUMBER}")
+_SAME_RANGE = 0.01
 
 
 def zero_commands(ranges_a: Sequence[float]) -> list[str]:
@@ -29,7 +33,10 @@ def zero_commands(ranges_a: Sequence[float]) -> list[str]:
     ]
     for place, range_a in enumerate(ranges_a):
         lines += [
+            # A limit that is small against a fixed range of the meter is a conflict of settings.
+            f"smu.source.ilimit.level = {number(range_a)}",
             f"smu.measure.range = {number(range_a)}",
+            f"print(string.format('ZR,%d,%.7e', {place}, smu.measure.range))",
             f"for k = 1, {READINGS} do print(string.format('Z,%d,%.7e', {place}, "
             "smu.measure.read(defbuffer1))) end",
         ]
@@ -40,13 +47,27 @@ def zeros_of(lines: Iterable[str], ranges_a: Sequence[float]) -> tuple[ZeroCurre
     """Return the mean of the readings in each range, and the mean's standard uncertainty.
 
     Raises ProtocolError if a line is damaged or too few readings came, InstrumentFaultError if one
-    is an overflow: this firmware then does not measure while its output is off.
+    is an overflow (this firmware then does not measure while its output is off) or another range
+    was in force than the one that was asked for.
     """
     readings: list[list[float]] = [[] for _ in ranges_a]
+    in_force: set[int] = set()
     for line in lines:
+        told = _RANGE.fullmatch(line)
+        if told is not None and int(told[1]) < len(ranges_a):
+            place, range_a = int(told[1]), float(told[2])
+            if abs(range_a - ranges_a[place]) > _SAME_RANGE * ranges_a[place]:
+                raise InstrumentFaultError(
+                    f"asked for the range {ranges_a[place]:g} A, in force is {range_a:g} A: what "
+                    "it reads there is the zero of another range"
+                )
+            in_force.add(place)
+            continue
         found = _READING.fullmatch(line)
         if found is None or int(found[1]) >= len(ranges_a):
             raise ProtocolError(f"{line!r} is not a reading of the zero current")
+        if int(found[1]) not in in_force:
+            raise ProtocolError(f"{line!r} came before its range had been told")
         value = float(found[2])
         if abs(value) > _OVERFLOW:
             raise InstrumentFaultError(

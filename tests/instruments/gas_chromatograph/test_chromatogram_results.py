@@ -2,6 +2,7 @@
 
 import json
 import os
+import time
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,9 @@ from hypothesis import strategies as st
 
 from instruments.errors import ProtocolError, TransportError
 from instruments.gas_chromatograph import Chromatogram, ResultFolder, read_chromatogram
+from instruments.gas_chromatograph.device import ResultDevice
 from instruments.gas_chromatograph.results import Joiner
+from techniques.injections import injection_label
 
 
 def result(stamp: Any = "2026-01-31T09:30:00.000Z", **more: Any) -> dict[str, Any]:
@@ -184,3 +187,53 @@ def test_no_result_joins_a_wrong_injection(
         joiner.injected(number, at)
         if came:
             assert joiner.join(run(at * (1 + drift) + offset_s)) == number
+
+
+def test_where_the_clock_was_declared_nothing_joins_by_order() -> None:
+    joiner = Joiner(offset_s=3600.0)
+    joiner.injected(1, 1000.0)
+    assert joiner.join(run(900.0)) is None  # somebody's, from before
+    assert joiner.join(run(1001.0)) is None  # whose clock is not the data system's
+    assert joiner.join(run(4602.0)) == 1
+
+
+def test_of_several_detectors_the_one_that_was_named_is_taken(tmp_path: Path) -> None:
+    told = result()
+    (one,) = told["detectors"].values()
+    told["detectors"] = {"moduleA:tcd": one, "moduleB:tcd": one | {"values": one["values"][::-1]}}
+    path = write(tmp_path / "a.json", told)
+    assert read_chromatogram(path, "moduleB:tcd").trace == tuple(one["values"][::-1])
+    with pytest.raises(ProtocolError, match=r"moduleA:tcd, moduleB:tcd; none is named: name the"):
+        read_chromatogram(path)
+    with pytest.raises(ProtocolError, match="asked for 'moduleC:tcd'"):
+        read_chromatogram(path, "moduleC:tcd")
+
+
+def test_a_result_without_our_name_is_not_taken_where_results_carry_it(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    uid, now = "7d1f0a52-0000-4000-8000-000000000001", time.time()
+
+    class Named(ResultFolder):
+        """As results of an instrument that keeps names."""
+
+        names_runs = True
+
+    device = ResultDevice(
+        Named(f"folder://{tmp_path}"), name="gc", run_time_s=4, values_per_second=1
+    )
+    device.assets_dir, device.run_uid = tmp_path, uid
+    device.begin()
+    device.injected(1, now, confirmed=True)
+    told = result()
+    write(tmp_path / "blank.json", told | {"runTimeStamp": now - 700})
+    ours = told | {"runTimeStamp": now, "annotations": {"name": injection_label(uid, 1)}}
+    write(tmp_path / "ours.json", ours)
+    end = time.monotonic() + 10
+    while not device.pending() and time.monotonic() < end:
+        time.sleep(0.02)
+    time.sleep(0.3)
+    device.end()
+    assert device.pending() == 1
+    assert "blank.json carries no name of ours" in caplog.text
+    assert "ours.json" not in caplog.text

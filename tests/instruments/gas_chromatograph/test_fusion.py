@@ -90,7 +90,7 @@ def _connected(play: Play) -> Iterator[Callable[..., Fusion]]:
     drivers: list[Fusion] = []
 
     def connect(*pages: str) -> Fusion:
-        drivers.append(Fusion(play("connecting", *pages), method="H2"))
+        drivers.append(Fusion(play("connecting", *pages), method="H2", detector="moduleA:tcd"))
         drivers[-1].connect()
         return drivers[-1]
 
@@ -150,9 +150,14 @@ def test_an_answer_that_is_none_is_an_error(
 def test_what_cannot_be_worked_with_is_not_connected(
     play: Play, page: str, error: type[Exception], complaint: str
 ) -> None:
-    driver = Fusion(play(f"connecting to {page}"), method="H2")
+    driver = Fusion(play(f"connecting to {page}"), method="H2", detector="moduleA:tcd")
     with pytest.raises(error, match=complaint):
         driver.connect()
+
+
+def test_of_several_modules_one_has_to_be_named(play: Play) -> None:
+    with pytest.raises(InstrumentFaultError, match=r"it has 2 modules.*which sees hydrogen"):
+        Fusion(play("two modules"), method="H2").connect()
 
 
 def test_addresses_that_lead_nowhere_are_told() -> None:

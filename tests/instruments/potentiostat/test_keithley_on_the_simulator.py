@@ -340,9 +340,10 @@ def test_a_program_ends_within_its_limits_when_its_host_is_gone(serve: Serve) ->
     assert dialogue is not None
     dialogue.wire.close()  # as the system closes what a dead process had open
     end = time.monotonic() + 10
-    while not served.is_open() and time.monotonic() < end:
+    while not (driven := [x for x in served.told("segment") if x["technique"] == "cp"]):
+        assert time.monotonic() < end
         time.sleep(0.05)
-    (segment,) = [x for x in served.told("segment") if x["technique"] == "cp"]
+    (segment,) = driven
     assert segment["cell_t_s"] - segment["began_t_s"] == pytest.approx(100, abs=0.5)
     again = served.driver()
     assert run(again, assigned(constant(1.0, limit("time_s", 2))))
@@ -479,3 +480,44 @@ def test_it_is_reached_by_its_visa_name_as_well(serve: Serve) -> None:
     rows = run(driver, assigned(constant(1.0, limit("time_s", 4))))
     assert rows[-1].potential_v == pytest.approx(0.1, rel=1e-3)
     assert not math.isnan(rows[-1].current_a)
+
+
+def test_a_sense_lead_that_is_off_is_noticed_before_the_cell_is_driven(serve: Serve) -> None:
+    served = serve("zn-bare-half", perfect=True)
+    driver = served.driver()
+    served.meter.inject("sense-lead-off")
+    driver.start(assigned(constant(1.0, limit("time_s", 60))))
+    with pytest.raises(
+        InstrumentFaultError, match=r"sense leads see 0\.0200 V.*is a sense lead off"
+    ):
+        list(driver.samples())
+    assert served.is_open()
+    assert not [x for x in served.told("segment") if x["technique"] != "ocp"]
+    served.meter.inject("sense-lead-on")
+    assert run(driver, assigned(constant(1.0, limit("time_s", 60))))
+
+
+@pytest.mark.parametrize(
+    "step", [constant(1.0, limit("time_s", 20)), hold(0.5, limit("time_s", 20))]
+)
+def test_the_force_leads_are_protected_while_a_step_runs(
+    serve: Serve, step: dict[str, Any]
+) -> None:
+    served = serve()
+    run(served.driver(), assigned(step))
+    assert served.meter.smu.protection_v == 5.0  # the cell may see 3 V
+
+
+def test_the_larger_model_has_other_ranges(serve: Serve) -> None:
+    served = serve("zn-bare-half", model="2460")
+    driver = served.driver()
+    assert driver.identify()["model"] == "Keithley 2460"
+    large = assigned(constant(2.0, limit("time_s", 20)), area=1e3, limits={"current_max_a": 9})
+    (zero,) = driver.measure_zero(large)
+    assert zero.range_a == 4.0
+    plating = constant(2.0, limit("time_s", 20), role="plate")
+    rows = run(driver, assigned(REST_FOR_EVER | {"duration_s": 20.0}, plating))
+    assert {round(row.current_a, 5) for row in rows} == {0.0, -0.002}
+    larger = assigned(constant(8.0, limit("time_s", 20)), area=1e3, limits={"current_max_a": 9})
+    with pytest.raises(UnsupportedTechniqueError, match="gives 7350 mA at most"):
+        driver.start(larger)

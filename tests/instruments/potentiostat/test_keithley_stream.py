@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from instruments.errors import InstrumentFaultError, ProtocolError
 from instruments.potentiostat.contract import LOST_BEFORE, PLATE, Sample
 from instruments.potentiostat.keithley.script import Block, Program
 from instruments.potentiostat.keithley.stream import OVERLOAD, TIMING, ProgramStream
@@ -136,7 +137,15 @@ def test_what_the_program_cannot_have_printed_there_is_kept_raw(line: bytes) -> 
 
 
 def test_the_zero_of_the_current_is_a_mean_with_its_error() -> None:
-    lines = [f"Z,0,{1e-8 + (n % 2) * 1e-9:.7e}" for n in range(10)]
+    lines = ["ZR,0,1.0000000e-03"]
+    lines += [f"Z,0,{1e-8 + (n % 2) * 1e-9:.7e}" for n in range(10)]
     (zero,) = zeros_of(lines, (1e-3,))
     assert zero.current_a == pytest.approx(1.05e-8)
     assert zero.uncertainty_a == pytest.approx(3e-10)
+
+
+def test_the_zero_of_another_range_is_none() -> None:
+    with pytest.raises(InstrumentFaultError, match=r"the range 0\.1 A, in force is 1e-08"):
+        zeros_of(["ZR,0,1.0000000e-08", "Z,0,4.0000000e-12"], (0.1,))
+    with pytest.raises(ProtocolError, match="before its range"):
+        zeros_of(["Z,0,4.0000000e-12"], (0.1,))

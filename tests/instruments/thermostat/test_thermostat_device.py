@@ -144,9 +144,26 @@ def test_a_bath_beyond_the_cell_fails_the_exchange(device: ThermostatDevice, ben
         assert potentiostat.readline() == b"e\n"
         assert potentiostat.readline() == b"\n"
     with pytest.raises(
-        SafetyLimitError, match=r"is at 3[12]\d\.\d+ K; the cell allows 290 K to 305 K"
+        SafetyLimitError,
+        match=r"is at 3[12]\d\.\d+ K; the cell allows 290 K to 305 K. It now goes to 298.15 K",
     ):
         wait(device.trigger())
+    assert device.driver.state().setpoint_k == 298.15
+
+
+def test_a_thermostat_that_stops_by_itself_is_noted(device: ThermostatDevice) -> None:
+    device.follow(Leader())
+    wait(device.set(298.15))
+    wait(device.trigger())
+    assert device.notes == []
+    device.driver.stop()  # somebody at the panel
+    wait(device.trigger())
+    wait(device.trigger())
+    (note,) = device.notes
+    assert "stopped controlling by itself, at 298.15 K on its setpoint of 298.15 K" in note
+    device.follow(Leader())
+    assert device.notes == []
+    device.unfollow()
 
 
 def test_an_error_of_the_circulator_fails_the_exchange_and_is_named(

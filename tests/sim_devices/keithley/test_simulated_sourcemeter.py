@@ -183,3 +183,37 @@ def test_what_the_terminals_are_while_the_output_is_off_is_chosen(tmp_path, mode
         now, _ = meter.smu.cell.potential()
         assert charged > 0.01
         assert now == pytest.approx(left * charged, abs=0.2 * charged)
+
+
+def test_without_a_sense_lead_nothing_but_the_protection_holds_the_force_leads(tmp_path):
+    with served(tmp_path, perfect=True) as (meter, resource):
+        for line in (
+            "smu.source.func = smu.FUNC_DC_CURRENT",
+            "smu.measure.func = smu.FUNC_DC_VOLTAGE",
+            "smu.measure.sense = smu.SENSE_4WIRE",
+            "smu.source.range = 0.1",
+            "smu.source.vlimit.level = 2",
+            "smu.source.level = 0.05",
+            "smu.source.output = smu.ON",
+        ):
+            resource.write(line)
+        sensed = "print(string.format('%.3f', smu.measure.read()))"
+        assert resource.query(sensed) == "2.000"  # 50 mA through 100 ohm, held at the limit
+        meter.inject("sense-lead-off")
+        assert resource.query(sensed) == "0.020"
+        assert meter.smu._potential_v == pytest.approx(5.0)
+        resource.write("smu.source.protect.level = smu.PROTECT_2V")
+        assert resource.query("smu.measure.read() print(smu.source.protect.tripped)") == "smu.ON"
+        assert meter.smu._potential_v == pytest.approx(2.0)
+        resource.write("smu.source.func = smu.FUNC_DC_VOLTAGE")
+        assert resource.query("print(smu.source.protect.level)") == "smu.PROTECT_NONE"
+
+
+def test_a_range_of_the_meter_that_its_limit_does_not_reach_is_refused(tmp_path):
+    with served(tmp_path, perfect=True) as (_, resource):
+        resource.write("smu.measure.func = smu.FUNC_DC_CURRENT")
+        resource.write("smu.measure.range = 0.1")  # the limit is 0.105 mA
+        assert resource.query("print(eventlog.getcount(eventlog.SEV_ERROR))").startswith("1")
+        resource.write("smu.source.ilimit.level = 0.1")
+        resource.write("smu.measure.range = 0.1")
+        assert float(resource.query("print(smu.measure.range)")) == 0.1

@@ -1,0 +1,90 @@
+"""A sensor as a device: what becomes of a run where a reading fails."""
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from instruments._follower import LeaderRow
+from instruments.bench import Bench
+from instruments.bench_file import BenchFile
+from instruments.errors import TransportError
+from instruments.sensor.device import SensorDevice
+
+Made = Callable[..., tuple[Any, SensorDevice]]
+
+
+class Leader:
+    """A leader that has ended: rows are ready at once."""
+
+    finished = True
+
+    def latest(self) -> LeaderRow | None:
+        return LeaderRow(1.0, 1, -1, 0)
+
+    def on_row(self, callback: Callable[[LeaderRow], None]) -> Callable[[], None]:
+        return lambda: None
+
+
+@pytest.fixture
+def made(simulate: Callable[..., Any]) -> Iterator[Made]:
+    benches = []
+
+    def make(**more: Any) -> tuple[Any, SensorDevice]:
+        simulated = simulate("zn-bare-half", "ph_meter")
+        entry = {"kind": "sensor", "language": "atlas_ezo_ph", **more}
+        entry["address"] = simulated.address("ph_meter")
+        bench = Bench(BenchFile.model_validate({"name": "one", "instruments": {"ph": entry}}))
+        benches.append(bench)
+        bench.connect()
+        device = bench.devices["ph"]
+        device.follow(Leader())
+        return simulated, device
+
+    yield make
+    for bench in benches:
+        bench.close()
+
+
+def reading(device: SensorDevice) -> float:
+    device.trigger().wait(20)
+    assert device.pending() == 1
+    return float(device.read()["ph_ph"]["value"])
+
+
+def unplug(simulated: Any) -> None:
+    simulated.break_something(instrument="ph_meter", fault="unplug")
+    end = time.monotonic() + 10
+    while not any(line["event"] == "fault" for line in simulated.truth("bench")):
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+def test_a_run_goes_on_without_it_and_with_it_again(
+    made: Made, simulate: Callable[..., Any]
+) -> None:
+    simulated, device = made()
+    assert 2 < reading(device) < 12
+    unplug(simulated)
+    assert math.isnan(reading(device))
+    assert math.isnan(reading(device))
+    (note,) = device.notes
+    assert note.startswith("ph: no reading, the run goes on without: ")
+    # Plugged in again: the same address leads to it.
+    other = simulate("zn-bare-half", "ph_meter")
+    line = Path(other.address("ph_meter").removeprefix("published:")).read_text()
+    Path(simulated.address("ph_meter").removeprefix("published:")).write_text(line)
+    assert 2 < reading(device) < 12
+    assert len(device.notes) == 1
+    device.unfollow()
+
+
+def test_a_run_that_is_to_end_with_it_does(made: Made) -> None:
+    simulated, device = made(on_failure="end")
+    unplug(simulated)
+    with pytest.raises(TransportError, match="ph"):
+        device.trigger().wait(20)
+    device.unfollow()
