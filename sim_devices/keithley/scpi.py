@@ -7,48 +7,42 @@ the root where it begins with a colon. A sweep or loop runs by itself after ``:I
 from __future__ import annotations
 
 import datetime
-import math
-import re
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
 
-from sim_devices.keithley.buffers import LEAST_CAPACITY, MOST_CAPACITY, Buffer, Reading
+from sim_devices.keithley.buffers import LEAST_CAPACITY, MOST_CAPACITY, Buffer
 from sim_devices.keithley.events import (
     ERROR,
     ILLEGAL_VALUE,
     OUT_OF_RANGE,
-    Event,
     EventLog,
     RefusedError,
+)
+from sim_devices.keithley.scpi_text import (
+    DEFAULT_NODES,
+    FUNCTION_NAMES,
+    FUNCTIONS,
+    MISSING,
+    NOT_NOW,
+    QUANTITIES,
+    TYPE,
+    UNDEFINED,
+    commands_of,
+    elements_in,
+    event_told,
+    first_of,
+    function_in,
+    header_and_parameters,
+    nodes_of,
+    number_in,
+    number_told,
+    quantity_in,
+    reading_told,
+    switch_in,
+    unquoted,
 )
 from sim_devices.keithley.smu import MAINS_HZ, OFF_MODES, Quantity, Smu
 from sim_devices.keithley.tables import Identity
 
-UNDEFINED = (-113, "Undefined header")
-MISSING = (-109, "Missing parameter")
-TYPE = (-104, "Data type error")
-BAD_ELEMENT = (1133, "Parameter error: unknown buffer element")
-NOT_NOW = (-221, "Settings conflict")
-
-# Long forms that are not the short form and a rest that anybody would guess.
-_WORDS = """
-SOURce SENSe MEASure READ FETCh OUTPut CURRent VOLTage RESistance FUNCtion RANGe AUTO LEVel
-IMMediate AMPLitude VLIMit ILIMit TRIPped DELay USER BACK HIGH CAPacitance SWEep LINear LIST LOG
-NPLCycles RSENse AZERo ONCE COUNt AVERage TCONtrol STATe SMODe TRACe MAKE POINts ACTual DATA CLEar
-TRIGger DELete FILL MODE STARt END STATistics MAXimum MINimum STDDev SYSTem ERRor EVENt NEXT
-LFREquency TIME VERSion BEEPer INITiate ABORt LOAD DIGital LINE STATus PRESet MEASurement ENABle
-ROUTe TERMinals FORMat DISPlay PROTection LOWer UPPer OPERation QUEStionable FEED CONTrol SPAN
-ULIMit LLIMit LCOunt
-"""
-_SHORT: dict[str, str] = {}
-for _word in _WORDS.split():
-    _short = re.sub(r"[^A-Z]", "", _word)
-    _SHORT[_word.upper()] = _SHORT[_short] = _short
-# Nodes that may be left out.
-_DEFAULT_NODES = frozenset({"LEV", "IMM", "AMPL", "DC", "STAT"})
-_QUANTITIES: dict[str, Quantity] = {"CURR": "current", "VOLT": "voltage"}
-_FUNCTIONS = {"CURR": "current", "VOLT": "voltage", "RES": "resistance"}
-_FUNCTION_NAMES = {"current": '"CURR:DC"', "voltage": '"VOLT:DC"', "resistance": '"RES"'}
 _OFF_MODES = {"NORM": "NORMAL", "HIMP": "HIGHZ", "ZERO": "ZERO", "GUAR": "GUARD"}
 _MOST_POINTS = 1_000_000
 
@@ -108,7 +102,7 @@ class Scpi:
 
     def answers(self, line: str, common: Callable[[str], str | None]) -> Iterator[str]:
         """Obey a line; yield what it answers, all on one line."""
-        found = [answer for text in _commands(line) if (answer := self._obey(text, common))]
+        found = [answer for text in commands_of(line) if (answer := self._obey(text, common))]
         if found:
             yield ";".join(found)
 
@@ -119,7 +113,7 @@ class Scpi:
                 if answer is None:
                     raise RefusedError(*UNDEFINED)
                 return answer
-            header, parameters = _split(text)
+            header, parameters = header_and_parameters(text)
             return self._command(header, parameters)
         except RefusedError as refused:
             self._events.post(refused.number, refused.text, self._smu.utc_s())
@@ -129,7 +123,7 @@ class Scpi:
 
     def _command(self, header: str, parameters: list[str]) -> Answer:
         asks = header.endswith("?")
-        nodes = [node for node in _nodes(header.removesuffix("?")) if node not in _DEFAULT_NODES]
+        nodes = [node for node in nodes_of(header.removesuffix("?")) if node not in DEFAULT_NODES]
         first, rest = nodes[0] if nodes else "", nodes[1:]
         match first:
             case "SOUR":
@@ -148,16 +142,18 @@ class Scpi:
                 buffer, elements = self._buffer_of(parameters)
                 if buffer.last is None:
                     raise RefusedError(*NOT_NOW)
-                return _told(buffer, buffer.last, elements)
+                return reading_told(buffer, buffer.last, elements)
             case "ROUT" if rest == ["TERM"]:
                 if asks:
                     return "FRON" if self._smu.terminals == "FRONT" else "REAR"
-                self._smu.terminals = "REAR" if _one(parameters).upper()[:4] == "REAR" else "FRONT"
+                self._smu.terminals = (
+                    "REAR" if first_of(parameters).upper()[:4] == "REAR" else "FRONT"
+                )
                 return None
             case "FORM":
                 if asks:
                     return self._format
-                self._format = _one(parameters).upper()[:4]
+                self._format = first_of(parameters).upper()[:4]
                 return None
             case "INIT":
                 self._initiate()
@@ -178,14 +174,14 @@ class Scpi:
         if nodes == ["FUNC"]:
             if asks:
                 return "CURR" if unit.source_function == "current" else "VOLT"
-            unit.set_source_function(_quantity(_one(parameters)))
+            unit.set_source_function(quantity_in(first_of(parameters)))
             return None
         if nodes[:1] == ["SWE"]:
             self._sweep(nodes[1:], parameters)
             return None
-        if not nodes or nodes[0] not in _QUANTITIES:
+        if not nodes or nodes[0] not in QUANTITIES:
             raise RefusedError(*UNDEFINED)
-        what = _QUANTITIES[nodes[0]]
+        what = QUANTITIES[nodes[0]]
         source, key = unit.source[what], nodes[1:]
         limit = "VLIM" if what == "current" else "ILIM"
         if key == [limit, "TRIP"]:
@@ -193,11 +189,11 @@ class Scpi:
         if key[:1] == ["DEL"] and len(key) == 2 and key[1].startswith("USER"):
             return self._user_delay(f"{nodes[0]}{key[1]}", asks, parameters)
         get: dict[tuple[str, ...], Callable[[], str]] = {
-            (): lambda: _float(source.level),
-            ("RANG",): lambda: _float(source.range.nominal),
+            (): lambda: number_told(source.level),
+            ("RANG",): lambda: number_told(source.range.nominal),
             ("RANG", "AUTO"): lambda: str(int(source.autorange)),
-            (limit,): lambda: _float(source.limit),
-            ("DEL",): lambda: _float(source.delay_s),
+            (limit,): lambda: number_told(source.limit),
+            ("DEL",): lambda: number_told(source.delay_s),
             ("DEL", "AUTO"): lambda: str(int(source.autodelay)),
             ("READ", "BACK"): lambda: str(int(source.readback)),
             ("HIGH", "CAP"): lambda: str(int(source.high_capacitance)),
@@ -206,30 +202,30 @@ class Scpi:
             raise RefusedError(*UNDEFINED)
         if asks:
             return get[tuple(key)]()
-        value = _one(parameters)
+        value = first_of(parameters)
         match key:
             case []:
-                unit.set_level(what, _value(value))
+                unit.set_level(what, number_in(value))
             case ["RANG"]:
-                unit.set_source_range(what, _value(value))
+                unit.set_source_range(what, number_in(value))
             case ["RANG", "AUTO"]:
-                source.autorange = _switch(value)
+                source.autorange = switch_in(value)
             case ["DEL"]:
-                source.delay_s, source.autodelay = _value(value), False
+                source.delay_s, source.autodelay = number_in(value), False
             case ["DEL", "AUTO"]:
-                source.autodelay = _switch(value)
+                source.autodelay = switch_in(value)
             case ["READ", "BACK"]:
-                source.readback = _switch(value)
+                source.readback = switch_in(value)
             case ["HIGH", "CAP"]:
-                source.high_capacitance = _switch(value)
+                source.high_capacitance = switch_in(value)
             case _:
-                unit.set_limit(what, _value(value))
+                unit.set_limit(what, number_in(value))
         return None
 
     def _user_delay(self, key: str, asks: bool, parameters: list[str]) -> Answer:
         if asks:
-            return _float(self._user_delays.get(key, 0.0))
-        self._user_delays[key] = _value(_one(parameters))
+            return number_told(self._user_delays.get(key, 0.0))
+        self._user_delays[key] = number_in(first_of(parameters))
         return None
 
     # ---- sense
@@ -238,13 +234,13 @@ class Scpi:
         unit = self._smu
         if nodes == ["FUNC"]:
             if asks:
-                return _FUNCTION_NAMES[unit.sense_function]
-            unit.sense_function = _function(_one(parameters))
+                return FUNCTION_NAMES[unit.sense_function]
+            unit.sense_function = function_in(first_of(parameters))
             return None
         if nodes == ["COUN"]:
             if asks:
                 return str(unit.count)
-            count = int(_value(_one(parameters)))
+            count = int(number_in(first_of(parameters)))
             if count < 1:
                 raise RefusedError(*OUT_OF_RANGE)
             unit.count = count
@@ -252,7 +248,7 @@ class Scpi:
         if nodes == ["AZER", "ONCE"]:
             unit.spend(2 / MAINS_HZ)
             return None
-        if not nodes or nodes[0] not in _FUNCTIONS:
+        if not nodes or nodes[0] not in FUNCTIONS:
             raise RefusedError(*UNDEFINED)
         what: Quantity = "current" if nodes[0] == "CURR" else "voltage"
         sense, key = unit.sense[what], nodes[1:]
@@ -261,9 +257,9 @@ class Scpi:
         if key[:1] == ["DEL"] and len(key) == 2 and key[1].startswith("USER"):
             return self._user_delay("S" + nodes[0] + key[1], asks, parameters)
         get: dict[tuple[str, ...], Callable[[], str]] = {
-            ("RANG",): lambda: _float(sense.range.nominal),
+            ("RANG",): lambda: number_told(sense.range.nominal),
             ("RANG", "AUTO"): lambda: str(int(sense.autorange)),
-            ("NPLC",): lambda: _float(sense.nplc),
+            ("NPLC",): lambda: number_told(sense.nplc),
             ("RSEN",): lambda: str(int(sense.four_wire)),
             ("AZER",): lambda: str(int(sense.autozero)),
         }
@@ -271,27 +267,27 @@ class Scpi:
             raise RefusedError(*UNDEFINED)
         if asks:
             return get[tuple(key)]()
-        value = _one(parameters)
+        value = first_of(parameters)
         match key:
             case ["RANG"] if nodes[0] == "RES":
                 sense.autorange = False
             case ["RANG"]:
-                unit.set_sense_range(what, _value(value))
+                unit.set_sense_range(what, number_in(value))
             case ["RANG", "AUTO"]:
-                sense.autorange = _switch(value)
+                sense.autorange = switch_in(value)
             case ["NPLC"]:
-                unit.set_nplc(what, _value(value))
+                unit.set_nplc(what, number_in(value))
             case ["RSEN"]:
-                unit.set_four_wire(what, _switch(value))
+                unit.set_four_wire(what, switch_in(value))
             case ["AZER"]:
-                sense.autozero = _switch(value)
+                sense.autozero = switch_in(value)
         return None
 
     def _filter(self, key: str, asks: bool, parameters: list[str]) -> Answer:
         """Take note of a filter; the model has none."""
         if asks:
             return self._filters.get(key, "OFF" if key.endswith("AVER") else "1")
-        self._filters[key] = _one(parameters)
+        self._filters[key] = first_of(parameters)
         return None
 
     # ---- output, terminals, system
@@ -300,14 +296,14 @@ class Scpi:
         if not nodes:
             if asks:
                 return str(int(self._smu.output))
-            self._smu.set_output(_switch(_one(parameters)))
+            self._smu.set_output(switch_in(first_of(parameters)))
             return None
-        if len(nodes) == 2 and nodes[0] in _QUANTITIES and nodes[1] == "SMOD":
-            what = _QUANTITIES[nodes[0]]
+        if len(nodes) == 2 and nodes[0] in QUANTITIES and nodes[1] == "SMOD":
+            what = QUANTITIES[nodes[0]]
             if asks:
                 mode = self._smu.source[what].off_mode
                 return next(short for short, name in _OFF_MODES.items() if name == mode)
-            word = _one(parameters).upper()[:4]
+            word = first_of(parameters).upper()[:4]
             if word not in _OFF_MODES or _OFF_MODES[word] not in OFF_MODES:
                 raise RefusedError(*ILLEGAL_VALUE)
             self._smu.set_off_mode(what, _OFF_MODES[word])
@@ -317,9 +313,9 @@ class Scpi:
     def _system(self, nodes: list[str], asks: bool, parameters: list[str]) -> Answer:
         match nodes:
             case ["ERR"] | ["ERR", "NEXT"] if asks:
-                return _event(self._events.next(ERROR))
+                return event_told(self._events.next(ERROR))
             case ["EVEN"] | ["EVEN", "NEXT"] if asks:
-                return _event(self._events.next())
+                return event_told(self._events.next())
             case ["EVEN", "COUN"] | ["ERR", "COUN"] if asks:
                 return str(self._events.count())
             case ["LFRE"] if asks:
@@ -340,12 +336,12 @@ class Scpi:
 
     def _measure(self, nodes: list[str], parameters: list[str]) -> str:
         if nodes:
-            self._smu.sense_function = _function(":".join(nodes))
+            self._smu.sense_function = function_in(":".join(nodes))
         buffer, elements = self._buffer_of(parameters)
-        return _told(buffer, self._smu.measure(buffer), elements)
+        return reading_told(buffer, self._smu.measure(buffer), elements)
 
     def _buffer(self, name: str) -> Buffer:
-        found = self._smu.buffers.get(_unquoted(name))
+        found = self._smu.buffers.get(unquoted(name))
         if found is None:
             raise RefusedError(*ILLEGAL_VALUE)
         return found
@@ -353,27 +349,30 @@ class Scpi:
     def _buffer_of(self, parameters: list[str]) -> tuple[Buffer, list[str]]:
         if not parameters:
             return self._smu.buffers["defbuffer1"], ["READ"]
-        return self._buffer(parameters[0]), _elements(parameters[1:])
+        return self._buffer(parameters[0]), elements_in(parameters[1:])
 
     def _trace(self, nodes: list[str], asks: bool, parameters: list[str]) -> Answer:
         named = parameters[-1] if parameters and parameters[-1][:1] in "'\"" else '"defbuffer1"'
         buffers = self._smu.buffers
         match nodes:
             case ["MAKE"]:
-                name, size = _unquoted(_one(parameters)), int(_value(_one(parameters[1:])))
+                name, size = (
+                    unquoted(first_of(parameters)),
+                    int(number_in(first_of(parameters[1:]))),
+                )
                 if name in buffers or not LEAST_CAPACITY <= size <= MOST_CAPACITY:
                     raise RefusedError(*OUT_OF_RANGE)
                 buffers[name] = Buffer(name, size)
             case ["DEL"]:
-                if _unquoted(_one(parameters)) in ("defbuffer1", "defbuffer2"):
+                if unquoted(first_of(parameters)) in ("defbuffer1", "defbuffer2"):
                     raise RefusedError(*NOT_NOW)
-                buffers.pop(self._buffer(_one(parameters)).name)
+                buffers.pop(self._buffer(first_of(parameters)).name)
             case ["CLE"]:
                 self._buffer(named).clear()
             case ["POIN"] if asks:
                 return str(self._buffer(named).capacity)
             case ["POIN"]:
-                self._buffer(named).capacity = int(_value(_one(parameters)))
+                self._buffer(named).capacity = int(number_in(first_of(parameters)))
             case ["ACT"] if asks:
                 return str(len(self._buffer(named)))
             case ["ACT", "END"] if asks:
@@ -383,7 +382,7 @@ class Scpi:
             case ["FILL", "MODE"] if asks:
                 return "CONT" if self._buffer(named).continuous else "ONCE"
             case ["FILL", "MODE"]:
-                mode = _one(parameters).upper()[:4]
+                mode = first_of(parameters).upper()[:4]
                 self._buffer(named).continuous = mode == "CONT"
             case ["TRIG"]:
                 self._smu.measure(self._buffer(named))
@@ -396,37 +395,37 @@ class Scpi:
     def _data(self, parameters: list[str]) -> str:
         if len(parameters) < 2:
             raise RefusedError(*MISSING)
-        first, last = (int(_value(text)) for text in parameters[:2])
+        first, last = (int(number_in(text)) for text in parameters[:2])
         buffer, elements = self._buffer_of(parameters[2:])
         try:
             readings = [buffer.at(n) for n in range(first, last + 1)]
         except IndexError:
             raise RefusedError(*OUT_OF_RANGE) from None
-        return ",".join(_told(buffer, reading, elements) for reading in readings)
+        return ",".join(reading_told(buffer, reading, elements) for reading in readings)
 
     # ---- sweeps and loops
 
     def _sweep(self, nodes: list[str], parameters: list[str]) -> None:
         """``:SOUR:SWE:VOLT:LIN start, stop, points, delay, count, range, fail, dual, buffer``."""
-        if len(nodes) != 2 or nodes[0] not in _QUANTITIES or nodes[1] != "LIN":
+        if len(nodes) != 2 or nodes[0] not in QUANTITIES or nodes[1] != "LIN":
             raise RefusedError(*UNDEFINED)
         if len(parameters) < 3:
             raise RefusedError(*MISSING)
-        start, stop = (_value(text) for text in parameters[:2])
-        points = int(_value(parameters[2]))
+        start, stop = (number_in(text) for text in parameters[:2])
+        points = int(number_in(parameters[2]))
         if not 2 <= points <= _MOST_POINTS:
             raise RefusedError(*OUT_OF_RANGE)
         given = dict(enumerate(parameters))
-        delay_s = max(0.0, _value(given.get(3, "0")))
-        times = int(_value(given.get(4, "1")))
+        delay_s = max(0.0, number_in(given.get(3, "0")))
+        times = int(number_in(given.get(4, "1")))
         range_mode = given.get(5, "AUTO").upper()[:4]
-        fails = _switch(given.get(6, "ON"))
-        dual = _switch(given.get(7, "OFF"))
+        fails = switch_in(given.get(6, "ON"))
+        dual = switch_in(given.get(7, "OFF"))
         buffer = self._buffer(given.get(8, '"defbuffer1"'))
         levels = [start + (stop - start) * n / (points - 1) for n in range(points)]
         if dual:
             levels += levels[-2::-1]
-        what = _QUANTITIES[nodes[0]]
+        what = QUANTITIES[nodes[0]]
         self._model = lambda: self._sweeping(
             what, levels, delay_s, max(1, times), range_mode, fails, buffer
         )
@@ -476,19 +475,19 @@ class Scpi:
         raise RefusedError(*UNDEFINED)
 
     def _load(self, parameters: list[str]) -> None:
-        name = _unquoted(_one(parameters)).upper()
+        name = unquoted(first_of(parameters)).upper()
         rest = parameters[1:]
         if name == "EMPTY":
             self._model, self._state = None, "EMPTY"
             return
         given = dict(enumerate(rest))
         buffer = self._buffer(given.get(2, '"defbuffer1"'))
-        delay_s = max(0.0, _value(given.get(1, "0")))
+        delay_s = max(0.0, number_in(given.get(1, "0")))
         if name == "SIMPLELOOP":
-            count = int(_value(_one(rest)))
+            count = int(number_in(first_of(rest)))
             self._model = lambda: self._looping(lambda n, _: n < count, delay_s, buffer)
         elif name == "DURATIONLOOP":
-            lasts_s = _value(_one(rest))
+            lasts_s = number_in(first_of(rest))
             self._model = lambda: self._looping(lambda _, t: t < lasts_s, delay_s, buffer)
         else:
             raise RefusedError(*ILLEGAL_VALUE)
@@ -510,154 +509,3 @@ class Scpi:
             raise RefusedError(*NOT_NOW)
         self.abort_asked = False
         self._running, self._state = self._model(), "RUNNING"
-
-
-# ---- text
-
-
-def _commands(line: str) -> Iterator[str]:
-    """Yield the commands of a line with whole headers."""
-    path = ""
-    for text in _parted(line, ";"):
-        text = text.strip()
-        if not text:
-            continue
-        if text.startswith("*"):
-            yield text
-            continue
-        if not text.startswith(":") and path:
-            text = f"{path}:{text}"
-        header = text.split(None, 1)[0]
-        path = header.rpartition(":")[0]
-        yield text
-
-
-def _parted(text: str, at: str) -> list[str]:
-    """Split at a character that is in no quotes."""
-    parts, quote = [""], ""
-    for character in text:
-        if quote:
-            quote = "" if character == quote else quote
-        elif character in "'\"":
-            quote = character
-        elif character == at:
-            parts.append("")
-            continue
-        parts[-1] += character
-    return parts
-
-
-def _split(text: str) -> tuple[str, list[str]]:
-    header, _, rest = text.partition(" ")
-    rest = rest.strip()
-    return header, [part.strip() for part in _parted(rest, ",")] if rest else []
-
-
-def _nodes(header: str) -> Iterator[str]:
-    for node in header.strip(":").upper().split(":"):
-        word, number = re.fullmatch(r"(.*?)(\d*)", node).groups()  # type: ignore[union-attr]
-        short = _SHORT.get(word)
-        if short is None:
-            raise RefusedError(*UNDEFINED)
-        # SOURce1 is the source; of USER2 the number counts.
-        yield short + number if short in ("USER", "DIG", "LINE") else short
-
-
-def _one(parameters: Sequence[str]) -> str:
-    if not parameters or not parameters[0]:
-        raise RefusedError(*MISSING)
-    return parameters[0]
-
-
-def _value(text: str) -> float:
-    value = float(text)
-    if not math.isfinite(value):
-        raise ValueError(text)
-    return value
-
-
-def _switch(text: str) -> bool:
-    word = text.upper()
-    if word in ("ON", "1"):
-        return True
-    if word in ("OFF", "0"):
-        return False
-    raise RefusedError(*ILLEGAL_VALUE)
-
-
-def _unquoted(text: str) -> str:
-    return text.strip().strip("'\"")
-
-
-def _function(text: str) -> str:
-    name = _unquoted(text).upper().partition(":")[0]
-    found = _FUNCTIONS.get(_SHORT.get(name, name))
-    if found is None:
-        raise RefusedError(*ILLEGAL_VALUE)
-    return found
-
-
-def _quantity(text: str) -> Quantity:
-    name = _unquoted(text).upper().partition(":")[0]
-    found = _QUANTITIES.get(_SHORT.get(name, name))
-    if found is None:
-        raise RefusedError(*ILLEGAL_VALUE)
-    return found
-
-
-def _float(value: float) -> str:
-    return f"{value:.6E}"
-
-
-_ELEMENTS: dict[str, Callable[[Buffer, Reading], str]] = {
-    "READ": lambda buffer, x: _float(x.value),
-    "SOUR": lambda buffer, x: _float(x.source),
-    "REL": lambda buffer, x: f"{buffer.relative_s(x):.6f}",
-    "SEC": lambda buffer, x: str(int(x.utc_s)),
-    "FRAC": lambda buffer, x: f"{x.utc_s - int(x.utc_s):.9f}",
-    "TIME": lambda buffer, x: _moment(x).strftime("%H:%M:%S.%f"),
-    "DATE": lambda buffer, x: _moment(x).strftime("%m/%d/%Y"),
-    "TST": lambda buffer, x: _moment(x).strftime("%m/%d/%Y %H:%M:%S.%f") + "000",
-    "UNIT": lambda buffer, x: x.unit,
-    "SOURUNIT": lambda buffer, x: x.source_unit,
-    "FORM": lambda buffer, x: f"{x.value:+.6e} {x.unit[0]}",
-    "SOURFORM": lambda buffer, x: f"{x.source:+.6e} {x.source_unit[0]}",
-    "STAT": lambda buffer, x: str(x.status),
-    "SOURSTAT": lambda buffer, x: str(x.source_status),
-}
-_LONG_ELEMENTS = {
-    "READING": "READ",
-    "SOURCE": "SOUR",
-    "RELATIVE": "REL",
-    "SECONDS": "SEC",
-    "FRACTIONAL": "FRAC",
-    "TSTAMP": "TST",
-    "FORMATTED": "FORM",
-    "SOURFORMATTED": "SOURFORM",
-    "STATUS": "STAT",
-    "SOURSTATUS": "SOURSTAT",
-}
-_MOST_ELEMENTS = 14
-
-
-def _moment(reading: Reading) -> datetime.datetime:
-    return datetime.datetime.fromtimestamp(reading.utc_s, datetime.UTC)
-
-
-def _elements(words: Sequence[str]) -> list[str]:
-    found = [_LONG_ELEMENTS.get(word.upper(), word.upper()) for word in words] or ["READ"]
-    if len(found) > _MOST_ELEMENTS or any(name not in _ELEMENTS for name in found):
-        raise RefusedError(*BAD_ELEMENT)
-    return found
-
-
-def _told(buffer: Buffer, reading: Reading, elements: Sequence[str]) -> str:
-    return ",".join(_ELEMENTS[name](buffer, reading) for name in elements)
-
-
-def _event(event: Event | None) -> str:
-    if event is None:
-        return '0,"No error;0;0 0"'
-    moment: Any = datetime.datetime.fromtimestamp(event.utc_s, datetime.UTC)
-    stamp = moment.strftime("%Y/%m/%d %H:%M:%S.") + f"{moment.microsecond // 1000:03d}"
-    return f'{event.number},"{event.text};{event.severity};{stamp}"'
