@@ -1,7 +1,8 @@
 """A simulated PalmSens EmStat4 HR: a potentiostat that runs MethodSCRIPT.
 
-`serve` puts one on a serial line. Written from protocol facts, never from a driver: `values` and
-`language` are the language, `machine` executes it, `electronics` errs, `device` speaks on the line.
+`serve` puts one on a serial line. Written from protocol facts, never from a driver: `values`,
+`reading`, `language` and `runtime` are the language, `pgstat` and `machine` execute it,
+`electronics` errs, `device` speaks on the line.
 """
 
 from sim_devices.methodscript.device import Behaviour, EmStat4, serve

@@ -25,17 +25,18 @@ from sim_devices.methodscript.capabilities import (
 )
 from sim_devices.methodscript.electronics import PERFECT, Electronics, Imperfection
 from sim_devices.methodscript.errors import LoadError, ScriptError
-from sim_devices.methodscript.language import COMMANDS, FILE_COMMANDS, Loader, Program
-from sim_devices.methodscript.machine import (
+from sim_devices.methodscript.files import FileStore
+from sim_devices.methodscript.language import COMMANDS, FILE_COMMANDS, Loader
+from sim_devices.methodscript.machine import Machine
+from sim_devices.methodscript.pgstat import (
     ABORT,
     HALT,
     POWER_OFF,
     REVERSE,
     SKIP,
-    FileStore,
-    Machine,
     PowerLostError,
 )
+from sim_devices.methodscript.runtime import Program
 from sim_devices.methodscript.values import UnrepresentableValueError
 from sim_devices.pty_server import ByteServer, PatientSender
 from sim_devices.surroundings import ImpedantCell, LeadingClock, TruthWriter

@@ -15,294 +15,28 @@ Where the manual's wording was not at hand the choice made here is told at the p
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from types import CodeType, TracebackType
-from typing import Any, NoReturn
+from dataclasses import dataclass
+from types import CodeType
+from typing import Any
 
 from sim_devices.methodscript.capabilities import ABSENT_COMMANDS
-from sim_devices.methodscript.errors import LoadError, ScriptAborted, ScriptError
-from sim_devices.methodscript.values import (
-    LARGEST_INTEGER,
-    SMALLEST_INTEGER,
-    MalformedLiteralError,
-    format_text,
-    format_value,
-    parse_number,
-)
+from sim_devices.methodscript.errors import LoadError
+from sim_devices.methodscript.reading import NAME, LineReader, Packet, Target, TypeName, Word
+from sim_devices.methodscript.runtime import FILENAME, RUNTIME, Program
 
 LONGEST_LINE = 255  # without its line feed
 LONGEST_NAME = 32
-DEEPEST_SCOPE = 16
 LARGEST_PACKAGE = 32
-# The instrument computes with 32-bit floats; the simulation only has their bound.
-_LARGEST_FLOAT = 3.4e38
-
-_FILENAME = "<methodscript>"
-_WORD = re.compile(
-    r"""\s+ | (?P<comment>\#.*)
-    | (?P<string>f?"[^"]*")
-    | (?P<optional>[a-z_][a-z0-9_]*\([^()"#]*\))
-    | (?P<plain>[A-Za-z0-9_\-:=<>!&|\[\]]+)""",
-    re.VERBOSE,
-)
-_NAME = re.compile(r"[a-z][a-z0-9_]*")
-_ELEMENT = re.compile(r"([a-z][a-z0-9_]*)\[([a-z0-9_]+)\]")
-_INTERPOLATION = re.compile(r"\{([^{}]*)\}")
-_VARIABLE_TYPE = re.compile(r"[abcdefhij][a-z]")
 _COMPARISONS = ("==", "!=", ">=", "<=", ">", "<", "&", "|")
 
 _POTENTIAL_TYPES = ("ab", "da")
 _CURRENT_TYPES = ("ba", "db")
 
 
-# ---- what compiled code calls
-
-
-def fail(code: str) -> NoReturn:
-    """Raise the run-time error with this code."""
-    raise ScriptError(code)
-
-
-def in_bounds(value: int | float) -> int | float:
-    """Return a result that lies beyond 32 bits if it still is a number of the language."""
-    if value.__class__ is int:
-        if not SMALLEST_INTEGER <= value <= LARGEST_INTEGER:
-            raise ScriptError("4037")
-    elif not -_LARGEST_FLOAT < value < _LARGEST_FLOAT:
-        raise ScriptError("0010")
-    return value
-
-
-def as_float(value: int | float) -> float:
-    """Return a float argument."""
-    if value.__class__ is not float:
-        raise ScriptError("4207")
-    return value
-
-
-def as_integer(value: int | float) -> int:
-    """Return an integer argument."""
-    if value.__class__ is not int:
-        raise ScriptError("4207")
-    return value
-
-
-def divide(a: int | float, b: int | float) -> int | float:
-    """Divide two numbers of one type; integers towards zero, as in C."""
-    if a.__class__ is not b.__class__:
-        raise ScriptError("4207")
-    if not b:
-        raise ScriptError("0028")
-    if a.__class__ is int:
-        return in_bounds(abs(a) // abs(b) * (1 if (a < 0) == (b < 0) else -1))
-    return in_bounds(a / b)
-
-
-def modulo(a: int | float, b: int | float) -> int | float:
-    """Return the remainder with the sign of the dividend, as in C."""
-    if a.__class__ is not b.__class__:
-        raise ScriptError("4207")
-    if not b:
-        raise ScriptError("0028")
-    return int(math.fmod(a, b)) if a.__class__ is int else math.fmod(a, b)
-
-
-def power(a: int | float, b: int | float) -> int | float:
-    """Raise to a power; a result that is no real number is 0010."""
-    if a.__class__ is not b.__class__:
-        raise ScriptError("4207")
-    try:
-        result = a**b
-    except ZeroDivisionError:
-        raise ScriptError("0028") from None
-    except OverflowError:
-        raise ScriptError("0010") from None
-    if isinstance(result, complex):
-        raise ScriptError("0010")
-    # An integer to a negative power is computed in floats and cut, as integer division is.
-    return in_bounds(int(result) if a.__class__ is int else result)
-
-
-def logarithm(a: int | float) -> float:
-    """Return the natural logarithm of a float."""
-    if as_float(a) <= 0.0:
-        raise ScriptError("0010")
-    return math.log(a)
-
-
-class Array:
-    """A script's array: values with their types, all float zero at first."""
-
-    def __init__(self, size: int | float) -> None:
-        """Make `size` elements; a float size is cut."""
-        count = int(size)
-        if count < 1:
-            raise ScriptError("4204")
-        if count > 1_000_000:
-            raise ScriptError("4205")
-        self.values: list[int | float] = [0.0] * count
-        self.types = ["aa"] * count
-
-    def place(self, index: int | float) -> int:
-        """Return the index after checking it."""
-        if index.__class__ is not int:
-            raise ScriptError("4207")
-        if not 0 <= index < len(self.values):
-            raise ScriptError("400F")
-        return index
-
-    def get(self, index: int | float) -> int | float:
-        """Return an element's value."""
-        return self.values[self.place(index)]
-
-    def put(self, index: int | float, value: int | float, kind: str | None = None) -> None:
-        """Set an element's value, and its type unless None."""
-        place = self.place(index)
-        self.values[place] = value
-        if kind is not None:
-            self.types[place] = kind
-
-    def mean(self) -> float:
-        """Return the mean of all elements, which have to be floats."""
-        return math.fsum(as_float(value) for value in self.values) / len(self.values)
-
-
-def declared(array: Array | None) -> Array:
-    """Return an array whose declaration has been run."""
-    if array is None:
-        raise ScriptError("420B")
-    return array
-
-
-def fit_line(x: Array, y: Array) -> tuple[float, float]:
-    """Return (slope, intercept) of the least-squares line."""
-    if len(x.values) != len(y.values):
-        raise ScriptError("4017")
-    x_mean, y_mean = x.mean(), y.mean()
-    spread = math.fsum((a - x_mean) ** 2 for a in x.values)
-    if not spread:
-        raise ScriptError("0028")
-    slope = (
-        math.fsum((a - x_mean) * (b - y_mean) for a, b in zip(x.values, y.values, strict=True))
-        / spread
-    )
-    return slope, y_mean - slope * x_mean
-
-
-_RUNTIME: dict[str, Any] = {
-    "fail": fail,
-    "in_bounds": in_bounds,
-    "as_float": as_float,
-    "as_integer": as_integer,
-    "divide": divide,
-    "modulo": modulo,
-    "power": power,
-    "logarithm": logarithm,
-    "declared": declared,
-    "fit_line": fit_line,
-    "format_value": format_value,
-    "format_text": format_text,
-    "Array": Array,
-    "ScriptAborted": ScriptAborted,
-    "ScriptError": ScriptError,
-    "__builtins__": {"int": int, "float": float, "len": len, "round": round, "str": str},
-}
-
-
-@dataclass(frozen=True)
-class Program:
-    """A loaded script.
-
-    Attributes:
-        text: the script's lines as they were received, for storing it.
-        function: runs the script on a machine.
-        line_of: script line by line of the compiled code.
-    """
-
-    text: str
-    function: Callable[[Any], None]
-    line_of: tuple[int, ...]
-
-    def line_of_error(self, trace: TracebackType | None) -> int:
-        """Return the script line in which an exception came up; 0 when it was in none."""
-        line = 0
-        while trace is not None:
-            if trace.tb_frame.f_code.co_filename == _FILENAME:
-                line = self.line_of[trace.tb_lineno - 1]
-            trace = trace.tb_next
-        return line
-
-
-# ---- loading
-
-
-@dataclass
-class _Word:
-    text: str
-    kind: str
-    start: int  # column from 0
-
-    @property
-    def end(self) -> int:
-        return self.start + len(self.text)
-
-
-class _TypeName(str):
-    """A two-letter variable type, which compiled code needs as a string."""
-
-    __slots__ = ()
-
-
-@dataclass
-class _Scope:
-    kind: str  # "if", "loop", "meas"
-    has_else: bool = False
-
-
-@dataclass
-class _Target:
-    """Something that can be read and written: a variable or an array element."""
-
-    value: str
-    kind: str
-    metadata: str
-    array: str | None = None
-    index: str = ""
-
-
-@dataclass
-class _Packet:
-    """Package commands that follow one another without anything in between."""
-
-    items: list[tuple[int, str]] = field(default_factory=list)
-
-
-class Loader:
+class Loader(LineReader):
     """Takes a script line by line; `finish` returns the program."""
-
-    def __init__(self, memory_bytes: int = 65536, unknown: frozenset[str] = frozenset()) -> None:
-        """Start with an empty script.
-
-        Args:
-            memory_bytes: how large a script may be.
-            unknown: commands that this instrument does not have.
-        """
-        self._memory_bytes = memory_bytes
-        self._unknown = unknown
-        self._bytes = 0
-        self._number = 0
-        self._lines: list[str] = []
-        self._code: list[str] = []
-        self._line_of: list[int] = []
-        self._scopes: list[_Scope] = []
-        self._names: dict[str, str] = {}  # name: "variable" or "array"
-        self._finished_tag = False
-        self._packet: _Packet | None = None
-        self._word = _Word("", "plain", 0)
-        self._line_end = 0
 
     # ---- the two doors
 
@@ -351,58 +85,17 @@ class Loader:
         tail = [] if self._finished_tag else self._end_of_body()
         source = "\n".join((*head, *self._code, *tail)) + "\n"
         line_of = (*(0 for _ in head), *self._line_of, *(self._number for _ in tail))
-        namespace = dict(_RUNTIME)
-        compiled: CodeType = compile(source, _FILENAME, "exec")
+        namespace = dict(RUNTIME)
+        compiled: CodeType = compile(source, FILENAME, "exec")
         # The source has been made here, word by word, from names and numbers that were matched
         # above.
         exec(compiled, namespace)
         text = "".join(f"{line}\n" for line in self._lines)
         return Program(text, namespace["script"], line_of)
 
-    # ---- words
-
-    def _split(self, text: str) -> list[_Word]:
-        words = []
-        place = 0
-        while place < len(text):
-            match = _WORD.match(text, place)
-            if match is None or not text[place].isascii():
-                self._refuse_character(place)
-            kind = match.lastgroup
-            if kind == "comment" and not match.group().isascii():
-                self._refuse_character(place)
-            if kind in ("plain", "string", "optional"):
-                words.append(_Word(match.group(), kind, place))
-            place = match.end()
-        self._line_end = len(text)
-        return words
-
-    def _refuse_character(self, place: int) -> NoReturn:
-        raise LoadError("4004", self._number, place + 1)
-
-    def _refuse(self, code: str, word: _Word | None = None) -> NoReturn:
-        raise LoadError(code, self._number, (word or self._word).end + 1)
-
-    # ---- emitting
-
-    def _emit(self, code: str) -> None:
-        depth = len(self._scopes) + (1 if self._finished_tag else 2)
-        self._code.append(" " * depth + code)
-        self._line_of.append(self._number)
-
-    def _open(self, code: str, kind: str) -> None:
-        if len(self._scopes) >= DEEPEST_SCOPE:
-            self._refuse("400D")
-        self._emit(code)
-        self._scopes.append(_Scope(kind))
-        self._emit("pass")
-
-    def _end_of_body(self) -> list[str]:
-        return [" except ScriptAborted:", "  pass", " machine.finishing()"]
-
     # ---- one statement
 
-    def _statement(self, words: list[_Word]) -> None:
+    def _statement(self, words: list[Word]) -> None:
         command = self._word = words[0]
         arguments = words[1:]
         name = command.text
@@ -423,151 +116,13 @@ class Loader:
             signature.check(self, compiled)
         signature.compile(self, name, compiled, optional)
 
-    def _take_optional(
-        self, words: list[_Word], known: tuple[str, ...]
-    ) -> tuple[list[_Word], dict[str, _Word]]:
-        optional: dict[str, _Word] = {}
-        plain = []
-        for word in words:
-            if word.kind == "optional":
-                name = word.text.partition("(")[0]
-                if name not in known or name in optional:
-                    self._refuse("4008", word)
-                optional[name] = word
-            else:
-                if optional:  # optional arguments come last
-                    self._refuse("420A", word)
-                plain.append(word)
-        return plain, optional
-
-    def _arguments(self, words: list[_Word], kinds: tuple[str, ...]) -> list[Any]:
-        compiled = []
-        for place, kind in enumerate(kinds):
-            if place >= len(words):
-                # A line that ends too early: the line feed is the unexpected character.
-                raise LoadError("4004", self._number, self._line_end + 1)
-            compiled.append(self._argument(words[place], kind))
-        if len(words) > len(kinds):
-            self._refuse("420A", words[len(kinds)])
-        return compiled
-
-    def _argument(self, word: _Word, kind: str) -> Any:
-        if kind == "text":
-            if word.kind != "string":
-                self._refuse("4004", word)
-            return self._text(word)
-        if word.kind != "plain":
-            self._refuse("4004", word)
-        if kind in ("target", "variable"):
-            target = self._target(word)
-            if kind == "variable" and target.array is not None:
-                self._refuse("4211", word)
-            return target
-        if kind == "array":
-            if self._names.get(word.text) != "array":
-                self._refuse("420B", word)
-            return f"declared(a_{word.text})"
-        if kind == "type":
-            if not _VARIABLE_TYPE.fullmatch(word.text):
-                self._refuse("4209", word)
-            return _TypeName(word.text)
-        if kind == "constant":
-            return self._constant(word)
-        return self._value(word, kind)
-
-    def _constant(self, word: _Word) -> int:
-        """Return a small number that has to be written out; the suffix ``i`` may be left out."""
-        if _NAME.fullmatch(word.text):
-            self._refuse("420C", word)
-        number = self._number_of(word)
-        if number < 0:
-            self._refuse("4200", word)
-        if number != int(number):
-            self._refuse("4207", word)
-        return int(number)
-
-    def _value(self, word: _Word, kind: str) -> str:
-        """Return the expression of a value: kind "float", "integer" or "any"."""
-        if word.text[:1].isdigit() or word.text[:1] == "-":
-            number = self._number_of(word)
-            if kind == "integer" and word.text.isdigit():
-                number = int(number)  # where only integers go, the suffix may be left out
-            wanted = {"float": float, "integer": int}.get(kind)
-            if wanted is not None and not isinstance(number, wanted):
-                self._refuse("4207", word)
-            return f"({number!r})"
-        target = self._target(word)
-        if kind == "float":
-            return f"as_float({target.value})"
-        if kind == "integer":
-            return f"as_integer({target.value})"
-        return target.value
-
-    def _number_of(self, word: _Word) -> int | float:
-        try:
-            return parse_number(word.text)
-        except MalformedLiteralError:
-            self._refuse("4039", word)
-
-    def _target(self, word: _Word) -> _Target:
-        element = _ELEMENT.fullmatch(word.text)
-        if element:
-            name, index = element.groups()
-            if self._names.get(name) != "array":
-                self._refuse("420B", word)
-            if index[0].isdigit():
-                number = self._number_of(_Word(index, "plain", word.start + len(name) + 1))
-                if not isinstance(number, int):
-                    self._refuse("4207", word)
-                place = str(number)
-            else:
-                if self._names.get(index) != "variable":
-                    self._refuse("420B", word)
-                place = f"v_{index}"
-            array = f"declared(a_{name})"
-            return _Target(f"{array}.get({place})", f"{array}.types[{place}]", "''", array, place)
-        if word.text[:1].isdigit() or word.text[:1] == "-":
-            self._refuse("420D", word)
-        if not _NAME.fullmatch(word.text):
-            self._refuse("420B", word)
-        kind = self._names.get(word.text)
-        if kind is None:
-            self._refuse("420B", word)
-        if kind == "array":
-            self._refuse("420E", word)
-        return _Target(f"v_{word.text}", f"t_{word.text}", f"k_{word.text}")
-
-    def _text(self, word: _Word) -> str:
-        if not word.text.startswith("f"):
-            return repr(word.text[1:-1])
-        inner = word.text[2:-1]
-        pieces = []
-        last = 0
-        for match in _INTERPOLATION.finditer(inner):
-            pieces.append(repr(inner[last : match.start()]))
-            name = _Word(match.group(1).strip(), "plain", word.start + match.start())
-            target = self._target(name)
-            pieces.append(f"format_text({target.value})")
-            last = match.end()
-        rest = inner[last:]
-        if any(brace in piece for piece in (*pieces[::2], rest) for brace in "{}"):
-            self._refuse("4040", word)
-        return " + ".join((*pieces, repr(rest)))
-
-    def _in_measurement(self) -> bool:
-        return any(scope.kind == "meas" for scope in self._scopes)
-
-    def _no_arguments(self, words: list[_Word]) -> None:
-        if words:
-            self._refuse("420A", words[0])
-
     # ---- declarations and blocks
 
-    def _declare(self, words: list[_Word], kind: str) -> str:
+    def _declare(self, words: list[Word], kind: str) -> str:
         if not words:
             raise LoadError("4004", self._number, self._line_end + 1)
         word = words[0]
-        if not _NAME.fullmatch(word.text) or word.text in _RESERVED:
+        if not NAME.fullmatch(word.text) or word.text in _RESERVED:
             self._refuse("402B", word)
         if len(word.text) > LONGEST_NAME:
             self._refuse("402C", word)
@@ -576,18 +131,18 @@ class Loader:
         self._names[word.text] = kind
         return word.text
 
-    def var(self, words: list[_Word]) -> None:
+    def var(self, words: list[Word]) -> None:
         """``var x``: float zero until something is stored."""
         self._declare(words, "variable")
         self._no_arguments(words[1:])
 
-    def array(self, words: list[_Word]) -> None:
+    def array(self, words: list[Word]) -> None:
         """``array x 10i``: memory is taken when the line runs."""
         name = self._declare(words, "array")
         (size,) = self._arguments(words[1:], ("any",))
         self._emit(f"a_{name} = Array({size})")
 
-    def _condition(self, words: list[_Word]) -> str:
+    def _condition(self, words: list[Word]) -> str:
         if len(words) < 3:
             raise LoadError("4004", self._number, self._line_end + 1)
         if len(words) > 3:
@@ -601,16 +156,16 @@ class Loader:
             return f"(as_integer({left}) {operator} as_integer({right})) != 0"
         return f"{left} {operator} {right}"
 
-    def if_(self, words: list[_Word]) -> None:
+    def if_(self, words: list[Word]) -> None:
         """``if a < b``."""
         self._open(f"if {self._condition(words)}:", "if")
 
-    def elseif(self, words: list[_Word]) -> None:
+    def elseif(self, words: list[Word]) -> None:
         """``elseif a < b``."""
         condition = self._condition(words)
         self._alternative(f"elif {condition}:", is_else=False)
 
-    def else_(self, words: list[_Word]) -> None:
+    def else_(self, words: list[Word]) -> None:
         """``else``."""
         self._no_arguments(words)
         self._alternative("else:", is_else=True)
@@ -624,21 +179,21 @@ class Loader:
         self._scopes.append(scope)
         self._emit("pass")
 
-    def endif(self, words: list[_Word]) -> None:
+    def endif(self, words: list[Word]) -> None:
         """``endif``."""
         self._no_arguments(words)
         if not self._scopes or self._scopes[-1].kind != "if":
             self._refuse("400E")
         self._scopes.pop()
 
-    def loop(self, words: list[_Word]) -> None:
+    def loop(self, words: list[Word]) -> None:
         """``loop a < b``: said with L and +."""
         condition = self._condition(words)
         self._emit("machine.begin_loop()")
         self._open(f"while {condition}:", "loop")
         self._emit("turn()")
 
-    def endloop(self, words: list[_Word]) -> None:
+    def endloop(self, words: list[Word]) -> None:
         """``endloop`` of a loop or a measurement loop."""
         self._no_arguments(words)
         if not self._scopes or self._scopes[-1].kind == "if":
@@ -646,14 +201,14 @@ class Loader:
         scope = self._scopes.pop()
         self._emit("machine.end_measurement()" if scope.kind == "meas" else "machine.end_loop()")
 
-    def breakloop(self, words: list[_Word]) -> None:
+    def breakloop(self, words: list[Word]) -> None:
         """``breakloop`` leaves the innermost loop or measurement loop."""
         self._no_arguments(words)
         if all(scope.kind == "if" for scope in self._scopes):
             self._refuse("400E")
         self._emit("break")
 
-    def on_finished(self, words: list[_Word]) -> None:
+    def on_finished(self, words: list[Word]) -> None:
         """``on_finished:`` what follows runs at the end, after ``abort`` and after Z."""
         self._no_arguments(words)
         if self._scopes or self._finished_tag:
@@ -666,12 +221,12 @@ class Loader:
 
     # ---- packages: three lines that nearly always stand together become one expression
 
-    def package(self, name: str, arguments: list[Any], optional: dict[str, _Word]) -> None:
+    def package(self, name: str, arguments: list[Any], optional: dict[str, Word]) -> None:
         """``pck_start``, ``pck_add x``, ``pck_end``."""
         del optional
         if name == "pck_start":
             self._spill()
-            self._packet = _Packet([(self._number, "")])
+            self._packet = Packet([(self._number, "")])
         elif name == "pck_add":
             (target,) = arguments
             item = f"{target.kind} + format_value({target.value}) + {target.metadata}"
@@ -711,7 +266,7 @@ class Loader:
 
     # ---- variables
 
-    def _write(self, target: _Target, value: str, kind: str | None, metadata: str | None) -> None:
+    def _write(self, target: Target, value: str, kind: str | None, metadata: str | None) -> None:
         if target.array is not None:
             self._emit(f"{target.array}.put({target.index}, {value}, {kind})")
             return
@@ -722,19 +277,19 @@ class Loader:
             code += f"; {target.metadata} = {metadata}"
         self._emit(code)
 
-    def store_var(self, name: str, arguments: list[Any], optional: dict[str, _Word]) -> None:
+    def store_var(self, name: str, arguments: list[Any], optional: dict[str, Word]) -> None:
         """``store_var x 10m ab``."""
         del name, optional
         target, value, kind = arguments
         self._write(target, value, repr(kind), "''")
 
-    def copy_var(self, name: str, arguments: list[Any], optional: dict[str, _Word]) -> None:
+    def copy_var(self, name: str, arguments: list[Any], optional: dict[str, Word]) -> None:
         """``copy_var source destination``: with its type and its metadata."""
         del name, optional
         source, target = arguments
         self._write(target, source.value, source.kind, source.metadata)
 
-    def arithmetic(self, name: str, arguments: list[Any], optional: dict[str, _Word]) -> None:
+    def arithmetic(self, name: str, arguments: list[Any], optional: dict[str, Word]) -> None:
         """``add_var x y`` and the like: x becomes x + y."""
         del optional
         target, value = arguments
@@ -745,49 +300,49 @@ class Loader:
         self._emit("if not -2147483648 <= left <= 2147483647: in_bounds(left)")
         self._write(target, "left", None, None)
 
-    def function(self, name: str, arguments: list[Any], optional: dict[str, _Word]) -> None:
+    def function(self, name: str, arguments: list[Any], optional: dict[str, Word]) -> None:
         """``div_var x y`` and the like, and functions of one variable."""
         del optional
         target, *others = arguments
         expression = _FUNCTIONS[name].format(target.value, *others)
         self._write(target, expression, None, None)
 
-    def alter_vartype(self, name: str, arguments: list[Any], optional: dict[str, _Word]) -> None:
+    def alter_vartype(self, name: str, arguments: list[Any], optional: dict[str, Word]) -> None:
         """``alter_vartype x as``."""
         del name, optional
         target, kind = arguments
         self._write(target, target.value, repr(kind), None)
 
-    def timer_get(self, name: str, arguments: list[Any], optional: dict[str, _Word]) -> None:
+    def timer_get(self, name: str, arguments: list[Any], optional: dict[str, Word]) -> None:
         """``timer_get x``."""
         del name, optional
         self._write(arguments[0], "timer()", "'eb'", "''")
 
-    def array_get(self, name: str, arguments: list[Any], optional: dict[str, _Word]) -> None:
+    def array_get(self, name: str, arguments: list[Any], optional: dict[str, Word]) -> None:
         """``array_get array index x``."""
         del name, optional
         array, index, target = arguments
         self._write(target, f"{array}.get({index})", f"{array}.types[{index}]", "''")
 
-    def array_set(self, name: str, arguments: list[Any], optional: dict[str, _Word]) -> None:
+    def array_set(self, name: str, arguments: list[Any], optional: dict[str, Word]) -> None:
         """``array_set array index x``."""
         del name, optional
         array, index, source = arguments
         self._emit(f"{array}.put({index}, {source.value}, {source.kind})")
 
-    def mean(self, name: str, arguments: list[Any], optional: dict[str, _Word]) -> None:
+    def mean(self, name: str, arguments: list[Any], optional: dict[str, Word]) -> None:
         """``mean array x``."""
         del name, optional
         array, target = arguments
         self._write(target, f"{array}.mean()", None, "''")
 
-    def linear_fit(self, name: str, arguments: list[Any], optional: dict[str, _Word]) -> None:
+    def linear_fit(self, name: str, arguments: list[Any], optional: dict[str, Word]) -> None:
         """``linear_fit xs ys slope intercept``."""
         del name, optional
         x, y, slope, intercept = arguments
         self._emit(f"{slope.value}, {intercept.value} = fit_line({x}, {y})")
 
-    def abort(self, name: str, arguments: list[Any], optional: dict[str, _Word]) -> None:
+    def abort(self, name: str, arguments: list[Any], optional: dict[str, Word]) -> None:
         """``abort``: on to ``on_finished:``."""
         del name, arguments, optional
         if self._finished_tag:  # nothing follows that could be gone to: the script ends
@@ -798,45 +353,45 @@ class Loader:
 
     # ---- what the machine does
 
-    def call(self, name: str, arguments: list[Any], optional: dict[str, _Word]) -> None:
+    def call(self, name: str, arguments: list[Any], optional: dict[str, Word]) -> None:
         """Hand a command's values to the machine's method of the same name."""
-        values = [repr(a) if isinstance(a, _TypeName) else str(a) for a in arguments]
+        values = [repr(a) if isinstance(a, TypeName) else str(a) for a in arguments]
         if "ocp" in optional:
             word = optional["ocp"]
-            inner = _Word(word.text[4:-1].strip(), "plain", word.start + 4)
+            inner = Word(word.text[4:-1].strip(), "plain", word.start + 4)
             values.append(self._value(inner, "float"))
         self._emit(f"machine.{name}({', '.join(values)})")
 
-    def say_text(self, name: str, arguments: list[Any], optional: dict[str, _Word]) -> None:
+    def say_text(self, name: str, arguments: list[Any], optional: dict[str, Word]) -> None:
         """``send_string "text"``."""
         del name, optional
         self._emit(f"say('T' + {arguments[0]})")
 
-    def file_open(self, name: str, arguments: list[Any], optional: dict[str, _Word]) -> None:
+    def file_open(self, name: str, arguments: list[Any], optional: dict[str, Word]) -> None:
         """``file_open "path" mode``."""
         del name, optional
         path, mode = arguments
         self._emit(f"machine.file_open({path}, {mode})")
 
-    def read_into(self, name: str, arguments: list[Any], optional: dict[str, _Word]) -> None:
+    def read_into(self, name: str, arguments: list[Any], optional: dict[str, Word]) -> None:
         """``get_gpio x``."""
         del optional
         self._write(arguments[0], f"machine.{name}()", "'ja'", "''")
 
-    def meas(self, name: str, arguments: list[Any], optional: dict[str, _Word]) -> None:
+    def meas(self, name: str, arguments: list[Any], optional: dict[str, Word]) -> None:
         """``meas 100m x ab``."""
         del name, optional
         duration, target, kind = arguments
         self._emit(f"left, right = machine.meas({duration}, {kind!r})")
         self._write(target, "left", repr(kind), "right")
 
-    def measurement_loop(self, name: str, arguments: list[Any], optional: dict[str, _Word]) -> None:
+    def measurement_loop(self, name: str, arguments: list[Any], optional: dict[str, Word]) -> None:
         """Every ``meas_loop_…``: results first, then what to apply."""
         kinds = _RESULTS[name]
         results, values = arguments[: len(kinds)], [str(value) for value in arguments[len(kinds) :]]
         if "nscans" in optional:
             word = optional["nscans"]
-            count = self._constant(_Word(word.text[7:-1].strip() or "?", "plain", word.start + 7))
+            count = self._constant(Word(word.text[7:-1].strip() or "?", "plain", word.start + 7))
             if not count:
                 self._refuse("4204", word)
             values.append(str(count))
@@ -851,13 +406,13 @@ class Loader:
             self._emit(f"left = machine.measure_besides({kind!r})")
             self._write(target, "left", repr(kind), "''")
 
-    def _extra_measurement(self, word: _Word | None) -> tuple[_Target, str] | None:
+    def _extra_measurement(self, word: Word | None) -> tuple[Target, str] | None:
         """Return where ``add_meas(0 ag x)`` puts what it measures, and what that is."""
         if word is None:
             return None
         start = word.start + len("add_meas(")
         inner = [
-            _Word(match.group(), "plain", start + match.start())
+            Word(match.group(), "plain", start + match.start())
             for match in re.finditer(r"[^ \t]+", word.text[len("add_meas(") : -1])
         ]
         channel, kind, name = (*inner, word, word, word)[:3]
@@ -895,7 +450,7 @@ class Loader:
             self._refuse("403C")
 
 
-_BLOCKS: dict[str, Callable[[Loader, list[_Word]], None]] = {
+_BLOCKS: dict[str, Callable[[Loader, list[Word]], None]] = {
     "var": Loader.var,
     "array": Loader.array,
     "if": Loader.if_,
@@ -921,7 +476,7 @@ class _Signature:
         check: of arguments that need no value.
     """
 
-    compile: Callable[[Loader, str, list[Any], dict[str, _Word]], None]
+    compile: Callable[[Loader, str, list[Any], dict[str, Word]], None]
     arguments: tuple[str, ...] = ()
     optional: tuple[str, ...] = ()
     outside: str = ""
