@@ -193,7 +193,7 @@ def test_an_open_circuit_ends_when_its_potential_has_come_to_rest(make: Make) ->
 def test_plating_at_a_potential_ends_by_its_charge_and_stripping_by_its_current(
     make: Make,
 ) -> None:
-    chain = make("zn-bare-half", factor=2000.0)
+    chain = make("zn-bare-half", factor=200.0)
     program = Sequence(
         steps=(
             hold(
