@@ -37,6 +37,7 @@ _CURRENT_RANGES_UA = {
 _FIRST_CURRENT_RANGE = {"10V_microAmpV0.2": "10uA", "10V_10MilliAmpV0.2": "100uA"}
 _DAC_STEPS, _ADC_STEPS = 4096, 65536
 _LONGEST_LINE = 2000
+_MOST_UNREAD_BYTES = 60_000
 _IDLE_STRIDE_S = 0.1
 _SUBSTEP_V, _MOST_SUBSTEPS = 1e-3, 50
 _TESTS = (
@@ -614,13 +615,21 @@ class Rodeostat:
     def _say(self, test: _Test, told: dict[str, Any]) -> None:
         with self._changed:
             if self._test is test:
-                self.line.send(_line(told))
+                self._tell(_line(told))
 
     def _end(self, test: _Test) -> None:
         with self._changed:
             if self._test is test:
                 self._stop_test()
-                self.line.send(_line({}))
+                self._tell(_line({}))
+
+    def _tell(self, line: bytes) -> None:
+        """Say something that nobody asked for; its USB port gives up on a host that reads nothing.
+
+        Waiting for that host, with the condition held, would leave it deaf as well.
+        """
+        if self.line.pending_bytes < _MOST_UNREAD_BYTES:
+            self.line.send(line)
 
     # ---- for whoever breaks things
 

@@ -4,11 +4,12 @@ Asked all at once, for most of it is waiting: each simulator is started once and
 after the other, all simulators beside each other; the tests then look at what came.
 """
 
+import json
 import logging
 import re
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -42,6 +43,7 @@ from instruments.stage.zaber_ascii import Axis, ZaberStage
 from instruments.thermostat.contract import TemperatureLimitError
 from instruments.thermostat.huber_pb import HuberThermostat
 from instruments.thermostat.julabo import JulaboThermostat
+from instruments.transport import open_transport
 from sim_devices import keithley, methodscript, rodeostat, wasatch_fid
 from sim_devices import zaber as zaber_stages
 from sim_devices.cell import Cell, make_cell
@@ -102,6 +104,19 @@ class World:
     def _leader(self) -> tuple[Any, SimulatedClock, Truth, int]:
         return make_cell("dummy-100ohm", 1), self.clock(), self.truth, 1
 
+    def _running_rodeostat(self) -> Any:
+        """Return one whose test a program began that is gone: it tells of it all the time."""
+        simulated = rodeostat.Rodeostat(*self._leader())
+        for_long = {"value": 0.1, "duration": 2_000_000_000}
+        with closing(open_transport(simulated.address)) as gone:
+            for asked in (
+                {"command": "setParam", "test": "constant", "param": for_long},
+                {"command": "runTest", "test": "constant"},
+            ):
+                gone.write(json.dumps(asked).encode() + b"\n")
+                gone.read_line(5.0)
+        return simulated
+
     def _make(self, name: str) -> Any:
         clock, scene = self._clock, RamanScene(self._cell, 1)
         made: dict[str, Callable[[], Any]] = {
@@ -117,6 +132,7 @@ class World:
             "keithley of SCPI": lambda: keithley.serve(*self._leader(), language="SCPI"),
             "rodeostat": lambda: rodeostat.Rodeostat(*self._leader()),
             "rodeostat of before": lambda: rodeostat.Rodeostat(*self._leader(), firmware="FW0.0.9"),
+            "rodeostat that runs": self._running_rodeostat,
             "zaber": lambda: zaber_stages.ZaberStage(clock),
             "zaber of before": lambda: zaber_stages.ZaberStage(clock, firmware="6.18"),
             "ezo": lambda: EzoPh(self._cell, clock, perfect=True),
@@ -233,6 +249,8 @@ CASES = [
          "is an Ocean HDX at this address", "raman"),
     Case("fusion", MODEL, "ocean", TransportError, "numberOfModules", "cannot be reached",
          "at this address", "gas chromatograph at"),
+    Case("vici", MODEL, "rodeostat that runs", ProtocolError, "goes on talking by itself", '"i":',
+         "another instrument is at this address", "valve"),
     # -- firmware of which it is known that it cannot be worked with
     Case("methodscript", FIRMWARE, "methodscript of no known kind", ProtocolError, "who it is",
          "'es9_xx' is not known here", "known are es4_hr", POTENTIOSTAT),

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import time
 from pathlib import Path
 
 import numpy as np
@@ -109,13 +110,26 @@ def test_a_test_that_nobody_stops_goes_on_to_its_end_and_disconnects(tmp_path):
         port.close()  # the host is gone
         instrument._worker.join(0.0)
         while not [x for x in read_truth(tmp_path, "potentiostat") if x["event"] == "cell_off"]:
-            instrument.line.discard_output()
+            time.sleep(0.01)
         events = read_truth(tmp_path, "potentiostat")
         (on,), (off,) = (
             [x["cell_t_s"] for x in events if x["event"] == event]
             for event in ("cell_on", "cell_off")
         )
     assert off - on == pytest.approx(20.0, abs=0.2)
+
+
+def test_it_hears_a_host_that_has_long_read_nothing(tmp_path):
+    with served(tmp_path, factor=1e4, perfect=True) as (instrument, port):
+        param = {"quietTime": 0, "value": 0.5, "duration": 2_000_000_000}
+        ask(port, command="setParam", test="constant", param=param)
+        ask(port, command="runTest", test="constant")
+        while instrument.line.pending_bytes < 60_000:
+            time.sleep(0.01)
+        say(port, command="stopTest")
+        while b'"stopTest"' not in (line := port.readline()):
+            assert line
+        assert [x for x in read_truth(tmp_path, "potentiostat") if x["event"] == "cell_off"]
 
 
 def test_a_power_cycle_disconnects_and_says_nothing(tmp_path):

@@ -1,6 +1,7 @@
 """Talk with one Rodeostat: a JSON object per line, commands answered by their name."""
 
 import json
+import time
 from collections import deque
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -14,6 +15,8 @@ from instruments.errors import (
 from instruments.transport import Transport
 
 ANSWER_S = 2.0
+# Also where its test goes on talking meanwhile.
+_LONGEST_ANSWER_S = 10.0
 _QUIET_S = 0.1
 _MOST_UNREADABLE = 50
 _LARGEST = 1e12
@@ -77,8 +80,15 @@ class Dialogue:
 
     def _answer(self, command: str, arguments: dict[str, Any]) -> dict[str, Any]:
         asked = " ".join([command, *(f"{key}={value!r}" for key, value in arguments.items())])
-        unreadable, last = 0, b""
+        unreadable, last, line = 0, b"", b""
+        end = time.monotonic() + _LONGEST_ANSWER_S
         while True:
+            if time.monotonic() > end:
+                raise TransportTimeout(
+                    f"{self._who()}: asked to {asked}, no answer within {_LONGEST_ANSWER_S:g} s "
+                    f"among what its test tells; {CELL_UNKNOWN}",
+                    heard=line,
+                )
             try:
                 line = self.wire.read_line(ANSWER_S)
             except TransportTimeout as error:
