@@ -249,8 +249,8 @@ CASES = [
          "is an Ocean HDX at this address", "raman"),
     Case("fusion", MODEL, "ocean", TransportError, "numberOfModules", "cannot be reached",
          "at this address", "gas chromatograph at"),
-    Case("vici", MODEL, "rodeostat that runs", ProtocolError, "goes on talking by itself", '"i":',
-         "another instrument is at this address", "valve"),
+    Case("vici", MODEL, "rodeostat that runs", ProtocolError, "talking by itself|'CP'", '"[tvi]"',
+         "another instrument", "valve"),
     # -- firmware of which it is known that it cannot be worked with
     Case("methodscript", FIRMWARE, "methodscript of no known kind", ProtocolError, "who it is",
          "'es9_xx' is not known here", "known are es4_hr", POTENTIOSTAT),
