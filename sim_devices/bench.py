@@ -1,8 +1,9 @@
 """A whole simulated bench in one process: one cell, one clock, and instruments wired together.
 
 The relay board's terminals: relay 0 is the chromatograph's Start contact, relay 1 the laser of
-`raman_ocean` where that is served, relay 2 the microscope's lamp; GPIO 3 is the chromatograph's
-Ready line. Only the potentiostat moves the cell: without one its time stands still.
+`raman_ocean` where that is served, relay 2 the microscope's lamp, relays 4 to 7 the start lines of
+boxes that write files (`sim_devices.served.START_LINES`); GPIO 3 is the chromatograph's Ready line.
+Only the potentiostat moves the cell: without one its time stands still.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import threading
 import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +23,7 @@ import numpy as np
 from sim_devices.cell import Cell, DummyCell, make_cell
 from sim_devices.clock import SimulatedClock
 from sim_devices.lights import Lights
-from sim_devices.served import LEADERS, STARTERS, Wiring
+from sim_devices.served import LEADERS, START_LINES, STARTERS, Wiring
 from sim_devices.truth import Truth
 
 if TYPE_CHECKING:
@@ -241,7 +243,7 @@ class Bench:
     def _start(self, instruments: Sequence[str], seed: int, prefer_pty: bool) -> None:
         # Imported when asked for: a camera alone needs no potentiostat's language.
         if "relay_board" in instruments:
-            self._start_relay_board(seed, prefer_pty, SEPARATE_LASER in instruments)
+            self._start_relay_board(seed, prefer_pty, instruments)
         if "camera" in instruments:
             from sim_devices.micrograph import Micrograph
 
@@ -279,15 +281,18 @@ class Bench:
                 perfect=self._perfect,
                 folder=self.publish_folder,
                 instruments=self._instruments,
+                start_lines=frozenset(START_LINES if "relay_board" in instruments else ()),
             )
             self._adopt(name, *STARTERS[name](wiring))
 
-    def _start_relay_board(self, seed: int, prefer_pty: bool, separate_laser: bool) -> None:
+    def _start_relay_board(self, seed: int, prefer_pty: bool, instruments: Sequence[str]) -> None:
         from sim_devices.relay_board import RelayBoard
 
         on_relay: dict[int, Callable[[bool], None]] = {LAMP_RELAY: self._lamp}
-        if separate_laser:
+        if SEPARATE_LASER in instruments:
             on_relay[LASER_RELAY] = self._separate_laser
+        for name in set(instruments) & set(START_LINES):
+            on_relay[START_LINES[name]] = partial(self._start_line, name)
         gpio_level: dict[int, Callable[[], bool]] = {}
         chromatograph = self._chromatograph(seed)
         if chromatograph is not None:
@@ -411,6 +416,11 @@ class Bench:
 
     def _lamp(self, on: bool) -> None:
         self.lights.lamp = on
+
+    def _start_line(self, name: str, closed: bool) -> None:
+        box = self._instruments.get(name)  # none: it is not switched on yet
+        if box is not None:
+            box.contact(closed)
 
     def _separate_laser(self, on: bool) -> None:
         self.lights.laser_mw = _SEPARATE_LASER_MW if on else 0.0

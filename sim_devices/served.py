@@ -33,6 +33,7 @@ class Wiring:
         perfect: whether it has neither errors nor noise.
         folder: where the bench publishes; an instrument that writes files makes a folder in it.
         instruments: those that were started before, by name; the chromatograph among them.
+        start_lines: names of those that a contact of the relay board starts.
     """
 
     cell: Cell | DummyCell | RecordedCell
@@ -44,6 +45,7 @@ class Wiring:
     perfect: bool
     folder: Path
     instruments: Mapping[str, Any] = field(default_factory=dict)
+    start_lines: frozenset[str] = frozenset()
 
     def simulated_cell(self, what: str) -> Cell:
         """Return the cell; raises ValueError if it is none of which ``what`` could tell anything.
@@ -166,6 +168,25 @@ def _dems(wiring: Wiring) -> tuple[Any, str]:
     return box, f"folder://{box.folder.resolve()}"
 
 
+def _writer(kind: str) -> Starter:
+    """Return what starts a box that only writes files."""
+
+    def start(wiring: Wiring) -> tuple[Any, str]:
+        from sim_devices.writers import WritingBox
+
+        box = WritingBox(
+            kind,
+            wiring.simulated_cell(f"a box of {kind}"),
+            wiring.truth,
+            wiring.folder / f"{kind}_files",
+            seed=wiring.seed,
+            start_line=kind in wiring.start_lines,
+        )
+        return box, f"folder://{box.folder.resolve()}"
+
+    return start
+
+
 def _rodeostat(wiring: Wiring) -> tuple[Any, str]:
     from sim_devices.rodeostat import Rodeostat
 
@@ -190,7 +211,9 @@ def _raman_ocean(wiring: Wiring) -> tuple[Any, str]:
 
 
 STARTERS: Mapping[str, Starter] = {
+    "afm": _writer("afm"),
     "dems": _dems,
+    "ftir": _writer("ftir"),
     "fusion": _fusion,
     "julabo": _julabo,
     "keithley": _keithley,
@@ -200,6 +223,10 @@ STARTERS: Mapping[str, Starter] = {
     "rodeostat": _rodeostat,
     "sampling_valve": _sampling_valve,
     "stage": _stage,
+    "ultrasound": _writer("ultrasound"),
+    "xrd": _writer("xrd"),
 }
+# The relay of the board that closes the start line of each of these.
+START_LINES: Mapping[str, int] = {"ftir": 4, "xrd": 5, "afm": 6, "ultrasound": 7}
 # Those of them that move the cell: a bench has one, the ``potentiostat`` or one of these.
 LEADERS: frozenset[str] = frozenset({"keithley", "rodeostat"})
