@@ -209,6 +209,8 @@ def told_attachments(run: "Run") -> list[str]:
             line += f" of {told['instrument']}"
         if told.get("clock_offset_s"):
             line += f", its clock {told['clock_offset_s']:+g} s"
+        if told.get("supersedes"):
+            line += f", in place of {told['supersedes'][:8]}, which held less of it"
         lines.append(f"{line} ({str(one.get('uid'))[:8]})")
     return lines
 

@@ -340,6 +340,79 @@ def test_files_of_a_folder_are_attached_once_and_the_unexpected_is_kept_and_told
     assert len(Run.from_journal(UID, data).attachments) == 1
 
 
+DEMS = "{begun}Time (s),m/z 2 (A)\n"
+ROW = "{},{}e-12\n"
+
+
+def _ions(path: Path, rows: int, *, begun: float | None = None, modified: float) -> Path:
+    stamp = "" if begun is None else datetime.fromtimestamp(begun, UTC).isoformat()
+    head = DEMS.format(begun=f"# started: {stamp}\n" if stamp else "")
+    path.write_text(head + "".join(ROW.format(n, n + 1) for n in range(rows)))
+    os.utime(path, (modified, modified))
+    return path
+
+
+@pytest.mark.parametrize("begun", [BEGAN_S + 500, None])
+def test_a_file_that_goes_on_after_a_pause_takes_the_place_of_what_it_was(
+    record: Record, tmp_path: Path, begun: float | None
+) -> None:
+    data = record()
+    watched = tmp_path / "watched"
+    watched.mkdir()
+    place = FolderResults(watched, "ftir", stream="ions", pattern="*.csv")
+    path = _ions(watched / "pauses.csv", 3, begun=begun, modified=BEGAN_S + 503)
+    part = path.read_bytes()
+    (first,), _ = collect(data, [place])
+    before = attached_to(data, UID)[-1]
+    # Without a time of its own it seems to be begun when it was written: long after the run.
+    _ions(path, 9, begun=begun, modified=BEGAN_S + 9e5)
+    (second,), _ = collect(data, [place])
+    assert (first.outcome, second.outcome) == ("attached", "attached")
+    assert f"takes the place of {before['uid'][:8]}" in second.reason
+    run = Run.from_journal(UID, data)
+    assert run.streams["ions"].columns["ftir_ion_current_mz2_a"] == pytest.approx(
+        np.arange(1, 10) * 1e-12
+    )
+    (current,) = run.attachments
+    assert current["attachment"]["supersedes"] == before["uid"]
+    assert f"in place of {before['uid'][:8]}" in text_report(run)
+    (found,) = find_runs(data)
+    assert found.attachments == (current["uid"],)
+    # Nothing is lost: both are there, with their bytes.
+    assert [one["uid"] for one in attached_to(data, UID, superseded=True)] == [
+        before["uid"],
+        current["uid"],
+    ]
+    assert (data / "assets" / before["uid"] / "pauses.csv").read_bytes() == part
+    # What it was is known also when it comes back.
+    path.write_bytes(part)
+    os.utime(path, (BEGAN_S + 503, BEGAN_S + 503))
+    (third,), _ = collect(data, [place])
+    assert third.outcome == "present"
+    assert len(Run.from_journal(UID, data).attachments) == 1
+
+
+def test_another_measurement_under_the_same_name_takes_no_place(
+    record: Record, tmp_path: Path
+) -> None:
+    data = record()
+    watched = tmp_path / "watched"
+    watched.mkdir()
+    place = FolderResults(watched, "ftir", stream="ions", pattern="*.csv")
+    for number in (1, 2):
+        began = BEGAN_S + 200 * number
+        _ions(watched / "latest.csv", 2 + number, begun=began, modified=began + 9)
+        (one,), _ = collect(data, [place])
+        assert (one.outcome, one.reason) == ("attached", "")
+    assert len(Run.from_journal(UID, data).attachments) == 2
+    # In another folder it is another file.
+    other = tmp_path / "other"
+    other.mkdir()
+    _ions(other / "latest.csv", 9, begun=began, modified=began + 9)
+    (one,), _ = collect(data, [FolderResults(other, "ftir", stream="ions")])
+    assert (one.outcome, one.reason) == ("attached", "")
+
+
 def test_a_folder_that_is_gone_is_told_and_hides_no_other(record: Record, tmp_path: Path) -> None:
     data = record()
     watched = tmp_path / "watched"
