@@ -41,8 +41,11 @@ def main(kind: str, folder: Path, seed: int) -> None:
         look = Look.of(asked["seen"])
         text, truth = measure(look, began, random)
         path = folder / f"{kind}-{asked['number']:04d}{ending}"
-        write_slowly(path, text)
         told = {"cell_t_s": look.cell_t_s, "host_time_s": asked["host_time_s"], **truth}
+        try:
+            write_slowly(path, text)
+        except OSError as error:
+            told["lost"] = str(error)
         sys.stdout.write(json.dumps({"name": path.name, **told}) + "\n")
         sys.stdout.flush()
 
