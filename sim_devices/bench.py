@@ -25,6 +25,7 @@ from sim_devices.clock import SimulatedClock
 from sim_devices.lights import Lights
 from sim_devices.served import LEADERS, START_LINES, STARTERS, Wiring
 from sim_devices.truth import Truth
+from sim_devices.whereabouts import Whereabouts
 
 if TYPE_CHECKING:
     from sim_devices.chromatograph import InjectingInstrument
@@ -183,6 +184,7 @@ class Bench:
         followers = set(instruments) - leaders
         self.clock = SimulatedClock(factor, tolerance_s=tolerance_s if followers else None)
         self.lights = Lights(self.clock)
+        self.whereabouts = Whereabouts()
         publish.mkdir(parents=True, exist_ok=True)
         _refuse_second_simulator(publish)
         for note in (REPLAY_FILE, SIMULATED_FILE):
@@ -281,6 +283,7 @@ class Bench:
                 perfect=self._perfect,
                 folder=self.publish_folder,
                 instruments=self._instruments,
+                whereabouts=self.whereabouts,
                 start_lines=frozenset(START_LINES if "relay_board" in instruments else ()),
             )
             self._adopt(name, *STARTERS[name](wiring))
@@ -337,7 +340,8 @@ class Bench:
         if isinstance(self.cell, Cell):
             from sim_devices.micrograph import SideView
 
-            return SideView(self.cell, _seed(seed, "camera"))
+            number = _seed(seed, "camera")
+            return SideView(self.cell, number, whereabouts=self.whereabouts)
         from sim_devices.recorded_views import RecordedView
 
         return RecordedView(self._recorded_cell)
@@ -346,7 +350,7 @@ class Bench:
         if isinstance(self.cell, Cell):
             from sim_devices.spectrum import RamanScene
 
-            return RamanScene(self.cell, _seed(seed, "raman"))
+            return RamanScene(self.cell, _seed(seed, "raman"), self.whereabouts)
         from sim_devices.recorded_views import RecordedLight
 
         return RecordedLight(self._recorded_cell)

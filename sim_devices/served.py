@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sim_devices.whereabouts import Whereabouts
+
 if TYPE_CHECKING:
     from sim_devices.cell import Cell, DummyCell
     from sim_devices.clock import SimulatedClock
@@ -33,6 +35,7 @@ class Wiring:
         perfect: whether it has neither errors nor noise.
         folder: where the bench publishes; an instrument that writes files makes a folder in it.
         instruments: those that were started before, by name; the chromatograph among them.
+        whereabouts: where the cell stands before objective and laser.
         start_lines: names of those that a contact of the relay board starts.
     """
 
@@ -45,6 +48,7 @@ class Wiring:
     perfect: bool
     folder: Path
     instruments: Mapping[str, Any] = field(default_factory=dict)
+    whereabouts: Whereabouts = field(default_factory=Whereabouts)
     start_lines: frozenset[str] = frozenset()
 
     def simulated_cell(self, what: str) -> Cell:
@@ -137,7 +141,12 @@ def _sampling_valve(wiring: Wiring) -> tuple[Any, str]:
 def _stage(wiring: Wiring) -> tuple[Any, str]:
     from sim_devices.zaber import ZaberStage
 
-    stage = ZaberStage(wiring.clock, prefer_pty=wiring.prefer_pty, seed=wiring.seed)
+    stage = ZaberStage(
+        wiring.clock,
+        whereabouts=wiring.whereabouts,
+        prefer_pty=wiring.prefer_pty,
+        seed=wiring.seed,
+    )
     return stage, stage.address
 
 
@@ -205,7 +214,8 @@ def _raman_ocean(wiring: Wiring) -> tuple[Any, str]:
     from sim_devices.ocean_hdx import OceanHdx
     from sim_devices.spectrum import RamanScene
 
-    scene = RamanScene(wiring.simulated_cell("a Raman spectrometer"), wiring.seed)
+    cell = wiring.simulated_cell("a Raman spectrometer")
+    scene = RamanScene(cell, wiring.seed, wiring.whereabouts)
     spectrometer = OceanHdx(scene, wiring.clock, wiring.lights, truth=wiring.truth)
     return spectrometer, spectrometer.address
 
