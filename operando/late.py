@@ -87,6 +87,7 @@ class ChromatogramPlace:
             parts=parts,
             uid="" if named is None else named[0],
             told={"method": result.method, "label": result.label},
+            among_rows=True,
         )
 
 

@@ -159,7 +159,7 @@ class SideView:
         moved = self._whereabouts.now()
         right_px, up_px = (um / self.micrometre_per_pixel for um in moved[:2])
         # Which column of the sample, counted where it was at the start, each of the picture shows.
-        column = np.arange(WIDTH) - right_px
+        column = np.arange(WIDTH, dtype=np.float64) - right_px
         heights = thickness_um * _relative_height(self._shape, column, compactness)
         tip = np.exp(-0.5 * ((column - _TIP_COLUMN) / _TIP_SIGMA_PX) ** 2)
         heights = np.maximum(np.maximum(heights, 0.0), tip_um * tip)

@@ -66,7 +66,7 @@ def copper_is_seen(two_theta_deg: Floats, intensity: Floats, *, shift_deg: float
     """
     copper = _area(two_theta_deg, intensity, COPPER_200.two_theta_deg + shift_deg)
     zinc = reflection_areas(two_theta_deg, intensity, shift_deg=shift_deg).values()
-    return bool(copper) and copper > _MINDED * sum(x for x in zinc if not isinstance(x, str))
+    return (copper or 0.0) > _MINDED * sum(area for area in zinc if not isinstance(area, str))
 
 
 def _area(two_theta_deg: Floats, intensity: Floats, at_deg: float) -> float | None:

@@ -107,8 +107,6 @@ def collect(
                 continue
             one = _collected(data_dir, place, key, runs, state.attached(place, key))
             state.remember(place, key, size, one)
-            if one.outcome == "attached":
-                runs.pop(one.uid, None)  # it has a row more now
             found.append(one)
     state.save()
     return found, troubles
@@ -150,6 +148,8 @@ def _collected(
     except AttachmentError as error:
         _keep(data_dir, late.source)
         return Collected(place.instrument, key, "unexpected", uid, str(error))
+    if late.among_rows:
+        runs.pop(uid)  # it has a row more now
     return Collected(place.instrument, key, "attached", uid, _in_place_of(data_dir, uid, attached))
 
 

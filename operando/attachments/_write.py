@@ -9,6 +9,7 @@ import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -118,12 +119,19 @@ def attached_to(
     found = []
     for one in attachments_of(data_dir, chain_of(data_dir, uid), superseded=superseded):
         try:
-            first = next(iter(documents(journal_path(data_dir, one))), None)
+            found.append(_start_of(journal_path(data_dir, one)))
         except (JournalError, LookupError):
             continue  # told where the run is read
-        if first is not None and first[0] == "start":
-            found.append(first[1])
     return found
+
+
+@lru_cache(maxsize=10_000)
+def _start_of(journal: Path) -> dict[str, Any]:
+    """Return the start document of a journal that has its stop: it never changes."""
+    name, doc = next(iter(documents(journal)))
+    if name != "start":
+        raise JournalError(f"{journal} begins with a {name}")
+    return doc
 
 
 def attach(

@@ -392,6 +392,22 @@ def test_a_file_that_goes_on_after_a_pause_takes_the_place_of_what_it_was(
     assert len(Run.from_journal(UID, data).attachments) == 1
 
 
+def test_of_an_instrument_that_wrote_much_a_report_has_one_line(
+    record: Record, tmp_path: Path
+) -> None:
+    data = record()
+    watched = tmp_path / "watched"
+    watched.mkdir()
+    for number in range(5):
+        began = BEGAN_S + 100 * number
+        _ions(watched / f"ions-{number}.csv", 3 + number, begun=began, modified=began + 9)
+    collect(data, [FolderResults(watched, "ftir", stream="ions", clock_offset_s=2.0)])
+    told = [line for line in text_report(Run.from_journal(UID, data)).splitlines()
+            if line.startswith("Attached")]  # fmt: skip
+    assert len(told) == 1
+    assert told[0].endswith("5 dems_csv, ions-0.csv to ions-4.csv of ftir, its clock +2 s")
+
+
 def test_another_measurement_under_the_same_name_takes_no_place(
     record: Record, tmp_path: Path
 ) -> None:
