@@ -56,27 +56,29 @@ def _each(
     reasons: list[str | None] = []
     times: list[tuple[float | None, float | None]] = []
     for stream, device in _with(found, f"_{keys[-1]}", files=True):
-        assets = [stream.assets.get(f"{device}_{key}") for key in keys]
-        if any(asset is None for asset in assets):
+        there = [stream.assets.get(f"{device}_{key}") for key in keys]
+        assets = [asset for asset in there if asset is not None]
+        count = min(len(stream), *map(len, assets))
+        if len(assets) < len(keys) or not count:
             continue
-        rows = [
-            [np.asarray(row, dtype=np.float64) for row in asset.rows()]
-            for asset in assets
-            if asset is not None
+        order = [int(n) for n in np.argsort(stream.time[:count], kind="stable")]
+        first = [np.asarray(asset[order[0]], dtype=np.float64) for asset in assets]
+        # One file at a time: maps are large.
+        told = [
+            evaluate(first, [np.asarray(row, dtype=np.float64) for row in rows])
+            for rows in zip(*(asset.rows() for asset in assets), strict=False)
         ]
-        files = list(zip(*rows, strict=False))
-        order = [int(n) for n in np.argsort(stream.time[: len(files)], kind="stable")]
         placed = _placed(stream, device)
         for number in order:
-            told = evaluate(files[order[0]], files[number])
-            reasons.append(told if isinstance(told, str) else None)
+            one = told[number]
+            reasons.append(one if isinstance(one, str) else None)
             for name in names:
-                values[name].append(None if isinstance(told, str) else told[name])
+                values[name].append(None if isinstance(one, str) else one[name])
             times.append(placed[number])
     if not reasons:
         return undefined((*names, time), _NOTHING[names])
     numbers = {name: listed(name, each, reasons=reasons) for name, each in values.items()}
-    when, errors = ([one[place] for one in times] for place in (0, 1))
+    when, errors = ([at[place] for at in times] for place in (0, 1))
     nowhere = "before or after all rows of the potentiostat"
     return numbers | {time: listed(time, when, errors, otherwise=nowhere)}
 
