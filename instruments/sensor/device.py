@@ -43,7 +43,7 @@ class SensorDevice(Follower):
             try:
                 check()
             except InstrumentError as error:
-                raise self._named(error) from error
+                raise type(error)(f"{self.name}: {error}") from error
 
     @property
     def notes(self) -> list[str]:

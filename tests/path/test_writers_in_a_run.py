@@ -6,8 +6,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from instruments.errors import InstrumentError
 from operando.analysis import metrics
 from operando.configuration import load_bench, load_cell
+from operando.journal import list_runs
 from operando.late import collect_late
 from operando.report import text_report
 from operando.runs import Run
@@ -36,6 +38,13 @@ class Course:
                     away.rename(folder)
 
         with chain.simulated(), chain.session(bench) as session:
+            session.connect()
+            folder.rename(away)
+            with pytest.raises(InstrumentError) as refused:
+                session.run_protocol(protocol, cell=load_cell(CELL))
+            self.refused = str(refused.value)
+            self.runs_before = len(list_runs(chain.data))
+            away.rename(folder)
             session.RE.subscribe(look)
             self.uid = session.run_protocol(protocol, cell=load_cell(CELL))
             self.collected, self.troubles = collect_late(chain.data, bench)
@@ -119,6 +128,13 @@ def test_each_file_lies_on_the_leaders_clock_where_it_was_begun(course: Course) 
         for t, true, error in told:
             assert abs(t - true) < 12**0.5 * (error or 0) + 15.0
         assert np.all(np.diff([t for t, _, _ in told]) > 0)
+
+
+def test_a_run_is_not_begun_without_the_folder_of_one_of_its_instruments(course: Course) -> None:
+    assert course.runs_before == 0
+    assert course.refused.startswith("afm: ")
+    assert "cannot look into" in course.refused
+    assert "is the instrument's folder there, and mounted?" in course.refused
 
 
 def test_a_folder_that_was_away_is_told_and_what_was_in_it_is_there(course: Course) -> None:
