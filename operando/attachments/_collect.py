@@ -15,6 +15,7 @@ from operando.attachments._write import (
     SourceFile,
     attach,
     attached_to,
+    has_grown,
 )
 from operando.journal import JournalError, select_runs, summaries
 from operando.readers import ReaderError
@@ -121,7 +122,8 @@ def _collected(
     except (ReaderError, AttachmentError) as error:
         return Collected(place.instrument, key, "unreadable", reason=str(error))
     outcome, uid, reason = _belongs(data_dir, place, late, runs)
-    if before and outcome in ("unexpected", "older") and not (late.told or {}).get("started"):
+    untold = not (late.told or {}).get("started")
+    if before and uid != before and untold and has_grown(data_dir, before, late.source):
         # When it was last written, which is all that tells its time, is later than it was.
         _run(data_dir, before, runs)
         outcome, uid, reason = "attached", before, ""
@@ -154,7 +156,8 @@ def _collected(
 
 
 def _in_place_of(data_dir: Path, uid: str, attached: str) -> str:
-    (start,) = (one for one in attached_to(data_dir, uid) if one["uid"] == attached)
+    all_of_them = attached_to(data_dir, uid, superseded=True)
+    (start,) = (one for one in all_of_them if one["uid"] == attached)
     before = start["attachment"].get("supersedes", "")
     return f"it takes the place of {before[:8]}, which held less of it" if before else ""
 

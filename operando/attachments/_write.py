@@ -225,6 +225,24 @@ def _superseded(data_dir: Path, uid: str, attachment: Mapping[str, Any]) -> str:
     return ""
 
 
+def has_grown(data_dir: Path, uid: str, source: SourceFile) -> bool:
+    """Return whether a file begins with what is attached to a run from the same path already."""
+    if source.path is None:
+        return False
+    path = str(source.path.absolute())
+    try:
+        content = source.path.read_bytes()
+    except OSError:
+        return False
+    sources = (one["attachment"]["source"] for one in attached_to(data_dir, uid))
+    return any(
+        one.get("path") == path
+        and one["size"] < len(content)
+        and hashlib.sha256(content[: one["size"]]).hexdigest() == one["sha256"]
+        for one in sources
+    )
+
+
 def _begun(attachment: Mapping[str, Any]) -> str:
     """Return when a file says that it was begun, as it says it; empty if it does not."""
     return str((attachment.get("told") or {}).get("started") or "")

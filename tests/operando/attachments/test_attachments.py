@@ -392,6 +392,36 @@ def test_a_file_that_goes_on_after_a_pause_takes_the_place_of_what_it_was(
     assert len(Run.from_journal(UID, data).attachments) == 1
 
 
+def test_a_file_that_is_written_anew_in_a_later_run_is_of_that_one(
+    record: Record, tmp_path: Path
+) -> None:
+    data = record()
+    watched = tmp_path / "watched"
+    watched.mkdir()
+    place = FolderResults(watched, "ftir", stream="ions", pattern="*.csv")
+    path = _ions(watched / "latest.csv", 3, modified=BEGAN_S + 503)
+    (first,), _ = collect(data, [place])
+    later = UID.replace("7d", "8d")
+    told = {"uid": later, "time": BEGAN_S + 5000, "bench": {"instruments": {"ftir": {}}}}
+    stop = {"uid": "s", "run_start": later, "time": BEGAN_S + 6000, "exit_status": "success"}
+    with JournalWriter(data) as journal:
+        journal("start", told)
+        journal("stop", stop)
+    _ions(path, 9, modified=BEGAN_S + 5500)
+    path.write_text(path.read_text().replace("0,1e-12", "0,7e-12"))  # it does not go on
+    os.utime(path, (BEGAN_S + 5500, BEGAN_S + 5500))
+    (second,), _ = collect(data, [place])
+    assert (first.uid, second.uid) == (UID, later)
+    assert second.reason == ""
+    # What goes on is of the run that it was begun in, whatever lasts meanwhile.
+    path.write_text(path.read_text() + ROW.format(9, 10))
+    os.utime(path, (BEGAN_S + 9e5, BEGAN_S + 9e5))
+    (third,), _ = collect(data, [place])
+    assert third.uid == later
+    assert "takes the place of" in third.reason
+    assert [len(attached_to(data, uid)) for uid in (UID, later)] == [1, 1]
+
+
 def test_of_an_instrument_that_wrote_much_a_report_has_one_line(
     record: Record, tmp_path: Path
 ) -> None:
