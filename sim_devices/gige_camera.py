@@ -421,6 +421,7 @@ class GigECamera:
             began = time.monotonic()
             with self._clock.exchange("camera frame"):
                 block = self._frame(session)
+            self._exposing = False
             if block is not None:
                 self._send(block)
             with self._lock:

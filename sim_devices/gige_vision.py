@@ -223,7 +223,9 @@ class ControlChannel:
             case 0x0002:
                 return self._registers.read(0, DISCOVERY_BYTES)
             case 0x0040:
-                self._needs_control(sender)
+                # Clients ask for packets from the socket of the stream, too.
+                if self._controller is None or self._controller[0] != sender[0]:
+                    raise Refused(ACCESS_DENIED)
                 if len(payload) != 12:
                     raise Refused(INVALID_HEADER)
                 _, block, first, last = struct.unpack(">HHII", payload)

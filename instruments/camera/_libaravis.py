@@ -115,6 +115,12 @@ class Aravis:
             told = os.environ.get(VARIABLE)
             names = (told,) if told else (*NAMES, ctypes.util.find_library("aravis-0.8") or "")
         self._library = _load(names)
+        try:
+            self._bind()
+        except AttributeError as error:
+            raise TransportError(f"the library {names[0]} is not Aravis 0.8: {error}") from error
+
+    def _bind(self) -> None:
         self._free = self._library.g_error_free
         self._free.argtypes, self._free.restype = [POINTER(_GError)], None
         self._unref = self._library.g_object_unref
