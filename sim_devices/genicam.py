@@ -61,9 +61,10 @@ class Feature:
         """Return whether the register can be set to this."""
         if self.entries:
             return value in self.entries.values()
-        if self.low is not None and value < self.low:
+        # What is not a number is not within them.
+        if self.low is not None and not value >= self.low:
             return False
-        if self.high is not None and value > self.high:
+        if self.high is not None and not value <= self.high:
             return False
         return self.kind != "Integer" or (int(value) - int(self.low or 0)) % self.step == 0
 

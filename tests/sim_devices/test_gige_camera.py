@@ -302,6 +302,7 @@ def test_what_does_not_fit_is_refused(scene: Scene) -> None:
         assert client.set(name, value) == 0x8002
     assert client.set_float("ExposureTime", 19.0) == 0x8002
     assert client.set_float("Gain", 24.5) == 0x8002
+    assert client.set_float("Gain", float("nan")) == 0x8002
     assert client.set("PayloadSize", 1) == 0x8004
     assert client.write(0x0200, 1) == 0x8004
     assert client.write(0x2222_0000, 1) == 0x8003
