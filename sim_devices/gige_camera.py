@@ -10,6 +10,7 @@ from __future__ import annotations
 import queue
 import random
 import socket
+import struct
 import threading
 import time
 from dataclasses import dataclass
@@ -45,6 +46,7 @@ class _Faults:
     status: int = wire.BUSY
     skipped: int = 0
     damaged: int = 0
+    stray: int = 0
     packets: int = 3
     resent: bool = True
 
@@ -114,8 +116,9 @@ class GigECamera:
         Args:
             fault: ``drop`` (of the next `count` frames `packets` packets are lost on their way; the
                 client may ask for them again), ``lose`` (the same, and the camera has them no
-                more), ``skip`` (the next `count` triggers give no frame), ``refuse`` (the next
-                `count` requests are answered with `status`), ``steal`` (another program takes
+                more), ``skip`` (the next `count` triggers give no frame), ``stray`` (before each of
+                the next `count` frames something comes that is no packet of one), ``refuse`` (the
+                next `count` requests are answered with `status`), ``steal`` (another program takes
                 control), ``power-cycle``, ``stall`` (it says nothing any more) or ``resume``.
             options: of the fault, numbers.
 
@@ -132,6 +135,9 @@ class GigECamera:
             case "skip":
                 with self._lock:
                     self._faults.skipped = count
+            case "stray":
+                with self._lock:
+                    self._faults.stray = count
             case "refuse":
                 with self._lock:
                     self._faults.refused = count
@@ -321,11 +327,15 @@ class GigECamera:
                 inner = range(1, block.packets - 1)
                 missing = set(self._random.sample(inner, min(self._faults.packets, len(inner))))
             resent = self._faults.resent
+            stray, self._faults.stray = self._faults.stray > 0, max(0, self._faults.stray - 1)
             self._blocks[block.number] = block, set() if resent else missing
             while len(self._blocks) > _KEPT_BLOCKS:
                 del self._blocks[next(iter(self._blocks))]
         if target is None:
             return
+        if stray:
+            # An answer of the control channel, as one sees it who has taken over its port.
+            self._stream.sendto(struct.pack(">HHHHI", 0, 0x0085, 4, 1, 0), target)
         began, sent, paced = time.monotonic(), 0, _PACED_BYTES
         for number in range(block.packets):
             packet = block.packet(number)

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from instruments.camera._frame_file import FrameFile
-from instruments.camera._libaravis import CONTINUOUS, OFF, STATUSES, Aravis, AravisError
+from instruments.camera._libaravis import CLEARED, CONTINUOUS, OFF, STATUSES, Aravis, AravisError
 from instruments.camera.contract import BITS_OF, DeviceTimeSource, pixel_dtype
 from instruments.errors import (
     InstrumentError,
@@ -24,6 +24,8 @@ BUFFERS = 4
 # A camera rounds an exposure to its own grid: a line takes 10 to 30 us.
 EXPOSURE_SHARE, EXPOSURE_STEP_S = 0.02, 50e-6
 _LOOPBACK = "127."
+# GigE Vision's usual heartbeat; a camera is free again so long after who controlled it has died.
+HEARTBEAT_S, CONTROL_POLL_S = 3.5, 0.25
 
 
 def serve(arguments: dict[str, Any]) -> "AravisProcess":
@@ -70,14 +72,14 @@ class AravisProcess:
                 f"{self._who}: cannot be opened: {error}. Check cable, power and IP address; it "
                 "must be in the subnet of one of this computer's interfaces"
             ) from error
-        self._require_control("open")
+        self._take_control(arv, camera)
         try:
             self._set_up(arv, camera)
             return {
                 "model": " ".join(
                     arv.text(f"camera_get_{name}_name", camera) for name in ("vendor", "model")
                 ),
-                "serial_number": arv.text("camera_get_device_serial_number", camera),
+                "serial_number": self._serial_number(arv, camera),
                 "sdk_version": f"Aravis {arv.version}",
                 "address": self._address,
             }
@@ -106,6 +108,24 @@ class AravisProcess:
             "GigE camera must be in the subnet of one of this computer's interfaces, and a "
             "firewall lets nothing through to it; a USB camera needs a udev rule"
         )
+
+    def _take_control(self, arv: Aravis, camera: int) -> None:
+        """Take control, waiting until the heartbeat of a program that was killed has ended."""
+        until = time.monotonic() + HEARTBEAT_S
+        while not self._in_control() and time.monotonic() < until:
+            time.sleep(CONTROL_POLL_S)
+            try:
+                arv("gv_device_take_control", arv("camera_get_device", camera))
+            except AravisError:
+                continue  # somebody still has it
+        self._require_control("open")
+
+    @staticmethod
+    def _serial_number(arv: Aravis, camera: int) -> str:
+        try:
+            return arv.text("camera_get_device_serial_number", camera)
+        except AravisError:
+            return ""  # not every model tells one
 
     def _set_up(self, arv: Aravis, camera: int) -> None:
         if not arv("camera_is_software_trigger_supported", camera):
@@ -146,20 +166,33 @@ class AravisProcess:
         self._require_near("a gain", self._gain, self._read_gain(), 0.02 * (high - low), "")
 
     def _set_region(self, arv: Aravis, camera: int) -> None:
+        if self._region is None:
+            arv("camera_set_region", camera, 0, 0, -1, -1)  # the size can be largest from there
+            width, height = (
+                arv.pair(f"camera_get_{size}_bounds", camera, c_int)[1]
+                for size in ("width", "height")
+            )
+            arv("camera_set_region", camera, 0, 0, width, height)
+            return
         sensor = arv.pair("camera_get_sensor_size", camera, c_int)
-        wanted = tuple(self._region) if self._region is not None else (0, 0, *sensor)
-        left, top, width, height = wanted
+        left, top, width, height = wanted = tuple(self._region)
         if min(wanted) < 0 or left + width > sensor[0] or top + height > sensor[1]:
             raise InstrumentFaultError(
                 f"{self._who}: {width} x {height} pixels from column {left} and row {top} were "
                 f"asked for; its sensor has {sensor[0]} x {sensor[1]}"
             )
-        arv("camera_set_region", camera, left, top, width, height)
-        found = arv.region(camera)
-        if self._region is not None and found != wanted:
+        try:
+            arv("camera_set_region", camera, *wanted)
+            told = list(arv.region(camera))
+        except AravisError as error:
             raise InstrumentFaultError(
-                f"{self._who}: the region {list(wanted)} was asked for; it says {list(found)}: "
-                "take one on its grid"
+                f"{self._who}: the region {list(wanted)} was asked for, Aravis says: {error}; take "
+                "one on the camera's grid"
+            ) from error
+        if told != list(wanted):
+            raise InstrumentFaultError(
+                f"{self._who}: the region {list(wanted)} was asked for; it says {told}: take one "
+                "on its grid"
             )
 
     # -- settings
@@ -287,7 +320,7 @@ class AravisProcess:
                 before_ns = time.time_ns()
                 arv("camera_software_trigger", camera)
                 wait_s = self._settings["exposure_time_s"] + timeout_s
-                buffer = arv("stream_timeout_pop_buffer", self._stream, int(wait_s * 1e6))
+                buffer = self._await_buffer(arv, wait_s)
                 after_ns = time.time_ns()
                 if buffer is None:
                     why = f"no frame came within {wait_s:g} s of its trigger"
@@ -325,6 +358,19 @@ class AravisProcess:
             "age_s": None,
             "failed_reason": failed_reason,
         }
+
+    def _await_buffer(self, arv: Aravis, wait_s: float) -> int | None:
+        """Return the next buffer that a frame went to, whole or not; None: none came."""
+        until = time.monotonic() + wait_s
+        while (left_s := until - time.monotonic()) > 0:
+            buffer: int | None = arv("stream_timeout_pop_buffer", self._stream, int(left_s * 1e6))
+            if buffer is None:
+                return None
+            if arv("buffer_get_status", buffer) != CLEARED:
+                return buffer
+            # Something came that is no packet of a frame: late, for who had the port before.
+            arv("stream_push_buffer", self._stream, buffer)
+        return None
 
     def _start(self, arv: Aravis, camera: int) -> None:
         if self._running:

@@ -17,9 +17,9 @@ from instruments.errors import TransportError
 VARIABLE = "OPERANDO_ARAVIS"
 NAMES = ("libaravis-0.8.so.0", "libaravis-0.8.0.dylib")
 OFF, CONTINUOUS = 0, 0
+CLEARED = 1  # the status of a buffer that nothing was put into
 STATUSES = {
     -1: "unknown",
-    1: "cleared",
     2: "not all of its packets came in time",
     3: "packets are missing",
     4: "a packet has a wrong number",
@@ -69,6 +69,8 @@ _FUNCTIONS: dict[str, tuple[Any, list[Any], bool]] = {
     "camera_set_pixel_format_from_string": (None, [_THING, c_char_p], True),
     "camera_get_pixel_format_as_string": (c_char_p, [_THING], True),
     "camera_get_sensor_size": (None, [_THING, _INT, _INT], True),
+    "camera_get_width_bounds": (None, [_THING, _INT, _INT], True),
+    "camera_get_height_bounds": (None, [_THING, _INT, _INT], True),
     "camera_set_region": (None, [_THING, c_int, c_int, c_int, c_int], True),
     "camera_get_region": (None, [_THING, _INT, _INT, _INT, _INT], True),
     "camera_get_payload": (c_uint, [_THING], True),
@@ -77,6 +79,7 @@ _FUNCTIONS: dict[str, tuple[Any, list[Any], bool]] = {
     "camera_stop_acquisition": (None, [_THING], True),
     "camera_gv_auto_packet_size": (c_uint, [_THING], True),
     "gv_device_is_controller": (c_bool, [_THING], False),
+    "gv_device_take_control": (c_bool, [_THING], True),
     "gv_device_get_timestamp_tick_frequency": (c_uint64, [_THING], True),
     "stream_push_buffer": (None, [_THING, _THING], False),
     "stream_try_pop_buffer": (_THING, [_THING], False),
