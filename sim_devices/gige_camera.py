@@ -369,7 +369,9 @@ def exposed(
         return picture
     grey = picture.astype(np.float32)
     if pixel_format != "Mono8":
-        grey += noise.random(picture.shape, dtype=np.float32)
+        # In steps of the sensor: a share that is rounded up would be another grey level.
+        below = 2 ** (_SENSOR_BITS - 8)
+        grey += noise.integers(0, below, picture.shape, np.uint8) / np.float32(below)
     counts = (_DARK_GREY + (grey - _DARK_GREY) * scale) * 2 ** (_SENSOR_BITS - 8)
     full = np.clip(counts, 0, 2**_SENSOR_BITS - 1).astype(np.uint16)
     if pixel_format == "Mono8":

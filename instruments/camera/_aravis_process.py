@@ -21,6 +21,9 @@ from instruments.errors import (
 
 SCHEME = "aravis://"
 BUFFERS = 4
+# Of the stream of a GigE camera: frames come one at a time, so packets can be waited for (us), and
+# any share of a frame may be asked for again.
+STREAM_PROPERTIES: Mapping[str, float] = {"frame-retention": 1_000_000, "packet-request-ratio": 1.0}
 # A camera rounds an exposure to its own grid: a line takes 10 to 30 us.
 EXPOSURE_SHARE, EXPOSURE_STEP_S = 0.02, 50e-6
 _LOOPBACK = "127."
@@ -377,6 +380,9 @@ class AravisProcess:
             return
         size = arv("camera_get_payload", camera)
         self._stream = int(arv("camera_create_stream", camera, None, None))
+        if arv("camera_is_gv_device", camera):
+            for name, value in STREAM_PROPERTIES.items():
+                arv.set_property(self._stream, name, value)
         for _ in range(BUFFERS):
             arv("stream_push_buffer", self._stream, arv("buffer_new_allocate", size))
         arv("camera_start_acquisition", camera)

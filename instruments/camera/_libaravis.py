@@ -102,6 +102,14 @@ class _GError(ctypes.Structure):
     _fields_ = (("domain", ctypes.c_uint32), ("code", c_int), ("message", c_char_p))
 
 
+class _GValue(ctypes.Structure):
+    _fields_ = (("type", c_size_t), ("data", c_uint64 * 2))
+
+
+# GLib's numbers of fundamental types: what a property holds.
+_UINT_TYPE, _DOUBLE_TYPE = 7 << 2, 15 << 2
+
+
 class Aravis:
     """The library, loaded.
 
@@ -130,6 +138,20 @@ class Aravis:
         self._unref.argtypes, self._unref.restype = [_THING], None
         self._g_free = self._library.g_free
         self._g_free.argtypes, self._g_free.restype = [_THING], None
+        self._value_init = self._library.g_value_init
+        self._value_init.argtypes = [POINTER(_GValue), c_size_t]
+        self._set_property = self._library.g_object_set_property
+        self._set_property.argtypes, self._set_property.restype = (
+            [_THING, c_char_p, POINTER(_GValue)],
+            None,
+        )
+        self._value_set = {
+            _UINT_TYPE: self._library.g_value_set_uint,
+            _DOUBLE_TYPE: self._library.g_value_set_double,
+        }
+        for kind, function in self._value_set.items():
+            number = c_uint if kind == _UINT_TYPE else c_double
+            function.argtypes, function.restype = [POINTER(_GValue), number], None
         self._functions: dict[str, Callable[..., Any]] = {}
         for name, (result, arguments, fails) in _FUNCTIONS.items():
             function = getattr(self._library, f"arv_{name}")
@@ -188,6 +210,14 @@ class Aravis:
         size = c_size_t()
         start = self("buffer_get_data", buffer, byref(size))
         return ctypes.string_at(start, size.value) if start else b""
+
+    def set_property(self, thing: int, name: str, value: float) -> None:
+        """Set a property: an unsigned one where the value is an int."""
+        held = _GValue()
+        kind = _UINT_TYPE if isinstance(value, int) else _DOUBLE_TYPE
+        self._value_init(byref(held), kind)
+        self._value_set[kind](byref(held), value)
+        self._set_property(thing, name.encode(), byref(held))
 
     def release(self, thing: int) -> None:
         """Give a camera or a stream back."""

@@ -586,3 +586,10 @@ def test_a_dummy_has_nothing_to_look_at(tmp_path: Path) -> None:
 
     with pytest.raises(ValueError, match="nothing for a camera"):
         Bench(tmp_path, "dummy-100ohm", instruments=("gige_camera",))
+
+
+def test_no_low_bit_makes_another_grey_level() -> None:
+    grey = np.full((1200, 1600), 83, dtype=np.uint8)
+    for seed in range(3):
+        deep = exposed(grey, 5000.0, 0.0, "Mono12", np.random.default_rng(seed))
+        assert np.array_equal(deep >> 4, grey)
