@@ -67,6 +67,21 @@ class Wiring:
 Starter = Callable[[Wiring], tuple[Any, str]]
 
 
+def _gige_camera(wiring: Wiring) -> tuple[Any, str]:
+    from sim_devices.gige_camera import GigECamera
+    from sim_devices.micrograph import SideView, View
+    from sim_devices.recorded_cell import RecordedCell
+    from sim_devices.recorded_views import RecordedView
+
+    view: View
+    if isinstance(wiring.cell, RecordedCell):
+        view = RecordedView(wiring.cell)
+    else:
+        view = SideView(wiring.simulated_cell("a camera"), wiring.seed)
+    camera = GigECamera(view, wiring.clock, wiring.lights, wiring.truth, seed=wiring.seed)
+    return camera, camera.address
+
+
 def _julabo(wiring: Wiring) -> tuple[Any, str]:
     from sim_devices.julabo import Julabo
 
@@ -225,6 +240,7 @@ STARTERS: Mapping[str, Starter] = {
     "dems": _dems,
     "ftir": _writer("ftir"),
     "fusion": _fusion,
+    "gige_camera": _gige_camera,
     "julabo": _julabo,
     "keithley": _keithley,
     "microbalance": _microbalance,
