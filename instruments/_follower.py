@@ -133,6 +133,9 @@ class Follower(InstrumentDevice):
         """Yield the stream documents announcing row ``index``; empty if there are no assets."""
         return iter(())
 
+    def check_ready(self) -> None:
+        """Raise InstrumentError if it cannot follow a run that is about to begin."""
+
     # -- the plan's side
 
     @property

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Self, get_args
 from pydantic import Field, model_validator
 from pydantic.fields import FieldInfo
 
-from instruments.camera.entry import PylonEntry
+from instruments.camera.entry import AravisEntry, PylonEntry
 from instruments.entry import InstrumentEntry
 from instruments.external.entry import ExternalEntry
 from instruments.gas_chromatograph.entry import ContactEntry, FusionEntry
@@ -27,7 +27,7 @@ from techniques._base import Data
 Entry = Annotated[
     RelayBoardEntry
     | Annotated[MethodScriptEntry | KeithleyEntry | RodeostatEntry, Field(discriminator="language")]
-    | PylonEntry
+    | Annotated[PylonEntry | AravisEntry, Field(discriminator="language")]
     | Annotated[WasatchEntry | OceanEntry, Field(discriminator="language")]
     | Annotated[ContactEntry | FusionEntry, Field(discriminator="language")]
     | Annotated[HuberEntry | JulaboEntry, Field(discriminator="language")]

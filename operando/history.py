@@ -281,9 +281,10 @@ def _write_camera(file: Any, run: Run) -> bool:
     images = camera.assets["camera_image"]
     times = _times(run, "camera")
     seen = np.ones(len(times), dtype=bool)
-    for key, wanted in (("camera_lamp", 1.0), ("camera_laser", 0.0)):
+    # NaN: the bench has no lamp that it switches, or no laser.
+    for key, unwanted in (("camera_lamp", 0.0), ("camera_laser", 1.0)):
         if key in camera.columns:
-            seen &= camera.columns[key] == wanted
+            seen &= camera.columns[key] != unwanted
     rows = [int(row) for row in np.flatnonzero(seen) if row < len(images)]
     if not rows:
         return False

@@ -87,6 +87,7 @@ class ChromatogramPlace:
             parts=parts,
             uid="" if named is None else named[0],
             told={"method": result.method, "label": result.label},
+            among_rows=True,
         )
 
 
@@ -176,7 +177,9 @@ def collect_quietly(data_dir: Path, bench: BenchFile) -> None:
     told = [one for one in found if one.outcome in _TOLD]
     for one in found:
         if one.outcome == "attached":
-            logger.info("%s: %s attached to run %s", one.instrument, one.name, one.uid[:8])
+            told_more = f": {one.reason}" if one.reason else ""
+            name, run = one.name, one.uid[:8]
+            logger.info("%s: %s attached to run %s%s", one.instrument, name, run, told_more)
     for one in told[:_TOLD_AT_MOST]:
         logger.warning("%s: %s is %s: %s", one.instrument, one.name, one.outcome, one.reason)
     if len(told) > _TOLD_AT_MOST:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 SHOWN = 6  # elements of a list that are printed before it is shortened
 REASON_WIDTH = 96
+FILES_TOLD = 3  # of one instrument, one by one
 
 
 def text_report(run: "Run", numbers: "Mapping[str, Metric] | None" = None) -> str:
@@ -198,19 +199,49 @@ def told_chain(run: "Run") -> list[str]:
 
 
 def told_attachments(run: "Run") -> list[str]:
-    """Return a line for each attachment: what arrived late, from which file, and when."""
-    lines = []
+    """Return lines that say what arrived late, from which file, and when.
+
+    Of an instrument that wrote many files there is one line.
+    """
+    groups: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
     for one in run.attachments:
         told = one.get("attachment") or {}
-        source = told.get("source") or {}
-        when = datetime.fromtimestamp(float(one.get("time", 0)), UTC).isoformat(timespec="seconds")
-        line = f"Attached {when}: {told.get('kind', '?')} from {source.get('name', '?')}"
-        if told.get("instrument"):
-            line += f" of {told['instrument']}"
-        if told.get("clock_offset_s"):
-            line += f", its clock {told['clock_offset_s']:+g} s"
-        lines.append(f"{line} ({str(one.get('uid'))[:8]})")
+        group = str(told.get("kind", "?")), str(told.get("instrument") or "")
+        groups.setdefault(group, []).append(one)
+    lines = []
+    for (kind, instrument), found in groups.items():
+        if len(found) <= FILES_TOLD:
+            lines += [_told_attachment(one) for one in found]
+            continue
+        names = sorted(_file_of(one) for one in found)
+        line = f"Attached until {_when(found[-1])}: {len(found)} {kind}, {names[0]} to {names[-1]}"
+        line += f" of {instrument}" if instrument else ""
+        lines.append(line + _told_clock(found[-1].get("attachment") or {}))
     return lines
+
+
+def _told_attachment(one: Mapping[str, Any]) -> str:
+    told = one.get("attachment") or {}
+    line = f"Attached {_when(one)}: {told.get('kind', '?')} from {_file_of(one)}"
+    if told.get("instrument"):
+        line += f" of {told['instrument']}"
+    line += _told_clock(told)
+    if told.get("supersedes"):
+        line += f", in place of {told['supersedes'][:8]}, which held less of it"
+    return f"{line} ({str(one.get('uid'))[:8]})"
+
+
+def _told_clock(told: Mapping[str, Any]) -> str:
+    offset = told.get("clock_offset_s")
+    return f", its clock {offset:+g} s" if offset else ""
+
+
+def _file_of(one: Mapping[str, Any]) -> str:
+    return str(((one.get("attachment") or {}).get("source") or {}).get("name", "?"))
+
+
+def _when(one: Mapping[str, Any]) -> str:
+    return datetime.fromtimestamp(float(one.get("time", 0)), UTC).isoformat(timespec="seconds")
 
 
 def _sample(run: "Run") -> Any:

@@ -95,6 +95,7 @@ def operando_plating_stripping(
             the cell must not be, or a safety limit ended the program. A value beyond a limit that
             was met only in the very check in which a step's own limit ended the step raises
             nothing: the stop document's reason tells it.
+        InstrumentError: A follower is not there any more; no run was opened.
         SettlingError: A temperature of the protocol was not reached in time.
         ReferenceElectrodeError: The reference electrode is absent, floating, or not the one that
             the cell file names; nothing was driven.
@@ -246,6 +247,8 @@ def lead(
     """
     raman = followers.get("spectrum")
     potentiostat = course.potentiostat
+    for follower in followers.values():
+        follower.check_ready()
 
     @bpp.stage_decorator([potentiostat, *followers.values()])
     def run() -> MsgGenerator:

@@ -1,8 +1,9 @@
 """A whole simulated bench in one process: one cell, one clock, and instruments wired together.
 
 The relay board's terminals: relay 0 is the chromatograph's Start contact, relay 1 the laser of
-`raman_ocean` where that is served, relay 2 the microscope's lamp; GPIO 3 is the chromatograph's
-Ready line. Only the potentiostat moves the cell: without one its time stands still.
+`raman_ocean` where that is served, relay 2 the microscope's lamp, relays 4 to 7 the start lines of
+boxes that write files (`sim_devices.served.START_LINES`); GPIO 3 is the chromatograph's Ready line.
+Only the potentiostat moves the cell: without one its time stands still.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import threading
 import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,8 +23,9 @@ import numpy as np
 from sim_devices.cell import Cell, DummyCell, make_cell
 from sim_devices.clock import SimulatedClock
 from sim_devices.lights import Lights
-from sim_devices.served import LEADERS, STARTERS, Wiring
+from sim_devices.served import LEADERS, START_LINES, STARTERS, Wiring
 from sim_devices.truth import Truth
+from sim_devices.whereabouts import Whereabouts
 
 if TYPE_CHECKING:
     from sim_devices.chromatograph import InjectingInstrument
@@ -181,6 +184,7 @@ class Bench:
         followers = set(instruments) - leaders
         self.clock = SimulatedClock(factor, tolerance_s=tolerance_s if followers else None)
         self.lights = Lights(self.clock)
+        self.whereabouts = Whereabouts()
         publish.mkdir(parents=True, exist_ok=True)
         _refuse_second_simulator(publish)
         for note in (REPLAY_FILE, SIMULATED_FILE):
@@ -241,7 +245,7 @@ class Bench:
     def _start(self, instruments: Sequence[str], seed: int, prefer_pty: bool) -> None:
         # Imported when asked for: a camera alone needs no potentiostat's language.
         if "relay_board" in instruments:
-            self._start_relay_board(seed, prefer_pty, SEPARATE_LASER in instruments)
+            self._start_relay_board(seed, prefer_pty, instruments)
         if "camera" in instruments:
             from sim_devices.micrograph import Micrograph
 
@@ -279,15 +283,19 @@ class Bench:
                 perfect=self._perfect,
                 folder=self.publish_folder,
                 instruments=self._instruments,
+                whereabouts=self.whereabouts,
+                start_lines=frozenset(START_LINES if "relay_board" in instruments else ()),
             )
             self._adopt(name, *STARTERS[name](wiring))
 
-    def _start_relay_board(self, seed: int, prefer_pty: bool, separate_laser: bool) -> None:
+    def _start_relay_board(self, seed: int, prefer_pty: bool, instruments: Sequence[str]) -> None:
         from sim_devices.relay_board import RelayBoard
 
         on_relay: dict[int, Callable[[bool], None]] = {LAMP_RELAY: self._lamp}
-        if separate_laser:
+        if SEPARATE_LASER in instruments:
             on_relay[LASER_RELAY] = self._separate_laser
+        for name in set(instruments) & set(START_LINES):
+            on_relay[START_LINES[name]] = partial(self._start_line, name)
         gpio_level: dict[int, Callable[[], bool]] = {}
         chromatograph = self._chromatograph(seed)
         if chromatograph is not None:
@@ -332,7 +340,8 @@ class Bench:
         if isinstance(self.cell, Cell):
             from sim_devices.micrograph import SideView
 
-            return SideView(self.cell, _seed(seed, "camera"))
+            number = _seed(seed, "camera")
+            return SideView(self.cell, number, whereabouts=self.whereabouts)
         from sim_devices.recorded_views import RecordedView
 
         return RecordedView(self._recorded_cell)
@@ -341,7 +350,7 @@ class Bench:
         if isinstance(self.cell, Cell):
             from sim_devices.spectrum import RamanScene
 
-            return RamanScene(self.cell, _seed(seed, "raman"))
+            return RamanScene(self.cell, _seed(seed, "raman"), self.whereabouts)
         from sim_devices.recorded_views import RecordedLight
 
         return RecordedLight(self._recorded_cell)
@@ -411,6 +420,11 @@ class Bench:
 
     def _lamp(self, on: bool) -> None:
         self.lights.lamp = on
+
+    def _start_line(self, name: str, closed: bool) -> None:
+        box = self._instruments.get(name)  # none: it is not switched on yet
+        if box is not None:
+            box.contact(closed)
 
     def _separate_laser(self, on: bool) -> None:
         self.lights.laser_mw = _SEPARATE_LASER_MW if on else 0.0

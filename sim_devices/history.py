@@ -54,6 +54,7 @@ _SERIES_RESISTANCE_OHM = 10.0
 # What an instrument needs of a history: instrument -> group.
 GROUPS = {
     "camera": "camera",
+    "gige_camera": "camera",
     "raman": "raman",
     "chromatograph": "chromatograms",
     "thermostat": "temperature",

@@ -25,6 +25,7 @@ from sim_devices.cell import Cell
 from sim_devices.cell.parameters import GAS_CONSTANT
 from sim_devices.lights import Lights
 from sim_devices.truth import Truth
+from sim_devices.whereabouts import Displacement, Whereabouts
 
 WIDTH, HEIGHT = 1600, 1200
 MICROMETRE_PER_PIXEL = 0.5
@@ -36,6 +37,7 @@ _DRIFT_PX_S, _DRIFT_RANGE_PX = 1 / 60, 40  # of the stage; it springs back
 _ELECTROLYTE_GREY, _ELECTRODE_GREY = 180, 45
 _SHADING = 0.18  # loss of light in the corners
 _BLUR_PX = 1.2
+_DEPTH_OF_FOCUS_UM = 10.0
 _NOISE_GREY = 3.0
 _DARK_GREY = 4.0
 _DARK_FRAMES = 8
@@ -69,6 +71,7 @@ class Scene(NamedTuple):
     bubbles: tuple[Bubble, ...]
     thickness_um: float  # mean of the deposit, its film included, without the dendrite
     micrometre_per_pixel: float
+    moved: Displacement = Displacement(0.0, 0.0, 0.0)  # by a stage, since the start
 
     def told(self) -> dict[str, float]:
         """Return what the truth says of it."""
@@ -76,6 +79,7 @@ class Scene(NamedTuple):
             "thickness_um": self.thickness_um,
             "highest_um": float(self.heights_px.max()) * self.micrometre_per_pixel,
             "bubbles": len(self.bubbles),
+            **self.moved._asdict(),
         }
 
 
@@ -108,7 +112,11 @@ class SideView:
     """The microscope: it looks at a cell's working electrode and never changes it."""
 
     def __init__(
-        self, cell: Cell, seed: int = 0, micrometre_per_pixel: float = MICROMETRE_PER_PIXEL
+        self,
+        cell: Cell,
+        seed: int = 0,
+        micrometre_per_pixel: float = MICROMETRE_PER_PIXEL,
+        whereabouts: Whereabouts | None = None,
     ) -> None:
         """Mount the cell.
 
@@ -116,8 +124,10 @@ class SideView:
             cell: what is looked at.
             seed: of the camera's noise. The shape of the deposit is the same for every seed.
             micrometre_per_pixel: magnification.
+            whereabouts: of the cell; None: it never moves.
         """
         self._cell = cell
+        self._whereabouts = whereabouts or Whereabouts()
         self.micrometre_per_pixel = micrometre_per_pixel
         self._random = draw = np.random.default_rng(seed)
         self._shape = _self_affine(WIDTH, BARE_COLUMNS)
@@ -146,17 +156,23 @@ class SideView:
             gas_mol, t, temperature_k = cell.hydrogen_gas_mol, cell.t, cell.temperature_k
         compactness = electrode.parameters.compactness
         thickness_um = max(deposit * cell.micrometre_per_mah_cm2 / compactness + film_um, 0.0)
-        heights = thickness_um * (1 + _ROUGHNESS * (1 - compactness) * self._shape)
-        tip = np.exp(-0.5 * ((np.arange(WIDTH) - _TIP_COLUMN) / _TIP_SIGMA_PX) ** 2)
+        moved = self._whereabouts.now()
+        right_px, up_px = (um / self.micrometre_per_pixel for um in moved[:2])
+        # Which column of the sample, counted where it was at the start, each of the picture shows.
+        column = np.arange(WIDTH, dtype=np.float64) - right_px
+        heights = thickness_um * _relative_height(self._shape, column, compactness)
+        tip = np.exp(-0.5 * ((column - _TIP_COLUMN) / _TIP_SIGMA_PX) ** 2)
         heights = np.maximum(np.maximum(heights, 0.0), tip_um * tip)
-        heights[:BARE_COLUMNS] = 0.0
+        heights[column < BARE_COLUMNS] = 0.0
+        bubbles = self._bubbles(gas_mol, temperature_k)
         return Scene(
             t,
             heights / self.micrometre_per_pixel,
-            _SUBSTRATE_ROW + t * _DRIFT_PX_S % _DRIFT_RANGE_PX,
-            self._bubbles(gas_mol, temperature_k),
+            _SUBSTRATE_ROW + t * _DRIFT_PX_S % _DRIFT_RANGE_PX - up_px,
+            tuple(one._replace(column_px=one.column_px + right_px) for one in bubbles),
             thickness_um,
             self.micrometre_per_pixel,
+            moved,
         )
 
     def _bubbles(self, gas_mol: float, temperature_k: float) -> tuple[Bubble, ...]:
@@ -212,12 +228,13 @@ class SideView:
     def _draw(self, scene: Scene) -> npt.NDArray[np.int16]:
         edge_row = scene.surface_row - scene.heights_px
         picture = self._bright.copy()
-        top = max(0, int(edge_row.min()) - 6)
-        bottom = min(HEIGHT, int(edge_row.max()) + 7)
+        blurred = math.hypot(1.0, scene.moved.z_um / _DEPTH_OF_FOCUS_UM)
+        top = min(max(0, int(edge_row.min() - 6 * blurred)), HEIGHT)
+        bottom = max(min(HEIGHT, int(edge_row.max() + 6 * blurred) + 1), 0)
         picture[bottom:] = self._dark[bottom:]
         # Only the rows where some column's edge lies are computed pixel by pixel.
         rows = np.arange(top, bottom, dtype=np.float32)[:, None]
-        below = (rows - edge_row[None, :].astype(np.float32)) * 16
+        below = (rows - edge_row[None, :].astype(np.float32)) * (16 / blurred)
         np.clip(below, -96, 96, out=below)
         electrode = self._edge[(below + 96).astype(np.uint8)]
         picture[top:bottom] = (
@@ -243,6 +260,30 @@ def _draw_bubble(picture: npt.NDArray[np.int16], bubble: Bubble, centre_row: flo
     rim = 0.55 * np.exp(-0.5 * ((from_centre - radius + 1.5) / 2.0) ** 2)
     window = picture[top:bottom, left:right]
     window[:] = window * (1 - rim)
+
+
+def _relative_height(
+    shape: npt.NDArray[np.float64], column: npt.NDArray[np.float64], compactness: float
+) -> npt.NDArray[np.float64]:
+    """Return the deposit over its mean thickness at columns of the sample; it repeats itself."""
+    around = np.append(shape, shape[0])
+    line = np.interp(column % len(shape), np.arange(len(around)), around)
+    return np.asarray(1 + _ROUGHNESS * (1 - compactness) * line)
+
+
+class Spot:
+    """What lies where the laser falls: the middle of the picture, at the electrode's front."""
+
+    def __init__(self, micrometre_per_pixel: float = MICROMETRE_PER_PIXEL) -> None:
+        """Look at the deposit that the microscope shows at this magnification."""
+        self._shape = _self_affine(WIDTH, BARE_COLUMNS)
+        self._micrometre_per_pixel = micrometre_per_pixel
+
+    def film_share(self, moved: Displacement, compactness: float) -> float:
+        """Return how much of a film is there, over what there was before the cell moved."""
+        columns = WIDTH / 2 - np.array([moved.x_um / self._micrometre_per_pixel, 0.0])
+        here, before = np.maximum(_relative_height(self._shape, columns, compactness), 0.0)
+        return 0.0 if columns[0] < BARE_COLUMNS else float(here / before)
 
 
 def _self_affine(columns: int, bare_columns: int) -> npt.NDArray[np.float64]:

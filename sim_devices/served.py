@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sim_devices.whereabouts import Whereabouts
+
 if TYPE_CHECKING:
     from sim_devices.cell import Cell, DummyCell
     from sim_devices.clock import SimulatedClock
@@ -33,6 +35,8 @@ class Wiring:
         perfect: whether it has neither errors nor noise.
         folder: where the bench publishes; an instrument that writes files makes a folder in it.
         instruments: those that were started before, by name; the chromatograph among them.
+        whereabouts: where the cell stands before objective and laser.
+        start_lines: names of those that a contact of the relay board starts.
     """
 
     cell: Cell | DummyCell | RecordedCell
@@ -44,6 +48,8 @@ class Wiring:
     perfect: bool
     folder: Path
     instruments: Mapping[str, Any] = field(default_factory=dict)
+    whereabouts: Whereabouts = field(default_factory=Whereabouts)
+    start_lines: frozenset[str] = frozenset()
 
     def simulated_cell(self, what: str) -> Cell:
         """Return the cell; raises ValueError if it is none of which ``what`` could tell anything.
@@ -59,6 +65,21 @@ class Wiring:
 
 # Returns the instrument, which has ``close`` and perhaps ``line`` or ``inject``, and its address.
 Starter = Callable[[Wiring], tuple[Any, str]]
+
+
+def _gige_camera(wiring: Wiring) -> tuple[Any, str]:
+    from sim_devices.gige_camera import GigECamera
+    from sim_devices.micrograph import SideView, View
+    from sim_devices.recorded_cell import RecordedCell
+    from sim_devices.recorded_views import RecordedView
+
+    view: View
+    if isinstance(wiring.cell, RecordedCell):
+        view = RecordedView(wiring.cell)
+    else:
+        view = SideView(wiring.simulated_cell("a camera"), wiring.seed)
+    camera = GigECamera(view, wiring.clock, wiring.lights, wiring.truth, seed=wiring.seed)
+    return camera, camera.address
 
 
 def _julabo(wiring: Wiring) -> tuple[Any, str]:
@@ -135,7 +156,12 @@ def _sampling_valve(wiring: Wiring) -> tuple[Any, str]:
 def _stage(wiring: Wiring) -> tuple[Any, str]:
     from sim_devices.zaber import ZaberStage
 
-    stage = ZaberStage(wiring.clock, prefer_pty=wiring.prefer_pty, seed=wiring.seed)
+    stage = ZaberStage(
+        wiring.clock,
+        whereabouts=wiring.whereabouts,
+        prefer_pty=wiring.prefer_pty,
+        seed=wiring.seed,
+    )
     return stage, stage.address
 
 
@@ -166,6 +192,25 @@ def _dems(wiring: Wiring) -> tuple[Any, str]:
     return box, f"folder://{box.folder.resolve()}"
 
 
+def _writer(kind: str) -> Starter:
+    """Return what starts a box that only writes files."""
+
+    def start(wiring: Wiring) -> tuple[Any, str]:
+        from sim_devices.writers import WritingBox
+
+        box = WritingBox(
+            kind,
+            wiring.simulated_cell(f"a box of {kind}"),
+            wiring.truth,
+            wiring.folder / f"{kind}_files",
+            seed=wiring.seed,
+            start_line=kind in wiring.start_lines,
+        )
+        return box, f"folder://{box.folder.resolve()}"
+
+    return start
+
+
 def _rodeostat(wiring: Wiring) -> tuple[Any, str]:
     from sim_devices.rodeostat import Rodeostat
 
@@ -184,14 +229,18 @@ def _raman_ocean(wiring: Wiring) -> tuple[Any, str]:
     from sim_devices.ocean_hdx import OceanHdx
     from sim_devices.spectrum import RamanScene
 
-    scene = RamanScene(wiring.simulated_cell("a Raman spectrometer"), wiring.seed)
+    cell = wiring.simulated_cell("a Raman spectrometer")
+    scene = RamanScene(cell, wiring.seed, wiring.whereabouts)
     spectrometer = OceanHdx(scene, wiring.clock, wiring.lights, truth=wiring.truth)
     return spectrometer, spectrometer.address
 
 
 STARTERS: Mapping[str, Starter] = {
+    "afm": _writer("afm"),
     "dems": _dems,
+    "ftir": _writer("ftir"),
     "fusion": _fusion,
+    "gige_camera": _gige_camera,
     "julabo": _julabo,
     "keithley": _keithley,
     "microbalance": _microbalance,
@@ -200,6 +249,10 @@ STARTERS: Mapping[str, Starter] = {
     "rodeostat": _rodeostat,
     "sampling_valve": _sampling_valve,
     "stage": _stage,
+    "ultrasound": _writer("ultrasound"),
+    "xrd": _writer("xrd"),
 }
+# The relay of the board that closes the start line of each of these.
+START_LINES: Mapping[str, int] = {"ftir": 4, "xrd": 5, "afm": 6, "ultrasound": 7}
 # Those of them that move the cell: a bench has one, the ``potentiostat`` or one of these.
 LEADERS: frozenset[str] = frozenset({"keithley", "rodeostat"})

@@ -16,6 +16,8 @@ import numpy.typing as npt
 
 from sim_devices.cell import Cell
 from sim_devices.cell.parameters import REFERENCE_TEMPERATURE_K
+from sim_devices.micrograph import Spot
+from sim_devices.whereabouts import Whereabouts
 
 _FULL_SCALE = 65535.0
 _OFFSET_COUNTS = 100.0
@@ -25,6 +27,8 @@ _LAMP_COUNTS_S = 400.0  # stray light of the microscope lamp
 _COSMICS_PER_S = 0.02
 _POWER_NOISE = 0.01  # relative, of the laser
 _FOCUS_DEPTH_UM = 20.0  # a film this thick displaces the electrolyte from the focus
+_SPOT_UM = 20.0  # so far beside the electrode's front little of the film is in the spot
+_CONFOCAL_UM = 50.0  # so far out of focus half of the light is lost
 _AXIS_ERROR_CM1 = 0.5
 _AXIS_ERROR_CM1_K = 0.02
 _REFERENCE_EXPOSURE_MJ = 100.0  # the peak counts below are for this many mW s
@@ -64,14 +68,17 @@ class Light(Protocol):
 class RamanScene:
     """The light of the cell on a detector; it looks at the cell and never changes it."""
 
-    def __init__(self, cell: Cell, seed: int) -> None:
+    def __init__(self, cell: Cell, seed: int, whereabouts: Whereabouts | None = None) -> None:
         """Aim at a cell's working electrode.
 
         Args:
             cell: what is looked at.
             seed: of this instrument's own noise.
+            whereabouts: of the cell under the laser; None: it never moves.
         """
         self._cell = cell
+        self._whereabouts = whereabouts or Whereabouts()
+        self._spot = Spot()
         self._random = np.random.default_rng(seed)
 
     def bands(self) -> list[tuple[Band, float]]:
@@ -88,15 +95,28 @@ class RamanScene:
             at_surface = cell.metal_electrode.surface_concentration
         salt_umol = p.salt_mol_l * p.separator_um * p.porosity * _UMOL_PER_UM_MOL_L_CM2
         salt = 1 - in_films_umol / salt_umol  # one sulfate per formula unit of film
-        visible = max(0.0, 1 - film_um / _FOCUS_DEPTH_UM)
+        film, water = self._in_the_spot(cell.metal_electrode.parameters.compactness)
+        visible = water * max(0.0, 1 - film * film_um / _FOCUS_DEPTH_UM)
         return [
             (ZINC_ION, visible),
             *((band, salt * visible) for band in SULFATE),
             (SULFATE_STRETCH, salt * visible * 0.5 * (1 + at_surface)),
-            (HYDROXIDE, hydroxide_umol),
-            *((band, 1.0) for band in WATER),
-            (FILM_HYDROXYL, film_umol),
+            (HYDROXIDE, film * hydroxide_umol),
+            *((band, water) for band in WATER),
+            (FILM_HYDROXYL, film * film_umol),
         ]
+
+    def _in_the_spot(self, compactness: float) -> tuple[float, float]:
+        """Return the shares of film and electrolyte in the light, over those at the start.
+
+        Moved up, the electrode itself comes into the spot and hides both; moved down, electrolyte
+        fills it. Out of focus, less light of either comes back.
+        """
+        moved = self._whereabouts.now()
+        beside = math.exp(-((moved.y_um / _SPOT_UM) ** 2))
+        focus = 1 / (1 + (moved.z_um / _CONFOCAL_UM) ** 2)
+        film = self._spot.film_share(moved, compactness) * beside * focus
+        return film, (beside if moved.y_um > 0 else 1.0) * focus
 
     def light(self, wavenumber_cm1: npt.ArrayLike) -> npt.NDArray[np.float64]:
         """Return the counts that 100 mW s of laser light give, without noise and dark signal.

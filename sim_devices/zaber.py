@@ -8,7 +8,8 @@ are, with ``RJ``, ``BADCOMMAND``, ``BADDATA`` (out of range) and ``BADAXIS``. Af
 has no reference position (``WR``) until it is homed, and ``move abs`` is rejected with
 ``BADCOMMAND`` then.
 
-What camera and spectrometer see does not depend on where the stage is.
+The cell stands on it: the first axis moves it to the right before the microscope, the second up,
+the third towards the objective.
 """
 
 from __future__ import annotations
@@ -19,9 +20,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from sim_devices.pty_server import ByteServer
+from sim_devices.whereabouts import Displacement
 
 if TYPE_CHECKING:
     from sim_devices.clock import SimulatedClock
+    from sim_devices.whereabouts import Whereabouts
 
 MICROMETRE_PER_STEP = 0.047625
 _LIMIT_STEPS = 533_333  # 25.4 mm
@@ -29,14 +32,15 @@ _SPEED_STEPS_S = 20_000 / MICROMETRE_PER_STEP
 _DEVICE_ID, _VERSION = "50105", "7.35"
 _LONGEST_LINE = 80
 _DEVICES = 3
+_START_STEPS = 12_000.0
 
 
 @dataclass
 class _Axis:
     """One axis: it goes from ``begin`` at ``since`` to ``target``, steps and host seconds."""
 
-    begin: float = 12_000.0
-    target: float = 12_000.0
+    begin: float = _START_STEPS
+    target: float = _START_STEPS
     since: float = 0.0
     referenced: bool = False
     homing: bool = False
@@ -75,6 +79,7 @@ class ZaberStage:
         self,
         clock: SimulatedClock,
         *,
+        whereabouts: Whereabouts | None = None,
         prefer_pty: bool = True,
         seed: int = 0,
         firmware: str = _VERSION,
@@ -83,6 +88,7 @@ class ZaberStage:
 
         Args:
             clock: held while an axis moves.
+            whereabouts: of the cell that stands on it; None: nothing does.
             prefer_pty: use a pseudo-terminal where there is one, else TCP.
             seed: of injected faults.
             firmware: as they tell it; before 7 a setting was called ``deviceid``.
@@ -93,6 +99,8 @@ class ZaberStage:
         self._wake = threading.Condition()
         self._closed = False
         self._axes = [_Axis() for _ in range(_DEVICES)]
+        if whereabouts is not None:
+            whereabouts.carrier = self.moved
         self._typed = bytearray()
         self.line = ByteServer(
             self._receive, prefer_pty=prefer_pty, on_fault=self._fault, seed=seed
@@ -100,6 +108,13 @@ class ZaberStage:
         self.address = self.line.address
         self._worker = threading.Thread(target=self._work, name="stage", daemon=True)
         self._worker.start()
+
+    def moved(self) -> Displacement:
+        """Return how far each axis is from where it was when it was switched on."""
+        with self._wake:
+            now = time.monotonic()
+            steps = [axis.position(now) - _START_STEPS for axis in self._axes]
+        return Displacement(*(MICROMETRE_PER_STEP * one for one in steps))
 
     def close(self) -> None:
         """Switch them off where they are."""

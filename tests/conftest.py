@@ -8,6 +8,9 @@ import tempfile
 import pytest
 from hypothesis import HealthCheck, settings
 
+from instruments.camera._libaravis import Aravis
+from instruments.errors import TransportError
+
 # A test is never timed: how long an example takes says how busy the computer is.
 settings.register_profile("operando", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("operando")
@@ -16,6 +19,8 @@ _profiles = pytest.StashKey[str]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    why = _missing_library()
+    config.stash[_NOT_HERE] = {} if why is None else {"needs_aravis": why}
     # A catalog service writes the profile by which databroker finds it; not over the user's own.
     if "TILED_PROFILES" not in os.environ:
         config.stash[_profiles] = tempfile.mkdtemp(prefix="operando-profiles-")
@@ -37,8 +42,29 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--bench", action="store_true", help="also run what needs real instruments")
 
 
+# Marker -> why tests that have it are not run here; told at the end, whatever was asked for.
+_NOT_HERE = pytest.StashKey[dict[str, str]]()
+
+
+def _missing_library() -> str | None:
+    try:
+        Aravis()
+    except TransportError as error:
+        return str(error)
+    return None
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    unwanted = set(config.stash[_NOT_HERE])
     if not config.getoption("--bench"):
-        kept = [item for item in items if item.get_closest_marker("bench") is None]
-        config.hook.pytest_deselected(items=[item for item in items if item not in kept])
-        items[:] = kept
+        unwanted.add("bench")
+    kept = [item for item in items if not unwanted & {mark.name for mark in item.iter_markers()}]
+    config.hook.pytest_deselected(items=[item for item in items if item not in kept])
+    items[:] = kept
+
+
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+) -> None:
+    for marker, why in config.stash[_NOT_HERE].items():
+        terminalreporter.write_line(f"NOT RUN: tests marked {marker}: {why}", yellow=True)

@@ -41,8 +41,10 @@ CALIBRATIONS = (
     [
         ("sim", "bench"),
         ("sim-second", "bench-second"),
+        ("sim-writers", "bench-writers"),
         ("sim-keithley", "bench-keithley"),
         ("sim-rodeostat", "bench-rodeostat"),
+        ("sim-aravis", "bench-aravis"),
     ],
 )
 def test_the_simulated_and_the_real_bench_differ_in_addresses_and_calibrations_only(
@@ -57,7 +59,9 @@ def test_the_simulated_and_the_real_bench_differ_in_addresses_and_calibrations_o
     assert sim == real
 
 
-@pytest.mark.parametrize("name", ["bench", "bench-second", "bench-rodeostat"])
+@pytest.mark.parametrize(
+    "name", ["bench", "bench-second", "bench-writers", "bench-rodeostat", "bench-aravis"]
+)
 def test_the_real_benches_claim_nothing_that_nobody_measured(name: str) -> None:
     # A scale, a slope, a margin that was masked: none of it is for a template to say.
     real = yaml.safe_load((ROOT / "config" / f"{name}.yaml").read_text())

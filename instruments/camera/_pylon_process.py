@@ -13,13 +13,8 @@ from urllib.parse import unquote, urlsplit
 import numpy as np
 from numpy.typing import NDArray
 
-from instruments._swmr import SwmrFile
-from instruments.camera.contract import (
-    DETECTOR_GROUP,
-    IMAGE_DATASET,
-    NO_DEVICE_TIME,
-    DeviceTimeSource,
-)
+from instruments.camera._frame_file import FrameFile
+from instruments.camera.contract import DeviceTimeSource
 from instruments.errors import (
     InstrumentError,
     InstrumentFaultError,
@@ -104,7 +99,7 @@ class PylonProcess:
         self._exposure_time_s = 0.0
         self._frames = 0
         self._failed = 0
-        self._file: SwmrFile | None = None
+        self._file = FrameFile(f"camera {address}")
 
     # -- opening
 
@@ -290,73 +285,19 @@ class PylonProcess:
 
     def record(self, exposed_after_s: float | None, timeout_s: float) -> dict[str, Any]:
         """Expose one frame, append it, and return its index with all but the pixels."""
-        file = self._file
-        if file is None:
-            raise TransportError(
-                f"camera {self._address}: record was asked for without a file; record_to() first"
-            )
+        self._file.require()
         image, exposure = self._expose(exposed_after_s, timeout_s)
-        stamp = exposure["device_time_ns"]
-        age = exposure["age_s"]
-        try:
-            index = file.append(
-                {
-                    IMAGE_DATASET: image,
-                    f"{DETECTOR_GROUP}/device_time": NO_DEVICE_TIME if stamp is None else stamp,
-                    f"{DETECTOR_GROUP}/host_before": exposure["host_before_ns"] * 1e-9,
-                    f"{DETECTOR_GROUP}/host_after": exposure["host_after_ns"] * 1e-9,
-                    f"{DETECTOR_GROUP}/frame_index": exposure["frame_index"],
-                    f"{DETECTOR_GROUP}/count_time": exposure["exposure_time_s"],
-                    f"{DETECTOR_GROUP}/age": np.nan if age is None else age,
-                }
-            )
-        except OSError as error:
-            raise TransportError(f"camera {self._address}: {file.path}: {error}") from error
+        index = self._file.append(image, exposure)
         return {"index": index, **exposure}
 
     def record_to(self, path: str, attributes: Mapping[str, Mapping[str, Any]]) -> None:
         """Create the file that ``record`` appends to."""
         self._opened()
-        self.stop_recording()
-        seconds = {"units": "s", "origin": "1970-01-01T00:00:00Z"}
-        told: dict[str, dict[str, Any]] = {
-            "/": {"default": "entry"},
-            "/entry": {"NX_class": "NXentry", "default": "data"},
-            "/entry/data": {"NX_class": "NXdata", "signal": "data"},
-            "/entry/instrument": {"NX_class": "NXinstrument"},
-            DETECTOR_GROUP: {"NX_class": "NXdetector"},
-            f"{DETECTOR_GROUP}/device_time": {"units": "ns", "missing": NO_DEVICE_TIME},
-            f"{DETECTOR_GROUP}/host_before": seconds,
-            f"{DETECTOR_GROUP}/host_after": seconds,
-            f"{DETECTOR_GROUP}/count_time": {"units": "s"},
-            f"{DETECTOR_GROUP}/age": {"units": "s"},
-        }
-        for name, pairs in attributes.items():
-            told[name] = told.get(name, {}) | dict(pairs)
-        try:
-            self._file = SwmrFile(
-                path,
-                {
-                    IMAGE_DATASET: (self._shape, "u1"),
-                    f"{DETECTOR_GROUP}/device_time": ((), "<i8"),
-                    f"{DETECTOR_GROUP}/host_before": ((), "<f8"),
-                    f"{DETECTOR_GROUP}/host_after": ((), "<f8"),
-                    f"{DETECTOR_GROUP}/frame_index": ((), "<i8"),
-                    f"{DETECTOR_GROUP}/count_time": ((), "<f8"),
-                    f"{DETECTOR_GROUP}/age": ((), "<f8"),
-                },
-                attributes=told,
-            )
-        except OSError as error:
-            raise TransportError(
-                f"camera {self._address}: cannot record to {path}: {error}"
-            ) from error
+        self._file.create(path, self._shape, "Mono8", attributes)
 
     def stop_recording(self) -> None:
         """Close the file; idempotent."""
-        file, self._file = self._file, None
-        if file is not None:
-            file.close()
+        self._file.close()
 
     def failed_buffers(self) -> int:
         """Return how many frames arrived damaged."""

@@ -13,15 +13,35 @@ DeviceTimeSource = Literal["chunk", "buffer", "exposure_end_event", "none"]
 IMAGE_DATASET = "/entry/data/data"
 DETECTOR_GROUP = "/entry/instrument/detector"
 NO_DEVICE_TIME = -1
+# Pixel formats that are recorded, and how many bits they have. More than 8 are kept as 16 with the
+# low ones 0, so that all deeper frames have one scale: 256 of theirs are one grey level of 8 bits.
+BITS_OF = {"Mono8": 8, "Mono10": 10, "Mono12": 12, "Mono14": 14, "Mono16": 16}
+
+
+def pixel_dtype(pixel_format: str) -> str:
+    """Return numpy's name of a recorded pixel."""
+    return "|u1" if BITS_OF[pixel_format] == 8 else "<u2"
 
 
 @dataclass(frozen=True, kw_only=True)
 class CameraSettings:
-    """What the camera says it is set to, read back from it."""
+    """What the camera says it is set to, read back from it.
+
+    ``gain`` (in the camera's unit, by GenICam's naming convention usually dB) and ``offset_px``
+    (columns, rows: where the region begins on the sensor) are ``None`` if the driver neither sets
+    nor reads them.
+    """
 
     exposure_time_s: float
     pixel_format: str
     image_shape: tuple[int, int]
+    gain: float | None = None
+    offset_px: tuple[int, int] | None = None
+
+    @property
+    def dtype(self) -> str:
+        """Return numpy's name of a pixel: ``|u1``, or ``<u2`` for more than 8 bits."""
+        return pixel_dtype(self.pixel_format)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,9 +68,12 @@ class Exposure:
 
 @dataclass(frozen=True, kw_only=True)
 class Frame(Exposure):
-    """One exposure with its pixels: shape (rows, columns), 8 bit, row 0 is the top."""
+    """One exposure with its pixels: shape (rows, columns), row 0 is the top.
 
-    image: NDArray[np.uint8]
+    8 bits, or 16 of which the high ones are the camera's (`BITS_OF`).
+    """
+
+    image: NDArray[np.uint8] | NDArray[np.uint16]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,8 +105,10 @@ class Camera(Protocol):
         """Return the settings last read back from the camera."""
         ...
 
-    def configure(self, *, exposure_time_s: float, pixel_format: str = "Mono8") -> CameraSettings:
-        """Set and read back."""
+    def configure(
+        self, *, exposure_time_s: float, pixel_format: str | None = None
+    ) -> CameraSettings:
+        """Set and read back; without a pixel format it stays as it is."""
         ...
 
     def grab(self, *, exposed_after_s: float | None = None, timeout_s: float = 5.0) -> Frame:

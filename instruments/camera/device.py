@@ -139,13 +139,14 @@ class CameraDevice(Follower):
         def key(dtype: Any, units: str = "") -> DataKey:
             return DataKey(source=f"driver:{self.name}", dtype=dtype, shape=[], units=units)
 
-        return {
+        keys = {
             f"{self.name}_micrometre_per_pixel": key("number", "um"),
             f"{self.name}_model": key("string"),
             f"{self.name}_serial_number": key("string"),
             f"{self.name}_sdk_version": key("string"),
             f"{self.name}_pixel_format": key("string"),
         }
+        return keys | {f"{self.name}_{name}": key("number") for name in self._told_settings()}
 
     def read_configuration(self) -> dict[str, Reading[Any]]:
         identity = self.driver.identify()
@@ -159,8 +160,17 @@ class CameraDevice(Follower):
                 "serial_number": identity["serial_number"],
                 "sdk_version": identity["sdk_version"],
                 "pixel_format": self.driver.settings.pixel_format,
+                **self._told_settings(),
             }.items()
         }
+
+    def _told_settings(self) -> dict[str, float]:
+        """Return what only some drivers know of a camera's settings."""
+        settings = self.driver.settings
+        told: dict[str, float] = {} if settings.gain is None else {"gain": settings.gain}
+        if settings.offset_px is not None:
+            told["offset_x"], told["offset_y"] = settings.offset_px
+        return told
 
     def safe_state(self) -> None:
         """Switch the lamp off and end a burst; idempotent, callable from any thread."""
@@ -212,7 +222,7 @@ class CameraDevice(Follower):
             f"{self.name}_image": DataKey(
                 source=f"driver:{self.name}",
                 dtype="array",
-                dtype_numpy="|u1",
+                dtype_numpy=self.driver.settings.dtype,
                 shape=[height, width],
                 external="STREAM:",
                 units="",

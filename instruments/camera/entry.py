@@ -98,6 +98,37 @@ class CameraEntry(AddressedEntry):
         raise NotImplementedError
 
 
+class AravisEntry(CameraEntry):
+    """A GenICam camera of any maker, on GigE Vision or USB3 Vision."""
+
+    language: Literal["aravis"]
+    pixel_format: Literal["Mono8", "Mono10", "Mono12", "Mono14", "Mono16"] = Field(
+        default="Mono8",
+        description="Of those that the camera has. More than 8 bits are recorded as 16, the high"
+        " ones of which are the camera's.",
+    )
+    gain: float | None = Field(
+        default=None,
+        description="In the camera's unit, usually dB; none: it stays as it is.",
+    )
+    region: tuple[int, int, int, int] | None = Field(
+        default=None,
+        description="First column, first row, width and height of what is read of the sensor,"
+        " pixels; none: all of it. margin_columns and deposit_columns count from its left edge.",
+    )
+
+    def driver(self) -> Camera:
+        from instruments.camera.aravis import AravisCamera
+
+        return AravisCamera(
+            self.address,
+            exposure_time_s=self.exposure_time_s,
+            pixel_format=self.pixel_format,
+            gain=self.gain,
+            region=self.region,
+        )
+
+
 class PylonEntry(CameraEntry):
     """A Basler camera."""
 

@@ -19,8 +19,8 @@ class ExternalEntry(AddressedEntry):
     reader: str | None = Field(
         default=None,
         min_length=1,
-        description="How they are read: dems_csv, jcamp_dx, xrd_xy, afm_text, ultrasound_csv, ...; "
-        "none: by their ending.",
+        description="How they are read: dems_csv, jcamp_dx, xrd_xy, afm_text, gwy, "
+        "ultrasound_csv, ...; none: by their ending.",
     )
     clock_offset_s: float = Field(
         default=0.0, description="How far the box's clock is ahead of this computer's, s."

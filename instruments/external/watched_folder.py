@@ -8,6 +8,7 @@ file names.
 import fnmatch
 import logging
 import math
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -47,7 +48,9 @@ class WatchedFolder:
         self._start_relay = start_relay
         self._sizes: dict[str, int] = {}
         self._old: set[str] = set()
-        self._gone = False
+        self._device: int | None = None  # the file system it was on when it was connected
+        self._gone: str | None = None
+        self._remarks: list[str] = []
 
     @property
     def quantities(self) -> Mapping[str, str]:
@@ -62,8 +65,25 @@ class WatchedFolder:
         """
         if self._board is not None:
             self._board.relay(self._start_relay)
+        self._device = None
         self._sizes = self._look()
         self._old = set(self._sizes)
+        self._gone = None
+
+    def check_ready(self) -> None:
+        """Look whether the folder is still there, for a run that is about to begin.
+
+        Raises TransportError if it is not. What was remarked of runs before is forgotten.
+        """
+        self._look()
+        self._gone = None
+        self._remarks.clear()
+
+    @property
+    def remarks(self) -> list[str]:
+        """Return when the folder was gone, in sentences; empty if it never was."""
+        still = f"{self._gone}; what appears there is attached when it is back (operando collect)"
+        return [*self._remarks, *([still] if self._gone else [])]
 
     def close(self) -> None:
         """Do nothing: the board opens its contacts when its owner closes it."""
@@ -91,11 +111,16 @@ class WatchedFolder:
         try:
             now = self._look()
         except TransportError as error:
-            if not self._gone:
+            if self._gone is None:
                 _log.warning("%s; waiting for it", error)
-            self._gone = True
+                since = time.strftime("%H:%M:%S")
+                self._gone = f"{folder_of(self.address)} was gone at {since}"
             return {"started": started, "files": math.nan}
-        self._gone = False
+        if self._gone is not None:
+            back = f"{self._gone} and back at {time.strftime('%H:%M:%S')}"
+            _log.warning("%s: %s", self.address, back)
+            self._remarks.append(back)
+            self._gone = None
         complete = sum(
             size > 0 and self._sizes.get(name) == size
             for name, size in now.items()
@@ -112,7 +137,8 @@ class WatchedFolder:
     def _look(self) -> dict[str, int]:
         folder = folder_of(self.address)
         try:
-            return {
+            device = folder.stat().st_dev
+            found = {
                 path.name: path.stat().st_size
                 for path in folder.iterdir()
                 if not path.name.startswith(".")
@@ -121,9 +147,17 @@ class WatchedFolder:
             }
         except OSError as error:
             raise TransportError(
-                f"external instrument at {self.address}: asked to look into {folder}, it cannot "
+                f"external instrument at {self.address}: cannot look into {folder} "
                 f"({error.strerror}): is the instrument's folder there, and mounted?"
             ) from error
+        if self._device is not None and device != self._device and not found:
+            # A place where nothing is mounted any more is an empty folder.
+            raise TransportError(
+                f"{self.address}: {folder} is on another file system than when it was connected, "
+                f"and has no {self._pattern}: is the share unmounted?"
+            )
+        self._device = device
+        return found
 
 
 def folder_of(address: str) -> Path:

@@ -102,8 +102,8 @@ class ResultFolder:
             )
         except OSError as error:
             raise TransportError(
-                f"results of a gas chromatograph at {self.address}: asked to look into {folder}, "
-                f"it cannot ({error.strerror}): is the data system's folder there, and mounted?"
+                f"results of a gas chromatograph at {self.address}: cannot look into {folder} "
+                f"({error.strerror}): is the data system's folder there, and mounted?"
             ) from error
 
     def _folder(self) -> Path:

@@ -36,6 +36,21 @@ class SensorDevice(Follower):
         """Open the port; raises what the driver raises."""
         self.driver.connect()
 
+    def check_ready(self) -> None:
+        """Ask the driver whether it can measure, if it can tell without measuring."""
+        check = getattr(self.driver, "check_ready", None)
+        if check is not None:
+            try:
+                check()
+            except InstrumentError as error:
+                raise type(error)(f"{self.name}: {error}") from error
+
+    @property
+    def notes(self) -> list[str]:
+        """Return what must be told of it, what its driver remarks included."""
+        remarks = [f"{self.name}: {remark}" for remark in getattr(self.driver, "remarks", ())]
+        return [*super().notes, *remarks]
+
     def unstage(self) -> list[object]:
         """End the exchange that is open."""
         self.close_worker()

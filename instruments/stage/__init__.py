@@ -1,4 +1,4 @@
-"""Motorised stages: where the objective looks, as columns, and moved within soft limits.
+"""Motorised stages: where the sample stands, as columns, and moved within soft limits.
 
 The device class is loaded on first use, so that drivers work without ophyd.
 """

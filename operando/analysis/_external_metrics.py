@@ -1,51 +1,164 @@
 """Metrics of what instruments wrote that only write files."""
 
+from collections.abc import Callable, Mapping, Sequence
+
 import numpy as np
 
 from operando.analysis._evaluation import Evaluation, Metric, listed, metric, undefined
-from operando.analysis.texture import ZINC, reflection_areas, relative_texture
-from operando.registry._external import EXTERNAL
+from operando.analysis.echo import compare
+from operando.analysis.surface import roughness
+from operando.analysis.texture import ZINC, copper_is_seen, reflection_areas, relative_texture
 from operando.runs import Floats, Stream
 
-_ANGLE, _INTENSITY = "_two_theta_deg", "_intensity"
 _HYDROGEN = "_ion_current_mz2_a"
 _CHARGE = "dems_hydrogen_charge_nc"
-_TEXTURES = tuple(one.name for one in EXTERNAL if one.name != _CHARGE)
+_RTC = tuple(f"rtc_{name}_pct" for name in ZINC)
+_GROWN = 5.0  # times the noise of the difference
+
+# What each row of files tells: name -> value, or why there is none.
+_Told = Mapping[str, float] | str
 
 
 def external_metrics(found: Evaluation) -> dict[str, Metric]:
-    """Return the texture of each diffraction pattern, and the ions of hydrogen."""
-    return _textures(found) | {_CHARGE: _hydrogen(found)}
+    """Return what patterns, maps, waveforms and spectra tell, and the ions of hydrogen."""
+    return (
+        _each(found, _RTC, "rtc_t_s", ("two_theta_deg", "intensity"), _texture)
+        | _each(found, _ROUGH, "afm_t_s", ("x_m", "y_m", "height_m"), _roughness)
+        | _each(found, _ECHO, "ultrasound_t_s", ("delay_s", "amplitude_v"), _echo)
+        | _infrared(found)
+        | {_CHARGE: _hydrogen(found)}
+    )
 
 
-def _textures(found: Evaluation) -> dict[str, Metric]:
-    values: dict[str, list[float | None]] = {name: [] for name in _TEXTURES}
+_ROUGH = ("afm_sa_nm", "afm_sq_nm")
+_ECHO = ("ultrasound_tof_shift_ns", "ultrasound_amplitude_pct")
+_INFRARED = ("infrared_growth", "infrared_growth_cm1")
+_NOTHING = {
+    _RTC: "no diffraction pattern",
+    _ROUGH: "no height map",
+    _ECHO: "no waveform",
+    _INFRARED: "no infrared spectrum",
+}
+
+
+def _each(
+    found: Evaluation,
+    names: tuple[str, ...],
+    time: str,
+    keys: tuple[str, ...],
+    evaluate: Callable[[Sequence[Floats], Sequence[Floats]], _Told],
+) -> dict[str, Metric]:
+    """Return metrics by file, in the order in which the files were begun.
+
+    ``evaluate`` gets the arrays of the first file of a stream and those of each.
+    """
+    values: dict[str, list[float | None]] = {name: [] for name in names}
     reasons: list[str | None] = []
-    for stream, device in _with(found, _INTENSITY, files=True):
-        angles, intensities = (stream.assets.get(device + key) for key in (_ANGLE, _INTENSITY))
-        if angles is None or intensities is None:
+    times: list[tuple[float | None, float | None]] = []
+    for stream, device in _with(found, f"_{keys[-1]}", files=True):
+        there = [stream.assets.get(f"{device}_{key}") for key in keys]
+        assets = [asset for asset in there if asset is not None]
+        count = min(len(stream), *map(len, assets))
+        if len(assets) < len(keys) or not count:
             continue
-        for angle, intensity in zip(angles.rows(), intensities.rows(), strict=False):
-            told = _texture(np.asarray(angle, float), np.asarray(intensity, float))
-            reasons.append(told if isinstance(told, str) else None)
-            for name in ZINC:
-                share = None if isinstance(told, str) else 100 * told[name]
-                values[f"rtc_{name}_pct"].append(share)
+        order = [int(n) for n in np.argsort(stream.time[:count], kind="stable")]
+        first = [np.asarray(asset[order[0]], dtype=np.float64) for asset in assets]
+        # One file at a time: maps are large.
+        told = [
+            evaluate(first, [np.asarray(row, dtype=np.float64) for row in rows])
+            for rows in zip(*(asset.rows() for asset in assets), strict=False)
+        ]
+        placed = _placed(stream, device)
+        for number in order:
+            one = told[number]
+            reasons.append(one if isinstance(one, str) else None)
+            for name in names:
+                values[name].append(None if isinstance(one, str) else one[name])
+            times.append(placed[number])
     if not reasons:
-        return undefined(_TEXTURES, "no diffraction pattern")
-    return {name: listed(name, shares, reasons=reasons) for name, shares in values.items()}
+        return undefined((*names, time), _NOTHING[names])
+    numbers = {name: listed(name, each, reasons=reasons) for name, each in values.items()}
+    when, errors = ([at[place] for at in times] for place in (0, 1))
+    nowhere = "before or after all rows of the potentiostat"
+    return numbers | {time: listed(time, when, errors, otherwise=nowhere)}
 
 
-def _texture(angle: Floats, intensity: Floats) -> dict[str, float] | str:
+def _placed(stream: Stream, device: str) -> list[tuple[float | None, float | None]]:
+    """Return when each row of a stream was begun by the leader's clock, and how well that is known.
+
+    An even distribution between two rows has a standard deviation of its width over root 12.
+    """
+    nowhere = np.full(len(stream), np.nan)
+    before, after = (
+        stream.columns.get(f"{device}_{name}", nowhere) for name in ("t_before", "t_after")
+    )
+    return [
+        (float(low + high) / 2, float(high - low) / 12**0.5)
+        if np.isfinite(low) and np.isfinite(high)
+        else (None, None)
+        for low, high in zip(before, after, strict=True)
+    ]
+
+
+def _texture(first: Sequence[Floats], each: Sequence[Floats]) -> _Told:
+    del first
+    angle, intensity = each
     areas: dict[str, float] = {}
     for name, area in reflection_areas(angle, intensity).items():
         if isinstance(area, str):
             return area
         areas[name] = area
+    if copper_is_seen(angle, intensity):
+        return "copper's (200) is seen: its (111) lies under zinc's (101)"
     try:
-        return relative_texture(areas)
+        shares = relative_texture(areas)
     except ValueError as error:
         return str(error)
+    return {f"rtc_{name}_pct": 100 * share for name, share in shares.items()}
+
+
+def _roughness(first: Sequence[Floats], each: Sequence[Floats]) -> _Told:
+    del first
+    try:
+        told = roughness(*(one.ravel() for one in each))
+    except ValueError as error:
+        return str(error)
+    return {"afm_sa_nm": 1e9 * told.sa, "afm_sq_nm": 1e9 * told.sq}
+
+
+def _echo(first: Sequence[Floats], each: Sequence[Floats]) -> _Told:
+    if len(first[0]) != len(each[0]) or not np.allclose(first[0], each[0], rtol=1e-6, atol=0):
+        return "its delays are not those of the first waveform"
+    try:
+        told = compare(first[0], first[1], each[1])
+    except ValueError as error:
+        return str(error)
+    return {
+        "ultrasound_tof_shift_ns": 1e9 * told.shift_s,
+        "ultrasound_amplitude_pct": 100 * told.ratio,
+    }
+
+
+def _infrared(found: Evaluation) -> dict[str, Metric]:
+    names = ("absorbance", "transmittance")
+    there = next((name for name in names if _with(found, f"_{name}", files=True)), names[0])
+
+    def grown(first: Sequence[Floats], each: Sequence[Floats]) -> _Told:
+        if len(first[0]) != len(each[0]) or not np.allclose(first[0], each[0], rtol=1e-6, atol=0):
+            return "its wavenumbers are not those of the first spectrum"
+        with np.errstate(invalid="ignore", divide="ignore"):
+            absorbed = [-np.log10(one[1]) if there == names[1] else one[1] for one in (first, each)]
+        growth = absorbed[1] - absorbed[0]
+        if not np.isfinite(growth).any():
+            return "nothing is transmitted"
+        steps = np.diff(growth[np.isfinite(growth)])
+        noise = 1.4826 * float(np.median(np.abs(steps))) / 2**0.5 if len(steps) else 0.0
+        at = int(np.nanargmax(growth))
+        if not growth[at] > _GROWN * noise:
+            return "nothing has grown since the first spectrum by more than the noise"
+        return {"infrared_growth": float(growth[at]), "infrared_growth_cm1": float(each[0][at])}
+
+    return _each(found, _INFRARED, "infrared_t_s", ("wavenumber_cm1", there), grown)
 
 
 def _hydrogen(found: Evaluation) -> Metric:

@@ -170,7 +170,7 @@ def _front_of(
     if laser_on:
         return "a frame was taken with the laser on"
     try:
-        return images.front(image, scale, region)
+        return images.front(images.grey_levels(image), scale, region)
     except images.NoFrontError as error:
         return str(error)
 

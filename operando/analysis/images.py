@@ -92,6 +92,15 @@ class NoFrontError(ValueError):
     """A frame shows no front; the message says why."""
 
 
+def grey_levels(image: NDArray[Any]) -> NDArray[Any]:
+    """Return a picture in grey levels of 8 bits, as thresholds here are told.
+
+    Pictures of 16 bits have 256 of theirs in each, whatever the camera's depth; they keep what lies
+    between.
+    """
+    return image / 256.0 if image.dtype == np.uint16 else image
+
+
 def front_rows(image: NDArray[Any]) -> tuple[Floats, Floats]:
     """Return the columns (pixels) and the sub-pixel row of the front in each.
 

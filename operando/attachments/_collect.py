@@ -9,7 +9,14 @@ from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from operando.attachments._files import Late
-from operando.attachments._write import AlreadyAttachedError, AttachmentError, SourceFile, attach
+from operando.attachments._write import (
+    AlreadyAttachedError,
+    AttachmentError,
+    SourceFile,
+    attach,
+    attached_to,
+    has_grown,
+)
 from operando.journal import JournalError, select_runs, summaries
 from operando.readers import ReaderError
 from operando.runs import Run
@@ -58,7 +65,7 @@ class Collected:
             its run goes on; ``unexpected``: it belongs to no run of this folder, and is kept;
             ``unreadable``; ``older``: it was begun before the first run of this folder.
         uid: The run it belongs to; empty if it belongs to none.
-        reason: Why, in a sentence; empty where that is plain.
+        reason: Why, in a sentence, and in place of what; empty where that is plain.
     """
 
     instrument: str
@@ -99,21 +106,27 @@ def collect(
         for key, size in keys.items():
             if state.settled(place, key, size, again=again):
                 continue
-            one = _collected(data_dir, place, key, runs)
+            one = _collected(data_dir, place, key, runs, state.attached(place, key))
             state.remember(place, key, size, one)
-            if one.outcome == "attached":
-                runs.pop(one.uid, None)  # it has a row more now
             found.append(one)
     state.save()
     return found, troubles
 
 
-def _collected(data_dir: Path, place: LateResults, key: str, runs: dict[str, Run]) -> Collected:
+def _collected(
+    data_dir: Path, place: LateResults, key: str, runs: dict[str, Run], before: str
+) -> Collected:
+    """Settle one result, of which an earlier form was attached to the run ``before``, if any."""
     try:
         late = place.fetch(key)
     except (ReaderError, AttachmentError) as error:
         return Collected(place.instrument, key, "unreadable", reason=str(error))
     outcome, uid, reason = _belongs(data_dir, place, late, runs)
+    untold = not (late.told or {}).get("started")
+    if before and uid != before and untold and has_grown(data_dir, before, late.source):
+        # When it was last written, which is all that tells its time, is later than it was.
+        _run(data_dir, before, runs)
+        outcome, uid, reason = "attached", before, ""
     if outcome != "attached":
         if outcome == "unexpected":
             _keep(data_dir, late.source)
@@ -122,7 +135,7 @@ def _collected(data_dir: Path, place: LateResults, key: str, runs: dict[str, Run
         parts = late.parts(runs[uid])
         if not parts:
             return Collected(place.instrument, key, "present", uid)
-        attach(
+        attached = attach(
             data_dir,
             uid,
             parts,
@@ -137,7 +150,16 @@ def _collected(data_dir: Path, place: LateResults, key: str, runs: dict[str, Run
     except AttachmentError as error:
         _keep(data_dir, late.source)
         return Collected(place.instrument, key, "unexpected", uid, str(error))
-    return Collected(place.instrument, key, "attached", uid)
+    if late.among_rows:
+        runs.pop(uid)  # it has a row more now
+    return Collected(place.instrument, key, "attached", uid, _in_place_of(data_dir, uid, attached))
+
+
+def _in_place_of(data_dir: Path, uid: str, attached: str) -> str:
+    all_of_them = attached_to(data_dir, uid, superseded=True)
+    (start,) = (one for one in all_of_them if one["uid"] == attached)
+    before = start["attachment"].get("supersedes", "")
+    return f"it takes the place of {before[:8]}, which held less of it" if before else ""
 
 
 def _belongs(
@@ -213,6 +235,11 @@ class _State:
         # Where no size tells whether it has changed, what could not be read may be read now.
         told = not again and outcome in _TOLD and (size or outcome != "unreadable")
         return known.get("size") == size and bool(outcome in _SETTLED or told)
+
+    def attached(self, place: LateResults, key: str) -> str:
+        """Return the run that a result was attached to when it was looked at last; else nothing."""
+        known = self._known.get(f"{place.instrument} {place.address}", {}).get(key) or {}
+        return str(known.get("uid") or "") if known.get("outcome") == "attached" else ""
 
     def remember(self, place: LateResults, key: str, size: int, one: Collected) -> None:
         self._known.setdefault(f"{place.instrument} {place.address}", {})[key] = {

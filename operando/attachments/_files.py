@@ -36,6 +36,7 @@ class Late:
         parts: Return its rows as those of a run; raises AttachmentError if they are none of it.
         uid: The run that the result itself names; empty if it names none.
         told: What else is known of it.
+        among_rows: Whether ``parts`` looks at the rows that the run has already.
     """
 
     source: SourceFile
@@ -44,6 +45,7 @@ class Late:
     parts: Callable[[Run], Sequence[Part]]
     uid: str = ""
     told: dict[str, str] | None = None
+    among_rows: bool = False
 
 
 def file_parts(
@@ -104,7 +106,8 @@ def file_parts(
         part = _part(table, device, started, run, clock_uncertainty_s)
         return [part if stream is None else replace(part, stream=stream)]
 
-    return Late(source, table.source.format, started, parts, told=told)
+    among_rows = table.source.format == "fusion_json"
+    return Late(source, table.source.format, started, parts, told=told, among_rows=among_rows)
 
 
 def _chromatograph(run: Run) -> str | None:

@@ -9,6 +9,7 @@ import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -104,18 +105,33 @@ class Part:
     configuration: Mapping[str, Any] = field(default_factory=dict)
 
 
-def attached_to(data_dir: Path | str, uid: str) -> list[dict[str, Any]]:
-    """Return the start documents of what is attached to an experiment, oldest first."""
+def attached_to(
+    data_dir: Path | str, uid: str, *, superseded: bool = False
+) -> list[dict[str, Any]]:
+    """Return the start documents of what is attached to an experiment, oldest first.
+
+    Args:
+        data_dir: The data folder.
+        uid: The whole uid of a run of it.
+        superseded: Whether those count whose place a later one has taken.
+    """
     data_dir = Path(data_dir)
     found = []
-    for one in attachments_of(data_dir, chain_of(data_dir, uid)):
+    for one in attachments_of(data_dir, chain_of(data_dir, uid), superseded=superseded):
         try:
-            first = next(iter(documents(journal_path(data_dir, one))), None)
+            found.append(_start_of(journal_path(data_dir, one)))
         except (JournalError, LookupError):
             continue  # told where the run is read
-        if first is not None and first[0] == "start":
-            found.append(first[1])
     return found
+
+
+@lru_cache(maxsize=10_000)
+def _start_of(journal: Path) -> dict[str, Any]:
+    """Return the start document of a journal that has its stop: it never changes."""
+    name, doc = next(iter(documents(journal)))
+    if name != "start":
+        raise JournalError(f"{journal} begins with a {name}")
+    return doc
 
 
 def attach(
@@ -130,6 +146,10 @@ def attach(
     told: Mapping[str, Any] | None = None,
 ) -> str:
     """Attach rows to a run that has ended; return the uid of the attachment.
+
+    Later content of a file that is attached already takes the place of that: ``supersedes`` of the
+    new attachment names it, its record and its bytes stay, and only the new rows are the run's. A
+    file that tells another time at which it was begun is another measurement under the same name.
 
     Args:
         data_dir: The data folder.
@@ -150,7 +170,7 @@ def attach(
     with _one_at_a_time(data_dir):
         _check(data_dir, uid, source)
         now = time.time()
-        start = {
+        start: dict[str, Any] = {
             "uid": str(uuid.uuid4()),
             "time": now,
             "scan_id": ScanNumbers(data_dir).next(),
@@ -160,11 +180,14 @@ def attach(
             "attachment": {
                 "kind": kind,
                 "instrument": instrument,
-                "source": {"name": source.name, "size": source.size, "sha256": source.sha256},
+                "source": _told_of(source),
                 "clock_offset_s": float(clock_offset_s),
                 **dict(told or {}),
             },
         }
+        before = _superseded(data_dir, uid, start["attachment"])
+        if before:
+            start["attachment"]["supersedes"] = before
         folder = data_dir / "assets" / str(start["uid"])
         try:
             _keep(source, folder)
@@ -180,6 +203,49 @@ def attach(
             shutil.rmtree(folder, ignore_errors=True)
             raise
     return str(start["uid"])
+
+
+def _told_of(source: SourceFile) -> dict[str, Any]:
+    told = {"name": source.name, "size": source.size, "sha256": source.sha256}
+    return told if source.path is None else told | {"path": str(source.path.absolute())}
+
+
+def _superseded(data_dir: Path, uid: str, attachment: Mapping[str, Any]) -> str:
+    """Return the attachment that held less of the same file; empty if there is none."""
+    path = attachment["source"].get("path")
+    begun = _begun(attachment)
+    for one in reversed(attached_to(data_dir, uid)):
+        before = one["attachment"]
+        alike = all(before.get(key) == attachment[key] for key in ("kind", "instrument"))
+        if not path or not alike or before["source"].get("path") != path:
+            continue
+        if begun and _begun(before) and begun != _begun(before):
+            continue
+        return str(one["uid"])
+    return ""
+
+
+def has_grown(data_dir: Path, uid: str, source: SourceFile) -> bool:
+    """Return whether a file begins with what is attached to a run from the same path already."""
+    if source.path is None:
+        return False
+    path = str(source.path.absolute())
+    try:
+        content = source.path.read_bytes()
+    except OSError:
+        return False
+    sources = (one["attachment"]["source"] for one in attached_to(data_dir, uid))
+    return any(
+        one.get("path") == path
+        and one["size"] < len(content)
+        and hashlib.sha256(content[: one["size"]]).hexdigest() == one["sha256"]
+        for one in sources
+    )
+
+
+def _begun(attachment: Mapping[str, Any]) -> str:
+    """Return when a file says that it was begun, as it says it; empty if it does not."""
+    return str((attachment.get("told") or {}).get("started") or "")
 
 
 def _stop(uid: str, rows: Mapping[str, int]) -> dict[str, Any]:
@@ -207,7 +273,7 @@ def _check(data_dir: Path, uid: str, source: SourceFile) -> None:
             f"{source.name}: run {uid[:8]} is {run.exit_status}; a file is attached to a run that "
             "has ended" + (" (operando catalog repair closes it)" * (run.exit_status != "running"))
         )
-    for one in attached_to(data_dir, uid):
+    for one in attached_to(data_dir, uid, superseded=True):
         if one["attachment"]["source"]["sha256"] == source.sha256:
             raise AlreadyAttachedError(
                 f"{source.name}: its bytes are attached to run {uid[:8]} already, as "

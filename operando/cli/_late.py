@@ -101,7 +101,8 @@ def _collect(arguments: argparse.Namespace) -> int:
         if one.outcome in ("present", "older"):
             continue
         told = f"{one.instrument}: {one.name} {one.outcome}"
-        told += f" to run {one.uid[:8]}" if one.outcome == "attached" else f" ({one.reason})"
+        told += f" to run {one.uid[:8]}" if one.outcome == "attached" else ""
+        told += f" ({one.reason})" if one.reason else ""
         say(told)
     counts = Counter(one.outcome for one in found)
     say(

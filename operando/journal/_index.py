@@ -26,7 +26,7 @@ logger = logging.getLogger(__name__)
 INDEX = "index.db"
 # Raise it whenever a scan learns something else from a journal: what older versions remembered is
 # then thrown away and read again.
-SCHEMA = 8
+SCHEMA = 9
 PATIENCE_S = 0.2
 # A folder that changed so shortly before it was looked at may have changed again unseen.
 CHANGE_STEP_NS = 2_000_000_000
@@ -50,6 +50,7 @@ COLUMNS = (
     "root",
     "replay_of",
     "attachment_of",  # the run whose late results it holds
+    "supersedes",  # the attachment whose place it takes
     "exit_status",  # empty: no stop document yet
     "reason",
     "rows",  # JSON; NULL: not counted yet
@@ -66,6 +67,7 @@ CREATE INDEX alone ON journals (uid)
     WHERE uid != '' AND resume_of = '' AND attachment_of = '';
 CREATE INDEX by_resume ON journals (resume_of) WHERE resume_of != '';
 CREATE INDEX attached ON journals (attachment_of) WHERE attachment_of != '';
+CREATE INDEX superseding ON journals (supersedes) WHERE supersedes != '';
 CREATE INDEX going_on ON journals (path) WHERE exit_status = '';
 CREATE TABLE folders (path TEXT PRIMARY KEY, stamp TEXT, looked_ns INTEGER);
 CREATE TABLE IF NOT EXISTS counters (name TEXT PRIMARY KEY, value INTEGER);

@@ -52,6 +52,10 @@ _NOT_CONTINUED = (
 )
 # One that its writer could not end holds a part only, and is made anew.
 _ATTACHED = "attachment_of != '' AND exit_status = 'success'"
+_CURRENT = (
+    f"{_ATTACHED} AND uid NOT IN "
+    "(SELECT supersedes FROM journals WHERE supersedes != '' AND exit_status = 'success')"
+)
 
 
 @dataclass(frozen=True)
@@ -392,18 +396,22 @@ def chain_of(data_dir: Path | str, uid: str) -> tuple[str, ...]:
     return tuple(chain)
 
 
-def attachments_of(data_dir: Path | str, uids: Iterable[str]) -> tuple[str, ...]:
+def attachments_of(
+    data_dir: Path | str, uids: Iterable[str], *, superseded: bool = False
+) -> tuple[str, ...]:
     """Return the runs that hold late results of some runs, in the order they were attached.
 
     Args:
         data_dir: the data folder.
         uids: whole uids, e.g. those of `chain_of`.
+        superseded: whether those count whose place a later one has taken.
     """
     asked = list(dict.fromkeys(uids))
     marks = ", ".join("?" * len(asked))
     with opened(Path(data_dir)) as index:
         found = index.execute(
-            f"SELECT uid FROM journals WHERE {_ATTACHED} AND attachment_of IN ({marks}) "
+            f"SELECT uid FROM journals WHERE {_ATTACHED if superseded else _CURRENT} "
+            f"AND attachment_of IN ({marks}) "
             "ORDER BY begun, scan_id, path",
             asked,
         )
@@ -413,6 +421,8 @@ def attachments_of(data_dir: Path | str, uids: Iterable[str]) -> tuple[str, ...]
 def attachments(data_dir: Path | str, *, refreshed: bool = True) -> dict[str, tuple[str, ...]]:
     """Return the runs that hold late results, by the run that these belong to, oldest first.
 
+    Those whose place a later one has taken are left out.
+
     Args:
         data_dir: the data folder.
         refreshed: False where the folder has just been looked through.
@@ -420,7 +430,7 @@ def attachments(data_dir: Path | str, *, refreshed: bool = True) -> dict[str, tu
     found: dict[str, tuple[str, ...]] = {}
     with opened(Path(data_dir), refreshed=refreshed) as index:
         for uid, of in index.execute(
-            f"SELECT uid, attachment_of FROM journals WHERE {_ATTACHED} "
+            f"SELECT uid, attachment_of FROM journals WHERE {_CURRENT} "
             "ORDER BY begun, scan_id, path"
         ):
             found[of] = (*found.get(of, ()), uid)

@@ -89,6 +89,8 @@ def _told_of_start(doc: Document) -> Document:
     sample = doc.get("sample")
     resume = doc.get("resume")
     resumed = resume if isinstance(resume, dict) else {}
+    attachment = doc.get("attachment")
+    attached = attachment if isinstance(attachment, dict) else {}
     return {
         "uid": doc["uid"],
         "time": doc["time"],
@@ -106,6 +108,7 @@ def _told_of_start(doc: Document) -> Document:
         "root": _text(resumed.get("root") or doc.get("resume_of")) or doc["uid"],
         "replay_of": _text(doc.get("replay_of")),
         "attachment_of": _text(doc.get("attachment_of")),
+        "supersedes": _text(attached.get("supersedes")),
     }
 
 

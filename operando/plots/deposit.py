@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from operando.analysis.images import Front, NoFrontError, front
+from operando.analysis.images import Front, NoFrontError, front, grey_levels
 from operando.analysis.metrics import place, region_of
 from operando.analysis.segments import PLATE, ChargeLedger
 from operando.analysis.thickness import COULOMB_PER_MAH, METALS, theoretical_thickness_um
@@ -176,7 +176,7 @@ def shown_frames(one: EvaluatedRun, most: int) -> ShownFrames:
         seen: Front | None = None
         if scale:
             with contextlib.suppress(NoFrontError):
-                seen = front(pixels, float(scale), region_of(told))
+                seen = front(grey_levels(pixels), float(scale), region_of(told))
         frames.append(_Frame(pixels, float(placed.middle_s[row]), seen))
     return ShownFrames(tuple(frames), float(scale) if scale else None)
 

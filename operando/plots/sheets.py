@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from operando.plots import cycles, deposit, gas, kinetics, potential, raman, spectra
+from operando.plots import cycles, deposit, files, gas, kinetics, potential, raman, spectra
 from operando.plots._style import DOUBLE_MM, MM_PER_INCH, SINGLE_MM, styled
 from operando.plots.evaluated import EvaluatedRun
 
@@ -288,6 +288,21 @@ SHEETS: Mapping[str, Sheet] = {
             ["ab"],
             _each(a=gas.hydrogen, b=gas.faradaic_efficiency),
             "Gas of both electrodes, charge of both directions.",
+        ),
+        Sheet(
+            "files",
+            "What instruments tell that only write files",
+            DOUBLE_MM,
+            108.0,
+            ["abc", "de."],
+            _each(
+                a=files.texture,
+                b=files.roughness,
+                c=files.echoes,
+                d=files.infrared,
+                e=files.ions,
+            ),
+            "Points: files, between the potentiostat's rows before and after. Dotted: a powder.",
         ),
     )
 }

@@ -15,6 +15,7 @@ from operando.readers.delimited import read_bdf, read_csv
 from operando.readers.diffraction import read_xy
 from operando.readers.fusion import read_fusion
 from operando.readers.gamry import read_gamry
+from operando.readers.gwyddion import read_gwy
 from operando.readers.jcamp import read_jcamp
 from operando.readers.mass_spectrometry import read_dems
 from operando.readers.palmsens import read_palmsens, read_palmsens_session
@@ -34,6 +35,7 @@ __all__ = [
     "read_dems",
     "read_fusion",
     "read_gamry",
+    "read_gwy",
     "read_height_map",
     "read_jcamp",
     "read_palmsens",
@@ -56,6 +58,7 @@ FORMATS: Mapping[str, Callable[[Path], Table]] = MappingProxyType(
         "jcamp_dx": read_jcamp,
         "xrd_xy": read_xy,
         "afm_text": read_height_map,
+        "gwy": read_gwy,
         "ultrasound_csv": read_waveform,
     }
 )
@@ -63,7 +66,7 @@ _ENDINGS = {
     ".dta": "gamry_dta", ".mpt": "biologic_mpt", ".z": "zplot_z",
     ".pssession": "palmsens_pssession", ".json": "fusion_json", ".bdf": "bdf_csv",
     ".dx": "jcamp_dx", ".jdx": "jcamp_dx", ".jcm": "jcamp_dx", ".xy": "xrd_xy", ".xye": "xrd_xy",
-    ".xyz": "afm_text",
+    ".xyz": "afm_text", ".gwy": "gwy",
 }  # fmt: skip
 
 

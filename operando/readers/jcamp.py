@@ -1,7 +1,7 @@
 """Spectra in JCAMP-DX, the exchange format of infrared spectrometers (Appl. Spectrosc. 42, 151)."""
 
 import re
-from datetime import UTC, datetime
+from datetime import UTC, datetime, time
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +19,9 @@ _DIFFERENCES = {
 }
 _REPEATS = {letter: str(n) for n, letter in enumerate("STUVWXYZs", 1)}
 _TOKEN = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[Ee][+-]?\d+)?|[@A-Ia-i%J-Rj-rS-Zs][\d.]*|\?")
+_STAMP = re.compile(
+    r"(?P<day>[\d/-]+)\s+(?P<time>\d\d:\d\d:\d\d(?:[.,]\d{1,6})?)\s*(?P<zone>[+-]\d\d:?\d\d)?"
+)
 _PAIR = re.compile(r"[;\n]+")
 # The first and the last abscissa and the factors are written with few digits.
 _TOLERANCE = 0.02
@@ -170,12 +173,17 @@ def _line(path: Path, line: str) -> tuple[list[float], bool]:
 
 
 def _started(labels: dict[str, str]) -> str:
-    """Return when it was recorded as ISO text; empty if that is not told."""
+    """Return when it was recorded as ISO text, UTC unless told; empty if that is not told."""
     stamp = labels.get("LONGDATE") or f"{labels.get('DATE', '')} {labels.get('TIME', '')}".strip()
-    for form in ("%Y/%m/%d %H:%M:%S", "%y/%m/%d %H:%M:%S", "%Y-%m-%d %H:%M:%S",
-                 "%d/%m/%Y %H:%M:%S"):  # fmt: skip
+    found = _STAMP.match(stamp)
+    if found is None:
+        return ""
+    for form in ("%Y/%m/%d", "%y/%m/%d", "%Y-%m-%d", "%d/%m/%Y"):
         try:
-            return datetime.strptime(stamp[:19], form).replace(tzinfo=UTC).isoformat()
+            day = datetime.strptime(found["day"], form).date()
+            clock = time.fromisoformat(found["time"].replace(",", "."))
         except ValueError:
             continue
+        zone = datetime.strptime(found["zone"], "%z").tzinfo if found["zone"] else UTC
+        return datetime.combine(day, clock, zone).isoformat()
     return ""

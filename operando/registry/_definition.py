@@ -14,6 +14,8 @@ Shape = Literal[
     "by rate",
     "by temperature",
     "by peak",
+    "by map",
+    "by waveform",
 ]
 
 

@@ -49,6 +49,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 ABORT_TIMEOUT_S = 60.0
+# How long a session that is closed waits for what is being attached.
+LATE_RESULTS_S = 60.0
 ABORTED_BY_HAND = "aborted by the operator"
 
 
@@ -232,7 +234,12 @@ class Session(Records):
                 if self._aside is not None:
                     self._aside.close()
                 if self._late is not None:
-                    self._late.join(timeout=10.0)
+                    self._late.join(timeout=LATE_RESULTS_S)
+                    if self._late.is_alive():
+                        logger.warning(
+                            "late results are still being attached; what is left at the end of "
+                            "this program `operando collect` attaches"
+                        )
                     self._late = None
                 if self._service is not None:
                     self._service.join(timeout=1.0)

@@ -68,6 +68,8 @@ class ElectrodeParameters:
         formation_potential_v: potential at which that formation starts, against the metal.
         coverage_charge_mah_cm2: metal below which a stripped electrode is no longer fully covered.
         compactness: volume of metal per volume of deposit, 0..1.
+        texture: relative texture coefficients of the deposit, of (002), (100) and (101), which add
+            up to 1; a third each is a powder.
         film_cpe: constant phase element of the film, F s^(a-1) per cm2, with `film_cpe_exponent`.
         film_cpe_exponent: its exponent a.
         double_layer_cpe: constant phase element of the double layer, F s^(a-1) per cm2.
@@ -95,6 +97,7 @@ class ElectrodeParameters:
     formation_potential_v: float = 1.0
     coverage_charge_mah_cm2: float = 0.01
     compactness: float = 0.9
+    texture: tuple[float, float, float] = (1 / 3, 1 / 3, 1 / 3)
     film_cpe: float = 5e-6
     film_cpe_exponent: float = 0.95
     double_layer_cpe: float = 6e-5

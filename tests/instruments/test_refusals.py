@@ -483,5 +483,5 @@ def test_a_folder_that_is_not_there_is_refused(
 ) -> None:
     with pytest.raises(TransportError) as refused:
         look(f"folder://{tmp_path / 'unmounted'}")
-    for part in (who, "asked to look into", "No such file or directory", r"mounted\?"):
+    for part in (who, "cannot look into", "No such file or directory", r"mounted\?"):
         assert re.search(part, str(refused.value))

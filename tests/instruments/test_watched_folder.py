@@ -1,6 +1,7 @@
 """An instrument that cannot be driven: what is seen of it is a folder."""
 
 import math
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from instruments.errors import TransportError
 from instruments.external import WatchedFolder
 from instruments.relay_board import NumatoRelayBoard
 from instruments.sensor.contract import Sensor
+from instruments.sensor.device import SensorDevice
 
 
 def test_only_files_that_are_new_and_complete_count(tmp_path: Path) -> None:
@@ -50,6 +52,45 @@ def test_a_folder_that_is_not_there_is_refused_and_one_that_vanishes_is_waited_f
     assert box.read()["files"] == 0.0
     with pytest.raises(TransportError, match="write it as folder:///path"):
         WatchedFolder("tcp://10.0.0.1:1").connect()
+
+
+def test_a_folder_that_was_gone_is_remarked_and_refused_before_a_run(tmp_path: Path) -> None:
+    folder = tmp_path / "results"
+    folder.mkdir()
+    device = SensorDevice(WatchedFolder(f"folder://{folder}"), name="xrd")
+    device.connect()
+    device.check_ready()
+    folder.rename(tmp_path / "away")
+    device.driver.read()
+    (gone,) = device.notes
+    assert re.fullmatch(rf"xrd: {folder} was gone at [\d:]+; what appears there is .*", gone)
+    with pytest.raises(TransportError, match=r"xrd: .*cannot look into .*is the instrument's"):
+        device.check_ready()
+    (tmp_path / "away").rename(folder)
+    device.driver.read()
+    (back,) = device.notes
+    assert re.fullmatch(rf"xrd: {folder} was gone at [\d:]+ and back at [\d:]+", back)
+    device.check_ready()
+    assert device.notes == []  # it is a run of its own
+
+
+def test_a_share_that_is_not_mounted_any_more_is_no_empty_folder(tmp_path: Path) -> None:
+    share, place = tmp_path / "share", tmp_path / "place"
+    share.mkdir()
+    (share / "scan.xy").write_text("1")
+    place.symlink_to(share)
+    box = WatchedFolder(f"folder://{place}", pattern="*.xy")
+    box.connect()
+    place.unlink()
+    place.symlink_to("/proc/self")  # there, another file system, and no file of ours in it
+    assert math.isnan(box.read()["files"])
+    with pytest.raises(TransportError, match=r"no \*\.xy: is the share unmounted"):
+        box.check_ready()
+    place.unlink()
+    place.symlink_to(share)
+    (share / "new.xy").write_text("1")
+    box.read()
+    assert box.read()["files"] == 1.0
 
 
 def test_asked_it_closes_the_start_line(simulate: Callable[..., Any], tmp_path: Path) -> None:

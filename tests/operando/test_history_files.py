@@ -93,6 +93,26 @@ def test_every_instrument_of_a_run_is_written_in_the_units_of_the_format(whole_r
     assert write_history(run, path, only=["camera"]) == held_in(path) == held[:2]
 
 
+def test_frames_of_a_bench_without_laser_or_lamp_are_the_microscopes(make_run, synthetic, tmp_path):
+    run = make_run()
+    columns = synthetic.galvanostatic((0.98,), rows=50)
+    run.stream("potentiostat", "potentiostat", columns)
+    none = [np.nan] * 3
+    run.stream(
+        "camera",
+        "camera",
+        {"t_before": [8.0, 18.0, 28.0], "t_after": [9.0, 19.0, 29.0], "lamp": none}
+        | {"laser": [np.nan, 1.0, 0.0]},
+        # Of 12 bits, kept as 16.
+        {"image": np.stack([np.full((4, 6), grey << 8 | 240, np.uint16) for grey in (7, 8, 9)])},
+    )
+    run.stop()
+    path = tmp_path / "cell.h5"
+    write_history(Run.from_documents(run.documents), path, only=["camera"])
+    with h5py.File(path) as file:
+        assert file["camera/frames"][:, 0, 0].tolist() == [7, 9]
+
+
 def test_what_was_taken_after_the_last_row_is_the_end_of_the_history(make_run, synthetic, tmp_path):
     run = make_run()
     columns = synthetic.galvanostatic((0.98,), rows=50)

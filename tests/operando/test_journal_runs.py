@@ -237,6 +237,7 @@ def test_what_the_index_remembers_belongs_to_its_version(tmp_path):
         resume={"of": "bbbb", "root": "cccc"},
         replay_of="dddd",
         attachment_of="eeee",
+        attachment={"supersedes": "ffff"},
     )
     list_runs(tmp_path)
     with closing(sqlite3.connect(tmp_path / "index.db")) as index:
@@ -249,7 +250,7 @@ def test_what_the_index_remembers_belongs_to_its_version(tmp_path):
     # If this differs, `SCHEMA` must be raised, or people keep seeing what older versions made of
     # their runs; then say here what the new version remembers.
     assert (version, told) == (
-        8,
+        9,
         {
             "path": f"journal/1970/01/{uid}.opj",
             "uid": uid,
@@ -267,6 +268,7 @@ def test_what_the_index_remembers_belongs_to_its_version(tmp_path):
             "root": "cccc",
             "replay_of": "dddd",
             "attachment_of": "eeee",
+            "supersedes": "ffff",
             "exit_status": "success",
             "reason": "as planned",
             "rows": None,  # this plan counted no rows in files: they are counted when asked for

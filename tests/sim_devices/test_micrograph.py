@@ -5,12 +5,14 @@ import imageio.v3
 import numpy as np
 import pytest
 import skimage.io
+from skimage.registration import phase_cross_correlation
 
 from sim_devices.cell import Cell
 from sim_devices.clock import SimulatedClock
 from sim_devices.lights import Lights
 from sim_devices.micrograph import BARE_COLUMNS, HEIGHT, WIDTH, Micrograph, SideView, bmp
 from sim_devices.truth import Truth, read_truth
+from sim_devices.whereabouts import Displacement, Whereabouts
 
 
 @pytest.fixture
@@ -54,6 +56,34 @@ def test_the_deposit_is_as_thick_as_its_charge_and_compactness_say(plated):
     edges = edge_rows(picture)
     height_px = edges[: BARE_COLUMNS - 10].mean() - edges[BARE_COLUMNS + 10 :].mean()
     assert height_px * view.micrometre_per_pixel == pytest.approx(expected_um, abs=0.5)
+
+
+def test_a_picture_is_displaced_as_the_cell_is():
+    cell = Cell("zn-bare", seed=1)  # of a rough deposit
+    for _ in range(900):
+        cell.advance(10.0, "i", -2.0)
+    where = Displacement(0.0, 0.0, 0.0)
+    view = SideView(cell, seed=1, whereabouts=Whereabouts(lambda: where))
+    assert np.array_equal(view.scene().heights_px, SideView(cell, seed=1).scene().heights_px)
+
+    def front(picture):
+        # The light is uneven and stays where it is: only what changes from row to row is compared.
+        return np.diff(picture[760:1060, 300:1500].astype(float)[::4], axis=0)
+
+    before = front(view.frame()[0])
+    where = Displacement(30.0, -10.0, 0.0)
+    moved, scene = view.frame()
+    shift, _, _ = phase_cross_correlation(before, front(moved), normalization=None)
+    # Down by 10 um and to the right by 30 um, of every fourth row; told is the way back.
+    assert shift == pytest.approx([-5, -60], abs=1)
+    assert scene.told()["x_um"] == 30.0
+    assert (scene.heights_px[: BARE_COLUMNS + 60] == 0).all()
+    where = Displacement(0.0, 0.0, 40.0)
+    assert np.abs(front(view.frame()[0])).max() < 0.7 * np.abs(before).max()
+    for away in (-700.0, 700.0):  # nothing but electrode, nothing but electrolyte
+        where = Displacement(0.0, away, 0.0)
+        rest = view.frame()[0].astype(float)
+        assert (rest[:100].mean() > 100) == (rest[-100:].mean() > 100) == (away < 0)
 
 
 def test_a_frame_is_dark_without_the_lamp_and_washed_out_by_the_laser(plated):

@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 
 from sim_devices.cell import Cell
-from sim_devices.spectrum import FILM_HYDROXYL, SULFATE_STRETCH, RamanScene
+from sim_devices.spectrum import FILM_HYDROXYL, SULFATE_STRETCH, WATER, RamanScene
+from sim_devices.whereabouts import Displacement, Whereabouts
 
 AXIS = np.linspace(150, 3900, 1024)
 
@@ -29,6 +30,30 @@ def test_cycling_bare_zinc_raises_the_film_and_the_hydroxide_and_lowers_the_sulf
     assert band_area(old, 465) > band_area(fresh, 465) + 100
     change = band_area(old, 980.5) / band_area(fresh, 980.5)
     assert 0.93 < change < 0.98
+
+
+def test_the_spot_under_the_laser_moves_with_the_cell():
+    where = Displacement(0.0, 0.0, 0.0)
+    scene = RamanScene(cycled("zn-bare"), 1, Whereabouts(lambda: where))
+    there = dict(scene.bands())
+    assert there == dict(RamanScene(cycled("zn-bare"), 1).bands())
+
+    def share(band, **moved):
+        nonlocal where
+        where = Displacement(**{"x_um": 0.0, "y_um": 0.0, "z_um": 0.0, **moved})
+        return dict(scene.bands())[band] / there[band]
+
+    # Along the front the film is as uneven as the deposit, and the electrolyte is not.
+    along = [share(FILM_HYDROXYL, x_um=x) for x in np.arange(-200, 200, 20.0)]
+    assert 0.5 < min(along) < 0.98 * max(along) < 2.0
+    assert np.std(along) / np.mean(along) == pytest.approx(0.3 * 0.45, rel=0.5)
+    assert share(WATER[0], x_um=100.0) == 1.0
+    assert share(FILM_HYDROXYL, x_um=345.0) == 0.0  # the bare margin
+    # Beside the front there is electrolyte on the one side and metal on the other.
+    assert share(FILM_HYDROXYL, y_um=-60.0) == pytest.approx(0, abs=1e-3)
+    assert share(WATER[0], y_um=-60.0) == 1.0
+    assert share(WATER[0], y_um=60.0) == pytest.approx(0, abs=1e-3)
+    assert share(WATER[0], z_um=50.0) == pytest.approx(0.5)
 
 
 def test_a_coated_electrode_grows_no_film_to_speak_of():

@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 import serial
 
+from sim_devices.bench import Bench
 from sim_devices.clock import SimulatedClock
+from sim_devices.truth import read_truth
 from sim_devices.zaber import ZaberStage
 
 PAGES = Path(__file__).parents[1] / "transcripts" / "zaber" / "manual.txt"
@@ -78,3 +80,21 @@ def test_a_stalled_axis_tells_so_and_a_power_cut_takes_the_reference(stage, port
     stage.line.inject("power-cycle", seconds=0.05)
     time.sleep(0.1)
     assert ask(port, "/1 1") == "@01 1 OK IDLE WR 0"
+
+
+def test_the_cell_of_the_bench_is_carried_before_camera_and_laser(tmp_path):
+    with contextlib.closing(Bench(tmp_path, "zn-bare", instruments=["camera", "stage"])) as bench:
+        address = (tmp_path / "stage").read_text().strip().removeprefix("serial://")
+        with serial.Serial(address, 115200, timeout=2) as port:
+            assert bench.whereabouts.now() == (0.0, 0.0, 0.0)
+            for turn in ("/1 1 home", "/1 1 move abs 12840"):
+                ask(port, turn)
+                while " BUSY " in ask(port, "/1 1"):
+                    time.sleep(0.01)
+        assert bench.whereabouts.now() == pytest.approx((840 * 0.047625, 0.0, 0.0))
+        bench.lights.lamp = True
+        end = time.monotonic() + 20
+        while not (frames := read_truth(tmp_path / "sim_truth", "camera")[1:]):
+            assert time.monotonic() < end
+            time.sleep(0.02)
+        assert frames[0]["x_um"] == pytest.approx(40.005)

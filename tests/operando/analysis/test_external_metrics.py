@@ -10,6 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from operando.analysis import metrics
+from operando.analysis.echo import compare
+from operando.analysis.surface import roughness
 from operando.analysis.texture import ZINC, reflection_areas, relative_texture
 from operando.runs import Run
 
@@ -84,6 +86,98 @@ def test_a_pattern_that_tells_no_texture_says_why(synthetic: Any, tmp_path: Path
     assert metrics(none)[CHARGE].reason == "no ion current of m/z 2"
 
 
+def test_where_copper_is_seen_zinc_tells_no_texture(synthetic: Any, tmp_path: Path) -> None:
+    angle, counts = _pattern(dict.fromkeys(ZINC, 1.0))
+    copper = counts + 300 * np.exp(-0.5 * ((angle - 50.433) / 0.1) ** 2)
+    assets = {"two_theta_deg": np.array([angle, angle]), "intensity": np.array([copper, counts])}
+    placed = {"t_before": [0.0, 9.0], "t_after": [1.0, 12.0]}
+    told = metrics(_run(synthetic, tmp_path, {"xrd": ("xrd", placed, assets)}))
+    assert told["rtc_002_pct"].value == [None, pytest.approx(100 / 3, rel=1e-3)]
+    assert "copper's (200) is seen" in str(told["rtc_002_pct"].reason)
+    assert told["rtc_t_s"].value == [0.5, 10.5]
+    assert told["rtc_t_s"].uncertainty == pytest.approx([1 / 12**0.5, 3 / 12**0.5])
+
+
+@given(st.floats(1e-9, 1e-6), st.floats(-0.5, 0.5), st.floats(-0.5, 0.5), st.integers(2, 5))
+def test_the_roughness_of_a_wave_is_that_of_its_formula_however_it_is_tilted(
+    size: float, across: float, along: float, waves: int
+) -> None:
+    y, x = np.mgrid[0:60, 0:60] * 1e-7
+    # Even about the middle of the map in both directions: no plane is in it.
+    wave = size * np.cos(2 * np.pi * waves * (x + 0.5e-7) / 6e-6)
+    told = roughness(x, y, wave + across * x + along * y + 3e-6)
+    assert told.sq == pytest.approx(size / 2**0.5, rel=1e-3)
+    assert told.sa == pytest.approx(2 * size / np.pi, rel=0.03)  # of 12 points to a wave and more
+
+
+def test_a_map_without_an_area_has_no_roughness() -> None:
+    line = np.arange(20.0)
+    with pytest.raises(ValueError, match="on one line"):
+        roughness(line, np.zeros(20), line)
+    with pytest.raises(ValueError, match="has 9 heights"):
+        roughness(line[:9], line[:9], line[:9])
+
+
+def _waveform(shift_ns: float, size: float, noise: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
+    delay = 2e-6 + 2e-9 * np.arange(400)
+    off = delay - 2.4e-6 - 1e-9 * shift_ns
+    burst = size * np.exp(-0.5 * (off / 45e-9) ** 2) * np.cos(2 * np.pi * 20e6 * off)
+    return delay, burst + noise * np.random.default_rng(1).normal(size=400)
+
+
+@given(st.floats(-60.0, 60.0), st.floats(0.05, 2.0))
+def test_an_echo_is_found_where_it_was_put(shift_ns: float, size: float) -> None:
+    delay, first = _waveform(0.0, 1.0)
+    told = compare(delay, first, _waveform(shift_ns, size)[1])
+    assert 1e9 * told.shift_s == pytest.approx(shift_ns, abs=0.05)
+    assert told.ratio == pytest.approx(size, rel=0.02)
+
+
+def test_a_waveform_without_an_echo_or_even_steps_is_refused() -> None:
+    delay, first = _waveform(0.0, 0.0, noise=1.0)
+    with pytest.raises(ValueError, match="no echo stands out"):
+        compare(delay, first, first)
+    with pytest.raises(ValueError, match="not in even steps"):
+        compare(np.cumsum(np.arange(400.0)), first, first)
+
+
+def test_maps_waveforms_and_spectra_are_told_in_the_order_they_were_begun(
+    synthetic: Any, tmp_path: Path
+) -> None:
+    y, x = np.mgrid[0:30, 0:30] * 1e-7
+    heights = [size * np.cos(2 * np.pi * (x + 0.5e-7) / 1e-6) for size in (1e-7, 3e-7)]
+    scan = {"x_m": np.array([x, x]), "y_m": np.array([y, y]), "height_m": np.array(heights)}
+    delay, first = _waveform(0.0, 1.0, noise=1e-3)
+    waves = {
+        "delay_s": np.array([delay, delay]),
+        "amplitude_v": np.array([first, _waveform(-7.0, 0.5, noise=1e-3)[1]]),
+    }
+    axis = np.arange(700.0, 4000.0, 4.0)
+    noise = 1e-4 * np.random.default_rng(2).normal(size=(3, len(axis)))
+    grows = 0.02 * np.exp(-(((axis - 3500) / 30) ** 2))
+    through = 10 ** -(0.5 + noise + np.array([0 * grows, 0 * grows, grows]))
+    dew = {"wavenumber_cm1": np.array([axis] * 3), "transmittance": through}
+    placed = {"t_before": [1.0, 3.0], "t_after": [2.0, 4.0]}
+    run = _run(
+        synthetic,
+        tmp_path,
+        {
+            "afm": ("afm", placed, scan),
+            "ultrasound": ("ultrasound", placed, waves),
+            "ftir": ("ftir", {"t_before": [1.0, 3.0, np.nan], "t_after": [2.0, 4.0, 0.1]}, dew),
+        },
+    )
+    told = metrics(run)
+    assert told["afm_sq_nm"].value == pytest.approx([100 / 2**0.5, 300 / 2**0.5], rel=1e-3)
+    assert told["ultrasound_tof_shift_ns"].value == pytest.approx([0.0, -7.0], abs=0.05)
+    assert told["ultrasound_amplitude_pct"].value == pytest.approx([100.0, 50.0], rel=0.01)
+    assert told["infrared_growth"].value == [None, None, pytest.approx(0.02, abs=1e-3)]
+    assert told["infrared_growth_cm1"].value == [None, None, pytest.approx(3500, abs=8)]
+    assert "more than the noise (2 times)" in str(told["infrared_growth"].reason)
+    assert told["afm_t_s"].value == told["ultrasound_t_s"].value == [1.5, 3.5]
+    assert told["infrared_t_s"].value == [1.5, 3.5, None]
+
+
 def _ions(current: Any, before: Any) -> Mapping[str, Any]:
     columns = {"time_s": np.arange(len(current)), "ion_current_mz2_a": current, "t_before": before}
     return {"dems_data": ("dems", columns, {})}
@@ -103,3 +197,15 @@ def test_the_charge_of_hydrogen_is_what_lies_above_the_background(
     without = _run(synthetic, tmp_path, _ions(current, rows + 1e5))
     assert metrics(without)[CHARGE].value is None
     assert "no rows before" in str(metrics(without)[CHARGE].reason)
+
+
+def test_noise_is_seldom_taken_for_a_reflection() -> None:
+    angle = np.arange(30.0, 60.0, 0.03)
+    draw = np.random.default_rng(4)
+    seen = [
+        area != 0
+        for _ in range(300)
+        for area in reflection_areas(angle, draw.poisson(100.0, len(angle)).astype(float)).values()
+    ]
+    # Of 900, one or two are beyond three standard deviations on the one side.
+    assert sum(seen) <= 8

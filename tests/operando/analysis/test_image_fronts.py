@@ -4,7 +4,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from operando.analysis.images import NoFrontError, Region, front
+from operando.analysis.images import NoFrontError, Region, front, grey_levels
 from operando.analysis.straight_lines import slope_per_hour
 
 SCALE = 0.5
@@ -116,3 +116,15 @@ def test_an_uneven_growth_has_the_standard_error_of_its_line() -> None:
     assert error is not None
     assert error == pytest.approx(0.5 / math.sqrt(((t - t.mean()) ** 2).sum()) * 3600, rel=0.2)
     assert abs(slope - 10.8) < 3 * error
+
+
+def test_a_frame_of_sixteen_bits_is_measured_in_grey_levels_of_eight(synthetic: Any) -> None:
+    image = synthetic.side_view(30.0)
+    found = front(image, SCALE, REGION)
+    deeper = image.astype(np.uint16) << 8
+    assert front(grey_levels(deeper), SCALE, REGION) == found
+    assert grey_levels(image) is image
+    # The noise of a dark frame is no contrast, however many bits it has.
+    dark = np.random.default_rng(2).integers(0, 5 << 8, image.shape).astype(np.uint16)
+    with pytest.raises(NoFrontError, match="no contrast"):
+        front(grey_levels(dark), SCALE)

@@ -340,6 +340,125 @@ def test_files_of_a_folder_are_attached_once_and_the_unexpected_is_kept_and_told
     assert len(Run.from_journal(UID, data).attachments) == 1
 
 
+DEMS = "{begun}Time (s),m/z 2 (A)\n"
+ROW = "{},{}e-12\n"
+
+
+def _ions(path: Path, rows: int, *, begun: float | None = None, modified: float) -> Path:
+    stamp = "" if begun is None else datetime.fromtimestamp(begun, UTC).isoformat()
+    head = DEMS.format(begun=f"# started: {stamp}\n" if stamp else "")
+    path.write_text(head + "".join(ROW.format(n, n + 1) for n in range(rows)))
+    os.utime(path, (modified, modified))
+    return path
+
+
+@pytest.mark.parametrize("begun", [BEGAN_S + 500, None])
+def test_a_file_that_goes_on_after_a_pause_takes_the_place_of_what_it_was(
+    record: Record, tmp_path: Path, begun: float | None
+) -> None:
+    data = record()
+    watched = tmp_path / "watched"
+    watched.mkdir()
+    place = FolderResults(watched, "ftir", stream="ions", pattern="*.csv")
+    path = _ions(watched / "pauses.csv", 3, begun=begun, modified=BEGAN_S + 503)
+    part = path.read_bytes()
+    (first,), _ = collect(data, [place])
+    before = attached_to(data, UID)[-1]
+    # Without a time of its own it seems to be begun when it was written: long after the run.
+    _ions(path, 9, begun=begun, modified=BEGAN_S + 9e5)
+    (second,), _ = collect(data, [place])
+    assert (first.outcome, second.outcome) == ("attached", "attached")
+    assert f"takes the place of {before['uid'][:8]}" in second.reason
+    run = Run.from_journal(UID, data)
+    assert run.streams["ions"].columns["ftir_ion_current_mz2_a"] == pytest.approx(
+        np.arange(1, 10) * 1e-12
+    )
+    (current,) = run.attachments
+    assert current["attachment"]["supersedes"] == before["uid"]
+    assert f"in place of {before['uid'][:8]}" in text_report(run)
+    (found,) = find_runs(data)
+    assert found.attachments == (current["uid"],)
+    # Nothing is lost: both are there, with their bytes.
+    assert [one["uid"] for one in attached_to(data, UID, superseded=True)] == [
+        before["uid"],
+        current["uid"],
+    ]
+    assert (data / "assets" / before["uid"] / "pauses.csv").read_bytes() == part
+    # What it was is known also when it comes back.
+    path.write_bytes(part)
+    os.utime(path, (BEGAN_S + 503, BEGAN_S + 503))
+    (third,), _ = collect(data, [place])
+    assert third.outcome == "present"
+    assert len(Run.from_journal(UID, data).attachments) == 1
+
+
+def test_a_file_that_is_written_anew_in_a_later_run_is_of_that_one(
+    record: Record, tmp_path: Path
+) -> None:
+    data = record()
+    watched = tmp_path / "watched"
+    watched.mkdir()
+    place = FolderResults(watched, "ftir", stream="ions", pattern="*.csv")
+    path = _ions(watched / "latest.csv", 3, modified=BEGAN_S + 503)
+    (first,), _ = collect(data, [place])
+    later = UID.replace("7d", "8d")
+    told = {"uid": later, "time": BEGAN_S + 5000, "bench": {"instruments": {"ftir": {}}}}
+    stop = {"uid": "s", "run_start": later, "time": BEGAN_S + 6000, "exit_status": "success"}
+    with JournalWriter(data) as journal:
+        journal("start", told)
+        journal("stop", stop)
+    _ions(path, 9, modified=BEGAN_S + 5500)
+    path.write_text(path.read_text().replace("0,1e-12", "0,7e-12"))  # it does not go on
+    os.utime(path, (BEGAN_S + 5500, BEGAN_S + 5500))
+    (second,), _ = collect(data, [place])
+    assert (first.uid, second.uid) == (UID, later)
+    assert second.reason == ""
+    # What goes on is of the run that it was begun in, whatever lasts meanwhile.
+    path.write_text(path.read_text() + ROW.format(9, 10))
+    os.utime(path, (BEGAN_S + 9e5, BEGAN_S + 9e5))
+    (third,), _ = collect(data, [place])
+    assert third.uid == later
+    assert "takes the place of" in third.reason
+    assert [len(attached_to(data, uid)) for uid in (UID, later)] == [1, 1]
+
+
+def test_of_an_instrument_that_wrote_much_a_report_has_one_line(
+    record: Record, tmp_path: Path
+) -> None:
+    data = record()
+    watched = tmp_path / "watched"
+    watched.mkdir()
+    for number in range(5):
+        began = BEGAN_S + 100 * number
+        _ions(watched / f"ions-{number}.csv", 3 + number, begun=began, modified=began + 9)
+    collect(data, [FolderResults(watched, "ftir", stream="ions", clock_offset_s=2.0)])
+    told = [line for line in text_report(Run.from_journal(UID, data)).splitlines()
+            if line.startswith("Attached")]  # fmt: skip
+    assert len(told) == 1
+    assert told[0].endswith("5 dems_csv, ions-0.csv to ions-4.csv of ftir, its clock +2 s")
+
+
+def test_another_measurement_under_the_same_name_takes_no_place(
+    record: Record, tmp_path: Path
+) -> None:
+    data = record()
+    watched = tmp_path / "watched"
+    watched.mkdir()
+    place = FolderResults(watched, "ftir", stream="ions", pattern="*.csv")
+    for number in (1, 2):
+        began = BEGAN_S + 200 * number
+        _ions(watched / "latest.csv", 2 + number, begun=began, modified=began + 9)
+        (one,), _ = collect(data, [place])
+        assert (one.outcome, one.reason) == ("attached", "")
+    assert len(Run.from_journal(UID, data).attachments) == 2
+    # In another folder it is another file.
+    other = tmp_path / "other"
+    other.mkdir()
+    _ions(other / "latest.csv", 9, begun=began, modified=began + 9)
+    (one,), _ = collect(data, [FolderResults(other, "ftir", stream="ions")])
+    assert (one.outcome, one.reason) == ("attached", "")
+
+
 def test_a_folder_that_is_gone_is_told_and_hides_no_other(record: Record, tmp_path: Path) -> None:
     data = record()
     watched = tmp_path / "watched"

@@ -88,6 +88,22 @@ def test_a_spectrum_is_the_same_however_it_is_packed(tmp_path: Path, table: str)
     assert spectrum.told["title"] == "dew on zinc"
 
 
+@pytest.mark.parametrize(
+    ("stamp", "told"),
+    [
+        ("2026/11/26 12:00:00.25", "2026-11-26T12:00:00.250000+00:00"),
+        ("2026/11/26 12:00:00 +0100", "2026-11-26T12:00:00+01:00"),
+        ("26/11/2026 12:00:00", "2026-11-26T12:00:00+00:00"),
+    ],
+)
+def test_a_spectrum_tells_when_it_was_begun_to_the_fraction_and_in_its_zone(
+    tmp_path: Path, stamp: str, told: str
+) -> None:
+    text = JCAMP.format(table="400 100 110 120\n403 130 115")
+    text = text.replace("2026/11/26 12:00:00", stamp)
+    assert read_jcamp(_write(tmp_path / "a.dx", text)).told["started"] == told
+
+
 def test_pairs_and_wavelengths_are_read(tmp_path: Path) -> None:
     text = JCAMP.format(table="").replace("1/CM", "MICROMETERS").replace("##NPOINTS=5\n", "")
     text = text.replace("##XYDATA=(X++(Y..Y))\n", "##XYPOINTS=(XY..XY)\n10, 100; 20, 200\n")

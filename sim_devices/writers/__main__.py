@@ -1,0 +1,64 @@
+"""The process of a box: asked on standard input, it writes a file slowly and tells when it is done.
+
+``python -m sim_devices.writers KIND FOLDER SEED``. Each line that comes is an object with
+``number``, ``host_time_s`` and ``seen`` (a `Look`); each that it tells is what the truth says.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+
+from sim_devices.writers import afm, ftir, ultrasound, xrd
+from sim_devices.writers.look import Look
+
+# Returns the file's text and what is true of it.
+Measure = Callable[[Look, datetime, np.random.Generator], tuple[str, dict[str, float]]]
+
+_BOXES: dict[str, tuple[Measure, str, float]] = {
+    "ftir": (ftir.measure, ".dx", ftir.CLOCK_AHEAD_S),
+    "xrd": (xrd.measure, ".xy", xrd.CLOCK_AHEAD_S),
+    "afm": (afm.measure, ".xyz", afm.CLOCK_AHEAD_S),
+    "ultrasound": (ultrasound.measure, ".csv", ultrasound.CLOCK_AHEAD_S),
+}
+_PIECES = 8
+_PIECE_S = 0.05  # host time between two of them
+
+
+def main(kind: str, folder: Path, seed: int) -> None:
+    """Measure and write as often as asked, until standard input ends."""
+    measure, ending, ahead_s = _BOXES[kind]
+    random = np.random.default_rng(seed)
+    for line in sys.stdin:
+        asked = json.loads(line)
+        began = datetime.fromtimestamp(asked["host_time_s"] + ahead_s, UTC)
+        look = Look.of(asked["seen"])
+        text, truth = measure(look, began, random)
+        path = folder / f"{kind}-{asked['number']:04d}{ending}"
+        told = {"cell_t_s": look.cell_t_s, "host_time_s": asked["host_time_s"], **truth}
+        try:
+            write_slowly(path, text)
+        except OSError as error:
+            told["lost"] = str(error)
+        sys.stdout.write(json.dumps({"name": path.name, **told}) + "\n")
+        sys.stdout.flush()
+
+
+def write_slowly(path: Path, text: str) -> None:
+    """Write a file in pieces, so that who looks too soon finds a part of it."""
+    with path.open("w", encoding="utf-8") as file:
+        for piece in range(_PIECES):
+            begin, end = (len(text) * at // _PIECES for at in (piece, piece + 1))
+            file.write(text[begin:end])
+            file.flush()
+            time.sleep(_PIECE_S)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]))
