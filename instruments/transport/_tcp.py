@@ -6,7 +6,7 @@ import socket
 from instruments.errors import TransportError
 from instruments.transport._buffered import BufferedTransport
 
-_WHAT_TO_DO = "is the instrument switched on, its cable plugged in, and is this its address?"
+_WHAT_TO_DO = "is the instrument switched on and its network cable plugged in? Is this its address?"
 
 
 class TcpTransport(BufferedTransport):

@@ -15,7 +15,7 @@ from typing import Any
 from instruments.errors import TransportError
 from instruments.transport._buffered import BufferedTransport
 
-_WHAT_TO_DO = "is the instrument switched on, its cable plugged in, and is this its address?"
+_WHAT_TO_DO = "is the instrument switched on and its cable plugged in? Is this its address?"
 
 
 class VisaTransport(BufferedTransport):

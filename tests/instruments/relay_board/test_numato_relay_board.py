@@ -251,7 +251,7 @@ def test_a_module_that_is_unplugged_is_told_with_what_was_asked_and_what_to_do(
     with pytest.raises(TransportError, match="asked 'relay read 0'") as first:
         ask_until_it_fails()
     # Now the port is known to be dead, and it is the write that fails.
-    with pytest.raises(TransportError, match=r"asked 'relay on 2'.*writing") as second:
+    with pytest.raises(TransportError, match=r"asked 'relay read 2'.*writing") as second:
         board.set_relay(2, True)
     for caught in (first, second):
         message = str(caught.value)
