@@ -3,9 +3,7 @@
 import re
 from pathlib import Path
 
-import numpy as np
-
-from operando.readers._table import ReaderError, Table, rows_of, text_of
+from operando.readers._table import ReaderError, Table, rises, rows_of, text_of
 
 FORMAT = "xrd_xy"
 _NUMBER = re.compile(r"^[+-]?(?:\d|\.\d)")
@@ -43,7 +41,7 @@ def read_xy(path: Path | str) -> Table:
             continue
         rows.append((number, re.split(r"[\s;,]+", line)))
     values = rows_of(path, rows, 2, (0, 1))
-    if not (np.diff(values[:, 0]) > 0).all():
+    if not rises(values[:, 0]):
         raise ReaderError(f"{path}: the angles of a pattern rise, these do not")
     return Table(
         {"two_theta_deg": values[:, 0].copy(), "intensity": values[:, 1].copy()},
