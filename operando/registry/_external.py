@@ -60,7 +60,7 @@ EXTERNAL = (
     ),
     Definition(
         "infrared_growth_cm1",
-        "1/cm",
+        "cm-1",
         "by spectrum",
         "Where absorbance has grown most since the first infrared spectrum.",
         _OURS,

@@ -432,7 +432,7 @@ def test_of_an_instrument_that_wrote_much_a_report_has_one_line(
     for number in range(5):
         began = BEGAN_S + 100 * number
         _ions(watched / f"ions-{number}.csv", 3 + number, begun=began, modified=began + 9)
-    collect(data, [FolderResults(watched, "ftir", stream="ions", clock_offset_s=2.0)])
+    collect(data, [FolderResults(watched, "ftir", stream="ions", clock=FileClock(2.0))])
     told = [line for line in text_report(Run.from_journal(UID, data)).splitlines()
             if line.startswith("Attached")]  # fmt: skip
     assert len(told) == 1
