@@ -71,7 +71,30 @@ def belonging(
         return [_named(data_dir, late.uid, runs)]
     if late.started is None:
         return [Belongs("unexpected", reason="nothing tells when it was begun")]
-    begun = late.started
+    found = _by_time(data_dir, instrument, late, late.started, runs)
+    if found[0].uid or not late.shifted_s:
+        return found
+    # It may be this computer that dates the files of that folder.
+    begun = late.started + late.shifted_s
+    ended = None if late.ended is None else late.ended + late.shifted_s
+    moved = replace(late, started=begun, ended=ended)
+    there = _by_time(data_dir, instrument, moved, begun, runs)[0]
+    if not there.uid:
+        return found
+    when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(late.started))
+    return [
+        Belongs(
+            "unexpected",
+            reason=f"it was begun at {when} if the clock of its instrument says when it was "
+            f"written, in no run; by this computer's it is of run {there.uid[:8]}: say whose clock "
+            "dates its folder (files_dated_by)",
+        )
+    ]
+
+
+def _by_time(
+    data_dir: Path, instrument: str, late: Late, begun: float, runs: dict[str, Run]
+) -> Sequence[Belongs]:
     ended = begun if late.ended is None else max(late.ended, begun)
     earliest = select_runs(data_dir, "attachment_of = '' AND time <= ?", (ended + AROUND_S,), 1)
     if not earliest:
@@ -135,15 +158,17 @@ def _between(
 ) -> tuple[float, float] | None:
     """Return from when until when rows are those of a run; None if all of a table's are.
 
-    What lies between two runs is in both, as what follows and what precedes them; but once where
-    one continues the other.
+    It is infinite on a side on which the table ends by itself. What lies between two runs is in
+    both, as what follows and what precedes them; but once where one continues the other.
     """
     others = [one for one in spans if one.uid != run.uid]
     first = max((one.end for one in others if one.end <= run.begin), default=-math.inf)
     if any(one.root == run.root and one.end == first for one in others):
         first = run.begin
     last = min((one.begin for one in others if one.begin >= run.end), default=math.inf)
-    return (first, last) if first > begun or last < ended else None
+    first = first if first > begun else -math.inf
+    last = last if last < ended else math.inf
+    return None if math.inf == last == -first else (first, last)
 
 
 def _named(data_dir: Path, uid: str, runs: dict[str, Run]) -> Belongs:

@@ -170,12 +170,34 @@ def _collected(
         if one.outcome != "attached":
             told.append(Collected(place.instrument, key, one.outcome, one.uid, one.reason))
             continue
+        if _has_them_all(place, late, one, earlier):
+            told.append(Collected(place.instrument, key, "present", one.uid))
+            continue
         told.append(_attached(data_dir, place, key, late, one, runs, stale))
     if stale:
         names = ", ".join(f"{one['attachment_of'][:8]} (as {one['uid'][:8]})" for one in stale)
         reason = "; ".join(filter(None, (told[0].reason, f"it is still attached to run {names}")))
         told[0] = replace(told[0], reason=reason)
     return told
+
+
+def _has_them_all(
+    place: LateResults, late: Late, one: Belongs, earlier: Sequence[Mapping[str, Any]]
+) -> bool:
+    """Return whether a run has its rows of a table that has since gone on behind them."""
+    if one.between is None or one.between[1] == math.inf:
+        return False
+    attachments = [each["attachment"] for each in earlier if each["attachment_of"] == one.uid]
+    return any(
+        each.get(ROWS_BETWEEN) == _told(one.between)
+        and each.get("declared") == dict(place.declared)
+        and late.source.continues(each["source"])
+        for each in attachments
+    )
+
+
+def _told(between: tuple[float, float]) -> list[float | None]:
+    return [moment if math.isfinite(moment) else None for moment in between]
 
 
 def _attached(
@@ -194,7 +216,7 @@ def _attached(
             return Collected(place.instrument, key, "present", one.uid)
         told: dict[str, Any] = {"told": dict(late.told or {}), "declared": dict(place.declared)}
         if one.between is not None:
-            told[ROWS_BETWEEN] = [each if math.isfinite(each) else None for each in one.between]
+            told[ROWS_BETWEEN] = _told(one.between)
         instead_of = str(stale[0]["uid"]) if stale else ""
         uid = attach(
             data_dir,

@@ -41,7 +41,8 @@ class Late:
         among_rows: Whether ``parts`` looks at the rows that the run has already.
         ended: Of a table with times, when its last row was taken, epoch s of this computer's
             clock; None where it is one measurement, which belongs where it was begun.
-        clock: What was declared of its clock, as data; None if nothing more than the offset.
+        shifted_s: What was taken off the time of its writing, which is all that tells its time, as
+            the offset of the instrument's clock, s; 0 where it tells its time itself.
     """
 
     source: SourceFile
@@ -52,7 +53,7 @@ class Late:
     told: dict[str, str] | None = None
     among_rows: bool = False
     ended: float | None = None
-    clock: Mapping[str, object] | None = None
+    shifted_s: float = 0.0
 
 
 def file_parts(
@@ -94,10 +95,13 @@ def file_parts(
     lasted_s = clock.duration_s if known is None else float(np.max(known, initial=0.0))
     stamp = table.told.get("started", "")
     moment = clock.of_stamp(stamp) if stamp else None
+    shifted = 0.0
     if moment is not None:
         started, by = moment
     else:
-        written, by = clock.of_writing(source.modified or 0.0)
+        modified = source.modified or 0.0
+        written, by = clock.of_writing(modified)
+        shifted = modified - written
         started = written - lasted_s
         by += f" ({stamp!r}, which it tells, is no time that is known)" if stamp else ""
         if known is None and not lasted_s:
@@ -130,7 +134,7 @@ def file_parts(
         told=told,
         among_rows=table.source.format == "fusion_json",
         ended=None if known is None else started + lasted_s,
-        clock=clock.told(),
+        shifted_s=shifted,
     )
 
 

@@ -127,11 +127,11 @@ def test_a_table_belongs_to_each_run_that_it_has_rows_of(
     # What lies before A is its background; what lies between the two is in both.
     assert seconds[0] == [10.0 * n for n in range(31)]
     assert seconds[1] == [200.0 + 10 * n for n in range(16)]
-    # It goes on: each has what is new of it, in place of what it had.
+    # It goes on: who has all its rows keeps them, who has not gets the rest.
     _ions(place.folder / "day.csv", 0, 46, 10.0)
     found, _ = collect(data, [place])
-    assert _told(found) == [("attached", A), ("attached", B), ("attached", C)]
-    assert all("takes the place of" in one.reason for one in found[:2])
+    assert _told(found) == [("present", A), ("attached", B), ("attached", C)]
+    assert "takes the place of" in found[1].reason
     assert "takes the place of" not in found[2].reason
     assert len(Run.from_journal(B, data).streams["xrd_data"]) == 21
     assert collect(data, [place])[0] == []
@@ -245,6 +245,20 @@ def test_the_clock_of_who_dates_the_files_is_taken_off(tmp_path: Path) -> None:
     assert late.started == BEGAN_S + 3600
     assert "by this computer's clock" in late.told["time_from"]
     assert "how long it took was not declared" in late.told["time_from"]
+
+
+def test_whose_clock_dates_a_folder_is_asked_where_it_matters(
+    run_of: RunOf, place: FolderResults
+) -> None:
+    data = run_of(A, 0, 1000)
+    _pattern(place.folder / "scan.xy", 500)
+    ahead = FolderResults(place.folder, "xrd", stream="xrd_data", clock=FileClock(3600.0))
+    (one,), _ = collect(data, [ahead])
+    assert one.outcome == "unexpected"
+    assert f"by this computer's it is of run {A[:8]}" in one.reason
+    clock = FileClock(3600.0, files_dated_by="computer")
+    here = FolderResults(place.folder, "xrd", stream="xrd_data", clock=clock)
+    assert _told(collect(data, [here])[0]) == [("attached", A)]
 
 
 def test_a_measurement_that_lasts_lies_between_the_rows_around_all_of_it(
