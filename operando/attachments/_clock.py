@@ -1,5 +1,6 @@
 """How the times that an instrument's files tell become moments of this computer's clock."""
 
+import re
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any, Literal
@@ -7,6 +8,8 @@ from zoneinfo import ZoneInfo
 
 from operando.attachments._place import CLOCK_UNCERTAINTY_S
 
+# As it is written behind a time, with a space or in letters.
+_ZONE = re.compile(r"\s*(?:([+-]\d\d:?\d\d)|UTC|GMT)$", re.IGNORECASE)
 DatedBy = Literal["box", "computer"]
 
 
@@ -41,7 +44,7 @@ class FileClock:
         None if it is no time in ISO 8601, with a date.
         """
         try:
-            moment = datetime.fromisoformat(stamp.strip())
+            moment = datetime.fromisoformat(_ZONE.sub(_zone, stamp.strip()))
         except ValueError:
             return None
         if ":" not in stamp:
@@ -67,3 +70,7 @@ class FileClock:
         if self.time_zone is None:
             return moment.astimezone()
         return moment.replace(tzinfo=ZoneInfo(self.time_zone))
+
+
+def _zone(found: re.Match[str]) -> str:
+    return found[1] or "+00:00"

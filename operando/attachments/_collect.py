@@ -287,7 +287,9 @@ class _State:
 
     def attached(self, place: LateResults, key: str) -> list[str]:
         """Return the runs that a result was attached to when it was looked at last."""
-        return [str(uid) for uid in (self._of(place).get(key) or {}).get("attached_to") or []]
+        known = self._of(place).get(key) or {}
+        only = [known["uid"]] if known.get("outcome") == "attached" and known.get("uid") else []
+        return [str(uid) for uid in known.get("attached_to", only)]
 
     def remember(
         self, place: LateResults, key: str, stamp: int | str, told: Sequence[Collected]

@@ -7,8 +7,11 @@ from operando.readers._table import ReaderError, Table, rises, rows_of, text_of
 
 FORMAT = "xrd_xy"
 _NUMBER = re.compile(r"^[+-]?(?:\d|\.\d)")
-_STARTED = re.compile(r"(?:started|date|time)\s*[:=]\s*(\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d\S*)",
-                      re.IGNORECASE)  # fmt: skip
+_STARTED = re.compile(
+    r"(?:started|date|time)\s*[:=]\s*(\d{4}-\d\d-\d\d)[T ]"
+    r"(\d\d:\d\d:\d\d(?:[.,]\d+)?)\s*(Z|UTC|[+-]\d\d:?\d\d)?",
+    re.IGNORECASE,
+)
 
 
 def read_xy(path: Path | str) -> Table:
@@ -37,7 +40,7 @@ def read_xy(path: Path | str) -> Table:
             told[f"line {number}"] = line.strip("#;_' ")
             begun = _STARTED.search(line)
             if begun:
-                told["started"] = begun[1].replace(" ", "T")
+                told["started"] = f"{begun[1]}T{begun[2]}{begun[3] or ''}"
             continue
         rows.append((number, re.split(r"[\s;,]+", line)))
     values = rows_of(path, rows, 2, (0, 1))

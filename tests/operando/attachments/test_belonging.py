@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
+from instruments.external.entry import ExternalEntry
 from operando.attachments import (
     Collected,
     FileClock,
@@ -23,6 +25,7 @@ from operando.attachments import (
 from operando.attachments import _collect as collecting
 from operando.cli import main
 from operando.journal import JournalWriter
+from operando.late import ExternalPlace
 from operando.runs import Run
 
 A, B, C = (f"7d1f0a52-0000-4000-8000-00000000000{one}" for one in "abc")
@@ -282,6 +285,8 @@ def test_a_measurement_that_lasts_lies_between_the_rows_around_all_of_it(
     ("stamp", "zone", "expected", "by"),
     [
         ("2023-11-14T22:13:20+00:00", "Europe/Berlin", BEGAN_S, "the file"),
+        ("2023-11-14 23:13:20 +0100", "UTC", BEGAN_S, "the file"),
+        ("2023-11-14 22:13:20 UTC", "Europe/Berlin", BEGAN_S, "the file"),
         ("2023-11-14T23:13:20", "Europe/Berlin", BEGAN_S, "taken as Europe/Berlin"),
         ("2023-06-14T23:13:20", "Europe/Berlin", 1686777200.0, "taken as Europe/Berlin"),
         ("2023-10-29T02:30:00", "Europe/Berlin", 1698539400.0, "that hour twice"),
@@ -359,3 +364,19 @@ def test_a_table_without_a_finite_time_is_begun_when_it_was_written(tmp_path: Pa
     os.utime(path, (BEGAN_S,) * 2)
     late = file_parts(path, device="ms")
     assert (late.started, late.ended) == (BEGAN_S, BEGAN_S)
+
+
+def test_what_a_bench_declares_of_a_box_is_how_its_files_are_read(tmp_path: Path) -> None:
+    entry = {"kind": "external", "language": "folder", "address": f"folder://{tmp_path}"}
+    declared = {"time_zone": "Europe/Berlin", "duration_s": 60.0, "wavelength_angstrom": 1.5418}
+    place = ExternalPlace("xrd", ExternalEntry.model_validate({**entry, **declared}))
+    assert declared.items() <= place.declared.items()
+    path = tmp_path / "scan.xy"
+    path.write_text("# date: 2023-11-14 23:13:20\n30.0 1\n31.0 2\n")
+    late = place.fetch("scan.xy")
+    assert late.started == BEGAN_S
+    (part,) = late.parts(Run({}, None, {}))
+    assert part.configuration["xrd_wavelength_angstrom"] == 1.5418
+    assert part.stream == "xrd_data"
+    with pytest.raises(ValidationError, match="'Berlin' is no zone of the tz database"):
+        ExternalEntry.model_validate({**entry, "time_zone": "Berlin"})

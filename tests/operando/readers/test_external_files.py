@@ -191,6 +191,9 @@ def test_a_pattern_is_read_with_what_stands_before_it(tmp_path: Path) -> None:
     assert table.columns["two_theta_deg"].tolist() == [30.0, 30.02]
     assert table.columns["intensity"].tolist() == [101.0, 99.0]
     assert table.told["started"] == "2026-11-26T12:00:00"
+    text = text.replace("T12:00:00", " 12:00:00.5 +0100, room 7")
+    zoned = read_xy(_write(tmp_path / "zoned.xy", text))
+    assert zoned.told["started"] == "2026-11-26T12:00:00.5+0100"
     with pytest.raises(ReaderError, match="rise, these do not"):
         read_xy(_write(tmp_path / "falls.xy", "30.02 1\n30 2\n"))
     with pytest.raises(ReaderError, match="line 2 holds no number"):
