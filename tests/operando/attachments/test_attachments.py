@@ -569,3 +569,22 @@ def test_an_attachment_that_cannot_be_read_is_missing_in_a_run_that_can(record: 
     assert run.sources == (UID,)
     assert len(run.streams["chromatogram"]) == 1
     assert f"late results of {uid[:8]} are missing" in run.damage[0]
+
+
+def test_rows_of_another_kind_are_a_stream_of_their_own(record: Record, tmp_path: Path) -> None:
+    data = record()
+    spectrum = (
+        "##TITLE=x\n##JCAMP-DX=4.24\n##XUNITS=1/CM\n##YUNITS={}\n##FIRSTX=1\n##LASTX=2\n"
+        "##XYDATA=(X++(Y..Y))\n1 {} 0.2\n##END=\n"
+    )
+    for number, unit in enumerate(("ABSORBANCE", "TRANSMITTANCE", "ABSORBANCE"), 1):
+        path = tmp_path / f"{number}.dx"
+        path.write_text(spectrum.format(unit, number / 10))
+        run = Run.from_journal(UID, data)
+        late = file_parts(path, device="ftir")
+        attach(data, UID, late.parts(run), late.source, kind=late.kind)
+    streams = Run.from_journal(UID, data).streams
+    absorbance, transmittance = streams["ftir"], streams["ftir_2"]
+    assert [row[0] for row in absorbance.asset("ftir_absorbance").rows()] == [0.1, 0.3]
+    assert [row[0] for row in transmittance.asset("ftir_transmittance").rows()] == [0.2]
+    assert (len(absorbance), len(transmittance), transmittance.name) == (2, 1, "ftir_2")
