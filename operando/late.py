@@ -2,7 +2,9 @@
 
 import logging
 import time
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from instruments.bench_file import BenchFile
 from instruments.errors import InstrumentError
@@ -13,6 +15,7 @@ from instruments.gas_chromatograph.entry import GasChromatographEntry
 from operando.attachments import (
     AttachmentError,
     Collected,
+    FileClock,
     FolderResults,
     Late,
     LateResults,
@@ -49,10 +52,12 @@ class ChromatogramPlace:
         self.instrument = instrument
         self.address = address
         self.clock_offset_s = clock_offset_s
+        self.declared: Mapping[str, Any] = {"clock_offset_s": clock_offset_s}
         self._results = results
 
-    def keys(self) -> dict[str, int]:
+    def keys(self, known: Mapping[str, object] | None = None) -> dict[str, int | str]:
         """Return the results there are; raises AttachmentError if nobody can tell."""
+        del known
         try:
             return dict(self._results.listed())
         except InstrumentError as error:
@@ -103,11 +108,25 @@ class ExternalPlace:
         self.instrument = instrument
         self.address = entry.address
         self.clock_offset_s = entry.clock_offset_s
+        self.clock = FileClock(
+            entry.clock_offset_s,
+            entry.clock_uncertainty_s,
+            entry.time_zone,
+            entry.files_dated_by,
+            entry.duration_s,
+        )
+        wavelength = entry.wavelength_angstrom
+        self._configuration = {} if wavelength is None else {"wavelength_angstrom": wavelength}
         self._entry = entry
+        self.declared: Mapping[str, Any] = {
+            "reader": entry.reader or "",
+            **self.clock.told(),
+            **self._configuration,
+        }
 
-    def keys(self) -> dict[str, int]:
+    def keys(self, known: Mapping[str, object] | None = None) -> dict[str, str]:
         """Return the complete files; raises AttachmentError if the folder is gone."""
-        return self._files().keys()
+        return self._files().keys(known)
 
     def fetch(self, key: str) -> Late:
         """Return one of them; raises ReaderError or AttachmentError if it cannot be read."""
@@ -126,8 +145,8 @@ class ExternalPlace:
             stream=f"{self.instrument}_data",
             pattern=entry.pattern,
             format=entry.reader,
-            clock_offset_s=entry.clock_offset_s,
-            clock_uncertainty_s=entry.clock_uncertainty_s,
+            clock=self.clock,
+            configuration=self._configuration,
         )
 
 

@@ -227,7 +227,7 @@ def _told_attachment(one: Mapping[str, Any]) -> str:
         line += f" of {told['instrument']}"
     line += _told_clock(told)
     if told.get("supersedes"):
-        line += f", in place of {told['supersedes'][:8]}, which held less of it"
+        line += f", in place of {told['supersedes'][:8]}"
     return f"{line} ({str(one.get('uid'))[:8]})"
 
 

@@ -24,6 +24,7 @@ def test_the_package_named_instruments_is_ours() -> None:
 CALIBRATIONS = (
     "calibration",
     "clock_offset_s",
+    "time_zone",
     "clock_uncertainty_s",
     "micrometre_per_pixel",
     "micrometre_per_pixel_uncertainty",

@@ -2,8 +2,9 @@
 
 from collections.abc import Mapping
 from typing import Literal, Self
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from instruments.entry import AddressedEntry
 from instruments.external.watched_folder import WatchedFolder
@@ -28,6 +29,26 @@ class ExternalEntry(AddressedEntry):
     clock_uncertainty_s: float = Field(
         default=1.0, gt=0, description="How well that is known, s: so much wider is where it lies."
     )
+    time_zone: str | None = Field(
+        default=None,
+        description="Zone of times in its files that tell none, such as Europe/Berlin or UTC; "
+        "none: that of this computer.",
+    )
+    files_dated_by: Literal["box", "computer"] = Field(
+        default="box",
+        description="Whose clock dates the files of a folder: the box's, so that the offset is "
+        "taken off, or this computer's.",
+    )
+    duration_s: float = Field(
+        default=0.0,
+        ge=0,
+        description="How long one measurement takes that tells its beginning or its end alone, s.",
+    )
+    wavelength_angstrom: float | None = Field(
+        default=None,
+        gt=0,
+        description="Of a diffractometer, angstrom; none: taken as Cu K-alpha, and said so.",
+    )
     board: str | None = Field(
         default=None,
         description="Name of a relay_board that starts it by a contact; none: nothing does.",
@@ -35,6 +56,17 @@ class ExternalEntry(AddressedEntry):
     start_relay: int | None = Field(
         default=None, ge=0, description="Which relay of the board starts it."
     )
+
+    @field_validator("time_zone")
+    @classmethod
+    def _known_zone(cls, name: str | None) -> str | None:
+        try:
+            return name if name is None else ZoneInfo(name).key
+        except (ZoneInfoNotFoundError, ValueError, OSError):
+            raise ValueError(
+                f"time_zone: {name!r} is no zone of the tz database; such are Europe/Berlin, "
+                "America/New_York, UTC"
+            ) from None
 
     @model_validator(mode="after")
     def _a_board_starts_it_by_a_relay(self) -> Self:

@@ -5,9 +5,11 @@ its files are complete. What is in them is read when the run has ended, by the r
 file names.
 """
 
+import errno
 import fnmatch
 import logging
 import math
+import stat
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -139,11 +141,11 @@ class WatchedFolder:
         try:
             device = folder.stat().st_dev
             found = {
-                path.name: path.stat().st_size
+                path.name: size
                 for path in folder.iterdir()
                 if not path.name.startswith(".")
                 and fnmatch.fnmatch(path.name, self._pattern)
-                and path.is_file()
+                and (size := _size_of(path)) is not None
             }
         except OSError as error:
             raise TransportError(
@@ -158,6 +160,17 @@ class WatchedFolder:
             )
         self._device = device
         return found
+
+
+def _size_of(path: Path) -> int | None:
+    """Return the size of a file; None if there is none, or not any more."""
+    try:
+        told = path.stat()
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ELOOP):
+            return None  # a link to nowhere, or renamed since it was listed
+        raise
+    return told.st_size if stat.S_ISREG(told.st_mode) else None
 
 
 def folder_of(address: str) -> Path:

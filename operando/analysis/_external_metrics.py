@@ -6,8 +6,9 @@ import numpy as np
 
 from operando.analysis._evaluation import Evaluation, Metric, listed, metric, undefined
 from operando.analysis.echo import compare
+from operando.analysis.substrates import materials_of, texture_on
 from operando.analysis.surface import roughness
-from operando.analysis.texture import ZINC, copper_is_seen, reflection_areas, relative_texture
+from operando.analysis.texture import ZINC
 from operando.runs import Floats, Stream
 
 _HYDROGEN = "_ion_current_mz2_a"
@@ -15,14 +16,16 @@ _CHARGE = "dems_hydrogen_charge_nc"
 _RTC = tuple(f"rtc_{name}_pct" for name in ZINC)
 _GROWN = 5.0  # times the noise of the difference
 
-# What each row of files tells: name -> value, or why there is none.
-_Told = Mapping[str, float] | str
+# Of copper's K-alpha, angstrom, the mean of its doublet; and how far what is declared may differ.
+_CU_KA, _CU_KA_WITHIN = 1.5418, 0.002
+# What each row of files tells: name -> value and uncertainty, or why there is none.
+_Told = Mapping[str, tuple[float, float | None]] | str
 
 
 def external_metrics(found: Evaluation) -> dict[str, Metric]:
     """Return what patterns, maps, waveforms and spectra tell, and the ions of hydrogen."""
     return (
-        _each(found, _RTC, "rtc_t_s", ("two_theta_deg", "intensity"), _texture)
+        _textures(found)
         | _each(found, _ROUGH, "afm_t_s", ("x_m", "y_m", "height_m"), _roughness)
         | _each(found, _ECHO, "ultrasound_t_s", ("delay_s", "amplitude_v"), _echo)
         | _infrared(found)
@@ -47,12 +50,15 @@ def _each(
     time: str,
     keys: tuple[str, ...],
     evaluate: Callable[[Sequence[Floats], Sequence[Floats]], _Told],
+    note: str = "",
 ) -> dict[str, Metric]:
     """Return metrics by file, in the order in which the files were begun.
 
-    ``evaluate`` gets the arrays of the first file of a stream and those of each.
+    ``evaluate`` gets the arrays of the first file of a stream and those of each; ``note`` is what
+    all of them rest on.
     """
     values: dict[str, list[float | None]] = {name: [] for name in names}
+    errors: dict[str, list[float | None]] = {name: [] for name in names}
     reasons: list[str | None] = []
     times: list[tuple[float | None, float | None]] = []
     for stream, device in _with(found, f"_{keys[-1]}", files=True):
@@ -73,14 +79,26 @@ def _each(
             one = told[number]
             reasons.append(one if isinstance(one, str) else None)
             for name in names:
-                values[name].append(None if isinstance(one, str) else one[name])
+                value, error = (None, None) if isinstance(one, str) else one[name]
+                values[name].append(value)
+                errors[name].append(error)
             times.append(placed[number])
     if not reasons:
         return undefined((*names, time), _NOTHING[names])
-    numbers = {name: listed(name, each, reasons=reasons) for name, each in values.items()}
-    when, errors = ([at[place] for at in times] for place in (0, 1))
+    if note and not all(reasons):
+        reasons.append(note)
+    numbers = {
+        name: listed(
+            name,
+            each,
+            errors[name] if any(one is not None for one in errors[name]) else None,
+            reasons,
+        )
+        for name, each in values.items()
+    }
+    when, how_well = ([at[place] for at in times] for place in (0, 1))
     nowhere = "before or after all rows of the potentiostat"
-    return numbers | {time: listed(time, when, errors, otherwise=nowhere)}
+    return numbers | {time: listed(time, when, how_well, otherwise=nowhere)}
 
 
 def _placed(stream: Stream, device: str) -> list[tuple[float | None, float | None]]:
@@ -100,21 +118,45 @@ def _placed(stream: Stream, device: str) -> list[tuple[float | None, float | Non
     ]
 
 
-def _texture(first: Sequence[Floats], each: Sequence[Floats]) -> _Told:
-    del first
-    angle, intensity = each
-    areas: dict[str, float] = {}
-    for name, area in reflection_areas(angle, intensity).items():
-        if isinstance(area, str):
-            return area
-        areas[name] = area
-    if copper_is_seen(angle, intensity):
-        return "copper's (200) is seen: its (111) lies under zinc's (101)"
-    try:
-        shares = relative_texture(areas)
-    except ValueError as error:
-        return str(error)
-    return {f"rtc_{name}_pct": 100 * share for name, share in shares.items()}
+def _textures(found: Evaluation) -> dict[str, Metric]:
+    keys = ("two_theta_deg", "intensity")
+    declared = {
+        float(told)
+        for stream, device in _with(found, "_intensity", files=True)
+        if (told := stream.configuration.get(f"{device}_wavelength_angstrom")) is not None
+    }
+    cell = found.cell
+    materials = (
+        None if cell is None else materials_of(cell.electrode.material, cell.electrode.coating)
+    )
+    notes = (
+        [] if declared else ["the angles are taken as those of Cu K-alpha (wavelength_angstrom)"]
+    )
+    refused = ""
+    if any(abs(one / _CU_KA - 1) > _CU_KA_WITHIN for one in declared):
+        refused = f"zinc is looked for with Cu K-alpha, not {max(declared):g} angstrom"
+    elif cell is None:
+        refused = "the cell is not described: what lies under the deposit diffracts, too"
+    elif cell.metal != "Zn":
+        refused = f"the deposit is {cell.metal}, and these are reflections of zinc"
+    elif materials is None:
+        refused = (
+            f"where {cell.electrode.material!r}, which the deposit lies on, diffracts is not known"
+        )
+    elif "zinc" in materials:
+        notes.append("of the deposit and the zinc below it together")
+
+    def texture(first: Sequence[Floats], each: Sequence[Floats]) -> _Told:
+        del first
+        if refused:
+            return refused
+        try:
+            shares = texture_on(each[0], each[1], materials or ())
+        except ValueError as error:
+            return str(error)
+        return {f"rtc_{name}_pct": (100 * one, 100 * u) for name, (one, u) in shares.items()}
+
+    return _each(found, _RTC, "rtc_t_s", keys, texture, "; ".join(notes))
 
 
 def _roughness(first: Sequence[Floats], each: Sequence[Floats]) -> _Told:
@@ -123,7 +165,7 @@ def _roughness(first: Sequence[Floats], each: Sequence[Floats]) -> _Told:
         told = roughness(*(one.ravel() for one in each))
     except ValueError as error:
         return str(error)
-    return {"afm_sa_nm": 1e9 * told.sa, "afm_sq_nm": 1e9 * told.sq}
+    return {"afm_sa_nm": (1e9 * told.sa, None), "afm_sq_nm": (1e9 * told.sq, None)}
 
 
 def _echo(first: Sequence[Floats], each: Sequence[Floats]) -> _Told:
@@ -134,8 +176,8 @@ def _echo(first: Sequence[Floats], each: Sequence[Floats]) -> _Told:
     except ValueError as error:
         return str(error)
     return {
-        "ultrasound_tof_shift_ns": 1e9 * told.shift_s,
-        "ultrasound_amplitude_pct": 100 * told.ratio,
+        "ultrasound_tof_shift_ns": (1e9 * told.shift_s, None),
+        "ultrasound_amplitude_pct": (100 * told.ratio, None),
     }
 
 
@@ -156,7 +198,10 @@ def _infrared(found: Evaluation) -> dict[str, Metric]:
         at = int(np.nanargmax(growth))
         if not growth[at] > _GROWN * noise:
             return "nothing has grown since the first spectrum by more than the noise"
-        return {"infrared_growth": float(growth[at]), "infrared_growth_cm1": float(each[0][at])}
+        return {
+            "infrared_growth": (float(growth[at]), None),
+            "infrared_growth_cm1": (float(each[0][at]), None),
+        }
 
     return _each(found, _INFRARED, "infrared_t_s", ("wavenumber_cm1", there), grown)
 
@@ -168,19 +213,26 @@ def _hydrogen(found: Evaluation) -> Metric:
     stream, device = streams[0]
     order = np.argsort(stream.time, kind="stable")
     time, current = stream.time[order], stream.columns[device + _HYDROGEN][order]
-    placed = stream.columns.get(f"{device}_t_before", np.full(len(time), np.nan))[order]
+    nowhere = np.full(len(time), np.nan)
+    before, after = (
+        stream.columns.get(f"{device}_{name}", nowhere)[order] for name in ("t_before", "t_after")
+    )
     # What lies before every row of the leader, or before the first half-cycle, is background.
-    began = np.isfinite(placed) & (placed >= found.begin_s)
+    began = np.isfinite(before) & (before >= found.begin_s)
     first = int(np.argmax(began)) if began.any() else len(time)
     background = current[:first][np.isfinite(current[:first])]
     if not len(background):
         return metric(_CHARGE, None, reason="no rows before the first half-cycle: no background")
-    inside = began & np.isfinite(current)
+    # What lies behind the last row of the leader, or between a run and the one that continues it,
+    # has a row of it on one side alone.
+    known = np.isfinite(current)
+    time, above = time[known], current[known] - float(np.median(background))
+    inside = (began & np.isfinite(after))[known]
     if inside.sum() < 2:
         return metric(_CHARGE, None, reason="fewer than two rows while the cell was cycled")
-    above = current[inside] - float(np.median(background))
-    charge_c = float(np.trapezoid(above, time[inside]))
-    error = float(np.std(background)) / np.sqrt(len(background)) * float(np.ptp(time[inside]))
+    lasted = np.where(inside[:-1] & inside[1:], np.diff(time), 0.0)
+    charge_c = float(np.sum(lasted * (above[:-1] + above[1:]) / 2))
+    error = float(np.std(background)) / np.sqrt(len(background)) * float(np.sum(lasted))
     return metric(_CHARGE, 1e9 * charge_c, 1e9 * error, "of the background's scatter alone")
 
 

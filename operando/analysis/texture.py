@@ -1,10 +1,11 @@
 """How a zinc deposit is oriented, by the reflections of a diffraction pattern."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from operando.runs import Floats
 
@@ -27,10 +28,19 @@ ZINC: Mapping[str, Reflection] = MappingProxyType(
 # JCPDS 04-0836: its (111), at 43.297, cannot be told from zinc's (101); this one can.
 COPPER_200 = Reflection(50.433, 46.0)
 # Half the width that a peak is integrated over, and of the baseline on each side of that [deg].
-_HALF_WIDTH_DEG, _EDGE_DEG = 0.6, 0.3
+NEAR_DEG, _EDGE_DEG = 0.6, 0.3
+# Where something else diffracts, so much around it is no baseline, which then lies within the
+# second further out [deg].
+_TAIL_DEG, _FURTHER_DEG = 0.35, 1.2
 # Signal over the scatter of the baseline, below which a reflection is not told from none.
 _SEEN = 3.0
-_MINDED = 0.01
+
+
+class Area(NamedTuple):
+    """Of a reflection, intensity times degrees; 0 where it cannot be told from its noise."""
+
+    value: float
+    uncertainty: float
 
 
 def reflection_areas(
@@ -47,34 +57,60 @@ def reflection_areas(
         Indices -> area, intensity times degrees; 0 where the pattern has no peak there that can be
         told from its noise. A sentence where the pattern does not reach.
     """
-    found: dict[str, float | str] = {}
+    found = zinc_areas(two_theta_deg, intensity, shift_deg=shift_deg)
+    return {name: one if isinstance(one, str) else one.value for name, one in found.items()}
+
+
+def zinc_areas(
+    two_theta_deg: Floats,
+    intensity: Floats,
+    *,
+    shift_deg: float = 0.0,
+    near: Sequence[float] = (),
+) -> dict[str, Area | str]:
+    """Return what `reflection_areas` does, with uncertainties.
+
+    Args:
+        two_theta_deg: Angles for Cu K-alpha, rising, degrees.
+        intensity: Of the detector.
+        shift_deg: How far the sample's height shifts all reflections, degrees.
+        near: Where something else diffracts, which is no baseline, degrees.
+    """
+    found: dict[str, Area | str] = {}
     for name, reflection in ZINC.items():
         at = reflection.two_theta_deg + shift_deg
-        area = _area(two_theta_deg, intensity, at)
-        if area is None:
-            found[name] = f"the pattern does not reach around ({name}), or is too coarse there"
-        else:
-            found[name] = area
+        area = area_around(two_theta_deg, intensity, at, near=[one + shift_deg for one in near])
+        none = f"the pattern does not reach around ({name}), or is too coarse there"
+        found[name] = none if area is None else area
     return found
 
 
-def copper_is_seen(two_theta_deg: Floats, intensity: Floats, *, shift_deg: float = 0.0) -> bool:
-    """Return whether a pattern has copper's (200): then its (111) is in zinc's (101).
+def area_around(
+    two_theta_deg: Floats,
+    intensity: Floats,
+    at_deg: float,
+    *,
+    half_deg: float = NEAR_DEG,
+    near: Sequence[float] = (),
+) -> Area | None:
+    """Return the area of a reflection above its baseline; None if the pattern does not reach there.
 
-    It is not minded below 1 % of zinc's reflections together. A pattern that does not reach there
-    tells nothing: False.
+    The uncertainty is that of counting, by how the baseline scatters: the variance of counts grows
+    as they do, whatever they are divided by.
+
+    Args:
+        two_theta_deg: Angles, rising, degrees.
+        intensity: Of the detector.
+        at_deg: Where it lies, degrees.
+        half_deg: Half the width that it is integrated over, degrees.
+        near: Where something else diffracts, which is no baseline, degrees.
     """
-    copper = _area(two_theta_deg, intensity, COPPER_200.two_theta_deg + shift_deg)
-    zinc = reflection_areas(two_theta_deg, intensity, shift_deg=shift_deg).values()
-    return (copper or 0.0) > _MINDED * sum(area for area in zinc if not isinstance(area, str))
-
-
-def _area(two_theta_deg: Floats, intensity: Floats, at_deg: float) -> float | None:
-    """Return the area above the baseline; 0: less than the noise; None: it is not reached."""
     off = two_theta_deg - at_deg
-    inside = np.abs(off) <= _HALF_WIDTH_DEG
-    left = (off < -_HALF_WIDTH_DEG) & (off >= -_HALF_WIDTH_DEG - _EDGE_DEG)
-    right = (off > _HALF_WIDTH_DEG) & (off <= _HALF_WIDTH_DEG + _EDGE_DEG)
+    inside = np.abs(off) <= half_deg
+    free = np.ones(len(off), dtype=bool)
+    for one in near:
+        free &= np.abs(two_theta_deg - one) > _TAIL_DEG
+    left, right = (_edge(sign * off, free, half_deg) for sign in (-1, 1))
     if inside.sum() < 5 or left.sum() < 3 or right.sum() < 3:
         return None
     ends = [(off[side].mean(), float(np.median(intensity[side]))) for side in (left, right)]
@@ -87,8 +123,25 @@ def _area(two_theta_deg: Floats, intensity: Floats, at_deg: float) -> float | No
     # The baseline's ends are medians, each uncertain by the root of pi/2 over their number; that
     # shifts the whole area.
     count, edges = inside.sum(), len(scatter)
-    noise = float(np.std(scatter)) * step * np.sqrt(count + count**2 * np.pi / 2 / edges)
-    return area if area > _SEEN * noise else 0.0
+    one_point = float(np.std(scatter))
+    of_base = count**2 * np.pi / 2 / edges
+    noise = one_point * step * np.sqrt(count + of_base)
+    level = np.maximum(np.median(base), np.finfo(float).tiny)
+    counts = float(np.sum(np.maximum(intensity[inside] / level, 1.0)))
+    error = one_point * step * float(np.sqrt(counts + of_base))
+    return Area(area if area > _SEEN * noise else 0.0, error if area > _SEEN * noise else noise)
+
+
+def _edge(outward: Floats, free: NDArray[np.bool_], half_deg: float) -> NDArray[np.bool_]:
+    """Return the baseline on one side; further out where something else diffracts in it."""
+    beside = (outward > half_deg) & (outward <= half_deg + _EDGE_DEG)
+    if free[beside].all():
+        return beside
+    further = np.flatnonzero(free & (outward > half_deg) & (outward <= half_deg + _FURTHER_DEG))
+    nearest = further[np.argsort(outward[further])][: beside.sum()]
+    found = np.zeros(len(outward), dtype=bool)
+    found[nearest] = True
+    return found
 
 
 def relative_texture(areas: Mapping[str, float]) -> dict[str, float]:

@@ -4,13 +4,10 @@ The journal of a run that has ended is never touched: what arrives is a run of i
 document names the one it belongs to, and whoever reads that one sees the rows of both.
 """
 
+from operando.attachments._belonging import AROUND_S, Outcome, missed_by_s
 from operando.attachments._chromatograms import chromatogram_parts
-from operando.attachments._collect import (
-    Collected,
-    LateResults,
-    Outcome,
-    collect,
-)
+from operando.attachments._clock import DatedBy, FileClock
+from operando.attachments._collect import Collected, LateResults, collect
 from operando.attachments._files import FolderResults, Late, file_parts
 from operando.attachments._place import leader_times
 from operando.attachments._write import (
@@ -23,9 +20,12 @@ from operando.attachments._write import (
 )
 
 __all__ = [
+    "AROUND_S",
     "AlreadyAttachedError",
     "AttachmentError",
     "Collected",
+    "DatedBy",
+    "FileClock",
     "FolderResults",
     "Late",
     "LateResults",
@@ -38,4 +38,5 @@ __all__ = [
     "collect",
     "file_parts",
     "leader_times",
+    "missed_by_s",
 ]

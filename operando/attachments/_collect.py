@@ -1,35 +1,40 @@
 """Looking at every place where results appear for those that are in no run yet."""
 
 import json
+import logging
+import math
 import os
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
+from operando.attachments._belonging import (
+    Belongs,
+    Outcome,
+    belonging,
+    ended_run,
+    within,
+)
 from operando.attachments._files import Late
 from operando.attachments._write import (
+    ROWS_BETWEEN,
     AlreadyAttachedError,
     AttachmentError,
     SourceFile,
     attach,
     attached_to,
-    has_grown,
 )
-from operando.journal import JournalError, select_runs, summaries
 from operando.readers import ReaderError
 from operando.runs import Run
 
+_log = logging.getLogger(__name__)
+
 STATE = "attachments.json"
 UNEXPECTED = "unexpected"
-# A result may be begun a little before its run is recorded, or just after its last row.
-_AROUND_S = 60.0
-# Of the runs begun before a result so many are asked.
-_CANDIDATES = 5
 
-Outcome = Literal["attached", "present", "waiting", "unexpected", "unreadable", "older"]
-# What is never looked at again while the file's size stays the same.
+# What is never looked at again while the file and what is declared of it stay the same.
 _SETTLED = {"attached", "present", "older"}
 # What is not told a second time to who did not ask.
 _TOLD = {"unexpected", "unreadable"}
@@ -41,11 +46,14 @@ class LateResults(Protocol):
     instrument: str
     address: str
     clock_offset_s: float
+    # All that is declared of how its results are read and placed in time.
+    declared: Mapping[str, Any]
 
-    def keys(self) -> Mapping[str, int]:
-        """Return the complete results there are, name -> size or 0.
+    def keys(self, known: Mapping[str, object] | None = None) -> Mapping[str, int | str]:
+        """Return the complete results there are, name -> what changes with the content, or 0.
 
-        Raises AttachmentError if the place cannot be looked at.
+        ``known`` is what it returned when they were looked at before. Raises AttachmentError if
+        the place cannot be looked at.
         """
         ...
 
@@ -80,8 +88,9 @@ def collect(
 ) -> tuple[list[Collected], list[str]]:
     """Attach every result that belongs to a run that has ended and is not among its rows.
 
-    What was settled before is not read again. A result that nobody expected is copied to
-    ``state/unexpected`` and told each time until its run is there.
+    What was settled before is not read again, unless it was written again or what is declared of
+    its instrument was corrected. A result that nobody expected is copied to ``state/unexpected``
+    and told each time until its run is there. One that goes wrong keeps no other from its run.
 
     Args:
         data_dir: The data folder.
@@ -90,124 +99,159 @@ def collect(
 
     Returns:
         What became of each result that is new or not settled, and what could not be looked at, in
-        sentences.
+        sentences. A table that several runs have rows of is told once for each.
     """
     data_dir = Path(data_dir).expanduser().resolve()
     state = _State(data_dir)
     found: list[Collected] = []
     troubles: list[str] = []
     runs: dict[str, Run] = {}
-    for place in places:
-        try:
-            keys = place.keys()
-        except AttachmentError as error:
-            troubles.append(str(error))
-            continue
-        for key, size in keys.items():
-            if state.settled(place, key, size, again=again):
+    try:
+        for place in places:
+            try:
+                keys = place.keys(state.known(place))
+            except AttachmentError as error:
+                troubles.append(str(error))
                 continue
-            one = _collected(data_dir, place, key, runs, state.attached(place, key))
-            state.remember(place, key, size, one)
-            found.append(one)
-    state.save()
+            except Exception as error:
+                _log.exception("%s: its place could not be looked at", place.instrument)
+                troubles.append(f"{place.instrument}: {error!r}")
+                continue
+            for key, stamp in keys.items():
+                if state.settled(place, key, stamp, again=again):
+                    continue
+                try:
+                    told = _collected(data_dir, place, key, runs, state.attached(place, key))
+                    state.remember(place, key, stamp, told)
+                except Exception as error:
+                    # The next may be better, and this one is tried again.
+                    _log.exception("%s: %s", place.instrument, key)
+                    told = [Collected(place.instrument, key, "unreadable", reason=repr(error))]
+                found += told
+    finally:
+        state.save()
     return found, troubles
 
 
 def _collected(
-    data_dir: Path, place: LateResults, key: str, runs: dict[str, Run], before: str
-) -> Collected:
-    """Settle one result, of which an earlier form was attached to the run ``before``, if any."""
+    data_dir: Path, place: LateResults, key: str, runs: dict[str, Run], before: Sequence[str]
+) -> list[Collected]:
+    """Settle one result; an earlier form of it was attached to the runs ``before``, if any."""
     try:
         late = place.fetch(key)
     except (ReaderError, AttachmentError) as error:
-        return Collected(place.instrument, key, "unreadable", reason=str(error))
-    outcome, uid, reason = _belongs(data_dir, place, late, runs)
+        return [Collected(place.instrument, key, "unreadable", reason=str(error))]
+    belongs = belonging(data_dir, place.instrument, late, runs)
+    earlier = [
+        one
+        for run in before
+        for one in attached_to(data_dir, run)
+        if one["attachment_of"] == run
+        and one["attachment"]["instrument"] == place.instrument
+        and not one["attachment"].get("by_hand")
+    ]
+    whole = [one for one in earlier if late.source.continues(one["attachment"]["source"])]
     untold = not (late.told or {}).get("started")
-    if before and uid != before and untold and has_grown(data_dir, before, late.source):
+    if whole and untold and whole[0]["attachment_of"] not in {one.uid for one in belongs}:
         # When it was last written, which is all that tells its time, is later than it was.
-        _run(data_dir, before, runs)
-        outcome, uid, reason = "attached", before, ""
-    if outcome != "attached":
-        if outcome == "unexpected":
+        ended_run(data_dir, whole[0]["attachment_of"], runs)
+        belongs = [Belongs("attached", whole[0]["attachment_of"])]
+    wanted = {one.uid for one in belongs}
+    stale = [
+        one
+        for one in earlier
+        if one["attachment"]["source"]["sha256"] == late.source.sha256
+        and one["attachment_of"] not in wanted
+    ]
+    told = []
+    for one in belongs:
+        if one.outcome == "unexpected":
             _keep(data_dir, late.source)
-        return Collected(place.instrument, key, outcome, uid, reason)
+        if one.outcome != "attached":
+            told.append(Collected(place.instrument, key, one.outcome, one.uid, one.reason))
+            continue
+        if _has_them_all(place, late, one, earlier):
+            told.append(Collected(place.instrument, key, "present", one.uid))
+            continue
+        told.append(_attached(data_dir, place, key, late, one, runs, stale))
+    if stale:
+        names = ", ".join(f"{one['attachment_of'][:8]} (as {one['uid'][:8]})" for one in stale)
+        reason = "; ".join(filter(None, (told[0].reason, f"it is still attached to run {names}")))
+        told[0] = replace(told[0], reason=reason)
+    return told
+
+
+def _has_them_all(
+    place: LateResults, late: Late, one: Belongs, earlier: Sequence[Mapping[str, Any]]
+) -> bool:
+    """Return whether a run has its rows of a table that has since gone on behind them."""
+    if one.between is None or one.between[1] == math.inf:
+        return False
+    attachments = [each["attachment"] for each in earlier if each["attachment_of"] == one.uid]
+    return any(
+        each.get(ROWS_BETWEEN) == _told(one.between)
+        and each.get("declared") == dict(place.declared)
+        and late.source.continues(each["source"])
+        for each in attachments
+    )
+
+
+def _told(between: tuple[float, float]) -> list[float | None]:
+    return [moment if math.isfinite(moment) else None for moment in between]
+
+
+def _attached(
+    data_dir: Path,
+    place: LateResults,
+    key: str,
+    late: Late,
+    one: Belongs,
+    runs: dict[str, Run],
+    stale: list[dict[str, Any]],
+) -> Collected:
+    """Attach a result to one run; it takes the place of the first that is ``stale``, if any."""
     try:
-        parts = late.parts(runs[uid])
+        parts = within(late.parts(runs[one.uid]), one.between)
         if not parts:
-            return Collected(place.instrument, key, "present", uid)
-        attached = attach(
+            return Collected(place.instrument, key, "present", one.uid)
+        told: dict[str, Any] = {"told": dict(late.told or {}), "declared": dict(place.declared)}
+        if one.between is not None:
+            told[ROWS_BETWEEN] = _told(one.between)
+        instead_of = str(stale[0]["uid"]) if stale else ""
+        uid = attach(
             data_dir,
-            uid,
+            one.uid,
             parts,
             late.source,
             kind=late.kind,
             instrument=place.instrument,
             clock_offset_s=place.clock_offset_s,
-            told={"told": dict(late.told or {})},
+            told=told,
+            by_hand=False,
+            instead_of=instead_of,
         )
     except AlreadyAttachedError as error:
-        return Collected(place.instrument, key, "present", uid, str(error))
+        return Collected(place.instrument, key, "present", one.uid, str(error))
     except AttachmentError as error:
         _keep(data_dir, late.source)
-        return Collected(place.instrument, key, "unexpected", uid, str(error))
+        return Collected(place.instrument, key, "unexpected", one.uid, str(error))
+    if instead_of:
+        stale.pop(0)
     if late.among_rows:
-        runs.pop(uid)  # it has a row more now
-    return Collected(place.instrument, key, "attached", uid, _in_place_of(data_dir, uid, attached))
+        runs.pop(one.uid, None)  # it has a row more now
+    reasons = [one.reason, _in_place_of(data_dir, one.uid, uid, late.source)]
+    return Collected(place.instrument, key, "attached", one.uid, "; ".join(filter(None, reasons)))
 
 
-def _in_place_of(data_dir: Path, uid: str, attached: str) -> str:
-    all_of_them = attached_to(data_dir, uid, superseded=True)
-    (start,) = (one for one in all_of_them if one["uid"] == attached)
-    before = start["attachment"].get("supersedes", "")
-    return f"it takes the place of {before[:8]}, which held less of it" if before else ""
-
-
-def _belongs(
-    data_dir: Path, place: LateResults, late: Late, runs: dict[str, Run]
-) -> tuple[Outcome, str, str]:
-    """Return whether a result can be attached, to which run, and else why not."""
-    if late.uid:
-        told = summaries(data_dir, [late.uid]).get(late.uid)
-        if told is None:
-            return "unexpected", "", f"it names run {late.uid}, which is not in {data_dir}"
-        if told.exit_status in ("running", "unfinished"):
-            return "waiting", late.uid, f"run {late.uid[:8]} is {told.exit_status}"
-        _run(data_dir, late.uid, runs)
-        return "attached", late.uid, ""
-    if late.started is None:
-        return "unexpected", "", "nothing tells when it was begun"
-    candidates = select_runs(
-        data_dir,
-        "attachment_of = '' AND time <= ?",
-        (late.started + _AROUND_S,),
-        _CANDIDATES,
-    )
-    if not candidates:
-        return "older", "", "it was begun before the first run here"
-    # First the run in which it was begun; then one that it missed by little.
-    for around_s in (0.0, _AROUND_S):
-        for one in candidates:
-            if late.started < one.time - around_s:
-                continue
-            if one.exit_status == "running":
-                return "waiting", one.uid, f"run {one.uid[:8]} goes on"
-            run = _run(data_dir, one.uid, runs)
-            instruments = (run.start.get("bench") or {}).get("instruments") or {}
-            if run.stop is None or place.instrument not in instruments:
-                continue
-            if late.started <= run.stop["time"] + around_s:
-                return "attached", one.uid, ""
-    when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(late.started))
-    return "unexpected", "", f"it was begun at {when}, in no run with {place.instrument}"
-
-
-def _run(data_dir: Path, uid: str, runs: dict[str, Run]) -> Run:
-    if uid not in runs:
-        try:
-            runs[uid] = Run.from_journal(uid, data_dir, chain=False)
-        except JournalError:
-            runs[uid] = Run({}, None, {})
-    return runs[uid]
+def _in_place_of(data_dir: Path, uid: str, attached: str, source: SourceFile) -> str:
+    told = {str(one["uid"]): one for one in attached_to(data_dir, uid, superseded=True)}
+    before = told[attached]["attachment"].get("supersedes", "") if attached in told else ""
+    if not before:
+        return ""
+    held = told.get(before, {}).get("attachment", {}).get("source", {})
+    why = "was placed or read in another way" if held.get("sha256") in (
+        source.sha256, None) else "held less of it"  # fmt: skip
+    return f"it takes the place of {before[:8]}, which {why}"
 
 
 def _keep(data_dir: Path, source: SourceFile) -> None:
@@ -229,27 +273,45 @@ class _State:
         except (OSError, ValueError):
             self._known = {}  # it is a memory only: everything is looked at again
 
-    def settled(self, place: LateResults, key: str, size: int, *, again: bool) -> bool:
-        known = self._known.get(f"{place.instrument} {place.address}", {}).get(key) or {}
+    def known(self, place: LateResults) -> dict[str, object]:
+        """Return what results were when they were looked at last."""
+        return {key: one.get("size") for key, one in self._of(place).items()}
+
+    def settled(self, place: LateResults, key: str, stamp: int | str, *, again: bool) -> bool:
+        known = self._of(place).get(key) or {}
         outcome = known.get("outcome")
-        # Where no size tells whether it has changed, what could not be read may be read now.
-        told = not again and outcome in _TOLD and (size or outcome != "unreadable")
-        return known.get("size") == size and bool(outcome in _SETTLED or told)
+        # Where nothing tells whether it has changed, what could not be read may be read now.
+        told = not again and outcome in _TOLD and (stamp or outcome != "unreadable")
+        alike = known.get("declared") in (None, dict(place.declared))
+        return alike and known.get("size") == stamp and bool(outcome in _SETTLED or told)
 
-    def attached(self, place: LateResults, key: str) -> str:
-        """Return the run that a result was attached to when it was looked at last; else nothing."""
-        known = self._known.get(f"{place.instrument} {place.address}", {}).get(key) or {}
-        return str(known.get("uid") or "") if known.get("outcome") == "attached" else ""
+    def attached(self, place: LateResults, key: str) -> list[str]:
+        """Return the runs that a result was attached to when it was looked at last."""
+        known = self._of(place).get(key) or {}
+        only = [known["uid"]] if known.get("outcome") == "attached" and known.get("uid") else []
+        return [str(uid) for uid in known.get("attached_to", only)]
 
-    def remember(self, place: LateResults, key: str, size: int, one: Collected) -> None:
-        self._known.setdefault(f"{place.instrument} {place.address}", {})[key] = {
-            "size": size,
-            "outcome": one.outcome,
-            "uid": one.uid,
-            "reason": one.reason,
+    def remember(
+        self, place: LateResults, key: str, stamp: int | str, told: Sequence[Collected]
+    ) -> None:
+        # What is not settled yet counts most.
+        first = min(told, key=lambda one: one.outcome in _SETTLED)
+        runs = {one.uid for one in told if one.outcome in ("attached", "present")}
+        runs |= {uid for uid in self.attached(place, key) if first.outcome not in _SETTLED}
+        self._of(place)[key] = {
+            "size": stamp,
+            "declared": dict(place.declared),
+            "outcome": first.outcome,
+            "uid": first.uid,
+            "attached_to": sorted(runs),
+            "reason": first.reason,
             "time": time.time(),
         }
         self._changed = True
+
+    def _of(self, place: LateResults) -> dict[str, Any]:
+        found: dict[str, Any] = self._known.setdefault(f"{place.instrument} {place.address}", {})
+        return found
 
     def save(self) -> None:
         if not self._changed:

@@ -4,25 +4,27 @@ A table with times is as many rows as it has; a spectrum, a pattern or a map is 
 columns are arrays.
 """
 
+import errno
 import fnmatch
+import stat
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 
 from operando.attachments._chromatograms import chromatogram_parts
-from operando.attachments._place import CLOCK_UNCERTAINTY_S, Floats, leader_times
+from operando.attachments._clock import FileClock
+from operando.attachments._place import Floats, leader_times
 from operando.attachments._write import AttachmentError, Part, SourceFile
 from operando.readers import ReaderError, Table, read
 from operando.runs import Run
 
 TIME = "time_s"
-# A file that was not touched for so long is not looked at twice.
-_OLD_S = 10.0
 _SECOND_LOOK_S = 0.5
+# What says of one entry of a folder that there is no file behind it, and nothing of the folder.
+_NO_FILE = {errno.ENOENT, errno.ELOOP}
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,10 @@ class Late:
         uid: The run that the result itself names; empty if it names none.
         told: What else is known of it.
         among_rows: Whether ``parts`` looks at the rows that the run has already.
+        ended: Of a table with times, when its last row was taken, epoch s of this computer's
+            clock; None where it is one measurement, which belongs where it was begun.
+        shifted_s: What was taken off the time of its writing, which is all that tells its time, as
+            the offset of the instrument's clock, s; 0 where it tells its time itself.
     """
 
     source: SourceFile
@@ -46,6 +52,8 @@ class Late:
     uid: str = ""
     told: dict[str, str] | None = None
     among_rows: bool = False
+    ended: float | None = None
+    shifted_s: float = 0.0
 
 
 def file_parts(
@@ -54,41 +62,51 @@ def file_parts(
     device: str,
     stream: str | None = None,
     format: str | None = None,
-    clock_offset_s: float = 0.0,
-    clock_uncertainty_s: float = CLOCK_UNCERTAINTY_S,
+    clock: FileClock | None = None,
+    configuration: Mapping[str, float] | None = None,
 ) -> Late:
     """Read a file and return what is to be attached.
 
-    Its time is what the file tells, less the declared offset; a file that tells none was written
-    when its folder says, by this computer's clock.
+    Its time is what the file tells, less the declared offset; a file that tells none, or none that
+    can be read, was begun as long before it was last written as its own rows, or the declared
+    duration, last.
 
     Args:
         path: The file.
         device: The instrument: the keys' beginning.
         stream: The stream; by default called like the instrument.
         format: A name in `operando.readers.FORMATS`; by default by the file's ending.
-        clock_offset_s: How far the instrument's clock is ahead of this computer's, s.
-        clock_uncertainty_s: How well the times are known, s.
+        clock: What is known of the instrument's clock; by default that it is this computer's.
+        configuration: What else was declared of the instrument, by name.
 
     Raises:
         ReaderError: The file cannot be read.
     """
+    clock = FileClock() if clock is None else clock
     table = read(path, format)
     try:
         source = SourceFile.of(path)
-        modified = path.stat().st_mtime
     except OSError as error:
         raise ReaderError(f"{path}: cannot be read ({error.strerror})") from error
     if source.sha256 != table.source.sha256:
         raise ReaderError(f"{path}: changed while it was read: it is still being written")
     times = table.columns.get(TIME)
-    started = _told_start(table)
-    told = {**table.told, "time_from": "the file"}
-    if started is not None:
-        started -= clock_offset_s
+    known = None if times is None else times[np.isfinite(times)]
+    lasted_s = clock.duration_s if known is None else float(np.max(known, initial=0.0))
+    stamp = table.told.get("started", "")
+    moment = clock.of_stamp(stamp) if stamp else None
+    shifted = 0.0
+    if moment is not None:
+        started, by = moment
     else:
-        told["time_from"] = "when the file was last written"
-        started = modified - (0.0 if times is None or not len(times) else float(np.nanmax(times)))
+        modified = source.modified or 0.0
+        written, by = clock.of_writing(modified)
+        shifted = modified - written
+        started = written - lasted_s
+        by += f" ({stamp!r}, which it tells, is no time that is known)" if stamp else ""
+        if known is None and not lasted_s:
+            by += ": that is its end, and how long it took was not declared (duration_s)"
+    told = {**table.told, "time_from": by}
 
     def parts(run: Run) -> Sequence[Part]:
         is_chromatogram = table.source.format == "fusion_json" and len(table) > 1
@@ -103,11 +121,21 @@ def file_parts(
                 sample_interval_s=float(table.columns["retention_s"][1]),
                 trace=table.columns["signal"].tolist(),
             )
-        part = _part(table, device, started, run, clock_uncertainty_s)
+        part = _part(table, device, started, run, clock)
+        declared = {f"{device}_{key}": value for key, value in (configuration or {}).items()}
+        part = replace(part, configuration={**part.configuration, **declared})
         return [part if stream is None else replace(part, stream=stream)]
 
-    among_rows = table.source.format == "fusion_json"
-    return Late(source, table.source.format, started, parts, told=told, among_rows=among_rows)
+    return Late(
+        source,
+        table.source.format,
+        started,
+        parts,
+        told=told,
+        among_rows=table.source.format == "fusion_json",
+        ended=None if known is None else started + lasted_s,
+        shifted_s=shifted,
+    )
 
 
 def _chromatograph(run: Run) -> str | None:
@@ -116,23 +144,14 @@ def _chromatograph(run: Run) -> str | None:
     return next(found, None)
 
 
-def _told_start(table: Table) -> float | None:
-    stamp = table.told.get("started")
-    if not stamp:
-        return None
-    try:
-        moment = datetime.fromisoformat(stamp)
-    except ValueError:
-        return None
-    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
-
-
-def _part(table: Table, device: str, started: float, run: Run, uncertainty_s: float) -> Part:
+def _part(table: Table, device: str, started: float, run: Run, clock: FileClock) -> Part:
     elapsed = table.columns.get(TIME)
     values = {f"{device}_{name}": column for name, column in table.columns.items()}
     units = {f"{device}_{name}": unit for name, unit in table.units.items() if unit not in "1?"}
     when = np.array([started]) if elapsed is None else started + elapsed
-    before, after = leader_times(run, when, uncertainty_s)
+    before, after = leader_times(run, when, clock.uncertainty_s)
+    if elapsed is None and clock.duration_s:
+        _, after = leader_times(run, when + clock.duration_s, clock.uncertainty_s)
     placed = {f"{device}_t_before": before, f"{device}_t_after": after}
     units |= dict.fromkeys(placed, "s")
     configuration = {
@@ -176,8 +195,8 @@ def _name(text: str) -> str:
 class FolderResults:
     """A folder into which an instrument writes files, of which one kind is ours.
 
-    A file counts when its size has not changed between two looks; one that nobody touched for 10 s
-    is looked at once.
+    A file counts when neither its size nor its time has changed between two looks, 0.5 s apart;
+    one that is known already is looked at once.
 
     Args:
         folder: The folder.
@@ -185,8 +204,8 @@ class FolderResults:
         stream: The stream of their rows; by default called like the instrument.
         pattern: Which files, as in a shell.
         format: How they are read; by default by their ending.
-        clock_offset_s: How far the instrument's clock is ahead of this computer's, s.
-        clock_uncertainty_s: How well its times are known, s.
+        clock: What is known of the instrument's clock; by default that it is this computer's.
+        configuration: What else was declared of the instrument, by name.
     """
 
     def __init__(
@@ -197,25 +216,34 @@ class FolderResults:
         stream: str | None = None,
         pattern: str = "*",
         format: str | None = None,
-        clock_offset_s: float = 0.0,
-        clock_uncertainty_s: float = CLOCK_UNCERTAINTY_S,
+        clock: FileClock | None = None,
+        configuration: Mapping[str, float] | None = None,
     ) -> None:
         self.folder = folder
         self.instrument = instrument
         self.address = str(folder)
-        self.clock_offset_s = clock_offset_s
+        self.clock = FileClock() if clock is None else clock
+        self.clock_offset_s = self.clock.offset_s
+        self.declared = {"reader": format or "", **self.clock.told(), **(configuration or {})}
         self._stream = stream
         self._pattern = pattern
         self._format = format
-        self._clock_uncertainty_s = clock_uncertainty_s
+        self._configuration = configuration
 
-    def keys(self) -> dict[str, int]:
-        """Return the complete files, name -> size; raises AttachmentError if the folder is gone."""
-        seen, fresh = self._look()
-        if fresh:
+    def keys(self, known: Mapping[str, object] | None = None) -> dict[str, str]:
+        """Return the complete files, name -> what changes when it is written again.
+
+        Args:
+            known: What was returned of files that were looked at before.
+
+        Raises:
+            AttachmentError: The folder is gone.
+        """
+        seen = self._look()
+        if any((known or {}).get(name) != state for name, state in seen.items()):
             time.sleep(_SECOND_LOOK_S)
-            again, _ = self._look()
-            seen = {name: size for name, size in seen.items() if again.get(name) == size}
+            again = self._look()
+            seen = {name: state for name, state in seen.items() if again.get(name) == state}
         return seen
 
     def fetch(self, key: str) -> Late:
@@ -225,25 +253,28 @@ class FolderResults:
             device=self.instrument,
             stream=self._stream,
             format=self._format,
-            clock_offset_s=self.clock_offset_s,
-            clock_uncertainty_s=self._clock_uncertainty_s,
+            clock=self.clock,
+            configuration=self._configuration,
         )
 
-    def _look(self) -> tuple[dict[str, int], bool]:
-        """Return the sizes of the files that hold something, and whether one is new."""
-        sizes: dict[str, int] = {}
-        fresh = False
+    def _look(self) -> dict[str, str]:
+        """Return size and time of the files that hold something."""
+        found: dict[str, str] = {}
         try:
             for path in sorted(self.folder.iterdir()):
                 if path.name.startswith(".") or not fnmatch.fnmatch(path.name, self._pattern):
                     continue
-                told = path.stat()
-                if path.is_file() and told.st_size:
-                    sizes[path.name] = told.st_size
-                    fresh = fresh or time.time() - told.st_mtime < _OLD_S
+                try:
+                    told = path.stat()
+                except OSError as error:
+                    if error.errno in _NO_FILE:
+                        continue  # a link to nowhere, or renamed away since it was listed
+                    raise
+                if stat.S_ISREG(told.st_mode) and told.st_size:
+                    found[path.name] = f"{told.st_size} {told.st_mtime_ns}"
         except OSError as error:
             raise AttachmentError(
                 f"{self.instrument}: cannot look into {self.folder} ({error.strerror}): is the "
                 "folder there, and mounted?"
             ) from error
-        return sizes, fresh
+        return found

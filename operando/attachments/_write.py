@@ -30,6 +30,8 @@ from operando.journal import (
 )
 
 PLAN = "attach"
+# Of an attachment: between which moments rows of its file are those of its run, epoch s.
+ROWS_BETWEEN = "rows_between"
 _GROUP = "/entry"
 # Of a larger file only the digest is kept, not a copy.
 _COPIED_BYTES = 256 << 20
@@ -51,22 +53,27 @@ class SourceFile:
         name: The file's name, or how its instrument calls the result.
         size: Its length, bytes.
         sha256: Digest of its bytes.
-        content: Its bytes; None where they are read again from ``path``.
-        path: Where it lies; None if it was not a file.
+        content: Its bytes, as they were when they were read.
+        path: Where it lay; None if it was not a file.
+        modified: When it was last written, epoch s of the clock that dates files there; None if it
+            was not a file.
     """
 
     name: str
     size: int
     sha256: str
-    content: bytes | None = None
+    content: bytes
     path: Path | None = None
+    modified: float | None = None
 
     @classmethod
     def of(cls, path: Path) -> "SourceFile":
         """Return what a file is; raises OSError if it cannot be read."""
+        # Written between the two, it would be dated later than what was read.
+        modified = path.stat().st_mtime
         content = path.read_bytes()
         digest = hashlib.sha256(content).hexdigest()
-        return cls(path.name, len(content), digest, path=path)
+        return cls(path.name, len(content), digest, content, path, modified)
 
     @classmethod
     def of_content(cls, name: str, content: bytes) -> "SourceFile":
@@ -76,10 +83,16 @@ class SourceFile:
     def copy_to(self, path: Path) -> None:
         """Write its bytes to a file, whose folder is made if need be."""
         path.parent.mkdir(parents=True, exist_ok=True)
-        if self.content is not None:
-            path.write_bytes(self.content)
-        elif self.path is not None:
-            shutil.copy2(self.path, path)
+        path.write_bytes(self.content)
+        if self.modified is not None:
+            os.utime(path, (self.modified, self.modified))
+
+    def continues(self, source: Mapping[str, Any]) -> bool:
+        """Return whether it is another file, as the record tells it, and goes on behind its end."""
+        size, digest = source.get("size"), source.get("sha256")
+        if not isinstance(size, int) or not 0 < size < self.size:
+            return False
+        return hashlib.sha256(self.content[:size]).hexdigest() == digest
 
 
 @dataclass(frozen=True)
@@ -144,32 +157,55 @@ def attach(
     instrument: str = "",
     clock_offset_s: float = 0.0,
     told: Mapping[str, Any] | None = None,
+    by_hand: bool = True,
+    instead_of: str = "",
 ) -> str:
     """Attach rows to a run that has ended; return the uid of the attachment.
 
-    Later content of a file that is attached already takes the place of that: ``supersedes`` of the
-    new attachment names it, its record and its bytes stay, and only the new rows are the run's. A
-    file that tells another time at which it was begun is another measurement under the same name.
+    What is known better takes the place of what was attached before: ``supersedes`` of the new
+    attachment names that, whose record and bytes stay; only the new rows are the run's. That is
+    so for later content of a file, which goes on behind what was attached or tells that it was
+    begun at the same time; and for the same bytes that are read, or placed in time, in another
+    way. Other content under the same name is another measurement.
 
     Args:
         data_dir: The data folder.
         uid: The whole uid of the run.
         parts: The rows.
-        source: What they were read from; a file is copied into the record.
+        source: What they were read from; it is copied into the record.
         kind: The reader's name.
         instrument: Name of the instrument in the bench file; empty if a person attached it.
         clock_offset_s: How far the instrument's clock was declared ahead of this computer's, s.
         told: What else is known of it, as data.
+        by_hand: Whether a person says so; what a person attached, only a person attaches in
+            another way.
+        instead_of: The attachment, of any run, whose place it takes.
 
     Raises:
         AlreadyAttachedError: The same bytes are attached to its experiment already.
-        AttachmentError: There is no such run, it goes on, or it is an attachment itself.
+        AttachmentError: There is no such run, it goes on, or it is an attachment itself; or
+            ``instead_of`` is no attachment that counts.
         JournalError: It cannot be written.
     """
     data_dir = Path(data_dir).expanduser().resolve()
     with _one_at_a_time(data_dir):
         _check(data_dir, uid, source)
         now = time.time()
+        attachment: dict[str, Any] = {
+            "kind": kind,
+            "instrument": instrument,
+            "source": _told_of(source),
+            "clock_offset_s": float(clock_offset_s),
+            "streams": sorted({part.stream for part in parts}),
+            **dict(told or {}),
+        }
+        if by_hand:
+            attachment["by_hand"] = True
+        before = _superseded(data_dir, uid, attachment, source)
+        if instead_of:
+            before = _known(data_dir, source, instead_of)
+        if before:
+            attachment["supersedes"] = before
         start: dict[str, Any] = {
             "uid": str(uuid.uuid4()),
             "time": now,
@@ -177,17 +213,8 @@ def attach(
             "plan_name": PLAN,
             "operando_version": __version__,
             "attachment_of": uid,
-            "attachment": {
-                "kind": kind,
-                "instrument": instrument,
-                "source": _told_of(source),
-                "clock_offset_s": float(clock_offset_s),
-                **dict(told or {}),
-            },
+            "attachment": attachment,
         }
-        before = _superseded(data_dir, uid, start["attachment"])
-        if before:
-            start["attachment"]["supersedes"] = before
         folder = data_dir / "assets" / str(start["uid"])
         try:
             _keep(source, folder)
@@ -210,37 +237,67 @@ def _told_of(source: SourceFile) -> dict[str, Any]:
     return told if source.path is None else told | {"path": str(source.path.absolute())}
 
 
-def _superseded(data_dir: Path, uid: str, attachment: Mapping[str, Any]) -> str:
-    """Return the attachment that held less of the same file; empty if there is none."""
+def _superseded(data_dir: Path, uid: str, attachment: Mapping[str, Any], source: SourceFile) -> str:
+    """Return the attachment whose place another one takes; empty if there is none.
+
+    Raises AlreadyAttachedError if there is nothing new in it.
+    """
+    current = {one["uid"] for one in attached_to(data_dir, uid)}
+    all_of_them = reversed(attached_to(data_dir, uid, superseded=True))
+    newest_first = sorted(all_of_them, key=lambda one: one["uid"] not in current)
+    for one in newest_first:
+        before = one["attachment"]
+        if before["source"]["sha256"] != source.sha256 or _of_another_run(one, uid, attachment):
+            continue
+        theirs = bool(before.get("by_hand")) and not attachment.get("by_hand")
+        if theirs or _read_alike(before, attachment):
+            raise AlreadyAttachedError(
+                f"{source.name}: its bytes are attached to run {uid[:8]} already, as "
+                f"{one['uid'][:8]} from {before['source']['name']}"
+            )
+        if one["uid"] in current:
+            return str(one["uid"])
     path = attachment["source"].get("path")
     begun = _begun(attachment)
-    for one in reversed(attached_to(data_dir, uid)):
+    for one in newest_first:
         before = one["attachment"]
         alike = all(before.get(key) == attachment[key] for key in ("kind", "instrument"))
+        if one["uid"] not in current or _of_another_run(one, uid, attachment):
+            continue
         if not path or not alike or before["source"].get("path") != path:
             continue
-        if begun and _begun(before) and begun != _begun(before):
-            continue
-        return str(one["uid"])
+        if (begun and begun == _begun(before)) or source.continues(before["source"]):
+            return str(one["uid"])
     return ""
 
 
-def has_grown(data_dir: Path, uid: str, source: SourceFile) -> bool:
-    """Return whether a file begins with what is attached to a run from the same path already."""
-    if source.path is None:
+def _of_another_run(one: Mapping[str, Any], uid: str, attachment: Mapping[str, Any]) -> bool:
+    """Return whether it holds the rows of a file that were taken in another run alone."""
+    parted = ROWS_BETWEEN in attachment and ROWS_BETWEEN in one["attachment"]
+    return parted and one["attachment_of"] != uid
+
+
+def _read_alike(before: Mapping[str, Any], attachment: Mapping[str, Any]) -> bool:
+    """Return whether the same bytes became the same rows, as far as the older record tells."""
+    for key in ("kind", "clock_offset_s"):
+        if before.get(key) != attachment.get(key):
+            return False
+    declared = [one.get("declared") for one in (before, attachment)]
+    if all(declared) and declared[0] != declared[1]:
         return False
-    path = str(source.path.absolute())
-    try:
-        content = source.path.read_bytes()
-    except OSError:
-        return False
-    sources = (one["attachment"]["source"] for one in attached_to(data_dir, uid))
-    return any(
-        one.get("path") == path
-        and one["size"] < len(content)
-        and hashlib.sha256(content[: one["size"]]).hexdigest() == one["sha256"]
-        for one in sources
-    )
+    streams = [one.get("streams") for one in (before, attachment)]
+    return not all(streams) or streams[0] == streams[1]
+
+
+def _known(data_dir: Path, source: SourceFile, uid: str) -> str:
+    """Return an attachment that is to be replaced; raises AttachmentError if it is none."""
+    told = summaries(data_dir, [uid]).get(uid)
+    if told is None or uid not in attachments_of(data_dir, chain_of(data_dir, told.attachment_of)):
+        raise AttachmentError(
+            f"{source.name}: {uid[:8]} is no attachment whose place can be taken; operando report "
+            "RUN lists those of a run"
+        )
+    return uid
 
 
 def _begun(attachment: Mapping[str, Any]) -> str:
@@ -273,12 +330,6 @@ def _check(data_dir: Path, uid: str, source: SourceFile) -> None:
             f"{source.name}: run {uid[:8]} is {run.exit_status}; a file is attached to a run that "
             "has ended" + (" (operando catalog repair closes it)" * (run.exit_status != "running"))
         )
-    for one in attached_to(data_dir, uid, superseded=True):
-        if one["attachment"]["source"]["sha256"] == source.sha256:
-            raise AlreadyAttachedError(
-                f"{source.name}: its bytes are attached to run {uid[:8]} already, as "
-                f"{one['uid'][:8]} from {one['attachment']['source']['name']}"
-            )
 
 
 @contextmanager

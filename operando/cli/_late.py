@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import time
 from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
@@ -18,7 +19,9 @@ def declare(add: AddCommand) -> None:
         _attach,
         "attach a file to a run that has ended",
         "Its rows become part of the run for whoever reads it; the run's own journal is not "
-        "touched. The file's time is what it tells, else when it was last written.",
+        "touched. The file's time is what it tells, else when it was last written; one that is not "
+        "the run's is refused. The same file with another clock, name or reader takes the place "
+        "of what was attached.",
     )
     sub.add_argument("run", metavar="RUN", help="a uid, the beginning of one, or last")
     sub.add_argument("file", metavar="FILE", type=Path, help="what arrived")
@@ -35,6 +38,30 @@ def declare(add: AddCommand) -> None:
         metavar="S",
         help="how far the instrument's clock was ahead of this computer's, s (0)",
     )
+    sub.add_argument(
+        "--time-zone",
+        metavar="ZONE",
+        help="of times in the file that tell none, such as Europe/Berlin; by default this "
+        "computer's",
+    )
+    sub.add_argument(
+        "--duration",
+        type=float,
+        default=0.0,
+        metavar="S",
+        help="how long the measurement took, where the file tells one end of it alone, s",
+    )
+    sub.add_argument(
+        "--anyway",
+        action="store_true",
+        help="attach it although its time is none of the run's",
+    )
+    sub.add_argument(
+        "--instead-of",
+        metavar="ATTACHMENT",
+        default="",
+        help="take the place of what was attached to this or another run by mistake",
+    )
 
     sub = add(
         "collect",
@@ -49,7 +76,14 @@ def declare(add: AddCommand) -> None:
 
 
 def _attach(arguments: argparse.Namespace) -> int:
-    from operando.attachments import attach, file_parts
+    from operando.attachments import (
+        AROUND_S,
+        FileClock,
+        attach,
+        attached_to,
+        file_parts,
+        missed_by_s,
+    )
     from operando.readers import FORMATS, read
     from operando.runs import Run
     from operando.settings import existing_data_dir
@@ -60,14 +94,31 @@ def _attach(arguments: argparse.Namespace) -> int:
     if kind is not None and kind not in FORMATS:
         complain(f"there is no kind {kind!r}; there are {', '.join(FORMATS)}")
         return FAILED
-    name = arguments.name or kind or read(arguments.file).source.format
-    late = file_parts(
-        arguments.file, device=name, format=kind, clock_offset_s=arguments.clock_offset
+    zone = arguments.time_zone
+    if zone is not None and not _is_zone(zone):
+        complain(f"there is no time zone {zone!r}; write it like Europe/Berlin or UTC")
+        return FAILED
+    clock = FileClock(
+        offset_s=arguments.clock_offset, time_zone=zone, duration_s=arguments.duration
     )
-    parts = late.parts(Run.from_journal(uid, folder, chain=False))
+    name = arguments.name or kind or read(arguments.file).source.format
+    late = file_parts(arguments.file, device=name, format=kind, clock=clock)
+    run = Run.from_journal(uid, folder, chain=False)
+    missed = missed_by_s(late, run)
+    if missed > AROUND_S and not arguments.anyway:
+        complain(
+            f"{arguments.file.name} was begun at {_told(late.started)} (by "
+            f"{(late.told or {}).get('time_from')}), {missed:.0f} s away from run {uid[:8]}, which "
+            f"lasted from {_told(run.start['time'])} to {_told((run.stop or {}).get('time'))}; if "
+            "it is of that run, tell how its clock was wrong (--clock-offset, --time-zone), or "
+            "attach it with --anyway"
+        )
+        return FAILED
+    parts = late.parts(run)
     if not parts:
         say(f"{arguments.file.name} is among the rows of run {uid[:8]} already")
         return OK
+    instead_of = arguments.instead_of and resolve_run(folder, arguments.instead_of)
     attached = attach(
         folder,
         uid,
@@ -75,12 +126,32 @@ def _attach(arguments: argparse.Namespace) -> int:
         late.source,
         kind=late.kind,
         instrument=arguments.name or "",
-        clock_offset_s=arguments.clock_offset,
-        told={"told": dict(late.told or {})},
+        clock_offset_s=clock.offset_s,
+        told={"told": dict(late.told or {}), "declared": {"reader": kind or "", **clock.told()}},
+        instead_of=instead_of,
     )
     rows = ", ".join(f"{len(part.time)} rows of {part.stream}" for part in parts)
-    say(f"{arguments.file.name} is attached to run {uid[:8]} as {attached[:8]}: {rows}")
+    (start,) = (one for one in attached_to(folder, uid) if one["uid"] == attached)
+    before = start["attachment"].get("supersedes")
+    instead = f", in place of {before[:8]}" if before else ""
+    say(f"{arguments.file.name} is attached to run {uid[:8]} as {attached[:8]}{instead}: {rows}")
     return OK
+
+
+def _is_zone(name: str) -> bool:
+    """Return whether a time zone is known by that name."""
+    from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+    try:
+        return bool(ZoneInfo(name).key)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        return False
+
+
+def _told(epoch_s: float | None) -> str:
+    if epoch_s is None:
+        return "?"
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(epoch_s))
 
 
 def _collect(arguments: argparse.Namespace) -> int:

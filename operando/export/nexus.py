@@ -271,15 +271,23 @@ def _stream(
     inner = {}
     first = _result(stream)
     for key, asset in stream.assets.items():
-        if len(asset):
+        parts = asset.alike()
+        if len(parts) == 1:
             place = detectors[stream.name] if key == first else None
             name, axes = _frames(data, place, stream, key, asset, link=link)
             inner[name] = axes
             names[key] = name
+            continue
+        # One dataset cannot hold rows of several shapes.
+        for row, part in parts:
+            last = row + len(part) - 1
+            of_rows = f"{key}_row_{row}" if last == row else f"{key}_rows_{row}_to_{last}"
+            _frames(data, None, stream, key, part, link=link, called=of_rows)
     if stream.configuration:
         _note(data, "configuration", "of the stream's devices", stream.configuration)
     if len(stream):
-        _draw(data, stream, names, (names[first], inner[names[first]]) if first else None)
+        drawn = names.get(first or "")
+        _draw(data, stream, names, (drawn, inner[drawn]) if drawn else None)
 
 
 def _result(stream: Stream) -> str | None:
@@ -362,13 +370,14 @@ def _frames(
     asset: Asset,
     *,
     link: bool,
+    called: str = "",
 ) -> tuple[str, list[str]]:
-    """Write rows that live in files; return their name in ``data`` and the axes of one row.
+    """Write rows of one shape from files; return their name in ``data`` and the axes of one row.
 
     They lie in the detector, as its data, if there is one, and are linked from ``data``.
     """
     shape, dtype = (len(asset), *asset[0].shape), asset[0].dtype
-    name = _unique(data, _name(key))
+    name = _unique(data, _name(called or key))
     axes = _inner_axes(data, stream, shape[1:])
     if link and _is_one_file(asset):
         # Attributes would be written into the file that is pointed at.

@@ -111,14 +111,17 @@ def _write_streams(run: Run, folder: Path, kind: Literal["csv", "parquet"]) -> d
 
 def _is_curve(asset: Asset) -> bool:
     """Return whether rows are spectra or traces: of one dimension, and readable."""
-    return len(asset) > 0 and asset[0].ndim == 1
+    return len(asset) > 0 and all(part[0].ndim == 1 for _, part in asset.alike())
 
 
 def _told_array(asset: Asset) -> dict[str, Any]:
+    shapes = [{"first_row": row, "shape": list(part[0].shape)} for row, part in asset.alike()]
     return {
         "rows": len(asset),
         "rows_announced": asset.announced,
-        "row_shape": list(asset[0].shape) if len(asset) else None,
+        # Where they differ, each is told with the row it begins at.
+        "row_shape": shapes[0]["shape"] if len(shapes) == 1 else None,
+        **({"row_shapes": shapes} if len(shapes) > 1 else {}),
         "in": [
             {
                 "path": str(part.path),
@@ -189,9 +192,11 @@ def _parquet_arrays(path: Path, run: Run, stream: Stream, key: str) -> None:
     import pyarrow.parquet
 
     asset = stream.assets[key]
-    first = asset[0]
-    kind = pyarrow.list_(pyarrow.from_numpy_dtype(first.dtype), len(first))
-    axis = axis_of(stream, len(first))
+    firsts = [part[0] for _, part in asset.alike()]
+    dtype = np.result_type(*firsts)
+    length = len(firsts[0]) if len(firsts) == 1 else -1  # -1: each row has its own
+    kind = pyarrow.list_(pyarrow.from_numpy_dtype(dtype), length)
+    axis = axis_of(stream, length) if length > 0 else None
     schema = pyarrow.schema(
         [
             pyarrow.field(
@@ -204,12 +209,13 @@ def _parquet_arrays(path: Path, run: Run, stream: Stream, key: str) -> None:
     with pyarrow.parquet.ParquetWriter(path, schema, compression="zstd") as writer:
         for number, rows in enumerate(_some_rows(asset)):
             start = number * ARRAYS_AT_A_TIME
-            arrays = [
-                pyarrow.array(np.arange(start, start + len(rows))),
-                pyarrow.FixedSizeListArray.from_arrays(
-                    pyarrow.array(np.concatenate(rows)), type=kind
-                ),
-            ]
+            values = pyarrow.array(np.concatenate(rows).astype(dtype, copy=False))
+            if length > 0:
+                lists = pyarrow.FixedSizeListArray.from_arrays(values, type=kind)
+            else:
+                ends = np.cumsum([0, *(len(row) for row in rows)]).astype(np.int32)
+                lists = pyarrow.ListArray.from_arrays(pyarrow.array(ends), values, type=kind)
+            arrays = [pyarrow.array(np.arange(start, start + len(rows))), lists]
             writer.write_table(pyarrow.table(arrays, schema=schema))
 
 
@@ -281,10 +287,13 @@ def _append_csv(file: Any, columns: list[NDArray[Any]]) -> None:
 def _csv_arrays(path: Path, run: Run, stream: Stream, key: str) -> None:
     asset = stream.assets[key]
     rows = list(asset.rows())
-    axis = axis_of(stream, len(rows[0]))
-    name, points = (
-        ("point", np.arange(len(rows[0]))) if axis is None else (axis.heading, axis.values)
-    )
+    length = max(map(len, rows))
+    alike = all(len(row) == length for row in rows)
+    axis = axis_of(stream, length) if alike else None
+    name, points = ("point", np.arange(length)) if axis is None else (axis.heading, axis.values)
+    if not alike:  # shorter ones end in empty fields
+        rows = [np.pad(row.astype(float), (0, length - len(row)), constant_values=np.nan)
+                for row in rows]  # fmt: skip
     unit = stream.units.get(key, "")
     with open(path, "w", encoding="utf-8", newline="") as file:
         heads = [f"{key} row {row}" + f" [{unit}]" * bool(unit) for row in range(len(rows))]

@@ -101,8 +101,8 @@ def _kind_of_csv(path: Path) -> str | None:
         return "bdf_csv"
     if "m/z" in begin or "ion current" in begin:
         return "dems_csv"
-    if begin.startswith("#") or "x(minutes)" in begin:
-        return "agilent_csv"
     if "amplitude" in begin or begin.startswith("second,volt"):
         return "ultrasound_csv"
+    if begin.startswith("#") or "x(minutes)" in begin:
+        return "agilent_csv"
     return None

@@ -1,8 +1,9 @@
 """What every reader returns: named columns of numbers with units, and where they are from."""
 
+import csv
 import hashlib
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
@@ -81,6 +82,8 @@ class Table:
         return tuple(self.columns[name] for name in names)
 
 
+# Nothing that is measured is larger, in any unit.
+_LARGEST = 1e200
 # By quantity: standard name, unit, and the factor of each unit that files use.
 _QUANTITIES: Mapping[str, tuple[str, str, Mapping[str, float]]] = {
     "time": ("time_s", "s", {"s": 1, "sec": 1, "second": 1, "seconds": 1, "ms": 1e-3, "min": 60,
@@ -165,6 +168,38 @@ def text_of(path: Path, format: str) -> tuple[str, Source]:
     raise ReaderError(f"{path}: is no text of a known encoding (UTF-8, UTF-16 or Latin)")
 
 
+def rises(values: Floats) -> bool:
+    """Return whether each value is larger than the one before; not if one is not finite."""
+    return bool(np.isfinite(values).all() and (values[1:] > values[:-1]).all())
+
+
+def separated(
+    path: Path, lines: Iterable[tuple[int, str]], separator: str, header: Sequence[str], needed: int
+) -> tuple[list[tuple[int, list[str]]], int]:
+    """Return numbered lines as cells, quotes taken off, and how many there are, for `rows_of`.
+
+    Args:
+        path: For the message.
+        lines: Line numbers and lines.
+        separator: What parts cells.
+        header: The cells of the header; those that are empty at its end are no columns.
+        needed: How many cells a row must have; it is filled up to the header's.
+
+    Raises:
+        ReaderError: They are no cells.
+    """
+    width = max([needed, *(n for n, cell in enumerate(header, 1) if cell.strip())])
+    found = []
+    for number, line in lines:
+        try:
+            cells = next(csv.reader([line], delimiter=separator), [])
+        except csv.Error as error:
+            raise ReaderError(f"{path}: line {number} is no row of cells ({error})") from error
+        missing = width - len(cells) if len(cells) >= needed else 0
+        found.append((number, cells + [""] * missing))
+    return found, width
+
+
 def number(text: str) -> float:
     """Return a number written with point or decimal comma; NaN for an empty cell.
 
@@ -218,6 +253,8 @@ def rows_of(
             found.append([number(cells[index]) for index in wanted])
         except ValueError as error:
             raise ReaderError(f"{path}: line {line} holds no number ({error})") from error
+        if any(abs(value) > _LARGEST for value in found[-1]):
+            raise ReaderError(f"{path}: line {line} holds a number that is none: {max(found[-1])}")
     if not found:
         raise ReaderError(f"{path}: the table has no rows: is the file cut off?")
     return np.array(found, dtype=np.float64)

@@ -3,9 +3,7 @@
 import re
 from pathlib import Path
 
-import numpy as np
-
-from operando.readers._table import ReaderError, Table, rows_of, standard, text_of
+from operando.readers._table import ReaderError, Table, rises, rows_of, standard, text_of
 
 FORMAT = "agilent_csv"
 _HEADER = re.compile(r"X\s*\((?P<x>[^)]*)\)\s*[,;\t]\s*Y\s*\((?P<y>[^)]*)\)", re.IGNORECASE)
@@ -28,6 +26,8 @@ def read_agilent(path: Path | str, time_unit: str | None = None) -> Table:
     path = Path(path)
     text, source = text_of(path, FORMAT)
     lines = [(n, line.strip()) for n, line in enumerate(text.split("\n"), 1) if line.strip()]
+    if not lines:
+        raise ReaderError(f"{path}: is empty")
     told: dict[str, str] = {}
     unit, unit_of_signal, begin, index = time_unit, "?", 0, 0
     for position, (_, line) in enumerate(lines):
@@ -51,7 +51,7 @@ def read_agilent(path: Path | str, time_unit: str | None = None) -> Table:
             f"{path}: tells no unit of its times; give time_unit: 'min' (ChemStation) or 's'"
         )
     name, unit_now, times = standard(path, "retention", unit, values[:, 0])
-    if not (np.diff(times) > 0).all():
+    if not rises(times):
         raise ReaderError(f"{path}: the times of a chromatogram rise, these do not")
     return Table(
         {name: times, "signal": values[:, 1].copy()},

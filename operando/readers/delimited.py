@@ -120,12 +120,16 @@ def _split(path: Path, text: str) -> tuple[list[str], list[tuple[int, list[str]]
     separator = max("\t;,", key=header_line.count)
     if not header_line.count(separator):
         raise ReaderError(f"{path}: line {first + 1} names a single column: {header_line!r:.60}")
-    header = [cell.strip() for cell in next(csv.reader([header_line], delimiter=separator))]
+    try:
+        header, *table = list(csv.reader(lines[first:], delimiter=separator))
+    except csv.Error as error:
+        raise ReaderError(f"{path}: holds no table ({error})") from error
+    header = [cell.strip() for cell in header]
     if all(_numeric(cell) for cell in header):
         raise ReaderError(f"{path}: has no header: what its columns are is not told")
     rows = [
         (n, cells)
-        for n, cells in enumerate(csv.reader(lines[first + 1 :], delimiter=separator), first + 2)
+        for n, cells in enumerate(table, first + 2)
         if any(cell.strip() for cell in cells)
     ]
     return header, rows, separator == ","

@@ -3,14 +3,15 @@
 import re
 from pathlib import Path
 
-import numpy as np
-
-from operando.readers._table import ReaderError, Table, rows_of, text_of
+from operando.readers._table import ReaderError, Table, rises, rows_of, text_of
 
 FORMAT = "xrd_xy"
 _NUMBER = re.compile(r"^[+-]?(?:\d|\.\d)")
-_STARTED = re.compile(r"(?:started|date|time)\s*[:=]\s*(\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d\S*)",
-                      re.IGNORECASE)  # fmt: skip
+_STARTED = re.compile(
+    r"(?:started|date|time)\s*[:=]\s*(\d{4}-\d\d-\d\d)[T ]"
+    r"(\d\d:\d\d:\d\d(?:[.,]\d+)?)\s*(Z|UTC|[+-]\d\d:?\d\d)?",
+    re.IGNORECASE,
+)
 
 
 def read_xy(path: Path | str) -> Table:
@@ -39,11 +40,11 @@ def read_xy(path: Path | str) -> Table:
             told[f"line {number}"] = line.strip("#;_' ")
             begun = _STARTED.search(line)
             if begun:
-                told["started"] = begun[1].replace(" ", "T")
+                told["started"] = f"{begun[1]}T{begun[2]}{begun[3] or ''}"
             continue
         rows.append((number, re.split(r"[\s;,]+", line)))
     values = rows_of(path, rows, 2, (0, 1))
-    if not (np.diff(values[:, 0]) > 0).all():
+    if not rises(values[:, 0]):
         raise ReaderError(f"{path}: the angles of a pattern rise, these do not")
     return Table(
         {"two_theta_deg": values[:, 0].copy(), "intensity": values[:, 1].copy()},

@@ -30,7 +30,7 @@ def read_fusion(path: Path | str, detector: str | None = None) -> Table:
     text, source = text_of(path, FORMAT)
     try:
         told = json.loads(text)
-    except json.JSONDecodeError as error:
+    except (ValueError, RecursionError) as error:
         raise ReaderError(f"{path}: is no complete JSON ({error}): is it cut off?") from error
     detectors = told.get("detectors") if isinstance(told, dict) else None
     if not isinstance(detectors, dict) or not detectors:
@@ -43,17 +43,20 @@ def read_fusion(path: Path | str, detector: str | None = None) -> Table:
         signal = np.array(one["values"], dtype=np.float64)
         rate = float(one["nValuesPerSecond"])
         expected = int(one.get("nValuesExpected", len(signal)))
-    except (KeyError, TypeError, ValueError) as error:
+        peaks = {
+            f"peak {peak.get('label', '?')}": _peak(peak)
+            for peak in (one.get("analysis") or {}).get("peaks") or []
+        }
+    except (ArithmeticError, AttributeError, KeyError, TypeError, ValueError) as error:
         raise ReaderError(f"{path}: detector {name} is not as expected ({error!r})") from error
-    if not len(signal) or len(signal) != expected or not rate > 0:
+    if signal.ndim != 1 or not len(signal) or len(signal) != expected or not rate > 0:
         raise ReaderError(
             f"{path}: detector {name} has {len(signal)} values at {rate:g} per second, {expected} "
             "were announced: is it cut off?"
         )
     about = {"method": str(told.get("methodName", "")), "detector": name}
     about["started"] = str(told.get("runTimeStamp", ""))
-    for peak in (one.get("analysis") or {}).get("peaks") or []:
-        about[f"peak {peak.get('label', '?')}"] = _peak(peak)
+    about |= peaks
     return Table(
         {"retention_s": np.arange(len(signal)) / rate, "signal": signal},
         {"retention_s": "s", "signal": "?"},

@@ -1,7 +1,8 @@
 """Spectra in JCAMP-DX, the exchange format of infrared spectrometers (Appl. Spectrosc. 42, 151)."""
 
+import math
 import re
-from datetime import UTC, datetime, time
+from datetime import date, datetime, time
 from pathlib import Path
 
 import numpy as np
@@ -18,11 +19,16 @@ _DIFFERENCES = {
     **{letter: f"-{n}" for n, letter in enumerate("jklmnopqr", 1)},
 }
 _REPEATS = {letter: str(n) for n, letter in enumerate("STUVWXYZs", 1)}
-_TOKEN = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[Ee][+-]?\d+)?|[@A-Ia-i%J-Rj-rS-Zs][\d.]*|\?")
+_TOKEN = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[Ee][+-]?\d+)?|[@A-Ia-i%J-Rj-rS-Zs]\d*|\?")
 _STAMP = re.compile(
-    r"(?P<day>[\d/-]+)\s+(?P<time>\d\d:\d\d:\d\d(?:[.,]\d{1,6})?)\s*(?P<zone>[+-]\d\d:?\d\d)?"
+    r"(?P<day>[\d/-]+)\s+(?P<time>\d\d:\d\d(?::\d\d(?:[.,]\d{1,6})?)?)\s*"
+    r"(?P<zone>[+-]\d\d:?\d\d|Z)?\s*$"
 )
 _PAIR = re.compile(r"[;\n]+")
+# A table of more points than this is none.
+_MOST = 10_000_000
+# No share of the light is larger, but for noise: what is, was written in per cent.
+_SHARE = 2.0
 # The first and the last abscissa and the factors are written with few digits.
 _TOLERANCE = 0.02
 
@@ -56,20 +62,22 @@ def read_jcamp(path: Path | str) -> Table:
     else:
         raise ReaderError(f"{path}: has neither ##XYDATA= nor ##XYPOINTS=")
     announced = labels.get("NPOINTS")
-    if announced and int(float(announced)) != len(x):
+    if announced and _number(path, labels, "NPOINTS", None) != len(x):
         raise ReaderError(f"{path}: has {len(x)} points, {announced} were announced: is it cut?")
+    if not np.isfinite(x).all():
+        raise ReaderError(f"{path}: its abscissa is not finite")
     if x_unit in ("MICROMETERS", "MICROMETRES"):
+        if not (x > 0).all():
+            raise ReaderError(f"{path}: it has wavelengths that are none")
         x = 1e4 / x
     elif x_unit not in ("1/CM", "CM-1", "CM^-1"):
         raise ReaderError(f"{path}: the abscissa is in {x_unit or 'no unit'}, not in 1/CM")
-    kind = labels.get("YUNITS", "").strip().lower()
-    name = next((one for one in ("absorbance", "transmittance") if one in kind), "signal")
+    name, y, unit = _ordinate(path, labels.get("YUNITS", ""), y)
     told = {key.lower(): value for key in ("TITLE", "DATATYPE", "ORIGIN", "RESOLUTION")
             if (value := labels.get(key))}  # fmt: skip
     started = _started(labels)
     if started:
         told["started"] = started
-    unit = "1" if name != "signal" else labels.get("YUNITS", "?")
     return Table(
         {"wavenumber_cm1": x, name: y},
         {"wavenumber_cm1": "1/cm", name: unit},
@@ -78,6 +86,26 @@ def read_jcamp(path: Path | str) -> Table:
         source,
         told,
     )
+
+
+def _ordinate(path: Path, told: str, y: Floats) -> tuple[str, Floats, str]:
+    """Return what the ordinate is, as a share of 1 where it is transmittance, and its unit."""
+    kind = re.sub(r"[\s()_]+", " ", told).strip().lower()
+    percent = "%" in kind or "percent" in kind or "per cent" in kind
+    if "absorbance" in kind and not percent:
+        return "absorbance", y, "1"
+    transmitted = "transmi" in kind or kind.replace(" ", "") in ("%t", "t%")
+    if not transmitted:
+        return "signal", y, told or "?"
+    largest = float(np.max(np.abs(y[np.isfinite(y)]), initial=0.0))
+    if percent:
+        return "transmittance", y / 100, "1"
+    if largest > _SHARE:
+        raise ReaderError(
+            f"{path}: ##YUNITS= is {told!r}, a share of 1, but it reaches {largest:g}: if that is "
+            "per cent, write '% TRANSMITTANCE'"
+        )
+    return "transmittance", y, "1"
 
 
 def _labels(path: Path, text: str) -> dict[str, str]:
@@ -97,9 +125,12 @@ def _number(path: Path, labels: dict[str, str], name: str, otherwise: float | No
     try:
         if told is None and otherwise is not None:
             return otherwise
-        return float((told or "").replace(",", "."))
+        value = float((told or "").replace(",", "."))
     except ValueError:
-        raise ReaderError(f"{path}: ##{name}= is {told!r}, no number") from None
+        value = math.nan
+    if not math.isfinite(value):
+        raise ReaderError(f"{path}: ##{name}= is {told!r}, no number")
+    return value
 
 
 def _points(path: Path, content: str) -> tuple[Floats, Floats]:
@@ -135,8 +166,9 @@ def _table(path: Path, labels: dict[str, str]) -> tuple[Floats, Floats]:
         ended_by_difference = differs
     if len(values) < 2:
         raise ReaderError(f"{path}: its table has no points: is it cut off?")
-    x = np.linspace(first, last, len(values))
-    step = abs(x[1] - x[0])
+    with np.errstate(all="ignore"):
+        x = np.linspace(first, last, len(values))
+        step = abs(x[1] - x[0])
     for place, told in checks:
         # An abscissa is written with as many digits as its factor allows, at most one step off.
         if place < len(x) and abs(x[place] - told) > max(step, _TOLERANCE * abs(told)):
@@ -149,14 +181,24 @@ def _table(path: Path, labels: dict[str, str]) -> tuple[Floats, Floats]:
 
 def _line(path: Path, line: str) -> tuple[list[float], bool]:
     """Return the abscissa and the ordinates of a line, and if the last was a difference."""
+    strange = _TOKEN.sub("", line).strip(" \t+-")
+    if strange:
+        raise ReaderError(f"{path}: the line {line[:40]!r} holds {strange[:10]!r}, no number")
     numbers: list[float] = []
     difference: float | None = None
     for token in _TOKEN.findall(line):
         head, rest = token[0], token[1:]
         if not numbers:
+            if head not in "+-.0123456789":
+                raise ReaderError(f"{path}: the line {line[:40]!r} begins with no abscissa")
             numbers.append(float(token))
+        elif len(numbers) == 1 and head in (*_REPEATS, *_DIFFERENCES):
+            raise ReaderError(f"{path}: the line {line[:40]!r} begins with no ordinate")
         elif head in _REPEATS:
-            for _ in range(int(_REPEATS[head] + rest) - 1):
+            count = int((_REPEATS[head] + rest)[:9])
+            if count + len(numbers) > _MOST:
+                raise ReaderError(f"{path}: repeats {token!r}, more than a spectrum has points")
+            for _ in range(count - 1):
                 numbers.append(numbers[-1] + (difference or 0.0))
         elif head in _DIFFERENCES:
             difference = float(_DIFFERENCES[head] + rest)
@@ -173,17 +215,27 @@ def _line(path: Path, line: str) -> tuple[list[float], bool]:
 
 
 def _started(labels: dict[str, str]) -> str:
-    """Return when it was recorded as ISO text, UTC unless told; empty if that is not told."""
+    """Return when it was recorded: ISO text, with its zone if that is told.
+
+    A date that is no date, or of which day and month cannot be told apart, is returned as it is
+    written; where there is none, nothing.
+    """
     stamp = labels.get("LONGDATE") or f"{labels.get('DATE', '')} {labels.get('TIME', '')}".strip()
     found = _STAMP.match(stamp)
     if found is None:
-        return ""
-    for form in ("%Y/%m/%d", "%y/%m/%d", "%Y-%m-%d", "%d/%m/%Y"):
-        try:
-            day = datetime.strptime(found["day"], form).date()
-            clock = time.fromisoformat(found["time"].replace(",", "."))
-        except ValueError:
-            continue
-        zone = datetime.strptime(found["zone"], "%z").tzinfo if found["zone"] else UTC
-        return datetime.combine(day, clock, zone).isoformat()
-    return ""
+        return stamp
+    days = set[date]()
+    for forms in (("%Y/%m/%d", "%y/%m/%d", "%Y-%m-%d"), ("%d/%m/%Y", "%m/%d/%Y")):
+        for form in forms if not days else ():
+            try:
+                days.add(datetime.strptime(found["day"], form).date())
+            except ValueError:
+                continue
+    try:
+        clock = time.fromisoformat(found["time"].replace(",", "."))
+    except ValueError:
+        return stamp
+    if len(days) != 1:
+        return stamp
+    zone = datetime.strptime(found["zone"], "%z").tzinfo if found["zone"] else None
+    return datetime.combine(days.pop(), clock, zone).isoformat()

@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from operando.readers._table import Floats, ReaderError, Table, rows_of, text_of
+from operando.readers._table import Floats, ReaderError, Table, rows_of, separated, text_of
 
 FORMAT = "dems_csv"
 _TIME = re.compile(
@@ -49,9 +49,11 @@ def read_dems(path: Path | str) -> Table:
         raise ReaderError(
             f"{path}: no line names the columns; expected e.g. 'Time (s),m/z 2 (A),m/z 44 (A)'"
         )
-    rows = [(n, line.split(separator)) for n, line in lines if n > number and line[0] != "#"]
+    table = [(n, line) for n, line in lines if n > number and line[0] != "#"]
     index = [place for place, _, _ in columns]
-    values = rows_of(path, rows, max(index) + 1, index)
+    separator = separator or ","
+    rows, width = separated(path, table, separator, cells, max(index) + 1)
+    values = rows_of(path, rows, width, index, commas_separate=separator == ",")
     found: dict[str, Floats] = {
         name: values[:, place] * factor for place, (_, name, factor) in enumerate(columns)
     }

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from operando.readers._table import ReaderError, Table, number, rows_of, text_of
+from operando.readers._table import ReaderError, Table, number, rises, rows_of, separated, text_of
 
 HEIGHT, WAVEFORM = "afm_text", "ultrasound_csv"
 _METRE = {"m": 1.0, "mm": 1e-3, "um": 1e-6, "\u00b5m": 1e-6, "\u03bcm": 1e-6, "nm": 1e-9,
@@ -75,9 +75,13 @@ def read_height_map(path: Path | str) -> Table:
 
 def _length(path: Path, name: str, text: str) -> float:
     found = _LENGTH.match(text)
-    if found is None:
+    try:
+        length = number(found[1]) if found else 0.0
+    except ValueError:
+        length = 0.0  # thousands, or two points
+    if found is None or not length > 0:
         raise ReaderError(f"{path}: '# {name.title()}: {text}' is no length with a unit")
-    return number(found[1]) * _factor(path, found[2], name.title())
+    return length * _factor(path, found[2], name.title())
 
 
 def _factor(path: Path, unit: str, name: str) -> float:
@@ -118,9 +122,10 @@ def read_waveform(path: Path | str) -> Table:
             f"{path}: no line names time and amplitude with units; expected 'Time (us),Amplitude "
             "(mV)' or 'second,Volt'"
         )
-    rows = [(n, line.split(separator)) for n, line in lines if n > at and line[0] != "#"]
-    values = rows_of(path, rows, 2, (0, 1))
-    if not (np.diff(values[:, 0]) > 0).all():
+    table = [(n, line) for n, line in lines if n > at and line[0] != "#"]
+    rows, width = separated(path, table, separator, cells, 2)
+    values = rows_of(path, rows, width, (0, 1), commas_separate=separator == ",")
+    if not rises(values[:, 0]):
         raise ReaderError(f"{path}: the times of a waveform rise, these do not")
     begun = next((told[key] for key in told if told[key].lower().startswith("started")), "")
     if begun:

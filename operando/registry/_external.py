@@ -5,8 +5,10 @@ from operando.registry._definition import Definition
 _TEXTURE = (
     "Relative texture coefficient of ({}): its share, with the intensities of a powder divided "
     "out, in the sum over (002), (100) and (101) of zinc; each area is taken over 1.2 degrees "
-    "above a straight baseline. A powder has 33.3. Undefined where copper's (200) is seen: its "
-    "(111) lies under zinc's (101)."
+    "above a straight baseline. A powder has 33.3. Reflections of the electrode that the deposit "
+    "lies on, as the cell file tells it, are left out of the baselines; undefined where one lies "
+    "under zinc's (copper's (111) under (101)) and its others are seen or not reached. The "
+    "uncertainty is that of counting."
 )
 _TIME = (
     "When each {} was begun, by the clock of the leader: the middle between its rows before and "
@@ -58,7 +60,7 @@ EXTERNAL = (
     ),
     Definition(
         "infrared_growth_cm1",
-        "1/cm",
+        "cm-1",
         "by spectrum",
         "Where absorbance has grown most since the first infrared spectrum.",
         _OURS,
@@ -68,9 +70,10 @@ EXTERNAL = (
         "dems_hydrogen_charge_nc",
         "nC",
         "scalar",
-        "Ion current of m/z 2 above its background, summed over the time of the run. The "
-        "background is the median of the rows from before the first half-cycle. It is a charge of "
-        "the detector: hydrogen follows from it by a calibration with a known current.",
+        "Ion current of m/z 2 above its background, summed over the time between the first "
+        "half-cycle and the last row of the potentiostat. The background is the median of the "
+        "rows from before the first half-cycle. It is a charge of the detector: hydrogen follows "
+        "from it by a calibration with a known current.",
         "usual definition",
     ),
 )

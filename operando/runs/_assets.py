@@ -4,7 +4,7 @@ import errno
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -36,6 +36,8 @@ class AssetPart:
 class Asset:
     """Rows that live in files: a lazy array of shape (rows, ...), read when indexed.
 
+    Rows that were attached to a run, patterns or maps, may differ in shape among each other.
+
     Its length is the smaller of what was announced and what the files hold at this moment; a file
     that is gone or unreadable holds nothing. Where this process may open no more files, OSError is
     raised instead.
@@ -61,7 +63,13 @@ class Asset:
             wanted = range(length)[index]
             if not wanted:
                 raise IndexError(f"{self.key}: {index} selects none of {length} rows")
-            return np.stack([self._read(present, row) for row in wanted])
+            rows = [self._read(present, row) for row in wanted]
+            if len({one.shape for one in rows}) > 1:
+                raise ValueError(
+                    f"{self.key}: rows of {index} differ in shape ({rows[0].shape}, ...): take "
+                    "them one by one, or by `alike`"
+                )
+            return np.stack(rows)
         row = index + length if index < 0 else index
         if not 0 <= row < length:
             raise IndexError(f"{self.key}: row {index} of {length}")
@@ -81,6 +89,22 @@ class Asset:
                 dataset = file[part.dataset]
                 for row in range(part.start + skipped, part.start + count):
                     yield dataset[row]
+
+    def alike(self) -> list[tuple[int, "Asset"]]:
+        """Return the rows in parts of one shape and type, each with the number of its first row."""
+        found: list[tuple[int, list[AssetPart]]] = []
+        row, before = 0, None
+        for part, count in self._present():
+            if not count:
+                continue
+            with _open(part.path) as file:
+                dataset = file[part.dataset]
+                kind = (dataset.shape[1:], dataset.dtype)
+            if kind != before:
+                found.append((row, []))
+            found[-1][1].append(replace(part, stop=part.start + count))
+            row, before = row + count, kind
+        return [(first, Asset(self.key, parts)) for first, parts in found]
 
     def _present(self) -> list[tuple[AssetPart, int]]:
         found = []

@@ -51,7 +51,9 @@ def with_attachments(run: Run, attachments: Sequence[Run]) -> Run:
     """Return a run with the rows that arrived after it ended, as if they were its own.
 
     They follow its rows, in the order they were attached, as those of a run that continues it
-    would; a stream that it has not is added. Its start, stop and members stay what they are.
+    would; a stream that it has not is added. Rows in files of another kind, transmittance where the
+    others are absorbance, are a stream of their own, ``NAME_2``: they have no place among them. Its
+    start, stop and members stay what they are.
 
     Args:
         run: The run, or the runs of one experiment joined.
@@ -59,7 +61,7 @@ def with_attachments(run: Run, attachments: Sequence[Run]) -> Run:
     """
     if not attachments:
         return run
-    parts = [run, *attachments]
+    parts = _apart([run, *attachments])
     names = list(dict.fromkeys(name for part in parts for name in part.streams))
     streams = {}
     for name in names:
@@ -82,6 +84,24 @@ def with_attachments(run: Run, attachments: Sequence[Run]) -> Run:
         files=(*run.files, *(path for one in attachments for path in one.files)),
         _memory={},  # that of the run alone knows nothing of these rows
     )
+
+
+def _apart(parts: Sequence[Run]) -> list[Run]:
+    """Rename streams so that those of one name, if they have rows, have the same keys in files."""
+    kinds: dict[str, list[frozenset[str]]] = {}
+    found = []
+    for part in parts:
+        streams = {}
+        for name, stream in part.streams.items():
+            kind = frozenset(stream.assets)
+            known = kinds.setdefault(name, [])
+            if len(stream) and kind not in known:
+                known.append(kind)
+            number = known.index(kind) if len(stream) else 0
+            called = f"{name}_{number + 1}" if number else name
+            streams[called] = replace(stream, name=called) if number else stream
+        found.append(replace(part, streams=MappingProxyType(streams)))
+    return found
 
 
 def _joined_stream(name: str, streams: Sequence[Stream | None]) -> Stream:

@@ -25,6 +25,9 @@ def test_only_files_that_are_new_and_complete_count(tmp_path: Path) -> None:
     new.write_text("1")
     (tmp_path / "empty.csv").touch()
     (tmp_path / "other.txt").write_text("1")
+    # Links to nowhere, and one that means itself, hide no file.
+    (tmp_path / "dead.csv").symlink_to("/nowhere")
+    (tmp_path / "loop.csv").symlink_to("loop.csv")
     assert box.read()["files"] == 0.0  # seen once: it may still be being written
     assert box.read()["files"] == 1.0
     new.write_text("12")

@@ -279,6 +279,28 @@ def chromatogram(area: float, *, seed: int = 0, noise: float = 4.0) -> Array:
     return trace
 
 
+def with_patterns_of_two_lengths(told: RunDocuments, folder: Path) -> Any:
+    """Return a run with its late results: two patterns of 8 points, then one of 5."""
+    from operando.runs import Run, with_attachments
+
+    told.stream("potentiostat", "potentiostat", galvanostatic((0.9,), rows=20))
+    told.stop()
+    late = []
+    for number, (rows, points) in enumerate(((2, 8), (1, 5))):
+        place = folder / f"late-{number}"
+        place.mkdir()
+        uid = f"{number + 8}d1f0a52-0000-4000-8000-000000000001"
+        one = RunDocuments(place, told.sample, uid=uid)
+        one.documents[0][1]["attachment_of"] = told.uid
+        angle = np.tile(30.0 + np.arange(points), (rows, 1))
+        patterns = {"two_theta_deg": angle, "intensity": angle * (1 + np.arange(rows))[:, None]}
+        placed = {"t_before": [float(number)] * rows, "t_after": [number + 1.0] * rows}
+        one.stream("xrd", "xrd", placed, patterns)
+        one.stop()
+        late.append(Run.from_documents(one.documents))
+    return with_attachments(Run.from_documents(told.documents), late)
+
+
 CALIBRATION = {
     "camera": {"micrometre_per_pixel": 0.5, "margin_columns": [0, 112]},
     "gas_chromatograph": {"hydrogen_area_per_mole_fraction": 6.7e6, "headspace_ml": 5.0},

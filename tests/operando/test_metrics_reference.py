@@ -35,6 +35,8 @@ def test_every_metric_that_carries_a_unit_in_its_name_has_that_unit() -> None:
         "_ua": "uA",
         "_cm1": "cm-1",
         "_nl": "nL",
+        "_nm": "nm",
+        "_ns": "ns",
         "_ug_mc": "ug/mC",
         "_nc": "nC",
         "_h": "h",

@@ -1,6 +1,6 @@
 """What the files of instruments that nobody drives tell of a run: texture, and gas by its ions."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +11,13 @@ from hypothesis import strategies as st
 
 from operando.analysis import metrics
 from operando.analysis.echo import compare
+from operando.analysis.substrates import materials_of, texture_on
 from operando.analysis.surface import roughness
 from operando.analysis.texture import ZINC, reflection_areas, relative_texture
 from operando.runs import Run
 
 RTC = ("rtc_002_pct", "rtc_100_pct", "rtc_101_pct")
+ZINC_FOIL = {"material": "Zn", "area_cm2": 1.131, "metal": "Zn", "thickness_um": 100}
 CHARGE = "dems_hydrogen_charge_nc"
 
 
@@ -93,9 +95,99 @@ def test_where_copper_is_seen_zinc_tells_no_texture(synthetic: Any, tmp_path: Pa
     placed = {"t_before": [0.0, 9.0], "t_after": [1.0, 12.0]}
     told = metrics(_run(synthetic, tmp_path, {"xrd": ("xrd", placed, assets)}))
     assert told["rtc_002_pct"].value == [None, pytest.approx(100 / 3, rel=1e-3)]
-    assert "copper's (200) is seen" in str(told["rtc_002_pct"].reason)
+    assert "lies under zinc's (101), and its (200) is seen" in str(told["rtc_002_pct"].reason)
     assert told["rtc_t_s"].value == [0.5, 10.5]
     assert told["rtc_t_s"].uncertainty == pytest.approx([1 / 12**0.5, 3 / 12**0.5])
+
+
+def _on(materials: Sequence[str], zinc: Mapping[str, float], **peaks: float) -> Any:
+    angle, counts = _pattern(dict(zinc))
+    for at, height in peaks.items():
+        position = float(at.removeprefix("at_").replace("_", "."))
+        counts += height * np.exp(-0.5 * ((angle - position) / 0.08) ** 2)
+    counts = np.random.default_rng(0).poisson(counts).astype(float)
+    return texture_on(angle, counts, materials)
+
+
+def test_a_texture_on_a_substrate_is_that_of_the_deposit_or_none() -> None:
+    oriented = {"002": 5.0, "100": 0.25, "101": 0.25}
+    silver = {"at_38_116": 1500.0, "at_44_277": 600.0}
+    for materials, peaks in ((("copper",), {}), (("zinc", "silver"), silver)):
+        told = _on(materials, oriented, **peaks)
+        for name, share in oriented.items():
+            value, error = told[name]
+            assert value == pytest.approx(share / 5.5, abs=4 * error)
+            assert error < 0.02
+    copper = {"at_43_297": 3000.0, "at_50_433": 1400.0}
+    with pytest.raises(ValueError, match=r"copper's \(111\) lies under .*\(200\) is seen"):
+        _on(["copper"], oriented, **copper)
+    with pytest.raises(ValueError, match=r"\(200\) is seen"):  # behind a foil of zinc, too
+        _on(["zinc"], oriented, **copper)
+    with pytest.raises(ValueError, match=r"silver's \(111\) is seen: it reaches into"):
+        _on(["silver"], {"002": 0.2}, **{"at_38_116": 9000.0})
+    angle, counts = _pattern(oriented)
+    short = angle < 48
+    with pytest.raises(ValueError, match=r"does not reach 50\.4 degrees"):
+        texture_on(angle[short], counts[short], ["copper"])
+    weak = {"002": 0.3}
+    with pytest.raises(ValueError, match=r"too noisy around its \(200\)"):
+        _on(["copper"], weak)
+
+
+@pytest.mark.parametrize(
+    ("material", "coating", "names"),
+    [
+        ("Cu", None, ("copper",)),
+        ("Zn@Ag", "Ag", ("zinc", "silver")),
+        ("stainless steel", None, ("steel",)),
+        ("Zn", "500 mM sorbitol in 1 M ZnSO4", ("zinc",)),
+        ("clip", None, None),
+    ],
+)
+def test_what_an_electrode_is_made_of_is_read_from_the_cell_file(
+    material: str, coating: str | None, names: tuple[str, ...] | None
+) -> None:
+    assert materials_of(material, coating) == names
+
+
+@pytest.mark.parametrize(
+    ("told", "wavelength", "reason"),
+    [
+        ({}, None, "taken as those of Cu K-alpha"),
+        ({}, 1.5418, None),
+        ({}, 0.7093, "not 0.7093 angstrom"),
+        ({"working_electrode": {"material": "unobtainium", "area_cm2": 1.0}}, None, "not known"),
+        ({"working_electrode": ZINC_FOIL}, 1.5406, "the zinc below it together"),
+        ({"metal": "Na", "counter_electrode": {"material": "Na", "area_cm2": 1.0, "metal": "Na"}},
+         None, "the deposit is Na"),
+    ],
+)  # fmt: skip
+def test_a_texture_tells_what_it_rests_on(
+    synthetic: Any,
+    tmp_path: Path,
+    told: dict[str, Any],
+    wavelength: float | None,
+    reason: str | None,
+) -> None:
+    angle, counts = _pattern(dict.fromkeys(ZINC, 1.0), noise=0.5)
+    cell = {**synthetic.HALF_CELL, **told}
+    documents = synthetic.RunDocuments(tmp_path, cell)
+    documents.stream("potentiostat", "potentiostat", synthetic.galvanostatic((0.9,), rows=20))
+    pattern = {"two_theta_deg": angle[np.newaxis], "intensity": counts[np.newaxis]}
+    declared = {} if wavelength is None else {"xrd_wavelength_angstrom": wavelength}
+    documents.stream("xrd", "xrd", {"t_before": [0.0]}, pattern, declared)
+    documents.stop()
+    found = metrics(Run.from_documents(documents.documents))["rtc_100_pct"]
+    if reason is None:
+        assert found.reason is None
+    else:
+        assert reason in str(found.reason)
+    if reason is None or "taken as" in reason or "together" in reason:
+        assert found.value == pytest.approx([100 / 3], abs=0.5)
+        assert isinstance(found.uncertainty, list)
+        assert 0 < found.uncertainty[0] < 1
+    else:
+        assert found.value is None
 
 
 @given(st.floats(1e-9, 1e-6), st.floats(-0.5, 0.5), st.floats(-0.5, 0.5), st.integers(2, 5))
@@ -178,8 +270,11 @@ def test_maps_waveforms_and_spectra_are_told_in_the_order_they_were_begun(
     assert told["infrared_t_s"].value == [1.5, 3.5, None]
 
 
-def _ions(current: Any, before: Any) -> Mapping[str, Any]:
-    columns = {"time_s": np.arange(len(current)), "ion_current_mz2_a": current, "t_before": before}
+def _ions(current: Any, before: Any, after: Any = None) -> Mapping[str, Any]:
+    before = np.asarray(before, dtype=float)
+    after = np.where(np.isfinite(before), before + 1, 0.0) if after is None else after
+    columns = {"time_s": np.arange(len(current)), "ion_current_mz2_a": current}
+    columns |= {"t_before": before, "t_after": after}
     return {"dems_data": ("dems", columns, {})}
 
 
@@ -194,6 +289,18 @@ def test_the_charge_of_hydrogen_is_what_lies_above_the_background(
     told = metrics(run)[CHARGE]
     # By the trapezoidal rule over rows of the run, one a second.
     assert told.value == pytest.approx(3e-12 * 49 * 1e9, rel=1e-9)
+    # What it records after the run is none of it: its background may have drifted by then.
+    longer = np.append(current, 5e-12 + 1e-14 * rows)
+    before = np.append(np.where(rows < 50, np.nan, rows), np.full(100, 99.0))
+    after = np.append(np.where(rows < 50, 50.0, rows + 1), np.full(100, np.nan))
+    told = metrics(_run(synthetic, tmp_path, _ions(longer, before, after)))[CHARGE]
+    assert told.value == pytest.approx(3e-12 * 49 * 1e9, rel=1e-9)
+    # Nor is what lies between a run and the one that continues it.
+    broken = np.where((rows >= 60) & (rows < 80), np.nan, rows + 1)
+    told = metrics(
+        _run(synthetic, tmp_path, _ions(current, np.where(rows < 50, np.nan, rows), broken))
+    )[CHARGE]
+    assert told.value == pytest.approx(3e-12 * (9 + 19) * 1e9, rel=1e-9)
     without = _run(synthetic, tmp_path, _ions(current, rows + 1e5))
     assert metrics(without)[CHARGE].value is None
     assert "no rows before" in str(metrics(without)[CHARGE].reason)

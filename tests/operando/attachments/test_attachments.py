@@ -16,6 +16,7 @@ from operando.analysis import metrics
 from operando.attachments import (
     AlreadyAttachedError,
     AttachmentError,
+    FileClock,
     FolderResults,
     Part,
     SourceFile,
@@ -431,7 +432,7 @@ def test_of_an_instrument_that_wrote_much_a_report_has_one_line(
     for number in range(5):
         began = BEGAN_S + 100 * number
         _ions(watched / f"ions-{number}.csv", 3 + number, begun=began, modified=began + 9)
-    collect(data, [FolderResults(watched, "ftir", stream="ions", clock_offset_s=2.0)])
+    collect(data, [FolderResults(watched, "ftir", stream="ions", clock=FileClock(2.0))])
     told = [line for line in text_report(Run.from_journal(UID, data)).splitlines()
             if line.startswith("Attached")]  # fmt: skip
     assert len(told) == 1
@@ -496,16 +497,22 @@ def test_a_file_that_is_still_being_written_is_not_read(tmp_path: Path) -> None:
     grows = watched / "grows.csv"
     grows.write_text("begun")
     (watched / "empty.csv").touch()
-    done = _bdf(watched / "done.csv", BEGAN_S)
+    _bdf(watched / "done.csv", BEGAN_S)
     looked = place._look
 
-    def grown() -> tuple[dict[str, int], bool]:
+    def grown() -> dict[str, str]:
         seen = looked()
+        # However old it seems to be by the clock of the computer that it is written by.
         grows.write_text(grows.read_text() + "more")
+        os.utime(grows, (BEGAN_S, BEGAN_S))
         return seen
 
     place._look = grown  # type: ignore[method-assign]
-    assert place.keys() == {"done.csv": done.stat().st_size}
+    assert place.keys().keys() == {"done.csv"}
+    # What is known already is looked at once.
+    looks = [{"done.csv": "8 1"}]
+    place._look = looks.pop  # type: ignore[method-assign]
+    assert place.keys({"done.csv": "8 1"}) == {"done.csv": "8 1"}
 
 
 def test_the_declared_clock_is_taken_off_what_a_file_tells(tmp_path: Path) -> None:
@@ -513,7 +520,7 @@ def test_the_declared_clock_is_taken_off_what_a_file_tells(tmp_path: Path) -> No
     stamp = "2023-11-14T22:15:00+00:00"
     values = {"nValuesPerSecond": 50, "nValuesExpected": 2, "values": [1, 2]}
     path.write_text(json.dumps({"runTimeStamp": stamp, "detectors": {"a": values}}))
-    late = file_parts(path, device="gc", clock_offset_s=3600)
+    late = file_parts(path, device="gc", clock=FileClock(3600))
     assert late.started == 1_700_000_100 - 3600
     (part,) = late.parts(Run({}, None, {}))
     assert part.arrays["gc_signal"].shape == (1, 2)
@@ -562,3 +569,22 @@ def test_an_attachment_that_cannot_be_read_is_missing_in_a_run_that_can(record: 
     assert run.sources == (UID,)
     assert len(run.streams["chromatogram"]) == 1
     assert f"late results of {uid[:8]} are missing" in run.damage[0]
+
+
+def test_rows_of_another_kind_are_a_stream_of_their_own(record: Record, tmp_path: Path) -> None:
+    data = record()
+    spectrum = (
+        "##TITLE=x\n##JCAMP-DX=4.24\n##XUNITS=1/CM\n##YUNITS={}\n##FIRSTX=1\n##LASTX=2\n"
+        "##XYDATA=(X++(Y..Y))\n1 {} 0.2\n##END=\n"
+    )
+    for number, unit in enumerate(("ABSORBANCE", "TRANSMITTANCE", "ABSORBANCE"), 1):
+        path = tmp_path / f"{number}.dx"
+        path.write_text(spectrum.format(unit, number / 10))
+        run = Run.from_journal(UID, data)
+        late = file_parts(path, device="ftir")
+        attach(data, UID, late.parts(run), late.source, kind=late.kind)
+    streams = Run.from_journal(UID, data).streams
+    absorbance, transmittance = streams["ftir"], streams["ftir_2"]
+    assert [row[0] for row in absorbance.asset("ftir_absorbance").rows()] == [0.1, 0.3]
+    assert [row[0] for row in transmittance.asset("ftir_transmittance").rows()] == [0.2]
+    assert (len(absorbance), len(transmittance), transmittance.name) == (2, 1, "ftir_2")

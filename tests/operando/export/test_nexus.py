@@ -204,3 +204,17 @@ def test_a_disk_that_becomes_full_ends_the_export_and_not_the_process(
     with pytest.raises(ExportError, match=r"disk is full.*Nothing of it was kept"):
         export_nexus(run, tmp_path / "run.nxs")
     assert [path.name for path in tmp_path.iterdir() if path.suffix != ".h5"] == []
+
+
+@pytest.mark.parametrize("link", [False, True])
+def test_rows_of_different_shape_are_datasets_of_their_own(
+    make_run: Callable[..., Any], synthetic: Any, tmp_path: Path, link: bool
+) -> None:
+    run = synthetic.with_patterns_of_two_lengths(make_run(), tmp_path)
+    export_nexus(run, tmp_path / "run.nxs", link=link)
+    rows = list(run.streams["xrd"].asset("xrd_intensity").rows())
+    with h5py.File(tmp_path / "run.nxs") as file:
+        group = file["entry/xrd"]
+        np.testing.assert_array_equal(group["xrd_intensity_rows_0_to_1"][()], rows[:2])
+        np.testing.assert_array_equal(group["xrd_intensity_row_2"][()], rows[2:])
+        assert group.attrs["signal"] in group

@@ -225,3 +225,34 @@ def test_a_place_that_cannot_be_written_is_said(run: Run, tmp_path: Path) -> Non
     (tmp_path / "file").write_text("no folder")
     with pytest.raises(ExportError, match=r"cannot write in .*file"):
         export_csv(run, tmp_path / "file" / "out")
+
+
+@pytest.fixture(name="two_shapes")
+def _two_shapes(make_run: Callable[..., Any], synthetic: Any, tmp_path: Path) -> Run:
+    """Return a run to which two patterns of one length and one of another are attached."""
+    return synthetic.with_patterns_of_two_lengths(make_run(), tmp_path)
+
+
+def test_patterns_of_different_length_come_back_each_with_its_own(
+    two_shapes: Run, tmp_path: Path
+) -> None:
+    asset = two_shapes.streams["xrd"].asset("xrd_intensity")
+    export_parquet(two_shapes, tmp_path / "parquet")
+    table = pyarrow.parquet.read_table(tmp_path / "parquet" / "xrd.xrd_intensity.parquet")
+    export_csv(two_shapes, tmp_path / "csv")
+    header, rows = rows_of(tmp_path / "csv" / "xrd.xrd_intensity.csv")
+    assert header == ["point", *(f"xrd_intensity row {row}" for row in range(3))]
+    for row, values in enumerate(asset.rows()):
+        assert bits(table["xrd_intensity"][row].as_py()) == bits(values)
+        written = [line[row + 1] for line in rows]
+        assert bits([number(one) for one in written[: len(values)]]) == bits(values)
+        assert set(written[len(values) :]) <= {""}
+    told = json.loads((tmp_path / "csv" / "run.json").read_text())["streams"]["xrd"]["arrays"]
+    assert told["xrd_intensity"]["row_shape"] is None
+    assert told["xrd_intensity"]["row_shapes"] == [
+        {"first_row": 0, "shape": [8]},
+        {"first_row": 2, "shape": [5]},
+    ]
+    with pytest.raises(ValueError, match="differ in shape"):
+        asset[:]
+    assert asset[:2].shape == (2, 8)

@@ -19,7 +19,7 @@ def _written(make_run: Callable[..., Any], synthetic: Any) -> Run:
     """A run with a pattern, a map, a waveform and a spectrum every two minutes, and ions."""
     told = make_run(synthetic.HALF_CELL)
     told.stream("potentiostat", "potentiostat", synthetic.galvanostatic((0.9,), rows=40))
-    angle = np.arange(35.0, 45.0, 0.02)
+    angle = np.arange(35.0, 52.0, 0.02)
     patterns = [
         100
         + sum(
