@@ -262,7 +262,8 @@ class _Compiler:
         if abs(current_a) > caps.current_max_a:
             raise UnsupportedTechniqueError(
                 f"{caps.model} gives {caps.current_max_a * 1e3:g} mA at most, the step asks for "
-                f"{current_a * 1e3:g} mA"
+                f"{current_a * 1e3:g} mA: lower its current density, or take a smaller electrode; "
+                "nothing was sent"
             )
         smallest = caps.current_ranges_a[0] * _SMALLEST_PART_OF_A_RANGE
         if abs(current_a) < smallest:

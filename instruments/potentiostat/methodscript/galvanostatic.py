@@ -27,7 +27,8 @@ def galvanostatic(script: Script, step: GalvanostaticStep) -> None:
     if abs(current_a) > script.capabilities.current_max_a:
         raise UnsupportedTechniqueError(
             f"{model} gives {script.capabilities.current_max_a * 1e3:g} mA at most, the step "
-            f"asks for {current_a * 1e3:g} mA"
+            f"asks for {current_a * 1e3:g} mA: lower its current density, or take a smaller "
+            "electrode; nothing was sent"
         )
     smallest = script.capabilities.current_ranges_a[0] * _SMALLEST_PART_OF_A_RANGE
     if abs(current_a) < smallest:

@@ -307,7 +307,7 @@ def _must_be_possible(script: Script, applied_v: Sequence[float]) -> None:
         if not caps.potential_min_v <= value <= caps.potential_max_v:
             raise UnsupportedTechniqueError(
                 f"{caps.model} applies {caps.potential_min_v:g} V to {caps.potential_max_v:g} V, "
-                f"asked for {value:g} V"
+                f"asked for {value:g} V: change the step; nothing was sent"
             )
 
 

@@ -220,7 +220,8 @@ def _must_reach(potential_v: float, model: Model) -> None:
     if abs(potential_v) > model.potential_max_v:
         raise UnsupportedTechniqueError(
             f"Rodeostat {model.variant} applies {-model.potential_max_v:g} V to "
-            f"{model.potential_max_v:g} V, asked for {potential_v:g} V"
+            f"{model.potential_max_v:g} V, asked for {potential_v:g} V: change the "
+            "step; nothing was sent"
         )
 
 
