@@ -29,7 +29,19 @@ if TYPE_CHECKING:
 MICROMETRE_PER_STEP = 0.047625
 _LIMIT_STEPS = 533_333  # 25.4 mm
 _SPEED_STEPS_S = 20_000 / MICROMETRE_PER_STEP
-_DEVICE_ID, _VERSION = "50105", "7.35"
+# What a program asks of a controller that it meets; ``device.id`` had no point before firmware 7,
+# and has kept that name too. Speeds are in microsteps per 1.6384 s.
+_SETTINGS = {
+    "comm.alert": "1",
+    "comm.checksum": "0",
+    "device.id": "50105",
+    "deviceid": "50105",
+    "maxspeed": str(round(_SPEED_STEPS_S * 1.6384)),
+    "system.access": "1",
+    "system.axiscount": "1",
+    "version": "7.35",
+    "version.build": "16442",
+}
 _LONGEST_LINE = 80
 _DEVICES = 3
 _START_STEPS = 12_000.0
@@ -183,10 +195,8 @@ class ZaberStage:
                 return "OK", "0"
             case ["get", "limit.max"]:
                 return "OK", str(_LIMIT_STEPS)
-            case ["get", "device.id"]:
-                return "OK", _DEVICE_ID
-            case ["get", "version"]:
-                return "OK", _VERSION
+            case ["get", setting] if setting in _SETTINGS:
+                return "OK", _SETTINGS[setting]
             case ["warnings"] | ["warnings", "clear"]:
                 flags = one.flags()
                 if words[1:]:
