@@ -1,19 +1,21 @@
-"""What other programs' drivers of a Keithley 2450 read of one, for the peers' own interpreter.
+"""Keithley 2450 at a resistor of 100 ohm."""
 
-``qcodes PORT`` and ``pymeasure PORT`` speak to an instrument at 100 ohm on that port of this
-computer and print JSON: by what was asked, what came. pyvisa-py is found by PYTHONPATH.
-"""
-
-import json
-import sys
+from pathlib import Path
 from typing import Any
 
+from benchmarks.peers.clients.bare import host_of
 
-def qcodes(address: str) -> dict[str, Any]:
+
+def _resource(address: str) -> str:
+    host, port = host_of(address)
+    return f"TCPIP::{host}::{port}::SOCKET"
+
+
+def qcodes(address: str, folder: Path) -> dict[str, Any]:
     """Ask QCoDeS' own driver, which speaks SCPI."""
     from qcodes.instrument_drivers.Keithley import Keithley2450
 
-    meter = Keithley2450("meter", address, visalib="@py", timeout=10)
+    meter = Keithley2450("meter", _resource(address), visalib="@py", timeout=10)
     meter.reset()
     found: dict[str, Any] = {"model": meter.IDN()["model"]}
     meter.source_function("current")
@@ -43,12 +45,12 @@ def qcodes(address: str) -> dict[str, Any]:
     return found
 
 
-def pymeasure(address: str) -> dict[str, Any]:
+def pymeasure(address: str, folder: Path) -> dict[str, Any]:
     """Ask PyMeasure's own driver, which speaks SCPI as a 2400 does."""
     from pymeasure.instruments.keithley import Keithley2450
 
     ends = {"read_termination": "\n", "write_termination": "\n"}
-    meter = Keithley2450(address, visa_library="@py", timeout=10_000, **ends)
+    meter = Keithley2450(_resource(address), visa_library="@py", timeout=10_000, **ends)
     found: dict[str, Any] = {"model": meter.id}
     meter.reset()
     meter.apply_current(current_range=10e-3, compliance_voltage=2)
@@ -70,9 +72,3 @@ def pymeasure(address: str) -> dict[str, Any]:
     found["errors of its buffer"] = [str(error) for error in meter.check_errors()]
     meter.shutdown()
     return found
-
-
-if __name__ == "__main__":
-    who, port = sys.argv[1:]
-    ask = {"qcodes": qcodes, "pymeasure": pymeasure}[who]
-    print(json.dumps(ask(f"TCPIP::127.0.0.1::{port}::SOCKET")))
