@@ -142,7 +142,8 @@ CASES = (
         "rodeostat",
         "iorodeo-potentiostat",
         "IO Rodeo",
-        "ranges, sample rate, switches, a potential by hand, two cycles, a sweep, a hold",
+        "ranges, sample rate, switches, a potential by hand, two cycles, a sweep, a "
+        "hold, two steps, a sinusoid",
         {
             "hardware": "V0.2",
             "samples per second": about(50.0, within=1e-9),
@@ -153,9 +154,12 @@ CASES = (
             "its extremes": about(0.2, -0.2, 20.0, -20.0, within=0.2),
             "the ends of a sweep": about(-0.1, 0.1, -10.0, 10.0, within=0.3),
             "microamperes at a constant 0.1 V": about(10.0, within=0.1),
+            "two steps": about(0.1, -0.1, 10.0, -10.0, within=0.2),
+            "extremes of a sinusoid": about(0.2, -0.2, within=1e-3),
             "a test that there is not": "test not found",
         },
-        "of the firmware's eight tests three are simulated; the others it refuses as not found",
+        "found: tests that it named it did not know; steps and sinusoid are there now, square "
+        "wave and differential pulse are not simulated",
     ),
     Case(
         "Ocean HDX, OBP over TCP",

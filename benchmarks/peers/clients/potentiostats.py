@@ -115,6 +115,14 @@ def rodeostat(address: str, folder: Path) -> dict[str, Any]:
     device.set_param("constant", {"quietValue": 0.0, "quietTime": 0, "value": 0.1, "duration": 500})
     _, _, microamperes = device.run_test("constant", display=None)
     found["microamperes at a constant 0.1 V"] = microamperes[-1]
+    steps = {"quietValue": 0.0, "quietTime": 100, "step": [[400, 0.1], [400, -0.1]]}
+    device.set_param("chronoamp", steps)
+    _, volts, microamperes = device.run_test("chronoamp", display=None)
+    found["two steps"] = [max(volts), min(volts), max(microamperes), microamperes[-1]]
+    sine = {"quietValue": 0.0, "quietTime": 0, "amplitude": 0.2, "offset": 0.0, "shift": 0.0}
+    device.set_param("sinusoid", sine | {"period": 1000, "numCycles": 1})
+    _, volts, _ = device.run_test("sinusoid", display=None)
+    found["extremes of a sinusoid"] = [max(volts), min(volts)]
     try:
         device.get_param("no such test")
     except OSError as error:
