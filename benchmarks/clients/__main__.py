@@ -58,8 +58,9 @@ def _files_read(case: Case, folder: Path) -> dict[str, Any]:
     """Let the grammar and our simulated instrument read all scripts."""
     written = folder / "scripts"
     written.mkdir()
-    scripts.write(written)
-    return _spoken(case, str(written), folder) | {"our simulator refuses": scripts.refused(written)}
+    told = {"scripts": scripts.write(written)}
+    told |= _spoken(case, str(written), folder)
+    return told | {"our simulator refuses": scripts.refused(written)}
 
 
 def _spoken(case: Case, address: str, folder: Path) -> dict[str, Any]:

@@ -130,8 +130,9 @@ CASES = (
         "",
         "pypalmsens",
         "PalmSens",
-        "the maker's ANTLR grammar parses each script for each protocol on each cell, each "
-        "technique, the zero of the current and the reach of a range, for four instruments",
+        "the maker's ANTLR grammar parses what is written for each protocol on each cell, each "
+        "technique, the zero of the current and the reach of a range, for four instruments: one "
+        "of those that differ in numbers only",
         {"refused": {}, "let pass": [], "our simulator refuses": []},
         "the grammar checks commands, blocks, names and literals, not the number of arguments; "
         "damaged scripts are refused by it and by the simulated instrument",
@@ -195,8 +196,8 @@ CASES = (
             "laser afterwards": False,
         },
         "its `WasatchDevice`; the cable is our pyusb backend that carries transfers over TCP, "
-        "what is transferred is theirs. Before 2.5 it also reads a second converter, which is not "
-        "simulated: the request is refused, and it gives up",
+        "what is transferred is theirs. Found: 2.2 also reads the laser's converters, which were "
+        "missing",
     ),
     Case(
         "Micro GC Fusion, HTTP",

@@ -1,10 +1,11 @@
 """Every MethodSCRIPT that our driver writes: collected, to be parsed by the maker's grammar.
 
-``python -m benchmarks.clients.scripts FOLDER`` writes each of them to a file of FOLDER.
+``python -m benchmarks.clients.scripts FOLDER`` writes one of each form to a file of FOLDER.
 """
 
 import hashlib
 import itertools
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -44,6 +45,7 @@ from techniques import (
 _Action = Literal["next", "stop"]
 _ACTIONS: tuple[_Action, ...] = ("next", "stop")
 _CABLES: tuple[tuple[Literal["WE", "CE"], bool], ...] = (("WE", False), ("CE", False), ("WE", True))
+_DIGITS, _PREFIXED = re.compile(r"[0-9]+"), re.compile(r"\b0[afpnumkMGTPE]\b")
 _LOG = "20260101-000000-abcdef"
 DEVICES = ("es4_lr", "es4_hr", "nexus1", "espico")
 
@@ -59,12 +61,17 @@ def scripts() -> Iterator[tuple[str, str]]:
 
 
 def write(folder: Path) -> int:
-    """Write each script to a file of ``folder``, what it is for in its name; return how many.
+    """Write a script of each form to a file of ``folder``; return how many scripts there are.
 
+    Scripts are of one form if they differ in numbers only: a grammar takes all or none of them.
     Besides, copies of the last one that are damaged, to be refused: `damaged`.
     """
-    count, last = 0, ""
+    count, last, seen = 0, "", set[str]()
     for count, (what, text) in enumerate(scripts(), 1):
+        form = _PREFIXED.sub("0", _DIGITS.sub("0", text))
+        if form in seen:
+            continue
+        seen.add(form)
         (folder / f"{count:05d} {what}.mscr").write_text(text + "\n", encoding="ascii")
         last = text
     for what, text in damaged(last).items():

@@ -15,7 +15,7 @@ def grammar(address: str, folder: Path) -> dict[str, Any]:
     bare("pypalmsens")
     from pypalmsens._methodscript import validate
 
-    found: dict[str, Any] = {"scripts": 0, "lines": 0, "refused": {}, "damaged": 0, "let pass": []}
+    found: dict[str, Any] = {"parsed": 0, "lines": 0, "refused": {}, "damaged": 0, "let pass": []}
     for path in sorted(Path(address).iterdir()):
         text = path.read_text(encoding="ascii")
         reasons = ""
@@ -27,7 +27,7 @@ def grammar(address: str, folder: Path) -> dict[str, Any]:
             found["damaged"] += 1
             found["let pass"] += [] if reasons else [path.stem]
             continue
-        found["scripts"] += 1
+        found["parsed"] += 1
         found["lines"] += text.count("\n")
         if reasons:
             found["refused"][path.stem] = reasons.splitlines()[:5]
