@@ -7,8 +7,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-import requests
-
 from benchmarks.peers.clients.bare import host_of, path_of, stand_in
 
 _RUN_WITHIN_S = 30.0
@@ -55,6 +53,8 @@ def fusion(address: str, folder: Path) -> dict[str, Any]:
 
 def yadg(address: str, folder: Path) -> dict[str, Any]:
     """Let yadg's own command read what ``/runData`` serves."""
+    import requests
+
     manager = f"{address}/v1/scm/sessions/system-manager"
     method = "/v1/methods/userMethods/H2_molecular_sieve"
     requests.get(f"{manager}!cmd.loadMethod", {"methodLocation": method}, timeout=10)
