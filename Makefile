@@ -105,7 +105,7 @@ UV_COMPILE = .venv/uv/bin/uv pip compile --quiet --only-binary :all: --generate-
 # Who `make bench` measures beside us, and the clients of `make clients`; nothing of the product
 # runs there.
 .venv/peers/ready: benchmarks/requirements-peers.txt | .venv/ready
-	@echo "Installing peers and clients that are not ours into .venv/peers: 0.8 GB, a minute, once."
+	@echo "Installing peers and clients that are not ours into .venv/peers: 1 GB, two minutes, once."
 	@$(PYTHON) -m venv --without-pip .venv/peers
 	@$(PYTHON) -m pip --python .venv/peers/bin/python install --quiet --quiet \
 		--disable-pip-version-check --no-deps --only-binary :all: --require-hashes -r $<

@@ -103,6 +103,32 @@ CASES = (
         "the arm and trigger layers of a 2400 are not simulated: its `start_buffer` gets -221",
     ),
     Case(
+        "Keithley 2450, TSP",
+        "tektronix",
+        "keithley, TSP",
+        "tm-devices",
+        "Tektronix",
+        "reset, set and check, set current and measure four-wire, a buffer, a script of its own, "
+        "digital lines, a wrong command",
+        {
+            "driver": "SMU2450",
+            "model": "2450",
+            "NPLC set and checked": about(1.0, within=1e-9),
+            "volts at 1 mA": about(0.1, within=3e-4),
+            "at its limit": "smu.OFF",
+            "readings of a buffer": 5,
+            "its mean source, A": about(1e-3, within=1e-6),
+            "its unit": "Volt DC",
+            "output": "smu.OFF",
+            "a script of its own": ["42", "smu.OFF"],
+            "digital lines": [5, "digio.STATE_HIGH"],
+            "events of a mistake": 1,
+            "which": "-286",
+        },
+        "found: `digio.readport`, `digio.writeport` and the styles of buffers were missing; the "
+        "trigger model, `status` and sweeps of TSP are not simulated",
+    ),
+    Case(
         "EmStat4 HR, MethodSCRIPT",
         "methodscript",
         "emstat",

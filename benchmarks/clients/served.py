@@ -73,6 +73,7 @@ def _wasatch(wiring: Wiring) -> _Started:
 SERVED: dict[str, tuple[str, Callable[[Wiring], _Started]]] = {
     "keithley, SCPI": ("dummy-100ohm", _keithley("SCPI")),
     "keithley, SCPI2400": ("dummy-100ohm", _keithley("SCPI2400")),
+    "keithley, TSP": ("dummy-100ohm", _keithley("TSP")),
     "emstat": ("dummy-100ohm", _emstat),
     "rodeostat": ("dummy-10kohm", _wired("rodeostat")),
     "huber": ("zn-bare", _huber),

@@ -12,6 +12,7 @@ from pathlib import Path
 CLIENTS = {
     "qcodes": "keithley",
     "pymeasure": "keithley",
+    "tektronix": "keithley",
     "methodscript": "potentiostats",
     "rodeostat": "potentiostats",
     "grammar": "grammar",

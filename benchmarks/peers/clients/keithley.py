@@ -1,5 +1,8 @@
 """Keithley 2450 at a resistor of 100 ohm."""
 
+import contextlib
+import sys
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -71,4 +74,56 @@ def pymeasure(address: str, folder: Path) -> dict[str, Any]:
     meter.start_buffer()
     found["errors of its buffer"] = [str(error) for error in meter.check_errors()]
     meter.shutdown()
+    return found
+
+
+def tektronix(address: str, folder: Path) -> dict[str, Any]:
+    """Ask the maker's own library, which speaks TSP."""
+    del folder
+    warnings.simplefilter("ignore")  # a socket has no status byte
+    from tm_devices import DeviceManager
+    from tm_devices.helpers import PYVISA_PY_BACKEND
+
+    host, port = host_of(address)
+    with contextlib.redirect_stdout(sys.stderr), DeviceManager(verbose=False) as manager:
+        manager.visa_library = PYVISA_PY_BACKEND
+        meter = manager.add_smu(host, connection_type="SOCKET", port=port)
+        commands = meter.commands
+        found: dict[str, Any] = {"driver": type(meter).__name__, "model": commands.localnode.model}
+        meter.reset()
+        source, measure = commands.smu.source, commands.smu.measure
+        source.func = "smu.FUNC_DC_CURRENT"
+        source.range = 1e-2
+        source.vlimit.level = 2.0
+        source.level = 1e-3
+        measure.func = "smu.FUNC_DC_VOLTAGE"
+        measure.sense = "smu.SENSE_4WIRE"
+        measure.range = 2
+        found["NPLC set and checked"] = float(meter.set_and_check("smu.measure.nplc", 1.0))
+        source.output = "smu.ON"
+        found["volts at 1 mA"] = float(measure.read())
+        found["at its limit"] = source.vlimit.tripped
+        meter.write("mine = buffer.make(100, buffer.STYLE_FULL)")
+        measure.count = 5
+        measure.read("mine")
+        buffers = meter.get_buffers("mine.readings", "mine.sourcevalues", "mine.units")
+        found["readings of a buffer"] = len(buffers["mine.readings"])
+        found["its mean source, A"] = sum(buffers["mine.sourcevalues"]) / 5
+        found["its unit"] = buffers["mine.units"][0]
+        source.output = "smu.OFF"
+        found["output"] = source.output
+        script = "print(6 * 7)\nprint(smu.source.output)"
+        meter.load_script("answer", script_body=script)
+        meter.run_script("answer")
+        found["a script of its own"] = [meter.read(), meter.read()]
+        for line in range(1, 7):
+            commands.digio.line[line].mode = "digio.MODE_DIGITAL_OUT"
+        commands.digio.writeport(0b000101)
+        found["digital lines"] = [
+            int(float(commands.digio.readport())),
+            commands.digio.line[3].state,
+        ]
+        meter.write("smu.source.nonsense = 3")
+        found["events of a mistake"] = int(float(meter.query("print(eventlog.getcount())")))
+        found["which"] = commands.eventlog.next().split("\t")[0]
     return found
