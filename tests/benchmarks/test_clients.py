@@ -1,6 +1,7 @@
 """The table of other people's drivers: what fails is told, and every client has what it asks."""
 
 import importlib
+from pathlib import Path
 
 import pytest
 
@@ -21,6 +22,13 @@ def test_every_client_has_an_instrument_and_a_function() -> None:
         assert callable(
             getattr(importlib.import_module(f"benchmarks.peers.clients.{module}"), client)
         )
+
+
+def test_the_table_of_the_documentation_has_a_row_for_each_client_and_none_failed() -> None:
+    table = Path(__file__).parents[2] / "docs" / "measured" / "clients.md"
+    rows = [line.split(" | ") for line in table.read_text("utf-8").splitlines() if " | " in line]
+    told = {(row[0].removeprefix("| "), row[1].split()[0]): row[4] for row in rows[2:]}
+    assert told == {(case.instrument, case.package): "ok" for case in CASES}
 
 
 def test_what_did_not_come_and_what_came_otherwise_is_wrong() -> None:
