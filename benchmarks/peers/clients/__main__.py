@@ -5,6 +5,7 @@ Prints JSON: by what was asked, what came.
 
 import importlib
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -33,6 +34,7 @@ CLIENTS = {
 def main(client: str, address: str, folder: Path) -> None:
     """Let it speak and print what it read."""
     module = importlib.import_module(f"benchmarks.peers.clients.{CLIENTS[client]}")
+    os.chdir(folder)  # some keep a log where they are
     found = getattr(module, client)(address, folder)
     print(json.dumps(found))
 
