@@ -5,7 +5,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP = $(PYTHON) -m pip --python $(BIN)/python --disable-pip-version-check --no-input
 
-.PHONY: demo test check sim shell acceptance acceptance-long bench faults docs build lock upgrade clean
+.PHONY: demo test check sim shell acceptance acceptance-long bench clients faults docs build lock upgrade clean
 
 demo: .venv/ready
 	$(BIN)/operando demo
@@ -37,6 +37,9 @@ acceptance-long: .venv/ready
 
 bench: .venv/ready .venv/peers/ready
 	$(BIN)/python -m benchmarks
+
+clients: .venv/ready .venv/peers/ready
+	$(BIN)/python -m benchmarks.clients
 
 faults: .venv/ready
 	$(BIN)/python -m benchmarks.faults
@@ -77,8 +80,9 @@ upgrade: .venv/uv/ready
 	$(UV_COMPILE) --no-config --universal --python-version 3.11 --upgrade \
 		--excludes tests/validators-excluded.txt tests/validators.in \
 		--output-file tests/requirements-validators.txt
-	printf 'qcodes\npymeasure\n' | $(UV_COMPILE) --universal --python-version 3.11 --upgrade - \
-		--output-file benchmarks/requirements-peers.txt >/dev/null
+	$(UV_COMPILE) --no-config --universal --python-version 3.11 --upgrade \
+		--excludes benchmarks/peers-excluded.txt --override benchmarks/peers-overrides.txt \
+		benchmarks/peers.in --output-file benchmarks/requirements-peers.txt
 
 UV_COMPILE = .venv/uv/bin/uv pip compile --quiet --only-binary :all: --generate-hashes \
 	--no-header --no-emit-index-url --no-emit-find-links
@@ -98,9 +102,10 @@ UV_COMPILE = .venv/uv/bin/uv pip compile --quiet --only-binary :all: --generate-
 		--disable-pip-version-check --no-input --no-deps --only-binary :all: --require-hashes -r $<
 	@touch $@
 
-# Who `make bench` measures beside us; nothing of the product runs there.
+# Who `make bench` measures beside us, and the clients of `make clients`; nothing of the product
+# runs there.
 .venv/peers/ready: benchmarks/requirements-peers.txt | .venv/ready
-	@echo "Installing the peers of the benchmarks into .venv/peers: 0.7 GB, a minute, once."
+	@echo "Installing peers and clients that are not ours into .venv/peers: 1 GB, two minutes, once."
 	@$(PYTHON) -m venv --without-pip .venv/peers
 	@$(PYTHON) -m pip --python .venv/peers/bin/python install --quiet --quiet \
 		--disable-pip-version-check --no-deps --only-binary :all: --require-hashes -r $<

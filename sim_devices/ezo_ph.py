@@ -2,7 +2,9 @@
 
 Commands end with CR, in capitals or not; lines that are answered end with CR. ``R`` is answered
 after 0.9 s by the pH and ``*OK``, setters after 0.3 s by ``*OK``, what is unknown by ``*ER``. When
-it has been switched on it streams a reading every second until ``C,0``.
+it has been switched on it streams a reading every second until ``C,0``. ``Cal,mid`` begins a
+calibration: it forgets the points at ``low`` and ``high``, and what is read is then what was told;
+these two count as points only, a slope is not simulated.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
 
 _READING_S, _SETTER_S = 0.9, 0.3
 _FIRMWARE = "2.14"
+_LONGEST_NAME = 16
 _NOISE_PH = 0.002
 # Chosen, not looked up: 2 mol/L ZnSO4 hydrolyses to this; it buffers little; a probe chamber.
 _FRESH_PH, _BUFFER_MOL_L, _VOLUME_L = 4.40, 2e-3, 5e-4
@@ -77,6 +80,10 @@ class EzoPh:
         self._wake = threading.Condition()
         self._commands: list[str] = []
         self._closed = False
+        # What outlives a power cycle.
+        self._points = {"MID", "LOW", "HIGH"}
+        self._name = ""
+        self._light = True
         self._reset()
         self.line = ByteServer(
             self._receive, prefer_pty=prefer_pty, on_fault=self._fault, seed=seed
@@ -97,7 +104,6 @@ class EzoPh:
         self._every_s = 1
         self._acknowledges = True
         self._celsius = 25.0
-        self._points = 3
         self._streaming_due = False
 
     # ---- the language
@@ -152,9 +158,21 @@ class EzoPh:
                 self._celsius = float(value)
                 return ok
             case "CAL", "?":
-                return (f"?CAL,{self._points}", *ok)
+                return (f"?CAL,{len(self._points)}", *ok)
             case "CAL", "CLEAR":
-                self._points = 0
+                self._points = set()
+                return ok
+            case "CAL", _ if self._calibrated(*value.partition(",")[::2]):
+                return ok
+            case "L", "?":
+                return (f"?L,{int(self._light)}", *ok)
+            case "L", ("0" | "1"):
+                self._light = value == "1"
+                return ok
+            case "NAME", "?":
+                return (f"?NAME,{self._name}", *ok)
+            case "NAME", _ if len(value) <= _LONGEST_NAME and value.isascii():
+                self._name = command.partition(",")[2]
                 return ok
             case "SLOPE", "?":
                 return ("?SLOPE,99.7,100.3,-0.89", *ok)
@@ -166,6 +184,17 @@ class EzoPh:
                 self._acknowledges = value == "1"
                 return ("*OK",) if self._acknowledges else ()
         return ("*ER",)
+
+    def _calibrated(self, point: str, told: str) -> bool:
+        """Take a calibration point; return whether it is one."""
+        if point not in ("MID", "LOW", "HIGH") or not _is_number(told):
+            return False
+        if point == "MID":
+            self._points = set()
+            with self._cell.lock:
+                self._offset = float(told) - bulk_ph(self._cell)
+        self._points.add(point)
+        return True
 
     def _pause(self, seconds: float) -> None:
         """Take the time that it takes; the cell does not run away meanwhile."""
@@ -183,7 +212,7 @@ class EzoPh:
             self._reset()
             self._say("*RS", "*RE")
         elif fault == "clear-calibration":
-            self._points = 0
+            self._points = set()
         elif fault == "say":
             self._say(str(options.get("line", "*UV")))
         elif fault not in FAULTS:

@@ -21,7 +21,29 @@ if TYPE_CHECKING:
 
 MANAGER = "/scm/sessions/system-manager"
 METHODS = ("H2_molecular_sieve", "Standby")
-MODULES = 1
+# The instrument as its server tells it: a path is a way through this. INFICON's own client takes
+# ``numberOfModules`` for the number of the last one, the first being 0.
+TREE: dict[str, Any] = {
+    "system": {
+        "systemInfo": {
+            "systemSerialNumber": "70012345",
+            "systemPartNumber": "F",
+            "hostname": "fusion-70012345",
+            "systemSpec": {"numberOfModules": 0},
+        },
+        "modules": {
+            "moduleA": {
+                "moduleInfo": {
+                    "moduleSerialNumber": "80054321",
+                    "modulePartNumber": "R",
+                    "moduleSpecText": "Molecular sieve, variable volume injector",
+                }
+            }
+        },
+    },
+    "methods": {"userMethods": {name: {} for name in METHODS}},
+    "valcoSelector": {},
+}
 _WAIT_POLL_S = 0.02
 _BAKEOUT_LIMIT_S = 3600.0
 
@@ -107,8 +129,8 @@ class FusionServer:
         if method != "GET":
             return 405, b""
         match path.strip("/").split("/"):
-            case ["system", "systemInfo", "systemSpec", "numberOfModules"]:
-                return _json(MODULES)
+            case [""]:
+                return 200, b"<html><body>Micro GC Fusion</body></html>"
             case ["scm", "sessions", "system-manager", "publicConfiguration"]:
                 return _json(self._state())
             case ["lastRun"]:
@@ -121,9 +143,8 @@ class FusionServer:
             case ["runData", number]:
                 found = self._instrument.results.get(number)
                 return (404, b"") if found is None else (200, found.read_bytes())
-            case ["methods", "userMethods"]:
-                return _json({name: {} for name in METHODS})
-        return 404, b""
+            case places:
+                return _told_at(places)
 
     def _state(self) -> list[str]:
         sequence = f"public:sequence-{'loaded' if self._method else 'not-loaded'}"
@@ -210,6 +231,15 @@ class FusionServer:
         self._waiting = threading.Thread(target=wait, name="fusion-run-when-ready", daemon=True)
         self._waiting.start()
         return 200, b""
+
+
+def _told_at(places: list[str]) -> tuple[int, bytes]:
+    part: Any = TREE
+    for place in places:
+        if not isinstance(part, dict) or place not in part:
+            return 404, b""
+        part = part[place]
+    return _json(part)
 
 
 def _json(value: object) -> tuple[int, bytes]:

@@ -20,6 +20,15 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from sim_devices.pty_server import FAULTS, ByteServer
+from sim_devices.rodeostat_tests import (
+    NAMES,
+    Parameters,
+    Test,
+    defaults,
+    is_number,
+    is_whole,
+    set_parameters,
+)
 from sim_devices.surroundings import DrivenCell, LeadingClock, TruthWriter
 
 FIRMWARE, HARDWARE = "FW0.1.0", "V0.2"
@@ -40,80 +49,7 @@ _LONGEST_LINE = 2000
 _MOST_UNREAD_BYTES = 60_000
 _IDLE_STRIDE_S = 0.1
 _SUBSTEP_V, _MOST_SUBSTEPS = 1e-3, 50
-_TESTS = (
-    "cyclic",
-    "sinusoid",
-    "constant",
-    "squareWave",
-    "linearSweep",
-    "chronoamp",
-    "multiStep",
-    "differentialPulse",
-)
-_FLOAT, _WHOLE = "a float", "uint32"
-# What each simulated test is told, in the order in which it answers.
-_PARAMETERS: dict[str, dict[str, tuple[str, float]]] = {
-    "constant": {"value": (_FLOAT, 0.5), "duration": (_WHOLE, 4000)},
-    "linearSweep": {
-        "startValue": (_FLOAT, -0.5),
-        "finalValue": (_FLOAT, 0.5),
-        "duration": (_WHOLE, 2000),
-    },
-    "cyclic": {
-        "amplitude": (_FLOAT, 0.5),
-        "offset": (_FLOAT, 0.0),
-        "period": (_WHOLE, 4000),
-        "numCycles": (_WHOLE, 10),
-        "shift": (_FLOAT, 0.0),
-    },
-}
-_QUIET: dict[str, tuple[str, float]] = {"quietValue": (_FLOAT, 0.0), "quietTime": (_WHOLE, 1000)}
 _ELECTRODES = ("ref", "ctr", "wrk")
-
-
-@dataclass
-class _Test:
-    """A test that runs: its name, its parameters, and cell time when it began."""
-
-    name: str
-    parameters: dict[str, float]
-    period_ms: int
-    began_s: float | None = None
-    samples: int = 0
-
-    @property
-    def done_ms(self) -> float:
-        p = self.parameters
-        if self.name == "cyclic":
-            return p["quietTime"] + p["numCycles"] * p["period"]
-        return p["quietTime"] + p["duration"]
-
-    @property
-    def span_v(self) -> tuple[float, float]:
-        p = self.parameters
-        match self.name:
-            case "cyclic":
-                values = [p["offset"] - p["amplitude"], p["offset"] + p["amplitude"]]
-            case "linearSweep":
-                values = [p["startValue"], p["finalValue"], p["quietValue"]]
-            case _:
-                values = [p["value"], p["quietValue"]]
-        return min(values), max(values)
-
-    def potential_v(self, t_ms: float) -> float:
-        p = self.parameters
-        since = t_ms - p["quietTime"]
-        if since < 0:
-            return p["quietValue"]
-        if self.name == "constant":
-            return p["value"]
-        if self.name == "linearSweep":
-            share = since / p["duration"] if p["duration"] else 1.0
-            return p["startValue"] + share * (p["finalValue"] - p["startValue"])
-        period = p["period"]
-        phase = (since + p["shift"] * period) % period
-        up = min(phase, period - phase)
-        return 4 * p["amplitude"] * up / period + p["offset"] - p["amplitude"]
 
 
 @dataclass
@@ -188,10 +124,7 @@ class Rodeostat:
         self._typed = bytearray()
         self._closed = False
         self._deaf = self._stuck = False
-        self._parameters = {
-            name: {key: value for key, (_, value) in (_QUIET | own).items()}
-            for name, own in _PARAMETERS.items()
-        }
+        self._parameters: dict[str, Parameters] = defaults()
         self._reset()
         truth.write(
             "potentiostat",
@@ -220,7 +153,7 @@ class Rodeostat:
         self._worker.join()
 
     def _reset(self) -> None:
-        self._test: _Test | None = None
+        self._test: Test | None = None
         self._connected = dict.fromkeys(_ELECTRODES, False)
         self._auto_connect = True
         self._volt = 0.0
@@ -283,7 +216,7 @@ class Rodeostat:
             "getSamplePeriod": ("samplePeriod", lambda: self._period_ms),
             "getElectAutoConnect": ("autoConnect", lambda: self._auto_connect),
             "getMuxEnabled": ("muxEnabled", lambda: False),
-            "getTestNames": ("testNames", lambda: list(_TESTS)),
+            "getTestNames": ("testNames", lambda: list(NAMES)),
             "getAllElectConnected": ("connected", lambda: all(self._connected.values())),
             **{
                 f"get{name.capitalize()}ElectConnected": (
@@ -326,7 +259,7 @@ class Rodeostat:
     def _set_volt(self, asked: dict[str, Any], response: dict[str, Any]) -> str:
         if "v" not in asked:
             return "json does not contain key: v"
-        if not _is_number(asked["v"]):
+        if not is_number(asked["v"]):
             return "unable to convert volt to float"
         if not self._deaf:
             self._volt = float(asked["v"])
@@ -349,7 +282,7 @@ class Rodeostat:
         if "samplePeriod" not in asked:
             return "json does not contain key: samplePeriod"
         period = asked["samplePeriod"]
-        if not _is_whole(period):
+        if not is_whole(period):
             return "json samplePeriod value is not uin32_t"
         if not 1 <= period <= 1000:
             return f"json samplePeriod value is too {'large' if period > 1000 else 'small'}"
@@ -361,7 +294,7 @@ class Rodeostat:
     def _set_device_id(self, asked: dict[str, Any], response: dict[str, Any]) -> str:
         if "deviceId" not in asked:
             return "json does not contain key: deviceId"
-        if not _is_whole(asked["deviceId"]):
+        if not is_whole(asked["deviceId"]):
             return "deviceId is not integer"
         self._device_id = response["deviceId"] = asked["deviceId"]
         return ""
@@ -390,7 +323,7 @@ class Rodeostat:
     def _test_asked(self, asked: dict[str, Any]) -> str:
         if "test" not in asked:
             return "json does not contain key: test"
-        return "" if asked["test"] in _PARAMETERS else "test not found"
+        return "" if asked["test"] in self._parameters else "test not found"
 
     def _set_parameters(self, asked: dict[str, Any], response: dict[str, Any]) -> str:
         if "test" not in asked:
@@ -402,21 +335,9 @@ class Rodeostat:
             return "key param missing"
         if not isinstance(asked["param"], dict):
             return "param not JsonObject"
-        kinds = _QUIET | _PARAMETERS[asked["test"]]
         told = response["param"] = {}
-        wrong = []
-        for key, (kind, _) in kinds.items():
-            if key not in asked["param"]:
-                continue
-            value = asked["param"][key]
-            if not (_is_whole(value) if kind == _WHOLE else _is_number(value)):
-                wrong.append(f"{key} not {kind}")
-                continue
-            kept = self._parameters[asked["test"]]
-            if not self._deaf:
-                kept[key] = value if kind == _WHOLE else float(value)
-            told[key] = kept[key]
-        return ", ".join(wrong)
+        kept = self._parameters[asked["test"]]
+        return set_parameters(asked["test"], kept, asked["param"], told, deaf=self._deaf)
 
     def _get_parameters(self, asked: dict[str, Any], response: dict[str, Any]) -> str:
         refused = self._test_asked(asked)
@@ -430,7 +351,7 @@ class Rodeostat:
         if self._test_asked(asked):
             return "test not found"
         name = asked["test"]
-        test = _Test(name, self._parameters[name], 1)
+        test = Test(name, self._parameters[name], 1)
         response |= {"test": name, "testDoneTime": int(test.done_ms)}
         return ""
 
@@ -441,7 +362,7 @@ class Rodeostat:
         if refused:
             return refused
         name = asked["test"]
-        test = _Test(name, dict(self._parameters[name]), self._period_ms)
+        test = Test(name, dict(self._parameters[name]), self._period_ms)
         low, high = test.span_v
         for range_name, end_v in reversed(_VOLT_RANGES.items()):
             if -end_v <= low and high <= end_v:
@@ -559,7 +480,7 @@ class Rodeostat:
     def _is_wanted(self) -> bool:
         return self._closed or self._test is not None
 
-    def _run(self, test: _Test) -> None:
+    def _run(self, test: Test) -> None:
         # Only now: the cell may have been on its way while the test was begun.
         test.began_s = self._cell.t
         self._truth.write(
@@ -595,7 +516,7 @@ class Rodeostat:
                 self._end(test)
                 return
 
-    def _advance(self, test: _Test, from_ms: float, to_ms: float) -> float:
+    def _advance(self, test: Test, from_ms: float, to_ms: float) -> float:
         """Let the cell go through a part of the test; return the current density at its end."""
         way_v = abs(test.potential_v(to_ms) - test.potential_v(from_ms))
         parts = min(max(1, math.ceil(way_v / _SUBSTEP_V)), _MOST_SUBSTEPS)
@@ -612,12 +533,12 @@ class Rodeostat:
                     _, self._true_v, density = self._cell.advance(left, *drive)
         return density
 
-    def _say(self, test: _Test, told: dict[str, Any]) -> None:
+    def _say(self, test: Test, told: dict[str, Any]) -> None:
         with self._changed:
             if self._test is test:
                 self._tell(_line(told))
 
-    def _end(self, test: _Test) -> None:
+    def _end(self, test: Test) -> None:
         with self._changed:
             if self._test is test:
                 self._stop_test()
@@ -665,14 +586,6 @@ def _connecting(
     set_connected: Callable[[tuple[str, ...], dict[str, Any], dict[str, Any]], str], name: str
 ) -> Callable[[dict[str, Any], dict[str, Any]], str]:
     return lambda asked, response: set_connected((name,), asked, response)
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def _is_whole(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**32
 
 
 def _line(told: dict[str, Any]) -> bytes:

@@ -2,9 +2,11 @@
 
 Commands end with CR, in capitals or not, with or without an ID in front (``/1CP``). ``CP`` is
 answered at once, also while it turns: then with the position that it left. ``GOA``, ``GOB``,
-``CW``, ``CC``, ``GO``, ``TO`` and ``TT`` turn it, in 0.15 s, and are answered as ``IFM`` says: 0
-not at all, 1 and 2 with the position when it is there. Where it stands already nothing happens.
-What it does not know is answered with what came and ``Bad command``.
+``CW``, ``CC``, ``GO``, ``TO``, ``TT`` and ``HM`` (to A) turn it, in 0.15 s, and are answered as
+``IFM`` says: 0 not at all, 1 and 2 with the position when it is there. Where it stands already
+nothing happens. ``LRN`` looks for the stops and ends at A, which it tells also if it stood there;
+that it visits B on the way is not simulated. What it does not know is answered with what came and
+``Bad command``.
 
 The gas that is in the loop when it is turned to B is what a chromatograph gets.
 """
@@ -81,6 +83,7 @@ class ViciActuator:
 
     def _reset(self) -> None:
         self._typed.clear()
+        self._learns = False
         self._tells = 0
         self._line_end = _LINE_ENDS[1]
         self._delay_ms = 0
@@ -99,20 +102,29 @@ class ViciActuator:
     def _turn(self) -> None:
         with self._wake:
             wanted, self._wanted = self._wanted, None
+            learns, self._learns = self._learns, False
             self._wake.wait_for(lambda: self._closed, _TURN_S)
-            if wanted is None or wanted == self._position or self._stuck or self._closed:
+            if wanted is None or self._stuck or self._closed:
+                return
+            if wanted == self._position:
+                if learns:
+                    self._tell()
                 return
             self._position = wanted
             self._turns += 1
         self._on_turn(wanted)
         self._truth.write("sampling_valve", "turned", position=wanted)
-        if self._tells:
-            self.line.send(f"{self._prefix}CP{wanted}{self._line_end}".encode("ascii"))
+        self._tell()
         if wanted == "B":
             with self._wake:
                 self._wake.wait_for(
                     lambda: self._wanted is not None or self._closed, _LONGEST_INJECTION_S
                 )
+
+    def _tell(self) -> None:
+        if self._tells:
+            told = f"{self._prefix}CP{self._position}{self._line_end}"
+            self.line.send(told.encode("ascii"))
 
     def _want(self, position: str) -> None:
         if position != self._position or self._wanted is not None:
@@ -152,8 +164,11 @@ class ViciActuator:
                 return "AM1"
             case "CNT":
                 return f"CNT{self._turns}"
-            case "GOA" | "CW":
+            case "GOA" | "CW" | "HM":
                 self._want("A")
+            case "LRN":
+                self._wanted, self._learns = "A", True
+                self._wake.notify_all()
             case "GOB" | "CC":
                 self._want("B")
             case "GO" | "TO":

@@ -29,7 +29,19 @@ if TYPE_CHECKING:
 MICROMETRE_PER_STEP = 0.047625
 _LIMIT_STEPS = 533_333  # 25.4 mm
 _SPEED_STEPS_S = 20_000 / MICROMETRE_PER_STEP
-_DEVICE_ID, _VERSION = "50105", "7.35"
+# What a program asks of a controller that it meets; ``device.id`` had no point before firmware 7,
+# and has kept that name too. Speeds are in microsteps per 1.6384 s.
+_SETTINGS = {
+    "comm.alert": "1",
+    "comm.checksum": "0",
+    "device.id": "50105",
+    "deviceid": "50105",
+    "maxspeed": str(round(_SPEED_STEPS_S * 1.6384)),
+    "system.access": "1",
+    "system.axiscount": "1",
+    "version": "7.35",
+    "version.build": "16442",
+}
 _LONGEST_LINE = 80
 _DEVICES = 3
 _START_STEPS = 12_000.0
@@ -82,7 +94,7 @@ class ZaberStage:
         whereabouts: Whereabouts | None = None,
         prefer_pty: bool = True,
         seed: int = 0,
-        firmware: str = _VERSION,
+        firmware: str = _SETTINGS["version"],
     ) -> None:
         """Switch them on.
 
@@ -91,11 +103,12 @@ class ZaberStage:
             whereabouts: of the cell that stands on it; None: nothing does.
             prefer_pty: use a pseudo-terminal where there is one, else TCP.
             seed: of injected faults.
-            firmware: as they tell it; before 7 a setting was called ``deviceid``.
+            firmware: as they tell it; before 7 ``device.id`` was only called ``deviceid``.
         """
         self._clock = clock
-        self._firmware = firmware
-        self._id_is_called = "device.id" if float(firmware) >= 7 else "deviceid"
+        self._settings = _SETTINGS | {"version": firmware}
+        if float(firmware) < 7:
+            del self._settings["device.id"]
         self._wake = threading.Condition()
         self._closed = False
         self._axes = [_Axis() for _ in range(_DEVICES)]
@@ -187,10 +200,8 @@ class ZaberStage:
                 return "OK", "0"
             case ["get", "limit.max"]:
                 return "OK", str(_LIMIT_STEPS)
-            case ["get", setting] if setting == self._id_is_called:
-                return "OK", _DEVICE_ID
-            case ["get", "version"]:
-                return "OK", self._firmware
+            case ["get", setting] if setting in self._settings:
+                return "OK", self._settings[setting]
             case ["warnings"] | ["warnings", "clear"]:
                 flags = one.flags()
                 if words[1:]:

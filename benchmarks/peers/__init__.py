@@ -1,7 +1,8 @@
 """Other programs' recorders, each run by the interpreter of an environment of its own.
 
-Their versions are pinned in ``benchmarks/requirements-peers.txt``; ``make bench`` installs them
-into ``.venv/peers``.
+Their versions are pinned in ``benchmarks/requirements-peers.txt``; ``make bench`` and ``make
+clients`` install them into ``.venv/peers``. `benchmarks.peers.clients` are drivers that ask our
+simulated instruments.
 """
 
 import json

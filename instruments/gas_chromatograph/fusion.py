@@ -62,13 +62,16 @@ class FusionClient:
             http.close()
 
     def modules(self) -> int:
-        """Return how many modules the instrument has, 1 to 4."""
+        """Return what the instrument tells as its number of modules, 0 to 4.
+
+        The maker's own client takes it for the number of the last one, counted from 0.
+        """
         path = "/system/systemInfo/systemSpec/numberOfModules"
         told = self._json(path)
-        if not isinstance(told, int) or isinstance(told, bool) or not 1 <= told <= 4:
+        if not isinstance(told, int) or isinstance(told, bool) or not 0 <= told <= 4:
             raise ProtocolError(
-                f"{self.who}: asked {path}, it answered {told!r}: a Micro GC Fusion has 1 to 4 "
-                "modules. Is this its address?"
+                f"{self.who}: asked {path}, it answered {told!r}: a Micro GC Fusion tells "
+                "0 to 4 modules. Is this its address?"
             )
         return told
 

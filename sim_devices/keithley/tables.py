@@ -426,6 +426,8 @@ class _BufferLibrary(_Table):
     """``buffer``."""
 
     FILL_CONTINUOUS, FILL_ONCE = "buffer.FILL_CONTINUOUS", "buffer.FILL_ONCE"
+    STYLE_COMPACT, STYLE_STANDARD = "buffer.STYLE_COMPACT", "buffer.STYLE_STANDARD"
+    STYLE_FULL = "buffer.STYLE_FULL"
     STAT_PROTECTION, STAT_READBACK, STAT_OVER_TEMP = PROTECTION, READBACK, OVER_TEMPERATURE
     STAT_LIMIT, STAT_SENSE, STAT_OUTPUT = LIMITED, SENSE, OUTPUT
 
@@ -524,6 +526,24 @@ class _Digio(_Table):
     STATE_HIGH, STATE_LOW = "digio.STATE_HIGH", "digio.STATE_LOW"
     MODE_DIGITAL_IN, MODE_DIGITAL_OUT = "digio.MODE_DIGITAL_IN", "digio.MODE_DIGITAL_OUT"
     MODE_TRIGGER_IN, MODE_TRIGGER_OUT = "digio.MODE_TRIGGER_IN", "digio.MODE_TRIGGER_OUT"
+
+    def readport(self) -> int:
+        """Return the lines as bits, the first one the lowest."""
+        lines = self._host.digital_lines.items()
+        return sum(1 << line - 1 for line, wire in lines if wire.state == self.STATE_HIGH)
+
+    def writeport(self, bits: float) -> None:
+        """Set all lines that are digital outputs."""
+        self._host.command(lambda: self._set(bits))
+
+    def _set(self, bits: float) -> None:
+        lines = self._host.digital_lines
+        if not isinstance(bits, int | float) or not 0 <= bits < 1 << len(lines):
+            raise RefusedError(*OUT_OF_RANGE)
+        for line, wire in lines.items():
+            if wire.mode == self.MODE_DIGITAL_OUT:
+                high = int(bits) >> line - 1 & 1
+                wire.state = self.STATE_HIGH if high else self.STATE_LOW
 
 
 class _Trigger(_Table):

@@ -26,6 +26,9 @@ ENDPOINTS = (0x82, 0x86)  # the lower and the upper half of the pixels
 _FIRMWARE = (10, 0, 0, 12)
 _FPGA = b"027-012"
 _ROOM_C = 25.0
+# What its two converters read, chosen: the laser's thermistor (10 kohm) at 25 C, and a photodiode
+# that is at the end of its range when the laser shines at full power.
+_LASER_THERMISTOR_RAW, _PHOTODIODE_FULL_RAW = 1302, 0xFFF
 _COOLER_S = 15.0  # time constant of the detector's temperature
 _SECOND_TIER = 0xFF
 _MICROSECONDS_40_BIT = 5
@@ -68,7 +71,7 @@ class WasatchSpectrometer:
         self._axis = self.calibration.wavenumber_cm1()
         self._pages = self.calibration.pages()
         self._integration_ms = self.calibration.start_integration_ms
-        self._gain_raw = self._offset_raw = 0
+        self._gain_raw = self._offset_raw = self._converter = 0
         self._external_trigger = False
         self._laser_enabled = False
         self._modulated = False
@@ -224,6 +227,7 @@ class WasatchSpectrometer:
             (0xD6,): self._set_cooler,
             (0xD8,): self._set_cooler_dac,
             (0xDB,): self._set_width,
+            (0xED,): lambda value, index, data: setattr(self, "_converter", value & 1),
         }
 
     def _make_getters(self) -> dict[tuple[int, ...], Getter]:
@@ -233,12 +237,14 @@ class WasatchSpectrometer:
             (0xC0,): lambda index: bytes(reversed(_FIRMWARE)),
             (0xC5,): lambda index: self._gain_raw.to_bytes(2, "little"),
             (0xCB,): lambda index: self._period_us.to_bytes(_MICROSECONDS_40_BIT, "little"),
+            (0xD5,): lambda index: self._converted().to_bytes(2, "little"),
             (0xD7,): lambda index: self._temperature_raw().to_bytes(2, "big"),
             (0xD9,): lambda index: self._cooler_dac.to_bytes(2, "little"),
             (0xDA,): lambda index: bytes([self._cooler_on]),
             (0xDC,): lambda index: self._width_us.to_bytes(_MICROSECONDS_40_BIT, "little"),
             (0xE2,): lambda index: bytes([self._laser_enabled]),
             (0xE3,): lambda index: bytes([self._modulated]),
+            (0xEE,): lambda index: bytes([self._converter]),
             (0xEF,): lambda index: bytes([self._interlock_closed]),
             (_SECOND_TIER, 0x01): self._page,
             (_SECOND_TIER, 0x04): lambda index: bytes(3),  # FPGA built without options
@@ -299,6 +305,12 @@ class WasatchSpectrometer:
         self._exposure_mj += self._power_mw * (now - self._since)
         self._since = now
         return self._exposure_mj
+
+    def _converted(self) -> int:
+        """Return what the selected converter reads: thermistor or photodiode."""
+        if not self._converter:
+            return _LASER_THERMISTOR_RAW
+        return round(_PHOTODIODE_FULL_RAW * self._power_mw / self.calibration.laser_full_mw)
 
     # ---- the detector
 

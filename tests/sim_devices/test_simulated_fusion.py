@@ -52,8 +52,20 @@ def wait_for(condition):
         time.sleep(0.01)
 
 
+def test_its_paths_lead_through_what_it_tells_of_itself(server):
+    with urllib.request.urlopen(server.address, timeout=5) as page:
+        assert page.status == 200
+    assert ask(server, "/system/systemInfo")["hostname"].startswith("fusion-")
+    assert ask(server, "/v1/methods/userMethods/Standby") == {}
+    modules = ask(server, "/system/modules")
+    assert list(modules) == ["moduleA"]  # the last one has the number 0
+    assert ask(server, "/system/modules/moduleA/moduleInfo/modulePartNumber") == "R"
+    assert status_of(server, "/system/modules/moduleB/moduleInfo") == 404
+    assert status_of(server, "/system/systemInfo/hostname/more") == 404
+
+
 def test_a_run_with_a_name_gives_a_result_with_that_name(server):
-    assert ask(server, "/system/systemInfo/systemSpec/numberOfModules") == 1
+    assert ask(server, "/system/systemInfo/systemSpec/numberOfModules") == 0
     assert ask(server, f"{MANAGER}/publicConfiguration") == [
         "public:sequence-not-loaded",
         "public:ready",

@@ -74,6 +74,13 @@ def test_it_answers_as_its_firmware_does(tmp_path, page):
                 assert port.readline().decode() == f"{text}\r\n"
 
 
+def test_a_sinusoid_begins_in_the_middle(tmp_path):
+    with served(tmp_path, perfect=True) as (_, port):
+        told = {"amplitude": 0.4, "offset": 0.1, "period": 800, "numCycles": 1, "shift": 0.0}
+        rows = run(port, "sinusoid", **told)
+        assert rows["v"] == pytest.approx(0.1 + 0.4 * np.sin(rows["t"] / 800 * 2 * np.pi), abs=1e-6)
+
+
 def test_a_triangle_begins_where_its_shift_says(tmp_path):
     with served(tmp_path, perfect=True) as (_, port):
         told = {"amplitude": 0.4, "offset": 0.1, "period": 800, "numCycles": 2}

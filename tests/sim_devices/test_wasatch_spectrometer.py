@@ -92,6 +92,18 @@ def test_what_is_set_is_read_back(device: WasatchSpectrometer) -> None:
     assert get(device, 0xB4) == b"027-012"
 
 
+def test_two_converters_read_the_laser(device: WasatchSpectrometer) -> None:
+    thermistor = int.from_bytes(get(device, 0xD5), "little")
+    volts = 2.5 * thermistor / 4096
+    assert 21450 * volts / (2.5 - volts) == pytest.approx(10_000, rel=1e-3)  # ohm at 25 C
+    put(device, 0xED, 1)
+    assert (get(device, 0xEE), get(device, 0xD5)) == (b"\x01", b"\0\0")
+    put(device, 0xBE, 1)
+    assert get(device, 0xD5) == b"\xff\x0f"
+    put(device, 0xED, 0)
+    assert int.from_bytes(get(device, 0xD5), "little") == thermistor
+
+
 @pytest.mark.parametrize("transfer", [(OUT, 0x99), (IN, 0x99), (IN, 0xBE), (0x80, 0x0A)])
 def test_what_the_manual_does_not_know_stalls(
     device: WasatchSpectrometer, transfer: tuple[int, int]

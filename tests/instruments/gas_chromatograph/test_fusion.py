@@ -109,6 +109,13 @@ def test_it_is_a_gas_chromatograph_that_nobody_has_confirmed_on_hardware(
     driver.safe_state()
 
 
+def test_an_instrument_may_count_its_modules_from_zero(play: Play) -> None:
+    driver = Fusion(play("connecting to one with a single module"), method="H2")
+    driver.connect()
+    assert driver.identify()["modules"] == "0"
+    driver.close()
+
+
 def test_a_run_is_called_as_asked_and_confirmed_by_the_state(
     connected: Callable[..., Fusion],
 ) -> None:
