@@ -48,7 +48,7 @@ def of_other_settings(answer: str | bytes) -> str:
     text = answer.decode("latin-1") if isinstance(answer, bytes) else answer
     if all(x.isascii() and (x.isprintable() or x.isspace()) for x in text):
         return ""
-    return "; these bytes are no text: do baud rate and parity agree on both sides?"
+    return " (these bytes are no text: do baud rate and parity agree on both sides?)"
 
 
 class LineDriver:

@@ -347,7 +347,7 @@ CASES = [
     Case("external", RANGE, "numato", ProtocolError, "relay read G", r"got \[\]",
          "does the module have this channel", "relay board",
          lambda x: WatchedFolder("folder:///tmp", board=x, start_relay=RELAYS).connect()),
-    Case("valved contact GC", RANGE, "numato", ProtocolError, "gpio read A", r"got \[\]",
+    Case("contact GC", RANGE, "numato", ProtocolError, "gpio read A", r"got \[\]",
          "does the module have this channel", "relay board",
          lambda x: ContactGasChromatograph(x, start_relay=0, ready_gpio=GPIOS).connect()),
     Case("wasatch", RANGE, "wasatch", SafetyLimitError, "5000 mW asked", "the maker allows",
