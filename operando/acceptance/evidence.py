@@ -66,6 +66,17 @@ def _dummies() -> list[Row]:
             Value(resistor, "dummy_charge_ratio", how="last"),
         ),
     ]  # fmt: skip
+    rows += [
+        Row(
+            "E2", "dummy-cell-potentials", "100 ohm", what, value, unit, tolerance, _PARTS,
+            "input", "E", Value("dummy-100-ohm-set", metric),
+        )
+        for what, value, unit, tolerance, metric in (
+            ("potential at open circuit", 0.0, "mV", 2.0, "dummy_open_circuit_mv"),
+            ("resistance by two holds at 60 mV", 100.0, "ohm", 0.5, "dummy_hold_resistance_ohm"),
+            ("resistance by a sweep of 120 mV", 100.0, "ohm", 0.5, "dummy_sweep_resistance_ohm"),
+        )
+    ]  # fmt: skip
     for sample, name, ohm, taus_s in (
         ("10 ohm + RC", "dummy-rc", 100.0, (1e-3,)),
         ("10 ohm + two RC", "dummy-two-rc", 250.0, (1e-3, 1.0)),

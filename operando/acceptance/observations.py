@@ -7,8 +7,9 @@ import numpy as np
 
 from operando.acceptance.measures import Numbers
 from operando.analysis import Metric, metrics
+from operando.analysis.accuracy import CurrentAccuracy, PotentialAccuracy
 from operando.analysis.metrics import band_areas
-from operando.analysis.steps import GALVANOSTATIC, recorded_steps
+from operando.analysis.steps import GALVANOSTATIC, HOLD, REST, SWEEP, recorded_steps
 from operando.replay import replay
 from operando.runs import Run, RunBuilder
 
@@ -60,6 +61,40 @@ def dummy_ranges(
         length_s = step.t_s[-1] - step.t_s[0]
         charges.append(float(passed / (np.median(step.instrument_current_a) * length_s)))
     return {"dummy_resistance_ohm": Numbers(ohm), "dummy_charge_ratio": Numbers(charges)}
+
+
+def dummy_potentials(
+    run: Run, found: Mapping[str, Metric], failed: str | None, folder: Path
+) -> dict[str, Numbers]:
+    """Return what a resistor was measured to be where its potential was set, ohm.
+
+    ``dummy_hold_resistance_ohm``: (E+ - E-) / (i+ - i-) of two holds;
+    ``dummy_sweep_resistance_ohm``: of a straight line through a sweep. Offsets cancel in both; the
+    gains of current and potential are their uncertainty. ``dummy_open_circuit_mv``: the potential
+    at open circuit, which is zero.
+    """
+    del found, failed, folder
+    steps = recorded_steps(run)
+    calibration = run.start.get("calibration") or {}
+    potential = PotentialAccuracy.from_calibration(calibration)
+    relative = float(np.hypot(CurrentAccuracy.from_start(run.start).gain, potential.gain))
+    told: dict[str, Numbers] = {}
+    resting = [step for step in steps if step.role == REST]
+    if resting:
+        value = 1e3 * float(np.median(resting[0].instrument_potential_v))
+        told["dummy_open_circuit_mv"] = Numbers(value, 1e3 * potential.offset_v)
+    held = [step for step in steps if step.role == HOLD]
+    if len(held) > 1:
+        volts = [float(np.median(step.instrument_potential_v)) for step in held[:2]]
+        amperes = [float(np.median(step.instrument_current_a)) for step in held[:2]]
+        ohm = (volts[0] - volts[1]) / (amperes[0] - amperes[1])
+        told["dummy_hold_resistance_ohm"] = Numbers(ohm, relative * abs(ohm))
+    swept = [step for step in steps if step.role == SWEEP]
+    if swept:
+        slope = np.polyfit(swept[0].instrument_potential_v, swept[0].instrument_current_a, 1)[0]
+        ohm = 1.0 / float(slope)
+        told["dummy_sweep_resistance_ohm"] = Numbers(ohm, relative * abs(ohm))
+    return told
 
 
 def refused(
@@ -136,6 +171,7 @@ def replayed(
 OBSERVATIONS: Mapping[str, Observe] = {
     "bands_detected": bands_detected,
     "completed": completed,
+    "dummy_potentials": dummy_potentials,
     "dummy_ranges": dummy_ranges,
     "injection_interval": injection_interval,
     "refused": refused,
