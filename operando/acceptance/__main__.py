@@ -9,12 +9,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TextIO
 
+from operando.acceptance import makers
 from operando.acceptance.campaign import JOBS, Found, Tell, clock_text, expected_s, run_all
 from operando.acceptance.evidence import EVIDENCE_ROWS
 from operando.acceptance.full_cells import FULL_CELL_ROWS
-from operando.acceptance.makers import Compared, chosen, compared, needs_spectra
-from operando.acceptance.makers import closing as closing_of_makers
-from operando.acceptance.makers import table as table_of_makers
 from operando.acceptance.measures import Outcome
 from operando.acceptance.rows import Row, Verdict, judge
 from operando.acceptance.rows_of_identities import IDENTITY_ROWS
@@ -55,7 +53,10 @@ def main(arguments: Sequence[str] | None = None, out: TextIO | None = None) -> i
         such row.
     """
     out = out or sys.stdout
-    options = _parser().parse_args(arguments)
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    if options.potentiostats and options.csv is not None:
+        parser.error("--potentiostats writes no --csv; it writes --markdown")
     rows = lives(options.seeds) if options.long else list(ROWS)
     unknown = {name.upper() for name in options.rows} - {row.id.upper() for row in rows}
     if unknown:
@@ -146,11 +147,11 @@ def _on_each(rows: Sequence[Row], folder: Path, tell: Tell, options: argparse.Na
     of them do not agree.
     """
     begun = time.monotonic()
-    kept, left = chosen(rows)
+    kept, left = makers.chosen(rows)
     seeds = (options.seed,)
     parts = (
-        ([row for row in kept if not needs_spectra(row)], ("--without-spectra",)),
-        ([row for row in kept if needs_spectra(row)], ()),
+        ([row for row in kept if not makers.needs_spectra(row)], ("--without-spectra",)),
+        ([row for row in kept if makers.needs_spectra(row)], ()),
     )
     total_s = sum(expected_s(_wanted(part, seeds), options.jobs) for part, _ in parts)
     tell(
@@ -165,20 +166,18 @@ def _on_each(rows: Sequence[Row], folder: Path, tell: Tell, options: argparse.Na
             leader = ("--potentiostat", name, *without)
             wanted = _wanted(part, seeds)
             found[number][name] = run_all(wanted, folder, tell, options.jobs, leader=leader)
-    told: list[Compared] = []
+    told: list[makers.Compared] = []
     for row in kept:
-        outcomes = found[int(needs_spectra(row))]
+        outcomes = found[int(makers.needs_spectra(row))]
         verdicts = {name: judge(row, outcomes[name], seeds) for name in POTENTIOSTATS}
-        told.append(compared(row, verdicts, outcomes))
-    tell("")
-    tell(f"{TITLE}, on each maker's potentiostat")
-    tell("")
-    tell(table_of_makers(told))
-    tell("")
-    for line in closing_of_makers(told, left):
+        told.append(makers.compared(row, verdicts, outcomes))
+    title = f"{TITLE}, on each maker's potentiostat"
+    below = [*makers.closing(told, left), NO_HARDWARE]
+    for line in ("", title, "", makers.table(told), "", *below):
         tell(line)
     tell(f"in {clock_text(time.monotonic() - begun)}")
-    tell(NO_HARDWARE)
+    if options.markdown is not None:
+        options.markdown.write_text(makers.markdown(title, told, below), encoding="utf-8")
     return int(any(one.failed for one in told))
 
 

@@ -18,7 +18,9 @@ def _blind() -> list[Row]:
             compared="at least", told=True, remark=remark,
         )
         for what, truth, unit, remark in (
-            ("coulombic efficiency", "ce", "%", ""),
+            ("coulombic efficiency", "ce", "%",
+             "the truth is the charge that passed, also after the cut-off; that a strip ends too "
+             "late is in the uncertainty, which is so much larger"),
             ("plated charge", "charge", "mAh/cm2",
              "the three charges of an instrument share its gain, so these are 100 draws: an exact "
              "uncertainty covers 95.4 of them, give or take 2.1; that of the others is mostly not "

@@ -169,8 +169,11 @@ def charge_set_u(row: Row, measured: Measured, outcomes: Outcomes) -> float:
     return abs(100.0 - measured.value) * gain.value
 
 
-def table(rows: Sequence[Compared]) -> str:
-    """Return a line for each row: published, what each potentiostat returned, if they agree."""
+def lines_of(rows: Sequence[Compared]) -> list[tuple[str, ...]]:
+    """Return the headings, and for each row what was published, what each returned, if they agree.
+
+    Numbers are +- the standard uncertainty that the analysis states.
+    """
     names = list(rows[0].verdicts)
     lines = [("id", "sample", "quantity", "unit", "published", "tolerance", *names, "agree")]
     for one in rows:
@@ -190,11 +193,27 @@ def table(rows: Sequence[Compared]) -> str:
                 _agreement(one),
             )
         )
+    return lines
+
+
+def table(rows: Sequence[Compared]) -> str:
+    """Return the table for a terminal."""
+    lines = lines_of(rows)
     widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
     return "\n".join(
         "  ".join(field.ljust(width) for field, width in zip(line, widths, strict=True)).rstrip()
         for line in lines
     )
+
+
+def markdown(title: str, rows: Sequence[Compared], below: Sequence[str]) -> str:
+    """Return the table, and what stands below it, as a Markdown document."""
+    heading, *lines = lines_of(rows)
+    written = ["| " + " | ".join(line) + " |" for line in (heading, ("---",) * len(heading))]
+    written += [
+        "| " + " | ".join(field.replace("|", "\\|") for field in line) + " |" for line in lines
+    ]
+    return "\n".join([f"# {title}", "", *written, "", *(f"- {line}" for line in below)]) + "\n"
 
 
 def _cell(verdict: Verdict) -> str:

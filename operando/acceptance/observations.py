@@ -1,5 +1,6 @@
 """What a row asks of a run beside the metrics of the registry."""
 
+import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -33,8 +34,8 @@ def dummy_ranges(
     """Return what a resistor was measured to be on each range, and the charge that went through.
 
     ``dummy_resistance_ohm``: by range, (E+ - E-) / (i+ - i-) of its two directions, so that offsets
-    cancel. ``dummy_charge_ratio``: by step, the trapezoid of the current over its median times the
-    step's length.
+    cancel; the gains of current and potential are its uncertainty. ``dummy_charge_ratio``: by step,
+    the trapezoid of the current over its median times the step's length.
     """
     del found, failed, folder
     steps = [step for step in recorded_steps(run) if step.role == GALVANOSTATIC and len(step) > 2]
@@ -60,7 +61,15 @@ def dummy_ranges(
         passed = np.trapezoid(step.instrument_current_a, step.t_s)
         length_s = step.t_s[-1] - step.t_s[0]
         charges.append(float(passed / (np.median(step.instrument_current_a) * length_s)))
-    return {"dummy_resistance_ohm": Numbers(ohm), "dummy_charge_ratio": Numbers(charges)}
+    relative = _gains(run)
+    ohm_u = [None if one is None else relative * abs(one) for one in ohm]
+    return {"dummy_resistance_ohm": Numbers(ohm, ohm_u), "dummy_charge_ratio": Numbers(charges)}
+
+
+def _gains(run: Run) -> float:
+    """Return the relative standard uncertainty of a resistance: the gains of its two readings."""
+    potential = PotentialAccuracy.from_calibration(run.start.get("calibration") or {})
+    return math.hypot(CurrentAccuracy.from_start(run.start).gain, potential.gain)
 
 
 def dummy_potentials(
@@ -75,9 +84,8 @@ def dummy_potentials(
     """
     del found, failed, folder
     steps = recorded_steps(run)
-    calibration = run.start.get("calibration") or {}
-    potential = PotentialAccuracy.from_calibration(calibration)
-    relative = float(np.hypot(CurrentAccuracy.from_start(run.start).gain, potential.gain))
+    potential = PotentialAccuracy.from_calibration(run.start.get("calibration") or {})
+    relative = _gains(run)
     told: dict[str, Numbers] = {}
     resting = [step for step in steps if step.role == REST]
     if resting:

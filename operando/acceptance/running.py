@@ -109,8 +109,8 @@ def perform(
 def written(experiment: Experiment, *, spectra: bool = True) -> tuple[Protocol, Cell]:
     """Return the protocol and the cell with the changes that the experiment makes.
 
-    Without ``spectra`` those are left out that the rest can do without: between half-cycles, and
-    at the end of a dummy cell's ranges.
+    Without ``spectra`` those are left out that the rest can do without: between half-cycles, at
+    the end of a dummy cell's ranges, and where a rule would look at the cell.
     """
     for kind, name in (("protocol", experiment.protocol), ("cell", experiment.cell)):
         if name not in names(kind):  # type: ignore[arg-type]
@@ -123,6 +123,7 @@ def written(experiment: Experiment, *, spectra: bool = True) -> tuple[Protocol, 
     document["technique"] |= experiment.technique
     if not spectra:
         document["technique"] = _without_spectra(document["technique"])
+        document["rules"] = _rules_without_spectra(document["rules"])
     document["every"] |= experiment.every
     if experiment.temperatures:
         document["temperatures"] |= experiment.temperatures
@@ -145,6 +146,17 @@ def _without_spectra(document: Any) -> Any:
     return (
         [_without_spectra(value) for value in document] if isinstance(document, list) else document
     )
+
+
+def _rules_without_spectra(rules: Any) -> Any:
+    """Return rules that measure no spectrum; those that did nothing else are left out."""
+    if rules is None:
+        return None
+    kept = [
+        rule | {"then": [one for one in rule["then"] if one["do"] != "impedance_spectrum"]}
+        for rule in rules
+    ]
+    return [rule for rule in kept if rule["then"]]
 
 
 def _rarer(document: Any, times: float) -> Any:
