@@ -5,7 +5,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP = $(PYTHON) -m pip --python $(BIN)/python --disable-pip-version-check --no-input
 
-.PHONY: demo test check sim shell acceptance acceptance-long bench clients faults docs build lock upgrade clean
+.PHONY: demo test check sim shell acceptance acceptance-long acceptance-makers bench clients faults docs build lock upgrade clean
 
 demo: .venv/ready
 	$(BIN)/operando demo
@@ -34,6 +34,10 @@ acceptance: .venv/ready
 # Lives as medians of 20 seeds: half an hour on two quiet cores; it tells how long first.
 acceptance-long: .venv/ready
 	$(BIN)/python -m operando.acceptance --long
+
+# The short rows on each maker's potentiostat, side by side: some ten minutes.
+acceptance-makers: .venv/ready
+	$(BIN)/python -m operando.acceptance --potentiostats
 
 bench: .venv/ready .venv/peers/ready
 	$(BIN)/python -m benchmarks

@@ -85,6 +85,32 @@ class BenchFile(Data):
         return self
 
     @model_validator(mode="after")
+    def _has_one_cell(self) -> Self:
+        leaders = [name for name, x in self.instruments.items() if x.kind == "potentiostat"]
+        if len(leaders) > 1:
+            raise ValueError(
+                f"{' and '.join(leaders)} are potentiostats, and a bench has one cell: write a "
+                "bench file for each cell, also where two are channels of one instrument, and give "
+                "each the address of its channel"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _ports_are_of_one(self) -> Self:
+        of: dict[str, str] = {}
+        for name, entry in self.instruments.items():
+            if entry.kind == "external":
+                continue  # several boxes may write into one folder
+            for address in entry.addresses:
+                if address in of:
+                    raise ValueError(
+                        f"instruments.{of[address]} and instruments.{name} have the same address, "
+                        f"{address}: one of them is wrong"
+                    )
+                of[address] = name
+        return self
+
+    @model_validator(mode="after")
     def _valves_exist(self) -> Self:
         there = {name for name, x in self.instruments.items() if x.kind == "sampling_valve"}
         for name, entry in self.instruments.items():

@@ -1,6 +1,7 @@
 """The house itself: what is where, what is fast to import, what must stay the same."""
 
 import importlib.metadata
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -8,6 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from instruments.bench_file import entries
 from sim_devices.cell import NAMES
 
 ROOT = Path(__file__).parent.parent
@@ -116,3 +118,29 @@ def test_every_cell_file_tells_where_its_cell_neither_freezes_nor_boils(path: Pa
     if "water" in cell["electrolyte"]["composition"]:
         assert 273.15 < low
         assert high < 373.15
+
+
+# Wire languages that are called by what they are, and makers and models that no language is called
+# by. A maker's instrument may be added; what is measured, when, and what is made of it stay.
+WORDS = {"contact", "folder", "relay"}
+MAKERS = {
+    "agilent", "aravis", "basler", "emstat", "huber", "inficon", "nexus", "ocean_hdx", "palmsens",
+    "pyvisa", "seabreeze", "sourcemeter", "tektronix", "2450", "2460", "2461",
+}  # fmt: skip
+
+
+def test_no_plan_no_technique_and_no_analysis_names_a_maker() -> None:
+    languages = {str(entry.model_fields["language"].annotation) for entry in entries()}
+    spoken = {word for told in languages for word in re.findall(r"'(\w+)'", told)}
+    assert {"keithley", "methodscript", "rodeostat", "ocean", "fusion"} <= spoken
+    named = re.compile(rf"(?<![A-Za-z])({'|'.join(sorted((spoken - WORDS) | MAKERS))})(?![A-Za-z])")
+    folders = [ROOT / "plans", ROOT / "techniques", ROOT / "operando" / "analysis"]
+    files = [path for folder in folders for path in folder.rglob("*.py")]
+    assert len(files) > 80
+    said = {
+        f"{path.relative_to(ROOT)}:{number}: {line.strip()}"
+        for path in files
+        for number, line in enumerate(path.read_text(encoding="utf-8").lower().splitlines(), 1)
+        if named.search(line)
+    }
+    assert not said

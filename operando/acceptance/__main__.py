@@ -9,14 +9,17 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TextIO
 
+from operando.acceptance import makers
 from operando.acceptance.campaign import JOBS, Found, Tell, clock_text, expected_s, run_all
 from operando.acceptance.evidence import EVIDENCE_ROWS
 from operando.acceptance.full_cells import FULL_CELL_ROWS
+from operando.acceptance.measures import Outcome
 from operando.acceptance.rows import Row, Verdict, judge
 from operando.acceptance.rows_of_identities import IDENTITY_ROWS
 from operando.acceptance.running import POTENTIOSTATS, STANDARD_POTENTIOSTAT
 from operando.acceptance.sodium import SODIUM_ROWS
 from operando.acceptance.table import (
+    NO_HARDWARE,
     TITLE,
     WHAT_IT_IS,
     closing,
@@ -46,10 +49,14 @@ def main(arguments: Sequence[str] | None = None, out: TextIO | None = None) -> i
 
     Returns:
         0 if every row that is tried lies within its tolerance; 1 if one missed, or a part of the
-        project that it needs is not there; 2 if there is no such row.
+        project that it needs is not there, or makers' potentiostats do not agree; 2 if there is no
+        such row.
     """
     out = out or sys.stdout
-    options = _parser().parse_args(arguments)
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    if options.potentiostats and options.csv is not None:
+        parser.error("--potentiostats writes no --csv; it writes --markdown")
     rows = lives(options.seeds) if options.long else list(ROWS)
     unknown = {name.upper() for name in options.rows} - {row.id.upper() for row in rows}
     if unknown:
@@ -76,6 +83,8 @@ def _run(rows: Sequence[Row], options: argparse.Namespace, out: TextIO) -> int:
     folder = (options.data or _folder()).expanduser().resolve()
     folder.mkdir(parents=True, exist_ok=True)
     ensure_service(folder)
+    if options.potentiostats:
+        return _on_each(rows, folder, tell, options)
     seeds = tuple(range(options.seeds)) if options.long else (options.seed,)
     wanted = _wanted(rows, seeds)
     expected = clock_text(expected_s(wanted, options.jobs))
@@ -101,7 +110,7 @@ def _run(rows: Sequence[Row], options: argparse.Namespace, out: TextIO) -> int:
     for path, made in ((options.markdown, markdown), (options.csv, csv_table)):
         if path is not None:
             path.write_text(made(verdicts), encoding="utf-8")
-    return 1 if any(verdict.word in ("MISSED", "not yet") for verdict in verdicts) else 0
+    return 1 if any(verdict.word in ("MISSED", "not yet", "refused") for verdict in verdicts) else 0
 
 
 def _beside(
@@ -128,6 +137,48 @@ def _beside(
     tell("")
     tell(side_by_side(verdicts))
     return int(any(verdict.word == "MISSED" for each in verdicts.values() for verdict in each))
+
+
+def _on_each(rows: Sequence[Row], folder: Path, tell: Tell, options: argparse.Namespace) -> int:
+    """Ask every maker's potentiostat for every short row; tell all side by side.
+
+    Numbers that are not made of spectra come from runs without those that can be left out, on each
+    of them: an instrument that measures none can run the rest. Returns 1 if a row missed, or two
+    of them do not agree.
+    """
+    begun = time.monotonic()
+    kept, left = makers.chosen(rows)
+    seeds = (options.seed,)
+    parts = (
+        ([row for row in kept if not makers.needs_spectra(row)], ("--without-spectra",)),
+        ([row for row in kept if makers.needs_spectra(row)], ()),
+    )
+    total_s = sum(expected_s(_wanted(part, seeds), options.jobs) for part, _ in parts)
+    tell(
+        f"{len(kept)} rows on each of {', '.join(POTENTIOSTATS)}; some "
+        f"{clock_text(len(POTENTIOSTATS) * total_s)} on two quiet cores, less what they refuse;"
+    )
+    tell(f"runs, and what really happened in them (sim_truth), are kept in {folder}")
+    found: dict[int, dict[str, dict[tuple[str, int], Outcome]]] = {0: {}, 1: {}}
+    for name in POTENTIOSTATS:
+        for number, (part, without) in enumerate(parts):
+            tell(f"on {name}, {'spectra' if number else 'what needs no spectrum'}:")
+            leader = ("--potentiostat", name, *without)
+            wanted = _wanted(part, seeds)
+            found[number][name] = run_all(wanted, folder, tell, options.jobs, leader=leader)
+    told: list[makers.Compared] = []
+    for row in kept:
+        outcomes = found[int(makers.needs_spectra(row))]
+        verdicts = {name: judge(row, outcomes[name], seeds) for name in POTENTIOSTATS}
+        told.append(makers.compared(row, verdicts, outcomes))
+    title = f"{TITLE}, on each maker's potentiostat"
+    below = [*makers.closing(told, left), NO_HARDWARE]
+    for line in ("", title, "", makers.table(told), "", *below):
+        tell(line)
+    tell(f"in {clock_text(time.monotonic() - begun)}")
+    if options.markdown is not None:
+        options.markdown.write_text(makers.markdown(title, told, below), encoding="utf-8")
+    return int(any(one.failed for one in told))
 
 
 class _Judging:
@@ -208,6 +259,11 @@ def _parser() -> argparse.ArgumentParser:
         choices=POTENTIOSTATS,
         default=STANDARD_POTENTIOSTAT,
         help="another maker's: runs on it as well as on the standard one, told side by side",
+    )
+    parser.add_argument(
+        "--potentiostats",
+        action="store_true",
+        help="the short rows on every maker's, side by side, and whether these agree",
     )
     parser.add_argument("--data", type=Path, help="data folder; by default one beside yours")
     parser.add_argument("--markdown", type=Path, help="also write the table to this file")

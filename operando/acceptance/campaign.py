@@ -199,5 +199,7 @@ def _line(outcome: Outcome) -> str:
     name = f"{outcome.experiment}, seed {outcome.seed}"
     if outcome.not_yet is not None:
         return f"{name}: not yet ({outcome.not_yet})"
+    if outcome.refused is not None:
+        return f"{name}: refused ({outcome.refused})"
     told = f"{name}: {outcome.wall_s:.0f} s, {outcome.rows} rows, run {outcome.uid[:8]}"
     return told + (f"; {outcome.failed}" if outcome.failed else "")

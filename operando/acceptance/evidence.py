@@ -18,7 +18,9 @@ def _blind() -> list[Row]:
             compared="at least", told=True, remark=remark,
         )
         for what, truth, unit, remark in (
-            ("coulombic efficiency", "ce", "%", ""),
+            ("coulombic efficiency", "ce", "%",
+             "the truth is the charge that passed, also after the cut-off; that a strip ends too "
+             "late is in the uncertainty, which is so much larger"),
             ("plated charge", "charge", "mAh/cm2",
              "the three charges of an instrument share its gain, so these are 100 draws: an exact "
              "uncertainty covers 95.4 of them, give or take 2.1; that of the others is mostly not "
@@ -65,6 +67,17 @@ def _dummies() -> list[Row]:
             "1", 0.001, "Q = I t", "identity", "E",
             Value(resistor, "dummy_charge_ratio", how="last"),
         ),
+    ]  # fmt: skip
+    rows += [
+        Row(
+            "E2", "dummy-cell-potentials", "100 ohm", what, value, unit, tolerance, _PARTS,
+            "input", "E", Value("dummy-100-ohm-set", metric),
+        )
+        for what, value, unit, tolerance, metric in (
+            ("potential at open circuit", 0.0, "mV", 2.0, "dummy_open_circuit_mv"),
+            ("resistance by two holds at 60 mV", 100.0, "ohm", 0.5, "dummy_hold_resistance_ohm"),
+            ("resistance by a sweep of 120 mV", 100.0, "ohm", 0.5, "dummy_sweep_resistance_ohm"),
+        )
     ]  # fmt: skip
     for sample, name, ohm, taus_s in (
         ("10 ohm + RC", "dummy-rc", 100.0, (1e-3,)),

@@ -306,6 +306,10 @@ EVIDENCE = (
         "dummy-100-ohm", "dummy-cell", "dummy-100ohm", "dummy-100ohm",
         observations=("dummy_ranges",), truths=("dummy",),
     ),
+    Experiment(
+        "dummy-100-ohm-set", "dummy-cell-potentials", "dummy-100ohm", "dummy-100ohm",
+        observations=("dummy_potentials",),
+    ),
     Experiment("dummy-two-rc", "dummy-cell-impedance", "dummy-2rc", "dummy-2rc"),
     Experiment("dummy-rc", "dummy-cell-impedance", "dummy-rc", "dummy-rc"),
     *(

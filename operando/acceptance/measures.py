@@ -46,6 +46,7 @@ class Outcome:
         rows: Rows of the leader.
         numbers: Metrics and observations by name.
         not_yet: What is missing for it to run at all; None: nothing.
+        refused: Why its instrument does not do it, in its own words; None: it does.
         failed: Why it did not end as planned; None: it did.
     """
 
@@ -58,13 +59,25 @@ class Outcome:
     numbers: Mapping[str, Numbers] = field(default_factory=dict)
     not_yet: str | None = None
     failed: str | None = None
+    refused: str | None = None
 
 
 class NotYetError(Exception):
     """A part of the project that a row needs is not there."""
 
 
+class RefusedError(NotYetError):
+    """The instrument does not do what a row needs."""
+
+
 Outcomes = Mapping[tuple[str, int], Outcome]
+
+
+def _must_be_there(outcome: Outcome) -> None:
+    if outcome.refused is not None:
+        raise RefusedError(outcome.refused)
+    if outcome.not_yet is not None:
+        raise NotYetError(outcome.not_yet)
 
 
 # Observations of how a run ended.
@@ -99,8 +112,7 @@ class Value:
     def of(self, outcomes: Outcomes, seed: int = 0) -> Measured:
         """Return the number; raises NotYetError if a part of the project is not there."""
         outcome = outcomes[self.experiment, seed]
-        if outcome.not_yet is not None:
-            raise NotYetError(outcome.not_yet)
+        _must_be_there(outcome)
         numbers = outcome.numbers.get(self.metric)
         # What a run left that did not come to its end is no number of its experiment.
         if outcome.failed is not None and self.metric not in OF_FAILED_RUNS:
@@ -238,8 +250,7 @@ class Coverage:
         undefined: list[str] = []
         for number in range(self.seeds):
             outcome = outcomes[self.experiment, number]
-            if outcome.not_yet is not None:
-                raise NotYetError(outcome.not_yet)
+            _must_be_there(outcome)
             numbers = outcome.numbers.get(self.truth)
             if numbers is None or numbers.value is None:
                 told = outcome.failed if numbers is None else numbers.reason

@@ -1,5 +1,6 @@
 """What a row asks of a run beside the metrics of the registry."""
 
+import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -7,8 +8,9 @@ import numpy as np
 
 from operando.acceptance.measures import Numbers
 from operando.analysis import Metric, metrics
+from operando.analysis.accuracy import CurrentAccuracy, PotentialAccuracy
 from operando.analysis.metrics import band_areas
-from operando.analysis.steps import GALVANOSTATIC, recorded_steps
+from operando.analysis.steps import GALVANOSTATIC, HOLD, REST, SWEEP, recorded_steps
 from operando.replay import replay
 from operando.runs import Run, RunBuilder
 
@@ -32,8 +34,8 @@ def dummy_ranges(
     """Return what a resistor was measured to be on each range, and the charge that went through.
 
     ``dummy_resistance_ohm``: by range, (E+ - E-) / (i+ - i-) of its two directions, so that offsets
-    cancel. ``dummy_charge_ratio``: by step, the trapezoid of the current over its median times the
-    step's length.
+    cancel; the gains of current and potential are its uncertainty. ``dummy_charge_ratio``: by step,
+    the trapezoid of the current over its median times the step's length.
     """
     del found, failed, folder
     steps = [step for step in recorded_steps(run) if step.role == GALVANOSTATIC and len(step) > 2]
@@ -59,7 +61,48 @@ def dummy_ranges(
         passed = np.trapezoid(step.instrument_current_a, step.t_s)
         length_s = step.t_s[-1] - step.t_s[0]
         charges.append(float(passed / (np.median(step.instrument_current_a) * length_s)))
-    return {"dummy_resistance_ohm": Numbers(ohm), "dummy_charge_ratio": Numbers(charges)}
+    relative = _gains(run)
+    ohm_u = [None if one is None else relative * abs(one) for one in ohm]
+    return {"dummy_resistance_ohm": Numbers(ohm, ohm_u), "dummy_charge_ratio": Numbers(charges)}
+
+
+def _gains(run: Run) -> float:
+    """Return the relative standard uncertainty of a resistance: the gains of its two readings."""
+    potential = PotentialAccuracy.from_calibration(run.start.get("calibration") or {})
+    return math.hypot(CurrentAccuracy.from_start(run.start).gain, potential.gain)
+
+
+def dummy_potentials(
+    run: Run, found: Mapping[str, Metric], failed: str | None, folder: Path
+) -> dict[str, Numbers]:
+    """Return what a resistor was measured to be where its potential was set, ohm.
+
+    ``dummy_hold_resistance_ohm``: (E+ - E-) / (i+ - i-) of two holds;
+    ``dummy_sweep_resistance_ohm``: of a straight line through a sweep. Offsets cancel in both; the
+    gains of current and potential are their uncertainty. ``dummy_open_circuit_mv``: the potential
+    at open circuit, which is zero.
+    """
+    del found, failed, folder
+    steps = recorded_steps(run)
+    potential = PotentialAccuracy.from_calibration(run.start.get("calibration") or {})
+    relative = _gains(run)
+    told: dict[str, Numbers] = {}
+    resting = [step for step in steps if step.role == REST]
+    if resting:
+        value = 1e3 * float(np.median(resting[0].instrument_potential_v))
+        told["dummy_open_circuit_mv"] = Numbers(value, 1e3 * potential.offset_v)
+    held = [step for step in steps if step.role == HOLD]
+    if len(held) > 1:
+        volts = [float(np.median(step.instrument_potential_v)) for step in held[:2]]
+        amperes = [float(np.median(step.instrument_current_a)) for step in held[:2]]
+        ohm = (volts[0] - volts[1]) / (amperes[0] - amperes[1])
+        told["dummy_hold_resistance_ohm"] = Numbers(ohm, relative * abs(ohm))
+    swept = [step for step in steps if step.role == SWEEP]
+    if swept:
+        slope = np.polyfit(swept[0].instrument_potential_v, swept[0].instrument_current_a, 1)[0]
+        ohm = 1.0 / float(slope)
+        told["dummy_sweep_resistance_ohm"] = Numbers(ohm, relative * abs(ohm))
+    return told
 
 
 def refused(
@@ -136,6 +179,7 @@ def replayed(
 OBSERVATIONS: Mapping[str, Observe] = {
     "bands_detected": bands_detected,
     "completed": completed,
+    "dummy_potentials": dummy_potentials,
     "dummy_ranges": dummy_ranges,
     "injection_interval": injection_interval,
     "refused": refused,

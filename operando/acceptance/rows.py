@@ -9,6 +9,7 @@ from operando.acceptance.measures import (
     Measured,
     NotYetError,
     Outcomes,
+    RefusedError,
     Total,
     median_life,
 )
@@ -108,7 +109,7 @@ class Row:
         return abs(value - self.published) <= allowed
 
 
-Word = Literal["ok", "MISSED", "not yet", "not tried", "conflict"]
+Word = Literal["ok", "MISSED", "not yet", "refused", "not tried", "conflict"]
 
 
 @dataclass(frozen=True)
@@ -117,7 +118,8 @@ class Verdict:
 
     Attributes:
         row: The row.
-        word: ``ok``, ``MISSED``, ``not yet`` (a part of the project is missing), ``not tried``,
+        word: ``ok``, ``MISSED``, ``not yet`` (a part of the project is missing), ``refused`` (the
+            instrument does not do it), ``not tried``,
             ``conflict`` (measured, and not compared: the source contradicts itself).
         measured: The number; None where nothing was.
         why: Why it missed or is not there.
@@ -141,6 +143,8 @@ def judge(row: Row, outcomes: Outcomes, seeds: tuple[int, ...] = (0,)) -> Verdic
         return Verdict(row, "not tried", None, row.remark)
     try:
         each = [row.measure.of(outcomes, seed) for seed in seeds]
+    except RefusedError as error:
+        return Verdict(row, "refused", None, str(error))
     except NotYetError as error:
         return Verdict(row, "not yet", None, str(error))
     measured = each[0] if len(each) == 1 else median_life(each)

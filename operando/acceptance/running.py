@@ -23,6 +23,7 @@ from operando.acceptance.identities import TRUTHS
 from operando.acceptance.measures import Numbers, Outcome
 from operando.acceptance.observations import OBSERVATIONS
 from operando.analysis import Metric, metrics
+from operando.analysis.accuracy import CurrentAccuracy
 from operando.catalog import wait_until_ingested
 from operando.configuration import ConfigurationError, load_bench, load_cell, load_protocol, names
 from operando.runs import Run
@@ -33,10 +34,20 @@ from techniques import Cell, Protocol
 # A run of a million rows is taken in within seconds; beside others it waits for its turn.
 INGESTED_WITHIN_S = 600.0
 FAULTS_FILE = "faults"
+# Under this name stands the relative standard uncertainty of the current's gain.
+CURRENT_GAIN_U = "current_gain_u"
 # Makers' potentiostats, and the simulated bench each is taken from.
 STANDARD_POTENTIOSTAT = "methodscript"
-POTENTIOSTATS = {STANDARD_POTENTIOSTAT: "sim", "keithley": "sim-keithley"}
+POTENTIOSTATS = {
+    STANDARD_POTENTIOSTAT: "sim",
+    "keithley": "sim-keithley",
+    "rodeostat": "sim-rodeostat",
+}
 _RARER = ("dt_s", "de_v", "dq_mah_cm2", "di_ma_cm2", "edge_dt_s")
+
+
+# Techniques that measure the same otherwise.
+_SPECTRUM_AT_WILL = ("dummy_cell_ranges",)
 
 
 class _MissingError(Exception):
@@ -59,7 +70,7 @@ def perform(
         folder: The data folder; its catalog service runs.
         truth: A new folder for what really happened.
         potentiostat: One of `POTENTIOSTATS`, which leads.
-        spectra: Whether spectra are measured that only come between half-cycles.
+        spectra: Whether spectra are measured that the rest can do without.
     """
     begun = time.monotonic()
     failed, uid, exit_status = None, "", "success"
@@ -67,7 +78,9 @@ def perform(
         protocol, cell = written(experiment, spectra=spectra)
         bench = _bench(experiment, potentiostat)
         uid = _run(experiment, bench, protocol, cell, seed, folder, truth)
-    except (_MissingError, UnsupportedTechniqueError) as error:
+    except UnsupportedTechniqueError as error:
+        return Outcome(experiment.name, seed, refused=str(error))
+    except _MissingError as error:
         return Outcome(experiment.name, seed, not_yet=str(error))
     except RunFailedError as error:
         failed, uid, exit_status = error.reason, error.uid, error.exit_status
@@ -79,6 +92,7 @@ def perform(
         numbers |= OBSERVATIONS[name](run, found, failed, folder)
     for name in experiment.truths:
         numbers |= TRUTHS[name](run, found, truth)
+    numbers[CURRENT_GAIN_U] = Numbers(CurrentAccuracy.from_start(run.start).gain)
     rows = len(run.streams["potentiostat"]) if "potentiostat" in run.streams else 0
     return Outcome(
         experiment.name,
@@ -95,7 +109,8 @@ def perform(
 def written(experiment: Experiment, *, spectra: bool = True) -> tuple[Protocol, Cell]:
     """Return the protocol and the cell with the changes that the experiment makes.
 
-    Without ``spectra`` those that only come between half-cycles are left out.
+    Without ``spectra`` those are left out that the rest can do without: between half-cycles, at
+    the end of a dummy cell's ranges, and where a rule would look at the cell.
     """
     for kind, name in (("protocol", experiment.protocol), ("cell", experiment.cell)):
         if name not in names(kind):  # type: ignore[arg-type]
@@ -108,6 +123,7 @@ def written(experiment: Experiment, *, spectra: bool = True) -> tuple[Protocol, 
     document["technique"] |= experiment.technique
     if not spectra:
         document["technique"] = _without_spectra(document["technique"])
+        document["rules"] = _rules_without_spectra(document["rules"])
     document["every"] |= experiment.every
     if experiment.temperatures:
         document["temperatures"] |= experiment.temperatures
@@ -118,16 +134,29 @@ def written(experiment: Experiment, *, spectra: bool = True) -> tuple[Protocol, 
 
 
 def _without_spectra(document: Any) -> Any:
-    """Return a technique in which no spectrum comes between half-cycles."""
+    """Return a technique without the spectra that it can do without."""
     if isinstance(document, Mapping):
         found = {key: _without_spectra(value) for key, value in document.items()}
         between = found.get("between")
         if isinstance(between, dict) and between.get("type") == "impedance_spectrum":
             found["between"] = None
+        if found.get("type") in _SPECTRUM_AT_WILL:
+            found["spectrum"] = None
         return found
     return (
         [_without_spectra(value) for value in document] if isinstance(document, list) else document
     )
+
+
+def _rules_without_spectra(rules: Any) -> Any:
+    """Return rules that measure no spectrum; those that did nothing else are left out."""
+    if rules is None:
+        return None
+    kept = [
+        rule | {"then": [one for one in rule["then"] if one["do"] != "impedance_spectrum"]}
+        for rule in rules
+    ]
+    return [rule for rule in kept if rule["then"]]
 
 
 def _rarer(document: Any, times: float) -> Any:

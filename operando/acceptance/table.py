@@ -167,7 +167,7 @@ def summary(verdicts: Sequence[Verdict]) -> str:
     words = [verdict.word for verdict in verdicts]
     tried = len(words) - words.count("not tried") - words.count("conflict")
     told = f"{words.count('ok')} of {tried} rows within their tolerance"
-    for word in ("MISSED", "not yet"):
+    for word in ("MISSED", "not yet", "refused"):
         if word in words:
             told += f", {words.count(word)} {word}"
     return told

@@ -14,7 +14,7 @@ from operando.analysis._evaluation import (
     undefined,
 )
 from operando.analysis.blocks import left_out_of_means, temperatures_of_cycles_k
-from operando.analysis.coulombic import told_unrecorded, unrecorded_share
+from operando.analysis.coulombic import cut_off_share, told_unrecorded, unrecorded_share
 from operando.analysis.full_cell import (
     NO_CELL_VOLTAGE,
     capacities_at_temperatures,
@@ -94,7 +94,10 @@ def full_cell_metrics(found: Evaluation) -> dict[str, Metric]:
             if value is None or half is None
             else value
             * (
-                found.accuracy.relative(half.mean_current_a, zeroed=half.zero is not None)
+                math.hypot(
+                    found.accuracy.relative(half.mean_current_a, zeroed=half.zero is not None),
+                    cut_off_share([half], half.capacity_mah_cm2),
+                )
                 + unrecorded_share([half], half.capacity_mah_cm2)
             )
             for half, value in zip(halves, capacities, strict=True)
@@ -109,7 +112,11 @@ def full_cell_metrics(found: Evaluation) -> dict[str, Metric]:
         "rate_capacity_mah_g",
         [rate.capacity_mah_cm2 * per_mass for rate in by_rate],
         [
-            rate.capacity_mah_cm2 * per_mass * found.accuracy.relative(rate.current_a)
+            per_mass
+            * math.hypot(
+                rate.capacity_mah_cm2 * found.accuracy.relative(rate.current_a),
+                rate.cut_off_u_mah_cm2,
+            )
             for rate in by_rate
         ],
         bases,

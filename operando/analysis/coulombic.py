@@ -28,7 +28,8 @@ class CoulombicEfficiency:
     Attributes:
         cycles: The cycles that count, by the number of their plating.
         percent: 100 * stripped / plated charge, by cycle; never clipped.
-        uncertainty_percent: Its standard uncertainty from the current's accuracy, by cycle.
+        uncertainty_percent: Its standard uncertainty, by cycle: from the current's accuracy, and
+            from when a potential passed its cut-off, see `segments.with_ending`.
         plated_mah_cm2: Plated charge by cycle, mAh/cm2.
         stripped_mah_cm2: Stripped charge by cycle, mAh/cm2.
         strip_end_v: Last potential of the stripping by cycle, V.
@@ -65,8 +66,8 @@ class CoulombicEfficiency:
     def mean(self, skip: int = 0) -> tuple[float, float] | None:
         """Return the arithmetic mean and its standard uncertainty, %, without cycles 1 to ``skip``.
 
-        The uncertainty adds the scatter of the mean and the current's accuracy, which all cycles
-        share.
+        The uncertainty adds the scatter of the mean, and what all cycles share: the current's
+        accuracy, and that a cut-off is only ever noticed too late.
         """
         counted = np.asarray(self.cycles, dtype=np.int64) > skip
         values = np.asarray(self.percent)[counted]
@@ -184,7 +185,8 @@ def coulombic_efficiency(
         plated.append(q_plate)
         stripped.append(q_strip)
         strip_end_v.append(float(partner[-1].potential_v[-1]))
-        uncertainty.append(value * (relative + missing))
+        cut_off = math.hypot(cut_off_share(group, q_plate), cut_off_share(partner, q_strip))
+        uncertainty.append(value * (math.hypot(relative, cut_off) + missing))
     left_out += [f"cycle {_first_of(these)} left out: {why}" for why, these in as_asked.items()]
     return CoulombicEfficiency(
         tuple(cycles),
@@ -201,6 +203,12 @@ def coulombic_efficiency(
 def _first_of(numbers: Sequence[int]) -> str:
     told = ", ".join(map(str, numbers[:5])) + (", ..." if len(numbers) > 5 else "")
     return f"{told} {'are' if len(numbers) > 1 else 'is'}"
+
+
+def cut_off_share(halves: Sequence[HalfCycle], charge_mah_cm2: float) -> float:
+    """Return the standard uncertainty of a charge up to cut-offs of the potential, as a share."""
+    u = math.hypot(*(half.cut_off_u_mah_cm2 for half in halves))
+    return u / charge_mah_cm2 if charge_mah_cm2 > 0 else 0.0
 
 
 def unrecorded_share(halves: Sequence[HalfCycle], charge_mah_cm2: float) -> float:

@@ -40,11 +40,13 @@ class Ending:
             is not known.
         cut_off_v: Potential of the metal electrode above which it ends, V, as it was told; the
             lowest of several. None if it has none, or that is not known.
+        check_s: How often its potential is compared with its limits, s; None if not known.
     """
 
     reached: bool | None = None
     by: EndedBy | None = None
     cut_off_v: float | None = None
+    check_s: float | None = None
 
 
 class PlannedHalfCycles:
@@ -90,10 +92,12 @@ class PlannedHalfCycles:
             return Ending()
         kinds = {one.by for one in found if one.reached}
         cut_offs = [one.cut_off_v for one in found if one.cut_off_v is not None]
+        checks_s = [one.check_s for one in found if one.reached and one.check_s is not None]
         return Ending(
             any(reached),
             kinds.pop() if len(kinds) == 1 else None,
             min(cut_offs, default=None),
+            max(checks_s, default=None),
         )
 
     def _candidates(self, number: int, role: Role) -> tuple[HalfCycleSteps, ...]:
@@ -183,7 +187,9 @@ def _ending(
             case _:
                 continue
         if beyond >= -CUT_OFF_WITHIN_V:
-            return Ending(True, "potential", cut_off_v)
+            return Ending(
+                True, "potential", cut_off_v, step.record.check_interval_s(step.expected_s)
+            )
     check_s = parts * step.record.check_interval_s(step.expected_s)
     if since_edge_s is None:
         lasted_s, within_s = from_first_row_s, 2 * check_s

@@ -109,11 +109,14 @@ class Rate:
         current_a: Of the discharge, A.
         capacity_mah_cm2: Median discharge capacity of the last three cycles, mAh/cm2.
         cycles: Their numbers.
+        cut_off_u_mah_cm2: Standard uncertainty of a charge up to the cut-off, the largest of
+            theirs, mAh/cm2.
     """
 
     current_a: float
     capacity_mah_cm2: float
     cycles: tuple[int, ...]
+    cut_off_u_mah_cm2: float = 0.0
 
 
 def rates(
@@ -140,7 +143,9 @@ def rates(
     for group in groups:
         last = group[-LAST_CYCLES:]
         capacity = float(np.median([half.capacity_mah_cm2 for half in last]))
-        found.append(Rate(last[-1].mean_current_a, capacity, tuple(half.cycle for half in last)))
+        cut_off_u = max(half.cut_off_u_mah_cm2 for half in last)
+        numbers = tuple(half.cycle for half in last)
+        found.append(Rate(last[-1].mean_current_a, capacity, numbers, cut_off_u))
     return tuple(found)
 
 

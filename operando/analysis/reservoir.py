@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from operando.analysis.accuracy import CurrentAccuracy
-from operando.analysis.coulombic import told_unrecorded, unrecorded_share
+from operando.analysis.coulombic import cut_off_share, told_unrecorded, unrecorded_share
 from operando.analysis.failure import Failure, emptied
 from operando.analysis.overpotential import NO_ZERO
 from operando.analysis.segments import PLATE, STRIP, HalfCycle
@@ -23,7 +23,8 @@ class ReservoirEfficiency:
 
     Attributes:
         percent: 100 (n Q_C + Q_S) / (n Q_C + Q_T); all charges measured.
-        uncertainty_percent: Its standard uncertainty from the current's accuracy.
+        uncertainty_percent: Its standard uncertainty: from the current's accuracy, and from how
+            closely it is known when the final strip passed its cut-off.
         reason: On what it rests, or why there is none.
         cycles: n.
     """
@@ -122,4 +123,5 @@ def reservoir_efficiency(
     cycles = (len(part) - 2) // 2
     first, last = part[0].capacity_mah_cm2, part[-1].capacity_mah_cm2
     told = f"{cycles} cycles on {first:.4g} mAh/cm2, of which {last:.4g} came back at the end"
-    return ReservoirEfficiency(percent, percent * (relative + missing), told, cycles)
+    told_u = math.hypot(relative, cut_off_share(part[-1:], stripped)) + missing
+    return ReservoirEfficiency(percent, percent * told_u, told, cycles)

@@ -87,6 +87,9 @@ class HalfCycle:
             None: it has not ended, by none of these, or that is not known.
         cut_off_v: Above which potential its technique ends it, V, on the scale of ``potential_v``;
             None: at none, or that is not known.
+        cut_off_u_mah_cm2: Standard uncertainty of the charge at which its potential passed the
+            limit that ended it, mAh/cm2: it was compared with that now and then, see
+            `with_ending`. 0 where a charge or a time ended it, or nothing has.
     """
 
     number: int
@@ -109,6 +112,7 @@ class HalfCycle:
     doubts: tuple[str, ...] = ()
     ended_by: EndedBy | None = None
     cut_off_v: float | None = None
+    cut_off_u_mah_cm2: float = 0.0
 
     @property
     def capacity_mah_cm2(self) -> float:
@@ -490,13 +494,38 @@ def recorded_half_cycles(
 
 
 def with_ending(half: HalfCycle, planned: PlannedHalfCycles) -> HalfCycle:
-    """Return a half-cycle that tells by which limit of its technique it ended, if it has ended."""
+    """Return a half-cycle that tells by which limit of its technique it ended, if it has ended.
+
+    Where a potential ended it, that passed its limit somewhere between the last two readings. They
+    lie dt apart: as its last two rows do, or as the technique compares with its limits where rows
+    are rarer. Of the charge dq = i dt between them any part may have passed before: its rows tell
+    the charge with a standard uncertainty of dq sqrt(1/12 + x^2 / 4), where x is the share of the
+    set current i that flows at the last row. That is dq / sqrt(3) if all of it does (x = 1), and
+    dq / sqrt(12) if none: the source was held at its own limit of the potential, and half of dq is
+    counted.
+    """
     return _with_ending(half, _ending(half, planned))
 
 
 def _with_ending(half: HalfCycle, ending: Ending) -> HalfCycle:
     ended_by = ending.by if half.ended else None
-    return replace(half, ended_by=ended_by, cut_off_v=ending.cut_off_v)
+    half = replace(half, ended_by=ended_by, cut_off_v=ending.cut_off_v)
+    if ended_by != "potential" or len(half.t_s) < 3:
+        return half
+    apart_s, before_s = float(half.t_s[-1] - half.t_s[-2]), float(half.t_s[-2] - half.t_s[-3])
+    typical_a = half.mean_current_a
+    if apart_s <= 0 or before_s <= 0 or typical_a == 0:
+        return half
+    within_s = apart_s if ending.check_s is None else min(apart_s, ending.check_s)
+    share = min(max(float(half.current_a[-1]) / typical_a, 0.0), 1.0)
+    charge = half.charge_mah_cm2
+    rate = float(charge[-1] - charge[-2]) / apart_s
+    if share < 1.0 - _STEADY_WITHIN:
+        rate = float(charge[-2] - charge[-3]) / before_s
+        passed = rate * (apart_s - 0.5 * (1.0 - share) * within_s)
+        charge = np.concatenate((charge[:-1], [charge[-2] + passed]))
+    u = rate * within_s * math.sqrt(1 / 12 + share**2 / 4)
+    return replace(half, charge_mah_cm2=charge, cut_off_u_mah_cm2=u)
 
 
 def _looks_s(t_s: Floats, flags: Floats | None) -> set[float]:

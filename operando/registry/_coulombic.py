@@ -12,9 +12,11 @@ COULOMBIC = (
         "ended by its charge or time instead of a potential, a guard's among them: then the ratio "
         "is what was asked for. Undefined for symmetric cells, and where the electrode is made of "
         "the metal; with metal deposited before it counts from a strip on that took all of it. The "
-        "uncertainty is that of the current: "
-        "its offset counts twice, its gain cancels on one range.",
-        "usual definition; offset by error propagation",
+        "uncertainty is that of the current, whose offset counts twice and whose gain cancels on "
+        "one range, and that of the cut-off: the potential passed it somewhere between the last "
+        "two readings, and the charge dq between them adds dq/sqrt(3) (dq/sqrt(12), and half of dq "
+        "is counted, where no current flowed any more at the last).",
+        "usual definition; offset by error propagation, cut-off as a uniform distribution",
     ),
     Definition(
         "ce_mean_pct",

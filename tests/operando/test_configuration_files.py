@@ -359,3 +359,25 @@ def test_a_potentiostat_has_the_keys_of_its_own_language(
     assert said in message
     assert "instruments.potentiostat" in message
     assert "potentiostat.keithley" not in message
+
+
+@pytest.mark.parametrize(
+    ("second", "said"),
+    [
+        (
+            "{kind: potentiostat, language: keithley, address: 'tcp://other:5025'}",
+            "potentiostat and channel_2 are potentiostats, and a bench has one cell: write a bench "
+            "file for each cell, also where two are channels of one instrument",
+        ),
+        (
+            "{kind: thermostat, language: julabo, "
+            "address: 'published:${OPERANDO_SIM}/potentiostat'}",
+            "instruments.potentiostat and instruments.channel_2 have the same address",
+        ),
+    ],
+)
+def test_a_bench_has_one_cell_and_a_port_one_instrument(
+    tmp_path: Path, second: str, said: str
+) -> None:
+    told = refusal(tmp_path, load_bench, SIM, "limits:", f"  channel_2: {second}\nlimits:")
+    assert said in told

@@ -86,7 +86,8 @@ def test_every_metric_of_a_row_is_one_of_the_registry_or_is_observed() -> None:
         "thickness_off_um", "soft_short_sensitivity", "soft_short_false", "shunt_recovered",
         "band_3633_detected", "band_980_detected", "band_465_detected", "dummy_resistance_ohm",
         "dummy_charge_ratio", "dummy_potential_ratio", "dummy_current_ratio",
-        "dummy_true_charge_ratio",
+        "dummy_true_charge_ratio", "dummy_open_circuit_mv", "dummy_hold_resistance_ohm",
+        "dummy_sweep_resistance_ohm",
     }  # fmt: skip
 
     def metrics_of(measure: object) -> set[str]:

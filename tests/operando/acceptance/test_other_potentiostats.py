@@ -29,6 +29,19 @@ def test_spectra_between_half_cycles_can_be_left_out_and_others_stay() -> None:
     assert spectra_in(alone, spectra=False) > 0
 
 
+def test_rules_look_at_a_cell_without_a_spectrum_where_there_is_none() -> None:
+    def actions(*, spectra: bool) -> list[list[str]]:
+        protocol, _ = written(EXPERIMENTS["na-znag-hard-short"], spectra=spectra)
+        return [[one.do for one in rule.then] for rule in protocol.rules or ()]
+
+    with_spectra, without = actions(spectra=True), actions(spectra=False)
+    assert any("impedance_spectrum" in each for each in with_spectra)
+    assert without == [
+        [one for one in each if one != "impedance_spectrum"] for each in with_spectra
+    ]
+    assert all(without)
+
+
 @pytest.mark.parametrize("potentiostat", POTENTIOSTATS)
 def test_the_bench_of_an_experiment_is_the_standard_one_but_for_its_leader(
     potentiostat: str,

@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 
 from operando.analysis.accuracy import CurrentAccuracy, CurrentZero, current_zeros, zero_of
 from operando.analysis.coulombic import coulombic_efficiency
+from operando.analysis.endings import PlannedHalfCycles
 from operando.analysis.overpotential import nucleation, plateau_v, polarisation_v
-from operando.analysis.segments import ChargeLedger, HalfCycle, half_cycles
+from operando.analysis.segments import ChargeLedger, HalfCycle, half_cycles, with_ending
 
 NAMES = ("t", "potential", "current", "cycle", "half_cycle", "role")
 AREA = 1.131
@@ -328,3 +329,94 @@ def test_a_start_document_tells_the_zeros_that_were_measured() -> None:
     assert current_zeros({"current_zero": told}) == (CurrentZero(0.01, -1e-6, 1e-9),)
     assert current_zeros({"current_zero": {"measured": [], "reason": "refused"}}) == ()
     assert current_zeros({}) == ()
+
+
+def _ended_by_potential(
+    rows_s: list[float], last_share: float, *, check_dt_s: float | None = None
+) -> tuple[HalfCycle, HalfCycle]:
+    """Return a strip of 1 mA/cm2 on 1 cm2 up to 0.5 V, as its rows tell it and as it ended."""
+    steep = [0.02] * (len(rows_s) - 1) + [1.5]
+    current = [1e-3] * (len(rows_s) - 1) + [last_share * 1e-3]
+    columns = {
+        "t": np.array(rows_s),
+        "potential": np.array(steep),
+        "current": np.array(current),
+        **{name: np.ones(len(rows_s)) for name in ("cycle", "half_cycle", "role")},
+    }
+    step_t = np.array(rows_s)
+    half = _halves(columns, area_cm2=1.0, step_t_s=step_t)[0]
+    strip = {
+        "type": "galvanostatic_step",
+        "role": "strip",
+        "current_density_ma_cm2": 1.0,
+        "until": [
+            {"quantity": "potential_above_v", "value": 0.5},
+            {"quantity": "charge_mah_cm2", "value": 1.05, "action": "stop"},
+        ],
+        "record": {"dt_s": 30.0, "check_dt_s": check_dt_s, "edge_for_s": 0.0},
+    }
+    return half, with_ending(half, PlannedHalfCycles(strip))
+
+
+@pytest.mark.parametrize(
+    ("rows_s", "check_dt_s", "apart_s"),
+    [
+        ([1.0, 30.0, 60.0, 60.5], None, 0.5),  # two checks, both told
+        ([1.0, 30.0, 60.0, 90.0], None, 1.0),  # rows rarer than checks
+        ([1.0, 30.0, 60.0, 70.0], 10.0, 10.0),
+    ],
+)
+def test_a_cut_off_was_passed_somewhere_between_the_last_two_readings(
+    rows_s: list[float], check_dt_s: float | None, apart_s: float
+) -> None:
+    told, ended = _ended_by_potential(rows_s, 1.0, check_dt_s=check_dt_s)
+    assert ended.ended_by == "potential"
+    np.testing.assert_array_equal(ended.charge_mah_cm2, told.charge_mah_cm2)
+    assert ended.cut_off_u_mah_cm2 == pytest.approx(apart_s / 3600 / math.sqrt(3))
+
+
+@settings(max_examples=50, deadline=None)
+@given(passed=st.floats(0.0, 1.0), apart_s=st.floats(0.01, 30.0), check_dt_s=st.floats(0.01, 10.0))
+def test_charge_of_a_source_at_its_limit_is_known_to_within_twice_its_uncertainty(
+    passed: float, apart_s: float, check_dt_s: float
+) -> None:
+    # The current flowed for a share of the time between the last two readings, then no more.
+    rows_s = [1.0, 100.0, 200.0, 200.0 + apart_s]
+    _, ended = _ended_by_potential(rows_s, 0.0, check_dt_s=check_dt_s)
+    between_s = min(apart_s, check_dt_s)
+    true_mah_cm2 = (rows_s[-1] - (1 - passed) * between_s) / 3600
+    off = abs(ended.capacity_mah_cm2 - true_mah_cm2)
+    assert off <= 2 * ended.cut_off_u_mah_cm2
+    assert ended.cut_off_u_mah_cm2 == pytest.approx(between_s / 3600 / math.sqrt(12))
+
+
+def test_a_charge_that_ends_a_half_cycle_has_no_cut_off_to_be_unsure_of() -> None:
+    step = {
+        "type": "galvanostatic_step",
+        "role": "strip",
+        "current_density_ma_cm2": 1.0,
+        "until": [{"quantity": "charge_mah_cm2", "value": 0.025}],
+    }
+    half, _ = _ended_by_potential([1.0, 30.0, 60.0, 90.0], 1.0)
+    ended = with_ending(half, PlannedHalfCycles(step))
+    assert ended.ended_by == "charge"
+    assert ended.cut_off_u_mah_cm2 == 0.0
+
+
+def test_the_uncertainty_of_an_efficiency_holds_that_of_its_cut_off() -> None:
+    accuracy = CurrentAccuracy(offset_a=0.0)
+    plate = {
+        "t": np.array([0.0, 1800.0, 3600.0]),
+        "potential": np.full(3, -0.02),
+        "current": np.full(3, -1e-3),
+        "cycle": np.ones(3),
+        "half_cycle": np.ones(3),
+        "role": np.full(3, -1.0),
+    }
+    plated = _halves(plate, area_cm2=1.0)[0]
+    stripped, ended = _ended_by_potential([1.0, 1800.0, 3500.0, 3510.0], 1.0, check_dt_s=10.0)
+    plain = coulombic_efficiency((plated, stripped), accuracy)
+    told = coulombic_efficiency((plated, ended), accuracy)
+    assert plain.uncertainty_percent == (0.0,)
+    assert told.percent == plain.percent
+    assert told.uncertainty_percent[0] == pytest.approx(100 * 10 / 3600 / math.sqrt(3))
