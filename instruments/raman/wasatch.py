@@ -68,8 +68,9 @@ class WasatchSpectrometer(SupervisedSpectrometer):
     def safe_state(self) -> None:
         """Switch the laser off now; an acquisition in another thread ends with an error.
 
-        So does each that follows, until ``arm``. Idempotent; does nothing when not connected (the laser is off then). Raises
-        InstrumentFaultError if the laser stays on, TransportError if it cannot be told.
+        So does each that follows, until ``arm``. Idempotent; does nothing when not connected (the
+        laser is off then). Raises InstrumentFaultError if the laser stays on, TransportError if it
+        cannot be told.
         """
         self._call_beside("safe_state")
 
