@@ -133,7 +133,7 @@ class SrsQcm200(LineDriver):
         }
 
     def _gate_in_force(self) -> str:
-        """Return the digit of its gate: asked as the maker's library asks, or as the letters are."""
+        """Return the digit of its gate: asked as the maker's library does, or by letter."""
         try:
             return self._dialogue("P?")
         except TransportTimeout as error:
