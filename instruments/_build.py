@@ -1,6 +1,7 @@
 """Build the drivers and devices that a bench file describes. Opens nothing."""
 
 import threading
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -26,6 +27,7 @@ from instruments.sensor.device import SensorDevice
 from instruments.sensor.entry import SensorEntry
 from instruments.stage.device import StageDevice
 from instruments.stage.entry import StageEntry
+from instruments.thermostat.contract import Thermostat
 from instruments.thermostat.device import ThermostatDevice
 from instruments.thermostat.entry import ThermostatEntry
 
@@ -92,6 +94,11 @@ def build(file: BenchFile) -> Parts:
         if isinstance(entry, RamanEntry)
     }
     laser = next(iter(spectrometers.values()), None)
+    thermostats = {
+        name: entry.driver()
+        for name, entry in file.instruments.items()
+        if isinstance(entry, ThermostatEntry)
+    }
 
     for name, entry in file.instruments.items():
         match entry:
@@ -128,10 +135,9 @@ def build(file: BenchFile) -> Parts:
                 parts.drivers[name] = switched[name]
                 parts.devices[name] = LampDevice(switched[name], name=name, light_lock=light)
             case ThermostatEntry():
-                thermostat = entry.driver()
-                parts.drivers[name] = thermostat
+                parts.drivers[name] = thermostats[name]
                 parts.devices[name] = ThermostatDevice(
-                    thermostat,
+                    thermostats[name],
                     name=name,
                     limits_k=entry.limits_k,
                     bath_liquid=entry.bath_liquid,
@@ -155,7 +161,7 @@ def build(file: BenchFile) -> Parts:
                     clock_offset_s=entry.clock_offset_s,
                 )
             case SensorEntry():
-                sensor = entry.driver()
+                sensor = entry.driver(_temperature_of(entry, thermostats))
                 parts.drivers[name] = sensor
                 parts.devices[name] = SensorDevice(
                     sensor, name=name, outlived=entry.on_failure == "note"
@@ -171,3 +177,13 @@ def build(file: BenchFile) -> Parts:
                 parts.drivers[name] = external
                 parts.devices[name] = SensorDevice(external, name=name)
     return parts
+
+
+def _temperature_of(
+    entry: SensorEntry, thermostats: Mapping[str, Thermostat]
+) -> Callable[[], float] | None:
+    """Return what tells the temperature that an instrument stands in now, K, if there is one."""
+    if not entry.thermostats:
+        return None
+    thermostat = thermostats[entry.thermostats[0]]
+    return lambda: thermostat.state().temperature_k

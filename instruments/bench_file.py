@@ -123,6 +123,18 @@ class BenchFile(Data):
                     )
         return self
 
+    @model_validator(mode="after")
+    def _thermostats_exist(self) -> Self:
+        there = {name for name, x in self.instruments.items() if x.kind == "thermostat"}
+        for name, entry in self.instruments.items():
+            for wanted in entry.thermostats:
+                if wanted not in there:
+                    raise ValueError(
+                        f"instruments.{name} takes its temperature from {wanted!r}, which is no "
+                        f"thermostat of this bench (there is: {', '.join(sorted(there)) or 'none'})"
+                    )
+        return self
+
     def calibration(self) -> dict[str, dict[str, Any]]:
         """Return what a start document tells of how the instruments were calibrated, by name."""
         told = {name: entry.calibration_told() for name, entry in self.instruments.items()}
@@ -133,7 +145,10 @@ class BenchFile(Data):
         return [address for entry in self.instruments.values() for address in entry.addresses]
 
     def only(self, names: set[str]) -> "BenchFile":
-        """Return the bench reduced to ``names`` and the boards and valves these hang on."""
+        """Return the bench reduced to ``names`` and the boards and valves these hang on.
+
+        A sensor whose thermostat is left out keeps to the temperature in its entry.
+        """
         unknown = names - set(self.instruments)
         if unknown:
             raise ValueError(
@@ -144,5 +159,10 @@ class BenchFile(Data):
         for name in names:
             entry: InstrumentEntry = self.instruments[name]
             kept.update(entry.boards, entry.valves)
-        some = {name: entry for name, entry in self.instruments.items() if name in kept}
+        left_out = set(self.instruments) - kept
+        some = {
+            name: entry.without(left_out)
+            for name, entry in self.instruments.items()
+            if name in kept
+        }
         return self.model_copy(update={"instruments": some})

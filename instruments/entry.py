@@ -1,7 +1,7 @@
 """What the entries of a bench file have in common; the entries of a kind lie beside its drivers."""
 
-from collections.abc import Iterable
-from typing import Annotated, Any, ClassVar, Literal
+from collections.abc import Iterable, Set
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field
 
@@ -34,6 +34,16 @@ class InstrumentEntry(Data):
     def valves(self) -> tuple[str, ...]:
         """Return the names of the sampling valves that the instrument takes its samples by."""
         return ()
+
+    @property
+    def thermostats(self) -> tuple[str, ...]:
+        """Return the names of the thermostats that the instrument asks for its temperature."""
+        return ()
+
+    def without(self, thermostats: Set[str]) -> Self:
+        """Return the entry for a bench that has none of these thermostats."""
+        del thermostats
+        return self
 
     @property
     def addresses(self) -> tuple[str, ...]:

@@ -2,9 +2,13 @@
 
 Commands end with CR, in capitals or not; lines that are answered end with CR. ``R`` is answered
 after 0.9 s by the pH and ``*OK``, setters after 0.3 s by ``*OK``, what is unknown by ``*ER``. When
-it has been switched on it streams a reading every second until ``C,0``. ``Cal,mid`` begins a
-calibration: it forgets the points at ``low`` and ``high``, and what is read is then what was told;
-these two count as points only, a slope is not simulated.
+it has been switched on it streams a reading every second until ``C,0``. Whether it acknowledges
+with ``*OK`` it knows also after a power cut. ``Cal,mid`` begins a calibration: it forgets the
+points at ``low`` and ``high``, and what is read is then what was told; these two count as points
+only, a slope is not simulated.
+
+Its probe gives (7 - pH) times a voltage proportional to the temperature of the cell (Nernst), and
+the circuit divides by that of the temperature it was told.
 """
 
 from __future__ import annotations
@@ -23,6 +27,8 @@ _READING_S, _SETTER_S = 0.9, 0.3
 _FIRMWARE = "2.14"
 _LONGEST_NAME = 16
 _NOISE_PH = 0.002
+_ZERO_CELSIUS_K = 273.15
+_ZERO_POINT_PH = 7.0
 # Chosen, not looked up: 2 mol/L ZnSO4 hydrolyses to this; it buffers little; a probe chamber.
 _FRESH_PH, _BUFFER_MOL_L, _VOLUME_L = 4.40, 2e-3, 5e-4
 _HYDROXIDE_PER_H2, _HYDROXIDE_PER_ZHS = 2.0, 6.0
@@ -34,6 +40,10 @@ class Electrolyte(Protocol):
     lock: threading.RLock
     t: float
     hydrogen_evolved_mol: float
+
+    @property
+    def temperature_k(self) -> float:
+        """Temperature now, K."""
 
     @property
     def zhs_mol(self) -> float:
@@ -84,6 +94,7 @@ class EzoPh:
         self._points = {"MID", "LOW", "HIGH"}
         self._name = ""
         self._light = True
+        self._acknowledges = True
         self._reset()
         self.line = ByteServer(
             self._receive, prefer_pty=prefer_pty, on_fault=self._fault, seed=seed
@@ -102,7 +113,6 @@ class EzoPh:
 
     def _reset(self) -> None:
         self._every_s = 1
-        self._acknowledges = True
         self._celsius = 25.0
         self._streaming_due = False
 
@@ -203,7 +213,9 @@ class EzoPh:
 
     def _reading(self) -> str:
         with self._cell.lock:
-            value = bulk_ph(self._cell)
+            value, kelvin = bulk_ph(self._cell), self._cell.temperature_k
+        told_k = self._celsius + _ZERO_CELSIUS_K
+        value = _ZERO_POINT_PH + (value - _ZERO_POINT_PH) * kelvin / told_k
         value += self._offset + float(self._random.normal(0, self._noise))
         return f"{min(max(value, 0.0), 14.0):.3f}"
 

@@ -13,7 +13,7 @@ from typing import Literal
 
 from instruments.errors import SafetyLimitError, UnsupportedTechniqueError
 from instruments.potentiostat.contract import Capabilities
-from instruments.potentiostat.methodscript.driver import _OPEN_CELL
+from instruments.potentiostat.methodscript.dialogue import OPEN_CELL
 from instruments.potentiostat.methodscript.models import capabilities_of
 from instruments.potentiostat.methodscript.program import compile_program
 from instruments.potentiostat.methodscript.range_reach import beyond_nominal, reach_script
@@ -111,7 +111,7 @@ def refused(folder: Path) -> list[str]:
 
 
 def _all() -> Iterator[tuple[str, str]]:
-    yield "open the cell", _OPEN_CELL.decode("ascii").removeprefix("e\n").rstrip("\n")
+    yield "open the cell", OPEN_CELL.decode("ascii").removeprefix("e\n").rstrip("\n")
     for device in DEVICES:
         able = capabilities_of(device)
         for what, assignment in itertools.chain(_of_protocols(), _of_techniques()):

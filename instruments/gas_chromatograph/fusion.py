@@ -9,8 +9,9 @@ import json
 import logging
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 import httpx
@@ -38,9 +39,14 @@ _LOOK_EVERY_S = 0.5
 _NEWEST = 20
 _ALL = 100_000
 
+_Told = TypeVar("_Told")
+
 
 class FusionClient:
     """The requests; every failure is an InstrumentError that tells what was asked.
+
+    What only asks is asked once more where no answer came in time, or a broken one. What commands
+    (to run, to load a method, to stop) is never sent twice: it may have been obeyed.
 
     Args:
         address: ``http://host``, or ``published:`` one.
@@ -118,10 +124,7 @@ class FusionClient:
 
     def last_run(self) -> str:
         """Return the name of the last result; empty if there is none yet."""
-        answer = self._request("GET", "/v1/lastRun")
-        if answer.status_code == 404:
-            return ""
-        told = self._read(answer, "/v1/lastRun")
+        told = self._json("/v1/lastRun", if_missing={"dataLocation": ""})
         location = told.get("dataLocation") if isinstance(told, dict) else None
         if not isinstance(location, str):
             raise ProtocolError(f"{self.who}: asked /v1/lastRun, it answered {told!r}")
@@ -139,16 +142,36 @@ class FusionClient:
 
     def data(self, name: str) -> bytes:
         """Return one result."""
-        answer = self._request("GET", f"/runData/{name}")
-        if answer.status_code != 200:
-            raise ProtocolError(
-                f"{self.who}: asked /runData/{name}, it answered HTTP {answer.status_code}: "
-                "has it been deleted?"
-            )
-        return answer.content
 
-    def _json(self, path: str, **options: Any) -> Any:
-        return self._read(self._request("GET", path, **options), path)
+        def ask() -> bytes:
+            answer = self._request("GET", f"/runData/{name}")
+            if answer.status_code != 200:
+                raise ProtocolError(
+                    f"{self.who}: asked /runData/{name}, it answered HTTP {answer.status_code}: "
+                    "has it been deleted?"
+                )
+            return answer.content
+
+        return self._asked(ask)
+
+    def _json(self, path: str, *, if_missing: Any = None, **options: Any) -> Any:
+        """Return what is told at ``path``, or ``if_missing`` where nothing is (HTTP 404)."""
+
+        def ask() -> Any:
+            answer = self._request("GET", path, **options)
+            if answer.status_code == 404 and if_missing is not None:
+                return if_missing
+            return self._read(answer, path)
+
+        return self._asked(ask)
+
+    def _asked(self, ask: Callable[[], _Told]) -> _Told:
+        """Return what ``ask`` does; it asks once more where it fails, and must change nothing."""
+        try:
+            return ask()
+        except (TransportError, ProtocolError) as error:
+            _log.debug("asking again after: %s", error)
+            return ask()
 
     def _read(self, answer: httpx.Response, path: str) -> Any:
         if answer.status_code != 200:

@@ -41,6 +41,8 @@ class ValvedGasChromatograph:
         self._load_s = load_s
         self._inject_s = inject_s
         self._lock = threading.Lock()
+        # A program that died in an injection leaves the loop in the carrier, where it is found.
+        valve.rests_at(self._load)
 
     @property
     def verified_on(self) -> str | None:

@@ -224,12 +224,18 @@ class WasatchProcess(SpectrometerProcess):
         self._laser_power_mw = power_mw * answered / percent
         return self._laser_power_mw
 
+    def arm(self) -> None:
+        """Let spectra be taken again after ``safe_state``."""
+        # Not when one is asked for: that call may have been on its way when all was made safe.
+        self._stopped.clear()
+
     def acquire(
         self, integration_time_s: float, accumulations: int, with_laser: bool
     ) -> dict[str, Any]:
         """Read the detector out; the laser shines throughout or not at all, and is off after."""
         self._connected()
-        self._stopped.clear()
+        if self._stopped.is_set():
+            raise self._interrupted()
         return self._guarded(
             "acquire a spectrum",
             lambda: self._acquire(integration_time_s, accumulations, with_laser),

@@ -106,6 +106,10 @@ class RamanSpectrometer(Protocol):
         """Return the mean dark counts for this integration time, shape (pixels,)."""
         ...
 
+    def arm(self) -> None:
+        """Let spectra be taken again after ``safe_state``; switches nothing on."""
+        ...
+
     def laser_on(self) -> None:
         """Let the laser shine, verified, until ``laser_off``; for alignment by hand."""
         ...
@@ -120,7 +124,11 @@ class RamanSpectrometer(Protocol):
         ...
 
     def safe_state(self) -> None:
-        """Switch the laser off, also beside a call that runs in another thread; idempotent."""
+        """Switch the laser off, also beside a call that runs in another thread; idempotent.
+
+        No spectrum is taken after it, also by a call that was about to begin, until ``arm``,
+        ``laser_on`` or a new connection.
+        """
         ...
 
     def close(self) -> None:

@@ -121,6 +121,7 @@ class RamanDevice(Follower):
             if self.assets_dir is None:
                 raise RuntimeError(f"{self.name}: set assets_dir before staging")
             self.drop_unsaved()
+            self.driver.arm()
             self.driver.require_bands(self.bands_cm1)
             if self.laser_power_w is not None:
                 self.driver.set_laser_power(self.laser_power_w)

@@ -79,6 +79,7 @@ class OceanSpectrometer(SupervisedSpectrometer):
         """
         if self.connected:
             return
+        self._interrupted.clear()
         self._board.connect()  # a bench opens its instruments beside each other
         self._switch_off()
         first, self._has_connected = not self._has_connected, True
@@ -131,9 +132,13 @@ class OceanSpectrometer(SupervisedSpectrometer):
             )
         return power_w
 
+    def arm(self) -> None:
+        """Let spectra be taken again after ``safe_state``; switches nothing on."""
+        self._interrupted.clear()
+
     def laser_on(self) -> None:
         """Let the laser shine, verified, until ``laser_off``; for alignment by hand."""
-        self._interrupted.clear()
+        self.arm()
         self._switch_on()
 
     def laser_off(self) -> None:
@@ -151,8 +156,9 @@ class OceanSpectrometer(SupervisedSpectrometer):
     def safe_state(self) -> None:
         """Switch the laser off now; an acquisition in another thread ends with an error.
 
-        Idempotent; does nothing before it was connected. Raises InstrumentFaultError if the relay
-        does not open, TransportError if the board does not answer.
+        So does each that follows, until ``arm``. Idempotent; switches nothing before it was
+        connected. Raises InstrumentFaultError if the relay does not open, TransportError if the
+        board does not answer.
         """
         self._interrupted.set()
         if not self._has_connected:
@@ -197,7 +203,8 @@ class OceanSpectrometer(SupervisedSpectrometer):
         if not self._has_connected:
             raise self._not_connected("acquire")
         told = {"integration_time_s": integration_time_s, "accumulations": accumulations}
-        self._interrupted.clear()
+        if self._interrupted.is_set():
+            raise self._was_interrupted()
         if not with_laser:
             self._switch_off()
             answer = self._call("acquire", timeout_s, **told)
@@ -226,4 +233,6 @@ class OceanSpectrometer(SupervisedSpectrometer):
         return False  # its temperature is not known
 
     def _was_interrupted(self) -> InstrumentFaultError:
-        return InstrumentFaultError(f"raman {self.address}: interrupted by safe_state()")
+        return InstrumentFaultError(
+            f"raman {self.address}: interrupted by safe_state(); arm() lets it go on"
+        )

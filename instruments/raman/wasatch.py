@@ -40,11 +40,17 @@ class WasatchSpectrometer(SupervisedSpectrometer):
         self._laser_power_w = power_w
         return answered_mw / 1e3
 
+    def arm(self) -> None:
+        """Let spectra be taken again after ``safe_state``; switches nothing on."""
+        if self.connected:  # a new connection is armed
+            self._call("arm", MARGIN_S)
+
     def laser_on(self) -> None:
         """Let the laser shine, verified, until ``laser_off``; for alignment by hand.
 
         Raises InstrumentFaultError if the interlock is open or the laser refuses.
         """
+        self.arm()
         self._call("laser_on", MARGIN_S)
 
     def laser_off(self) -> None:
@@ -62,8 +68,9 @@ class WasatchSpectrometer(SupervisedSpectrometer):
     def safe_state(self) -> None:
         """Switch the laser off now; an acquisition in another thread ends with an error.
 
-        Idempotent; does nothing when not connected (the laser is off then). Raises
-        InstrumentFaultError if the laser stays on, TransportError if it cannot be told.
+        So does each that follows, until ``arm``. Idempotent; does nothing when not connected (the
+        laser is off then). Raises InstrumentFaultError if the laser stays on, TransportError if it
+        cannot be told.
         """
         self._call_beside("safe_state")
 

@@ -39,6 +39,10 @@ class SamplingValve(Protocol):
         """
         ...
 
+    def rests_at(self, position: Position) -> None:
+        """Say where it is to be left, wherever it was found; moves nothing."""
+        ...
+
     def safe_state(self) -> None:
-        """Go back to where it was found; a no-op if nothing was moved."""
+        """Go to where it rests, or back to where it was found where nobody said that."""
         ...

@@ -29,8 +29,8 @@ _POSITION = re.compile(r"(?:/?[0-9A-Z])?(?:CP|Position is)\s*=?\s*\"?([AB]|\d{1,
 class ViciValve(LineDriver):
     """A valve of two positions on a VICI actuator.
 
-    Connecting asks for firmware and position; it moves nothing. Closing goes back to where it was
-    found.
+    Connecting asks for firmware and position; it moves nothing. Closing goes to where it rests
+    (``rests_at``), or back to where it was found.
 
     Args:
         address: ``serial:///dev/...`` (9600 baud) or ``published:`` one.
@@ -56,6 +56,7 @@ class ViciValve(LineDriver):
         self._prefix = "" if unit is None else f"/{unit}"
         self._turn_s = turn_s
         self._found_at: Position | None = None
+        self._rest: Position | None = None
         self._moved = False
         self._firmware = ""
 
@@ -131,10 +132,20 @@ class ViciValve(LineDriver):
                         f"position is: {found}. Is the valve stuck, or its motor unplugged?"
                     )
 
+    def rests_at(self, position: Position) -> None:
+        """Say where it is to be left, wherever it was found; moves nothing."""
+        self._rest = position
+
     def safe_state(self) -> None:
-        """Go back to where it was found when it was connected; nothing if nothing was moved."""
+        """Go to where it rests, also if somebody else moved it; nothing before it was connected.
+
+        Where nobody said where it rests it goes back to where it was found, if it was moved.
+        """
         with self._lock:
-            if self._moved and self._found_at is not None:
+            if self._rest is not None:
+                if self._in_use:
+                    self.go_to(self._rest)
+            elif self._moved and self._found_at is not None:
                 self.go_to(self._found_at)
             self._moved = False
 

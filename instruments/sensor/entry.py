@@ -1,6 +1,7 @@
 """What a bench file tells of a sensor."""
 
-from typing import ClassVar, Literal
+from collections.abc import Callable, Set
+from typing import ClassVar, Literal, Self
 
 from pydantic import Field, field_validator
 
@@ -14,23 +15,47 @@ class SensorEntry(AddressedEntry):
     kind: Literal["sensor"]
     on_failure: OnFailure = "note"
 
-    def driver(self) -> Sensor:
-        """Return the driver, nothing of it connected."""
+    def driver(self, temperature_of: Callable[[], float] | None = None) -> Sensor:
+        """Return the driver, nothing of it connected.
+
+        ``temperature_of`` tells the temperature of its thermostat now, K; ``None``: it has none.
+        """
         raise NotImplementedError
 
 
 class AtlasEzoPhEntry(SensorEntry):
     """A pH probe on an Atlas Scientific EZO circuit."""
 
+    _calibrating: ClassVar[frozenset[str]] = frozenset({"temperature_k", "compensated_by"})
+
     language: Literal["atlas_ezo_ph"]
     temperature_k: float = Field(
-        default=298.15, gt=263, lt=373, description="Of the solution, for the probe's slope, K."
+        default=298.15,
+        gt=263,
+        lt=373,
+        description="Of the solution, for the probe's slope, K; held where nothing else tells it.",
+    )
+    compensated_by: str | None = Field(
+        default=None,
+        description="The thermostat that is asked for the temperature of the solution before each "
+        "reading; none: it is temperature_k.",
     )
 
-    def driver(self) -> Sensor:
+    @property
+    def thermostats(self) -> tuple[str, ...]:
+        return () if self.compensated_by is None else (self.compensated_by,)
+
+    def without(self, thermostats: Set[str]) -> Self:
+        if self.compensated_by not in thermostats:
+            return self
+        return self.model_copy(update={"compensated_by": None})
+
+    def driver(self, temperature_of: Callable[[], float] | None = None) -> Sensor:
         from instruments.sensor.atlas_ezo_ph import AtlasEzoPh
 
-        return AtlasEzoPh(self.address, temperature_k=self.temperature_k)
+        return AtlasEzoPh(
+            self.address, temperature_k=self.temperature_k, temperature_of=temperature_of
+        )
 
 
 class SrsQcm200Entry(SensorEntry):
@@ -56,7 +81,7 @@ class SrsQcm200Entry(SensorEntry):
             raise ValueError(f"gate_s is 0.1, 1 or 10 s, not {value:g} s")
         return value
 
-    def driver(self) -> Sensor:
+    def driver(self, temperature_of: Callable[[], float] | None = None) -> Sensor:
         from instruments.sensor.srs_qcm200 import SrsQcm200
 
         return SrsQcm200(

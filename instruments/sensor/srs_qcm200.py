@@ -120,7 +120,7 @@ class SrsQcm200(LineDriver):
             )
         gate = GATES_S.index(self._gate_s)
         self._send(f"P{gate}")
-        in_force = self._asked("P?")
+        in_force = self._gate_in_force()
         if in_force != str(gate):
             raise InstrumentFaultError(
                 f"{self._who()}: told gate {gate} ({self._gate_s:g} s), in force is {in_force!r}"
@@ -131,6 +131,14 @@ class SrsQcm200(LineDriver):
             "serial_number": fields[3],
             "gate_s": f"{self._gate_s:g}",
         }
+
+    def _gate_in_force(self) -> str:
+        """Return the digit of its gate: asked as the maker's library does, or by letter."""
+        try:
+            return self._dialogue("P?")
+        except TransportTimeout as error:
+            _log.debug("%s: asking 'P' after: %s", self._who(), error)
+            return self._asked("P")
 
     def _wait_for_new(self) -> int:
         """Wait for values that were counted from now on; return whether they are out of range."""

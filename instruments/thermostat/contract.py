@@ -16,14 +16,16 @@ class ThermostatState(NamedTuple):
     """What a thermostat does at one moment.
 
     Attributes:
-        temperature_k: of the bath, or of the process where a sensor is there, K.
+        temperature_k: of the process where a sensor is there, else of the bath, K.
         setpoint_k: where it goes to, K.
         controlling: whether it is going there; else the setpoint is only remembered.
+        of_process: whether the temperature is the process sensor's; else it is the bath's.
     """
 
     temperature_k: float
     setpoint_k: float
     controlling: bool
+    of_process: bool = False
 
 
 class Thermostat(Protocol):

@@ -46,6 +46,7 @@ class ThermostatDevice(Follower):
         "temperature": "K",
         "setpoint": "K",
         "controlling": None,
+        "of_process": None,
     }
 
     def __init__(
@@ -63,7 +64,7 @@ class ThermostatDevice(Follower):
         self._cell_k: tuple[float | None, float | None] = (None, None)
         self._latest: tuple[float, float] | None = None
         self._latest_lock = threading.Lock()
-        self._controlled = self._settled_there = False
+        self._controlled = self._settled_there = self._processed = False
         self._setpoint_k = math.nan
 
     # -- the temperature
@@ -149,7 +150,7 @@ class ThermostatDevice(Follower):
 
     def follow(self, leader: Leader) -> None:
         super().follow(leader)
-        self._controlled = self._settled_there = False
+        self._controlled = self._settled_there = self._processed = False
         self._setpoint_k = math.nan
 
     def connect(self) -> None:
@@ -178,13 +179,22 @@ class ThermostatDevice(Follower):
             "temperature": state.temperature_k,
             "setpoint": state.setpoint_k,
             "controlling": float(state.controlling),
+            "of_process": float(state.of_process),
         }, 0
 
     def _compare(self, state: ThermostatState) -> None:
-        """Note a thermostat that has stopped, or a bath that leaves where it had settled."""
+        """Note a thermostat that has stopped, lost a sensor, or leaves where it had settled."""
+        if state.of_process:
+            self._processed = True
+        elif self._processed:
+            self._note(
+                "its process sensor tells nothing any more: where of_process is 0 the temperature "
+                "is the bath's; is it plugged in?"
+            )
         if state.controlling:
             self._controlled = True
         elif self._controlled:
+            self._controlled = False  # once, and again if it had controlled again
             self._note(
                 f"it has stopped controlling by itself, at {state.temperature_k:.2f} K on its "
                 f"setpoint of {state.setpoint_k:g} K"
@@ -195,6 +205,7 @@ class ThermostatDevice(Follower):
         if away_k <= _SETTLED_K:
             self._settled_there = True
         elif self._settled_there and away_k > _AWAY_K:
+            self._settled_there = False
             self._note(
                 f"the bath had settled at {state.setpoint_k:g} K and left it, for "
                 f"{state.temperature_k:.2f} K"

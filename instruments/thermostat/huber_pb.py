@@ -68,15 +68,20 @@ class HuberThermostat(LineDriver):
         self.safe_temperature_k = safe_temperature_k
         self._range_k = LANGUAGE_RANGE_K
         self._moved = False
+        self._of_process = False
         self._warning_told = 0
 
     def identify(self) -> dict[str, str]:
-        """Return the kind of instrument and its range: PB commands tell no model."""
+        """Return the kind of instrument, its range, and whose temperature it told last.
+
+        PB commands tell no model.
+        """
         low, high = self._range_k
         return {
             "model": "Huber circulator, Pilot ONE",
             "address": self._wire().address,
             "setpoint_range_k": f"{low:g} to {high:g}",
+            "temperature_of": "process sensor" if self._of_process else "bath",
         }
 
     def setpoint_range_k(self) -> tuple[float, float]:
@@ -86,7 +91,8 @@ class HuberThermostat(LineDriver):
     def state(self) -> ThermostatState:
         """Return temperature, setpoint and whether it controls; three exchanges, 10 ms each.
 
-        The temperature is the process sensor's where there is one, else the bath's. Raises
+        The temperature is the process sensor's where there is one, else the bath's, which
+        ``of_process`` tells. Raises
         InstrumentFaultError with the circulator's own error number if it reports one; a warning is
         logged once.
         """
@@ -94,15 +100,17 @@ class HuberThermostat(LineDriver):
             status = self._read(STATUS)
             if status is not None:
                 self._heed(status & 0xFFFF)
-            process = self._read(PROCESS)
-            if process is None or process == _NO_SENSOR:
-                process = self._needed(INTERNAL, "the bath's temperature")
+            told = self._read(PROCESS)
+            self._of_process = told is not None and told != _NO_SENSOR
+            if told is None or told == _NO_SENSOR:
+                told = self._needed(INTERNAL, "the bath's temperature")
             setpoint = self._needed(SETPOINT, "the setpoint")
             if status is None:
                 controlling = bool(self._needed(CONTROL, "whether it controls"))
             else:
                 controlling = bool(status >> _CONTROLLING & 1)
-        return ThermostatState(_kelvin(process), _kelvin(setpoint), controlling)
+            of_process = self._of_process
+        return ThermostatState(_kelvin(told), _kelvin(setpoint), controlling, of_process)
 
     def go_to(self, temperature_k: float) -> float:
         """Set the setpoint, start to control, and return the setpoint in force, K.

@@ -71,6 +71,14 @@ def test_it_streams_until_it_is_told_not_to(port):
     assert line(port) == "*OK"
 
 
+def test_a_circuit_that_is_told_another_temperature_tells_another_ph(port, cell):
+    quiet(port)
+    say(port, "RT,0")
+    expected = 7 - (7 - bulk_ph(cell)) * cell.temperature_k / 273.15
+    assert float(line(port)) == pytest.approx(expected, abs=0.0015)
+    assert expected - bulk_ph(cell) == pytest.approx(-0.238, abs=0.001)
+
+
 def test_the_ph_follows_the_hydrogen(cell):
     before = bulk_ph(cell)
     for _ in range(60):

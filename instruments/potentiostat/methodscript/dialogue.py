@@ -28,7 +28,7 @@ _AFTER_ERROR_S = 0.1
 # empty line ends a script that is being loaded; the error in such half a script makes the
 # instrument deaf for a moment, also for the abort behind it.
 _TO_REST = (b"\n", b"Z\n"), (b"Z\n",), (b"\n", b"Z\n")
-_OPEN_CELL = b"e\ncell_off\n\n"
+OPEN_CELL = b"e\ncell_off\n\n"
 CELL_UNKNOWN = "the state of the cell is unknown: disconnect it"
 
 _IDENTITY = re.compile(r"t(?P<id>.{6})(?P<version>\d{4}|\d{2})#(?P<build>.*)")
@@ -218,14 +218,14 @@ class Dialogue:
             self._tell_to_open_cell()
 
     def _tell_to_open_cell(self) -> None:
-        self.wire.write(_OPEN_CELL)
+        self.wire.write(OPEN_CELL)
         answer = self._line(_ANSWER_S)
         # An abort may have crossed the end of the program before it.
         while answer.startswith("Z"):
             if answer.startswith("Z!"):
                 # After an error it does not listen for a while, and may not have heard us.
                 self.hear_out()
-                self.wire.write(_OPEN_CELL)
+                self.wire.write(OPEN_CELL)
             answer = self._line(_ANSWER_S)
         if answer.startswith("e!") or not answer.startswith("e"):
             raise InstrumentFaultError(

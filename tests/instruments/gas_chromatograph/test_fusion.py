@@ -12,7 +12,7 @@ import pytest
 
 from instruments.errors import InstrumentFaultError, ProtocolError, TransportError
 from instruments.gas_chromatograph import GasChromatograph, Results
-from instruments.gas_chromatograph.fusion import Fusion, FusionResults
+from instruments.gas_chromatograph.fusion import Fusion, FusionClient, FusionResults
 from techniques.injections import injection_label, labelled_injection
 
 PAGES = Path(__file__).parents[2] / "transcripts" / "fusion" / "driver.txt"
@@ -124,6 +124,50 @@ def test_a_run_is_called_as_asked_and_confirmed_by_the_state(
     assert injection.host_before <= injection.host_after
 
 
+def test_what_is_broken_is_asked_once_more_and_a_run_is_started_once(
+    connected: Callable[..., Fusion],
+) -> None:
+    injection = connected("a run between answers that are broken").inject("ours")
+    assert (injection.ready, injection.confirmed) == (True, True)
+
+
+def test_a_command_whose_answer_is_lost_is_not_sent_again(
+    connected: Callable[..., Fusion],
+) -> None:
+    with pytest.raises(TransportError, match=r"cmd\.run, it cannot be reached"):
+        connected("a run whose answer is lost").inject("ours")
+
+
+def test_a_question_that_is_answered_too_late_is_asked_once_more() -> None:
+    asked: list[str] = []
+
+    class Slow(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append(self.path)
+            if len(asked) == 1:
+                time.sleep(0.5)
+            self.send_response(200)
+            self.send_header("Content-Length", "1")
+            self.end_headers()
+            with contextlib.suppress(OSError):  # whoever asked has gone
+                self.wfile.write(b"1")
+
+        def log_message(self, format: str, *values: Any) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Slow) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.02,))
+        thread.start()
+        client = FusionClient(f"http://127.0.0.1:{server.server_address[1]}", timeout_s=0.2)
+        try:
+            assert client.modules() == 1
+        finally:
+            client.close()
+            server.shutdown()
+            thread.join()
+    assert len(asked) == 2
+
+
 @pytest.mark.parametrize("page", ["a run while it bakes", "a run that is refused"])
 def test_one_that_does_not_run_was_not_ready(connected: Callable[..., Fusion], page: str) -> None:
     injection = connected(page).inject("ours")
@@ -179,6 +223,14 @@ def test_results_are_new_once(play: Play) -> None:
     results.begin()
     (found,) = results.new()
     assert (found.path.name, found.label, found.trace) == ("b2", "ours", (1.0, 2.0))
+    results.end()
+
+
+def test_results_are_had_behind_answers_that_are_broken(play: Play) -> None:
+    results = FusionResults(play("no results yet", "results behind answers that are broken"))
+    results.begin()
+    (found,) = results.new()
+    assert found.path.name == "b2"
     results.end()
 
 

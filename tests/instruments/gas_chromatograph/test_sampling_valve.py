@@ -11,6 +11,7 @@ from instruments._build import build
 from instruments.bench import Bench
 from instruments.bench_file import BenchFile
 from instruments.errors import InstrumentFaultError
+from instruments.sampling_valve.vici import ViciValve
 
 
 def bench_file(folder: Any, **more: Any) -> BenchFile:
@@ -71,6 +72,20 @@ def test_an_injection_turns_the_loop_into_the_carrier_and_back(
     again = driver.inject()  # type: ignore[attr-defined]
     assert not again.ready  # it is recording: the valve was not turned for nothing
     assert len(simulated.truth("sampling_valve")) == 2
+
+
+def test_a_loop_that_a_dead_program_left_in_the_carrier_fills_again(simulated: Any) -> None:
+    died = ViciValve(f"published:{simulated.folder}/sampling_valve")
+    died.connect()
+    died.go_to("B")
+    died._release()
+    bench = Bench(bench_file(simulated.folder))
+    bench.connect()
+    assert bench._parts.drivers["valve"].position() == "B"  # type: ignore[attr-defined]
+    bench.safe_state()
+    bench.close()
+    assert [line["position"] for line in simulated.truth("sampling_valve")] == ["B", "A"]
+    assert not bench.left_unsafe
 
 
 def test_a_valve_that_is_stuck_starts_no_run(simulated: Any, bench: Bench) -> None:

@@ -211,6 +211,10 @@ def test_safe_state_ends_an_exposure_in_another_thread(
     exposing.join(5)
     assert "interrupted by safe_state" in str(caught[0])
     spectrometer.safe_state()
+    # Also one that was on its way when all was made safe.
+    with pytest.raises(InstrumentFaultError, match="interrupted by safe_state"):
+        spectrometer.acquire(0.01, 1)
+    spectrometer.arm()
     assert spectrometer.acquire(0.01, 1).laser_on
 
 

@@ -253,6 +253,9 @@ def test_safe_state_in_the_middle_of_an_exposure_switches_the_laser_off_and_fail
     assert raman.waiting() == 0
     raman.safe_state()
     raman.unstage()
+    raman.stage()
+    raman.trigger().wait(20)
+    raman.unstage()
 
 
 def test_a_spectrometer_that_was_lost_is_taken_again_when_it_is_back(

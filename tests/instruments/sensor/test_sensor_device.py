@@ -55,6 +55,42 @@ def reading(device: SensorDevice) -> float:
     return float(device.read()["ph_ph"]["value"])
 
 
+def test_a_probe_in_a_bath_is_compensated_by_it_and_the_record_tells(
+    simulate: Callable[..., Any],
+) -> None:
+    simulated = simulate("zn-bare-half", "potentiostat,thermostat,ph_meter")
+    ph = {"kind": "sensor", "language": "atlas_ezo_ph", "temperature_k": 273.15}
+    ph["address"] = simulated.address("ph_meter")
+    bath = {"kind": "thermostat", "language": "huber_pb"}
+    bath["address"] = simulated.address("thermostat")
+    instruments = {"ph": ph | {"compensated_by": "bath"}, "bath": bath}
+    file = BenchFile.model_validate({"name": "one", "instruments": instruments})
+    assert file.calibration()["ph"] == {"temperature_k": 273.15, "compensated_by": "bath"}
+    assert file.only({"ph"}).calibration()["ph"] == {"temperature_k": 273.15}
+    bench = Bench(file)
+    bench.connect()
+    try:
+        device = bench.devices["ph"]
+        device.follow(Leader())
+        device.trigger().wait(20)
+        assert device.pending() == 1
+        row = {key: told["value"] for key, told in device.read().items()}
+        assert row["ph_compensation_k"] == 298.15
+        # Told 273.15 K it would say 4.16: the slope of the probe is that of 298.15 K.
+        assert row["ph_ph"] == pytest.approx(4.4, abs=0.04)
+        assert device.describe()["ph_compensation_k"]["units"] == "K"
+        device.unfollow()
+    finally:
+        bench.close()
+
+
+def test_a_thermostat_that_is_not_there_is_refused() -> None:
+    entry = {"kind": "sensor", "language": "atlas_ezo_ph", "address": "tcp://x:1"}
+    instruments = {"ph": entry | {"compensated_by": "bath"}}
+    with pytest.raises(ValueError, match=r"instruments.ph takes .* 'bath', which is no thermostat"):
+        BenchFile.model_validate({"name": "one", "instruments": instruments})
+
+
 def unplug(simulated: Any) -> None:
     simulated.break_something(instrument="ph_meter", fault="unplug")
     end = time.monotonic() + 10

@@ -65,6 +65,16 @@ def test_what_cannot_be_worked_with_is_not_connected(
         driver.read()
 
 
+def test_the_gate_is_also_told_by_one_that_is_asked_by_the_letter_alone(
+    play_pages: Callable[..., Any],
+) -> None:
+    page = "connecting to one that is asked by the letter alone"
+    driver = SrsQcm200(play_pages(PAGES, page, line_end=b"\r").address)
+    driver.connect()
+    assert driver.identify()["gate_s"] == "1"
+    driver.close()
+
+
 def test_a_reading_is_of_values_that_are_both_new_and_its_mass_that_of_sauerbrey(
     connected: Connect,
 ) -> None:

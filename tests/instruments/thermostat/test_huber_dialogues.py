@@ -14,7 +14,7 @@ from instruments.errors import (
     TransportTimeout,
 )
 from instruments.thermostat import HuberThermostat
-from instruments.thermostat.contract import Thermostat
+from instruments.thermostat.contract import Thermostat, ThermostatState
 from instruments.transport import read_dialogue
 
 AT_REST = "connecting to a circulator at rest"
@@ -51,13 +51,18 @@ def test_a_model_that_tells_less_is_taken_as_it_is(
     connected: Callable[..., HuberThermostat],
 ) -> None:
     first = "connecting to a model that tells no range, no status, and has a process sensor"
-    assert connected(first=first).setpoint_range_k() == (122.15, 600.15)
+    driver = connected(first=first)
+    assert driver.setpoint_range_k() == (122.15, 600.15)
+    assert driver.identify()["temperature_of"] == "process sensor"
 
 
 def test_a_sensor_that_is_not_there_is_never_a_temperature(
     connected: Callable[..., HuberThermostat],
 ) -> None:
-    connected(first="connecting to a model that says -151 degC for a sensor that is not there")
+    driver = connected(
+        first="connecting to a model that says -151 degC for a sensor that is not there"
+    )
+    assert driver.identify()["temperature_of"] == "bath"
 
 
 @pytest.mark.parametrize(
@@ -140,7 +145,7 @@ def test_a_warning_is_told_once(
 ) -> None:
     driver = connected("its state with a warning", "its state with the same warning")
     with caplog.at_level(logging.WARNING):
-        assert driver.state() == driver.state() == (313.05, 313.15, True)
+        assert driver.state() == driver.state() == ThermostatState(313.05, 313.15, True)
     assert caplog.text.count("reports warning -45") == 1
 
 
@@ -148,14 +153,14 @@ def test_a_warning_is_told_once(
 def test_a_damaged_answer_is_asked_for_again_and_never_taken(
     connected: Callable[..., HuberThermostat], page: str
 ) -> None:
-    assert connected(f"its state after {page}").state() == (313.05, 313.15, True)
+    assert connected(f"its state after {page}").state() == ThermostatState(313.05, 313.15, True)
 
 
 def test_an_answer_that_was_cut_off_is_asked_for_again(
     connected: Callable[..., HuberThermostat],
 ) -> None:
     driver = connected("its state after an answer that was cut off")
-    assert driver.state() == (313.05, 313.15, True)
+    assert driver.state() == ThermostatState(313.05, 313.15, True)
 
 
 def test_nonsense_is_told_as_it_came(connected: Callable[..., HuberThermostat]) -> None:

@@ -16,7 +16,11 @@ from instruments.errors import (
     TransportError,
     TransportTimeout,
 )
-from instruments.thermostat.contract import TemperatureLimitError, Thermostat
+from instruments.thermostat.contract import (
+    TemperatureLimitError,
+    Thermostat,
+    ThermostatState,
+)
 from instruments.thermostat.julabo import JulaboThermostat
 
 Connect = Callable[..., JulaboThermostat]
@@ -147,13 +151,13 @@ def test_a_status_that_is_no_alarm_is_told_and_the_temperature_read(
     connected: Connect, caplog: pytest.LogCaptureFixture, page: str
 ) -> None:
     with caplog.at_level(logging.WARNING):
-        assert connected(f"its state with {page}").state() == (313.05, 313.15, True)
+        assert connected(f"its state with {page}").state() == ThermostatState(313.05, 313.15, True)
     assert "its status is" in caplog.text
 
 
 def test_the_beginning_of_a_lost_answer_is_not_put_before_the_next(connected: Connect) -> None:
     driver = connected("its state after an answer that was cut off")
-    assert driver.state() == (313.05, 313.15, True)
+    assert driver.state() == ThermostatState(313.05, 313.15, True)
 
 
 @pytest.mark.parametrize(
@@ -185,7 +189,7 @@ def test_on_the_simulated_bench_it_is_a_thermostat_like_any_other(
     device = made.devices["thermostat"]
     assert made.metadata()["bench"]["instruments"]["thermostat"]["language"] == "julabo"
     device.set(313.15).wait(10)
-    assert device.driver.state()[1:] == (313.15, True)
+    assert device.driver.state()[1:3] == (313.15, True)
     with pytest.raises(TemperatureLimitError, match="-11 VALUE TOO LARGE"):
         device.driver.go_to(573.15)
     assert device.driver.state().setpoint_k == 313.15

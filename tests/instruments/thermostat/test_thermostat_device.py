@@ -17,6 +17,7 @@ from instruments.bench import Bench
 from instruments.bench_file import BenchFile
 from instruments.errors import InstrumentError, InstrumentFaultError, SafetyLimitError
 from instruments.thermostat import HuberThermostat, ThermostatDevice
+from instruments.thermostat.contract import ThermostatState
 
 
 class Leader:
@@ -106,7 +107,7 @@ def test_a_temperature_beyond_the_bench_is_refused_before_anything_moves(
 ) -> None:
     with pytest.raises(SafetyLimitError, match=r"243\.15 K to 343\.15 K"):
         device.set(kelvin)
-    assert device.driver.state() == (298.15, 293.15, False)
+    assert device.driver.state() == ThermostatState(298.15, 293.15, False)
 
 
 @pytest.mark.parametrize("value", [math.nan, "313 K", None])
@@ -166,6 +167,38 @@ def test_a_thermostat_that_stops_by_itself_is_noted(device: ThermostatDevice) ->
     device.unfollow()
 
 
+def test_a_bath_that_drifts_after_its_thermostat_stopped_is_noted_once() -> None:
+    device = ThermostatDevice(HuberThermostat("tcp://127.0.0.1:9"))
+    device._compare(ThermostatState(298.2, 298.15, True))
+    for kelvin in (297.0, 296.0, 295.0):
+        device._compare(ThermostatState(kelvin, 298.15, False))
+    assert len(device.notes) == 2
+    assert "stopped controlling by itself, at 297.00 K" in device.notes[0]
+    assert "left it, for 297.00 K" in device.notes[1]
+
+
+def test_a_process_sensor_that_falls_off_is_noted_and_told_in_each_row(
+    manual: Callable[..., Any],
+) -> None:
+    pages = [f"its state {how}" for how in ("with a process sensor", "when that was unplugged")]
+    driver = HuberThermostat(
+        manual("connecting to a circulator at rest", *pages, "its state after a while").address
+    )
+    device = ThermostatDevice(driver)
+    device.connect()
+    device.follow(Leader())
+    for _ in range(3):
+        wait(device.trigger())
+    device.unfollow()
+    rows = [{key: told["value"] for key, told in device.read().items()} for _ in range(3)]
+    told = [(row["thermostat_temperature"], row["thermostat_of_process"]) for row in rows]
+    assert told == [(301.15, 1.0), (303.15, 0.0), (304.15, 0.0)]
+    (note,) = device.notes
+    assert "its process sensor tells nothing any more" in note
+    device.close_worker()
+    driver.close()
+
+
 def test_an_error_of_the_circulator_fails_the_exchange_and_is_named(
     device: ThermostatDevice, bench: Any
 ) -> None:
@@ -187,7 +220,7 @@ def test_a_circulator_that_does_not_obey_fails_the_setting(
 def test_a_garbled_answer_is_asked_for_again(device: ThermostatDevice, bench: Any) -> None:
     bench.break_something(instrument="thermostat", fault="garble", count=1)
     wait_until(lambda: any(line["event"] == "fault" for line in bench.truth("bench")))
-    assert device.driver.state() == (298.15, 293.15, False)
+    assert device.driver.state() == ThermostatState(298.15, 293.15, False)
 
 
 def test_a_circulator_that_is_gone_is_told(device: ThermostatDevice, bench: Any) -> None:
@@ -200,7 +233,7 @@ def test_it_can_be_moved_by_a_plan(device: ThermostatDevice) -> None:
     import bluesky.plan_stubs as bps
 
     RunEngine({})(bps.mv(device, 303.15))
-    assert device.driver.state()[1:] == (303.15, True)
+    assert device.driver.state()[1:3] == (303.15, True)
 
 
 def test_a_bench_that_is_left_takes_it_to_its_safe_temperature(bench: Any) -> None:
