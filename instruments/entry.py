@@ -40,6 +40,11 @@ class InstrumentEntry(Data):
         """Return the addresses at which it is reached, as they are written."""
         return ()
 
+    @classmethod
+    def driver_class(cls) -> Any:
+        """Return the class of the driver; what it can do is asked of it."""
+        raise NotImplementedError
+
     def calibration_told(self) -> dict[str, Any]:
         """Return what a start document tells of its calibration; empty if there is nothing."""
         return self._told(self._calibrating)

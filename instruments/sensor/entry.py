@@ -15,8 +15,9 @@ class SensorEntry(AddressedEntry):
     on_failure: OnFailure = "note"
 
     def driver(self) -> Sensor:
-        """Return the driver, nothing of it connected."""
-        raise NotImplementedError
+        """Return the driver, nothing of it connected; by default it needs the address alone."""
+        sensor: Sensor = self.driver_class()(self.address)
+        return sensor
 
 
 class AtlasEzoPhEntry(SensorEntry):
