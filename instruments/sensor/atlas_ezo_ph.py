@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from instruments._driver import LineDriver
+from instruments.abilities import TELLS, Abilities, Span
 from instruments.errors import (
     InstrumentFaultError,
     ProtocolError,
@@ -57,6 +58,19 @@ class AtlasEzoPh(LineDriver):
         self._celsius = temperature_k - _ZERO_CELSIUS_K
         self._told: dict[str, str] = {}
         self._started = False
+
+    @classmethod
+    def abilities(cls) -> tuple[Abilities, ...]:
+        """Return what it can do, whichever model it is."""
+        return (
+            Abilities(
+                model="Atlas Scientific EZO pH circuits",
+                does=(TELLS,),
+                limits={"ph": Span(_LOWEST_PH, _HIGHEST_PH, "")},
+                limits_kept_by="nobody",
+                limits_note="what it tells beyond is NaN: the probe is dry, or not there",
+            ),
+        )
 
     def identify(self) -> dict[str, str]:
         """Return model, firmware, and how the probe was calibrated when it was connected."""

@@ -1,6 +1,6 @@
 """What a bench file tells of a sensor."""
 
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field, field_validator
 
@@ -27,6 +27,12 @@ class AtlasEzoPhEntry(SensorEntry):
     temperature_k: float = Field(
         default=298.15, gt=263, lt=373, description="Of the solution, for the probe's slope, K."
     )
+
+    @classmethod
+    def driver_class(cls) -> Any:
+        from instruments.sensor.atlas_ezo_ph import AtlasEzoPh
+
+        return AtlasEzoPh
 
     def driver(self) -> Sensor:
         from instruments.sensor.atlas_ezo_ph import AtlasEzoPh
@@ -56,6 +62,12 @@ class SrsQcm200Entry(SensorEntry):
         if value not in (0.1, 1.0, 10.0):
             raise ValueError(f"gate_s is 0.1, 1 or 10 s, not {value:g} s")
         return value
+
+    @classmethod
+    def driver_class(cls) -> Any:
+        from instruments.sensor.srs_qcm200 import SrsQcm200
+
+        return SrsQcm200
 
     def driver(self) -> Sensor:
         from instruments.sensor.srs_qcm200 import SrsQcm200
