@@ -81,6 +81,8 @@ def _check(entry: Any, known: Entries) -> None:
     ]
     if lacking:
         raise TypeError(f"{entry.__name__} does not tell its {' and '.join(lacking)} as a Literal")
+    if not any("driver_class" in vars(x) for x in entry.__mro__ if x is not InstrumentEntry):
+        raise TypeError(f"{entry.__name__} does not tell its driver_class")
     kind, language = tag(entry, "kind"), tag(entry, "language")
     alike = [one for one in known if tag(one, "kind") == kind]
     if not alike:

@@ -1,6 +1,7 @@
 """Instruments that other packages bring: what can be used is, what cannot is told and left out."""
 
 from importlib.metadata import EntryPoint
+from pathlib import Path
 from typing import Literal
 
 import pytest
@@ -42,6 +43,32 @@ def test_what_cannot_be_used_is_left_out_and_told(
     (record,) = caplog.records
     assert f"the instrument 'mine' ({value}) is left out" in record.getMessage()
     assert complaint in record.getMessage()
+
+
+@pytest.mark.parametrize(
+    ("base", "complaint"),
+    [
+        ("instruments.sensor.entry:SensorEntry", "does not tell its driver_class"),
+        ("instruments.entry:AddressedEntry", "is of kind 'sensor' and no SensorEntry"),
+    ],
+)
+def test_an_entry_that_no_bench_could_be_built_from_is_refused(
+    base: str,
+    complaint: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    module, _, name = base.partition(":")
+    told = "" if "driver_class" in complaint else "    driver_class = classmethod(dict)\n"
+    (tmp_path / f"of_{name.lower()}.py").write_text(
+        f"from typing import Literal\nfrom {module} import {name}\n"
+        f"class Entry({name}):\n"
+        f"    kind: Literal['sensor']\n    language: Literal['mine']\n{told}"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    assert brought(KNOWN, [point(f"of_{name.lower()}:Entry")]) == []
+    assert complaint in caplog.text
 
 
 def test_an_instrument_of_another_kind_than_there_is_is_refused(
