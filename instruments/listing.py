@@ -11,7 +11,7 @@ from typing import Any
 from instruments.abilities import Span, abilities_of
 from instruments.bench_file import BenchFile
 from instruments.entry import InstrumentEntry
-from instruments.plugins import tag
+from instruments.plugins import package_of, tag
 
 # The device of a kind, which decides what columns its stream has; a kind without one has none.
 _DEVICES = {
@@ -26,16 +26,18 @@ _DEVICES = {
 def listed(entry: type[InstrumentEntry]) -> dict[str, Any]:
     """Return what the driver of one wire language declares.
 
-    Keys: ``kind``, ``language``, ``about`` (a sentence), ``driver`` (its class), ``verified_on``
-    (hardware on which it was confirmed, ``None``: on none), ``extra`` (optional part of this
-    package that it needs, or empty), ``columns`` (of its stream: name -> unit), and ``models``,
-    each with the attributes of ``Abilities``.
+    Keys: ``kind``, ``language``, ``about`` (a sentence), ``package`` (name and version of the one
+    that brought it; empty: this one), ``driver`` (its class), ``verified_on`` (hardware on which it
+    was confirmed; ``None``: on none), ``extra`` (optional part of this package that it needs, or
+    empty), ``columns`` (of its stream: name -> unit), and ``models``, each with the attributes of
+    ``Abilities``.
     """
     driver = entry.driver_class()
     return {
         "kind": tag(entry, "kind"),
         "language": tag(entry, "language"),
         "about": " ".join((entry.__doc__ or "").split("\n\n")[0].split()),
+        "package": package_of(entry),
         "driver": f"{driver.__module__}.{driver.__qualname__}",
         "verified_on": driver.verified_on,
         "extra": getattr(driver, "extra", ""),

@@ -19,6 +19,8 @@ _log = logging.getLogger(__name__)
 
 Entries = Sequence[type[InstrumentEntry]]
 
+_packages: dict[type[InstrumentEntry], str] = {}
+
 
 def brought(known: Entries, points: Iterable[EntryPoint] | None = None) -> Entries:
     """Return the entries that installed packages bring, in the order of their names.
@@ -46,7 +48,14 @@ def brought(known: Entries, points: Iterable[EntryPoint] | None = None) -> Entri
             )
         else:
             found.append(entry)
+            if point.dist is not None:
+                _packages[entry] = f"{point.dist.name} {point.dist.version}"
     return found
+
+
+def package_of(entry: type[InstrumentEntry]) -> str:
+    """Return name and version of the package that brought an entry; empty if it is our own."""
+    return _packages.get(entry, "")
 
 
 def union_of(entries: Entries) -> Any:

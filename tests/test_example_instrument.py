@@ -93,6 +93,7 @@ def test_a_run_on_the_simulated_bench_weighs_the_deposit(installed: Installed) -
         recorded = Run.from_catalog(run.uid, installed.data)
     finally:
         stop_service(installed.data)
+    assert recorded.start["bench"]["instruments"]["balance"]["package"] == "my-balance 0.1"
     balance, leader = recorded.streams["balance"], recorded.streams["potentiostat"]
     mass = balance.columns["balance_mass"]
     assert np.all(balance.columns["balance_stable"] == 1)

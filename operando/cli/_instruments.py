@@ -77,6 +77,8 @@ def _lines(told: Mapping[str, Any]) -> Iterator[tuple[int, str]]:
     yield 0, f"{name}{told['kind']} {told['language']}: {told['about']}"
     if told.get("addresses"):
         yield 1, f"at {', '.join(told['addresses'])}"
+    if told["package"]:
+        yield 1, f"from the package {told['package']}"
     yield 1, f"verified on hardware: {told['verified_on'] or 'none'}"
     if told["extra"]:
         yield 1, f"needs the extra {told['extra']}: pip install 'operando-anode[{told['extra']}]'"
