@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -41,6 +42,7 @@ class Installed:
         self.python("-m", "hatchling", "build", "-t", "wheel", "-d", str(folder))
         (wheel,) = folder.glob("*.whl")
         zipfile.ZipFile(wheel).extractall(self._site)
+        self._environment["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"  # it needs none
         paths = [str(ROOT), str(self._site)]
         self._environment["PYTHONPATH"] = os.pathsep.join(paths)
 
@@ -81,20 +83,23 @@ def test_its_own_test_passes(installed: Installed) -> None:
     assert re.search(r"\b4 passed", said), said
 
 
-def test_a_run_on_the_simulated_bench_weighs_the_deposit(installed: Installed) -> None:
+@pytest.fixture(scope="module")
+def run(installed: Installed) -> Iterator[Run]:
+    """The plan, run by the command line in a process of its own."""
     said = installed.python(
         *("-m", "operando", "run", PLAN, "--bench", "bench-balance.yaml"),
         *("--simulate", "--seed", "1", "--factor", "1000"),
     )
     assert "XPR205 Standard 220.00900 g, B123456789" in said
-    (run,) = list_runs(installed.data)
-    try:
-        # Here nothing of the package is installed: its runs are like any others.
-        recorded = Run.from_catalog(run.uid, installed.data)
-    finally:
-        stop_service(installed.data)
-    assert recorded.start["bench"]["instruments"]["balance"]["package"] == "my-balance 0.1"
-    balance, leader = recorded.streams["balance"], recorded.streams["potentiostat"]
+    (summary,) = list_runs(installed.data)
+    yield Run.from_journal(summary.uid, installed.data)
+    stop_service(installed.data)
+
+
+def test_a_run_on_the_simulated_bench_weighs_the_deposit(run: Run) -> None:
+    told = run.start["bench"]["instruments"]["balance"]
+    assert (told["language"], told["package"]) == ("mt_sics", "my-balance 0.1")
+    balance, leader = run.streams["balance"], run.streams["potentiostat"]
     mass = balance.columns["balance_mass"]
     assert np.all(balance.columns["balance_stable"] == 1)
     assert len(mass) > 10
@@ -109,3 +114,10 @@ def test_a_run_on_the_simulated_bench_weighs_the_deposit(installed: Installed) -
     # Zinc in its electrolyte: density 7.14 and 1.3 g/cm3; 2 % are dead metal, hydrogen and noise.
     weight_g = plated_c / (2 * FARADAY) * ZINC_G_MOL * (1 - 1.3 / 7.14)
     assert np.max(mass) - mass[0] == pytest.approx(weight_g, rel=0.02, abs=1e-4)
+
+
+def test_the_catalog_has_what_was_weighed(run: Run, installed: Installed) -> None:
+    # Here nothing of the package is installed: its runs are like any others.
+    recorded = Run.from_catalog(str(run.start["uid"]), installed.data)
+    for name, column in run.streams["balance"].columns.items():
+        np.testing.assert_array_equal(recorded.streams["balance"].columns[name], column)
