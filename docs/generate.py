@@ -402,7 +402,9 @@ def instruments() -> str:
 def _instrument(told: Mapping[str, Any]) -> Iterator[str]:
     yield f"### {told['language']}\n"
     extra = f"`{told['extra']}`" if told["extra"] else "none"
-    yield f"{told['about']} Verified on: {told['verified_on'] or 'none'}. Extra: {extra}.\n"
+    needs = f" Of the operating system: `{told['library']}`." if told["library"] else ""
+    verified = told["verified_on"] or "none"
+    yield f"{told['about']} Verified on: {verified}. Extra: {extra}.{needs}\n"
     if told["columns"]:
         named = (f"`{key}` {unit}".rstrip() for key, unit in told["columns"].items())
         yield f"Columns: {', '.join(named)}.\n"

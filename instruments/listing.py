@@ -29,8 +29,8 @@ def listed(entry: type[InstrumentEntry]) -> dict[str, Any]:
     Keys: ``kind``, ``language``, ``about`` (a sentence), ``package`` (name and version of the one
     that brought it; empty: this one), ``driver`` (its class), ``verified_on`` (hardware on which it
     was confirmed; ``None``: on none), ``extra`` (optional part of this package that it needs, or
-    empty), ``columns`` (of its stream: name -> unit), and ``models``, each with the attributes of
-    ``Abilities``.
+    empty), ``library`` (of the operating system that it needs, or empty), ``columns`` (of its
+    stream: name -> unit), and ``models``, each with the attributes of ``Abilities``.
     """
     driver = entry.driver_class()
     return {
@@ -41,6 +41,7 @@ def listed(entry: type[InstrumentEntry]) -> dict[str, Any]:
         "driver": f"{driver.__module__}.{driver.__qualname__}",
         "verified_on": driver.verified_on,
         "extra": getattr(driver, "extra", ""),
+        "library": getattr(driver, "library", ""),
         "columns": _columns(tag(entry, "kind"), driver),
         "models": _models(driver),
     }

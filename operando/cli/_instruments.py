@@ -82,6 +82,8 @@ def _lines(told: Mapping[str, Any]) -> Iterator[tuple[int, str]]:
     yield 1, f"verified on hardware: {told['verified_on'] or 'none'}"
     if told["extra"]:
         yield 1, f"needs the extra {told['extra']}: pip install 'operando-anode[{told['extra']}]'"
+    if told["library"]:
+        yield 1, f"needs {told['library']} of the operating system"
     if told["columns"]:
         columns = (f"{key} ({unit})" if unit else key for key, unit in told["columns"].items())
         yield 1, f"columns: {', '.join(columns)}"
