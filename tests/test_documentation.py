@@ -66,8 +66,11 @@ def commands() -> Iterator[Any]:
         ]
         found += re.findall(r"`([^`\n]+)`", BLOCK.sub("", text))
         for line in found:
-            words = shlex.split(line.strip().removeprefix("$ "), comments=True)
-            if len(words) > 1 and words[0] in ("operando", ".venv/bin/operando"):
+            typed = line.strip().removeprefix("$ ")
+            if not typed.startswith(("operando ", ".venv/bin/operando ")):
+                continue  # a sentence with an apostrophe is no command with a quotation
+            words = shlex.split(typed, comments=True)
+            if len(words) > 1:
                 yield pytest.param(words[1:], id=f"{page.relative_to(ROOT)}:{' '.join(words)}")
 
 
