@@ -15,9 +15,11 @@ from pydantic import BaseModel
 from instruments.bench_file import BenchFile, entries
 from instruments.camera.entry import LampEntry
 from instruments.gas_chromatograph.entry import CalibrationLevel, PeakWindows
+from instruments.listing import listed, models_alike, span_text
 from instruments.potentiostat.entry import PotentiostatCalibration
 from instruments.stage.entry import AxisEntry
 from operando.cli import command_line
+from operando.cli._instruments import keeping
 from operando.registry import reference_markdown
 from techniques import (
     Block,
@@ -376,9 +378,50 @@ def _help(action: argparse.Action) -> str:
     return text.replace("%(default)g", f"{default:g}" if isinstance(default, float) else "")
 
 
+def instruments() -> str:
+    """Return the page on what every instrument can do."""
+    parts = [
+        "# What every instrument can do\n",
+        MADE,
+        "As the drivers declare it. `operando instruments` tells the same, with `--json` for "
+        "programs, and with `--bench NAME` for a bench file and its own limits; it also knows the "
+        "instruments of other packages "
+        "([add an instrument](../how-to/add-an-instrument.md)).\n",
+        "*Verified on* says on which hardware a driver was confirmed: none is, so far. Where "
+        "limits are SOFTWARE ONLY nobody keeps them when the computer is gone. Columns are those "
+        "of the instrument's stream, after its name and `_`.\n",
+    ]
+    told = [listed(entry) for entry in entries()]
+    for kind in dict.fromkeys(one["kind"] for one in told):
+        parts.append(f"## {kind}\n")
+        for one in (one for one in told if one["kind"] == kind):
+            parts += list(_instrument(one))
+    return "\n".join(parts)
+
+
+def _instrument(told: Mapping[str, Any]) -> Iterator[str]:
+    yield f"### {told['language']}\n"
+    extra = f"`{told['extra']}`" if told["extra"] else "none"
+    needs = f" Of the operating system: `{told['library']}`." if told["library"] else ""
+    verified = told["verified_on"] or "none"
+    yield f"{told['about']} Verified on: {verified}. Extra: {extra}.{needs}\n"
+    if told["columns"]:
+        named = (f"`{key}` {unit}".rstrip() for key, unit in told["columns"].items())
+        yield f"Columns: {', '.join(named)}.\n"
+    yield "| model | does | limits |"
+    yield "|---|---|---|"
+    for models, able in models_alike(told["models"]):
+        limits = (f"{quantity}: {span_text(span)}" for quantity, span in able["limits"].items())
+        yield f"| {models or 'all'} | {', '.join(able['does'])} | {'<br>'.join(limits)} |"
+    yield ""
+    for kept in keeping(told["models"]):
+        yield f"Limits: {kept}.\n"
+
+
 PAGES: Mapping[str, Callable[[], str]] = {
     "protocol-files.md": protocol_files,
     "command-line.md": commands,
+    "instruments.md": instruments,
     "metrics.md": reference_markdown,
 }
 

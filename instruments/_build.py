@@ -161,7 +161,8 @@ def build(file: BenchFile) -> Parts:
                     clock_offset_s=entry.clock_offset_s,
                 )
             case SensorEntry():
-                sensor = entry.driver(_temperature_of(entry, thermostats))
+                told_by = _temperature_of(entry, thermostats)
+                sensor = entry.driver() if told_by is None else entry.driver(told_by)
                 parts.drivers[name] = sensor
                 parts.devices[name] = SensorDevice(
                     sensor, name=name, outlived=entry.on_failure == "note"

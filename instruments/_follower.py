@@ -114,6 +114,11 @@ class Follower(InstrumentDevice):
 
     # -- what subclasses give
 
+    @classmethod
+    def columns(cls) -> Mapping[str, str | None]:
+        """Return suffix of the event key -> units or ``None``, as far as the device decides."""
+        return cls._columns
+
     def _quantities(self) -> Mapping[str, str | None]:
         """Return suffix of the event key -> units or ``None``; by default ``_columns``."""
         return self._columns

@@ -11,6 +11,7 @@ from instruments._build import build
 from instruments.bench_file import BenchFile
 from instruments.camera.entry import CameraEntry
 from instruments.errors import InstrumentError
+from instruments.plugins import package_of
 from instruments.raman.entry import RamanEntry
 from instruments.thermostat.device import ThermostatDevice
 
@@ -178,6 +179,8 @@ class Bench:
                 "identity": driver.identify() if driver is not None else None,
                 "verified_on": driver.verified_on if driver is not None else None,
             }
+            if package := package_of(type(entry)):
+                instruments[name]["package"] = package
         return {
             "bench": {"name": self.file.name, "instruments": instruments},
             "calibration": self.file.calibration(),

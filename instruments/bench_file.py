@@ -1,7 +1,7 @@
 """A bench file: which instruments there are, where they hang, what none of them may exceed."""
 
 from collections.abc import Iterator
-from typing import Annotated, Any, Self, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Self, TypeAlias, get_args
 
 from pydantic import Field, model_validator
 from pydantic.fields import FieldInfo
@@ -11,6 +11,7 @@ from instruments.entry import InstrumentEntry
 from instruments.external.entry import ExternalEntry
 from instruments.gas_chromatograph.entry import ContactEntry, FusionEntry
 from instruments.lamp.entry import SwitchedLampEntry
+from instruments.plugins import brought, union_of
 from instruments.potentiostat.entry import KeithleyEntry, MethodScriptEntry, RodeostatEntry
 from instruments.raman.entry import OceanEntry, WasatchEntry
 from instruments.relay_board.entry import RelayBoardEntry
@@ -24,7 +25,7 @@ from techniques._base import Data
 # One line per wire language: what can stand under `instruments` of a bench file. ``kind`` says
 # which device it becomes, ``language`` which driver. Where a kind has several languages they stand
 # together, as in ``Annotated[A | B, Field(discriminator="language")]``.
-Entry = Annotated[
+BuiltIn = Annotated[
     RelayBoardEntry
     | Annotated[MethodScriptEntry | KeithleyEntry | RodeostatEntry, Field(discriminator="language")]
     | Annotated[PylonEntry | AravisEntry, Field(discriminator="language")]
@@ -40,14 +41,24 @@ Entry = Annotated[
 ]
 
 
-def entries(union: Any = Entry) -> Iterator[type[InstrumentEntry]]:
-    """Yield every entry there is, in their order: one per wire language."""
+def entries(union: Any = BuiltIn) -> Iterator[type[InstrumentEntry]]:
+    """Yield every entry there is, in their order: one per wire language.
+
+    Of ``Entry`` also those that other packages bring.
+    """
     if isinstance(union, type):
         yield union
         return
     for member in get_args(union):
         if not isinstance(member, FieldInfo):
             yield from entries(member)
+
+
+if TYPE_CHECKING:
+    Entry: TypeAlias = BuiltIn
+else:
+    _brought = brought(list(entries()))
+    Entry = union_of([*entries(), *_brought]) if _brought else BuiltIn
 
 
 class BenchFile(Data):

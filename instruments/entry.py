@@ -1,10 +1,11 @@
 """What the entries of a bench file have in common; the entries of a kind lie beside its drivers."""
 
-from collections.abc import Iterable, Set
+from collections.abc import Iterable, Mapping, Set
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field
 
+from instruments.abilities import Span
 from techniques._base import Data
 
 
@@ -49,6 +50,15 @@ class InstrumentEntry(Data):
     def addresses(self) -> tuple[str, ...]:
         """Return the addresses at which it is reached, as they are written."""
         return ()
+
+    @classmethod
+    def driver_class(cls) -> Any:
+        """Return the class of the driver; what it can do is asked of it."""
+        raise NotImplementedError
+
+    def bounds(self) -> Mapping[str, Span]:
+        """Return what the bench file limits, by quantity: narrower than the instrument."""
+        return {}
 
     def calibration_told(self) -> dict[str, Any]:
         """Return what a start document tells of its calibration; empty if there is nothing."""

@@ -16,7 +16,7 @@ from types import FrameType
 
 from sim_devices.bench import INSTRUMENTS, Bench, Fault
 from sim_devices.cell import NAMES
-from sim_devices.served import STARTERS
+from sim_devices.served import SERVED
 
 # After this the process ends even if an instrument does not.
 _CLOSING_S = 5.0
@@ -98,8 +98,7 @@ def _parser() -> argparse.ArgumentParser:
         "--instruments",
         type=lambda text: [name.strip() for name in text.split(",") if name.strip()],
         default=list(INSTRUMENTS),
-        help=f"comma separated, of {', '.join(INSTRUMENTS)} (all of these), "
-        f"{', '.join(STARTERS) or 'nothing else'}",
+        help=f"comma separated, of {', '.join(INSTRUMENTS)} (all of these), {', '.join(SERVED)}",
     )
     add(
         "--tolerance",

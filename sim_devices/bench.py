@@ -23,7 +23,7 @@ import numpy as np
 from sim_devices.cell import Cell, DummyCell, make_cell
 from sim_devices.clock import SimulatedClock
 from sim_devices.lights import Lights
-from sim_devices.served import LEADERS, START_LINES, STARTERS, Wiring
+from sim_devices.served import LEADERS, SERVED, START_LINES, Wiring
 from sim_devices.truth import Truth
 from sim_devices.whereabouts import Whereabouts
 
@@ -149,7 +149,7 @@ class Bench:
             tolerance_s: how late followers may be, in cell seconds; caps the factor when there are
                 any.
             seed: of every random stream.
-            instruments: which of `INSTRUMENTS`, and of `sim_devices.served.STARTERS`; the
+            instruments: which of `INSTRUMENTS`, and of `sim_devices.served.SERVED`; the
                 chromatograph comes with the relay board.
             truth: folder for what really happened; None: ``sim_truth`` in the publish folder.
             faults: to inject, also later.
@@ -160,11 +160,11 @@ class Bench:
             ValueError: unknown cell or instrument, a history that cannot be read or holds nothing
                 for an instrument, or a living simulator publishes in this folder.
         """
-        unknown = set(instruments) - set(INSTRUMENTS) - set(STARTERS)
+        unknown = set(instruments) - set(INSTRUMENTS) - set(SERVED)
         if unknown or not instruments:
             raise ValueError(
                 f"instruments {sorted(unknown)} are unknown; choose from "
-                f"{', '.join((*INSTRUMENTS, *STARTERS))}"
+                f"{', '.join((*INSTRUMENTS, *SERVED))}"
             )
         leaders = {"potentiostat", *LEADERS} & set(instruments)
         if len(leaders) > 1:
@@ -272,7 +272,7 @@ class Bench:
                 imperfection=methodscript.DRIFTING if blind else None,
             )
             self._adopt("potentiostat", potentiostat, potentiostat.address)
-        for name in (name for name in STARTERS if name in instruments):
+        for name in (name for name in SERVED if name in instruments):
             wiring = Wiring(
                 cell=self.cell,
                 clock=self.clock,
@@ -286,7 +286,7 @@ class Bench:
                 whereabouts=self.whereabouts,
                 start_lines=frozenset(START_LINES if "relay_board" in instruments else ()),
             )
-            self._adopt(name, *STARTERS[name](wiring))
+            self._adopt(name, *SERVED[name](wiring))
 
     def _start_relay_board(self, seed: int, prefer_pty: bool, instruments: Sequence[str]) -> None:
         from sim_devices.relay_board import RelayBoard
@@ -533,7 +533,7 @@ def _seed(seed: int, stream: str) -> int:
 
 
 def _seed_of(seed: int, name: str) -> int:
-    """Return the seed of an instrument in `STARTERS`, whichever others there are."""
+    """Return the seed of an instrument in `SERVED`, whichever others there are."""
     streams = np.random.SeedSequence([seed, zlib.crc32(name.encode())])
     return int(streams.generate_state(1)[0])
 

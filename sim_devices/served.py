@@ -1,13 +1,17 @@
 """Instruments that a simulated bench serves when it is asked for them by name.
 
 Each has a function here that starts it, wired to the bench's one cell and one clock; adding an
-instrument adds its function and its line in `STARTERS`.
+instrument adds its function and its line in `STARTERS`. Packages of others bring theirs as entry
+points.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import logging
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
+from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +23,8 @@ if TYPE_CHECKING:
     from sim_devices.lights import Lights
     from sim_devices.recorded_cell import RecordedCell
     from sim_devices.truth import Truth
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -256,3 +262,33 @@ STARTERS: Mapping[str, Starter] = {
 START_LINES: Mapping[str, int] = {"ftir": 4, "xrd": 5, "afm": 6, "ultrasound": 7}
 # Those of them that move the cell: a bench has one, the ``potentiostat`` or one of these.
 LEADERS: frozenset[str] = frozenset({"keithley", "rodeostat"})
+# The group of entry points by which packages bring simulated instruments of their own: the name is
+# that under which one is served, what it leads to a `Starter`.
+GROUP = "operando.simulators"
+
+
+def _brought() -> Iterator[tuple[str, Starter]]:
+    for point in entry_points(group=GROUP):
+        if point.name in STARTERS:
+            _log.warning(
+                "the simulated instrument %r (%s) is left out: there is one of that name",
+                point.name,
+                point.value,
+            )
+        else:
+            yield point.name, partial(_start_brought, point)
+
+
+def _start_brought(point: EntryPoint, wiring: Wiring) -> tuple[Any, str]:
+    try:
+        starter: Starter = point.load()
+    except Exception as error:
+        raise ValueError(
+            f"the simulated instrument {point.name!r} ({point.value}) cannot be loaded: "
+            f"{type(error).__name__}: {error}"
+        ) from error
+    return starter(wiring)
+
+
+# All that there are; those of other packages are loaded when they are asked for.
+SERVED: Mapping[str, Starter] = {**STARTERS, **dict(_brought())}

@@ -48,7 +48,8 @@ def blocks(language: str) -> Iterator[Any]:
     for page in PAGES:
         for number, (_, head, text) in enumerate(BLOCK.findall(page.read_text("utf-8")), 1):
             words = head.split() or [""]
-            if words[0] == language:
+            # A block that is called like a file is one of a package, which is run as a whole.
+            if words[0] == language and not words[-1].endswith(".yaml"):
                 name = f"{page.relative_to(ROOT)}:{number}"
                 yield pytest.param(" ".join(words[1:]), text, id=name)
 
@@ -65,8 +66,11 @@ def commands() -> Iterator[Any]:
         ]
         found += re.findall(r"`([^`\n]+)`", BLOCK.sub("", text))
         for line in found:
-            words = shlex.split(line.strip().removeprefix("$ "), comments=True)
-            if len(words) > 1 and words[0] in ("operando", ".venv/bin/operando"):
+            typed = line.strip().removeprefix("$ ")
+            if not typed.startswith(("operando ", ".venv/bin/operando ")):
+                continue  # a sentence with an apostrophe is no command with a quotation
+            words = shlex.split(typed, comments=True)
+            if len(words) > 1:
                 yield pytest.param(words[1:], id=f"{page.relative_to(ROOT)}:{' '.join(words)}")
 
 
@@ -121,7 +125,9 @@ def generator() -> Any:
     return module
 
 
-@pytest.mark.parametrize("name", ["protocol-files.md", "command-line.md", "metrics.md"])
+@pytest.mark.parametrize(
+    "name", ["protocol-files.md", "command-line.md", "instruments.md", "metrics.md"]
+)
 def test_the_reference_is_what_make_docs_writes(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     for variable in [name for name in os.environ if name.startswith("OPERANDO_")]:
         monkeypatch.delenv(variable)

@@ -12,6 +12,7 @@ Addresses: ``aravis://192.168.1.20`` (a GigE camera's address), ``aravis://SERIA
 
 from typing import Any, ClassVar
 
+from instruments.abilities import Abilities, Span
 from instruments.camera._supervised import SupervisedCamera
 
 
@@ -29,6 +30,8 @@ class AravisCamera(SupervisedCamera):
             ``None``: all of it.
     """
 
+    # Of the operating system.
+    library: ClassVar[str] = "libaravis-0.8-0"
     _target: ClassVar[str] = "instruments.camera._aravis_process:serve"
 
     def __init__(
@@ -43,6 +46,22 @@ class AravisCamera(SupervisedCamera):
         super().__init__(address, exposure_time_s=exposure_time_s, pixel_format=pixel_format)
         self._gain = gain
         self._region = region
+
+    @classmethod
+    def abilities(cls) -> tuple[Abilities, ...]:
+        """Return what it can do, whichever model it is."""
+        return (
+            Abilities(
+                model="GenICam cameras",
+                does=("expose when asked", "read a region", "set the gain"),
+                limits={
+                    "exposure time": Span(None, None, "s"),
+                    "gain": Span(None, None, "in its own unit"),
+                },
+                limits_kept_by="instrument",
+                limits_note="the camera refuses what it cannot, and tells what it can",
+            ),
+        )
 
     def _fixed(self) -> dict[str, Any]:
         return {"gain": self._gain, "region": self._region}

@@ -1,6 +1,6 @@
 """What a bench file tells of a camera and its lamp."""
 
-from typing import ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -117,6 +117,12 @@ class AravisEntry(CameraEntry):
         " pixels; none: all of it. margin_columns and deposit_columns count from its left edge.",
     )
 
+    @classmethod
+    def driver_class(cls) -> Any:
+        from instruments.camera.aravis import AravisCamera
+
+        return AravisCamera
+
     def driver(self) -> Camera:
         from instruments.camera.aravis import AravisCamera
 
@@ -133,6 +139,12 @@ class PylonEntry(CameraEntry):
     """A Basler camera."""
 
     language: Literal["pylon"]
+
+    @classmethod
+    def driver_class(cls) -> Any:
+        from instruments.camera.pylon import PylonCamera
+
+        return PylonCamera
 
     def driver(self) -> Camera:
         from instruments.camera.pylon import PylonCamera

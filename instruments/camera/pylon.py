@@ -18,6 +18,7 @@ beside it, it says when the picture now in the folder was made.
 
 from typing import ClassVar
 
+from instruments.abilities import Abilities, Span
 from instruments.camera._supervised import SupervisedCamera
 
 
@@ -31,5 +32,20 @@ class PylonCamera(SupervisedCamera):
         pixel_format: ``Mono8``.
     """
 
+    # Of this package: has the maker's library.
+    extra: ClassVar[str] = "camera"
     _target: ClassVar[str] = "instruments.camera._pylon_process:serve"
     _emulated: ClassVar[str | None] = "pylon-emulation:"
+
+    @classmethod
+    def abilities(cls) -> tuple[Abilities, ...]:
+        """Return what it can do, whichever model it is."""
+        return (
+            Abilities(
+                model="Basler cameras",
+                does=("expose when asked",),
+                limits={"exposure time": Span(None, None, "s")},
+                limits_kept_by="instrument",
+                limits_note="the camera refuses what it cannot, and tells what it can",
+            ),
+        )

@@ -87,6 +87,10 @@ class ExternalEntry(AddressedEntry):
             return ()
         return ((self.board, self.start_relay),)
 
+    @classmethod
+    def driver_class(cls) -> type[WatchedFolder]:
+        return WatchedFolder
+
     def driver(self, boards: Mapping[str, RelayBoard]) -> WatchedFolder:
         """Return the driver, nothing of it connected; ``boards`` are those of the bench."""
         return WatchedFolder(

@@ -13,8 +13,10 @@ import stat
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from typing import ClassVar
 from urllib.parse import unquote, urlsplit
 
+from instruments.abilities import Abilities
 from instruments.errors import TransportError
 from instruments.relay_board import RelayBoard
 from instruments.transport import resolve
@@ -35,6 +37,8 @@ class WatchedFolder:
     """
 
     verified_on: str | None = None
+    # How often it was started, and its files that are complete.
+    quantities: ClassVar[Mapping[str, str]] = {"started": "", "files": ""}
 
     def __init__(
         self,
@@ -53,11 +57,6 @@ class WatchedFolder:
         self._device: int | None = None  # the file system it was on when it was connected
         self._gone: str | None = None
         self._remarks: list[str] = []
-
-    @property
-    def quantities(self) -> Mapping[str, str]:
-        """Return what it tells: how often it was started, and its files that are complete."""
-        return {"started": "", "files": ""}
 
     def connect(self) -> None:
         """Look into the folder; what is there now is old. Its start relay is asked once.
@@ -89,6 +88,16 @@ class WatchedFolder:
 
     def close(self) -> None:
         """Do nothing: the board opens its contacts when its owner closes it."""
+
+    @classmethod
+    def abilities(cls) -> tuple[Abilities, ...]:
+        """Return what it can do, whichever model it is."""
+        return (
+            Abilities(
+                does=("pulse its start line", "count the files that it finished"),
+                limits_kept_by="nobody",
+            ),
+        )
 
     def identify(self) -> dict[str, str]:
         """Return where its files appear; it cannot say more."""

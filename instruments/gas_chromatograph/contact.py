@@ -6,6 +6,7 @@ Ready (pin 7, high true) to a digital input. A start is given only while Ready i
 
 import time
 
+from instruments.abilities import Abilities, Span
 from instruments.gas_chromatograph.contract import Injection
 from instruments.relay_board import RelayBoard
 
@@ -52,6 +53,18 @@ class ContactGasChromatograph:
 
     def close(self) -> None:
         """Do nothing: the board opens its contacts when its owner closes it."""
+
+    @classmethod
+    def abilities(cls) -> tuple[Abilities, ...]:
+        """Return what it can do, whichever model it is."""
+        return (
+            Abilities(
+                model="any with a remote connector",
+                does=("inject by a start contact", "tell whether it is ready"),
+                limits={"start pulse": Span(_SHORTEST_PULSE_S, _LONGEST_PULSE_S, "s")},
+                limits_kept_by="nobody",
+            ),
+        )
 
     def identify(self) -> dict[str, str]:
         """Return how the instrument is wired; it cannot say more."""

@@ -209,6 +209,12 @@ class ContactEntry(GasChromatographEntry):
     def addresses(self) -> tuple[str, ...]:
         return (self.results,)
 
+    @classmethod
+    def driver_class(cls) -> Any:
+        from instruments.gas_chromatograph.contact import ContactGasChromatograph
+
+        return ContactGasChromatograph
+
     def driver(self, boards: Mapping[str, RelayBoard]) -> GasChromatograph:
         from instruments.gas_chromatograph.contact import ContactGasChromatograph
 
@@ -234,6 +240,12 @@ class FusionEntry(GasChromatographEntry, AddressedEntry):
     @property
     def addresses(self) -> tuple[str, ...]:
         return (self.address,)
+
+    @classmethod
+    def driver_class(cls) -> Any:
+        from instruments.gas_chromatograph.fusion import Fusion
+
+        return Fusion
 
     def driver(self, boards: Mapping[str, RelayBoard]) -> GasChromatograph:
         from instruments.gas_chromatograph.fusion import Fusion

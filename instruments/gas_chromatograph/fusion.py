@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 
 import httpx
 
+from instruments.abilities import Abilities
 from instruments.errors import (
     InstrumentError,
     InstrumentFaultError,
@@ -275,6 +276,17 @@ class Fusion:
     def close(self) -> None:
         """Close the connection; a run in progress ends by itself."""
         self._client.close()
+
+    @classmethod
+    def abilities(cls) -> tuple[Abilities, ...]:
+        """Return what it can do, whichever model it is."""
+        return (
+            Abilities(
+                model="INFICON Micro GC Fusion",
+                does=("load a method", "inject with a name", "tell whether it is ready"),
+                limits_kept_by="nobody",
+            ),
+        )
 
     def identify(self) -> dict[str, str]:
         """Return what is known of the instrument."""

@@ -28,6 +28,10 @@ class SwitchedLampEntry(InstrumentEntry):
     def relays(self) -> tuple[tuple[str, int], ...]:
         return ((self.board, self.relay),)
 
+    @classmethod
+    def driver_class(cls) -> type[SwitchedLamp]:
+        return SwitchedLamp
+
     def driver(self, boards: Mapping[str, RelayBoard]) -> SwitchedLamp:
         """Return the driver; ``boards`` are those of the bench."""
         return SwitchedLamp(boards[self.board], self.relay)

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import ClassVar
 
+from instruments.abilities import Abilities
 from instruments.relay_board import Lamp, RelayBoard
 
 
@@ -26,6 +27,16 @@ class SwitchedLamp(Lamp):
 
     def close(self) -> None:
         """Do nothing: the board opens its contacts when its owner closes it."""
+
+    @classmethod
+    def abilities(cls) -> tuple[Abilities, ...]:
+        """Return what it can do, whichever model it is."""
+        return (
+            Abilities(
+                does=("switch on", "switch off"),
+                limits_kept_by="nobody",
+            ),
+        )
 
     def identify(self) -> dict[str, str]:
         """Return how it is wired; it cannot say more."""

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, Protocol
 
+from instruments.abilities import Abilities, Span
 from techniques import Assignment, Counters
 
 # Role codes of rows; what the technique calls plate and strip, seen from the metal electrode.
@@ -166,6 +167,25 @@ class Capabilities:
         ranges = self.current_ranges_a
         # A current that was computed may differ from the edge of a range in its last bits.
         return next((x for x in ranges if carried <= x * (1 + 1e-9)), ranges[-1])
+
+    def abilities(self) -> Abilities:
+        """Return the same in the words in which every driver tells what it can do."""
+        limits = {
+            "potential": Span(self.potential_min_v, self.potential_max_v, "V"),
+            "current": Span(-self.current_max_a, self.current_max_a, "A"),
+            "current range": Span(self.current_ranges_a[0], self.current_ranges_a[-1], "A"),
+            "scan rate": Span(self.scan_rate_min_v_s, self.scan_rate_max_v_s, "V/s"),
+        }
+        if self.frequency_max_hz > 0:
+            limits["frequency"] = Span(None, self.frequency_max_hz, "Hz")
+            limits["amplitude"] = Span(None, self.amplitude_max_v, "V rms")
+        return Abilities(
+            model=self.model,
+            does=tuple(sorted(self.techniques)),
+            limits=limits,
+            limits_kept_by="software" if self.limits_note else "instrument",
+            limits_note=self.limits_note,
+        )
 
 
 @dataclass(frozen=True)

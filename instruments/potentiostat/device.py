@@ -8,7 +8,7 @@ import logging
 import math
 import threading
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any
@@ -187,6 +187,11 @@ class PotentiostatDevice(_Pages):
         self._held: list[tuple[float, Sample | ImpedancePoint]] = []
         # Tells whether a log of the instrument may go where room is needed; not known: it stays.
         self.log_may_go: Callable[[str], bool] = lambda name: False
+
+    @classmethod
+    def columns(cls) -> Mapping[str, str | None]:
+        """Return suffix of the event key -> units."""
+        return dict(_SAMPLE_UNITS)
 
     # -- what the plan asks
 

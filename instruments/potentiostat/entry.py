@@ -78,6 +78,12 @@ class MethodScriptEntry(PotentiostatEntry):
         "current; 1.0 keeps every current within the nominal value of its range.",
     )
 
+    @classmethod
+    def driver_class(cls) -> Any:
+        from instruments.potentiostat.methodscript import MethodScriptPotentiostat
+
+        return MethodScriptPotentiostat
+
     def driver(self) -> Potentiostat:
         from instruments.potentiostat.methodscript import MethodScriptPotentiostat
 
@@ -104,6 +110,12 @@ class KeithleyEntry(PotentiostatEntry):
         "default.",
     )
 
+    @classmethod
+    def driver_class(cls) -> Any:
+        from instruments.potentiostat.keithley import KeithleyPotentiostat
+
+        return KeithleyPotentiostat
+
     def driver(self) -> Potentiostat:
         from instruments.potentiostat.keithley import KeithleyPotentiostat
         from instruments.potentiostat.keithley.script import Wiring
@@ -123,6 +135,12 @@ class RodeostatEntry(PotentiostatEntry):
     """
 
     language: Literal["rodeostat"]
+
+    @classmethod
+    def driver_class(cls) -> Any:
+        from instruments.potentiostat.rodeostat import RodeostatPotentiostat
+
+        return RodeostatPotentiostat
 
     def driver(self) -> Potentiostat:
         from instruments.potentiostat.rodeostat import RodeostatPotentiostat

@@ -43,6 +43,12 @@ class WasatchEntry(RamanEntry):
 
     language: Literal["wasatch"]
 
+    @classmethod
+    def driver_class(cls) -> Any:
+        from instruments.raman.wasatch import WasatchSpectrometer
+
+        return WasatchSpectrometer
+
     def driver(self, boards: Mapping[str, RelayBoard]) -> RamanSpectrometer:
         from instruments.raman.wasatch import WasatchSpectrometer
 
@@ -81,6 +87,12 @@ class OceanEntry(RamanEntry):
     @property
     def relays(self) -> tuple[tuple[str, int], ...]:
         return ((self.laser.board, self.laser.relay),)
+
+    @classmethod
+    def driver_class(cls) -> Any:
+        from instruments.raman.ocean import OceanSpectrometer
+
+        return OceanSpectrometer
 
     def driver(self, boards: Mapping[str, RelayBoard]) -> RamanSpectrometer:
         from instruments.raman.ocean import OceanSpectrometer

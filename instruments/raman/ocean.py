@@ -10,8 +10,9 @@ goes while the board has its own, the laser stays on. An interlock and a key are
 import contextlib
 import logging
 import threading
-from typing import Any
+from typing import Any, ClassVar
 
+from instruments.abilities import Abilities, Span
 from instruments.errors import (
     InstrumentError,
     InstrumentFaultError,
@@ -24,6 +25,11 @@ from instruments.relay_board import Lamp
 from instruments.relay_board.contract import RelayBoard
 
 _LASER_TRIES = 3
+_SOFTWARE_ONLY = (
+    "its laser hangs on a relay, which this software alone switches; should it and its child "
+    "process be killed together, or the computer stop, the laser stays on: have an interlock and a "
+    "key"
+)
 
 _log = logging.getLogger(__name__)
 
@@ -44,6 +50,8 @@ class OceanSpectrometer(SupervisedSpectrometer):
         dark_max_age_s: a dark spectrum is used again for so long.
     """
 
+    # Of this package: has the maker's library.
+    extra: ClassVar[str] = "raman-ocean"
     _target = "instruments.raman._ocean_process:serve"
 
     def __init__(
@@ -86,12 +94,21 @@ class OceanSpectrometer(SupervisedSpectrometer):
         super().connect()
         if first:
             _log.warning(
-                "raman %s: SOFTWARE ONLY: its laser hangs on relay %d, which this software alone "
-                "switches; should it and its child process be killed together, or the computer "
-                "stop, the laser stays on: have an interlock and a key",
-                self.address,
-                self._relay,
+                "raman %s: relay %d: SOFTWARE ONLY: %s", self.address, self._relay, _SOFTWARE_ONLY
             )
+
+    @classmethod
+    def abilities(cls) -> tuple[Abilities, ...]:
+        """Return what it can do, whichever model it is."""
+        return (
+            Abilities(
+                model="Ocean HDX with another maker's laser on a relay",
+                does=("take spectra", "take dark spectra", "switch the laser"),
+                limits={"integration time": Span(None, None, "s")},
+                limits_kept_by="software",
+                limits_note=_SOFTWARE_ONLY,
+            ),
+        )
 
     def _child_arguments(self) -> dict[str, Any]:
         return {

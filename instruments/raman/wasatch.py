@@ -9,6 +9,9 @@ middle, another one is started to switch the laser off. What no program can do i
 interlock and the key.
 """
 
+from typing import ClassVar
+
+from instruments.abilities import Abilities, Span
 from instruments.errors import InstrumentError, TransportError
 from instruments.raman._supervised import MARGIN_S, SupervisedSpectrometer
 
@@ -23,7 +26,26 @@ class WasatchSpectrometer(SupervisedSpectrometer):
         dark_max_drift_c: and while the detector's temperature stays within this.
     """
 
+    # Of this package: has the maker's library.
+    extra: ClassVar[str] = "raman"
     _target = "instruments.raman._wasatch_process:serve"
+
+    @classmethod
+    def abilities(cls) -> tuple[Abilities, ...]:
+        """Return what it can do, whichever model it is."""
+        return (
+            Abilities(
+                model="Wasatch spectrometers with their own laser",
+                does=("take spectra", "take dark spectra", "set the laser's power"),
+                limits={
+                    "laser power": Span(None, None, "W"),
+                    "integration time": Span(None, None, "s"),
+                },
+                limits_kept_by="instrument",
+                limits_note="as the maker stored them in the spectrometer; what is beyond is "
+                "refused before the laser is switched on",
+            ),
+        )
 
     def _connected_well(self) -> None:
         self.set_laser_power(self._laser_power_w)

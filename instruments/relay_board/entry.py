@@ -14,5 +14,9 @@ class RelayBoardEntry(AddressedEntry):
     kind: Literal["relay_board"]
     language: Literal["numato"]
 
+    @classmethod
+    def driver_class(cls) -> type[NumatoRelayBoard]:
+        return NumatoRelayBoard
+
     def driver(self) -> NumatoRelayBoard:
         return NumatoRelayBoard(self.address)

@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 
 from instruments._driver import LineDriver
+from instruments.abilities import Abilities, Span
 from instruments.errors import (
     InstrumentError,
     InstrumentFaultError,
@@ -54,6 +55,20 @@ class NumatoRelayBoard(LineDriver):
                 first = first or error
         if first is not None:
             raise first
+
+    @classmethod
+    def abilities(cls) -> tuple[Abilities, ...]:
+        """Return what it can do, whichever model it is."""
+        return (
+            Abilities(
+                model="Numato relay modules with GPIO",
+                does=("close and open a relay", "pulse a relay", "read a digital input"),
+                limits={"channel": Span(0, len(_CHANNELS) - 1, "")},
+                limits_kept_by="nobody",
+                limits_note="the module keeps a relay closed until it is told otherwise, also "
+                "when this computer is gone",
+            ),
+        )
 
     def identify(self) -> dict[str, str]:
         """Return who answered when the connection was opened."""

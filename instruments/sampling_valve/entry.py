@@ -1,6 +1,6 @@
 """What a bench file tells of a sampling valve."""
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field
 
@@ -27,6 +27,12 @@ class ViciEntry(SamplingValveEntry):
         pattern=r"^[0-9A-Z]$",
         description="Its ID, where several share one line (RS485): /1CP; none: it has none.",
     )
+
+    @classmethod
+    def driver_class(cls) -> Any:
+        from instruments.sampling_valve.vici import ViciValve
+
+        return ViciValve
 
     def driver(self) -> SamplingValve:
         from instruments.sampling_valve.vici import ViciValve

@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 from instruments._driver import LineDriver, of_other_settings
+from instruments.abilities import Abilities
 from instruments.errors import (
     InstrumentFaultError,
     ProtocolError,
@@ -59,6 +60,17 @@ class ViciValve(LineDriver):
         self._rest: Position | None = None
         self._moved = False
         self._firmware = ""
+
+    @classmethod
+    def abilities(cls) -> tuple[Abilities, ...]:
+        """Return what it can do, whichever model it is."""
+        return (
+            Abilities(
+                model="VICI two-position actuators",
+                does=("turn to A or B",),
+                limits_kept_by="nobody",
+            ),
+        )
 
     def identify(self) -> dict[str, str]:
         """Return what it tells of itself."""

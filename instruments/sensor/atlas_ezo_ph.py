@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from instruments._driver import LineDriver, of_other_settings
+from instruments.abilities import TELLS, Abilities, Span
 from instruments.errors import (
     InstrumentError,
     InstrumentFaultError,
@@ -79,6 +80,19 @@ class AtlasEzoPh(LineDriver):
         self._in_force_k = math.nan
         self._told: dict[str, str] = {}
         self._started = False
+
+    @classmethod
+    def abilities(cls) -> tuple[Abilities, ...]:
+        """Return what it can do, whichever model it is."""
+        return (
+            Abilities(
+                model="Atlas Scientific EZO pH circuits",
+                does=(TELLS,),
+                limits={"ph": Span(_LOWEST_PH, _HIGHEST_PH, "")},
+                limits_kept_by="nobody",
+                limits_note="what it tells beyond is NaN: the probe is dry, or not there",
+            ),
+        )
 
     def identify(self) -> dict[str, str]:
         """Return model, firmware, and how the probe was calibrated when it was connected."""

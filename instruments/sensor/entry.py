@@ -1,7 +1,7 @@
 """What a bench file tells of a sensor."""
 
 from collections.abc import Callable, Set
-from typing import ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 from pydantic import Field, field_validator
 
@@ -16,11 +16,12 @@ class SensorEntry(AddressedEntry):
     on_failure: OnFailure = "note"
 
     def driver(self, temperature_of: Callable[[], float] | None = None) -> Sensor:
-        """Return the driver, nothing of it connected.
+        """Return the driver, nothing of it connected; by default it needs the address alone.
 
         ``temperature_of`` tells the temperature of its thermostat now, K; ``None``: it has none.
         """
-        raise NotImplementedError
+        sensor: Sensor = self.driver_class()(self.address)
+        return sensor
 
 
 class AtlasEzoPhEntry(SensorEntry):
@@ -49,6 +50,12 @@ class AtlasEzoPhEntry(SensorEntry):
         if self.compensated_by not in thermostats:
             return self
         return self.model_copy(update={"compensated_by": None})
+
+    @classmethod
+    def driver_class(cls) -> Any:
+        from instruments.sensor.atlas_ezo_ph import AtlasEzoPh
+
+        return AtlasEzoPh
 
     def driver(self, temperature_of: Callable[[], float] | None = None) -> Sensor:
         from instruments.sensor.atlas_ezo_ph import AtlasEzoPh
@@ -80,6 +87,12 @@ class SrsQcm200Entry(SensorEntry):
         if value not in (0.1, 1.0, 10.0):
             raise ValueError(f"gate_s is 0.1, 1 or 10 s, not {value:g} s")
         return value
+
+    @classmethod
+    def driver_class(cls) -> Any:
+        from instruments.sensor.srs_qcm200 import SrsQcm200
+
+        return SrsQcm200
 
     def driver(self, temperature_of: Callable[[], float] | None = None) -> Sensor:
         from instruments.sensor.srs_qcm200 import SrsQcm200

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from instruments._driver import LineDriver, of_other_settings
+from instruments.abilities import TELLS, Abilities, Span
 from instruments.errors import (
     InstrumentFaultError,
     ProtocolError,
@@ -79,6 +80,18 @@ class SrsQcm200(LineDriver):
         self._told: dict[str, str] = {}
         self._zero_hz = math.nan
         self._out_told = 0
+
+    @classmethod
+    def abilities(cls) -> tuple[Abilities, ...]:
+        """Return what it can do, whichever model it is."""
+        return (
+            Abilities(
+                model="Stanford Research Systems QCM200",
+                does=(TELLS,),
+                limits={"gate": Span(GATES_S[0], GATES_S[-1], "s")},
+                limits_kept_by="nobody",
+            ),
+        )
 
     def identify(self) -> dict[str, str]:
         """Return model, firmware, serial number and how long it counts."""

@@ -1,9 +1,11 @@
 """What a bench file tells of a stage."""
 
-from typing import Literal, Self
+from collections.abc import Mapping
+from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
+from instruments.abilities import Span
 from instruments.entry import AddressedEntry, OnFailure
 from instruments.stage.contract import Stage
 from techniques._base import Data
@@ -45,6 +47,15 @@ class ZaberAsciiEntry(StageEntry):
     axes: dict[Literal["x", "y", "z"], AxisEntry] = Field(
         min_length=1, description="Which of x, y and z there are."
     )
+
+    def bounds(self) -> Mapping[str, Span]:
+        return {str(name): Span(one.min_um, one.max_um, "um") for name, one in self.axes.items()}
+
+    @classmethod
+    def driver_class(cls) -> Any:
+        from instruments.stage.zaber_ascii import ZaberStage
+
+        return ZaberStage
 
     def driver(self) -> Stage:
         from instruments.stage.zaber_ascii import Axis, ZaberStage

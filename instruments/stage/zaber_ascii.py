@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from instruments._driver import LineDriver, of_other_settings
+from instruments.abilities import Abilities, Span
 from instruments.errors import (
     InstrumentError,
     InstrumentFaultError,
@@ -122,6 +123,20 @@ class ZaberStage(LineDriver):
         finally:
             with self._lock:
                 self._release()
+
+    @classmethod
+    def abilities(cls) -> tuple[Abilities, ...]:
+        """Return what it can do, whichever model it is."""
+        return (
+            Abilities(
+                model="Zaber controllers that speak ASCII",
+                does=("move axes x, y, z", "home", "stop"),
+                limits={"position": Span(None, None, "um")},
+                limits_kept_by="instrument",
+                limits_note="the controllers' own ends of travel, asked for when they are "
+                "connected; min_um and max_um of the bench file are kept by this software",
+            ),
+        )
 
     def identify(self) -> dict[str, str]:
         """Return model and firmware of each axis, as their controllers tell them."""

@@ -1,9 +1,11 @@
 """What a bench file tells of a thermostat."""
 
-from typing import ClassVar, Literal, Self
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
+from instruments.abilities import Span
 from instruments.entry import AddressedEntry
 from instruments.thermostat.contract import Thermostat
 
@@ -44,6 +46,10 @@ class ThermostatEntry(AddressedEntry):
             high = _WATER_K[1] if high is None else min(high, _WATER_K[1])
         return low, high
 
+    def bounds(self) -> Mapping[str, Span]:
+        limits = self.limits_k
+        return {} if limits == (None, None) else {"setpoint": Span(*limits, "K")}
+
     @model_validator(mode="after")
     def _temperatures_agree(self) -> Self:
         low, high = self.limits_k
@@ -64,6 +70,12 @@ class HuberEntry(ThermostatEntry):
 
     language: Literal["huber_pb"]
 
+    @classmethod
+    def driver_class(cls) -> Any:
+        from instruments.thermostat.huber_pb import HuberThermostat
+
+        return HuberThermostat
+
     def driver(self) -> Thermostat:
         from instruments.thermostat.huber_pb import HuberThermostat
 
@@ -74,6 +86,12 @@ class JulaboEntry(ThermostatEntry):
     """A Julabo circulator on a serial line, in remote mode."""
 
     language: Literal["julabo"]
+
+    @classmethod
+    def driver_class(cls) -> Any:
+        from instruments.thermostat.julabo import JulaboThermostat
+
+        return JulaboThermostat
 
     def driver(self) -> Thermostat:
         from instruments.thermostat.julabo import JulaboThermostat

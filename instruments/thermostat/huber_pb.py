@@ -12,6 +12,7 @@ import re
 from pathlib import Path
 
 from instruments._driver import LineDriver, of_other_settings
+from instruments.abilities import Abilities, Span
 from instruments.errors import (
     InstrumentFaultError,
     ProtocolError,
@@ -70,6 +71,20 @@ class HuberThermostat(LineDriver):
         self._moved = False
         self._of_process = False
         self._warning_told = 0
+
+    @classmethod
+    def abilities(cls) -> tuple[Abilities, ...]:
+        """Return what it can do, whichever model it is."""
+        return (
+            Abilities(
+                model="Huber circulators, Pilot ONE",
+                does=("go to a temperature", "stop"),
+                limits={"setpoint": Span(*LANGUAGE_RANGE_K, "K")},
+                limits_kept_by="instrument",
+                limits_note="the circulator's own range is narrower and asked for when it is "
+                "connected; those of bench file and cell file are kept by this software",
+            ),
+        )
 
     def identify(self) -> dict[str, str]:
         """Return the kind of instrument, its range, and whose temperature it told last.

@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 
 from instruments._driver import LineDriver
+from instruments.abilities import Abilities, Span
 from instruments.errors import (
     InstrumentFaultError,
     ProtocolError,
@@ -85,6 +86,20 @@ class JulaboThermostat(LineDriver):
         self._not_before = 0.0
         self._moved = False
         self._warning_told: int | None = None
+
+    @classmethod
+    def abilities(cls) -> tuple[Abilities, ...]:
+        """Return what it can do, whichever model it is."""
+        return (
+            Abilities(
+                model="Julabo circulators in remote mode",
+                does=("go to a temperature", "stop"),
+                limits={"setpoint": Span(*LANGUAGE_RANGE_K, "K")},
+                limits_kept_by="instrument",
+                limits_note="the circulator refuses what is beyond its own range, which it does "
+                "not tell; those of bench file and cell file are kept by this software",
+            ),
+        )
 
     def identify(self) -> dict[str, str]:
         """Return what it tells of itself."""

@@ -329,6 +329,8 @@ def say_instruments(session: "Session") -> None:
 
 
 def _instrument_lines(session: "Session") -> Iterator[str]:
+    from instruments.abilities import software_only
+
     file = session.bench.file
     told = session.RE.md.get("bench", {}).get("instruments", {})
     for name, entry in file.instruments.items():
@@ -337,3 +339,6 @@ def _instrument_lines(session: "Session") -> Iterator[str]:
         identity = told.get(name, {}).get("identity") or {}
         known = ", ".join(str(value) for key, value in identity.items() if key != "address")
         yield f"    {name:<18} {simulated:<10} {known or address}"
+        note = software_only(entry.driver_class())
+        if note:
+            yield f"    {'':<18} SOFTWARE ONLY: {note}"

@@ -1,15 +1,15 @@
 """A simulated bench in a process of its own, and instruments that play pages of their manuals."""
 
 import json
-import socket
 import subprocess
 import sys
-import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from sim_devices.manual import Manual
 
 TRANSCRIPTS = Path(__file__).parents[1] / "transcripts"
 
@@ -75,67 +75,13 @@ def simulate(tmp_path: Path) -> Iterator[Simulate]:
 def read_pages(transcript: str) -> dict[str, list[str]]:
     """Return the turns of each page of ``tests/transcripts/<transcript>``.
 
-    Pages are separated by empty lines: ``#`` names the page, ``>`` is a line the host sends, ``<``
-    the next line answered, ``<~`` one that is answered without its end, ``x`` closes the
-    connection.
+    Pages are separated by empty lines: ``#`` names the page, the rest are turns of a ``Manual``.
     """
     pages: dict[str, list[str]] = {}
     for block in (TRANSCRIPTS / transcript).read_text(encoding="ascii").split("\n\n"):
         name, *turns = [line for line in block.split("\n") if line]
         pages[name.removeprefix("# ")] = turns
     return pages
-
-
-class Manual:
-    """Plays pages one after the other; ``wrong`` holds what the host should not have said."""
-
-    def __init__(
-        self,
-        pages: dict[str, list[str]],
-        names: tuple[str, ...],
-        line_end: bytes = b"\r\n",
-        answer_end: bytes | None = None,
-    ) -> None:
-        self._turns = [turn for name in names for turn in pages[name]]
-        self._line_end = line_end
-        self._answer_end = line_end if answer_end is None else answer_end
-        self.wrong: list[str] = []
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self._listener.settimeout(20)
-        self.address = f"tcp://127.0.0.1:{self._listener.getsockname()[1]}"
-        self._thread = threading.Thread(target=self._play)
-        self._thread.start()
-
-    def _play(self) -> None:
-        client, _ = self._listener.accept()
-        with client:
-            client.settimeout(20)
-            heard = self._lines(client)
-            for turn in self._turns:
-                way, text = turn[:2].strip(), turn[2:].removeprefix(" ")
-                if way == "x":
-                    return
-                if way == ">":
-                    line = next(heard, None)
-                    if line != text.encode():
-                        self.wrong.append(f"heard {line!r}, the manual says {text!r}")
-                        return
-                else:
-                    client.sendall(text.encode() + (b"" if way == "<~" else self._answer_end))
-            for line in heard:
-                self.wrong.append(f"heard {line!r} after the page's end")
-
-    def _lines(self, client: socket.socket) -> Iterator[bytes]:
-        kept = b""
-        while data := client.recv(4096):
-            *whole, kept = (kept + data).split(self._line_end)
-            yield from whole
-        if kept:
-            self.wrong.append(f"heard {kept!r}, which does not end")
-
-    def close(self) -> None:
-        self._thread.join(30)
-        self._listener.close()
 
 
 @pytest.fixture
@@ -153,7 +99,9 @@ def play_pages() -> Iterator[Callable[..., Manual]]:
         line_end: bytes = b"\r\n",
         answer_end: bytes | None = None,
     ) -> Manual:
-        started.append(Manual(read_pages(transcript), names, line_end, answer_end))
+        pages = read_pages(transcript)
+        turns = [turn for name in names for turn in pages[name]]
+        started.append(Manual(turns, line_end=line_end, answer_end=answer_end))
         return started[-1]
 
     yield play

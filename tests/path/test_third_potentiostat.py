@@ -8,6 +8,7 @@ import pytest
 
 from instruments.errors import UnsupportedTechniqueError
 from operando.analysis import metrics
+from operando.cli._bench import say_instruments
 from operando.configuration import load_bench, load_cell
 from operando.runs import Run
 from techniques import Protocol
@@ -88,13 +89,15 @@ def test_the_run_says_that_its_limits_were_of_software(runs: dict[str, tuple[Run
 
 
 def test_a_set_current_is_refused_before_anything_moves(
-    make_chain: Callable[..., Any], plate_strip: Callable[..., Protocol]
+    make_chain: Callable[..., Any],
+    plate_strip: Callable[..., Protocol],
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     chain = make_chain(CELL, factor=300.0, instruments=("rodeostat",))
-    with (
-        chain.simulated(),
-        chain.session(load_bench("sim-rodeostat")) as session,
-        pytest.raises(UnsupportedTechniqueError, match="no galvanostat"),
-    ):
-        session.run_protocol(plate_strip(CELL, 0.5, 0.1), cell=load_cell(CELL))
+    with chain.simulated(), chain.session(load_bench("sim-rodeostat")) as session:
+        say_instruments(session)
+        with pytest.raises(UnsupportedTechniqueError, match="no galvanostat"):
+            session.run_protocol(plate_strip(CELL, 0.5, 0.1), cell=load_cell(CELL))
+    # What the first lines of `operando run` and the banner of the shell say.
+    assert "SOFTWARE ONLY: its firmware knows no limits" in capsys.readouterr().out
     assert not chain.truth("potentiostat", "cell_on")

@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from instruments.abilities import Abilities
 from instruments.errors import (
     InstrumentError,
     InstrumentFaultError,
@@ -21,7 +22,7 @@ from instruments.potentiostat.contract import (
     ZeroCurrent,
 )
 from instruments.potentiostat.keithley.dialogue import Dialogue
-from instruments.potentiostat.keithley.models import identified
+from instruments.potentiostat.keithley.models import identified, models
 from instruments.potentiostat.keithley.program import compile_program
 from instruments.potentiostat.keithley.run import Run
 from instruments.potentiostat.keithley.script import FAULT, SAFETY, STOP, Program, Wiring
@@ -80,6 +81,11 @@ class KeithleyPotentiostat(KeepsNoLog, ProgrammedPotentiostat[Run]):
         )
         self._wiring = wiring or Wiring()
         self._dialogue: Dialogue | None = None
+
+    @classmethod
+    def abilities(cls) -> tuple[Abilities, ...]:
+        """Return what each model can do that this driver knows."""
+        return tuple(able.abilities() for able in models())
 
     # -- connecting
 

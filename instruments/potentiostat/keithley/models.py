@@ -54,6 +54,11 @@ _IDENTITY = re.compile(
 OLDEST_FIRMWARE = (1, 5)
 
 
+def models() -> tuple[Capabilities, ...]:
+    """Return what each model that is known can do."""
+    return tuple(_MODELS.values())
+
+
 def identified(answer: str) -> tuple[Capabilities, str, str]:
     """Return (capabilities, serial number, firmware) of who answers ``*IDN?`` so.
 

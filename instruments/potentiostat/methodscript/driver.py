@@ -4,6 +4,7 @@ import logging
 import time
 from collections.abc import Iterator
 
+from instruments.abilities import Abilities
 from instruments.errors import (
     InstrumentError,
     InstrumentFaultError,
@@ -27,6 +28,7 @@ from instruments.potentiostat.methodscript.judging import (
     no_reference,
     wrong_setpoint,
 )
+from instruments.potentiostat.methodscript.models import models
 from instruments.potentiostat.methodscript.program import Program
 from instruments.potentiostat.methodscript.range_reach import beyond_nominal, in_words, reach_script
 from instruments.potentiostat.methodscript.reference import refused_by_instrument
@@ -41,6 +43,11 @@ _ANSWER_S = 2.0
 
 class MethodScriptPotentiostat(MethodScriptInstrument):
     """A potentiostat that runs MethodSCRIPT, EmStat4 HR first; arguments as its base."""
+
+    @classmethod
+    def abilities(cls) -> tuple[Abilities, ...]:
+        """Return what each model can do that this driver knows."""
+        return tuple(able.abilities() for able in models())
 
     def _must_set(self, runs_on: tuple[SetCurrent, ...]) -> None:
         """Have currents beyond the nominal value of their range set while the cell is open."""

@@ -102,6 +102,11 @@ _MODELS = {
 }
 
 
+def models() -> tuple[Capabilities, ...]:
+    """Return what each model that is known can do."""
+    return tuple(dict.fromkeys(_MODELS.values()))
+
+
 def capabilities_of(device_id: str) -> Capabilities:
     """Return what the instrument with this six-letter name can do.
 

@@ -9,6 +9,7 @@ import logging
 from collections.abc import Generator
 from pathlib import Path
 
+from instruments.abilities import Abilities
 from instruments.errors import (
     InstrumentError,
     InstrumentFaultError,
@@ -28,7 +29,7 @@ from instruments.potentiostat.rodeostat.dialogue import (
     Dialogue,
     must_be_disconnected,
 )
-from instruments.potentiostat.rodeostat.models import SOFTWARE_ONLY, Model, model_of
+from instruments.potentiostat.rodeostat.models import SOFTWARE_ONLY, Model, model_of, models
 from instruments.potentiostat.rodeostat.run import Run
 from instruments.potentiostat.rodeostat.steps import check
 from instruments.transport import SerialSettings
@@ -72,6 +73,11 @@ class RodeostatPotentiostat(KeepsNoLog, ProgrammedPotentiostat[Run]):
         )
         self._dialogue: Dialogue | None = None
         self._model: Model | None = None
+
+    @classmethod
+    def abilities(cls) -> tuple[Abilities, ...]:
+        """Return what each model can do that this driver knows."""
+        return tuple(able.abilities() for able in models())
 
     # -- connecting
 

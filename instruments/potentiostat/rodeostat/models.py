@@ -82,6 +82,12 @@ class Model:
         )
 
 
+def models() -> tuple[Capabilities, ...]:
+    """Return what each variant that is driven can do."""
+    variants = (f"{volts}_{amperes}{_SWITCHED}" for volts in _VOLTS for amperes in _AMPERES)
+    return tuple(model_of(variant).capabilities() for variant in variants)
+
+
 def model_of(variant: str) -> Model:
     """Return what a variant can do.
 

@@ -88,7 +88,7 @@ def test_it_tells_who_it_is_and_that_its_laser_is_switched_by_software_only(
 ) -> None:
     warned = " ".join(record.getMessage() for record in caplog.get_records("setup"))
     assert "has not been confirmed on real hardware" in warned
-    assert "SOFTWARE ONLY: its laser hangs on relay 1" in warned
+    assert "relay 1: SOFTWARE ONLY: its laser hangs on a relay" in warned
     told = spectrometer.identify()
     assert told["model"] == "Ocean HDX"
     assert told["serial_number"] == "HDX00042"
