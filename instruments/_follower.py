@@ -22,7 +22,7 @@ from event_model import DataKey
 from ophyd.status import DeviceStatus
 
 from instruments._ophyd import InstrumentDevice
-from instruments.errors import InstrumentError
+from instruments.errors import InstrumentError, SafetyLimitError
 
 _log = logging.getLogger(__name__)
 
@@ -153,6 +153,8 @@ class Follower(InstrumentDevice):
         self.unfollow()
         self._notes = []
         self._outages = 0
+        if self._lost:
+            self._note("it was lost in the run before; it is looked for at each reading")
         self._leader = leader
         self._unsubscribe = leader.on_row(self._on_leader_row)
 
@@ -326,6 +328,8 @@ class Follower(InstrumentDevice):
             if self._lost:
                 self._find_again()
             acquired = self._acquire(**request)
+        except SafetyLimitError:
+            raise  # a limit is not a reading that is missing
         except InstrumentError as error:
             if not self._lost:
                 self._outages += 1

@@ -22,7 +22,6 @@ _MADE_SAFE = {
     "potentiostat": "cell open",
     "raman": "laser off",
     "lamp": "lamp off",
-    "gas_chromatograph": "start contact open",
 }
 
 
@@ -79,7 +78,8 @@ class Bench:
         ]
         with ThreadPoolExecutor(max(1, len(slow)), thread_name_prefix="connect") as beside:
             waiting = {name: beside.submit(self._connected, name) for name in slow}
-            for name in self._parts.drivers:
+            # The cell first: a silent valve must not keep it waiting.
+            for name in sorted(self._parts.drivers, key=self._may_wait):
                 if name in waiting:
                     continue
                 entry = self.file.instruments.get(name)
@@ -92,11 +92,16 @@ class Bench:
             found |= {name: future.result() for name, future in waiting.items()}
         return {name: error for name in self._parts.drivers if (error := found[name]) is not None}
 
-    def _connected(self, name: str) -> InstrumentError | None:
+    def _may_wait(self, name: str) -> bool:
+        entry = self.file.instruments.get(name)
+        return entry is None or entry.kind != "potentiostat"
+
+    def _connected(self, name: str) -> Exception | None:
         """Open one instrument and return why it did not; ``None`` if it did."""
         try:
             self._parts.drivers[name].connect()
-        except InstrumentError as error:
+        except Exception as error:
+            # Any: the others are to be opened, or closed again, whatever it is.
             return error
         self._opened.add(name)
         return None
@@ -114,18 +119,16 @@ class Bench:
         """Connect and make safe whatever answers; return what became of each instrument, by name.
 
         For the moment after a crash. Words are what was confirmed by the instrument itself, an
-        exception is why it was not. A thermostat goes to its safe temperature also if nothing was
-        moved from here. Raises nothing; ``close`` afterwards.
+        exception is why it was not. A thermostat that controls goes to its safe temperature also if
+        nothing was moved from here. Raises nothing; ``close`` afterwards.
         """
         told: dict[str, str | Exception] = dict(self._connect_each())
         for name, device in self._parts.devices.items():
             failures = self._failing([device.safe_state])  # its lamp may be there without it
             if name not in told:
-                told[name] = (
-                    failures[0]
-                    if failures
-                    else _MADE_SAFE.get(self.file.instruments[name].kind, "")
-                )
+                entry = self.file.instruments[name]
+                confirmed = entry.made_safe or _MADE_SAFE.get(entry.kind, "")
+                told[name] = failures[0] if failures else confirmed
         for name, device in self._parts.devices.items():
             if isinstance(device, ThermostatDevice) and not isinstance(told[name], Exception):
                 try:

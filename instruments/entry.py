@@ -22,6 +22,11 @@ class InstrumentEntry(Data):
     unreached_means: ClassVar[str] = ""
 
     @property
+    def made_safe(self) -> str:
+        """Return what it has confirmed when it was made safe; empty if its kind tells that."""
+        return ""
+
+    @property
     def boards(self) -> tuple[str, ...]:
         """Return the names of the relay boards that the instrument hangs on."""
         return ()

@@ -38,7 +38,8 @@ def brought(known: Entries, points: Iterable[EntryPoint] | None = None) -> Entri
         try:
             entry = point.load()
             _check(entry, [*known, *found])
-        except Exception as error:
+        except (Exception, SystemExit) as error:
+            # Also what ends the interpreter: a licence that is not there.
             _log.warning(
                 "the instrument %r (%s) is left out: %s: %s",
                 point.name,

@@ -57,6 +57,39 @@ def load_bench(name_or_path: str | Path) -> "BenchFile":
     return _load(BenchFile, _find(_BENCH, name_or_path))
 
 
+def load_bench_leniently(
+    name_or_path: str | Path,
+) -> tuple["BenchFile", dict[str, tuple[str, str]]]:
+    """Return a bench of what can be understood; of the rest by name the kind and what is wrong.
+
+    For opening a cell, which must not fail at a balance. Raises ConfigurationError if it is no YAML
+    or tells no instruments.
+    """
+    from instruments.bench_file import BenchFile
+
+    path = _find(_BENCH, name_or_path)
+    data, lines = _read(path)
+    told = data.get("instruments") if isinstance(data, dict) else None
+    if not isinstance(told, dict):
+        return _validated(BenchFile, path, data, lines), {}
+    bench = BenchFile(name=str(data.get("name") or path.stem), instruments={})
+    kept: dict[str, Any] = {}
+    left_out: dict[str, tuple[str, str]] = {}
+    # What others hang on comes first; the cell before all.
+    order = ("potentiostat", "relay_board", "sampling_valve", "thermostat")
+    ranks = {kind: rank for rank, kind in enumerate(order)}
+    kinds = {name: one.get("kind") if isinstance(one, dict) else None for name, one in told.items()}
+    for name in sorted(told, key=lambda one: ranks.get(str(kinds[one]), len(order))):
+        more = kept | {name: told[name]}
+        try:
+            bench = BenchFile.model_validate({"name": bench.name, "instruments": more})
+        except ValidationError as error:
+            left_out[str(name)] = str(kinds[name]), _explain(path, BenchFile, error, lines)
+        else:
+            kept = more
+    return bench, left_out
+
+
 def load_cell(name_or_path: str | Path, *, beside: Path | None = None) -> Cell:
     """Return the cell of that name or path; raises ConfigurationError.
 
@@ -179,6 +212,19 @@ def _find(kind: _Kind, name_or_path: str | Path, beside: Path | None = None) -> 
 
 
 def _load(model: type[Model], path: Path) -> Model:
+    data, lines = _read(path)
+    return _validated(model, path, data, lines)
+
+
+def _validated(model: type[Model], path: Path, data: Any, lines: "_Lines") -> Model:
+    try:
+        return model.model_validate(data)
+    except ValidationError as error:
+        raise ConfigurationError(_explain(path, model, error, lines)) from error
+
+
+def _read(path: Path) -> tuple[Any, "_Lines"]:
+    """Return what a YAML file tells, and in which lines."""
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
@@ -201,10 +247,7 @@ def _load(model: type[Model], path: Path) -> Model:
         raise ConfigurationError(f"{path}: not YAML: {error}") from error
     finally:
         loader.dispose()
-    try:
-        return model.model_validate(data)
-    except ValidationError as error:
-        raise ConfigurationError(_explain(path, model, error, lines)) from error
+    return data, lines
 
 
 def _refuse_ambiguity(path: Path, root: yaml.Node) -> None:

@@ -192,6 +192,11 @@ class ContactEntry(GasChromatographEntry):
     """A gas chromatograph started by contact closure; its data system writes result files."""
 
     language: Literal["contact"]
+
+    @property
+    def made_safe(self) -> str:
+        return "start contact open"
+
     board: str = Field(description="Name of a relay_board of this bench.")
     start_relay: int = Field(ge=0)
     ready_gpio: int = Field(ge=0)

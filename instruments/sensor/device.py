@@ -36,6 +36,15 @@ class SensorDevice(Follower):
         """Open the port; raises what the driver raises."""
         self.driver.connect()
 
+    def follow(self, leader: Leader) -> None:
+        super().follow(leader)
+        if self.outlived and not self._first:
+            # Who it was when it was connected; whoever is found after an outage is compared.
+            try:
+                self._first = self.driver.identify()
+            except InstrumentError as error:
+                raise type(error)(f"{self.name}: {error}") from error
+
     def check_ready(self) -> None:
         """Ask the driver whether it can measure, if it can tell without measuring."""
         check = getattr(self.driver, "check_ready", None)
@@ -86,11 +95,6 @@ class SensorDevice(Follower):
                     f"({key}): another instrument; its readings are not taken"
                 )
         _log.warning("%s: it is there again", self.name)
-
-    def follow(self, leader: Leader) -> None:
-        super().follow(leader)
-        if self.outlived:
-            self._first = self.driver.identify()
 
     def _quantities(self) -> Mapping[str, str | None]:
         return dict(self.driver.quantities)

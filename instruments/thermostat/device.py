@@ -215,26 +215,29 @@ class ThermostatDevice(Follower):
         """Let a bath that is beyond the cell go no further; return what was done."""
         # A run that fails leaves its bath as it is, for the next: this one would cook the cell.
         try:
-            if self.driver.safe_temperature_k is None:
+            if not self.driver.state().controlling:
+                return "It does not control: see to it"
+            safe_k = self.driver.safe_temperature_k
+            if safe_k is None or self._beyond_cell(safe_k, 0.0):
                 self.driver.stop()
                 return "It was stopped"
-            safe_k = self.driver.go_to(self.driver.safe_temperature_k)
+            safe_k = self.driver.go_to(safe_k)
         except InstrumentError as error:
             return f"It could not be stopped ({error}): switch it off"
         return f"It now goes to {safe_k:g} K, its safe temperature"
 
     def leave_alone(self) -> str:
-        """Go to the safe temperature, also where nothing was moved from here; tell what was done.
+        """Go to the safe temperature if it controls, whoever moved it; tell what was done.
 
-        For a bath that a program which has died may have moved. One exchange; raises what the
-        driver raises.
+        For a bath that a program which has died may have moved. One that is switched off stays so:
+        nobody knows whether there is still a liquid in it. Raises what the driver raises.
         """
-        safe_k = self.driver.safe_temperature_k
-        if safe_k is not None:
-            return f"goes to {self.driver.go_to(safe_k):g} K, its safe temperature"
         state = self.driver.state()
         if not state.controlling:
             return f"does not control, is at {state.temperature_k:.2f} K"
+        safe_k = self.driver.safe_temperature_k
+        if safe_k is not None:
+            return f"goes to {self.driver.go_to(safe_k):g} K, its safe temperature"
         return (
             f"goes on at {state.setpoint_k:g} K: the bench file tells no safe_temperature_k for it"
         )

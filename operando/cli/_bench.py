@@ -146,8 +146,13 @@ def _simulator_serves() -> bool:
 
 def _safe(arguments: argparse.Namespace) -> int:
     from instruments.bench import Bench
+    from instruments.bench_file import entries
+    from instruments.plugins import tag
+    from operando.configuration import ConfigurationError, load_bench_leniently
 
-    bench = Bench(bench_file(arguments))
+    _find_simulator()
+    file, left_out = load_bench_leniently(arguments.bench or DEFAULT_BENCH)
+    bench = Bench(file)
     try:
         told = bench.make_safe()  # to connect alone ends what ran
     finally:
@@ -155,14 +160,17 @@ def _safe(arguments: argparse.Namespace) -> int:
     for name, became in told.items():
         if not isinstance(became, Exception):
             say(f"    {name:<18} {became or 'nothing to make safe'}")
+    for name, (_, why) in left_out.items():
+        told[name] = ConfigurationError(f"the bench file is not understood there: {why}")
     unreached = {name: became for name, became in told.items() if isinstance(became, Exception)}
     if not unreached:
-        say("Safe: each instrument has confirmed it.")
+        say("Safe: what could be made safe has confirmed it.")
         return OK
     lines = [f"NOT SAFE: {len(unreached)} of {len(told)} instruments did not confirm it"]
     for name, error in unreached.items():
         lines.append(f"  {name}: {error}")
-        means = bench.file.instruments[name].unreached_means
+        kind = left_out[name][0] if name in left_out else file.instruments[name].kind
+        means = next((x.unreached_means for x in entries() if tag(x, "kind") == kind), "")
         if means:
             lines.append(f"      {means}")
     complain("\n".join(lines))
@@ -207,12 +215,17 @@ def _sim(arguments: argparse.Namespace) -> int:
         raise simulation.SimulationError(f"the simulator ended; it said:\n{simulated.errors()}")
 
 
-def bench_file(arguments: argparse.Namespace) -> "BenchFile":
-    from operando.configuration import ConfigurationError, load_bench
+def _find_simulator() -> None:
+    """Say where `operando sim` publishes, unless the environment does."""
     from operando.settings import simulator_dir
 
-    # Where `operando sim` publishes unless told otherwise.
     os.environ.setdefault("OPERANDO_SIM", str(simulator_dir()))
+
+
+def bench_file(arguments: argparse.Namespace) -> "BenchFile":
+    from operando.configuration import ConfigurationError, load_bench
+
+    _find_simulator()
     bench = load_bench(arguments.bench or DEFAULT_BENCH)
     if arguments.only:
         try:

@@ -23,7 +23,6 @@ from ophyd import Device
 
 from instruments.bench import Bench
 from instruments.bench_file import BenchFile
-from instruments.errors import InstrumentError
 from operando import configuration
 from operando.configuration import check_limits, load_bench, load_cell, load_protocol, program_of
 from operando.journal import JournalWriter, ScanNumbers, check_writable, log_may_go
@@ -412,8 +411,9 @@ class Session(Records):
         for name, device in self.devices.items():
             try:
                 device.safe_state()
-            except InstrumentError as error:
-                unsafe.append(f"{name} ({error})")
+            except Exception as error:
+                # Any: the next one may be the one at the cell.
+                unsafe.append(f"{name} ({str(error) or repr(error)})")
         if unsafe:
             return (
                 f"NOT known to be safe: {'; '.join(unsafe)}: disconnect the cell and switch the "

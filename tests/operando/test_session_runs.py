@@ -483,7 +483,7 @@ def test_the_verb_safe_opens_a_cell_that_nobody_holds(
         assert main(["safe", "--bench", str(bench)]) == 0
         told = capsys.readouterr().out
         assert "cell open" in told
-        assert "Safe: each instrument has confirmed it." in told
+        assert "Safe: what could be made safe has confirmed it." in told
         events = [line["event"] for line in read_lines(truth / "potentiostat.jsonl")]
         assert "cell_off" in events[events.index("cell_on") :]
 
@@ -494,10 +494,11 @@ def test_the_verb_safe_names_what_it_did_not_reach(
     bench = tmp_path / "bench.yaml"
     bench.write_text(
         "name: three\ninstruments:\n"
-        "  board: {kind: relay_board, language: numato, address: 'serial:///dev/nothing'}\n"
+        "  board: {kind: relay_board, language: numato, address: 'serial:///dev/nothing1'}\n"
         "  light: {kind: lamp, language: relay, board: board, relay: 1}\n"
         "  bath: {kind: thermostat, language: huber_pb, safe_temperature_k: 298.15,"
         " address: 'published:${OPERANDO_SIM}/thermostat'}\n"
+        "  balance: {kind: sensor, language: not_installed, address: 'serial:///dev/nothing2'}\n"
         "  meter: {kind: potentiostat, language: methodscript, address: 'serial:///dev/nothing'}\n"
     )
     with SimulatedBench(
@@ -515,7 +516,8 @@ def test_the_verb_safe_names_what_it_did_not_reach(
         told = capsys.readouterr()
     assert "bath               goes to 298.15 K, its safe temperature" in told.out
     assert "cell open" not in told.out
-    assert "NOT SAFE: 3 of 4" in told.err
+    assert "NOT SAFE: 4 of 5" in told.err
+    assert "balance: the bench file is not understood there: " in told.err
     assert "THE CELL MAY BE UNDER CURRENT: disconnect it" in told.err
     assert "the lamp may be on" in told.err
 
@@ -534,3 +536,42 @@ def test_a_bench_that_was_not_left_safe_says_so(
     assert "leaving the bench: meter" in caplog.text
     bench.close()
     assert len(bench.left_unsafe) == 1  # what is not connected is not complained of
+
+
+def test_a_driver_that_fails_in_its_own_way_keeps_no_cell_closed(tmp_path: Path) -> None:
+    entries = {
+        "stage": {
+            "kind": "stage",
+            "language": "zaber_ascii",
+            "address": "serial:///dev/nothing",
+            "axes": {"x": {"device": 1, "micrometre_per_step": 1, "min_um": 0, "max_um": 1}},
+        },
+        "meter": {
+            "kind": "potentiostat",
+            "language": "methodscript",
+            "address": f"published:{tmp_path / 'sim' / 'potentiostat'}",
+        },
+    }
+
+    class Broken:
+        """A driver with a slip in it."""
+
+        verified_on = None
+
+        def connect(self) -> None:
+            raise KeyError("a slip in somebody's driver")
+
+        def close(self) -> None:
+            raise OSError("another one")
+
+    bench = Bench(BenchFile.model_validate({"name": "two", "instruments": entries}))
+    bench._parts.drivers["stage"] = Broken()
+    with SimulatedBench("zn-bare-half", instruments=["potentiostat"], directory=tmp_path / "sim"):
+        told = bench.make_safe()
+        bench.close()
+        assert told["meter"] == "cell open"
+        assert isinstance(told["stage"], KeyError)
+        assert bench.left_unsafe == []
+        with pytest.raises(BenchConnectionError, match="a slip in somebody's driver"):
+            bench.connect()
+        assert not bench._opened  # what had been opened was closed again

@@ -4,14 +4,14 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
 from instruments._follower import LeaderRow
 from instruments.bench import Bench
 from instruments.bench_file import BenchFile
-from instruments.errors import TransportError
+from instruments.errors import SafetyLimitError, TransportError
 from instruments.sensor.device import SensorDevice
 
 Made = Callable[..., tuple[Any, SensorDevice]]
@@ -91,6 +91,33 @@ def test_a_thermostat_that_is_not_there_is_refused() -> None:
         BenchFile.model_validate({"name": "one", "instruments": instruments})
 
 
+class Other:
+    """Another make at the same address."""
+
+    verified_on = None
+    quantities: ClassVar[dict[str, str]] = {"ph": "", "compensation_k": "K"}
+
+    def __init__(self, error: Exception | None = None) -> None:
+        self.error = error
+
+    def connect(self) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+    def safe_state(self) -> None:
+        pass
+
+    def identify(self) -> dict[str, str]:
+        return {"model": "another pH meter"}
+
+    def read(self) -> dict[str, float]:
+        if self.error is not None:
+            raise self.error
+        return {"ph": 7.0, "compensation_k": 298.15}
+
+
 def unplug(simulated: Any) -> None:
     simulated.break_something(instrument="ph_meter", fault="unplug")
     end = time.monotonic() + 10
@@ -115,6 +142,31 @@ def test_a_run_goes_on_without_it_and_with_it_again(
     Path(simulated.address("ph_meter").removeprefix("published:")).write_text(line)
     assert 2 < reading(device) < 12
     assert len(device.notes) == 1
+    device.unfollow()
+
+
+def test_the_next_run_begins_without_it_and_takes_no_other_for_it(made: Made) -> None:
+    simulated, device = made()
+    reading(device)
+    unplug(simulated)
+    assert math.isnan(reading(device))
+    device.unfollow()
+    device.follow(Leader())  # the next run
+    assert math.isnan(reading(device))
+    assert device.notes == ["ph: it was lost in the run before; it is looked for at each reading"]
+    device.driver = Other()
+    assert math.isnan(reading(device))
+    device.unfollow()
+    device.follow(Leader())
+    assert math.isnan(reading(device))
+    device.unfollow()
+
+
+def test_a_limit_ends_a_run_that_would_outlive_its_sensor(made: Made) -> None:
+    _, device = made()
+    device.driver = Other(SafetyLimitError("9 bar, more than the cell allows"))
+    with pytest.raises(SafetyLimitError, match="ph: 9 bar"):
+        device.trigger().wait(20)
     device.unfollow()
 
 

@@ -265,3 +265,18 @@ def test_limits_that_contradict_each_other_are_refused(
     entry = {"kind": "thermostat", "language": "huber_pb", "address": "tcp://x:1", **more}
     with pytest.raises(ValueError, match=complaint):
         BenchFile.model_validate({"name": "one", "instruments": {"thermostat": entry}})
+
+
+def test_a_bath_that_is_switched_off_stays_off(device: ThermostatDevice) -> None:
+    assert device.leave_alone() == "does not control, is at 298.15 K"
+    assert not device.driver.state().controlling
+    device.driver.go_to(313.15)
+    assert device.leave_alone() == "goes to 298.15 K, its safe temperature"
+
+
+def test_a_safe_temperature_that_the_cell_forbids_is_no_retreat(device: ThermostatDevice) -> None:
+    device._cell_k = (278.15, 288.15)
+    device.driver.go_to(290.15)
+    with pytest.raises(SafetyLimitError, match="It was stopped"):
+        wait(device.trigger())
+    assert not device.driver.state().controlling
