@@ -214,7 +214,8 @@ def test_after_a_kill_in_mid_plating_the_experiment_is_as_if_nothing_had_happene
     with bench.broken.serve("potentiostat", factor=FACTOR):
         process = bench.begin(cycling(2))
         first = bench.kill_after(process, 100)
-        time.sleep(0.3)  # the instrument goes on by itself
+        time.sleep(0.1)  # the instrument goes on by itself
+        bench.hold()  # in the plating, however long it takes to connect
         new = bench.resume()
         assert not bench.broken.cell_is_on()
     bench.whole()
@@ -274,10 +275,17 @@ def test_an_experiment_that_a_rule_has_interrupted_is_resumed_within_the_program
         "at_most": 1,
     }
     judge = TipsEverywhere()
-    with bench.broken.serve("potentiostat", factor=FACTOR):
+
+    def programs_noted() -> int:
+        runs = list_runs(bench.broken.data)
+        return runs[0].rows.get("programs", 0) if runs else 0
+
+    with bench.broken.serve("potentiostat", factor=FACTOR / 2):
         process = bench.begin(cycling(1, rules=[rule]))
+        bench.wait_for(lambda: programs_noted() == 2, "the plating was not interrupted")
         first = bench.kill_after(process, 150)
-        time.sleep(0.3)
+        time.sleep(0.1)
+        bench.hold()
         with bench.session() as session:
             session.verdicts = lambda start: judge  # type: ignore[method-assign]
             new = resume(session)
