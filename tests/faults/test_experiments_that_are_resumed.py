@@ -283,8 +283,9 @@ def test_an_experiment_that_a_rule_has_interrupted_is_resumed_within_the_program
     with bench.broken.serve("potentiostat", factor=FACTOR / 2):
         process = bench.begin(cycling(1, rules=[rule]))
         bench.wait_for(lambda: programs_noted() == 2, "the plating was not interrupted")
-        first = bench.kill_after(process, 150)
-        time.sleep(0.1)
+        # It is noted before it begins.
+        first = bench.kill_after(process, list_runs(bench.broken.data)[0].rows["potentiostat"] + 20)
+        time.sleep(0.1)  # the instrument goes on by itself
         bench.hold()
         with bench.session() as session:
             session.verdicts = lambda start: judge  # type: ignore[method-assign]
