@@ -4,15 +4,20 @@
 PYTHON ?= python3
 BIN := .venv/bin
 PIP = $(PYTHON) -m pip --python $(BIN)/python --disable-pip-version-check --no-input
+# pip compiles one file after the other; this takes all cores, and leaves out the packages' tests.
+COMPILE = -W ignore -m compileall -qq -j 0 -x 'site-packages/.*/tests/'
 
 .PHONY: demo test check sim shell acceptance acceptance-long acceptance-makers bench clients faults docs build lock upgrade clean
 
 demo: .venv/ready
 	$(BIN)/operando demo
 
-# Most tests wait for processes and clocks: four at a time fill two cores.
+# Most tests wait for processes and clocks: four at a time fill two cores. Bytecode is written, as
+# it is for users: hundreds of processes are started that would compile the same modules again.
+# In the order of their names the slow files come early, and none is waited for at the end.
 test: .venv/ready .venv/validators/ready
-	$(BIN)/python -m pytest -q --numprocesses 4 --dist loadfile
+	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -q --numprocesses 4 --dist loadfile \
+		--no-loadscope-reorder
 
 check: .venv/ready
 	$(BIN)/ruff check .
@@ -64,8 +69,10 @@ build: .venv/ready
 		exit 1; }
 	@echo "Installing what requirements.lock names into .venv: 1.7 GB, one or two minutes, once."
 	@$(PYTHON) -m venv --without-pip .venv
-	@$(PIP) install --quiet --quiet --no-deps --only-binary :all: --require-hashes -r requirements.lock
+	@$(PIP) install --quiet --quiet --no-compile --no-deps --only-binary :all: --require-hashes \
+		-r requirements.lock
 	@$(PIP) install --quiet --quiet --no-deps --no-build-isolation --editable .
+	@$(BIN)/python $(COMPILE) .venv/lib || true
 	@touch $@
 
 # lock: write down what pyproject.toml now asks for, keeping every version that still fits.
@@ -103,7 +110,9 @@ UV_COMPILE = .venv/uv/bin/uv pip compile --quiet --only-binary :all: --generate-
 	@echo "Installing the validators of the export formats into .venv/validators: 0.7 GB, once."
 	@$(PYTHON) -m venv --without-pip .venv/validators
 	@$(PYTHON) -m pip --python .venv/validators/bin/python install --quiet --quiet \
-		--disable-pip-version-check --no-input --no-deps --only-binary :all: --require-hashes -r $<
+		--disable-pip-version-check --no-input --no-compile --no-deps --only-binary :all: \
+		--require-hashes -r $<
+	@.venv/validators/bin/python $(COMPILE) .venv/validators/lib || true
 	@touch $@
 
 # Who `make bench` measures beside us, and the clients of `make clients`; nothing of the product

@@ -1,5 +1,7 @@
 """The command line, each time in a process that is forked from this one, which has imported it.
 
+What a command needs is imported when it runs; what most of them need is imported here, once.
+
 Standard input is a socket. Each packet on it orders a process: in JSON its arguments, environment
 and folder, with the descriptors of its standard output and standard error, and of a pipe on which
 its number and, once it is over, its exit status are told.
@@ -11,6 +13,13 @@ import selectors
 import socket
 import sys
 
+import operando.analysis
+import operando.catalog
+import operando.configuration
+import operando.history
+import operando.live
+import operando.resume
+import operando.session  # noqa: F401
 from operando import cli
 
 ORDER_BYTES = 1 << 20

@@ -214,7 +214,8 @@ def test_after_a_kill_in_mid_plating_the_experiment_is_as_if_nothing_had_happene
     with bench.broken.serve("potentiostat", factor=FACTOR):
         process = bench.begin(cycling(2))
         first = bench.kill_after(process, 100)
-        time.sleep(0.3)  # the instrument goes on by itself
+        time.sleep(0.1)  # the instrument goes on by itself
+        bench.hold()  # in the plating, however long it takes to connect
         new = bench.resume()
         assert not bench.broken.cell_is_on()
     bench.whole()
@@ -274,10 +275,18 @@ def test_an_experiment_that_a_rule_has_interrupted_is_resumed_within_the_program
         "at_most": 1,
     }
     judge = TipsEverywhere()
-    with bench.broken.serve("potentiostat", factor=FACTOR):
+
+    def programs_noted() -> int:
+        runs = list_runs(bench.broken.data)
+        return runs[0].rows.get("programs", 0) if runs else 0
+
+    with bench.broken.serve("potentiostat", factor=FACTOR / 2):
         process = bench.begin(cycling(1, rules=[rule]))
-        first = bench.kill_after(process, 150)
-        time.sleep(0.3)
+        bench.wait_for(lambda: programs_noted() == 2, "the plating was not interrupted")
+        # It is noted before it begins.
+        first = bench.kill_after(process, list_runs(bench.broken.data)[0].rows["potentiostat"] + 20)
+        time.sleep(0.1)  # the instrument goes on by itself
+        bench.hold()
         with bench.session() as session:
             session.verdicts = lambda start: judge  # type: ignore[method-assign]
             new = resume(session)
@@ -730,6 +739,7 @@ def test_without_a_log_what_is_not_known_is_said_and_the_operator_decides(bench:
         bench.wait_for(lambda: bench.broken.truth("bench", "fault"), "not broken")
         process = bench.begin(cycling(1))
         first = bench.kill_after(process, 100)
+        bench.hold()  # in the plating, or the strip would be over for a computer that is slow
         assert bench.run_of(first).start["instrument_log"]["name"] is None
         time.sleep(1.0)  # time for a whole plating, as far as anybody knows
         with pytest.raises(ResumeError, match="has no log of what it did after it") as refused:

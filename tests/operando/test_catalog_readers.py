@@ -223,7 +223,7 @@ def test_reading_a_run_that_grows_never_fails(record, catalog):
     ended = threading.Event()
 
     def grow():
-        while not ended.wait(0.05):
+        while not ended.wait(0.1):
             run.add_rows(20)
             run.add_frame()
             run.add_burst(10)

@@ -38,6 +38,9 @@ _ANSWER_S = 3.0
 _DAMAGE_ALLOWED = 3
 _DAMAGE_WINDOW = 1000
 _SETPOINT_TOLERANCE = 0.05
+# A change of current by the one moves the potential of any cell by more than the other: 0.1 ohm,
+# which is less than what is taken for a hard short.
+_ANSWERS_FROM_A, _ANSWER_V = 1e-3, 1e-4
 _TIMES_ASKED = 3
 _HELD_BY_THE_DEAD = (
     "If a program whose computer died may hold it: the key OUTPUT on its front ends a current, and "
@@ -246,6 +249,7 @@ class KeithleyPotentiostat(KeepsNoLog, ProgrammedPotentiostat[Run]):
             if row is not None:
                 yield row
                 failure = failure or self._wrong_setpoint(run, row)
+                failure = failure or self._no_answer(run, row)
             failure = failure or self._bad_line(run)
             if failure is not None and not run.abort_asked and not stream.over:
                 # The cell is opened at once; rows that are still under way are kept.
@@ -338,6 +342,26 @@ class KeithleyPotentiostat(KeepsNoLog, ProgrammedPotentiostat[Run]):
             f"{self._who()}: step {row.step} asked for {block.current_a * 1e3:.6g} mA, the "
             f"instrument measures {row.current_a * 1e3:.6g} mA at {row.potential_v:.6g} V; the "
             "program was ended and the output switched off: check cell and cables"
+        )
+
+    def _no_answer(self, run: Run, row: Sample) -> InstrumentError | None:
+        """Ask that the potential answers where the current changes from one step to the next.
+
+        With a sense lead off nothing that is compared with a limit is of the cell; near 0 V, as of
+        two electrodes of one metal, that shows nowhere else.
+        """
+        before, run.last = run.last, row
+        if not self._wiring.four_wire or before is None or before.step == row.step:
+            return None
+        change_a = abs(row.current_a - before.current_a)
+        change_v = abs(row.potential_v - before.potential_v)
+        if change_a < _ANSWERS_FROM_A or change_v > _ANSWER_V:
+            return None
+        return InstrumentFaultError(
+            f"{self._who()}: at the begin of step {row.step} the current went from "
+            f"{before.current_a * 1e3:.6g} mA to {row.current_a * 1e3:.6g} mA, and the potential "
+            f"stayed at {row.potential_v:.6g} V: a sense lead is off, or there is no resistance "
+            "between the sense leads at all; the program was ended and the output switched off"
         )
 
     def _verdict(self, run: Run) -> None:

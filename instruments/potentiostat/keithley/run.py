@@ -55,6 +55,7 @@ class Run:
         self.damage: deque[int] = deque()
         self.lines = 0
         self.checked = 0
+        self.last: Sample | None = None
         self._passed = (
             _Passed("potential_max_v", limits.potential_max_v, "V"),
             _Passed("potential_min_v", limits.potential_min_v, "V", -1),

@@ -521,3 +521,17 @@ def test_the_larger_model_has_other_ranges(serve: Serve) -> None:
     larger = assigned(constant(8.0, limit("time_s", 20)), area=1e3, limits={"current_max_a": 9})
     with pytest.raises(UnsupportedTechniqueError, match="gives 7350 mA at most"):
         driver.start(larger)
+
+
+def test_a_sense_lead_that_falls_off_near_0_v_is_noticed_at_the_next_current(serve: Serve) -> None:
+    served = serve("zn-bare", factor=200.0, perfect=True)
+    driver = served.driver()
+    steps = [constant(1.0, limit("time_s", 300), role=role) for role in ("plate", "strip")]
+    driver.start(assigned(*steps, *steps, REST_FOR_EVER))
+    rows = driver.samples()
+    next(rows)
+    served.meter.inject("sense-lead-off")
+    with pytest.raises(InstrumentFaultError, match=r"potential stayed at 0\.02\d* V: a sense lead"):
+        list(rows)
+    assert served.is_open()
+    assert driver.counters.step == 2

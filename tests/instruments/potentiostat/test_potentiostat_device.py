@@ -102,8 +102,13 @@ def fly(
         yield from bps.collect(device.impedance, name="impedance", return_payload=False)
 
     def end() -> Iterator[Msg]:
-        yield from bps.stop(device)
-        yield from collect()
+        # That the program failed is told to the plan once, by `lead` or by the engine: here, where
+        # `lead` was quicker, and it must not stop what saves the rows.
+        for part in (lambda: bps.stop(device), collect):
+            try:
+                yield from part()
+            except FailedStatus:
+                yield from part()
 
     def lead() -> Iterator[Msg]:
         yield from bps.declare_stream(device, name="potentiostat", collect=True)
