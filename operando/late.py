@@ -52,7 +52,10 @@ class ChromatogramPlace:
         self.instrument = instrument
         self.address = address
         self.clock_offset_s = clock_offset_s
-        self.declared: Mapping[str, Any] = {"clock_offset_s": clock_offset_s}
+        self.declared: Mapping[str, Any] = {
+            "clock_offset_s": clock_offset_s,
+            **({} if results.detector is None else {"detector": results.detector}),
+        }
         self._results = results
 
     def keys(self, known: Mapping[str, object] | None = None) -> dict[str, int | str]:

@@ -222,7 +222,8 @@ def told_attachments(run: "Run") -> list[str]:
 
 def _told_attachment(one: Mapping[str, Any]) -> str:
     told = one.get("attachment") or {}
-    line = f"Attached {_when(one)}: {told.get('kind', '?')} from {_file_of(one)}"
+    verb = "Withdrawn" if told.get("withdrawn") else "Attached"
+    line = f"{verb} {_when(one)}: {told.get('kind', '?')} from {_file_of(one)}"
     if told.get("instrument"):
         line += f" of {told['instrument']}"
     line += _told_clock(told)

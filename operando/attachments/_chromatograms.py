@@ -35,7 +35,7 @@ def chromatogram_parts(
         trace: The detector's signal.
 
     Raises:
-        AttachmentError: The run made no such injection.
+        AttachmentError: The run made no such injection, or has another chromatogram of it.
     """
     if number is None:
         number = _nearest(run, device, started)
@@ -45,6 +45,7 @@ def chromatogram_parts(
     stream = run.streams.get(STREAM)
     known = [] if stream is None else list(stream.columns.get(f"{prefix}_injection", ()))
     if number in known:
+        _check_alike(run, prefix, known.index(number), trace)
         return []
     asset = None if stream is None else stream.assets.get(f"{prefix}_trace")
     length = len(asset[0]) if asset is not None and len(asset) else len(trace)
@@ -65,6 +66,22 @@ def chromatogram_parts(
             arrays={f"{prefix}_trace": np.array([values])},
         )
     ]
+
+
+def _check_alike(run: Run, prefix: str, row: int, trace: Sequence[float]) -> None:
+    """Raise AttachmentError if the run has another trace of an injection, as far as it has one."""
+    stream = run.streams[STREAM]
+    asset = stream.assets.get(f"{prefix}_trace")
+    if asset is None or len(asset) != len(stream):
+        return  # a file is gone: nobody can tell
+    known = np.asarray(asset[row], dtype=np.float64)
+    known = known[np.isfinite(known)][: len(trace)]
+    if not np.array_equal(known, np.asarray(trace, dtype=np.float64)[: len(known)]):
+        number = int(stream.columns[f"{prefix}_injection"][row])
+        raise AttachmentError(
+            f"run {run.uid[:8]} has another chromatogram of injection {number} already: which is "
+            "of it? Are clock and detector declared as they are (clock_offset_s, detector)?"
+        )
 
 
 def _injections(run: Run, device: str) -> dict[int, float]:

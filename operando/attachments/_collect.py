@@ -5,7 +5,7 @@ import logging
 import math
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -20,6 +20,7 @@ from operando.attachments._belonging import (
 from operando.attachments._files import Late
 from operando.attachments._write import (
     ROWS_BETWEEN,
+    WITHDRAWN,
     AlreadyAttachedError,
     AttachmentError,
     SourceFile,
@@ -89,8 +90,10 @@ def collect(
     """Attach every result that belongs to a run that has ended and is not among its rows.
 
     What was settled before is not read again, unless it was written again or what is declared of
-    its instrument was corrected. A result that nobody expected is copied to ``state/unexpected``
-    and told each time until its run is there. One that goes wrong keeps no other from its run.
+    its instrument was corrected: then all of its results are placed anew, as if none had been, and
+    one that is of no injection any more is withdrawn. A result that nobody expected is copied to
+    ``state/unexpected`` and told each time until its run is there. One that goes wrong keeps no
+    other from its run.
 
     Args:
         data_dir: The data folder.
@@ -121,7 +124,7 @@ def collect(
                 if state.settled(place, key, stamp, again=again):
                     continue
                 try:
-                    told = _collected(data_dir, place, key, runs, state.attached(place, key))
+                    told = _collected(data_dir, place, key, keys, runs, state.attached(place, key))
                     state.remember(place, key, stamp, told)
                 except Exception as error:
                     # The next may be better, and this one is tried again.
@@ -134,9 +137,14 @@ def collect(
 
 
 def _collected(
-    data_dir: Path, place: LateResults, key: str, runs: dict[str, Run], before: Sequence[str]
+    data_dir: Path,
+    place: LateResults,
+    key: str,
+    keys: Collection[str],
+    runs: dict[str, Run],
+    before: Sequence[str],
 ) -> list[Collected]:
-    """Settle one result; an earlier form of it was attached to the runs ``before``, if any."""
+    """Settle one result of ``keys``; an earlier form of it was attached to ``before``, if any."""
     try:
         late = place.fetch(key)
     except (ReaderError, AttachmentError) as error:
@@ -147,8 +155,8 @@ def _collected(
         for run in before
         for one in attached_to(data_dir, run)
         if one["attachment_of"] == run
-        and one["attachment"]["instrument"] == place.instrument
-        and not one["attachment"].get("by_hand")
+        and _is_of(place, one["attachment"])
+        and WITHDRAWN not in one["attachment"]
     ]
     whole = [one for one in earlier if late.source.continues(one["attachment"]["source"])]
     untold = not (late.told or {}).get("started")
@@ -173,12 +181,84 @@ def _collected(
         if _has_them_all(place, late, one, earlier):
             told.append(Collected(place.instrument, key, "present", one.uid))
             continue
-        told.append(_attached(data_dir, place, key, late, one, runs, stale))
-    if stale:
+        if late.among_rows:
+            run = _without_misplaced(data_dir, place, keys, one.uid, runs)
+        else:
+            run = runs[one.uid]
+        told.append(_attached(data_dir, place, key, late, one, run, stale))
+        if told[-1].outcome == "unexpected":
+            stale += [
+                each
+                for each in earlier
+                if late.among_rows
+                and each["attachment_of"] == one.uid
+                and each["attachment"]["source"]["sha256"] == late.source.sha256
+                and _is_misplaced(place, each["attachment"])
+            ]
+        if late.among_rows and told[-1].outcome == "attached":
+            runs.pop(one.uid, None)  # it has a row more now
+    if stale and late.among_rows:
+        names = ", ".join(each["attachment_of"][:8] for each in stale)
+        for each in stale:
+            _withdraw(data_dir, place, late, each)
+            runs.pop(each["attachment_of"], None)
+        reason = "; ".join(filter(None, (told[0].reason, f"it is no row of run {names} any more")))
+        told[0] = replace(told[0], reason=reason)
+    elif stale:
         names = ", ".join(f"{one['attachment_of'][:8]} (as {one['uid'][:8]})" for one in stale)
         reason = "; ".join(filter(None, (told[0].reason, f"it is still attached to run {names}")))
         told[0] = replace(told[0], reason=reason)
     return told
+
+
+def _is_of(place: LateResults, attachment: Mapping[str, Any]) -> bool:
+    """Return whether a place's results were attached so, by nobody's hand."""
+    return attachment["instrument"] == place.instrument and not attachment.get("by_hand")
+
+
+def _is_misplaced(place: LateResults, attachment: Mapping[str, Any]) -> bool:
+    """Return whether something else was declared when it was attached, as far as it tells."""
+    return attachment.get("declared") not in (None, dict(place.declared))
+
+
+def _without_misplaced(
+    data_dir: Path, place: LateResults, keys: Collection[str], uid: str, runs: Mapping[str, Run]
+) -> Run:
+    """Return a run without rows that will be placed anew, for what is declared was corrected.
+
+    Else each result would find its injection taken by one that was placed wrongly.
+    """
+    misplaced = [
+        str(one["uid"])
+        for one in attached_to(data_dir, uid)
+        if one["attachment_of"] == uid
+        and _is_of(place, one["attachment"])
+        and _is_misplaced(place, one["attachment"])
+        and one["attachment"]["source"]["name"] in keys
+    ]
+    return (
+        Run.from_journal(uid, data_dir, chain=False, without=misplaced) if misplaced else runs[uid]
+    )
+
+
+def _withdraw(data_dir: Path, place: LateResults, late: Late, attached: Mapping[str, Any]) -> None:
+    """Attach no rows in place of some that are none of that run; the record keeps both."""
+    attach(
+        data_dir,
+        str(attached["attachment_of"]),
+        [],
+        late.source,
+        kind=late.kind,
+        instrument=place.instrument,
+        clock_offset_s=place.clock_offset_s,
+        told={
+            "told": dict(late.told or {}),
+            "declared": dict(place.declared),
+            WITHDRAWN: True,
+        },
+        by_hand=False,
+        instead_of=str(attached["uid"]),
+    )
 
 
 def _has_them_all(
@@ -206,12 +286,12 @@ def _attached(
     key: str,
     late: Late,
     one: Belongs,
-    runs: dict[str, Run],
+    run: Run,
     stale: list[dict[str, Any]],
 ) -> Collected:
     """Attach a result to one run; it takes the place of the first that is ``stale``, if any."""
     try:
-        parts = within(late.parts(runs[one.uid]), one.between)
+        parts = within(late.parts(run), one.between)
         if not parts:
             return Collected(place.instrument, key, "present", one.uid)
         told: dict[str, Any] = {"told": dict(late.told or {}), "declared": dict(place.declared)}
@@ -237,8 +317,6 @@ def _attached(
         return Collected(place.instrument, key, "unexpected", one.uid, str(error))
     if instead_of:
         stale.pop(0)
-    if late.among_rows:
-        runs.pop(one.uid, None)  # it has a row more now
     reasons = [one.reason, _in_place_of(data_dir, one.uid, uid, late.source)]
     return Collected(place.instrument, key, "attached", one.uid, "; ".join(filter(None, reasons)))
 

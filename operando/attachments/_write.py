@@ -32,6 +32,8 @@ from operando.journal import (
 PLAN = "attach"
 # Of an attachment: between which moments rows of its file are those of its run, epoch s.
 ROWS_BETWEEN = "rows_between"
+# Of an attachment without rows: whose place it takes is no part of its run any more.
+WITHDRAWN = "withdrawn"
 _GROUP = "/entry"
 # Of a larger file only the digest is kept, not a copy.
 _COPIED_BYTES = 256 << 20

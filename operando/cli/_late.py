@@ -103,7 +103,8 @@ def _attach(arguments: argparse.Namespace) -> int:
     )
     name = arguments.name or kind or read(arguments.file).source.format
     late = file_parts(arguments.file, device=name, format=kind, clock=clock)
-    run = Run.from_journal(uid, folder, chain=False)
+    instead_of = arguments.instead_of and resolve_run(folder, arguments.instead_of)
+    run = Run.from_journal(uid, folder, chain=False, without=[instead_of])
     missed = missed_by_s(late, run)
     if missed > AROUND_S and not arguments.anyway:
         complain(
@@ -118,7 +119,6 @@ def _attach(arguments: argparse.Namespace) -> int:
     if not parts:
         say(f"{arguments.file.name} is among the rows of run {uid[:8]} already")
         return OK
-    instead_of = arguments.instead_of and resolve_run(folder, arguments.instead_of)
     attached = attach(
         folder,
         uid,

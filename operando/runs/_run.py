@@ -1,6 +1,6 @@
 """A run and its streams as named arrays with units."""
 
-from collections.abc import Callable, Hashable, Iterable, Mapping
+from collections.abc import Callable, Collection, Hashable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -140,7 +140,12 @@ class Run:
 
     @classmethod
     def from_journal(
-        cls, uid: str = "last", data_dir: Path | None = None, *, chain: bool = True
+        cls,
+        uid: str = "last",
+        data_dir: Path | None = None,
+        *,
+        chain: bool = True,
+        without: Collection[str] = (),
     ) -> "Run":
         """Read a run from its journal, and what was attached to it from theirs.
 
@@ -148,6 +153,7 @@ class Run:
             uid: A uid, the beginning of one, or ``last``.
             data_dir: The data folder; by default the configured one.
             chain: Whether the runs that it continues, and that continue it, belong to it.
+            without: Attachments, by their whole uids, that are left out.
         """
         from operando import journal
         from operando.runs._damage import read_journal
@@ -158,7 +164,7 @@ class Run:
             journal.remember_damage(folder, uid, damage, rows)
             return run
 
-        return cls._from(read, uid, data_dir, chain=chain)
+        return cls._from(read, uid, data_dir, chain=chain, without=without)
 
     @classmethod
     def from_catalog(cls, uid: str, data_dir: Path | None = None, *, chain: bool = True) -> "Run":
@@ -181,6 +187,7 @@ class Run:
         data_dir: Path | None,
         *,
         chain: bool,
+        without: Collection[str] = (),
     ) -> "Run":
         from operando import journal, settings
         from operando.runs._chains import join, with_attachments
@@ -191,6 +198,8 @@ class Run:
         run = join([read(member, folder) for member in members])
         late, missing, damage = [], [], []
         for one in journal.attachments_of(folder, members):
+            if one in without:
+                continue
             try:
                 late.append(read(one, folder))
             except LookupError as error:  # the catalog has not taken it in yet

@@ -108,7 +108,9 @@ def _trace(height: float) -> Any:
     return 30 + height * np.exp(-0.5 * ((t - 52.06) / 0.8) ** 2)
 
 
-def _second(run: Run, number: int | None = 2, started: float = BEGAN_S + 200) -> list[Part]:
+def _second(
+    run: Run, number: int | None = 2, started: float = BEGAN_S + 200, height: float = 200.0
+) -> list[Part]:
     return chromatogram_parts(
         run,
         "gas_chromatograph",
@@ -116,7 +118,7 @@ def _second(run: Run, number: int | None = 2, started: float = BEGAN_S + 200) ->
         started=started,
         arrived=BEGAN_S + 5 * 86400,
         sample_interval_s=0.02,
-        trace=list(_trace(200.0)),
+        trace=list(_trace(height)),
     )
 
 
@@ -274,7 +276,10 @@ def test_an_injection_gets_one_result_by_its_name_or_by_its_time(record: Record)
     assert labelled_injection(f"Monday {injection_label(UID, 7)}, again") == (UID, 7)
     assert labelled_injection("injection 7") is None
     assert _second(run, number=None)[0].columns["gas_chromatograph_result_injection"] == [2.0]
-    assert _second(run, number=None, started=BEGAN_S + 101) == []  # its result is there
+    there = BEGAN_S + 101
+    assert _second(run, number=None, started=there, height=100.0) == []
+    with pytest.raises(AttachmentError, match="another chromatogram of injection 1 already"):
+        _second(run, number=None, started=there)
     with pytest.raises(AttachmentError, match="made no injection 3"):
         _second(run, number=3)  # it was missed
     with pytest.raises(AttachmentError, match=r"the nearest is -300 s away.*clock_offset_s"):
@@ -547,10 +552,17 @@ def test_a_person_attaches_a_file_by_hand(
     assert len(Run.from_journal(UID, data).streams["second_potentiostat"]) == 3
     assert main(["attach", "last", str(path), "--name", "second_potentiostat"]) == 2
     assert "attached to run 7d1f0a52 already" in capsys.readouterr().err
-    for name, second, told in (("two", 200, "1 rows of chromatogram"), ("one", 100, "already")):
-        result = _fusion_file(tmp_path / f"{name}.json", BEGAN_S + second)
-        assert main(["attach", "last", str(result)]) == 0
-        assert told in capsys.readouterr().out
+    result = _fusion_file(tmp_path / "two.json", BEGAN_S + 200)
+    assert main(["attach", "last", str(result)]) == 0
+    assert "1 rows of chromatogram" in capsys.readouterr().out
+    assert main(["attach", "last", str(result)]) == 0
+    assert "among the rows of run 7d1f0a52 already" in capsys.readouterr().out
+    result = _fusion_file(tmp_path / "one.json", BEGAN_S + 100)
+    assert main(["attach", "last", str(result)]) == 2
+    assert "another chromatogram of injection 1 already" in capsys.readouterr().err
+    result = _fusion_file(tmp_path / "two-again.json", BEGAN_S + 201)
+    (two,) = (one for one in attached_to(data, UID) if one["attachment"]["kind"] == "fusion_json")
+    assert main(["attach", "last", str(result), "--instead-of", two["uid"]]) == 0
     run = Run.from_journal(UID, data)
     rows = run.streams["chromatogram"].columns["gas_chromatograph_result_injection"]
     assert rows.tolist() == [1.0, 2.0]

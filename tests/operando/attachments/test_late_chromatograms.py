@@ -8,9 +8,12 @@ from typing import Any
 import pytest
 
 from instruments.bench_file import BenchFile
+from instruments.gas_chromatograph import Chromatogram
+from operando.attachments import collect
 from operando.configuration import ConfigurationError
 from operando.journal import JournalWriter
-from operando.late import check_readers, collect_late, collect_quietly
+from operando.late import ChromatogramPlace, check_readers, collect_late, collect_quietly
+from operando.report import told_attachments
 from operando.runs import Run
 from techniques.injections import injection_label
 
@@ -102,6 +105,107 @@ def test_results_join_by_their_name_else_by_time_on_the_declared_clock(
     assert run.attachments[0]["attachment"]["clock_offset_s"] == 7200.0
     again, _ = collect_late(data, bench)
     assert {one.outcome for one in again} == {"unexpected"}
+
+
+class Kept:
+    """Results that an instrument keeps: name -> its bytes."""
+
+    def __init__(self, *, names_runs: bool = False, detector: str | None = None) -> None:
+        self.names_runs = names_runs
+        self.detector = detector
+        self.kept: dict[str, bytes] = {}
+
+    def begin(self) -> None: ...
+
+    def end(self) -> None: ...
+
+    def new(self) -> list[Chromatogram]:
+        return []
+
+    def put(self, name: str, started: float | str, *values: float, label: str = "") -> None:
+        """Keep a result whose detectors saw one value each, three times."""
+        seen = {
+            f"d{n}": {"nValuesPerSecond": 1, "values": [value] * 3}
+            for n, value in enumerate(values)
+        }
+        told = {"runTimeStamp": started, "annotations": {"name": label}, "detectors": seen}
+        self.kept[name] = json.dumps(told).encode()
+
+    def listed(self) -> dict[str, int]:
+        return {name: len(content) for name, content in self.kept.items()}
+
+    def content(self, name: str) -> bytes:
+        return self.kept[name]
+
+
+def _rows(data: Path) -> dict[int, float]:
+    """Return what each injection's chromatogram shows."""
+    rows = Run.from_journal(UID, data).streams["chromatogram"]
+    trace = rows.asset("gc_result_trace")
+    numbers = rows.columns["gc_result_injection"].tolist()
+    assert len(numbers) == len(set(numbers)) == len(trace)
+    return {int(number): float(trace[row][0]) for row, number in enumerate(numbers)}
+
+
+@pytest.mark.parametrize("wrong_s", [-200.0, 200.0])
+def test_a_clock_that_is_declared_later_puts_every_result_right(data: Path, wrong_s: float) -> None:
+    results = Kept()
+    results.put("r1", BEGAN_S + 100 + wrong_s, 1)
+    results.put("r2", BEGAN_S + 300 + wrong_s, 2)
+    found, _ = collect(data, [ChromatogramPlace("gc", "a", results, 0.0)])
+    assert [one.outcome for one in found].count("attached") == 1
+    assert _rows(data) == ({1: 2.0} if wrong_s < 0 else {2: 1.0})
+    right = ChromatogramPlace("gc", "a", results, wrong_s)
+    found, _ = collect(data, [right])
+    assert [one.outcome for one in found] == ["attached", "attached"]
+    assert _rows(data) == {1: 1.0, 2: 2.0}
+    assert collect(data, [right]) == ([], [])
+
+
+def test_what_is_of_no_injection_any_more_is_withdrawn_and_may_come_back(data: Path) -> None:
+    results = Kept()
+    results.put("r1", BEGAN_S + 100, 1)
+    results.put("r2", BEGAN_S + 300, 2)
+    places = [ChromatogramPlace("gc", "a", results, offset_s) for offset_s in (0.0, 200.0, 0.0)]
+    collect(data, places[:1])
+    found, _ = collect(data, places[1:2])
+    assert [one.outcome for one in found] == ["older", "attached"]
+    assert "it is no row of run 7d1f0a52 any more" in found[0].reason
+    assert _rows(data) == {1: 2.0}
+    report = told_attachments(Run.from_journal(UID, data))
+    assert [line.split()[0] for line in report] == ["Withdrawn", "Attached"]
+    collect(data, places[2:])
+    assert _rows(data) == {1: 1.0, 2: 2.0}
+    # Far from every run, too.
+    collect(data, [ChromatogramPlace("gc", "a", results, -9e6)])
+    assert "chromatogram" not in Run.from_journal(UID, data).streams
+
+
+def test_a_place_that_another_holds_is_told_each_time(data: Path) -> None:
+    results = Kept()
+    results.put("r1", BEGAN_S + 100, 1)
+    place = ChromatogramPlace("gc", "a", results, 0.0)
+    collect(data, [place])
+    results.put("r2", BEGAN_S + 105, 2)
+    for _ in range(2):
+        (one,), _ = collect(data, [place])
+        assert one.outcome == "unexpected"
+        assert "another chromatogram of injection 1 already" in one.reason
+    # Its place is not free either where the file of the first is gone.
+    del results.kept["r1"]
+    (one,), _ = collect(data, [ChromatogramPlace("gc", "a", results, 1.0)])
+    assert one.outcome == "unexpected"
+    assert _rows(data) == {1: 1.0}
+
+
+def test_a_detector_that_is_named_later_is_read_anew(data: Path) -> None:
+    results = Kept(detector="d0")
+    results.put("r1", BEGAN_S + 100, 1, 7)
+    collect(data, [ChromatogramPlace("gc", "a", results, 0.0)])
+    assert _rows(data) == {1: 1.0}
+    results.detector = "d1"
+    collect(data, [ChromatogramPlace("gc", "a", results, 0.0)])
+    assert _rows(data) == {1: 7.0}
 
 
 def test_a_reader_that_there_is_not_is_refused() -> None:
