@@ -78,6 +78,12 @@ class ChromatogramPlace:
         arrived = time.time()
 
         def parts(run: Run) -> list[Part]:
+            if named is None and self._results.names_runs:
+                label = f"is called {result.label!r}" if result.label else "carries no name"
+                raise AttachmentError(
+                    f"{key} {label}, and ours carry the name of their injection: a run of somebody "
+                    "else, which is left out"
+                )
             return chromatogram_parts(
                 run,
                 self.instrument,

@@ -181,6 +181,18 @@ def test_what_is_of_no_injection_any_more_is_withdrawn_and_may_come_back(data: P
     assert "chromatogram" not in Run.from_journal(UID, data).streams
 
 
+def test_a_run_of_somebody_else_takes_no_injection_where_ours_carry_a_name(data: Path) -> None:
+    results = Kept(names_runs=True)
+    results.put("r1", BEGAN_S + 105, 1)
+    results.put("r2", BEGAN_S + 300, 2, label="blank at the panel")
+    results.put("r3", BEGAN_S + 9e5, 3, label=injection_label(UID, 1))
+    found, _ = collect(data, [ChromatogramPlace("gc", "a", results, 0.0)])
+    assert [one.outcome for one in found] == ["unexpected", "unexpected", "attached"]
+    assert "r1 carries no name" in found[0].reason
+    assert "r2 is called 'blank at the panel'" in found[1].reason
+    assert _rows(data) == {1: 3.0}
+
+
 def test_a_place_that_another_holds_is_told_each_time(data: Path) -> None:
     results = Kept()
     results.put("r1", BEGAN_S + 100, 1)
