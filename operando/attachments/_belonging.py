@@ -131,8 +131,11 @@ def _by_time(
 
 
 def missed_by_s(late: Late, run: Run) -> float:
-    """Return by how much a result lies before or after a run that has ended, s; 0: it does not."""
-    if late.started is None or run.stop is None:
+    """Return by how much a result lies before or after a run that has ended, s; 0: it does not.
+
+    One that names its run is not asked for its time.
+    """
+    if late.uid or late.started is None or run.stop is None:
         return 0.0
     span = _Span(run.uid, run.uid, float(run.start["time"]), float(run.stop["time"]))
     return span.away(late.started, max(late.ended or late.started, late.started))

@@ -20,6 +20,7 @@ from operando.attachments._place import Floats, leader_times
 from operando.attachments._write import AttachmentError, Part, SourceFile
 from operando.readers import ReaderError, Table, read
 from operando.runs import Run
+from techniques.injections import labelled_injection
 
 TIME = "time_s"
 _SECOND_LOOK_S = 0.5
@@ -67,7 +68,8 @@ def file_parts(
 ) -> Late:
     """Read a file and return what is to be attached.
 
-    Its time is what the file tells, less the declared offset; a file that tells none, or none that
+    A chromatogram that carries the name of an injection is of that, whatever its time. Else its
+    time counts: what the file tells, less the declared offset; a file that tells none, or none that
     can be read, was begun as long before it was last written as its own rows, or the declared
     duration, last.
 
@@ -107,15 +109,21 @@ def file_parts(
         if known is None and not lasted_s:
             by += ": that is its end, and how long it took was not declared (duration_s)"
     told = {**table.told, "time_from": by}
+    named = labelled_injection(table.told.get("label", ""))
 
     def parts(run: Run) -> Sequence[Part]:
+        if named is not None and named[0] != run.uid:
+            raise AttachmentError(
+                f"{path.name} says that it is injection {named[1]} of run {named[0]}, not of "
+                f"{run.uid[:8]}: attach it to that"
+            )
         is_chromatogram = table.source.format == "fusion_json" and len(table) > 1
         chromatograph = _chromatograph(run) if is_chromatogram else None
         if chromatograph is not None:
             return chromatogram_parts(
                 run,
                 chromatograph,
-                number=None,
+                number=None if named is None else named[1],
                 started=started,
                 arrived=time.time(),
                 sample_interval_s=float(table.columns["retention_s"][1]),
@@ -131,6 +139,7 @@ def file_parts(
         table.source.format,
         started,
         parts,
+        uid="" if named is None else named[0],
         told=told,
         among_rows=table.source.format == "fusion_json",
         ended=None if known is None else started + lasted_s,

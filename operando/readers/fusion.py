@@ -16,7 +16,8 @@ def read_fusion(path: Path | str, detector: str | None = None) -> Table:
     """Read the trace of one detector: ``retention_s`` from the injection on, and ``signal``.
 
     What the instrument's own software found stands in ``told``: ``peak H2`` is the text
-    ``area 123.4, top 52.0 s, concentration 0.1``.
+    ``area 123.4, top 52.0 s, concentration 0.1``; ``label`` is the name that the run was given,
+    where it was given one.
 
     Args:
         path: The file.
@@ -56,6 +57,9 @@ def read_fusion(path: Path | str, detector: str | None = None) -> Table:
         )
     about = {"method": str(told.get("methodName", "")), "detector": name}
     about["started"] = str(told.get("runTimeStamp", ""))
+    annotations = told.get("annotations")
+    if isinstance(annotations, dict) and annotations.get("name"):
+        about["label"] = str(annotations["name"])
     about |= peaks
     return Table(
         {"retention_s": np.arange(len(signal)) / rate, "signal": signal},

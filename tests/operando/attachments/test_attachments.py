@@ -531,10 +531,11 @@ def test_the_declared_clock_is_taken_off_what_a_file_tells(tmp_path: Path) -> No
     assert part.arrays["gc_signal"].shape == (1, 2)
 
 
-def _fusion_file(path: Path, started: float) -> Path:
+def _fusion_file(path: Path, started: float, label: str = "") -> Path:
     stamp = datetime.fromtimestamp(started, UTC).isoformat()
     values = {"nValuesPerSecond": 50, "nValuesExpected": 2, "values": [1, 2]}
-    path.write_text(json.dumps({"runTimeStamp": stamp, "detectors": {"a": values}}))
+    told = {"runTimeStamp": stamp, "annotations": {"name": label}, "detectors": {"a": values}}
+    path.write_text(json.dumps(told))
     return path
 
 
@@ -568,6 +569,32 @@ def test_a_person_attaches_a_file_by_hand(
     assert rows.tolist() == [1.0, 2.0]
     assert main(["attach", "last", str(tmp_path / "gone.bdf")]) == 2
     assert "cannot be read" in capsys.readouterr().err
+
+
+def test_the_name_that_a_file_carries_counts_however_it_arrives(
+    record: Record,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    data = record()
+    monkeypatch.setenv("OPERANDO_DATA", str(data))
+    watched = tmp_path / "watched"
+    watched.mkdir()
+    # Its clock is wrong by years: by its time it would be of no run, or of injection 1.
+    ours = _fusion_file(watched / "ours.json", BEGAN_S - 9e8, injection_label(UID, 2))
+    late = file_parts(ours, device="box", format="fusion_json")
+    (part,) = late.parts(Run.from_journal(UID, data))
+    assert part.columns["gas_chromatograph_result_injection"] == [2.0]
+    assert main(["attach", "last", str(ours)]) == 0
+    strange = injection_label(UID.replace("7d", "8d"), 1)
+    theirs = _fusion_file(watched / "theirs.json", BEGAN_S + 200, strange)
+    assert main(["attach", "last", str(theirs)]) == 2
+    assert f"says that it is injection 1 of run {strange[:36]}" in capsys.readouterr().err
+    found, _ = collect(data, [FolderResults(watched, "box", format="fusion_json")])
+    assert {one.name: one.outcome for one in found} == {
+        "ours.json": "present", "theirs.json": "unexpected"
+    }  # fmt: skip
 
 
 def test_an_attachment_that_cannot_be_read_is_missing_in_a_run_that_can(record: Record) -> None:
