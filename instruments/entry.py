@@ -2,11 +2,25 @@
 
 from collections.abc import Iterable, Mapping, Set
 from typing import Annotated, Any, ClassVar, Literal, Self
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from instruments.abilities import Span
 from techniques._base import Data
+
+
+def _zone(name: str) -> str:
+    try:
+        return ZoneInfo(name).key
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        raise ValueError(
+            f"{name!r} is no zone of the tz database; such are Europe/Berlin, America/New_York, UTC"
+        ) from None
+
+
+# Name of a zone in the tz database.
+ZoneName = Annotated[str, AfterValidator(_zone)]
 
 
 class InstrumentEntry(Data):

@@ -55,6 +55,7 @@ class ChromatogramPlace:
         self.declared: Mapping[str, Any] = {
             "clock_offset_s": clock_offset_s,
             **({} if results.detector is None else {"detector": results.detector}),
+            **({} if results.time_zone is None else {"time_zone": results.time_zone}),
         }
         self._results = results
 
@@ -70,7 +71,8 @@ class ChromatogramPlace:
         """Return one of them; raises AttachmentError if it cannot be read."""
         try:
             content = self._results.content(key)
-            result = parse_chromatogram(content, Path(key), self._results.detector)
+            source = self._results
+            result = parse_chromatogram(content, Path(key), source.detector, source.time_zone)
         except InstrumentError as error:
             raise AttachmentError(f"{self.instrument}: {error}") from error
         named = labelled_injection(result.label)

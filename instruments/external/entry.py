@@ -2,11 +2,10 @@
 
 from collections.abc import Mapping
 from typing import Literal, Self
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
-from instruments.entry import AddressedEntry
+from instruments.entry import AddressedEntry, ZoneName
 from instruments.external.watched_folder import WatchedFolder
 from instruments.relay_board import RelayBoard
 
@@ -29,7 +28,7 @@ class ExternalEntry(AddressedEntry):
     clock_uncertainty_s: float = Field(
         default=1.0, gt=0, description="How well that is known, s: so much wider is where it lies."
     )
-    time_zone: str | None = Field(
+    time_zone: ZoneName | None = Field(
         default=None,
         description="Zone of times in its files that tell none, such as Europe/Berlin or UTC; "
         "none: that of this computer.",
@@ -56,17 +55,6 @@ class ExternalEntry(AddressedEntry):
     start_relay: int | None = Field(
         default=None, ge=0, description="Which relay of the board starts it."
     )
-
-    @field_validator("time_zone")
-    @classmethod
-    def _known_zone(cls, name: str | None) -> str | None:
-        try:
-            return name if name is None else ZoneInfo(name).key
-        except (ZoneInfoNotFoundError, ValueError, OSError):
-            raise ValueError(
-                f"time_zone: {name!r} is no zone of the tz database; such are Europe/Berlin, "
-                "America/New_York, UTC"
-            ) from None
 
     @model_validator(mode="after")
     def _a_board_starts_it_by_a_relay(self) -> Self:

@@ -58,6 +58,11 @@ class Results(Protocol):
         """Return the detector whose trace is taken; None: a result has one only."""
         ...
 
+    @property
+    def time_zone(self) -> str | None:
+        """Return the zone of times that tell none; None: that of this computer."""
+        ...
+
     def begin(self) -> None:
         """Take what is there now as old."""
         ...

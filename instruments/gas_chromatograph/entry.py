@@ -5,7 +5,7 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from instruments.entry import AddressedEntry, InstrumentEntry
+from instruments.entry import AddressedEntry, InstrumentEntry, ZoneName
 from instruments.gas_chromatograph.contract import GasChromatograph, Results
 from instruments.gas_chromatograph.results import ResultFolder
 from instruments.relay_board import RelayBoard
@@ -80,6 +80,11 @@ class GasChromatographEntry(InstrumentEntry):
         description="How far the data system's clock is ahead of this computer's, s: results are "
         "joined to injections by their time, unless they carry a name of ours. None: while a run "
         "lasts the first result is taken for that of the first injection, and after it 0 is meant.",
+    )
+    time_zone: ZoneName | None = Field(
+        default=None,
+        description="Zone of times in its results that tell none, such as Europe/Berlin or UTC; "
+        "none: that of this computer.",
     )
     detector: str | None = Field(
         default=None,
@@ -228,7 +233,7 @@ class ContactEntry(GasChromatographEntry):
         )
 
     def result_source(self) -> Results:
-        return ResultFolder(self.results, detector=self.detector)
+        return ResultFolder(self.results, detector=self.detector, time_zone=self.time_zone)
 
 
 class FusionEntry(GasChromatographEntry, AddressedEntry):
@@ -260,4 +265,4 @@ class FusionEntry(GasChromatographEntry, AddressedEntry):
     def result_source(self) -> Results:
         from instruments.gas_chromatograph.fusion import FusionResults
 
-        return FusionResults(self.address, detector=self.detector)
+        return FusionResults(self.address, detector=self.detector, time_zone=self.time_zone)

@@ -331,13 +331,17 @@ class FusionResults:
     Args:
         address: ``http://host``, or ``published:`` one.
         detector: whose trace is taken where there are several modules.
+        time_zone: zone of times that tell none; None: that of this computer.
     """
 
     names_runs = True
 
-    def __init__(self, address: str, *, detector: str | None = None) -> None:
+    def __init__(
+        self, address: str, *, detector: str | None = None, time_zone: str | None = None
+    ) -> None:
         self.address = address
         self.detector = detector
+        self.time_zone = time_zone
         self._client = FusionClient(address)
         self._done: set[str] = set()
         self._complained: set[str] = set()
@@ -397,4 +401,5 @@ class FusionResults:
             self._client.close()
 
     def _result(self, name: str) -> Chromatogram:
-        return parse_chromatogram(self._client.data(name), Path("runData") / name, self.detector)
+        content = self._client.data(name)
+        return parse_chromatogram(content, Path("runData") / name, self.detector, self.time_zone)

@@ -6,10 +6,11 @@ The format is that of INFICON's Micro GC Fusion: one JSON file per run with ``ru
 
 import json
 import logging
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
+from zoneinfo import ZoneInfo
 
 from instruments.errors import ProtocolError, TransportError
 from instruments.gas_chromatograph.contract import Chromatogram
@@ -27,13 +28,17 @@ class ResultFolder:
     Args:
         address: ``folder:///path`` or ``published:`` one.
         detector: whose trace is taken where a result has several.
+        time_zone: zone of times that tell none; None: that of this computer.
     """
 
     names_runs = False
 
-    def __init__(self, address: str, *, detector: str | None = None) -> None:
+    def __init__(
+        self, address: str, *, detector: str | None = None, time_zone: str | None = None
+    ) -> None:
         self.address = address
         self.detector = detector
+        self.time_zone = time_zone
         self._sizes: dict[Path, int] = {}
         self._done: set[Path] = set()
         self._complained: set[Path] = set()
@@ -64,7 +69,7 @@ class ResultFolder:
                 self._sizes[path] = size
                 continue
             try:
-                found.append(read_chromatogram(path, self.detector))
+                found.append(read_chromatogram(path, self.detector, self.time_zone))
             except ProtocolError as error:
                 # Perhaps still being written in one go; a bad file stays bad, and is told once.
                 if path not in self._complained:
@@ -116,8 +121,10 @@ class ResultFolder:
         return Path(unquote(url.path))
 
 
-def read_chromatogram(path: Path, detector: str | None = None) -> Chromatogram:
-    """Return the run that a result file tells; ``detector`` as in `parse_chromatogram`.
+def read_chromatogram(
+    path: Path, detector: str | None = None, time_zone: str | None = None
+) -> Chromatogram:
+    """Return the run that a result file tells; arguments as in `parse_chromatogram`.
 
     Raises ProtocolError naming the file if it is not complete or not of this format.
     """
@@ -127,16 +134,20 @@ def read_chromatogram(path: Path, detector: str | None = None) -> Chromatogram:
         raise ProtocolError(
             f"{path}: not a complete result of a gas chromatograph ({error!r})"
         ) from error
-    return parse_chromatogram(content, path, detector)
+    return parse_chromatogram(content, path, detector, time_zone)
 
 
-def parse_chromatogram(content: bytes, path: Path, detector: str | None = None) -> Chromatogram:
+def parse_chromatogram(
+    content: bytes, path: Path, detector: str | None = None, time_zone: str | None = None
+) -> Chromatogram:
     """Return the run that the bytes of a result tell; ``path`` names them.
 
     Args:
         content: the bytes.
         path: where they are from.
         detector: name of the detector whose trace is taken; None: the only one.
+        time_zone: name of the zone of a time that tells none, as in the tz database; None: that of
+            this computer.
 
     Raises ProtocolError if they are not complete, not of this format, or leave open which detector
     is meant.
@@ -147,7 +158,7 @@ def parse_chromatogram(content: bytes, path: Path, detector: str | None = None) 
         values = tuple(float(value) for value in one["values"])
         expected = int(one.get("nValuesExpected", len(values)))
         rate = float(one["nValuesPerSecond"])
-        started = _epoch(data["runTimeStamp"])
+        started = _epoch(data["runTimeStamp"], time_zone)
         peaks = one.get("analysis", {}).get("peaks", [])
         areas = {str(peak["label"]): float(peak["area"]) for peak in peaks}
         method = str(data.get("methodName", ""))
@@ -180,11 +191,13 @@ def _detector(detectors: dict[str, Any], name: str | None, path: Path) -> dict[s
     return one
 
 
-def _epoch(stamp: Any) -> float:
+def _epoch(stamp: Any, time_zone: str | None) -> float:
     if isinstance(stamp, (int, float)):
         return float(stamp)
     moment = datetime.fromisoformat(stamp)
-    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+    if moment.tzinfo is None and time_zone is not None:
+        moment = moment.replace(tzinfo=ZoneInfo(time_zone))
+    return moment.timestamp()  # without a zone it is taken in this computer's
 
 
 class Joiner:

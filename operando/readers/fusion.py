@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +57,7 @@ def read_fusion(path: Path | str, detector: str | None = None) -> Table:
             "were announced: is it cut off?"
         )
     about = {"method": str(told.get("methodName", "")), "detector": name}
-    about["started"] = str(told.get("runTimeStamp", ""))
+    about["started"] = _stamp(told.get("runTimeStamp", ""))
     annotations = told.get("annotations")
     if isinstance(annotations, dict) and annotations.get("name"):
         about["label"] = str(annotations["name"])
@@ -69,6 +70,16 @@ def read_fusion(path: Path | str, detector: str | None = None) -> Table:
         source,
         about,
     )
+
+
+def _stamp(told: Any) -> str:
+    """Return when a run was begun, in ISO 8601; epoch seconds may stand for it."""
+    if isinstance(told, (int, float)):
+        try:
+            return datetime.fromtimestamp(told, UTC).isoformat()
+        except (ArithmeticError, OSError, ValueError):
+            pass  # no moment that a calendar has
+    return str(told)
 
 
 def _peak(peak: Mapping[str, Any]) -> str:

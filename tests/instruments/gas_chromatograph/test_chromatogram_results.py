@@ -3,6 +3,7 @@
 import json
 import os
 import time
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +55,15 @@ def test_a_result_is_read(tmp_path: Path) -> None:
     "stamp", [1769851800.0, "2026-01-31T09:30:00", "2026-01-31T10:30:00+01:00"]
 )
 def test_the_start_may_be_told_in_several_ways(tmp_path: Path, stamp: Any) -> None:
-    assert read_chromatogram(write(tmp_path / "a.json", result(stamp))).started == 1769851800.0
+    path = write(tmp_path / "a.json", result(stamp))
+    assert read_chromatogram(path, time_zone="UTC").started == 1769851800.0
+
+
+def test_a_time_without_a_zone_is_in_the_declared_one(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.json", result("2026-07-31T11:30:00"))
+    assert read_chromatogram(path, time_zone="Europe/Berlin").started == 1785490200.0
+    here = datetime(2026, 7, 31, 11, 30).timestamp()
+    assert read_chromatogram(path).started == here
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import pytest
 
 from instruments.bench_file import BenchFile
 from instruments.gas_chromatograph import Chromatogram
-from operando.attachments import collect
+from operando.attachments import FileClock, collect, file_parts
 from operando.configuration import ConfigurationError
 from operando.journal import JournalWriter
 from operando.late import ChromatogramPlace, check_readers, collect_late, collect_quietly
@@ -113,6 +113,7 @@ class Kept:
     def __init__(self, *, names_runs: bool = False, detector: str | None = None) -> None:
         self.names_runs = names_runs
         self.detector = detector
+        self.time_zone: str | None = None
         self.kept: dict[str, bytes] = {}
 
     def begin(self) -> None: ...
@@ -208,6 +209,39 @@ def test_a_place_that_another_holds_is_told_each_time(data: Path) -> None:
     (one,), _ = collect(data, [ChromatogramPlace("gc", "a", results, 1.0)])
     assert one.outcome == "unexpected"
     assert _rows(data) == {1: 1.0}
+
+
+@pytest.mark.parametrize(
+    ("stamp", "zone"),
+    [
+        ("2023-07-14T12:00:00", "Europe/Berlin"),
+        ("2023-07-14T12:00:00", "America/New_York"),
+        ("2023-07-14T12:00:00", None),
+        ("2023-07-14T12:00:00+05:00", "Europe/Berlin"),
+        (1689328800.5, "Europe/Berlin"),
+    ],
+)
+def test_a_result_means_one_moment_however_it_arrives(
+    tmp_path: Path, stamp: str | float, zone: str | None
+) -> None:
+    results = Kept()
+    results.time_zone = zone
+    results.put("r1", stamp, 1)
+    place = ChromatogramPlace("gc", "a", results, 60.0)
+    (tmp_path / "r1.json").write_bytes(results.kept["r1"])
+    clock = FileClock(offset_s=60.0, time_zone=zone)
+    late = file_parts(tmp_path / "r1.json", device="gc", clock=clock)
+    assert place.fetch("r1").started == late.started
+
+
+def test_a_time_zone_that_is_declared_later_is_taken(data: Path) -> None:
+    results = Kept()
+    # At the end of 2023 New York is 5 h behind UTC.
+    results.put("r1", datetime.fromtimestamp(BEGAN_S + 100 - 5 * 3600, UTC).isoformat()[:-6], 1)
+    for zone, outcome in (("Asia/Tokyo", "older"), ("America/New_York", "attached")):
+        results.time_zone = zone
+        (one,), _ = collect(data, [ChromatogramPlace("gc", "a", results, 0.0)])
+        assert one.outcome == outcome
 
 
 def test_a_detector_that_is_named_later_is_read_anew(data: Path) -> None:
