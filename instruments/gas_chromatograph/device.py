@@ -361,7 +361,8 @@ class GasChromatographDevice(Follower):
             self.result.injected(self._asked, injection.host_before, confirmed=injection.confirmed)
             if not injection.confirmed:
                 _log.warning(
-                    "%s: injection %d was started, but Ready did not go low: check the wires",
+                    "%s: injection %d was started, and nothing confirms it (Ready did not go low, "
+                    "or no answer came): check wires and network",
                     self.name,
                     self._asked,
                 )

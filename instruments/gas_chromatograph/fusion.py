@@ -305,21 +305,36 @@ class Fusion:
         """Start a run called ``label`` if the instrument is ready; wait until it has begun.
 
         What is refused (HTTP 500) was not ready: between the question and the command a sequence of
-        its own may have begun. Blocks for a few requests, and up to ``confirm_timeout_s``.
+        its own may have begun. Where no answer comes to the command it is not sent again: if the
+        instrument is not ready any more, it has started, and nobody confirmed it. Blocks for a few
+        requests, and up to ``confirm_timeout_s``.
+
+        Raises TransportError if no answer comes and it stays ready, or tells nothing.
         """
         before = time.time()
         if not self.ready():
             return Injection(False, False, before, time.time())
         before = time.time()
-        if not self._client.run(label):
+        try:
+            obeyed = self._client.run(label)
+        except TransportError as error:
+            if not self._has_left_ready():
+                raise
+            _log.warning("%s; it has left its ready state: taken as started", error)
+            return Injection(True, False, before, time.time())
+        if not obeyed:
             _log.warning("%s: it was ready and refused to run", self._client.who)
             return Injection(False, False, before, time.time())
+        return Injection(True, self._has_left_ready(), before, time.time())
+
+    def _has_left_ready(self) -> bool:
+        """Wait until it is not ready any more; return whether it came to that in time."""
         deadline = time.monotonic() + self._confirm_timeout_s
-        confirmed = not self.ready()
-        while not confirmed and time.monotonic() < deadline:
+        left = not self.ready()
+        while not left and time.monotonic() < deadline:
             time.sleep(_POLL_S)
-            confirmed = not self.ready()
-        return Injection(True, confirmed, before, time.time())
+            left = not self.ready()
+        return left
 
     def safe_state(self) -> None:
         """Do nothing: a run that goes on is safe, and its result is wanted."""

@@ -89,8 +89,9 @@ def _play() -> Iterator[Play]:
 def _connected(play: Play) -> Iterator[Callable[..., Fusion]]:
     drivers: list[Fusion] = []
 
-    def connect(*pages: str) -> Fusion:
-        drivers.append(Fusion(play("connecting", *pages), method="H2", detector="moduleA:tcd"))
+    def connect(*pages: str, **told: float) -> Fusion:
+        address = play("connecting", *pages)
+        drivers.append(Fusion(address, method="H2", detector="moduleA:tcd", **told))
         drivers[-1].connect()
         return drivers[-1]
 
@@ -134,8 +135,19 @@ def test_what_is_broken_is_asked_once_more_and_a_run_is_started_once(
 def test_a_command_whose_answer_is_lost_is_not_sent_again(
     connected: Callable[..., Fusion],
 ) -> None:
+    driver = connected("a run whose answer is lost", "it is still ready", confirm_timeout_s=0)
     with pytest.raises(TransportError, match=r"cmd\.run, it cannot be reached"):
-        connected("a run whose answer is lost").inject("ours")
+        driver.inject("ours")
+
+
+def test_a_command_whose_answer_is_lost_has_started_what_is_not_ready_any_more(
+    connected: Callable[..., Fusion], caplog: pytest.LogCaptureFixture
+) -> None:
+    injection = connected("a run whose answer is lost", "it is still ready", "it runs").inject(
+        "ours"
+    )
+    assert (injection.ready, injection.confirmed) == (True, False)
+    assert "it has left its ready state: taken as started" in caplog.text
 
 
 def test_a_question_that_is_answered_too_late_is_asked_once_more() -> None:
