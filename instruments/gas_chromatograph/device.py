@@ -211,8 +211,21 @@ class ResultDevice(InstrumentDevice):
                 if not complained:
                     _log.warning("%s: %s", self.name, error)
                 complained = True
-            unclaimed = [item for item in unclaimed if not self._take(*item)]
+            except Exception:
+                # Whatever it is, results that come later are wanted.
+                if not complained:
+                    _log.exception("%s: results could not be looked for", self.name)
+                complained = True
+            unclaimed = [item for item in unclaimed if not self._settled(*item)]
             time.sleep(_LOOK_EVERY_S)
+
+    def _settled(self, deadline: float, result: Chromatogram) -> bool:
+        """Take a result, as `_take`; one with which something odd goes wrong is done with."""
+        try:
+            return self._take(deadline, result)
+        except Exception:
+            _log.exception("%s: %s is left out (operando collect)", self.name, result.path)
+            return True
 
     def _take(self, deadline: float, result: Chromatogram) -> bool:
         """Make a row of ``result``; return whether it is done with."""

@@ -6,6 +6,7 @@ The format is that of INFICON's Micro GC Fusion: one JSON file per run with ``ru
 
 import json
 import logging
+import math
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -163,14 +164,18 @@ def parse_chromatogram(
         areas = {str(peak["label"]): float(peak["area"]) for peak in peaks}
         method = str(data.get("methodName", ""))
         label = str((data.get("annotations") or {}).get("name") or "")
-    except (ValueError, KeyError, TypeError, AttributeError, StopIteration) as error:
+    except (
+        ArithmeticError, AttributeError, KeyError, RecursionError, TypeError, ValueError
+    ) as error:  # fmt: skip
         raise ProtocolError(
             f"{path}: not a complete result of a gas chromatograph ({error!r})"
         ) from error
-    if not values or len(values) != expected or rate <= 0:
+    if not values or len(values) != expected or not 0 < rate < math.inf:
         raise ProtocolError(
             f"{path}: {len(values)} values at {rate} per second, {expected} were announced"
         )
+    if not all(map(math.isfinite, (started, *values))):
+        raise ProtocolError(f"{path}: its time or a value of its trace is no finite number")
     return Chromatogram(path, started, method, 1 / rate, values, areas, label)
 
 

@@ -1,6 +1,7 @@
 """INFICON Micro GC Fusion results (.json): the traces of its detectors and the peaks it found."""
 
 import json
+import math
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -51,11 +52,13 @@ def read_fusion(path: Path | str, detector: str | None = None) -> Table:
         }
     except (ArithmeticError, AttributeError, KeyError, TypeError, ValueError) as error:
         raise ReaderError(f"{path}: detector {name} is not as expected ({error!r})") from error
-    if signal.ndim != 1 or not len(signal) or len(signal) != expected or not rate > 0:
+    if signal.ndim != 1 or not len(signal) or len(signal) != expected or not 0 < rate < math.inf:
         raise ReaderError(
             f"{path}: detector {name} has {len(signal)} values at {rate:g} per second, {expected} "
             "were announced: is it cut off?"
         )
+    if not np.isfinite(signal).all():
+        raise ReaderError(f"{path}: a value of detector {name} is no finite number")
     about = {"method": str(told.get("methodName", "")), "detector": name}
     about["started"] = _stamp(told.get("runTimeStamp", ""))
     annotations = told.get("annotations")

@@ -1,6 +1,7 @@
 """Result files: found, complete, read, and joined to the right injection."""
 
 import json
+import math
 import os
 import time
 from datetime import datetime
@@ -81,6 +82,12 @@ def test_a_time_without_a_zone_is_in_the_declared_one(tmp_path: Path) -> None:
         result(values=[1.0]),
         result(values=[], nValuesExpected=0),
         result(nValuesPerSecond=0),
+        result(nValuesPerSecond=math.nan),
+        result(nValuesExpected=math.inf),
+        result(values=[1.0, math.inf, 3.0, 4.0]),
+        result(math.nan),
+        result(10**400),
+        "[" * 100_000,
         result(analysis={"peaks": [{"label": "H2"}]}),
     ],
 )
@@ -246,3 +253,39 @@ def test_a_result_without_our_name_is_not_taken_where_results_carry_it(
     assert device.pending() == 1
     assert "blank.json carries no name of ours" in caplog.text
     assert "ours.json" not in caplog.text
+
+
+def test_what_nobody_foresaw_in_one_look_ends_no_watching(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    now = time.time()
+
+    class Odd(ResultFolder):
+        """A place that fails at its first look, and hands over one odd result at its second."""
+
+        looks = 0
+
+        def new(self) -> list[Chromatogram]:
+            self.looks += 1
+            if self.looks == 1:
+                raise LookupError("nobody foresaw it")
+            if self.looks == 2:
+                return [Chromatogram(Path("odd.json"), now, "", 1, None, {})]  # type: ignore[arg-type]
+            return [run(now + 20)] if self.looks == 3 else []
+
+    device = ResultDevice(
+        Odd(f"folder://{tmp_path}"), name="gc", run_time_s=4, values_per_second=1,
+        clock_offset_s=0.0,
+    )  # fmt: skip
+    device.assets_dir = tmp_path
+    device.begin()
+    device.injected(1, now, confirmed=True)
+    device.injected(2, now + 20, confirmed=True)
+    end = time.monotonic() + 10
+    while not device.pending() and time.monotonic() < end:
+        time.sleep(0.02)
+    assert device.pending() == 1
+    assert device.read()["gc_injection"]["value"] == 2.0
+    device.end()
+    assert "gc: results could not be looked for" in caplog.text
+    assert "gc: odd.json is left out" in caplog.text

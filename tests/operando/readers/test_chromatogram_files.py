@@ -1,6 +1,7 @@
 """Files of gas chromatographs, written here as their makers describe them."""
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,10 @@ def test_a_result_of_the_fusion_is_a_trace_and_its_peaks(tmp_path: Path) -> None
         (json.dumps(_result(nValuesExpected=9)), "9 were announced"),
         (json.dumps(_result(nValuesPerSecond=0)), "4 values at 0 per second"),
         (json.dumps(_result(values="many")), "not as expected"),
+        (json.dumps(_result(nValuesExpected=math.inf)), "not as expected"),
+        (json.dumps(_result(nValuesPerSecond=math.inf)), "4 values at inf per second"),
+        (json.dumps(_result(values=[1.0, math.nan, 1.0, 1.0])), "no finite number"),
+        ("[" * 100_000, "no complete JSON"),
     ],
 )
 def test_what_is_wrong_with_a_result_is_told(tmp_path: Path, text: str, told: str) -> None:
