@@ -13,6 +13,7 @@ from instruments.external.watched_folder import folder_of
 from instruments.gas_chromatograph import Results, parse_chromatogram
 from instruments.gas_chromatograph.entry import GasChromatographEntry
 from operando.attachments import (
+    TOLD,
     AttachmentError,
     Collected,
     FileClock,
@@ -32,8 +33,8 @@ from techniques.injections import labelled_injection
 logger = logging.getLogger(__name__)
 
 KIND = "chromatogram"
-# What a session tells of itself; the rest is as it was.
-_TOLD, _TOLD_AT_MOST = {"unexpected", "unreadable"}, 5
+# So many a session tells of itself.
+_TOLD_AT_MOST = 5
 
 
 class ChromatogramPlace:
@@ -204,7 +205,7 @@ def collect_quietly(data_dir: Path, bench: BenchFile) -> None:
         return
     for trouble in troubles:
         logger.info("late results: %s", trouble)
-    told = [one for one in found if one.outcome in _TOLD]
+    told = [one for one in found if one.outcome in TOLD]
     for one in found:
         if one.outcome == "attached":
             told_more = f": {one.reason}" if one.reason else ""

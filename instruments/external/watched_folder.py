@@ -24,6 +24,8 @@ from instruments.transport import resolve
 _log = logging.getLogger(__name__)
 
 PULSE_S = 0.2
+# Size, bytes, and time of the last writing, ns.
+_State = tuple[int, int]
 
 
 class WatchedFolder:
@@ -52,8 +54,8 @@ class WatchedFolder:
         self._pattern = pattern
         self._board = board
         self._start_relay = start_relay
-        self._sizes: dict[str, int] = {}
-        self._old: set[str] = set()
+        self._last: dict[str, _State] = {}
+        self._old: dict[str, _State] = {}
         self._device: int | None = None  # the file system it was on when it was connected
         self._gone: str | None = None
         self._remarks: list[str] = []
@@ -67,8 +69,7 @@ class WatchedFolder:
         if self._board is not None:
             self._board.relay(self._start_relay)
         self._device = None
-        self._sizes = self._look()
-        self._old = set(self._sizes)
+        self._last = self._old = self._look()
         self._gone = None
 
     def check_ready(self) -> None:
@@ -112,8 +113,9 @@ class WatchedFolder:
     def read(self) -> Mapping[str, float]:
         """Give a start, where there is a line for it, and count the new files that are complete.
 
-        A file is complete when its size is what it was at the look before. A folder that is gone is
-        waited for: the count is NaN. Blocks for the pulse, 0.2 s.
+        A file is complete when size and time are what they were at the look before, and new when
+        they are not those of when it was connected: one that is written over and over counts once.
+        A folder that is gone is waited for: the count is NaN. Blocks for the pulse, 0.2 s.
         """
         started = 0.0
         if self._board is not None:
@@ -133,11 +135,11 @@ class WatchedFolder:
             self._remarks.append(back)
             self._gone = None
         complete = sum(
-            size > 0 and self._sizes.get(name) == size
-            for name, size in now.items()
-            if name not in self._old
+            state[0] > 0 and self._last.get(name) == state
+            for name, state in now.items()
+            if self._old.get(name) != state
         )
-        self._sizes = now
+        self._last = now
         return {"started": started, "files": float(complete)}
 
     def safe_state(self) -> None:
@@ -145,16 +147,16 @@ class WatchedFolder:
         if self._board is not None and self._board.relay(self._start_relay):
             self._board.set_relay(self._start_relay, False)
 
-    def _look(self) -> dict[str, int]:
+    def _look(self) -> dict[str, _State]:
         folder = folder_of(self.address)
         try:
             device = folder.stat().st_dev
             found = {
-                path.name: size
+                path.name: state
                 for path in folder.iterdir()
                 if not path.name.startswith(".")
                 and fnmatch.fnmatch(path.name, self._pattern)
-                and (size := _size_of(path)) is not None
+                and (state := _state_of(path)) is not None
             }
         except OSError as error:
             raise TransportError(
@@ -171,15 +173,15 @@ class WatchedFolder:
         return found
 
 
-def _size_of(path: Path) -> int | None:
-    """Return the size of a file; None if there is none, or not any more."""
+def _state_of(path: Path) -> _State | None:
+    """Return size and time of a file; None if there is none, or not any more."""
     try:
         told = path.stat()
     except OSError as error:
         if error.errno in (errno.ENOENT, errno.ELOOP):
             return None  # a link to nowhere, or renamed since it was listed
         raise
-    return told.st_size if stat.S_ISREG(told.st_mode) else None
+    return (told.st_size, told.st_mtime_ns) if stat.S_ISREG(told.st_mode) else None
 
 
 def folder_of(address: str) -> Path:

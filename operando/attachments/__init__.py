@@ -7,7 +7,7 @@ document names the one it belongs to, and whoever reads that one sees the rows o
 from operando.attachments._belonging import AROUND_S, Outcome, missed_by_s
 from operando.attachments._chromatograms import chromatogram_parts
 from operando.attachments._clock import DatedBy, FileClock
-from operando.attachments._collect import Collected, LateResults, collect
+from operando.attachments._collect import TOLD, Collected, LateResults, collect
 from operando.attachments._files import FolderResults, Late, file_parts
 from operando.attachments._place import leader_times
 from operando.attachments._write import (
@@ -21,6 +21,7 @@ from operando.attachments._write import (
 
 __all__ = [
     "AROUND_S",
+    "TOLD",
     "AlreadyAttachedError",
     "AttachmentError",
     "Collected",

@@ -37,8 +37,8 @@ UNEXPECTED = "unexpected"
 
 # What is never looked at again while the file and what is declared of it stay the same.
 _SETTLED = {"attached", "present", "older"}
-# What is not told a second time to who did not ask.
-_TOLD = {"unexpected", "unreadable"}
+# What somebody should know, and is not told a second time to who did not ask.
+TOLD = {"unexpected", "unreadable"}
 
 
 class LateResults(Protocol):
@@ -359,7 +359,7 @@ class _State:
         known = self._of(place).get(key) or {}
         outcome = known.get("outcome")
         # Where nothing tells whether it has changed, what could not be read may be read now.
-        told = not again and outcome in _TOLD and (stamp or outcome != "unreadable")
+        told = not again and outcome in TOLD and (stamp or outcome != "unreadable")
         alike = known.get("declared") in (None, dict(place.declared))
         return alike and known.get("size") == stamp and bool(outcome in _SETTLED or told)
 

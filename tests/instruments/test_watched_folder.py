@@ -1,6 +1,7 @@
 """An instrument that cannot be driven: what is seen of it is a folder."""
 
 import math
+import os
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -36,6 +37,19 @@ def test_only_files_that_are_new_and_complete_count(tmp_path: Path) -> None:
     assert box.identify()["start_line"] == "none"
     box.safe_state()
     box.close()
+
+
+def test_a_file_that_is_written_over_is_new(tmp_path: Path) -> None:
+    scan = tmp_path / "scan.xy"
+    scan.write_text("30.0 1")
+    box = WatchedFolder(f"folder://{tmp_path}")
+    box.connect()
+    assert [box.read()["files"], box.read()["files"]] == [0.0, 0.0]
+    before = scan.stat().st_mtime_ns
+    for n in (1, 2):  # of the same length as before
+        scan.write_text(f"30.0 {n}")
+        os.utime(scan, ns=(before + n, before + n))
+        assert [box.read()["files"], box.read()["files"]] == [0.0, 1.0]
 
 
 def test_a_folder_that_is_not_there_is_refused_and_one_that_vanishes_is_waited_for(
