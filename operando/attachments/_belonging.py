@@ -59,7 +59,7 @@ def belonging(
     One that names its run belongs to that. Of others the time decides: one measurement belongs to
     the run in which it was begun, or that it missed by less than 60 s if that is one run only; a
     table with times to every run that it has rows of, to each with the rows from the end of the
-    run before to the beginning of the next.
+    run before to 60 s behind it, or the beginning of the next.
 
     Args:
         data_dir: The data folder.
@@ -161,14 +161,19 @@ def _between(
 ) -> tuple[float, float] | None:
     """Return from when until when rows are those of a run; None if all of a table's are.
 
-    It is infinite on a side on which the table ends by itself. What lies between two runs is in
-    both, as what follows and what precedes them; but once where one continues the other.
+    It is infinite on a side on which the table ends by itself. A run has what precedes it, from the
+    end of the one before, and what follows it within 60 s, until the next begins. Of one that is
+    continued it is all until then, and once: the next has its own rows from its beginning on.
     """
     others = [one for one in spans if one.uid != run.uid]
     first = max((one.end for one in others if one.end <= run.begin), default=-math.inf)
     if any(one.root == run.root and one.end == first for one in others):
         first = run.begin
-    last = min((one.begin for one in others if one.begin >= run.end), default=math.inf)
+    last = run.end + AROUND_S
+    following = [one for one in others if one.begin >= run.end]
+    if following:
+        after = min(following, key=lambda one: one.begin)
+        last = after.begin if after.root == run.root else min(last, after.begin)
     first = first if first > begun else -math.inf
     last = last if last < ended else math.inf
     return None if math.inf == last == -first else (first, last)

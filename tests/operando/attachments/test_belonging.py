@@ -127,8 +127,8 @@ def test_a_table_belongs_to_each_run_that_it_has_rows_of(
         Run.from_journal(uid, data).streams["xrd_data"].columns["xrd_time_s"].tolist()
         for uid in (A, B)
     ]
-    # What lies before A is its background; what lies between the two is in both.
-    assert seconds[0] == [10.0 * n for n in range(31)]
+    # What lies before each is its background; behind A a minute counts, which is in both.
+    assert seconds[0] == [10.0 * n for n in range(27)]
     assert seconds[1] == [200.0 + 10 * n for n in range(16)]
     # It goes on: who has all its rows keeps them, who has not gets the rest.
     _ions(place.folder / "day.csv", 0, 46, 10.0)
@@ -138,6 +138,23 @@ def test_a_table_belongs_to_each_run_that_it_has_rows_of(
     assert "takes the place of" not in found[2].reason
     assert len(Run.from_journal(B, data).streams["xrd_data"]) == 21
     assert collect(data, [place])[0] == []
+
+
+def test_a_table_that_goes_on_behind_the_last_run_is_attached_until_a_minute_behind_it(
+    run_of: RunOf, place: FolderResults
+) -> None:
+    data = run_of(A, 0, 100)
+    outcomes = []
+    for rows in (11, 14, 40, 80):
+        _ions(place.folder / "day.csv", 0, rows, 10.0)
+        outcomes += _told(collect(data, [place])[0])
+    assert outcomes == [("attached", A)] * 3 + [("present", A)]
+    assert len(Run.from_journal(A, data).streams["xrd_data"]) == 17
+    # Nor does another run change what is of this one.
+    run_of(B, 900, 1000)
+    _ions(place.folder / "day.csv", 0, 95, 10.0)
+    assert _told(collect(data, [place])[0]) == [("present", A), ("attached", B)]
+    assert Run.from_journal(B, data).streams["xrd_data"].columns["xrd_time_s"][0] == 100.0
 
 
 def test_the_rows_of_a_table_are_once_in_a_run_and_the_one_that_continues_it(
