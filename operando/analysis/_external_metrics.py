@@ -6,7 +6,7 @@ import numpy as np
 
 from operando.analysis._evaluation import Evaluation, Metric, listed, metric, undefined
 from operando.analysis.echo import compare
-from operando.analysis.substrates import materials_of, texture_on
+from operando.analysis.substrates import assumed_of, materials_of, texture_on
 from operando.analysis.surface import roughness
 from operando.analysis.texture import ZINC
 from operando.runs import Floats, Stream
@@ -145,6 +145,8 @@ def _textures(found: Evaluation) -> dict[str, Metric]:
         )
     elif "zinc" in materials:
         notes.append("of the deposit and the zinc below it together")
+
+    notes += assumed_of(materials or ())
 
     def texture(first: Sequence[Floats], each: Sequence[Floats]) -> _Told:
         del first

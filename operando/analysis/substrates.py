@@ -62,7 +62,7 @@ _SYMBOLS = {
     "SUS": "steel",
 }  # fmt: skip
 _WORDS = {"aluminum": "aluminium", "stainless": "steel", "graphite": "carbon"}
-# A foil may be oriented as strongly as this, against a powder.
+# A substrate may be oriented as strongly as this, against a powder: `assumed_of` tells it.
 _FOIL = 3.0
 # Beside a peak, of which this share lies beyond the distance to zinc's window.
 _TAIL = 0.03
@@ -108,7 +108,8 @@ def texture_on(
 
     What the substrate diffracts beside zinc's reflections is left out of their baselines. What may
     lie under them is judged by its other reflections: it must be absent there, or so little that
-    it makes 5 % of the sum at most, which is then in the uncertainty.
+    it makes 5 % of the sum at most, which is then in the uncertainty. What that assumes is told by
+    `assumed_of`.
 
     Args:
         two_theta_deg: Angles for Cu K-alpha, rising, degrees.
@@ -160,7 +161,7 @@ def _hidden(two_theta_deg: Floats, intensity: Floats, materials: Sequence[str]) 
                 away = abs(peak.two_theta_deg - reflection.two_theta_deg)
                 if away > 2 * NEAR_DEG:
                     continue
-                if away > 1.25 * NEAR_DEG:
+                if not _lies_under(peak, reflection):
                     area = area_around(two_theta_deg, intensity, peak.two_theta_deg, half_deg=0.3)
                     seen = max(area.value, 0.0) if area is not None else 0.0
                     told = f"{material}'s ({label}) is seen: it reaches into zinc's ({zinc})"
@@ -177,6 +178,24 @@ def _hidden(two_theta_deg: Floats, intensity: Floats, materials: Sequence[str]) 
                     two_theta_deg, intensity, zinc, peak, others, hides, material in materials
                 )
     return found
+
+
+def _lies_under(peak: Reflection, zinc: Reflection) -> bool:
+    return abs(peak.two_theta_deg - zinc.two_theta_deg) <= 1.25 * NEAR_DEG
+
+
+def assumed_of(materials: Sequence[str]) -> list[str]:
+    """Return what a texture on these materials rests on that its pattern cannot tell, as sentences.
+
+    A reflection that lies under one of zinc's is judged by the material's others, which says
+    nothing of a substrate that is strongly oriented: its others are absent, too.
+    """
+    return [
+        f"assumes that the {material} is no more than {_FOIL:g} times ({label})-oriented"
+        for material in materials
+        for label, peak in _REFLECTIONS.get(material, {}).items()
+        if any(_lies_under(peak, zinc) for zinc in ZINC.values())
+    ]
 
 
 def _by_others(

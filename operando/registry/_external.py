@@ -7,8 +7,10 @@ _TEXTURE = (
     "out, in the sum over (002), (100) and (101) of zinc; each area is taken over 1.2 degrees "
     "above a straight baseline. A powder has 33.3. Reflections of the electrode that the deposit "
     "lies on, as the cell file tells it, are left out of the baselines; undefined where one lies "
-    "under zinc's (copper's (111) under (101)) and its others are seen or not reached. The "
-    "uncertainty is that of counting."
+    "under zinc's (copper's (111) under (101)) and its others are seen or not reached. That "
+    "assumes that the substrate is no more than 3 times oriented so that this one is strong: "
+    "evaporated, sputtered or electrodeposited copper may be more. The uncertainty is that of "
+    "counting."
 )
 _TIME = (
     "When each {} was begun, by the clock of the leader: the middle between its rows before and "
