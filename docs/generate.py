@@ -427,7 +427,8 @@ PAGES: Mapping[str, Callable[[], str]] = {
 
 
 def main() -> int:
-    """Write every page; return 0."""
+    """Write every page; return 0. It takes no arguments, and refuses them before it writes."""
+    argparse.ArgumentParser(prog="docs/generate.py", description=main.__doc__).parse_args()
     for name, page in PAGES.items():
         path = REFERENCE / name
         path.write_text(page(), encoding="utf-8")

@@ -7,6 +7,7 @@ import io
 import math
 import os
 import re
+import sys
 import shlex
 import struct
 import zlib
@@ -123,6 +124,17 @@ def generator() -> Any:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+def test_the_generator_of_pages_writes_none_where_it_is_given_arguments(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    made = generator()
+    monkeypatch.setattr(made, "PAGES", {})
+    monkeypatch.setattr(sys, "argv", ["docs/generate.py", "metrics.md"])
+    with pytest.raises(SystemExit) as refused:
+        made.main()
+    assert refused.value.code == 2
 
 
 @pytest.mark.parametrize(
