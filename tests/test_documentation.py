@@ -7,9 +7,9 @@ import io
 import math
 import os
 import re
-import sys
 import shlex
 import struct
+import sys
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
