@@ -44,7 +44,7 @@ class SupervisedCamera:
         self._settings: CameraSettings | None = None
 
     def connect(self) -> None:
-        """Start the child, open the camera, set it up; idempotent.
+        """Start the child, open the camera, set it up; idempotent, and anew if the child died.
 
         Blocks for about a second (starting an interpreter and the library).
 
@@ -53,8 +53,9 @@ class SupervisedCamera:
                 else has it.
             InstrumentFaultError: the camera refuses a setting.
         """
-        if self._child is not None:
+        if self._child is not None and self._child.alive:
             return
+        self.close()
         address = resolve(self.address)
         emulated = self._emulated is not None and address.startswith(self._emulated)
         child = Child(
