@@ -83,7 +83,8 @@ def _gige_camera(wiring: Wiring) -> tuple[Any, str]:
     if isinstance(wiring.cell, RecordedCell):
         view = RecordedView(wiring.cell)
     else:
-        view = SideView(wiring.simulated_cell("a camera"), wiring.seed)
+        cell = wiring.simulated_cell("a camera")
+        view = SideView(cell, wiring.seed, whereabouts=wiring.whereabouts)
     camera = GigECamera(view, wiring.clock, wiring.lights, wiring.truth, seed=wiring.seed)
     return camera, camera.address
 

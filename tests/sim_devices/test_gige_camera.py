@@ -13,11 +13,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sim_devices.cell import Cell
 from sim_devices.clock import SimulatedClock
 from sim_devices.gige_camera import GigECamera, exposed
 from sim_devices.gige_vision import Block
 from sim_devices.lights import Lights
+from sim_devices.served import STARTERS, Wiring
 from sim_devices.truth import Truth, read_truth
+from sim_devices.whereabouts import Displacement, Whereabouts
 
 ROWS, COLUMNS = 48, 64
 GENAPI = "{http://www.genicam.org/GenApi/Version_1_1}"
@@ -593,3 +596,29 @@ def test_no_low_bit_makes_another_grey_level() -> None:
     for seed in range(3):
         deep = exposed(grey, 5000.0, 0.0, "Mono12", np.random.default_rng(seed))
         assert np.array_equal(deep >> 4, grey)
+
+
+def test_on_a_bench_it_looks_at_the_cell_where_the_stage_has_carried_it(tmp_path: Path) -> None:
+    asked = []
+
+    def carrier() -> Displacement:
+        asked.append(1)
+        return Displacement(0.0, 0.0, 0.0)
+
+    clock = SimulatedClock()
+    truth = Truth(tmp_path)
+    wiring = Wiring(
+        cell=Cell("zn-bare", seed=1),
+        clock=clock,
+        truth=truth,
+        lights=Lights(clock),
+        seed=1,
+        prefer_pty=False,
+        perfect=True,
+        folder=tmp_path,
+        whereabouts=Whereabouts(carrier),
+    )
+    camera, _ = STARTERS["gige_camera"](wiring)  # it takes its size from a first picture
+    camera.close()
+    truth.close()
+    assert asked
