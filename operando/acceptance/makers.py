@@ -1,16 +1,19 @@
 """The same rows on every maker's potentiostat: which are run, how they are compared, one table."""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
+from instruments.abilities import abilities_of
 from operando.acceptance.experiments import EXPERIMENTS, LEADER
 from operando.acceptance.measures import Combined, Coverage, Measured, Outcomes, Total, Value
 from operando.acceptance.rows import Row, Verdict
-from operando.acceptance.running import CURRENT_GAIN_U
+from operando.acceptance.running import CURRENT_GAIN_U, POTENTIOSTATS, written
+from operando.configuration import load_bench
 from operando.registry import FAMILIES
 from operando.report import number_text
+from techniques import elementary_steps
 
 # Twice the standard uncertainty of a difference covers 95 % of them.
 COVERAGE_FACTOR = 2.0
@@ -59,6 +62,23 @@ def needs_spectra(row: Row) -> bool:
     return any(value.metric in _SPECTRA for value in _values(row))
 
 
+def declares(potentiostat: str, row: Row) -> bool:
+    """Return whether a driver declares all that a row's experiments ask for: it must not refuse.
+
+    That is each technique that is in their programs, of one of its models, on a cell of two
+    electrodes: a potential beside that of the two is no technique, and is refused by those that
+    measure one alone.
+    """
+    entry = load_bench(POTENTIOSTATS[potentiostat]).instruments["potentiostat"]
+    models = abilities_of(entry.driver_class())
+    for name in row.experiments:
+        protocol, cell = written(EXPERIMENTS[name], spectra=needs_spectra(row))
+        asked = {step.type for step in elementary_steps(protocol.program(cell))}
+        if cell.reference_electrode is not None or not any(asked <= set(x.does) for x in models):
+            return False
+    return True
+
+
 def _values(row: Row) -> Iterator[Value]:
     open_ = [row.measure]
     while open_:
@@ -78,11 +98,13 @@ class Compared:
         verdicts: By potentiostat.
         uncertainties: By potentiostat whose number has one: the stated one, and with it that of the
             charge which the cell was truly given, see `charge_set_u`.
+        owed: Potentiostats that refuse what their drivers declare, see `declares`.
     """
 
     row: Row
     verdicts: Mapping[str, Verdict]
     uncertainties: Mapping[str, float]
+    owed: frozenset[str] = frozenset()
 
     def resolved(self, name: str) -> bool:
         """Return whether a potentiostat can resolve what the row asks for."""
@@ -119,26 +141,33 @@ class Compared:
 
     @property
     def failed(self) -> bool:
-        """Return whether a number misses what was published, is missing, or two disagree."""
+        """Return whether a number misses what was published or is missing, or two disagree."""
         bad = any(
             verdict.word in ("MISSED", "not yet") and self.resolved(name)
             for name, verdict in self.verdicts.items()
         )
-        return bad or self.agree is False
+        return bad or bool(self.owed) or self.agree is False
 
 
 def _value(verdict: Verdict) -> float | None:
     return None if verdict.measured is None else verdict.measured.value
 
 
-def compared(row: Row, verdicts: Mapping[str, Verdict], found: Mapping[str, Outcomes]) -> Compared:
+def compared(
+    row: Row,
+    verdicts: Mapping[str, Verdict],
+    found: Mapping[str, Outcomes],
+    declared: Callable[[str, Row], bool] = declares,
+) -> Compared:
     """Return a row with what is needed to compare it.
 
     Args:
         row: The row.
         verdicts: Of the row, by potentiostat.
         found: The outcomes that they rest on, by potentiostat.
+        declared: Whether a potentiostat must not refuse a row; asked for those that do.
     """
+    owed = {name for name, one in verdicts.items() if one.word == "refused" and declared(name, row)}
     uncertainties = {}
     for name, verdict in verdicts.items():
         measured = verdict.measured
@@ -148,7 +177,7 @@ def compared(row: Row, verdicts: Mapping[str, Verdict], found: Mapping[str, Outc
             continue
         of_charge = charge_set_u(row, measured, found[name])
         uncertainties[name] = math.hypot(measured.uncertainty, of_charge)
-    return Compared(row, verdicts, uncertainties)
+    return Compared(row, verdicts, uncertainties, frozenset(owed))
 
 
 def charge_set_u(row: Row, measured: Measured, outcomes: Outcomes) -> float:
@@ -237,7 +266,12 @@ def closing(rows: Sequence[Compared], left: Mapping[str, Sequence[Row]]) -> list
     refusals: dict[tuple[str, str], list[str]] = {}
     for one in rows:
         for name, verdict in one.verdicts.items():
-            if verdict.word == "refused":
+            if name in one.owed:
+                lines.append(
+                    f"{one.row.id} {one.row.quantity}, {name}: refuses what its driver declares: "
+                    f"{verdict.why}"
+                )
+            elif verdict.word == "refused":
                 refusals.setdefault((name, verdict.why), []).append(one.row.id)
             elif verdict.word in ("MISSED", "not yet") and one.resolved(name):
                 lines.append(f"{one.row.id} {one.row.quantity}, {name}: {verdict.why}")

@@ -15,6 +15,7 @@ from operando.acceptance.makers import (
     chosen,
     closing,
     compared,
+    declares,
     needs_spectra,
     table,
 )
@@ -29,9 +30,10 @@ EFFICIENCY = replace(
 )
 
 
-def returned(row: Row, outcomes: Mapping[str, Outcome]) -> Compared:
+def returned(row: Row, outcomes: Mapping[str, Outcome], *, declared: bool = False) -> Compared:
     found = {name: {("one", 0): outcome} for name, outcome in outcomes.items()}
-    return compared(row, {name: judge(row, each) for name, each in found.items()}, found)
+    verdicts = {name: judge(row, each) for name, each in found.items()}
+    return compared(row, verdicts, found, lambda name, row: declared)
 
 
 def of(row: Row, gain: float = 0.0, **numbers: Numbers) -> Compared:
@@ -94,6 +96,38 @@ def test_what_an_instrument_refuses_is_told_in_its_words_and_is_no_failure() -> 
     assert not told.failed
     said = "\n".join(closing([told], {}))
     assert "second was asked for Z1 and refuses: it has no galvanostat" in said
+
+
+def test_what_an_instrument_refuses_that_its_driver_declares_is_a_failure() -> None:
+    told = returned(
+        ROW,
+        {
+            "first": Outcome("one", numbers={"number": Numbers(10.0, 0.1)}),
+            "second": Outcome("one", refused="it does no galvanostatic step"),
+        },
+        declared=True,
+    )
+    assert told.owed == {"second"}
+    assert told.failed
+    said = "\n".join(closing([told], {}))
+    assert "Z1 a quantity, second: refuses what its driver declares: it does no galvan" in said
+
+
+@pytest.mark.parametrize(
+    ("potentiostat", "id_", "declared"),
+    [
+        ("keithley", "A1", True),
+        ("keithley", "A6", False),  # spectra
+        ("methodscript", "A6", True),
+        ("rodeostat", "A1", False),  # a current that is set
+        ("rodeostat", "A13", True),
+    ],
+)
+def test_what_a_driver_declares_it_is_asked_for(
+    potentiostat: str, id_: str, declared: bool
+) -> None:
+    row = next(row for row in ROWS if row.id == id_)
+    assert declares(potentiostat, row) is declared
 
 
 def test_a_number_beyond_its_tolerance_is_a_failure_also_where_all_agree() -> None:
