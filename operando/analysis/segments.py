@@ -510,10 +510,13 @@ def with_ending(half: HalfCycle, planned: PlannedHalfCycles) -> HalfCycle:
 def _with_ending(half: HalfCycle, ending: Ending) -> HalfCycle:
     ended_by = ending.by if half.ended else None
     half = replace(half, ended_by=ended_by, cut_off_v=ending.cut_off_v)
-    if ended_by != "potential" or len(half.t_s) < 3:
+    rows = len(half.t_s)
+    if ended_by != "potential" or rows < 2:
         return half
-    apart_s, before_s = float(half.t_s[-1] - half.t_s[-2]), float(half.t_s[-2] - half.t_s[-3])
-    typical_a = half.mean_current_a
+    apart_s = float(half.t_s[-1] - half.t_s[-2])
+    before_s = float(half.t_s[-2] - half.t_s[-3]) if rows > 2 else math.inf
+    # Of two rows the first alone has the set current for certain.
+    typical_a = half.mean_current_a if rows > 2 else float(half.current_a[0])
     if apart_s <= 0 or before_s <= 0 or typical_a == 0:
         return half
     within_s = apart_s if ending.check_s is None else min(apart_s, ending.check_s)
@@ -521,7 +524,12 @@ def _with_ending(half: HalfCycle, ending: Ending) -> HalfCycle:
     charge = half.charge_mah_cm2
     rate = float(charge[-1] - charge[-2]) / apart_s
     if share < 1.0 - _STEADY_WITHIN:
-        rate = float(charge[-2] - charge[-3]) / before_s
+        if rows > 2:
+            rate = float(charge[-2] - charge[-3]) / before_s
+        elif half.since_edge_s:
+            rate = float(charge[0]) / half.since_edge_s
+        else:
+            return half  # neither of its rows tells how much flowed between them
         passed = rate * (apart_s - 0.5 * (1.0 - share) * within_s)
         charge = np.concatenate((charge[:-1], [charge[-2] + passed]))
     u = rate * within_s * math.sqrt(1 / 12 + share**2 / 4)

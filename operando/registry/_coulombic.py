@@ -14,8 +14,9 @@ COULOMBIC = (
         "the metal; with metal deposited before it counts from a strip on that took all of it. The "
         "uncertainty is that of the current, whose offset counts twice and whose gain cancels on "
         "one range, and that of the cut-off: the potential passed it somewhere between the last "
-        "two readings, and the charge dq between them adds dq/sqrt(3) (dq/sqrt(12), and half of dq "
-        "is counted, where no current flowed any more at the last).",
+        "two readings, and the charge dq between them adds dq sqrt(1/12 + x^2/4), where x is the "
+        "share of the set current at the last: dq/sqrt(3) if all of it flows, and dq/sqrt(12) if "
+        "none, where half of dq is counted.",
         "usual definition; offset by error propagation, cut-off as a uniform distribution",
     ),
     Definition(

@@ -364,6 +364,8 @@ def _ended_by_potential(
         ([1.0, 30.0, 60.0, 60.5], None, 0.5),  # two checks, both told
         ([1.0, 30.0, 60.0, 90.0], None, 1.0),  # rows rarer than checks
         ([1.0, 30.0, 60.0, 70.0], 10.0, 10.0),
+        ([1.0, 30.0], None, 1.0),  # no more than two rows
+        ([1.0, 3.0], 10.0, 2.0),
     ],
 )
 def test_a_cut_off_was_passed_somewhere_between_the_last_two_readings(
@@ -388,6 +390,17 @@ def test_charge_of_a_source_at_its_limit_is_known_to_within_twice_its_uncertaint
     off = abs(ended.capacity_mah_cm2 - true_mah_cm2)
     assert off <= 2 * ended.cut_off_u_mah_cm2
     assert ended.cut_off_u_mah_cm2 == pytest.approx(between_s / 3600 / math.sqrt(12))
+
+
+@pytest.mark.parametrize("share", [-0.01, 0.0, 0.5])
+def test_of_two_rows_the_first_tells_the_current_that_was_set(share: float) -> None:
+    _, ended = _ended_by_potential([1.0, 30.0], share, check_dt_s=4.0)
+    flowed = max(share, 0.0)
+    # One second before the first row counts for as long as its step has lasted.
+    counted_s = 1.0 + 29.0 - 0.5 * (1.0 - flowed) * 4.0
+    assert ended.capacity_mah_cm2 == pytest.approx(counted_s / 3600)
+    u = 4.0 / 3600 * math.sqrt(1 / 12 + flowed**2 / 4)
+    assert ended.cut_off_u_mah_cm2 == pytest.approx(u)
 
 
 def test_a_charge_that_ends_a_half_cycle_has_no_cut_off_to_be_unsure_of() -> None:
