@@ -77,6 +77,7 @@ class AtlasEzoPh(LineDriver):
         self._celsius = temperature_k - _ZERO_CELSIUS_K
         self._temperature_of = temperature_of
         self._temperature_missed = False
+        self._without, self._why_without = 0, ""
         self._in_force_k = math.nan
         self._told: dict[str, str] = {}
         self._started = False
@@ -97,6 +98,20 @@ class AtlasEzoPh(LineDriver):
     def identify(self) -> dict[str, str]:
         """Return model, firmware, and how the probe was calibrated when it was connected."""
         return {"model": "Atlas EZO pH", "address": self._wire().address, **self._told}
+
+    def check_ready(self) -> None:
+        """Forget what was remarked of runs before: one is about to begin."""
+        self._without = 0
+
+    @property
+    def remarks(self) -> list[str]:
+        """Return how many readings were taken without asking the temperature; empty if none was."""
+        if not self._without:
+            return []
+        return [
+            f"at {self._without} readings the temperature of the solution could not be had, last: "
+            f"{self._why_without}; they are of the one known before (compensation_k)"
+        ]
 
     def read(self) -> Mapping[str, float]:
         """Return the pH and the temperature that it is of, K; blocks 0.9 s, 1.5 s if that changes.
@@ -123,6 +138,7 @@ class AtlasEzoPh(LineDriver):
         try:
             celsius = self._temperature_of() - _ZERO_CELSIUS_K
         except InstrumentError as error:
+            self._without, self._why_without = self._without + 1, str(error)
             if not self._temperature_missed:
                 _log.warning(
                     "%s: goes on with %.1f degC, its temperature cannot be had: %s",

@@ -101,6 +101,11 @@ def test_the_temperature_in_force_follows_that_of_the_bath_and_is_told(
     told = [driver.read()["compensation_k"] for _ in pages]
     assert told == [298.15, 273.15, 273.15, 273.15]
     assert caplog.text.count("goes on with 0.0 degC") == 1
+    (remark,) = driver.remarks
+    assert "at 2 readings the temperature" in remark
+    assert "last: it still is" in remark
+    driver.check_ready()
+    assert driver.remarks == []
 
 
 def test_a_probe_that_is_not_calibrated_is_a_warning(
