@@ -10,6 +10,7 @@ A probe gives (7 - pH) times a voltage that is proportional to the absolute temp
 circuit must know it: one that is told 298.15 K and stands in 273.15 K tells a pH of 4.40 as 4.62.
 """
 
+import contextlib
 import logging
 import math
 import re
@@ -154,7 +155,9 @@ class AtlasEzoPh(LineDriver):
     def _prepare(self) -> None:
         self._started = False
         # Whether it acknowledges is kept without supply: somebody may have switched it off.
-        self._asked("*OK,1", None, _ANSWER_S)
+        # Firmware that calls it otherwise does not know this; then the next answer shows it.
+        with contextlib.suppress(_NotKnownError):
+            self._asked("*OK,1", None, _ANSWER_S)
         self._asked("C,0", None, _ANSWER_S)
         self._forget_lines()
         told = self._asked("i", re.compile(r"\?I,(.+)\Z", re.I), _ANSWER_S)

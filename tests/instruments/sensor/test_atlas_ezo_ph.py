@@ -162,6 +162,13 @@ def test_a_circuit_that_somebody_told_not_to_acknowledge_is_connected() -> None:
         driver.close()
 
 
+def test_a_circuit_that_calls_its_acknowledgement_otherwise_is_connected(
+    connected: Connect,
+) -> None:
+    page = "connecting to one that has another command for its acknowledgement"
+    assert connected("a reading", first=page).read()["ph"] == 9.56
+
+
 def test_the_simulated_circuit_reads_the_ph_of_its_cell_whatever_happens_to_its_supply(
     simulate: Callable[..., Any],
 ) -> None:
