@@ -17,6 +17,7 @@ import errno
 import logging
 import math
 import os
+import threading
 import time
 import warnings
 from collections.abc import Callable
@@ -73,6 +74,9 @@ class WasatchProcess(SpectrometerProcess):
         self._fid: Any = None  # the library's speaker of ENG-0001
         self._laser_set_mw = 0.0
         self._laser_power_mw = 0.0  # as read back
+        # Held from the look whether all was made safe to the laser's register, and by what makes
+        # it safe: between the two it would be read back as off, and shine after that.
+        self._switching = threading.Lock()
 
     # -- opening
 
@@ -294,7 +298,8 @@ class WasatchProcess(SpectrometerProcess):
         self._stopped.set()
         if self._device is not None:
             try:
-                self._laser_off()
+                with self._switching:
+                    self._laser_off()
             except usb.core.USBError as error:
                 raise self._told(error, "switch the laser off") from error
 
@@ -326,9 +331,10 @@ class WasatchProcess(SpectrometerProcess):
                 f"{self._who}: the laser's interlock is open; close the cell's cover or the key "
                 "switch and try again"
             )
-        if self._stopped.is_set():
-            raise self._interrupted()
-        self._write_laser(True)
+        with self._switching:
+            if self._stopped.is_set():
+                raise self._interrupted()
+            self._write_laser(True)
         if not self._is_firing():
             raise InstrumentFaultError(
                 f"{self._who}: the laser was switched on and is read back as off: it refuses; "

@@ -16,6 +16,7 @@ from instruments.errors import (
     TransportTimeout,
     UnsupportedTechniqueError,
 )
+from instruments.raman._wasatch_process import WasatchProcess
 from instruments.raman.wasatch import WasatchSpectrometer
 
 from .conftest import SimulatedSpectrometer, start, wait_for
@@ -213,6 +214,37 @@ def test_safe_state_ends_an_exposure_in_another_thread(
         spectrometer.acquire(0.01, 1)
     spectrometer.arm()
     assert spectrometer.acquire(0.01, 1).laser_on
+
+
+class MadeSafeMeanwhile(WasatchProcess):
+    """One that another thread makes safe just before the laser's register is written."""
+
+    safe: threading.Thread | None = None
+
+    def _write_laser(self, on: bool) -> None:
+        if on and self.safe is None:
+            self.safe = threading.Thread(target=self.safe_state)
+            self.safe.start()
+            # A laser that it reads back as off here shines afterwards.
+            self.safe.join(0.3)
+        super()._write_laser(on)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning:wasatch")
+def test_safe_state_is_not_outrun_by_a_laser_that_is_being_switched_on(
+    simulated: SimulatedSpectrometer,
+) -> None:
+    process = MadeSafeMeanwhile(simulated.address)
+    process.connect()
+    try:
+        process.set_laser_power(50.0)
+        with contextlib.suppress(InstrumentFaultError):
+            process.laser_on()
+        assert process.safe is not None
+        process.safe.join()
+        assert not process.is_firing()
+    finally:
+        process.close()
 
 
 def test_a_garbled_memory_is_a_protocol_error(simulated: SimulatedSpectrometer) -> None:
