@@ -62,6 +62,8 @@ _SYMBOLS = {
     "SUS": "steel",
 }  # fmt: skip
 _WORDS = {"aluminum": "aluminium", "stainless": "steel", "graphite": "carbon"}
+# Which face of a crystal, Cu(111), and steels by their grade, SS316L.
+_FACE, _GRADE = re.compile(r"\(-?\d+\)"), re.compile(r"(?:SS|SUS)\d+[A-Z]*")
 # A substrate may be oriented as strongly as this, against a powder: `assumed_of` tells it.
 _FOIL = 3.0
 # Beside a peak, of which this share lies beyond the distance to zinc's window.
@@ -88,7 +90,8 @@ def materials_of(material: str, coating: str | None) -> tuple[str, ...] | None:
     Returns:
         Names; None if the material is none that is known.
     """
-    found = [name for word in re.findall(r"[A-Za-z]+", material) if (name := _named(word))]
+    words = re.findall(r"[A-Za-z0-9()]+", _FACE.sub("", material))
+    found = [name for word in words if (name := _named(word))]
     if not found:
         return None
     coat = _named((coating or "").strip())
@@ -96,9 +99,15 @@ def materials_of(material: str, coating: str | None) -> tuple[str, ...] | None:
 
 
 def _named(word: str) -> str | None:
+    """Return the material of a whole word; symbols with others or numbers are a compound's."""
+    if _GRADE.fullmatch(word):
+        return "steel"
     lower = word.lower()
-    known = _SYMBOLS.get(word) or _WORDS.get(lower)
-    return known or (lower if lower in _REFLECTIONS else None)
+    known = _SYMBOLS.get(word)
+    # TiN is no tin.
+    if known is None and word in (lower, lower.capitalize(), lower.upper()):
+        known = _WORDS.get(lower) or (lower if lower in _REFLECTIONS else None)
+    return known
 
 
 def texture_on(

@@ -153,6 +153,14 @@ def test_a_texture_tells_which_substrates_it_takes_for_weakly_oriented() -> None
         ("stainless steel", None, ("steel",)),
         ("Zn", "500 mM sorbitol in 1 M ZnSO4", ("zinc",)),
         ("clip", None, None),
+        ("Ti mesh", "TiN", ("titanium",)),
+        ("Al2O3@Zn", None, ("zinc",)),
+        ("TiO2@Zn", "ZnF2", ("zinc",)),
+        ("Zn(NbO3)2", None, None),
+        ("ZnO", None, None),
+        ("Cu(111) foil", "Tin", ("copper", "tin")),
+        ("SS316L", None, ("steel",)),
+        ("3D Cu mesh", "Sn", ("copper", "tin")),
     ],
 )
 def test_what_an_electrode_is_made_of_is_read_from_the_cell_file(
