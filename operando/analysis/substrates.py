@@ -62,7 +62,8 @@ _SYMBOLS = {
     "SUS": "steel",
 }  # fmt: skip
 _WORDS = {"aluminum": "aluminium", "stainless": "steel", "graphite": "carbon"}
-# Which face of a crystal, Cu(111), and steels by their grade, SS316L.
+# A word or a formula, Zn(NbO3)2; which face of a crystal, Cu(111); steels by grade, SS316L.
+_WORD = re.compile(r"[A-Za-z0-9]+(?:\([A-Za-z0-9]+\)[A-Za-z0-9]*)*")
 _FACE, _GRADE = re.compile(r"\(-?\d+\)"), re.compile(r"(?:SS|SUS)\d+[A-Z]*")
 # A substrate may be oriented as strongly as this, against a powder: `assumed_of` tells it.
 _FOIL = 3.0
@@ -90,7 +91,7 @@ def materials_of(material: str, coating: str | None) -> tuple[str, ...] | None:
     Returns:
         Names; None if the material is none that is known.
     """
-    words = re.findall(r"[A-Za-z0-9()]+", _FACE.sub("", material))
+    words = _WORD.findall(_FACE.sub("", material))
     found = [name for word in words if (name := _named(word))]
     if not found:
         return None

@@ -160,6 +160,7 @@ def test_a_texture_tells_which_substrates_it_takes_for_weakly_oriented() -> None
         ("ZnO", None, None),
         ("Cu(111) foil", "Tin", ("copper", "tin")),
         ("SS316L", None, ("steel",)),
+        ("Cu (Ag-coated)", None, ("copper", "silver")),
         ("3D Cu mesh", "Sn", ("copper", "tin")),
     ],
 )
