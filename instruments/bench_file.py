@@ -1,5 +1,6 @@
 """A bench file: which instruments there are, where they hang, what none of them may exceed."""
 
+import os
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated, Any, Self, TypeAlias, get_args
 
@@ -61,6 +62,12 @@ else:
     Entry = union_of([*entries(), *_brought]) if _brought else BuiltIn
 
 
+def _port(address: str) -> str:
+    """Return what an address leads to: a serial port has several names, and settings behind it."""
+    scheme, _, rest = address.partition("://")
+    return f"serial://{os.path.realpath(rest.partition('?')[0])}" if scheme == "serial" else address
+
+
 class BenchFile(Data):
     """A bench file: ``config/sim.yaml``, ``config/bench.yaml`` or one of yours."""
 
@@ -113,12 +120,12 @@ class BenchFile(Data):
             if entry.kind == "external":
                 continue  # several boxes may write into one folder
             for address in entry.addresses:
-                if address in of:
+                other = of.setdefault(_port(address), name)
+                if other != name:
                     raise ValueError(
-                        f"instruments.{of[address]} and instruments.{name} have the same address, "
-                        f"{address}: one of them is wrong"
+                        f"instruments.{other} and instruments.{name} have the same address, "
+                        f"{address}: one of them is wrong; each has a line of its own"
                     )
-                of[address] = name
         return self
 
     @model_validator(mode="after")

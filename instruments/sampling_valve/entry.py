@@ -25,7 +25,8 @@ class ViciEntry(SamplingValveEntry):
     unit: str | None = Field(
         default=None,
         pattern=r"^[0-9A-Z]$",
-        description="Its ID, where several share one line (RS485): /1CP; none: it has none.",
+        description="Its ID, where one is set, as of /1CP; none: it has none. Each valve has a "
+        "line of its own.",
     )
 
     @classmethod

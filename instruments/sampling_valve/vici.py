@@ -35,7 +35,7 @@ class ViciValve(LineDriver):
 
     Args:
         address: ``serial:///dev/...`` (9600 baud) or ``published:`` one.
-        unit: the actuator's ID, where several share one line.
+        unit: the actuator's ID, where one is set; the line is its own all the same.
         turn_s: how long it may take to get there, s.
         record_to: file to which the whole dialogue is appended.
     """

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from instruments.bench_file import BenchFile
 from operando.analysis.accuracy import CurrentAccuracy, potential_offset_v
 from operando.configuration import (
     ConfigurationError,
@@ -359,6 +360,26 @@ def test_a_potentiostat_has_the_keys_of_its_own_language(
     assert said in message
     assert "instruments.potentiostat" in message
     assert "potentiostat.keithley" not in message
+
+
+def _bench(**instruments: dict[str, Any]) -> BenchFile:
+    return BenchFile.model_validate({"name": "b", "instruments": instruments})
+
+
+PH = {"kind": "sensor", "language": "atlas_ezo_ph"}
+VALVE = {"kind": "sampling_valve", "language": "vici"}
+
+
+def test_a_serial_port_is_of_one_instrument_however_it_is_called(tmp_path: Path) -> None:
+    (tmp_path / "ttyACM0").touch()
+    (tmp_path / "by-id").symlink_to(tmp_path / "ttyACM0")
+    port = f"serial://{tmp_path}/ttyACM0"
+    for other in (port, f"{port}?baud_rate=9600", f"serial://{tmp_path}/by-id"):
+        with pytest.raises(
+            ValueError, match=r"instruments\.valve and instruments\.ph have the same"
+        ):
+            _bench(valve=VALVE | {"address": port}, ph=PH | {"address": other})
+    _bench(valve=VALVE | {"address": port}, ph=PH | {"address": f"serial://{tmp_path}/ttyACM1"})
 
 
 @pytest.mark.parametrize(
