@@ -10,7 +10,7 @@ from pydantic.fields import FieldInfo
 from instruments.camera.entry import AravisEntry, PylonEntry
 from instruments.entry import InstrumentEntry
 from instruments.external.entry import ExternalEntry
-from instruments.gas_chromatograph.entry import ContactEntry, FusionEntry
+from instruments.gas_chromatograph.entry import ContactEntry, FusionEntry, GasChromatographEntry
 from instruments.lamp.entry import SwitchedLampEntry
 from instruments.plugins import brought, union_of
 from instruments.potentiostat.entry import KeithleyEntry, MethodScriptEntry, RodeostatEntry
@@ -139,6 +139,22 @@ class BenchFile(Data):
                         "sampling_valve of this bench (there is: "
                         f"{', '.join(sorted(there)) or 'none'})"
                     )
+        return self
+
+    @model_validator(mode="after")
+    def _a_valve_rests_in_one_position(self) -> Self:
+        injects: dict[str, tuple[str, str]] = {}
+        for name, entry in self.instruments.items():
+            if not isinstance(entry, GasChromatographEntry) or entry.valve is None:
+                continue
+            at = entry.inject_position
+            other, others = injects.setdefault(entry.valve, (name, at))
+            if others != at:
+                raise ValueError(
+                    f"instruments.{other} injects with {entry.valve} at {others}, "
+                    f"instruments.{name} at {at}: where one fills its loop the other injects; "
+                    "correct inject_position, or give each a valve of its own"
+                )
         return self
 
     @model_validator(mode="after")
