@@ -124,8 +124,23 @@ class BenchFile(Data):
                 if other != name:
                     raise ValueError(
                         f"instruments.{other} and instruments.{name} have the same address, "
-                        f"{address}: one of them is wrong; each has a line of its own"
+                        f"{address}: one of them is wrong"
                     )
+        return self
+
+    @model_validator(mode="after")
+    def _a_file_is_of_one_box(self) -> Self:
+        of: dict[tuple[str, str], str] = {}
+        for name, entry in self.instruments.items():
+            if not isinstance(entry, ExternalEntry):
+                continue
+            other = of.setdefault((entry.address.rstrip("/"), entry.pattern), name)
+            if other != name:
+                raise ValueError(
+                    f"instruments.{other} and instruments.{name} take the same files, "
+                    f"{entry.pattern} in {entry.address}: each would be attached twice; give them "
+                    "different patterns, or folders"
+                )
         return self
 
     @model_validator(mode="after")

@@ -382,6 +382,22 @@ def test_a_serial_port_is_of_one_instrument_however_it_is_called(tmp_path: Path)
     _bench(valve=VALVE | {"address": port}, ph=PH | {"address": f"serial://{tmp_path}/ttyACM1"})
 
 
+def test_a_valve_of_two_chromatographs_injects_in_one_position() -> None:
+    port = {"address": "serial:///dev/ttyUSB7"}
+    fusion = {"kind": "gas_chromatograph", "language": "fusion", "valve": "valve"}
+    first, second = fusion | {"address": "http://a"}, fusion | {"address": "http://b"}
+    with pytest.raises(ValueError, match=r"first injects with valve at B, .*second at A"):
+        _bench(valve=VALVE | port, first=first, second=second | {"inject_position": "A"})
+    _bench(valve=VALVE | port, first=first, second=second)
+
+
+def test_two_boxes_of_one_folder_have_patterns_of_their_own() -> None:
+    box = {"kind": "external", "language": "folder", "address": "folder:///srv", "pattern": "*.xy"}
+    with pytest.raises(ValueError, match=r"xrd and instruments\.other take the same files, \*\.xy"):
+        _bench(xrd=box, other=box | {"address": "folder:///srv/"})
+    _bench(xrd=box, other=box | {"pattern": "*.csv"})
+
+
 @pytest.mark.parametrize(
     ("second", "said"),
     [
