@@ -1,6 +1,8 @@
 """Metrics of what instruments wrote that only write files."""
 
 from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 
@@ -51,27 +53,31 @@ def _each(
     keys: tuple[str, ...],
     evaluate: Callable[[Sequence[Floats], Sequence[Floats]], _Told],
     note: str = "",
+    also: Mapping[str, Callable[[Floats], Floats]] = MappingProxyType({}),
 ) -> dict[str, Metric]:
-    """Return metrics by file, in the order in which the files were begun.
+    """Return metrics by file, in the order in which the files of a stream were begun.
 
     ``evaluate`` gets the arrays of the first file of a stream and those of each; ``note`` is what
-    all of them rest on.
+    all of them rest on. ``also`` are other names of the last of ``keys``, each with how it is made
+    of what has that name.
     """
+    taken = {keys[-1]: np.asarray} | dict(also)
     values: dict[str, list[float | None]] = {name: [] for name in names}
     errors: dict[str, list[float | None]] = {name: [] for name in names}
     reasons: list[str | None] = []
     times: list[tuple[float | None, float | None]] = []
-    for stream, device in _with(found, f"_{keys[-1]}", files=True):
-        there = [stream.assets.get(f"{device}_{key}") for key in keys]
+    streams = [(key, *one) for key in taken for one in _with(found, f"_{key}", files=True)]
+    for last, stream, device in streams:
+        there = [stream.assets.get(f"{device}_{key}") for key in (*keys[:-1], last)]
         assets = [asset for asset in there if asset is not None]
         count = min(len(stream), *map(len, assets))
         if len(assets) < len(keys) or not count:
             continue
         order = [int(n) for n in np.argsort(stream.time[:count], kind="stable")]
-        first = [np.asarray(asset[order[0]], dtype=np.float64) for asset in assets]
+        first = _arrays([asset[order[0]] for asset in assets], taken[last])
         # One file at a time: maps are large.
         told = [
-            evaluate(first, [np.asarray(row, dtype=np.float64) for row in rows])
+            evaluate(first, _arrays(rows, taken[last]))
             for rows in zip(*(asset.rows() for asset in assets), strict=False)
         ]
         placed = _placed(stream, device)
@@ -99,6 +105,11 @@ def _each(
     when, how_well = ([at[place] for at in times] for place in (0, 1))
     nowhere = "before or after all rows of the potentiostat"
     return numbers | {time: listed(time, when, how_well, otherwise=nowhere)}
+
+
+def _arrays(rows: Sequence[Any], taken: Callable[[Floats], Floats]) -> list[Floats]:
+    arrays = [np.asarray(row, dtype=np.float64) for row in rows]
+    return [*arrays[:-1], taken(arrays[-1])]
 
 
 def _placed(stream: Stream, device: str) -> list[tuple[float | None, float | None]]:
@@ -184,15 +195,15 @@ def _echo(first: Sequence[Floats], each: Sequence[Floats]) -> _Told:
 
 
 def _infrared(found: Evaluation) -> dict[str, Metric]:
-    names = ("absorbance", "transmittance")
-    there = next((name for name in names if _with(found, f"_{name}", files=True)), names[0])
+    def absorbed(transmittance: Floats) -> Floats:
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return -np.log10(transmittance)
 
     def grown(first: Sequence[Floats], each: Sequence[Floats]) -> _Told:
         if len(first[0]) != len(each[0]) or not np.allclose(first[0], each[0], rtol=1e-6, atol=0):
             return "its wavenumbers are not those of the first spectrum"
-        with np.errstate(invalid="ignore", divide="ignore"):
-            absorbed = [-np.log10(one[1]) if there == names[1] else one[1] for one in (first, each)]
-        growth = absorbed[1] - absorbed[0]
+        with np.errstate(invalid="ignore"):
+            growth = each[1] - first[1]
         if not np.isfinite(growth).any():
             return "nothing is transmitted"
         steps = np.diff(growth[np.isfinite(growth)])
@@ -205,7 +216,10 @@ def _infrared(found: Evaluation) -> dict[str, Metric]:
             "infrared_growth_cm1": (float(each[0][at]), None),
         }
 
-    return _each(found, _INFRARED, "infrared_t_s", ("wavenumber_cm1", there), grown)
+    return _each(
+        *(found, _INFRARED, "infrared_t_s", ("wavenumber_cm1", "absorbance"), grown),
+        also={"transmittance": absorbed},
+    )
 
 
 def _hydrogen(found: Evaluation) -> Metric:

@@ -56,8 +56,9 @@ EXTERNAL = (
         "infrared_growth",
         "1",
         "by spectrum",
-        "By how much absorbance has grown since the first infrared spectrum where it has grown "
-        "most. Null where that is less than five times the noise.",
+        "By how much absorbance has grown since the first infrared spectrum of its instrument "
+        "where it has grown most; files of transmittance count from the first of them. Null where "
+        "that is less than five times the noise.",
         _OURS,
     ),
     Definition(

@@ -291,6 +291,28 @@ def test_maps_waveforms_and_spectra_are_told_in_the_order_they_were_begun(
     assert told["infrared_t_s"].value == [1.5, 3.5, None]
 
 
+def test_spectra_of_transmittance_beside_those_of_absorbance_are_told_too(
+    synthetic: Any, tmp_path: Path
+) -> None:
+    axis = np.arange(700.0, 4000.0, 4.0)
+    noise = 1e-4 * np.random.default_rng(2).normal(size=(4, len(axis)))
+    band = np.exp(-(((axis - 3500) / 30) ** 2))
+    absorbance = 0.5 + noise + np.outer([0.0, 0.02, 0.0, 0.05], band)
+    axes = np.array([axis] * 2)
+    placed = {"t_before": [1.0, 3.0], "t_after": [2.0, 4.0]}
+    streams = {
+        "ftir": ("ftir", placed, {"wavenumber_cm1": axes, "absorbance": absorbance[:2]}),
+        "ftir_2": (
+            "ftir_2",
+            placed,
+            {"wavenumber_cm1": axes, "transmittance": 10 ** -absorbance[2:]},
+        ),
+    }
+    told = metrics(_run(synthetic, tmp_path, streams))
+    expected = [None, pytest.approx(0.02, abs=1e-3), None, pytest.approx(0.05, abs=1e-3)]
+    assert told["infrared_growth"].value == expected
+
+
 def _ions(current: Any, before: Any, after: Any = None) -> Mapping[str, Any]:
     before = np.asarray(before, dtype=float)
     after = np.where(np.isfinite(before), before + 1, 0.0) if after is None else after
