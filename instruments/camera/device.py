@@ -84,6 +84,10 @@ class CameraDevice(Follower):
         """Open the camera; blocks about a second, raises what the driver raises."""
         self.driver.connect()
 
+    def check_ready(self) -> None:
+        """Open the camera anew if its process died in the run before; raises what that raises."""
+        self.driver.connect()
+
     def stage(self) -> list[object]:
         """Make the file for the frames to come.
 

@@ -1,6 +1,8 @@
 """The camera device under a RunEngine: rows by create, read, save, and frames in a file."""
 
 import math
+import os
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -22,7 +24,12 @@ from instruments._follower import LeaderRow, Phase
 from instruments.camera.contract import DETECTOR_GROUP, IMAGE_DATASET
 from instruments.camera.device import CameraDevice
 from instruments.camera.pylon import PylonCamera
-from instruments.errors import InstrumentError, InstrumentFaultError, TransportTimeout
+from instruments.errors import (
+    InstrumentError,
+    InstrumentFaultError,
+    TransportError,
+    TransportTimeout,
+)
 
 assert hdf5plugin.Zstd is not None  # registers the filter for reading
 
@@ -348,6 +355,15 @@ def test_the_next_run_has_its_own_file_and_only_its_own_rows(
     assert len(paths) == 2
     assert "1 rows of the run before" in caplog.text
     assert len(list(camera.assets_dir.glob("camera-*.h5"))) == 3
+
+
+def test_a_camera_whose_process_died_follows_the_next_run(camera: CameraDevice) -> None:
+    os.kill(camera.driver.child_pid, signal.SIGKILL)
+    with pytest.raises(TransportError, match=r"SIGKILL|gone|ended"):
+        camera.stage()
+    camera.check_ready()
+    camera.stage()
+    camera.unstage()
 
 
 def test_unstaging_ends_a_long_burst_after_its_present_frame(
