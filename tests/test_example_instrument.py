@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from operando.catalog import stop_service
+from operando.catalog import stop_service, wait_until_ingested
 from operando.journal import list_runs
 from operando.runs import Run
 
@@ -118,6 +118,7 @@ def test_a_run_on_the_simulated_bench_weighs_the_deposit(run: Run) -> None:
 
 def test_the_catalog_has_what_was_weighed(run: Run, installed: Installed) -> None:
     # Here nothing of the package is installed: its runs are like any others.
+    wait_until_ingested(installed.data, str(run.start["uid"]))
     recorded = Run.from_catalog(str(run.start["uid"]), installed.data)
     for name, column in run.streams["balance"].columns.items():
         np.testing.assert_array_equal(recorded.streams["balance"].columns[name], column)
