@@ -7,7 +7,7 @@ PIP = $(PYTHON) -m pip --python $(BIN)/python --disable-pip-version-check --no-i
 # pip compiles one file after the other; this takes all cores, and leaves out the packages' tests.
 COMPILE = -W ignore -m compileall -qq -j 0 -x 'site-packages/.*/tests/'
 
-.PHONY: demo test check sim shell acceptance acceptance-long acceptance-makers bench clients faults docs build lock upgrade clean
+.PHONY: demo test test-long check sim shell acceptance acceptance-long acceptance-makers bench clients faults docs build lock upgrade clean
 
 demo: .venv/ready
 	$(BIN)/operando demo
@@ -18,6 +18,10 @@ demo: .venv/ready
 test: .venv/ready .venv/validators/ready
 	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -q --numprocesses 4 --dist loadfile \
 		--no-loadscope-reorder
+
+# What is marked long besides: ten minutes of tests are run at each change, the rest before a release.
+test-long: .venv/ready .venv/validators/ready
+	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -q --numprocesses 4 --dist loadfile --long -m long
 
 check: .venv/ready
 	$(BIN)/ruff check .

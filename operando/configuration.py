@@ -65,6 +65,7 @@ def load_bench_leniently(
     For opening a cell, which must not fail at a balance. Raises ConfigurationError if it is no YAML
     or tells no instruments.
     """
+    from instruments.bench import Bench
     from instruments.bench_file import BenchFile
 
     path = _find(_BENCH, name_or_path)
@@ -82,11 +83,15 @@ def load_bench_leniently(
     for name in sorted(told, key=lambda one: ranks.get(str(kinds[one]), len(order))):
         more = kept | {name: told[name]}
         try:
-            bench = BenchFile.model_validate({"name": bench.name, "instruments": more})
+            tried = BenchFile.model_validate({"name": bench.name, "instruments": more})
+            Bench(tried)  # builds the drivers, and opens nothing
         except ValidationError as error:
             left_out[str(name)] = str(kinds[name]), _explain(path, BenchFile, error, lines)
+        except Exception as error:
+            # Whatever a plug-in does: the cell is to be opened.
+            left_out[str(name)] = str(kinds[name]), f"{type(error).__name__}: {error}"
         else:
-            kept = more
+            bench, kept = tried, more
     return bench, left_out
 
 

@@ -21,6 +21,8 @@ _profiles = pytest.StashKey[str]()
 def pytest_configure(config: pytest.Config) -> None:
     why = _missing_library()
     config.stash[_NOT_HERE] = {} if why is None else {"needs_aravis": why}
+    if not config.getoption("--long"):
+        config.stash[_NOT_HERE]["long"] = "more of the same faults and catalogs: `make test-long`"
     # A catalog service writes the profile by which databroker finds it; not over the user's own.
     if "TILED_PROFILES" not in os.environ:
         config.stash[_profiles] = tempfile.mkdtemp(prefix="operando-profiles-")
@@ -39,6 +41,7 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--long", action="store_true", help="also run what is marked long")
     parser.addoption("--bench", action="store_true", help="also run what needs real instruments")
 
 

@@ -40,10 +40,8 @@ class Thermostat(Protocol):
         """Return when and with which firmware this driver was confirmed on hardware, or None."""
         ...
 
-    @property
-    def safe_temperature_k(self) -> float | None:
-        """Return where it goes when it is left alone, K; ``None``: it stops controlling."""
-        ...
+    # Where it goes when it is left alone, K; ``None``: it stops controlling.
+    safe_temperature_k: float | None
 
     def connect(self) -> None:
         """Open the port and check who is there; changes nothing."""
@@ -79,5 +77,8 @@ class Thermostat(Protocol):
         ...
 
     def safe_state(self) -> None:
-        """Leave it as the bench file says it can be left alone; a no-op if nothing was moved."""
+        """Leave it as the bench file says it can be left alone.
+
+        A no-op if nothing was moved, or it was stopped since.
+        """
         ...

@@ -61,6 +61,7 @@ class ThermostatDevice(Follower):
         self.driver = driver
         self._bench_k = limits_k
         self._bath_liquid = bath_liquid
+        self._safe_k = driver.safe_temperature_k
         self._cell_k: tuple[float | None, float | None] = (None, None)
         self._latest: tuple[float, float] | None = None
         self._latest_lock = threading.Lock()
@@ -91,6 +92,18 @@ class ThermostatDevice(Follower):
         temperature beyond, or the bath is there already.
         """
         self._cell_k = (low_k, high_k)
+        # A safe temperature that the cell forbids is none: the bath is stopped instead.
+        safe_k = self._safe_k
+        forbidden = safe_k is not None and self._beyond_cell(safe_k, 0.0)
+        self.driver.safe_temperature_k = None if forbidden else safe_k
+        if forbidden:
+            _log.warning(
+                "%s: its safe temperature, %g K, is beyond what the cell allows (%s): it stops "
+                "where it would go there",
+                self.name,
+                safe_k,
+                self._cell_told(),
+            )
         if (low_k, high_k) == (None, None):
             return
         state = self.driver.state()
@@ -195,6 +208,11 @@ class ThermostatDevice(Follower):
             self._controlled = True
         elif self._controlled:
             self._controlled = False  # once, and again if it had controlled again
+            try:
+                # Nobody knows why; leaving the bench must not start it again.
+                self.driver.stop()
+            except InstrumentError as error:
+                _log.warning("%s: it was asked to stay stopped: %s", self.name, error)
             self._note(
                 f"it has stopped controlling by itself, at {state.temperature_k:.2f} K on its "
                 f"setpoint of {state.setpoint_k:g} K"
@@ -218,7 +236,7 @@ class ThermostatDevice(Follower):
             if not self.driver.state().controlling:
                 return "It does not control: see to it"
             safe_k = self.driver.safe_temperature_k
-            if safe_k is None or self._beyond_cell(safe_k, 0.0):
+            if safe_k is None:
                 self.driver.stop()
                 return "It was stopped"
             safe_k = self.driver.go_to(safe_k)

@@ -157,9 +157,13 @@ class HuberThermostat(LineDriver):
         with self._lock:
             if self._write(CONTROL, 0) != 0:
                 raise self._disobeyed("to stop controlling", "controlling")
+            self._moved = False
 
     def safe_state(self) -> None:
-        """Go to the safe temperature, or stop where there is none; nothing if nothing was moved."""
+        """Go to the safe temperature, or stop where there is none.
+
+        Nothing is done if nothing was moved, or it has been stopped since.
+        """
         with self._lock:
             if not self._moved:
                 return

@@ -154,9 +154,13 @@ class JulaboThermostat(LineDriver):
             self._tell("out_mode_05 0")
             if self._controls():
                 raise self._disobeyed("out_mode_05 0", "started")
+            self._moved = False
 
     def safe_state(self) -> None:
-        """Go to the safe temperature, or stop where there is none; nothing if nothing was moved."""
+        """Go to the safe temperature, or stop where there is none.
+
+        Nothing is done if nothing was moved, or it has been stopped since.
+        """
         with self._lock:
             if not self._moved:
                 return

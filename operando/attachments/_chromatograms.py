@@ -11,6 +11,8 @@ from operando.runs import Run
 STREAM = "chromatogram"
 # How far the data system's clock and this computer's may be apart after the declared offset [s].
 TOLERANCE_S = 30.0
+# Values of a trace that is like no other.
+_OWN_FROM = 10
 
 
 def chromatogram_parts(
@@ -47,6 +49,7 @@ def chromatogram_parts(
     if number in known:
         _check_alike(run, prefix, known.index(number), trace)
         return []
+    _check_new(run, prefix, number, trace)
     asset = None if stream is None else stream.assets.get(f"{prefix}_trace")
     length = len(asset[0]) if asset is not None and len(asset) else len(trace)
     # A trace of which both ends are sampled has one value more.
@@ -82,6 +85,25 @@ def _check_alike(run: Run, prefix: str, row: int, trace: Sequence[float]) -> Non
             f"run {run.uid[:8]} has another chromatogram of injection {number} already: which is "
             "of it? Are clock and detector declared as they are (clock_offset_s, detector)?"
         )
+
+
+def _check_new(run: Run, prefix: str, number: int, trace: Sequence[float]) -> None:
+    """Raise AttachmentError if the run has this trace as another injection's."""
+    stream = run.streams.get(STREAM)
+    asset = None if stream is None else stream.assets.get(f"{prefix}_trace")
+    if stream is None or asset is None or len(asset) != len(stream):
+        return
+    wanted = np.asarray(trace, dtype=np.float64)
+    for row, other in enumerate(stream.columns[f"{prefix}_injection"]):
+        known = np.asarray(asset[row], dtype=np.float64)
+        known = known[np.isfinite(known)][: len(wanted)]
+        # A detector's noise makes each its own; a flat or tiny one is like any other.
+        told = len(known) >= _OWN_FROM and np.ptp(known) > 0
+        if told and np.array_equal(known, wanted[: len(known)]):
+            raise AttachmentError(
+                f"run {run.uid[:8]} has this chromatogram as injection {int(other)}, by its time "
+                f"it were injection {number}: is the clock declared as it is (clock_offset_s)?"
+            )
 
 
 def _injections(run: Run, device: str) -> dict[int, float]:

@@ -186,7 +186,8 @@ def _collected(
         else:
             run = runs[one.uid]
         told.append(_attached(data_dir, place, key, late, one, run, stale))
-        if told[-1].outcome == "unexpected":
+        if told[-1].outcome in ("unexpected", "present"):
+            # Also where the run's own row has it: what stands elsewhere is a second one.
             stale += [
                 each
                 for each in earlier

@@ -119,6 +119,12 @@ def file_parts(
             )
         is_chromatogram = table.source.format == "fusion_json" and len(table) > 1
         chromatograph = _chromatograph(run) if is_chromatogram else None
+        if chromatograph is not None and "detectors" in table.told:
+            raise AttachmentError(
+                f"{path.name} has the detectors {table.told['detectors']}, and it is not told here "
+                "which sees hydrogen: name it in the bench file (detector) and let `operando "
+                "collect` attach it"
+            )
         if chromatograph is not None:
             return chromatogram_parts(
                 run,

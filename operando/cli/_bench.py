@@ -161,7 +161,7 @@ def _safe(arguments: argparse.Namespace) -> int:
         if not isinstance(became, Exception):
             say(f"    {name:<18} {became or 'nothing to make safe'}")
     for name, (_, why) in left_out.items():
-        told[name] = ConfigurationError(f"the bench file is not understood there: {why}")
+        told[name] = ConfigurationError(f"left out, it cannot be used: {why}")
     unreached = {name: became for name, became in told.items() if isinstance(became, Exception)}
     if not unreached:
         say("Safe: what could be made safe has confirmed it.")

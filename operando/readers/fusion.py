@@ -60,6 +60,8 @@ def read_fusion(path: Path | str, detector: str | None = None) -> Table:
     if not np.isfinite(signal).all():
         raise ReaderError(f"{path}: a value of detector {name} is no finite number")
     about = {"method": str(told.get("methodName", "")), "detector": name}
+    if len(detectors) > 1:
+        about["detectors"] = ", ".join(detectors)
     about["started"] = _stamp(told.get("runTimeStamp", ""))
     annotations = told.get("annotations")
     if isinstance(annotations, dict) and annotations.get("name"):

@@ -313,6 +313,7 @@ def test_an_experiment_that_a_rule_has_interrupted_is_resumed_within_the_program
         assert [len(half.interruptions) for half in halves] == [2, 0]
 
 
+@pytest.mark.long
 def test_after_a_kill_in_the_spectrum_of_a_rule_what_was_to_follow_it_is_begun(
     bench: Bench,
 ) -> None:
@@ -376,6 +377,7 @@ def test_a_program_that_had_ended_by_itself_is_collected_and_nothing_is_started(
     assert efficiencies(charges) == pytest.approx(efficiencies(undisturbed.charges())[:1], abs=2e-3)
 
 
+@pytest.mark.long
 def test_after_a_power_cycle_of_the_instrument_a_strip_goes_on_and_the_gap_is_recorded(
     bench: Bench, undisturbed: Bench
 ) -> None:
@@ -463,6 +465,7 @@ def test_what_was_stopped_by_hand_goes_on_without_the_look_at_its_reference(benc
     assert metrics(experiment)["reference_drift_mv"].value is not None
 
 
+@pytest.mark.long
 def test_what_was_stopped_by_hand_in_the_spectrum_of_a_rule_goes_on_after_it(bench: Bench) -> None:
     cell = "zn-bare-half-reference"
     slow = {"amplitude_rms_v": 0.005, "frequency_min_hz": 0.01, "points_per_decade": 5}
@@ -565,6 +568,7 @@ def test_a_lead_that_has_come_off_ends_it_before_anything_is_driven(bench: Bench
     assert bench.charges()[1] == pytest.approx(CHARGE, rel=1e-3)
 
 
+@pytest.mark.long
 def test_a_changed_resistance_can_be_accepted_and_that_is_recorded(bench: Bench) -> None:
     with bench.broken.serve("potentiostat", factor=FACTOR):
         process = bench.begin(cycling(4))
@@ -586,6 +590,7 @@ def programs(bench: Bench) -> list[dict[str, Any]]:
     return [x for x in bench.broken.truth("potentiostat", "script") if x["lines"] > 1]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("looked_at", ["open circuit", "spectrum"])
 def test_a_resume_that_was_killed_while_it_looked_at_the_cell_is_made_again(
     looked_at: str, bench: Bench

@@ -85,6 +85,7 @@ def stranger(record, uid):
         assert process.wait(30) == 0
 
 
+@pytest.mark.long
 @pytest.mark.timeout(180)
 def test_a_python_without_operando_reads_served_unserved_and_moved_runs(record, record_run):
     uid = record_run(record, 250)
@@ -309,6 +310,7 @@ def test_a_column_that_begins_with_thousands_of_missing_values_is_read(record, c
     assert verify(run.uid, record, catalog=catalog).same
 
 
+@pytest.mark.long
 @pytest.mark.timeout(120)
 def test_a_copied_folder_serves_its_own_files(record, record_run, tmp_path):
     uid = record_run(record, 30)

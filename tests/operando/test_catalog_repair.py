@@ -101,6 +101,7 @@ def no_table(places):
             database.execute(f'DROP TABLE "{name}"')
 
 
+@pytest.mark.long
 @pytest.mark.timeout(120)
 def test_a_catalog_of_another_version_is_put_aside_and_made_anew(
     record, catalog, record_run, tmp_path
@@ -126,6 +127,7 @@ def test_a_catalog_of_another_version_is_put_aside_and_made_anew(
     assert (aside / "ingested").exists()
 
 
+@pytest.mark.long
 @pytest.mark.timeout(120)
 def test_a_catalog_damaged_under_its_service_is_made_anew(record, catalog, record_run):
     uid = record_run(record, 30)
@@ -151,6 +153,7 @@ def flip_a_bit(path, at):
         file.write(bytes([byte ^ 1]))
 
 
+@pytest.mark.long
 @pytest.mark.timeout(120)
 def test_rows_that_only_the_catalog_holds_are_neither_deleted_nor_hidden(
     record, catalog, record_run
@@ -271,6 +274,7 @@ def test_what_was_damaged_is_found_and_taken_in_anew(record, catalog, record_run
     assert not set(uids) & set(status(record).behind)
 
 
+@pytest.mark.long
 def test_what_repair_leaves_as_it_is_is_not_called_a_cure(record, filmed, capsys, caplog):
     uid = filmed(record)
     wait_until_ingested(record, uid)
@@ -348,6 +352,7 @@ def test_the_catalog_of_a_damaged_journal_tells_the_same_as_the_journal(
     assert len(numbers) == 20
 
 
+@pytest.mark.long
 def test_damage_that_came_after_the_catalog_took_a_run_in_is_a_note_there(record, filmed, capsys):
     uid = filmed(record)
     wait_until_ingested(record, uid)
@@ -387,6 +392,7 @@ def test_a_run_whose_journal_has_lost_its_start_stays_as_it_is(
         path.unlink()
 
 
+@pytest.mark.long
 def test_a_run_that_is_being_written_is_left_alone(record, catalog, record_run):
     uid = record_run(record, 20, stop=False)
     (run,) = [run for run in list_runs(record) if run.uid == uid]
@@ -410,6 +416,7 @@ def test_a_run_that_is_being_written_is_left_alone(record, catalog, record_run):
     assert verify(uid, record, catalog=catalog).same
 
 
+@pytest.mark.long
 def test_a_long_run_is_compared_in_pieces(record, catalog, record_run):
     uid = record_run(record, 120_000)
     wait_until_ingested(record, uid)
@@ -444,6 +451,7 @@ def test_the_commands_tell_what_differs_by_their_status(record, catalog, record_
     assert verify(uid, record, catalog=catalog).same
 
 
+@pytest.mark.long
 def test_a_run_is_taken_in_anew_while_another_one_comes_in(record, catalog, record_run):
     uid = record_run(record, 30)
     assert verify(uid, record, catalog=catalog).same

@@ -606,6 +606,7 @@ finally:
 """
 
 
+@pytest.mark.long
 def test_the_name_opens_the_catalog_without_its_service_and_says_when_it_is_gone(record, catalog):
     run = Run(record)
     run.add_rows(numbers(run), 10)
@@ -631,6 +632,7 @@ def test_the_name_opens_the_catalog_without_its_service_and_says_when_it_is_gone
     assert "operando catalog start" in gone
 
 
+@pytest.mark.long
 def test_a_moved_folder_is_served_from_its_new_place_until_nobody_needs_it(record, catalog):
     run = Run(record)
     run.add_rows(numbers(run), 10)
@@ -707,6 +709,7 @@ BEFORE_SERVING = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("when", [WHILE_STARTING, BEFORE_SERVING], ids=["importing", "serving"])
 def test_a_service_that_is_asked_to_end_while_it_starts_ends(when, tmp_path):
     # What a signal's handler raises inside a weak reference's callback is swallowed.

@@ -131,6 +131,7 @@ def server(tmp_path_factory):
             database.cleanup()
 
 
+@pytest.mark.long
 @pytest.mark.timeout(240)
 def test_three_computers_write_at_once_one_is_killed_and_the_server_goes_away(server, record_run):
     uids = {data: [record_run(data, 40, sample={"name": data.name})] for data in server.folders}
@@ -366,6 +367,7 @@ def no_rows_taken(server, table):
     holder.join()
 
 
+@pytest.mark.long
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize("killed", [False, True])
 def test_rows_that_come_long_after_their_answer_was_lost_are_not_there_twice(

@@ -517,7 +517,7 @@ def test_the_verb_safe_names_what_it_did_not_reach(
     assert "bath               goes to 298.15 K, its safe temperature" in told.out
     assert "cell open" not in told.out
     assert "NOT SAFE: 4 of 5" in told.err
-    assert "balance: the bench file is not understood there: " in told.err
+    assert "balance: left out, it cannot be used: " in told.err
     assert "THE CELL MAY BE UNDER CURRENT: disconnect it" in told.err
     assert "the lamp may be on" in told.err
 

@@ -38,8 +38,8 @@ _ANSWER_S = 3.0
 _DAMAGE_ALLOWED = 3
 _DAMAGE_WINDOW = 1000
 _SETPOINT_TOLERANCE = 0.05
-# A change of current by the one moves the potential of any cell by more than the other: 0.1 ohm,
-# which is less than what is taken for a hard short.
+# A change of current by the one moves the potential of a laboratory cell by more than the other: by
+# less than 0.1 ohm, which would be a short of metal.
 _ANSWERS_FROM_A, _ANSWER_V = 1e-3, 1e-4
 _TIMES_ASKED = 3
 _HELD_BY_THE_DEAD = (
@@ -350,12 +350,18 @@ class KeithleyPotentiostat(KeepsNoLog, ProgrammedPotentiostat[Run]):
         With a sense lead off nothing that is compared with a limit is of the cell; near 0 V, as of
         two electrodes of one metal, that shows nowhere else.
         """
-        before, run.last = run.last, row
-        if not self._wiring.four_wire or before is None or before.step == row.step:
+        before, run.last = run.last, None
+        block = run.stream.block
+        # The potential of the others is the one that is set, not one that is measured.
+        if block is not None and block.kind in ("galvanostatic", "open_circuit"):
+            run.last = row
+        if not self._wiring.four_wire or before is None or run.last is None:
+            return None
+        if before.step == row.step:
             return None
         change_a = abs(row.current_a - before.current_a)
         change_v = abs(row.potential_v - before.potential_v)
-        if change_a < _ANSWERS_FROM_A or change_v > _ANSWER_V:
+        if change_a < _ANSWERS_FROM_A or not change_v <= _ANSWER_V:
             return None
         return InstrumentFaultError(
             f"{self._who()}: at the begin of step {row.step} the current went from "

@@ -535,3 +535,11 @@ def test_a_sense_lead_that_falls_off_near_0_v_is_noticed_at_the_next_current(ser
         list(rows)
     assert served.is_open()
     assert driver.counters.step == 2
+
+
+def test_potentials_that_are_set_answer_no_current(serve: Serve) -> None:
+    driver = serve("zn-bare-half").driver()
+    plating = constant(20.0, limit("time_s", 20), role="plate", record={"dt_s": 2.0})
+    at = [hold(value, limit("time_s", 10)) for value in (-0.3, -0.3, 0.0)]
+    rows = run(driver, assigned(plating, *at, at[-1], plating))
+    assert len({row.step for row in rows}) == 6

@@ -127,6 +127,7 @@ def test_a_program_that_nobody_listens_to_goes_on_and_writes_its_log(
     assert log.step_s == pytest.approx(on_s, rel=1e-4)
 
 
+@pytest.mark.long
 def test_a_log_that_the_power_cut_off_ends_where_it_went(connect: Callable[..., Any]) -> None:
     driver, bench = connect(factor=200)
     change_file_store(bench, held_bytes=0)

@@ -275,8 +275,16 @@ def test_a_bath_that_is_switched_off_stays_off(device: ThermostatDevice) -> None
 
 
 def test_a_safe_temperature_that_the_cell_forbids_is_no_retreat(device: ThermostatDevice) -> None:
-    device._cell_k = (278.15, 288.15)
-    device.driver.go_to(290.15)
+    device.allow(None, 310.15)
+    assert device.driver.safe_temperature_k == 298.15
+    with pytest.raises(SafetyLimitError):
+        device.allow(None, 296.15)  # the bath is at 298.15 K
+    device.driver.go_to(306.15)
     with pytest.raises(SafetyLimitError, match="It was stopped"):
         wait(device.trigger())
     assert not device.driver.state().controlling
+    device.safe_state()  # as a session does when its run has failed
+    device.driver.safe_state()
+    assert not device.driver.state().controlling
+    device.allow(None, None)
+    assert device.driver.safe_temperature_k == 298.15

@@ -68,12 +68,15 @@ def _bench(tmp_path: Path) -> BenchFile:
     )  # fmt: skip
 
 
-def _write(folder: Path, name: str, started: float, label: str = "") -> None:
+def _write(
+    folder: Path, name: str, started: float, label: str = "", values: tuple[int, ...] = (1, 2, 3)
+) -> None:
+    detector = {"nValuesPerSecond": 50, "nValuesExpected": len(values), "values": values}
     result = {
         "runTimeStamp": datetime.fromtimestamp(started, UTC).isoformat(),
         "methodName": "H2",
         "annotations": {"name": label},
-        "detectors": {"a": {"nValuesPerSecond": 50, "nValuesExpected": 3, "values": [1, 2, 3]}},
+        "detectors": {"a": detector},
     }
     (folder / name).write_text(json.dumps(result))
 
@@ -273,3 +276,16 @@ def test_a_session_tells_what_it_found_and_never_fails(
     (tmp_path / "results").rename(tmp_path / "gone")
     collect_quietly(data, bench)
     assert "cannot look into" in caplog.text
+
+
+def test_one_chromatogram_is_not_of_two_injections(
+    data: Path, bench: BenchFile, tmp_path: Path
+) -> None:
+    results, trace = tmp_path / "results", tuple(range(12))
+    _write(results, "a.json", BEGAN_S + 101 + 7200, values=trace)
+    _write(results, "copied.json", BEGAN_S + 301 + 7200, values=trace)
+    found, _ = collect_late(data, bench)
+    outcomes = {one.name: (one.outcome, one.reason) for one in found}
+    assert outcomes["a.json"][0] == "attached"
+    assert outcomes["copied.json"][0] == "unexpected"
+    assert "has this chromatogram as injection 1" in outcomes["copied.json"][1]

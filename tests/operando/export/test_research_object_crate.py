@@ -64,6 +64,7 @@ def entities(path: Path) -> dict[str, dict[str, Any]]:
     return {one["@id"]: one for one in graph}
 
 
+@pytest.mark.long
 def test_the_validator_would_have_told(
     recorded: tuple[str, Path],
     validated: Callable[[str, Path], dict[str, Any]],
