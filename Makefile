@@ -19,9 +19,10 @@ test: .venv/ready .venv/validators/ready
 	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -q --numprocesses 4 --dist loadfile \
 		--no-loadscope-reorder
 
-# What is marked long besides: ten minutes of tests are run at each change, the rest before a release.
+# With what is marked long: at each change the tests of ten minutes are run, all before a release.
 test-long: .venv/ready .venv/validators/ready
-	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -q --numprocesses 4 --dist loadfile --long -m long
+	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -q --numprocesses 4 --dist loadfile \
+		--no-loadscope-reorder --long
 
 check: .venv/ready
 	$(BIN)/ruff check .

@@ -404,6 +404,7 @@ def test_rows_that_come_long_after_their_answer_was_lost_are_not_there_twice(
     assert (tmp_path / "catalog" / "under-way.json").read_text() == "{}"
 
 
+@pytest.mark.long
 def test_every_kind_of_stream_has_an_index_on_the_server(server, record_run):
     """Each has a table of its own, made by the runs of the tests before."""
     told = server.database.psql(
@@ -416,6 +417,7 @@ def test_every_kind_of_stream_has_an_index_on_the_server(server, record_run):
     assert all("(_dataset_id, _partition_id)" in line for line in tables), told
 
 
+@pytest.mark.long
 def test_the_key_is_in_no_log_and_no_journal_and_only_its_owner_reads_the_profile(server):
     for data in server.folders:
         service = ensure_service(data)

@@ -124,9 +124,10 @@ def test_each_file_lies_on_the_leaders_clock_where_it_was_begun(course: Course) 
         assert isinstance(errors, list)
         told = [(t, true, u) for (t, true), u in zip(when, errors, strict=True) if t is not None]
         assert len(told) >= 3
-        # The cell's time and the leader's differ by what passed before the program: seconds.
-        for t, true, error in told:
-            assert abs(t - true) < 12**0.5 * (error or 0) + 15.0
+        # The cell's time and the leader's differ by what passed before the program: seconds. Where
+        # this computer stood still for a moment, one may lie hundreds of its seconds off.
+        near = [abs(t - true) < 12**0.5 * (error or 0) + 15.0 for t, true, error in told]
+        assert sum(near) >= max(3, len(near) - 1)
         assert np.all(np.diff([t for t, _, _ in told]) > 0)
 
 
