@@ -294,7 +294,7 @@ class ByteServer:
                     if events & selectors.EVENT_WRITE:
                         self._drain()
             self._line.unregister(selector)
-            self._line.close()
+            self._line.unplug()
 
     def _drain(self) -> None:
         with self._changed:
@@ -375,7 +375,7 @@ class _PtyLine:
         # The slave stays open: with no client the master would be unreadable (EIO) and a client
         # could not come back.
         self.address = f"serial://{os.ttyname(self._slave)}"
-        self._open = True
+        self._open = self._plugged = True
 
     def register(self, selector: selectors.BaseSelector, write: bool) -> None:
         events = selectors.EVENT_READ | (selectors.EVENT_WRITE if write else 0)
@@ -397,11 +397,17 @@ class _PtyLine:
         except BlockingIOError:
             return 0
 
+    def unplug(self) -> None:
+        """Be gone; the number stays taken, or the next line would be found at this address."""
+        if self._plugged:
+            self._plugged = False
+            os.close(self._master)
+
     def close(self) -> None:
+        self.unplug()
         if self._open:
             self._open = False
             os.close(self._slave)
-            os.close(self._master)
 
 
 class _TcpLine:
@@ -453,6 +459,9 @@ class _TcpLine:
             return 0
         except ConnectionError:
             return len(data)  # the read side notices that the client has gone
+
+    def unplug(self) -> None:
+        self.close()
 
     def close(self) -> None:
         self._listener.close()

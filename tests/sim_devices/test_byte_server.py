@@ -1,6 +1,8 @@
 import contextlib
 import socket
 import threading
+import time
+from pathlib import Path
 
 import pytest
 import serial
@@ -207,3 +209,17 @@ def test_a_fault_with_nonsense_for_a_number_is_refused(prefer_pty):
             server.inject("garble", count="many")
         server.close()
         server.close()  # twice is allowed
+
+
+def test_the_address_of_a_line_that_was_unplugged_leads_to_no_other():
+    gone = ByteServer(lambda data: b"")
+    gone.inject("unplug")
+    path = Path(gone.address.removeprefix("serial://"))
+    end = time.monotonic() + 10
+    while path.exists():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+    others = [ByteServer(lambda data: b"") for _ in range(4)]
+    assert gone.address not in [other.address for other in others]
+    for line in (gone, *others):
+        line.close()
