@@ -180,7 +180,9 @@ def test_analysis_does_not_tell_columns_from_pages(recorded: Recorded) -> None:
     assert defined == [name for name, metric in fast.items() if metric.value is not None]
     assert "plateau_overpotential_mv" in defined
     for name in defined:
-        assert fast[name].value == pytest.approx(slow[name].value, rel=1e-2), name
+        # Potentials are shifted by the rest before the program, as above.
+        shift = 20.0 if name.endswith("_mv") else None
+        assert fast[name].value == pytest.approx(slow[name].value, rel=1e-2, abs=shift), name
 
 
 def test_the_catalog_shows_the_same_as_the_journal(recorded: Recorded) -> None:
