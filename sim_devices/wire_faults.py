@@ -137,7 +137,7 @@ _TOLD_IN: Mapping[str, str] = {
     "keithley": "sim_devices.keithley.device:FAULTS",
     "microbalance": "sim_devices.qcm200:FAULTS",
     "ph_meter": "sim_devices.ezo_ph:FAULTS",
-    "potentiostat": "sim_devices.methodscript.device:FAULTS",
+    "potentiostat": "sim_devices.methodscript.faults:FAULTS",
     "raman": "sim_devices.wasatch_fid.spectrometer:FAULTS",
     "raman_ocean": "sim_devices.ocean_hdx:FAULTS",
     "relay_board": "sim_devices.relay_board:FAULTS",
