@@ -11,6 +11,7 @@ from instruments.camera.entry import AravisEntry, PylonEntry
 from instruments.entry import InstrumentEntry
 from instruments.external.entry import ExternalEntry
 from instruments.gas_chromatograph.entry import ContactEntry, FusionEntry, GasChromatographEntry
+from instruments.guarding import GuardSettings
 from instruments.lamp.entry import SwitchedLampEntry
 from instruments.plugins import brought, union_of
 from instruments.potentiostat.entry import KeithleyEntry, MethodScriptEntry, RodeostatEntry
@@ -74,6 +75,7 @@ class BenchFile(Data):
     name: str = Field(min_length=1)
     instruments: dict[str, Entry]
     limits: SafetyLimits = SafetyLimits()
+    guard: GuardSettings = GuardSettings()
 
     @model_validator(mode="after")
     def _boards_exist(self) -> Self:
