@@ -44,11 +44,13 @@ class Bench:
     Attributes:
         file: What it was built of.
         left_unsafe: What ``close`` could not confirm to be safe, as sentences.
+        unsafe: The names of the instruments that these are of.
     """
 
     def __init__(self, file: BenchFile) -> None:
         self.file = file
         self.left_unsafe: list[str] = []
+        self.unsafe: list[str] = []
         self._opened: set[str] = set()
         self._parts = build(file)
 
@@ -157,6 +159,7 @@ class Bench:
                 text = f"{name}: {str(failure) or repr(failure)}"
                 if text not in self.left_unsafe:
                     self.left_unsafe.append(text)
+                    self.unsafe += [name] if name not in self.unsafe else []
                     _log.error("leaving the bench: %s", text)
         self._opened.clear()
 

@@ -19,7 +19,7 @@ class GuardSettings(Data):
         "be silent while a run is open, s.",
     )
     busy_s: float = Field(
-        default=15.0,
+        default=30.0,
         ge=1,
         le=600,
         description="For how long a process may be silent that is there and not stopped: it may be "

@@ -11,6 +11,7 @@ from typing import Any
 from instruments.bench_file import BenchFile
 from instruments.entry import InstrumentEntry
 from instruments.errors import InstrumentError
+from instruments.potentiostat.contract import STILL_RUNNING
 from instruments.potentiostat.entry import PotentiostatEntry
 from instruments.relay_board.entry import RelayBoardEntry
 from instruments.thermostat.contract import leave_alone
@@ -32,6 +33,7 @@ class Resort:
             the driver raises. May be called again after a failure.
         release: closes it, whatever its state; raises nothing.
         means: what it may be doing while it is not reached, and what a hand does about it.
+        meanwhile: what it is declared to go on doing until then, empty if nothing.
     """
 
     name: str
@@ -39,6 +41,7 @@ class Resort:
     make_safe: Callable[[], str]
     release: Callable[[], None]
     means: str = ""
+    meanwhile: str = ""
 
 
 @dataclass
@@ -81,9 +84,7 @@ def _rank(entry: InstrumentEntry) -> int:
     return 1 if isinstance(entry, RelayBoardEntry) else 2
 
 
-def _resort(
-    name: str, entry: InstrumentEntry, boards: _Boards, finishing: threading.Event | None
-) -> Resort:
+def _resort(name: str, entry: Any, boards: _Boards, finishing: threading.Event | None) -> Resort:
     kind = entry.kind
     if isinstance(entry, RelayBoardEntry):
         driver = boards.drivers[name]
@@ -101,6 +102,7 @@ def _resort(
             lambda: str(driver.outlast(finishing)),
             lambda: None,  # it says nothing to it, and lets the line go by itself
             entry.unreached_means,
+            STILL_RUNNING,
         )
 
     def make_safe() -> str:

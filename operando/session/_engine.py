@@ -17,6 +17,7 @@ from ophyd import Device
 from instruments.bench import Bench
 from instruments.errors import InstrumentError
 from operando import __version__, page_validation
+from operando.guard import GuardError
 from operando.session._signals import StopOnSignal
 
 logger = logging.getLogger(__name__)
@@ -137,6 +138,17 @@ def leaving_safe(bench: Bench, plan: MsgGenerator) -> MsgGenerator:
                 bench.safe_state()
             except InstrumentError as error:
                 logger.error("the bench could not be made safe after a plan: %s", error)
+
+
+def guarded(state: Callable[[], dict[str, Any] | None], plan: MsgGenerator) -> MsgGenerator:
+    """Begin nothing when the guard that there was is gone; raises GuardError."""
+    told = state()
+    if told is not None and told["ended"]:
+        raise GuardError(
+            f"nothing is begun without a guard: {told['ended']}. Close this session and open "
+            "another; if that does not help, `python -m operando.guard` says why"
+        )
+    return (yield from plan)
 
 
 def without_pause(plan: MsgGenerator) -> MsgGenerator:

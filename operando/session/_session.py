@@ -25,11 +25,13 @@ from instruments.bench import Bench
 from instruments.bench_file import BenchFile
 from operando import configuration
 from operando.configuration import check_limits, load_bench, load_cell, load_protocol, program_of
+from operando.guard import Guard, Taken, take_back, wanted
 from operando.journal import JournalWriter, ScanNumbers, check_writable, log_may_go
 from operando.late import check_readers, collect_quietly, places_of
 from operando.live import Aside, LiveTable
 from operando.session._engine import (
     LEADER,
+    guarded,
     leaving_safe,
     run_engine,
     with_assets,
@@ -71,6 +73,7 @@ class Session(Records):
         RE: The RunEngine; anything it runs is recorded.
         bench: The instruments.
         data_dir: The data folder.
+        taken_back: What guards of the bench had done before they let its instruments go.
     """
 
     def __init__(
@@ -99,6 +102,8 @@ class Session(Records):
         self._aside = Aside(LiveTable(out)) if out is not None else None
         self._service: threading.Thread | None = None
         self._late: threading.Thread | None = None
+        self._guard: Guard | None = None
+        self.taken_back: list[Taken] = []
         for device in self.bench.devices.values():
             if hasattr(device, "on_alarm"):
                 device.on_alarm = self._show_alarm
@@ -120,6 +125,7 @@ class Session(Records):
                 partial(with_reason, lambda: self._why_aborted),
                 without_pause,
                 partial(leaving_safe, self.bench),
+                partial(guarded, self.guard_state),
             ],
             scan_id_source=self._next_scan_id,
         )
@@ -133,6 +139,12 @@ class Session(Records):
 
     def _tell_run(self, name: str, doc: Mapping[str, Any]) -> None:
         """Tell which run is open those instruments whose results carry its name."""
+        if self._guard is not None:
+            if name == "start":
+                kept = (doc.get("instrument_log") or {}).get("name") is not None
+                self._guard.run_opened(str(doc["uid"]), finishes=kept)
+            else:
+                self._guard.run_ended()
         if name == "stop":
             if any(entry.kind == "external" for entry in self.bench.file.instruments.values()):
                 self._look_for_late_results()
@@ -158,7 +170,8 @@ class Session(Records):
 
         Raises JournalError if the data folder cannot be written, ConfigurationError if a file of
         the bench is to be read by no reader that there is, before any port is opened, and
-        BenchConnectionError telling every failure at once.
+        BenchConnectionError telling every failure at once; GuardError if the process that makes the
+        bench safe when this one dies cannot be started.
 
         The catalog service is started in the background; that it cannot start is a warning in the
         log, since the journal is the record.
@@ -167,9 +180,13 @@ class Session(Records):
             return
         check_writable(self.data_dir)
         check_readers(self.bench.file)
-        self.bench.connect()
-        self._connected = True
+        self.taken_back = take_back(self.bench.file)
+        self._start_guard()
         try:
+            self.bench.connect()
+            self._connected = True
+            if self._guard is not None:
+                self._guard.wait()
             self.RE.md.update(self.bench.metadata())
             self._tell_cell_behind()
             leader = self.devices.get(LEADER)
@@ -180,6 +197,27 @@ class Session(Records):
             raise
         self._start_catalog()
         self._look_for_late_results()
+
+    def _start_guard(self) -> None:
+        if not wanted():
+            logger.warning(
+                "no guard: when this process dies, instruments go on as they were "
+                "(OPERANDO_GUARD is off)"
+            )
+            return
+        self._guard = Guard(self.bench.file, self.data_dir, self._loop, self._unguarded)
+        self._guard.start()
+
+    def _unguarded(self, why: str) -> None:
+        """End what runs: nobody would make the bench safe if this process died."""
+        logger.error("%s", why)
+        self._show_alarm(why)
+        if self.RE.state in ("running", "paused"):
+            self._abort(why)
+
+    def guard_state(self) -> dict[str, Any] | None:
+        """Return ``pid``, ``ready``, and why it ``ended``, of the guard; ``None``: no guard."""
+        return None if self._guard is None else self._guard.state()
 
     def _look_for_late_results(self) -> None:
         """Attach what arrived since the last session, beside whatever is done here."""
@@ -226,6 +264,10 @@ class Session(Records):
             self.bench.close()
         finally:
             self._connected = False
+            guard, self._guard = self._guard, None
+            if guard is not None:
+                # What could not be made safe it goes on trying, also when we are gone.
+                guard.close(self.bench.unsafe)
             try:
                 # What waits for room on a full disk waits on; every instrument is safe by now.
                 self._journal.close()

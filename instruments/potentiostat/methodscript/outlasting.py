@@ -10,10 +10,10 @@ import time
 from collections.abc import Callable
 
 from instruments.errors import ProtocolError, TransportError, TransportTimeout
+from instruments.potentiostat.contract import STILL_RUNNING
 from instruments.potentiostat.methodscript.dialogue import Dialogue
 from instruments.transport import Transport
 
-STILL_RUNNING = "its program was still running, within its own limits"
 # An idle instrument tells its serial number; one that runs a script refuses to.
 _ASK, _IDLE_ECHO, _BUSY = b"i\n", b"i", b"i!0006"
 _ASK_EVERY_S = 5.0
