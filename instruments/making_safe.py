@@ -4,7 +4,7 @@ Nothing of ophyd or bluesky is imported, so that who waits for the moment costs 
 """
 
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,6 +13,7 @@ from instruments.entry import InstrumentEntry
 from instruments.errors import InstrumentError
 from instruments.potentiostat.contract import STILL_RUNNING
 from instruments.potentiostat.entry import PotentiostatEntry
+from instruments.raman.entry import RamanEntry
 from instruments.relay_board.entry import RelayBoardEntry
 from instruments.thermostat.contract import leave_alone
 
@@ -94,7 +95,7 @@ def _resort(name: str, entry: Any, boards: _Boards, finishing: threading.Event |
         )
     if kind in _DRIVES_NOTHING:
         return Resort(name, kind, lambda: NOTHING, lambda: None)
-    driver = _driver_of(entry, boards.drivers)
+    driver = entry.driver(boards.drivers) if isinstance(entry, RamanEntry) else entry.driver()
     if isinstance(entry, PotentiostatEntry) and finishing is not None and entry.finishes_alone:
         return Resort(
             name,
@@ -116,10 +117,6 @@ def _resort(name: str, entry: Any, boards: _Boards, finishing: threading.Event |
         return entry.made_safe or _CONFIRMED.get(kind, "left safe")
 
     return Resort(name, kind, make_safe, _closing(driver), entry.unreached_means)
-
-
-def _driver_of(entry: Any, boards: Mapping[str, Any]) -> Any:
-    return entry.driver(boards) if entry.boards else entry.driver()
 
 
 def _open_all(board: Any, relays: Iterable[int]) -> str:

@@ -183,7 +183,7 @@ class Guard:
         if not self._ready.is_set() or len(self._started_at) > _RESTARTS:
             self._ended = why
             self._ready.set()  # who waits for it is told
-            if not self._closed.is_set():
+            if len(self._started_at) > 1 and not self._closed.is_set():
                 self._lost(f"{why}, and none can be started: {self._said() or 'it said nothing'}")
             return
         _log.warning("%s; another one is started", why)
