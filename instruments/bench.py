@@ -11,6 +11,7 @@ from instruments._build import build
 from instruments.bench_file import BenchFile
 from instruments.camera.entry import CameraEntry
 from instruments.errors import InstrumentError
+from instruments.interlock.entry import InterlockEntry
 from instruments.plugins import package_of
 from instruments.raman.entry import RamanEntry
 from instruments.thermostat.device import ThermostatDevice
@@ -137,6 +138,12 @@ class Bench:
                     told[name] = device.leave_alone()
                 except Exception as error:
                     told[name] = error
+        for name, entry in self.file.instruments.items():
+            if isinstance(entry, InterlockEntry):  # the guard's, which is gone, or is refused here
+                interlock = entry.driver()
+                told[name] = "relays open"
+                for failure in self._failing([interlock.connect, interlock.close]):
+                    told[name] = failure
         return {name: told.get(name, "") for name in self.file.instruments}
 
     def close(self) -> None:

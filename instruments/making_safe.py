@@ -11,6 +11,7 @@ from typing import Any
 from instruments.bench_file import BenchFile
 from instruments.entry import InstrumentEntry
 from instruments.errors import InstrumentError
+from instruments.interlock.entry import InterlockEntry
 from instruments.potentiostat.contract import STILL_RUNNING
 from instruments.potentiostat.entry import PotentiostatEntry
 from instruments.raman.entry import RamanEntry
@@ -74,6 +75,8 @@ def resorts(file: BenchFile, finishing: threading.Event | None = None) -> list[l
             boards.contacts[board].append(relay)
     groups: dict[str, list[Resort]] = {}
     for name, entry in sorted(file.instruments.items(), key=lambda item: _rank(item[1])):
+        if isinstance(entry, InterlockEntry):
+            continue  # who holds it closed opens it
         group = next(iter(entry.boards), name)
         groups.setdefault(group, []).append(_resort(name, entry, boards, finishing))
     return list(groups.values())

@@ -90,7 +90,7 @@ class Guard:
     def wait(self) -> None:
         """Wait until the guard watches; raises GuardError if it does not."""
         if not self._ready.wait(_READY_S) or self._ended:
-            said = self._said()
+            said = self._said().rpartition("\n")[2]
             self.close()
             raise GuardError(f"the guard did not start; it said: {said or 'nothing'}")
 
@@ -104,6 +104,10 @@ class Guard:
         """Tell that no run is open."""
         self._run = {"run": "", "finishes": False}
         self._tell(self._run)
+
+    def trip(self, names: Collection[str]) -> None:
+        """Have the interlock opened, if there is one: these instruments could not be made safe."""
+        self._tell({"trip": list(names)})
 
     def close(self, unsafe: Collection[str] = ()) -> None:
         """Let the guard go; what is ``unsafe`` it goes on trying to make safe. Callable twice."""
@@ -169,8 +173,12 @@ class Guard:
         try:
             for line in process.stdout:
                 self._heard_at = time.monotonic()
-                if json.loads(line).get("ready"):
+                told = json.loads(line)
+                if told.get("ready"):
                     self._ready.set()
+                if told.get("tripped") and not self._closed.is_set():
+                    self._ended = str(told["tripped"])
+                    self._lost(self._ended)
         except (OSError, ValueError):
             pass  # closed here, or broken: the process is looked at below
         if self._closed.is_set() or process is not self._process:
@@ -180,11 +188,15 @@ class Guard:
         self._replace(f"the guard (process {process.pid}) has ended")
 
     def _replace(self, why: str) -> None:
-        if not self._ready.is_set() or len(self._started_at) > _RESTARTS:
+        # A guard that held an interlock leaves it to open: closing it again under a program that
+        # runs would connect the cell to whatever the instrument has come to meanwhile.
+        held = any(entry.kind == "interlock" for entry in self._file.instruments.values())
+        if held or not self._ready.is_set() or len(self._started_at) > _RESTARTS:
             self._ended = why
             self._ready.set()  # who waits for it is told
-            if len(self._started_at) > 1 and not self._closed.is_set():
-                self._lost(f"{why}, and none can be started: {self._said() or 'it said nothing'}")
+            if (held or len(self._started_at) > 1) and not self._closed.is_set():
+                after = "and the interlock opens" if held else "and none can be started"
+                self._lost(f"{why}, {after}: {self._said() or 'it said nothing'}")
             return
         _log.warning("%s; another one is started", why)
         try:

@@ -18,11 +18,13 @@ from pathlib import Path
 from typing import Any
 
 from instruments.bench_file import BenchFile
-from instruments.making_safe import resorts
+from instruments.errors import InstrumentError
+from instruments.making_safe import NOTHING, resorts
 from instruments.potentiostat.entry import PotentiostatEntry
 
 from ._act import Acting
 from ._hand_over import ports
+from ._interlock import Keeper
 from ._places import announce
 from ._record import RunOfTheDead, log
 from ._watch import Heart, Owner
@@ -63,6 +65,7 @@ class _Guard:
         self._given_up = threading.Event()
         self._handed_back = threading.Event()
         self._door = _Door(self._asked)
+        self._keeper = Keeper.of(self._file, lambda why: self._say(tripped=why))
         # Everything that will be needed is imported and made now, while there is time.
         self._groups = resorts(self._file)
         self._finishing_groups = resorts(self._file, self._given_up)
@@ -80,6 +83,8 @@ class _Guard:
 
     def serve(self) -> int:
         try:
+            if self._keeper is not None:
+                self._keeper.hold()
             self._say(ready=True, pid=os.getpid())
             why = self._watch()
             if why != "goodbye":
@@ -90,6 +95,8 @@ class _Guard:
                 self._act(self._heart.unsafe)
                 self._linger(None)
         finally:
+            if self._keeper is not None:
+                self._keeper.close()
             self._door.close()
             self._mark.unlink(missing_ok=True)
         return 0
@@ -100,6 +107,10 @@ class _Guard:
             why = self._heart.listen()
             if why is not None:
                 return why
+            if self._heart.trips and self._keeper is not None:
+                # What the owner cannot make safe itself loses its lead, or its laser's.
+                self._heart.trips.clear()
+                self._open_interlock()
             if time.monotonic() - beat_at >= _BEAT_EVERY_S:
                 beat_at = time.monotonic()
                 self._say(beat=True)
@@ -141,13 +152,35 @@ class _Guard:
             time.sleep(0.05)
 
     def _act(self, only: tuple[str, ...] | None) -> None:
-        groups = self._finishing_groups if self._left_to_finish else self._groups
+        if self._left_to_finish:
+            groups = self._finishing_groups  # and the lead of the cell stays closed
+        else:
+            groups = self._groups
+            if self._keeper is not None:
+                groups = [[self._keeper.resort()], *groups]
+                only = None if only is None else (*only, self._keeper.name)
         self._acting = Acting(groups, only, self._note, self._given_up)
+
+    def _open_interlock(self) -> None:
+        assert self._keeper is not None
+        try:
+            became, safe = self._keeper.open(), True
+        except InstrumentError as error:
+            became, safe = str(error), False
+        self._note(self._keeper.name, became, safe)
+        self._say(tripped=f"the interlock {self._keeper.name} was opened ({became})")
 
     def _told(self, dead: bool) -> str:
         assert self._acting is not None
-        became = [f"{name}: {words}" for name, words in self._acting.became.items()]
-        told = f"the guard acted because {self._noticed}"
+        order = list(self._file.instruments)
+        became = [
+            f"{name}: {words}"
+            for name, words in sorted(
+                self._acting.became.items(), key=lambda item: order.index(item[0])
+            )
+            if not words.startswith(NOTHING)
+        ]
+        told = f"it acted because {self._noticed}"
         if not dead:
             told += " (it could not be ended: it waits for a device)"
         not_safe = set(self._acting.unsafe) - set(self._left_to_finish)

@@ -25,7 +25,7 @@ from instruments.bench import Bench
 from instruments.bench_file import BenchFile
 from operando import configuration
 from operando.configuration import check_limits, load_bench, load_cell, load_protocol, program_of
-from operando.guard import Guard, Taken, take_back, wanted
+from operando.guard import Guard, GuardError, Taken, take_back, wanted
 from operando.journal import JournalWriter, ScanNumbers, check_writable, log_may_go
 from operando.late import check_readers, collect_quietly, places_of
 from operando.live import Aside, LiveTable
@@ -200,6 +200,12 @@ class Session(Records):
 
     def _start_guard(self) -> None:
         if not wanted():
+            held = [n for n, x in self.bench.file.instruments.items() if x.kind == "interlock"]
+            if held:
+                raise GuardError(
+                    f"nobody holds the interlock {held[0]} closed without a guard: unset "
+                    "OPERANDO_GUARD, or take the interlock out of the bench file"
+                )
             logger.warning(
                 "no guard: when this process dies, instruments go on as they were "
                 "(OPERANDO_GUARD is off)"
@@ -457,6 +463,8 @@ class Session(Records):
                 # Any: the next one may be the one at the cell.
                 unsafe.append(f"{name} ({str(error) or repr(error)})")
         if unsafe:
+            if self._guard is not None:
+                self._guard.trip([text.partition(" ")[0] for text in unsafe])
             return (
                 f"NOT known to be safe: {'; '.join(unsafe)}: disconnect the cell and switch the "
                 "light off by hand"
