@@ -91,14 +91,15 @@ def _rank(entry: InstrumentEntry) -> int:
 def _resort(name: str, entry: Any, boards: _Boards, finishing: threading.Event | None) -> Resort:
     kind = entry.kind
     if isinstance(entry, RelayBoardEntry):
-        driver = boards.drivers[name]
+        driver: Any = boards.drivers[name]
         relays = boards.contacts[name]
         return Resort(
             name, kind, lambda: _open_all(driver, relays), _closing(driver), entry.unreached_means
         )
     if kind in _DRIVES_NOTHING:
         return Resort(name, kind, lambda: NOTHING, lambda: None)
-    driver = entry.driver(boards.drivers) if isinstance(entry, RamanEntry) else entry.driver()
+    hangs_on_boards = isinstance(entry, RamanEntry)
+    driver = entry.driver(boards.drivers) if hangs_on_boards else entry.driver()
     if isinstance(entry, PotentiostatEntry) and finishing is not None and entry.finishes_alone:
         return Resort(
             name,

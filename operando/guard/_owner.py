@@ -196,7 +196,7 @@ class Guard:
             self._ready.set()  # who waits for it is told
             if (held or len(self._started_at) > 1) and not self._closed.is_set():
                 after = "and the interlock opens" if held else "and none can be started"
-                self._lost(f"{why}, {after}: {self._said() or 'it said nothing'}")
+                self._lost(f"{why}, {after}")
             return
         _log.warning("%s; another one is started", why)
         try:

@@ -6,6 +6,7 @@ Nothing here raises to the top while an instrument may be unsafe, and nothing wa
 import contextlib
 import hmac
 import json
+import logging
 import os
 import secrets
 import signal
@@ -44,6 +45,8 @@ def main() -> int:
         # What ends everything else on this computer must not end this first.
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), signal.SIG_IGN)
+    # What a driver has to say the owner's has said.
+    logging.getLogger("instruments").setLevel(logging.CRITICAL)
     heard = b""
     while b"\n" not in heard:
         part = os.read(sys.stdin.fileno(), 65536)
