@@ -13,6 +13,7 @@ from operando.session import RunFailedError, Session
 
 
 def main() -> None:
+    """Run until the run ends, or somebody ends us."""
     bench, protocol, data = sys.argv[1:]
     with Session(bench, Path(data), catalog=False) as session:
 
