@@ -335,6 +335,11 @@ def left_safe(session: "Session") -> int:
     complain(
         "Runs are recorded, BUT NOT EVERYTHING WAS LEFT SAFE:\n  "
         + "\n  ".join(session.bench.left_unsafe)
+        + (
+            f"\nThe guard (process {session.guard_left}) goes on trying."
+            if session.guard_left
+            else ""
+        )
     )
     return FAILED
 

@@ -73,6 +73,7 @@ class Session(Records):
         RE: The RunEngine; anything it runs is recorded.
         bench: The instruments.
         data_dir: The data folder.
+        guard_left: Process id of the guard that goes on trying what ``close`` could not make safe.
         taken_back: What guards of the bench had done before they let its instruments go.
     """
 
@@ -103,6 +104,7 @@ class Session(Records):
         self._service: threading.Thread | None = None
         self._late: threading.Thread | None = None
         self._guard: Guard | None = None
+        self.guard_left: int | None = None
         self.taken_back: list[Taken] = []
         for device in self.bench.devices.values():
             if hasattr(device, "on_alarm"):
@@ -273,6 +275,7 @@ class Session(Records):
             guard, self._guard = self._guard, None
             if guard is not None:
                 # What could not be made safe it goes on trying, also when we are gone.
+                self.guard_left = guard.pid if self.bench.unsafe else None
                 guard.close(self.bench.unsafe)
             try:
                 # What waits for room on a full disk waits on; every instrument is safe by now.
