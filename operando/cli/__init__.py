@@ -95,6 +95,7 @@ def _expected() -> tuple[type[Exception], ...]:
         ("operando.comparison", "ComparisonError"),
         ("operando.attachments", "AttachmentError"),
         ("operando.readers", "ReaderError"),
+        ("operando.guard", "GuardError"),
     ):
         loaded = sys.modules.get(module)
         if loaded is not None:

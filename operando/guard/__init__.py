@@ -6,6 +6,7 @@ did into the journal of the run that was open.
 """
 
 from ._hand_over import Taken, guards_of, take_back
-from ._owner import Guard, GuardError, wanted
+from ._owner import Guard, wanted
+from ._places import GuardError
 
 __all__ = ["Guard", "GuardError", "Taken", "guards_of", "take_back", "wanted"]

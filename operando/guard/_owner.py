@@ -14,7 +14,7 @@ from typing import Any
 
 from instruments.bench_file import BenchFile
 
-from ._places import folder
+from ._places import GuardError, folder
 
 _log = logging.getLogger(__name__)
 
@@ -24,10 +24,6 @@ _READY_S = 60.0
 # A guard beats twice a second; one that is silent for so long is replaced.
 _SILENT_S = 5.0
 _RESTARTS, _WITHIN_S = 3, 60.0
-
-
-class GuardError(Exception):
-    """The guard cannot be started; the message says what to do."""
 
 
 def wanted() -> bool:

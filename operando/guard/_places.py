@@ -13,19 +13,27 @@ from typing import Any
 FOLDER = "OPERANDO_GUARDS"
 
 
+class GuardError(Exception):
+    """The guard cannot be started; the message says what to do."""
+
+
 def folder() -> Path:
     """Return the folder, made if need be: ``$OPERANDO_GUARDS``, or one in the runtime folder.
 
-    Raises PermissionError if it is somebody else's, or open to others: what lies in it is believed.
+    Raises GuardError if it cannot be made, is somebody else's, or open to others: what lies in it
+    is believed.
     """
     named = os.environ.get(FOLDER)
     base = os.environ.get("XDG_RUNTIME_DIR") or tempfile.gettempdir()
     path = Path(named) if named else Path(base) / f"operando-guards-{getpass.getuser()}"
-    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    try:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise GuardError(f"no folder for guards: {error}; name another with {FOLDER}") from error
     if hasattr(os, "getuid"):
         told = path.lstat()
         if not stat.S_ISDIR(told.st_mode) or told.st_uid != os.getuid() or told.st_mode & 0o077:
-            raise PermissionError(
+            raise GuardError(
                 f"{path} is not a folder of yours alone (mode 0700): remove it, or name another "
                 f"with {FOLDER}"
             )

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from instruments.guarding import GuardSettings
+from operando.guard import GuardError
 from operando.guard._places import announced, folder
 from operando.guard._watch import Heart, Owner
 
@@ -128,7 +129,7 @@ def test_a_folder_that_others_can_write_to_is_not_believed(
     open_to_all.mkdir(mode=0o777)
     open_to_all.chmod(0o777)
     monkeypatch.setenv("OPERANDO_GUARDS", str(open_to_all))
-    with pytest.raises(PermissionError, match="not a folder of yours alone"):
+    with pytest.raises(GuardError, match="not a folder of yours alone"):
         folder()
 
 
