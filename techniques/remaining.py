@@ -177,6 +177,31 @@ def remaining(
     return Remaining(place.left, place.cycle, place.half_cycle)
 
 
+def first_step(technique: Technique) -> ElementaryStep:
+    """Return the elementary step with which a program begins."""
+    return _first(technique)[0]
+
+
+def without_first_step(left: Remaining) -> Remaining:
+    """Return what is left when the step is left out with which it would go on.
+
+    A hold that goes on with the half-cycle of that step is left out with it. The half-cycle keeps
+    its number, and the next one has the next, so that nothing which ran is counted twice.
+    """
+    technique, cycle, half_cycle = left.technique, left.cycle, left.half_cycle
+    if technique is None:
+        return left
+    first, begun = _first(technique)
+    cycle, half_cycle = cycle + begun, half_cycle + _counts(first)
+    technique, _ = _after(technique, None, leaving=False)
+    while _role(first) is not None and technique is not None:
+        hold, _ = _first(technique)
+        if _role(hold) is None or _counts(hold):
+            break
+        technique, _ = _after(technique, None, leaving=False)
+    return Remaining(technique, cycle, half_cycle)
+
+
 def last_step(
     technique: Technique,
     executed: Several[ExecutedStep],
@@ -470,14 +495,16 @@ def _next_cycles(cycle: PlateStripCycle) -> PlateStripCycle | None:
 def _rest_of_cycle(cycle: PlateStripCycle) -> list[Technique]:
     """Return what follows the first half-cycle in one pass of ``cycle``."""
     first, second = cycle.halves
-    steps: list[Technique] = [*cycle.goes_on_with(first)[1:], *_rest(cycle.rest_s, first.record)]
+    steps: list[Technique] = [*cycle.goes_on_with(first)[1:], *_rest(cycle, first.record)]
     if cycle.between is not None and cycle.between_first == 1:
         steps.append(cycle.between)
-    return [*steps, *cycle.goes_on_with(second), *_rest(cycle.rest_s, second.record)]
+    return [*steps, *cycle.goes_on_with(second), *_rest(cycle, second.record)]
 
 
-def _rest(duration_s: float, record: Recording) -> list[OpenCircuit]:
-    return [OpenCircuit(duration_s=duration_s, record=record)] if duration_s > 0 else []
+def _rest(cycle: PlateStripCycle, record: Recording) -> list[OpenCircuit]:
+    if not cycle.rest_s > 0:
+        return []
+    return [OpenCircuit(duration_s=cycle.rest_s, record=record, on_failure=cycle.on_failure)]
 
 
 def _one_pass(left: Technique | None, again: Technique | None) -> Technique | None:

@@ -333,6 +333,12 @@ class PotentiostatDevice(_Pages):
         return self._driver.stop_reason
 
     @property
+    def failure(self) -> BaseException | None:
+        """Return the error with which the last program failed, ``None`` if it did not fail."""
+        status = self._drained
+        return None if status is None or not status.done else status.exception(timeout=0)
+
+    @property
     def lost_rows(self) -> int:
         """Return how many rows of the last program were lost on the line."""
         return self._driver.lost_rows
