@@ -186,6 +186,7 @@ def _model(model: type[BaseModel]) -> Iterator[str]:
     required = schema.get("required", [])
     yield "| key | takes | default | |"
     yield "|---|---|---|---|"
+
     # What a model inherits comes first in its schema; which model it is belongs there.
     def place(item: tuple[str, Any]) -> tuple[bool, bool]:
         return item[1] is not kind, item[0] == "on_failure"

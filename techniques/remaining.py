@@ -398,7 +398,7 @@ def _leave(place: _Place, step: ExecutedStep) -> list[_Place]:
     taken = possible if action is None else possible & {action}
     if not taken:
         raise PositionError(
-            f"a {_name(first)} ended with the action {action!r}, which none of its limits has"
+            f"a {name_of(first)} ended with the action {action!r}, which none of its limits has"
         )
     found = []
     for one in sorted(taken):
@@ -536,7 +536,8 @@ def _unique(items: Iterable[T]) -> list[T]:
     return found
 
 
-def _name(step: ElementaryStep) -> str:
+def name_of(step: ElementaryStep) -> str:
+    """Return what messages call a step."""
     role = _role(step)
     return f"{role} step" if role else step.type.replace("_", " ")
 
@@ -547,5 +548,5 @@ def _told(step: ExecutedStep) -> str:
 
 
 def _expected(places: list[_Place]) -> str:
-    names = {"nothing" if x.left is None else _name(_first(x.left)[0]) for x in places}
+    names = {"nothing" if x.left is None else name_of(_first(x.left)[0]) for x in places}
     return f"expected: {' or '.join(sorted(names))}"

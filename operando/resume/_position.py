@@ -132,7 +132,7 @@ class _Last:
     row_time_s: float
 
 
-def _executed(program: Program, cell: Cell) -> _Last:
+def executed(program: Program, cell: Cell) -> _Last:
     """Return the steps that were begun, as their rows show them; raises PositionError."""
     mirror, density = mirror_of(cell), 1e3 / cell.area_cm2
     seen: dict[int, ExecutedStep] = {}
@@ -240,7 +240,7 @@ def _has_temperatures_to_come(program: Program) -> bool:
 def _position_of(experiment: Experiment, program: Program, decisions: Decisions) -> Position:
     cell = experiment.cell
     try:
-        last = _executed(program, cell)
+        last = executed(program, cell)
     except PositionError as error:
         raise _uncertain(str(error)) from error
     log = program.log
@@ -261,7 +261,7 @@ def _position_of(experiment: Experiment, program: Program, decisions: Decisions)
     cycle, half = begin.cycle, begin.half_cycle
     try:
         step = last_step(program.technique, last.steps, cycle=cycle, half_cycle=half)
-        if _has_ended(step, newest, last.points):
+        if has_ended(step, newest, last.points):
             left = remaining(program.technique, last.steps, cycle=cycle, half_cycle=half)
             end = _end_of(program, last, _longest_silence_s(step, left.technique), decisions)
             if left.technique is not None:
@@ -470,7 +470,7 @@ def _before_the_first_row(
     )
 
 
-def _has_ended(step: ElementaryStep, seen: ExecutedStep, points: int) -> bool:
+def has_ended(step: ElementaryStep, seen: ExecutedStep, points: int) -> bool:
     """Return whether the last row of a step is its end."""
     match step:
         case GalvanostaticStep() | PotentiostaticStep() | LinearSweep() | CyclicVoltammetry():
