@@ -167,6 +167,11 @@ def resume(
     decisions = Decisions(accept_check, assume_charge_mah_cm2, trust_log, same_cell)
     with interrupted_experiment(session.data_dir, run, decisions) as experiment:
         say(experiment.told)
+        device = session.devices.get(LEADER)
+        there = session.bench.metadata()["bench"]["instruments"].get(LEADER, {})
+        if "identity_missing" in there or isinstance(getattr(device, "failure", None), Exception):
+            # The same shell as before: its line may be that of a cable that was pulled.
+            session.bench.reconnect(LEADER)
         return session.carry_out(lambda: continue_experiment(session, experiment, decisions, say))
 
 

@@ -1,14 +1,11 @@
 """A potentiostat that fails in a step, and what the failure policy of that step makes of it."""
 
 import contextlib
-import json
 import os
 import select
 import signal
 import subprocess
-import sys
 import threading
-import time
 import tty
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from pydantic import TypeAdapter
 
 from operando.analysis.metrics import half_cycles_of, metrics
 from operando.configuration import load_bench, load_cell
@@ -25,7 +23,7 @@ from operando.report import text_report
 from operando.resume import resume
 from operando.runs import Run
 from operando.session import RunFailedError, Session
-from techniques import Protocol
+from techniques import Protocol, Technique, elementary_steps
 
 pytestmark = pytest.mark.timeout(120)
 FACTOR = 400.0
@@ -68,6 +66,8 @@ class Cable:
         self._instrument = os.open(self._address.strip().partition("://")[2], os.O_RDWR)
         tty.setraw(self._instrument)
         self._ended = threading.Event()
+        # What is told through it of who is at its end.
+        self.instead: tuple[bytes, bytes] | None = None
         self._host: int | None = None
         self._thread: threading.Thread | None = None
 
@@ -100,7 +100,10 @@ class Cable:
         ways = {host: self._instrument, self._instrument: host}
         while not self._ended.is_set():
             for end in select.select(list(ways), [], [], 0.01)[0]:
-                os.write(ways[end], os.read(end, 4096))
+                data = os.read(end, 4096)
+                if end == self._instrument and self.instead is not None:
+                    data = data.replace(*self.instead)
+                os.write(ways[end], data)
 
 
 class Bench:
@@ -122,6 +125,21 @@ class Bench:
             session.devices["potentiostat"]._driver._added_patience_s = 1.0
             yield session
 
+    @contextlib.contextmanager
+    def cabled(self) -> Iterator[tuple[Session, Cable]]:
+        """As ``session``, with a cable in between."""
+        cable: Cable | None = None
+        bench = load_bench("sim").only({"potentiostat"})
+        with self.broken.serve("potentiostat", factor=FACTOR):
+            cable = Cable(self.broken.sim / "potentiostat")
+            cable.plug()
+            try:
+                with Session(bench, self.broken.data, catalog=False) as session:
+                    session._tell = self.told.append  # type: ignore[method-assign]
+                    yield session, cable
+            finally:
+                cable.close()
+
     def run(self, session: Session, protocol: Protocol) -> str:
         return session.run_protocol(protocol, cell=load_cell("zn-bare-half"))
 
@@ -134,14 +152,15 @@ class Bench:
     def experiment(self) -> Run:
         return Run.from_journal("last", self.broken.data)
 
-    def whole(self) -> None:
+    def whole(self, *, garbled: bool = False) -> None:
         """No row twice, none filled in, every counter goes on."""
         columns = self.experiment.streams["potentiostat"].columns
         for name in ("t", "step", "half_cycle", "cycle"):
             steps = np.diff(columns[f"potentiostat_{name}"])
             assert np.all(steps > 0 if name == "t" else steps >= 0)
         assert np.all(np.isfinite(columns["potentiostat_current"]))
-        assert not np.any(columns["potentiostat_flags"].astype(int) & LOST_BEFORE)
+        if not garbled:
+            assert not np.any(columns["potentiostat_flags"].astype(int) & LOST_BEFORE)
 
     def charge(self, number: int) -> float:
         halves = {half.number: half for half in half_cycles_of(self.experiment)}
@@ -176,22 +195,18 @@ def after_rows(session: Session, role: int, rows: int, action: Callable[[], obje
 
 
 def test_after_a_cable_that_returns_the_step_goes_on_where_it_stood(bench: Bench) -> None:
-    retry = {"times": 3, "wait_s": 0.2, "growth": 2.0}
-    with bench.session() as session:
-        session.bench.close()
-        cable = Cable(bench.broken.sim / "potentiostat")
-        cable.plug()
-        session.bench.connect()
+    retry = {"times": 5, "wait_s": 0.2, "growth": 2.0}
+    with bench.cabled() as (session, cable):
 
         def wiggle() -> None:
             cable.pull()
-            time.sleep(0.3)  # beyond the first attempt
+            driven = "Nothing was driven"
+            bench.wait_for(lambda: any(driven in x for x in bench.told), "no attempt was made")
             cable.plug()
 
         with after_rows(session, PLATE, 60, wiggle):
             uid = bench.run(session, cycle({"retry": retry}))
         assert not bench.broken.cell_is_on()
-        cable.close()
     failed, resumed = bench.chain
     assert resumed.uid == uid
     assert failed.start["on_failure"]["retry"] == retry
@@ -203,7 +218,8 @@ def test_after_a_cable_that_returns_the_step_goes_on_where_it_stood(bench: Bench
     first, *_, last = told["attempts"]
     assert (first["number"], first["waited_s"], first["identified"]) == (1, 0.2, None)
     assert "potentiostat" in first["failure"]
-    assert last["identified"]["serial_number"] == "ES4HR24C0000"
+    before = failed.start["bench"]["instruments"]["potentiostat"]["identity"]
+    assert last["identified"]["serial_number"] == before["serial_number"]
     assert last["failure"] is None
     assert last["waited_s"] == 0.2 * 2 ** (len(told["attempts"]) - 1)
     # What the instrument measured meanwhile was collected from its own log.
@@ -214,3 +230,198 @@ def test_after_a_cable_that_returns_the_step_goes_on_where_it_stood(bench: Bench
     report = text_report(bench.experiment)
     assert f"{failed.uid[:8]} failed in plate step" in report
     assert "tried to go on, attempt 1, 0.2 s after the failure before: " in report
+
+
+def test_another_instrument_at_the_address_is_refused_by_name_and_not_tried_again(
+    bench: Bench,
+) -> None:
+    with bench.cabled() as (session, cable):
+        leader = session.bench.metadata()["bench"]["instruments"]["potentiostat"]
+        serial = leader["identity"]["serial_number"]
+
+        def exchange() -> None:
+            cable.pull()
+            cable.instead = (serial.encode(), b"ES4HR24C9999")
+            cable.plug()
+
+        policy = {"retry": QUICK | {"times": 50}, "then": "hold"}
+        with (
+            after_rows(session, PLATE, 30, exchange),
+            pytest.raises(RunFailedError) as caught,
+        ):
+            bench.run(session, cycle(policy))
+        assert f"ran on the potentiostat {serial}, this one is ES4HR24C9999" in caught.value.reason
+        assert not bench.broken.cell_is_on()
+    failed, ended = bench.chain
+    assert caught.value.uid == ended.uid
+    told = ended.start["recovery"]
+    # Whatever the policy says, nobody is asked.
+    assert "asked" not in told
+    assert told["attempts"][-1]["identified"]["serial_number"] == "ES4HR24C9999"
+    assert ended.start["resume"] == {
+        "of": failed.uid,
+        "root": failed.uid,
+        "refused": caught.value.reason,
+    }
+    assert len(ended.streams) == 0
+
+
+def test_when_the_retries_are_used_up_it_ends_and_can_still_be_resumed(bench: Bench) -> None:
+    with bench.cabled() as (session, cable):
+        with (
+            after_rows(session, PLATE, 30, cable.pull),
+            pytest.raises(RunFailedError, match="tried 2 times to go on") as caught,
+        ):
+            bench.run(session, cycle({"retry": QUICK}))
+        assert "NOT known to be safe: potentiostat" in str(caught.value)
+        failed, ended = bench.chain
+        assert caught.value.uid == ended.uid
+        assert ended.stop is not None
+        assert ended.stop["reason"].startswith(failed.stop["reason"] if failed.stop else "?")
+        attempts = ended.start["recovery"]["attempts"]
+        assert [(x["do"], x["number"], x["waited_s"]) for x in attempts] == [
+            ("retry", 1, 0.05),
+            ("retry", 2, 0.1),
+        ]
+        assert all(x["failure"] for x in attempts)
+        assert "Nothing went on: " in text_report(bench.experiment)
+        cable.plug()
+        # In the same session, whose line was lost.
+        uid = resume(session)
+    assert [run.uid for run in bench.chain] == [failed.uid, ended.uid, uid]
+    bench.whole()
+    assert bench.charge(1) == pytest.approx(CHARGE, rel=2e-3)
+
+
+@pytest.mark.long
+def test_after_a_power_cycle_the_step_goes_on(bench: Bench) -> None:
+    with bench.session() as session:
+        cut = lambda: bench.broken.inject("potentiostat", "power-cycle", seconds=0.3)  # noqa: E731
+        with after_rows(session, STRIP, 20, cut):
+            bench.run(session, cycle(strip={"retry": QUICK}))
+    failed, resumed = bench.chain
+    assert failed.start["on_failure"]["retry"] is None
+    told = resumed.start["recovery"]
+    assert told["step"] == "strip step (cycle 1, half-cycle 2)"
+    assert told["policy"]["retry"] == QUICK
+    assert resumed.start["resume"]["unpowered_s"] > 0
+    bench.whole()
+
+
+def test_a_step_that_is_skipped_is_left_out_and_the_record_says_so(bench: Bench) -> None:
+    with bench.session() as session:
+        garble = lambda: bench.broken.inject("potentiostat", "garble", count=8)  # noqa: E731
+        with after_rows(session, PLATE, 60, garble):
+            bench.run(session, cycle(plate={"then": "skip"}))
+    failed, resumed = bench.chain
+    (attempt,) = resumed.start["recovery"]["attempts"]
+    assert (attempt["do"], attempt["failure"]) == ("skip", None)
+    skipped = resumed.start["resume"]["skipped"]
+    assert (skipped["type"], skipped["role"]) == ("galvanostatic_step", "plate")
+    left = TypeAdapter[Technique](Technique).validate_python(resumed.start["remaining_technique"])
+    assert [step.type for step in elementary_steps(left)] == [
+        "open_circuit",
+        "galvanostatic_step",
+        "open_circuit",
+    ]
+    own = resumed.streams["potentiostat"].columns
+    begun = resumed.start["resume"]["begin"]["step"]
+    assert PLATE not in own["potentiostat_role"][own["potentiostat_step"] > begun]
+    bench.whole(garbled=True)
+    # What was stripped of what was plated.
+    assert 0.1 * CHARGE < bench.charge(1) < 0.9 * CHARGE
+    efficiency = metrics(bench.experiment)["ce_pct"].value
+    assert efficiency == [pytest.approx(100 * bench.charge(2) / bench.charge(1), rel=1e-3)]
+    assert "left out: plate" in text_report(bench.experiment)
+    assert failed.stop is not None
+
+
+@pytest.mark.long
+def test_a_strip_that_is_skipped_has_no_efficiency(bench: Bench) -> None:
+    with bench.session() as session:
+        garble = lambda: bench.broken.inject("potentiostat", "garble", count=8)  # noqa: E731
+        with after_rows(session, STRIP, 60, garble):
+            bench.run(session, cycle({"then": "skip"}))
+    resumed = bench.chain[1]
+    assert resumed.start["resume"]["skipped"]["role"] == "strip"
+    assert resumed.stop is not None
+    assert resumed.stop["exit_status"] == "success"
+    bench.whole(garbled=True)
+    efficiency = metrics(bench.experiment)["ce_pct"]
+    assert efficiency.value in (None, [None]), efficiency
+    assert efficiency.reason
+
+
+def answer(bench: Bench, *what: str) -> "subprocess.CompletedProcess[str]":
+    process = bench.broken.operando("answer", *what)
+    told, complained = process.communicate(timeout=30)
+    return subprocess.CompletedProcess(what, process.returncode, told, complained)
+
+
+def test_a_run_that_holds_is_answered_from_another_process(bench: Bench) -> None:
+    answers: list[Any] = []
+
+    def garble() -> None:
+        bench.broken.inject("potentiostat", "garble", count=8)
+        bench.wait_for(lambda: questions(bench.broken.data), "nothing was asked")
+        (question,) = questions(bench.broken.data)
+        assert not bench.broken.cell_is_on()
+        answers.append(answer(bench))
+        answers.append(answer(bench, question.run[:8], "retry"))
+
+    with bench.session() as session:
+        with after_rows(session, PLATE, 60, garble):
+            bench.run(session, cycle({"then": "hold"}))
+        assert questions(bench.broken.data) == []
+        refused = answer(bench, "last", "stop")
+    assert [one.returncode for one in answers] == [0, 0], answers
+    assert "plate step (cycle 1, half-cycle 1) failed" in answers[0].stdout
+    assert refused.returncode == 2
+    assert "nothing is asked" in refused.stderr
+    resumed = bench.chain[1]
+    (asked,) = resumed.start["recovery"]["asked"]
+    assert (asked["answer"], asked["by"].endswith("operando answer")) == ("retry", True)
+    bench.whole(garbled=True)
+    assert bench.charge(1) == pytest.approx(CHARGE, rel=2e-3)
+
+
+@pytest.mark.long
+def test_a_question_that_nobody_answers_ends_the_experiment(bench: Bench) -> None:
+    with bench.session() as session:
+        garble = lambda: bench.broken.inject("potentiostat", "garble", count=8)  # noqa: E731
+        with (
+            after_rows(session, PLATE, 60, garble),
+            pytest.raises(RunFailedError, match=r"nobody answered within 0\.3 s"),
+        ):
+            bench.run(session, cycle({"then": "hold", "hold_s": 0.3}))
+        assert not bench.broken.cell_is_on()
+    (asked,) = bench.chain[1].start["recovery"]["asked"]
+    assert asked["answer"] is None
+
+
+def test_ctrl_c_while_it_waits_ends_the_experiment_and_is_recorded(bench: Bench) -> None:
+    def stop() -> None:
+        bench.broken.inject("potentiostat", "garble", count=8)
+        bench.wait_for(lambda: bench.told, "it did not wait")
+        os.kill(os.getpid(), signal.SIGINT)
+
+    policy = {"retry": {"times": 1, "wait_s": 60}}
+    with bench.session() as session:
+        with after_rows(session, PLATE, 60, stop), pytest.raises(KeyboardInterrupt):
+            bench.run(session, cycle(policy))
+        assert not bench.broken.cell_is_on()
+    ended = bench.chain[1]
+    assert ended.stop is not None
+    assert ended.stop["exit_status"] == "abort"
+    assert "stopped by KeyboardInterrupt" in ended.stop["reason"]
+    assert ended.start["recovery"]["attempts"] == []
+
+
+def test_a_safety_limit_is_never_tried_again(bench: Bench) -> None:
+    protocol = cycle({"retry": QUICK, "then": "skip"})
+    narrow = protocol.model_copy(
+        update={"limits": protocol.limits.model_copy(update={"potential_min_v": -0.03})}
+    )
+    with bench.session() as session, pytest.raises(RunFailedError, match="safety limit"):
+        bench.run(session, narrow)
+    assert len(bench.chain) == 1
