@@ -205,6 +205,8 @@ class Recovery:
         session = self._session
         try:
             entry["identified"] = self._connected()
+            leader = session.devices[LEADER]
+            leader.safe_state()  # which says when the cell was known to be open
             with interrupted_experiment(session.data_dir, failed.uid, decisions) as experiment:
                 return continue_experiment(
                     session,
@@ -213,6 +215,7 @@ class Recovery:
                     self._say,
                     skip=entry["do"] == "skip",
                     recovery=copy.deepcopy(told),
+                    unwatched_s=leader.unwatched_s,
                 )
         except RunFailedError as again:
             if isinstance(again.__cause__, CellNotAsLeftError):
@@ -321,6 +324,7 @@ class Recovery:
         except InstrumentError:
             try:
                 self._session.bench.reconnect(LEADER)
+                self._session.devices[LEADER].safe_state()
             except InstrumentError as error:
                 logger.warning("the cell is not known to be open: %s", error)
                 return False

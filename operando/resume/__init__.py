@@ -183,11 +183,14 @@ def continue_experiment(
     *,
     skip: bool = False,
     recovery: Mapping[str, Any] | None = None,
+    unwatched_s: float | None = None,
 ) -> str:
     """Go on with an experiment that `interrupted_experiment` found; as `resume`.
 
     Without a failure policy: what holds of it is done by who calls. With ``skip`` the step is left
-    out with which it would go on. ``recovery`` is told in the start document.
+    out with which it would go on. ``recovery`` is told in the start document. ``unwatched_s`` is
+    how long after its last row the program may have gone on at most, s of this computer; ``None``:
+    that is not known.
     """
     device = session.devices.get(LEADER)
     if device is None:
@@ -199,7 +202,7 @@ def continue_experiment(
     fresh = fresh_rows(program, now_s) if program is not None else []
     if program is not None:
         program = with_rows(program, fresh)
-        position = position_of(experiment, program, decisions)
+        position = position_of(experiment, program, decisions, unwatched_s)
         if position.refusal and not fresh:
             raise ResumeError(position.refusal)
     else:
