@@ -15,7 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn, Protocol
 
-from instruments.errors import SafetyLimitError
+from instruments.errors import SafetyLimitError, UnsupportedTechniqueError
 from instruments.potentiostat import ImpedancePoint, PotentiostatDevice, Sample
 from instruments.potentiostat.contract import LOOK
 from operando.configuration import ConfigurationError, load_cell, names
@@ -446,6 +446,7 @@ def _checked(
     cell = experiment.cell
     rows: list[RowWithTime] = []
     safety: SafetyLimitError | None = None
+    no_spectrum = ""
     after = begin
     try:
         for technique in (OPEN_CIRCUIT, SPECTRUM):
@@ -460,14 +461,20 @@ def _checked(
                 limits=limits,
                 begin=after,
             )
-            device.measure(assignment, rows)
+            try:
+                device.measure(assignment, rows)
+            except UnsupportedTechniqueError as error:
+                if technique is not SPECTRUM:
+                    raise
+                no_spectrum = str(error)
+                break
             after = device.counters
     except SafetyLimitError as error:
         safety, after = error, device.counters
     rows = [(stamp, _of_the_look(row)) for stamp, row in rows]
     # The experiment's own spectra are counted on as if there had been no look.
     after = after.model_copy(update={"spectrum": begin.spectrum})
-    checks = judge(experiment, program, position, rows, limits)
+    checks = judge(experiment, program, position, rows, limits, no_spectrum)
     failures: list[str] = checks["failures"]
     if safety is not None:
         failures.append(str(safety))

@@ -28,19 +28,21 @@ from techniques import Protocol, Technique, elementary_steps
 pytestmark = pytest.mark.timeout(120)
 FACTOR = 400.0
 CHARGE = 0.1  # mAh/cm2 a plating, 360 s at 1 mA/cm2
-PLATE, STRIP, LOST_BEFORE = -1, 1, 16
+PLATE, STRIP, HOLD, LOST_BEFORE = -1, 1, 4, 16
 QUICK = {"times": 2, "wait_s": 0.05, "growth": 2.0}
 
 
-def cycle(policy: dict[str, Any] | None = None, **of_steps: dict[str, Any]) -> Protocol:
+def cycle(
+    policy: dict[str, Any] | None = None, charge: float = CHARGE, **of_steps: dict[str, Any]
+) -> Protocol:
     """One plating and one strip; a policy of the protocol, and policies of ``plate``, ``strip``."""
     record = {"dt_s": 1.0, "edge_dt_s": 1.0}
     half = {"current_density_ma_cm2": 1.0, "record": record}
-    plate: dict[str, Any] = half | {"until": [{"quantity": "charge_mah_cm2", "value": CHARGE}]}
+    plate: dict[str, Any] = half | {"until": [{"quantity": "charge_mah_cm2", "value": charge}]}
     strip: dict[str, Any] = half | {
         "until": [
             {"quantity": "potential_above_v", "value": 0.5},
-            {"quantity": "charge_mah_cm2", "value": 1.5 * CHARGE, "action": "stop"},
+            {"quantity": "charge_mah_cm2", "value": 1.5 * charge, "action": "stop"},
         ]
     }
     told: dict[str, Any] = {"plate": plate, "strip": strip}
@@ -126,12 +128,13 @@ class Bench:
             yield session
 
     @contextlib.contextmanager
-    def cabled(self) -> Iterator[tuple[Session, Cable]]:
+    def cabled(
+        self, name: str = "sim", instrument: str = "potentiostat", factor: float = FACTOR
+    ) -> Iterator[tuple[Session, Cable]]:
         """As ``session``, with a cable in between."""
-        cable: Cable | None = None
-        bench = load_bench("sim").only({"potentiostat"})
-        with self.broken.serve("potentiostat", factor=FACTOR):
-            cable = Cable(self.broken.sim / "potentiostat")
+        bench = load_bench(name).only({"potentiostat"})
+        with self.broken.serve(instrument, factor=factor):
+            cable = Cable(self.broken.sim / instrument)
             cable.plug()
             try:
                 with Session(bench, self.broken.data, catalog=False) as session:
@@ -230,6 +233,54 @@ def test_after_a_cable_that_returns_the_step_goes_on_where_it_stood(bench: Bench
     report = text_report(bench.experiment)
     assert f"{failed.uid[:8]} failed in plate step" in report
     assert "tried to go on, attempt 1, 0.2 s after the failure before: " in report
+
+
+@pytest.mark.long
+def test_without_a_log_the_time_until_the_cell_is_seen_open_bounds_what_passed(
+    bench: Bench,
+) -> None:
+    hold = {
+        "type": "potentiostatic_step",
+        "potential_v": -0.05,
+        "until": [
+            {"quantity": "time_s", "value": 3600},
+            {"quantity": "charge_mah_cm2", "value": 5},
+        ],
+        "record": {"dt_s": 1.0, "edge_dt_s": 1.0},
+        "on_failure": {"retry": QUICK, "then": "hold"},
+    }
+    protocol = Protocol.model_validate({"name": "hold", "cell": "zn-bare-half", "technique": hold})
+    answers: list[Any] = []
+
+    def act() -> None:
+        cable.pull()
+        bench.wait_for(lambda: "Attempt 1" in "".join(bench.told), "no attempt was made")
+        cable.plug()
+        bench.wait_for(lambda: questions(bench.broken.data), "nothing was asked")
+        # It measures no impedance: somebody has to know that the cell is not shorted.
+        uid = questions(bench.broken.data)[0].run
+        answers.append(answer(bench, uid, "retry", "--accept-check"))
+        rows = lambda: list_runs(bench.broken.data)[0].rows.get("potentiostat", 0)  # noqa: E731
+        bench.wait_for(lambda: len(bench.chain) == 3 and rows() > 30, "it did not go on")
+        os.kill(os.getpid(), signal.SIGINT)
+
+    with bench.cabled("sim-rodeostat", "rodeostat", factor=4.0) as (session, cable):
+        with after_rows(session, HOLD, 20, act), pytest.raises(RunFailedError):
+            bench.run(session, protocol)
+    assert answers[0].returncode == 0, answers
+    failed, refused, resumed = bench.chain
+    assert failed.start["instrument_log"]["name"] is None
+    assert "does no impedance spectrum" in refused.start["resume"]["refused"]
+    told = resumed.start["resume"]
+    assert told["decisions"] == {"accept_check": True}
+    assert 0 < told["gap_s"]
+    assert told["unrecorded_charge_mah_cm2"] > 0
+    left = resumed.start["remaining_technique"]["until"][0]["value"]
+    last = failed.streams["potentiostat"].columns["potentiostat_step_t"][-1]
+    assert 0.99 * (3600 - last) < left < 3600 - last
+    assert resumed.stop is not None
+    assert resumed.stop["exit_status"] == "abort"
+    bench.whole()
 
 
 def test_another_instrument_at_the_address_is_refused_by_name_and_not_tried_again(
