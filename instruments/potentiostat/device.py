@@ -340,9 +340,11 @@ class PotentiostatDevice(_Pages):
 
     @property
     def failure(self) -> BaseException | None:
-        """Return the error with which the last program failed, ``None`` if it did not fail."""
+        """Return the error with which the last program failed; ``None``: it did not by itself."""
         status = self._drained
-        return None if status is None or not status.done else status.exception(timeout=0)
+        if status is None or not status.done or self._stopped_as_failure:
+            return None
+        return status.exception(timeout=0)
 
     @property
     def unwatched_s(self) -> float | None:

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from pydantic import TypeAdapter
 
+from instruments.bench_file import BenchFile
 from operando.analysis.metrics import half_cycles_of, metrics
 from operando.configuration import load_bench, load_cell
 from operando.journal import documents, journal_path, list_runs
@@ -23,7 +24,7 @@ from operando.report import text_report
 from operando.resume import resume
 from operando.runs import Run
 from operando.session import RunFailedError, Session
-from techniques import Protocol, Technique, elementary_steps
+from techniques import Protocol, Schedule, Technique, elementary_steps
 
 pytestmark = pytest.mark.timeout(120)
 FACTOR = 400.0
@@ -342,6 +343,56 @@ def test_when_the_retries_are_used_up_it_ends_and_can_still_be_resumed(bench: Be
     assert [run.uid for run in bench.chain] == [failed.uid, ended.uid, uid]
     bench.whole()
     assert bench.charge(1) == pytest.approx(CHARGE, rel=2e-3)
+
+
+def test_it_goes_on_without_a_sensor_that_was_lost_as_well(bench: Bench) -> None:
+    file = load_bench("sim").only({"potentiostat"})
+    ph = {"kind": "sensor", "language": "atlas_ezo_ph", "on_failure": "note"}
+    told = file.model_dump(mode="json")
+    told["instruments"]["ph"] = ph | {"address": "published:${OPERANDO_SIM}/ph_meter"}
+
+    def lose() -> None:
+        bench.broken.inject("ph_meter", "unplug")
+        bench.wait_for(lambda: bench.broken.truth("bench", "fault"), "it was not unplugged")
+        bench.broken.inject("potentiostat", "garble", count=8)
+
+    with (
+        bench.broken.serve("potentiostat", "ph_meter", factor=FACTOR),
+        Session(BenchFile.model_validate(told), bench.broken.data, catalog=False) as session,
+    ):
+        session._tell = bench.told.append  # type: ignore[method-assign]
+        protocol = cycle({"retry": QUICK})
+        quickly = protocol.model_copy(update={"every": Schedule(reading_s=20.0)})
+        with after_rows(session, PLATE, 60, lose):
+            uid = bench.run(session, quickly)
+        # Who it was is not told of one that is gone.
+        instruments = session.bench.metadata()["bench"]["instruments"]
+        assert instruments["ph"]["identity"] is None
+        assert "ph_meter" in instruments["ph"]["identity_missing"]
+    failed, resumed = bench.chain
+    assert resumed.uid == uid
+    assert failed.start["bench"]["instruments"]["ph"]["identity"]
+    # Nothing is made up for it.
+    assert np.all(np.isnan(resumed.streams["ph"].columns["ph_ph"]))
+    assert resumed.stop is not None
+    assert "ph: " in resumed.stop["reason"]
+
+
+@pytest.mark.long
+def test_the_failure_of_another_instrument_is_none_of_the_policys_business(bench: Bench) -> None:
+    file = load_bench("sim").only({"potentiostat", "camera"})
+    with (
+        bench.broken.serve("potentiostat", "camera", "relay_board"),
+        Session(file, bench.broken.data, catalog=False) as session,
+    ):
+        unplug = lambda: bench.broken.inject("relay_board", "unplug")  # noqa: E731
+        protocol = cycle({"retry": QUICK}).model_copy(update={"every": Schedule(image_s=10.0)})
+        with (
+            after_rows(session, PLATE, 40, unplug),
+            pytest.raises(RunFailedError, match="camera: relay board"),
+        ):
+            bench.run(session, protocol)
+    assert len(bench.chain) == 1
 
 
 @pytest.mark.long
