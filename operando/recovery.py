@@ -339,12 +339,11 @@ class Recovery:
         self, failed: RunFailedError, told: dict[str, Any], why: str, *, by_hand: bool
     ) -> None:
         """Record what was tried; raises RunFailedError, of the run that tells it."""
-        reason = f"{failed.reason}. By its failure policy: {why}"
         # What was run beside it does not matter where nothing goes on.
         anyhow = Decisions(same_cell=True)
         try:
             with interrupted_experiment(self._session.data_dir, failed.uid, anyhow) as experiment:
-                end_failed(self._session, experiment, reason, told, by_hand=by_hand)
+                end_failed(self._session, experiment, why, told, by_hand=by_hand)
         except ResumeError as error:
             logger.warning("what the failure policy did cannot be recorded (%s): %s", error, why)
             raise failed from error

@@ -246,7 +246,7 @@ def continue_experiment(
 def end_failed(
     session: Door,
     experiment: Experiment,
-    reason: str,
+    why: str,
     recovery: Mapping[str, Any],
     *,
     by_hand: bool,
@@ -258,12 +258,12 @@ def end_failed(
     Args:
         session: Connected or not; no instrument is asked.
         experiment: As `interrupted_experiment` found it.
-        reason: What the stop document says.
-        recovery: What was tried, for the start document.
+        why: Nothing went on; the stop document says it after the failure.
+        recovery: What was tried, for the start document; its ``failure`` is why the run failed.
         by_hand: Whether somebody stopped it.
     """
     root, tip = experiment.root, experiment.tip
-    resumed = {"of": tip.uid, "root": root.uid, "refused": reason}
+    resumed = {"of": tip.uid, "root": root.uid, "refused": why}
     metadata = {
         **_taken_over(session, experiment),
         "plan_name": continue_plating_stripping.__name__,
@@ -275,6 +275,7 @@ def end_failed(
         "resume_of": tip.uid,
         "recovery": dict(recovery),
     }
+    reason = f"{recovery['failure']}. By its failure policy: {why}"
     session.run(tell_of_a_failure(metadata, reason, by_hand=by_hand))
     raise AssertionError("a run that tells of a failure ended as a success")
 

@@ -310,11 +310,9 @@ def test_another_instrument_at_the_address_is_refused_by_name_and_not_tried_agai
     # Whatever the policy says, nobody is asked.
     assert "asked" not in told
     assert told["attempts"][-1]["identified"]["serial_number"] == "ES4HR24C9999"
-    assert ended.start["resume"] == {
-        "of": failed.uid,
-        "root": failed.uid,
-        "refused": caught.value.reason,
-    }
+    refused = ended.start["resume"]["refused"]
+    assert ended.start["resume"] == {"of": failed.uid, "root": failed.uid, "refused": refused}
+    assert caught.value.reason == f"{told['failure']}. By its failure policy: {refused}"
     assert len(ended.streams) == 0
 
 
