@@ -123,10 +123,11 @@ class Recovery:
         except _GivenUpError as end:
             self._end(failed, told, str(end), by_hand=end.by_hand)
         except BaseException as stop:
-            if not isinstance(stop, Exception):
-                # Ctrl-C or a signal while nothing ran: what was tried is recorded all the same.
-                with suppress(RunFailedError):
-                    self._end(failed, told, f"stopped by {stop!r}", by_hand=True)
+            # Ctrl-C, a signal, or what no run can begin with: what was tried is recorded all the
+            # same.
+            by_hand = not isinstance(stop, Exception)
+            with suppress(RunFailedError):
+                self._end(failed, told, f"ended by {stop!r}", by_hand=by_hand)
             raise
         raise failed
 
@@ -344,8 +345,12 @@ class Recovery:
         try:
             with interrupted_experiment(self._session.data_dir, failed.uid, anyhow) as experiment:
                 end_failed(self._session, experiment, why, told, by_hand=by_hand)
-        except ResumeError as error:
+        except RunFailedError:
+            raise
+        except Exception as error:
+            # Whatever it is, the run that failed is what has to be told.
             logger.warning("what the failure policy did cannot be recorded (%s): %s", error, why)
+            failed.add_note(f"By its failure policy: {why}")
             raise failed from error
 
     def _wait(self, seconds: float) -> None:

@@ -360,7 +360,7 @@ def test_it_goes_on_without_a_sensor_that_was_lost_as_well(bench: Bench) -> None
     ):
         session._tell = bench.told.append  # type: ignore[method-assign]
         protocol = cycle({"retry": QUICK})
-        quickly = protocol.model_copy(update={"every": Schedule(reading_s=20.0)})
+        quickly = protocol.model_copy(update={"every": Schedule(reading_s=60.0)})
         with after_rows(session, PLATE, 60, lose):
             uid = bench.run(session, quickly)
         # Who it was is not told of one that is gone.
@@ -513,7 +513,7 @@ def test_ctrl_c_while_it_waits_ends_the_experiment_and_is_recorded(bench: Bench)
     ended = bench.chain[1]
     assert ended.stop is not None
     assert ended.stop["exit_status"] == "abort"
-    assert "stopped by KeyboardInterrupt" in ended.stop["reason"]
+    assert "ended by KeyboardInterrupt" in ended.stop["reason"]
     assert ended.start["recovery"]["attempts"] == []
 
 
