@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from instruments.errors import InstrumentError, SafetyLimitError, UnsupportedTechniqueError
+from operando.guard import GuardError
 from operando.journal import chain_of
 from operando.questions import ANSWERS, Answer, Question, answer_to, asked
 from operando.resume import (
@@ -35,6 +36,7 @@ from operando.resume import (
 )
 from operando.resume._record import LEADER
 from operando.run_failed import RunFailedError
+from operando.runs import Run
 from plans.resume import CellNotAsLeftError
 from techniques import FailurePolicy
 
@@ -208,6 +210,7 @@ class Recovery:
             entry["identified"] = self._connected()
             leader = session.devices[LEADER]
             leader.safe_state()  # which says when the cell was known to be open
+            session.regain_guard()
             with interrupted_experiment(session.data_dir, failed.uid, decisions) as experiment:
                 return continue_experiment(
                     session,
@@ -219,14 +222,16 @@ class Recovery:
                     unwatched_s=leader.unwatched_s,
                 )
         except RunFailedError as again:
-            if isinstance(again.__cause__, CellNotAsLeftError):
-                return _NotDone(again.reason, useless=True, cell_differs=True)
-            return again
+            if not isinstance(again.__cause__, CellNotAsLeftError):
+                return again
+            found = Run.from_journal(again.uid, session.data_dir, chain=False).start["resume"]
+            by_limit = found["ending"] == "safety"
+            return _NotDone(again.reason, useless=True, over=by_limit, cell_differs=True)
         except (OtherInstrumentError, *_NEVER_AGAIN) as error:
             return _NotDone(str(error), over=True)
         except ResumeError as error:
             return _NotDone(str(error), useless=True)
-        except InstrumentError as error:
+        except (InstrumentError, GuardError) as error:
             return _NotDone(str(error))
 
     def _connected(self) -> dict[str, str]:

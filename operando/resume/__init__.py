@@ -124,6 +124,10 @@ class Door(Protocol):
         """Run what ``begin`` runs, under the failure policy that its record tells."""
         ...
 
+    def regain_guard(self) -> None:
+        """Have a guard again where the one that there was has ended."""
+        ...
+
     def verdicts(self, start: Mapping[str, Any]) -> Any:
         """Return what judges a run's stream for its rules."""
         ...

@@ -225,6 +225,22 @@ class Session(Records):
         if self.RE.state in ("running", "paused"):
             self._abort(why)
 
+    def regain_guard(self) -> None:
+        """Start another guard in place of one that has ended; it closes an interlock again.
+
+        Only while nothing runs, every instrument is safe and answers. Raises GuardError.
+        """
+        guard = self._guard
+        if guard is None or not guard.state()["ended"]:
+            return
+        if self.RE.state != "idle":
+            raise GuardError(f"a plan is {self.RE.state}: no guard is started beside it")
+        guard.close()
+        self._guard = None
+        self._start_guard()
+        if self._guard is not None:
+            self._guard.wait()
+
     def guard_state(self) -> dict[str, Any] | None:
         """Return ``pid``, ``ready``, and why it ``ended``, of the guard; ``None``: no guard."""
         return None if self._guard is None else self._guard.state()

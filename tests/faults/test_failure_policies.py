@@ -377,6 +377,44 @@ def test_it_goes_on_without_a_sensor_that_was_lost_as_well(bench: Bench) -> None
 
 
 @pytest.mark.long
+def test_a_lead_that_the_interlock_opened_under_current_ends_it_by_the_safety_limit(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    policy = {"retry": QUICK | {"wait_s": 3.0}, "then": "hold"}
+    monkeypatch.setenv("OPERANDO_GUARD", "on")
+    file = load_bench("sim-interlock").only({"potentiostat", "interlock"})
+
+    def wiggle() -> None:
+        cable.pull()
+        bench.wait_for(lambda: bench.told, "no attempt was made")
+        cable.plug()
+
+    with bench.broken.serve("potentiostat", "interlock", factor=FACTOR):
+        cable = Cable(bench.broken.sim / "potentiostat")
+        cable.plug()
+        try:
+            with Session(file, bench.broken.data, catalog=False) as session:
+                session._tell = bench.told.append  # type: ignore[method-assign]
+                guard = session.guard_state()
+                with (
+                    after_rows(session, PLATE, 60, wiggle),
+                    pytest.raises(RunFailedError, match="by a safety limit"),
+                ):
+                    bench.run(session, cycle(policy))
+                # The guard had opened the lead, which is told by none any more; another watches.
+                assert guard is not None
+                assert guard["pid"] != (session.guard_state() or {})["pid"]
+        finally:
+            cable.close()
+    _, collected, ended = bench.chain
+    # What the instrument measured until then is kept, and nobody is asked to go on.
+    assert collected.start["resume"]["ending"] == "safety"
+    assert collected.start["resume"]["collected_rows"] > 0
+    assert "asked" not in ended.start["recovery"]
+    assert not bench.broken.cell_is_on()
+
+
+@pytest.mark.long
 def test_the_failure_of_another_instrument_is_none_of_the_policys_business(bench: Bench) -> None:
     file = load_bench("sim").only({"potentiostat", "camera"})
     with (
