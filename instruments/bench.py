@@ -181,17 +181,39 @@ class Bench:
                 failures.append(error)
         return failures
 
+    def reconnect(self, name: str) -> dict[str, str]:
+        """Release one instrument and open it anew; return who answers.
+
+        Raises InstrumentError if it does not connect: then it is released.
+        """
+        driver = self._parts.drivers[name]
+        # What cannot be told of the line that is given up is told by the one that is opened.
+        self._failing([driver.close])
+        driver.connect()
+        self._opened.add(name)
+        identity: dict[str, str] = driver.identify()
+        return identity
+
     def metadata(self) -> dict[str, Any]:
-        """Return what a start document tells of the bench: identities and calibrations."""
+        """Return what a start document tells of the bench: identities and calibrations.
+
+        Of an instrument that is not there any more ``identity`` is None, and ``identity_missing``
+        says why.
+        """
         instruments: dict[str, dict[str, Any]] = {}
         for name, entry in self.file.instruments.items():
             driver = self._parts.drivers.get(name)
             instruments[name] = {
                 "kind": entry.kind,
                 "language": entry.language,
-                "identity": driver.identify() if driver is not None else None,
+                "identity": None,
                 "verified_on": driver.verified_on if driver is not None else None,
             }
+            if driver is not None:
+                try:
+                    instruments[name]["identity"] = driver.identify()
+                except InstrumentError as error:
+                    instruments[name]["identity_missing"] = str(error)
             if package := package_of(type(entry)):
                 instruments[name]["package"] = package
         return {

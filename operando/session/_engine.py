@@ -36,6 +36,9 @@ _ASK_AGAIN = (
 )
 
 
+_ASK_NO_INSTRUMENT = ("open_run", "close_run", "null")
+
+
 def run_engine(
     loop: asyncio.AbstractEventLoop,
     *,
@@ -141,14 +144,23 @@ def leaving_safe(bench: Bench, plan: MsgGenerator) -> MsgGenerator:
 
 
 def guarded(state: Callable[[], dict[str, Any] | None], plan: MsgGenerator) -> MsgGenerator:
-    """Begin nothing when the guard that there was is gone; raises GuardError."""
+    """Begin nothing when the guard that there was is gone; raises GuardError.
+
+    What asks no instrument for anything goes on: that nothing was begun may be recorded.
+    """
     told = state()
-    if told is not None and told["ended"]:
+    if told is None or not told["ended"]:
+        return (yield from plan)
+
+    def refuse(message: Msg) -> Msg:
+        if message.command in _ASK_NO_INSTRUMENT:
+            return message
         raise GuardError(
             f"nothing is begun without a guard: {told['ended']}. Close this session and open "
             "another; if that does not help, `python -m operando.guard` says why"
         )
-    return (yield from plan)
+
+    return (yield from bpp.msg_mutator(plan, refuse))
 
 
 def without_pause(plan: MsgGenerator) -> MsgGenerator:

@@ -29,6 +29,7 @@ from operando.guard import Guard, GuardError, Taken, take_back, wanted
 from operando.journal import JournalWriter, ScanNumbers, check_writable, log_may_go
 from operando.late import check_readers, collect_quietly, places_of
 from operando.live import Aside, LiveTable
+from operando.run_failed import RunFailedError
 from operando.session._engine import (
     LEADER,
     guarded,
@@ -38,7 +39,7 @@ from operando.session._engine import (
     with_reason,
     without_pause,
 )
-from operando.session._outcome import LastRun, RunFailedError
+from operando.session._outcome import LastRun
 from operando.session._records import LazyCatalog, Records
 from operando.settings import data_dir as default_data_dir
 from operando.settings import journal_patience_s
@@ -100,6 +101,7 @@ class Session(Records):
         )
         self._scan_numbers = ScanNumbers(self.data_dir)
         self._last = LastRun()
+        self._out = out
         self._aside = Aside(LiveTable(out)) if out is not None else None
         self._service: threading.Thread | None = None
         self._late: threading.Thread | None = None
@@ -222,6 +224,22 @@ class Session(Records):
         self._show_alarm(why)
         if self.RE.state in ("running", "paused"):
             self._abort(why)
+
+    def regain_guard(self) -> None:
+        """Start another guard in place of one that has ended; it closes an interlock again.
+
+        Only while nothing runs, every instrument is safe and answers. Raises GuardError.
+        """
+        guard = self._guard
+        if guard is None or not guard.state()["ended"]:
+            return
+        if self.RE.state != "idle":
+            raise GuardError(f"a plan is {self.RE.state}: no guard is started beside it")
+        guard.close()
+        self._guard = None
+        self._start_guard()
+        if self._guard is not None:
+            self._guard.wait()
 
     def guard_state(self) -> dict[str, Any] | None:
         """Return ``pid``, ``ready``, and why it ``ended``, of the guard; ``None``: no guard."""
@@ -355,6 +373,8 @@ class Session(Records):
             every: When the followers act; by default as the protocol says.
             md: More metadata for the start document.
 
+        Blocks until the experiment has ended: also while its failure policy waits, or asks.
+
         Raises:
             RunFailedError: The run began and did not end as planned.
             ConfigurationError: A file is wrong, or the limits leave nothing.
@@ -386,7 +406,26 @@ class Session(Records):
             md=md,
             **followers_among(self.devices),
         )
-        return self.run(plan)
+        return self.carry_out(lambda: self.run(plan))
+
+    def carry_out(self, begin: Callable[[], str]) -> str:
+        """Run what ``begin`` runs, and do what its failure policy says where it fails.
+
+        Returns the uid of the last run of the experiment; raises as ``run_protocol``.
+        """
+        try:
+            return begin()
+        except RunFailedError as error:
+            from operando.recovery import Recovery
+
+            return Recovery(self, self._tell).after(error)
+
+    def _tell(self, text: str) -> None:
+        if self._out is None:
+            logger.warning("%s", text)
+        else:
+            self._out.write(f"{text}\n")
+            self._out.flush()
 
     def verdicts(self, start: Mapping[str, Any]) -> "Verdicts":
         """Return what judges a run's stream for its rules: the analysis itself.
