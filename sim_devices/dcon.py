@@ -35,6 +35,7 @@ from collections.abc import Callable, Mapping
 
 from sim_devices.pty_server import ByteServer
 from sim_devices.surroundings import TruthWriter
+from sim_devices.wire_faults import number_of, on_a_line
 
 RELAYS = 4
 _ALL = (1 << RELAYS) - 1
@@ -44,6 +45,25 @@ _CHECKSUM_BIT = 0x40
 _TRIPPED, _ENABLED = 0x04, 0x80
 _LONGEST_COMMAND = 64
 _HEX = re.compile(r"[0-9A-F]+\Z")
+_IMPOSSIBLE = 0xFF
+
+FAULTS = on_a_line(
+    "an interlock",
+    {
+        "refuse": "answers the next `count` (1) commands, but for the host's beats, by ?",
+        "wrong-checksum": "says the next `count` (1) answers with a checksum that is not theirs, "
+        "where it is set to have any",
+        "out-of-range": "tells `value` (255) as the state of its relays, of which it has four, in "
+        "the next `count` (1) answers that tell it",
+        "power-cycle": "has no power for `seconds` (1): all relays open, the watchdog off",
+        "trip": "its watchdog trips now",
+        "weld": "the contact of `relay` (0) stays closed when it is or becomes closed, whatever it "
+        "believes",
+        "stuck": "`relay` (0) does not move any more, and it reads back so",
+        "repair": "ends the last two",
+    },
+    {"clock-jump": "it tells no time; its watchdog counts seconds"},
+)
 
 
 class DconRelays:
@@ -95,14 +115,17 @@ class DconRelays:
         self._timeout = 0xFF  # tenths of a second
         self._deadline: float | None = None
         self._power_at: float | None = None
-        self._wrong_checksums = 0
         self._closed = False
         for wired in self._on_relay.values():
             wired(False)
         self._watchdog = threading.Thread(target=self._watch, name="dcon-watchdog", daemon=True)
         self._watchdog.start()
         self.line = ByteServer(
-            self._receive, prefer_pty=prefer_pty, on_fault=self._fault, seed=seed
+            self._receive,
+            prefer_pty=prefer_pty,
+            on_fault=self._fault,
+            faults=FAULTS,
+            seed=seed,
         )
         self.address = self.line.address
 
@@ -152,6 +175,8 @@ class DconRelays:
         delimiter, address, asked = line[:1], line[1:3], line[3:]
         if address != self._module:
             return None
+        if self.line.broken.due("refuse"):
+            return f"?{self._module}"
         match delimiter:
             case "@":
                 return self._at(asked)
@@ -178,7 +203,7 @@ class DconRelays:
                 was, self._was_reset = self._was_reset, False
                 return f"!{self._module}{int(was)}"
             case "6":
-                return f"!{self._outputs:02X}0000"
+                return f"!{self._told():02X}0000"
         return None
 
     def _tilde(self, asked: str) -> str | None:
@@ -215,7 +240,7 @@ class DconRelays:
 
     def _at(self, asked: str) -> str:
         if not asked:
-            return f">{self._outputs:02X}00"
+            return f">{self._told():02X}00"
         if len(asked) != 1 or not _HEX.match(asked):
             return "?"
         return self._obey(int(asked, 16))
@@ -241,12 +266,14 @@ class DconRelays:
         if not self._checksum:
             return answer
         told = _sum(answer)
-        if self._wrong_checksums:
-            self._wrong_checksums -= 1
+        if self.line.broken.due("wrong-checksum"):
             told = f"{int(told, 16) ^ 0x01:02X}"
         return answer + told
 
     # ---- the relays
+
+    def _told(self) -> int:
+        return int(self.line.broken.told(self._outputs, _IMPOSSIBLE)) & 0xFF
 
     def _set(self, outputs: int, by: str) -> None:
         for relay in self._stuck:
@@ -289,14 +316,8 @@ class DconRelays:
         self._set(self._safe, "watchdog")
 
     def _fault(self, fault: str, options: dict[str, object]) -> None:
-        """Break something besides the line.
-
-        ``trip``: its watchdog trips now. ``weld``: the contact of `relay` (0) stays closed when it
-        is or becomes closed, whatever the module believes. ``stuck``: `relay` does not move any
-        more, and reads back so. ``repair``: of both. ``wrong-checksum``: in its next `count` (1)
-        answers. ``power-cycle``: off for `seconds` (1).
-        """
-        relay, count = (int(str(options.get(x, y)).split(".")[0]) for x, y in _NUMBERS)
+        """Break it, where that is not the line's business."""
+        relay = int(number_of(options, "relay", 0))
         with self._changed:
             match fault:
                 case "trip":
@@ -309,13 +330,11 @@ class DconRelays:
                     self._welded.clear()
                     self._stuck.clear()
                     self._set(self._outputs, "repair")
-                case "wrong-checksum":
-                    self._wrong_checksums += count
                 case "power-cycle":
                     self._typed.clear()
                     self._was_reset, self._enabled, self._deadline = True, False, None
                     self._set(0, "power off")
-                    self._power_at = time.monotonic() + float(str(options.get("seconds", 1.0)))
+                    self._power_at = time.monotonic() + number_of(options, "seconds", 1.0)
             self._changed.notify_all()
 
     def _tell(self, event: str, **values: object) -> None:
@@ -327,10 +346,6 @@ class DconRelays:
                 host_monotonic_s=time.monotonic(),
                 **values,
             )
-
-
-# Options of faults that are numbers, and what they are where nothing is told.
-_NUMBERS = (("relay", 0), ("count", 1))
 
 
 def _sum(text: str) -> str:

@@ -133,6 +133,7 @@ _TOLD_IN: Mapping[str, str] = {
     "ftir": "sim_devices.writers:FAULTS",
     "fusion": "sim_devices.fusion:FAULTS",
     "gige_camera": "sim_devices.gige_camera:FAULTS",
+    "interlock": "sim_devices.dcon:FAULTS",
     "julabo": "sim_devices.julabo:FAULTS",
     "keithley": "sim_devices.keithley.device:FAULTS",
     "microbalance": "sim_devices.qcm200:FAULTS",

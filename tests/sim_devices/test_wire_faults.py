@@ -303,6 +303,8 @@ ASKED = [
     ("ph_meter", b"I\r", "refuse", b"*ER\r"),
     ("ph_meter", b"R\r", "out-of-range", b"19.000\r*OK\r"),
     ("potentiostat", b"t\n", "refuse", b"t!0006\n"),
+    ("interlock", b"$01M\r", "refuse", b"?01\r"),
+    ("interlock", b"@01\r", "out-of-range", b">FF00\r"),
 ]
 
 
