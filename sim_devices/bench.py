@@ -66,8 +66,8 @@ class Fault:
 
     Attributes:
         instrument: its published name, ``chromatograph``, or ``cell``.
-        fault: what the instrument's ``inject`` knows, e.g. ``stall``, ``garble``, ``drop``,
-            ``power-cycle``; of a cell ``contact``, ``soft-short``, ``hard-short``, ``reference``.
+        fault: what the instrument's ``inject`` knows, as `sim_devices.wire_faults.list_faults`
+            tells; of a cell ``contact``, ``soft-short``, ``hard-short``, ``reference``.
         at_s: cell time; None: now.
         options: of the fault.
     """
