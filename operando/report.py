@@ -147,6 +147,7 @@ def _heading(run: "Run") -> list[str]:
     lines += told_origin(start.get("provenance"))
     lines += told_chain(run)
     lines += told_attachments(run)
+    lines += told_calibrations(run)
     rows = ", ".join(f"{name} {len(stream)}" for name, stream in run.streams.items())
     lines.append(f"Rows: {rows or 'none'}")
     return lines
@@ -205,6 +206,26 @@ def _told_question(one: Mapping[str, Any]) -> str:
     if one.get("answer") is None:
         return "asked, and nobody answered"
     return f"asked; {one['by']} said {one['answer']}"
+
+
+def told_calibrations(run: "Run") -> list[str]:
+    """Return lines that say which calibrations of the run's bench were too old, or missing."""
+    flags = [
+        flag
+        for start in run.members or (run.start,)
+        for flag in start.get("calibration_flags") or ()
+        if isinstance(flag, Mapping)
+    ]
+    lines = dict.fromkeys(
+        f"EXPIRED: {flag.get('told')}" for flag in flags if flag.get("flag") == "expired"
+    )
+    missing = dict.fromkeys(
+        f"{flag.get('instrument')} ({str(flag.get('quantity')).replace('_', ' ')})"
+        for flag in flags
+        if flag.get("flag") == "missing"
+    )
+    without = [f"Without a dated calibration: {', '.join(missing)}"] if missing else []
+    return [*lines, *without]
 
 
 def told_chain(run: "Run") -> list[str]:

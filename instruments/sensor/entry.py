@@ -1,15 +1,16 @@
 """What a bench file tells of a sensor."""
 
-from collections.abc import Callable, Set
+from collections.abc import Callable, Mapping, Set
 from typing import Any, ClassVar, Literal, Self
 
 from pydantic import Field, field_validator
 
-from instruments.entry import AddressedEntry, OnFailure
+from instruments.calibration import Quantity
+from instruments.entry import AddressedEntry, CalibratedEntry, OnFailure
 from instruments.sensor.contract import Sensor
 
 
-class SensorEntry(AddressedEntry):
+class SensorEntry(AddressedEntry, CalibratedEntry):
     """A sensor; each wire language has its own entry."""
 
     kind: Literal["sensor"]
@@ -28,6 +29,22 @@ class AtlasEzoPhEntry(SensorEntry):
     """A pH probe on an Atlas Scientific EZO circuit."""
 
     _calibrating: ClassVar[frozenset[str]] = frozenset({"temperature_k", "compensated_by"})
+    _quantities: ClassVar[Mapping[str, Quantity]] = {
+        "ph_offset": Quantity(
+            "1",
+            "What it reads less the pH of a buffer; told, not taken off: the circuit has a "
+            "calibration of its own.",
+            "1",
+            "the pH of the buffer",
+        ),
+        "temperature_offset": Quantity(
+            "K",
+            "What the thermometer that compensates it reads less the true temperature; told, not "
+            "taken off.",
+            "K",
+            "the true temperature, K",
+        ),
+    }
 
     language: Literal["atlas_ezo_ph"]
     temperature_k: float = Field(
@@ -69,6 +86,14 @@ class SrsQcm200Entry(SensorEntry):
     """A quartz microbalance of Stanford Research Systems, its crystal the working electrode."""
 
     _calibrating: ClassVar[frozenset[str]] = frozenset({"sensitivity_hz_cm2_ug"})
+    _quantities: ClassVar[Mapping[str, Quantity]] = {
+        "sensitivity_share": Quantity(
+            "1",
+            "Mass per charge that was found over that of the metal alone, where its efficiency is "
+            "known; told, not taken off.",
+            positive=True,
+        )
+    }
 
     language: Literal["srs_qcm200"]
     sensitivity_hz_cm2_ug: float = Field(

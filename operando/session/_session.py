@@ -36,6 +36,7 @@ from operando.session._engine import (
     leaving_safe,
     run_engine,
     with_assets,
+    with_calibrations,
     with_reason,
     without_pause,
 )
@@ -130,6 +131,7 @@ class Session(Records):
                 without_pause,
                 partial(leaving_safe, self.bench),
                 partial(guarded, self.guard_state),
+                partial(with_calibrations, self.bench.file),
             ],
             scan_id_source=self._next_scan_id,
         )
