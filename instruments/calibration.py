@@ -100,6 +100,7 @@ class CalibratedValue(Data):
     unit: str = Field(
         description="Its unit, to be read by people; it must be that of the quantity."
     )
+    unit: str = Field(description="That of the quantity, to be read by people.")
     at: float | None = Field(
         default=None,
         description="What it belongs to, where it belongs to something: the range, A, of a "

@@ -5,8 +5,8 @@ from typing import Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from instruments.camera.contract import Camera
 from instruments.calibration import Quantity, newest
+from instruments.camera.contract import Camera
 from instruments.entry import AddressedEntry, CalibratedEntry
 from techniques._base import Data
 
