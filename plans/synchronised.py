@@ -24,6 +24,7 @@ from instruments.gas_chromatograph.device import GasChromatographDevice
 from instruments.potentiostat.device import PotentiostatDevice
 from instruments.raman.device import RamanDevice
 from instruments.sensor.device import SensorDevice
+from instruments.stage.device import StageDevice
 from instruments.thermostat.contract import TemperatureLimitError
 from instruments.thermostat.device import ThermostatDevice
 from plans.course import Course, new_log_name
@@ -266,7 +267,7 @@ def lead(
         yield from forget_logs(potentiostat, (*logs, *course.logs))
         return uid
 
-    with _spectra_as(schedule, raman):
+    with _spectra_as(schedule, raman, followers.values()):
         try:
             return (yield from run())
         except FailedStatus as error:
@@ -343,11 +344,15 @@ def forget_logs(potentiostat: PotentiostatDevice, names: Iterable[str | None]) -
 
 
 @contextmanager
-def _spectra_as(schedule: Schedule, raman: Any) -> Iterator[None]:
+def _spectra_as(schedule: Schedule, raman: Any, followers: Iterable[Follower]) -> Iterator[None]:
     """Give the spectra of one run what its schedule asks for, and the bench's own after it."""
     if raman is None:
+        if schedule.fresh_spots is not None:
+            raise ValueError("the protocol asks for fresh spots, and there is no spectrometer")
         yield
         return
+    stages = [one.stage_driver for one in followers if isinstance(one, StageDevice)]
+    raman.watch_spots(next(iter(stages), None), schedule.fresh_spots)
     before = raman.integration_time_s, raman.accumulations
     raman.integration_time_s = schedule.integration_time_s or raman.integration_time_s
     raman.accumulations = schedule.accumulations or raman.accumulations
@@ -355,6 +360,7 @@ def _spectra_as(schedule: Schedule, raman: Any) -> Iterator[None]:
         yield
     finally:
         raman.integration_time_s, raman.accumulations = before
+        raman.watch_spots(None)
 
 
 def _cause(error: BaseException) -> BaseException:
