@@ -185,7 +185,8 @@ class Bench:
         self._perfect = replayed if instrument_errors is None else not instrument_errors
         followers = set(instruments) - leaders
         self.clock = SimulatedClock(factor, tolerance_s=tolerance_s if followers else None)
-        self.lights = Lights(self.clock)
+        on_laser = {"on_laser": self.cell.shine} if isinstance(self.cell, Cell) else {}
+        self.lights = Lights(self.clock, **on_laser)
         self.whereabouts = Whereabouts()
         self._laser_lock = threading.Lock()
         self._laser_contact, self._laser_released, self._separate_laser_mw = False, True, 0.0
