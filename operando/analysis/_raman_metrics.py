@@ -144,9 +144,10 @@ def _trend(
     platings = [half for half in found.halves if half.role == PLATE]
     begins_s = np.array([half.t_s[0] for half in platings])
     ends_s = np.array([half.t_s[-1] for half in platings])
+    spots = found.run.streams["raman"].columns.get("raman_spot")
     for row, area in enumerate(areas):
-        if area is None:
-            continue
+        if area is None or (spots is not None and spots[row] > 0):
+            continue  # another spot, with which the usual one is compared
         middle = float(placed.middle_s[row])
         if placed.after_s[row] <= found.begin_s:
             blanks.append(area)

@@ -1,0 +1,259 @@
+"""What the laser did to the sample of a run: dose, potential step, change against fresh spots."""
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from operando.analysis import light
+from operando.analysis._evaluation import (
+    Evaluation,
+    Metric,
+    Number,
+    Placed,
+    listed,
+    metric,
+    placed_rows,
+    summary,
+    undefined,
+)
+from operando.analysis._raman_metrics import band_areas
+from operando.analysis.calibrations import Found
+from operando.analysis.calibrations import found as calibrated
+from operando.registry._light import LIGHT
+from operando.runs import Floats, Stream
+
+_NAMES = tuple(one.name for one in LIGHT)
+_POWER, _ENERGY, _FLUENCE = _NAMES[:3]
+_DOSE, _DOSE_PER_AREA = _NAMES[3:5]
+_STEP, _MEAN_STEP = _NAMES[5:7]
+_CHANGES = _NAMES[7:]
+# Where it is not told how wide the spot is: two positions closer than this are one spot, um.
+_APART_UM = 10.0
+# Rows of the potentiostat on each side of an exposure among which those beside it are looked for.
+_NEAR = 200
+
+
+def light_metrics(found: Evaluation) -> dict[str, Metric]:
+    """Return the dose of light by spectrum and by spot, and what it was seen to do."""
+    stream = found.run.streams.get("raman")
+    if stream is None or not len(stream) or "raman_laser" not in stream.columns:
+        return undefined(_NAMES, "the run has no Raman spectrum")
+    shone = stream.columns["raman_laser"] != 0
+    if not shone.any():
+        return undefined(_NAMES, "no spectrum was taken with the laser on")
+    placed = placed_rows(stream, "raman")
+    told = _doses(found, stream, shone) | _steps(found, stream, placed, shone)
+    return told | _fresh(found, stream, placed)
+
+
+# -- dose
+
+
+def _doses(found: Evaluation, stream: Stream, shone: NDArray[np.bool_]) -> dict[str, Metric]:
+    names = (_POWER, _ENERGY, _FLUENCE, _DOSE, _DOSE_PER_AREA)
+    power = _power_at_sample(found.calibration)
+    if power is None:
+        return undefined(
+            names,
+            "the power at the sample was not measured (laser_power_share or laser_power in "
+            "calibrations of the spectrometer)",
+        )
+    of, by_what = power
+    set_w = stream.columns["raman_laser_power"]
+    on_s, how = _laser_time_s(stream)
+    good = shone & np.isfinite(set_w) & np.isfinite(on_s)
+    share = [of(float(one)) if ok else (math.nan, 0.0) for one, ok in zip(set_w, good, strict=True)]
+    power_mw = np.array([1e3 * w for w, _ in share])
+    relative = np.array([u for _, u in share])
+    energy_mj = power_mw * on_s
+    notes = [by_what, how]
+    told = {
+        _POWER: _by_spectrum(_POWER, power_mw, power_mw * relative, [by_what]),
+        _ENERGY: _by_spectrum(_ENERGY, energy_mj, energy_mj * relative, notes),
+    }
+    spot = next(iter(calibrated(found.calibration, "raman", "spot_diameter")), None)
+    doses, relative_of, where = _by_spot(stream, energy_mj, relative, spot)
+    dose_u = [None if d is None else d * r for d, r in zip(doses, relative_of, strict=True)]
+    told[_DOSE] = listed(_DOSE, doses, dose_u, [*notes, *where])
+    if spot is None:
+        why = "the spot's diameter was not measured (spot_diameter in calibrations)"
+        return told | undefined((_FLUENCE, _DOSE_PER_AREA), why)
+    area_cm2 = math.pi / 4 * (spot.value * 1e-4) ** 2
+    # The area goes with the square of the diameter.
+    wide = 2 * spot.u / spot.value
+    notes = [*notes, f"a spot of {spot.value:g} um ({spot.told})"]
+    fluence = energy_mj * 1e-3 / area_cm2
+    told[_FLUENCE] = _by_spectrum(_FLUENCE, fluence, fluence * np.hypot(relative, wide), notes)
+    per_area = [None if d is None else d * 1e-3 / area_cm2 for d in doses]
+    errors = [
+        None if d is None else d * math.hypot(r, wide)
+        for d, r in zip(per_area, relative_of, strict=True)
+    ]
+    told[_DOSE_PER_AREA] = listed(_DOSE_PER_AREA, per_area, errors, [*notes, *where])
+    return told
+
+
+def _by_spectrum(name: str, values: Floats, errors: Floats, notes: list[str | None]) -> Metric:
+    numbers = [float(x) if math.isfinite(x) else None for x in values]
+    known = [
+        None if n is None or not math.isfinite(u) else float(u)
+        for n, u in zip(numbers, errors, strict=True)
+    ]
+    return listed(name, numbers, known, notes, "no spectrum was taken with the laser on")
+
+
+def _power_at_sample(
+    calibration: Mapping[str, Any],
+) -> tuple[Callable[[float], tuple[float, float]], str] | None:
+    """Return what tells power (W) and relative uncertainty for a set power, and its source."""
+    points = calibrated(calibration, "raman", "laser_power")
+    share = next(iter(calibrated(calibration, "raman", "laser_power_share")), None)
+    if points:
+
+        def nearest(set_w: float) -> tuple[float, float]:
+            one = min(points, key=lambda x: abs(_at(x) - set_w))
+            return one.value * set_w / _at(one), one.u / one.value
+
+        return nearest, f"power at the sample by {points[-1].told}"
+    if share is None:
+        return None
+    return (
+        lambda set_w: (share.value * set_w, share.u / share.value),
+        f"{share.value:g} of the power that is set ({share.told})",
+    )
+
+
+def _at(one: Found) -> float:
+    return 1.0 if one.at is None else one.at
+
+
+def _laser_time_s(stream: Stream) -> tuple[Floats, str | None]:
+    """Return how long the laser was on for each spectrum, s, and what is to be said of it."""
+    told = stream.columns.get("raman_laser_time")
+    before, after = stream.columns["raman_host_before"], stream.columns["raman_host_after"]
+    if told is None or not np.isfinite(told).any():
+        return after - before, "how long the laser was on is the time of the read-outs alone"
+    return np.where(np.isfinite(told), told, after - before), None
+
+
+def _by_spot(
+    stream: Stream, energy_mj: Floats, relative: Floats, spot: Found | None
+) -> tuple[list[Number], list[float], list[str | None]]:
+    """Return energy and relative uncertainty by spot, and what is to be said of the spots."""
+    x, y = stream.columns.get("raman_x"), stream.columns.get("raman_y")
+    lit = np.isfinite(energy_mj)
+    if x is None or y is None:
+        numbers = np.zeros(len(energy_mj), dtype=np.int64)
+        said: list[str | None] = ["no stage in the run: one spot"]
+    else:
+        apart_um = _APART_UM if spot is None else spot.value
+        # An axis that there is not does not move.
+        across, up = (one if np.isfinite(one).any() else np.zeros_like(one) for one in (x, y))
+        numbers = light.spots_of(across, up, apart_um)
+        if not np.isfinite(x).any() and not np.isfinite(y).any():
+            numbers = np.where(lit, -1, numbers)
+        count = int(numbers.max(initial=-1)) + 1
+        said = [f"{count} spots, {apart_um:g} um apart or more" if count > 1 else "one spot"]
+        lost = int(np.count_nonzero(lit & (numbers < 0)))
+        if lost:
+            said.append(f"{lost} spectra are of spots that are not known")
+    values: list[Number] = []
+    errors: list[float] = []
+    for number in range(int(numbers.max(initial=-1)) + 1):
+        on = lit & (numbers == number)
+        total = float(energy_mj[on].sum())
+        values.append(total)
+        # What is not known of the power is the same in all of them.
+        errors.append(float((energy_mj * relative)[on].sum()) / total if total > 0 else 0.0)
+    return values, errors, said
+
+
+# -- potential
+
+
+def _steps(
+    found: Evaluation, stream: Stream, placed: Placed, shone: NDArray[np.bool_]
+) -> dict[str, Metric]:
+    names = (_STEP, _MEAN_STEP)
+    leader, cell = found.run.streams.get("potentiostat"), found.cell
+    if leader is None or not len(leader):
+        return undefined(names, "the run has no row of the potentiostat")
+    if cell is None:
+        return undefined(names, found.no_halves)
+    columns = ("potentiostat_t", "potentiostat_potential", "potentiostat_step")
+    t_s, e_v, steps = (leader.columns[key] for key in columns)
+    readable = np.isfinite(t_s) & np.isfinite(e_v)
+    t_s, e_v, steps = t_s[readable], e_v[readable], steps[readable]
+    before, after = placed.before_s, placed.after_s
+    lit_s = stream.columns["raman_host_after"] - stream.columns["raman_host_before"]
+    rows = np.flatnonzero(shone & np.isfinite(before) & np.isfinite(after))
+    spans = {
+        int(row): slice(*np.searchsorted(t_s, [before[row], after[row]], "right").tolist())
+        for row in rows
+    }
+    exposed = np.zeros(len(t_s), dtype=np.int64)
+    for span in spans.values():
+        exposed[span] += 1
+    mirror = 1e3 if cell.metal_electrode == "WE" else -1e3
+    values: list[Number] = [None] * len(shone)
+    errors: list[Number] = [None] * len(shone)
+    reasons: list[str | None] = []
+    if len(spans) < int(shone.sum()):
+        reasons.append("spectra before the program and after it have no potential")
+    for row, span in spans.items():
+        told: light.Step | str = "no row of the potentiostat lies within an exposure"
+        if span.stop > span.start:
+            near = slice(max(0, span.start - _NEAR), span.stop + _NEAR)
+            own = exposed[near].copy()
+            own[span.start - near.start : span.stop - near.start] -= 1
+            usable = (own == 0) & (steps[near] == steps[(span.start + span.stop - 1) // 2])
+            told = light.potential_step(
+                t_s[near], e_v[near], before[row], after[row], float(lit_s[row]), usable
+            )
+        if isinstance(told, str):
+            reasons.append(told)
+        else:
+            values[row], errors[row] = mirror * told.step_v, abs(mirror) * told.uncertainty_v
+    of_all = listed(_STEP, values, errors, reasons, "no exposure can be told from the dark")
+    known = [value for value in values if value is not None]
+    if len(known) < 2:
+        reason = of_all.reason if not known else "one exposure only: see laser_step_mv"
+        return {_STEP: of_all, _MEAN_STEP: metric(_MEAN_STEP, None, reason=reason or "none")}
+    mean = light.mean_of(known)
+    basis = _judged(mean, "exposures", " mV")
+    return {_STEP: of_all, _MEAN_STEP: metric(_MEAN_STEP, mean.value, mean.uncertainty, basis)}
+
+
+def _judged(mean: light.Mean, what: str, unit: str) -> str:
+    verdict = "differs from nothing" if mean.differs else "no effect of the light shown"
+    return f"{mean.count} {what}; {verdict} (95 %: beyond {mean.bound:.2g}{unit})"
+
+
+# -- fresh spots
+
+
+def _fresh(found: Evaluation, stream: Stream, placed: Placed) -> dict[str, Metric]:
+    number = stream.columns.get("raman_spot")
+    if number is None or not (number > 0).any():
+        return undefined(_CHANGES, "no spectrum was taken at a fresh spot (fresh_spots)")
+    areas, told = band_areas(found.run), dict[str, Metric]()
+    for name in _CHANGES:
+        band = name.removesuffix("_light_change")
+        values = areas.get(band, [])
+        area = np.array([math.nan if one is None else one for one in values], dtype=np.float64)
+        count = len(area)
+        at_s = np.where(np.isfinite(number[:count]), placed.middle_s[:count], math.nan)
+        differences = light.against_fresh(at_s, area, number[:count] > 0)
+        if len(differences) < light.FEWEST_FRESH:
+            reason = (
+                f"{len(differences)} fresh spots between usual ones show {band}, at least "
+                f"{light.FEWEST_FRESH} are needed"
+            )
+            told[name] = metric(name, None, reason=summary([reason]) or reason)
+            continue
+        mean = light.mean_of(differences)
+        told[name] = metric(name, mean.value, mean.uncertainty, _judged(mean, "fresh spots", ""))
+    return told
