@@ -62,7 +62,9 @@ def _doses(found: Evaluation, stream: Stream, shone: NDArray[np.bool_]) -> dict[
             "calibrations of the spectrometer)",
         )
     of, by_what = power
-    set_w = stream.columns["raman_laser_power"]
+    set_w = stream.columns.get("raman_laser_power")
+    if set_w is None:
+        return undefined(names, "the power of the laser was not recorded")
     on_s, how = _laser_time_s(stream)
     good = shone & np.isfinite(set_w) & np.isfinite(on_s)
     share = [of(float(one)) if ok else (math.nan, 0.0) for one, ok in zip(set_w, good, strict=True)]
@@ -77,7 +79,7 @@ def _doses(found: Evaluation, stream: Stream, shone: NDArray[np.bool_]) -> dict[
     spot = next(iter(calibrated(found.calibration, "raman", "spot_diameter")), None)
     doses, relative_of, where = _by_spot(stream, energy_mj, relative, spot)
     dose_u = [None if d is None else d * r for d, r in zip(doses, relative_of, strict=True)]
-    told[_DOSE] = listed(_DOSE, doses, dose_u, [*notes, *where])
+    told[_DOSE] = listed(_DOSE, doses, dose_u, [*where, *notes])
     if spot is None:
         why = "the spot's diameter was not measured (spot_diameter in calibrations)"
         return told | undefined((_FLUENCE, _DOSE_PER_AREA), why)
@@ -92,7 +94,7 @@ def _doses(found: Evaluation, stream: Stream, shone: NDArray[np.bool_]) -> dict[
         None if d is None else d * math.hypot(r, wide)
         for d, r in zip(per_area, relative_of, strict=True)
     ]
-    told[_DOSE_PER_AREA] = listed(_DOSE_PER_AREA, per_area, errors, [*notes, *where])
+    told[_DOSE_PER_AREA] = listed(_DOSE_PER_AREA, per_area, errors, [*where, *notes])
     return told
 
 
@@ -133,10 +135,17 @@ def _at(one: Found) -> float:
 def _laser_time_s(stream: Stream) -> tuple[Floats, str | None]:
     """Return how long the laser was on for each spectrum, s, and what is to be said of it."""
     told = stream.columns.get("raman_laser_time")
-    before, after = stream.columns["raman_host_before"], stream.columns["raman_host_after"]
+    read_outs_s = _read_outs_s(stream)
     if told is None or not np.isfinite(told).any():
-        return after - before, "how long the laser was on is the time of the read-outs alone"
-    return np.where(np.isfinite(told), told, after - before), None
+        return read_outs_s, "how long the laser was on is the time of the read-outs alone"
+    return np.where(np.isfinite(told), told, read_outs_s), None
+
+
+def _read_outs_s(stream: Stream) -> Floats:
+    """Return how long the read-outs of each spectrum took, with the laser on, s; NaN: not told."""
+    nothing = np.full(len(stream), math.nan)
+    after = stream.columns.get("raman_host_after", nothing)
+    return after - stream.columns.get("raman_host_before", nothing)
 
 
 def _by_spot(
@@ -156,7 +165,8 @@ def _by_spot(
         if not np.isfinite(x).any() and not np.isfinite(y).any():
             numbers = np.where(lit, -1, numbers)
         count = int(numbers.max(initial=-1)) + 1
-        said = [f"{count} spots, {apart_um:g} um apart or more" if count > 1 else "one spot"]
+        several = f"{count} spots, {apart_um:g} um apart or more"
+        said = [several if count > 1 else "one spot"] if count else []
         lost = int(np.count_nonzero(lit & (numbers < 0)))
         if lost:
             said.append(f"{lost} spectra are of spots that are not known")
@@ -188,7 +198,7 @@ def _steps(
     readable = np.isfinite(t_s) & np.isfinite(e_v)
     t_s, e_v, steps = t_s[readable], e_v[readable], steps[readable]
     before, after = placed.before_s, placed.after_s
-    lit_s = stream.columns["raman_host_after"] - stream.columns["raman_host_before"]
+    lit_s = _read_outs_s(stream)
     rows = np.flatnonzero(shone & np.isfinite(before) & np.isfinite(after))
     spans = {
         int(row): slice(*np.searchsorted(t_s, [before[row], after[row]], "right").tolist())

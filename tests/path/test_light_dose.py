@@ -10,13 +10,14 @@ import pytest
 
 from instruments.bench_file import BenchFile
 from operando.analysis import Metric, metrics
+from operando.analysis.light import against_fresh
 from operando.configuration import load_bench, load_cell
 from operando.runs import Run
 from techniques import FreshSpots, OpenCircuit, Protocol, Recording, Schedule
 
 pytestmark = [pytest.mark.timeout(120), pytest.mark.long]
 CELL = "zn-bare"
-STEP_V, SHARE, DESTROYED_MJ = 3e-3, 0.6, 8.0
+STEP_V, SHARE, DESTROYED_MJ = 3e-3, 0.6, 150.0
 AT_SAMPLE, SPOT_UM = 0.5, 40.0
 EVERY_NTH = 3
 # Where the simulated stage stands when it is switched on: there the cell is in focus.
@@ -43,7 +44,7 @@ def measured(make_chain: Callable[..., Any]) -> Run:
     protocol = Protocol(
         name="light",
         cell=CELL,
-        technique=OpenCircuit(duration_s=20.0, record=Recording(dt_s=0.05, edge_for_s=0)),
+        technique=OpenCircuit(duration_s=12.0, record=Recording(dt_s=0.05, edge_for_s=0)),
         every=schedule.model_copy(update={"fresh_spots": fresh}),
     )
     with chain.simulated(), chain.session(bench()) as session:
@@ -98,11 +99,21 @@ def test_the_potential_step_at_laser_on_is_that_of_the_cell(found: Mapping[str, 
     assert "differs from nothing" in str(mean.reason)
 
 
-def test_fresh_spots_tell_what_the_light_destroyed(found: Mapping[str, Metric]) -> None:
-    changed = found["band_980_light_change"]
-    assert isinstance(changed.value, float)
-    # Of the sulfate on the usual spot 40 % are left, on a fresh one nearly all.
-    assert changed.value < 0
+def test_fresh_spots_tell_what_the_light_destroyed(
+    measured: Run, found: Mapping[str, Metric]
+) -> None:
+    columns, changed = measured.streams["raman"].columns, found["band_980_light_change"]
+    # Of what there was at first, by the energy that had fallen on a spot half-way through each.
+    each_mj = 1e3 * columns["raman_laser_power"] * columns["raman_accumulations"] * 0.15
+    fresh = columns["raman_spot"] > 0
+    before_mj = np.where(fresh, 0.0, np.cumsum(np.where(fresh, 0.0, each_mj)) - each_mj)
+    left = 1 - SHARE * (1 - np.exp(-(before_mj + each_mj / 3) / DESTROYED_MJ))
+    at_s = columns["raman_t_before"]
+    expected = against_fresh(at_s, left, fresh)
+    areas = found["band_980_area"].value
+    assert isinstance(areas, list)
+    at_first = float(areas[0] or 0) / left[0]
+    assert changed.value == pytest.approx(at_first * np.mean(expected), rel=0.25)
     assert "differs from nothing" in str(changed.reason)
 
 
