@@ -9,6 +9,7 @@ import pytest
 
 from operando.analysis import metrics
 from operando.analysis.light import against_fresh, mean_of, potential_step, spots_of
+from operando.plots import SHEETS, EvaluatedRun, draw
 from operando.runs import Run
 
 STEP_V, NOISE_V, DRIFT_V_S = 2e-3, 2e-5, 1e-5
@@ -88,13 +89,12 @@ def test_a_mean_differs_from_nothing_beyond_its_bound_only() -> None:
     assert shifted.uncertainty == pytest.approx(np.std([1.1, 0.9, 1.05, 0.95], ddof=1) / 2)
 
 
-def a_run(make_run: Callable[..., Any], calibration: dict[str, Any], **more: Any) -> Any:
+def _documents(make_run: Callable[..., Any], calibration: dict[str, Any], **more: Any) -> Any:
     made = make_run(calibration=calibration)
-    t, e, on = leader()
+    t, e, _ = leader()
     names = ("current", "cycle", "half_cycle", "role", "flags")
     rows = {"t": t, "potential": e, **dict.fromkeys(names, 0.0 * t), "step": 0.0 * t + 1}
     made.stream("potentiostat", "potentiostat", rows)
-    del on
     raman = {
         "t_before": [10.0, math.nan],
         "t_after": [12.1, math.nan],
@@ -107,6 +107,11 @@ def a_run(make_run: Callable[..., Any], calibration: dict[str, Any], **more: Any
     }
     made.stream("raman", "raman", raman)
     made.stop()
+    return made
+
+
+def a_run(make_run: Callable[..., Any], calibration: dict[str, Any], **more: Any) -> Any:
+    made = _documents(make_run, calibration, **more)
     return metrics(Run.from_documents(made.documents))
 
 
@@ -173,3 +178,16 @@ def test_the_step_of_a_run_is_that_of_the_metal_electrode(make_run: Callable[...
     assert "before the program" in str(step.reason)
     assert found["laser_step_mean_mv"].value is None
     assert "one exposure only" in str(found["laser_step_mean_mv"].reason)
+
+
+def test_dose_and_step_are_drawn_as_they_were_found(make_run: Callable[..., Any]) -> None:
+    spots = {"spot": [0.0, 0.0], "x": [0.0, 0.0], "y": [0.0, 0.0]}
+    made = _documents(make_run, calibrated(SHARE, SPOT), **spots)
+    one = EvaluatedRun(Run.from_documents(made.documents))
+    drawn = draw(SHEETS["light"], one)
+    assert drawn.figure is not None
+    dose, step = drawn.figure.axes
+    per_area = one.numbers["laser_exposure_j_cm2"].value
+    assert isinstance(per_area, list)
+    assert dose.lines[0].get_ydata()[-1] == pytest.approx(sum(float(x or 0) for x in per_area))
+    assert step.lines[0].get_ydata() == pytest.approx([1e3 * STEP_V], abs=0.1)
