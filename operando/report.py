@@ -46,9 +46,10 @@ def text_report(run: "Run", numbers: "Mapping[str, Metric] | None" = None) -> st
 
 
 def report_json(run: "Run", numbers: "Mapping[str, Metric] | None" = None) -> dict[str, Any]:
-    """Return ``{uid, chain, attachments, sample, damage, metrics: {name: {value, unit, ...}}}``.
+    """Return ``{uid, chain, attachments, sample, damage, calibration_flags, metrics: {...}}``.
 
-    Of a metric value, unit, uncertainty and reason are told; of an attachment what it is.
+    Of a metric value, unit, uncertainty and reason are told, by its name; of an attachment what it
+    is; of calibrations which were too old or missing (instrument, quantity, flag, told).
 
     Every name of the registry is there once; values are numbers, lists of numbers and null, or
     null with a reason. Nothing in it is NaN or infinite.
@@ -63,6 +64,7 @@ def report_json(run: "Run", numbers: "Mapping[str, Metric] | None" = None) -> di
         ],
         "sample": _sample(run),
         "damage": list(run.damage),
+        "calibration_flags": _calibration_flags(run),
         "metrics": {
             name: {
                 "value": metric.value,
@@ -210,12 +212,7 @@ def _told_question(one: Mapping[str, Any]) -> str:
 
 def told_calibrations(run: "Run") -> list[str]:
     """Return lines that say which calibrations of the run's bench were too old, or missing."""
-    flags = [
-        flag
-        for start in run.members or (run.start,)
-        for flag in start.get("calibration_flags") or ()
-        if isinstance(flag, Mapping)
-    ]
+    flags = _calibration_flags(run)
     lines = dict.fromkeys(
         f"EXPIRED: {flag.get('told')}" for flag in flags if flag.get("flag") == "expired"
     )
@@ -226,6 +223,17 @@ def told_calibrations(run: "Run") -> list[str]:
     )
     without = [f"Without a dated calibration: {', '.join(missing)}"] if missing else []
     return [*lines, *without]
+
+
+def _calibration_flags(run: "Run") -> list[dict[str, Any]]:
+    """Return what each run of an experiment told of its calibrations, each once."""
+    flags = (
+        dict(flag)
+        for start in run.members or (run.start,)
+        for flag in start.get("calibration_flags") or ()
+        if isinstance(flag, Mapping)
+    )
+    return list({json.dumps(flag, sort_keys=True): flag for flag in flags}.values())
 
 
 def told_chain(run: "Run") -> list[str]:

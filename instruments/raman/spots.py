@@ -83,7 +83,8 @@ class Spots:
         """Stand where the next spectrum is due, and give the number of the spot.
 
         0 is the usual one, where it stands again afterwards; 1, 2 and so on are fresh. NaN: a move
-        failed, and the position alone tells where it is.
+        failed, and the position alone tells where it is. Where the spectrum fails it is not moved
+        back.
 
         Args:
             counted: whether the spectrum is one of those of which every n-th is fresh.
@@ -113,9 +114,12 @@ class Spots:
             spot = math.nan
         try:
             yield spot
-        finally:
-            try:
-                if math.isfinite(here):
-                    self._carrier.move_to({fresh.axis: here})
-            except InstrumentError as error:
-                self._note(f"the usual spot was not reached again: {error}")
+        except BaseException:
+            # It may have failed because all was made safe: nothing moves then.
+            self._note(f"the stage was left at the fresh spot; it stood at {here:g} um before")
+            raise
+        try:
+            if math.isfinite(here):
+                self._carrier.move_to({fresh.axis: here})
+        except InstrumentError as error:
+            self._note(f"the usual spot was not reached again: {error}")

@@ -152,18 +152,14 @@ def _by_spot(
     stream: Stream, energy_mj: Floats, relative: Floats, spot: Found | None
 ) -> tuple[list[Number], list[float], list[str | None]]:
     """Return energy and relative uncertainty by spot, and what is to be said of the spots."""
-    x, y = stream.columns.get("raman_x"), stream.columns.get("raman_y")
     lit = np.isfinite(energy_mj)
-    if x is None or y is None:
+    apart_um = _APART_UM if spot is None else spot.value
+    found = _spots(stream, apart_um)
+    if found is None:
         numbers = np.zeros(len(energy_mj), dtype=np.int64)
         said: list[str | None] = ["no stage in the run: one spot"]
     else:
-        apart_um = _APART_UM if spot is None else spot.value
-        # An axis that there is not does not move.
-        across, up = (one if np.isfinite(one).any() else np.zeros_like(one) for one in (x, y))
-        numbers = light.spots_of(across, up, apart_um)
-        if not np.isfinite(x).any() and not np.isfinite(y).any():
-            numbers = np.where(lit, -1, numbers)
+        numbers = found
         count = int(numbers.max(initial=-1)) + 1
         several = f"{count} spots, {apart_um:g} um apart or more"
         said = [several if count > 1 else "one spot"] if count else []
@@ -179,6 +175,18 @@ def _by_spot(
         # What is not known of the power is the same in all of them.
         errors.append(float((energy_mj * relative)[on].sum()) / total if total > 0 else 0.0)
     return values, errors, said
+
+
+def _spots(stream: Stream, apart_um: float) -> NDArray[np.int64] | None:
+    """Return the number of each spectrum's spot, -1 where it is not known; None: no stage."""
+    x, y = stream.columns.get("raman_x"), stream.columns.get("raman_y")
+    if x is None or y is None:
+        return None
+    if not np.isfinite(x).any() and not np.isfinite(y).any():
+        return np.full(len(stream), -1, dtype=np.int64)
+    # An axis that there is not does not move.
+    across, up = (one if np.isfinite(one).any() else np.zeros_like(one) for one in (x, y))
+    return light.spots_of(across, up, apart_um)
 
 
 # -- potential
@@ -250,20 +258,43 @@ def _fresh(found: Evaluation, stream: Stream, placed: Placed) -> dict[str, Metri
     if number is None or not (number > 0).any():
         return undefined(_CHANGES, "no spectrum was taken at a fresh spot (fresh_spots)")
     areas, told = band_areas(found.run), dict[str, Metric]()
+    fresh, used = _unused(found, stream, number)
     for name in _CHANGES:
         band = name.removesuffix("_light_change")
         values = areas.get(band, [])
         area = np.array([math.nan if one is None else one for one in values], dtype=np.float64)
         count = len(area)
-        at_s = np.where(np.isfinite(number[:count]), placed.middle_s[:count], math.nan)
-        differences = light.against_fresh(at_s, area, number[:count] > 0)
+        known = (number[:count] == 0) | fresh[:count]
+        at_s = np.where(known, placed.middle_s[:count], math.nan)
+        differences = light.against_fresh(at_s, area, fresh[:count])
         if len(differences) < light.FEWEST_FRESH:
             reason = (
                 f"{len(differences)} fresh spots between usual ones show {band}, at least "
                 f"{light.FEWEST_FRESH} are needed"
             )
-            told[name] = metric(name, None, reason=summary([reason]) or reason)
+            told[name] = metric(name, None, reason=summary([used, reason]))
             continue
         mean = light.mean_of(differences)
-        told[name] = metric(name, mean.value, mean.uncertainty, _judged(mean, "fresh spots", ""))
+        basis = summary([used, _judged(mean, "fresh spots", "")])
+        told[name] = metric(name, mean.value, mean.uncertainty, basis)
     return told
+
+
+def _unused(
+    found: Evaluation, stream: Stream, number: Floats
+) -> tuple[NDArray[np.bool_], str | None]:
+    """Return which spectra are of fresh spots indeed, and how many only should have been.
+
+    A run that goes on begins with the same ones again, and a step may be less than the spot's
+    width.
+    """
+    meant = number > 0
+    spot = next(iter(calibrated(found.calibration, "raman", "spot_diameter")), None)
+    spots = _spots(stream, _APART_UM if spot is None else spot.value)
+    if spots is None:
+        return meant, None
+    first = {int(one): row for row, one in reversed(list(enumerate(spots.tolist())))}
+    of_its_own = np.array([first[int(one)] == row for row, one in enumerate(spots.tolist())])
+    fresh = meant & (of_its_own | (spots < 0))
+    count = int(np.count_nonzero(meant & ~fresh))
+    return fresh, f"light had been on {count} of the fresh spots before" if count else None

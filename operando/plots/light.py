@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from operando.analysis.metrics import place
-from operando.plots._style import FAINT, GROUPS, INK, dress, marker_size, size, tell_missing
+from operando.plots._style import FAINT, GROUPS, INK, dress, size, tell_missing
 from operando.plots.evaluated import EvaluatedRun
 from operando.runs import Floats
 
@@ -55,9 +55,7 @@ def potential_step(axes: "Axes", one: EvaluatedRun) -> str | None:
     error = np.array([0.0 if each is None else each for each in told])
     at, unit = _when(one, len(step))
     known = np.isfinite(step)
-    axes.errorbar(
-        at[known], step[known], error[known], fmt="o", color=INK, ms=marker_size(int(known.sum()))
-    )
+    axes.errorbar(at[known], step[known], error[known], fmt="o", color=INK)
     axes.axhline(0, color=FAINT, lw=size("axes.linewidth"), zorder=0)
     mean = one.numbers["laser_step_mean_mv"].value
     if isinstance(mean, float):

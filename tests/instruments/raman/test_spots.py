@@ -48,6 +48,18 @@ def test_every_nth_is_fresh_until_there_is_no_way_left_and_blanks_do_not_count(
         Spots(stage, FreshSpots(every_nth=2, axis="y", step_um=9.0), notes.append).check()
 
 
+def test_after_a_failure_nothing_is_moved(stage: ZaberStage) -> None:
+    stage.home()
+    notes: list[str] = []
+    spots = Spots(stage, FreshSpots(every_nth=2, step_um=100.0), notes.append)
+    with spots.next(counted=True):
+        pass
+    with pytest.raises(RuntimeError, match="interrupted"), spots.next(counted=True):
+        raise RuntimeError("interrupted")
+    assert stage.read()["x"] == pytest.approx(100.0, abs=0.1)
+    assert "left at the fresh spot" in notes[0]
+
+
 def test_a_stage_that_is_gone_costs_the_spot_and_not_the_spectrum(stage: ZaberStage) -> None:
     stage.home()
     notes: list[str] = []

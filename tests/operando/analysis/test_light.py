@@ -191,3 +191,33 @@ def test_dose_and_step_are_drawn_as_they_were_found(make_run: Callable[..., Any]
     assert isinstance(per_area, list)
     assert dose.lines[0].get_ydata()[-1] == pytest.approx(sum(float(x or 0) for x in per_area))
     assert step.lines[0].get_ydata() == pytest.approx([1e3 * STEP_V], abs=0.1)
+
+
+def test_a_spot_on_which_light_has_been_is_not_fresh(
+    make_run: Callable[..., Any], synthetic: Any
+) -> None:
+    axis = np.linspace(150, 3900, 2048)
+    spot = [0.0, 1.0, 0.0, 2.0, 0.0, 3.0, 0.0, 4.0, 0.0]
+    # The last one lies on the first again.
+    x = [0.0, 60.0, 0.0, 120.0, 0.0, 180.0, 0.0, 61.0, 0.0]
+    left = [0.8, 1.0, 0.8, 1.0, 0.8, 1.0, 0.8, 0.9, 0.8]
+    counts = [synthetic.spectrum_counts(axis, sulfate=one, seed=n) for n, one in enumerate(left)]
+
+    def evaluated(*, where: list[float]) -> Any:
+        made = make_run(calibration={})
+        t = np.arange(9.0)
+        columns = {"t_before": t, "t_after": t + 0.5, "laser": np.ones(9), "spot": spot}
+        columns |= {"x": where, "y": np.full(9, math.nan)}
+        assets = {"counts": np.stack(counts), "dark": np.full((9, len(axis)), 100.0)}
+        settings = {"raman_wavenumber": axis.tolist(), "raman_excitation": 532.0}
+        made.stream("raman", "raman", columns, assets, settings)
+        made.stop()
+        return metrics(Run.from_documents(made.documents))
+
+    found = evaluated(where=x)["band_980_light_change"]
+    whole = np.mean(evaluated(where=x)["band_980_area"].value[1:6:2])
+    assert found.value == pytest.approx(-0.2 * whole, rel=0.1)
+    assert "light had been on 1 of the fresh spots before; 3 fresh spots; differs" in found.reason
+    narrow = evaluated(where=[0.0, 1.0, 0.0, 2.0, 0.0, 3.0, 0.0, 4.0, 0.0])
+    assert narrow["band_980_light_change"].value is None
+    assert "0 fresh spots between usual ones" in str(narrow["band_980_light_change"].reason)
