@@ -45,7 +45,8 @@ def found(calibration: Mapping[str, Any], instrument: str, of: str) -> tuple[Fou
         of: The quantity.
     """
     newest: dict[float | None, Found] = {}
-    for record in (calibration.get(instrument) or {}).get("records") or ():
+    records = (calibration.get(instrument) or {}).get("records")
+    for record in records if isinstance(records, list | tuple) else ():
         date, by = str(record.get("date")), str(record.get("by"))
         for one in record.get("values") or ():
             if one.get("of") != of:
