@@ -90,6 +90,7 @@ FILES: Mapping[str, tuple[str, tuple[type[BaseModel], ...]]] = {
         (
             Protocol,
             Schedule,
+            FreshSpots,
             FailureCriteria,
             DropCriteria,
             FailurePolicy,
@@ -97,7 +98,6 @@ FILES: Mapping[str, tuple[str, tuple[type[BaseModel], ...]]] = {
             Temperatures,
             GasCheck,
         ),
-        (Protocol, Schedule, FreshSpots, FailureCriteria, DropCriteria, Temperatures, GasCheck),
     ),
     "Techniques": (
         "What stands under `technique` of a protocol. `type` says which; techniques that contain "

@@ -97,9 +97,6 @@ class CalibratedValue(Data):
     uncertainty: float | None = Field(
         default=None, ge=0, description="Standard uncertainty (k = 1), in the same unit."
     )
-    unit: str = Field(
-        description="Its unit, to be read by people; it must be that of the quantity."
-    )
     unit: str = Field(description="That of the quantity, to be read by people.")
     at: float | None = Field(
         default=None,
@@ -132,7 +129,7 @@ class CalibrationPolicy(Data):
 
     note: it is told, as a warning when the bench is connected and in each run. refuse: no run
     begins, except of a dummy cell or of one that checks the gas chromatograph: by these it is
-    renewed.
+    renewed. An experiment that had begun goes on.
     """
 
     expired: Literal["note", "refuse"] = "note"

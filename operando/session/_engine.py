@@ -123,12 +123,15 @@ def with_calibrations(file: BenchFile, plan: MsgGenerator) -> MsgGenerator:
     """Tell in each run which calibrations are too old or missing that day, or refuse the run.
 
     Raises CalibrationRefusedError in the plan before it opens the run, where the bench file says
-    so; not for a dummy cell or a check of the gas chromatograph, by which they are renewed.
+    so; not for a dummy cell or a check of the gas chromatograph, by which they are renewed, and
+    not for a run that goes on with an experiment.
     """
 
     def refuse(message: Msg) -> tuple[MsgGenerator | None, None]:
         told = message.kwargs
-        if message.command != "open_run" or told.get("gas_check") or _is_dummy(told.get("sample")):
+        if message.command != "open_run" or told.get("gas_check") or told.get("resume"):
+            return None, None
+        if _is_dummy(told.get("sample")):
             return None, None
         policy = file.calibrations
         refused = [x.told for x in file.calibration_flags() if getattr(policy, x.flag) == "refuse"]

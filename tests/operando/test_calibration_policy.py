@@ -98,9 +98,16 @@ def test_where_the_bench_file_says_so_no_run_begins_and_the_plan_ends_properly(
 
 
 @pytest.mark.parametrize(
-    "md", [{"gas_check": {"kind": "blank"}}, {"sample": {"cell_id": "d", "dummy": "R 100 ohm"}}]
+    "md",
+    [
+        {"gas_check": {"kind": "blank"}},
+        {"sample": {"cell_id": "d", "dummy": "R 100 ohm"}},
+        {"resume": {"of": "7d1f0a52"}},
+    ],
 )
-def test_what_calibrations_are_renewed_by_is_not_refused(run_on: RunOn, md: dict[str, Any]) -> None:
+def test_what_renews_calibrations_and_what_goes_on_is_not_refused(
+    run_on: RunOn, md: dict[str, Any]
+) -> None:
     documents = run_on(bench(expired="refuse", missing="refuse"), **md)
     assert [name for name, _ in documents] == ["start", "stop"]
     assert len(documents[0][1]["calibration_flags"]) == 2
