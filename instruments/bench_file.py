@@ -21,7 +21,7 @@ from instruments.potentiostat.entry import KeithleyEntry, MethodScriptEntry, Rod
 from instruments.raman.entry import OceanEntry, WasatchEntry
 from instruments.relay_board.entry import RelayBoardEntry
 from instruments.sampling_valve.entry import ViciEntry
-from instruments.sensor.entry import AtlasEzoPhEntry, SrsQcm200Entry
+from instruments.sensor.entry import AtlasEzoPhEntry, KellerBusEntry, SrsQcm200Entry
 from instruments.stage.entry import ZaberAsciiEntry
 from instruments.thermostat.entry import HuberEntry, JulaboEntry
 from techniques import SafetyLimits
@@ -37,7 +37,7 @@ BuiltIn = Annotated[
     | Annotated[WasatchEntry | OceanEntry, Field(discriminator="language")]
     | Annotated[ContactEntry | FusionEntry, Field(discriminator="language")]
     | Annotated[HuberEntry | JulaboEntry, Field(discriminator="language")]
-    | Annotated[AtlasEzoPhEntry | SrsQcm200Entry, Field(discriminator="language")]
+    | Annotated[AtlasEzoPhEntry | KellerBusEntry | SrsQcm200Entry, Field(discriminator="language")]
     | ViciEntry
     | ZaberAsciiEntry
     | SwitchedLampEntry

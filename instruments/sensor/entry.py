@@ -82,6 +82,45 @@ class AtlasEzoPhEntry(SensorEntry):
         )
 
 
+class KellerBusEntry(SensorEntry):
+    """A pressure transmitter of KELLER's Series 30 (33X, 35X, 36X) in the cell's headspace."""
+
+    language: Literal["keller_bus"]
+    device: int = Field(
+        default=250,
+        ge=1,
+        le=250,
+        description="Its address on the bus, 1 to 249; 250: it is there alone.",
+    )
+    measures: Literal["absolute", "gauge"] = Field(
+        default="absolute",
+        description="What it counts from: absolute (PAA) from vacuum, gauge (PR, PA) from the "
+        "atmosphere.",
+    )
+    ambient_kpa: float = Field(
+        default=101.325,
+        gt=50,
+        lt=120,
+        description="Pressure of the atmosphere, kPa: overpressure counts from it.",
+    )
+
+    @classmethod
+    def driver_class(cls) -> Any:
+        from instruments.sensor.keller_bus import KellerBusPressure
+
+        return KellerBusPressure
+
+    def driver(self, temperature_of: Callable[[], float] | None = None) -> Sensor:
+        from instruments.sensor.keller_bus import KellerBusPressure
+
+        return KellerBusPressure(
+            self.address,
+            device=self.device,
+            measures=self.measures,
+            ambient_kpa=self.ambient_kpa,
+        )
+
+
 class SrsQcm200Entry(SensorEntry):
     """A quartz microbalance of Stanford Research Systems, its crystal the working electrode."""
 
