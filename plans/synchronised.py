@@ -28,6 +28,7 @@ from instruments.stage.device import StageDevice
 from instruments.thermostat.contract import TemperatureLimitError
 from instruments.thermostat.device import ThermostatDevice
 from plans.course import Course, new_log_name
+from plans.guards import guard_rules, judged_guards, keep_headspace
 from plans.reference import ReferenceWatch
 from plans.rules import MakeVerdicts, Watch
 from plans.saving import COLLECT_EVERY_S, POLL_S, collect, collect_all, record_held, save, wait_for
@@ -145,11 +146,15 @@ def operando_plating_stripping(
         protocol = protocol.model_copy(update={"rules": ()})
         metadata.pop("rules")
     refuse_unjudged(protocol.rules, verdicts)
+    guards = judged_guards(guard_rules(cell, sensors, schedule, protocol.rules), verdicts, metadata)
+    headspace = keep_headspace(cell, assignment, sensors, schedule, judged=verdicts is not None)
+    if headspace is not None:
+        metadata["headspace"] = headspace
     yield from keep_temperature(thermostat, cell)
     yield from prepare(potentiostat, assignment, protocol.rules)
     metadata["current_ranges"] = potentiostat.current_ranges(assignment)
     metadata["current_zero"] = potentiostat.measure_zero(assignment)
-    watch = watch_for(protocol.rules, verdicts, metadata)
+    watch = watch_for((*protocol.rules, *guards), verdicts, metadata)
     course = Course(potentiostat, assignment, watch, reference=ReferenceWatch.of(cell))
     if unjudged:
         metadata["rules_not_judged"] = unjudged
