@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from dataclasses import asdict, dataclass
-from math import cos, exp, sin, sqrt
+from math import cos, exp, pi, sin, sqrt
 from typing import Any, Literal
 
 import numpy as np
@@ -43,6 +43,7 @@ _FAULT_OHM = {"contact": 1e9, "soft-short": _SOFT_SHORT_OHM, "hard-short": 1.0}
 _FAULTS = (*_FAULT_OHM, "reference", "light")
 _REFERENCE_OFF_V = 100.0  # beyond what any input measures
 _LIGHT_V = 2e-3  # chosen
+_MAINS_HZ = 50.37  # off its nominal value, as it wanders: rows of whole seconds must not hide it
 _SAME_MOMENT_S = 1e-9
 
 
@@ -145,6 +146,7 @@ class Cell:
         self.contact_ohm = 0.0
         self.reference_v = p.reference_offset_v
         self._reference_drift_v_h = p.reference_drift_v_h
+        self._hum_v = 0.0
         self.cell_potential_v = 0.0
         self.light_share, self.light_mj = 0.0, 1.0
         self._light_step_v = self._light_v = 0.0
@@ -278,6 +280,7 @@ class Cell:
         volts_per_hour: float = 0.0,
         share: float = 0.0,
         mj: float = 100.0,
+        hum_v: float = 0.0,
     ) -> dict[str, float | None]:
         """Break something.
 
@@ -301,11 +304,12 @@ class Cell:
             volts_per_hour: the reference's drift from now on.
             share: of the sulfate that light destroys at most.
             mj: energy on one spot by which 1 - 1/e of that share is gone.
+            hum_v: mains hum, root mean square, that a floating reference picks up from now on.
 
         Returns:
             What was done: ``ohm``, and of a short ``begins_s`` and ``ends_s`` (None: never); of a
-            reference electrode ``volts`` and ``volts_per_hour``; of light ``volts``, ``share`` and
-            ``mj``.
+            reference electrode ``volts``, ``volts_per_hour`` and ``hum_v``; of light ``volts``,
+            ``share`` and ``mj``.
 
         Raises:
             ValueError: there is no such fault, a number is not positive, or the cell has no
@@ -319,7 +323,8 @@ class Cell:
             volts = _REFERENCE_OFF_V if volts is None else volts
             with self.lock:
                 self.reference_v, self._reference_drift_v_h = volts, volts_per_hour
-            return {"volts": volts, "volts_per_hour": volts_per_hour}
+                self._hum_v = hum_v
+            return {"volts": volts, "volts_per_hour": volts_per_hour, "hum_v": hum_v}
         if fault == "light":
             return self._feel_light(_LIGHT_V if volts is None else volts, share, mj)
         ohm = _FAULT_OHM[fault] if ohm is None else ohm
@@ -447,6 +452,8 @@ class Cell:
         ohmic = 1e-3 * (share * self._electrolyte_resistance + at_working[6])
         potential = j * ohmic + at_working[0] + self.working.nucleation_v(at_working[1])
         reference_v = self.reference_v + self._reference_drift_v_h * step_s / 3600
+        if self._hum_v:
+            reference_v += self._hum_v * sqrt(2) * sin(2 * pi * _MAINS_HZ * (self.t + step_s))
         return potential - reference_v + self._light_v, ohmic + 1 / at_working[5]
 
     def _solve(
