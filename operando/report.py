@@ -46,7 +46,7 @@ def text_report(run: "Run", numbers: "Mapping[str, Metric] | None" = None) -> st
 
 
 def report_json(run: "Run", numbers: "Mapping[str, Metric] | None" = None) -> dict[str, Any]:
-    """Return ``{uid, chain, attachments, sample, damage, calibration_flags, metrics: {...}}``.
+    """Return ``{uid, chain, attachments, sample, damage, calibration_flags, end_state, metrics}``.
 
     Of a metric value, unit, uncertainty and reason are told, by its name; of an attachment what it
     is; of calibrations which were too old or missing (instrument, quantity, flag, told).
@@ -65,6 +65,7 @@ def report_json(run: "Run", numbers: "Mapping[str, Metric] | None" = None) -> di
         "sample": _sample(run),
         "damage": list(run.damage),
         "calibration_flags": _calibration_flags(run),
+        "end_state": _end_state(run),
         "metrics": {
             name: {
                 "value": metric.value,
@@ -75,6 +76,12 @@ def report_json(run: "Run", numbers: "Mapping[str, Metric] | None" = None) -> di
             for name, metric in numbers.items()
         },
     }
+
+
+def _end_state(run: "Run") -> Any:
+    from operando.analysis.end_state import end_state
+
+    return end_state(run)
 
 
 def json_report(run: "Run", numbers: "Mapping[str, Metric] | None" = None) -> str:
@@ -145,6 +152,7 @@ def _heading(run: "Run") -> list[str]:
             f"Cell {sample.get('cell_id')}: {working} || {counter}, {sample.get('metal')} plated "
             f"on the {'working' if electrode == 'WE' else 'counter'} electrode"
         )
+    lines += told_end(run)
     lines += [f"DAMAGED: {sentence}" for sentence in run.damage]
     lines += told_origin(start.get("provenance"))
     lines += told_chain(run)
@@ -153,6 +161,36 @@ def _heading(run: "Run") -> list[str]:
     rows = ", ".join(f"{name} {len(stream)}" for name, stream in run.streams.items())
     lines.append(f"Rows: {rows or 'none'}")
     return lines
+
+
+def told_end(run: "Run") -> list[str]:
+    """Return lines that say how a run that is over left its cell, and how to handle it."""
+    from operando.analysis.end_state import end_state
+
+    state = end_state(run)
+    if state is None:
+        return []
+    parts = [f"cell {state['cell']}"]
+    if state["laser"] is not None:
+        parts.append(f"laser {state['laser']}")
+    parts += [
+        f"{name} {amount:.3g} mAh/cm2 of metal at most"
+        for name, amount in state["metal_mah_cm2"].items()
+        if amount is not None
+    ]
+    if state["open_circuit_v"] is not None:
+        parts.append(f"{state['open_circuit_v']:.4g} V at open circuit")
+    if state["resistance_ohm"] is not None:
+        driven = f"{state['driven_v']:.4g} V at {state['driven_a'] * 1e3:.4g} mA"
+        parts.append(f"last {driven}, {state['resistance_ohm']:.3g} ohm")
+    shorted = {True: "shorted", False: "not shorted", None: "nothing judged whether it is shorted"}
+    parts.append(shorted[state["shorted"]])
+    if state["temperature_k"] is not None:
+        parts.append(f"{state['temperature_k']:.1f} K ({state['temperature_by']})")
+    if state["overpressure_kpa"] is not None:
+        kpa, by = state["overpressure_kpa"], state["overpressure_by"]
+        parts.append(f"{kpa * 1e-2:.2g} bar above the atmosphere ({by})")
+    return [f"Left: {', '.join(parts)}", f"Handling: {state['handling']}"]
 
 
 def told_origin(provenance: Any) -> list[str]:

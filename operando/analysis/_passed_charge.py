@@ -8,8 +8,9 @@ import numpy as np
 from operando.analysis.segments import COULOMB_PER_MAH
 from operando.runs import Floats
 
-# Of rows of a look at the cell, which are of no step of the experiment.
-LOOK = 64
+# Of rows of a look at the cell, which are of no step of the experiment; and of rows that were
+# collected from the instrument's log.
+LOOK, COLLECTED = 64, 32
 
 
 class PassedCharge:
@@ -21,14 +22,17 @@ class PassedCharge:
 
     Args:
         mirror: 1 where positive current oxidises the metal electrode, else -1.
+        goes_on: Whether the rows are of a run that goes on with another one: what was collected is
+            then among what is told of that one.
 
     Attributes:
         plated_mah: By which it was reduced.
         stripped_mah: By which it was oxidised.
     """
 
-    def __init__(self, mirror: float) -> None:
+    def __init__(self, mirror: float, *, goes_on: bool = False) -> None:
         self._mirror = mirror
+        self._left_out = LOOK | COLLECTED if goes_on else LOOK
         self.plated_mah = self.stripped_mah = 0.0
         self._last: tuple[float, float, float] | None = None  # time, current, step
 
@@ -39,7 +43,7 @@ class PassedCharge:
         step_t = columns.get("step_t", np.full(len(t_s), math.nan))
         known = np.isfinite(t_s) & np.isfinite(current)
         if "flags" in columns:
-            known &= (np.nan_to_num(columns["flags"]).astype(np.int64) & LOOK) == 0
+            known &= (np.nan_to_num(columns["flags"]).astype(np.int64) & self._left_out) == 0
         t_s, current, step, step_t = (x[known] for x in (t_s, current, step, step_t))
         if not len(t_s):
             return

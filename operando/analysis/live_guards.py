@@ -113,8 +113,9 @@ class _PressureGuard:
 
     def __init__(self, headspace: Headspace, cell: Cell, start: Mapping[str, Any]) -> None:
         self._headspace = headspace
-        self._charge = PassedCharge(1.0 if cell.metal_electrode == "WE" else -1.0)
         before = start.get("resume") or {}
+        mirror = 1.0 if cell.metal_electrode == "WE" else -1.0
+        self._charge = PassedCharge(mirror, goes_on=bool(before))
         self._before = [
             float(before.get(key) or 0.0) * cell.area_cm2
             for key in ("plated_mah_cm2", "stripped_mah_cm2")

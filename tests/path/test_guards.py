@@ -41,6 +41,12 @@ def test_a_pressure_sensor_ends_the_run_at_the_limit_of_a_closed_headspace(
     assert (
         "rule 'end at the pressure of the closed headspace': pressure tells" in (run.stop["reason"])
     )
+    state = run.stop["end_state"]
+    assert state["cell"] == "open"
+    assert state["overpressure_by"] == "pressure"
+    assert state["overpressure_kpa"] > 2.0
+    assert state["metal_mah_cm2"]["WE"] > 0.1
+    assert state["handling"] == session.handling + "."
     told = run.start["headspace"]
     assert told["watched_by"] == ["pressure"]
     assert told["worst_case_kpa"] > 2.0
@@ -84,6 +90,7 @@ def test_a_reference_that_begins_to_float_ends_the_run_with_the_cell_open(
     run = Run.from_journal(uid, chain.data)
     assert run.stop is not None
     assert "rule 'end when the reference floats': E_WE against" in run.stop["reason"]
+    assert run.stop["end_state"]["cell"] == "open"
     assert run.streams["potentiostat"].columns["potentiostat_t"][-1] < 1000
     events = [line["event"] for line in chain.truth("potentiostat")]
     assert events.count("cell_on") == events.count("cell_off") > 0
