@@ -147,6 +147,10 @@ class Lamp(Protocol):
         """Be off when this returns."""
         ...
 
+    def leave_off(self) -> None:
+        """Be off when this returns, if anything is connected that could be on."""
+        ...
+
 
 class Laser(Protocol):
     """What the camera needs to know of a laser that shines on the same spot."""

@@ -82,6 +82,7 @@ def test_the_json_is_strict_and_complete(run: Run) -> None:
         "sample",
         "damage",
         "calibration_flags",
+        "end_state",
         "metrics",
     }
     assert told["sample"] == "ZN-CU-1"
