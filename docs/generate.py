@@ -263,7 +263,9 @@ def _default_rules() -> Iterator[str]:
         "to; full cells are "
         "exempt, and where the thickness of a foil is not declared it cannot be told. Resumed runs "
         "count what was plated and stripped before. Sweeps and voltammograms have neither rule: "
-        "limits of their own on current and charge end them, on the instrument.\n"
+        "limits of their own on current and charge end them, on the instrument. Beside its rules a "
+        "run has guards by its cell file, which no protocol leaves out (`guards` in the start "
+        "document): `headspace_pressure`, `temperature_outside`, `reference_noise`, `overload`.\n"
     )
     yield f"| technique | `{short.when.event}` | `{overrun.when.event}` |"
     yield "|---|---|---|"
