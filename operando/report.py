@@ -180,9 +180,10 @@ def told_end(run: "Run") -> list[str]:
     ]
     if state["open_circuit_v"] is not None:
         parts.append(f"{state['open_circuit_v']:.4g} V at open circuit")
-    if state["resistance_ohm"] is not None:
-        driven = f"{state['driven_v']:.4g} V at {state['driven_a'] * 1e3:.4g} mA"
-        parts.append(f"last {driven}, {state['resistance_ohm']:.3g} ohm")
+    if state["driven_v"] is not None:
+        driven = f"last {state['driven_v']:.4g} V at {state['driven_a'] * 1e3:.4g} mA"
+        ohm = state["resistance_ohm"]
+        parts.append(driven if ohm is None else f"{driven}, {ohm:.3g} ohm")
     shorted = {True: "shorted", False: "not shorted", None: "nothing judged whether it is shorted"}
     parts.append(shorted[state["shorted"]])
     if state["temperature_k"] is not None:

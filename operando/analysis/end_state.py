@@ -8,6 +8,7 @@ import numpy as np
 from pydantic import ValidationError
 
 from operando.analysis._passed_charge import PassedCharge
+from operando.analysis.inventory import metal_potential_v
 from operando.runs import Run
 from techniques import Cell
 from techniques.headspace import Headspace
@@ -18,6 +19,7 @@ _METALS = {"Zn": "zinc", "Na": "sodium"}
 _SHORT = "hard_short"
 _CELL = {True: "open", False: "NOT confirmed open", None: "not known"}
 _LASER = {True: "off", False: "NOT confirmed off", None: None}
+_BY_CHARGE = "the charge, in the worst case"
 # Of a run whose rows lie in a file, and pass nobody as documents.
 _NO_ROWS = "no rows were seen"
 # What is worth a word: less is not seen on an electrode, or lost when a cell is opened.
@@ -94,7 +96,8 @@ class EndWatch:
 
         Keys: ``metal_mah_cm2`` (by ``WE`` and ``CE``, at most: as if all charge were metal),
         ``why`` (of what is ``None``), ``open_circuit_v`` (of the last rows), ``driven_v``,
-        ``driven_a`` and ``resistance_ohm`` (|E/i| of the last row with a current), ``shorted``
+        ``driven_a`` and ``resistance_ohm`` (|E/i| of the last row with a current, E from the
+        metal's own potential; ``None`` where that is not known, and of a full cell), ``shorted``
         (``None``: nothing judged it), ``cell`` and ``laser`` (as the instruments confirmed it),
         ``temperature_k``, ``overpressure_kpa`` and by what they are known, ``handling``.
 
@@ -117,7 +120,7 @@ class EndWatch:
             "open_circuit_v": self._rest_v,
             "driven_v": None if driven is None else driven[0],
             "driven_a": None if driven is None else driven[1],
-            "resistance_ohm": None if driven is None else abs(driven[0] / driven[1]),
+            "resistance_ohm": self._resistance_ohm(self._cell),
             "shorted": shorted,
             "cell": _CELL[cell_open],
             "laser": _LASER[laser_off],
@@ -156,6 +159,13 @@ class EndWatch:
                 metal[name] = max(0.0, at_start + more / electrode.area_cm2)
         return metal, why
 
+    def _resistance_ohm(self, cell: Cell) -> float | None:
+        metal_v, unknown = metal_potential_v(cell)
+        if self._driven is None or unknown is not None or cell.full_cell:
+            return None
+        potential_v, current_a = self._driven
+        return abs((potential_v - metal_v) / current_a)
+
     def _shorted(self) -> bool | None:
         if _SHORT in self._events:
             return True
@@ -178,7 +188,7 @@ class EndWatch:
         charge = headspace.hydrogen_mah(
             self._before[0] + self._charge.plated_mah, self._before[1] + self._charge.stripped_mah
         )
-        return headspace.overpressure_kpa(charge), "the charge, in the worst case"
+        return headspace.overpressure_kpa(charge), _BY_CHARGE
 
 
 def end_state(run: Run) -> dict[str, Any] | None:
@@ -223,8 +233,10 @@ def _sentences(state: Mapping[str, Any], cell: Cell) -> Iterator[str]:
         ohm = state["resistance_ohm"]
         yield "shorted" + (f" ({ohm:.3g} ohm)" if ohm is not None else "") + ": do not charge again"
     pressure_kpa = state["overpressure_kpa"]
-    if pressure_kpa is not None and pressure_kpa > _LEAST_KPA:
-        worst = " in the worst case" if "worst" in (state["overpressure_by"] or "") else ""
+    measured = state["overpressure_by"] != _BY_CHARGE
+    known = pressure_kpa is not None and (measured or cell.headspace == "closed")
+    if known and pressure_kpa > _LEAST_KPA:
+        worst = "" if measured else " in the worst case"
         yield (
             f"hydrogen at {pressure_kpa * 1e-2:.2g} bar above the atmosphere{worst}: vent it under "
             "a hood, away from flames, before opening"

@@ -100,6 +100,18 @@ def test_the_pressure_is_the_sensors_else_the_worst_case_of_the_charge() -> None
     assert sensed is not None
     assert (sensed["overpressure_kpa"], sensed["overpressure_by"]) == (8.0, "pressure")
     assert told(page, headspace="open")["overpressure_kpa"] is None
+    unsaid = told(page, headspace_ml=5.0)
+    assert unsaid["overpressure_kpa"] == state["overpressure_kpa"]
+    assert "ydrogen at" not in unsaid["handling"]  # nothing says that it is closed
+
+
+def test_the_resistance_counts_from_the_metals_own_potential() -> None:
+    three = {"reference_electrode": "Hg/Hg2SO4", "metal_vs_reference_v": -1.42}
+    page = rows((PLATE, 0.1), potential=-1.456)
+    assert told(page, **three)["resistance_ohm"] == pytest.approx(10.0)
+    assert told(page, reference_electrode="Hg/Hg2SO4")["resistance_ohm"] is None
+    full = {"counter_electrode": {**COPPER, "active_mass_mg": 5}}
+    assert told(page, **full)["resistance_ohm"] is None
 
 
 @pytest.mark.parametrize(
