@@ -248,7 +248,7 @@ CASES = [
          "pH circuit"),
     Case("qcm200", MODEL, "ezo", ProtocolError, "'I'", r"\?I,pH,2\.14", "correct the address",
          "microbalance"),
-    Case("keller", MODEL, "qcm200", TransportTimeout, "function 48", SILENT, "two wires not exchang",
+    Case("keller", MODEL, "qcm200", TransportTimeout, "function 48", SILENT, "two wires not ex",
          "pressure transmitter at"),
     Case("julabo", MODEL, "qcm200", TransportTimeout, "'version'", SILENT, "4800 baud", THERMOSTAT),
     Case("huber", MODEL, "rodeostat", ProtocolError, r"'\{M30", "unable to parse json",
