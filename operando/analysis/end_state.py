@@ -188,7 +188,8 @@ class EndWatch:
         charge = headspace.hydrogen_mah(
             self._before[0] + self._charge.plated_mah, self._before[1] + self._charge.stripped_mah
         )
-        return headspace.overpressure_kpa(charge), _BY_CHARGE
+        by = _BY_CHARGE if cell.headspace == "closed" else f"{_BY_CHARGE}, if it is closed"
+        return headspace.overpressure_kpa(charge), by
 
 
 def end_state(run: Run) -> dict[str, Any] | None:
@@ -233,10 +234,10 @@ def _sentences(state: Mapping[str, Any], cell: Cell) -> Iterator[str]:
         ohm = state["resistance_ohm"]
         yield "shorted" + (f" ({ohm:.3g} ohm)" if ohm is not None else "") + ": do not charge again"
     pressure_kpa = state["overpressure_kpa"]
-    measured = state["overpressure_by"] != _BY_CHARGE
-    known = pressure_kpa is not None and (measured or cell.headspace == "closed")
-    if known and pressure_kpa > _LEAST_KPA:
-        worst = "" if measured else " in the worst case"
+    by = state["overpressure_by"] or ""
+    supposed = by.startswith(_BY_CHARGE) and cell.headspace != "closed"
+    if pressure_kpa is not None and pressure_kpa > _LEAST_KPA and not supposed:
+        worst = " in the worst case" if by == _BY_CHARGE else ""
         yield (
             f"hydrogen at {pressure_kpa * 1e-2:.2g} bar above the atmosphere{worst}: vent it under "
             "a hood, away from flames, before opening"
