@@ -195,8 +195,8 @@ class EndWatch:
 def end_state(run: Run) -> dict[str, Any] | None:
     """Return how a run that is over left its cell, as it was told at its end or by its rows.
 
-    ``None`` while it goes on, and of one without a cell. Of a run whose writer died nothing says
-    whether the cell was opened.
+    ``None`` while it goes on, and of one without a cell. Of a run whose writer died the guard may
+    have said whether the cell was opened, else nothing does.
     """
     if run.stop is None:
         return None
@@ -206,11 +206,25 @@ def end_state(run: Run) -> dict[str, Any] | None:
     watch = EndWatch(run.start)
     for name, stream in run.streams.items():
         watch.add(name, stream.columns)
-    told = recorded or {}
+    if recorded is None:
+        cell_open, laser_off = _by_guard(run.stop.get("guard"))
+        return watch.told(cell_open=cell_open, laser_off=laser_off)
     return watch.told(
-        cell_open={word: known for known, word in _CELL.items()}[told.get("cell", _CELL[None])],
-        laser_off={word: known for known, word in _LASER.items()}[told.get("laser")],
+        cell_open={word: known for known, word in _CELL.items()}[recorded.get("cell")],
+        laser_off={word: known for known, word in _LASER.items()}[recorded.get("laser")],
     )
+
+
+def _by_guard(told: Any) -> tuple[bool | None, bool | None]:
+    """Return whether the cell is open and the laser off, as the guard process confirmed it."""
+    if not isinstance(told, Mapping):
+        return None, None
+    became = {name: str(word) for name, word in (told.get("instruments") or {}).items()}
+    if LEADER in (told.get("not_safe") or ()):
+        cell_open: bool | None = False
+    else:
+        cell_open = True if became.get(LEADER, "").startswith("cell open") else None
+    return cell_open, True if any(x.startswith("laser off") for x in became.values()) else None
 
 
 def handling(state: Mapping[str, Any], cell: Cell) -> str:

@@ -38,6 +38,7 @@ WORLDS = {
     "wasatch": "wasatch",
     "ocean": "ocean",
     "fusion": "fusion",
+    "dcon": "dcon",
 }
 LANGUAGES = sorted(
     language

@@ -154,6 +154,13 @@ def test_a_run_tells_what_its_stop_document_does_and_else_what_its_rows_do() -> 
     assert killed is not None
     assert killed["cell"] == "not known"
     assert killed["metal_mah_cm2"]["WE"] == pytest.approx(1.8, rel=1e-3)
+    guard = {"instruments": {"potentiostat": "cell open after 0.31 s", "raman": "laser off"}}
+    guarded = end_state(Run(start, {"guard": {**guard, "not_safe": []}}, streams))
+    assert guarded is not None
+    assert (guarded["cell"], guarded["laser"]) == ("open", "off")
+    unsafe = end_state(Run(start, {"guard": {**guard, "not_safe": ["potentiostat"]}}, streams))
+    assert unsafe is not None
+    assert unsafe["cell"] == "NOT confirmed open"
     recorded = EndWatch(start).told(cell_open=True, laser_off=True)
     assert recorded is not None
     assert recorded["metal_mah_cm2"]["WE"] is None
