@@ -191,7 +191,7 @@ class DconInterlock(LineDriver):
             self._done(f"~{self._module}30{self._tenths:02X}")
 
     def safe_state(self) -> None:
-        """Do what ``open`` does; nothing where it is not connected, for it opens when it is left."""
+        """Do what ``open`` does; where it is not connected nothing: it opens when it is left."""
         if self.connected:
             self.open()
 
