@@ -22,7 +22,8 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from sim_devices.cell.parameters import GAS_CONSTANT
-from sim_devices.pty_server import FAULTS, ByteServer
+from sim_devices.pty_server import ByteServer
+from sim_devices.wire_faults import on_a_line
 
 if TYPE_CHECKING:
     from sim_devices.cell.parameters import CellParameters
@@ -39,6 +40,21 @@ _P1, _TOB1 = 1, 4
 _LOWEST_BAR, _HIGHEST_BAR, _NOISE_BAR = 0.0, 3.0, 5e-5
 _AMBIENT_BAR, _PA_PER_BAR, _M3_PER_L = 1.01325, 1e5, 1e-3
 _ZERO_CELSIUS_K = 273.15
+_IMPOSSIBLE_BAR = 99.0
+
+FAULTS = on_a_line(
+    "a pressure transmitter",
+    {
+        "refuse": "answers the next `count` (1) requests by refusal 1, no such function",
+        "wrong-checksum": "says the next `count` (1) answers with a checksum that is not theirs",
+        "out-of-range": "tells the next `count` (1) pressures as `value` (99) bar",
+        "power-cycle": "has no power for `seconds` (1): it refuses everything with 32 until it is "
+        "initialised",
+        "broken": "its sensor fails: P1 is no number, and its bit is set in the status",
+        "mended": "ends that",
+    },
+    {"clock-jump": "it has no clock"},
+)
 # Parameters that each function needs, in bytes.
 _NEEDS = {
     30: (1,),
@@ -110,11 +126,13 @@ class KellerTransmitter:
         self._initialised = False
         self._heard = bytearray()
         self._heard_at = 0.0
-        self._wrong_checksums = 0
-        self._odd: list[float] = []
         self._broken = False
         self.line = ByteServer(
-            self._receive, prefer_pty=prefer_pty, on_fault=self._fault, seed=seed
+            self._receive,
+            prefer_pty=prefer_pty,
+            on_fault=self._fault,
+            faults=FAULTS,
+            seed=seed,
         )
         self.address = self.line.address
 
@@ -143,15 +161,15 @@ class KellerTransmitter:
         device, function, parameters = request[0], request[1], request[2:]
         if device not in (self._device, _ANYBODY) or device == _BROADCAST:
             return b""
-        answer = self._answer(function, parameters)
+        refused = self.line.broken.due("refuse")
+        answer = _NO_FUNCTION if refused else self._answer(function, parameters)
         head = bytes((device, function))
         if isinstance(answer, int):
             frame = bytes((device, function | 0x80, answer))
         else:
             frame = head + answer
         crc = _crc(frame)
-        if self._wrong_checksums:
-            self._wrong_checksums -= 1
+        if self.line.broken.due("wrong-checksum"):
             crc = bytes((crc[0] ^ 0x10, crc[1]))
         return frame + crc
 
@@ -219,8 +237,8 @@ class KellerTransmitter:
             return math.nan, status | (1 << channel)
         if channel == _P1 and self._broken:
             return math.nan, status
-        if channel == _P1 and self._odd:
-            return self._odd.pop(0), status
+        if channel == _P1 and self.line.broken.is_due("out-of-range"):
+            return self.line.broken.told(0.0, _IMPOSSIBLE_BAR), status
         value = self._measured(channel)
         if channel == _P1:
             value += float(self._random.normal(0, self._noise))
@@ -231,24 +249,13 @@ class KellerTransmitter:
     # ---- for whoever breaks things
 
     def _fault(self, fault: str, options: dict[str, object]) -> None:
-        """Break it: besides what `ByteServer.inject` knows.
-
-        ``wrong-checksum`` and ``out-of-range``: in the next ``count`` (1) answers, the latter with
-        the pressure ``value`` (99 bar). ``broken``: its sensor fails, ``mended`` ends that. After a
-        power cycle it is not initialised.
-        """
-        count = int(str(options.get("count", 1)).partition(".")[0])
+        """Break it, where that is not the line's business."""
+        del options
         if fault == "power-cycle":
             self._initialised = False
             self._heard.clear()
-        elif fault == "wrong-checksum":
-            self._wrong_checksums = count
-        elif fault == "out-of-range":
-            self._odd = [float(str(options.get("value", 99.0)))] * count
         elif fault in ("broken", "mended"):
             self._broken = fault == "broken"
-        elif fault not in FAULTS:
-            raise ValueError(f"a pressure transmitter has no fault {fault!r}")
 
 
 def _crc(frame: bytes) -> bytes:

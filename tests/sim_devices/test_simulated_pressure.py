@@ -81,3 +81,24 @@ def test_its_zero_can_be_set_and_taken_back(port):
     assert struct.unpack(">f", asked(1, 73, 1, answered=9)[:4])[0] == pytest.approx(0.0, abs=1e-6)
     asked(1, 95, 1, answered=5)
     assert struct.unpack(">f", asked(1, 73, 1, answered=9)[:4])[0] == before
+
+
+def test_its_language_breaks_what_only_it_can(cell):
+    with contextlib.closing(KellerTransmitter(cell, perfect=True)) as transmitter:
+        address = transmitter.address.removeprefix("serial://")
+        with serial.Serial(address, 9600, timeout=0.5) as port:
+            transmitter.line.inject("refuse")
+            port.write(frame("1 48 52 0"))
+            assert port.read(3) == frame("1 176 1")
+            port.read(2)
+            transmitter.line.inject("wrong-checksum")
+            for right in (False, True):
+                port.write(frame("1 48 52 0"))
+                told = port.read(10)
+                crc = told[-2:]
+                assert (crc == frame("164 69" if told[7] == 0 else "100 132")) is right
+            transmitter.line.inject("out-of-range", value=-5.0)
+            port.write(frame("1 73 1 80 214"))
+            assert struct.unpack(">f", port.read(9)[2:6])[0] == -5.0
+            with pytest.raises(ValueError, match="clock-jump cannot happen: it has no clock"):
+                transmitter.line.inject("clock-jump")
