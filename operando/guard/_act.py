@@ -1,11 +1,13 @@
 """Make the instruments safe, each as soon as it can be reached, and know how far that is."""
 
+import re
 import threading
 import time
 from collections.abc import Callable, Collection, Sequence
 
 from instruments.making_safe import Resort
 
+_NUMBERS = re.compile(r"\d+")
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 0.1, 5.0
 
 
@@ -87,7 +89,7 @@ class Acting:
     def _try(self, group: Sequence[Resort]) -> None:
         pending = list(group)
         wait_s = _FIRST_WAIT_S
-        while pending:
+        while pending and not self._given_up.is_set():
             left = [resort for resort in pending if not self._attempt(resort)]
             if left and len(left) == len(pending) and _is_board(left[0]):
                 # The line itself may be dead: all that hangs on it is opened anew.
@@ -118,7 +120,8 @@ class Acting:
 
     def _note(self, name: str, became: str, *, safe: bool) -> None:
         with self._lock:
-            new = self._became.get(name) != became
+            # The numbers in a failure change with each try.
+            new = _NUMBERS.sub("", self._became.get(name, "")) != _NUMBERS.sub("", became)
             self._became[name] = became
             if safe:
                 self._unsafe.discard(name)

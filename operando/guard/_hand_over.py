@@ -6,13 +6,14 @@ import os
 import socket
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from instruments.bench_file import BenchFile
 from instruments.errors import InstrumentError
 from instruments.transport import resolve
 
-from ._places import announced
+from ._places import GuardError, announced
 
 _log = logging.getLogger(__name__)
 
@@ -50,10 +51,12 @@ def ports(addresses: Iterable[str]) -> set[str]:
     """Return what these addresses lead to now, as far as that can be said."""
     found = set()
     for address in addresses:
+        # As it is written as well: what comes back may have another name then.
+        found.add(os.path.expandvars(address))
         try:
             told = resolve(address)
         except InstrumentError:
-            continue  # not there: nobody can hold it
+            continue  # not there now
         scheme, _, rest = told.partition("://")
         if scheme == "serial":
             told = f"serial://{os.path.realpath(rest.partition('?')[0])}"
@@ -61,29 +64,46 @@ def ports(addresses: Iterable[str]) -> set[str]:
     return found
 
 
-def guards_of(file: BenchFile) -> Iterator[dict[str, Any]]:
-    """Yield what guards tell that watch, or hold, an instrument of this bench."""
+def guards_of(file: BenchFile, data_dir: Path | None = None) -> Iterator[dict[str, Any]]:
+    """Yield what guards tell that watch, or hold, an instrument of this bench.
+
+    Raises GuardError if what is told of guards is not to be believed.
+    """
     wanted = ports(file.addresses())
-    for _, told in announced():
+    for told in announced(data_dir):
         if wanted & set(told.get("ports", ())):
             yield told
 
 
-def take_back(file: BenchFile) -> list[Taken]:
+def take_back(file: BenchFile, data_dir: Path | None = None) -> list[Taken]:
     """Have every guard of a dead owner let the instruments of this bench go; tell what they did.
 
-    The guard of an owner that lives is left alone: its ports are the owner's, and are told to be
-    busy when they are opened. Raises nothing: who does not let go holds ports, and opening them
+    What is ``unsafe`` is the caller's then: who cannot make it safe leaves it to a guard again. A
+    guard that tries to make another instrument safe beside these goes on, and the guard of an owner
+    that lives is left alone. Raises nothing: who does not let go holds ports, and opening them
     tells that.
     """
-    taken = []
-    for told in list(guards_of(file)):
+    taken: list[Taken] = []
+    try:
+        found = list(guards_of(file, data_dir))
+    except GuardError as error:
+        _log.warning("guards cannot be asked: %s", error)
+        return taken
+    wanted = sorted(ports(file.addresses()))
+    for told in found:
         try:
-            answer = _ask(told, "hand back")
+            answer = _ask(told, "hand back", wanted)
         except (OSError, ValueError) as error:
             _log.warning("guard %s does not let go: %s", told.get("pid"), error)
             continue
         if answer.get("owner_lives"):
+            continue
+        if answer.get("kept"):
+            _log.warning(
+                "the guard (process %s) goes on trying to make safe: %s",
+                told["pid"],
+                ", ".join(map(str, answer["kept"])),
+            )
             continue
         one = Taken(
             pid=int(told["pid"]),
@@ -99,9 +119,9 @@ def take_back(file: BenchFile) -> list[Taken]:
     return taken
 
 
-def _ask(told: dict[str, Any], what: str) -> dict[str, Any]:
+def _ask(told: dict[str, Any], what: str, wanted: list[str]) -> dict[str, Any]:
     with socket.create_connection(("127.0.0.1", int(told["port"])), timeout=_ANSWER_S) as line:
-        order = {"token": told["token"], "do": what}
+        order = {"token": told["token"], "do": what, "ports": wanted}
         line.sendall(json.dumps(order).encode() + b"\n")
         heard = b""
         while not heard.endswith(b"\n"):

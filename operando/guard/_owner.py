@@ -24,13 +24,19 @@ _READY_S = 60.0
 # A guard beats twice a second; one that is silent for so long is replaced.
 _SILENT_S = 5.0
 _RESTARTS, _WITHIN_S = 3, 60.0
+_OWN_PAUSE_S = 1.0
 
 
 def wanted() -> bool:
-    """Return whether benches are guarded: they are, unless ``$OPERANDO_GUARD`` is ``off``."""
+    """Return whether benches are guarded: they are, unless ``$OPERANDO_GUARD`` is ``off``.
+
+    Raises GuardError if it is neither, and where no guard can be: it needs a system like Linux.
+    """
     told = os.environ.get(VARIABLE, "on")
     if told not in ("on", "off"):
         raise GuardError(f"{VARIABLE} is {told!r}: it is on (the default) or off")
+    if told == "on" and os.name != "posix":
+        raise GuardError(f"there is no guard on this system: set {VARIABLE}=off if you must")
     return told == "on"
 
 
@@ -40,7 +46,7 @@ class Guard:
     Args:
         file: The bench.
         data_dir: The data folder, in whose journals it writes what it did.
-        loop: The RunEngine's event loop, whose life is told as well.
+        loop: The RunEngine's event loop, whose life is told as well; ``None``: there is none.
         lost: Called, from a thread, with the reason when there is no guard any more and none can be
             started: what runs then is to be ended.
     """
@@ -49,7 +55,7 @@ class Guard:
         self,
         file: BenchFile,
         data_dir: Path,
-        loop: AbstractEventLoop,
+        loop: AbstractEventLoop | None,
         lost: Callable[[str], None],
     ) -> None:
         self._file = file
@@ -58,6 +64,7 @@ class Guard:
         self._lost = lost
         self._process: subprocess.Popen[bytes] | None = None
         self._writing = threading.Lock()
+        self._changing = threading.RLock()  # whose process it is
         self._ready = threading.Event()
         self._closed = threading.Event()
         self._heard_at = self._engine_at = time.monotonic()
@@ -107,10 +114,11 @@ class Guard:
 
     def close(self, unsafe: Collection[str] = ()) -> None:
         """Let the guard go; what is ``unsafe`` it goes on trying to make safe. Callable twice."""
-        if self._closed.is_set():
-            return
-        self._closed.set()
-        process, self._process = self._process, None
+        with self._changing:
+            if self._closed.is_set():
+                return
+            self._closed.set()
+            process, self._process = self._process, None
         if process is None:
             return
         goodbye = {"goodbye": True, "unsafe": list(unsafe), "run": self._last_run}
@@ -141,7 +149,8 @@ class Guard:
         self._log_path = folder() / f"owner-{os.getpid()}.log"
         with open(self._log_path, "ab") as said:
             self._process = process = subprocess.Popen(
-                [sys.executable, "-m", "operando.guard"],
+                # -P: a file in the working folder must not take the place of a library.
+                [sys.executable, "-P", "-m", "operando.guard"],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=said,
@@ -153,6 +162,7 @@ class Guard:
             "bench": self._file.model_dump(mode="json"),
             "data_dir": str(self._data_dir),
             "owner": os.getpid(),
+            "log": str(self._log_path),
         }
         assert process.stdin is not None  # told to the type checker
         try:
@@ -194,16 +204,26 @@ class Guard:
                 after = "and the interlock opens" if held else "and none can be started"
                 self._lost(f"{why}, {after}")
             return
-        _log.warning("%s; another one is started", why)
         try:
-            self._spawn()
+            with self._changing:
+                if self._closed.is_set():
+                    return
+                _log.warning("%s; another one is started", why)
+                self._spawn()
         except (GuardError, OSError) as error:
             self._ended = why
             self._lost(f"{why}, and none can be started: {error}")
 
     def _beat(self) -> None:
+        beat_at = time.monotonic()
         while not self._closed.wait(BEAT_EVERY_S):
-            if not self._loop.is_closed():
+            before, beat_at = beat_at, time.monotonic()
+            if beat_at - before > _OWN_PAUSE_S:
+                # It was this process that stood still: what the guard said is read first.
+                self._heard_at = self._engine_at = beat_at
+            if self._loop is None:
+                self._engine_lives()
+            elif not self._loop.is_closed():
                 self._loop.call_soon_threadsafe(self._engine_lives)
             # Each beat tells all: one that does not fit into the pipe is missed by nobody.
             self._tell({"engine_s": round(time.monotonic() - self._engine_at, 3), **self._run})

@@ -40,9 +40,14 @@ def folder() -> Path:
     return path
 
 
-def announce(told: Mapping[str, Any]) -> Path:
-    """Write a guard's file, readable by this user only, and return it."""
-    path = folder() / f"{os.getpid()}.json"
+def beside(data_dir: Path) -> Path:
+    """Return the folder of marks in a data folder: the runtime folder may be emptied meanwhile."""
+    return data_dir / "state" / "guards"
+
+
+def announce(told: Mapping[str, Any], place: Path) -> Path:
+    """Write a guard's file into a folder, readable by this user only, and return it."""
+    path = place / f"{os.getpid()}.json"
     draft = path.with_suffix(".new")
     with contextlib.suppress(FileNotFoundError):
         draft.unlink()  # of a process that had this number and was killed
@@ -53,15 +58,25 @@ def announce(told: Mapping[str, Any]) -> Path:
     return path
 
 
-def announced() -> Iterator[tuple[Path, dict[str, Any]]]:
-    """Yield the files of guards and what they tell; of processes that are gone they are removed."""
-    for path in sorted(folder().glob("*.json")):
+def announced(data_dir: Path | None = None) -> Iterator[dict[str, Any]]:
+    """Yield what guards tell of themselves; marks of processes that are gone are removed.
+
+    Raises GuardError if the folder of marks is not to be believed.
+    """
+    places = [] if data_dir is None else [beside(data_dir)]
+    seen = set()
+    for path in sorted(x for place in (*places, folder()) for x in place.glob("*.json")):
         try:
-            told = json.loads(path.read_text(encoding="utf-8"))
-            os.kill(int(told["pid"]), 0)
+            if hasattr(os, "getuid") and path.stat().st_uid != os.getuid():
+                continue  # somebody else's, in a data folder of several
+            told = dict(json.loads(path.read_text(encoding="utf-8")))
+            pid = int(told["pid"])
+            os.kill(pid, 0)
         except ProcessLookupError:
             path.unlink(missing_ok=True)
         except (OSError, ValueError, KeyError, TypeError):
             continue  # it went meanwhile, or is none of ours
         else:
-            yield path, told
+            if pid not in seen:
+                seen.add(pid)
+                yield told

@@ -14,29 +14,32 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from pathlib import Path
 from typing import Any
 
 from instruments.bench_file import BenchFile
 from instruments.errors import InstrumentError
 from instruments.making_safe import NOTHING, resorts
+from instruments.potentiostat.contract import STILL_RUNNING
 from instruments.potentiostat.entry import PotentiostatEntry
 
 from ._act import Acting
 from ._hand_over import ports
 from ._interlock import Keeper
-from ._places import announce
-from ._record import RunOfTheDead, log
-from ._watch import Heart, Owner
+from ._places import GuardError, announce, beside, folder
+from ._record import Recorder
+from ._watch import Heart, Owner, fence_copies
 
 # How long the record waits for instruments that do not answer; what comes later is in the log.
 _RECORDED_AFTER_S = 10.0
 _BEAT_EVERY_S = 0.5
 _LET_GO_S = 30.0
 # Who never comes back: an instrument that was taken away is tried for a day.
+_ANNOUNCE_EVERY_S = 60.0
+_WRITTEN_WITHIN_S = 120.0
 _TRIES_S = 24 * 3600.0
-_LONGEST_ORDER = 4096
+_LONGEST_ORDER = 65536
 
 
 def main() -> int:
@@ -63,7 +66,12 @@ class _Guard:
         self._data_dir = Path(first["data_dir"])
         self._owner = Owner(int(first["owner"]))
         self._heart = Heart(sys.stdin.fileno(), self._owner, self._file.guard, rest)
+        # The owner may have died, and its number be another's, before this was read.
+        self._orphaned = os.getppid() != self._owner.pid
+        self._recorder = Recorder(self._data_dir)
+        self._owners_log = Path(first["log"]) if "log" in first else None
         self._noticed = ""
+        self._acts = threading.Event()
         self._acting: Acting | None = None
         self._given_up = threading.Event()
         self._handed_back = threading.Event()
@@ -72,17 +80,32 @@ class _Guard:
         # Everything that will be needed is imported and made now, while there is time.
         self._groups = resorts(self._file)
         self._finishing_groups = resorts(self._file, self._given_up)
-        self._mark = announce(
-            {
-                "pid": os.getpid(),
-                "owner": self._owner.pid,
-                "bench": self._file.name,
-                "data_dir": str(self._data_dir),
-                "ports": sorted(ports(self._file.addresses())),
-                "port": self._door.port,
-                "token": self._door.token,
-            }
-        )
+        self._marks: set[Path] = set()
+        self._announce()
+
+    def _announce(self) -> None:
+        """Tell where this guard is found; again now and then, since folders are emptied."""
+        told = {
+            "pid": os.getpid(),
+            "owner": self._owner.pid,
+            "bench": self._file.name,
+            "data_dir": str(self._data_dir),
+            "ports": sorted(ports(self._file.addresses())),
+            "port": self._door.port,
+            "token": self._door.token,
+        }
+
+        def beside_the_data() -> None:
+            with contextlib.suppress(OSError):
+                place = beside(self._data_dir)
+                place.mkdir(mode=0o700, parents=True, exist_ok=True)
+                self._marks.add(announce(told, place))
+
+        # A thread: the disk of the data may hang.
+        threading.Thread(target=beside_the_data, name="mark", daemon=True).start()
+        with contextlib.suppress(OSError, GuardError):
+            self._marks.add(announce(told, folder()))
+        self._announced_at = time.monotonic()
 
     def serve(self) -> int:
         try:
@@ -96,12 +119,17 @@ class _Guard:
             elif self._heart.unsafe:
                 self._noticed = "they could not be made safe when they were left"
                 self._act(self._heart.unsafe)
-                self._linger(None)
+                self._linger()
         finally:
             if self._keeper is not None:
                 self._keeper.close()
             self._door.close()
-            self._mark.unlink(missing_ok=True)
+            for mark in self._marks:
+                with contextlib.suppress(OSError):
+                    mark.unlink()
+            if self._owners_log is not None and self._noticed:
+                with contextlib.suppress(OSError):
+                    self._owners_log.unlink()
         return 0
 
     def _watch(self) -> str:
@@ -110,6 +138,10 @@ class _Guard:
             why = self._heart.listen()
             if why is not None:
                 return why
+            if self._orphaned:
+                return "its process ended"
+            if time.monotonic() - self._announced_at > _ANNOUNCE_EVERY_S:
+                self._announce()
             if self._heart.trips and self._keeper is not None:
                 # What the owner cannot make safe itself loses its lead, or its laser's.
                 self._heart.trips.clear()
@@ -119,9 +151,11 @@ class _Guard:
                 self._say(beat=True)
 
     def _act_for_the_dead(self) -> None:
-        run, began = self._heart.run, time.time()
-        dead = self._owner.fence()
-        record = RunOfTheDead(self._data_dir, run)
+        began = time.time()
+        # An orphan's number may be another process's by now.
+        dead = self._orphaned or self._owner.fence()
+        run = self._recorder.run(self._heart.run)
+        self._fence_copies()
         self._act(None)
         assert self._acting is not None
         self._acting.wait(_RECORDED_AFTER_S) if not self._left_to_finish else self._settle()
@@ -134,7 +168,8 @@ class _Guard:
                 "not_safe": self._acting.unsafe,
             }
         }
-        self._linger((record, self._told(dead), stop))
+        self._recorder.close_run(run, self._told(dead), stop)
+        self._linger()
 
     @property
     def _left_to_finish(self) -> list[str]:
@@ -163,6 +198,17 @@ class _Guard:
                 groups = [[self._keeper.resort()], *groups]
                 only = None if only is None else (*only, self._keeper.name)
         self._acting = Acting(groups, only, self._note, self._given_up)
+        self._acts.set()
+
+    def _fence_copies(self) -> None:
+        held = {
+            port.removeprefix("serial://")
+            for port in ports(self._file.addresses())
+            if port.startswith("serial://")
+        }
+        journals = self._data_dir / "journal"
+        for pid in fence_copies(self._owner.pid, self._owner.command, held, journals):
+            self._recorder.log(run=self._heart.run, ended=pid, why="forked by the owner")
 
     def _open_interlock(self) -> None:
         assert self._keeper is not None
@@ -193,40 +239,59 @@ class _Guard:
         return f"{told}. {'; '.join(became)}"
 
     def _note(self, name: str, became: str, safe: bool) -> None:
-        log(self._data_dir, run=self._heart.run, instrument=name, became=became, safe=safe)
+        self._recorder.log(run=self._heart.run, instrument=name, became=became, safe=safe)
 
-    def _linger(self, to_write: "tuple[RunOfTheDead, str, dict[str, Any]] | None") -> None:
+    def _linger(self) -> None:
         """Stay until everything is safe and written, or somebody wants the instruments back."""
         assert self._acting is not None
         end = time.monotonic() + _TRIES_S
         wait_s = 0.05
-        while time.monotonic() < end:
-            written = to_write is None or to_write[0].close(to_write[1], to_write[2])
-            if written:
-                to_write = None
-            if self._handed_back.is_set() or (written and self._acting.wait(0.0)):
+        while time.monotonic() < end and not self._handed_back.is_set():
+            if self._acting.wait(0.0) and self._recorder.wait(0.0):
                 break
+            if any(self._acting.became.get(x) == STILL_RUNNING for x in self._left_to_finish):
+                end = time.monotonic() + _TRIES_S  # a day from when it last was heard to run
+            if time.monotonic() - self._announced_at > _ANNOUNCE_EVERY_S:
+                self._announce()
+            if self._acting.unsafe:
+                self._fence_copies()
             self._handed_back.wait(wait_s)
             wait_s = min(2 * wait_s, 1.0)
+        if not self._handed_back.is_set() and self._acting.unsafe:
+            self._recorder.log(run=self._heart.run, gave_up=self._acting.unsafe)
         self._acting.stop(_LET_GO_S)
+        self._recorder.wait(_WRITTEN_WITHIN_S)
 
     # -- the door
 
-    def _asked(self, what: str) -> dict[str, Any]:
+    def _asked(self, what: str, wanted: Set[str]) -> dict[str, Any]:
         """Answer another session; called in the door's thread."""
+        kept: list[str] = []
         if what == "hand back" and self._noticed:
-            self._given_up.set()
-            if self._acting is not None:
-                self._acting.stop(_LET_GO_S)
-            self._handed_back.set()
+            # Between the owner's death and the first try.
+            self._acts.wait(_LET_GO_S)
+            kept = self._others(wanted)
+            if not kept:
+                self._given_up.set()
+                if self._acting is not None:
+                    self._acting.stop(_LET_GO_S)
+                self._handed_back.set()
         acting = self._acting
         return {
             "owner_lives": not self._noticed,
+            "kept": kept,
             "run": self._heart.run,
             "noticed": self._noticed,
             "became": {} if acting is None else acting.became,
             "unsafe": [] if acting is None else acting.unsafe,
         }
+
+    def _others(self, wanted: Set[str]) -> list[str]:
+        """Return what is not safe yet and not among what is wanted: nobody else would try it."""
+        if self._acting is None:
+            return []
+        unsafe = [(name, self._file.instruments[name]) for name in self._acting.unsafe]
+        return [name for name, entry in unsafe if not wanted & ports(entry.addresses)]
 
     def _say(self, **told: Any) -> None:
         # An owner that does not read, or is gone, is noticed elsewhere.
@@ -266,6 +331,6 @@ class _Door:
                     heard += part
                 order = json.loads(heard)
                 if hmac.compare_digest(str(order["token"]).encode(), self.token.encode()):
-                    answer = self._asked(str(order["do"]))
+                    answer = self._asked(str(order["do"]), set(map(str, order["ports"])))
                     line.settimeout(_LET_GO_S)
                     line.sendall(json.dumps(answer).encode() + b"\n")

@@ -7,6 +7,7 @@ import select
 import signal
 import sys
 import time
+from collections.abc import Set as AbstractSet
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,9 @@ class Owner:
 
     def __init__(self, pid: int) -> None:
         self.pid = pid
+        self.command = b""
+        with contextlib.suppress(OSError):
+            self.command = Path(f"/proc/{pid}/cmdline").read_bytes()
         self._fd: int | None = None
         if hasattr(os, "pidfd_open"):
             # Not on a kernel before 5.3, and not in every container.
@@ -72,10 +76,41 @@ class Owner:
                 os.kill(self.pid, getattr(signal, "SIGKILL", signal.SIGTERM))
         except ProcessLookupError:
             return True
+        except PermissionError:
+            return False  # it has become somebody else's; the instruments tell who has them
         end = time.monotonic() + _DIES_WITHIN_S
         while self.alive and time.monotonic() < end:
             time.sleep(0.002)
         return not self.alive
+
+
+def fence_copies(of: int, command: bytes, ports: AbstractSet[str], journals: Path) -> list[int]:
+    """End the processes that the owner has forked and that hold what it held; return which.
+
+    A fork that runs no other program has its parent's command line, and its ports and locks.
+
+    Args:
+        of: the owner's process id.
+        command: its command line, as in ``/proc/PID/cmdline``.
+        ports: paths of the bench's devices.
+        journals: the folder of the journals that it wrote.
+    """
+    ended = []
+    for process in Path("/proc").glob("[0-9]*") if command else ():
+        pid = int(process.name)
+        if pid in (of, os.getpid()):
+            continue
+        try:
+            if (process / "cmdline").read_bytes() != command:
+                continue
+            held = [os.readlink(fd) for fd in (process / "fd").iterdir()]
+            if not any(x in ports or x.startswith(f"{journals}{os.sep}") for x in held):
+                continue
+            os.kill(pid, signal.SIGKILL)
+        except OSError:
+            continue  # it ended, or is somebody else's
+        ended.append(pid)
+    return ended
 
 
 class Heart:
@@ -145,7 +180,8 @@ class Heart:
     def _silence(self) -> str | None:
         now = time.monotonic()
         if now - self._looked_at > _OWN_PAUSE_S:
-            self._beat_at = now  # it was the guard, or the whole computer, that stood still
+            # It was the guard, or the whole computer, that stood still.
+            self._beat_at, self._engine_s = now, 0.0
         self._looked_at = now
         silent_s = now - self._beat_at
         if self.run and self._engine_s > self._settings.engine_s:
