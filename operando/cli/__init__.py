@@ -93,6 +93,7 @@ def _expected() -> tuple[type[Exception], ...]:
     for module, error in (
         ("operando.resume", "ResumeError"),
         ("operando.questions", "AnswerError"),
+        ("operando.checking", "CheckFailedError"),
         ("operando.comparison", "ComparisonError"),
         ("operando.attachments", "AttachmentError"),
         ("operando.readers", "ReaderError"),

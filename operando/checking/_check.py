@@ -1,0 +1,272 @@
+"""The check of a bench: all of it, connected for this; and the quick part of it, before a run."""
+
+import logging
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from instruments.bench import Bench
+from instruments.bench_file import BenchFile
+from instruments.entry import AddressedEntry
+from instruments.errors import InstrumentError
+from operando.checking._cell import look_at_cell
+from operando.checking._clocks import computer_clock, instrument_clocks
+from operando.checking._instruments import read_back
+from operando.checking._report import Item, Report, failed
+from operando.checking._space import Estimate, estimate, free_space
+from operando.configuration import ConfigurationError, check_technique, program_of
+from operando.history import HistoryError, replayed_cell
+from operando.journal import JournalError, check_writable
+from techniques import Assignment, Cell, Protocol, SafetyLimits
+
+_log = logging.getLogger(__name__)
+
+LEADER = "potentiostat"
+
+
+def check(
+    bench: BenchFile,
+    *,
+    data_dir: Path,
+    protocol: Protocol | None = None,
+    cell: Cell | None = None,
+    guard: Mapping[str, Any] | None = None,
+) -> Report:
+    """Connect the whole bench, look at everything that can be, and leave it safe.
+
+    Nothing stops it: an instrument that does not answer is one item of the report, and the others
+    are looked at all the same. Nothing is moved and no light is switched on; the cell is measured
+    at open circuit, and only a dummy cell gets a current. Connecting a potentiostat ends a program
+    that runs on it, and opens its cell. Raises nothing for what an instrument does.
+
+    Args:
+        bench: The bench file.
+        data_dir: Where runs are to be recorded.
+        protocol: What is planned; ``None``: its room and its limits are not looked at.
+        cell: What hangs on the potentiostat; ``None``: its potential is told, not judged.
+        guard: What a session's guard tells of itself; ``None``: there is no session.
+    """
+    items: list[Item] = []
+    connected = Bench(bench)
+    try:
+        silent = connected.connect_what_answers()
+        items += _connections(bench, connected, silent)
+        drivers = _answering(connected, silent)
+        items += _looked_at(bench, drivers, data_dir, protocol, cell, guard)
+    finally:
+        connected.close()
+    if connected.left_unsafe:
+        items.append(
+            Item(
+                "left safe",
+                "failed",
+                "\n".join(connected.left_unsafe),
+                "disconnect the cell and switch the light off by hand",
+            )
+        )
+    return Report(bench.name, tuple(items))
+
+
+def check_connected(
+    bench: Bench,
+    *,
+    data_dir: Path,
+    protocol: Protocol | None = None,
+    cell: Cell | None = None,
+    guard: Mapping[str, Any] | None = None,
+) -> Report:
+    """Look at everything of a bench that is connected already, before a run on it.
+
+    As `check`, but nothing is connected or identified anew, and the bench stays connected.
+    """
+    return Report(
+        bench.file.name,
+        tuple(_looked_at(bench.file, bench.drivers, data_dir, protocol, cell, guard)),
+    )
+
+
+def _answering(bench: Bench, silent: Mapping[str, Exception]) -> dict[str, Any]:
+    return {name: driver for name, driver in bench.drivers.items() if name not in silent}
+
+
+def _connections(file: BenchFile, bench: Bench, silent: Mapping[str, Exception]) -> Iterator[Item]:
+    for name, entry in file.instruments.items():
+        driver = bench.drivers.get(name)
+        if driver is None:
+            yield Item(
+                f"{name}: connected",
+                "not checked",
+                f"this program does not open a {entry.kind}; see guard",
+            )
+            continue
+        error = silent.get(name)
+        if error is not None:
+            means = entry.unreached_means
+            yield failed(
+                f"{name}: connected",
+                error,
+                f"correct the bench file or the wiring; until then: {means}" if means else "",
+            )
+            continue
+        try:
+            told = driver.identify()
+        except InstrumentError as failure:
+            yield failed(f"{name}: identity", failure)
+            continue
+        known = ", ".join(
+            str(told[key]) for key in ("model", "serial_number", "firmware") if told.get(key)
+        )
+        wanted = isinstance(entry, AddressedEntry) and entry.serial_number is not None
+        compared = "; its serial number is that of the bench file" if wanted else ""
+        yield Item(f"{name}: identity", "ok", f"{known or 'answers'}{compared}")
+
+
+def _looked_at(
+    file: BenchFile,
+    drivers: Mapping[str, Any],
+    data_dir: Path,
+    protocol: Protocol | None,
+    cell: Cell | None,
+    guard: Mapping[str, Any] | None,
+) -> Iterator[Item]:
+    yield from read_back(file, drivers)
+    yield from _cell(file, drivers, cell)
+    if protocol is not None and cell is not None:
+        yield from _plan(file, drivers.get(LEADER), protocol, cell)
+    yield from _room(file, drivers, data_dir, protocol, cell)
+    yield computer_clock()
+    yield from instrument_clocks(file, drivers)
+    yield from _calibrations(file)
+    yield guard_item(guard)
+
+
+def _cell(file: BenchFile, drivers: Mapping[str, Any], cell: Cell | None) -> Iterator[Item]:
+    entry, driver = file.instruments.get(LEADER), drivers.get(LEADER)
+    if entry is None:
+        return
+    what = f"{LEADER}: open circuit"
+    if driver is None:
+        yield Item(what, "not checked", "it did not connect")
+        return
+    try:
+        recorded = replayed_cell(str(getattr(entry, "address", "")))
+    except HistoryError as error:
+        yield failed(what, error)
+        return
+    if recorded is not None:
+        # Its time goes on while a program runs: a look at it would take from the record.
+        yield Item(what, "not checked", f"a recorded cell answers (of {recorded['of']})")
+        return
+    limits = file.limits
+    try:
+        limits = limits if cell is None else cell.limits.narrowed_by(limits)
+    except (ValidationError, ValueError) as error:
+        yield failed(f"{LEADER}: limits", error, "widen the limits of bench or cell file")
+        limits = SafetyLimits()
+    try:
+        yield from look_at_cell(LEADER, driver, cell, limits)
+    except InstrumentError as error:
+        yield failed(what, error)
+    except Exception as error:
+        # Any: a driver of another package; whatever it is, the rest is to be looked at.
+        _log.debug("the look at the cell failed", exc_info=True)
+        yield failed(what, RuntimeError(f"{type(error).__name__}: {error}"))
+
+
+def _plan(file: BenchFile, driver: Any, protocol: Protocol, cell: Cell) -> Iterator[Item]:
+    """Yield whether bench, cell and instrument allow what is planned."""
+    name = "protocol"
+    try:
+        check_technique(file, cell, protocol)
+        if driver is not None:
+            limits = cell.limits.narrowed_by(protocol.limits).narrowed_by(file.limits)
+            assignment = Assignment(
+                technique=program_of(protocol, cell),
+                area_cm2=cell.area_cm2,
+                metal_electrode=cell.metal_electrode,
+                reference=cell.reference_electrode is not None,
+                limits=limits,
+            )
+            driver.check(assignment)
+    except (ConfigurationError, InstrumentError) as error:
+        yield failed(name, error)
+        return
+    who = "bench and cell allow it" if driver is None else "bench, cell and instrument allow it"
+    yield Item(name, "ok", f"{protocol.name} on {cell.cell_id}: {who}")
+
+
+def _room(
+    file: BenchFile,
+    drivers: Mapping[str, Any],
+    data_dir: Path,
+    protocol: Protocol | None,
+    cell: Cell | None,
+) -> Iterator[Item]:
+    try:
+        check_writable(data_dir)
+    except JournalError as error:
+        yield failed("data folder", error)
+    else:
+        yield Item("data folder", "ok", f"can be written: {data_dir}")
+    needed: Estimate | None = None
+    if protocol is not None and cell is not None:
+        try:
+            program_of(protocol, cell)
+            needed = estimate(file, protocol, cell, drivers)
+        except ConfigurationError:
+            needed = None  # told by the item of the protocol
+    yield from free_space(data_dir, needed)
+
+
+def _calibrations(file: BenchFile) -> Iterator[Item]:
+    flags = getattr(file, "calibration_flags", None)
+    if flags is None:
+        return
+    policy, told = getattr(file, "calibrations", None), list(flags())
+    for kind in ("expired", "missing"):
+        these = [flag.told for flag in told if flag.flag == kind]
+        if not these:
+            continue
+        refused = getattr(policy, kind, "note") == "refuse"
+        yield Item(
+            f"calibrations {kind}",
+            "failed" if refused else "warning",
+            "\n".join(these),
+            "calibrate, and write it into the bench file",
+        )
+    if not told:
+        yield Item("calibrations", "ok", "none is too old or missing")
+
+
+def guard_item(state: Mapping[str, Any] | None) -> Item:
+    """Return what a guard tells of itself as an item.
+
+    Args:
+        state: ``pid``, whether it is ``ready``, why it ``ended``; ``None``: there is none to ask.
+    """
+    if state is None:
+        return Item("guard", "not checked", "none watches: it starts with a session")
+    if state.get("ended"):
+        return Item(
+            "guard",
+            "failed",
+            f"it has ended: {state['ended']}",
+            "connect the bench anew; without it nobody acts when this program dies",
+        )
+    if not state.get("ready"):
+        return Item("guard", "warning", "it does not watch yet", "wait a second and check again")
+    return Item("guard", "ok", f"watches (process {state.get('pid')})")
+
+
+def recorded(report: Report) -> dict[str, Any]:
+    """Return what a start document tells of a check that was made before its run."""
+    at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    return {"done": True, "at": at, **report.as_dict()}
+
+
+def left_out(why: str) -> dict[str, Any]:
+    """Return what a start document tells of a check that was not made."""
+    return {"done": False, "why": why}
