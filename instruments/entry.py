@@ -195,6 +195,6 @@ class AddressedEntry(InstrumentEntry):
             )
         raise InstrumentFaultError(
             f"{who}: asked for its serial number it told {found!r}, the bench file names "
-            f"{self.serial_number!r}: another instrument is at this address. It was left alone "
-            "(a potentiostat with its cell open); correct the address, or serial_number"
+            f"{self.serial_number!r}: another instrument is at this address. It was released "
+            "again; correct the address, or serial_number"
         )

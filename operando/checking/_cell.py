@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterator, Sequence
 
 from instruments.errors import InstrumentError
-from instruments.potentiostat.contract import Potentiostat, Sample
+from instruments.potentiostat.contract import Capabilities, Potentiostat, Sample
 from operando.checking._report import Item, failed
 from techniques import (
     Assignment,
@@ -38,6 +38,8 @@ STEADY_V = 0.05
 
 # A dummy cell: so much of a potential is put on it, for so long, and so near it has to be.
 DUMMY_V, DUMMY_S, DUMMY_SHARE = 0.1, 5.0, 0.05
+# At most, where the instrument cannot measure so small a current.
+DUMMY_MOST_V = 1.0
 # What resistors show with no current.
 DUMMY_REST_V = 0.02
 _OHM = re.compile(r"(\d+(?:\.\d+)?(?:[eE][+-]?\d+)?)\s*([kM]?)ohm")
@@ -228,11 +230,10 @@ def _dummy(
             what, "not checked", f"its parts tell no resistance at direct current: {cell.dummy}"
         )
         return
-    largest_a = 0.5 * min(
-        driver.capabilities().current_max_a,
-        math.inf if limits.current_max_a is None else limits.current_max_a,
-    )
-    current_a = min(DUMMY_V / expected, largest_a)
+    current_a = _dummy_current_a(driver.capabilities(), expected, limits)
+    if current_a <= 0:
+        yield Item(what, "not checked", "the limits of bench and cell leave nothing around 0 V")
+        return
     try:
         found = _resistance_ohm(driver, cell, current_a, expected, rest_v, limits)
     except (InstrumentError, ValueError) as error:
@@ -248,6 +249,19 @@ def _dummy(
             f"{told}: more than {DUMMY_SHARE * 100:g} % apart",
             "is it this dummy cell, and are all its leads on?",
         )
+
+
+def _dummy_current_a(able: Capabilities, expected_ohm: float, limits: SafetyLimits) -> float:
+    """Return a low current that the instrument still measures well, A."""
+    # A hundredth of the smallest range is still many steps of its converter.
+    current_a = max(DUMMY_V / expected_ohm, 0.01 * able.current_ranges_a[0])
+    ends = [able.potential_max_v, -able.potential_min_v, 2 * DUMMY_MOST_V]
+    ends += [limits.potential_max_v] if limits.potential_max_v is not None else []
+    ends += [-limits.potential_min_v] if limits.potential_min_v is not None else []
+    most_a = able.current_max_a
+    if limits.current_max_a is not None:
+        most_a = min(most_a, limits.current_max_a)
+    return min(current_a, 0.5 * most_a, 0.5 * min(ends) / expected_ohm)
 
 
 def _resistance_ohm(

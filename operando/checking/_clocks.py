@@ -80,7 +80,7 @@ def instrument_clocks(file: BenchFile, drivers: Mapping[str, Any]) -> Iterator[I
                 yield Item(
                     f"{name}: clock",
                     "not checked",
-                    f"the bench file tells that it is {declared:g} s ahead; it cannot be asked",
+                    f"taken to be {declared:g} s ahead (clock_offset_s); it cannot be asked",
                 )
             continue
         try:
@@ -92,7 +92,7 @@ def instrument_clocks(file: BenchFile, drivers: Mapping[str, Any]) -> Iterator[I
             yield Item(f"{name}: clock", "not checked", "it tells no time")
             continue
         off_s = ahead_s - (declared or 0.0)
-        told = f"{ahead_s:.0f} s ahead of this computer's"
+        told = f"{round(ahead_s)} s ahead of this computer's"
         if declared is not None:
             told += f", the bench file tells {declared:g} s"
         if abs(off_s) > _OFF_S + _COARSE_S:

@@ -206,9 +206,10 @@ def _raman(name: str, driver: Any, entry: RamanEntry, file: BenchFile) -> Iterat
         driver.safe_state()
     told = (
         f"{taken.integration_time_s:g} s read back in the dark, "
-        f"{float(taken.counts.mean()):.4g} counts, detector at "
-        f"{taken.detector_temperature_c:.1f} degC"
+        f"{float(taken.counts.mean()):.4g} counts"
     )
+    if math.isfinite(taken.detector_temperature_c):
+        told += f", detector at {taken.detector_temperature_c:.1f} degC"
     if not math.isclose(taken.integration_time_s, wanted_s, rel_tol=_SAME_TIME):
         yield Item(
             f"{name}: integration time",

@@ -33,11 +33,12 @@ from techniques.programs import Block, Repeat, Sequence
 
 # Measured, journal and catalog together: a row that travels in an event page of its own (slower
 # than ten rows a second), one in a page of many, one of a follower. With fast steps pages are full.
-ROW_ALONE_B, ROW_AMONG_MANY_B, FOLLOWER_ROW_B = 900, 250, 1500
+ROW_ALONE_B, ROW_AMONG_MANY_B, FOLLOWER_ROW_B = 1200, 300, 1500
 # Rows of the leader come in pages of 0.1 s.
 PAGES_PER_S = 10.0
-# Start and stop documents, descriptors, indexes, the files' own heads.
-RUN_B = 2_000_000
+# Start and stop documents, descriptors, indexes, the files' own heads, and the write-ahead logs of
+# the catalog, 4 MB each.
+RUN_B = 10_000_000
 # Values of a chromatogram's trace each second, 8 bytes each.
 _TRACE_PER_S = 50.0
 # A potential that moves rows: at most so far in a step, V.
