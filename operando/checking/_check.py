@@ -12,6 +12,8 @@ from instruments.bench import Bench
 from instruments.bench_file import BenchFile
 from instruments.entry import AddressedEntry
 from instruments.errors import InstrumentError
+from instruments.thermostat.contract import AQUEOUS_BATHS, ThermostatState
+from instruments.thermostat.entry import ThermostatEntry
 from operando.checking._cell import look_at_cell
 from operando.checking._clocks import computer_clock, instrument_clocks
 from operando.checking._instruments import read_back
@@ -134,6 +136,8 @@ def _looked_at(
 ) -> Iterator[Item]:
     yield from read_back(file, drivers)
     yield from _cell(file, drivers, cell)
+    if cell is not None:
+        yield from _baths(file, drivers, cell)
     if protocol is not None and cell is not None:
         yield from _plan(file, drivers.get(LEADER), protocol, cell)
     yield from _room(file, drivers, data_dir, protocol, cell)
@@ -174,6 +178,50 @@ def _cell(file: BenchFile, drivers: Mapping[str, Any], cell: Cell | None) -> Ite
         # Any: a driver of another package; whatever it is, the rest is to be looked at.
         _log.debug("the look at the cell failed", exc_info=True)
         yield failed(what, RuntimeError(f"{type(error).__name__}: {error}"))
+
+
+def _baths(file: BenchFile, drivers: Mapping[str, Any], cell: Cell) -> Iterator[Item]:
+    """Yield whether the cell may stand in the bath, as it is now and as it is set."""
+    for name, entry in file.instruments.items():
+        driver = drivers.get(name)
+        if driver is None or not isinstance(entry, ThermostatEntry):
+            continue
+        what = f"{name}: cell"
+        if cell.metal == "Na" and entry.bath_liquid in AQUEOUS_BATHS:
+            yield Item(
+                what,
+                "failed",
+                f"the bath is {entry.bath_liquid} and the cell holds sodium, which burns in it",
+                "fill it with silicone oil, or take a dry block",
+            )
+            continue
+        low, high = cell.temperature_min_k, cell.temperature_max_k
+        if (low, high) == (None, None):
+            continue
+        try:
+            state: ThermostatState = driver.state()
+        except InstrumentError:
+            continue  # told already
+        there = [("is at", state.temperature_k)]
+        there += [("goes to", state.setpoint_k)] if state.controlling else []
+        beyond = [
+            f"{does} {kelvin:.2f} K"
+            for does, kelvin in there
+            if (low is not None and kelvin < low) or (high is not None and kelvin > high)
+        ]
+        allowed = (
+            f"{cell.cell_id} may be at {'any' if low is None else f'{low:g}'} to "
+            f"{'any' if high is None else f'{high:g}'} K"
+        )
+        if beyond:
+            yield Item(
+                what,
+                "failed",
+                f"the bath {' and '.join(beyond)}; {allowed}",
+                "set it within these temperatures before the cell is put in",
+            )
+        else:
+            yield Item(what, "ok", f"the bath is at {state.temperature_k:.2f} K; {allowed}")
 
 
 def _plan(file: BenchFile, driver: Any, protocol: Protocol, cell: Cell) -> Iterator[Item]:

@@ -16,10 +16,12 @@ from instruments.potentiostat.entry import PotentiostatEntry
 from instruments.raman.entry import RamanEntry
 from instruments.stage.entry import StageEntry
 from instruments.thermostat.entry import ThermostatEntry
+from techniques import Cell, OpenCell, Protocol, Rule, SafetyLimits
 from techniques.default_rules import HARD_SHORT_ENDS, OVERRUN_ENDS
 
 Layer = Literal["instrument", "plan", "guard", "interlock"]
 SOFTWARE_ONLY = "SOFTWARE ONLY"
+_PANEL = "set the circulator's own limits on its panel as well"
 
 
 @dataclass(frozen=True)
@@ -54,15 +56,27 @@ class KeptLimit:
         }
 
 
-def limits_of(file: BenchFile, drivers: Mapping[str, Any] | None = None) -> tuple[KeptLimit, ...]:
+def limits_of(
+    file: BenchFile,
+    drivers: Mapping[str, Any] | None = None,
+    *,
+    protocol: Protocol | None = None,
+    cell: Cell | None = None,
+) -> tuple[KeptLimit, ...]:
     """Return every limit of a bench, by instrument. Nothing is opened.
 
     Args:
         file: The bench.
+        protocol: Narrows the limits of the bench, and has rules of its own; ``None``: the rules
+            are those by default.
+        cell: Narrows the limits of the bench. Raises ValueError if no potential is left.
         drivers: Those that are connected, which know their model's own ranges; else the ranges of
             everything that speaks the language are told.
     """
     held = _held_by_interlock(file)
+    limits = file.limits
+    for narrower in (cell, protocol):
+        limits = limits if narrower is None else narrower.limits.narrowed_by(limits)
     drivers = drivers or {}
     found: list[KeptLimit] = []
     for name, entry in file.instruments.items():
@@ -71,11 +85,13 @@ def limits_of(file: BenchFile, drivers: Mapping[str, Any] | None = None) -> tupl
         found += own
         match entry:
             case PotentiostatEntry():
-                found += _of_potentiostat(name, entry, file, driver, held.get(name))
+                found += _of_potentiostat(name, entry, limits, driver)
+                found += _of_rules(name, protocol, cell)
+                found.append(_when_alone(name, entry, file, held.get(name)))
             case RamanEntry():
                 found += _of_laser(name, entry, file, held.get(name))
             case ThermostatEntry():
-                found += _of_thermostat(name, entry, file)
+                found += _of_thermostat(name, entry, file, cell)
             case StageEntry():
                 found += [
                     KeptLimit(name, f"travel of {axis}", _told(span), ("plan",), "min_um, max_um")
@@ -125,23 +141,20 @@ def _own(name: str, entry: InstrumentEntry, driver: Any) -> Iterator[KeptLimit]:
 
 
 def _of_potentiostat(
-    name: str, entry: PotentiostatEntry, file: BenchFile, driver: Any, held: str | None
+    name: str, entry: PotentiostatEntry, limits: SafetyLimits, driver: Any
 ) -> Iterator[KeptLimit]:
-    declared = abilities_of(entry.driver_class())
-    alone = any(one.limits_kept_by == "software" for one in declared)
-    note = next((one.limits_note for one in declared if one.limits_note), "")
+    alone, note = _alone(entry)
     kept: tuple[Layer, ...] = ("plan",) if alone else ("instrument", "plan")
     if driver is not None:
         able = driver.capabilities().abilities()
         for quantity in ("potential", "current"):
-            limits = able.limits[quantity]
-            yield KeptLimit(name, f"{quantity}, by its maker", _told(limits), ("instrument",))
-    limits = file.limits
+            own = able.limits[quantity]
+            yield KeptLimit(name, f"{quantity}, by its maker", _told(own), ("instrument",))
     span = Span(limits.potential_min_v, limits.potential_max_v, "V")
     yield KeptLimit(name, "potential E_WE - E_CE", _told(span), kept, note)
     if limits.cell_potential_max_v is not None:
         span = Span(None, limits.cell_potential_max_v, "V")
-        yield KeptLimit(name, "|E_WE - E_CE|, three electrodes", _told(span), kept, note)
+        yield KeptLimit(name, "|E_WE - E_CE|", _told(span), kept, note)
     yield KeptLimit(name, "current", _told(Span(None, limits.current_max_a, "A")), kept, note)
     beforehand = (
         "a program that could pass more is refused before it starts; the ends of its steps are "
@@ -152,17 +165,30 @@ def _of_potentiostat(
         ("duration of a program", limits.duration_max_s, "s"),
     ):
         yield KeptLimit(name, what, _told(Span(None, most, unit)), kept, beforehand)
-    judged = "the live analysis judges the rows; a protocol may have rules of its own or none"
-    for rule in (HARD_SHORT_ENDS, OVERRUN_ENDS):
+
+
+def _of_rules(name: str, protocol: Protocol | None, cell: Cell | None) -> Iterator[KeptLimit]:
+    """Yield what the live analysis of the rows ends a program for."""
+    judged = "the live analysis judges the rows as they come"
+    rules: tuple[Rule, ...] = (HARD_SHORT_ENDS, OVERRUN_ENDS)
+    if protocol is None:
+        judged += "; by default, of cells that are cycled: a protocol may have other rules, or none"
+    else:
+        rules = protocol.rules if cell is None else protocol.rules_on(cell)
+    for rule in rules:
+        if not any(isinstance(action, OpenCell) for action in rule.then):
+            continue  # it limits nothing
         what = rule.when.event.replace("_", " ")
-        yield KeptLimit(name, what, "opens the cell, by default", ("plan",), judged)
-    yield from _when_alone(name, entry, file, alone, held)
+        if rule.when.amount_umol is not None:
+            what += f" {rule.when.amount_umol:g} umol"
+        yield KeptLimit(name, what, "opens the cell", ("plan",), judged)
 
 
 def _when_alone(
-    name: str, entry: PotentiostatEntry, file: BenchFile, alone: bool, held: str | None
-) -> Iterator[KeptLimit]:
-    """Yield what becomes of a program when the one who started it is gone."""
+    name: str, entry: PotentiostatEntry, file: BenchFile, held: str | None
+) -> KeptLimit:
+    """Return what becomes of a program when the one who started it is gone."""
+    alone, _ = _alone(entry)
     finishes = getattr(entry, "on_silence", "open_cell") == "let_instrument_finish"
     guarded = _guarded(file)
     layers: list[Layer] = []
@@ -170,7 +196,7 @@ def _when_alone(
     if guarded:
         layers.append("guard")
         told.append("the guard lets it finish" if finishes else "the guard opens the cell")
-    if finishes or (not guarded and not alone):
+    if not alone and (finishes or not guarded):
         layers.append("instrument")
         told.append("it finishes within its own limits")
     if held is not None:
@@ -179,15 +205,20 @@ def _when_alone(
     if not layers:
         layers.append("plan")
         told.append("NOBODY ends it before its own duration is over")
-    yield KeptLimit(name, "current when this program dies", "; ".join(told), tuple(layers))
+    return KeptLimit(name, "current when this program dies", "; ".join(told), tuple(layers))
+
+
+def _alone(entry: InstrumentEntry) -> tuple[bool, str]:
+    """Return whether this computer alone keeps an instrument's limits, and what is to be known."""
+    declared = abilities_of(entry.driver_class())
+    alone = any(one.limits_kept_by == "software" for one in declared)
+    return alone, next((one.limits_note for one in declared if one.limits_note), "")
 
 
 def _of_laser(
     name: str, entry: RamanEntry, file: BenchFile, held: str | None
 ) -> Iterator[KeptLimit]:
-    declared = abilities_of(entry.driver_class())
-    alone = any(one.limits_kept_by == "software" for one in declared)
-    note = next((one.limits_note for one in declared if one.limits_kept_by == "software"), "")
+    alone, note = _alone(entry)
     power = f"{entry.laser_power_w:g} W set"
     if alone:
         yield KeptLimit(name, "laser power", f"{power}, not read back", ("plan",), note)
@@ -207,14 +238,17 @@ def _of_laser(
     yield KeptLimit(name, "laser on", told, tuple(layers))
 
 
-def _of_thermostat(name: str, entry: ThermostatEntry, file: BenchFile) -> Iterator[KeptLimit]:
+def _of_thermostat(
+    name: str, entry: ThermostatEntry, file: BenchFile, cell: Cell | None
+) -> Iterator[KeptLimit]:
     low, high = entry.limits_k
     if (low, high) != (None, None):
         yield KeptLimit(
-            name, "setpoint of this bench", _told(Span(low, high, "K")), ("plan",),
-            "also the cell's temperature_min_k and temperature_max_k; set the circulator's own "
-            "limits on its panel as well",
-        )  # fmt: skip
+            name, "setpoint of this bench", _told(Span(low, high, "K")), ("plan",), _PANEL
+        )
+    if cell is not None and (cell.temperature_min_k, cell.temperature_max_k) != (None, None):
+        span = Span(cell.temperature_min_k, cell.temperature_max_k, "K")
+        yield KeptLimit(name, "temperature of the cell", _told(span), ("plan",), _PANEL)
     safe = entry.safe_temperature_k
     told = "stops" if safe is None else f"goes to {safe:g} K"
     layers: tuple[Layer, ...] = ("plan", "guard") if _guarded(file) else ("plan",)

@@ -5,10 +5,14 @@ import contextlib
 import json
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ._arguments import AddCommand, add_bench
 from ._bench import bench_file, refuse_seed_of_nothing, simulate
 from ._terminal import FAILED, OK, say
+
+if TYPE_CHECKING:
+    from techniques import Cell, Protocol
 
 
 def declare(add: AddCommand) -> None:
@@ -44,27 +48,22 @@ def declare(add: AddCommand) -> None:
     sub.add_argument(
         "--bench", metavar="NAME", help="a bench file, or a name in the configuration folder (sim)"
     )
+    sub.add_argument(
+        "--protocol", metavar="FILE", help="with the limits and rules of a protocol, on its cell"
+    )
+    sub.add_argument("--cell", metavar="CELL", help="with the limits of this cell")
     sub.add_argument("--json", action="store_true", help="as JSON, for programs")
     sub.set_defaults(only=None)
 
 
 def _check(arguments: argparse.Namespace) -> int:
     from operando.checking import check
-    from operando.configuration import load_cell, load_protocol, protocol_path
     from operando.settings import data_dir
 
     refuse_seed_of_nothing(arguments, starts=arguments.simulate is not None)
     bench = bench_file(arguments)
-    protocol = cell = None
-    preset = arguments.simulate or ""
-    if arguments.protocol is not None:
-        protocol = load_protocol(arguments.protocol)
-    if arguments.cell is not None:
-        cell = load_cell(arguments.cell)
-        preset = preset or Path(arguments.cell).stem
-    elif protocol is not None:
-        cell = load_cell(protocol.cell, beside=protocol_path(arguments.protocol).parent)
-        preset = preset or Path(protocol.cell).stem
+    protocol, cell, preset = _planned(arguments)
+    preset = arguments.simulate or preset
     with contextlib.ExitStack() as stack:
         if arguments.simulate is not None or arguments.replay is not None:
             # What is said on the way is none of the report.
@@ -80,10 +79,33 @@ def _check(arguments: argparse.Namespace) -> int:
 
 def _limits(arguments: argparse.Namespace) -> int:
     from operando.checking import limits_of, limits_table
+    from operando.configuration import ConfigurationError, check_limits
 
-    found = limits_of(bench_file(arguments))
+    protocol, cell, _ = _planned(arguments)
+    bench = bench_file(arguments)
+    if protocol is not None and cell is not None:
+        check_limits(bench, cell, protocol)
+    try:
+        found = limits_of(bench, protocol=protocol, cell=cell)
+    except ValueError as error:
+        raise ConfigurationError(
+            f"bench {bench.name!r} and the cell leave no potential that both allow: {error}"
+        ) from error
     if arguments.json:
         say(json.dumps([one.as_dict() for one in found], indent=2))
     else:
         say(limits_table(found))
     return OK
+
+
+def _planned(arguments: argparse.Namespace) -> "tuple[Protocol | None, Cell | None, str]":
+    """Return the protocol and the cell that are meant, and the name of the cell."""
+    from operando.configuration import load_cell, load_protocol, protocol_path
+
+    protocol = None if arguments.protocol is None else load_protocol(arguments.protocol)
+    if arguments.cell is not None:
+        return protocol, load_cell(arguments.cell), Path(arguments.cell).stem
+    if protocol is None:
+        return None, None, ""
+    beside = protocol_path(arguments.protocol).parent
+    return protocol, load_cell(protocol.cell, beside=beside), Path(protocol.cell).stem

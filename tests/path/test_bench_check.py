@@ -94,6 +94,7 @@ def test_a_bench_that_is_well_passes_and_nothing_of_it_moves(
     assert "Cu against Zn" in said
     assert "does not control; read back" in said
     assert "it would obey a start now" in said
+    assert "ZN-CU-001 may be at 274.15 to 333.15 K" in said
     assert not chain.truth("potentiostat", "cell_on")  # no current, and the cell is open
     assert not chain.truth("chromatograph", "injection")
 
@@ -150,6 +151,28 @@ def test_several_faults_at_once_are_told_in_one_report(
     others = {one["name"]: one["status"] for one in report["items"]}
     assert others["potentiostat: identity"] == "ok"  # looked at all the same
     assert chain.truth("potentiostat", "cell_on") == before
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "bath", "told"),
+    [
+        ("na-bare-half", {}, "water", "the cell holds sodium, which burns in it"),
+        ("zn-bare-half", {"temperature_max_k": 290.0}, "water", "the bath is at 298.15 K; ZN-CU"),
+        ("zn-bare-half", {}, "water", ""),
+    ],
+)
+@pytest.mark.usefixtures("chain")
+def test_a_bath_that_a_cell_must_not_stand_in_fails(
+    name: str, changes: dict[str, float], bath: str, told: str, tmp_path: Path
+) -> None:
+    bench = load_bench("sim").only({"thermostat"})
+    entry = bench.instruments["thermostat"].model_copy(update={"bath_liquid": bath})
+    bench = bench.model_copy(update={"instruments": {"thermostat": entry}})
+    cell = load_cell(name).model_copy(update=changes)
+    report = check(bench, data_dir=tmp_path / "data", cell=cell)
+    found = {one.name: one for one in report.items}["thermostat: cell"]
+    assert found.status == ("failed" if told else "ok")
+    assert told in found.told
 
 
 def test_a_check_goes_before_each_run_and_into_its_record(

@@ -1,12 +1,14 @@
 """Who keeps which limit, as `operando limits` tells it."""
 
 import json
+from pathlib import Path
 
 import pytest
+import yaml
 
 from operando.checking import limits_of, limits_table
-from operando.cli import main
-from operando.configuration import load_bench
+from operando.cli import REFUSED, main
+from operando.configuration import load_bench, load_cell, load_protocol
 
 
 def kept(bench: str) -> dict[tuple[str, str], tuple[str, str, bool]]:
@@ -53,3 +55,32 @@ def test_programs_get_the_same_as_json(capsys: pytest.CaptureFixture[str]) -> No
     told = json.loads(capsys.readouterr().out)
     assert told == [one.as_dict() for one in limits_of(load_bench("sim"))]
     assert {"instrument", "limit", "value", "layers", "note", "software_only"} == set(told[0])
+
+
+def test_a_protocol_and_its_cell_narrow_the_limits_and_bring_their_rules(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    bench, cell = load_bench("sim"), load_cell("zn-bare-half")
+    protocol = load_protocol("zinc-operando").model_copy(update={"rules": ()})
+    told = {
+        one.limit: one.value
+        for one in limits_of(bench, protocol=protocol, cell=cell)
+        if one.instrument in ("potentiostat", "thermostat")
+    }
+    assert told["potential E_WE - E_CE"] == "-1 to 1 V"
+    assert told["current"] == "up to 0.025 A"
+    assert told["temperature of the cell"] == "274.15 to 333.15 K"
+    assert "hard short" not in told
+    assert main(["limits", "--bench", "sim", "--protocol", "zinc-operando"]) == 0
+    assert "up to 0.025 A" in capsys.readouterr().out
+
+
+def test_a_cell_that_no_potential_of_the_bench_suits_is_refused(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    cell = load_cell("zn-bare-half").model_dump(mode="json", exclude_none=True)
+    cell["limits"] |= {"potential_min_v": 5.0, "potential_max_v": 6.0}
+    path = tmp_path / "cell.yaml"
+    path.write_text(yaml.safe_dump(cell))
+    assert main(["limits", "--bench", "sim", "--cell", str(path)]) == REFUSED
+    assert "leave no potential that both allow" in capsys.readouterr().err
