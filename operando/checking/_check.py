@@ -101,7 +101,7 @@ def _connections(file: BenchFile, bench: Bench, silent: Mapping[str, Exception])
             yield Item(
                 f"{name}: connected",
                 "not checked",
-                f"this program does not open a {entry.kind}; see guard",
+                f"the guard opens an {entry.kind}, and nobody else",
             )
             continue
         error = silent.get(name)
