@@ -7,10 +7,10 @@ connected. ``limits_of`` tells who keeps which limit.
 from operando.checking._check import (
     check,
     check_connected,
-    guard_item,
     left_out,
     recorded,
 )
+from operando.checking._guarding import guard_item
 from operando.checking._limits import KeptLimit, limits_of, limits_table
 from operando.checking._report import CheckFailedError, Item, Report
 from operando.checking._space import Estimate, Part, estimate

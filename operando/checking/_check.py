@@ -16,6 +16,7 @@ from instruments.thermostat.contract import AQUEOUS_BATHS, ThermostatState
 from instruments.thermostat.entry import ThermostatEntry
 from operando.checking._cell import look_at_cell
 from operando.checking._clocks import computer_clock, instrument_clocks
+from operando.checking._guarding import guard_item, guarding
 from operando.checking._instruments import read_back
 from operando.checking._report import Item, Report, failed
 from operando.checking._space import Estimate, estimate, free_space
@@ -35,7 +36,6 @@ def check(
     data_dir: Path,
     protocol: Protocol | None = None,
     cell: Cell | None = None,
-    guard: Mapping[str, Any] | None = None,
 ) -> Report:
     """Connect the whole bench, look at everything that can be, and leave it safe.
 
@@ -49,17 +49,19 @@ def check(
         data_dir: Where runs are to be recorded.
         protocol: What is planned; ``None``: its room and its limits are not looked at.
         cell: What hangs on the potentiostat; ``None``: its potential is told, not judged.
-        guard: What a session's guard tells of itself; ``None``: there is no session.
     """
     items: list[Item] = []
     connected = Bench(bench)
-    try:
-        silent = connected.connect_what_answers()
-        items += _connections(bench, connected, silent)
-        drivers = _answering(connected, silent)
-        items += _looked_at(bench, drivers, data_dir, protocol, cell, guard)
-    finally:
-        connected.close()
+    with guarding(connected, data_dir) as guard:
+        try:
+            silent = connected.connect_what_answers()
+            guard.wait()
+            items += _connections(bench, connected, silent)
+            drivers = _answering(connected, silent)
+            items += _looked_at(bench, drivers, data_dir, protocol, cell)
+            items.append(guard.now())
+        finally:
+            connected.close()
     if connected.left_unsafe:
         items.append(
             Item(
@@ -84,10 +86,8 @@ def check_connected(
 
     As `check`, but nothing is connected or identified anew, and the bench stays connected.
     """
-    return Report(
-        bench.file.name,
-        tuple(_looked_at(bench.file, bench.drivers, data_dir, protocol, cell, guard)),
-    )
+    items = tuple(_looked_at(bench.file, bench.drivers, data_dir, protocol, cell))
+    return Report(bench.file.name, (*items, guard_item(guard)))
 
 
 def _answering(bench: Bench, silent: Mapping[str, Exception]) -> dict[str, Any]:
@@ -132,7 +132,6 @@ def _looked_at(
     data_dir: Path,
     protocol: Protocol | None,
     cell: Cell | None,
-    guard: Mapping[str, Any] | None,
 ) -> Iterator[Item]:
     yield from read_back(file, drivers)
     yield from _cell(file, drivers, cell)
@@ -144,7 +143,6 @@ def _looked_at(
     yield computer_clock()
     yield from instrument_clocks(file, drivers)
     yield from _calibrations(file)
-    yield guard_item(guard)
 
 
 def _cell(file: BenchFile, drivers: Mapping[str, Any], cell: Cell | None) -> Iterator[Item]:
@@ -287,26 +285,6 @@ def _calibrations(file: BenchFile) -> Iterator[Item]:
         )
     if not told:
         yield Item("calibrations", "ok", "none is too old or missing")
-
-
-def guard_item(state: Mapping[str, Any] | None) -> Item:
-    """Return what a guard tells of itself as an item.
-
-    Args:
-        state: ``pid``, whether it is ``ready``, why it ``ended``; ``None``: there is none to ask.
-    """
-    if state is None:
-        return Item("guard", "not checked", "none watches: it starts with a session")
-    if state.get("ended"):
-        return Item(
-            "guard",
-            "failed",
-            f"it has ended: {state['ended']}",
-            "connect the bench anew; without it nobody acts when this program dies",
-        )
-    if not state.get("ready"):
-        return Item("guard", "warning", "it does not watch yet", "wait a second and check again")
-    return Item("guard", "ok", f"watches (process {state.get('pid')})")
 
 
 def recorded(report: Report) -> dict[str, Any]:

@@ -441,13 +441,12 @@ class Session(Records):
 
         if self.RE.state != "idle":
             raise RuntimeError(f"a plan is {self.RE.state}: the bench is checked between plans")
-        guard = getattr(self, "guard_state", None)
         return check_connected(
             self.bench,
             data_dir=self.data_dir,
             protocol=protocol,
             cell=cell,
-            guard=None if guard is None else guard(),
+            guard=self.guard_state(),
         )
 
     def verdicts(self, start: Mapping[str, Any]) -> "Verdicts":

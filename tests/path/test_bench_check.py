@@ -12,6 +12,7 @@ from instruments.relay_board import NumatoRelayBoard
 from operando.checking import check
 from operando.cli import FAILED, OK, REFUSED, main
 from operando.configuration import load_bench, load_cell
+from operando.guard import guards_of
 from operando.journal import documents, list_runs
 from techniques import OpenCircuit, Protocol, Recording, Schedule
 
@@ -249,6 +250,24 @@ def test_each_kind_of_instrument_reads_a_setpoint_back(
     assert found["gas_chromatograph: ready"].status == "ok"
     assert found["gas_chromatograph: clock"].status == "ok"
     assert [one["laser_mj"] for one in chain.truth("raman", "spectrum")] == [0.0]
+
+
+def test_the_guard_holds_the_interlock_while_its_cell_is_looked_at(
+    make_chain: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPERANDO_GUARDS", str(tmp_path / "guards"))
+    bench = load_bench("sim-interlock").only({"potentiostat", "interlock"})
+    cell, data = load_cell("dummy-100ohm"), tmp_path / "data"
+    chain = make_chain("dummy-100ohm", factor=1000, instruments=("potentiostat", "interlock"))
+    with chain.simulated():
+        # Open, its relay is a contact of 1 gigaohm in the lead of the cell.
+        alone = {one.name: one for one in check(bench, data_dir=data, cell=cell).items}
+        monkeypatch.setenv("OPERANDO_GUARD", "on")
+        held = {one.name: one for one in check(bench, data_dir=data, cell=cell).items}
+    assert alone["guard"].status == alone["potentiostat: dummy cell"].status == "failed"
+    assert "nobody holds the interlock" in alone["guard"].told
+    assert held["guard"].status == held["potentiostat: dummy cell"].status == "ok"
+    assert not list(guards_of(bench))  # it has gone with the check
 
 
 def test_what_cannot_be_read_is_wrong_usage(told: Callable[..., tuple[int, str]]) -> None:

@@ -38,6 +38,15 @@ def test_what_only_this_computer_keeps_is_software_only() -> None:
     assert second["stage", "travel of x"] == ("0 to 25000 um", "plan", True)
 
 
+def test_an_interlock_keeps_what_the_guard_keeps_without_this_computer() -> None:
+    told, held = kept("bench-rodeostat"), kept("bench-interlock")
+    dies, laser = ("potentiostat", "current when this program dies"), ("raman", "laser on")
+    assert told[dies] == ("the guard opens the cell", "guard", True)
+    assert held[dies][1:] == ("guard interlock", False)
+    assert held[laser][1:] == ("plan guard interlock", False)
+    assert "its interlock opens within 1 s" in held[laser][0]
+
+
 def test_the_table_says_software_only_where_it_is_and_how_it_is_cured(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
