@@ -266,6 +266,10 @@ def test_the_guard_holds_the_interlock_while_its_cell_is_looked_at(
         held = {one.name: one for one in check(bench, data_dir=data, cell=cell).items}
     assert alone["guard"].status == alone["potentiostat: dummy cell"].status == "failed"
     assert "nobody holds the interlock" in alone["guard"].told
+    assert (alone["interlock: relays"].status, held["interlock: relays"].status) == (
+        "not checked",
+        "ok",
+    )
     assert held["guard"].status == held["potentiostat: dummy cell"].status == "ok"
     assert not list(guards_of(bench))  # it has gone with the check
 
