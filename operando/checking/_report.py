@@ -1,5 +1,7 @@
 """What a check found: one report of everything, good and bad."""
 
+import sys
+import textwrap
 from collections import Counter
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
@@ -12,6 +14,9 @@ _SIGNS: dict[Status, str] = {
     "failed": "FAILED",
     "not checked": "not checked",
 }
+
+# What stands before what was found, besides the name, and how narrow that may become.
+_BEFORE, _NARROWEST = 16, 40
 
 
 @dataclass(frozen=True)
@@ -83,21 +88,30 @@ class Report:
         told = ", ".join(f"{counts[status]} {status}" for status in _SIGNS if counts[status])
         return f"check of bench {self.bench}: {told or 'nothing to check'}"
 
-    def text(self, *, only_bad: bool = False) -> str:
+    def text(self, *, only_bad: bool = False, width: int | None = None) -> str:
         """Return the report as a table of lines; ``only_bad`` leaves out what is well or unknown.
 
-        What to do stands in a line of its own below what was found.
+        What to do stands in a line of its own below what was found. Lines are broken at ``width``
+        characters; ``None``: they are not.
         """
         shown = [x for x in self.items if not only_bad or x.status in ("warning", "failed")]
         wide = max((len(item.name) for item in shown), default=0)
+        room = sys.maxsize if width is None else max(width - wide - _BEFORE, _NARROWEST)
         lines = []
         for item in shown:
-            first, *more = item.told.splitlines() or [""]
+            told = [line for part in item.told.splitlines() for line in _broken(part, room)]
+            first, *more = told or [""]
+            more += _broken(item.do, room, "-> ", "   ")
             lines.append(f"  {_SIGNS[item.status]:<11} {item.name:<{wide}}  {first}".rstrip())
             lines += [f"  {'':<11} {'':<{wide}}  {line}" for line in more]
-            if item.do:
-                lines.append(f"  {'':<11} {'':<{wide}}  -> {item.do}")
         return "\n".join([*lines, self.summary()])
+
+
+def _broken(text: str, width: int, first: str = "", later: str = "") -> list[str]:
+    """Break a text into lines, and no address within itself: it is to be copied."""
+    wrapper = textwrap.TextWrapper(width, initial_indent=first, subsequent_indent=later)
+    wrapper.break_on_hyphens = wrapper.break_long_words = False
+    return wrapper.wrap(text)
 
 
 def failed(name: str, error: BaseException, do: str = "") -> Item:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from ._arguments import AddCommand, add_bench
 from ._bench import bench_file, refuse_seed_of_nothing, simulate
-from ._terminal import FAILED, OK, say
+from ._terminal import FAILED, OK, columns, say
 
 if TYPE_CHECKING:
     from techniques import Cell, Protocol
@@ -73,7 +73,7 @@ def _check(arguments: argparse.Namespace) -> int:
     if arguments.json:
         say(json.dumps(report.as_dict(), indent=2))
     else:
-        say(report.text())
+        say(report.text(width=columns()))
     return OK if report.passed else FAILED
 
 

@@ -18,7 +18,7 @@ from ._arguments import (
 )
 from ._bench import bench_file, left_safe, refuse_seed_of_nothing, say_instruments, simulate
 from ._run_names import resolve_run
-from ._terminal import FAILED, OK, complain, message_of, say
+from ._terminal import FAILED, OK, columns, complain, message_of, say
 
 if TYPE_CHECKING:
     from operando.session import Session
@@ -206,7 +206,7 @@ def _checked(
     report = session.check(protocol, cell)
     if not report.passed:
         raise CheckFailedError(report)
-    say(report.text(only_bad=True))
+    say(report.text(only_bad=True, width=columns()))
     return {"check": recorded(report)}
 
 

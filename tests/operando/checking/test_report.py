@@ -38,6 +38,15 @@ def test_a_report_passes_with_warnings_and_fails_with_one_failure() -> None:
     assert "turn its key" in str(error)
 
 
+def test_a_report_fits_into_a_terminal() -> None:
+    item = Item("potentiostat: open circuit", "failed", "far " * 60, "exchange the leads " * 9)
+    lines = Report("sim", (item,)).text(width=100).splitlines()
+    assert len(lines) > 4
+    assert all(len(line) <= 100 for line in lines)
+    assert " ".join(" ".join(lines).split()).count("far") == 60
+    assert len(Report("sim", (item,)).text().splitlines()) == 3
+
+
 @pytest.mark.parametrize(
     ("off", "leap", "status"),
     [
