@@ -269,15 +269,12 @@ def _room(
 
 
 def _calibrations(file: BenchFile) -> Iterator[Item]:
-    flags = getattr(file, "calibration_flags", None)
-    if flags is None:
-        return
-    policy, told = getattr(file, "calibrations", None), list(flags())
+    told = file.calibration_flags()
     for kind in ("expired", "missing"):
         these = [flag.told for flag in told if flag.flag == kind]
         if not these:
             continue
-        refused = getattr(policy, kind, "note") == "refuse"
+        refused = getattr(file.calibrations, kind) == "refuse"
         yield Item(
             f"calibrations {kind}",
             "failed" if refused else "warning",

@@ -11,6 +11,7 @@ from typing import Any, Literal
 from instruments.abilities import Span, abilities_of
 from instruments.bench_file import BenchFile
 from instruments.entry import InstrumentEntry
+from instruments.interlock.entry import InterlockEntry
 from instruments.listing import span_text
 from instruments.potentiostat.entry import PotentiostatEntry
 from instruments.raman.entry import RamanEntry
@@ -87,11 +88,11 @@ def limits_of(
             case PotentiostatEntry():
                 found += _of_potentiostat(name, entry, limits, driver)
                 found += _of_rules(name, protocol, cell)
-                found.append(_when_alone(name, entry, file, held.get(name)))
+                found.append(_when_alone(name, entry, held.get(name)))
             case RamanEntry():
-                found += _of_laser(name, entry, file, held.get(name))
+                found += _of_laser(name, entry, held.get(name))
             case ThermostatEntry():
-                found += _of_thermostat(name, entry, file, cell)
+                found += _of_thermostat(name, entry, cell)
             case StageEntry():
                 found += [
                     KeptLimit(name, f"travel of {axis}", _told(span), ("plan",), "min_um, max_um")
@@ -184,28 +185,17 @@ def _of_rules(name: str, protocol: Protocol | None, cell: Cell | None) -> Iterat
         yield KeptLimit(name, what, "opens the cell", ("plan",), judged)
 
 
-def _when_alone(
-    name: str, entry: PotentiostatEntry, file: BenchFile, held: str | None
-) -> KeptLimit:
+def _when_alone(name: str, entry: PotentiostatEntry, held: str | None) -> KeptLimit:
     """Return what becomes of a program when the one who started it is gone."""
-    alone, _ = _alone(entry)
-    finishes = getattr(entry, "on_silence", "open_cell") == "let_instrument_finish"
-    guarded = _guarded(file)
-    layers: list[Layer] = []
-    told = []
-    if guarded:
-        layers.append("guard")
-        told.append("the guard lets it finish" if finishes else "the guard opens the cell")
-    if not alone and (finishes or not guarded):
+    layers: list[Layer] = ["guard"]
+    told = "the guard opens the cell"
+    if entry.finishes_alone:
         layers.append("instrument")
-        told.append("it finishes within its own limits")
+        told = "the guard lets it finish, within its own limits"
     if held is not None:
         layers.append("interlock")
-        told.append(f"the cell's lead opens within {held}")
-    if not layers:
-        layers.append("plan")
-        told.append("NOBODY ends it before its own duration is over")
-    return KeptLimit(name, "current when this program dies", "; ".join(told), tuple(layers))
+        told += f"; the cell's lead opens within {held}"
+    return KeptLimit(name, "current when this program dies", told, tuple(layers))
 
 
 def _alone(entry: InstrumentEntry) -> tuple[bool, str]:
@@ -215,9 +205,7 @@ def _alone(entry: InstrumentEntry) -> tuple[bool, str]:
     return alone, next((one.limits_note for one in declared if one.limits_note), "")
 
 
-def _of_laser(
-    name: str, entry: RamanEntry, file: BenchFile, held: str | None
-) -> Iterator[KeptLimit]:
+def _of_laser(name: str, entry: RamanEntry, held: str | None) -> Iterator[KeptLimit]:
     alone, note = _alone(entry)
     power = f"{entry.laser_power_w:g} W set"
     if alone:
@@ -230,7 +218,7 @@ def _of_laser(
             ("instrument", "plan"),
             "within what the maker stored; the setting is read back",
         )
-    layers: list[Layer] = ["plan", *(("guard",) if _guarded(file) else ())]
+    layers: list[Layer] = ["plan", "guard"]
     told = "off when a spectrum is taken, and when this program dies"
     if held is not None:
         layers.append("interlock")
@@ -238,9 +226,7 @@ def _of_laser(
     yield KeptLimit(name, "laser on", told, tuple(layers))
 
 
-def _of_thermostat(
-    name: str, entry: ThermostatEntry, file: BenchFile, cell: Cell | None
-) -> Iterator[KeptLimit]:
+def _of_thermostat(name: str, entry: ThermostatEntry, cell: Cell | None) -> Iterator[KeptLimit]:
     low, high = entry.limits_k
     if (low, high) != (None, None):
         yield KeptLimit(
@@ -251,28 +237,17 @@ def _of_thermostat(
         yield KeptLimit(name, "temperature of the cell", _told(span), ("plan",), _PANEL)
     safe = entry.safe_temperature_k
     told = "stops" if safe is None else f"goes to {safe:g} K"
-    layers: tuple[Layer, ...] = ("plan", "guard") if _guarded(file) else ("plan",)
-    yield KeptLimit(name, "left alone", told, layers)
-
-
-def _guarded(file: BenchFile) -> bool:
-    """Return whether a guard process watches over sessions of this bench."""
-    return getattr(file, "guard", None) is not None
+    yield KeptLimit(name, "left alone", told, ("plan", "guard"))
 
 
 def _held_by_interlock(file: BenchFile) -> dict[str, str]:
     """Return whose circuit runs through an interlock, and how soon that opens by itself."""
-    held: dict[str, str] = {}
-    for entry in file.instruments.values():
-        if entry.kind != "interlock":
-            continue
-        told: Any = entry
-        of = getattr(told, "relays_of", None)
-        if not isinstance(of, Mapping):
-            of = told.model_dump().get("relays", {})
-        for name in of:
-            held[str(name)] = f"{told.watchdog_s:g} s"
-    return held
+    return {
+        name: f"{entry.watchdog_s:g} s"
+        for entry in file.instruments.values()
+        if isinstance(entry, InterlockEntry)
+        for name in entry.relays_of
+    }
 
 
 def _told(span: Span) -> str:

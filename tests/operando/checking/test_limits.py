@@ -45,6 +45,13 @@ def test_an_interlock_keeps_what_the_guard_keeps_without_this_computer() -> None
     assert held[dies][1:] == ("guard interlock", False)
     assert held[laser][1:] == ("plan guard interlock", False)
     assert "its interlock opens within 1 s" in held[laser][0]
+    bench = load_bench("bench")
+    alone = bench.instruments["potentiostat"].model_copy(
+        update={"on_silence": "let_instrument_finish"}
+    )
+    bench = bench.model_copy(update={"instruments": {"potentiostat": alone}})
+    (found,) = (one for one in limits_of(bench) if one.limit == dies[1])
+    assert found.layers == ("guard", "instrument")
 
 
 def test_the_table_says_software_only_where_it_is_and_how_it_is_cured(

@@ -5,8 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from instruments.calibration import CalibrationPolicy
 from operando.checking import CheckFailedError, Item, Report, guard_item
+from operando.checking._check import _calibrations
 from operando.checking._clocks import computer_clock, of_chrony
+from operando.configuration import load_bench
 
 TRACKED = (
     "C0A80001,ntp.lab,3,1764213600.1,{off},0.00002,0.00001,-5.3,0.001,0.02,0.01,0.002,64.2,{leap}"
@@ -96,3 +99,18 @@ def test_a_guard_that_has_ended_fails_the_check() -> None:
     ended = guard_item({"pid": 7, "ready": True, "ended": "killed by SIGKILL"})
     assert ended.status == "failed"
     assert "SIGKILL" in ended.told
+
+
+@pytest.mark.parametrize(
+    ("policy", "status"),
+    [({}, "warning"), ({"missing": "refuse"}, "failed"), ({"expired": "refuse"}, "warning")],
+)
+def test_a_calibration_that_is_missing_is_told_or_fails_as_the_bench_file_says(
+    policy: dict[str, str], status: str
+) -> None:
+    bench = load_bench("bench").only({"potentiostat"})
+    bench = bench.model_copy(update={"calibrations": CalibrationPolicy.model_validate(policy)})
+    (item,) = _calibrations(bench)
+    assert (item.name, item.status) == ("calibrations missing", status)
+    assert "potentiostat: current gain was not calibrated" in item.told
+    assert item.do
