@@ -19,10 +19,12 @@ from operando.checking._clocks import computer_clock, instrument_clocks
 from operando.checking._guarding import guard_item, guarding
 from operando.checking._instruments import read_back
 from operando.checking._report import Item, Report, failed
+from operando.checking._sensors import sensors_of
 from operando.checking._space import Estimate, estimate, free_space
 from operando.configuration import ConfigurationError, check_technique, program_of
 from operando.history import HistoryError, replayed_cell
 from operando.journal import JournalError, check_writable
+from plans.guards import keep_headspace
 from techniques import Assignment, Cell, Protocol, SafetyLimits
 
 _log = logging.getLogger(__name__)
@@ -238,6 +240,7 @@ def _plan(file: BenchFile, driver: Any, protocol: Protocol, cell: Cell) -> Itera
                 limits=limits,
             )
             driver.check(assignment)
+            keep_headspace(cell, assignment, sensors_of(file), protocol.every, judged=True)
     except (ConfigurationError, InstrumentError) as error:
         yield failed(name, error)
         return

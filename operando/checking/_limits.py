@@ -17,7 +17,9 @@ from instruments.potentiostat.entry import PotentiostatEntry
 from instruments.raman.entry import RamanEntry
 from instruments.stage.entry import StageEntry
 from instruments.thermostat.entry import ThermostatEntry
-from techniques import Cell, OpenCell, Protocol, Rule, SafetyLimits
+from operando.checking._sensors import sensors_of
+from plans.guards import guard_rules
+from techniques import Cell, OpenCell, Protocol, Rule, SafetyLimits, Schedule
 from techniques.default_rules import HARD_SHORT_ENDS, OVERRUN_ENDS
 
 Layer = Literal["instrument", "plan", "guard", "interlock"]
@@ -87,7 +89,7 @@ def limits_of(
         match entry:
             case PotentiostatEntry():
                 found += _of_potentiostat(name, entry, limits, driver)
-                found += _of_rules(name, protocol, cell)
+                found += _of_rules(name, file, protocol, cell)
                 found.append(_when_alone(name, entry, held.get(name)))
             case RamanEntry():
                 found += _of_laser(name, entry, held.get(name))
@@ -168,7 +170,9 @@ def _of_potentiostat(
         yield KeptLimit(name, what, _told(Span(None, most, unit)), kept, beforehand)
 
 
-def _of_rules(name: str, protocol: Protocol | None, cell: Cell | None) -> Iterator[KeptLimit]:
+def _of_rules(
+    name: str, file: BenchFile, protocol: Protocol | None, cell: Cell | None
+) -> Iterator[KeptLimit]:
     """Yield what the live analysis of the rows ends a program for."""
     judged = "the live analysis judges the rows as they come"
     rules: tuple[Rule, ...] = (HARD_SHORT_ENDS, OVERRUN_ENDS)
@@ -176,12 +180,18 @@ def _of_rules(name: str, protocol: Protocol | None, cell: Cell | None) -> Iterat
         judged += "; by default, of cells that are cycled: a protocol may have other rules, or none"
     else:
         rules = protocol.rules if cell is None else protocol.rules_on(cell)
+    if cell is not None:
+        rules += guard_rules(
+            cell, sensors_of(file), Schedule() if protocol is None else protocol.every, rules
+        )
     for rule in rules:
         if not any(isinstance(action, OpenCell) for action in rule.then):
             continue  # it limits nothing
         what = rule.when.event.replace("_", " ")
         if rule.when.amount_umol is not None:
             what += f" {rule.when.amount_umol:g} umol"
+        if rule.when.event == "headspace_pressure" and cell is not None:
+            what += f" {cell.headspace_overpressure_max_kpa * 1e-2:g} bar"
         yield KeptLimit(name, what, "opens the cell", ("plan",), judged)
 
 

@@ -204,6 +204,23 @@ def test_a_check_goes_before_each_run_and_into_its_record(
     assert not any("identity" in one["name"] for one in checked["items"])
 
 
+@pytest.mark.usefixtures("chain")
+def test_a_program_that_could_burst_its_cell_fails_before_it_is_run(
+    plate_strip: Callable[..., Protocol], tmp_path: Path
+) -> None:
+    changes = {"headspace": "closed", "headspace_ml": 0.05}
+    cell = load_cell("zn-bare-half").model_copy(update=changes)
+    report = check(
+        load_bench("sim").only({"potentiostat"}),
+        data_dir=tmp_path / "data",
+        protocol=plate_strip("zn-bare-half", 1.0, 1.0),
+        cell=cell,
+    )
+    (item,) = report.failed
+    assert item.name == "protocol"
+    assert "above the atmosphere in the closed headspace of 0.05 mL" in item.told
+
+
 @pytest.mark.parametrize(("file", "status"), [("dummy-100ohm", "ok"), ("dummy-10ohm", "failed")])
 def test_the_resistance_of_a_dummy_cell_tells_whether_it_is_the_one(
     file: str, status: str, dummy: Any, tmp_path: Path

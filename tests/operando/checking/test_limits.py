@@ -91,6 +91,15 @@ def test_a_protocol_and_its_cell_narrow_the_limits_and_bring_their_rules(
     assert "up to 0.025 A" in capsys.readouterr().out
 
 
+def test_what_a_cell_needs_watched_is_a_limit_of_its_own() -> None:
+    cell = load_cell("zn-bare-half-reference").model_copy(update={"headspace": "closed"})
+    told = {one.limit: one for one in limits_of(load_bench("sim"), cell=cell)}
+    assert told["headspace pressure 0.3 bar"].software_only
+    assert {"reference noise", "overload"} <= set(told)
+    other = {one.limit for one in limits_of(load_bench("sim"), cell=load_cell("zn-bare-half"))}
+    assert not {"headspace pressure 0.3 bar", "reference noise", "overload"} & other
+
+
 def test_a_cell_that_no_potential_of_the_bench_suits_is_refused(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
