@@ -10,6 +10,7 @@ from ophyd import Device
 from instruments._build import build
 from instruments.bench_file import BenchFile
 from instruments.camera.entry import CameraEntry
+from instruments.entry import AddressedEntry
 from instruments.errors import InstrumentError
 from instruments.interlock.entry import InterlockEntry
 from instruments.plugins import package_of
@@ -60,6 +61,11 @@ class Bench:
         """Return the devices by name."""
         return self._parts.devices
 
+    @property
+    def drivers(self) -> Mapping[str, Any]:
+        """Return the drivers by name, also of what no device stands for (boards, valves)."""
+        return dict(self._parts.drivers)
+
     def connect(self) -> None:
         """Open every instrument; raises BenchConnectionError telling every failure at once."""
         failures = self._connect_each()
@@ -105,13 +111,27 @@ class Bench:
 
     def _connected(self, name: str) -> Exception | None:
         """Open one instrument and return why it did not; ``None`` if it did."""
+        driver, entry = self._parts.drivers[name], self.file.instruments.get(name)
         try:
-            self._parts.drivers[name].connect()
+            driver.connect()
+            try:
+                if isinstance(entry, AddressedEntry) and entry.serial_number is not None:
+                    entry.refuse_another(name, driver.identify())
+            except BaseException:
+                driver.close()
+                raise
         except Exception as error:
             # Any: the others are to be opened, or closed again, whatever it is.
             return error
         self._opened.add(name)
         return None
+
+    def connect_what_answers(self) -> dict[str, Exception]:
+        """Open every instrument that can be; return why the others could not, by name.
+
+        As `connect`, but those that answer stay connected; ``close`` afterwards.
+        """
+        return self._connect_each()
 
     def safe_state(self) -> None:
         """Open the cell, switch off laser and lamp, take the thermostat to its safe temperature.

@@ -17,6 +17,7 @@ from instruments.calibration import (
     flags_of,
     told_records,
 )
+from instruments.errors import InstrumentFaultError
 from techniques._base import Data
 
 
@@ -163,7 +164,37 @@ class AddressedEntry(InstrumentEntry):
     """One that is reached at an address of its own."""
 
     address: str = Field(description="A URL; ${NAME} is taken from the environment.")
+    serial_number: str | None = Field(
+        default=None,
+        min_length=1,
+        description="As the instrument tells it, in quotes: another one at the address is refused "
+        "when it is connected. None: whoever answers is taken.",
+    )
 
     @property
     def addresses(self) -> tuple[str, ...]:
         return (self.address,)
+
+    def refuse_another(self, name: str, identity: Mapping[str, str]) -> None:
+        """Raise InstrumentFaultError if who answered is not whom the bench file names.
+
+        Args:
+            name: of the instrument in the bench file.
+            identity: what it told of itself.
+        """
+        if self.serial_number is None:
+            return
+        found = identity.get("serial_number", "").strip()
+        if found == self.serial_number.strip():
+            return
+        who = f"{name} ({identity.get('model') or 'no model told'} at {self.address})"
+        if not found:
+            raise InstrumentFaultError(
+                f"{who}: the bench file names serial_number {self.serial_number!r}, and this "
+                "instrument tells none: take the key out, nothing can be compared with it"
+            )
+        raise InstrumentFaultError(
+            f"{who}: asked for its serial number it told {found!r}, the bench file names "
+            f"{self.serial_number!r}: another instrument is at this address. It was released "
+            "again; correct the address, or serial_number"
+        )

@@ -10,6 +10,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
@@ -93,6 +94,22 @@ class FusionClient:
         ):
             raise ProtocolError(f"{self.who}: asked {path}, it answered {told!r}, no two states")
         return told[0], told[1]
+
+    def clock_ahead_s(self) -> float | None:
+        """Return how far its clock is ahead of this computer's, s, to 1 s; ``None``: not told.
+
+        By the ``Date`` of an answer (RFC 9110, 6.6.1), which is in whole seconds of its own clock.
+        """
+        before = time.time()
+        answer = self._request("GET", f"{_MANAGER}/publicConfiguration")
+        told, middle = answer.headers.get("Date"), 0.5 * (before + time.time())
+        if told is None:
+            return None
+        try:
+            # It is cut off, not rounded.
+            return parsedate_to_datetime(told).timestamp() + 0.5 - middle
+        except (TypeError, ValueError, OverflowError):
+            return None
 
     def load_method(self, name: str) -> None:
         """Load a method of the user's; raises InstrumentFaultError if it is refused."""
@@ -296,6 +313,10 @@ class Fusion:
             "modules": str(self._modules),
             "method": self._method or "as loaded",
         }
+
+    def clock_ahead_s(self) -> float | None:
+        """Return how far its clock is ahead of this computer's, s, to 1 s; ``None``: not told."""
+        return self._client.clock_ahead_s()
 
     def ready(self) -> bool:
         """Return whether a run would be started now."""

@@ -64,6 +64,12 @@ class ValvedGasChromatograph:
         positions = {"valve_load": self._load, "valve_inject": self._inject}
         return {**self._chromatograph.identify(), **valve, **positions}
 
+    def clock_ahead_s(self) -> float | None:
+        """Return how far the chromatograph's clock is ahead, s; ``None`` where it has none."""
+        ask = getattr(self._chromatograph, "clock_ahead_s", None)
+        ahead_s: float | None = None if ask is None else ask()
+        return ahead_s
+
     def ready(self) -> bool:
         """Return whether a start would be obeyed now."""
         return self._chromatograph.ready()

@@ -72,6 +72,14 @@ class Thermostat(Protocol):
         """
         ...
 
+    def confirm_setpoint(self) -> float:
+        """Write the setpoint that it has once more; return what is then read back, K.
+
+        Neither starts nor stops it. Raises InstrumentFaultError if another value is in force
+        afterwards, or it does not take one from here.
+        """
+        ...
+
     def stop(self) -> None:
         """Stop controlling; returns when that is confirmed."""
         ...

@@ -152,6 +152,18 @@ class HuberThermostat(LineDriver):
                 raise self._disobeyed("to control", "not controlling")
         return _kelvin(in_force)
 
+    def confirm_setpoint(self) -> float:
+        """Write the setpoint that it has once more and return what is in force, K; two exchanges.
+
+        Raises InstrumentFaultError if that is another value.
+        """
+        with self._lock:
+            had = self._needed(SETPOINT, "the setpoint")
+            in_force = self._write(SETPOINT, had)
+        if in_force != had:
+            raise self._disobeyed(f"to keep {_kelvin(had):.2f} K", f"{_kelvin(in_force):.2f} K")
+        return _kelvin(in_force)
+
     def stop(self) -> None:
         """Stop controlling; raises InstrumentFaultError if it goes on."""
         with self._lock:

@@ -148,6 +148,22 @@ class JulaboThermostat(LineDriver):
                 raise self._disobeyed("out_mode_05 1", "stopped")
         return in_force
 
+    def confirm_setpoint(self) -> float:
+        """Write the setpoint that it has once more and return what is in force, K; blocks 1 s.
+
+        Raises InstrumentFaultError if it is not in remote mode, in alarm, or if another value is in
+        force afterwards.
+        """
+        with self._lock:
+            self._needs_remote(*self._status())
+            had = self._kelvin("in_sp_00")
+            wanted = round(had - _ZERO_CELSIUS_K, 2)
+            self._tell(f"out_sp_00 {wanted:.2f}")
+            in_force = self._kelvin("in_sp_00")
+            if abs(in_force - had) > _RESOLUTION_K:
+                raise self._disobeyed(f"out_sp_00 {wanted:.2f}", f"{in_force:.2f} K")
+        return in_force
+
     def stop(self) -> None:
         """Stop controlling; raises InstrumentFaultError if it goes on, blocks 0.4 s."""
         with self._lock:

@@ -21,8 +21,8 @@ __all__ = ["FAILED", "INTERRUPTED", "OK", "REFUSED", "command_line", "main"]
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; return its exit status.
 
-    0: done. 1: a run began and failed (its data are kept), a comparison did not hold, or what was
-    shown or exported is of a damaged record.
+    0: done. 1: a run began and failed (its data are kept), a check or a comparison did not hold, or
+    what was shown or exported is of a damaged record.
     2: refused or impossible; one message on standard error says why. 128 + N: stopped by signal N
     (130: Ctrl-C), after everything was made safe. With ``OPERANDO_DEBUG=1`` errors show where they
     were raised.
@@ -93,6 +93,7 @@ def _expected() -> tuple[type[Exception], ...]:
     for module, error in (
         ("operando.resume", "ResumeError"),
         ("operando.questions", "AnswerError"),
+        ("operando.checking", "CheckFailedError"),
         ("operando.comparison", "ComparisonError"),
         ("operando.attachments", "AttachmentError"),
         ("operando.readers", "ReaderError"),

@@ -2,7 +2,7 @@
 
 import argparse
 
-from . import _about, _bench, _catalog, _compare, _instruments, _late, _records, _running
+from . import _about, _bench, _catalog, _check, _compare, _instruments, _late, _records, _running
 from ._arguments import Command
 
 
@@ -24,6 +24,7 @@ def command_line() -> argparse.ArgumentParser:
 
     _running.declare(add)
     _bench.declare(add)
+    _check.declare(add)
     _instruments.declare(add)
     _records.declare(add)
     _late.declare(add)

@@ -18,7 +18,7 @@ from ._arguments import (
 )
 from ._bench import bench_file, left_safe, refuse_seed_of_nothing, say_instruments, simulate
 from ._run_names import resolve_run
-from ._terminal import FAILED, OK, complain, message_of, say
+from ._terminal import FAILED, OK, columns, complain, message_of, say
 
 if TYPE_CHECKING:
     from operando.session import Session
@@ -31,6 +31,7 @@ def declare(add: AddCommand) -> None:
         "run",
         _run,
         "run a protocol on a cell, watched by every instrument of the bench",
+        "The bench is checked before (operando check), and nothing begins where something failed. "
         "Rows are shown as they come and kept from the first one on. Ctrl-C ends the run: the "
         "cell is opened, the laser switched off, and what was measured stays.",
     )
@@ -40,6 +41,7 @@ def declare(add: AddCommand) -> None:
         "--set-cell", metavar="CELL", help="run on this cell instead of the protocol's own"
     )
     add_replicate(sub)
+    _add_no_check(sub)
 
     sub = add(
         "rerun",
@@ -54,6 +56,7 @@ def declare(add: AddCommand) -> None:
     )
     add_bench(sub)
     add_replicate(sub)
+    _add_no_check(sub)
 
     sub = add(
         "resume",
@@ -139,6 +142,14 @@ def _answer(arguments: argparse.Namespace) -> int:
     return OK
 
 
+def _add_no_check(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--no-check",
+        action="store_true",
+        help="do not check the bench before (operando check); recorded",
+    )
+
+
 def _run(arguments: argparse.Namespace) -> int:
     from operando.configuration import load_cell, load_protocol, protocol_path
 
@@ -150,7 +161,8 @@ def _run(arguments: argparse.Namespace) -> int:
     cell = _replicate(cell, arguments.replicate)
 
     def run(session: "Session") -> str:
-        return session.run_protocol(protocol, cell=cell)
+        md = _checked(arguments, session, protocol, cell)
+        return session.run_protocol(protocol, cell=cell, md=md)
 
     return _carry_out(arguments, protocol, cell, Path(cell_name).stem, run)
 
@@ -173,10 +185,29 @@ def _rerun(arguments: argparse.Namespace) -> int:
     preset = "" if arguments.cell is None else Path(arguments.cell).stem
 
     def run(session: "Session") -> str:
-        return rerun(session, uid, cell=cell)
+        md = _checked(arguments, session, asked.protocol, cell)
+        return rerun(session, uid, cell=cell, md=md)
 
     say(f"Running {asked.protocol.name} of run {asked.uid[:8]} again, on {cell.cell_id}.")
     return _carry_out(arguments, asked.protocol, cell, preset, run)
+
+
+def _checked(
+    arguments: argparse.Namespace, session: "Session", protocol: "Protocol", cell: "Cell"
+) -> dict[str, Any]:
+    """Check the bench before a run and return what its start document tells of that.
+
+    Raises CheckFailedError, and nothing was begun.
+    """
+    from operando.checking import CheckFailedError, left_out, recorded
+
+    if arguments.no_check:
+        return {"check": left_out("--no-check")}
+    report = session.check(protocol, cell)
+    if not report.passed:
+        raise CheckFailedError(report)
+    say(report.text(only_bad=True, width=columns()))
+    return {"check": recorded(report)}
 
 
 def _replicate(cell: "Cell", number: int | None) -> "Cell":

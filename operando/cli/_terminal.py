@@ -1,6 +1,7 @@
 """What a command says and writes, and the status it ends with."""
 
 import os
+import shutil
 import signal
 import sys
 from pathlib import Path
@@ -12,6 +13,11 @@ INTERRUPTED = 128 + signal.SIGINT
 def say(text: str = "") -> None:
     sys.stdout.write(text + "\n")
     sys.stdout.flush()
+
+
+def columns() -> int | None:
+    """Return how wide the terminal is that is written to; ``None``: it is none."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
 
 
 def complain(text: str) -> None:

@@ -49,6 +49,7 @@ from techniques import Cell, Protocol, Schedule
 
 if TYPE_CHECKING:
     from operando.analysis.live_verdicts import Verdicts
+    from operando.checking import Report
 
 logger = logging.getLogger(__name__)
 
@@ -430,6 +431,23 @@ class Session(Records):
         else:
             self._out.write(f"{text}\n")
             self._out.flush()
+
+    def check(self, protocol: Protocol | None = None, cell: Cell | None = None) -> "Report":
+        """Look whether the bench is fit for a run; as `operando.checking.check_connected`.
+
+        Blocks for some seconds. Raises RuntimeError while a plan runs.
+        """
+        from operando.checking import check_connected
+
+        if self.RE.state != "idle":
+            raise RuntimeError(f"a plan is {self.RE.state}: the bench is checked between plans")
+        return check_connected(
+            self.bench,
+            data_dir=self.data_dir,
+            protocol=protocol,
+            cell=cell,
+            guard=self.guard_state(),
+        )
 
     def verdicts(self, start: Mapping[str, Any]) -> "Verdicts":
         """Return what judges a run's stream for its rules: the analysis itself.

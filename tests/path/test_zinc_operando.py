@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from instruments._follower import Phase
 from instruments.errors import UnsupportedTechniqueError
 from operando.analysis import Metric, metrics
+from operando.checking import estimate
 from operando.configuration import load_bench, load_cell
 from operando.history import write_history
 from operando.journal import list_runs
@@ -81,6 +82,25 @@ def test_every_instrument_has_a_stream_of_its_own(experiment: Experiment) -> Non
     )
     assert experiment.run.stop is not None
     assert experiment.run.stop["exit_status"] == "success"
+
+
+def test_the_room_that_was_estimated_holds_what_was_written_and_not_ten_times_as_much(
+    experiment: Experiment, plate_strip: Callable[..., Protocol]
+) -> None:
+    protocol = plate_strip(CELL, 3.0, 0.4, record=RECORD, every=EVERY, rest_s=10.0)
+    told = estimate(load_bench("sim").only(set(ALL)), protocol, load_cell(CELL))
+    counts = {part.what: part.count for part in told.parts}
+    for what, stream in (
+        ("rows of the potentiostat", "potentiostat"),
+        ("images", "camera"),
+        ("spectra", "raman"),
+        ("injections", "gas_chromatograph"),
+    ):
+        made = len(experiment.run.streams[stream])
+        assert made - 1 <= counts[what] <= 3 * made, what
+    files = [path for path in experiment.chain.data.rglob("*") if path.is_file()]
+    written = sum(path.stat().st_size for path in files)
+    assert written < told.bytes < 10 * written
 
 
 @pytest.mark.parametrize("follower", FOLLOWERS)

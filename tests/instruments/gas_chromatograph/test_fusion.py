@@ -1,9 +1,11 @@
 """The Micro GC Fusion's driver against pages of its manual, and against the simulated one."""
 
 import contextlib
+import math
 import threading
 import time
 from collections.abc import Callable, Iterator
+from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -294,3 +296,36 @@ def test_the_simulated_one_runs_refuses_and_hands_over(simulate: Callable[..., A
     finally:
         driver.close()
         results.end()
+
+
+@pytest.mark.parametrize(
+    ("date", "ahead_s"),
+    [(3600.0, 3600.0), (0.0, 0.0), (-86400.0, -86400.0), (None, None), (math.nan, None)],
+)
+def test_how_far_its_clock_is_ahead_is_told_by_the_date_of_an_answer(
+    date: float | None, ahead_s: float | None
+) -> None:
+    class Dated(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response_only(200)
+            if date is not None:
+                told = "yesterday" if math.isnan(date) else formatdate(time.time() + date)
+                self.send_header("Date", told)
+            self.send_header("Content-Length", "2")
+            self.end_headers()
+            self.wfile.write(b"[]")
+
+        def log_message(self, format: str, *values: Any) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Dated) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.02,))
+        thread.start()
+        driver = Fusion(f"http://127.0.0.1:{server.server_address[1]}")
+        try:
+            found = driver.clock_ahead_s()
+        finally:
+            driver.close()
+            server.shutdown()
+            thread.join()
+    assert found == (None if ahead_s is None else pytest.approx(ahead_s, abs=60.0))

@@ -194,3 +194,11 @@ def test_the_dialogue_can_be_kept_as_a_file(
     connected(record_to=tmp_path / "dialogue.txt")
     said = [turn.data for turn in read_dialogue(tmp_path / "dialogue.txt")]
     assert b"{M30****\r\n" in said
+
+
+def test_a_setpoint_is_written_as_it_is_and_read_back(
+    connected: Callable[..., HuberThermostat],
+) -> None:
+    assert connected("it keeps its setpoint").confirm_setpoint() == 313.15
+    with pytest.raises(InstrumentFaultError, match=r"keep 313\.15 K, in force is 298\.15 K"):
+        connected("it keeps another setpoint").confirm_setpoint()

@@ -206,3 +206,9 @@ def test_on_the_simulated_bench_it_is_a_thermostat_like_any_other(
         time.sleep(0.01)
     made.close()
     assert bench.truth("thermostat")[-1]["setpoint_k"] == 296.15
+
+
+def test_a_setpoint_is_written_as_it_is_and_read_back(connected: Connect) -> None:
+    assert connected("it keeps its setpoint").confirm_setpoint() == 298.15
+    with pytest.raises(InstrumentFaultError, match=r"out_sp_00 25\.00.*293\.15 K"):
+        connected("it keeps another setpoint").confirm_setpoint()
