@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import os
 import threading
+import time
 import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -23,6 +24,7 @@ import numpy as np
 from sim_devices.cell import Cell, DummyCell, make_cell
 from sim_devices.clock import SimulatedClock
 from sim_devices.lights import Lights
+from sim_devices.pty_server import ByteServer
 from sim_devices.served import LEADERS, SERVED, START_LINES, Wiring
 from sim_devices.truth import Truth
 from sim_devices.whereabouts import Whereabouts
@@ -132,6 +134,7 @@ class Bench:
         truth: Path | None = None,
         faults: Sequence[Fault] = (),
         prefer_pty: bool = True,
+        wires: bool = False,
     ) -> None:
         """Start everything and publish the addresses.
 
@@ -155,6 +158,8 @@ class Bench:
             faults: to inject, also later.
             prefer_pty: give serial instruments pseudo-terminals where the system has them, else
                 TCP.
+            wires: write down in the truth, file ``wire-NAME``, what each serial instrument said and
+                what of it, perhaps damaged, was sent.
 
         Raises:
             ValueError: unknown cell or instrument, a history that cannot be read or holds nothing
@@ -172,6 +177,7 @@ class Bench:
         if (cell is None) == (history is None):
             raise ValueError("give either the name of a cell or a history")
         self.publish_folder = publish
+        self._taps_wires = wires
         self._name = cell or ""
         self.cell: Cell | DummyCell | RecordedCell
         if history is not None:
@@ -408,8 +414,13 @@ class Bench:
     def _adopt(self, name: str, instrument: Any, address: str | None) -> None:
         self._instruments[name] = instrument
         self._closing.append(instrument.close)
+        if self._taps_wires and isinstance(line := getattr(instrument, "line", None), ByteServer):
+            line.tap = partial(self._tap, name)
         if address is not None:
             self._publish(name, f"{address}\n")
+
+    def _tap(self, name: str, event: str, data: bytes) -> None:
+        self.truth.write(f"wire-{name}", event, host_s=time.monotonic(), text=data.decode("latin-1"))
 
     def _publish(self, name: str, content: str) -> None:
         path = self.publish_folder / name

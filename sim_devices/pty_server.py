@@ -86,6 +86,8 @@ class ByteServer:
         self._misread: Callable[[bytes], bytes] | None = None
         self._closed = False
         self._gone = False
+        # Told what the instrument says and what of it, perhaps damaged, is on the wire.
+        self.tap: Callable[[str, bytes], None] | None = None
         self._line: _PtyLine | _TcpLine
         self._line = _PtyLine() if prefer_pty and hasattr(os, "openpty") else _TcpLine()
         self.address = self._line.address
@@ -207,6 +209,8 @@ class ByteServer:
 
     def _put(self, data: bytes, *, may_wait: bool) -> bool:
         with self._changed:
+            if self.tap is not None:
+                self.tap("said", data)
             if self._garble_lines or self._drop_lines:
                 data = self._damage(data)
             if self._misread is not None:
@@ -301,6 +305,8 @@ class ByteServer:
             while self._output:
                 data = self._output[0]
                 written = self._line.write(data)
+                if self.tap is not None and written:
+                    self.tap("sent", data[:written])
                 self._output_bytes -= written
                 if written < len(data):
                     self._output[0] = data[written:]

@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 
 from benchmarks import machine
-from benchmarks.faults import catalogs, columns, damage, disks, kills, power_cuts, resumes
+from benchmarks.faults import catalogs, columns, damage, disks, kills, power_cuts, resumes, wires
 from benchmarks.faults.outcome import Effort, NotTriedError, Outcome, Trial, table
 
 TRIALS: dict[str, Trial] = {
@@ -27,6 +27,7 @@ TRIALS: dict[str, Trial] = {
     "damage": damage.damage,
     "catalogs": catalogs.catalogs,
     "resumes": resumes.resumes,
+    "wires": wires.wires,
 }
 _OWN_NAMES = "OPERANDO_FAULTS_IN_OWN_NAME_SPACE"
 
@@ -39,6 +40,8 @@ def main() -> int:
     parser.add_argument("--power-cuts", type=int, default=Effort.power_cuts)
     parser.add_argument("--flips", type=int, default=Effort.flips)
     parser.add_argument("--resumes", type=int, default=Effort.resumes)
+    for name in ("--instrument", "--fault"):
+        parser.add_argument(name, action="append", default=[], help="of wires; may be repeated")
     parser.add_argument("--seed", type=int, default=Effort.seed)
     arguments = parser.parse_args()
     if os.geteuid() != 0 and _OWN_NAMES not in os.environ:
@@ -55,6 +58,8 @@ def main() -> int:
         arguments.flips,
         arguments.resumes,
         arguments.seed,
+        instruments=tuple(arguments.instrument),
+        faults=tuple(arguments.fault),
     )
     began = time.monotonic()
     outcomes: list[Outcome] = []
