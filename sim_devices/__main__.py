@@ -6,6 +6,7 @@ It runs until its standard input ends (its owner has gone), or until SIGTERM or 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import selectors
 import signal
@@ -17,6 +18,7 @@ from types import FrameType
 from sim_devices.bench import INSTRUMENTS, Bench, Fault
 from sim_devices.cell import NAMES
 from sim_devices.served import SERVED
+from sim_devices.wire_faults import list_faults
 
 # After this the process ends even if an instrument does not.
 _CLOSING_S = 5.0
@@ -25,6 +27,11 @@ _CLOSING_S = 5.0
 def main(arguments: list[str] | None = None) -> int:
     """Run a bench; return the process's exit status."""
     options = _parser().parse_args(arguments)
+    if options.list_faults:
+        sys.stdout.write(json.dumps(list_faults(), indent=2) + "\n")
+        return 0
+    if options.publish is None or (options.cell is None and options.history is None):
+        _parser().error("give --publish, and --cell or --history")
     wake_read, wake_write = os.pipe()
     os.set_blocking(wake_write, False)
 
@@ -81,8 +88,8 @@ def _wait(wake: int, *, watch_input: bool) -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m sim_devices", description=__doc__)
     add = parser.add_argument
-    add("--publish", type=Path, required=True, help="folder for the instruments' addresses")
-    what = parser.add_mutually_exclusive_group(required=True)
+    add("--publish", type=Path, help="folder for the instruments' addresses")
+    what = parser.add_mutually_exclusive_group()
     what.add_argument("--cell", choices=list(NAMES), metavar="PRESET", help=", ".join(NAMES))
     what.add_argument(
         "--history", type=Path, metavar="FILE", help="serve a cell that was measured before"
@@ -115,6 +122,11 @@ def _parser() -> argparse.ArgumentParser:
         default=[],
         metavar="INSTRUMENT:FAULT[@CELL_SECONDS][:NAME=NUMBER...]",
         help="break something, e.g. potentiostat:garble@3600:count=2; may be repeated",
+    )
+    add(
+        "--list-faults",
+        action="store_true",
+        help="print as JSON what can be broken at each instrument, and what cannot, and why",
     )
     add("--no-pty", action="store_true", help="serial instruments listen on TCP")
     add("--wires", action="store_true", help="write down what passes on serial lines")

@@ -196,6 +196,7 @@ class Bench:
         for note in (REPLAY_FILE, SIMULATED_FILE):
             (publish / note).unlink(missing_ok=True)  # of a simulator that was killed
         self.truth = Truth(truth or publish / "sim_truth")
+        self._publishing = threading.RLock()
         self._published: list[Path] = []
         self._instruments: dict[str, Any] = {}
         self._closing: list[Callable[[], None]] = [self.truth.close]
@@ -396,9 +397,10 @@ class Bench:
         Truth and chromatograms stay: they are results. An error of one instrument does not keep the
         others open; it is raised when all are closed.
         """
-        for path in reversed(self._published):
-            path.unlink(missing_ok=True)
-        self._published.clear()
+        with self._publishing:
+            for path in reversed(self._published):
+                path.unlink(missing_ok=True)
+            self._published.clear()
         self.clock.close()
         errors = []
         while self._closing:
@@ -413,6 +415,9 @@ class Bench:
 
     def _adopt(self, name: str, instrument: Any, address: str | None) -> None:
         self._instruments[name] = instrument
+        line = getattr(instrument, "line", None)
+        if line is not None:
+            line.moved = partial(self._republish, name)
         self._closing.append(instrument.close)
         if self._taps_wires and isinstance(line := getattr(instrument, "line", None), ByteServer):
             line.tap = partial(self._tap, name)
@@ -425,9 +430,18 @@ class Bench:
     def _publish(self, name: str, content: str) -> None:
         path = self.publish_folder / name
         unfinished = self.publish_folder / f".{name}.part"
-        unfinished.write_text(content, encoding="utf-8")
-        os.replace(unfinished, path)
-        self._published.append(path)
+        with self._publishing:
+            unfinished.write_text(content, encoding="utf-8")
+            os.replace(unfinished, path)
+            self._published.append(path)
+
+    def _republish(self, name: str, address: str) -> None:
+        """Publish where an instrument is that came back elsewhere; not when all is over."""
+        path = self.publish_folder / name
+        with self._publishing:
+            if path in self._published:
+                self._published.remove(path)
+                self._publish(name, f"{address}\n")
 
     def _lamp(self, on: bool) -> None:
         self.lights.lamp = on

@@ -23,6 +23,7 @@ from sim_devices.cell import Cell
 from sim_devices.cell.parameters import GAS_CONSTANT
 from sim_devices.clock import SimulatedClock
 from sim_devices.truth import Truth
+from sim_devices.wire_faults import FaultsOf
 
 RUN_S = 160.0
 VALUES_PER_SECOND = 50
@@ -34,6 +35,41 @@ _STANDARD_ATMOSPHERE_PA = 101325.0
 _AREA_NOISE = 0.005
 _NOISE = 4.0
 _LITRE_PER_M3 = 1e-3
+
+
+# What can go wrong with one, whatever its wires.
+OF_THE_INSTRUMENT = {
+    "not-ready": "is not ready, and no start is obeyed, until `resume`",
+    "bottle": "its gas comes from a bottle now, with a mole fraction of `hydrogen` (0)",
+    "headspace": "it is the cell's again",
+}
+FAULTS = FaultsOf(
+    "a gas chromatograph behind a contact and a folder",
+    {
+        "stall": "no result appears for `seconds` (without: until `resume`), then all",
+        "resume": "ends what lasts, and `not-ready`",
+        "garble": "flips bit `bit` (7) of one byte of each of the next `count` (1) results",
+        "drop-bytes": "the next `count` (1) results lack `bytes` (1) bytes",
+        "drop": "the next `count` (1) results never appear",
+        "split": "for `seconds` (without: until `resume`) a result appears at once and grows, in "
+        "pieces that are `pause_s` (0.02) apart",
+        "merge": "what results there are in `seconds` (without: until `resume`) appear together",
+        "refuse": "does not obey the next `count` (1) starts",
+        "disconnect": "its folder is gone for `seconds` (1), as a share of the network may be",
+        "power-cycle": "has no power for `seconds` (1): a run that goes on is lost, and it is not "
+        "ready",
+        "clock-jump": "sets its clock forward by `seconds` (60), back if negative: what it stamps "
+        "results with",
+        "slow": "results appear `delay_s` (0.5) late for `seconds` (without: until `resume`)",
+        "out-of-range": "tells `value` (-1e9) as the area of hydrogen in the next `count` (1) "
+        "results",
+        **OF_THE_INSTRUMENT,
+    },
+    {
+        "wrong-checksum": "its files have no checksum",
+        "garble-in": "a contact is closed or open",
+    },
+)
 
 
 class Species(NamedTuple):

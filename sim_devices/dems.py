@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from sim_devices.wire_faults import WIRE_FAULTS, FaultsOf
+
 if TYPE_CHECKING:
     from sim_devices.cell import Cell
     from sim_devices.truth import Truth
@@ -25,6 +27,30 @@ AMPERE_PER_MOL_S = 2.0  # of hydrogen at the membrane, m/z 2
 BACKGROUND_A = 5e-12
 _WATER_A = 2e-10  # m/z 18
 _NOISE = 0.01
+_IMPOSSIBLE_A = -1.0
+
+FAULTS = FaultsOf(
+    "a mass spectrometer that writes files",
+    {
+        **{
+            name: WIRE_FAULTS[name]
+            for name in ("resume", "garble", "drop-bytes", "drop", "split", "merge")
+        },
+        "stall": "stops in mid-file for `seconds` (without: until `resume`)",
+        "disconnect": "its folder is gone for `seconds` (1), as a share of the network may be",
+        "power-cycle": "has no power for `seconds` (1): its file stays short, and it begins "
+        "another",
+        "clock-jump": "sets its clock forward by `seconds` (60), back if negative: what the next "
+        "file begins with",
+        "slow": "lines come `delay_s` (0.5) late for `seconds` (without: until `resume`)",
+        "out-of-range": "writes `value` (-1) A for hydrogen in the next `count` (1) lines",
+    },
+    {
+        "refuse": "it asks nobody, and nobody asks it",
+        "wrong-checksum": "its files have no checksum",
+        "garble-in": "it hears nobody",
+    },
+)
 
 
 class Dems:

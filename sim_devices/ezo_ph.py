@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from sim_devices.pty_server import FAULTS, ByteServer
+from sim_devices.pty_server import ByteServer
+from sim_devices.wire_faults import on_a_line
 
 if TYPE_CHECKING:
     from sim_devices.clock import SimulatedClock
@@ -32,6 +33,19 @@ _ZERO_POINT_PH = 7.0
 # Chosen, not looked up: 2 mol/L ZnSO4 hydrolyses to this; it buffers little; a probe chamber.
 _FRESH_PH, _BUFFER_MOL_L, _VOLUME_L = 4.40, 2e-3, 5e-4
 _HYDROXIDE_PER_H2, _HYDROXIDE_PER_ZHS = 2.0, 6.0
+_IMPOSSIBLE_PH = 19.0
+
+FAULTS = on_a_line(
+    "a pH circuit",
+    {
+        "refuse": "answers the next `count` (1) commands by *ER",
+        "out-of-range": "tells the next `count` (1) readings as pH `value` (19)",
+        "power-cycle": "has no power for `seconds` (1); then it says *RS and *RE and streams",
+        "clear-calibration": "has forgotten its calibration",
+        "say": "says `line` (*UV) without being asked",
+    },
+    {"wrong-checksum": "its lines have no checksum", "clock-jump": "it has no clock"},
+)
 
 
 class Electrolyte(Protocol):
@@ -97,7 +111,11 @@ class EzoPh:
         self._acknowledges = True
         self._reset()
         self.line = ByteServer(
-            self._receive, prefer_pty=prefer_pty, on_fault=self._fault, seed=seed
+            self._receive,
+            prefer_pty=prefer_pty,
+            on_fault=self._fault,
+            faults=FAULTS,
+            seed=seed,
         )
         self.address = self.line.address
         self._worker = threading.Thread(target=self._work, name="ezo-ph", daemon=True)
@@ -149,6 +167,8 @@ class EzoPh:
         name, _, value = command.upper().partition(",")
         self._pause(_READING_S if name in ("R", "RT") else _SETTER_S)
         ok = ("*OK",) if self._acknowledges else ()
+        if self.line.broken.due("refuse"):
+            return ("*ER",)
         match name, value:
             case "R", "":
                 return (self._reading(), *ok)
@@ -217,7 +237,7 @@ class EzoPh:
         told_k = self._celsius + _ZERO_CELSIUS_K
         value = _ZERO_POINT_PH + (value - _ZERO_POINT_PH) * kelvin / told_k
         value += self._offset + float(self._random.normal(0, self._noise))
-        return f"{min(max(value, 0.0), 14.0):.3f}"
+        return f"{self.line.broken.told(min(max(value, 0.0), 14.0), _IMPOSSIBLE_PH):.3f}"
 
     def _fault(self, fault: str, options: dict[str, object]) -> None:
         if fault == "power-cycle":
@@ -227,8 +247,6 @@ class EzoPh:
             self._points = set()
         elif fault == "say":
             self._say(str(options.get("line", "*UV")))
-        elif fault not in FAULTS:
-            raise ValueError(f"a pH circuit has no fault {fault!r}")
 
 
 def _is_number(text: str) -> bool:

@@ -15,6 +15,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlsplit
 
+from sim_devices.chromatograph import OF_THE_INSTRUMENT
+from sim_devices.wire_faults import WIRE_FAULTS, FaultsOf
+
 if TYPE_CHECKING:
     from sim_devices.chromatograph import InjectingInstrument
     from sim_devices.clock import SimulatedClock
@@ -46,6 +49,33 @@ TREE: dict[str, Any] = {
 }
 _WAIT_POLL_S = 0.02
 _BAKEOUT_LIMIT_S = 3600.0
+_TCP = "by TCP nothing damaged arrives"
+
+FAULTS = FaultsOf(
+    "a Fusion gas chromatograph",
+    {
+        **{name: WIRE_FAULTS[name] for name in ("resume", "split", "disconnect", "slow")},
+        "stall": "answers nothing for `seconds` (without: until `resume`)",
+        "garble": "the next `count` (1) answers are a page of a proxy",
+        "drop-bytes": "the next `count` (1) answers lack `bytes` (1) bytes, and then it hangs up",
+        "drop": "hangs up instead of the next `count` (1) answers, or loses, with `results` (1), "
+        "the next `count` results",
+        "refuse": "refuses the next `count` (1) runs, although it is ready",
+        "power-cycle": "has no power for `seconds` (1): the run is lost, no method is loaded",
+        "clock-jump": "sets its clock forward by `seconds` (60), back if negative: what it stamps "
+        "results with",
+        "out-of-range": "tells `value` (-1e9) as the area of hydrogen in the next `count` (1) "
+        "results",
+        "silence": "hangs up without an answer, until `speech`",
+        "speech": "ends that",
+        **OF_THE_INSTRUMENT,
+    },
+    {
+        "merge": "one request, one answer, in turn: there is nothing that it could come with",
+        "wrong-checksum": "HTTP has none",
+        "garble-in": _TCP,
+    },
+)
 
 
 class FusionServer:

@@ -26,6 +26,7 @@ from sim_devices.gige_vision import Block, ControlChannel, Sender
 from sim_devices.lights import Lights
 from sim_devices.micrograph import BARE_COLUMNS, View
 from sim_devices.truth import Truth
+from sim_devices.wire_faults import WIRE_FAULTS, FaultsOf
 
 # At which the view's brightness is as it draws it.
 REFERENCE_EXPOSURE_US = 5000.0
@@ -35,6 +36,35 @@ _SENSOR_BITS = 12
 _LINK_BYTES_PER_S = 125e6  # a gigabit
 _PACED_BYTES = 65536
 _KEPT_BLOCKS = 4  # for packets that are asked for again
+_WHOLE = "a datagram comes as it was sent, or not at all"
+
+FAULTS = FaultsOf(
+    "a GigE camera",
+    {
+        **{name: WIRE_FAULTS[name] for name in ("stall", "resume")},
+        "drop": "of the next `count` (1) frames `packets` (3) packets are lost on their way; they "
+        "may be asked for again",
+        "lose": "the same, and the camera has them no more",
+        "skip": "the next `count` (1) triggers give no frame",
+        "stray": "before each of the next `count` (1) frames comes what is no packet of one",
+        "refuse": "answers the next `count` (1) requests with `status` (0x8007, busy)",
+        "steal": "another program takes control",
+        "disconnect": "is deaf and silent for `seconds` (1), and in nobody's control then",
+        "power-cycle": "has no power for `seconds` (0): its registers are those of the start",
+        "clock-jump": "sets its time forward by `seconds` (60), back if negative",
+        "slow": "answers each request `delay_s` (0.5) late for `seconds` (without: until `resume`)",
+        "out-of-range": "sends the next `count` (1) frames as `value` (65536) pixels high, which "
+        "its sensor is not",
+    },
+    {
+        "garble": f"{_WHOLE}: UDP has a checksum",
+        "garble-in": f"{_WHOLE}: UDP has a checksum",
+        "wrong-checksum": "its language has none",
+        "drop-bytes": _WHOLE,
+        "split": _WHOLE,
+        "merge": _WHOLE,
+    },
+)
 
 
 @dataclass

@@ -18,6 +18,7 @@ from collections.abc import Callable
 
 from sim_devices.pty_server import ByteServer
 from sim_devices.surroundings import TemperedCell, TruthWriter
+from sim_devices.wire_faults import on_a_line
 
 _VERSION = "JULABO TOPTECH-SERIES MC-2 VERSION 3.0"
 _ZERO_CELSIUS_K = 273.15
@@ -42,6 +43,27 @@ _REFUSALS = {
 }
 _EXCESS_TEMPERATURE = "-03 EXCESS TEMPERATURE WARNING"
 _STATES = ("MANUAL STOP", "MANUAL START", "REMOTE STOP", "REMOTE START")
+_IMPOSSIBLE_C = -999.99
+
+FAULTS = on_a_line(
+    "a Julabo thermostat",
+    {
+        "refuse": "does not obey the next `count` (1) settings: -09 in its status",
+        "out-of-range": "tells the next `count` (1) temperatures of the bath as `value` (-999.99) "
+        "degrees Celsius",
+        "power-cycle": "has no power for `seconds` (1), and is stopped then, with the setpoint "
+        "that is stored in its menu",
+        "alarm": "reports `code` (-1), and ends the control",
+        "no-alarm": "ends the alarm",
+        "manual": "somebody takes it out of remote control",
+        "remote": "and back",
+        "fahrenheit": "somebody has it show degrees Fahrenheit; it says so, its numbers stay",
+        "celsius": "and back",
+        "deafness": "takes settings, and keeps what it had",
+        "obedience": "ends the deafness",
+    },
+    {"wrong-checksum": "its lines have no checksum", "clock-jump": "it has no clock"},
+)
 
 
 class Julabo:
@@ -81,7 +103,11 @@ class Julabo:
         self._fahrenheit = False
         self._reset()
         self.line = ByteServer(
-            self._receive, prefer_pty=prefer_pty, on_fault=self._fault, seed=seed
+            self._receive,
+            prefer_pty=prefer_pty,
+            on_fault=self._fault,
+            faults=FAULTS,
+            seed=seed,
         )
         self.address = self.line.address
 
@@ -132,7 +158,7 @@ class Julabo:
             return answer
         if not name.startswith("out_"):
             self._refusal = -8
-        elif not self._remote:
+        elif not self._remote or self.line.broken.due("refuse"):
             self._refusal = -9
         elif self._obeys:
             self._refusal = self._set(name, value.strip())
@@ -153,7 +179,7 @@ class Julabo:
             case "version":
                 return _VERSION
             case "in_pv_00" | "in_pv_02" | "in_pv_03":
-                return f"{self._bath_c():.2f}"
+                return f"{self.line.broken.told(self._bath_c(), _IMPOSSIBLE_C):.2f}"
             case "in_pv_04":
                 return f"{_HIGHEST_C:.2f}"
             case "in_pv_01":
@@ -229,14 +255,7 @@ class Julabo:
     # ---- for whoever breaks things
 
     def _fault(self, fault: str, options: dict[str, object]) -> None:
-        """Break the thermostat: besides what `ByteServer.inject` knows.
-
-        ``alarm`` (its ``code``, -1 by default) ends the control, ``no-alarm`` ends the alarm.
-        ``manual`` and ``remote``, ``fahrenheit`` and ``celsius`` (it tells the unit so; numbers
-        stay in degC): somebody switches it in its menu. ``deafness`` makes it take
-        settings and keep what it had, ``obedience`` ends that. A power cycle leaves it stopped,
-        with the setpoint that is stored in its menu.
-        """
+        """Break the thermostat, where that is not the line's business."""
         with self._lock:
             if fault == "alarm":
                 code = int(float(str(options.get("code", -1))))

@@ -26,6 +26,7 @@ from sim_devices.cell.parameters import GAS_CONSTANT
 from sim_devices.lights import Lights
 from sim_devices.truth import Truth
 from sim_devices.whereabouts import Displacement, Whereabouts
+from sim_devices.wire_faults import FaultsOf
 
 WIDTH, HEIGHT = 1600, 1200
 MICROMETRE_PER_PIXEL = 0.5
@@ -295,6 +296,36 @@ def _self_affine(columns: int, bare_columns: int) -> npt.NDArray[np.float64]:
     line = np.fft.irfft(amplitude * np.exp(2j * np.pi * phases), columns)
     line -= line[bare_columns:].mean()
     return np.asarray(line / line[bare_columns:].std())
+
+
+_EMULATED = "the maker's emulation reads its pictures in the client's own process: there is no wire"
+FAULTS = FaultsOf(
+    "a microscope",
+    {
+        "stall": "no new pictures come for `seconds` (without: until `resume`)",
+        "resume": "ends `stall` and `slow`",
+        "drop": "the next `count` (1) pictures do not come: the last one is seen again",
+        "slow": "pictures come `delay_s` (0.5) late for `seconds` (without: until `resume`)",
+    },
+    {
+        **dict.fromkeys(
+            (
+                "garble",
+                "drop-bytes",
+                "split",
+                "merge",
+                "refuse",
+                "disconnect",
+                "power-cycle",
+                "wrong-checksum",
+                "garble-in",
+            ),
+            _EMULATED,
+        ),
+        "clock-jump": "the emulation tells no time",
+        "out-of-range": "every grey value can be",
+    },
+)
 
 
 def bmp(picture: npt.NDArray[np.uint8]) -> bytes:

@@ -22,6 +22,7 @@ from sim_devices.clock import SimulatedClock
 from sim_devices.lights import Lights
 from sim_devices.spectrum import Light
 from sim_devices.truth import Truth
+from sim_devices.wire_faults import WIRE_FAULTS, FaultsOf
 
 START, VERSION, FOOTER = 0xC0C1, 0x1100, 0xC2C3C4C5
 RESPONSE, ACK, ACK_REQUESTED, NACK = 0x01, 0x02, 0x04, 0x08
@@ -39,6 +40,34 @@ _TRAILER = struct.Struct("<16sI")
 _LARGEST_PAYLOAD = 4096
 _MD5 = 1
 _LASER_POLL_S = 0.005
+
+FAULTS = FaultsOf(
+    "an Ocean spectrometer",
+    {
+        **{name: WIRE_FAULTS[name] for name in ("stall", "resume", "split", "disconnect", "slow")},
+        "garble": "flips bit `bit` (7) of a byte of the footer in each of the next `count` (1) "
+        "answers",
+        "drop-bytes": "loses `bytes` (1) bytes in the middle of each of the next `count` (1) "
+        "answers",
+        "drop": "loses the next `count` (1) answers",
+        "refuse": "answers the next `count` (1) requests by a NACK with `code` (7, not ready)",
+        "power-cycle": "hangs up and has no power for `seconds` (0): its settings are those of the "
+        "start",
+        "wrong-checksum": "says the next `count` (1) answers with an MD5 that is not theirs",
+        "out-of-range": "sends the next `count` (1) spectra with `value` (1024) pixels, which it "
+        "does not have",
+        "garble-in": "hears the footer of each of the next `count` (1) requests with bit `bit` (7) "
+        "of a byte flipped",
+        "cut": "the next `count` (1) answers stop in their middle",
+        "nack": "the same as `refuse`",
+        "late": "the same as `slow`, by `seconds` (1)",
+        "hang-up": "closes the connection",
+    },
+    {
+        "merge": "one request, one answer, in turn: there is nothing that it could come with",
+        "clock-jump": "it tells no time",
+    },
+)
 
 
 class _Message(NamedTuple):

@@ -23,25 +23,15 @@ from typing import Literal
 
 import numpy as np
 
+from sim_devices.doors import reset, same_port
+from sim_devices.wire_faults import FaultsOf, WireFaults
+
 Handler = Callable[[bytes], bytes | None]
 OnFault = Callable[[str, dict[str, object]], None]
-
-FAULTS = (
-    "stall",
-    "resume",
-    "garble",
-    "drop",
-    "power-cycle",
-    "unplug",
-    "wrong-speed",
-    "wrong-parity",
-    "right-settings",
-)
 
 _CHUNK = 65536
 _OUTPUT_HELD_BYTES = 32768
 _HOST_POLL_S = 0.002
-_LINE_ENDS = b"\r\n"
 
 
 class ByteServer:
@@ -55,6 +45,8 @@ class ByteServer:
         buffer_bytes: int = 65536,
         when_full: Literal["stall", "drop"] = "stall",
         on_fault: OnFault | None = None,
+        faults: FaultsOf | None = None,
+        refuses_connections: bool = False,
         seed: int = 0,
     ) -> None:
         """Open the line and start to listen.
@@ -68,28 +60,33 @@ class ByteServer:
             on_fault: called (in the thread that injects) with every fault's kind and options, after
                 the server has done its part; an instrument resets itself at "power-cycle", and may
                 know kinds of its own.
-            seed: of the choice which byte is garbled.
+            faults: which there are, told by the instrument; None: any name is taken.
+            refuses_connections: whether ``refuse`` means connections (to a socket) and not
+                requests, which are the instrument's business.
+            seed: of what faults leave to chance.
         """
         self._handler = handler
         self._buffer_bytes = buffer_bytes
         self._stalls_when_full = when_full == "stall"
         self._on_fault = on_fault
         self._random = np.random.default_rng(seed)
-        self._changed = threading.Condition()
-        self._output: deque[bytes] = deque()
+        self._changed = threading.Condition(threading.RLock())
+        self._output: deque[tuple[float, bytes]] = deque()  # with when it may go out
         self._output_bytes = 0
-        self._silent_until: float | None = None
-        self._off_until = 0.0
-        self._garble_lines = 0
-        self._garble_bit = 7
-        self._drop_lines = 0
+        self._next_piece_at = 0.0
         self._misread: Callable[[bytes], bytes] | None = None
+        self._away = False
+        self.broken = WireFaults(faults, seed)
+        self.moved: Callable[[str], None] = lambda address: None
         self._closed = False
         self._gone = False
         # Told what the instrument says and what of it, perhaps damaged, is on the wire.
         self.tap: Callable[[str, bytes], None] | None = None
         self._line: _PtyLine | _TcpLine
-        self._line = _PtyLine() if prefer_pty and hasattr(os, "openpty") else _TcpLine()
+        if prefer_pty and hasattr(os, "openpty"):
+            self._line = _PtyLine()
+        else:
+            self._line = _TcpLine(self.broken if refuses_connections else None)
         self.address = self._line.address
         self._wake_read, self._wake_write = os.pipe()
         os.set_blocking(self._wake_write, False)
@@ -131,49 +128,20 @@ class ByteServer:
         """Break something.
 
         Args:
-            fault: one of
-
-                * ``stall``: the instrument says nothing for `seconds` (of the host; without: until
-                  ``resume``). Its output waits; it still hears.
-                * ``resume``: end a stall.
-                * ``garble``: flip one bit of one byte in each of the next `count` lines (1): bit 7,
-                  which no ASCII has, or `bit`, which may turn a digit into another digit.
-                * ``drop``: lose the next `count` lines (1).
-                * ``power-cycle``: lose all output, be silent and deaf for `seconds` (1), and let
-                  the instrument reset itself.
-                * ``unplug``: the line is gone for good; a client's next read or write fails.
-                * ``wrong-speed``: the two sides run at different speeds: what one says the other
-                  takes for other bytes. Frames that do not fit are most often read as bytes with
-                  their high bits set, and rarely as the end of a line.
-                * ``wrong-parity``: the instrument sends seven bits and even parity, and the host
-                  reads eight bits: what it hears has the parity in the highest bit. It hears the
-                  host, whose parity it does not check.
-                * ``right-settings``: end the last two.
-
-                Other names are handed on to the instrument.
+            fault: one of `sim_devices.wire_faults.WIRE_FAULTS` or ``SERIAL_FAULTS``, or a name that
+                the instrument knows.
             options: of the fault; also handed on.
+
+        Raises:
+            ValueError: the instrument has no such fault, or an option is no number.
         """
         with self._changed:
             if self._closed:
                 return
-            if fault == "stall":
-                seconds = options.get("seconds")
-                self._silent_until = (
-                    float("inf") if seconds is None else time.monotonic() + _number(seconds)
-                )
-            elif fault == "resume":
-                self._silent_until = None
-            elif fault == "garble":
-                self._garble_lines += int(_number(options.get("count", 1)))
-                self._garble_bit = int(_number(options.get("bit", 7)))
-            elif fault == "drop":
-                self._drop_lines += int(_number(options.get("count", 1)))
-            elif fault == "power-cycle":
-                self._output.clear()
-                self._output_bytes = 0
-                self._off_until = time.monotonic() + _number(options.get("seconds", 1.0))
-                self._silent_until = self._off_until
-                self._changed.notify_all()
+            self.broken.take(fault, options)
+            if fault in ("power-cycle", "disconnect"):
+                self.discard_output()
+                self._away |= fault == "disconnect"
             elif fault in ("wrong-speed", "wrong-parity"):
                 self._misread = self._other_speed if fault == "wrong-speed" else _with_parity
             elif fault == "right-settings":
@@ -211,11 +179,10 @@ class ByteServer:
         with self._changed:
             if self.tap is not None:
                 self.tap("said", data)
-            if self._garble_lines or self._drop_lines:
-                data = self._damage(data)
+            data = self.broken.on_its_way(data)
             if self._misread is not None:
                 data = self._misread(data)
-            while not (self._closed or self._gone):
+            while not (self._closed or self._gone or self._away):
                 # A single message larger than the buffer is accepted by an empty one.
                 if not self._output_bytes or self._output_bytes + len(data) <= self._buffer_bytes:
                     break
@@ -224,33 +191,15 @@ class ByteServer:
                 if not may_wait:
                     break
                 self._changed.wait()
-            if self._closed or self._gone:
+            if self._closed or self._gone or self._away:
                 return False
             if data:
                 was_empty = not self._output_bytes
-                self._output.append(data)
+                self._output.append((self.broken.ready_at(), data))
                 self._output_bytes += len(data)
                 if was_empty:
                     self._wake()
             return True
-
-    def _damage(self, data: bytes) -> bytes:
-        lines = []
-        for line in data.splitlines(keepends=True):
-            if self._drop_lines:
-                self._drop_lines -= 1
-            elif self._garble_lines and line.strip(_LINE_ENDS):
-                self._garble_lines -= 1
-                lines.append(self._flip_a_bit(line))
-            else:
-                lines.append(line)
-        return b"".join(lines)
-
-    def _flip_a_bit(self, line: bytes) -> bytes:
-        damaged = bytearray(line)
-        where = int(self._random.integers(0, len(line.rstrip(_LINE_ENDS))))
-        damaged[where] ^= 1 << self._garble_bit
-        return bytes(damaged)
 
     def _other_speed(self, data: bytes) -> bytes:
         received = self._random.integers(0, 256, len(data), dtype=np.uint8)
@@ -273,45 +222,73 @@ class ByteServer:
                         return
                     if self._gone:
                         break
-                    silent_s = 0.0
-                    if self._silent_until is not None:
-                        silent_s = self._silent_until - time.monotonic()
-                        if silent_s <= 0:
-                            self._silent_until, silent_s = None, 0.0
-                    wants_to_write = bool(self._output) and not silent_s
-                self._line.register(selector, wants_to_write)
-                timeout = silent_s if 0 < silent_s < float("inf") else None
-                for key, events in selector.select(timeout):
+                    away = self._away
+                    waits_s = self._until_something_may_go()
+                if away:
+                    self._be_away(selector)
+                    continue
+                self._line.register(selector, waits_s == 0)
+                for key, events in selector.select(waits_s or None):
                     if key.fd == self._wake_read:
                         os.read(self._wake_read, _CHUNK)
                         continue
                     if events & selectors.EVENT_READ:
-                        received = self._line.read(selector, key.fd)
-                        if received is None:  # a new client starts with an empty line
-                            self.discard_output()
-                        elif received and time.monotonic() >= self._off_until:
-                            if self._misread == self._other_speed:
-                                received = self._other_speed(received)
-                            answer = self._handler(received)
-                            if answer:
-                                self._put(answer, may_wait=False)
+                        self._hear(self._line.read(selector, key.fd))
                     if events & selectors.EVENT_WRITE:
                         self._drain()
             self._line.unregister(selector)
             self._line.unplug()
 
+    def _hear(self, received: bytes | None) -> None:
+        if received is None:  # a new client starts with an empty line
+            self.discard_output()
+        elif received and not self.broken.off_s():
+            received = self.broken.heard(received)
+            if self._misread == self._other_speed:
+                received = self._other_speed(received)
+            answer = self._handler(received)
+            if answer:
+                self._put(answer, may_wait=False)
+
+    def _until_something_may_go(self) -> float | None:
+        """Return for how long nothing is to be written, s; None: until somebody says so."""
+        silent_s = self.broken.silent_s()
+        if not self._output or silent_s == float("inf"):
+            return None
+        at = max(self._output[0][0], self._next_piece_at)
+        return max(silent_s, at - time.monotonic(), 0.0)
+
+    def _be_away(self, selector: selectors.BaseSelector) -> None:
+        """Be disconnected until the time is over, or the line is closed."""
+        self._line.unregister(selector)
+        self._line.go_away()
+        while (left := self.broken.off_s()) and not self._closed:
+            if selector.select(left):
+                os.read(self._wake_read, _CHUNK)
+        if self._closed:
+            return
+        self._line.come_back()
+        with self._changed:
+            self._away = False
+            self.address = self._line.address
+        self.moved(self.address)
+
     def _drain(self) -> None:
         with self._changed:
-            while self._output:
-                data = self._output[0]
-                written = self._line.write(data)
+            now = time.monotonic()
+            while self._output and self._output[0][0] <= now:
+                data = b""
+                while self._output and self._output[0][0] <= now and len(data) < _CHUNK:
+                    data += self._output.popleft()[1]
+                size, pause_s = self.broken.piece(len(data))
+                written = self._line.write(data[:size])
                 if self.tap is not None and written:
                     self.tap("sent", data[:written])
                 self._output_bytes -= written
                 if written < len(data):
-                    self._output[0] = data[written:]
+                    self._output.appendleft((0.0, data[written:]))
+                    self._next_piece_at = now + pause_s
                     break
-                self._output.popleft()
             self._changed.notify_all()
 
 
@@ -371,6 +348,10 @@ class _PtyLine:
     """The master side of a pseudo-terminal in raw mode."""
 
     def __init__(self) -> None:
+        self._left: list[int] = []
+        self._plug_in()
+
+    def _plug_in(self) -> None:
         import tty
 
         self._master, self._slave = os.openpty()
@@ -409,17 +390,26 @@ class _PtyLine:
             self._plugged = False
             os.close(self._master)
 
+    def go_away(self) -> None:
+        self.unplug()
+        self._left.append(self._slave)
+
+    def come_back(self) -> None:
+        self._plug_in()
+
     def close(self) -> None:
         self.unplug()
         if self._open:
             self._open = False
-            os.close(self._slave)
+            for slave in {self._slave, *self._left}:
+                os.close(slave)
 
 
 class _TcpLine:
     """A loopback socket that serves one client at a time, as a serial port does."""
 
-    def __init__(self) -> None:
+    def __init__(self, refusing: WireFaults | None) -> None:
+        self._refusing = refusing
         self._listener = socket.create_server(("127.0.0.1", 0))
         self._listener.setblocking(False)
         self._client: socket.socket | None = None
@@ -440,7 +430,11 @@ class _TcpLine:
 
     def read(self, selector: selectors.BaseSelector, fd: int) -> bytes | None:
         if self._client is None:
-            self._client, _ = self._listener.accept()
+            client, _ = self._listener.accept()
+            if self._refusing is not None and self._refusing.due("refuse"):
+                reset(client)
+                return b""
+            self._client = client
             self._client.setblocking(False)
             self._client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             return None
@@ -469,6 +463,16 @@ class _TcpLine:
     def unplug(self) -> None:
         self.close()
 
+    def go_away(self) -> None:
+        if self._client is not None:
+            reset(self._client)
+            self._client = None
+        self._listener = same_port(self._listener, self._listener.getsockname())
+
+    def come_back(self) -> None:
+        self._listener.listen()
+        self._listener.setblocking(False)
+
     def close(self) -> None:
         self._listener.close()
         if self._client is not None:
@@ -490,9 +494,3 @@ def _register(selector: selectors.BaseSelector, fd: int, events: int) -> None:
 
 def _with_parity(data: bytes) -> bytes:
     return bytes(byte & 0x7F | (byte & 0x7F).bit_count() % 2 << 7 for byte in data)
-
-
-def _number(value: object) -> float:
-    if isinstance(value, int | float):
-        return float(value)
-    raise ValueError(f"expected a number, got {value!r}")

@@ -28,6 +28,7 @@ from sim_devices.cell.parameters import (
     ZHS_MOLAR_MASS_G_MOL,
 )
 from sim_devices.pty_server import ByteServer
+from sim_devices.wire_faults import on_a_line
 
 if TYPE_CHECKING:
     from sim_devices.cell.electrode import Electrode
@@ -49,6 +50,19 @@ _GATES_S = (0.1, 1.0, 10.0)
 _NEW_R, _NEW_F, _OVER, _UNDER, _NOT_UNDERSTOOD = 1, 2, 4, 8, 16
 _HIGHEST = {"D": 6, "V": 6, "P": 2, "T": 1}
 _IDENTITY = "QCM200_1.06_0_154021"
+_IMPOSSIBLE_HZ = 99_999_999.0
+
+FAULTS = on_a_line(
+    "a quartz microbalance",
+    {
+        "refuse": "does not understand the next `count` (1) commands: bit 4 of its status",
+        "out-of-range": "tells the next `count` (1) frequencies as `value` (99999999) Hz",
+        "power-cycle": "has no power for `seconds` (1), and has its first settings then",
+        "stopped": "the crystal does not oscillate any more",
+        "oscillates": "ends that",
+    },
+    {"wrong-checksum": "its lines have no checksum", "clock-jump": "it tells no time"},
+)
 
 
 class CoatedCell(Protocol):
@@ -108,7 +122,11 @@ class Qcm200:
         self._settings: dict[str, int] = {}
         self._reset()
         self.line = ByteServer(
-            self._receive, prefer_pty=prefer_pty, on_fault=self._fault, seed=seed
+            self._receive,
+            prefer_pty=prefer_pty,
+            on_fault=self._fault,
+            faults=FAULTS,
+            seed=seed,
         )
         self.address = self.line.address
 
@@ -176,6 +194,9 @@ class Qcm200:
 
     def _answer(self, command: str) -> str | None:
         letter, number = command[:1].upper(), command[1:].strip()
+        if self.line.broken.due("refuse"):
+            self._flags |= _NOT_UNDERSTOOD
+            return None
         if number in ("", "?"):
             answer = self._told(letter, asked=number == "?")
             if answer is not None or (letter in "GS" and not number and letter):
@@ -192,7 +213,7 @@ class Qcm200:
             case "I":
                 return _IDENTITY
             case "F":
-                return f"{hertz - self._offset_hz:.2f}"
+                return f"{self.line.broken.told(hertz - self._offset_hz, _IMPOSSIBLE_HZ):.2f}"
             case "R":
                 return f"{ohm - self._offset_ohm:.2f}"
             case "B":
@@ -213,11 +234,7 @@ class Qcm200:
     # ---- for whoever breaks things
 
     def _fault(self, fault: str, options: dict[str, object]) -> None:
-        """Break it: besides what `ByteServer.inject` knows.
-
-        ``stopped``: the crystal does not oscillate any more; ``oscillates`` ends that. A power
-        cycle takes it back to its first settings.
-        """
+        """Break it, where that is not the line's business."""
         del options
         with self._lock:
             if fault in ("stopped", "oscillates"):

@@ -14,6 +14,7 @@ import threading
 from collections.abc import Callable, Mapping
 
 from sim_devices.pty_server import ByteServer
+from sim_devices.wire_faults import on_a_line
 
 RELAYS = 16
 GPIOS = 10
@@ -22,6 +23,18 @@ _VERSION = "00000009"
 _CHANNELS = list("0123456789ABCDEF")
 _ADC_FULL_SCALE = 1023
 _LONGEST_COMMAND = 64
+_IMPOSSIBLE = "9"
+
+FAULTS = on_a_line(
+    "a relay board",
+    {
+        "refuse": "answers the next `count` (1) commands, as what it does not know, by the prompt "
+        "alone",
+        "out-of-range": "answers the next `count` (1) readings by `value` (9)",
+        "power-cycle": "has no power for `seconds` (1): all relays open, all GPIO are inputs",
+    },
+    {"wrong-checksum": "its lines have no checksum", "clock-jump": "it has no clock"},
+)
 
 
 class RelayBoard:
@@ -52,7 +65,11 @@ class RelayBoard:
         self._identity = "00000000"
         self._typed = bytearray()
         self.line = ByteServer(
-            self._receive, prefer_pty=prefer_pty, on_fault=self._fault, seed=seed
+            self._receive,
+            prefer_pty=prefer_pty,
+            on_fault=self._fault,
+            faults=FAULTS,
+            seed=seed,
         )
         self.address = self.line.address
 
@@ -75,7 +92,10 @@ class RelayBoard:
                 command = self._typed.decode("latin-1")
                 self._typed.clear()
                 answer += b"\n\r"
-                value = self._execute(command.split())
+                refused = self.line.broken.due("refuse")
+                value = None if refused else self._execute(command.split())
+                if value is not None and "read" in command:
+                    value = self.line.broken.told_text(value, _IMPOSSIBLE)
                 if value is not None:
                     answer += value.encode("ascii") + b"\n\r"
                 answer += b">"

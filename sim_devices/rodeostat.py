@@ -19,7 +19,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from sim_devices.pty_server import FAULTS, ByteServer
+from sim_devices.pty_server import ByteServer
 from sim_devices.rodeostat_tests import (
     NAMES,
     Parameters,
@@ -30,6 +30,7 @@ from sim_devices.rodeostat_tests import (
     set_parameters,
 )
 from sim_devices.surroundings import DrivenCell, LeadingClock, TruthWriter
+from sim_devices.wire_faults import number, on_a_line
 
 FIRMWARE, HARDWARE = "FW0.1.0", "V0.2"
 _VOLT_RANGES = {"1V": 1.0, "2V": 2.0, "5V": 5.0, "10V": 10.0}
@@ -50,6 +51,23 @@ _MOST_UNREAD_BYTES = 60_000
 _IDLE_STRIDE_S = 0.1
 _SUBSTEP_V, _MOST_SUBSTEPS = 1e-3, 50
 _ELECTRODES = ("ref", "ctr", "wrk")
+_IMPOSSIBLE_V = 1e6
+
+FAULTS = on_a_line(
+    "a Rodeostat",
+    {
+        "refuse": "refuses the next `count` (1) requests",
+        "clock-jump": "its samples' times jump by `seconds` (60) in the test that runs, whose end "
+        "they do not move",
+        "out-of-range": "tells in the next `count` (1) samples a potential of `value` (1e6) V",
+        "power-cycle": "has no power for `seconds` (1): its electrodes are disconnected, the test "
+        "is over",
+        "deaf": "answers settings with what was in force before",
+        "stuck": "the switches of the electrodes stay as they are",
+        "repaired": "ends both",
+    },
+    {"wrong-checksum": "its lines have no checksum"},
+)
 
 
 @dataclass
@@ -137,7 +155,11 @@ class Rodeostat:
             current_offset_of_range=self._errors.current_offset_of_range,
         )
         self.line = ByteServer(
-            self._receive, prefer_pty=prefer_pty, on_fault=self._fault, seed=seed
+            self._receive,
+            prefer_pty=prefer_pty,
+            on_fault=self._fault,
+            faults=FAULTS,
+            seed=seed,
         )
         self.address = self.line.address
         self._worker = threading.Thread(target=self._work, name="rodeostat", daemon=True)
@@ -160,6 +182,7 @@ class Rodeostat:
         self._volt_range = self._ref_range = "1V"
         self._current_range = _FIRST_CURRENT_RANGE.get(self._variant, "1000uA")
         self._period_ms = 10
+        self._clock_ahead_ms = 0
 
     # ---- the language: called in the server's thread
 
@@ -188,9 +211,12 @@ class Rodeostat:
             message = "CommandTable: command not found"
         else:
             command = str(asked["command"]).strip()
-            with self._changed:
-                message = self._perform(command, asked, response)
-            ends = command == "stopTest"
+            if self.line.broken.due("refuse"):
+                message = "unable to comply"
+            else:
+                with self._changed:
+                    message = self._perform(command, asked, response)
+                ends = command == "stopTest"
         told: dict[str, Any] = {"success": not message}
         if message:
             told["message"] = message
@@ -371,6 +397,7 @@ class Rodeostat:
         if self._auto_connect:
             self._switch(_ELECTRODES, True)
         self._test = test
+        self._clock_ahead_ms = 0
         self._changed.notify_all()
         self._clock.wake()
         return ""
@@ -508,7 +535,8 @@ class Rodeostat:
                 if self._test is not test:
                     return
                 reading, limit = self._read_current(density)
-                told = {"t": t_ms, "v": test.potential_v(t_ms), "i": reading}
+                volt = self.line.broken.told(test.potential_v(t_ms), _IMPOSSIBLE_V)
+                told = {"t": t_ms + self._clock_ahead_ms, "v": volt, "i": reading}
             if limit:
                 told["le"] = True
             self._say(test, told)
@@ -555,12 +583,7 @@ class Rodeostat:
     # ---- for whoever breaks things
 
     def _fault(self, fault: str, options: dict[str, object]) -> None:
-        """Break it: besides what `ByteServer.inject` knows.
-
-        ``deaf``: settings are answered with what was in force before. ``stuck``: the switches of
-        the electrodes stay as they are. ``repaired`` ends both.
-        """
-        del options
+        """Break it, where that is not the line's business."""
         with self._changed:
             if fault == "power-cycle":
                 self._typed.clear()
@@ -574,8 +597,8 @@ class Rodeostat:
                 self._stuck |= fault == "stuck"
             elif fault == "repaired":
                 self._deaf = self._stuck = False
-            elif fault not in FAULTS:
-                raise ValueError(f"a Rodeostat has no fault {fault!r}")
+            elif fault == "clock-jump":
+                self._clock_ahead_ms += round(1e3 * number(options, "seconds", 60.0))
 
 
 def _given(connected: dict[str, bool], name: str) -> Callable[[], bool]:

@@ -13,6 +13,7 @@ from collections.abc import Callable
 
 from sim_devices.pty_server import ByteServer
 from sim_devices.surroundings import TemperedCell, TruthWriter
+from sim_devices.wire_faults import on_a_line
 
 SETPOINT, INTERNAL, PRESSURE, ERROR, WARNING, PROCESS = 0x00, 0x01, 0x03, 0x05, 0x06, 0x07
 STATUS, FILL, CONTROL, PUMP_SPEED = 0x0A, 0x0F, 0x14, 0x26
@@ -27,6 +28,23 @@ _SLOWEST_RPM, _FASTEST_RPM = 1500, 4500
 _COMMAND_CHARACTERS = 8
 _LONGEST_LINE = 64
 _HEXADECIMAL = set("0123456789ABCDEF")
+_IMPOSSIBLE_C = -300.0
+
+FAULTS = on_a_line(
+    "a Huber thermostat",
+    {
+        "refuse": "refuses the next `count` (1) connections",
+        "out-of-range": "tells the next `count` (1) temperatures of the bath as `value` (-300) "
+        "degrees Celsius",
+        "power-cycle": "has no power for `seconds` (1), and does not control then",
+        "error": "reports `code` (-1) and ends the control",
+        "warning": "reports `code` (-1)",
+        "deafness": "answers what is written with what was in force before",
+        "obedience": "ends the deafness",
+        "process-sensor": "an external sensor is plugged in",
+    },
+    {"wrong-checksum": "PB commands have no checksum", "clock-jump": "it has no clock"},
+)
 
 
 class HuberPilot:
@@ -64,7 +82,14 @@ class HuberPilot:
         self._pump_rpm = 2500
         self._obeys = True
         self._process_sensor = False
-        self.line = ByteServer(self._receive, prefer_pty=False, on_fault=self._fault, seed=seed)
+        self.line = ByteServer(
+            self._receive,
+            prefer_pty=False,
+            on_fault=self._fault,
+            faults=FAULTS,
+            refuses_connections=True,
+            seed=seed,
+        )
         self.address = self.line.address
 
     def close(self) -> None:
@@ -152,7 +177,8 @@ class HuberPilot:
     # ---- the bath
 
     def _temperature_c100(self) -> int:
-        return round(100 * (self._cell.temperature_k - _ZERO_CELSIUS_K))
+        celsius = self._cell.temperature_k - _ZERO_CELSIUS_K
+        return round(100 * self.line.broken.told(celsius, _IMPOSSIBLE_C))
 
     def _status(self) -> int:
         bits = 0b10011 if self._controls else 0  # controlling, circulating, pump
@@ -178,13 +204,7 @@ class HuberPilot:
     # ---- for whoever breaks things
 
     def _fault(self, fault: str, options: dict[str, object]) -> None:
-        """Break the thermostat: besides what `ByteServer.inject` knows.
-
-        ``error`` and ``warning`` (a negative ``code``, -1 by default) are reported; an error ends
-        the control. ``deafness`` makes it answer writes with what was in force before;
-        ``obedience`` ends that. ``process-sensor`` plugs an external sensor in. A power cycle
-        leaves it not controlling.
-        """
+        """Break the thermostat, where that is not the line's business."""
         code = options.get("code", -1)
         with self._lock:
             if fault == "error":

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 from sim_devices.pty_server import ByteServer
 from sim_devices.surroundings import TruthWriter
+from sim_devices.wire_faults import on_a_line
 
 if TYPE_CHECKING:
     from sim_devices.clock import SimulatedClock
@@ -29,6 +30,19 @@ _LONGEST_INJECTION_S = 5.0
 _LINE_ENDS = {1: "\r", 2: "\n", 3: "\r\n"}
 _VERSION = "I-PD-UMTN88RD1"
 _LONGEST_LINE = 32
+
+FAULTS = on_a_line(
+    "a valve actuator",
+    {
+        "refuse": "answers the next `count` (1) commands as one that it does not know",
+        "out-of-range": "tells a position that there is not, C (or `value`), at the next `count` "
+        "(1) questions for it",
+        "power-cycle": "has no power for `seconds` (1); the valve stands where it stood",
+        "stuck": "the valve turns no more",
+        "loose": "ends that",
+    },
+    {"wrong-checksum": "its lines have no checksum", "clock-jump": "it has no clock"},
+)
 
 
 class ViciActuator:
@@ -67,7 +81,11 @@ class ViciActuator:
         self._turns = 0
         self._reset()
         self.line = ByteServer(
-            self._receive, prefer_pty=prefer_pty, on_fault=self._fault, seed=seed
+            self._receive,
+            prefer_pty=prefer_pty,
+            on_fault=self._fault,
+            faults=FAULTS,
+            seed=seed,
         )
         self.address = self.line.address
         self._worker = threading.Thread(target=self._work, name="vici", daemon=True)
@@ -153,9 +171,12 @@ class ViciActuator:
 
     def _answer(self, command: str) -> str | None:
         other = "B" if self._position == "A" else "A"
+        broken = self.line.broken
+        if broken.due("refuse"):
+            return f"{command} = Bad command"
         match command:
             case "CP":
-                return f"CP{self._position}"
+                return f"CP{broken.told_text(self._position, 'C')}"
             case "VR" | "VR2":
                 return _VERSION
             case "NP":
@@ -191,11 +212,7 @@ class ViciActuator:
     # ---- for whoever breaks things
 
     def _fault(self, fault: str, options: dict[str, object]) -> None:
-        """Break it: besides what `ByteServer.inject` knows.
-
-        ``stuck``: the valve turns no more; ``loose`` ends that. After a power cycle it stands where
-        it stood.
-        """
+        """Break it, where that is not the line's business."""
         del options
         with self._wake:
             if fault in ("stuck", "loose"):

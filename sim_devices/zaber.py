@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 
 from sim_devices.pty_server import ByteServer
 from sim_devices.whereabouts import Displacement
+from sim_devices.wire_faults import on_a_line
 
 if TYPE_CHECKING:
     from sim_devices.clock import SimulatedClock
@@ -45,6 +46,21 @@ _SETTINGS = {
 _LONGEST_LINE = 80
 _DEVICES = 3
 _START_STEPS = 12_000.0
+_IMPOSSIBLE_STEPS = 99_999_999.0
+
+FAULTS = on_a_line(
+    "a stage",
+    {
+        "refuse": "rejects the next `count` (1) commands as STATUSBUSY",
+        "wrong-checksum": "says the next `count` (1) answers with a checksum that is not theirs",
+        "out-of-range": "tells the next `count` (1) positions as `value` (99999999) steps",
+        "power-cycle": "has no power for `seconds` (1): the axes stay where they are, without a "
+        "reference position",
+        "stalled": "the axis of `device` (1) stops and tells FS until `warnings clear`",
+        "alert": "says something of `device` (1) that nobody asked for",
+    },
+    {"clock-jump": "it has no clock"},
+)
 
 
 @dataclass
@@ -116,7 +132,11 @@ class ZaberStage:
             whereabouts.carrier = self.moved
         self._typed = bytearray()
         self.line = ByteServer(
-            self._receive, prefer_pty=prefer_pty, on_fault=self._fault, seed=seed
+            self._receive,
+            prefer_pty=prefer_pty,
+            on_fault=self._fault,
+            faults=FAULTS,
+            seed=seed,
         )
         self.address = self.line.address
         self._worker = threading.Thread(target=self._work, name="stage", daemon=True)
@@ -182,20 +202,26 @@ class ZaberStage:
     def _answer(self, device: int, axis: int, message: str, words: list[str]) -> str:
         now = time.monotonic()
         one = self._axes[device - 1]
-        if axis > 1:
+        if self.line.broken.due("refuse"):
+            told, data = "RJ", "STATUSBUSY"
+        elif axis > 1:
             told, data = "RJ", "BADAXIS"
         else:
             told, data = self._take(one, words, now)
         busy = "BUSY" if one.busy(now) else "IDLE"
         flag = next(iter(one.flags()), "--")
-        return f"@{device:02d} {axis} {message}{told} {busy} {flag} {data}\r\n"
+        answer = f"{device:02d} {axis} {message}{told} {busy} {flag} {data}"
+        if self.line.broken.due("wrong-checksum"):
+            answer += f":{(1 - sum(answer.encode())) % 256:02X}"  # one too many
+        return f"@{answer}\r\n"
 
     def _take(self, one: _Axis, words: list[str], now: float) -> tuple[str, str]:
         match words:
             case []:
                 return "OK", "0"
             case ["get", "pos"]:
-                return "OK", str(round(one.position(now)))
+                steps = self.line.broken.told(one.position(now), _IMPOSSIBLE_STEPS)
+                return "OK", str(round(steps))
             case ["get", "limit.min"]:
                 return "OK", "0"
             case ["get", "limit.max"]:
@@ -235,12 +261,7 @@ class ZaberStage:
     # ---- for whoever breaks things
 
     def _fault(self, fault: str, options: dict[str, object]) -> None:
-        """Break it: besides what `ByteServer.inject` knows.
-
-        ``stalled``: the axis of ``device`` (1) stops and tells FS until ``warnings clear``.
-        ``alert``: it says something that nobody asked for. A power cycle leaves the axes where they
-        are, without a reference position.
-        """
+        """Break it, where that is not the line's business."""
         device = int(float(str(options.get("device", 1))))
         now = time.monotonic()
         with self._wake:

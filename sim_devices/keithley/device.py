@@ -22,8 +22,9 @@ from sim_devices.keithley.smu import (
 )
 from sim_devices.keithley.tables import Identity
 from sim_devices.keithley.tsp import SYNTAX, Tsp, lua
-from sim_devices.pty_server import FAULTS, ByteServer, PatientSender
+from sim_devices.pty_server import ByteServer, PatientSender
 from sim_devices.surroundings import LeadingClock, MeasuredCell, TruthWriter
+from sim_devices.wire_faults import number, on_a_line
 
 FIRMWARE = "1.7.12b"
 LANGUAGES = ("TSP", "SCPI", "SCPI2400")
@@ -36,6 +37,22 @@ _HOST_PATIENCE_S = 2.0
 _LONGEST_LINE = 65536
 _CLOSING_S = 5.0
 _LEADS = {"sense-lead-off": True, "sense-lead-on": False}
+_IMPOSSIBLE = 9.91e37  # not-a-number, as these instruments tell it
+
+FAULTS = on_a_line(
+    "a SourceMeter",
+    {
+        "refuse": "refuses the next `count` (1) connections",
+        "clock-jump": "sets its clock, which readings and timers show, forward by `seconds` (60), "
+        "back if negative",
+        "out-of-range": "measures `value` (9.91e37, its not-a-number) in the next `count` (1) "
+        "readings",
+        "power-cycle": "has no power for `seconds` (1): the output is off",
+        "sense-lead-off": "a sense lead falls off",
+        "sense-lead-on": "and is put back",
+    },
+    {"wrong-checksum": "its lines have no checksum"},
+)
 
 
 class SourceMeter:
@@ -105,9 +122,15 @@ class SourceMeter:
         self.language = self._next_language = language
         self._switch_on()
         self.line = self._sender.line = ByteServer(
-            self._receive, prefer_pty=False, on_fault=self._fault, seed=seed
+            self._receive,
+            prefer_pty=False,
+            on_fault=self._fault,
+            faults=FAULTS,
+            refuses_connections=True,
+            seed=seed,
         )
         self.address = self.line.address
+        self.smu.measured = self._measured
         self._worker = threading.Thread(target=self._work, name="keithley", daemon=True)
         self._worker.start()
 
@@ -256,6 +279,9 @@ class SourceMeter:
         self._said.clear()
         self._sender.send(data)
 
+    def _measured(self, value: float) -> float:
+        return self.line.broken.told(value, _IMPOSSIBLE)
+
     def _lost(self) -> None:
         self.smu.write_truth("output_lost")
 
@@ -292,11 +318,10 @@ class SourceMeter:
     # ---- faults
 
     def _fault(self, fault: str, options: dict[str, object]) -> None:
-        del options
-        if fault not in FAULTS and fault not in _LEADS:
-            raise ValueError(f"a SourceMeter has no fault {fault!r}")
         if fault in _LEADS:
             self.smu.lose_sense_lead(lost=_LEADS[fault])
+        if fault == "clock-jump":
+            self.smu.set_clock_forward(number(options, "seconds", 60.0))
         if fault != "power-cycle":
             return
         with self._changed:

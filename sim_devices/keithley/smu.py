@@ -133,6 +133,7 @@ class Smu:
         self.rate = 1.0 + electronics.timer_ppm * 1e-6
         self.on_digital: Callable[[float, int], None] | None = None
         self.before_wait: Callable[[], None] = lambda: None
+        self.measured: Callable[[float], float] = lambda value: value  # what is told of it
         self._attention = threading.Event()
         self._owed_s = 0.0
         self._segment: dict[str, Any] | None = None
@@ -182,6 +183,11 @@ class Smu:
     def utc_s(self) -> float:
         """Return what its clock shows, s since 1970."""
         return self._utc_at_zero_s + self.now_s()
+
+    def set_clock_forward(self, seconds: float) -> None:
+        """Let its clock jump, and with it what its timer shows; the cell notices nothing."""
+        self._utc_at_zero_s += seconds
+        self._timer_zero_s -= seconds
 
     def timer_s(self) -> float:
         """Return the seconds since `clear_timer`, to the microsecond; asking takes a moment."""
@@ -517,7 +523,13 @@ class Smu:
             unit, current_a = UNITS["resistance"], self._read("current", self.sense["current"])
             value = value / current_a if current_a else OVERFLOW
         reading = Reading(
-            value, unit, sourced, UNITS[self.source_function], self.utc_s(), 0, status
+            self.measured(value),
+            unit,
+            sourced,
+            UNITS[self.source_function],
+            self.utc_s(),
+            0,
+            status,
         )
         buffer.add(reading)
         return reading

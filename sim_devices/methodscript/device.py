@@ -37,9 +37,10 @@ from sim_devices.methodscript.pgstat import (
     PowerLostError,
 )
 from sim_devices.methodscript.runtime import Program
-from sim_devices.methodscript.values import UnrepresentableValueError
+from sim_devices.methodscript.values import UnrepresentableValueError, format_value
 from sim_devices.pty_server import ByteServer, PatientSender
 from sim_devices.surroundings import ImpedantCell, LeadingClock, TruthWriter
+from sim_devices.wire_faults import number, on_a_line
 
 FIRMWARE = "es4_hr1300#Nov 17 2024 10:12:31"
 METHODSCRIPT_VERSION = "01.09.00"
@@ -48,6 +49,24 @@ _log = logging.getLogger(__name__)
 
 _LONGEST_COMMAND = 255
 _IDLE_STRIDE_S = 0.1
+_IMPOSSIBLE = 1e9
+
+FAULTS = on_a_line(
+    "an EmStat4",
+    {
+        "refuse": "refuses the next `count` (1) commands (!0006)",
+        "clock-jump": "sets the timer that scripts read forward by `seconds` (60), back if "
+        "negative",
+        "out-of-range": "tells in the next `count` (1) packages `value` (1e9) as the variable of "
+        "number `column` (0), in its unit; its file store has the right one",
+        "power-cycle": "has no power for `seconds` (1): the cell is off, the script is over",
+        "hold": "the clock of the bench all but stands still in the program that runs, or in the "
+        "one that is begun `programs` later, until that ends or until `resume`",
+        "file-store": "changes the file store: `present` (0: this firmware has none), `kilobytes` "
+        "(what it holds), `held_bytes`, `error_when_full`",
+    },
+    {"wrong-checksum": "its lines have no checksum"},
+)
 
 # Registers by number: their value at power-up, and whether a host may read and write them.
 _REGISTERS = {
@@ -149,7 +168,7 @@ class EmStat4:
         self._sender = PatientSender(
             patience_s=chosen.host_patience_s, on_loss=self._lost, closed=lambda: self._closed
         )
-        self._machine = machine = Machine(cell, clock, truth, electronics, self._sender.send)
+        self._machine = machine = Machine(cell, clock, truth, electronics, self._say)
         machine.set_current_type = chosen.set_current_type
         machine.sample_at_start = chosen.sample_at_start
         machine.on_gpio = chosen.on_gpio
@@ -201,7 +220,11 @@ class EmStat4:
             "fs_del": self._delete_file,
         }
         self.line = self._sender.line = ByteServer(
-            self._receive, prefer_pty=prefer_pty, on_fault=self._fault, seed=seed
+            self._receive,
+            prefer_pty=prefer_pty,
+            on_fault=self._fault,
+            faults=FAULTS,
+            seed=seed,
         )
         self.address = self.line.address
         self._worker = threading.Thread(target=self._work, name="potentiostat", daemon=True)
@@ -220,13 +243,10 @@ class EmStat4:
         self._worker.join()
 
     def inject(self, fault: str, **options: object) -> None:
-        """Break something: see `sim_devices.pty_server.ByteServer.inject`.
+        """Break something of `FAULTS`.
 
-        Besides, ``file-store`` changes the file store: numbers ``present`` (0: this firmware has
-        none), ``kilobytes`` (what it holds), ``held_bytes`` and ``error_when_full`` as in
-        `FileStore`. ``hold`` lets the clock of the bench all but stand still in the program that
-        runs, or in the one that is begun ``programs`` later, until that ends (an abort ends it at
-        once) or until ``resume``: a state that lasts a moment then lasts.
+        ``held_bytes`` and ``error_when_full`` are as in `FileStore`. A program that is held may be
+        aborted: with ``hold`` a state that lasts a moment lasts.
         """
         self.line.inject(fault, **options)
 
@@ -289,6 +309,24 @@ class EmStat4:
         self._machine.write_truth("script_error", code=code, line=line)
         return f"!{code}: Line {line}\n" + ("\n" if self._behaviour.blank_line_after_error else "")
 
+    def _say(self, data: bytes) -> None:
+        """Send what a script says."""
+        if self.line.broken.is_due("out-of-range"):
+            data = b"".join(map(self._broken, data.splitlines(keepends=True)))
+        self._sender.send(data)
+
+    def _broken(self, line: bytes) -> bytes:
+        """Return a package with a value that cannot be, if one is due."""
+        broken = self.line.broken
+        variables = line.split(b";")
+        column = int(broken.option("out-of-range", "column", 0))
+        if line.startswith(b"P") and column < len(variables):
+            begin = len(b"Pda") if column == 0 else len(b"da")
+            value = format_value(broken.told(0.0, _IMPOSSIBLE)).encode("ascii")
+            old = variables[column]
+            variables[column] = old[:begin] + value + old[begin + len(value) :]
+        return b";".join(variables)
+
     def _lost(self) -> None:
         self._machine.write_truth("output_lost")
 
@@ -328,6 +366,8 @@ class EmStat4:
             if self._running:
                 return self._while_running(text)
         try:
+            if self.line.broken.due("refuse"):
+                raise _Refused("0006")
             return self._command(text)
         except _Refused as refused:
             return self._refuse(text[:1], refused.code).decode("latin-1")
@@ -537,6 +577,8 @@ class EmStat4:
             self._holding.close()
 
     def _fault(self, fault: str, options: dict[str, object]) -> None:
+        if fault == "clock-jump":
+            self._machine.set_timer_forward(number(options, "seconds", 60.0))
         if fault == "file-store":
             self._change_file_store(options)
         if fault == "resume":

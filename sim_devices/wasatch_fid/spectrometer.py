@@ -20,6 +20,7 @@ from sim_devices.spectrum import Light
 from sim_devices.truth import Truth
 from sim_devices.wasatch_fid.eeprom import PAGES, Calibration
 from sim_devices.wasatch_fid.usb_server import NO_DEVICE, STALL, TIMED_OUT, UsbServer, UsbStatus
+from sim_devices.wire_faults import WIRE_FAULTS, FaultsOf
 
 VENDOR_ID, PRODUCT_ID = 0x24AA, 0x1000
 ENDPOINTS = (0x82, 0x86)  # the lower and the upper half of the pixels
@@ -32,6 +33,35 @@ _LASER_THERMISTOR_RAW, _PHOTODIODE_FULL_RAW = 1302, 0xFFF
 _COOLER_S = 15.0  # time constant of the detector's temperature
 _SECOND_TIER = 0xFF
 _MICROSECONDS_40_BIT = 5
+_IMPOSSIBLE_RAW = 0xFFFF
+_CRC = "USB checks every packet, and repeats it: nothing damaged arrives"
+
+FAULTS = FaultsOf(
+    "a Wasatch spectrometer",
+    {
+        **{name: WIRE_FAULTS[name] for name in ("resume", "split", "slow", "disconnect")},
+        "stall": "answers no transfer for `seconds` (without: until `resume`): each times out",
+        "drop-bytes": "ends the next `count` (1) blocks of pixels `bytes` (1) bytes too early",
+        "drop": "the next `count` (1) spectra never come",
+        "refuse": "refuses the next `count` (1) requests: the endpoint stalls",
+        "power-cycle": "is off the bus for `seconds` (0): laser off, settings those of the start",
+        "out-of-range": "tells the next `count` (1) temperatures of its detector as `value` "
+        "(65535), of a converter that has 12 bits",
+        "no-spectra": "takes spectra that never arrive, until `power-cycle`; all else works",
+        "open-interlock": "opens the laser's interlock",
+        "close-interlock": "and closes it",
+        "laser-refuses": "its laser's enable register cannot be set any more",
+        "garble-eeprom": "its calibration memory holds something else",
+        "unplug": "is gone for good",
+    },
+    {
+        "garble": _CRC,
+        "garble-in": _CRC,
+        "wrong-checksum": _CRC,
+        "merge": "one transfer, one answer, in turn: there is nothing that it could come with",
+        "clock-jump": "it has no clock",
+    },
+)
 
 Setter = Callable[[int, int, bytes], None]
 Getter = Callable[[int], bytes]

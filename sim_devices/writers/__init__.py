@@ -18,6 +18,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sim_devices.wire_faults import FaultsOf
 from sim_devices.writers.look import look_at
 
 if TYPE_CHECKING:
@@ -28,6 +29,30 @@ KINDS = ("ftir", "xrd", "afm", "ultrasound")
 # How long a box without a start line waits between two files, host s.
 EVERY_S = 0.5
 _ENDS_S = 5.0
+
+FAULTS = FaultsOf(
+    "a box that writes files",
+    {
+        "stall": "stops in mid-file for `seconds` (without: until `resume`)",
+        "resume": "ends what lasts",
+        "garble": "flips bit `bit` (7) of one byte of each of the next `count` (1) files",
+        "drop-bytes": "the next `count` (1) files lack `bytes` (1) bytes in the middle",
+        "drop": "the next `count` (1) files never appear",
+        "refuse": "does not start the next `count` (1) times",
+        "disconnect": "its folder is gone for `seconds` (1), as a share of the network may be",
+        "power-cycle": "has no power for `seconds` (1): its file stays short",
+        "clock-jump": "sets its clock forward by `seconds` (60), back if negative",
+        "slow": "writes its pieces `delay_s` (0.5) late for `seconds` (without: until `resume`)",
+        "out-of-range": "writes `value` (9e99) for one number of the next `count` (1) files",
+        "die": "ends in mid-file, for good",
+    },
+    {
+        "split": "it always writes a file in pieces",
+        "merge": "it begins a file when the one before is whole",
+        "wrong-checksum": "its files have no checksum",
+        "garble-in": "a contact is closed or open",
+    },
+)
 
 
 class WritingBox:
