@@ -30,6 +30,7 @@ class Subject:
         changes: to the entry of ``stream``.
         factor: cell seconds per second.
         long_s: of the step, cell seconds.
+        published: the file that holds its address; empty: its name.
     """
 
     name: str
@@ -43,11 +44,17 @@ class Subject:
     changes: Mapping[str, Any] = field(default_factory=dict)
     factor: float = FACTOR
     long_s: float = LONG_S
+    published: str = ""
 
     @property
     def leads(self) -> bool:
         """Return whether it is the leader itself."""
         return self.stream == _LEADER
+
+    @property
+    def told_as(self) -> str:
+        """Return what every message about it has to name: where it is."""
+        return f"published:${{OPERANDO_SIM}}/{self.published or self.name}"
 
     def bench_file(self) -> BenchFile:
         """Return the bench: what is asked for, and who stands by."""

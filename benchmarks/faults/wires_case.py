@@ -27,6 +27,8 @@ _PATIENCE_S = 10.0
 # What a busy computer adds to what the instruments need.
 _BUSY_S = 0.7
 _RUNNING_ROWS, _FINISHING = 0.35, 0.85
+# The phase of a follower's row at the end of a half-cycle, as the record has it.
+END = 2
 
 
 class Phase(StrEnum):
@@ -119,6 +121,8 @@ class Ending:
         found = []
         if not self.state.named:
             found.append(f"the state: {self.state}")
+        if self.words and subject.told_as not in self.words:
+            found.append(f"nobody is named: no {subject.told_as}")
         if self.injected != "injected":
             found.append(f"the fault did not come about: {self.injected or 'not asked for'}")
         if self.cell_closed and not self.said_unsafe:
@@ -261,6 +265,11 @@ def _compare(
     if subject.by_stander is not None and (other := run.streams.get(subject.by_stander)):
         late = np.diff(other.columns[f"{subject.by_stander}_t_before"])
         ending.by_stander_late_s = float(max(late, default=0.0) - EVERY_S)
+    if stream is not None and not subject.leads and ending.state is State.FINISHED:
+        # The reading at the end of the plating is due whatever the others took.
+        at_end = subject.protocol().every.at_half_cycle_ends
+        phases = stream.columns[f"{subject.stream}_phase"]
+        ending.lost += at_end and (not rows or phases[-1] != END)
     if stream is None or subject.wire not in LANGUAGES:
         return
     language = LANGUAGES[subject.wire]
@@ -276,8 +285,11 @@ def _compare(
     ending.wrong = unlike(recorded, values)
     if language.each_once:
         ending.lost = unlike(values, recorded)
+    elif subject.leads:
+        pass  # its samples are more than its rows
     elif rows:
-        ending.delivered, ending.lost = _unused(delivered, stream, subject.stream)
+        ending.delivered, lost = _unused(delivered, stream, subject.stream)
+        ending.lost += lost
 
 
 def _unused(delivered: list[Told], stream: Any, name: str) -> tuple[int, int]:

@@ -93,6 +93,14 @@ def _tsp(lines: list[tuple[float, str]]) -> Iterator[Told]:
             yield Told(host_s, tuple(map(float, (number, step_t, potential, current))))
 
 
+def _json_lines(lines: list[tuple[float, str]]) -> Iterator[Told]:
+    """Yield (time in the step s, potential V, current A) of each sample of a Rodeostat."""
+    for host_s, line in lines:
+        if found := re.fullmatch(r'\{"t":(\d+),"v":([-\d.e]+),"i":([-\d.e]+)\}', line):
+            t_ms, volts, microamperes = map(float, found.groups())
+            yield Told(host_s, (t_ms * 1e-3, volts, microamperes * 1e-6))
+
+
 def _huber(lines: list[tuple[float, str]]) -> Iterator[Told]:
     """Yield (bath K,): the internal temperature at address 01."""
     for host_s, line in lines:
@@ -125,6 +133,7 @@ class Language(NamedTuple):
         read: delivered lines -> values.
         columns: of the record, behind the stream's name, one for each value that is compared.
         first: which of the values is the first of these.
+        possible: whether values can be; those that cannot are delivered for nobody.
         each_once: whether each of them is a row of the record; else they are answers, of which a
             row takes one.
     """
@@ -133,24 +142,45 @@ class Language(NamedTuple):
     columns: tuple[str, ...]
     first: int = 0
     each_once: bool = False
+    possible: Callable[[Values], bool] = lambda values: True
 
 
+def _measured(values: Values) -> bool:
+    """Return whether a potentiostat can have measured this in a step of a minute at most."""
+    *_, step_s, volts, amperes = values
+    return 0 <= step_s < 600 and abs(volts) < 20 and abs(amperes) < 2
+
+
+def _between(low: float, high: float) -> Callable[[Values], bool]:
+    return lambda values: low <= values[0] <= high
+
+
+_OF_LEADERS = ("step_t", "potential", "current")
 LANGUAGES: Mapping[str, Language] = {
-    "potentiostat": Language(_methodscript, ("step_t", "potential", "current"), 1, True),
-    "keithley": Language(_tsp, ("step_t", "potential", "current"), 1, True),
-    "thermostat": Language(_huber, ("temperature",)),
+    "potentiostat": Language(_methodscript, _OF_LEADERS, 1, True, _measured),
+    "keithley": Language(_tsp, _OF_LEADERS, 1, True, _measured),
+    "rodeostat": Language(_json_lines, _OF_LEADERS, 0, False, _measured),
+    "thermostat": Language(_huber, ("temperature",), possible=_between(173.15, 673.15)),
     "julabo": Language(
-        _number_lines(r"-?\d+\.\d\d", lambda x: round(x + _CELSIUS_K, 2)), ("temperature",)
+        _number_lines(r"-?\d+\.\d\d", lambda x: round(x + _CELSIUS_K, 2)),
+        ("temperature",),
+        possible=_between(173.15, 673.15),
     ),
-    "ph_meter": Language(_number_lines(r"\d{1,2}\.\d{3}", float), ("ph",)),
-    "microbalance": Language(_number_lines(r"\d{7}\.\d\d", float), ("frequency",)),
-    "stage": Language(_zaber, ("x",)),
+    "ph_meter": Language(
+        _number_lines(r"\d{1,2}\.\d{3}", float), ("ph",), possible=_between(0.001, 14)
+    ),
+    "microbalance": Language(
+        _number_lines(r"\d+\.\d\d", float), ("frequency",), possible=_between(4e6, 6e6)
+    ),
+    "stage": Language(_zaber, ("x",), possible=_between(-1e5, 1e5)),
 }
 
 
 def told_by(folder: Path, wire: str) -> list[Told]:
-    """Return all that an instrument delivered on its wire."""
-    return list(LANGUAGES[wire].read(delivered_lines(folder, wire)))
+    """Return all that an instrument delivered on its wire and that can be."""
+    language = LANGUAGES[wire]
+    lines = delivered_lines(folder, wire)
+    return [one for one in language.read(lines) if language.possible(one.values)]
 
 
 def unlike(
