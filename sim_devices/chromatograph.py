@@ -8,11 +8,10 @@ Start is ignored while the instrument is not ready.
 from __future__ import annotations
 
 import json
-import os
 import threading
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -22,8 +21,9 @@ import numpy.typing as npt
 from sim_devices.cell import Cell
 from sim_devices.cell.parameters import GAS_CONSTANT
 from sim_devices.clock import SimulatedClock
+from sim_devices.result_files import ResultFolder
 from sim_devices.truth import Truth
-from sim_devices.wire_faults import FaultsOf
+from sim_devices.wire_faults import FaultsOf, WireFaults, number_of
 
 RUN_S = 160.0
 VALUES_PER_SECOND = 50
@@ -35,6 +35,7 @@ _STANDARD_ATMOSPHERE_PA = 101325.0
 _AREA_NOISE = 0.005
 _NOISE = 4.0
 _LITRE_PER_M3 = 1e-3
+_IMPOSSIBLE_AREA = -1e9
 
 
 # What can go wrong with one, whatever its wires.
@@ -109,7 +110,8 @@ class InjectingInstrument:
         self._clock = clock
         self._truth = truth
         self.folder = folder
-        folder.mkdir(parents=True, exist_ok=True)
+        self.broken = WireFaults(FAULTS)
+        self._results = ResultFolder(folder, self.broken)
         self._condition = threading.Condition()
         self._contact_closed_at: float | None = None
         self._closures = self._closures_seen = 0
@@ -118,7 +120,8 @@ class InjectingInstrument:
         self._ready = True
         self._stop = False
         self._refuses = False
-        self._results_to_lose = 0
+        self._clock_ahead_s = 0.0
+        self._power_cuts = 0
         self.injections = 0
         self.results: dict[str, Path] = {}  # by their $id, in their order
         self._thread = threading.Thread(target=self._work, name="chromatograph", daemon=True)
@@ -147,7 +150,7 @@ class InjectingInstrument:
     def ready(self) -> bool:
         """The Ready line: high (True) while a start would be obeyed."""
         with self._condition:
-            return self._ready and not self._refuses
+            return self._ready and not self._refuses and not self.broken.off_s()
 
     @property
     def running(self) -> bool:
@@ -162,7 +165,7 @@ class InjectingInstrument:
             annotations: kept with the result, beside those of the instrument.
         """
         with self._condition:
-            if self._refuses or self._asked or not self._ready:
+            if self._refuses or self._asked or not self._ready or self.broken.off_s():
                 return False
             self._annotations = dict(annotations)
             self._asked = True
@@ -172,23 +175,23 @@ class InjectingInstrument:
         return True
 
     def inject(self, fault: str, **options: object) -> None:
-        """Break something.
-
-        Args:
-            fault: ``not-ready``: the Ready line is low and a start is ignored, until ``resume``;
-                ``drop``: the results of the next `count` (1) runs never appear.
-            options: of the fault.
+        """Break something of `FAULTS`.
 
         Raises:
-            ValueError: no such fault.
+            ValueError: there is no such fault, it cannot happen, or an option is no number.
         """
+        self.broken.take(fault, options)
         with self._condition:
             if fault in ("not-ready", "resume"):
                 self._refuses = fault == "not-ready"
-            elif fault == "drop":
-                self._results_to_lose += int(float(str(options.get("count", 1))))
-            else:
-                raise ValueError(f"a chromatograph has no fault {fault!r}")
+            elif fault == "clock-jump":
+                self._clock_ahead_s += number_of(options, "seconds", 60.0)
+            elif fault == "power-cycle":
+                self._power_cuts += 1
+        if fault == "power-cycle":
+            self._clock.wake()
+        elif fault == "disconnect":
+            self._results.leave()
 
     def close(self) -> None:
         """Switch off; a run in progress leaves no result."""
@@ -197,6 +200,7 @@ class InjectingInstrument:
             self._condition.notify_all()
         self._clock.wake()
         self._thread.join()
+        self._results.close()
 
     # ---- inside
 
@@ -221,7 +225,7 @@ class InjectingInstrument:
                 if self._stop:
                     return
                 self._asked = False
-                if self._refuses:
+                if self._refuses or self.broken.off_s() or self.broken.due("refuse"):
                     continue
                 self._ready = False
                 self.injections += 1
@@ -237,7 +241,11 @@ class InjectingInstrument:
                 self._ready = True
 
     def _run(self, number: int, annotations: dict[str, Any]) -> bool:
-        started = datetime.now(UTC)
+        started, cuts = datetime.now(UTC), self._power_cuts
+
+        def without_power() -> bool:
+            return self._stop or cuts != self._power_cuts
+
         told, trace = self.take_in()
         self._truth.write(
             "chromatograph",
@@ -248,14 +256,14 @@ class InjectingInstrument:
             **told,
         )
         with self._clock.hurry("chromatogram"):
-            if not self._clock.follow_until(self._clock.now() + RUN_S, lambda: self._stop):
-                return False
-        values = trace()
-        with self._condition:
-            lost = self._results_to_lose > 0
-            self._results_to_lose -= lost
-        if not lost:
-            self._publish(number, started, values, annotations)
+            if not self._clock.follow_until(self._clock.now() + RUN_S, without_power):
+                return not self._stop
+        stamped = started + timedelta(seconds=self._clock_ahead_s)
+        result = number, stamped, trace(), annotations
+        if self._results.is_slow:
+            self._results.later(self._publish, *result)
+        else:
+            self._publish(*result)
         return True
 
     def _publish(
@@ -266,7 +274,7 @@ class InjectingInstrument:
         annotations: dict[str, Any],
     ) -> None:
         stamp = started.isoformat(timespec="milliseconds").replace("+00:00", "Z")
-        result = {
+        result: dict[str, Any] = {
             "$id": f"{number:06d}",
             "runTimeStamp": stamp,
             "methodName": METHOD,
@@ -281,14 +289,12 @@ class InjectingInstrument:
                 }
             },
         }
+        hydrogen = result["detectors"]["moduleA:tcd"]["analysis"]["peaks"][0]
+        hydrogen["area"] = self.broken.told(hydrogen["area"], _IMPOSSIBLE_AREA)
         name = f"{started:%Y%m%dT%H%M%S}-{number:04d}.json"
-        # Written under a name that no reader looks at, then renamed: a result is complete or
-        # absent.
-        unfinished = self.folder / f".{name}.part"
-        unfinished.write_text(json.dumps(result), encoding="utf-8")
-        os.replace(unfinished, self.folder / name)
-        self.results[f"{number:06d}"] = self.folder / name
-        self._truth.write("chromatograph", "result", number=number, file=name)
+        if self._results.write(name, json.dumps(result).encode("utf-8")):
+            self.results[f"{number:06d}"] = self.folder / name
+            self._truth.write("chromatograph", "result", number=number, file=name)
 
 
 class Chromatograph(InjectingInstrument):
@@ -329,19 +335,16 @@ class Chromatograph(InjectingInstrument):
         super().__init__(clock, truth, folder)
 
     def inject(self, fault: str, **options: object) -> None:
-        """Break something, or change the gas.
+        """Break something of `FAULTS`, or change the gas.
 
-        Args:
-            fault: as of any; ``bottle``: from now on the gas comes from a bottle, whose mole
-                fraction of `hydrogen` (0) is told; ``headspace``: it is the cell's again.
-            options: of the fault.
+        Raises:
+            ValueError: there is no such fault, it cannot happen, or an option is no number.
         """
+        super().inject(fault, **options)
         if fault == "bottle":
-            self._bottle = float(str(options.get("hydrogen", 0.0)))
+            self._bottle = number_of(options, "hydrogen", 0.0)
         elif fault == "headspace":
             self._bottle = None
-        else:
-            super().inject(fault, **options)
 
     def fit_loop(self) -> None:
         """Take samples from the loop of a valve from now on, and nothing without it."""

@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import deque
 from datetime import UTC, datetime
+from io import RawIOBase
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sim_devices.wire_faults import WIRE_FAULTS, FaultsOf
+from sim_devices.result_files import ResultFolder
+from sim_devices.wire_faults import WIRE_FAULTS, FaultsOf, WireFaults, number_of
 
 if TYPE_CHECKING:
     from sim_devices.cell import Cell
@@ -68,54 +71,83 @@ class Dems:
         self._cell = cell
         self._truth = truth
         self.folder = folder
-        folder.mkdir(parents=True, exist_ok=True)
+        self.broken = WireFaults(FAULTS)
+        self._results = ResultFolder(folder, self.broken)
         self._random = np.random.default_rng(seed)
         self._stop = threading.Event()
-        self._stalled = threading.Event()
+        self._clock_ahead_s = CLOCK_AHEAD_S
+        self._power_cuts = 0
         self._thread = threading.Thread(target=self._work, name="dems", daemon=True)
         self._thread.start()
 
     def close(self) -> None:
         """Switch off; the file that is being written stays short."""
         self._stop.set()
+        self._results.close()
         self._thread.join()
 
     def inject(self, fault: str, **options: object) -> None:
-        """Break something: ``stall`` stops in mid-file until ``resume``.
+        """Break something of `FAULTS`.
 
         Raises:
-            ValueError: no such fault.
+            ValueError: there is no such fault, it cannot happen, or an option is no number.
         """
-        if fault not in ("stall", "resume"):
-            raise ValueError(f"a mass spectrometer has no fault {fault!r}")
-        (self._stalled.set if fault == "stall" else self._stalled.clear)()
+        self.broken.take(fault, options)
+        if fault == "clock-jump":
+            self._clock_ahead_s += number_of(options, "seconds", 60.0)
+        elif fault == "power-cycle":
+            self._power_cuts += 1
+        elif fault == "disconnect":
+            self._results.leave()
 
     def _work(self) -> None:
         number = 0
-        while not self._stop.is_set():
+        # While its folder is gone, or it has no power, it begins nothing.
+        while not self._stop.is_set() and self.broken.pause(time.monotonic(), stalls=False):
             number += 1
-            self._write(number)
+            try:
+                self._write(number)
+            except FileNotFoundError:
+                self._stop.wait(EVERY_S)
 
     def _write(self, number: int) -> None:
-        began = time.time()
-        stamp = datetime.fromtimestamp(began + CLOCK_AHEAD_S, UTC).isoformat(
+        began, cuts = time.time(), self._power_cuts
+        stamp = datetime.fromtimestamp(began + self._clock_ahead_s, UTC).isoformat(
             timespec="milliseconds"
         )
         path = self.folder / f"dems-{number:04d}.csv"
-        with path.open("w", encoding="utf-8") as file:
-            file.write(f"# started: {stamp}\nTime (s),m/z 2 (A),m/z 18 (A)\n")
+        waiting: deque[tuple[float, bytes]] = deque()
+        with path.open("wb", buffering=0) as file:
+            file.write(f"# started: {stamp}\nTime (s),m/z 2 (A),m/z 18 (A)\n".encode())
             for _ in range(LINES):
-                while not self._stop.wait(EVERY_S) and self._stalled.is_set():
-                    pass
-                if self._stop.is_set():
+                self._stop.wait(EVERY_S)
+                if not self.broken.pause(time.monotonic(), stalls=True):
                     return
-                hydrogen_a = BACKGROUND_A + AMPERE_PER_MOL_S * self._rate_mol_s()
-                two, water = (
-                    value * (1 + _NOISE * self._random.normal()) for value in (hydrogen_a, _WATER_A)
-                )
-                file.write(f"{time.time() - began:.3f},{two:.5e},{water:.5e}\n")
-                file.flush()
+                if self._stop.is_set() or cuts != self._power_cuts:
+                    return
+                line = self.broken.on_its_way(self._line(time.time() - began))
+                waiting.append((self.broken.ready_at(), line))
+                while waiting and waiting[0][0] <= time.monotonic():
+                    self._put(file, waiting.popleft()[1])
+            for at, line in waiting:
+                if not self.broken.pause(at) or cuts != self._power_cuts:
+                    return
+                self._put(file, line)
         self._truth.write("dems", "file", name=path.name, host_time_s=began)
+
+    def _line(self, time_s: float) -> bytes:
+        hydrogen_a = BACKGROUND_A + AMPERE_PER_MOL_S * self._rate_mol_s()
+        two, water = (
+            value * (1 + _NOISE * self._random.normal()) for value in (hydrogen_a, _WATER_A)
+        )
+        return f"{time_s:.3f},{self.broken.told(two, _IMPOSSIBLE_A):.5e},{water:.5e}\n".encode()
+
+    def _put(self, file: RawIOBase, line: bytes) -> None:
+        while line:
+            size, pause_s = self.broken.piece(len(line))
+            file.write(line[:size])
+            line = line[size:]
+            self._stop.wait(pause_s)
 
     def _rate_mol_s(self) -> float:
         with self._cell.lock:

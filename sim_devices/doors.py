@@ -64,22 +64,23 @@ class Door:
         self.hang_up()
 
     def shut(self) -> None:
-        """Break all connections and refuse others, until ``disconnect`` is over."""
+        """Break all connections, by a reset, and refuse others until the wire is there again."""
         with self._changed:
-            self._shut = True
-            self._changed.notify_all()
-            _wake(self._listener)
-        self.hang_up(rudely=True)
+            self._shut = self._broken.off_s() > 0
+            if self._shut:
+                self._changed.notify_all()
+                _wake(self._listener)
+            for connection in self._connections:
+                # Nothing is said at parting; that it is read no more wakes who serves it.
+                _linger_not(connection)
+                _wake(connection, socket.SHUT_RD)
 
-    def hang_up(self, *, rudely: bool = False) -> None:
-        """Break all connections; rudely: by a reset."""
+    def hang_up(self) -> None:
+        """Break all connections."""
         with self._changed:
             connections = dict(self._connections)
         for connection in connections:
-            if rudely:
-                # Nothing is said at parting; that it is read no more wakes who serves it.
-                _linger_not(connection)
-            _wake(connection, socket.SHUT_RD if rudely else socket.SHUT_RDWR)
+            _wake(connection)
         for thread in connections.values():
             if thread is not threading.current_thread():
                 thread.join(_JOIN_S)
@@ -126,40 +127,44 @@ class Door:
             connection.close()
 
 
+def damaged(frame: bytes, broken: WireFaults, *, flips: slice = slice(None)) -> bytes:
+    """Return what arrives of a frame: ``drop``, ``drop-bytes``, ``garble``; empty: nothing.
+
+    Args:
+        frame: what an instrument says.
+        broken: the wire.
+        flips: which of its bytes ``garble`` may hit.
+    """
+    if broken.due("drop"):
+        return b""
+    begin, end, _ = flips.indices(len(frame))
+    if broken.due("garble"):
+        frame = frame[:begin] + broken.flipped(frame[begin:end], "garble") + frame[end:]
+    return broken.shortened(frame) if broken.due("drop-bytes") else frame
+
+
 def deliver(
-    connection: socket.socket,
-    frame: bytes,
-    broken: WireFaults,
-    *,
-    flips: slice | None = None,
+    connection: socket.socket, frame: bytes, broken: WireFaults, *, stalls: bool = True
 ) -> None:
-    """Send one frame as the faults of the wire have it.
+    """Send a frame when, and in the pieces in which, the faults of the wire let it go.
 
     Args:
         connection: to whom; it may go away meanwhile.
-        frame: what an instrument says.
+        frame: what is sent.
         broken: the wire.
-        flips: which bytes of it ``garble`` may hit; None: any.
+        stalls: whether a ``stall`` holds it.
 
     Raises:
         OSError: the client has gone, or the instrument is switched off.
     """
-    if broken.due("drop"):
-        return
-    if broken.due("drop-bytes"):
-        frame = broken.shortened(frame)
-    if frame and broken.due("garble"):
-        flips = flips or slice(None)
-        begin, end, _ = flips.indices(len(frame))
-        frame = frame[:begin] + broken.flipped(frame[begin:end], "garble") + frame[end:]
-    if not broken.pause(broken.ready_at(), lambda: has_gone(connection)):
-        raise ConnectionAbortedError("nobody waits for this answer any more")
+    until = broken.ready_at()
     while frame:
+        if not broken.pause(until, lambda: has_gone(connection), stalls=stalls):
+            raise ConnectionAbortedError("nobody waits for this answer any more")
         size, pause_s = broken.piece(len(frame))
         connection.sendall(frame[:size])
         frame = frame[size:]
-        if frame and not broken.pause(time.monotonic() + pause_s, lambda: has_gone(connection)):
-            raise ConnectionAbortedError("nobody waits for this answer any more")
+        until = time.monotonic() + pause_s
 
 
 def has_gone(connection: socket.socket) -> bool:

@@ -8,15 +8,18 @@ same for data.
 
 from __future__ import annotations
 
+import io
 import json
+import socket
 import threading
 import time
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlsplit
 
 from sim_devices.chromatograph import OF_THE_INSTRUMENT
-from sim_devices.wire_faults import WIRE_FAULTS, FaultsOf
+from sim_devices.doors import Door, deliver
+from sim_devices.wire_faults import WIRE_FAULTS, FaultsOf, WireFaults
 
 if TYPE_CHECKING:
     from sim_devices.chromatograph import InjectingInstrument
@@ -58,8 +61,7 @@ FAULTS = FaultsOf(
         "stall": "answers nothing for `seconds` (without: until `resume`)",
         "garble": "the next `count` (1) answers are a page of a proxy",
         "drop-bytes": "the next `count` (1) answers lack `bytes` (1) bytes, and then it hangs up",
-        "drop": "hangs up instead of the next `count` (1) answers, or loses, with `results` (1), "
-        "the next `count` results",
+        "drop": "hangs up instead of the next `count` (1) answers",
         "refuse": "refuses the next `count` (1) runs, although it is ready",
         "power-cycle": "has no power for `seconds` (1): the run is lost, no method is loaded",
         "clock-jump": "sets its clock forward by `seconds` (60), back if negative: what it stamps "
@@ -95,49 +97,40 @@ class FusionServer:
         self._bakes_until_s: float | None = None  # cell time
         self._waiting: threading.Thread | None = None
         self._cancelled = threading.Event()
-        self._garbled = 0
-        self._refused = 0
         self._silent = False
-        self._http = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
-        self._http.daemon_threads = True
-        self.address = f"http://127.0.0.1:{self._http.server_address[1]}"
-        self._thread = threading.Thread(
-            target=self._http.serve_forever, args=(0.05,), name="fusion", daemon=True
-        )
-        self._thread.start()
+        self.broken = WireFaults(FAULTS)
+        self._door = Door(self._serve, self.broken, name="fusion")
+        self.address = f"http://{self._door.host}:{self._door.port}"
 
     def close(self) -> None:
         """Switch it off."""
         self._cancelled.set()
-        self._http.shutdown()
-        self._thread.join()
-        self._http.server_close()
+        self._door.close()
         if self._waiting is not None:
             self._waiting.join()
         self._instrument.close()
 
     def inject(self, fault: str, **options: object) -> None:
-        """Break something.
-
-        Args:
-            fault: ``garble``: the next `count` (1) answers are a page of a proxy; ``refuse``: the
-                next `count` runs are refused although it is ready; ``silence``: no request is
-                answered, until ``speech``; else what the chromatograph knows.
-            options: of the fault.
+        """Break something of `FAULTS`.
 
         Raises:
-            ValueError: no such fault.
+            ValueError: there is no such fault, it cannot happen, or an option is no number.
         """
-        count = int(float(str(options.get("count", 1))))
-        with self._lock:
-            if fault == "garble":
-                self._garbled += count
-            elif fault == "refuse":
-                self._refused += count
-            elif fault in ("silence", "speech"):
-                self._silent = fault == "silence"
-            else:
-                self._instrument.inject(fault, **options)
+        self.broken.take(fault, options)
+        if fault in ("silence", "speech"):
+            self._silent = fault == "silence"
+        elif fault in (*OF_THE_INSTRUMENT, "resume", "clock-jump", "out-of-range"):
+            self._instrument.inject(fault, **options)
+        if fault == "power-cycle":
+            self._cancelled.set()
+            with self._lock:
+                self._method, self._bakes_until_s = "", None
+            self._instrument.inject(fault, **options)
+        if fault in ("power-cycle", "disconnect"):
+            self._door.shut()
+
+    def _serve(self, connection: socket.socket) -> None:
+        _Handler(connection, self)
 
     # ---- the language: status code and content
 
@@ -146,12 +139,10 @@ class FusionServer:
         url = urlsplit(target)
         asked = {key: values[-1] for key, values in parse_qs(url.query).items()}
         path = url.path.removeprefix("/v1")
-        with self._lock:
-            if self._silent:
-                return None
-            if self._garbled:
-                self._garbled -= 1
-                return 200, b"<html><body>Proxy error</body></html>"
+        if self._silent or self.broken.due("drop"):
+            return None
+        if self.broken.due("garble"):
+            return 200, b"<html><body>Proxy error</body></html>"
         if path.startswith(f"{MANAGER}!cmd."):
             command = path.removeprefix(f"{MANAGER}!cmd.")
             with self._clock.exchange("fusion"):
@@ -241,9 +232,7 @@ class FusionServer:
         return 404, b""
 
     def _run(self, annotations: dict[str, Any], waits: bool) -> tuple[int, bytes]:
-        with self._lock:
-            refused, self._refused = self._refused > 0, max(self._refused - 1, 0)
-        if refused or not self._method:
+        if self.broken.due("refuse") or not self._method:
             return 500, b""
         if not self._bakes() and self._instrument.start(annotations):
             return 200, b""
@@ -276,33 +265,43 @@ def _json(value: object) -> tuple[int, bytes]:
     return 200, json.dumps(value).encode("utf-8")
 
 
-def _handler(server: FusionServer) -> type[BaseHTTPRequestHandler]:
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
+class _Handler(BaseHTTPRequestHandler):
+    """Answers what comes by one connection, until it ends."""
 
-        def do_GET(self) -> None:
-            self._answer()
+    protocol_version = "HTTP/1.1"
 
-        def do_POST(self) -> None:
-            self._answer()
+    def __init__(self, connection: socket.socket, fusion: FusionServer) -> None:
+        self._fusion = fusion
+        super().__init__(connection, connection.getpeername(), None)  # type: ignore[arg-type]
 
-        def do_PUT(self) -> None:
-            self._answer()
+    def do_GET(self) -> None:
+        self._answer()
 
-        def _answer(self) -> None:
-            body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-            answer = server.answer(self.command, self.path, body)
-            if answer is None:
-                self.close_connection = True
-                return
-            status, content = answer
+    def do_POST(self) -> None:
+        self._answer()
+
+    def do_PUT(self) -> None:
+        self._answer()
+
+    def _answer(self) -> None:
+        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        answer = self._fusion.answer(self.command, self.path, body)
+        if answer is None:
+            self.close_connection = True
+            return
+        status, content = answer
+        broken, kept = self._fusion.broken, self.wfile
+        self.wfile = whole = io.BytesIO()
+        try:
             self.send_response(status)
             self.send_header("Content-Type", "application/json")
             self.send_header("Content-Length", str(len(content)))
             self.end_headers()
-            self.wfile.write(content)
+        finally:
+            self.wfile = kept
+        if content and broken.due("drop-bytes"):
+            content, self.close_connection = broken.shortened(content), True
+        deliver(self.connection, whole.getvalue() + content, broken)
 
-        def log_message(self, format: str, *values: Any) -> None:
-            pass
-
-    return Handler
+    def log_message(self, format: str, *values: Any) -> None:
+        pass

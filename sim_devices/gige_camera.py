@@ -26,7 +26,7 @@ from sim_devices.gige_vision import Block, ControlChannel, Sender
 from sim_devices.lights import Lights
 from sim_devices.micrograph import BARE_COLUMNS, View
 from sim_devices.truth import Truth
-from sim_devices.wire_faults import WIRE_FAULTS, FaultsOf
+from sim_devices.wire_faults import WIRE_FAULTS, FaultsOf, WireFaults, number_of
 
 # At which the view's brightness is as it draws it.
 REFERENCE_EXPOSURE_US = 5000.0
@@ -36,6 +36,7 @@ _SENSOR_BITS = 12
 _LINK_BYTES_PER_S = 125e6  # a gigabit
 _PACED_BYTES = 65536
 _KEPT_BLOCKS = 4  # for packets that are asked for again
+_IMPOSSIBLE_ROWS = 65536
 _WHOLE = "a datagram comes as it was sent, or not at all"
 
 FAULTS = FaultsOf(
@@ -71,9 +72,6 @@ FAULTS = FaultsOf(
 class _Faults:
     """What is broken: how many of the next, and how."""
 
-    silent: bool = False
-    refused: int = 0
-    status: int = wire.BUSY
     skipped: int = 0
     damaged: int = 0
     stray: int = 0
@@ -112,6 +110,7 @@ class GigECamera:
         self.ip_address = self._channel.address
         self.address = f"aravis://{self.ip_address}"
         self._faults = _Faults()
+        self.broken = WireFaults(FAULTS)
         self._blocks: dict[int, tuple[Block, set[int]]] = {}
         self._number = self._frames = 0
         self._exposing = False
@@ -141,53 +140,41 @@ class GigECamera:
         self._channel.start()
 
     def inject(self, fault: str, **options: object) -> None:
-        """Break something.
-
-        Args:
-            fault: ``drop`` (of the next `count` frames `packets` packets are lost on their way; the
-                client may ask for them again), ``lose`` (the same, and the camera has them no
-                more), ``skip`` (the next `count` triggers give no frame), ``stray`` (before each of
-                the next `count` frames something comes that is no packet of one), ``refuse`` (the
-                next `count` requests are answered with `status`), ``steal`` (another program takes
-                control), ``power-cycle``, ``stall`` (it says nothing any more) or ``resume``.
-            options: of the fault, numbers.
+        """Break something of `FAULTS`.
 
         Raises:
-            ValueError: there is no such fault.
+            ValueError: there is no such fault, it cannot happen, or an option is no number.
         """
-        number = {name: int(float(str(value))) for name, value in options.items()}
-        count = number.get("count", 1)
-        match fault:
-            case "drop" | "lose":
-                with self._lock:
+        if fault == "power-cycle":
+            options = {"seconds": 0.0, **options}
+        self.broken.take(fault, options)
+        count = int(number_of(options, "count", 1))
+        with self._lock:
+            match fault:
+                case "drop" | "lose":
                     self._faults.damaged, self._faults.resent = count, fault == "drop"
-                    self._faults.packets = number.get("packets", 3)
-            case "skip":
-                with self._lock:
+                    self._faults.packets = int(number_of(options, "packets", 3))
+                case "skip":
                     self._faults.skipped = count
-            case "stray":
-                with self._lock:
+                case "stray":
                     self._faults.stray = count
-            case "refuse":
-                with self._lock:
-                    self._faults.refused = count
-                    self._faults.status = number.get("status", wire.BUSY)
-            case "steal":
-                self._channel.release(wire.CONTROL, ("192.0.2.1", 1))
-            case "power-cycle":
-                self._channel.release()
-                with self._lock:
-                    self._registers.reset()
-                    self._blocks.clear()
-            case "stall" | "resume":
-                with self._lock:
-                    self._faults = _Faults(silent=fault == "stall")
-            case _:
-                raise ValueError(f"the camera has no fault {fault!r}")
+                case "resume":
+                    self._faults = _Faults()
+                case "clock-jump":
+                    self._registers.set_time_forward(number_of(options, "seconds", 60.0))
+        if fault == "steal":
+            self._channel.release(wire.CONTROL, ("192.0.2.1", 1))
+        elif fault in ("power-cycle", "disconnect"):
+            self._channel.release()
+        if fault == "power-cycle":
+            with self._lock:
+                self._registers.reset()
+                self._blocks.clear()
 
     def close(self) -> None:
         """Switch it off; may be called twice."""
         self._closed.set()
+        self.broken.stop()
         self._triggers.put(None)
         self._channel.close()
         self._thread.join()
@@ -224,12 +211,10 @@ class GigECamera:
         self._truth.write("camera", "control", by=told)
 
     def _judge(self, command: int) -> int | None:
-        with self._lock:
-            if self._faults.silent:
-                return None
-            if self._faults.refused > 0 and command != wire.DISCOVERY:
-                self._faults.refused -= 1
-                return self._faults.status
+        if self.broken.silent_s() or not self.broken.pause(self.broken.ready_at()):
+            return None
+        if command != wire.DISCOVERY and self.broken.due("refuse"):
+            return int(self.broken.option("refuse", "status", wire.BUSY))
         return wire.SUCCESS
 
     # ---- acquisition
@@ -326,7 +311,7 @@ class GigECamera:
                 ticks,
                 PIXEL_FORMATS[pixel_format],
                 width,
-                height,
+                int(self.broken.told(height, _IMPOSSIBLE_ROWS)),
                 left,
                 top,
                 pixels.tobytes(),
@@ -361,7 +346,8 @@ class GigECamera:
             self._blocks[block.number] = block, set() if resent else missing
             while len(self._blocks) > _KEPT_BLOCKS:
                 del self._blocks[next(iter(self._blocks))]
-        if target is None:
+        away = self.broken.off_s() > 0
+        if away or not self.broken.pause(time.monotonic()) or target is None:
             return
         if stray:
             # An answer of the control channel, as one sees it who has taken over its port.

@@ -243,6 +243,10 @@ class CameraRegisters:
         if value & _RESET:
             self._started_s = time.monotonic()
 
+    def set_time_forward(self, seconds: float) -> None:
+        """Let the camera's own time jump."""
+        self._started_s -= seconds
+
     def ticks(self) -> int:
         """Return the camera's own time, ticks since it was switched on."""
         return int((time.monotonic() - self._started_s) * TICKS_PER_S)

@@ -26,7 +26,7 @@ from sim_devices.cell.parameters import GAS_CONSTANT
 from sim_devices.lights import Lights
 from sim_devices.truth import Truth
 from sim_devices.whereabouts import Displacement, Whereabouts
-from sim_devices.wire_faults import FaultsOf
+from sim_devices.wire_faults import FaultsOf, WireFaults
 
 WIDTH, HEIGHT = 1600, 1200
 MICROMETRE_PER_PIXEL = 0.5
@@ -366,7 +366,7 @@ class Micrograph:
         self._truth = truth
         self._number = 0
         self._stop = threading.Event()
-        self._stalled = False
+        self.broken = WireFaults(FAULTS)
         self._dark: list[bytes] = []
         ram = Path("/dev/shm")
         parent = ram if os.access(ram, os.W_OK) else Path(tempfile.gettempdir())
@@ -400,6 +400,7 @@ class Micrograph:
             "cell_t": cell_t,
             "host_time": host_time,
         }
+        self.broken.pause(self.broken.ready_at())
         self._replace("frame.bmp", data)
         self._replace("frame.json", json.dumps(note).encode("ascii"))
         if lamp:
@@ -412,22 +413,17 @@ class Micrograph:
             )
 
     def inject(self, fault: str, **options: object) -> None:
-        """Break something.
-
-        Args:
-            fault: ``stall``: no new pictures come, until ``resume``.
-            options: none are known.
+        """Break something of `FAULTS`.
 
         Raises:
-            ValueError: no such fault.
+            ValueError: there is no such fault, it cannot happen, or an option is no number.
         """
-        if fault not in ("stall", "resume") or options:
-            raise ValueError(f"a microscope has no fault {fault!r} with options {options}")
-        self._stalled = fault == "stall"
+        self.broken.take(fault, options)
 
     def close(self) -> None:
         """Stop drawing and remove the folder."""
         self._stop.set()
+        self.broken.stop()
         self._lights.wake()
         self._thread.join()
         shutil.rmtree(self._root)
@@ -435,7 +431,7 @@ class Micrograph:
     def _work(self) -> None:
         while not self._stop.is_set():
             began, changes = time.monotonic(), self._lights.changes
-            if not self._stalled:
+            if not self.broken.lasts("stall") and not self.broken.due("drop"):
                 self.expose()
             # A light that is switched is seen at once, else a new picture comes at the next beat.
             left = FRAME_INTERVAL_S - (time.monotonic() - began)

@@ -13,16 +13,16 @@ import struct
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 
 from sim_devices.clock import SimulatedClock
+from sim_devices.doors import Door, damaged, deliver
 from sim_devices.lights import Lights
 from sim_devices.spectrum import Light
 from sim_devices.truth import Truth
-from sim_devices.wire_faults import WIRE_FAULTS, FaultsOf
+from sim_devices.wire_faults import WIRE_FAULTS, FaultsOf, WireFaults, number_of
 
 START, VERSION, FOOTER = 0xC0C1, 0x1100, 0xC2C3C4C5
 RESPONSE, ACK, ACK_REQUESTED, NACK = 0x01, 0x02, 0x04, 0x08
@@ -39,6 +39,8 @@ _HEADER = struct.Struct("<HHHHII6sBB16sI")
 _TRAILER = struct.Struct("<16sI")
 _LARGEST_PAYLOAD = 4096
 _MD5 = 1
+_CHECKSUM_TYPE, _FOOTER_BYTES = 22, 4  # where it is said of which kind the checksum is
+_IMPOSSIBLE_PIXELS = 1024
 _LASER_POLL_S = 0.005
 
 FAULTS = FaultsOf(
@@ -88,18 +90,6 @@ class _Refused(Exception):  # noqa: N818 - a NACK is an answer
         self.code = code
 
 
-@dataclass
-class _Faults:
-    """What is broken: how many of the next answers, and how."""
-
-    silent: bool = False
-    nacks: int = 0
-    code: int = NOT_READY
-    garbled: int = 0
-    cut: int = 0
-    late_s: float = 0.0
-
-
 class OceanHdx:
     """One spectrometer, listening at `OceanHdx.address`; it serves one client at a time.
 
@@ -136,10 +126,11 @@ class OceanHdx:
         self._axis = 1e7 / EXCITATION_NM - 1e7 / powers
         self._integration_us = 10_000
         self._trigger_mode = 0
-        self._faults = _Faults()
+        self.broken = WireFaults(FAULTS)
+        self._cut = 0  # answers that stop in their middle
         self._lock = threading.Lock()
+        self._one_client = threading.Lock()
         self._closed = threading.Event()
-        self._client: socket.socket | None = None
         self._handlers: dict[int, Callable[[bytes], bytes]] = {
             0x00000100: lambda payload: self._serial,
             0x00000101: lambda payload: bytes([len(self._serial)]),
@@ -154,11 +145,8 @@ class OceanHdx:
             0x00101000: self._spectrum,
         }
         self._payload_bytes = {0x00180101: 1, 0x00181101: 1, 0x00110010: 4, 0x00110110: 1}
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self._listener.settimeout(0.2)
-        self.address = f"tcp://127.0.0.1:{self._listener.getsockname()[1]}"
-        self._server = threading.Thread(target=self._serve, name="ocean-hdx", daemon=True)
-        self._server.start()
+        self._door = Door(self._serve, self.broken, name="ocean-hdx")
+        self.address = f"tcp://{self._door.host}:{self._door.port}"
 
     @property
     def wavenumber_cm1(self) -> np.ndarray:
@@ -169,102 +157,60 @@ class OceanHdx:
         """Switch it off; may be called twice."""
         self._closed.set()
         self._clock.wake()
-        self._hang_up()
-        self._server.join()
-        self._listener.close()
+        self._door.close()
 
     def inject(self, fault: str, **options: object) -> None:
-        """Break something.
-
-        Args:
-            fault: ``stall`` (says nothing any more), ``resume`` (all is well again), ``nack`` (the
-                next `count` requests are refused with `code`), ``garble`` (the next `count` answers
-                have a broken end), ``cut`` (the next `count` answers stop in their middle),
-                ``late`` (each answer comes `seconds` late), ``hang-up`` (the connection is closed)
-                or ``power-cycle``.
-            options: of the fault, numbers.
+        """Break something of `FAULTS`.
 
         Raises:
-            ValueError: there is no such fault.
+            ValueError: there is no such fault, it cannot happen, or an option is no number.
         """
-        count = int(float(str(options.get("count", 1))))
-        with self._lock:
-            match fault:
-                case "stall" | "resume":
-                    self._faults = _Faults(silent=fault == "stall")
-                case "nack":
-                    self._faults.nacks = count
-                    self._faults.code = int(float(str(options.get("code", NOT_READY))))
-                case "garble":
-                    self._faults.garbled = count
-                case "cut":
-                    self._faults.cut = count
-                case "late":
-                    self._faults.late_s = float(str(options.get("seconds", 1.0)))
-                case "hang-up":
-                    pass
-                case "power-cycle":
-                    self._integration_us, self._trigger_mode = 10_000, 0
-                case _:
-                    raise ValueError(f"the spectrometer has no fault {fault!r}")
-        if fault in ("hang-up", "power-cycle"):
-            self._hang_up()
+        match fault:
+            case "nack":
+                fault = "refuse"
+            case "late":
+                fault, options = "slow", {"delay_s": options.get("seconds", 1.0)}
+            case "power-cycle":
+                options = {"seconds": 0.0, **options}
+        self.broken.take(fault, options)
+        if fault == "cut":
+            with self._lock:
+                self._cut += int(number_of(options, "count", 1))
+        elif fault == "power-cycle":
+            self._integration_us, self._trigger_mode = 10_000, 0
+        if fault == "hang-up":
+            self._door.hang_up()
+        elif fault in ("power-cycle", "disconnect"):
+            self._door.shut()
 
     # ---- the line
 
-    def _hang_up(self) -> None:
-        client = self._client
-        if client is not None:
-            try:
-                client.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                return  # it has gone by itself
-
-    def _serve(self) -> None:
-        while not self._closed.is_set():
-            try:
-                client, _ = self._listener.accept()
-            except TimeoutError:
-                continue
-            with client:
-                self._client = client
-                client.settimeout(None)
-                client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                try:
-                    while (message := _read(client)) is not None:
-                        self._answer(client, message)
-                except OSError:
-                    pass  # the client has gone
-                self._client = None
+    def _serve(self, client: socket.socket) -> None:
+        with self._one_client:
+            while (message := _read(client)) is not None:
+                self._answer(client, message)
 
     def _answer(self, client: socket.socket, message: _Message) -> None:
-        with self._lock:
-            faults = self._faults
-            nack, faults.nacks = faults.nacks > 0, max(0, faults.nacks - 1)
-            code = faults.code
+        broken = self.broken
+        if broken.due("garble-in"):
+            message = message._replace(error=BAD_PROTOCOL)  # the footer is not one
         try:
-            if nack:
-                raise _Refused(code)
+            if broken.due("refuse"):
+                raise _Refused(int(broken.option("refuse", "code", NOT_READY)))
             answer = self._perform(message)
             flags = RESPONSE | (ACK if message.flags & ACK_REQUESTED else 0)
             error = 0
         except _Refused as refused:
             answer, flags, error = b"", RESPONSE | NACK, refused.code
-        silent = not answer and not error and not message.flags & ACK_REQUESTED
-        with self._lock:
-            late_s = self._faults.late_s
-            faults = self._faults
-            garble, faults.garbled = faults.garbled > 0, max(0, faults.garbled - 1)
-            cut, faults.cut = faults.cut > 0, max(0, faults.cut - 1)
-            silent = silent or self._faults.silent
-        if late_s:
-            self._closed.wait(late_s)
-        if silent:
+        if not answer and not error and not message.flags & ACK_REQUESTED:
             return
         data = _message(message.kind, answer, flags, error, message.regarding)
-        if garble:
-            data = data[:-4] + bytes(byte ^ 0xFF for byte in data[-4:])
-        client.sendall(data[: len(data) // 2] if cut else data)
+        if broken.due("wrong-checksum"):
+            data = data[:_CHECKSUM_TYPE] + bytes([_MD5]) + data[_CHECKSUM_TYPE + 1 :]
+        data = damaged(data, broken, flips=slice(-_FOOTER_BYTES, None))
+        with self._lock:
+            cut, self._cut = self._cut > 0, max(0, self._cut - 1)
+        deliver(client, data[: len(data) // 2] if cut else data, broken)
 
     def _perform(self, message: _Message) -> bytes:
         if message.error:
@@ -295,7 +241,8 @@ class OceanHdx:
         del payload
         with self._clock.exchange("raman integration"):
             counts = self._integrate(self._integration_us / 1e6)
-        data: bytes = counts.astype("<u2").tobytes()
+        pixels = int(self.broken.told(len(counts), _IMPOSSIBLE_PIXELS))
+        data: bytes = np.resize(counts, pixels).astype("<u2").tobytes()
         return data
 
     def _integrate(self, integration_s: float) -> np.ndarray:

@@ -30,7 +30,7 @@ from sim_devices.rodeostat_tests import (
     set_parameters,
 )
 from sim_devices.surroundings import DrivenCell, LeadingClock, TruthWriter
-from sim_devices.wire_faults import number, on_a_line
+from sim_devices.wire_faults import number_of, on_a_line
 
 FIRMWARE, HARDWARE = "FW0.1.0", "V0.2"
 _VOLT_RANGES = {"1V": 1.0, "2V": 2.0, "5V": 5.0, "10V": 10.0}
@@ -598,7 +598,7 @@ class Rodeostat:
             elif fault == "repaired":
                 self._deaf = self._stuck = False
             elif fault == "clock-jump":
-                self._clock_ahead_ms += round(1e3 * number(options, "seconds", 60.0))
+                self._clock_ahead_ms += round(1e3 * number_of(options, "seconds", 60.0))
 
 
 def _given(connected: dict[str, bool], name: str) -> Callable[[], bool]:

@@ -197,17 +197,17 @@ class WireFaults:
             if fault == "resume":
                 self._until.clear()
             elif fault in ("power-cycle", "disconnect"):
-                self._off_until = time.monotonic() + number(options, "seconds", 1.0)
+                self._off_until = time.monotonic() + number_of(options, "seconds", 1.0)
                 self._until.clear()
             elif fault in ("stall", "split", "merge", "slow"):
-                seconds = number(options, "seconds", float("inf"))
+                seconds = number_of(options, "seconds", float("inf"))
                 for name in ("delay_s", "pause_s", "hold_s"):
-                    number(options, name, 0.0)
+                    number_of(options, name, 0.0)
                 self._until[fault] = time.monotonic() + seconds
             elif fault in _COUNTED:
                 for name in ("bit", "bytes", "value"):
-                    number(options, name, 0.0)
-                count = int(number(options, "count", 1))
+                    number_of(options, name, 0.0)
+                count = int(number_of(options, "count", 1))
                 self._left[fault] = self._left.get(fault, 0) + count
             self._changed.notify_all()
 
@@ -216,6 +216,11 @@ class WireFaults:
         with self._changed:
             self._closed = True
             self._changed.notify_all()
+
+    @property
+    def stopped(self) -> bool:
+        """Whether the instrument is switched off for good."""
+        return self._closed
 
     # ---- for languages
 
@@ -249,7 +254,7 @@ class WireFaults:
     def option(self, fault: str, name: str, default: float) -> float:
         """Return an option of the last fault of this name."""
         with self._changed:
-            return number(self._options.get(fault, {}), name, default)
+            return number_of(self._options.get(fault, {}), name, default)
 
     # ---- for servers
 
@@ -330,16 +335,19 @@ class WireFaults:
             where = int(self._random.integers(0, len(data) - lost + 1))
         return data[:where] + data[where + lost :]
 
-    def pause(self, until: float, gone: Callable[[], bool]) -> bool:
+    def pause(
+        self, until: float, gone: Callable[[], bool] = lambda: False, *, stalls: bool = True
+    ) -> bool:
         """Wait until a time, and for the end of a stall; return False if that is to no purpose.
 
         Args:
             until: monotonic seconds.
             gone: whether who is waited for has gone; asked ten times a second.
+            stalls: whether a stall is waited for.
         """
         with self._changed:
             while True:
-                left = max(until - time.monotonic(), self.silent_s())
+                left = max(until - time.monotonic(), self.silent_s() if stalls else self.off_s())
                 if self._closed or (left > 0 and gone()):
                     return False
                 if left <= 0:
@@ -363,7 +371,7 @@ _COUNTED = (
 )
 
 
-def number(options: Mapping[str, object], name: str, default: float) -> float:
+def number_of(options: Mapping[str, object], name: str, default: float) -> float:
     """Return an option that is a number; raises ValueError if it is something else."""
     value = options.get(name, default)
     if isinstance(value, int | float):

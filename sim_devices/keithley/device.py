@@ -24,7 +24,7 @@ from sim_devices.keithley.tables import Identity
 from sim_devices.keithley.tsp import SYNTAX, Tsp, lua
 from sim_devices.pty_server import ByteServer, PatientSender
 from sim_devices.surroundings import LeadingClock, MeasuredCell, TruthWriter
-from sim_devices.wire_faults import number, on_a_line
+from sim_devices.wire_faults import number_of, on_a_line
 
 FIRMWARE = "1.7.12b"
 LANGUAGES = ("TSP", "SCPI", "SCPI2400")
@@ -321,7 +321,7 @@ class SourceMeter:
         if fault in _LEADS:
             self.smu.lose_sense_lead(lost=_LEADS[fault])
         if fault == "clock-jump":
-            self.smu.set_clock_forward(number(options, "seconds", 60.0))
+            self.smu.set_clock_forward(number_of(options, "seconds", 60.0))
         if fault != "power-cycle":
             return
         with self._changed:

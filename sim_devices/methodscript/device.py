@@ -40,7 +40,7 @@ from sim_devices.methodscript.runtime import Program
 from sim_devices.methodscript.values import UnrepresentableValueError, format_value
 from sim_devices.pty_server import ByteServer, PatientSender
 from sim_devices.surroundings import ImpedantCell, LeadingClock, TruthWriter
-from sim_devices.wire_faults import number, on_a_line
+from sim_devices.wire_faults import number_of, on_a_line
 
 FIRMWARE = "es4_hr1300#Nov 17 2024 10:12:31"
 METHODSCRIPT_VERSION = "01.09.00"
@@ -578,7 +578,7 @@ class EmStat4:
 
     def _fault(self, fault: str, options: dict[str, object]) -> None:
         if fault == "clock-jump":
-            self._machine.set_timer_forward(number(options, "seconds", 60.0))
+            self._machine.set_timer_forward(number_of(options, "seconds", 60.0))
         if fault == "file-store":
             self._change_file_store(options)
         if fault == "resume":

@@ -20,7 +20,7 @@ from sim_devices.spectrum import Light
 from sim_devices.truth import Truth
 from sim_devices.wasatch_fid.eeprom import PAGES, Calibration
 from sim_devices.wasatch_fid.usb_server import NO_DEVICE, STALL, TIMED_OUT, UsbServer, UsbStatus
-from sim_devices.wire_faults import WIRE_FAULTS, FaultsOf
+from sim_devices.wire_faults import WIRE_FAULTS, FaultsOf, WireFaults
 
 VENDOR_ID, PRODUCT_ID = 0x24AA, 0x1000
 ENDPOINTS = (0x82, 0x86)  # the lower and the upper half of the pixels
@@ -109,6 +109,8 @@ class WasatchSpectrometer:
         self._interlock_closed = True
         self._laser_refuses = False
         self._silent = False
+        self._visits = 0  # to the bus
+        self.broken = WireFaults(FAULTS)
         self._exposure_mj, self._power_mw, self._since = 0.0, 0.0, clock.now()
         self._cooler_on = False
         self._cooler_dac = 0
@@ -122,7 +124,7 @@ class WasatchSpectrometer:
         self._getters = self._make_getters()
         self._detector = threading.Thread(target=self._expose, name="wasatch-detector", daemon=True)
         self._detector.start()
-        self._server = UsbServer(self)
+        self._server = UsbServer(self, self.broken)
         self.address = self._server.address
 
     def close(self) -> None:
@@ -141,17 +143,15 @@ class WasatchSpectrometer:
         """Power that shines at this moment, mW."""
         return self._power_mw
 
-    def inject(self, fault: str) -> None:
-        """Let something happen to the spectrometer.
-
-        Args:
-            fault: ``open-interlock``, ``close-interlock``, ``laser-refuses`` (the enable register
-                cannot be set), ``garble-eeprom``, ``stall`` (no spectrum arrives any more),
-                ``power-cycle`` or ``unplug``.
+    def inject(self, fault: str, **options: object) -> None:
+        """Break something of `FAULTS`.
 
         Raises:
-            ValueError: there is no such fault.
+            ValueError: there is no such fault, it cannot happen, or an option is no number.
         """
+        if fault == "power-cycle":
+            options = {"seconds": 0.0, **options}
+        self.broken.take(fault, options)
         with self._lock:
             match fault:
                 case "open-interlock" | "close-interlock":
@@ -160,21 +160,20 @@ class WasatchSpectrometer:
                     self._laser_refuses, self._laser_enabled = True, False
                 case "garble-eeprom":
                     self._pages = [bytes((7 * i * i + 13) % 251 for i in range(64))] * PAGES
-                case "stall":
+                case "no-spectra":
                     self._silent = True
                 case "power-cycle":
                     self._laser_enabled = self._modulated = self._cooler_on = False
-                    self._external_trigger = False
+                    self._external_trigger = self._silent = False
                     self._integration_ms = self.calibration.start_integration_ms
                     self.reset()
-                case "unplug":
-                    pass
-                case _:
-                    raise ValueError(f"the spectrometer has no fault {fault!r}")
             self._apply_laser()
+            if fault in ("power-cycle", "disconnect"):
+                self._visits += 1
+                self._arrived.notify_all()
         if fault == "unplug":
             self._server.close()
-        elif fault == "power-cycle":
+        elif fault in ("power-cycle", "disconnect"):
             self._server.disconnect()
 
     # ---- what the server asks for
@@ -187,6 +186,8 @@ class WasatchSpectrometer:
         with self._lock:
             if self._closed:
                 raise UsbStatus(NO_DEVICE)
+            if self.broken.due("refuse"):
+                raise UsbStatus(STALL)
             if request_type in (0x00, 0x80):
                 return self._standard(request_type, request, value)
             second_tier = request == _SECOND_TIER
@@ -203,10 +204,14 @@ class WasatchSpectrometer:
         if endpoint not in self._pixels:
             raise UsbStatus(STALL)
         with self._arrived:
-            blocks = self._pixels[endpoint]
-            if not self._arrived.wait_for(lambda: blocks or self._closed, timeout_s):
+            blocks, visit = self._pixels[endpoint], self._visits
+
+            def gone() -> bool:
+                return self._closed or visit != self._visits
+
+            if not self._arrived.wait_for(lambda: blocks or gone(), timeout_s):
                 raise UsbStatus(TIMED_OUT)
-            if self._closed:
+            if gone():
                 raise UsbStatus(NO_DEVICE)
             block = blocks.popleft()
             if len(block) > length:
@@ -268,7 +273,7 @@ class WasatchSpectrometer:
             (0xC5,): lambda index: self._gain_raw.to_bytes(2, "little"),
             (0xCB,): lambda index: self._period_us.to_bytes(_MICROSECONDS_40_BIT, "little"),
             (0xD5,): lambda index: self._converted().to_bytes(2, "little"),
-            (0xD7,): lambda index: self._temperature_raw().to_bytes(2, "big"),
+            (0xD7,): lambda index: self._temperature_told().to_bytes(2, "big"),
             (0xD9,): lambda index: self._cooler_dac.to_bytes(2, "little"),
             (0xDA,): lambda index: bytes([self._cooler_on]),
             (0xDC,): lambda index: self._width_us.to_bytes(_MICROSECONDS_40_BIT, "little"),
@@ -354,6 +359,9 @@ class WasatchSpectrometer:
         a0, a1, _ = self.calibration.temperature_of_adc
         return max(0, min(round((self._detector_c - a0) / a1), 0xFFF))
 
+    def _temperature_told(self) -> int:
+        return int(self.broken.told(self._temperature_raw(), _IMPOSSIBLE_RAW)) & 0xFFFF
+
     def _acquire(self, value: int, index: int, data: bytes) -> None:
         if not self._external_trigger:  # else it waits for an edge, and nobody is wired to it
             self._acquisitions.put(True)
@@ -388,9 +396,13 @@ class WasatchSpectrometer:
                 lamp=lamp,
             )
         with self._arrived:
-            if number == self._number and not self._silent and not self._closed:
+            lost = self._silent or self.broken.due("drop")
+            if number == self._number and not lost and not self._closed:
                 for i, blocks in enumerate(self._pixels.values()):
-                    blocks.append(data[i * half : (i + 1) * half])
+                    early = 0
+                    if self.broken.due("drop-bytes"):
+                        early = int(self.broken.option("drop-bytes", "bytes", 1))
+                    blocks.append(data[i * half : (i + 1) * half - early])
                 self._arrived.notify_all()
 
 

@@ -21,11 +21,14 @@ The status is 0 or an errno of Linux: 16 somebody else has the device, 19 it is 
 
 from __future__ import annotations
 
-import contextlib
 import socket
 import struct
 import threading
+import time
 from typing import Protocol
+
+from sim_devices.doors import Door, deliver
+from sim_devices.wire_faults import WireFaults
 
 BUSY, NO_DEVICE, STALL, TIMED_OUT = 16, 19, 32, 110
 _CONTROL, _BULK_IN, _BULK_OUT, _RESET = 1, 2, 3, 4
@@ -35,6 +38,7 @@ _BULK_IN_HEADER = struct.Struct("<BII")
 _LONGEST_REQUEST = 1 << 20
 # An owner that was killed is noticed within one slice of a waiting read.
 _TAKE_OVER_S = 1.0
+_STALL_POLL_S = 0.02
 
 
 class UsbStatus(Exception):  # noqa: N818 - a stall is an answer, not an error of ours
@@ -63,81 +67,65 @@ class UsbDevice(Protocol):
 class UsbServer:
     """Listens on TCP for whoever wants the device; one owner at a time."""
 
-    def __init__(self, device: UsbDevice, *, host: str = "127.0.0.1", port: int = 0) -> None:
+    def __init__(
+        self,
+        device: UsbDevice,
+        broken: WireFaults | None = None,
+        *,
+        host: str = "127.0.0.1",
+        port: int = 0,
+    ) -> None:
         """Listen.
 
         Args:
             device: performs the transfers.
+            broken: faults of the wire; None: it has none.
             host: address of the interface.
             port: 0 takes a free one.
         """
         self._device = device
+        self._broken = broken or WireFaults()
         self._owner = threading.Lock()
-        self._lock = threading.Lock()
-        self._connections: set[socket.socket] = set()
-        self._threads: list[threading.Thread] = []
-        self._closed = False
-        self._listener = socket.create_server((host, port))
-        self.address = "usb+tcp://{}:{}".format(*self._listener.getsockname()[:2])
-        self._acceptor = threading.Thread(target=self._accept, name="usb-accept", daemon=True)
-        self._acceptor.start()
+        self._door = Door(self._serve, self._broken, name="usb", host=host, port=port)
+        self.address = f"usb+tcp://{self._door.host}:{self._door.port}"
 
     def close(self) -> None:
         """Pull the plug: all connections break."""
-        with self._lock:
-            self._closed = True
-        _hang_up(self._listener)
-        self._acceptor.join(5.0)
-        self._listener.close()
-        self.disconnect()
+        self._door.close()
 
     def disconnect(self) -> None:
-        """Leave the bus and come back: all connections break, new ones are taken."""
-        with self._lock:
-            connections, threads = list(self._connections), list(self._threads)
-        for connection in connections:
-            _hang_up(connection)
-        for thread in threads:
-            thread.join(5.0)
-
-    def _accept(self) -> None:
-        while True:
-            try:
-                connection, _ = self._listener.accept()
-            except OSError:  # closed
-                return
-            with self._lock:
-                if self._closed:
-                    connection.close()
-                    return
-                self._connections.add(connection)
-                self._threads = [thread for thread in self._threads if thread.is_alive()]
-                thread = threading.Thread(
-                    target=self._serve, args=(connection,), name="usb-transfers", daemon=True
-                )
-                self._threads.append(thread)
-                thread.start()
+        """Leave the bus and come back when the wire is there: connections break."""
+        self._door.shut()
 
     def _serve(self, connection: socket.socket) -> None:
-        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         owned = self._owner.acquire(timeout=_TAKE_OVER_S)
         try:
             while (request := self._request(connection)) is not None:
                 try:
                     if not owned:
                         raise UsbStatus(BUSY)
+                    self._wait_out_a_stall(request)
                     answer = _NUMBER.pack(0) + self._perform(request)
                 except UsbStatus as status:
                     answer = _NUMBER.pack(status.status)
-                connection.sendall(_NUMBER.pack(len(answer)) + answer)
-        except (OSError, struct.error):
-            pass  # the peer is gone, or does not speak this language and is hung up on
+                framed = _NUMBER.pack(len(answer)) + answer
+                deliver(connection, framed, self._broken, stalls=False)
+        except struct.error:
+            pass  # the peer does not speak this language and is hung up on
         finally:
-            with self._lock:
-                self._connections.discard(connection)
-            connection.close()
             if owned:
                 self._owner.release()
+
+    def _wait_out_a_stall(self, request: bytes) -> None:
+        """Let a transfer time out that a device does not answer."""
+        header = {_CONTROL: _CONTROL_HEADER, _BULK_IN: _BULK_IN_HEADER}.get(request[0])
+        if header is None or not self._broken.lasts("stall"):
+            return
+        ends = time.monotonic() + header.unpack_from(request, 1)[-1] / 1e3
+        while self._broken.lasts("stall") and not self._broken.stopped:
+            if time.monotonic() >= ends:
+                raise UsbStatus(TIMED_OUT)
+            time.sleep(_STALL_POLL_S)
 
     def _request(self, connection: socket.socket) -> bytes | None:
         header = _read(connection, _NUMBER.size)
@@ -162,12 +150,6 @@ class UsbServer:
             self._device.reset()
             return b""
         raise UsbStatus(STALL)  # this device has no endpoint for data going out
-
-
-def _hang_up(part: socket.socket) -> None:
-    # A peer that was faster is no trouble.
-    with contextlib.suppress(OSError):
-        part.shutdown(socket.SHUT_RDWR)
 
 
 def _read(connection: socket.socket, size: int) -> bytes | None:

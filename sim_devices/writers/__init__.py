@@ -9,16 +9,16 @@ function without state; the process is in ``__main__``.
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
 import threading
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
-from sim_devices.wire_faults import FaultsOf
+from sim_devices.result_files import ResultFolder
+from sim_devices.wire_faults import FaultsOf, WireFaults, number_of
 from sim_devices.writers.look import look_at
 
 if TYPE_CHECKING:
@@ -80,7 +80,8 @@ class WritingBox:
         """
         self.kind = kind
         self.folder = folder
-        folder.mkdir(parents=True, exist_ok=True)
+        self.broken = WireFaults(FAULTS)
+        self._results = ResultFolder(folder, self.broken)
         self._cell = cell
         self._truth = truth
         self._start_line = start_line
@@ -88,17 +89,9 @@ class WritingBox:
         self._busy = False
         self._started = 0
         self._closed = threading.Event()
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "sim_devices.writers", kind, str(folder), str(seed)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._asks, self._tells = self._process.stdin, self._process.stdout
-        self._reader = threading.Thread(target=self._read, name=kind, daemon=True)
-        self._reader.start()
+        self._clock_ahead_s = 0.0
+        self._command = [sys.executable, "-m", "sim_devices.writers", kind, str(folder), str(seed)]
+        self._switch_on()
         # Its process may not be there yet: it finds in the pipe what it is asked meanwhile.
         if not start_line:
             self.start()
@@ -111,6 +104,8 @@ class WritingBox:
     def start(self) -> bool:
         """Look at the cell and begin a file; return False if it is still busy with the last."""
         began = time.time()
+        if self.broken.off_s() or self.broken.due("refuse"):
+            return False
         with self._lock:
             missed, self._busy = self._busy, True
             if not missed:
@@ -119,7 +114,12 @@ class WritingBox:
         if missed:
             self._truth.write(self.kind, "missed", cell_t_s=seen["cell_t_s"], host_time_s=began)
             return False
-        asked = {"number": self._started, "host_time_s": began, "seen": seen}
+        asked = {
+            "number": self._started,
+            "host_time_s": began,
+            "seen": seen,
+            "broken": self._broken_in_the_next(),
+        }
         try:
             self._asks.write(json.dumps(asked) + "\n")
             self._asks.flush()
@@ -128,19 +128,69 @@ class WritingBox:
         return True
 
     def inject(self, fault: str, **options: object) -> None:
-        """Break something: ``stall`` stops in mid-file until ``resume``; ``die`` ends it there.
+        """Break something of `FAULTS`.
 
         Raises:
-            ValueError: no such fault.
+            ValueError: there is no such fault, it cannot happen, or an option is no number.
         """
-        signals = {"stall": signal.SIGSTOP, "resume": signal.SIGCONT, "die": signal.SIGKILL}
-        if fault not in signals or options:
-            raise ValueError(f"a box that writes files has no fault {fault!r} with {options}")
-        os.kill(self._process.pid, signals[fault])
+        self.broken.take(fault, options)
+        match fault:
+            case "stall":
+                self._signal(signal.SIGSTOP)
+                self._results.later(self._end_stall)
+            case "resume":
+                self._signal(signal.SIGCONT)
+            case "die":
+                self._signal(signal.SIGKILL)
+            case "clock-jump":
+                self._clock_ahead_s += number_of(options, "seconds", 60.0)
+            case "disconnect":
+                self._results.leave()
+            case "power-cycle":
+                self._signal(signal.SIGKILL)
+                self._results.later(self._switch_on_again)
 
-    def close(self) -> None:
-        """Switch off; the file that is being written stays short."""
-        self._closed.set()
+    def _signal(self, number: signal.Signals) -> None:
+        self._process.send_signal(number)
+
+    def _end_stall(self) -> None:
+        if self.broken.pause(time.monotonic()):
+            self._signal(signal.SIGCONT)
+
+    def _broken_in_the_next(self) -> dict[str, float]:
+        """Return what is to be broken in the file that begins, as its process takes it."""
+        broken = self.broken
+        told = {"ahead_s": self._clock_ahead_s}
+        if broken.lasts("slow"):
+            told["late_s"] = broken.option("slow", "delay_s", 0.5)
+        for fault, name, default in (
+            ("drop", "count", 1.0),
+            ("drop-bytes", "bytes", 1.0),
+            ("garble", "bit", 7.0),
+            ("out-of-range", "value", 9e99),
+        ):
+            if broken.due(fault):
+                told[fault] = broken.option(fault, name, default)
+        return told
+
+    # ---- its process
+
+    def _switch_on(self) -> None:
+        self._process = subprocess.Popen(
+            self._command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._asks, self._tells = self._process.stdin, self._process.stdout
+        self._reader = threading.Thread(
+            target=self._read, args=(self._tells,), name=self.kind, daemon=True
+        )
+        self._reader.start()
+
+    def _switch_off(self) -> None:
         self._process.kill()
         self._process.wait(_ENDS_S)
         self._reader.join()
@@ -150,9 +200,28 @@ class WritingBox:
         except OSError:
             pass  # what it was asked last, nobody reads
 
-    def _read(self) -> None:
+    def _switch_on_again(self) -> None:
+        if not self.broken.pause(time.monotonic(), stalls=False):
+            return
+        self._switch_off()
+        with self._lock:
+            if self._closed.is_set():
+                return
+            self._busy = False
+            self._switch_on()
+        if not self._start_line:
+            self.start()
+
+    def close(self) -> None:
+        """Switch off; the file that is being written stays short."""
+        with self._lock:
+            self._closed.set()
+        self._results.close()
+        self._switch_off()
+
+    def _read(self, tells: IO[str]) -> None:
         """Write down what it has written, until its process is gone."""
-        for line in self._tells:
+        for line in tells:
             told: dict[str, Any] = json.loads(line)
             self._truth.write(self.kind, "file", **told)
             with self._lock:

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 import time
 from collections.abc import Callable
@@ -27,6 +28,7 @@ _BOXES: dict[str, tuple[Measure, str, float]] = {
     "afm": (afm.measure, ".xyz", afm.CLOCK_AHEAD_S),
     "ultrasound": (ultrasound.measure, ".csv", ultrasound.CLOCK_AHEAD_S),
 }
+_NUMBER = re.compile(r"-?\b\d+(\.\d+)?([eE][-+]?\d+)?\b")
 _PIECES = 8
 _PIECE_S = 0.05  # host time between two of them
 
@@ -37,27 +39,49 @@ def main(kind: str, folder: Path, seed: int) -> None:
     random = np.random.default_rng(seed)
     for line in sys.stdin:
         asked = json.loads(line)
-        began = datetime.fromtimestamp(asked["host_time_s"] + ahead_s, UTC)
+        broken: dict[str, float] = asked.get("broken", {})
+        ahead_now_s = ahead_s + broken.get("ahead_s", 0.0)
+        began = datetime.fromtimestamp(asked["host_time_s"] + ahead_now_s, UTC)
         look = Look.of(asked["seen"])
         text, truth = measure(look, began, random)
         path = folder / f"{kind}-{asked['number']:04d}{ending}"
         told = {"cell_t_s": look.cell_t_s, "host_time_s": asked["host_time_s"], **truth}
         try:
-            write_slowly(path, text)
+            if "drop" in broken:
+                told["lost"] = "drop"
+            else:
+                content = damaged(text, broken, random)
+                write_slowly(path, content, _PIECE_S + broken.get("late_s", 0.0))
         except OSError as error:
             told["lost"] = str(error)
         sys.stdout.write(json.dumps({"name": path.name, **told}) + "\n")
         sys.stdout.flush()
 
 
-def write_slowly(path: Path, text: str) -> None:
+def damaged(text: str, broken: dict[str, float], random: np.random.Generator) -> bytes:
+    """Return a file's bytes, with what is broken in them."""
+    if "out-of-range" in broken:
+        numbers = list(_NUMBER.finditer(text))
+        one = numbers[3 * len(numbers) // 4]  # behind its head
+        text = f"{text[: one.start()]}{broken['out-of-range']:g}{text[one.end() :]}"
+    content = text.encode("utf-8")
+    if "garble" in broken:
+        where = int(random.integers(len(content)))
+        flipped = content[where] ^ 1 << int(broken["garble"])
+        content = content[:where] + bytes([flipped]) + content[where + 1 :]
+    if "drop-bytes" in broken:
+        middle = len(content) // 2
+        content = content[:middle] + content[middle + int(broken["drop-bytes"]) :]
+    return content
+
+
+def write_slowly(path: Path, content: bytes, piece_s: float = _PIECE_S) -> None:
     """Write a file in pieces, so that who looks too soon finds a part of it."""
-    with path.open("w", encoding="utf-8") as file:
+    with path.open("wb", buffering=0) as file:
         for piece in range(_PIECES):
-            begin, end = (len(text) * at // _PIECES for at in (piece, piece + 1))
-            file.write(text[begin:end])
-            file.flush()
-            time.sleep(_PIECE_S)
+            begin, end = (len(content) * at // _PIECES for at in (piece, piece + 1))
+            file.write(content[begin:end])
+            time.sleep(piece_s)
 
 
 if __name__ == "__main__":

@@ -151,8 +151,8 @@ def test_a_result_can_get_lost(instrument, truth):
         wait_for(lambda: not instrument.ready)
         wait_for(lambda: instrument.ready)
     assert [path.name[-9:] for path in instrument.folder.iterdir()] == ["0002.json"]
-    with pytest.raises(ValueError, match="garble"):
-        instrument.inject("garble")
+    with pytest.raises(ValueError, match="fire"):
+        instrument.inject("fire")
 
 
 def test_switching_off_in_the_middle_of_a_run_leaves_no_result(cell, truth, tmp_path):

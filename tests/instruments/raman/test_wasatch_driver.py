@@ -271,7 +271,7 @@ def test_a_spectrometer_has_one_owner(
 def test_a_spectrum_that_never_comes_is_a_timeout_and_the_laser_is_off(
     spectrometer: WasatchSpectrometer, simulated: SimulatedSpectrometer
 ) -> None:
-    simulated.tell("stall")
+    simulated.tell("no-spectra")
     with pytest.raises(TransportTimeout, match=r"raman usb\+tcp://.*the laser is off"):
         spectrometer.acquire(0.01, 3)
     assert simulated.laser_mw() == 0.0
