@@ -121,7 +121,9 @@ class Ending:
         found = []
         if not self.state.named:
             found.append(f"the state: {self.state}")
-        if self.words and subject.told_as not in self.words:
+        if self.state in (State.REFUSED, State.FAILED) and not any(
+            name in self.words for name in (subject.told_as, subject.stream)
+        ):
             found.append(f"nobody is named: no {subject.told_as}")
         if self.injected != "injected":
             found.append(f"the fault did not come about: {self.injected or 'not asked for'}")
@@ -269,7 +271,7 @@ def _compare(
         # The reading at the end of the plating is due whatever the others took.
         at_end = subject.protocol().every.at_half_cycle_ends
         phases = stream.columns[f"{subject.stream}_phase"]
-        ending.lost += at_end and (not rows or phases[-1] != END)
+        ending.lost += int(at_end and (not rows or phases[-1] != END))
     if stream is None or subject.wire not in LANGUAGES:
         return
     language = LANGUAGES[subject.wire]
@@ -288,21 +290,25 @@ def _compare(
     elif subject.leads:
         pass  # its samples are more than its rows
     elif rows:
-        ending.delivered, lost = _unused(delivered, stream, subject.stream)
+        ending.delivered, lost = _unused(
+            delivered, stream, subject.stream, language.columns[0]
+        )
         ending.lost += lost
 
 
-def _unused(delivered: list[Told], stream: Any, name: str) -> tuple[int, int]:
+def _unused(delivered: list[Told], stream: Any, name: str, column: str) -> tuple[int, int]:
     """Return how many answers fell into the time of the rows, and how many are in none of them.
 
-    A row takes one answer, perhaps after asking again; what came behind the last row belongs to
-    an exchange that failed.
+    A row takes one answer, perhaps after asking again. What comes behind the last row, or behind
+    one without a reading, was asked for by an exchange that failed.
     """
     offset_s = time.time() - time.monotonic()
     begins = stream.columns[f"{name}_host_before"] - offset_s - 0.01
     ends = stream.columns[f"{name}_host_after"] - offset_s + 0.01
+    missing = np.isnan(stream.columns[f"{name}_{column}"])
+    until = np.where(missing, np.append(begins[1:], ends[-1]), ends)
     when = [one.host_s for one in delivered if begins[0] <= one.host_s <= ends[-1]]
-    taken = [any((begins <= t) & (t <= ends)) for t in when]
+    taken = [any((begins <= t) & (t <= until)) for t in when]
     return len(when), len(when) - sum(taken)
 
 
