@@ -66,10 +66,11 @@ class Door:
     def shut(self) -> None:
         """Break all connections, by a reset, and refuse others until the wire is there again."""
         with self._changed:
-            self._shut = self._broken.off_s() > 0
-            if self._shut:
-                self._changed.notify_all()
+            if self._broken.off_s() and not self._shut:
+                self._shut = True
+                # Once: who listens on a socket that was shut down hangs up on everybody.
                 _wake(self._listener)
+            self._changed.notify_all()
             for connection in self._connections:
                 # Nothing is said at parting; that it is read no more wakes who serves it.
                 _linger_not(connection)

@@ -5,9 +5,12 @@ from __future__ import annotations
 import os
 import threading
 import time
+from io import RawIOBase
 from pathlib import Path
 
 from sim_devices.wire_faults import WireFaults
+
+_POLL_S = 0.02
 
 
 class ResultFolder:
@@ -51,16 +54,21 @@ class ResultFolder:
         if broken.due("drop-bytes"):
             content = broken.shortened(content)
         until = broken.ready_at()
-        while broken.lasts("merge") and broken.pause(time.monotonic() + _MERGE_POLL_S):
+        while broken.lasts("merge") and broken.pause(time.monotonic() + _POLL_S):
             pass
-        if not broken.pause(until):
-            return False
-        if broken.lasts("split"):
-            return self._write_slowly(self.path / name, content)
-        unfinished = self.path / f".{name}.part"
-        unfinished.write_bytes(content)
-        os.replace(unfinished, self.path / name)
-        return True
+        while broken.pause(until):
+            with self._lock:
+                if not self.path.exists():
+                    until = time.monotonic() + _POLL_S  # it is not back yet
+                    continue
+                if not broken.lasts("split"):
+                    unfinished = self.path / f".{name}.part"
+                    unfinished.write_bytes(content)
+                    os.replace(unfinished, self.path / name)
+                    return True
+                growing = (self.path / name).open("wb", buffering=0)
+            return self._grow(growing, content)
+        return False
 
     @property
     def is_slow(self) -> bool:
@@ -82,8 +90,8 @@ class ResultFolder:
         for thread in self._threads:
             thread.join()
 
-    def _write_slowly(self, path: Path, content: bytes) -> bool:
-        with path.open("wb", buffering=0) as file:
+    def _grow(self, file: RawIOBase, content: bytes) -> bool:
+        with file:
             while content:
                 size, pause_s = self._broken.piece(len(content))
                 file.write(content[:size])
@@ -96,6 +104,3 @@ class ResultFolder:
         self._broken.pause(time.monotonic(), stalls=False)
         with self._lock:
             os.replace(self._away, self.path)
-
-
-_MERGE_POLL_S = 0.02
