@@ -425,7 +425,8 @@ class Bench:
             self._publish(name, f"{address}\n")
 
     def _tap(self, name: str, event: str, data: bytes) -> None:
-        self.truth.write(f"wire-{name}", event, host_s=time.monotonic(), text=data.decode("latin-1"))
+        text = data.decode("latin-1")
+        self.truth.write(f"wire-{name}", event, host_s=time.monotonic(), text=text)
 
     def _publish(self, name: str, content: str) -> None:
         path = self.publish_folder / name

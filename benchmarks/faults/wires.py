@@ -77,7 +77,9 @@ def cases(instruments: Sequence[str] = (), faults: Sequence[str] = ()) -> Iterat
                     yield Case(instrument, fault, phase, chosen)
 
 
-def run_all(wanted: Sequence[Case], side_by_side: int = _SIDE_BY_SIDE) -> Iterator[tuple[Case, Ending]]:
+def run_all(
+    wanted: Sequence[Case], side_by_side: int = _SIDE_BY_SIDE
+) -> Iterator[tuple[Case, Ending]]:
     """Run cases in processes beside each other; yield each with its ending as it comes."""
     todo: queue.SimpleQueue[Case] = queue.SimpleQueue()
     done: queue.SimpleQueue[tuple[Case, Ending]] = queue.SimpleQueue()
@@ -160,7 +162,8 @@ def line(case: Case, ending: Ending) -> str:
     cell = "closed, told" if ending.cell_closed and ending.said_unsafe else "closed"
     return (
         f"| {case.instrument} | {case.name} | {case.phase} | {ending.state} | "
-        f"{cell if ending.cell_closed else 'open'} | {'on' if ending.laser_mw else 'off'} | {rows} | "
+        f"{cell if ending.cell_closed else 'open'} | "
+        f"{'on' if ending.laser_mw else 'off'} | {rows} | "
         f"{ending.lost} | {ending.wrong} | {ending.leader_gap_s:.2f} | {ending.took_s:.1f} | "
         f"{'**NOT HELD**: ' + '; '.join(broken) if broken else 'held'} | {words[:240]} |"
     )

@@ -69,8 +69,9 @@ class Subject:
 
     def serves(self) -> tuple[str, ...]:
         """Return what the simulator serves."""
-        beside = () if self.by_stander is None or self.by_stander in self.served else ("thermostat",)
-        return (*self.served, *beside)
+        if self.by_stander is None or self.by_stander in self.served:
+            return self.served
+        return (*self.served, self.by_stander)
 
     def protocol(self) -> Protocol:
         """Return a short plating, or where no current can be set, a short hold."""
@@ -99,6 +100,8 @@ def _follower(
 ) -> Subject:
     entries = (_LEADER, *beside, stream)
     served = (_LEADER, *beside, name) if name != "chromatograph" else (_LEADER, *beside)
+    if name == "relay_board":
+        served = (*served, "camera")  # whose lamp hangs on it
     return Subject(
         name,
         bench,
@@ -110,7 +113,7 @@ def _follower(
     )
 
 
-_GAS = {"injection_s": 400.0, "at_half_cycle_ends": False}
+_GAS = {"injection_s": 400.0, "temperature_s": 40.0, "at_half_cycle_ends": False}
 SUBJECTS: dict[str, Subject] = {
     one.name: one
     for one in (

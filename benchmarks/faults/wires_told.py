@@ -7,6 +7,7 @@ was sent as it was said.
 
 import json
 import re
+import zlib
 from collections.abc import Callable, Iterator, Mapping
 from difflib import SequenceMatcher
 from pathlib import Path
@@ -174,6 +175,47 @@ LANGUAGES: Mapping[str, Language] = {
     ),
     "stage": Language(_zaber, ("x",), possible=_between(-1e5, 1e5)),
 }
+
+
+class Asset(NamedTuple):
+    """Where the arrays of an instrument are in the record, and in the truth.
+
+    Attributes:
+        stream: of the record.
+        key: of the asset in it.
+        truth: the file of the truth that has a ``crc32`` of each that was made.
+        as_made: the numbers as the instrument makes them.
+    """
+
+    stream: str
+    key: str
+    truth: str
+    as_made: str
+
+
+_IMAGES = Asset("camera", "camera_image", "camera", "|u1")
+_SPECTRA = Asset("raman", "raman_counts", "raman", "<u2")
+_TRACES = Asset("chromatogram", "gas_chromatograph_result_trace", "chromatograph", "<f8")
+ASSETS: Mapping[str, Asset] = {
+    "camera": _IMAGES,
+    "gige_camera": _IMAGES,
+    "relay_board": _IMAGES,
+    "raman": _SPECTRA,
+    "raman_ocean": _SPECTRA,
+    "chromatograph": _TRACES,
+    "fusion": _TRACES,
+}
+
+
+def never_made(folder: Path, instrument: str, streams: Mapping[str, Any]) -> int:
+    """Return how many arrays in the record the instrument never made, as they are there."""
+    asset = ASSETS[instrument]
+    stream = streams.get(asset.stream)
+    if stream is None or not len(stream):
+        return 0
+    made = {line.get("crc32") for line in truth(folder, asset.truth)}
+    arrays = [np.asarray(one).astype(asset.as_made) for one in stream.asset(asset.key)]
+    return sum(zlib.crc32(one.tobytes()) not in made for one in arrays)
 
 
 def told_by(folder: Path, wire: str) -> list[Told]:

@@ -181,7 +181,7 @@ class ProgramStream:
         if not _not_before(self._timer_s) <= timer_s <= self.block.longest_s * 1.5 + 60:
             # Back in time: the timer was started anew, by a step whose headers did not get through.
             if timer_s >= 0 and self.damaged:
-                self._lose("a step began whose header was damaged, or the instrument's clock jumped")
+                self._lose("a step began whose header was damaged, or its clock jumped")
             elif "eb" in values:
                 self.odd_times += 1
             raise ProtocolError(f"the time does not fit the step: {text!r}")
