@@ -21,6 +21,7 @@ from instruments.stage.entry import AxisEntry
 from operando.cli import command_line
 from operando.cli._instruments import keeping
 from operando.registry import reference_markdown
+from sim_devices.wire_faults import SERIAL_FAULTS, WIRE_FAULTS, list_faults
 from techniques import (
     Block,
     Cell,
@@ -418,7 +419,57 @@ def _instrument(told: Mapping[str, Any]) -> Iterator[str]:
         yield f"Limits: {kept}.\n"
 
 
+def faults() -> str:
+    """Return the page on what can be broken at simulated instruments."""
+    parts = [
+        "# What can be broken at a simulated instrument\n",
+        MADE,
+        "Faults of the wire, and of what is at its end. A line of JSON in the file `faults` of the "
+        "publish folder, at any time, breaks something; so does `--fault` of "
+        "`python -m sim_devices`, where numbers are all that options can be:\n",
+        '```text\n{"instrument": "thermostat", "fault": "stall", "seconds": 2}\n'
+        '{"instrument": "potentiostat", "fault": "garble", "count": 3, "at": 3600}\n'
+        "--fault potentiostat:garble@3600:count=3\n```\n",
+        "`at` and `@` are cell seconds, all other seconds are the host's. Numbers in parentheses "
+        "are what holds where nothing is told. What came of it stands in `sim_truth/bench.jsonl` "
+        "(`fault`, with its `outcome`). `python -m sim_devices --list-faults` prints this page as "
+        "JSON; what begins with *cannot happen* is refused. An instrument comes back from "
+        "`disconnect` at the address that is published then: a socket at the same port, a terminal "
+        "perhaps under another name. What can be broken at the cell is told with the "
+        "[simulated cells](simulated-cells.md#what-can-be-broken).\n",
+        "## Every wire\n",
+        "Those on a serial line, or a socket that stands for one, have all of these but the four "
+        "that only a language can break (`refuse`, `wrong-checksum`, `clock-jump`, "
+        "`out-of-range`), and the last four beside them.\n",
+        *_faults_table({**WIRE_FAULTS, **SERIAL_FAULTS}),
+    ]
+    alike: dict[tuple[tuple[str, str], ...], list[str]] = {}
+    for instrument, told in list_faults().items():
+        alike.setdefault(tuple(told.items()), []).append(instrument)
+    for told, instruments in alike.items():
+        special = {
+            fault: what
+            for fault, what in told
+            if {**WIRE_FAULTS, **SERIAL_FAULTS}.get(fault) != what
+        }
+        usual = [f"`{fault}`" for fault, _ in told if fault not in special]
+        parts.append(f"## {', '.join(instruments)}\n")
+        if usual:
+            parts.append(f"As above: {', '.join(usual)}.\n")
+        parts += _faults_table(special)
+    return "\n".join(parts)
+
+
+def _faults_table(told: Mapping[str, str]) -> Iterator[str]:
+    yield "| fault | what it does |"
+    yield "|---|---|"
+    for fault, what in told.items():
+        yield f"| `{fault}` | {_cell(what)} |"
+    yield ""
+
+
 PAGES: Mapping[str, Callable[[], str]] = {
+    "faults.md": faults,
     "protocol-files.md": protocol_files,
     "command-line.md": commands,
     "instruments.md": instruments,

@@ -49,7 +49,7 @@ FAULTS = FaultsOf(
     "a gas chromatograph behind a contact and a folder",
     {
         "stall": "no result appears for `seconds` (without: until `resume`), then all",
-        "resume": "ends what lasts, and `not-ready`",
+        "resume": "ends what lasts, what has not come about yet, and `not-ready`",
         "garble": "flips bit `bit` (7) of one byte of each of the next `count` (1) results",
         "drop-bytes": "the next `count` (1) results lack `bytes` (1) bytes",
         "drop": "the next `count` (1) results never appear",

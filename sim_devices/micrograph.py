@@ -27,7 +27,7 @@ from sim_devices.cell.parameters import GAS_CONSTANT
 from sim_devices.lights import Lights
 from sim_devices.truth import Truth
 from sim_devices.whereabouts import Displacement, Whereabouts
-from sim_devices.wire_faults import FaultsOf, WireFaults
+from sim_devices.wire_faults import WIRE_FAULTS, FaultsOf, WireFaults
 
 WIDTH, HEIGHT = 1600, 1200
 MICROMETRE_PER_PIXEL = 0.5
@@ -304,7 +304,7 @@ FAULTS = FaultsOf(
     "a microscope",
     {
         "stall": "no new pictures come for `seconds` (without: until `resume`)",
-        "resume": "ends `stall` and `slow`",
+        "resume": WIRE_FAULTS["resume"],
         "drop": "the next `count` (1) pictures do not come: the last one is seen again",
         "slow": "pictures come `delay_s` (0.5) late for `seconds` (without: until `resume`)",
     },

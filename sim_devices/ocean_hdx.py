@@ -174,9 +174,9 @@ class OceanHdx:
             case "power-cycle":
                 options = {"seconds": 0.0, **options}
         self.broken.take(fault, options)
-        if fault == "cut":
+        if fault in ("cut", "resume"):
             with self._lock:
-                self._cut += int(number_of(options, "count", 1))
+                self._cut = int(number_of(options, "count", 1)) if fault == "cut" else 0
         elif fault == "power-cycle":
             self._integration_us, self._trigger_mode = 10_000, 0
         if fault == "hang-up":

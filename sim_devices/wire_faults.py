@@ -21,9 +21,9 @@ CANNOT = "cannot happen: "
 _WHILE = "for `seconds` (without: until `resume`)"
 WIRE_FAULTS: Mapping[str, str] = {
     "stall": f"says nothing {_WHILE}; what it has to say waits, and it still hears",
-    "resume": "ends what lasts: `stall`, `split`, `merge`, `slow`",
-    "garble": "flips bit `bit` (7, which no ASCII has) of one byte in each of the next `count` (1) "
-    "lines",
+    "resume": "ends what lasts (`stall`, `split`, `merge`, `slow`) and what has not come about yet",
+    "garble": "flips bit `bit` (7, which no ASCII has) of one byte, that at `byte` or any, in each "
+    "of the next `count` (1) lines",
     "drop-bytes": "loses `bytes` (1) bytes in the middle of each of the next `count` (1) lines",
     "drop": "loses the next `count` (1) lines",
     "split": f"{_WHILE} what it says comes in pieces, `pause_s` (0.02) after one another",
@@ -196,6 +196,7 @@ class WireFaults:
             self._options[fault] = dict(options)
             if fault == "resume":
                 self._until.clear()
+                self._left.clear()
             elif fault in ("power-cycle", "disconnect"):
                 self._off_until = time.monotonic() + number_of(options, "seconds", 1.0)
                 self._until.clear()
@@ -323,7 +324,7 @@ class WireFaults:
         with self._changed:
             bit = int(self.option(fault, "bit", 7))
             where = int(self._random.integers(0, len(data)))
-            where = int(self.option(fault, "at", where)) % len(data)
+            where = int(self.option(fault, "byte", where)) % len(data)
         damaged = bytearray(data)
         damaged[where] ^= 1 << bit
         return bytes(damaged)

@@ -138,7 +138,7 @@ def test_the_generator_of_pages_writes_none_where_it_is_given_arguments(
 
 
 @pytest.mark.parametrize(
-    "name", ["protocol-files.md", "command-line.md", "instruments.md", "metrics.md"]
+    "name", ["faults.md", "protocol-files.md", "command-line.md", "instruments.md", "metrics.md"]
 )
 def test_the_reference_is_what_make_docs_writes(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     for variable in [name for name in os.environ if name.startswith("OPERANDO_")]:

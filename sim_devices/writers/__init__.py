@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from sim_devices.result_files import ResultFolder
-from sim_devices.wire_faults import FaultsOf, WireFaults, number_of
+from sim_devices.wire_faults import WIRE_FAULTS, FaultsOf, WireFaults, number_of
 from sim_devices.writers.look import look_at
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ FAULTS = FaultsOf(
     "a box that writes files",
     {
         "stall": "stops in mid-file for `seconds` (without: until `resume`)",
-        "resume": "ends what lasts",
+        "resume": WIRE_FAULTS["resume"],
         "garble": "flips bit `bit` (7) of one byte of each of the next `count` (1) files",
         "drop-bytes": "the next `count` (1) files lack `bytes` (1) bytes in the middle",
         "drop": "the next `count` (1) files never appear",

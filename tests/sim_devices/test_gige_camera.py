@@ -625,3 +625,14 @@ def test_on_a_bench_it_looks_at_the_cell_where_the_stage_has_carried_it(tmp_path
     camera.close()
     truth.close()
     assert asked
+
+
+def test_a_frame_can_be_told_higher_than_the_sensor(scene: Scene) -> None:
+    scene.client.take_control()
+    scene.client.start()
+    scene.camera.inject("out-of-range")
+    heights = []
+    for _ in range(2):
+        assert scene.client.set("TriggerSoftware", 1) == 0
+        heights.append(scene.client.frame()[0]["height"])
+    assert heights == [65536, ROWS]

@@ -172,3 +172,34 @@ def test_gas_from_a_bottle_is_injected_instead_of_the_headspace_s(instrument):
     assert area == pytest.approx(1e-3 * AREA_PER_MOLE_FRACTION, rel=0.03)
     instrument.inject("headspace")
     assert instrument.sample().mole_fraction == headspace
+
+
+def test_a_result_can_be_stamped_wrong_and_tell_an_area_that_cannot_be(instrument):
+    instrument.inject("clock-jump", seconds=1e6)
+    instrument.inject("out-of-range")
+    instrument.inject("split", pause_s=0.001, seconds=30)
+    before = time.time()
+    press(instrument)
+    wait_for(lambda: instrument.results)
+    result = json.loads(instrument.results["000001"].read_bytes())
+    stamp = datetime.fromisoformat(result["runTimeStamp"]).timestamp()
+    assert before + 9e5 < stamp < time.time() + 1.1e6
+    peaks = result["detectors"]["moduleA:tcd"]["analysis"]["peaks"]
+    assert [peak["area"] < 0 for peak in peaks] == [True, False, False]
+
+
+def test_a_start_can_be_refused_and_a_run_end_with_the_power(cell, truth, tmp_path):
+    slow = Chromatograph(cell, SimulatedClock(1.0), truth, tmp_path / "results")
+    with contextlib.closing(slow):
+        slow.inject("refuse")
+        press(slow)
+        press(slow, 0.1)
+        wait_for(lambda: slow.injections == 1)
+        assert not slow.ready
+        slow.inject("power-cycle", seconds=3600)
+        wait_for(lambda: not slow.running)
+        assert not slow.ready
+        assert not slow.start({})
+        slow.inject("power-cycle", seconds=0.01)
+        wait_for(lambda: slow.ready)
+    assert not list(slow.folder.iterdir())

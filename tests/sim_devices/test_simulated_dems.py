@@ -65,3 +65,25 @@ def test_it_can_stop_in_mid_file(box):
     box.inject("resume")
     with pytest.raises(ValueError, match="no fault"):
         box.inject("fire")
+
+
+def test_its_lines_its_clock_and_its_folder_can_be_broken(box):
+    rows_of(box, 1)
+    box.inject("out-of-range", value=-3)
+    box.inject("clock-jump", seconds=1e9)
+    box.inject("merge", hold_s=0.3, seconds=0.5)
+    _, rows = rows_of(box, 10)
+    assert [float(row["m/z 2 (A)"]) for row in rows].count(-3.0) == 1
+    box.inject("power-cycle", seconds=0.01)
+    end = time.monotonic() + 30
+    while not (second := box.folder / "dems-0002.csv").exists() or not second.stat().st_size:
+        assert time.monotonic() < end
+        time.sleep(0.01)
+    stamp = second.read_text().splitlines()[0].removeprefix("# started: ")
+    assert datetime.fromisoformat(stamp).timestamp() > time.time() + 9e8
+    box.inject("disconnect", seconds=3600)
+    assert not box.folder.exists()
+    box.inject("disconnect", seconds=0.01)
+    while not box.folder.exists():
+        assert time.monotonic() < end
+        time.sleep(0.01)

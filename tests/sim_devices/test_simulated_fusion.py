@@ -129,3 +129,19 @@ def test_it_can_be_broken(server):
     server.inject("speech")
     with pytest.raises(ValueError, match="no fault"):
         server.inject("fire")
+
+
+def test_a_run_can_be_refused_and_end_with_the_power(server):
+    ask(server, f"{MANAGER}!cmd.loadMethod?methodLocation=/methods/userMethods/Standby", {})
+    server.inject("refuse")
+    assert status_of(server, f"{MANAGER}!cmd.run", {}) == 500
+    server.inject("power-cycle", seconds=0.01)
+    wait_for(lambda: is_there(server))
+    assert ask(server, f"{MANAGER}/publicConfiguration")[0] == "public:sequence-not-loaded"
+
+
+def is_there(server):
+    try:
+        return ask(server, "/system/systemInfo/hostname")
+    except OSError:
+        return None

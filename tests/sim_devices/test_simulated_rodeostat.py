@@ -154,3 +154,17 @@ def test_a_power_cycle_disconnects_and_says_nothing(tmp_path):
         assert answer["response"]["connected"] is False
         with pytest.raises(ValueError, match="no fault"):
             instrument.line.inject("hunger")
+
+
+def test_it_refuses_tells_what_cannot_be_and_loses_count_of_time(tmp_path):
+    with served(tmp_path, factor=1.0, perfect=True) as (instrument, port):
+        instrument.line.inject("refuse")
+        say(port, command="getVersion")
+        assert hear(port) == {"success": False, "message": "unable to comply", "response": {}}
+        instrument.line.inject("out-of-range", count=2)
+        ask(port, command="runTest", test="constant")
+        assert [hear(port)["v"] for _ in range(3)] == [1e6, 1e6, 0.0]
+        instrument.line.inject("clock-jump", seconds=100)
+        while (row := hear(port))["t"] < 100_000:
+            assert row["t"] < 10_000
+        assert row["t"] < 110_000

@@ -3,7 +3,7 @@
 import contextlib
 import math
 import time
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import pytest
@@ -156,3 +156,37 @@ def test_a_bench_starts_them_by_a_relay_and_without_one_they_begin_by_themselves
         assert (tmp_path / "wired" / "xrd").read_text() == (
             f"folder://{(tmp_path / 'wired' / 'xrd_files').resolve()}\n"
         )
+
+
+def lines_of(box, number):
+    path = box.folder / f"xrd-{number:04d}.xy"
+    wait_for(lambda: path.exists() and not box._busy)
+    return path.read_bytes().splitlines()
+
+
+def test_a_box_breaks_its_files_and_begins_again_after_a_power_cut(box, tmp_path):
+    box.inject("clock-jump", seconds=-1e9)
+    box.inject("out-of-range", value=-12345)
+    box.start()
+    lines = lines_of(box, 1)
+    assert sum(b"-12345" in line for line in lines) == 1
+    year = (datetime.now(UTC) - timedelta(seconds=1e9)).year
+    assert lines[0].startswith(f"# started: {year}".encode())
+    box.inject("garble")
+    box.inject("drop-bytes", bytes=7)
+    box.start()
+    broken = lines_of(box, 2)
+    assert sum(not row.isascii() for row in broken) == 1
+    box.inject("refuse")
+    assert not box.start()
+    box.start()
+    path = box.folder / "xrd-0003.xy"
+    wait_for(lambda: path.exists() and path.stat().st_size)
+    box.inject("power-cycle", seconds=0.01)
+    wait_for(lambda: not box._busy)
+    assert len(path.read_bytes()) < len(b"".join(broken))
+    box.inject("drop")
+    box.start()
+    told = wait_for(lambda: [x for x in read_truth(tmp_path / "truth", "xrd") if "lost" in x])
+    assert told[0]["lost"] == "drop"
+    assert not (box.folder / "xrd-0004.xy").exists()

@@ -15,7 +15,14 @@ from sim_devices.lights import Lights
 from sim_devices.spectrum import RamanScene
 from sim_devices.truth import Truth, read_truth
 from sim_devices.wasatch_fid import Calibration, WasatchSpectrometer, serve
-from sim_devices.wasatch_fid.usb_server import BUSY, STALL, TIMED_OUT, UsbServer, UsbStatus
+from sim_devices.wasatch_fid.usb_server import (
+    BUSY,
+    NO_DEVICE,
+    STALL,
+    TIMED_OUT,
+    UsbServer,
+    UsbStatus,
+)
 
 OUT, IN = 0x40, 0xC0
 
@@ -291,3 +298,25 @@ def test_the_server_has_one_owner_at_a_time() -> None:
         assert ask(server.address, request) == [struct.pack("<I", BUSY)]
     assert ask(server.address, request) == [b"\0\0\0\0\x07\x08"]
     server.close()
+
+
+def test_spectra_can_be_cut_short_or_never_come_and_a_device_can_leave(
+    device: WasatchSpectrometer,
+) -> None:
+    device.inject("drop-bytes", bytes=100)
+    put(device, 0xAD)
+    sizes = [len(device.bulk_in(endpoint, 2048, 5.0)) for endpoint in (0x82, 0x86)]
+    assert sizes == [1948, 2048]
+    device.inject("drop")
+    put(device, 0xAD)
+    with pytest.raises(UsbStatus) as caught:
+        device.bulk_in(0x82, 2048, 0.3)
+    assert caught.value.status == TIMED_OUT
+    assert spectrum(device).shape == (2048,)
+    leaving = threading.Timer(0.1, device.inject, ["disconnect"], {"seconds": 0.01})
+    leaving.start()
+    with pytest.raises(UsbStatus) as caught:
+        device.bulk_in(0x82, 2048, 60.0)
+    assert caught.value.status == NO_DEVICE
+    leaving.join()
+    assert spectrum(device).shape == (2048,)  # it was not reset

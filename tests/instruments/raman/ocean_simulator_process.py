@@ -5,7 +5,6 @@ Faults come on standard input: ``board FAULT`` for the board, anything else for 
 
 import sys
 from pathlib import Path
-from typing import Any
 
 from sim_devices.cell import Cell
 from sim_devices.clock import SimulatedClock
@@ -33,7 +32,7 @@ def main(folder: Path) -> None:
         for line in sys.stdin:
             where, _, rest = line.strip().rpartition(" ")
             name, *pairs = rest.split(":")
-            options: dict[str, Any] = dict(pair.split("=") for pair in pairs)
+            options = {key: float(value) for key, value in (pair.split("=") for pair in pairs)}
             if where == "board":
                 board.line.inject(name, **options)
             else:

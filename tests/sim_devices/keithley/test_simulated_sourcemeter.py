@@ -217,3 +217,15 @@ def test_a_range_of_the_meter_that_its_limit_does_not_reach_is_refused(tmp_path)
         resource.write("smu.source.ilimit.level = 0.1")
         resource.write("smu.measure.range = 0.1")
         assert float(resource.query("print(smu.measure.range)")) == 0.1
+
+
+def test_a_reading_that_cannot_be_and_a_clock_that_jumps(tmp_path):
+    with served(tmp_path, perfect=True, factor=1.0) as (meter, resource):
+        meter.inject("out-of-range")
+        assert float(resource.query("print(smu.measure.read())")) == 9.91e37
+        assert abs(float(resource.query("print(smu.measure.read())"))) < 10
+        meter.inject("out-of-range", value=-1e12)
+        assert float(resource.query("print(smu.measure.read())")) == -1e12
+        before = float(resource.query("print(localnode.gettime())"))
+        meter.inject("clock-jump", seconds=-1e6)
+        assert float(resource.query("print(localnode.gettime())")) < before - 9e5
