@@ -63,6 +63,8 @@ class Subject:
         entries: dict[str, Any] = dict(told.instruments)
         if self.by_stander is not None and self.by_stander not in entries:
             entries[self.by_stander] = load_bench("sim").instruments[self.by_stander]
+        for name in {*self.entries} - set(entries):
+            entries[name] = load_bench("sim-second").instruments[name]
         if self.changes:
             entries[self.stream] = entries[self.stream].model_copy(update=dict(self.changes))
         return told.model_copy(update={"instruments": entries})
@@ -169,6 +171,23 @@ SUBJECTS: dict[str, Subject] = {
             schedule=_GAS,
             factor=200.0,
             long_s=240.0,
+        ),
+        _follower(
+            "sampling_valve",
+            "sim",
+            "gas_chromatograph",
+            "relay_board",
+            "sampling_valve",
+            tapped=False,
+            schedule=_GAS | {"injection_s": 100.0},
+            changes={"valve": "sampling_valve", "load_s": 0.1, "inject_s": 0.1},
+            factor=200.0,
+            long_s=240.0,
+        ),
+        _follower("dems", "sim-writers", "dems", tapped=False),
+        *(
+            _follower(name, "sim-writers", name, "relay_board", tapped=False)
+            for name in ("ftir", "xrd", "afm", "ultrasound")
         ),
     )
 }

@@ -1,5 +1,6 @@
 """The Keithley driver against pages of the manual."""
 
+import contextlib
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -62,6 +63,17 @@ def test_what_a_program_before_has_said_is_no_answer(connected: Connect) -> None
 def test_what_an_abort_has_thrown_away_is_asked_again(connected: Connect) -> None:
     page = "connecting to one that throws away what comes behind an abort"
     assert connected(page).identify()["firmware"]
+
+
+def test_an_output_that_a_damaged_line_tells_is_asked_for_again(
+    play_pages: Callable[..., Any],
+) -> None:
+    page = "connecting to one whose first confirmation is damaged"
+    driver = KeithleyPotentiostat(play_pages("keithley/driver.txt", page, line_end=b"\n").address)
+    driver.connect()
+    assert driver.identify()["serial_number"] == "01234567"
+    with contextlib.suppress(TransportError):
+        driver.close()  # nobody answers any more
 
 
 @pytest.mark.parametrize(
