@@ -464,10 +464,10 @@ class _TcpLine:
         self.close()
 
     def go_away(self) -> None:
+        self._listener = same_port(self._listener, self._listener.getsockname())
         if self._client is not None:
             reset(self._client)
             self._client = None
-        self._listener = same_port(self._listener, self._listener.getsockname())
 
     def come_back(self) -> None:
         self._listener.listen()

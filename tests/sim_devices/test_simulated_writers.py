@@ -171,7 +171,7 @@ def test_a_box_breaks_its_files_and_begins_again_after_a_power_cut(box, tmp_path
     lines = lines_of(box, 1)
     assert sum(b"-12345" in line for line in lines) == 1
     year = (datetime.now(UTC) - timedelta(seconds=1e9)).year
-    assert lines[0].startswith(f"# started: {year}".encode())
+    assert lines[1].startswith(f"# started: {year}".encode())
     box.inject("garble")
     box.inject("drop-bytes", bytes=7)
     box.start()
