@@ -113,20 +113,20 @@ class Dialogue:
     def output_off(self) -> None:
         """Switch the output off while nothing runs; raises if that is not read back."""
         with self.asking("switch its output off", _CELL_UNKNOWN):
-            self._confirm_off(self._ask_off)
+            self._confirm_off(self._ask_off, 2)
 
     def abort_and_open(self) -> None:
         """End whatever runs and switch the output off, asking as often as it may take."""
-        self._confirm_off(self.send_abort)
+        self._confirm_off(self.send_abort, _TIMES_ASKED)
 
-    def _confirm_off(self, ask: Callable[[], None]) -> None:
-        for attempt in range(1, _TIMES_ASKED + 1):
+    def _confirm_off(self, ask: Callable[[], None], times: int) -> None:
+        for attempt in range(1, times + 1):
             ask()
             try:
                 self.confirmed_off(_ANSWER_S)
                 return
             except TransportTimeout:
-                if attempt == _TIMES_ASKED:
+                if attempt == times:
                     raise
 
     def confirmed_off(self, timeout_s: float) -> None:
