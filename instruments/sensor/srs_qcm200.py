@@ -13,6 +13,7 @@ the resistance tells whether that changed.
 
 import logging
 import math
+import re
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -186,7 +187,7 @@ class SrsQcm200(LineDriver):
 
     def _status(self) -> int:
         line = self._asked("B")
-        if not line.isdigit() or int(line) > 255:
+        if re.fullmatch("[0-9]{1,3}", line) is None or int(line) > 255:
             raise ProtocolError(f"{self._who()}: asked 'B', got {line!r}: no status byte")
         status = int(line)
         if status & _NOT_UNDERSTOOD:
