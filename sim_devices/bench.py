@@ -387,6 +387,7 @@ class Bench:
             fault=fault.fault,
             options=options,
             cell_t_s=t,
+            host_s=time.monotonic(),
             outcome=outcome,
             **({} if done is None else {"done": done}),
         )

@@ -29,6 +29,7 @@ from benchmarks.faults.wires_case import Case, Ending, Phase, State
 # They wait for timeouts and clocks most of the time.
 _SIDE_BY_SIDE = 8
 _OUTER_LIMIT_S = 90.0
+_ALLOWED_SHARE = 0.05
 _CANNOT = "cannot happen: "
 # How each is tried: once and, where it may pass or last, both.
 _OPTIONS: Mapping[str, Sequence[Mapping[str, Any]]] = {
@@ -124,7 +125,8 @@ class _Worker:
                 stderr=subprocess.DEVNULL,
                 start_new_session=True,
             )
-        assert process.stdin is not None and process.stdout is not None
+        assert process.stdin is not None
+        assert process.stdout is not None
         began = time.monotonic()
         process.stdin.write((json.dumps(asdict(case)) + "\n").encode())
         process.stdin.flush()
@@ -142,7 +144,8 @@ class _Worker:
             self._end(self._process, gently=True)
 
     def _end(self, process: "subprocess.Popen[bytes]", *, gently: bool = False) -> None:
-        assert process.stdin is not None and process.stdout is not None
+        assert process.stdin is not None
+        assert process.stdout is not None
         try:
             process.stdin.close()
         except BrokenPipeError:
@@ -156,7 +159,7 @@ class _Worker:
 
 def line(case: Case, ending: Ending) -> str:
     """Return a case as one line of the table."""
-    broken = ending.broken_promises(case, SUBJECTS[case.instrument])
+    broken = ending.broken_promises(SUBJECTS[case.instrument])
     rows = "" if ending.delivered is None else f"{ending.delivered}/{ending.recorded}"
     words = ending.words.replace("|", "\\|").replace("\n", " ")
     cell = "closed, told" if ending.cell_closed and ending.said_unsafe else "closed"
@@ -176,9 +179,43 @@ HEAD = (
 )
 
 
+def summary(results: Sequence[tuple[Case, Ending]]) -> str:
+    """Return how the cases ended, a line for each fault of each instrument.
+
+    ``not held`` stands behind a state in which something else was not as it should be.
+    """
+    lines = [
+        "| instrument | fault | " + " | ".join(Phase) + " | lost | wrong | took at most, s |",
+        "|---|---|" + "---|" * len(Phase) + "---:|---:|---:|",
+    ]
+    by_fault: dict[tuple[str, str], dict[Phase, Ending]] = {}
+    for case, ending in results:
+        by_fault.setdefault((case.instrument, case.name), {})[case.phase] = ending
+    places = list(SUBJECTS)
+    for name, fault in sorted(by_fault, key=lambda one: (places.index(one[0]), one[1])):
+        endings = by_fault[name, fault]
+        words = [_in_short(endings.get(phase), name) for phase in Phase]
+        lost, wrong = (sum(getattr(x, key) for x in endings.values()) for key in ("lost", "wrong"))
+        took_s = max(x.took_s for x in endings.values())
+        lines.append(
+            f"| {name} | {fault} | {' | '.join(words)} | {lost} | {wrong} | {took_s:.1f} |"
+        )
+    return "\n".join(lines)
+
+
+def _in_short(ending: Ending | None, instrument: str) -> str:
+    if ending is None:
+        return ""
+    word = ending.state.name.lower()
+    if ending.cell_closed:
+        word += ", cell closed and told"
+    return f"{word} **not held**" if ending.broken_promises(SUBJECTS[instrument]) else word
+
+
 def wires(folder: Path, effort: Effort) -> Sequence[Outcome]:
     """Try all cases, print their lines, and return one outcome per instrument."""
     del folder
+    results: list[tuple[Case, Ending]] = []
     lost: Counter[str] = Counter()
     failed: Counter[str] = Counter()
     tried: Counter[str] = Counter()
@@ -188,10 +225,13 @@ def wires(folder: Path, effort: Effort) -> Sequence[Outcome]:
     for case, ending in run_all(wanted):
         sys.stdout.write(line(case, ending) + "\n")
         sys.stdout.flush()
+        results.append((case, ending))
         tried[case.instrument] += 1
         lost[case.instrument] += ending.lost + ending.wrong
-        failed[case.instrument] += bool(ending.broken_promises(case, SUBJECTS[case.instrument]))
+        failed[case.instrument] += bool(ending.broken_promises(SUBJECTS[case.instrument]))
         states.setdefault(case.instrument, Counter())[ending.state] += 1
+    sys.stdout.write("\n" + summary(results) + "\n\n")
+    costs = [] if effort.instruments or effort.faults else _costs()
     return [
         Outcome(
             fault=f"the wire of {name} broken in {tried[name]} ways",
@@ -203,4 +243,26 @@ def wires(folder: Path, effort: Effort) -> Sequence[Outcome]:
             as_expected=not failed[name],
         )
         for name in tried
+    ] + costs
+
+
+def _costs() -> list[Outcome]:
+    """Measure what a dead instrument costs, in a process of its own."""
+    measured = subprocess.run(
+        [sys.executable, "-m", "benchmarks.faults.wires_cpu"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        check=False,
+    )
+    costs = [json.loads(one) for one in measured.stdout.splitlines()]
+    most = max((one["share"] for one in costs), default=1.0)
+    return [
+        Outcome(
+            fault="dead instruments on a bench",
+            expected=f"less than {_ALLOWED_SHARE:.0%} of a core",
+            observed="; ".join(f"{one['what']}: {one['share']:.1%}" for one in costs),
+            rows_lost=0,
+            as_expected=most < _ALLOWED_SHARE and measured.returncode == 0,
+        )
     ]

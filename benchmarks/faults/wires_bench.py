@@ -162,6 +162,7 @@ SUBJECTS: dict[str, Subject] = {
             schedule=_GAS,
             factor=200.0,
             long_s=240.0,
+            published="chromatograms",
         ),
         _follower(
             "fusion",
