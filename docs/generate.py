@@ -34,6 +34,7 @@ from techniques import (
     Electrode,
     Electrolyte,
     FailureCriteria,
+    FailurePolicy,
     Formation,
     FullCellCycling,
     GalvanostaticStep,
@@ -56,6 +57,7 @@ from techniques import (
     ReferenceCheck,
     Repeat,
     ReservoirEfficiency,
+    Retry,
     Rule,
     SafetyLimits,
     Schedule,
@@ -82,7 +84,16 @@ TECHNIQUES = len(get_args(get_args(Technique)[0]))
 FILES: Mapping[str, tuple[str, tuple[type[BaseModel], ...]]] = {
     "Protocol files": (
         "`config/protocols/NAME.yaml`, or any file: what `operando run FILE` runs.",
-        (Protocol, Schedule, FailureCriteria, DropCriteria, Temperatures, GasCheck),
+        (
+            Protocol,
+            Schedule,
+            FailureCriteria,
+            DropCriteria,
+            FailurePolicy,
+            Retry,
+            Temperatures,
+            GasCheck,
+        ),
     ),
     "Techniques": (
         "What stands under `technique` of a protocol. `type` says which; techniques that contain "
@@ -176,8 +187,12 @@ def _model(model: type[BaseModel]) -> Iterator[str]:
     required = schema.get("required", [])
     yield "| key | takes | default | |"
     yield "|---|---|---|---|"
+
     # What a model inherits comes first in its schema; which model it is belongs there.
-    for name, told in sorted(schema["properties"].items(), key=lambda item: item[1] is not kind):
+    def place(item: tuple[str, Any]) -> tuple[bool, bool]:
+        return item[1] is not kind, item[0] == "on_failure"
+
+    for name, told in sorted(schema["properties"].items(), key=place):
         if name in required:
             default = "**needed**"
         elif "const" in told:

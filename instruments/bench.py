@@ -11,6 +11,7 @@ from instruments._build import build
 from instruments.bench_file import BenchFile
 from instruments.camera.entry import CameraEntry
 from instruments.errors import InstrumentError
+from instruments.interlock.entry import InterlockEntry
 from instruments.plugins import package_of
 from instruments.raman.entry import RamanEntry
 from instruments.thermostat.device import ThermostatDevice
@@ -44,11 +45,13 @@ class Bench:
     Attributes:
         file: What it was built of.
         left_unsafe: What ``close`` could not confirm to be safe, as sentences.
+        unsafe: The names of the instruments that these are of.
     """
 
     def __init__(self, file: BenchFile) -> None:
         self.file = file
         self.left_unsafe: list[str] = []
+        self.unsafe: list[str] = []
         self._opened: set[str] = set()
         self._parts = build(file)
 
@@ -135,6 +138,12 @@ class Bench:
                     told[name] = device.leave_alone()
                 except Exception as error:
                     told[name] = error
+        for name, entry in self.file.instruments.items():
+            if isinstance(entry, InterlockEntry):  # the guard's, which is gone, or is refused here
+                interlock = entry.driver()
+                told[name] = "relays open"
+                for failure in self._failing([interlock.connect, interlock.close]):
+                    told[name] = failure
         return {name: told.get(name, "") for name in self.file.instruments}
 
     def close(self) -> None:
@@ -157,6 +166,7 @@ class Bench:
                 text = f"{name}: {str(failure) or repr(failure)}"
                 if text not in self.left_unsafe:
                     self.left_unsafe.append(text)
+                    self.unsafe += [name] if name not in self.unsafe else []
                     _log.error("leaving the bench: %s", text)
         self._opened.clear()
 
@@ -171,17 +181,39 @@ class Bench:
                 failures.append(error)
         return failures
 
+    def reconnect(self, name: str) -> dict[str, str]:
+        """Release one instrument and open it anew; return who answers.
+
+        Raises InstrumentError if it does not connect: then it is released.
+        """
+        driver = self._parts.drivers[name]
+        # What cannot be told of the line that is given up is told by the one that is opened.
+        self._failing([driver.close])
+        driver.connect()
+        self._opened.add(name)
+        identity: dict[str, str] = driver.identify()
+        return identity
+
     def metadata(self) -> dict[str, Any]:
-        """Return what a start document tells of the bench: identities and calibrations."""
+        """Return what a start document tells of the bench: identities and calibrations.
+
+        Of an instrument that is not there any more ``identity`` is None, and ``identity_missing``
+        says why.
+        """
         instruments: dict[str, dict[str, Any]] = {}
         for name, entry in self.file.instruments.items():
             driver = self._parts.drivers.get(name)
             instruments[name] = {
                 "kind": entry.kind,
                 "language": entry.language,
-                "identity": driver.identify() if driver is not None else None,
+                "identity": None,
                 "verified_on": driver.verified_on if driver is not None else None,
             }
+            if driver is not None:
+                try:
+                    instruments[name]["identity"] = driver.identify()
+                except InstrumentError as error:
+                    instruments[name]["identity_missing"] = str(error)
             if package := package_of(type(entry)):
                 instruments[name]["package"] = package
         return {

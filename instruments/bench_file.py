@@ -1,7 +1,7 @@
 """A bench file: which instruments there are, where they hang, what none of them may exceed."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Annotated, Any, Self, TypeAlias, get_args
 
 from pydantic import Field, model_validator
@@ -11,6 +11,8 @@ from instruments.camera.entry import AravisEntry, PylonEntry
 from instruments.entry import InstrumentEntry
 from instruments.external.entry import ExternalEntry
 from instruments.gas_chromatograph.entry import ContactEntry, FusionEntry, GasChromatographEntry
+from instruments.guarding import GuardSettings
+from instruments.interlock.entry import DconEntry, InterlockEntry
 from instruments.lamp.entry import SwitchedLampEntry
 from instruments.plugins import brought, union_of
 from instruments.potentiostat.entry import KeithleyEntry, MethodScriptEntry, RodeostatEntry
@@ -37,6 +39,7 @@ BuiltIn = Annotated[
     | ViciEntry
     | ZaberAsciiEntry
     | SwitchedLampEntry
+    | DconEntry
     | ExternalEntry,
     Field(discriminator="kind"),
 ]
@@ -74,6 +77,7 @@ class BenchFile(Data):
     name: str = Field(min_length=1)
     instruments: dict[str, Entry]
     limits: SafetyLimits = SafetyLimits()
+    guard: GuardSettings = GuardSettings()
 
     @model_validator(mode="after")
     def _boards_exist(self) -> Self:
@@ -112,6 +116,33 @@ class BenchFile(Data):
                 "each the address of its channel"
             )
         return self
+
+    @model_validator(mode="after")
+    def _an_interlock_is_of_this_bench(self) -> Self:
+        found = [name for name, x in self.instruments.items() if x.kind == "interlock"]
+        if len(found) > 1:
+            raise ValueError(
+                f"{' and '.join(found)} are interlocks, and a bench has one: give it the relays of "
+                "both"
+            )
+        for name, relay in self._relays_of(found):
+            if name not in self.instruments or name in found:
+                there = ", ".join(one for one in self.instruments if one not in found)
+                raise ValueError(
+                    f"instruments.{found[0]} holds relay {relay} for {name!r}, which is no other "
+                    f"instrument of this bench (there is: {there or 'none'})"
+                )
+        return self
+
+    def _relays_of(self, interlocks: Iterable[str]) -> list[tuple[str, int]]:
+        """Return whose lead or interlock circuit runs through a relay of these."""
+        entries: list[InstrumentEntry] = [self.instruments[name] for name in interlocks]
+        return [
+            relay
+            for entry in entries
+            if isinstance(entry, InterlockEntry)
+            for relay in entry.relays_of.items()
+        ]
 
     @model_validator(mode="after")
     def _ports_are_of_one(self) -> Self:
@@ -194,9 +225,10 @@ class BenchFile(Data):
         return [address for entry in self.instruments.values() for address in entry.addresses]
 
     def only(self, names: set[str]) -> "BenchFile":
-        """Return the bench reduced to ``names`` and the boards and valves these hang on.
+        """Return the bench reduced to ``names``, and the boards and valves these hang on.
 
-        A sensor whose thermostat is left out keeps to the temperature in its entry.
+        So is its interlock: a cell whose lead runs through it has none without it. A sensor whose
+        thermostat is left out keeps to the temperature in its entry.
         """
         unknown = names - set(self.instruments)
         if unknown:
@@ -208,6 +240,9 @@ class BenchFile(Data):
         for name in names:
             entry: InstrumentEntry = self.instruments[name]
             kept.update(entry.boards, entry.valves)
+        kept.update(
+            one for one in self.instruments if kept & {x for x, _ in self._relays_of([one])}
+        )
         left_out = set(self.instruments) - kept
         some = {
             name: entry.without(left_out)

@@ -5,6 +5,7 @@ InstrumentError
         TransportTimeout        nothing came within the time allowed
     ProtocolError               the bytes passed but are not what the manual says
     InstrumentFaultError        the instrument itself reports an error
+        InterlockTrippedError   an interlock has opened its relays by itself
     UnsupportedTechniqueError   this instrument cannot do what is asked
     SafetyLimitError            what is asked, or what was measured, is outside a safety limit
         ReferenceElectrodeError the reference electrode is not what the cell file says it is
@@ -40,6 +41,10 @@ class ProtocolError(InstrumentError):
 
 class InstrumentFaultError(InstrumentError):
     """The instrument reports an error of its own."""
+
+
+class InterlockTrippedError(InstrumentFaultError):
+    """An interlock has opened its relays by itself: cell and laser are cut off."""
 
 
 class UnsupportedTechniqueError(InstrumentError):

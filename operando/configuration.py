@@ -76,9 +76,10 @@ def load_bench_leniently(
     bench = BenchFile(name=str(data.get("name") or path.stem), instruments={})
     kept: dict[str, Any] = {}
     left_out: dict[str, tuple[str, str]] = {}
-    # What others hang on comes first; the cell before all.
+    # What others hang on comes first; the cell before all. An interlock names the others.
     order = ("potentiostat", "relay_board", "sampling_valve", "thermostat")
-    ranks = {kind: rank for rank, kind in enumerate(order)}
+    ranks: dict[Any, int] = {kind: rank for rank, kind in enumerate(order)}
+    ranks["interlock"] = len(order) + 1
     kinds = {name: one.get("kind") if isinstance(one, dict) else None for name, one in told.items()}
     for name in sorted(told, key=lambda one: ranks.get(str(kinds[one]), len(order))):
         more = kept | {name: told[name]}

@@ -168,6 +168,45 @@ def told_origin(provenance: Any) -> list[str]:
     return lines
 
 
+def _step_name(step: Mapping[str, Any]) -> str:
+    return str(step.get("role") or step.get("type")).replace("_", " ")
+
+
+def _told_recovery(start: Mapping[str, Any]) -> list[str]:
+    """Return lines that say what a failure policy did before a run; none if none did anything."""
+    told = start.get("recovery")
+    if not isinstance(told, Mapping):
+        return []
+    lines = [f"  {str(told['failed_run'])[:8]} failed in {told['step']}: {told['failure']}"]
+    happened = [(one["begun"], _told_attempt(one)) for one in told["attempts"]]
+    happened += [(one["asked"], _told_question(one)) for one in told.get("asked", ())]
+    # By their time alone: texts say nothing of order.
+    for when, what in sorted(happened, key=lambda one: float(one[0])):
+        stamp = datetime.fromtimestamp(when).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+        lines.append(f"    {stamp} {what}")
+    refused = (start.get("resume") or {}).get("refused")
+    if refused:
+        lines.append(f"    Nothing went on: {refused}")
+    return lines
+
+
+def _told_attempt(one: Mapping[str, Any]) -> str:
+    what = {"retry": "tried to go on", "skip": "left the step out"}[one["do"]]
+    if "number" in one:
+        what += f", attempt {one['number']}, {one['waited_s']:g} s after the failure before"
+    who = one.get("identified") or {}
+    if who:
+        names = (who.get("model"), who.get("serial_number"))
+        what += f"; {' '.join(str(name) for name in names if name)} answered"
+    return f"{what}: {one['failure']}" if one.get("failure") else what
+
+
+def _told_question(one: Mapping[str, Any]) -> str:
+    if one.get("answer") is None:
+        return "asked, and nobody answered"
+    return f"asked; {one['by']} said {one['answer']}"
+
+
 def told_chain(run: "Run") -> list[str]:
     """Return lines that say which runs an experiment is made of and how they follow each other."""
     if len(run.members) < 2:
@@ -176,6 +215,9 @@ def told_chain(run: "Run") -> list[str]:
     lines = [f"An experiment of {len(run.members)} runs: {names}"]
     for member in run.members[1:]:
         told = member.get("resume") or {}
+        lines += _told_recovery(member)
+        if "t_offset_s" not in told and told.get("refused"):
+            continue  # nothing was looked at, let alone gone on with
         parts = [f"{str(member.get('uid'))[:8]} goes on"]
         if told.get("cycle") is not None:
             parts.append(f"at cycle {told['cycle']}, half-cycle {told.get('half_cycle')}")
@@ -194,6 +236,8 @@ def told_chain(run: "Run") -> list[str]:
                 line += f"; up to {unpowered:.0f} s without power"
         if told.get("decisions"):
             line += f"; decided by the operator: {', '.join(told['decisions'])}"
+        if "skipped" in told:
+            line += f"; left out: {_step_name(told['skipped'])}"
         lines.append(f"  {line}")
     return [*lines, *(f"  Note: {note}" for note in run.notes if note not in run.damage)]
 

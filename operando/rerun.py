@@ -14,7 +14,7 @@ from pydantic import BaseModel, ValidationError
 
 from operando.configuration import load_cell
 from operando.journal import documents, journal_path, resolve_uid
-from techniques import Cell, SafetyLimits, Schedule, UnsuitableCellError
+from techniques import Cell, FailurePolicy, SafetyLimits, Schedule, UnsuitableCellError
 from techniques import Protocol as RunProtocol
 
 logger = logging.getLogger(__name__)
@@ -106,6 +106,7 @@ def recorded(uid: str, data_dir: Path | str) -> Recorded:
             else "failure_criteria"
         ),
         "gas_check": start.get("gas_check"),
+        "on_failure": start.get("on_failure") or FailurePolicy(),
         "temperatures": start.get("temperatures"),
         "limits": limits or SafetyLimits(),
     }

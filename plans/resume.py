@@ -197,6 +197,21 @@ def _go_on(
     )
 
 
+def tell_of_a_failure(
+    metadata: Mapping[str, Any], reason: str, *, by_hand: bool = False
+) -> MsgGenerator:
+    """Make a run without rows of which the stop document tells why nothing went on.
+
+    Args:
+        metadata: Becomes the start document.
+        reason: For the stop document.
+        by_hand: Whether somebody stopped it; else it failed.
+    """
+    uid = yield from bps.open_run(metadata)
+    yield from bps.close_run("abort" if by_hand else "fail", reason)
+    return uid
+
+
 def _take_in(
     potentiostat: PotentiostatDevice, going_on: Continuation, metadata: dict[str, Any]
 ) -> MsgGenerator:

@@ -278,9 +278,10 @@ def protocol_told(protocol: Protocol, cell: Cell) -> dict[str, Any]:
 
     ``failure_criteria`` are those that hold on the cell; where it tells its own,
     ``failure_criteria_of_protocol`` are the protocol's, which hold on another one. That there are
-    no rules is told as well: it is not the same as nothing said of rules.
+    no rules is told as well: it is not the same as nothing said of rules. ``on_failure`` is what
+    holds in steps that do not tell it themselves.
     """
-    names = {"rules", "gas_check", "temperatures"}
+    names = {"rules", "gas_check", "temperatures", "on_failure"}
     told = protocol.model_dump(mode="json", include=names)
     criteria = {"failure_criteria": protocol.failure_criteria_on(cell)}
     if cell.failure_criteria is not None:

@@ -3,6 +3,8 @@
 The relay board's terminals: relay 0 is the chromatograph's Start contact, relay 1 the laser of
 `raman_ocean` where that is served, relay 2 the microscope's lamp, relays 4 to 7 the start lines of
 boxes that write files (`sim_devices.served.START_LINES`); GPIO 3 is the chromatograph's Ready line.
+Where an interlock is served its relay 0 is in the cell's lead and its relay 1 in the interlock
+circuit of the laser, and both are open until somebody holds them.
 Only the potentiostat moves the cell: without one its time stands still.
 """
 
@@ -191,6 +193,8 @@ class Bench:
         self.clock = SimulatedClock(factor, tolerance_s=tolerance_s if followers else None)
         self.lights = Lights(self.clock)
         self.whereabouts = Whereabouts()
+        self._laser_lock = threading.Lock()
+        self._laser_contact, self._laser_released, self._separate_laser_mw = False, True, 0.0
         publish.mkdir(parents=True, exist_ok=True)
         _refuse_second_simulator(publish)
         for note in (REPLAY_FILE, SIMULATED_FILE):
@@ -292,6 +296,7 @@ class Bench:
                 instruments=self._instruments,
                 whereabouts=self.whereabouts,
                 start_lines=frozenset(START_LINES if "relay_board" in instruments else ()),
+                laser_interlock=self._laser_interlock,
             )
             self._adopt(name, *SERVED[name](wiring))
 
@@ -454,10 +459,27 @@ class Bench:
             box.contact(closed)
 
     def _separate_laser(self, on: bool) -> None:
-        self.lights.laser_mw = _SEPARATE_LASER_MW if on else 0.0
+        with self._laser_lock:
+            self._laser_contact = on
+            self._shine()
+
+    def _laser_interlock(self, closed: bool) -> None:
+        raman = self._instruments.get("raman")
+        if raman is not None:
+            raman.inject("close-interlock" if closed else "open-interlock")
+        with self._laser_lock:
+            self._laser_released = closed
+            self._shine()
+
+    def _shine(self) -> None:
+        """Let the laser of `SEPARATE_LASER` shine while both its contacts are closed."""
+        power_mw = _SEPARATE_LASER_MW if self._laser_contact and self._laser_released else 0.0
+        if power_mw == self._separate_laser_mw:
+            return
+        self._separate_laser_mw = self.lights.laser_mw = power_mw
         with self.cell.lock:
             t = self.cell.t
-        self.truth.write("raman", "laser", cell_t_s=t, power_mw=self.lights.laser_mw)
+        self.truth.write("raman", "laser", cell_t_s=t, power_mw=power_mw)
 
     def _keep(self) -> None:
         """Inject faults when they are due and write down what the cell has gone through."""

@@ -43,7 +43,9 @@ _WHOLE = "a datagram comes as it was sent, or not at all"
 FAULTS = FaultsOf(
     "a GigE camera",
     {
-        **{name: WIRE_FAULTS[name] for name in ("stall", "resume")},
+        "stall": "answers nothing that it is asked in `seconds` (without: until `resume`); frames "
+        "wait",
+        "resume": WIRE_FAULTS["resume"],
         "drop": "of the next `count` (1) frames `packets` (3) packets are lost on their way; they "
         "may be asked for again",
         "lose": "the same, and the camera has them no more",

@@ -26,6 +26,10 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
+# The relays of the interlock: in the lead of the cell, and in the interlock circuit of the laser.
+CELL_INTERLOCK, LASER_INTERLOCK = 0, 1
+_OPEN_OHM = 1e9
+
 
 @dataclass(frozen=True)
 class Wiring:
@@ -43,6 +47,7 @@ class Wiring:
         instruments: those that were started before, by name; the chromatograph among them.
         whereabouts: where the cell stands before objective and laser.
         start_lines: names of those that a contact of the relay board starts.
+        laser_interlock: told whether the circuit of the laser's interlock is closed.
     """
 
     cell: Cell | DummyCell | RecordedCell
@@ -56,6 +61,7 @@ class Wiring:
     instruments: Mapping[str, Any] = field(default_factory=dict)
     whereabouts: Whereabouts = field(default_factory=Whereabouts)
     start_lines: frozenset[str] = frozenset()
+    laser_interlock: Callable[[bool], None] = lambda closed: None
 
     def simulated_cell(self, what: str) -> Cell:
         """Return the cell; raises ValueError if it is none of which ``what`` could tell anything.
@@ -87,6 +93,39 @@ def _gige_camera(wiring: Wiring) -> tuple[Any, str]:
         view = SideView(cell, wiring.seed, whereabouts=wiring.whereabouts)
     camera = GigECamera(view, wiring.clock, wiring.lights, wiring.truth, seed=wiring.seed)
     return camera, camera.address
+
+
+def cell_lead(cell: Cell | DummyCell) -> Callable[[bool], None]:
+    """Return what a contact in the lead of a cell does to it: where it is open nothing flows."""
+    closed_ohm = cell.contact_ohm
+
+    def switch(closed: bool) -> None:
+        nonlocal closed_ohm
+        with cell.lock:
+            if not closed:
+                closed_ohm = cell.contact_ohm
+                cell.inject("contact", ohm=_OPEN_OHM)
+            elif cell.contact_ohm == _OPEN_OHM:
+                cell.inject("contact", ohm=closed_ohm)
+
+    return switch
+
+
+def _interlock(wiring: Wiring) -> tuple[Any, str]:
+    """Start the relay module: relay 0 in the cell's lead, relay 1 in the laser's interlock."""
+    from sim_devices.cell import Cell, DummyCell
+    from sim_devices.dcon import DconRelays
+
+    cell = wiring.cell
+    contacts = {CELL_INTERLOCK: cell_lead(cell)} if isinstance(cell, Cell | DummyCell) else {}
+    module = DconRelays(
+        on_relay={**contacts, LASER_INTERLOCK: wiring.laser_interlock},
+        truth=wiring.truth,
+        cell_time=lambda: cell.t,
+        prefer_pty=wiring.prefer_pty,
+        seed=wiring.seed,
+    )
+    return module, module.address
 
 
 def _julabo(wiring: Wiring) -> tuple[Any, str]:
@@ -248,6 +287,7 @@ STARTERS: Mapping[str, Starter] = {
     "ftir": _writer("ftir"),
     "fusion": _fusion,
     "gige_camera": _gige_camera,
+    "interlock": _interlock,
     "julabo": _julabo,
     "keithley": _keithley,
     "microbalance": _microbalance,

@@ -29,6 +29,7 @@ from techniques.experiments import (
     WettingRest,
 )
 from techniques.failure import DropCriteria, FailureCriteria
+from techniques.failure_policy import FailurePolicy, Retry
 from techniques.limits import Limit, SafetyLimits
 from techniques.programs import Block, Repeat, Sequence
 from techniques.protocol import GasCheck, Protocol, Schedule, Temperatures
@@ -46,7 +47,9 @@ from techniques.remaining import (
     Interrupted,
     PositionError,
     Remaining,
+    first_step,
     remaining,
+    without_first_step,
 )
 from techniques.rules import (
     Condition,
@@ -85,6 +88,7 @@ __all__ = [
     "ElementaryStep",
     "ExecutedStep",
     "FailureCriteria",
+    "FailurePolicy",
     "Formation",
     "FullCellCycling",
     "GalvanostaticStep",
@@ -114,6 +118,7 @@ __all__ = [
     "Remaining",
     "Repeat",
     "ReservoirEfficiency",
+    "Retry",
     "Rule",
     "SafetyLimits",
     "Schedule",
@@ -131,6 +136,7 @@ __all__ = [
     "WettingRest",
     "elementary_steps",
     "finest_row_interval_s",
+    "first_step",
     "for_cell",
     "known_potential",
     "longest_duration_s",
@@ -138,4 +144,5 @@ __all__ = [
     "reference_bound",
     "remaining",
     "with_looks",
+    "without_first_step",
 ]

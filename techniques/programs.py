@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import Field
 
 from techniques._base import Data
+from techniques.failure_policy import OnFailure
 
 if TYPE_CHECKING:
     from techniques.technique import Technique
@@ -15,6 +16,7 @@ class Sequence(Data):
 
     type: Literal["sequence"] = "sequence"
     steps: "tuple[Technique, ...]" = Field(min_length=1)
+    on_failure: OnFailure = None
 
 
 class Repeat(Data):
@@ -23,6 +25,7 @@ class Repeat(Data):
     type: Literal["repeat"] = "repeat"
     times: int = Field(ge=1)
     step: "Technique"
+    on_failure: OnFailure = None
 
 
 class Block(Data):
@@ -38,3 +41,4 @@ class Block(Data):
         default=True,
         description="Whether its cycles count in the means over cycles that are reported.",
     )
+    on_failure: OnFailure = None

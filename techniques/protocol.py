@@ -8,6 +8,7 @@ from techniques._base import Data
 from techniques.cell import Cell
 from techniques.default_rules import OVERRUN_ENDS, default_rules
 from techniques.failure import FailureCriteria
+from techniques.failure_policy import FailurePolicy
 from techniques.limits import SafetyLimits
 from techniques.programs import Block, Sequence
 from techniques.recording import Recording
@@ -131,6 +132,10 @@ class Protocol(Data):
     failure_criteria: FailureCriteria | None = Field(
         default=None,
         description="From when on the cell counts as failed, for the rules and for the report.",
+    )
+    on_failure: FailurePolicy = Field(
+        default=FailurePolicy(),
+        description="What is done when the potentiostat fails, in steps that do not tell it.",
     )
     limits: SafetyLimits = SafetyLimits()
     temperatures: Temperatures | None = Field(

@@ -177,6 +177,31 @@ def remaining(
     return Remaining(place.left, place.cycle, place.half_cycle)
 
 
+def first_step(technique: Technique) -> ElementaryStep:
+    """Return the elementary step with which a program begins."""
+    return _first(technique)[0]
+
+
+def without_first_step(left: Remaining) -> Remaining:
+    """Return what is left when the step is left out with which it would go on.
+
+    A hold that goes on with the half-cycle of that step is left out with it. The half-cycle keeps
+    its number, and the next one has the next, so that nothing which ran is counted twice.
+    """
+    technique, cycle, half_cycle = left.technique, left.cycle, left.half_cycle
+    if technique is None:
+        return left
+    first, begun = _first(technique)
+    cycle, half_cycle = cycle + begun, half_cycle + _counts(first)
+    technique, _ = _after(technique, None, leaving=False)
+    while _role(first) is not None and technique is not None:
+        hold, _ = _first(technique)
+        if _role(hold) is None or _counts(hold):
+            break
+        technique, _ = _after(technique, None, leaving=False)
+    return Remaining(technique, cycle, half_cycle)
+
+
 def last_step(
     technique: Technique,
     executed: Several[ExecutedStep],
@@ -373,7 +398,7 @@ def _leave(place: _Place, step: ExecutedStep) -> list[_Place]:
     taken = possible if action is None else possible & {action}
     if not taken:
         raise PositionError(
-            f"a {_name(first)} ended with the action {action!r}, which none of its limits has"
+            f"a {name_of(first)} ended with the action {action!r}, which none of its limits has"
         )
     found = []
     for one in sorted(taken):
@@ -470,14 +495,16 @@ def _next_cycles(cycle: PlateStripCycle) -> PlateStripCycle | None:
 def _rest_of_cycle(cycle: PlateStripCycle) -> list[Technique]:
     """Return what follows the first half-cycle in one pass of ``cycle``."""
     first, second = cycle.halves
-    steps: list[Technique] = [*cycle.goes_on_with(first)[1:], *_rest(cycle.rest_s, first.record)]
+    steps: list[Technique] = [*cycle.goes_on_with(first)[1:], *_rest(cycle, first.record)]
     if cycle.between is not None and cycle.between_first == 1:
         steps.append(cycle.between)
-    return [*steps, *cycle.goes_on_with(second), *_rest(cycle.rest_s, second.record)]
+    return [*steps, *cycle.goes_on_with(second), *_rest(cycle, second.record)]
 
 
-def _rest(duration_s: float, record: Recording) -> list[OpenCircuit]:
-    return [OpenCircuit(duration_s=duration_s, record=record)] if duration_s > 0 else []
+def _rest(cycle: PlateStripCycle, record: Recording) -> list[OpenCircuit]:
+    if not cycle.rest_s > 0:
+        return []
+    return [OpenCircuit(duration_s=cycle.rest_s, record=record, on_failure=cycle.on_failure)]
 
 
 def _one_pass(left: Technique | None, again: Technique | None) -> Technique | None:
@@ -509,7 +536,8 @@ def _unique(items: Iterable[T]) -> list[T]:
     return found
 
 
-def _name(step: ElementaryStep) -> str:
+def name_of(step: ElementaryStep) -> str:
+    """Return what messages call a step."""
     role = _role(step)
     return f"{role} step" if role else step.type.replace("_", " ")
 
@@ -520,5 +548,5 @@ def _told(step: ExecutedStep) -> str:
 
 
 def _expected(places: list[_Place]) -> str:
-    names = {"nothing" if x.left is None else _name(_first(x.left)[0]) for x in places}
+    names = {"nothing" if x.left is None else name_of(_first(x.left)[0]) for x in places}
     return f"expected: {' or '.join(sorted(names))}"

@@ -11,6 +11,7 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from techniques._base import Data
+from techniques.failure_policy import OnFailure
 from techniques.limits import Limit, not_applicable
 from techniques.recording import Recording
 
@@ -50,6 +51,7 @@ class OpenCircuit(Data):
         default=60.0, gt=0, description="Window over which the drift is taken, s."
     )
     record: Recording = Recording()
+    on_failure: OnFailure = None
 
 
 class GalvanostaticStep(Data):
@@ -67,6 +69,7 @@ class GalvanostaticStep(Data):
         min_length=1, description="What ends the step; at least one of time and charge."
     )
     record: Recording = Recording()
+    on_failure: OnFailure = None
 
     @model_validator(mode="after")
     def _ends_and_has_a_sign(self) -> Self:
@@ -128,6 +131,7 @@ class PotentiostaticStep(Data):
         "of a CC-CV charge.",
     )
     record: Recording = Recording()
+    on_failure: OnFailure = None
 
     @model_validator(mode="after")
     def _ends_and_belongs(self) -> Self:
@@ -170,6 +174,7 @@ class LinearSweep(Data):
         description="Potential between two rows, V; by default 1 mV, more in a fast scan.",
     )
     until: tuple[Limit, ...] = Field(default=(), description="What ends the sweep early.")
+    on_failure: OnFailure = None
 
     @model_validator(mode="after")
     def _moves(self) -> Self:
@@ -216,6 +221,7 @@ class CyclicVoltammetry(Data):
         description="Potential between two rows, V; by default 1 mV, more in a fast scan.",
     )
     until: tuple[Limit, ...] = Field(default=(), description="What ends the scans early.")
+    on_failure: OnFailure = None
 
     @model_validator(mode="after")
     def _moves(self) -> Self:
@@ -266,6 +272,7 @@ class ImpedanceSpectrum(Data):
         description="Bias of the metal electrode against the other, V; by default the open "
         "circuit potential measured just before.",
     )
+    on_failure: OnFailure = None
 
     @model_validator(mode="after")
     def _amplitude_fits_the_mode(self) -> Self:
@@ -314,6 +321,7 @@ class PlateStripCycle(Data):
     between_first: int = Field(
         default=1, ge=1, description="The cycle of these in which ``between`` runs first, from 1."
     )
+    on_failure: OnFailure = None
 
     @model_validator(mode="before")
     @classmethod

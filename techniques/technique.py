@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import Field
 
@@ -26,6 +26,7 @@ from techniques.experiments import (
     Voltammetry,
     WettingRest,
 )
+from techniques.failure_policy import FailurePolicy
 from techniques.programs import Block, Repeat, Sequence
 from techniques.steps import ElementaryStep, GalvanostaticStep, PlateStripCycle, PotentiostaticStep
 
@@ -61,11 +62,16 @@ def for_cell(technique: Technique, cell: Cell) -> Technique:
     """Return what runs on ``cell``: every experiment in ``technique`` as its program.
 
     The result consists of elementary steps, cycles, sequences, repeats and named parts; what
-    consists of these already is returned unchanged.
+    consists of these already is returned unchanged. A failure policy of a part is told at every
+    step in it that has none of its own.
 
     Raises:
         UnsuitableCellError: An experiment makes no sense on the cell; the message says why.
     """
+    return _with_policy(_program(technique, cell), technique.on_failure)
+
+
+def _program(technique: Technique, cell: Cell) -> Technique:
     match technique:
         case Experiment():
             return for_cell(technique.program(cell), cell)
@@ -75,6 +81,26 @@ def for_cell(technique: Technique, cell: Cell) -> Technique:
         case Repeat() | Block():
             return technique.model_copy(update={"step": for_cell(technique.step, cell)})
     return technique
+
+
+def _with_policy(technique: Technique, policy: FailurePolicy | None) -> Technique:
+    """Return a program in which each step without a failure policy of its own has this one."""
+    own = technique.on_failure or policy
+    if own is None:
+        return technique
+    update: dict[str, Any] = {"on_failure": own}
+    match technique:
+        case Sequence():
+            update["steps"] = tuple(_with_policy(step, own) for step in technique.steps)
+        case Repeat() | Block():
+            update["step"] = _with_policy(technique.step, own)
+        case PlateStripCycle():
+            names = ("plate", "plate_hold", "strip", "between")
+            parts = {name: getattr(technique, name) for name in names}
+            update |= {
+                name: _with_policy(part, own) for name, part in parts.items() if part is not None
+            }
+    return technique.model_copy(update=update)
 
 
 def experiments_in(technique: Technique) -> Iterator[Experiment]:

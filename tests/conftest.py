@@ -27,6 +27,8 @@ def pytest_configure(config: pytest.Config) -> None:
     if "TILED_PROFILES" not in os.environ:
         config.stash[_profiles] = tempfile.mkdtemp(prefix="operando-profiles-")
         os.environ["TILED_PROFILES"] = config.stash[_profiles]
+    # A process beside every session; those tests that are about it switch it on.
+    os.environ.setdefault("OPERANDO_GUARD", "off")
     # A shell starts what is in its background with Ctrl-C ignored, nohup what it starts with SIGHUP
     # ignored, and programs inherit that; those that tests start and then interrupt must not.
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:

@@ -48,6 +48,7 @@ CALIBRATIONS = (
         ("sim-keithley", "bench-keithley"),
         ("sim-rodeostat", "bench-rodeostat"),
         ("sim-aravis", "bench-aravis"),
+        ("sim-interlock", "bench-interlock"),
     ],
 )
 def test_the_simulated_and_the_real_bench_differ_in_addresses_and_calibrations_only(
@@ -63,7 +64,15 @@ def test_the_simulated_and_the_real_bench_differ_in_addresses_and_calibrations_o
 
 
 @pytest.mark.parametrize(
-    "name", ["bench", "bench-second", "bench-writers", "bench-rodeostat", "bench-aravis"]
+    "name",
+    [
+        "bench",
+        "bench-second",
+        "bench-writers",
+        "bench-rodeostat",
+        "bench-aravis",
+        "bench-interlock",
+    ],
 )
 def test_the_real_benches_claim_nothing_that_nobody_measured(name: str) -> None:
     # A scale, a slope, a margin that was masked: none of it is for a template to say.

@@ -14,7 +14,17 @@ import time
 from pathlib import Path
 
 from benchmarks import machine
-from benchmarks.faults import catalogs, columns, damage, disks, kills, power_cuts, resumes, wires
+from benchmarks.faults import (
+    catalogs,
+    columns,
+    damage,
+    disks,
+    guards,
+    kills,
+    power_cuts,
+    resumes,
+    wires,
+)
 from benchmarks.faults.outcome import Effort, NotTriedError, Outcome, Trial, table
 
 TRIALS: dict[str, Trial] = {
@@ -27,6 +37,7 @@ TRIALS: dict[str, Trial] = {
     "damage": damage.damage,
     "catalogs": catalogs.catalogs,
     "resumes": resumes.resumes,
+    "guards": guards.guards,
     "wires": wires.wires,
 }
 _OWN_NAMES = "OPERANDO_FAULTS_IN_OWN_NAME_SPACE"
@@ -40,6 +51,7 @@ def main() -> int:
     parser.add_argument("--power-cuts", type=int, default=Effort.power_cuts)
     parser.add_argument("--flips", type=int, default=Effort.flips)
     parser.add_argument("--resumes", type=int, default=Effort.resumes)
+    parser.add_argument("--deaths", type=int, default=Effort.deaths)
     for name in ("--instrument", "--fault"):
         parser.add_argument(name, action="append", default=[], help="of wires; may be repeated")
     parser.add_argument("--seed", type=int, default=Effort.seed)
@@ -57,6 +69,7 @@ def main() -> int:
         arguments.power_cuts,
         arguments.flips,
         arguments.resumes,
+        arguments.deaths,
         arguments.seed,
         instruments=tuple(arguments.instrument),
         faults=tuple(arguments.fault),

@@ -40,6 +40,7 @@ class Effort:
         power_cuts: Instants at which the power is cut.
         flips: Bits that are flipped, one at a time.
         resumes: Experiments that die and are resumed.
+        deaths: Hosts that die while a cell is under current.
         seed: Of everything that is random.
         grace_s: How much later than promised a row may be in the journal or on the disk: not a
             loss, on a computer that does much else besides.
@@ -51,6 +52,7 @@ class Effort:
     power_cuts: int = 200
     flips: int = 5000
     resumes: int = 9
+    deaths: int = 100
     seed: int = 1
     grace_s: float = 0.0
     instruments: tuple[str, ...] = ()

@@ -33,6 +33,8 @@ COLLECTED = 32
 LOOK = 64
 
 # What a driver says, among other things, when a safety limit ended a program.
+# What is told of a program that was left to its own end, and had not come there.
+STILL_RUNNING = "its program goes on, within the limits that the instrument keeps"
 SAFETY_LIMIT_PASSED = "the safety limit"
 
 

@@ -178,6 +178,9 @@ class PotentiostatDevice(_Pages):
         self._drained: DeviceStatus | None = None
         self._reader: threading.Thread | None = None
         self._newest: LeaderRow | None = None
+        # When the last row of the last program arrived, and when the cell was known to be open.
+        self._heard_ns: int | None = None
+        self._opened_ns: int | None = None
         self._callbacks: tuple[Callable[[LeaderRow], None], ...] = ()
         self._measured: tuple[Callable[[Sample | ImpedancePoint], None], ...] = ()
         self._running = False
@@ -294,6 +297,7 @@ class PotentiostatDevice(_Pages):
         self._newest = None
         self._finished_rows = False
         self._stopped_as_failure = False
+        self._heard_ns = self._opened_ns = None
         self._drained = drained = DeviceStatus(self)
         assignment = self._assignment
         return self._in_thread(lambda: self._start(assignment, drained))
@@ -316,6 +320,8 @@ class PotentiostatDevice(_Pages):
     def safe_state(self) -> None:
         """Open the cell, whatever the device believes; raises InstrumentError if that fails."""
         self._driver.abort()
+        if self._opened_ns is None:
+            self._opened_ns = clock_ns()
 
     def close_worker(self, timeout_s: float = 10.0) -> None:
         """Wait for the reader thread, which ends with the program."""
@@ -331,6 +337,25 @@ class PotentiostatDevice(_Pages):
     def stop_reason(self) -> str | None:
         """Return why the last program ended before its last step, ``None`` if it did not."""
         return self._driver.stop_reason
+
+    @property
+    def failure(self) -> BaseException | None:
+        """Return the error with which the last program failed; ``None``: it did not by itself."""
+        status = self._drained
+        if status is None or not status.done or self._stopped_as_failure:
+            return None
+        return status.exception(timeout=0)
+
+    @property
+    def unwatched_s(self) -> float | None:
+        """Return from the last row of the last program until the cell was known to be open, s.
+
+        On this computer's clock, which nobody sets; ``None``: there was no row, or ``safe_state``
+        has not been confirmed since.
+        """
+        if self._heard_ns is None or self._opened_ns is None:
+            return None
+        return max(0.0, (self._opened_ns - self._heard_ns) / 1e9)
 
     @property
     def lost_rows(self) -> int:
@@ -578,6 +603,7 @@ class PotentiostatDevice(_Pages):
 
     def _take_row(self, row: Sample | ImpedancePoint) -> None:
         stamp = _arrived(row)
+        self._heard_ns = row.arrival_ns
         if isinstance(row, Sample):
             self.add_row(stamp, _values(row, self._units))
             role = row.role

@@ -49,7 +49,16 @@ class PotentiostatEntry(AddressedEntry):
 
     unreached_means: ClassVar[str] = "THE CELL MAY BE UNDER CURRENT: disconnect it"
 
+    # Whether a program ends by itself within its limits, and keeps its rows, when nobody listens.
+    finishes_alone_if_told: ClassVar[bool] = False
+
     kind: Literal["potentiostat"]
+    on_silence: Literal["open_cell", "let_instrument_finish"] = Field(
+        default="open_cell",
+        description="What the guard does with a program whose computer is gone: open_cell at once, "
+        "or let_instrument_finish, within the limits that the instrument keeps itself and into its "
+        "own log, from which `operando resume` takes the rows.",
+    )
     calibration: PotentiostatCalibration | None = Field(
         default=None,
         description="By default the usual accuracy of such instruments is believed.",
@@ -60,6 +69,20 @@ class PotentiostatEntry(AddressedEntry):
             return {}
         return self.calibration.model_dump(mode="json", exclude_none=True)
 
+    @property
+    def finishes_alone(self) -> bool:
+        """Return whether a program whose computer is gone is left to its own end."""
+        return self.on_silence == "let_instrument_finish"
+
+    @model_validator(mode="after")
+    def _can_finish_alone(self) -> Self:
+        if self.finishes_alone and not self.finishes_alone_if_told:
+            raise ValueError(
+                "on_silence: let_instrument_finish is not for this instrument: it keeps no log of "
+                "its own, or its limits are kept by this computer alone; use open_cell"
+            )
+        return self
+
     def driver(self) -> Potentiostat:
         """Return the driver, nothing of it connected."""
         raise NotImplementedError
@@ -67,6 +90,8 @@ class PotentiostatEntry(AddressedEntry):
 
 class MethodScriptEntry(PotentiostatEntry):
     """A potentiostat that runs MethodSCRIPT: EmStat4, Nexus, EmStat Pico (without galvanostat)."""
+
+    finishes_alone_if_told: ClassVar[bool] = True
 
     language: Literal["methodscript"]
     current_range_reach: float | None = Field(

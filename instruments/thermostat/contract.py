@@ -82,3 +82,18 @@ class Thermostat(Protocol):
         A no-op if nothing was moved, or it was stopped since.
         """
         ...
+
+
+def leave_alone(driver: Thermostat) -> str:
+    """Go to the safe temperature if it controls, whoever moved it; tell what was done.
+
+    For a bath that a program which has died may have moved. One that is switched off stays so:
+    nobody knows whether there is still a liquid in it. Raises what the driver raises.
+    """
+    state = driver.state()
+    if not state.controlling:
+        return f"does not control, is at {state.temperature_k:.2f} K"
+    safe_k = driver.safe_temperature_k
+    if safe_k is not None:
+        return f"goes to {driver.go_to(safe_k):g} K, its safe temperature"
+    return f"goes on at {state.setpoint_k:g} K: the bench file tells no safe_temperature_k for it"

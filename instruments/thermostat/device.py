@@ -16,6 +16,7 @@ from instruments.thermostat.contract import (
     TemperatureLimitError,
     Thermostat,
     ThermostatState,
+    leave_alone,
 )
 
 _log = logging.getLogger(__name__)
@@ -250,15 +251,7 @@ class ThermostatDevice(Follower):
         For a bath that a program which has died may have moved. One that is switched off stays so:
         nobody knows whether there is still a liquid in it. Raises what the driver raises.
         """
-        state = self.driver.state()
-        if not state.controlling:
-            return f"does not control, is at {state.temperature_k:.2f} K"
-        safe_k = self.driver.safe_temperature_k
-        if safe_k is not None:
-            return f"goes to {self.driver.go_to(safe_k):g} K, its safe temperature"
-        return (
-            f"goes on at {state.setpoint_k:g} K: the bench file tells no safe_temperature_k for it"
-        )
+        return leave_alone(self.driver)
 
     def _beyond_cell(self, temperature_k: float, margin_k: float) -> bool:
         low, high = self._cell_k

@@ -563,6 +563,9 @@ def _unrecorded_mah_cm2(run: Run) -> dict[int, float | None]:
         if not isinstance(resumed, Mapping) or "begin" not in resumed:
             continue
         number = int(resumed["begin"]["half_cycle"]) + 1
+        if "skipped" in resumed:
+            # It goes on behind the half-cycle that was interrupted.
+            number = int(resumed["half_cycle"])
         assumed = "assume_charge_mah_cm2" in resumed.get("decisions", {})
         told = resumed.get("unrecorded_charge_mah_cm2", None if assumed else 0.0)
         # A resume that was refused tells the same step once more.

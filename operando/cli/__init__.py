@@ -92,9 +92,11 @@ def _expected() -> tuple[type[Exception], ...]:
     # They are slow to import, and can only have come from where it has been.
     for module, error in (
         ("operando.resume", "ResumeError"),
+        ("operando.questions", "AnswerError"),
         ("operando.comparison", "ComparisonError"),
         ("operando.attachments", "AttachmentError"),
         ("operando.readers", "ReaderError"),
+        ("operando.guard", "GuardError"),
     ):
         loaded = sys.modules.get(module)
         if loaded is not None:

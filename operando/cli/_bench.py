@@ -149,9 +149,13 @@ def _safe(arguments: argparse.Namespace) -> int:
     from instruments.bench_file import entries
     from instruments.plugins import tag
     from operando.configuration import ConfigurationError, load_bench_leniently
+    from operando.guard import take_back
 
     _find_simulator()
     file, left_out = load_bench_leniently(arguments.bench or DEFAULT_BENCH)
+    for taken in take_back(file):
+        if taken.noticed:
+            say(f"    {taken}")
     bench = Bench(file)
     try:
         told = bench.make_safe()  # to connect alone ends what ran
@@ -331,6 +335,11 @@ def left_safe(session: "Session") -> int:
     complain(
         "Runs are recorded, BUT NOT EVERYTHING WAS LEFT SAFE:\n  "
         + "\n  ".join(session.bench.left_unsafe)
+        + (
+            f"\nThe guard (process {session.guard_left}) goes on trying."
+            if session.guard_left
+            else ""
+        )
     )
     return FAILED
 

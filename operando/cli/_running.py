@@ -3,9 +3,10 @@
 import argparse
 import contextlib
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ._arguments import (
     AddCommand,
@@ -17,7 +18,7 @@ from ._arguments import (
 )
 from ._bench import bench_file, left_safe, refuse_seed_of_nothing, say_instruments, simulate
 from ._run_names import resolve_run
-from ._terminal import FAILED, complain, message_of, say
+from ._terminal import FAILED, OK, complain, message_of, say
 
 if TYPE_CHECKING:
     from operando.session import Session
@@ -64,6 +65,23 @@ def declare(add: AddCommand) -> None:
     )
     add_run(sub)
     add_bench_file(sub)
+    _add_decisions(sub)
+    sub.set_defaults(simulate=None)
+
+    sub = add(
+        "answer",
+        _answer,
+        "answer the question of a run that holds after a failure",
+        "A step whose failure policy says hold leaves the cell open and asks. retry goes on where "
+        "it stood, skip behind the step, stop ends the experiment; the decisions of resume are for "
+        "retry and skip. Without arguments the open questions are shown.",
+    )
+    sub.add_argument("run", metavar="RUN", nargs="?", help="any run of the experiment")
+    sub.add_argument("answer", nargs="?", choices=("retry", "skip", "stop"), help="what to do")
+    _add_decisions(sub)
+
+
+def _add_decisions(sub: argparse.ArgumentParser) -> None:
     sub.add_argument(
         "--accept-check",
         action="store_true",
@@ -86,7 +104,39 @@ def declare(add: AddCommand) -> None:
         action="store_true",
         help="go on although other runs were made on the cell or the potentiostat since; recorded",
     )
-    sub.set_defaults(simulate=None)
+
+
+def _decided(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Return the decisions that were told, as arguments of `operando.resume.Decisions`."""
+    told = {
+        "accept_check": arguments.accept_check,
+        "assume_charge_mah_cm2": arguments.assume_charge,
+        "trust_log": arguments.trust_log,
+        "same_cell": arguments.same_cell,
+    }
+    return {name: value for name, value in told.items() if value is not None and value is not False}
+
+
+def _answer(arguments: argparse.Namespace) -> int:
+    from operando.journal import chain_of
+    from operando.questions import Answer, AnswerError, give_answer, questions
+    from operando.settings import existing_data_dir
+
+    folder = existing_data_dir()
+    if arguments.run is None:
+        for question in questions(folder):
+            until = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(question.until))
+            say(f"{question.run[:8]}, until {until}: {question.text}")
+        return OK
+    decisions = _decided(arguments)
+    if arguments.answer is None:
+        raise AnswerError(f"what is to be done with run {arguments.run}? retry, skip or stop")
+    if decisions and arguments.answer == "stop":
+        raise AnswerError(f"to stop needs no decisions: {', '.join(decisions)}")
+    root = chain_of(folder, resolve_run(folder, arguments.run))[0]
+    question = give_answer(folder, root, Answer(arguments.answer, decisions))
+    say(f"Told the process {question.pid} that asked about run {question.run[:8]}.")
+    return OK
 
 
 def _run(arguments: argparse.Namespace) -> int:
@@ -185,12 +235,7 @@ def _resume(arguments: argparse.Namespace) -> int:
 
     folder = existing_data_dir()
     bench = bench_file(arguments)
-    decisions = Decisions(
-        accept_check=arguments.accept_check,
-        assume_charge_mah_cm2=arguments.assume_charge,
-        trust_log=arguments.trust_log,
-        same_cell=arguments.same_cell,
-    )
+    decisions = Decisions(**_decided(arguments))
     uid = resolve_run(folder, arguments.run)
     check_writable(folder)
     # Refused before anything is connected: connecting ends whatever runs on the instrument.
@@ -199,7 +244,9 @@ def _resume(arguments: argparse.Namespace) -> int:
         with Session(bench, out=sys.stdout) as session:
             say_instruments(session)
             try:
-                new = continue_experiment(session, experiment, decisions, say)
+                new = session.carry_out(
+                    lambda: continue_experiment(session, experiment, decisions, say)
+                )
             except RunFailedError as error:
                 complain(f"{message_of(error)}\nIts numbers: operando report {error.uid[:8]}")
                 return FAILED if session.stop_signal is None else 128 + session.stop_signal

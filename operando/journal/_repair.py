@@ -5,7 +5,9 @@ import itertools
 import os
 import time
 import uuid
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from ._bulk import BulkReader
 from ._damage import Damage
@@ -26,6 +28,9 @@ def close_dead_run(
     by: str = "the catalog service",
     quiet_s: float = 0.0,
     reader: JournalReader | None = None,
+    held: int | None = None,
+    because: str = "",
+    told: Mapping[str, Any] | None = None,
 ) -> bool:
     """Complete the journal of a run whose writer is gone; return whether it did.
 
@@ -44,6 +49,9 @@ def close_dead_run(
             writer's mark. 0 for who knows that its writer died; `QUIET_S` for who cannot tell it
             from a journal that is being copied.
         reader: has read the journal and counted what it read; only what came since is read.
+        held: the journal, open for writing, whose lock the caller holds already; left open.
+        because: what else is to stand in the reason.
+        told: more keys of the stop document.
 
     Raises:
         OSError: if the disk refuses; the journal then is as it was, or cut to its whole records.
@@ -51,9 +59,9 @@ def close_dead_run(
             document.
     """
     path = Path(path)
-    fd = os.open(path, os.O_RDWR | getattr(os, "O_BINARY", 0))
+    fd = os.open(path, os.O_RDWR | getattr(os, "O_BINARY", 0)) if held is None else held
     try:
-        if not try_lock(fd) or _is_young(fd, quiet_s) or _has_ended(path):
+        if not (held is not None or try_lock(fd)) or _is_young(fd, quiet_s) or _has_ended(path):
             return False
         size = os.fstat(fd).st_size
         counts, tail, damage = _counted(path, reader)
@@ -61,6 +69,7 @@ def close_dead_run(
             return False
         reasons = [
             f"the acquisition process died before its stop document; {by} closed the run",
+            *filter(None, [because]),
             *map(str, damage),
         ]
         if size > tail.offset:
@@ -68,9 +77,11 @@ def close_dead_run(
                 cut = _keep_rest(path, fd, tail.offset)
                 reasons.append(f"{tail.reason} at byte {tail.offset}, the rest is in {cut.name}")
             os.ftruncate(fd, tail.offset)
-        _append(fd, tail.offset, _stop(counts, "; ".join(reasons)))
+        stop = {**_stop(counts, "; ".join(reasons)), **(told or {})}
+        _append(fd, tail.offset, stop)
     finally:
-        os.close(fd)
+        if held is None:
+            os.close(fd)
     return True
 
 

@@ -11,10 +11,11 @@ recorded.
 import logging
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NoReturn, Protocol
 
-from instruments.errors import SafetyLimitError
+from instruments.errors import SafetyLimitError, UnsupportedTechniqueError
 from instruments.potentiostat import ImpedancePoint, PotentiostatDevice, Sample
 from instruments.potentiostat.contract import LOOK
 from operando.configuration import ConfigurationError, load_cell, names
@@ -27,6 +28,7 @@ from operando.resume._cell import (
     reference_before_v,
 )
 from operando.resume._charge import plated_and_stripped
+from operando.resume._failed_step import FailedStep, failed_step
 from operando.resume._judge import judges_going_on, without_rules
 from operando.resume._position import Position, position_of
 from operando.resume._program import (
@@ -45,12 +47,13 @@ from operando.resume._record import (
     LEADER,
     Decisions,
     Experiment,
+    OtherInstrumentError,
     ResumeError,
     interrupted_experiment,
-    serial_number,
+    refuse_other_instrument,
 )
 from operando.runs import Run
-from plans.resume import Continuation, continue_plating_stripping
+from plans.resume import Continuation, continue_plating_stripping, tell_of_a_failure
 from plans.synchronised import followers_among
 from techniques import (
     Assignment,
@@ -59,15 +62,23 @@ from techniques import (
     Remaining,
     SafetyLimits,
     Schedule,
+    first_step,
     reference_bound,
+    without_first_step,
 )
+from techniques.remaining import name_of
 
 __all__ = [
     "Decisions",
     "Experiment",
+    "FailedStep",
+    "OtherInstrumentError",
     "ResumeError",
     "continue_experiment",
+    "end_failed",
+    "failed_step",
     "interrupted_experiment",
+    "refuse_other_instrument",
     "resume",
 ]
 
@@ -84,6 +95,7 @@ _OF_ONE_RUN = {
     "sample",
     "hints",
     "instrument_log",
+    "recovery",
     "remaining_technique",
     "resume",
     "resume_of",
@@ -106,6 +118,14 @@ class Door(Protocol):
 
     def run(self, plan: Any) -> str:
         """Run a plan and return the uid of its run."""
+        ...
+
+    def carry_out(self, begin: Callable[[], str]) -> str:
+        """Run what ``begin`` runs, under the failure policy that its record tells."""
+        ...
+
+    def regain_guard(self) -> None:
+        """Have a guard again where the one that there was has ended."""
         ...
 
     def verdicts(self, start: Mapping[str, Any]) -> Any:
@@ -151,7 +171,12 @@ def resume(
     decisions = Decisions(accept_check, assume_charge_mah_cm2, trust_log, same_cell)
     with interrupted_experiment(session.data_dir, run, decisions) as experiment:
         say(experiment.told)
-        return continue_experiment(session, experiment, decisions, say)
+        device = session.devices.get(LEADER)
+        there = session.bench.metadata()["bench"]["instruments"].get(LEADER, {})
+        if "identity_missing" in there or isinstance(getattr(device, "failure", None), Exception):
+            # The same shell as before: its line may be that of a cable that was pulled.
+            session.bench.reconnect(LEADER)
+        return session.carry_out(lambda: continue_experiment(session, experiment, decisions, say))
 
 
 def continue_experiment(
@@ -159,19 +184,29 @@ def continue_experiment(
     experiment: Experiment,
     decisions: Decisions,
     say: Callable[[str], object] = lambda text: None,
+    *,
+    skip: bool = False,
+    recovery: Mapping[str, Any] | None = None,
+    unwatched_s: float | None = None,
 ) -> str:
-    """Go on with an experiment that `interrupted_experiment` found; as `resume`."""
+    """Go on with an experiment that `interrupted_experiment` found; as `resume`.
+
+    Without a failure policy: what holds of it is done by who calls. With ``skip`` the step is left
+    out with which it would go on. ``recovery`` is told in the start document. ``unwatched_s`` is
+    how long after its last row the program may have gone on at most, s of this computer; ``None``:
+    that is not known.
+    """
     device = session.devices.get(LEADER)
     if device is None:
         raise ResumeError(f"the bench has no {LEADER}: connect the one the experiment ran on")
-    _refuse_other_instrument(session, experiment)
+    refuse_other_instrument(experiment, session.bench.metadata())
     todays = _limits_of_cell_file(experiment.cell)
     now_s = time.time()
     program = last_program(experiment, device)
     fresh = fresh_rows(program, now_s) if program is not None else []
     if program is not None:
         program = with_rows(program, fresh)
-        position = position_of(experiment, program, decisions)
+        position = position_of(experiment, program, decisions, unwatched_s)
         if position.refusal and not fresh:
             raise ResumeError(position.refusal)
     else:
@@ -185,6 +220,12 @@ def continue_experiment(
         left = Remaining(technique, begin.cycle, begin.half_cycle)
         position = Position(left, 0, 0, 0, (0.0, 0.0), (0.0, 0.0), 0.0, "opened")
     say(f"Run {experiment.tip.uid[:8]} stood {position.told}.")
+    told: dict[str, Any] = {} if recovery is None else {"recovery": dict(recovery)}
+    if skip and position.left.technique is not None:
+        left_out = first_step(position.left.technique)
+        position = replace(position, left=without_first_step(position.left))
+        told["skipped"] = left_out.model_dump(mode="json")
+        say(f"Left out: {name_of(left_out)} (cycle {position.cycle}).")
     if fresh:
         say(f"{len(fresh)} rows were collected from the instrument's own log.")
     if silent := without_rules(experiment.root):
@@ -194,23 +235,62 @@ def continue_experiment(
     continuation = _look_at_the_cell(
         session, device, experiment, program, position, decisions, fresh, todays, now_s, say
     )
+    resumed = continuation.record["resume"]
+    if "skipped" in told:
+        resumed["skipped"] = told.pop("skipped")
     plan = continue_plating_stripping(
         device,
-        continuation=continuation,
+        continuation=replace(continuation, record={**continuation.record, **told}),
         verdicts=verdicts,
         **followers_among(session.devices),
     )
     return session.run(plan)
 
 
-def _refuse_other_instrument(session: Door, experiment: Experiment) -> None:
-    then = serial_number(experiment.root.start)
-    now = serial_number(session.bench.metadata())
-    if then is not None and then != now:
-        raise ResumeError(
-            f"the experiment ran on the potentiostat {then}, this one is {now}: its log and its "
-            "calibration are not those of the experiment. Nothing was driven"
-        )
+def end_failed(
+    session: Door,
+    experiment: Experiment,
+    why: str,
+    recovery: Mapping[str, Any],
+    *,
+    by_hand: bool,
+) -> NoReturn:
+    """Record, as a run of the experiment without rows, that nothing went on.
+
+    Raises RunFailedError, of that run.
+
+    Args:
+        session: Connected or not; no instrument is asked.
+        experiment: As `interrupted_experiment` found it.
+        why: Nothing went on; the stop document says it after the failure.
+        recovery: What was tried, for the start document; its ``failure`` is why the run failed.
+        by_hand: Whether somebody stopped it.
+    """
+    root, tip = experiment.root, experiment.tip
+    resumed = {"of": tip.uid, "root": root.uid, "refused": why}
+    metadata = {
+        **_taken_over(session, experiment),
+        "plan_name": continue_plating_stripping.__name__,
+        "every": root.start["every"],
+        "sample": root.start["sample"],
+        "remaining_technique": None,
+        "instrument_log": {"name": None, "reason": "no program was started"},
+        "resume": resumed,
+        "resume_of": tip.uid,
+        "recovery": dict(recovery),
+    }
+    reason = f"{recovery['failure']}. By its failure policy: {why}"
+    session.run(tell_of_a_failure(metadata, reason, by_hand=by_hand))
+    raise AssertionError("a run that tells of a failure ended as a success")
+
+
+def _taken_over(session: Door, experiment: Experiment) -> dict[str, Any]:
+    """Return what the start document of a further run takes over from the first."""
+    return {
+        key: value
+        for key, value in experiment.root.start.items()
+        if key not in _OF_ONE_RUN and key not in session.RE.md
+    }
 
 
 def _limits_of_cell_file(cell: Cell) -> SafetyLimits:
@@ -334,11 +414,6 @@ def _look_at_the_cell(
         "begin": going_on.model_dump(),
         "refused": refusal,
     }
-    taken_over = {
-        key: value
-        for key, value in root.start.items()
-        if key not in _OF_ONE_RUN and key not in session.RE.md
-    }
     every = Schedule.model_validate(root.start["every"])
     if position.step:
         # What the spectrometer sees now is no blank.
@@ -352,7 +427,7 @@ def _look_at_the_cell(
         cell=experiment.cell,
         limits=recorded,
         every=every,
-        record={**taken_over, "resume": resumed, "resume_of": tip.uid},
+        record={**_taken_over(session, experiment), "resume": resumed, "resume_of": tip.uid},
         refusal=refusal,
         ended=reason,
         logs=logs,
@@ -376,6 +451,7 @@ def _checked(
     cell = experiment.cell
     rows: list[RowWithTime] = []
     safety: SafetyLimitError | None = None
+    no_spectrum = ""
     after = begin
     try:
         for technique in (OPEN_CIRCUIT, SPECTRUM):
@@ -390,14 +466,20 @@ def _checked(
                 limits=limits,
                 begin=after,
             )
-            device.measure(assignment, rows)
+            try:
+                device.measure(assignment, rows)
+            except UnsupportedTechniqueError as error:
+                if technique is not SPECTRUM:
+                    raise
+                no_spectrum = str(error)
+                break
             after = device.counters
     except SafetyLimitError as error:
         safety, after = error, device.counters
     rows = [(stamp, _of_the_look(row)) for stamp, row in rows]
     # The experiment's own spectra are counted on as if there had been no look.
     after = after.model_copy(update={"spectrum": begin.spectrum})
-    checks = judge(experiment, program, position, rows, limits)
+    checks = judge(experiment, program, position, rows, limits, no_spectrum)
     failures: list[str] = checks["failures"]
     if safety is not None:
         failures.append(str(safety))

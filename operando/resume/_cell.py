@@ -173,8 +173,12 @@ def judge(
     position: Position,
     rows: Sequence[RowWithTime],
     limits: SafetyLimits,
+    no_spectrum: str = "",
 ) -> dict[str, Any]:
-    """Compare what was seen of the cell with how it was left; ``failures`` is empty if it is it."""
+    """Compare what was seen of the cell with how it was left; ``failures`` is empty if it is it.
+
+    ``no_spectrum`` is why the instrument can measure none.
+    """
     told: dict[str, Any] = {"failures": [], "notes": []}
     ocv_v = open_circuit_v(rows)
     told["open_circuit_v"] = ocv_v
@@ -182,13 +186,11 @@ def judge(
         told["failures"].append("no open circuit potential was measured")
         return told
     _judge_potential(experiment, program, position, ocv_v, limits, told)
-    if may_be_modulated(ocv_v, limits):
+    if not no_spectrum and may_be_modulated(ocv_v, limits):
         _judge_resistance(experiment, program, position, rows, limits, told)
         return told
-    unseen = (
-        "the series resistance was not measured: a spectrum at this potential would pass a safety "
-        "limit"
-    )
+    why = no_spectrum or "a spectrum at this potential would pass a safety limit"
+    unseen = f"the series resistance was not measured: {why}"
     # Before anything was driven it is a new experiment, which begins without any look at the cell.
     told["failures" if _driven(experiment, program) else "notes"].append(unseen)
     return told

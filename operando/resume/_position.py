@@ -132,7 +132,7 @@ class _Last:
     row_time_s: float
 
 
-def _executed(program: Program, cell: Cell) -> _Last:
+def executed(program: Program, cell: Cell) -> _Last:
     """Return the steps that were begun, as their rows show them; raises PositionError."""
     mirror, density = mirror_of(cell), 1e3 / cell.area_cm2
     seen: dict[int, ExecutedStep] = {}
@@ -192,8 +192,16 @@ class _SafetyLimitPassedError(Exception):
     """A safety limit ended the program; the message says which."""
 
 
-def position_of(experiment: Experiment, program: Program, decisions: Decisions) -> Position:
+def position_of(
+    experiment: Experiment,
+    program: Program,
+    decisions: Decisions,
+    unwatched_s: float | None = None,
+) -> Position:
     """Work out where a program stood; raises ResumeError where that is not certain.
+
+    ``unwatched_s`` is how long after its last row it may have gone on at most, s of the computer
+    that saw both, whatever the clock of day says; ``None``: that is not known.
 
     After a safety limit, and where other temperatures were to come, the position carries a refusal:
     what the instrument did alone is to be recorded all the same.
@@ -212,7 +220,7 @@ def position_of(experiment: Experiment, program: Program, decisions: Decisions) 
                     "left are an experiment of their own, which begins with operando run"
                 ),
             )
-        return _position_of(experiment, program, decisions)
+        return _position_of(experiment, program, decisions, unwatched_s)
     except _SafetyLimitPassedError as told:
         return _refused(
             program,
@@ -237,10 +245,12 @@ def _has_temperatures_to_come(program: Program) -> bool:
     return begun < len(told["kelvin"]) or log is None or log.ending not in ("complete", "stopped")
 
 
-def _position_of(experiment: Experiment, program: Program, decisions: Decisions) -> Position:
+def _position_of(
+    experiment: Experiment, program: Program, decisions: Decisions, unwatched_s: float | None
+) -> Position:
     cell = experiment.cell
     try:
-        last = _executed(program, cell)
+        last = executed(program, cell)
     except PositionError as error:
         raise _uncertain(str(error)) from error
     log = program.log
@@ -261,7 +271,7 @@ def _position_of(experiment: Experiment, program: Program, decisions: Decisions)
     cycle, half = begin.cycle, begin.half_cycle
     try:
         step = last_step(program.technique, last.steps, cycle=cycle, half_cycle=half)
-        if _has_ended(step, newest, last.points):
+        if has_ended(step, newest, last.points):
             left = remaining(program.technique, last.steps, cycle=cycle, half_cycle=half)
             end = _end_of(program, last, _longest_silence_s(step, left.technique), decisions)
             if left.technique is not None:
@@ -282,6 +292,8 @@ def _position_of(experiment: Experiment, program: Program, decisions: Decisions)
         charge_in = ChargeIn(program, cell, step, number)
         before = experiment.passed_before(program.run, newest.half_cycle)
         end = _end_of(program, last, _row_gap_s(step), decisions)
+        if not end.certain and not program.damage:
+            end = _bounded(end, program, step, newest, unwatched_s)
         earlier = charge_of_earlier_parts(experiment.runs, program, cell, newest.half_cycle, number)
         elapsed = _elapsed(program, charge_in, newest, end, before, earlier, decisions)
         passed = (charge_in(elapsed[0]), charge_in(elapsed[1]))
@@ -313,14 +325,37 @@ class _End:
     """What is known of the end of a program.
 
     Attributes:
-        certain: It ended before the next row was due.
+        certain: It ended before the next row was due, or soon enough after the last one.
         lost_power: Whether because the instrument lost its power; ``None``: not known.
         why: Why it is not certain.
+        within_s: How long after the last row it ended at most, s; ``None``: before the next one.
     """
 
     certain: bool
     lost_power: bool | None = None
     why: str = ""
+    within_s: float | None = None
+
+
+def _bounded(
+    end: _End,
+    program: Program,
+    step: ElementaryStep,
+    newest: ExecutedStep,
+    unwatched_s: float | None,
+) -> _End:
+    """Return an end that is certain where the step cannot have ended by itself before it.
+
+    That it may have met a limit on a potential or a current is no more certain than between two
+    rows: then what is left of it meets that limit at once.
+    """
+    if unwatched_s is None or isinstance(step, ImpedanceSpectrum):
+        return end
+    within_s = unwatched_s / seconds_per_second(program)
+    longest_s = step.duration_s if isinstance(step, OpenCircuit) else step.expected_s
+    if (newest.elapsed_s or 0.0) + within_s >= longest_s:
+        return end
+    return _End(True, None, end.why, within_s)
 
 
 def _end_of(program: Program, last: _Last, gap_s: float, decisions: Decisions) -> _End:
@@ -470,7 +505,7 @@ def _before_the_first_row(
     )
 
 
-def _has_ended(step: ElementaryStep, seen: ExecutedStep, points: int) -> bool:
+def has_ended(step: ElementaryStep, seen: ExecutedStep, points: int) -> bool:
     """Return whether the last row of a step is its end."""
     match step:
         case GalvanostaticStep() | PotentiostaticStep() | LinearSweep() | CyclicVoltammetry():
@@ -521,9 +556,12 @@ def _elapsed(
         whole = charge_in(step.expected_s) + before[0]
         share = (charge_in(high) - charge_in(low) + before[1]) / whole if whole else 0.0
     if share > UNKNOWN_SHARE:
+        when = "between two rows it lost its power"
+        if end.within_s is not None:
+            when = f"it ended within {end.within_s:.3g} s after its last row"
         raise _uncertain(
-            f"between two rows it lost its power, and when is not known: {100 * share:.2g} % of "
-            "the half-cycle's charge are not known, with those of earlier deaths",
+            f"{when}, and when is not known: {100 * share:.2g} % of the half-cycle's charge are "
+            "not known, with those of earlier deaths",
             step,
         )
     return low, high
@@ -539,7 +577,8 @@ def _longest_s(step: ElementaryStep, seen: ExecutedStep, end: _End) -> float:
         longest = step.expected_s
     elif isinstance(step, OpenCircuit):
         longest = step.duration_s
-    return min((seen.elapsed_s or 0.0) + _row_gap_s(step), longest) if end.certain else longest
+    gap_s = _row_gap_s(step) if end.within_s is None else end.within_s
+    return min((seen.elapsed_s or 0.0) + gap_s, longest) if end.certain else longest
 
 
 def _heard_the_end(program: Program, last: _Last, gap_s: float) -> bool:

@@ -239,8 +239,10 @@ def _program_before(
     runs = experiment.runs
     for index in reversed(range(stop)):
         run = runs[index]
+        if (run.start.get("resume") or {}).get("refused"):
+            continue
         technique, begin = program_of(run)
-        if technique is None or (run.start.get("resume") or {}).get("refused"):
+        if technique is None:
             continue
         told = _log_told(run)
         assignment = _assigned(experiment, run, technique, begin, told.get("name"))

@@ -27,6 +27,10 @@ class ResumeError(Exception):
     """An experiment is not continued; nothing was driven, and the cell is as it was or open."""
 
 
+class OtherInstrumentError(ResumeError):
+    """Another instrument is at the address: never gone on with, whatever anybody decides."""
+
+
 @dataclass(frozen=True)
 class Decisions:
     """What an operator may decide where the record cannot.
@@ -94,7 +98,8 @@ class Experiment:
         until = [member.uid for member in self.runs].index(run.uid)
         for earlier in self.runs[: until + 1]:
             told = earlier.start.get("resume")
-            if told is not None and told["half_cycle"] == half_cycle:
+            # One that could not even look at where it stood tells no half-cycle.
+            if told is not None and told.get("half_cycle") == half_cycle:
                 # By the step that was interrupted: a resume that was refused tells it once more.
                 low, high = told["passed_charge_bounds_mah_cm2"]
                 parts[told["step"]] = (low, high - low)
@@ -207,6 +212,19 @@ def runs_since(runs: Sequence[Run], data_dir: Path) -> dict[str, str]:
             when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(run.time))
             found[run.uid] = f"{run.uid[:8]} ({run.sample or 'no sample'}, {when})"
     return found
+
+
+def refuse_other_instrument(experiment: Experiment, metadata: Mapping[str, Any]) -> None:
+    """Raise OtherInstrumentError if another potentiostat is on the bench than the experiment's.
+
+    ``metadata`` is that of the bench, or what a start document tells of it.
+    """
+    then, now = serial_number(experiment.root.start), serial_number(metadata)
+    if then is not None and then != now:
+        raise OtherInstrumentError(
+            f"the experiment ran on the potentiostat {then}, this one is {now}: its log and its "
+            "calibration are not those of the experiment. Nothing was driven"
+        )
 
 
 def serial_number(metadata: Mapping[str, Any]) -> str | None:

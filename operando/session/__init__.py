@@ -5,8 +5,8 @@ its callbacks is the promise: the journal first and alone on the RunEngine's thr
 that only shows something after it and beside it.
 """
 
+from operando.run_failed import RunFailedError
 from operando.session._engine import INTERRUPTED, LEADER, SIGN_CONVENTION
-from operando.session._outcome import RunFailedError
 from operando.session._records import LazyCatalog
 from operando.session._session import ABORT_TIMEOUT_S, ABORTED_BY_HAND, Session
 from operando.session._signals import CONFIRM_WITHIN_S

@@ -17,6 +17,7 @@ from ophyd import Device
 from instruments.bench import Bench
 from instruments.errors import InstrumentError
 from operando import __version__, page_validation
+from operando.guard import GuardError
 from operando.session._signals import StopOnSignal
 
 logger = logging.getLogger(__name__)
@@ -33,6 +34,9 @@ _ASK_AGAIN = (
     "\nCtrl-C again within 10 s ENDS the run: cell open, laser off, everything measured is kept.\n"
     "It cannot be paused: the instrument runs its program by itself.\n"
 )
+
+
+_ASK_NO_INSTRUMENT = ("open_run", "close_run", "null")
 
 
 def run_engine(
@@ -137,6 +141,26 @@ def leaving_safe(bench: Bench, plan: MsgGenerator) -> MsgGenerator:
                 bench.safe_state()
             except InstrumentError as error:
                 logger.error("the bench could not be made safe after a plan: %s", error)
+
+
+def guarded(state: Callable[[], dict[str, Any] | None], plan: MsgGenerator) -> MsgGenerator:
+    """Begin nothing when the guard that there was is gone; raises GuardError.
+
+    What asks no instrument for anything goes on: that nothing was begun may be recorded.
+    """
+    told = state()
+    if told is None or not told["ended"]:
+        return (yield from plan)
+
+    def refuse(message: Msg) -> Msg:
+        if message.command in _ASK_NO_INSTRUMENT:
+            return message
+        raise GuardError(
+            f"nothing is begun without a guard: {told['ended']}. Close this session and open "
+            "another; if that does not help, `python -m operando.guard` says why"
+        )
+
+    return (yield from bpp.msg_mutator(plan, refuse))
 
 
 def without_pause(plan: MsgGenerator) -> MsgGenerator:

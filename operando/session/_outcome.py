@@ -1,28 +1,7 @@
 """How the run that was begun last ended."""
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
-
-
-class RunFailedError(Exception):
-    """A run began and did not end as planned; what it measured is kept.
-
-    Attributes:
-        uid: The run's uid.
-        exit_status: ``abort`` (somebody stopped it) or ``fail``.
-        reason: Why, in the words of the stop document.
-    """
-
-    def __init__(
-        self, uid: str, exit_status: str, reason: str, kept_in: Path, left: str = ""
-    ) -> None:
-        parts = [f"run {uid} ended as {exit_status!r}: {reason or 'no reason was given'}", left]
-        parts.append(f"Everything measured until then is kept in {kept_in}")
-        super().__init__(". ".join(part for part in parts if part))
-        self.uid = uid
-        self.exit_status = exit_status
-        self.reason = reason
 
 
 class LastRun:

@@ -25,18 +25,21 @@ from instruments.bench import Bench
 from instruments.bench_file import BenchFile
 from operando import configuration
 from operando.configuration import check_limits, load_bench, load_cell, load_protocol, program_of
+from operando.guard import Guard, GuardError, Taken, take_back, wanted
 from operando.journal import JournalWriter, ScanNumbers, check_writable, log_may_go
 from operando.late import check_readers, collect_quietly, places_of
 from operando.live import Aside, LiveTable
+from operando.run_failed import RunFailedError
 from operando.session._engine import (
     LEADER,
+    guarded,
     leaving_safe,
     run_engine,
     with_assets,
     with_reason,
     without_pause,
 )
-from operando.session._outcome import LastRun, RunFailedError
+from operando.session._outcome import LastRun
 from operando.session._records import LazyCatalog, Records
 from operando.settings import data_dir as default_data_dir
 from operando.settings import journal_patience_s
@@ -71,6 +74,8 @@ class Session(Records):
         RE: The RunEngine; anything it runs is recorded.
         bench: The instruments.
         data_dir: The data folder.
+        guard_left: Process id of the guard that goes on trying what ``close`` could not make safe.
+        taken_back: What guards of the bench had done before they let its instruments go.
     """
 
     def __init__(
@@ -96,9 +101,13 @@ class Session(Records):
         )
         self._scan_numbers = ScanNumbers(self.data_dir)
         self._last = LastRun()
+        self._out = out
         self._aside = Aside(LiveTable(out)) if out is not None else None
         self._service: threading.Thread | None = None
         self._late: threading.Thread | None = None
+        self._guard: Guard | None = None
+        self.guard_left: int | None = None
+        self.taken_back: list[Taken] = []
         for device in self.bench.devices.values():
             if hasattr(device, "on_alarm"):
                 device.on_alarm = self._show_alarm
@@ -120,6 +129,7 @@ class Session(Records):
                 partial(with_reason, lambda: self._why_aborted),
                 without_pause,
                 partial(leaving_safe, self.bench),
+                partial(guarded, self.guard_state),
             ],
             scan_id_source=self._next_scan_id,
         )
@@ -133,6 +143,12 @@ class Session(Records):
 
     def _tell_run(self, name: str, doc: Mapping[str, Any]) -> None:
         """Tell which run is open those instruments whose results carry its name."""
+        if self._guard is not None:
+            if name == "start":
+                kept = (doc.get("instrument_log") or {}).get("name") is not None
+                self._guard.run_opened(str(doc["uid"]), finishes=kept)
+            else:
+                self._guard.run_ended()
         if name == "stop":
             if any(entry.kind == "external" for entry in self.bench.file.instruments.values()):
                 self._look_for_late_results()
@@ -158,7 +174,8 @@ class Session(Records):
 
         Raises JournalError if the data folder cannot be written, ConfigurationError if a file of
         the bench is to be read by no reader that there is, before any port is opened, and
-        BenchConnectionError telling every failure at once.
+        BenchConnectionError telling every failure at once; GuardError if the process that makes the
+        bench safe when this one dies cannot be started.
 
         The catalog service is started in the background; that it cannot start is a warning in the
         log, since the journal is the record.
@@ -167,9 +184,13 @@ class Session(Records):
             return
         check_writable(self.data_dir)
         check_readers(self.bench.file)
-        self.bench.connect()
-        self._connected = True
+        self.taken_back = take_back(self.bench.file)
+        self._start_guard()
         try:
+            self.bench.connect()
+            self._connected = True
+            if self._guard is not None:
+                self._guard.wait()
             self.RE.md.update(self.bench.metadata())
             self._tell_cell_behind()
             leader = self.devices.get(LEADER)
@@ -180,6 +201,49 @@ class Session(Records):
             raise
         self._start_catalog()
         self._look_for_late_results()
+
+    def _start_guard(self) -> None:
+        if not wanted():
+            held = [n for n, x in self.bench.file.instruments.items() if x.kind == "interlock"]
+            if held:
+                raise GuardError(
+                    f"nobody holds the interlock {held[0]} closed without a guard: unset "
+                    "OPERANDO_GUARD, or take the interlock out of the bench file"
+                )
+            logger.warning(
+                "no guard: when this process dies, instruments go on as they were "
+                "(OPERANDO_GUARD is off)"
+            )
+            return
+        self._guard = Guard(self.bench.file, self.data_dir, self._loop, self._unguarded)
+        self._guard.start()
+
+    def _unguarded(self, why: str) -> None:
+        """End what runs: nobody would make the bench safe if this process died."""
+        logger.error("%s", why)
+        self._show_alarm(why)
+        if self.RE.state in ("running", "paused"):
+            self._abort(why)
+
+    def regain_guard(self) -> None:
+        """Start another guard in place of one that has ended; it closes an interlock again.
+
+        Only while nothing runs, every instrument is safe and answers. Raises GuardError.
+        """
+        guard = self._guard
+        if guard is None or not guard.state()["ended"]:
+            return
+        if self.RE.state != "idle":
+            raise GuardError(f"a plan is {self.RE.state}: no guard is started beside it")
+        guard.close()
+        self._guard = None
+        self._start_guard()
+        if self._guard is not None:
+            self._guard.wait()
+
+    def guard_state(self) -> dict[str, Any] | None:
+        """Return ``pid``, ``ready``, and why it ``ended``, of the guard; ``None``: no guard."""
+        return None if self._guard is None else self._guard.state()
 
     def _look_for_late_results(self) -> None:
         """Attach what arrived since the last session, beside whatever is done here."""
@@ -226,6 +290,11 @@ class Session(Records):
             self.bench.close()
         finally:
             self._connected = False
+            guard, self._guard = self._guard, None
+            if guard is not None:
+                # What could not be made safe it goes on trying, also when we are gone.
+                self.guard_left = guard.pid if self.bench.unsafe else None
+                guard.close(self.bench.unsafe)
             try:
                 # What waits for room on a full disk waits on; every instrument is safe by now.
                 self._journal.close()
@@ -304,6 +373,8 @@ class Session(Records):
             every: When the followers act; by default as the protocol says.
             md: More metadata for the start document.
 
+        Blocks until the experiment has ended: also while its failure policy waits, or asks.
+
         Raises:
             RunFailedError: The run began and did not end as planned.
             ConfigurationError: A file is wrong, or the limits leave nothing.
@@ -335,7 +406,26 @@ class Session(Records):
             md=md,
             **followers_among(self.devices),
         )
-        return self.run(plan)
+        return self.carry_out(lambda: self.run(plan))
+
+    def carry_out(self, begin: Callable[[], str]) -> str:
+        """Run what ``begin`` runs, and do what its failure policy says where it fails.
+
+        Returns the uid of the last run of the experiment; raises as ``run_protocol``.
+        """
+        try:
+            return begin()
+        except RunFailedError as error:
+            from operando.recovery import Recovery
+
+            return Recovery(self, self._tell).after(error)
+
+    def _tell(self, text: str) -> None:
+        if self._out is None:
+            logger.warning("%s", text)
+        else:
+            self._out.write(f"{text}\n")
+            self._out.flush()
 
     def verdicts(self, start: Mapping[str, Any]) -> "Verdicts":
         """Return what judges a run's stream for its rules: the analysis itself.
@@ -415,6 +505,8 @@ class Session(Records):
                 # Any: the next one may be the one at the cell.
                 unsafe.append(f"{name} ({str(error) or repr(error)})")
         if unsafe:
+            if self._guard is not None:
+                self._guard.trip([text.partition(" ")[0] for text in unsafe])
             return (
                 f"NOT known to be safe: {'; '.join(unsafe)}: disconnect the cell and switch the "
                 "light off by hand"

@@ -45,6 +45,10 @@ class StopOnSignal:
                 # Ignored for us by nohup, or by a shell that put us in the background.
                 if signal.getsignal(number) is not signal.SIG_IGN:
                     self._before[number] = signal.signal(number, self._handle)
+            # Ctrl-Z would stop us, and who is stopped while a cell is driven is ended by the guard.
+            stop = getattr(signal, "SIGTSTP", None)
+            if stop is not None and stop not in self._before:
+                self._before[stop] = signal.signal(stop, signal.SIG_IGN)
 
     def __exit__(self, *error: object) -> None:
         self._over.set()

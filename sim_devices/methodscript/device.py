@@ -25,6 +25,7 @@ from sim_devices.methodscript.capabilities import (
 )
 from sim_devices.methodscript.electronics import PERFECT, Electronics, Imperfection
 from sim_devices.methodscript.errors import LoadError, ScriptError
+from sim_devices.methodscript.faults import FAULTS
 from sim_devices.methodscript.files import FileStore
 from sim_devices.methodscript.language import COMMANDS, FILE_COMMANDS, Loader
 from sim_devices.methodscript.machine import Machine
@@ -40,7 +41,7 @@ from sim_devices.methodscript.runtime import Program
 from sim_devices.methodscript.values import UnrepresentableValueError, format_value
 from sim_devices.pty_server import ByteServer, PatientSender
 from sim_devices.surroundings import ImpedantCell, LeadingClock, TruthWriter
-from sim_devices.wire_faults import number_of, on_a_line
+from sim_devices.wire_faults import number_of
 
 FIRMWARE = "es4_hr1300#Nov 17 2024 10:12:31"
 METHODSCRIPT_VERSION = "01.09.00"
@@ -50,23 +51,6 @@ _log = logging.getLogger(__name__)
 _LONGEST_COMMAND = 255
 _IDLE_STRIDE_S = 0.1
 _IMPOSSIBLE = 1e9
-
-FAULTS = on_a_line(
-    "an EmStat4",
-    {
-        "refuse": "refuses the next `count` (1) commands (!0006)",
-        "clock-jump": "sets the timer that scripts read forward by `seconds` (60), back if "
-        "negative",
-        "out-of-range": "tells in the next `count` (1) packages `value` (1e9) as the variable of "
-        "number `column` (0), in its unit; its file store has the right one",
-        "power-cycle": "has no power for `seconds` (1): the cell is off, the script is over",
-        "hold": "the clock of the bench all but stands still in the program that runs, or in the "
-        "one that is begun `programs` later, until that ends or until `resume`",
-        "file-store": "changes the file store: `present` (0: this firmware has none), `kilobytes` "
-        "(what it holds), `held_bytes`, `error_when_full`",
-    },
-    {"wrong-checksum": "its lines have no checksum"},
-)
 
 # Registers by number: their value at power-up, and whether a host may read and write them.
 _REGISTERS = {

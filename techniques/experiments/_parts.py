@@ -6,6 +6,7 @@ from pydantic import Field
 
 from techniques._base import Data
 from techniques.cell import Cell
+from techniques.failure_policy import OnFailure
 from techniques.limits import Limit
 from techniques.recording import Recording
 from techniques.reference import metal_vs_reference_v
@@ -38,6 +39,8 @@ class UnsuitableCellError(ValueError):
 
 class Experiment(Data):
     """An experiment as it is described in a paper; what runs follows from the cell."""
+
+    on_failure: OnFailure = None
 
     def program(self, cell: Cell) -> "Technique":
         """Return what runs on ``cell``, made of elementary steps, cycles and named parts.

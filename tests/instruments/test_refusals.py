@@ -28,6 +28,7 @@ from instruments.external import WatchedFolder
 from instruments.gas_chromatograph.contact import ContactGasChromatograph
 from instruments.gas_chromatograph.fusion import Fusion
 from instruments.gas_chromatograph.results import ResultFolder
+from instruments.interlock import DconInterlock
 from instruments.lamp import SwitchedLamp
 from instruments.potentiostat.keithley import KeithleyPotentiostat
 from instruments.potentiostat.methodscript import MethodScriptPotentiostat
@@ -49,6 +50,7 @@ from sim_devices import zaber as zaber_stages
 from sim_devices.cell import Cell, make_cell
 from sim_devices.chromatograph import Chromatograph
 from sim_devices.clock import SimulatedClock
+from sim_devices.dcon import DconRelays
 from sim_devices.ezo_ph import EzoPh
 from sim_devices.fusion import FusionServer
 from sim_devices.julabo import Julabo
@@ -142,6 +144,7 @@ class World:
             "huber": lambda: HuberPilot(Cell("zn-bare"), self.truth),
             "vici": lambda: ViciActuator(clock, self.truth),
             "numato": lambda: RelayBoard(),
+            "dcon": lambda: DconRelays(),
             "wasatch": lambda: wasatch_fid.serve(scene, clock, self.truth, self._lights),
             "ocean": lambda: OceanHdx(scene, clock, self._lights, truth=self.truth),
             "fusion": lambda: FusionServer(
@@ -179,6 +182,8 @@ def driver_of(kind: str, world: World, at: str) -> Any:
             return ZaberStage(address, AXES)
         case "numato":
             return NumatoRelayBoard(address)
+        case "dcon":
+            return DconInterlock(address, relays={"potentiostat": 0})
         case "wasatch":
             return WasatchSpectrometer(f"usb+tcp://{place}")
         case "ocean":
@@ -244,6 +249,8 @@ CASES = [
     Case("zaber", MODEL, "methodscript", ProtocolError, "get pos", "!0003", "or another instrument",
          "stage at"),
     Case("numato", MODEL, "ezo", TransportTimeout, "prompt", r"\*ER", OTHER, "relay board"),
+    Case("dcon", MODEL, "numato", ProtocolError, r"'\$01M'", r"got b'\$01M", "none of its answers",
+         "interlock at"),
     Case("wasatch", MODEL, "huber", TransportError, "connect", "the device is gone",
          "is a Wasatch spectrometer at this address", "raman"),
     Case("ocean", MODEL, "fusion", TransportTimeout, "say who it is", "no answer in time",
@@ -281,6 +288,7 @@ CASES = [
     Case("zaber", BAUD, "zaber", TransportTimeout, "get pos", SILENT, "115200 baud", "stage at"),
     Case("numato", BAUD, "numato", TransportTimeout, "prompt", "came", "at this port",
          "relay board"),
+    Case("dcon", BAUD, "dcon", TransportTimeout, r"'\$01M'", SILENT, "9600 baud", "interlock at"),
     # -- eight bits read where seven and a parity are sent
     Case("methodscript", PARITY, "methodscript", ProtocolError, "who it is", r"xf3",
          "other settings", POTENTIOSTAT),
@@ -300,13 +308,15 @@ CASES = [
     Case("zaber", PARITY, "zaber", ProtocolError, "get pos", "got 'À0", NO_TEXT, "stage at"),
     Case("numato", PARITY, "numato", TransportTimeout, "prompt", r"\\xbe", "set otherwise",
          "relay board"),
+    Case("dcon", PARITY, "dcon", TransportTimeout, r"'\$01M'", r"\\xb1", "set otherwise",
+         "interlock at"),
     # -- a second program, or a second entry of the bench file, on a line that is owned
     *(
         Case(kind, TWICE, kind, TransportError, *BUSY, who)
         for kind, who in (
             ("methodscript", POTENTIOSTAT), ("rodeostat", POTENTIOSTAT), ("ezo", "pH circuit"),
             ("qcm200", "microbalance"), ("julabo", THERMOSTAT), ("vici", "valve"),
-            ("zaber", "stage at"), ("numato", "relay board"),
+            ("zaber", "stage at"), ("numato", "relay board"), ("dcon", "interlock at"),
         )
     ),
     # These listen on a network: what they do with a second one is theirs, here they say nothing.

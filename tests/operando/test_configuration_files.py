@@ -7,13 +7,16 @@ from typing import Any
 
 import pytest
 
+from instruments.bench import Bench
 from instruments.bench_file import BenchFile
+from instruments.interlock.entry import InterlockEntry
 from operando.analysis.accuracy import CurrentAccuracy, potential_offset_v
 from operando.configuration import (
     ConfigurationError,
     check_limits,
     check_technique,
     load_bench,
+    load_bench_leniently,
     load_cell,
     load_protocol,
     names,
@@ -389,6 +392,63 @@ def test_a_valve_of_two_chromatographs_injects_in_one_position() -> None:
     with pytest.raises(ValueError, match=r"first injects with valve at B, .*second at A"):
         _bench(valve=VALVE | port, first=first, second=second | {"inject_position": "A"})
     _bench(valve=VALVE | port, first=first, second=second)
+
+
+INTERLOCK = {"kind": "interlock", "language": "dcon", "address": "serial:///dev/ttyUSB8"}
+CELL_OF = {"kind": "potentiostat", "language": "methodscript", "address": "serial:///dev/ttyACM8"}
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ({"relays": {"raman": 1}}, r"relay 1 for 'raman', .* \(there is: cell\)"),
+        ({"relays": {"cell": 0, "lock": 1}}, "relay 1 for 'lock'"),
+        ({"relays": {"cell": 0, "raman": 0}}, "cell and raman both hang on relay 0"),
+        ({"relays": {}}, "at least 1"),
+        ({"relays": {"cell": True}}, "integer"),
+        ({"relays": {"cell": -1}}, "greater than or equal to 0"),
+        ({"relays": {"cell": 0}, "watchdog_s": 0.1}, "greater than or equal to 0.2"),
+        ({"relays": {"cell": 0}, "watchdog_s": 25.6}, "less than or equal to 25.5"),
+        ({}, "Field required"),
+    ],
+)
+def test_an_interlock_holds_relays_of_instruments_of_its_bench(
+    more: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(ValueError, match=said):
+        _bench(cell=CELL_OF, lock=INTERLOCK | more)
+
+
+def test_a_bench_has_one_interlock() -> None:
+    lock = INTERLOCK | {"relays": {"cell": 0}}
+    other = lock | {"address": "serial:///dev/ttyUSB9"}
+    with pytest.raises(ValueError, match="lock and other are interlocks, and a bench has one"):
+        _bench(cell=CELL_OF, lock=lock, other=other)
+
+
+def test_a_bench_that_is_reduced_keeps_the_interlock_of_what_is_left() -> None:
+    bench = load_bench("sim-interlock")
+    entry = bench.only({"potentiostat"}).instruments["interlock"]
+    assert isinstance(entry, InterlockEntry)
+    assert entry.relays_of == {"potentiostat": 0}
+    assert set(load_bench("sim").only({"potentiostat"}).instruments) == {"potentiostat"}
+    assert BenchFile.model_validate(bench.model_dump()) == bench
+    # Only the guard opens it.
+    assert set(Bench(bench).devices) == {"potentiostat", "raman"}
+    told = Bench(bench.only({"interlock"})).metadata()["bench"]["instruments"]
+    assert told["interlock"]["identity"] is None
+
+
+def test_a_cell_is_opened_whatever_is_wrong_with_its_interlock(tmp_path: Path) -> None:
+    path = tmp_path / "bench.yaml"
+    lock = INTERLOCK | {"relays": {"cell": 0, "raman": 1}}
+    path.write_text(json.dumps({"name": "b", "instruments": {"lock": lock, "cell": CELL_OF}}))
+    bench, left_out = load_bench_leniently(path)
+    assert (set(bench.instruments), set(left_out)) == ({"cell"}, {"lock"})
+    lock["relays"] = {"cell": 0}
+    path.write_text(json.dumps({"name": "b", "instruments": {"lock": lock, "cell": CELL_OF}}))
+    bench, left_out = load_bench_leniently(path)
+    assert (set(bench.instruments), left_out) == ({"cell", "lock"}, {})
 
 
 def test_two_boxes_of_one_folder_have_patterns_of_their_own() -> None:

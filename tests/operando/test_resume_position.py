@@ -89,6 +89,7 @@ def where(
     log_told: dict[str, Any] | None = None,
     damage: str = "",
     begin: Counters | None = None,
+    unwatched_s: float | None = None,
     **decisions: Any,
 ) -> Position:
     """Return the position; ``log``: its ending and how far the last step had come then, s."""
@@ -108,7 +109,7 @@ def where(
         kept = ProgramLog((), log[0], reason, kind, role, counters, log[1], 0)  # type: ignore[arg-type]
         kept = replace(kept, **(log_told or {}))
     program = Program(run, technique, begin or Counters(), Rows(rows, points), kept, damage=damage)
-    return position_of(Experiment((run,), Path()), program, Decisions(**decisions))
+    return position_of(Experiment((run,), Path()), program, Decisions(**decisions), unwatched_s)
 
 
 MID_PLATE = samples((-1, 1, 1800.0))
@@ -158,6 +159,23 @@ def test_without_a_log_the_bounds_reach_until_now() -> None:
     # The writer itself ended the program, and confirmed it.
     position = where(MID_PLATE, stop={"exit_status": "abort"})
     assert position.elapsed_s == (1800.0, 1811.0)
+
+
+def test_who_saw_the_cell_open_soon_bounds_the_end_without_a_log() -> None:
+    position = where(MID_PLATE, unwatched_s=10.0)
+    assert position.elapsed_s == (1800.0, 1810.0)
+    assert position.lost_power is None
+    assert position.unrecorded_mah_cm2 == pytest.approx(10.0 / 3600)
+    assert first_step(position).until[0].value == pytest.approx(1.0 - 1805.0 / 3600)
+    with pytest.raises(ResumeError, match=r"within 30 s after its last row.*0\.83 %"):
+        where(MID_PLATE, unwatched_s=30.0)
+    # Behind the end of a step, or so long that it may have come, nobody knows what began.
+    with pytest.raises(ResumeError, match="the next step may have begun"):
+        where(END_OF_PLATE, unwatched_s=0.1)
+    with pytest.raises(ResumeError, match="has no log"):
+        where(MID_PLATE, unwatched_s=PLATING_S - 1800.0)
+    with pytest.raises(ResumeError, match="damaged"):
+        where(MID_PLATE, unwatched_s=10.0, damage="torn")
 
 
 @pytest.mark.parametrize("log", [None, ("unknown", PLATING_S)])

@@ -200,6 +200,15 @@ def test_a_cycle_of_which_charge_may_be_missing_has_no_efficiency_but_a_reason(
     assert found["theoretical_thickness_um"].value is None
 
 
+def test_what_may_be_missing_of_a_step_that_was_left_out_is_of_its_own_half_cycle(
+    synthetic: Any, tmp_path: Path
+) -> None:
+    behind = {"begin": {"half_cycle": 1}, "half_cycle": 1, "skipped": {"role": "plate"}}
+    found = metrics(_lost_in_the_first_plating(synthetic, tmp_path, 10, 0.2, **behind))
+    assert found["plated_capacity_mah_cm2"].value[0] is None
+    assert found["ce_pct"].value[1] == pytest.approx(95.0, abs=0.5)
+
+
 def test_little_that_may_be_missing_adds_to_the_uncertainty(synthetic: Any, tmp_path: Path) -> None:
     least = metrics(_lost_in_the_first_plating(synthetic, tmp_path, 0, 0.0))
     plated = least["plated_capacity_mah_cm2"].value[0]

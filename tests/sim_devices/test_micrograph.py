@@ -1,3 +1,4 @@
+import contextlib
 import json
 import time
 
@@ -185,6 +186,24 @@ def test_a_stalled_microscope_shows_no_new_pictures(plated, truth):
             micrograph.inject("garble")
     finally:
         micrograph.close()
+
+
+def test_pictures_can_be_left_out_and_come_late(plated, truth):
+    micrograph = Micrograph(SideView(plated), Lights(SimulatedClock()), truth)
+    note = micrograph.folder / "frame.json"
+    with contextlib.closing(micrograph):
+        micrograph.inject("slow", delay_s=0.2)
+        seen = newer_than(micrograph, time.time())
+        assert note.stat().st_mtime - seen["host_time"] > 0.19
+        micrograph.inject("resume")
+        micrograph.inject("drop", count=10**6)
+        before, end = "", time.monotonic() + 10
+        while (now := note.read_text()) != before:  # some were on their way
+            assert time.monotonic() < end
+            before = now
+            time.sleep(0.3)
+        micrograph.inject("resume")
+        newer_than(micrograph, json.loads(before)["host_time"])
 
 
 def test_a_light_holds_the_clock_once_however_often_it_is_switched_on():

@@ -276,6 +276,17 @@ def test_options_that_are_no_numbers_and_faults_that_cannot_happen_are_refused()
     assert wire.told_text("warm", "hot") == "warm"
 
 
+def test_a_bench_publishes_where_an_instrument_is_that_has_come_back(bench: Bench) -> None:
+    published = bench.publish_folder / "stage"
+    was = published.read_text()
+    with Client(was.strip()):  # who keeps the old one open keeps its name, too
+        bench.inject(Fault("stage", "disconnect", options={"seconds": 0.01}))
+        wait_for(lambda: published.read_text() != was)
+    with Client(published.read_text().strip()) as client:
+        client.write(b"/1 1 get limit.min\n")
+        assert client.read_line() == b"@01 1 OK IDLE WR 0\r\n"
+
+
 # ---- what only a language can break: (instrument, what is asked, fault, what is answered)
 
 ASKED = [
@@ -292,6 +303,8 @@ ASKED = [
     ("ph_meter", b"I\r", "refuse", b"*ER\r"),
     ("ph_meter", b"R\r", "out-of-range", b"19.000\r*OK\r"),
     ("potentiostat", b"t\n", "refuse", b"t!0006\n"),
+    ("interlock", b"$01M\r", "refuse", b"?01\r"),
+    ("interlock", b"@01\r", "out-of-range", b">FF00\r"),
 ]
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from techniques import (
@@ -28,6 +28,7 @@ from techniques import (
     Sequence,
     Technique,
     remaining,
+    without_first_step,
 )
 from techniques.remaining import ElementaryStep, how_it_ended
 
@@ -278,6 +279,28 @@ def test_what_ran_and_what_is_left_are_the_whole(technique: Technique, data: Any
     left = remaining(technique, [x.seen for x in whole[:cut]])
     rest = Executor(replayed(whole[cut:]), left.cycle, left.half_cycle).run(left.technique)
     assert [x.kept for x in rest] == [x.kept for x in whole[cut:]]
+
+
+@settings(deadline=None, max_examples=150)
+@given(techniques, st.data())
+def test_behind_a_step_that_is_left_out_everything_else_is_as_it_was(
+    technique: Technique, data: Any
+) -> None:
+    whole = Executor(drawn(data)).run(technique)
+    cut = data.draw(st.integers(1, len(whole)))
+    seen = [x.seen for x in whole[:cut]]
+    left = without_first_step(remaining(technique, seen, Interrupted(0.0)))
+    out = whole[cut - 1 : cut]
+    if getattr(out[0].step, "role", None) is not None:
+        for ran in whole[cut:]:
+            if not getattr(ran.step, "continues_half_cycle", False):
+                break
+            out.append(ran)  # a hold that goes on with the half-cycle
+    # How a step would have ended that is not run is not known: as by its time.
+    assume(all(ran.action == "next" for ran in out))
+    behind = whole[cut - 1 + len(out) :]
+    rest = Executor(replayed(behind), left.cycle, left.half_cycle).run(left.technique)
+    assert [x.kept for x in rest] == [x.kept for x in behind]
 
 
 @settings(deadline=None, max_examples=300)

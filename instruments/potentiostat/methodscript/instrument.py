@@ -1,6 +1,7 @@
 """What a MethodSCRIPT instrument is asked while no program runs: who it is, its logs, its zero."""
 
 import logging
+import threading
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -27,6 +28,7 @@ from instruments.potentiostat.methodscript.instrument_log import (
     unread,
 )
 from instruments.potentiostat.methodscript.models import capabilities_of
+from instruments.potentiostat.methodscript.outlasting import outlast
 from instruments.potentiostat.methodscript.program import Program, compile_program
 from instruments.potentiostat.methodscript.run import Run
 from instruments.potentiostat.methodscript.zero_current import (
@@ -34,7 +36,7 @@ from instruments.potentiostat.methodscript.zero_current import (
     zero_script,
     zeros_of,
 )
-from instruments.transport import SerialSettings
+from instruments.transport import SerialSettings, open_transport
 from techniques import Assignment
 
 _log = logging.getLogger(__name__)
@@ -129,6 +131,25 @@ class MethodScriptInstrument(ProgrammedPotentiostat[Run]):
     def _release(self) -> None:
         self._dialogue = None
         super()._release()
+
+    def outlast(self, given_up: threading.Event) -> str:
+        """Let the program that runs end by itself, open the cell then, and release the line.
+
+        For a program whose host died: it is not connected to, since that would end it. Returns what
+        became of it, or that it still runs where ``given_up`` was set. Raises TransportError if the
+        line cannot be had or is lost, InstrumentError if the cell could not be opened.
+        """
+        with self._lock:
+            wire = open_transport(
+                self.address,
+                terminator=self._terminator,
+                settings=self._settings,
+                record_to=self._record_to,
+            )
+            try:
+                return outlast(wire, self._who, given_up, self._abort_timeout_s)
+            finally:
+                wire.close()
 
     # -- the instrument's own log
 

@@ -1,0 +1,105 @@
+"""Hosts that die: a real session, a real guard, a simulated bench that writes down the truth."""
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from benchmarks.faults import guards
+from benchmarks.faults.guards import PLATE_S, WITHIN_S, Station, die, station
+from benchmarks.faults.outcome import Effort
+from operando.configuration import load_bench
+from operando.guard import guards_of, take_back
+
+
+@pytest.fixture(autouse=True)
+def own_guards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # The folder of `station`, so that what is asked here sees its guards.
+    monkeypatch.setenv("OPERANDO_GUARDS", str(tmp_path / "station" / "guards"))
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Iterator[Station]:
+    with station(tmp_path / "station", "methodscript") as at:
+        yield at
+
+
+def test_a_killed_and_a_stopped_host_leave_the_cell_open_and_the_laser_off(
+    bench: Station, tmp_path: Path
+) -> None:
+    for way, after_s in (("kill -9", 2.0), ("SIGSTOP", 1.7)):
+        death = die(bench, way, after_s, tmp_path / way)
+        assert death.was_on
+        assert death.open_after_s < WITHIN_S, way
+        assert (death.laser_off_after_s or 0) < WITHIN_S, way
+        assert death.on_s < PLATE_S
+        assert death.stop is not None
+        assert death.stop["exit_status"] == "fail"
+        told = death.stop["guard"]
+        assert "cell open" in told["instruments"]["potentiostat"]
+        assert "laser off" in told["instruments"]["raman"]
+        assert told["not_safe"] == []
+        assert "cell open" in death.stop["reason"]
+
+
+def test_a_guard_that_cannot_reach_the_cell_goes_on_and_hands_back(
+    bench: Station, tmp_path: Path
+) -> None:
+    file = load_bench(bench.bench)
+    os.environ["OPERANDO_SIM"] = str(bench.sim.directory)
+    with bench.victim(tmp_path / "data") as (process, said):
+        bench.wait(bench.truth.cell_is_on)
+        assert take_back(file) == []  # of an owner that lives nothing is taken
+        bench.inject("potentiostat", "stall")
+        time.sleep(0.3)
+        process.kill()
+        process.wait()
+        log = tmp_path / "data" / "state" / "guard.jsonl"
+        bench.wait(lambda: log.exists() and "potentiostat" in log.read_text(), 20)
+    (guard,) = guards_of(file)
+    assert guard["pid"] == said["guard"]
+    (taken,) = take_back(file)
+    assert taken.run == said["run"]
+    assert taken.unsafe == ("potentiostat",)
+    assert "silent" in taken.became["potentiostat"] or "nothing came" in str(taken)
+    assert bench.wait(bench.guard_is_gone, 10) < 10
+
+
+def test_another_guard_takes_the_place_of_one_that_dies(tmp_path: Path) -> None:
+    outcome = guards._guard_dies(tmp_path / "station", Effort())
+    assert outcome.held, outcome
+
+
+@pytest.mark.long
+def test_a_program_that_is_declared_to_finish_does(tmp_path: Path) -> None:
+    outcome = guards._finishing(tmp_path / "station", Effort(), 2)
+    assert outcome.held, outcome
+
+
+@pytest.mark.long
+def test_without_guard_and_host_the_instrument_keeps_its_own_limits(tmp_path: Path) -> None:
+    outcome = guards._both_die(tmp_path / "station", Effort())
+    assert outcome.held, outcome
+
+
+@pytest.mark.long
+def test_the_other_potentiostats_are_opened_too(tmp_path: Path) -> None:
+    for maker in ("keithley", "rodeostat"):
+        with station(tmp_path / maker, maker) as at:
+            death = die(at, "kill -9", 2.0, tmp_path / f"{maker}-data")
+        assert death.was_on
+        assert death.open_after_s < WITHIN_S
+        assert death.stop is not None
+        assert "cell open" in death.stop["guard"]["instruments"]["potentiostat"]
+
+
+def test_a_session_that_ends_takes_its_guard_along(bench: Station, tmp_path: Path) -> None:
+    with bench.victim(tmp_path / "data") as (process, said):
+        assert bench.guards() == [said["guard"]]
+        process.send_signal(signal.SIGTERM)
+        process.wait(20)
+        assert bench.wait(bench.guard_is_gone, 10) < 10
+    assert not bench.truth.cell_is_on()
