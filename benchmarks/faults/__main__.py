@@ -1,6 +1,6 @@
 """Break things, print a table, and fail if a row is lost: ``python -m benchmarks.faults``.
 
-Takes a quarter of an hour on two cores; name trials to run only those. Some mount file systems:
+Takes three quarters of an hour on two cores; name trials to run only those. Some mount file systems:
 who is not root gets a name space of its own for that, where the system allows it.
 """
 

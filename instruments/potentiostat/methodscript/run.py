@@ -54,6 +54,7 @@ class Run:
         self.reader: int | None = None
         self.ended = threading.Event()
         self.abort_asked = False
+        self.behind_its_end: bytes | None = None  # a line that shows that it was none
         self.stop_reason: str | None = None
         self.damage: deque[int] = deque()
         self.lines = 0

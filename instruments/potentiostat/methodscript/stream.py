@@ -127,6 +127,11 @@ class ProgramStream:
         """Return how long no line may come before the next one is overdue, s."""
         return self.block.silence_s if self.block is not None else 0.0
 
+    def go_on(self) -> None:
+        """Take the empty line that ended the program for the rest of a damaged one."""
+        self.over = False
+        self.damaged.append(b"")
+
     def feed(self, line: bytes, arrival_ns: int) -> Sample | ImpedancePoint | None:
         """Take one line without its end; return the row it holds, if any."""
         try:
