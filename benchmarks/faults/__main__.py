@@ -1,7 +1,8 @@
 """Break things, print a table, and fail if a row is lost: ``python -m benchmarks.faults``.
 
-Takes three quarters of an hour on two cores; name trials to run only those. Some mount file systems:
-who is not root gets a name space of its own for that, where the system allows it.
+Takes the better part of an hour on two cores; name trials to run only those. Some mount file
+systems: who is not root gets a name space of its own for that, where the system allows it. Of
+``wires``, which print one line for each of their cases, ``--instrument`` and ``--fault`` choose.
 """
 
 import argparse
