@@ -27,7 +27,7 @@ from benchmarks.faults.wires_bench import SUBJECTS
 from benchmarks.faults.wires_case import Case, Ending, Phase, State
 
 # They wait for timeouts and clocks most of the time.
-_SIDE_BY_SIDE = 8
+_SIDE_BY_SIDE = 10
 _OUTER_LIMIT_S = 90.0
 _ALLOWED_SHARE = 0.05
 _CANNOT = "cannot happen: "

@@ -71,7 +71,6 @@ class Case:
         fault: what its simulator's ``inject`` knows.
         phase: when.
         options: of the fault.
-        device: as the simulator calls what is broken; empty: the instrument.
     """
 
     instrument: str
@@ -239,7 +238,7 @@ def run_case(case: Case, subject: Subject, folder: Path) -> Ending:
         ending.took_s = time.monotonic() - began
         if session.bench.left_unsafe or "could not be switched off" in ending.words:
             ending.said_unsafe = True
-        _look(ending, case, simulated)
+        _look(ending, simulated)
         if uid:
             _compare(ending, case, subject, simulated, data, uid)
     ending.leader_gap_s = float(max(np.diff(watch.arrivals), default=0.0))
@@ -261,7 +260,7 @@ def _faults(simulated: Path) -> list[dict[str, Any]]:
     return [x for x in truth(simulated, "bench") if x["event"] == "fault"]
 
 
-def _look(ending: Ending, case: Case, simulated: Path) -> None:
+def _look(ending: Ending, simulated: Path) -> None:
     """See in the truth whether the fault came about, and how cell and laser are left."""
     faults = _faults(simulated)
     ending.injected = faults[0]["outcome"] if faults else ""
