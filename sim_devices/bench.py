@@ -430,9 +430,9 @@ class Bench:
         if address is not None:
             self._publish(name, f"{address}\n")
 
-    def _tap(self, name: str, event: str, data: bytes) -> None:
+    def _tap(self, name: str, event: str, data: bytes, host_s: float) -> None:
         text = data.decode("latin-1")
-        self.truth.write(f"wire-{name}", event, host_s=time.monotonic(), text=text)
+        self.truth.write(f"wire-{name}", event, host_s=host_s, text=text)
 
     def _publish(self, name: str, content: str) -> None:
         path = self.publish_folder / name
