@@ -13,7 +13,9 @@ from typing import Any, get_args
 from pydantic import BaseModel
 
 from instruments.bench_file import BenchFile, entries
+from instruments.calibration import CalibratedValue, Calibration, CalibrationPolicy
 from instruments.camera.entry import LampEntry
+from instruments.entry import CalibratedEntry
 from instruments.gas_chromatograph.entry import CalibrationLevel, PeakWindows
 from instruments.listing import listed, models_alike, span_text
 from instruments.potentiostat.entry import PotentiostatCalibration
@@ -36,6 +38,7 @@ from techniques import (
     FailureCriteria,
     FailurePolicy,
     Formation,
+    FreshSpots,
     FullCellCycling,
     GalvanostaticStep,
     GasCheck,
@@ -87,6 +90,7 @@ FILES: Mapping[str, tuple[str, tuple[type[BaseModel], ...]]] = {
         (
             Protocol,
             Schedule,
+            FreshSpots,
             FailureCriteria,
             DropCriteria,
             FailurePolicy,
@@ -150,6 +154,9 @@ FILES: Mapping[str, tuple[str, tuple[type[BaseModel], ...]]] = {
         (
             BenchFile,
             *entries(),
+            CalibrationPolicy,
+            Calibration,
+            CalibratedValue,
             PotentiostatCalibration,
             LampEntry,
             CalibrationLevel,
@@ -175,6 +182,8 @@ def protocol_files() -> str:
             parts += list(_model(model))
         if title == "Rules":
             parts += list(_default_rules())
+        if title == "Bench files":
+            parts += list(_calibrated())
     return "\n".join(parts)
 
 
@@ -213,6 +222,31 @@ _IN_STEPS: Mapping[type[BaseModel], tuple[str, str]] = {
 }
 
 
+def _calibrated() -> Iterator[str]:
+    """Yield what can be calibrated on each kind of instrument."""
+    yield "### What can be calibrated\n"
+    yield (
+        "Under `values` of `calibrations` of an instrument. Quantities in bold are expected: an "
+        "instrument without them, or with a value that has no date, is one whose calibration is "
+        "missing.\n"
+    )
+    yield "| kind | `of` | `unit` | `at` | |"
+    yield "|---|---|---|---|---|"
+    seen = set()
+    for entry in entries():
+        if not issubclass(entry, CalibratedEntry):
+            continue
+        kind = str(entry.model_fields["kind"].annotation.__args__[0])  # type: ignore[union-attr]
+        for of, quantity in entry.quantities().items():
+            if (kind, of) in seen:
+                continue
+            seen.add((kind, of))
+            name = f"**`{of}`**" if quantity.expected else f"`{of}`"
+            at = quantity.at_means or "-"
+            yield f"| {kind} | {name} | `{quantity.unit}` | {at} | {quantity.meaning} |"
+    yield ""
+
+
 def _default_rules() -> Iterator[str]:
     """Yield which technique carries which rule by default."""
     short, overrun = default_rules.HARD_SHORT_ENDS, default_rules.OVERRUN_ENDS
@@ -229,7 +263,9 @@ def _default_rules() -> Iterator[str]:
         "to; full cells are "
         "exempt, and where the thickness of a foil is not declared it cannot be told. Resumed runs "
         "count what was plated and stripped before. Sweeps and voltammograms have neither rule: "
-        "limits of their own on current and charge end them, on the instrument.\n"
+        "limits of their own on current and charge end them, on the instrument. Beside its rules a "
+        "run has guards by its cell file, which no protocol leaves out (`guards` in the start "
+        "document): `headspace_pressure`, `temperature_outside`, `reference_noise`, `overload`.\n"
     )
     yield f"| technique | `{short.when.event}` | `{overrun.when.event}` |"
     yield "|---|---|---|"

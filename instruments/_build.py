@@ -117,7 +117,7 @@ def build(file: BenchFile) -> Parts:
                     lamp=lamps.get(name, shared),
                     laser=laser,
                     light_lock=light,
-                    micrometre_per_pixel=entry.micrometre_per_pixel,
+                    micrometre_per_pixel=entry.scale_um_px,
                 )
             case RamanEntry():
                 parts.drivers[name] = spectrometers[name]

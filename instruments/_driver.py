@@ -112,6 +112,11 @@ class LineDriver:
             self._warned = True
             self._warn()
 
+    @property
+    def connected(self) -> bool:
+        """Return whether the line is open."""
+        return self._transport is not None
+
     def close(self) -> None:
         """Go to the safe state and release the line; a failure is raised when it is released."""
         with self._lock:

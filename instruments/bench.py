@@ -66,6 +66,10 @@ class Bench:
         if failures:
             self.close()
             raise BenchConnectionError(self.file.name, failures)
+        flags = self.file.calibration_flags()
+        if flags:
+            told = "; ".join(flag.told for flag in flags)
+            _log.warning("calibrations of bench %s: %s", self.file.name, told)
 
     def _connect_each(self) -> dict[str, Exception]:
         """Open every instrument; return why some did not open, by name.
@@ -219,4 +223,5 @@ class Bench:
         return {
             "bench": {"name": self.file.name, "instruments": instruments},
             "calibration": self.file.calibration(),
+            "calibration_flags": [one.as_data() for one in self.file.calibration_flags()],
         }

@@ -1,5 +1,6 @@
 """A bench file: which instruments there are, where they hang, what none of them may exceed."""
 
+import datetime
 import os
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Annotated, Any, Self, TypeAlias, get_args
@@ -7,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Self, TypeAlias, get_args
 from pydantic import Field, model_validator
 from pydantic.fields import FieldInfo
 
+from instruments.calibration import CalibrationFlag, CalibrationPolicy
 from instruments.camera.entry import AravisEntry, PylonEntry
 from instruments.entry import InstrumentEntry
 from instruments.external.entry import ExternalEntry
@@ -19,7 +21,7 @@ from instruments.potentiostat.entry import KeithleyEntry, MethodScriptEntry, Rod
 from instruments.raman.entry import OceanEntry, WasatchEntry
 from instruments.relay_board.entry import RelayBoardEntry
 from instruments.sampling_valve.entry import ViciEntry
-from instruments.sensor.entry import AtlasEzoPhEntry, SrsQcm200Entry
+from instruments.sensor.entry import AtlasEzoPhEntry, KellerBusEntry, SrsQcm200Entry
 from instruments.stage.entry import ZaberAsciiEntry
 from instruments.thermostat.entry import HuberEntry, JulaboEntry
 from techniques import SafetyLimits
@@ -35,7 +37,7 @@ BuiltIn = Annotated[
     | Annotated[WasatchEntry | OceanEntry, Field(discriminator="language")]
     | Annotated[ContactEntry | FusionEntry, Field(discriminator="language")]
     | Annotated[HuberEntry | JulaboEntry, Field(discriminator="language")]
-    | Annotated[AtlasEzoPhEntry | SrsQcm200Entry, Field(discriminator="language")]
+    | Annotated[AtlasEzoPhEntry | KellerBusEntry | SrsQcm200Entry, Field(discriminator="language")]
     | ViciEntry
     | ZaberAsciiEntry
     | SwitchedLampEntry
@@ -78,6 +80,7 @@ class BenchFile(Data):
     instruments: dict[str, Entry]
     limits: SafetyLimits = SafetyLimits()
     guard: GuardSettings = GuardSettings()
+    calibrations: CalibrationPolicy = CalibrationPolicy()
 
     @model_validator(mode="after")
     def _boards_exist(self) -> Self:
@@ -219,6 +222,15 @@ class BenchFile(Data):
         """Return what a start document tells of how the instruments were calibrated, by name."""
         told = {name: entry.calibration_told() for name, entry in self.instruments.items()}
         return {name: calibration for name, calibration in told.items() if calibration}
+
+    def calibration_flags(self, today: datetime.date | None = None) -> tuple[CalibrationFlag, ...]:
+        """Return which calibrations are too old, or missing, on a day; by default today."""
+        day = today or datetime.datetime.now(tz=datetime.UTC).date()
+        return tuple(
+            flag
+            for name, entry in self.instruments.items()
+            for flag in entry.calibration_flags(name, day)
+        )
 
     def addresses(self) -> list[str]:
         """Return every address in it, as it is written."""

@@ -1,12 +1,22 @@
 """What the entries of a bench file have in common; the entries of a kind lie beside its drivers."""
 
+import datetime
 from collections.abc import Iterable, Mapping, Set
 from typing import Annotated, Any, ClassVar, Literal, Self
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, model_validator
 
 from instruments.abilities import Span
+from instruments.calibration import (
+    Calibration,
+    CalibrationFlag,
+    Dated,
+    Quantity,
+    check_values,
+    flags_of,
+    told_records,
+)
 from techniques._base import Data
 
 
@@ -83,11 +93,61 @@ class InstrumentEntry(Data):
         """Return what a start document tells of its calibration; empty if there is nothing."""
         return self._told(self._calibrating)
 
+    def calibration_flags(self, name: str, today: datetime.date) -> tuple[CalibrationFlag, ...]:
+        """Return what is to be said of its calibrations on a day: too old, or none."""
+        del name, today
+        return ()
+
     def _told(self, keys: Iterable[str]) -> dict[str, Any]:
         include = set(keys)
         if not include:
             return {}
         return self.model_dump(mode="json", include=include, exclude_none=True)
+
+
+class CalibratedEntry(InstrumentEntry):
+    """One of which something can be calibrated."""
+
+    # What can be, by name.
+    _quantities: ClassVar[Mapping[str, Quantity]] = {}
+
+    calibrations: tuple[Calibration, ...] = Field(
+        default=(), description="What was found about it, by date; see there what can be told."
+    )
+
+    @classmethod
+    def quantities(cls) -> Mapping[str, Quantity]:
+        """Return what can be calibrated on it, by name."""
+        return cls._quantities
+
+    @model_validator(mode="after")
+    def _calibrations_are_of_its_kind(self) -> Self:
+        check_values(self.calibrations, self._quantities)
+        return self
+
+    def calibration_told(self) -> dict[str, Any]:
+        records = told_records(self.calibrations)
+        return super().calibration_told() | ({"records": records} if records else {})
+
+    def calibration_flags(self, name: str, today: datetime.date) -> tuple[CalibrationFlag, ...]:
+        return tuple(
+            flags_of(
+                name,
+                self.calibrations,
+                self._quantities,
+                today=today,
+                undated=self._undated(),
+                elsewhere=self._calibrated_elsewhere(),
+            )
+        )
+
+    def _undated(self) -> frozenset[str]:
+        """Return which quantities the entry tells by themselves, without a date."""
+        return frozenset()
+
+    def _calibrated_elsewhere(self) -> Mapping[str, Dated]:
+        """Return which quantities another form of a calibration tells, with its date."""
+        return {}
 
 
 OnFailure = Annotated[

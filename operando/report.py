@@ -46,9 +46,10 @@ def text_report(run: "Run", numbers: "Mapping[str, Metric] | None" = None) -> st
 
 
 def report_json(run: "Run", numbers: "Mapping[str, Metric] | None" = None) -> dict[str, Any]:
-    """Return ``{uid, chain, attachments, sample, damage, metrics: {name: {value, unit, ...}}}``.
+    """Return ``{uid, chain, attachments, sample, damage, calibration_flags, end_state, metrics}``.
 
-    Of a metric value, unit, uncertainty and reason are told; of an attachment what it is.
+    Of a metric value, unit, uncertainty and reason are told, by its name; of an attachment what it
+    is; of calibrations which were too old or missing (instrument, quantity, flag, told).
 
     Every name of the registry is there once; values are numbers, lists of numbers and null, or
     null with a reason. Nothing in it is NaN or infinite.
@@ -63,6 +64,8 @@ def report_json(run: "Run", numbers: "Mapping[str, Metric] | None" = None) -> di
         ],
         "sample": _sample(run),
         "damage": list(run.damage),
+        "calibration_flags": _calibration_flags(run),
+        "end_state": _end_state(run),
         "metrics": {
             name: {
                 "value": metric.value,
@@ -73,6 +76,12 @@ def report_json(run: "Run", numbers: "Mapping[str, Metric] | None" = None) -> di
             for name, metric in numbers.items()
         },
     }
+
+
+def _end_state(run: "Run") -> Any:
+    from operando.analysis.end_state import end_state
+
+    return end_state(run)
 
 
 def json_report(run: "Run", numbers: "Mapping[str, Metric] | None" = None) -> str:
@@ -143,13 +152,46 @@ def _heading(run: "Run") -> list[str]:
             f"Cell {sample.get('cell_id')}: {working} || {counter}, {sample.get('metal')} plated "
             f"on the {'working' if electrode == 'WE' else 'counter'} electrode"
         )
+    lines += told_end(run)
     lines += [f"DAMAGED: {sentence}" for sentence in run.damage]
     lines += told_origin(start.get("provenance"))
     lines += told_chain(run)
     lines += told_attachments(run)
+    lines += told_calibrations(run)
     rows = ", ".join(f"{name} {len(stream)}" for name, stream in run.streams.items())
     lines.append(f"Rows: {rows or 'none'}")
     return lines
+
+
+def told_end(run: "Run") -> list[str]:
+    """Return lines that say how a run that is over left its cell, and how to handle it."""
+    from operando.analysis.end_state import end_state
+
+    state = end_state(run)
+    if state is None:
+        return []
+    parts = [f"cell {state['cell']}"]
+    if state["laser"] is not None:
+        parts.append(f"laser {state['laser']}")
+    parts += [
+        f"{name} {amount:.3g} mAh/cm2 of metal at most"
+        for name, amount in state["metal_mah_cm2"].items()
+        if amount is not None
+    ]
+    if state["open_circuit_v"] is not None:
+        parts.append(f"{state['open_circuit_v']:.4g} V at open circuit")
+    if state["driven_v"] is not None:
+        driven = f"last {state['driven_v']:.4g} V at {state['driven_a'] * 1e3:.4g} mA"
+        ohm = state["resistance_ohm"]
+        parts.append(driven if ohm is None else f"{driven}, {ohm:.3g} ohm")
+    shorted = {True: "shorted", False: "not shorted", None: "nothing judged whether it is shorted"}
+    parts.append(shorted[state["shorted"]])
+    if state["temperature_k"] is not None:
+        parts.append(f"{state['temperature_k']:.1f} K ({state['temperature_by']})")
+    if state["overpressure_kpa"] is not None:
+        kpa, by = state["overpressure_kpa"], state["overpressure_by"]
+        parts.append(f"{kpa * 1e-2:.2g} bar above the atmosphere ({by})")
+    return [f"Left: {', '.join(parts)}", f"Handling: {state['handling']}"]
 
 
 def told_origin(provenance: Any) -> list[str]:
@@ -205,6 +247,32 @@ def _told_question(one: Mapping[str, Any]) -> str:
     if one.get("answer") is None:
         return "asked, and nobody answered"
     return f"asked; {one['by']} said {one['answer']}"
+
+
+def told_calibrations(run: "Run") -> list[str]:
+    """Return lines that say which calibrations of the run's bench were too old, or missing."""
+    flags = _calibration_flags(run)
+    lines = dict.fromkeys(
+        f"EXPIRED: {flag.get('told')}" for flag in flags if flag.get("flag") == "expired"
+    )
+    missing = dict.fromkeys(
+        f"{flag.get('instrument')} ({str(flag.get('quantity')).replace('_', ' ')})"
+        for flag in flags
+        if flag.get("flag") == "missing"
+    )
+    without = [f"Without a dated calibration: {', '.join(missing)}"] if missing else []
+    return [*lines, *without]
+
+
+def _calibration_flags(run: "Run") -> list[dict[str, Any]]:
+    """Return what each run of an experiment told of its calibrations, each once."""
+    flags = (
+        dict(flag)
+        for start in run.members or (run.start,)
+        for flag in start.get("calibration_flags") or ()
+        if isinstance(flag, Mapping)
+    )
+    return list({json.dumps(flag, sort_keys=True): flag for flag in flags}.values())
 
 
 def told_chain(run: "Run") -> list[str]:

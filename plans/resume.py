@@ -20,6 +20,7 @@ from instruments.raman.device import RamanDevice
 from instruments.sensor.device import SensorDevice
 from instruments.thermostat.device import ThermostatDevice
 from plans.course import Course, new_log_name
+from plans.guards import guard_rules, judged_guards, keep_headspace
 from plans.reference import ReferenceWatch
 from plans.rules import MakeVerdicts
 from plans.saving import record_held
@@ -142,7 +143,7 @@ def continue_plating_stripping(
             return (yield from _take_in(potentiostat, going_on, metadata))
         followers = followers_of(camera, raman, gas_chromatograph, thermostat, sensors)
         yield from keep_temperature(thermostat, going_on.cell)
-        going = _go_on(potentiostat, followers, going_on, technique, metadata, verdicts)
+        going = _go_on(potentiostat, followers, sensors, going_on, technique, metadata, verdicts)
         return (yield from going)
     finally:
         # Whatever ended it, these are rows of no other run.
@@ -152,6 +153,7 @@ def continue_plating_stripping(
 def _go_on(
     potentiostat: PotentiostatDevice,
     followers: Mapping[str, Follower],
+    sensors: Sequence[SensorDevice],
     going_on: Continuation,
     technique: Technique,
     metadata: dict[str, Any],
@@ -169,9 +171,22 @@ def _go_on(
         begin=going_on.begin,
         instrument_log=new_log_name(),
     )
+    guards = guard_rules(going_on.cell, sensors, going_on.every, rules)
+    guards = judged_guards(guards, verdicts, metadata)
+    headspace = keep_headspace(
+        going_on.cell,
+        assignment,
+        sensors,
+        going_on.every,
+        judged=verdicts is not None,
+        before=metadata.get("resume"),
+    )
+    metadata.pop("headspace", None)
+    if headspace is not None:
+        metadata["headspace"] = headspace
     metadata["current_ranges"] = potentiostat.current_ranges(assignment)
     metadata["current_zero"] = potentiostat.measure_zero(assignment)
-    watch = watch_for(rules, verdicts, metadata)
+    watch = watch_for((*rules, *guards), verdicts, metadata)
     reference = ReferenceWatch.of(going_on.cell)
     if reference is not None:
         reference.go_on(going_on.reference_before_v, [row for _, row in going_on.rows])

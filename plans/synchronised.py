@@ -24,9 +24,11 @@ from instruments.gas_chromatograph.device import GasChromatographDevice
 from instruments.potentiostat.device import PotentiostatDevice
 from instruments.raman.device import RamanDevice
 from instruments.sensor.device import SensorDevice
+from instruments.stage.device import StageDevice
 from instruments.thermostat.contract import TemperatureLimitError
 from instruments.thermostat.device import ThermostatDevice
 from plans.course import Course, new_log_name
+from plans.guards import guard_rules, judged_guards, keep_headspace
 from plans.reference import ReferenceWatch
 from plans.rules import MakeVerdicts, Watch
 from plans.saving import COLLECT_EVERY_S, POLL_S, collect, collect_all, record_held, save, wait_for
@@ -144,11 +146,15 @@ def operando_plating_stripping(
         protocol = protocol.model_copy(update={"rules": ()})
         metadata.pop("rules")
     refuse_unjudged(protocol.rules, verdicts)
+    guards = judged_guards(guard_rules(cell, sensors, schedule, protocol.rules), verdicts, metadata)
+    headspace = keep_headspace(cell, assignment, sensors, schedule, judged=verdicts is not None)
+    if headspace is not None:
+        metadata["headspace"] = headspace
     yield from keep_temperature(thermostat, cell)
     yield from prepare(potentiostat, assignment, protocol.rules)
     metadata["current_ranges"] = potentiostat.current_ranges(assignment)
     metadata["current_zero"] = potentiostat.measure_zero(assignment)
-    watch = watch_for(protocol.rules, verdicts, metadata)
+    watch = watch_for((*protocol.rules, *guards), verdicts, metadata)
     course = Course(potentiostat, assignment, watch, reference=ReferenceWatch.of(cell))
     if unjudged:
         metadata["rules_not_judged"] = unjudged
@@ -266,7 +272,7 @@ def lead(
         yield from forget_logs(potentiostat, (*logs, *course.logs))
         return uid
 
-    with _spectra_as(schedule, raman):
+    with _spectra_as(schedule, raman, followers.values()):
         try:
             return (yield from run())
         except FailedStatus as error:
@@ -343,11 +349,15 @@ def forget_logs(potentiostat: PotentiostatDevice, names: Iterable[str | None]) -
 
 
 @contextmanager
-def _spectra_as(schedule: Schedule, raman: Any) -> Iterator[None]:
+def _spectra_as(schedule: Schedule, raman: Any, followers: Iterable[Follower]) -> Iterator[None]:
     """Give the spectra of one run what its schedule asks for, and the bench's own after it."""
     if raman is None:
+        if schedule.fresh_spots is not None:
+            raise ValueError("the protocol asks for fresh spots, and there is no spectrometer")
         yield
         return
+    stages = [one.stage_driver for one in followers if isinstance(one, StageDevice)]
+    raman.watch_spots(next(iter(stages), None), schedule.fresh_spots)
     before = raman.integration_time_s, raman.accumulations
     raman.integration_time_s = schedule.integration_time_s or raman.integration_time_s
     raman.accumulations = schedule.accumulations or raman.accumulations
@@ -355,6 +365,7 @@ def _spectra_as(schedule: Schedule, raman: Any) -> Iterator[None]:
         yield
     finally:
         raman.integration_time_s, raman.accumulations = before
+        raman.watch_spots(None)
 
 
 def _cause(error: BaseException) -> BaseException:

@@ -68,8 +68,8 @@ class Fault:
 
     Attributes:
         instrument: its published name, ``chromatograph``, or ``cell``.
-        fault: what the instrument's ``inject`` knows, e.g. ``stall``, ``garble``, ``drop``,
-            ``power-cycle``; of a cell ``contact``, ``soft-short``, ``hard-short``, ``reference``.
+        fault: what the instrument's ``inject`` knows, as `sim_devices.wire_faults.list_faults`
+            tells; of a cell ``contact``, ``soft-short``, ``hard-short``, ``reference``.
         at_s: cell time; None: now.
         options: of the fault.
     """
@@ -191,7 +191,8 @@ class Bench:
         self._perfect = replayed if instrument_errors is None else not instrument_errors
         followers = set(instruments) - leaders
         self.clock = SimulatedClock(factor, tolerance_s=tolerance_s if followers else None)
-        self.lights = Lights(self.clock)
+        on_laser = {"on_laser": self.cell.shine} if isinstance(self.cell, Cell) else {}
+        self.lights = Lights(self.clock, **on_laser)
         self.whereabouts = Whereabouts()
         self._laser_lock = threading.Lock()
         self._laser_contact, self._laser_released, self._separate_laser_mw = False, True, 0.0

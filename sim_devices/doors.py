@@ -17,6 +17,7 @@ from collections.abc import Callable
 from sim_devices.wire_faults import WireFaults
 
 _JOIN_S = 5.0
+_AGAIN_S = 0.005
 
 
 class Door:
@@ -30,7 +31,6 @@ class Door:
         name: str,
         host: str = "127.0.0.1",
         port: int = 0,
-        refuses_connections: bool = False,
     ) -> None:
         """Listen.
 
@@ -40,10 +40,8 @@ class Door:
             name: of the threads.
             host: address of the interface.
             port: 0 takes a free one.
-            refuses_connections: whether ``refuse`` is of connections, not of requests.
         """
         self._serve, self._broken, self._name = serve, broken, name
-        self._refuses = refuses_connections
         self._changed = threading.Condition()
         self._connections: dict[socket.socket, threading.Thread] = {}
         self._closed = self._shut = False
@@ -95,10 +93,11 @@ class Door:
                 continue
             try:
                 connection, _ = self._listener.accept()
-            except OSError:  # shut or closed, as the flags say
+            except OSError:  # shut or closed, as the flags say, or no descriptor is free
+                time.sleep(_AGAIN_S)
                 continue
             with self._changed:
-                if self._closed or self._shut or (self._refuses and self._broken.due("refuse")):
+                if self._closed or self._shut:
                     reset(connection)
                     continue
                 thread = threading.Thread(

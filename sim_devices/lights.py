@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 
 from sim_devices.clock import SimulatedClock
 
@@ -14,12 +15,16 @@ class Lights:
     1.
     """
 
-    def __init__(self, clock: SimulatedClock) -> None:
+    def __init__(
+        self, clock: SimulatedClock, on_laser: Callable[[float], None] = lambda power_mw: None
+    ) -> None:
         """Start in the dark.
 
         Args:
             clock: held at factor 1 while a light is on.
+            on_laser: is told the laser's power, mW, whenever it is switched or set.
         """
+        self._on_laser = on_laser
         self._clock = clock
         self._lock = threading.Condition()
         self._changes = 0
@@ -49,6 +54,7 @@ class Lights:
         with self._lock:
             self._switch("laser", self._laser_mw > 0, power_mw > 0)
             self._laser_mw = power_mw
+        self._on_laser(power_mw)
 
     @property
     def changes(self) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
+from collections.abc import Callable
 from io import RawIOBase
 from pathlib import Path
 
@@ -76,9 +77,8 @@ class ResultFolder:
         lasting = ("stall", "slow", "merge", "split")
         return self._broken.off_s() > 0 or any(map(self._broken.lasts, lasting))
 
-    def later(self, act: object, *arguments: object) -> None:
+    def later(self, act: Callable[..., None], *arguments: object) -> None:
         """Do something in a thread that `close` waits for."""
-        assert callable(act)
         thread = threading.Thread(target=act, args=arguments, name=self.path.name, daemon=True)
         self._threads = [one for one in self._threads if one.is_alive()]
         self._threads.append(thread)

@@ -257,6 +257,18 @@ def _writer(kind: str) -> Starter:
     return start
 
 
+def _pressure(wiring: Wiring) -> tuple[Any, str]:
+    from sim_devices.keller import KellerTransmitter
+
+    transmitter = KellerTransmitter(
+        wiring.simulated_cell("a pressure transmitter"),
+        prefer_pty=wiring.prefer_pty,
+        seed=wiring.seed,
+        perfect=wiring.perfect,
+    )
+    return transmitter, transmitter.address
+
+
 def _rodeostat(wiring: Wiring) -> tuple[Any, str]:
     from sim_devices.rodeostat import Rodeostat
 
@@ -292,6 +304,7 @@ STARTERS: Mapping[str, Starter] = {
     "keithley": _keithley,
     "microbalance": _microbalance,
     "ph_meter": _ph_meter,
+    "pressure": _pressure,
     "raman_ocean": _raman_ocean,
     "rodeostat": _rodeostat,
     "sampling_valve": _sampling_valve,

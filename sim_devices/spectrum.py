@@ -79,6 +79,7 @@ class RamanScene:
         self._cell = cell
         self._whereabouts = whereabouts or Whereabouts()
         self._spot = Spot()
+        self._shone_mj: dict[tuple[int, int], float] = {}  # by spot
         self._random = np.random.default_rng(seed)
 
     def bands(self) -> list[tuple[Band, float]]:
@@ -95,6 +96,7 @@ class RamanScene:
             at_surface = cell.metal_electrode.surface_concentration
         salt_umol = p.salt_mol_l * p.separator_um * p.porosity * _UMOL_PER_UM_MOL_L_CM2
         salt = 1 - in_films_umol / salt_umol  # one sulfate per formula unit of film
+        salt *= self._left_by_light()
         film, water = self._in_the_spot(cell.metal_electrode.parameters.compactness)
         visible = water * max(0.0, 1 - film * film_um / _FOCUS_DEPTH_UM)
         return [
@@ -105,6 +107,18 @@ class RamanScene:
             *((band, water) for band in WATER),
             (FILM_HYDROXYL, film * film_umol),
         ]
+
+    def _where(self) -> tuple[int, int]:
+        moved = self._whereabouts.now()
+        return round(moved.x_um / _SPOT_UM), round(moved.y_um / _SPOT_UM)
+
+    def _left_by_light(self) -> float:
+        """Return the share of the sulfate in this spot that the laser has not destroyed so far."""
+        share = self._cell.light_share
+        if not share:
+            return 1.0
+        shone = self._shone_mj.get(self._where(), 0.0) / self._cell.light_mj
+        return 1 - share * (1 - math.exp(-shone))
 
     def _in_the_spot(self, compactness: float) -> tuple[float, float]:
         """Return the shares of film and electrolyte in the light, over those at the start.
@@ -164,6 +178,8 @@ class RamanScene:
         if power_mw > 0:
             exposure = power_mw * integration_s * (1 + draw.normal(0, _POWER_NOISE))
             expected += exposure / _REFERENCE_EXPOSURE_MJ * self.light(axis)
+            where = self._where()
+            self._shone_mj[where] = self._shone_mj.get(where, 0.0) + power_mw * integration_s
         counts = draw.poisson(np.maximum(expected, 0.0)).astype(float)
         counts += _OFFSET_COUNTS + draw.normal(0, _READ_NOISE_COUNTS, len(axis))
         for _ in range(draw.poisson(_COSMICS_PER_S * integration_s)):

@@ -139,6 +139,7 @@ _TOLD_IN: Mapping[str, str] = {
     "microbalance": "sim_devices.qcm200:FAULTS",
     "ph_meter": "sim_devices.ezo_ph:FAULTS",
     "potentiostat": "sim_devices.methodscript.faults:FAULTS",
+    "pressure": "sim_devices.keller:FAULTS",
     "raman": "sim_devices.wasatch_fid.spectrometer:FAULTS",
     "raman_ocean": "sim_devices.ocean_hdx:FAULTS",
     "relay_board": "sim_devices.relay_board:FAULTS",

@@ -32,7 +32,7 @@ from techniques.failure import DropCriteria, FailureCriteria
 from techniques.failure_policy import FailurePolicy, Retry
 from techniques.limits import Limit, SafetyLimits
 from techniques.programs import Block, Repeat, Sequence
-from techniques.protocol import GasCheck, Protocol, Schedule, Temperatures
+from techniques.protocol import FreshSpots, GasCheck, Protocol, Schedule, Temperatures
 from techniques.recording import Recording
 from techniques.reference import (
     KnownPotential,
@@ -90,6 +90,7 @@ __all__ = [
     "FailureCriteria",
     "FailurePolicy",
     "Formation",
+    "FreshSpots",
     "FullCellCycling",
     "GalvanostaticStep",
     "GasCheck",

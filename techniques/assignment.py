@@ -262,7 +262,7 @@ class Assignment(Data):
                     after = 0.0
                 return after, max(before, after)
             case ImpedanceSpectrum():
-                after = before + self._bias_charge_mah_cm2(technique)
+                after = before + self.bias_charge_mah_cm2(technique)
                 return after, after
             case PotentiostaticStep() if technique.role == ("strip" if on_metal else "plate"):
                 return before, before
@@ -328,7 +328,7 @@ class Assignment(Data):
                 f"impedance spectrum: its peak current is {peak * 1e3:.4g} mA, the limit is "
                 f"{limits.current_max_a * 1e3:.4g} mA"
             )
-        charge, most = self._bias_charge_mah_cm2(step), limits.charge_max_mah_cm2
+        charge, most = self.bias_charge_mah_cm2(step), limits.charge_max_mah_cm2
         if most is not None and charge > most * (1 + 1e-9):
             found.append(
                 "impedance spectrum at a bias: no current_max_a bounds its charge"
@@ -338,7 +338,7 @@ class Assignment(Data):
             )
         return found
 
-    def _bias_charge_mah_cm2(self, step: ImpedanceSpectrum) -> float:
+    def bias_charge_mah_cm2(self, step: ImpedanceSpectrum) -> float:
         """Return the charge that a spectrum away from open circuit could pass, mAh/cm2."""
         if step.potential_v is None:
             return 0.0

@@ -98,8 +98,20 @@ class Cell(Data):
     pressure_kpa: float | None = Field(default=None, ge=0, description="Stack pressure, kPa.")
     atmosphere: str | None = Field(default=None, description="Gas above the cell: argon, air, ...")
     deaerated: bool = Field(default=False, description="Oxygen was removed from the electrolyte.")
+    headspace: Literal["closed", "open", "swept"] | None = Field(
+        default=None,
+        description="closed: nothing leaves it, so that the pressure of hydrogen is limited; open "
+        "to the atmosphere; swept by a gas; none: nothing is said, and no pressure is limited.",
+    )
     headspace_ml: float | None = Field(
         default=None, gt=0, description="Gas volume of the closed headspace, mL."
+    )
+    headspace_overpressure_max_kpa: float = Field(
+        default=30.0,
+        gt=0,
+        description="What the gas of a closed headspace may be above the atmosphere, kPa (30 kPa "
+        "are 0.3 bar): a program that could make more hydrogen is refused without a pressure "
+        "sensor, with one the run is ended there.",
     )
     headspace_kpa: float | None = Field(
         default=None, gt=0, description="Absolute pressure of the gas in it, kPa."
@@ -143,6 +155,12 @@ class Cell(Data):
                 f"the limits contradict each other: temperature_min_k {low} K is not below "
                 f"temperature_max_k {high} K"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _a_closed_headspace_has_a_volume(self) -> Self:
+        if self.headspace == "closed" and self.headspace_ml is None:
+            raise ValueError("headspace is closed: give headspace_ml, its gas volume in mL")
         return self
 
     @model_validator(mode="after")

@@ -18,6 +18,27 @@ from techniques.steps import OpenCircuit
 from techniques.technique import Technique, for_cell
 
 
+class FreshSpots(Data):
+    """Spectra at spots where no laser has shone yet, to compare the usual spot with.
+
+    The stage moves the sample by ``step_um`` further each time, and back.
+    """
+
+    every_nth: int = Field(ge=2, description="Every so many spectra, one at a fresh spot.")
+    axis: Literal["x", "y", "z"] = Field(default="x", description="Along which the stage moves.")
+    step_um: float = Field(
+        description="From one spot to the next, um: more than the laser's spot is wide; negative "
+        "the other way."
+    )
+
+    @field_validator("step_um")
+    @classmethod
+    def _it_is_a_step(cls, step_um: float) -> float:
+        if step_um == 0:
+            raise ValueError("step_um is 0: the spot would not be fresh")
+        return step_um
+
+
 class Schedule(Data):
     """When the followers act, in seconds of the leader's clock.
 
@@ -49,6 +70,10 @@ class Schedule(Data):
     )
     accumulations: int | None = Field(
         default=None, ge=1, description="Read-outs per spectrum; by default the bench's."
+    )
+    fresh_spots: FreshSpots | None = Field(
+        default=None,
+        description="Some of the spectra at fresh spots, by a stage: does the light change them?",
     )
     tolerance_s: float = Field(default=10.0, gt=0, description="Allowed lateness, s.")
 

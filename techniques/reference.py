@@ -55,6 +55,21 @@ class ReferenceCheck(Data):
         "program before anything is driven: the reference is absent or floating, V.",
     )
 
+    noise_max_v: Threshold = Field(
+        default=0.050,
+        description="A noise of E_WE about its course, over a window, of a larger root mean "
+        "square ends the run with the cell open: the reference floats, or its lead is off, V.",
+    )
+    noise_window_rows: int = Field(
+        default=20, ge=8, le=1000, description="Rows of one step that make up the window."
+    )
+    overload_s: float = Field(
+        default=2.0,
+        gt=0,
+        description="Rows that the instrument marks as overloaded, one after the other for so "
+        "long, end the run with the cell open: nothing is controlled any more, s.",
+    )
+
 
 class ReferenceBound(Data):
     """What the instrument demands of the reference before it drives the cell.

@@ -21,6 +21,10 @@ Event = Literal[
     "nucleation_tip",
     "strip_overrun",
     "hydrogen_above",
+    "headspace_pressure",
+    "temperature_outside",
+    "reference_noise",
+    "overload",
 ]
 
 
@@ -32,7 +36,11 @@ class Condition(Data):
     ``polarisation_failure``: three times the overpotential of the first cycles;
     ``nucleation_tip``: the extreme of the first plating has passed; ``strip_overrun``: more was
     stripped in all than there was and was plated, and 5 %; ``hydrogen_above``: hydrogen found since
-    the start. Thresholds are those of the protocol's ``failure_criteria``.
+    the start. Thresholds of these are those of the protocol's ``failure_criteria``.
+    ``headspace_pressure``: the overpressure of a closed headspace, by a sensor or, without one, the
+    most that the charge can have made; ``temperature_outside``: a sensor in the cell tells a
+    temperature beyond the cell's window; ``reference_noise``: E_WE against the reference is noise;
+    ``overload``: the instrument marks its rows as overloaded. Their limits stand in the cell file.
     """
 
     event: Event

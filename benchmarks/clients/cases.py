@@ -361,6 +361,26 @@ CASES = (
         "it asks for the gate by its name; its test of new values looks at the resistance twice",
     ),
     Case(
+        "KELLER Series 30",
+        "keller",
+        "pressure",
+        "keller-protocol",
+        "KELLER",
+        "firmware, serial number, coefficients, pressure and temperature as numbers of both kinds, "
+        "configuration, address, zero set and taken back, a channel that it has not",
+        {
+            "firmware": "5.20-12.28",
+            "serial number": 133445,
+            "range, bar": [0.0, 3.0],
+            "pressure, bar": about(1.01325, within=1e-3),
+            "temperature, C": about(25.0, within=0.1),
+            "pressure when it was set, bar": about(2.5, within=1e-3),
+            "and taken back, bar": about(1.01325, within=1e-3),
+            "a channel that it has not": "Device Error number: 201",
+        },
+        "it tells the function of a refusal (73 + 128) and not its code",
+    ),
+    Case(
         "Numato relay board",
         "numato",
         "relay_board",

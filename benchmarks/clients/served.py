@@ -80,6 +80,7 @@ SERVED: dict[str, tuple[str, Callable[[Wiring], _Started]]] = {
     "julabo": ("zn-bare", _julabo),
     "ph_meter": ("zn-bare", _wired("ph_meter")),
     "microbalance": ("zn-bare", _wired("microbalance")),
+    "pressure": ("zn-bare", _wired("pressure")),
     "relay_board": ("zn-bare", _relay_board),
     "sampling_valve": ("zn-bare", _wired("sampling_valve")),
     "stage": ("zn-bare", _wired("stage")),

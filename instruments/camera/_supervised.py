@@ -162,6 +162,10 @@ class SupervisedCamera:
         if self._child is not None:
             self._call("stop_recording", MARGIN_S)
 
+    def safe_state(self) -> None:
+        """Close the file; a camera can hurt nobody, and its lamp is on a relay. Idempotent."""
+        self.stop_recording()
+
     @property
     def failed_buffers(self) -> int:
         """Return how many frames arrived damaged since connecting (each was asked for again)."""

@@ -147,6 +147,10 @@ class Lamp(Protocol):
         """Be off when this returns."""
         ...
 
+    def leave_off(self) -> None:
+        """Be off when this returns, if anything is connected that could be on."""
+        ...
+
     @property
     def is_on(self) -> bool:
         """Return whether it shines."""

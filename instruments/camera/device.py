@@ -180,7 +180,7 @@ class CameraDevice(Follower):
         """Switch the lamp off and end a burst; idempotent, callable from any thread."""
         self._ending.set()
         if self._lamp is not None:
-            self._lamp.off()
+            self._lamp.leave_off()
 
     def close(self) -> None:
         """End the worker and release the camera; idempotent."""

@@ -1,11 +1,13 @@
 """What a bench file tells of a camera and its lamp."""
 
+from collections.abc import Mapping
 from typing import Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
+from instruments.calibration import Quantity, newest
 from instruments.camera.contract import Camera
-from instruments.entry import AddressedEntry
+from instruments.entry import AddressedEntry, CalibratedEntry
 from techniques._base import Data
 
 
@@ -16,7 +18,7 @@ class LampEntry(Data):
     relay: int = Field(ge=0)
 
 
-class CameraEntry(AddressedEntry):
+class CameraEntry(AddressedEntry, CalibratedEntry):
     """A microscope camera; each wire language has its own entry."""
 
     _calibrating: ClassVar[frozenset[str]] = frozenset(
@@ -27,6 +29,12 @@ class CameraEntry(AddressedEntry):
             "deposit_columns",
         }
     )
+
+    _quantities: ClassVar[Mapping[str, Quantity]] = {
+        "micrometre_per_pixel": Quantity(
+            "um/px", "The scale, from a stage micrometer.", expected=True, positive=True
+        )
+    }
 
     kind: Literal["camera"]
     micrometre_per_pixel: float | None = Field(
@@ -63,6 +71,35 @@ class CameraEntry(AddressedEntry):
                 "uncertainty of that scale, in um per pixel"
             )
         return self
+
+    @model_validator(mode="after")
+    def _the_scale_is_told_once(self) -> Self:
+        if self.micrometre_per_pixel is not None and any(self._found_scale):
+            raise ValueError(
+                "micrometre_per_pixel is told by itself and in calibrations: keep the one that "
+                "holds"
+            )
+        return self
+
+    @property
+    def _found_scale(self) -> tuple[float | None, float | None]:
+        for _, one in newest(self.calibrations, "micrometre_per_pixel"):
+            return one.value, one.uncertainty
+        return None, None
+
+    @property
+    def scale_um_px(self) -> float | None:
+        """Return micrometre per pixel, by whichever form tells it; ``None``: not calibrated."""
+        return self.micrometre_per_pixel or self._found_scale[0]
+
+    def calibration_told(self) -> dict[str, Any]:
+        names = ("micrometre_per_pixel", "micrometre_per_pixel_uncertainty")
+        found = zip(names, self._found_scale, strict=True)
+        # An uncertainty of zero is none that anybody found.
+        return super().calibration_told() | {name: value for name, value in found if value}
+
+    def _undated(self) -> frozenset[str]:
+        return frozenset(() if self.micrometre_per_pixel is None else ("micrometre_per_pixel",))
 
     @model_validator(mode="after")
     def _columns_are_apart(self) -> Self:

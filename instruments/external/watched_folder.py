@@ -18,7 +18,7 @@ from urllib.parse import unquote, urlsplit
 
 from instruments.abilities import Abilities
 from instruments.errors import TransportError
-from instruments.relay_board import RelayBoard
+from instruments.relay_board import RelayBoard, leave_open
 from instruments.transport import resolve
 
 _log = logging.getLogger(__name__)
@@ -144,8 +144,8 @@ class WatchedFolder:
 
     def safe_state(self) -> None:
         """Leave the start contact open; a no-op if there is none."""
-        if self._board is not None and self._board.relay(self._start_relay):
-            self._board.set_relay(self._start_relay, False)
+        if self._board is not None:
+            leave_open(self._board, self._start_relay)
 
     def _look(self) -> dict[str, _State]:
         folder = folder_of(self.address)

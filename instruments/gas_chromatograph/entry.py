@@ -1,11 +1,13 @@
 """What a bench file tells of a gas chromatograph."""
 
+import datetime
 from collections.abc import Mapping
-from typing import Any, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from instruments.entry import AddressedEntry, InstrumentEntry, ZoneName
+from instruments.calibration import CalibrationFlag, Quantity, newest
+from instruments.entry import AddressedEntry, CalibratedEntry, ZoneName
 from instruments.gas_chromatograph.contract import GasChromatograph, Results
 from instruments.gas_chromatograph.results import ResultFolder
 from instruments.relay_board import RelayBoard
@@ -25,6 +27,11 @@ _OF_GAS = {
     "pressure_pa",
     "temperature_k",
 }
+_SLOPES = (
+    "hydrogen_area_per_mole_fraction",
+    "oxygen_area_per_mole_fraction",
+    "nitrogen_area_per_mole_fraction",
+)
 _OF_LEVELS = {"levels", "through_zero"}
 _OF_SWEEP = {"carrier_sccm", "carrier_reference_k", "carrier_reference_pa"}
 
@@ -55,8 +62,22 @@ class PeakWindows(Data):
         return self
 
 
-class GasChromatographEntry(InstrumentEntry):
+class GasChromatographEntry(CalibratedEntry):
     """A gas chromatograph; each way to start one has its own entry."""
+
+    _quantities: ClassVar[Mapping[str, Quantity]] = {
+        "hydrogen_area_per_mole_fraction": Quantity(
+            "area", "Slope of the calibration, by gases.", expected=True, positive=True
+        ),
+        "hydrogen_area": Quantity(
+            "area",
+            "Area of hydrogen in a gas of known composition, several of them instead of a slope.",
+            "1",
+            "the mole fraction of the gas",
+        ),
+        "oxygen_area_per_mole_fraction": Quantity("area", "As of hydrogen.", positive=True),
+        "nitrogen_area_per_mole_fraction": Quantity("area", "As of hydrogen.", positive=True),
+    }
 
     kind: Literal["gas_chromatograph"]
     valve: str | None = Field(
@@ -178,11 +199,46 @@ class GasChromatographEntry(InstrumentEntry):
     def valves(self) -> tuple[str, ...]:
         return () if self.valve is None else (self.valve,)
 
+    @model_validator(mode="after")
+    def _a_response_is_told_once(self) -> Self:
+        for of in _SLOPES:
+            if getattr(self, of) is not None and any(newest(self.calibrations, of)):
+                raise ValueError(f"{of} is told by itself and in calibrations: keep one")
+        if self.slope_uncertainty is not None and any(newest(self.calibrations, _SLOPES[0])):
+            raise ValueError(
+                "slope_uncertainty belongs to a slope told by itself; that of calibrations has "
+                "its uncertainty there"
+            )
+        if self.levels and any(newest(self.calibrations, "hydrogen_area")):
+            raise ValueError("areas of hydrogen are in levels and in calibrations: keep one")
+        return self
+
     def calibration_told(self) -> dict[str, Any]:
         keys = set(_OF_GAS)
         keys |= _OF_LEVELS if self.levels else set()
         keys |= _OF_SWEEP if self.headspace == "swept" else set()
-        return self._told(keys)
+        told = super().calibration_told() | self._told(keys)
+        for of in _SLOPES:
+            for _, one in newest(self.calibrations, of):
+                told[of] = one.value
+                if of == _SLOPES[0] and one.uncertainty:
+                    told["slope_uncertainty"] = one.uncertainty / one.value
+        levels = [(one.at, one.value) for _, one in newest(self.calibrations, "hydrogen_area")]
+        if levels:
+            told["levels"] = [{"mole_fraction": x, "area": area} for x, area in levels]
+            told["through_zero"] = self.through_zero
+        return told
+
+    def calibration_flags(self, name: str, today: datetime.date) -> tuple[CalibrationFlag, ...]:
+        flags = super().calibration_flags(name, today)
+        # Levels are as good as a slope.
+        if any(newest(self.calibrations, "hydrogen_area")):
+            flags = tuple(x for x in flags if (x.quantity, x.flag) != (_SLOPES[0], "missing"))
+        return flags
+
+    def _undated(self) -> frozenset[str]:
+        told = {of for of in _SLOPES if getattr(self, of) is not None}
+        return frozenset(told | ({_SLOPES[0]} if self.levels else set()))
 
     def driver(self, boards: Mapping[str, RelayBoard]) -> GasChromatograph:
         """Return the driver, nothing of it connected; ``boards`` are those of the bench."""

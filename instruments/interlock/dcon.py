@@ -191,8 +191,9 @@ class DconInterlock(LineDriver):
             self._done(f"~{self._module}30{self._tenths:02X}")
 
     def safe_state(self) -> None:
-        """Do what ``open`` does."""
-        self.open()
+        """Do what ``open`` does; where it is not connected nothing: it opens when it is left."""
+        if self.connected:
+            self.open()
 
     def state(self) -> dict[str, bool]:
         """Return whose relay is closed, asked of the module."""

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import ClassVar
 
 from instruments.abilities import Abilities
-from instruments.relay_board import Lamp, RelayBoard
+from instruments.relay_board import Lamp, RelayBoard, is_connected
 
 
 class SwitchedLamp(Lamp):
@@ -48,6 +48,6 @@ class SwitchedLamp(Lamp):
         return {"on": float(self.is_on)}
 
     def safe_state(self) -> None:
-        """Switch it off; a no-op if it is off."""
-        if self.is_on:
+        """Switch it off; a no-op if it is off, or its board is not connected."""
+        if is_connected(self._hangs_on) and self.is_on:
             self.off()

@@ -92,6 +92,7 @@ class ProgrammedPotentiostat(LineDriver, Generic[RunT]):
         self._run: RunT | None = None
         self._unread: RunT | None = None
         self._newest_run: RunT | None = None
+        self._open_when_closed = True  # or never connected here
 
     # -- connecting
 
@@ -102,14 +103,25 @@ class ProgrammedPotentiostat(LineDriver, Generic[RunT]):
         """
         if self._transport is None:
             return
+        self._open_when_closed = False
         try:
             self.abort()
+            self._open_when_closed = True
         finally:
             self._release()
 
     def safe_state(self) -> None:
-        """End what runs and open the cell, as ``abort``."""
-        self.abort()
+        """End what runs and open the cell, as ``abort``; nothing where it is not connected.
+
+        One that was closed without confirming that its cell is open says so: TransportError.
+        """
+        if self.connected:
+            self.abort()
+        elif not self._open_when_closed:
+            raise TransportError(
+                f"{self._who()}: it is not connected, and when it was left it did not confirm that "
+                f"its cell is open; {self._left}"
+            )
 
     def identify(self) -> dict[str, str]:
         """Return who answered when the connection was opened.

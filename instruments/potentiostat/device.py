@@ -318,9 +318,13 @@ class PotentiostatDevice(_Pages):
         self._end_program()
 
     def safe_state(self) -> None:
-        """Open the cell, whatever the device believes; raises InstrumentError if that fails."""
-        self._driver.abort()
-        if self._opened_ns is None:
+        """Open the cell, whatever the device believes; raises InstrumentError if that fails.
+
+        Where nothing is connected nothing was begun from here, and nothing is done.
+        """
+        leave: Callable[[], None] = getattr(self._driver, "safe_state", self._driver.abort)
+        leave()
+        if self._opened_ns is None and getattr(self._driver, "connected", True):
             self._opened_ns = clock_ns()
 
     def close_worker(self, timeout_s: float = 10.0) -> None:

@@ -1,23 +1,21 @@
 """What a bench file tells of a potentiostat."""
 
-import datetime
+from collections.abc import Mapping
 from typing import Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from instruments.entry import AddressedEntry
+from instruments.calibration import Dated, Quantity, newest
+from instruments.entry import AddressedEntry, CalibratedEntry
 from instruments.potentiostat.contract import Potentiostat
-from techniques._base import Data
 
 
-class PotentiostatCalibration(Data):
+class PotentiostatCalibration(Dated):
     """How well a potentiostat was found to measure: standard uncertainties (k = 1).
 
     What is left out has its usual value: 0.1 % of gain, 0.1 % of the range, 1 mV.
     """
 
-    date: datetime.date = Field(description="When it was found.")
-    by: str = Field(min_length=1, description="Who found it: a person or a laboratory.")
     current_gain_uncertainty: float | None = Field(
         default=None,
         ge=0,
@@ -38,19 +36,55 @@ class PotentiostatCalibration(Data):
 
     @model_validator(mode="after")
     def _something_was_calibrated(self) -> Self:
-        if not self.model_dump(exclude_none=True, exclude={"date", "by"}):
-            known = [name for name in type(self).model_fields if name not in ("date", "by")]
+        dated = set(Dated.model_fields)
+        if not self.model_dump(exclude_none=True, exclude=dated):
+            known = [name for name in type(self).model_fields if name not in dated]
             raise ValueError(f"a calibration tells at least one of {', '.join(known)}")
         return self
 
 
-class PotentiostatEntry(AddressedEntry):
+# What `calibrations` tells and `calibration` as well.
+_IN_BOTH_FORMS = {
+    "current_gain": "current_gain_uncertainty",
+    "current_offset": "current_offset_uncertainty_a",
+    "potential_offset": "potential_offset_uncertainty_v",
+}
+
+
+class PotentiostatEntry(AddressedEntry, CalibratedEntry):
     """A potentiostat: the leader; each wire language has its own entry."""
 
     unreached_means: ClassVar[str] = "THE CELL MAY BE UNDER CURRENT: disconnect it"
 
     # Whether a program ends by itself within its limits, and keeps its rows, when nobody listens.
     finishes_alone_if_told: ClassVar[bool] = False
+    _quantities: ClassVar[Mapping[str, Quantity]] = {
+        "current_gain": Quantity(
+            "1",
+            "What it reads of a current over the true one, on a range: charges are divided by it.",
+            "A",
+            "the nominal value of the range, A",
+            expected=True,
+            positive=True,
+        ),
+        "current_offset": Quantity(
+            "A",
+            "What it reads on a range where no current flows, positive oxidises the working "
+            "electrode: taken off charges where no zero was measured before the run.",
+            "A",
+            "the nominal value of the range, A",
+        ),
+        "potential_gain": Quantity(
+            "1",
+            "What it reads of a potential difference over the true one; not taken off, a part of "
+            "the uncertainty.",
+            positive=True,
+        ),
+        "potential_offset": Quantity(
+            "V",
+            "What it reads of a potential of zero; not taken off, a part of the uncertainty.",
+        ),
+    }
 
     kind: Literal["potentiostat"]
     on_silence: Literal["open_cell", "let_instrument_finish"] = Field(
@@ -64,10 +98,27 @@ class PotentiostatEntry(AddressedEntry):
         description="By default the usual accuracy of such instruments is believed.",
     )
 
+    @model_validator(mode="after")
+    def _a_value_is_told_once(self) -> Self:
+        told = set() if self.calibration is None else self.calibration.model_fields_set
+        for of, key in _IN_BOTH_FORMS.items():
+            if key in told and any(newest(self.calibrations, of)):
+                raise ValueError(f"{of} is in calibrations and {key} in calibration: keep one")
+        return self
+
     def calibration_told(self) -> dict[str, Any]:
+        told = super().calibration_told()
+        if self.calibration is not None:
+            told |= self.calibration.model_dump(mode="json", exclude_none=True)
+        return told
+
+    def _calibrated_elsewhere(self) -> Mapping[str, Dated]:
         if self.calibration is None:
             return {}
-        return self.calibration.model_dump(mode="json", exclude_none=True)
+        told = self.calibration.model_fields_set
+        return {of: self.calibration for of, key in _IN_BOTH_FORMS.items() if key in told} | {
+            "current_gain": self.calibration
+        }
 
     @property
     def finishes_alone(self) -> bool:

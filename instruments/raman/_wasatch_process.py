@@ -73,6 +73,7 @@ class WasatchProcess(SpectrometerProcess):
         self._usb: Any = None  # the library's wrapper around it
         self._fid: Any = None  # the library's speaker of ENG-0001
         self._laser_set_mw = 0.0
+        self._laser_since = 0.0  # monotonic
         self._laser_power_mw = 0.0  # as read back
         # Held from the look whether all was made safe to the laser's register, and by what makes
         # it safe: between the two it would be read back as off, and shine after that.
@@ -240,16 +241,20 @@ class WasatchProcess(SpectrometerProcess):
         self._connected()
         if self._stopped.is_set():
             raise self._interrupted()
-        return self._guarded(
+        answer = self._guarded(
             "acquire a spectrum",
             lambda: self._acquire(integration_time_s, accumulations, with_laser),
         )
+        # It is off by now.
+        answer["laser_time_s"] = time.monotonic() - self._laser_since if with_laser else 0.0
+        return answer
 
     def _acquire(
         self, integration_time_s: float, accumulations: int, with_laser: bool
     ) -> dict[str, Any]:
         integration_ms = self._set_integration_time(integration_time_s)
         if with_laser:
+            self._laser_since = time.monotonic()
             self._laser_on()
             self._wait(float(self._fid.settings.eeprom.laser_warmup_sec))
         else:

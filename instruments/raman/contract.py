@@ -1,5 +1,6 @@
 """What a driver of a Raman spectrometer offers, whoever makes the spectrometer."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -46,6 +47,7 @@ class Acquisition:
         saturated_pixels: how many pixels were full in at least one read-out.
         host_before_ns: the computer's clock (ns since 1970) before the first read-out.
         host_after_ns: the same after the last.
+        laser_time_s: how long the laser was on, warm-up included; NaN: it was not measured.
     """
 
     counts: NDArray[np.float64]
@@ -56,6 +58,7 @@ class Acquisition:
     saturated_pixels: int
     host_before_ns: int
     host_after_ns: int
+    laser_time_s: float = math.nan
 
 
 class RamanSpectrometer(Protocol):

@@ -16,7 +16,7 @@ from event_model import DataKey
 from numpy.typing import NDArray
 
 from instruments._assets import AssetStream
-from instruments._follower import Follower
+from instruments._follower import Follower, Phase
 from instruments._swmr import SwmrFile
 from instruments.errors import InstrumentError, TransportError
 from instruments.raman.contract import (
@@ -26,6 +26,8 @@ from instruments.raman.contract import (
     WAVENUMBER_DATASET,
     RamanSpectrometer,
 )
+from instruments.raman.spots import AXES, Carrier, Spots
+from techniques import FreshSpots
 
 _log = logging.getLogger(__name__)
 
@@ -69,6 +71,7 @@ class RamanDevice(Follower):
         "accumulations": None,
         "laser": None,
         "laser_power": "W",
+        "laser_time": "s",
         "lamp": None,
         "detector_temperature": "degC",
         "saturated": None,
@@ -100,6 +103,8 @@ class RamanDevice(Follower):
         self._dark: NDArray[np.float64] = np.empty(0)
         self._ending = threading.Event()
         self._ending.set()
+        self._spots: Spots | None = None
+        self._where: dict[str, float] = {}
 
     # -- bluesky
 
@@ -189,20 +194,58 @@ class RamanDevice(Follower):
             self.close_worker()
             self.driver.close()
 
+    # -- spots
+
+    def watch_spots(self, carrier: Carrier | None, fresh: FreshSpots | None = None) -> None:
+        """Record where each spectrum of the runs to come is taken; to be told between runs.
+
+        Args:
+            carrier: the stage that carries the sample; ``None``: there is none, and one spot.
+            fresh: how often one is taken where no light has been.
+
+        Raises:
+            ValueError: there is no stage, or it does not know where it is.
+            SafetyLimitError: its limits leave no fresh spot.
+        """
+        if carrier is None and fresh is not None:
+            raise ValueError(
+                f"{self.name}: fresh spots are asked for, and no stage moves the sample: add one "
+                "to the bench, or leave fresh_spots out of the protocol"
+            )
+        spots = None if carrier is None else Spots(carrier, fresh, self._note)
+        if spots is not None:
+            spots.check()
+        self._spots = spots
+
+    def _quantities(self) -> Mapping[str, str | None]:
+        if self._spots is None:
+            return self._columns
+        return {**self._columns, "spot": None, **dict.fromkeys(AXES, "um")}
+
     # -- what Follower asks for
 
     def _exchange(self, request: dict[str, Any]) -> None:
         """Take a dark spectrum if need be, then the row's spectrum, in one light."""
         self._go_on()
+        # No picture is taken meanwhile: while the sample is moved it would be of another place.
         with self._light_lock:
-            if self._lamp is not None:
-                self._lamp.off()
-            # A spectrometer that was lost (a cable, a hub) may be back for this spectrum.
-            self.driver.connect()
-            self._dark = self.driver.dark(self.integration_time_s, self.accumulations)
-            self._go_on()
-            # The leader's time is noted there, so that it encloses the laser's light only.
-            super()._exchange(request)
+            if self._spots is None:
+                self._expose(request)
+                return
+            counted = request["phase"] != Phase.BLANK
+            with self._spots.next(counted=counted) as spot:
+                self._where = {"spot": spot, **self._spots.position_um()}
+                self._expose(request)
+
+    def _expose(self, request: dict[str, Any]) -> None:
+        if self._lamp is not None:
+            self._lamp.off()
+        # A spectrometer that was lost (a cable, a hub) may be back for this spectrum.
+        self.driver.connect()
+        self._dark = self.driver.dark(self.integration_time_s, self.accumulations)
+        self._go_on()
+        # The leader's time is noted there, so that it encloses the laser's light only.
+        super()._exchange(request)
 
     def _acquire(self, **request: Any) -> tuple[dict[str, float], int]:
         taken = self.driver.acquire(self.integration_time_s, self.accumulations)
@@ -223,9 +266,11 @@ class RamanDevice(Follower):
             "accumulations": float(len(taken.counts)),
             "laser": float(taken.laser_on),
             "laser_power": taken.laser_power_w,
+            "laser_time": taken.laser_time_s,
             "lamp": math.nan if self._lamp is None else 0.0,
             "detector_temperature": taken.detector_temperature_c,
             "saturated": float(taken.saturated_pixels),
+            **(self._where if self._spots is not None else {}),
         }, index
 
     def _describe_assets(self) -> dict[str, DataKey]:

@@ -1,20 +1,53 @@
 """What a bench file tells of a Raman spectrometer."""
 
+import datetime
 from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
-from instruments.entry import AddressedEntry
+from instruments.calibration import CalibrationFlag, Quantity, newest
+from instruments.entry import AddressedEntry, CalibratedEntry
 from instruments.raman.contract import RamanSpectrometer
 from instruments.relay_board.contract import RelayBoard
 from techniques._base import Data
 
+_NO_SHARE = ("laser_power_share", "missing")
 
-class RamanEntry(AddressedEntry):
+
+class RamanEntry(AddressedEntry, CalibratedEntry):
     """A Raman spectrometer with its laser; each wire language has its own entry."""
 
     unreached_means: ClassVar[str] = "THE LASER MAY BE ON: turn its key"
+
+    _quantities: ClassVar[Mapping[str, Quantity]] = {
+        "axis_shift": Quantity(
+            "cm-1",
+            "How far a reference line was found above where it lies (silicon 520.5, polystyrene "
+            "1001.4): taken off the positions of bands, between two lines in proportion.",
+            "cm-1",
+            "where the line lies, cm-1",
+            expected=True,
+        ),
+        "axis_scatter": Quantity(
+            "cm-1", "Standard deviation of repeated positions of one line.", positive=True
+        ),
+        "laser_power_share": Quantity(
+            "1",
+            "Power found at the sample with a power meter, over the power that is set.",
+            expected=True,
+            positive=True,
+        ),
+        "laser_power": Quantity(
+            "W",
+            "Power found at the sample with a power meter, for a power that is set; others in "
+            "proportion to the nearest.",
+            "W",
+            "the power that was set, W",
+            positive=True,
+        ),
+        "spot_diameter": Quantity("um", "Diameter of the laser's spot.", positive=True),
+    }
 
     kind: Literal["raman"]
     laser_power_w: float = Field(gt=0, le=0.5, description="Laser power, W.")
@@ -31,7 +64,15 @@ class RamanEntry(AddressedEntry):
     )
 
     def calibration_told(self) -> dict[str, Any]:
-        return self._told({"reference_line_cm1"} if self.reference_line_cm1 is not None else ())
+        line = {"reference_line_cm1"} if self.reference_line_cm1 is not None else ()
+        return super().calibration_told() | self._told(line)
+
+    def calibration_flags(self, name: str, today: datetime.date) -> tuple[CalibrationFlag, ...]:
+        flags = super().calibration_flags(name, today)
+        # One way to tell the power at the sample is enough.
+        if any(newest(self.calibrations, "laser_power")):
+            flags = tuple(x for x in flags if (x.quantity, x.flag) != _NO_SHARE)
+        return flags
 
     def driver(self, boards: Mapping[str, RelayBoard]) -> RamanSpectrometer:
         """Return the driver, nothing of it connected; ``boards`` are those of the bench."""

@@ -10,6 +10,7 @@ goes while the board has its own, the laser stays on. An interlock and a key are
 import contextlib
 import logging
 import threading
+import time
 from typing import Any, ClassVar
 
 from instruments.abilities import Abilities, Span
@@ -220,6 +221,7 @@ class OceanSpectrometer(SupervisedSpectrometer):
         if not self._has_connected:
             raise self._not_connected("acquire")
         told = {"integration_time_s": integration_time_s, "accumulations": accumulations}
+        laser_time_s = 0.0
         if self._interrupted.is_set():
             raise self._was_interrupted()
         if not with_laser:
@@ -227,6 +229,7 @@ class OceanSpectrometer(SupervisedSpectrometer):
             answer = self._call("acquire", timeout_s, **told)
             firing = self._laser.is_on
         else:
+            since = time.monotonic()
             try:
                 self._switch_on()
                 if self._interrupted.wait(self._laser_warm_up_s):
@@ -235,6 +238,7 @@ class OceanSpectrometer(SupervisedSpectrometer):
                 firing = self._laser.is_on
             finally:
                 self._switch_off()
+            laser_time_s = time.monotonic() - since
         if self._interrupted.is_set():
             raise self._was_interrupted()
         if firing != with_laser:
@@ -244,7 +248,11 @@ class OceanSpectrometer(SupervisedSpectrometer):
             )
         power_w = self._laser_power_w if firing else 0.0
         told_by_child: dict[str, Any] = answer
-        return told_by_child | {"laser_on": firing, "laser_power_w": power_w}
+        return told_by_child | {
+            "laser_on": firing,
+            "laser_power_w": power_w,
+            "laser_time_s": laser_time_s,
+        }
 
     def _has_drifted(self, temperature_c: float) -> bool:
         return False  # its temperature is not known

@@ -41,3 +41,18 @@ class RelayBoard(Protocol):
     def pulse(self, n: int, duration_s: float) -> None:
         """Close relay ``n`` for ``duration_s`` and open it whatever happens in between."""
         ...
+
+
+def is_connected(board: RelayBoard) -> bool:
+    """Return whether a board is connected, as far as its driver tells."""
+    return bool(getattr(board, "connected", True))
+
+
+def leave_open(board: RelayBoard, relay: int) -> None:
+    """Open a contact if it is closed; a no-op where the board is not connected.
+
+    A board that was closed has opened what it had closed. Raises InstrumentError if one that is
+    connected does not confirm.
+    """
+    if is_connected(board) and board.relay(relay):
+        board.set_relay(relay, False)

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 
 from instruments.errors import InstrumentError
-from instruments.relay_board.contract import RelayBoard
+from instruments.relay_board.contract import RelayBoard, is_connected
 
 
 class Lamp:
@@ -23,6 +23,14 @@ class Lamp:
     def off(self) -> None:
         """Switch the light off; returns when the relay has been read back open."""
         self._board.set_relay(self._relay, False)
+
+    def leave_off(self) -> None:
+        """Switch the light off if it may be on: not where the board is not connected.
+
+        A board that was closed has opened the relays that it had closed.
+        """
+        if is_connected(self._board):
+            self.off()
 
     @property
     def is_on(self) -> bool:

@@ -1,15 +1,16 @@
 """What a bench file tells of a sensor."""
 
-from collections.abc import Callable, Set
+from collections.abc import Callable, Mapping, Set
 from typing import Any, ClassVar, Literal, Self
 
 from pydantic import Field, field_validator
 
-from instruments.entry import AddressedEntry, OnFailure
+from instruments.calibration import Quantity
+from instruments.entry import AddressedEntry, CalibratedEntry, OnFailure
 from instruments.sensor.contract import Sensor
 
 
-class SensorEntry(AddressedEntry):
+class SensorEntry(AddressedEntry, CalibratedEntry):
     """A sensor; each wire language has its own entry."""
 
     kind: Literal["sensor"]
@@ -28,6 +29,22 @@ class AtlasEzoPhEntry(SensorEntry):
     """A pH probe on an Atlas Scientific EZO circuit."""
 
     _calibrating: ClassVar[frozenset[str]] = frozenset({"temperature_k", "compensated_by"})
+    _quantities: ClassVar[Mapping[str, Quantity]] = {
+        "ph_offset": Quantity(
+            "1",
+            "What it reads less the pH of a buffer; told, not taken off: the circuit has a "
+            "calibration of its own.",
+            "1",
+            "the pH of the buffer",
+        ),
+        "temperature_offset": Quantity(
+            "K",
+            "What the thermometer that compensates it reads less the true temperature; told, not "
+            "taken off.",
+            "K",
+            "the true temperature, K",
+        ),
+    }
 
     language: Literal["atlas_ezo_ph"]
     temperature_k: float = Field(
@@ -65,10 +82,57 @@ class AtlasEzoPhEntry(SensorEntry):
         )
 
 
+class KellerBusEntry(SensorEntry):
+    """A pressure transmitter of KELLER's Series 30 (33X, 35X, 36X) in the cell's headspace."""
+
+    language: Literal["keller_bus"]
+    device: int = Field(
+        default=250,
+        ge=1,
+        le=250,
+        description="Its address on the bus, 1 to 249; 250: it is there alone.",
+    )
+    measures: Literal["absolute", "gauge"] = Field(
+        default="absolute",
+        description="What it counts from: absolute (PAA) from vacuum, gauge (PR, PA) from the "
+        "atmosphere.",
+    )
+    ambient_kpa: float = Field(
+        default=101.325,
+        gt=50,
+        lt=120,
+        description="Pressure of the atmosphere, kPa: overpressure counts from it.",
+    )
+
+    @classmethod
+    def driver_class(cls) -> Any:
+        from instruments.sensor.keller_bus import KellerBusPressure
+
+        return KellerBusPressure
+
+    def driver(self, temperature_of: Callable[[], float] | None = None) -> Sensor:
+        from instruments.sensor.keller_bus import KellerBusPressure
+
+        return KellerBusPressure(
+            self.address,
+            device=self.device,
+            measures=self.measures,
+            ambient_kpa=self.ambient_kpa,
+        )
+
+
 class SrsQcm200Entry(SensorEntry):
     """A quartz microbalance of Stanford Research Systems, its crystal the working electrode."""
 
     _calibrating: ClassVar[frozenset[str]] = frozenset({"sensitivity_hz_cm2_ug"})
+    _quantities: ClassVar[Mapping[str, Quantity]] = {
+        "sensitivity_share": Quantity(
+            "1",
+            "Mass per charge that was found over that of the metal alone, where its efficiency is "
+            "known; told, not taken off.",
+            positive=True,
+        )
+    }
 
     language: Literal["srs_qcm200"]
     sensitivity_hz_cm2_ug: float = Field(

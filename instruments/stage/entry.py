@@ -1,12 +1,13 @@
 """What a bench file tells of a stage."""
 
 from collections.abc import Mapping
-from typing import Any, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
 from instruments.abilities import Span
-from instruments.entry import AddressedEntry, OnFailure
+from instruments.calibration import Quantity
+from instruments.entry import AddressedEntry, CalibratedEntry, OnFailure
 from instruments.stage.contract import Stage
 from techniques._base import Data
 
@@ -29,8 +30,18 @@ class AxisEntry(Data):
         return self
 
 
-class StageEntry(AddressedEntry):
+class StageEntry(AddressedEntry, CalibratedEntry):
     """A motorised stage; each wire language has its own entry."""
+
+    _quantities: ClassVar[Mapping[str, Quantity]] = {
+        f"{axis}_gain": Quantity(
+            "1",
+            f"Way along {axis} that it tells over the true one, from a stage micrometer; told, not "
+            "taken off.",
+            positive=True,
+        )
+        for axis in ("x", "y", "z")
+    }
 
     kind: Literal["stage"]
     on_failure: OnFailure = "note"

@@ -6,17 +6,29 @@ from typing import Any, ClassVar, Literal, Self
 from pydantic import Field, model_validator
 
 from instruments.abilities import Span
-from instruments.entry import AddressedEntry
+from instruments.calibration import Quantity
+from instruments.entry import AddressedEntry, CalibratedEntry
 from instruments.thermostat.contract import Thermostat
 
 # Water freezes in the bath as well as in a cell, and boils.
 _WATER_K = (275.15, 368.15)
 
 
-class ThermostatEntry(AddressedEntry):
+class ThermostatEntry(AddressedEntry, CalibratedEntry):
     """A thermostat: the temperature of the cell; each wire language has its own entry."""
 
     unreached_means: ClassVar[str] = "it goes on with the setpoint that it has"
+
+    _quantities: ClassVar[Mapping[str, Quantity]] = {
+        "temperature_offset": Quantity(
+            "K",
+            "What its thermometer reads less the true temperature of the cell: taken off, between "
+            "two temperatures in proportion, beyond them as at the nearest.",
+            "K",
+            "the true temperature, K",
+            expected=True,
+        )
+    }
 
     kind: Literal["thermostat"]
     bath_liquid: Literal["water", "water-glycol", "ethanol", "silicone oil", "dry"] | None = Field(

@@ -15,6 +15,7 @@ from operando.analysis._evaluation import (
 )
 from operando.analysis._impedance_metrics import impedance_fits, spectrum_times
 from operando.analysis.activation import activation_energy, settled
+from operando.analysis.calibrations import thermometer
 from operando.runs import Run
 
 
@@ -34,6 +35,7 @@ class TemperaturePoint:
     resistance_ohm: float
     uncertainty_ohm: float
     spectrum: int
+    temperature_uncertainty_k: float = 0.0
 
 
 def temperature_points(run: Run) -> tuple[list[TemperaturePoint], list[str]]:
@@ -45,10 +47,13 @@ def temperature_points(run: Run) -> tuple[list[TemperaturePoint], list[str]]:
     """
     points: list[TemperaturePoint] = []
     left_out: list[str] = []
+    put_right: dict[str, None] = {}
     stream = run.streams.get("thermostat")
     spectra = run.streams.get("impedance")
     fits, times = impedance_fits(run), spectrum_times(run)
+    calibration = run.start.get("calibration") or {}
     for number, (fit, (begin, end)) in enumerate(zip(fits, times, strict=True), 1):
+        error_k = 0.0
         if isinstance(fit, str) or not fit.arcs:
             told = fit if isinstance(fit, str) else "no arc stands out"
             left_out.append(f"spectrum {number}: {told}")
@@ -62,6 +67,9 @@ def temperature_points(run: Run) -> tuple[list[TemperaturePoint], list[str]]:
                 end,
             )
             temperature, problem = bath.temperature_k, bath.reason
+            if temperature is not None and problem is None:
+                temperature, error_k, told_k = thermometer(calibration, temperature)
+                put_right |= {} if told_k is None else {told_k: None}
         else:
             assert spectra is not None  # there are spectra
             row = int(
@@ -73,10 +81,14 @@ def temperature_points(run: Run) -> tuple[list[TemperaturePoint], list[str]]:
             continue
         points.append(
             TemperaturePoint(
-                temperature, fit.interfacial_ohm, fit.interfacial_uncertainty_ohm, number
+                temperature,
+                fit.interfacial_ohm,
+                fit.interfacial_uncertainty_ohm,
+                number,
+                error_k,
             )
         )
-    return points, left_out
+    return points, [*left_out, *put_right]
 
 
 def _stored_k(run: Run, member: int) -> tuple[float | None, str | None]:
@@ -105,9 +117,16 @@ def activation_metrics(found: Evaluation) -> dict[str, Metric]:
     temperatures = [point.temperature_k for point in points]
     resistances = [point.resistance_ohm for point in points]
     errors = [point.uncertainty_ohm for point in points]
+    errors_k = [point.temperature_uncertainty_k for point in points]
+    worst_k = max(errors_k)
     gain = found.accuracy.gain
     told = {
-        "temperature_k": metric("temperature_k", list(temperatures), None, summary(left_out)),
+        "temperature_k": metric(
+            "temperature_k",
+            list(temperatures),
+            list(errors_k) if worst_k else None,
+            summary(left_out),
+        ),
         "resistance_at_temperature_ohm": metric(
             "resistance_at_temperature_ohm",
             list(resistances),
@@ -119,7 +138,13 @@ def activation_metrics(found: Evaluation) -> dict[str, Metric]:
         ("activation_energy_kj_mol", "ln(T/R)"),
         ("activation_energy_ln_inverse_r_kj_mol", "ln(1/R)"),
     ):
-        fit = activation_energy(temperatures, resistances, errors, form=form)  # type: ignore[arg-type]  # both are forms
+        fit = activation_energy(
+            temperatures,
+            resistances,
+            errors,
+            form=form,  # type: ignore[arg-type]  # both are forms
+            temperature_uncertainty_k=worst_k,
+        )
         if fit.kj_mol is None or fit.r2 is None:
             told[name] = metric(name, None, reason=summary([fit.reason, *left_out]))
             continue

@@ -124,12 +124,15 @@ def _theory_um(
 def _current_zero(found: Evaluation) -> Metric:
     """Return the zero of the range in which the first half-cycle with one was measured."""
     name = "current_zero_ua"
-    zero = next((half.zero for half in found.halves if half.zero is not None), None)
+    zeros = (half.zero for half in found.halves if half.zero is not None)
+    zero = next((zero for zero in zeros if zero.source != "none"), None)
     if zero is not None:
         told = f"of the range {zero.range_a * 1e3:g} mA"
+        if zero.source == "calibration":
+            told += ", of its calibration; it was not measured before the run"
         return metric(name, zero.current_a * 1e6, zero.uncertainty_a * 1e6, told)
     reason = (found.run.start.get("current_zero") or {}).get("reason")
-    if found.accuracy.zeros:
+    if any(zero.source != "none" for zero in found.accuracy.zeros):
         reason = "no half-cycle has a steady current in a range whose zero was measured"
     return metric(name, None, reason=reason or "it was not measured before the run")
 

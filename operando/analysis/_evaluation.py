@@ -366,15 +366,25 @@ def interruptions(found: Evaluation, among: Sequence[int] | None = None) -> list
 
 
 def zeros_taken_off(found: Evaluation) -> str | None:
-    """Say which zeros of the current the charges are without; None if none was measured."""
+    """Say which zeros of the current the charges are without, and which gains.
+
+    None if none was measured before the run and no calibration tells any.
+    """
     zeros = {half.zero for half in found.halves if half.zero is not None}
-    if not zeros:
-        return None
-    told = " and ".join(
-        f"{zero.current_a * 1e6:.3g} uA (range {zero.range_a * 1e3:g} mA)"
-        for zero in sorted(zeros, key=lambda zero: zero.range_a)
-    )
-    return f"the zero of the current, {told}, measured before the run, is taken off"
+    said = []
+    for source, when in (("measured", "measured before the run"), ("calibration", "calibrated")):
+        told = " and ".join(
+            f"{zero.current_a * 1e6:.3g} uA (range {zero.range_a * 1e3:g} mA)"
+            for zero in sorted(zeros, key=lambda zero: zero.range_a)
+            if zero.source == source
+        )
+        if told:
+            said.append(f"the zero of the current, {told}, {when}, is taken off")
+    gains = sorted({(zero.range_a, zero.gain) for zero in zeros if zero.gain != 1.0})
+    if gains:
+        told = " and ".join(f"{gain:.6g} (range {range_a * 1e3:g} mA)" for range_a, gain in gains)
+        said.append(f"charges are divided by the current's gain, {told}, as it was calibrated")
+    return "; ".join(said) or None
 
 
 def enumerated(numbers: Sequence[int]) -> str:

@@ -112,7 +112,9 @@ class MetalThere:
         ):
             gains[range_a] = gains.get(range_a, 0.0) + more
         # What was there at the start was not measured here; a gain does not act on it.
-        gain = self.accuracy.gain * math.hypot(*gains.values())
+        gain = math.hypot(
+            *(self.accuracy.gain_of_range(range_a) * value for range_a, value in gains.items())
+        )
         seconds = {r: (on.zeroed_s, on.unzeroed_s) for r, on in self._ranges.items()}
         offset = sum(self._offset(r, *both) for r, both in seconds.items())
         # Of the earlier runs and of the strip that goes on it is not known whether there is a zero.

@@ -1,5 +1,6 @@
 """Bands of the Raman spectra of a run."""
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -19,6 +20,8 @@ from operando.analysis._evaluation import (
     undefined,
 )
 from operando.analysis.band_shapes import NoBandError, fit_band
+from operando.analysis.calibrations import between
+from operando.analysis.calibrations import found as calibrated
 from operando.analysis.gas_calibration import LOD_SIGMAS
 from operando.analysis.raman_axis import axis_shift, out_of_sight
 from operando.analysis.segments import PLATE
@@ -69,14 +72,35 @@ def raman_metrics(found: Evaluation) -> dict[str, Metric]:
         numbers[name] = [None if isinstance(value, str) else value[0] for value in values]
         errors = [None if isinstance(value, str) else value[1] for value in values]
         reasons[name] = [value if isinstance(value, str) else None for value in values]
+        put_right = _put_right(found, name, numbers[name], errors)
         known = any(error is not None for error in errors)
-        notes = [spiked, *reasons[name]]
+        notes = [spiked, put_right, *reasons[name]]
         told[name] = listed(name, numbers[name], errors if known else None, notes)
     for name in names:
         # Below the limit of detection there is no area; its scatter still decides on changes.
         raw = _raw_areas(measured, name)
         told |= _trend(found, name, raw, placed, reasons[f"{name}_area"])
     return told
+
+
+def _put_right(
+    found: Evaluation, name: str, positions: list[Number], errors: list[Number]
+) -> str | None:
+    """Take the calibrated shift of the axis off the positions of a band; say so if it was."""
+    of = name.removesuffix("_position_cm1")
+    if of == name:
+        return None
+    shift = between(calibrated(found.calibration, "raman", "axis_shift"), _POSITIONS[of])
+    if shift is None:
+        return None
+    scatter = next(iter(calibrated(found.calibration, "raman", "axis_scatter")), None)
+    more = math.hypot(shift.u, 0.0 if scatter is None else scatter.value)
+    for row, position in enumerate(positions):
+        if position is not None:
+            positions[row] = position - shift.value
+            error = errors[row]
+            errors[row] = None if error is None else math.hypot(error, more)
+    return f"{shift.value:+.3g} cm-1 taken off the axis ({shift.told})"
 
 
 def _may_hold_spikes(stream: Stream) -> str | None:
@@ -120,9 +144,10 @@ def _trend(
     platings = [half for half in found.halves if half.role == PLATE]
     begins_s = np.array([half.t_s[0] for half in platings])
     ends_s = np.array([half.t_s[-1] for half in platings])
+    spots = found.run.streams["raman"].columns.get("raman_spot")
     for row, area in enumerate(areas):
-        if area is None:
-            continue
+        if area is None or (spots is not None and spots[row] > 0):
+            continue  # another spot, with which the usual one is compared
         middle = float(placed.middle_s[row])
         if placed.after_s[row] <= found.begin_s:
             blanks.append(area)

@@ -7,6 +7,7 @@ import numpy as np
 from operando.analysis._evaluation import Evaluation, placed_rows
 from operando.analysis._impedance_metrics import impedance_fits, spectrum_times
 from operando.analysis.activation import settled
+from operando.analysis.calibrations import thermometer
 from operando.analysis.impedance import ArcFit
 from operando.analysis.steps import REST, StepRows
 from operando.runs import Run
@@ -52,7 +53,8 @@ def temperature_k(found: Evaluation, begin_s: float, end_s: float) -> tuple[floa
             end_s,
         )
         if told.temperature_k is not None:
-            return told.temperature_k, told.reason
+            kelvin, _, put_right = thermometer(found.calibration, told.temperature_k)
+            return kelvin, "; ".join(filter(None, (told.reason, put_right))) or None
     stored = found.run.start.get("temperature_k")
     if isinstance(stored, int | float) and stored > 0:
         return float(stored), None

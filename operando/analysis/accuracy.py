@@ -3,7 +3,9 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
+
+from operando.analysis.calibrations import Found, found, of_range
 
 # A current that was set is read back this well at worst; a program is ended otherwise.
 _READ_BACK_WITHIN = 0.05
@@ -33,12 +35,17 @@ class CurrentZero:
         set_a: Magnitudes of the currents that were set on the range, A; empty where a record
             does not tell them: of older runs, in which ranges carried no more than their nominal
             values.
+        gain: What is read of a current over the true one, as a calibration found it; 1 without.
+        source: Whence the reading is: ``measured`` before the run, of a ``calibration``, or of
+            ``none`` (only the gain is known).
     """
 
     range_a: float
     current_a: float
     uncertainty_a: float
     set_a: tuple[float, ...] = ()
+    gain: float = 1.0
+    source: Literal["measured", "calibration", "none"] = "measured"
 
 
 def current_ranges(start: Mapping[str, Any]) -> tuple[CurrentRange, ...]:
@@ -48,18 +55,52 @@ def current_ranges(start: Mapping[str, Any]) -> tuple[CurrentRange, ...]:
 
 
 def current_zeros(start: Mapping[str, Any]) -> tuple[CurrentZero, ...]:
-    """Return the zeros measured before a run, as its start document tells them; often none."""
+    """Return what is known of the current by range, as a start document tells it; often nothing.
+
+    A zero that was measured before the run holds, else that of a calibration; the gain is that of
+    the calibration, if there is one.
+    """
     told = start.get("current_zero") or {}
+    calibration = start.get("calibration") or {}
     ran = current_ranges(start)
-    return tuple(
-        CurrentZero(
-            float(one["range_a"]),
-            float(one["current_a"]),
-            float(one["uncertainty_a"]),
-            tuple(each.current_a for each in ran if each.range_a == float(one["range_a"])),
+    gains = found(calibration, "potentiostat", "current_gain")
+    offsets = found(calibration, "potentiostat", "current_offset")
+
+    def known(range_a: float, zero_a: float, u: float, source: Any) -> CurrentZero:
+        gain = of_range(gains, range_a)
+        set_a = tuple(
+            each.current_a for each in ran if math.isclose(each.range_a, range_a, rel_tol=1e-6)
+        )
+        return CurrentZero(range_a, zero_a, u, set_a, 1.0 if gain is None else gain.value, source)
+
+    zeros = [
+        known(
+            float(one["range_a"]), float(one["current_a"]), float(one["uncertainty_a"]), "measured"
         )
         for one in told.get("measured", ())
-    )
+    ]
+    accuracy = CurrentAccuracy.from_calibration(calibration)
+    for range_a in sorted({x.at for x in (*gains, *offsets) if x.at is not None}):
+        if any(math.isclose(zero.range_a, range_a, rel_tol=1e-6) for zero in zeros):
+            continue
+        # As the instrument tells it, by which it is looked up.
+        as_ran = (x.range_a for x in ran if math.isclose(x.range_a, range_a, rel_tol=1e-6))
+        range_a = next(as_ran, range_a)
+        offset = of_range(offsets, range_a)
+        bound = accuracy.offset_a
+        if bound is None:
+            bound = accuracy.offset_of_range * range_a
+        zeros.append(
+            known(range_a, 0.0, bound, "none")
+            if offset is None
+            else known(
+                range_a,
+                offset.value,
+                bound if offset.uncertainty is None else offset.uncertainty,
+                "calibration",
+            )
+        )
+    return tuple(zeros)
 
 
 def range_of(current_a: float, ran: Sequence[CurrentRange]) -> float | None:
@@ -97,6 +138,7 @@ class CurrentAccuracy:
         zeros: What was measured before the run; with ``zeroed``, the zero was taken off a current,
             and only what is not known of it is an offset.
         ranges: On which range each current ran that was set, as it was recorded.
+        gains: What a calibration found by range; with ``zeroed`` it was taken off too.
 
     Of a current that was not set, and of runs that did not record it, the range is taken to be the
     smallest decade that covers it.
@@ -107,6 +149,7 @@ class CurrentAccuracy:
     offset_a: float | None = None
     zeros: tuple[CurrentZero, ...] = ()
     ranges: tuple[CurrentRange, ...] = ()
+    gains: tuple[Found, ...] = ()
 
     @classmethod
     def from_start(cls, start: Mapping[str, Any]) -> "CurrentAccuracy":
@@ -118,8 +161,12 @@ class CurrentAccuracy:
     def from_calibration(cls, calibration: Mapping[str, Any]) -> "CurrentAccuracy":
         """Return the accuracy told under ``potentiostat`` in a start document's calibration."""
         told = calibration.get("potentiostat") or {}
+        gains = found(calibration, "potentiostat", "current_gain")
+        # Where it is not known on which range a current ran, or the gain is not taken off.
+        worst = max((_not_taken_off(one) for one in gains), default=cls.gain)
         return cls(
-            gain=told.get("current_gain_uncertainty", cls.gain),
+            gain=told.get("current_gain_uncertainty", worst),
+            gains=gains,
             offset_of_range=told.get("current_offset_uncertainty_of_range", cls.offset_of_range),
             offset_a=told.get("current_offset_uncertainty_a"),
         )
@@ -134,6 +181,16 @@ class CurrentAccuracy:
             return ran_on
         return 10.0 ** math.ceil(math.log10(magnitude) - 1e-9)
 
+    def gain_of_range(self, range_a: float, *, zeroed: bool = True) -> float:
+        """Return the relative standard uncertainty of the gain on a range.
+
+        Without ``zeroed`` what a calibration found of the gain was not taken off, and is in it.
+        """
+        known = of_range(self.gains, range_a)
+        if known is None or known.uncertainty is None:
+            return self.gain
+        return known.uncertainty / known.value if zeroed else _not_taken_off(known)
+
     def relative_offset(self, current_a: float, *, zeroed: bool = False) -> float:
         """Return the offset's standard uncertainty over ``|current_a|``."""
         if current_a == 0:
@@ -146,7 +203,10 @@ class CurrentAccuracy:
 
     def relative(self, current_a: float, *, zeroed: bool = False) -> float:
         """Return the relative standard uncertainty of one current or its charge."""
-        return math.hypot(self.gain, self.relative_offset(current_a, zeroed=zeroed))
+        gain = (
+            self.gain_of_range(self.range_a(current_a), zeroed=zeroed) if self.gains else self.gain
+        )
+        return math.hypot(gain, self.relative_offset(current_a, zeroed=zeroed))
 
     def relative_of_ratio(self, current_a: float, other_a: float, *, zeroed: bool = False) -> float:
         """Return the relative uncertainty of the ratio of two charges of opposite sign.
@@ -159,14 +219,22 @@ class CurrentAccuracy:
         return math.hypot(*(self.relative(one, zeroed=zeroed) for one in (current_a, other_a)))
 
 
+def _not_taken_off(gain: Found) -> float:
+    """Return the relative uncertainty of what is not divided by a gain that was found."""
+    return math.hypot(gain.value - 1.0, 1e-3 if gain.uncertainty is None else gain.uncertainty)
+
+
 def potential_offset_v(calibration: Mapping[str, Any]) -> float:
     """Return how large a potential may look while it is zero, V; 1 mV unless it is told.
 
     Args:
         calibration: That of a start document; ``potential_offset_uncertainty_v`` under
-            ``potentiostat`` tells it.
+            ``potentiostat`` tells it. What a calibration found is not taken off: it adds to what
+            is not known of it.
     """
     told = calibration.get("potentiostat") or {}
+    for offset in found(calibration, "potentiostat", "potential_offset"):
+        return math.hypot(offset.value, 1e-3 if offset.uncertainty is None else offset.uncertainty)
     return float(told.get("potential_offset_uncertainty_v", 1e-3))
 
 
@@ -190,7 +258,7 @@ class PotentialAccuracy:
     def from_calibration(cls, calibration: Mapping[str, Any]) -> "PotentialAccuracy":
         """Return the accuracy told under ``potentiostat`` in a start document's calibration."""
         told = calibration.get("potentiostat") or {}
-        return cls(
-            potential_offset_v(calibration),
-            float(told.get("potential_gain_uncertainty", POTENTIAL_GAIN)),
-        )
+        gain = float(told.get("potential_gain_uncertainty", POTENTIAL_GAIN))
+        for one in found(calibration, "potentiostat", "potential_gain"):
+            gain = _not_taken_off(one)
+        return cls(potential_offset_v(calibration), gain)

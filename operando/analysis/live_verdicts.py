@@ -17,6 +17,7 @@ from pydantic import ValidationError
 from operando.analysis import hydrogen as gas
 from operando.analysis._growing_half_cycle import NEEDED, OTHER, GrowingHalfCycle
 from operando.analysis._metal_there import MetalThere, largest
+from operando.analysis._verdict import Verdict as Verdict
 from operando.analysis.accuracy import CurrentAccuracy, potential_offset_v
 from operando.analysis.blocks import compared_temperatures_k
 from operando.analysis.endings import PlannedHalfCycles, first_plating_s
@@ -26,6 +27,7 @@ from operando.analysis.inventory import (
     metal_at_start_mah_cm2,
     metal_potential_v,
 )
+from operando.analysis.live_guards import GUARDS, Guards
 from operando.analysis.overpotential import TIP_WITHIN, noise_v
 from operando.analysis.potential_noise import potential_noise_v_s
 from operando.analysis.segments import PLATE, STRIP, with_ending
@@ -44,33 +46,11 @@ KINDS = (
     "strip_overrun",
     "polarisation_failure",
     "hydrogen",
+    *GUARDS,
 )
 # Judged by |E|, which counts from the metal's own potential.
 _FROM_ZERO = ("nucleation_tip", "soft_short", "soft_short_coulombic", "square_wave", "hard_short")
 _NOT_KNOWN = "the run goes on with another one, and how much passed in that is not known"
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """One thing that was found in the rows so far.
-
-    Attributes:
-        kind: One of `KINDS`.
-        t_s: The leader's program time of the row with which it became sure, s.
-        value: What a rule may compare: the tip in mV, the share of |E| left (``soft_short``,
-            ``hard_short``), the ratio to the threshold or the baseline (``soft_short_noise``,
-            ``square_wave``, ``polarisation_failure``; |E| in V at the limit), the charge in %
-            (``soft_short_coulombic``), the charge beyond the inventory in mAh/cm2
-            (``strip_overrun``), the cumulative hydrogen in umol.
-        reason: It in words.
-        half_cycle: Number of the half-cycle; 0 before the first.
-    """
-
-    kind: str
-    t_s: float
-    value: float | None
-    reason: str
-    half_cycle: int
 
 
 @dataclass(frozen=True)
@@ -167,6 +147,8 @@ class Verdicts:
         self._cell_area_cm2 = cell.area_cm2
         self._gas = _GasWatch(calibration.get("gas_chromatograph"), cell)
         self._last_s, self._last_half = 0.0, 0
+        self._guards = Guards(start, cell)
+        self._why |= self._guards.why
 
     @property
     def not_judged(self) -> Mapping[str, str]:
@@ -262,6 +244,7 @@ class Verdicts:
                 found = list(self._chromatogram(rows))
             case _:
                 found = []
+        found += self._guards.add(rows, stream)
         return sorted(found, key=lambda one: (one.t_s, one.kind))
 
     # -- rows of the leader

@@ -21,6 +21,7 @@ from operando.analysis._kinetics_metrics import (
     kinetics_metrics,
     last_scans,
 )
+from operando.analysis._light_metrics import light_metrics
 from operando.analysis._microbalance_metrics import microbalance_metrics
 from operando.analysis._overpotential_metrics import overpotential_metrics
 from operando.analysis._raman_metrics import band_areas, raman_metrics
@@ -63,6 +64,7 @@ _MADE_OF = {
     kinetics_metrics: ("potentiostat", "impedance", "thermostat"),
     image_metrics: ("camera",),
     raman_metrics: ("raman",),
+    light_metrics: ("raman",),
     hydrogen_metrics: ("gas_chromatograph", "chromatogram"),
 }
 _FAMILIES = (
@@ -78,6 +80,7 @@ _FAMILIES = (
     kinetics_metrics,
     image_metrics,
     raman_metrics,
+    light_metrics,
     hydrogen_metrics,
     external_metrics,
 )

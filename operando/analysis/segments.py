@@ -317,7 +317,9 @@ def _without_zeros(
     first, last = (bisect_right(begins, int(row)) for row in (rows[0], rows[-1]))
     if first == last:
         zero = zeros[first]
-        return zero, charge if zero is None else charge * (1.0 - per_a * zero.current_a)
+        if zero is None:
+            return None, charge
+        return zero, charge * ((1.0 - per_a * zero.current_a) / zero.gain)
     run = np.searchsorted(begins, rows, "right")
     held = np.unique(run).tolist()
     known = {number: zero for number in held if (zero := zeros[number]) is not None}
@@ -325,13 +327,17 @@ def _without_zeros(
         return None, charge
     steps, total = np.diff(charge, prepend=0.0), float(charge[-1])
     share = {n: float(steps[run == n].sum()) / total if total > 0 else 0.0 for n in held}
+    sources = {one.source for one in known.values()}
     mean = CurrentZero(
+        gain=math.fsum(share[n] * one.gain for n, one in known.items()) if total > 0 else 1.0,
+        source=sources.pop() if len(sources) == 1 else "measured",
         range_a=max(one.range_a for one in known.values()),
         current_a=math.fsum(share[n] * one.current_a for n, one in known.items()),
         uncertainty_a=math.hypot(*(share[n] * one.uncertainty_a for n, one in known.items())),
     )
     own_a = np.array([0.0 if one is None else one.current_a for one in zeros])
-    return mean, np.cumsum(steps * (1.0 - per_a * own_a[run]))
+    gain = np.array([1.0 if one is None else one.gain for one in zeros])
+    return mean, np.cumsum(steps * (1.0 - per_a * own_a[run]) / gain[run])
 
 
 def _resumed(

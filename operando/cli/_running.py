@@ -220,6 +220,8 @@ def _carry_out(
                 error.add_note(f"The simulator ended; it said: {simulated.errors() or '(nothing)'}")
             complain(f"{message_of(error)}\nIts numbers: operando report {error.uid[:8]}")
             return FAILED if session.stop_signal is None else 128 + session.stop_signal
+    if session.handling:
+        say(f"The cell: {session.handling}.")
     say(f"Recorded as {uid} in {session.data_dir}. Its numbers: operando report {uid[:8]}")
     from operando.search import evaluate
 
@@ -250,6 +252,8 @@ def _resume(arguments: argparse.Namespace) -> int:
             except RunFailedError as error:
                 complain(f"{message_of(error)}\nIts numbers: operando report {error.uid[:8]}")
                 return FAILED if session.stop_signal is None else 128 + session.stop_signal
+    if session.handling:
+        say(f"The cell: {session.handling}.")
     say(
         f"Recorded as {new} in {session.data_dir}, which continues {experiment.tip.uid[:8]}. "
         f"The numbers of the experiment: operando report {new[:8]}"

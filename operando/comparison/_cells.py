@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from operando.analysis import Metric
 from operando.analysis.blocks import left_out_of_means
+from operando.analysis.calibrations import thermometer
 from operando.analysis.segments import PLATE, STRIP
 from operando.runs import Run
 from techniques import Cell, Electrode
@@ -161,7 +162,8 @@ def _temperature_k(run: Run) -> float | None:
     values = stream.columns.get("thermostat_temperature")
     if values is None or not np.isfinite(values).any():
         return None
-    return float(np.nanmean(values))
+    calibration = run.start.get("calibration") or {}
+    return thermometer(calibration, float(np.nanmean(values)))[0]
 
 
 def grouped(

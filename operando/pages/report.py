@@ -19,7 +19,7 @@ from operando.pages._writing import (
 )
 from operando.plots import EvaluatedRun, drawn_sheets
 from operando.registry import ANALYSIS_VERSION
-from operando.report import told_chain, told_origin
+from operando.report import told_calibrations, told_chain, told_end, told_origin
 from operando.runs import Run
 
 _LONGEST_PROGRAM = 400  # lines
@@ -76,6 +76,7 @@ def report_page(
         history=[
             *told_origin(start.get("provenance")),
             *(line.strip() for line in told_chain(run)),
+            *told_calibrations(run),
         ],
         facts=list(_facts(one)),
         sample=list(_sample(start.get("sample"))),
@@ -120,6 +121,9 @@ def _facts(one: EvaluatedRun) -> Iterator[tuple[str, str]]:
         yield "Cycling", text
     rows = ", ".join(f"{name} {len(stream)}" for name, stream in run.streams.items())
     yield "Rows", rows or "none"
+    for line in told_end(run):
+        what, _, told = line.partition(": ")
+        yield what, told
 
 
 def _sample(told: object) -> Iterator[tuple[str, str]]:

@@ -6,7 +6,17 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from operando.plots import cycles, deposit, files, gas, kinetics, potential, raman, spectra
+from operando.plots import (
+    cycles,
+    deposit,
+    files,
+    gas,
+    kinetics,
+    light,
+    potential,
+    raman,
+    spectra,
+)
 from operando.plots._style import DOUBLE_MM, MM_PER_INCH, SINGLE_MM, styled
 from operando.plots.evaluated import EvaluatedRun
 
@@ -279,6 +289,16 @@ SHEETS: Mapping[str, Sheet] = {
             _waterfall,
             "Spectra without cosmic rays, over the area of the water band; hollow points: blanks.",
             widths=(1.0, 0.9, 1.25),
+        ),
+        Sheet(
+            "light",
+            "What the laser brought to the sample",
+            DOUBLE_MM,
+            55.0,
+            ["ab"],
+            _each(a=light.dose, b=light.potential_step),
+            "Power as measured at the sample. Step: rows within an exposure against those in the "
+            "dark beside it; dashed: their mean.",
         ),
         Sheet(
             "hydrogen",

@@ -16,6 +16,7 @@ from operando.registry._hydrogen import HYDROGEN
 from operando.registry._images import IMAGES
 from operando.registry._impedance import IMPEDANCE
 from operando.registry._kinetics import KINETICS
+from operando.registry._light import LIGHT
 from operando.registry._microbalance import MICROBALANCE
 from operando.registry._overpotentials import OVERPOTENTIALS
 from operando.registry._raman import RAMAN
@@ -25,7 +26,7 @@ __all__ = ["ANALYSIS_VERSION", "FAMILIES", "METRICS", "Definition", "Shape", "re
 
 # Raise it whenever a metric of a run that has not changed would come out different by more than
 # rounding, or a metric comes or goes: stored metrics of other versions are computed anew.
-ANALYSIS_VERSION = 26
+ANALYSIS_VERSION = 27
 
 # By what reports call them, in the order of a report.
 FAMILIES: Mapping[str, tuple[Definition, ...]] = MappingProxyType(
@@ -41,6 +42,7 @@ FAMILIES: Mapping[str, tuple[Definition, ...]] = MappingProxyType(
         "Kinetics and transport": KINETICS,
         "Images": IMAGES,
         "Raman": RAMAN,
+        "Light": LIGHT,
         "Hydrogen": HYDROGEN,
         "Instruments that only write files": EXTERNAL,
     }

@@ -9,6 +9,7 @@ Shape = Literal[
     "by injection",
     "by frame",
     "by spectrum",
+    "by spot",
     "by event",
     "by step",
     "by rate",

@@ -15,6 +15,8 @@ from bluesky.utils import FailedPause, Msg, MsgGenerator
 from ophyd import Device
 
 from instruments.bench import Bench
+from instruments.bench_file import BenchFile
+from instruments.calibration import CalibrationRefusedError
 from instruments.errors import InstrumentError
 from operando import __version__, page_validation
 from operando.guard import GuardError
@@ -115,6 +117,45 @@ def with_reason(why_aborted: Callable[[], str], plan: MsgGenerator) -> MsgGenera
         return message._replace(kwargs=told)
 
     return (yield from bpp.msg_mutator(plan, tell))
+
+
+def with_calibrations(file: BenchFile, plan: MsgGenerator) -> MsgGenerator:
+    """Tell in each run which calibrations are too old or missing that day, or refuse the run.
+
+    Raises CalibrationRefusedError in the plan before it opens the run, where the bench file says
+    so; not for a dummy cell or a check of the gas chromatograph, by which they are renewed, and
+    not for a run that goes on with an experiment.
+    """
+
+    def refuse(message: Msg) -> tuple[MsgGenerator | None, None]:
+        told = message.kwargs
+        if message.command != "open_run" or told.get("gas_check") or told.get("resume"):
+            return None, None
+        if _is_dummy(told.get("sample")):
+            return None, None
+        policy = file.calibrations
+        refused = [x.told for x in file.calibration_flags() if getattr(policy, x.flag) == "refuse"]
+        return (_refused(file.name, refused) if refused else None), None
+
+    def tell(message: Msg) -> Msg:
+        if message.command != "open_run":
+            return message
+        flags = [flag.as_data() for flag in file.calibration_flags()]
+        return message._replace(kwargs={**message.kwargs, "calibration_flags": flags})
+
+    return (yield from bpp.msg_mutator(bpp.plan_mutator(plan, refuse), tell))
+
+
+def _is_dummy(sample: Any) -> bool:
+    return isinstance(sample, Mapping) and sample.get("dummy") is not None
+
+
+def _refused(bench: str, reasons: Sequence[str]) -> MsgGenerator:
+    yield from bps.null()
+    raise CalibrationRefusedError(
+        f"bench {bench}: no run begins (calibrations in the bench file): {'; '.join(reasons)}. "
+        "Calibrate and write it into the bench file; nothing was driven"
+    )
 
 
 def leaving_safe(bench: Bench, plan: MsgGenerator) -> MsgGenerator:

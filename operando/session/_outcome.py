@@ -11,7 +11,7 @@ class LastRun:
         self.clear()
 
     def clear(self) -> None:
-        self.uid = self.exit_status = self.reason = ""
+        self.uid = self.exit_status = self.reason = self.handling = ""
 
     def __call__(self, name: str, doc: Mapping[str, Any]) -> None:
         if name == "start":
@@ -19,3 +19,4 @@ class LastRun:
             self.uid = doc["uid"]
         elif name == "stop":
             self.exit_status, self.reason = doc["exit_status"], doc.get("reason", "")
+            self.handling = (doc.get("end_state") or {}).get("handling", "").removesuffix(".")

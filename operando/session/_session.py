@@ -30,12 +30,14 @@ from operando.journal import JournalWriter, ScanNumbers, check_writable, log_may
 from operando.late import check_readers, collect_quietly, places_of
 from operando.live import Aside, LiveTable
 from operando.run_failed import RunFailedError
+from operando.session._end_state import EndStates
 from operando.session._engine import (
     LEADER,
     guarded,
     leaving_safe,
     run_engine,
     with_assets,
+    with_calibrations,
     with_reason,
     without_pause,
 )
@@ -130,9 +132,11 @@ class Session(Records):
                 without_pause,
                 partial(leaving_safe, self.bench),
                 partial(guarded, self.guard_state),
+                partial(with_calibrations, self.bench.file),
             ],
             scan_id_source=self._next_scan_id,
         )
+        engine.subscribe(EndStates(self.devices, LEADER))  # first: the journal keeps what it adds
         engine.subscribe(self._journal)
         engine.subscribe(self._last)
         engine.subscribe(self._tell_run, "start")
@@ -464,6 +468,11 @@ class Session(Records):
         return self._last.uid
 
     @property
+    def handling(self) -> str:
+        """Return how to handle the cell as the last run left it; empty if that is not known."""
+        return self._last.handling
+
+    @property
     def stop_signal(self) -> int | None:
         """Return the signal that ended the last run, if one did."""
         return self._stop_signal
@@ -492,7 +501,7 @@ class Session(Records):
             last.exit_status or "fail",
             last.reason or (str(error) if error is not None else ""),
             self.data_dir / "journal",
-            self._left_safe(),
+            ". ".join(filter(None, (self._left_safe(), last.handling))),
         )
 
     def _left_safe(self) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from dataclasses import asdict, dataclass
-from math import cos, exp, sin, sqrt
+from math import cos, exp, pi, sin, sqrt
 from typing import Any, Literal
 
 import numpy as np
@@ -40,8 +40,10 @@ _MOST_ATTEMPTS = 300  # half of them bisect
 _TURN_MA_CM2 = 1e-3  # smaller currents do not turn plating into stripping
 _TURNS_KEPT = 100_000
 _FAULT_OHM = {"contact": 1e9, "soft-short": _SOFT_SHORT_OHM, "hard-short": 1.0}
-_FAULTS = (*_FAULT_OHM, "reference")
+_FAULTS = (*_FAULT_OHM, "reference", "light")
 _REFERENCE_OFF_V = 100.0  # beyond what any input measures
+_LIGHT_V = 2e-3  # chosen
+_MAINS_HZ = 50.37  # off its nominal value, as it wanders: rows of whole seconds must not hide it
 _SAME_MOMENT_S = 1e-9
 
 
@@ -82,6 +84,8 @@ class Cell:
             electrode makes what is measured another.
         shorts: (time s, "soft" or "hard"), in the order they happened.
         short_details: of each of them ``ohm``, ``ends_s`` (None: never) and ``injected``.
+        light_share: how much of the sulfate in the laser's spot the light destroys at most.
+        light_mj: energy on one spot by which it has destroyed 1 - 1/e of that.
         turns: (time s, ledger of the working electrode) at each change between plating and
             stripping it.
     """
@@ -142,7 +146,11 @@ class Cell:
         self.contact_ohm = 0.0
         self.reference_v = p.reference_offset_v
         self._reference_drift_v_h = p.reference_drift_v_h
+        self._hum_v = 0.0
         self.cell_potential_v = 0.0
+        self.light_share, self.light_mj = 0.0, 1.0
+        self._light_step_v = self._light_v = 0.0
+        self._lit = False
         self._set_temperature(temperature_k)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -268,8 +276,11 @@ class Cell:
         ohm: float | None = None,
         seconds: float = _SOFT_SHORT_S,
         at_s: float | None = None,
-        volts: float = _REFERENCE_OFF_V,
+        volts: float | None = None,
         volts_per_hour: float = 0.0,
+        share: float = 0.0,
+        mj: float = 100.0,
+        hum_v: float = 0.0,
     ) -> dict[str, float | None]:
         """Break something.
 
@@ -282,16 +293,23 @@ class Cell:
                 * ``hard-short``: a short of this resistance (1 ohm) for ever.
                 * ``reference``: the reference electrode is off by this potential; as large as it is
                   by default, its lead has come off and the input is at its end.
+                * ``light``: what is measured rises by this potential (2 mV) while the laser shines,
+                  and sulfate is lost where it has shone.
             ohm: resistance of the contacts together, or of the short.
             seconds: how long a soft short lasts, cell time.
             at_s: cell time at which a short begins, found exactly whatever the steps; None, or a
                 time that is past: now.
-            volts: potential of the reference electrode against the metal from now on.
-            volts_per_hour: its drift from now on.
+            volts: potential of the reference electrode against the metal from now on, or the step
+                while the laser shines.
+            volts_per_hour: the reference's drift from now on.
+            share: of the sulfate that light destroys at most.
+            mj: energy on one spot by which 1 - 1/e of that share is gone.
+            hum_v: mains hum, root mean square, that a floating reference picks up from now on.
 
         Returns:
             What was done: ``ohm``, and of a short ``begins_s`` and ``ends_s`` (None: never); of a
-            reference electrode ``volts`` and ``volts_per_hour``.
+            reference electrode ``volts``, ``volts_per_hour`` and ``hum_v``; of light ``volts``,
+            ``share`` and ``mj``.
 
         Raises:
             ValueError: there is no such fault, a number is not positive, or the cell has no
@@ -302,9 +320,13 @@ class Cell:
         if fault == "reference":
             if self.parameters.reference_share is None:
                 raise ValueError("this cell has no reference electrode")
+            volts = _REFERENCE_OFF_V if volts is None else volts
             with self.lock:
                 self.reference_v, self._reference_drift_v_h = volts, volts_per_hour
-            return {"volts": volts, "volts_per_hour": volts_per_hour}
+                self._hum_v = hum_v
+            return {"volts": volts, "volts_per_hour": volts_per_hour, "hum_v": hum_v}
+        if fault == "light":
+            return self._feel_light(_LIGHT_V if volts is None else volts, share, mj)
         ohm = _FAULT_OHM[fault] if ohm is None else ohm
         if ohm < 0 or seconds <= 0 or (ohm == 0 and fault != "contact"):
             raise ValueError(f"a {fault} of {ohm} ohm for {seconds} s is none")
@@ -319,6 +341,20 @@ class Cell:
             self._injected.append(_InjectedShort(kind, begins, ends, ohm))
             self._switch_injected()
         return {"ohm": ohm, "begins_s": begins, "ends_s": ends if kind == "soft" else None}
+
+    def shine(self, power_mw: float) -> None:
+        """Let the laser shine on it from now on; 0: it is off. Without ``light`` nothing comes."""
+        with self.lock:
+            self._lit = power_mw > 0
+            self._light_v = self._light_step_v if self._lit else 0.0
+
+    def _feel_light(self, volts: float, share: float, mj: float) -> dict[str, float | None]:
+        if not 0 <= share <= 1 or mj <= 0:
+            raise ValueError(f"light that destroys {share} within {mj} mJ is none")
+        with self.lock:
+            self._light_step_v, self.light_share, self.light_mj = volts, share, mj
+        self.shine(float(self._lit))
+        return {"volts": volts, "share": share, "mj": mj}
 
     # ---- time
 
@@ -412,11 +448,13 @@ class Cell:
         """Return what is measured and its slope: E_WE against the reference, if there is one."""
         share = self.parameters.reference_share
         if share is None:
-            return across, slope
+            return across + self._light_v, slope
         ohmic = 1e-3 * (share * self._electrolyte_resistance + at_working[6])
         potential = j * ohmic + at_working[0] + self.working.nucleation_v(at_working[1])
         reference_v = self.reference_v + self._reference_drift_v_h * step_s / 3600
-        return potential - reference_v, ohmic + 1 / at_working[5]
+        if self._hum_v:
+            reference_v += self._hum_v * sqrt(2) * sin(2 * pi * _MAINS_HZ * (self.t + step_s))
+        return potential - reference_v + self._light_v, ohmic + 1 / at_working[5]
 
     def _solve(
         self, mode: Mode, value: float, step_s: float

@@ -83,7 +83,9 @@ def test_what_is_brought_stands_in_a_bench_file_beside_its_kind() -> None:
     adapter = TypeAdapter(union_of([*KNOWN, HygrometerEntry]))
     entry = {"kind": "sensor", "language": "hygrometer", "address": "tcp://127.0.0.1:1"}
     assert isinstance(adapter.validate_python(entry), HygrometerEntry)
-    with pytest.raises(ValidationError, match="'atlas_ezo_ph', 'srs_qcm200', 'hygrometer'"):
+    with pytest.raises(
+        ValidationError, match="'atlas_ezo_ph', 'keller_bus', 'srs_qcm200', 'hygrometer'"
+    ):
         adapter.validate_python({**entry, "language": "vici"})
 
 

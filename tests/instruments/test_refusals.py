@@ -38,6 +38,7 @@ from instruments.raman.wasatch import WasatchSpectrometer
 from instruments.relay_board import NumatoRelayBoard
 from instruments.sampling_valve.vici import ViciValve
 from instruments.sensor.atlas_ezo_ph import AtlasEzoPh
+from instruments.sensor.keller_bus import KellerBusPressure
 from instruments.sensor.srs_qcm200 import SrsQcm200
 from instruments.stage.contract import TravelLimitError
 from instruments.stage.zaber_ascii import Axis, ZaberStage
@@ -54,6 +55,7 @@ from sim_devices.dcon import DconRelays
 from sim_devices.ezo_ph import EzoPh
 from sim_devices.fusion import FusionServer
 from sim_devices.julabo import Julabo
+from sim_devices.keller import KellerTransmitter
 from sim_devices.lights import Lights
 from sim_devices.ocean_hdx import OceanHdx
 from sim_devices.qcm200 import Qcm200
@@ -140,6 +142,8 @@ class World:
             "ezo": lambda: EzoPh(self._cell, clock, perfect=True),
             "ezo of oxygen": lambda: EzoPh(self._cell, clock, circuit="DO"),
             "qcm200": lambda: Qcm200(self._cell, clock),
+            "keller": lambda: KellerTransmitter(self._cell),
+            "keller of another class": lambda: KellerTransmitter(self._cell, device_class=9),
             "julabo": lambda: Julabo(Cell("zn-bare"), self.truth),
             "huber": lambda: HuberPilot(Cell("zn-bare"), self.truth),
             "vici": lambda: ViciActuator(clock, self.truth),
@@ -172,6 +176,8 @@ def driver_of(kind: str, world: World, at: str) -> Any:
             return AtlasEzoPh(address)
         case "qcm200":
             return SrsQcm200(address)
+        case "keller":
+            return KellerBusPressure(address)
         case "julabo":
             return JulaboThermostat(address)
         case "huber":
@@ -242,6 +248,8 @@ CASES = [
          "pH circuit"),
     Case("qcm200", MODEL, "ezo", ProtocolError, "'I'", r"\?I,pH,2\.14", "correct the address",
          "microbalance"),
+    Case("keller", MODEL, "qcm200", TransportTimeout, "function 48", SILENT, "two wires not ex",
+         "pressure transmitter at"),
     Case("julabo", MODEL, "qcm200", TransportTimeout, "'version'", SILENT, "4800 baud", THERMOSTAT),
     Case("huber", MODEL, "rodeostat", ProtocolError, r"'\{M30", "unable to parse json",
          "is a Huber circulator at", THERMOSTAT),
@@ -272,6 +280,8 @@ CASES = [
          "update the controller", "stage at"),
     Case("ezo", FIRMWARE, "ezo of oxygen", ProtocolError, "'i'", "circuit for 'DO'",
          "connect the other one", "pH circuit"),
+    Case("keller", FIRMWARE, "keller of another class", ProtocolError, "who it is",
+         "class 9 group 20", "correct the address", "pressure transmitter at"),
     # -- a line at another speed: only noise, or nothing, gets through
     Case("methodscript", BAUD, "methodscript", TransportTimeout, "who it is", SILENT, "baud_rate=",
          POTENTIOSTAT),
@@ -282,6 +292,8 @@ CASES = [
     Case("ezo", BAUD, "ezo", TransportTimeout, r"'\*OK,1'", "came", "9600 baud",
          "pH circuit"),
     Case("qcm200", BAUD, "qcm200", TransportTimeout, "'I'", SILENT, "9600 baud", "microbalance"),
+    Case("keller", BAUD, "keller", TransportTimeout, "function 48", SILENT, "9600 baud",
+         "pressure transmitter at"),
     Case("julabo", BAUD, "julabo", TransportTimeout, "'version'", SILENT, "4800 baud", THERMOSTAT),
     Case("huber", BAUD, "huber", TransportTimeout, r"'\{M30", SILENT, "9600 baud", THERMOSTAT),
     Case("vici", BAUD, "vici", TransportTimeout, "'CP'", SILENT, "9600 baud", "valve"),
@@ -300,6 +312,8 @@ CASES = [
          "set otherwise", "pH circuit"),
     Case("qcm200", PARITY, "qcm200", TransportTimeout, "'I'", r"only b'\\xd1\\xc3M", "set other",
          "microbalance"),
+    Case("keller", PARITY, "keller", ProtocolError, "function 48", "checksum is wrong",
+         "another baud rate", "pressure transmitter at"),
     Case("julabo", PARITY, "julabo", ProtocolError, "'version'", r"got b'\\xcaU", "parity agree",
          THERMOSTAT),
     Case("huber", PARITY, "huber", ProtocolError, r"'\{M30", r"got b'\{S30", NO_TEXT, THERMOSTAT),
@@ -315,8 +329,9 @@ CASES = [
         Case(kind, TWICE, kind, TransportError, *BUSY, who)
         for kind, who in (
             ("methodscript", POTENTIOSTAT), ("rodeostat", POTENTIOSTAT), ("ezo", "pH circuit"),
-            ("qcm200", "microbalance"), ("julabo", THERMOSTAT), ("vici", "valve"),
-            ("zaber", "stage at"), ("numato", "relay board"), ("dcon", "interlock at"),
+            ("qcm200", "microbalance"), ("keller", "pressure tr"), ("julabo", THERMOSTAT),
+            ("vici", "valve"), ("zaber", "stage at"), ("numato", "relay board"),
+            ("dcon", "interlock at"),
         )
     ),
     # These listen on a network: what they do with a second one is theirs, here they say nothing.

@@ -75,7 +75,16 @@ def test_the_json_is_strict_and_complete(run: Run) -> None:
 
     told = json.loads(json_report(run), parse_constant=refuse)
     assert told == report_json(run)
-    assert set(told) == {"uid", "chain", "attachments", "sample", "damage", "metrics"}
+    assert set(told) == {
+        "uid",
+        "chain",
+        "attachments",
+        "sample",
+        "damage",
+        "calibration_flags",
+        "end_state",
+        "metrics",
+    }
     assert told["sample"] == "ZN-CU-1"
     assert list(told["metrics"]) == list(METRICS)
     for metric in told["metrics"].values():

@@ -600,7 +600,11 @@ def test_a_reference_that_is_off_shifts_what_is_measured_and_not_what_happens():
 
 def test_the_lead_of_a_reference_can_come_off_where_there_is_one():
     cell = with_reference(0.25)
-    assert cell.inject("reference", volts=0.02) == {"volts": 0.02, "volts_per_hour": 0.0}
+    assert cell.inject("reference", volts=0.02) == {
+        "volts": 0.02,
+        "volts_per_hour": 0.0,
+        "hum_v": 0.0,
+    }
     assert cell.potential()[0] == pytest.approx(with_reference(0.25).potential()[0] - 0.02)
     cell.inject("reference")
     assert cell.potential()[0] < -90

@@ -26,6 +26,7 @@ CLIENTS = {
     "julabo": "auxiliaries",
     "ezo": "auxiliaries",
     "qcm200": "auxiliaries",
+    "keller": "auxiliaries",
     "numato": "auxiliaries",
     "zaber": "auxiliaries",
 }

@@ -1,4 +1,4 @@
-"""Thermostats, a pH circuit, a microbalance, a relay board and a stage."""
+"""Thermostats, a pH circuit, a microbalance, a pressure transmitter, a relay board, a stage."""
 
 import asyncio
 import time
@@ -124,6 +124,33 @@ def qcm200(address: str, folder: Path) -> dict[str, Any]:
         time.sleep(0.05)
     found["both when new"] = both
     balance.disconnect()
+    return found
+
+
+def keller(address: str, folder: Path) -> dict[str, Any]:
+    """Ask its maker's own package, which opens the port for each request."""
+    del folder
+    from keller_protocol.keller_protocol import KellerProtocol
+
+    bus, device = KellerProtocol(path_of(address), 9600, 0.3, echo=False), 1
+    found: dict[str, Any] = {
+        "firmware": bus.f48(device),
+        "serial number": bus.f69(device),
+        "range, bar": [bus.f30(device, 80), bus.f30(device, 81)],
+        "pressure, bar": bus.f73(device, 1),
+        "temperature, C": bus.f73(device, 4),
+        "pressure, Pa": bus.f74(device, 1),
+        "configuration": [bus.f32(device, 3), list(bus.f100(device, 0))],
+        "address": bus.f66(250, 0),
+    }
+    bus.f95(device, 0, 2.5)
+    found["pressure when it was set, bar"] = bus.f73(device, 1)
+    bus.f95(device, 1)
+    found["and taken back, bar"] = bus.f73(device, 1)
+    try:
+        bus.f73(device, 9)
+    except Exception as error:  # it raises no other kind
+        found["a channel that it has not"] = str(error)
     return found
 
 

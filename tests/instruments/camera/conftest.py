@@ -49,6 +49,8 @@ class Microscope:
             (self.folder / "lamp").unlink(missing_ok=True)
             self.history.append("off")
 
+    leave_off = off
+
     @property
     def lit(self) -> bool:
         return (self.folder / "lamp").exists()
