@@ -26,7 +26,7 @@ FINISHED, TOLD, WITHOUT, REFUSED, FAILED = list(State)[:5]
         ("potentiostat", "split", {"seconds": 1, "pause_s": 0.02}, FINISHING, FINISHED),
         ("potentiostat", "disconnect", {"seconds": 0.5}, RUNNING, FAILED),
         ("keithley", "unplug", {}, PREPARE, FAILED),
-        ("keithley", "clock-jump", {"seconds": 3600}, RUNNING, TOLD),
+        ("keithley", "drop", {}, RUNNING, TOLD),
         ("rodeostat", "garble", {}, PREPARE, TOLD),
         ("rodeostat", "out-of-range", {}, RUNNING, TOLD),
         ("thermostat", "disconnect", {"seconds": 0.5}, FINISHING, FAILED),
