@@ -111,6 +111,7 @@ class Follower(InstrumentDevice):
         self.outlived = False
         self._lost = False
         self._outages = 0
+        self._failure: Exception | None = None
 
     # -- what subclasses give
 
@@ -153,6 +154,7 @@ class Follower(InstrumentDevice):
         self.unfollow()
         self._notes = []
         self._outages = 0
+        self._failure = None
         if self._lost:
             self._note("it was lost in the run before; it is looked for at each reading")
         self._leader = leader
@@ -206,6 +208,14 @@ class Follower(InstrumentDevice):
         if told not in self._notes:
             self._notes.append(told)
             _log.warning("%s", told)
+
+    @property
+    def failure(self) -> Exception | None:
+        """Return the first failure of an exchange since it follows; ``None``: none failed.
+
+        Its status carries it as well, but a plan at its end may be over before it hears of that.
+        """
+        return self._failure
 
     @property
     def busy(self) -> bool:
@@ -280,10 +290,10 @@ class Follower(InstrumentDevice):
             status, request = item
             try:
                 self._exchange(request)
-            except InstrumentError as error:
-                status.set_exception(self._named(error))
             except Exception as error:
-                status.set_exception(error)
+                named = self._named(error) if isinstance(error, InstrumentError) else error
+                self._failure = self._failure or named
+                status.set_exception(named)
             else:
                 status.set_finished()
             finally:

@@ -43,6 +43,7 @@ def command(
     instruments: Iterable[str],
     tolerance_s: float,
     truth: Path | None = None,
+    wires: bool = False,
 ) -> list[str]:
     """Return the command line that starts a simulator publishing in ``directory``."""
     line = [sys.executable, "-m", "sim_devices", "--publish", str(directory)]
@@ -51,7 +52,7 @@ def command(
     line += ["--instruments", ",".join(instruments), "--tolerance", f"{tolerance_s:g}"]
     if truth is not None:
         line += ["--truth", str(truth)]
-    return line
+    return [*line, "--wires"] if wires else line
 
 
 def seed_of(label: str) -> int:
@@ -92,6 +93,7 @@ class SimulatedBench:
         tolerance_s: Lateness the followers' schedule allows, s of cell time; caps the factor
             while followers are served.
         truth: Where the simulator writes what really happened; by default below ``directory``.
+        wires: Whether it also writes down what passes on serial lines.
 
     Entering starts the process, waits until it serves and sets ``OPERANDO_SIM`` for this process;
     leaving ends it and restores the variable.
@@ -109,6 +111,7 @@ class SimulatedBench:
         directory: Path | None = None,
         tolerance_s: float = 10.0,
         truth: Path | None = None,
+        wires: bool = False,
     ) -> None:
         self.directory = (directory or simulator_dir()).expanduser().resolve()
         self._command = command(
@@ -119,6 +122,7 @@ class SimulatedBench:
             instruments=all_of(cell) if instruments is None else instruments,
             tolerance_s=tolerance_s,
             truth=truth,
+            wires=wires,
         )
         self._process: subprocess.Popen[bytes] | None = None
         self._errors: IO[bytes] | None = None

@@ -76,13 +76,20 @@ def _with_trace(device: Any, reading: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def wait_for(followers: Mapping[str, Follower], course: Course) -> MsgGenerator:
-    """Save rows until every follower, and every result still to come, is there."""
+    """Save rows until every follower, and every result still to come, is there.
+
+    Raises what an exchange of a follower failed with.
+    """
     waited = 0.0
     while waited < PATIENCE_S:
         busy = any(follower.busy for follower in followers.values())
         results = (getattr(follower, "result", None) for follower in followers.values())
         expected = any(result.expected() for result in results if result is not None)
         yield from save(followers, course)
+        if not busy:
+            for follower in followers.values():
+                if follower.failure is not None:
+                    raise follower.failure
         if not busy and not expected:
             return
         yield from bps.sleep(POLL_S)

@@ -57,6 +57,7 @@ def main(arguments: list[str] | None = None) -> int:
             truth=options.truth,
             faults=options.fault,
             prefer_pty=not options.no_pty,
+            wires=options.wires,
         )
     except ValueError as error:
         sys.stderr.write(f"sim_devices: {error}\n")
@@ -128,6 +129,7 @@ def _parser() -> argparse.ArgumentParser:
         help="print as JSON what can be broken at each instrument, and what cannot, and why",
     )
     add("--no-pty", action="store_true", help="serial instruments listen on TCP")
+    add("--wires", action="store_true", help="write down what passes on serial lines")
     add("--foreground", action="store_true", help="do not exit when standard input ends")
     return parser
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 import os
 import threading
+import time
 import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -25,6 +26,7 @@ import numpy as np
 from sim_devices.cell import Cell, DummyCell, make_cell
 from sim_devices.clock import SimulatedClock
 from sim_devices.lights import Lights
+from sim_devices.pty_server import ByteServer
 from sim_devices.served import LEADERS, SERVED, START_LINES, Wiring
 from sim_devices.truth import Truth
 from sim_devices.whereabouts import Whereabouts
@@ -134,6 +136,7 @@ class Bench:
         truth: Path | None = None,
         faults: Sequence[Fault] = (),
         prefer_pty: bool = True,
+        wires: bool = False,
     ) -> None:
         """Start everything and publish the addresses.
 
@@ -157,6 +160,8 @@ class Bench:
             faults: to inject, also later.
             prefer_pty: give serial instruments pseudo-terminals where the system has them, else
                 TCP.
+            wires: write down in the truth, file ``wire-NAME``, what each serial instrument said and
+                what of it, perhaps damaged, was sent.
 
         Raises:
             ValueError: unknown cell or instrument, a history that cannot be read or holds nothing
@@ -174,6 +179,7 @@ class Bench:
         if (cell is None) == (history is None):
             raise ValueError("give either the name of a cell or a history")
         self.publish_folder = publish
+        self._taps_wires = wires
         self._name = cell or ""
         self.cell: Cell | DummyCell | RecordedCell
         if history is not None:
@@ -387,6 +393,7 @@ class Bench:
             fault=fault.fault,
             options=options,
             cell_t_s=t,
+            host_s=time.monotonic(),
             outcome=outcome,
             **({} if done is None else {"done": done}),
         )
@@ -419,8 +426,14 @@ class Bench:
         if line is not None:
             line.moved = partial(self._republish, name)
         self._closing.append(instrument.close)
+        if self._taps_wires and isinstance(line := getattr(instrument, "line", None), ByteServer):
+            line.tap = partial(self._tap, name)
         if address is not None:
             self._publish(name, f"{address}\n")
+
+    def _tap(self, name: str, event: str, data: bytes, host_s: float) -> None:
+        text = data.decode("latin-1")
+        self.truth.write(f"wire-{name}", event, host_s=host_s, text=text)
 
     def _publish(self, name: str, content: str) -> None:
         path = self.publish_folder / name

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import threading
 import time
+import zlib
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -294,7 +295,14 @@ class InjectingInstrument:
         name = f"{started:%Y%m%dT%H%M%S}-{number:04d}.json"
         if self._results.write(name, json.dumps(result).encode("utf-8")):
             self.results[f"{number:06d}"] = self.folder / name
-            self._truth.write("chromatograph", "result", number=number, file=name)
+            values = result["detectors"]["moduleA:tcd"]["values"]
+            self._truth.write(
+                "chromatograph",
+                "result",
+                number=number,
+                file=name,
+                crc32=zlib.crc32(np.asarray(values, "<f8").tobytes()),
+            )
 
 
 class Chromatograph(InjectingInstrument):

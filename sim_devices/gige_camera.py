@@ -13,6 +13,7 @@ import socket
 import struct
 import threading
 import time
+import zlib
 from dataclasses import dataclass
 
 import numpy as np
@@ -324,6 +325,7 @@ class GigECamera:
             "camera",
             "frame",
             number=frames,
+            crc32=zlib.crc32(pixels.tobytes()),
             cell_t=scene.cell_t,
             host_time=host_time,
             ticks=ticks,

@@ -244,8 +244,8 @@ class CameraRegisters:
             self._started_s = time.monotonic()
 
     def set_time_forward(self, seconds: float) -> None:
-        """Let the camera's own time jump."""
-        self._started_s -= seconds
+        """Let the camera's own time jump; it does not go back behind its beginning."""
+        self._started_s = min(self._started_s - seconds, time.monotonic())
 
     def ticks(self) -> int:
         """Return the camera's own time, ticks since it was switched on."""

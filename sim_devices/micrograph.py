@@ -15,6 +15,7 @@ import struct
 import tempfile
 import threading
 import time
+import zlib
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -409,6 +410,7 @@ class Micrograph:
                 "frame",
                 **note,
                 laser=laser,
+                crc32=zlib.crc32(np.ascontiguousarray(picture).tobytes()),
                 **scene.told(),
             )
 

@@ -12,6 +12,7 @@ import socket
 import struct
 import threading
 import time
+import zlib
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -261,6 +262,7 @@ class OceanHdx:
         # The cell's clock slips where its leader is late; no detector is read before its time.
         self._closed.wait(max(0.0, begun_s + integration_s - time.monotonic()))
         power_mw = energy_mj / max(now - started, 1e-9)
+        counts = self._scene.counts(self._axis, power_mw, integration_s, lamp=lamp)
         if self._truth is not None:
             self._truth.write(
                 "raman",
@@ -269,8 +271,9 @@ class OceanHdx:
                 integration_s=integration_s,
                 laser_mj=energy_mj,
                 lamp=lamp,
+                crc32=zlib.crc32(counts.astype("<u2").tobytes()),
             )
-        return self._scene.counts(self._axis, power_mw, integration_s, lamp=lamp)
+        return counts
 
 
 def _coefficient(coefficients: Sequence[float], payload: bytes) -> bytes:

@@ -80,6 +80,9 @@ class ByteServer:
         self.moved: Callable[[str], None] = lambda address: None
         self._closed = False
         self._gone = False
+        # Told what the instrument says and what of it, perhaps damaged, is on the wire, and when:
+        # host monotonic clock, s, before anybody can have it.
+        self.tap: Callable[[str, bytes, float], None] | None = None
         self._line: _PtyLine | _TcpLine
         if prefer_pty and hasattr(os, "openpty"):
             self._line = _PtyLine()
@@ -175,6 +178,8 @@ class ByteServer:
 
     def _put(self, data: bytes, *, may_wait: bool) -> bool:
         with self._changed:
+            if self.tap is not None:
+                self.tap("said", data, time.monotonic())
             data = self.broken.on_its_way(data)
             if self._misread is not None:
                 data = self._misread(data)
@@ -278,6 +283,8 @@ class ByteServer:
                     data += self._output.popleft()[1]
                 size, pause_s = self.broken.piece(len(data))
                 written = self._line.write(data[:size])
+                if self.tap is not None and written:
+                    self.tap("sent", data[:written], now)
                 self._output_bytes -= written
                 if written < len(data):
                     self._output.appendleft((0.0, data[written:]))

@@ -1,7 +1,8 @@
 """Break things, print a table, and fail if a row is lost: ``python -m benchmarks.faults``.
 
-Takes a quarter of an hour on two cores; name trials to run only those. Some mount file systems:
-who is not root gets a name space of its own for that, where the system allows it.
+Takes the better part of an hour on two cores; name trials to run only those. Some mount file
+systems: who is not root gets a name space of its own for that, where the system allows it. Of
+``wires``, which print one line for each of their cases, ``--instrument`` and ``--fault`` choose.
 """
 
 import argparse
@@ -14,7 +15,17 @@ import time
 from pathlib import Path
 
 from benchmarks import machine
-from benchmarks.faults import catalogs, columns, damage, disks, guards, kills, power_cuts, resumes
+from benchmarks.faults import (
+    catalogs,
+    columns,
+    damage,
+    disks,
+    guards,
+    kills,
+    power_cuts,
+    resumes,
+    wires,
+)
 from benchmarks.faults.outcome import Effort, NotTriedError, Outcome, Trial, table
 
 TRIALS: dict[str, Trial] = {
@@ -28,6 +39,7 @@ TRIALS: dict[str, Trial] = {
     "catalogs": catalogs.catalogs,
     "resumes": resumes.resumes,
     "guards": guards.guards,
+    "wires": wires.wires,
 }
 _OWN_NAMES = "OPERANDO_FAULTS_IN_OWN_NAME_SPACE"
 
@@ -41,6 +53,8 @@ def main() -> int:
     parser.add_argument("--flips", type=int, default=Effort.flips)
     parser.add_argument("--resumes", type=int, default=Effort.resumes)
     parser.add_argument("--deaths", type=int, default=Effort.deaths)
+    for name in ("--instrument", "--fault"):
+        parser.add_argument(name, action="append", default=[], help="of wires; may be repeated")
     parser.add_argument("--seed", type=int, default=Effort.seed)
     arguments = parser.parse_args()
     if os.geteuid() != 0 and _OWN_NAMES not in os.environ:
@@ -58,6 +72,8 @@ def main() -> int:
         arguments.resumes,
         arguments.deaths,
         arguments.seed,
+        instruments=tuple(arguments.instrument),
+        faults=tuple(arguments.fault),
     )
     began = time.monotonic()
     outcomes: list[Outcome] = []

@@ -44,6 +44,8 @@ class Effort:
         seed: Of everything that is random.
         grace_s: How much later than promised a row may be in the journal or on the disk: not a
             loss, on a computer that does much else besides.
+        instruments: Whose wires are broken; none: those of all.
+        faults: How; none: in all ways.
     """
 
     kills: int = 100
@@ -53,6 +55,8 @@ class Effort:
     deaths: int = 100
     seed: int = 1
     grace_s: float = 0.0
+    instruments: tuple[str, ...] = ()
+    faults: tuple[str, ...] = ()
 
 
 class NotTriedError(Exception):

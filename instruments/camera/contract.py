@@ -151,6 +151,11 @@ class Lamp(Protocol):
         """Be off when this returns, if anything is connected that could be on."""
         ...
 
+    @property
+    def is_on(self) -> bool:
+        """Return whether it shines."""
+        ...
+
 
 class Laser(Protocol):
     """What the camera needs to know of a laser that shines on the same spot."""

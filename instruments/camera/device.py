@@ -16,7 +16,7 @@ from event_model import DataKey
 from instruments._assets import AssetStream
 from instruments._follower import Follower, Phase
 from instruments.camera.contract import IMAGE_DATASET, Camera, Lamp, Laser
-from instruments.errors import InstrumentError, TransportError
+from instruments.errors import InstrumentError, InstrumentFaultError, TransportError
 
 _log = logging.getLogger(__name__)
 
@@ -214,7 +214,7 @@ class CameraDevice(Follower):
             "host_after": frame.host_after_ns * 1e-9,
             "frame_index": float(frame.frame_index),
             "exposure_time": frame.exposure_time_s,
-            "lamp": math.nan if self._lamp is None else 1.0,
+            "lamp": self._lit(),
             "laser": laser,
             "device_time": math.nan if stamp is None else float(stamp),
             "age": math.nan if age is None else age,
@@ -256,6 +256,17 @@ class CameraDevice(Follower):
                 yield
             finally:
                 self._lamp.off()
+
+    def _lit(self) -> float:
+        """Return 1 if the lamp is on still, NaN if there is none; raises if it went off."""
+        if self._lamp is None:
+            return math.nan
+        if not self._lamp.is_on:
+            raise InstrumentFaultError(
+                f"{self.name}: the lamp went off while a frame was exposed, which is left out: has "
+                "what switches it lost its supply?"
+            )
+        return 1.0
 
     def _laser_is_on(self) -> float:
         return math.nan if self._laser is None else float(self._laser.is_on)

@@ -143,6 +143,12 @@ class ResultDevice(InstrumentDevice):
         """Return the trace of the result that was read last, which lies in a file; NaN fills it."""
         return () if self._current is None else self._current.trace
 
+    @property
+    def missing(self) -> list[int]:
+        """Return the injections whose result has not come, in their order."""
+        with self._lock:
+            return sorted(self._due)
+
     def expected(self) -> bool:
         """Return whether a result is still on its way, or not read yet."""
         now = time.time()
@@ -356,6 +362,18 @@ class GasChromatographDevice(Follower):
         self.result.end()
         unstaged: list[object] = super().unstage()
         return unstaged
+
+    @property
+    def notes(self) -> list[str]:
+        """Return what must be told of the run, results that have not come included."""
+        told = super().notes
+        if missing := self.result.missing:
+            numbers = ", ".join(map(str, missing))
+            told.append(
+                f"{self.name}: no result of injection {numbers} has come that could be read; what "
+                "comes later `operando collect` attaches"
+            )
+        return told
 
     def safe_state(self) -> None:
         """Leave the start contact open."""

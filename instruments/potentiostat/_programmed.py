@@ -313,3 +313,14 @@ class KeepsNoLog:
 
     def delete_log(self, name: str) -> None:
         """Do nothing: it keeps no log."""
+
+
+def times_left_out(rows: int) -> list[str]:
+    """Return what must be said of rows that were left out because their time cannot be."""
+    if not rows:
+        return []
+    were = "1 row was" if rows == 1 else f"{rows} rows were"
+    return [
+        f"{were} left out whose time cannot be: the instrument's clock jumped, or a digit was "
+        "damaged; rows behind may be further apart than asked"
+    ]

@@ -9,11 +9,14 @@ middle, another one is started to switch the laser off. What no program can do i
 interlock and the key.
 """
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from instruments.abilities import Abilities, Span
 from instruments.errors import InstrumentError, TransportError
 from instruments.raman._supervised import MARGIN_S, SupervisedSpectrometer
+
+# What the child says of a laser that it could not switch off.
+_NOT_OFF = "could not be switched off"
 
 
 class WasatchSpectrometer(SupervisedSpectrometer):
@@ -29,6 +32,7 @@ class WasatchSpectrometer(SupervisedSpectrometer):
     # Of this package: has the maker's library.
     extra: ClassVar[str] = "raman"
     _target = "instruments.raman._wasatch_process:serve"
+    _left_on = False  # whether the laser may be, although nobody is connected
 
     @classmethod
     def abilities(cls) -> tuple[Abilities, ...]:
@@ -48,6 +52,7 @@ class WasatchSpectrometer(SupervisedSpectrometer):
         )
 
     def _connected_well(self) -> None:
+        self._left_on = False  # connecting has switched it off
         self.set_laser_power(self._laser_power_w)
 
     # -- the laser, as states
@@ -91,12 +96,28 @@ class WasatchSpectrometer(SupervisedSpectrometer):
         """Switch the laser off now; an acquisition in another thread ends with an error.
 
         So does each that follows, until ``arm``. Idempotent; does nothing when not connected (the
-        laser is off then). Raises InstrumentFaultError if the laser stays on, TransportError if it
-        cannot be told.
+        laser is off then), unless it could not be switched off when the spectrometer was lost:
+        then that is tried again. Raises InstrumentFaultError if the laser stays on, TransportError
+        if it cannot be told.
         """
+        if self._left_on and not self.connected:
+            try:
+                self.connect()
+            except InstrumentError as error:
+                raise TransportError(
+                    f"raman {self.address}: its laser could not be switched off when it was lost, "
+                    f"and it cannot be reached now ({error}): turn its key"
+                ) from error
         self._call_beside("safe_state")
 
     # -- the child
+
+    def _call(self, method: str, timeout_s: float, **arguments: Any) -> Any:
+        try:
+            return super()._call(method, timeout_s, **arguments)
+        except InstrumentError as error:
+            self._left_on = self._left_on or _NOT_OFF in str(error)
+            raise
 
     def _died(self, error: TransportError) -> None:
         """Let a new child switch off a laser that the dead one may have left on."""

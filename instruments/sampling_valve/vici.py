@@ -5,6 +5,7 @@
 does, and where it stands already nothing happens. So the position is asked for until it is right.
 """
 
+import logging
 import re
 import time
 from pathlib import Path
@@ -17,6 +18,8 @@ from instruments.errors import (
     TransportTimeout,
 )
 from instruments.sampling_valve.contract import Position
+
+_log = logging.getLogger(__name__)
 
 _ANSWER_S = 0.5
 _QUIET_S = 0.03
@@ -85,25 +88,33 @@ class ViciValve(LineDriver):
 
         Raises ProtocolError if it has more than two positions, or while it is in between.
         """
-        command = f"{self._prefix}CP"
         with self._lock:
-            self._forget_input(_QUIET_S)
-            self._send(command)
-            line = ""
-            for _ in range(_MANY_LINES):
-                line = self._line(command, line)
-                self._heed(command, line)
-                found = _POSITION.match(line)
-                if found is None:
-                    continue  # an echo, or the answer to an action
-                if found[1] in ("A", "a"):
-                    return "A"
-                if found[1] in ("B", "b"):
-                    return "B"
-                raise ProtocolError(
-                    f"{self._who()}: asked {command!r}, got {line!r}: it has more than two "
-                    "positions; a sampling valve has two (mode AM1 of a universal actuator)"
-                )
+            try:
+                return self._told_position()
+            except TransportTimeout as error:
+                # The answer, or the question, is lost or damaged.
+                _log.debug("%s: asking again after: %s", self._who(), error)
+                return self._told_position()
+
+    def _told_position(self) -> Position:
+        command = f"{self._prefix}CP"
+        self._forget_input(_QUIET_S)
+        self._send(command)
+        line = ""
+        for _ in range(_MANY_LINES):
+            line = self._line(command, line)
+            self._heed(command, line)
+            found = _POSITION.match(line)
+            if found is None:
+                continue  # an echo, or the answer to an action
+            if found[1] in ("A", "a"):
+                return "A"
+            if found[1] in ("B", "b"):
+                return "B"
+            raise ProtocolError(
+                f"{self._who()}: asked {command!r}, got {line!r}: it has more than two "
+                "positions; a sampling valve has two (mode AM1 of a universal actuator)"
+            )
         raise ProtocolError(
             f"{self._who()}: asked {command!r}, {_MANY_LINES} lines came and none is a position, "
             f"the last {line!r}: is another instrument at this address?{of_other_settings(line)}"

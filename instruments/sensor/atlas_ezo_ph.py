@@ -14,6 +14,7 @@ import contextlib
 import logging
 import math
 import re
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import ClassVar
@@ -213,8 +214,11 @@ class AtlasEzoPh(LineDriver):
         self._say(command.encode("ascii") + b"\r", repr(command))
         found: str | None = None
         strange = ""
+        # Of the whole answer: readings of its continuous mode come more often than any timeout.
+        end = time.monotonic() + timeout_s
         for _ in range(_MANY_LINES):
-            line = self._line(command, timeout_s, strange)
+            left_s = max(_QUIET_S, round(end - time.monotonic(), 2))
+            line = self._line(command, left_s, strange)
             match = wanted.match(line) if wanted is not None else None
             if match is not None:
                 found = match[1] if match.groups() else match[0]

@@ -13,6 +13,7 @@ the resistance tells whether that changed.
 
 import logging
 import math
+import re
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -33,6 +34,8 @@ SENSITIVITY_HZ_CM2_UG = 56.6
 GATES_S = (0.1, 1.0, 10.0)
 
 _NEW_RESISTANCE, _NEW_FREQUENCY, _OVER, _UNDER, _NOT_UNDERSTOOD = 1, 2, 4, 8, 16
+# Of any crystal that it drives, with room.
+_LOWEST_HZ, _HIGHEST_HZ = 0.5e6, 15e6
 _ANSWER_S = 1.0
 _POLL_S = 0.05
 _LATE_S = 2.0
@@ -106,7 +109,7 @@ class SrsQcm200(LineDriver):
         """
         with self._lock:
             out = self._wait_for_new()
-            frequency = math.nan if out else self._number("F")
+            frequency = math.nan if out else self._frequency()
             resistance = self._number("R")
             if out and out != self._out_told:
                 _log.warning(
@@ -172,9 +175,19 @@ class SrsQcm200(LineDriver):
             seen |= self._status()
         return seen & _OVER or seen & _UNDER
 
+    def _frequency(self) -> float:
+        """Return the frequency, Hz; one that no crystal has is asked for once more."""
+        for _ in range(2):
+            frequency = self._number("F")
+            if _LOWEST_HZ <= frequency <= _HIGHEST_HZ:
+                return frequency
+        raise ProtocolError(
+            f"{self._who()}: asked 'F', got {frequency:g} Hz: no crystal that it drives has this"
+        )
+
     def _status(self) -> int:
         line = self._asked("B")
-        if not line.isdigit() or int(line) > 255:
+        if re.fullmatch("[0-9]{1,3}", line) is None or int(line) > 255:
             raise ProtocolError(f"{self._who()}: asked 'B', got {line!r}: no status byte")
         status = int(line)
         if status & _NOT_UNDERSTOOD:
@@ -192,10 +205,10 @@ class SrsQcm200(LineDriver):
         return value
 
     def _asked(self, letter: str) -> str:
-        """Ask, once more where the answer is lost; return the line that came."""
+        """Ask, once more where the answer is lost or damaged; return the line that came."""
         try:
             return self._dialogue(letter)
-        except TransportTimeout as error:
+        except (TransportTimeout, ProtocolError) as error:
             _log.debug("%s: asking again after: %s", self._who(), error)
             return self._dialogue(letter)
 

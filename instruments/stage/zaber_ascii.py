@@ -107,6 +107,7 @@ class ZaberStage(LineDriver):
         self._moving = threading.Lock()
         self._halt = threading.Event()
         self._limits = {name: (one.min_um, one.max_um) for name, one in self._axes.items()}
+        self._ends: dict[str, tuple[float, float]] = {}  # of its controllers, as they tell them
         self._told: dict[str, str] = {}
 
     @property
@@ -270,6 +271,7 @@ class ZaberStage(LineDriver):
                 )
             low = self._number(name, "get limit.min") * axis.micrometre_per_step
             high = self._number(name, "get limit.max") * axis.micrometre_per_step
+            self._ends[name] = low, high
             self._limits[name] = max(axis.min_um, low), min(axis.max_um, high)
             if self._limits[name][0] >= self._limits[name][1]:
                 raise ProtocolError(
@@ -291,7 +293,15 @@ class ZaberStage(LineDriver):
     def _um(self, name: str, axis: Axis, reply: _Reply) -> float:
         if reply.flag in _NO_REFERENCE:
             return math.nan
-        return self._as_number(name, "get pos", reply) * axis.micrometre_per_step
+        um = self._as_number(name, "get pos", reply) * axis.micrometre_per_step
+        low, high = self._ends.get(name, (-math.inf, math.inf))
+        # It may stand beyond its limits, pushed by hand or set since, but not by another travel.
+        if not low - (high - low) <= um <= high + (high - low):
+            raise ProtocolError(
+                f"{self._who()}: axis {name} was asked 'get pos', got {reply.line!r}: it cannot be "
+                f"at {um:g} um; its ends are {low:g} um and {high:g} um"
+            )
+        return um
 
     def _number(self, name: str, words: str) -> float:
         return self._as_number(name, words, self._asked(name, words))

@@ -30,6 +30,7 @@ _RESOLUTION_K = 0.01
 _ANSWER_S = 1.0
 _AFTER_SETTING_S, _AFTER_ANSWER_S = 0.26, 0.012
 _STATUS = re.compile(r"(-?\d{2})(?:\s+(.*))?\Z")
+_MODE, _ANYTHING = re.compile(r"[01]\Z"), re.compile("")
 _NUMBER = re.compile(r"[-+]?\d+(?:\.\d+)?\Z")
 
 _BY_HAND, _REMOTE = (0, 1), (2, 3)
@@ -200,7 +201,7 @@ class JulaboThermostat(LineDriver):
 
     def _status(self) -> tuple[int, str]:
         """Return its status, number and words."""
-        line = self._asked("status")
+        line = self._asked("status", _STATUS)
         found = _STATUS.match(line)
         if found is None:
             raise ProtocolError(f"{self._who()}: asked 'status', got {line!r}: no status")
@@ -257,13 +258,13 @@ class JulaboThermostat(LineDriver):
         self._needs_remote(code, line)
 
     def _controls(self) -> bool:
-        line = self._asked("in_mode_05")
+        line = self._asked("in_mode_05", _MODE)
         if line not in ("0", "1"):
             raise ProtocolError(f"{self._who()}: asked 'in_mode_05', got {line!r}, not 0 or 1")
         return line == "1"
 
     def _kelvin(self, command: str) -> float:
-        line = self._asked(command)
+        line = self._asked(command, _NUMBER)
         if not _NUMBER.match(line):
             raise ProtocolError(f"{self._who()}: asked {command!r}, got {line!r}: no temperature")
         return round(float(line) + _ZERO_CELSIUS_K, 2)
@@ -276,14 +277,20 @@ class JulaboThermostat(LineDriver):
 
     # -- dialogue
 
-    def _asked(self, command: str) -> str:
-        """Ask, and return the line that answers; asked once more if it is lost or damaged."""
+    def _asked(self, command: str, wanted: re.Pattern[str] = _ANYTHING) -> str:
+        """Ask, and return the line that answers.
+
+        Asked once more if it is lost, damaged, or not of the form that is wanted.
+        """
         with self._lock:
             try:
-                return self._dialogue(command)
+                line = self._dialogue(command)
+                if wanted.match(line):
+                    return line
+                _log.debug("%s: asking again after %r", self._who(), line)
             except (TransportTimeout, ProtocolError) as error:
                 _log.debug("%s: asking again after: %s", self._who(), error)
-                return self._dialogue(command)
+            return self._dialogue(command)
 
     def _dialogue(self, command: str) -> str:
         self._forget_input()

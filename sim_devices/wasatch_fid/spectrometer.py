@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import struct
 import threading
+import zlib
 from collections import deque
 from collections.abc import Callable
 from queue import SimpleQueue
@@ -394,6 +395,7 @@ class WasatchSpectrometer:
                 integration_s=integration_s,
                 laser_mj=energy_mj,
                 lamp=lamp,
+                crc32=zlib.crc32(data),
             )
         with self._arrived:
             lost = self._silent or self.broken.due("drop")

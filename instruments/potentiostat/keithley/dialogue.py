@@ -26,6 +26,8 @@ _SAFE, _LOADED, _EVENT, _SAYS = "operando-safe", "operando-loaded", "operando-ev
 _RIGHT = "switched on, and at this address"
 _CELL_UNKNOWN = "the output may be on: disconnect the cell"
 _LANGUAGES = ("TSP", "SCPI", "SCPI2400")
+# An output as it is told.
+_OUTPUT = re.compile(r"smu\.\w+", re.ASCII)
 
 
 class Dialogue:
@@ -46,7 +48,7 @@ class Dialogue:
             self._say("*LANG?")
             try:
                 language = self._first("|".join(_LANGUAGES), what, _LANGUAGE_S)
-            except TransportTimeout:
+            except (TransportTimeout, ProtocolError):
                 # What came right behind the abort may have been thrown away with the rest.
                 self._say("*LANG?")
                 language = self._first("|".join(_LANGUAGES), what, _LANGUAGE_S)
@@ -59,13 +61,14 @@ class Dialogue:
 
     def prepare(self) -> tuple[float, float]:
         """Reset it; return the frequency of the mains, Hz, and its clock, s since 1970."""
-        self._say("reset()")
-        self._say("localnode.prompts = localnode.DISABLE")
-        self._say("localnode.showevents = 0")
-        self._say("eventlog.clear()")
-        for function in ("CURRENT", "VOLTAGE"):
-            self._say(f"smu.source.func = smu.FUNC_DC_{function}")
-            self._say("smu.source.offmode = smu.OFFMODE_HIGHZ")
+        with self.asking("reset itself"):
+            self._say("reset()")
+            self._say("localnode.prompts = localnode.DISABLE")
+            self._say("localnode.showevents = 0")
+            self._say("eventlog.clear()")
+            for function in ("CURRENT", "VOLTAGE"):
+                self._say(f"smu.source.func = smu.FUNC_DC_{function}")
+                self._say("smu.source.offmode = smu.OFFMODE_HIGHZ")
         what = "tell the frequency of the mains and its clock"
         query = f'print("{_SAYS}", localnode.linefreq, localnode.gettime())'
         answer = self.ask(query, rf"{_SAYS}\s.*", what)
@@ -95,9 +98,12 @@ class Dialogue:
         )
 
     def confirmation(self, line: bytes) -> tuple[str, float] | None:
-        """Return (output, timer in s) if a line tells that the output was asked to go off."""
+        """Return (output, timer in s) if a line tells that the output was asked to go off.
+
+        One that was damaged on its way tells nothing: the output is asked for again.
+        """
         words = line.decode("ascii", "backslashreplace").split()
-        if len(words) != 4 or words[0] != _SAFE:
+        if len(words) != 4 or words[0] != _SAFE or not _OUTPUT.fullmatch(words[2]):
             return None
         try:
             return words[2], float(words[3])
@@ -107,18 +113,20 @@ class Dialogue:
     def output_off(self) -> None:
         """Switch the output off while nothing runs; raises if that is not read back."""
         with self.asking("switch its output off", _CELL_UNKNOWN):
-            self._ask_off()
-            self.confirmed_off(_ANSWER_S)
+            self._confirm_off(self._ask_off, 2)
 
     def abort_and_open(self) -> None:
         """End whatever runs and switch the output off, asking as often as it may take."""
-        for attempt in range(1, _TIMES_ASKED + 1):
-            self.send_abort()
+        self._confirm_off(self.send_abort, _TIMES_ASKED)
+
+    def _confirm_off(self, ask: Callable[[], None], times: int) -> None:
+        for attempt in range(1, times + 1):
+            ask()
             try:
                 self.confirmed_off(_ANSWER_S)
                 return
             except TransportTimeout:
-                if attempt == _TIMES_ASKED:
+                if attempt == times:
                     raise
 
     def confirmed_off(self, timeout_s: float) -> None:
@@ -129,6 +137,8 @@ class Dialogue:
             words = line.decode("ascii", "backslashreplace").split()
             if len(words) != 4 or words[0] != _SAFE or _number(words[1]) != self._asked:
                 continue
+            if not _OUTPUT.fullmatch(words[2]):
+                continue  # damaged on its way
             if words[2] != "smu.OFF":
                 raise InstrumentFaultError(
                     f"{self._who()}: asked to switch its output off, it says {words[2]!r}: "
@@ -140,10 +150,10 @@ class Dialogue:
 
     def load(self, text: str) -> None:
         """Load a script; raises InstrumentFaultError if it is refused."""
-        self._say("eventlog.clear()")
-        self._say(f'if {SCRIPT} then script.delete("{SCRIPT}") {SCRIPT} = nil end')
-        self._say("eventlog.clear()")
         with self.asking("load a program"):
+            self._say("eventlog.clear()")
+            self._say(f'if {SCRIPT} then script.delete("{SCRIPT}") {SCRIPT} = nil end')
+            self._say("eventlog.clear()")
             self.wire.write(f"loadscript {SCRIPT}\n{text}\nendscript\n".encode("ascii"))
         query = f'print("{_LOADED}", {SCRIPT} ~= nil, eventlog.getcount(eventlog.SEV_ERROR))'
         answer = self.ask(query, rf"{_LOADED}\s.*", "load a program", _LOADING_S)

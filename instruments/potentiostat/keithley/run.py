@@ -4,6 +4,7 @@ import threading
 from collections import deque
 from dataclasses import dataclass, field
 
+from instruments.potentiostat._programmed import times_left_out
 from instruments.potentiostat.contract import ProgramEnd, Sample
 from instruments.potentiostat.keithley.script import SAFETY, Program
 from instruments.potentiostat.keithley.stream import ProgramStream
@@ -94,4 +95,5 @@ class Run:
         # The step that a safety limit did end is told by the error.
         ended = self.stream.step if self.stream.ending == SAFETY else None
         found = [note for x in self._passed if (note := x.note(ended)) is not None]
+        found += times_left_out(self.stream.odd_times)
         return [*found, _OPEN_CIRCUIT] if self.program.open_circuit else found

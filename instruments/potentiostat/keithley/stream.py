@@ -41,6 +41,7 @@ class ProgramStream:
         damaged: lines that could not be decoded, raw.
         lost: rows that did not arrive whole, by the gaps in their numbers: damaged or dropped.
         dropped: those of them that did not arrive at all.
+        odd_times: lines whose time cannot be, which was left out.
         begun_utc_s: the instrument's clock when the program began, s since 1970.
         over: whether the program has ended.
         ending: the word with which it said so itself.
@@ -54,6 +55,7 @@ class ProgramStream:
     damaged: list[bytes] = field(default_factory=list)
     lost: int = 0
     dropped: int = 0
+    odd_times: int = 0
     begun_utc_s: float | None = None
     over: bool = False
     ending: str | None = None
@@ -143,6 +145,7 @@ class ProgramStream:
 
     def _move(self, t_s: float, text: str) -> None:
         if t_s < self._t_s - _ROUNDING_S:
+            self.odd_times += 1
             raise ProtocolError(f"the time goes back: {text!r}")
         self._t_s = max(t_s, self._t_s)
 
@@ -157,7 +160,8 @@ class ProgramStream:
             raise ProtocolError(f"no instrument measures this: {text!r}")
         if block >= len(self.program.blocks):
             raise ProtocolError(f"there is no block {block}: {text!r}")
-        if step_t_s > self.program.blocks[block].longest_s * 1.5 + 60:
+        if step_t_s > _longest_s(self.program.blocks[block]):
+            self.odd_times += 1
             raise ProtocolError(f"the time does not fit the step: {text!r}")
         before = self._t_s
         self._move(t_s, text)
@@ -201,11 +205,21 @@ class ProgramStream:
         rows = int(found[1])
         if rows < self._row or found[7] not in (END, STOP, SAFETY, FAULT):
             raise ProtocolError(f"this is not how the program can end: {text!r}")
-        self._move(float(found[4]), text)
+        t_s = float(found[4])
+        since_edge_s = t_s - self._edge_s
+        if self.block is not None and not -_ROUNDING_S <= since_edge_s <= _longest_s(self.block):
+            self.odd_times += 1  # it has ended all the same, when is not known
+        else:
+            self._move(t_s, text)
         self._lose(rows - self._row)
         self._row = rows
         self.output, self.ending, self.told = found[6], found[7], found[8] or ""
         self.over = True
+
+
+def _longest_s(block: Block) -> float:
+    """Return how long a step can have lasted, s, whatever its instrument's timer is like."""
+    return block.longest_s * 1.5 + 60
 
 
 def _reading(text: str) -> float:

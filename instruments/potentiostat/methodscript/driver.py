@@ -39,6 +39,8 @@ from techniques import Assignment, SafetyLimits
 _log = logging.getLogger(__name__)
 
 _ANSWER_S = 2.0
+# What is behind an empty line that ended a program comes with it, or is late by a burst.
+_BEHIND_AN_END_S = 0.5
 
 
 class MethodScriptPotentiostat(MethodScriptInstrument):
@@ -157,7 +159,7 @@ class MethodScriptPotentiostat(MethodScriptInstrument):
     def _rows(self, run: Run) -> Iterator[Sample | ImpedancePoint]:
         stream = run.stream
         failure: InstrumentError | None = None
-        while not stream.over:
+        while not stream.over or self._goes_on(run):
             try:
                 row = self._next(run)
             except TransportTimeout as error:
@@ -177,13 +179,30 @@ class MethodScriptPotentiostat(MethodScriptInstrument):
             raise failure
         self._verdict(run)
 
+    def _goes_on(self, run: Run) -> bool:
+        """Return whether the empty line that ended a program was the rest of a damaged one.
+
+        A program says that it ends; behind one that did not, the lines that follow are awaited.
+        """
+        stream = run.stream
+        if stream.complete or stream.aborted or stream.fault is not None or run.abort_asked:
+            return False
+        try:
+            run.behind_its_end = self._wire().read_line(_BEHIND_AN_END_S)
+        except TransportError:
+            return False
+        stream.go_on()
+        return True
+
     def _next(self, run: Run) -> Sample | ImpedancePoint | None:
         """Take one line; a failure of the wire or the instrument ends the program and raises."""
         wire, stream = self._wire(), run.stream
         try:
-            line = wire.read_line(
-                self._abort_timeout_s if run.abort_asked else self._patience_s(run)
-            )
+            line, run.behind_its_end = run.behind_its_end, None
+            if line is None:
+                line = wire.read_line(
+                    self._abort_timeout_s if run.abort_asked else self._patience_s(run)
+                )
         except TransportTimeout:
             raise
         except TransportError as error:

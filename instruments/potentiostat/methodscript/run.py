@@ -4,6 +4,7 @@ import threading
 from collections import deque
 from dataclasses import dataclass, field
 
+from instruments.potentiostat._programmed import times_left_out
 from instruments.potentiostat.contract import ImpedancePoint, ProgramEnd, Sample
 from instruments.potentiostat.methodscript.program import Program
 from instruments.potentiostat.methodscript.stream import ProgramStream
@@ -53,6 +54,7 @@ class Run:
         self.reader: int | None = None
         self.ended = threading.Event()
         self.abort_asked = False
+        self.behind_its_end: bytes | None = None  # a line that shows that it was none
         self.stop_reason: str | None = None
         self.damage: deque[int] = deque()
         self.lines = 0
@@ -98,4 +100,5 @@ class Run:
         """Return which safety limits were passed at the ends of steps that ended by themselves."""
         # The step that a safety limit did end is told by the error.
         ended = self.stream.step if self.stream.safety is not None else None
-        return [note for x in self.beyond if (note := x.note(ended)) is not None]
+        notes = [note for x in self.beyond if (note := x.note(ended)) is not None]
+        return [*notes, *times_left_out(self.stream.odd_times)]

@@ -48,6 +48,7 @@ class ProgramStream:
         dropped: rows that did not arrive at all, by the gaps in their numbers.
         lost: rows that did not arrive whole, by the gaps in their numbers: dropped or damaged. The
             last row of a step is lost only if both its copies are.
+        odd_times: rows that were left out because their time cannot be.
         incomplete: why rows may be missing or misplaced, ``None`` if the structure is whole.
         over: whether the program has ended.
         complete: whether it said so itself, with ``END``, ``STOP`` or ``SAFETY``.
@@ -64,6 +65,7 @@ class ProgramStream:
     damaged: list[bytes] = field(default_factory=list)
     dropped: int = 0
     lost: int = 0
+    odd_times: int = 0
     incomplete: str | None = None
     over: bool = False
     complete: bool = False
@@ -125,6 +127,11 @@ class ProgramStream:
         """Return how long no line may come before the next one is overdue, s."""
         return self.block.silence_s if self.block is not None else 0.0
 
+    def go_on(self) -> None:
+        """Take the empty line that ended the program for the rest of a damaged one."""
+        self.over = False
+        self.damaged.append(b"")
+
     def feed(self, line: bytes, arrival_ns: int) -> Sample | ImpedancePoint | None:
         """Take one line without its end; return the row it holds, if any."""
         try:
@@ -179,7 +186,9 @@ class ProgramStream:
         if not _not_before(self._timer_s) <= timer_s <= self.block.longest_s * 1.5 + 60:
             # Back in time: the timer was started anew, by a step whose headers did not get through.
             if timer_s >= 0 and self.damaged:
-                self._lose("a step began whose header was damaged")
+                self._lose("a step began whose header was damaged, or its clock jumped")
+            elif "eb" in values:
+                self.odd_times += 1
             raise ProtocolError(f"the time does not fit the step: {text!r}")
         told = (self.step, {kind: repr(variable.value) for kind, variable in values.items()})
         if told == self._last:

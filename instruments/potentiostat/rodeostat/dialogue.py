@@ -1,25 +1,32 @@
 """Talk with one Rodeostat: a JSON object per line, commands answered by their name."""
 
 import json
+import logging
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 from instruments._driver import of_other_settings, unanswered
 from instruments.errors import (
     InstrumentFaultError,
     ProtocolError,
+    TransportError,
     TransportTimeout,
 )
 from instruments.transport import Transport
+
+_log = logging.getLogger(__name__)
 
 ANSWER_S = 2.0
 # Also where its test goes on talking meanwhile.
 _LONGEST_ANSWER_S = 10.0
 _QUIET_S = 0.1
 _MOST_UNREADABLE = 50
-_LARGEST = 1e12
+# Beyond what any variant can set and measure: a damaged digit, not a value. In ms, V, uA.
+_LARGEST = (1e12, 20.0, 2e5)
+_ONCE = ("runTest", "stopTest")
 _RIGHT = "switched on, and at this port"
 CELL_UNKNOWN = "the state of the cell is unknown: disconnect it"
 
@@ -73,13 +80,35 @@ class Dialogue:
     def ask(self, command: str, **arguments: Any) -> dict[str, Any]:
         """Send a command and return its response; what comes in between is kept for `hear`.
 
-        Raises InstrumentFaultError if it is refused, ProtocolError if what came is no answer.
+        What is lost or damaged is asked once more: all but the start and the stop of a test are
+        states or questions. Raises InstrumentFaultError if it is refused, ProtocolError if what
+        came is no answer, TransportError if there is none.
         """
-        self.say(command, **arguments)
-        return self._answer(command, arguments)
-
-    def _answer(self, command: str, arguments: dict[str, Any]) -> dict[str, Any]:
         asked = " ".join([command, *(f"{key}={value!r}" for key, value in arguments.items())])
+        with self._asking(asked):
+            self.say(command, **arguments)
+            try:
+                return self._answer(command, asked)
+            except (TransportTimeout, ProtocolError) as error:
+                if command in _ONCE:
+                    raise
+                _log.debug("%s: asking again after: %s", self._who(), error)
+            # What could not be read was its answer, and no sample.
+            self._heard = deque(x for x in self._heard if not isinstance(x, Damaged))
+            self.say(command, **arguments)
+            return self._answer(command, asked)
+
+    @contextmanager
+    def _asking(self, what: str) -> Iterator[None]:
+        """Let an error of the wire say who was asked what."""
+        try:
+            yield
+        except TransportError as error:
+            if self._who() in str(error):
+                raise
+            raise type(error)(f"{self._who()}: asked to {what}: {error}") from error
+
+    def _answer(self, command: str, asked: str) -> dict[str, Any]:
         unreadable, last, line = 0, b"", b""
         end = time.monotonic() + _LONGEST_ANSWER_S
         while True:
@@ -181,7 +210,10 @@ def _heard(told: dict[str, Any] | None, line: bytes, arrival_ns: int) -> Heard |
     told = told or {}
     values: list[Any] = [told.get(key) for key in "tvi"]
     # A current that is no number passes no limit.
-    believable = all(type(x) in (int, float) and abs(x) < _LARGEST for x in values)
+    believable = all(
+        type(x) in (int, float) and abs(x) < largest
+        for x, largest in zip(values, _LARGEST, strict=True)
+    )
     if not believable or told.keys() - {"n", "le"} != {"t", "v", "i"}:
         return Damaged(line)
     t_ms, potential_v, microampere = values

@@ -26,6 +26,7 @@ class Microscope:
         self._module = runpy.run_path(str(RENDERER))
         self._lock = threading.Lock()
         self.history: list[str] = []
+        self.loses_supply = False  # the lamp goes off as soon as it is on
         self._process = subprocess.Popen(
             [sys.executable, str(RENDERER), str(folder), str(HEIGHT), str(WIDTH)],
             stdin=subprocess.PIPE,
@@ -39,7 +40,8 @@ class Microscope:
 
     def on(self) -> None:
         with self._lock:
-            (self.folder / "lamp").touch()
+            if not self.loses_supply:
+                (self.folder / "lamp").touch()
             self.history.append("on")
 
     def off(self) -> None:
@@ -52,6 +54,10 @@ class Microscope:
     @property
     def lit(self) -> bool:
         return (self.folder / "lamp").exists()
+
+    @property
+    def is_on(self) -> bool:
+        return self.lit
 
     def number(self, image: NDArray[np.uint8]) -> int:
         return self._module["number_in"](image)

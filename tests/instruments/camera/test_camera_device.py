@@ -314,6 +314,18 @@ def test_the_lamp_goes_off_when_the_frame_fails(camera: CameraDevice, microscope
     assert camera.waiting() == 1
 
 
+def test_a_frame_whose_lamp_went_off_is_no_row(camera: CameraDevice, microscope: Any) -> None:
+    """A relay board that loses its supply opens its relays; the image is dark."""
+    camera.stage()
+    microscope.loses_supply = True
+    with pytest.raises(InstrumentFaultError, match="camera: the lamp went off while a frame was"):
+        camera.trigger().wait(10)
+    microscope.loses_supply = False
+    camera.trigger().wait(10)
+    camera.unstage()
+    assert camera.waiting() == 1
+
+
 def test_rows_can_be_saved_after_unstage(
     run_engine: RunEngine, camera: CameraDevice, leader: Clock
 ) -> None:

@@ -134,11 +134,13 @@ def test_injections_are_rows_and_results_come_later(
 
     result = device.result
     assert result.expected()
+    assert "no result of injection 1 has come" in device.notes[-1]
     assert result.pending() == 0
     wait_until(lambda: result.pending() > 0)
     assert result.expected()
     (row,) = rows(result)
     assert not result.expected()
+    assert device.notes == []
     assert row["injection"] == 1.0
     assert row["sample_interval"] == 0.02
     assert 0 < row["arrived"] - first["host_before"] < 20

@@ -10,9 +10,11 @@ from instruments.errors import (
     InstrumentFaultError,
     ProtocolError,
     TransportError,
+    TransportTimeout,
 )
 from instruments.potentiostat.contract import Potentiostat
 from instruments.potentiostat.keithley import KeithleyPotentiostat
+from instruments.potentiostat.keithley.dialogue import Dialogue
 
 Connect = Callable[..., KeithleyPotentiostat]
 
@@ -62,6 +64,42 @@ def test_what_a_program_before_has_said_is_no_answer(connected: Connect) -> None
 def test_what_an_abort_has_thrown_away_is_asked_again(connected: Connect) -> None:
     page = "connecting to one that throws away what comes behind an abort"
     assert connected(page).identify()["firmware"]
+
+
+class Answering:
+    """A wire that says a line for each question about the output, and then is silent."""
+
+    address = "tcp://meter"
+    arrival_ns = 0
+
+    def __init__(self, *lines: bytes) -> None:
+        self.lines = list(lines)
+        self.to_say: list[bytes] = []
+
+    def write(self, data: bytes) -> None:
+        self.to_say.append(self.lines.pop(0))
+
+    def read_line(self, timeout_s: float) -> bytes:
+        if self.to_say:
+            return self.to_say.pop(0)
+        raise TransportTimeout("tcp://meter: nothing came")
+
+    def read_exactly(self, n: int, timeout_s: float) -> bytes:
+        raise NotImplementedError
+
+    def close(self) -> None:
+        """Do nothing."""
+
+
+def test_an_output_that_a_damaged_line_tells_is_asked_for_again() -> None:
+    damaged = b"operando-safe 1 smu.O\xc6F 0.25"
+    wire = Answering(damaged, b"operando-safe 2 smu.OFF 0.25")
+    dialogue = Dialogue(wire, lambda: "meter")
+    dialogue.output_off()
+    assert not wire.lines
+    assert dialogue.confirmation(damaged) is None
+    with pytest.raises(InstrumentFaultError, match=r"says 'smu\.ON'"):
+        Dialogue(Answering(b"operando-safe 1 smu.ON 0.25"), lambda: "meter").output_off()
 
 
 @pytest.mark.parametrize(

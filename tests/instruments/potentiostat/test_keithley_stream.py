@@ -88,6 +88,17 @@ def test_how_a_program_ended_is_told() -> None:
     assert one.counters.t_s == 101.25
 
 
+def test_a_clock_that_jumps_moves_neither_rows_nor_the_end() -> None:
+    jumped = ROW.replace(b"R,1", b"R,2").replace(b"1.000100,1.0", b"3602.000100,3601.0")
+    one, rows = stream(ROW, jumped, END.replace(b"10.000100,10.0", b"3610.000100,3610.0"))
+    assert [row.step_t_s for row in rows] == [1.0]
+    assert (one.over, one.ending, one.odd_times) == (True, "END", 2)
+    assert one.counters.t_s == 101.0001
+    one, _ = stream(ROW, END.replace(b"10.000100", b"0.000000"))
+    assert (one.over, one.odd_times) == (True, 1)
+    assert one.counters.t_s == 101.0001
+
+
 @given(place=st.integers(0, len(ROW) - 1), bit=st.just(7))
 def test_a_line_with_a_byte_that_no_text_has_is_kept_raw(place: int, bit: int) -> None:
     damaged = bytearray(ROW)

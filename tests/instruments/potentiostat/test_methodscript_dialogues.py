@@ -329,6 +329,18 @@ def test_one_damaged_line_costs_one_row(
     assert "1 damaged lines, 0 rows lost" in caplog.text
 
 
+def test_an_empty_line_that_is_what_is_left_of_another_ends_no_program(
+    connected: Callable[..., MethodScriptPotentiostat],
+) -> None:
+    """A loop ends with ``*`` alone: without its one byte it would be the program's end."""
+    driver = connected("an empty line that was the mark of a loop's end")
+    driver.start(PLATE)
+    rows, error = drain(driver)
+    assert [row.t_s for row in rows] == [1.0, 2.0]
+    assert error is None
+    assert driver.lost_rows == 0
+
+
 @pytest.mark.parametrize(
     ("page", "rows"), [("too many damaged lines", 1), ("rows that did not arrive", 2)]
 )

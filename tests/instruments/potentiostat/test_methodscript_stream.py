@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from instruments.potentiostat import ImpedancePoint, Sample
+from instruments.potentiostat._programmed import times_left_out
 from instruments.potentiostat.contract import LOST_BEFORE
 from instruments.potentiostat.methodscript.program import Program
 from instruments.potentiostat.methodscript.script import Block
@@ -113,6 +114,15 @@ def test_the_current_is_known_by_its_type(kind: str) -> None:
 
 
 HEADERS_OF_STEP_2 = [n for n, line in enumerate(LINES) if line == header(2.5, 1, 2, 1, 1)]
+
+
+def test_rows_of_a_clock_that_jumped_are_left_out_and_counted() -> None:
+    for t_s in (7200.0, -3600.0):
+        lines = [header(0.0, 1, 1, 1, 1), row(1.0, 1, 0.1, -1e-3), row(t_s, 2, 0.1, -1e-3)]
+        stream, rows = feed(encoded(lines))
+        assert [one.step_t_s for one in rows if isinstance(one, Sample)] == [1.0]
+        assert stream.odd_times == 1
+        assert times_left_out(1)[0].startswith("1 row was left out whose time cannot be")
 
 
 def test_one_header_is_enough() -> None:

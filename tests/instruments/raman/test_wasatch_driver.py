@@ -293,6 +293,8 @@ def test_a_spectrometer_unplugged_during_an_exposure_is_a_transport_error(
     assert gone(pid)
     with pytest.raises(TransportError, match="before connect"):
         spectrometer.acquire(0.01, 1)
+    with pytest.raises(TransportError, match=r"laser could not be switched off.*turn its key"):
+        spectrometer.safe_state()
 
 
 def test_after_a_power_cycle_it_connects_again_with_its_settings(

@@ -92,6 +92,11 @@ def test_an_echo_is_no_position(connected: Connect) -> None:
     assert connected("it echoes").position() == "A"
 
 
+def test_a_position_that_was_damaged_on_its_way_is_asked_for_once_more(connected: Connect) -> None:
+    page = "where it stands, told by a line that was damaged and by a whole one"
+    assert connected(page).position() == "A"
+
+
 def test_a_command_that_is_refused_is_an_error(connected: Connect) -> None:
     with pytest.raises(InstrumentFaultError, match="'GOB = Bad command'"):
         connected("to B, and it does not know that").go_to("B")

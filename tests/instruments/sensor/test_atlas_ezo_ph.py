@@ -4,6 +4,7 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,6 +19,7 @@ from instruments.errors import (
 )
 from instruments.sensor.atlas_ezo_ph import AtlasEzoPh
 from instruments.sensor.contract import Sensor
+from instruments.transport import read_dialogue
 from sim_devices.cell import Cell
 from sim_devices.clock import SimulatedClock
 from sim_devices.ezo_ph import EzoPh
@@ -160,6 +162,20 @@ def test_a_circuit_that_somebody_told_not_to_acknowledge_is_connected() -> None:
         driver = AtlasEzoPh(circuit.address)
         driver.connect()
         driver.close()
+
+
+def test_readings_that_it_streams_do_not_prolong_the_wait_for_an_answer_that_was_lost(
+    tmp_path: Path,
+) -> None:
+    dialogue = tmp_path / "dialogue"
+    with closing(EzoPh(Cell("zn-bare"), SimulatedClock())) as circuit:
+        circuit.line.inject("garble")
+        driver = AtlasEzoPh(circuit.address, record_to=dialogue)
+        driver.connect()
+        driver.close()
+    said = list(read_dialogue(dialogue))
+    again = next(n for n, turn in enumerate(said) if n and turn.data == b"*OK,1\r")
+    assert sum(turn.way == "<" for turn in said[:again]) < 10  # readings come once a second
 
 
 def test_a_circuit_that_calls_its_acknowledgement_otherwise_is_connected(

@@ -115,10 +115,16 @@ def test_the_beginning_of_a_lost_answer_is_not_put_before_the_next(connected: Co
     assert connected("an answer that was cut off").read()["frequency"] == 4998647.10
 
 
+def test_a_frequency_that_no_crystal_has_is_asked_once_more(connected: Connect) -> None:
+    page = "a frequency that no crystal has, once"
+    assert connected(page).read()["frequency"] == 4998647.10
+
+
 @pytest.mark.parametrize(
     ("page", "error", "complaint"),
     [
         ("no status", ProtocolError, r"asked 'B', got '3\.5': no status"),
+        ("a frequency that no crystal has", ProtocolError, r"got 1e\+08 Hz: no crystal"),
         ("no number", ProtocolError, "asked 'F', got 'nan': no number"),
         ("the connection is closed", TransportError, "asked .B.: tcp:"),
     ],

@@ -93,6 +93,7 @@ def test_without_a_reference_position_there_is_none(
     ("page", "error", "complaint"),
     [
         ("where it is not", ProtocolError, "no number"),
+        ("where it cannot be", ProtocolError, "it cannot be at 200025 um; its ends are 0 um"),
         ("another axis answers", ProtocolError, "came from another axis"),
         ("the connection is closed", TransportError, "Whether it moves is unknown"),
     ],

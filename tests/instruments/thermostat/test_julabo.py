@@ -160,6 +160,11 @@ def test_the_beginning_of_a_lost_answer_is_not_put_before_the_next(connected: Co
     assert driver.state() == ThermostatState(313.05, 313.15, True)
 
 
+def test_an_answer_of_which_a_byte_was_lost_is_asked_once_more(connected: Connect) -> None:
+    driver = connected("its state of which a byte was lost in two answers")
+    assert driver.state() == ThermostatState(313.05, 313.15, True)
+
+
 @pytest.mark.parametrize(
     ("page", "error", "complaint"),
     [

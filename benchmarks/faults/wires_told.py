@@ -1,0 +1,238 @@
+"""What a simulated instrument put on its wire, read back without any driver of ours.
+
+The truth of a simulator that was started with ``wires`` holds each piece that an instrument said,
+and each that was sent, which a fault may have damaged in between. A line counts as delivered if it
+was sent as it was said.
+"""
+
+import json
+import re
+import zlib
+from collections.abc import Callable, Iterator, Mapping
+from difflib import SequenceMatcher
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+Values = tuple[float, ...]
+
+_PREFIXES = {"f": -15, "p": -12, "n": -9, "u": -6, "m": -3, " ": 0, "k": 3, "M": 6, "G": 9, "i": 0}
+_OFFSET = 0x8000000
+_CELSIUS_K = 273.15
+_LINE = re.compile(r"[^\r\n>]+|>")
+
+
+class Told(NamedTuple):
+    """Values that were delivered whole, and when: host monotonic clock, s."""
+
+    host_s: float
+    values: Values
+
+
+def truth(folder: Path, name: str) -> list[dict[str, Any]]:
+    """Return what a simulator wrote down so far under a name; a line without its end is not."""
+    path = folder / "sim_truth" / f"{name}.jsonl"
+    if not path.exists():
+        return []
+    text = path.read_text(encoding="utf-8").rpartition("\n")[0]
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def delivered_lines(folder: Path, wire: str) -> list[tuple[float, str]]:
+    """Return the lines that were sent as they were said, and when the last byte of each was."""
+    said: list[str] = []
+    sent: list[tuple[float, str]] = []
+    pieces = truth(folder, f"wire-{wire}")
+    said = _LINE.findall("".join(x["text"] for x in pieces if x["event"] == "said"))
+    text, ends, times = "", [], []
+    for piece in pieces:
+        if piece["event"] == "sent":
+            text += piece["text"]
+            ends.append(len(text))
+            times.append(piece["host_s"])
+    for found in _LINE.finditer(text):
+        at = int(np.searchsorted(ends, found.end(), side="left"))
+        sent.append((times[at], found[0]))
+    if [line for _, line in sent] == said:
+        return sent
+    whole = SequenceMatcher(None, said, [line for _, line in sent], autojunk=False)
+    return [
+        sent[number]
+        for block in whole.get_matching_blocks()
+        for number in range(block.b, block.b + block.size)
+    ]
+
+
+# ---- one reader per language: delivered lines -> values of a row
+
+
+def _methodscript(lines: list[tuple[float, str]]) -> Iterator[Told]:
+    """Yield (number, time in the step s, potential V, current A) of each row of a program."""
+    before: Values = ()
+    for host_s, line in lines:
+        if not line.startswith("P"):
+            continue
+        found: dict[str, float] = {}
+        for field in line[1:].split(";"):
+            kind, digits, prefix = field[:2], field[2:9], field[9:10]
+            found[kind] = (int(digits, 16) - _OFFSET) * 10.0 ** _PREFIXES[prefix]
+        current = found.get("db", found.get("ba"))
+        if current is None or not {"ab", "eb", "ja"} <= found.keys():
+            continue
+        values = (found["ja"], found["eb"], found["ab"], current)
+        if values != before:  # the last row of a step comes twice
+            yield Told(host_s, values)
+        before = values
+
+
+def _tsp(lines: list[tuple[float, str]]) -> Iterator[Told]:
+    for host_s, line in lines:
+        if line.startswith("R,"):
+            number, _, _, _, _, _, step_t, potential, current, _ = line[2:].split(",")
+            yield Told(host_s, tuple(map(float, (number, step_t, potential, current))))
+
+
+def _json_lines(lines: list[tuple[float, str]]) -> Iterator[Told]:
+    """Yield (time in the step s, potential V, current A) of each sample of a Rodeostat."""
+    for host_s, line in lines:
+        if found := re.fullmatch(r'\{"t":(\d+),"v":([-\d.e]+),"i":([-\d.e]+)\}', line):
+            t_ms, volts, microamperes = map(float, found.groups())
+            yield Told(host_s, (t_ms * 1e-3, volts, microamperes * 1e-6))
+
+
+def _huber(lines: list[tuple[float, str]]) -> Iterator[Told]:
+    """Yield (bath K,): the internal temperature at address 01."""
+    for host_s, line in lines:
+        if found := re.fullmatch(r"\{S01([0-9A-F]{4})", line):
+            value = int(found[1], 16)
+            celsius = (value - 0x10000 if value & 0x8000 else value) / 100
+            yield Told(host_s, (round(celsius + _CELSIUS_K, 2),))
+
+
+def _number_lines(pattern: str, told: Callable[[float], float]) -> Callable[..., Iterator[Told]]:
+    def read(lines: list[tuple[float, str]]) -> Iterator[Told]:
+        for host_s, line in lines:
+            if re.fullmatch(pattern, line):
+                yield Told(host_s, (told(float(line)),))
+
+    return read
+
+
+def _zaber(lines: list[tuple[float, str]]) -> Iterator[Told]:
+    """Yield (um,) of each position that was told."""
+    for host_s, line in lines:
+        if found := re.fullmatch(r"@\d\d \d OK \w+ \S\S (-?\d+)(?::\w\w)?", line):
+            yield Told(host_s, (int(found[1]) * 0.047625,))
+
+
+class Language(NamedTuple):
+    """How the rows of an instrument are found on its wire, and in the record.
+
+    Attributes:
+        read: delivered lines -> values.
+        columns: of the record, behind the stream's name, one for each value that is compared.
+        first: which of the values is the first of these.
+        possible: whether values can be; those that cannot are delivered for nobody.
+        each_once: whether each of them is a row of the record; else they are answers, of which a
+            row takes one.
+    """
+
+    read: Callable[[list[tuple[float, str]]], Iterator[Told]]
+    columns: tuple[str, ...]
+    first: int = 0
+    each_once: bool = False
+    possible: Callable[[Values], bool] = lambda values: True
+
+
+def _measured(values: Values) -> bool:
+    """Return whether a potentiostat can have measured this in a step of a minute at most."""
+    *_, step_s, volts, amperes = values
+    return 0 <= step_s < 600 and abs(volts) < 20 and abs(amperes) < 2
+
+
+def _between(low: float, high: float) -> Callable[[Values], bool]:
+    return lambda values: low <= values[0] <= high
+
+
+_OF_LEADERS = ("step_t", "potential", "current")
+LANGUAGES: Mapping[str, Language] = {
+    "potentiostat": Language(_methodscript, _OF_LEADERS, 1, True, _measured),
+    "keithley": Language(_tsp, _OF_LEADERS, 1, True, _measured),
+    "rodeostat": Language(_json_lines, _OF_LEADERS, 0, False, _measured),
+    "thermostat": Language(_huber, ("temperature",), possible=_between(173.15, 673.15)),
+    "julabo": Language(
+        _number_lines(r"-?\d+\.\d\d", lambda x: round(x + _CELSIUS_K, 2)),
+        ("temperature",),
+        possible=_between(173.15, 673.15),
+    ),
+    "ph_meter": Language(
+        _number_lines(r"\d{1,2}\.\d{3}", float), ("ph",), possible=_between(0.001, 14)
+    ),
+    "microbalance": Language(
+        _number_lines(r"\d+\.\d\d", float), ("frequency",), possible=_between(4e6, 6e6)
+    ),
+    "stage": Language(_zaber, ("x",), possible=_between(-1e5, 1e5)),
+}
+
+
+class Asset(NamedTuple):
+    """Where the arrays of an instrument are in the record, and in the truth.
+
+    Attributes:
+        stream: of the record.
+        key: of the asset in it.
+        truth: the file of the truth that has a ``crc32`` of each that was made.
+        as_made: the numbers as the instrument makes them.
+    """
+
+    stream: str
+    key: str
+    truth: str
+    as_made: str
+
+
+_IMAGES = Asset("camera", "camera_image", "camera", "|u1")
+_SPECTRA = Asset("raman", "raman_counts", "raman", "<u2")
+_TRACES = Asset("chromatogram", "gas_chromatograph_result_trace", "chromatograph", "<f8")
+ASSETS: Mapping[str, Asset] = {
+    "camera": _IMAGES,
+    "gige_camera": _IMAGES,
+    "relay_board": _IMAGES,
+    "raman": _SPECTRA,
+    "raman_ocean": _SPECTRA,
+    "chromatograph": _TRACES,
+    "fusion": _TRACES,
+}
+
+
+def never_made(folder: Path, instrument: str, streams: Mapping[str, Any]) -> int:
+    """Return how many arrays in the record the instrument never made, as they are there."""
+    asset = ASSETS[instrument]
+    stream = streams.get(asset.stream)
+    if stream is None or not len(stream):
+        return 0
+    made = {line.get("crc32") for line in truth(folder, asset.truth)}
+    arrays = [np.asarray(one).astype(asset.as_made) for one in stream.asset(asset.key)]
+    return sum(zlib.crc32(one.tobytes()) not in made for one in arrays)
+
+
+def told_by(folder: Path, wire: str) -> list[Told]:
+    """Return all that an instrument delivered on its wire and that can be."""
+    language = LANGUAGES[wire]
+    lines = delivered_lines(folder, wire)
+    return [one for one in language.read(lines) if language.possible(one.values)]
+
+
+def unlike(
+    recorded: npt.NDArray[np.float64], delivered: npt.NDArray[np.float64], relative: float = 1e-6
+) -> int:
+    """Return how many recorded rows are none of those that were delivered; NaN is no row."""
+    wrong = 0
+    for row in recorded:
+        if np.any(np.isnan(row)):
+            continue
+        near = np.isclose(delivered, row, rtol=relative, atol=1e-12).all(axis=1)
+        wrong += not near.any()
+    return wrong
