@@ -47,12 +47,14 @@ class Bench:
         file: What it was built of.
         left_unsafe: What ``close`` could not confirm to be safe, as sentences.
         unsafe: The names of the instruments that these are of.
+        left_safe: The names of those that were opened here and left safe by the last ``close``.
     """
 
     def __init__(self, file: BenchFile) -> None:
         self.file = file
         self.left_unsafe: list[str] = []
         self.unsafe: list[str] = []
+        self.left_safe: set[str] = set()
         self._opened: set[str] = set()
         self._parts = build(file)
 
@@ -184,6 +186,7 @@ class Bench:
             device.close_worker()
         for name, driver in reversed(drivers.items()):
             told[name] = told.get(name, []) + self._failing([driver.close])
+        self.left_safe |= {name for name in self._opened if not told.get(name)}
         for name, failures in told.items():
             # What never was reached here is as it was found; that was told when it did not connect.
             for failure in failures if name in self._opened else ():

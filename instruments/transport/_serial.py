@@ -7,6 +7,7 @@ reads 1.1 M lines/s and loses none.
 import errno
 import os
 import stat
+import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -22,6 +23,8 @@ if os.name == "posix":
 
     # An adapter that has no such frame (7 data bits, even parity) is told by this.
     _REFUSED = (*_REFUSED, termios.error)
+_BUSY = (errno.EAGAIN, errno.EBUSY, errno.EWOULDBLOCK)
+_BUSY_FOR_S = 0.3
 _WRITE_S = 5.0
 _WHAT_TO_DO = "is the instrument switched on and its cable plugged in?"
 
@@ -66,21 +69,33 @@ class SerialTransport(BufferedTransport):
             # It has no frame and no handshake lines, and some C libraries refuse to ask for them.
             settings = replace(settings, byte_size=8, parity="N", stop_bits=1, rts_cts=False)
         self._drop = _XON_XOFF if settings.drop_flow_control else b""
-        try:
-            self._port = serial.Serial(
-                device,
-                baudrate=settings.baud_rate,
-                bytesize=settings.byte_size,
-                parity=settings.parity,
-                stopbits=settings.stop_bits,
-                rtscts=settings.rts_cts,
-                xonxoff=False,
-                exclusive=True,
-                timeout=0,
-                write_timeout=_WRITE_S,
-            )
-        except _REFUSED as error:
-            raise TransportError(f"{self.address}: cannot open: {_why(device, error)}") from error
+        give_up = time.monotonic() + _BUSY_FOR_S
+        while True:
+            try:
+                self._port = self._opened(device, settings)
+                return
+            except _REFUSED as error:
+                # A process that is just being started holds copies of what we had open before.
+                if getattr(error, "errno", None) not in _BUSY or time.monotonic() > give_up:
+                    raise TransportError(
+                        f"{self.address}: cannot open: {_why(device, error)}"
+                    ) from error
+                time.sleep(0.02)
+
+    @staticmethod
+    def _opened(device: str, settings: SerialSettings) -> serial.Serial:
+        return serial.Serial(
+            device,
+            baudrate=settings.baud_rate,
+            bytesize=settings.byte_size,
+            parity=settings.parity,
+            stopbits=settings.stop_bits,
+            rtscts=settings.rts_cts,
+            xonxoff=False,
+            exclusive=True,
+            timeout=0,
+            write_timeout=_WRITE_S,
+        )
 
     def _receive(self, timeout_s: float) -> bytes:
         try:
@@ -139,7 +154,7 @@ def _why(device: str, error: Exception) -> str:
             f"permission denied for {device}, which belongs to {_owner(path)}: add yourself to "
             "that group (usually `sudo usermod -aG dialout $USER`) and log in again"
         )
-    if number in (errno.EAGAIN, errno.EBUSY, errno.EWOULDBLOCK):
+    if number in _BUSY:
         return f"{device} is busy: {_holders(path)} has it open; end that program first"
     return str(error)
 

@@ -63,7 +63,7 @@ class Guarding:
 @contextmanager
 def guarding(bench: Bench, data_dir: Path) -> Iterator[Guarding]:
     """Have a guard of a dead owner let the bench go, and one of our own watch over it meanwhile."""
-    take_back(bench.file)
+    inherited = {x for taken in take_back(bench.file, data_dir) for x in taken.unsafe}
     try:
         watched = wanted()
     except GuardError as error:
@@ -89,7 +89,7 @@ def guarding(bench: Bench, data_dir: Path) -> Iterator[Guarding]:
             return
         yield Guarding(guard, guard_item(guard.state()))
     finally:
-        guard.close(bench.unsafe)
+        guard.close([*bench.unsafe, *sorted(inherited - bench.left_safe)])
         loop.call_soon_threadsafe(loop.stop)
         thread.join(5.0)
         loop.close()

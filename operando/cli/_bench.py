@@ -150,10 +150,12 @@ def _safe(arguments: argparse.Namespace) -> int:
     from instruments.plugins import tag
     from operando.configuration import ConfigurationError, load_bench_leniently
     from operando.guard import take_back
+    from operando.settings import data_dir
 
     _find_simulator()
     file, left_out = load_bench_leniently(arguments.bench or DEFAULT_BENCH)
-    for taken in take_back(file):
+    handed = take_back(file, data_dir())
+    for taken in handed:
         if taken.noticed:
             say(f"    {taken}")
     bench = Bench(file)
@@ -177,8 +179,28 @@ def _safe(arguments: argparse.Namespace) -> int:
         means = next((x.unreached_means for x in entries() if tag(x, "kind") == kind), "")
         if means:
             lines.append(f"      {means}")
+    # What a guard was trying is not left to nobody because it was tried here, too.
+    left = sorted({x for taken in handed for x in taken.unsafe} & set(unreached))
+    if left:
+        lines.append(_tried_on(file, left))
     complain("\n".join(lines))
     return FAILED
+
+
+def _tried_on(file: "BenchFile", names: list[str]) -> str:
+    """Start a guard that goes on trying to make these safe, and say so."""
+    from operando.guard import Guard, GuardError
+    from operando.settings import data_dir
+
+    guard = Guard(file, data_dir(), None, lambda why: None)
+    try:
+        guard.start()
+        guard.wait()
+    except (GuardError, OSError) as error:
+        return f"Nobody goes on trying: {error}"
+    pid = guard.pid
+    guard.close(names)
+    return f"A guard (process {pid}) goes on trying: {', '.join(names)}"
 
 
 def _sim(arguments: argparse.Namespace) -> int:

@@ -4,7 +4,7 @@ import json
 import logging
 import os
 import socket
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -31,7 +31,7 @@ class Taken:
         run: uid of the run that was open when it acted, empty if none was.
         noticed: why it acted, in words.
         became: what became of each instrument, by name.
-        unsafe: those that were not safe yet.
+        unsafe: those that were not safe yet, by their names in the bench file of the one who asks.
     """
 
     pid: int
@@ -111,12 +111,21 @@ def take_back(file: BenchFile, data_dir: Path | None = None) -> list[Taken]:
             run=str(answer.get("run", "")),
             noticed=str(answer.get("noticed", "")),
             became={str(k): str(v) for k, v in dict(answer.get("became", {})).items()},
-            unsafe=tuple(map(str, answer.get("unsafe", ()))),
+            unsafe=_here(file, answer.get("unsafe", {})),
         )
         if one.noticed:
             _log.warning("%s", one)
         taken.append(one)
     return taken
+
+
+def _here(file: BenchFile, unsafe: Mapping[str, Iterable[str]]) -> tuple[str, ...]:
+    """Return the names that instruments have in ``file`` which are not safe yet, told by ports."""
+    found = set()
+    for name, theirs in unsafe.items():
+        same = [x for x, entry in file.instruments.items() if ports(entry.addresses) & set(theirs)]
+        found.update(same or ([name] if name in file.instruments else []))
+    return tuple(sorted(found))
 
 
 def _ask(told: dict[str, Any], what: str, wanted: list[str]) -> dict[str, Any]:

@@ -283,7 +283,10 @@ class _Guard:
             "run": self._heart.run,
             "noticed": self._noticed,
             "became": {} if acting is None else acting.became,
-            "unsafe": [] if acting is None else acting.unsafe,
+            "unsafe": {
+                name: sorted(ports(self._file.instruments[name].addresses))
+                for name in ([] if acting is None else acting.unsafe)
+            },
         }
 
     def _others(self, wanted: Set[str]) -> list[str]:

@@ -110,6 +110,7 @@ class Session(Records):
         self._late: threading.Thread | None = None
         self._guard: Guard | None = None
         self.guard_left: int | None = None
+        self._inherited: set[str] = set()
         self.taken_back: list[Taken] = []
         for device in self.bench.devices.values():
             if hasattr(device, "on_alarm"):
@@ -189,11 +190,13 @@ class Session(Records):
             return
         check_writable(self.data_dir)
         check_readers(self.bench.file)
-        self.taken_back = take_back(self.bench.file)
+        self.taken_back = take_back(self.bench.file, self.data_dir)
+        self._inherited = {name for taken in self.taken_back for name in taken.unsafe}
         self._start_guard()
         try:
             self.bench.connect()
             self._connected = True
+            self._inherited.clear()
             if self._guard is not None:
                 self._guard.wait()
             self.RE.md.update(self.bench.metadata())
@@ -298,8 +301,10 @@ class Session(Records):
             guard, self._guard = self._guard, None
             if guard is not None:
                 # What could not be made safe it goes on trying, also when we are gone.
-                self.guard_left = guard.pid if self.bench.unsafe else None
-                guard.close(self.bench.unsafe)
+                # So is what a guard had not made safe yet, and was not reached here either.
+                unsafe = [*self.bench.unsafe, *sorted(self._inherited - self.bench.left_safe)]
+                self.guard_left = guard.pid if unsafe else None
+                guard.close(unsafe)
             try:
                 # What waits for room on a full disk waits on; every instrument is safe by now.
                 self._journal.close()
