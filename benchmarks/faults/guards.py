@@ -139,17 +139,23 @@ class Station:
     protocol: Path
     truth: _Truth
 
-    @contextmanager
-    def victim(self, data: Path) -> Iterator[tuple[subprocess.Popen[str], dict[str, Any]]]:
-        """Start a session, yield it with what it said when its run began, and end it."""
-        self.truth.forget()
-        command = [sys.executable, "-m", "benchmarks.faults.victim"]
-        arguments = [str(self.bench), str(self.protocol), str(data)]
-        environment = os.environ | {
+    @property
+    def environment(self) -> dict[str, str]:
+        """Return what processes at this station find in their environment."""
+        return os.environ | {
             "OPERANDO_SIM": str(self.sim.directory),
             "OPERANDO_GUARDS": str(self.folder / "guards"),
             "OPERANDO_GUARD": "on",
         }
+
+    @contextmanager
+    def victim(
+        self, data: Path, *more: str
+    ) -> Iterator[tuple[subprocess.Popen[str], dict[str, Any]]]:
+        """Start a session, yield it with what it said when its run began, and end it."""
+        self.truth.forget()
+        command = [sys.executable, "-m", "benchmarks.faults.victim"]
+        arguments = [str(self.bench), str(self.protocol), str(data), *more]
         said = self.folder / "victim.txt"
         with (
             said.open("w") as errors,
@@ -158,7 +164,7 @@ class Station:
                 stdout=subprocess.PIPE,
                 stderr=errors,
                 text=True,
-                env=environment,
+                env=self.environment,
             ) as process,
         ):
             try:

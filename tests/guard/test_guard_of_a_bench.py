@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -66,6 +68,63 @@ def test_a_guard_that_cannot_reach_the_cell_goes_on_and_hands_back(
     assert taken.unsafe == ("potentiostat",)
     assert "silent" in taken.became["potentiostat"] or "nothing came" in str(taken)
     assert bench.wait(bench.guard_is_gone, 10) < 10
+
+
+def test_neither_a_forked_child_nor_a_hanging_disk_keeps_the_cell_closed(
+    bench: Station, tmp_path: Path
+) -> None:
+    data = tmp_path / "data"
+    (data / "state").mkdir(parents=True)
+    os.mkfifo(data / "state" / "guard.jsonl")  # who writes to it waits for ever
+    with bench.victim(data, "fork") as (process, said):
+        bench.wait(bench.truth.cell_is_on)
+        process.kill()
+        assert bench.wait(lambda: not bench.truth.cell_is_on(), 10) < WITHIN_S
+        os.kill(said["guard"], signal.SIGKILL)  # it waits for that disk
+
+
+def test_who_takes_a_bench_back_and_cannot_make_it_safe_leaves_it_to_a_guard_again(
+    bench: Station, tmp_path: Path
+) -> None:
+    data = tmp_path / "data"
+    with bench.victim(data) as (process, _):
+        bench.wait(bench.truth.cell_is_on)
+        bench.inject("potentiostat", "disconnect", seconds=12.0)
+        time.sleep(0.3)
+        process.kill()
+        process.wait()
+    # The folder of marks was emptied, as those of the system are.
+    for mark in (bench.folder / "guards").glob("*.json"):
+        mark.unlink()
+    safe = subprocess.run(
+        [sys.executable, "-m", "operando", "safe", "--bench", str(bench.bench)],
+        env=bench.environment | {"OPERANDO_DATA": str(data)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert safe.returncode == 1
+    assert "acted because its process ended" in safe.stdout
+    assert "goes on trying: potentiostat" in safe.stderr
+    assert bench.guards()
+    assert bench.wait(lambda: not bench.truth.cell_is_on(), 30) < 30
+    assert bench.wait(bench.guard_is_gone, 10) < 10
+
+
+def test_a_bench_is_made_safe_also_where_guards_cannot_be_believed(
+    bench: Station, tmp_path: Path
+) -> None:
+    theirs = tmp_path / "theirs"
+    theirs.mkdir(mode=0o755)
+    safe = subprocess.run(
+        [sys.executable, "-m", "operando", "safe", "--bench", str(bench.bench)],
+        env=bench.environment | {"OPERANDO_GUARDS": str(theirs), "OPERANDO_DATA": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert safe.returncode == 0, safe.stderr
+    assert "cell open" in safe.stdout
 
 
 def test_another_guard_takes_the_place_of_one_that_dies(tmp_path: Path) -> None:
