@@ -24,7 +24,7 @@ _POLL_S = 0.05
 # A microelectric actuator takes 0.15 s, a universal one up to 2 s.
 _TURN_S = 4.0
 _MANY_LINES = 10
-_POSITION = re.compile(r"(?:/?[0-9A-Z])?(?:CP|Position is)\s*=?\s*\"?([AB]|\d{1,2})\"?\Z", re.I)
+_POSITION = re.compile(r"(?:/?[0-9A-Z])?(?:CP|Position is) *=? *\"?([AB]|[0-9]{1,2})\"?\Z", re.I)
 
 
 class ViciValve(LineDriver):

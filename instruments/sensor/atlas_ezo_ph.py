@@ -18,7 +18,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import ClassVar
 
-from instruments._driver import LineDriver, of_other_settings
+from instruments._driver import LineDriver, is_plain, of_other_settings
 from instruments.abilities import TELLS, Abilities, Span
 from instruments.errors import (
     InstrumentError,
@@ -215,7 +215,7 @@ class AtlasEzoPh(LineDriver):
         strange = ""
         for _ in range(_MANY_LINES):
             line = self._line(command, timeout_s, strange)
-            match = wanted.match(line) if wanted is not None else None
+            match = wanted.match(line) if wanted is not None and is_plain(line) else None
             if match is not None:
                 found = match[1] if match.groups() else match[0]
             elif line == "*OK":

@@ -13,12 +13,13 @@ the resistance tells whether that changed.
 
 import logging
 import math
+import re
 import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import ClassVar
 
-from instruments._driver import LineDriver, of_other_settings
+from instruments._driver import LineDriver, is_plain, number_in, of_other_settings
 from instruments.abilities import TELLS, Abilities, Span
 from instruments.errors import (
     InstrumentFaultError,
@@ -174,7 +175,7 @@ class SrsQcm200(LineDriver):
 
     def _status(self) -> int:
         line = self._asked("B")
-        if not line.isdigit() or int(line) > 255:
+        if re.fullmatch("[0-9]{1,3}", line) is None or int(line) > 255:
             raise ProtocolError(f"{self._who()}: asked 'B', got {line!r}: no status byte")
         status = int(line)
         if status & _NOT_UNDERSTOOD:
@@ -183,11 +184,8 @@ class SrsQcm200(LineDriver):
 
     def _number(self, letter: str) -> float:
         line = self._asked(letter)
-        try:
-            value = float(line)
-        except ValueError:
-            value = math.inf
-        if not math.isfinite(value):
+        value = number_in(line)
+        if value is None:
             raise ProtocolError(f"{self._who()}: asked {letter!r}, got {line!r}: no number")
         return value
 
@@ -202,7 +200,13 @@ class SrsQcm200(LineDriver):
     def _dialogue(self, letter: str) -> str:
         self._forget_input()
         self._send(letter)
-        return self._heard(_ANSWER_S, repr(letter)).decode("latin-1").strip()
+        line = self._heard(_ANSWER_S, repr(letter)).decode("latin-1").strip()
+        if not is_plain(line):
+            raise ProtocolError(
+                f"{self._who()}: asked {letter!r}, got {line!r}, which is damaged"
+                f"{of_other_settings(line)}"
+            )
+        return line
 
     def _send(self, command: str) -> None:
         self._say(command.encode("ascii") + b"\r", repr(command))

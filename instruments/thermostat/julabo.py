@@ -18,7 +18,12 @@ from instruments.errors import (
     ProtocolError,
     TransportTimeout,
 )
-from instruments.thermostat.contract import TemperatureLimitError, ThermostatState
+from instruments.thermostat.contract import (
+    COLDEST_K,
+    HOTTEST_K,
+    TemperatureLimitError,
+    ThermostatState,
+)
 from instruments.transport import SerialSettings
 
 _log = logging.getLogger(__name__)
@@ -30,7 +35,7 @@ _RESOLUTION_K = 0.01
 _ANSWER_S = 1.0
 _AFTER_SETTING_S, _AFTER_ANSWER_S = 0.26, 0.012
 _STATUS = re.compile(r"(-?\d{2})(?:\s+(.*))?\Z")
-_NUMBER = re.compile(r"[-+]?\d+(?:\.\d+)?\Z")
+_NUMBER = re.compile(r"[-+]?\d{1,4}(?:\.\d+)?\Z")
 
 _BY_HAND, _REMOTE = (0, 1), (2, 3)
 _ALARMS = {
@@ -250,7 +255,13 @@ class JulaboThermostat(LineDriver):
         line = self._asked(command)
         if not _NUMBER.match(line):
             raise ProtocolError(f"{self._who()}: asked {command!r}, got {line!r}: no temperature")
-        return round(float(line) + _ZERO_CELSIUS_K, 2)
+        kelvin = round(float(line) + _ZERO_CELSIUS_K, 2)
+        if not COLDEST_K <= kelvin <= HOTTEST_K:
+            raise ProtocolError(
+                f"{self._who()}: asked {command!r}, got {line!r}: no bath is at {kelvin:g} K: the "
+                "answer is damaged"
+            )
+        return kelvin
 
     def _disobeyed(self, command: str, found: str) -> InstrumentFaultError:
         return InstrumentFaultError(
