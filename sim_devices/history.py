@@ -61,6 +61,8 @@ GROUPS = {
     "julabo": "temperature",
 }
 
+# What h5py raises of a file that is damaged inside is any of these.
+_DAMAGED = (ArithmeticError, LookupError, OSError, RuntimeError, TypeError, ValueError)
 Floats = npt.NDArray[np.float64]
 
 
@@ -147,8 +149,14 @@ class History:
         except HistoryError:
             self.file.close()
             raise
-        # What h5py raises of a file that is damaged inside is any of these.
-        except (ArithmeticError, LookupError, OSError, RuntimeError, TypeError, ValueError) as error:
+        except (
+            ArithmeticError,
+            LookupError,
+            OSError,
+            RuntimeError,
+            TypeError,
+            ValueError,
+        ) as error:
             self.file.close()
             raise HistoryError(f"{path} is a damaged cell history: {error!r}") from error
 

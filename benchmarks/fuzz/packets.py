@@ -156,9 +156,7 @@ def _usb_answer(data: bytes, status: int = 0) -> bytes:
 
 
 _DEVICE = bytes.fromhex("12010002ff000040aa240010000101020301")
-_CONFIGURATION = bytes.fromhex(
-    "09022000010100c0fa0904000002ff0000000705820200020007058602000200"
-)
+_CONFIGURATION = bytes.fromhex("09022000010100c0fa0904000002ff0000000705820200020007058602000200")
 _USB_FRAMES = (
     Frame("device", _usb_answer(_DEVICE)),
     Frame("configuration", _usb_answer(_CONFIGURATION)),

@@ -239,16 +239,12 @@ def _asset_wrong(frame: Frame, value: Any) -> str:
 def _note(frame: Frame) -> Any:
     path = written(frame.of, frame.data)
     address = f"published:{path.parent / 'potentiostat'}"
-    read = (
-        our_history.replayed_cell if frame.of == "replay.json" else our_history.simulated_cell
-    )
+    read = our_history.replayed_cell if frame.of == "replay.json" else our_history.simulated_cell
     return read(address)
 
 
 def _note_wrong(frame: Frame, value: Any) -> str:
     return "" if isinstance(value, dict) else f"{value!r}"
-
-
 
 
 def targets() -> list[Target]:
