@@ -206,7 +206,7 @@ def _numbers(data: bytes) -> list[float]:
 
 
 # Factors of all units that the readers know.
-_FACTORS = (1.0, 1e-3, 1e-6, 1e-9, 1e-12, 1e-10, 60.0, 3600.0, 1e3, 1e6, 3.6, 1e-2, 1e-5)  # fmt: skip
+_FACTORS = (1.0, 1e-3, 1e-6, 1e-9, 1e-12, 1e-10, 60.0, 3600.0, 1e3, 1e6, 3.6, 1e-2, 1e-5)
 
 
 def _table_wrong(measured: bool) -> Callable[[Frame, Any], str]:

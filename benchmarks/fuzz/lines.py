@@ -141,7 +141,8 @@ def _vici_wrong(frame: Frame, value: Any) -> str:
 # -- Numato
 
 _NUMATO = {
-    "": b"\r\n>", "relay read 0": b"relay read 0\n\ron\n\r>", "gpio read 1": b"gpio read 1\n\r0\n\r>",
+    "": b"\r\n>",
+    "relay read 0": b"relay read 0\n\ron\n\r>", "gpio read 1": b"gpio read 1\n\r0\n\r>",
     "ver": b"ver\n\r00000008\n\r>", "id get": b"id get\n\r00000000\n\r>",
 }  # fmt: skip
 
@@ -257,7 +258,7 @@ _ZABER = {
     "/1 get device.id": b"@01 0 OK IDLE -- 50105\r\n",
 }  # fmt: skip
 _ZABER_REPLY = re.compile(
-    r"@01 (?P<axis>[01]) OK (?:BUSY|IDLE) (?P<flag>\S\S) (?P<data>[^:]*?)(?::(?P<sum>[0-9A-Fa-f]{2}))?"
+    r"@01 [01] OK (?:BUSY|IDLE) (?P<flag>\S\S) (?P<data>[^:]*?)(?::(?P<sum>[0-9A-Fa-f]{2}))?"
 )
 
 

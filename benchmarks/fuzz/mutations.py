@@ -45,7 +45,7 @@ def _cut_begin(data: bytes, chance: random.Random) -> bytes:
 
 def _slice(data: bytes, chance: random.Random) -> tuple[int, int]:
     begin = _place(data, chance)
-    return begin, min(len(data), begin + 1 + int(chance.expovariate(0.1)))
+    return begin, min(len(data), begin + chance.choice((1, 1, 2, 3, 4, 6, 8, 12, 20, 40)))
 
 
 def _dropped(data: bytes, chance: random.Random) -> bytes:

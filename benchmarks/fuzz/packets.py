@@ -81,7 +81,7 @@ def _dialogue(frame: Frame) -> Any:
 
 def _dialogue_wrong(frame: Frame, value: Any) -> str:
     text = frame.data.decode("ascii")
-    good = all(one.way in "<>" and repr(one.data)[2:-1] in text or True for one in value)
+    good = all((one.way in "<>" and repr(one.data)[2:-1] in text) or True for one in value)
     return "" if good and len(value) <= len(text.splitlines()) else f"{value!r:.100}"
 
 
@@ -125,7 +125,7 @@ def _alike(told: Any, value: Any) -> bool:
     if isinstance(told, msgpack.ExtType):
         if not isinstance(value, np.ndarray) or value.dtype.kind not in "biufc":
             return False
-        return told.data.endswith(value.tobytes()) and value.size > 0 or value.size == 0
+        return (told.data.endswith(value.tobytes()) and value.size > 0) or value.size == 0
     if isinstance(told, dict):
         return (
             isinstance(value, dict)
@@ -346,7 +346,7 @@ def _ocean_wrong(frame: Frame, value: Any) -> str:
     data = frame.data
     if len(data) < 64:
         return f"{value!r:.60} of {len(data)} bytes"
-    start, version, flags, error, kind = struct.unpack_from("<HHHHI", data)
+    start, _, flags, error, kind = struct.unpack_from("<HHHHI", data)
     used, immediate, remaining = struct.unpack_from("<B16sI", data, 23)
     if start != ocean_hdx.START or f"{kind:08x}" != frame.of:
         return f"a message of kind {kind:08x}, beginning with {start:04x}"
@@ -383,7 +383,7 @@ def _response(body: bytes, status: bytes = b"200 OK") -> bytes:
 
 
 def _http_sealed(data: bytes) -> bytes:
-    head, gap, body = data.partition(b"\r\n\r\n")
+    _, gap, body = data.partition(b"\r\n\r\n")
     return _response(body) if gap else data
 
 
@@ -460,7 +460,8 @@ def targets() -> list[Target]:
     """Return a target per kind of packet."""
     return [
         Target("transport", "lines on a TCP socket, in pieces",
-               (Frame("", b"one\r\ntwo and more\r\n\r\nlast\r\n"),), _transport, _transport_wrong, ()),
+               (Frame("", b"one\r\ntwo and more\r\n\r\nlast\r\n"),), _transport,
+               _transport_wrong, ()),
         Target("dialogue", "recorded dialogues",
                (Frame("", b"# with tcp://host\n0.000012 > b't\\n'\n< b'tes4\\xff'\n0.5 ! gone\n"),),
                _dialogue, _dialogue_wrong, (ValueError,)),

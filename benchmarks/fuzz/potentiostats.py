@@ -359,7 +359,7 @@ def _rodeostat_wrong(frame: Frame, value: Any) -> str:
     for line in _lines(frame.data):
         try:
             told.append(json.loads(line.decode("utf-8"), object_pairs_hook=_once))
-        except ValueError:
+        except (ValueError, RecursionError):
             continue
     told = [x for x in told if isinstance(x, dict)]
     if frame.of == "answer":
@@ -385,13 +385,14 @@ def targets() -> list[Target]:
     return [
         Target("methodscript-packages", "MethodSCRIPT, one package",
                tuple(Frame("", x) for x in _PACKAGES),
-               lambda frame: parse_package(frame.data.decode("latin-1")), _package_wrong, _REFUSALS),
+               lambda frame: parse_package(frame.data.decode("latin-1")), _package_wrong,
+               _REFUSALS),
         Target("methodscript-run", "MethodSCRIPT, a whole run",
                (Frame("", b"\n".join(_RUN_LINES) + b"\n"),), _run_rows, _run_wrong, _REFUSALS),
         Target("methodscript-idle", "MethodSCRIPT, who it is", _frames(idle), _idle, _idle_wrong,
                _REFUSALS),
         Target("methodscript-errors", "MethodSCRIPT, error replies",
-               tuple(Frame("", x) for x in (b"e!0032: Line 1", b"!4001: Line 12, Col 4", b"Z!0006")),
+               tuple(map(Frame, [""] * 3, (b"e!0032: Line 1", b"!4001: Line 2, Col 4", b"Z!0006"))),
                _errors, _errors_wrong, _REFUSALS),
         Target("methodscript-store", "MethodSCRIPT, listings and files", _frames(_FILES), _store,
                _store_wrong, _REFUSALS),
