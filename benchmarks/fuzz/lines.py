@@ -175,6 +175,14 @@ _JULABO = {
 }  # fmt: skip
 
 
+class _Hasty(JulaboThermostat):
+    """Waits for no circulator to become ready for its next command."""
+
+    def _send(self, command: str) -> None:
+        self._not_before = 0.0
+        super()._send(command)
+
+
 def _julabo_version(driver: JulaboThermostat) -> str:
     driver._prepare()
     return driver._version
@@ -364,7 +372,7 @@ def targets() -> list[Target]:
             more=(Frame("relay read 0", b"relay read 0\n\roff\n\r>"),),
         ),
         _target(
-            "julabo", "Julabo circulator, lines", lambda: JulaboThermostat("fed://"), _JULABO,
+            "julabo", "Julabo circulator, lines", lambda: _Hasty("fed://"), _JULABO,
             {"version": _julabo_version, "in_sp_06": _julabo_version,
              "status": lambda one: one._status(), "in_pv_00": lambda one: one._kelvin("in_pv_00"),
              "in_sp_00": lambda one: one._kelvin("in_sp_00"),
