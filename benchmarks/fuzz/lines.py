@@ -12,6 +12,7 @@ from benchmarks.fuzz.target import Frame, Target
 from benchmarks.fuzz.wire import FedWire
 from instruments._driver import LineDriver
 from instruments.errors import InstrumentError
+from instruments.interlock.dcon import DconInterlock
 from instruments.relay_board import NumatoRelayBoard
 from instruments.sampling_valve.vici import ViciValve
 from instruments.sensor.atlas_ezo_ph import AtlasEzoPh
@@ -325,6 +326,56 @@ def _is(text: str, value: float) -> bool:
     )
 
 
+# -- DCON
+
+
+def dcon_sealed(data: bytes) -> bytes:
+    """Return answers with a right checksum in each line."""
+    lines = [line[:-2] for line in data.split(b"\r")[:-1]]
+    return b"".join(b"%b%02X\r" % (line, sum(line) & 0xFF) for line in lines)
+
+
+_DCON = {
+    "$01M": b"!017060xx\r", "$01F": b"!01A2.0xx\r", "~010": b"!0180xx\r", "$016": b"!030000xx\r",
+    "@01": b">0300xx\r", "~014S": b"!010000xx\r",
+}  # fmt: skip
+_DCON_SEALED = {of: dcon_sealed(data) for of, data in _DCON.items()}
+
+
+def _dcon(frame: Frame) -> Any:
+    driver = DconInterlock("fed://", relays={"potentiostat": 0, "raman": 1}, checksum=True)
+    told = {**_DCON_SEALED, frame.of: frame.data}
+    driver._transport = FedWire(lambda data: told.get(data[:-3].decode("ascii"), b""), b"\r")
+    match frame.of:
+        case "$01M" | "$01F":
+            return driver._told("$", frame.of[-1])
+        case "~010":
+            return driver._status()
+        case "~014S":
+            return driver._stored("S")
+        case _:
+            return driver.state()
+
+
+def _dcon_wrong(frame: Frame, value: Any) -> str:
+    lines = [x for x in frame.data.split(b"\r")[:-1] if x[-2:] == b"%02X" % (sum(x[:-2]) & 0xFF)]
+    told = [line[:-2].decode("latin-1") for line in lines]
+    if isinstance(value, dict):
+        value = sum(closed << n for n, closed in enumerate(value.values()))
+    hexadecimal = f"{value:02X}" if isinstance(value, int) else value
+    match frame.of:
+        case "$01M" | "$01F":
+            good = f"!01{value}" in told and _text(value)
+        case "~010":
+            good = f"!01{hexadecimal}" in told
+        case "~014S":
+            good = any(x[:5] == f"!01{hexadecimal}" and len(x) == 7 for x in told)
+        case _:
+            # Both answers must tell the same.
+            good = value == 3 and any(x[1:3] == "03" for x in told)
+    return "" if good else f"{value!r} of {told}"
+
+
 def _target(
     name: str,
     what: str,
@@ -390,5 +441,10 @@ def targets() -> list[Target]:
                 [x for x in _ZABER if x != "/1 1 get pos"], _zaber_prepared)},
             _zaber_wrong, b"\n", seal=zaber_sealed,
             more=(Frame("/1 1 get pos", zaber_sealed(b"@01 1 OK BUSY NC 2100\r\n")),),
+        ),
+        Target(
+            "dcon", "DCON interlock, answers with checksums",
+            tuple(Frame(of, data) for of, data in _DCON_SEALED.items()),
+            _dcon, _dcon_wrong, (InstrumentError,), dcon_sealed,
         ),
     ]  # fmt: skip
