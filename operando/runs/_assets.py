@@ -134,7 +134,7 @@ def _rows_in_file(part: AssetPart) -> int:
     try:
         with open_asset(part.path) as file:
             return int(file[part.dataset].shape[0])
-    except (OSError, KeyError) as error:
+    except (OSError, KeyError, RuntimeError) as error:  # whatever h5py makes of damage
         if getattr(error, "errno", None) in _PASSING:
             raise
         return 0
@@ -169,13 +169,23 @@ def read_columns(parts: Mapping[str, Sequence[AssetPart]], first: int = 0) -> di
                     continue
                 if part.path not in opened:
                     opened[part.path] = _opened(part.path, stack)
-                dataset = opened[part.path].get(part.dataset, ())
-                pieces.append(np.asarray(dataset[begin : part.stop], dtype=np.float64))
+                pieces.append(_column(opened[part.path], part, begin))
                 if len(pieces[-1]) < part.stop - begin:
                     break  # what follows would carry the wrong row numbers
             found[key] = np.concatenate(pieces)
     length = min((len(values) for values in found.values()), default=0)
     return {key: values[:length] for key, values in found.items()}
+
+
+def _column(file: Any, part: AssetPart, begin: int) -> Floats:
+    try:
+        dataset = file.get(part.dataset, ())
+        return np.asarray(dataset[begin : part.stop], dtype=np.float64)
+    except (OSError, KeyError, RuntimeError) as error:
+        if getattr(error, "errno", None) in _PASSING:
+            raise
+        logger.warning("rows that were announced in %s cannot be read: %s", part.path, error)
+        return np.empty(0)
 
 
 def _opened(path: Path, stack: ExitStack) -> Any:
