@@ -15,8 +15,8 @@ from typing import Any, NamedTuple
 
 from benchmarks.fuzz.mutations import damaged
 
-# A frame that takes longer hangs: all of them are short.
-LONGEST_S = 5.0
+# A frame that takes longer hangs: all of them are short, and computers busy.
+LONGEST_S = 15.0
 # What a long run may hold more than a short one: caches, and what the allocator keeps.
 _GROWTH_BYTES = 24 << 20
 _FEW = 12

@@ -84,7 +84,9 @@ class Table:
 
 
 # What float() takes besides (1_000, digits of other scripts) no instrument writes.
-_NUMBER = re.compile(r"[-+]?(?:[0-9]+[.,]?[0-9]*|[.,][0-9]+)(?:[eE][-+]?[0-9]+)?|[-+]?nan", re.I)
+_NUMBER = re.compile(
+    r"[-+]?(?:[0-9]+(?:[.,][0-9]*)?|[.,][0-9]+)(?:[eE][-+]?[0-9]+)?|[-+]?nan", re.I
+)
 # Nothing that is measured is larger, in any unit.
 LARGEST = 1e200
 # By quantity: standard name, unit, and the factor of each unit that files use.
