@@ -14,6 +14,8 @@ _log = logging.getLogger(__name__)
 
 # What belongs to no answer is heard out for so long; who still talks then talks by itself.
 _LONGEST_TALK_S = 3.0
+# What may stand around an answer; str.strip() takes off bytes besides that are damage.
+PADDING = " \t\r\n"
 _NUMBER = re.compile(r"[-+]?[0-9]{1,30}(?:\.[0-9]{1,30})?(?:[eE][-+]?[0-9]{1,2})?")
 
 

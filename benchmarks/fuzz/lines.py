@@ -46,7 +46,7 @@ def _reader(
 
 def _lines(data: bytes, end: bytes) -> list[str]:
     """Return the whole lines of an answer."""
-    return [line.decode("latin-1").strip() for line in data.split(end)[:-1]]
+    return [line.decode("latin-1").strip(" \t\r\n") for line in data.split(end)[:-1]]
 
 
 def _text(text: str) -> bool:
@@ -289,7 +289,7 @@ def _zaber_prepared(driver: ZaberStage) -> Any:
 def _zaber_wrong(frame: Frame, value: Any) -> str:
     told = []
     for line in frame.data.split(b"\n")[:-1]:
-        line = line.strip()
+        line = line.strip(b" \t\r\n")
         found = _ZABER_REPLY.fullmatch(line.decode("latin-1"))
         if found is None:
             continue

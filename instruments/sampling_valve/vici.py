@@ -9,7 +9,7 @@ import re
 import time
 from pathlib import Path
 
-from instruments._driver import LineDriver, of_other_settings
+from instruments._driver import PADDING, LineDriver, of_other_settings
 from instruments.abilities import Abilities
 from instruments.errors import (
     InstrumentFaultError,
@@ -188,14 +188,14 @@ class ViciValve(LineDriver):
         """Look at what an action is answered with, if it is."""
         try:
             while True:
-                line = self._heard(_QUIET_S, repr(command)).decode("latin-1").strip()
+                line = self._heard(_QUIET_S, repr(command)).decode("latin-1").strip(PADDING)
                 self._heed(command, line)
         except TransportTimeout:
             pass
 
     def _line(self, command: str, before: str = "") -> str:
         heard = before.encode("latin-1")
-        return self._heard(_ANSWER_S, repr(command), heard).decode("latin-1").strip()
+        return self._heard(_ANSWER_S, repr(command), heard).decode("latin-1").strip(PADDING)
 
     def _send(self, command: str) -> None:
         self._say(command.encode("ascii") + b"\r", repr(command))

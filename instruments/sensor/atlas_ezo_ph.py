@@ -18,7 +18,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import ClassVar
 
-from instruments._driver import LineDriver, is_plain, of_other_settings
+from instruments._driver import PADDING, LineDriver, is_plain, of_other_settings
 from instruments.abilities import TELLS, Abilities, Span
 from instruments.errors import (
     InstrumentError,
@@ -247,9 +247,11 @@ class AtlasEzoPh(LineDriver):
 
     def _line(self, command: str, timeout_s: float, before: str) -> str:
         heard = before.encode("ascii", "replace")
-        return self._heard(timeout_s, repr(command), heard).decode("ascii", "replace").strip()
+        return (
+            self._heard(timeout_s, repr(command), heard).decode("ascii", "replace").strip(PADDING)
+        )
 
     def _forget_lines(self) -> None:
         """Read what came by itself, so that a reading is that of its question."""
         for line in self._forget_input(_QUIET_S).split(b"\r"):
-            self._heed(line.decode("ascii", "replace").strip())
+            self._heed(line.decode("ascii", "replace").strip(PADDING))

@@ -19,7 +19,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import ClassVar
 
-from instruments._driver import LineDriver, is_plain, number_in, of_other_settings
+from instruments._driver import PADDING, LineDriver, is_plain, number_in, of_other_settings
 from instruments.abilities import TELLS, Abilities, Span
 from instruments.errors import (
     InstrumentFaultError,
@@ -200,7 +200,7 @@ class SrsQcm200(LineDriver):
     def _dialogue(self, letter: str) -> str:
         self._forget_input()
         self._send(letter)
-        line = self._heard(_ANSWER_S, repr(letter)).decode("latin-1").strip()
+        line = self._heard(_ANSWER_S, repr(letter)).decode("latin-1").strip(PADDING)
         if not is_plain(line):
             raise ProtocolError(
                 f"{self._who()}: asked {letter!r}, got {line!r}, which is damaged"

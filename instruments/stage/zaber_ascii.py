@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from instruments._driver import LineDriver, is_plain, number_in, of_other_settings
+from instruments._driver import PADDING, LineDriver, is_plain, number_in, of_other_settings
 from instruments.abilities import Abilities, Span
 from instruments.errors import (
     InstrumentError,
@@ -337,7 +337,7 @@ class ZaberStage(LineDriver):
 
     def _reply(self, command: str, who: tuple[int, int]) -> _Reply:
         for _ in range(_MANY_LINES):
-            line = self._heard(_ANSWER_S, repr(command)).decode("latin-1").strip()
+            line = self._heard(_ANSWER_S, repr(command)).decode("latin-1").strip(PADDING)
             if line.startswith(("!", "#")) or not line:
                 _log.debug("%s: passed over %r", self._who(), line)
                 continue

@@ -11,7 +11,7 @@ import re
 import time
 from pathlib import Path
 
-from instruments._driver import LineDriver
+from instruments._driver import PADDING, LineDriver
 from instruments.abilities import Abilities, Span
 from instruments.errors import (
     InstrumentFaultError,
@@ -285,7 +285,7 @@ class JulaboThermostat(LineDriver):
         self._send(command)
         line = self._heard(_ANSWER_S, repr(command))
         self._not_before = time.monotonic() + _AFTER_ANSWER_S
-        text = line.decode("latin-1").strip()
+        text = line.decode("latin-1").strip(PADDING)
         if not text.isascii() or not text.isprintable() or not text:
             raise ProtocolError(
                 f"{self._who()}: asked {command!r}, got {line!r}, which is damaged: do baud rate "

@@ -33,6 +33,7 @@ REFUSED = [
     ("numato", "id get", b"id get\n\r000\x880000\n\r>"),
     ("zaber", "/1 get device.id", b"@01 0 OK IDLE -- 5010\xfb\r\n"),
     ("zaber", "/1 get device.id", b"@01 0 OK IDLE -- \r\n"),
+    ("zaber", "/1 get device.id", b"@01 0 OK IDLE -- 50105\x1d\n"),
     ("methodscript-idle", "i\n", b"iES4H\x00\x00\x00\n"),
     ("methodscript-idle", "v\n", b"v\n01.09.00"),
     ("methodscript-idle", "t\n", b"tes4_hr01#N 10:12:31\n\x0b*\n"),
