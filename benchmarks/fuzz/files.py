@@ -4,6 +4,7 @@ What a file says is judged by what every table must be: columns of one length, f
 measurement is, and each number one that stands in the file.
 """
 
+import bisect
 import json
 import re
 import struct
@@ -234,21 +235,22 @@ def _as_told(frame: Frame, value: Any) -> str:
     bad = _table_wrong(False)(frame, value)
     if bad:
         return bad
-    told = np.array(sorted(set(_numbers(frame.data))))
+    told = sorted(set(_numbers(frame.data)))
     for name, column in value.columns.items():
-        numbers = np.abs(column[np.isfinite(column)])
-        if name == "temperature_k":
-            numbers = np.abs(column[np.isfinite(column)] - 273.15)
+        if name in ("curve", "x_m", "y_m"):
+            continue
+        finite = column[np.isfinite(column)]
+        numbers = np.abs(finite - 273.15 if name == "temperature_k" else finite)
         for number in map(float, numbers[:50]):
-            if name in ("curve", "x_m", "y_m") or number == 0:
-                continue
-            near = [told[max(np.searchsorted(told, number / f) - 1, 0) :][:3] for f in _FACTORS]
-            if not any(
-                np.isclose(one * factor, number, rtol=1e-6, atol=1e-9).any()
-                for one, factor in zip(near, _FACTORS, strict=True)
-            ):
+            if number and not any(_stands(number / factor, told) for factor in _FACTORS):
                 return f"{name} has {number!r}, which stands nowhere"
-    return ""  # fmt: skip
+    return ""
+
+
+def _stands(number: float, told: list[float]) -> bool:
+    """Return whether a number, or one that rounds to it, is among those told, in order."""
+    at = bisect.bisect_left(told, number * (1 - 1e-6) - 1e-9)
+    return at < len(told) and told[at] <= number * (1 + 1e-6) + 1e-9
 
 
 def _file_target(
