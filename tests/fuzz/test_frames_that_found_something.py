@@ -88,7 +88,7 @@ REFUSED = [
     ("dialogue", "", b"< b't\\xg'\n"),
     ("cell", "", CELL),
     ("cell", "", b"[" * 20_000),
-    ("cell", "", b"a0: &a0 [1, 2]\n" + b"".join(map(_nine_times, range(1, 12)))),
+    ("cell", "", b"a0: &a0 [1]\n%bcell_id: *a8\n" % b"".join(map(_nine_times, range(1, 9)))),
     ("notes", "simulated.json", b'{"cell": "a", "seed": 1e380}'),
     ("notes", "replay.json", b"[" * 100_000),
     ("fusion", "last", _response(b"[" * 100_000)),
