@@ -257,7 +257,7 @@ def _wasatch_wrong(frame: Frame, value: Any) -> str:
         return f"{first}, {fifth}, {pixels} pixels"
     axis = np.polynomial.polynomial.polyval(np.arange(pixels, dtype=float), first)
     low, most = struct.unpack_from("<ff", data, 3 * PAGE_BYTES + 28)[::-1]
-    if most > 0 and not (math.isfinite(most) and 0 <= low <= most):
+    if most > 1e-6 and not (math.isfinite(most) and 0 <= low <= most):
         return f"the laser's power from {low} to {most} mW"
     return "" if np.isfinite(axis).all() else "the axis is not finite"
 

@@ -17,6 +17,7 @@ import errno
 import logging
 import math
 import os
+import struct
 import threading
 import time
 import warnings
@@ -51,7 +52,7 @@ _LASER_ENABLE, _LASER_ENABLED, _INTEGRATION_TIME = 0xBE, 0xE2, 0xBF
 _LASER_TRIES = 3
 # No spectrometer of this maker has a stronger laser: a damaged number.
 _LARGEST_POWER_MW = 5000.0
-_EEPROM_PAGES, _PAGE_BYTES = 9, 64
+_EEPROM_PAGES, _PAGE_BYTES, _FIVE_COEFFICIENTS = 9, 64, 8  # the last: of its format
 _READ_PAGE = 0xFF, 0x01
 _TO_DEVICE, _FROM_DEVICE = 0x40, 0xC0
 
@@ -161,6 +162,12 @@ class WasatchProcess(SpectrometerProcess):
             wrong = f"pages of {short} bytes, not {_PAGE_BYTES}"
         else:
             wrong = _wrong_in(eeprom) if eeprom.parse(pages) else "it cannot be parsed"
+            # The library makes zeros of coefficients that are no numbers.
+            told = struct.unpack_from("<4f", pages[1])
+            if eeprom.format >= _FIVE_COEFFICIENTS:
+                told += struct.unpack_from("<f", pages[2], 21)
+            if not all(map(math.isfinite, told)):
+                wrong = f"wavelength coefficients {told}"
         if wrong:
             raise ProtocolError(
                 f"{self._who}: the calibration memory is not credible: {wrong}; page 0 is "

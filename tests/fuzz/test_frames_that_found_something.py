@@ -68,6 +68,7 @@ REFUSED = [
     ("usb-tcp", "endpoint", _usb_answer(b"\x09\x02\x20\x00\x01\x01\x00\xc0\xfa")),
     ("wasatch", "", MEMORY[:-2]),
     ("wasatch", "", MEMORY[:220] + b"\x00\x00\x80\x7f" + MEMORY[224:]),  # a laser without limit
+    ("wasatch", "", MEMORY[:68] + b"\xff\xff\xff\xff" + MEMORY[72:]),  # NaN, made 0 by the library
     ("gwy", "", gwy_file(xres=-3, yres=-2)),
     ("gwy", "", gwy_file(xreal=float("nan"))),
     ("gwy", "", gwy_file(data=[1e-9, float("inf"), 3e-9, 4e-9, 5e-9, 6e-9])),
