@@ -77,7 +77,9 @@ def unpack(body: bytes) -> Any:
         return msgpack.unpackb(body, ext_hook=_unpack_array, strict_map_key=False)
     except ProtocolError:
         raise
-    except (ValueError, TypeError, msgpack.UnpackException) as error:
+    except (
+        ArithmeticError, SyntaxError, TypeError, ValueError, msgpack.UnpackException
+    ) as error:  # fmt: skip
         raise ProtocolError(f"not a message: {body[:40]!r}: {error}") from error
 
 
@@ -97,8 +99,11 @@ def _unpack_array(code: int, data: bytes) -> np.ndarray:
     head = msgpack.Unpacker()
     head.feed(data[:512])
     dtype, shape = head.unpack()
+    kind = np.dtype(dtype)
+    if kind.kind not in "biufc" or not all(type(n) is int and n >= 0 for n in shape):
+        raise ProtocolError(f"not a message: an array of {dtype!r} and the shape {shape!r}")
     # A copy, because an array over the message's own bytes could not be written to.
-    return np.frombuffer(data[head.tell() :], dtype=np.dtype(dtype)).reshape(shape).copy()
+    return np.frombuffer(data[head.tell() :], dtype=kind).reshape(shape).copy()
 
 
 def _read_exactly(file: int, size: int) -> bytes | None:
@@ -273,10 +278,15 @@ class Child:
                 f"connect again{self._last_words()}"
             )
         if "error" in answer:
-            raise self._error(method, *answer["error"])
+            raise self._error(method, answer["error"])
         return answer.get("result")
 
-    def _error(self, method: str, kind: str, text: str, trace: str) -> InstrumentError:
+    def _error(self, method: str, told: Any) -> InstrumentError:
+        if not isinstance(told, list) or [type(part) for part in told] != [str, str, str]:
+            return ProtocolError(
+                f"{self.who}: {method} failed, and its process tells {told!r:.200}"
+            )
+        kind, text, trace = told
         known = getattr(errors, kind, None)
         if isinstance(known, type) and issubclass(known, InstrumentError):
             return known(text)

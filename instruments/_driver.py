@@ -1,6 +1,7 @@
 """What drivers of an instrument on a line of text of its own have in common."""
 
 import logging
+import re
 import threading
 import time
 from pathlib import Path
@@ -13,6 +14,9 @@ _log = logging.getLogger(__name__)
 
 # What belongs to no answer is heard out for so long; who still talks then talks by itself.
 _LONGEST_TALK_S = 3.0
+# What may stand around an answer; str.strip() takes off bytes besides that are damage.
+PADDING = " \t\r\n"
+_NUMBER = re.compile(r"[-+]?[0-9]{1,30}(?:\.[0-9]{1,30})?(?:[eE][-+]?[0-9]{1,2})?")
 
 
 def unanswered(
@@ -43,10 +47,20 @@ def unanswered(
     return TransportTimeout(told, heard=heard)
 
 
+def is_plain(text: str) -> bool:
+    """Return whether an answer is text as instruments write it: what is damaged mostly is not."""
+    return bool(text) and text.isascii() and text.isprintable()
+
+
+def number_in(text: str) -> float | None:
+    """Return the number that an answer is; ``None`` if it is none, such as ``1_0``, inf or .5."""
+    return float(text) if _NUMBER.fullmatch(text) else None
+
+
 def of_other_settings(answer: str | bytes) -> str:
     """Return what is to be added where an answer is none of text; empty where it is text."""
     text = answer.decode("latin-1") if isinstance(answer, bytes) else answer
-    if all(x.isascii() and (x.isprintable() or x.isspace()) for x in text):
+    if all(x.isascii() and (x.isprintable() or x in "\t\r\n") for x in text):
         return ""
     return " (these bytes are no text: do baud rate and parity agree on both sides?)"
 

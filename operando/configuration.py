@@ -29,6 +29,8 @@ Key = str | int
 
 # What says of which kind an entry is; pydantic names the kind in its locations, a file does not.
 DISCRIMINATORS = ("type", "kind", "language")
+# No file of ours is deeper, or holds more: beyond, it is one that was made to take for ever.
+_DEEPEST, _MOST_VALUES = 50, 100_000
 
 
 class ConfigurationError(Exception):
@@ -229,14 +231,27 @@ def _validated(model: type[Model], path: Path, data: Any, lines: "_Lines") -> Mo
         raise ConfigurationError(_explain(path, model, error, lines)) from error
 
 
+class _Loader(yaml.SafeLoader):
+    """Refuses brackets within brackets without end, each of which takes longer than the last."""
+
+    def fetch_flow_collection_start(self, TokenClass: Any) -> None:  # noqa: N803 - the base's name
+        if self.flow_level >= _DEEPEST:
+            raise yaml.MarkedYAMLError(
+                problem=f"brackets within more than {_DEEPEST} others",
+                problem_mark=self.get_mark(),
+            )
+        super().fetch_flow_collection_start(TokenClass)
+
+
 def _read(path: Path) -> tuple[Any, "_Lines"]:
     """Return what a YAML file tells, and in which lines."""
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"{path} cannot be read: {error}") from error
-    loader = yaml.SafeLoader(text)
+    loader: yaml.SafeLoader | None = None
     try:
+        loader = _Loader(text)
         root = loader.get_single_node()
         if root is None:
             raise ConfigurationError(f"{path} is empty")
@@ -248,26 +263,28 @@ def _read(path: Path) -> tuple[Any, "_Lines"]:
         mark = error.problem_mark or error.context_mark
         where = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
         raise ConfigurationError(f"{path}{where}: not YAML: {error.problem}") from error
-    except (yaml.YAMLError, ValueError) as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         # ValueError: a date that does not exist, for example.
         raise ConfigurationError(f"{path}: not YAML: {error}") from error
     finally:
-        loader.dispose()
+        if loader is not None:
+            loader.dispose()
     return data, lines
 
 
 def _refuse_ambiguity(path: Path, root: yaml.Node) -> None:
     """Raise ConfigurationError on a key given twice and on an anchor that contains itself."""
-    done: set[int] = set()
+    # How many values each node is, once its anchors are followed.
+    done: dict[int, int] = {}
 
-    def visit(node: yaml.Node, above: tuple[int, ...]) -> None:
+    def visit(node: yaml.Node, above: tuple[int, ...]) -> int:
         if id(node) in above:
             raise ConfigurationError(
                 f"{path}, line {node.start_mark.line + 1}: an anchor here contains itself"
             )
         if id(node) in done:
-            return
-        done.add(id(node))
+            return done[id(node)]
+        values = 1
         inside = (*above, id(node))
         if isinstance(node, yaml.MappingNode):
             seen: dict[str, int] = {}
@@ -280,10 +297,17 @@ def _refuse_ambiguity(path: Path, root: yaml.Node) -> None:
                             f"(first in line {seen[key.value]}); keep one"
                         )
                     seen[key.value] = line
-                visit(value, inside)
+                values += visit(value, inside)
         elif isinstance(node, yaml.SequenceNode):
             for value in node.value:
-                visit(value, inside)
+                values += visit(value, inside)
+        if values > _MOST_VALUES:
+            raise ConfigurationError(
+                f"{path}, line {node.start_mark.line + 1}: more than {_MOST_VALUES} values, as "
+                "anchors are used again and again"
+            )
+        done[id(node)] = values
+        return values
 
     visit(root, ())
 

@@ -98,7 +98,8 @@ def held_in(path: Path) -> tuple[str, ...]:
     try:
         with h5py.File(path, "r") as file:
             groups = {name for name in file if "t_s" in file[name] and len(file[name]["t_s"])}
-    except (OSError, TypeError) as error:
+    # What h5py raises of a file that is damaged inside is any of these.
+    except (AttributeError, KeyError, OSError, RuntimeError, TypeError, ValueError) as error:
         raise HistoryError(f"{path} is not a cell history: {error}") from error
     return tuple(name for name, group in GROUPS.items() if group in groups)
 
@@ -124,7 +125,7 @@ def replayed_cell(address: str) -> dict[str, str] | None:
         return {"of": str(told["of"]), "uid": str(told["uid"])}
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, TypeError, KeyError) as error:
+    except (ArithmeticError, KeyError, OSError, RecursionError, TypeError, ValueError) as error:
         raise HistoryError(
             f"{note} does not tell whose history the cell is ({error}): start the simulator again"
         ) from error
@@ -150,7 +151,7 @@ def simulated_cell(address: str) -> dict[str, Any] | None:
         return {"cell": str(told["cell"]), "seed": int(told["seed"])}
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, TypeError, KeyError) as error:
+    except (ArithmeticError, KeyError, OSError, RecursionError, TypeError, ValueError) as error:
         raise HistoryError(
             f"{note} does not tell which cell is simulated ({error}): start the simulator again"
         ) from error

@@ -61,6 +61,8 @@ GROUPS = {
     "julabo": "temperature",
 }
 
+# What h5py raises of a file that is damaged inside is any of these.
+_DAMAGED = (ArithmeticError, LookupError, OSError, RuntimeError, TypeError, ValueError)
 Floats = npt.NDArray[np.float64]
 
 
@@ -144,9 +146,19 @@ class History:
             raise HistoryError(f"{path} is not a cell history: {error}") from error
         try:
             self._read()
-        except BaseException:
+        except HistoryError:
             self.file.close()
             raise
+        except (
+            ArithmeticError,
+            LookupError,
+            OSError,
+            RuntimeError,
+            TypeError,
+            ValueError,
+        ) as error:
+            self.file.close()
+            raise HistoryError(f"{path} is a damaged cell history: {error!r}") from error
 
     def _read(self) -> None:
         told = self.file.attrs

@@ -7,6 +7,7 @@ and one of them. The web server owns nobody: who else commands the instrument is
 
 import json
 import logging
+import re
 import threading
 import time
 from collections.abc import Callable
@@ -40,6 +41,8 @@ _POLL_S = 0.05
 _LOOK_EVERY_S = 0.5
 _NEWEST = 20
 _ALL = 100_000
+
+_NAME = re.compile(r"[\w.:@+ -]{1,200}", re.ASCII)
 
 _Told = TypeVar("_Told")
 
@@ -152,11 +155,15 @@ class FusionClient:
         """Return the names of the newest results, the newest first."""
         told = self._json("/runData", params={"limit": limit, "sortByDate": "DESC"})
         try:
-            return [str(one["$id"]) for one in told["runs"]]
+            names = [one["$id"] for one in told["runs"]]
         except (KeyError, TypeError) as error:
             raise ProtocolError(
                 f"{self.who}: asked /runData, it answered {str(told)[:80]!r}"
             ) from error
+        # They become part of an address: none may lead elsewhere.
+        if not all(isinstance(name, str) and _NAME.fullmatch(name) for name in names):
+            raise ProtocolError(f"{self.who}: asked /runData, its names are {str(names)[:80]!r}")
+        return names
 
     def data(self, name: str) -> bytes:
         """Return one result."""
@@ -199,7 +206,7 @@ class FusionClient:
             )
         try:
             return json.loads(answer.content)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise ProtocolError(
                 f"{self.who}: asked {path}, it answered {answer.content[:60]!r}, which is no "
                 "JSON: is a Micro GC Fusion at this address, and no proxy before it?"

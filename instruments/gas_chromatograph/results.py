@@ -174,8 +174,8 @@ def parse_chromatogram(
         raise ProtocolError(
             f"{path}: {len(values)} values at {rate} per second, {expected} were announced"
         )
-    if not all(map(math.isfinite, (started, *values))):
-        raise ProtocolError(f"{path}: its time or a value of its trace is no finite number")
+    if not all(map(math.isfinite, (started, *values, *areas.values()))):
+        raise ProtocolError(f"{path}: its time, an area or a value of its trace is not finite")
     return Chromatogram(path, started, method, 1 / rate, values, areas, label)
 
 

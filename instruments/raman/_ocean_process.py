@@ -10,6 +10,9 @@ by running and reading it:
   time is of an earlier request, and an error.
 * A refusal (NACK) of a setting is swallowed; so the integration time is sent once more and its
   acknowledgement looked at. One of a query becomes a timeout; the reason is taken from its context.
+* Of a message with a wrong checksum it warns, and takes it; so that warning is an error.
+* An answer to another question is taken for the one to this, and of one that claims 4 GB the room
+  is made; so each header is looked at.
 * Closing its handle leaves the connection open; ours closes it.
 * Listing devices needs libusb, also for one on a network: nothing is listed here.
 
@@ -22,7 +25,9 @@ import logging
 import math
 import os
 import socket
+import struct
 import time
+import warnings
 from collections.abc import Callable
 from typing import Any, NoReturn
 from urllib.parse import urlsplit
@@ -51,6 +56,10 @@ MODEL = "HDX"
 _CONNECT_S = 5.0
 _SET_INTEGRATION_TIME = 0x0011_0010
 _TRIGGER_NOW = 0
+# Of the header of a message: flags, error, what it is about, bytes in it, and bytes that follow it.
+_HEADER, _KIND_AT = struct.Struct("<4xHHI11xB16sI"), 8
+_REFUSES = 0x08 | 0x10  # NACK, exception of the hardware
+_MOST_IMMEDIATE, _LONGEST = 16, 1 << 16
 # How long a dead owner's port is waited for, and how often it is tried.
 _BOARD_S, _BOARD_RETRY_S = 3.5, 0.2
 # How long an owner may take to die when its pipe has ended.
@@ -63,6 +72,8 @@ _log = logging.getLogger(__name__)
 
 def serve(arguments: dict[str, Any]) -> "OceanProcess":
     """Return the object whose methods the parent calls; opens nothing yet."""
+    # Of a message whose checksum is wrong the library only warns.
+    warnings.filterwarnings("error", message=".*checksums differ", category=UserWarning)
     return OceanProcess(**arguments)
 
 
@@ -215,6 +226,8 @@ class OceanProcess(SpectrometerProcess):
             self._handle.allow(_CONNECT_S)
             self._device.open()
             found = str(self._device.serial_number)
+            if not (found and found.isascii() and found.isprintable()):
+                raise ProtocolError(f"{self._who}: its serial number is {found!r}")
             if self._serial_number not in (None, found):
                 raise ProtocolError(
                     f"{self._who}: serial number {found!r} answers now, it was "
@@ -279,7 +292,9 @@ class OceanProcess(SpectrometerProcess):
         if self._stopped.is_set():
             raise self._interrupted() from error
         if isinstance(error, InstrumentError):
-            raise error
+            if self._who in str(error):
+                raise error
+            raise type(error)(f"{self._who}: asked to {asked}: {error}") from error
         refusal = _refusal_in(error)
         told = f"{self._who}: asked to {asked}: "
         anew = "the connection was closed, the next request opens a new one"
@@ -304,6 +319,8 @@ class _BoundedSocket(socket.socket):
         super().__init__(socket.AF_INET, socket.SOCK_STREAM)
         self._deadline = math.inf
         self._asked_s: float | None = None
+        # Of the last question its kind, of the answer what is known of its header.
+        self._kind, self._header = 0, b""
 
     def allow(self, seconds: float) -> None:
         """Set by when everything that is read from now on must have come."""
@@ -331,7 +348,28 @@ class _BoundedSocket(socket.socket):
         came = super().recv_into(buffer, nbytes, flags)
         if not came:
             raise ConnectionResetError("the spectrometer closed the connection")
+        if len(self._header) < _HEADER.size:
+            self._header += bytes(memoryview(buffer)[:came])
+            if len(self._header) >= _HEADER.size:
+                self._check_header()
         return came
+
+    def send(self, data: Any, flags: int = 0) -> int:
+        self._kind, self._header = struct.unpack_from("<I", data, _KIND_AT)[0], b""
+        return super().send(data, flags)
+
+    def _check_header(self) -> None:
+        """Raise ProtocolError if an answer is to another question, or longer than any can be.
+
+        The library looks at neither: it makes room for up to 4 GB.
+        """
+        flags, code, kind, used, _, remaining = _HEADER.unpack_from(self._header)
+        torn = code != 0 and not flags & _REFUSES
+        if torn or kind != self._kind or used > _MOST_IMMEDIATE or remaining > _LONGEST:
+            raise ProtocolError(
+                f"asked for {self._kind:08x}, an answer about {kind:08x} came, of {used} bytes at "
+                f"once and {remaining} to follow: {self._header[: _HEADER.size]!r}"
+            )
 
 
 def _handle_of(base: Any) -> Any:

@@ -17,6 +17,7 @@ import errno
 import logging
 import math
 import os
+import struct
 import threading
 import time
 import warnings
@@ -49,7 +50,9 @@ VENDOR_ID = 0x24AA
 _ARM = 0x4000  # product id of the series with an ARM processor
 _LASER_ENABLE, _LASER_ENABLED, _INTEGRATION_TIME = 0xBE, 0xE2, 0xBF
 _LASER_TRIES = 3
-_EEPROM_PAGES = 9
+# No spectrometer of this maker has a stronger laser: a damaged number.
+_LARGEST_POWER_MW = 5000.0
+_EEPROM_PAGES, _PAGE_BYTES, _FIVE_COEFFICIENTS = 9, 64, 8  # the last: of its format
 _READ_PAGE = 0xFF, 0x01
 _TO_DEVICE, _FROM_DEVICE = 0x40, 0xC0
 
@@ -150,11 +153,21 @@ class WasatchProcess(SpectrometerProcess):
         eeprom_module = _import("wasatch.EEPROM")
         code, second = _READ_PAGE
         pages = [
-            self._device.ctrl_transfer(_FROM_DEVICE, code, second, page, 64)
+            self._device.ctrl_transfer(_FROM_DEVICE, code, second, page, _PAGE_BYTES)
             for page in range(_EEPROM_PAGES)
         ]
         eeprom = eeprom_module.EEPROM()
-        wrong = _wrong_in(eeprom) if eeprom.parse(pages) else "it cannot be parsed"
+        short = [len(page) for page in pages if len(page) != _PAGE_BYTES]
+        if short:
+            wrong = f"pages of {short} bytes, not {_PAGE_BYTES}"
+        else:
+            wrong = _wrong_in(eeprom) if eeprom.parse(pages) else "it cannot be parsed"
+            # The library makes zeros of coefficients that are no numbers.
+            told = struct.unpack_from("<4f", pages[1])
+            if eeprom.format >= _FIVE_COEFFICIENTS:
+                told += struct.unpack_from("<f", pages[2], 21)
+            if not all(map(math.isfinite, told)):
+                wrong = f"wavelength coefficients {told}"
         if wrong:
             raise ProtocolError(
                 f"{self._who}: the calibration memory is not credible: {wrong}; page 0 is "
@@ -499,6 +512,12 @@ def _wrong_in(eeprom: Any) -> str:
     excitation = eeprom.excitation_nm_float
     if not 200 <= excitation <= 2000:
         return f"excitation at {excitation} nm (no Raman spectrometer?)"
+    low, high = eeprom.min_laser_power_mW, eeprom.max_laser_power_mW
+    if eeprom.has_laser_power_calibration() and not 0 <= low <= high <= _LARGEST_POWER_MW:
+        return f"a laser of {low} to {high} mW"
+    shortest, longest = eeprom.min_integration_time_ms, eeprom.max_integration_time_ms
+    if not 0 < shortest < longest:
+        return f"integration times from {shortest} to {longest} ms"
     coefficients = eeprom.wavelength_coeffs
     if not all(map(math.isfinite, coefficients)):
         return f"wavelength coefficients {coefficients}"

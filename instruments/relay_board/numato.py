@@ -5,7 +5,7 @@ import re
 import time
 from pathlib import Path
 
-from instruments._driver import LineDriver
+from instruments._driver import LineDriver, is_plain
 from instruments.abilities import Abilities, Span
 from instruments.errors import (
     InstrumentError,
@@ -151,6 +151,8 @@ class NumatoRelayBoard(LineDriver):
                 f"{self._who()}: asked {command!r}, got {answer!r} instead of one value: does the "
                 "module have this channel?"
             )
+        if not is_plain(answer[0]):
+            raise ProtocolError(f"{self._who()}: asked {command!r}, got {answer!r}: it is damaged")
         return answer[0]
 
     def _exchange(self, command: str) -> list[str]:
@@ -173,7 +175,7 @@ class NumatoRelayBoard(LineDriver):
     def _dialogue(self, command: str) -> tuple[list[str], bytes]:
         self._say(command.encode("ascii") + b"\r", repr(command))
         raw = self._heard(_ANSWER_S, repr(command))
-        text = raw.decode("ascii", "backslashreplace")
+        text = raw.decode("latin-1")
         return [line for line in _LINE_ENDS.split(text) if line], raw
 
 

@@ -10,7 +10,7 @@ import re
 import time
 from pathlib import Path
 
-from instruments._driver import LineDriver, of_other_settings
+from instruments._driver import PADDING, LineDriver, of_other_settings
 from instruments.abilities import Abilities
 from instruments.errors import (
     InstrumentFaultError,
@@ -27,7 +27,7 @@ _POLL_S = 0.05
 # A microelectric actuator takes 0.15 s, a universal one up to 2 s.
 _TURN_S = 4.0
 _MANY_LINES = 10
-_POSITION = re.compile(r"(?:/?[0-9A-Z])?(?:CP|Position is)\s*=?\s*\"?([AB]|\d{1,2})\"?\Z", re.I)
+_POSITION = re.compile(r"(?:/?[0-9A-Z])?(?:CP|Position is) *=? *\"?([AB]|[0-9]{1,2})\"?\Z", re.I)
 
 
 class ViciValve(LineDriver):
@@ -199,14 +199,14 @@ class ViciValve(LineDriver):
         """Look at what an action is answered with, if it is."""
         try:
             while True:
-                line = self._heard(_QUIET_S, repr(command)).decode("latin-1").strip()
+                line = self._heard(_QUIET_S, repr(command)).decode("latin-1").strip(PADDING)
                 self._heed(command, line)
         except TransportTimeout:
             pass
 
     def _line(self, command: str, before: str = "") -> str:
         heard = before.encode("latin-1")
-        return self._heard(_ANSWER_S, repr(command), heard).decode("latin-1").strip()
+        return self._heard(_ANSWER_S, repr(command), heard).decode("latin-1").strip(PADDING)
 
     def _send(self, command: str) -> None:
         self._say(command.encode("ascii") + b"\r", repr(command))

@@ -19,7 +19,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import ClassVar
 
-from instruments._driver import LineDriver, of_other_settings
+from instruments._driver import PADDING, LineDriver, is_plain, of_other_settings
 from instruments.abilities import TELLS, Abilities, Span
 from instruments.errors import (
     InstrumentError,
@@ -219,7 +219,7 @@ class AtlasEzoPh(LineDriver):
         for _ in range(_MANY_LINES):
             left_s = max(_QUIET_S, round(end - time.monotonic(), 2))
             line = self._line(command, left_s, strange)
-            match = wanted.match(line) if wanted is not None else None
+            match = wanted.match(line) if wanted is not None and is_plain(line) else None
             if match is not None:
                 found = match[1] if match.groups() else match[0]
             elif line == "*OK":
@@ -251,9 +251,11 @@ class AtlasEzoPh(LineDriver):
 
     def _line(self, command: str, timeout_s: float, before: str) -> str:
         heard = before.encode("ascii", "replace")
-        return self._heard(timeout_s, repr(command), heard).decode("ascii", "replace").strip()
+        return (
+            self._heard(timeout_s, repr(command), heard).decode("ascii", "replace").strip(PADDING)
+        )
 
     def _forget_lines(self) -> None:
         """Read what came by itself, so that a reading is that of its question."""
         for line in self._forget_input(_QUIET_S).split(b"\r"):
-            self._heed(line.decode("ascii", "replace").strip())
+            self._heed(line.decode("ascii", "replace").strip(PADDING))

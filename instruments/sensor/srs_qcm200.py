@@ -19,7 +19,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import ClassVar
 
-from instruments._driver import LineDriver, of_other_settings
+from instruments._driver import PADDING, LineDriver, is_plain, number_in, of_other_settings
 from instruments.abilities import TELLS, Abilities, Span
 from instruments.errors import (
     InstrumentFaultError,
@@ -196,11 +196,8 @@ class SrsQcm200(LineDriver):
 
     def _number(self, letter: str) -> float:
         line = self._asked(letter)
-        try:
-            value = float(line)
-        except ValueError:
-            value = math.inf
-        if not math.isfinite(value):
+        value = number_in(line)
+        if value is None:
             raise ProtocolError(f"{self._who()}: asked {letter!r}, got {line!r}: no number")
         return value
 
@@ -215,7 +212,13 @@ class SrsQcm200(LineDriver):
     def _dialogue(self, letter: str) -> str:
         self._forget_input()
         self._send(letter)
-        return self._heard(_ANSWER_S, repr(letter)).decode("latin-1").strip()
+        line = self._heard(_ANSWER_S, repr(letter)).decode("latin-1").strip(PADDING)
+        if not is_plain(line):
+            raise ProtocolError(
+                f"{self._who()}: asked {letter!r}, got {line!r}, which is damaged"
+                f"{of_other_settings(line)}"
+            )
+        return line
 
     def _send(self, command: str) -> None:
         self._say(command.encode("ascii") + b"\r", repr(command))

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from instruments._driver import LineDriver, of_other_settings
+from instruments._driver import PADDING, LineDriver, is_plain, number_in, of_other_settings
 from instruments.abilities import Abilities, Span
 from instruments.errors import (
     InstrumentError,
@@ -36,7 +36,9 @@ _LONGEST_MOVE_S = 120.0
 _MANY_LINES = 50
 # Older controllers call their settings otherwise.
 _OLDEST_FIRMWARE = 7
-_REPLY = re.compile(r"@(\d{2}) (\d) (OK|RJ) (BUSY|IDLE) (\S\S)(?: ([^:]*?))?(?::[0-9A-Fa-f]{2})?\Z")
+_REPLY = re.compile(
+    r"@(\d{2}) (\d) (OK|RJ) (BUSY|IDLE) (\S\S)(?: ([^:]*?))?(?::([0-9A-Fa-f]{2}))?\Z"
+)
 # Warnings that say that a position means nothing.
 _NO_REFERENCE = frozenset({"WR", "WH"})
 _FAULTS = {
@@ -280,13 +282,17 @@ class ZaberStage(LineDriver):
                     "file: is micrometre_per_step that of this model?"
                 )
             firmware = self._dialogue(f"/{axis.device}", "get version", (axis.device, 0)).data
-            if not firmware.partition(".")[0].isdigit() or float(firmware) < _OLDEST_FIRMWARE:
+            if (number_in(firmware) or 0.0) < _OLDEST_FIRMWARE:
                 raise ProtocolError(
                     f"{self._who()}: axis {name} was asked 'get version', got {firmware!r}: this "
                     f"driver speaks the language of firmware {_OLDEST_FIRMWARE}: update the "
                     "controller (Zaber Launcher), or replace it"
                 )
             model = self._dialogue(f"/{axis.device}", "get device.id", (axis.device, 0))
+            if not model.data:
+                raise ProtocolError(
+                    f"{self._who()}: axis {name} was asked 'get device.id', got {model.line!r}"
+                )
             self._told[f"{name}_device_id"] = model.data
             self._told[f"{name}_firmware"] = firmware
 
@@ -307,11 +313,8 @@ class ZaberStage(LineDriver):
         return self._as_number(name, words, self._asked(name, words))
 
     def _as_number(self, name: str, words: str, reply: _Reply) -> float:
-        try:
-            value = float(reply.data)
-        except ValueError:
-            value = math.nan
-        if not math.isfinite(value):
+        value = number_in(reply.data)
+        if value is None:
             raise ProtocolError(
                 f"{self._who()}: axis {name} was asked {words!r}, got {reply.line!r}: no number"
             )
@@ -344,12 +347,12 @@ class ZaberStage(LineDriver):
 
     def _reply(self, command: str, who: tuple[int, int]) -> _Reply:
         for _ in range(_MANY_LINES):
-            line = self._heard(_ANSWER_S, repr(command)).decode("latin-1").strip()
+            line = self._heard(_ANSWER_S, repr(command)).decode("latin-1").strip(PADDING)
             if line.startswith(("!", "#")) or not line:
                 _log.debug("%s: passed over %r", self._who(), line)
                 continue
-            found = _REPLY.match(line)
-            if found is None:
+            found = _REPLY.match(line) if is_plain(line) else None
+            if found is None or not _adds_up(line, found[7]):
                 raise ProtocolError(
                     f"{self._who()}: asked {command!r}, got {line!r}, which is no reply of the "
                     "ASCII protocol: is it set to Binary, or another instrument?"
@@ -364,3 +367,14 @@ class ZaberStage(LineDriver):
         raise ProtocolError(
             f"{self._who()}: asked {command!r}, {_MANY_LINES} lines came and none answers it"
         )
+
+
+def _adds_up(line: str, checksum: str | None) -> bool:
+    """Return whether a reply's checksum is right; one that has none is taken as it is.
+
+    The bytes between ``@`` and ``:`` and the checksum add up to a multiple of 256.
+    """
+    if checksum is None:
+        return True
+    body = line[1:].rpartition(":")[0]
+    return (sum(body.encode("latin-1")) + int(checksum, 16)) % 256 == 0

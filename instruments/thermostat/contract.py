@@ -6,6 +6,8 @@ from instruments.errors import SafetyLimitError
 
 # Liquids of a bath in which no sodium may stand.
 AQUEOUS_BATHS = frozenset({"water", "water-glycol"})
+# Of any bath or sensor: what is told beyond is a damaged digit and no temperature.
+COLDEST_K, HOTTEST_K = 73.15, 773.15
 
 
 class TemperatureLimitError(SafetyLimitError):

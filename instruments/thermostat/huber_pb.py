@@ -18,7 +18,7 @@ from instruments.errors import (
     ProtocolError,
     TransportTimeout,
 )
-from instruments.thermostat.contract import TemperatureLimitError, ThermostatState
+from instruments.thermostat.contract import COLDEST_K, TemperatureLimitError, ThermostatState
 
 _log = logging.getLogger(__name__)
 
@@ -26,6 +26,7 @@ SETPOINT, INTERNAL, ERROR, WARNING, PROCESS = 0x00, 0x01, 0x05, 0x06, 0x07
 STATUS, CONTROL, LOWEST_SETPOINT, HIGHEST_SETPOINT = 0x0A, 0x14, 0x30, 0x31
 
 NOT_AVAILABLE = 0x7FFF
+_TEMPERATURES = (SETPOINT, INTERNAL, PROCESS, LOWEST_SETPOINT, HIGHEST_SETPOINT)
 ZERO_CELSIUS_K = 273.15
 RESOLUTION_K = 0.01
 # What the language can say; a model's own range is narrower.
@@ -271,7 +272,13 @@ class HuberThermostat(LineDriver):
         value = int(found[2], 16)
         if value == NOT_AVAILABLE:
             return None
-        return value - 0x10000 if value & 0x8000 else value
+        signed = value - 0x10000 if value & 0x8000 else value
+        if address in _TEMPERATURES and _kelvin(signed) < COLDEST_K:
+            raise ProtocolError(
+                f"{self._who()}: asked {command!r}, got {line!r}: {_kelvin(signed):.2f} K is no "
+                "temperature of a bath: the answer is damaged"
+            )
+        return signed
 
     def _synchronise(self) -> None:
         """Read what is still on its way, so that an answer is that of its question."""

@@ -11,14 +11,19 @@ import re
 import time
 from pathlib import Path
 
-from instruments._driver import LineDriver
+from instruments._driver import PADDING, LineDriver
 from instruments.abilities import Abilities, Span
 from instruments.errors import (
     InstrumentFaultError,
     ProtocolError,
     TransportTimeout,
 )
-from instruments.thermostat.contract import TemperatureLimitError, ThermostatState
+from instruments.thermostat.contract import (
+    COLDEST_K,
+    HOTTEST_K,
+    TemperatureLimitError,
+    ThermostatState,
+)
 from instruments.transport import SerialSettings
 
 _log = logging.getLogger(__name__)
@@ -31,7 +36,7 @@ _ANSWER_S = 1.0
 _AFTER_SETTING_S, _AFTER_ANSWER_S = 0.26, 0.012
 _STATUS = re.compile(r"(-?\d{2})(?:\s+(.*))?\Z")
 _MODE, _ANYTHING = re.compile(r"[01]\Z"), re.compile("")
-_NUMBER = re.compile(r"[-+]?\d+(?:\.\d+)?\Z")
+_NUMBER = re.compile(r"[-+]?\d{1,4}(?:\.\d+)?\Z")
 
 _BY_HAND, _REMOTE = (0, 1), (2, 3)
 _ALARMS = {
@@ -267,7 +272,13 @@ class JulaboThermostat(LineDriver):
         line = self._asked(command, _NUMBER)
         if not _NUMBER.match(line):
             raise ProtocolError(f"{self._who()}: asked {command!r}, got {line!r}: no temperature")
-        return round(float(line) + _ZERO_CELSIUS_K, 2)
+        kelvin = round(float(line) + _ZERO_CELSIUS_K, 2)
+        if not COLDEST_K <= kelvin <= HOTTEST_K:
+            raise ProtocolError(
+                f"{self._who()}: asked {command!r}, got {line!r}: no bath is at {kelvin:g} K: the "
+                "answer is damaged"
+            )
+        return kelvin
 
     def _disobeyed(self, command: str, found: str) -> InstrumentFaultError:
         return InstrumentFaultError(
@@ -297,7 +308,7 @@ class JulaboThermostat(LineDriver):
         self._send(command)
         line = self._heard(_ANSWER_S, repr(command))
         self._not_before = time.monotonic() + _AFTER_ANSWER_S
-        text = line.decode("latin-1").strip()
+        text = line.decode("latin-1").strip(PADDING)
         if not text.isascii() or not text.isprintable() or not text:
             raise ProtocolError(
                 f"{self._who()}: asked {command!r}, got {line!r}, which is damaged: do baud rate "

@@ -106,7 +106,12 @@ def read_dialogue(path: Path) -> Iterator[Turn]:
             raise ValueError(f"{path}, line {number} is not a turn of a dialogue: {line!r}")
         if found["way"] == "!":
             continue
-        data = ast.literal_eval(found["data"])
+        try:
+            data = ast.literal_eval(found["data"])
+        except (ValueError, SyntaxError, MemoryError, RecursionError) as error:
+            raise ValueError(
+                f"{path}, line {number} holds no bytes: {line!r:.200} ({error})"
+            ) from error
         if not isinstance(data, bytes):
             raise ValueError(f"{path}, line {number} does not hold bytes: {line!r}")
         yield Turn(

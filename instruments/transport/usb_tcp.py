@@ -82,10 +82,19 @@ _DESCRIPTORS = {
 }
 
 
-def _descriptor(data: bytes, **more: Any) -> SimpleNamespace:
-    layout, names = _DESCRIPTORS[data[1]]
+def _descriptor(data: bytes, kind: int, **more: Any) -> SimpleNamespace:
+    layout, names = _DESCRIPTORS[kind]
+    if len(data) < layout.size or data[1] != kind:
+        raise _malformed(f"{data[:40]!r} for a descriptor of {layout.size} bytes, kind {kind}")
     values = zip(names.split(), layout.unpack_from(data), strict=True)
     return SimpleNamespace(**dict(values), **more)
+
+
+def _malformed(came: str) -> Exception:
+    error: Exception = usb.core.USBError(
+        f"the device's answer is damaged: {came}", None, errno.EPROTO
+    )
+    return error
 
 
 class _Connection:
@@ -132,7 +141,11 @@ class _Connection:
         if status:
             kind = usb.core.USBTimeoutError if status == errno.ETIMEDOUT else usb.core.USBError
             reason = (
-                "stall, the request is refused" if status == errno.EPIPE else os.strerror(status)
+                "stall, the request is refused"
+                if status == errno.EPIPE
+                else os.strerror(status)
+                if status in errno.errorcode
+                else f"status {status}, which is none"
             )
             raise kind(f"{self.address}: {reason}", None, status)
         return answer[_NUMBER.size :]
@@ -225,6 +238,7 @@ class UsbTcpBackend(usb.backend.IBackend):
     def get_device_descriptor(self) -> Any:
         return _descriptor(
             self._get_descriptor(_DEVICE, 0, 18),
+            _DEVICE,
             bus=self.BUS,
             address=self.ADDRESS,
             port_number=None,
@@ -234,20 +248,27 @@ class UsbTcpBackend(usb.backend.IBackend):
 
     @_or_real
     def get_configuration_descriptor(self, configuration: int) -> Any:
-        return _descriptor(self._configuration(configuration)[0], extra_descriptors=[])
+        return _descriptor(
+            self._configuration(configuration)[0], _CONFIGURATION, extra_descriptors=[]
+        )
 
     @_or_real
     def get_interface_descriptor(self, interface: int, alternate: int, configuration: int) -> Any:
         return _descriptor(
-            self._interface(interface, alternate, configuration)[0], extra_descriptors=[]
+            self._interface(interface, alternate, configuration)[0],
+            _INTERFACE,
+            extra_descriptors=[],
         )
 
     @_or_real
     def get_endpoint_descriptor(
         self, endpoint: int, interface: int, alternate: int, configuration: int
     ) -> Any:
-        endpoints = self._interface(interface, alternate, configuration)[1:]
-        return _descriptor(endpoints[endpoint], bRefresh=0, bSynchAddress=0, extra_descriptors=[])
+        try:
+            one = self._interface(interface, alternate, configuration)[1:][endpoint]
+        except IndexError as error:
+            raise _malformed(f"there is no endpoint {endpoint} in it ({error})") from error
+        return _descriptor(one, _ENDPOINT, bRefresh=0, bSynchAddress=0, extra_descriptors=[])
 
     def _get_descriptor(self, kind: int, index: int, length: int) -> bytes:
         if (kind, index) not in self._descriptors:
@@ -262,9 +283,13 @@ class UsbTcpBackend(usb.backend.IBackend):
         if index > 0:
             raise IndexError(f"no configuration {index}")
         data, parts = self._get_descriptor(_CONFIGURATION, index, 4096), []
-        while data and data[0]:
+        while data:
             parts.append(data[: data[0]])
+            if len(parts[-1]) < max(2, data[0]):
+                raise _malformed(f"{data[:40]!r} where a descriptor begins")
             data = data[data[0] :]
+        if not parts:
+            raise _malformed("a configuration of no bytes")
         return parts
 
     def _interface(self, interface: int, alternate: int, configuration: int) -> list[bytes]:
@@ -298,7 +323,7 @@ class UsbTcpBackend(usb.backend.IBackend):
 
     @_or_real
     def get_configuration(self) -> int:
-        return int(_descriptor(self._configuration(0)[0]).bConfigurationValue)
+        return int(_descriptor(self._configuration(0)[0], _CONFIGURATION).bConfigurationValue)
 
     @_or_real
     def set_interface_altsetting(self, interface: int, alternate: int) -> None:
@@ -364,8 +389,11 @@ class UsbTcpBackend(usb.backend.IBackend):
         self, endpoint: int, interface: int, data: "array.array[int]", timeout: int
     ) -> int:
         header = _BULK_OUT_HEADER.pack(BULK_OUT, endpoint, timeout)
-        (taken,) = _NUMBER.unpack(self._connection.transfer(header + data.tobytes(), timeout))
-        return int(taken)
+        answer = self._connection.transfer(header + data.tobytes(), timeout)
+        taken = int.from_bytes(answer, "little")
+        if len(answer) != _NUMBER.size or taken > len(data):
+            raise _malformed(f"{answer[:40]!r} for how many of {len(data)} bytes it took")
+        return taken
 
     def _control(
         self,

@@ -6,6 +6,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from operando.journal import open_asset
+
 from ._parts import AssetRef, RunParts, StreamParts, journal_order
 from ._places import Places
 from ._profile import served_profile
@@ -152,7 +154,7 @@ def refs_of(node: Any, places: Places) -> list[AssetRef]:
         # The catalog knows only how many rows all files hold together; with several files, each
         # but the last is read to its end.
         last = index == len(paths) - 1
-        count = rows if last else min(rows, _length(path, dataset, swmr=swmr))
+        count = rows if last else min(rows, _length(path, dataset))
         refs.append(AssetRef(path, dataset, 0, count, swmr))
         rows -= count
     return refs
@@ -170,10 +172,8 @@ def _in_order(assets: list[Any]) -> list[Any]:
     return sorted(assets, key=lambda asset: asset.num or 0)
 
 
-def _length(path: Path, dataset: str, *, swmr: bool) -> int:
-    import h5py
-
-    with h5py.File(path, "r", libver="latest", swmr=swmr) as file:
+def _length(path: Path, dataset: str) -> int:
+    with open_asset(path) as file:
         return int(file[dataset].shape[0])
 
 

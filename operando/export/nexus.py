@@ -32,6 +32,7 @@ from operando.export._told import (
     status,
     title,
 )
+from operando.journal import open_asset
 from operando.report import report_json
 from operando.runs import Asset, Run, Stream
 from techniques import Cell, Electrode
@@ -428,12 +429,10 @@ def _inner_axes(data: "h5py.Group", stream: Stream, shape: tuple[int, ...]) -> l
 
 
 def _is_one_file(asset: Asset) -> bool:
-    import h5py
-
     if len(asset.parts) != 1 or asset.parts[0].start:
         return False
     try:
-        with h5py.File(asset.parts[0].path, "r", libver="latest", swmr=True) as file:
+        with open_asset(asset.parts[0].path) as file:
             return bool(file[asset.parts[0].dataset].shape[0] == len(asset))
     except (OSError, ValueError):
         return False

@@ -4,6 +4,7 @@ The journal is the truth; the catalog, the lists and the replays are made from i
 ``docs/reference/journal.md``.
 """
 
+from ._assets import open_asset
 from ._bulk import BulkReader, documents_in_bulk
 from ._cycles import CycleIndex, cycle_index
 from ._damage import Damage
@@ -69,6 +70,7 @@ __all__ = [
     "list_runs",
     "log_may_go",
     "may_be_copied",
+    "open_asset",
     "page_of",
     "read_columns",
     "remember_damage",

@@ -3,6 +3,7 @@
 import csv
 import hashlib
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -82,8 +83,12 @@ class Table:
         return tuple(self.columns[name] for name in names)
 
 
+# What float() takes besides (1_000, digits of other scripts) no instrument writes.
+_NUMBER = re.compile(
+    r"[-+]?(?:[0-9]+(?:[.,][0-9]*)?|[.,][0-9]+)(?:[eE][-+]?[0-9]+)?|[-+]?nan", re.I
+)
 # Nothing that is measured is larger, in any unit.
-_LARGEST = 1e200
+LARGEST = 1e200
 # By quantity: standard name, unit, and the factor of each unit that files use.
 _QUANTITIES: Mapping[str, tuple[str, str, Mapping[str, float]]] = {
     "time": ("time_s", "s", {"s": 1, "sec": 1, "second": 1, "seconds": 1, "ms": 1e-3, "min": 60,
@@ -207,7 +212,11 @@ def number(text: str) -> float:
         ValueError: It is no number.
     """
     text = text.strip()
-    return float(text.replace(",", ".")) if text else math.nan
+    if not text:
+        return math.nan
+    if _NUMBER.fullmatch(text) is None:
+        raise ValueError(f"not a number: {text!r:.40}")
+    return float(text.replace(",", "."))
 
 
 def rows_of(
@@ -253,7 +262,7 @@ def rows_of(
             found.append([number(cells[index]) for index in wanted])
         except ValueError as error:
             raise ReaderError(f"{path}: line {line} holds no number ({error})") from error
-        if any(abs(value) > _LARGEST for value in found[-1]):
+        if any(abs(value) > LARGEST for value in found[-1]):
             raise ReaderError(f"{path}: line {line} holds a number that is none: {max(found[-1])}")
     if not found:
         raise ReaderError(f"{path}: the table has no rows: is the file cut off?")

@@ -37,7 +37,9 @@ def read_biologic(path: Path | str) -> Table:
         raise ReaderError(
             f"{path}: an .mpt file begins with {_FIRST[0]!r}, this one with {lines[0]!r:.60}"
         )
-    counted = re.match(r"Nb header lines\s*:\s*(\d+)", lines[1]) if len(lines) > 1 else None
+    counted = (
+        re.match(r"Nb header lines\s*:\s*([0-9]{1,6})\s*$", lines[1]) if len(lines) > 1 else None
+    )
     if counted is None:
         raise ReaderError(f"{path}: line 2 does not tell the number of header lines")
     count = int(counted[1])
@@ -48,12 +50,15 @@ def read_biologic(path: Path | str) -> Table:
     header = [cell.strip() for cell in lines[count - 1].rstrip("\n").split("\t")]
     while header and not header[-1]:
         header.pop()
+    if not header:
+        raise ReaderError(f"{path}: line {count}, the last of the header, names no columns")
     rows = [
         (number + 1, lines[number].split("\t"))
         for number in range(count, len(lines))
         if lines[number].strip()
     ]
-    if rows and "time/s" in header and re.search(r"\d[/:]\d", rows[0][1][header.index("time/s")]):
+    place = header.index("time/s") if "time/s" in header else len(header)
+    if rows and re.search(r"\d[/:]\d", "".join(rows[0][1][place : place + 1])):
         raise ReaderError(f"{path}: time is written as a date; export it as seconds")
     values = rows_of(path, rows, len(header), range(len(header)))
     columns: dict[str, Floats] = {}

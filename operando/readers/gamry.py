@@ -1,11 +1,12 @@
 """Gamry Framework data files (.DTA): one experiment with its tables as tab-separated text."""
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
-from operando.readers._table import Floats, ReaderError, Table, rows_of, standard, text_of
+from operando.readers._table import Floats, ReaderError, Table, number, rows_of, standard, text_of
 
 FORMAT = "gamry_dta"
 _MEANING = {
@@ -82,17 +83,26 @@ def _table(path: Path, lines: list[str], at: int) -> tuple[list[str], list[str],
     if len(header) != len(units):
         raise ReaderError(f"{path}: line {at + 3} has {len(units)} units of {len(header)} columns")
     rows = []
-    for number in range(at + 3, len(lines)):
-        line = lines[number]
+    for place in range(at + 3, len(lines)):
+        line = lines[place]
         if not line.startswith("\t"):
             break
-        rows.append((number + 1, line.split("\t")[1:]))
+        rows.append((place + 1, line.split("\t")[1:]))
     # Text such as the flags of an overload is no column of numbers.
     first = rows[0][1] if rows else []
     numeric = [index for index, cell in enumerate(first) if _is_number(cell)]
+    if rows and (not numeric or numeric[-1] >= len(header)):
+        raise ReaderError(
+            f"{path}: line {rows[0][0]} has {len(first)} cells for {len(header)} columns, "
+            f"{len(numeric)} of them numbers: is it damaged?"
+        )
     values = rows_of(path, rows, len(header), numeric)
     declared = lines[at].split("\t")[2:3]
-    if declared and declared[0].strip().isdigit() and len(values) < int(declared[0]):
+    if (
+        declared
+        and re.fullmatch(r"[0-9]{1,9}", declared[0].strip())
+        and len(values) < int(declared[0])
+    ):
         raise ReaderError(
             f"{path}: the table at line {at + 1} announces {declared[0]} rows and has "
             f"{len(values)}: it is cut off"
@@ -102,7 +112,7 @@ def _table(path: Path, lines: list[str], at: int) -> tuple[list[str], list[str],
 
 def _is_number(cell: str) -> bool:
     try:
-        float(cell.strip().replace(",", "."))
+        number(cell)
     except ValueError:
         return False
-    return True
+    return bool(cell.strip())

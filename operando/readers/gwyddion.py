@@ -5,6 +5,7 @@ components. A component is a name that ends with NUL, a letter that tells its ty
 little-endian; capital letters are arrays, with their number of elements before them.
 """
 
+import re
 import struct
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -21,6 +22,8 @@ _MAGIC = b"GWYP"
 _SIZES = {"b": ("<?", 1), "c": ("<c", 1), "i": ("<i", 4), "q": ("<q", 8), "d": ("<d", 8)}
 _ARRAYS = {"C": "u1", "I": "<i4", "Q": "<i8", "D": "<f8"}
 _DEEPEST = 16
+# No microscope sees so far: a damaged number.
+_LONGEST_M = 1.0
 # What makers call the map of heights, the best first.
 _HEIGHTS = ("zsensor", "height", "topography", "z")
 
@@ -70,14 +73,21 @@ def read_gwy(path: Path | str) -> Table:
         columns, rows = int(field["xres"]), int(field["yres"])
         wide, high = float(field["xreal"]), float(field["yreal"])
         values: NDArray[np.float64] = np.array(field["data"], dtype=np.float64)
-    except (KeyError, TypeError, ValueError) as error:
+    except (ArithmeticError, KeyError, TypeError, ValueError) as error:
         raise ReaderError(f"{path}: the map {titles[chosen]!r} lacks {error}") from None
+    if min(columns, rows) < 1 or not (0 < wide < _LONGEST_M and 0 < high < _LONGEST_M):
+        raise ReaderError(
+            f"{path}: the map {titles[chosen]!r} has {rows} lines of {columns}, and sides of "
+            f"{wide:g} m and {high:g} m"
+        )
     across = _unit(fields[chosen], "si_unit_xy")
     if len(values) != rows * columns or not len(values) or across != "m":
         raise ReaderError(
             f"{path}: the map {titles[chosen]!r} has {len(values)} values for {rows} lines of "
             f"{columns}, and its sides are told in {across!r}, not m"
         )
+    if not (np.abs(values) < _LONGEST_M).all():
+        raise ReaderError(f"{path}: the map {titles[chosen]!r} has heights that are none")
     x, y = np.meshgrid(
         (np.arange(columns) + 0.5) * wide / columns, (np.arange(rows) + 0.5) * high / rows
     )
@@ -104,7 +114,7 @@ def _rank(titles: Mapping[str, str]) -> Callable[[str], tuple[int, int]]:
         title = titles[key].lower()
         known = (n for n, name in enumerate(_HEIGHTS) if title.startswith(name))
         number = key.split("/")[1]
-        return next(known, len(_HEIGHTS)), int(number) if number.isdigit() else 0
+        return next(known, len(_HEIGHTS)), int(number) if re.fullmatch("[0-9]{1,9}", number) else 0
 
     return rank
 
@@ -128,6 +138,8 @@ def _object(raw: bytes, at: int, deeper: int) -> tuple[_Object, int]:
         key, at = _text(raw, at)
         kind, at = chr(raw[at]), at + 1
         parts[key], at = _value(raw, at, kind, deeper)
+    if at != end:
+        raise ValueError(f"{name} is {at - end} bytes longer than it tells")
     return _Object(name, parts), end
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from operando.readers._table import Floats, ReaderError, Table, text_of
+from operando.readers._table import LARGEST, Floats, ReaderError, Table, text_of
 
 FORMAT = "jcamp_dx"
 _DIGITS = {
@@ -55,19 +55,23 @@ def read_jcamp(path: Path | str) -> Table:
     y_factor = _number(path, labels, "YFACTOR", 1.0)
     if "XYDATA" in labels:
         x, y = _table(path, labels)
-        y = y * y_factor
+        x_factor = 1.0
     elif "XYPOINTS" in labels or "PEAKTABLE" in labels:
         x, y = _points(path, labels.get("XYPOINTS") or labels["PEAKTABLE"])
-        x, y = x * _number(path, labels, "XFACTOR", 1.0), y * y_factor
+        x_factor = _number(path, labels, "XFACTOR", 1.0)
     else:
         raise ReaderError(f"{path}: has neither ##XYDATA= nor ##XYPOINTS=")
     announced = labels.get("NPOINTS")
     if announced and _number(path, labels, "NPOINTS", None) != len(x):
         raise ReaderError(f"{path}: has {len(x)} points, {announced} were announced: is it cut?")
+    with np.errstate(all="ignore"):
+        x, y = x * x_factor, y * y_factor
     if not np.isfinite(x).all():
         raise ReaderError(f"{path}: its abscissa is not finite")
+    if (np.abs(x) > LARGEST).any() or (np.abs(y) > LARGEST).any():
+        raise ReaderError(f"{path}: a number in it, times its factor, is none")
     if x_unit in ("MICROMETERS", "MICROMETRES"):
-        if not (x > 0).all():
+        if not (x > 1 / LARGEST).all():
             raise ReaderError(f"{path}: it has wavelengths that are none")
         x = 1e4 / x
     elif x_unit not in ("1/CM", "CM-1", "CM^-1"):
@@ -233,9 +237,9 @@ def _started(labels: dict[str, str]) -> str:
                 continue
     try:
         clock = time.fromisoformat(found["time"].replace(",", "."))
+        zone = datetime.strptime(found["zone"], "%z").tzinfo if found["zone"] else None
     except ValueError:
         return stamp
     if len(days) != 1:
         return stamp
-    zone = datetime.strptime(found["zone"], "%z").tzinfo if found["zone"] else None
     return datetime.combine(days.pop(), clock, zone).isoformat()

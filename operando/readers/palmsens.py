@@ -12,7 +12,15 @@ from typing import Any
 
 import numpy as np
 
-from operando.readers._table import Floats, ReaderError, Source, Table, standard, text_of
+from operando.readers._table import (
+    LARGEST,
+    Floats,
+    ReaderError,
+    Source,
+    Table,
+    standard,
+    text_of,
+)
 
 FORMAT = "palmsens_pssession"
 _MEANING = {
@@ -91,7 +99,7 @@ def _measurements(path: Path) -> tuple[list[Any], Source]:
     text, source = text_of(path, FORMAT)
     try:
         session = _lower(json.loads(text))
-    except json.JSONDecodeError as error:
+    except (ValueError, RecursionError) as error:
         raise ReaderError(f"{path}: is no complete JSON ({error}): is it cut off?") from error
     measurements = session.get("measurements") if isinstance(session, dict) else None
     if not isinstance(measurements, list):
@@ -126,7 +134,9 @@ def _tables(
             where += f", part {number} ({title})"
         try:
             columns, units = _columns(path, arrays)
-        except (KeyError, TypeError, AttributeError) as error:
+        except ReaderError:
+            raise
+        except (ArithmeticError, AttributeError, KeyError, TypeError, ValueError) as error:
             raise ReaderError(f"{path}: {where} is not as expected ({error!r})") from error
         lengths = {name: len(values) for name, values in columns.items()}
         if len(set(lengths.values())) > 1:
@@ -150,7 +160,7 @@ def _technique(told: Json) -> str:
 def _parts_of(path: Path, told: Any, measurement: int) -> list[tuple[str, list[Json]]]:
     try:
         return _parts(told)
-    except (KeyError, TypeError, AttributeError) as error:
+    except (ArithmeticError, AttributeError, KeyError, TypeError, ValueError) as error:
         raise ReaderError(
             f"{path}: measurement {measurement} is not as expected ({error!r})"
         ) from error
@@ -202,6 +212,8 @@ def _columns(path: Path, arrays: Sequence[Json]) -> tuple[dict[str, Floats], dic
     units: dict[str, str] = {}
     for array in arrays:
         values = np.array(_values(array), dtype=np.float64)
+        if (np.abs(values) > LARGEST).any():
+            raise ReaderError(f"{path}: an array holds a number that is none: {values.max()}")
         name = str(array.get("description") or array.get("type") or len(columns))
         told = array.get("unit") or {}
         symbol = str(told.get("s") or "").strip()

@@ -5,7 +5,16 @@ from pathlib import Path
 
 import numpy as np
 
-from operando.readers._table import ReaderError, Table, number, rises, rows_of, separated, text_of
+from operando.readers._table import (
+    LARGEST,
+    ReaderError,
+    Table,
+    number,
+    rises,
+    rows_of,
+    separated,
+    text_of,
+)
 
 HEIGHT, WAVEFORM = "afm_text", "ultrasound_csv"
 _METRE = {"m": 1.0, "mm": 1e-3, "um": 1e-6, "\u00b5m": 1e-6, "\u03bcm": 1e-6, "nm": 1e-9,
@@ -79,7 +88,7 @@ def _length(path: Path, name: str, text: str) -> float:
         length = number(found[1]) if found else 0.0
     except ValueError:
         length = 0.0  # thousands, or two points
-    if found is None or not length > 0:
+    if found is None or not 0 < length < LARGEST:
         raise ReaderError(f"{path}: '# {name.title()}: {text}' is no length with a unit")
     return length * _factor(path, found[2], name.title())
 

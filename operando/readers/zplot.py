@@ -41,6 +41,12 @@ def read_zplot(path: Path | str) -> Table:
         for number in range(end + 1, len(lines))
         if lines[number].strip()
     ]
+    for number, cells in rows:
+        if "," in lines[number - 1] and len(cells) > len(header):
+            raise ReaderError(
+                f"{path}: line {number} has {len(cells)} cells for {len(header)} columns: does a "
+                "comma part thousands or decimals there?"
+            )
     needed = header.index("Z''(b)") + 1 if "Z''(b)" in header else len(header)
     width = min(max((len(cells) for _, cells in rows), default=needed), len(header))
     values = rows_of(path, rows, max(width, needed), range(max(width, needed)))

@@ -11,6 +11,8 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from operando.journal import open_asset
+
 logger = logging.getLogger(__name__)
 
 # Data key of the row times of a stream whose columns lie in a file.
@@ -85,7 +87,7 @@ class Asset:
             first -= skipped
             if skipped == count:
                 continue
-            with _open(part.path) as file:
+            with open_asset(part.path) as file:
                 dataset = file[part.dataset]
                 for row in range(part.start + skipped, part.start + count):
                     yield dataset[row]
@@ -97,7 +99,7 @@ class Asset:
         for part, count in self._present():
             if not count:
                 continue
-            with _open(part.path) as file:
+            with open_asset(part.path) as file:
                 dataset = file[part.dataset]
                 kind = (dataset.shape[1:], dataset.dtype)
             if kind != before:
@@ -118,21 +120,10 @@ class Asset:
     def _read(self, present: list[tuple[AssetPart, int]], row: int) -> NDArray[Any]:
         for part, count in present:
             if row < count:
-                with _open(part.path) as file:
+                with open_asset(part.path) as file:
                     return cast(NDArray[Any], file[part.dataset][part.start + row])
             row -= count
         raise IndexError(f"{self.key}: row out of range")
-
-
-def _open(path: Path) -> Any:
-    """Open an HDF5 file that may still be written, or whose writer was killed."""
-    import h5py
-    import hdf5plugin  # noqa: F401  registers the filters that compressed images need
-
-    try:
-        return h5py.File(path, "r", libver="latest", swmr=True)
-    except (OSError, ValueError):
-        return h5py.File(path, "r")
 
 
 def rows_announced(parts: Iterable[AssetPart]) -> int:
@@ -141,9 +132,9 @@ def rows_announced(parts: Iterable[AssetPart]) -> int:
 
 def _rows_in_file(part: AssetPart) -> int:
     try:
-        with _open(part.path) as file:
+        with open_asset(part.path) as file:
             return int(file[part.dataset].shape[0])
-    except (OSError, KeyError) as error:
+    except (OSError, KeyError, RuntimeError) as error:  # whatever h5py makes of damage
         if getattr(error, "errno", None) in _PASSING:
             raise
         return 0
@@ -178,8 +169,7 @@ def read_columns(parts: Mapping[str, Sequence[AssetPart]], first: int = 0) -> di
                     continue
                 if part.path not in opened:
                     opened[part.path] = _opened(part.path, stack)
-                dataset = opened[part.path].get(part.dataset, ())
-                pieces.append(np.asarray(dataset[begin : part.stop], dtype=np.float64))
+                pieces.append(_column(opened[part.path], part, begin))
                 if len(pieces[-1]) < part.stop - begin:
                     break  # what follows would carry the wrong row numbers
             found[key] = np.concatenate(pieces)
@@ -187,9 +177,20 @@ def read_columns(parts: Mapping[str, Sequence[AssetPart]], first: int = 0) -> di
     return {key: values[:length] for key, values in found.items()}
 
 
+def _column(file: Any, part: AssetPart, begin: int) -> Floats:
+    try:
+        dataset = file.get(part.dataset, ())
+        return np.asarray(dataset[begin : part.stop], dtype=np.float64)
+    except (OSError, KeyError, RuntimeError) as error:
+        if getattr(error, "errno", None) in _PASSING:
+            raise
+        logger.warning("rows that were announced in %s cannot be read: %s", part.path, error)
+        return np.empty(0)
+
+
 def _opened(path: Path, stack: ExitStack) -> Any:
     try:
-        return stack.enter_context(_open(path))
+        return stack.enter_context(open_asset(path))
     except OSError as error:
         if error.errno in _PASSING:
             raise

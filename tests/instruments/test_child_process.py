@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgpack
 import numpy as np
 import psutil
 import pytest
@@ -189,3 +190,26 @@ def test_an_array_survives_the_message(array: np.ndarray) -> None:
 def test_a_garbled_message_is_a_protocol_error_or_a_value(data: bytes) -> None:
     with contextlib.suppress(ProtocolError):  # and nothing else
         unpack(data)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "shape"),
+    [("<f8", [-1]), ("<f8", [2**70]), ("<f8", [2.0]), ("<f8", 2), ("O", [2]), ("S8", [2]),
+     ("(3,", [2]), ([["a", "<f8"]], [2]), ("<f8", [3])],
+)  # fmt: skip
+def test_an_array_that_is_none_is_a_protocol_error(dtype: object, shape: object) -> None:
+    body = msgpack.packb(msgpack.ExtType(1, msgpack.packb(["<f8", [2]]) + bytes(16)))
+    assert unpack(body).tolist() == [0.0, 0.0]
+    try:
+        head = msgpack.packb([dtype, shape])
+    except OverflowError:
+        head = msgpack.packb([dtype, [2**63 - 1, 4]])
+    with pytest.raises(ProtocolError, match="not a message"):
+        unpack(msgpack.packb(msgpack.ExtType(1, head + bytes(16))))
+
+
+@pytest.mark.parametrize("told", ["gone", ["TransportError"], ["TransportError", 1, ""], None])
+def test_an_error_that_is_none_is_told_as_what_it_is(child: Child, told: object) -> None:
+    error = child._error("echo", told)
+    assert isinstance(error, ProtocolError)
+    assert str(error).startswith("raman usb://1: echo failed")

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from instruments._driver import of_other_settings, unanswered
+from instruments._driver import number_in, of_other_settings, unanswered
 from instruments.errors import (
     InstrumentFaultError,
     ProtocolError,
@@ -72,11 +72,9 @@ class Dialogue:
         what = "tell the frequency of the mains and its clock"
         query = f'print("{_SAYS}", localnode.linefreq, localnode.gettime())'
         answer = self.ask(query, rf"{_SAYS}\s.*", what)
-        try:
-            _, mains, utc = answer.split()
-            mains_hz, utc_s = float(mains), float(utc)
-        except ValueError:
-            raise ProtocolError(f"{self._who()}: asked to {what}, got {answer!r}") from None
+        mains_hz, utc_s = [*map(number_in, answer.split()[1:]), None, None][:2]
+        if len(answer.split()) != 3 or mains_hz is None or utc_s is None or not 0 <= utc_s < 1e11:
+            raise ProtocolError(f"{self._who()}: asked to {what}, got {answer!r}")
         if not 40 < mains_hz < 70:
             raise ProtocolError(f"{self._who()}: says that the mains have {mains_hz:g} Hz")
         return mains_hz, utc_s
@@ -105,10 +103,8 @@ class Dialogue:
         words = line.decode("ascii", "backslashreplace").split()
         if len(words) != 4 or words[0] != _SAFE or not _OUTPUT.fullmatch(words[2]):
             return None
-        try:
-            return words[2], float(words[3])
-        except ValueError:
-            return None
+        timer_s = number_in(words[3])
+        return None if timer_s is None else (words[2], timer_s)
 
     def output_off(self) -> None:
         """Switch the output off while nothing runs; raises if that is not read back."""
@@ -135,7 +131,7 @@ class Dialogue:
         while True:
             line = self.wire.read_line(max(0.0, deadline - time.monotonic()))
             words = line.decode("ascii", "backslashreplace").split()
-            if len(words) != 4 or words[0] != _SAFE or _number(words[1]) != self._asked:
+            if len(words) != 4 or words[0] != _SAFE or number_in(words[1]) != self._asked:
                 continue
             if not _OUTPUT.fullmatch(words[2]):
                 continue  # damaged on its way
@@ -158,7 +154,7 @@ class Dialogue:
         query = f'print("{_LOADED}", {SCRIPT} ~= nil, eventlog.getcount(eventlog.SEV_ERROR))'
         answer = self.ask(query, rf"{_LOADED}\s.*", "load a program", _LOADING_S)
         words = answer.split()
-        if words[1:2] == ["true"] and len(words) == 3 and _number(words[2]) == 0:
+        if words[1:2] == ["true"] and len(words) == 3 and number_in(words[2]) == 0:
             return
         event = self.ask(
             f'print("{_EVENT}", eventlog.next(eventlog.SEV_ERROR))', rf"{_EVENT}\s.*", "say why"
@@ -231,10 +227,3 @@ class Dialogue:
 
     def _line(self, timeout_s: float) -> str:
         return self.wire.read_line(timeout_s).decode("ascii", "backslashreplace").strip("\r")
-
-
-def _number(text: str) -> float | None:
-    try:
-        return float(text)
-    except ValueError:
-        return None

@@ -25,11 +25,13 @@ _OVERFLOW = 9e36
 _ABSURD_V, _ABSURD_A = 250.0, 12.0
 _ROUNDING_S = 2e-6
 
-_TIME, _VALUE = r"(\d+\.\d{6})", r"(-?\d\.\d{7}e[+-]\d{2,3})"
-_BEGUN = re.compile(r"B,(\d+\.\d{3})")
-_STEP = re.compile(rf"S,(\d+),(\d+),(\d+),(\d+),{_TIME},(\d+\.\d{{3}})")
-_ROW = re.compile(rf"R,(\d+),(\d+),(\d+),(\d+),(\d+),{_TIME},{_TIME},{_VALUE},{_VALUE},(\d+)")
-_END = re.compile(rf"E,(\d+),(\d+),(\d+),{_TIME},{_TIME},([\w.]+),(\w+)(?: (.*))?")
+# Counts and times of more digits than a run can have are damage.
+_COUNT, _TIME = r"(\d{1,9})", r"(\d{1,9}\.\d{6})"
+_CLOCK, _VALUE = r"(\d{1,11}\.\d{3})", r"(-?\d\.\d{7}e[+-]\d{2,3})"
+_BEGUN = re.compile(rf"B,{_CLOCK}")
+_STEP = re.compile(rf"S,{_COUNT},{_COUNT},{_COUNT},{_COUNT},{_TIME},{_CLOCK}")
+_ROW = re.compile(rf"R,{','.join(5 * [_COUNT])},{_TIME},{_TIME},{_VALUE},{_VALUE},{_COUNT}")
+_END = re.compile(rf"E,{_COUNT},{_COUNT},{_COUNT},{_TIME},{_TIME},([\w.]+),(\w+)(?: (.*))?")
 
 
 @dataclass

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from instruments._driver import of_other_settings
+from instruments._driver import is_plain, of_other_settings
 from instruments.errors import (
     InstrumentError,
     InstrumentFaultError,
@@ -148,7 +148,7 @@ class Dialogue:
         first = self._ask(b"t\n", "t")
         found = _IDENTITY.fullmatch(first)
         last = self._line(_ANSWER_S) if not first.endswith("*") else first
-        if found is None or not last.endswith("*"):
+        if found is None or not last.endswith("*") or not is_plain(last):
             raise ProtocolError(
                 f"{self._who()}: asked who it is (t), got {first!r}, {last!r}: this is not a "
                 "MethodSCRIPT instrument, or its line runs at other settings (?baud_rate= of the "
@@ -171,7 +171,8 @@ class Dialogue:
         with self.asking(f"answer {command!r}"):
             self.wire.write(command)
             answer = self._line(_ANSWER_S)
-        if not answer.startswith(echo):
+        damaged = "\\" in answer or not is_plain(answer) or answer == echo
+        if not answer.startswith(echo) or damaged:
             raise ProtocolError(f"{self._who()}: sent {command!r}, got {answer!r}")
         if answer.startswith(echo + "!"):
             time.sleep(_AFTER_ERROR_S)

@@ -60,7 +60,7 @@ MEANINGS = {
 
 _ERROR = re.compile(
     r"[A-Za-z_]*!(?P<code>[0-9A-Fa-f]{4})"
-    r"(?::(?: Line (?P<line>\d+)(?:, Col (?P<column>\d+))?)?.*)?"
+    r"(?::(?: Line (?P<line>\d{1,6})(?!\d)(?:, Col (?P<column>\d{1,6})(?!\d))?)?.*)?"
 )
 
 

@@ -13,6 +13,7 @@ import re
 import time
 from collections.abc import Callable, Iterable, Iterator
 
+from instruments._driver import is_plain
 from instruments.errors import InstrumentFaultError, ProtocolError, TransportTimeout
 from instruments.potentiostat.contract import COLLECTED, ImpedancePoint, ProgramLog, Sample
 from instruments.potentiostat.methodscript.error_codes import parse_error
@@ -31,7 +32,7 @@ _NO_SUCH_FILE = 0x009F
 _ROOM = 1.1
 _RESERVE_BYTES = 65536
 
-_FREE = re.compile(r"free\D*(\d+)\s*kB", re.IGNORECASE)
+_FREE = re.compile(r"free\D*(\d{1,12})\s*kB", re.IGNORECASE)
 _OURS = re.compile(re.escape(log_path("@")).lstrip("/").replace("@", r"([a-z0-9-]{1,32})"))
 
 
@@ -53,7 +54,7 @@ class InstrumentFiles:
     def free_bytes(self) -> int | None:
         """Return how much room there is; ``None`` if the answer does not say."""
         answer = self._ask("fs_info")
-        found = _FREE.search(answer)
+        found = _FREE.search(answer) if is_plain(answer) else None
         return int(found[1]) * 1024 if found is not None else None
 
     def logs(self) -> list[str]:
@@ -85,7 +86,7 @@ class InstrumentFiles:
 
     def _content(self, joined: str) -> Iterator[bytes]:
         # Some firmware may join the acknowledgement and the first line.
-        line = joined.encode("ascii") or self._wire.read_line(_ANSWER_S)
+        line = joined.encode("latin-1") or self._wire.read_line(_ANSWER_S)
         while not line.endswith(_END_OF_FILE):
             yield line
             line = self._wire.read_line(_ANSWER_S)
@@ -103,7 +104,7 @@ class InstrumentFiles:
         return answer
 
     def _line(self) -> str:
-        return self._wire.read_line(_ANSWER_S).decode("ascii", "backslashreplace")
+        return self._wire.read_line(_ANSWER_S).decode("latin-1")
 
 
 def make_room(

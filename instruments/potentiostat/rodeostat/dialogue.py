@@ -196,10 +196,18 @@ class Dialogue:
 
 def _object(line: bytes) -> dict[str, Any] | None:
     try:
-        told = json.loads(line)
-    except ValueError:
+        told = json.loads(line.decode("utf-8"), object_pairs_hook=_without_repetition)
+    except (ValueError, RecursionError):
         return None
     return told if isinstance(told, dict) else None
+
+
+def _without_repetition(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return an object; one with a key twice is two that ran together, and none."""
+    told = dict(pairs)
+    if len(told) != len(pairs):
+        raise ValueError("a key comes twice")
+    return told
 
 
 def _heard(told: dict[str, Any] | None, line: bytes, arrival_ns: int) -> Heard | None:

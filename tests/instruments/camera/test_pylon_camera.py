@@ -12,6 +12,7 @@ from typing import Any
 import h5py
 import hdf5plugin
 import numpy as np
+import psutil
 import pytest
 
 from instruments.camera.contract import DETECTOR_GROUP, IMAGE_DATASET
@@ -215,6 +216,19 @@ def test_a_killed_child_is_told_and_its_frames_stay(
     with pytest.raises(TransportError, match=r"SIGKILL|gone|ended"):
         camera.record()
     assert len(read(path, IMAGE_DATASET)) >= last.index + 1
+    camera.connect()
+    assert microscope.number(camera.grab().image) >= 0
+
+
+@pytest.mark.long  # waits for half a minute
+def test_a_library_that_hangs_is_ended_told_and_connected_anew(
+    camera: PylonCamera, microscope: Any
+) -> None:
+    child = psutil.Process(camera.child_pid)
+    child.suspend()
+    with pytest.raises(TransportTimeout, match=r"no answer to grab within .*its process was ended"):
+        camera.grab(timeout_s=0.1)
+    assert not child.is_running()
     camera.connect()
     assert microscope.number(camera.grab().image) >= 0
 

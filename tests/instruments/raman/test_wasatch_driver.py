@@ -327,6 +327,24 @@ def test_a_killed_child_leaves_no_laser_on(
     assert spectrometer.acquire(0.01, 1).laser_on
 
 
+@pytest.mark.long  # waits for half a minute
+def test_a_library_that_hangs_is_ended_told_with_the_laser_off_and_connected_anew(
+    spectrometer: WasatchSpectrometer, simulated: SimulatedSpectrometer
+) -> None:
+    child = psutil.Process(child_pid(spectrometer))
+    hanging = threading.Thread(
+        target=lambda: (wait_for(lambda: simulated.laser_mw() > 0), child.suspend())
+    )
+    hanging.start()
+    with pytest.raises(TransportTimeout, match="no answer to acquire within"):
+        spectrometer.acquire(1.0, 1)
+    hanging.join()
+    assert not child.is_running()
+    assert simulated.laser_mw() == 0.0
+    spectrometer.connect()
+    assert spectrometer.acquire(0.01, 1).laser_on
+
+
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
 def test_a_killed_owner_leaves_no_laser_on_and_no_process(
     simulated: SimulatedSpectrometer, how: int
