@@ -27,6 +27,10 @@ if TYPE_CHECKING:
 Model = TypeVar("Model", bound=BaseModel)
 Key = str | int
 
+# Longer than any file that people write; a protocol of 1000 steps has 100 000 characters.
+_LONGEST = 4_000_000
+_MOST_VALUES = 500_000
+
 # What says of which kind an entry is; pydantic names the kind in its locations, a file does not.
 DISCRIMINATORS = ("type", "kind", "language")
 
@@ -232,15 +236,19 @@ def _validated(model: type[Model], path: Path, data: Any, lines: "_Lines") -> Mo
 def _read(path: Path) -> tuple[Any, "_Lines"]:
     """Return what a YAML file tells, and in which lines."""
     try:
-        text = path.read_text(encoding="utf-8")
+        with path.open(encoding="utf-8") as file:
+            text = file.read(_LONGEST + 1)
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"{path} cannot be read: {error}") from error
+    if len(text) > _LONGEST:
+        raise ConfigurationError(f"{path} has more than {_LONGEST} characters: no such file has")
     loader = yaml.SafeLoader(text)
     try:
         root = loader.get_single_node()
         if root is None:
             raise ConfigurationError(f"{path} is empty")
         _refuse_ambiguity(path, root)
+        _refuse_growth(path, root)
         # The lines are told by the tree before merge keys (<<) are resolved into it.
         lines = _Lines(root)
         data = loader.construct_document(root)
@@ -248,6 +256,8 @@ def _read(path: Path) -> tuple[Any, "_Lines"]:
         mark = error.problem_mark or error.context_mark
         where = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
         raise ConfigurationError(f"{path}{where}: not YAML: {error.problem}") from error
+    except RecursionError:
+        raise ConfigurationError(f"{path}: is nested too deeply: no such file is") from None
     except (yaml.YAMLError, ValueError) as error:
         # ValueError: a date that does not exist, for example.
         raise ConfigurationError(f"{path}: not YAML: {error}") from error
@@ -286,6 +296,27 @@ def _refuse_ambiguity(path: Path, root: yaml.Node) -> None:
                 visit(value, inside)
 
     visit(root, ())
+
+
+def _refuse_growth(path: Path, root: yaml.Node) -> None:
+    """Raise ConfigurationError if its anchors, each put where it is used, make too much of it."""
+    sizes: dict[int, int] = {}
+
+    def size(node: yaml.Node) -> int:
+        if id(node) not in sizes:
+            parts: list[yaml.Node] = []
+            if isinstance(node, yaml.MappingNode):
+                parts = [part for pair in node.value for part in pair]
+            elif isinstance(node, yaml.SequenceNode):
+                parts = node.value
+            sizes[id(node)] = 1 + sum(map(size, parts))
+        return sizes[id(node)]
+
+    if size(root) > _MOST_VALUES:
+        raise ConfigurationError(
+            f"{path}: its anchors (&, *) make it {size(root):.3g} values, and {_MOST_VALUES} are "
+            "allowed"
+        )
 
 
 class _Lines:

@@ -22,6 +22,7 @@ from operando.journal import (
     close_dead_run,
     damage_of,
     is_locked,
+    is_uid,
     journal_path,
 )
 
@@ -205,7 +206,7 @@ class Ingester:
                 names = set(os.listdir(month))
                 for name in names - self._names.get(month, set()):
                     uid, suffix = os.path.splitext(name)
-                    new = uid not in self._journals and uid not in self._finished
+                    new = is_uid(uid) and uid not in self._journals and uid not in self._finished
                     if suffix == ".opj" and new:
                         # What appears while we are connected was written by nobody else.
                         self._add(month / name, uid, perhaps_there=self._client is None)

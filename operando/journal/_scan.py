@@ -11,7 +11,9 @@ from typing import Any
 from isal.isal_zlib import crc32
 
 from ._bulk import BulkReader
+from ._errors import JournalError
 from ._format import HEADERS, RECORD, Document, Record, RecordReader, decode
+from ._roots import is_uid
 
 logger = logging.getLogger(__name__)
 
@@ -91,6 +93,8 @@ def _told_of_start(doc: Document) -> Document:
     resumed = resume if isinstance(resume, dict) else {}
     attachment = doc.get("attachment")
     attached = attachment if isinstance(attachment, dict) else {}
+    if not is_uid(doc["uid"]):
+        raise JournalError(f"its run calls itself {str(doc['uid'])[:80]!r}, which is no uid")
     return {
         "uid": doc["uid"],
         "time": doc["time"],

@@ -52,6 +52,10 @@ class Asset:
         """Return how many rows the documents have announced."""
         return rows_announced(self.parts)
 
+    def parts_there(self) -> list[AssetPart]:
+        """Return the parts of which there are rows: HDF5 files that hold the dataset announced."""
+        return [part for part, count in self._present() if count]
+
     def __len__(self) -> int:
         return sum(count for _, count in self._present())
 
