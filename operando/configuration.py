@@ -114,6 +114,16 @@ def load_protocol(name_or_path: str | Path) -> Protocol:
     return _load(Protocol, _find(_PROTOCOL, name_or_path))
 
 
+def bench_path(name_or_path: str | Path) -> Path:
+    """Return the file ``load_bench`` would read; raises ConfigurationError if there is none."""
+    return _find(_BENCH, name_or_path)
+
+
+def read_tree(path: Path) -> Any:
+    """Return what a YAML file tells, whatever it is of; raises ConfigurationError if it is none."""
+    return _read(path)[0]
+
+
 def protocol_path(name_or_path: str | Path) -> Path:
     """Return the file ``load_protocol`` would read; raises ConfigurationError if there is none."""
     return _find(_PROTOCOL, name_or_path)

@@ -19,6 +19,8 @@ from instruments.transport._visa import VisaTransport
 _OPEN = re.compile(r"(?:OPERANDO|BENCH)_\w*(?<!KEY)(?<!TOKEN)|HOME|USER|XDG_RUNTIME_DIR")
 _VARIABLE = re.compile(r"\$\{(\w+)\}")
 _PUBLISHED = "published:"
+# The folder into which every conversation is written down, if the environment names one.
+DIALOGUES = "OPERANDO_DIALOGUES"
 _LONGEST = 4096
 _HINT = "is the simulator running? start it with `operando sim`"
 
@@ -83,11 +85,14 @@ def open_transport(
 
     ``serial:///dev/ttyACM0`` (``?baud_rate=230400&parity=E`` override ``settings``),
     ``tcp://host:port``, ``visa:TCPIP::host::5025::SOCKET``, or ``published:`` any of these.
-    With ``record_to`` the dialogue is appended to that file. Raises TransportError, which says
+    With ``record_to`` the dialogue is appended to that file; without, to one in the folder that
+    ``$OPERANDO_DIALOGUES`` names, if it names one. Raises TransportError, which says
     what is missing and what to do.
     """
     real = resolve(address)
     transport = _open(real, terminator, settings or SerialSettings())
+    if record_to is None and (folder := os.environ.get(DIALOGUES)):
+        record_to = Path(folder, re.sub(r"[^A-Za-z0-9]+", "-", real).strip("-") + ".txt")
     return transport if record_to is None else RecordingTransport(transport, record_to)
 
 

@@ -105,6 +105,7 @@ def _expected() -> tuple[type[Exception], ...]:
         ("operando.resume", "ResumeError"),
         ("operando.questions", "AnswerError"),
         ("operando.comparison", "ComparisonError"),
+        ("operando.doctor", "DoctorError"),
         ("operando.attachments", "AttachmentError"),
         ("operando.readers", "ReaderError"),
         ("operando.guard", "GuardError"),

@@ -2,7 +2,7 @@
 
 import argparse
 
-from . import _about, _bench, _catalog, _compare, _instruments, _late, _records, _running
+from . import _about, _bench, _catalog, _compare, _doctor, _instruments, _late, _records, _running
 from ._arguments import Command
 
 
@@ -25,6 +25,7 @@ def command_line() -> argparse.ArgumentParser:
     _running.declare(add)
     _bench.declare(add)
     _instruments.declare(add)
+    _doctor.declare(add)
     _records.declare(add)
     _late.declare(add)
     _compare.declare(add)
