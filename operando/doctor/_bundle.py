@@ -111,8 +111,6 @@ def _written(target: Path, told: list[tuple[str, str, str]]) -> Bundle:
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         fd = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except FileExistsError:
-        raise DoctorError(f"{target} exists, and nothing is overwritten") from None
     except OSError as error:
         raise DoctorError(
             f"{target} cannot be written ({error.strerror}): name another file (--to)"
