@@ -1,4 +1,4 @@
-"""What others wrote, made harmless for who shows it: a terminal, a spreadsheet."""
+"""What others wrote, made harmless: for a terminal, a spreadsheet, and as the name of a file."""
 
 import re
 
@@ -7,6 +7,14 @@ import re
 _OBEYED = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 _LINE_ENDS = re.compile(r"[\n\r\t\x0b\x0c\x1c-\x1e\x85\u2028\u2029]+")
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
+
+# What a run may be called: its name is that of files, in the data folder and in exports.
+_UID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,199}")
+
+
+def is_uid(text: object) -> bool:
+    """Return whether a run may be called like this: a name of a file that leads nowhere else."""
+    return isinstance(text, str) and _UID.fullmatch(text) is not None
 
 
 def printable(text: str) -> str:

@@ -16,13 +16,13 @@ from typing import Any
 
 import httpx
 
+from operando.harmless import is_uid
 from operando.journal import (
     QUIET_S,
     JournalReader,
     close_dead_run,
     damage_of,
     is_locked,
-    is_uid,
     journal_path,
 )
 

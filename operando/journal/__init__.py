@@ -22,7 +22,7 @@ from ._reader import (
     salvage,
 )
 from ._repair import QUIET_S, close_dead_run, may_be_copied
-from ._roots import is_uid, journal_path
+from ._roots import journal_path
 from ._runs import (
     RunSummary,
     ScanNumbers,
@@ -65,7 +65,6 @@ __all__ = [
     "documents_in_bulk",
     "inspect",
     "is_locked",
-    "is_uid",
     "journal_path",
     "list_runs",
     "log_may_go",

@@ -1,12 +1,13 @@
 """Where journals lie, and the token that stands for the data folder inside them."""
 
 import os
-import re
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
+
+from operando.harmless import is_uid
 
 from ._errors import JournalError
 from ._format import Document
@@ -16,13 +17,6 @@ SUFFIX = ".opj"
 # Names that a folder of journals holds before the next one is begun.
 FULL = 256
 _PART = "-part"
-# What a run may be called: its name is that of files, in this folder and in exports.
-_UID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,199}")
-
-
-def is_uid(text: object) -> bool:
-    """Return whether a run may be called like this: a name of a file that leads nowhere else."""
-    return isinstance(text, str) and _UID.fullmatch(text) is not None
 
 
 def data_uri_prefix(data_dir: Path) -> str:

@@ -10,10 +10,11 @@ from typing import Any
 
 from isal.isal_zlib import crc32
 
+from operando.harmless import is_uid
+
 from ._bulk import BulkReader
 from ._errors import JournalError
 from ._format import HEADERS, RECORD, Document, Record, RecordReader, decode
-from ._roots import is_uid
 
 logger = logging.getLogger(__name__)
 

@@ -30,6 +30,7 @@ from operando.harmless import one_line, printable, spreadsheet_cell
 from operando.journal import JournalError, JournalWriter, journal_path, list_runs, resolve_uid
 from operando.journal._format import HEADERS, RECORD
 from operando.live import LiveTable
+from operando.questions import Question, asked
 from operando.readers import ReaderError, _table, read
 from operando.report import text_report
 from operando.runs import Run
@@ -134,6 +135,15 @@ def test_a_uid_that_is_a_path_is_no_uid(uid: str, tmp_path: Path) -> None:
     with pytest.raises(LookupError):
         resolve_uid(data, uid.ljust(40, "x"))
     assert sorted(p.name for p in tmp_path.rglob("*.opj")) == ["outside.opj"]
+
+
+def test_a_question_of_an_experiment_that_is_called_like_a_path_is_not_written(
+    tmp_path: Path,
+) -> None:
+    question = Question(run="r", root="../../../outside", text="?", until=time.time() + 9)
+    with pytest.raises(OSError, match="no experiment can be called"), asked(tmp_path, question):
+        pass
+    assert not list(tmp_path.rglob("*.json"))
 
 
 def test_a_journal_that_calls_its_run_a_path_is_left_out_of_the_list(
