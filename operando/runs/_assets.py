@@ -90,7 +90,7 @@ class Asset:
             if skipped == count:
                 continue
             with _open(part.path) as file:
-                dataset = file[part.dataset]
+                dataset = _own(file, part.dataset)
                 for row in range(part.start + skipped, part.start + count):
                     yield dataset[row]
 
@@ -102,7 +102,7 @@ class Asset:
             if not count:
                 continue
             with _open(part.path) as file:
-                dataset = file[part.dataset]
+                dataset = _own(file, part.dataset)
                 kind = (dataset.shape[1:], dataset.dtype)
             if kind != before:
                 found.append((row, []))
@@ -123,7 +123,7 @@ class Asset:
         for part, count in present:
             if row < count:
                 with _open(part.path) as file:
-                    return cast(NDArray[Any], file[part.dataset][part.start + row])
+                    return cast(NDArray[Any], _own(file, part.dataset)[part.start + row])
             row -= count
         raise IndexError(f"{self.key}: row out of range")
 
@@ -139,6 +139,32 @@ def _open(path: Path) -> Any:
         return h5py.File(path, "r")
 
 
+def _own(file: Any, name: str) -> Any:
+    """Return a dataset whose rows lie in the file itself.
+
+    HDF5 can take a dataset's bytes from any other file: who hands a record on must not have the
+    reader's own files read, and exported, as frames.
+
+    Raises:
+        OSError: they lie elsewhere.
+        KeyError: there is no such dataset.
+    """
+    dataset = file[name]
+    if dataset.file.id != file.file.id or dataset.external or dataset.is_virtual:
+        raise OSError(f"{file.filename}: the rows of {name} lie in other files, which are not read")
+    return dataset
+
+
+def _own_or_none(file: Any, part: AssetPart) -> Any:
+    if part.dataset not in file:
+        return ()
+    try:
+        return _own(file, part.dataset)
+    except OSError as error:
+        logger.warning("rows that were announced are not there: %s", error)
+        return ()
+
+
 def rows_announced(parts: Iterable[AssetPart]) -> int:
     return sum(part.stop - part.start for part in parts)
 
@@ -146,7 +172,7 @@ def rows_announced(parts: Iterable[AssetPart]) -> int:
 def _rows_in_file(part: AssetPart) -> int:
     try:
         with _open(part.path) as file:
-            return int(file[part.dataset].shape[0])
+            return int(_own(file, part.dataset).shape[0])
     except (OSError, KeyError) as error:
         if getattr(error, "errno", None) in _PASSING:
             raise
@@ -182,7 +208,7 @@ def read_columns(parts: Mapping[str, Sequence[AssetPart]], first: int = 0) -> di
                     continue
                 if part.path not in opened:
                     opened[part.path] = _opened(part.path, stack)
-                dataset = opened[part.path].get(part.dataset, ())
+                dataset = _own_or_none(opened[part.path], part)
                 pieces.append(np.asarray(dataset[begin : part.stop], dtype=np.float64))
                 if len(pieces[-1]) < part.stop - begin:
                     break  # what follows would carry the wrong row numbers

@@ -11,6 +11,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import h5py
 import msgpack
 import numpy as np
 import pytest
@@ -33,7 +34,8 @@ from operando.live import LiveTable
 from operando.questions import Question, asked
 from operando.readers import ReaderError, _table, read
 from operando.report import text_report
-from operando.runs import Run
+from operando.runs import Asset, Run
+from operando.runs._assets import AssetPart, read_columns
 
 Make = Callable[..., Any]
 # Colours, a title, a clipboard, the first line again, a line that looks like one of ours.
@@ -350,3 +352,31 @@ def test_who_does_not_know_the_token_is_told_nothing(order: bytes) -> None:
             heard = b""  # it hung up with something unread
     door.close()
     assert (heard, asked) == (b"", [])
+
+
+@pytest.mark.parametrize("kind", ["external", "link", "virtual"])
+def test_a_file_of_frames_cannot_have_another_file_read_as_frames(
+    kind: str, tmp_path: Path
+) -> None:
+    secret = tmp_path / "id_ed25519"
+    secret.write_bytes(b"PRIVATE KEY " * 8)
+    with h5py.File(tmp_path / "mine.h5", "w") as file:
+        file["frames"] = np.zeros((8, 12), "u1")
+    with h5py.File(tmp_path / "image.h5", "w", libver="latest") as file:
+        if kind == "external":
+            told = [(str(secret), 0, secret.stat().st_size)]
+            file.create_dataset("frames", (8, 12), "u1", external=told)
+        elif kind == "link":
+            file["frames"] = h5py.ExternalLink(str(tmp_path / "mine.h5"), "frames")
+        else:
+            layout = h5py.VirtualLayout((8, 12), "u1")
+            layout[:] = h5py.VirtualSource(tmp_path / "mine.h5", "frames", (8, 12))
+            file.create_virtual_dataset("frames", layout)
+        file["own"] = np.arange(96, dtype="u1").reshape(8, 12)
+    hostile = Asset("image", [AssetPart(tmp_path / "image.h5", "frames", 0, 8)])
+    assert len(hostile) == 0
+    assert list(hostile.rows()) == []
+    assert hostile.parts_there() == []
+    part = AssetPart(tmp_path / "image.h5", "frames", 0, 8)
+    assert len(read_columns({"image": [part]})["image"]) == 0
+    assert len(Asset("image", [AssetPart(tmp_path / "image.h5", "own", 0, 8)])) == 8
