@@ -3,6 +3,7 @@
 import csv
 import hashlib
 import math
+import stat
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -135,7 +136,10 @@ def bytes_of(path: Path, format: str) -> tuple[bytes, Source]:
         ReaderError: It cannot be read, is empty, or is some binary file.
     """
     try:
-        size = path.stat().st_size
+        told = path.stat()
+        if not stat.S_ISREG(told.st_mode):  # a device or a pipe may never end
+            raise ReaderError(f"{path}: is no file")
+        size = told.st_size
         if size > LARGEST_BYTES:
             raise ReaderError(
                 f"{path}: has {size / 1e9:.1f} GB, and files of up to {LARGEST_BYTES / 1e9:.1f} GB "

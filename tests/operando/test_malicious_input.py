@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import os
 import socket
 import time
 import zlib
@@ -208,6 +209,17 @@ def test_a_data_folder_cannot_have_a_secret_of_mine_sent_as_its_catalogs_key(
         with pytest.raises(CatalogError, match="does not hold the key") as caught:
             Places(tmp_path).shared.key()  # type: ignore[union-attr]
         assert text.splitlines()[-1] not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["pipe", "/dev/zero", "folder", "link"])
+def test_what_is_no_file_or_leads_to_no_table_is_no_result(name: str, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "secret").write_text("PRIVATE KEY\nabc\n")
+    (tmp_path / "link").symlink_to(tmp_path / "secret")
+    with pytest.raises(ReaderError) as caught:
+        read(tmp_path / name, "csv" if name == "link" else None)
+    assert "PRIVATE KEY" not in str(caught.value)
 
 
 def test_a_file_too_large_for_any_measurement_is_not_read(tmp_path: Path) -> None:
