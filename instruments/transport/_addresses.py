@@ -39,7 +39,7 @@ def resolve(address: str) -> str:
             return address
         path = Path(address.removeprefix(_PUBLISHED))
         try:
-            with path.open(encoding="utf-8") as file:
+            with path.open(encoding="utf-8", errors="replace") as file:
                 _refuse_a_strangers(path, os.fstat(file.fileno()).st_uid, given)
                 address = file.read(_LONGEST).strip()
         except OSError as error:

@@ -50,8 +50,8 @@ def _connected(bench: str) -> Iterator[str]:
             yield f"{name}: connected: {told}"
     except BenchConnectionError as error:
         for name in file.instruments:
-            why = error.failures.get(name)
-            yield f"{name}: {'did not fail' if why is None else f'NOT CONNECTED: {why}'}"
+            failure = error.failures.get(name)
+            yield f"{name}: {'did not fail' if failure is None else f'NOT CONNECTED: {failure}'}"
     finally:
         built.close()
     for sentence in built.left_unsafe:

@@ -169,7 +169,7 @@ def _access(path: Path) -> str:
         return str(error.strerror)
     may = "may" if os.access(path, os.R_OK | os.W_OK) else "MAY NOT"
     who = f"{stat.filemode(told.st_mode)} uid {told.st_uid} gid {told.st_gid}"
-    groups = getattr(os, "getgroups", list)()
+    groups = os.getgroups()
     return f"{who}; this user ({os.getuid()}, groups {groups}) {may} open it"
 
 

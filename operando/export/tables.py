@@ -27,6 +27,7 @@ README = """\
 One table per stream of the run; run.json says which file is which, with units, configuration,
 cell, technique and protocol. Signs are IUPAC: positive current oxidises the working electrode.
 The column "time" is {time}. An empty field was not measured.
+Before a text that a spreadsheet would take for a formula (=, +, -, @ at its beginning) stands a '.
 """
 
 
@@ -50,7 +51,8 @@ def export_parquet(run: Run, output: Path | str, *, force: bool = False) -> list
 def export_csv(run: Run, output: Path | str, *, force: bool = False) -> list[Path]:
     """Write a folder with one CSV file per stream, headed ``name [unit]``.
 
-    Numbers are written so that reading them gives the same bits. Spectra and traces get a file of
+    Numbers are written so that reading them gives the same bits; before a text that a spreadsheet
+    would take for a formula stands a quote. Spectra and traces get a file of
     their own, one column per row of their stream. Arguments, result and errors as for
     `export_parquet`.
     """
