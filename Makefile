@@ -7,7 +7,7 @@ PIP = $(PYTHON) -m pip --python $(BIN)/python --disable-pip-version-check --no-i
 # pip compiles one file after the other; this takes all cores, and leaves out the packages' tests.
 COMPILE = -W ignore -m compileall -qq -j 0 -x 'site-packages/.*/tests/'
 
-.PHONY: demo test test-long check sim shell acceptance acceptance-long acceptance-makers bench clients faults fuzz docs build lock upgrade clean
+.PHONY: demo test test-long check sim shell acceptance acceptance-long acceptance-makers bench clients faults fuzz audit docs build lock upgrade clean
 
 demo: .venv/ready
 	$(BIN)/operando demo
@@ -62,6 +62,19 @@ faults: .venv/ready
 fuzz: .venv/ready
 	$(BIN)/python -m benchmarks.fuzz
 
+# Asks a database of known vulnerabilities about every version that is pinned here; it needs the
+# network, so it is no part of check. A package that the database does not know fails it, too: a
+# mirror without advisories would call everything sound. AUDIT=pypi asks the registry instead.
+AUDIT ?= osv
+PINNED := requirements.lock .ci/requirements-uv.txt .ci/requirements-audit.txt \
+	tests/requirements-validators.txt benchmarks/requirements-peers.txt
+audit: .venv/audit/ready
+	@failed=; for file in $(PINNED); do \
+		echo "$$file:"; \
+		.venv/audit/bin/pip-audit --strict --disable-pip --require-hashes --progress-spinner off \
+			--vulnerability-service $(AUDIT) --requirement $$file || failed="$$failed $$file"; \
+	done; test -z "$$failed" || { echo "Not found to be sound:$$failed"; exit 1; }
+
 docs: .venv/ready
 	$(BIN)/python docs/generate.py
 
@@ -95,6 +108,8 @@ lock: .venv/uv/ready
 upgrade: .venv/uv/ready
 	echo uv | $(UV_COMPILE) --universal --python-version 3.11 --upgrade - \
 		--output-file .ci/requirements-uv.txt >/dev/null
+	echo pip-audit | $(UV_COMPILE) --no-config --universal --python-version 3.11 --upgrade - \
+		--output-file .ci/requirements-audit.txt >/dev/null
 	$(UV_COMPILE) --universal --python-version 3.11 --upgrade --all-extras --group dev \
 		pyproject.toml --output-file requirements.lock
 	$(UV_COMPILE) --no-config --universal --python-version 3.11 --upgrade \
@@ -111,6 +126,12 @@ UV_COMPILE = .venv/uv/bin/uv pip compile --quiet --only-binary :all: --generate-
 	@$(PYTHON) -m venv --without-pip .venv/uv
 	@$(PYTHON) -m pip --python .venv/uv/bin/python install --quiet --quiet --disable-pip-version-check \
 		--no-deps --only-binary :all: --require-hashes -r $<
+	@touch $@
+
+.venv/audit/ready: .ci/requirements-audit.txt | .venv/ready
+	@$(PYTHON) -m venv --without-pip .venv/audit
+	@$(PYTHON) -m pip --python .venv/audit/bin/python install --quiet --quiet \
+		--disable-pip-version-check --no-deps --only-binary :all: --require-hashes -r $<
 	@touch $@
 
 # The validators of the formats that runs are exported to (0.7 GB): never imported by what we ship,

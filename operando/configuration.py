@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 Model = TypeVar("Model", bound=BaseModel)
 Key = str | int
 
+# Longer than any file that people write; a protocol of 1000 steps has 100 000 characters.
+_LONGEST = 4_000_000
+
 # What says of which kind an entry is; pydantic names the kind in its locations, a file does not.
 DISCRIMINATORS = ("type", "kind", "language")
 # No file of ours is deeper, or holds more: beyond, it is one that was made to take for ever.
@@ -110,6 +113,16 @@ def load_cell(name_or_path: str | Path, *, beside: Path | None = None) -> Cell:
 def load_protocol(name_or_path: str | Path) -> Protocol:
     """Return the protocol of that name or path; raises ConfigurationError."""
     return _load(Protocol, _find(_PROTOCOL, name_or_path))
+
+
+def bench_path(name_or_path: str | Path) -> Path:
+    """Return the file ``load_bench`` would read; raises ConfigurationError if there is none."""
+    return _find(_BENCH, name_or_path)
+
+
+def read_tree(path: Path) -> Any:
+    """Return what a YAML file tells, whatever it is of; raises ConfigurationError if it is none."""
+    return _read(path)[0]
 
 
 def protocol_path(name_or_path: str | Path) -> Path:
@@ -237,7 +250,7 @@ class _Loader(yaml.SafeLoader):
     def fetch_flow_collection_start(self, TokenClass: Any) -> None:  # noqa: N803 - the base's name
         if self.flow_level >= _DEEPEST:
             raise yaml.MarkedYAMLError(
-                problem=f"brackets within more than {_DEEPEST} others",
+                problem=f"it is nested too deeply: brackets within more than {_DEEPEST} others",
                 problem_mark=self.get_mark(),
             )
         super().fetch_flow_collection_start(TokenClass)
@@ -246,9 +259,12 @@ class _Loader(yaml.SafeLoader):
 def _read(path: Path) -> tuple[Any, "_Lines"]:
     """Return what a YAML file tells, and in which lines."""
     try:
-        text = path.read_text(encoding="utf-8")
+        with path.open(encoding="utf-8") as file:
+            text = file.read(_LONGEST + 1)
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"{path} cannot be read: {error}") from error
+    if len(text) > _LONGEST:
+        raise ConfigurationError(f"{path} has more than {_LONGEST} characters: no such file has")
     loader: yaml.SafeLoader | None = None
     try:
         loader = _Loader(text)
@@ -263,7 +279,9 @@ def _read(path: Path) -> tuple[Any, "_Lines"]:
         mark = error.problem_mark or error.context_mark
         where = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
         raise ConfigurationError(f"{path}{where}: not YAML: {error.problem}") from error
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
+    except RecursionError:
+        raise ConfigurationError(f"{path}: is nested too deeply: no such file is") from None
+    except (yaml.YAMLError, ValueError) as error:
         # ValueError: a date that does not exist, for example.
         raise ConfigurationError(f"{path}: not YAML: {error}") from error
     finally:
@@ -303,8 +321,8 @@ def _refuse_ambiguity(path: Path, root: yaml.Node) -> None:
                 values += visit(value, inside)
         if values > _MOST_VALUES:
             raise ConfigurationError(
-                f"{path}, line {node.start_mark.line + 1}: more than {_MOST_VALUES} values, as "
-                "anchors are used again and again"
+                f"{path}, line {node.start_mark.line + 1}: its anchors (&, *) make it more than "
+                f"{_MOST_VALUES} values, which are allowed"
             )
         done[id(node)] = values
         return values

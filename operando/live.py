@@ -14,6 +14,8 @@ from dataclasses import dataclass, replace
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, TextIO
 
+from operando.harmless import one_line, printable
+
 if TYPE_CHECKING:
     from operando.analysis.segments import HalfCycle
     from operando.runs import Run, Stream
@@ -277,7 +279,7 @@ class LiveTable:
         )
 
     def _write(self, line: str) -> None:
-        self._out.write(line + "\n")
+        self._out.write(printable(one_line(line)) + "\n")
 
 
 def _columns(device: str, data: Mapping[str, Sequence[Any]]) -> list[_Row]:

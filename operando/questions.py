@@ -15,6 +15,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from operando.harmless import is_uid
+
 Do = Literal["retry", "skip", "stop"]
 ANSWERS: tuple[Do, ...] = get_args(Do)
 _FOLDER = Path("state") / "questions"
@@ -143,6 +145,8 @@ def give_answer(data_dir: Path, root: str, answer: Answer) -> Question:
 
 
 def _place(data_dir: Path, root: str) -> Path:
+    if not is_uid(root):  # a record can tell any
+        raise OSError(f"no experiment can be called {root!r}")
     return data_dir / _FOLDER / f"{root}.json"
 
 

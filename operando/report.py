@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from operando.harmless import one_line, printable
 from operando.registry import METRICS
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ def text_report(run: "Run", numbers: "Mapping[str, Metric] | None" = None) -> st
             for name, metric in undefined.items()
         ]
     lines += ["", "Uncertainties are standard (k = 1)."]
-    return "\n".join(lines)
+    return "\n".join(printable(one_line(line)) for line in lines)
 
 
 def report_json(run: "Run", numbers: "Mapping[str, Metric] | None" = None) -> dict[str, Any]:

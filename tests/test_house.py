@@ -1,9 +1,11 @@
 """The house itself: what is where, what is fast to import, what must stay the same."""
 
+import ast
 import importlib.metadata
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -153,3 +155,115 @@ def test_no_plan_no_technique_and_no_analysis_names_a_maker() -> None:
         if named.search(line)
     }
     assert not said
+
+
+# What the linter's security rules do not see; what they see (eval, pickle, shells, yaml.load, ...)
+# is in pyproject.toml. Each has its reason.
+IMPORTS = {
+    "pickle", "marshal", "shelve", "dill", "cloudpickle", "joblib",  # loading them runs them
+    "multiprocessing",  # its connections pickle; children are spawned by instruments._child
+    "xmlrpc", "socketserver",  # doors that nobody asked for
+}  # fmt: skip
+YAML = {"load", "load_all", "full_load", "unsafe_load", "Loader", "FullLoader", "UnsafeLoader"}
+EVERYWHERE = {"", "0.0.0.0", "::", "*"}  # noqa: S104  what is looked for
+LISTENING = {"bind", "create_server", "start_server", "HTTPServer", "ThreadingHTTPServer"}
+# To take a module to pieces costs ten times as much as to look whether one of the words is there.
+SUSPECT = re.compile("|".join([*IMPORTS, *LISTENING, r"yaml\.", "allow_pickle", "host="]))
+
+
+def unsafe_in(source: str) -> Iterator[str]:
+    """Yield what of a module loads what it should not, or listens to everybody."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            names = [one.name for one in node.names]
+            if isinstance(node, ast.ImportFrom):
+                names = [node.module or ""] * (not node.level)
+            for name in names:
+                if name in IMPORTS or name.partition(".")[0] in IMPORTS:
+                    yield f"{node.lineno}: imports {name}"
+        elif isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+            if node.value.id == "yaml" and node.attr in YAML:
+                yield f"{node.lineno}: yaml.{node.attr}"
+        elif isinstance(node, ast.Call):
+            for word in node.keywords:
+                told = getattr(word.value, "value", None)
+                if word.arg == "allow_pickle" and told is not False:
+                    yield f"{node.lineno}: allow_pickle"
+                if word.arg == "host" and told in EVERYWHERE:
+                    yield f"{node.lineno}: listens to everybody"
+            called = getattr(node.func, "attr", getattr(node.func, "id", ""))
+            places = [one.elts[0] for one in node.args if isinstance(one, ast.Tuple) and one.elts]
+            hosts = [one.value for one in places if isinstance(one, ast.Constant)]
+            if called in LISTENING and any(host in EVERYWHERE for host in hosts):
+                yield f"{node.lineno}: listens to everybody"
+
+
+def test_nothing_of_the_product_loads_code_or_listens_to_everybody() -> None:
+    files = [path for package in PACKAGES for path in (ROOT / package).rglob("*.py")]
+    assert len(files) > 300
+    found = {
+        f"{path.relative_to(ROOT)}:{told}"
+        for path in files
+        if SUSPECT.search(text := path.read_text(encoding="utf-8"))
+        for told in unsafe_in(text)
+    }
+    assert not found
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "import pickle",
+        "from multiprocessing.connection import Listener",
+        "import multiprocessing as m",
+        "yaml.load(text, yaml.Loader)",
+        "yaml.unsafe_load(text)",
+        "np.load(path, allow_pickle=True)",
+        "np.load(path, allow_pickle=trusted)",
+        "server.bind(('', 80))",
+        "socket.create_server(('0.0.0.0', 0))",
+        "socket.create_server(address=1, *[('::', 0)]); s.bind(('::', 0))",
+        "uvicorn.Config(app, host='0.0.0.0')",
+    ],
+)
+def test_what_is_unsafe_is_seen(source: str) -> None:
+    assert SUSPECT.search(source)
+    assert list(unsafe_in(source))
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "import json, h5py",
+        "yaml.safe_load(text)",
+        "np.load(path, allow_pickle=False)",
+        "server.bind(('127.0.0.1', 0))",
+        "from ._pickle import x",
+    ],
+)
+def test_what_is_safe_is_not_complained_of(source: str) -> None:
+    assert not list(unsafe_in(source))
+
+
+@pytest.mark.parametrize(
+    ("rule", "source"),
+    [
+        ("S102", "exec(text)"),
+        ("S301", "import pickle\npickle.loads(data)"),
+        ("S302", "import marshal\nmarshal.loads(data)"),
+        ("S306", "import tempfile\ntempfile.mktemp()"),
+        ("S307", "eval(text)"),
+        ("S501", "import httpx\nhttpx.get(url, verify=False)"),
+        ("S506", "import yaml\nyaml.load(text)"),
+        ("S602", "import subprocess\nsubprocess.run(text, shell=True)"),
+        ("S605", "import os\nos.system(text)"),
+        ("S701", "import jinja2\njinja2.Environment(autoescape=False)"),
+    ],
+)
+def test_the_linter_looks_for_what_runs_a_text(rule: str, source: str) -> None:
+    asked = [sys.executable, "-m", "ruff", "check", "--output-format", "concise", "--no-cache"]
+    done = subprocess.run(
+        [*asked, "--stdin-filename", "operando/journal/_roots.py", "-"],
+        cwd=ROOT, input=source, capture_output=True, text=True,
+    )  # fmt: skip
+    assert f" {rule} " in done.stdout

@@ -112,7 +112,9 @@ def test_the_lock_has_nothing_that_the_project_leaves_out() -> None:
     assert "instrumentkit" not in locked()
 
 
-@pytest.mark.parametrize("name", ["requirements.lock", ".ci/requirements-uv.txt"])
+@pytest.mark.parametrize(
+    "name", ["requirements.lock", ".ci/requirements-uv.txt", ".ci/requirements-audit.txt"]
+)
 def test_everything_that_is_installed_is_pinned_by_a_hash(name: str) -> None:
     text = (ROOT / name).read_text("utf-8")
     entries = re.split(r"^(?=[a-zA-Z0-9])", text, flags=re.MULTILINE)[1:]

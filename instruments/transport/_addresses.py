@@ -14,8 +14,14 @@ from instruments.transport._serial import SerialSettings, SerialTransport
 from instruments.transport._tcp import TcpTransport
 from instruments.transport._visa import VisaTransport
 
+# What an address may take from the environment: a bench file of somebody else's must not send the
+# rest of it, keys and tokens, to a host that it names.
+_OPEN = re.compile(r"(?:OPERANDO|BENCH)_\w*(?<!KEY)(?<!TOKEN)|HOME|USER|XDG_RUNTIME_DIR")
 _VARIABLE = re.compile(r"\$\{(\w+)\}")
 _PUBLISHED = "published:"
+# The folder into which every conversation is written down, if the environment names one.
+DIALOGUES = "OPERANDO_DIALOGUES"
+_LONGEST = 4096
 _HINT = "is the simulator running? start it with `operando sim`"
 
 
@@ -23,7 +29,8 @@ def resolve(address: str) -> str:
     """Return the address with ``${VARIABLES}`` filled in and ``published:`` files followed.
 
     ``published:/path/to/file`` is a text file whose content is the address; it is written by the
-    party that owns the port. Raises TransportError if a variable or the file is missing.
+    party that owns the port. Raises TransportError if a variable or the file is missing, if the
+    variable is not one for addresses (``OPERANDO_...``, ``BENCH_...``), or the file another user's.
     """
     given = address
     for _ in range(5):
@@ -32,7 +39,9 @@ def resolve(address: str) -> str:
             return address
         path = Path(address.removeprefix(_PUBLISHED))
         try:
-            address = path.read_text(encoding="utf-8").strip()
+            with path.open(encoding="utf-8", errors="replace") as file:
+                _refuse_a_strangers(path, os.fstat(file.fileno()).st_uid, given)
+                address = file.read(_LONGEST).strip()
         except OSError as error:
             raise TransportError(
                 f"{given}: no address is published in {path} ({error.strerror}): {_HINT}"
@@ -42,7 +51,21 @@ def resolve(address: str) -> str:
     raise TransportError(f"{given}: published addresses point to one another")
 
 
+def _refuse_a_strangers(path: Path, owner: int, address: str) -> None:
+    """Raise TransportError if somebody else wrote where the instrument is: it could be any port."""
+    if hasattr(os, "getuid") and owner not in (os.getuid(), 0):
+        raise TransportError(
+            f"{address}: {path} was published by another user (uid {owner}), who may name any "
+            "port: start the simulator yourself, or name another folder with OPERANDO_SIM"
+        )
+
+
 def _variable(name: str, address: str) -> str:
+    if _OPEN.fullmatch(name) is None:
+        raise TransportError(
+            f"{address}: an address takes no {name} from the environment, only what begins with "
+            "OPERANDO_ or BENCH_ and is no key (and HOME, USER, XDG_RUNTIME_DIR): rename it"
+        )
     try:
         return os.environ[name]
     except KeyError:
@@ -62,11 +85,14 @@ def open_transport(
 
     ``serial:///dev/ttyACM0`` (``?baud_rate=230400&parity=E`` override ``settings``),
     ``tcp://host:port``, ``visa:TCPIP::host::5025::SOCKET``, or ``published:`` any of these.
-    With ``record_to`` the dialogue is appended to that file. Raises TransportError, which says
+    With ``record_to`` the dialogue is appended to that file; without, to one in the folder that
+    ``$OPERANDO_DIALOGUES`` names, if it names one. Raises TransportError, which says
     what is missing and what to do.
     """
     real = resolve(address)
     transport = _open(real, terminator, settings or SerialSettings())
+    if record_to is None and (folder := os.environ.get(DIALOGUES)):
+        record_to = Path(folder, re.sub(r"[^A-Za-z0-9]+", "-", real).strip("-") + ".txt")
     return transport if record_to is None else RecordingTransport(transport, record_to)
 
 

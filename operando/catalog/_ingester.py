@@ -16,6 +16,7 @@ from typing import Any
 
 import httpx
 
+from operando.harmless import is_uid
 from operando.journal import (
     QUIET_S,
     JournalReader,
@@ -205,7 +206,7 @@ class Ingester:
                 names = set(os.listdir(month))
                 for name in names - self._names.get(month, set()):
                     uid, suffix = os.path.splitext(name)
-                    new = uid not in self._journals and uid not in self._finished
+                    new = is_uid(uid) and uid not in self._journals and uid not in self._finished
                     if suffix == ".opj" and new:
                         # What appears while we are connected was written by nobody else.
                         self._add(month / name, uid, perhaps_there=self._client is None)

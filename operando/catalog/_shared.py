@@ -1,6 +1,7 @@
 """A catalog that several computers share: a tiled server somewhere else, named by a file."""
 
 import os
+import re
 import stat
 from pathlib import Path
 from typing import Annotated
@@ -13,6 +14,7 @@ from ._errors import CatalogError
 FILE = "catalog.yaml"
 FILE_VARIABLE = "OPERANDO_CATALOG"
 KEY_VARIABLE = "OPERANDO_CATALOG_KEY"
+_KEY = re.compile(r"[A-Za-z0-9_-]{1,512}")
 
 
 def _address(text: str) -> str:
@@ -69,6 +71,12 @@ class SharedCatalog(BaseModel):
             )
         if not key:
             raise CatalogError(f"{path}, the key of the catalog {self.uri}, is empty")
+        if _KEY.fullmatch(key) is None:
+            # Whoever wrote the file that names it could have any secret of this user's sent there.
+            raise CatalogError(
+                f"{path} does not hold the key of the catalog {self.uri}: a key is one word of "
+                "letters, digits, - and _"
+            )
         return key
 
 
@@ -96,7 +104,7 @@ def find_shared_catalog(data_dir: Path) -> SharedCatalog | None:
     except yaml.YAMLError as error:
         raise CatalogError(f"{path} is not valid YAML: {error}") from error
     if not isinstance(content, dict):
-        raise CatalogError(f"{path} must hold `uri: http…`; it holds {content!r}")
+        raise CatalogError(f"{path} must hold `uri: http…`; it holds a {type(content).__name__}")
     try:
         return SharedCatalog(**{**content, "file": path})
     except ValidationError as error:

@@ -6,6 +6,7 @@ open journal. Nobody starts it by hand: `operando.catalog.ensure_service` does.
 """
 
 import argparse
+import hmac
 import json
 import logging
 import os
@@ -63,7 +64,8 @@ class FrontDoor:
             if OWN_HEADER not in headers:
                 self.last_client = time.monotonic()
             if scope["path"] in (STATUS_PATH, TAKE_AGAIN_PATH):
-                allowed = headers.get(b"authorization") == f"Apikey {self._key}".encode()
+                given, key = headers.get(b"authorization", b""), f"Apikey {self._key}".encode()
+                allowed = hmac.compare_digest(given, key)
                 status, told = self._answer(scope) if allowed else (401, {"detail": "key needed"})
                 await _send_json(send, status, told)
                 return

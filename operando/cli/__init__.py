@@ -10,6 +10,8 @@ import sys
 import traceback
 from collections.abc import Callable, Sequence
 
+from operando.harmless import printable
+
 from ._parser import command_line
 from ._run_names import NoSuchRunError
 from ._signals import TerminatedError, terminable
@@ -29,7 +31,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     arguments = command_line().parse_args(argv)
     debug = os.environ.get("OPERANDO_DEBUG") == "1"
-    logging.basicConfig(format="operando: %(levelname)s: %(message)s", level=logging.WARNING)
+    logging.basicConfig(level=logging.WARNING)
+    for handler in logging.getLogger().handlers:
+        handler.setFormatter(_Harmless("operando: %(levelname)s: %(message)s"))
     if not debug:
         # It logs the traceback of what we are about to tell in one sentence.
         logging.getLogger("bluesky").setLevel(logging.CRITICAL)
@@ -61,6 +65,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         else:
             complain(message_of(error))
         return REFUSED
+
+
+class _Harmless(logging.Formatter):
+    """What is logged may hold what an instrument or a file said."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return printable(super().format(record))
 
 
 def _expected() -> tuple[type[Exception], ...]:
@@ -95,6 +106,7 @@ def _expected() -> tuple[type[Exception], ...]:
         ("operando.questions", "AnswerError"),
         ("operando.checking", "CheckFailedError"),
         ("operando.comparison", "ComparisonError"),
+        ("operando.doctor", "DoctorError"),
         ("operando.attachments", "AttachmentError"),
         ("operando.readers", "ReaderError"),
         ("operando.guard", "GuardError"),

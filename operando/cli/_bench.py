@@ -152,7 +152,7 @@ def _safe(arguments: argparse.Namespace) -> int:
     from operando.guard import take_back
     from operando.settings import data_dir
 
-    _find_simulator()
+    find_simulator()
     file, left_out = load_bench_leniently(arguments.bench or DEFAULT_BENCH)
     handed = take_back(file, data_dir())
     for taken in handed:
@@ -241,7 +241,7 @@ def _sim(arguments: argparse.Namespace) -> int:
         raise simulation.SimulationError(f"the simulator ended; it said:\n{simulated.errors()}")
 
 
-def _find_simulator() -> None:
+def find_simulator() -> None:
     """Say where `operando sim` publishes, unless the environment does."""
     from operando.settings import simulator_dir
 
@@ -251,7 +251,7 @@ def _find_simulator() -> None:
 def bench_file(arguments: argparse.Namespace) -> "BenchFile":
     from operando.configuration import ConfigurationError, load_bench
 
-    _find_simulator()
+    find_simulator()
     bench = load_bench(arguments.bench or DEFAULT_BENCH)
     if arguments.only:
         try:

@@ -2,7 +2,18 @@
 
 import argparse
 
-from . import _about, _bench, _catalog, _check, _compare, _instruments, _late, _records, _running
+from . import (
+    _about,
+    _bench,
+    _catalog,
+    _check,
+    _compare,
+    _doctor,
+    _instruments,
+    _late,
+    _records,
+    _running,
+)
 from ._arguments import Command
 
 
@@ -26,6 +37,7 @@ def command_line() -> argparse.ArgumentParser:
     _bench.declare(add)
     _check.declare(add)
     _instruments.declare(add)
+    _doctor.declare(add)
     _records.declare(add)
     _late.declare(add)
     _compare.declare(add)

@@ -6,12 +6,14 @@ import signal
 import sys
 from pathlib import Path
 
+from operando.harmless import printable
+
 OK, FAILED, REFUSED = 0, 1, 2
 INTERRUPTED = 128 + signal.SIGINT
 
 
 def say(text: str = "") -> None:
-    sys.stdout.write(text + "\n")
+    sys.stdout.write(printable(text) + "\n")
     sys.stdout.flush()
 
 
@@ -21,7 +23,7 @@ def columns() -> int | None:
 
 
 def complain(text: str) -> None:
-    sys.stderr.write(f"operando: {text}\n")
+    sys.stderr.write(f"operando: {printable(text)}\n")
     sys.stderr.flush()
 
 

@@ -12,6 +12,7 @@ from operando.comparison._checklist import (
     summary_text,
 )
 from operando.comparison._summary import LIVES, Comparison, GroupLives, alike
+from operando.harmless import spreadsheet_cell
 from operando.report import text_table
 
 COLUMNS = (
@@ -38,8 +39,7 @@ def comparison_csv(comparison: Comparison) -> str:
 
 def _harmless(value: object) -> object:
     """Keep a spreadsheet from taking a text of a user's for a formula of its own."""
-    risky = isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r"))
-    return f"'{value}" if risky else value
+    return spreadsheet_cell(value) if isinstance(value, str) else value
 
 
 def _rows(comparison: Comparison) -> Iterator[tuple[object, ...]]:

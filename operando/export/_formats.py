@@ -110,7 +110,7 @@ def export_run(
 
 def default_output(run: Run, to: Format) -> Path:
     """Return where a run goes when nothing is said: the working folder, named after the sample."""
-    name = f"{file_name(sample_name(run))}-{run.uid[:8]}"
+    name = f"{file_name(sample_name(run))}-{file_name(run.uid[:8])}"
     match to:
         case "bdf":
             return Path()

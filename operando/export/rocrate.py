@@ -217,7 +217,8 @@ def _assets(crate: _Crate, run: Run, data_dir: Path) -> Iterator[dict[str, str]]
     kept: dict[Path, list[str]] = {}
     for stream in run.streams.values():
         for key, asset in stream.assets.items():
-            for part in asset.parts:
+            # A journal can name any file; what goes out is what holds rows of this run.
+            for part in asset.parts_there():
                 keys = kept.setdefault(part.path, [])
                 if key not in keys:
                     keys.append(key)

@@ -18,6 +18,7 @@ from operando.export._told import (
     sample_name,
     summary,
 )
+from operando.harmless import spreadsheet_cell
 from operando.runs import Asset, Run, Stream
 
 TIME = "time"
@@ -26,6 +27,7 @@ README = """\
 One table per stream of the run; run.json says which file is which, with units, configuration,
 cell, technique and protocol. Signs are IUPAC: positive current oxidises the working electrode.
 The column "time" is {time}. An empty field was not measured.
+Before a text that a spreadsheet would take for a formula (=, +, -, @ at its beginning) stands a '.
 """
 
 
@@ -49,7 +51,8 @@ def export_parquet(run: Run, output: Path | str, *, force: bool = False) -> list
 def export_csv(run: Run, output: Path | str, *, force: bool = False) -> list[Path]:
     """Write a folder with one CSV file per stream, headed ``name [unit]``.
 
-    Numbers are written so that reading them gives the same bits. Spectra and traces get a file of
+    Numbers are written so that reading them gives the same bits; before a text that a spreadsheet
+    would take for a formula stands a quote. Spectra and traces get a file of
     their own, one column per row of their stream. Arguments, result and errors as for
     `export_parquet`.
     """
@@ -243,7 +246,7 @@ def _csv_rows(path: Path, run: Run, stream: Stream) -> None:
         if key != TIME:
             header += _headings(key, stream.units.get(key, ""), values.shape[1:])
     with open(path, "w", encoding="utf-8", newline="") as file:
-        csv.writer(file).writerow(header)
+        csv.writer(file).writerow(map(spreadsheet_cell, header))
     with open(path, "ab") as file:
         for part in blocks(len(stream)):
             flat: list[NDArray[Any]] = []
@@ -273,7 +276,8 @@ def _append_csv(file: Any, columns: list[NDArray[Any]]) -> None:
 
     def array(values: NDArray[Any]) -> Any:
         if values.dtype == object:
-            return pyarrow.array([_text(value) for value in values], type=pyarrow.string())
+            texts = [None if (t := _text(one)) is None else spreadsheet_cell(t) for one in values]
+            return pyarrow.array(texts, type=pyarrow.string())
         # NaN is "not measured": an empty field.
         return pyarrow.array(values, from_pandas=values.dtype.kind == "f")
 
@@ -297,7 +301,7 @@ def _csv_arrays(path: Path, run: Run, stream: Stream, key: str) -> None:
     unit = stream.units.get(key, "")
     with open(path, "w", encoding="utf-8", newline="") as file:
         heads = [f"{key} row {row}" + f" [{unit}]" * bool(unit) for row in range(len(rows))]
-        csv.writer(file).writerow([name, *heads])
+        csv.writer(file).writerow(map(spreadsheet_cell, [name, *heads]))
     with open(path, "ab") as file:
         _append_csv(file, [points, *rows])
 

@@ -40,6 +40,7 @@ _ANNOUNCE_EVERY_S = 60.0
 _WRITTEN_WITHIN_S = 120.0
 _TRIES_S = 24 * 3600.0
 _LONGEST_ORDER = 65536
+_VISIT_S = 2.0
 
 
 def main() -> int:
@@ -325,9 +326,10 @@ class _Door:
             except OSError:
                 return
             with line, contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-                line.settimeout(5.0)
-                heard = b""
+                heard, end = b"", time.monotonic() + _VISIT_S
                 while not heard.endswith(b"\n") and len(heard) < _LONGEST_ORDER:
+                    # Who says it letter by letter keeps the door no longer than who says nothing.
+                    line.settimeout(max(end - time.monotonic(), 0.001))
                     part = line.recv(_LONGEST_ORDER)
                     if not part:
                         break

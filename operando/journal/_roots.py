@@ -7,6 +7,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from operando.harmless import is_uid
+
+from ._errors import JournalError
 from ._format import Document
 
 TOKEN = "file://localhost/$OPERANDO_DATA/"
@@ -52,7 +55,14 @@ def new_journal_path(data_dir: Path, uid: str, time_s: float) -> Path:
     A folder that holds ``FULL`` files gets no more: the month goes on in ``MM-part002`` and so on.
     Whoever looks at a folder in which something is new then reads no more names than that. A uid
     that the month has already is told by its path, which exists.
+
+    Raises:
+        JournalError: no file can be called like this run.
     """
+    if not is_uid(uid):
+        raise JournalError(
+            f"a run cannot be called {uid[:80]!r}: letters, digits, -, _ and . make a uid, no path"
+        )
     started = time.gmtime(time_s)
     year = data_dir / "journal" / f"{started.tm_year:04d}"
     month, name = f"{started.tm_mon:02d}", f"{uid}{SUFFIX}"
@@ -104,11 +114,12 @@ def journal_path(data_dir: Path, uid: str) -> Path:
     Raises:
         LookupError: if the data folder has no such run.
     """
-    for folder in month_folders(data_dir):
+    for folder in month_folders(data_dir) if is_uid(uid) else ():
         path = folder / f"{uid}{SUFFIX}"
         if path.is_file():
             return path
-    raise LookupError(f"no run {uid} in {data_dir / 'journal'}")
+    told = uid if is_uid(uid) else repr(uid)
+    raise LookupError(f"no run {told} in {data_dir / 'journal'}")
 
 
 def sync_folder(folder: Path) -> None:

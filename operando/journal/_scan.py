@@ -10,7 +10,10 @@ from typing import Any
 
 from isal.isal_zlib import crc32
 
+from operando.harmless import is_uid
+
 from ._bulk import BulkReader
+from ._errors import JournalError
 from ._format import HEADERS, RECORD, Document, Record, RecordReader, decode
 
 logger = logging.getLogger(__name__)
@@ -91,6 +94,8 @@ def _told_of_start(doc: Document) -> Document:
     resumed = resume if isinstance(resume, dict) else {}
     attachment = doc.get("attachment")
     attached = attachment if isinstance(attachment, dict) else {}
+    if not is_uid(doc["uid"]):
+        raise JournalError(f"its run calls itself {str(doc['uid'])[:80]!r}, which is no uid")
     return {
         "uid": doc["uid"],
         "time": doc["time"],

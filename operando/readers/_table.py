@@ -4,6 +4,7 @@ import csv
 import hashlib
 import math
 import re
+import stat
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -89,6 +90,8 @@ _NUMBER = re.compile(
 )
 # Nothing that is measured is larger, in any unit.
 LARGEST = 1e200
+# A file is read whole, and its text is several times as large in memory.
+LARGEST_BYTES = 512_000_000
 # By quantity: standard name, unit, and the factor of each unit that files use.
 _QUANTITIES: Mapping[str, tuple[str, str, Mapping[str, float]]] = {
     "time": ("time_s", "s", {"s": 1, "sec": 1, "second": 1, "seconds": 1, "ms": 1e-3, "min": 60,
@@ -138,6 +141,15 @@ def bytes_of(path: Path, format: str) -> tuple[bytes, Source]:
         ReaderError: It cannot be read, is empty, or is some binary file.
     """
     try:
+        told = path.stat()
+        if not stat.S_ISREG(told.st_mode):  # a device or a pipe may never end
+            raise ReaderError(f"{path}: is no file")
+        size = told.st_size
+        if size > LARGEST_BYTES:
+            raise ReaderError(
+                f"{path}: has {size / 1e9:.1f} GB, and files of up to {LARGEST_BYTES / 1e9:.1f} GB "
+                "are read: it is no result of one measurement; attach a part of it"
+            )
         raw = path.read_bytes()
     except OSError as error:
         raise ReaderError(f"{path}: cannot be read ({error.strerror})") from error

@@ -54,6 +54,10 @@ class Asset:
         """Return how many rows the documents have announced."""
         return rows_announced(self.parts)
 
+    def parts_there(self) -> list[AssetPart]:
+        """Return the parts of which there are rows: HDF5 files that hold the dataset announced."""
+        return [part for part, count in self._present() if count]
+
     def __len__(self) -> int:
         return sum(count for _, count in self._present())
 
@@ -88,7 +92,7 @@ class Asset:
             if skipped == count:
                 continue
             with open_asset(part.path) as file:
-                dataset = file[part.dataset]
+                dataset = _own(file, part.dataset)
                 for row in range(part.start + skipped, part.start + count):
                     yield dataset[row]
 
@@ -100,7 +104,7 @@ class Asset:
             if not count:
                 continue
             with open_asset(part.path) as file:
-                dataset = file[part.dataset]
+                dataset = _own(file, part.dataset)
                 kind = (dataset.shape[1:], dataset.dtype)
             if kind != before:
                 found.append((row, []))
@@ -121,9 +125,35 @@ class Asset:
         for part, count in present:
             if row < count:
                 with open_asset(part.path) as file:
-                    return cast(NDArray[Any], file[part.dataset][part.start + row])
+                    return cast(NDArray[Any], _own(file, part.dataset)[part.start + row])
             row -= count
         raise IndexError(f"{self.key}: row out of range")
+
+
+def _own(file: Any, name: str) -> Any:
+    """Return a dataset whose rows lie in the file itself.
+
+    HDF5 can take a dataset's bytes from any other file: who hands a record on must not have the
+    reader's own files read, and exported, as frames.
+
+    Raises:
+        OSError: they lie elsewhere.
+        KeyError: there is no such dataset.
+    """
+    dataset = file[name]
+    if dataset.file.id != file.file.id or dataset.external or dataset.is_virtual:
+        raise OSError(f"{file.filename}: the rows of {name} lie in other files, which are not read")
+    return dataset
+
+
+def _own_or_none(file: Any, part: AssetPart) -> Any:
+    if part.dataset not in file:
+        return ()
+    try:
+        return _own(file, part.dataset)
+    except OSError as error:
+        logger.warning("rows that were announced are not there: %s", error)
+        return ()
 
 
 def rows_announced(parts: Iterable[AssetPart]) -> int:
@@ -133,7 +163,7 @@ def rows_announced(parts: Iterable[AssetPart]) -> int:
 def _rows_in_file(part: AssetPart) -> int:
     try:
         with open_asset(part.path) as file:
-            return int(file[part.dataset].shape[0])
+            return int(_own(file, part.dataset).shape[0])
     except (OSError, KeyError, RuntimeError) as error:  # whatever h5py makes of damage
         if getattr(error, "errno", None) in _PASSING:
             raise
@@ -179,7 +209,7 @@ def read_columns(parts: Mapping[str, Sequence[AssetPart]], first: int = 0) -> di
 
 def _column(file: Any, part: AssetPart, begin: int) -> Floats:
     try:
-        dataset = file.get(part.dataset, ())
+        dataset = _own_or_none(file, part)
         return np.asarray(dataset[begin : part.stop], dtype=np.float64)
     except (OSError, KeyError, RuntimeError) as error:
         if getattr(error, "errno", None) in _PASSING:

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from operando.harmless import one_line, printable
 from operando.journal import RunSummary
 from operando.registry import METRICS
 from operando.report import number_text
@@ -149,7 +150,8 @@ def runs_table(found: Sequence[FoundRun]) -> str:
         numbers = "".join(f"; {name} {_number(one, name)}" for name in names)
         if one.not_evaluated:
             numbers += f"; not evaluated ({clipped(one.not_evaluated)})"
-        lines.append(f"{one.uid[:8]}  {started}  {one.sample:<14} {told}; {rows}{numbers}")
+        line = f"{one.uid[:8]}  {started}  {one.sample:<14} {told}; {rows}{numbers}"
+        lines.append(printable(one_line(line)))
     return "\n".join(lines)
 
 

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from operando.export import ExportError, export_csv, export_parquet
 from operando.export._told import ROWS_AT_A_TIME, file_names
+from operando.harmless import spreadsheet_cell
 from operando.runs import Run, Stream
 
 
@@ -130,7 +131,7 @@ NAMES = st.lists(st.text(min_size=1, max_size=12), min_size=1, max_size=4, uniqu
     rows=st.integers(0, 5),
     data=st.data(),
 )
-def test_whatever_columns_are_called_and_hold_csv_gives_it_back(
+def test_whatever_columns_are_called_and_hold_csv_gives_it_back_but_for_formulas(
     keys: list[str], unit: str, rows: int, data: st.DataObject, tmp_path: Path
 ) -> None:
     texts = st.lists(st.text(max_size=8), min_size=rows, max_size=rows)
@@ -149,12 +150,12 @@ def test_whatever_columns_are_called_and_hold_csv_gives_it_back(
     header, lines = rows_of(tmp_path / "out" / told["streams"]["s/../x"]["file"])
     names = [f"{key} [{unit}]" if unit else key for key in columns]
     # A reader of CSV takes any line ending within quotes for what it is.
-    assert header == ["time [s]", *names]
+    assert header == ["time [s]", *map(spreadsheet_cell, names)]
     assert len(lines) == rows
     for place, values in enumerate(columns.values(), 1):
         read = [line[place] for line in lines]
         if values.dtype == object:
-            assert read == values.tolist()
+            assert read == list(map(spreadsheet_cell, values.tolist()))
         else:
             assert bits([number(text) for text in read]) == bits(values)
 
