@@ -7,6 +7,7 @@ reads 1.1 M lines/s and loses none.
 import errno
 import os
 import stat
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -113,6 +114,10 @@ class SerialTransport(BufferedTransport):
         except OSError:
             # The port died by itself; the slice of the reader ends by itself too.
             return
+
+    def _descriptors(self) -> Iterable[int]:
+        port = getattr(self, "_port", None)  # none while it is being opened
+        return () if port is None or not port.is_open else (port.fileno(),)
 
     def _release(self) -> None:
         try:
