@@ -40,6 +40,7 @@ import numpy as np
 
 from instruments import errors
 from instruments.errors import InstrumentError, ProtocolError, TransportError, TransportTimeout
+from instruments.forked import keep_from_children, lead_nowhere
 
 # From the end of the control pipe to the child's end, whatever the vendor's library does; and how
 # much of it a method that is still running gets once the instrument is safe.
@@ -185,6 +186,7 @@ class Child:
             threading.Thread(target=self._listen, name=f"{target}-answers", daemon=True),
             threading.Thread(target=self._overhear, name=f"{target}-stderr", daemon=True),
         ]
+        keep_from_children(self)
         for thread in self._threads:
             thread.start()
         try:
@@ -202,6 +204,13 @@ class Child:
     def alive(self) -> bool:
         """Return whether the child can be called."""
         return self._ended is None and self._process.poll() is None
+
+    def let_go_in_child(self) -> None:
+        """Leave the process to its parent: in a forked child, which is not that, it is gone."""
+        self._ended = "it belongs to the process that forked this one"
+        for end in (self._process.stdin, self._process.stdout, self._process.stderr):
+            if end is not None and not end.closed:
+                lead_nowhere(end.fileno())
 
     def call(self, method: str, timeout_s: float, /, **arguments: Any) -> Any:
         """Run ``method`` in the child and return its result.

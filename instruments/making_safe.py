@@ -10,7 +10,7 @@ from typing import Any
 
 from instruments.bench_file import BenchFile
 from instruments.entry import InstrumentEntry
-from instruments.errors import InstrumentError
+from instruments.errors import InstrumentError, UnsupportedTechniqueError
 from instruments.interlock.entry import InterlockEntry
 from instruments.potentiostat.contract import STILL_RUNNING
 from instruments.potentiostat.entry import PotentiostatEntry
@@ -64,6 +64,9 @@ def resorts(file: BenchFile, finishing: threading.Event | None = None) -> list[l
         file: the bench.
         finishing: if given, a potentiostat that is declared as ``let_instrument_finish`` is left
             to the end of its program; set, it is not waited for any longer.
+
+    Raises:
+        UnsupportedTechniqueError: If a driver has nothing that makes its instrument safe.
     """
     boards = _Boards()
     for name, entry in file.instruments.items():
@@ -100,6 +103,13 @@ def _resort(name: str, entry: Any, boards: _Boards, finishing: threading.Event |
         return Resort(name, kind, lambda: NOTHING, lambda: None)
     hangs_on_boards = isinstance(entry, RamanEntry)
     driver = entry.driver(boards.drivers) if hangs_on_boards else entry.driver()
+    if kind != "thermostat" and not hasattr(driver, "safe_state") and not hasattr(driver, "stop"):
+        of = type(driver)
+        raise UnsupportedTechniqueError(
+            f"the {kind} {name} cannot be made safe: its driver {of.__module__}.{of.__qualname__} "
+            "has neither safe_state nor stop; give it a safe_state, or take it out of the bench "
+            "file"
+        )
     if isinstance(entry, PotentiostatEntry) and finishing is not None and entry.finishes_alone:
         return Resort(
             name,
@@ -116,7 +126,7 @@ def _resort(name: str, entry: Any, boards: _Boards, finishing: threading.Event |
             return leave_alone(driver)
         if hasattr(driver, "safe_state"):
             driver.safe_state()
-        elif hasattr(driver, "stop"):
+        else:
             driver.stop()
         return entry.made_safe or _CONFIRMED.get(kind, "left safe")
 

@@ -3,8 +3,10 @@
 import threading
 import time
 from abc import ABC, abstractmethod
+from collections.abc import Iterable
 
 from instruments.errors import TransportError, TransportTimeout
+from instruments.forked import keep_from_children, lead_nowhere
 from instruments.transport._clock import clock_ns
 
 # A wait is cut into slices so that close() from another thread is noticed in any case.
@@ -26,6 +28,7 @@ class BufferedTransport(ABC):
         self._closing = False
         self._reading = threading.Lock()
         self._writing = threading.Lock()
+        keep_from_children(self)
 
     @abstractmethod
     def _receive(self, timeout_s: float) -> bytes:
@@ -45,6 +48,16 @@ class BufferedTransport(ABC):
     @abstractmethod
     def _release(self) -> None:
         """Give the port back; called once, while nobody reads."""
+
+    @abstractmethod
+    def _descriptors(self) -> Iterable[int]:
+        """Return the file descriptors of the port, as far as it is open."""
+
+    def let_go_in_child(self) -> None:
+        """Leave the port to the parent: in a forked child it is closed, and nothing is sent."""
+        self._closing = True
+        for fd in self._descriptors():
+            lead_nowhere(fd)
 
     def write(self, data: bytes) -> None:
         with self._writing:

@@ -49,6 +49,7 @@ class RecordingTransport:
             raise TransportError(f"{inner.address}: cannot record to {path}: {error}") from error
         opened = datetime.now(UTC).isoformat(timespec="seconds")
         self._file.write(f"# dialogue with {inner.address}, opened {opened}\n")
+        self._file.flush()  # or a forked child would write it a second time
 
     @property
     def address(self) -> str:

@@ -8,6 +8,7 @@ import errno
 import os
 import stat
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -128,6 +129,10 @@ class SerialTransport(BufferedTransport):
         except OSError:
             # The port died by itself; the slice of the reader ends by itself too.
             return
+
+    def _descriptors(self) -> Iterable[int]:
+        port = getattr(self, "_port", None)  # none while it is being opened
+        return () if port is None or not port.is_open else (port.fileno(),)
 
     def _release(self) -> None:
         try:

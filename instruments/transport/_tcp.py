@@ -2,6 +2,7 @@
 
 import select
 import socket
+from collections.abc import Iterable
 
 from instruments.errors import TransportError
 from instruments.transport._buffered import BufferedTransport
@@ -69,6 +70,10 @@ class TcpTransport(BufferedTransport):
         except OSError:
             # Already broken: a reader has been woken by that.
             return
+
+    def _descriptors(self) -> Iterable[int]:
+        opened = getattr(self, "_socket", None)  # none while it is being connected
+        return () if opened is None else (opened.fileno(),)
 
     def _release(self) -> None:
         self._socket.close()

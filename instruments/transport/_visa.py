@@ -10,6 +10,7 @@ What pyvisa-py 0.8 does not do for us is done here once:
 """
 
 import socket
+from collections.abc import Iterable
 from typing import Any
 
 from instruments.errors import TransportError
@@ -59,10 +60,12 @@ class VisaTransport(BufferedTransport):
 
     def _socket_behind(self) -> socket.socket | None:
         """Return pyvisa-py's own socket: private there, so its absence only costs comfort."""
-        sessions = getattr(self._resource.visalib, "sessions", {})
-        session: Any = sessions.get(self._resource.session)
-        found = getattr(session, "interface", None)
+        found = self._behind()
         return found if isinstance(found, socket.socket) else None
+
+    def _behind(self) -> Any:
+        sessions = getattr(self._resource.visalib, "sessions", {})
+        return getattr(sessions.get(self._resource.session), "interface", None)
 
     def _probe(self, peer: socket.socket) -> None:
         try:
@@ -119,6 +122,14 @@ class VisaTransport(BufferedTransport):
 
     def _wake(self) -> None:
         """Do nothing: the reader's slice ends by itself."""
+
+    def _descriptors(self) -> Iterable[int]:
+        if not hasattr(self, "_resource"):
+            return  # it is being opened
+        # A socket or a pyserial port; what else there is has no file descriptor that it tells.
+        number = getattr(self._behind(), "fileno", None)
+        if number is not None:
+            yield number()
 
     def _release(self) -> None:
         self._resource.close()

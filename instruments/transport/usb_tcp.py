@@ -40,6 +40,7 @@ import usb.core
 import usb.util
 
 from instruments.errors import TransportError
+from instruments.forked import keep_from_children, lead_nowhere
 
 CONTROL, BULK_IN, BULK_OUT, RESET = 1, 2, 3, 4
 _CONTROL_HEADER = struct.Struct("<BBBHHHI")
@@ -119,6 +120,12 @@ class _Connection:
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._one_transfer = threading.Lock()
         self._broken: str | None = None
+        keep_from_children(self)
+
+    def let_go_in_child(self) -> None:
+        """Leave the connection to the parent: in a forked child it is closed."""
+        self._broken = "it belongs to the process that forked this one"
+        lead_nowhere(self._socket.fileno())
 
     def transfer(self, request: bytes, timeout_ms: int) -> bytes:
         """Send one request, return the data of its answer; raises USBError."""

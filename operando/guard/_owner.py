@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from instruments.bench_file import BenchFile
+from instruments.forked import keep_from_children, lead_nowhere
 
 from ._places import GuardError, folder
 
@@ -73,6 +74,7 @@ class Guard:
         self._started_at: list[float] = []
         self._ended = ""
         self._thread: threading.Thread | None = None
+        keep_from_children(self)
 
     @property
     def pid(self) -> int | None:
@@ -139,6 +141,15 @@ class Guard:
             process.kill()
             process.wait()
         self._log_path.unlink(missing_ok=True)
+
+    def let_go_in_child(self) -> None:
+        """Leave the guard to its owner: in a forked child it is closed, and gets no goodbye."""
+        self._closed = threading.Event()  # the other one may be locked by a thread that is gone
+        self._closed.set()
+        process, self._process = self._process, None
+        for end in () if process is None else (process.stdin, process.stdout):
+            if end is not None and not end.closed:
+                lead_nowhere(end.fileno())
 
     # -- inside
 

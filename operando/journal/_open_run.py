@@ -291,10 +291,11 @@ class OpenRun:
                 time.sleep(SYNC_INTERVAL_S)
 
     def abandon(self) -> None:
-        """Close a file that was just begun as it is."""
+        """Close the file as it is: it was just begun, or is another process's."""
         self._waiting.clear()
         fd, self.fd = self.fd, -1
-        os.close(fd)
+        if fd >= 0:
+            os.close(fd)
 
     def close(self) -> None:
         """Write what waits if there is room now, tell what could not be, and close the file."""

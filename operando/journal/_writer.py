@@ -19,6 +19,19 @@ PATIENCE_S = 120.0
 PATIENCE_BYTES = 256 << 20
 
 
+# Writers whose journals a forked child must not keep open, and with that locked.
+_writers: "weakref.WeakSet[JournalWriter]" = weakref.WeakSet()
+
+
+def _let_go_in_child() -> None:
+    for writer in list(_writers):
+        writer.let_go_in_child()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_let_go_in_child)
+
+
 def _close_all(runs: dict[str, OpenRun], ended: list[threading.Event]) -> None:
     for event in ended:
         event.set()
@@ -82,6 +95,18 @@ class JournalWriter:
         self._lock = threading.RLock()
         # Runs when the writer is forgotten and when the interpreter ends.
         self._finalizer = weakref.finalize(self, _close_all, self._runs, self._ended)
+        _writers.add(self)
+
+    def let_go_in_child(self) -> None:
+        """Leave every open journal to the parent; called in a forked child.
+
+        No document is taken there, and nothing is written: neither what waits nor at the end.
+        """
+        self._lock = threading.RLock()  # the other one may be held by a thread that is not there
+        self._ended.clear()
+        self._run_of.clear()
+        while self._runs:
+            self._runs.popitem()[1].abandon()
 
     def __call__(self, name: str, doc: Mapping[str, Any]) -> None:
         with self._lock:

@@ -1,6 +1,6 @@
 """The look at the cell before anything is driven: is it as the interrupted run left it?"""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +11,13 @@ from instruments.potentiostat import ImpedancePoint, Sample
 from instruments.potentiostat.contract import DRIVEN, LOOK, PLATE, REST, STRIP
 from operando.analysis._evaluation import Evaluation
 from operando.analysis._reference_metrics import reference_metrics
+from operando.resume._met import (
+    DRIVEN_SHARE,
+    before_a_drop_ohm,
+    driven_resistances_ohm,
+    metal_v_of,
+    of_one_metal,
+)
 from operando.resume._position import Position
 from operando.resume._program import Program, RowWithTime, all_rows
 from operando.resume._record import Experiment
@@ -24,7 +31,6 @@ from techniques import (
     Technique,
     elementary_steps,
 )
-from techniques.reference import metal_vs_reference_v
 
 # Long enough for a potential, short and small enough to change nothing.
 OPEN_CIRCUIT_S = 5.0
@@ -35,8 +41,10 @@ CHECK_FROM_HZ, CHECK_TO_HZ = 1e5, 10.0
 RESISTANCE_SHARE, RESISTANCE_OHM = 0.25, 0.5
 # A short leaves less than this of the resistance that the interfaces show at the lowest frequency.
 ARC_SHARE = 0.25
-# Without a spectrum to compare with: of the resistance that the last current met.
-DRIVEN_SHARE = 0.2
+# Of a cell with metal on both electrodes there is at least a resistance of electrolyte (a separator
+# of 50 um has 0.2 ohm cm2) and an arc: an impedance of less, without any arc, at rest at zero, is
+# that of a piece of metal.
+FLOOR_OHM_CM2, FLOOR_ARC_SHARE, FLOOR_REST_V = 1.0, 0.1, 1e-3
 # Without a spectrum to compare with: the current times the resistance must leave this much of the
 # potential window for the cell itself.
 OHMIC_SHARE_OF_WINDOW = 0.5
@@ -48,8 +56,6 @@ STILL_COVERED_V = 0.3
 REST_DRIFT_V = 0.3
 # Below this charge a substrate need not be covered, and shows a potential of its own.
 COVERED_MAH_CM2 = 0.02
-# The current of a step in which it is set is the same within this.
-_SAME_CURRENT = 0.02
 # A potential this far from zero has a polarity that a swapped cable would turn round.
 POLARITY_V = 0.2
 
@@ -225,8 +231,15 @@ def _judge_resistance(
             f"a series resistance of {measured:.4g} ohm takes {largest_a * measured:.3g} V at "
             f"{largest_a * 1e3:.4g} mA, more than half of the potential window: is a lead off?"
         )
-    driven = driven_resistance_ohm(experiment, program, told["open_circuit_v"])
+    met = driven_resistances_ohm(experiment, program, told["open_circuit_v"])
+    driven = before_a_drop_ohm(met)
     told["driven_resistance_ohm"] = driven
+    if driven is not None and driven != met[0][0]:
+        told["notes"].append(
+            f"the last current of the record met {met[0][0]:.4g} ohm, shortly before it was "
+            f"{driven:.4g} ohm"
+        )
+    _judge_floor(experiment, program, position, seen, reference, told)
     if reference is not None:
         compare_spectra(seen, reference, driven, told)
     elif driven is not None:
@@ -234,8 +247,8 @@ def _judge_resistance(
         told["notes"].append("the record has no spectrum to compare the series resistance with")
         if lowest < DRIVEN_SHARE * driven:
             failures.append(
-                f"the impedance is {lowest:.4g} ohm at {seen.frequency_hz[-1]:.4g} Hz, the last "
-                f"current met {driven:.4g} ohm: is the cell shorted, is it the same cell?"
+                f"the impedance is {lowest:.4g} ohm at {seen.frequency_hz[-1]:.4g} Hz, the current "
+                f"of the record met {driven:.4g} ohm: is the cell shorted, is it the same cell?"
             )
     elif _driven(experiment, program):
         failures.append("the record has nothing to compare the impedance of the cell with")
@@ -280,31 +293,34 @@ def compare_spectra(
         )
 
 
-def driven_resistance_ohm(
-    experiment: Experiment, program: Program | None, ocv_v: float
-) -> float | None:
-    """Return the overpotential over the current in the last half-cycle of the record, ohm.
+def _judge_floor(
+    experiment: Experiment,
+    program: Program | None,
+    position: Position,
+    seen: Spectrum,
+    reference: Spectrum | None,
+    told: dict[str, Any],
+) -> None:
+    cell = experiment.cell
+    if cell.reference_electrode is not None or abs(told["open_circuit_v"]) > FLOOR_REST_V:
+        return
+    if not cell.symmetric and not _metal_on_both(experiment, program, position):
+        return
+    if reference is not None and _has_no_arc(reference):
+        return  # it is like that
+    lowest = seen.magnitude_ohm(seen.frequency_hz[-1])
+    if lowest * cell.area_cm2 < FLOOR_OHM_CM2 and _has_no_arc(seen):
+        told["failures"].append(
+            f"the impedance is {lowest:.4g} ohm and has no arc, at rest the cell is at "
+            f"{told['open_circuit_v'] * 1e3:.3g} mV: is the cell shorted?"
+        )
 
-    The median over its rows; ``None`` if nothing was driven. A half-cycle at a set potential is
-    passed over: its current may have fallen to nothing while its potential was held.
-    """
-    for rows in _newest_first(experiment, program):
-        driven = np.isin(rows["role"], (PLATE, STRIP)) & (np.abs(rows["current"]) > 0)
-        for step in np.unique(rows["step"][driven])[::-1]:
-            last = driven & (rows["step"] == step)
-            current = np.abs(rows["current"][last])
-            if current.max() > (1 + _SAME_CURRENT) * current.min():
-                continue
-            ratio = np.abs((rows["potential"][last] - ocv_v) / rows["current"][last])
-            return float(np.median(ratio))
-    return None
 
-
-def _newest_first(experiment: Experiment, program: Program | None) -> Iterator[Mapping[str, Any]]:
-    if program is not None:
-        yield program.rows.samples
-    for run in reversed(experiment.runs):
-        yield all_rows(run).samples
+def _has_no_arc(spectrum: Spectrum) -> bool:
+    """Return whether a spectrum, which has a series resistance, shows nothing besides."""
+    lowest_hz = spectrum.frequency_hz[-1]
+    arc = spectrum.arc_ohm(lowest_hz)
+    return arc is not None and arc < FLOOR_ARC_SHARE * spectrum.magnitude_ohm(lowest_hz)
 
 
 def _largest_current_a(technique: Technique | None, cell: Cell) -> float:
@@ -327,7 +343,7 @@ def _judge_potential(
     told: dict[str, Any],
 ) -> None:
     failures, cell = told["failures"], experiment.cell
-    metal_v = _metal_v(cell)
+    metal_v = metal_v_of(cell)
     if metal_v is not None and (cell.symmetric or _metal_on_both(experiment, program, position)):
         # A reference that was off from the beginning still is.
         metal_v += reference_before_v(experiment) or 0.0
@@ -363,14 +379,6 @@ def _judge_potential(
         )
 
 
-def _metal_v(cell: Cell) -> float | None:
-    """Return the potential at which an electrode covered with metal rests, V; None: not known."""
-    if cell.reference_electrode is None:
-        return 0.0
-    told = metal_vs_reference_v(cell)
-    return None if isinstance(told, str) else told
-
-
 def _driven(experiment: Experiment, program: Program | None) -> bool:
     """Return whether any row of the experiment is of a step that drives the cell."""
     own = np.empty(0) if program is None else program.rows.samples["role"]
@@ -391,9 +399,7 @@ def _rested_at_v(program: Program | None) -> float | None:
 
 def _metal_on_both(experiment: Experiment, program: Program | None, position: Position) -> bool:
     """Return whether both electrodes carry the same metal, as far as the last half-cycle tells."""
-    cell = experiment.cell
-    other = cell.counter_electrode if cell.metal_electrode == "WE" else cell.working_electrode
-    if program is None or other.metal != cell.metal:
+    if program is None or not of_one_metal(experiment.cell):
         return False
     samples = program.rows.samples
     driven = np.flatnonzero(np.isin(samples["role"], (PLATE, STRIP)))
@@ -409,7 +415,7 @@ def _metal_on_both(experiment: Experiment, program: Program | None, position: Po
     if not isinstance(interrupted, GalvanostaticStep) or int(samples["step"][row]) != position.step:
         return False
     # Metal that is still being stripped holds the potential of the metal.
-    metal_v = _metal_v(cell)
+    metal_v = metal_v_of(experiment.cell)
     return metal_v is not None and abs(float(samples["potential"][row]) - metal_v) < STILL_COVERED_V
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from instruments.forked import keep_from_children, lead_nowhere
 from operando.journal import (
     chain_of,
     close_dead_run,
@@ -145,9 +146,9 @@ def _locked_tip(data_dir: Path, uid: str) -> Iterator[tuple[str, ...]]:
         chain = chain_of(data_dir, uid)
         path = journal_path(data_dir, chain[-1])
         close_dead_run(path, by="operando resume")
-        fd = os.open(path, os.O_RDWR)
+        held = _Held(path)
         try:
-            if not try_lock(fd):
+            if not try_lock(held.fd):
                 raise ResumeError(
                     f"run {chain[-1][:8]} is being recorded, or resumed, by a process that lives: "
                     "wait for its end, or end that process"
@@ -157,7 +158,18 @@ def _locked_tip(data_dir: Path, uid: str) -> Iterator[tuple[str, ...]]:
                 yield chain
                 return
         finally:
-            os.close(fd)
+            os.close(held.fd)
+
+
+class _Held:
+    """A journal that is locked by this process, and not by its children."""
+
+    def __init__(self, path: Path) -> None:
+        self.fd = os.open(path, os.O_RDWR)
+        keep_from_children(self)
+
+    def let_go_in_child(self) -> None:
+        lead_nowhere(self.fd)
 
 
 def _read(data_dir: Path, uid: str) -> Run:

@@ -4,6 +4,7 @@ import asyncio
 import atexit
 import inspect
 import logging
+import os
 import signal
 import subprocess
 import threading
@@ -91,6 +92,7 @@ class Session(Records):
         catalog: bool = True,
     ) -> None:
         file = bench if isinstance(bench, BenchFile) else load_bench(bench)
+        self._pid = os.getpid()
         self.data_dir = (data_dir or default_data_dir()).expanduser().resolve()
         self.bench = Bench(file)
         self._catalog_wanted = catalog
@@ -285,7 +287,12 @@ class Session(Records):
                 self.RE.md["replay_of"] = found["uid"]
 
     def close(self) -> None:
-        """Leave every instrument safe, release it, and end what runs beside; callable twice."""
+        """Leave every instrument safe, release it, and end what runs beside; callable twice.
+
+        In a child that was forked it does nothing: the instruments are the parent's.
+        """
+        if os.getpid() != self._pid:
+            return
         atexit.unregister(self._at_exit)
         if self.RE.state not in ("idle", "panicked"):
             try:

@@ -23,6 +23,7 @@ SAMPLE: dict[str, Any] = {
     "counter_electrode": ELECTRODE | {"material": "Zn", "metal": "Zn"},
     "electrolyte": {"composition": "2 M ZnSO4"},
 }
+SYMMETRIC = SAMPLE | {"working_electrode": ELECTRODE | {"material": "Zn", "metal": "Zn"}}
 PLATING = GalvanostaticStep.model_validate(
     {
         "role": "plate",
@@ -84,6 +85,35 @@ def recorded(
         streams["impedance"] = stream("impedance", "potentiostat_impedance", points)
     start = {"uid": "1", "time": 0.0, "sample": sample}
     return Experiment((Run(start=start, stop=None, streams=streams),), Path())
+
+
+def driven(
+    *half_cycles: tuple[int, list[float]],
+    spectrum: Any = None,
+    sample: dict[str, Any] | None = None,
+    current_ma: tuple[float, ...] = (),
+) -> Experiment:
+    """An experiment of half-cycles: role and the ohm of each row, at 1 mA unless told."""
+    run = recorded(spectrum=spectrum, sample=sample or SYMMETRIC).runs[0]
+    ohm = [row for _, rows in half_cycles for row in rows]
+    lengths = [len(rows) for _, rows in half_cycles]
+    role = np.repeat([role for role, _ in half_cycles], lengths)
+    step = np.repeat(np.arange(len(half_cycles)) + 2, lengths)
+    milliamperes = np.repeat(current_ma or [1.0] * len(half_cycles), lengths)
+    n = np.arange(1.0, len(ohm) + 1)
+    samples = {
+        "t": n,
+        "step_t": n,
+        "potential": role * np.asarray(ohm) * milliamperes * 1e-3,
+        "current": role * milliamperes * 1e-3,
+        "cycle": 0 * n + 1,
+        "half_cycle": step - 1,
+        "step": step,
+        "role": role,
+        "flags": 0 * n,
+    }
+    streams = {**run.streams, "potentiostat": stream("potentiostat", "potentiostat", samples)}
+    return Experiment((replace(run, streams=streams),), Path())
 
 
 def look(experiment: Experiment, seen: Any, ocv_v: float = 0.0) -> dict[str, Any]:
@@ -223,3 +253,77 @@ def test_a_reference_that_was_off_from_the_beginning_is_expected_to_be_off(
     told = look(experiment, cell_ohm(), ocv_v=seen_v)
     assert told["expected_open_circuit_v"] == pytest.approx(-0.15)
     assert any("-0.15: is it the same cell?" in one for one in told["failures"]) is not passes
+
+
+SHORT_OHM = 0.1
+WELL, SHORTED = [30.0] * 40, [30.0] * 10 + [SHORT_OHM] * 60
+
+
+@pytest.mark.parametrize(
+    "half_cycles",
+    [
+        [(-1, WELL), (1, [SHORT_OHM] * 40)],  # from the beginning of the last
+        [(-1, WELL), (-1, SHORTED)],  # early in it
+        [(-1, SHORTED)],  # early in the only one
+        [(-1, WELL), (1, WELL), (-1, [SHORT_OHM] * 40), (1, [SHORT_OHM] * 3)],  # before it
+    ],
+)
+@pytest.mark.parametrize("short_ohm", [SHORT_OHM, 2.0])
+def test_what_a_shorted_cell_met_is_no_measure_of_the_cell(
+    half_cycles: list[tuple[int, list[float]]], short_ohm: float
+) -> None:
+    told = look(driven(*half_cycles), cell_ohm(short=short_ohm))
+    assert any("the current of the record met 30 ohm" in text for text in told["failures"])
+    assert any("shortly before it was 30 ohm" in text for text in told["notes"])
+
+
+def test_a_short_behind_the_leads_leaves_their_resistance_and_is_seen_by_its_arc() -> None:
+    # Outside the short are the 2.8 ohm of the record: only the arc tells it.
+    short = SERIES_OHM + 1 / (1 / cell_ohm(series=0.4, arc=70.0) + 1 / 0.8)
+    experiment = driven((-1, [72.0] * 40), (1, [3.6] * 40), spectrum=cell_ohm(series=3.2, arc=70.0))
+    told = look(experiment, short)
+    assert any("of the arc of" in text for text in told["failures"])
+    assert told["arc_ohm"] < 0.6
+
+
+def test_a_cell_that_was_shorted_before_anything_was_driven_is_below_what_a_cell_can_have() -> None:
+    always = driven((-1, [SHORT_OHM] * 40), (1, [SHORT_OHM] * 40))
+    resistor = 0 * cell_ohm() + SHORT_OHM - 1e-6j
+    told = look(always, resistor, ocv_v=2.7e-5)
+    assert any("has no arc" in text for text in told["failures"])
+    # What rests at a potential of its own, has an arc, or more resistance, is no such thing.
+    assert "no arc" not in " ".join(look(always, resistor, ocv_v=5e-3)["failures"])
+    assert look(always, cell_ohm(series=0.1, arc=0.3))["failures"] == []
+    large = driven((-1, [1.5] * 40), (1, [1.5] * 40))
+    assert look(large, 0 * cell_ohm() + 1.5 - 1e-5j)["failures"] == []
+
+
+@pytest.mark.parametrize(
+    "half_cycles",
+    [
+        [(1, [80.0] * 5 + [33.0] * 60)],  # nucleation
+        [(-1, [33.0] * 40), (1, [20.0] * 40)],  # stripping meets less
+        [(-1, WELL), (1, [20.0] * 30 + [500.0] * 10), (-1, WELL)],  # a stripping up to its limit
+        [(-1, [r] * 40) for r in (400.0, 150.0, 60.0, 33.0)],  # it wears in
+        [(-1, WELL), (1, [SHORT_OHM] * 40), (-1, WELL)],  # a dendrite that burned through
+        [(-1, [2000.0] * 3), (-1, WELL)],  # a few rows tell nothing
+    ],
+)
+def test_overpotentials_that_change_are_no_short(
+    half_cycles: list[tuple[int, list[float]]],
+) -> None:
+    assert look(driven(*half_cycles), cell_ohm())["failures"] == []
+    with_spectrum = driven(*half_cycles, spectrum=cell_ohm(arc=200.0))
+    assert look(with_spectrum, cell_ohm())["failures"] == []
+
+
+def test_a_small_current_meets_more_than_a_large_one_after_it() -> None:
+    # An overpotential of Tafel: 0.1 V at 0.5 mA and 0.18 V at 10 mA.
+    experiment = driven((-1, [200.0] * 40), (-1, [18.0] * 40), current_ma=(0.5, 10.0))
+    assert look(experiment, cell_ohm())["failures"] == []
+
+
+def test_a_cell_of_two_materials_is_judged_by_its_last_half_cycle() -> None:
+    other = SAMPLE | {"counter_electrode": ELECTRODE | {"material": "MnO2"}}
+    experiment = driven((-1, [1500.0] * 40), (1, [33.0] * 40), sample=other)
+    assert look(experiment, cell_ohm())["failures"] == []
