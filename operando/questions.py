@@ -20,11 +20,10 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import Field, ValidationError
 
+from operando.harmless import is_uid
 from techniques._base import Data
 
 logger = logging.getLogger(__name__)
-
-from operando.harmless import is_uid
 
 Do = Literal["retry", "skip", "stop"]
 ANSWERS: tuple[Do, ...] = get_args(Do)
