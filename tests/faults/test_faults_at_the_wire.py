@@ -38,7 +38,7 @@ FINISHED, TOLD, WITHOUT, REFUSED, FAILED = list(State)[:5]
         ("stage", "unplug", {}, RUNNING, WITHOUT),
         ("relay_board", "garble-in", {}, CONNECT, FINISHED),
         ("fusion", "disconnect", {"seconds": 0.5}, FINISHING, FINISHED),
-        ("raman_ocean", "wrong-checksum", {}, RUNNING, FINISHED),
+        ("raman_ocean", "wrong-checksum", {}, RUNNING, FAILED),
     ],
 )
 def test_a_fault_at_the_wire_has_an_end_with_a_name(

@@ -18,7 +18,7 @@ from benchmarks.faults.power_cuts import power_cuts
 # Rows whose callback had returned are counted without grace; it is for those that the driver had,
 # and for what was not synced. Without any, the oldest of those was 0.16 s old, of 0.25 s that are
 # promised, on two processors with eight busy processes.
-SAMPLE = Effort(kills=20, power_cuts=20, seed=0, grace_s=0.3)
+SAMPLE = Effort(kills=12, power_cuts=20, seed=0, grace_s=0.3)
 
 
 @pytest.mark.timeout(150)

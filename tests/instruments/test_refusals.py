@@ -240,7 +240,7 @@ CASES = [
     # -- another instrument really answers there
     Case("methodscript", MODEL, "rodeostat", TransportTimeout, "who it is", "unable to parse json",
          "is this the right port", POTENTIOSTAT),
-    Case("keithley", MODEL, "methodscript", ProtocolError, "command set", "a!0003",
+    Case("keithley", MODEL, "methodscript", ProtocolError, "command set", r"[a*]!0003",
          "is this a SourceMeter", POTENTIOSTAT),
     Case("rodeostat", MODEL, "numato", TransportTimeout, "stopTest", '{"command":"stopTest"}',
          OTHER, POTENTIOSTAT),

@@ -217,6 +217,7 @@ class Growing:
         self.file.close()
 
 
+@pytest.mark.long
 @pytest.mark.timeout(120)
 def test_reading_a_run_that_grows_never_fails(record, catalog):
     """With databroker as it is: single columns, whole streams, images, slices."""

@@ -52,7 +52,8 @@ def test_a_pressure_sensor_ends_the_run_at_the_limit_of_a_closed_headspace(
     assert told["worst_case_kpa"] > 2.0
     assert [rule["when"]["event"] for rule in run.start["guards"]] == ["headspace_pressure"]
     over = run.streams["pressure"].columns["pressure_overpressure"]
-    assert (over[:-2] <= 2e3).all()  # one more may have been asked for meanwhile
+    # What was asked for while the judge and the instrument still had to hear of it.
+    assert (over[:-4] <= 2e3).all()
     assert over[-1] > 2e3
     moles = chain.truth("cell", "end")[-1]["hydrogen_gas_mol"]
     assert moles * 8.314 * 298.15 / 5e-6 == pytest.approx(2e3, rel=0.5)

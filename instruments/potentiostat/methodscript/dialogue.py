@@ -173,7 +173,11 @@ class Dialogue:
             answer = self._line(_ANSWER_S)
         damaged = "\\" in answer or not is_plain(answer) or answer == echo
         if not answer.startswith(echo) or damaged:
-            raise ProtocolError(f"{self._who()}: sent {command!r}, got {answer!r}")
+            raise ProtocolError(
+                f"{self._who()}: asked who it is ({command!r}), got {answer!r}"
+                f"{of_other_settings(answer)}: this is not a MethodSCRIPT instrument, or its line "
+                "runs at other settings (?baud_rate= of the address)"
+            )
         if answer.startswith(echo + "!"):
             time.sleep(_AFTER_ERROR_S)
             raise InstrumentFaultError(

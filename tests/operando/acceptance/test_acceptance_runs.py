@@ -12,6 +12,7 @@ from operando.catalog import stop_service
 pytestmark = pytest.mark.timeout(150)
 
 
+@pytest.mark.long
 def test_two_quick_rows_come_out_of_their_runs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -152,6 +152,7 @@ def test_tables(recorded: Recorded, tmp_path: Path) -> None:
             np.testing.assert_array_equal(text.column(place).to_numpy(), values)
 
 
+@pytest.mark.long
 def test_research_object_crate(
     recorded: Recorded, validated: Callable[[str, Path], dict[str, Any]], tmp_path: Path
 ) -> None:
