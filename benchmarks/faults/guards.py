@@ -245,15 +245,20 @@ def die(at: Station, way: str, after_s: float, data: Path) -> Death:
         was_on, laser_was_on = at.truth.cell_is_on(), at.truth.laser_is_on()
         died = time.monotonic()
         os.kill(process.pid, getattr(signal, WAYS[way]))
-        # Between the look and the death it may have been switched on.
-        opened = at.wait(lambda: not at.truth.cell_is_on(), 2 * PLATE_S)
-        dark = at.wait(lambda: not at.truth.laser_is_on(), 2 * PLATE_S)
-        laser = time.monotonic() - died if laser_was_on or dark else 0.0
-        at.wait(at.guard_is_gone)
+        lit = cell = died
+        end = died + _PATIENCE_S
+        # Until the guard has gone: a cell that is switched on once more counts.
+        while (not at.guard_is_gone() or process.poll() is None) and time.monotonic() < end:
+            now = time.monotonic()
+            cell = now if at.truth.cell_is_on() else cell
+            lit = now if at.truth.laser_is_on() else lit
+            time.sleep(_POLL_S)
+        last = float("inf") if at.truth.cell_is_on() else cell - died
+        dark = float("inf") if at.truth.laser_is_on() else lit - died
         return Death(
             was_on=was_on,
-            open_after_s=opened,
-            laser_off_after_s=laser if dark < float("inf") else dark,
+            open_after_s=last,
+            laser_off_after_s=dark if laser_was_on or dark else None,
             on_s=at.truth.on_s(),
             stop=_stop(data, said["run"]),
         )

@@ -9,7 +9,7 @@ from typing import Any
 
 from instruments.bench import Bench
 from operando.checking._report import Item, failed
-from operando.guard import Guard, GuardError, take_back, wanted
+from operando.guard import Guard, GuardError, let_go_on, settle, take_back, wanted
 
 _WHAT = "guard"
 
@@ -63,7 +63,15 @@ class Guarding:
 @contextmanager
 def guarding(bench: Bench, data_dir: Path) -> Iterator[Guarding]:
     """Have a guard of a dead owner let the bench go, and one of our own watch over it meanwhile."""
-    inherited = {x for taken in take_back(bench.file, data_dir) for x in taken.unsafe}
+    taken = take_back(bench.file, data_dir)
+    try:
+        yield from _guarding(bench, data_dir)
+    finally:
+        settle(x for x in taken if bench.left_safe.issuperset(x.unsafe))
+        let_go_on(x for x in taken if not bench.left_safe.issuperset(x.unsafe))
+
+
+def _guarding(bench: Bench, data_dir: Path) -> Iterator[Guarding]:
     try:
         watched = wanted()
     except GuardError as error:
@@ -89,7 +97,7 @@ def guarding(bench: Bench, data_dir: Path) -> Iterator[Guarding]:
             return
         yield Guarding(guard, guard_item(guard.state()))
     finally:
-        guard.close([*bench.unsafe, *sorted(inherited - bench.left_safe)])
+        guard.close(bench.unsafe)
         loop.call_soon_threadsafe(loop.stop)
         thread.join(5.0)
         loop.close()

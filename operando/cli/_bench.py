@@ -149,7 +149,7 @@ def _safe(arguments: argparse.Namespace) -> int:
     from instruments.bench_file import entries
     from instruments.plugins import tag
     from operando.configuration import ConfigurationError, load_bench_leniently
-    from operando.guard import take_back
+    from operando.guard import let_go_on, settle, take_back
     from operando.settings import data_dir
 
     find_simulator()
@@ -169,6 +169,10 @@ def _safe(arguments: argparse.Namespace) -> int:
     for name, (_, why) in left_out.items():
         told[name] = ConfigurationError(f"left out, it cannot be used: {why}")
     unreached = {name: became for name, became in told.items() if isinstance(became, Exception)}
+    # What a guard was trying is not left to nobody because it was tried here, too.
+    still = [x for x in handed if set(x.unsafe) & set(unreached)]
+    settle(x for x in handed if x not in still)
+    goes_on = let_go_on(still)
     if not unreached:
         say("Safe: what could be made safe has confirmed it.")
         return OK
@@ -179,28 +183,10 @@ def _safe(arguments: argparse.Namespace) -> int:
         means = next((x.unreached_means for x in entries() if tag(x, "kind") == kind), "")
         if means:
             lines.append(f"      {means}")
-    # What a guard was trying is not left to nobody because it was tried here, too.
-    left = sorted({x for taken in handed for x in taken.unsafe} & set(unreached))
-    if left:
-        lines.append(_tried_on(file, left))
+    for pid in goes_on:
+        lines.append(f"The guard (process {pid}) goes on trying.")
     complain("\n".join(lines))
     return FAILED
-
-
-def _tried_on(file: "BenchFile", names: list[str]) -> str:
-    """Start a guard that goes on trying to make these safe, and say so."""
-    from operando.guard import Guard, GuardError
-    from operando.settings import data_dir
-
-    guard = Guard(file, data_dir(), None, lambda why: None)
-    try:
-        guard.start()
-        guard.wait()
-    except (GuardError, OSError) as error:
-        return f"Nobody goes on trying: {error}"
-    pid = guard.pid
-    guard.close(names)
-    return f"A guard (process {pid}) goes on trying: {', '.join(names)}"
 
 
 def _sim(arguments: argparse.Namespace) -> int:

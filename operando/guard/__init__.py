@@ -5,8 +5,17 @@ ends the owner for good, does with each instrument what the bench file declares,
 did into the journal of the run that was open.
 """
 
-from ._hand_over import Taken, guards_of, take_back
+from ._hand_over import Taken, guards_of, let_go_on, settle, take_back
 from ._owner import Guard, wanted
 from ._places import GuardError
 
-__all__ = ["Guard", "GuardError", "Taken", "guards_of", "take_back", "wanted"]
+__all__ = [
+    "Guard",
+    "GuardError",
+    "Taken",
+    "guards_of",
+    "let_go_on",
+    "settle",
+    "take_back",
+    "wanted",
+]

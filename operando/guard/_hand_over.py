@@ -32,6 +32,7 @@ class Taken:
         noticed: why it acted, in words.
         became: what became of each instrument, by name.
         unsafe: those that were not safe yet, by their names in the bench file of the one who asks.
+            The guard waits for `settle`, and goes on trying if the one who asks ends before it.
     """
 
     pid: int
@@ -40,6 +41,7 @@ class Taken:
     noticed: str = ""
     became: dict[str, str] = field(default_factory=dict)
     unsafe: tuple[str, ...] = ()
+    mark: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
     def __str__(self) -> str:
         told = "; ".join(f"{name}: {became}" for name, became in self.became.items())
@@ -78,10 +80,10 @@ def guards_of(file: BenchFile, data_dir: Path | None = None) -> Iterator[dict[st
 def take_back(file: BenchFile, data_dir: Path | None = None) -> list[Taken]:
     """Have every guard of a dead owner let the instruments of this bench go; tell what they did.
 
-    What is ``unsafe`` is the caller's then: who cannot make it safe leaves it to a guard again. A
-    guard that tries to make another instrument safe beside these goes on, and the guard of an owner
-    that lives is left alone. Raises nothing: who does not let go holds ports, and opening them
-    tells that.
+    What is ``unsafe`` is lent: `settle` when it is safe, or `let_go_on` when it could not be made
+    safe; a guard whose borrower ends without a word goes on by itself. A guard that tries to make
+    another instrument safe beside these goes on, and the guard of an owner that lives is left
+    alone. Raises nothing: who does not let go holds ports, and opening them tells that.
     """
     taken: list[Taken] = []
     try:
@@ -112,11 +114,31 @@ def take_back(file: BenchFile, data_dir: Path | None = None) -> list[Taken]:
             noticed=str(answer.get("noticed", "")),
             became={str(k): str(v) for k, v in dict(answer.get("became", {})).items()},
             unsafe=_here(file, answer.get("unsafe", {})),
+            mark=told,
         )
         if one.noticed:
             _log.warning("%s", one)
         taken.append(one)
     return taken
+
+
+def settle(taken: Iterable[Taken]) -> None:
+    """Tell guards that what they were trying is safe now, or watched by another guard."""
+    for one in taken:
+        _tell(one, "settled")
+
+
+def let_go_on(taken: Iterable[Taken]) -> list[int]:
+    """Have guards go on with what is not safe yet; return the process ids of those that do."""
+    return [one.pid for one in taken if one.unsafe and _tell(one, "go on")]
+
+
+def _tell(one: Taken, what: str) -> bool:
+    try:
+        _ask(dict(one.mark), what, [])
+    except (OSError, ValueError, KeyError):
+        return False  # it had nothing left to do, and is gone
+    return True
 
 
 def _here(file: BenchFile, unsafe: Mapping[str, Iterable[str]]) -> tuple[str, ...]:
@@ -130,7 +152,7 @@ def _here(file: BenchFile, unsafe: Mapping[str, Iterable[str]]) -> tuple[str, ..
 
 def _ask(told: dict[str, Any], what: str, wanted: list[str]) -> dict[str, Any]:
     with socket.create_connection(("127.0.0.1", int(told["port"])), timeout=_ANSWER_S) as line:
-        order = {"token": told["token"], "do": what, "ports": wanted}
+        order = {"token": told["token"], "do": what, "ports": wanted, "asker": os.getpid()}
         line.sendall(json.dumps(order).encode() + b"\n")
         heard = b""
         while not heard.endswith(b"\n"):

@@ -76,6 +76,8 @@ class _Guard:
         self._acting: Acting | None = None
         self._given_up = threading.Event()
         self._handed_back = threading.Event()
+        self._go_on = threading.Event()
+        self._lent_to: Owner | None = None
         self._door = _Door(self._asked)
         self._keeper = Keeper.of(self._file, lambda why: self._say(tripped=why))
         # Everything that will be needed is imported and made now, while there is time.
@@ -207,8 +209,7 @@ class _Guard:
             for port in ports(self._file.addresses())
             if port.startswith("serial://")
         }
-        journals = self._data_dir / "journal"
-        for pid in fence_copies(self._owner.pid, self._owner.command, held, journals):
+        for pid in fence_copies(self._owner, held, self._heart.run):
             self._recorder.log(run=self._heart.run, ended=pid, why="forked by the owner")
 
     def _open_interlock(self) -> None:
@@ -248,14 +249,14 @@ class _Guard:
         end = time.monotonic() + _TRIES_S
         wait_s = 0.05
         while time.monotonic() < end and not self._handed_back.is_set():
-            if self._acting.wait(0.0) and self._recorder.wait(0.0):
+            self._take_again()
+            lent = self._lent_to is not None
+            if not lent and self._acting.wait(0.0) and self._recorder.wait(0.0):
                 break
             if any(self._acting.became.get(x) == STILL_RUNNING for x in self._left_to_finish):
                 end = time.monotonic() + _TRIES_S  # a day from when it last was heard to run
             if time.monotonic() - self._announced_at > _ANNOUNCE_EVERY_S:
                 self._announce()
-            if self._acting.unsafe:
-                self._fence_copies()
             self._handed_back.wait(wait_s)
             wait_s = min(2 * wait_s, 1.0)
         if not self._handed_back.is_set() and self._acting.unsafe:
@@ -265,18 +266,19 @@ class _Guard:
 
     # -- the door
 
-    def _asked(self, what: str, wanted: Set[str]) -> dict[str, Any]:
+    def _asked(self, what: str, wanted: Set[str], asker: int) -> dict[str, Any]:
         """Answer another session; called in the door's thread."""
         kept: list[str] = []
-        if what == "hand back" and self._noticed:
+        if what == "settled":
+            self._handed_back.set()
+        elif what == "go on":
+            self._go_on.set()
+        elif what == "hand back" and self._noticed:
             # Between the owner's death and the first try.
             self._acts.wait(_LET_GO_S)
             kept = self._others(wanted)
             if not kept:
-                self._given_up.set()
-                if self._acting is not None:
-                    self._acting.stop(_LET_GO_S)
-                self._handed_back.set()
+                self._lend(asker)
         acting = self._acting
         return {
             "owner_lives": not self._noticed,
@@ -289,6 +291,30 @@ class _Guard:
                 for name in ([] if acting is None else acting.unsafe)
             },
         }
+
+    def _lend(self, asker: int) -> None:
+        """Let every port go; what is not safe yet is lent until that is settled."""
+        borrower = Owner(asker)
+        self._given_up.set()
+        if self._acting is not None:
+            self._acting.stop(_LET_GO_S)
+        if self._keeper is not None:
+            self._keeper.close()
+        if self._acting is not None and self._acting.unsafe:
+            self._lent_to = borrower
+        else:
+            self._handed_back.set()
+
+    def _take_again(self) -> None:
+        """Go on with what was lent, if it is not to be had back safe."""
+        if self._lent_to is None or self._acting is None:
+            return
+        if self._lent_to.alive and not self._go_on.is_set():
+            return
+        self._lent_to = None
+        self._go_on.clear()
+        self._given_up.clear()
+        self._act(tuple(self._acting.unsafe))
 
     def _others(self, wanted: Set[str]) -> list[str]:
         """Return what is not safe yet and not among what is wanted: nobody else would try it."""
@@ -336,6 +362,8 @@ class _Door:
                     heard += part
                 order = json.loads(heard)
                 if hmac.compare_digest(str(order["token"]).encode(), self.token.encode()):
-                    answer = self._asked(str(order["do"]), set(map(str, order["ports"])))
+                    answer = self._asked(
+                        str(order["do"]), set(map(str, order["ports"])), int(order["asker"])
+                    )
                     line.settimeout(_LET_GO_S)
                     line.sendall(json.dumps(answer).encode() + b"\n")

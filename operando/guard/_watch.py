@@ -27,8 +27,9 @@ class Owner:
 
     def __init__(self, pid: int) -> None:
         self.pid = pid
-        self.command = b""
+        self.command, self.group = b"", -1
         with contextlib.suppress(OSError):
+            self.group = os.getpgid(pid)
             self.command = Path(f"/proc/{pid}/cmdline").read_bytes()
         self._fd: int | None = None
         if hasattr(os, "pidfd_open"):
@@ -84,27 +85,28 @@ class Owner:
         return not self.alive
 
 
-def fence_copies(of: int, command: bytes, ports: AbstractSet[str], journals: Path) -> list[int]:
+def fence_copies(of: Owner, ports: AbstractSet[str], run: str) -> list[int]:
     """End the processes that the owner has forked and that hold what it held; return which.
 
-    A fork that runs no other program has its parent's command line, and its ports and locks.
+    A fork that runs no other program has its parent's command line and process group, and its ports
+    and locks. To be asked when the owner has just died, and not again: a session that somebody
+    starts later may have the same command line.
 
     Args:
-        of: the owner's process id.
-        command: its command line, as in ``/proc/PID/cmdline``.
+        of: the owner, as it was.
         ports: paths of the bench's devices.
-        journals: the folder of the journals that it wrote.
+        run: uid of the run whose journal it wrote, empty if none was open.
     """
     ended = []
-    for process in Path("/proc").glob("[0-9]*") if command else ():
+    for process in Path("/proc").glob("[0-9]*") if of.command else ():
         pid = int(process.name)
-        if pid in (of, os.getpid()):
+        if pid in (of.pid, os.getpid()):
             continue
         try:
-            if (process / "cmdline").read_bytes() != command:
+            if (process / "cmdline").read_bytes() != of.command or os.getpgid(pid) != of.group:
                 continue
             held = [os.readlink(fd) for fd in (process / "fd").iterdir()]
-            if not any(x in ports or x.startswith(f"{journals}{os.sep}") for x in held):
+            if not any(x in ports or (run and x.endswith(f"{run}.opj")) for x in held):
                 continue
             os.kill(pid, signal.SIGKILL)
         except OSError:

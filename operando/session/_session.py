@@ -26,7 +26,7 @@ from instruments.bench import Bench
 from instruments.bench_file import BenchFile
 from operando import configuration
 from operando.configuration import check_limits, load_bench, load_cell, load_protocol, program_of
-from operando.guard import Guard, GuardError, Taken, take_back, wanted
+from operando.guard import Guard, GuardError, Taken, let_go_on, settle, take_back, wanted
 from operando.journal import JournalWriter, ScanNumbers, check_writable, log_may_go
 from operando.late import check_readers, collect_quietly, places_of
 from operando.live import Aside, LiveTable
@@ -112,7 +112,7 @@ class Session(Records):
         self._late: threading.Thread | None = None
         self._guard: Guard | None = None
         self.guard_left: int | None = None
-        self._inherited: set[str] = set()
+        self._lent: list[Taken] = []
         self.taken_back: list[Taken] = []
         for device in self.bench.devices.values():
             if hasattr(device, "on_alarm"):
@@ -192,13 +192,14 @@ class Session(Records):
             return
         check_writable(self.data_dir)
         check_readers(self.bench.file)
-        self.taken_back = take_back(self.bench.file, self.data_dir)
-        self._inherited = {name for taken in self.taken_back for name in taken.unsafe}
-        self._start_guard()
+        self.taken_back = self._lent = take_back(self.bench.file, self.data_dir)
         try:
+            self._start_guard()
             self.bench.connect()
             self._connected = True
-            self._inherited.clear()
+            # Whoever answered has its cell open, or its laser off.
+            settle(self.taken_back)
+            self._lent = []
             if self._guard is not None:
                 self._guard.wait()
             self.RE.md.update(self.bench.metadata())
@@ -308,10 +309,12 @@ class Session(Records):
             guard, self._guard = self._guard, None
             if guard is not None:
                 # What could not be made safe it goes on trying, also when we are gone.
-                # So is what a guard had not made safe yet, and was not reached here either.
-                unsafe = [*self.bench.unsafe, *sorted(self._inherited - self.bench.left_safe)]
-                self.guard_left = guard.pid if unsafe else None
-                guard.close(unsafe)
+                self.guard_left = guard.pid if self.bench.unsafe else None
+                guard.close(self.bench.unsafe)
+            # So is what a guard had not made safe yet, and was not reached here either.
+            lent, self._lent = self._lent, []
+            for pid in let_go_on(lent):
+                self.guard_left = pid
             try:
                 # What waits for room on a full disk waits on; every instrument is safe by now.
                 self._journal.close()

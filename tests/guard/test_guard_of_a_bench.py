@@ -14,7 +14,7 @@ from benchmarks.faults import guards
 from benchmarks.faults.guards import PLATE_S, WITHIN_S, Station, die, station
 from benchmarks.faults.outcome import Effort
 from operando.configuration import load_bench
-from operando.guard import guards_of, take_back
+from operando.guard import guards_of, let_go_on, take_back
 
 
 @pytest.fixture(autouse=True)
@@ -67,6 +67,10 @@ def test_a_guard_that_cannot_reach_the_cell_goes_on_and_hands_back(
     assert taken.run == said["run"]
     assert taken.unsafe == ("potentiostat",)
     assert "silent" in taken.became["potentiostat"] or "nothing came" in str(taken)
+    # It was lent: who ends without a word leaves it to the guard, and that opens the cell.
+    let_go_on([taken])
+    bench.inject("potentiostat", "resume")
+    assert bench.wait(lambda: not bench.truth.cell_is_on(), 15) < 15
     assert bench.wait(bench.guard_is_gone, 10) < 10
 
 
@@ -106,7 +110,7 @@ def test_who_takes_a_bench_back_and_cannot_make_it_safe_leaves_it_to_a_guard_aga
     )
     assert safe.returncode == 1
     assert "acted because its process ended" in safe.stdout
-    assert "goes on trying: potentiostat" in safe.stderr
+    assert "goes on trying" in safe.stderr
     assert bench.wait(lambda: not bench.truth.cell_is_on(), 30) < 30
     assert bench.wait(bench.guard_is_gone, 10) < 10
 

@@ -326,12 +326,17 @@ def test_an_exported_table_begins_no_formula(
 
 def test_who_stays_in_the_guards_door_keeps_nobody_out(monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
-    door = _Door(lambda what, ports: asked.append(what) or {"done": what, "of": sorted(ports)})
+    door = _Door(
+        lambda what, ports, asker: asked.append(what) or {"done": what, "of": sorted(ports)}
+    )
     with closing(socket.create_connection(("127.0.0.1", door.port))) as slow:
         slow.settimeout(0.1)
         began = time.monotonic()
         with closing(socket.create_connection(("127.0.0.1", door.port))) as good:
-            order = json.dumps({"token": door.token, "do": "look", "ports": ["a"]}).encode() + b"\n"
+            order = (
+                json.dumps({"token": door.token, "do": "look", "ports": ["a"], "asker": 1}).encode()
+                + b"\n"
+            )
             good.sendall(order)
             good.settimeout(0.3)
             answer = b""
@@ -345,7 +350,7 @@ def test_who_stays_in_the_guards_door_keeps_nobody_out(monkeypatch: pytest.Monke
                 except TimeoutError:
                     continue
     door.close()
-    assert json.loads(answer) == {"done": "look", "of": ["a"]}
+    assert json.loads(answer) == {"done": "look", "of": ["a"], "for": 1}
     assert asked == ["look"]
 
 
