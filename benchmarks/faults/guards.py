@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -289,14 +290,20 @@ def _deaths(folder: Path, effort: Effort, count: int) -> Outcome:
     makers = [
         ("methodscript", "keithley", "methodscript", "rodeostat")[n % 4] for n in range(count)
     ]
-    deaths: list[tuple[str, str, Death]] = []
-    for maker in dict.fromkeys(makers):
+    instants = [chosen.uniform(0.0, PLATE_S + 0.5) for _ in makers]
+
+    def of_maker(maker: str) -> list[tuple[str, str, Death]]:
+        found = []
         with station(folder / maker, maker, seed=effort.seed) as at:
             for n in (n for n, of in enumerate(makers) if of == maker):
                 way = list(WAYS)[(n // 4) % len(WAYS)]
-                instant = chosen.uniform(0.0, PLATE_S + 0.5)
                 data = folder / maker / f"data{n}"
-                deaths.append((maker, way, die(at, way, instant, data)))
+                found.append((maker, way, die(at, way, instants[n], data)))
+        return found
+
+    # Two benches side by side: one computer, and other work on it, as in a laboratory.
+    with ThreadPoolExecutor(2) as side_by_side:
+        deaths = [x for found in side_by_side.map(of_maker, dict.fromkeys(makers)) for x in found]
     wrong = [_what_is_wrong(death) for _, _, death in deaths]
     held = sum(not why for why in wrong)
     times = [death.open_after_s for _, _, death in deaths if death.was_on]
