@@ -42,7 +42,8 @@ def lead_nowhere(fd: int) -> None:
 
 def _let_go() -> None:
     for holder in list(_holders):
-        with suppress(OSError, ValueError):
+        # Any: what one does not let go of must not leave the rest with the child.
+        with suppress(Exception):
             holder.let_go_in_child()
 
 

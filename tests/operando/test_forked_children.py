@@ -131,3 +131,30 @@ def test_forked_children_leave_everything_to_their_parent_and_hold_nothing_after
     assert not is_locked(told["held"])
     SerialTransport(owner.device).close()
     assert owner.open_in_child() == opened  # it lives
+
+
+CLUMSY = """
+import os
+from instruments.forked import keep_from_children
+
+class Clumsy:
+    def let_go_in_child(self):
+        raise RuntimeError("not so")
+
+class Telling:
+    def let_go_in_child(self):
+        os.write(1, b"x")
+
+holders = [Clumsy(), *(Telling() for _ in range(8)), Clumsy()]
+for holder in holders:
+    keep_from_children(holder)
+child = os.fork()
+if child:
+    os.waitpid(child, 0)
+"""
+
+
+def test_one_that_cannot_let_go_does_not_leave_the_rest_with_the_child() -> None:
+    told = subprocess.run([sys.executable, "-c", CLUMSY], capture_output=True, check=True)
+    assert told.stdout == b"x" * 8
+    assert told.stderr == b""
