@@ -201,11 +201,12 @@ class Station:
         """Return the process ids of the guards that live."""
         found = []
         for mark in (self.folder / "guards").glob("*.json"):
+            pid = int(mark.stem.rpartition("-")[2])
             try:
-                os.kill(int(mark.stem), 0)
+                os.kill(pid, 0)
             except ProcessLookupError:
                 continue  # it was killed, and could not take its mark away
-            found.append(int(mark.stem))
+            found.append(pid)
         return found
 
 

@@ -4,6 +4,8 @@ import contextlib
 import getpass
 import json
 import os
+import re
+import socket
 import stat
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -46,30 +48,41 @@ def beside(data_dir: Path) -> Path:
 
 
 def announce(told: Mapping[str, Any], place: Path) -> Path:
-    """Write a guard's file into a folder, readable by this user only, and return it."""
-    path = place / f"{os.getpid()}.json"
+    """Write a guard's file into a folder, readable by this user only, and return it.
+
+    It tells this host beside what is ``told``: a data folder may be one of several computers, each
+    with processes of the same number.
+    """
+    host = socket.gethostname()
+    path = place / f"{re.sub(r'[^A-Za-z0-9.-]', '-', host)}-{os.getpid()}.json"
     draft = path.with_suffix(".new")
     with contextlib.suppress(FileNotFoundError):
         draft.unlink()  # of a process that had this number and was killed
     fd = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(fd, "w", encoding="utf-8") as file:
-        json.dump(dict(told), file)
+        json.dump({**told, "host": host}, file)
     os.replace(draft, path)
     return path
 
 
 def announced(data_dir: Path | None = None) -> Iterator[dict[str, Any]]:
-    """Yield what guards tell of themselves; marks of processes that are gone are removed.
+    """Yield what guards of this host tell of themselves; marks of those that are gone are removed.
+
+    Those of other hosts are passed over: nobody here knows whether their processes live, and the
+    port that they name is another's here.
 
     Raises GuardError if the folder of marks is not to be believed.
     """
     places = [] if data_dir is None else [beside(data_dir)]
     seen = set()
+    here = socket.gethostname()
     for path in sorted(x for place in (*places, folder()) for x in place.glob("*.json")):
         try:
             if hasattr(os, "getuid") and path.stat().st_uid != os.getuid():
                 continue  # somebody else's, in a data folder of several
             told = dict(json.loads(path.read_text(encoding="utf-8")))
+            if told.get("host", here) != here:
+                continue
             pid = int(told["pid"])
             os.kill(pid, 0)
         except ProcessLookupError:

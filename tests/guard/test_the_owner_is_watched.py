@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -14,7 +15,7 @@ import pytest
 
 from instruments.guarding import GuardSettings
 from operando.guard import GuardError
-from operando.guard._places import announced, folder
+from operando.guard._places import announce, announced, beside, folder
 from operando.guard._watch import Heart, Owner
 
 SLEEPS = [sys.executable, "-c", "import time; time.sleep(60)"]
@@ -144,3 +145,24 @@ def test_marks_of_guards_that_are_gone_are_removed(
     (folder() / "1.json").write_text("not JSON")
     assert list(announced()) == []
     assert not dead.exists()
+
+
+def test_marks_of_other_hosts_are_left_alone_and_nobody_here_is_asked_for_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPERANDO_GUARDS", str(tmp_path / "guards"))
+    shared = beside(tmp_path / "data")
+    shared.mkdir(mode=0o700, parents=True)
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    process.wait()
+    # One whose process number is nobody's here, and one whose number is that of this process.
+    elsewhere = []
+    for pid in (process.pid, os.getpid()):
+        mark = shared / f"another-host-{pid}.json"
+        mark.write_text(json.dumps({"pid": pid, "host": "another-host", "port": 1}))
+        elsewhere.append(mark)
+    ours = announce({"pid": os.getpid(), "port": 2}, shared)
+    assert [told["port"] for told in announced(tmp_path / "data")] == [2]
+    assert all(mark.exists() for mark in elsewhere)
+    assert json.loads(ours.read_text())["host"] == socket.gethostname()
+    assert ours.stat().st_mode & 0o777 == 0o600
