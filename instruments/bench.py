@@ -19,6 +19,9 @@ from instruments.thermostat.device import ThermostatDevice
 
 _log = logging.getLogger(__name__)
 
+# Where simulated instruments are.
+_PUBLISHED = "published:"
+
 # What an instrument of this kind has confirmed when it was made safe.
 _MADE_SAFE = {
     "potentiostat": "cell open",
@@ -74,10 +77,7 @@ class Bench:
         if failures:
             self.close()
             raise BenchConnectionError(self.file.name, failures)
-        flags = self.file.calibration_flags()
-        if flags:
-            told = "; ".join(flag.told for flag in flags)
-            _log.warning("calibrations of bench %s: %s", self.file.name, told)
+        tell_calibrations(self.file)
 
     def _connect_each(self) -> dict[str, Exception]:
         """Open every instrument; return why some did not open, by name.
@@ -248,3 +248,19 @@ class Bench:
             "calibration": self.file.calibration(),
             "calibration_flags": [one.as_data() for one in self.file.calibration_flags()],
         }
+
+
+def tell_calibrations(file: BenchFile) -> None:
+    """Log which calibrations are too old or missing: those of simulated instruments as INFO.
+
+    Nobody calibrates what is simulated; a bench of which one real instrument is flagged warns.
+    """
+    flags = file.calibration_flags()
+    if not flags:
+        return
+    flagged = [file.instruments[flag.instrument] for flag in flags]
+    addresses = [address for entry in flagged for address in entry.addresses]
+    simulated = bool(addresses) and all(one.startswith(_PUBLISHED) for one in addresses)
+    told = "; ".join(flag.told for flag in flags)
+    level = logging.INFO if simulated else logging.WARNING
+    _log.log(level, "calibrations of bench %s: %s", file.name, told)

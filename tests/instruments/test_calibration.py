@@ -1,12 +1,14 @@
 """Calibrations as records of a bench file: one form, one value at a time, too old or missing."""
 
 import datetime
+import logging
 from collections.abc import Mapping
 from typing import Any
 
 import pytest
 from pydantic import ValidationError
 
+from instruments.bench import tell_calibrations
 from instruments.bench_file import BenchFile
 from instruments.calibration import Calibration, newest
 
@@ -195,3 +197,23 @@ def test_a_record_gives_the_metrics_what_an_undated_value_gave_them() -> None:
         {"mole_fraction": 1e-4, "area": pytest.approx(670)},
         {"mole_fraction": 1e-3, "area": pytest.approx(6700)},
     ]
+
+
+def test_simulated_instruments_that_nobody_calibrated_do_not_warn(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO)
+    real = bench("thermostat").instruments["thermostat"]
+    simulated = bench("camera", address="published:${OPERANDO_SIM}/camera").instruments["camera"]
+    for instruments, level in (
+        ({"camera": simulated}, logging.INFO),
+        ({"thermostat": real}, logging.WARNING),
+        ({"camera": simulated, "thermostat": real}, logging.WARNING),
+    ):
+        file = BenchFile(name="one", instruments=instruments)
+        assert file.calibration_flags()
+        caplog.clear()
+        tell_calibrations(file)
+        (said,) = caplog.records
+        assert said.levelno == level
+        assert all(flag.told in said.message for flag in file.calibration_flags())
