@@ -163,7 +163,10 @@ OnFailure = Annotated[
 class AddressedEntry(InstrumentEntry):
     """One that is reached at an address of its own."""
 
-    address: str = Field(description="A URL; ${NAME} is taken from the environment.")
+    address: str = Field(
+        description="A URL; ${NAME} is taken from the environment, where NAME begins with "
+        "OPERANDO_ or BENCH_ and is no key or token, or is HOME, USER or XDG_RUNTIME_DIR."
+    )
     serial_number: str | None = Field(
         default=None,
         min_length=1,
