@@ -16,14 +16,22 @@ MASKED = "(masked)"
 # Shorter ones are words of every text; what they are the value of is masked by its name.
 _SHORTEST = 5
 # Words that say it wherever they stand in a name, and those that must stand by themselves in it.
-_ANYWHERE = r"passw|passphrase|secret|token|credential|api_?-?key|access_?-?key|private_?-?key"
-_ALONE = r"pass|pwd|pw|(?<!data_)key|auth|authorization|authentication|cookie|bearer|session_?-?id"
+_ANYWHERE = (
+    r"passw|passphrase|passcode|secret|token|credential|webhook|"
+    r"api_?-?key|access_?-?key|private_?-?key"
+)
+_ALONE = (
+    r"pass|pwd|pw|(?<!data_)key|auth|authorization|authentication|cookie|bearer|session_?-?id|"
+    r"psk|pin|t?otp|community"
+)
 _NAME = (
     rf"(?:[A-Za-z0-9_.-]{{0,40}}(?:{_ANYWHERE})[A-Za-z0-9_.-]{{0,40}}"
     rf"|(?:[A-Za-z0-9_.-]{{0,40}}[_.-])?(?:{_ALONE})(?:[_.-][A-Za-z0-9_.-]{{0,40}})?)"
 )
 _SECRET_NAME = re.compile(_NAME, re.IGNORECASE)
-_SECRET_VARIABLE = re.compile("PASS|PWD|SECRET|TOKEN|CRED|KEY|AUTH|COOKIE")
+_SECRET_VARIABLE = re.compile(
+    "PASS|PWD|SECRET|TOKEN|CRED|KEY|AUTH|COOKIE|HOOK|(?:^|_)(?:PSK|PIN|T?OTP|COMMUNITY)(?:_|$)"
+)
 _NO_SECRETS = {"false", "disabled", "enabled", "default", "absent", "never", "always"}
 _TWO_WORDS = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 
@@ -31,15 +39,36 @@ _PEM = re.compile(r"-----BEGIN [^\n]*?-----.*?(?:-----END [^\n]*?-----|\Z)", re.
 # The last @ of what can be a host: a password may hold one.
 _USER_INFO = re.compile(r"([A-Za-z][A-Za-z0-9+.-]{0,20}://)[^\s/?#'\"<>]*@")
 _HEADER = re.compile(r"\b(Bearer|Basic|Apikey|Token)(\s+)[^\s'\",]+", re.IGNORECASE)
-_QUERY = re.compile(rf"([?&;]{_NAME}=)[^&\s'\"]*", re.IGNORECASE)
+# Codes and signatures are secrets in an address; elsewhere they are words of every text.
+_SIGNED = r"(?:[A-Za-z0-9_.-]{0,40}[_.-])?(?:sig|signature|code)"
+_QUERY = re.compile(rf"([?&;](?:{_NAME}|{_SIGNED})=)[^&\s'\"]*", re.IGNORECASE)
+# Who knows such an address may post there: the secret is the path.
+_WEBHOOK = re.compile(
+    r"(https?://(?=[^\s'\"<>]*(?:hook|maker\.ifttt\.|/bot\d+:))[^\s/?#'\"<>]*)[/?#][^\s'\"<>]*",
+    re.IGNORECASE,
+)
+_QUOTED = r"\"(?:[^\"\\\n]|\\.)*\"|'(?:[^'\n]|'')*'"
 _BLOCK = re.compile(
-    rf"^(?P<indent>[ \t]*)(?P<key>(?:- )?[\"']?{_NAME}[\"']?[ \t]*:)[ \t]*[|>][^\n]*\n"
-    r"(?:(?P=indent)[ \t]+[^\n]*(?:\n|\Z)|[ \t]*\n)*",
+    rf"^(?P<indent>[ \t]*)(?P<key>(?:- )?[\"']?{_NAME}[\"']?[ \t]*:)"
+    r"[ \t]*(?:[|>][^\n]*|[{\[]|#[^\n]*)?\r?\n(?:[ \t]*\n)*"
+    r"(?:(?P=indent)(?:[ \t]+|- )[^\n]*(?:\n|\Z)(?:[ \t]*\n)*)+",
     re.IGNORECASE | re.MULTILINE,
+)
+_NEXT_LINE = re.compile(
+    rf"(?P<key>(?<![A-Za-z0-9])(?P<quote>[\"']?){_NAME}(?P=quote)[ \t]*[:=][ \t]*\r?\n\s*)"
+    rf"(?P<value>{_QUOTED}|(?<=[ \t])[^\n]+)",
+    re.IGNORECASE,
 )
 _ASSIGNED = re.compile(
     rf"(?P<key>(?<![A-Za-z0-9])(?P<quote>\\?[\"']?){_NAME}(?P=quote)[ \t]*[:=][ \t]*)"
-    r"(?P<value>\"(?:[^\"\\\n]|\\.)*\"|'(?:[^'\n]|'')*'|[^\n]*)",
+    rf"(?P<value>{_QUOTED}|[^\n]*)",
+    re.IGNORECASE,
+)
+# An option of a command and what stands behind it, in a line or as parts of a list.
+_OPTION_NAME = re.compile(rf"--?{_NAME}", re.IGNORECASE)
+_OPTION = re.compile(
+    rf"(?P<key>(?<![\w-])(?P<quote>\\?[\"']?)--?{_NAME}(?P=quote)(?:\s*,\s*|\s+(?:-[ \t]+)?))"
+    rf"(?P<value>{_QUOTED}|\\\"[^\n]*?\\\"|\S+)",
     re.IGNORECASE,
 )
 
@@ -83,8 +112,10 @@ class Mask:
         text = _USER_INFO.sub(rf"\1{MASKED}@", text)
         text = _HEADER.sub(rf"\1\2{MASKED}", text)
         text = _QUERY.sub(rf"\1{MASKED}", text)
+        text = _WEBHOOK.sub(rf"\1/{MASKED}", text)
         text = _BLOCK.sub(rf"\g<indent>\g<key> {MASKED}\n", text)
-        text = _ASSIGNED.sub(_masked_value, text)
+        for place in (_OPTION, _NEXT_LINE, _ASSIGNED):
+            text = place.sub(_masked_value, text)
         return text if self._home is None else self._home.sub("~", text)
 
     def tree(self, value: Any) -> Any:
@@ -95,10 +126,19 @@ class Mask:
                 for key, part in value.items()
             }
         if isinstance(value, list | tuple | set | frozenset):
-            return [self.tree(part) for part in value]
+            parts = list(value)
+            return [
+                MASKED if _is_option(before) else self.tree(part)
+                for before, part in zip([None, *parts], parts, strict=False)
+            ]
         if value is None or isinstance(value, bool | int | float):
             return value
         return self.text(str(value))
+
+
+def _is_option(part: Any) -> bool:
+    """Return whether what follows is the value of ``--password`` or the like."""
+    return isinstance(part, str) and _OPTION_NAME.fullmatch(part) is not None
 
 
 def _masked_value(found: re.Match[str]) -> str:

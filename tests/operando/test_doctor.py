@@ -41,6 +41,29 @@ PLACES = (
     "headers: Bearer {}, accepted\n",
     '{{"user": "me", "token": "{}", "n": 1}}\n',
     "    credentials: |\n      {}\n      more\n    next: 1\n",
+    "wpa_psk={}\n",
+    "snmp_community: {}\n",
+    "  passcode: {}\n",
+    "pin: {}\n",
+    "otp = {}\n",
+    "posting to https://hooks.slack.com/services/T0/{} failed\n",
+    "https://lab.webhook.office.com/webhookb2/{}@a/IncomingWebhook/b\n",
+    "GET https://api.telegram.org/bot12345:{}/getMe\n",
+    "webhook: lab/{}\n",
+    "GET https://x.blob.example.net/a?sv=2024&sig={}&se=1\n",
+    "GET /callback?code={}\n",
+    "mount.cifs --password {} //server/share\n",
+    "INFO ran ['mount', '--password', '{}', '-v']\n",
+    '{{"args": "[\\"--db-password\\", \\"{}\\"]"}}\n',
+    "args:\n  - --password\n  - {}\n",
+    "[mount, --password, {}]\n",
+    "password:\n  {}\nname: b\n",
+    "box:\n  password:\n\n      {}\n  kind: x\n",
+    "passwords:\n- {}\nname: b\n",
+    '{{"a": 1, "password":\n"{}"}}\n',
+    '{{"a": 1, "password":\n    "{}",\n "b": 2}}\n',
+    '{{\n  "credentials": {{\n    "user": "me",\n    "says": "{}"\n  }}\n}}\n',
+    "{{a: 1, password:\n   {}, b: 2}}\n",
     "-----BEGIN PRIVATE KEY-----\n{}\n-----END PRIVATE KEY-----\n",
 )
 
@@ -81,8 +104,15 @@ def test_what_is_no_secret_stays(tmp_path: Path) -> None:
         "data_key: camera_image\n", "keyboard: us\n", "author: Ada\n", "bypass: 1.5\n",
         "tcp://192.168.1.7:5025\n", "serial:///dev/serial/by-id/usb-FTDI_X-if00\n",
         "monkey=1 pawn=2\n", "/home/mean/x\n",
+        "pins: 3\n", "exit code=3, error code: 7\n", "opinion: none\n", "--passive 3\n",
+        "author:\n  Ada\n", "https://example.org/catalog?code_page=2\n",
     ):  # fmt: skip
         assert mask.text(text) == text
+    arguments = ["mount", "--password", "Zq7", "--user", "me"]
+    assert mask.tree(arguments) == ["mount", "--password", "(masked)", "--user", "me"]
+    assert mask.tree({"pin": 1234, "wpa_psk": ["a"], "pins": 3}) == {
+        "pin": "(masked)", "wpa_psk": "(masked)", "pins": 3,
+    }  # fmt: skip
     assert mask.text("in /home/me/data and /home/me\n") == "in ~/data and ~\n"
 
 
