@@ -24,6 +24,7 @@ from techniques.default_rules import HARD_SHORT_ENDS, OVERRUN_ENDS
 
 Layer = Literal["instrument", "plan", "guard", "interlock"]
 SOFTWARE_ONLY = "SOFTWARE ONLY"
+NOT_LIMITED = "NOT LIMITED"
 _PANEL = "set the circulator's own limits on its panel as well"
 
 
@@ -35,7 +36,7 @@ class KeptLimit:
         instrument: Its name in the bench file.
         limit: What is limited.
         value: The limit with its unit, in words.
-        layers: Who keeps it; any of them by itself.
+        layers: Who keeps it; any of them by itself. Nobody, where no file sets the limit.
         note: What else must be known.
     """
 
@@ -48,7 +49,14 @@ class KeptLimit:
     @property
     def software_only(self) -> bool:
         """Return whether this computer alone keeps it."""
-        return not {"instrument", "interlock"} & set(self.layers)
+        return bool(self.layers) and not {"instrument", "interlock"} & set(self.layers)
+
+    @property
+    def mark(self) -> str:
+        """Return what must not be overlooked: that nobody keeps it, or this computer alone."""
+        if not self.layers:
+            return NOT_LIMITED
+        return SOFTWARE_ONLY if self.software_only else ""
 
     def as_dict(self) -> dict[str, Any]:
         """Return it as it goes into JSON."""
@@ -97,7 +105,7 @@ def limits_of(
                 found += _of_thermostat(name, entry, cell)
             case StageEntry():
                 found += [
-                    KeptLimit(name, f"travel of {axis}", _told(span), ("plan",), "min_um, max_um")
+                    _set_by_files(name, f"travel of {axis}", span, ("plan",), "min_um, max_um")
                     for axis, span in entry.bounds().items()
                 ]
             case _:
@@ -110,16 +118,22 @@ def limits_table(found: tuple[KeptLimit, ...]) -> str:
     rows = [("instrument", "limit", "value", "kept by", "")]
     notes: dict[str, int] = {}
     for one in found:
-        mark = SOFTWARE_ONLY if one.software_only else ""
+        mark = one.mark
         if one.note:
             mark = f"{mark} [{notes.setdefault(one.note, len(notes) + 1)}]".strip()
-        rows.append((one.instrument, one.limit, one.value, " + ".join(one.layers), mark))
+        kept_by = " + ".join(one.layers) or "nobody"
+        rows.append((one.instrument, one.limit, one.value, kept_by, mark))
     wide = [max(len(row[n]) for row in rows) for n in range(4)]
     lines = [
         "  ".join([*(text.ljust(n) for text, n in zip(row, wide, strict=False)), row[4]]).rstrip()
         for row in rows
     ]
     lines += [f"[{number}] {note}" for note, number in notes.items()]
+    if any(not one.layers for one in found):
+        lines.append(
+            f"{NOT_LIMITED}: no file sets it, and nothing but the range of the instrument itself "
+            "ends it. Write it into limits of the bench file or of the cell file."
+        )
     if any(one.software_only for one in found):
         lines.append(
             f"{SOFTWARE_ONLY}: kept by this computer alone. For the cell and the laser an "
@@ -154,11 +168,11 @@ def _of_potentiostat(
             own = able.limits[quantity]
             yield KeptLimit(name, f"{quantity}, by its maker", _told(own), ("instrument",))
     span = Span(limits.potential_min_v, limits.potential_max_v, "V")
-    yield KeptLimit(name, "potential E_WE - E_CE", _told(span), kept, note)
+    yield _set_by_files(name, "potential E_WE - E_CE", span, kept, note)
     if limits.cell_potential_max_v is not None:
         span = Span(None, limits.cell_potential_max_v, "V")
-        yield KeptLimit(name, "|E_WE - E_CE|", _told(span), kept, note)
-    yield KeptLimit(name, "current", _told(Span(None, limits.current_max_a, "A")), kept, note)
+        yield _set_by_files(name, "|E_WE - E_CE|", span, kept, note)
+    yield _set_by_files(name, "current", Span(None, limits.current_max_a, "A"), kept, note)
     beforehand = (
         "a program that could pass more is refused before it starts; the ends of its steps are "
         f"kept by {'this computer' if alone else 'the instrument'}"
@@ -167,7 +181,19 @@ def _of_potentiostat(
         ("charge of a half-cycle, and deposit", limits.charge_max_mah_cm2, "mAh/cm2"),
         ("duration of a program", limits.duration_max_s, "s"),
     ):
-        yield KeptLimit(name, what, _told(Span(None, most, unit)), kept, beforehand)
+        yield _set_by_files(name, what, Span(None, most, unit), kept, beforehand)
+
+
+def _set_by_files(
+    name: str, what: str, span: Span, kept: tuple[Layer, ...], note: str
+) -> KeptLimit:
+    """Return a limit of bench, cell and protocol, which nobody keeps where none of them sets it."""
+    if span.low is None and span.high is None:
+        return KeptLimit(name, what, f"not limited ({span.unit})", ())
+    told = _told(span)
+    if what.startswith("potential") and None in (span.low, span.high):
+        told += f", not limited {'below' if span.low is None else 'above'}"
+    return KeptLimit(name, what, told, kept, note)
 
 
 def _of_rules(
@@ -261,7 +287,4 @@ def _held_by_interlock(file: BenchFile) -> dict[str, str]:
 
 
 def _told(span: Span) -> str:
-    low, high, _ = span
-    if low is None and high is None:
-        return f"not limited by the bench file ({span.unit})"
     return span_text(span._asdict())

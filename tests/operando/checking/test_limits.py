@@ -9,6 +9,7 @@ import yaml
 from operando.checking import limits_of, limits_table
 from operando.cli import REFUSED, main
 from operando.configuration import load_bench, load_cell, load_protocol
+from techniques import SafetyLimits
 
 
 def kept(bench: str) -> dict[tuple[str, str], tuple[str, str, bool]]:
@@ -109,3 +110,21 @@ def test_a_cell_that_no_potential_of_the_bench_suits_is_refused(
     path.write_text(yaml.safe_dump(cell))
     assert main(["limits", "--bench", "sim", "--cell", str(path)]) == REFUSED
     assert "leave no potential that both allow" in capsys.readouterr().err
+
+
+def test_what_no_file_limits_is_kept_by_nobody_and_says_so() -> None:
+    bench = load_bench("bench").model_copy(update={"limits": SafetyLimits(potential_max_v=1.5)})
+    found = limits_of(bench)
+    told = {one.limit: one for one in found if one.instrument == "potentiostat"}
+    for limit in ("current", "charge of a half-cycle, and deposit", "duration of a program"):
+        assert told[limit].layers == ()
+        assert told[limit].value.startswith("not limited (")
+        assert not told[limit].software_only
+        assert told[limit].mark == "NOT LIMITED"
+    assert told["potential E_WE - E_CE"].layers == ("instrument", "plan")
+    assert told["potential E_WE - E_CE"].value == "up to 1.5 V, not limited below"
+    line = next(
+        x for x in limits_table(found).splitlines() if x.startswith("potentiostat  current   ")
+    )
+    assert line.split()[2:] == ["not", "limited", "(A)", "nobody", "NOT", "LIMITED"]
+    assert "Write it into limits of the bench file" in limits_table(found)
