@@ -70,14 +70,9 @@ def look_at_cell(
     except InstrumentError as error:
         yield failed(what, error, "see that the leads are on the cell, and what the message asks")
         return
-    usable = [row for row in rows if math.isfinite(row.potential_v)]
-    if not usable or all(row.flags & _OVERLOAD for row in rows):
-        yield Item(
-            what,
-            "failed",
-            "the instrument cannot measure it (overload in every row)",
-            "see that every lead is on the cell: a lead that hangs in the air reads anything",
-        )
+    usable, doubts = measured(what, rows)
+    yield from doubts
+    if not usable:
         return
     found_v = _median([row.potential_v for row in usable])
     cell_v = _median([row.cell_potential_v for row in usable])
@@ -97,13 +92,30 @@ def look_at_cell(
         yield judged(what, cell, found_v, cell_v)
 
 
+def measured(what: str, rows: Sequence[Sample]) -> tuple[list[Sample], list[Item]]:
+    """Return the rows that tell a potential, and what is to be said of the others.
+
+    Rows in overload tell none; the first may be of a range that was searched.
+    """
+    usable = [row for row in rows if math.isfinite(row.potential_v) and not row.flags & _OVERLOAD]
+    hangs = "see that every lead is on the cell: a lead that hangs in the air reads anything"
+    if not usable:
+        told = "the instrument cannot measure it (overload, or no value, in every row)"
+        return [], [Item(what, "failed", told, hangs)]
+    overloaded = sum(bool(row.flags & _OVERLOAD) for row in rows[1:])
+    if not overloaded:
+        return usable, []
+    told = f"overload in {overloaded} of {len(rows)} rows, which are left out"
+    return usable, [Item(f"{what} measured", "warning", told, hangs)]
+
+
 def judged(what: str, cell: Cell, potential_v: float, cell_potential_v: float = math.nan) -> Item:
     """Return whether ``cell`` may show this potential at open circuit.
 
-    A symmetric cell shows nearly none. Of a half cell the substrate is the positive electrode, of a
-    full cell the cathode: the other sign says that the leads are exchanged, or that the cell file
-    names the wrong electrode. With a reference electrode the metal's potential against it is
-    judged.
+    A symmetric cell shows nearly none, and so does one that is shorted. Of a half cell the
+    substrate is the positive electrode, of a full cell the cathode: the other sign says that the
+    leads are exchanged, or that the cell file names the wrong electrode. With a reference electrode
+    the metal's potential against it is judged.
 
     Args:
         what: Name of the item.
@@ -116,7 +128,12 @@ def judged(what: str, cell: Cell, potential_v: float, cell_potential_v: float = 
     told = f"{potential_v:.4g} V (E_WE - E_CE)"
     if cell.symmetric:
         if abs(potential_v) <= SAME_METAL_V:
-            return Item(what, "ok", f"{told}: {cell.metal} on both electrodes")
+            return Item(
+                what,
+                "ok",
+                f"{told}: {cell.metal} on both electrodes, or a short: open circuit cannot tell "
+                "which",
+            )
         return Item(
             what,
             "failed",

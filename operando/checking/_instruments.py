@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+from instruments.abilities import Span, abilities_of
 from instruments.bench_file import BenchFile
 from instruments.camera.entry import CameraEntry
 from instruments.entry import InstrumentEntry
@@ -11,6 +12,7 @@ from instruments.errors import InstrumentError
 from instruments.external.entry import ExternalEntry
 from instruments.gas_chromatograph.entry import GasChromatographEntry
 from instruments.lamp.entry import SwitchedLampEntry
+from instruments.listing import span_text
 from instruments.potentiostat.entry import PotentiostatEntry
 from instruments.raman.entry import RamanEntry
 from instruments.relay_board.entry import RelayBoardEntry
@@ -24,8 +26,16 @@ from operando.checking._report import Item, failed
 _SAME_TIME = 0.05
 # A dark spectrum for the sake of its settings need not be long.
 _DARK_S = 0.3
-# Of an aqueous or organic solution; beyond it is a probe that is broken or dry.
-_PH = (0.0, 14.0)
+# What a quantity can be beside a cell, by its name, or else by its unit. Beyond it is a probe that
+# is broken or dry, or is taken for another.
+_CAN_BE = {"ph": Span(0.0, 14.0, ""), "pressure": Span(0.0, None, "Pa")}
+_CAN_BE_IN = {
+    "K": Span(173.0, 673.0, "K"),
+    "Hz": Span(0.0, None, "Hz"),
+    "ohm": Span(0.0, None, "ohm"),
+}
+# No atmosphere that people work in has less, Pa; nor does a headspace at rest have so much more.
+_THIN_PA, _HIGH_PA = 5e4, 9e4
 # How far a bath may be from its setpoint while it controls before somebody should know.
 _AWAY_K = 1.0
 
@@ -281,7 +291,9 @@ def _sensor(name: str, driver: Any, entry: Any, file: BenchFile) -> Iterator[Ite
     told = ", ".join(f"{key} {x:.6g} {units.get(key, '')}".rstrip() for key, x in found.items())
     silent = [key for key, value in found.items() if not math.isfinite(value)]
     odd = [
-        key for key, value in found.items() if key.lower() == "ph" and not _PH[0] <= value <= _PH[1]
+        f"{key} ({span_text(span._asdict())})"
+        for key, value in found.items()
+        if (span := _misses(value, driver, key, units.get(key, ""))) is not None
     ]
     if silent:
         yield Item(
@@ -294,11 +306,45 @@ def _sensor(name: str, driver: Any, entry: Any, file: BenchFile) -> Iterator[Ite
         yield Item(
             f"{name}: reading",
             "failed",
-            f"{', '.join(odd)} is none of a solution ({told})",
-            "look whether the probe is wet, whole and calibrated",
+            f"it tells what cannot be: {told}; can be: {', '.join(odd)}",
+            "look whether the probe is wet, whole and calibrated, and is what the bench file names",
+        )
+    elif doubt := _doubtful_pressure(found, units):
+        yield Item(
+            f"{name}: reading",
+            "warning",
+            f"{told}: {doubt}",
+            "see that measures (absolute, gauge) and ambient_kpa in the bench file are those of "
+            "this transmitter",
         )
     else:
         yield Item(f"{name}: reading", "ok", told)
+
+
+def _misses(value: float, driver: Any, quantity: str, unit: str) -> Span | None:
+    """Return what a quantity can be, as driver and surroundings have it, if it is not that."""
+    declared = [able.limits[quantity] for able in abilities_of(driver) if quantity in able.limits]
+    if declared and not any(_within(value, span) for span in declared):
+        return declared[0]
+    known = _CAN_BE.get(quantity.lower(), _CAN_BE_IN.get(unit))
+    if known is not None and known.unit == unit and not _within(value, known):
+        return known
+    return None
+
+
+def _within(value: float, span: Span) -> bool:
+    low, high = (-math.inf if span.low is None else span.low), span.high
+    return low <= value <= (math.inf if high is None else high)
+
+
+def _doubtful_pressure(found: Mapping[str, float], units: Mapping[str, str]) -> str:
+    """Return why a pressure is hardly that of a headspace at rest; empty if it may be."""
+    found = {key: value for key, value in found.items() if units.get(key) == "Pa"}
+    if found.get("pressure", _THIN_PA) < _THIN_PA:
+        return "less than any atmosphere: is it told as gauge, and taken as absolute?"
+    if found.get("overpressure", 0.0) > _HIGH_PA:
+        return "an atmosphere above the atmosphere: is it told as absolute, and taken as gauge?"
+    return ""
 
 
 def _external(name: str, driver: Any, entry: ExternalEntry, file: BenchFile) -> Iterator[Item]:

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from operando.checking._cell import dummy_ohm, judged
+from instruments.potentiostat.contract import Sample
+from operando.checking._cell import dummy_ohm, judged, measured
 from operando.configuration import load_cell
 from techniques import Cell
 
@@ -26,7 +27,7 @@ def exchanged(cell: Cell) -> Cell:
 @pytest.mark.parametrize(
     ("cell", "potential_v", "status", "told"),
     [
-        ("zn-bare", 0.004, "ok", "Zn on both electrodes"),
+        ("zn-bare", 0.004, "ok", "or a short: open circuit cannot tell"),
         ("zn-bare", -0.4, "failed", r"should be within 0\.1 V of 0"),
         ("zn-bare-half", 1.04, "ok", "Cu against Zn"),
         ("zn-bare-half", 0.001, "warning", "covered with Zn, or the cell is shorted"),
@@ -97,3 +98,28 @@ def test_every_dummy_cell_of_the_configuration_can_be_checked(path: Path) -> Non
     found = dummy_ohm(cell.dummy)
     assert found is not None
     assert math.isfinite(found)
+
+
+@pytest.mark.parametrize(
+    ("flags", "nan", "usable", "status", "told"),
+    [
+        ((0, 0, 0, 0), (), 4, None, ""),
+        ((2, 0, 0, 0), (), 3, None, ""),  # a range was searched
+        ((2, 2, 0, 0), (), 2, "warning", "overload in 1 of 4 rows, which are left out"),
+        ((0, 0, 0, 2), (), 3, "warning", "overload in 1 of 4 rows"),
+        ((2, 2, 2, 0), (3,), 0, "failed", "cannot measure it"),
+        ((2, 2, 2, 2), (), 0, "failed", "cannot measure it"),
+    ],
+)
+def test_rows_in_overload_tell_no_potential(
+    flags: tuple[int, ...], nan: tuple[int, ...], usable: int, status: str | None, told: str
+) -> None:
+    rows = [
+        Sample(t, t, math.nan if t in nan else 1.0, 0.0, 0, 0, 1, 0, flag, 0)
+        for t, flag in enumerate(flags)
+    ]
+    found, items = measured("open circuit", rows)
+    assert len(found) == usable
+    assert all(row.potential_v == 1.0 and row.flags == 0 for row in found)
+    assert [item.status for item in items] == ([] if status is None else [status])
+    assert all(told in item.told and "every lead is on the cell" in item.do for item in items)
