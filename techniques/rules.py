@@ -39,8 +39,9 @@ class Condition(Data):
     the start. Thresholds of these are those of the protocol's ``failure_criteria``.
     ``headspace_pressure``: the overpressure of a closed headspace, by a sensor or, without one, the
     most that the charge can have made; ``temperature_outside``: a sensor in the cell tells a
-    temperature beyond the cell's window; ``reference_noise``: E_WE against the reference is noise;
-    ``overload``: the instrument marks its rows as overloaded. Their limits stand in the cell file.
+    temperature beyond the cell's window twice in a row; ``reference_noise``: E_WE against the
+    reference is noise; ``overload``: the instrument marks its rows as overloaded. Their limits
+    stand in the cell file.
     """
 
     event: Event

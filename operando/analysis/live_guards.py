@@ -28,6 +28,14 @@ _MISSED, _LEAST_S = 3.0, 30.0
 _FEWEST_OVERLOADED = 3
 # Of white noise: from the median of the second differences' magnitude to the standard deviation.
 _OF_SECOND_DIFFERENCES = 1.4826 / math.sqrt(6.0)
+# Readings beyond the window of temperature, one after the other, that end a run: one may be odd.
+_BEYOND_IN_A_ROW = 2
+
+
+def patience_s(start: Mapping[str, Any]) -> float:
+    """Return for how long a sensor may tell nothing before it is taken to tell nothing more, s."""
+    every_s = (start.get("every") or {}).get("reading_s")
+    return max(_LEAST_S, _MISSED * float(every_s or 0.0))
 
 
 class Guards:
@@ -59,6 +67,11 @@ class Guards:
                 cell.reference_electrode, check.noise_max_v, check.noise_window_rows
             )
         self._overload = _OverloadGuard(cell.reference_check.overload_s)
+
+    def go_on_from(self, before: "Guards") -> None:
+        """Count what passed in the rows that another one saw of the runs that are resumed."""
+        if self._pressure is not None and before._pressure is not None:
+            self._pressure.go_on_from(before._pressure)
 
     def add(self, rows: Mapping[str, Any], stream: str) -> Iterator[Verdict]:
         """Take the rows of a page and yield what must end the run; see `Verdicts.add`."""
@@ -96,34 +109,45 @@ class Guards:
 
     def _sensor(self, rows: Mapping[str, Any], stream: str) -> Iterator[Verdict]:
         found: list[tuple[str, float, float, str]] = []
-        over = rows.get(f"{stream}_overpressure")
-        if over is not None and self._pressure is not None:
-            for value in over:
-                found += self._pressure.sensed(stream, self._last_s, float(value))
-        kelvin = rows.get(f"{stream}_temperature")
-        if kelvin is not None:
-            for value in kelvin:
-                found += self._temperature.add(stream, self._last_s, float(value))
+        for quantity, take in (
+            ("overpressure", None if self._pressure is None else self._pressure.sensed),
+            ("temperature", self._temperature.add),
+        ):
+            values = rows.get(f"{stream}_{quantity}")
+            if values is None or take is None:
+                continue
+            after_s = rows.get(f"{stream}_t_after", [math.nan] * len(values))
+            for value, at_s in zip(values, after_s, strict=True):
+                t_s = float(at_s) if math.isfinite(at_s) else self._last_s
+                found += take(stream, t_s, float(value))
         for kind, t_s, told, reason in found:
             yield Verdict(kind, t_s, told, reason, self._half_cycle)
 
 
 class _PressureGuard:
-    """The overpressure by a sensor; while none tells it, the most that charge can have made."""
+    """The overpressure by a sensor; while none tells it, the most that charge can have made.
+
+    A sensor is silent when it told nothing for the run's patience of the leader's time. Of an
+    interval between two rows a third of that counts at most: what was read during a spectrum, or
+    between rows that are far apart, is told only after the row that follows.
+    """
 
     def __init__(self, headspace: Headspace, cell: Cell, start: Mapping[str, Any]) -> None:
         self._headspace = headspace
         before = start.get("resume") or {}
         mirror = 1.0 if cell.metal_electrode == "WE" else -1.0
         self._charge = PassedCharge(mirror, goes_on=bool(before))
-        self._before = [
-            float(before.get(key) or 0.0) * cell.area_cm2
-            for key in ("plated_mah_cm2", "stripped_mah_cm2")
-        ]
-        every_s = (start.get("every") or {}).get("reading_s")
-        self._patience_s = max(_LEAST_S, _MISSED * float(every_s or 0.0))
-        self._sensed_s: float | None = None
+        self._before = _passed_before(before, cell.area_cm2)
+        self._patience_s = patience_s(start)
+        # One that is to be read has its patience from the first row on.
+        watched = bool((start.get("headspace") or {}).get("watched_by"))
+        self._silent_s = 0.0 if watched else math.inf
+        self._row_s: float | None = None
         self._told = False
+
+    def go_on_from(self, before: "_PressureGuard") -> None:
+        """Count as well what the rows of the runs before tell, of whatever step they are."""
+        self._before.append((before._charge.plated_mah, before._charge.stripped_mah))
 
     def sensed(
         self, who: str, t_s: float, pascals: float
@@ -131,7 +155,7 @@ class _PressureGuard:
         """Take one reading of a sensor."""
         if not math.isfinite(pascals):
             return
-        self._sensed_s = t_s
+        self._silent_s = 0.0
         limit_kpa = self._headspace.limit_kpa
         if self._told or pascals * 1e-3 <= limit_kpa:
             return
@@ -145,11 +169,19 @@ class _PressureGuard:
     def passed(self, columns: Mapping[str, Floats]) -> Iterator[tuple[str, float, float, str]]:
         """Take rows of the leader."""
         self._charge.add(columns)
-        t_s = float(columns["t"][-1])
-        if self._told or (self._sensed_s is not None and t_s - self._sensed_s <= self._patience_s):
+        times_s = columns["t"]
+        t_s = float(times_s[-1])
+        since_s = times_s[0] if self._row_s is None else self._row_s
+        gaps_s = np.diff(times_s, prepend=since_s)
+        self._silent_s += float(np.sum(np.clip(gaps_s, 0.0, self._patience_s / _MISSED)))
+        self._row_s = t_s
+        if self._told or self._silent_s <= self._patience_s:
             return
-        hydrogen_mah = self._headspace.hydrogen_mah(
-            self._before[0] + self._charge.plated_mah, self._before[1] + self._charge.stripped_mah
+        hydrogen_mah = max(
+            self._headspace.hydrogen_mah(
+                plated + self._charge.plated_mah, stripped + self._charge.stripped_mah
+            )
+            for plated, stripped in self._before
         )
         kpa = self._headspace.overpressure_kpa(hydrogen_mah)
         if kpa <= self._headspace.limit_kpa:
@@ -163,12 +195,30 @@ class _PressureGuard:
         yield "headspace_pressure", t_s, kpa, told
 
 
+def _passed_before(resume: Mapping[str, Any], area_cm2: float) -> list[tuple[float, float]]:
+    """Return by how much the metal electrode may have been reduced and oxidised before, mAh.
+
+    Of the step that was interrupted it is not certain how much passed, nor is what no row shows:
+    either may have gone into either direction. More of both would be less hydrogen on a bare
+    electrode, so these are two cases and not one.
+    """
+
+    def told(key: str) -> float:
+        return float(resume.get(key) or 0.0)
+
+    least, most = resume.get("passed_charge_bounds_mah_cm2") or (0.0, 0.0)
+    open_mah = max(float(most) - float(least), told("unrecorded_charge_mah_cm2")) * area_cm2
+    plated, stripped = (told(f"{way}_mah_cm2") * area_cm2 for way in ("plated", "stripped"))
+    return [(plated + open_mah, stripped), (plated, stripped + open_mah)]
+
+
 class _TemperatureGuard:
     """The cell's window of temperature, by sensors that stand in the cell."""
 
     def __init__(self, cell: Cell) -> None:
         self._low_k = cell.temperature_min_k
         self._high_k = cell.temperature_max_k
+        self._beyond: dict[str, int] = {}
         self._told = False
 
     @property
@@ -178,7 +228,10 @@ class _TemperatureGuard:
     def add(self, who: str, t_s: float, kelvin: float) -> Iterator[tuple[str, float, float, str]]:
         low = -math.inf if self._low_k is None else self._low_k
         high = math.inf if self._high_k is None else self._high_k
-        if self._told or not math.isfinite(kelvin) or low <= kelvin <= high:
+        if self._told or not math.isfinite(kelvin):
+            return
+        self._beyond[who] = 0 if low <= kelvin <= high else self._beyond.get(who, 0) + 1
+        if self._beyond[who] < _BEYOND_IN_A_ROW:
             return
         self._told = True
         window = " to ".join("-" if x is None else f"{x:g}" for x in (self._low_k, self._high_k))

@@ -209,6 +209,7 @@ class Verdicts:
         seen = before.seen
         if self._cell is None or seen is None:
             return
+        self._guards.go_on_from(before._guards)
         seen.watch.go_on(self._watch)
         self._watch, self._drops, self._half = seen.watch, seen.drops, seen.half
         self._spectrum, self._last_half = seen.spectrum, seen.last_half

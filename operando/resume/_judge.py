@@ -38,7 +38,7 @@ def judges_going_on(
         fresh: Rows that only the instrument had.
     """
     seen: Any = None
-    if runs[0].start.get("rules"):
+    if runs[0].start.get("rules") or runs[0].start.get("guards"):
         try:
             before = make(runs[0].start)
             if isinstance(before, Verdicts):

@@ -135,6 +135,74 @@ def test_once_a_sensor_tells_nothing_any_more_the_charge_does() -> None:
     assert "no sensor tells the pressure" in one.reason
 
 
+def watched(**resume: float) -> Verdicts:
+    """Return the judge of a closed cell whose pressure a sensor tells every 10 s."""
+    start = {"sample": {**SAMPLE, **CLOSED}, "every": {"reading_s": 10.0}, "resume": resume}
+    return Verdicts({**start, "headspace": {"watched_by": [PRESSURE]}})
+
+
+def read(judge: Verdicts, t_s: Any, reads: Callable[[float], bool]) -> list[Verdict]:
+    """Judge rows at these times, each followed by what was read since the row before it."""
+    found: list[Verdict] = []
+    since_s = 0.0
+    for at_s in t_s:
+        found += judge.add(rows([-0.05], -1e-2, at_s))
+        for read_s in np.arange(10 * (since_s // 10) + 10, at_s + 1e-9, 10.0):
+            page = {f"{PRESSURE}_overpressure": [2e3 if reads(read_s) else float("nan")]}
+            found += judge.add({**page, f"{PRESSURE}_t_after": [at_s]}, PRESSURE)
+        since_s = at_s
+    return [one for one in found if one.kind == "headspace_pressure"]
+
+
+# 1200 s at 10 mA are beyond the limit of the charge; then a spectrum without rows of its own.
+PLATED_S = 1200.0
+WITH_SPECTRUM = np.r_[np.arange(1.0, PLATED_S), PLATED_S + 731 + np.arange(1.0, 200.0)]
+
+
+def test_a_sensor_that_was_read_during_a_spectrum_is_not_silent_after_it() -> None:
+    assert read(watched(), WITH_SPECTRUM, lambda _: True) == []
+    (one,) = read(watched(), WITH_SPECTRUM, lambda at_s: at_s < PLATED_S)
+    assert PLATED_S + 731 < one.t_s <= PLATED_S + 731 + 31
+    assert "no sensor tells the pressure" in one.reason
+
+
+def test_rows_farther_apart_than_the_patience_make_no_sensor_silent() -> None:
+    seldom = np.arange(60.0, 3600.0, 60.0)
+    assert read(watched(), seldom, lambda _: True) == []
+    (one,) = read(watched(), seldom, lambda at_s: at_s <= 1800)
+    assert one.t_s == 1800 + 4 * 60
+
+
+def test_a_run_that_goes_on_beyond_the_limit_of_the_charge_waits_for_its_sensor() -> None:
+    before = {"plated_mah_cm2": 4.0, "stripped_mah_cm2": 0.0}
+    seconds = np.arange(1.0, 100.0)
+    assert read(watched(**before), seconds, lambda _: True) == []
+    (one,) = read(watched(**before), seconds, lambda _: False)
+    assert one.t_s == 32.0
+    (sensed,) = watched(**before).add({f"{PRESSURE}_overpressure": [31e3]}, PRESSURE)
+    assert sensed.value == 31.0
+
+
+def test_what_may_have_passed_unrecorded_counts_as_hydrogen_in_a_run_that_goes_on() -> None:
+    # 3.244 mAh are the limit, and 0.16 mAh pass.
+    known = {"plated_mah_cm2": 3.0, "stripped_mah_cm2": 0.0}
+    seconds = np.arange(1.0, 60.0)
+
+    def silent(**more: Any) -> int:
+        return len(read(watched(**known, **more), seconds, lambda _: False))
+
+    assert silent() == 0
+    assert silent(unrecorded_charge_mah_cm2=0.3) == 1
+    assert silent(passed_charge_bounds_mah_cm2=[0.5, 0.8]) == 1
+
+
+def test_a_run_that_goes_on_counts_steps_without_a_role_of_the_runs_before() -> None:
+    earlier, later = watched(), watched(plated_mah_cm2=0.0, stripped_mah_cm2=0.0)
+    read(earlier, np.arange(1.0, PLATED_S), lambda _: True)
+    later.go_on_from(earlier)
+    assert len(read(later, np.arange(PLATED_S, PLATED_S + 60), lambda _: False)) == 1
+
+
 def test_what_passed_in_the_runs_before_counts() -> None:
     start = {
         "sample": {**SAMPLE, **CLOSED},
@@ -151,7 +219,11 @@ def test_a_sensor_in_the_cell_keeps_to_the_cells_temperatures_and_a_thermostat_d
     one.add(rows([-0.05]))
     assert one.add({f"{PH}_temperature": [298.15, float("nan")]}, PH) == []
     assert one.add({"bath_temperature": [350.0], "bath_setpoint": [298.0]}, "bath") == []
-    (found,) = one.add({f"{PH}_temperature": [314.0]}, PH)
+    for kelvin in (314.0, 298.15, 400.0, float("nan"), 298.15):  # one reading may be odd
+        assert one.add({f"{PH}_temperature": [kelvin]}, PH) == []
+    assert one.add({f"{PH}_temperature": [314.0]}, PH) == []
+    assert one.add({f"{PRESSURE}_temperature": [314.0]}, PRESSURE) == []
+    (found,) = one.add({f"{PH}_temperature": [float("nan"), 314.0]}, PH)
     assert (found.kind, found.value) == ("temperature_outside", 314.0)
     assert "ph_meter tells 314.00 K, the cell allows 283.15 to 313.15 K" in found.reason
     assert one.add({f"{PH}_temperature": [314.0]}, PH) == []
