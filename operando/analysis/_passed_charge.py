@@ -28,12 +28,15 @@ class PassedCharge:
     Attributes:
         plated_mah: By which it was reduced.
         stripped_mah: By which it was oxidised.
+        least_net_mah: The least there was of the first less the second, at any row; 0 at the begin.
+        most_net_mah: The most.
     """
 
     def __init__(self, mirror: float, *, goes_on: bool = False) -> None:
         self._mirror = mirror
         self._left_out = LOOK | COLLECTED if goes_on else LOOK
         self.plated_mah = self.stripped_mah = 0.0
+        self.least_net_mah = self.most_net_mah = 0.0
         self._last: tuple[float, float, float] | None = None  # time, current, step
 
     def add(self, columns: Mapping[str, Floats]) -> None:
@@ -59,11 +62,15 @@ class PassedCharge:
         if math.isnan(before[2]):
             into_s[0] = step_t[0] if np.isfinite(step_t[0]) else 0.0
         lasts_s = np.where(same, np.maximum(dt_s, 0.0), np.maximum(into_s, 0.0))
+        net_mah = np.full(len(lasts_s), self.plated_mah - self.stripped_mah)
         for sign in (-1.0, 1.0):
             one_way = np.maximum(sign * current, 0.0)
             mean = np.where(same, (one_way[:-1] + one_way[1:]) / 2, one_way[1:])
             charge = float(np.sum(mean * lasts_s)) / COULOMB_PER_MAH
+            net_mah -= sign * np.cumsum(mean * lasts_s) / COULOMB_PER_MAH
             if sign < 0:
                 self.plated_mah += charge
             else:
                 self.stripped_mah += charge
+        self.least_net_mah = min(self.least_net_mah, float(net_mah.min()))
+        self.most_net_mah = max(self.most_net_mah, float(net_mah.max()))

@@ -9,6 +9,7 @@ from pydantic import ValidationError
 
 from operando.analysis._passed_charge import PassedCharge
 from operando.analysis.inventory import metal_potential_v
+from operando.analysis.live_guards import patience_s
 from operando.runs import Run
 from techniques import Cell
 from techniques.headspace import Headspace
@@ -53,7 +54,10 @@ class EndWatch:
         self._rest_v: float | None = None
         self._events: set[str] = set()
         self._kelvin: tuple[str, float] | None = None
-        self._sensed: tuple[str, float] | None = None
+        self._patience_s = patience_s(start)
+        self._row_s = -math.inf
+        # Of each sensor that tells an overpressure: the last one, Pa, and the leader's time then.
+        self._sensed: dict[str, tuple[float, float]] = {}
 
     def add(self, stream: str, rows: Mapping[str, Any]) -> None:
         """Take rows of a stream, as the data of an event page or as columns."""
@@ -64,7 +68,7 @@ class EndWatch:
         elif stream == RULES:
             self._events.update(str(one) for one in rows.get(f"{RULES}_event", ()))
         self._kelvin = _last(rows, stream, "temperature") or self._kelvin
-        self._sensed = _last(rows, stream, "overpressure") or self._sensed
+        self._sensed |= _last_pressure(rows, stream)
 
     def _leader(self, rows: Mapping[str, Any]) -> None:
         told = {name: rows.get(f"{LEADER}_{name}") for name in _COLUMNS}
@@ -77,6 +81,8 @@ class EndWatch:
         }
         self._rows += len(columns["t"])
         self._charge.add(columns)
+        times_s = columns["t"]
+        self._row_s = float(np.max(times_s, initial=self._row_s, where=np.isfinite(times_s)))
         current_a, potential_v = columns["current"], columns["potential"]
         known = np.isfinite(current_a) & np.isfinite(potential_v)
         driven = np.flatnonzero(known & (current_a != 0))
@@ -94,7 +100,8 @@ class EndWatch:
     ) -> dict[str, Any] | None:
         """Return the state of the cell as the stop document tells it; ``None``: there is no cell.
 
-        Keys: ``metal_mah_cm2`` (by ``WE`` and ``CE``, at most: as if all charge were metal),
+        Keys: ``metal_mah_cm2`` (by ``WE`` and ``CE``, at most: as if all charge were metal, but
+        what was oxidised while there was none left),
         ``why`` (of what is ``None``), ``open_circuit_v`` (of the last rows), ``driven_v``,
         ``driven_a`` and ``resistance_ohm`` (|E/i| of the last row with a current, E from the
         metal's own potential; ``None`` where that is not known, and of a full cell), ``shorted``
@@ -134,14 +141,14 @@ class EndWatch:
         return state
 
     def _metal(self, cell: Cell) -> tuple[dict[str, float | None], dict[str, str]]:
-        gained = self._before[0] + self._charge.plated_mah
-        gained -= self._before[1] + self._charge.stripped_mah
+        passed = self._charge
+        net, earlier = passed.plated_mah - passed.stripped_mah, self._before[0] - self._before[1]
         metal: dict[str, float | None] = {}
         why: dict[str, str] = {}
         other = "CE" if cell.metal_electrode == "WE" else "WE"
-        for name, electrode, more in (
-            (cell.metal_electrode, cell.electrode, gained),
-            (other, cell.other_electrode, -gained),
+        for name, electrode, before, more, least in (
+            (cell.metal_electrode, cell.electrode, earlier, net, passed.least_net_mah),
+            (other, cell.other_electrode, -earlier, -net, -passed.most_net_mah),
         ):
             metal[name] = None
             at_start = cell.inventory_mah_cm2(electrode)
@@ -156,7 +163,13 @@ class EndWatch:
             elif not self._rows:
                 why[name] = _NO_ROWS
             else:
-                metal[name] = max(0.0, at_start + more / electrode.area_cm2)
+                there = at_start * electrode.area_cm2 + before
+                if there < -_LEAST_MAH_CM2 * electrode.area_cm2:
+                    why[name] = "more was oxidised in the runs before than there was metal"
+                    continue
+                # What is oxidised where no metal is left takes off nothing of what comes later.
+                beyond = min(0.0, there + least)
+                metal[name] = max(0.0, there + more - beyond) / electrode.area_cm2
         return metal, why
 
     def _resistance_ohm(self, cell: Cell) -> float | None:
@@ -181,15 +194,25 @@ class EndWatch:
         headspace = Headspace.told(cell)
         if headspace is None:
             return None, "no closed headspace above water is declared"
-        if self._sensed is not None:
-            return self._sensed[1] * 1e-3, self._sensed[0]
+        # As the guard takes it: one that was silent for so long tells nothing of the end.
+        silent_s = {name: self._row_s - at_s for name, (_, at_s) in self._sensed.items()}
+        told = [(x, name) for name, (x, _) in self._sensed.items()]
+        fresh = [(x, name) for x, name in told if not silent_s[name] > self._patience_s]
+        if fresh:
+            pascals, name = max(fresh)
+            return pascals * 1e-3, name
+        last: tuple[float, str] | None = None
+        if told:
+            pascals, name = max(told)
+            last = pascals * 1e-3, f"{name}, silent for the last {silent_s[name]:.3g} s"
         if self._unknown or not self._rows:
-            return None, "how much charge passed is not known"
+            return last or (None, "how much charge passed is not known")
         charge = headspace.hydrogen_mah(
             self._before[0] + self._charge.plated_mah, self._before[1] + self._charge.stripped_mah
         )
         by = _BY_CHARGE if cell.headspace == "closed" else f"{_BY_CHARGE}, if it is closed"
-        return headspace.overpressure_kpa(charge), by
+        worst = headspace.overpressure_kpa(charge), by
+        return worst if last is None else max(worst, last)
 
 
 def end_state(run: Run) -> dict[str, Any] | None:
@@ -268,14 +291,23 @@ def _sentences(state: Mapping[str, Any], cell: Cell) -> Iterator[str]:
 def _of_metal(state: Mapping[str, Any], cell: Cell) -> Iterator[str]:
     name = _METALS[cell.metal]
     amount = state["metal_mah_cm2"][cell.metal_electrode]
-    which = "working" if cell.metal_electrode == "WE" else "counter"
-    foil = [x for x in (cell.working_electrode, cell.counter_electrode) if x.metal == cell.metal]
+    which, other = "working", "counter"
+    if cell.metal_electrode == "CE":
+        which, other = other, which
+    opposite = state["metal_mah_cm2"]["CE" if cell.metal_electrode == "WE" else "WE"]
     if amount is None:
         told = f"an unknown amount of {name} on the {which} electrode"
     elif amount >= _LEAST_MAH_CM2:
         told = f"{amount:.2f} mAh/cm2 of {name} at most on the {which} electrode"
-    elif foil:
+    elif cell.other_electrode.metal == cell.metal:
         told = f"no {name} is left on the {which} electrode, {name} foil opposite"
+    elif opposite is None and not cell.full_cell:
+        told = f"no {name} is left on the {which} electrode, an unknown amount on the {other} one"
+    elif opposite is not None and opposite >= _LEAST_MAH_CM2:
+        told = (
+            f"no {name} is left on the {which} electrode, {opposite:.2f} mAh/cm2 at most on the "
+            f"{other} one"
+        )
     else:
         yield f"no {name} is left on the {which} electrode"
         return
@@ -283,6 +315,23 @@ def _of_metal(state: Mapping[str, Any], cell: Cell) -> Iterator[str]:
         yield f"{told}: open under inert gas, keep it from water"
     else:
         yield f"{told}: it corrodes and makes hydrogen, rinse and dry it soon after opening"
+
+
+def _last_pressure(rows: Mapping[str, Any], stream: str) -> dict[str, tuple[float, float]]:
+    """Return stream -> its last overpressure, Pa, and the leader's time after it, s.
+
+    The time is infinite where no row of the leader came after it.
+    """
+    values: Sequence[Any] | None = rows.get(f"{stream}_overpressure")
+    if values is None:
+        return {}
+    after_s = rows.get(f"{stream}_t_after", [math.nan] * len(values))
+    known = [
+        (float(x), float(t) if math.isfinite(t) else math.inf)
+        for x, t in zip(values, after_s, strict=True)
+        if math.isfinite(float(x))
+    ]
+    return {stream: known[-1]} if known else {}
 
 
 def _last(rows: Mapping[str, Any], stream: str, quantity: str) -> tuple[str, float] | None:

@@ -68,10 +68,15 @@ class Guards:
             )
         self._overload = _OverloadGuard(cell.reference_check.overload_s)
 
-    def go_on_from(self, before: "Guards") -> None:
-        """Count what passed in the rows that another one saw of the runs that are resumed."""
-        if self._pressure is not None and before._pressure is not None:
-            self._pressure.go_on_from(before._pressure)
+    @property
+    def passed_mah(self) -> tuple[float, float] | None:
+        """Return by how much the metal electrode was reduced and oxidised; ``None``: not asked."""
+        return None if self._pressure is None else self._pressure.passed_mah
+
+    def go_on_from(self, passed_mah: tuple[float, float] | None) -> None:
+        """Count also what passed, mAh, in the rows of the runs before, of whatever step."""
+        if self._pressure is not None and passed_mah is not None:
+            self._pressure.before.append(passed_mah)
 
     def add(self, rows: Mapping[str, Any], stream: str) -> Iterator[Verdict]:
         """Take the rows of a page and yield what must end the run; see `Verdicts.add`."""
@@ -137,7 +142,7 @@ class _PressureGuard:
         before = start.get("resume") or {}
         mirror = 1.0 if cell.metal_electrode == "WE" else -1.0
         self._charge = PassedCharge(mirror, goes_on=bool(before))
-        self._before = _passed_before(before, cell.area_cm2)
+        self.before = _passed_before(before, cell.area_cm2)
         self._patience_s = patience_s(start)
         # One that is to be read has its patience from the first row on.
         watched = bool((start.get("headspace") or {}).get("watched_by"))
@@ -145,9 +150,9 @@ class _PressureGuard:
         self._row_s: float | None = None
         self._told = False
 
-    def go_on_from(self, before: "_PressureGuard") -> None:
-        """Count as well what the rows of the runs before tell, of whatever step they are."""
-        self._before.append((before._charge.plated_mah, before._charge.stripped_mah))
+    @property
+    def passed_mah(self) -> tuple[float, float]:
+        return self._charge.plated_mah, self._charge.stripped_mah
 
     def sensed(
         self, who: str, t_s: float, pascals: float
@@ -181,7 +186,7 @@ class _PressureGuard:
             self._headspace.hydrogen_mah(
                 plated + self._charge.plated_mah, stripped + self._charge.stripped_mah
             )
-            for plated, stripped in self._before
+            for plated, stripped in self.before
         )
         kpa = self._headspace.overpressure_kpa(hydrogen_mah)
         if kpa <= self._headspace.limit_kpa:

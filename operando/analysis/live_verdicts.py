@@ -63,6 +63,8 @@ class Seen:
         half: The half-cycle that goes on.
         spectrum: The last spectrum: number, frequency, real and imaginary part.
         last_half: Number of the last half-cycle.
+        passed_mah: By how much the metal electrode was reduced and oxidised; ``None``: no guard
+            asked.
     """
 
     watch: FailureWatch
@@ -70,6 +72,7 @@ class Seen:
     half: GrowingHalfCycle | None
     spectrum: list[Floats]
     last_half: int
+    passed_mah: tuple[float, float] | None
 
 
 class Verdicts:
@@ -196,7 +199,14 @@ class Verdicts:
         """Return what another judge can go on from; ``None``: nothing can be judged."""
         if self._cell is None:
             return None
-        return Seen(self._watch, self._drops, self._half, self._spectrum, self._last_half)
+        return Seen(
+            self._watch,
+            self._drops,
+            self._half,
+            self._spectrum,
+            self._last_half,
+            self._guards.passed_mah,
+        )
 
     def go_on_from(self, before: "Verdicts") -> None:
         """Go on from what another judge saw of the runs that this one's run resumes.
@@ -209,7 +219,7 @@ class Verdicts:
         seen = before.seen
         if self._cell is None or seen is None:
             return
-        self._guards.go_on_from(before._guards)
+        self._guards.go_on_from(seen.passed_mah)
         seen.watch.go_on(self._watch)
         self._watch, self._drops, self._half = seen.watch, seen.drops, seen.half
         self._spectrum, self._last_half = seen.spectrum, seen.last_half

@@ -105,6 +105,68 @@ def test_the_pressure_is_the_sensors_else_the_worst_case_of_the_charge() -> None
     assert "ydrogen at" not in unsaid["handling"]  # nothing says that it is closed
 
 
+def left(watch: EndWatch) -> dict[str, Any]:
+    state = watch.told(cell_open=True)
+    assert state is not None
+    return state
+
+
+def test_a_sensor_that_fell_silent_tells_nothing_of_the_end() -> None:
+    closed = {"headspace": "closed", "headspace_ml": 5.0}
+    start = {"sample": {**SAMPLE, **closed}, "every": {"reading_s": 20.0}}
+
+    def after(last_s: float, pascals: float = 500.0) -> dict[str, Any]:
+        watch = EndWatch(start)
+        told = {"overpressure": [pascals, float("nan")], "t_after": [last_s, 3600.0]}
+        watch.add("pressure", {f"pressure_{key}": x for key, x in told.items()})
+        watch.add("potentiostat", rows((PLATE, 1.0)))
+        return left(watch)
+
+    assert after(3540.0)["overpressure_by"] == "pressure"
+    assert after(float("nan"))["overpressure_kpa"] == 0.5  # no row came after it
+    silent = after(3530.0)
+    assert silent["overpressure_kpa"] == pytest.approx(33.3, rel=1e-2)
+    assert "vent it under a hood" in silent["handling"]
+    high = after(3000.0, 50e3)
+    assert high["overpressure_kpa"] == 50.0
+    assert high["overpressure_by"] == "pressure, silent for the last 600 s"
+    assert "Hydrogen at 0.5 bar above the atmosphere: vent it" in high["handling"]
+
+
+def test_what_was_oxidised_without_metal_takes_off_nothing_of_what_is_plated_later() -> None:
+    sodium = {"metal": "Na", "counter_electrode": {**ZINC, "metal": "Na"}}
+    state = told(rows((STRIP, 1.0), (PLATE, 1.0)), **sodium)
+    assert state["metal_mah_cm2"]["WE"] == pytest.approx(1.8, rel=1e-3)
+    assert "1.80 mAh/cm2 of sodium at most on the working electrode" in state["handling"]
+    gone = told(rows((PLATE, 0.5), (STRIP, 1.0)), **sodium)
+    assert gone["metal_mah_cm2"]["WE"] == 0
+    assert "o sodium is left on the working electrode, sodium foil opposite" in gone["handling"]
+    # On the foil opposite, what was plated beyond what it had came from nowhere.
+    thin = {"counter_electrode": {**ZINC, "thickness_um": 1.0}}
+    swapped = told(rows((PLATE, 1.0), (STRIP, 0.5)), **thin)
+    assert swapped["metal_mah_cm2"]["CE"] == pytest.approx(1.8, rel=1e-3)
+    before = {"resume": {"plated_mah_cm2": 0.5, "stripped_mah_cm2": 1.0}}
+    unknown = told(rows((PLATE, 1.0)), before)
+    assert unknown["metal_mah_cm2"]["WE"] is None
+    assert "oxidised in the runs before" in unknown["why"]["WE"]
+
+
+def test_foil_that_was_stripped_itself_is_not_opposite() -> None:
+    foil = {**ZINC, "thickness_um": 1.0}
+    one = {"working_electrode": foil, "counter_electrode": COPPER}
+    state = told(rows((STRIP, 1.0)), **one)
+    assert state["metal_mah_cm2"]["WE"] == 0
+    assert "foil opposite" not in state["handling"]
+    assert (
+        "is left on the working electrode, 1.80 mAh/cm2 at most on the counter one"
+        in (state["handling"])
+    )
+    both = told(rows((STRIP, 1.0)), working_electrode=foil)
+    assert "is left on the working electrode, zinc foil opposite" in both["handling"]
+    alone = told(rows((REST, 0.1)), counter_electrode={"material": "C", "area_cm2": 1})
+    assert "o zinc is left on the working electrode." in alone["handling"]
+
+
 def test_the_resistance_counts_from_the_metals_own_potential() -> None:
     three = {"reference_electrode": "Hg/Hg2SO4", "metal_vs_reference_v": -1.42}
     page = rows((PLATE, 0.1), potential=-1.456)
