@@ -22,8 +22,12 @@ from operando.analysis._evaluation import (
 from operando.analysis._raman_metrics import band_areas
 from operando.analysis.calibrations import Found
 from operando.analysis.calibrations import found as calibrated
+from operando.analysis.endings import PlannedHalfCycles
+from operando.analysis.segments import PLATE, STRIP
+from operando.analysis.steps import SET_POTENTIAL
 from operando.registry._light import LIGHT
 from operando.runs import Floats, Stream
+from techniques import Cell
 
 _NAMES = tuple(one.name for one in LIGHT)
 _POWER, _ENERGY, _FLUENCE = _NAMES[:3]
@@ -34,6 +38,9 @@ _CHANGES = _NAMES[7:]
 _APART_UM = 10.0
 # Rows of the potentiostat on each side of an exposure among which those beside it are looked for.
 _NEAR = 200
+# So near a potential at which its half-cycle is to be held, a row is taken to be of that hold, V.
+_HELD_WITHIN_V = 5e-3
+_SET = "the potential was set during an exposure: light would show in the current, not in it"
 
 
 def light_metrics(found: Evaluation) -> dict[str, Metric]:
@@ -77,7 +84,7 @@ def _doses(found: Evaluation, stream: Stream, shone: NDArray[np.bool_]) -> dict[
         _ENERGY: _by_spectrum(_ENERGY, energy_mj, energy_mj * relative, notes),
     }
     spot = next(iter(calibrated(found.calibration, "raman", "spot_diameter")), None)
-    doses, relative_of, where = _by_spot(stream, energy_mj, relative, spot)
+    doses, relative_of, where = _by_spot(stream, energy_mj, relative, spot, shone)
     dose_u = [None if d is None else d * r for d, r in zip(doses, relative_of, strict=True)]
     told[_DOSE] = listed(_DOSE, doses, dose_u, [*where, *notes])
     if spot is None:
@@ -149,7 +156,11 @@ def _read_outs_s(stream: Stream) -> Floats:
 
 
 def _by_spot(
-    stream: Stream, energy_mj: Floats, relative: Floats, spot: Found | None
+    stream: Stream,
+    energy_mj: Floats,
+    relative: Floats,
+    spot: Found | None,
+    shone: NDArray[np.bool_],
 ) -> tuple[list[Number], list[float], list[str | None]]:
     """Return energy and relative uncertainty by spot, and what is to be said of the spots."""
     lit = np.isfinite(energy_mj)
@@ -166,12 +177,18 @@ def _by_spot(
         lost = int(np.count_nonzero(lit & (numbers < 0)))
         if lost:
             said.append(f"{lost} spectra are of spots that are not known")
+    missing = shone & ~lit
+    if missing.any():
+        said.append(
+            f"at least: lit spectra of unknown power or time left out: {np.count_nonzero(missing)}"
+        )
     values: list[Number] = []
     errors: list[float] = []
     for number in range(int(numbers.max(initial=-1)) + 1):
         on = lit & (numbers == number)
         total = float(energy_mj[on].sum())
-        values.append(total)
+        untold = not on.any() and bool((missing & (numbers == number)).any())
+        values.append(None if untold else total)
         # What is not known of the power is the same in all of them.
         errors.append(float((energy_mj * relative)[on].sum()) / total if total > 0 else 0.0)
     return values, errors, said
@@ -201,10 +218,17 @@ def _steps(
         return undefined(names, "the run has no row of the potentiostat")
     if cell is None:
         return undefined(names, found.no_halves)
-    columns = ("potentiostat_t", "potentiostat_potential", "potentiostat_step")
-    t_s, e_v, steps = (leader.columns[key] for key in columns)
+    t_s, steps = leader.columns["potentiostat_t"], leader.columns["potentiostat_step"]
+    e_v = _of_the_metal_v(leader, cell)
+    if e_v is None:
+        return undefined(
+            names,
+            "the potential against the reference is that of the working electrode, the metal is "
+            "on the counter electrode, and the potential of the cell was not recorded",
+        )
+    is_set = _is_set(found, leader)
     readable = np.isfinite(t_s) & np.isfinite(e_v)
-    t_s, e_v, steps = t_s[readable], e_v[readable], steps[readable]
+    t_s, e_v, steps, is_set = (x[readable] for x in (t_s, e_v, steps, is_set))
     before, after = placed.before_s, placed.after_s
     lit_s = _read_outs_s(stream)
     rows = np.flatnonzero(shone & np.isfinite(before) & np.isfinite(after))
@@ -215,7 +239,6 @@ def _steps(
     exposed = np.zeros(len(t_s), dtype=np.int64)
     for span in spans.values():
         exposed[span] += 1
-    mirror = 1e3 if cell.metal_electrode == "WE" else -1e3
     values: list[Number] = [None] * len(shone)
     errors: list[Number] = [None] * len(shone)
     reasons: list[str | None] = []
@@ -223,7 +246,9 @@ def _steps(
         reasons.append("spectra before the program and after it have no potential")
     for row, span in spans.items():
         told: light.Step | str = "no row of the potentiostat lies within an exposure"
-        if span.stop > span.start:
+        if is_set[span].any():
+            told = _SET
+        elif span.stop > span.start:
             near = slice(max(0, span.start - _NEAR), span.stop + _NEAR)
             own = exposed[near].copy()
             own[span.start - near.start : span.stop - near.start] -= 1
@@ -234,7 +259,7 @@ def _steps(
         if isinstance(told, str):
             reasons.append(told)
         else:
-            values[row], errors[row] = mirror * told.step_v, abs(mirror) * told.uncertainty_v
+            values[row], errors[row] = 1e3 * told.step_v, 1e3 * told.uncertainty_v
     of_all = listed(_STEP, values, errors, reasons, "no exposure can be told from the dark")
     known = [value for value in values if value is not None]
     if len(known) < 2:
@@ -242,7 +267,40 @@ def _steps(
         return {_STEP: of_all, _MEAN_STEP: metric(_MEAN_STEP, None, reason=reason or "none")}
     mean = light.mean_of(known)
     basis = _judged(mean, "exposures", " mV")
+    without = reasons.count(_SET)
+    if without:
+        basis = f"{basis}; without {without} at a set potential"
     return {_STEP: of_all, _MEAN_STEP: metric(_MEAN_STEP, mean.value, mean.uncertainty, basis)}
+
+
+def _of_the_metal_v(leader: Stream, cell: Cell) -> Floats | None:
+    """Return the potential of the metal electrode, V, but for a constant; ``None``: not known."""
+    told: Floats = leader.columns["potentiostat_potential"]
+    if cell.metal_electrode == "WE":
+        return told
+    if cell.reference_electrode is None:
+        return -told
+    # E_CE = E_WE - (E_WE - E_CE)
+    whole = leader.columns.get("potentiostat_potential_cell")
+    return None if whole is None else told - whole
+
+
+def _is_set(found: Evaluation, leader: Stream) -> NDArray[np.bool_]:
+    """Return which rows are of steps that set the potential."""
+    role = leader.columns["potentiostat_role"]
+    is_set = np.isin(role, SET_POTENTIAL)
+    planned = PlannedHalfCycles(found.run.start.get("technique"))
+    mirrored = found.cell is not None and found.cell.metal_electrode == "CE"
+    e_v = (-1.0 if mirrored else 1.0) * leader.columns["potentiostat_potential"]
+    for code, held_v in (
+        (PLATE, planned.held_at_v("plate")),
+        (STRIP, planned.held_at_v("strip")),
+    ):
+        for at_v in held_v:
+            # One that counts from open circuit cannot be told from a current before it.
+            near = math.isnan(at_v) or np.abs(e_v - at_v) <= _HELD_WITHIN_V
+            is_set |= (role == code) & near
+    return is_set
 
 
 def _judged(mean: light.Mean, what: str, unit: str) -> str:

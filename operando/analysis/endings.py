@@ -100,6 +100,21 @@ class PlannedHalfCycles:
             max(checks_s, default=None),
         )
 
+    def held_at_v(self, role: Role) -> tuple[float, ...]:
+        """Return at which potentials of the metal electrode half-cycles of a role are held, V.
+
+        NaN for what counts from the open circuit potential before it.
+        """
+        held = (
+            step
+            for steps in self._written
+            for step in steps
+            if isinstance(step, PotentiostaticStep) and step.role == role
+        )
+        return tuple(
+            math.nan if step.versus == "open_circuit" else step.potential_v for step in held
+        )
+
     def _candidates(self, number: int, role: Role) -> tuple[HalfCycleSteps, ...]:
         """Return what a half-cycle consists of; all of its role where loops may end early."""
         written = tuple(steps for steps in self._written if steps[0].role == role)

@@ -31,7 +31,9 @@ LIGHT = (
         "mJ",
         "by spot",
         "Sum of laser_exposure_mj of all spectra taken on a spot, in the order in which the spots "
-        "were first used; spots less than a diameter apart are one. Without a stage there is one.",
+        "were first used; spots less than a diameter apart are one. Without a stage there is one. "
+        "At least that much where spectra of unknown power or time are left out; none of a spot "
+        "that has no others.",
         "own definition, stated",
     ),
     Definition(
@@ -47,8 +49,8 @@ LIGHT = (
         "by spectrum",
         "By how much the potential of the metal electrode rises when the laser goes on: rows "
         "within an exposure against those before and after it in the same step, over a straight "
-        "line through time; the rows at both edges do not count. Light on a semiconducting film, "
-        "or heat, shows here.",
+        "line through time; the rows at both edges do not count, and none of a step that sets the "
+        "potential. Light on a semiconducting film, or heat, shows here.",
         "own definition, stated",
     ),
     Definition(

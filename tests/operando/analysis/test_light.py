@@ -180,6 +180,97 @@ def test_the_step_of_a_run_is_that_of_the_metal_electrode(make_run: Callable[...
     assert "one exposure only" in str(found["laser_step_mean_mv"].reason)
 
 
+HOLD = {
+    "type": "sequence",
+    "steps": [
+        {
+            "type": "galvanostatic_step",
+            "role": "plate",
+            "current_density_ma_cm2": 1.0,
+            "until": [{"quantity": "time_s", "value": 30}],
+        },
+        {
+            "type": "potentiostatic_step",
+            "role": "plate",
+            "potential_v": -0.2,
+            "continues_half_cycle": True,
+            "until": [{"quantity": "time_s", "value": 30}],
+        },
+    ],
+}
+
+
+@pytest.mark.parametrize(("roles", "technique"), [((0.0, 4.0), None), ((-1.0, -1.0), HOLD)])
+def test_at_a_set_potential_there_is_no_step_and_it_is_no_zero(
+    make_run: Callable[..., Any], roles: tuple[float, float], technique: Any
+) -> None:
+    made = make_run(technique=technique)
+    names = ("current", "cycle", "half_cycle", "flags")
+    t, e, _ = leader()
+    set_v = np.full(len(t), -0.2) + np.random.default_rng(5).normal(0, NOISE_V, len(t))
+    # Two exposures at a set current, two at a set potential.
+    parts = [(roles[0], e), (roles[0], leader(seed=1)[1]), (roles[1], set_v), (roles[1], set_v)]
+    columns = {
+        "t": np.concatenate([t + 30 * number for number in range(4)]),
+        "potential": np.concatenate([potential for _, potential in parts]),
+        "role": np.repeat([role for role, _ in parts], len(t)),
+        "step": np.repeat([1.0, 1.0, 2.0, 2.0], len(t)),
+    }
+    columns |= dict.fromkeys(names, 0.0 * columns["t"])
+    made.stream("potentiostat", "potentiostat", columns)
+    begin = 30.0 * np.arange(4)
+    raman = {"t_before": 10 + begin, "t_after": 12.1 + begin, "laser": np.ones(4)}
+    raman |= {"host_before": 100 + begin, "host_after": 102 + begin}
+    made.stream("raman", "raman", raman)
+    made.stop()
+    found = metrics(Run.from_documents(made.documents))
+    near = pytest.approx(1e3 * STEP_V, abs=0.1)
+    assert found["laser_step_mv"].value == [near, near, None, None]
+    assert "the potential was set during an exposure" in str(found["laser_step_mv"].reason)
+    assert found["laser_step_mean_mv"].value == near
+    assert "2 exposures; " in str(found["laser_step_mean_mv"].reason)
+    assert "without 2 at a set potential" in str(found["laser_step_mean_mv"].reason)
+
+
+def test_against_a_reference_the_step_of_a_counter_electrode_is_its_own(
+    make_run: Callable[..., Any], synthetic: Any
+) -> None:
+    def step_mv(*, whole: bool, reference: bool = True) -> Any:
+        more = {"reference_electrode": "Hg/Hg2SO4"} if reference else {}
+        made = make_run({**synthetic.MIRRORED_CELL, **more})
+        t, e, _ = leader()
+        names = ("current", "cycle", "half_cycle", "role", "flags")
+        rows = {"t": t, "potential": e, **dict.fromkeys(names, 0.0 * t), "step": 0.0 * t + 1}
+        if whole:  # E_CE rises by three times what E_WE does
+            rows["potential_cell"] = -2 * e
+        made.stream("potentiostat", "potentiostat", rows)
+        raman = {"t_before": [10.0], "t_after": [12.1], "laser": [1.0]}
+        made.stream("raman", "raman", {**raman, "host_before": [100.0], "host_after": [102.0]})
+        made.stop()
+        return metrics(Run.from_documents(made.documents))["laser_step_mv"]
+
+    assert step_mv(whole=True).value == [pytest.approx(3e3 * STEP_V, abs=0.3)]
+    assert step_mv(whole=False).value is None
+    assert "the metal is on the counter electrode" in str(step_mv(whole=False).reason)
+    assert step_mv(whole=False, reference=False).value == [pytest.approx(-1e3 * STEP_V, abs=0.1)]
+
+
+def test_light_of_unknown_power_is_no_dark_and_it_is_said(make_run: Callable[..., Any]) -> None:
+    where = {"spot": [0.0, 1.0], "x": [0.0, 60.0], "y": [math.nan] * 2, "z": [0.0, 0.0]}
+    found = a_run(make_run, calibrated(SHARE, SPOT), laser_power=[0.1, math.nan], **where)
+    assert found["laser_dose_mj"].value == [pytest.approx(50.0), None]
+    assert "at least: lit spectra of unknown power or time left out: 1" in str(
+        found["laser_dose_mj"].reason
+    )
+    same = a_run(make_run, calibrated(SHARE, SPOT), laser_power=[0.1, math.nan])
+    assert same["laser_dose_mj"].value == pytest.approx([50.0])
+    assert "left out: 1" in str(same["laser_dose_j_cm2"].reason)
+    dark = a_run(
+        make_run, calibrated(SHARE), laser=[1.0, 0.0], laser_power=[0.1, math.nan], **where
+    )
+    assert dark["laser_dose_mj"].value == pytest.approx([50.0, 0.0])
+
+
 def test_dose_and_step_are_drawn_as_they_were_found(make_run: Callable[..., Any]) -> None:
     spots = {"spot": [0.0, 0.0], "x": [0.0, 0.0], "y": [0.0, 0.0]}
     made = _documents(make_run, calibrated(SHARE, SPOT), **spots)
