@@ -98,9 +98,10 @@ def plated_and_stripped(
     """Return what was plated on the metal electrode and stripped from it so far, mAh/cm2.
 
     It lies under the rows of each step, without the zero of the current where that was measured
-    before the run. Of the step that was interrupted more may have passed than its rows show: as a
-    plating it counts with the least, as a strip with the most, so that a strip of more than there
-    was is rather seen too early.
+    before the run, and over its gain where that was calibrated, as charges are told afterwards.
+    Of the step that was interrupted more may have passed than its rows show: as a plating it counts
+    with the least, as a strip with the most, so that a strip of more than there was is rather seen
+    too early.
 
     Args:
         runs: All runs of the experiment.
@@ -130,7 +131,7 @@ def plated_and_stripped(
         typical_a = float(np.median(magnitude))
         zero = zero_of(typical_a, zeros[member[order[first]]]) if typical_a else None
         if zero is not None:
-            magnitude = magnitude - sign * mirror_of(cell) * zero.current_a
+            magnitude = (magnitude - sign * mirror_of(cell) * zero.current_a) / zero.gain
         times = np.concatenate(([0.0], t_s[first:stop]))
         magnitude = np.concatenate((magnitude[:1], magnitude))
         charge_c = np.sum(np.diff(times) * (magnitude[1:] + magnitude[:-1]) / 2)

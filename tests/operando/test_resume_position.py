@@ -521,6 +521,11 @@ def test_what_was_plated_and_stripped_so_far_lies_under_the_rows_of_each_step() 
     run = Run(start=start, stop=None, streams={})
     found = plated_and_stripped([run], fresh, cell, (0, (0.0, 0.0)))
     assert found == pytest.approx((1818 / hour, 990 / hour))
+    gain = {"of": "current_gain", "value": 1.25, "uncertainty": 1e-4, "at": 1e-2}
+    record = {"date": "2026-05-01", "by": "us", "values": [gain]}
+    run = Run(start | {"calibration": {"potentiostat": {"records": [record]}}}, None, {})
+    found = plated_and_stripped([run], fresh, cell, (0, (0.0, 0.0)))
+    assert found == pytest.approx((1818 / 1.25 / hour, 990 / 1.25 / hour))
     nothing = plated_and_stripped([run], [], cell, (0, (0.0, 0.0)))
     assert nothing == (0.0, 0.0)
 
