@@ -89,7 +89,7 @@ _NUMBER = re.compile(
     r"[-+]?(?:[0-9]+(?:[.,][0-9]*)?|[.,][0-9]+)(?:[eE][-+]?[0-9]+)?|[-+]?nan", re.I
 )
 # Nothing that is measured is larger, in any unit.
-LARGEST = 1e200
+LARGEST = 1e30
 # A file is read whole, and its text is several times as large in memory.
 LARGEST_BYTES = 512_000_000
 # By quantity: standard name, unit, and the factor of each unit that files use.
