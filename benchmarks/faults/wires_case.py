@@ -17,8 +17,10 @@ from benchmarks.faults.wires_bench import CELL, ROW_S, TOLERANCE_S, Subject
 from benchmarks.faults.wires_told import (
     ASSETS,
     LANGUAGES,
+    WRITERS,
     Told,
     never_made,
+    never_written,
     not_taken,
     told_by,
     truth,
@@ -27,6 +29,7 @@ from benchmarks.faults.wires_told import (
 from instruments.errors import InstrumentError
 from instruments.gas_chromatograph.device import GasChromatographDevice
 from instruments.potentiostat.device import PotentiostatDevice
+from operando.attachments import attached_to
 from operando.configuration import load_cell
 from operando.journal import documents, journal_path
 from operando.runs import Run
@@ -108,7 +111,7 @@ class Ending:
         delivered: rows that were put on the wire whole; None: this wire is not read.
         recorded: rows in the record.
         lost: rows that were delivered and are not in the record; None: nobody compared.
-        wrong: rows or arrays in the record that were never delivered; None: nobody compared.
+        wrong: rows, arrays or files in the record that were never delivered; None: nobody compared.
         end_missing: whether the reading that is due when the plating ends is not in the record.
         leader_gap_s: longest time between two rows of the leader, host seconds.
         by_stander_late_s: how late one that has nothing to do with it was, cell seconds.
@@ -307,6 +310,9 @@ def _compare(
         ending.end_missing = bool(at_end and (not rows or phases[-1] != END))
     if case.instrument in ASSETS:
         ending.wrong = never_made(simulated, case.instrument, run.streams)
+    if case.instrument in WRITERS:
+        digests = [x["attachment"]["source"]["sha256"] for x in attached_to(data, uid)]
+        ending.wrong = never_written(simulated, case.instrument, digests)
     if stream is None or subject.wire not in LANGUAGES:
         return
     language = LANGUAGES[subject.wire]

@@ -9,7 +9,7 @@ import json
 import re
 import struct
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from difflib import SequenceMatcher
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -242,6 +242,10 @@ ASSETS: Mapping[str, Asset] = {
 }
 
 
+# Boxes whose truth has the digest of each file.
+WRITERS = ("ftir", "xrd", "afm", "ultrasound")
+
+
 def never_made(folder: Path, instrument: str, streams: Mapping[str, Any]) -> int:
     """Return how many arrays in the record the instrument never made, as they are there."""
     asset = ASSETS[instrument]
@@ -251,6 +255,12 @@ def never_made(folder: Path, instrument: str, streams: Mapping[str, Any]) -> int
     made = {line.get("crc32") for line in truth(folder, asset.truth)}
     arrays = [np.asarray(one).astype(asset.as_made) for one in stream.asset(asset.key)]
     return sum(zlib.crc32(one.tobytes()) not in made for one in arrays)
+
+
+def never_written(folder: Path, instrument: str, digests: Sequence[str]) -> int:
+    """Return how many files, by their SHA-256, are none of those that a box meant to write."""
+    meant = {line.get("sha256") for line in truth(folder, instrument)}
+    return sum(digest not in meant for digest in digests)
 
 
 def told_by(folder: Path, wire: str) -> list[Told]:
