@@ -144,7 +144,7 @@ def _keller(pieces: list[tuple[float, str]]) -> Iterator[Told]:
     at = 0
     while at + 9 <= len(data):
         frame = data[at : at + 9]
-        if frame[1] != _CHANNEL or _crc16(frame[:7]) != int.from_bytes(frame[7:], "big"):
+        if frame[1] != _CHANNEL or crc16(frame[:7]) != int.from_bytes(frame[7:], "big"):
             at += 1
             continue
         at += 9
@@ -152,7 +152,8 @@ def _keller(pieces: list[tuple[float, str]]) -> Iterator[Told]:
         yield Told(pieces[int(np.searchsorted(ends, at))][0], (bar * 1e5,))
 
 
-def _crc16(data: bytes) -> int:
+def crc16(data: bytes) -> int:
+    """Return the checksum of MODBUS, bit by bit: polynomial 0xA001, beginning with 0xFFFF."""
     crc = 0xFFFF
     for bit in (byte >> place & 1 for byte in data for place in range(8)):
         crc = crc >> 1 ^ (0xA001 if (crc ^ bit) & 1 else 0)
