@@ -275,7 +275,8 @@ def rows_of(
         except ValueError as error:
             raise ReaderError(f"{path}: line {line} holds no number ({error})") from error
         if any(abs(value) > LARGEST for value in found[-1]):
-            raise ReaderError(f"{path}: line {line} holds a number that is none: {max(found[-1])}")
+            beyond = max(found[-1], key=abs)
+            raise ReaderError(f"{path}: line {line} holds a number that is none: {beyond:g}")
     if not found:
         raise ReaderError(f"{path}: the table has no rows: is the file cut off?")
     return np.array(found, dtype=np.float64)
