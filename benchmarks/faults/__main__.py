@@ -90,7 +90,7 @@ def main() -> int:
         sys.stderr.write(f"{name}: {took_s:.0f} s\n")
     sys.stdout.write(table(outcomes) + "\n\n")
     failed = sum(not outcome.held for outcome in outcomes)
-    lost = sum(outcome.rows_lost for outcome in outcomes)
+    lost = sum(outcome.rows_lost or 0 for outcome in outcomes)
     sys.stdout.write(
         f"{len(outcomes)} faults in {time.monotonic() - began:.0f} s (seed {effort.seed}): "
         f"{lost} rows lost, {failed} not held, "

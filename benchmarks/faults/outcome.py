@@ -13,7 +13,8 @@ class Outcome:
         fault: What was broken, and how often.
         expected: What is promised.
         observed: What happened, with figures.
-        rows_lost: Rows that had to be there and are not, or not as they were.
+        rows_lost: Rows that had to be there and are not, or not as they were; None: nobody
+            compared.
         as_expected: Whether everything else that was promised held.
         tried: False if this computer, or this user, cannot break it like this.
     """
@@ -21,14 +22,14 @@ class Outcome:
     fault: str
     expected: str
     observed: str
-    rows_lost: int
+    rows_lost: int | None
     as_expected: bool = True
     tried: bool = True
 
     @property
     def held(self) -> bool:
         """Return whether the promise held; it did if nothing was tried."""
-        return self.as_expected and self.rows_lost == 0
+        return self.as_expected and not self.rows_lost
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,11 @@ class NotTriedError(Exception):
 Trial = Callable[[Path, Effort], Sequence[Outcome]]
 
 
+def or_none(number: int | None) -> str:
+    """Return a number as a cell of a table; a dash where nobody compared anything."""
+    return "-" if number is None else str(number)
+
+
 def table(outcomes: Sequence[Outcome]) -> str:
     """Return outcomes as a table in Markdown."""
     lines = ["| fault | expected | observed | rows lost | |", "|---|---|---|---:|---|"]
@@ -74,6 +80,6 @@ def table(outcomes: Sequence[Outcome]) -> str:
         verdict = verdict if outcome.tried else "not tried"
         lines.append(
             f"| {outcome.fault} | {outcome.expected} | {outcome.observed} "
-            f"| {outcome.rows_lost} | {verdict} |"
+            f"| {or_none(outcome.rows_lost)} | {verdict} |"
         )
     return "\n".join(lines)

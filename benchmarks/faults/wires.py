@@ -17,12 +17,12 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from benchmarks.faults.outcome import Effort, Outcome
+from benchmarks.faults.outcome import Effort, Outcome, or_none
 from benchmarks.faults.wires_bench import SUBJECTS
 from benchmarks.faults.wires_case import Case, Ending, Phase, State
 
@@ -81,9 +81,12 @@ def cases(instruments: Sequence[str] = (), faults: Sequence[str] = ()) -> Iterat
 def run_all(
     wanted: Sequence[Case], side_by_side: int = _SIDE_BY_SIDE
 ) -> Iterator[tuple[Case, Ending]]:
-    """Run cases in processes beside each other; yield each with its ending as it comes."""
+    """Run cases in processes beside each other; yield each with its ending as it comes.
+
+    Raises RuntimeError if one of the processes could not be started or spoken to.
+    """
     todo: queue.SimpleQueue[Case] = queue.SimpleQueue()
-    done: queue.SimpleQueue[tuple[Case, Ending]] = queue.SimpleQueue()
+    done: queue.SimpleQueue[tuple[Case, Ending] | BaseException] = queue.SimpleQueue()
     for case in wanted:
         todo.put(case)
 
@@ -96,6 +99,8 @@ def run_all(
                 except queue.Empty:
                     return
                 done.put((case, worker.run(case)))
+        except BaseException as error:  # whoever waits for its case has to hear of it
+            done.put(error)
         finally:
             worker.close()
 
@@ -103,7 +108,10 @@ def run_all(
     for thread in threads:
         thread.start()
     for _ in wanted:
-        yield done.get()
+        came = done.get()
+        if isinstance(came, BaseException):
+            raise RuntimeError(f"a case could not be tried: {came}") from came
+        yield came
     for thread in threads:
         thread.join()
 
@@ -167,7 +175,8 @@ def line(case: Case, ending: Ending) -> str:
         f"| {case.instrument} | {case.name} | {case.phase} | {ending.state} | "
         f"{cell if ending.cell_closed else 'open'} | "
         f"{'on' if ending.laser_mw else 'off'} | {rows} | "
-        f"{ending.lost} | {ending.wrong} | {ending.leader_gap_s:.2f} | {ending.took_s:.1f} | "
+        f"{or_none(ending.lost)} | {or_none(ending.wrong)} | "
+        f"{ending.leader_gap_s:.2f} | {ending.took_s:.1f} | "
         f"{'**NOT HELD**: ' + '; '.join(broken) if broken else 'held'} | {words[:240]} |"
     )
 
@@ -182,6 +191,7 @@ HEAD = (
 def summary(results: Sequence[tuple[Case, Ending]]) -> str:
     """Return how the cases ended, a line for each fault of each instrument.
 
+    What is lost or wrong is the sum over those that were compared; a dash: none was.
     ``not held`` stands behind a state in which something else was not as it should be.
     """
     lines = [
@@ -195,12 +205,18 @@ def summary(results: Sequence[tuple[Case, Ending]]) -> str:
     for name, fault in sorted(by_fault, key=lambda one: (places.index(one[0]), one[1])):
         endings = by_fault[name, fault]
         words = [_in_short(endings.get(phase), name) for phase in Phase]
-        lost, wrong = (sum(getattr(x, key) for x in endings.values()) for key in ("lost", "wrong"))
+        lost, wrong = (or_none(total(endings.values(), key)) for key in ("lost", "wrong"))
         took_s = max(x.took_s for x in endings.values())
         lines.append(
             f"| {name} | {fault} | {' | '.join(words)} | {lost} | {wrong} | {took_s:.1f} |"
         )
     return "\n".join(lines)
+
+
+def total(endings: Iterable[Ending], key: str) -> int | None:
+    """Return the sum of ``lost`` or ``wrong`` over endings that were compared; None: none was."""
+    found = [number for one in endings if (number := getattr(one, key)) is not None]
+    return sum(found) if found else None
 
 
 def _in_short(ending: Ending | None, instrument: str) -> str:
@@ -216,34 +232,37 @@ def wires(folder: Path, effort: Effort) -> Sequence[Outcome]:
     """Try all cases, print their lines, and return one outcome per instrument."""
     del folder
     results: list[tuple[Case, Ending]] = []
-    lost: Counter[str] = Counter()
-    failed: Counter[str] = Counter()
-    tried: Counter[str] = Counter()
-    states: dict[str, Counter[str]] = {}
     sys.stdout.write(HEAD + "\n")
-    wanted = list(cases(effort.instruments, effort.faults))
-    for case, ending in run_all(wanted):
+    for case, ending in run_all(list(cases(effort.instruments, effort.faults))):
         sys.stdout.write(line(case, ending) + "\n")
         sys.stdout.flush()
         results.append((case, ending))
-        tried[case.instrument] += 1
-        lost[case.instrument] += ending.lost + ending.wrong
-        failed[case.instrument] += bool(ending.broken_promises(SUBJECTS[case.instrument]))
-        states.setdefault(case.instrument, Counter())[ending.state] += 1
     sys.stdout.write("\n" + summary(results) + "\n\n")
     costs = [] if effort.instruments or effort.faults else _costs()
     return [
-        Outcome(
-            fault=f"the wire of {name} broken in {tried[name]} ways",
-            expected="a state with a name, nothing lost, nothing wrong, cell open or told, nobody "
-            "waits",
-            observed=", ".join(f"{count} {state}" for state, count in states[name].most_common())
-            + (f"; {failed[name]} not as expected" if failed[name] else ""),
-            rows_lost=lost[name],
-            as_expected=not failed[name],
-        )
-        for name in tried
+        outcome(name, [ending for case, ending in results if case.instrument == name])
+        for name in dict.fromkeys(case.instrument for case, _ in results)
     ] + costs
+
+
+def outcome(name: str, endings: Sequence[Ending]) -> Outcome:
+    """Return what came of one instrument's cases; only what was compared is promised."""
+    states = Counter(ending.state for ending in endings).most_common()
+    failed = sum(bool(ending.broken_promises(SUBJECTS[name])) for ending in endings)
+    sums = {key: total(endings, key) for key in ("lost", "wrong")}
+    compared = {key: sum(getattr(x, key) is not None for x in endings) for key in sums}
+    promised = "".join(f"nothing {key}, " for key, found in sums.items() if found is not None)
+    told = ", ".join(f"{key} in {count}" for key, count in compared.items() if count)
+    found = [number for number in sums.values() if number is not None]
+    return Outcome(
+        fault=f"the wire of {name} broken in {len(endings)} ways",
+        expected=f"a state with a name, {promised}cell open or told, nobody waits",
+        observed=", ".join(f"{count} {state}" for state, count in states)
+        + (f"; {failed} not as expected" if failed else "")
+        + (f"; compared: {told}" if told else "; no rows compared"),
+        rows_lost=sum(found) if found else None,
+        as_expected=not failed,
+    )
 
 
 def _costs() -> list[Outcome]:

@@ -128,6 +128,7 @@ SUBJECTS: dict[str, Subject] = {
         _follower("julabo", "sim-second", "thermostat", by_stander=None),
         _follower("ph_meter", "sim-second", "ph_meter", changes={"compensated_by": None}),
         _follower("microbalance", "sim-second", "microbalance", changes={"gate_s": 0.1}),
+        _follower("pressure", "sim-second", "pressure"),
         _follower("stage", "sim-second", "stage"),
         _follower("camera", "sim", "camera", "relay_board", tapped=False),
         _follower("gige_camera", "sim-aravis", "camera", "relay_board", tapped=False),

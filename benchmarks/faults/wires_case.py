@@ -14,10 +14,22 @@ from typing import Any
 import numpy as np
 
 from benchmarks.faults.wires_bench import CELL, ROW_S, TOLERANCE_S, Subject
-from benchmarks.faults.wires_told import ASSETS, LANGUAGES, Told, never_made, told_by, truth, unlike
+from benchmarks.faults.wires_told import (
+    ASSETS,
+    LANGUAGES,
+    WRITERS,
+    Told,
+    never_made,
+    never_written,
+    not_taken,
+    told_by,
+    truth,
+    unlike,
+)
 from instruments.errors import InstrumentError
 from instruments.gas_chromatograph.device import GasChromatographDevice
 from instruments.potentiostat.device import PotentiostatDevice
+from operando.attachments import attached_to
 from operando.configuration import load_cell
 from operando.journal import documents, journal_path
 from operando.runs import Run
@@ -98,8 +110,9 @@ class Ending:
         said_unsafe: whether it said that the instrument is not known to be safe.
         delivered: rows that were put on the wire whole; None: this wire is not read.
         recorded: rows in the record.
-        lost: rows that were delivered and are not in the record.
-        wrong: rows in the record that were never delivered.
+        lost: rows that were delivered and are not in the record; None: nobody compared.
+        wrong: rows, arrays or files in the record that were never delivered; None: nobody compared.
+        end_missing: whether the reading that is due when the plating ends is not in the record.
         leader_gap_s: longest time between two rows of the leader, host seconds.
         by_stander_late_s: how late one that has nothing to do with it was, cell seconds.
         took_s: from connecting to closing.
@@ -113,8 +126,9 @@ class Ending:
     said_unsafe: bool = False
     delivered: int | None = None
     recorded: int = 0
-    lost: int = 0
-    wrong: int = 0
+    lost: int | None = None
+    wrong: int | None = None
+    end_missing: bool = False
     leader_gap_s: float = 0.0
     by_stander_late_s: float = 0.0
     took_s: float = 0.0
@@ -142,6 +156,8 @@ class Ending:
             found.append(f"{self.lost} rows lost")
         if self.wrong:
             found.append(f"{self.wrong} wrong values")
+        if self.end_missing:
+            found.append("the reading at the end is missing")
         if timed and not subject.leads:
             if self.leader_gap_s > ROW_S + _WAITED_S:
                 found.append(f"the leader waited {self.leader_gap_s:.1f} s")
@@ -291,9 +307,12 @@ def _compare(
         # The reading at the end of the plating is due whatever the others took.
         at_end = subject.protocol().every.at_half_cycle_ends
         phases = stream.columns[f"{subject.stream}_phase"]
-        ending.lost += int(at_end and (not rows or phases[-1] != END))
+        ending.end_missing = bool(at_end and (not rows or phases[-1] != END))
     if case.instrument in ASSETS:
-        ending.wrong += never_made(simulated, case.instrument, run.streams)
+        ending.wrong = never_made(simulated, case.instrument, run.streams)
+    if case.instrument in WRITERS:
+        digests = [x["attachment"]["source"]["sha256"] for x in attached_to(data, uid)]
+        ending.wrong = never_written(simulated, case.instrument, digests)
     if stream is None or subject.wire not in LANGUAGES:
         return
     language = LANGUAGES[subject.wire]
@@ -306,7 +325,7 @@ def _compare(
     values = np.array([one.values[language.first :] for one in delivered])
     values = values.reshape(-1, len(language.columns))
     ending.delivered = len(values)
-    ending.wrong += unlike(recorded, values)
+    ending.wrong = unlike(recorded, values)
     if case.fault in _CUTS:
         # What was on its way into the port when that was taken away did not arrive anywhere. What
         # a program of the leader says to whoever comes back is of no run any more: its log has it.
@@ -318,10 +337,11 @@ def _compare(
     if language.each_once:
         ending.lost = unlike(values, recorded)
     elif subject.leads:
-        pass  # its samples are more than its rows
+        ended = ending.state in (State.FINISHED, State.TOLD)
+        ending.lost = not_taken(values[:, 0], recorded[:, 0], ROW_S, to_the_end=ended)
     elif rows:
-        ending.delivered, lost = _unused(delivered, stream, subject.stream, language.columns[0])
-        ending.lost += lost
+        told = _unused(delivered, stream, subject.stream, language.columns[0])
+        ending.delivered, ending.lost = told
 
 
 def _unused(delivered: list[Told], stream: Any, name: str, column: str) -> tuple[int, int]:

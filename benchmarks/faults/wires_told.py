@@ -7,8 +7,9 @@ was sent as it was said.
 
 import json
 import re
+import struct
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from difflib import SequenceMatcher
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,6 +22,7 @@ Values = tuple[float, ...]
 _PREFIXES = {"f": -15, "p": -12, "n": -9, "u": -6, "m": -3, " ": 0, "k": 3, "M": 6, "G": 9, "i": 0}
 _OFFSET = 0x8000000
 _CELSIUS_K = 273.15
+_CHANNEL = 73
 _LINE = re.compile(r"[^\r\n>]+|>")
 
 
@@ -63,6 +65,11 @@ def delivered_lines(folder: Path, wire: str) -> list[tuple[float, str]]:
         for block in whole.get_matching_blocks()
         for number in range(block.b, block.b + block.size)
     ]
+
+
+def _sent(folder: Path, wire: str) -> list[tuple[float, str]]:
+    pieces = truth(folder, f"wire-{wire}")
+    return [(one["host_s"], one["text"]) for one in pieces if one["event"] == "sent"]
 
 
 # ---- one reader per language: delivered lines -> values of a row
@@ -127,16 +134,43 @@ def _zaber(lines: list[tuple[float, str]]) -> Iterator[Told]:
             yield Told(host_s, (int(found[1]) * 0.047625,))
 
 
+def _keller(pieces: list[tuple[float, str]]) -> Iterator[Told]:
+    """Yield (pressure Pa,) of each answer to function 73 with its checksum, high byte first.
+
+    Which channel was asked is not in it: what is told in degrees is no pressure that can be.
+    """
+    data = b"".join(text.encode("latin-1") for _, text in pieces)
+    ends = np.cumsum([len(text) for _, text in pieces])
+    at = 0
+    while at + 9 <= len(data):
+        frame = data[at : at + 9]
+        if frame[1] != _CHANNEL or crc16(frame[:7]) != int.from_bytes(frame[7:], "big"):
+            at += 1
+            continue
+        at += 9
+        (bar,) = struct.unpack(">f", frame[2:6])
+        yield Told(pieces[int(np.searchsorted(ends, at))][0], (bar * 1e5,))
+
+
+def crc16(data: bytes) -> int:
+    """Return the checksum of MODBUS, bit by bit: polynomial 0xA001, beginning with 0xFFFF."""
+    crc = 0xFFFF
+    for bit in (byte >> place & 1 for byte in data for place in range(8)):
+        crc = crc >> 1 ^ (0xA001 if (crc ^ bit) & 1 else 0)
+    return crc
+
+
 class Language(NamedTuple):
     """How the rows of an instrument are found on its wire, and in the record.
 
     Attributes:
-        read: delivered lines -> values.
+        read: delivered lines -> values; of a language without lines, what was sent.
         columns: of the record, behind the stream's name, one for each value that is compared.
         first: which of the values is the first of these.
         possible: whether values can be; those that cannot are delivered for nobody.
         each_once: whether each of them is a row of the record; else they are answers, of which a
             row takes one.
+        has_lines: else frames tell by their checksums which of them were sent as they were said.
     """
 
     read: Callable[[list[tuple[float, str]]], Iterator[Told]]
@@ -144,6 +178,7 @@ class Language(NamedTuple):
     first: int = 0
     each_once: bool = False
     possible: Callable[[Values], bool] = lambda values: True
+    has_lines: bool = True
 
 
 def _measured(values: Values) -> bool:
@@ -173,6 +208,7 @@ LANGUAGES: Mapping[str, Language] = {
     "microbalance": Language(
         _number_lines(r"\d+\.\d\d", float), ("frequency",), possible=_between(4e6, 6e6)
     ),
+    "pressure": Language(_keller, ("pressure",), possible=_between(-3e4, 3.3e5), has_lines=False),
     "stage": Language(_zaber, ("x",), possible=_between(-1e5, 1e5)),
 }
 
@@ -207,6 +243,10 @@ ASSETS: Mapping[str, Asset] = {
 }
 
 
+# Boxes whose truth has the digest of each file.
+WRITERS = ("ftir", "xrd", "afm", "ultrasound")
+
+
 def never_made(folder: Path, instrument: str, streams: Mapping[str, Any]) -> int:
     """Return how many arrays in the record the instrument never made, as they are there."""
     asset = ASSETS[instrument]
@@ -218,10 +258,16 @@ def never_made(folder: Path, instrument: str, streams: Mapping[str, Any]) -> int
     return sum(zlib.crc32(one.tobytes()) not in made for one in arrays)
 
 
+def never_written(folder: Path, instrument: str, digests: Sequence[str]) -> int:
+    """Return how many files, by their SHA-256, are none of those that a box meant to write."""
+    meant = {line.get("sha256") for line in truth(folder, instrument)}
+    return sum(digest not in meant for digest in digests)
+
+
 def told_by(folder: Path, wire: str) -> list[Told]:
     """Return all that an instrument delivered on its wire and that can be."""
     language = LANGUAGES[wire]
-    lines = delivered_lines(folder, wire)
+    lines = delivered_lines(folder, wire) if language.has_lines else _sent(folder, wire)
     return [one for one in language.read(lines) if language.possible(one.values)]
 
 
@@ -236,3 +282,36 @@ def unlike(
         near = np.isclose(delivered, row, rtol=relative, atol=1e-12).all(axis=1)
         wrong += not near.any()
     return wrong
+
+
+def not_taken(
+    samples: npt.NDArray[np.float64],
+    rows: npt.NDArray[np.float64],
+    every_s: float,
+    *,
+    to_the_end: bool,
+) -> int:
+    """Return how many samples were due as a row, and are none.
+
+    One is due ``every_s`` after the row before it, and the first one always.
+
+    Args:
+        samples: times in the step of what was delivered, s, as they came; where they go back, a
+            test of its own began. One without any row is not looked at.
+        rows: times in the step of what was recorded, s.
+        every_s: how far apart rows are, s.
+        to_the_end: whether the run took all of them; else those behind the last row are nobody's.
+    """
+    lost = 0
+    for test in np.split(samples, np.flatnonzero(np.diff(samples) < 0) + 1):
+        is_row = np.isclose(test[:, None], rows[None, :], rtol=1e-9, atol=1e-6).any(axis=1)
+        if not is_row.any():
+            continue
+        last = len(test) if to_the_end else int(np.flatnonzero(is_row)[-1])
+        before_s = -np.inf
+        for t_s, taken in zip(test[:last], is_row[:last], strict=True):
+            due = t_s - before_s >= every_s - 1e-6
+            lost += bool(due and not taken)
+            if due or taken:
+                before_s = t_s
+    return lost

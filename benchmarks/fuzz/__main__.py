@@ -76,59 +76,54 @@ def _work(one: Target, arguments: argparse.Namespace) -> int:
     os.dup2(nothing, 1)
     last = [0.0]
 
-    def tell(number: int) -> None:
-        # A number per tenth of a second is enough to find the frame again; all, where it died.
+    def tell(number: int, found: Found) -> None:
+        # A line per tenth of a second is enough to find the frame again, if it dies.
         if time.monotonic() - last[0] > 0.1:
             last[0] = time.monotonic()
-            told.write(f"{number}\n")
+            told.write(f"{number} {json.dumps(asdict(found))}\n")
 
     found = fuzz(one, arguments.seed, range(arguments.worker, arguments.frames), tell)
-    told.write(json.dumps({"what": one.what, **asdict(found)}) + "\n")
+    told.write(f"all {json.dumps(asdict(found))}\n")
     return 0
 
 
 def _supervised(name: str, arguments: argparse.Namespace) -> tuple[str, Found]:
     """Run a target in processes of its own until all frames were read."""
-    all_found, what, start = Found(), "", 0
+    all_found, start = Found(), 0
     for _ in range(_MOST_RESTARTS):
-        number, told, died = _run(name, arguments, start)
-        if told is not None:
-            what = str(told.pop("what"))
-            part = Found(**told)
-            for key in ("frames", "refused", "accepted", "wrong", "others", "hangs", "took_s"):
-                setattr(all_found, key, getattr(all_found, key) + getattr(part, key))
-            all_found.leaks += part.leaks
-            all_found.examples += part.examples
-            return what, all_found
+        number, part, died = _run(name, arguments, start)
+        all_found.add(part)
+        if not died:
+            return target(name).what, all_found
         all_found.hangs += 1
         all_found.examples.append(f"near {number}: {died}")
         start = number + 1
-    return what, all_found
+    return target(name).what, all_found
 
 
-def _run(
-    name: str, arguments: argparse.Namespace, start: int
-) -> tuple[int, dict[str, object] | None, str]:
-    """Return the last number told, what was found (None: it died), and how it died."""
+def _run(name: str, arguments: argparse.Namespace, start: int) -> tuple[int, Found, str]:
+    """Return the last number told, what was found until then, and how it died; empty: it ended."""
     command = [sys.executable, "-W", "error::RuntimeWarning", "-m", "benchmarks.fuzz", name]
     command += ["--frames", str(arguments.frames), "--seed", str(arguments.seed)]
     command += ["--worker", str(start)]
     child = subprocess.Popen(command, stdout=subprocess.PIPE)
     assert child.stdout is not None
-    number, rest = start, b""
+    number, found, rest = start, Found(), b""
     try:
         while select.select([child.stdout], [], [], _PATIENCE_S + 60 * (rest == b""))[0]:
             data = os.read(child.stdout.fileno(), 1 << 20)
             if not data:
                 if child.wait() > 0:  # an error of the trial itself, which has told it
                     raise RuntimeError(f"{name}: {' '.join(command)} failed")
-                return number, None, f"its process was killed by signal {-child.returncode}"
+                return number, found, f"its process was killed by signal {-child.returncode}"
             *lines, rest = (rest + data).split(b"\n")
             for line in lines:
-                if line.startswith(b"{"):
-                    return number, json.loads(line), ""
-                number = int(line)
-        return number, None, "a hang in which no alarm is heard"
+                words, _, told = line.partition(b" ")
+                found = Found(**json.loads(told))
+                if words == b"all":
+                    return number, found, ""
+                number = int(words)
+        return number, found, "a hang in which no alarm is heard"
     finally:
         child.kill()
         child.wait()

@@ -82,6 +82,13 @@ class Found:
     examples: list[str] = field(default_factory=list)
     took_s: float = 0.0
 
+    def add(self, more: "Found") -> None:
+        """Add what came of other frames of the same target."""
+        for key in ("frames", "refused", "accepted", "wrong", "others", "hangs", "took_s"):
+            setattr(self, key, getattr(self, key) + getattr(more, key))
+        self.leaks += more.leaks
+        self.examples += more.examples
+
     @property
     def held(self) -> bool:
         """Return whether all was as it has to be."""
@@ -114,9 +121,15 @@ def verdict(target: Target, frame: Frame) -> str:
 
 
 def fuzz(
-    target: Target, seed: int, numbers: range, told: Callable[[int], None] = lambda n: None
+    target: Target,
+    seed: int,
+    numbers: range,
+    told: Callable[[int, Found], None] = lambda number, found: None,
 ) -> Found:
-    """Return what comes of the frames of these numbers; ``told`` hears each before it is read."""
+    """Return what comes of the frames of these numbers.
+
+    ``told`` hears each number before its frame is read, and what was found in those before.
+    """
     found = Found()
     for frame in target.frames:
         if (came := verdict(target, frame)) != "accepted":
@@ -128,7 +141,8 @@ def fuzz(
     before = (0, 0, 0)
     settled = numbers.start + len(numbers) // 3
     for number in numbers:
-        told(number)
+        found.took_s = time.monotonic() - began
+        told(number, found)
         if number == settled:
             before = _held()
         frame = frame_of(target, seed, number)

@@ -5,7 +5,7 @@ from functools import cache
 
 from benchmarks.fuzz.target import Target
 
-_MODULES = ("lines", "potentiostats", "files", "packets", "records")
+_MODULES = ("lines", "buses", "potentiostats", "files", "packets", "records")
 
 
 @cache

@@ -1,6 +1,6 @@
 """A wire that says what it is given."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from instruments.transport._buffered import BufferedTransport
 
@@ -27,6 +27,9 @@ class FedWire(BufferedTransport):
 
     def _send(self, data: bytes) -> None:
         self._waiting += self._answer(data)
+
+    def _descriptors(self) -> Iterable[int]:
+        return ()
 
     def _wake(self) -> None:
         """Nobody waits."""

@@ -89,7 +89,7 @@ _NUMBER = re.compile(
     r"[-+]?(?:[0-9]+(?:[.,][0-9]*)?|[.,][0-9]+)(?:[eE][-+]?[0-9]+)?|[-+]?nan", re.I
 )
 # Nothing that is measured is larger, in any unit.
-LARGEST = 1e200
+LARGEST = 1e30
 # A file is read whole, and its text is several times as large in memory.
 LARGEST_BYTES = 512_000_000
 # By quantity: standard name, unit, and the factor of each unit that files use.
@@ -275,7 +275,8 @@ def rows_of(
         except ValueError as error:
             raise ReaderError(f"{path}: line {line} holds no number ({error})") from error
         if any(abs(value) > LARGEST for value in found[-1]):
-            raise ReaderError(f"{path}: line {line} holds a number that is none: {max(found[-1])}")
+            beyond = max(found[-1], key=abs)
+            raise ReaderError(f"{path}: line {line} holds a number that is none: {beyond:g}")
     if not found:
         raise ReaderError(f"{path}: the table has no rows: is the file cut off?")
     return np.array(found, dtype=np.float64)

@@ -1,11 +1,13 @@
 """The process of a box: asked on standard input, it writes a file slowly and tells when it is done.
 
 ``python -m sim_devices.writers KIND FOLDER SEED``. Each line that comes is an object with
-``number``, ``host_time_s`` and ``seen`` (a `Look`); each that it tells is what the truth says.
+``number``, ``host_time_s`` and ``seen`` (a `Look`); each that it tells is what the truth says, with
+the digest of the file as it was meant, before anything was broken in it.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import sys
@@ -45,7 +47,12 @@ def main(kind: str, folder: Path, seed: int) -> None:
         look = Look.of(asked["seen"])
         text, truth = measure(look, began, random)
         path = folder / f"{kind}-{asked['number']:04d}{ending}"
-        told = {"cell_t_s": look.cell_t_s, "host_time_s": asked["host_time_s"], **truth}
+        told: dict[str, object] = {
+            "cell_t_s": look.cell_t_s,
+            "host_time_s": asked["host_time_s"],
+            **truth,
+        }
+        told["sha256"] = hashlib.sha256(text.encode("utf-8")).hexdigest()
         try:
             if "drop" in broken:
                 told["lost"] = "drop"

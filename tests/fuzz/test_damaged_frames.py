@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from benchmarks.fuzz.mutations import damaged
-from benchmarks.fuzz.target import Frame, Target, frame_of, fuzz, verdict
+from benchmarks.fuzz.target import Found, Frame, Target, frame_of, fuzz, verdict
 from benchmarks.fuzz.targets import names, target
 
 
@@ -63,3 +63,20 @@ def test_what_is_wrong_is_found() -> None:
     assert not found.held
     assert "ZeroDivisionError" in str(found.examples)
     assert frame_of(careless, 1, 7) == frame_of(careless, 1, 7) != frame_of(careless, 2, 7)
+
+
+def test_who_hears_of_a_trial_has_what_it_counted_so_far() -> None:
+    one = target("keller")
+    heard: dict[int, int] = {}
+
+    def told(number: int, found: Found) -> None:
+        heard[number] = found.refused + found.accepted
+
+    found = fuzz(one, 1, range(5), told)
+    assert heard == {number: number for number in range(5)}
+    assert found.frames == 5
+    both = Found()
+    both.add(found)
+    both.add(found)
+    assert both.frames == 10
+    assert both.refused == 2 * found.refused

@@ -198,6 +198,8 @@ def test_a_pattern_is_read_with_what_stands_before_it(tmp_path: Path) -> None:
         read_xy(_write(tmp_path / "falls.xy", "30.02 1\n30 2\n"))
     with pytest.raises(ReaderError, match="line 2 holds no number"):
         read_xy(_write(tmp_path / "ends.xy", "30.02 1\nend\n"))
+    with pytest.raises(ReaderError, match=r"line 2 holds a number that is none: 9e\+99"):
+        read_xy(_write(tmp_path / "beyond.xy", "30.00 1\n30.02 9e99\n30.04 2\n"))
 
 
 def test_a_height_map_is_read_as_matrix_and_as_points(tmp_path: Path) -> None:
