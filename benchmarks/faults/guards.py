@@ -29,6 +29,9 @@ from operando.simulation import SimulatedBench
 
 WITHIN_S = 2.0
 PLATE_S = 5.0
+_REST_S = 0.5
+# A source meter measures the open circuit with its output on, at no current: it is on all the time.
+_PROGRAM_S = _REST_S + PLATE_S
 _CURRENT_MA_CM2 = 1.5
 _PATIENCE_S = 60.0
 _POLL_S = 0.002
@@ -45,7 +48,7 @@ _PROTOCOL = {
     "technique": {
         "type": "sequence",
         "steps": [
-            {"type": "open_circuit", "duration_s": 0.5},
+            {"type": "open_circuit", "duration_s": _REST_S},
             {
                 "type": "galvanostatic_step",
                 "role": "plate",
@@ -333,7 +336,7 @@ def _what_is_wrong(death: Death) -> str:
         return f"cell open after {death.open_after_s:.2f} s"
     if (death.laser_off_after_s or 0.0) > WITHIN_S:
         return f"laser off after {death.laser_off_after_s:.2f} s"
-    if death.on_s > PLATE_S + 0.5:
+    if death.on_s > _PROGRAM_S + 0.3:
         return f"the cell was on for {death.on_s:.2f} s"
     if death.stop is None:
         return "no stop document"

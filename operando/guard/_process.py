@@ -269,10 +269,9 @@ class _Guard:
     def _asked(self, what: str, wanted: Set[str], asker: int) -> dict[str, Any]:
         """Answer another session; called in the door's thread."""
         kept: list[str] = []
-        if what == "settled":
-            self._handed_back.set()
-        elif what == "go on":
-            self._go_on.set()
+        if what in ("settled", "go on"):
+            if self._lent_to is not None:  # else there is nothing that could be settled
+                (self._handed_back if what == "settled" else self._go_on).set()
         elif what == "hand back" and self._noticed:
             # Between the owner's death and the first try.
             self._acts.wait(_LET_GO_S)
@@ -294,15 +293,14 @@ class _Guard:
 
     def _lend(self, asker: int) -> None:
         """Let every port go; what is not safe yet is lent until that is settled."""
-        borrower = Owner(asker)
+        # First: what is lent ends nobody's watch, also in the moment in which the ports are let go.
+        self._lent_to = Owner(asker)
         self._given_up.set()
         if self._acting is not None:
             self._acting.stop(_LET_GO_S)
         if self._keeper is not None:
             self._keeper.close()
-        if self._acting is not None and self._acting.unsafe:
-            self._lent_to = borrower
-        else:
+        if self._acting is None or not self._acting.unsafe:
             self._handed_back.set()
 
     def _take_again(self) -> None:
