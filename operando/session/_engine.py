@@ -211,7 +211,11 @@ def without_pause(plan: MsgGenerator) -> MsgGenerator:
     what came since the last checkpoint. Without a checkpoint a pause ends the plan, cell open.
     """
 
+    def clear() -> MsgGenerator:
+        # A bluesky plan that is never begun, since the kickoff failed, would warn of it.
+        yield Msg("clear_checkpoint")
+
     def clear_after_kickoff(message: Msg) -> tuple[None, MsgGenerator | None]:
-        return None, bps.clear_checkpoint() if message.command == "kickoff" else None
+        return None, clear() if message.command == "kickoff" else None
 
     return (yield from bpp.plan_mutator(plan, clear_after_kickoff))
