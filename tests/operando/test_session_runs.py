@@ -1,5 +1,6 @@
 """A session: what it promises about records, failures, signals and the end."""
 
+import gc
 import io
 import json
 import logging
@@ -10,6 +11,7 @@ import subprocess
 import sys
 import threading
 import time
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
@@ -18,16 +20,17 @@ import bluesky.plan_stubs as bps
 import bluesky.preprocessors as bpp
 import pytest
 import serial
-from bluesky.utils import MsgGenerator
+from bluesky.utils import Msg, MsgGenerator
 
 from instruments.bench import Bench, BenchConnectionError
 from instruments.bench_file import BenchFile
-from instruments.errors import InstrumentFaultError, UnsupportedTechniqueError
+from instruments.errors import InstrumentError, InstrumentFaultError, UnsupportedTechniqueError
 from operando import __version__
 from operando.cli import main
 from operando.configuration import ConfigurationError, load_bench, load_cell
 from operando.journal import JournalError, documents, journal_path, list_runs
 from operando.session import RunFailedError, Session
+from operando.session._engine import without_pause
 from operando.simulation import SimulatedBench, SimulationError, serving_process
 from techniques import Assignment, GalvanostaticStep, Limit, OpenCircuit, Protocol, Sequence
 
@@ -413,6 +416,21 @@ def test_a_simulator_ends_when_its_owner_is_killed(tmp_path: Path) -> None:
     while serving_process(tmp_path) == pid:
         assert time.monotonic() < deadline
         time.sleep(0.02)
+
+
+def test_a_kickoff_that_fails_leaves_no_plan_that_was_never_begun() -> None:
+    def plan() -> MsgGenerator:
+        yield Msg("kickoff")
+
+    watched = without_pause(plan())
+    assert next(watched).command == "kickoff"
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        with pytest.raises(InstrumentError):
+            watched.throw(InstrumentError("refused"))
+        del watched
+        gc.collect()
+    assert not told
 
 
 def test_a_plan_of_anybody_that_breaks_after_kickoff_leaves_the_cell_open(tmp_path: Path) -> None:
