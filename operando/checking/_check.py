@@ -57,8 +57,11 @@ def check(
     with guarding(connected, data_dir) as guard:
         try:
             silent = connected.connect_what_answers()
-            guard.wait()
-            items += _connections(bench, connected, silent, held=guard.item.status == "ok")
+            # A potentiostat that says nothing may be running a program.
+            cell_open = not any(bench.instruments[name].kind == "potentiostat" for name in silent)
+            guard.wait(cell_open=cell_open)
+            held = cell_open and guard.item.status == "ok"
+            items += _connections(bench, connected, silent, held=held)
             drivers = _answering(connected, silent)
             items += _looked_at(bench, drivers, data_dir, protocol, cell)
             items.append(guard.now())
@@ -104,7 +107,7 @@ def _connections(
         if driver is None:  # the guard's, which watches only when it has read its relays back
             told = "the guard holds it: its relays read back closed"
             if not held:
-                told = f"only the guard opens an {entry.kind}, and it does not watch"
+                told = "only the guard closes it, and only over a cell that is known to be open"
             yield Item(f"{name}: relays", "ok" if held else "not checked", told)
             continue
         error = silent.get(name)

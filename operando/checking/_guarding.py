@@ -41,13 +41,13 @@ class Guarding:
         self._guard = guard
         self.item = item
 
-    def wait(self) -> None:
-        """Wait until it watches, or has told why it cannot."""
+    def wait(self, *, cell_open: bool) -> None:
+        """Wait until it watches, or has told why it cannot; see `Guard.wait`."""
         guard = self._guard
         if guard is None:
             return
         try:
-            guard.wait()
+            guard.wait(cell_open=cell_open)
         except GuardError as error:
             self.item = failed(_WHAT, error, "without it nobody acts when this program dies")
         else:

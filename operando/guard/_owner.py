@@ -67,6 +67,9 @@ class Guard:
         self._writing = threading.Lock()
         self._changing = threading.RLock()  # whose process it is
         self._ready = threading.Event()
+        self._interlocked = any(entry.kind == "interlock" for entry in file.instruments.values())
+        self._holds = False
+        self._held = threading.Event()
         self._closed = threading.Event()
         self._heard_at = self._engine_at = time.monotonic()
         self._run: dict[str, Any] = {"run": "", "finishes": False}
@@ -92,9 +95,17 @@ class Guard:
         self._thread = threading.Thread(target=self._beat, name="heart", daemon=True)
         self._thread.start()
 
-    def wait(self) -> None:
-        """Wait until the guard watches; raises GuardError if it does not."""
-        if not self._ready.wait(_READY_S) or self._ended:
+    def wait(self, *, cell_open: bool = True) -> None:
+        """Wait until the guard watches, and holds the bench's interlock; raises GuardError if not.
+
+        The interlock is left as it is unless the cell is known to be open: closed under a program
+        that nobody has ended yet it would connect the cell to whatever that has come to.
+        """
+        watches = self._ready.wait(_READY_S)
+        if watches and not self._ended and self._interlocked and cell_open:
+            self._holds = True  # each beat tells it from now on
+            watches = self._held.wait(_READY_S)
+        if not watches or self._ended:
             said = self._said().rpartition("\n")[2]
             self.close()
             raise GuardError(f"the guard did not start; it said: {said or 'nothing'}")
@@ -193,6 +204,8 @@ class Guard:
                 told = json.loads(line)
                 if told.get("ready"):
                     self._ready.set()
+                if told.get("held"):
+                    self._held.set()
                 if told.get("tripped") and not self._closed.is_set():
                     self._ended = str(told["tripped"])
                     self._lost(self._ended)
@@ -207,10 +220,11 @@ class Guard:
     def _replace(self, why: str) -> None:
         # A guard that held an interlock leaves it to open: closing it again under a program that
         # runs would connect the cell to whatever the instrument has come to meanwhile.
-        held = any(entry.kind == "interlock" for entry in self._file.instruments.values())
+        held = self._interlocked
         if held or not self._ready.is_set() or len(self._started_at) > _RESTARTS:
             self._ended = why
             self._ready.set()  # who waits for it is told
+            self._held.set()
             if (held or len(self._started_at) > 1) and not self._closed.is_set():
                 after = "and the interlock opens" if held else "and none can be started"
                 self._lost(f"{why}, {after}")
@@ -237,7 +251,8 @@ class Guard:
             elif not self._loop.is_closed():
                 self._loop.call_soon_threadsafe(self._engine_lives)
             # Each beat tells all: one that does not fit into the pipe is missed by nobody.
-            self._tell({"engine_s": round(time.monotonic() - self._engine_at, 3), **self._run})
+            engine_s = round(time.monotonic() - self._engine_at, 3)
+            self._tell({"engine_s": engine_s, "hold": self._holds, **self._run})
             process = self._process
             if (
                 process is not None

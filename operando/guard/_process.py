@@ -76,6 +76,7 @@ class _Guard:
         self._acting: Acting | None = None
         self._given_up = threading.Event()
         self._handed_back = threading.Event()
+        self._holds = False
         self._go_on = threading.Event()
         self._lent_to: Owner | None = None
         self._door = _Door(self._asked)
@@ -112,8 +113,6 @@ class _Guard:
 
     def serve(self) -> int:
         try:
-            if self._keeper is not None:
-                self._keeper.hold()
             self._say(ready=True, pid=os.getpid())
             why = self._watch()
             if why != "goodbye":
@@ -145,6 +144,10 @@ class _Guard:
                 return "its process ended"
             if time.monotonic() - self._announced_at > _ANNOUNCE_EVERY_S:
                 self._announce()
+            if self._heart.hold and self._keeper is not None and not self._holds:
+                self._holds = True
+                self._keeper.hold()
+                self._say(held=True)
             if self._heart.trips and self._keeper is not None:
                 # What the owner cannot make safe itself loses its lead, or its laser's.
                 self._heart.trips.clear()

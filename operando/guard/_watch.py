@@ -122,7 +122,7 @@ class Heart:
         run: uid of the run that is open, empty if none is.
         finishes: whether that run's program can end by itself and keep its rows.
         unsafe: instruments that the owner could not make safe, when it said goodbye.
-        journals: folder of the record, as the owner told it.
+        hold: whether the owner has seen the cell open, so that an interlock can be closed.
     """
 
     def __init__(
@@ -136,6 +136,7 @@ class Heart:
         self.finishes = False
         self.unsafe: tuple[str, ...] = ()
         self.trips: list[str] = []
+        self.hold = False
         self._goodbye = False
         self._engine_s = 0.0
         self._beat_at = self._looked_at = time.monotonic()
@@ -173,6 +174,7 @@ class Heart:
         if "run" in told:
             self.run = str(told["run"])
             self.finishes = bool(told.get("finishes", False))
+        self.hold = self.hold or bool(told.get("hold"))
         if "trip" in told:
             self.trips += [str(name) for name in told["trip"]]
         if "goodbye" in told:

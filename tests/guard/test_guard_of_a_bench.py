@@ -1,5 +1,6 @@
 """Hosts that die: a real session, a real guard, a simulated bench that writes down the truth."""
 
+import json
 import os
 import signal
 import subprocess
@@ -13,8 +14,25 @@ import pytest
 from benchmarks.faults import guards
 from benchmarks.faults.guards import PLATE_S, WITHIN_S, Station, die, station
 from benchmarks.faults.outcome import Effort
+from instruments.potentiostat.methodscript import MethodScriptPotentiostat
 from operando.configuration import load_bench
 from operando.guard import guards_of, let_go_on, take_back
+from operando.session import Session
+from operando.simulation import SimulatedBench
+from techniques import Assignment
+
+
+def plating_for(seconds: float) -> Assignment:
+    step = {
+        "type": "galvanostatic_step",
+        "role": "plate",
+        "current_density_ma_cm2": 1.0,
+        "until": [{"quantity": "time_s", "value": seconds}],
+    }
+    technique = {"type": "sequence", "steps": [step]}
+    limits = {"potential_min_v": -3.0, "potential_max_v": 3.0}
+    told = {"technique": technique, "area_cm2": 1.0, "limits": limits}
+    return Assignment.model_validate(told)
 
 
 @pytest.fixture(autouse=True)
@@ -109,7 +127,8 @@ def test_who_takes_a_bench_back_and_cannot_make_it_safe_leaves_it_to_a_guard_aga
         check=False,
     )
     assert safe.returncode == 1
-    assert "acted because its process ended" in safe.stdout
+    # The owner may have noticed the cable before it was killed, and have left the cell to it.
+    assert "acted because" in safe.stdout
     assert "goes on trying" in safe.stderr
     assert bench.wait(lambda: not bench.truth.cell_is_on(), 30) < 30
     assert bench.wait(bench.guard_is_gone, 10) < 10
@@ -157,6 +176,36 @@ def test_the_other_potentiostats_are_opened_too(tmp_path: Path) -> None:
         assert death.open_after_s < WITHIN_S
         assert death.stop is not None
         assert "cell open" in death.stop["guard"]["instruments"]["potentiostat"]
+
+
+def test_an_interlock_is_closed_only_when_what_ran_on_the_cell_has_been_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    served = ("potentiostat", "interlock")
+    file = load_bench("sim-interlock").only({"potentiostat", "interlock"})
+    monkeypatch.setenv("OPERANDO_GUARD", "on")
+    with SimulatedBench(
+        "zn-bare-half", factor=1.0, instruments=served, directory=tmp_path / "sim"
+    ) as sim:
+        # A program that a computer which lost its power has left behind.
+        left = MethodScriptPotentiostat((sim.directory / "potentiostat").read_text().strip())
+        left.connect()
+        left.start(plating_for(60.0))
+        assert left._transport is not None
+        left._transport.close()
+        left._transport = None
+        # So late that a guard is there long before anything is ended.
+        stall = {"instrument": "potentiostat", "fault": "stall", "seconds": 1.8}
+        (sim.directory / "faults").write_text(json.dumps(stall) + "\n")
+        time.sleep(0.3)
+        with Session(file, tmp_path / "data", catalog=False):
+            truth = guards._Truth(sim.directory)
+            ended = [x for x in truth.lines("potentiostat") if x["event"] == "script_end"]
+            closed = [x for x in truth.lines("interlock") if x.get("closed")]
+            assert closed
+            assert ended[-1]["cell_t_s"] <= closed[0]["cell_t_s"]
+            program = max(ended, key=lambda x: x["cell_t_s"])
+            assert not program["cell_is_on"]
 
 
 def test_a_session_that_ends_takes_its_guard_along(bench: Station, tmp_path: Path) -> None:
