@@ -19,7 +19,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from operando.settings import config_dir
-from techniques import Assignment, Cell, Protocol, Technique, UnsuitableCellError
+from techniques import Assignment, Cell, Protocol, StationsFile, Technique, UnsuitableCellError
 
 if TYPE_CHECKING:
     from instruments.bench_file import BenchFile
@@ -51,6 +51,7 @@ class _Kind:
 
 
 _BENCH = _Kind("bench", ".")
+_STATIONS = _Kind("file of stations", ".")
 _CELL = _Kind("cell", "cells")
 _PROTOCOL = _Kind("protocol", "protocols")
 
@@ -113,6 +114,11 @@ def load_cell(name_or_path: str | Path, *, beside: Path | None = None) -> Cell:
 def load_protocol(name_or_path: str | Path) -> Protocol:
     """Return the protocol of that name or path; raises ConfigurationError."""
     return _load(Protocol, _find(_PROTOCOL, name_or_path))
+
+
+def load_stations(name_or_path: str | Path = "stations") -> StationsFile:
+    """Return the file of stations of that name or path; raises ConfigurationError."""
+    return _load(StationsFile, _find(_STATIONS, name_or_path))
 
 
 def bench_path(name_or_path: str | Path) -> Path:
@@ -201,7 +207,8 @@ def check_technique(bench: "BenchFile", cell: Cell, protocol: Protocol) -> None:
 
 
 def _names(kind: _Kind) -> list[str]:
-    return sorted(path.stem for path in (config_dir() / kind.folder).glob("*.yaml"))
+    found = {path.stem for path in (config_dir() / kind.folder).glob("*.yaml")}
+    return sorted(found - {"stations"} if kind is _BENCH else found)
 
 
 def _find(kind: _Kind, name_or_path: str | Path, beside: Path | None = None) -> Path:

@@ -33,6 +33,13 @@ from techniques.failure_policy import FailurePolicy, Retry
 from techniques.limits import Limit, SafetyLimits
 from techniques.programs import Block, Repeat, Sequence
 from techniques.protocol import FreshSpots, GasCheck, Protocol, Schedule, Temperatures
+from techniques.queueing import (
+    AlertSettings,
+    Retention,
+    SimulatedBench,
+    StationEntry,
+    StationsFile,
+)
 from techniques.recording import Recording
 from techniques.reference import (
     KnownPotential,
@@ -51,6 +58,7 @@ from techniques.remaining import (
     remaining,
     without_first_step,
 )
+from techniques.requests import Amend, Request, SkipStep, StopCell
 from techniques.rules import (
     Condition,
     Inject,
@@ -73,6 +81,8 @@ from techniques.steps import (
 from techniques.technique import NamedBlock, Technique, for_cell, named_blocks
 
 __all__ = [
+    "AlertSettings",
+    "Amend",
     "Assignment",
     "Block",
     "Cell",
@@ -118,12 +128,19 @@ __all__ = [
     "ReferenceCheck",
     "Remaining",
     "Repeat",
+    "Request",
     "ReservoirEfficiency",
+    "Retention",
     "Retry",
     "Rule",
     "SafetyLimits",
     "Schedule",
     "Sequence",
+    "SimulatedBench",
+    "SkipStep",
+    "StationEntry",
+    "StationsFile",
+    "StopCell",
     "SymmetricCycling",
     "Tafel",
     "TakeImages",

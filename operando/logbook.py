@@ -1,0 +1,1 @@
+"""The log book: what people note of cells and stations, with the time."""

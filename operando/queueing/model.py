@@ -1,0 +1,134 @@
+"""What is kept of stations, mounted cells and items, as data; times are seconds of the epoch."""
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from pydantic import Field
+
+from techniques._base import Data
+
+ItemState = Literal[
+    "starting",
+    "running",
+    "done",
+    "resumed",
+    "failed",
+    "stopped",
+    "held",
+    "skipped",
+    "removed",
+]
+# Nothing becomes of these any more.
+ENDED: frozenset[str] = frozenset(("done", "resumed", "failed", "stopped", "skipped", "removed"))
+# Behind these what was to come `after` them goes on.
+DONE: frozenset[str] = frozenset(("done", "resumed"))
+
+
+class Attempt(Data):
+    """One execution of an item.
+
+    Attributes:
+        kind: A first run, or one that goes on with it.
+        began: When it was started.
+        ended: When it was known to have ended; ``None``: it goes on.
+        run_uid: The last run of it; ``None``: it has none.
+        exit_status: That of the run; ``lost``: the worker died or hung.
+        reason: Why it ended as it did.
+    """
+
+    kind: Literal["run", "resume"]
+    began: float
+    ended: float | None = None
+    run_uid: str | None = None
+    exit_status: str = ""
+    reason: str = ""
+
+
+class Record(Data):
+    """What became of an item, from its start on; ``kwargs`` is the whole item."""
+
+    item: str
+    station: str
+    cell_id: str
+    label: str = ""
+    campaign: str = ""
+    state: ItemState
+    reason: str = ""
+    attempts: tuple[Attempt, ...] = ()
+    kwargs: Mapping[str, Any] = Field(default_factory=dict)
+    added: float | None = None
+    began: float | None = None
+    ended: float | None = None
+    by: str = ""
+
+    @property
+    def over(self) -> bool:
+        """Return whether nothing becomes of it any more."""
+        return self.state in ENDED
+
+
+class Mount(Data):
+    """Which cell is in a station, who says so, and what was measured when it came.
+
+    Attributes:
+        ocv_v: Open circuit potential, V; ``None``: not measured.
+        series_ohm: Series resistance, ohm; ``None``: not measured.
+        expected: What the cell's record or file says of them.
+        findings: What differed, in words.
+        accepted: Whether somebody accepted that.
+        state: ``finished``: nothing is run on it any more.
+    """
+
+    station: str
+    cell_id: str
+    sample: Mapping[str, Any]
+    by: str
+    at: float
+    ocv_v: float | None = None
+    series_ohm: float | None = None
+    expected: Mapping[str, Any] = Field(default_factory=dict)
+    findings: tuple[str, ...] = ()
+    accepted: bool = False
+    state: Literal["mounted", "finished"] = "mounted"
+    why_finished: str = ""
+
+
+class StationState(Data):
+    """How a station is, as its supervisor tells.
+
+    Attributes:
+        wanted: Whether it is to be open.
+        state: ``held``: nothing is started until somebody decides; ``lost``: its supervisor or
+            worker is gone.
+        paused: No further item is started; the running one goes on.
+        why: In words.
+        item: The item that runs.
+        since: Since when it is so.
+    """
+
+    name: str
+    host: str = ""
+    wanted: Literal["open", "closed"] = "closed"
+    state: Literal["closed", "opening", "idle", "running", "held", "lost"] = "closed"
+    paused: bool = False
+    why: str = ""
+    item: str | None = None
+    supervisor_pid: int | None = None
+    since: float = 0.0
+
+
+class Command(Data):
+    """What somebody asks of a station while it runs.
+
+    Attributes:
+        do: ``abort`` ends the item; ``stop`` ends the experiment on this cell.
+        item: The item meant; a command for another one than runs does nothing.
+        protocol: Of ``amend``.
+    """
+
+    do: Literal["stop", "skip_step", "amend", "abort"]
+    by: str
+    at: float
+    text: str = ""
+    item: str | None = None
+    protocol: Mapping[str, Any] | None = None

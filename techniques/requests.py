@@ -1,0 +1,36 @@
+"""What people ask of a run that goes on, as data."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from techniques._base import Data
+from techniques.protocol import Protocol
+
+
+class StopCell(Data):
+    """End the experiment, the cell open; everything measured is kept."""
+
+    request: Literal["stop"] = "stop"
+    by: str = Field(min_length=1)
+    why: str = ""
+
+
+class SkipStep(Data):
+    """End the present step, and go on with what comes behind it."""
+
+    request: Literal["skip_step"] = "skip_step"
+    by: str = Field(min_length=1)
+    why: str = ""
+
+
+class Amend(Data):
+    """From the next half-cycle on, go on as another protocol says, where that then stands."""
+
+    request: Literal["amend"] = "amend"
+    by: str = Field(min_length=1)
+    protocol: Protocol
+    why: str = ""
+
+
+Request = Annotated[StopCell | SkipStep | Amend, Field(discriminator="request")]
