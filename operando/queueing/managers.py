@@ -31,6 +31,8 @@ USER_GROUPS = ("primary", "operator", "viewer")
 SUPERVISOR = "supervisor"
 _TIMEOUT_MS = 2000
 _KEYS, _CONFIGURATION, _LOG = "keys.json", "manager.yaml", "manager.log"
+# In a folder of its own: the queue server takes it, and what is beside it, for its own.
+_STARTUP = Path(__file__).parent / "_startup" / "station.py"
 _PROGRAM = "from bluesky_queueserver.manager.start_manager import start_manager as s; s()"
 _LOG_MAX_BYTES = 5_000_000
 # The client's own pair: the server lets in whoever has its public key, which only its owner has.
@@ -280,7 +282,7 @@ def start_manager(
                 "--config",
                 str(folder / _CONFIGURATION),
                 "--startup-script",
-                str(Path(__file__).with_name("_startup.py")),
+                str(_STARTUP),
                 "--existing-plans-devices",
                 str(folder / "plans.yaml"),
                 "--user-group-permissions",
