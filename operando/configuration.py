@@ -127,6 +127,11 @@ def mistakes(model: type[BaseModel], data: Any, error: ValidationError) -> list[
     return [": ".join(part for part in (mistake.where, mistake.text) if part) for mistake in found]
 
 
+def stations_path(name_or_path: str | Path = "stations") -> Path:
+    """Return the file ``load_stations`` would read; raises ConfigurationError if there is none."""
+    return _find(_STATIONS, name_or_path)
+
+
 def bench_path(name_or_path: str | Path) -> Path:
     """Return the file ``load_bench`` would read; raises ConfigurationError if there is none."""
     return _find(_BENCH, name_or_path)

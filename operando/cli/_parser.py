@@ -13,6 +13,7 @@ from . import (
     _late,
     _records,
     _running,
+    _station,
 )
 from ._arguments import Command
 
@@ -41,6 +42,7 @@ def command_line() -> argparse.ArgumentParser:
     _records.declare(add)
     _late.declare(add)
     _compare.declare(add)
+    _station.declare(add)
     _about.declare_demo(add)
     _catalog.declare(add)
     _about.declare_version(add)

@@ -133,7 +133,7 @@ class StationFiles:
         try:
             beat = path.read_bytes(), path.stat().st_mtime_ns
         except OSError:
-            beat = b"", 0
+            beat = b"", time.monotonic_ns()  # it has not begun to
         if beat != self._beat:
             self._beat, self._beat_at = beat, now
         return now - self._beat_at

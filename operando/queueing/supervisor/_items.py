@@ -13,8 +13,8 @@ from typing import Any, cast
 from operando.queueing.errors import QueueError
 from operando.queueing.managers import Manager
 from operando.queueing.model import Attempt, Mount, Record
-from operando.queueing.sanitise import pending
-from operando.queueing.store import told
+from operando.queueing.sanitise import pending, sanitise
+from operando.queueing.store import manager_prefix, told
 from techniques import StationEntry
 from techniques.queueing import OnDeath
 
@@ -32,6 +32,7 @@ _REFUSALS = 3
 _FAILURES_IN_A_ROW = 3
 _JOURNAL_CLOSED_WITHIN_S = 120.0
 _LOOK_KEPT_S = 600
+_LOOK_WAITED_FOR_S = 150.0
 _DECISIONS = ("resume", "skip", "fail")
 
 
@@ -64,21 +65,43 @@ class Items:
     def choice(self, mount: Mount | None) -> Choice:
         """Return which item is next, and what the others wait for; items of a finished cell go."""
         items = pending(self._store, self._name)
+        with told():
+            kept = self._store.client.llen(f"{manager_prefix(self._name)}_plan_queue")
+        if kept != len(items):
+            self.sanitise()
         if mount is not None and mount.state == "finished":
             items = self._skip_items_of(mount, items)
-        known: dict[str, Record | None] = {}
-
-        def record(uid: str) -> Record | None:
-            if uid not in known:
-                known[uid] = self._store.record(uid)
-            return known[uid]
-
+        named = [str(item["item_uid"]) for item in items]
+        named += [str((item.get("kwargs") or {}).get("after") or "") for item in items]
+        known = self._records([uid for uid in dict.fromkeys(named) if uid])
+        record = known.get
         choice = choose(items, record, mount, self._house.clock.wall())
         for item in items:
             if record(str(item["item_uid"])) is not None:
                 # Whoever began it died before it was taken out.
                 self._take_out(str(item["item_uid"]))
         return choice
+
+    def _records(self, items: list[str]) -> dict[str, Record]:
+        """Return the records of items that have one; of most there is none."""
+        if not items:
+            return {}
+        with told():
+            there = self._store.client.mget([f"operando:record:{uid}" for uid in items])
+        found = zip(items, cast(list[str | None], there), strict=True)
+        records = {uid: self._store.record(uid) for uid, text in found if text is not None}
+        return {uid: record for uid, record in records.items() if record is not None}
+
+    def sanitise(self) -> None:
+        """Move away what is no item of the queue, and tell of it. Raises QueueError."""
+        moved = sanitise(self._store, self._name)
+        if moved:
+            self._house.alerts.send(
+                "poisoned",
+                "What could not be read was moved out of the queue",
+                "; ".join(moved),
+                station=self._name,
+            )
 
     def begin(self, item: Mapping[str, Any], mount: Mount) -> Record:
         """Begin an item of the queue: it is recorded, taken out, and then executed."""
@@ -148,6 +171,7 @@ class Items:
         self._refusals = 0
         self._idle_since = None
         self._store.change_record(record.item, state="running")
+        self._store.change_station(self._name, state="running", item=record.item)
 
     def _journal_waited_for(self) -> bool:
         """Return whether a journal that somebody still holds was waited for long enough."""
@@ -388,7 +412,10 @@ class Items:
             return None
         try:
             asked = json.loads(text)
-            return {"token": str(asked["token"]), "sample": dict(asked["sample"])}
+            request = {"token": str(asked["token"]), "sample": dict(asked["sample"])}
+            # Whoever asked has gone.
+            late = time.time() - float(asked.get("at") or time.time()) > _LOOK_WAITED_FOR_S
+            return None if late else request
         except (ValueError, KeyError, TypeError) as error:
             self._store.poison(key, text, f"it is no request to mount a cell: {error!r}")
             return None

@@ -68,6 +68,7 @@ class Station:
                 self._said = ("", 0.0)
             except QueueError as error:
                 self._say(str(error))
+                self._sanitise()
             except Exception as error:
                 # Any: this is what keeps a cell from being left alone.
                 self._say(repr(error), traceback=True)
@@ -80,6 +81,13 @@ class Station:
         if text != before or now - at > _TOLD_AGAIN_S:
             _log.warning("station %s: %s", self.name, text, exc_info=traceback)
             self._said = (text, now)
+
+    def _sanitise(self) -> None:
+        """Move away what nobody can read, if that was it: the queue server breaks at it."""
+        try:
+            self._items.sanitise()
+        except QueueError:
+            pass  # Redis is gone, which is seen to
 
     # -- one step
 
@@ -98,7 +106,7 @@ class Station:
         try:
             status = self.process.status()
         except QueueError as error:
-            self._start_manager(str(error), state)
+            self._start_manager(str(error))
             return
         record = self._record(state)
         if status is None:
@@ -107,12 +115,13 @@ class Station:
                 self._items.follow(record, None)
             return
         there = bool(status.get("worker_environment_exists"))
-        if worker is not None and not there and self._opening_since is None:
+        if worker is not None and not there and status.get("manager_state") == "idle":
             self._orphan(worker, record)
-        elif record is not None and (there or not self._may_open(state, record)):
-            self._items.follow(record, status)
         elif not there:
-            self._closed(state, status, record)
+            self._closed(state, status)
+        elif record is not None:
+            self._opening_since, self._failures = None, 0
+            self._items.follow(record, status)
         else:
             self._open(state, status)
 
@@ -124,23 +133,19 @@ class Station:
         if record is not None and record.state in ("starting", "running"):
             return record
         if record is None or record.over:
-            held = {} if state.state == "held" else {"state": "idle", "why": ""}
-            now = self._house.clock.wall()
-            self._tell(state, item=None, **(held | ({"since": now} if held else {})))
+            changes: dict[str, Any] = {"item": None}
+            if state.state == "running":
+                changes |= {"state": "idle"} | ({} if state.paused else {"why": ""})
+            self._tell(state, **changes)
         return None
-
-    def _may_open(self, state: StationState, record: Record | None) -> bool:
-        return state.wanted == "open" or record is not None
 
     # -- the environment is not there
 
-    def _closed(
-        self, state: StationState, status: Mapping[str, Any], record: Record | None
-    ) -> None:
-        if not self._may_open(state, record):
-            self._opening_since = None
+    def _closed(self, state: StationState, status: Mapping[str, Any]) -> None:
+        if state.wanted == "closed":
+            self._opening_since, self._failures, self._retry_at = None, 0, 0.0
             if state.state != "closed":
-                self._tell(state, state="closed", why="", item=None)
+                self._tell(state, state="closed", why="")
             return
         now = time.monotonic()
         if status.get("manager_state") in ("creating_environment", "destroying_environment"):
@@ -178,9 +183,7 @@ class Station:
                 return told[-1][-500:]
         return f"see {self.files.folder / 'manager.log'}"
 
-    def _start_manager(self, why: str, state: StationState) -> None:
-        if state.wanted == "closed" and state.item is None and not state.state == "closed":
-            self._tell(state, state="closed", why="", item=None)
+    def _start_manager(self, why: str) -> None:
         _log.info("station %s: %s; it is started", self.name, why)
         self._opening_since = None
         self.process.restart()
@@ -266,7 +269,7 @@ class Station:
         if worker is not None and worker.ended_within(_LEAVES_WITHIN_S):
             self.files.forget_worker()
         if state.wanted == "closed":
-            self._tell(state, state="closed", why="", item=None)
+            self._tell(state, state="closed", why="")
 
     def _wait_for(self, there: bool, timeout_s: float) -> bool:
         give_up = time.monotonic() + timeout_s
