@@ -4,6 +4,7 @@ import argparse
 
 from . import (
     _about,
+    _alerts,
     _bench,
     _catalog,
     _check,
@@ -43,6 +44,7 @@ def command_line() -> argparse.ArgumentParser:
     _late.declare(add)
     _compare.declare(add)
     _station.declare(add)
+    _alerts.declare(add)
     _about.declare_demo(add)
     _catalog.declare(add)
     _about.declare_version(add)
