@@ -128,6 +128,10 @@ class Door(Protocol):
         """Have a guard again where the one that there was has ended."""
         ...
 
+    def wait(self, seconds: float) -> None:
+        """Wait; raises KeyboardInterrupt if somebody ends what is carried out."""
+        ...
+
     def verdicts(self, start: Mapping[str, Any]) -> Any:
         """Return what judges a run's stream for its rules."""
         ...
