@@ -132,6 +132,11 @@ class Door(Protocol):
         """Wait; raises KeyboardInterrupt if somebody ends what is carried out."""
         ...
 
+    @property
+    def requests(self) -> Any:
+        """Return what hands on what is asked of the run that goes on; ``None``: nothing is."""
+        ...
+
     def verdicts(self, start: Mapping[str, Any]) -> Any:
         """Return what judges a run's stream for its rules."""
         ...
@@ -246,6 +251,7 @@ def continue_experiment(
         device,
         continuation=replace(continuation, record={**continuation.record, **told}),
         verdicts=verdicts,
+        requests=session.requests,
         **followers_among(session.devices),
     )
     return session.run(plan)

@@ -45,6 +45,7 @@ from operando.session._engine import (
 )
 from operando.session._outcome import LastRun
 from operando.session._records import LazyCatalog, Records
+from operando.session._requests import RequestBox
 from operando.settings import data_dir as default_data_dir
 from operando.settings import journal_patience_s
 from techniques import Cell, Protocol, Schedule
@@ -79,6 +80,7 @@ class Session(Records):
         RE: The RunEngine; anything it runs is recorded.
         bench: The instruments.
         data_dir: The data folder.
+        requests: Takes what is asked of the run that goes on, from any thread.
         guard_left: Process id of the guard that goes on trying what ``close`` could not make safe.
         taken_back: What guards of the bench had done before they let its instruments go.
     """
@@ -107,6 +109,7 @@ class Session(Records):
         )
         self._scan_numbers = ScanNumbers(self.data_dir)
         self._last = LastRun()
+        self.requests = RequestBox()
         self._out = out
         self._aside = Aside(LiveTable(out)) if out is not None else None
         self._service: threading.Thread | None = None
@@ -432,6 +435,7 @@ class Session(Records):
             cell=cell,
             every=every,
             verdicts=self.verdicts,
+            requests=self.requests,
             md=md,
             **followers_among(self.devices),
         )
@@ -662,12 +666,21 @@ class Session(Records):
         return names | self.devices
 
     def _judged(self, plan: Callable[..., Any]) -> Callable[..., Any]:
-        """Return a plan that has the session judge its stream, unless it is told otherwise."""
-        if "verdicts" not in inspect.signature(plan).parameters:
+        """Return a plan that has the session judge its stream, unless it is told otherwise.
+
+        It also hears of what is asked of it.
+        """
+        ours = {"verdicts": self.verdicts, "requests": self.requests}
+        given = {name: one for name, one in ours.items() if name in _parameters(plan)}
+        if not given:
             return plan
-        judged = partial(plan, verdicts=self.verdicts)
+        judged = partial(plan, **given)
         # Help and completion of a prompt show the plan's own.
         return update_wrapper(judged, plan)
+
+
+def _parameters(plan: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:
+    return inspect.signature(plan).parameters
 
 
 def _close_at_exit(session: Session) -> Callable[[], None]:
