@@ -128,6 +128,15 @@ class Door(Protocol):
         """Have a guard again where the one that there was has ended."""
         ...
 
+    def wait(self, seconds: float) -> None:
+        """Wait; raises KeyboardInterrupt if somebody ends what is carried out."""
+        ...
+
+    @property
+    def requests(self) -> Any:
+        """Return what hands on what is asked of the run that goes on; ``None``: nothing is."""
+        ...
+
     def verdicts(self, start: Mapping[str, Any]) -> Any:
         """Return what judges a run's stream for its rules."""
         ...
@@ -242,6 +251,7 @@ def continue_experiment(
         device,
         continuation=replace(continuation, record={**continuation.record, **told}),
         verdicts=verdicts,
+        requests=session.requests,
         **followers_among(session.devices),
     )
     return session.run(plan)
