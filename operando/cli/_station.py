@@ -20,20 +20,14 @@ def declare(add: AddCommand) -> None:
         _status,
         "start, stop and look at the stations that run queues of experiments unattended",
         "A station is the instruments of one cell (a bench file) with a queue of its own; which "
-        "there are is in config/stations.yaml.",
+        "there are is told in config/stations.yaml ($OPERANDO_STATIONS names another file).",
     )
-    sub.set_defaults(names=[], json=False, stations="stations")
+    sub.set_defaults(names=[], json=False)
     parts = sub.add_subparsers(metavar="WHAT")
 
     def part(name: str, command: Any, about: str) -> argparse.ArgumentParser:
         one = parts.add_parser(name, help=about, description=f"{about[0].upper()}{about[1:]}.")
         one.set_defaults(command=command)
-        one.add_argument(
-            "--stations",
-            metavar="FILE",
-            default="stations",
-            help="the file of stations, or a name in the configuration folder (%(default)s)",
-        )
         return one
 
     start = part(
@@ -78,15 +72,15 @@ def declare(add: AddCommand) -> None:
     )
 
 
-def _control(arguments: argparse.Namespace) -> "Control":
+def _control() -> "Control":
     from operando.queueing.control import Control
     from operando.settings import data_dir
 
-    return Control(data_dir(), arguments.stations)
+    return Control(data_dir())
 
 
 def _start(arguments: argparse.Namespace) -> int:
-    control = _control(arguments)
+    control = _control()
     names = control.known(arguments.names)
     if control.start(names):
         say("A supervisor was started.")
@@ -104,7 +98,7 @@ def _start(arguments: argparse.Namespace) -> int:
 
 
 def _stop(arguments: argparse.Namespace) -> int:
-    control = _control(arguments)
+    control = _control()
     if bool(arguments.names) == bool(arguments.all):
         complain("which stations are to be stopped? Name them, or --all")
         return REFUSED
@@ -120,7 +114,7 @@ def _stop(arguments: argparse.Namespace) -> int:
 
 
 def _status(arguments: argparse.Namespace) -> int:
-    control = _control(arguments)
+    control = _control()
     names = control.known(arguments.names)
     shown = [control.shown(name) for name in names]
     if arguments.json:
@@ -153,7 +147,8 @@ def _table(shown: "list[Shown]") -> None:
 
 
 def _list(arguments: argparse.Namespace) -> int:
-    control = _control(arguments)
+    del arguments
+    control = _control()
     rows = [("station", "bench", "simulated cell", "after a death", "supply")]
     rows += [
         (
@@ -172,7 +167,7 @@ def _list(arguments: argparse.Namespace) -> int:
 
 
 def _decide(arguments: argparse.Namespace) -> int:
-    control = _control(arguments)
+    control = _control()
     (name,) = control.known([arguments.name])
     control.decide(name, arguments.do, by=arguments.by or getpass.getuser())
     say(f"Station {name}: decided, {arguments.do}.")
@@ -180,10 +175,11 @@ def _decide(arguments: argparse.Namespace) -> int:
 
 
 def _serve(arguments: argparse.Namespace) -> int:
+    del arguments
     import logging
 
     from operando.queueing.supervisor._serve import serve
     from operando.settings import data_dir
 
     logging.getLogger("operando").setLevel(logging.WARNING)
-    return serve(data_dir(), arguments.stations)
+    return serve(data_dir())

@@ -65,15 +65,14 @@ class Control:
 
     Args:
         data_dir: The data folder.
-        stations: The file of stations, or a name in the configuration folder.
 
     Raises:
-        ConfigurationError: there is no such file, or it is wrong.
+        ConfigurationError: there is no file of stations, or it is wrong.
     """
 
-    def __init__(self, data_dir: Path, stations: str = "stations") -> None:
+    def __init__(self, data_dir: Path) -> None:
         self._data_dir = data_dir
-        self._path = stations_path(stations)
+        self._path = stations_path()
         self.file = load_stations(self._path)
         self._opened: Store | None = None
 
@@ -103,7 +102,7 @@ class Control:
         """
         from operando.queueing.supervisor._serve import ensure_supervisor
 
-        started = ensure_supervisor(self._data_dir, str(self._path))
+        started = ensure_supervisor(self._data_dir)
         store = self._wait_for_store()
         for name in names:
             self._refuse_elsewhere(store, name)

@@ -1,4 +1,4 @@
-"""``python -m operando.queueing.supervisor [STATIONS]``: supervise until a signal comes."""
+"""``python -m operando.queueing.supervisor``: supervise until a signal comes."""
 
 import sys
 

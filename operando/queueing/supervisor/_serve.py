@@ -1,13 +1,11 @@
 """The supervisor as a process: in the foreground for a service manager, or detached."""
 
-import argparse
 import logging
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
 
@@ -23,11 +21,11 @@ _LOG_MAX_BYTES = 5_000_000
 LOG = "supervisor.log"
 
 
-def serve(data_dir: Path, stations: str) -> int:
+def serve(data_dir: Path) -> int:
     """Supervise in the foreground until SIGTERM or SIGINT; return the exit status."""
     from operando.configuration import load_stations, stations_path
 
-    path = stations_path(stations)
+    path = stations_path()
     supervisor = Supervisor(data_dir, load_stations(path), path)
 
     def stop(number: int, frame: FrameType | None) -> None:
@@ -40,19 +38,16 @@ def serve(data_dir: Path, stations: str) -> int:
     return 0
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line of the module; return the exit status."""
+def main() -> int:
+    """Supervise; return the exit status."""
     from operando.configuration import ConfigurationError
     from operando.settings import data_dir
 
-    parser = argparse.ArgumentParser(prog="python -m operando.queueing.supervisor")
-    parser.add_argument("stations", nargs="?", default="stations", help="the file of stations")
-    told = parser.parse_args(arguments)
     logging.basicConfig(
         level=logging.WARNING, format="%(asctime)s %(levelname)s %(threadName)s: %(message)s"
     )
     try:
-        return serve(data_dir(), told.stations)
+        return serve(data_dir())
     except (QueueError, ConfigurationError) as error:
         sys.stderr.write(f"operando: {error}\n")
         return 2
@@ -68,7 +63,7 @@ def supervisor_process(data_dir: Path) -> Process | None:
     return found if found is not None and found.alive else None
 
 
-def ensure_supervisor(data_dir: Path, stations: str) -> bool:
+def ensure_supervisor(data_dir: Path) -> bool:
     """Start a supervisor, detached, if none serves this data folder; return whether it was done.
 
     Raises:
@@ -83,7 +78,7 @@ def ensure_supervisor(data_dir: Path, stations: str) -> bool:
     with open(log, "ab") as said:
         log.chmod(0o600)
         child = subprocess.Popen(
-            [sys.executable, "-m", "operando.queueing.supervisor", stations],
+            [sys.executable, "-m", "operando.queueing.supervisor"],
             env=os.environ | {"OPERANDO_DATA": str(data_dir)},
             stdin=subprocess.DEVNULL,
             stdout=said,
