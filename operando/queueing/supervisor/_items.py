@@ -212,7 +212,7 @@ class Items:
             self._ended_silently(record)
 
     def _ended_silently(self, record: Record) -> None:
-        """Decide what became of an attempt that nobody reports of, while the worker does nothing."""
+        """Decide what became of an attempt that nobody reports of; the worker does nothing."""
         run = last_run(self._house.data_dir, record.item)
         ended_before = {one.run_uid for one in record.attempts[:-1]}
         if run is not None and run.uid not in ended_before:
@@ -301,9 +301,7 @@ class Items:
             station=self._name,
         )
 
-    def _skip_items_of(
-        self, mount: Mount, items: list[dict[str, Any]]
-    ) -> list[dict[str, Any]]:
+    def _skip_items_of(self, mount: Mount, items: list[dict[str, Any]]) -> list[dict[str, Any]]:
         kept = []
         for item in items:
             uid, kwargs = str(item["item_uid"]), dict(item.get("kwargs") or {})

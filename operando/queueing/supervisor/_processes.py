@@ -1,4 +1,4 @@
-"""Other processes: whether they live, and how they are ended; by number and start, never by name."""
+"""Other processes, by number and start and never by name: do they live, and how are they ended."""
 
 import os
 import signal
@@ -103,7 +103,7 @@ def _descends(pid: int, ancestor: int | None, parents: dict[int, int]) -> bool:
 
 
 def _fields(pid: int) -> list[str] | None:
-    """Return what the system tells of a process behind its name: state, parent, group, …"""
+    """Return what the system tells of a process behind its name: state, parent, group and so on."""
     try:
         told = Path(f"/proc/{pid}/stat").read_text()
     except OSError:

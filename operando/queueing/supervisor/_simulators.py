@@ -1,4 +1,4 @@
-"""Simulated benches of stations: processes that are the physical world, and outlive a supervisor."""
+"""Simulated benches of stations: processes that are the world, and outlive a supervisor."""
 
 import os
 import subprocess

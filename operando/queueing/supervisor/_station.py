@@ -335,8 +335,8 @@ class Station:
 
     # -- telling
 
-    def _tell(self, state: StationState, **changes: Any) -> None:
+    def _tell(self, known: StationState, /, **changes: Any) -> None:
         now = self._house.clock.wall()
-        if changes.get("state", state.state) != state.state:
+        if changes.get("state", known.state) != known.state:
             changes.setdefault("since", now)
         self._house.store.change_station(self.name, **changes)

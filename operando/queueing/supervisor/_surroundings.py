@@ -117,6 +117,6 @@ def alerts_of(settings: AlertSettings, data_dir: Path, store: Store) -> Tells:
     """Return who tells people, running."""
     from operando.queueing.alerts import Alerts, stations_told
 
-    alerts = Alerts(settings, data_dir, state=lambda: stations_told(store))
+    alerts = Alerts(settings, data_dir, state=lambda: stations_told(store.stations()))
     alerts.start()
     return alerts
