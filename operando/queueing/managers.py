@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from operando.queueing.errors import QueueError
 from operando.queueing.places import private, queueing_dir, socket_dir, station_dir, write_private
+from operando.queueing.tickets import STARTUP_SCRIPT
 
 if TYPE_CHECKING:
     from operando.queueing._redis import RedisAddress
@@ -280,7 +281,7 @@ def start_manager(
                 "--config",
                 str(folder / _CONFIGURATION),
                 "--startup-script",
-                str(Path(__file__).with_name("_startup.py")),
+                str(STARTUP_SCRIPT),
                 "--existing-plans-devices",
                 str(folder / "plans.yaml"),
                 "--user-group-permissions",
