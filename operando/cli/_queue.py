@@ -155,8 +155,14 @@ def _add(arguments: argparse.Namespace) -> int:
             *("protocol", "sample", "station", "at", "after", "priority", "repeat", "hold"),
             *("on_death", "label", "by", "replicate"),
         )
+        if getattr(arguments, name) is not None
     }
-    for item in _queue(arguments).add(**asked):
+    from operando.queueing.desk import add_at_desk
+    from operando.settings import data_dir
+
+    # The supervisor does it in a tenth of the time that it takes here.
+    items = add_at_desk(data_dir(), arguments.stations, asked)
+    for item in _queue(arguments).add(**asked) if items is None else items:
         say(item)
     return OK
 
