@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from operando.queueing.errors import QueueError
 from operando.queueing.places import private, queueing_dir, socket_dir, station_dir, write_private
-from operando.queueing.tickets import STARTUP_SCRIPT
 
 if TYPE_CHECKING:
     from operando.queueing._redis import RedisAddress
@@ -32,6 +31,8 @@ USER_GROUPS = ("primary", "operator", "viewer")
 SUPERVISOR = "supervisor"
 _TIMEOUT_MS = 2000
 _KEYS, _CONFIGURATION, _LOG = "keys.json", "manager.yaml", "manager.log"
+# In a folder of its own: the queue server takes it, and what is beside it, for its own.
+_STARTUP = Path(__file__).parent / "_startup" / "station.py"
 _PROGRAM = "from bluesky_queueserver.manager.start_manager import start_manager as s; s()"
 _LOG_MAX_BYTES = 5_000_000
 # The client's own pair: the server lets in whoever has its public key, which only its owner has.
@@ -203,7 +204,7 @@ class Manager:
                 f"the queue of station {self.station} is not running: operando station start "
                 f"{self.station}"
             )
-        line = zmq.Context.instance().socket(zmq.REQ)
+        line: Any = zmq.Context.instance().socket(zmq.REQ)
         try:
             line.setsockopt(zmq.LINGER, 0)
             line.setsockopt(zmq.RCVTIMEO, _TIMEOUT_MS)
@@ -281,7 +282,7 @@ def start_manager(
                 "--config",
                 str(folder / _CONFIGURATION),
                 "--startup-script",
-                str(STARTUP_SCRIPT),
+                str(_STARTUP),
                 "--existing-plans-devices",
                 str(folder / "plans.yaml"),
                 "--user-group-permissions",
