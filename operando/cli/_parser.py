@@ -12,6 +12,7 @@ from . import (
     _doctor,
     _instruments,
     _late,
+    _queue,
     _records,
     _running,
     _station,
@@ -45,6 +46,7 @@ def command_line() -> argparse.ArgumentParser:
     _compare.declare(add)
     _station.declare(add)
     _alerts.declare(add)
+    _queue.declare(add)
     _about.declare_demo(add)
     _catalog.declare(add)
     _about.declare_version(add)

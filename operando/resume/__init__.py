@@ -26,6 +26,7 @@ from operando.resume._cell import (
     may_be_modulated,
     open_circuit_v,
     reference_before_v,
+    spectrum_of,
 )
 from operando.resume._charge import plated_and_stripped
 from operando.resume._failed_step import FailedStep, failed_step
@@ -80,6 +81,7 @@ __all__ = [
     "interrupted_experiment",
     "refuse_other_instrument",
     "resume",
+    "spectrum_of",
 ]
 
 logger = logging.getLogger(__name__)

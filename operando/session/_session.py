@@ -570,6 +570,16 @@ class Session(Records):
         return self._last.uid
 
     @property
+    def last_run(self) -> LastRun:
+        """Return which run was begun last, and how it ended."""
+        return self._last
+
+    @property
+    def why_aborted(self) -> str:
+        """Return the reason of the last abort, as stop documents tell it."""
+        return self._why_aborted
+
+    @property
     def handling(self) -> str:
         """Return how to handle the cell as the last run left it; empty if that is not known."""
         return self._last.handling
