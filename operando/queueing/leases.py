@@ -27,8 +27,8 @@ POISONED = "operando:poisoned"
 TTL_S = 10.0
 _RENEWALS = 4
 _POLL_S = 0.05
-# Who waits says so every second; who has not for so long is gone.
-_SAID_EVERY_S, _GONE_S = 1.0, 5.0
+# Who waits says so every so many times to live; who has not for so many is gone.
+_SAID_EVERY, _GONE = 0.1, 0.5
 # Arrivals count below it, so that no arrival outweighs a priority.
 _PER_PRIORITY = 2**40
 MOST_PRIORITY = 1000
@@ -56,7 +56,9 @@ for _, one in ipairs(redis.call('ZRANGE', KEYS[4], 0, -1)) do
     redis.call('HDEL', KEYS[6], one)
   end
 end
-if redis.call('EXISTS', KEYS[1]) == 1 then return 0 end
+if redis.call('HEXISTS', KEYS[1], 'number') == 1 and redis.call('PTTL', KEYS[1]) >= 0 then
+  return 0
+end
 if redis.call('ZRANGE', KEYS[4], 0, 0)[1] ~= ARGV[1] then return 0 end
 local number = redis.call('INCR', KEYS[2])
 redis.call('HSET', KEYS[1], 'number', number, 'who', ARGV[7])
@@ -160,7 +162,8 @@ class Leases:
         station: For whom; told to those who wait.
         priority: Of the station where several wait, -1000 to 1000; higher is first, and within one
             priority who came first.
-        ttl_s: How long an instrument stays with a holder that is gone, s.
+        ttl_s: How long an instrument stays with a holder that is gone, s; half of it, who waits
+            and is gone keeps their place.
     """
 
     def __init__(
@@ -201,8 +204,8 @@ class Leases:
             one,
             rank,
             self.ttl_ms,
-            round(_SAID_EVERY_S * 1e3),
-            round(_GONE_S * 1e3),
+            round(_SAID_EVERY * self.ttl_ms),
+            round(_GONE * self.ttl_ms),
             _PER_PRIORITY,
             who,
         )
