@@ -11,6 +11,7 @@ from . import (
     _doctor,
     _instruments,
     _late,
+    _leases,
     _records,
     _running,
 )
@@ -41,6 +42,7 @@ def command_line() -> argparse.ArgumentParser:
     _records.declare(add)
     _late.declare(add)
     _compare.declare(add)
+    _leases.declare(add)
     _about.declare_demo(add)
     _catalog.declare(add)
     _about.declare_version(add)

@@ -1,5 +1,6 @@
 """Shared instruments are had for one use at a time, whoever dies or hangs."""
 
+import json
 import os
 import signal
 import subprocess
@@ -12,6 +13,7 @@ import pytest
 import redis
 
 from instruments.lending import LeaseTimeoutError
+from operando.cli import main
 from operando.queueing._redis import RedisServer, client
 from operando.queueing.leases import POISONED, Leases, lease_state, lease_states
 
@@ -222,6 +224,32 @@ def test_without_redis_it_is_waited_for_and_a_loan_lasts_for_its_time(
     server.ensure()
     with leases.borrow("microscope", timeout_s=5) as lease:
         assert lease.number == 2
+
+
+def test_the_command_tells_who_has_it_and_who_waits(
+    server: RedisServer,
+    client: redis.Redis,
+    station: Callable[..., Station],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("OPERANDO_DATA", str(server._folder.parents[2]))
+    assert main(["leases"]) == 0
+    assert "No instrument was ever lent" in capsys.readouterr().out
+    with Leases(client, "A1").borrow("microscope", timeout_s=5):
+        station("A2", priority=3)
+        wait_until(lambda: bool(lease_state(client, "microscope").waiting))
+        assert main(["leases"]) == 0
+        told = capsys.readouterr().out
+        assert main(["leases", "--json"]) == 0
+        (state,) = json.loads(capsys.readouterr().out)
+    first, second = told.splitlines()
+    assert first.startswith(f"microscope: had by A1 (process {os.getpid()} on ")
+    assert first.endswith(", loan 1; lent 1 times")
+    assert second.startswith("  1. waits: A2 (process ")
+    assert second.endswith(", priority 3")
+    assert state["holder"]["station"] == "A1"
+    assert [one["station"] for one in state["waiting"]] == ["A2"]
 
 
 def test_a_priority_beyond_what_can_be_told_apart_is_refused(client: redis.Redis) -> None:
