@@ -480,6 +480,7 @@ class Session(Records):
     def run(self, plan: MsgGenerator) -> str:
         """Run a plan that makes one run and return its uid; raises as ``run_protocol``."""
         self._last.clear()
+        self._tell_cell_behind()  # it may have been changed since the last run
         self._stop_signal = None
         self._why_aborted = ABORTED_BY_HAND
         try:
