@@ -12,6 +12,7 @@ from . import (
     _doctor,
     _instruments,
     _late,
+    _leases,
     _queue,
     _records,
     _running,
@@ -47,6 +48,7 @@ def command_line() -> argparse.ArgumentParser:
     _station.declare(add)
     _alerts.declare(add)
     _queue.declare(add)
+    _leases.declare(add)
     _about.declare_demo(add)
     _catalog.declare(add)
     _about.declare_version(add)
