@@ -11,6 +11,8 @@ from . import (
     _doctor,
     _instruments,
     _late,
+    _mounting,
+    _notes,
     _queue,
     _records,
     _running,
@@ -43,6 +45,8 @@ def command_line() -> argparse.ArgumentParser:
     _late.declare(add)
     _compare.declare(add)
     _queue.declare(add)
+    _mounting.declare(add)
+    _notes.declare(add)
     _about.declare_demo(add)
     _catalog.declare(add)
     _about.declare_version(add)

@@ -239,12 +239,11 @@ class StationWorker:
 
     def _run(self, protocol: Mapping[str, Any], sample: Mapping[str, Any]) -> str:
         from operando.checking import CheckFailedError, recorded
-        from operando.configuration import check_technique
-        from techniques import Cell, Protocol
+        from operando.queueing.items import validated
 
         session = self.session
-        asked, cell = Protocol.model_validate(protocol), Cell.model_validate(sample)
-        check_technique(session.bench.file, cell, asked)
+        kwargs = {"protocol": protocol, "sample": sample}
+        asked, cell = validated(kwargs, session.bench.file)
         report = session.check(asked, cell)
         if not report.passed:
             raise CheckFailedError(report)
