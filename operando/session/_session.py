@@ -672,9 +672,9 @@ class Session(Records):
 
         RE, the devices and plans by name, ``bps``, ``bp`` and ``bpp``, ``cat`` (the catalog,
         opened when first used), ``protocol(name)``, ``cell(name)``, ``run_protocol``,
-        ``runs(sample=..., where=...)``, ``report(uid)``, ``export(uid, to=...)``, ``note(text)`` and
-        the session itself. Plans whose rules need a judge have the session's: what is typed there ends a
-        shorted cell as ``run_protocol`` does.
+        ``runs(sample=..., where=...)``, ``report(uid)``, ``export(uid, to=...)``, ``note(text)``
+        and the session itself. Plans whose rules need a judge have the session's: what is typed
+        there ends a shorted cell as ``run_protocol`` does.
         """
         import bluesky.plans as bp
 
