@@ -13,13 +13,22 @@ from operator import or_
 from pathlib import Path
 from types import UnionType
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
+from typing import Protocol as TypingProtocol
 
 import yaml
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from operando.settings import config_dir
-from techniques import Assignment, Cell, Protocol, StationsFile, Technique, UnsuitableCellError
+from techniques import (
+    Assignment,
+    Cell,
+    Protocol,
+    SafetyLimits,
+    StationsFile,
+    Technique,
+    UnsuitableCellError,
+)
 
 if TYPE_CHECKING:
     from instruments.bench_file import BenchFile
@@ -127,6 +136,31 @@ def mistakes(model: type[BaseModel], data: Any, error: ValidationError) -> list[
     return [": ".join(part for part in (mistake.where, mistake.text) if part) for mistake in found]
 
 
+@dataclass(frozen=True)
+class BenchLimits:
+    """What a bench file allows, without its instruments."""
+
+    name: str
+    limits: SafetyLimits
+
+
+def load_bench_limits(name_or_path: str | Path) -> BenchLimits:
+    """Return name and limits of a bench file; raises ConfigurationError.
+
+    In a tenth of the time that ``load_bench`` takes; its instruments are not looked at.
+    """
+    path = _find(_BENCH, name_or_path)
+    data, lines = _read(path)
+    if not isinstance(data, dict):
+        return _refuse_as_bench(path, data, lines)
+    told = data.get("limits") or {}
+    try:
+        limits = SafetyLimits.model_validate(told)
+    except ValidationError:
+        return _refuse_as_bench(path, data, lines)
+    return BenchLimits(str(data.get("name") or path.stem), limits)
+
+
 def bench_path(name_or_path: str | Path) -> Path:
     """Return the file ``load_bench`` would read; raises ConfigurationError if there is none."""
     return _find(_BENCH, name_or_path)
@@ -147,7 +181,17 @@ def names(kind: Literal["bench", "cell", "protocol"]) -> list[str]:
     return _names({"bench": _BENCH, "cell": _CELL, "protocol": _PROTOCOL}[kind])
 
 
-def check_limits(bench: "BenchFile", cell: Cell, protocol: Protocol) -> None:
+class HasLimits(TypingProtocol):
+    """A bench file, or what is known of one."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def limits(self) -> SafetyLimits: ...
+
+
+def check_limits(bench: HasLimits, cell: Cell, protocol: Protocol) -> None:
     """Raise ConfigurationError if bench, cell and protocol leave no potential that all allow."""
     try:
         cell.limits.narrowed_by(protocol.limits).narrowed_by(bench.limits)
@@ -174,7 +218,7 @@ def program_of(protocol: Protocol, cell: Cell) -> Technique:
         raise ConfigurationError(f"protocol {protocol.name!r}: {error}") from error
 
 
-def check_technique(bench: "BenchFile", cell: Cell, protocol: Protocol) -> None:
+def check_technique(bench: HasLimits, cell: Cell, protocol: Protocol) -> None:
     """Raise ConfigurationError if ``protocol`` asks for more than bench, cell or itself allow.
 
     All that can be known without an instrument: currents, charges, potentials and durations. The
@@ -207,6 +251,13 @@ def check_technique(bench: "BenchFile", cell: Cell, protocol: Protocol) -> None:
             + "\n  ".join([*violations, *whose])
             + "\nChange technique in the protocol file, or limits in the file whose they are."
         )
+
+
+def _refuse_as_bench(path: Path, data: Any, lines: "_Lines") -> BenchLimits:
+    from instruments.bench_file import BenchFile
+
+    file = _validated(BenchFile, path, data, lines)
+    return BenchLimits(file.name, file.limits)
 
 
 # -- finding
@@ -450,8 +501,7 @@ def _mistakes(
 ) -> list[_Mistake]:
     details = error.errors(include_url=False)
     # A list is also told to be too short when an item of it is wrong.
-    wrong = {detail["loc"][:-1] for detail in details}
-    wrong |= {place[:-1] for place in wrong}
+    wrong = {detail["loc"][:n] for detail in details for n in range(len(detail["loc"]))}
     details = [d for d in details if d["type"] != "too_short" or d["loc"] not in wrong]
     found = [_mistake(model, detail, lines) for detail in details]
     # A key that is missing because it is misspelled is one mistake, not two.
@@ -460,7 +510,7 @@ def _mistakes(
     # What stands once in the file and is used several times (an anchor) is one mistake.
     # (Without lines each place has its own.)
     alike = {(m.line, str(m.keys[-1:] if m.line else m.keys), m.text): m for m in reversed(found)}
-    found = list(alike.values())
+    found = list(reversed(alike.values()))
     found.sort(key=lambda mistake: mistake.line)
     return found
 

@@ -12,6 +12,7 @@ from . import (
     _instruments,
     _late,
     _leases,
+    _queue,
     _records,
     _running,
 )
@@ -43,6 +44,7 @@ def command_line() -> argparse.ArgumentParser:
     _late.declare(add)
     _compare.declare(add)
     _leases.declare(add)
+    _queue.declare(add)
     _about.declare_demo(add)
     _catalog.declare(add)
     _about.declare_version(add)

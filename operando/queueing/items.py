@@ -9,13 +9,14 @@ import time
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, Field, ValidationError, field_validator
 
 from operando.configuration import (
     DISCRIMINATORS,
     ConfigurationError,
+    HasLimits,
     check_technique,
     mistakes,
     program_of,
@@ -23,9 +24,6 @@ from operando.configuration import (
 from operando.queueing.errors import QueueError
 from techniques import Cell, Protocol, UnsuitableCellError, longest_duration_s
 from techniques._base import Data
-
-if TYPE_CHECKING:
-    from instruments.bench_file import BenchFile
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -76,13 +74,13 @@ class ItemArguments(Data):
 
 
 def validated(
-    kwargs: Mapping[str, Any], bench: "BenchFile | None", *, adding: bool = False
+    kwargs: Mapping[str, Any], bench: HasLimits | None, *, adding: bool = False
 ) -> tuple[Protocol, Cell]:
     """Return protocol and cell of an item after everything about it was checked.
 
     Args:
         kwargs: The arguments of ``run_protocol``, as `ItemArguments` tells them.
-        bench: That of its station, whose limits hold; ``None`` leaves them out.
+        bench: That of its station, or `load_bench_limits` of it; ``None``: no limits of a bench.
         adding: It comes into a queue now: its time must not be past, and it has no ticket.
 
     Raises:

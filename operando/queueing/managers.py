@@ -204,7 +204,7 @@ class Manager:
                 f"the queue of station {self.station} is not running: operando station start "
                 f"{self.station}"
             )
-        line = zmq.Context.instance().socket(zmq.REQ)
+        line: Any = zmq.Context.instance().socket(zmq.REQ)
         try:
             line.setsockopt(zmq.LINGER, 0)
             line.setsockopt(zmq.RCVTIMEO, _TIMEOUT_MS)

@@ -48,13 +48,26 @@ def socket_dir(data_dir: Path, station: str) -> Path:
     That of the station; a short one beside the temporary files if its path is too long for sockets.
     """
     folder = station_dir(data_dir, station)
+    short = _short(folder)
+    return private(folder if short is None else short)
+
+
+def desk_socket(data_dir: Path, *, make: bool = False) -> Path:
+    """Return the socket at which items are taken at once; with ``make`` its folder is made."""
+    folder = queueing_dir(data_dir)
+    folder = _short(folder) or folder
+    return (private(folder) if make else folder) / "desk.sock"
+
+
+def _short(folder: Path) -> Path | None:
+    """Return a folder with a short path in place of one; ``None``: it is short enough."""
     if len(os.fsencode(folder / "control.sock")) <= _LONGEST_SOCKET:
-        return private(folder)
+        return None
     told = hashlib.sha256(os.fsencode(folder)).hexdigest()[:12]
     base = os.environ.get("XDG_RUNTIME_DIR") or "/tmp"  # noqa: S108 - a private folder in it
     if len(os.fsencode(base)) > _LONGEST_SOCKET - 45:
         base = tempfile.gettempdir()
-    return private(Path(base) / f"operando-{os.getuid()}-{told}")
+    return Path(base) / f"operando-{os.getuid()}-{told}"
 
 
 def write_private(path: Path, text: str) -> None:

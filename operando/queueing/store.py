@@ -211,6 +211,11 @@ class Store:
         with told():
             self.client.delete(f"{_PREFIX}:commands:{station}")
 
+    def text(self, key: str) -> str | None:
+        """Return what is kept under a key of others of ours; ``None``: nothing."""
+        with told():
+            return cast(str | None, self.client.get(key))
+
     # -- what nobody can read
 
     def poisoned(self) -> list[dict[str, Any]]:
