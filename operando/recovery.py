@@ -359,7 +359,7 @@ class Recovery:
             raise failed from error
 
     def _wait(self, seconds: float) -> None:
-        threading.Event().wait(seconds)
+        self._session.wait(seconds)
 
 
 def _in_main_thread() -> bool:

@@ -25,6 +25,7 @@ from instruments.potentiostat.contract import LOOK, REST, ImpedancePoint, Sample
 from instruments.potentiostat.device import PotentiostatDevice
 from plans.progress import Progress
 from plans.reference import ReferenceWatch
+from plans.requests import Requests
 from plans.rules import Fired, Watch
 from plans.temperatures import Climb
 from techniques import (
@@ -139,6 +140,7 @@ class Course:
         climb: Takes the run through temperatures; ``None``: there is one temperature.
         readers: Who looks at the followers' events, by stream and reading.
         reference: Watches the reference electrode; ``None``: there is none to be checked.
+        requests: Hands on what people ask of the run; ``None``: nothing.
         ended_with: The error or the request that ended the programs; ``None``: they ended.
     """
 
@@ -153,6 +155,7 @@ class Course:
     climb: Climb | None = None
     readers: list[Callable[[str, Mapping[str, Any]], None]] = field(default_factory=list)
     reference: ReferenceWatch | None = None
+    requests: Requests | None = None
     ended_with: BaseException | None = None
     _wish: TakeSpectrum | None = None
     _because: str = ""

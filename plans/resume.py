@@ -22,6 +22,7 @@ from instruments.thermostat.device import ThermostatDevice
 from plans.course import Course, new_log_name
 from plans.guards import guard_rules, judged_guards, keep_headspace
 from plans.reference import ReferenceWatch
+from plans.requests import Requests
 from plans.rules import MakeVerdicts
 from plans.saving import record_held
 from plans.synchronised import (
@@ -96,6 +97,7 @@ def continue_plating_stripping(
     *,
     continuation: Continuation,
     verdicts: MakeVerdicts | None = None,
+    requests: Requests | None = None,
     md: Mapping[str, Any] | None = None,
 ) -> MsgGenerator:
     """Go on with an interrupted experiment where it stood, as one run.
@@ -112,6 +114,7 @@ def continue_plating_stripping(
         sensors: Tell what they measure.
         continuation: With what, and from where; ``operando.resume`` finds it out.
         verdicts: Makes what judges the stream for the rules that the record has.
+        requests: Hands on what people ask of the run while it goes on; ``None``: nothing.
         md: More metadata for the start document.
 
     Raises:
@@ -143,8 +146,11 @@ def continue_plating_stripping(
             return (yield from _take_in(potentiostat, going_on, metadata))
         followers = followers_of(camera, raman, gas_chromatograph, thermostat, sensors)
         yield from keep_temperature(thermostat, going_on.cell)
-        going = _go_on(potentiostat, followers, sensors, going_on, technique, metadata, verdicts)
-        return (yield from going)
+        return (
+            yield from _go_on(
+                potentiostat, followers, sensors, going_on, technique, metadata, verdicts, requests
+            )
+        )
     finally:
         # Whatever ended it, these are rows of no other run.
         potentiostat.hold_rows(())
@@ -158,6 +164,7 @@ def _go_on(
     technique: Technique,
     metadata: dict[str, Any],
     verdicts: MakeVerdicts | None,
+    requests: Requests | None,
 ) -> MsgGenerator:
     rules = _RULES.validate_python(metadata.get("rules", ()))
     refuse_unjudged(rules, verdicts)
@@ -202,7 +209,7 @@ def _go_on(
     metadata["instrument_log"] = potentiostat.log_told
     return (
         yield from lead(
-            Course(potentiostat, assignment, watch, reference=reference),
+            Course(potentiostat, assignment, watch, reference=reference, requests=requests),
             followers,
             going_on.every,
             going_on.cell,

@@ -30,6 +30,7 @@ from instruments.thermostat.device import ThermostatDevice
 from plans.course import Course, new_log_name
 from plans.guards import guard_rules, judged_guards, keep_headspace
 from plans.reference import ReferenceWatch
+from plans.requests import Requests
 from plans.rules import MakeVerdicts, Watch
 from plans.saving import COLLECT_EVERY_S, POLL_S, collect, collect_all, record_held, save, wait_for
 from plans.schedule import PLATING, Due, half_cycle_ended
@@ -68,6 +69,7 @@ def operando_plating_stripping(
     cell: Cell | Mapping[str, Any],
     every: Schedule | Mapping[str, Any] | None = None,
     verdicts: MakeVerdicts | None = None,
+    requests: Requests | None = None,
     md: Mapping[str, Any] | None = None,
 ) -> MsgGenerator:
     """Run ``protocol`` on ``cell`` while the other instruments watch, as one run.
@@ -84,6 +86,7 @@ def operando_plating_stripping(
         cell: On which cell (or the same as plain data); area, cable and limits come from it.
         every: When the followers act; by default as the protocol says.
         verdicts: Makes what judges the stream for the protocol's rules; the session gives it.
+        requests: Hands on what people ask of the run while it goes on; ``None``: nothing.
         md: More metadata for the start document.
 
     One stream per instrument, named like it; spectra of the potentiostat are in ``impedance``,
@@ -155,7 +158,9 @@ def operando_plating_stripping(
     metadata["current_ranges"] = potentiostat.current_ranges(assignment)
     metadata["current_zero"] = potentiostat.measure_zero(assignment)
     watch = watch_for((*protocol.rules, *guards), verdicts, metadata)
-    course = Course(potentiostat, assignment, watch, reference=ReferenceWatch.of(cell))
+    course = Course(
+        potentiostat, assignment, watch, reference=ReferenceWatch.of(cell), requests=requests
+    )
     if unjudged:
         metadata["rules_not_judged"] = unjudged
         course.remarks += [f"rule {name!r} did nothing: {why}" for name, why in unjudged.items()]

@@ -4,6 +4,7 @@ import argparse
 
 from . import (
     _about,
+    _alerts,
     _bench,
     _catalog,
     _check,
@@ -15,6 +16,7 @@ from . import (
     _queue,
     _records,
     _running,
+    _station,
 )
 from ._arguments import Command
 
@@ -45,6 +47,10 @@ def command_line() -> argparse.ArgumentParser:
     _compare.declare(add)
     _leases.declare(add)
     _queue.declare(add)
+    _station.declare(add)
+    _alerts.declare(add)
+    _queue.declare(add)
+    _leases.declare(add)
     _about.declare_demo(add)
     _catalog.declare(add)
     _about.declare_version(add)

@@ -26,6 +26,7 @@ from operando.resume._cell import (
     may_be_modulated,
     open_circuit_v,
     reference_before_v,
+    spectrum_of,
 )
 from operando.resume._charge import plated_and_stripped
 from operando.resume._failed_step import FailedStep, failed_step
@@ -80,6 +81,7 @@ __all__ = [
     "interrupted_experiment",
     "refuse_other_instrument",
     "resume",
+    "spectrum_of",
 ]
 
 logger = logging.getLogger(__name__)
@@ -126,6 +128,15 @@ class Door(Protocol):
 
     def regain_guard(self) -> None:
         """Have a guard again where the one that there was has ended."""
+        ...
+
+    def wait(self, seconds: float) -> None:
+        """Wait; raises KeyboardInterrupt if somebody ends what is carried out."""
+        ...
+
+    @property
+    def requests(self) -> Any:
+        """Return what hands on what is asked of the run that goes on; ``None``: nothing is."""
         ...
 
     def verdicts(self, start: Mapping[str, Any]) -> Any:
@@ -242,6 +253,7 @@ def continue_experiment(
         device,
         continuation=replace(continuation, record={**continuation.record, **told}),
         verdicts=verdicts,
+        requests=session.requests,
         **followers_among(session.devices),
     )
     return session.run(plan)

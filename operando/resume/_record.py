@@ -22,6 +22,7 @@ from techniques import Cell
 
 LEADER = "potentiostat"
 PLANS = ("operando_plating_stripping", "continue_plating_stripping")
+LOOK_AT_CELL = "look_at_cell"
 
 
 class ResumeError(Exception):
@@ -220,6 +221,8 @@ def runs_since(runs: Sequence[Run], data_dir: Path) -> dict[str, str]:
         ):
             continue
         same_cell = cell_id is not None and run.sample == cell_id
+        if same_cell and start.get("plan_name") == LOOK_AT_CELL:
+            continue  # it drives nothing
         if same_cell or (serial is not None and serial_number(start) == serial):
             when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(run.time))
             found[run.uid] = f"{run.uid[:8]} ({run.sample or 'no sample'}, {when})"

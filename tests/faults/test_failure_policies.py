@@ -496,8 +496,15 @@ def answer(bench: Bench, *what: str) -> "subprocess.CompletedProcess[str]":
     return subprocess.CompletedProcess(what, process.returncode, told, complained)
 
 
-def test_a_run_that_holds_is_answered_from_another_process(bench: Bench) -> None:
+@pytest.mark.parametrize("as_plan", [False, True])
+def test_a_run_that_holds_is_answered_from_another_process(bench: Bench, as_plan: bool) -> None:
     answers: list[Any] = []
+
+    def run(session: Session) -> None:
+        if as_plan:  # as a queue server runs it, in one call of the RunEngine
+            session.RE(session.as_plan(lambda: bench.run(session, cycle({"then": "hold"}))))
+        else:
+            bench.run(session, cycle({"then": "hold"}))
 
     def garble() -> None:
         bench.broken.inject("potentiostat", "garble", count=8)
@@ -509,7 +516,7 @@ def test_a_run_that_holds_is_answered_from_another_process(bench: Bench) -> None
 
     with bench.session() as session:
         with after_rows(session, PLATE, 60, garble):
-            bench.run(session, cycle({"then": "hold"}))
+            run(session)
         assert questions(bench.broken.data) == []
         refused = answer(bench, "last", "stop")
     assert [one.returncode for one in answers] == [0, 0], answers
