@@ -6,6 +6,7 @@ existing file wins over a name.
 """
 
 import difflib
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
@@ -125,15 +126,23 @@ def load_protocol(name_or_path: str | Path) -> Protocol:
     return _load(Protocol, _find(_PROTOCOL, name_or_path))
 
 
-def load_stations(name_or_path: str | Path = "stations") -> StationsFile:
-    """Return the file of stations of that name or path; raises ConfigurationError."""
-    return _load(StationsFile, _find(_STATIONS, name_or_path))
+def load_stations(name_or_path: str | Path | None = None) -> StationsFile:
+    """Return the file of stations of that name or path; raises ConfigurationError.
+
+    By default that of ``$OPERANDO_STATIONS``, else ``stations``.
+    """
+    return _load(StationsFile, stations_path(name_or_path))
 
 
 def mistakes(model: type[BaseModel], data: Any, error: ValidationError) -> list[str]:
     """Return what is wrong with data that came without a file, each with the key that has it."""
     found = _mistakes(model, error, _Keys(data))
     return [": ".join(part for part in (mistake.where, mistake.text) if part) for mistake in found]
+
+
+def stations_path(name_or_path: str | Path | None = None) -> Path:
+    """Return the file ``load_stations`` would read; raises ConfigurationError if there is none."""
+    return _find(_STATIONS, name_or_path or os.environ.get("OPERANDO_STATIONS") or "stations")
 
 
 @dataclass(frozen=True)
@@ -501,8 +510,7 @@ def _mistakes(
 ) -> list[_Mistake]:
     details = error.errors(include_url=False)
     # A list is also told to be too short when an item of it is wrong.
-    wrong = {detail["loc"][:-1] for detail in details}
-    wrong |= {place[:-1] for place in wrong}
+    wrong = {detail["loc"][:n] for detail in details for n in range(len(detail["loc"]))}
     details = [d for d in details if d["type"] != "too_short" or d["loc"] not in wrong]
     found = [_mistake(model, detail, lines) for detail in details]
     # A key that is missing because it is misspelled is one mistake, not two.
@@ -511,7 +519,7 @@ def _mistakes(
     # What stands once in the file and is used several times (an anchor) is one mistake.
     # (Without lines each place has its own.)
     alike = {(m.line, str(m.keys[-1:] if m.line else m.keys), m.text): m for m in reversed(found)}
-    found = list(alike.values())
+    found = list(reversed(alike.values()))
     found.sort(key=lambda mistake: mistake.line)
     return found
 

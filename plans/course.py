@@ -47,6 +47,8 @@ logger = logging.getLogger(__name__)
 _ASKED = {"image": "images", "spectrum": "Raman spectra", "injection": "injections"}
 # Streams of what rules did, and of the programs that they made necessary.
 RULES, PROGRAMS = "rules", "programs"
+# The uses of instruments that stations share.
+LEASES = "leases"
 # How often is asked whether a look at the cell is over, and how long one may take to end, s.
 LOOK_POLL_S, LOOK_END_S = 0.02, 10.0
 # What came before a program is on the disk, beyond a power cut, before it starts.
@@ -195,10 +197,29 @@ class Course:
         )
     )
 
+    _loans_note: Note = field(
+        default_factory=lambda: Note(
+            LEASES,
+            {
+                "t": "s",
+                "waited": "s",
+                "lease": "",
+                "instrument": None,
+                "outcome": None,
+                "reason": None,
+            },
+        )
+    )
+
     # -- before and after
 
-    def declare(self) -> MsgGenerator:
-        """Declare the streams of rules and of further programs, if there may be any."""
+    def declare(self, *, shares: bool = False) -> MsgGenerator:
+        """Declare the streams of rules and of further programs, if there may be any.
+
+        ``shares``: also that of the uses of instruments that are shared with other stations.
+        """
+        if shares:
+            yield from bps.declare_stream(self._loans_note, name=LEASES)
         if self.watch is not None:
             yield from bps.declare_stream(self._rules_note, name=RULES)
         if self.watch is not None or self.climb is not None:
@@ -308,6 +329,19 @@ class Course:
             reason=verdict.reason,
             actions=", ".join(action.do for action in fired.rule.then),
         )
+
+    def note_loans(self, followers: Mapping[str, Follower]) -> MsgGenerator:
+        """Record what became of each use of a shared instrument; nothing where none is shared."""
+        for follower in followers.values():
+            while follower.shared and (loan := follower.next_loan()) is not None:
+                yield from self._loans_note.tell(
+                    t=loan.t_s,
+                    waited=loan.waited_s,
+                    lease=loan.number,
+                    instrument=follower.name,
+                    outcome=loan.outcome,
+                    reason=loan.reason,
+                )
 
     def read(self, stream: str, reading: Mapping[str, Any]) -> None:
         """Look at one event of a follower that was just recorded."""

@@ -431,7 +431,7 @@ def _lead_and_follow(
     potentiostat = course.potentiostat
     yield from bps.declare_stream(potentiostat, name=potentiostat.name, collect=True)
     yield from bps.declare_stream(potentiostat.impedance, name="impedance", collect=True)
-    yield from course.declare()
+    yield from course.declare(shares=any(one.shared for one in followers.values()))
     for follower in followers.values():
         yield from bps.declare_stream(follower, name=follower.name)
         follower.follow(potentiostat)
@@ -553,6 +553,7 @@ def _end(course: Course, followers: Mapping[str, Follower], unsafe: list[str]) -
         follower.unfollow()
         course.remarks += [note for note in follower.notes if note not in course.remarks]
     yield from _persist(lambda: save(followers), "rows of the followers", unsafe)
+    yield from _persist(lambda: course.note_loans(followers), "uses of what is shared", unsafe)
 
 
 def _settle(followers: Mapping[str, Follower]) -> MsgGenerator:

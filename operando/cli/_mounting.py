@@ -35,7 +35,6 @@ def declare(add: AddCommand) -> None:
     sub.add_argument(
         "--again", metavar="WHY", default="", help="mount it although it is finished; recorded"
     )
-    _add_stations(sub)
 
     sub = add(
         "unmount",
@@ -46,11 +45,9 @@ def declare(add: AddCommand) -> None:
     _add_station(sub)
     _add_by(sub)
     sub.add_argument("--why", metavar="TEXT", default="", help="for the log book")
-    _add_stations(sub)
 
     sub = add("mounts", _mounts, "show which cell is in which station")
     sub.add_argument("--json", action="store_true", help="as a list of objects")
-    _add_stations(sub)
 
 
 def _add_station(sub: argparse.ArgumentParser) -> None:
@@ -63,15 +60,6 @@ def _add_by(sub: argparse.ArgumentParser) -> None:
     )
 
 
-def _add_stations(sub: argparse.ArgumentParser) -> None:
-    sub.add_argument(
-        "--stations",
-        metavar="FILE",
-        default="stations",
-        help="the file of stations, or a name in the configuration folder (%(default)s)",
-    )
-
-
 def _mount(arguments: argparse.Namespace) -> int:
     from operando.configuration import load_cell
     from operando.queueing.errors import QueueError
@@ -81,7 +69,7 @@ def _mount(arguments: argparse.Namespace) -> int:
     cell = load_cell(arguments.cell)
     if arguments.replicate is not None:
         cell = cell.model_copy(update={"cell_id": f"{cell.cell_id}-{arguments.replicate}"})
-    mounting = Mounting(data_dir(), arguments.stations)
+    mounting = Mounting(data_dir())
     mounting.refuse(cell, arguments.station, arguments.again)
     for line in what_to_look_at(cell, arguments.station):
         say(line)
@@ -126,7 +114,7 @@ def _unmount(arguments: argparse.Namespace) -> int:
     from operando.queueing.mounting import Mounting
     from operando.settings import existing_data_dir
 
-    mounting = Mounting(existing_data_dir(), arguments.stations)
+    mounting = Mounting(existing_data_dir())
     mount = mounting.unmount(arguments.station, arguments.by or getpass.getuser(), arguments.why)
     finished = f", finished ({mount.why_finished})" if mount.state == "finished" else ""
     say(f"Cell {mount.cell_id} is not in station {arguments.station} any more{finished}.")
@@ -138,7 +126,7 @@ def _mounts(arguments: argparse.Namespace) -> int:
     from operando.report import text_table
     from operando.settings import existing_data_dir
 
-    found = Mounting(existing_data_dir(), arguments.stations).mounts()
+    found = Mounting(existing_data_dir()).mounts()
     if arguments.json:
         say(json.dumps([mount.model_dump(mode="json") for mount in found], indent=2))
         return OK

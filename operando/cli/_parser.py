@@ -4,6 +4,7 @@ import argparse
 
 from . import (
     _about,
+    _alerts,
     _bench,
     _catalog,
     _check,
@@ -13,9 +14,11 @@ from . import (
     _late,
     _mounting,
     _notes,
+    _leases,
     _queue,
     _records,
     _running,
+    _station,
 )
 from ._arguments import Command
 
@@ -44,9 +47,12 @@ def command_line() -> argparse.ArgumentParser:
     _records.declare(add)
     _late.declare(add)
     _compare.declare(add)
+    _station.declare(add)
     _queue.declare(add)
     _mounting.declare(add)
     _notes.declare(add)
+    _alerts.declare(add)
+    _leases.declare(add)
     _about.declare_demo(add)
     _catalog.declare(add)
     _about.declare_version(add)

@@ -19,19 +19,13 @@ def declare(add: AddCommand) -> None:
         "Without a verb what runs and what is to come is shown. Items are named by their ids, or "
         "by the beginning of one.",
     )
-    sub.set_defaults(station=None, json=False, stations="stations")
+    sub.set_defaults(station=None, json=False)
     verbs = sub.add_subparsers(metavar="VERB")
 
     def verb(name: str, command: Command, help: str, more: str = "") -> argparse.ArgumentParser:
         description = f"{help[0].upper()}{help[1:]}. {more}".strip()
         one = verbs.add_parser(name, help=help, description=description)
         one.set_defaults(command=command)
-        one.add_argument(
-            "--stations",
-            metavar="FILE",
-            default="stations",
-            help="the file of stations, or a name in the configuration folder (%(default)s)",
-        )
         return one
 
     one = verb(
@@ -142,10 +136,10 @@ def _add_why(parser: argparse.ArgumentParser) -> None:
     _add_by(parser)
 
 
-def _queue(arguments: argparse.Namespace) -> "Queue":
+def _queue() -> "Queue":
     from operando.queueing.queue import Queue
 
-    return Queue(stations=arguments.stations)
+    return Queue()
 
 
 def _add(arguments: argparse.Namespace) -> int:
@@ -161,66 +155,66 @@ def _add(arguments: argparse.Namespace) -> int:
     from operando.settings import data_dir
 
     # The supervisor does it in a tenth of the time that it takes here.
-    items = add_at_desk(data_dir(), arguments.stations, asked)
-    for item in _queue(arguments).add(**asked) if items is None else items:
+    items = add_at_desk(data_dir(), asked)
+    for item in _queue().add(**asked) if items is None else items:
         say(item)
     return OK
 
 
 def _list(arguments: argparse.Namespace) -> int:
-    found = _queue(arguments).list(arguments.station)
+    found = _queue().list(arguments.station)
     say(found.json() if arguments.json else found.text(columns()))
     return OK
 
 
 def _history(arguments: argparse.Namespace) -> int:
-    found = _queue(arguments).history(arguments.station, arguments.last)
+    found = _queue().history(arguments.station, arguments.last)
     say(found.json() if arguments.json else found.text(columns()))
     return OK
 
 
 def _move(arguments: argparse.Namespace) -> int:
-    _queue(arguments).move(arguments.item, arguments.to, arguments.beside)
+    _queue().move(arguments.item, arguments.to, arguments.beside)
     return OK
 
 
 def _hold(arguments: argparse.Namespace) -> int:
-    _queue(arguments).hold(arguments.item)
+    _queue().hold(arguments.item)
     return OK
 
 
 def _release(arguments: argparse.Namespace) -> int:
-    _queue(arguments).release(arguments.item)
+    _queue().release(arguments.item)
     return OK
 
 
 def _remove(arguments: argparse.Namespace) -> int:
-    _queue(arguments).remove(arguments.item, by=arguments.by)
+    _queue().remove(arguments.item, by=arguments.by)
     return OK
 
 
 def _pause(arguments: argparse.Namespace) -> int:
-    state = _queue(arguments).pause(arguments.station, arguments.why, arguments.by)
+    state = _queue().pause(arguments.station, arguments.why, arguments.by)
     runs = f"; item {state.item[:8]} goes on" if state.item else ""
     say(f"Station {state.name} starts no further item{runs}.")
     return OK
 
 
 def _resume(arguments: argparse.Namespace) -> int:
-    state = _queue(arguments).resume(arguments.station)
+    state = _queue().resume(arguments.station)
     say(f"Station {state.name} starts items again.")
     return OK
 
 
 def _abort(arguments: argparse.Namespace) -> int:
-    queue = _queue(arguments)
+    queue = _queue()
     command = queue.abort(arguments.station, arguments.why, arguments.by)
     say(queue.answer(arguments.station, command))
     return OK
 
 
 def _stop(arguments: argparse.Namespace) -> int:
-    queue = _queue(arguments)
+    queue = _queue()
     asked = queue.stop(arguments.cell, arguments.why, arguments.by)
     if asked is None:
         say(f"Nothing runs on {arguments.cell}, and nothing more will.")
@@ -230,13 +224,13 @@ def _stop(arguments: argparse.Namespace) -> int:
 
 
 def _skip_step(arguments: argparse.Namespace) -> int:
-    queue = _queue(arguments)
+    queue = _queue()
     say(queue.answer(arguments.station, queue.skip_step(arguments.station, arguments.by)))
     return OK
 
 
 def _amend(arguments: argparse.Namespace) -> int:
-    queue = _queue(arguments)
+    queue = _queue()
     asked = queue.amend(arguments.where, arguments.protocol, arguments.why, arguments.by)
     say(queue.answer(queue.station_of(arguments.where), asked))
     return OK

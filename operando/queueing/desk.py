@@ -30,13 +30,11 @@ _PEER = struct.Struct("3i")  # pid, uid, gid
 class Desk:
     """Takes items for the queues of a data folder; a context, with a thread of its own.
 
-    Args:
-        data_dir: The data folder.
-        stations: The file of stations, or its name.
+    Raises QueueError if there cannot be one.
     """
 
-    def __init__(self, data_dir: Path, stations: str | Path = "stations") -> None:
-        self._data_dir, self._stations = data_dir, str(stations)
+    def __init__(self, data_dir: Path) -> None:
+        self._data_dir = data_dir
         self._path = desk_socket(data_dir, make=True)
         self._listener = socket.socket(socket.AF_UNIX)
         self._thread = threading.Thread(target=self._serve, name="desk", daemon=True)
@@ -78,7 +76,7 @@ class Desk:
                         line.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _PEER.size)
                     )
                     if uid == os.getuid():
-                        said = self._answer(_received(line), Queue(self._data_dir, self._stations))
+                        said = self._answer(_received(line), Queue(self._data_dir))
                         line.sendall(json.dumps(said).encode() + b"\n")
 
     def _answer(self, text: bytes, queue: "Queue") -> dict[str, Any]:
@@ -86,7 +84,7 @@ class Desk:
 
         try:
             asked = json.loads(text)
-            if asked["config"] != str(config_dir()) or asked["stations"] != self._stations:
+            if asked["config"] != _configuration():
                 return {"not_here": "another configuration"}
             return {"items": queue.add(**asked["add"])}
         except (QueueError, ConfigurationError) as error:
@@ -103,16 +101,17 @@ def add_at_desk(data_dir: Path, stations: str | Path, asked: Mapping[str, Any]) 
         QueueError: it was refused.
     """
     path = desk_socket(data_dir)
+    try:
+        if path.parent.stat().st_uid != os.getuid():
+            return None  # whose ever it is
+    except OSError:
+        return None
     files = {
         name: str(Path(told).expanduser().resolve())
         for name in ("protocol", "sample")
         if (told := asked.get(name)) and Path(told).expanduser().is_file()
     }
-    request = {
-        "config": str(config_dir()),
-        "stations": str(stations),
-        "add": dict(asked) | files,
-    }
+    request = {"config": _configuration(), "add": dict(asked) | files}
     try:
         with socket.socket(socket.AF_UNIX) as line:
             line.settimeout(_TIMEOUT_S)
@@ -124,6 +123,11 @@ def add_at_desk(data_dir: Path, stations: str | Path, asked: Mapping[str, Any]) 
     if "error" in said:
         raise QueueError(said["error"])
     return said.get("items")
+
+
+def _configuration() -> list[str]:
+    """Return where names are looked up: whoever looks elsewhere means others."""
+    return [str(config_dir()), os.environ.get("OPERANDO_STATIONS") or ""]
 
 
 def _received(line: socket.socket) -> bytes:

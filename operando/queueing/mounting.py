@@ -86,12 +86,10 @@ class Mounting:
 
     Args:
         data_dir: The data folder.
-        stations: The file of stations, or its name.
     """
 
-    def __init__(self, data_dir: Path, stations: str | Path = "stations") -> None:
+    def __init__(self, data_dir: Path) -> None:
         self._data_dir = data_dir
-        self._stations_name = stations
         self._file: StationsFile | None = None
         self._opened: Store | None = None
 
@@ -281,7 +279,7 @@ class Mounting:
 
     def _stations(self) -> "StationsFile":
         if self._file is None:
-            self._file = load_stations(self._stations_name)
+            self._file = load_stations()
         return self._file
 
     def _entry(self, station: str) -> "StationEntry":

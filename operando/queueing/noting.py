@@ -17,7 +17,6 @@ def note(
     station: str | None = None,
     cell_id: str | None = None,
     run: str | None = None,
-    stations: str | Path = "stations",
 ) -> LogNote:
     """Write a note, as `operando.logbook.write_note`; of the cell in its station, and of its run.
 
@@ -30,7 +29,7 @@ def note(
     if run is None and (station is not None or cell_id is not None):
         run = open_run_of(data_dir, station=station, cell_id=cell_id)
     if station is not None and cell_id is None:
-        cell_id = _mounted_in(data_dir, station, stations)
+        cell_id = _mounted_in(data_dir, station)
         if cell_id is None and run is not None:
             cell_id = _cell_of(data_dir, run)
     return write_note(data_dir, text, by, station, cell_id, run)
@@ -43,13 +42,13 @@ def _cell_of(data_dir: Path, run: str) -> str | None:
     return (found[0].sample or None) if found else None
 
 
-def _mounted_in(data_dir: Path, station: str, stations: str | Path) -> str | None:
+def _mounted_in(data_dir: Path, station: str) -> str | None:
     from operando.configuration import ConfigurationError, load_stations
     from operando.queueing import _redis
     from operando.queueing.store import Store
 
     try:
-        where = _redis.address(data_dir, load_stations(stations))
+        where = _redis.address(data_dir, load_stations())
         mount = Store(_redis.client(where)).mount(station)
     except (QueueError, ConfigurationError) as error:
         logger.warning("which cell is in station %s is not known: %s", station, error)

@@ -46,10 +46,12 @@ class Queue:
 
     Args:
         data_dir: The data folder; by default ``$OPERANDO_DATA``.
-        stations: The file of stations, or its name.
+        stations: The file of stations, or its name; by default the usual one.
     """
 
-    def __init__(self, data_dir: Path | str | None = None, stations: str | Path = "stations"):
+    def __init__(
+        self, data_dir: Path | str | None = None, stations: str | Path | None = None
+    ) -> None:
         self.data_dir = the_data_dir() if data_dir is None else Path(data_dir).resolve()
         self._stations_name = stations
         self._file: StationsFile | None = None
@@ -308,7 +310,8 @@ class Queue:
 
     def _stations(self) -> "StationsFile":
         if self._file is None:
-            self._file = load_stations(self._stations_name)
+            name = self._stations_name
+            self._file = load_stations() if name is None else load_stations(name)
         return self._file
 
     def _names(self, station: str | None) -> Ids:

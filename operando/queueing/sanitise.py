@@ -47,7 +47,8 @@ def sanitise(store: Store, station: str) -> list[str]:
                 store.poison(key, text, why)
                 with told():
                     # Of two that are alike the first one stays.
-                    client.lrem(key, -1 if "twice" in why else 1, text)
+                    raw = cast(str, text.encode("utf-8", "surrogateescape"))
+                    client.lrem(key, -1 if "twice" in why else 1, raw)
                 moved.append(f"{name}: {why}")
     for name in _SINGLE:
         key = f"{prefix}_{name}"

@@ -24,6 +24,7 @@ from ophyd import Device
 
 from instruments.bench import Bench
 from instruments.bench_file import BenchFile
+from instruments.lending import Lender
 from operando import configuration
 from operando.configuration import check_limits, load_bench, load_cell, load_protocol, program_of
 from operando.guard import Guard, GuardError, Taken, let_go_on, settle, take_back, wanted
@@ -76,6 +77,8 @@ class Session(Records):
         interactive: Whether somebody sits at a prompt: Ctrl-C then pauses a plan as bluesky does
             (twice: at once), and long waits show progress. Else Ctrl-C ends the run.
         catalog: Whether the catalog service is to run.
+        lender: Who lends instruments that other stations use as well; ``None``: they are used as
+            if they were this bench's own.
 
     Attributes:
         RE: The RunEngine; anything it runs is recorded.
@@ -94,11 +97,12 @@ class Session(Records):
         *,
         interactive: bool = False,
         catalog: bool = True,
+        lender: Lender | None = None,
     ) -> None:
         file = bench if isinstance(bench, BenchFile) else load_bench(bench)
         self._pid = os.getpid()
         self.data_dir = (data_dir or default_data_dir()).expanduser().resolve()
-        self.bench = Bench(file)
+        self.bench = Bench(file, lender)
         self._catalog_wanted = catalog
         self._interactive = interactive
         try:
@@ -569,6 +573,7 @@ class Session(Records):
         if conductor is None or not conductor.interrupted:
             self._stop_signal = None
             self._why_aborted = ABORTED_BY_HAND
+        self._tell_cell_behind()  # it may have been changed since the last run
         try:
             if conductor is None:
                 self.RE(plan)
