@@ -74,6 +74,11 @@ class Manager:
         """
         return list(self._done("queue_get", {})["items"])
 
+    def knows(self, uid: str) -> bool:
+        """Return whether it could change or execute a pending item: it keeps what it was told."""
+        self._wait_for_redis()
+        return bool(self._ask("queue_item_get", {"uid": uid}).get("success"))
+
     def running(self) -> dict[str, Any] | None:
         """Return the item that the manager takes for running; ``None``: none."""
         return self._done("queue_get", {})["running_item"] or None

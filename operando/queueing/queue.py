@@ -23,7 +23,7 @@ from operando.queueing.items import as_data, told_time, validated
 from operando.queueing.listing import Listing, Records, listed, short
 from operando.queueing.managers import Manager
 from operando.queueing.model import DONE, Command, Record, StationState
-from operando.queueing.sanitise import pending, sanitise
+from operando.queueing.sanitise import adopt, pending, sanitise
 from operando.queueing.store import Store
 from operando.settings import data_dir as the_data_dir
 from techniques import Cell, Protocol
@@ -506,6 +506,12 @@ class Queue:
             there = [one for one in pending(store, station) if one["item_uid"] == item["item_uid"]]
             if there and moved:
                 return change(manager)
+            new = adopt(store, manager).get(item["item_uid"]) if there else None
+            if new is not None:
+                raise QueueError(
+                    f"item {short(item['item_uid'])} had been lost by the queue server, and is now "
+                    f"item {short(new)}: try again"
+                ) from error
             if there or not manager.alive():
                 raise
             record = store.record(item["item_uid"])

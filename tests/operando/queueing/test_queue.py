@@ -397,6 +397,23 @@ def test_a_poisoned_entry_harms_nobody(running: Running, queue: Queue, store: St
     assert [one["text"] for one in store.poisoned()] == ["poison", '{"no": "item"}']
 
 
+def test_an_item_that_the_queue_server_does_not_know_is_added_again(
+    running: Running, queue: Queue, store: Store
+) -> None:
+    a, lost, b = queue.add(PROTOCOL, SAMPLE, "A1", repeat=3)
+    item = running.manager.remove(lost)
+    store.client.linsert(QUEUE_KEY, "BEFORE", store.client.lindex(QUEUE_KEY, 1), json.dumps(item))
+    assert _ids(running) == [a, lost, b]
+    assert [running.manager.knows(one) for one in (a, lost, b)] == [True, False, True]
+    with pytest.raises(QueueError, match=f"{lost[:8]} had been lost .* try again"):
+        queue.hold(lost)
+    first, new, last = _ids(running)
+    assert (first, last) == (a, b)
+    assert running.manager.items()[1]["kwargs"] == item["kwargs"]
+    queue.hold(new)
+    assert running.manager.items()[1]["kwargs"]["hold"]
+
+
 # -- what is asked of what runs
 
 
