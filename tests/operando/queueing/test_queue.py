@@ -206,6 +206,16 @@ def test_an_item_waits_for_one_that_can_still_be_done(
     ]
 
 
+def test_of_many_items_all_are_added_or_none(running: Running, queue: Queue) -> None:
+    good = {"protocol": {"name": "p"}, "sample": {}}
+    with pytest.raises(QueueError, match="priority"):
+        running.manager.add_all([*[good] * 45, good | {"priority": "high"}], "anna")
+    assert _ids(running) == []
+    items = running.manager.add_all([good] * 45, "anna")
+    assert _ids(running) == items
+    assert len(items) == 45
+
+
 # -- looking
 
 
