@@ -29,6 +29,7 @@ from operando.settings import data_dir as the_data_dir
 from techniques import Cell, Protocol
 
 if TYPE_CHECKING:
+    from operando.logbook import LogNote
     from techniques import StationsFile
 
 # The class has a method of that name.
@@ -315,6 +316,18 @@ class Queue:
             f"station {station} did not answer within {timeout_s:g} s; what was asked is kept, and "
             "done if its worker takes it: operando station status"
         )
+
+    def note(self, item: str, text: str, by: str | None = None) -> "LogNote":
+        """Write a note of the cell of an item, pending or begun, into the log book."""
+        from operando.queueing.noting import note
+
+        records = self._records_like(item) if item.strip() else []
+        if len(records) == 1:
+            station, cell_id = records[0].station, records[0].cell_id
+        else:
+            station, one = self._pending(item)
+            cell_id = str(one["kwargs"]["sample"]["cell_id"])
+        return note(self.data_dir, text, by or _user(), station, cell_id)
 
     # -- finding
 
