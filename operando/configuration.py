@@ -510,8 +510,7 @@ def _mistakes(
 ) -> list[_Mistake]:
     details = error.errors(include_url=False)
     # A list is also told to be too short when an item of it is wrong.
-    wrong = {detail["loc"][:-1] for detail in details}
-    wrong |= {place[:-1] for place in wrong}
+    wrong = {detail["loc"][:n] for detail in details for n in range(len(detail["loc"]))}
     details = [d for d in details if d["type"] != "too_short" or d["loc"] not in wrong]
     found = [_mistake(model, detail, lines) for detail in details]
     # A key that is missing because it is misspelled is one mistake, not two.
@@ -520,7 +519,7 @@ def _mistakes(
     # What stands once in the file and is used several times (an anchor) is one mistake.
     # (Without lines each place has its own.)
     alike = {(m.line, str(m.keys[-1:] if m.line else m.keys), m.text): m for m in reversed(found)}
-    found = list(alike.values())
+    found = list(reversed(alike.values()))
     found.sort(key=lambda mistake: mistake.line)
     return found
 

@@ -100,6 +100,29 @@ class PlannedHalfCycles:
             max(checks_s, default=None),
         )
 
+    @property
+    def count(self) -> int | None:
+        """Return how many there are; None if a loop may end early, or the technique is unknown."""
+        if self._technique is None or self._loops_end_early:
+            return None
+        return len(self._all)
+
+    def most_charge_mah_cm2(self, number: int) -> float | None:
+        """Return the most charge that a half-cycle may pass, mAh/cm2; None if that is not known.
+
+        That of its limits of charge and time; at a set potential nobody knows it before.
+        """
+        if self.count is None or not 0 < number <= len(self._all):
+            return None
+        steps = self._all[number - 1]
+        found = [
+            abs(step.current_density_ma_cm2) * step.expected_s / 3600
+            for step in steps
+            if isinstance(step, GalvanostaticStep)
+        ]
+        most = math.fsum(found)
+        return most if len(found) == len(steps) and math.isfinite(most) else None
+
     def held_at_v(self, role: Role) -> tuple[float, ...]:
         """Return at which potentials of the metal electrode half-cycles of a role are held, V.
 

@@ -13,6 +13,8 @@ from . import (
     _instruments,
     _late,
     _leases,
+    _mounting,
+    _notes,
     _queue,
     _records,
     _running,
@@ -46,8 +48,10 @@ def command_line() -> argparse.ArgumentParser:
     _late.declare(add)
     _compare.declare(add)
     _station.declare(add)
-    _alerts.declare(add)
     _queue.declare(add)
+    _mounting.declare(add)
+    _notes.declare(add)
+    _alerts.declare(add)
     _leases.declare(add)
     _about.declare_demo(add)
     _catalog.declare(add)

@@ -95,10 +95,16 @@ def client(where: RedisAddress) -> "redis.Redis":
 
 
 class RedisServer:
-    """The server of one data folder."""
+    """The server of one data folder.
+
+    Attributes:
+        repaired: Where a copy of its damaged journal lies, if `ensure` found one; what could not be
+            read at its end is lost.
+    """
 
     def __init__(self, data_dir: Path) -> None:
         self._folder = queueing_dir(data_dir) / "redis"
+        self.repaired: Path | None = None
 
     def address(self) -> RedisAddress:
         """Return where it is, whether it runs or not.
@@ -168,8 +174,8 @@ class RedisServer:
         import redis
 
         where = self.address()
-        with contextlib.suppress(redis.RedisError):
-            client(where).shutdown(nosave=True)
+        with contextlib.suppress(redis.RedisError), contextlib.closing(client(where)) as one:
+            one.shutdown(nosave=True)
         deadline = time.monotonic() + _STARTS_WITHIN_S
         while _answers(where) != "nobody" and time.monotonic() < deadline:
             time.sleep(0.01)
@@ -278,21 +284,23 @@ class RedisServer:
         program, folder = str(get_binary_path()), self._folder / "appendonlydir"
         kept = self._folder / f"before-repair-{time.strftime('%Y%m%dT%H%M%S')}"
         subprocess.run(["cp", "-a", str(folder), str(kept)], check=True)
-        for manifest in folder.glob("*.manifest"):
-            # One program under two names, which it knows itself by.
-            done = subprocess.run(
-                ["valkey-check-aof", "--fix", str(manifest)],
-                executable=program,
-                input="y\n",
-                capture_output=True,
-                text=True,
-                errors="replace",
+        self.repaired = kept
+        # Appended to is only the last of its files. One program under two names, which it knows
+        # itself by; it does not read the snapshot, which the others begin with.
+        last = max(folder.glob("*.incr.aof"), key=lambda path: (len(path.name), path.name))
+        done = subprocess.run(
+            ["valkey-check-aof", "--fix", str(last)],
+            executable=program,
+            input="y\n",
+            capture_output=True,
+            text=True,
+            errors="replace",
+        )
+        if done.returncode:
+            raise QueueError(
+                f"the journal of the queues in {folder} is damaged and could not be repaired "
+                f"({' '.join(done.stdout.split())[-200:]}); it was copied to {kept}"
             )
-            if done.returncode:
-                raise QueueError(
-                    f"the journal of the queues in {folder} is damaged and could not be repaired "
-                    f"({done.stdout.strip().splitlines()[-1:]}); it was copied to {kept}"
-                )
 
     def _log_since(self, position: int) -> str:
         with contextlib.suppress(OSError), (self._folder / "log").open("rb") as file:
