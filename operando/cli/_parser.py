@@ -13,6 +13,7 @@ from . import (
     _instruments,
     _late,
     _records,
+    _retention,
     _running,
 )
 from ._arguments import Command
@@ -43,6 +44,7 @@ def command_line() -> argparse.ArgumentParser:
     _late.declare(add)
     _compare.declare(add)
     _alerts.declare(add)
+    _retention.declare(add)
     _about.declare_demo(add)
     _catalog.declare(add)
     _about.declare_version(add)
