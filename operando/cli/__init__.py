@@ -110,6 +110,7 @@ def _expected() -> tuple[type[Exception], ...]:
         ("operando.attachments", "AttachmentError"),
         ("operando.readers", "ReaderError"),
         ("operando.guard", "GuardError"),
+        ("operando.queueing.errors", "QueueError"),
     ):
         loaded = sys.modules.get(module)
         if loaded is not None:

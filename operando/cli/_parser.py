@@ -9,6 +9,7 @@ from . import (
     _catalog,
     _check,
     _compare,
+    _daily,
     _doctor,
     _instruments,
     _late,
@@ -43,6 +44,7 @@ def command_line() -> argparse.ArgumentParser:
     _records.declare(add)
     _late.declare(add)
     _compare.declare(add)
+    _daily.declare(add)
     _alerts.declare(add)
     _retention.declare(add)
     _about.declare_demo(add)
