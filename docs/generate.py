@@ -403,7 +403,9 @@ def _subcommands(
 ) -> Iterator[tuple[str, argparse.ArgumentParser]]:
     for action in _actions(parser):
         if isinstance(action.choices, dict):
-            yield from action.choices.items()
+            for name, command in action.choices.items():
+                yield name, command
+                yield from ((f"{name} {verb}", one) for verb, one in _subcommands(command))
 
 
 def _word(action: argparse.Action) -> str:

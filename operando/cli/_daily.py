@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from ._arguments import AddCommand
-from ._terminal import OK, say
+from ._terminal import OK, complain, say
 
 
 def declare(add: AddCommand) -> None:
@@ -23,13 +23,31 @@ def declare(add: AddCommand) -> None:
         metavar="FOLDER",
         help="where to (by default state/daily of the data folder)",
     )
+    sub.add_argument(
+        "--send", action="store_true", help="also send both to whom alerts go (operando alerts)"
+    )
 
 
 def _daily(arguments: argparse.Namespace) -> int:
+    from operando.configuration import load_stations
+    from operando.queueing._known_records import known_records
     from operando.queueing.daily import table, write_day
     from operando.settings import existing_data_dir
 
-    day, figure, text = write_day(existing_data_dir(), arguments.date, arguments.out)
-    say(table(day))
+    folder = existing_data_dir()
+    stations = load_stations()
+    records, problem = known_records(folder, stations)
+    if problem:
+        complain(f"what the queues tell is not in it: {problem}")
+    day, figure, text = write_day(folder, arguments.date, arguments.out, records=records)
+    told = table(day)
+    say(told)
     say(f"Written: {figure}, {text}")
+    if arguments.send:
+        from operando.queueing.alerts import Alerts
+
+        alerts = Alerts(stations.alerts, folder)
+        alerts.send("daily", day.title, told, attach=[figure])
+        # The supervisor sends it if there is one, else it is sent from here.
+        alerts.close(timeout_s=30.0)
     return OK

@@ -13,6 +13,7 @@ from . import (
     _doctor,
     _instruments,
     _late,
+    _queue,
     _records,
     _retention,
     _running,
@@ -47,6 +48,7 @@ def command_line() -> argparse.ArgumentParser:
     _daily.declare(add)
     _alerts.declare(add)
     _retention.declare(add)
+    _queue.declare(add)
     _about.declare_demo(add)
     _catalog.declare(add)
     _about.declare_version(add)

@@ -26,7 +26,6 @@ def declare(add: AddCommand) -> None:
     what = sub.add_mutually_exclusive_group()
     what.add_argument("--dry-run", action="store_true", help="only tell; the default")
     what.add_argument("--delete", action="store_true", help="delete what may go")
-    sub.add_argument("--stations", metavar="NAME", default="stations", help="a file of stations")
 
 
 def _retention(arguments: argparse.Namespace) -> int:
@@ -37,7 +36,7 @@ def _retention(arguments: argparse.Namespace) -> int:
     from operando.settings import existing_data_dir
 
     folder = existing_data_dir()
-    stations = load_stations(arguments.stations)
+    stations = load_stations()
     days = arguments.older_than
     if days is None:
         days = stations.retention.delete_exported_after_days

@@ -254,10 +254,12 @@ def _rows_differ(run: Run, path: Path) -> str | None:
 
 
 def _digest_of(rows: Iterator[Any]) -> tuple[str, tuple[str, tuple[int, ...]]]:
-    digest, count, kind = hashlib.sha256(), 0, ("", ())
+    """Return the SHA-256 of rows, and their type and shape together."""
+    digest, count = hashlib.sha256(), 0
+    dtype, shape = "", tuple[int, ...]()
     for row in rows:
         values = np.ascontiguousarray(row)
-        kind = (str(values.dtype), values.shape)
+        dtype, shape = str(values.dtype), values.shape
         digest.update(values.tobytes())
         count += 1
-    return digest.hexdigest(), (kind[0], (count, *kind[1]))
+    return digest.hexdigest(), (dtype, (count, *shape))

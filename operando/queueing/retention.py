@@ -26,7 +26,7 @@ from operando.journal import (
     note_deleted,
     summaries,
 )
-from operando.queueing.errors import QueueError
+from operando.queueing._known_records import known_records
 from operando.runs import read_journal
 from techniques.queueing import StationsFile
 
@@ -255,18 +255,8 @@ def _unlink_inside(data_dir: Path, name: str, digest: str) -> bool:
 
 def runs_in_use(data_dir: Path, stations: StationsFile) -> tuple[set[str] | None, str]:
     """Return the runs of items that are not over, and why they are not known (``None``)."""
-    if stations.redis == "embedded" and not (data_dir / "state" / "queueing" / "redis").is_dir():
-        return set(), ""  # there never was a queue
-    from operando.queueing._redis import address, client
-    from operando.queueing.store import Store
-
-    found: set[str] = set()
-    try:
-        store = Store(client(address(data_dir, stations)))
-        for name in store.record_stations():
-            for record in store.records(name):
-                if not record.over:
-                    found |= {one.run_uid for one in record.attempts if one.run_uid is not None}
-    except QueueError as error:
-        return None, f"runs of queues stay: {error}"
-    return found, ""
+    records, problem = known_records(data_dir, stations)
+    if records is None:
+        return None, f"runs of queues stay: {problem}"
+    attempts = (one for record in records.values() if not record.over for one in record.attempts)
+    return {one.run_uid for one in attempts if one.run_uid is not None}, ""

@@ -1,5 +1,6 @@
 """The day at all stations: its numbers are those of the runs, whole or sampled, open or closed."""
 
+import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +13,7 @@ from operando import cli
 from operando.analysis import metrics
 from operando.journal import JournalWriter, list_runs
 from operando.queueing import daily
-from operando.queueing.alerts import Alerts
+from operando.queueing.alerts import Alerts, recent
 from operando.queueing.daily import table, the_day, write_day
 from operando.queueing.errors import QueueError
 from operando.queueing.model import Record
@@ -139,6 +140,25 @@ def test_figure_and_table_are_written_with_states_alarms_and_what_has_no_numbers
     assert (tmp_path / "out" / "1999-01-01.png").exists()
     assert cli.main(["daily", "--date", "yesterday"]) == cli.REFUSED
     assert "2026-11-27" in capsys.readouterr().err
+
+
+def test_the_day_is_left_with_who_sends_alerts(
+    cycling: Callable[..., Any], synthetic: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPERANDO_DATA", str(tmp_path))
+    monkeypatch.delenv("OPERANDO_ALERTS", raising=False)
+    with cycling(synthetic.HALF_CELL, stop="success"):
+        pass
+    supervisor = Alerts(AlertSettings(), tmp_path, environment={})._spool.sender()
+    assert supervisor is not None
+    try:
+        assert cli.main(["daily", "--send"]) == cli.OK
+        (shown,) = recent(tmp_path)
+        assert shown.state == "waiting"
+        assert "1 cell" in shown.alert.title
+        assert Path(shown.alert.attach[0]).suffix == ".png"
+    finally:
+        os.close(supervisor)
 
 
 def test_a_day_has_the_runs_that_reached_into_it(

@@ -1,0 +1,305 @@
+"""What is kept of stations, mounted cells and items, in Redis; what is unreadable is moved away.
+
+Keys begin with ``operando:``; the queues themselves are the managers' (``operando_qs_STATION``).
+"""
+
+import contextlib
+import json
+import time
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+from pydantic import ValidationError
+
+from operando.queueing.errors import QueueError
+from operando.queueing.model import Command, Mount, Record, StationState
+from techniques._base import Data
+
+if TYPE_CHECKING:
+    import redis
+
+Model = TypeVar("Model", bound=Data)
+
+POISONED = "operando:poisoned"
+_PREFIX = "operando"
+# Of unreadable entries so many are kept, and so much of each.
+_POISONED_KEPT, _POISONED_LENGTH = 1000, 100_000
+
+
+def manager_prefix(station: str) -> str:
+    """Return what the keys of a station's queue server begin with."""
+    return f"operando_qs_{station}"
+
+
+class Store:
+    """Typed access to what stations and their supervisors share.
+
+    Every method raises QueueError if Redis is gone.
+    """
+
+    def __init__(self, client: "redis.Redis") -> None:
+        self.client = client
+
+    # -- stations
+
+    def station(self, name: str) -> StationState | None:
+        """Return how a station is; ``None``: nothing is known of it."""
+        return self._get(StationState, f"{_PREFIX}:station:{name}")
+
+    def stations(self) -> list[StationState]:
+        """Return how each known station is, by name."""
+        with told():
+            keys = sorted(self.client.scan_iter(f"{_PREFIX}:station:*", count=1000))
+        found = (self._get(StationState, key) for key in keys)
+        return [one for one in found if one is not None]
+
+    def change_station(self, name: str, **changes: Any) -> StationState:
+        """Change these fields of a station's state and no others; return what came of it.
+
+        Several may do so at once: the supervisor tells what it does while somebody pauses it.
+        """
+        key = f"{_PREFIX}:station:{name}"
+
+        def changed(before: StationState | None) -> StationState:
+            known = before or StationState(name=name)
+            return StationState.model_validate(known.model_dump() | changes)
+
+        return self._change(StationState, key, changed)
+
+    def forget_station(self, name: str) -> None:
+        """Forget a station; its records stay."""
+        with told():
+            self.client.delete(f"{_PREFIX}:station:{name}")
+
+    # -- mounted cells
+
+    def mount(self, station: str) -> Mount | None:
+        """Return which cell is in a station; ``None``: none."""
+        return self._get(Mount, f"{_PREFIX}:mount:{station}")
+
+    def mounts(self) -> list[Mount]:
+        """Return all mounted cells, by station."""
+        with told():
+            keys = sorted(self.client.scan_iter(f"{_PREFIX}:mount:*", count=1000))
+        found = (self._get(Mount, key) for key in keys)
+        return [one for one in found if one is not None]
+
+    def mounted_at(self, cell_id: str) -> str | None:
+        """Return the station in which a cell is mounted; ``None``: in none."""
+        with told():
+            return cast(str | None, self.client.get(f"{_PREFIX}:mounted:{cell_id}"))
+
+    def put_mount(self, mount: Mount) -> None:
+        """Keep a mount, new or changed.
+
+        Raises:
+            QueueError: the cell is mounted in another station, or another cell in this one.
+        """
+        present = self.mount(mount.station)
+        if present is not None and present.cell_id != mount.cell_id:
+            raise QueueError(
+                f"cell {present.cell_id} is mounted in station {mount.station}: operando unmount "
+                f"--station {mount.station} before {mount.cell_id} is mounted there"
+            )
+        key = f"{_PREFIX}:mounted:{mount.cell_id}"
+        import redis
+
+        with told(), self.client.pipeline() as pipe:
+            while True:
+                try:
+                    pipe.watch(key)
+                    where = cast(str | None, pipe.get(key))
+                    if where not in (None, mount.station):
+                        raise QueueError(
+                            f"cell {mount.cell_id} is mounted in station {where}: it cannot be in "
+                            f"{mount.station} as well; operando unmount --station {where} first"
+                        )
+                    pipe.multi()
+                    pipe.set(key, mount.station)
+                    pipe.set(f"{_PREFIX}:mount:{mount.station}", mount.model_dump_json())
+                    pipe.execute()
+                except redis.WatchError:
+                    continue
+                return
+
+    def remove_mount(self, station: str) -> Mount | None:
+        """Forget which cell is in a station; return the mount that was kept."""
+        mount = self.mount(station)
+        with told():
+            pipe = self.client.pipeline()
+            pipe.delete(f"{_PREFIX}:mount:{station}")
+            if mount is not None:
+                pipe.delete(f"{_PREFIX}:mounted:{mount.cell_id}")
+            pipe.execute()
+        return mount
+
+    # -- records of items
+
+    def record(self, item: str) -> Record | None:
+        """Return what became of an item; ``None``: it was never begun."""
+        return self._get(Record, f"{_PREFIX}:record:{item}")
+
+    def put_record(self, record: Record) -> None:
+        """Keep a record, new or changed; a new one becomes the last of its station's list."""
+        key, list_key = f"{_PREFIX}:record:{record.item}", f"{_PREFIX}:records:{record.station}"
+        with told():
+            known = self.client.exists(key)
+            pipe = self.client.pipeline()
+            pipe.set(key, record.model_dump_json())
+            if not known:
+                pipe.rpush(list_key, record.item)
+            pipe.execute()
+
+    def change_record(self, item: str, **changes: Any) -> Record:
+        """Change these fields of a record and no others; return what came of it.
+
+        Raises:
+            QueueError: there is no such record.
+        """
+
+        def changed(before: Record | None) -> Record:
+            if before is None:
+                raise QueueError(f"there is no record of item {item}")
+            return before.model_copy(update=changes)
+
+        return self._change(Record, f"{_PREFIX}:record:{item}", changed)
+
+    def record_ids(self, station: str) -> list[str]:
+        """Return the items of a station in the order in which they were started."""
+        with told():
+            return cast(list[str], self.client.lrange(f"{_PREFIX}:records:{station}", 0, -1))
+
+    def records(self, station: str, last: int | None = None) -> list[Record]:
+        """Return the records of a station in that order; with ``last`` so many at the end."""
+        ids = self.record_ids(station)
+        ids = ids if last is None else ids[max(0, len(ids) - last) :]
+        if not ids:
+            return []
+        keys = [f"{_PREFIX}:record:{item}" for item in ids]
+        with told():
+            texts = cast(list[str | None], self.client.mget(keys))
+        found = (self._read(Record, *both) for both in zip(keys, texts, strict=True))
+        return [one for one in found if one is not None]
+
+    def record_stations(self) -> list[str]:
+        """Return the stations of which there are records, by name."""
+        with told():
+            keys = self.client.scan_iter(f"{_PREFIX}:records:*", count=1000)
+            return sorted(key.removeprefix(f"{_PREFIX}:records:") for key in keys)
+
+    # -- what is asked of a running station
+
+    def push_command(self, station: str, command: Command) -> None:
+        """Ask something of a station; its worker takes it within a second."""
+        with told():
+            self.client.rpush(f"{_PREFIX}:commands:{station}", command.model_dump_json())
+
+    def pop_command(self, station: str) -> Command | None:
+        """Take the oldest of what is asked; ``None``: nothing is."""
+        key = f"{_PREFIX}:commands:{station}"
+        while True:
+            with told():
+                text = cast(str | None, self.client.lpop(key))
+            if text is None:
+                return None
+            command = self._read(Command, key, text, remove=False)
+            if command is not None:
+                return command
+
+    def clear_commands(self, station: str) -> None:
+        """Forget what is asked of a station and was not taken."""
+        with told():
+            self.client.delete(f"{_PREFIX}:commands:{station}")
+
+    def text(self, key: str) -> str | None:
+        """Return what is kept under a key of others of ours; ``None``: nothing."""
+        with told():
+            return cast(str | None, self.client.get(key))
+
+    # -- what nobody can read
+
+    def poisoned(self) -> list[dict[str, Any]]:
+        """Return what was moved away, as {"at", "key", "why", "text"}, the oldest first."""
+        with told():
+            kept = cast(list[str], self.client.lrange(POISONED, 0, -1))
+        return [json.loads(text) for text in kept]
+
+    def poison(self, key: str, text: str, why: str) -> None:
+        """Move away what was found at ``key``, and remember when and why."""
+        entry = {"at": time.time(), "key": key, "why": why, "text": text[:_POISONED_LENGTH]}
+        with told():
+            pipe = self.client.pipeline()
+            pipe.rpush(POISONED, json.dumps(entry))
+            pipe.ltrim(POISONED, -_POISONED_KEPT, -1)
+            pipe.execute()
+
+    # -- reading and changing
+
+    def _get(self, model: type[Model], key: str) -> Model | None:
+        with told():
+            if self.client.type(key) not in ("string", "none"):
+                self.client.rename(key, f"{POISONED}:{key}")
+                self.poison(key, "", "it is no text; it was renamed")
+                return None
+            text = cast(str | None, self.client.get(key))
+        return self._read(model, key, text)
+
+    def _read(
+        self, model: type[Model], key: str, text: str | None, *, remove: bool = True
+    ) -> Model | None:
+        if text is None:
+            return None
+        try:
+            return model.model_validate_json(text)
+        except (ValidationError, ValueError) as error:
+            self.poison(key, text, f"it is no {model.__name__}: {_short(error)}")
+            if remove:
+                with told():
+                    self.client.delete(key)
+            return None
+
+    def _change(
+        self, model: type[Model], key: str, changed: Callable[[Model | None], Model]
+    ) -> Model:
+        import redis
+
+        self._get(model, key)  # moves away what cannot be read
+        with told(), self.client.pipeline() as pipe:
+            while True:
+                try:
+                    pipe.watch(key)
+                    text = cast(str | None, pipe.get(key))
+                    after = changed(None if text is None else model.model_validate_json(text))
+                    pipe.multi()
+                    pipe.set(key, after.model_dump_json())
+                    pipe.execute()
+                except redis.WatchError:
+                    continue
+                return after
+
+
+@contextlib.contextmanager
+def told() -> Iterator[None]:
+    """Raise what Redis did not do as a QueueError that says what to do."""
+    import redis
+
+    try:
+        yield
+    except (redis.AuthenticationError, redis.exceptions.NoPermissionError) as error:
+        raise QueueError(
+            f"Redis does not let us in ({error}): set the password, $OPERANDO_REDIS_PASSWORD"
+        ) from error
+    except (redis.ConnectionError, redis.TimeoutError) as error:
+        raise QueueError(
+            f"Redis, which keeps the queues, does not answer ({error}): operando station start "
+            "starts it"
+        ) from error
+    except redis.RedisError as error:
+        raise QueueError(f"Redis, which keeps the queues, refused: {error}") from error
+
+
+def _short(error: Exception) -> str:
+    if isinstance(error, ValidationError):
+        first = error.errors(include_url=False)[0]
+        return ".".join(map(str, first["loc"])) + f": {first['msg']}"
+    return str(error)
