@@ -26,24 +26,25 @@ _COLOURS = {
 _GREY, _ALARM = "#777777", "#c0392b"
 _SHADE = "#eef3f8"  # the day
 _POINTS = 400
+_WIDTHS_IN = {1: 7.0, 2: 9.0, 4: 13.3, 8: 26.6}
 
 
-def draw_day(day: Day, dpi: int = 160) -> bytes:
-    """Return the figure as PNG: the width of a slide, higher with more than eight cells."""
+def draw_day(day: Day) -> bytes:
+    """Return the figure as PNG: a slide for up to eight cells, a poster for 64."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     count = max(1, len(day.cells))
-    across = 1 if count == 1 else 2 if count <= 4 else 4 if count <= 16 else 6
+    across = min(count, 2) if count <= 4 else 4 if count <= 16 else 8
     down = math.ceil(count / across)
     with styled(1.45):
-        figure = Figure(figsize=(13.3, max(4.2, 0.8 + 3.1 * down)), layout="constrained")
+        figure = Figure(
+            figsize=(_WIDTHS_IN[across], max(4.2, 0.8 + 3.1 * down)), layout="constrained"
+        )
         FigureCanvasAgg(figure)
         figure.suptitle(day.title, x=0.01, ha="left", fontsize="x-large", color=INK)
-        figure.text(
-            0.99, 0.99, "shaded: these 24 h    dotted: planned    triangles: below the axis",
-            ha="right", va="top", fontsize="small", color=_GREY,
-        )  # fmt: skip
+        note = "shaded: these 24 h    dotted: planned    triangles: below the axis"
+        figure.supxlabel(note, x=0.99, ha="right", fontsize="small", color=_GREY)
         engine: Any = figure.get_layout_engine()
         engine.set(w_pad=0.08, h_pad=0.1, wspace=0.03, hspace=0.05)
         grid = figure.subplots(down, across, squeeze=False)
@@ -57,7 +58,7 @@ def draw_day(day: Day, dpi: int = 160) -> bytes:
         if not day.cells:
             panels[0].text(0.0, 0.9, "Nothing ran in these 24 hours.", color=_GREY)
         buffer = io.BytesIO()
-        figure.savefig(buffer, format="png", dpi=dpi)
+        figure.savefig(buffer, format="png", dpi=160 if across <= 4 else 110)
     return buffer.getvalue()
 
 
@@ -88,11 +89,13 @@ def _panel(axes: "Axes", one: CellDay, efficiency: tuple[float, float], above: f
     shown = envelope(cycle[inside], np.minimum(values[inside], high), _POINTS)
     axes.plot(*shown, "o", color=points, ms=markersize)
     if not inside.all():
-        # Far below the others: where, at the lower end of the axis.
+        # Far below the others: at the lower end of the axis, so many as can be told apart.
         at = cycle[~inside]
+        apart = max(1, round(0.03 * float(cycle[-1])))
+        at = at[np.unique(at // apart, return_index=True)[1]]
         axes.plot(
-            *envelope(at, np.full(len(at), low + 0.03 * (high - low)), 15), "v", color=points,
-            ms=size("lines.markersize", 1.5), alpha=0.6,
+            at, np.full(len(at), low + 0.03 * (high - low)), "v", color=points,
+            ms=size("lines.markersize", 1.5),
         )  # fmt: skip
     axes.set_ylim(low, high)
     end = max(float(one.planned or 0), float(cycle[-1]))
@@ -102,7 +105,8 @@ def _panel(axes: "Axes", one: CellDay, efficiency: tuple[float, float], above: f
     steps = [1, 2, 2.5, 5, 10]
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=5, steps=[1, 2, 5, 10]))
     axes.yaxis.set_major_locator(MaxNLocator(nbins=5, steps=steps))
-    axes.set_xlabel("Cycle")
+    charge = one.capacity_mah_cm2[np.isfinite(one.capacity_mah_cm2)]
+    axes.set_xlabel(f"Cycle ({charge[-1]:.3g} mAh cm$^{{-2}}$)" if len(charge) else "Cycle")
     axes.set_ylabel("$\\eta$ (mV)" if one.symmetric else "CE (%)")
 
 
@@ -119,36 +123,32 @@ def _heading(axes: "Axes", one: CellDay, newest: float | None, colour: str) -> N
             annotation_clip=False, parse_math=False, **how,
         )  # fmt: skip
 
-    above(f"{where}{one.cell_id}", 0.0, 2.1, fontweight="bold", fontsize="large", color=INK)
+    name = f"{where}{one.cell_id}"
+    # Beside it stands the number.
+    fits = "large" if len(name) <= 14 else "medium" if len(name) <= 18 else "small"
+    above(_cut(name, 24), 0.0, 2.1, fontweight="bold", fontsize=fits, color=INK)
     if newest is not None:
         told = f"{newest:.1f} mV" if one.symmetric else f"{newest:.2f} %"
         above(told, 1.0, 2.0, fontsize="x-large", color=colour)
     small: dict[str, Any] = {"fontsize": "small", "color": "#555555"}
-    planned = f" of {one.planned}" if one.planned is not None else ""
-    above(f"{one.item}", 0.0, 1.15, **small)
+    above(_cut(one.item, 26), 0.0, 1.15, **small)
     state = _COLOURS.get(one.state, _GREY)
     above(f"\u25cf {one.state}", 1.0, 1.1, fontsize="small", color=state, fontweight="bold")
-    above(f"cycle {one.cycles_done}{planned}{_left(one)}", 0.0, 0.25, **small)
-    above(_right(one), 1.0, 0.25, **(small | ({"color": _ALARM} if one.alarms else {})))
-
-
-def _left(one: CellDay) -> str:
-    return f", {_duration(one.hours_left)} left" if one.hours_left is not None else ""
-
-
-def _right(one: CellDay) -> str:
-    """Return the alarms of a cell if there are any, else its charge and overpotential."""
+    planned = f" of {one.planned}" if one.planned is not None else ""
+    left = f", {_duration(one.hours_left)} left" if one.hours_left is not None else ""
+    above(f"{one.cycles_done}{planned} cycles{left}", 0.0, 0.25, **small)
     if one.alarms:
-        return f"{len(one.alarms)} alarm{'s' * (len(one.alarms) != 1)}"
-    capacity = one.capacity_mah_cm2[np.isfinite(one.capacity_mah_cm2)]
-    told = f"{capacity[-1]:.3g} mAh/cm²" if len(capacity) else ""
-    eta = one.eta_last_mv
-    return told if one.symmetric or eta is None else f"{told}, {eta:.0f} mV"
+        told = f"{len(one.alarms)} alarm{'s' * (len(one.alarms) != 1)}"
+        above(told, 1.0, 0.25, fontsize="small", color=_ALARM, fontweight="bold")
+
+
+def _cut(text: str, most: int) -> str:
+    return text if len(text) <= most else f"{text[: most - 1]}…"
 
 
 def _duration(hours: float) -> str:
     if hours >= 48:
-        return f"{hours / 24:.1f} d"
+        return f"{hours / 24:.0f} d" if hours >= 240 else f"{hours / 24:.1f} d"
     return f"{hours:.0f} h" if hours >= 2 else f"{hours * 60:.0f} min"
 
 
