@@ -10,6 +10,7 @@ import time
 from collections.abc import Mapping
 from typing import Any, cast
 
+from operando.queueing.commands import look_key
 from operando.queueing.errors import QueueError
 from operando.queueing.managers import Manager
 from operando.queueing.model import Attempt, Mount, Record
@@ -436,9 +437,11 @@ class Items:
 
     def look_failed(self, token: str, why: str) -> None:
         """Tell whoever waits for a look at a cell that there will be none."""
-        key = f"operando:mounted_look:{token}"
+        from operando.queueing.look import Look
+
+        text = Look(exit_status="refused", reason=why).model_dump_json()
         with told():
-            self._store.client.set(key, json.dumps({"error": why}), nx=True, ex=_LOOK_KEPT_S)
+            self._store.client.set(look_key(token), text, nx=True, ex=_LOOK_KEPT_S)
 
     # -- telling
 
