@@ -224,9 +224,7 @@ def _line(record: Record, experiments: Sequence[ExperimentSeen]) -> Line:
     )
 
 
-def _findings(
-    record: Record, experiments: Sequence[ExperimentSeen]
-) -> Iterable[tuple[Kind, str]]:
+def _findings(record: Record, experiments: Sequence[ExperimentSeen]) -> Iterable[tuple[Kind, str]]:
     if record.state in ("failed", "stopped", "skipped", "held") and not record.reason.strip():
         yield "no reason", f"it is {record.state}, and nothing says why"
     if record.state in DONE and not experiments:
