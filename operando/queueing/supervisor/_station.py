@@ -215,7 +215,7 @@ class Station:
             self._tell(state, state="held", why=record.reason)
         asked = self._items.mounting_request()
         if asked is not None:
-            self._look(state, asked)
+            self._look(asked)
             return
         if state.state == "held":
             self._items.decide(record)
@@ -245,17 +245,14 @@ class Station:
         if (state.state, state.why) != ("idle", why):
             self._tell(state, state="idle", why=why)
 
-    def _look(self, state: StationState, asked: Mapping[str, Any]) -> None:
+    def _look(self, asked: Mapping[str, Any]) -> None:
         cell_id = str(asked["sample"].get("cell_id", ""))
         if self.entry.simulate is not None:
             simulator = Simulator(self.files.folder, self.entry)
-            if simulator.cell_id not in ("", cell_id):
-                # Another cell comes between the leads; its instruments are found anew.
-                self._close(state)
+            if simulator.cell_id == "":
+                simulator.call(cell_id)
+            elif simulator.cell_id != cell_id:
                 simulator.exchange(cell_id)
-                self.manager.open()
-                self._wait_for(True, _OPENS_WITHIN_S)
-            simulator.call(cell_id)
         self._items.look(asked)
 
     def _close(self, state: StationState) -> None:
