@@ -4,6 +4,7 @@
 connected. ``limits_of`` tells who keeps which limit.
 """
 
+from operando.checking._cell import judged as judged_at_rest
 from operando.checking._check import (
     check,
     check_connected,
@@ -26,6 +27,7 @@ __all__ = [
     "check_connected",
     "estimate",
     "guard_item",
+    "judged_at_rest",
     "left_out",
     "limits_of",
     "limits_table",

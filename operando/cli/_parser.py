@@ -13,6 +13,8 @@ from . import (
     _instruments,
     _late,
     _leases,
+    _mounting,
+    _notes,
     _queue,
     _records,
     _running,
@@ -47,6 +49,9 @@ def command_line() -> argparse.ArgumentParser:
     _compare.declare(add)
     _station.declare(add)
     _queue.declare(add)
+    _mounting.declare(add)
+    _notes.declare(add)
+    _alerts.declare(add)
     _leases.declare(add)
     _alerts.declare(add)
     _about.declare_demo(add)

@@ -76,7 +76,8 @@ class Desk:
                         line.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _PEER.size)
                     )
                     if uid == os.getuid():
-                        said = self._answer(_received(line), Queue(self._data_dir))
+                        with Queue(self._data_dir) as queue:
+                            said = self._answer(_received(line), queue)
                         line.sendall(json.dumps(said).encode() + b"\n")
 
     def _answer(self, text: bytes, queue: "Queue") -> dict[str, Any]:
@@ -94,7 +95,7 @@ class Desk:
             return {"not_here": f"{type(error).__name__}: {error}"}
 
 
-def add_at_desk(data_dir: Path, stations: str | Path, asked: Mapping[str, Any]) -> list[str] | None:
+def add_at_desk(data_dir: Path, asked: Mapping[str, Any]) -> list[str] | None:
     """Have a desk do ``Queue.add(**asked)``; return the ids, or ``None`` if there is no desk.
 
     Raises:

@@ -154,12 +154,14 @@ def listed(
     if any(one.state == "held" or one.ends is None for one in found):
         free = None
     order = sorted(queued, key=lambda one: -int(_argument(one, "priority", 0)))
-    why_station = _why_of_station(state, alive)
+    why_station, turn = _why_of_station(state, alive), "its turn" if found else "next"
     for item in order:
         if item["item_uid"] in known:
             continue
         waits, when = _waits(item, store, mount, known)
-        waits = waits or why_station or ("" if not found else "its turn")
+        waits = waits or why_station
+        if not waits:
+            waits, turn = turn, "its turn"
         lasts = _longest(item)
         goes = when is not None and not why_station and lasts is not None
         ends = None
@@ -167,7 +169,7 @@ def listed(
             ends = max(free, when) + lasts / factor
             free = ends
         known.add(item["item_uid"])
-        found.append(_to_come(item, station, waits or "next", lasts, ends))
+        found.append(_to_come(item, station, waits, lasts, ends))
     return found
 
 

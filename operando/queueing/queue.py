@@ -13,7 +13,8 @@ import time
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from operando.configuration import load_bench_limits, load_cell, load_protocol, load_stations
 from operando.queueing import _redis
@@ -22,12 +23,13 @@ from operando.queueing.items import as_data, told_time, validated
 from operando.queueing.listing import Listing, Records, listed, short
 from operando.queueing.managers import Manager
 from operando.queueing.model import DONE, Command, Record, StationState
-from operando.queueing.sanitise import pending, sanitise
+from operando.queueing.sanitise import adopt, pending, sanitise
 from operando.queueing.store import Store
 from operando.settings import data_dir as the_data_dir
 from techniques import Cell, Protocol
 
 if TYPE_CHECKING:
+    from operando.logbook import LogNote
     from techniques import StationsFile
 
 # The class has a method of that name.
@@ -56,6 +58,23 @@ class Queue:
         self._stations_name = stations
         self._file: StationsFile | None = None
         self._known_store: tuple[_redis.RedisAddress, Store] | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of Redis; whatever is asked next takes hold of it again."""
+        if self._known_store is not None:
+            self._known_store[1].client.close()
+            self._known_store = None
 
     def __repr__(self) -> str:
         try:
@@ -147,7 +166,9 @@ class Queue:
     def history(self, station: str | None = None, last: int | None = None) -> Records:
         """Return what became of items, of one station or of all, in the order of their starts."""
         names = [self._known(station)] if station else self._store().record_stations()
-        found = [one for name in names for one in self._store().records(name, last)]
+        # Of each station a few more: items that were removed have never begun.
+        some = None if last is None else last + 100
+        found = [one for name in names for one in self._store().records(name, some)]
         found.sort(key=lambda record: record.began or record.ended or record.added or 0.0)
         return Records(found if last is None else found[-last:] if last else [])
 
@@ -296,6 +317,18 @@ class Queue:
             "done if its worker takes it: operando station status"
         )
 
+    def note(self, item: str, text: str, by: str | None = None) -> "LogNote":
+        """Write a note of the cell of an item, pending or begun, into the log book."""
+        from operando.queueing.noting import note
+
+        records = self._records_like(item) if item.strip() else []
+        if len(records) == 1:
+            station, cell_id = records[0].station, records[0].cell_id
+        else:
+            station, one = self._pending(item)
+            cell_id = str(one["kwargs"]["sample"]["cell_id"])
+        return note(self.data_dir, text, by or _user(), station, cell_id)
+
     # -- finding
 
     def station_of(self, cell_or_station: str) -> str:
@@ -305,6 +338,7 @@ class Queue:
     def _store(self) -> Store:
         where = _redis.address(self.data_dir, self._stations())
         if self._known_store is None or self._known_store[0] != where:
+            self.close()
             self._known_store = where, Store(_redis.client(where))
         return self._known_store[1]
 
@@ -485,6 +519,12 @@ class Queue:
             there = [one for one in pending(store, station) if one["item_uid"] == item["item_uid"]]
             if there and moved:
                 return change(manager)
+            new = adopt(store, manager).get(item["item_uid"]) if there else None
+            if new is not None:
+                raise QueueError(
+                    f"item {short(item['item_uid'])} had been lost by the queue server, and is now "
+                    f"item {short(new)}: try again"
+                ) from error
             if there or not manager.alive():
                 raise
             record = store.record(item["item_uid"])

@@ -37,6 +37,8 @@ from operando.queueing.tickets import (
 )
 
 if TYPE_CHECKING:
+    import redis
+
     from instruments.potentiostat.device import PotentiostatDevice
     from operando.queueing.look import Look
     from operando.session import Session
@@ -239,12 +241,11 @@ class StationWorker:
 
     def _run(self, protocol: Mapping[str, Any], sample: Mapping[str, Any]) -> str:
         from operando.checking import CheckFailedError, recorded
-        from operando.configuration import check_technique
-        from techniques import Cell, Protocol
+        from operando.queueing.items import validated
 
         session = self.session
-        asked, cell = Protocol.model_validate(protocol), Cell.model_validate(sample)
-        check_technique(session.bench.file, cell, asked)
+        kwargs = {"protocol": protocol, "sample": sample}
+        asked, cell = validated(kwargs, session.bench.file)
         report = session.check(asked, cell)
         if not report.passed:
             raise CheckFailedError(report)
@@ -261,9 +262,10 @@ class StationWorker:
         found: list[Look] = []
         try:
             return self._looked_at(sample, found)
-        except Exception as error:
+        except BaseException as error:
             if not found:
-                found.append(Look(exit_status="refused", reason=str(error)))
+                reason = str(error) or self.session.why_aborted
+                found.append(Look(exit_status="refused", reason=reason))
             raise
         finally:
             if found and self._commands is not None:
@@ -350,7 +352,7 @@ class StationWorker:
 def open_station() -> dict[str, Any]:
     """Open the station of ``$OPERANDO_STATION``; return ``RE`` and its plans.
 
-    The bench is that of ``config/stations.yaml``, the data folder ``$OPERANDO_DATA``. What is
+    The bench is that of the file of stations, the data folder ``$OPERANDO_DATA``. What is
     logged goes to ``worker.log`` in the folder of the station, and not to the queue server.
 
     Raises:
@@ -359,6 +361,7 @@ def open_station() -> dict[str, Any]:
     """
     from operando.configuration import load_bench, load_stations
     from operando.queueing import _redis
+    from operando.queueing.leases import Leases
     from operando.session import Session
     from operando.settings import data_dir
 
@@ -373,10 +376,17 @@ def open_station() -> dict[str, Any]:
     # Before anything is connected: a signal that this process inherited does other things.
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, _end)
+
+    def client() -> "redis.Redis":
+        return _redis.client(_redis.address(folder, stations))
+
     session = Session(
-        load_bench(entry.bench), folder, catalog=os.environ.get(CATALOG, "on") != "off"
+        load_bench(entry.bench),
+        folder,
+        catalog=os.environ.get(CATALOG, "on") != "off",
+        lender=Leases(client(), name, entry.lease_priority),
     )
-    commands = CommandTaker(name, session, lambda: _redis.client(_redis.address(folder, stations)))
+    commands = CommandTaker(name, session, client)
     worker = StationWorker(name, folder, session, commands)
     # A process of multiprocessing runs the one at its end, any other the other.
     Finalize(None, worker.close, exitpriority=100)

@@ -73,6 +73,7 @@ class Run:
         damage: What is damaged in their journals, and which rows are missing for it, in sentences;
             empty if they could be read whole.
         files: The files that rows of theirs lie in.
+        folder: The data folder that it was read from; ``None``: it was not read from one.
     """
 
     start: Document
@@ -83,6 +84,7 @@ class Run:
     notes: tuple[str, ...] = ()
     damage: tuple[str, ...] = ()
     files: tuple[Path, ...] = ()
+    folder: Path | None = field(default=None, compare=False)
     # What was computed from rows that never change again; shared by the views of one builder.
     _memory: dict[Hashable, Any] = field(default_factory=dict, repr=False, compare=False)
 
@@ -209,4 +211,4 @@ class Run:
         if missing or damage:
             notes = (*run.notes, *missing, *damage)
             run = replace(run, notes=notes, damage=(*run.damage, *damage))
-        return with_attachments(run, late)
+        return replace(with_attachments(run, late), folder=folder)

@@ -31,6 +31,7 @@ from operando.guard import Guard, GuardError, Taken, let_go_on, settle, take_bac
 from operando.journal import JournalWriter, ScanNumbers, check_writable, log_may_go
 from operando.late import check_readers, collect_quietly, places_of
 from operando.live import Aside, LiveTable
+from operando.logbook import LogNote, write_note
 from operando.run_failed import RunFailedError
 from operando.session._as_plan import Conductor
 from operando.session._end_state import EndStates
@@ -457,6 +458,30 @@ class Session(Records):
 
             return Recovery(self, self._tell).after(error)
 
+    def note(
+        self,
+        text: str,
+        *,
+        cell: Cell | str | None = None,
+        run: str | None = None,
+        by: str | None = None,
+    ) -> LogNote:
+        """Write a note into the log book of the data folder, and return it.
+
+        Args:
+            text: What is noted.
+            cell: The cell that it is of, or its label.
+            run: The run that it is of, by its whole uid; without run and cell the one that goes on
+                in this session, or was the last one.
+            by: Who notes it; by default the user of this computer.
+
+        Raises NoteError if it cannot be written.
+        """
+        if run is None and cell is None:
+            run = self._last.uid or None
+        cell_id = cell.cell_id if isinstance(cell, Cell) else cell
+        return write_note(self.data_dir, text, by, None, cell_id, run)
+
     def _tell(self, text: str) -> None:
         if self._out is None:
             logger.warning("%s", text)
@@ -652,9 +677,9 @@ class Session(Records):
 
         RE, the devices and plans by name, ``bps``, ``bp`` and ``bpp``, ``cat`` (the catalog,
         opened when first used), ``protocol(name)``, ``cell(name)``, ``run_protocol``,
-        ``runs(sample=..., where=...)``, ``report(uid)``, ``export(uid, to=...)``, and the session
-        itself. Plans whose rules need a judge have the session's: what is typed there ends a
-        shorted cell as ``run_protocol`` does.
+        ``runs(sample=..., where=...)``, ``report(uid)``, ``export(uid, to=...)``, ``note(text)``
+        and the session itself. Plans whose rules need a judge have the session's: what is typed
+        there ends a shorted cell as ``run_protocol`` does.
         """
         import bluesky.plans as bp
 
@@ -676,6 +701,7 @@ class Session(Records):
             "runs": self.runs,
             "report": self.report,
             "export": self.export,
+            "note": self.note,
         }
         # Devices last: a device called like a technique is what the bench file asked for.
         return names | self.devices
