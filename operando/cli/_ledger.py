@@ -22,8 +22,8 @@ def declare(verb: AddCommand) -> None:
 
 
 def _ledger(arguments: argparse.Namespace) -> int:
-    from operando.queueing.accounts import account_of
     from operando.queueing.ledger import as_data, told
+    from operando.queueing.seen import account_of
     from operando.settings import data_dir
 
     found = account_of(data_dir())

@@ -1,6 +1,6 @@
 """The account of a queue: what became of each item, and each half-cycle of each cell once.
 
-A pure function of records and of what the runs show (`operando.queueing.accounts` reads both). What
+A pure function of records and of what the runs show (`operando.queueing.seen` reads both). What
 does not add up is a finding: a half-cycle that ran twice, that is missing, or that was left half by
 an item that is told to be done; runs nobody knows of; items that ended without a reason.
 """

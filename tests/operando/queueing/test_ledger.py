@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from operando.configuration import load_bench, load_cell
-from operando.queueing.accounts import experiments
 from operando.queueing.ledger import ExperimentSeen, HalfSeen, account, as_data, told
 from operando.queueing.model import Attempt, Record
+from operando.queueing.seen import experiments
 from operando.resume import resume
 from operando.session import RunFailedError, Session
 from operando.simulation import SimulatedBench
