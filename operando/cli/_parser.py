@@ -53,7 +53,6 @@ def command_line() -> argparse.ArgumentParser:
     _queue.declare(add)
     _mounting.declare(add)
     _notes.declare(add)
-    _alerts.declare(add)
     _leases.declare(add)
     _alerts.declare(add)
     _daily.declare(add)
