@@ -17,6 +17,7 @@ from operando.runs import Run
 from techniques import Cell
 
 _LEADER = "potentiostat"
+_LOOK = "look_at_cell"
 # What was asked of a run while it went on.
 _REQUESTS = "requests"
 
@@ -39,7 +40,7 @@ def experiments(data_dir: Path) -> Iterator[ExperimentSeen]:
             chain = chain_of(data_dir, left[0])
             own = tuple(uid for uid in chain if uid in left)
             left = [uid for uid in left if uid not in own]
-            if any(starts[uid].get("technique") for uid in own):
+            if starts[own[0]].get("plan_name") != _LOOK:
                 yield _experiment(data_dir, own, starts[own[0]])
 
 
