@@ -217,17 +217,15 @@ class StationWorker:
     # -- what the plans do
 
     def _reconnected(self) -> str:
-        """Connect anew what is gone, and have a guard; return what cannot be, in words."""
+        """Connect anew what does not answer, and have a guard; return what cannot be, in words."""
         from instruments.errors import InstrumentError
         from operando.guard import GuardError
 
         session = self.session
-        there = session.bench.metadata()["bench"]["instruments"]
         gone = [
             name
             for name, device in session.devices.items()
-            if isinstance(getattr(device, "failure", None), InstrumentError)
-            or "identity_missing" in there.get(name, {})
+            if not session.bench.comes_and_goes(name) and not _answers(device)
         ]
         try:
             for name in gone:
@@ -419,6 +417,19 @@ def _log_to(path: Path) -> None:
     # A RunEngine tells each abort with its whole traceback; what ended a run is in its record.
     logging.getLogger("bluesky").setLevel(logging.CRITICAL)
     logging.getLogger("ophyd").setLevel(logging.WARNING)
+
+
+def _answers(device: Any) -> bool:
+    """Make an instrument safe, as it should be between two items; return whether it answered."""
+    from instruments.errors import InstrumentError
+
+    if isinstance(getattr(device, "failure", None), InstrumentError):
+        return False  # its line may be that of a cable that was pulled
+    try:
+        device.safe_state()
+    except InstrumentError:
+        return False
+    return True
 
 
 def _why_no_spectrum(leader: "PotentiostatDevice", cell: "Cell") -> str:

@@ -23,6 +23,7 @@ from operando.cli import main
 from operando.configuration import load_bench, load_cell, load_stations
 from operando.journal import RunSummary, list_runs
 from operando.logbook import notes
+from operando.pages.report import report_page
 from operando.queueing import _redis, managers, tickets
 from operando.queueing.commands import CommandTaker, answered_key, look_key
 from operando.queueing.errors import QueueError
@@ -34,6 +35,7 @@ from operando.queueing.places import station_dir
 from operando.queueing.store import Store
 from operando.queueing.tickets import BEAT, AttemptReport, What, issue, read_report
 from operando.queueing.worker import StationWorker
+from operando.report import report_json, text_report
 from operando.runs import Run
 from operando.session import Session
 from operando.simulation import SimulatedBench
@@ -204,6 +206,31 @@ def test_an_item_is_checked_run_and_reported(station: Open) -> None:
     assert run.start["plan_name"] == "operando_plating_stripping"
     assert report.handling
     assert "queue" not in station.session.RE.md
+
+
+def test_what_was_noted_of_the_cell_while_it_ran_is_in_its_reports(station: Open) -> None:
+    before = station.session.note("not of this run", cell=LABEL, by="Ada")
+    thread = station.meanwhile(lambda: main(["note", "a bubble", "--station", "A1", "--by", "Ada"]))
+    report = station.run("item-1b", cycles(2))
+    thread.join()
+    note = notes(station.data)[-1]
+    assert (note.run, note.cell_id) == (report.run_uid, LABEL)
+    run = Run.from_journal(str(report.run_uid), station.data)
+    assert station.session.note("of the last one").run == report.run_uid
+    text = text_report(run, {})
+    assert "a bubble (Ada)" in text
+    assert "of the last one" in text
+    assert before.text not in text
+    assert "a bubble (Ada)" in report_page(run)
+    assert [one["text"] for one in report_json(run, {})["notes"]] == ["a bubble", "of the last one"]
+
+
+def test_an_instrument_that_was_lost_is_connected_anew_before_the_next_item(
+    station: Open,
+) -> None:
+    driver = station.session.devices["potentiostat"]._driver
+    driver._transport.close()  # as a cable that was pulled while nothing ran
+    assert station.run("item-1c", cycles()).exit_status == "success"
 
 
 def test_a_refused_item_drives_nothing_and_the_next_one_runs(station: Open) -> None:
