@@ -1,15 +1,16 @@
 """Run a soak: ``python -m benchmarks.soak --stations 8 --items 200 --hours 1000 --faults 10``."""
 
 import argparse
-import contextlib
 import shutil
+import signal
 import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
-from benchmarks.soak.faults import Faults, cost
+from benchmarks.soak.faults import Cost, Faults
 from benchmarks.soak.operator import Operator, records_of
 from benchmarks.soak.world import World, make, use
 from operando.queueing import _redis
@@ -23,7 +24,7 @@ from operando.queueing.seen import experiments
 from operando.queueing.store import Store
 
 PAGE = Path(__file__).parents[2] / "docs" / "measured" / "soak.md"
-_LOOKS_EVERY_S = 1.0
+_LOOKS_EVERY_S, _COSTS_EVERY_S = 1.0, 5.0
 # Nothing has ended for so long: it hangs.
 _STUCK_S = 600.0
 
@@ -31,6 +32,7 @@ _STUCK_S = 600.0
 def main() -> int:
     """Run a soak and print the account; 1 if something does not add up, or something is open."""
     options = _parser().parse_args()
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     folder = Path(options.folder or tempfile.mkdtemp(prefix="soak-", dir="/tmp"))
     if any(folder.glob("*")):
         sys.stderr.write(f"{folder} is not empty\n")
@@ -44,8 +46,11 @@ def main() -> int:
     try:
         outcome, report = _run(world, faults, options.faults)
     finally:
-        with contextlib.suppress(QueueError):
+        try:
             Control(world.data).stop_all(abort=True, by="soak", say=lambda text: None)
+        except QueueError as error:
+            say(f"  the stations could not be stopped in order: {error}")
+        faults.end_all()
     lasted_s = time.monotonic() - began
     counted = Counter(one.kind for one in faults.done)
     text = told(outcome, items=options.list_items, faults=dict(sorted(counted.items())))
@@ -76,20 +81,29 @@ def _run(world: World, faults: Faults, count: int) -> tuple[Account, list[str]]:
             queue.add(item.protocol, item.sample, station, label=item.label, by="soak")
     total = sum(map(len, world.items.values()))
     say(f"  {total} items added, {(time.monotonic() - began) / total * 1e3:.0f} ms each")
-    before_s, before_mb = cost(faults.processes())
-    say(f"  before the first cell: {before_mb:.0f} MB in {len(faults.processes())} processes")
+    ours, simulators = Cost(), Cost()
+    ours.look(faults.processes())
+    before_mb = ours.megabytes[0]
+    say(f"  before the first cell: {before_mb:.0f} MB in {len(ours.seconds)} processes")
+    idle_s, began = ours.total_s, time.monotonic()
     operator = Operator(world, store)
     operator.start()
+    looked_at = 0.0
     try:
-        _until_all_ended(world, store, faults, count, total)
+        for _ in _until_all_ended(world, store, faults, count, total):
+            if time.monotonic() - looked_at > _COSTS_EVERY_S:
+                looked_at = time.monotonic()
+                ours.look(faults.processes())
+                simulators.look(faults.processes(simulators=True))
     finally:
         operator.stop()
-    after_s, after_mb = cost(faults.processes())
-    simulators_s, _ = cost(faults.processes(simulators=True))
-    del before_s, after_s
+    lasted_s = time.monotonic() - began
+    cores = (ours.total_s - idle_s) / lasted_s
+    middle = ours.megabytes[len(ours.megabytes) // 2]
     report = [
-        f"Memory of all processes but the simulators: {before_mb:.0f} MB at the beginning, "
-        f"{after_mb:.0f} MB at the end; the simulators used {simulators_s:.0f} s of a core",
+        f"{cores:.2f} cores without the simulators, which used {simulators.total_s / lasted_s:.2f}",
+        f"Memory of all processes but the simulators: {before_mb:.0f} MB before the first cell, "
+        f"{middle:.0f} MB in the middle, {ours.megabytes[-1]:.0f} MB at the end",
         *(f"Fault {one.kind} ({one.station}): {one.told}" for one in faults.done),
         *(f"Operator: {one.partition(' ')[2]}" for one in operator.done),
     ]
@@ -97,11 +111,14 @@ def _run(world: World, faults: Faults, count: int) -> tuple[Account, list[str]]:
     return account(records, experiments(world.data), world.stations), report
 
 
-def _until_all_ended(world: World, store: Store, faults: Faults, count: int, total: int) -> None:
-    """Wait until nothing is open any more, and break something every so many items."""
+def _until_all_ended(
+    world: World, store: Store, faults: Faults, count: int, total: int
+) -> Iterator[None]:
+    """Go on until nothing is open any more, and break something every so many items."""
     every = total / (count + 1) if count else float("inf")
     ended, ended_at = -1, time.monotonic()
     while True:
+        yield
         time.sleep(_LOOKS_EVERY_S)
         faults.keep_supervised()
         try:

@@ -79,6 +79,14 @@ class Faults:
             with contextlib.suppress(QueueError):
                 ensure_supervisor(self.world.data)
 
+    def end_all(self) -> None:
+        """End what is left of the processes of this soak, the simulators too."""
+        self._kill_all()
+        left = self.processes(simulators=True)
+        for pid in left:
+            _send(pid, signal.SIGTERM)
+        _wait_for_end(left)
+
     # -- kinds
 
     def _signal_worker(self, station: str, number: signal.Signals) -> str:
@@ -199,15 +207,28 @@ def _read(pid: int, name: str) -> str:
     return Path(f"/proc/{pid}/{name}").read_bytes().decode(errors="replace")
 
 
-def cost(pids: list[int]) -> tuple[float, float]:
-    """Return the processor time of processes so far, s, and their resident memory, MB."""
-    ticks, pages = 0, 0
-    for pid in pids:
-        with contextlib.suppress(OSError, IndexError, ValueError):
-            stat = _stat(pid)
-            ticks += int(stat[11]) + int(stat[12])
-            pages += int(stat[21])
-    return ticks / os.sysconf("SC_CLK_TCK"), pages * os.sysconf("SC_PAGE_SIZE") / 1e6
+@dataclass
+class Cost:
+    """What processes use, looked at now and then; those that ended in between count until then."""
+
+    seconds: dict[int, float] = field(default_factory=dict)
+    megabytes: list[float] = field(default_factory=list)
+
+    def look(self, pids: list[int]) -> None:
+        """Take the processor time and resident memory of processes."""
+        pages = 0
+        for pid in pids:
+            with contextlib.suppress(OSError, IndexError, ValueError):
+                stat = _stat(pid)
+                ticks = int(stat[11]) + int(stat[12])
+                self.seconds[pid] = ticks / os.sysconf("SC_CLK_TCK")
+                pages += int(stat[21])
+        self.megabytes.append(pages * os.sysconf("SC_PAGE_SIZE") / 1e6)
+
+    @property
+    def total_s(self) -> float:
+        """Return the processor time in all, s."""
+        return sum(self.seconds.values())
 
 
 def _pid_in(path: Path) -> int | None:
@@ -238,9 +259,6 @@ def _send(pid: int, number: signal.Signals) -> bool:
 def _wait_for_end(pids: list[int]) -> None:
     end = time.monotonic() + _STARTS_AGAIN_S
     while time.monotonic() < end:
-        for pid in pids:
-            with contextlib.suppress(ChildProcessError):
-                os.waitpid(pid, os.WNOHANG)
         if not set(pids) & set(_living()):
             return
         time.sleep(0.02)
