@@ -233,6 +233,21 @@ def test_an_instrument_that_was_lost_is_connected_anew_before_the_next_item(
     assert station.run("item-1c", cycles()).exit_status == "success"
 
 
+def test_an_instrument_that_does_not_come_back_asks_for_a_new_worker(station: Open) -> None:
+    published = station.data.parent / "sim" / "potentiostat"
+    aside = published.with_name("aside")
+    station.session.devices["potentiostat"]._driver._transport.close()
+    published.rename(aside)
+    try:
+        report = station.run("item-1e", cycles())
+        assert (report.exit_status, report.environment) == ("refused", "broken")
+        assert "nothing was begun" in report.reason
+    finally:
+        aside.rename(published)
+    # Where it came back by itself, the next item finds it.
+    assert station.run("item-1f", cycles()).exit_status == "success"
+
+
 def test_a_refused_item_drives_nothing_and_the_next_one_runs(station: Open) -> None:
     before = len(list_runs(station.data))
     too_much = cycles(charge=90.0)
