@@ -436,7 +436,10 @@ def test_a_finished_cell_is_not_mounted_by_mistake(
         mounting.unmount("A1", "Ada")
         assert main(["mount", "zn-bare", "--station", "A1", "--yes"]) == 2
         assert "hard short in half-cycle 12" in capsys.readouterr().err
-        assert mounting.mount(cell, "A1", "Ada", again="pressed anew").kept
+        anew = mounting.mount(cell, "A1", "Ada", again="pressed anew")
+    assert anew.kept
+    # Compared with the look before, which was of the same cell.
+    assert anew.mount.series_ohm == pytest.approx(anew.mount.expected["series_ohm"], rel=0.3)
     assert "mounted again: pressed anew" in notes(station.data)[-1].text
     mounting.unmount("A1", "Ada")
     mounting.refuse(cell, "A1")
