@@ -18,6 +18,8 @@ logger = logging.getLogger(__name__)
 DOUBTFUL_SHARE, _FEWEST_ROWS = 0.05, 20
 # Rows that are judged at once at most, and how long the judge's thread waits for the next ones.
 _ROWS, _WAIT_S = 2000, 0.1
+# The stream of changes of the technique, to a judge.
+AMENDED_ROWS = "amended"
 _LEADER, _IMPEDANCE = "potentiostat", "impedance"
 _SAMPLE = ("t", "step_t", "potential", "current", "cycle", "half_cycle", "step", "role", "flags")
 _POINT = (
@@ -193,6 +195,10 @@ class Watch:
     def read(self, stream: str, reading: Mapping[str, Any]) -> None:
         """Have one event of a follower judged."""
         self._rows.put((stream, {key: [told["value"]] for key, told in reading.items()}))
+
+    def amended(self, technique: Mapping[str, Any], half_cycle: int) -> None:
+        """Have judged by another technique what comes from that half-cycle on."""
+        self._rows.put((AMENDED_ROWS, {"technique": [technique], "half_cycle": [half_cycle]}))
 
     def saw(self, verdict: Verdict) -> None:
         """Take what was seen; ``fired`` says what rules make of it."""

@@ -105,6 +105,11 @@ class OpenCell(Data):
     """End the experiment with the cell open; the stop document says which rule it was."""
 
     do: Literal["open_cell"] = "open_cell"
+    end_of_life: bool = Field(
+        default=False,
+        description="The life of the cell is over: the queue runs nothing on it any more, and asks "
+        "for another one.",
+    )
 
 
 RuleAction = Annotated[

@@ -20,7 +20,7 @@ from operando.analysis._metal_there import MetalThere, largest
 from operando.analysis._verdict import Verdict as Verdict
 from operando.analysis.accuracy import CurrentAccuracy, potential_offset_v
 from operando.analysis.blocks import compared_temperatures_k
-from operando.analysis.endings import PlannedHalfCycles, first_plating_s
+from operando.analysis.endings import PlannedHalfCycles, changes_told, first_plating_s
 from operando.analysis.failure import FailureWatch, criteria_of, soft_short
 from operando.analysis.inventory import (
     given_up_beyond,
@@ -140,7 +140,7 @@ class Verdicts:
             temperatures_k=compared_temperatures_k(start),
         )
         self._drops = StepDropDetector(self._watch.criteria.drops)
-        self._planned = PlannedHalfCycles(start.get("technique"))
+        self._planned = PlannedHalfCycles(start.get("technique"), changes_told(start))
         self._tip = _TipWatch(first_plating_s(start.get("technique")))
         # The plating that a resumed run goes on with, or those after it, meet metal.
         self._tip.over = bool((start.get("resume") or {}).get("half_cycle"))
@@ -240,8 +240,8 @@ class Verdicts:
         Args:
             rows: Data key -> values by row, as in an event page. Rows that cannot be read are
                 passed over, and counted by `doubtful`.
-            stream: ``potentiostat``, ``impedance`` or ``chromatogram``; there is nothing to tell
-                of others.
+            stream: ``potentiostat``, ``impedance`` or ``chromatogram``; ``amended``: the technique
+                is another from a half-cycle on. There is nothing to tell of others.
         """
         if self._cell is None or not rows:
             return []
@@ -250,6 +250,10 @@ class Verdicts:
                 found = list(self._leader(rows))
             case "impedance":
                 self._impedance(rows)
+                found = []
+            case "amended":
+                for first, technique in zip(rows["half_cycle"], rows["technique"], strict=True):
+                    self._planned.change(int(first), technique)
                 found = []
             case "chromatogram":
                 found = list(self._chromatogram(rows))

@@ -31,7 +31,7 @@ from operando.journal import JournalWriter, ScanNumbers, check_writable, log_may
 from operando.late import check_readers, collect_quietly, places_of
 from operando.live import Aside, LiveTable
 from operando.run_failed import RunFailedError
-from operando.session._end_state import EndStates
+from operando.session._end_state import EndStates, ToldBesides
 from operando.session._engine import (
     LEADER,
     guarded,
@@ -129,12 +129,14 @@ class Session(Records):
         self._at_exit = _close_at_exit(self)
 
     def _run_engine(self) -> RunEngine:
+        besides = ToldBesides()
         engine = run_engine(
             self._loop,
             interactive=self._interactive,
             noted=self._note_signal,
             preprocessors=[
                 partial(with_assets, self.devices, self.data_dir),
+                besides.listening,
                 partial(with_reason, lambda: self._why_aborted),
                 without_pause,
                 partial(leaving_safe, self.bench),
@@ -144,6 +146,7 @@ class Session(Records):
             scan_id_source=self._next_scan_id,
         )
         engine.subscribe(EndStates(self.devices, LEADER))  # first: the journal keeps what it adds
+        engine.subscribe(besides)
         engine.subscribe(self._journal)
         engine.subscribe(self._last)
         engine.subscribe(self._tell_run, "start")
