@@ -80,6 +80,7 @@ class Changes:
         admit: Returns all rules that hold under a protocol, or raises why it must not run;
             it is given the assignment of its whole program.
         watch_anew: Makes what watches rules where nothing did so far.
+        begun: The number of the half-cycle that was begun last.
         carried: A change that was accepted before the run that goes on, and not yet made.
         skip: The step that is to be skipped, by its number, and who asked.
         amendment: The change that is to be made.
@@ -93,6 +94,7 @@ class Changes:
     criteria: FailureCriteria | None
     admit: Callable[[Protocol, Assignment], tuple[Rule, ...]]
     watch_anew: Callable[[tuple[Rule, ...]], Watch | None]
+    begun: int = 0
     carried: Amend | None = None
     skip: tuple[int, SkipStep] | None = None
     amendment: Amendment | None = None
@@ -117,6 +119,9 @@ class Changes:
 
     def hear(self, course: "Course") -> MsgGenerator:
         """Take what was asked since the last call, and answer it; nothing here waits."""
+        newest = course.potentiostat.latest()
+        if newest is not None:
+            self.begun = max(self.begun, newest.half_cycle)
         carried, self.carried = self.carried, None
         if carried is not None:
             yield from self._go_on_with(carried, course)
@@ -257,8 +262,7 @@ class Changes:
             raise NotDoneError(f"protocol {protocol.name!r}: {error}") from error
         if finest_row_interval_s(technique) <= COLUMNS_FROM_INTERVAL_S:
             raise NotDoneError(f"protocol {protocol.name!r} records so fast that a run begins so")
-        newest = course.potentiostat.latest()
-        behind = course.assignment.begin.half_cycle if newest is None else newest.half_cycle
+        behind = self.begun
         self._refuse_other_half_cycles(protocol, technique, behind)
         return Amendment(request, technique, limits, effective, rules, behind)
 

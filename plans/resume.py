@@ -214,6 +214,7 @@ def _go_on(
     )
     if changes is not None:
         changes.carried = going_on.amend
+        changes.begun = int(metadata["resume"]["half_cycle"])
     reference = ReferenceWatch.of(going_on.cell)
     if reference is not None:
         reference.go_on(going_on.reference_before_v, [row for _, row in going_on.rows])
