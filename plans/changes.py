@@ -32,7 +32,7 @@ from techniques import (
 )
 from techniques.amended import half_cycle_begun, half_cycles_of
 from techniques.remaining import name_of
-from techniques.requests import AMENDED
+from techniques.requests import AMENDED, SKIPPED
 
 if TYPE_CHECKING:
     from plans.course import Course
@@ -178,7 +178,7 @@ class Changes:
             request=request.request,
             by=request.by,
             why=request.why,
-            protocol=request.protocol.model_dump_json() if isinstance(request, Amend) else "",
+            protocol=_told_protocol(request.protocol) if isinstance(request, Amend) else "",
             technique=amendment.technique.model_dump_json() if amendment is not None else "",
             before=self.technique.model_dump_json() if told else "",
             limits=amendment.effective.model_dump_json() if amendment is not None else "",
@@ -310,6 +310,12 @@ class Changes:
         )
 
 
+def _told_protocol(protocol: Protocol) -> str:
+    # Its rules by default follow from the cell; told, they would be its own.
+    by_default = {"rules"} if protocol.rules_by_default else None
+    return protocol.model_dump_json(exclude=by_default)
+
+
 def told_of_stop(request: StopCell) -> str:
     """Return what a stop document says of a run that somebody had ended."""
     return f"stopped by {request.by}{_because(request.why)}"
@@ -325,7 +331,7 @@ def told_of_change(asked: Amend, half_cycle: int) -> str:
 
 def told_of_skip(asked: SkipStep, step: str) -> str:
     """Return what the record says of a step that was skipped."""
-    return f"{step} skipped by {asked.by}{_because(asked.why)}"
+    return f"{step}{SKIPPED}{asked.by}{_because(asked.why)}"
 
 
 def spectra_of(rules: tuple[Rule, ...]) -> set[Technique]:

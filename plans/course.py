@@ -421,8 +421,11 @@ class Course:
             return self._behind(left, told, "what was left of the program")
         at = f"(cycle {end.counters.cycle}, half-cycle {end.counters.half_cycle})"
         told = told_of_skip(asked, f"{name_of(left.step)} {at}")
-        if left.step_is_half_cycle and self._deposit is not None:
-            self._deposit.keep(end.counters.half_cycle)
+        if left.step_is_half_cycle:
+            if self._deposit is not None:
+                self._deposit.keep(end.counters.half_cycle)
+            if self.watch is not None:
+                self.watch.skipped(end.counters.half_cycle)
         return self._behind(without_first_step(left), told, told)
 
     def _behind(self, left: Remaining, told: str, why: str) -> "_Following | None":

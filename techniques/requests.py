@@ -9,6 +9,8 @@ from techniques.protocol import Protocol
 
 # With what the reason of a further program of a run begins that goes on as another protocol says.
 AMENDED = "amended by"
+# Likewise of one that goes on behind a step that was skipped, behind the name of that.
+SKIPPED = " skipped by "
 
 
 class StopCell(Data):

@@ -38,11 +38,13 @@ def judges_going_on(
         fresh: Rows that only the instrument had.
     """
     seen: Any = None
-    changes = join(runs).changes
+    whole = join(runs)
+    changes = whole.changes
     if runs[0].start.get("rules") or runs[0].start.get("guards") or changes:
         try:
             before = make(runs[0].start)
             if isinstance(before, Verdicts):
+                before.add({"half_cycle": whole.skipped}, "skipped")
                 for first, technique in changes:
                     before.add({"half_cycle": [first], "technique": [technique]}, "amended")
                 for rows, stream in _pages(runs, fresh):

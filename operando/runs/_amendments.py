@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from techniques.requests import AMENDED
+from techniques.requests import AMENDED, SKIPPED
 
 if TYPE_CHECKING:
     from operando.runs._run import Run
@@ -67,6 +67,15 @@ def pending_requests(run: "Run") -> tuple[Mapping[str, Any], ...]:
         for one in _rows(run, "requests")
         if float(one["t"])
         >= max(changed_s if one["request"] == "amend" else begun_s, default=-math.inf)
+    )
+
+
+def skipped_half_cycles(run: "Run") -> tuple[int, ...]:
+    """Return the numbers of the half-cycles that did not come to their end: somebody had asked."""
+    return tuple(
+        int(json.loads(one["begin"])["half_cycle"])
+        for one in _rows(run, "programs")
+        if SKIPPED in str(one["reason"]) and str(one["reason"]).startswith(("plate", "strip"))
     )
 
 

@@ -121,6 +121,13 @@ class Run:
         """Return the first half-cycle and the technique of each other protocol it came under."""
         return tuple((one.half_cycle, one.technique) for one in self.amendments)
 
+    @property
+    def skipped(self) -> tuple[int, ...]:
+        """Return the numbers of the half-cycles that somebody had ended before their time."""
+        from operando.runs._amendments import skipped_half_cycles
+
+        return skipped_half_cycles(self)
+
     def remembered(self, key: Hashable, compute: Callable[[], T]) -> T:
         """Return ``compute()``, computed once for this run and the later views of it.
 

@@ -200,3 +200,21 @@ def test_what_cannot_be_changed_is_refused_and_the_run_goes_on_as_it_was(
     assert "amended" not in run.stop["reason"]
     assert "requests" not in run.streams
     assert len(recorded_half_cycles(run, area_cm2=AREA_CM2)) == 4
+
+
+def test_an_end_of_life_ends_the_run_and_is_told(
+    make_chain: Callable[..., Any], plate_strip: Callable[..., Protocol]
+) -> None:
+    chain = make_chain(CELL, factor=5 * FACTOR)
+    protocol = plate_strip(CELL, 2.0, CHARGE, cycles=40, record=RECORD, every=QUIET)
+    told = protocol.model_dump(exclude={"rules"}) | {
+        "end_of_life": {"ce_below_pct": 130.0, "ce_cycles": 2}
+    }
+    run = Run.from_journal(chain.run(Protocol.model_validate(told), CELL), chain.data)
+    assert run.stop is not None
+    assert run.stop["exit_status"] == "success"
+    assert run.stop["reason"].startswith("rule 'end at low efficiency': no more than")
+    end = run.stop["end_of_life"]
+    assert (end["rule"], end["half_cycle"]) == ("end at low efficiency", 6)
+    assert "in 2 cycles in a row" in end["reason"]
+    assert len(recorded_half_cycles(run, area_cm2=AREA_CM2)) < 20
