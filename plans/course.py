@@ -503,7 +503,11 @@ class Course:
                 self.watch.begin(self.potentiostat)
                 self.readers.append(self.watch.read)
         if self.watch is not None:
-            self.watch.amended(amendment.technique.model_dump(mode="json"), half_cycle)
+            self.watch.amended(
+                amendment.technique.model_dump(mode="json"),
+                amendment.effective.model_dump(mode="json"),
+                half_cycle,
+            )
 
     def _following(self, left: Remaining, why: str) -> "_Following | None":
         """Return a program that goes on with what is left; where nothing is, the run has ended."""

@@ -200,10 +200,17 @@ class Watch:
         """Have one event of a follower judged."""
         self._rows.put((stream, {key: [told["value"]] for key, told in reading.items()}))
 
-    def amended(self, technique: Mapping[str, Any], half_cycle: int) -> None:
+    def amended(
+        self, technique: Mapping[str, Any], limits: Mapping[str, Any], half_cycle: int
+    ) -> None:
         """Have judged by another technique, and for other rules, what comes from there on."""
         rules = [rule.model_dump(mode="json") for rule in self.rules]
-        told = {"technique": [technique], "half_cycle": [half_cycle], "rules": [rules]}
+        told = {
+            "technique": [technique],
+            "limits": [limits],
+            "half_cycle": [half_cycle],
+            "rules": [rules],
+        }
         self._rows.put((AMENDED_ROWS, told))
 
     def skipped(self, half_cycle: int) -> None:

@@ -104,7 +104,10 @@ class Verdicts:
             return
         cell = self._cell
         self._mirror = 1.0 if cell.metal_electrode == "WE" else -1.0
+        self._start: dict[str, Any] = dict(start)
         self._window = given_up_beyond(start, cell)
+        for _, technique in changes_told(start):
+            self._window = given_up_beyond({**start, "technique": technique}, cell)
         accuracy = CurrentAccuracy.from_start(start)
         at_start, why = metal_at_start_mah_cm2(cell)
         # Of a run that goes on with another one: what passed before it.
@@ -280,6 +283,11 @@ class Verdicts:
     def _amended(self, rows: Mapping[str, Any]) -> None:
         for first, technique in zip(rows["half_cycle"], rows["technique"], strict=True):
             self._planned.change(int(first), technique)
+            self._start = {**self._start, "technique": technique}
+            for limits in rows.get("limits", ()):
+                self._start["limits"] = {"effective": limits}
+            if self._cell is not None:
+                self._window = given_up_beyond(self._start, self._cell)
         for rules in rows.get("rules", ()):
             self._life.rows = lengths(conditions_told(rules))
 
