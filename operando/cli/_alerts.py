@@ -25,18 +25,16 @@ def declare(add: AddCommand) -> None:
         "list", help="the addresses by kind, and the newest alerts with what became of them"
     )
     listed.set_defaults(command=_list)
-    listed.add_argument("--stations", metavar="NAME", default="stations", help="a file of stations")
     test = parts.add_parser("test", help="send a test to every address now, and say who took it")
     test.set_defaults(command=_test)
     test.add_argument("--event", metavar="EVENT", default="test", help="as if this had happened")
-    test.add_argument("--stations", metavar="NAME", default="stations", help="a file of stations")
 
 
 def _list(arguments: argparse.Namespace) -> int:
     from operando.queueing.alerts import addresses, recent
     from operando.settings import data_dir
 
-    settings = _settings(arguments.stations)
+    settings = _settings()
     found = addresses(settings)
     for one in found.told:
         say(f"{one.name}: {one.service}")
@@ -62,7 +60,7 @@ def _test(arguments: argparse.Namespace) -> int:
     if arguments.event not in EVENTS:
         complain(f"no such event: {arguments.event}; there are {', '.join(EVENTS)}")
         return FAILED
-    alerts = Alerts(_settings(arguments.stations), data_dir())
+    alerts = Alerts(_settings(), data_dir())
     results = alerts.test(arguments.event)
     alerts.close()
     for name, why in results.items():
@@ -78,7 +76,7 @@ def _test(arguments: argparse.Namespace) -> int:
     return FAILED if alerts.problems or not results or any(results.values()) else OK
 
 
-def _settings(stations: str) -> "AlertSettings":
+def _settings() -> "AlertSettings":
     from operando.configuration import load_stations
 
-    return load_stations(stations).alerts
+    return load_stations().alerts

@@ -9,6 +9,7 @@ from . import (
     _catalog,
     _check,
     _compare,
+    _daily,
     _doctor,
     _instruments,
     _late,
@@ -17,6 +18,7 @@ from . import (
     _notes,
     _queue,
     _records,
+    _retention,
     _running,
     _station,
 )
@@ -53,6 +55,8 @@ def command_line() -> argparse.ArgumentParser:
     _notes.declare(add)
     _alerts.declare(add)
     _leases.declare(add)
+    _daily.declare(add)
+    _retention.declare(add)
     _about.declare_demo(add)
     _catalog.declare(add)
     _about.declare_version(add)

@@ -20,7 +20,7 @@ def declare(add: AddCommand) -> None:
         "by the beginning of one.",
     )
     sub.set_defaults(station=None, json=False)
-    verbs = sub.add_subparsers(metavar="VERB")
+    verbs = sub.add_subparsers(metavar="VERB", help="what to do with them; by default list")
 
     def verb(name: str, command: Command, help: str, more: str = "") -> argparse.ArgumentParser:
         description = f"{help[0].upper()}{help[1:]}. {more}".strip()
@@ -85,13 +85,13 @@ def declare(add: AddCommand) -> None:
     _add_by(one)
 
     one = verb("pause", _pause, "start no further item in a station; what runs goes on")
-    one.add_argument("station", metavar="STATION")
+    one.add_argument("station", metavar="STATION", help="which")
     _add_why(one)
     one = verb("resume", _resume, "let a paused station start items again")
-    one.add_argument("station", metavar="STATION")
+    one.add_argument("station", metavar="STATION", help="which")
 
     one = verb("abort", _abort, "end the item that runs in a station; its cell is opened")
-    one.add_argument("station", metavar="STATION")
+    one.add_argument("station", metavar="STATION", help="which")
     _add_why(one)
     one = verb(
         "stop",
@@ -111,7 +111,7 @@ def declare(add: AddCommand) -> None:
     one.add_argument("text", metavar="TEXT", nargs="+", help="what is noted")
     _add_by(one)
     one = verb("skip-step", _skip_step, "end the step that runs, and go on with the next one")
-    one.add_argument("station", metavar="STATION")
+    one.add_argument("station", metavar="STATION", help="which")
     _add_by(one)
     one = verb(
         "amend",

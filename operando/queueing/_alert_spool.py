@@ -128,7 +128,8 @@ class Spool:
             return
         with self._locked():
             self.read()
-            open_, over = [], []
+            open_: list[Alert] = []
+            over: list[Alert] = []
             for alert in self.alerts.values():
                 (open_ if self.state_of(alert) in (None, "left_out") else over).append(alert)
             beat = [one for one in over if one.event == "heartbeat"][-1:]

@@ -147,7 +147,12 @@ def listed(
         factor: Seconds of cell time per second.
     """
     state, mount = store.station(station), store.mount(station)
-    found = [_begun(one, factor) for one in store.records(station, last=50) if not one.over]
+    records = {one.item: one for one in store.records(station, last=20) if not one.over}
+    if state is not None and state.item is not None and state.item not in records:
+        # Many were removed since it began.
+        running = store.record(state.item)
+        records |= {} if running is None or running.over else {running.item: running}
+    found = [_begun(one, factor) for one in records.values()]
     known = {one.item for one in found}
     # By itself goes on what waits for nobody; from then on nothing can be told.
     free: float | None = max([time.time(), *(one.ends or 0.0 for one in found)])

@@ -165,7 +165,9 @@ class Queue:
 
     def history(self, station: str | None = None, last: int | None = None) -> Records:
         """Return what became of items, of one station or of all, in the order of their starts."""
-        names = [self._known(station)] if station else self._store().record_stations()
+        names = self._store().record_stations()
+        if station is not None:
+            names = [station if station in names else self._known(station)]
         # Of each station a few more: items that were removed have never begun.
         some = None if last is None else last + 100
         found = [one for name in names for one in self._store().records(name, some)]
@@ -290,7 +292,7 @@ class Queue:
         name = self.station_of(station_or_cell)
         record = self._running(name)
         data = self._protocol(protocol)
-        validated({"protocol": data, "sample": record.kwargs["sample"]}, self._limits(name))
+        validated({"protocol": data, "sample": record.kwargs.get("sample", {})}, self._limits(name))
         return self._ask(name, record, "amend", why, by, protocol=data)
 
     def answer(self, station: str, command: Command, timeout_s: float = 10.0) -> str:

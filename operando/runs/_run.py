@@ -180,13 +180,13 @@ class Run:
             without: Attachments, by their whole uids, that are left out.
         """
         from operando import journal
-        from operando.runs._damage import read_journal
+        from operando.runs._damage import read_journal, with_deleted
 
         def read(uid: str, folder: Path) -> Run:
             run, damage = read_journal(journal.journal_path(folder, uid), expand=folder)
             rows = {name: len(stream) for name, stream in run.streams.items()}
             journal.remember_damage(folder, uid, damage, rows)
-            return run
+            return with_deleted(run, folder)
 
         return cls._from(read, uid, data_dir, chain=chain, without=without)
 
@@ -195,11 +195,12 @@ class Run:
         """Read a run from the catalog, through databroker; arguments as for `from_journal`."""
         from operando import catalog
         from operando.runs._builder import of_parts
-        from operando.runs._damage import told_catalog_damage
+        from operando.runs._damage import told_catalog_damage, with_deleted
 
         def read(uid: str, folder: Path) -> Run:
             parts = catalog.read_run(uid, folder)
-            return told_catalog_damage(of_parts(parts), folder, parts=parts)
+            run = told_catalog_damage(of_parts(parts), folder, parts=parts)
+            return with_deleted(run, folder)
 
         return cls._from(read, uid, data_dir, chain=chain)
 

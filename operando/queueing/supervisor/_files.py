@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from operando.queueing.places import private, station_dir, write_private
-from operando.queueing.tickets import issue
+from operando.queueing.tickets import BEAT, REPORT, WORKER, issue
 
 from ._processes import Process
 
@@ -115,21 +115,35 @@ class StationFiles:
 
     def report(self, ticket: Ticket) -> dict[str, Any] | None:
         """Return what the worker reports of what it was given this ticket for."""
-        told = read(self.folder / "report.json")
+        told = read(self.folder / REPORT)
         return told if told is not None and told.get("ticket") == ticket.token else None
 
     def worker(self) -> Process | None:
         """Return the worker, living or dead; ``None``: there was none, or it has left in order."""
-        return process_in(self.folder / "worker.json")
+        return process_in(self.folder / WORKER)
+
+    def reported(self) -> int:
+        """Return what is another number after each report."""
+        try:
+            return (self.folder / REPORT).stat().st_mtime_ns
+        except OSError:
+            return 0
+
+    def broken(self) -> bool:
+        """Return whether the worker that lives says that it is to be opened anew."""
+        report, worker = read(self.folder / REPORT) or {}, read(self.folder / WORKER) or {}
+        if report.get("environment") != "broken":
+            return False
+        return float(report.get("at", 0.0)) > float(worker.get("began", 0.0))
 
     def forget_worker(self) -> None:
         """Take the traces of a worker away that has ended."""
-        for name in ("worker.json", "beat"):
+        for name in (WORKER, BEAT):
             (self.folder / name).unlink(missing_ok=True)
 
     def silent_s(self) -> float:
         """Return for how long the worker has not beaten, as far as we have looked, s."""
-        path, now = self.folder / "beat", time.monotonic()
+        path, now = self.folder / BEAT, time.monotonic()
         try:
             beat = path.read_bytes(), path.stat().st_mtime_ns
         except OSError:

@@ -29,6 +29,7 @@ class House:
         clock: What time it is.
         host: The name of this computer.
         no_start: Why no item is started anywhere; empty: they are.
+        redis_starts: How often Redis was started again.
     """
 
     data_dir: Path
@@ -38,3 +39,4 @@ class House:
     clock: Clock = field(default_factory=Clock)
     host: str = field(default_factory=socket.gethostname)
     no_start: str = ""
+    redis_starts: int = 0

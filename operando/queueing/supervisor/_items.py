@@ -10,6 +10,7 @@ import time
 from collections.abc import Mapping
 from typing import Any, cast
 
+from operando.queueing.commands import look_key
 from operando.queueing.errors import QueueError
 from operando.queueing.managers import Manager
 from operando.queueing.model import Attempt, Mount, Record
@@ -20,7 +21,7 @@ from techniques.queueing import OnDeath
 
 from ._choice import Choice, cell_of, choose
 from ._deaths import LOOK_FIRST, again, decided
-from ._files import StationFiles, Ticket
+from ._files import StationFiles, Ticket, What
 from ._house import House
 from ._journal import LastRun, last_run
 
@@ -136,6 +137,7 @@ class Items:
     def _execute(self, record: Record) -> None:
         """Have the worker carry out the attempt that the record ends with."""
         attempt, number = record.attempts[-1], len(record.attempts)
+        plan: What
         kwargs: dict[str, Any]
         mounted = self._store.mount(self._name)
         if attempt.reason == LOOK_FIRST:
@@ -181,8 +183,10 @@ class Items:
 
     # -- following
 
-    def follow(self, record: Record, status: Mapping[str, Any] | None) -> None:
+    def follow(self, record: Record, status: Mapping[str, Any] | None) -> bool:
         """Look what became of the attempt that a record ends with; the worker lives.
+
+        Return whether it simply goes on.
 
         Args:
             record: The item that runs.
@@ -193,23 +197,24 @@ class Items:
         if not _is_of(ticket, record):
             if status is not None and _idle(status):
                 self._execute(record)
-            return
+            return False
         report = self._files.report(cast(Ticket, ticket))
         if report is not None:
             self._idle_since = None
             self.finish(record, cast(Ticket, ticket), report)
-            return
-        if record.state == "starting" and (status is None or not _idle(status)):
+            return False
+        if status is not None and _idle(status):
+            now = time.monotonic()
+            self._idle_since = self._idle_since or now
+            if now - self._idle_since > _QUIET_S:
+                self._idle_since = None
+                self._ended_silently(record)
+            return False
+        self._idle_since = None
+        if record.state == "starting" and status is not None:
             # Whoever had it executed died before it was noted.
             self._store.change_record(record.item, state="running")
-        if status is None or not _idle(status):
-            self._idle_since = None
-            return
-        now = time.monotonic()
-        self._idle_since = self._idle_since or now
-        if now - self._idle_since > _QUIET_S:
-            self._idle_since = None
-            self._ended_silently(record)
+        return True
 
     def _ended_silently(self, record: Record) -> None:
         """Decide what became of an attempt that nobody reports of; the worker does nothing."""
@@ -432,9 +437,11 @@ class Items:
 
     def look_failed(self, token: str, why: str) -> None:
         """Tell whoever waits for a look at a cell that there will be none."""
-        key = f"operando:mounted_look:{token}"
+        from operando.queueing.look import Look
+
+        text = Look(exit_status="refused", reason=why).model_dump_json()
         with told():
-            self._store.client.set(key, json.dumps({"error": why}), nx=True, ex=_LOOK_KEPT_S)
+            self._store.client.set(look_key(token), text, nx=True, ex=_LOOK_KEPT_S)
 
     # -- telling
 

@@ -7,6 +7,7 @@ from typing import Any
 # Eight stations may have begun some runs each since; more would be another item's time.
 _LOOKED_AT = 200
 # What the reason of a run begins with that somebody else closed.
+_LOOK = "look_at_cell"
 _DIED = "the acquisition process died"
 
 
@@ -41,7 +42,8 @@ def last_run(data_dir: Path, item: str) -> LastRun | None:
     """
     from operando.journal import chain_of, documents, select_runs, summaries
 
-    for run in select_runs(data_dir, limit=_LOOKED_AT):
+    # A look at the cell in between is no part of the experiment.
+    for run in select_runs(data_dir, "plan_name != ?", (_LOOK,), limit=_LOOKED_AT):
         first = next(iter(documents(run.path)), None)
         if first is None or first[0] != "start":
             continue

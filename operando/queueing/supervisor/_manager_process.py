@@ -68,7 +68,7 @@ class ManagerProcess:
         Blocks until it answers. Raises QueueError if it does not.
         """
         self.end_all_but_worker()
-        environ = {}
+        environ: dict[str, str] = {}
         if self._entry.simulate is not None:
             simulator = Simulator(self._files.folder, self._entry)
             simulator.ensure()

@@ -1,6 +1,8 @@
 """Simulated benches of stations: processes that are the world, and outlive a supervisor."""
 
+import json
 import os
+import secrets
 import subprocess
 import time
 from collections.abc import Mapping
@@ -15,6 +17,8 @@ from ._processes import Process
 
 _STARTS_WITHIN_S = 60.0
 _TOLERANCE_S = 10.0
+# Files in which a simulator is asked for another cell, and answers.
+_MOUNT, _MOUNTED, _EXCHANGES_WITHIN_S = "mount", "mounted", 10.0
 
 
 class Simulator:
@@ -53,7 +57,7 @@ class Simulator:
         if self.process is not None:
             return False
         seed = self._told.seed
-        self._start("", simulation.seed_of(self._entry.name) if seed is None else seed)
+        self._start(simulation.seed_of(self._entry.name) if seed is None else seed)
         return True
 
     def call(self, cell_id: str) -> None:
@@ -61,9 +65,33 @@ class Simulator:
         write_whole(self._file, {**(read(self._file) or {}), "cell_id": cell_id})
 
     def exchange(self, cell_id: str) -> None:
-        """Put a fresh cell in the place of the one that is there. Raises QueueError."""
-        self.stop()
-        self._start(cell_id, simulation.seed_of(cell_id))
+        """Put a fresh cell between the leads; its instruments stay on. Raises QueueError."""
+        ask = secrets.token_hex(8)
+        asked = {"cell": self._told.cell, "seed": simulation.seed_of(cell_id), "ask": ask}
+        with open(self.directory / _MOUNT, "a", encoding="utf-8") as file:
+            file.write(json.dumps(asked) + "\n")
+        give_up = time.monotonic() + _EXCHANGES_WITHIN_S
+        while (answer := self._answer_to(ask)) is None:
+            if time.monotonic() > give_up:
+                raise QueueError(
+                    f"the simulated bench of station {self._entry.name} does not answer when it "
+                    "is asked for another cell"
+                )
+            time.sleep(0.05)
+        if "refused" in answer:
+            raise QueueError(
+                f"the simulated bench of station {self._entry.name} puts no other cell between "
+                f"its leads: {answer['refused']}"
+            )
+        self.call(cell_id)
+
+    def _answer_to(self, ask: str) -> dict[str, object] | None:
+        try:
+            lines = (self.directory / _MOUNTED).read_text(encoding="utf-8").splitlines()
+        except OSError:
+            return None
+        answers = (json.loads(line) for line in lines if ask in line)
+        return next((dict(one) for one in answers if one.get("ask") == ask), None)
 
     def stop(self) -> None:
         """End it, if it runs."""
@@ -72,7 +100,7 @@ class Simulator:
             process.end(simulation.STOP_TIMEOUT_S)
         self._file.unlink(missing_ok=True)
 
-    def _start(self, cell_id: str, seed: int) -> None:
+    def _start(self, seed: int) -> None:
         self.directory.mkdir(parents=True, exist_ok=True)
         ready = self.directory / "ready"
         ready.unlink(missing_ok=True)
@@ -95,7 +123,7 @@ class Simulator:
             )
         _children.append(process)
         told = {"pid": process.pid, "started_ticks": Process.of(process.pid).started_ticks}
-        write_whole(self._file, {**told, "cell_id": cell_id})
+        write_whole(self._file, told)
         give_up = time.monotonic() + _STARTS_WITHIN_S
         while simulation.serving_process(self.directory) != process.pid:
             if process.poll() is not None or time.monotonic() > give_up:

@@ -9,6 +9,7 @@ from typing import Any
 from operando.queueing._redis import RedisAddress
 from operando.queueing.errors import QueueError
 from operando.queueing.model import Record, StationState
+from operando.queueing.store import manager_prefix, told
 from techniques import StationEntry
 
 from . import _deaths
@@ -31,6 +32,9 @@ _DESTROYED_WITHIN_S = 30.0
 _LEAVES_WITHIN_S = 30.0
 _RETRIES_S = (5.0, 15.0, 60.0)
 _TOLD_AGAIN_S = 60.0
+_CONNECTIONS = 8
+# Where nothing has changed everything is looked at again after so long.
+_QUIET_S = 3.0
 
 
 class Station:
@@ -59,6 +63,9 @@ class Station:
         self._stepped_at = time.monotonic()
         self._said: tuple[str, float] = ("", 0.0)
         self._secured: tuple[Process, str] | None = None
+        self._redis_starts: int | None = house.redis_starts
+        self._seen: tuple[Any, ...] = ()
+        self._quiet_until = 0.0
 
     def serve(self, stopping: threading.Event) -> None:
         """Step until ``stopping`` is set; whatever fails is tried again."""
@@ -69,6 +76,7 @@ class Station:
             except QueueError as error:
                 self._say(str(error))
                 self._sanitise()
+                self._redis_starts = None
             except Exception as error:
                 # Any: this is what keeps a cell from being left alone.
                 self._say(repr(error), traceback=True)
@@ -100,6 +108,10 @@ class Station:
         if wrong and worker is not None:
             self._dead(worker, wrong)
             return
+        glance = self._glance()
+        if glance == self._seen and time.monotonic() < self._quiet_until:
+            return
+        self._seen, self._quiet_until = glance, 0.0
         state = self._house.store.station(self.name)
         if state is None:
             return  # nobody ever started it
@@ -108,6 +120,7 @@ class Station:
         except QueueError as error:
             self._start_manager(str(error))
             return
+        self._renew_connections(status)
         record = self._record(state)
         if status is None:
             # Its watchdog is starting it anew; the worker goes on, and reports in a file.
@@ -121,9 +134,39 @@ class Station:
             self._closed(state, status)
         elif record is not None:
             self._opening_since, self._failures = None, 0
-            self._items.follow(record, status)
+            if self._items.follow(record, status):
+                self._quiet_until = time.monotonic() + _QUIET_S
         else:
             self._open(state, status)
+
+    def _glance(self) -> tuple[Any, ...]:
+        """Return what is another one as soon as there is something to do; costs next to nothing."""
+        with told():
+            pipe = self._house.store.client.pipeline(transaction=False)
+            pipe.get(f"operando:station:{self.name}")
+            pipe.get(f"operando:mount:{self.name}")
+            pipe.lrange(f"{manager_prefix(self.name)}_plan_queue", 0, -1)
+            pipe.exists(f"operando:mounting:{self.name}", f"operando:decision:{self.name}")
+            found = pipe.execute(raise_on_error=False)
+        kept = (self.files.reported(), self._house.no_start, self._house.redis_starts)
+        return (*map(str, found), *kept)
+
+    def _renew_connections(self, status: Mapping[str, Any] | None) -> None:
+        """Have the manager connect to a Redis that was started again, before people ask it.
+
+        What it does first on a connection that is dead fails.
+        """
+        if status is None or self._redis_starts == self._house.redis_starts:
+            return
+        starts = self._house.redis_starts
+        for _ in range(_CONNECTIONS):
+            try:
+                self.manager.items()
+            except QueueError as error:
+                _log.info("station %s: %s", self.name, error)
+            else:
+                self._redis_starts = starts
+                return
 
     def _record(self, state: StationState) -> Record | None:
         """Return the item that is under way; ``None``: none is."""
@@ -146,6 +189,7 @@ class Station:
             self._opening_since, self._failures, self._retry_at = None, 0, 0.0
             if state.state != "closed":
                 self._tell(state, state="closed", why="")
+            self._quiet_until = time.monotonic() + _QUIET_S
             return
         now = time.monotonic()
         if status.get("manager_state") in ("creating_environment", "destroying_environment"):
@@ -207,7 +251,7 @@ class Station:
         busy |= status.get("worker_environment_state") not in ("idle", "closed", None)
         if busy:
             return  # a cell is looked at, or it is still being opened or closed
-        if state.wanted == "closed":
+        if state.wanted == "closed" or self.files.broken():
             self._close(state)
             return
         record = None if state.item is None else self._house.store.record(state.item)
@@ -215,7 +259,7 @@ class Station:
             self._tell(state, state="held", why=record.reason)
         asked = self._items.mounting_request()
         if asked is not None:
-            self._look(state, asked)
+            self._look(asked)
             return
         if state.state == "held":
             self._items.decide(record)
@@ -244,18 +288,19 @@ class Station:
             why = self._house.no_start
         if (state.state, state.why) != ("idle", why):
             self._tell(state, state="idle", why=why)
+            return
+        now = self._house.clock.wall()
+        quiet_s = _QUIET_S if choice.until is None else min(_QUIET_S, choice.until - now)
+        self._quiet_until = time.monotonic() + quiet_s
 
-    def _look(self, state: StationState, asked: Mapping[str, Any]) -> None:
+    def _look(self, asked: Mapping[str, Any]) -> None:
         cell_id = str(asked["sample"].get("cell_id", ""))
         if self.entry.simulate is not None:
             simulator = Simulator(self.files.folder, self.entry)
-            if simulator.cell_id not in ("", cell_id):
-                # Another cell comes between the leads; its instruments are found anew.
-                self._close(state)
+            if simulator.cell_id == "":
+                simulator.call(cell_id)
+            elif simulator.cell_id != cell_id:
                 simulator.exchange(cell_id)
-                self.manager.open()
-                self._wait_for(True, _OPENS_WITHIN_S)
-            simulator.call(cell_id)
         self._items.look(asked)
 
     def _close(self, state: StationState) -> None:

@@ -24,7 +24,7 @@ from ._surroundings import Surroundings
 
 _log = logging.getLogger(__name__)
 
-_LOOP_S = 0.5
+_LOOP_S = 1.0
 _CLAIM_EVERY_S, _CLAIM_HOLDS_S = 5.0, 30
 _RETRY_S = 2.0
 LOCK, TOLD = "supervisor.lock", "supervisor.json"
@@ -91,7 +91,9 @@ class Supervisor:
         try:
             while not self._stopping.is_set():
                 try:
-                    self._keep_redis()
+                    started = self._keep_redis()
+                    if house is not None and started:
+                        house.redis_starts += 1
                     if house is None and self._where is not None:
                         house = self._house(self._where)
                         surroundings = Surroundings(house)
@@ -122,8 +124,8 @@ class Supervisor:
 
     # -- Redis
 
-    def _keep_redis(self) -> None:
-        """Start Redis if it is ours and is gone. Raises QueueError."""
+    def _keep_redis(self) -> bool:
+        """Start Redis if it is ours and is gone; return whether it was. Raises QueueError."""
         if self._server is None:
             self._where = self._where or _redis.address(self._data_dir, self._file)
         elif self._where is None or not self._server.alive():
@@ -131,6 +133,8 @@ class Supervisor:
             self._where = self._server.ensure()
             if not began:
                 _log.warning("Redis was gone; it was started again")
+                return True
+        return False
 
     def _house(self, where: _redis.RedisAddress) -> House:
         from ._surroundings import alerts_of

@@ -6,7 +6,7 @@ import time
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from operando.configuration import (
@@ -161,6 +161,7 @@ json_values = st.recursive(
 keys = st.sampled_from(["protocol", "sample", "at", "after", "priority", "hold", "x", "label"])
 
 
+@settings(max_examples=50)
 @given(st.dictionaries(keys, json_values), st.booleans())
 def test_whatever_comes_is_refused_in_words(kwargs: dict[str, Any], adding: bool) -> None:
     with pytest.raises(QueueError):
