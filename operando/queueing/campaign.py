@@ -1,0 +1,176 @@
+"""Campaigns: what one comes to, whether it can work, and its items in the queues.
+
+`read_campaign` reads the files, `plan_campaign` makes items of them and touches nothing,
+`add_campaign` adds all of them or none.
+"""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+from typing import Protocol as Shape
+
+from operando.configuration import (
+    ConfigurationError,
+    load_bench,
+    load_campaign,
+    load_cell,
+    load_protocol,
+)
+from operando.queueing._plan import CampaignFiles, CampaignPlan, PlannedItem, StationPlan
+from operando.queueing._planner import Planner
+from operando.queueing.errors import QueueError
+from operando.queueing.model import Mount
+from techniques import Campaign, CampaignProtocol, CampaignSample, Cell, Protocol, StationsFile
+
+if TYPE_CHECKING:
+    from instruments.bench_file import BenchFile
+
+__all__ = [
+    "Campaign",
+    "CampaignFiles",
+    "CampaignPlan",
+    "CampaignProtocol",
+    "CampaignRefusedError",
+    "CampaignSample",
+    "PlannedItem",
+    "StationPlan",
+    "add_campaign",
+    "added_before",
+    "plan_campaign",
+    "read_campaign",
+]
+
+
+class CampaignRefusedError(QueueError):
+    """A campaign cannot work, or is in the queues already; the message tells every reason."""
+
+
+def read_campaign(path: Path, stations: StationsFile) -> CampaignFiles:
+    """Read a campaign and all files that it and the stations name.
+
+    Files are looked for beside the campaign as well. A wrong file that the campaign names is told
+    by `plan_campaign`, with every other reason; raises ConfigurationError if the campaign itself is
+    wrong.
+    """
+    campaign, place = load_campaign(path)
+    missing: dict[str, str] = {}
+    cells: dict[str, Cell] = {}
+    protocols: dict[str, Protocol] = {}
+    benches: dict[str, BenchFile] = {}
+    for name in dict.fromkeys(sample.cell for sample in campaign.samples):
+        with _noted(missing, f"cell {name}"):
+            cells[name] = load_cell(name, beside=path.parent)
+    for name in dict.fromkeys(entry.protocol for entry in campaign.protocols):
+        with _noted(missing, f"protocol {name}"):
+            beside = path.parent / name
+            protocols[name] = load_protocol(beside if beside.is_file() else name)
+    for name in dict.fromkeys(entry.bench for entry in stations.stations):
+        with _noted(missing, f"bench {name}"):
+            benches[name] = load_bench(name)
+    return CampaignFiles(campaign, place, cells, protocols, benches, missing)
+
+
+class _noted:  # noqa: N801 - used as a word: with _noted(...)
+    """Notes a ConfigurationError under a name, and goes on."""
+
+    def __init__(self, where: dict[str, str], name: str) -> None:
+        self._where, self._name = where, name
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> bool:
+        if isinstance(error, ConfigurationError):
+            self._where[self._name] = str(error)
+            return True
+        return False
+
+
+def plan_campaign(
+    files: CampaignFiles,
+    stations: StationsFile,
+    *,
+    now: float,
+    free_b: float,
+    only: Sequence[str] | None = None,
+    mounts: Sequence[Mount] = (),
+) -> CampaignPlan:
+    """Return what a campaign comes to, and every reason why it cannot work.
+
+    Cells without a station of their own go where there is room first, by the expected lengths; a
+    cell that is mounted stays where it is. On a station cell follows cell, and times are told as if
+    the next were mounted at once.
+
+    Args:
+        files: What `read_campaign` has read.
+        stations: The stations there are.
+        now: s of the epoch.
+        free_b: Free space on the disk of the data folder.
+        only: Stations to which it is confined, besides what it says itself.
+        mounts: The cells that are in stations.
+    """
+    return Planner(files, stations, now, free_b, only, mounts).plan()
+
+
+class Queue(Shape):
+    """What a campaign needs of the queue: as `operando.queueing.queue.Queue`."""
+
+    def add(self, protocol: Protocol, sample: Cell, **told: Any) -> list[str]: ...
+
+    def remove(self, item: str) -> Any: ...
+
+
+def add_campaign(plan: CampaignPlan, queue: Queue, by: str | None = None) -> list[str]:
+    """Add all items of a plan, or none; return their ids, in the order of the plan.
+
+    Raises:
+        CampaignRefusedError: The plan has reasons why it cannot work.
+        QueueError: An item could not be added; those before were removed again, or the message
+            tells which were not.
+    """
+    if plan.refusals:
+        raise CampaignRefusedError("\n".join(plan.refusals))
+    ids: list[str] = []
+    try:
+        for item in plan.items:
+            after = None if item.after is None else ids[item.after]
+            ids += queue.add(
+                item.protocol,
+                item.cell,
+                station=item.station,
+                at=plan.at or None,
+                after=after,
+                priority=plan.campaign.priority,
+                hold=plan.campaign.hold,
+                on_death=plan.campaign.on_death or "",
+                label=item.label,
+                campaign=plan.tag,
+                by=by,
+            )
+    except BaseException as error:
+        left = _removed_again(ids, queue)
+        told = "nothing was added"
+        if left:
+            told = "these are still in the queue, remove them: " + ", ".join(left)
+        error.add_note(f"Item {len(ids) + 1} of {len(plan.items)} could not be added; {told}.")
+        raise
+    return ids
+
+
+def _removed_again(ids: Sequence[str], queue: Queue) -> list[str]:
+    """Remove items, the last first; return those that could not be."""
+    left = []
+    for item in reversed(ids):
+        try:
+            queue.remove(item)
+        except QueueError:
+            left.append(item)
+    return left
+
+
+def added_before(plan: CampaignPlan, campaigns: Iterable[str]) -> Literal["same", "other"] | None:
+    """Return whether a campaign of that name is among those of items, and the same one."""
+    found = {tag for tag in campaigns if tag.split("@")[0] == plan.campaign.campaign}
+    if plan.tag in found:
+        return "same"
+    return "other" if found else None
