@@ -9,6 +9,7 @@ from . import (
     _check,
     _compare,
     _doctor,
+    _exchange,
     _instruments,
     _late,
     _queue,
@@ -41,6 +42,7 @@ def command_line() -> argparse.ArgumentParser:
     _doctor.declare(add)
     _records.declare(add)
     _late.declare(add)
+    _exchange.declare(add)
     _compare.declare(add)
     _queue.declare(add)
     _about.declare_demo(add)
