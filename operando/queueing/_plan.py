@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from operando.queueing._outlook import Outlook
+from operando.queueing.items import as_data
 from operando.room import Estimate
 from techniques import Campaign, Cell, Protocol
 
@@ -162,7 +163,7 @@ class CampaignPlan:
     def content(self) -> str:
         """Return a short digest of what would run on which cells."""
         told = [
-            (item.station, dumped(item.cell), dumped(item.protocol), item.label)
+            (item.station, as_data(item.cell), as_data(item.protocol), item.label)
             for item in self.items
         ]
         return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:8]
@@ -194,8 +195,3 @@ class CampaignPlan:
             ],
             "items": [item.data() for item in self.items],
         }
-
-
-def dumped(told: Cell | Protocol) -> dict[str, Any]:
-    """Return what was told of a cell or protocol, as the queue keeps it."""
-    return told.model_dump(mode="json", exclude_unset=True)

@@ -10,7 +10,8 @@ from typing import Any, TypeVar
 
 from operando.configuration import ConfigurationError, check_technique, validated
 from operando.queueing._outlook import Outlook, outlook
-from operando.queueing._plan import CampaignFiles, CampaignPlan, PlannedItem, dumped
+from operando.queueing._plan import CampaignFiles, CampaignPlan, PlannedItem
+from operando.queueing.items import as_data
 from operando.queueing.model import Mount
 from operando.room import Estimate, estimate, size_text
 from techniques import CampaignSample, Cell, Protocol, StationsFile
@@ -21,6 +22,8 @@ _Changes = Sequence[tuple[tuple[str | int, ...], Mapping[str, Any]]]
 
 # A time so little ago is now: somebody typed the minute.
 _JUST_NOW_S = 60.0
+# Of an item.
+_LONGEST_LABEL = 200
 
 
 @dataclass(frozen=True)
@@ -330,7 +333,7 @@ class Planner:
                         station=station,
                         cell=prepared.cell.model_copy(update={"cell_id": cell.label}),
                         protocol=prepared.protocol,
-                        label=label,
+                        label=label[:_LONGEST_LABEL],
                         varied=varied,
                         after=after,
                         outlook=prepared.outlook,
@@ -412,7 +415,7 @@ class Planner:
         what: str,
     ) -> Model | None:
         """Return data with what the campaign sets in it; ``None``: refused."""
-        tree = dumped(told)
+        tree = as_data(told)
         last: tuple[str | int, ...] = ()
         keys: tuple[str | int, ...]
         for keys, values in changes:

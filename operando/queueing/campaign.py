@@ -36,6 +36,7 @@ __all__ = [
     "StationPlan",
     "add_campaign",
     "added_before",
+    "mounts_in",
     "plan_campaign",
     "read_campaign",
 ]
@@ -115,13 +116,34 @@ def plan_campaign(
 class Queue(Shape):
     """What a campaign needs of the queue: as `operando.queueing.queue.Queue`."""
 
-    def add(self, protocol: Protocol, sample: Cell, **told: Any) -> list[str]: ...
+    def add(
+        self,
+        protocol: Protocol,
+        sample: Cell,
+        *,
+        station: str,
+        at: str | None,
+        after: str | None,
+        priority: int,
+        hold: bool,
+        on_death: Literal["", "resume", "skip", "hold"],
+        label: str,
+        campaign: str,
+        by: str | None,
+    ) -> list[str]:
+        """Add an item; return its id as a list of one."""
 
-    def remove(self, item: str) -> Any: ...
+    def release(self, item: str) -> Any:
+        """Let an item that is held be started."""
+
+    def remove(self, item: str, by: str | None = None) -> Any:
+        """Take an item out of its queue."""
 
 
 def add_campaign(plan: CampaignPlan, queue: Queue, by: str | None = None) -> list[str]:
     """Add all items of a plan, or none; return their ids, in the order of the plan.
+
+    They are on hold until all are there, so that none has begun if one cannot be added.
 
     Raises:
         CampaignRefusedError: The plan has reasons why it cannot work.
@@ -141,36 +163,58 @@ def add_campaign(plan: CampaignPlan, queue: Queue, by: str | None = None) -> lis
                 at=plan.at or None,
                 after=after,
                 priority=plan.campaign.priority,
-                hold=plan.campaign.hold,
+                hold=True,
                 on_death=plan.campaign.on_death or "",
                 label=item.label,
                 campaign=plan.tag,
                 by=by,
             )
     except BaseException as error:
-        left = _removed_again(ids, queue)
+        left = _removed_again(ids, queue, by)
         told = "nothing was added"
         if left:
-            told = "these are still in the queue, remove them: " + ", ".join(left)
+            told = "these are still in the queue, on hold; remove them: " + ", ".join(left)
         error.add_note(f"Item {len(ids) + 1} of {len(plan.items)} could not be added; {told}.")
         raise
+    if not plan.campaign.hold:
+        # The last first: what others come after is let go when they are.
+        for done, one in enumerate(reversed(ids)):
+            try:
+                queue.release(one)
+            except BaseException as error:
+                held = ", ".join(ids[: len(ids) - done])
+                error.add_note(f"All {len(ids)} items were added; still on hold are {held}.")
+                raise
     return ids
 
 
-def _removed_again(ids: Sequence[str], queue: Queue) -> list[str]:
+def _removed_again(ids: Sequence[str], queue: Queue, by: str | None) -> list[str]:
     """Remove items, the last first; return those that could not be."""
     left = []
     for item in reversed(ids):
         try:
-            queue.remove(item)
+            queue.remove(item, by=by)
         except QueueError:
             left.append(item)
     return left
 
 
 def added_before(plan: CampaignPlan, campaigns: Iterable[str]) -> Literal["same", "other"] | None:
-    """Return whether a campaign of that name is among those of items, and the same one."""
+    """Return whether a campaign of that name is among those of items, and whether it is the same.
+
+    Args:
+        plan: Of the campaign.
+        campaigns: What items carry as their campaign.
+    """
     found = {tag for tag in campaigns if tag.split("@")[0] == plan.campaign.campaign}
     if plan.tag in found:
         return "same"
     return "other" if found else None
+
+
+def mounts_in(data_dir: Path, stations: StationsFile) -> list[Mount]:
+    """Return which cells are in the stations; raises QueueError if Redis does not answer."""
+    from operando.queueing import _redis
+    from operando.queueing.store import Store
+
+    return Store(_redis.client(_redis.address(data_dir, stations))).mounts()
