@@ -1,5 +1,6 @@
 """What a campaign comes to, in words and columns."""
 
+import textwrap
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 
@@ -7,6 +8,13 @@ from operando.queueing._outlook import Outlook
 from operando.queueing._plan import CampaignPlan, PlannedItem
 from operando.room import size_text
 
+_MEANING = (
+    "Times are expected ones, of the cell, each cell mounted as soon as the one before it has "
+    "ended: a strip that its potential ends takes off what was plated, a full cell passes its "
+    "nominal capacity. At most: every step lasts until its time or charge ends it; rows, "
+    "images and disk are of that. Charges are those at set currents, both directions added "
+    "up, per cm2 of the metal electrode."
+)
 _WHEN = ("begins", "ends", "lasts", "at most")
 _MUCH = ("mAh/cm2", "mAh", "rows", "images", "disk")
 # Columns that are read as words, not compared as numbers.
@@ -94,11 +102,7 @@ def _notes(plan: CampaignPlan) -> list[str]:
     told += [
         f"Disk: {size_text(plan.bytes)} at most, {size_text(plan.free_b)} are free.",
         f"Mount first: {', '.join(first)}.",
-        "Times are expected ones, of the cell, each cell mounted as soon as the one before it has "
-        "ended: a strip that its potential ends takes off what was plated, a full cell passes its "
-        "nominal capacity. At most: every step lasts until its time or charge ends it; rows, "
-        "images and disk are of that. Charges are those at set currents, both directions added "
-        "up, per cm2 of the metal electrode.",
+        textwrap.fill(_MEANING, 120),
     ]
     return told
 

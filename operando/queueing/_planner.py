@@ -78,6 +78,9 @@ class Planner:
         begins, at = self._begins()
         allowed = self._allowed()
         names = self._names()
+        for place, entry in enumerate(self.campaign.protocols):
+            for combination in range(len(entry.combinations)):
+                self._protocol(place, combination)
         cells = list(self._all_cells())
         self._no_label_twice(cells)
         placed = self._placed(cells, allowed, names)
@@ -271,7 +274,9 @@ class Planner:
             station = told.get(place)
             if station is None:
                 if self.campaign.samples[cell.sample].station is not None or not load:
-                    continue  # refused before
+                    # Refused before; what else is wrong with it is told all the same.
+                    self._length(cell, known[0], names)
+                    continue
                 station = min(load, key=lambda name: load[name])
                 load[station] += self._length(cell, station, names)
             placed.append((cell, station))
