@@ -211,8 +211,20 @@ cycles = st.builds(
     between_every=st.integers(1, 4),
     between_first=st.integers(1, 4),
 )
+
+
+@st.composite
+def nearly_cycles(draw: Any) -> Repeat:
+    """Two currents over and over, which may be a cycle: with the same rests, one plates."""
+    optional = st.none() | st.sampled_from([5.0, 20.0]).map(lambda s: OpenCircuit(duration_s=s))
+    looks = st.none() | spectra
+    parts = [draw(one) for one in (currents(), optional, looks, currents(), optional, looks)]
+    steps = tuple(one for one in parts if one is not None)
+    return Repeat(times=draw(st.integers(1, 5)), step=Sequence(steps=steps))
+
+
 techniques = st.recursive(
-    currents() | holds() | rests | spectra | sweeps | scans | cycles,
+    nearly_cycles() | currents() | holds() | rests | spectra | sweeps | scans | cycles,
     lambda inner: (
         st.builds(Sequence, steps=st.lists(inner, min_size=1, max_size=4).map(tuple))
         | st.builds(Repeat, times=st.integers(1, 4), step=inner)
