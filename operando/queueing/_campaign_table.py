@@ -8,6 +8,7 @@ from operando.queueing._outlook import Outlook
 from operando.queueing._plan import CampaignPlan, PlannedItem
 from operando.room import size_text
 
+_WIDTH = 120
 _MEANING = (
     "Times are expected ones, of the cell, each cell mounted as soon as the one before it has "
     "ended: a strip that its potential ends takes off what was plated, a full cell passes its "
@@ -56,8 +57,8 @@ def _row(station: str, item: PlannedItem) -> tuple[str, ...]:
         length(look.longest_s),
         str(look.half_cycles),
         _each(look),
-        f"{look.charge_mah_cm2:.4g}",
-        f"{item.charge_mah:.4g}",
+        _charge(look.charge_mah_cm2),
+        _charge(item.charge_mah),
         _count(item.count("rows")),
         _count(item.count("images")),
         size_text(item.estimate.bytes),
@@ -88,8 +89,8 @@ def _sum(name: str, items: Sequence[PlannedItem], longest_s: float) -> tuple[str
         moment(ends),
         length(ends - begins),
         length(longest_s),
-        f"{sum(item.outlook.charge_mah_cm2 for item in items):.4g}",
-        f"{sum(item.charge_mah for item in items):.4g}",
+        _charge(sum(item.outlook.charge_mah_cm2 for item in items)),
+        _charge(sum(item.charge_mah for item in items)),
         _count(sum(item.count("rows") for item in items)),
         _count(sum(item.count("images") for item in items)),
         size_text(sum(item.estimate.bytes for item in items)),
@@ -101,8 +102,8 @@ def _notes(plan: CampaignPlan) -> list[str]:
     told = [f"Varied of {name}: {' / '.join(paths)}." for name, paths in _varied(plan).items()]
     told += [
         f"Disk: {size_text(plan.bytes)} at most, {size_text(plan.free_b)} are free.",
-        f"Mount first: {', '.join(first)}.",
-        textwrap.fill(_MEANING, 120),
+        textwrap.fill(f"Mount first: {', '.join(first)}.", _WIDTH),
+        textwrap.fill(_MEANING, _WIDTH),
     ]
     return told
 
@@ -122,6 +123,10 @@ def length(seconds: float) -> str:
     if seconds < 3600:
         return f"{seconds / 60:.3g} min"
     return f"{seconds / 3600:.3g} h" if seconds < 48 * 3600 else f"{seconds / 86400:.3g} d"
+
+
+def _charge(value: float) -> str:
+    return f"{value:.4g}" if value < 1000 else f"{value:.0f}"
 
 
 def _count(number: float) -> str:
