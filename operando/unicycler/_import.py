@@ -102,7 +102,8 @@ def _read(
             for one in error.errors(include_url=False)
         )
         raise ExchangeError(f"{name} is no protocol of aurora-unicycler: {wrong}") from error
-    except (TypeError, AttributeError) as error:
+    except (TypeError, AttributeError, ArithmeticError) as error:
+        # Of C/0, or where steps should be and are none.
         raise ExchangeError(f"{name} is no protocol of aurora-unicycler: {error}") from error
 
 

@@ -461,6 +461,16 @@ def test_what_is_added_or_left_out_of_theirs_is_told() -> None:
         ('{"record": {"time_s": 1}, "method": [1]}', "is no protocol"),
         ('{"record": {"time_s": 1}, "method": [{"step": "tag", "tag": "a"}]}', "no step that does"),
         ('{"record": {"time_s": 1}, "method": [{"step": "dance"}]}', "dance"),
+        ('{"record": {"time_s": 1}, "method": 5}', "is no protocol"),
+        (
+            '{"record": {"time_s": 1}, "method": [{"step": "constant_current", "rate_C": "C/0"}]}',
+            "is no protocol",
+        ),
+        (
+            '{"record": {"time_s": 1}, "method": [{"step": "open_circuit_voltage", '
+            '"until_time_s": Infinity}]}',
+            "duration_s",
+        ),
     ],
 )
 def test_a_wrong_file_is_refused_with_what_is_wrong(
@@ -470,6 +480,36 @@ def test_a_wrong_file_is_refused_with_what_is_wrong(
     path.write_text(content)
     with pytest.raises(ExchangeError, match=word):
         imported(path, cell_of(HALF))
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.floats() | st.integers() | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner),
+    max_leaves=5,
+)
+
+
+@given(data=st.data(), value=json_values)
+def test_damaged_protocols_are_refused_or_read_and_nothing_else(data: Any, value: Any) -> None:
+    loop = {"step": "loop", "loop_to": "longterm", "cycle_count": 100}
+    tree = theirs({"step": "tag", "tag": "longterm"}, CHARGE, HOLD, DISCHARGE, loop,
+                  safety={"max_voltage_V": 4.0}, sample={"capacity_mAh": 1.0})  # fmt: skip
+    tree = json.loads(json.dumps(tree))
+    place: Any = tree
+    for _ in range(data.draw(st.integers(0, 2))):
+        keys = list(place) if isinstance(place, dict) else list(range(len(place)))
+        deeper = [key for key in keys if isinstance(place[key], dict | list)]
+        if not deeper:
+            break
+        place = place[data.draw(st.sampled_from(deeper))]
+    keys = list(place) if isinstance(place, dict) else list(range(len(place)))
+    if keys:
+        place[data.draw(st.sampled_from(keys))] = value
+    try:
+        made = imported(tree, cell_of(FULL)).protocol
+    except ExchangeError:
+        return
+    assert longest_duration_s(made.program(cell_of(FULL))) > 0
 
 
 # -- what their files say

@@ -229,6 +229,17 @@ def test_a_strip_takes_off_what_was_plated_and_a_full_cell_passes_its_nominal_ca
     assert look.charge_mah_cm2 == pytest.approx(300 * look.most_mah_cm2)
 
 
+def test_a_loop_that_never_comes_to_rest_is_told_at_once() -> None:
+    step = {"type": "galvanostatic_step", "role": "plate", "current_density_ma_cm2": 1,
+            "until": [{"quantity": "time_s", "value": 3600}]}  # fmt: skip
+    technique = {"type": "repeat", "times": 10**9, "step": step}
+    protocol = Protocol.model_validate({"name": "p", "cell": "c", "technique": technique})
+    cell = load_cell("zn-bare")
+    look = outlook(protocol.program(cell), cell)
+    assert look.charge_mah_cm2 == pytest.approx(1e9)
+    assert look.half_cycles == 10**9
+
+
 def test_the_charge_in_mah_is_that_of_the_electrode(tmp_path: Path) -> None:
     item = planned(tmp_path, ONE).items[0]
     assert item.charge_mah == pytest.approx(item.outlook.charge_mah_cm2 * 1.131)
