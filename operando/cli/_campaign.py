@@ -102,19 +102,19 @@ def _add(arguments: argparse.Namespace, plan: "CampaignPlan") -> int:
     from operando.queueing.campaign import add_campaign, added_before
     from operando.queueing.queue import Queue
 
-    queue = Queue()
-    known = [item.campaign for item in queue.list()]
-    known += [record.campaign for record in queue.history() if record.state != "removed"]
-    before = added_before(plan, known)
-    if before is not None and not arguments.again:
-        told = "the same" if before == "same" else "another content"
-        complain(
-            f"a campaign {plan.campaign.campaign} was added before, with {told} "
-            f"({plan.content} now); nothing was added. --again adds it all the same; or give it "
-            "another name, and its cells other labels"
-        )
-        return REFUSED
-    ids = add_campaign(plan, queue, by=arguments.by)
+    with Queue() as queue:
+        known = [item.campaign for item in queue.list()]
+        known += [record.campaign for record in queue.history() if record.state != "removed"]
+        before = added_before(plan, known)
+        if before is not None and not arguments.again:
+            told = "the same" if before == "same" else "another content"
+            complain(
+                f"a campaign {plan.campaign.campaign} was added before, with {told} "
+                f"({plan.content} now); nothing was added. --again adds it all the same; or give "
+                "it another name, and its cells other labels"
+            )
+            return REFUSED
+        ids = add_campaign(plan, queue, by=arguments.by)
     if arguments.json:
         say(json.dumps(plan.data() | {"ids": ids}, indent=1))
         return OK

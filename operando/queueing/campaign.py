@@ -4,6 +4,7 @@
 `add_campaign` adds all of them or none.
 """
 
+import contextlib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -217,4 +218,5 @@ def mounts_in(data_dir: Path, stations: StationsFile) -> list[Mount]:
     from operando.queueing import _redis
     from operando.queueing.store import Store
 
-    return Store(_redis.client(_redis.address(data_dir, stations))).mounts()
+    with contextlib.closing(_redis.client(_redis.address(data_dir, stations))) as client:
+        return Store(client).mounts()
