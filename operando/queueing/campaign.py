@@ -144,7 +144,8 @@ class Queue(Shape):
 def add_campaign(plan: CampaignPlan, queue: Queue, by: str | None = None) -> list[str]:
     """Add all items of a plan, or none; return their ids, in the order of the plan.
 
-    They are on hold until all are there, so that none has begun if one cannot be added.
+    The first of each cell is on hold until all are there, so that none has begun if one cannot be
+    added.
 
     Raises:
         CampaignRefusedError: The plan has reasons why it cannot work.
@@ -164,7 +165,7 @@ def add_campaign(plan: CampaignPlan, queue: Queue, by: str | None = None) -> lis
                 at=plan.at or None,
                 after=after,
                 priority=plan.campaign.priority,
-                hold=True,
+                hold=plan.campaign.hold or after is None,
                 on_death=plan.campaign.on_death or "",
                 label=item.label,
                 campaign=plan.tag,
@@ -178,12 +179,12 @@ def add_campaign(plan: CampaignPlan, queue: Queue, by: str | None = None) -> lis
         error.add_note(f"Item {len(ids) + 1} of {len(plan.items)} could not be added; {told}.")
         raise
     if not plan.campaign.hold:
-        # The last first: what others come after is let go when they are.
-        for done, one in enumerate(reversed(ids)):
+        first = [one for one, item in zip(ids, plan.items, strict=True) if item.after is None]
+        for done, one in enumerate(first):
             try:
                 queue.release(one)
             except BaseException as error:
-                held = ", ".join(ids[: len(ids) - done])
+                held = ", ".join(first[done:])
                 error.add_note(f"All {len(ids)} items were added; still on hold are {held}.")
                 raise
     return ids
