@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from operando.queueing._outlook import Outlook
@@ -159,7 +160,7 @@ class CampaignPlan:
         """Return what all items write at most."""
         return sum(item.estimate.bytes for item in self.items)
 
-    @property
+    @cached_property
     def content(self) -> str:
         """Return a short digest of what would run on which cells."""
         told = [
