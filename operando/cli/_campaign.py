@@ -2,13 +2,10 @@
 
 import argparse
 import json
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from ._arguments import Command
 from ._terminal import OK, REFUSED, complain, say
-
-if TYPE_CHECKING:
-    from operando.queueing.campaign import CampaignPlan
 
 
 class AddVerb(Protocol):
@@ -45,83 +42,31 @@ def declare(verb: AddVerb) -> None:
 
 
 def _campaign(arguments: argparse.Namespace) -> int:
-    plan, unknown = _planned(arguments)
+    from operando.queueing.campaign import add_campaign, plan_now
+
+    only = None if arguments.stations is None else arguments.stations.split(",")
+    plan = plan_now(arguments.file, only)
     if plan.refusals:
         if arguments.json:
             say(json.dumps(plan.data(), indent=1))
         reasons = "\n  ".join(plan.refusals)
         complain(f"campaign {plan.campaign.campaign} cannot work; nothing was added:\n  {reasons}")
         return REFUSED
+    ids: list[str] = []
     if not arguments.dry_run:
-        return _add(arguments, plan)
-    if arguments.json:
-        say(json.dumps(plan.data(), indent=1))
-        return OK
-    from operando.queueing._campaign_table import plan_text
+        from operando.queueing.queue import Queue
 
-    say(plan_text(plan))
-    if unknown:
-        say(f"Which cells are mounted is not known: {unknown}")
-    say("Nothing was added (--dry-run).")
-    return OK
-
-
-def _planned(arguments: argparse.Namespace) -> "tuple[CampaignPlan, str]":
-    """Return the plan, and why it is not known which cells are mounted; empty: it is."""
-    import shutil
-    import time
-
-    from operando.configuration import campaign_path, load_stations
-    from operando.queueing.campaign import mounts_in, plan_campaign, read_campaign
-    from operando.queueing.errors import QueueError
-    from operando.settings import data_dir
-
-    stations = load_stations()
-    files = read_campaign(campaign_path(arguments.file), stations)
-    folder = data_dir()
-    there = next(part for part in (folder, *folder.parents) if part.exists())
-    unknown = ""
-    try:
-        mounts = mounts_in(folder, stations)
-    except QueueError as error:
-        if not arguments.dry_run:
-            raise
-        mounts, unknown = [], str(error)
-    plan = plan_campaign(
-        files,
-        stations,
-        now=time.time(),
-        free_b=shutil.disk_usage(there).free,
-        only=None if arguments.stations is None else arguments.stations.split(","),
-        mounts=mounts,
-    )
-    return plan, unknown
-
-
-def _add(arguments: argparse.Namespace, plan: "CampaignPlan") -> int:
-    from operando.queueing.campaign import add_campaign, added_before
-    from operando.queueing.queue import Queue
-
-    with Queue() as queue:
-        known = [item.campaign for item in queue.list()]
-        known += [record.campaign for record in queue.history() if record.state != "removed"]
-        before = added_before(plan, known)
-        if before is not None and not arguments.again:
-            told = "the same" if before == "same" else "another content"
-            complain(
-                f"a campaign {plan.campaign.campaign} was added before, with {told} "
-                f"({plan.content} now); nothing was added. --again adds it all the same; or give "
-                "it another name, and its cells other labels"
-            )
-            return REFUSED
-        ids = add_campaign(plan, queue, by=arguments.by)
+        with Queue() as queue:
+            ids = add_campaign(plan, queue, arguments.by, again=arguments.again)
     if arguments.json:
         say(json.dumps(plan.data() | {"ids": ids}, indent=1))
-        return OK
-    for one in plan.stations:
-        say(
-            f"Station {one.station}: {len(one.items)} items on {len(one.cells)} cells; mount "
-            f"{one.cells[0]} first."
-        )
-    say(f"Added {len(ids)} items of campaign {plan.tag}.")
+    elif arguments.dry_run:
+        say(f"{plan}\nNothing was added (--dry-run).")
+    else:
+        for one in plan.stations:
+            say(
+                f"Station {one.station}: {len(one.items)} items on {len(one.cells)} cells; mount "
+                f"{one.cells[0]} first."
+            )
+        say(f"Added {len(ids)} items of campaign {plan.tag}.")
     return OK

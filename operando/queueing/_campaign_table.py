@@ -24,6 +24,8 @@ _WORDS = frozenset(("", "cell", "protocol", "varied"))
 
 def plan_text(plan: CampaignPlan) -> str:
     """Return all items by station, what each station comes to, and what all of them do."""
+    if plan.refusals:
+        return "\n  ".join([f"{_title(plan)} cannot work:", *plan.refusals])
     lines = [_title(plan), ""]
     rows: list[tuple[str, ...]] = [
         ("", "cell", "protocol", "varied", *_WHEN, "half-cycles", "each", *_MUCH)
@@ -105,6 +107,8 @@ def _notes(plan: CampaignPlan) -> list[str]:
         textwrap.fill(f"Mount first: {', '.join(first)}.", _WIDTH),
         textwrap.fill(_MEANING, _WIDTH),
     ]
+    if plan.mounts_unknown:
+        told.append(f"Which cells are mounted is not known: {plan.mounts_unknown}")
     return told
 
 

@@ -127,9 +127,9 @@ class StationPlan:
         return sum(item.estimate.bytes for item in self.items)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class CampaignPlan:
-    """What a campaign comes to.
+    """What a campaign comes to; shown, a table.
 
     Attributes:
         campaign: The campaign.
@@ -138,6 +138,7 @@ class CampaignPlan:
         free_b: Free space of the data folder's disk.
         begins: When its first items begin at the earliest, s of the epoch.
         at: That as it is told to the queue; empty: at once.
+        mounts_unknown: Why it is not known which cells are mounted; empty: it is.
     """
 
     campaign: Campaign
@@ -146,6 +147,12 @@ class CampaignPlan:
     free_b: float
     begins: float
     at: str
+    mounts_unknown: str = ""
+
+    def __repr__(self) -> str:
+        from operando.queueing._campaign_table import plan_text
+
+        return plan_text(self)
 
     @property
     def stations(self) -> tuple[StationPlan, ...]:

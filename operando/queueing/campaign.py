@@ -5,22 +5,28 @@
 """
 
 import contextlib
-from collections.abc import Iterable, Sequence
+import dataclasses
+import shutil
+import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 from typing import Protocol as Shape
 
 from operando.configuration import (
     ConfigurationError,
+    campaign_path,
     load_bench,
     load_campaign,
     load_cell,
     load_protocol,
+    load_stations,
 )
 from operando.queueing._plan import CampaignFiles, CampaignPlan, PlannedItem, StationPlan
 from operando.queueing._planner import Planner
 from operando.queueing.errors import QueueError
-from operando.queueing.model import Mount
+from operando.queueing.model import Mount, Record
+from operando.settings import data_dir as the_data_dir
 from techniques import Campaign, CampaignProtocol, CampaignSample, Cell, Protocol, StationsFile
 
 if TYPE_CHECKING:
@@ -36,9 +42,8 @@ __all__ = [
     "PlannedItem",
     "StationPlan",
     "add_campaign",
-    "added_before",
-    "mounts_in",
     "plan_campaign",
+    "plan_now",
     "read_campaign",
 ]
 
@@ -114,6 +119,34 @@ def plan_campaign(
     return Planner(files, stations, now, free_b, only, mounts).plan()
 
 
+def plan_now(
+    campaign: str | Path,
+    only: Sequence[str] | None = None,
+    data_dir: Path | None = None,
+) -> CampaignPlan:
+    """Return what a campaign comes to if it is added now, to the stations there are.
+
+    Where no Redis answers it is not known which cells are mounted; the plan tells so.
+
+    Args:
+        campaign: A file, or a name in the configuration folder.
+        only: Stations to which it is confined.
+        data_dir: The data folder; by default ``$OPERANDO_DATA``.
+    """
+    folder = the_data_dir() if data_dir is None else Path(data_dir).resolve()
+    stations = load_stations()
+    files = read_campaign(campaign_path(campaign), stations)
+    there = next(part for part in (folder, *folder.parents) if part.exists())
+    mounts, unknown = list[Mount](), ""
+    try:
+        mounts = _mounts_in(folder, stations)
+    except QueueError as error:
+        unknown = str(error)
+    free_b = shutil.disk_usage(there).free
+    plan = plan_campaign(files, stations, now=time.time(), free_b=free_b, only=only, mounts=mounts)
+    return dataclasses.replace(plan, mounts_unknown=unknown)
+
+
 class Queue(Shape):
     """What a campaign needs of the queue: as `operando.queueing.queue.Queue`."""
 
@@ -134,6 +167,12 @@ class Queue(Shape):
     ) -> list[str]:
         """Add an item; return its id as a list of one."""
 
+    def list(self) -> "Sequence[Any]":
+        """Return what runs and what is to come, each with the campaign it is of."""
+
+    def history(self) -> "Sequence[Record]":
+        """Return what became of items."""
+
     def release(self, item: str) -> Any:
         """Let an item that is held be started."""
 
@@ -141,19 +180,27 @@ class Queue(Shape):
         """Take an item out of its queue."""
 
 
-def add_campaign(plan: CampaignPlan, queue: Queue, by: str | None = None) -> list[str]:
+def add_campaign(
+    plan: CampaignPlan, queue: Queue, by: str | None = None, *, again: bool = False
+) -> list[str]:
     """Add all items of a plan, or none; return their ids, in the order of the plan.
 
     The first of each cell is on hold until all are there, so that none has begun if one cannot be
     added.
 
     Raises:
-        CampaignRefusedError: The plan has reasons why it cannot work.
+        CampaignRefusedError: The plan has reasons why it cannot work, or a campaign of that name
+            was added before; ``again``: although it was.
         QueueError: An item could not be added; those before were removed again, or the message
             tells which were not.
     """
     if plan.refusals:
-        raise CampaignRefusedError("\n".join(plan.refusals))
+        raise CampaignRefusedError(
+            f"campaign {plan.campaign.campaign} cannot work; nothing was added:\n  "
+            + "\n  ".join(plan.refusals)
+        )
+    if not again:
+        _refuse_again(plan, queue)
     ids: list[str] = []
     try:
         for item in plan.items:
@@ -201,20 +248,20 @@ def _removed_again(ids: Sequence[str], queue: Queue, by: str | None) -> list[str
     return left
 
 
-def added_before(plan: CampaignPlan, campaigns: Iterable[str]) -> Literal["same", "other"] | None:
-    """Return whether a campaign of that name is among those of items, and whether it is the same.
+def _refuse_again(plan: CampaignPlan, queue: Queue) -> None:
+    tags = [item.campaign for item in queue.list()]
+    tags += [record.campaign for record in queue.history() if record.state != "removed"]
+    found = {tag for tag in tags if tag.split("@")[0] == plan.campaign.campaign}
+    if found:
+        told = "the same" if plan.tag in found else "another content"
+        raise CampaignRefusedError(
+            f"a campaign {plan.campaign.campaign} was added before, with {told} ({plan.content} "
+            "now); nothing was added. --again adds it all the same; or give it another name, and "
+            "its cells other labels"
+        )
 
-    Args:
-        plan: Of the campaign.
-        campaigns: What items carry as their campaign.
-    """
-    found = {tag for tag in campaigns if tag.split("@")[0] == plan.campaign.campaign}
-    if plan.tag in found:
-        return "same"
-    return "other" if found else None
 
-
-def mounts_in(data_dir: Path, stations: StationsFile) -> list[Mount]:
+def _mounts_in(data_dir: Path, stations: StationsFile) -> list[Mount]:
     """Return which cells are in the stations; raises QueueError if Redis does not answer."""
     from operando.queueing import _redis
     from operando.queueing.store import Store

@@ -1,7 +1,9 @@
 """A campaign: which items it makes, what they come to, and what is refused, with file and line."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -22,7 +24,6 @@ from operando.queueing.campaign import (
     CampaignPlan,
     CampaignRefusedError,
     add_campaign,
-    added_before,
     plan_campaign,
     read_campaign,
 )
@@ -251,6 +252,7 @@ def test_a_dry_run_of_32_channels_names_all_items_and_sums_them(tmp_path: Path) 
     plan = planned(tmp_path, ONE | {"samples": [{"cell": "zn-bare", "replicates": 32}]},
                    stations(*names))  # fmt: skip
     text = plan_text(plan)
+    assert text == repr(plan)
     assert {one.station for one in plan.stations} == set(names)
     assert text.count("zinc-symmetric-1-1") == 32
     total = next(line for line in text.splitlines() if line.startswith("all"))
@@ -403,6 +405,12 @@ class _Recorded:
         self.items[str(self.number)] = told
         return [str(self.number)]
 
+    def list(self) -> Sequence[Any]:
+        return [SimpleNamespace(campaign=told["campaign"]) for told in self.items.values()]
+
+    def history(self) -> Sequence[Any]:
+        return []
+
     def release(self, item: str) -> None:
         self.items[item]["hold"] = False
 
@@ -437,9 +445,14 @@ def test_the_same_campaign_is_known_again_and_another_of_that_name_too(tmp_path:
     other = planned(tmp_path, ONE | {"samples": [{"cell": "zn-znf2"}]})
     later = planned(tmp_path, ONE, now=NOW + 1e6)
     assert later.tag == plan.tag != other.tag
-    assert added_before(plan, ["", plan.tag]) == "same"
-    assert added_before(plan, [other.tag]) == "other"
-    assert added_before(plan, ["test2@12345678"]) is None
+    queue = _Recorded()
+    add_campaign(plan, queue)
+    with pytest.raises(CampaignRefusedError, match="before, with the same"):
+        add_campaign(later, queue)
+    with pytest.raises(CampaignRefusedError, match="before, with another content"):
+        add_campaign(other, queue)
+    add_campaign(other, queue, again=True)
+    assert len(queue.items) == 2
 
 
 # -- the command
