@@ -10,9 +10,9 @@ from operando.room import size_text
 
 _WIDTH = 120
 _MEANING = (
-    "Times are expected ones, of the cell, each cell mounted as soon as the one before it has "
-    "ended: a strip that its potential ends takes off what was plated, a full cell passes its "
-    "nominal capacity. At most: every step lasts until its time or charge ends it; rows, "
+    "Times are expected ones, of the cell, behind what the queues hold at most, each cell mounted "
+    "as soon as the one before it has ended: a strip that its potential ends takes off what was "
+    "plated, a full cell passes its nominal capacity. At most: every step lasts until its time or charge ends it; rows, "
     "images and disk are of that. Charges are those at set currents, both directions added "
     "up, per cm2 of the metal electrode."
 )
@@ -108,7 +108,8 @@ def _notes(plan: CampaignPlan) -> list[str]:
         textwrap.fill(_MEANING, _WIDTH),
     ]
     if plan.mounts_unknown:
-        told.append(f"Which cells are mounted is not known: {plan.mounts_unknown}")
+        unknown = "Which cells are mounted, and what the queues hold, is not known"
+        told.append(f"{unknown}: {plan.mounts_unknown}")
     return told
 
 

@@ -55,10 +55,12 @@ class Planner:
         free_b: float,
         only: Sequence[str] | None,
         mounts: Sequence[Mount],
+        busy_until: Mapping[str, float],
     ) -> None:
         self.files, self.campaign, self.stations = files, files.campaign, stations
         self.now, self.free_b = now, free_b
         self.mounts = {mount.cell_id: mount for mount in mounts}
+        self.busy_until = busy_until
         self.refusals: list[str] = []
         self._prepared: dict[tuple[object, ...], _Prepared | None] = {}
         self._protocols: dict[tuple[int, int], Protocol | None] = {}
@@ -85,7 +87,10 @@ class Planner:
         self._no_label_twice(cells)
         placed = self._placed(cells, allowed, names)
         items: list[PlannedItem] = []
-        free_at = dict.fromkeys((entry.name for entry in self.stations.stations), begins)
+        free_at = {
+            entry.name: max(begins, self.busy_until.get(entry.name, begins))
+            for entry in self.stations.stations
+        }
         for cell, station in placed:
             self._add_cell(items, cell, station, names, free_at)
         self._disk(items)
@@ -242,7 +247,7 @@ class Planner:
         self, cells: list[_Cell], allowed: list[str], names: Mapping[str, int]
     ) -> list[tuple[_Cell, str]]:
         """Return each cell with its station; those that tell one come first to theirs."""
-        load = dict.fromkeys(allowed, 0.0)
+        load = {name: max(0.0, self.busy_until.get(name, 0.0) - self.now) for name in allowed}
         known = [entry.name for entry in self.stations.stations]
         told: dict[int, str] = {}
         turn: Counter[int] = Counter()

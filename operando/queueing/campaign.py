@@ -8,7 +8,7 @@ import contextlib
 import dataclasses
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 from typing import Protocol as Shape
@@ -101,6 +101,7 @@ def plan_campaign(
     free_b: float,
     only: Sequence[str] | None = None,
     mounts: Sequence[Mount] = (),
+    busy_until: Mapping[str, float] | None = None,
 ) -> CampaignPlan:
     """Return what a campaign comes to, and every reason why it cannot work.
 
@@ -115,8 +116,9 @@ def plan_campaign(
         free_b: Free space on the disk of the data folder.
         only: Stations to which it is confined, besides what it says itself.
         mounts: The cells that are in stations.
+        busy_until: By station, when what its queue holds will have ended, s of the epoch.
     """
-    return Planner(files, stations, now, free_b, only, mounts).plan()
+    return Planner(files, stations, now, free_b, only, mounts, busy_until or {}).plan()
 
 
 def plan_now(
@@ -126,7 +128,8 @@ def plan_now(
 ) -> CampaignPlan:
     """Return what a campaign comes to if it is added now, to the stations there are.
 
-    Where no Redis answers it is not known which cells are mounted; the plan tells so.
+    Where no Redis answers it is not known which cells are mounted and what the queues hold; the
+    plan tells so.
 
     Args:
         campaign: A file, or a name in the configuration folder.
@@ -137,13 +140,16 @@ def plan_now(
     stations = load_stations()
     files = read_campaign(campaign_path(campaign), stations)
     there = next(part for part in (folder, *folder.parents) if part.exists())
-    mounts, unknown = list[Mount](), ""
+    now, free_b = time.time(), shutil.disk_usage(there).free
+    mounts, busy, unknown = list[Mount](), dict[str, float](), ""
     try:
         mounts = _mounts_in(folder, stations)
+        busy = _busy_until(folder, now)
     except QueueError as error:
         unknown = str(error)
-    free_b = shutil.disk_usage(there).free
-    plan = plan_campaign(files, stations, now=time.time(), free_b=free_b, only=only, mounts=mounts)
+    plan = plan_campaign(
+        files, stations, now=now, free_b=free_b, only=only, mounts=mounts, busy_until=busy
+    )
     return dataclasses.replace(plan, mounts_unknown=unknown)
 
 
@@ -268,3 +274,17 @@ def _mounts_in(data_dir: Path, stations: StationsFile) -> list[Mount]:
 
     with contextlib.closing(_redis.client(_redis.address(data_dir, stations))) as client:
         return Store(client).mounts()
+
+
+def _busy_until(data_dir: Path, now: float) -> dict[str, float]:
+    """Return when what runs and is to come in each station will have ended at the latest."""
+    from operando.queueing.queue import Queue
+
+    busy: dict[str, float] = {}
+    with Queue(data_dir) as queue:
+        for item in queue.list():
+            before = busy.get(item.station, now)
+            # What waits for somebody has no end yet, and takes its time all the same.
+            after = before + (item.longest_s or 0.0)
+            busy[item.station] = after if item.ends is None else max(before, item.ends)
+    return busy

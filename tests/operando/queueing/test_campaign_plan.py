@@ -195,6 +195,19 @@ def test_a_mounted_cell_stays_where_it_is(tmp_path: Path) -> None:
     assert [item.station for item in plan.items] == ["A2"]
 
 
+def test_what_a_queue_holds_comes_before_and_another_station_is_taken_first(
+    tmp_path: Path,
+) -> None:
+    samples = [{"cell": "zn-bare", "replicates": 3}]
+    busy = {"A1": NOW + 15 * 3600}
+    plan = planned(tmp_path, ONE | {"samples": samples}, busy_until=busy)
+    assert [(item.station, (item.begins - NOW) / 3600) for item in plan.items] == [
+        ("A2", pytest.approx(0)),
+        ("A2", pytest.approx(10)),
+        ("A1", pytest.approx(15)),
+    ]
+
+
 def test_a_campaign_may_begin_later_in_local_time(tmp_path: Path) -> None:
     plan = planned(tmp_path, ONE | {"at": "2027-03-01 22:00"})
     assert plan.begins == plan.items[0].begins > NOW

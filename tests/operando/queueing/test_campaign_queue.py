@@ -93,6 +93,12 @@ def test_a_campaign_is_added_once_and_all_of_it_or_nothing(
     assert not any(kwargs.get("hold", False) for kwargs in told)
     assert told[1]["protocol"]["technique"]["total_h"] == 10
 
+    # What is in the queue comes before what is added later.
+    assert main(["queue", "campaign", both, "--dry-run", "--stations", "A1", "--json"]) == OK
+    later = json.loads(capsys.readouterr().out)
+    lasts = sum(item["longest_s"] for item in plan["items"])
+    assert later["items"][0]["begins"] - later["begins"] == pytest.approx(lasts)
+
     assert main(one) == REFUSED
     assert "was added before, with the same" in capsys.readouterr().err
     changed = campaign(tmp_path, samples=[{"cell": "zn-bare", "labels": ["ZN-7"]}])
