@@ -12,9 +12,9 @@ _WIDTH = 120
 _MEANING = (
     "Times are expected ones, of the cell, behind what the queues hold at most, each cell mounted "
     "as soon as the one before it has ended: a strip that its potential ends takes off what was "
-    "plated, a full cell passes its nominal capacity. At most: every step lasts until its time or charge ends it; rows, "
-    "images and disk are of that. Charges are those at set currents, both directions added "
-    "up, per cm2 of the metal electrode."
+    "plated, a full cell passes its nominal capacity. At most: every step lasts until its time or "
+    "charge ends it; rows, images and disk are of that. Charges are those at set currents, both "
+    "directions added up, per cm2 of the metal electrode."
 )
 _WHEN = ("begins", "ends", "lasts", "at most")
 _MUCH = ("mAh/cm2", "mAh", "rows", "images", "disk")

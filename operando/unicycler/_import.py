@@ -136,7 +136,7 @@ class _Import:
 
     def done(self, name: str, cell_name: str) -> Exchanged[Protocol]:
         nodes = self._nodes()
-        trees = [node.tree for node in nodes]
+        trees = _with_cycles([node.tree for node in nodes])
         technique = trees[0] if len(trees) == 1 else {"type": "sequence", "steps": trees}
         if not trees:
             raise ExchangeError(f"{name} has no step that does anything")
@@ -348,39 +348,64 @@ class _Import:
 
 def _repeated(times: int, trees: list[Tree]) -> Tree:
     """Return steps several times: as cycles where they are a plating and a stripping."""
-    cycle = _cycle(trees)
-    if cycle is not None:
-        return {"type": "plate_strip_cycle", "cycles": times, **cycle}
-    step = trees[0] if len(trees) == 1 else {"type": "sequence", "steps": trees}
+    cycle, after = _cycle(trees, 0)
+    if cycle is not None and after == len(trees):
+        return {**cycle, "cycles": times}
+    found = _with_cycles(trees)
+    step = found[0] if len(found) == 1 else {"type": "sequence", "steps": found}
     return {"type": "repeat", "times": times, "step": step}
 
 
-def _cycle(trees: list[Tree]) -> Tree | None:
-    """Return one cycle: two half-cycles with hold, rests and spectrum; ``None``: it is none."""
-    left = list(trees)
-    halves: list[Tree] = []
-    rests: list[float] = []
-    tree: Tree = {}
-    for number in range(2):
-        if not left or left[0]["type"] != "galvanostatic_step":
-            return None
-        half = left.pop(0)
-        halves.append(half)
-        if left and left[0].get("continues_half_cycle"):
-            hold = left.pop(0)
-            if hold["role"] != "plate":
-                return None
-            tree["plate_hold"] = hold
-        rest = 0.0
-        if left and left[0]["type"] == "open_circuit":
-            rest = left.pop(0)["duration_s"]
-        rests.append(rest)
-        if number == 0 and left and left[0]["type"] == "impedance_spectrum":
-            tree["between"] = left.pop(0)
-    if left or halves[0]["role"] == halves[1]["role"] or rests[0] != rests[1]:
+def _with_cycles(trees: list[Tree]) -> list[Tree]:
+    """Return steps in which each plating and stripping after each other is one cycle."""
+    found, place = list[Tree](), 0
+    while place < len(trees):
+        cycle, after = _cycle(trees, place)
+        found.append(trees[place] if cycle is None else cycle)
+        place = place + 1 if cycle is None else after
+    return found
+
+
+def _cycle(trees: list[Tree], place: int) -> tuple[Tree | None, int]:
+    """Return the cycle that begins somewhere, and where it has ended; ``None``: none does.
+
+    Two half-cycles with hold, rests and spectrum. What rests after it as long as between its
+    half-cycles is of it.
+    """
+
+    def take(kind: str) -> Tree | None:
+        nonlocal place
+        if place < len(trees) and trees[place]["type"] == kind:
+            place += 1
+            return trees[place - 1]
         return None
-    if rests[0]:
-        tree["rest_s"] = rests[0]
-    if halves[0]["role"] == "strip":
-        tree["first"] = "strip"
-    return {**{half["role"]: half for half in halves}, **tree}
+
+    tree: Tree = {"type": "plate_strip_cycle"}
+    halves: list[Tree] = []
+    rest = look = None
+    for number in range(2):
+        half = take("galvanostatic_step")
+        if half is None or (halves and halves[0]["role"] == half["role"]):
+            return None, place
+        halves.append(half)
+        if place < len(trees) and trees[place].get("continues_half_cycle"):
+            hold = take("potentiostatic_step")
+            assert hold is not None  # nothing else goes on with a half-cycle
+            if hold["role"] != "plate":
+                return None, place
+            tree["plate_hold"] = hold
+        if number == 0:
+            rest, look = take("open_circuit"), take("impedance_spectrum")
+    end = take("open_circuit")
+    if rest is not None and end is not None and rest["duration_s"] == end["duration_s"]:
+        tree["rest_s"] = rest["duration_s"]
+    else:
+        if end is not None:
+            place -= 1
+        if rest is not None and look is not None:
+            return None, place
+        look = rest or look
+    if look is not None:
+        tree["between"] = look
+    tree["first"] = halves[0]["role"]
+    return {**tree, **{half["role"]: half for half in halves}}, place

@@ -400,6 +400,35 @@ def test_a_laboratorys_protocol_of_a_full_cell_becomes_cycles_with_a_hold() -> N
     assert made.protocol.technique.current_density_ma_cm2 == pytest.approx(0.5)
 
 
+def test_what_rests_first_in_a_loop_or_for_other_times_still_has_cycles() -> None:
+    # As in aurora-unicycler's own documentation.
+    cell = cell_of(FULL)
+    rest = {"step": "open_circuit_voltage", "until_time_s": 600}
+    short = {"step": "open_circuit_voltage", "until_time_s": 60}
+    loop = {"step": "loop", "loop_to": "longterm", "cycle_count": 100}
+    tag = {"step": "tag", "tag": "longterm"}
+    made = from_unicycler(theirs(tag, rest, CHARGE, HOLD, DISCHARGE, loop), cell)
+    assert isinstance(made.technique, Repeat)
+    assert isinstance(made.technique.step, Sequence)
+    assert [step.type for step in made.technique.step.steps] == [
+        "open_circuit",
+        "plate_strip_cycle",
+    ]
+    made = from_unicycler(theirs(tag, CHARGE, rest, DISCHARGE, short, loop), cell)
+    assert isinstance(made.technique, Repeat)
+    assert isinstance(made.technique.step, Sequence)
+    cycle, after = made.technique.step.steps
+    assert isinstance(cycle, PlateStripCycle)
+    assert isinstance(after, OpenCircuit)
+    assert cycle.between == OpenCircuit(duration_s=600, record=after.record)
+    # Without a loop as well: a formation, written out.
+    made = from_unicycler(theirs(CHARGE, rest, DISCHARGE, rest, CHARGE), cell)
+    assert isinstance(made.technique, Sequence)
+    cycle, half = made.technique.steps
+    assert isinstance(cycle, PlateStripCycle)
+    assert (cycle.cycles, cycle.rest_s, half.type) == (1, 600, "galvanostatic_step")
+
+
 def test_a_c_rate_needs_a_capacity() -> None:
     with pytest.raises(ExchangeError, match=r"step 1 \(constant_current\): a C-rate \(-0.5\)"):
         imported(theirs(DISCHARGE), cell_of(HALF))
