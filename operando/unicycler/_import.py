@@ -50,9 +50,9 @@ def imported(
 
     Currents become current densities of the metal electrode by its area; in which direction they
     plate follows from the cell (the package says which electrode is which). C-rates are of the
-    capacity that the protocol tells, else of the cell's nominal one. A loop over one charge and one
-    discharge becomes cycles, whose numbers are in the data; a hold right after a current in its
-    direction goes on with its half-cycle. Images and spectra are off: nothing is told of them.
+    capacity that the protocol tells, else of the cell's nominal one. A charge and a discharge after
+    each other become a cycle, whose number is in the data; a hold right after a current to its
+    voltage goes on with its half-cycle. Images and spectra are off: nothing is told of them.
 
     Args:
         source: A JSON file of theirs, its content, or the protocol itself.
