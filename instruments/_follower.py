@@ -22,7 +22,8 @@ from event_model import DataKey
 from ophyd.status import DeviceStatus
 
 from instruments._ophyd import InstrumentDevice
-from instruments.errors import InstrumentError, SafetyLimitError
+from instruments.errors import InstrumentError, SafetyLimitError, TransportError
+from instruments.lending import Lease, LeaseLostError, LeaseTimeoutError, Loan, Sharing
 
 _log = logging.getLogger(__name__)
 
@@ -93,6 +94,8 @@ class Follower(InstrumentDevice):
         "host_after": "s",
         "phase": None,
     }
+    # Of one that is shared: how long it was waited for, and which loan of it that was.
+    _borrowed: ClassVar[Mapping[str, str | None]] = {"waited": "s", "lease": None}
 
     def __init__(self, *, name: str) -> None:
         super().__init__(name=name)
@@ -112,6 +115,10 @@ class Follower(InstrumentDevice):
         self._lost = False
         self._outages = 0
         self._failure: Exception | None = None
+        self._sharing: Sharing | None = None
+        self._lease: Lease | None = None
+        self._called_off = threading.Event()
+        self._loans: deque[Loan] = deque()
 
     # -- what subclasses give
 
@@ -142,6 +149,42 @@ class Follower(InstrumentDevice):
     def check_ready(self) -> None:
         """Raise InstrumentError if it cannot follow a run that is about to begin."""
 
+    # -- sharing it with other benches
+
+    def share(self, sharing: Sharing | None) -> None:
+        """Have the instrument lent for each use from now on; ``None``: it is this bench's own."""
+        self._sharing = sharing
+
+    @property
+    def shared(self) -> bool:
+        """Return whether it is lent to this bench for each use."""
+        return self._sharing is not None
+
+    @property
+    def comes_and_goes(self) -> bool:
+        """Return whether it is connected while it is used only."""
+        return self._sharing is not None and not self._sharing.keeps_open
+
+    def call_off(self) -> None:
+        """Wait for a shared instrument no longer, until the next run; from any thread."""
+        self._called_off.set()
+
+    def next_loan(self) -> Loan | None:
+        """Return what became of a use of the shared instrument, the oldest first, each once."""
+        return self._loans.popleft() if self._loans else None
+
+    def _require_lease(self) -> None:
+        """Raise LeaseLostError if the instrument is another's by now.
+
+        To be asked when something was measured, before it is recorded.
+        """
+        lease = self._lease
+        if lease is not None and not lease.held():
+            raise LeaseLostError(
+                f"{self.name}: its lease {lease.number} ran out while it was used: what it told is "
+                "not recorded, since another station may have had it meanwhile"
+            )
+
     # -- the plan's side
 
     @property
@@ -153,6 +196,8 @@ class Follower(InstrumentDevice):
         """Place the rows to come on the time of ``leader``; what was noted before is forgotten."""
         self.unfollow()
         self._notes = []
+        self._loans.clear()
+        self._called_off.clear()
         self._outages = 0
         self._failure = None
         if self._lost:
@@ -189,6 +234,7 @@ class Follower(InstrumentDevice):
         with self._lock:
             # The reader thread of the leader may ask at the same instant as the RunEngine's.
             if self._worker is None or not self._worker.is_alive():
+                self._called_off.clear()
                 self._worker = threading.Thread(
                     target=self._work, name=f"{self.name}-worker", daemon=True
                 )
@@ -253,7 +299,11 @@ class Follower(InstrumentDevice):
                 shape=[],
                 units=unit or "",
             )
-            for key, unit in {**self._placed, **self._quantities()}.items()
+            for key, unit in {
+                **self._placed,
+                **(self._borrowed if self.shared else {}),
+                **self._quantities(),
+            }.items()
         }
         return keys | self._describe_assets()
 
@@ -280,6 +330,7 @@ class Follower(InstrumentDevice):
         """End the worker thread after the exchange that is open; raises nothing."""
         worker, self._worker = self._worker, None
         if worker is not None:
+            self.call_off()
             self._requests.put(None)
             worker.join(timeout_s)
 
@@ -289,7 +340,7 @@ class Follower(InstrumentDevice):
         while (item := self._requests.get()) is not None:
             status, request = item
             try:
-                self._exchange(request)
+                self._use(request)
             except Exception as error:
                 named = self._named(error) if isinstance(error, InstrumentError) else error
                 self._failure = self._failure or named
@@ -308,6 +359,59 @@ class Follower(InstrumentDevice):
         named.__cause__ = error
         return named
 
+    def _use(self, request: dict[str, Any]) -> None:
+        """Do one exchange, with an instrument that is shared when it is ours.
+
+        That it cannot be had or was lost meanwhile ends no run: that use is missed, and told.
+        """
+        sharing = self._sharing
+        if sharing is None:
+            self._exchange(request)
+            return
+        leader = self._leader
+        newest = leader.latest() if leader is not None else None
+        asked_s = newest.t_s if newest is not None else math.nan
+        try:
+            lease = sharing.lender.borrow(
+                sharing.name, timeout_s=sharing.timeout_s, called_off=self._called_off.is_set
+            )
+        except LeaseTimeoutError as error:
+            self._missed(Loan(asked_s, error.waited_s, math.nan, "missed", str(error)))
+            return
+        outcome, reason = "used", ""
+        self._lease = lease
+        try:
+            try:
+                sharing.connect()
+            except TransportError as error:
+                outcome, reason = "missed", str(error)
+            else:
+                self._exchange(request)
+        except LeaseLostError as error:
+            outcome, reason = "fenced", str(error)
+        except LeaseTimeoutError as error:
+            outcome, reason = "missed", str(error)
+        except Exception as error:
+            outcome, reason = "failed", str(error)
+            raise
+        finally:
+            waited_s = lease.waited_s
+            try:
+                sharing.release()
+            finally:
+                self._lease = None
+                lease.give_back()
+                loan = Loan(asked_s, waited_s, float(lease.number), outcome, reason)
+                if outcome in ("missed", "fenced"):
+                    self._missed(loan)
+                else:
+                    self._loans.append(loan)
+
+    def _missed(self, loan: Loan) -> None:
+        self._loans.append(loan)
+        if sum(1 for note in self._notes if note.startswith(f"{self.name}: a use")) < _OUTAGES_TOLD:
+            self._note(f"a use of it was {loan.outcome}, the run goes on: {loan.reason}")
+
     def _exchange(self, request: dict[str, Any]) -> None:
         phase = request.pop("phase")
         leader = self._leader
@@ -323,6 +427,10 @@ class Follower(InstrumentDevice):
             "host_after": host_after,
             "phase": float(phase),
         }
+        if self.shared:
+            lease = self._lease
+            placed["waited"] = math.nan if lease is None else lease.waited_s
+            placed["lease"] = math.nan if lease is None else float(lease.number)
         row = _Row(placed | values, index, time.monotonic(), host_after)
         with self._lock:
             self._open.append(row)
@@ -338,7 +446,7 @@ class Follower(InstrumentDevice):
             if self._lost:
                 self._find_again()
             acquired = self._acquire(**request)
-        except SafetyLimitError:
+        except (SafetyLimitError, LeaseLostError, LeaseTimeoutError):
             raise  # a limit is not a reading that is missing
         except InstrumentError as error:
             if not self._lost:

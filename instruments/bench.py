@@ -3,16 +3,19 @@
 import logging
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 from ophyd import Device
 
 from instruments._build import build
-from instruments.bench_file import BenchFile
+from instruments._follower import Follower
+from instruments.bench_file import BenchFile, shared_as
 from instruments.camera.entry import CameraEntry
 from instruments.entry import AddressedEntry
 from instruments.errors import InstrumentError
 from instruments.interlock.entry import InterlockEntry
+from instruments.lending import Lender, Shareable, Sharing
 from instruments.plugins import package_of
 from instruments.raman.entry import RamanEntry
 from instruments.thermostat.device import ThermostatDevice
@@ -46,6 +49,11 @@ class Bench:
     Building opens nothing; ``connect`` opens all ports, ``close`` leaves every instrument in its
     safe state and releases it.
 
+    Args:
+        file: The bench file.
+        lender: Who lends instruments that other benches use as well; ``None``: nobody, and they
+            are used as if they were this bench's own.
+
     Attributes:
         file: What it was built of.
         left_unsafe: What ``close`` could not confirm to be safe, as sentences.
@@ -53,13 +61,71 @@ class Bench:
         left_safe: The names of those that were opened here and left safe by the last ``close``.
     """
 
-    def __init__(self, file: BenchFile) -> None:
+    def __init__(self, file: BenchFile, lender: Lender | None = None) -> None:
         self.file = file
         self.left_unsafe: list[str] = []
         self.unsafe: list[str] = []
         self.left_safe: set[str] = set()
         self._opened: set[str] = set()
         self._parts = build(file)
+        self._sharing: dict[str, Sharing] = {}
+        self._identities: dict[str, dict[str, str]] = {}
+        if lender is not None:
+            self._share(lender)
+
+    def _share(self, lender: Lender) -> None:
+        """Have shared instruments lent for each use."""
+        for name, entry in self.file.instruments.items():
+            device = self._parts.devices.get(name)
+            lease = shared_as(entry)
+            if (
+                lease is None
+                or not isinstance(entry, Shareable)
+                or not isinstance(device, Follower)
+            ):
+                continue
+            parts = [x for x in self._parts.drivers if self._comes_with(x, lease)]
+            names = parts if entry.keep_open else [*parts, name]
+            self._sharing[name] = Sharing(
+                lease,
+                entry.lease_timeout_s,
+                lender,
+                connect=partial(self._connect_borrowed, names),
+                release=partial(self._release_borrowed, names),
+                keeps_open=not names,
+            )
+            device.share(self._sharing[name])
+
+    def _comes_with(self, part: str, lease: str) -> bool:
+        """Return whether a board or valve is connected with the instruments of a lease only."""
+        entry = self.file.instruments[part]
+        return not isinstance(entry, Shareable) and shared_as(entry) == lease
+
+    def _connect_borrowed(self, names: Iterable[str]) -> None:
+        """Open what was borrowed, boards first; raises InstrumentError with all of it released."""
+        for name in names:
+            error = self._connected(name)
+            if error is not None:
+                self._release_borrowed(names)
+                if isinstance(error, InstrumentError):
+                    raise error
+                raise InstrumentError(f"{name}: {error!r}") from error
+
+    def _release_borrowed(self, names: Iterable[str]) -> None:
+        """Let go what was borrowed; what cannot be told safe is in ``left_unsafe``."""
+        for name in reversed(list(names)):
+            for failure in self._failing([self._parts.drivers[name].close]):
+                self._tell_unsafe(name, failure)
+            self._opened.discard(name)
+
+    def comes_and_goes(self, name: str) -> bool:
+        """Return whether an instrument is connected for each use only."""
+        sharing = self._sharing.get(name)
+        lease = shared_as(self.file.instruments.get(name))
+        with_others = lease is not None and any(
+            one.name == lease and self._comes_with(name, lease) for one in self._sharing.values()
+        )
+        return with_others or (sharing is not None and not sharing.keeps_open)
 
     @property
     def devices(self) -> dict[str, Device]:
@@ -89,13 +155,18 @@ class Bench:
         slow = [
             name
             for name, entry in self.file.instruments.items()
-            if isinstance(entry, CameraEntry | RamanEntry) and name in self._parts.drivers
+            if isinstance(entry, CameraEntry | RamanEntry)
+            and name in self._parts.drivers
+            and not self.comes_and_goes(name)
         ]
-        with ThreadPoolExecutor(max(1, len(slow)), thread_name_prefix="connect") as beside:
+        borrowed = [name for name in self._sharing if self.comes_and_goes(name)]
+        threads = max(1, len(slow) + len(borrowed))
+        with ThreadPoolExecutor(threads, thread_name_prefix="connect") as beside:
             waiting = {name: beside.submit(self._connected, name) for name in slow}
+            waiting |= {name: beside.submit(self._looked_at, name) for name in borrowed}
             # The cell first: a silent valve must not keep it waiting.
             for name in sorted(self._parts.drivers, key=self._may_wait):
-                if name in waiting:
+                if name in waiting or self.comes_and_goes(name):
                     continue
                 entry = self.file.instruments.get(name)
                 hangs_on = (*entry.boards, *entry.valves) if entry else ()
@@ -105,7 +176,25 @@ class Bench:
                 else:
                     found[name] = self._connected(name)
             found |= {name: future.result() for name, future in waiting.items()}
-        return {name: error for name in self._parts.drivers if (error := found[name]) is not None}
+        return {n: error for n in self._parts.drivers if (error := found.get(n)) is not None}
+
+    def _looked_at(self, name: str) -> Exception | None:
+        """Borrow one instrument to see who answers; return why that was not to be had."""
+        sharing = self._sharing[name]
+        try:
+            lease = sharing.lender.borrow(sharing.name, timeout_s=sharing.timeout_s)
+            try:
+                sharing.connect()
+                try:
+                    self._identities[name] = self._parts.drivers[name].identify()
+                finally:
+                    sharing.release()
+            finally:
+                lease.give_back()
+        except Exception as error:
+            # Any, as in `_connected`.
+            return error
+        return None
 
     def _may_wait(self, name: str) -> bool:
         entry = self.file.instruments.get(name)
@@ -190,12 +279,15 @@ class Bench:
         for name, failures in told.items():
             # What never was reached here is as it was found; that was told when it did not connect.
             for failure in failures if name in self._opened else ():
-                text = f"{name}: {str(failure) or repr(failure)}"
-                if text not in self.left_unsafe:
-                    self.left_unsafe.append(text)
-                    self.unsafe += [name] if name not in self.unsafe else []
-                    _log.error("leaving the bench: %s", text)
+                self._tell_unsafe(name, failure)
         self._opened.clear()
+
+    def _tell_unsafe(self, name: str, failure: Exception) -> None:
+        text = f"{name}: {str(failure) or repr(failure)}"
+        if text not in self.left_unsafe:
+            self.left_unsafe.append(text)
+            self.unsafe += [name] if name not in self.unsafe else []
+            _log.error("leaving the bench: %s", text)
 
     def _failing(self, actions: Iterable[Callable[[], object]]) -> list[Exception]:
         """Do each, whatever became of those before; return what they raised."""
@@ -213,6 +305,11 @@ class Bench:
 
         Raises InstrumentError if it does not connect: then it is released.
         """
+        if self.comes_and_goes(name):
+            error = self._looked_at(name) if name in self._sharing else None
+            if error is not None:
+                raise error
+            return dict(self._identities.get(name, {}))
         driver = self._parts.drivers[name]
         # What cannot be told of the line that is given up is told by the one that is opened.
         self._failing([driver.close])
@@ -238,9 +335,12 @@ class Bench:
             }
             if driver is not None:
                 try:
-                    instruments[name]["identity"] = driver.identify()
+                    known = self._identities.get(name) if self.comes_and_goes(name) else None
+                    instruments[name]["identity"] = known or driver.identify()
                 except InstrumentError as error:
                     instruments[name]["identity_missing"] = str(error)
+            if name in self._sharing:
+                instruments[name]["shared"] = self._sharing[name].name
             if package := package_of(type(entry)):
                 instruments[name]["package"] = package
         return {

@@ -16,6 +16,7 @@ from instruments.gas_chromatograph.entry import ContactEntry, FusionEntry, GasCh
 from instruments.guarding import GuardSettings
 from instruments.interlock.entry import DconEntry, InterlockEntry
 from instruments.lamp.entry import SwitchedLampEntry
+from instruments.lending import SharedPart
 from instruments.plugins import brought, union_of
 from instruments.potentiostat.entry import KeithleyEntry, MethodScriptEntry, RodeostatEntry
 from instruments.raman.entry import OceanEntry, WasatchEntry
@@ -73,6 +74,14 @@ def _port(address: str) -> str:
     return f"serial://{os.path.realpath(rest.partition('?')[0])}" if scheme == "serial" else address
 
 
+def shared_as(entry: InstrumentEntry | None) -> str | None:
+    """Return what an instrument is called that several benches share; ``None``: it is not shared.
+
+    Potentiostats, thermostats and stages are not: what they do lasts beyond one use.
+    """
+    return entry.shared if isinstance(entry, SharedPart) else None
+
+
 class BenchFile(Data):
     """A bench file: ``config/sim.yaml``, ``config/bench.yaml`` or one of yours."""
 
@@ -106,6 +115,19 @@ class BenchFile(Data):
                     raise ValueError(
                         f"instruments.{name} and instruments.{other} both hang on relay {relay} of "
                         f"{board}: what switches the one switches the other; give each its own"
+                    )
+        return self
+
+    @model_validator(mode="after")
+    def _what_is_shared_is_shared_whole(self) -> Self:
+        for name, entry in self.instruments.items():
+            for part in (*entry.boards, *entry.valves):
+                of = shared_as(self.instruments.get(part))
+                if of is not None and shared_as(entry) != of:
+                    raise ValueError(
+                        f"instruments.{name} hangs on {part}, which is shared as {of!r}, and its "
+                        f"own shared is {shared_as(entry) or 'not given'}: give it shared: {of} "
+                        f"as well, or a {part} of its own"
                     )
         return self
 

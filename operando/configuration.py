@@ -6,6 +6,7 @@ existing file wins over a name.
 """
 
 import difflib
+import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -131,15 +132,23 @@ def load_protocol(name_or_path: str | Path) -> Protocol:
     return _load(Protocol, _find(_PROTOCOL, name_or_path))
 
 
-def load_stations(name_or_path: str | Path = "stations") -> StationsFile:
-    """Return the file of stations of that name or path; raises ConfigurationError."""
-    return _load(StationsFile, _find(_STATIONS, name_or_path))
+def load_stations(name_or_path: str | Path | None = None) -> StationsFile:
+    """Return the file of stations of that name or path; raises ConfigurationError.
+
+    By default that of ``$OPERANDO_STATIONS``, else ``stations``.
+    """
+    return _load(StationsFile, stations_path(name_or_path))
 
 
 def mistakes(model: type[BaseModel], data: Any, error: ValidationError) -> list[str]:
     """Return what is wrong with data that came without a file, each with the key that has it."""
     found = _mistakes(model, error, _Keys(data))
     return [": ".join(part for part in (mistake.where, mistake.text) if part) for mistake in found]
+
+
+def stations_path(name_or_path: str | Path | None = None) -> Path:
+    """Return the file ``load_stations`` would read; raises ConfigurationError if there is none."""
+    return _find(_STATIONS, name_or_path or os.environ.get("OPERANDO_STATIONS") or "stations")
 
 
 @dataclass(frozen=True)

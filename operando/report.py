@@ -1,6 +1,7 @@
 """A run's numbers as text for people and as JSON for programs; and how they compare."""
 
 import json
+import logging
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -10,7 +11,10 @@ from operando.registry import METRICS
 
 if TYPE_CHECKING:
     from operando.analysis import Metric
+    from operando.logbook import LogNote
     from operando.runs import Run
+
+logger = logging.getLogger(__name__)
 
 SHOWN = 6  # elements of a list that are printed before it is shortened
 REASON_WIDTH = 96
@@ -47,9 +51,10 @@ def text_report(run: "Run", numbers: "Mapping[str, Metric] | None" = None) -> st
 
 
 def report_json(run: "Run", numbers: "Mapping[str, Metric] | None" = None) -> dict[str, Any]:
-    """Return ``{uid, chain, attachments, sample, damage, calibration_flags, end_state, metrics}``.
+    """Return a run as ``{uid, chain, attachments, sample, damage, ...}``.
 
-    Of a metric value, unit, uncertainty and reason are told, by its name; of an attachment what it
+    Further ``calibration_flags``, ``end_state``, ``notes`` (of the log book) and ``metrics``. Of a
+    metric value, unit, uncertainty and reason are told, by its name; of an attachment what it
     is; of calibrations which were too old or missing (instrument, quantity, flag, told).
 
     Every name of the registry is there once; values are numbers, lists of numbers and null, or
@@ -67,6 +72,7 @@ def report_json(run: "Run", numbers: "Mapping[str, Metric] | None" = None) -> di
         "damage": list(run.damage),
         "calibration_flags": _calibration_flags(run),
         "end_state": _end_state(run),
+        "notes": [note.model_dump(exclude_none=True) for note in notes_of(run)],
         "metrics": {
             name: {
                 "value": metric.value,
@@ -159,6 +165,7 @@ def _heading(run: "Run") -> list[str]:
     lines += told_chain(run)
     lines += told_attachments(run)
     lines += told_calibrations(run)
+    lines += told_notes(run)
     rows = ", ".join(f"{name} {len(stream)}" for name, stream in run.streams.items())
     lines.append(f"Rows: {rows or 'none'}")
     return lines
@@ -309,6 +316,31 @@ def told_chain(run: "Run") -> list[str]:
             line += f"; left out: {_step_name(told['skipped'])}"
         lines.append(f"  {line}")
     return [*lines, *(f"  Note: {note}" for note in run.notes if note not in run.damage)]
+
+
+def notes_of(run: "Run") -> "list[LogNote]":
+    """Return what the log book of its data folder has of a run, or of its cell in its time."""
+    from operando.logbook import NoteError, notes_of_run
+
+    if run.folder is None or not run.start:
+        return []
+    cell_id = _cell_id(run)
+    ended = None if run.stop is None else float(run.stop["time"])
+    try:
+        return notes_of_run(run.folder, run.chain, cell_id, float(run.start["time"]), ended)
+    except NoteError as error:
+        logger.warning("%s", error)
+        return []
+
+
+def _cell_id(run: "Run") -> str | None:
+    sample = run.start.get("sample")
+    return str(sample["cell_id"]) if isinstance(sample, Mapping) and "cell_id" in sample else None
+
+
+def told_notes(run: "Run") -> list[str]:
+    """Return lines with what was noted in the log book while a run, or its cell, was measured."""
+    return [f"Noted: {note.line}" for note in notes_of(run)]
 
 
 def told_attachments(run: "Run") -> list[str]:

@@ -22,9 +22,11 @@ from instruments.thermostat.device import ThermostatDevice
 from plans.course import Course, new_log_name
 from plans.guards import guard_rules, judged_guards, keep_headspace
 from plans.reference import ReferenceWatch
+from plans.requests import Requests
 from plans.rules import MakeVerdicts
 from plans.saving import record_held
 from plans.synchronised import (
+    changes_of,
     followers_of,
     forget_logs,
     keep_temperature,
@@ -34,9 +36,11 @@ from plans.synchronised import (
     watch_for,
 )
 from techniques import (
+    Amend,
     Assignment,
     Cell,
     Counters,
+    FailureCriteria,
     Rule,
     SafetyLimits,
     Schedule,
@@ -44,6 +48,7 @@ from techniques import (
     reference_bound,
 )
 
+_TECHNIQUE: TypeAdapter[Technique] = TypeAdapter(Technique)
 _RULES: TypeAdapter[tuple[Rule, ...]] = TypeAdapter(tuple[Rule, ...])
 
 
@@ -69,6 +74,8 @@ class Continuation:
         rows: What was measured before (epoch of arrival in s, row); the first rows of the run.
         fired: The rules that fired before, by name, and the leader's time when they did, s.
         reference_before_v: The offset of the reference before the first run drove anything, V.
+        whole: The technique of which this is left, where it was changed; else that of the record.
+        amend: A change that was asked for, and not made yet.
     """
 
     technique: Technique | None
@@ -84,6 +91,8 @@ class Continuation:
     rows: tuple[tuple[float, Sample | ImpedancePoint], ...] = ()
     fired: tuple[tuple[str, float], ...] = ()
     reference_before_v: float | None = None
+    whole: Technique | None = None
+    amend: Amend | None = None
 
 
 def continue_plating_stripping(
@@ -96,6 +105,7 @@ def continue_plating_stripping(
     *,
     continuation: Continuation,
     verdicts: MakeVerdicts | None = None,
+    requests: Requests | None = None,
     md: Mapping[str, Any] | None = None,
 ) -> MsgGenerator:
     """Go on with an interrupted experiment where it stood, as one run.
@@ -112,6 +122,7 @@ def continue_plating_stripping(
         sensors: Tell what they measure.
         continuation: With what, and from where; ``operando.resume`` finds it out.
         verdicts: Makes what judges the stream for the rules that the record has.
+        requests: Hands on what people ask of the run while it goes on; ``None``: nothing.
         md: More metadata for the start document.
 
     Raises:
@@ -143,8 +154,11 @@ def continue_plating_stripping(
             return (yield from _take_in(potentiostat, going_on, metadata))
         followers = followers_of(camera, raman, gas_chromatograph, thermostat, sensors)
         yield from keep_temperature(thermostat, going_on.cell)
-        going = _go_on(potentiostat, followers, sensors, going_on, technique, metadata, verdicts)
-        return (yield from going)
+        return (
+            yield from _go_on(
+                potentiostat, followers, sensors, going_on, technique, metadata, verdicts, requests
+            )
+        )
     finally:
         # Whatever ended it, these are rows of no other run.
         potentiostat.hold_rows(())
@@ -158,6 +172,7 @@ def _go_on(
     technique: Technique,
     metadata: dict[str, Any],
     verdicts: MakeVerdicts | None,
+    requests: Requests | None,
 ) -> MsgGenerator:
     rules = _RULES.validate_python(metadata.get("rules", ()))
     refuse_unjudged(rules, verdicts)
@@ -187,6 +202,19 @@ def _go_on(
     metadata["current_ranges"] = potentiostat.current_ranges(assignment)
     metadata["current_zero"] = potentiostat.measure_zero(assignment)
     watch = watch_for((*rules, *guards), verdicts, metadata)
+    changes = changes_of(
+        requests,
+        _TECHNIQUE.validate_python(going_on.whole or metadata["technique"]),
+        FailureCriteria.model_validate(metadata.get("failure_criteria") or {}),
+        going_on.cell,
+        sensors,
+        going_on.every,
+        verdicts,
+        metadata,
+    )
+    if changes is not None:
+        changes.carried = going_on.amend
+        changes.begun = int(metadata["resume"]["half_cycle"])
     reference = ReferenceWatch.of(going_on.cell)
     if reference is not None:
         reference.go_on(going_on.reference_before_v, [row for _, row in going_on.rows])
@@ -202,7 +230,7 @@ def _go_on(
     metadata["instrument_log"] = potentiostat.log_told
     return (
         yield from lead(
-            Course(potentiostat, assignment, watch, reference=reference),
+            Course(potentiostat, assignment, watch, reference=reference, changes=changes),
             followers,
             going_on.every,
             going_on.cell,

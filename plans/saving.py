@@ -67,6 +67,8 @@ def save(followers: Mapping[str, Follower], course: Course | None = None) -> Msg
                 yield from bps.save()
                 if course is not None and reading is not None:
                     course.read(stream, _with_trace(device, reading))
+    if course is not None:
+        yield from course.note_loans(followers)
 
 
 def _with_trace(device: Any, reading: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -17,6 +17,7 @@ from types import FrameType
 
 from sim_devices.bench import INSTRUMENTS, Bench, Fault
 from sim_devices.cell import NAMES
+from sim_devices.mounting import MountRefusedError, ask_for_mount
 from sim_devices.served import SERVED
 from sim_devices.wire_faults import list_faults
 
@@ -30,6 +31,8 @@ def main(arguments: list[str] | None = None) -> int:
     if options.list_faults:
         sys.stdout.write(json.dumps(list_faults(), indent=2) + "\n")
         return 0
+    if options.mount is not None:
+        return _mount(options)
     if options.publish is None or (options.cell is None and options.history is None):
         _parser().error("give --publish, and --cell or --history")
     wake_read, wake_write = os.pipe()
@@ -73,6 +76,19 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
+def _mount(options: argparse.Namespace) -> int:
+    """Have another cell put into the leads of a bench that runs."""
+    if options.publish is None:
+        _parser().error("give --publish: the folder of the simulated bench that runs")
+    try:
+        number = ask_for_mount(options.publish, options.mount, options.seed)
+    except (MountRefusedError, OSError) as error:
+        sys.stderr.write(f"sim_devices: {error}\n")
+        return 2
+    sys.stdout.write(f"cell {number} of this bench: {options.mount}, seed {options.seed}\n")
+    return 0
+
+
 def _wait(wake: int, *, watch_input: bool) -> None:
     """Return when a signal came or, if watched, when standard input has ended."""
     with selectors.SelectSelector() as selector:
@@ -93,6 +109,13 @@ def _parser() -> argparse.ArgumentParser:
     what.add_argument("--cell", choices=list(NAMES), metavar="PRESET", help=", ".join(NAMES))
     what.add_argument(
         "--history", type=Path, metavar="FILE", help="serve a cell that was measured before"
+    )
+    add(
+        "--mount",
+        choices=list(NAMES),
+        metavar="PRESET",
+        help="put another cell (with --seed) into the leads of the bench that runs in the folder "
+        "of --publish, whose instruments stay on; refused while its potentiostat drives a cell",
     )
     add(
         "--instrument-errors",

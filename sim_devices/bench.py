@@ -26,6 +26,13 @@ import numpy as np
 from sim_devices.cell import Cell, DummyCell, make_cell
 from sim_devices.clock import SimulatedClock
 from sim_devices.lights import Lights
+from sim_devices.mounting import (
+    MOUNT_FILE,
+    MOUNTED_FILE,
+    LineFile,
+    Mounting,
+    MountRefusedError,
+)
 from sim_devices.pty_server import ByteServer
 from sim_devices.served import LEADERS, SERVED, START_LINES, Wiring
 from sim_devices.truth import Truth
@@ -198,7 +205,7 @@ class Bench:
         self._laser_contact, self._laser_released, self._separate_laser_mw = False, True, 0.0
         publish.mkdir(parents=True, exist_ok=True)
         _refuse_second_simulator(publish)
-        for note in (REPLAY_FILE, SIMULATED_FILE):
+        for note in (REPLAY_FILE, SIMULATED_FILE, MOUNT_FILE, MOUNTED_FILE):
             (publish / note).unlink(missing_ok=True)  # of a simulator that was killed
         self.truth = Truth(truth or publish / "sim_truth")
         self._publishing = threading.RLock()
@@ -208,7 +215,10 @@ class Bench:
         if history is not None:
             self._closing.insert(0, self._recorded_cell.history.close)
         self._faults = list(faults)
-        self._faults_read = 0
+        self._fault_lines = LineFile(publish / FAULTS_FILE)
+        self._mounting = Mounting(publish, self.mount)
+        self._cells, self._cell_truth = 1, "cell"
+        self._scenes: list[Any] = []
         self._shorts_told = 0
         self._stop = threading.Event()
         try:
@@ -224,14 +234,7 @@ class Bench:
                 area_cm2=self.cell.area_cm2,
                 pid=os.getpid(),
             )
-            if isinstance(self.cell, Cell | DummyCell):
-                self.truth.write(
-                    "cell",
-                    "made",
-                    name=cell,
-                    parameters=self.cell.told(),
-                    contact_ohm=self.cell.contact_ohm,
-                )
+            self._tell_cell()
             self._start(instruments, seed, prefer_pty)
             if history is not None:
                 told = self._recorded_cell.history
@@ -363,7 +366,8 @@ class Bench:
         if isinstance(self.cell, Cell):
             from sim_devices.spectrum import RamanScene
 
-            return RamanScene(self.cell, _seed(seed, "raman"), self.whereabouts)
+            self._scenes.append(RamanScene(self.cell, _seed(seed, "raman"), self.whereabouts))
+            return self._scenes[-1]
         from sim_devices.recorded_views import RecordedLight
 
         return RecordedLight(self._recorded_cell)
@@ -405,7 +409,7 @@ class Bench:
         others open; it is raised when all are closed.
         """
         with self._publishing:
-            for path in reversed(self._published):
+            for path in (*reversed(self._published), *self._mounting.files):
                 path.unlink(missing_ok=True)
             self._published.clear()
         self.clock.close()
@@ -441,7 +445,8 @@ class Bench:
         with self._publishing:
             unfinished.write_text(content, encoding="utf-8")
             os.replace(unfinished, path)
-            self._published.append(path)
+            if path not in self._published:
+                self._published.append(path)
 
     def _republish(self, name: str, address: str) -> None:
         """Publish where an instrument is that came back elsewhere; not when all is over."""
@@ -486,6 +491,7 @@ class Bench:
         """Inject faults when they are due and write down what the cell has gone through."""
         while True:
             self._read_faults()
+            self._mounting.serve()
             with self.cell.lock:
                 t = self.cell.t
             due = [
@@ -507,31 +513,75 @@ class Bench:
         self._tell_truth()
         with self.cell.lock:
             self.truth.write(
-                "cell",
+                self._cell_truth,
                 "end",
                 cell_t_s=self.cell.t,
                 **self.cell.summary(),
             )
 
     def _read_faults(self) -> None:
-        path = self.publish_folder / FAULTS_FILE
-        if not path.exists():
-            self._faults_read = 0
-            return
-        if path not in self._published:
+        path = self._fault_lines.path
+        if path not in self._published and path.exists():
             self._published.append(path)
-        with path.open("rb") as file:
-            if self._faults_read > file.seek(0, os.SEEK_END):
-                self._faults_read = 0
-            file.seek(self._faults_read)
-            # A line without its end is still being written.
-            lines = [line for line in file.readlines() if line.endswith(b"\n")]
-        self._faults_read += sum(len(line) for line in lines)
-        for line in lines:
+        for line in self._fault_lines.new():
             try:
-                self._faults.append(Fault.from_json(line.decode("utf-8", "replace")))
+                self._faults.append(Fault.from_json(line))
             except ValueError as error:
                 self.truth.write("bench", "fault", outcome=str(error))
+
+    # ---- another cell
+
+    def mount(self, name: str, seed: int = 0) -> int:
+        """Put another cell into the leads, fresh; return which one it is, the first being 1.
+
+        What each cell went through is in a truth of its own: ``cell``, then ``cell-2`` and so on.
+
+        Raises:
+            MountRefusedError: the potentiostat drives the present one, or there is no such cell, or
+                the bench's instruments have nothing to do with one of its kind.
+        """
+        cell = self.cell
+        if not isinstance(cell, Cell | DummyCell):
+            raise MountRefusedError("a cell of history is served, which cannot be changed")
+        if any(getattr(one, "drives_cell", False) for one in self._instruments.values()):
+            raise MountRefusedError(
+                f"the potentiostat drives the cell {self._name}: it is changed while it is open"
+            )
+        try:
+            fresh = make_cell(name, _seed(seed, "cell"))
+        except ValueError as error:
+            raise MountRefusedError(str(error)) from error
+        if type(fresh) is not type(cell) or name.startswith(BLIND) != self._name.startswith(BLIND):
+            raise MountRefusedError(
+                f"this bench was made for cells like {self._name}, and {name} is of another kind: "
+                "start a simulator for it"
+            )
+        self._tell_truth()
+        with cell.lock:
+            self.truth.write(self._cell_truth, "end", cell_t_s=cell.t, **cell.summary())
+            cell.become(fresh)  # type: ignore[arg-type]
+            t = cell.t
+        for scene in self._scenes:
+            scene.fresh()
+        self._name = name
+        self._shorts_told = 0
+        self._cells += 1
+        self._cell_truth = f"cell-{self._cells}"
+        self.truth.write("bench", "mounted", number=self._cells, cell=name, seed=seed, cell_t_s=t)
+        self._tell_cell()
+        told = {"cell": name, "seed": seed, "number": self._cells}
+        self._publish(SIMULATED_FILE, json.dumps(told) + "\n")
+        return self._cells
+
+    def _tell_cell(self) -> None:
+        if isinstance(self.cell, Cell | DummyCell):
+            self.truth.write(
+                self._cell_truth,
+                "made",
+                name=self._name,
+                parameters=self.cell.told(),
+                contact_ohm=self.cell.contact_ohm,
+            )
 
     def _tell_truth(self) -> None:
         with self.cell.lock:
@@ -547,11 +597,11 @@ class Bench:
                 remarks = list(self.cell.remarks)
                 self.cell.remarks.clear()
         for t, what, values in remarks:
-            self.truth.write("cell", what, cell_t_s=t, **values)
+            self.truth.write(self._cell_truth, what, cell_t_s=t, **values)
         for t, ledger in turns:
-            self.truth.write("cell", "turn", cell_t_s=t, working=ledger)
+            self.truth.write(self._cell_truth, "turn", cell_t_s=t, working=ledger)
         for (t, kind), detail in zip(shorts, details, strict=True):
-            self.truth.write("cell", "short", cell_t_s=t, kind=kind, **detail)
+            self.truth.write(self._cell_truth, "short", cell_t_s=t, kind=kind, **detail)
 
 
 def _recorded(history: Path, instruments: Sequence[str]) -> RecordedCell:

@@ -165,6 +165,11 @@ class Rodeostat:
         self._worker = threading.Thread(target=self._work, name="rodeostat", daemon=True)
         self._worker.start()
 
+    @property
+    def drives_cell(self) -> bool:
+        """Return whether a test runs, or the electrodes are switched through."""
+        return self._test is not None or self._drives
+
     def close(self) -> None:
         """Switch it off; may be called twice."""
         with self._changed:

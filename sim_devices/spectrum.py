@@ -82,6 +82,10 @@ class RamanScene:
         self._shone_mj: dict[tuple[int, int], float] = {}  # by spot
         self._random = np.random.default_rng(seed)
 
+    def fresh(self) -> None:
+        """Forget where light has been: another cell lies there."""
+        self._shone_mj.clear()
+
     def bands(self) -> list[tuple[Band, float]]:
         """Return each band with its weight in the cell as it is; 1 for sulfate in a fresh cell."""
         cell = self._cell

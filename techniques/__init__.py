@@ -10,6 +10,7 @@ from techniques.assignment import (
 )
 from techniques.campaign import Campaign, CampaignProtocol, CampaignSample
 from techniques.cell import Cell, Electrode, Electrolyte
+from techniques.end_of_life import EndOfLife
 from techniques.experiments import (
     CorrosionRest,
     CurrentInterrupt,
@@ -100,6 +101,7 @@ __all__ = [
     "Electrode",
     "Electrolyte",
     "ElementaryStep",
+    "EndOfLife",
     "ExecutedStep",
     "FailureCriteria",
     "FailurePolicy",

@@ -47,8 +47,9 @@ class StationEntry(Data):
 class AlertSettings(Data):
     """Who is told what. Addresses hold secrets: they are named here, and written elsewhere.
 
-    The addresses (Apprise URLs, one a line) are in ``$OPERANDO_ALERTS``, or in a file that only its
-    owner can read.
+    The addresses (Apprise URLs, one a line) are in ``$OPERANDO_ALERTS``, and in a file that only
+    its owner can read. ``$OPERANDO_HEARTBEAT_URL``, or a line ``heartbeat: URL`` of that file, is
+    asked for every five minutes: of a service that raises the alarm when it is not.
     """
 
     urls_file: str | None = Field(
@@ -63,11 +64,6 @@ class AlertSettings(Data):
     heartbeat_h: float | None = Field(
         default=24.0, gt=0, description="A sign of life so often, h, so that silence is noticed."
     )
-    heartbeat_url_variable: str = Field(
-        default="OPERANDO_HEARTBEAT_URL",
-        description="The environment variable with an address that is asked for every five "
-        "minutes: a service that raises the alarm when it is not.",
-    )
 
 
 class Retention(Data):
@@ -76,6 +72,11 @@ class Retention(Data):
     warn_below_gb: float = Field(default=20.0, gt=0, description="Free space that is told, GB.")
     hold_below_gb: float = Field(
         default=5.0, gt=0, description="Free space below which no item is started, GB."
+    )
+    warn_below_days: float = Field(
+        default=3.0,
+        ge=0,
+        description="It is also told when the space lasts no longer at the last day's rate, days.",
     )
     delete_exported_after_days: float | None = Field(
         default=None,

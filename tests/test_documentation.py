@@ -26,6 +26,7 @@ from operando.catalog._shared import SharedCatalog
 from operando.cli import command_line
 from operando.journal import JournalWriter, documents, journal_path
 from techniques import Campaign, Cell, Protocol, Recording, SafetyLimits, Schedule, Technique
+from techniques.queueing import StationsFile
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
@@ -41,6 +42,7 @@ KINDS: dict[str, Any] = {
     "recording": Recording,
     "schedule": Schedule,
     "shared-catalog": SharedCatalog,
+    "stations": StationsFile,
     "tiled-server": dict[str, Any],  # the shared catalog's tests start one with it
     "tiled-profile": dict[str, dict[str, str]],
 }

@@ -15,8 +15,10 @@ from event_model import DataKey
 
 from instruments._assets import AssetStream
 from instruments._follower import Follower, Phase
+from instruments.camera._recording_here import RecordingHere
 from instruments.camera.contract import IMAGE_DATASET, Camera, Lamp, Laser
 from instruments.errors import InstrumentError, InstrumentFaultError, TransportError
+from instruments.lending import Sharing
 
 _log = logging.getLogger(__name__)
 
@@ -74,6 +76,7 @@ class CameraDevice(Follower):
         self._light_lock = light_lock if light_lock is not None else threading.Lock()
         self._lamp_settle_s = lamp_settle_s
         self._frame_timeout_s = frame_timeout_s
+        self._recorder: Camera | RecordingHere = driver
         self._frames: AssetStream | None = None
         self._ending = threading.Event()
         self._ending.set()
@@ -86,7 +89,14 @@ class CameraDevice(Follower):
 
     def check_ready(self) -> None:
         """Open the camera anew if its process died in the run before; raises what that raises."""
-        self.driver.connect()
+        if not self.comes_and_goes:
+            self.driver.connect()
+
+    def share(self, sharing: Sharing | None) -> None:
+        super().share(sharing)
+        # A frame that is not ours any more must not reach the file, nor the file end with a loan.
+        here = sharing is not None
+        self._recorder = RecordingHere(self.driver, self._require_lease) if here else self.driver
 
     def stage(self) -> list[object]:
         """Make the file for the frames to come.
@@ -102,7 +112,7 @@ class CameraDevice(Follower):
             self.drop_unsaved()
             path = Path(self.assets_dir).resolve() / f"{self.name}-{uuid.uuid4().hex[:8]}.h5"
             scale = self.micrometre_per_pixel
-            self.driver.record_to(
+            self._recorder.record_to(
                 path, {IMAGE_DATASET: {} if scale is None else {"micrometre_per_pixel": scale}}
             )
             self._frames = AssetStream(
@@ -120,7 +130,7 @@ class CameraDevice(Follower):
         self._ending.set()
         self.close_worker(2 * (self._frame_timeout_s + self._exposure_time_s()) + 10.0)
         try:
-            self.driver.stop_recording()
+            self._recorder.stop_recording()
         except TransportError as error:
             # The camera's process is gone and its file with it; what it acknowledged is there.
             _log.warning("%s: the file was not closed in order: %s", self.name, error)
@@ -179,6 +189,7 @@ class CameraDevice(Follower):
     def safe_state(self) -> None:
         """Switch the lamp off and end a burst; idempotent, callable from any thread."""
         self._ending.set()
+        self.call_off()
         if self._lamp is not None:
             self._lamp.leave_off()
 
@@ -210,7 +221,7 @@ class CameraDevice(Follower):
     def _acquire(self, **request: Any) -> tuple[dict[str, float], int]:
         laser = self._laser_is_on()
         # The moment asked for lies after the leader's row that the base class has just noted.
-        frame = self.driver.record(exposed_after_s=time.time(), timeout_s=self._frame_timeout_s)
+        frame = self._recorder.record(exposed_after_s=time.time(), timeout_s=self._frame_timeout_s)
         if frame.failed_reason is not None:
             _log.warning("%s: a frame failed and was repeated: %s", self.name, frame.failed_reason)
         stamp, age = frame.device_time_ns, frame.age_s

@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 from instruments.calibration import Quantity, newest
 from instruments.camera.contract import Camera
 from instruments.entry import AddressedEntry, CalibratedEntry
+from instruments.lending import Shareable
 from techniques._base import Data
 
 
@@ -18,7 +19,7 @@ class LampEntry(Data):
     relay: int = Field(ge=0)
 
 
-class CameraEntry(AddressedEntry, CalibratedEntry):
+class CameraEntry(AddressedEntry, CalibratedEntry, Shareable):
     """A microscope camera; each wire language has its own entry."""
 
     _calibrating: ClassVar[frozenset[str]] = frozenset(

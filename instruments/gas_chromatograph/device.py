@@ -21,6 +21,7 @@ from instruments._swmr import SwmrFile
 from instruments.errors import InstrumentError
 from instruments.gas_chromatograph.contract import Chromatogram, GasChromatograph, Results
 from instruments.gas_chromatograph.results import Joiner
+from instruments.lending import LeaseTimeoutError
 from techniques.injections import injection_label, labelled_injection
 
 _log = logging.getLogger(__name__)
@@ -29,6 +30,8 @@ TRACE_DATASET = "/entry/trace"
 _LOOK_EVERY_S = 0.1
 # A result may be found before the start that made it has been confirmed.
 _CLAIM_WITHIN_S = 10.0
+# A shared one is asked so often whether the run of another station is over.
+_READY_EVERY_S = 0.2
 # After its run a result is written and copied; then it is no longer waited for.
 _GRACE_S = 60.0
 
@@ -377,6 +380,7 @@ class GasChromatographDevice(Follower):
 
     def safe_state(self) -> None:
         """Leave the start contact open."""
+        self.call_off()
         self._driver.safe_state()
 
     def close_worker(self, timeout_s: float = 10.0) -> None:
@@ -384,10 +388,32 @@ class GasChromatographDevice(Follower):
         super().close_worker(timeout_s)
         self.result.close_worker(timeout_s)
 
+    def _exchange(self, request: dict[str, Any]) -> None:
+        """Inject; where it is shared, when the run that another station began is over."""
+        if self.shared:
+            self._await_ready()
+        super()._exchange(request)
+
+    def _await_ready(self) -> None:
+        sharing, lease = self._sharing, self._lease
+        if sharing is None or lease is None:
+            return
+        began = time.monotonic()
+        while not self._driver.ready():
+            waited_s = lease.waited_s + time.monotonic() - began
+            if waited_s >= sharing.timeout_s or self._called_off.wait(_READY_EVERY_S):
+                raise LeaseTimeoutError(
+                    f"{self.name}: it was had after {lease.waited_s:.1f} s, and was not ready "
+                    f"{waited_s:.1f} s after it was asked for: the run of another station goes on; "
+                    "inject more seldom, or give it a longer lease_timeout_s",
+                    waited_s,
+                )
+
     def _acquire(self, **request: Any) -> tuple[dict[str, float], int]:
         self._asked += 1
         label = injection_label(self.run_uid, self._asked) if self.run_uid else ""
         injection = self._driver.inject(label)
+        self._require_lease()
         if injection.ready:
             self.result.injected(self._asked, injection.host_before, confirmed=injection.confirmed)
             if not injection.confirmed:

@@ -10,6 +10,7 @@ from instruments.calibration import CalibrationFlag, Quantity, newest
 from instruments.entry import AddressedEntry, CalibratedEntry, ZoneName
 from instruments.gas_chromatograph.contract import GasChromatograph, Results
 from instruments.gas_chromatograph.results import ResultFolder
+from instruments.lending import Shareable
 from instruments.relay_board import RelayBoard
 from techniques._base import Data
 
@@ -62,7 +63,7 @@ class PeakWindows(Data):
         return self
 
 
-class GasChromatographEntry(CalibratedEntry):
+class GasChromatographEntry(CalibratedEntry, Shareable):
     """A gas chromatograph; each way to start one has its own entry."""
 
     _quantities: ClassVar[Mapping[str, Quantity]] = {
@@ -274,6 +275,15 @@ class ContactEntry(GasChromatographEntry):
     @property
     def addresses(self) -> tuple[str, ...]:
         return (self.results,)
+
+    @model_validator(mode="after")
+    def _results_of_others_are_told_apart(self) -> Self:
+        if self.shared is not None and self.clock_offset_s is None:
+            raise ValueError(
+                "it is shared, and its results carry no name: give clock_offset_s, how far the "
+                "data system's clock is ahead, or the results of another station would be taken"
+            )
+        return self
 
     @classmethod
     def driver_class(cls) -> Any:

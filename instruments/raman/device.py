@@ -126,10 +126,9 @@ class RamanDevice(Follower):
             if self.assets_dir is None:
                 raise RuntimeError(f"{self.name}: set assets_dir before staging")
             self.drop_unsaved()
-            self.driver.arm()
             self.driver.require_bands(self.bands_cm1)
-            if self.laser_power_w is not None:
-                self.driver.set_laser_power(self.laser_power_w)
+            if not self.comes_and_goes:
+                self._set_up()
             try:
                 self._make_file(Path(self.assets_dir))
             except OSError as error:
@@ -139,6 +138,11 @@ class RamanDevice(Follower):
             super().unstage()
             raise
         return staged
+
+    def _set_up(self) -> None:
+        self.driver.arm()
+        if self.laser_power_w is not None:
+            self.driver.set_laser_power(self.laser_power_w)
 
     def unstage(self) -> list[object]:
         """End the worker after the spectrum that is open, laser off, file closed; idempotent."""
@@ -183,6 +187,7 @@ class RamanDevice(Follower):
     def safe_state(self) -> None:
         """Switch the laser off now, whatever is under way; idempotent, from any thread."""
         self._ending.set()
+        self.call_off()
         self.driver.safe_state()
 
     def close(self) -> None:
@@ -242,6 +247,8 @@ class RamanDevice(Follower):
             self._lamp.off()
         # A spectrometer that was lost (a cable, a hub) may be back for this spectrum.
         self.driver.connect()
+        if self.comes_and_goes:
+            self._set_up()
         self._dark = self.driver.dark(self.integration_time_s, self.accumulations)
         self._go_on()
         # The leader's time is noted there, so that it encloses the laser's light only.
@@ -252,6 +259,7 @@ class RamanDevice(Follower):
         file = self._file
         if file is None:
             raise InstrumentError(f"{self.name}: no spectra outside stage() and unstage()")
+        self._require_lease()
         index = file.append(
             {
                 COUNTS_DATASET: taken.counts,

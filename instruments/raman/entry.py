@@ -8,6 +8,7 @@ from pydantic import Field
 
 from instruments.calibration import CalibrationFlag, Quantity, newest
 from instruments.entry import AddressedEntry, CalibratedEntry
+from instruments.lending import Shareable
 from instruments.raman.contract import RamanSpectrometer
 from instruments.relay_board.contract import RelayBoard
 from techniques._base import Data
@@ -15,7 +16,7 @@ from techniques._base import Data
 _NO_SHARE = ("laser_power_share", "missing")
 
 
-class RamanEntry(AddressedEntry, CalibratedEntry):
+class RamanEntry(AddressedEntry, CalibratedEntry, Shareable):
     """A Raman spectrometer with its laser; each wire language has its own entry."""
 
     unreached_means: ClassVar[str] = "THE LASER MAY BE ON: turn its key"

@@ -3,10 +3,11 @@
 from typing import ClassVar, Literal
 
 from instruments.entry import AddressedEntry
+from instruments.lending import SharedPart
 from instruments.relay_board.numato import NumatoRelayBoard
 
 
-class RelayBoardEntry(AddressedEntry):
+class RelayBoardEntry(AddressedEntry, SharedPart):
     """A relay board on a serial line; lamp and gas chromatograph hang on it."""
 
     unreached_means: ClassVar[str] = "its relays stay as they are: so does what hangs on them"

@@ -5,10 +5,11 @@ from typing import Any, Literal
 from pydantic import Field
 
 from instruments.entry import AddressedEntry
+from instruments.lending import SharedPart
 from instruments.sampling_valve.contract import SamplingValve
 
 
-class SamplingValveEntry(AddressedEntry):
+class SamplingValveEntry(AddressedEntry, SharedPart):
     """A sampling valve; each wire language has its own entry. A gas chromatograph names it."""
 
     kind: Literal["sampling_valve"]

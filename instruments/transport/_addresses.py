@@ -16,7 +16,10 @@ from instruments.transport._visa import VisaTransport
 
 # What an address may take from the environment: a bench file of somebody else's must not send the
 # rest of it, keys and tokens, to a host that it names.
-_OPEN = re.compile(r"(?:OPERANDO|BENCH)_\w*(?<!KEY)(?<!TOKEN)|HOME|USER|XDG_RUNTIME_DIR")
+_OPEN = re.compile(
+    r"(?:OPERANDO|BENCH)_\w*(?<!KEY)(?<!TOKEN)(?<!PASSWORD)(?<!ALERTS)(?<!HEARTBEAT_URL)"
+    r"|HOME|USER|XDG_RUNTIME_DIR"
+)
 _VARIABLE = re.compile(r"\$\{(\w+)\}")
 _PUBLISHED = "published:"
 # The folder into which every conversation is written down, if the environment names one.

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from operando.journal import (
     JournalError,
     JournalReader,
+    deleted_raw,
     is_locked,
     journal_path,
     list_runs,
@@ -436,8 +437,14 @@ class _StreamComparison:
         elif count > found or (count < found and not self._outcome.lasts):
             self._differ(f"{key} has {count} rows in the journal, {found} in the catalog")
         for ref in refs:
-            if not ref.path.exists():
+            if not ref.path.exists() and not self._was_exported(ref.path):
                 self._differ(f"{ref.path} is missing")
+
+    def _was_exported(self, path: Path) -> bool:
+        """Return whether a file of raw data was deleted here after an export, as is noted."""
+        folder = self._places.data_dir
+        note = deleted_raw(journal_path(folder, self._outcome.uid))
+        return note is not None and any(folder / name == path for name in note.files)
 
 
 class _Pieces:

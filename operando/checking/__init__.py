@@ -4,6 +4,7 @@
 connected. ``limits_of`` tells who keeps which limit.
 """
 
+from operando.checking._cell import judged as judged_at_rest
 from operando.checking._check import (
     check,
     check_connected,
@@ -13,7 +14,7 @@ from operando.checking._check import (
 from operando.checking._guarding import guard_item
 from operando.checking._limits import KeptLimit, limits_of, limits_table
 from operando.checking._report import CheckFailedError, Item, Report
-from operando.room import Estimate, Part, estimate
+from operando.room import Estimate, Part, estimate, size_text
 
 __all__ = [
     "CheckFailedError",
@@ -26,8 +27,10 @@ __all__ = [
     "check_connected",
     "estimate",
     "guard_item",
+    "judged_at_rest",
     "left_out",
     "limits_of",
     "limits_table",
     "recorded",
+    "size_text",
 ]

@@ -92,11 +92,16 @@ def check_connected(
 
     As `check`, but nothing is connected or identified anew, and the bench stays connected.
     """
-    items = tuple(_looked_at(bench.file, bench.drivers, data_dir, protocol, cell))
+    away = [name for name in bench.drivers if bench.comes_and_goes(name)]
+    told = "it is shared, and connected for each use only"
+    items = [Item(f"{name}: state", "not checked", told) for name in away]
+    items += _looked_at(
+        bench.file, _answering(bench, dict.fromkeys(away)), data_dir, protocol, cell
+    )
     return Report(bench.file.name, (*items, guard_item(guard)))
 
 
-def _answering(bench: Bench, silent: Mapping[str, Exception]) -> dict[str, Any]:
+def _answering(bench: Bench, silent: Mapping[str, Exception | None]) -> dict[str, Any]:
     return {name: driver for name, driver in bench.drivers.items() if name not in silent}
 
 

@@ -112,6 +112,7 @@ def _expected() -> tuple[type[Exception], ...]:
         ("operando.guard", "GuardError"),
         ("operando.queueing.errors", "QueueError"),
         ("operando.unicycler", "ExchangeError"),
+        ("operando.logbook", "NoteError"),
     ):
         loaded = sys.modules.get(module)
         if loaded is not None:

@@ -4,17 +4,24 @@ import argparse
 
 from . import (
     _about,
+    _alerts,
     _bench,
     _catalog,
     _check,
     _compare,
+    _daily,
     _doctor,
     _exchange,
     _instruments,
     _late,
+    _leases,
+    _mounting,
+    _notes,
     _queue,
     _records,
+    _retention,
     _running,
+    _station,
 )
 from ._arguments import Command
 
@@ -44,7 +51,14 @@ def command_line() -> argparse.ArgumentParser:
     _late.declare(add)
     _exchange.declare(add)
     _compare.declare(add)
+    _station.declare(add)
     _queue.declare(add)
+    _mounting.declare(add)
+    _notes.declare(add)
+    _alerts.declare(add)
+    _leases.declare(add)
+    _daily.declare(add)
+    _retention.declare(add)
     _about.declare_demo(add)
     _catalog.declare(add)
     _about.declare_version(add)

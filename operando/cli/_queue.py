@@ -104,6 +104,15 @@ def declare(add: AddCommand) -> None:
     )
     one.add_argument("cell", metavar="CELL", help="the label of a mounted cell")
     _add_why(one)
+    one = verb(
+        "note",
+        _note,
+        "write a note of the cell of an item into the log book",
+        "As operando note, which also takes cells, stations and runs.",
+    )
+    _add_item(one)
+    one.add_argument("text", metavar="TEXT", nargs="+", help="what is noted")
+    _add_by(one)
     one = verb("skip-step", _skip_step, "end the step that runs, and go on with the next one")
     one.add_argument("station", metavar="STATION", help="which")
     _add_by(one)
@@ -202,6 +211,12 @@ def _release(arguments: argparse.Namespace) -> int:
 def _remove(arguments: argparse.Namespace) -> int:
     with _queue() as queue:
         queue.remove(arguments.item, by=arguments.by)
+    return OK
+
+
+def _note(arguments: argparse.Namespace) -> int:
+    written = _queue().note(arguments.item, " ".join(arguments.text), by=arguments.by)
+    say(f"Noted: {written.line}")
     return OK
 
 

@@ -30,7 +30,8 @@ _NAME = (
 )
 _SECRET_NAME = re.compile(_NAME, re.IGNORECASE)
 _SECRET_VARIABLE = re.compile(
-    "PASS|PWD|SECRET|TOKEN|CRED|KEY|AUTH|COOKIE|HOOK|(?:^|_)(?:PSK|PIN|T?OTP|COMMUNITY)(?:_|$)"
+    "PASS|PWD|SECRET|TOKEN|CRED|KEY|AUTH|COOKIE|HOOK|_ALERTS|HEARTBEAT_URL|"
+    "(?:^|_)(?:PSK|PIN|T?OTP|COMMUNITY)(?:_|$)"
 )
 _NO_SECRETS = {"false", "disabled", "enabled", "default", "absent", "never", "always"}
 _TWO_WORDS = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
@@ -169,8 +170,8 @@ def _spellings(secret: str) -> set[str]:
 def known_secrets(data_dir: Path, environment: Mapping[str, str] | None = None) -> list[str]:
     """Return the secrets that this program can know of.
 
-    Those are what variables with such names hold, the key of the data folder's catalog, and that
-    of a catalog it shares.
+    Those are what variables with such names hold, the key of the data folder's catalog, that of a
+    catalog it shares, and the addresses to which alerts are sent.
     """
     given = os.environ if environment is None else environment
     found = [value for name, value in given.items() if is_secret_variable(name)]
@@ -189,9 +190,27 @@ def known_secrets(data_dir: Path, environment: Mapping[str, str] | None = None) 
                     places.append(path.parent / Path(rest.strip().strip("'\"")).expanduser())
         except OSError:
             continue  # there is none
+    places += _files_of_addresses(given)
     for path in places:
         try:
             found.append(path.read_text("utf-8", "surrogateescape")[:10_000].strip())
         except (OSError, ValueError, RuntimeError):
             continue
     return [one for one in found if one.lower() not in _NO_SECRETS]
+
+
+def _files_of_addresses(environment: Mapping[str, str]) -> list[Path]:
+    """Return where the file of stations says that the addresses for alerts are."""
+    from operando.settings import config_dir
+
+    try:
+        folder = Path(environment.get("OPERANDO_CONFIG") or config_dir())
+        lines = (folder / "stations.yaml").read_text("utf-8", "replace").splitlines()
+    except OSError:
+        return []
+    named = (line.partition("urls_file:")[2].partition(" #")[0] for line in lines)
+    found = [name.strip().strip("'\"{}, ") for name in named]
+    try:
+        return [folder / Path(name).expanduser() for name in found if name]
+    except RuntimeError:  # a home that nobody has
+        return []

@@ -1,6 +1,7 @@
 """A run in the formats of others: Battery Data Format, NeXus, Parquet, CSV, RO-Crate."""
 
 from ._formats import FORMATS, Exported, Format, export_run
+from ._ledger import ExportEntry, exports, raw_files, sha256_of, verify_export
 from ._output import ExportError
 from .bdf import Orientation, export_bdf, orientation
 from .nexus import export_nexus
@@ -10,6 +11,7 @@ from .tables import export_csv, export_parquet
 __all__ = [
     "FORMATS",
     "Author",
+    "ExportEntry",
     "ExportError",
     "Exported",
     "Format",
@@ -20,5 +22,9 @@ __all__ = [
     "export_parquet",
     "export_rocrate",
     "export_run",
+    "exports",
     "orientation",
+    "raw_files",
+    "sha256_of",
+    "verify_export",
 ]

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from operando import journal
+from operando.export._ledger import keep_entry
 from operando.export._told import file_name, sample_name
 from operando.export.bdf import Table, export_bdf
 from operando.export.nexus import export_nexus
@@ -50,6 +51,9 @@ def export_run(
     A run that continues others is exported with them, as one experiment. A run that still grows
     is exported as far as it has come, and marked as incomplete; so is one whose journal is damaged,
     which is logged as a warning, too.
+
+    What was written is read again and remembered in ``state/exports.jsonl`` of the data folder,
+    with a checksum of each file, and whether every image and spectrum is in it.
 
     Args:
         uid: A uid, the beginning of one, or ``last``.
@@ -105,6 +109,7 @@ def export_run(
                 number=number_of_day(run, data_dir),
                 force=force,
             )
+    keep_entry(data_dir, run, to, written, link=link)
     return Exported(written, run.damage)
 
 

@@ -8,6 +8,7 @@ from ._assets import open_asset
 from ._bulk import BulkReader, documents_in_bulk
 from ._cycles import CycleIndex, cycle_index
 from ._damage import Damage
+from ._deleted import DeletedRaw, deleted_raw, note_deleted
 from ._errors import JournalError
 from ._format import Tail
 from ._instrument_logs import log_may_go, start_documents
@@ -47,6 +48,7 @@ __all__ = [
     "BulkReader",
     "CycleIndex",
     "Damage",
+    "DeletedRaw",
     "JournalError",
     "JournalReader",
     "JournalWriter",
@@ -62,6 +64,7 @@ __all__ = [
     "count_rows",
     "cycle_index",
     "damage_of",
+    "deleted_raw",
     "documents",
     "documents_in_bulk",
     "inspect",
@@ -70,6 +73,7 @@ __all__ = [
     "list_runs",
     "log_may_go",
     "may_be_copied",
+    "note_deleted",
     "open_asset",
     "page_of",
     "read_columns",

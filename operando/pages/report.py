@@ -19,7 +19,7 @@ from operando.pages._writing import (
 )
 from operando.plots import EvaluatedRun, drawn_sheets
 from operando.registry import ANALYSIS_VERSION
-from operando.report import told_calibrations, told_chain, told_end, told_origin
+from operando.report import told_calibrations, told_chain, told_end, told_notes, told_origin
 from operando.runs import Run
 
 _LONGEST_PROGRAM = 400  # lines
@@ -77,6 +77,7 @@ def report_page(
             *told_origin(start.get("provenance")),
             *(line.strip() for line in told_chain(run)),
             *told_calibrations(run),
+            *told_notes(run),
         ],
         facts=list(_facts(one)),
         sample=list(_sample(start.get("sample"))),

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from operando.queueing.errors import QueueError
 from operando.queueing.items import told_time, validated
@@ -21,6 +21,9 @@ from operando.queueing.managers import Manager
 from operando.queueing.model import Command, Record, StationState
 from operando.queueing.sanitise import adopt, pending, sanitise
 from techniques import Cell, Protocol
+
+if TYPE_CHECKING:
+    from operando.logbook import LogNote
 
 # The class has a method of that name.
 Ids = list[str]
@@ -282,6 +285,18 @@ class Queue(Lookup):
             f"station {station} did not answer within {timeout_s:g} s; what was asked is kept, and "
             "done if its worker takes it: operando station status"
         )
+
+    def note(self, item: str, text: str, by: str | None = None) -> "LogNote":
+        """Write a note of the cell of an item, pending or begun, into the log book."""
+        from operando.queueing.noting import note
+
+        records = self._records_like(item) if item.strip() else []
+        if len(records) == 1:
+            station, cell_id = records[0].station, records[0].cell_id
+        else:
+            station, one = self._pending(item)
+            cell_id = str(one["kwargs"]["sample"]["cell_id"])
+        return note(self.data_dir, text, by or _user(), station, cell_id)
 
     # -- changing
 

@@ -21,6 +21,7 @@ from operando.resume._met import (
 from operando.resume._position import Position
 from operando.resume._program import Program, RowWithTime, all_rows
 from operando.resume._record import Experiment
+from operando.runs import Run
 from techniques import (
     Cell,
     GalvanostaticStep,
@@ -145,6 +146,15 @@ def _reference(experiment: Experiment) -> Spectrum | None:
                 return found
             looks.append(found)
     return looks[-1] if looks else None
+
+
+def spectrum_of(run: Run) -> Spectrum | None:
+    """Return the newest spectrum of a run, looks at the cell included; ``None``: it has none."""
+    points = all_rows(run).points
+    if not len(points["spectrum"]):
+        return None
+    mask = points["spectrum"] == max(points["spectrum"])
+    return Spectrum.of(*(points[key][mask] for key in ("frequency", "z_real", "z_imag")))
 
 
 OPEN_CIRCUIT = OpenCircuit(

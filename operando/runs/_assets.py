@@ -45,14 +45,19 @@ class Asset:
     raised instead.
     """
 
-    def __init__(self, key: str, parts: Sequence[AssetPart]) -> None:
+    def __init__(self, key: str, parts: Sequence[AssetPart], gone: str = "") -> None:
         self.key = key
         self.parts = tuple(parts)
+        self.gone = gone  # why rows are not here any more, and where they are
 
     @property
     def announced(self) -> int:
         """Return how many rows the documents have announced."""
         return rows_announced(self.parts)
+
+    @property
+    def _why(self) -> str:
+        return f": {self.gone}" if self.gone else ""
 
     def parts_there(self) -> list[AssetPart]:
         """Return the parts of which there are rows: HDF5 files that hold the dataset announced."""
@@ -68,7 +73,7 @@ class Asset:
         if isinstance(index, slice):
             wanted = range(length)[index]
             if not wanted:
-                raise IndexError(f"{self.key}: {index} selects none of {length} rows")
+                raise IndexError(f"{self.key}: {index} selects none of {length} rows{self._why}")
             rows = [self._read(present, row) for row in wanted]
             if len({one.shape for one in rows}) > 1:
                 raise ValueError(
@@ -78,7 +83,7 @@ class Asset:
             return np.stack(rows)
         row = index + length if index < 0 else index
         if not 0 <= row < length:
-            raise IndexError(f"{self.key}: row {index} of {length}")
+            raise IndexError(f"{self.key}: row {index} of {length}{self._why}")
         return self._read(present, row)
 
     def __iter__(self) -> Iterator[NDArray[Any]]:
@@ -110,7 +115,7 @@ class Asset:
                 found.append((row, []))
             found[-1][1].append(replace(part, stop=part.start + count))
             row, before = row + count, kind
-        return [(first, Asset(self.key, parts)) for first, parts in found]
+        return [(first, Asset(self.key, parts, self.gone)) for first, parts in found]
 
     def _present(self) -> list[tuple[AssetPart, int]]:
         found = []

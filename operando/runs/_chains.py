@@ -150,14 +150,17 @@ def _joined_column(key: str, streams: Sequence[Stream]) -> NDArray[Any]:
 def _joined_asset(key: str, streams: Sequence[Stream]) -> Asset:
     """Join the rows in files so that each keeps the number of its stream's row."""
     parts: list[AssetPart] = []
+    gone: dict[str, None] = {}
     for number, stream in enumerate(streams):
         asset = stream.assets.get(key)
+        if asset is not None and asset.gone:
+            gone[asset.gone] = None
         own = list(asset.parts) if asset is not None else []
         last = number == len(streams) - 1
         if len(stream) and not last:
             own = _of_length(own, len(stream))
         parts += own
-    return Asset(key, parts)
+    return Asset(key, parts, "; ".join(gone))
 
 
 def _of_length(parts: list[AssetPart], rows: int) -> list[AssetPart]:

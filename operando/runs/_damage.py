@@ -10,7 +10,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from operando.journal import BulkReader, JournalError, Tail, inspect, journal_path
+from operando.journal import (
+    BulkReader,
+    JournalError,
+    Tail,
+    deleted_raw,
+    inspect,
+    journal_path,
+)
 from operando.journal import read_columns as read_numbers
 from operando.runs._assets import Asset, AssetPart
 from operando.runs._run import Run, Stream
@@ -46,6 +53,36 @@ def told_damage(run: Run, path: Path, *, whole: bool = True) -> Run:
     if whole:
         return told
     return replace(run, notes=told.notes, damage=told.damage)
+
+
+def with_deleted(run: Run, data_dir: Path) -> Run:
+    """Return a run with what was deleted of its raw data after an export, if anything was.
+
+    Whoever asks for such a row is told where it is.
+    """
+    try:
+        note = deleted_raw(journal_path(data_dir, run.uid))
+    except LookupError:
+        return run
+    if note is None:
+        return run
+    gone = {data_dir / name for name in note.files}
+    streams = {
+        name: replace(
+            stream,
+            assets=MappingProxyType(
+                {
+                    key: Asset(key, asset.parts, gone=str(note))
+                    if any(part.path in gone for part in asset.parts)
+                    else asset
+                    for key, asset in stream.assets.items()
+                }
+            ),
+        )
+        for name, stream in run.streams.items()
+    }
+    told = f"run {run.uid[:8]}: {note}"
+    return replace(run, notes=(*run.notes, told), streams=MappingProxyType(streams))
 
 
 def _tail(path: Path) -> Tail:

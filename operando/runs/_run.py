@@ -3,11 +3,14 @@
 from collections.abc import Callable, Collection, Hashable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from numpy.typing import NDArray
 
 from operando.runs._assets import Asset, Document, Floats
+
+if TYPE_CHECKING:
+    from operando.runs._amendments import Amendment
 
 T = TypeVar("T")
 
@@ -73,6 +76,7 @@ class Run:
         damage: What is damaged in their journals, and which rows are missing for it, in sentences;
             empty if they could be read whole.
         files: The files that rows of theirs lie in.
+        folder: The data folder that it was read from; ``None``: it was not read from one.
     """
 
     start: Document
@@ -83,6 +87,7 @@ class Run:
     notes: tuple[str, ...] = ()
     damage: tuple[str, ...] = ()
     files: tuple[Path, ...] = ()
+    folder: Path | None = field(default=None, compare=False)
     # What was computed from rows that never change again; shared by the views of one builder.
     _memory: dict[Hashable, Any] = field(default_factory=dict, repr=False, compare=False)
 
@@ -105,6 +110,25 @@ class Run:
     def complete(self) -> bool:
         """Return whether the stop document has arrived."""
         return self.stop is not None
+
+    @property
+    def amendments(self) -> "tuple[Amendment, ...]":
+        """Return the changes of its protocol that it went through, in their order."""
+        from operando.runs._amendments import amendments_of
+
+        return amendments_of(self)
+
+    @property
+    def changes(self) -> tuple[tuple[int, Mapping[str, Any]], ...]:
+        """Return the first half-cycle and the technique of each other protocol it came under."""
+        return tuple((one.half_cycle, one.technique) for one in self.amendments)
+
+    @property
+    def skipped(self) -> tuple[int, ...]:
+        """Return the numbers of the half-cycles that somebody had ended before their time."""
+        from operando.runs._amendments import skipped_half_cycles
+
+        return skipped_half_cycles(self)
 
     def remembered(self, key: Hashable, compute: Callable[[], T]) -> T:
         """Return ``compute()``, computed once for this run and the later views of it.
@@ -156,13 +180,13 @@ class Run:
             without: Attachments, by their whole uids, that are left out.
         """
         from operando import journal
-        from operando.runs._damage import read_journal
+        from operando.runs._damage import read_journal, with_deleted
 
         def read(uid: str, folder: Path) -> Run:
             run, damage = read_journal(journal.journal_path(folder, uid), expand=folder)
             rows = {name: len(stream) for name, stream in run.streams.items()}
             journal.remember_damage(folder, uid, damage, rows)
-            return run
+            return with_deleted(run, folder)
 
         return cls._from(read, uid, data_dir, chain=chain, without=without)
 
@@ -171,11 +195,12 @@ class Run:
         """Read a run from the catalog, through databroker; arguments as for `from_journal`."""
         from operando import catalog
         from operando.runs._builder import of_parts
-        from operando.runs._damage import told_catalog_damage
+        from operando.runs._damage import told_catalog_damage, with_deleted
 
         def read(uid: str, folder: Path) -> Run:
             parts = catalog.read_run(uid, folder)
-            return told_catalog_damage(of_parts(parts), folder, parts=parts)
+            run = told_catalog_damage(of_parts(parts), folder, parts=parts)
+            return with_deleted(run, folder)
 
         return cls._from(read, uid, data_dir, chain=chain)
 
@@ -209,4 +234,4 @@ class Run:
         if missing or damage:
             notes = (*run.notes, *missing, *damage)
             run = replace(run, notes=notes, damage=(*run.damage, *damage))
-        return with_attachments(run, late)
+        return replace(with_attachments(run, late), folder=folder)

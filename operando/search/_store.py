@@ -17,6 +17,7 @@ from operando.journal import (
     attachments,
     attachments_of,
     chain_of,
+    deleted_raw,
     journal_path,
     summaries,
 )
@@ -219,7 +220,23 @@ class Store:
         """Return whether numbers that were made of these runs and files still are the run's."""
         if runs != " ".join(experiment):
             return False
-        return all(_size(self._data_dir / name) == size for name, size in json.loads(files))
+        changed = {
+            name: size for name, size in json.loads(files) if _size(self._data_dir / name) != size
+        }
+        # What was deleted after an export is what it was: numbers of it are kept.
+        return not changed or changed.items() <= self._deleted_sizes(experiment).items()
+
+    def _deleted_sizes(self, uids: Iterable[str]) -> dict[str, int]:
+        found: dict[str, int] = {}
+        for uid in uids:
+            try:
+                note = deleted_raw(journal_path(self._data_dir, uid))
+            except LookupError:
+                continue
+            if note is not None:
+                gone = note.files.items()
+                found |= {n: size for n, size in gone if not (self._data_dir / n).exists()}
+        return found
 
     def _evaluate(self, experiment: tuple[str, ...], sources: tuple[str, ...]) -> None:
         # Whatever is wrong with one run must not hide the others.
@@ -393,9 +410,15 @@ def _create(database: sqlite3.Connection) -> None:
 
 
 def _rows_of(run: "Run") -> str:
-    """Return the rows of each stream, and of each of its files as far as they are there."""
+    """Return the rows of each stream, and of each of its files as far as they are there.
+
+    Those that were deleted after they had been exported whole count as if they were.
+    """
     rows = {
-        name: [len(stream), *(len(asset) for asset in stream.assets.values())]
+        name: [
+            len(stream),
+            *(one.announced if one.gone else len(one) for one in stream.assets.values()),
+        ]
         for name, stream in run.streams.items()
     }
     return json.dumps([rows, run.damage])

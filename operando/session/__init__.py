@@ -8,6 +8,7 @@ that only shows something after it and beside it.
 from operando.run_failed import RunFailedError
 from operando.session._engine import INTERRUPTED, LEADER, SIGN_CONVENTION
 from operando.session._records import LazyCatalog
+from operando.session._requests import PendingRequest, RequestBox, RequestRefusedError
 from operando.session._session import ABORT_TIMEOUT_S, ABORTED_BY_HAND, Session
 from operando.session._signals import CONFIRM_WITHIN_S
 
@@ -19,6 +20,9 @@ __all__ = [
     "LEADER",
     "SIGN_CONVENTION",
     "LazyCatalog",
+    "PendingRequest",
+    "RequestBox",
+    "RequestRefusedError",
     "RunFailedError",
     "Session",
 ]

@@ -38,7 +38,7 @@ _ASK_AGAIN = (
 )
 
 
-_ASK_NO_INSTRUMENT = ("open_run", "close_run", "null")
+_ASK_NO_INSTRUMENT = ("open_run", "close_run", "null", "clear_checkpoint", "wait_for")
 
 
 def run_engine(
@@ -189,13 +189,16 @@ def guarded(state: Callable[[], dict[str, Any] | None], plan: MsgGenerator) -> M
 
     What asks no instrument for anything goes on: that nothing was begun may be recorded.
     """
-    told = state()
-    if told is None or not told["ended"]:
+    at_first = state()
+    if at_first is None or not at_first["ended"]:
         return (yield from plan)
 
     def refuse(message: Msg) -> Msg:
         if message.command in _ASK_NO_INSTRUMENT:
             return message
+        told = state()
+        if told is None or not told["ended"]:
+            return message  # one was regained meanwhile
         raise GuardError(
             f"nothing is begun without a guard: {told['ended']}. Close this session and open "
             "another; if that does not help, `python -m operando.guard` says why"

@@ -5,13 +5,23 @@ from typing import Any
 
 
 class LastRun:
-    """Remembers which run was begun last and how it ended."""
+    """Remembers which run was begun last and how it ended.
+
+    Attributes:
+        uid: Of the run; empty: none was begun.
+        exit_status: As its stop document has it; empty: it has none yet.
+        reason: As its stop document has it.
+        handling: How to handle the cell as it was left.
+        end_of_life: What says that nothing is to be run on the cell any more; ``None``: nothing.
+    """
 
     def __init__(self) -> None:
         self.clear()
 
     def clear(self) -> None:
+        """Know of no run."""
         self.uid = self.exit_status = self.reason = self.handling = ""
+        self.end_of_life: dict[str, Any] | None = None
 
     def __call__(self, name: str, doc: Mapping[str, Any]) -> None:
         if name == "start":
@@ -20,3 +30,4 @@ class LastRun:
         elif name == "stop":
             self.exit_status, self.reason = doc["exit_status"], doc.get("reason", "")
             self.handling = (doc.get("end_state") or {}).get("handling", "").removesuffix(".")
+            self.end_of_life = doc.get("end_of_life")

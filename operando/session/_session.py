@@ -24,14 +24,17 @@ from ophyd import Device
 
 from instruments.bench import Bench
 from instruments.bench_file import BenchFile
+from instruments.lending import Lender
 from operando import configuration
 from operando.configuration import check_limits, load_bench, load_cell, load_protocol, program_of
 from operando.guard import Guard, GuardError, Taken, let_go_on, settle, take_back, wanted
 from operando.journal import JournalWriter, ScanNumbers, check_writable, log_may_go
 from operando.late import check_readers, collect_quietly, places_of
 from operando.live import Aside, LiveTable
+from operando.logbook import LogNote, write_note
 from operando.run_failed import RunFailedError
-from operando.session._end_state import EndStates
+from operando.session._as_plan import Conductor
+from operando.session._end_state import EndStates, ToldBesides
 from operando.session._engine import (
     LEADER,
     guarded,
@@ -44,6 +47,7 @@ from operando.session._engine import (
 )
 from operando.session._outcome import LastRun
 from operando.session._records import LazyCatalog, Records
+from operando.session._requests import RequestBox
 from operando.settings import data_dir as default_data_dir
 from operando.settings import journal_patience_s
 from techniques import Cell, Protocol, Schedule
@@ -73,11 +77,14 @@ class Session(Records):
         interactive: Whether somebody sits at a prompt: Ctrl-C then pauses a plan as bluesky does
             (twice: at once), and long waits show progress. Else Ctrl-C ends the run.
         catalog: Whether the catalog service is to run.
+        lender: Who lends instruments that other stations use as well; ``None``: they are used as
+            if they were this bench's own.
 
     Attributes:
         RE: The RunEngine; anything it runs is recorded.
         bench: The instruments.
         data_dir: The data folder.
+        requests: Takes what is asked of the run that goes on, from any thread.
         guard_left: Process id of the guard that goes on trying what ``close`` could not make safe.
         taken_back: What guards of the bench had done before they let its instruments go.
     """
@@ -90,11 +97,12 @@ class Session(Records):
         *,
         interactive: bool = False,
         catalog: bool = True,
+        lender: Lender | None = None,
     ) -> None:
         file = bench if isinstance(bench, BenchFile) else load_bench(bench)
         self._pid = os.getpid()
         self.data_dir = (data_dir or default_data_dir()).expanduser().resolve()
-        self.bench = Bench(file)
+        self.bench = Bench(file, lender)
         self._catalog_wanted = catalog
         self._interactive = interactive
         try:
@@ -106,6 +114,7 @@ class Session(Records):
         )
         self._scan_numbers = ScanNumbers(self.data_dir)
         self._last = LastRun()
+        self.requests = RequestBox()
         self._out = out
         self._aside = Aside(LiveTable(out)) if out is not None else None
         self._service: threading.Thread | None = None
@@ -122,25 +131,29 @@ class Session(Records):
         self._stop_signal: int | None = None
         self._why_aborted = ABORTED_BY_HAND
         self.RE = self._run_engine()
+        # Of a thread that carries something out inside a call of the RunEngine: what executes it.
+        self._within = threading.local()
         # However the interpreter ends, short of being killed, the cell is opened.
         self._at_exit = _close_at_exit(self)
 
     def _run_engine(self) -> RunEngine:
+        besides = ToldBesides()
         engine = run_engine(
             self._loop,
             interactive=self._interactive,
             noted=self._note_signal,
             preprocessors=[
-                partial(with_assets, self.devices, self.data_dir),
+                *self._around_each_plan(),
+                besides.listening,
                 partial(with_reason, lambda: self._why_aborted),
                 without_pause,
-                partial(leaving_safe, self.bench),
                 partial(guarded, self.guard_state),
                 partial(with_calibrations, self.bench.file),
             ],
             scan_id_source=self._next_scan_id,
         )
         engine.subscribe(EndStates(self.devices, LEADER))  # first: the journal keeps what it adds
+        engine.subscribe(besides)
         engine.subscribe(self._journal)
         engine.subscribe(self._last)
         engine.subscribe(self._tell_run, "start")
@@ -148,6 +161,13 @@ class Session(Records):
         if self._aside is not None:
             engine.subscribe(self._aside)
         return engine
+
+    def _around_each_plan(self) -> list[Callable[[MsgGenerator], MsgGenerator]]:
+        """Return what is put around each plan, also where one call of the RunEngine has several."""
+        return [
+            partial(with_assets, self.devices, self.data_dir),
+            partial(leaving_safe, self.bench),
+        ]
 
     def _tell_run(self, name: str, doc: Mapping[str, Any]) -> None:
         """Tell which run is open those instruments whose results carry its name."""
@@ -244,8 +264,8 @@ class Session(Records):
         guard = self._guard
         if guard is None or not guard.state()["ended"]:
             return
-        if self.RE.state != "idle":
-            raise GuardError(f"a plan is {self.RE.state}: no guard is started beside it")
+        if self._plan_state != "idle":
+            raise GuardError(f"a plan is {self._plan_state}: no guard is started beside it")
         guard.close()
         self._guard = None
         self._start_guard()
@@ -423,6 +443,7 @@ class Session(Records):
             cell=cell,
             every=every,
             verdicts=self.verdicts,
+            requests=self.requests,
             md=md,
             **followers_among(self.devices),
         )
@@ -440,6 +461,30 @@ class Session(Records):
 
             return Recovery(self, self._tell).after(error)
 
+    def note(
+        self,
+        text: str,
+        *,
+        cell: Cell | str | None = None,
+        run: str | None = None,
+        by: str | None = None,
+    ) -> LogNote:
+        """Write a note into the log book of the data folder, and return it.
+
+        Args:
+            text: What is noted.
+            cell: The cell that it is of, or its label.
+            run: The run that it is of, by its whole uid; without run and cell the one that goes on
+                in this session, or was the last one.
+            by: Who notes it; by default the user of this computer.
+
+        Raises NoteError if it cannot be written.
+        """
+        if run is None and cell is None:
+            run = self._last.uid or None
+        cell_id = cell.cell_id if isinstance(cell, Cell) else cell
+        return write_note(self.data_dir, text, by, None, cell_id, run)
+
     def _tell(self, text: str) -> None:
         if self._out is None:
             logger.warning("%s", text)
@@ -454,8 +499,8 @@ class Session(Records):
         """
         from operando.checking import check_connected
 
-        if self.RE.state != "idle":
-            raise RuntimeError(f"a plan is {self.RE.state}: the bench is checked between plans")
+        if self._plan_state != "idle":
+            raise RuntimeError(f"a plan is {self._plan_state}: the bench is checked between plans")
         return check_connected(
             self.bench,
             data_dir=self.data_dir,
@@ -473,13 +518,70 @@ class Session(Records):
 
         return Verdicts({**self.RE.md, **start})
 
+    def as_plan(self, begin: Callable[[], Any]) -> MsgGenerator:
+        """Carry out ``begin`` as one plan, which executes what it runs; return its result.
+
+        For who calls the RunEngine once for a whole experiment, as a queue server does. ``begin``
+        is called in a thread of its own: what it runs, its failure policies and waits included, is
+        as it is without this, document for document. No pause is possible; an abort ends the run,
+        and whatever ``begin`` waits for meanwhile.
+
+        Raises in the plan what ``begin`` raised.
+        """
+        conductor = Conductor(self.RE, begin, self._wrapped)
+
+        def start(carry_out: Callable[[], None]) -> None:
+            def conducted() -> None:
+                self._within.conductor = conductor
+                carry_out()
+
+            threading.Thread(target=conducted, name="carries-out", daemon=True).start()
+
+        return conductor.plan(start)
+
+    def _wrapped(self, plan: MsgGenerator) -> MsgGenerator:
+        for around in self._around_each_plan():
+            plan = around(plan)
+        return plan
+
+    @property
+    def _conductor(self) -> Conductor | None:
+        """Return what executes the plans of this thread; ``None``: the RunEngine, when called."""
+        return getattr(self._within, "conductor", None)
+
+    @property
+    def _plan_state(self) -> str:
+        # Who carries something out inside a plan is between two plans whenever it asks.
+        return "idle" if self._conductor is not None else str(self.RE.state)
+
+    def wait(self, seconds: float) -> None:
+        """Wait; raises KeyboardInterrupt if somebody ends meanwhile what is carried out."""
+        if self._conductor is not None:
+            self._conductor.wait(seconds)
+        else:
+            threading.Event().wait(seconds)
+
+    def abort(self, why: str) -> None:
+        """End what the RunEngine executes, cell open, for a reason that the stop document tells.
+
+        Returns when it has been told; from any thread but that of the RunEngine's loop.
+        """
+        if self.RE.state in ("running", "paused"):
+            self._abort(why)
+
     def run(self, plan: MsgGenerator) -> str:
         """Run a plan that makes one run and return its uid; raises as ``run_protocol``."""
+        conductor = self._conductor
         self._last.clear()
-        self._stop_signal = None
-        self._why_aborted = ABORTED_BY_HAND
+        if conductor is None or not conductor.interrupted:
+            self._stop_signal = None
+            self._why_aborted = ABORTED_BY_HAND
+        self._tell_cell_behind()  # it may have been changed since the last run
         try:
-            self.RE(plan)
+            if conductor is None:
+                self.RE(plan)
+            else:
+                conductor.run(plan)
         except RunEngineInterrupted as error:
             if self.RE.state == "paused":
                 self._abort("paused, and nobody there to resume it")
@@ -499,6 +601,16 @@ class Session(Records):
         if failure is not None:
             raise failure
         return self._last.uid
+
+    @property
+    def last_run(self) -> LastRun:
+        """Return which run was begun last, and how it ended."""
+        return self._last
+
+    @property
+    def why_aborted(self) -> str:
+        """Return the reason of the last abort, as stop documents tell it."""
+        return self._why_aborted
 
     @property
     def handling(self) -> str:
@@ -568,9 +680,9 @@ class Session(Records):
 
         RE, the devices and plans by name, ``bps``, ``bp`` and ``bpp``, ``cat`` (the catalog,
         opened when first used), ``protocol(name)``, ``cell(name)``, ``run_protocol``,
-        ``runs(sample=..., where=...)``, ``report(uid)``, ``export(uid, to=...)``, and the session
-        itself. Plans whose rules need a judge have the session's: what is typed there ends a
-        shorted cell as ``run_protocol`` does.
+        ``runs(sample=..., where=...)``, ``report(uid)``, ``export(uid, to=...)``, ``note(text)``
+        and the session itself. Plans whose rules need a judge have the session's: what is typed
+        there ends a shorted cell as ``run_protocol`` does.
         """
         import bluesky.plans as bp
 
@@ -592,17 +704,27 @@ class Session(Records):
             "runs": self.runs,
             "report": self.report,
             "export": self.export,
+            "note": self.note,
         }
         # Devices last: a device called like a technique is what the bench file asked for.
         return names | self.devices
 
     def _judged(self, plan: Callable[..., Any]) -> Callable[..., Any]:
-        """Return a plan that has the session judge its stream, unless it is told otherwise."""
-        if "verdicts" not in inspect.signature(plan).parameters:
+        """Return a plan that has the session judge its stream, unless it is told otherwise.
+
+        It also hears of what is asked of it.
+        """
+        ours = {"verdicts": self.verdicts, "requests": self.requests}
+        given = {name: one for name, one in ours.items() if name in _parameters(plan)}
+        if not given:
             return plan
-        judged = partial(plan, verdicts=self.verdicts)
+        judged = partial(plan, **given)
         # Help and completion of a prompt show the plan's own.
         return update_wrapper(judged, plan)
+
+
+def _parameters(plan: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:
+    return inspect.signature(plan).parameters
 
 
 def _close_at_exit(session: Session) -> Callable[[], None]:

@@ -165,6 +165,20 @@ class Cell:
         self.__dict__.update(state)
         self.lock = threading.RLock()
 
+    def become(self, other: Cell) -> None:
+        """Be another cell from now on: another one is put into the leads.
+
+        Its own lock, the bench's time, temperature, light and cables stay; ``other`` is not to be
+        used any more.
+        """
+        state = other.__getstate__()
+        kept = ("t", "temperature_k", "temperature_setpoint_k", "_temperature_rate")
+        with self.lock:
+            for name in (*kept, "contact_ohm", "_lit"):
+                state[name] = getattr(self, name)
+            self.__dict__.update(state)
+            self._set_temperature(self.temperature_k)
+
     # ---- looking at the cell
 
     @property

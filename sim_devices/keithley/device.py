@@ -147,6 +147,11 @@ class SourceMeter:
         self._worker.join(_CLOSING_S)
         self.smu.close()
 
+    @property
+    def drives_cell(self) -> bool:
+        """Return whether the output is on."""
+        return self.smu.output
+
     def inject(self, fault: str, **options: object) -> None:
         """Break something: see `sim_devices.pty_server.ByteServer.inject`."""
         self.line.inject(fault, **options)

@@ -226,6 +226,11 @@ class EmStat4:
         self._clock.wake()
         self._worker.join()
 
+    @property
+    def drives_cell(self) -> bool:
+        """Return whether a script runs, or the cell is switched on."""
+        return self._running or self._machine.cell_is_on
+
     def inject(self, fault: str, **options: object) -> None:
         """Break something of `FAULTS`.
 

@@ -19,6 +19,7 @@ import pytest
 
 from operando.cli import OK, REFUSED, main
 from operando.configuration import load_cell, load_protocol, load_stations
+from operando.logbook import notes
 from operando.queueing._redis import RedisServer, client
 from operando.queueing.desk import Desk, add_at_desk
 from operando.queueing.errors import QueueError
@@ -686,6 +687,20 @@ def test_the_command_adds_lists_and_removes(
     assert "did you mean" in capsys.readouterr().err
     assert main(["queue", "abort", "A1"]) == REFUSED
     assert "nothing runs in station A1" in capsys.readouterr().err
+
+
+def test_a_note_of_an_item_is_one_of_its_cell(
+    running: Running, queue: Queue, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    monkeypatch.setenv("OPERANDO_DATA", str(running.folder))
+    item = _add(queue)
+    assert main(["queue", "note", item[:8], "looks", "dark", "--by", "anna"]) == OK
+    (note,) = notes(running.folder, cell_id=CELL_ID)
+    assert (note.text, note.by, note.station) == ("looks dark", "anna", "A1")
+    queue.remove(item)
+    assert queue.note(item, "it was the wrong one").cell_id == CELL_ID
+    assert main(["queue", "note", "nothing", "x"]) == REFUSED
+    assert "there is no item" in capsys.readouterr().err
 
 
 def test_a_desk_adds_what_is_asked(

@@ -1,0 +1,185 @@
+"""The command station: what runs cells unattended is started, stopped and looked at."""
+
+import argparse
+import getpass
+import json
+import time
+from typing import TYPE_CHECKING, Any
+
+from ._arguments import AddCommand
+from ._terminal import OK, REFUSED, complain, say
+
+if TYPE_CHECKING:
+    from operando.queueing.control import Control, Shown
+
+
+def declare(add: AddCommand) -> None:
+    """Add the command."""
+    sub = add(
+        "station",
+        _status,
+        "start, stop and look at the stations that run queues of experiments unattended",
+        "A station is the instruments of one cell (a bench file) with a queue of its own; which "
+        "there are is told in config/stations.yaml ($OPERANDO_STATIONS names another file).",
+    )
+    sub.set_defaults(names=[], json=False)
+    parts = sub.add_subparsers(metavar="WHAT")
+
+    def part(name: str, command: Any, about: str) -> argparse.ArgumentParser:
+        one = parts.add_parser(name, help=about, description=f"{about[0].upper()}{about[1:]}.")
+        one.set_defaults(command=command)
+        return one
+
+    start = part(
+        "start",
+        _start,
+        "open stations, and keep them open, also after the computer was started anew; a "
+        "supervisor is started if none runs",
+    )
+    start.add_argument("names", nargs="*", metavar="STATION", help="by default all")
+    start.add_argument(
+        "--no-wait", action="store_true", help="do not wait until their workers are open"
+    )
+    stop = part("stop", _stop, "close stations; their queues are kept")
+    stop.add_argument("names", nargs="*", metavar="STATION", help="at least one, or --all")
+    stop.add_argument(
+        "--all",
+        action="store_true",
+        help="all stations, and end everything that was started for them: queue servers, "
+        "simulated benches, the supervisor, and Redis if it is ours",
+    )
+    stop.add_argument(
+        "--abort", action="store_true", help="also if an item runs: it is ended, the cell opened"
+    )
+    status = part("status", _status, "tell how stations are")
+    status.add_argument("names", nargs="*", metavar="STATION", help="by default all")
+    status.add_argument("--json", action="store_true", help="for programs")
+    part("list", _list, "list the stations of the file, with bench, policy and supply")
+    decide = part(
+        "decide",
+        _decide,
+        "say how a station that is held goes on: with its item where it stood (resume), with the "
+        "next item (skip), or with the next, the item counting as failed (fail)",
+    )
+    decide.add_argument("name", metavar="STATION")
+    decide.add_argument("do", choices=("resume", "skip", "fail"))
+    decide.add_argument("--by", metavar="NAME", help="who decided (by default who you are here)")
+    part(
+        "serve",
+        _serve,
+        "be the supervisor, in the foreground: for systemd and the like; end it at any time, "
+        "workers go on and the next supervisor takes over",
+    )
+
+
+def _control() -> "Control":
+    from operando.queueing.control import Control
+    from operando.settings import data_dir
+
+    return Control(data_dir())
+
+
+def _start(arguments: argparse.Namespace) -> int:
+    control = _control()
+    names = control.known(arguments.names)
+    if control.start(names):
+        say("A supervisor was started.")
+    if arguments.no_wait:
+        return OK
+    refused = 0
+    for name in names:
+        shown = control.wait_until_open(name)
+        if shown.is_open:
+            say(f"    {name:<12} {shown.told}")
+        else:
+            refused += 1
+            complain(f"station {name} is not open: {shown.told}")
+    return REFUSED if refused else OK
+
+
+def _stop(arguments: argparse.Namespace) -> int:
+    control = _control()
+    if bool(arguments.names) == bool(arguments.all):
+        complain("which stations are to be stopped? Name them, or --all")
+        return REFUSED
+    if arguments.all:
+        control.stop_all(abort=arguments.abort, by=getpass.getuser(), say=say)
+        say("Everything has ended. The queues are kept.")
+        return OK
+    names = control.known(arguments.names)
+    control.stop(names, abort=arguments.abort, by=getpass.getuser())
+    for name in names:
+        say(f"    {name:<12} closed")
+    return OK
+
+
+def _status(arguments: argparse.Namespace) -> int:
+    control = _control()
+    names = control.known(arguments.names)
+    shown = [control.shown(name) for name in names]
+    if arguments.json:
+        say(json.dumps([one.as_json() for one in shown], indent=1))
+        return OK
+    alive = control.supervisor_lives
+    say("The supervisor runs." if alive else "No supervisor runs: operando station start")
+    _table(shown)
+    return OK
+
+
+def _table(shown: "list[Shown]") -> None:
+    rows = [("station", "state", "since", "cell", "item", "queue", "")]
+    rows += [
+        (
+            one.name,
+            one.state,
+            "" if not one.since else time.strftime("%d %b %H:%M", time.localtime(one.since)),
+            one.cell,
+            (one.item or "")[:8],
+            str(one.waiting),
+            one.why,
+        )
+        for one in shown
+    ]
+    widths = [max(len(row[column]) for row in rows) for column in range(6)]
+    for row in rows:
+        cells = [text.ljust(width) for text, width in zip(row[:6], widths, strict=True)]
+        say("  ".join([*cells, row[6]]).rstrip())
+
+
+def _list(arguments: argparse.Namespace) -> int:
+    del arguments
+    control = _control()
+    rows = [("station", "bench", "simulated cell", "after a death", "supply")]
+    rows += [
+        (
+            one.name,
+            one.bench,
+            "" if one.simulate is None else f"{one.simulate.cell} x{one.simulate.factor:g}",
+            one.on_death,
+            one.supply,
+        )
+        for one in control.file.stations
+    ]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    for row in rows:
+        say("  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip())
+    return OK
+
+
+def _decide(arguments: argparse.Namespace) -> int:
+    control = _control()
+    (name,) = control.known([arguments.name])
+    control.decide(name, arguments.do, by=arguments.by or getpass.getuser())
+    say(f"Station {name}: decided, {arguments.do}.")
+    return OK
+
+
+def _serve(arguments: argparse.Namespace) -> int:
+    del arguments
+    import logging
+
+    from operando.queueing.supervisor._serve import serve
+    from operando.settings import data_dir
+
+    logging.getLogger("operando").setLevel(logging.WARNING)
+    return serve(data_dir())

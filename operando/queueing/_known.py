@@ -1,0 +1,96 @@
+"""What the record knows of a cell: how it was left, its resistance, whether it is finished."""
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from operando.journal import JournalError, cycle_index, documents, select_runs
+
+logger = logging.getLogger(__name__)
+
+# So many of the newest runs of a cell are looked through.
+_RUNS = 50
+
+
+@dataclass(frozen=True)
+class Known:
+    """What the runs of a cell in the data folder tell of it; ``None``: they do not tell.
+
+    Attributes:
+        run: The newest run of it that is not a look at it, by uid.
+        open_circuit_v: At rest at the end of that run, V.
+        metal_mah_cm2: Metal on each electrode at most as that run left it, mAh/cm2.
+        series_ohm: Series resistance at the newest look that found one, ohm.
+        series_run: The run of that look.
+        finished: What ended its life, in words; empty: nothing did.
+    """
+
+    run: str | None = None
+    open_circuit_v: float | None = None
+    metal_mah_cm2: tuple[tuple[str, float], ...] = ()
+    series_ohm: float | None = None
+    series_run: str | None = None
+    finished: str = ""
+
+
+def known_of(data_dir: Path, cell_id: str) -> Known:
+    """Return what is known of a cell; nothing of one that was never measured here."""
+    run = series_run = None
+    state: dict[str, Any] = {}
+    series_ohm = None
+    finished = ""
+    for one in select_runs(data_dir, "sample = ?", (cell_id,), limit=_RUNS):
+        try:
+            if one.plan_name == "look_at_cell":
+                if series_ohm is None:
+                    series_ohm = _series_ohm(data_dir, one.uid)
+                    series_run = None if series_ohm is None else one.uid
+                continue
+            if run is not None:
+                continue
+            stop = _stop_of(one.path)
+        except (JournalError, LookupError) as error:
+            logger.warning("run %s of cell %s cannot be read: %s", one.uid[:8], cell_id, error)
+            continue
+        run = one.uid
+        state = stop.get("end_state") or {}
+        told = stop.get("end_of_life")
+        if told:
+            finished = f"run {run[:8]}: {told.get('reason') or told.get('rule')}"
+    metal = tuple((k, float(x)) for k, x in (state.get("metal_mah_cm2") or {}).items() if x)
+    return Known(run, state.get("open_circuit_v"), metal, series_ohm, series_run, finished)
+
+
+def _stop_of(path: Path) -> dict[str, Any]:
+    """Return the stop document of a run without reading all its rows; empty: it has none."""
+    cycles = cycle_index(path).cycles
+    last = int(cycles[-1]) if len(cycles) else 0
+    doc: dict[str, Any] = {}
+    for name, doc in documents(path, arrays=True, from_cycle=last if last > 0 else None):
+        if name == "stop":
+            return doc
+    return {}
+
+
+def _series_ohm(data_dir: Path, uid: str) -> float | None:
+    from operando.queueing.look import look_of
+    from operando.runs import Run
+
+    return look_of(Run.from_journal(uid, data_dir, chain=False)).series_ohm
+
+
+def open_run_of(
+    data_dir: Path, *, station: str | None = None, cell_id: str | None = None
+) -> str | None:
+    """Return the run that goes on in a station or on a cell, by uid; ``None``: none does."""
+    for one in select_runs(data_dir, "exit_status = ''"):
+        if one.exit_status != "running":
+            continue
+        if cell_id is not None and one.sample == cell_id:
+            return one.uid
+        if station is not None:
+            start = next((doc for name, doc in documents(one.path) if name == "start"), {})
+            if (start.get("queue") or {}).get("station") == station:
+                return one.uid
+    return None

@@ -1,0 +1,297 @@
+"""What people do with stations: start, stop, look at them, decide; the same for shell and page."""
+
+import difflib
+import json
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal, cast
+
+from operando.configuration import load_stations, stations_path
+from operando.queueing import _redis
+from operando.queueing.errors import QueueError
+from operando.queueing.model import Command, StationState
+from operando.queueing.places import station_dir
+from operando.queueing.sanitise import pending
+from operando.queueing.store import Store, told
+
+_OPENS_WITHIN_S = 180.0
+_CLOSES_WITHIN_S = 180.0
+_LOOK_S = 0.1
+_DECIDED_WITHIN_S = 10.0
+
+
+@dataclass(frozen=True)
+class Shown:
+    """How a station is, for people.
+
+    Attributes:
+        since: Since when its state is what it is, s of the epoch; 0: not known.
+        cell: The mounted cell; empty: none.
+        item: The item that is under way.
+        waiting: How many items are in its queue.
+        why: In words; what is to be done, if something is.
+        paused: Whether somebody said that no further item is to be started.
+    """
+
+    name: str
+    state: str
+    since: float
+    cell: str
+    item: str | None
+    waiting: int
+    why: str
+    paused: bool
+    host: str
+
+    @property
+    def is_open(self) -> bool:
+        """Return whether its worker is open."""
+        return self.state in ("idle", "running", "held")
+
+    @property
+    def told(self) -> str:
+        """Return state and reason as one text."""
+        return f"{self.state}{': ' if self.why else ''}{self.why}"
+
+    def as_json(self) -> dict[str, Any]:
+        """Return it as JSON has it."""
+        return asdict(self)
+
+
+class Control:
+    """What people do with the stations of a data folder.
+
+    Args:
+        data_dir: The data folder.
+
+    Raises:
+        ConfigurationError: there is no file of stations, or it is wrong.
+    """
+
+    def __init__(self, data_dir: Path) -> None:
+        self._data_dir = data_dir
+        self._path = stations_path()
+        self.file = load_stations(self._path)
+        self._opened: Store | None = None
+
+    @property
+    def supervisor_lives(self) -> bool:
+        """Return whether a supervisor of this data folder runs on this computer."""
+        from operando.queueing.supervisor._serve import supervisor_process
+
+        return supervisor_process(self._data_dir) is not None
+
+    def known(self, names: Sequence[str]) -> list[str]:
+        """Return the stations that are meant, by default all. Raises QueueError."""
+        all_names = [one.name for one in self.file.stations]
+        for name in names:
+            if name not in all_names:
+                near = difflib.get_close_matches(name, all_names, 1, 0.4)
+                hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(all_names)}"
+                raise QueueError(f"there is no station {name!r} in {self._path}: {hint}")
+        return list(dict.fromkeys(names)) or all_names
+
+    # -- starting
+
+    def start(self, names: Sequence[str]) -> bool:
+        """Have stations opened and kept open; return whether a supervisor had to be started.
+
+        Raises QueueError: another computer serves one of them, or no supervisor can be started.
+        """
+        from operando.queueing.supervisor._serve import ensure_supervisor
+
+        started = ensure_supervisor(self._data_dir)
+        store = self._wait_for_store()
+        for name in names:
+            self._refuse_elsewhere(store, name)
+        now = time.time()
+        for name in names:
+            state = store.station(name)
+            if state is None or state.wanted != "open":
+                # What it was is over; what it becomes its supervisor tells.
+                store.change_station(name, wanted="open", state="opening", why="", since=now)
+        return started
+
+    def wait_until_open(self, name: str) -> Shown:
+        """Return how a station is when it has opened, or when that did not succeed."""
+        give_up = time.monotonic() + _OPENS_WITHIN_S
+        while True:
+            shown = self.shown(name)
+            if shown.is_open or shown.state == "lost" or time.monotonic() > give_up:
+                return shown
+            time.sleep(_LOOK_S)
+
+    def _refuse_elsewhere(self, store: Store, name: str) -> None:
+        import socket
+
+        from operando.queueing.supervisor._supervisor import claim_key
+
+        with told():
+            text = cast(str | None, store.client.get(claim_key(name)))
+        if text is None:
+            return
+        claim = json.loads(text)
+        here = {"host": socket.gethostname(), "data_dir": str(self._data_dir)}
+        if {key: claim.get(key) for key in here} != here:
+            raise QueueError(
+                f"station {name} is served by the computer {claim.get('host')} (data folder "
+                f"{claim.get('data_dir')}): stop it there (operando station stop {name}), or give "
+                f"it another name in {self._path}"
+            )
+
+    # -- stopping
+
+    def stop(self, names: Sequence[str], *, abort: bool, by: str) -> None:
+        """Have stations closed; returns when they are.
+
+        Raises QueueError: an item runs and ``abort`` is not told, or no supervisor is there to
+        close them.
+        """
+        store = self._store()
+        busy = [state for name in names if (state := store.station(name)) and _is_busy(state)]
+        if busy and not abort:
+            which = ", ".join(f"{x.name} ({(x.item or '')[:8]})" for x in busy)
+            raise QueueError(
+                f"an item runs in {which}: wait until it has ended (operando queue pause STATION "
+                "starts no other), or end it now with --abort"
+            )
+        if not self.supervisor_lives:
+            raise QueueError("no supervisor runs that could close stations: operando station start")
+        for state in busy:
+            asked = Command(do="abort", by=by, at=time.time(), item=state.item)
+            store.push_command(state.name, asked)
+        for name in names:
+            if store.station(name) is not None:
+                store.change_station(name, wanted="closed")
+        give_up = time.monotonic() + _CLOSES_WITHIN_S
+        while not_yet := [x for name in names if (x := store.station(name)) and not _closed(x)]:
+            if time.monotonic() > give_up:
+                which = ", ".join(f"{x.name} ({x.state}: {x.why})" for x in not_yet)
+                raise QueueError(f"not closed within {_CLOSES_WITHIN_S:g} s: {which}")
+            time.sleep(_LOOK_S)
+
+    def stop_all(self, *, abort: bool, by: str, say: Callable[[str], object]) -> None:
+        """Close all stations, and end every process that was started for them.
+
+        Raises QueueError as `stop`; then nothing has ended but what could be closed.
+        """
+        from operando.queueing.supervisor import _serve
+        from operando.queueing.supervisor._files import StationFiles, process_in
+        from operando.queueing.supervisor._processes import end_group
+        from operando.queueing.supervisor._simulators import Simulator
+
+        supervisor = _serve.supervisor_process(self._data_dir)
+        if supervisor is not None:
+            self._wait_for_store()
+            self.stop([one.name for one in self.file.stations], abort=abort, by=by)
+            supervisor.end(60.0)
+            say("    supervisor   ended")
+        for entry in self.file.stations:
+            if not station_dir(self._data_dir, entry.name).is_dir():
+                continue
+            files = StationFiles(self._data_dir, entry.name)
+            worker = files.worker()
+            if worker is not None and worker.alive:
+                raise QueueError(
+                    f"the worker of station {entry.name} (process {worker.pid}) lives, and no "
+                    "supervisor closes it: operando station start, and stop it then"
+                )
+            server = process_in(files.folder / "manager.json")
+            if server is not None:
+                end_group(server.pid)
+                (files.folder / "manager.json").unlink(missing_ok=True)
+            if entry.simulate is not None:
+                Simulator(files.folder, entry).stop()
+        if self.file.redis == "embedded":
+            _redis.RedisServer(self._data_dir).stop()
+
+    # -- looking, deciding
+
+    def shown(self, name: str) -> Shown:
+        """Return how a station is. Raises QueueError if Redis is gone."""
+        store = self._store()
+        state = store.station(name) or StationState(name=name)
+        mount = store.mount(name)
+        cell = "" if mount is None else mount.cell_id
+        why, told_state = state.why, state.state
+        if told_state != "closed" and not self._is_served(store, name):
+            told_state, why = "lost", "no supervisor serves it: operando station start"
+        elif state.paused:
+            why = f"paused: {why}" if why else "paused (operando queue resume)"
+        if mount is not None and mount.state == "finished":
+            cell += " (finished)"
+        return Shown(
+            name=name,
+            state=told_state,
+            since=state.since,
+            cell=cell,
+            item=state.item,
+            waiting=len(pending(store, name)),
+            why=why,
+            paused=state.paused,
+            host=state.host,
+        )
+
+    def _is_served(self, store: Store, name: str) -> bool:
+        from operando.queueing.supervisor._supervisor import claim_key
+
+        if self.supervisor_lives:
+            return True
+        with told():
+            text = cast(str | None, store.client.get(claim_key(name)))
+        # One of this computer that was killed is claimed for some seconds still.
+        return text is not None and json.loads(text).get("data_dir") != str(self._data_dir)
+
+    def decide(self, name: str, do: Literal["resume", "skip", "fail"], *, by: str) -> None:
+        """Say how a station that is held goes on; returns when its supervisor has taken it.
+
+        Raises QueueError: it is not held, or nobody takes it.
+        """
+        store = self._store()
+        state = store.station(name)
+        if state is None or state.state != "held":
+            how = "closed" if state is None else state.state
+            raise QueueError(f"station {name} is {how}: there is nothing to decide")
+        key = f"operando:decision:{name}"
+        decision = {"do": do, "by": by, "at": time.time(), "item": state.item}
+        with told():
+            store.client.set(key, json.dumps(decision))
+        give_up = time.monotonic() + _DECIDED_WITHIN_S
+        while time.monotonic() < give_up:
+            with told():
+                if not store.client.exists(key):
+                    return
+            time.sleep(_LOOK_S)
+        raise QueueError(
+            f"decided, but no supervisor has taken it yet: operando station status {name}"
+        )
+
+    def _store(self) -> Store:
+        if self._opened is None:
+            self._opened = Store(_redis.client(_redis.address(self._data_dir, self.file)))
+        return self._opened
+
+    def _wait_for_store(self) -> Store:
+        """Return the store as soon as it answers: who was just started starts Redis first."""
+        give_up = time.monotonic() + 20.0
+        while True:
+            try:
+                store = self._store()
+                with told():
+                    store.client.ping()
+                return store
+            except QueueError:
+                self._opened = None
+                if time.monotonic() > give_up:
+                    raise
+                time.sleep(_LOOK_S)
+
+
+def _is_busy(state: StationState) -> bool:
+    return state.item is not None and state.state not in ("held", "closed")
+
+
+def _closed(state: StationState) -> bool:
+    return state.state == "closed" or (state.wanted == "closed" and state.state == "lost")

@@ -1,0 +1,157 @@
+"""The files between supervisor and worker, in ``state/queueing/stations/NAME`` of the data folder.
+
+The supervisor writes ``ticket.json``; the worker ``worker.json``, ``beat`` and ``report.json``.
+"""
+
+import dataclasses
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from operando.queueing.places import private, station_dir, write_private
+from operando.queueing.tickets import BEAT, REPORT, WORKER, issue
+
+from ._processes import Process
+
+What = Literal["run_protocol", "resume_protocol", "look_at_cell"]
+HUNG_S = 4.0
+
+
+def write_whole(path: Path, told: Mapping[str, Any]) -> None:
+    """Write a file that only its owner reads, and that is there as a whole or as it was before."""
+    write_private(path, json.dumps(told))
+
+
+def read(path: Path) -> dict[str, Any] | None:
+    """Return what a file tells; ``None``: it is not there, or tells nothing."""
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        return None
+
+
+def process_in(path: Path) -> Process | None:
+    """Return the process that a file names; ``None``: it names none."""
+    told = read(path)
+    if told is None or not isinstance(told.get("pid"), int):
+        return None
+    ticks = told.get("started_ticks")
+    return Process(told["pid"], ticks if isinstance(ticks, int) else None)
+
+
+@dataclass(frozen=True)
+class Ticket:
+    """Leave for the worker to drive the cell once.
+
+    Attributes:
+        token: What the plan is given, and what its report names.
+        item: Of which item; empty for looking at a cell.
+        attempt: Which attempt of the item, from 1.
+        boot: The boot of the computer in which it was given.
+    """
+
+    token: str
+    item: str
+    attempt: int
+    what: What
+    boot: str
+
+
+class StationFiles:
+    """The files of one station."""
+
+    def __init__(self, data_dir: Path, name: str) -> None:
+        self._data_dir = data_dir
+        self.folder = private(station_dir(data_dir, name))
+        self._name = name
+        self._beat: tuple[bytes, int] = (b"", 0)
+        self._beat_at = time.monotonic()
+
+    def give_ticket(
+        self,
+        item: str,
+        attempt: int,
+        what: What,
+        *,
+        boot: str,
+        mounted_at: float | None = None,
+        label: str = "",
+        campaign: str = "",
+    ) -> Ticket:
+        """Write and return a new ticket; any other is void from now on."""
+        token = issue(
+            self._data_dir,
+            self._name,
+            item,
+            what,
+            attempt=attempt,
+            mounted_at=mounted_at,
+            label=label,
+            campaign=campaign,
+        )
+        ticket = Ticket(token, item, attempt, what, boot)
+        # The worker takes the ticket away with it; what was given is known all the same.
+        write_private(self.folder / "given.json", json.dumps(dataclasses.asdict(ticket)))
+        return ticket
+
+    def ticket(self) -> Ticket | None:
+        """Return the ticket that was given last."""
+        told = read(self.folder / "given.json")
+        if told is None:
+            return None
+        try:
+            return Ticket(
+                str(told["token"]),
+                str(told["item"]),
+                int(told["attempt"]),
+                told["what"],
+                str(told["boot"]),
+            )
+        except (KeyError, ValueError, TypeError):
+            return None
+
+    def report(self, ticket: Ticket) -> dict[str, Any] | None:
+        """Return what the worker reports of what it was given this ticket for."""
+        told = read(self.folder / REPORT)
+        return told if told is not None and told.get("ticket") == ticket.token else None
+
+    def worker(self) -> Process | None:
+        """Return the worker, living or dead; ``None``: there was none, or it has left in order."""
+        return process_in(self.folder / WORKER)
+
+    def reported(self) -> int:
+        """Return what is another number after each report."""
+        try:
+            return (self.folder / REPORT).stat().st_mtime_ns
+        except OSError:
+            return 0
+
+    def broken(self) -> bool:
+        """Return whether the worker that lives says that it is to be opened anew."""
+        report, worker = read(self.folder / REPORT) or {}, read(self.folder / WORKER) or {}
+        if report.get("environment") != "broken":
+            return False
+        return float(report.get("at", 0.0)) > float(worker.get("began", 0.0))
+
+    def forget_worker(self) -> None:
+        """Take the traces of a worker away that has ended."""
+        for name in (WORKER, BEAT):
+            (self.folder / name).unlink(missing_ok=True)
+
+    def silent_s(self) -> float:
+        """Return for how long the worker has not beaten, as far as we have looked, s."""
+        path, now = self.folder / BEAT, time.monotonic()
+        try:
+            beat = path.read_bytes(), path.stat().st_mtime_ns
+        except OSError:
+            beat = b"", time.monotonic_ns()  # it has not begun to
+        if beat != self._beat:
+            self._beat, self._beat_at = beat, now
+        return now - self._beat_at
+
+    def begin_listening(self) -> None:
+        """Count the silence of the worker from now."""
+        self._beat_at = time.monotonic()

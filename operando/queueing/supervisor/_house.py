@@ -1,0 +1,42 @@
+"""What all stations of a supervisor share."""
+
+import socket
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from operando.queueing.store import Store
+from techniques import StationsFile
+
+from ._clock import Clock
+
+
+class Tells(Protocol):
+    """Tells people of something; never waits for them."""
+
+    def send(self, event: str, title: str, body: str = "", station: str | None = None) -> None: ...
+
+
+@dataclass
+class House:
+    """What all stations of a supervisor share.
+
+    Attributes:
+        data_dir: The data folder.
+        stations: The file of stations.
+        store: What is kept in Redis.
+        alerts: Who is told.
+        clock: What time it is.
+        host: The name of this computer.
+        no_start: Why no item is started anywhere; empty: they are.
+        redis_starts: How often Redis was started again.
+    """
+
+    data_dir: Path
+    stations: StationsFile
+    store: Store
+    alerts: Tells
+    clock: Clock = field(default_factory=Clock)
+    host: str = field(default_factory=socket.gethostname)
+    no_start: str = ""
+    redis_starts: int = 0

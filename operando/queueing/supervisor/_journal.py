@@ -1,0 +1,61 @@
+"""What the record tells of an item: how far it came, whatever became of who ran it."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+# Eight stations may have begun some runs each since; more would be another item's time.
+_LOOKED_AT = 200
+# What the reason of a run begins with that somebody else closed.
+_LOOK = "look_at_cell"
+_DIED = "the acquisition process died"
+
+
+@dataclass(frozen=True)
+class LastRun:
+    """The last run of an item.
+
+    Attributes:
+        uid: Its uid.
+        exit_status: As in its stop document; ``unfinished`` or ``running``: it has none.
+        reason: That of the stop document.
+        stop: The stop document, if there is one.
+    """
+
+    uid: str
+    exit_status: str
+    reason: str
+    stop: dict[str, Any] | None = None
+
+    @property
+    def interrupted(self) -> bool:
+        """Return whether whoever drove it died in it: nobody had ended it."""
+        if self.exit_status in ("unfinished", "running"):
+            return True
+        return self.exit_status == "fail" and self.reason.startswith(_DIED)
+
+
+def last_run(data_dir: Path, item: str) -> LastRun | None:
+    """Return the last run of an item, also if a failure policy went on with it.
+
+    ``None``: none was begun. The newest runs of the folder are looked at.
+    """
+    from operando.journal import chain_of, documents, select_runs, summaries
+
+    # A look at the cell in between is no part of the experiment.
+    for run in select_runs(data_dir, "plan_name != ?", (_LOOK,), limit=_LOOKED_AT):
+        first = next(iter(documents(run.path)), None)
+        if first is None or first[0] != "start":
+            continue
+        told = first[1].get("queue")
+        if not isinstance(told, dict) or told.get("item") != item:
+            continue
+        uid = chain_of(data_dir, run.uid)[-1]
+        tip = summaries(data_dir, [uid]).get(uid, run)
+        stop = None
+        if tip.exit_status not in ("unfinished", "running"):
+            for name, document in documents(tip.path):
+                if name == "stop":
+                    stop = dict(document)
+        return LastRun(tip.uid, tip.exit_status, tip.reason, stop)
+    return None

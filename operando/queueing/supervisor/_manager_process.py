@@ -1,0 +1,94 @@
+"""The queue server of a station as a process: adopted, started, started anew."""
+
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+from operando.queueing._redis import RedisAddress
+from operando.queueing.errors import QueueError
+from operando.queueing.managers import Manager, start_manager, wait_for_manager
+from techniques import StationEntry
+
+from ._files import StationFiles, process_in, write_whole
+from ._processes import Process, end_group
+from ._simulators import Simulator
+
+# Its watchdog starts a manager that died anew within 5 s; that takes some seconds more.
+_SILENT_S = 20.0
+
+
+class ManagerProcess:
+    """Keeps the queue server of one station running.
+
+    It is two processes and the worker: a watchdog, whose number we know, and its children. If the
+    watchdog is gone the rest but the worker is ended, and started anew; the worker goes on with its
+    run, and only its files tell of it from then on.
+    """
+
+    def __init__(
+        self, data_dir: Path, entry: StationEntry, files: StationFiles, where: RedisAddress
+    ) -> None:
+        self._data_dir = data_dir
+        self._entry = entry
+        self._files = files
+        self._where = where
+        self._path = files.folder / "manager.json"
+        self._child: subprocess.Popen[bytes] | None = None
+        self._heard_at = time.monotonic()
+        self.manager = Manager(data_dir, entry.name)
+
+    @property
+    def process(self) -> Process | None:
+        """Return the watchdog; ``None``: it does not run."""
+        if self._child is not None:
+            self._child.poll()
+        found = process_in(self._path)
+        return found if found is not None and found.alive else None
+
+    def status(self) -> dict[str, Any] | None:
+        """Return what the manager tells; ``None``: it does not, which it may do for some seconds.
+
+        Raises QueueError if it is to be started anew: `restart`.
+        """
+        if self.process is None:
+            raise QueueError(f"the queue server of station {self._entry.name} is gone")
+        try:
+            told = self.manager.status()
+        except QueueError:
+            if time.monotonic() - self._heard_at > _SILENT_S:
+                raise
+            return None
+        self._heard_at = time.monotonic()
+        return told
+
+    def restart(self) -> None:
+        """Start it anew, with what is left of an earlier one ended, but for its worker.
+
+        Blocks until it answers. Raises QueueError if it does not.
+        """
+        self.end_all_but_worker()
+        environ: dict[str, str] = {}
+        if self._entry.simulate is not None:
+            simulator = Simulator(self._files.folder, self._entry)
+            simulator.ensure()
+            environ |= simulator.environment
+        child = start_manager(self._data_dir, self._entry, self._where, environ)
+        self._child = child
+        told = {"pid": child.pid, "started_ticks": Process.of(child.pid).started_ticks}
+        write_whole(self._path, told)
+        wait_for_manager(self._data_dir, self._entry.name, child)
+        self._heard_at = time.monotonic()
+        self.manager.lock()
+
+    def end_all_but_worker(self) -> None:
+        """End watchdog and manager; a worker that lives goes on."""
+        group = process_in(self._path)
+        worker = self._files.worker()
+        spared = worker.pid if worker is not None and worker.alive else None
+        if group is not None:
+            # Its watchdog may be gone: it led the group, and its number is not given to another
+            # process as long as there is a member.
+            end_group(group.pid, spared)
+        if self._child is not None:
+            self._child.poll()

@@ -1,0 +1,387 @@
+"""One station: its worker is opened, watched and closed, and given one item after the other."""
+
+import logging
+import threading
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from operando.queueing._redis import RedisAddress
+from operando.queueing.errors import QueueError
+from operando.queueing.model import Record, StationState
+from operando.queueing.store import manager_prefix, told
+from techniques import StationEntry
+
+from . import _deaths
+from ._files import StationFiles, Ticket
+from ._house import House
+from ._items import Items
+from ._journal import last_run
+from ._manager_process import ManagerProcess
+from ._processes import Process
+from ._simulators import Simulator
+
+_log = logging.getLogger(__name__)
+
+_STEP_S = 0.5
+# A supervisor that stood still itself has not listened.
+_OWN_PAUSE_S = 2.0
+_OPENS_WITHIN_S = 180.0
+_CLOSES_WITHIN_S = 120.0
+_DESTROYED_WITHIN_S = 30.0
+_LEAVES_WITHIN_S = 30.0
+_RETRIES_S = (5.0, 15.0, 60.0)
+_TOLD_AGAIN_S = 60.0
+_CONNECTIONS = 8
+# Where nothing has changed everything is looked at again after so long.
+_QUIET_S = 3.0
+
+
+class Station:
+    """Keeps one station going; `step` is called again and again, by one thread.
+
+    What it knows it reads anew in each step: from Redis, from the station's files and from its
+    manager. So it does not matter whether it, or a supervisor before, did the step before.
+
+    Args:
+        house: What all stations share.
+        entry: The station.
+        where: Where Redis is.
+    """
+
+    def __init__(self, house: House, entry: StationEntry, where: RedisAddress) -> None:
+        self._house = house
+        self.entry = entry
+        self.name = entry.name
+        self.files = StationFiles(house.data_dir, entry.name)
+        self.process = ManagerProcess(house.data_dir, entry, self.files, where)
+        self.manager = self.process.manager
+        self._items = Items(house, entry, self.files, self.manager)
+        self._opening_since: float | None = None
+        self._failures = 0
+        self._retry_at = 0.0
+        self._stepped_at = time.monotonic()
+        self._said: tuple[str, float] = ("", 0.0)
+        self._secured: tuple[Process, str] | None = None
+        self._redis_starts: int | None = house.redis_starts
+        self._seen: tuple[Any, ...] = ()
+        self._quiet_until = 0.0
+
+    def serve(self, stopping: threading.Event) -> None:
+        """Step until ``stopping`` is set; whatever fails is tried again."""
+        while not stopping.is_set():
+            try:
+                self.step()
+                self._said = ("", 0.0)
+            except QueueError as error:
+                self._say(str(error))
+                self._sanitise()
+                self._redis_starts = None
+            except Exception as error:
+                # Any: this is what keeps a cell from being left alone.
+                self._say(repr(error), traceback=True)
+            self._stepped_at = time.monotonic()
+            stopping.wait(_STEP_S)
+
+    def _say(self, text: str, *, traceback: bool = False) -> None:
+        before, at = self._said
+        now = time.monotonic()
+        if text != before or now - at > _TOLD_AGAIN_S:
+            _log.warning("station %s: %s", self.name, text, exc_info=traceback)
+            self._said = (text, now)
+
+    def _sanitise(self) -> None:
+        """Move away what nobody can read, if that was it: the queue server breaks at it."""
+        try:
+            self._items.sanitise()
+        except QueueError:
+            pass  # Redis is gone, which is seen to
+
+    # -- one step
+
+    def step(self) -> None:
+        """Look at everything once, and do what is to be done now. Raises QueueError."""
+        if time.monotonic() - self._stepped_at > _OWN_PAUSE_S:
+            self.files.begin_listening()
+        worker = self.files.worker()
+        wrong = _deaths.noticed(self.files, worker)
+        if wrong and worker is not None:
+            self._dead(worker, wrong)
+            return
+        glance = self._glance()
+        if glance == self._seen and time.monotonic() < self._quiet_until:
+            return
+        self._seen, self._quiet_until = glance, 0.0
+        state = self._house.store.station(self.name)
+        if state is None:
+            return  # nobody ever started it
+        try:
+            status = self.process.status()
+        except QueueError as error:
+            self._start_manager(str(error))
+            return
+        self._renew_connections(status)
+        record = self._record(state)
+        if status is None:
+            # Its watchdog is starting it anew; the worker goes on, and reports in a file.
+            if record is not None:
+                self._items.follow(record, None)
+            return
+        there = bool(status.get("worker_environment_exists"))
+        if worker is not None and not there and status.get("manager_state") == "idle":
+            self._orphan(worker, record)
+        elif not there:
+            self._closed(state, status)
+        elif record is not None:
+            self._opening_since, self._failures = None, 0
+            if self._items.follow(record, status):
+                self._quiet_until = time.monotonic() + _QUIET_S
+        else:
+            self._open(state, status)
+
+    def _glance(self) -> tuple[Any, ...]:
+        """Return what is another one as soon as there is something to do; costs next to nothing."""
+        with told():
+            pipe = self._house.store.client.pipeline(transaction=False)
+            pipe.get(f"operando:station:{self.name}")
+            pipe.get(f"operando:mount:{self.name}")
+            pipe.lrange(f"{manager_prefix(self.name)}_plan_queue", 0, -1)
+            pipe.exists(f"operando:mounting:{self.name}", f"operando:decision:{self.name}")
+            found = pipe.execute(raise_on_error=False)
+        kept = (self.files.reported(), self._house.no_start, self._house.redis_starts)
+        return (*map(str, found), *kept)
+
+    def _renew_connections(self, status: Mapping[str, Any] | None) -> None:
+        """Have the manager connect to a Redis that was started again, before people ask it.
+
+        What it does first on a connection that is dead fails.
+        """
+        if status is None or self._redis_starts == self._house.redis_starts:
+            return
+        starts = self._house.redis_starts
+        for _ in range(_CONNECTIONS):
+            try:
+                self.manager.items()
+            except QueueError as error:
+                _log.info("station %s: %s", self.name, error)
+            else:
+                self._redis_starts = starts
+                return
+
+    def _record(self, state: StationState) -> Record | None:
+        """Return the item that is under way; ``None``: none is."""
+        if state.item is None:
+            return None
+        record = self._house.store.record(state.item)
+        if record is not None and record.state in ("starting", "running"):
+            return record
+        if record is None or record.over:
+            changes: dict[str, Any] = {"item": None}
+            if state.state == "running":
+                changes |= {"state": "idle"} | ({} if state.paused else {"why": ""})
+            self._tell(state, **changes)
+        return None
+
+    # -- the environment is not there
+
+    def _closed(self, state: StationState, status: Mapping[str, Any]) -> None:
+        if state.wanted == "closed":
+            self._opening_since, self._failures, self._retry_at = None, 0, 0.0
+            if state.state != "closed":
+                self._tell(state, state="closed", why="")
+            self._quiet_until = time.monotonic() + _QUIET_S
+            return
+        now = time.monotonic()
+        if status.get("manager_state") in ("creating_environment", "destroying_environment"):
+            if self._opening_since is not None and now - self._opening_since > _OPENS_WITHIN_S:
+                self.manager.destroy()
+            return
+        if self._opening_since is not None:
+            self._opening_since = None
+            self._failures += 1
+            wait_s = _RETRIES_S[min(self._failures, len(_RETRIES_S)) - 1]
+            self._retry_at = now + wait_s
+            why = f"the worker could not be opened: {self._why_not()}"
+            self._house.alerts.send("station_lost", "The worker cannot be opened", why, self.name)
+            self._tell(state, state="lost", why=why)
+        if now < self._retry_at:
+            return
+        if self.entry.simulate is not None:
+            Simulator(self.files.folder, self.entry).ensure()
+        if state.state not in ("held", "running") and self._failures == 0:
+            self._tell(state, state="opening", why="")
+        self.files.forget_worker()
+        self._opening_since = now
+        self.manager.open()
+
+    def _why_not(self) -> str:
+        """Return what the worker said last before it gave up."""
+        for name in ("worker.log", "manager.log"):
+            try:
+                text = (self.files.folder / name).read_text(errors="replace")[-20000:]
+            except OSError:
+                continue
+            lines = [line.strip() for line in text.splitlines() if line.strip()]
+            told = [x for x in lines if "Error" in x or "error" in x]
+            if told:
+                return told[-1][-500:]
+        return f"see {self.files.folder / 'manager.log'}"
+
+    def _start_manager(self, why: str) -> None:
+        _log.info("station %s: %s; it is started", self.name, why)
+        self._opening_since = None
+        self.process.restart()
+
+    def _orphan(self, worker: Process, record: Record | None) -> None:
+        """Follow a worker of a queue server that is gone, and end it when its item has ended."""
+        if record is not None:
+            self._items.follow(record, None)
+            return
+        ticket = self.files.ticket()
+        if ticket is not None and ticket.what == "look_at_cell":
+            self._fail_look(ticket, "the station's queue server died meanwhile: try again")
+        worker.end(_LEAVES_WITHIN_S)
+        self.files.forget_worker()
+
+    # -- the environment is there
+
+    def _open(self, state: StationState, status: Mapping[str, Any]) -> None:
+        self._opening_since, self._failures = None, 0
+        busy = status.get("manager_state") != "idle"
+        busy |= status.get("worker_environment_state") not in ("idle", "closed", None)
+        if busy:
+            return  # a cell is looked at, or it is still being opened or closed
+        if state.wanted == "closed" or self.files.broken():
+            self._close(state)
+            return
+        record = None if state.item is None else self._house.store.record(state.item)
+        if record is not None and record.state == "held" and state.state != "held":
+            self._tell(state, state="held", why=record.reason)
+        asked = self._items.mounting_request()
+        if asked is not None:
+            self._look(asked)
+            return
+        if state.state == "held":
+            self._items.decide(record)
+            return
+        self._next(state)
+
+    def _next(self, state: StationState) -> None:
+        why = ""
+        mount = self._house.store.mount(self.name)
+        choice = self._items.choice(mount)
+        if choice.item is None:
+            first = next(iter(choice.waits.values()), "")
+            count = len(choice.waits)
+            why = f"{count} item{'s wait' if count > 1 else ' waits'}, the first for {first}"
+            why = why if count else ""
+        if state.paused:
+            # Who paused it, and why, is told by whoever did.
+            if state.state != "idle":
+                self._tell(state, state="idle")
+            return
+        self._items.ask_for(choice)
+        if choice.item is not None and mount is not None:
+            if not self._house.no_start:
+                self._items.begin(choice.item, mount)
+                return
+            why = self._house.no_start
+        if (state.state, state.why) != ("idle", why):
+            self._tell(state, state="idle", why=why)
+            return
+        now = self._house.clock.wall()
+        quiet_s = _QUIET_S if choice.until is None else min(_QUIET_S, choice.until - now)
+        self._quiet_until = time.monotonic() + quiet_s
+
+    def _look(self, asked: Mapping[str, Any]) -> None:
+        cell_id = str(asked["sample"].get("cell_id", ""))
+        if self.entry.simulate is not None:
+            simulator = Simulator(self.files.folder, self.entry)
+            if simulator.cell_id == "":
+                simulator.call(cell_id)
+            elif simulator.cell_id != cell_id:
+                simulator.exchange(cell_id)
+        self._items.look(asked)
+
+    def _close(self, state: StationState) -> None:
+        if state.wanted == "closed":
+            self._tell(state, why="closing")
+        self.manager.close()
+        if not self._wait_for(False, _CLOSES_WITHIN_S):
+            self.manager.destroy()
+            self._wait_for(False, _DESTROYED_WITHIN_S)
+        worker = self.files.worker()
+        if worker is not None and worker.ended_within(_LEAVES_WITHIN_S):
+            self.files.forget_worker()
+        if state.wanted == "closed":
+            self._tell(state, state="closed", why="")
+
+    def _wait_for(self, there: bool, timeout_s: float) -> bool:
+        give_up = time.monotonic() + timeout_s
+        while time.monotonic() < give_up:
+            status = self.process.status() or {}
+            idle = status.get("manager_state") == "idle"
+            if idle and bool(status.get("worker_environment_exists")) == there:
+                return True
+            time.sleep(0.1)
+        return False
+
+    # -- a death
+
+    def _dead(self, worker: Process, what: str) -> None:
+        """Do what is to be done for a worker that died or hangs; may be called again midway."""
+        state = self._house.store.station(self.name) if self._secured else None
+        run = None
+        if self._secured is None or self._secured[0] != worker:
+            ticket = self.files.ticket()
+            if ticket is not None and ticket.item and ticket.what != "look_at_cell":
+                run = last_run(self._house.data_dir, ticket.item)
+            done = _deaths.secure(self._house.data_dir, self.entry, self.files.folder, worker, run)
+            self._secured = worker, done
+            _log.warning("station %s: %s; %s", self.name, what, done)
+            self._house.alerts.send("worker_died", what, done, station=self.name)
+        done = self._secured[1]
+        state = state or self._house.store.station(self.name)
+        if state is None:
+            self.files.forget_worker()
+            return
+        self._destroy()
+        record = self._record(state)
+        if record is not None:
+            after = self._items.after_death(record, what)
+            if after.state in ("starting", "running"):
+                self._tell(state, state="running", why=f"{what}; {done}; it goes on")
+        else:
+            ticket = self.files.ticket()
+            if ticket is not None and ticket.what == "look_at_cell":
+                self._fail_look(ticket, f"{what}: try again")
+            if state.state not in ("held", "closed"):
+                self._tell(state, state="lost", why=f"{what}; {done}")
+        # Last: as long as it is there, this is done again by whoever comes after us.
+        self.files.forget_worker()
+        self.files.begin_listening()
+        self._secured = None
+
+    def _destroy(self) -> None:
+        """Have the manager notice that its worker is gone, if it is its worker."""
+        try:
+            status = self.process.status()
+        except QueueError:
+            return  # it is gone, too
+        if status is None or not status.get("worker_environment_exists"):
+            return
+        self.manager.destroy()
+        self._wait_for(False, _DESTROYED_WITHIN_S)
+        self._opening_since = None
+
+    def _fail_look(self, ticket: Ticket, why: str) -> None:
+        if self.files.report(ticket) is None:
+            self._items.look_failed(ticket.item, why)
+
+    # -- telling
+
+    def _tell(self, known: StationState, /, **changes: Any) -> None:
+        now = self._house.clock.wall()
+        if changes.get("state", known.state) != known.state:
+            changes.setdefault("since", now)
+        self._house.store.change_station(self.name, **changes)

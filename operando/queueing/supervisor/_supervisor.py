@@ -1,0 +1,234 @@
+"""The supervisor of a computer's stations: one process that keeps everything else running."""
+
+import json
+import logging
+import os
+import threading
+import time
+from pathlib import Path
+from typing import Any, cast
+
+from operando.queueing import _redis
+from operando.queueing.errors import QueueError
+from operando.queueing.places import private, queueing_dir
+from operando.queueing.store import Store, told
+from techniques import StationsFile
+
+from ._clock import Clock
+from ._files import write_whole
+from ._house import House
+from ._processes import Process
+from ._simulators import bury
+from ._station import Station
+from ._surroundings import Surroundings
+
+_log = logging.getLogger(__name__)
+
+_LOOP_S = 1.0
+_CLAIM_EVERY_S, _CLAIM_HOLDS_S = 5.0, 30
+_RETRY_S = 2.0
+LOCK, TOLD = "supervisor.lock", "supervisor.json"
+
+
+class Supervisor:
+    """Keeps Redis, queue servers and workers of all stations of this computer alive.
+
+    It can be ended, and killed, at any time: workers go on, and the next one takes over.
+
+    Args:
+        data_dir: The data folder.
+        stations_file: The stations.
+        path: Where they are from; stations that are added to this file later are served, too.
+    """
+
+    def __init__(
+        self, data_dir: Path, stations_file: StationsFile, path: Path | None = None
+    ) -> None:
+        self._data_dir = data_dir
+        self._file = stations_file
+        self._path, self._stamp = path, _stamp(path)
+        self._folder = private(queueing_dir(data_dir))
+        self._server = _redis.RedisServer(data_dir) if stations_file.redis == "embedded" else None
+        self._clock = Clock()
+        self._stopping = threading.Event()
+        self._threads: dict[str, threading.Thread] = {}
+        self._claims: dict[str, float] = {}
+        self._claimed_at = 0.0
+        self._told = ""
+        self._where: _redis.RedisAddress | None = None
+
+    def stop(self) -> None:
+        """Have `run` return; may be called from a signal handler."""
+        self._stopping.set()
+
+    def run(self) -> None:
+        """Supervise until `stop` is called.
+
+        Raises:
+            QueueError: another supervisor serves this data folder.
+        """
+        from operando.journal import try_lock
+
+        fd = os.open(self._folder / LOCK, os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            if not try_lock(fd):
+                raise QueueError(
+                    f"another supervisor serves {self._data_dir} already: operando station status"
+                )
+            me = Process.of(os.getpid())
+            write_whole(
+                self._folder / TOLD,
+                {"pid": me.pid, "started_ticks": me.started_ticks, "at": time.time()},
+            )
+            self._supervise()
+        finally:
+            (self._folder / TOLD).unlink(missing_ok=True)
+            os.close(fd)
+
+    def _supervise(self) -> None:
+        house: House | None = None
+        surroundings: Surroundings | None = None
+        try:
+            while not self._stopping.is_set():
+                try:
+                    started = self._keep_redis()
+                    if house is not None and started:
+                        house.redis_starts += 1
+                    if house is None and self._where is not None:
+                        house = self._house(self._where)
+                        surroundings = Surroundings(house)
+                    if house is not None and surroundings is not None:
+                        self._claim(house)
+                        surroundings.look()
+                    self._told = ""
+                except QueueError as error:
+                    self._say(str(error))
+                except Exception as error:
+                    # Any: what a worker's death would do is worse.
+                    self._say(repr(error), traceback=True)
+                bury()
+                self._stopping.wait(_LOOP_S)
+        finally:
+            self._stopping.set()
+            for thread in self._threads.values():
+                thread.join()
+            if surroundings is not None:
+                surroundings.close()
+            if house is not None:
+                self._release(house)
+
+    def _say(self, text: str, *, traceback: bool = False) -> None:
+        if text != self._told:
+            _log.warning("%s", text, exc_info=traceback)
+            self._told = text
+
+    # -- Redis
+
+    def _keep_redis(self) -> bool:
+        """Start Redis if it is ours and is gone; return whether it was. Raises QueueError."""
+        if self._server is None:
+            self._where = self._where or _redis.address(self._data_dir, self._file)
+        elif self._where is None or not self._server.alive():
+            began = self._where is None
+            self._where = self._server.ensure()
+            if not began:
+                _log.warning("Redis was gone; it was started again")
+                return True
+        return False
+
+    def _house(self, where: _redis.RedisAddress) -> House:
+        from ._surroundings import alerts_of
+
+        store = Store(_redis.client(where))
+        with told():
+            store.client.ping()
+        house = House(
+            data_dir=self._data_dir,
+            stations=self._file,
+            store=store,
+            alerts=alerts_of(self._file.alerts, self._data_dir, store),
+            clock=self._clock,
+        )
+        return house
+
+    # -- stations
+
+    def _claim(self, house: House) -> None:
+        """Serve every station that no other computer serves, and say so to the others."""
+        now = time.monotonic()
+        if now - self._claimed_at < _CLAIM_EVERY_S:
+            return
+        self._read_again()
+        for entry in self._file.stations:
+            if not self._claimed(house, entry.name) or entry.name in self._threads:
+                continue
+            house.store.change_station(entry.name, host=house.host, supervisor_pid=os.getpid())
+            station = Station(house, entry, cast(_redis.RedisAddress, self._where))
+            thread = threading.Thread(
+                target=station.serve, args=(self._stopping,), name=f"station {entry.name}"
+            )
+            self._threads[entry.name] = thread
+            thread.start()
+        self._claimed_at = now
+
+    def _read_again(self) -> None:
+        """Learn of stations that were added; one that runs is as it was when it was started."""
+        from operando.configuration import ConfigurationError, load_stations
+
+        stamp = _stamp(self._path)
+        if self._path is None or stamp == self._stamp:
+            return
+        self._stamp = stamp
+        try:
+            self._file = load_stations(self._path)
+        except ConfigurationError as error:
+            self._say(str(error))
+
+    def _claimed(self, house: House, name: str) -> bool:
+        """Claim a station for the next half minute; return whether it is ours."""
+        key, mine = claim_key(name), self._mine(house)
+        text = json.dumps(mine)
+        client = house.store.client
+        with told():
+            if client.set(key, text, nx=True, ex=_CLAIM_HOLDS_S):
+                return True
+            other = _parsed(client.get(key))
+            if {**mine, "pid": 0} != {**other, "pid": 0}:
+                self._say(
+                    f"station {name} is served by {other.get('host')} "
+                    f"({other.get('data_dir')}): stop it there, or give it another name here"
+                )
+                return False
+            client.set(key, text, ex=_CLAIM_HOLDS_S)
+        return True
+
+    def _release(self, house: House) -> None:
+        for name in self._threads:
+            try:
+                with told():
+                    if _parsed(house.store.client.get(claim_key(name))) == self._mine(house):
+                        house.store.client.delete(claim_key(name))
+            except QueueError:
+                return  # it ends by itself
+
+    def _mine(self, house: House) -> dict[str, Any]:
+        return {"host": house.host, "data_dir": str(self._data_dir), "pid": os.getpid()}
+
+
+def _stamp(path: Path | None) -> int:
+    try:
+        return 0 if path is None else path.stat().st_mtime_ns
+    except OSError:
+        return 0
+
+
+def claim_key(station: str) -> str:
+    """Return the key that tells which computer serves a station."""
+    return f"operando:supervisor:{station}"
+
+
+def _parsed(text: object) -> dict[str, Any]:
+    try:
+        return dict(json.loads(str(text)))
+    except (ValueError, TypeError):
+        return {}

@@ -1,0 +1,257 @@
+"""Shared instruments are had for one use at a time, whoever dies or hangs."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+import redis
+
+from instruments.lending import LeaseTimeoutError
+from operando.cli import main
+from operando.queueing._redis import RedisServer, client
+from operando.queueing.leases import POISONED, Leases, lease_state, lease_states
+
+TTL_S = 0.5
+BORROW = """
+import sys, time, redis
+from operando.queueing.leases import Leases
+client = redis.Redis.from_url(sys.argv[1], decode_responses=True)
+leases = Leases(client, sys.argv[2], int(sys.argv[3]), ttl_s=float(sys.argv[4]))
+print("asks", flush=True)
+with leases.borrow("microscope", timeout_s=30) as lease:
+    print("has", lease.number, flush=True)
+    sys.stdin.readline()
+    print("still" if lease.held() else "lost", flush=True)
+    print("gave" if lease.give_back() else "was not its own", flush=True)
+"""
+
+
+class Station:
+    """Another process that borrows the microscope, and gives it back at a word."""
+
+    def __init__(self, url: str, name: str, priority: int = 0) -> None:
+        words = [sys.executable, "-c", BORROW, url, name, str(priority), str(TTL_S)]
+        self.process = subprocess.Popen(
+            words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        assert self.says() == "asks"
+
+    def says(self) -> str:
+        assert self.process.stdout is not None
+        return self.process.stdout.readline().strip()
+
+    def tell(self) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.write("\n")
+        self.process.stdin.flush()
+
+    def end(self) -> None:
+        self.process.kill()
+        self.process.communicate()
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    one = RedisServer(tmp_path_factory.mktemp("data"))
+    one.ensure()
+    yield one
+    one.stop()
+
+
+@pytest.fixture(name="client")
+def _client(server: RedisServer) -> Iterator[redis.Redis]:
+    with client(server.ensure()) as one:
+        one.flushdb()
+        yield one
+
+
+@pytest.fixture
+def station(server: RedisServer, client: redis.Redis) -> Iterator[Callable[..., Station]]:
+    made: list[Station] = []
+    url = server.address().url
+
+    def make(name: str, priority: int = 0) -> Station:
+        made.append(Station(url, name, priority))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.end()
+
+
+def wait_until(reached: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 20
+    while not reached():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_one_station_has_it_and_the_next_when_it_is_given_back(
+    client: redis.Redis, station: Callable[..., Station]
+) -> None:
+    first = station("A1")
+    assert first.says() == "has 1"
+    second = station("A2")
+    wait_until(lambda: len(lease_state(client, "microscope").waiting) == 1)
+    told = lease_state(client, "microscope")
+    assert told.holder is not None
+    assert (told.holder.station, told.holder.pid) == ("A1", first.process.pid)
+    assert told.waiting[0].pid == second.process.pid
+    # Longer than a loan that is not renewed.
+    time.sleep(1.5 * TTL_S)
+    assert lease_state(client, "microscope").holder == told.holder
+    first.tell()
+    assert [first.says(), first.says()] == ["still", "gave"]
+    assert second.says() == "has 2"
+    second.tell()
+    assert [second.says(), second.says()] == ["still", "gave"]
+    (told,) = lease_states(client)
+    assert (told.name, told.holder, told.waiting, told.loans) == ("microscope", None, (), 2)
+
+
+def test_what_a_killed_station_had_comes_free_by_itself(
+    client: redis.Redis, station: Callable[..., Station]
+) -> None:
+    first = station("A1")
+    assert first.says() == "has 1"
+    first.process.send_signal(signal.SIGKILL)
+    with Leases(client, "A2", ttl_s=TTL_S).borrow("microscope", timeout_s=20) as lease:
+        assert lease.number == 2
+        assert lease.held()
+
+
+def test_one_that_hung_past_its_time_knows_that_it_is_anothers(
+    client: redis.Redis, station: Callable[..., Station]
+) -> None:
+    first = station("A1")
+    assert first.says() == "has 1"
+    os.kill(first.process.pid, signal.SIGSTOP)
+    lease = Leases(client, "A2", ttl_s=TTL_S).borrow("microscope", timeout_s=20)
+    os.kill(first.process.pid, signal.SIGCONT)
+    first.tell()
+    assert [first.says(), first.says()] == ["lost", "was not its own"]
+    # And it did not give back what is not its own.
+    assert lease.held()
+    assert lease.give_back()
+
+
+def test_a_station_that_was_killed_while_it_waited_keeps_nobody_waiting(
+    client: redis.Redis, station: Callable[..., Station]
+) -> None:
+    leases = Leases(client, "A1", ttl_s=TTL_S)
+    lease = leases.borrow("microscope", timeout_s=5)
+    second = station("A2", priority=9)
+    wait_until(lambda: bool(lease_state(client, "microscope").waiting))
+    second.process.send_signal(signal.SIGKILL)
+    lease.give_back()
+    assert leases.borrow("microscope", timeout_s=20).give_back()
+
+
+def test_the_higher_priority_comes_first_and_then_who_came_first(client: redis.Redis) -> None:
+    order: list[str] = []
+    lease = Leases(client, "A0").borrow("microscope", timeout_s=5)
+
+    def use(name: str, priority: int) -> None:
+        with Leases(client, name, priority).borrow("microscope", timeout_s=20):
+            order.append(name)
+
+    threads = []
+    for count, (name, priority) in enumerate(
+        [("low", -1), ("first", 0), ("second", 0), ("high", 5)], start=1
+    ):
+        threads.append(threading.Thread(target=use, args=(name, priority)))
+        threads[-1].start()
+        wait_until(lambda: len(lease_state(client, "microscope").waiting) == count)  # noqa: B023
+    assert [one.station for one in lease_state(client, "microscope").waiting] == [
+        *("high", "first", "second", "low"),
+    ]
+    lease.give_back()
+    for thread in threads:
+        thread.join()
+    assert order == ["high", "first", "second", "low"]
+
+
+def test_who_waited_in_vain_is_told_who_has_it_and_leaves_the_queue(client: redis.Redis) -> None:
+    with Leases(client, "A1").borrow("microscope", timeout_s=5):
+        with pytest.raises(LeaseTimeoutError, match=r"asked for by A2, it was not .* A1 \(process"):
+            Leases(client, "A2").borrow("microscope", timeout_s=0.1)
+        gone = threading.Event()
+        threading.Timer(0.1, gone.set).start()
+        with pytest.raises(LeaseTimeoutError, match="called off") as caught:
+            Leases(client, "A2").borrow("microscope", timeout_s=60, called_off=gone.is_set)
+        assert 0 < caught.value.waited_s < 60
+        assert lease_state(client, "microscope").waiting == ()
+
+
+def test_two_instruments_are_lent_apart(client: redis.Redis) -> None:
+    leases = Leases(client, "A1")
+    with leases.borrow("microscope", timeout_s=5), leases.borrow("raman", timeout_s=5) as other:
+        assert other.number == 1
+
+
+def test_what_others_wrote_there_is_put_aside(client: redis.Redis) -> None:
+    client.set("operando:lease:microscope:holder", "nonsense")
+    client.set("operando:lease:microscope:number", "many")
+    client.zadd("operando:lease:microscope:waiting", {"somebody": 0})
+    client.zadd("operando:lease:microscope:seen", {"somebody": 0})
+    with Leases(client, "A1").borrow("microscope", timeout_s=20) as lease:
+        assert lease.held()
+        client.hset("operando:lease:microscope:holder", "who", "{")
+        holder = lease_state(client, "microscope").holder
+        assert holder is not None
+        assert holder.station == "somebody unknown"
+    assert client.llen(POISONED) == 2
+
+
+def test_without_redis_it_is_waited_for_and_a_loan_lasts_for_its_time(
+    server: RedisServer, client: redis.Redis
+) -> None:
+    leases = Leases(client, "A1", ttl_s=2 * TTL_S)
+    lease = leases.borrow("microscope", timeout_s=5)
+    server.stop()
+    assert lease.held()
+    wait_until(lambda: not lease.held())
+    assert not lease.give_back()
+    with pytest.raises(LeaseTimeoutError, match="Redis does not answer"):
+        leases.borrow("microscope", timeout_s=0.1)
+    # What it knew it knows again: the next loan has a number of its own.
+    server.ensure()
+    with leases.borrow("microscope", timeout_s=5) as lease:
+        assert lease.number == 2
+
+
+def test_the_command_tells_who_has_it_and_who_waits(
+    server: RedisServer,
+    client: redis.Redis,
+    station: Callable[..., Station],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("OPERANDO_DATA", str(server._folder.parents[2]))
+    assert main(["leases"]) == 0
+    assert "No instrument was ever lent" in capsys.readouterr().out
+    with Leases(client, "A1").borrow("microscope", timeout_s=5):
+        station("A2", priority=3)
+        wait_until(lambda: bool(lease_state(client, "microscope").waiting))
+        assert main(["leases"]) == 0
+        told = capsys.readouterr().out
+        assert main(["leases", "--json"]) == 0
+        (state,) = json.loads(capsys.readouterr().out)
+    first, second = told.splitlines()
+    assert first.startswith(f"microscope: had by A1 (process {os.getpid()} on ")
+    assert first.endswith(", loan 1; lent 1 times")
+    assert second.startswith("  1. waits: A2 (process ")
+    assert second.endswith(", priority 3")
+    assert state["holder"]["station"] == "A1"
+    assert [one["station"] for one in state["waiting"]] == ["A2"]
+
+
+def test_a_priority_beyond_what_can_be_told_apart_is_refused(client: redis.Redis) -> None:
+    with pytest.raises(ValueError, match="-1000 to 1000: 1001"):
+        Leases(client, "A1", 1001)
