@@ -226,6 +226,11 @@ class Manager:
             time.sleep(0.02)
 
     def _refused(self, method: str, why: str) -> QueueError:
+        if _REDIS_IS_GONE.search(why):
+            return QueueError(
+                f"Redis went away while station {self.station} was asked for {method} ({why}): "
+                "operando queue list tells whether it was done"
+            )
         why = why.partition("\nPlan:")[0].removeprefix("Failed to add an item: ").strip()
         lines = [one for one in why.splitlines() if "For further information" not in one]
         # Of a lock it tells six lines, of which the first says it.
