@@ -240,6 +240,7 @@ def _address(url: str, number: int) -> Address | None:
         quiet.removeFilter(hold)
     if target is None:
         return None
+    target.overflow_mode = apprise.OverflowMode.SPLIT  # rather two messages than none
     return Address(f"{number} {scheme[1].lower()}", url, str(target.service_name), target)
 
 

@@ -156,6 +156,15 @@ def test_no_link_leads_out_of_the_data_folder(data_dir: Path, tmp_path: Path) ->
     assert list(outside.iterdir())
 
 
+def test_a_data_folder_may_be_named_by_a_link(data_dir: Path, tmp_path: Path) -> None:
+    named = tmp_path / "named"
+    named.symlink_to(data_dir)
+    export_run(UID, named, to="rocrate", output=tmp_path / "crate")
+    delete(named, _verdict(named))
+    assert not _raw(data_dir)
+    assert any("deleted here" in one for one in Run.from_journal(UID, named).notes)
+
+
 def test_an_export_that_is_the_raw_data_themselves_is_none(data_dir: Path, tmp_path: Path) -> None:
     crate = tmp_path / "crate"
     export_run(UID, data_dir, to="rocrate", output=crate)
@@ -334,6 +343,33 @@ def test_numbers_of_images_are_kept_when_the_images_go(data_dir: Path, tmp_path:
     assert not _raw(data_dir)
     found = stored_metrics(data_dir, Run.from_journal(UID, data_dir))
     assert found is not None
+
+
+@pytest.mark.long
+def test_the_catalog_does_not_miss_what_was_deleted_after_an_export(
+    data_dir: Path, tmp_path: Path
+) -> None:
+    from operando.catalog import (
+        ensure_service,
+        rebuild_catalog,
+        stop_service,
+        verify,
+        wait_until_ingested,
+    )
+
+    ensure_service(data_dir, wait_s=60)
+    try:
+        wait_until_ingested(data_dir, UID, 60)
+        export_run(UID, data_dir, to="rocrate", output=tmp_path / "crate")
+        delete(data_dir, _verdict(data_dir))
+        assert not verify(UID, data_dir).differences
+        assert any("deleted here" in one for one in Run.from_catalog(UID, data_dir).notes)
+        rebuild_catalog(data_dir)
+        ensure_service(data_dir, wait_s=60)
+        wait_until_ingested(data_dir, UID, 60)
+        assert not verify(UID, data_dir).differences
+    finally:
+        stop_service(data_dir)
 
 
 @given(
