@@ -63,9 +63,11 @@ def keep_entry(
         place = data_dir / _LEDGER
         place.parent.mkdir(parents=True, exist_ok=True)
         line = json.dumps(asdict(entry)) + "\n"
-        fd = os.open(place, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        fd = os.open(place, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
         try:
-            os.write(fd, line.encode())
+            size = os.fstat(fd).st_size
+            torn = size > 0 and os.pread(fd, 1, size - 1) != b"\n"
+            os.write(fd, b"\n" * torn + line.encode())
             os.fsync(fd)
         finally:
             os.close(fd)
