@@ -20,17 +20,16 @@ from typing import Literal
 from operando.doctor import Mask, known_secrets
 from operando.harmless import one_line, printable
 from operando.queueing._alert_addresses import (
-    HEARTBEAT_URL,
     Address,
     Addresses,
     LogMask,
     mask_logs,
     read_addresses,
     signature,
-    without_secrets,
 )
 from operando.queueing._alert_spool import Alert, Outcome, Spool, Told, new_id
 from operando.queueing.model import DONE, Record, StationState
+from operando.queueing.secret_variables import HEARTBEAT_URL, without_secrets
 from techniques.queueing import AlertSettings
 
 __all__ = [

@@ -30,6 +30,7 @@ from operando.queueing.alerts import (
     recent,
     spool_path,
     stations_told,
+    without_secrets,
 )
 from operando.queueing.model import Record, StationState
 from techniques.queueing import AlertSettings
@@ -516,3 +517,8 @@ def test_importing_the_package_imports_nothing_slow() -> None:
     assert (
         subprocess.run([sys.executable, "-c", code], env=environment, check=False).returncode == 0
     )
+
+
+def test_managers_and_workers_are_given_no_address() -> None:
+    given = {"OPERANDO_ALERTS": SECRET, "OPERANDO_HEARTBEAT_URL": SECRET, "PATH": "/bin"}
+    assert without_secrets(given) == {"PATH": "/bin"}
