@@ -87,6 +87,7 @@ def _shell(arguments: argparse.Namespace) -> int:
         if starts or arguments.replay is not None:
             simulate(stack, bench, arguments.simulate or DEFAULT_CELL, arguments, None)
 
+        from operando.queueing.queue import Queue
         from operando.rerun import rerun
         from operando.resume import resume
         from operando.session import Session
@@ -99,6 +100,7 @@ def _shell(arguments: argparse.Namespace) -> int:
         if hasattr(TerminalInteractiveShell, "enable_tip"):  # IPython 9
             config.TerminalInteractiveShell.enable_tip = False
         names = {
+            "queue": stack.enter_context(Queue(session.data_dir)),
             "rerun": functools.partial(rerun, session),
             "resume": functools.partial(resume, session, say=say),
             **session.namespace(),
@@ -117,6 +119,7 @@ def _banner(session: "Session") -> str:
             f"RE(operando_plating_stripping({_instruments_of(session)}, "
             "protocol=zinc, cell=sample))",
             'runs()   print(report("last"))   rerun("last", cell="zn-bare-half")   cat[-1]',
+            'queue   queue.add("zinc-operando", "zn-bare-half")   queue.history()',
             "RE.abort() after Ctrl-C twice",
             "",
             "",

@@ -20,7 +20,7 @@ def declare(add: AddCommand) -> None:
         "by the beginning of one.",
     )
     sub.set_defaults(station=None, json=False)
-    verbs = sub.add_subparsers(metavar="VERB")
+    verbs = sub.add_subparsers(metavar="VERB", help="what to do with them; by default list")
 
     def verb(name: str, command: Command, help: str, more: str = "") -> argparse.ArgumentParser:
         description = f"{help[0].upper()}{help[1:]}. {more}".strip()
@@ -85,13 +85,13 @@ def declare(add: AddCommand) -> None:
     _add_by(one)
 
     one = verb("pause", _pause, "start no further item in a station; what runs goes on")
-    one.add_argument("station", metavar="STATION")
+    one.add_argument("station", metavar="STATION", help="which")
     _add_why(one)
     one = verb("resume", _resume, "let a paused station start items again")
-    one.add_argument("station", metavar="STATION")
+    one.add_argument("station", metavar="STATION", help="which")
 
     one = verb("abort", _abort, "end the item that runs in a station; its cell is opened")
-    one.add_argument("station", metavar="STATION")
+    one.add_argument("station", metavar="STATION", help="which")
     _add_why(one)
     one = verb(
         "stop",
@@ -102,7 +102,7 @@ def declare(add: AddCommand) -> None:
     one.add_argument("cell", metavar="CELL", help="the label of a mounted cell")
     _add_why(one)
     one = verb("skip-step", _skip_step, "end the step that runs, and go on with the next one")
-    one.add_argument("station", metavar="STATION")
+    one.add_argument("station", metavar="STATION", help="which")
     _add_by(one)
     one = verb(
         "amend",
@@ -156,81 +156,92 @@ def _add(arguments: argparse.Namespace) -> int:
 
     # The supervisor does it in a tenth of the time that it takes here.
     items = add_at_desk(data_dir(), asked)
-    for item in _queue().add(**asked) if items is None else items:
+    if items is None:
+        with _queue() as queue:
+            items = queue.add(**asked)
+    for item in items:
         say(item)
     return OK
 
 
 def _list(arguments: argparse.Namespace) -> int:
-    found = _queue().list(arguments.station)
+    with _queue() as queue:
+        found = queue.list(arguments.station)
     say(found.json() if arguments.json else found.text(columns()))
     return OK
 
 
 def _history(arguments: argparse.Namespace) -> int:
-    found = _queue().history(arguments.station, arguments.last)
+    with _queue() as queue:
+        found = queue.history(arguments.station, arguments.last)
     say(found.json() if arguments.json else found.text(columns()))
     return OK
 
 
 def _move(arguments: argparse.Namespace) -> int:
-    _queue().move(arguments.item, arguments.to, arguments.beside)
+    with _queue() as queue:
+        queue.move(arguments.item, arguments.to, arguments.beside)
     return OK
 
 
 def _hold(arguments: argparse.Namespace) -> int:
-    _queue().hold(arguments.item)
+    with _queue() as queue:
+        queue.hold(arguments.item)
     return OK
 
 
 def _release(arguments: argparse.Namespace) -> int:
-    _queue().release(arguments.item)
+    with _queue() as queue:
+        queue.release(arguments.item)
     return OK
 
 
 def _remove(arguments: argparse.Namespace) -> int:
-    _queue().remove(arguments.item, by=arguments.by)
+    with _queue() as queue:
+        queue.remove(arguments.item, by=arguments.by)
     return OK
 
 
 def _pause(arguments: argparse.Namespace) -> int:
-    state = _queue().pause(arguments.station, arguments.why, arguments.by)
+    with _queue() as queue:
+        state = queue.pause(arguments.station, arguments.why, arguments.by)
     runs = f"; item {state.item[:8]} goes on" if state.item else ""
     say(f"Station {state.name} starts no further item{runs}.")
     return OK
 
 
 def _resume(arguments: argparse.Namespace) -> int:
-    state = _queue().resume(arguments.station)
+    with _queue() as queue:
+        state = queue.resume(arguments.station)
     say(f"Station {state.name} starts items again.")
     return OK
 
 
 def _abort(arguments: argparse.Namespace) -> int:
-    queue = _queue()
-    command = queue.abort(arguments.station, arguments.why, arguments.by)
-    say(queue.answer(arguments.station, command))
+    with _queue() as queue:
+        command = queue.abort(arguments.station, arguments.why, arguments.by)
+        say(queue.answer(arguments.station, command))
     return OK
 
 
 def _stop(arguments: argparse.Namespace) -> int:
-    queue = _queue()
-    asked = queue.stop(arguments.cell, arguments.why, arguments.by)
-    if asked is None:
-        say(f"Nothing runs on {arguments.cell}, and nothing more will.")
-    else:
-        say(queue.answer(queue.station_of(arguments.cell), asked))
+    with _queue() as queue:
+        asked = queue.stop(arguments.cell, arguments.why, arguments.by)
+        if asked is None:
+            say(f"Nothing runs on {arguments.cell}, and nothing more will.")
+        else:
+            say(queue.answer(queue.station_of(arguments.cell), asked))
     return OK
 
 
 def _skip_step(arguments: argparse.Namespace) -> int:
-    queue = _queue()
-    say(queue.answer(arguments.station, queue.skip_step(arguments.station, arguments.by)))
+    with _queue() as queue:
+        say(queue.answer(arguments.station, queue.skip_step(arguments.station, arguments.by)))
     return OK
 
 
 def _amend(arguments: argparse.Namespace) -> int:
-    queue = _queue()
-    asked = queue.amend(arguments.where, arguments.protocol, arguments.why, arguments.by)
-    say(queue.answer(queue.station_of(arguments.where), asked))
+    with _queue() as queue:
+        asked = queue.amend(arguments.where, arguments.protocol, arguments.why, arguments.by)
+        say(queue.answer(queue.station_of(arguments.where), asked))
     return OK

@@ -10,6 +10,7 @@ import errno
 import fcntl
 import os
 import secrets
+import signal
 import socket
 import subprocess
 import time
@@ -103,7 +104,7 @@ class RedisServer:
     """
 
     def __init__(self, data_dir: Path) -> None:
-        self._folder = queueing_dir(data_dir) / "redis"
+        self._folder = queueing_dir(data_dir).resolve() / "redis"
         self.repaired: Path | None = None
 
     def address(self) -> RedisAddress:
@@ -150,11 +151,13 @@ class RedisServer:
                 state = _answers(where)
             if state == "ready":
                 return where
-            if state in ("loading", "silent"):
+            if state == "loading":
                 raise QueueError(
-                    f"the Redis at {where} does not get ready within {_STARTS_WITHIN_S:g} s"
+                    f"the Redis at {where} has not read its journal within {_STARTS_WITHIN_S:g} s"
                     f"{self._last_lines()}"
                 )
+            # One that hangs, or that has another password: two would write into one journal.
+            self._end_others()
             if state == "stranger" or not _free(where.port):
                 # It was told the password when it was asked who it is.
                 write_private(self._folder / "password", f"{secrets.token_hex(24)}\n")
@@ -233,6 +236,8 @@ class RedisServer:
         deadline = time.monotonic() + _STARTS_WITHIN_S
         while time.monotonic() < deadline:
             if _answers(where) == "ready":
+                # The ends of those before it are collected.
+                _left_to_itself[:] = [one for one in _left_to_itself if one.poll() is None]
                 _left_to_itself.append(process)
                 return
             if process.poll() is not None:
@@ -250,6 +255,20 @@ class RedisServer:
             f"the Redis of {self._folder} did not answer within {_STARTS_WITHIN_S:g} s"
             f"{self._last_lines()}"
         )
+
+    def _end_others(self) -> None:
+        """End whatever server works in this folder; what it answered is on the disk."""
+        others = [pid for pid in _processes_in(self._folder) if _is_server(pid)]
+        for pid in others:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        deadline = time.monotonic() + _STARTS_WITHIN_S
+        while set(others) & set(_processes_in(self._folder)):
+            for process in _left_to_itself:
+                process.poll()
+            if time.monotonic() > deadline:
+                raise QueueError(f"the Redis of {self._folder} (process {others}) cannot be ended")
+            time.sleep(0.01)
 
     def _configuration(self, where: RedisAddress) -> str:
         folder = str(self._folder).replace("\\", "\\\\").replace('"', '\\"')
@@ -342,6 +361,22 @@ def _answers(where: RedisAddress) -> str:
     if said.startswith(b"+OK\r\n+PONG"):
         return "ready"
     return "loading" if b"-LOADING" in said else "stranger"
+
+
+def _processes_in(folder: Path) -> list[int]:
+    """Return the processes that work in a folder, as far as the system tells them."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if (entry / "cwd").readlink() == folder:
+                found.append(int(entry.name))
+    return found
+
+
+def _is_server(pid: int) -> bool:
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{pid}/comm").read_text().startswith("valkey")
+    return False
 
 
 def _listens(port: int) -> bool:

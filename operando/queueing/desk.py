@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from operando.queueing.queue import Queue
 
 _LONGEST = 2_000_000
-_TIMEOUT_S = 10.0
+# Whoever connects asks at once; to check and add a thousand items takes longer.
+_ASKS_WITHIN_S, _TIMEOUT_S = 2.0, 30.0
 _PEER = struct.Struct("3i")  # pid, uid, gid
 
 
@@ -57,7 +58,7 @@ class Desk:
         with contextlib.suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
-        self._thread.join(_TIMEOUT_S)
+        self._thread.join(_ASKS_WITHIN_S)
         self._path.unlink(missing_ok=True)
 
     def _serve(self) -> None:
@@ -71,12 +72,13 @@ class Desk:
             with line:
                 # Whoever goes away while he is answered, or sends nothing, holds up nobody.
                 with contextlib.suppress(OSError):
-                    line.settimeout(_TIMEOUT_S)
+                    line.settimeout(_ASKS_WITHIN_S)
                     _, uid, _ = _PEER.unpack(
                         line.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _PEER.size)
                     )
                     if uid == os.getuid():
-                        said = self._answer(_received(line), Queue(self._data_dir))
+                        with Queue(self._data_dir) as queue:
+                            said = self._answer(_received(line), queue)
                         line.sendall(json.dumps(said).encode() + b"\n")
 
     def _answer(self, text: bytes, queue: "Queue") -> dict[str, Any]:
@@ -94,7 +96,7 @@ class Desk:
             return {"not_here": f"{type(error).__name__}: {error}"}
 
 
-def add_at_desk(data_dir: Path, stations: str | Path, asked: Mapping[str, Any]) -> list[str] | None:
+def add_at_desk(data_dir: Path, asked: Mapping[str, Any]) -> list[str] | None:
     """Have a desk do ``Queue.add(**asked)``; return the ids, or ``None`` if there is no desk.
 
     Raises:
@@ -112,14 +114,21 @@ def add_at_desk(data_dir: Path, stations: str | Path, asked: Mapping[str, Any]) 
         if (told := asked.get(name)) and Path(told).expanduser().is_file()
     }
     request = {"config": _configuration(), "add": dict(asked) | files}
-    try:
-        with socket.socket(socket.AF_UNIX) as line:
-            line.settimeout(_TIMEOUT_S)
+    with socket.socket(socket.AF_UNIX) as line:
+        line.settimeout(_TIMEOUT_S)
+        try:
             line.connect(str(path))
+        except OSError:
+            return None
+        try:
             line.sendall(json.dumps(request).encode() + b"\n")
             said = json.loads(_received(line))
-    except (OSError, ValueError):
-        return None
+        except (OSError, ValueError) as error:
+            # To do it here as well could add it twice.
+            raise QueueError(
+                f"the supervisor was asked and did not answer ({error}): operando queue list tells "
+                "whether it was added"
+            ) from error
     if "error" in said:
         raise QueueError(said["error"])
     return said.get("items")

@@ -147,19 +147,26 @@ def listed(
         factor: Seconds of cell time per second.
     """
     state, mount = store.station(station), store.mount(station)
-    found = [_begun(one, factor) for one in store.records(station, last=50) if not one.over]
+    records = {one.item: one for one in store.records(station, last=20) if not one.over}
+    if state is not None and state.item is not None and state.item not in records:
+        # Many were removed since it began.
+        running = store.record(state.item)
+        records |= {} if running is None or running.over else {running.item: running}
+    found = [_begun(one, factor) for one in records.values()]
     known = {one.item for one in found}
     # By itself goes on what waits for nobody; from then on nothing can be told.
     free: float | None = max([time.time(), *(one.ends or 0.0 for one in found)])
     if any(one.state == "held" or one.ends is None for one in found):
         free = None
     order = sorted(queued, key=lambda one: -int(_argument(one, "priority", 0)))
-    why_station = _why_of_station(state, alive)
+    why_station, turn = _why_of_station(state, alive), "its turn" if found else "next"
     for item in order:
         if item["item_uid"] in known:
             continue
         waits, when = _waits(item, store, mount, known)
-        waits = waits or why_station or ("" if not found else "its turn")
+        waits = waits or why_station
+        if not waits:
+            waits, turn = turn, "its turn"
         lasts = _longest(item)
         goes = when is not None and not why_station and lasts is not None
         ends = None
@@ -167,7 +174,7 @@ def listed(
             ends = max(free, when) + lasts / factor
             free = ends
         known.add(item["item_uid"])
-        found.append(_to_come(item, station, waits or "next", lasts, ends))
+        found.append(_to_come(item, station, waits, lasts, ends))
     return found
 
 

@@ -8,6 +8,7 @@ may enter, and are encrypted; what changes the environment needs a key that its 
 import contextlib
 import json
 import os
+import re
 import secrets
 import socket
 import subprocess
@@ -30,14 +31,16 @@ PLAN = "run_protocol"
 SUPERVISED_PLANS = ("resume_protocol", "look_at_cell")
 USER_GROUPS = ("primary", "operator", "viewer")
 SUPERVISOR = "supervisor"
-_TIMEOUT_MS = 2000
+_TIMEOUT_S = 2.0
+_AT_ONCE = 20
 _KEYS, _CONFIGURATION, _LOG = "keys.json", "manager.yaml", "manager.log"
 # In a folder of its own: the queue server takes it, and what is beside it, for its own.
 _STARTUP = Path(__file__).parent / "_startup" / "station.py"
 _PROGRAM = "from bluesky_queueserver.manager.start_manager import start_manager as s; s()"
+_REDIS_IS_GONE = re.compile("connect|Connection|Timeout|timed out|LOADING|Broken pipe")
 _LOG_MAX_BYTES = 5_000_000
-# The client's own pair: the server lets in whoever has its public key, which only its owner has.
-_CURVE_WITHOUT = "$"  # the configuration file would take it for the beginning of a variable
+# In its configuration file this would be the beginning of a variable.
+_NOT_IN_A_KEY = "$"
 
 
 class Manager:
@@ -50,6 +53,7 @@ class Manager:
         self.station = station
         self._folder = station_dir(data_dir, station)
         self._keys: dict[str, str] | None = None
+        self._timeout_s = _TIMEOUT_S
 
     # -- the queue
 
@@ -72,6 +76,11 @@ class Manager:
         """
         return list(self._done("queue_get", {})["items"])
 
+    def knows(self, uid: str) -> bool:
+        """Return whether it could change or execute a pending item: it keeps what it was told."""
+        self._wait_for_redis()
+        return bool(self._ask("queue_item_get", {"uid": uid}).get("success"))
+
     def running(self) -> dict[str, Any] | None:
         """Return the item that the manager takes for running; ``None``: none."""
         return self._done("queue_get", {})["running_item"] or None
@@ -93,13 +102,23 @@ class Manager:
         self, several: Iterable[Mapping[str, Any]], user: str, group: str = "primary"
     ) -> list[str]:
         """Add items behind the others, all or none of them; return their uids."""
-        items = [_plan(PLAN, kwargs) for kwargs in several]
-        asked = {"items": items, "user": user, "user_group": group}
-        said = self._ask("queue_item_add_batch", asked)
-        if not said.get("success"):
-            whys = [one["msg"] for one in said.get("results", []) if one.get("msg")]
-            raise self._refused("queue_item_add_batch", whys[0] if whys else said.get("msg", ""))
-        return [str(item["item_uid"]) for item in said["items"]]
+        items, added = [_plan(PLAN, kwargs) for kwargs in several], list[str]()
+        # It takes 10 ms for each, and must not be thought dead meanwhile.
+        for begin in range(0, len(items), _AT_ONCE):
+            asked = {"items": items[begin : begin + _AT_ONCE], "user": user, "user_group": group}
+            try:
+                self._wait_for_redis()
+                said = self._ask("queue_item_add_batch", asked)
+                if not said.get("success"):
+                    whys = [one["msg"] for one in said.get("results", []) if one.get("msg")]
+                    why = whys[0] if whys else said.get("msg", "")
+                    raise self._refused("queue_item_add_batch", why)
+            except QueueError:
+                for uid in added:
+                    self.remove(uid)
+                raise
+            added += [str(item["item_uid"]) for item in said["items"]]
+        return added
 
     def update(self, item: Mapping[str, Any]) -> None:
         """Put ``item``, as `items` returned it, in the place of the one with its uid."""
@@ -183,10 +202,29 @@ class Manager:
         return self._keys
 
     def _done(self, method: str, asked: Mapping[str, Any]) -> dict[str, Any]:
+        self._wait_for_redis()
         said = self._ask(method, asked)
         if not said.get("success"):
             raise self._refused(method, said.get("msg", ""))
         return said
+
+    def _wait_for_redis(self) -> None:
+        """Have the manager read something, until it has found a Redis that was started again.
+
+        It notices only with the first command that the one it knew is gone, and that command fails;
+        a command that changes something is not to be the one, for nobody could say whether it did.
+        """
+        deadline = time.monotonic() + self._timeout_s
+        while True:
+            said = self._ask("queue_item_get", {"pos": "front"}).get("msg", "")
+            if not _REDIS_IS_GONE.search(said):
+                return
+            if time.monotonic() > deadline:
+                raise QueueError(
+                    f"the queue of station {self.station} has lost its Redis ({said}): operando "
+                    f"station start {self.station}"
+                )
+            time.sleep(0.02)
 
     def _refused(self, method: str, why: str) -> QueueError:
         why = why.partition("\nPlan:")[0].removeprefix("Failed to add an item: ").strip()
@@ -208,9 +246,10 @@ class Manager:
         line: Any = zmq.Context.instance().socket(zmq.REQ)
         try:
             line.setsockopt(zmq.LINGER, 0)
-            line.setsockopt(zmq.RCVTIMEO, _TIMEOUT_MS)
-            line.setsockopt(zmq.SNDTIMEO, _TIMEOUT_MS)
+            line.setsockopt(zmq.RCVTIMEO, int(self._timeout_s * 1000))
+            line.setsockopt(zmq.SNDTIMEO, int(self._timeout_s * 1000))
             line.curve_serverkey = keys["public"].encode()
+            # It lets in whoever has its public key; only the owner of its folder can read that.
             line.curve_publickey, line.curve_secretkey = zmq.curve_keypair()
             line.connect(keys["control"])
             line.send_json({"method": method, "params": dict(asked or {})})
@@ -219,7 +258,7 @@ class Manager:
             self._keys = None
             raise QueueError(
                 f"the queue of station {self.station} does not answer {method} within "
-                f"{_TIMEOUT_MS / 1000:g} s: operando station status {self.station}"
+                f"{self._timeout_s:g} s: operando station status {self.station}"
             ) from None
         except (zmq.ZMQError, ValueError) as error:
             raise QueueError(
@@ -313,7 +352,7 @@ def wait_for_manager(
         if manager.alive():
             return manager
         time.sleep(0.02)
-    log = station_dir(data_dir, station) / _LOG
+    log, lines = station_dir(data_dir, station) / _LOG, list[str]()
     with contextlib.suppress(OSError):
         lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()[-3:]
     raise QueueError(
@@ -343,7 +382,7 @@ def _keys(data_dir: Path, station: str) -> dict[str, str]:
 
     sockets = socket_dir(data_dir, station)
     keys = _read_keys(station_dir(data_dir, station)) or {}
-    while "private" not in keys or _CURVE_WITHOUT in keys["private"]:
+    while "private" not in keys or _NOT_IN_A_KEY in keys["private"]:
         public, private_key = zmq.curve_keypair()
         keys |= {"public": public.decode(), "private": private_key.decode()}
     keys.setdefault("lock", secrets.token_hex(24))

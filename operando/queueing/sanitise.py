@@ -1,9 +1,12 @@
 """What nobody can read in a station's queue is moved away: the queue server breaks at it."""
 
 import json
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from operando.queueing.store import Store, manager_prefix, told
+
+if TYPE_CHECKING:
+    from operando.queueing.managers import Manager
 
 # The keys of a queue server: lists, and single entries; each single one is JSON of an object.
 _LISTS = ("plan_queue", "plan_history")
@@ -60,6 +63,25 @@ def sanitise(store: Store, station: str) -> list[str]:
                 client.delete(key)
             moved.append(f"{name}: it is no JSON object")
     return moved
+
+
+def adopt(store: Store, manager: "Manager") -> dict[str, str]:
+    """Have a queue server add again what is in its queue without it knowing; return new ids by old.
+
+    Its Redis died after it had kept an item, and before it had said so. To be called when that was
+    started again. Raises QueueError if Redis or the queue server is gone.
+    """
+    new: dict[str, str] = {}
+    key = f"{manager_prefix(manager.station)}_plan_queue"
+    for place, item in enumerate(pending(store, manager.station)):
+        if not manager.knows(item["item_uid"]):
+            text = json.dumps(item)
+            store.poison(key, text, "the queue server did not know it; it was added again")
+            with told():
+                store.client.lrem(key, 1, text)
+            who, group = str(item.get("user", "")), str(item.get("user_group", "primary"))
+            new[item["item_uid"]] = manager.add(item.get("kwargs", {}), who, group, place)
+    return new
 
 
 def pending(store: Store, station: str) -> list[dict[str, Any]]:

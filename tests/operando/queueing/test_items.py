@@ -6,7 +6,7 @@ import time
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from operando.configuration import (
@@ -65,12 +65,11 @@ def test_a_protocol_made_in_python_does_too() -> None:
     )
     for technique in (
         Sequence(steps=(OpenCircuit(duration_s=1.0), Repeat(times=3, step=step))),
-        HalfCellCycling(
-            current_density_ma_cm2=1.0, capacity_mah_cm2=1.0, cycles=3, strip_cutoff_v=0.5
-        ),
+        HalfCellCycling(current_density_ma_cm2=1.0, capacity_mah_cm2=1.0, cycles=3, cut_off_v=0.5),
     ):
         protocol = Protocol(name="typed", cell="zn-1", technique=technique)
-        item = json.loads(json.dumps(_item(protocol=as_data(protocol))))
+        sample = as_data(load_cell("zn-bare-half"))
+        item = json.loads(json.dumps({"protocol": as_data(protocol), "sample": sample}))
         assert validated(item, None)[0] == protocol
 
 
@@ -162,6 +161,7 @@ json_values = st.recursive(
 keys = st.sampled_from(["protocol", "sample", "at", "after", "priority", "hold", "x", "label"])
 
 
+@settings(max_examples=50)
 @given(st.dictionaries(keys, json_values), st.booleans())
 def test_whatever_comes_is_refused_in_words(kwargs: dict[str, Any], adding: bool) -> None:
     with pytest.raises(QueueError):

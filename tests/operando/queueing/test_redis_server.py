@@ -163,6 +163,22 @@ def test_a_full_disk_ends_it_and_what_was_answered_is_there_later(
     assert all(again.get(f"key {n}") == "x" * 100 for n in answered)
 
 
+@pytest.mark.parametrize("how", [pytest.param("hung", marks=pytest.mark.long), "password lost"])
+def test_two_servers_never_write_one_journal(
+    connect: Connect, server: RedisServer, folder: Path, how: str
+) -> None:
+    pid = _pid(server)
+    connect(server.address()).set("kept", "yes")
+    if how == "hung":
+        os.kill(pid, signal.SIGSTOP)
+    else:
+        (folder / "state/queueing/redis/password").unlink()
+    where = server.ensure()
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
+    assert connect(where).get("kept") == "yes"
+
+
 @pytest.fixture
 def stranger() -> Iterator[socket.socket]:
     """Something else that listens, and answers what it likes."""
