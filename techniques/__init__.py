@@ -8,6 +8,7 @@ from techniques.assignment import (
     finest_row_interval_s,
     longest_duration_s,
 )
+from techniques.campaign import Campaign, CampaignProtocol, CampaignSample
 from techniques.cell import Cell, Electrode, Electrolyte
 from techniques.experiments import (
     CorrosionRest,
@@ -85,6 +86,9 @@ __all__ = [
     "Amend",
     "Assignment",
     "Block",
+    "Campaign",
+    "CampaignProtocol",
+    "CampaignSample",
     "Cell",
     "Condition",
     "CorrosionRest",
