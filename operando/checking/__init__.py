@@ -32,5 +32,4 @@ __all__ = [
     "limits_of",
     "limits_table",
     "recorded",
-    "size_text",
 ]

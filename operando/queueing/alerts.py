@@ -17,22 +17,33 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from operando.doctor import Mask, known_secrets
 from operando.harmless import one_line, printable
 from operando.queueing._alert_addresses import (
-    HEARTBEAT_URL,
     Address,
     Addresses,
     LogMask,
     mask_logs,
     read_addresses,
     signature,
-    without_secrets,
 )
 from operando.queueing._alert_spool import Alert, Outcome, Spool, Told, new_id
-from operando.queueing.model import StationState
+from operando.queueing.model import DONE, Record, StationState
+from operando.queueing.secret_variables import HEARTBEAT_URL, without_secrets
 from techniques.queueing import AlertSettings
 
-__all__ = ["EVENTS", "Alerts", "Event", "Shown", "recent", "stations_told", "without_secrets"]
+__all__ = [
+    "EVENTS",
+    "Alerts",
+    "Event",
+    "Shown",
+    "addresses",
+    "campaign_over",
+    "leave_alert",
+    "recent",
+    "stations_told",
+    "without_secrets",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -451,6 +462,52 @@ class Alerts:
     def _body(self, alert: Alert) -> str:
         when = time.strftime("%Y-%m-%d %H:%M:%S %Z", time.localtime(alert.at))
         return f"{alert.body}\n\n{when}, {socket.gethostname()}".strip()
+
+
+def leave_alert(
+    data_dir: Path, event: str, title: str, body: str = "", station: str | None = None
+) -> None:
+    """Leave an alert with whoever sends those of a data folder; for a process that sends none.
+
+    It knows no address. Raises OSError where the disk takes none, ValueError for another event.
+    """
+    if event not in EVENTS:
+        raise ValueError(f"no such event: {event!r}; there are {', '.join(EVENTS)}")
+    mask = Mask(known_secrets(data_dir))
+    Spool(spool_path(data_dir)).add(
+        Alert(
+            id=new_id(),
+            at=time.time(),
+            event=event,
+            title=mask.text(printable(one_line(title)))[:200],
+            body=mask.text(printable(body)),
+            station=station,
+        )
+    )
+
+
+def campaign_over(
+    campaign: str, records: Iterable[Record], pending: Iterable[Mapping[str, object]]
+) -> tuple[str, str] | None:
+    """Return title and body of the alert that a campaign is done; ``None``: it goes on.
+
+    Args:
+        campaign: Its name.
+        records: Of the items that were started or removed, of all stations.
+        pending: What the other items of all queues tell (the plan's keyword arguments).
+    """
+    own = [one for one in records if campaign and one.campaign == campaign]
+    waits = any(one.get("campaign") == campaign for one in pending)
+    if not own or waits or not all(one.over for one in own):
+        return None
+    counts = Counter(one.state for one in own)
+    told = ", ".join(f"{count} {state}" for state, count in counts.most_common())
+    lines = [
+        f"{one.label or one.cell_id}: {one.state}{one.reason and f': {one.reason}'}"
+        for one in own
+        if one.state not in DONE
+    ]
+    return f"Campaign {campaign} is done: {told}", "\n".join(lines)
 
 
 def spool_path(data_dir: Path) -> Path:

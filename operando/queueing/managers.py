@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from operando.queueing.errors import QueueError
 from operando.queueing.places import private, queueing_dir, socket_dir, station_dir, write_private
+from operando.queueing.secret_variables import without_secrets
 
 if TYPE_CHECKING:
     from operando.queueing._redis import RedisAddress
@@ -314,7 +315,8 @@ def start_manager(
         if log.stat().st_size > _LOG_MAX_BYTES:
             log.replace(log.with_name(f"{_LOG}.1"))
     # What the user's own queue server was told is not for ours.
-    known = {key: value for key, value in os.environ.items() if not key.startswith("QSERVER_")}
+    own = without_secrets(os.environ)
+    known = {key: value for key, value in own.items() if not key.startswith("QSERVER_")}
     known |= {"OPERANDO_STATION": entry.name, "OPERANDO_DATA": str(data_dir)}
     with log.open("ab") as output:
         log.chmod(0o600)
