@@ -9,6 +9,7 @@ from . import (
     _check,
     _compare,
     _doctor,
+    _door,
     _instruments,
     _late,
     _mounting,
@@ -49,5 +50,6 @@ def command_line() -> argparse.ArgumentParser:
     _notes.declare(add)
     _about.declare_demo(add)
     _catalog.declare(add)
+    _door.declare(add)
     _about.declare_version(add)
     return parser
