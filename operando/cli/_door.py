@@ -17,8 +17,8 @@ def declare(add: AddCommand) -> None:
         _door,
         "the queue of a station for other computers: who may come in, and opening it",
         "start serves bluesky-httpserver for one station until Ctrl-C, on this computer alone if "
-        "nothing else is said. users lists, adds and removes who may come in. key makes a key for a "
-        "user's programs, and shows it once.",
+        "nothing else is said. users lists, adds and removes who may come in. key makes a key for "
+        "a user's programs, and shows it once.",
     )
     sub.add_argument("verb", choices=("start", "users", "key"), help="what to do")
     sub.add_argument(
@@ -159,9 +159,11 @@ def _key(arguments: argparse.Namespace) -> int:
             say(f"{key.first_eight}  {until}, {used}{only}  {key.note}".rstrip())
     else:
         days = None if arguments.expires is None else _days(arguments.expires)
-        key = make_key(folder, name, days=days, note=arguments.note, read_only=arguments.read_only)
+        secret = make_key(
+            folder, name, days=days, note=arguments.note, read_only=arguments.read_only
+        )
         complain("this key is shown once; whoever has it is " + name)
-        say(key)
+        say(secret)
     return OK
 
 

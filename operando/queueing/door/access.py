@@ -2,7 +2,6 @@
 
 import asyncio
 import threading
-from pathlib import Path
 from typing import Any
 
 from bluesky_httpserver.authentication import Mode, get_current_principal
@@ -100,8 +99,8 @@ class Identification:
             principal: Any = get_current_principal(
                 request=request,
                 security_scopes=SecurityScopes([]),
-                access_token=secret if kind == "bearer" else None,  # type: ignore[arg-type]
-                api_key=secret if kind == "apikey" else None,  # type: ignore[arg-type]
+                access_token=secret if kind == "bearer" else None,
+                api_key=secret if kind == "apikey" else None,
                 settings=self._settings,
                 authenticators=True,
                 api_access_manager=self._api_access,

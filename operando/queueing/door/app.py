@@ -1,5 +1,6 @@
 """bluesky-httpserver, made for one station: our users, our checks, our routes."""
 
+import json
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from bluesky_httpserver.resources import SERVER_RESOURCES
 
 from operando import configuration
 from operando.queueing.errors import QueueError
-from operando.queueing.managers import Manager
+from operando.queueing.places import station_dir
 
 from .access import ApiAccess, Authenticator, Identification, ResourceAccess
 from .checks import Checks
@@ -37,7 +38,6 @@ def build(data_dir: Path, station: str, users: Users, *, session_s: float) -> Ke
     if entry is None:
         known = ", ".join(one.name for one in stations.stations)
         raise QueueError(f"no station is called {station}: config/stations.yaml has {known}")
-    manager = Manager(data_dir, station)
     bench = configuration.load_bench(entry.bench)
     api_access = ApiAccess(users)
     app = build_app(
@@ -54,7 +54,7 @@ def build(data_dir: Path, station: str, users: Users, *, session_s: float) -> Ke
         server_settings={
             "allow_origins": [],
             "database": {"uri": database_uri(data_dir)},
-            "qserver_zmq_configuration": manager.addresses(),
+            "qserver_zmq_configuration": _manager(data_dir, station),
             "server_configuration": {"custom_routers": [], "custom_modules": []},
         },
     )
@@ -64,6 +64,22 @@ def build(data_dir: Path, station: str, users: Users, *, session_s: float) -> Ke
         identify=Identification(app, users, api_access),
         check_body=Checks(bench, _owner_of),
     )
+
+
+def _manager(data_dir: Path, station: str) -> dict[str, str]:
+    """Return where the station's manager listens, and the key that it lets in."""
+    try:
+        keys = json.loads((station_dir(data_dir, station) / "keys.json").read_text())
+        return {
+            "control_address": keys["control"],
+            "info_address": keys["info"],
+            "public_key": keys["public"],
+        }
+    except (OSError, ValueError, KeyError) as error:
+        raise QueueError(
+            f"station {station} was never started on this computer: `operando station start "
+            f"{station}` before its door"
+        ) from error
 
 
 async def _owner_of(uid: str) -> str:

@@ -103,7 +103,7 @@ class Checks:
 
     def _validated(self, kwargs: Mapping[str, Any], where: str) -> dict[str, Any]:
         from operando.configuration import ConfigurationError
-        from operando.queueing.items import validated
+        from operando.queueing.items import as_data, told_time, validated
 
         try:
             full = {
@@ -111,13 +111,16 @@ class Checks:
                 "protocol": resolved("protocol", kwargs.get("protocol")),
                 "sample": resolved("cell", kwargs.get("sample")),
             }
-            protocol, cell = validated(full, self._bench)
+            protocol, cell = validated(full, self._bench, adding=True)
+            # Without an offset it is the station's time.
+            at = {"at": told_time(str(full["at"]))} if full.get("at") else {}
         except (QueueError, ConfigurationError) as error:
             raise RefusedError(422, f"{where}: {error}") from error
         return {
             **full,
-            "protocol": protocol.model_dump(mode="json", exclude_unset=True),
-            "sample": cell.model_dump(mode="json", exclude_unset=True),
+            **at,
+            "protocol": as_data(protocol),
+            "sample": as_data(cell),
         }
 
     async def _own(self, uid: object, visitor: Visitor) -> str:
@@ -145,6 +148,7 @@ def resolved(kind: Literal["protocol", "cell"], value: object) -> object:
         QueueError: there is none of that name, or its file will not do.
     """
     from operando import configuration
+    from operando.queueing.items import as_data
     from operando.settings import config_dir
 
     if not isinstance(value, str):
@@ -156,10 +160,8 @@ def resolved(kind: Literal["protocol", "cell"], value: object) -> object:
         )
     # A file of that name in the working folder is none of the configuration.
     if kind == "cell":
-        cell = configuration.load_cell(config_dir() / "cells" / f"{value}.yaml")
-        return cell.model_dump(mode="json", exclude_unset=True)
-    protocol = configuration.load_protocol(config_dir() / "protocols" / f"{value}.yaml")
-    return protocol.model_dump(mode="json", exclude_unset=True)
+        return as_data(configuration.load_cell(config_dir() / "cells" / f"{value}.yaml"))
+    return as_data(configuration.load_protocol(config_dir() / "protocols" / f"{value}.yaml"))
 
 
 _WRITTEN = ("user", "user_group")

@@ -46,8 +46,8 @@ class Keeper:
 
     Args:
         app: What is behind the door.
-        identify: Who asks; raises `RefusedError` (401) if nobody known does.
-        check_body: Looks at what is sent along; returns what is handed on, or raises `RefusedError`.
+        identify: Who asks; raises `RefusedError` if nobody known does.
+        check_body: Looks at what is sent along; returns what is handed on; or raises that.
     """
 
     def __init__(self, app: App, *, identify: Identify, check_body: CheckBody) -> None:

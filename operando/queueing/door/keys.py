@@ -1,5 +1,6 @@
 """Keys of users, for programs: made here, kept as hashes in bluesky-httpserver's database."""
 
+import hashlib
 import os
 import secrets
 from collections.abc import Iterator
@@ -9,7 +10,9 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .users import SCOPES, Users, door_dir, write_private
+from operando.queueing.places import write_private
+
+from .users import SCOPES, Users, door_dir
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
@@ -76,8 +79,6 @@ def make_key(
     """
     from bluesky_httpserver.database import orm
     from bluesky_httpserver.database.core import create_user
-
-    import hashlib
 
     Users(data_dir).known(name)
     secret = secrets.token_bytes(36)

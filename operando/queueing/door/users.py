@@ -15,6 +15,7 @@ import yaml
 from pydantic import Field, ValidationError
 
 from operando.queueing.errors import QueueError
+from operando.queueing.places import private, queueing_dir, write_private
 from techniques._base import Data
 
 Role = Literal["viewer", "operator", "admin"]
@@ -60,11 +61,8 @@ class _File(Data):
 
 def door_dir(data_dir: Path) -> Path:
     """Return the folder of users, keys and secrets; it is made, and only its owner enters it."""
-    folder = data_dir / "state" / "queueing" / "door"
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    for private in (folder.parent, folder):
-        private.chmod(0o700)
-    return folder
+    private(queueing_dir(data_dir))
+    return private(queueing_dir(data_dir) / "door")
 
 
 class Users:
@@ -74,7 +72,7 @@ class Users:
     """
 
     def __init__(self, data_dir: Path) -> None:
-        self.path = data_dir / "state" / "queueing" / "door" / "users.yaml"
+        self.path = queueing_dir(data_dir) / "door" / "users.yaml"
         self.data_dir = data_dir
         self._read: tuple[tuple[int, int, int], dict[str, User]] | None = None
         self._lock = threading.Lock()
@@ -167,20 +165,6 @@ class Users:
         door_dir(self.data_dir)
         content: dict[str, Any] = _File(users=dict(users)).model_dump(mode="json")
         write_private(self.path, yaml.safe_dump(content))
-
-
-def write_private(path: Path, content: str) -> None:
-    """Write a file that only its owner reads, as a whole or not at all."""
-    part = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
-    number = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    try:
-        with os.fdopen(number, "w") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def _user(name: str, role: str, password: str) -> User:

@@ -5,16 +5,25 @@ from pathlib import Path
 
 import pytest
 
-from operando.queueing.door.users import SCOPES, Users
+from operando.queueing.door.users import SCOPES, Users, door_dir
 from operando.queueing.errors import QueueError
+from operando.queueing.places import write_private
 
-PASSWORD = "a long enough sentence"
+PASSWORD = "a long enough sentence"  # noqa: S105 - of nobody
+
+
+@pytest.fixture(scope="module")
+def file_of_anna(tmp_path_factory: pytest.TempPathFactory) -> str:
+    users = Users(tmp_path_factory.mktemp("anna"))
+    users.add("anna", "operator", PASSWORD)
+    return users.path.read_text()
 
 
 @pytest.fixture
-def users(tmp_path: Path) -> Users:
+def users(tmp_path: Path, file_of_anna: str) -> Users:
     users = Users(tmp_path)
-    users.add("anna", "operator", PASSWORD)
+    door_dir(tmp_path)
+    write_private(users.path, file_of_anna)
     return users
 
 

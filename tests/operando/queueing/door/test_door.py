@@ -1,0 +1,338 @@
+"""The door of a station from end to end: Redis, manager and door are processes, asked by HTTP."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from operando import configuration
+from operando.queueing import _redis
+from operando.queueing.door.users import Users
+from operando.queueing.errors import QueueError
+from operando.queueing.items import as_data
+from operando.queueing.managers import Manager, start_manager, wait_for_manager
+from operando.queueing.model import Mount, StationState
+from operando.queueing.store import Store
+
+PASSWORD = "a long enough sentence"  # noqa: S105 - of nobody
+
+
+@dataclass
+class Door:
+    """A door that is open."""
+
+    data: Path
+    at: str
+    store: Store
+    manager: Manager
+    process: subprocess.Popen[str]
+    keys: dict[str, str]
+
+    def ask(
+        self, method: str, path: str, who: str | None = None, json: Any = None
+    ) -> httpx.Response:
+        headers = {"authorization": self.keys[who]} if who else {}
+        return httpx.request(
+            method, f"{self.at}{path}", headers=headers, json=json, timeout=20, trust_env=False
+        )
+
+    def post(self, path: str, who: str | None, json: Any) -> httpx.Response:
+        return self.ask("POST", path, who, json)
+
+
+def _command(data: Path, *words: str, typed: str = "") -> str:
+    done = subprocess.run(
+        [sys.executable, "-m", "operando", "door", *words],
+        input=typed,
+        capture_output=True,
+        text=True,
+        env=_environment(data),
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def _environment(data: Path) -> dict[str, str]:
+    # The last would open the door to everybody.
+    return {
+        **os.environ,
+        "OPERANDO_DATA": str(data),
+        "QSERVER_HTTP_SERVER_ALLOW_ANONYMOUS_ACCESS": "1",
+    }
+
+
+@pytest.fixture(scope="module")
+def door() -> Iterator[Door]:
+    data = Path(tempfile.mkdtemp(prefix="door-", dir="/tmp"))  # noqa: S108 - short, and private
+    redis = _redis.RedisServer(data)
+    processes: list[subprocess.Popen[Any]] = []
+    try:
+        client = _redis.client(redis.ensure())
+        entry = configuration.load_stations().station("A1")
+        assert entry is not None
+        processes.append(start_manager(data, entry))
+        users = Users(data)
+        users.add("vera", "viewer", PASSWORD)
+        users.add("otto", "operator", PASSWORD)
+        users.add("ada", "admin", PASSWORD)
+        _command(data, "users", "add", "olga", "--role", "operator", typed=f"{PASSWORD}\n")
+        key = _command(data, "key", "olga", "--expires", "30d").strip()
+        process = subprocess.Popen(
+            [sys.executable, "-m", "operando", "door", "start", "--station", "A1", "--port", "0"],
+            stdout=subprocess.PIPE,
+            stderr=(data / "door.log").open("w"),
+            text=True,
+            env=_environment(data),
+        )
+        processes.append(process)
+        assert process.stdout is not None
+        at = process.stdout.readline().split(" open at ")[1].split()[0]
+        manager = wait_for_manager(data, "A1", processes[0])
+        manager.lock()
+        keys = {"olga": f"ApiKey {key}"}
+        opened = Door(data, at, Store(client), manager, process, keys)
+        for name in ("vera", "otto", "ada"):
+            keys[name] = f"Bearer {_login(opened, name, PASSWORD).json()['access_token']}"
+        yield opened
+        client.close()
+    finally:
+        for process in reversed(processes):
+            process.send_signal(signal.SIGTERM)
+            process.communicate(timeout=20)
+        redis.stop()
+        shutil.rmtree(data)
+
+
+def _login(door: Door, name: str, password: str) -> httpx.Response:
+    return httpx.post(
+        f"{door.at}/api/auth/provider/operando/token",
+        data={"username": name, "password": password},
+        timeout=30,
+        trust_env=False,
+    )
+
+
+def _item(**changes: Any) -> dict[str, Any]:
+    kwargs = {
+        "protocol": as_data(configuration.load_protocol("zinc-operando")),
+        "sample": as_data(configuration.load_cell("zn-bare-half")),
+        **changes,
+    }
+    return {"item": {"item_type": "plan", "name": "run_protocol", "kwargs": kwargs}}
+
+
+def test_nobody_without_a_key_is_told_anything(door: Door) -> None:
+    for path in ("/api/status", "/operando/state", "/docs", "/api/queue/get"):
+        assert door.ask("GET", path).status_code == 401
+    assert door.post("/api/queue/item/add", None, _item()).status_code == 401
+    wrong = httpx.get(f"{door.at}/api/status", headers={"authorization": "ApiKey " + "ab" * 36})
+    assert wrong.status_code == 401
+    assert httpx.get(f"{door.at}/api/status?api_key={'ab' * 36}").status_code == 400
+    assert _login(door, "otto", "another sentence").status_code == 401
+
+
+def test_a_viewer_reads_and_adds_nothing(door: Door) -> None:
+    assert door.ask("GET", "/api/status", "vera").json()["manager_state"] == "idle"
+    assert door.ask("GET", "/api/queue/get", "vera").json()["success"]
+    assert door.ask("GET", "/operando/state", "vera").json()["door_of"] == "A1"
+    refused = door.post("/api/queue/item/add", "vera", _item())
+    assert refused.status_code == 403
+    assert "vera may not POST /api/queue/item/add" in refused.json()["detail"]
+
+
+def test_what_an_operator_adds_is_in_the_managers_queue(door: Door) -> None:
+    asked = _item(protocol="zinc-operando", sample="zn-bare-half", priority=3, label="1/2")
+    added = door.post("/api/queue/item/add", "olga", asked).json()
+    assert added["success"], added["msg"]
+    uid = added["item"]["item_uid"]
+    try:
+        (kept,) = door.manager.items()
+        assert (kept["item_uid"], kept["user"]) == (uid, "olga")
+        assert kept["kwargs"]["protocol"] == _item()["item"]["kwargs"]["protocol"]
+        assert (kept["kwargs"]["priority"], kept["kwargs"]["label"]) == (3, "1/2")
+        (waiting,) = door.ask("GET", "/operando/state", "vera").json()["waiting"]
+        assert (waiting["item"], waiting["by"], waiting["label"]) == (uid, "olga", "1/2")
+        # Another operator may not touch it, an admin may.
+        assert door.post("/api/queue/item/remove", "otto", {"uid": uid}).status_code == 403
+        moved = {"uid": uid, "pos_dest": "front"}
+        assert door.post("/api/queue/item/move", "otto", moved).status_code == 403
+        changed = _item(label="2/2")
+        changed["item"]["item_uid"] = uid
+        assert door.post("/api/queue/item/update", "otto", changed).status_code == 403
+        assert door.post("/api/queue/item/update", "olga", changed).json()["success"]
+        assert door.manager.items()[0]["kwargs"]["label"] == "2/2"
+    finally:
+        assert door.post("/api/queue/item/remove", "ada", {"uid": uid}).json()["success"]
+    assert door.manager.items() == []
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"protocol": {"name": "x", "cell": "y", "technique": {"technique": "bomb"}}}, "bomb"),
+        ({"protocol": "../../../etc/passwd"}, "no protocol is called"),
+        ({"sample": {"cell_id": "Z"}}, "the sample 'Z'"),
+        ({"at": "2020-01-01 12:00"}, "is past"),
+        ({"ticket": "0123"}, "ticket is the supervisor's"),
+        ({"shell": "rm"}, "unknown: shell"),
+        ({"priority": "high"}, "priority"),
+    ],
+)
+def test_arguments_that_will_not_do_do_not_reach_the_queue(
+    door: Door, change: dict[str, Any], says: str
+) -> None:
+    refused = door.post("/api/queue/item/add", "olga", _item(**change))
+    assert refused.status_code == 422
+    assert says in refused.json()["detail"]
+    batch = {"items": [_item()["item"], _item(**change)["item"]]}
+    refused = door.post("/api/queue/item/add/batch", "olga", batch)
+    assert refused.status_code == 422
+    assert "items[1]" in refused.json()["detail"]
+    assert door.manager.items() == []
+
+
+@pytest.mark.parametrize(
+    "item",
+    [
+        {"item_type": "plan", "name": "resume_protocol", "kwargs": {"run": "x", "ticket": "y"}},
+        {"item_type": "plan", "name": "count", "kwargs": {}},
+        {"item_type": "instruction", "name": "queue_stop"},
+        {"item_type": "function", "name": "run_protocol", "kwargs": {}},
+        "queue_stop",
+    ],
+)
+def test_other_plans_are_not_queued(door: Door, item: Any) -> None:
+    assert door.post("/api/queue/item/add", "ada", {"item": item}).status_code == 422
+    assert door.manager.items() == []
+
+
+def test_no_code_comes_in_through_the_door_nor_past_it(door: Door) -> None:
+    for path, asked in (
+        ("/api/script/upload", {"script": "import os"}),
+        ("/api/function/execute", {"item": {"item_type": "function", "name": "f"}}),
+        ("/api/queue/item/execute", _item()),
+        ("/api/queue/start", {}),
+        ("/api/environment/open", {}),
+        ("/api/permissions/set", {"user_group_permissions": {}}),
+        ("/api/unlock", {"lock_key": "x"}),
+        ("/api/manager/stop", {}),
+    ):
+        assert door.post(path, "ada", asked).status_code == 403
+    # Who is past the door, on the manager's own socket, meets its lock.
+    for method, params in (
+        ("queue_start", {}),
+        ("environment_open", {}),
+        ("script_upload", {"script": "import os"}),
+        ("queue_item_execute", {**_item(), "user": "x", "user_group": "primary"}),
+    ):
+        with pytest.raises(QueueError, match="locked"):
+            door.manager._done(method, params)  # noqa: SLF001 - what it has no method for
+    assert door.manager.status()["worker_environment_exists"] is False
+
+
+def test_what_is_asked_of_a_running_station_reaches_it(door: Door) -> None:
+    sample = as_data(configuration.load_cell("zn-bare-half"))
+    cell = sample["cell_id"]
+    door.store.put_mount(Mount(station="A1", cell_id=cell, sample=sample, by="otto", at=0.0))
+    door.store.change_station(
+        "A1", **StationState(name="A1", state="running", item="i").model_dump()
+    )
+    stop = {"cell_id": cell, "why": "it smells"}
+    assert door.post("/operando/stop", "vera", stop).status_code == 403
+    elsewhere = {"cell_id": "ANOTHER", "why": "it smells"}
+    assert door.post("/operando/stop", "olga", elsewhere).status_code == 404
+    answered = door.post("/operando/stop", "olga", stop)
+    assert answered.json() == {"success": True, "msg": ""}
+    command = door.store.pop_command("A1")
+    assert command is not None
+    assert (command.do, command.by, command.text) == ("stop", "olga", "it smells")
+    assert door.post("/operando/pause", "otto", {}).json()["success"]
+    state = door.store.station("A1")
+    assert state is not None
+    assert state.paused
+    assert door.post("/operando/resume", "otto", {}).json()["success"]
+    told = door.ask("GET", "/operando/state", "vera").json()["stations"]
+    assert [(one["station"], one["mount"]["cell_id"]) for one in told] == [("A1", cell)]
+
+
+def test_who_is_removed_stays_outside_with_the_key_too(door: Door) -> None:
+    users = Users(door.data)
+    before = users.path.read_text()
+    try:
+        users.remove("olga")
+        users.remove("otto")
+        for name in ("olga", "otto"):
+            assert door.ask("GET", "/api/status", name).status_code == 401
+    finally:
+        users.path.write_text(before)
+    assert door.ask("GET", "/api/status", "olga").status_code == 200
+
+
+def test_everything_listens_on_loopback_and_is_its_owners(door: Door) -> None:
+    door.ask("GET", "/api/status", "vera")
+    pids = {door.process.pid, *_descendants(os.getpid()), *_of_data(door.data)}
+    assert len(_listening(pids)) >= 2, "Redis and the door listen"
+    assert {host for host, _ in _listening(pids)} == {"127.0.0.1"}
+    for path in (door.data / "state" / "queueing").rglob("*"):
+        assert path.stat().st_mode & 0o077 == 0 or path.is_socket(), path
+    secrets = [PASSWORD, *(key.split()[1] for key in door.keys.values())]
+    redis_password = (door.data / "state/queueing/redis/password").read_text().strip()
+    for pid in pids:
+        words = Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace")
+        assert not [one for one in (*secrets, redis_password) if one in words]
+    written = [p for p in door.data.rglob("*") if p.is_file() and p.suffix in (".log", ".yaml")]
+    for path in written:
+        text = path.read_text(errors="replace")
+        assert not [one for one in secrets if one in text], path
+
+
+def _descendants(pid: int) -> set[int]:
+    children = {
+        int(child)
+        for task in Path(f"/proc/{pid}/task").iterdir()
+        for child in (task / "children").read_text().split()
+    }
+    return children.union(*(_descendants(child) for child in children))
+
+
+def _of_data(data: Path) -> set[int]:
+    """Return the processes that were started for this data folder."""
+    found = set()
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            words = (folder / "cmdline").read_bytes()
+        except OSError:
+            continue
+        if os.fsencode(data) in words:
+            found.add(int(folder.name))
+    return found
+
+
+def _listening(pids: set[int]) -> set[tuple[str, int]]:
+    """Return host and port of every TCP socket on which one of these processes listens."""
+    inodes = set()
+    for pid in pids:
+        for link in Path(f"/proc/{pid}/fd").iterdir():
+            target = os.readlink(link)
+            if target.startswith("socket:["):
+                inodes.add(target[8:-1])
+    found = set()
+    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
+        for line in Path(table).read_text().splitlines()[1:]:
+            words = line.split()
+            if words[3] == "0A" and words[9] in inodes:
+                number, port = words[1].split(":")
+                host = ".".join(str(byte) for byte in reversed(bytes.fromhex(number)))
+                found.add((host, int(port, 16)))
+    return found
