@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+from collections.abc import Mapping
 from typing import Any
 
 from bluesky_httpserver.authentication import Mode, get_current_principal
@@ -12,7 +13,7 @@ from starlette.requests import Request
 
 from .keeper import Scope, Visitor
 from .refusals import RefusedError
-from .users import SCOPES, Users
+from .users import SCOPES, Role, Users
 
 
 class Authenticator:
@@ -63,7 +64,11 @@ class ResourceAccess:
 
     def get_resource_group(self, username: str) -> str:
         user = self._users.get(username)
-        return user.role if user else "viewer"
+        return _GROUPS[user.role] if user else "viewer"
+
+
+# As `operando.queueing.managers` has them: each may ask for one plan.
+_GROUPS: Mapping[Role, str] = {"viewer": "viewer", "operator": "operator", "admin": "primary"}
 
 
 class Identification:

@@ -3,20 +3,17 @@
 import json
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
 from bluesky_httpserver.app import build_app
-from bluesky_httpserver.resources import SERVER_RESOURCES
 
-from operando import configuration
 from operando.queueing.errors import QueueError
 from operando.queueing.places import station_dir
 
 from .access import ApiAccess, Authenticator, Identification, ResourceAccess
+from .behind import Behind
 from .checks import Checks
 from .keeper import Keeper
 from .keys import PROVIDER, database_uri, token_secret
-from .refusals import RefusedError
 from .routes import routes
 from .users import Users
 
@@ -33,12 +30,7 @@ def build(data_dir: Path, station: str, users: Users, *, session_s: float) -> Ke
     Raises:
         QueueError: there is no such station, or it was never started.
     """
-    stations = configuration.load_stations()
-    entry = stations.station(station)
-    if entry is None:
-        known = ", ".join(one.name for one in stations.stations)
-        raise QueueError(f"no station is called {station}: config/stations.yaml has {known}")
-    bench = configuration.load_bench(entry.bench)
+    behind = Behind(data_dir, station)
     api_access = ApiAccess(users)
     app = build_app(
         authentication={
@@ -58,11 +50,14 @@ def build(data_dir: Path, station: str, users: Users, *, session_s: float) -> Ke
             "server_configuration": {"custom_routers": [], "custom_modules": []},
         },
     )
-    app.include_router(routes(data_dir, station))
+    theirs = len(app.router.routes)
+    app.include_router(routes(behind))
+    # Ours first: some take the place of theirs.
+    app.router.routes[:] = app.router.routes[theirs:] + app.router.routes[:theirs]
     return Keeper(
         app,
         identify=Identification(app, users, api_access),
-        check_body=Checks(bench, _owner_of),
+        check_body=Checks(behind),
     )
 
 
@@ -80,19 +75,3 @@ def _manager(data_dir: Path, station: str) -> dict[str, str]:
             f"station {station} was never started on this computer: `operando station start "
             f"{station}` before its door"
         ) from error
-
-
-async def _owner_of(uid: str) -> str:
-    api = SERVER_RESOURCES.RM
-    try:
-        told: dict[str, Any] = await api.item_get(uid=uid)
-    except api.RequestTimeoutError as error:
-        raise RefusedError(503, "the station's manager does not answer: is it started?") from error
-    except Exception as error:  # of the client, which has no common class for them
-        raise RefusedError(503, f"the station's manager does not answer: {error}") from error
-    if not told.get("success"):
-        raise RefusedError(
-            404,
-            f"no item {uid[:8]} waits in the queue: GET /operando/state tells what became of it",
-        )
-    return str(told["item"].get("user", ""))

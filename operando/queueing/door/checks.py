@@ -2,17 +2,15 @@
 
 import asyncio
 import re
-from collections.abc import Awaitable, Callable, Mapping
-from typing import TYPE_CHECKING, Any, Literal
+from collections.abc import Mapping
+from typing import Any, Literal
 
 from operando.queueing.errors import QueueError
 
+from .behind import Behind
 from .keeper import Visitor
 from .refusals import RefusedError
 from .rules import Check
-
-if TYPE_CHECKING:
-    from operando.configuration import BenchFile
 
 PLAN = "run_protocol"
 MOST_AT_ONCE = 200
@@ -23,21 +21,12 @@ _OF_THE_MANAGER = frozenset(("user", "user_group", "item_uid", "result", "proper
 _ITEM = frozenset(("item_type", "name", "args", "kwargs", "meta")) | _OF_THE_MANAGER
 _CONFIGURED = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 
-# Who added the item of that uid, which waits in the queue; raises RefusedError if none does.
-OwnerOf = Callable[[str], Awaitable[str]]
-
 
 class Checks:
-    """The checks of one station's door.
+    """The checks of one station's door."""
 
-    Args:
-        bench: Of the station.
-        owner_of: Who added an item.
-    """
-
-    def __init__(self, bench: "BenchFile", owner_of: OwnerOf) -> None:
-        self._bench = bench
-        self._owner_of = owner_of
+    def __init__(self, behind: Behind) -> None:
+        self._behind = behind
 
     async def __call__(
         self, check: Check, visitor: Visitor, given: Mapping[str, Any]
@@ -58,12 +47,6 @@ class Checks:
             case "update":
                 _only(given, {"item", "replace", *_WRITTEN})
                 return await self._update(given, visitor)
-            case "own":
-                _only(given, {"uid"})
-                return {"uid": await self._own(given.get("uid"), visitor)}
-            case "own_batch":
-                _only(given, {"uids", "ignore_missing"})
-                return {"uids": await self._own_ones(given.get("uids"), visitor)}
             case "move":
                 _only(given, {"uid", *_PLACES})
                 uid = await self._own(given.get("uid"), visitor)
@@ -111,32 +94,42 @@ class Checks:
                 "protocol": resolved("protocol", kwargs.get("protocol")),
                 "sample": resolved("cell", kwargs.get("sample")),
             }
-            protocol, cell = validated(full, self._bench, adding=True)
+            protocol, cell = validated(full, self._behind.bench, adding=True)
+            self._behind.check_cell(cell.cell_id)
+            if full.get("after"):
+                self._behind.check_after(str(full["after"]))
             # Without an offset it is the station's time.
             at = {"at": told_time(str(full["at"]))} if full.get("at") else {}
         except (QueueError, ConfigurationError) as error:
             raise RefusedError(422, f"{where}: {error}") from error
-        return {
-            **full,
-            **at,
-            "protocol": as_data(protocol),
-            "sample": as_data(cell),
-        }
+        full = {**full, **at, "protocol": as_data(protocol), "sample": as_data(cell)}
+        # What is as it is by default is not kept, as of items that are added otherwise.
+        return {key: value for key, value in full.items() if value not in ("", 0, False)}
 
     async def _own(self, uid: object, visitor: Visitor) -> str:
         if not isinstance(uid, str) or not 0 < len(uid) <= 100:
             raise RefusedError(422, "uid is no id of an item (positions change while one asks)")
-        owner = await self._owner_of(uid)
-        if owner != visitor.name and "write:others" not in visitor.scopes:
-            raise RefusedError(
-                403, f"item {uid[:8]} is {owner or 'nobody'}'s: ask them, or an admin"
-            )
+        try:
+            owner = await asyncio.to_thread(self._behind.owner_of, uid)
+        except QueueError as error:
+            raise RefusedError(503, str(error)) from error
+        expect_owner(uid, owner, visitor)
         return uid
 
     async def _own_ones(self, uids: object, visitor: Visitor) -> list[str]:
         if not isinstance(uids, list) or len(uids) > MOST_AT_ONCE:
             raise RefusedError(422, f"uids is no list of up to {MOST_AT_ONCE} ids of items")
         return [await self._own(uid, visitor) for uid in uids]
+
+
+def expect_owner(uid: str, owner: str, visitor: Visitor) -> None:
+    """Refuse to change what somebody else added, but to an admin.
+
+    Raises:
+        RefusedError: it is somebody else's.
+    """
+    if owner != visitor.name and "write:others" not in visitor.scopes:
+        raise RefusedError(403, f"item {uid[:8]} is {owner or 'nobody'}'s: ask them, or an admin")
 
 
 def resolved(kind: Literal["protocol", "cell"], value: object) -> object:
@@ -177,20 +170,20 @@ def _place(given: Mapping[str, Any], keys: tuple[str, ...] = _PLACE) -> dict[str
     return place
 
 
-def _only(given: Mapping[str, Any], known: set[str]) -> None:
+def _only(given: Mapping[str, Any], known: set[str], where: str = "") -> None:
     unknown = sorted(set(given) - known)
     if unknown:
         raise RefusedError(
             422,
-            f"unknown: {', '.join(key[:64] for key in unknown[:5])} (known: "
-            f"{', '.join(sorted(known - set(_WRITTEN)))})",
+            f"{where}{': ' * bool(where)}unknown: {', '.join(key[:64] for key in unknown[:5])} "
+            f"(known: {', '.join(sorted(known - set(_WRITTEN)))})",
         )
 
 
 def _kwargs_of(item: object, where: str) -> Mapping[str, Any]:
     if not isinstance(item, dict):
         raise RefusedError(422, f"{where} is no item: an object with item_type, name and kwargs")
-    _only(item, set(_ITEM))
+    _only(item, set(_ITEM), where)
     if item.get("item_type") != "plan":
         raise RefusedError(422, f"{where}.item_type is not plan: instructions are not queued here")
     name = item.get("name")
@@ -203,7 +196,7 @@ def _kwargs_of(item: object, where: str) -> Mapping[str, Any]:
     kwargs = item.get("kwargs")
     if not isinstance(kwargs, dict):
         raise RefusedError(422, f"{where}.kwargs is no object: protocol and sample are needed")
-    _only(kwargs, set(_KWARGS))
+    _only(kwargs, set(_KWARGS), f"{where}.kwargs")
     if kwargs.get("ticket"):
         raise RefusedError(
             422, f"{where}.kwargs.ticket is the supervisor's, which starts items: leave it out"

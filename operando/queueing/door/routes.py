@@ -1,25 +1,32 @@
 """The routes of ours: how the stations are, notes, and what is asked of a running station.
 
-A door acts on its own station; what it tells is of all stations that share its Redis.
+A door acts on its own station; what it tells is of all stations that share its Redis. The keeper
+has let in who asks.
 """
 
-from collections import Counter
 from collections.abc import Callable
-from pathlib import Path
 from typing import Annotated, Any
 
 from fastapi import APIRouter, HTTPException, Request
 from pydantic import Field
 
+from operando import logbook
+from operando.configuration import ConfigurationError
 from operando.queueing.errors import QueueError
+from operando.queueing.model import Command
+from operando.queueing.queue import Queue
 from techniques._base import Data
 
-from .checks import resolved
+from .behind import Behind
+from .checks import expect_owner, resolved
 from .keeper import Visitor
+from .refusals import RefusedError
 
-_LAST_RECORDS = 20
 _Text = Annotated[str, Field(min_length=1, max_length=4000)]
+_Why = Annotated[str, Field(max_length=4000)]
 _Short = Annotated[str, Field(min_length=1, max_length=200)]
+# How long an answer of the worker is waited for, s.
+_Wait = Annotated[float, Field(ge=0, le=30)]
 
 
 class Note(Data):
@@ -30,9 +37,28 @@ class Note(Data):
 
 
 class OneItem(Data):
-    """An item, by its id or the beginning of it."""
+    """A pending item."""
 
     item: _Short
+
+
+class Several(Data):
+    """Pending items, as bluesky-httpserver asks for them."""
+
+    uids: Annotated[tuple[_Short, ...], Field(max_length=200)]
+
+
+class One(Data):
+    """A pending item, as bluesky-httpserver asks for it."""
+
+    uid: _Short
+
+
+class Why(Data):
+    """Why something is asked, for the record."""
+
+    why: _Why = ""
+    wait_s: _Wait = 0.0
 
 
 class Stop(Data):
@@ -40,171 +66,129 @@ class Stop(Data):
 
     cell_id: _Short
     why: _Text
-
-
-class Why(Data):
-    """Why something is asked, for the record."""
-
-    why: Annotated[str, Field(max_length=4000)] = ""
+    wait_s: _Wait = 0.0
 
 
 class Amend(Data):
     """A changed protocol for what runs: data, or a name in the configuration folder."""
 
     protocol: dict[str, Any] | str
+    why: _Why = ""
+    wait_s: _Wait = 0.0
 
 
-def routes(data_dir: Path, station: str) -> APIRouter:
-    """Return the routes of a station's door; the keeper has let in who asks."""
-    router = APIRouter(prefix="/operando")
+def routes(behind: Behind) -> APIRouter:
+    """Return the routes of a station's door."""
+    router = APIRouter()
+    station = behind.station
+    queue = Queue(behind.data_dir)
 
-    def queue(request: Request) -> Any:
-        from operando.queueing.queue import Queue
+    def done(what: Callable[[], object], wait_s: float = 0.0) -> dict[str, Any]:
+        with _told():
+            asked = what()
+            said = ""
+            if isinstance(asked, Command):
+                said = "asked; the station does it within a second if it can"
+                if wait_s:
+                    said = queue.answer(station, asked, wait_s)
+        return {"success": True, "msg": said}
 
-        return Queue(data_dir, by=_visitor(request).name)
+    def own(request: Request, uid: str) -> str:
+        """Return the id of a pending item that who asks may change."""
+        visitor = _visitor(request)
+        with _told():
+            owner = behind.owner_of(uid)
+            expect_owner(uid, owner, visitor)
+        return uid
 
-    def done(what: Callable[[], object]) -> dict[str, Any]:
-        try:
-            what()
-        except QueueError as error:
-            raise HTTPException(409, str(error)) from error
-        return {"success": True, "msg": ""}
-
-    @router.get("/state")
+    @router.get("/operando/state")
     def state() -> dict[str, Any]:
-        try:
-            return state_of(data_dir, station)
-        except QueueError as error:
-            raise HTTPException(503, str(error)) from error
+        with _told(503):
+            return behind.state()
 
-    @router.get("/notes")
+    @router.get("/operando/notes")
     def notes(cell_id: str | None = None) -> dict[str, Any]:
-        from operando import logbook
+        found = logbook.notes(behind.data_dir, cell_id=cell_id)
+        return {"notes": [_plain(one) for one in list(found)[-1000:]]}
 
-        return {"notes": [_plain(one) for one in logbook.notes(data_dir, cell_id=cell_id)[-1000:]]}
-
-    @router.post("/note")
+    @router.post("/operando/note")
     def note(request: Request, given: Note) -> dict[str, Any]:
-        from operando import logbook
-
         by = _visitor(request).name
-        logbook.write_note(data_dir, given.text, by=by, station=station, cell_id=given.cell_id)
-        return {"success": True, "msg": ""}
+        logbook.write_note(
+            behind.data_dir, given.text, by=by, station=station, cell_id=given.cell_id
+        )
+        return {"success": True, "msg": "noted"}
 
-    @router.post("/hold")
+    # Removed by ours, which keep in the record what was removed.
+    @router.post("/api/queue/item/remove")
+    def remove(request: Request, given: One) -> dict[str, Any]:
+        uid = own(request, given.uid)
+        return done(lambda: queue.remove(uid, by=_visitor(request).name))
+
+    @router.post("/api/queue/item/remove/batch")
+    def remove_batch(request: Request, given: Several) -> dict[str, Any]:
+        by = _visitor(request).name
+        uids = [own(request, uid) for uid in given.uids]
+        return done(lambda: [queue.remove(uid, by=by) for uid in uids])
+
+    @router.post("/operando/hold")
     def hold(request: Request, given: OneItem) -> dict[str, Any]:
-        return done(lambda: queue(request).hold(given.item))
+        uid = own(request, given.item)
+        return done(lambda: queue.hold(uid))
 
-    @router.post("/release")
+    @router.post("/operando/release")
     def release(request: Request, given: OneItem) -> dict[str, Any]:
-        return done(lambda: queue(request).release(given.item))
+        uid = own(request, given.item)
+        return done(lambda: queue.release(uid))
 
-    @router.post("/pause")
-    def pause(request: Request) -> dict[str, Any]:
-        return done(lambda: queue(request).pause(station))
+    @router.post("/operando/pause")
+    def pause(request: Request, given: Why) -> dict[str, Any]:
+        return done(lambda: queue.pause(station, given.why, by=_visitor(request).name))
 
-    @router.post("/resume")
+    @router.post("/operando/resume")
     def resume(request: Request) -> dict[str, Any]:
-        return done(lambda: queue(request).resume(station))
+        return done(lambda: queue.resume(station))
 
-    @router.post("/abort")
-    def abort(request: Request) -> dict[str, Any]:
-        return done(lambda: queue(request).abort(station))
+    @router.post("/operando/abort")
+    def abort(request: Request, given: Why) -> dict[str, Any]:
+        by = _visitor(request).name
+        return done(lambda: queue.abort(station, given.why, by=by), given.wait_s)
 
-    @router.post("/skip-step")
-    def skip_step(request: Request) -> dict[str, Any]:
-        return done(lambda: queue(request).skip_step(station))
+    @router.post("/operando/skip-step")
+    def skip_step(request: Request, given: Why) -> dict[str, Any]:
+        return done(lambda: queue.skip_step(station, by=_visitor(request).name), given.wait_s)
 
-    @router.post("/stop")
+    @router.post("/operando/stop")
     def stop(request: Request, given: Stop) -> dict[str, Any]:
-        _expect_here(data_dir, station, given.cell_id)
-        return done(lambda: queue(request).stop(given.cell_id, given.why))
+        by = _visitor(request).name
+        with _told():
+            behind.expect_here(given.cell_id)
+        return done(lambda: queue.stop(given.cell_id, given.why, by=by), given.wait_s)
 
-    @router.post("/amend")
+    @router.post("/operando/amend")
     def amend(request: Request, given: Amend) -> dict[str, Any]:
-        try:
-            protocol = resolved("protocol", given.protocol)
-        except QueueError as error:
-            raise HTTPException(422, str(error)) from error
-        return done(lambda: queue(request).amend(station, protocol))
+        by = _visitor(request).name
+        with _told(422):
+            protocol: Any = resolved("protocol", given.protocol)
+        return done(lambda: queue.amend(station, protocol, given.why, by=by), given.wait_s)
 
     return router
 
 
-def state_of(data_dir: Path, station: str) -> dict[str, Any]:
-    """Return how all stations are, and what became of their items.
+class _told:  # noqa: N801 - reads as a word of the language
+    """Tell what cannot be done as an answer of HTTP: 409, if nothing else fits."""
 
-    For each: its state, the cell that is mounted, what waits there (of the door's own station), the
-    last records, and how many items ended how.
+    def __init__(self, status: int = 409) -> None:
+        self._status = status
 
-    Raises:
-        QueueError: Redis is gone.
-    """
-    from operando import configuration
-    from operando.queueing import _redis
-    from operando.queueing.managers import Manager
-    from operando.queueing.store import Store
+    def __enter__(self) -> None:
+        return None
 
-    client = _redis.client(_redis.address(data_dir, configuration.load_stations()))
-    try:
-        store = Store(client)
-        mounts = {mount.station: mount for mount in store.mounts()}
-        states = {state.name: state for state in store.stations()}
-        told = []
-        for name in sorted({*states, *mounts, station}):
-            records = store.records(name)
-            mount, state = mounts.get(name), states.get(name)
-            told.append(
-                {
-                    "station": name,
-                    "state": None if state is None else _plain(state),
-                    "mount": None if mount is None else _plain(mount, "sample", "expected"),
-                    "ledger": dict(Counter(record.state for record in records)),
-                    "records": [_plain(one, "kwargs") for one in records[-_LAST_RECORDS:]],
-                }
-            )
-    finally:
-        client.close()
-    try:
-        waiting: list[dict[str, Any]] | None = [
-            _waiting(item) for item in Manager(data_dir, station).items()
-        ]
-        why = ""
-    except QueueError as error:
-        waiting, why = None, str(error)
-    return {"door_of": station, "stations": told, "waiting": waiting, "why": why}
-
-
-def _waiting(item: dict[str, Any]) -> dict[str, Any]:
-    kwargs = item.get("kwargs") or {}
-    shown = {
-        key: kwargs.get(key) for key in ("at", "after", "priority", "hold", "label", "campaign")
-    }
-    return {
-        "item": item.get("item_uid"),
-        "by": item.get("user"),
-        "protocol": (kwargs.get("protocol") or {}).get("name"),
-        "cell_id": (kwargs.get("sample") or {}).get("cell_id"),
-        **shown,
-    }
-
-
-def _expect_here(data_dir: Path, station: str, cell_id: str) -> None:
-    from operando import configuration
-    from operando.queueing import _redis
-    from operando.queueing.store import Store
-
-    try:
-        client = _redis.client(_redis.address(data_dir, configuration.load_stations()))
-        try:
-            where = Store(client).mounted_at(cell_id)
-        finally:
-            client.close()
-    except QueueError as error:
-        raise HTTPException(503, str(error)) from error
-    if where != station:
-        there = f"in {where}: ask its door" if where else "mounted nowhere"
-        raise HTTPException(404, f"this is the door of {station}; {cell_id} is {there}")
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
+        if isinstance(error, RefusedError):
+            raise HTTPException(error.status, str(error)) from error
+        if isinstance(error, QueueError | ConfigurationError):
+            raise HTTPException(self._status, str(error)) from error
 
 
 def _visitor(request: Request) -> Visitor:
@@ -212,5 +196,5 @@ def _visitor(request: Request) -> Visitor:
     return visitor
 
 
-def _plain(one: Data, *without: str) -> dict[str, Any]:
-    return one.model_dump(mode="json", exclude=set(without))
+def _plain(one: Data) -> dict[str, Any]:
+    return one.model_dump(mode="json")

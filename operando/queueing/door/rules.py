@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-Check = Literal["add", "add_batch", "update", "own", "own_batch", "move", "move_batch"]
+Check = Literal["add", "add_batch", "update", "move", "move_batch"]
 
 
 @dataclass(frozen=True)
@@ -58,8 +58,8 @@ OPEN: Mapping[tuple[str, str], Rule] = {
     ("POST", "/api/queue/item/add"): Rule("write:queue:edit", "add"),
     ("POST", "/api/queue/item/add/batch"): Rule("write:queue:edit", "add_batch"),
     ("POST", "/api/queue/item/update"): Rule("write:queue:edit", "update"),
-    ("POST", "/api/queue/item/remove"): Rule("write:queue:edit", "own"),
-    ("POST", "/api/queue/item/remove/batch"): Rule("write:queue:edit", "own_batch"),
+    ("POST", "/api/queue/item/remove"): Rule("write:queue:edit"),
+    ("POST", "/api/queue/item/remove/batch"): Rule("write:queue:edit"),
     ("POST", "/api/queue/item/move"): Rule("write:queue:edit", "move"),
     ("POST", "/api/queue/item/move/batch"): Rule("write:queue:edit", "move_batch"),
     ("GET", "/operando/state"): Rule("read:queue"),
