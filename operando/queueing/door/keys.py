@@ -39,7 +39,7 @@ class Key:
 
 def database_uri(data_dir: Path) -> str:
     """Return the address of the database of keys; its file is made for its owner alone."""
-    path = door_dir(data_dir) / "door.sqlite"
+    path = _database_path(data_dir)
     number = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
     try:
         os.fchmod(number, 0o600)
@@ -123,6 +123,8 @@ def revoke_keys(data_dir: Path, name: str, first_eight: str = "") -> int:
         name: The user.
         first_eight: The beginning of the one that is meant; by default all.
     """
+    if not _database_path(data_dir).exists():
+        return 0  # nobody ever had one
     with _database(data_dir) as database:
         principal = _principal(database, name)
         if principal is None:
@@ -135,6 +137,10 @@ def revoke_keys(data_dir: Path, name: str, first_eight: str = "") -> int:
                 session.revoked = True
         database.commit()
         return len(ended)
+
+
+def _database_path(data_dir: Path) -> Path:
+    return door_dir(data_dir) / "door.sqlite"
 
 
 def _principal(database: "Session", name: str) -> Any:

@@ -129,7 +129,12 @@ def routes(behind: Behind) -> APIRouter:
     def remove_batch(request: Request, given: Several) -> dict[str, Any]:
         by = _visitor(request).name
         uids = [own(request, uid) for uid in given.uids]
-        return done(lambda: [queue.remove(uid, by=by) for uid in uids])
+
+        def remove_all() -> None:
+            for uid in uids:
+                queue.remove(uid, by=by)
+
+        return done(remove_all)
 
     @router.post("/operando/hold")
     def hold(request: Request, given: OneItem) -> dict[str, Any]:
