@@ -6,7 +6,7 @@ import re
 import sys
 from pathlib import Path
 
-from ._arguments import AddCommand
+from ._arguments import AddCommand, Command
 from ._terminal import OK, complain, say
 
 
@@ -14,70 +14,67 @@ def declare(add: AddCommand) -> None:
     """Add the command."""
     sub = add(
         "door",
-        _door,
+        _start,
         "the queue of a station for other computers: who may come in, and opening it",
-        "start serves bluesky-httpserver for one station until Ctrl-C, on this computer alone if "
-        "nothing else is said. users lists, adds and removes who may come in. key makes a key for "
-        "a user's programs, and shows it once.",
+        "It is bluesky-httpserver for one station, on this computer alone if nothing else is said.",
     )
-    sub.add_argument("verb", choices=("start", "users", "key"), help="what to do")
-    sub.add_argument(
-        "words",
-        metavar="WORD",
-        nargs="*",
-        help="users: list, add NAME, remove NAME, role NAME, password NAME; key: NAME",
-    )
-    sub.add_argument("--station", metavar="NAME", help="start: whose queue")
-    sub.add_argument(
+    verbs = sub.add_subparsers(metavar="VERB", required=True)
+
+    def verb(name: str, command: Command, help: str) -> argparse.ArgumentParser:
+        one = verbs.add_parser(name, help=help, description=f"{help[0].upper()}{help[1:]}.")
+        one.set_defaults(command=command)
+        return one
+
+    one = verb("start", _start, "serve the queue of a station until Ctrl-C")
+    one.add_argument("--station", required=True, metavar="NAME", help="whose queue")
+    one.add_argument(
         "--host",
         default="127.0.0.1",
         metavar="ADDRESS",
-        help="start: where to listen (%(default)s); another than this computer's own only with "
-        "TLS, or behind a proxy that keeps it",
+        help="where to listen (%(default)s); another than this computer's own only with TLS, or "
+        "behind a proxy that keeps it",
     )
-    sub.add_argument(
-        "--port", type=int, default=60610, metavar="N", help="start: on which port (%(default)s)"
+    one.add_argument(
+        "--port", type=int, default=60610, metavar="N", help="on which port (%(default)s)"
     )
-    sub.add_argument("--tls-cert", type=Path, metavar="FILE", help="start: certificates, PEM")
-    sub.add_argument("--tls-key", type=Path, metavar="FILE", help="start: their key, PEM")
-    sub.add_argument(
+    one.add_argument("--tls-cert", type=Path, metavar="FILE", help="certificates, PEM")
+    one.add_argument("--tls-key", type=Path, metavar="FILE", help="their key, PEM")
+    one.add_argument(
         "--behind-proxy",
         action="store_true",
-        help="start: a proxy on this computer keeps TLS, and tells who asks",
+        help="a proxy in front keeps TLS; one on this computer is believed who asks",
     )
-    sub.add_argument(
-        "--role", choices=("viewer", "operator", "admin"), help="users add, users role: which"
+
+    one = verb("users", _users, "list, add, change and remove who may come in")
+    one.add_argument(
+        "do",
+        nargs="?",
+        default="list",
+        choices=("list", "add", "role", "password", "remove"),
+        help="what to do; by default list",
     )
-    sub.add_argument(
-        "--expires", metavar="DAYS", help="key: how long it lasts, 30d; by default until revoked"
+    one.add_argument("name", nargs="?", metavar="NAME", help="of whom")
+    one.add_argument("--role", choices=("viewer", "operator", "admin"), help="add, role: which")
+
+    one = verb("key", _key, "make a key for the programs of a user, shown once")
+    one.add_argument("name", metavar="NAME", help="whose")
+    one.add_argument(
+        "--expires", metavar="TIME", help="how long it lasts, 30d or 12h; by default until revoked"
     )
-    sub.add_argument("--note", default="", metavar="TEXT", help="key: what it is for")
-    sub.add_argument("--read-only", action="store_true", help="key: for looking only")
-    sub.add_argument("--list", action="store_true", help="key: list those of a user instead")
-    sub.add_argument(
+    one.add_argument("--note", default="", metavar="TEXT", help="what it is for")
+    one.add_argument("--read-only", action="store_true", help="for looking only")
+    one.add_argument("--list", action="store_true", help="list the keys of that user instead")
+    one.add_argument(
         "--revoke",
         metavar="EIGHT",
-        help="key: end the one that begins with these eight characters, or all",
+        help="end the one that begins with these eight characters, or all",
     )
-
-
-def _door(arguments: argparse.Namespace) -> int:
-    match arguments.verb:
-        case "start":
-            return _start(arguments)
-        case "users":
-            return _users(arguments)
-        case _:
-            return _key(arguments)
 
 
 def _start(arguments: argparse.Namespace) -> int:
     from operando.queueing.door.server import DoorAddress, serve
-    from operando.queueing.errors import QueueError
     from operando.settings import data_dir
 
-    if arguments.words or arguments.station is None:
-        raise QueueError("whose door? `operando door start --station A1`")
     address = DoorAddress(
         host=arguments.host,
         port=arguments.port,
@@ -100,38 +97,35 @@ def _users(arguments: argparse.Namespace) -> int:
     from operando.settings import data_dir
 
     users = Users(data_dir())
-    match arguments.words or ["list"]:
-        case ["list"]:
-            for name, user in sorted(users.all().items()):
-                say(f"{name:32}  {user.role}")
-            if not users.all():
-                say("Nobody yet: operando door users add NAME --role operator")
-        case ["add", name]:
-            if arguments.role is None:
-                raise QueueError(f"what may {name} do? --role viewer, operator or admin")
+    name = arguments.name
+    if arguments.do == "list":
+        for each, user in sorted(users.all().items()):
+            say(f"{each:32}  {user.role}")
+        if not users.all():
+            say("Nobody yet: operando door users add NAME --role operator")
+        return OK
+    if name is None:
+        raise QueueError(f"whom? `operando door users {arguments.do} NAME`")
+    if arguments.do in ("add", "role") and arguments.role is None:
+        raise QueueError(f"what may {name} do? --role viewer, operator or admin")
+    match arguments.do:
+        case "add":
             users.add(name, arguments.role, _password(name))
             # Of somebody of that name who was here before.
             revoke_keys(users.data_dir, name)
             say(f"{name} may come in, as {arguments.role}.")
-        case ["role", name]:
-            if arguments.role is None:
-                raise QueueError(f"what may {name} do? --role viewer, operator or admin")
+        case "role":
             users.set_role(name, arguments.role)
             say(f"{name} is {arguments.role} from now on.")
-        case ["password", name]:
+        case "password":
             users.known(name)
             users.set_password(name, _password(name))
             ended = revoke_keys(users.data_dir, name)
             say(f"The password is changed; keys of {name} that ended with it: {ended}.")
-        case ["remove", name]:
+        case "remove":
             users.remove(name)
             ended = revoke_keys(users.data_dir, name)
             say(f"{name} may not come in any more; keys that ended with it: {ended}.")
-        case _:
-            raise QueueError(
-                "operando door users list | add NAME --role ROLE | remove NAME | role NAME --role "
-                "ROLE | password NAME"
-            )
     return OK
 
 
@@ -141,9 +135,7 @@ def _key(arguments: argparse.Namespace) -> int:
     from operando.queueing.errors import QueueError
     from operando.settings import data_dir
 
-    if len(arguments.words) != 1:
-        raise QueueError("whose key? `operando door key NAME`")
-    folder, name = data_dir(), arguments.words[0]
+    folder, name = data_dir(), arguments.name
     Users(folder).known(name)
     if arguments.revoke is not None:
         every = arguments.revoke == "all"

@@ -10,8 +10,8 @@ from typing import Annotated, Any
 from fastapi import APIRouter, HTTPException, Request
 from pydantic import Field
 
-from operando import logbook
 from operando.configuration import ConfigurationError
+from operando.logbook import NoteError, notes, write_note
 from operando.queueing.errors import QueueError
 from operando.queueing.model import Command
 from operando.queueing.queue import Queue
@@ -24,6 +24,7 @@ from .refusals import RefusedError
 
 _Text = Annotated[str, Field(min_length=1, max_length=4000)]
 _Why = Annotated[str, Field(max_length=4000)]
+_LAST_NOTES = 1000
 _Short = Annotated[str, Field(min_length=1, max_length=200)]
 # How long an answer of the worker is waited for, s.
 _Wait = Annotated[float, Field(ge=0, le=30)]
@@ -107,16 +108,16 @@ def routes(behind: Behind) -> APIRouter:
             return behind.state()
 
     @router.get("/operando/notes")
-    def notes(cell_id: str | None = None) -> dict[str, Any]:
-        found = logbook.notes(behind.data_dir, cell_id=cell_id)
-        return {"notes": [_plain(one) for one in list(found)[-1000:]]}
+    def last_notes(cell_id: str | None = None) -> dict[str, Any]:
+        with _told():
+            found = notes(behind.data_dir, cell_id=cell_id)[-_LAST_NOTES:]
+        return {"notes": [one.model_dump(mode="json") for one in found]}
 
     @router.post("/operando/note")
     def note(request: Request, given: Note) -> dict[str, Any]:
         by = _visitor(request).name
-        logbook.write_note(
-            behind.data_dir, given.text, by=by, station=station, cell_id=given.cell_id
-        )
+        with _told():
+            write_note(behind.data_dir, given.text, by=by, station=station, cell_id=given.cell_id)
         return {"success": True, "msg": "noted"}
 
     # Removed by ours, which keep in the record what was removed.
@@ -192,14 +193,10 @@ class _told:  # noqa: N801 - reads as a word of the language
     def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
         if isinstance(error, RefusedError):
             raise HTTPException(error.status, str(error)) from error
-        if isinstance(error, QueueError | ConfigurationError):
+        if isinstance(error, QueueError | ConfigurationError | NoteError):
             raise HTTPException(self._status, str(error)) from error
 
 
 def _visitor(request: Request) -> Visitor:
     visitor: Visitor = request.state.visitor
     return visitor
-
-
-def _plain(one: Data) -> dict[str, Any]:
-    return one.model_dump(mode="json")

@@ -297,6 +297,15 @@ def test_what_is_asked_of_a_running_station_reaches_it(door: Door) -> None:
     assert [(one["station"], one["mount"]["cell_id"]) for one in told] == [("A1", cell)]
 
 
+def test_what_is_noted_is_in_the_log_book(door: Door) -> None:
+    assert door.post("/operando/note", "vera", {"text": "bubbles"}).status_code == 403
+    assert door.post("/operando/note", "olga", {"text": ""}).status_code == 422
+    noted = door.post("/operando/note", "olga", {"text": "bubbles", "cell_id": "ZN-1"})
+    assert noted.json()["success"]
+    (note,) = door.ask("GET", "/operando/notes?cell_id=ZN-1", "vera").json()["notes"]
+    assert (note["text"], note["by"], note["station"]) == ("bubbles", "olga", "A1")
+
+
 def test_who_is_removed_stays_outside_with_the_key_too(door: Door) -> None:
     users = Users(door.data)
     before = users.path.read_text()

@@ -37,11 +37,9 @@ def test_users_are_added_listed_and_removed(data: Path, capsys: pytest.CaptureFi
     ("words", "says"),
     [
         (["users", "add", "otto"], "--role viewer, operator or admin"),
-        (["users", "forget", "otto"], "users list | add NAME"),
         (["users", "remove", "otto"], "the door knows no otto"),
         (["key", "otto"], "users add otto"),
-        (["key"], "whose key"),
-        (["start"], "whose door"),
+        (["users", "add"], "whom"),
         (["start", "--station", "A1"], "the door knows nobody yet"),
         (["start", "--station", "A1", "--host", "0.0.0.0"], "keys would travel in the clear"),  # noqa: S104 - refused
         (["start", "--station", "A1", "--tls-key", "key.pem"], "go together"),
