@@ -85,7 +85,14 @@ class Keeper:
         headers.append((b"content-length", str(len(body)).encode()))
         state = {**scope.get("state", {}), "visitor": visitor}
         inner = {**scope, "headers": headers, "state": state}
-        await self._app(inner, _replayed(body, receive), _hardened(send))
+        answer = _Answer(send)
+        try:
+            await self._app(inner, _replayed(body, receive), answer)
+        except Exception as error:
+            # Of bluesky-httpserver, at what it did not expect; the visitor was told, or is now.
+            _log.error("%s %s failed: %s", scope["method"], printable(scope["path"]), _named(error))
+            if not answer.begun:
+                await _refuse(send, RefusedError(500, "the door failed at this request"))
 
     async def _admitted(self, scope: Scope) -> tuple[Rule, Visitor | None]:
         method, path = scope["method"], scope["path"]
@@ -191,14 +198,25 @@ def _replayed(body: bytes, receive: Receive) -> Receive:
     return again
 
 
-def _hardened(send: Send) -> Send:
-    async def sent(message: Message) -> None:
+class _Answer:
+    """Sends an answer on, with what keeps it out of caches and other pages."""
+
+    def __init__(self, send: Send) -> None:
+        self._send = send
+        self.begun = False
+
+    async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start":
+            self.begun = True
             kept = [pair for pair in message["headers"] if pair[0].lower() not in _NOT_SENT]
             message = {**message, "headers": kept + _SAFE}
-        await send(message)
+        await self._send(message)
 
-    return sent
+
+def _named(error: BaseException) -> str:
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return type(error).__name__
 
 
 _NOT_SENT = frozenset((b"set-cookie", b"server-timing", b"access-control-allow-credentials"))

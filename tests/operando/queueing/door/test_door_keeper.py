@@ -198,6 +198,28 @@ def test_bodies_that_will_not_do_are_refused(body: bytes, status: int) -> None:
     assert not behind.asked
 
 
+@pytest.mark.parametrize("begun", [False, True])
+def test_what_fails_behind_the_door_is_told_and_no_more(
+    begun: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def fails(scope: Scope, receive: Receive, send: Send) -> None:
+        if begun:
+            await send({"type": "http.response.start", "status": 500, "headers": []})
+            await send({"type": "http.response.body", "body": b"{}"})
+        raise KeyError("a secret of the visitor")
+
+    keeper = Keeper(fails, identify=_identify, check_body=_check_body)
+
+    async def ask() -> httpx.Response:
+        transport = httpx.ASGITransport(keeper)  # type: ignore[arg-type]
+        async with httpx.AsyncClient(transport=transport, base_url="http://door") as client:
+            return await client.get("/api/status", headers={"authorization": "viewer"})
+
+    assert asyncio.run(ask()).status_code == 500
+    assert "GET /api/status failed: KeyError" in caplog.text
+    assert "secret" not in caplog.text
+
+
 def test_websockets_are_closed() -> None:
     keeper = Keeper(Behind(), identify=_identify, check_body=_check_body)
     sent: list[Message] = []
