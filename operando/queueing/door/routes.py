@@ -11,9 +11,10 @@ from fastapi import APIRouter, HTTPException, Request
 from pydantic import Field
 
 from operando.configuration import ConfigurationError
-from operando.logbook import NoteError, notes, write_note
+from operando.logbook import NoteError, notes
 from operando.queueing.errors import QueueError
 from operando.queueing.model import Command
+from operando.queueing.noting import note
 from operando.queueing.queue import Queue
 from techniques._base import Data
 
@@ -114,10 +115,10 @@ def routes(behind: Behind) -> APIRouter:
         return {"notes": [one.model_dump(mode="json") for one in found]}
 
     @router.post("/operando/note")
-    def note(request: Request, given: Note) -> dict[str, Any]:
+    def write_note(request: Request, given: Note) -> dict[str, Any]:
         by = _visitor(request).name
         with _told():
-            write_note(behind.data_dir, given.text, by=by, station=station, cell_id=given.cell_id)
+            note(behind.data_dir, given.text, by=by, station=station, cell_id=given.cell_id)
         return {"success": True, "msg": "noted"}
 
     # Removed by ours, which keep in the record what was removed.
