@@ -45,8 +45,8 @@ class Behind:
     def store(self) -> Store:
         return Store(_redis.client(_redis.address(self.data_dir, self._stations)))
 
-    def owner_of(self, uid: str) -> str:
-        """Return who added a pending item.
+    def pending_item(self, uid: str) -> dict[str, Any]:
+        """Return an item that waits, as the queue server keeps it; ``user`` added it.
 
         Raises:
             RefusedError: none of that id waits here.
@@ -54,7 +54,7 @@ class Behind:
         """
         for item in pending(self.store, self.station):
             if item["item_uid"] == uid:
-                return str(item.get("user", ""))
+                return item
         record = self.store.record(uid)
         what = f"it is {record.state}" if record else "nor is anything known of it"
         raise RefusedError(404, f"no item {uid[:8]} waits in the queue of {self.station}; {what}")

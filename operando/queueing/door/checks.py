@@ -110,10 +110,10 @@ class Checks:
         if not isinstance(uid, str) or not 0 < len(uid) <= 100:
             raise RefusedError(422, "uid is no id of an item (positions change while one asks)")
         try:
-            owner = await asyncio.to_thread(self._behind.owner_of, uid)
+            item = await asyncio.to_thread(self._behind.pending_item, uid)
         except QueueError as error:
             raise RefusedError(503, str(error)) from error
-        expect_owner(uid, owner, visitor)
+        expect_owner(item, visitor)
         return uid
 
     async def _own_ones(self, uids: object, visitor: Visitor) -> list[str]:
@@ -122,14 +122,17 @@ class Checks:
         return [await self._own(uid, visitor) for uid in uids]
 
 
-def expect_owner(uid: str, owner: str, visitor: Visitor) -> None:
+def expect_owner(item: Mapping[str, Any], visitor: Visitor) -> None:
     """Refuse to change what somebody else added, but to an admin.
 
     Raises:
         RefusedError: it is somebody else's.
     """
+    owner = item.get("user")
     if owner != visitor.name and "write:others" not in visitor.scopes:
-        raise RefusedError(403, f"item {uid[:8]} is {owner or 'nobody'}'s: ask them, or an admin")
+        raise RefusedError(
+            403, f"item {item['item_uid'][:8]} is {owner or 'nobody'}'s: ask them, or an admin"
+        )
 
 
 def resolved(kind: Literal["protocol", "cell"], value: object) -> object:

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qs
 
-from operando.harmless import printable
+from operando.harmless import one_line, printable
+from operando.queueing.errors import QueueError
 
 from .refusals import RefusedError
 from .rules import LOGIN, OPEN, Check, Rule, why_closed
@@ -48,12 +49,22 @@ class Keeper:
         app: What is behind the door.
         identify: Who asks; raises `RefusedError` if nobody known does.
         check_body: Looks at what is sent along; returns what is handed on; or raises that.
+        note: Is told in a line of each request that changes something, or would have: from where,
+            who, what, and the status of the answer.
     """
 
-    def __init__(self, app: App, *, identify: Identify, check_body: CheckBody) -> None:
+    def __init__(
+        self,
+        app: App,
+        *,
+        identify: Identify,
+        check_body: CheckBody,
+        note: Callable[[str], object] = _log.info,
+    ) -> None:
         self._app = app
         self._identify = identify
         self._check_body = check_body
+        self._note = note
         self._logins = Logins()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -68,33 +79,42 @@ class Keeper:
             await self._serve(scope, receive, send)
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        answer = _Answer(send)
+        visitors: list[Visitor] = []
         try:
-            rule, visitor = await self._admitted(scope)
-            body = await asyncio.wait_for(_whole_body(scope, receive), _BODY_WITHIN_S)
-            if rule.check is not None and visitor is not None:
-                given = _json_object(body)
-                checked = await self._check_body(rule.check, visitor, given)
-                body = json.dumps(checked).encode()
+            await self._answered(scope, receive, answer, visitors)
         except RefusedError as refused:
-            await _refuse(send, refused)
-            return
+            await _refuse(answer, refused)
         except TimeoutError:
-            await _refuse(send, RefusedError(408, "the request did not come as a whole in time"))
-            return
+            late = "the request did not come as a whole in time"
+            await _refuse(answer, RefusedError(408, late))
+        except QueueError as error:
+            await _refuse(answer, RefusedError(503, str(error)))
+        except Exception as error:
+            # Of bluesky-httpserver, at what it did not expect; the visitor was told, or is now.
+            _log.error("%s %s failed: %s", scope["method"], printable(scope["path"]), _named(error))
+            await _refuse(answer, RefusedError(500, "the door failed at this request"))
+        if scope["method"] not in ("GET", "HEAD", "OPTIONS"):
+            who = visitors[0].name if visitors else "-"
+            path = one_line(printable(scope["path"][:200]))
+            self._note(f"{_address(scope) or '-'} {who} {scope['method']} {path} {answer.status}")
+
+    async def _answered(
+        self, scope: Scope, receive: Receive, answer: "_Answer", visitors: list[Visitor]
+    ) -> None:
+        rule = await self._admitted(scope, visitors)
+        visitor = visitors[0] if visitors else None
+        body = await asyncio.wait_for(_whole_body(receive), _BODY_WITHIN_S)
+        if rule.check is not None and visitor is not None:
+            checked = await self._check_body(rule.check, visitor, _json_object(body))
+            body = json.dumps(checked).encode()
         headers = [(name, value) for name, value in scope["headers"] if name not in _REPLACED]
         headers.append((b"content-length", str(len(body)).encode()))
         state = {**scope.get("state", {}), "visitor": visitor}
         inner = {**scope, "headers": headers, "state": state}
-        answer = _Answer(send)
-        try:
-            await self._app(inner, _replayed(body, receive), answer)
-        except Exception as error:
-            # Of bluesky-httpserver, at what it did not expect; the visitor was told, or is now.
-            _log.error("%s %s failed: %s", scope["method"], printable(scope["path"]), _named(error))
-            if not answer.begun:
-                await _refuse(send, RefusedError(500, "the door failed at this request"))
+        await self._app(inner, _replayed(body, receive), answer)
 
-    async def _admitted(self, scope: Scope) -> tuple[Rule, Visitor | None]:
+    async def _admitted(self, scope: Scope, visitors: list[Visitor]) -> Rule:
         method, path = scope["method"], scope["path"]
         if "api_key" in parse_qs(scope.get("query_string", b"").decode("latin-1"), True):
             raise RefusedError(
@@ -106,8 +126,9 @@ class Keeper:
         if rule is not None and rule.keyless:
             if path == LOGIN:
                 self._logins.count(_address(scope))
-            return rule, None
+            return rule
         visitor = await self._identify(scope)
+        visitors.append(visitor)
         if rule is None:
             advice = why_closed(method, path)
             if advice is None:
@@ -119,7 +140,7 @@ class Keeper:
                 f"{visitor.name} may not {method} {path}: neither role nor key gives {rule.scope} "
                 "(roles: `operando door users list`, on the station's computer)",
             )
-        return rule, visitor
+        return rule
 
 
 class Logins:
@@ -156,7 +177,7 @@ def _address(scope: Scope) -> str:
     return str(client[0]) if client else ""
 
 
-async def _whole_body(scope: Scope, receive: Receive) -> bytes:
+async def _whole_body(receive: Receive) -> bytes:
     parts: list[bytes] = []
     length = 0
     while True:
@@ -203,11 +224,11 @@ class _Answer:
 
     def __init__(self, send: Send) -> None:
         self._send = send
-        self.begun = False
+        self.status: int | None = None
 
     async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start":
-            self.begun = True
+            self.status = message["status"]
             kept = [pair for pair in message["headers"] if pair[0].lower() not in _NOT_SENT]
             message = {**message, "headers": kept + _SAFE}
         await self._send(message)
@@ -227,10 +248,11 @@ _SAFE = [
 ]
 
 
-async def _refuse(send: Send, refused: RefusedError) -> None:
+async def _refuse(answer: _Answer, refused: RefusedError) -> None:
+    if answer.status is not None:
+        return
     body = json.dumps({"detail": printable(str(refused))}).encode()
     headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
     headers += [(name.encode(), value.encode()) for name, value in refused.headers.items()]
-    start = {"type": "http.response.start", "status": refused.status, "headers": headers + _SAFE}
-    await send(start)
-    await send({"type": "http.response.body", "body": body})
+    await answer({"type": "http.response.start", "status": refused.status, "headers": headers})
+    await answer({"type": "http.response.body", "body": body})

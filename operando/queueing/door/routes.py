@@ -95,13 +95,12 @@ def routes(behind: Behind) -> APIRouter:
                     said = queue.answer(station, asked, wait_s)
         return {"success": True, "msg": said}
 
-    def own(request: Request, uid: str) -> str:
-        """Return the id of a pending item that who asks may change."""
-        visitor = _visitor(request)
+    def own(request: Request, uid: str) -> dict[str, Any]:
+        """Return a pending item that who asks may change."""
         with _told():
-            owner = behind.owner_of(uid)
-            expect_owner(uid, owner, visitor)
-        return uid
+            item = behind.pending_item(uid)
+            expect_owner(item, _visitor(request))
+        return item
 
     @router.get("/operando/state")
     def state() -> dict[str, Any]:
@@ -124,29 +123,29 @@ def routes(behind: Behind) -> APIRouter:
     # Removed by ours, which keep in the record what was removed.
     @router.post("/api/queue/item/remove")
     def remove(request: Request, given: One) -> dict[str, Any]:
-        uid = own(request, given.uid)
-        return done(lambda: queue.remove(uid, by=_visitor(request).name))
+        item = own(request, given.uid)
+        return done(lambda: queue.remove(given.uid, by=_visitor(request).name)) | {"item": item}
 
     @router.post("/api/queue/item/remove/batch")
     def remove_batch(request: Request, given: Several) -> dict[str, Any]:
         by = _visitor(request).name
-        uids = [own(request, uid) for uid in given.uids]
+        items = [own(request, uid) for uid in given.uids]
 
         def remove_all() -> None:
-            for uid in uids:
+            for uid in given.uids:
                 queue.remove(uid, by=by)
 
-        return done(remove_all)
+        return done(remove_all) | {"items": items}
 
     @router.post("/operando/hold")
     def hold(request: Request, given: OneItem) -> dict[str, Any]:
-        uid = own(request, given.item)
-        return done(lambda: queue.hold(uid))
+        own(request, given.item)
+        return done(lambda: queue.hold(given.item))
 
     @router.post("/operando/release")
     def release(request: Request, given: OneItem) -> dict[str, Any]:
-        uid = own(request, given.item)
-        return done(lambda: queue.release(uid))
+        own(request, given.item)
+        return done(lambda: queue.release(given.item))
 
     @router.post("/operando/pause")
     def pause(request: Request, given: Why) -> dict[str, Any]:

@@ -138,8 +138,10 @@ def _run(
 
     from .app import build
 
-    logging.disable(logging.INFO)  # where it listens and what it loads, at every start
     keeper = build(data_dir, station, users, session_s=_SESSION_S)
+    for name in logging.root.manager.loggerDict:
+        if name.startswith("bluesky_httpserver"):  # where it listens and what it loads
+            logging.getLogger(name).setLevel(logging.WARNING)
     # No log of requests: names of users and cells are in their addresses.
     server = uvicorn.Server(
         uvicorn.Config(

@@ -1,5 +1,6 @@
 """The door of a station from end to end: Redis, manager and door are processes, asked by HTTP."""
 
+import json
 import os
 import shutil
 import signal
@@ -38,15 +39,19 @@ class Door:
     keys: dict[str, str] = field(repr=False)
 
     def ask(
-        self, method: str, path: str, who: str | None = None, json: Any = None
+        self, method: str, path: str, who: str | None = None, given: Any = None
     ) -> httpx.Response:
-        headers = {"authorization": self.keys[who]} if who else {}
+        headers = {"content-type": "application/json"}
+        if who:
+            headers["authorization"] = self.keys[who]
+        content = None if given is None else json.dumps(given)
+        at = f"{self.at}{path}"
         return httpx.request(
-            method, f"{self.at}{path}", headers=headers, json=json, timeout=20, trust_env=False
+            method, at, headers=headers, content=content, timeout=20, trust_env=False
         )
 
-    def post(self, path: str, who: str | None, json: Any) -> httpx.Response:
-        return self.ask("POST", path, who, json)
+    def post(self, path: str, who: str | None, given: Any) -> httpx.Response:
+        return self.ask("POST", path, who, given)
 
 
 def _command(data: Path, *words: str, typed: str = "") -> str:
@@ -201,6 +206,8 @@ def test_what_an_operator_adds_is_in_the_managers_queue(door: Door) -> None:
         ({"ticket": "0123"}, "ticket is the supervisor's"),
         ({"shell": "rm"}, "kwargs: unknown: shell"),
         ({"priority": "high"}, "priority"),
+        ({"after": "0" * 36}, "no item has the id"),
+        ({"label": "\ud800"}, "label"),
     ],
 )
 def test_arguments_that_will_not_do_do_not_reach_the_queue(
@@ -335,6 +342,9 @@ def test_everything_listens_on_loopback_and_is_its_owners(door: Door) -> None:
     for pid in pids:
         words = Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace")
         assert not [one for one in (*secrets, redis_password) if one in words]
+    visits = (folder / "door" / "A1.log").read_text()
+    assert "127.0.0.1 olga POST /api/queue/item/add 200" in visits
+    assert "127.0.0.1 ada POST /api/script/upload 403" in visits
     written = [p for p in door.data.rglob("*") if p.is_file() and p.suffix in (".log", ".yaml")]
     for path in written:
         text = path.read_text(errors="replace")

@@ -23,6 +23,7 @@ from operando.queueing.door.keeper import (
 from operando.queueing.door.refusals import RefusedError
 from operando.queueing.door.rules import LOGIN, OPEN, Check
 from operando.queueing.door.users import SCOPES
+from operando.queueing.errors import QueueError
 
 _ROLES: Mapping[str, Visitor] = {
     role: Visitor(f"the-{role}", scopes) for role, scopes in SCOPES.items()
@@ -218,6 +219,44 @@ def test_what_fails_behind_the_door_is_told_and_no_more(
     assert asyncio.run(ask()).status_code == 500
     assert "GET /api/status failed: KeyError" in caplog.text
     assert "secret" not in caplog.text
+
+
+def test_a_door_that_cannot_tell_who_asks_lets_nobody_in() -> None:
+    async def cannot(scope: Scope) -> Visitor:
+        raise QueueError("users.yaml is no file of users any more")
+
+    behind = Behind()
+    keeper = Keeper(behind, identify=cannot, check_body=_check_body)
+
+    async def ask() -> httpx.Response:
+        transport = httpx.ASGITransport(keeper)  # type: ignore[arg-type]
+        async with httpx.AsyncClient(transport=transport, base_url="http://door") as client:
+            return await client.get("/api/status", headers={"authorization": "viewer"})
+
+    answer = asyncio.run(ask())
+    assert answer.status_code == 503
+    assert "no file of users" in answer.json()["detail"]
+    assert not behind.asked
+
+
+def test_who_changes_something_or_tries_to_is_noted() -> None:
+    noted: list[str] = []
+    keeper = Keeper(Behind(), identify=_identify, check_body=_check_body, note=noted.append)
+
+    async def visit() -> None:
+        transport = httpx.ASGITransport(keeper)  # type: ignore[arg-type]
+        async with httpx.AsyncClient(transport=transport, base_url="http://door") as client:
+            await client.get("/api/status", headers={"authorization": "viewer"})
+            await client.post("/operando/stop", headers={"authorization": "operator"}, json={})
+            await client.post("/api/lock%0a1 ada POST /%1b[2J", headers={"authorization": "admin"})
+            await client.post("/operando/stop")
+
+    asyncio.run(visit())
+    assert noted == [
+        "127.0.0.1 the-operator POST /operando/stop 200",
+        "127.0.0.1 the-admin POST /api/lock 1 ada POST /\\u001b[2J 403",
+        "127.0.0.1 - POST /operando/stop 401",
+    ]
 
 
 def test_websockets_are_closed() -> None:
