@@ -113,7 +113,9 @@ def door() -> Iterator[Door]:
         yield opened
         client.close()
     finally:
-        for process in processes:
+        if processes:
+            os.killpg(processes[0].pid, signal.SIGKILL)  # the manager, which has no worker
+        for process in processes[1:]:
             process.send_signal(signal.SIGTERM)
         for process in processes:
             process.communicate(timeout=20)
