@@ -1,7 +1,7 @@
 """What comes along with a request to the queue, looked at before the queue sees it."""
 
 import asyncio
-import re
+import difflib
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -19,7 +19,6 @@ _KWARGS = frozenset("protocol sample at after priority hold on_death label campa
 # What a client that read an item sends back with it; the manager writes these itself.
 _OF_THE_MANAGER = frozenset(("user", "user_group", "item_uid", "result", "properties"))
 _ITEM = frozenset(("item_type", "name", "args", "kwargs", "meta")) | _OF_THE_MANAGER
-_CONFIGURED = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 
 
 class Checks:
@@ -149,10 +148,13 @@ def resolved(kind: Literal["protocol", "cell"], value: object) -> object:
 
     if not isinstance(value, str):
         return value
-    if not _CONFIGURED.fullmatch(value) or value not in configuration.names(kind):
+    known = configuration.names(kind)
+    if value not in known:
+        close = difflib.get_close_matches(value[:64], known, n=1, cutoff=0.5)
         raise QueueError(
             f"no {kind} is called {value[:64]!r} in the configuration of the station's computer "
-            f"(there are: {', '.join(configuration.names(kind))}); or send it as data"
+            + (f"(did you mean {close[0]}?)" if close else f"(there are: {', '.join(known)})")
+            + "; or send it as data"
         )
     # A file of that name in the working folder is none of the configuration.
     if kind == "cell":

@@ -138,10 +138,10 @@ def _run(
 
     from .app import build
 
-    keeper = build(data_dir, station, users, session_s=_SESSION_S)
     for name in logging.root.manager.loggerDict:
         if name.startswith("bluesky_httpserver"):  # where it listens and what it loads
             logging.getLogger(name).setLevel(logging.WARNING)
+    keeper = build(data_dir, station, users, session_s=_SESSION_S)
     # No log of requests: names of users and cells are in their addresses.
     server = uvicorn.Server(
         uvicorn.Config(

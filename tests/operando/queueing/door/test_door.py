@@ -203,6 +203,8 @@ def test_what_an_operator_adds_is_in_the_managers_queue(door: Door) -> None:
             "technique.type: got 'bomb'",
         ),
         ({"protocol": "../../../etc/passwd"}, "no protocol is called"),
+        ({"protocol": "../protocols/zinc-operando"}, "no protocol is called"),
+        ({"protocol": "zinc-symetric-1-1"}, "did you mean zinc-symmetric-1-1?"),
         ({"sample": {"cell_id": "Z"}}, "the sample 'Z'"),
         ({"at": "2020-01-01 12:00"}, "is past"),
         ({"ticket": "0123"}, "ticket is the supervisor's"),
