@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -330,11 +330,17 @@ def test_who_is_removed_stays_outside_with_the_key_too(door: Door) -> None:
     assert door.ask("GET", "/api/status", "olga").status_code == 200
 
 
-def test_everything_listens_on_loopback_and_is_its_owners(door: Door) -> None:
+def test_everything_listens_on_loopback_and_is_its_owners(
+    door: Door,
+    processes_of: Callable[[Path], set[int]],
+    listening: Callable[[set[int]], set[tuple[str, int]]],
+) -> None:
     door.ask("GET", "/api/status", "vera")
-    pids = {door.process.pid, *_descendants(os.getpid()), *_of_data(door.data)}
-    assert len(_listening(pids)) >= 2, "Redis and the door listen"
-    assert {host for host, _ in _listening(pids)} == {"127.0.0.1"}
+    pids = processes_of(door.data)
+    found = listening(pids)
+    redis_port = int((door.data / "state/queueing/redis/port").read_text())
+    assert {("127.0.0.1", redis_port), ("127.0.0.1", httpx.URL(door.at).port)} <= found
+    assert {host for host, _ in found} == {"127.0.0.1"}
     folder = door.data / "state" / "queueing"
     private = {path.stat().st_mode & 0o077 for path in (folder, folder / "door")}
     secret = ("password", "valkey.conf", "keys.json", "manager.yaml", "users.yaml", "tokens.key")
@@ -353,44 +359,3 @@ def test_everything_listens_on_loopback_and_is_its_owners(door: Door) -> None:
     for path in written:
         text = path.read_text(errors="replace")
         assert not [one for one in secrets if one in text], path
-
-
-def _descendants(pid: int) -> set[int]:
-    children = {
-        int(child)
-        for task in Path(f"/proc/{pid}/task").iterdir()
-        for child in (task / "children").read_text().split()
-    }
-    return children.union(*(_descendants(child) for child in children))
-
-
-def _of_data(data: Path) -> set[int]:
-    """Return the processes that were started for this data folder."""
-    found = set()
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            words = (folder / "cmdline").read_bytes()
-        except OSError:
-            continue
-        if os.fsencode(data) in words:
-            found.add(int(folder.name))
-    return found
-
-
-def _listening(pids: set[int]) -> set[tuple[str, int]]:
-    """Return host and port of every TCP socket on which one of these processes listens."""
-    inodes = set()
-    for pid in pids:
-        for link in Path(f"/proc/{pid}/fd").iterdir():
-            target = os.readlink(link)
-            if target.startswith("socket:["):
-                inodes.add(target[8:-1])
-    found = set()
-    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
-        for line in Path(table).read_text().splitlines()[1:]:
-            words = line.split()
-            if words[3] == "0A" and words[9] in inodes:
-                number, port = words[1].split(":")
-                host = ".".join(str(byte) for byte in reversed(bytes.fromhex(number)))
-                found.add((host, int(port, 16)))
-    return found
