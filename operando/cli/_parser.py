@@ -11,6 +11,7 @@ from . import (
     _compare,
     _daily,
     _doctor,
+    _door,
     _exchange,
     _instruments,
     _late,
@@ -61,5 +62,6 @@ def command_line() -> argparse.ArgumentParser:
     _retention.declare(add)
     _about.declare_demo(add)
     _catalog.declare(add)
+    _door.declare(add)
     _about.declare_version(add)
     return parser

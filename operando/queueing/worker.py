@@ -174,7 +174,7 @@ class StationWorker:
         if last.uid:
             # A run whose end could not be written is closed as a failure when it is read.
             exit_status, reason = last.exit_status or "fail", last.reason
-        elif isinstance(error, Exception):
+        elif isinstance(error, Exception) and not isinstance(error, RunEngineInterrupted):
             exit_status, reason = "refused", str(error) or type(error).__name__
         else:
             exit_status, reason = "refused", self.session.why_aborted
