@@ -32,4 +32,5 @@ __all__ = [
     "limits_of",
     "limits_table",
     "recorded",
+    "size_text",
 ]
