@@ -258,6 +258,8 @@ class Items:
         kind = record.attempts[-1].kind
         end_of_life = report.get("end_of_life")
         state = _state_of(record, status, kind, drove=run_uid is not None)
+        if report.get("stopped") and state in ("done", "resumed"):
+            state = "stopped"
         reason = reason or (str((end_of_life or {}).get("reason", "")))
         # First what follows from it: once the record is closed nobody comes back to this.
         self._conclude(record, state, reason, report, end_of_life)
@@ -277,9 +279,11 @@ class Items:
         mount = self._store.mount(self._name)
         mine = mount is not None and mount.cell_id == record.cell_id
         stopped = report.get("stopped")
-        if mine and (end_of_life or stopped):
-            said = (end_of_life or stopped or {}).get("reason") or reason
-            self.finish_cell(cast(Mount, mount), str(said) or "its experiment was ended")
+        if mine and end_of_life:
+            self.finish_cell(cast(Mount, mount), str(end_of_life.get("reason") or reason))
+        elif mine and stopped:
+            why = f"stopped by {stopped.get('by')}: {stopped.get('why') or 'no reason given'}"
+            self.finish_cell(cast(Mount, mount), why)
         elif state == "stopped":
             why = f"item {record.item[:8]} was ended by hand ({reason})"
             self._store.change_station(self._name, paused=True, why=why)
