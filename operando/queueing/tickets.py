@@ -126,8 +126,6 @@ class AttemptReport(Data):
         run_uid: The last run of it; ``None``: none was begun.
         exit_status: That of the run; ``refused``: nothing was begun, and ``reason`` says why.
         stopped: Who asked for its end, and why (``by``, ``why``); ``None``: nobody.
-        stopped: Who asked for the end of the experiment on this cell (``by``, ``why``); ``None``:
-            nobody.
         end_of_life: What says that nothing is to be run on the cell any more; ``None``: nothing.
         handling: How the bench was left, if it is not known to be safe, and how the cell is to be
             handled.
@@ -141,7 +139,6 @@ class AttemptReport(Data):
     run_uid: str | None = None
     exit_status: Literal["success", "abort", "fail", "refused"]
     reason: str = ""
-    stopped: dict[str, Any] | None = None
     stopped: dict[str, Any] | None = None
     end_of_life: dict[str, Any] | None = None
     handling: str = ""

@@ -174,7 +174,7 @@ class StationWorker:
         if last.uid:
             # A run whose end could not be written is closed as a failure when it is read.
             exit_status, reason = last.exit_status or "fail", last.reason
-        elif isinstance(error, Exception) and not isinstance(error, RunEngineInterrupted):
+        elif isinstance(error, Exception):
             exit_status, reason = "refused", str(error) or type(error).__name__
         else:
             exit_status, reason = "refused", self.session.why_aborted
@@ -190,7 +190,6 @@ class StationWorker:
                 "run_uid": last.uid or None,
                 "exit_status": exit_status,
                 "reason": reason[:_REPORT_LENGTH],
-                "stopped": last.stopped,
                 "stopped": last.stopped,
                 "end_of_life": last.end_of_life,
                 "handling": getattr(error, "left", "") or last.handling,
