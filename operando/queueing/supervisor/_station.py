@@ -6,7 +6,6 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from operando.queueing._redis import RedisAddress
 from operando.queueing.errors import QueueError
 from operando.queueing.model import Record, StationState
 from operando.queueing.store import manager_prefix, told
@@ -46,15 +45,14 @@ class Station:
     Args:
         house: What all stations share.
         entry: The station.
-        where: Where Redis is.
     """
 
-    def __init__(self, house: House, entry: StationEntry, where: RedisAddress) -> None:
+    def __init__(self, house: House, entry: StationEntry) -> None:
         self._house = house
         self.entry = entry
         self.name = entry.name
         self.files = StationFiles(house.data_dir, entry.name)
-        self.process = ManagerProcess(house.data_dir, entry, self.files, where)
+        self.process = ManagerProcess(house, entry, self.files)
         self.manager = self.process.manager
         self._items = Items(house, entry, self.files, self.manager)
         self._opening_since: float | None = None
