@@ -314,7 +314,7 @@ class Items:
         )
 
     def _skip_items_of(self, mount: Mount, items: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        kept = []
+        kept, skipped = [], None
         for item in items:
             uid, kwargs = str(item["item_uid"]), dict(item.get("kwargs") or {})
             if cell_of(kwargs) != mount.cell_id:
@@ -323,21 +323,22 @@ class Items:
             if self._store.record(uid) is None:
                 why = f"its cell {mount.cell_id} is finished: {mount.why_finished}"
                 now = self._house.clock.wall()
-                self._store.put_record(
-                    Record(
-                        item=uid,
-                        station=self._name,
-                        cell_id=mount.cell_id,
-                        label=str(kwargs.get("label", "")),
-                        campaign=str(kwargs.get("campaign", "")),
-                        state="skipped",
-                        reason=why,
-                        kwargs=kwargs,
-                        ended=now,
-                        by=str(item.get("user", "")),
-                    )
+                skipped = Record(
+                    item=uid,
+                    station=self._name,
+                    cell_id=mount.cell_id,
+                    label=str(kwargs.get("label", "")),
+                    campaign=str(kwargs.get("campaign", "")),
+                    state="skipped",
+                    reason=why,
+                    kwargs=kwargs,
+                    ended=now,
+                    by=str(item.get("user", "")),
                 )
+                self._store.put_record(skipped)
             self._take_out(uid)
+        if skipped is not None:
+            self._tell_campaign(skipped)
         return kept
 
     # -- deaths
@@ -498,6 +499,7 @@ class Items:
             }
         )
         self._store.put_record(after)
+        self._tell_campaign(after)
         if state == "held":
             self._tell_held(after)
         elif state == "failed":
@@ -507,6 +509,26 @@ class Items:
                 reason,
                 station=self._name,
             )
+
+    def _tell_campaign(self, record: Record) -> None:
+        """Tell when nothing of a campaign is left in any station of this computer."""
+        campaign = record.campaign
+        if not campaign or not record.over:
+            return
+        for entry in self._house.stations.stations:
+            items = pending(self._store, entry.name)
+            if any((one.get("kwargs") or {}).get("campaign") == campaign for one in items):
+                return
+            state = self._store.station(entry.name)
+            other = None if state is None or not state.item else self._store.record(state.item)
+            if other is not None and not other.over and other.campaign == campaign:
+                return
+        self._house.alerts.send(
+            "campaign_done",
+            f"Campaign {campaign} is done",
+            f"What became of its items: operando queue history. The last was {record.item[:8]} "
+            f"on {record.cell_id} ({record.state})",
+        )
 
     def _tell_held(self, record: Record) -> None:
         now = self._house.clock.wall()
