@@ -4,13 +4,11 @@ Whatever is about to be done is written first, into Redis (the record of the ite
 ticket). After a death at any point the next supervisor reads from these how far it came.
 """
 
-import json
 import logging
 import time
 from collections.abc import Mapping
 from typing import Any, cast
 
-from operando.queueing.commands import look_key
 from operando.queueing.errors import QueueError
 from operando.queueing.managers import Manager
 from operando.queueing.model import Attempt, Mount, Record
@@ -20,7 +18,7 @@ from techniques import StationEntry
 from techniques.queueing import OnDeath
 
 from ._choice import Choice, cell_of, choose
-from ._deaths import LOOK_FIRST, again, decided
+from ._deaths import LOOK_FIRST, decided
 from ._files import StationFiles, Ticket, What
 from ._house import House
 from ._journal import LastRun, last_run
@@ -32,9 +30,6 @@ _QUIET_S = 3.0
 _REFUSALS = 3
 _FAILURES_IN_A_ROW = 3
 _JOURNAL_CLOSED_WITHIN_S = 120.0
-_LOOK_KEPT_S = 600
-_LOOK_WAITED_FOR_S = 150.0
-_DECISIONS = ("resume", "skip", "fail")
 
 
 class Items:
@@ -373,85 +368,11 @@ class Items:
             self._tell_held(after)
         return after
 
-    # -- deciding
-
-    def decide(self, record: Record | None) -> None:
-        """Take what somebody decided of a station that is held, if somebody did."""
-        key = f"operando:decision:{self._name}"
-        with told():
-            text = cast(str | None, self._store.client.get(key))
-        if text is None:
-            return
-        try:
-            decision = dict(json.loads(text))
-            do, by = str(decision["do"]), str(decision.get("by", ""))
-            if do not in _DECISIONS:
-                raise ValueError(f"{do!r} is none of {', '.join(_DECISIONS)}")
-            if decision.get("item") != (None if record is None else record.item):
-                raise ValueError("it is of another item than the one that is held")
-        except (ValueError, KeyError, TypeError) as error:
-            self._store.poison(key, text, f"it is no decision: {error}")
-            with told():
-                self._store.client.delete(key)
-            return
-        now = self._house.clock.wall()
-        if record is not None and record.state == "held":
-            if do == "resume":
-                run = last_run(self._house.data_dir, record.item)
-                # From now on: the deaths before are forgiven.
-                self._store.put_record(again(record, run, now=now))
-            else:
-                state = "skipped" if do == "skip" else "failed"
-                why = f"{record.reason}; {by or 'somebody'} decided: {do}"
-                self._store.change_record(record.item, state=state, reason=why, ended=now)
-        self._store.change_station(self._name, state="idle", why="", since=now)
-        with told():
-            self._store.client.delete(key)
-
     def hold(self, why: str) -> None:
         """Start nothing further until somebody decides."""
         now = self._house.clock.wall()
         self._store.change_station(self._name, state="held", why=why, since=now)
         self._house.alerts.send("item_held", "Nothing is started", why, station=self._name)
-
-    # -- looking at a cell that is being mounted
-
-    def mounting_request(self) -> dict[str, Any] | None:
-        """Take a request to look at a cell that is being mounted; ``None``: there is none."""
-        key = f"operando:mounting:{self._name}"
-        with told():
-            text = cast(str | None, self._store.client.getdel(key))
-        if text is None:
-            return None
-        try:
-            asked = json.loads(text)
-            request = {"token": str(asked["token"]), "sample": dict(asked["sample"])}
-            # Whoever asked has gone.
-            late = time.time() - float(asked.get("at") or time.time()) > _LOOK_WAITED_FOR_S
-            return None if late else request
-        except (ValueError, KeyError, TypeError) as error:
-            self._store.poison(key, text, f"it is no request to mount a cell: {error!r}")
-            return None
-
-    def look(self, asked: Mapping[str, Any]) -> None:
-        """Have the worker look at a cell that is being mounted."""
-        ticket = self._files.give_ticket(
-            asked["token"], 1, "look_at_cell", boot=self._house.clock.boot()
-        )
-        try:
-            self._manager.execute(
-                "look_at_cell", {"sample": asked["sample"], "ticket": ticket.token}
-            )
-        except QueueError as error:
-            self.look_failed(asked["token"], str(error))
-
-    def look_failed(self, token: str, why: str) -> None:
-        """Tell whoever waits for a look at a cell that there will be none."""
-        from operando.queueing.look import Look
-
-        text = Look(exit_status="refused", reason=why).model_dump_json()
-        with told():
-            self._store.client.set(look_key(token), text, nx=True, ex=_LOOK_KEPT_S)
 
     # -- telling
 

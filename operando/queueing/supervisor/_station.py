@@ -12,6 +12,7 @@ from operando.queueing.store import manager_prefix, told
 from techniques import StationEntry
 
 from . import _deaths
+from ._asked import Asked
 from ._files import StationFiles, Ticket
 from ._house import House
 from ._items import Items
@@ -55,6 +56,7 @@ class Station:
         self.process = ManagerProcess(house, entry, self.files)
         self.manager = self.process.manager
         self._items = Items(house, entry, self.files, self.manager)
+        self._asked = Asked(house, self.name, self.files, self.manager)
         self._opening_since: float | None = None
         self._failures = 0
         self._retry_at = 0.0
@@ -274,12 +276,12 @@ class Station:
         record = None if state.item is None else self._house.store.record(state.item)
         if record is not None and record.state == "held" and state.state != "held":
             self._tell(state, state="held", why=record.reason)
-        asked = self._items.mounting_request()
+        asked = self._asked.mounting_request()
         if asked is not None:
             self._look(asked)
             return
         if state.state == "held":
-            self._items.decide(record)
+            self._asked.decide(record)
             return
         self._next(state)
 
@@ -318,7 +320,7 @@ class Station:
                 simulator.call(cell_id)
             elif simulator.cell_id != cell_id:
                 simulator.exchange(cell_id)
-        self._items.look(asked)
+        self._asked.look(asked)
 
     def _close(self, state: StationState) -> None:
         if state.wanted == "closed":
@@ -389,7 +391,7 @@ class Station:
 
     def _fail_look(self, ticket: Ticket, why: str) -> None:
         if self.files.report(ticket) is None:
-            self._items.look_failed(ticket.item, why)
+            self._asked.look_failed(ticket.item, why)
 
     # -- telling
 
