@@ -7,7 +7,7 @@ PIP = $(PYTHON) -m pip --python $(BIN)/python --disable-pip-version-check --no-i
 # pip compiles one file after the other; this takes all cores, and leaves out the packages' tests.
 COMPILE = -W ignore -m compileall -qq -j 0 -x 'site-packages/.*/tests/'
 
-.PHONY: demo test test-long check sim shell acceptance acceptance-long acceptance-makers bench clients faults fuzz audit docs build lock upgrade clean
+.PHONY: demo test test-long check sim shell acceptance acceptance-long acceptance-makers bench clients faults soak fuzz audit docs build lock upgrade clean
 
 demo: .venv/ready
 	$(BIN)/operando demo
@@ -57,6 +57,11 @@ clients: .venv/ready .venv/peers/ready
 
 faults: .venv/ready
 	$(BIN)/python -m benchmarks.faults
+
+# Eight stations cycle for 1000 h of cell time each, and something is broken now and then: up to an
+# hour. Prints the account; SOAK="--stations 2 --items 12 --hours 100 --faults 8" makes it shorter.
+soak: .venv/ready
+	$(BIN)/python -m benchmarks.soak $(SOAK)
 
 # Ten thousand damaged frames of each language and file: half an hour on two cores.
 fuzz: .venv/ready

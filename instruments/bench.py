@@ -85,7 +85,8 @@ class Bench:
             ):
                 continue
             parts = [x for x in self._parts.drivers if self._comes_with(x, lease)]
-            names = parts if entry.keep_open else [*parts, name]
+            # What hangs on a board that comes and goes is not there without it.
+            names = [] if entry.keep_open and not parts else [*parts, name]
             self._sharing[name] = Sharing(
                 lease,
                 entry.lease_timeout_s,

@@ -302,13 +302,13 @@ def told(account: Account, *, items: bool = False, faults: Mapping[str, int] | N
         faults: How often what was broken on purpose, if anything was.
     """
     rows = [_row(name, account.of(name)) for name in account.stations]
-    head = ("station", "cells", "items", *_COLUMNS)
+    head: tuple[str, ...] = ("station", "cells", "items", *_COLUMNS)
     head += ("half-cycles", "in parts", "resumes", "waited h", "missed", "findings")
     if len(rows) != 1:
         rows.append(_row("all", account))
     parts = [_table(head, rows)]
     if items:
-        lines = [
+        lines: list[tuple[str, ...]] = [
             (
                 one.item[:8],
                 one.station,

@@ -8,11 +8,16 @@ import numpy as np
 
 from operando.analysis.endings import PlannedHalfCycles
 from operando.analysis.segments import PLATE, STRIP, HalfCycle, recorded_half_cycles
+from operando.configuration import load_stations
 from operando.journal import JournalError, chain_of, start_documents
-from operando.queueing.ledger import ExperimentSeen, HalfSeen
+from operando.queueing._redis import address, client
+from operando.queueing.ledger import Account, ExperimentSeen, HalfSeen, account
+from operando.queueing.store import Store
 from operando.runs import Run
+from techniques import Cell
 
 _LEADER = "potentiostat"
+_LOOK = "look_at_cell"
 # What was asked of a run while it went on.
 _REQUESTS = "requests"
 
@@ -35,13 +40,14 @@ def experiments(data_dir: Path) -> Iterator[ExperimentSeen]:
             chain = chain_of(data_dir, left[0])
             own = tuple(uid for uid in chain if uid in left)
             left = [uid for uid in left if uid not in own]
-            if any(starts[uid].get("technique") for uid in own):
+            if starts[own[0]].get("plan_name") != _LOOK:
                 yield _experiment(data_dir, own, starts[own[0]])
 
 
 def _experiment(data_dir: Path, runs: tuple[str, ...], start: Mapping[str, Any]) -> ExperimentSeen:
-    queue, sample = start["queue"], start.get("sample") or {}
-    told = {
+    queue: Mapping[str, Any] = start["queue"]
+    sample: Mapping[str, Any] = start.get("sample") or {}
+    told: dict[str, Any] = {
         "item": str(queue["item"]),
         "station": str(queue.get("station", "")),
         "cell_id": str(sample.get("cell_id", "")),
@@ -58,10 +64,9 @@ def _seen(run: Run, sample: Mapping[str, Any], told: Mapping[str, Any]) -> Exper
     stop = run.stop or {}
     halves: tuple[HalfCycle, ...] = ()
     if _LEADER in run.streams and len(run.streams[_LEADER]):
+        cell = Cell.model_validate(sample)
         halves = recorded_half_cycles(
-            run,
-            area_cm2=float(sample["area_cm2"]),
-            metal_electrode=sample.get("metal_electrode", "WE"),
+            run, area_cm2=cell.area_cm2, metal_electrode=cell.metal_electrode
         )
     planned = PlannedHalfCycles(run.start.get("technique"))
     amended = bool(_asked(run, "amend"))
@@ -85,7 +90,9 @@ def _seen(run: Run, sample: Mapping[str, Any], told: Mapping[str, Any]) -> Exper
             for half in halves
         ),
         planned=None if amended else planned.count,
-        ended_early=bool(stop.get("end_of_life") or _asked(run, "stop")) or _ended_by_rule(run),
+        ended_early=bool(stop.get("end_of_life") or _asked(run, "stop"))
+        or _ended_by_rule(run)
+        or bool(halves and halves[-1].ended_by == "guard"),
         waited_s=0.0 if waited is None else float(np.nansum(waited.columns["leases_waited"])),
         missed=0
         if waited is None
@@ -125,3 +132,18 @@ def _asked(run: Run, what: str) -> set[int]:
     columns = stream.columns
     asked = np.asarray([str(one) == what for one in columns["requests_request"]])
     return {int(one) for one in columns["requests_half_cycle"][asked] if np.isfinite(one)}
+
+
+def account_of(data_dir: Path) -> Account:
+    """Return the account of a data folder's queues; raises QueueError if Redis is gone."""
+    stations = load_stations()
+    store = Store(client(address(data_dir, stations)))
+    # Runs first: an item whose run is seen has its record by then.
+    seen = list(experiments(data_dir))
+    names = [one.name for one in stations.stations]
+    records = [
+        record
+        for name in dict.fromkeys([*names, *store.record_stations()])
+        for record in store.records(name)
+    ]
+    return account(records, seen, names)

@@ -190,8 +190,9 @@ class StationWorker:
                 "run_uid": last.uid or None,
                 "exit_status": exit_status,
                 "reason": reason[:_REPORT_LENGTH],
+                "stopped": last.stopped,
                 "end_of_life": last.end_of_life,
-                "handling": last.handling,
+                "handling": getattr(error, "left", "") or last.handling,
                 "environment": "broken" if broken else "ok",
                 "at": time.time(),
             }

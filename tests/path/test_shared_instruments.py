@@ -158,10 +158,11 @@ def test_what_hangs_on_a_shared_board_is_shared_with_it() -> None:
     with pytest.raises(ValidationError, match="give it shared: microscope as well"):
         BenchFile.model_validate(told)
     told["instruments"]["camera"]["shared"] = "microscope"
-    file = BenchFile.model_validate(told)
-    bench = Bench(file, Leases(redis.Redis(), "A1"))
-    assert bench.comes_and_goes("camera")
-    assert bench.comes_and_goes("relay_board")
+    for keep_open in (False, True):
+        told["instruments"]["camera"]["keep_open"] = keep_open
+        bench = Bench(BenchFile.model_validate(told), Leases(redis.Redis(), "A1"))
+        assert bench.comes_and_goes("camera")
+        assert bench.comes_and_goes("relay_board")
 
 
 def test_results_of_a_shared_chromatograph_are_told_apart_by_their_time() -> None:

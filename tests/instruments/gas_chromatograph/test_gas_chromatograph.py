@@ -17,7 +17,10 @@ from instruments.gas_chromatograph import (
     GasChromatographDevice,
     ResultFolder,
 )
+from instruments.lending import Sharing
 from instruments.relay_board import NumatoRelayBoard
+from operando.queueing._redis import RedisServer, client
+from operando.queueing.leases import Leases
 
 
 @pytest.fixture
@@ -330,3 +333,27 @@ def test_a_result_that_finds_no_room_is_told_once_and_costs_nothing_else(
     assert "result of injection 4" in caplog.text
     device.stage()
     assert result.pending() == 0
+
+
+@pytest.mark.parametrize(("timeout_s", "second"), [(20.0, "used"), (0.05, "missed")])
+def test_a_shared_one_is_waited_for_until_the_run_of_another_station_is_over(
+    device: GasChromatographDevice, tmp_path: Path, timeout_s: float, second: str
+) -> None:
+    server = RedisServer(tmp_path / "data")
+    lender = Leases(client(server.ensure()), "A1")
+    device.share(Sharing("gc", timeout_s, lender, lambda: None, lambda: None, keeps_open=True))
+    try:
+        for _ in range(2):  # the second while the run of the first goes on
+            device.trigger().wait(30)
+        loans = [device.next_loan(), device.next_loan()]
+    finally:
+        lender.client.close()
+        server.stop()
+    assert [one.outcome for one in loans if one is not None] == ["used", second]
+    assert device.pending() == 1 + (second == "used")
+    rows = [device.read() for _ in range(device.pending())]
+    assert [row["gas_chromatograph_lease"]["value"] for row in rows] == [1.0, 2.0][: len(rows)]
+    assert all(row["gas_chromatograph_ready"]["value"] == 1.0 for row in rows)
+    assert set(rows[0]) == set(device.describe())
+    if second == "missed":
+        assert "was not ready" in device.notes[0]

@@ -293,6 +293,33 @@ def test_somebody_who_aborts_is_named_and_the_next_item_runs(station: Open) -> N
     assert station.run("item-6", cycles()).exit_status == "success"
 
 
+def test_who_asks_for_a_step_to_be_skipped_and_for_the_end_is_answered(station: Open) -> None:
+    now = time.time()
+    asked = [
+        Command(do="skip_step", by="Ada", at=now, item="item-6b"),
+        Command(do="amend", by="Bo", at=now + 1, item="item-6b", protocol={"name": "nothing"}),
+        Command(do="amend", by="Bo", at=now + 2, item="item-6b", protocol=cycles(charge=90.0)),
+        Command(do="stop", by="Cy", at=now + 3, item="item-6b", text="dendrites"),
+    ]
+    answers = []
+
+    def ask() -> None:
+        for one in asked:
+            station.store.push_command("A1", one)
+            key = answered_key("A1", one)
+            answers.append(json.loads(wait_for(lambda k=key: station.store.text(k))))
+
+    thread = station.meanwhile(ask)
+    report = station.run("item-6b", cycles(50))
+    thread.join()
+    assert [one["taken"] for one in answers] == [True, False, False, True]
+    assert "technique" in answers[1]["told"]
+    assert "the limit is 20 mAh/cm2" in answers[2]["told"]
+    assert report.exit_status == "success"
+    assert report.reason.startswith("stopped by Cy: dendrites")
+    assert report.stopped == {"by": "Cy", "why": "dendrites"}
+
+
 def test_an_interrupted_item_goes_on_as_an_attempt_of_its_own(station: Open) -> None:
     aborted = station.meanwhile(lambda: station.session.abort("stopped by SIGTERM"))
     first = station.run("item-7", cycles(2, charge=0.1))
