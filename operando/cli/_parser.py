@@ -11,6 +11,7 @@ from . import (
     _compare,
     _daily,
     _doctor,
+    _exchange,
     _instruments,
     _late,
     _leases,
@@ -48,6 +49,7 @@ def command_line() -> argparse.ArgumentParser:
     _doctor.declare(add)
     _records.declare(add)
     _late.declare(add)
+    _exchange.declare(add)
     _compare.declare(add)
     _station.declare(add)
     _queue.declare(add)

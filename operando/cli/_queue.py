@@ -3,6 +3,7 @@
 import argparse
 from typing import TYPE_CHECKING, Any
 
+from . import _campaign
 from ._arguments import AddCommand, Command, add_replicate, count
 from ._terminal import OK, columns, say
 
@@ -63,6 +64,8 @@ def declare(add: AddCommand) -> None:
     )
     one.add_argument("--label", metavar="TEXT", default="", help="for people")
     _add_by(one)
+
+    _campaign.declare(verb)
 
     one = verb("list", _list, "show what runs and what is to come")
     _add_station(one, "only that one")
