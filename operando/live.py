@@ -368,7 +368,7 @@ class CycleEfficiencies:
         Args:
             run: The run as it is now, with all rows of before.
         """
-        from operando.analysis.blocks import recorded_blocks
+        from operando.analysis.blocks import blocks_of
         from operando.analysis.coulombic import coulombic_efficiency
         from operando.analysis.reservoir import RESERVOIR
 
@@ -377,7 +377,7 @@ class CycleEfficiencies:
         # The cycles on a reservoir of metal have one efficiency together.
         apart = {
             number
-            for block in recorded_blocks(run.start.get("technique"))
+            for block in blocks_of(run)
             if block.name == RESERVOIR
             for number in range(block.first_half_cycle, block.last_half_cycle + 1)
         }

@@ -37,8 +37,9 @@ from operando.resume import (
 from operando.resume._record import LEADER
 from operando.run_failed import RunFailedError
 from operando.runs import Run
+from plans.changes import told_of_stop
 from plans.resume import CellNotAsLeftError
-from techniques import FailurePolicy
+from techniques import FailurePolicy, StopCell
 
 logger = logging.getLogger(__name__)
 
@@ -47,6 +48,7 @@ _POLL_S, _LOOK_FOR_IT_S = 0.2, 15.0
 # What would only be met again.
 _NEVER_AGAIN = (SafetyLimitError, UnsupportedTechniqueError, CellNotAsLeftError)
 _NOTHING = Decisions()
+_NOTHING_GOES_ON = "no run goes on that could do it"
 
 
 @dataclass(frozen=True)
@@ -121,7 +123,10 @@ class Recovery:
             "attempts": [],
         }
         try:
-            return self._follow(step, failed, told)
+            try:
+                return self._follow(step, failed, told)
+            finally:
+                self._session.requests.end(_NOTHING_GOES_ON)
         except _GivenUpError as end:
             self._end(failed, told, str(end), by_hand=end.by_hand)
         except BaseException as stop:
@@ -319,8 +324,8 @@ class Recovery:
                     here = False
                 if answer is not None:
                     return answer
-                if not here:
-                    self._wait(_POLL_S)
+                # At the terminal it has been waited for a key already.
+                self._wait(0.0 if here else _POLL_S)
         return None
 
     def _opened(self) -> bool:
@@ -359,7 +364,25 @@ class Recovery:
             raise failed from error
 
     def _wait(self, seconds: float) -> None:
-        self._session.wait(seconds)
+        """Wait so long; raises _GivenUpError if somebody asks to stop meanwhile."""
+        self._session.requests.begin()
+        give_up = time.monotonic() + seconds
+        while True:
+            self._hear()
+            left = give_up - time.monotonic()
+            if left <= 0:
+                return
+            self._session.wait(min(_POLL_S, left))
+
+    def _hear(self) -> None:
+        while (asked := self._session.requests.take()) is not None:
+            if isinstance(asked.request, StopCell):
+                asked.accept("nothing goes on, and the cell stays open; what was measured is kept")
+                raise _GivenUpError(told_of_stop(asked.request), by_hand=True)
+            asked.refuse(
+                "not done: the potentiostat failed, and nothing runs until it answers again. Ask "
+                "once the run goes on, or stop it"
+            )
 
 
 def _in_main_thread() -> bool:

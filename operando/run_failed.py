@@ -10,6 +10,7 @@ class RunFailedError(Exception):
         uid: The run's uid.
         exit_status: ``abort`` (somebody stopped it) or ``fail``.
         reason: Why, in the words of the stop document.
+        left: How bench and cell were left, in words; empty if that is not known.
     """
 
     def __init__(
@@ -21,3 +22,4 @@ class RunFailedError(Exception):
         self.uid = uid
         self.exit_status = exit_status
         self.reason = reason
+        self.left = left

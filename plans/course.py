@@ -11,35 +11,42 @@ import secrets
 import threading
 import time
 from collections.abc import Callable, Generator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import bluesky.plan_stubs as bps
-from bluesky.protocols import Reading
 from bluesky.utils import FailedStatus, Msg, MsgGenerator, RunEngineControlException
-from event_model import DataKey
 
 from instruments._follower import Follower, LeaderRow, Phase
 from instruments.errors import InstrumentError, SafetyLimitError
-from instruments.potentiostat.contract import LOOK, REST, ImpedancePoint, Sample
+from instruments.potentiostat.contract import LOOK, PLATE, REST, STRIP, ImpedancePoint, Sample
 from instruments.potentiostat.device import PotentiostatDevice
-from plans.progress import Progress
+from plans.changes import Amendment, Changes, told_of_change, told_of_skip
+from plans.deposit import Deposit
+from plans.noting import Note
+from plans.progress import Progress, Stood
 from plans.reference import ReferenceWatch
-from plans.requests import Requests
 from plans.rules import Fired, Watch
 from plans.temperatures import Climb
 from techniques import (
     Assignment,
     Counters,
     Inject,
+    Interrupted,
     OpenCell,
     OpenCircuit,
     PositionError,
+    Remaining,
+    SkipStep,
     TakeImages,
     TakeRamanSpectra,
     TakeSpectrum,
     Technique,
+    without_first_step,
 )
+from techniques.amended import amended, half_cycles_of
+from techniques.remaining import name_of
+from techniques.requests import AMENDED
 
 logger = logging.getLogger(__name__)
 
@@ -60,62 +67,6 @@ def new_log_name() -> str:
     return f"{int(time.time()):08x}-{secrets.token_hex(4)}"
 
 
-class Note:
-    """Words and numbers that a plan puts into the record as one event.
-
-    Args:
-        name: Name of the stream, and prefix of its keys.
-        columns: Key -> units; ``None`` for words.
-    """
-
-    parent = None
-
-    def __init__(self, name: str, columns: Mapping[str, str | None]) -> None:
-        self.name = name
-        self._columns = columns
-        self._told: Mapping[str, float | str] = {}
-
-    def tell(self, **told: float | str) -> MsgGenerator:
-        """Record one event."""
-        self._told = told
-        yield from bps.create(name=self.name)
-        yield from bps.read(self)
-        yield from bps.save()
-
-    def read(self) -> dict[str, Reading[Any]]:
-        """Return what is to be recorded."""
-        now = time.time()
-        return {
-            f"{self.name}_{key}": {"value": self._told[key], "timestamp": now}
-            for key in self._columns
-        }
-
-    def describe(self) -> dict[str, DataKey]:
-        """Return the data keys."""
-        keys: dict[str, DataKey] = {}
-        for key, units in self._columns.items():
-            described = DataKey(source="plan", dtype="string", shape=[])
-            if units is not None:
-                described = DataKey(
-                    source="plan", dtype="number", dtype_numpy="<f8", shape=[], units=units
-                )
-            keys[f"{self.name}_{key}"] = described
-        return keys
-
-    def read_configuration(self) -> dict[str, Reading[Any]]:
-        """Return nothing."""
-        return {}
-
-    def describe_configuration(self) -> dict[str, DataKey]:
-        """Return nothing."""
-        return {}
-
-    @property
-    def hints(self) -> dict[str, Any]:
-        """Return nothing to be plotted."""
-        return {"fields": []}
-
-
 @dataclass
 class _Series:
     """Exchanges of one follower that rules have asked for."""
@@ -123,6 +74,15 @@ class _Series:
     left: int
     every_s: float | None
     next_s: float = float("-inf")
+
+
+@dataclass(frozen=True)
+class _Following:
+    """A further program of the run."""
+
+    technique: Technique
+    begin: Counters
+    why: str
 
 
 @dataclass
@@ -140,7 +100,9 @@ class Course:
         climb: Takes the run through temperatures; ``None``: there is one temperature.
         readers: Who looks at the followers' events, by stream and reading.
         reference: Watches the reference electrode; ``None``: there is none to be checked.
-        requests: Hands on what people ask of the run; ``None``: nothing.
+        changes: What people ask of the run; ``None``: nothing is heard.
+        progress: How far the present program has come; ``None``: nobody asks.
+        end_of_life: The rule that ended the life of the cell, for the stop document.
         ended_with: The error or the request that ended the programs; ``None``: they ended.
     """
 
@@ -155,7 +117,9 @@ class Course:
     climb: Climb | None = None
     readers: list[Callable[[str, Mapping[str, Any]], None]] = field(default_factory=list)
     reference: ReferenceWatch | None = None
-    requests: Requests | None = None
+    changes: Changes | None = None
+    progress: Progress | None = None
+    end_of_life: dict[str, Any] | None = None
     ended_with: BaseException | None = None
     _wish: TakeSpectrum | None = None
     _because: str = ""
@@ -164,9 +128,11 @@ class Course:
     _ended_at_s: float | None = None
     _finished: bool = False
     _told: tuple[list[str], str | None] | None = None
-    _rest: Technique | None = None
     _series: dict[str, _Series] = field(default_factory=dict)
-    _progress: Progress | None = None
+    _deposit: Deposit | None = None
+    _undeposit: Callable[[], None] | None = None
+    _amend_now: bool = False
+    _passed: dict[int, Interrupted] = field(default_factory=dict)
     _unsubscribe: Callable[[], None] | None = None
     _rules_note: Note = field(
         default_factory=lambda: Note(
@@ -225,8 +191,16 @@ class Course:
         if self.watch is not None or self.climb is not None:
             yield from bps.declare_stream(self._programs_note, name=PROGRAMS)
 
+    def listen(self) -> None:
+        """Hear from now on what people ask of the run."""
+        if self.changes is not None:
+            self.changes.requests.begin()
+
     def begin(self) -> None:
         """Watch the program that is about to start."""
+        if self.changes is not None:
+            self._deposit = Deposit(self.assignment.area_cm2)
+            self._undeposit = self.potentiostat.on_measured(self._deposit.take)
         if self.watch is not None:
             self.watch.begin(self.potentiostat)
             self.readers.append(self.watch.read)
@@ -236,6 +210,14 @@ class Course:
 
     def end(self) -> None:
         """Stop watching; callable twice."""
+        if self.changes is not None:
+            self.changes.requests.end("the run has ended")
+            if self.changes.amendment is not None:
+                asked = self.changes.amendment.asked
+                self.remark(f"it ended before it was {AMENDED} {asked.by}")
+                self.changes.amendment = None
+        if self._undeposit is not None:
+            self._undeposit()
         if self._unsubscribe is not None:
             self._unsubscribe()
         if self._reference_unseen is not None:
@@ -243,11 +225,11 @@ class Course:
         if self.watch is not None:
             self.watch.end()
             if self.watch.trouble:
-                self._remark(self.watch.trouble)
+                self.remark(self.watch.trouble)
             for name, why in self.watch.not_judged().items():
-                self._remark(f"rule {name!r} did nothing: {why}")
+                self.remark(f"rule {name!r} did nothing: {why}")
             for doubt in self.watch.doubts:
-                self._remark(doubt)
+                self.remark(doubt)
 
     @property
     def told(self) -> str:
@@ -261,7 +243,8 @@ class Course:
             said = [self.ended_by, *(one for one in said if one != stop_reason)]
         return "; ".join(dict.fromkeys(said))
 
-    def _remark(self, text: str) -> None:
+    def remark(self, text: str) -> None:
+        """Have the stop document say something, once."""
         if text not in self.remarks:
             self.remarks.append(text)
 
@@ -271,19 +254,41 @@ class Course:
         died = "" if self.watch is None else self.watch.died
         return died if self._stopped and died == self.ended_by else ""
 
+    @property
+    def told_besides(self) -> dict[str, Any]:
+        """Return what else a stop document says, where there is something to say.
+
+        ``amendments``: the changes that were made; ``stopped``: who had the run ended;
+        ``end_of_life``: the rule that did, where the life of the cell is over.
+        """
+        changes = self.changes
+        told = {
+            "amendments": None if changes is None else changes.made,
+            "stopped": None if changes is None else changes.stopped,
+            "end_of_life": self.end_of_life,
+        }
+        return {key: value for key, value in told.items() if value}
+
+    @property
+    def deposit_mah_cm2(self) -> float:
+        """Return the metal that is there of platings since the last whole strip, mAh/cm2."""
+        return 0.0 if self._deposit is None else self._deposit.mah_cm2
+
     def _follow(self) -> None:
         if self._unsubscribe is not None:
             self._unsubscribe()
             self._unsubscribe = None
-        if self.watch is not None:
+        if self.watch is not None or self.changes is not None:
             told = self.assignment
-            self._progress = Progress(told.technique, told.begin, told.area_cm2, told.mirror)
-            self._unsubscribe = self.potentiostat.on_measured(self._progress.take)
+            self.progress = Progress(told.technique, told.begin, told.area_cm2, told.mirror)
+            self._unsubscribe = self.potentiostat.on_measured(self.progress.take)
 
     # -- while a program runs
 
     def act(self, followers: Mapping[str, Follower]) -> MsgGenerator:
-        """Do what rules whose event was seen ask for; nothing here waits."""
+        """Do what people, and rules whose event was seen, ask for; nothing here waits."""
+        if self.changes is not None:
+            yield from self.changes.hear(self)
         if self.watch is None:
             return
         if self.watch.died:
@@ -301,7 +306,7 @@ class Course:
                     case TakeSpectrum():
                         self._wish, self._because = action, _told(fired)
                     case OpenCell():
-                        self.ended_by = self.ended_by or _told(fired)
+                        self._end_by_rule(fired, action)
         newest = self.potentiostat.latest()
         for kind, series in list(self._series.items()):
             follower = followers.get(kind)
@@ -317,6 +322,18 @@ class Course:
                     series.next_s = newest.t_s + series.every_s
                 yield Msg("prepare", follower, int(Phase.RULE), group=None)
                 yield Msg("trigger", follower, group=None)
+
+    def _end_by_rule(self, fired: Fired, action: OpenCell) -> None:
+        if self.ended_by:
+            return
+        self.ended_by = _told(fired)
+        if action.end_of_life:
+            verdict = fired.verdict
+            self.end_of_life = {
+                "rule": fired.rule.name,
+                "reason": verdict.reason,
+                "half_cycle": int(verdict.half_cycle),
+            }
 
     def _record(self, fired: Fired) -> MsgGenerator:
         verdict = fired.verdict
@@ -356,7 +373,11 @@ class Course:
         at_rest = newest is not None and newest.role == REST
         wanted = wish is not None and self._may_interrupt and (wish.when == "at_once" or at_rest)
         settled = self._may_interrupt and self.stop_when is not None and self.stop_when()
-        if self.ended_by or wanted or settled:
+        changes, skipped = self.changes, False
+        if changes is not None:
+            skipped = changes.skip is not None
+            self._amend_now = not skipped and self._boundary(changes.amendment, newest)
+        if self.ended_by or wanted or settled or skipped or self._amend_now:
             self._stopped = True
             yield from bps.stop(self.potentiostat)
 
@@ -373,22 +394,162 @@ class Course:
         ``run_program`` leads and follows the program that was started, to its end. Raises
         InstrumentError if where the program stood is not certain: the run must then end.
         """
-        while self._stopped and self._wish is not None and not self.ended_by:
-            if self.potentiostat.program_end.ending in ("complete", "stopped"):
-                return  # it came to its own end just then
-            wish, why, left = self._wish, self._because, self._left()
-            self._wish = None
-            begin = self.potentiostat.counters
-            self._may_interrupt = False
-            yield from self.start(wish.spectrum, begin, f"a spectrum: {why}", self._rest, left)
-            yield from run_program()
-            self._may_interrupt = True
-            if self._rest is None or self.ended_by:
+        while not self.ended_by:
+            ending = self.potentiostat.program_end.ending
+            over = ending in ("complete", "stopped")  # also where it came to its end just then
+            changes = self.changes
+            if changes is not None and (over or not self._stopped):
+                changes.skip = None
+            if changes is not None and ending == "complete" and changes.amendment is not None:
+                following = self._amended(changes, changes.amendment, None)
+            elif over or not self._stopped:
                 return
-            ended = self.potentiostat.counters
-            begin = ended.model_copy(update={"cycle": left.cycle, "half_cycle": left.half_cycle})
-            yield from self.start(self._rest, begin, "what was left of the program")
+            elif changes is not None and changes.skip is not None:
+                following = self._behind_the_step(changes, *changes.skip)
+            elif changes is not None and changes.amendment is not None and self._amend_now:
+                following = self._amended(changes, changes.amendment, self._stood())
+            elif self._wish is not None:
+                following = yield from self._take_spectrum(self._wish, run_program)
+            else:
+                return
+            self._amend_now = False
+            if following is None or self.ended_by:
+                return
+            yield from self.start(following.technique, following.begin, following.why)
             yield from run_program()
+
+    def _take_spectrum(
+        self, wish: TakeSpectrum, run_program: Callable[[], MsgGenerator]
+    ) -> Generator[Msg, Any, "_Following | None"]:
+        """Measure the spectrum of a rule; return what was left of the program before it."""
+        why, stood = self._because, self._stood()
+        self._wish = None
+        rest, left = stood.left.technique, _at(stood.left)
+        begin = self.potentiostat.counters
+        self._may_interrupt = False
+        yield from self.start(wish.spectrum, begin, f"a spectrum: {why}", rest, left)
+        yield from run_program()
+        self._may_interrupt = True
+        if self.changes is not None:
+            self.changes.skip = None  # it was this spectrum
+        return self._following(stood.left, "what was left of the program")
+
+    # -- what people asked for
+
+    def _boundary(self, amendment: Amendment | None, newest: LeaderRow | None) -> bool:
+        """Return whether a change is to be made now: a half-cycle is over."""
+        if amendment is None or newest is None or not self._may_interrupt:
+            return False
+        begun = newest.role in (PLATE, STRIP) and newest.half_cycle > amendment.behind
+        return newest.role == REST or begun
+
+    def _behind_the_step(
+        self, changes: Changes, number: int, asked: SkipStep
+    ) -> "_Following | None":
+        """Return what is behind the step that is to be skipped."""
+        changes.skip = None
+        left = self._stood().left
+        end = self.potentiostat.program_end
+        if left.step is None or end.counters.step != number:
+            told = f"the step that {asked.by} asked to skip had just ended"
+            return self._behind(left, told, "what was left of the program")
+        at = f"(cycle {end.counters.cycle}, half-cycle {end.counters.half_cycle})"
+        told = told_of_skip(asked, f"{name_of(left.step)} {at}")
+        if left.step_is_half_cycle:
+            if self._deposit is not None:
+                self._deposit.keep(end.counters.half_cycle)
+            if self.watch is not None:
+                self.watch.skipped(end.counters.half_cycle)
+        return self._behind(without_first_step(left), told, told)
+
+    def _behind(self, left: Remaining, told: str, why: str) -> "_Following | None":
+        if left.technique is None:
+            self.ended_by = f"{told}: nothing is left behind it"
+        else:
+            self.remark(told)
+        return self._following(left, why)
+
+    def _amended(
+        self, changes: Changes, amendment: Amendment, stood: Stood | None
+    ) -> "_Following | None":
+        """Return with what the run goes on under a change; the old way where it cannot be made.
+
+        Args:
+            changes: What was asked.
+            amendment: The change.
+            stood: Where the program was ended; ``None``: it came to its own end.
+        """
+        at = self.potentiostat.program_end.counters
+        old = None if stood is None else self._following(stood.left, "what was left of the program")
+        left = Remaining(None, at.cycle, at.half_cycle) if stood is None else stood.left
+        begun = left.step if left.step_is_half_cycle else None
+        if getattr(begun, "continues_half_cycle", False):
+            # A half-cycle that is not quite over: the next one is the first that changes.
+            changes.amendment = replace(amendment, behind=left.half_cycle)
+            return old
+        changes.amendment = None
+        behind, asked = left.half_cycle, amendment.asked
+        try:
+            if behind + half_cycles_of(left.technique) != half_cycles_of(changes.technique):
+                raise PositionError(
+                    "a limit has left a loop early, and half-cycles have no numbers that both "
+                    "protocols share"
+                )
+            passed = None if stood is None else stood.interrupted
+            if begun is not None:
+                passed = self._passed.get(behind + 1, passed)
+            since = self.progress.behind_the_end() if self.progress is not None else ()
+            going = amended(
+                amendment.technique,
+                behind,
+                at.cycle,
+                since if stood is None else stood.since,
+                passed,
+                role=getattr(begun, "role", None),
+            )
+            update = {"technique": going.technique, "limits": amendment.limits}
+            assignment = self.assignment.model_copy(update=update)
+            if going.technique is not None:
+                self.potentiostat.check(assignment)
+        except (PositionError, InstrumentError) as error:
+            self.remark(f"the protocol was not {AMENDED} {asked.by}: {error}")
+            return old
+        told = told_of_change(asked, behind + 1)
+        changes.made_at(amendment, behind + 1, at.t_s)
+        if going.technique is None:
+            self.ended_by = (
+                f"{told}: it has {half_cycles_of(amendment.technique)} half-cycles, and ends here"
+            )
+            return None
+        self.remark(told)
+        self.assignment = assignment
+        self._watch_under(amendment, behind + 1)
+        return self._following(going, told)
+
+    def _watch_under(self, amendment: Amendment, half_cycle: int) -> None:
+        """Have the rules of a changed protocol hold, from that half-cycle on."""
+        changes, rules = self.changes, amendment.rules
+        if self.watch is not None:
+            self.watch.rules = rules
+        elif rules and changes is not None:
+            self.watch = changes.watch_anew(rules)
+            if self.watch is not None:
+                self.watch.begin(self.potentiostat)
+                self.readers.append(self.watch.read)
+        if self.watch is not None:
+            self.watch.amended(
+                amendment.technique.model_dump(mode="json"),
+                amendment.effective.model_dump(mode="json"),
+                half_cycle,
+            )
+
+    def _following(self, left: Remaining, why: str) -> "_Following | None":
+        """Return a program that goes on with what is left; where nothing is, the run has ended."""
+        if left.technique is None:
+            return None
+        ended = self.potentiostat.counters
+        update = {"cycle": left.cycle, "half_cycle": left.half_cycle}
+        return _Following(left.technique, ended.model_copy(update=update), why)
 
     def look_at_reference(self) -> MsgGenerator:
         """Look at the reference electrode after a program that did not come to its own end.
@@ -415,7 +576,7 @@ class Course:
             "reference_bound": None,
             "instrument_log": None,
         }
-        rows = yield from _measured(device, self.assignment.model_copy(update=update), self._remark)
+        rows = yield from _measured(device, self.assignment.model_copy(update=update), self.remark)
         for _, row in rows:
             self.reference.take(row)
         device.hold_rows([(stamp, row._replace(flags=row.flags | LOOK)) for stamp, row in rows])
@@ -437,18 +598,28 @@ class Course:
         elif own is not None:
             self.logs.append(own)
 
-    def _left(self) -> Counters:
-        """Note what is left of the program; return the cycle and half-cycle it goes on from."""
-        assert self._progress is not None  # a rule had a wish
+    def _stood(self) -> Stood:
+        """Return where the program stood that was ended; raises InstrumentError if it is not known.
+
+        What passed of a half-cycle is added up over the programs that it ran in.
+        """
+        assert self.progress is not None  # somebody had a wish
         try:
-            left = self._progress.left(self.potentiostat.program_end)
+            stood = self.progress.stood(self.potentiostat.program_end)
         except PositionError as error:
             raise InstrumentError(
-                f"the program was ended for a rule, and where it stood is not certain: {error}. "
-                "It does not go on; everything measured is kept"
+                f"the program was ended to go on otherwise, and where it stood is not certain: "
+                f"{error}. It does not go on; everything measured is kept"
             ) from error
-        self._rest = left.technique
-        return Counters(cycle=left.cycle, half_cycle=left.half_cycle)
+        part, left = stood.interrupted, stood.left
+        if part is not None and left.step_is_half_cycle:
+            before = self._passed.get(left.half_cycle + 1, Interrupted(0.0))
+            self._passed[left.half_cycle + 1] = replace(
+                part,
+                elapsed_s=before.elapsed_s + part.elapsed_s,
+                charge_mah_cm2=before.charge_mah_cm2 + part.charge_mah_cm2,
+            )
+        return stood
 
     def start(
         self,
@@ -518,6 +689,10 @@ def _measured(
             break
     thread.join(LOOK_END_S)
     return list(rows)
+
+
+def _at(left: Remaining) -> Counters:
+    return Counters(cycle=left.cycle, half_cycle=left.half_cycle)
 
 
 def _told(fired: Fired) -> str:

@@ -1,5 +1,6 @@
 """How far a program that runs on the instrument has come, by its rows, and what is left of it."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -59,6 +60,21 @@ class _Step:
     charge_c: float = 0.0
 
 
+@dataclass(frozen=True)
+class Stood:
+    """Where a program stood.
+
+    Attributes:
+        left: What is left of it.
+        since: Types of the steps that were begun behind the last half-cycle: rests, spectra.
+        interrupted: How far the step that was begun last had come; ``None``: it had ended.
+    """
+
+    left: Remaining
+    since: tuple[str, ...]
+    interrupted: Interrupted | None
+
+
 @dataclass
 class Progress:
     """What one program has done.
@@ -93,7 +109,22 @@ class Progress:
             last.potential_v, last.current_a = row.potential_v, row.current_a
 
     def left(self, end: ProgramEnd) -> Remaining:
-        """Return what is left after the program was ended where ``end`` tells.
+        """Return what is left after the program was ended where ``end`` tells; as ``stood``."""
+        return self.stood(end).left
+
+    def now(self) -> ProgramEnd:
+        """Return an end as if the program were ended with its newest row.
+
+        Raises PositionError if there is no row yet.
+        """
+        if not self._steps:
+            raise PositionError("no row of the program has arrived yet")
+        at = self._steps[-1]
+        counters = Counters(t_s=at.t_s, cycle=at.cycle, half_cycle=at.half_cycle, step=at.number)
+        return ProgramEnd("opened", None, at.role, counters, at.step_t_s or 0.0)
+
+    def stood(self, end: ProgramEnd) -> Stood:
+        """Return where the program stood when it was ended where ``end`` tells.
 
         Raises PositionError if that is not certain: the instrument did not tell when it opened the
         cell, or no row of some step arrived.
@@ -113,14 +144,24 @@ class Progress:
         executed = [self._executed(step) for step in steps]
         cycle, half = self.begin.cycle, self.begin.half_cycle
         written = last_step(self.technique, executed, cycle=cycle, half_cycle=half)
+        since = _since_half_cycle(executed)
         if _has_ended(written, executed[-1], end.step_s):
-            return remaining(self.technique, executed, cycle=cycle, half_cycle=half)
+            left = remaining(self.technique, executed, cycle=cycle, half_cycle=half)
+            return Stood(left, since, None)
         charge = steps[-1].charge_c / _COULOMB_PER_MAH / self.area_cm2
         if isinstance(written, GalvanostaticStep):
             charge = abs(written.current_density_ma_cm2) * end.step_s / 3600
         held_v = executed[-1].potential_v if isinstance(written, PotentiostaticStep) else None
         interrupted = Interrupted(end.step_s, charge, held_v)
-        return remaining(self.technique, executed, interrupted, cycle=cycle, half_cycle=half)
+        left = remaining(self.technique, executed, interrupted, cycle=cycle, half_cycle=half)
+        return Stood(left, since, interrupted)
+
+    def behind_the_end(self) -> tuple[str, ...]:
+        """Return the types of the steps behind the last half-cycle of a program that is complete.
+
+        Of those of which there were rows.
+        """
+        return _since_half_cycle([self._executed(step) for step in self._steps])
 
     def _executed(self, step: _Step) -> ExecutedStep:
         action: Any = "next" if step.role in (REST, IMPEDANCE) else None
@@ -135,6 +176,20 @@ class Progress:
             None if step.potential_v is None else self.mirror * step.potential_v,
             abs(step.current_a) * 1e3 / self.area_cm2,
         )
+
+
+def _since_half_cycle(executed: Sequence[ExecutedStep]) -> tuple[str, ...]:
+    """Return the types of the steps behind the last half-cycle; a hold that ends it is none."""
+    since: list[str] = []
+    before = 0
+    for number, step in enumerate(executed):
+        begun = step.role is not None and (step.half_cycle > before or not number)
+        if begun:
+            since = []
+        elif step.role is None or since:
+            since.append(step.kind or "potentiostatic_step")
+        before = step.half_cycle
+    return tuple(since)
 
 
 def _has_ended(step: ElementaryStep, seen: ExecutedStep, step_s: float) -> bool:

@@ -26,6 +26,7 @@ from plans.requests import Requests
 from plans.rules import MakeVerdicts
 from plans.saving import record_held
 from plans.synchronised import (
+    changes_of,
     followers_of,
     forget_logs,
     keep_temperature,
@@ -35,9 +36,11 @@ from plans.synchronised import (
     watch_for,
 )
 from techniques import (
+    Amend,
     Assignment,
     Cell,
     Counters,
+    FailureCriteria,
     Rule,
     SafetyLimits,
     Schedule,
@@ -45,6 +48,7 @@ from techniques import (
     reference_bound,
 )
 
+_TECHNIQUE: TypeAdapter[Technique] = TypeAdapter(Technique)
 _RULES: TypeAdapter[tuple[Rule, ...]] = TypeAdapter(tuple[Rule, ...])
 
 
@@ -70,6 +74,8 @@ class Continuation:
         rows: What was measured before (epoch of arrival in s, row); the first rows of the run.
         fired: The rules that fired before, by name, and the leader's time when they did, s.
         reference_before_v: The offset of the reference before the first run drove anything, V.
+        whole: The technique of which this is left, where it was changed; else that of the record.
+        amend: A change that was asked for, and not made yet.
     """
 
     technique: Technique | None
@@ -85,6 +91,8 @@ class Continuation:
     rows: tuple[tuple[float, Sample | ImpedancePoint], ...] = ()
     fired: tuple[tuple[str, float], ...] = ()
     reference_before_v: float | None = None
+    whole: Technique | None = None
+    amend: Amend | None = None
 
 
 def continue_plating_stripping(
@@ -194,6 +202,19 @@ def _go_on(
     metadata["current_ranges"] = potentiostat.current_ranges(assignment)
     metadata["current_zero"] = potentiostat.measure_zero(assignment)
     watch = watch_for((*rules, *guards), verdicts, metadata)
+    changes = changes_of(
+        requests,
+        _TECHNIQUE.validate_python(going_on.whole or metadata["technique"]),
+        FailureCriteria.model_validate(metadata.get("failure_criteria") or {}),
+        going_on.cell,
+        sensors,
+        going_on.every,
+        verdicts,
+        metadata,
+    )
+    if changes is not None:
+        changes.carried = going_on.amend
+        changes.begun = int(metadata["resume"]["half_cycle"])
     reference = ReferenceWatch.of(going_on.cell)
     if reference is not None:
         reference.go_on(going_on.reference_before_v, [row for _, row in going_on.rows])
@@ -209,7 +230,7 @@ def _go_on(
     metadata["instrument_log"] = potentiostat.log_told
     return (
         yield from lead(
-            Course(potentiostat, assignment, watch, reference=reference, requests=requests),
+            Course(potentiostat, assignment, watch, reference=reference, changes=changes),
             followers,
             going_on.every,
             going_on.cell,

@@ -18,6 +18,8 @@ logger = logging.getLogger(__name__)
 DOUBTFUL_SHARE, _FEWEST_ROWS = 0.05, 20
 # Rows that are judged at once at most, and how long the judge's thread waits for the next ones.
 _ROWS, _WAIT_S = 2000, 0.1
+# The streams that tell a judge of changes.
+AMENDED_ROWS, SKIPPED_ROWS = "amended", "skipped"
 _LEADER, _IMPEDANCE = "potentiostat", "impedance"
 _SAMPLE = ("t", "step_t", "potential", "current", "cycle", "half_cycle", "step", "role", "flags")
 _POINT = (
@@ -55,6 +57,10 @@ class Verdict(Protocol):
     @property
     def half_cycle(self) -> int:
         """Return the number of the half-cycle."""
+
+    @property
+    def in_a_row(self) -> int | None:
+        """Return over how many cycles or half-cycles the value holds; ``None``: it is of one."""
 
 
 class Verdicts(Protocol):
@@ -194,6 +200,23 @@ class Watch:
         """Have one event of a follower judged."""
         self._rows.put((stream, {key: [told["value"]] for key, told in reading.items()}))
 
+    def amended(
+        self, technique: Mapping[str, Any], limits: Mapping[str, Any], half_cycle: int
+    ) -> None:
+        """Have judged by another technique, and for other rules, what comes from there on."""
+        rules = [rule.model_dump(mode="json") for rule in self.rules]
+        told = {
+            "technique": [technique],
+            "limits": [limits],
+            "half_cycle": [half_cycle],
+            "rules": [rules],
+        }
+        self._rows.put((AMENDED_ROWS, told))
+
+    def skipped(self, half_cycle: int) -> None:
+        """Have known that this half-cycle did not come to its end."""
+        self._rows.put((SKIPPED_ROWS, {"half_cycle": [half_cycle]}))
+
     def saw(self, verdict: Verdict) -> None:
         """Take what was seen; ``fired`` says what rules make of it."""
         self._verdicts.put(verdict)
@@ -206,7 +229,7 @@ class Watch:
             except Empty:
                 return
             for rule in self.rules:
-                if not rule.when.met_by(verdict.kind, verdict.value):
+                if not rule.when.met_by(verdict.kind, verdict.value, verdict.in_a_row):
                     continue
                 count = self._counts.setdefault(rule.name, _Count())
                 soon = verdict.t_s - count.last_s < rule.not_again_within_s

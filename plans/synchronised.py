@@ -27,6 +27,7 @@ from instruments.sensor.device import SensorDevice
 from instruments.stage.device import StageDevice
 from instruments.thermostat.contract import TemperatureLimitError
 from instruments.thermostat.device import ThermostatDevice
+from plans.changes import Changes
 from plans.course import Course, new_log_name
 from plans.guards import guard_rules, judged_guards, keep_headspace
 from plans.reference import ReferenceWatch
@@ -38,6 +39,7 @@ from plans.temperatures import climb_for
 from techniques import (
     Assignment,
     Cell,
+    FailureCriteria,
     Protocol,
     Rule,
     Schedule,
@@ -158,8 +160,10 @@ def operando_plating_stripping(
     metadata["current_ranges"] = potentiostat.current_ranges(assignment)
     metadata["current_zero"] = potentiostat.measure_zero(assignment)
     watch = watch_for((*protocol.rules, *guards), verdicts, metadata)
+    criteria = protocol.failure_criteria_on(cell)
+    changes = changes_of(requests, program, criteria, cell, sensors, schedule, verdicts, metadata)
     course = Course(
-        potentiostat, assignment, watch, reference=ReferenceWatch.of(cell), requests=requests
+        potentiostat, assignment, watch, changes=changes, reference=ReferenceWatch.of(cell)
     )
     if unjudged:
         metadata["rules_not_judged"] = unjudged
@@ -173,6 +177,47 @@ def operando_plating_stripping(
         yield from bps.prepare(potentiostat, course.assignment, wait=True)
     metadata["instrument_log"] = potentiostat.log_told
     return (yield from lead(course, followers, schedule, cell, metadata))
+
+
+def changes_of(
+    requests: Requests | None,
+    technique: Technique,
+    criteria: FailureCriteria | None,
+    cell: Cell,
+    sensors: Sequence[SensorDevice],
+    schedule: Schedule,
+    verdicts: MakeVerdicts | None,
+    metadata: Mapping[str, Any],
+) -> Changes | None:
+    """Return what hears of requests to a run; ``metadata`` becomes its start document."""
+    if requests is None:
+        return None
+
+    def admit(protocol: Protocol, assignment: Assignment) -> tuple[Rule, ...]:
+        rules = protocol.rules_on(cell)
+        refuse_unjudged(() if protocol.rules_by_default else rules, verdicts)
+        keep_headspace(
+            cell,
+            assignment,
+            sensors,
+            schedule,
+            judged=verdicts is not None,
+            before=metadata.get("resume"),
+        )
+        if verdicts is None:
+            return ()
+        return (*rules, *guard_rules(cell, sensors, schedule, rules))
+
+    def watch_anew(rules: tuple[Rule, ...]) -> Watch | None:
+        return watch_for(rules, verdicts, _begun_before(metadata))
+
+    return Changes(requests, cell, technique, criteria, admit, watch_anew)
+
+
+def _begun_before(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a start document of which a judge knows that it has not seen how the test began."""
+    unknown = {"half_cycle": 1, "plated_mah_cm2": None, "stripped_mah_cm2": None}
+    return {**metadata, "resume": {**(metadata.get("resume") or {}), **unknown}}
 
 
 def keep_temperature(thermostat: ThermostatDevice | None, cell: Cell) -> MsgGenerator:
@@ -222,9 +267,7 @@ def watch_for(
     metadata.pop("rules_not_judged", None)  # of the run that is resumed
     if not rules or verdicts is None:
         return None
-    # Another judge has not seen how the test began: like that of a run that is resumed.
-    unknown = {"half_cycle": 1, "plated_mah_cm2": None, "stripped_mah_cm2": None}
-    begun = {**metadata, "resume": {**(metadata.get("resume") or {}), **unknown}}
+    begun = _begun_before(metadata)
     watch = Watch(tuple(rules), verdicts(metadata), anew=lambda: verdicts(begun))
     not_judged = watch.not_judged()
     if not_judged:
@@ -268,10 +311,10 @@ def lead(
         yield from bpp.contingency_wrapper(
             _lead_and_follow(course, followers, schedule, unsafe),
             except_plan=lambda error: _close_failed(
-                error, _hint(error, potentiostat, cell) + _of_reference(course), unsafe
+                course, error, _hint(error, potentiostat, cell) + _of_reference(course), unsafe
             ),
             # A limit of the technique that ends the program is success, and is told.
-            else_plan=lambda: bps.close_run("success", course.told),
+            else_plan=lambda: _close(course, "success", course.told),
         )
         course.finish_program()
         yield from forget_logs(potentiostat, (*logs, *course.logs))
@@ -378,7 +421,15 @@ def _cause(error: BaseException) -> BaseException:
     return (error.__cause__ or error) if isinstance(error, FailedStatus) else error
 
 
-def _close_failed(error: BaseException, hint: str, unsafe: list[str]) -> MsgGenerator:
+def _close(course: Course, status: str, reason: str) -> MsgGenerator:
+    """Close the run; a session puts what is told besides into its stop document."""
+    told = course.told_besides
+    return (yield Msg("close_run", None, exit_status=status, reason=reason, **told))
+
+
+def _close_failed(
+    course: Course, error: BaseException, hint: str, unsafe: list[str]
+) -> MsgGenerator:
     cause = _cause(error)
     reason = (str(cause) or type(cause).__name__) + hint
     told = _told(unsafe)
@@ -389,7 +440,7 @@ def _close_failed(error: BaseException, hint: str, unsafe: list[str]) -> MsgGene
         reason = "stopped before its end" if isinstance(error, RequestStop) else ""
     if unsafe and told not in reason:
         reason = f"{reason}. {told}" if reason else told
-    yield from bps.close_run(status, reason)
+    yield from _close(course, status, reason)
 
 
 def _told(unsafe: list[str]) -> str:
@@ -458,6 +509,7 @@ def _noting_its_end(plan: MsgGenerator, course: Course) -> MsgGenerator:
 
 def _experiment(course: Course, followers: Mapping[str, Follower], every: Schedule) -> MsgGenerator:
     potentiostat = course.potentiostat
+    course.listen()
     spectrometer = followers.get("spectrum")
     if spectrometer is not None:
         for _ in range(every.blank_spectra):

@@ -9,6 +9,7 @@ from techniques.assignment import (
     longest_duration_s,
 )
 from techniques.cell import Cell, Electrode, Electrolyte
+from techniques.end_of_life import EndOfLife
 from techniques.experiments import (
     CorrosionRest,
     CurrentInterrupt,
@@ -96,6 +97,7 @@ __all__ = [
     "Electrode",
     "Electrolyte",
     "ElementaryStep",
+    "EndOfLife",
     "ExecutedStep",
     "FailureCriteria",
     "FailurePolicy",

@@ -21,7 +21,9 @@ from techniques.steps import GalvanostaticStep, PlateStripCycle, PotentiostaticS
 
 # What ends the cycling of a shorted cell.
 HARD_SHORT_ENDS = Rule(
-    name="end at a hard short", when=Condition(event="hard_short"), then=(OpenCell(),)
+    name="end at a hard short",
+    when=Condition(event="hard_short"),
+    then=(OpenCell(end_of_life=True),),
 )
 # What ends a strip that goes on although all metal is gone.
 OVERRUN_ENDS = Rule(

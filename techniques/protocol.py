@@ -7,6 +7,7 @@ from pydantic import Field, PositiveFloat, ValidationError, field_validator, mod
 from techniques._base import Data
 from techniques.cell import Cell
 from techniques.default_rules import OVERRUN_ENDS, default_rules
+from techniques.end_of_life import EndOfLife
 from techniques.failure import FailureCriteria
 from techniques.failure_policy import FailurePolicy
 from techniques.limits import SafetyLimits
@@ -154,6 +155,11 @@ class Protocol(Data):
         description="What is done when the live stream shows an event. Where nothing is said the "
         "technique has rules of its own (default rules); [] for no rule at all.",
     )
+    end_of_life: EndOfLife | None = Field(
+        default=None,
+        description="When the life of the cell is over: rules of its own, in short. Where nothing "
+        "is said a hard short ends it, where one can be told.",
+    )
     failure_criteria: FailureCriteria | None = Field(
         default=None,
         description="From when on the cell counts as failed, for the rules and for the report.",
@@ -181,15 +187,18 @@ class Protocol(Data):
 
     @model_validator(mode="after")
     def _what_is_shorted_or_empty_is_not_gone_on_with(self) -> Self:
+        rules = self.rules
         if "rules" not in self.model_fields_set:
             # Not among the fields that were set: a plan without a judge can do without it.
             rules = default_rules(self.technique, self.failure_criteria)
-            object.__setattr__(self, "rules", rules)
+        if self.end_of_life is not None:
+            rules = self.end_of_life.added_to(rules)
+        object.__setattr__(self, "rules", rules)
         return self
 
     @property
     def rules_by_default(self) -> bool:
-        """Return whether the rules are those that hold where a protocol says nothing."""
+        """Return whether the rules are those that hold where a protocol says nothing of them."""
         return "rules" not in self.model_fields_set
 
     def failure_criteria_on(self, cell: Cell) -> FailureCriteria | None:
@@ -212,6 +221,8 @@ class Protocol(Data):
         if not self.rules_by_default:
             return self.rules
         rules = default_rules(self.technique, self.failure_criteria_on(cell))
+        if self.end_of_life is not None:
+            rules = self.end_of_life.added_to(rules)
         return tuple(rule for rule in rules if not (cell.full_cell and rule == OVERRUN_ENDS))
 
     def technique_on(self, cell: Cell) -> Technique:

@@ -7,6 +7,11 @@ from pydantic import Field
 from techniques._base import Data
 from techniques.protocol import Protocol
 
+# With what the reason of a further program of a run begins that goes on as another protocol says.
+AMENDED = "amended by"
+# Likewise of one that goes on behind a step that was skipped, behind the name of that.
+SKIPPED = " skipped by "
+
 
 class StopCell(Data):
     """End the experiment, the cell open; everything measured is kept."""

@@ -4,6 +4,7 @@ A rule says what to watch for and what to do then. Who judges the stream is told
 analysis itself, so that live and afterwards an event is the same.
 """
 
+from collections.abc import Mapping
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
@@ -25,7 +26,16 @@ Event = Literal[
     "temperature_outside",
     "reference_noise",
     "overload",
+    "coulombic_efficiency_below",
+    "polarisation_limit",
 ]
+# Of an event that has a threshold of its own: the field of that.
+_THRESHOLD: Mapping[str, str] = {
+    "hydrogen_above": "amount_umol",
+    "coulombic_efficiency_below": "below_pct",
+    "polarisation_limit": "above_v",
+}
+_IN_A_ROW = ("coulombic_efficiency_below", "polarisation_limit")
 
 
 class Condition(Data):
@@ -41,7 +51,10 @@ class Condition(Data):
     most that the charge can have made; ``temperature_outside``: a sensor in the cell tells a
     temperature beyond the cell's window twice in a row; ``reference_noise``: E_WE against the
     reference is noise; ``overload``: the instrument marks its rows as overloaded. Their limits
-    stand in the cell file.
+    stand in the cell file. ``coulombic_efficiency_below``: that of each of so many cycles in a row
+    is below a percentage; formation cycles, the first one and those of which it cannot be told do
+    not count. ``polarisation_limit``: |E| of each of so many half-cycles in a row, the median
+    from 40 to 90 % of their charge, is above a potential.
     """
 
     event: Event
@@ -49,14 +62,46 @@ class Condition(Data):
         default=None, gt=0, description="Of hydrogen_above only, and needed there, umol."
     )
 
+    below_pct: float | None = Field(
+        default=None, gt=0, description="Of coulombic_efficiency_below only, and needed there, %."
+    )
+    above_v: float | None = Field(
+        default=None, gt=0, description="Of polarisation_limit only, and needed there, V."
+    )
+    in_a_row: int | None = Field(
+        default=None,
+        ge=1,
+        description="So many cycles, or half-cycles, of these two; by default one.",
+    )
+
     @model_validator(mode="after")
-    def _an_amount_of_hydrogen(self) -> Self:
-        if (self.event == "hydrogen_above") != (self.amount_umol is not None):
-            raise ValueError("amount_umol is needed for hydrogen_above, and for nothing else")
+    def _thresholds_belong_to_their_events(self) -> Self:
+        for event, name in _THRESHOLD.items():
+            if (self.event == event) != (getattr(self, name) is not None):
+                raise ValueError(f"{name} is needed for {event}, and for nothing else")
+        if self.in_a_row is not None and self.event not in _IN_A_ROW:
+            raise ValueError(f"in_a_row is for {' and '.join(_IN_A_ROW)}, and for nothing else")
         return self
 
-    def met_by(self, kind: str, value: float | None) -> bool:
-        """Return whether what the analysis has seen is what is watched for."""
+    @property
+    def row_length(self) -> int:
+        """Return how many cycles or half-cycles in a row it takes."""
+        return self.in_a_row or 1
+
+    def met_by(self, kind: str, value: float | None, in_a_row: int | None = None) -> bool:
+        """Return whether what the analysis has seen is what is watched for.
+
+        Args:
+            kind: What it has seen.
+            value: What a threshold is compared with.
+            in_a_row: Over how many cycles or half-cycles that holds, where it is told of several.
+        """
+        if self.event in _IN_A_ROW:
+            if kind != self.event or value is None or in_a_row != self.row_length:
+                return False
+            if self.below_pct is not None:
+                return value < self.below_pct
+            return self.above_v is not None and value > self.above_v
         if self.amount_umol is not None:
             return kind == "hydrogen" and value is not None and value > self.amount_umol
         return kind == self.event
@@ -105,6 +150,11 @@ class OpenCell(Data):
     """End the experiment with the cell open; the stop document says which rule it was."""
 
     do: Literal["open_cell"] = "open_cell"
+    end_of_life: bool = Field(
+        default=False,
+        description="The life of the cell is over: the queue runs nothing on it any more, and asks "
+        "for another one.",
+    )
 
 
 RuleAction = Annotated[

@@ -234,6 +234,15 @@ class PotentiostatDevice(_Pages):
         self._record_in_columns(finest_row_interval_s(value.technique) <= COLUMNS_FROM_INTERVAL_S)
         return self._finished()
 
+    def check(self, value: Assignment) -> SafetyLimits:
+        """Return the limits within which ``value`` would run; nothing is prepared or moves.
+
+        Raises as ``prepare`` does; callable while a program runs.
+        """
+        narrowed = self._narrowed(value)
+        self._driver.check(narrowed)
+        return narrowed.limits
+
     def _narrowed(self, assignment: Assignment) -> Assignment:
         """Return ``assignment`` within the limits of the bench; raises SafetyLimitError."""
         try:

@@ -14,7 +14,7 @@ from operando.analysis._evaluation import (
     undefined,
     zeros_taken_off,
 )
-from operando.analysis.blocks import left_out_of_means, recorded_blocks
+from operando.analysis.blocks import blocks_of, left_out_of_run
 from operando.analysis.coulombic import CoulombicEfficiency, coulombic_efficiency
 from operando.analysis.endings import CUT_OFF_WITHIN_V
 from operando.analysis.failure import emptied
@@ -64,7 +64,7 @@ def _reservoir(found: Evaluation) -> tuple[dict[str, Metric], tuple[HalfCycle, .
     assert found.cell is not None  # it has half-cycles
     if found.cell.full_cell:
         return undefined((name,), "a full cell has no reservoir of metal"), ()
-    blocks = recorded_blocks(found.run.start.get("technique"))
+    blocks = blocks_of(found.run)
     part = reservoir_part(found.halves, blocks)
     if part is None:
         return undefined((name,), "the half-cycles are not those of a reservoir protocol"), ()
@@ -109,7 +109,7 @@ def _by_cycle(found: Evaluation, cell: Cell, reserved: Sequence[HalfCycle]) -> d
             notes,
         )
     }
-    apart = left_out_of_means(found.run.start.get("technique"))
+    apart = left_out_of_run(found.run)
     shorted = found.hard_short_cycle
     short_ones = {n for n in ce.cycles if shorted is not None and n >= shorted}
     sound = ce.without(short_ones)

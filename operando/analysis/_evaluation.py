@@ -20,7 +20,7 @@ from operando.analysis.accuracy import (
 from operando.analysis.blocks import compared_temperatures_k
 from operando.analysis.failure import Failure, FailureWatch, criteria_of
 from operando.analysis.inventory import (
-    given_up_beyond,
+    given_up_beyond_of,
     metal_at_start_mah_cm2,
     metal_potential_v,
 )
@@ -240,7 +240,7 @@ class Evaluation:
             substrate=at_start == 0.0,
             symmetric=cell.symmetric,
             full_cell=cell.full_cell,
-            window=given_up_beyond(self.run.start, cell),
+            window=given_up_beyond_of(self.run, cell),
             no_zero=self.no_zero,
             temperatures_k=compared_temperatures_k(self.run.start),
         )

@@ -14,12 +14,21 @@ from operando.analysis._evaluation import (
     undefined,
 )
 from operando.analysis._impedance_metrics import impedance_fits, shunts
+from operando.analysis.ends_of_life import (
+    EFFICIENCY,
+    POLARISATION,
+    LifeWatch,
+    conditions_told,
+    first_met,
+)
 from operando.analysis.failure import Failure, Kind
 from operando.analysis.impedance import ArcFit
 from operando.analysis.lives import Life, life
 from operando.analysis.sand import Transport
 from operando.analysis.segments import PLATE, STRIP
 from operando.analysis.thickness import METALS
+from techniques import Protocol
+from techniques.rules import Event
 
 _SOFT: tuple[Kind, ...] = ("soft_short", "soft_short_coulombic", "soft_short_spectrum")
 _LIVES: dict[str, tuple[Kind, ...]] = {
@@ -27,8 +36,12 @@ _LIVES: dict[str, tuple[Kind, ...]] = {
     "life_hard_short": ("hard_short",),
     "life_polarisation": ("polarisation_failure",),
 }
+_BOUNDS: dict[str, Event] = {
+    "life_coulombic_efficiency": EFFICIENCY,
+    "life_polarisation_limit": POLARISATION,
+}
 _FAILURE = (
-    *(f"{name}_{what}" for name in _LIVES for what in ("h", "observed")),
+    *(f"{name}_{what}" for name in (*_LIVES, *_BOUNDS) for what in ("h", "observed")),
     "hard_short_cycle",
     "soft_short_count",
     "soft_short_time_h",
@@ -79,6 +92,8 @@ def failure_metrics(found: Evaluation) -> dict[str, Metric]:
         if name == "life_first_soft_short":
             why = _unseen(found)
         told |= _life(name, life(found.halves, failures, kinds, why), found)
+    for name, kind in _BOUNDS.items():
+        told |= _life(name, _to_the_bound(found, kind), found)
     told["hard_short_cycle"] = _hard_short(found)
     told |= _soft_shorts(found, failures)
     told["potential_noise_mv_s"] = _noise(found)
@@ -139,6 +154,28 @@ def _life(name: str, told: Life, found: Evaluation) -> dict[str, Metric]:
         hours: metric(hours, told.hours, reason=summary(notes)),
         observed: metric(observed, float(told.observed), reason=told.reason),
     }
+
+
+def _to_the_bound(found: Evaluation, kind: Event) -> Life:
+    """Return the life until the bound that a rule of the protocol sets."""
+    conditions = conditions_told(found.run.start.get("rules"))
+    if found.run.amendments:
+        changed = Protocol.model_validate(found.run.amendments[-1].protocol)
+        conditions = [rule.when for rule in changed.rules]
+    bound = next((one for one in conditions if one.event == kind), None)
+    if bound is None:
+        return Life(None, False, "no rule of the protocol sets a bound")
+    assert found.cell is not None  # it has half-cycles
+    start = found.run.start
+    watch = LifeWatch.of(start, found.cell, found.accuracy, [bound], no_zero=found.no_zero)
+    if kind in watch.why:
+        return Life(None, False, watch.why[kind])
+    row = first_met(found.halves, watch, bound)
+    begin_s = float(found.halves[0].t_s[0]) - (found.halves[0].since_edge_s or 0.0)
+    if row is not None:
+        hours = max(row.begin_s - begin_s, 0.0) / 3600
+        return Life(hours, True, f"cycle {row.cycle}: {row.reason}")
+    return life(found.halves, (), ())
 
 
 def _hard_short(found: Evaluation) -> Metric:

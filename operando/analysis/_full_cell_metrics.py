@@ -13,7 +13,7 @@ from operando.analysis._evaluation import (
     metric,
     undefined,
 )
-from operando.analysis.blocks import left_out_of_means, temperatures_of_cycles_k
+from operando.analysis.blocks import left_out_of_run, temperatures_of_cycles_k
 from operando.analysis.coulombic import cut_off_share, told_unrecorded, unrecorded_share
 from operando.analysis.full_cell import (
     NO_CELL_VOLTAGE,
@@ -51,7 +51,7 @@ def full_cell_metrics(found: Evaluation) -> dict[str, Metric]:
     if not cell.full_cell:
         return undefined(_FULL_CELL, "no full cell: the cell declares no cathode")
     left_out = {*range(1, cell.formation_cycles + 1)}
-    left_out |= left_out_of_means(found.run.start.get("technique")).keys()
+    left_out |= left_out_of_run(found.run).keys()
     at_k = temperatures_of_cycles_k(found.run.start)
     discharges = whole_discharges(found.halves)
     kept = retention(discharges, left_out, at_k)

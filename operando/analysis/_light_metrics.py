@@ -289,7 +289,7 @@ def _is_set(found: Evaluation, leader: Stream) -> NDArray[np.bool_]:
     """Return which rows are of steps that set the potential."""
     role = leader.columns["potentiostat_role"]
     is_set = np.isin(role, SET_POTENTIAL)
-    planned = PlannedHalfCycles(found.run.start.get("technique"))
+    planned = PlannedHalfCycles(found.run.start.get("technique"), found.run.changes)
     mirrored = found.cell is not None and found.cell.metal_electrode == "CE"
     e_v = (-1.0 if mirrored else 1.0) * leader.columns["potentiostat_potential"]
     for code, held_v in (

@@ -16,9 +16,12 @@ class Verdict:
             (``soft_short_coulombic``), the charge beyond the inventory in mAh/cm2
             (``strip_overrun``), the cumulative hydrogen in umol, the overpressure in kPa
             (``headspace_pressure``), the temperature in K (``temperature_outside``), the noise in V
-            (``reference_noise``), how long in s (``overload``).
+            (``reference_noise``), how long in s (``overload``), the highest efficiency in %
+            (``coulombic_efficiency_below``) and the lowest |E| in V (``polarisation_limit``) of so
+            many in a row.
         reason: It in words.
         half_cycle: Number of the half-cycle; 0 before the first.
+        in_a_row: Over how many cycles or half-cycles the value holds; None: it is of one thing.
     """
 
     kind: str
@@ -26,3 +29,4 @@ class Verdict:
     value: float | None
     reason: str
     half_cycle: int
+    in_a_row: int | None = None

@@ -1,10 +1,12 @@
 """The named parts of a run's program, as its start document tells them."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from pydantic import TypeAdapter
 
+from operando.runs import Run
 from techniques import NamedBlock, Technique, named_blocks
 
 _TECHNIQUE: TypeAdapter[Technique] = TypeAdapter(Technique)
@@ -21,11 +23,43 @@ def recorded_blocks(technique: object) -> tuple[NamedBlock, ...]:
         return ()
 
 
+def blocks_of(run: Run) -> tuple[NamedBlock, ...]:
+    """Return the named parts of a run's program as far as it was under it.
+
+    Where its protocol was changed while it ran, each technique counts for its own cycles.
+    """
+    told = [(1, 1, run.start.get("technique"))]
+    told += [(one.cycle + 1, one.half_cycle, one.technique) for one in run.amendments]
+    ends = [*((cycle - 1, half - 1) for cycle, half, _ in told[1:]), (None, None)]
+    found = []
+    for (cycle, half, technique), (last_cycle, last_half) in zip(told, ends, strict=True):
+        for block in recorded_blocks(technique):
+            part = replace(
+                block,
+                first_cycle=max(block.first_cycle, cycle),
+                last_cycle=min(block.last_cycle, last_cycle or block.last_cycle),
+                first_half_cycle=max(block.first_half_cycle, half),
+                last_half_cycle=min(block.last_half_cycle, last_half or block.last_half_cycle),
+            )
+            if part.first_half_cycle <= part.last_half_cycle or part == block:
+                found.append(part)
+    return tuple(found)
+
+
+def left_out_of_run(run: Run) -> dict[int, str]:
+    """Return the cycles that a run's program leaves out of means, and the part each belongs to."""
+    return _left_out(blocks_of(run))
+
+
 def left_out_of_means(technique: object) -> dict[int, str]:
     """Return the cycles that a stored program leaves out of means, and the part each belongs to."""
+    return _left_out(recorded_blocks(technique))
+
+
+def _left_out(blocks: Iterable[NamedBlock]) -> dict[int, str]:
     return {
         cycle: block.name
-        for block in recorded_blocks(technique)
+        for block in blocks
         if not block.in_means
         for cycle in range(block.first_cycle, block.last_cycle + 1)
     }

@@ -1,11 +1,12 @@
 """By which of the limits that its technique gives it a half-cycle ended."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal
+from itertools import chain
+from typing import Any, Literal
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -50,12 +51,25 @@ class Ending:
 
 
 class PlannedHalfCycles:
-    """The half-cycles that a stored technique asks for; none where it is not understood."""
+    """The half-cycles that a stored technique asks for; none where it is not understood.
 
-    def __init__(self, technique: object) -> None:
+    Args:
+        technique: With which the experiment began.
+        changes: By what it was replaced while it ran: the number of the first half-cycle of each
+            other technique, and that technique.
+    """
+
+    def __init__(self, technique: object, changes: Iterable[tuple[int, object]] = ()) -> None:
+        self._later: list[tuple[int, PlannedHalfCycles]] = []
+        for first, other in changes:
+            self.change(first, other)
         self._technique: Technique | None = None
         with suppress(ValidationError):
             self._technique = _TECHNIQUE.validate_python(technique)
+
+    def change(self, first: int, technique: object) -> None:
+        """Have half-cycles from the number ``first`` on be those of another technique."""
+        self._later.append((first, PlannedHalfCycles(technique)))
 
     def ending(
         self,
@@ -82,7 +96,10 @@ class PlannedHalfCycles:
                 tell: then that row may have come one check interval after it.
             parts: In how many parts it ran; each may end one check interval early or late.
         """
-        candidates = self._candidates(number, role)
+        holding = self
+        for first, later in self._later:
+            holding = later if number >= first else holding
+        candidates = holding.candidates(number, role)
         found = [
             _ending(steps, potential_v, from_first_row_s, since_edge_s, parts)
             for steps in candidates
@@ -128,9 +145,10 @@ class PlannedHalfCycles:
 
         NaN for what counts from the open circuit potential before it.
         """
+        written = [one.written for one in (self, *(later for _, later in self._later))]
         held = (
             step
-            for steps in self._written
+            for steps in chain.from_iterable(written)
             for step in steps
             if isinstance(step, PotentiostaticStep) and step.role == role
         )
@@ -138,9 +156,9 @@ class PlannedHalfCycles:
             math.nan if step.versus == "open_circuit" else step.potential_v for step in held
         )
 
-    def _candidates(self, number: int, role: Role) -> tuple[HalfCycleSteps, ...]:
+    def candidates(self, number: int, role: Role) -> tuple[HalfCycleSteps, ...]:
         """Return what a half-cycle consists of; all of its role where loops may end early."""
-        written = tuple(steps for steps in self._written if steps[0].role == role)
+        written = tuple(steps for steps in self.written if steps[0].role == role)
         if not self._loops_end_early and 0 < number <= len(self._all):
             steps = self._all[number - 1]
             if steps[0].role == role:
@@ -148,7 +166,8 @@ class PlannedHalfCycles:
         return written
 
     @cached_property
-    def _written(self) -> tuple[HalfCycleSteps, ...]:
+    def written(self) -> tuple[HalfCycleSteps, ...]:
+        """Return what each half-cycle consists of that is written out, loops once."""
         return () if self._technique is None else tuple(_half_cycles(self._technique, once=True))
 
     @cached_property
@@ -159,10 +178,20 @@ class PlannedHalfCycles:
     def _loops_end_early(self) -> bool:
         return any(
             limit.action == "end_loop"
-            for steps in self._written
+            for steps in self.written
             for step in steps
             for limit in step.until
         )
+
+
+def changes_told(start: Mapping[str, Any]) -> list[tuple[int, object]]:
+    """Return the other techniques an experiment had come under before a run, as that tells.
+
+    With the number of the first half-cycle of each.
+    """
+    told = start.get("amendments")
+    entries = told if isinstance(told, list | tuple) else ()
+    return [(int(one["half_cycle"]), one["technique"]) for one in entries]
 
 
 def _half_cycles(technique: Technique, *, once: bool = False) -> Iterator[HalfCycleSteps]:

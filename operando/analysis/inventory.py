@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from operando.analysis.failure import PotentialWindow
+from operando.runs import Run
 from techniques import Cell
 from techniques.reference import metal_vs_reference_v
 
@@ -72,6 +73,20 @@ def given_up_beyond(start: Mapping[str, Any], cell: Cell) -> PotentialWindow:
             lows.append(float(value))
     return PotentialWindow(
         -math.inf if ended_below else max(lows), math.inf if ended_above else min(highs)
+    )
+
+
+def given_up_beyond_of(run: Run, cell: Cell) -> PotentialWindow:
+    """Return the widest of the potentials at which the cell of a run was given up.
+
+    Where its protocol was changed while it ran, those of each technique.
+    """
+    windows = [given_up_beyond(run.start, cell)]
+    for one in run.amendments:
+        told = {"technique": one.technique, "limits": {"effective": one.limits}}
+        windows.append(given_up_beyond(told, cell))
+    return PotentialWindow(
+        min(window.low_v for window in windows), max(window.high_v for window in windows)
     )
 
 

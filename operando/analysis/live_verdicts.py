@@ -7,7 +7,7 @@ out does not depend on how the rows were grouped.
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
@@ -20,7 +20,9 @@ from operando.analysis._metal_there import MetalThere, largest
 from operando.analysis._verdict import Verdict as Verdict
 from operando.analysis.accuracy import CurrentAccuracy, potential_offset_v
 from operando.analysis.blocks import compared_temperatures_k
-from operando.analysis.endings import PlannedHalfCycles, first_plating_s
+from operando.analysis.endings import PlannedHalfCycles, changes_told, first_plating_s
+from operando.analysis.ends_of_life import KINDS as ENDS_OF_LIFE
+from operando.analysis.ends_of_life import LifeWatch, conditions_told, lengths
 from operando.analysis.failure import FailureWatch, criteria_of, soft_short
 from operando.analysis.inventory import (
     given_up_beyond,
@@ -46,6 +48,7 @@ KINDS = (
     "strip_overrun",
     "polarisation_failure",
     "hydrogen",
+    *ENDS_OF_LIFE,
     *GUARDS,
 )
 # Judged by |E|, which counts from the metal's own potential.
@@ -59,6 +62,7 @@ class Seen:
 
     Attributes:
         watch: What half-cycles are compared with.
+        life: How often in a row they were beyond bounds.
         drops: Looks for sudden falls of the potential.
         half: The half-cycle that goes on.
         spectrum: The last spectrum: number, frequency, real and imaginary part.
@@ -68,6 +72,7 @@ class Seen:
     """
 
     watch: FailureWatch
+    life: LifeWatch
     drops: StepDropDetector
     half: GrowingHalfCycle | None
     spectrum: list[Floats]
@@ -99,7 +104,10 @@ class Verdicts:
             return
         cell = self._cell
         self._mirror = 1.0 if cell.metal_electrode == "WE" else -1.0
+        self._start: dict[str, Any] = dict(start)
         self._window = given_up_beyond(start, cell)
+        for _, technique in changes_told(start):
+            self._window = given_up_beyond({**start, "technique": technique}, cell)
         accuracy = CurrentAccuracy.from_start(start)
         at_start, why = metal_at_start_mah_cm2(cell)
         # Of a run that goes on with another one: what passed before it.
@@ -139,12 +147,16 @@ class Verdicts:
             no_zero=no_zero,
             temperatures_k=compared_temperatures_k(start),
         )
+        rules = conditions_told(start.get("rules"))
+        self._life = LifeWatch.of(start, cell, accuracy, rules, no_zero=no_zero)
+        self._why |= self._life.why
         self._drops = StepDropDetector(self._watch.criteria.drops)
-        self._planned = PlannedHalfCycles(start.get("technique"))
+        self._planned = PlannedHalfCycles(start.get("technique"), changes_told(start))
         self._tip = _TipWatch(first_plating_s(start.get("technique")))
         # The plating that a resumed run goes on with, or those after it, meet metal.
         self._tip.over = bool((start.get("resume") or {}).get("half_cycle"))
         self._half: GrowingHalfCycle | None = None
+        self._skipped: set[int] = set()
         self._beyond = False
         self._spectrum: list[Floats] = [np.empty(0)] * 4
         self._cell_area_cm2 = cell.area_cm2
@@ -201,6 +213,7 @@ class Verdicts:
             return None
         return Seen(
             self._watch,
+            self._life,
             self._drops,
             self._half,
             self._spectrum,
@@ -221,6 +234,8 @@ class Verdicts:
             return
         self._guards.go_on_from(seen.passed_mah)
         seen.watch.go_on(self._watch)
+        seen.life.go_on(self._life)
+        self._life = seen.life
         self._watch, self._drops, self._half = seen.watch, seen.drops, seen.half
         self._spectrum, self._last_half = seen.spectrum, seen.last_half
         if self._half is None:
@@ -240,8 +255,9 @@ class Verdicts:
         Args:
             rows: Data key -> values by row, as in an event page. Rows that cannot be read are
                 passed over, and counted by `doubtful`.
-            stream: ``potentiostat``, ``impedance`` or ``chromatogram``; there is nothing to tell
-                of others.
+            stream: ``potentiostat``, ``impedance`` or ``chromatogram``; ``amended``: the technique
+                is another from a half-cycle on; ``skipped``: a half-cycle did not come to its end.
+                There is nothing to tell of others.
         """
         if self._cell is None or not rows:
             return []
@@ -251,12 +267,29 @@ class Verdicts:
             case "impedance":
                 self._impedance(rows)
                 found = []
+            case "amended":
+                self._amended(rows)
+                found = []
+            case "skipped":
+                self._skipped |= {int(number) for number in rows["half_cycle"]}
+                found = []
             case "chromatogram":
                 found = list(self._chromatogram(rows))
             case _:
                 found = []
         found += self._guards.add(rows, stream)
         return sorted(found, key=lambda one: (one.t_s, one.kind))
+
+    def _amended(self, rows: Mapping[str, Any]) -> None:
+        for first, technique in zip(rows["half_cycle"], rows["technique"], strict=True):
+            self._planned.change(int(first), technique)
+            self._start = {**self._start, "technique": technique}
+            for limits in rows.get("limits", ()):
+                self._start["limits"] = {"effective": limits}
+            if self._cell is not None:
+                self._window = given_up_beyond(self._start, self._cell)
+        for rules in rows.get("rules", ()):
+            self._life.rows = lengths(conditions_told(rules))
 
     # -- rows of the leader
 
@@ -363,6 +396,8 @@ class Verdicts:
         if half is None:
             return
         half = with_ending(half, self._planned)
+        if half.number in self._skipped and half.ended_by is None:
+            half = replace(half, ended=False)
         self._tip.over |= half.role == PLATE
         if self._metal is not None:
             self._metal.passed(half)
@@ -377,6 +412,10 @@ class Verdicts:
             if failure.kind == "polarisation_failure" and self._beyond:
                 continue  # told already, when it came to the limit
             yield Verdict(failure.kind, sure_s, failure.value, failure.reason, failure.half_cycle)
+        for row in self._life.half_cycle(half):
+            yield Verdict(
+                row.kind, sure_s, row.value, row.reason, row.half_cycle, in_a_row=row.in_a_row
+            )
 
     # -- rows of followers
 

@@ -482,7 +482,8 @@ def recorded_half_cycles(
     cut_s = [float(t_s[joint]) for joint in run.streams[stream].joints]
     # A look at the cell that comes next ended nothing either.
     looks_s = _looks_s(t_s, columns.get(f"{device}_flags"))
-    planned = PlannedHalfCycles(run.start.get("technique"))
+    planned = PlannedHalfCycles(run.start.get("technique"), run.changes)
+    skipped = set(run.skipped)
     for number, half in enumerate(halves):
         ending, ended = _ending(half, planned), half.ended
         last = number == len(halves) - 1
@@ -495,6 +496,8 @@ def recorded_half_cycles(
             ended = succeeded if ending.reached is None else ending.reached
         elif looked_at:
             ended = False
+        if half.number in skipped:
+            ended = ending.reached is True
         halves[number] = _with_ending(replace(half, ended=ended), ending)
     return tuple(halves)
 

@@ -9,7 +9,7 @@ import numpy as np
 from pydantic import ValidationError
 
 from operando.analysis import Metric, metrics
-from operando.analysis.blocks import left_out_of_means
+from operando.analysis.blocks import left_out_of_run
 from operando.analysis.inventory import metal_potential_v
 from operando.analysis.metrics import half_cycles_of
 from operando.analysis.segments import PLATE, STRIP, HalfCycle
@@ -172,7 +172,7 @@ class EvaluatedRun:
     def formation(self) -> frozenset[int]:
         """Return the cycles that are formation or left out of means by the program."""
         declared = 0 if self.cell is None else self.cell.formation_cycles
-        left_out = left_out_of_means(self.run.start.get("technique"))
+        left_out = left_out_of_run(self.run)
         return frozenset((*range(1, declared + 1), *left_out))
 
     def potential_label(self, unit: str) -> str:

@@ -7,6 +7,8 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from pydantic import ValidationError
+
 from operando.queueing.errors import QueueError
 from operando.queueing.model import Command
 from operando.queueing.store import Store, told
@@ -154,8 +156,13 @@ def _request(command: Command) -> Request:
         return StopCell(by=command.by, why=command.text)
     if command.do == "skip_step":
         return SkipStep(by=command.by, why=command.text)
+    from operando.configuration import mistakes
     from techniques import Protocol
 
-    return Amend(
-        by=command.by, protocol=Protocol.model_validate(command.protocol), why=command.text
-    )
+    data = dict(command.protocol or {})
+    try:
+        protocol = Protocol.model_validate(data)
+    except ValidationError as error:
+        told_all = "; ".join(mistakes(Protocol, data, error))
+        raise ValueError(f"not done, the protocol is wrong: {told_all}") from None
+    return Amend(by=command.by, protocol=protocol, why=command.text)

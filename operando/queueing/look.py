@@ -71,8 +71,8 @@ def look_of(run: "Run", no_spectrum: str = "") -> Look:
         changes["ocv_v"] = float(np.median(late))
         changes["ocv_spread_v"] = float(np.ptp(late))
         columns = run.streams["potentiostat"].columns
-        if "potentiostat_cell_potential" in columns:
-            cell_v = np.asarray(columns["potentiostat_cell_potential"], dtype=float)
+        if "potentiostat_potential_cell" in columns:
+            cell_v = np.asarray(columns["potentiostat_potential_cell"], dtype=float)
             if len(cell_v) == len(usable) and np.isfinite(cell_v[usable]).any():
                 changes["cell_ocv_v"] = float(np.nanmedian(cell_v[usable]))
     spectrum = spectrum_of(run)

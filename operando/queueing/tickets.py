@@ -125,8 +125,10 @@ class AttemptReport(Data):
         ticket: The token of its ticket.
         run_uid: The last run of it; ``None``: none was begun.
         exit_status: That of the run; ``refused``: nothing was begun, and ``reason`` says why.
+        stopped: Who asked for its end, and why (``by``, ``why``); ``None``: nobody.
         end_of_life: What says that nothing is to be run on the cell any more; ``None``: nothing.
-        handling: How the cell is to be handled as it was left.
+        handling: How the bench was left, if it is not known to be safe, and how the cell is to be
+            handled.
         environment: ``broken``: the worker is to be started anew before anything else.
         at: When, epoch, s.
     """
@@ -137,6 +139,7 @@ class AttemptReport(Data):
     run_uid: str | None = None
     exit_status: Literal["success", "abort", "fail", "refused"]
     reason: str = ""
+    stopped: dict[str, Any] | None = None
     end_of_life: dict[str, Any] | None = None
     handling: str = ""
     environment: Literal["ok", "broken"] = "ok"

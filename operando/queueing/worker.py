@@ -5,7 +5,6 @@ that execution: `run_protocol`, `resume_protocol` and `look_at_cell`. While it l
 people ask of the item that runs it takes from Redis, and does without as long as Redis is gone.
 """
 
-import atexit
 import logging
 import os
 import signal
@@ -15,7 +14,6 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from logging.handlers import RotatingFileHandler
-from multiprocessing.util import Finalize
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -165,7 +163,9 @@ class StationWorker:
             session.RE.md.pop("queue", None)
             report = self._reported(ticket, error, broken=bool(broken))
             # The next may come as soon as it is there: not before the RunEngine has ended this.
-            threading.Thread(target=self._report, args=(report,), name="reports").start()
+            threading.Thread(
+                target=self._report, args=(report,), name="reports", daemon=False
+            ).start()
 
     def _reported(
         self, ticket: Ticket, error: BaseException | None, *, broken: bool
@@ -190,8 +190,9 @@ class StationWorker:
                 "run_uid": last.uid or None,
                 "exit_status": exit_status,
                 "reason": reason[:_REPORT_LENGTH],
+                "stopped": last.stopped,
                 "end_of_life": last.end_of_life,
-                "handling": last.handling,
+                "handling": getattr(error, "left", "") or last.handling,
                 "environment": "broken" if broken else "ok",
                 "at": time.time(),
             }
@@ -386,9 +387,9 @@ def open_station() -> dict[str, Any]:
     )
     commands = CommandTaker(name, session, client)
     worker = StationWorker(name, folder, session, commands)
-    # A process of multiprocessing runs the one at its end, any other the other.
-    Finalize(None, worker.close, exitpriority=100)
-    atexit.register(worker.close)
+    # A forked process runs nothing at its exit, but it waits for its threads.
+    closes = threading.Thread(target=_close_at_the_end, args=(worker,), name="closes", daemon=False)
+    closes.start()
     worker.live()
     try:
         session.connect()
@@ -398,6 +399,11 @@ def open_station() -> dict[str, Any]:
         raise
     logger.info("station %s is open, process %d", name, os.getpid())
     return {"RE": session.RE, **worker.plans()}
+
+
+def _close_at_the_end(worker: StationWorker) -> None:
+    threading.main_thread().join()
+    worker.close()
 
 
 def _end(number: int, frame: object) -> None:

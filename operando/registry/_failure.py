@@ -28,6 +28,17 @@ FAILURE = (
                 "polarisation failure: |E| of a half-cycle above three baselines, or a potential "
                 "at the limit at which the cell is given up",
             ),
+            (
+                "life_coulombic_efficiency",
+                "low efficiency: the first of so many cycles in a row in each of which less of the "
+                "metal came back than a rule of the protocol sets; None where none does",
+            ),
+            (
+                "life_polarisation_limit",
+                "polarisation limit: the first of so many half-cycles in a row in each of which "
+                "|E|, the median from 40 to 90 % of the charge, was above what a rule of the "
+                "protocol sets; None where none does",
+            ),
         )
         for definition in (
             Definition(

@@ -15,6 +15,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn, Protocol
 
+from pydantic import TypeAdapter
+
 from instruments.errors import SafetyLimitError, UnsupportedTechniqueError
 from instruments.potentiostat import ImpedancePoint, PotentiostatDevice, Sample
 from instruments.potentiostat.contract import LOOK
@@ -40,6 +42,7 @@ from operando.resume._program import (
     fresh_rows,
     last_heard,
     last_program,
+    limits_at_the_end,
     program_of,
     seconds_per_second,
     with_rows,
@@ -63,6 +66,7 @@ from techniques import (
     Remaining,
     SafetyLimits,
     Schedule,
+    Technique,
     first_step,
     reference_bound,
     without_first_step,
@@ -85,6 +89,8 @@ __all__ = [
 ]
 
 logger = logging.getLogger(__name__)
+
+_TECHNIQUE: TypeAdapter[Technique] = TypeAdapter(Technique)
 
 # What a start document gets anew with every run; the rest is the experiment's.
 _OF_ONE_RUN = {
@@ -298,11 +304,38 @@ def end_failed(
 
 def _taken_over(session: Door, experiment: Experiment) -> dict[str, Any]:
     """Return what the start document of a further run takes over from the first."""
-    return {
+    taken = {
         key: value
         for key, value in experiment.root.start.items()
         if key not in _OF_ONE_RUN and key not in session.RE.md
     }
+    protocol = experiment.protocol
+    if protocol is not None:
+        rules = [rule.model_dump(mode="json") for rule in protocol.rules_on(experiment.cell)]
+        taken |= {
+            "rules": rules,
+            "on_failure": protocol.on_failure.model_dump(mode="json"),
+            "amendments": [one.as_data() for one in experiment.amendments],
+        }
+    return taken
+
+
+def _technique_of(experiment: Experiment) -> Technique | None:
+    """Return the technique that it had come under; ``None``: that of its first run."""
+    made = experiment.amendments
+    return _TECHNIQUE.validate_python(made[-1].technique) if made else None
+
+
+def _limits_so_far(experiment: Experiment) -> SafetyLimits:
+    """Return the narrowest limits of its runs; a change of the protocol brought its own."""
+    recorded = SafetyLimits()
+    for run in experiment.runs:
+        recorded = recorded.narrowed_by(
+            SafetyLimits.model_validate(run.start["limits"]["effective"])
+        )
+        if len(run.amendments) > len(run.start.get("amendments") or ()):
+            recorded = limits_at_the_end(run)
+    return recorded
 
 
 def _limits_of_cell_file(cell: Cell) -> SafetyLimits:
@@ -360,11 +393,7 @@ def _look_at_the_cell(
     """Measure the cell and say with what the experiment goes on; nothing else is driven."""
     root, tip = experiment.root, experiment.tip
     # Never wider than they were: those of the bench at that time stay in force.
-    recorded = SafetyLimits()
-    for run in experiment.runs:
-        recorded = recorded.narrowed_by(
-            SafetyLimits.model_validate(run.start["limits"]["effective"])
-        )
+    recorded = _limits_so_far(experiment)
     try:
         recorded = recorded.narrowed_by(todays)
         limits = recorded.narrowed_by(device.limits)
@@ -446,6 +475,8 @@ def _look_at_the_cell(
         rows=(*fresh, *rows),
         fired=tuple(fired_rules(experiment.runs)),
         reference_before_v=reference_before_v(experiment),
+        whole=_technique_of(experiment),
+        amend=experiment.pending,
     )
 
 

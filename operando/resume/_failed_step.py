@@ -37,9 +37,10 @@ def failed_step(experiment: Experiment) -> FailedStep:
     Nothing is asked of the instrument. Where the rows do not tell the step, the policy is that of
     the protocol.
     """
-    start = experiment.root.start
-    told = start.get("on_failure")
+    told = experiment.root.start.get("on_failure")
     default = FailurePolicy() if told is None else FailurePolicy.model_validate(told)
+    if experiment.protocol is not None:
+        default = experiment.protocol.on_failure
     try:
         step, cycle, half_cycle = _step_of(experiment)
     except (PositionError, ResumeError):

@@ -9,7 +9,7 @@ import numpy as np
 from instruments.potentiostat import ImpedancePoint, Sample
 from operando.analysis.live_verdicts import Verdicts
 from operando.resume._program import RowWithTime, all_rows, looked, program_of
-from operando.runs import Floats, Run
+from operando.runs import Floats, Run, join
 from techniques import Cell
 from techniques.default_rules import OVERRUN_ENDS, default_rules
 
@@ -38,10 +38,15 @@ def judges_going_on(
         fresh: Rows that only the instrument had.
     """
     seen: Any = None
-    if runs[0].start.get("rules") or runs[0].start.get("guards"):
+    whole = join(runs)
+    changes = whole.changes
+    if runs[0].start.get("rules") or runs[0].start.get("guards") or changes:
         try:
             before = make(runs[0].start)
             if isinstance(before, Verdicts):
+                before.add({"half_cycle": whole.skipped}, "skipped")
+                for first, technique in changes:
+                    before.add({"half_cycle": [first], "technique": [technique]}, "amended")
                 for rows, stream in _pages(runs, fresh):
                     before.add(rows, stream)
                 seen = before

@@ -23,6 +23,7 @@ from operando.resume._charge import ChargeIn, charge_of_earlier_parts, mirror_of
 from operando.resume._program import (
     Program,
     last_heard,
+    limits_at_the_end,
     newest_counters,
     seconds_per_second,
 )
@@ -42,7 +43,6 @@ from techniques import (
     PotentialControlled,
     PotentiostaticStep,
     Remaining,
-    SafetyLimits,
     Technique,
     elementary_steps,
     remaining,
@@ -452,7 +452,7 @@ def _refuse_what_the_record_says(program: Program) -> None:
 
 def _refuse_beyond_safety(program: Program, step: ElementaryStep) -> None:
     """Refuse if the last row of a step that no limit of its own has ended is beyond the limits."""
-    limits = SafetyLimits.model_validate(program.run.start["limits"]["effective"])
+    limits = limits_at_the_end(program.run)
     samples = program.rows.samples
     if not len(samples["potential"]):
         return

@@ -209,6 +209,14 @@ def newest_counters(run: Run) -> tuple[int, int]:
     return int(samples["cycle"][-1]), int(samples["half_cycle"][-1])
 
 
+def limits_at_the_end(run: Run) -> SafetyLimits:
+    """Return the limits within which the last program of a run ran, those of the bench included."""
+    before = len(run.start.get("amendments") or ())
+    made = run.amendments[before:]
+    told = made[-1].limits if made else run.start["limits"]["effective"]
+    return SafetyLimits.model_validate(told)
+
+
 def _assigned(
     experiment: Experiment, run: Run, technique: Technique, begin: Counters, log_name: str | None
 ) -> Assignment:
@@ -218,7 +226,7 @@ def _assigned(
         area_cm2=cell.area_cm2,
         metal_electrode=cell.metal_electrode,
         reference=cell.reference_electrode is not None,
-        limits=SafetyLimits.model_validate(run.start["limits"]["effective"]),
+        limits=limits_at_the_end(run),
         begin=begin,
         instrument_log=log_name,
     )

@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,8 @@ from operando.journal import (
     start_documents,
     try_lock,
 )
-from operando.runs import Run
-from techniques import Cell
+from operando.runs import Amendment, Run, join, pending_requests
+from techniques import Amend, Cell, Protocol
 
 LEADER = "potentiostat"
 PLANS = ("operando_plating_stripping", "continue_plating_stripping")
@@ -75,6 +76,34 @@ class Experiment:
     def tip(self) -> Run:
         """Return the newest run: the one that is continued."""
         return self.runs[-1]
+
+    @cached_property
+    def whole(self) -> Run:
+        """Return its runs as one."""
+        return join(self.runs)
+
+    @property
+    def amendments(self) -> tuple[Amendment, ...]:
+        """Return the changes of its protocol that took effect, in their order."""
+        return self.whole.amendments
+
+    @property
+    def protocol(self) -> Protocol | None:
+        """Return the protocol it had come under; ``None``: that of its first run."""
+        made = self.amendments
+        return Protocol.model_validate(made[-1].protocol) if made else None
+
+    @property
+    def pending(self) -> Amend | None:
+        """Return a change of its protocol that was accepted and not made; ``None``: there is none.
+
+        The last one, if there are several.
+        """
+        asked = [one for one in pending_requests(self.whole) if one["request"] == "amend"]
+        if not asked:
+            return None
+        protocol = Protocol.model_validate_json(str(asked[-1]["protocol"]))
+        return Amend(by=str(asked[-1]["by"]), why=str(asked[-1]["why"]), protocol=protocol)
 
     @property
     def told(self) -> str:
@@ -197,6 +226,12 @@ def _refuse_what_cannot_go_on(runs: Sequence[Run]) -> None:
         raise ResumeError(
             f"{name} ended as planned{_because(tip.stop.get('reason'))}: nothing is left to resume"
         )
+    for asked in pending_requests(join(runs)):
+        if asked["request"] == "stop":
+            raise ResumeError(
+                f"{asked['by']} had asked to stop {name}{_because(asked['why'])} before it died: "
+                "it does not go on"
+            )
     if Cell.model_validate(root.start["sample"]) != Cell.model_validate(tip.start["sample"]):
         raise ResumeError(f"{name} and {root.uid[:8]} are of different samples: not one experiment")
 

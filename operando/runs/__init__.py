@@ -5,6 +5,7 @@
 on how rows were grouped into pages.
 """
 
+from operando.runs._amendments import Amendment, amendments_of, pending_requests
 from operando.runs._assets import (
     TIME_KEY,
     Asset,
@@ -22,6 +23,7 @@ from operando.runs._run import Run, Stream
 __all__ = [
     "ROWS_AT_ONCE",
     "TIME_KEY",
+    "Amendment",
     "Asset",
     "AssetPart",
     "Document",
@@ -29,8 +31,10 @@ __all__ = [
     "Run",
     "RunBuilder",
     "Stream",
+    "amendments_of",
     "join",
     "lies_in_columns",
+    "pending_requests",
     "read_columns",
     "read_journal",
     "told_catalog_damage",

@@ -3,11 +3,14 @@
 from collections.abc import Callable, Collection, Hashable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from numpy.typing import NDArray
 
 from operando.runs._assets import Asset, Document, Floats
+
+if TYPE_CHECKING:
+    from operando.runs._amendments import Amendment
 
 T = TypeVar("T")
 
@@ -107,6 +110,25 @@ class Run:
     def complete(self) -> bool:
         """Return whether the stop document has arrived."""
         return self.stop is not None
+
+    @property
+    def amendments(self) -> "tuple[Amendment, ...]":
+        """Return the changes of its protocol that it went through, in their order."""
+        from operando.runs._amendments import amendments_of
+
+        return amendments_of(self)
+
+    @property
+    def changes(self) -> tuple[tuple[int, Mapping[str, Any]], ...]:
+        """Return the first half-cycle and the technique of each other protocol it came under."""
+        return tuple((one.half_cycle, one.technique) for one in self.amendments)
+
+    @property
+    def skipped(self) -> tuple[int, ...]:
+        """Return the numbers of the half-cycles that somebody had ended before their time."""
+        from operando.runs._amendments import skipped_half_cycles
+
+        return skipped_half_cycles(self)
 
     def remembered(self, key: Hashable, compute: Callable[[], T]) -> T:
         """Return ``compute()``, computed once for this run and the later views of it.

@@ -4,6 +4,8 @@ import logging
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+import bluesky.preprocessors as bpp
+from bluesky.utils import Msg, MsgGenerator
 from ophyd import Device
 
 from instruments.raman.device import RamanDevice
@@ -74,3 +76,33 @@ class EndStates:
     def _laser_off(self, unsafe: str) -> bool | None:
         lasers = [name for name, x in self._devices.items() if isinstance(x, RamanDevice)]
         return not any(f"{name}:" in unsafe for name in lasers) if lasers else None
+
+
+class ToldBesides:
+    """Adds to a stop document what a plan tells of its end beside status and reason.
+
+    That are arguments of its message ``close_run`` that bluesky does not know. Must hear documents
+    before who records them.
+    """
+
+    def __init__(self) -> None:
+        self._told: dict[str, Any] = {}
+
+    def listening(self, plan: MsgGenerator) -> MsgGenerator:
+        """Take what is told in the messages of a plan."""
+
+        def take(message: Msg) -> Msg:
+            if message.command == "close_run":
+                known = ("exit_status", "reason")
+                self._told = {k: v for k, v in message.kwargs.items() if k not in known}
+            return message
+
+        return (yield from bpp.msg_mutator(plan, take))
+
+    def __call__(self, name: str, doc: dict[str, Any]) -> None:
+        """Take one document."""
+        if name == "start":
+            self._told = {}
+        elif name == "stop":
+            told, self._told = self._told, {}
+            doc.update({key: value for key, value in told.items() if key not in doc})

@@ -12,6 +12,7 @@ class LastRun:
         exit_status: As its stop document has it; empty: it has none yet.
         reason: As its stop document has it.
         handling: How to handle the cell as it was left.
+        stopped: Who asked for its end, and why (``by``, ``why``); ``None``: nobody.
         end_of_life: What says that nothing is to be run on the cell any more; ``None``: nothing.
     """
 
@@ -22,6 +23,7 @@ class LastRun:
         """Know of no run."""
         self.uid = self.exit_status = self.reason = self.handling = ""
         self.end_of_life: dict[str, Any] | None = None
+        self.stopped: dict[str, Any] | None = None
 
     def __call__(self, name: str, doc: Mapping[str, Any]) -> None:
         if name == "start":
@@ -30,4 +32,4 @@ class LastRun:
         elif name == "stop":
             self.exit_status, self.reason = doc["exit_status"], doc.get("reason", "")
             self.handling = (doc.get("end_state") or {}).get("handling", "").removesuffix(".")
-            self.end_of_life = doc.get("end_of_life")
+            self.end_of_life, self.stopped = doc.get("end_of_life"), doc.get("stopped")

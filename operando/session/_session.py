@@ -34,7 +34,7 @@ from operando.live import Aside, LiveTable
 from operando.logbook import LogNote, write_note
 from operando.run_failed import RunFailedError
 from operando.session._as_plan import Conductor
-from operando.session._end_state import EndStates
+from operando.session._end_state import EndStates, ToldBesides
 from operando.session._engine import (
     LEADER,
     guarded,
@@ -137,12 +137,14 @@ class Session(Records):
         self._at_exit = _close_at_exit(self)
 
     def _run_engine(self) -> RunEngine:
+        besides = ToldBesides()
         engine = run_engine(
             self._loop,
             interactive=self._interactive,
             noted=self._note_signal,
             preprocessors=[
                 *self._around_each_plan(),
+                besides.listening,
                 partial(with_reason, lambda: self._why_aborted),
                 without_pause,
                 partial(guarded, self.guard_state),
@@ -151,6 +153,7 @@ class Session(Records):
             scan_id_source=self._next_scan_id,
         )
         engine.subscribe(EndStates(self.devices, LEADER))  # first: the journal keeps what it adds
+        engine.subscribe(besides)
         engine.subscribe(self._journal)
         engine.subscribe(self._last)
         engine.subscribe(self._tell_run, "start")

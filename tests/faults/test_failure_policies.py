@@ -8,6 +8,7 @@ import subprocess
 import threading
 import tty
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +24,8 @@ from operando.questions import questions
 from operando.report import text_report
 from operando.resume import resume
 from operando.runs import Run
-from operando.session import RunFailedError, Session
-from techniques import Protocol, Schedule, Technique, elementary_steps
+from operando.session import RequestRefusedError, RunFailedError, Session
+from techniques import Protocol, Schedule, SkipStep, StopCell, Technique, elementary_steps
 
 pytestmark = pytest.mark.timeout(120)
 FACTOR = 400.0
@@ -560,6 +561,32 @@ def test_ctrl_c_while_it_waits_ends_the_experiment_and_is_recorded(bench: Bench)
     assert ended.stop["exit_status"] == "abort"
     assert "ended by KeyboardInterrupt" in ended.stop["reason"]
     assert ended.start["recovery"]["attempts"] == []
+
+
+def test_somebody_who_asks_to_stop_while_it_waits_is_heard(bench: Bench) -> None:
+    answers: list[str] = []
+
+    def stop(session: Session) -> None:
+        bench.broken.inject("potentiostat", "garble", count=8)
+        bench.wait_for(lambda: bench.told, "it did not wait")
+        for request in (SkipStep(by="Bob"), StopCell(by="Ada", why="enough")):
+            try:
+                answers.append(session.requests.put(request).answer(20.0))
+            except RequestRefusedError as why:
+                answers.append(str(why))
+
+    policy = {"retry": {"times": 1, "wait_s": 60}}
+    with bench.session() as session:
+        asking = partial(stop, session)
+        with after_rows(session, PLATE, 60, asking), pytest.raises(RunFailedError) as failed:
+            bench.run(session, cycle(policy))
+        with pytest.raises(RequestRefusedError, match="no run goes on"):
+            session.requests.put(StopCell(by="Ada")).answer(0.0)
+    refused, accepted = answers
+    assert refused.startswith("not done: the potentiostat failed")
+    assert "the cell stays open" in accepted
+    assert failed.value.exit_status == "abort"
+    assert failed.value.reason.endswith("By its failure policy: stopped by Ada: enough")
 
 
 def test_a_safety_limit_is_never_tried_again(bench: Bench) -> None:

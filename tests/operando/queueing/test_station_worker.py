@@ -233,6 +233,21 @@ def test_an_instrument_that_was_lost_is_connected_anew_before_the_next_item(
     assert station.run("item-1c", cycles()).exit_status == "success"
 
 
+def test_an_instrument_that_does_not_come_back_asks_for_a_new_worker(station: Open) -> None:
+    published = station.data.parent / "sim" / "potentiostat"
+    aside = published.with_name("aside")
+    station.session.devices["potentiostat"]._driver._transport.close()
+    published.rename(aside)
+    try:
+        report = station.run("item-1e", cycles())
+        assert (report.exit_status, report.environment) == ("refused", "broken")
+        assert "nothing was begun" in report.reason
+    finally:
+        aside.rename(published)
+    # Where it came back by itself, the next item finds it.
+    assert station.run("item-1f", cycles()).exit_status == "success"
+
+
 def test_a_refused_item_drives_nothing_and_the_next_one_runs(station: Open) -> None:
     before = len(list_runs(station.data))
     too_much = cycles(charge=90.0)
@@ -276,6 +291,33 @@ def test_somebody_who_aborts_is_named_and_the_next_item_runs(station: Open) -> N
     assert [one["taken"] for one in answers] == [False, True]
     assert "item-5" in answers[0]["told"]
     assert station.run("item-6", cycles()).exit_status == "success"
+
+
+def test_who_asks_for_a_step_to_be_skipped_and_for_the_end_is_answered(station: Open) -> None:
+    now = time.time()
+    asked = [
+        Command(do="skip_step", by="Ada", at=now, item="item-6b"),
+        Command(do="amend", by="Bo", at=now + 1, item="item-6b", protocol={"name": "nothing"}),
+        Command(do="amend", by="Bo", at=now + 2, item="item-6b", protocol=cycles(charge=90.0)),
+        Command(do="stop", by="Cy", at=now + 3, item="item-6b", text="dendrites"),
+    ]
+    answers = []
+
+    def ask() -> None:
+        for one in asked:
+            station.store.push_command("A1", one)
+            key = answered_key("A1", one)
+            answers.append(json.loads(wait_for(lambda k=key: station.store.text(k))))
+
+    thread = station.meanwhile(ask)
+    report = station.run("item-6b", cycles(50))
+    thread.join()
+    assert [one["taken"] for one in answers] == [True, False, False, True]
+    assert "technique" in answers[1]["told"]
+    assert "the limit is 20 mAh/cm2" in answers[2]["told"]
+    assert report.exit_status == "success"
+    assert report.reason.startswith("stopped by Cy: dendrites")
+    assert report.stopped == {"by": "Cy", "why": "dendrites"}
 
 
 def test_an_interrupted_item_goes_on_as_an_attempt_of_its_own(station: Open) -> None:
@@ -421,7 +463,10 @@ def test_a_finished_cell_is_not_mounted_by_mistake(
         mounting.unmount("A1", "Ada")
         assert main(["mount", "zn-bare", "--station", "A1", "--yes"]) == 2
         assert "hard short in half-cycle 12" in capsys.readouterr().err
-        assert mounting.mount(cell, "A1", "Ada", again="pressed anew").kept
+        anew = mounting.mount(cell, "A1", "Ada", again="pressed anew")
+    assert anew.kept
+    # Compared with the look before, which was of the same cell.
+    assert anew.mount.series_ohm == pytest.approx(anew.mount.expected["series_ohm"], rel=0.3)
     assert "mounted again: pressed anew" in notes(station.data)[-1].text
     mounting.unmount("A1", "Ada")
     mounting.refuse(cell, "A1")

@@ -1,0 +1,226 @@
+"""What becomes of an item whose worker died, and how deaths are told from lives."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from operando.queueing.model import Attempt, Record
+from operando.queueing.supervisor._clock import Clock
+from operando.queueing.supervisor._deaths import (
+    DEATHS_AT_MOST,
+    LOOK_FIRST,
+    decided,
+    noticed,
+    secure,
+)
+from operando.queueing.supervisor._files import StationFiles
+from operando.queueing.supervisor._journal import LastRun
+from operando.queueing.supervisor._processes import Process, end_group
+from techniques import StationEntry
+
+NOW = 1_800_000_000.0
+DIED = "the worker (process 7) has died"
+INTERRUPTED = LastRun("u-1", "unfinished", "")
+
+
+def record(*attempts: Attempt) -> Record:
+    attempts = attempts or (Attempt(kind="run", began=NOW - 60),)
+    return Record(item="i", station="A1", cell_id="zn-1", state="running", attempts=attempts)
+
+
+def after(
+    run: LastRun | None, policy: Any = "resume", look: bool = False, of: Record | None = None
+) -> Record:
+    of = of or record()
+    return decided(of, DIED, run, policy=policy, look_first=look, now=NOW)
+
+
+def test_an_item_that_had_begun_goes_on_where_it_stood() -> None:
+    found = after(INTERRUPTED)
+    assert found.state == "starting"
+    assert [one.kind for one in found.attempts] == ["run", "resume"]
+    assert found.attempts[0].exit_status == "lost"
+    assert found.attempts[0].run_uid == "u-1"
+
+
+def test_an_item_of_which_nothing_had_begun_begins() -> None:
+    found = after(None)
+    assert [one.kind for one in found.attempts] == ["run", "run"]
+
+
+def test_an_item_with_a_run_is_never_begun_from_the_start() -> None:
+    for policy in ("resume", "skip", "hold"):
+        kinds = [one.kind for one in after(INTERRUPTED, policy).attempts[1:]]
+        assert kinds in ([], ["resume"])
+
+
+@pytest.mark.parametrize(("policy", "state"), [("skip", "skipped"), ("hold", "held")])
+def test_what_was_declared_is_done(policy: str, state: str) -> None:
+    found = after(INTERRUPTED, policy)
+    assert found.state == state
+    assert DIED in found.reason
+
+
+def test_a_cell_that_was_without_current_is_looked_at_first() -> None:
+    assert after(INTERRUPTED, look=True).attempts[-1].reason == LOOK_FIRST
+
+
+@pytest.mark.parametrize(
+    ("exit_status", "state"), [("success", "done"), ("abort", "stopped"), ("fail", "failed")]
+)
+def test_a_run_that_had_ended_before_its_worker_is_not_gone_on_with(
+    exit_status: str, state: str
+) -> None:
+    found = after(LastRun("u-1", exit_status, "as it says", {"exit_status": exit_status}))
+    assert found.state == state
+    assert len(found.attempts) == 1
+
+
+def test_a_run_that_the_guard_closed_is_gone_on_with() -> None:
+    reason = "the acquisition process died before its stop document; the guard closed the run"
+    assert after(LastRun("u-1", "fail", reason, {"guard": {}})).attempts[-1].kind == "resume"
+
+
+def test_an_item_that_kills_its_worker_again_and_again_is_held() -> None:
+    found = record()
+    for _ in range(DEATHS_AT_MOST):
+        found = after(INTERRUPTED, of=found)
+        assert found.state == "starting"
+    found = after(INTERRUPTED, of=found)
+    assert found.state == "held"
+    assert "within an hour" in found.reason
+
+
+def test_a_clock_that_was_set_back_does_not_make_old_deaths_count_forever() -> None:
+    old = [
+        Attempt(kind="resume", began=NOW, ended=NOW - 7200, exit_status="lost") for _ in range(9)
+    ]
+    assert (
+        after(INTERRUPTED, of=record(*old, Attempt(kind="resume", began=NOW))).state == "starting"
+    )
+
+
+# -- processes
+
+
+def sleeper() -> subprocess.Popen[bytes]:
+    return subprocess.Popen(["sleep", "60"], start_new_session=True)
+
+
+def test_a_process_that_waits_to_be_buried_has_ended() -> None:
+    child = sleeper()
+    process = Process.of(child.pid)
+    assert process.alive
+    os.kill(child.pid, signal.SIGKILL)
+    assert process.ended_within(5.0)
+    child.wait()
+
+
+def test_another_process_of_the_same_number_is_not_taken_for_it() -> None:
+    me = Process.of(os.getpid())
+    assert me.alive
+    assert me.started_ticks is not None
+    assert not Process(me.pid, me.started_ticks - 1).alive
+
+
+def test_a_group_is_ended_but_for_one_and_its_children(tmp_path: Path) -> None:
+    script = (
+        "import subprocess, sys, time\n"
+        "a = subprocess.Popen(['sleep', '60'])\n"
+        "b = subprocess.Popen([sys.executable, '-c', 'import subprocess, time;"
+        'print(subprocess.Popen(["sleep", "60"]).pid, flush=True); time.sleep(60)\'],'
+        " stdout=subprocess.PIPE)\n"
+        "print(a.pid, b.pid, b.stdout.readline().decode().strip(), flush=True)\n"
+        "time.sleep(60)\n"
+    )
+    leader = subprocess.Popen(
+        [sys.executable, "-c", script], stdout=subprocess.PIPE, start_new_session=True
+    )
+    assert leader.stdout is not None
+    other, spared, child = (
+        Process.of(int(word)) for word in leader.stdout.readline().decode().split()
+    )
+    end_group(leader.pid, spared.pid)
+    assert leader.wait(5.0) == -signal.SIGKILL
+    assert not other.alive
+    assert spared.alive
+    assert child.alive
+    end_group(leader.pid)
+    assert not spared.alive
+    assert not child.alive
+    leader.stdout.close()
+
+
+# -- a worker
+
+
+def test_a_worker_that_beats_lives_and_one_that_does_not_hangs(folder: Path) -> None:
+    files = StationFiles(folder, "A1")
+    assert noticed(files, files.worker()) == ""
+    me = Process.of(os.getpid())
+    told = {"pid": me.pid, "started_ticks": me.started_ticks, "began": 0.0}
+    (files.folder / "worker.json").write_text(json.dumps(told))
+    assert noticed(files, files.worker()) == ""  # it has not begun to beat: it is being opened
+    (files.folder / "beat").write_bytes(b"1")
+    assert noticed(files, files.worker()) == ""
+    files._beat_at -= 5.0
+    assert "has not beaten for 5" in noticed(files, files.worker())
+    (files.folder / "beat").write_bytes(b"12")
+    assert noticed(files, files.worker()) == ""
+
+
+def test_a_worker_of_an_earlier_boot_is_dead_whoever_has_its_number(folder: Path) -> None:
+    files = StationFiles(folder, "A1")
+    told = {"pid": os.getpid(), "started_ticks": 1, "began": 0.0}
+    (files.folder / "worker.json").write_text(json.dumps(told))
+    assert noticed(files, files.worker()) == f"the worker (process {os.getpid()}) has died"
+
+
+def test_where_a_guard_has_acted_the_bench_is_left_to_it(folder: Path) -> None:
+    child = sleeper()
+    (folder / "state").mkdir(exist_ok=True)
+    line = {"time": time.time(), "guard": 1, "run": "u-1", "instrument": "potentiostat"}
+    (folder / "state" / "guard.jsonl").write_text("torn\n" + json.dumps(line) + "\n")
+    entry = StationEntry(name="A1", bench="no-such-bench")
+    run = LastRun("u-1", "unfinished", "")
+    assert secure(folder, entry, folder, Process.of(child.pid), run) == "its guard acts"
+    assert child.wait() == -signal.SIGKILL
+
+
+@pytest.mark.long
+def test_where_no_guard_acts_the_supervisor_tells_that_it_could_not_make_it_safe(
+    folder: Path,
+) -> None:
+    child = sleeper()
+    entry = StationEntry(name="A1", bench="no-such-bench")
+    told = secure(folder, entry, folder, Process.of(child.pid), None)
+    assert told.startswith("NOT SAFE: ")
+    assert "no-such-bench" in told
+    assert child.wait() == -signal.SIGKILL
+
+
+# -- the clock
+
+
+def test_a_step_of_the_clock_is_noticed_once_and_a_correction_is_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "clock.json"
+    monkeypatch.setenv("OPERANDO_CLOCK", str(path))
+    clock = Clock()
+    assert clock.step_s() is None
+    real = clock.boot()
+    path.write_text('{"shift_s": -7200, "boot": "another"}')
+    assert clock.step_s() == pytest.approx(-7200, abs=1)
+    assert clock.step_s() is None
+    assert clock.boot() == "another" != real
+    path.write_text('{"shift_s": -7190.0}')
+    assert clock.step_s() is None
+    assert clock.wall() == pytest.approx(time.time() - 7190, abs=1)

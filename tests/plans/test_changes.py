@@ -1,0 +1,113 @@
+"""What is there to be plated on, and what a change of the protocol tells."""
+
+import math
+
+import pytest
+
+from instruments.potentiostat.contract import PLATE, REST, STRIP, ImpedancePoint, Sample
+from plans.changes import Changes, NotDoneError
+from plans.course import Course
+from plans.deposit import Deposit
+from plans.progress import Progress
+from techniques import Assignment, Counters, PositionError, SafetyLimits, SkipStep, Technique
+from tests.techniques.test_amended import cycling
+
+AREA_CM2, CURRENT_A, ROW_S = 1.131, 1.131e-3, 60.0
+
+
+def rows(*halves: tuple[int, float], begin: int = 0, first_step: int = 1) -> list[Sample]:
+    """Return rows of half-cycles (role, mAh/cm2) at 1 mA/cm2, one a minute, a rest after each."""
+    found, t_s = [], 0.0
+    for number, (role, charge) in enumerate(halves, begin + 1):
+        for place, (kind, seconds) in enumerate(((role, 3600 * charge), (REST, 60.0))):
+            step = first_step + 2 * (number - begin - 1) + place
+            for row in range(1, round(seconds / ROW_S) + 1):
+                where = ((number + 1) // 2, number, step, kind, 0, 0)
+                current_a = kind * CURRENT_A
+                found.append(Sample(t_s + row * ROW_S, row * ROW_S, 0.05 * kind, current_a, *where))
+            t_s += seconds
+    return found
+
+
+def deposit(*halves: tuple[int, float], skipped: int = 0) -> float:
+    found = Deposit(AREA_CM2)
+    for row in rows(*halves):
+        if row.half_cycle > skipped:
+            found.keep(skipped)
+        found.take(row)
+    return found.mah_cm2
+
+
+def test_a_deposit_is_what_was_plated_since_the_last_whole_strip() -> None:
+    assert deposit((PLATE, 1.0)) == pytest.approx(1.0, rel=1e-6)
+    assert deposit((PLATE, 1.0), (STRIP, 0.4)) == pytest.approx(0.6, rel=1e-6)
+    # What a strip leaves that came to its end is dead, and counts as nothing.
+    assert deposit((PLATE, 1.0), (STRIP, 0.9), (PLATE, 0.5)) == pytest.approx(0.5, rel=1e-6)
+    assert deposit((PLATE, 1.0), (STRIP, 0.3), (PLATE, 0.5), skipped=2) == pytest.approx(1.2)
+    assert deposit((PLATE, 1.0), (PLATE, 1.0)) == pytest.approx(2.0)
+    assert deposit((STRIP, 1.0)) == 0.0
+
+
+def test_a_spectrum_puts_no_metal_there() -> None:
+    found = Deposit(AREA_CM2)
+    found.take(ImpedancePoint(1.0, 1, 1, 1, 1, 1e3, 10.0, -1.0, 0, 0))
+    assert found.mah_cm2 == 0.0
+
+
+class Leader:
+    """A potentiostat as far as a request looks at it."""
+
+    name, in_columns, finished = "potentiostat", False, False
+    limits = SafetyLimits(charge_max_mah_cm2=1.5)
+
+
+def course_of(technique: Technique, seen: list[Sample], there: float) -> tuple[Changes, Course]:
+    limits = SafetyLimits(potential_min_v=-1, potential_max_v=1)
+    assignment = Assignment(technique=technique, area_cm2=AREA_CM2, limits=limits)
+    changes = Changes(None, None, technique, None, None, None)  # type: ignore[arg-type]
+    course = Course(Leader(), assignment, changes=changes)  # type: ignore[arg-type]
+    course.progress = Progress(technique, Counters(), AREA_CM2, 1)
+    for row in seen:
+        course.progress.take(row)
+    course._deposit = Deposit(AREA_CM2, there)
+    return changes, course
+
+
+def test_a_strip_is_not_skipped_where_the_next_plating_would_be_too_much() -> None:
+    technique = cycling(1.0, 5)
+    seen = rows((PLATE, 1.0), (STRIP, 0.2))[:-1]
+    changes, course = course_of(technique, seen, 0.8)
+    with pytest.raises(NotDoneError, match=r"0\.8 mAh/cm2 of metal are there.*up to 1\.8 mAh"):
+        changes._skippable(course)
+    _, course = course_of(technique, seen, 0.1)
+    assert changes._skippable(course) == ("strip step (cycle 1, half-cycle 2)", 3)
+
+
+def test_a_step_is_not_skipped_where_the_program_stands_nowhere_certain() -> None:
+    technique = cycling(1.0, 5)
+    changes, course = course_of(technique, [], 0.0)
+    with pytest.raises(NotDoneError, match="no row of the program has arrived yet"):
+        changes._skippable(course)
+    lost = [row for row in rows((PLATE, 1.0), (STRIP, 0.2)) if row.step != 2]
+    _, course = course_of(technique, lost[:-1], 0.0)
+    with pytest.raises(NotDoneError, match="no row of step 2 arrived"):
+        changes._skippable(course)
+    changes.skip = (3, SkipStep(by="Bob"))
+    with pytest.raises(NotDoneError, match="a step is being skipped for Bob"):
+        changes._skippable(course)
+
+
+def test_how_far_a_program_came_is_told_with_what_ran_since_the_last_half_cycle() -> None:
+    progress = Progress(cycling(1.0, 5), Counters(), AREA_CM2, 1)
+    with pytest.raises(PositionError, match="no row"):
+        progress.now()
+    for row in rows((PLATE, 1.0))[:-1]:
+        progress.take(row)
+    stood = progress.stood(progress.now())
+    assert (stood.since, stood.left.half_cycle) == ((), 1)
+    for row in rows((PLATE, 1.0), (STRIP, 0.5)):
+        if row.step > 1:
+            progress.take(row)
+    stood = progress.stood(progress.now())
+    assert stood.since == ("open_circuit",)
+    assert math.isclose(stood.left.half_cycle, 2)
