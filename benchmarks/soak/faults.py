@@ -61,16 +61,18 @@ class Faults:
             "mains lost": self._lose_mains,
         }
 
-    def next(self, running: list[str]) -> Done:
-        """Do the next fault, at one of the stations in which something runs."""
+    def choose(self, running: list[str]) -> tuple[str, str]:
+        """Return the next fault, and one of the stations in which something runs."""
         if not self._order:
             self._order = list(self.kinds)
             self._random.shuffle(self._order)
-        kind = self._order.pop()
-        station = self._random.choice(running or list(self.world.stations))
+        return self._order.pop(), self._random.choice(running or list(self.world.stations))
+
+    def next(self, running: list[str]) -> Done:
+        """Do the next fault, at one of the stations in which something runs."""
+        kind, station = self.choose(running)
         at = time.time()
-        told = self.kinds[kind](station)
-        self.done.append(Done(kind, at, station, told))
+        self.done.append(Done(kind, at, station, self.kinds[kind](station)))
         return self.done[-1]
 
     def keep_supervised(self) -> None:
