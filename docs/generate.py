@@ -26,6 +26,9 @@ from operando.registry import reference_markdown
 from sim_devices.wire_faults import SERIAL_FAULTS, WIRE_FAULTS, list_faults
 from techniques import (
     Block,
+    Campaign,
+    CampaignProtocol,
+    CampaignSample,
     Cell,
     Condition,
     CorrosionRest,
@@ -144,6 +147,11 @@ FILES: Mapping[str, tuple[str, tuple[type[BaseModel], ...]]] = {
         (Rule, Condition, TakeSpectrum, TakeImages, TakeRamanSpectra, Inject, OpenCell),
     ),
     "Parts of techniques": ("", (Limit, Recording, SafetyLimits)),
+    "Campaign files": (
+        "`config/protocols/NAME.yaml` with the key `campaign`, or any file: what `operando queue "
+        "campaign FILE` adds to the queues of stations.",
+        (Campaign, CampaignSample, CampaignProtocol),
+    ),
     "Cell files": (
         "`config/cells/NAME.yaml`: the log book's entry of one cell.",
         (Cell, ReferenceCheck, Electrode, Electrolyte),

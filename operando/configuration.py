@@ -7,7 +7,8 @@ existing file wins over a name.
 
 import difflib
 import os
-from collections.abc import Iterator, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from operator import or_
@@ -23,6 +24,7 @@ from pydantic_core import ErrorDetails
 from operando.settings import config_dir
 from techniques import (
     Assignment,
+    Campaign,
     Cell,
     Protocol,
     SafetyLimits,
@@ -64,6 +66,10 @@ _BENCH = _Kind("bench", ".")
 _STATIONS = _Kind("file of stations", ".")
 _CELL = _Kind("cell", "cells")
 _PROTOCOL = _Kind("protocol", "protocols")
+_CAMPAIGN = _Kind("campaign", "protocols")
+
+# What no protocol has, and says that a file beside protocols is of a campaign.
+_OF_CAMPAIGNS = re.compile(r"^campaign\s*:", re.MULTILINE)
 
 
 def load_bench(name_or_path: str | Path) -> "BenchFile":
@@ -170,6 +176,33 @@ def load_bench_limits(name_or_path: str | Path) -> BenchLimits:
     return BenchLimits(str(data.get("name") or path.stem), limits)
 
 
+def load_campaign(name_or_path: str | Path) -> tuple[Campaign, Callable[[Sequence[Key]], str]]:
+    """Return the campaign of that name or path, and what tells file and line of its keys.
+
+    Raises ConfigurationError.
+    """
+    path = _find(_CAMPAIGN, name_or_path)
+    data, lines = _read(path)
+
+    def place(keys: Sequence[Key]) -> str:
+        return f"{path}, line {lines.place(keys)[0]}"
+
+    return _validated(Campaign, path, data, lines), place
+
+
+def campaign_path(name_or_path: str | Path) -> Path:
+    """Return the file ``load_campaign`` would read; raises ConfigurationError if there is none."""
+    return _find(_CAMPAIGN, name_or_path)
+
+
+def validated(model: type[Model], data: Any) -> Model:
+    """Return ``data`` that stands in no file as ``model``; raises ConfigurationError."""
+    try:
+        return model.model_validate(data)
+    except ValidationError as error:
+        raise ConfigurationError("; ".join(mistakes(model, data, error))) from error
+
+
 def bench_path(name_or_path: str | Path) -> Path:
     """Return the file ``load_bench`` would read; raises ConfigurationError if there is none."""
     return _find(_BENCH, name_or_path)
@@ -273,8 +306,19 @@ def _refuse_as_bench(path: Path, data: Any, lines: "_Lines") -> BenchLimits:
 
 
 def _names(kind: _Kind) -> list[str]:
-    found = {path.stem for path in (config_dir() / kind.folder).glob("*.yaml")}
+    paths = list((config_dir() / kind.folder).glob("*.yaml"))
+    if kind in (_PROTOCOL, _CAMPAIGN):
+        paths = [path for path in paths if _is_campaign(path) == (kind is _CAMPAIGN)]
+    found = {path.stem for path in paths}
     return sorted(found - {"stations"} if kind is _BENCH else found)
+
+
+def _is_campaign(path: Path) -> bool:
+    try:
+        with path.open(encoding="utf-8", errors="replace") as file:
+            return _OF_CAMPAIGNS.search(file.read(_LONGEST)) is not None
+    except OSError:
+        return False
 
 
 def _find(kind: _Kind, name_or_path: str | Path, beside: Path | None = None) -> Path:
@@ -307,6 +351,10 @@ def _find(kind: _Kind, name_or_path: str | Path, beside: Path | None = None) -> 
 
 def _load(model: type[Model], path: Path) -> Model:
     data, lines = _read(path)
+    if model is Protocol and isinstance(data, dict) and "campaign" in data:
+        raise ConfigurationError(
+            f"{path} is a campaign, which is made of protocols: operando queue campaign {path}"
+        )
     return _validated(model, path, data, lines)
 
 

@@ -8,6 +8,7 @@ from techniques.assignment import (
     finest_row_interval_s,
     longest_duration_s,
 )
+from techniques.campaign import Campaign, CampaignProtocol, CampaignSample
 from techniques.cell import Cell, Electrode, Electrolyte
 from techniques.end_of_life import EndOfLife
 from techniques.experiments import (
@@ -86,6 +87,9 @@ __all__ = [
     "Amend",
     "Assignment",
     "Block",
+    "Campaign",
+    "CampaignProtocol",
+    "CampaignSample",
     "Cell",
     "Condition",
     "CorrosionRest",

@@ -25,7 +25,7 @@ from instruments.bench_file import BenchFile
 from operando.catalog._shared import SharedCatalog
 from operando.cli import command_line
 from operando.journal import JournalWriter, documents, journal_path
-from techniques import Cell, Protocol, Recording, SafetyLimits, Schedule, Technique
+from techniques import Campaign, Cell, Protocol, Recording, SafetyLimits, Schedule, Technique
 from techniques.queueing import StationsFile
 
 ROOT = Path(__file__).parent.parent
@@ -35,6 +35,7 @@ BLOCK = re.compile(r"^( *)```([^\n]*)\n(.*?)^\1```", re.MULTILINE | re.DOTALL)
 KINDS: dict[str, Any] = {
     "protocol": Protocol,
     "cell": Cell,
+    "campaign": Campaign,
     "bench": BenchFile,
     "technique": Technique,
     "limits": SafetyLimits,

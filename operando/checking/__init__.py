@@ -14,7 +14,7 @@ from operando.checking._check import (
 from operando.checking._guarding import guard_item
 from operando.checking._limits import KeptLimit, limits_of, limits_table
 from operando.checking._report import CheckFailedError, Item, Report
-from operando.checking._space import Estimate, Part, estimate, size_text
+from operando.room import Estimate, Part, estimate, size_text
 
 __all__ = [
     "CheckFailedError",

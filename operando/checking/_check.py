@@ -20,10 +20,11 @@ from operando.checking._guarding import guard_item, guarding
 from operando.checking._instruments import read_back
 from operando.checking._report import Item, Report, failed
 from operando.checking._sensors import sensors_of
-from operando.checking._space import Estimate, estimate, free_space
+from operando.checking._space import free_space
 from operando.configuration import ConfigurationError, check_technique, program_of
 from operando.history import HistoryError, replayed_cell
 from operando.journal import JournalError, check_writable
+from operando.room import Estimate, estimate
 from plans.guards import keep_headspace
 from techniques import Assignment, Cell, Protocol, SafetyLimits
 

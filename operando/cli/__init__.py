@@ -111,6 +111,7 @@ def _expected() -> tuple[type[Exception], ...]:
         ("operando.readers", "ReaderError"),
         ("operando.guard", "GuardError"),
         ("operando.queueing.errors", "QueueError"),
+        ("operando.unicycler", "ExchangeError"),
         ("operando.logbook", "NoteError"),
     ):
         loaded = sys.modules.get(module)

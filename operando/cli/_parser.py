@@ -11,6 +11,8 @@ from . import (
     _compare,
     _daily,
     _doctor,
+    _door,
+    _exchange,
     _instruments,
     _late,
     _leases,
@@ -48,6 +50,7 @@ def command_line() -> argparse.ArgumentParser:
     _doctor.declare(add)
     _records.declare(add)
     _late.declare(add)
+    _exchange.declare(add)
     _compare.declare(add)
     _station.declare(add)
     _queue.declare(add)
@@ -59,5 +62,6 @@ def command_line() -> argparse.ArgumentParser:
     _retention.declare(add)
     _about.declare_demo(add)
     _catalog.declare(add)
+    _door.declare(add)
     _about.declare_version(add)
     return parser

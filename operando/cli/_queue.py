@@ -3,7 +3,7 @@
 import argparse
 from typing import TYPE_CHECKING, Any
 
-from . import _ledger
+from . import _campaign
 from ._arguments import AddCommand, Command, add_replicate, count
 from ._terminal import OK, columns, say
 
@@ -65,6 +65,8 @@ def declare(add: AddCommand) -> None:
     one.add_argument("--label", metavar="TEXT", default="", help="for people")
     _add_by(one)
 
+    _campaign.declare(verb)
+
     one = verb("list", _list, "show what runs and what is to come")
     _add_station(one, "only that one")
     _add_json(one)
@@ -73,8 +75,6 @@ def declare(add: AddCommand) -> None:
     _add_station(one, "only that one")
     one.add_argument("--last", type=count, metavar="N", help="only the last ones")
     _add_json(one)
-
-    _ledger.declare(verb)
 
     one = verb("move", _move, "change the order of a queue")
     _add_item(one)

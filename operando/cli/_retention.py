@@ -29,7 +29,6 @@ def declare(add: AddCommand) -> None:
 
 
 def _retention(arguments: argparse.Namespace) -> int:
-    from operando.checking import size_text
     from operando.configuration import load_stations
     from operando.queueing.disk import space
     from operando.queueing.retention import delete, judge, runs_in_use
@@ -45,7 +44,7 @@ def _retention(arguments: argparse.Namespace) -> int:
         complain(problem)
     freed = may = 0
     for verdict in judge(folder, days, in_use):
-        named = f"{verdict.run.uid[:8]}  {verdict.run.sample:<24} {size_text(verdict.bytes):>9}"
+        named = f"{verdict.run.uid[:8]}  {verdict.run.sample:<24} {_size(verdict.bytes):>9}"
         if verdict.why:
             say(f"{named}  stays: {verdict.why}")
             continue
@@ -57,7 +56,11 @@ def _retention(arguments: argparse.Namespace) -> int:
         else:
             say(f"{named}  may go: exported to {verdict.export.path}")
     if arguments.delete:
-        say(f"Deleted: {size_text(freed)}. {space(folder, stations.retention)}.")
+        say(f"Deleted: {_size(freed)}. {space(folder, stations.retention)}.")
     else:
-        say(f"May go: {size_text(may)} (--delete). {space(folder, stations.retention)}.")
+        say(f"May go: {_size(may)} (--delete). {space(folder, stations.retention)}.")
     return OK
+
+
+def _size(count: int) -> str:
+    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.1f} MB"

@@ -167,6 +167,21 @@ def _spellings(secret: str) -> set[str]:
     }
 
 
+def _of_stations(data_dir: Path) -> list[str]:
+    """Return the password of the queues' Redis, keys and tickets of stations, and their doors'."""
+    folder = data_dir / "state" / "queueing"
+    found: list[str] = []
+    secret = re.compile(r'"(?:private|lock|token)": ?"([^"\s]{16,})"')
+    whole = (folder / "redis" / "password", folder / "door" / "tokens.key")
+    for path in (*whole, *folder.glob("stations/*/*.json*")):
+        try:
+            text = path.read_text("utf-8", "surrogateescape")[:10_000].strip()
+        except OSError:
+            continue  # there is none
+        found += [text] if path in whole else secret.findall(text)
+    return [one for one in found if one]
+
+
 def known_secrets(data_dir: Path, environment: Mapping[str, str] | None = None) -> list[str]:
     """Return the secrets that this program can know of.
 
@@ -180,6 +195,7 @@ def known_secrets(data_dir: Path, environment: Mapping[str, str] | None = None) 
     for value in given.values():
         for told in userinfo.findall(value):
             found += [told, *told.split(":", 1)[1:]]
+    found += _of_stations(data_dir)
     places = [data_dir / "state" / "catalog.key"]
     told_in = (data_dir / "catalog.yaml", Path(given.get("OPERANDO_CATALOG") or os.devnull))
     for path in told_in:

@@ -8,10 +8,11 @@ from numpy.typing import NDArray
 
 from operando.analysis.metrics import half_cycles_of
 from operando.analysis.segments import PLATE, STRIP, HalfCycle
-from operando.export._bdf_columns import COLUMNS, DEVICE, orientation
+from operando.export._bdf_columns import COLUMNS, DEVICE
 from operando.export._output import ExportError
 from operando.export._told import blocks, cell_of
 from operando.runs import Floats, Run, Stream
+from operando.terminals import orientation
 from techniques import Cell
 
 Index = NDArray[np.int64]

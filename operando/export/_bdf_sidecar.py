@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 from operando.analysis import METRICS, Metric
 from operando.export import emmo
-from operando.export._bdf_columns import COLUMNS, IRI, Column, Orientation
+from operando.export._bdf_columns import COLUMNS, IRI, Column
 from operando.export._bdf_rows import BdfRows
 from operando.export._told import (
     cell_of,
@@ -21,6 +21,7 @@ from operando.export._told import (
     title,
 )
 from operando.runs import Run
+from operando.terminals import Orientation
 from techniques import Cell
 
 

@@ -63,9 +63,11 @@ def keep_entry(
         place = data_dir / _LEDGER
         place.parent.mkdir(parents=True, exist_ok=True)
         line = json.dumps(asdict(entry)) + "\n"
-        fd = os.open(place, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        fd = os.open(place, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
         try:
-            os.write(fd, line.encode())
+            size = os.fstat(fd).st_size
+            torn = size > 0 and os.pread(fd, 1, size - 1) != b"\n"
+            os.write(fd, b"\n" * torn + line.encode())
             os.fsync(fd)
         finally:
             os.close(fd)
@@ -135,6 +137,7 @@ def raw_files(run: Run, data_dir: Path) -> dict[str, Path]:
 
     Files with columns of numbers are rows of the record and are not among them.
     """
+    data_dir = data_dir.resolve()  # as paths of files are told
     columns = set(run.files) - {part.path for part in _parts(run)}
     found = {}
     for part in _parts(run):
@@ -232,17 +235,15 @@ def _rows_differ(run: Run, path: Path) -> str | None:
     for stream in run.streams.values():
         for key, asset in stream.assets.items():
             for _, part in asset.alike():
-                rows = (row for row in part.rows())
-                digest, shape = _digest_of(rows)
-                wanted.setdefault(shape, {})[digest] = key
+                digest, kind = _digest_of(part.rows())
+                wanted.setdefault(kind, {})[digest] = key
     found: set[str] = set()
 
     def look(_: str, dataset: Any) -> None:
         if not isinstance(dataset, h5py.Dataset) or dataset.is_virtual or dataset.external:
             return
         if (str(dataset.dtype), dataset.shape) in wanted:
-            digest, _ = _digest_of(dataset[row] for row in range(len(dataset)))
-            found.add(digest)
+            found.add(_digest_of(dataset[row] for row in range(len(dataset)))[0])
 
     with h5py.File(path, "r") as file:
         file.visititems(look)

@@ -9,12 +9,13 @@ from typing import Any, Literal
 from numpy.typing import NDArray
 
 from operando.analysis import Metric, metrics
-from operando.export._bdf_columns import COLUMNS, DEVICE, IRI, Column, Orientation, orientation
+from operando.export._bdf_columns import COLUMNS, DEVICE, IRI, Column
 from operando.export._bdf_rows import COUNTS, BdfRows
 from operando.export._bdf_sidecar import sidecar_of
 from operando.export._output import ExportError, staging
 from operando.export._told import file_name, sample_name, started_s
 from operando.runs import Run
+from operando.terminals import Orientation, orientation
 
 __all__ = [
     "COLUMNS",

@@ -14,12 +14,9 @@ from urllib.parse import unquote, urlsplit
 
 from operando.doctor import Mask, known_secrets
 from operando.queueing.errors import QueueError
+from operando.queueing.secret_variables import ALERTS, HEARTBEAT_URL
 from operando.settings import config_dir
 from techniques.queueing import AlertSettings
-
-ALERTS, HEARTBEAT_URL = "OPERANDO_ALERTS", "OPERANDO_HEARTBEAT_URL"
-# What a process that sends no alerts need not be given.
-SECRET_VARIABLES = (ALERTS, HEARTBEAT_URL)
 
 _HEARTBEAT = re.compile(r"heartbeat\s*[:=]\s*(\S+)", re.IGNORECASE)
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]{0,30}):/{0,2}")
@@ -180,11 +177,6 @@ def read_private(path: Path) -> str:
         return file.read(_LONGEST)
 
 
-def without_secrets(environment: Mapping[str, str]) -> dict[str, str]:
-    """Return an environment for a process that sends no alerts."""
-    return {name: value for name, value in environment.items() if name not in SECRET_VARIABLES}
-
-
 def secrets_of(url: str) -> list[str]:
     """Return what of an address must not be told: all of it, and each part that is no word."""
     found = [url]
@@ -240,6 +232,7 @@ def _address(url: str, number: int) -> Address | None:
         quiet.removeFilter(hold)
     if target is None:
         return None
+    target.overflow_mode = apprise.OverflowMode.SPLIT  # rather two messages than none
     return Address(f"{number} {scheme[1].lower()}", url, str(target.service_name), target)
 
 

@@ -28,7 +28,8 @@ if TYPE_CHECKING:
     from techniques import StationsFile
 
 PASSWORD_VARIABLE = "OPERANDO_REDIS_PASSWORD"  # noqa: S105 - its name
-_STARTS_WITHIN_S = 20.0
+_STARTS_WITHIN_S, _DIES_WITHIN_S = 20.0, 2.0
+_LOWEST_PORT, _PORTS = 20_000, 12_000
 _LOG_MAX_BYTES = 5_000_000
 
 
@@ -149,6 +150,11 @@ class RedisServer:
             while state == "loading" and time.monotonic() < deadline:
                 time.sleep(0.02)
                 state = _answers(where)
+            # One that dies just now takes a call, and ends it without a word.
+            deadline = time.monotonic() + _DIES_WITHIN_S
+            while state == "mute" and time.monotonic() < deadline:
+                time.sleep(0.02)
+                state = _answers(where)
             if state == "ready":
                 return where
             if state == "loading":
@@ -158,7 +164,7 @@ class RedisServer:
                 )
             # One that hangs, or that has another password: two would write into one journal.
             self._end_others()
-            if state == "stranger" or not _free(where.port):
+            if state in ("stranger", "mute") or not _free(where.port):
                 # It was told the password when it was asked who it is.
                 write_private(self._folder / "password", f"{secrets.token_hex(24)}\n")
                 write_private(self._folder / "port", f"{_a_free_port()}\n")
@@ -343,7 +349,11 @@ _left_to_itself: list[subprocess.Popen[bytes]] = []
 
 
 def _answers(where: RedisAddress) -> str:
-    """Return ready, loading, silent, nobody, or stranger: what answers there is not ours."""
+    """Return what answers there.
+
+    ready; loading: it is ours, and soon will be; silent: it takes the call and says nothing; mute:
+    it ends the call without a word; stranger: it is not ours; nobody.
+    """
     try:
         with socket.create_connection((where.host, where.port), timeout=1.0) as line:
             line.settimeout(2.0)
@@ -352,12 +362,12 @@ def _answers(where: RedisAddress) -> str:
             while said.count(b"\r\n") < 2:
                 part = line.recv(1000)
                 if not part:
-                    return "stranger"
+                    return "stranger" if said else "mute"
                 said += part
     except TimeoutError:
         return "silent" if _listens(where.port) else "nobody"
     except OSError as error:
-        return "nobody" if error.errno == errno.ECONNREFUSED else "stranger"
+        return "nobody" if error.errno == errno.ECONNREFUSED else "mute"
     if said.startswith(b"+OK\r\n+PONG"):
         return "ready"
     return "loading" if b"-LOADING" in said else "stranger"
@@ -398,6 +408,14 @@ def _free(port: int) -> bool:
 
 
 def _a_free_port() -> int:
+    """Return a port of those that the system gives to nobody who does not ask for one.
+
+    Of the others any connection may have it for itself while the server is being started again.
+    """
+    for _ in range(100):
+        port = _LOWEST_PORT + secrets.randbelow(_PORTS)
+        if _free(port):
+            return port
     with socket.socket() as one:
         one.bind(("127.0.0.1", 0))
         return int(one.getsockname()[1])

@@ -17,26 +17,35 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from operando.doctor import Mask, known_secrets
 from operando.harmless import one_line, printable
 from operando.queueing._alert_addresses import (
-    HEARTBEAT_URL,
     Address,
     Addresses,
     LogMask,
     mask_logs,
     read_addresses,
     signature,
-    without_secrets,
 )
+from operando.queueing._alert_events import EVENTS, Event, campaign_over, stations_told
 from operando.queueing._alert_spool import Alert, Outcome, Spool, Told, new_id
-from operando.queueing.model import StationState
+from operando.queueing.secret_variables import HEARTBEAT_URL, without_secrets
 from techniques.queueing import AlertSettings
 
-__all__ = ["EVENTS", "Alerts", "Event", "Shown", "recent", "stations_told", "without_secrets"]
+__all__ = [
+    "EVENTS",
+    "Alerts",
+    "Event",
+    "Shown",
+    "addresses",
+    "campaign_over",
+    "leave_alert",
+    "recent",
+    "stations_told",
+    "without_secrets",
+]
 
 logger = logging.getLogger(__name__)
-
-Severity = Literal["info", "success", "warning", "failure"]
 
 _HOUR_S = 3600.0
 _DEAD_MAN_S, _DEAD_MAN_AGAIN_S = 300.0, 60.0
@@ -46,42 +55,6 @@ _FIRST_RETRY_S, _LONGEST_RETRY_S = 5.0, 600.0
 _GIVE_UP_S = 3 * 86400.0
 _LOOK_S = 1.0
 _MEMORY = 200
-
-
-@dataclass(frozen=True)
-class Event:
-    """A kind of alert.
-
-    Attributes:
-        about: What happened, in words; the title of a test.
-        severity: How urgent it is.
-        one_for: Which alerts are the same: those of a ``station``, or those of a ``title``.
-        counted: Whether it counts, and is left out, where alerts come too often.
-    """
-
-    about: str
-    severity: Severity
-    one_for: Literal["station", "title"] = "title"
-    counted: bool = True
-
-
-EVENTS: Mapping[str, Event] = {
-    "item_failed": Event("An item of the queue failed", "failure"),
-    "item_held": Event("An item is held until somebody decides", "warning"),
-    "cell_finished": Event("A cell is at its end of life: mount the next one", "warning"),
-    "cell_wanted": Event("An item waits for its cell to be mounted", "warning"),
-    "worker_died": Event("A worker died or hung", "failure", "station"),
-    "station_lost": Event("A station is lost", "failure", "station"),
-    "run_alarm": Event("A run raised an alarm", "failure"),
-    "disk_low": Event("The disk is filling up", "warning", "station"),
-    "clock_step": Event("The computer's clock was set", "warning", "station"),
-    "poisoned": Event("An entry of the queue could not be read", "warning"),
-    "campaign_done": Event("A campaign is done", "success"),
-    "heartbeat": Event("Sign of life", "info", counted=False),
-    "daily": Event("The day's figure and table", "info", counted=False),
-    "left_out": Event("More alerts than were sent", "warning", counted=False),
-    "test": Event("This is a test", "info", counted=False),
-}
 
 
 @dataclass
@@ -453,6 +426,28 @@ class Alerts:
         return f"{alert.body}\n\n{when}, {socket.gethostname()}".strip()
 
 
+def leave_alert(
+    data_dir: Path, event: str, title: str, body: str = "", station: str | None = None
+) -> None:
+    """Leave an alert with whoever sends those of a data folder; for a process that sends none.
+
+    It knows no address. Raises OSError where the disk takes none, ValueError for another event.
+    """
+    if event not in EVENTS:
+        raise ValueError(f"no such event: {event!r}; there are {', '.join(EVENTS)}")
+    mask = Mask(known_secrets(data_dir))
+    Spool(spool_path(data_dir)).add(
+        Alert(
+            id=new_id(),
+            at=time.time(),
+            event=event,
+            title=mask.text(printable(one_line(title)))[:200],
+            body=mask.text(printable(body)),
+            station=station,
+        )
+    )
+
+
 def spool_path(data_dir: Path) -> Path:
     """Return the file in which a data folder's alerts wait."""
     return data_dir / "state" / "queueing" / "alerts.jsonl"
@@ -473,30 +468,6 @@ def recent(data_dir: Path, count: int = 20) -> list[Shown]:
 def addresses(settings: AlertSettings, environment: Mapping[str, str] | None = None) -> Addresses:
     """Return who is told; names hold nothing secret."""
     return read_addresses(settings, environment)
-
-
-def stations_told(states: Iterable[StationState], more: Iterable[str] = ()) -> str:
-    """Return how all stations are, in a paragraph: counts, then each that is not well.
-
-    Args:
-        states: Of the stations.
-        more: Further sentences, as of the disk.
-    """
-    all_ = sorted(states, key=lambda one: one.name)
-    if not all_:
-        return " ".join(["No station is known.", *more])
-    counts = Counter("paused" if one.paused else one.state for one in all_)
-    told = ", ".join(f"{count} {state}" for state, count in counts.most_common())
-    sentences = [f"{len(all_)} station{'s' * (len(all_) != 1)}: {told}."]
-    running = [one.name for one in all_ if one.state == "running"]
-    if running:
-        sentences.append(f"Running: {', '.join(running)}.")
-    for one in all_:
-        if one.state in ("held", "lost") or (one.why and one.state != "running"):
-            since = time.strftime("%d %b %H:%M", time.localtime(one.since)) if one.since else ""
-            why = f": {one.why}" if one.why else ""
-            sentences.append(f"{one.name} is {one.state}{since and f' since {since}'}{why}.")
-    return " ".join([*sentences, *more])
 
 
 def _same(alert: Alert) -> tuple[str, ...]:

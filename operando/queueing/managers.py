@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from operando.queueing.errors import QueueError
 from operando.queueing.places import private, queueing_dir, socket_dir, station_dir, write_private
+from operando.queueing.secret_variables import without_secrets
 
 if TYPE_CHECKING:
     from operando.queueing._redis import RedisAddress
@@ -38,8 +39,8 @@ _STARTUP = Path(__file__).parent / "_startup" / "station.py"
 _PROGRAM = "from bluesky_queueserver.manager.start_manager import start_manager as s; s()"
 _REDIS_IS_GONE = re.compile("connect|Connection|Timeout|timed out|LOADING|Broken pipe")
 _LOG_MAX_BYTES = 5_000_000
-# The client's own pair: the server lets in whoever has its public key, which only its owner has.
-_CURVE_WITHOUT = "$"  # the configuration file would take it for the beginning of a variable
+# In its configuration file this would be the beginning of a variable.
+_NOT_IN_A_KEY = "$"
 
 
 class Manager:
@@ -226,6 +227,11 @@ class Manager:
             time.sleep(0.02)
 
     def _refused(self, method: str, why: str) -> QueueError:
+        if _REDIS_IS_GONE.search(why):
+            return QueueError(
+                f"Redis went away while station {self.station} was asked for {method} ({why}): "
+                "operando queue list tells whether it was done"
+            )
         why = why.partition("\nPlan:")[0].removeprefix("Failed to add an item: ").strip()
         lines = [one for one in why.splitlines() if "For further information" not in one]
         # Of a lock it tells six lines, of which the first says it.
@@ -248,6 +254,7 @@ class Manager:
             line.setsockopt(zmq.RCVTIMEO, int(self._timeout_s * 1000))
             line.setsockopt(zmq.SNDTIMEO, int(self._timeout_s * 1000))
             line.curve_serverkey = keys["public"].encode()
+            # It lets in whoever has its public key; only the owner of its folder can read that.
             line.curve_publickey, line.curve_secretkey = zmq.curve_keypair()
             line.connect(keys["control"])
             line.send_json({"method": method, "params": dict(asked or {})})
@@ -308,7 +315,8 @@ def start_manager(
         if log.stat().st_size > _LOG_MAX_BYTES:
             log.replace(log.with_name(f"{_LOG}.1"))
     # What the user's own queue server was told is not for ours.
-    known = {key: value for key, value in os.environ.items() if not key.startswith("QSERVER_")}
+    own = without_secrets(os.environ)
+    known = {key: value for key, value in own.items() if not key.startswith("QSERVER_")}
     known |= {"OPERANDO_STATION": entry.name, "OPERANDO_DATA": str(data_dir)}
     with log.open("ab") as output:
         log.chmod(0o600)
@@ -349,7 +357,7 @@ def wait_for_manager(
         if manager.alive():
             return manager
         time.sleep(0.02)
-    log = station_dir(data_dir, station) / _LOG
+    log, lines = station_dir(data_dir, station) / _LOG, list[str]()
     with contextlib.suppress(OSError):
         lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()[-3:]
     raise QueueError(
@@ -379,7 +387,7 @@ def _keys(data_dir: Path, station: str) -> dict[str, str]:
 
     sockets = socket_dir(data_dir, station)
     keys = _read_keys(station_dir(data_dir, station)) or {}
-    while "private" not in keys or _CURVE_WITHOUT in keys["private"]:
+    while "private" not in keys or _NOT_IN_A_KEY in keys["private"]:
         public, private_key = zmq.curve_keypair()
         keys |= {"public": public.decode(), "private": private_key.decode()}
     keys.setdefault("lock", secrets.token_hex(24))

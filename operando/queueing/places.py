@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import stat
 import tempfile
 from pathlib import Path
 
@@ -30,15 +31,16 @@ def private(folder: Path) -> Path:
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         status = folder.lstat()
+        # Looked at before it is touched: a link may lead to a folder of yours.
+        if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid():
+            raise QueueError(
+                f"{folder} is not a folder of yours, and the sockets in it could be anybody's: "
+                "move it away"
+            )
         if status.st_mode & 0o077:
             folder.chmod(0o700)
     except OSError as error:
         raise QueueError(f"the folder {folder} cannot be used: {error.strerror}") from error
-    if not folder.is_dir() or folder.is_symlink() or status.st_uid != os.getuid():
-        raise QueueError(
-            f"{folder} is not a folder of yours, and the sockets in it could be anybody's: "
-            "move it away"
-        )
     return folder
 
 

@@ -75,6 +75,7 @@ def judge(
             of a queue counts as one.
         now: The time, s of the epoch.
     """
+    data_dir = data_dir.resolve()
     told = exports(data_dir)
     verified: dict[str, str] = {}
     for run in reversed(list_runs(data_dir)):
@@ -103,6 +104,7 @@ def delete(
 
     Each file is compared once more with what the export holds; one that differs stays.
     """
+    data_dir = data_dir.resolve()
     if verdict.why or verdict.export is None or is_locked(verdict.run.path):
         return 0
     note = DeletedRaw(

@@ -66,7 +66,7 @@ def with_deleted(run: Run, data_dir: Path) -> Run:
         return run
     if note is None:
         return run
-    gone = {data_dir / name for name in note.files}
+    gone = {data_dir.resolve() / name for name in note.files}
     streams = {
         name: replace(
             stream,

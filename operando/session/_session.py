@@ -117,6 +117,8 @@ class Session(Records):
         self.requests = RequestBox()
         self._out = out
         self._aside = Aside(LiveTable(out)) if out is not None else None
+        # Called with each alarm, in the thread that raises it; must return at once.
+        self.on_alarm: Callable[[str], object] | None = None
         self._service: threading.Thread | None = None
         self._late: threading.Thread | None = None
         self._guard: Guard | None = None
@@ -670,6 +672,12 @@ class Session(Records):
     def _show_alarm(self, text: str) -> None:
         if self._aside is not None:
             self._aside("alarm", {"text": text})
+        if self.on_alarm is not None:
+            try:
+                self.on_alarm(text)
+            except Exception:
+                # Any: who is told must not end what runs.
+                logger.exception("nobody was told of the alarm: %s", text)
 
     def _next_scan_id(self, md: dict[str, Any]) -> int:
         """Return how many runs the data folder will have with the next one."""

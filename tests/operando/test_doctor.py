@@ -116,6 +116,22 @@ def test_what_is_no_secret_stays(tmp_path: Path) -> None:
     assert mask.text("in /home/me/data and /home/me\n") == "in ~/data and ~\n"
 
 
+def test_secrets_of_stations_are_masked_wherever_they_stand(tmp_path: Path) -> None:
+    queueing = tmp_path / "state" / "queueing"
+    lock, token = "0123456789abcdef-lock", "ghijklmnopqrstuv-ticket"
+    files = {
+        "redis/password": "redis-redis-redis\n",
+        "door/tokens.key": "door-door-door-door",
+        "stations/A1/keys.json": json.dumps({"lock": lock, "control": "ipc:///run/A1.sock"}),
+        "stations/A1/ticket.json": json.dumps({"token": token, "item": "0123456789abcdef"}),
+    }
+    for name, text in files.items():
+        (queueing / name).parent.mkdir(parents=True, exist_ok=True)
+        (queueing / name).write_text(text)
+    secrets = known_secrets(tmp_path, {})
+    assert sorted(secrets) == sorted([lock, token, "redis-redis-redis", "door-door-door-door"])
+
+
 @settings(max_examples=5, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(secret=WORDS)
 def test_no_secret_is_in_a_bundle(

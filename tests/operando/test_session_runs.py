@@ -95,12 +95,17 @@ def test_runs_of_a_data_folder_are_numbered_across_sessions(tmp_path: Path) -> N
     assert numbers == [1, 2]
 
 
-def test_an_alarm_of_an_instrument_shows_where_the_rows_do(tmp_path: Path) -> None:
+def test_an_alarm_of_an_instrument_shows_where_the_rows_do_and_is_told(tmp_path: Path) -> None:
     out = io.StringIO()
     session = Session(load_bench("sim"), tmp_path, out=out, catalog=False)
+    told: list[str] = []
+    session.on_alarm = told.append
+    session.devices["potentiostat"].on_alarm("the disk takes no rows")
+    session.on_alarm = lambda text: told[1]  # who is told fails, and nothing else
     session.devices["potentiostat"].on_alarm("the disk takes no rows")
     session.close()
-    assert "ALARM  the disk takes no rows" in out.getvalue()
+    assert out.getvalue().count("ALARM  the disk takes no rows") == 2
+    assert told == ["the disk takes no rows"]
 
 
 def test_a_run_that_fails_tells_its_uid_its_reason_and_where_the_data_are(

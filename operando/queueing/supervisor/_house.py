@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+from operando.queueing._redis import RedisAddress
 from operando.queueing.store import Store
 from techniques import StationsFile
 
@@ -24,7 +25,8 @@ class House:
     Attributes:
         data_dir: The data folder.
         stations: The file of stations.
-        store: What is kept in Redis.
+        where: Where Redis is.
+        store: What is kept in it.
         alerts: Who is told.
         clock: What time it is.
         host: The name of this computer.
@@ -34,6 +36,7 @@ class House:
 
     data_dir: Path
     stations: StationsFile
+    where: RedisAddress
     store: Store
     alerts: Tells
     clock: Clock = field(default_factory=Clock)

@@ -121,8 +121,9 @@ class Items:
             by=str(item.get("user", "")),
         )
         self._store.clear_commands(self._name)
-        self._store.put_record(record)
+        # In this order: an item that the station names and that has no record was not begun.
         self._store.change_station(self._name, item=uid, state="running", why="", since=now)
+        self._store.put_record(record)
         self._take_out(uid)
         self._execute(record)
         return record
@@ -145,7 +146,8 @@ class Items:
         elif attempt.kind == "resume":
             run = last_run(self._house.data_dir, record.item)
             if run is None:
-                raise QueueError(f"item {record.item} is to go on, and there is no run of it")
+                self._end(record, "held", "it is to go on, and there is no run of it any more")
+                return
             if run.exit_status == "running" and not self._journal_waited_for():
                 return
             plan, kwargs = "resume_protocol", {"run": run.uid}
@@ -256,11 +258,16 @@ class Items:
         kind = record.attempts[-1].kind
         end_of_life = report.get("end_of_life")
         state = _state_of(record, status, kind, drove=run_uid is not None)
+        if report.get("stopped") and state in ("done", "resumed"):
+            state = "stopped"
         reason = reason or (str((end_of_life or {}).get("reason", "")))
+        # First what follows from it: once the record is closed nobody comes back to this.
+        self._conclude(record, state, reason, report, end_of_life)
         self._end(record, state, reason, exit_status=status, run_uid=run_uid)
-        self._after(record, state, reason, report, end_of_life)
+        if state == "failed":
+            self._hold_after_failures()
 
-    def _after(
+    def _conclude(
         self,
         record: Record,
         state: str,
@@ -272,9 +279,11 @@ class Items:
         mount = self._store.mount(self._name)
         mine = mount is not None and mount.cell_id == record.cell_id
         stopped = report.get("stopped")
-        if mine and (end_of_life or stopped):
-            said = (end_of_life or stopped or {}).get("reason") or reason
-            self.finish_cell(cast(Mount, mount), str(said) or "its experiment was ended")
+        if mine and end_of_life:
+            self.finish_cell(cast(Mount, mount), str(end_of_life.get("reason") or reason))
+        elif mine and stopped:
+            why = f"stopped by {stopped.get('by')}: {stopped.get('why') or 'no reason given'}"
+            self.finish_cell(cast(Mount, mount), why)
         elif state == "stopped":
             why = f"item {record.item[:8]} was ended by hand ({reason})"
             self._store.change_station(self._name, paused=True, why=why)
@@ -282,8 +291,6 @@ class Items:
             handling = f"{reason} {report.get('handling') or ''}"
             if "NOT known to be safe" in handling:
                 self.hold(f"the cell may not be safe: {handling}")
-            else:
-                self._hold_after_failures()
 
     def _hold_after_failures(self) -> None:
         last = self._store.records(self._name, last=_FAILURES_IN_A_ROW)
@@ -357,12 +364,12 @@ class Items:
             look_first=without_current and run is not None,
             now=self._house.clock.wall(),
         )
+        if after.over and run is not None and not run.interrupted:
+            end_of_life = (run.stop or {}).get("end_of_life")
+            self._conclude(after, after.state, run.reason, run.stop or {}, end_of_life)
         self._store.put_record(after)
         if after.state == "held":
             self._tell_held(after)
-        if after.over and run is not None and not run.interrupted:
-            end_of_life = (run.stop or {}).get("end_of_life")
-            self._after(after, after.state, run.reason, run.stop or {}, end_of_life)
         return after
 
     # -- deciding
@@ -379,6 +386,8 @@ class Items:
             do, by = str(decision["do"]), str(decision.get("by", ""))
             if do not in _DECISIONS:
                 raise ValueError(f"{do!r} is none of {', '.join(_DECISIONS)}")
+            if decision.get("item") != (None if record is None else record.item):
+                raise ValueError("it is of another item than the one that is held")
         except (ValueError, KeyError, TypeError) as error:
             self._store.poison(key, text, f"it is no decision: {error}")
             with told():

@@ -2,15 +2,14 @@
 
 import subprocess
 import time
-from pathlib import Path
 from typing import Any
 
-from operando.queueing._redis import RedisAddress
 from operando.queueing.errors import QueueError
 from operando.queueing.managers import Manager, start_manager, wait_for_manager
 from techniques import StationEntry
 
 from ._files import StationFiles, process_in, write_whole
+from ._house import House
 from ._processes import Process, end_group
 from ._simulators import Simulator
 
@@ -26,17 +25,14 @@ class ManagerProcess:
     run, and only its files tell of it from then on.
     """
 
-    def __init__(
-        self, data_dir: Path, entry: StationEntry, files: StationFiles, where: RedisAddress
-    ) -> None:
-        self._data_dir = data_dir
+    def __init__(self, house: House, entry: StationEntry, files: StationFiles) -> None:
+        self._house = house
         self._entry = entry
         self._files = files
-        self._where = where
         self._path = files.folder / "manager.json"
         self._child: subprocess.Popen[bytes] | None = None
         self._heard_at = time.monotonic()
-        self.manager = Manager(data_dir, entry.name)
+        self.manager = Manager(house.data_dir, entry.name)
 
     @property
     def process(self) -> Process | None:
@@ -73,11 +69,11 @@ class ManagerProcess:
             simulator = Simulator(self._files.folder, self._entry)
             simulator.ensure()
             environ |= simulator.environment
-        child = start_manager(self._data_dir, self._entry, self._where, environ)
+        child = start_manager(self._house.data_dir, self._entry, self._house.where, environ)
         self._child = child
         told = {"pid": child.pid, "started_ticks": Process.of(child.pid).started_ticks}
         write_whole(self._path, told)
-        wait_for_manager(self._data_dir, self._entry.name, child)
+        wait_for_manager(self._house.data_dir, self._entry.name, child)
         self._heard_at = time.monotonic()
         self.manager.lock()
 

@@ -6,7 +6,6 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from operando.queueing._redis import RedisAddress
 from operando.queueing.errors import QueueError
 from operando.queueing.model import Record, StationState
 from operando.queueing.store import manager_prefix, told
@@ -46,15 +45,14 @@ class Station:
     Args:
         house: What all stations share.
         entry: The station.
-        where: Where Redis is.
     """
 
-    def __init__(self, house: House, entry: StationEntry, where: RedisAddress) -> None:
+    def __init__(self, house: House, entry: StationEntry) -> None:
         self._house = house
         self.entry = entry
         self.name = entry.name
         self.files = StationFiles(house.data_dir, entry.name)
-        self.process = ManagerProcess(house.data_dir, entry, self.files, where)
+        self.process = ManagerProcess(house, entry, self.files)
         self.manager = self.process.manager
         self._items = Items(house, entry, self.files, self.manager)
         self._opening_since: float | None = None
@@ -64,6 +62,8 @@ class Station:
         self._said: tuple[str, float] = ("", 0.0)
         self._secured: tuple[Process, str] | None = None
         self._redis_starts: int | None = house.redis_starts
+        self._known = StationState(name=self.name, host=house.host)
+        self._adopted = False
         self._seen: tuple[Any, ...] = ()
         self._quiet_until = 0.0
 
@@ -112,8 +112,9 @@ class Station:
         if glance == self._seen and time.monotonic() < self._quiet_until:
             return
         self._seen, self._quiet_until = glance, 0.0
-        state = self._house.store.station(self.name)
-        if state is None:
+        state = self._state()
+        if state.wanted == "closed" and not state.since:
+            self._quiet_until = time.monotonic() + _QUIET_S
             return  # nobody ever started it
         try:
             status = self.process.status()
@@ -150,6 +151,22 @@ class Station:
             found = pipe.execute(raise_on_error=False)
         kept = (self.files.reported(), self._house.no_start, self._house.redis_starts)
         return (*map(str, found), *kept)
+
+    def _state(self) -> StationState:
+        """Return how the station is; what could not be read any more is as it was last."""
+        store = self._house.store
+        state = store.station(self.name)
+        if state is None:
+            known = self._known.model_dump(exclude={"name"})
+            state = store.change_station(self.name, **known)
+        if not self._adopted:
+            # Of an item that is under way the record is the truth, whatever the station says.
+            under_way = [x for x in store.records(self.name, last=3) if not x.over]
+            if under_way and state.item is None:
+                state = store.change_station(self.name, item=under_way[-1].item)
+            self._adopted = True
+        self._known = state
+        return state
 
     def _renew_connections(self, status: Mapping[str, Any] | None) -> None:
         """Have the manager connect to a Redis that was started again, before people ask it.
@@ -330,7 +347,6 @@ class Station:
 
     def _dead(self, worker: Process, what: str) -> None:
         """Do what is to be done for a worker that died or hangs; may be called again midway."""
-        state = self._house.store.station(self.name) if self._secured else None
         run = None
         if self._secured is None or self._secured[0] != worker:
             ticket = self.files.ticket()
@@ -341,10 +357,7 @@ class Station:
             _log.warning("station %s: %s; %s", self.name, what, done)
             self._house.alerts.send("worker_died", what, done, station=self.name)
         done = self._secured[1]
-        state = state or self._house.store.station(self.name)
-        if state is None:
-            self.files.forget_worker()
-            return
+        state = self._state()
         self._destroy()
         record = self._record(state)
         if record is not None:

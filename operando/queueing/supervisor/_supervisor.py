@@ -6,7 +6,7 @@ import os
 import threading
 import time
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from operando.queueing import _redis
 from operando.queueing.errors import QueueError
@@ -52,7 +52,7 @@ class Supervisor:
         self._clock = Clock()
         self._stopping = threading.Event()
         self._threads: dict[str, threading.Thread] = {}
-        self._claims: dict[str, float] = {}
+        self._stations: list[Station] = []
         self._claimed_at = 0.0
         self._told = ""
         self._where: _redis.RedisAddress | None = None
@@ -93,7 +93,7 @@ class Supervisor:
                 try:
                     started = self._keep_redis()
                     if house is not None and started:
-                        house.redis_starts += 1
+                        self._tell_stations(house)
                     if house is None and self._where is not None:
                         house = self._house(self._where)
                         surroundings = Surroundings(house)
@@ -136,6 +136,16 @@ class Supervisor:
                 return True
         return False
 
+    def _tell_stations(self, house: House) -> None:
+        """Tell stations that Redis was started again, maybe elsewhere: its port may be taken."""
+        if self._where is not None and house.where != self._where:
+            _log.warning("Redis is at %s now; the queue servers are started anew", self._where)
+            house.where = self._where
+            house.store.client = _redis.client(self._where)
+            for station in self._stations:
+                station.process.end_all_but_worker()
+        house.redis_starts += 1
+
     def _house(self, where: _redis.RedisAddress) -> House:
         from ._surroundings import alerts_of
 
@@ -145,6 +155,7 @@ class Supervisor:
         house = House(
             data_dir=self._data_dir,
             stations=self._file,
+            where=where,
             store=store,
             alerts=alerts_of(self._file.alerts, self._data_dir, store),
             clock=self._clock,
@@ -163,7 +174,8 @@ class Supervisor:
             if not self._claimed(house, entry.name) or entry.name in self._threads:
                 continue
             house.store.change_station(entry.name, host=house.host, supervisor_pid=os.getpid())
-            station = Station(house, entry, cast(_redis.RedisAddress, self._where))
+            station = Station(house, entry)
+            self._stations.append(station)
             thread = threading.Thread(
                 target=station.serve, args=(self._stopping,), name=f"station {entry.name}"
             )

@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 
 from operando.checking import Estimate, Part, estimate
-from operando.checking._space import free_space, size_text
+from operando.checking._space import free_space
 from operando.configuration import load_bench, load_cell, load_protocol
+from operando.room import size_text
 from techniques import OpenCircuit, Protocol, Recording, Schedule
 
 

@@ -22,8 +22,17 @@ from hypothesis import strategies as st
 
 from operando import cli
 from operando.doctor import Mask, known_secrets, write_bundle
-from operando.queueing.alerts import EVENTS, Alerts, recent, spool_path, stations_told
-from operando.queueing.model import StationState
+from operando.queueing.alerts import (
+    EVENTS,
+    Alerts,
+    campaign_over,
+    leave_alert,
+    recent,
+    spool_path,
+    stations_told,
+    without_secrets,
+)
+from operando.queueing.model import Record, StationState
 from techniques.queueing import AlertSettings
 
 # In addresses; such that no word of ours is one by chance.
@@ -428,6 +437,75 @@ def test_a_bench_file_sends_no_address_of_alerts_to_a_host_it_names() -> None:
             resolve(f"tcp://${{{name}}}.example.org:1")
 
 
+def test_two_processes_send_each_alert_once_and_one_takes_over_from_the_other(
+    web: Any, tmp_path: Path
+) -> None:
+    code = (
+        "import sys, time; from pathlib import Path;"
+        "from operando.queueing.alerts import Alerts;"
+        "from techniques.queueing import AlertSettings;"
+        "a = Alerts(AlertSettings(), Path(sys.argv[1])); a.start(); time.sleep(0.2);"
+        "[a.send('daily', f'theirs {n}') for n in range(10)];"
+        "print('sent', flush=True); time.sleep(60)"
+    )
+    environment = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join(sys.path),
+        "OPERANDO_ALERTS": web.url,
+    }
+    child = subprocess.Popen(
+        [sys.executable, "-c", code, str(tmp_path)], env=environment, stdout=subprocess.PIPE
+    )
+    try:
+        assert child.stdout is not None
+        child.stdout.readline()
+        alerts = Alerts(AlertSettings(), tmp_path, environment={"OPERANDO_ALERTS": web.url})
+        for number in range(10):
+            alerts.send("daily", f"ours {number}")
+        _until(lambda: len(recent(tmp_path)) == 20 and not _waiting(tmp_path))
+        assert sorted(_titles(web)) == sorted(
+            f"{whose} {n}" for whose in ("ours", "theirs") for n in range(10)
+        )
+        web.posts.clear()
+    finally:
+        child.kill()
+        child.wait()
+        child.stdout.close()
+    leave_alert(tmp_path, "run_alarm", "a hard short", f"password: {SECRET}", station="A1")
+    _until(lambda: not _waiting(tmp_path))
+    alerts.close()
+    assert _titles(web) == ["a hard short"]
+    assert SECRET not in _everything_written(tmp_path)
+
+
+def _waiting(folder: Path) -> list[str]:
+    return [one.alert.title for one in recent(folder, 100) if one.state == "waiting"]
+
+
+def _until(condition: Any) -> None:
+    import time
+
+    end = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+def test_a_campaign_is_done_when_every_item_of_it_is_over() -> None:
+    def record(item: str, state: Any, **told: Any) -> Record:
+        return Record(item=item, station="A1", cell_id="zn", campaign="zn", state=state, **told)
+
+    done = [record("1", "done"), record("2", "failed", label="zn 2/2", reason="a hard short")]
+    assert campaign_over("zn", done, []) == (
+        "Campaign zn is done: 1 done, 1 failed",
+        "zn 2/2: failed: a hard short",
+    )
+    assert campaign_over("zn", [*done, record("3", "held")], []) is None
+    assert campaign_over("zn", done, [{"campaign": "zn"}]) is None
+    assert campaign_over("", done, []) is None
+    assert campaign_over("na", done, []) is None
+
+
 def test_an_event_that_is_none_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="no such event: 'fire'"):
         _sender(tmp_path, "", Clock()).send("fire", "x")
@@ -439,3 +517,8 @@ def test_importing_the_package_imports_nothing_slow() -> None:
     assert (
         subprocess.run([sys.executable, "-c", code], env=environment, check=False).returncode == 0
     )
+
+
+def test_managers_and_workers_are_given_no_address() -> None:
+    given = {"OPERANDO_ALERTS": SECRET, "OPERANDO_HEARTBEAT_URL": SECRET, "PATH": "/bin"}
+    assert without_secrets(given) == {"PATH": "/bin"}

@@ -292,6 +292,24 @@ def test_a_station_of_another_computer_is_listed_and_left_alone(queue: Queue, st
         store.client.delete(key)
 
 
+def test_another_computer_sees_the_queues_by_the_address_of_redis(
+    running: Running, queue: Queue, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    item = _add(queue)
+    where = running.redis.address()
+    stations = tmp_path / "stations.yaml"
+    entry = "stations: [{name: A1, bench: sim}]"
+    stations.write_text(f"redis: 127.0.0.1:{where.port}\n{entry}\n")
+    with Queue(tmp_path, stations) as other:
+        with pytest.raises(QueueError, match="OPERANDO_REDIS_PASSWORD"):
+            other.list()
+        monkeypatch.setenv("OPERANDO_REDIS_PASSWORD", where.password)
+        assert [one.item for one in other.list()] == [item]
+        with pytest.raises(QueueError, match="A1 was never started on this computer"):
+            other.hold(item)
+        assert other.pause("A1").paused
+
+
 def test_the_history_tells_what_became_of_items(queue: Queue, store: Store) -> None:
     item = _add(queue)
     queue.remove(item, by="anna")

@@ -120,6 +120,21 @@ def test_everything_answered_is_there_after_it_was_killed(
     assert connect(before).lrange("queue", 0, -1) == [str(n) for n in range(100)]
 
 
+def test_one_that_is_just_dying_is_no_stranger(connect: Connect, server: RedisServer) -> None:
+    before = server.address()
+    for n in range(10):
+        connect(before).rpush("queue", n)
+        os.kill(_pid(server), signal.SIGKILL)
+        assert server.ensure() == before  # its managers would not find it elsewhere
+    assert connect(before).llen("queue") == 10
+
+
+def test_its_port_is_none_that_the_system_gives_to_others(server: RedisServer) -> None:
+    path = Path("/proc/sys/net/ipv4/ip_local_port_range")
+    lowest, highest = map(int, path.read_text().split())
+    assert not lowest <= server.address().port <= highest
+
+
 @pytest.mark.parametrize("damage", ["torn", "zeros", "noise"])
 def test_a_damaged_end_of_its_journal_takes_no_more_with_it(
     connect: Connect, server: RedisServer, folder: Path, damage: str

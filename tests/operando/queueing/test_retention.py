@@ -51,6 +51,16 @@ def data_dir(
     return folder
 
 
+@pytest.fixture
+def archived(raw_run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A data folder whose run was exported as a crate, ``crate`` beside it."""
+    folder = tmp_path / "data"
+    raw_run.make(folder)
+    raw_run.export("crate", folder, tmp_path / "crate")
+    monkeypatch.setenv("OPERANDO_DATA", str(folder))
+    return folder
+
+
 def _raw(folder: Path) -> list[Path]:
     return sorted(folder.glob("assets/*/*.h5"))
 
@@ -60,9 +70,7 @@ def _verdict(folder: Path, **given: Any) -> Any:
     return found
 
 
-@pytest.mark.parametrize(
-    ("to", "output"), [("rocrate", "crate"), ("rocrate", "crate.zip"), ("nexus", "run.nxs")]
-)
+@pytest.mark.parametrize(("to", "output"), [("rocrate", "crate.zip"), ("nexus", "run.nxs")])
 def test_a_complete_export_lets_raw_data_go_and_the_run_tells_where_they_are(
     to: Any, output: str, data_dir: Path, tmp_path: Path
 ) -> None:
@@ -86,7 +94,7 @@ def test_a_complete_export_lets_raw_data_go_and_the_run_tells_where_they_are(
     with pytest.raises(IndexError, match=r"row 0 of 0: images and spectra .* deleted here on"):
         run.streams["detector"].asset("detector_image")[0]
     assert not list(judge(data_dir, 30, now=_later))
-    export_run(UID, data_dir, to="rocrate", output=tmp_path / "again")
+    export_run(UID, data_dir, to="nexus", output=tmp_path / "again.nxs")
     assert not exports(data_dir)[-1].complete
 
 
@@ -98,23 +106,22 @@ def test_an_export_without_raw_data_lets_nothing_go(
     assert "is not complete" in _verdict(data_dir).why
 
 
-def test_what_is_not_over_stays(data_dir: Path, tmp_path: Path) -> None:
-    export_run(UID, data_dir, to="rocrate", output=tmp_path / "crate")
-    assert "not set" in _verdict(data_dir, after_days=None).why
-    assert "less than 50 days" in _verdict(data_dir, after_days=50).why
-    assert "item of the queue" in _verdict(data_dir, in_use={UID}).why
-    assert _verdict(data_dir, in_use=None).why == ""  # of no queue
-    lock = os.open(journal_path(data_dir, UID), os.O_RDONLY)
+def test_what_is_not_over_stays(archived: Path, tmp_path: Path) -> None:
+    assert "not set" in _verdict(archived, after_days=None).why
+    assert "less than 50 days" in _verdict(archived, after_days=50).why
+    assert "item of the queue" in _verdict(archived, in_use={UID}).why
+    assert _verdict(archived, in_use=None).why == ""  # of no queue
+    lock = os.open(journal_path(archived, UID), os.O_RDONLY)
     import fcntl
 
     fcntl.flock(lock, fcntl.LOCK_EX)
     try:
-        verdict = _verdict(data_dir)
+        verdict = _verdict(archived)
         assert verdict.why == "it is going on"
-        assert delete(data_dir, verdict) == 0
+        assert delete(archived, verdict) == 0
     finally:
         os.close(lock)
-    assert _raw(data_dir)
+    assert _raw(archived)
 
 
 @pytest.mark.parametrize("status", ["abort", "fail", None])
@@ -135,37 +142,42 @@ def test_what_can_be_resumed_stays(
     for name, doc in documents.documents:
         writer(name, doc)
     writer.close()
-    export_run(UID, folder, to="rocrate", output=tmp_path / "crate")
     (verdict,) = judge(folder, 1, now=_later)
-    assert verdict.why
+    assert verdict.why == f"it ended as {status or 'unfinished'} and can be resumed"
     assert verdict.export is None
 
 
-def test_no_link_leads_out_of_the_data_folder(data_dir: Path, tmp_path: Path) -> None:
-    export_run(UID, data_dir, to="rocrate", output=tmp_path / "crate")
+def test_no_link_leads_out_of_the_data_folder(archived: Path, tmp_path: Path) -> None:
     outside = tmp_path / "outside"
-    folder = _raw(data_dir)[0].parent
+    folder = _raw(archived)[0].parent
     folder.rename(outside)
     folder.symlink_to(outside)
-    assert not list(judge(data_dir, 1, now=_later))
+    assert not list(judge(archived, 1, now=_later))
     folder.unlink()
     folder.mkdir()
     for path in outside.iterdir():
         (folder / path.name).symlink_to(path)
-    assert not list(judge(data_dir, 1, now=_later))
+    assert not list(judge(archived, 1, now=_later))
     assert list(outside.iterdir())
 
 
-def test_an_export_that_is_the_raw_data_themselves_is_none(data_dir: Path, tmp_path: Path) -> None:
+def test_a_data_folder_may_be_named_by_a_link(archived: Path, tmp_path: Path) -> None:
+    named = tmp_path / "named"
+    named.symlink_to(archived)
+    delete(named, _verdict(named))
+    assert not _raw(archived)
+    assert any("deleted here" in one for one in Run.from_journal(UID, named).notes)
+
+
+def test_an_export_that_is_the_raw_data_themselves_is_none(archived: Path, tmp_path: Path) -> None:
     crate = tmp_path / "crate"
-    export_run(UID, data_dir, to="rocrate", output=crate)
     copied = next(crate.rglob("*.h5"))
     copied.unlink()
-    copied.symlink_to(_raw(data_dir)[0])
-    assert "does not hold any more" in _verdict(data_dir).why
+    copied.symlink_to(_raw(archived)[0])
+    assert "does not hold any more" in _verdict(archived).why
     shutil.rmtree(copied.parent)
-    copied.parent.symlink_to(_raw(data_dir)[0].parent)
-    assert "lies among the raw data" in _verdict(data_dir).why
+    copied.parent.symlink_to(_raw(archived)[0].parent)
+    assert "lies among the raw data" in _verdict(archived).why
 
 
 _DEEDS = st.lists(
@@ -186,7 +198,7 @@ _DEEDS = st.lists(
 )
 
 
-@settings(max_examples=40)
+@settings(max_examples=30)
 @given(deeds=_DEEDS, place=st.integers(0, 10_000))
 def test_never_deletes_what_is_not_exported(
     deeds: list[str], place: int, tmp_path_factory: pytest.TempPathFactory, raw_run: Any
@@ -215,7 +227,7 @@ def test_never_deletes_what_is_not_exported(
                 ledger = folder / "state" / "exports.jsonl"
                 if ledger.exists():
                     text = ledger.read_text()
-                    ledger.write_text(text[: place % len(text)])
+                    ledger.write_text(text[: place % (len(text) + 1)])
             case "retain" if raw is not None:
                 content = raw.read_bytes()
                 for verdict in judge(folder, 1, now=_later):
@@ -308,34 +320,60 @@ def raw_run(tmp_path_factory: pytest.TempPathFactory) -> _Kept:
 
 
 def test_the_command_tells_first_and_deletes_when_told(
-    data_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    archived: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    journal = journal_path(data_dir, UID)
-    assert cli.main(["export", UID, "--to", "rocrate", "--output", str(tmp_path / "crate")]) == 0
+    journal = journal_path(archived, UID)
     os.utime(journal, (1.7e9, 1.7e9))
     assert cli.main(["retention"]) == cli.OK
     assert "nothing is ever deleted" in capsys.readouterr().out
     assert cli.main(["retention", "--older-than", "2"]) == cli.OK
     assert "may go" in capsys.readouterr().out
-    assert _raw(data_dir)
+    assert _raw(archived)
     assert cli.main(["retention", "--older-than", "2", "--delete"]) == cli.OK
     assert "deleted" in capsys.readouterr().out
-    assert not _raw(data_dir)
+    assert not _raw(archived)
 
 
-def test_numbers_of_images_are_kept_when_the_images_go(data_dir: Path, tmp_path: Path) -> None:
+def test_numbers_of_images_are_kept_when_the_images_go(archived: Path, tmp_path: Path) -> None:
     from operando.analysis import metrics
     from operando.search import store_metrics, stored_metrics
 
-    run = Run.from_journal(UID, data_dir)
-    store_metrics(data_dir, run, metrics(run))
-    export_run(UID, data_dir, to="rocrate", output=tmp_path / "crate")
-    delete(data_dir, _verdict(data_dir))
-    assert not _raw(data_dir)
-    found = stored_metrics(data_dir, Run.from_journal(UID, data_dir))
+    run = Run.from_journal(UID, archived)
+    store_metrics(archived, run, metrics(run))
+    delete(archived, _verdict(archived))
+    assert not _raw(archived)
+    found = stored_metrics(archived, Run.from_journal(UID, archived))
     assert found is not None
 
 
+@pytest.mark.long
+def test_the_catalog_does_not_miss_what_was_deleted_after_an_export(
+    data_dir: Path, tmp_path: Path
+) -> None:
+    from operando.catalog import (
+        ensure_service,
+        rebuild_catalog,
+        stop_service,
+        verify,
+        wait_until_ingested,
+    )
+
+    ensure_service(data_dir, wait_s=60)
+    try:
+        wait_until_ingested(data_dir, UID, 60)
+        export_run(UID, data_dir, to="rocrate", output=tmp_path / "crate")
+        delete(data_dir, _verdict(data_dir))
+        assert not verify(UID, data_dir).differences
+        assert any("deleted here" in one for one in Run.from_catalog(UID, data_dir).notes)
+        rebuild_catalog(data_dir)
+        ensure_service(data_dir, wait_s=60)
+        wait_until_ingested(data_dir, UID, 60)
+        assert not verify(UID, data_dir).differences
+    finally:
+        stop_service(data_dir)
+
+
+@settings(max_examples=30)
 @given(
     free=st.lists(st.floats(0.1, 1000), min_size=1, max_size=6),
     hours=st.floats(0.2, 5),
