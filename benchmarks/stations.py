@@ -29,15 +29,20 @@ CELL = "zn-bare"
 ROW_S = 0.1
 # A row that comes so much later than due is one that was lost, in row intervals.
 GAP = 1.5
+# No rows denser than at 10 Hz: each second of the program costs the same.
+_HALF = {
+    "current_density_ma_cm2": 1.0,
+    "until": [{"quantity": "time_s", "value": 60}],
+    "record": {"dt_s": ROW_S, "edge_dt_s": ROW_S},
+}
 PROTOCOL = {
     "name": "ten-rows-a-second",
     "cell": CELL,
     "technique": {
         "type": "plate_strip_cycle",
-        "current_density_ma_cm2": 1.0,
-        "capacity_mah_cm2": 1.0 * 60 / 3600,
+        "plate": _HALF,
+        "strip": _HALF,
         "cycles": 3,
-        "record": {"dt_s": ROW_S},
     },
     "every": {"image_s": 30, "burst_for_s": 0, "spectrum_s": None, "injection_s": None},
     "rules": [],
@@ -140,15 +145,15 @@ def _rows(data: Path) -> int:
         run = Run.from_journal(path.stem, data, chain=False)
         if run.start.get("protocol") != PROTOCOL["name"]:
             continue
-        stream = run.streams["potentiostat"]
+        stream = run.streams["potentiostat"].columns
         step, t = (stream[f"potentiostat_{key}"] for key in ("step", "t"))
         inside = step[1:] == step[:-1]
         gaps = (t[1:] - t[:-1])[inside]
         missing = int(sum(round(float(gap) / ROW_S) - 1 for gap in gaps if gap > GAP * ROW_S))
         told = run.stop.get("reason", "") if run.stop else "no stop document"
         camera = run.streams.get("camera")
-        if camera is not None and "camera_waited" in camera:
-            waits += [float(value) for value in camera["camera_waited"]]
+        if camera is not None and "camera_waited" in camera.columns:
+            waits += [float(value) for value in camera.columns["camera_waited"]]
         images = 0 if camera is None else len(camera)
         _say(f"{path.stem[:8]}: {len(t)} rows, {missing} missing, {images} images. {told}")
         lost += missing

@@ -345,7 +345,8 @@ def _takes(told: Mapping[str, Any]) -> str:
                 return "[" + ", ".join(_takes(one) for one in told["prefixItems"]) + "]"
             return f"list of {_takes(told['items'])}"
         case "object":
-            return f"name: {_takes(told['additionalProperties'])}, ..."
+            values = told.get("additionalProperties", True)
+            return f"name: {_takes(values)}, ..." if isinstance(values, dict) else "mapping"
         case "string" if told.get("format") == "date-time":
             return "date and time, `2026-11-20T14:05:00+01:00`"
         case "string" if told.get("format") == "date":

@@ -3,7 +3,7 @@
 import argparse
 from typing import TYPE_CHECKING, Any
 
-from . import _campaign
+from . import _campaign, _ledger
 from ._arguments import AddCommand, Command, add_replicate, count
 from ._terminal import OK, columns, say
 
@@ -75,6 +75,8 @@ def declare(add: AddCommand) -> None:
     _add_station(one, "only that one")
     one.add_argument("--last", type=count, metavar="N", help="only the last ones")
     _add_json(one)
+
+    _ledger.declare(verb)
 
     one = verb("move", _move, "change the order of a queue")
     _add_item(one)

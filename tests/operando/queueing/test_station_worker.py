@@ -41,7 +41,7 @@ from operando.session import Session
 from operando.simulation import SimulatedBench
 
 pytestmark = pytest.mark.timeout(120)
-FACTOR = 400.0
+FACTOR = 1000.0
 SAMPLE = as_data(load_cell("zn-bare"))
 LABEL = SAMPLE["cell_id"]
 
@@ -507,11 +507,11 @@ def test_a_worker_that_is_told_to_end_opens_the_cell_reports_and_ends(config: Pa
         manager = managers.wait_for_manager(station.data, "A1", process)
         manager.lock()
         manager.open()
-        wait_for(lambda: manager.status()["worker_environment_state"] == "idle")
+        wait_for(lambda: _status(manager).get("worker_environment_state") == "idle")
         pid = json.loads((station_dir(station.data, "A1") / tickets.WORKER).read_text())["pid"]
         token = issue(station.data, "A1", "item-1", "run_protocol", label="zn 1/1")
         kwargs = {"protocol": cycles(50), "sample": SAMPLE, "ticket": token, "label": "zn 1/1"}
-        wait_for(lambda: manager.status()["manager_state"] == "idle")
+        wait_for(lambda: _status(manager).get("manager_state") == "idle")
         manager.execute("run_protocol", kwargs)
         wait_for(lambda: any(one.rows.get("potentiostat") for one in list_runs(station.data)))
         os.kill(pid, signal.SIGTERM)
@@ -529,6 +529,14 @@ def test_a_worker_that_is_told_to_end_opens_the_cell_reports_and_ends(config: Pa
             not in (station_dir(station.data, "A1") / "manager.log").read_text()
         )
     shutil.rmtree(folder)
+
+
+def _status(manager: managers.Manager) -> dict[str, Any]:
+    """Return what it tells; nothing while a busy computer keeps it from answering in time."""
+    try:
+        return manager.status()
+    except QueueError:
+        return {}
 
 
 def _end_group(process: Any) -> None:
