@@ -69,7 +69,7 @@ def course_of(technique: Technique, seen: list[Sample], there: float) -> tuple[C
     course.progress = Progress(technique, Counters(), AREA_CM2, 1)
     for row in seen:
         course.progress.take(row)
-    course._deposit = Deposit(AREA_CM2, there)
+    course.deposit = Deposit(AREA_CM2, there)
     return changes, course
 
 
