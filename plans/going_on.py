@@ -124,7 +124,7 @@ def amended_program(
     changes.made_at(amendment, behind + 1, at.t_s)
     if going.technique is None:
         course.ended_by = (
-            f"{told}: it has {half_cycles_of(amendment.technique)} half-cycles, and ends here"
+            f"{told}: that ends behind half-cycle {half_cycles_of(amendment.technique)}"
         )
         return None
     course.remark(told)
