@@ -147,7 +147,9 @@ def _runs(store: Store, station: str) -> bool:
 
 
 def _write(options: argparse.Namespace, text: str, report: list[str]) -> None:
-    command = " ".join(["python -m benchmarks.soak", *sys.argv[1:]])
+    names = ("stations", "items", "hours", "faults", "factor", "seed")
+    told_by = " ".join(f"--{name} {getattr(options, name):g}" for name in names)
+    command = f"python -m benchmarks.soak {told_by}"
     head = (
         "# A soak of unattended stations\n\n"
         f"`{command}`: {options.stations} stations of {options.hours:g} h of cell time each, "
