@@ -69,6 +69,9 @@ class Station:
     def post(self, path: str, given: Any) -> httpx.Response:
         return self._client.post(path, json=given)
 
+    def get(self, path: str) -> Any:
+        return self._client.get(path).json()
+
     def add(self) -> httpx.Response:
         kwargs = {"protocol": "zinc-symmetric-1-1", "sample": "zn-bare"}
         item = {"item_type": "plan", "name": "run_protocol", "kwargs": kwargs}
@@ -76,7 +79,7 @@ class Station:
 
     def wait_until(self, what: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
         for _ in range(300):
-            told = self._client.get("/operando/state").json()["stations"]
+            told = self.get("/operando/state")["stations"]
             state: dict[str, Any] = next(one for one in told if one["station"] == "A1")
             if what(state):
                 return state
@@ -113,19 +116,25 @@ def test_a_cell_is_cycled_and_ended_through_the_door(
     # Redis, the door, the guard, the catalog, and simulated instruments.
     assert len(found) >= 5
     assert {host for host, _ in found} == {"127.0.0.1"}
-    # It takes effect once the run has begun.
+    # Until the run has begun there is no step to skip.
     for _ in range(100):
-        answer = station.post("/operando/abort", {"why": "smoke", "wait_s": 20})
-        if answer.status_code == 200:
+        skipped = station.post("/operando/skip-step", {"wait_s": 20})
+        if skipped.status_code == 200:
             break
         time.sleep(0.2)
-    assert answer.json()["success"], answer.text
+    assert "ends where it stands" in skipped.json()["msg"], skipped.text
+    running = station.get("/api/queue/get")["running_item"]["kwargs"]["protocol"]
+    amended = {"protocol": {**running, "description": "longer"}, "why": "longer", "wait_s": 20}
+    answer = station.post("/operando/amend", amended)
+    assert "it goes on as protocol 'zinc-symmetric-1-1'" in answer.json()["msg"], answer.text
+    stop = {"cell_id": "ZN-ZN-001", "why": "burnt", "wait_s": 20}
+    answer = station.post("/operando/stop", stop)
+    assert "the cell opened" in answer.json()["msg"], answer.text
     state = station.wait_until(lambda told: told["records"][-1]["state"] not in _UNDER_WAY)
-    assert "ada" in state["records"][-1]["reason"]
-    assert "smoke" in state["records"][-1]["reason"]
+    assert state["records"][-1]["state"] == "stopped"
+    assert "stopped by ada: burnt" in state["records"][-1]["reason"]
     # Nothing more is run on a cell that somebody has ended.
-    stopped = station.post("/operando/stop", {"cell_id": "ZN-ZN-001", "why": "burnt"})
-    assert stopped.status_code == 200, stopped.text
+    station.wait_until(lambda told: told["mount"]["state"] == "finished")
     refused = station.add()
     assert refused.status_code == 422
     assert "is finished (stopped by ada: burnt)" in refused.json()["detail"]
