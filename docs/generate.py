@@ -273,7 +273,8 @@ def _default_rules() -> Iterator[str]:
         "count what was plated and stripped before. Sweeps and voltammograms have neither rule: "
         "limits of their own on current and charge end them, on the instrument. Beside its rules a "
         "run has guards by its cell file, which no protocol leaves out (`guards` in the start "
-        "document): `headspace_pressure`, `temperature_outside`, `reference_noise`, `overload`.\n"
+        "document): `headspace_pressure`, `temperature_outside`, `reference_noise`, `overload`. "
+        "`end_of_life` adds rules to either.\n"
     )
     yield f"| technique | `{short.when.event}` | `{overrun.when.event}` |"
     yield "|---|---|---|"

@@ -21,8 +21,9 @@ from instruments._follower import Follower, LeaderRow, Phase
 from instruments.errors import InstrumentError, SafetyLimitError
 from instruments.potentiostat.contract import LOOK, PLATE, REST, STRIP, ImpedancePoint, Sample
 from instruments.potentiostat.device import PotentiostatDevice
-from plans.changes import Amendment, Changes, told_of_change, told_of_skip
+from plans.changes import Amendment, Changes
 from plans.deposit import Deposit
+from plans.going_on import LEFT, Following, amended_program, behind_the_step, following
 from plans.noting import Note
 from plans.progress import Progress, Stood
 from plans.reference import ReferenceWatch
@@ -37,15 +38,11 @@ from techniques import (
     OpenCircuit,
     PositionError,
     Remaining,
-    SkipStep,
     TakeImages,
     TakeRamanSpectra,
     TakeSpectrum,
     Technique,
-    without_first_step,
 )
-from techniques.amended import amended, half_cycles_of
-from techniques.remaining import name_of
 from techniques.requests import AMENDED
 
 logger = logging.getLogger(__name__)
@@ -76,15 +73,6 @@ class _Series:
     next_s: float = float("-inf")
 
 
-@dataclass(frozen=True)
-class _Following:
-    """A further program of the run."""
-
-    technique: Technique
-    begin: Counters
-    why: str
-
-
 @dataclass
 class Course:
     """The course of one run.
@@ -102,6 +90,8 @@ class Course:
         reference: Watches the reference electrode; ``None``: there is none to be checked.
         changes: What people ask of the run; ``None``: nothing is heard.
         progress: How far the present program has come; ``None``: nobody asks.
+        deposit: The metal that was plated; ``None``: nobody asks.
+        passed: Half-cycle -> what of it had passed in programs that were ended within it.
         end_of_life: The rule that ended the life of the cell, for the stop document.
         ended_with: The error or the request that ended the programs; ``None``: they ended.
     """
@@ -119,6 +109,8 @@ class Course:
     reference: ReferenceWatch | None = None
     changes: Changes | None = None
     progress: Progress | None = None
+    deposit: Deposit | None = None
+    passed: dict[int, Interrupted] = field(default_factory=dict)
     end_of_life: dict[str, Any] | None = None
     ended_with: BaseException | None = None
     _wish: TakeSpectrum | None = None
@@ -129,10 +121,8 @@ class Course:
     _finished: bool = False
     _told: tuple[list[str], str | None] | None = None
     _series: dict[str, _Series] = field(default_factory=dict)
-    _deposit: Deposit | None = None
     _undeposit: Callable[[], None] | None = None
     _amend_now: bool = False
-    _passed: dict[int, Interrupted] = field(default_factory=dict)
     _unsubscribe: Callable[[], None] | None = None
     _rules_note: Note = field(
         default_factory=lambda: Note(
@@ -199,8 +189,8 @@ class Course:
     def begin(self) -> None:
         """Watch the program that is about to start."""
         if self.changes is not None:
-            self._deposit = Deposit(self.assignment.area_cm2)
-            self._undeposit = self.potentiostat.on_measured(self._deposit.take)
+            self.deposit = Deposit(self.assignment.area_cm2)
+            self._undeposit = self.potentiostat.on_measured(self.deposit.take)
         if self.watch is not None:
             self.watch.begin(self.potentiostat)
             self.readers.append(self.watch.read)
@@ -272,7 +262,7 @@ class Course:
     @property
     def deposit_mah_cm2(self) -> float:
         """Return the metal that is there of platings since the last whole strip, mAh/cm2."""
-        return 0.0 if self._deposit is None else self._deposit.mah_cm2
+        return 0.0 if self.deposit is None else self.deposit.mah_cm2
 
     def _follow(self) -> None:
         if self._unsubscribe is not None:
@@ -401,26 +391,26 @@ class Course:
             if changes is not None and (over or not self._stopped):
                 changes.skip = None
             if changes is not None and ending == "complete" and changes.amendment is not None:
-                following = self._amended(changes, changes.amendment, None)
+                next_one = amended_program(self, changes, changes.amendment, None)
             elif over or not self._stopped:
                 return
             elif changes is not None and changes.skip is not None:
-                following = self._behind_the_step(changes, *changes.skip)
+                next_one = behind_the_step(self, changes, self._stood())
             elif changes is not None and changes.amendment is not None and self._amend_now:
-                following = self._amended(changes, changes.amendment, self._stood())
+                next_one = amended_program(self, changes, changes.amendment, self._stood())
             elif self._wish is not None:
-                following = yield from self._take_spectrum(self._wish, run_program)
+                next_one = yield from self._take_spectrum(self._wish, run_program)
             else:
                 return
             self._amend_now = False
-            if following is None or self.ended_by:
+            if next_one is None or self.ended_by:
                 return
-            yield from self.start(following.technique, following.begin, following.why)
+            yield from self.start(next_one.technique, next_one.begin, next_one.why)
             yield from run_program()
 
     def _take_spectrum(
         self, wish: TakeSpectrum, run_program: Callable[[], MsgGenerator]
-    ) -> Generator[Msg, Any, "_Following | None"]:
+    ) -> Generator[Msg, Any, Following | None]:
         """Measure the spectrum of a rule; return what was left of the program before it."""
         why, stood = self._because, self._stood()
         self._wish = None
@@ -432,9 +422,7 @@ class Course:
         self._may_interrupt = True
         if self.changes is not None:
             self.changes.skip = None  # it was this spectrum
-        return self._following(stood.left, "what was left of the program")
-
-    # -- what people asked for
+        return following(self, stood.left, LEFT)
 
     def _boundary(self, amendment: Amendment | None, newest: LeaderRow | None) -> bool:
         """Return whether a change is to be made now: a half-cycle is over."""
@@ -442,114 +430,6 @@ class Course:
             return False
         begun = newest.role in (PLATE, STRIP) and newest.half_cycle > amendment.behind
         return newest.role == REST or begun
-
-    def _behind_the_step(
-        self, changes: Changes, number: int, asked: SkipStep
-    ) -> "_Following | None":
-        """Return what is behind the step that is to be skipped."""
-        changes.skip = None
-        left = self._stood().left
-        end = self.potentiostat.program_end
-        if left.step is None or end.counters.step != number:
-            told = f"the step that {asked.by} asked to skip had just ended"
-            return self._behind(left, told, "what was left of the program")
-        at = f"(cycle {end.counters.cycle}, half-cycle {end.counters.half_cycle})"
-        told = told_of_skip(asked, f"{name_of(left.step)} {at}")
-        if left.step_is_half_cycle:
-            if self._deposit is not None:
-                self._deposit.keep(end.counters.half_cycle)
-            if self.watch is not None:
-                self.watch.skipped(end.counters.half_cycle)
-        return self._behind(without_first_step(left), told, told)
-
-    def _behind(self, left: Remaining, told: str, why: str) -> "_Following | None":
-        if left.technique is None:
-            self.ended_by = f"{told}: nothing is left behind it"
-        else:
-            self.remark(told)
-        return self._following(left, why)
-
-    def _amended(
-        self, changes: Changes, amendment: Amendment, stood: Stood | None
-    ) -> "_Following | None":
-        """Return with what the run goes on under a change; the old way where it cannot be made.
-
-        Args:
-            changes: What was asked.
-            amendment: The change.
-            stood: Where the program was ended; ``None``: it came to its own end.
-        """
-        at = self.potentiostat.program_end.counters
-        old = None if stood is None else self._following(stood.left, "what was left of the program")
-        left = Remaining(None, at.cycle, at.half_cycle) if stood is None else stood.left
-        begun = left.step if left.step_is_half_cycle else None
-        if getattr(begun, "continues_half_cycle", False):
-            # A half-cycle that is not quite over: the next one is the first that changes.
-            changes.amendment = replace(amendment, behind=left.half_cycle)
-            return old
-        changes.amendment = None
-        behind, asked = left.half_cycle, amendment.asked
-        try:
-            if behind + half_cycles_of(left.technique) != half_cycles_of(changes.technique):
-                raise PositionError(
-                    "a limit has left a loop early, and half-cycles have no numbers that both "
-                    "protocols share"
-                )
-            passed = None if stood is None else stood.interrupted
-            if begun is not None:
-                passed = self._passed.get(behind + 1, passed)
-            since = self.progress.behind_the_end() if self.progress is not None else ()
-            going = amended(
-                amendment.technique,
-                behind,
-                at.cycle,
-                since if stood is None else stood.since,
-                passed,
-                role=getattr(begun, "role", None),
-            )
-            update = {"technique": going.technique, "limits": amendment.limits}
-            assignment = self.assignment.model_copy(update=update)
-            if going.technique is not None:
-                self.potentiostat.check(assignment)
-        except (PositionError, InstrumentError) as error:
-            self.remark(f"the protocol was not {AMENDED} {asked.by}: {error}")
-            return old
-        told = told_of_change(asked, behind + 1)
-        changes.made_at(amendment, behind + 1, at.t_s)
-        if going.technique is None:
-            self.ended_by = (
-                f"{told}: it has {half_cycles_of(amendment.technique)} half-cycles, and ends here"
-            )
-            return None
-        self.remark(told)
-        self.assignment = assignment
-        self._watch_under(amendment, behind + 1)
-        return self._following(going, told)
-
-    def _watch_under(self, amendment: Amendment, half_cycle: int) -> None:
-        """Have the rules of a changed protocol hold, from that half-cycle on."""
-        changes, rules = self.changes, amendment.rules
-        if self.watch is not None:
-            self.watch.rules = rules
-        elif rules and changes is not None:
-            self.watch = changes.watch_anew(rules)
-            if self.watch is not None:
-                self.watch.begin(self.potentiostat)
-                self.readers.append(self.watch.read)
-        if self.watch is not None:
-            self.watch.amended(
-                amendment.technique.model_dump(mode="json"),
-                amendment.effective.model_dump(mode="json"),
-                half_cycle,
-            )
-
-    def _following(self, left: Remaining, why: str) -> "_Following | None":
-        """Return a program that goes on with what is left; where nothing is, the run has ended."""
-        if left.technique is None:
-            return None
-        ended = self.potentiostat.counters
-        update = {"cycle": left.cycle, "half_cycle": left.half_cycle}
-        return _Following(left.technique, ended.model_copy(update=update), why)
 
     def look_at_reference(self) -> MsgGenerator:
         """Look at the reference electrode after a program that did not come to its own end.
@@ -613,8 +493,8 @@ class Course:
             ) from error
         part, left = stood.interrupted, stood.left
         if part is not None and left.step_is_half_cycle:
-            before = self._passed.get(left.half_cycle + 1, Interrupted(0.0))
-            self._passed[left.half_cycle + 1] = replace(
+            before = self.passed.get(left.half_cycle + 1, Interrupted(0.0))
+            self.passed[left.half_cycle + 1] = replace(
                 part,
                 elapsed_s=before.elapsed_s + part.elapsed_s,
                 charge_mah_cm2=before.charge_mah_cm2 + part.charge_mah_cm2,

@@ -21,6 +21,7 @@ Kind = Literal[
     "unknown run",
     "no run",
     "no reason",
+    "left behind",
 ]
 # The measured charge may be above what was set by the error of the current, and by one check.
 _CHARGE_WITHIN = 0.02
@@ -197,6 +198,7 @@ def account(
             Finding(kind, item, record.station, record.cell_id, text)
             for kind, text in _findings(record, own)
         ]
+    findings += _left_behind(known.values())
     names = dict.fromkeys([*stations, *sorted({one.station for one in lines})])
     return Account(tuple(lines), tuple(findings), tuple(names))
 
@@ -237,6 +239,21 @@ def _findings(record: Record, experiments: Sequence[ExperimentSeen]) -> Iterable
             yield "missing", f"run {one.runs[-1][:8]} cannot be read: {one.trouble}"
             continue
         yield from _of_halves(one, done=record.state in DONE)
+
+
+def _left_behind(records: Iterable[Record]) -> Iterable[Finding]:
+    """Yield what is told to be under way although its station has begun another item since."""
+    newest: dict[str, float] = {}
+    under_way = []
+    for record in records:
+        began = record.began or 0.0
+        newest[record.station] = max(newest.get(record.station, 0.0), began)
+        if record.state in ("starting", "running"):
+            under_way.append(record)
+    for record in under_way:
+        if (record.began or 0.0) < newest[record.station]:
+            text = f"it is told to be {record.state}, and its station has begun another item since"
+            yield Finding("left behind", record.item, record.station, record.cell_id, text)
 
 
 def _of_halves(experiment: ExperimentSeen, *, done: bool) -> Iterable[tuple[Kind, str]]:

@@ -108,7 +108,7 @@ def test_what_was_amended_and_skipped_goes_on_so_after_a_kill(asked: Callable[..
     skip = {"request": "skip_step", "by": "Bob"}
     bench = asked([1, skip], [2, amend])
     with bench.broken.serve("potentiostat", factor=FACTOR):
-        bench.run_and_kill(cycling(30, 1.0), 3, 20, 2)
+        bench.run_and_kill(cycling(30, 1.0), 5, 20, 2)
         run = bench.resume()
     assert len(run.chain) == 2
     assert run.stop is not None

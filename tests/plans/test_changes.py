@@ -1,16 +1,35 @@
 """What is there to be plated on, and what a change of the protocol tells."""
 
+import dataclasses
 import math
+from typing import Any
 
 import pytest
 
+from instruments.errors import SafetyLimitError
 from instruments.potentiostat.contract import PLATE, REST, STRIP, ImpedancePoint, Sample
-from plans.changes import Changes, NotDoneError
+from plans.changes import Amendment, Changes, NotDoneError
 from plans.course import Course
 from plans.deposit import Deposit
+from plans.going_on import LEFT, Following, amended_program
 from plans.progress import Progress
-from techniques import Assignment, Counters, PositionError, SafetyLimits, SkipStep, Technique
-from tests.techniques.test_amended import cycling
+from techniques import (
+    Amend,
+    Assignment,
+    Counters,
+    Limit,
+    OpenCircuit,
+    PositionError,
+    PotentiostaticStep,
+    Protocol,
+    Repeat,
+    SafetyLimits,
+    Sequence,
+    SkipStep,
+    Technique,
+)
+from techniques.amended import half_cycles_of
+from tests.techniques.test_amended import cycling, half
 
 AREA_CM2, CURRENT_A, ROW_S = 1.131, 1.131e-3, 60.0
 
@@ -59,6 +78,16 @@ class Leader:
 
     name, in_columns, finished = "potentiostat", False, False
     limits = SafetyLimits(charge_max_mah_cm2=1.5)
+    refuses = ""
+
+    def ended(self, ending: str, progress: Progress) -> None:
+        self.program_end = dataclasses.replace(progress.now(), ending=ending)  # type: ignore[arg-type]
+        self.counters = self.program_end.counters
+
+    def check(self, assignment: Assignment) -> SafetyLimits:
+        if self.refuses:
+            raise SafetyLimitError(self.refuses)
+        return assignment.limits
 
 
 def course_of(technique: Technique, seen: list[Sample], there: float) -> tuple[Changes, Course]:
@@ -69,7 +98,7 @@ def course_of(technique: Technique, seen: list[Sample], there: float) -> tuple[C
     course.progress = Progress(technique, Counters(), AREA_CM2, 1)
     for row in seen:
         course.progress.take(row)
-    course._deposit = Deposit(AREA_CM2, there)
+    course.deposit = Deposit(AREA_CM2, there)
     return changes, course
 
 
@@ -111,3 +140,91 @@ def test_how_far_a_program_came_is_told_with_what_ran_since_the_last_half_cycle(
     stood = progress.stood(progress.now())
     assert stood.since == ("open_circuit",)
     assert math.isclose(stood.left.half_cycle, 2)
+
+
+def going_on(
+    technique: Technique, other: Technique, seen: list[Sample], ending: str, refuses: str = ""
+) -> tuple[Following | None, Course]:
+    """Return with what a run goes on under ``other`` where its rows and its program ended."""
+    changes, course = course_of(technique, seen, 0.0)
+    leader: Any = course.potentiostat
+    leader.refuses = refuses
+    assert course.progress is not None
+    leader.ended(ending, course.progress)
+    stood = None if ending == "complete" else course.progress.stood(leader.program_end)
+    asked = Amend(by="Ada", protocol=Protocol(name="other", cell="c", technique=other))
+    limits = course.assignment.limits
+    amendment = Amendment(asked, other, limits, limits, (), 1)
+    changes.amendment = amendment
+    return amended_program(course, changes, amendment, stood), course
+
+
+def test_a_change_in_the_last_half_cycle_makes_the_experiment_longer() -> None:
+    seen = rows((PLATE, 1.0), (STRIP, 1.0))
+    found, course = going_on(cycling(1.0, 1), cycling(2.0, 3), seen, "complete")
+    assert found is not None
+    assert (found.begin.cycle, found.begin.half_cycle) == (1, 2)
+    assert half_cycles_of(found.technique) == 4
+    assert "amended by Ada to protocol 'other' from half-cycle 3 on" in course.remarks
+    assert course.told_besides["amendments"][0]["half_cycle"] == 3
+
+
+def test_a_protocol_that_has_no_half_cycle_left_ends_the_experiment() -> None:
+    seen = rows((PLATE, 1.0), (STRIP, 1.0))
+    seen[-1] = seen[-1]._replace(step_t_s=30.0)
+    found, course = going_on(cycling(1.0, 9), half("plate", 1.0, 1.0), seen, "opened")
+    assert found is None
+    assert course.ended_by.endswith("from half-cycle 3 on: that ends behind half-cycle 1")
+
+
+def loop(times: int) -> Technique:
+    """Return plating and stripping that a potential leaves, and a last plating."""
+    leave = Limit(quantity="potential_above_v", value=0.04, action="end_loop")
+    strip = half("strip", 1.0, 1.0)
+    strip = strip.model_copy(update={"until": (*strip.until, leave)})
+    rest = OpenCircuit(duration_s=60)
+    inside = Sequence(steps=(half("plate", 1.0, 1.0), rest, strip))
+    return Sequence(steps=(Repeat(times=times, step=inside), rest, half("plate", 1.0, 1.0)))
+
+
+def test_where_a_loop_was_left_early_half_cycles_have_no_common_numbers() -> None:
+    early = rows((PLATE, 1.0), (STRIP, 0.5))
+    early = [row._replace(cycle=0) for row in early]
+    found, course = going_on(loop(5), loop(6), early[:-1], "opened")
+    assert found is not None
+    assert found.why == LEFT
+    (told,) = course.remarks
+    assert "was not amended by Ada: a limit has left a loop early" in told
+
+
+def test_where_the_instrument_refuses_the_rest_it_goes_on_as_it_was() -> None:
+    seen = [row for row in rows((PLATE, 1.0)) if row.role == PLATE]
+    half_rested = rows((PLATE, 1.0))[-1]._replace(step_t_s=30.0)
+    told = cycling(1.0, 4), cycling(2.0, 4), [*seen, half_rested], "opened"
+    found, course = going_on(*told, "too much for it")
+    assert found is not None
+    assert found.why == LEFT
+    assert course.remarks == ["the protocol was not amended by Ada: too much for it"]
+    assert "amendments" not in course.told_besides
+    found, _ = going_on(*told)
+    assert found is not None
+    assert (found.begin.half_cycle, half_cycles_of(found.technique)) == (1, 7)
+
+
+def test_a_hold_that_goes_on_with_the_half_cycle_is_let_go_on() -> None:
+    hold = PotentiostaticStep(
+        role="plate",
+        potential_v=-0.05,
+        continues_half_cycle=True,
+        until=(Limit(quantity="time_s", value=600),),
+    )
+    technique = cycling(1.0, 4).model_copy(update={"plate_hold": hold, "rest_s": 0.0})
+    seen = [row for row in rows((PLATE, 1.0)) if row.role == PLATE]
+    held = [row._replace(step=2, t_s=row.t_s + 3600) for row in seen[:3]]
+    found, course = going_on(technique, technique, [*seen, *held], "opened")
+    assert found is not None
+    assert found.why == LEFT
+    assert course.changes is not None
+    assert course.changes.amendment is not None
+    assert course.changes.amendment.behind == 1
+    assert course.remarks == []

@@ -111,6 +111,13 @@ def test_runs_without_a_record_and_records_without_a_run_are_told() -> None:
     assert kinds([record()], seen(trouble="its journal is damaged")) == ["missing"]
 
 
+def test_an_item_that_was_left_behind_is_told() -> None:
+    records = [record("i1", "starting", began=1.0), record("i2", began=2.0)]
+    assert kinds(records, seen(1, 2, 3, 4, item="i2")) == ["left behind"]
+    elsewhere = record("i2", began=2.0, station="A2")
+    assert kinds([records[0], elsewhere], seen(1, 2, 3, 4, item="i2")) == []
+
+
 def test_a_program_that_a_rule_ended_needs_no_more() -> None:
     assert kinds([record()], seen(1, 2, ended_early=True)) == []
     assert kinds([record()], seen(1, 2, planned=None)) == []

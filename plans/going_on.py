@@ -1,0 +1,151 @@
+"""With what a run goes on behind a program that was ended before its time, or changed."""
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from instruments.errors import InstrumentError
+from plans.changes import Amendment, Changes, told_of_change, told_of_skip
+from plans.progress import Stood
+from techniques import Counters, PositionError, Remaining, Technique, without_first_step
+from techniques.amended import amended, half_cycles_of
+from techniques.remaining import name_of
+from techniques.requests import AMENDED
+
+if TYPE_CHECKING:
+    from plans.course import Course
+
+# Why a program goes on that was ended for something else.
+LEFT = "what was left of the program"
+
+
+@dataclass(frozen=True)
+class Following:
+    """A further program of a run.
+
+    Attributes:
+        technique: What it does.
+        begin: The counters it goes on from.
+        why: In words, for the record.
+    """
+
+    technique: Technique
+    begin: Counters
+    why: str
+
+
+def following(course: "Course", left: Remaining, why: str) -> Following | None:
+    """Return a program that goes on with what is left; ``None``: nothing is."""
+    if left.technique is None:
+        return None
+    update = {"cycle": left.cycle, "half_cycle": left.half_cycle}
+    return Following(left.technique, course.potentiostat.counters.model_copy(update=update), why)
+
+
+def behind_the_step(course: "Course", changes: Changes, stood: Stood) -> Following | None:
+    """Return what is behind the step that is to be skipped.
+
+    Args:
+        course: The course of the run.
+        changes: What was asked.
+        stood: Where the program was ended.
+    """
+    assert changes.skip is not None  # somebody has asked
+    (number, asked), changes.skip = changes.skip, None
+    left = stood.left
+    end = course.potentiostat.program_end
+    if left.step is None or end.counters.step != number:
+        told = f"the step that {asked.by} asked to skip had just ended"
+        return _behind(course, left, told, LEFT)
+    at = f"(cycle {end.counters.cycle}, half-cycle {end.counters.half_cycle})"
+    told = told_of_skip(asked, f"{name_of(left.step)} {at}")
+    if left.step_is_half_cycle:
+        if course.deposit is not None:
+            course.deposit.keep(end.counters.half_cycle)
+        if course.watch is not None:
+            course.watch.skipped(end.counters.half_cycle)
+    return _behind(course, without_first_step(left), told, told)
+
+
+def _behind(course: "Course", left: Remaining, told: str, why: str) -> Following | None:
+    if left.technique is None:
+        course.ended_by = f"{told}: nothing is left behind it"
+    else:
+        course.remark(told)
+    return following(course, left, why)
+
+
+def amended_program(
+    course: "Course", changes: Changes, amendment: Amendment, stood: Stood | None
+) -> Following | None:
+    """Return with what the run goes on under a change; the old way where it cannot be made.
+
+    Args:
+        course: The course of the run.
+        changes: What was asked.
+        amendment: The change.
+        stood: Where the program was ended; ``None``: it came to its own end.
+    """
+    at = course.potentiostat.program_end.counters
+    old = None if stood is None else following(course, stood.left, LEFT)
+    left = Remaining(None, at.cycle, at.half_cycle) if stood is None else stood.left
+    begun = left.step if left.step_is_half_cycle else None
+    if getattr(begun, "continues_half_cycle", False):
+        # A half-cycle that is not quite over: the next one is the first that changes.
+        changes.amendment = replace(amendment, behind=left.half_cycle)
+        return old
+    changes.amendment = None
+    behind, asked = left.half_cycle, amendment.asked
+    try:
+        if behind + half_cycles_of(left.technique) != half_cycles_of(changes.technique):
+            raise PositionError(
+                "a limit has left a loop early, and half-cycles have no numbers that both "
+                "protocols share"
+            )
+        passed = None if stood is None else stood.interrupted
+        if begun is not None:
+            passed = course.passed.get(behind + 1, passed)
+        since = course.progress.behind_the_end() if course.progress is not None else ()
+        going = amended(
+            amendment.technique,
+            behind,
+            at.cycle,
+            since if stood is None else stood.since,
+            passed,
+            role=getattr(begun, "role", None),
+        )
+        update = {"technique": going.technique, "limits": amendment.limits}
+        assignment = course.assignment.model_copy(update=update)
+        if going.technique is not None:
+            course.potentiostat.check(assignment)
+    except (PositionError, InstrumentError) as error:
+        course.remark(f"the protocol was not {AMENDED} {asked.by}: {error}")
+        return old
+    told = told_of_change(asked, behind + 1)
+    changes.made_at(amendment, behind + 1, at.t_s)
+    if going.technique is None:
+        course.ended_by = (
+            f"{told}: that ends behind half-cycle {half_cycles_of(amendment.technique)}"
+        )
+        return None
+    course.remark(told)
+    course.assignment = assignment
+    _watch_under(course, changes, amendment, behind + 1)
+    return following(course, going, told)
+
+
+def _watch_under(course: "Course", changes: Changes, amendment: Amendment, half_cycle: int) -> None:
+    """Have the rules of a changed protocol hold, from that half-cycle on."""
+    rules = amendment.rules
+    if course.watch is not None:
+        course.watch.rules = rules
+    elif rules:
+        course.watch = changes.watch_anew(rules)
+        if course.watch is not None:
+            course.watch.begin(course.potentiostat)
+            course.readers.append(course.watch.read)
+    if course.watch is not None:
+        course.watch.amended(
+            amendment.technique.model_dump(mode="json"),
+            amendment.effective.model_dump(mode="json"),
+            half_cycle,
+        )

@@ -1,0 +1,101 @@
+"""What a record tells of requests: which changes were made, and of which nothing came."""
+
+import json
+from typing import Any
+
+import pytest
+
+from operando.resume._record import ResumeError, _refuse_what_cannot_go_on
+from operando.runs import Run, pending_requests
+from techniques.requests import AMENDED, SKIPPED
+
+BEGIN = {"t_s": 0.0, "cycle": 4, "half_cycle": 7, "step": 20, "spectrum": 0}
+CELL = {
+    "cell_id": "A",
+    "metal": "Zn",
+    "working_electrode": {"material": "Cu", "area_cm2": 1.0},
+    "counter_electrode": {"material": "Zn", "area_cm2": 1.0, "metal": "Zn"},
+    "electrolyte": {"composition": "2 mol/L ZnSO4"},
+}
+
+
+def asked(t_s: float, request: str, **more: Any) -> tuple[str, dict[str, Any]]:
+    words = {"by": "Ada", "why": "", "protocol": "{}", "technique": "{}", "before": "{}"}
+    told = {"t": t_s, "half_cycle": 7.0, "request": request, "limits": "{}"} | words | more
+    return "requests", told
+
+
+def began(t_s: float, reason: str) -> tuple[str, dict[str, Any]]:
+    return "programs", {"t": t_s, "reason": reason, "begin": json.dumps(BEGIN)}
+
+
+def recorded(*events: tuple[str, dict[str, Any]], exit_status: str = "fail", **start: Any) -> Run:
+    """Return a run with events of its streams ``requests`` and ``programs``."""
+    plan = {"plan_name": "operando_plating_stripping", "technique": {}, "sample": CELL}
+    documents: list[tuple[str, dict[str, Any]]] = [
+        ("start", {"uid": "run-1", "time": 0.0} | plan | start)
+    ]
+    for name in dict.fromkeys(stream for stream, _ in events):
+        columns = next(told for stream, told in events if stream == name)
+        keys: dict[str, dict[str, Any]] = {
+            f"{name}_{key}": {
+                "source": "plan",
+                "shape": [],
+                "dtype": "string" if isinstance(value, str) else "number",
+            }
+            for key, value in columns.items()
+        }
+        descriptor = {"uid": name, "run_start": "run-1", "time": 0.0, "name": name}
+        more = {"data_keys": keys, "configuration": {}, "object_keys": {}, "hints": {}}
+        documents.append(("descriptor", descriptor | more))
+    for number, (stream, told) in enumerate(events, 1):
+        data = {f"{stream}_{key}": value for key, value in told.items()}
+        event = {"uid": str(number), "descriptor": stream, "time": 0.0, "seq_num": number}
+        documents.append(
+            ("event", event | {"data": data, "timestamps": dict.fromkeys(data, 0.0), "filled": {}})
+        )
+    stop = {"uid": "s", "run_start": "run-1", "time": 1.0, "exit_status": exit_status}
+    return Run.from_documents([*documents, ("stop", stop | {"reason": ""})])
+
+
+def test_a_change_is_what_was_asked_for_last_before_a_program_went_on_under_it() -> None:
+    run = recorded(
+        asked(10.0, "amend", protocol='{"name": "first"}'),
+        asked(20.0, "amend", protocol='{"name": "second"}'),
+        began(30.0, f"{AMENDED} Ada to protocol 'second'"),
+        asked(40.0, "amend", protocol='{"name": "third"}'),
+        amendments=[
+            {
+                "half_cycle": 3,
+                "cycle": 1,
+                "t_s": 5.0,
+                "by": "Bob",
+                "why": "",
+                "protocol": {"name": "before"},
+                "technique": {"type": "open_circuit"},
+                "before": {},
+                "limits": {},
+            }
+        ],
+    )
+    told = [(one.half_cycle, one.cycle, one.protocol["name"]) for one in run.amendments]
+    assert told == [(3, 1, "before"), (8, 4, "second")]
+    assert run.changes[0] == (3, {"type": "open_circuit"})
+    assert [one["protocol"] for one in pending_requests(run)] == ['{"name": "third"}']
+
+
+def test_a_half_cycle_that_was_skipped_is_known_by_the_program_behind_it() -> None:
+    run = recorded(
+        asked(10.0, "skip_step"),
+        began(11.0, f"plate step (cycle 4, half-cycle 7){SKIPPED}Ada"),
+        asked(20.0, "skip_step"),
+        began(21.0, f"open circuit (cycle 4, half-cycle 7){SKIPPED}Ada"),
+    )
+    assert run.skipped == (7,)
+    assert pending_requests(run) == ()
+
+
+def test_a_run_that_somebody_had_asked_to_stop_does_not_go_on() -> None:
+    with pytest.raises(ResumeError, match=r"Ada had asked to stop run run-1 \(enough\)"):
+        _refuse_what_cannot_go_on([recorded(asked(10.0, "stop", why="enough"))])
+    _refuse_what_cannot_go_on([recorded(asked(10.0, "amend"))])
