@@ -10,7 +10,7 @@ from techniques import StationEntry
 
 from ._files import StationFiles, process_in, write_whole
 from ._house import House
-from ._processes import Process, end_group
+from ._processes import Process, end_group, members
 from ._simulators import Simulator
 
 # Its watchdog starts a manager that died anew within 5 s; that takes some seconds more.
@@ -76,6 +76,15 @@ class ManagerProcess:
         wait_for_manager(self._house.data_dir, self._entry.name, child)
         self._heard_at = time.monotonic()
         self.manager.lock()
+
+    def end_manager(self) -> None:
+        """End the manager alone: its watchdog starts it anew, and it finds its worker again."""
+        watchdog, worker = self.process, self._files.worker()
+        if watchdog is None:
+            return
+        for pid, parent in members(watchdog.pid):
+            if parent == watchdog.pid and (worker is None or pid != worker.pid):
+                Process.of(pid).kill()
 
     def end_all_but_worker(self) -> None:
         """End watchdog and manager; a worker that lives goes on."""

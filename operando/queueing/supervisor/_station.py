@@ -33,6 +33,8 @@ _LEAVES_WITHIN_S = 30.0
 _RETRIES_S = (5.0, 15.0, 60.0)
 _TOLD_AGAIN_S = 60.0
 _CONNECTIONS = 8
+# A manager takes note of the end of an item within a second.
+_STUCK_S = 10.0
 # Where nothing has changed everything is looked at again after so long.
 _QUIET_S = 3.0
 
@@ -68,6 +70,7 @@ class Station:
         self._adopted = False
         self._seen: tuple[Any, ...] = ()
         self._quiet_until = 0.0
+        self._stuck_since: float | None = None
 
     def serve(self, stopping: threading.Event) -> None:
         """Step until ``stopping`` is set; whatever fails is tried again."""
@@ -124,6 +127,11 @@ class Station:
             self._start_manager(str(error))
             return
         self._renew_connections(status)
+        if self._is_stuck(status):
+            _log.warning("station %s: its manager is stuck; it is started anew", self.name)
+            self._stuck_since = None
+            self.process.end_manager()
+            return
         record = self._record(state)
         if status is None:
             # Its watchdog is starting it anew; the worker goes on, and reports in a file.
@@ -169,6 +177,20 @@ class Station:
             self._adopted = True
         self._known = state
         return state
+
+    def _is_stuck(self, status: Mapping[str, Any] | None) -> bool:
+        """Return whether a manager has been at it for long, and its worker is at nothing.
+
+        So it is left when Redis died in the moment in which it noted the end of an item.
+        """
+        stuck = False
+        if status is not None and status.get("manager_state") == "executing_queue":
+            ticket = self.files.ticket()
+            reported = ticket is not None and self.files.report(ticket) is not None
+            stuck = reported or status.get("worker_environment_state") == "idle"
+        now = time.monotonic()
+        self._stuck_since = (self._stuck_since or now) if stuck else None
+        return self._stuck_since is not None and now - self._stuck_since > _STUCK_S
 
     def _renew_connections(self, status: Mapping[str, Any] | None) -> None:
         """Have the manager connect to a Redis that was started again, before people ask it.

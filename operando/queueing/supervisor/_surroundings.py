@@ -70,12 +70,9 @@ class Surroundings:
         from operando.queueing.disk import space
 
         found = space(self._house.data_dir, self._house.stations.retention)
-        full = f"the disk has {found.free_gb:.1f} GB left: make room, and it goes on"
-        self._house.no_start = full if found.state == "hold" else ""
+        self._house.no_start = found.why if found.state == "hold" else ""
         if found.state != self._disk and found.state != "ok":
-            held = "; no further item is started" if found.state == "hold" else ""
-            text = f"{found.free_gb:.1f} GB are left in {self._house.data_dir}{held}"
-            self._house.alerts.send("disk_low", "The disk is filling up", text)
+            self._house.alerts.send("disk_low", "The disk is filling up", f"{found.why} ({found})")
         self._disk = found.state
 
     def _look_at_day(self) -> None:

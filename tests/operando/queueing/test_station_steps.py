@@ -1,0 +1,189 @@
+"""What a supervisor makes of what an earlier one left in Redis and in files, wherever that died."""
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from operando.queueing._redis import RedisServer
+from operando.queueing.model import Attempt, Mount, Record, StationState
+from operando.queueing.store import Store
+from operando.queueing.supervisor._house import House
+from operando.queueing.supervisor._items import _is_of
+from operando.queueing.supervisor._station import _STUCK_S, Station
+from operando.queueing.tickets import REPORT
+from techniques import StationEntry, StationsFile
+
+EXECUTING = {"manager_state": "executing_queue", "worker_environment_state": "executing_plan"}
+
+
+class Told:
+    """Keeps what people are told."""
+
+    def __init__(self) -> None:
+        self.events: list[tuple[str, str]] = []
+
+    def send(self, event: str, title: str, body: str = "", station: str | None = None) -> None:
+        del body, station
+        self.events.append((event, title))
+
+
+@pytest.fixture
+def told() -> Told:
+    return Told()
+
+
+@pytest.fixture
+def station(folder: Path, server: RedisServer, store: Store, told: Told) -> Station:
+    entry = StationEntry(name="A1", bench="bench")
+    stations = StationsFile(stations=(entry,))
+    house = House(
+        data_dir=folder, stations=stations, where=server.address(), store=store, alerts=told
+    )
+    return Station(house, entry)
+
+
+def record(state: Any = "running", **more: Any) -> Record:
+    attempts = (Attempt(kind="run", began=1.0),)
+    told = {"item": "i-1", "station": "A1", "cell_id": "zn-1", "attempts": attempts, **more}
+    return Record.model_validate({**told, "state": state})
+
+
+@pytest.mark.parametrize("state", ["starting", "running", "held"])
+def test_an_item_that_was_recorded_is_followed_though_the_station_does_not_name_it(
+    station: Station, store: Store, state: str
+) -> None:
+    store.change_station("A1", wanted="open", since=1.0)
+    store.put_record(record(state))
+    assert station._state().item == "i-1"
+
+
+def test_an_item_that_the_station_names_and_that_was_not_recorded_was_not_begun(
+    station: Station, store: Store
+) -> None:
+    state = store.change_station("A1", wanted="open", since=1.0, item="i-1", state="running")
+    assert station._record(state) is None
+    after = store.station("A1")
+    assert after is not None
+    assert (after.item, after.state) == (None, "idle")
+
+
+def test_a_station_whose_state_cannot_be_read_stays_as_it_was(
+    station: Station, store: Store
+) -> None:
+    store.change_station("A1", wanted="open", since=1.0, item="i-1", paused=True)
+    store.put_record(record())
+    before = station._state()
+    store.client.set("operando:station:A1", "{torn")
+    assert station._state() == before
+    assert store.poisoned()[-1]["key"] == "operando:station:A1"
+
+
+def test_a_station_that_nobody_ever_started_costs_no_queue_server(
+    station: Station, store: Store
+) -> None:
+    store.change_station("A1", host="here")
+    station.step()
+    assert not (station.files.folder / "manager.json").exists()
+
+
+def test_only_the_ticket_of_this_attempt_tells_that_it_was_begun(station: Station) -> None:
+    once = record()
+    assert not _is_of(station.files.ticket(), once)
+    station.files.give_ticket("i-1", 1, "run_protocol", boot="b")
+    assert _is_of(station.files.ticket(), once)
+    again = record(attempts=(*once.attempts, Attempt(kind="resume", began=2.0)))
+    assert not _is_of(station.files.ticket(), again)
+    assert not _is_of(station.files.ticket(), record(item="i-2"))
+
+
+def test_a_manager_that_does_not_notice_the_end_of_an_item_is_found_out(station: Station) -> None:
+    ticket = station.files.give_ticket("i-1", 1, "run_protocol", boot="b")
+    assert not station._is_stuck(EXECUTING)
+    assert station._stuck_since is None
+    (station.files.folder / REPORT).write_text(json.dumps({"ticket": ticket.token}))
+    assert not station._is_stuck(EXECUTING)
+    assert station._stuck_since is not None
+    station._stuck_since = time.monotonic() - _STUCK_S - 1
+    assert station._is_stuck(EXECUTING)
+    assert not station._is_stuck({"manager_state": "idle"})
+    assert not station._is_stuck(EXECUTING)  # it is counted from the beginning
+
+
+def test_a_cell_at_its_end_is_finished_before_its_item_is_closed(
+    station: Station, store: Store, told: Told
+) -> None:
+    store.put_mount(Mount(station="A1", cell_id="zn-1", sample={}, by="me", at=1.0))
+    store.put_record(record())
+    ticket = station.files.give_ticket("i-1", 1, "run_protocol", boot="b")
+    report = {
+        "exit_status": "success",
+        "run_uid": "u-1",
+        "end_of_life": {"rule": "short", "reason": "hard short", "half_cycle": 7},
+    }
+    station._items.finish(record(), ticket, report)
+    mount, closed = store.mount("A1"), store.record("i-1")
+    assert mount is not None
+    assert closed is not None
+    assert (mount.state, mount.why_finished) == ("finished", "hard short")
+    assert (closed.state, closed.attempts[-1].run_uid) == ("done", "u-1")
+    assert told.events[0][0] == "cell_finished"
+
+
+def test_an_item_whose_experiment_somebody_stopped_frees_the_station(
+    station: Station, store: Store
+) -> None:
+    store.put_mount(Mount(station="A1", cell_id="zn-1", sample={}, by="me", at=1.0))
+    store.put_record(record())
+    ticket = station.files.give_ticket("i-1", 1, "run_protocol", boot="b")
+    report = {"exit_status": "success", "run_uid": "u", "stopped": {"by": "Ada", "why": "leaks"}}
+    station._items.finish(record(), ticket, report)
+    mount, closed = store.mount("A1"), store.record("i-1")
+    assert mount is not None
+    assert closed is not None
+    assert mount.why_finished == "stopped by Ada: leaks"
+    assert closed.state == "stopped"
+
+
+def test_going_on_that_is_refused_is_held_and_somebody_is_told(
+    station: Station, store: Store, told: Told
+) -> None:
+    attempts = (
+        Attempt(kind="run", began=1.0, ended=2.0, exit_status="lost", run_uid="u-1"),
+        Attempt(kind="resume", began=3.0),
+    )
+    one = record(attempts=attempts)
+    store.put_record(one)
+    ticket = station.files.give_ticket("i-1", 2, "resume_protocol", boot="b")
+    report = {"exit_status": "refused", "run_uid": None, "reason": "the cell was exchanged"}
+    station._items.finish(one, ticket, report)
+    held = store.record("i-1")
+    assert held is not None
+    assert (held.state, held.ended) == ("held", None)
+    state = store.station("A1")
+    assert state == StationState.model_validate({**state.model_dump(), "state": "held"})  # type: ignore[union-attr]
+    assert told.events == [("item_held", "Item i-1 on zn-1 is held")]
+
+
+def test_a_decision_about_another_item_is_not_taken(station: Station, store: Store) -> None:
+    store.put_record(record("held"))
+    key = "operando:decision:A1"
+    store.client.set(key, json.dumps({"do": "fail", "by": "me", "item": "i-0"}))
+    station._asked.decide(store.record("i-1"))
+    assert not store.client.exists(key)
+    assert store.record("i-1").state == "held"  # type: ignore[union-attr]
+    store.client.set(key, json.dumps({"do": "fail", "by": "me", "item": "i-1"}))
+    station._asked.decide(store.record("i-1"))
+    assert store.record("i-1").state == "failed"  # type: ignore[union-attr]
+
+
+def test_when_the_last_item_of_a_campaign_has_ended_somebody_is_told(
+    station: Station, store: Store, told: Told
+) -> None:
+    one = record(campaign="zinc")
+    store.put_record(one)
+    ticket = station.files.give_ticket("i-1", 1, "run_protocol", boot="b")
+    station._items.finish(one, ticket, {"exit_status": "success", "run_uid": "u-1"})
+    assert told.events == [("campaign_done", "Campaign zinc is done")]
