@@ -8,6 +8,7 @@ import pytest
 from benchmarks.soak.faults import Faults
 from benchmarks.soak.world import make
 from operando.configuration import check_technique, load_bench, load_stations
+from operando.queueing._redis import RedisServer
 from operando.queueing.supervisor._clock import Clock
 
 
@@ -54,3 +55,20 @@ def test_the_clock_of_a_soak_is_read_by_the_supervisors_clock(
     assert abs(step_s) == pytest.approx(3600.0, abs=1.0)
     assert clock.boot() == "boot-0"
     assert json.loads(world.clock.read_text())["boot"] == "boot-0"
+
+
+def test_what_a_reboot_ends_is_every_process_of_the_soak_and_no_other(tmp_path: Path) -> None:
+    world = make(tmp_path / "soak", 1, 1, 10.0, 1000.0, seed=1)
+    other = make(tmp_path / "other", 1, 1, 10.0, 1000.0, seed=1)
+    servers = [RedisServer(one.data) for one in (world, other)]
+    for server in servers:
+        server.ensure()
+    try:
+        faults = Faults(world, seed=4)
+        assert len(faults.processes()) == 1
+        faults.end_all()
+        assert faults.processes() == []
+        assert [server.alive() for server in servers] == [False, True]
+    finally:
+        for server in servers:
+            server.stop()
