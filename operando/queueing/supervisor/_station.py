@@ -301,6 +301,7 @@ class Station:
         record = self._held(state)
         if record is not None and state.state != "held":
             self._tell(state, state="held", why=record.reason)
+            return
         asked = self._asked.mounting_request()
         if asked is not None:
             self._look(asked)
