@@ -38,7 +38,7 @@ class Behind:
         entry = self._stations.station(station)
         if entry is None:
             known = ", ".join(one.name for one in self._stations.stations)
-            raise QueueError(f"no station is called {station}: config/stations.yaml has {known}")
+            raise QueueError(f"no station is called {station}: the file of stations has {known}")
         self.bench = configuration.load_bench(entry.bench)
 
     @cached_property

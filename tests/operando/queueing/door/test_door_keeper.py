@@ -70,7 +70,7 @@ def _ask(
     keeper = Keeper(behind, identify=_identify, check_body=_check_body)
 
     async def ask() -> httpx.Response:
-        transport = httpx.ASGITransport(keeper)  # type: ignore[arg-type]
+        transport = httpx.ASGITransport(keeper)
         headers = {**more.pop("headers", {}), **({"authorization": role} if role else {})}
         async with httpx.AsyncClient(transport=transport, base_url="http://door") as client:
             return await client.request(method, path, headers=headers, **more)
@@ -212,7 +212,7 @@ def test_what_fails_behind_the_door_is_told_and_no_more(
     keeper = Keeper(fails, identify=_identify, check_body=_check_body)
 
     async def ask() -> httpx.Response:
-        transport = httpx.ASGITransport(keeper)  # type: ignore[arg-type]
+        transport = httpx.ASGITransport(keeper)
         async with httpx.AsyncClient(transport=transport, base_url="http://door") as client:
             return await client.get("/api/status", headers={"authorization": "viewer"})
 
@@ -229,7 +229,7 @@ def test_a_door_that_cannot_tell_who_asks_lets_nobody_in() -> None:
     keeper = Keeper(behind, identify=cannot, check_body=_check_body)
 
     async def ask() -> httpx.Response:
-        transport = httpx.ASGITransport(keeper)  # type: ignore[arg-type]
+        transport = httpx.ASGITransport(keeper)
         async with httpx.AsyncClient(transport=transport, base_url="http://door") as client:
             return await client.get("/api/status", headers={"authorization": "viewer"})
 
@@ -244,7 +244,7 @@ def test_who_changes_something_or_tries_to_is_noted() -> None:
     keeper = Keeper(Behind(), identify=_identify, check_body=_check_body, note=noted.append)
 
     async def visit() -> None:
-        transport = httpx.ASGITransport(keeper)  # type: ignore[arg-type]
+        transport = httpx.ASGITransport(keeper)
         async with httpx.AsyncClient(transport=transport, base_url="http://door") as client:
             await client.get("/api/status", headers={"authorization": "viewer"})
             await client.post("/operando/stop", headers={"authorization": "operator"}, json={})
@@ -298,7 +298,7 @@ def test_attempts_to_log_in_are_counted() -> None:
     keeper = Keeper(Behind(), identify=_identify, check_body=_check_body)
 
     async def tries() -> list[int]:
-        transport = httpx.ASGITransport(keeper)  # type: ignore[arg-type]
+        transport = httpx.ASGITransport(keeper)
         async with httpx.AsyncClient(transport=transport, base_url="http://door") as client:
             return [(await client.post(LOGIN)).status_code for _ in range(6)]
 

@@ -12,6 +12,9 @@ from typing import Any
 
 import httpx
 import pytest
+import yaml
+
+from operando.configuration import bench_path
 
 PASSWORD = "a long enough sentence"  # noqa: S105 - of nobody
 # Twelve processes are started and ended.
@@ -26,7 +29,16 @@ class Station:
         home = data / "home"
         home.mkdir()
         self._environment = {**os.environ, "OPERANDO_DATA": str(data), "HOME": str(home)}
+        # A potentiostat alone: others may be late on a computer that has much else to do.
+        bench = yaml.safe_load(bench_path("sim").read_text())
+        bench["instruments"] = {"potentiostat": bench["instruments"]["potentiostat"]}
+        (data / "bench.yaml").write_text(yaml.safe_dump(bench))
+        simulated = {"cell": "zn-bare", "factor": 100}
+        entry = {"name": "A1", "bench": str(data / "bench.yaml"), "simulate": simulated}
+        stations = data / "stations.yaml"
+        stations.write_text(yaml.safe_dump({"stations": [entry]}))
         self._environment |= {"TILED_PROFILES": str(home), "OPERANDO_GUARD": "on"}
+        self._environment["OPERANDO_STATIONS"] = str(stations)
         self._door: subprocess.Popen[str] | None = None
         self._client = httpx.Client(timeout=40, trust_env=False)
 
@@ -69,6 +81,9 @@ class Station:
     def post(self, path: str, given: Any) -> httpx.Response:
         return self._client.post(path, json=given)
 
+    def get(self, path: str) -> Any:
+        return self._client.get(path).json()
+
     def add(self) -> httpx.Response:
         kwargs = {"protocol": "zinc-symmetric-1-1", "sample": "zn-bare"}
         item = {"item_type": "plan", "name": "run_protocol", "kwargs": kwargs}
@@ -76,7 +91,7 @@ class Station:
 
     def wait_until(self, what: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
         for _ in range(300):
-            told = self._client.get("/operando/state").json()["stations"]
+            told = self.get("/operando/state")["stations"]
             state: dict[str, Any] = next(one for one in told if one["station"] == "A1")
             if what(state):
                 return state
@@ -110,22 +125,26 @@ def test_a_cell_is_cycled_and_ended_through_the_door(
     assert station.post("/operando/note", {"text": "bubbles"}).json()["success"]
     station.wait_until(lambda told: bool(told["records"][-1]["attempts"]))
     found = listening(processes_of(station.data))
-    # Redis, the door, the guard, the catalog, and simulated instruments.
-    assert len(found) >= 5
+    # Redis, the door, the guard, and the catalog.
+    assert len(found) >= 4
     assert {host for host, _ in found} == {"127.0.0.1"}
-    # It takes effect once the run has begun.
+    running = station.get("/api/queue/get")["running_item"]["kwargs"]["protocol"]
+    amended = {"protocol": {**running, "description": "longer"}, "why": "longer", "wait_s": 20}
+    # Until the run has begun there is nothing to amend.
     for _ in range(100):
-        answer = station.post("/operando/abort", {"why": "smoke", "wait_s": 20})
+        answer = station.post("/operando/amend", amended)
         if answer.status_code == 200:
             break
         time.sleep(0.2)
-    assert answer.json()["success"], answer.text
+    assert "it goes on as protocol 'zinc-symmetric-1-1'" in answer.text, answer.text
+    stop = {"cell_id": "ZN-ZN-001", "why": "burnt", "wait_s": 20}
+    answer = station.post("/operando/stop", stop)
+    assert "the cell opened" in answer.text, answer.text
     state = station.wait_until(lambda told: told["records"][-1]["state"] not in _UNDER_WAY)
-    assert "ada" in state["records"][-1]["reason"]
-    assert "smoke" in state["records"][-1]["reason"]
+    assert state["records"][-1]["state"] == "stopped", state["records"][-1]["reason"]
+    assert "stopped by ada: burnt" in state["records"][-1]["reason"]
     # Nothing more is run on a cell that somebody has ended.
-    stopped = station.post("/operando/stop", {"cell_id": "ZN-ZN-001", "why": "burnt"})
-    assert stopped.status_code == 200, stopped.text
+    station.wait_until(lambda told: told["mount"]["state"] == "finished")
     refused = station.add()
     assert refused.status_code == 422
     assert "is finished (stopped by ada: burnt)" in refused.json()["detail"]
