@@ -19,7 +19,7 @@ from operando.queueing.store import Store, told
 _OPENS_WITHIN_S = 180.0
 _CLOSES_WITHIN_S = 180.0
 _LOOK_S = 0.1
-_DECIDED_WITHIN_S = 10.0
+_DECIDED_WITHIN_S = 60.0
 
 
 @dataclass(frozen=True)

@@ -133,6 +133,9 @@ class Station:
             self.process.end_manager()
             return
         record = self._record(state)
+        if state.state == "held":
+            # Also while the worker is opened again.
+            self._asked.decide(self._held(state))
         if status is None:
             # Its watchdog is starting it anew; the worker goes on, and reports in a file.
             if record is not None:
@@ -295,15 +298,15 @@ class Station:
         if state.wanted == "closed" or self.files.broken():
             self._close(state)
             return
-        record = None if state.item is None else self._house.store.record(state.item)
-        if record is not None and record.state == "held" and state.state != "held":
+        record = self._held(state)
+        if record is not None and state.state != "held":
             self._tell(state, state="held", why=record.reason)
+            return
         asked = self._asked.mounting_request()
         if asked is not None:
             self._look(asked)
             return
         if state.state == "held":
-            self._asked.decide(record)
             return
         self._next(state)
 
@@ -333,6 +336,11 @@ class Station:
         now = self._house.clock.wall()
         quiet_s = _QUIET_S if choice.until is None else min(_QUIET_S, choice.until - now)
         self._quiet_until = time.monotonic() + quiet_s
+
+    def _held(self, state: StationState) -> Record | None:
+        """Return the item that is held; ``None``: none is."""
+        record = None if state.item is None else self._house.store.record(state.item)
+        return record if record is not None and record.state == "held" else None
 
     def _look(self, asked: Mapping[str, Any]) -> None:
         cell_id = str(asked["sample"].get("cell_id", ""))

@@ -340,7 +340,7 @@ def test_an_item_that_is_ended_by_hand_is_followed_by_nothing_until_somebody_say
 ) -> None:
     one.operando("station", "start")
     sample = one.mount("zn-1")
-    item, following = one.add(sample), one.add(sample)
+    item, following = one.add(sample, hours=8.0), one.add(sample)
     one.begun(item)
     told = one.operando("station", "stop", "A1", refused=True)
     assert "--abort" in told
