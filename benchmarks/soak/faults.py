@@ -146,6 +146,7 @@ class Faults:
             with faults.open("a") as file:
                 told = {"instrument": "potentiostat", "fault": "power-cycle", "seconds": 0.2}
                 file.write(json.dumps(told) + "\n")
+        self.world.power_went.update(off)
         time.sleep(1.0)
         self._boots += 1
         self._tell_clock()

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from benchmarks.soak.world import World
 from operando.queueing.control import Control
+from operando.queueing.decided import Decided
 from operando.queueing.errors import QueueError
 from operando.queueing.model import ENDED, Record
 from operando.queueing.mounting import Mounting
@@ -90,11 +91,19 @@ class Operator:
                 return cell
         return None
 
+    def _why(self, item: str) -> str:
+        record = self.store.record(item) if item else None
+        return "" if record is None else record.reason
+
     def _decide(self, station: str, item: str) -> None:
         self._tried[item] += 1
         what = "resume" if self._tried[item] <= _TRIES else "fail"
         with contextlib.suppress(QueueError):
-            self._control.decide(station, what, by=_BY)  # type: ignore[arg-type]
+            decisions: Decided = {}
+            if what == "resume" and station in self.world.power_went:
+                # A log that just stops tells nobody why; whoever saw the lights go out knows.
+                decisions["trust_log"] = "--trust-log" in self._why(item)
+            self._control.decide(station, what, by=_BY, decisions=decisions)  # type: ignore[arg-type]
             self.done.append(f"{time.time():.0f} decided {what} in {station}, item {item[:8]}")
 
 

@@ -42,12 +42,14 @@ class World:
         stations: Their names.
         presets: Which simulated cell each has.
         items: All that is queued, by station.
+        power_went: Stations whose potentiostat was without power once.
     """
 
     folder: Path
     stations: tuple[str, ...]
     presets: dict[str, str] = field(default_factory=dict)
     items: dict[str, list[Item]] = field(default_factory=dict)
+    power_went: set[str] = field(default_factory=set)
 
     @property
     def data(self) -> Path:

@@ -4,7 +4,7 @@ import argparse
 import math
 import os
 from collections.abc import Callable
-from typing import Protocol
+from typing import Any, Protocol
 
 Command = Callable[[argparse.Namespace], int]
 
@@ -85,6 +85,42 @@ def add_run(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "run", metavar="RUN", nargs="?", default="last", help="a uid, the beginning of one, or last"
     )
+
+
+def add_decisions(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument(
+        "--accept-check",
+        action="store_true",
+        help="go on although the cell is not as it was left; recorded",
+    )
+    sub.add_argument(
+        "--assume-charge",
+        type=not_negative,
+        metavar="MAH_CM2",
+        help="the charge that had passed in the interrupted part of the half-cycle, without the "
+        "parts before it, where the record cannot tell; recorded",
+    )
+    sub.add_argument(
+        "--trust-log",
+        action="store_true",
+        help="the instrument lost its power, and its log ends where that happened; recorded",
+    )
+    sub.add_argument(
+        "--same-cell",
+        action="store_true",
+        help="go on although other runs were made on the cell or the potentiostat since; recorded",
+    )
+
+
+def decided(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Return the decisions that were told, as arguments of `operando.resume.Decisions`."""
+    told = {
+        "accept_check": arguments.accept_check,
+        "assume_charge_mah_cm2": arguments.assume_charge,
+        "trust_log": arguments.trust_log,
+        "same_cell": arguments.same_cell,
+    }
+    return {name: value for name, value in told.items() if value is not None and value is not False}
 
 
 def count(text: str) -> int:

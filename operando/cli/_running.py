@@ -12,9 +12,10 @@ from ._arguments import (
     AddCommand,
     add_bench,
     add_bench_file,
+    add_decisions,
     add_replicate,
     add_run,
-    not_negative,
+    decided,
 )
 from ._bench import bench_file, left_safe, refuse_seed_of_nothing, say_instruments, simulate
 from ._run_names import resolve_run
@@ -68,7 +69,7 @@ def declare(add: AddCommand) -> None:
     )
     add_run(sub)
     add_bench_file(sub)
-    _add_decisions(sub)
+    add_decisions(sub)
     sub.set_defaults(simulate=None)
 
     sub = add(
@@ -81,43 +82,7 @@ def declare(add: AddCommand) -> None:
     )
     sub.add_argument("run", metavar="RUN", nargs="?", help="any run of the experiment")
     sub.add_argument("answer", nargs="?", choices=("retry", "skip", "stop"), help="what to do")
-    _add_decisions(sub)
-
-
-def _add_decisions(sub: argparse.ArgumentParser) -> None:
-    sub.add_argument(
-        "--accept-check",
-        action="store_true",
-        help="go on although the cell is not as it was left; recorded",
-    )
-    sub.add_argument(
-        "--assume-charge",
-        type=not_negative,
-        metavar="MAH_CM2",
-        help="the charge that had passed in the interrupted part of the half-cycle, without the "
-        "parts before it, where the record cannot tell; recorded",
-    )
-    sub.add_argument(
-        "--trust-log",
-        action="store_true",
-        help="the instrument lost its power, and its log ends where that happened; recorded",
-    )
-    sub.add_argument(
-        "--same-cell",
-        action="store_true",
-        help="go on although other runs were made on the cell or the potentiostat since; recorded",
-    )
-
-
-def _decided(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Return the decisions that were told, as arguments of `operando.resume.Decisions`."""
-    told = {
-        "accept_check": arguments.accept_check,
-        "assume_charge_mah_cm2": arguments.assume_charge,
-        "trust_log": arguments.trust_log,
-        "same_cell": arguments.same_cell,
-    }
-    return {name: value for name, value in told.items() if value is not None and value is not False}
+    add_decisions(sub)
 
 
 def _answer(arguments: argparse.Namespace) -> int:
@@ -131,7 +96,7 @@ def _answer(arguments: argparse.Namespace) -> int:
             until = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(question.until))
             say(f"{question.run[:8]}, until {until}: {question.text}")
         return OK
-    decisions = _decided(arguments)
+    decisions = decided(arguments)
     if arguments.answer is None:
         raise AnswerError(f"what is to be done with run {arguments.run}? retry, skip or stop")
     if decisions and arguments.answer == "stop":
@@ -268,7 +233,7 @@ def _resume(arguments: argparse.Namespace) -> int:
 
     folder = existing_data_dir()
     bench = bench_file(arguments)
-    decisions = Decisions(**_decided(arguments))
+    decisions = Decisions(**decided(arguments))
     uid = resolve_run(folder, arguments.run)
     check_writable(folder)
     # Refused before anything is connected: connecting ends whatever runs on the instrument.

@@ -4,13 +4,14 @@ import argparse
 import getpass
 import json
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
-from ._arguments import AddCommand
+from ._arguments import AddCommand, add_decisions, decided
 from ._terminal import OK, REFUSED, complain, say
 
 if TYPE_CHECKING:
     from operando.queueing.control import Control, Shown
+    from operando.queueing.decided import Decided
 
 
 def declare(add: AddCommand) -> None:
@@ -64,6 +65,7 @@ def declare(add: AddCommand) -> None:
     decide.add_argument("name", metavar="STATION")
     decide.add_argument("do", choices=("resume", "skip", "fail"))
     decide.add_argument("--by", metavar="NAME", help="who decided (by default who you are here)")
+    add_decisions(decide)
     part(
         "serve",
         _serve,
@@ -169,7 +171,9 @@ def _list(arguments: argparse.Namespace) -> int:
 def _decide(arguments: argparse.Namespace) -> int:
     control = _control()
     (name,) = control.known([arguments.name])
-    control.decide(name, arguments.do, by=arguments.by or getpass.getuser())
+    told = decided(arguments)
+    by = arguments.by or getpass.getuser()
+    control.decide(name, arguments.do, by=by, decisions=cast("Decided", told))
     say(f"Station {name}: decided, {arguments.do}.")
     return OK
 

@@ -10,6 +10,7 @@ from typing import Any, Literal, cast
 
 from operando.configuration import load_stations, stations_path
 from operando.queueing import _redis
+from operando.queueing.decided import Decided
 from operando.queueing.errors import QueueError
 from operando.queueing.model import Command, StationState
 from operando.queueing.places import station_dir
@@ -244,18 +245,39 @@ class Control:
         # One of this computer that was killed is claimed for some seconds still.
         return text is not None and json.loads(text).get("data_dir") != str(self._data_dir)
 
-    def decide(self, name: str, do: Literal["resume", "skip", "fail"], *, by: str) -> None:
+    def decide(
+        self,
+        name: str,
+        do: Literal["resume", "skip", "fail"],
+        *,
+        by: str,
+        decisions: Decided | None = None,
+    ) -> None:
         """Say how a station that is held goes on; returns when its supervisor has taken it.
+
+        Args:
+            name: The station.
+            do: Go on with its item, leave it out, or count it as failed.
+            by: Who decided.
+            decisions: Of ``resume``: what of the interrupted run is to be taken for certain.
 
         Raises QueueError: it is not held, or nobody takes it.
         """
+        if decisions and do != "resume":
+            raise QueueError(f"to {do} needs no decisions: {', '.join(decisions)}")
         store = self._store()
         state = store.station(name)
         if state is None or state.state != "held":
             how = "closed" if state is None else state.state
             raise QueueError(f"station {name} is {how}: there is nothing to decide")
         key = f"operando:decision:{name}"
-        decision = {"do": do, "by": by, "at": time.time(), "item": state.item}
+        decision = {
+            "do": do,
+            "by": by,
+            "at": time.time(),
+            "item": state.item,
+            "decisions": dict(decisions or {}),
+        }
         with told():
             store.client.set(key, json.dumps(decision))
         give_up = time.monotonic() + _DECIDED_WITHIN_S

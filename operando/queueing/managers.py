@@ -434,7 +434,7 @@ _PARAMETERS: dict[str, Sequence[tuple[str, ...]]] = {
         ("campaign", "str", "''"),
         ("ticket", "str", "''"),
     ),
-    "resume_protocol": (("run", "str"), ("ticket", "str")),
+    "resume_protocol": (("run", "str"), ("ticket", "str"), ("decisions", "dict", "{}")),
     "look_at_cell": (("sample", "dict"), ("ticket", "str")),
 }
 _DESCRIPTIONS = {

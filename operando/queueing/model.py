@@ -34,6 +34,7 @@ class Attempt(Data):
         run_uid: The last run of it; ``None``: it has none.
         exit_status: That of the run; ``lost``: the worker died or hung.
         reason: Why it ended as it did.
+        decisions: What somebody decided of what is not certain, as `operando.resume.Decisions`.
     """
 
     kind: Literal["run", "resume"]
@@ -42,6 +43,7 @@ class Attempt(Data):
     run_uid: str | None = None
     exit_status: str = ""
     reason: str = ""
+    decisions: Mapping[str, Any] = Field(default_factory=dict)
 
 
 class Record(Data):

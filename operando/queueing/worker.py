@@ -46,6 +46,7 @@ logger = logging.getLogger(__name__)
 
 STATION, DATA, CATALOG = "OPERANDO_STATION", "OPERANDO_DATA", "OPERANDO_STATION_CATALOG"
 BEAT_EVERY_S = 0.5
+_NOTHING: dict[str, Any] = {}
 _LOG_BYTES, _LOGS = 1_000_000, 3
 _REPORT_LENGTH = 4000
 
@@ -101,10 +102,12 @@ class StationWorker:
                 )
             )
 
-        def resume_protocol(run: str, ticket: str) -> MsgGenerator:
+        def resume_protocol(run: str, ticket: str, decisions: dict = _NOTHING) -> MsgGenerator:
             """Go on with a run that was interrupted."""
             return (
-                yield from self._executed("resume_protocol", ticket, lambda told: self._resume(run))
+                yield from self._executed(
+                    "resume_protocol", ticket, lambda told: self._resume(run, decisions)
+                )
             )
 
         def look_at_cell(sample: dict, ticket: str) -> MsgGenerator:
@@ -250,10 +253,10 @@ class StationWorker:
             raise CheckFailedError(report)
         return session.run_protocol(asked, cell=cell, md={"check": recorded(report)})
 
-    def _resume(self, run: str) -> str:
+    def _resume(self, run: str, decisions: Mapping[str, Any]) -> str:
         from operando.resume import resume
 
-        return resume(self.session, run, say=logger.info)
+        return resume(self.session, run, say=logger.info, **decisions)
 
     def _look(self, sample: Mapping[str, Any], token: str) -> str:
         from operando.queueing.look import Look

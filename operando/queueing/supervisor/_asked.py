@@ -5,7 +5,10 @@ import time
 from collections.abc import Mapping
 from typing import Any, cast
 
+from pydantic import TypeAdapter
+
 from operando.queueing.commands import look_key
+from operando.queueing.decided import Decided
 from operando.queueing.errors import QueueError
 from operando.queueing.managers import Manager
 from operando.queueing.model import Record
@@ -50,6 +53,7 @@ class Asked:
         try:
             decision = dict(json.loads(text))
             do, by = str(decision["do"]), str(decision.get("by", ""))
+            decisions = TypeAdapter(Decided).validate_python(decision.get("decisions") or {})
             if do not in _DECISIONS:
                 raise ValueError(f"{do!r} is none of {', '.join(_DECISIONS)}")
             if decision.get("item") != (None if record is None else record.item):
@@ -64,7 +68,8 @@ class Asked:
             if do == "resume":
                 run = last_run(self._house.data_dir, record.item)
                 # From now on: the deaths before are forgiven.
-                self._store.put_record(again(record, run, now=now))
+                told_too = {name: value for name, value in decisions.items() if value is not None}
+                self._store.put_record(again(record, run, now=now, decisions=told_too))
             else:
                 state = "skipped" if do == "skip" else "failed"
                 why = f"{record.reason}; {by or 'somebody'} decided: {do}"

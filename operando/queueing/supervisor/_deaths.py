@@ -164,12 +164,20 @@ def decided(
     return again(record, run, now=now, look_first=look_first)
 
 
-def again(record: Record, run: LastRun | None, *, now: float, look_first: bool = False) -> Record:
+def again(
+    record: Record,
+    run: LastRun | None,
+    *,
+    now: float,
+    look_first: bool = False,
+    decisions: Mapping[str, Any] | None = None,
+) -> Record:
     """Return an item that is to go on, or to begin where nothing of it had begun."""
     attempt = Attempt(
         kind="run" if run is None else "resume",
         began=now,
         reason=LOOK_FIRST if look_first else "",
+        decisions=dict(decisions or {}),
     )
     return record.model_copy(
         update={"state": "starting", "reason": "", "attempts": (*record.attempts, attempt)}

@@ -145,7 +145,8 @@ class Items:
                 return
             if run.exit_status == "running" and not self._journal_waited_for():
                 return
-            plan, kwargs = "resume_protocol", {"run": run.uid}
+            decisions = dict(attempt.decisions)
+            plan, kwargs = "resume_protocol", {"run": run.uid, "decisions": decisions}
         else:
             plan, kwargs = "run_protocol", dict(record.kwargs)
         self._journal_since = None
