@@ -4,8 +4,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-# Eight stations may have begun some runs each since; more would be another item's time.
-_LOOKED_AT = 200
 # What the reason of a run begins with that somebody else closed.
 _LOOK = "look_at_cell"
 _DIED = "the acquisition process died"
@@ -38,12 +36,13 @@ class LastRun:
 def last_run(data_dir: Path, item: str) -> LastRun | None:
     """Return the last run of an item, also if a failure policy went on with it.
 
-    ``None``: none was begun. The newest runs of the folder are looked at.
+    ``None``: none was begun. All runs of the folder are looked at, the newest first: while a cell
+    cycles for weeks the other stations begin any number of them.
     """
     from operando.journal import chain_of, documents, select_runs, summaries
 
     # A look at the cell in between is no part of the experiment.
-    for run in select_runs(data_dir, "plan_name != ?", (_LOOK,), limit=_LOOKED_AT):
+    for run in select_runs(data_dir, "plan_name != ?", (_LOOK,)):
         first = next(iter(documents(run.path)), None)
         if first is None or first[0] != "start":
             continue

@@ -1,0 +1,26 @@
+"""Which run of an item was its last: the record decides whether a used cell is begun anew."""
+
+from pathlib import Path
+
+from operando.journal import JournalWriter
+from operando.queueing.supervisor._journal import last_run
+
+_OTHERS = 201
+
+
+def _run(journal: JournalWriter, uid: str, item: str, at: float) -> None:
+    start = {"uid": uid, "time": at, "plan_name": "operando_plating_stripping", "scan_id": int(at)}
+    journal("start", start | {"queue": {"item": item, "station": "A1"}})
+    stop = {"uid": f"{uid}-end", "run_start": uid, "time": at, "exit_status": "fail"}
+    journal("stop", stop | {"reason": "the acquisition process died", "num_events": {}})
+
+
+def test_the_run_of_weeks_is_found_behind_those_of_other_stations(tmp_path: Path) -> None:
+    with JournalWriter(tmp_path) as journal:
+        _run(journal, "of-weeks", "mine", 1.0)
+        for number in range(_OTHERS):
+            _run(journal, f"other-{number}", f"item-{number}", 2.0 + number)
+    found = last_run(tmp_path, "mine")
+    assert found is not None
+    assert (found.uid, found.interrupted) == ("of-weeks", True)
+    assert last_run(tmp_path, "nobody's") is None
