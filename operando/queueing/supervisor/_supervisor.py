@@ -76,13 +76,15 @@ class Supervisor:
                     f"another supervisor serves {self._data_dir} already: operando station status"
                 )
             me = Process.of(os.getpid())
-            write_whole(
-                self._folder / TOLD,
-                {"pid": me.pid, "started_ticks": me.started_ticks, "at": time.time()},
-            )
-            self._supervise()
+            try:
+                write_whole(
+                    self._folder / TOLD,
+                    {"pid": me.pid, "started_ticks": me.started_ticks, "at": time.time()},
+                )
+                self._supervise()
+            finally:
+                (self._folder / TOLD).unlink(missing_ok=True)
         finally:
-            (self._folder / TOLD).unlink(missing_ok=True)
             os.close(fd)
 
     def _supervise(self) -> None:

@@ -11,7 +11,10 @@ from typing import Any
 
 import pytest
 
+from operando.journal import try_lock
+from operando.queueing.errors import QueueError
 from operando.queueing.model import Attempt, Record
+from operando.queueing.places import private, queueing_dir
 from operando.queueing.supervisor._clock import Clock
 from operando.queueing.supervisor._deaths import (
     DEATHS_AT_MOST,
@@ -20,10 +23,12 @@ from operando.queueing.supervisor._deaths import (
     noticed,
     secure,
 )
-from operando.queueing.supervisor._files import StationFiles
+from operando.queueing.supervisor._files import StationFiles, write_whole
 from operando.queueing.supervisor._journal import LastRun
 from operando.queueing.supervisor._processes import Process, end_group
-from techniques import StationEntry
+from operando.queueing.supervisor._serve import supervisor_process
+from operando.queueing.supervisor._supervisor import LOCK, TOLD, Supervisor
+from techniques import StationEntry, StationsFile
 
 NOW = 1_800_000_000.0
 DIED = "the worker (process 7) has died"
@@ -224,3 +229,18 @@ def test_a_step_of_the_clock_is_noticed_once_and_a_correction_is_none(
     path.write_text('{"shift_s": -7190.0}')
     assert clock.step_s() is None
     assert clock.wall() == pytest.approx(time.time() - 7190, abs=1)
+
+
+def test_a_second_supervisor_is_refused_and_the_first_one_is_still_found(tmp_path: Path) -> None:
+    folder = private(queueing_dir(tmp_path))
+    me = Process.of(os.getpid())
+    write_whole(folder / TOLD, {"pid": me.pid, "started_ticks": me.started_ticks})
+    lock = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        assert try_lock(lock)
+        stations = StationsFile.model_validate({"stations": [{"name": "A1", "bench": "sim"}]})
+        with pytest.raises(QueueError, match="another supervisor serves"):
+            Supervisor(tmp_path, stations).run()
+        assert supervisor_process(tmp_path) == me
+    finally:
+        os.close(lock)
