@@ -17,7 +17,7 @@ from operando.queueing.store import manager_prefix, told
 from techniques import StationEntry
 from techniques.queueing import OnDeath
 
-from ._choice import Choice, cell_of, choose
+from ._choice import Choice, cell_of, choose, why_not_on
 from ._deaths import LOOK_FIRST, decided
 from ._endings import Noted, noted, why_ended, why_stopped
 from ._files import StationFiles, Ticket, What
@@ -133,7 +133,7 @@ class Items:
 
     def _execute(self, record: Record) -> None:
         """Have the worker carry out the attempt that the record ends with."""
-        if self.ended_as_wished(record):
+        if self.ended_as_wished(record) or self._is_settled(record):
             return
         attempt, number = record.attempts[-1], len(record.attempts)
         plan: What
@@ -175,6 +175,32 @@ class Items:
         self._idle_since = None
         self._store.change_record(record.item, state="running")
         self._store.change_station(self._name, state="running", item=record.item)
+
+    def _is_settled(self, record: Record) -> bool:
+        """Return whether an attempt is not to be executed, and what became of it was noted.
+
+        Of no item a cell is driven that is not there, and none is begun that had begun.
+        """
+        why = why_not_on(record, self._store.mount(self._name))
+        if why:
+            self._end(record, "held", why)
+            return True
+        if self._begun(record) is None:
+            return False
+        self.after_death(record, "it had begun before, and who began it is gone")
+        return True
+
+    def _begun(self, record: Record) -> LastRun | None:
+        """Return the run of an attempt that was begun although no ticket tells it; ``None``: none.
+
+        The ticket is lost with its file, and the attempts of an item with an older Redis.
+        """
+        run = last_run(self._house.data_dir, record.item, record.cell_id)
+        if record.attempts[-1].kind == "run" or run is None:
+            return run
+        # A resume goes on with whatever was interrupted last; what it has ended is not resumed.
+        known = any(one.run_uid == run.uid for one in record.attempts[:-1])
+        return None if known or run.interrupted else run
 
     def _journal_waited_for(self) -> bool:
         """Return whether a journal that somebody still holds was waited for long enough."""
@@ -408,14 +434,15 @@ class Items:
         if report is not None:
             self.finish(record, cast(Ticket, ticket), report)
             return self._store.record(record.item) or record
-        if not _is_of(ticket, record):
+        given = _is_of(ticket, record)
+        if not given and self._begun(record) is None:
             return record  # it was not begun: it will be
         run = last_run(self._house.data_dir, record.item)
         lost = self._lost(record, what, run)
         if (run is None or run.interrupted) and self.ended_as_wished(lost, run):
             return self._store.record(record.item) or record
         policy = cast(OnDeath, record.kwargs.get("on_death") or self._entry.on_death)
-        other_boot = cast(Ticket, ticket).boot != self._house.clock.boot()
+        other_boot = not given or cast(Ticket, ticket).boot != self._house.clock.boot()
         without_current = other_boot and self._entry.supply == "mains"
         without_current |= record.attempts[-1].reason == LOOK_FIRST
         after = decided(
