@@ -72,6 +72,8 @@ class Items:
         named += [str((item.get("kwargs") or {}).get("after") or "") for item in items]
         known = self._records([uid for uid in dict.fromkeys(named) if uid])
         record = known.get
+        # A cell at another computer is not in the instruments of this one.
+        mount = None if self._house.elsewhere(mount) else mount
         choice = choose(items, record, mount, self._house.clock.wall())
         for item in items:
             if record(str(item["item_uid"])) is not None:
@@ -115,6 +117,8 @@ class Items:
             kwargs={key: value for key, value in kwargs.items() if key != "ticket"},
             began=now,
             by=str(item.get("user", "")),
+            host=self._house.here["host"],
+            data_dir=self._house.here["data_dir"],
         )
         self._store.clear_commands(self._name)
         # In this order: an item that the station names and that has no record was not begun.
@@ -133,6 +137,11 @@ class Items:
 
     def _execute(self, record: Record) -> None:
         """Have the worker carry out the attempt that the record ends with."""
+        where = self._house.elsewhere(record)
+        if where:
+            why = f"it was begun at {where}, and may be driven there still: it is not driven here"
+            self._end(record, "held", why)
+            return
         if self.ended_as_wished(record) or self._is_settled(record):
             return
         attempt, number = record.attempts[-1], len(record.attempts)
@@ -181,7 +190,8 @@ class Items:
 
         Of no item a cell is driven that is not there, and none is begun that had begun.
         """
-        why = why_not_on(record, self._store.mount(self._name))
+        mount = self._store.mount(self._name)
+        why = why_not_on(record, None if self._house.elsewhere(mount) else mount)
         if why:
             self._end(record, "held", why)
             return True
