@@ -23,6 +23,7 @@ from ._endings import Noted, noted, why_ended, why_stopped
 from ._files import StationFiles, Ticket, What
 from ._house import House
 from ._journal import LastRun, last_run
+from ._rebuilt import rebuilt
 
 _log = logging.getLogger(__name__)
 
@@ -217,6 +218,25 @@ class Items:
         now = time.monotonic()
         self._journal_since = self._journal_since or now
         return now - self._journal_since > _JOURNAL_CLOSED_WITHIN_S
+
+    def rebuild(self, item: str, *, held: bool) -> Record | None:
+        """Return, made anew, the record of an item that cannot be read; ``None``: it had none."""
+        now, ticket = self._house.clock.wall(), self._files.ticket()
+        record = rebuilt(
+            self._store, self._house.data_dir, self._name, item, ticket, held=held, now=now
+        )
+        if record is not None:
+            self._store.put_record(record)
+            self._house.alerts.send(
+                "poisoned",
+                f"The record of item {item[:8]} could not be read",
+                "It was made anew of ticket, journal and mounted cell; the item is "
+                + ("held" if record.state == "held" else "followed on"),
+                station=self._name,
+            )
+            if record.state == "held":
+                self._tell_held(record)
+        return record
 
     # -- following
 
