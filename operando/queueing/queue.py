@@ -256,6 +256,10 @@ class Queue(Lookup):
             raise QueueError(f"cell {cell_id} is finished already: {mount.why_finished}")
         told = f"stopped by {by or _user()}" + (f": {why}" if why else "")
         store.put_mount(mount.model_copy(update={"state": "finished", "why_finished": told}))
+        # Meanwhile an item may have begun.
+        running = self._running_record(station)
+        if running is not None and running.cell_id == cell_id:
+            return self._ask(station, running, "stop", why, by)
         return None
 
     def skip_step(self, station: str, by: str | None = None) -> Command:
@@ -296,9 +300,15 @@ class Queue(Lookup):
                         raise QueueError(f"station {station} refused: {said['told']}")
                     return str(said["told"])
             time.sleep(0.05)
+        kept = command.do in ("stop", "abort") and self._store().wish(station, command.item or "")
         raise QueueError(
-            f"station {station} did not answer within {timeout_s:g} s; what was asked is kept, and "
-            "done if its worker takes it: operando station status"
+            f"station {station} did not answer within {timeout_s:g} s; "
+            + (
+                f"that item {short(command.item or '')} is to end is kept, and done before it "
+                "goes on: operando station status"
+                if kept
+                else "it may still be done, and is lost if its worker dies: operando queue list"
+            )
         )
 
     def note(self, item: str, text: str, by: str | None = None) -> "LogNote":
@@ -362,6 +372,9 @@ class Queue(Lookup):
         command = Command(
             do=do, by=by or _user(), at=time.time(), text=why, item=record.item, protocol=protocol
         )
+        if do in ("stop", "abort"):
+            # First: between two workers nobody takes commands.
+            self._store().keep_wish(station, command)
         self._store().push_command(station, command)
         return command
 

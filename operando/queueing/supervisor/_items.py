@@ -11,7 +11,7 @@ from typing import Any, cast
 
 from operando.queueing.errors import NotKnownError, QueueError
 from operando.queueing.managers import Manager
-from operando.queueing.model import Attempt, Mount, Record
+from operando.queueing.model import Attempt, Command, Mount, Record
 from operando.queueing.sanitise import pending, sanitise
 from operando.queueing.store import manager_prefix, told
 from techniques import StationEntry
@@ -19,6 +19,7 @@ from techniques.queueing import OnDeath
 
 from ._choice import Choice, cell_of, choose, why_not_on
 from ._deaths import LOOK_FIRST, decided
+from ._endings import Noted, noted, why_ended, why_stopped
 from ._files import StationFiles, Ticket, What
 from ._house import House
 from ._journal import LastRun, last_run
@@ -154,7 +155,7 @@ class Items:
 
     def _execute(self, record: Record) -> None:
         """Have the worker carry out the attempt that the record ends with."""
-        if self._is_settled(record):
+        if self.ended_as_wished(record) or self._is_settled(record):
             return
         attempt, number = record.attempts[-1], len(record.attempts)
         plan: What
@@ -308,11 +309,70 @@ class Items:
         if report.get("stopped") and state in ("done", "resumed"):
             state = "stopped"
         reason = reason or (str((end_of_life or {}).get("reason", "")))
+        wish = self._store.wish(self._name, record.item)
+        if wish is not None and state in ("held", "stopped"):
+            if state == "held":
+                # It need not go on any more.
+                state, reason = "stopped", f"{why_ended(wish)}; {reason}"
+            if wish.do == "stop":
+                report = {**report, "stopped": {"by": wish.by, "why": wish.text}}
         # First what follows from it: once the record is closed nobody comes back to this.
         self._conclude(record, state, reason, report, end_of_life)
+        if wish is not None and wish.do == "stop":
+            self._finish_mine(record, why_stopped(wish.by, wish.text))
         self._end(record, state, reason, exit_status=status, run_uid=run_uid)
+        self._wish_came_true(record, wish, state)
         if state == "failed":
             self._hold_after_failures()
+
+    # -- ending what nobody drives
+
+    def ended_as_wished(self, record: Record, run: LastRun | None = None) -> bool:
+        """End an item that nobody drives if somebody wants it to end; return whether it was.
+
+        Args:
+            record: The item.
+            run: Its last run, if it was lost just now; what that has on record counts as well.
+        """
+        wish = self._store.wish(self._name, record.item)
+        found = Noted() if run is None else noted(self._house.data_dir, run.uid)
+        if wish is None and found.stopped is None:
+            return False
+        stopped = found.stopped
+        if wish is not None and (stopped is None or wish.do == "stop"):
+            stopped = {"by": wish.by, "why": wish.text} if wish.do == "stop" else None
+        reason = Noted(stopped).why if wish is None or stopped is not None else why_ended(wish)
+        why = f"{reason}; {record.reason}" if record.reason else reason
+        self._conclude(record, "stopped", reason, {"stopped": stopped}, None)
+        if record.state == "held":
+            now = self._house.clock.wall()
+            state = self._store.station(self._name)
+            told_why = state.why if state is not None and state.paused else ""
+            self._store.change_station(self._name, state="idle", why=told_why, since=now)
+        self._end(record, "stopped", why, exit_status=record.attempts[-1].exit_status)
+        self._wish_came_true(record, wish, "stopped")
+        return True
+
+    def finish_if_noted(self, record: Record) -> None:
+        """Finish the cell of an item that does not go on, if its last run says so."""
+        run = last_run(self._house.data_dir, record.item)
+        if run is not None:
+            self._finish_mine(record, noted(self._house.data_dir, run.uid).why)
+
+    def _finish_mine(self, record: Record, why: str) -> None:
+        mount = self._store.mount(self._name)
+        mine = mount is not None and mount.cell_id == record.cell_id
+        if why and mine and cast(Mount, mount).state != "finished":
+            self.finish_cell(cast(Mount, mount), why)
+
+    def _wish_came_true(self, record: Record, wish: Command | None, state: str) -> None:
+        if wish is None:
+            return
+        said = f"item {record.item[:8]} has ended ({state})"
+        if wish.do == "stop":
+            said += f", and nothing more is run on cell {record.cell_id}"
+        self._store.answer(self._name, wish, said)
+        self._store.forget_wish(self._name, record.item)
 
     def _conclude(
         self,
@@ -401,6 +461,9 @@ class Items:
         if not given and self._begun(record) is None:
             return record  # it was not begun: it will be
         run = last_run(self._house.data_dir, record.item)
+        lost = self._lost(record, what, run)
+        if (run is None or run.interrupted) and self.ended_as_wished(lost, run):
+            return self._store.record(record.item) or record
         policy = cast(OnDeath, record.kwargs.get("on_death") or self._entry.on_death)
         other_boot = not given or cast(Ticket, ticket).boot != self._house.clock.boot()
         without_current = other_boot and self._entry.supply == "mains"
@@ -413,13 +476,31 @@ class Items:
             look_first=without_current and run is not None,
             now=self._house.clock.wall(),
         )
+        wish = self._store.wish(self._name, record.item)
         if after.over and run is not None and not run.interrupted:
             end_of_life = (run.stop or {}).get("end_of_life")
             self._conclude(after, after.state, run.reason, run.stop or {}, end_of_life)
+            if wish is not None and wish.do == "stop":
+                self._finish_mine(after, why_stopped(wish.by, wish.text))
+        elif after.over:
+            self.finish_if_noted(after)
         self._store.put_record(after)
+        if after.over:
+            self._wish_came_true(after, wish, after.state)
         if after.state == "held":
             self._tell_held(after)
         return after
+
+    def _lost(self, record: Record, what: str, run: LastRun | None) -> Record:
+        """Return an item whose last attempt is told to have been lost."""
+        last = record.attempts[-1].model_copy(
+            update={
+                "exit_status": "lost",
+                "reason": what,
+                "run_uid": None if run is None else run.uid,
+            }
+        )
+        return record.model_copy(update={"reason": what, "attempts": (*record.attempts[:-1], last)})
 
     def hold(self, why: str) -> None:
         """Start nothing further until somebody decides."""

@@ -58,7 +58,7 @@ class Station:
         self.process = ManagerProcess(house, entry, self.files)
         self.manager = self.process.manager
         self._items = Items(house, entry, self.files, self.manager)
-        self._asked = Asked(house, self.name, self.files, self.manager)
+        self._asked = Asked(house, self.name, self.files, self.manager, self._items.finish_if_noted)
         self._opening_since: float | None = None
         self._failures = 0
         self._retry_at = 0.0
@@ -138,7 +138,10 @@ class Station:
         record = self._record(state)
         if state.state == "held":
             # Also while the worker is opened again.
-            self._asked.decide(self._held(state))
+            held = self._held(state)
+            if held is not None and self._items.ended_as_wished(held):
+                return
+            self._asked.decide(held)
         if status is None:
             # Its watchdog is starting it anew; the worker goes on, and reports in a file.
             if record is not None:
@@ -148,6 +151,8 @@ class Station:
         if worker is not None and not there and status.get("manager_state") == "idle":
             self._orphan(worker, record)
         elif not there:
+            if record is not None and worker is None and self._items.ended_as_wished(record):
+                return
             self._closed(state, status)
         elif record is not None:
             self._opening_since, self._failures = None, 0
