@@ -152,6 +152,41 @@ class Store:
                 pipe.rpush(list_key, record.item)
             pipe.execute()
 
+    def add_record(self, record: Record) -> bool:
+        """Keep a new record; return whether it is: of two that would, one does."""
+        import redis
+
+        key = f"{_PREFIX}:record:{record.item}"
+        with told(), self.client.pipeline() as pipe:
+            try:
+                pipe.watch(key)
+                if pipe.exists(key):
+                    return False
+                pipe.multi()
+                pipe.set(key, record.model_dump_json())
+                pipe.rpush(f"{_PREFIX}:records:{record.station}", record.item)
+                pipe.execute()
+            except redis.WatchError:
+                return False
+        return True
+
+    def forget_record(self, record: Record) -> None:
+        """Forget a record, if it is still as it was put."""
+        import redis
+
+        key = f"{_PREFIX}:record:{record.item}"
+        with told(), self.client.pipeline() as pipe:
+            try:
+                pipe.watch(key)
+                if pipe.get(key) != record.model_dump_json():
+                    return
+                pipe.multi()
+                pipe.delete(key)
+                pipe.lrem(f"{_PREFIX}:records:{record.station}", -1, record.item)
+                pipe.execute()
+            except redis.WatchError:
+                return
+
     def change_record(self, item: str, **changes: Any) -> Record:
         """Change these fields of a record and no others; return what came of it.
 

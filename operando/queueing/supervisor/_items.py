@@ -9,7 +9,7 @@ import time
 from collections.abc import Mapping
 from typing import Any, cast
 
-from operando.queueing.errors import QueueError
+from operando.queueing.errors import NotKnownError, QueueError
 from operando.queueing.managers import Manager
 from operando.queueing.model import Attempt, Command, Mount, Record
 from operando.queueing.sanitise import pending, sanitise
@@ -53,7 +53,8 @@ class Items:
         self._name = entry.name
         self._files = files
         self._manager = manager
-        self._refusals = 0
+        # Which attempt the queue server refused, and how often.
+        self._refused: tuple[tuple[str, int], int] = ("", 0), 0
         self._idle_since: float | None = None
         self._journal_since: float | None = None
         self._wanted: str = ""
@@ -103,8 +104,11 @@ class Items:
                 station=self._name,
             )
 
-    def begin(self, item: Mapping[str, Any], mount: Mount) -> Record:
-        """Begin an item of the queue: it is recorded, taken out, and then executed."""
+    def begin(self, item: Mapping[str, Any], mount: Mount) -> None:
+        """Begin an item of the queue: it is recorded, taken out, and then executed.
+
+        Unless somebody removed or held it, or paused the station, since it was chosen.
+        """
         uid, kwargs = str(item["item_uid"]), dict(item.get("kwargs") or {})
         now = self._house.clock.wall()
         record = Record(
@@ -123,18 +127,36 @@ class Items:
         )
         self._store.clear_commands(self._name)
         # In this order: an item that the station names and that has no record was not begun.
-        self._store.change_station(self._name, item=uid, state="running", why="", since=now)
-        self._store.put_record(record)
-        self._take_out(uid)
+        state = self._store.change_station(self._name, item=uid, state="running", since=now)
+        # Whoever has the record first has the item: it is begun, or it was removed.
+        if state.paused or not self._store.add_record(record):
+            self._store.change_station(self._name, item=None, state="idle")
+            return
+        self._store.change_station(self._name, why="")
+        taken = self._take_out(uid)
+        if taken is None:
+            why = "it was taken out of the queue as it was about to begin"
+            self._store.change_record(uid, state="removed", reason=why, attempts=(), ended=now)
+            return
+        kwargs = dict(taken.get("kwargs") or kwargs)
+        kept = {key: value for key, value in kwargs.items() if key != "ticket"}
+        record = self._store.change_record(uid, kwargs=kept)
+        if kwargs.get("hold"):
+            self._end(record, "held", "somebody held it as it was about to begin")
+            return
         self._execute(record)
-        return record
 
-    def _take_out(self, uid: str) -> None:
+    def _take_out(self, uid: str) -> Mapping[str, Any] | None:
+        """Take an item out of the queue and return it; ``None``: it was not in there any more.
+
+        Nothing in it: it is gone, and maybe it was us who took it.
+        """
         try:
-            self._manager.remove(uid)
-        except QueueError:
+            return self._manager.remove(uid)
+        except QueueError as error:
             if any(one["item_uid"] == uid for one in pending(self._store, self._name)):
                 raise
+            return {} if isinstance(error, NotKnownError) else None
 
     def _execute(self, record: Record) -> None:
         """Have the worker carry out the attempt that the record ends with."""
@@ -174,14 +196,15 @@ class Items:
         )
         try:
             self._manager.execute(plan, kwargs | {"ticket": ticket.token})
+        except NotKnownError:
+            raise  # it may run: that is found out by following it
         except QueueError as error:
-            self._refusals += 1
-            if self._refusals < _REFUSALS:
+            of, count = self._refused
+            self._refused = (record.item, number), count + 1 if of == (record.item, number) else 1
+            if self._refused[1] < _REFUSALS:
                 raise
-            self._refusals = 0
             self._end(record, "held", f"it could not be begun: {error}", exit_status="refused")
             return
-        self._refusals = 0
         self._idle_since = None
         self._store.change_record(record.item, state="running")
         self._store.change_station(self._name, state="running", item=record.item)

@@ -413,6 +413,16 @@ def test_it_beats_while_the_event_loop_answers_and_only_then(station: Open) -> N
 # -- mounting
 
 
+def test_it_goes_on_to_beat_when_the_disk_takes_it_again(station: Open) -> None:
+    beat = station_dir(station.data, "A1") / BEAT
+    wait_for(beat.is_file)
+    beat.unlink()
+    beat.mkdir()
+    time.sleep(1.2)
+    beat.rmdir()
+    wait_for(beat.is_file, patience_s=5.0)
+
+
 def test_a_look_at_the_cell_tells_its_potential_and_resistance(station: Open) -> None:
     report = station.execute("look_at_cell", "look-1", sample=SAMPLE)
     assert report.exit_status == "success"
