@@ -239,16 +239,20 @@ class Station:
     # -- the environment is not there
 
     def _closed(self, state: StationState, status: Mapping[str, Any]) -> None:
+        now = time.monotonic()
+        doing = status.get("manager_state")
+        if doing in ("creating_environment", "destroying_environment"):
+            # Also if it is to be closed: what is being opened is closed when it is open.
+            if doing == "creating_environment":
+                self._opening_since = self._opening_since or now
+            if self._opening_since is not None and now - self._opening_since > _OPENS_WITHIN_S:
+                self.manager.destroy()
+            return
         if state.wanted == "closed":
             self._opening_since, self._failures, self._retry_at = None, 0, 0.0
             if state.state != "closed":
                 self._tell(state, state="closed", why="")
             self._quiet_until = time.monotonic() + _QUIET_S
-            return
-        now = time.monotonic()
-        if status.get("manager_state") in ("creating_environment", "destroying_environment"):
-            if self._opening_since is not None and now - self._opening_since > _OPENS_WITHIN_S:
-                self.manager.destroy()
             return
         if self._opening_since is not None:
             self._opening_since = None
