@@ -5,6 +5,7 @@ that execution: `run_protocol`, `resume_protocol` and `look_at_cell`. While it l
 people ask of the item that runs it takes from Redis, and does without as long as Redis is gone.
 """
 
+import contextlib
 import logging
 import os
 import signal
@@ -317,23 +318,36 @@ class StationWorker:
             self._commands.start()
 
     def _beat(self) -> None:
+        """Count up in a file as long as the event loop answers; a disk that fails is tried again.
+
+        One that is full or read-only for a while ends no run, so it must not end the beat.
+        """
+        count, failing = 0, False
+        with contextlib.suppress(OSError):
+            self._write_beat(count)
+        while not self._closed.is_set():
+            answers = threading.Event()
+            try:
+                self.session.RE.loop.call_soon_threadsafe(answers.set)
+            except RuntimeError:
+                return  # the loop has ended
+            while not answers.wait(BEAT_EVERY_S):
+                if self._closed.is_set():
+                    return
+            count += 1
+            try:
+                self._write_beat(count)
+                failing = False
+            except OSError as error:
+                if not failing:
+                    logger.warning("station %s: its beat cannot be written: %s", self.name, error)
+                failing = True
+            self._closed.wait(BEAT_EVERY_S)
+
+    def _write_beat(self, count: int) -> None:
         descriptor = os.open(self._folder / BEAT, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            count = 0
-            while not self._closed.is_set():
-                answers = threading.Event()
-                try:
-                    self.session.RE.loop.call_soon_threadsafe(answers.set)
-                except RuntimeError:
-                    return  # the loop has ended
-                while not answers.wait(BEAT_EVERY_S):
-                    if self._closed.is_set():
-                        return
-                count += 1
-                os.pwrite(descriptor, struct.pack("<Q", count), 0)
-                self._closed.wait(BEAT_EVERY_S)
-        except OSError:
-            logger.exception("station %s does not beat any more", self.name)
+            os.pwrite(descriptor, struct.pack("<Q", count), 0)
         finally:
             os.close(descriptor)
 

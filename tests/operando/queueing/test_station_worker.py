@@ -390,6 +390,19 @@ def test_it_beats_while_the_event_loop_answers_and_only_then(station: Open) -> N
     wait_for(lambda: count() > stopped)
 
 
+def test_it_beats_again_after_its_disk_has_failed(station: Open, tmp_path: Path) -> None:
+    folder = tickets.private(station_dir(tmp_path, "A1"))
+    (folder / BEAT).mkdir()
+    worker = StationWorker("A1", tmp_path, station.session)
+    worker.live()
+    try:
+        time.sleep(0.2)
+        (folder / BEAT).rmdir()
+        wait_for((folder / BEAT).exists, 10.0)
+    finally:
+        worker._closed.set()
+
+
 # -- mounting
 
 
