@@ -93,6 +93,7 @@ class Course:
         deposit: The metal that was plated; ``None``: nobody asks, or a run begins without any.
         passed: Half-cycle -> what of it had passed in programs that were ended within it.
         end_of_life: The rule that ended the life of the cell, for the stop document.
+        skipped: The half-cycle that somebody had skipped last, and what the record says of it.
         ended_with: The error or the request that ended the programs; ``None``: they ended.
     """
 
@@ -112,6 +113,7 @@ class Course:
     deposit: Deposit | None = None
     passed: dict[int, Interrupted] = field(default_factory=dict)
     end_of_life: dict[str, Any] | None = None
+    skipped: tuple[int, str] | None = None
     ended_with: BaseException | None = None
     _wish: TakeSpectrum | None = None
     _because: str = ""

@@ -67,6 +67,7 @@ def behind_the_step(course: "Course", changes: Changes, stood: Stood) -> Followi
     at = f"(cycle {end.counters.cycle}, half-cycle {end.counters.half_cycle})"
     told = told_of_skip(asked, f"{name_of(left.step)} {at}")
     if left.step_is_half_cycle:
+        course.skipped = (end.counters.half_cycle, told)
         if course.deposit is not None:
             course.deposit.keep(end.counters.half_cycle)
         if course.watch is not None:
