@@ -178,10 +178,13 @@ class StationWorker:
         if last.uid:
             # A run whose end could not be written is closed as a failure when it is read.
             exit_status, reason = last.exit_status or "fail", last.reason
-        elif isinstance(error, Exception):
+        elif isinstance(error, Exception) and not isinstance(error, RunEngineInterrupted):
             exit_status, reason = "refused", str(error) or type(error).__name__
         else:
-            exit_status, reason = "refused", self.session.why_aborted
+            # Who ends an item by hand wants nothing else on the cell, also before it has a run.
+            by_hand = self.session.stop_signal is None
+            exit_status = "abort" if by_hand else "refused"
+            reason = self.session.why_aborted
         if error is not None and not reason:
             reason = str(error)
         if error is not None and exit_status == "success":
