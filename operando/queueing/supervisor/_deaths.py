@@ -10,11 +10,12 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from operando.queueing.errors import QueueError
 from operando.queueing.model import Attempt, Record
 from techniques import StationEntry
 from techniques.queueing import OnDeath
 
-from ._files import HUNG_S, StationFiles
+from ._files import DISK_S, HUNG_S, StationFiles
 from ._journal import LastRun
 from ._processes import Process
 from ._simulators import environment_of
@@ -30,6 +31,10 @@ DEATHS_AT_MOST, WITHIN_S = 3, 3600.0
 LOOK_FIRST = "look first"
 
 
+class NotEndedError(QueueError):
+    """A worker lives on although it was killed; the message says what to do."""
+
+
 def noticed(files: StationFiles, worker: Process | None) -> str:
     """Return what is wrong with a worker, in words; empty: it lives, or there is none."""
     if worker is None:
@@ -37,9 +42,9 @@ def noticed(files: StationFiles, worker: Process | None) -> str:
     if not worker.alive:
         return f"the worker (process {worker.pid}) has died"
     silent_s = files.silent_s()
-    if silent_s > HUNG_S:
-        return f"the worker (process {worker.pid}) has not beaten for {silent_s:.1f} s"
-    return ""
+    if silent_s <= HUNG_S or (silent_s <= DISK_S and files.waits_for_disk(worker)):
+        return ""
+    return f"the worker (process {worker.pid}) has not beaten for {silent_s:.1f} s"
 
 
 def secure(
@@ -49,13 +54,22 @@ def secure(
 
     The session's guard does it by itself; where it does not, or there is none any more, it is done
     here. Blocks for some seconds, at an instrument that does not answer for two minutes.
+
+    Raises:
+        NotEndedError: The worker cannot be ended, so it may still drive: open none beside it.
     """
     if _guard_acts(data_dir, worker, run):
         told = "its guard acts"
     else:
         told = ""
-    worker.kill()
-    return told or _make_safe(data_dir, entry, folder)
+    ended = worker.kill()
+    done = told or _make_safe(data_dir, entry, folder)
+    if not ended:
+        raise NotEndedError(
+            f"the worker (process {worker.pid}) cannot be ended: it waits for a device or a disk; "
+            f"{done}. Nothing is opened beside it: look at its cables, or start the computer anew"
+        )
+    return done
 
 
 def _guard_acts(data_dir: Path, worker: Process, run: LastRun | None) -> bool:

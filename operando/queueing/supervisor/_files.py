@@ -5,6 +5,7 @@ The supervisor writes ``ticket.json``; the worker ``worker.json``, ``beat`` and 
 
 import dataclasses
 import json
+import logging
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,8 +17,16 @@ from operando.queueing.tickets import BEAT, REPORT, WORKER, issue
 
 from ._processes import Process
 
+_log = logging.getLogger(__name__)
+
+# Waits for a disk come one after the other: so often is looked, and so long in between, s.
+_LOOKS, _LOOK_S = 10, 0.02
+_PROBE = "probe"
+
 What = Literal["run_protocol", "resume_protocol", "look_at_cell"]
 HUNG_S = 4.0
+# What waits for a disk is given longer; what is written there may itself be what it beats with.
+DISK_S = 60.0
 
 
 def write_whole(path: Path, told: Mapping[str, Any]) -> None:
@@ -69,6 +78,7 @@ class StationFiles:
         self._name = name
         self._beat: tuple[bytes, int] = (b"", 0)
         self._beat_at = time.monotonic()
+        self._disk_at: float | None = None
 
     def give_ticket(
         self,
@@ -150,7 +160,38 @@ class StationFiles:
             beat = b"", time.monotonic_ns()  # it has not begun to
         if beat != self._beat:
             self._beat, self._beat_at = beat, now
+            self._disk_at = None
         return now - self._beat_at
+
+    def waits_for_disk(self, worker: Process) -> bool:
+        """Return whether a silent worker is silent because of a disk, seen within `HUNG_S`.
+
+        Either it waits for one just now, or nothing can be written in the folder of the station.
+        """
+        now = time.monotonic()
+        for _ in range(_LOOKS):
+            if worker.waits_for_disk or not self._takes():
+                if self._disk_at is None:
+                    _log.warning(
+                        "station %s: the worker (process %d) is silent and waits for its disk: it "
+                        "is given %g s",
+                        self._name,
+                        worker.pid,
+                        DISK_S,
+                    )
+                self._disk_at = now
+                break
+            time.sleep(_LOOK_S)
+        return self._disk_at is not None and now - self._disk_at < HUNG_S
+
+    def _takes(self) -> bool:
+        path = self.folder / _PROBE
+        try:
+            path.write_bytes(b"1")
+            path.unlink()
+        except OSError:
+            return False
+        return True
 
     def begin_listening(self) -> None:
         """Count the silence of the worker from now."""

@@ -39,6 +39,19 @@ class Process:
             return False
         return self.started_ticks is None or int(fields[19]) == self.started_ticks
 
+    @property
+    def waits_for_disk(self) -> bool:
+        """Return whether one of its threads waits for a disk, or another device, uninterruptibly.
+
+        Such a process can do nothing else, and cannot be ended either. A wait is short and comes
+        again: asked once, it may be missed.
+        """
+        try:
+            threads = [int(one.name) for one in Path(f"/proc/{self.pid}/task").iterdir()]
+        except OSError:
+            return False
+        return self.alive and any((_fields(one) or " ")[0] == "D" for one in threads)
+
     def send(self, number: int) -> None:
         """Send it a signal, if it lives."""
         if self.alive:
