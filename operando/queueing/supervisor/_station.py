@@ -398,7 +398,13 @@ class Station:
             ticket = self.files.ticket()
             if ticket is not None and ticket.item and ticket.what != "look_at_cell":
                 run = last_run(self._house.data_dir, ticket.item)
-            done = _deaths.secure(self._house.data_dir, self.entry, self.files.folder, worker, run)
+            try:
+                done = _deaths.secure(
+                    self._house.data_dir, self.entry, self.files.folder, worker, run
+                )
+            except _deaths.NotEndedError as error:
+                self._not_ended(what, str(error))
+                return
             self._secured = worker, done
             _log.warning("station %s: %s; %s", self.name, what, done)
             self._house.alerts.send("worker_died", what, done, station=self.name)
@@ -427,6 +433,15 @@ class Station:
         self.files.forget_worker()
         self.files.begin_listening()
         self._secured = None
+
+    def _not_ended(self, what: str, why: str) -> None:
+        """Tell of a worker that cannot be ended; it is tried again in the next step."""
+        state = self._state()
+        if state.why == why:
+            return
+        self._house.alerts.send("station_lost", what, why, station=self.name)
+        lost = {} if state.state in ("held", "closed") else {"state": "lost"}
+        self._tell(state, why=why, **lost)
 
     def _destroyed(self) -> bool:
         """Have the manager notice that its worker is gone; return whether it has, or is gone."""

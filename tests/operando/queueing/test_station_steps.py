@@ -205,3 +205,18 @@ def test_when_the_last_item_of_a_campaign_has_ended_somebody_is_told(
     ticket = station.files.give_ticket("i-1", 1, "run_protocol", boot="b")
     station._items.finish(one, ticket, {"exit_status": "success", "run_uid": "u-1"})
     assert told.events == [("campaign_done", "Campaign zinc is done")]
+
+
+def test_a_worker_that_cannot_be_ended_is_told_once_and_tried_again(
+    station: Station, store: Store, told: Told
+) -> None:
+    store.change_station("A1", wanted="open", since=1.0, item="i-1", state="running")
+    store.put_record(record())
+    for _ in range(2):
+        station._not_ended("it hangs", "the worker (process 7) cannot be ended")
+    after = store.station("A1")
+    assert after is not None
+    assert (after.state, after.why) == ("lost", "the worker (process 7) cannot be ended")
+    assert told.events == [("station_lost", "it hangs")]
+    # Whether it goes on is decided when the worker has ended.
+    assert station._record(after) == record()
