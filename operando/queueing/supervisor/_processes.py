@@ -115,13 +115,6 @@ def _descends(pid: int, ancestor: int | None, parents: dict[int, int]) -> bool:
     return False
 
 
-def _threads(pid: int) -> list[str]:
-    try:
-        return os.listdir(f"/proc/{pid}/task")
-    except OSError:
-        return []
-
-
 def _fields(pid: int | str) -> list[str] | None:
     """Return what the system tells of a process behind its name: state, parent, group and so on."""
     try:
