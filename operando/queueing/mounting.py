@@ -24,6 +24,7 @@ from operando.queueing.errors import QueueError
 from operando.queueing.items import as_data
 from operando.queueing.look import Look
 from operando.queueing.model import Mount
+from operando.queueing.places import whereabouts
 from operando.queueing.store import Store, told
 from techniques import Cell, Electrode
 
@@ -120,6 +121,7 @@ class Mounting:
                 f"cell {present.cell_id} is {state} in station {station}: take it out, and say "
                 f"operando unmount --station {station}"
             )
+        _refuse_while_under_way(store, station, unless=cell.cell_id)
         finished = self._finished(store, cell.cell_id)
         if finished and not again:
             raise QueueError(
@@ -172,6 +174,7 @@ class Mounting:
         verdict = judged(cell, look, known, limits)
         if again:
             verdict.told.append(f"mounted again: {again}")
+        here = whereabouts(self._data_dir)
         mount = Mount(
             station=station,
             cell_id=cell.cell_id,
@@ -183,6 +186,8 @@ class Mounting:
             expected=verdict.expected,
             findings=tuple(verdict.findings),
             accepted=bool(verdict.findings) and accept,
+            host=here["host"],
+            data_dir=here["data_dir"],
         )
         kept = not verdict.findings or accept
         if kept:
@@ -206,6 +211,7 @@ class Mounting:
                 f"station {station} runs item {(state.item or '?')[:8]} on cell {mount.cell_id}: "
                 f"operando queue abort {station} first, or wait for its end"
             )
+        _refuse_while_under_way(store, station)
         if mount.state == "finished":
             _remember_finished(store, mount)
         store.remove_mount(station)
@@ -288,6 +294,18 @@ class Mounting:
             known = ", ".join(one.name for one in self._stations().stations)
             raise QueueError(f"there is no station {station!r}; there are {known}")
         return entry
+
+
+def _refuse_while_under_way(store: Store, station: str, *, unless: str = "") -> None:
+    """Raise QueueError while an item waits for how it goes on, but for the cell that it is on."""
+    state = store.station(station)
+    record = None if state is None or state.item is None else store.record(state.item)
+    if record is not None and not record.over and record.cell_id != unless:
+        raise QueueError(
+            f"item {record.item[:8]} of station {station} is {record.state}, and goes on with cell "
+            f"{record.cell_id}: decide first what becomes of it (operando station decide {station} "
+            "skip|fail; operando station status tells whether it is held)"
+        )
 
 
 def _told_look(station: str, text: str) -> Look:

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import socket
 import stat
 import tempfile
 from pathlib import Path
@@ -87,5 +88,16 @@ def write_private(path: Path, text: str) -> None:
             os.fsync(file.fileno())
         temporary.chmod(0o600)
         temporary.replace(path)
+        # Redis survives a power cut: what it tells of this file must not be ahead of it.
+        folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
     except OSError as error:
         raise QueueError(f"{path} cannot be written: {error.strerror}") from error
+
+
+def whereabouts(data_dir: Path) -> dict[str, str]:
+    """Return the computer and the data folder, which records and mounts tell."""
+    return {"host": socket.gethostname(), "data_dir": str(data_dir.resolve())}

@@ -63,7 +63,7 @@ def secure(
     else:
         told = ""
     ended = worker.kill()
-    done = told or _make_safe(data_dir, entry, folder)
+    done = told or make_safe(data_dir, entry, folder)
     if not ended:
         raise NotEndedError(
             f"the worker (process {worker.pid}) cannot be ended: it waits for a device or a disk; "
@@ -113,7 +113,7 @@ def _guards_log(data_dir: Path) -> Iterator[Mapping[str, Any]]:
                 yield told
 
 
-def _make_safe(data_dir: Path, entry: StationEntry, folder: Path) -> str:
+def make_safe(data_dir: Path, entry: StationEntry, folder: Path) -> str:
     """Make the bench safe as ``operando safe`` does, in a process of its own."""
     environment = environment_of(folder, entry) | {"OPERANDO_DATA": str(data_dir)}
     line = [sys.executable, "-m", "operando", "safe", "--bench", entry.bench]

@@ -115,7 +115,7 @@ def _descends(pid: int, ancestor: int | None, parents: dict[int, int]) -> bool:
     return False
 
 
-def _fields(pid: int) -> list[str] | None:
+def _fields(pid: int | str) -> list[str] | None:
     """Return what the system tells of a process behind its name: state, parent, group and so on."""
     try:
         told = Path(f"/proc/{pid}/stat").read_text()
