@@ -240,7 +240,9 @@ class Queue(Lookup):
         if mount.state == "finished":
             raise QueueError(f"cell {cell_id} is finished already: {mount.why_finished}")
         told = f"stopped by {by or _user()}" + (f": {why}" if why else "")
-        store.put_mount(mount.model_copy(update={"state": "finished", "why_finished": told}))
+        from operando.queueing.mounting import finish  # slow to import
+
+        finish(store, station, told, self.data_dir, by or _user())
         return None
 
     def skip_step(self, station: str, by: str | None = None) -> Command:

@@ -322,7 +322,7 @@ class Items:
         """Mark the mounted cell as finished; nothing is run on it any more."""
         from operando.queueing.mounting import finish
 
-        finish(self._store, self._name, why)
+        finish(self._store, self._name, why, self._house.data_dir)
         self._house.alerts.send(
             "cell_finished",
             f"Cell {mount.cell_id} is finished: mount the next one",

@@ -30,7 +30,7 @@ from operando.queueing.errors import QueueError
 from operando.queueing.items import as_data
 from operando.queueing.look import Look
 from operando.queueing.model import Command
-from operando.queueing.mounting import Mounting, finish, request_key
+from operando.queueing.mounting import Mounting, finish, finished_key, request_key
 from operando.queueing.places import station_dir
 from operando.queueing.store import Store
 from operando.queueing.tickets import BEAT, AttemptReport, What, issue, read_report
@@ -459,8 +459,10 @@ def test_a_finished_cell_is_not_mounted_by_mistake(
     cell = load_cell("zn-bare")
     with station.supervised():
         assert mounting.mount(cell, "A1", "Ada").kept
-        finish(station.store, "A1", "hard short in half-cycle 12")
+        finish(station.store, "A1", "hard short in half-cycle 12", station.data)
         mounting.unmount("A1", "Ada")
+        # Also if Redis were lost.
+        station.store.client.delete(finished_key(cell.cell_id))
         assert main(["mount", "zn-bare", "--station", "A1", "--yes"]) == 2
         assert "hard short in half-cycle 12" in capsys.readouterr().err
         anew = mounting.mount(cell, "A1", "Ada", again="pressed anew")
