@@ -11,7 +11,7 @@ from typing import Any, cast
 
 from operando.queueing.errors import QueueError
 from operando.queueing.managers import Manager
-from operando.queueing.model import Attempt, Mount, Record
+from operando.queueing.model import EARLY, Attempt, Mount, Record
 from operando.queueing.sanitise import pending, sanitise
 from operando.queueing.store import manager_prefix, told
 from techniques import StationEntry
@@ -298,14 +298,14 @@ class Items:
     def _pause_after_early_end(self, record: Record, reason: str) -> None:
         """Have somebody look at a cell whose item a rule or a limit ended before its time."""
         why = (
-            f"item {record.item[:8]} on {record.cell_id} ended before its time ({reason}): look at "
+            f"item {record.item[:8]} on {record.cell_id} {EARLY} ({reason}): look at "
             f"the cell; operando queue resume {self._name} goes on with what is queued, operando "
             f"queue stop {record.cell_id} ends it"
         )
         self._store.change_station(self._name, paused=True, why=why)
         self._house.alerts.send(
             "item_held",
-            f"Item {record.item[:8]} on {record.cell_id} ended before its time",
+            f"Item {record.item[:8]} on {record.cell_id} {EARLY}",
             why,
             station=self._name,
         )
