@@ -1,6 +1,5 @@
 """What people ask of the item that runs in a station, taken from Redis and handed to the run."""
 
-import json
 import logging
 import threading
 import time
@@ -23,7 +22,9 @@ logger = logging.getLogger(__name__)
 
 LOOK_EVERY_S = 0.5
 _ANSWERS_WITHIN_S = 20.0
-_KEPT_S = 600
+_UNDER_WAY = ("starting", "running")
+# Who wants an item to end is heard again if it goes on for so long all the same.
+_HEARD_AGAIN_S, _REFUSED_AGAIN_S = 30.0, 2.0
 _LOOK_KEPT_S = 3600
 
 
@@ -56,6 +57,8 @@ class CommandTaker:
         self._using = threading.Lock()
         self._gone = False
         self._item: tuple[str, float] | None = None
+        self._waiting: list[Command] = []
+        self._ending: tuple[str, float, float] | None = None
         self._closed = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -75,8 +78,9 @@ class CommandTaker:
         self._item = (item, time.time())
 
     def end(self) -> None:
-        """Refuse what is asked from now on: nothing runs."""
+        """Hand on nothing more: nothing runs. That an item is to end its supervisor sees to."""
         self._item = None
+        self._ending = None
 
     def tell_look(self, token: str, text: str) -> None:
         """Tell who waits for it what a look at a cell has shown."""
@@ -84,22 +88,40 @@ class CommandTaker:
 
     def _look(self) -> None:
         while not self._closed.wait(LOOK_EVERY_S):
+            left, self._waiting = self._waiting, []
+            for command in left:
+                self._try(command)
             while command := self._with_redis(lambda store: store.pop_command(self._station)):
-                try:
-                    self._take(command)
-                except Exception:
-                    # Whatever it is, the next command may be the one that ends the run.
-                    logger.exception("the command %s of %s failed", command.do, command.by)
+                logger.info("%s asks for %s (%s)", command.by, command.do, command.item or "any")
+                self._try(command)
+            if (running := self._item) is not None:
+                wish = self._wish(running[0])
+                if wish is not None:
+                    self._try(wish)
+
+    def _try(self, command: Command) -> None:
+        try:
+            self._take(command)
+        except Exception:
+            # Whatever it is, the next command may be the one that ends the run.
+            logger.exception("the command %s of %s failed", command.do, command.by)
 
     def _take(self, command: Command) -> None:
-        logger.info("%s asks for %s (item %s)", command.by, command.do, command.item or "any")
         running = self._item
         if running is None or (command.item is None and command.at < running[1]):
-            self._answer(command, False, "nothing runs that it could be done with")
+            if not self._left_for_later(command):
+                self._answer(command, False, "nothing runs that it could be done with")
             return
         if command.item is not None and command.item != running[0]:
-            self._answer(command, False, f"item {running[0][:8]} runs, not {command.item[:8]}")
+            if not self._left_for_later(command):
+                self._answer(command, False, f"item {running[0][:8]} runs, not {command.item[:8]}")
             return
+        if command.do in ("stop", "abort"):
+            now, before = time.monotonic(), self._ending
+            same = before is not None and before[:2] == (command.do, command.at)
+            if before is not None and same and now - before[2] < _HEARD_AGAIN_S:
+                return
+            self._ending = command.do, command.at, now
         if command.do == "abort":
             why = f"aborted by {command.by}" + (f": {command.text}" if command.text else "")
             self._session.abort(why)
@@ -114,21 +136,43 @@ class CommandTaker:
         # It may answer at the next row only, and another command may come meanwhile.
         threading.Thread(target=self._relay, args=(command, pending), daemon=True).start()
 
+    def _left_for_later(self, command: Command) -> bool:
+        """Return whether a command is done later: its item is between two workers, or held."""
+        item = command.item
+        if item is None:
+            return False
+        if command.do in ("stop", "abort"):
+            # It is kept, and whoever drives the item next, or its supervisor, ends it.
+            return self._wish(item) is not None
+        record = self._with_redis(lambda store: store.record(item))
+        later = self._item is None and record is not None and record.state in _UNDER_WAY
+        if later:
+            self._waiting.append(command)
+        return later
+
+    def _wish(self, item: str) -> Command | None:
+        found = self._with_redis(lambda store: store.wish(self._station, item))
+        return found if isinstance(found, Command) else None
+
     def _relay(self, command: Command, pending: Any) -> None:
         from operando.session import RequestRefusedError
 
         try:
             self._answer(command, True, pending.answer(_ANSWERS_WITHIN_S))
         except RequestRefusedError as error:
+            item = command.item
+            if command.do == "stop" and item is not None and self._wish(item):
+                # No run has begun yet, or none any more: it is asked for again.
+                again = time.monotonic() - _HEARD_AGAIN_S + _REFUSED_AGAIN_S
+                self._ending = command.do, command.at, again
+                return
             self._answer(command, False, str(error))
         except TimeoutError as error:
             self._answer(command, True, str(error))
 
     def _answer(self, command: Command, taken: bool, text: str) -> None:
         logger.info("%s of %s: %s", command.do, command.by, text)
-        key = answered_key(self._station, command)
-        answer = json.dumps({"taken": taken, "told": text})
-        self._with_redis(lambda store: self._set(store, key, answer, _KEPT_S))
+        self._with_redis(lambda store: store.answer(self._station, command, text, taken=taken))
 
     @staticmethod
     def _set(store: Store, key: str, text: str, kept_s: int) -> None:

@@ -3,7 +3,7 @@
 import difflib
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -160,17 +160,28 @@ class Control:
             )
         if not self.supervisor_lives:
             raise QueueError("no supervisor runs that could close stations: operando station start")
-        for state in busy:
-            asked = Command(do="abort", by=by, at=time.time(), item=state.item)
-            store.push_command(state.name, asked)
+        begun = {name: item for name in names if (item := _under_way(store, name))}
+        ending = begun if abort else {}
+        for name, item in ending.items():
+            asked = Command(do="abort", by=by, at=time.time(), item=item)
+            # First: if its worker dies, or died, the item is ended all the same.
+            store.keep_wish(name, asked)
+            store.push_command(name, asked)
         for name in names:
             if store.station(name) is not None:
                 store.change_station(name, wanted="closed")
         give_up = time.monotonic() + _CLOSES_WITHIN_S
-        while not_yet := [x for name in names if (x := store.station(name)) and not _closed(x)]:
+        while not_yet := [
+            x
+            for name in names
+            if (x := store.station(name)) and not (_closed(x) and _has_ended(store, ending, name))
+        ]:
             if time.monotonic() > give_up:
                 which = ", ".join(f"{x.name} ({x.state}: {x.why})" for x in not_yet)
-                raise QueueError(f"not closed within {_CLOSES_WITHIN_S:g} s: {which}")
+                raise QueueError(
+                    f"not closed within {_CLOSES_WITHIN_S:g} s: {which}"
+                    + ("; that their items are to end is kept" if ending else "")
+                )
             time.sleep(_LOOK_S)
 
     def stop_all(self, *, abort: bool, by: str, say: Callable[[str], object]) -> None:
@@ -313,6 +324,17 @@ class Control:
 
 def _is_busy(state: StationState) -> bool:
     return state.item is not None and state.state not in ("held", "closed")
+
+
+def _under_way(store: Store, name: str) -> str | None:
+    """Return the item that a station has begun and that has not ended; held ones wait."""
+    state = store.station(name)
+    record = None if state is None or state.item is None else store.record(state.item)
+    return record.item if record is not None and record.state in ("starting", "running") else None
+
+
+def _has_ended(store: Store, ending: Mapping[str, str], name: str) -> bool:
+    return name not in ending or _under_way(store, name) != ending[name]
 
 
 def _closed(state: StationState) -> bool:

@@ -18,7 +18,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from operando.queueing.errors import QueueError
+from operando.queueing.errors import NotKnownError, QueueError
 from operando.queueing.places import private, queueing_dir, socket_dir, station_dir, write_private
 from operando.queueing.secret_variables import without_secrets
 
@@ -46,7 +46,8 @@ _NOT_IN_A_KEY = "$"
 class Manager:
     """The queue server of one station of this computer.
 
-    Every method raises QueueError: nothing answers within 2 s, or it refuses what it was asked.
+    Every method raises QueueError: it refuses what it was asked; NotKnownError: nothing answers
+    within 2 s, and it may have done it.
     """
 
     def __init__(self, data_dir: Path, station: str) -> None:
@@ -54,6 +55,20 @@ class Manager:
         self._folder = station_dir(data_dir, station)
         self._keys: dict[str, str] | None = None
         self._timeout_s = _TIMEOUT_S
+
+    def answering_pid(self) -> int | None:
+        """Return the process that answers for this station; ``None``: none, or it is not known."""
+        keys = self._keys or _read_keys(self._folder)
+        if keys is None or not hasattr(socket, "SO_PEERCRED"):
+            return None
+        with socket.socket(socket.AF_UNIX) as one:
+            one.settimeout(1.0)
+            try:
+                one.connect(keys["control"].removeprefix("ipc://"))
+                told = one.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
+            except OSError:
+                return None
+        return int.from_bytes(told[:4], sys.byteorder) or None
 
     # -- the queue
 
@@ -228,7 +243,7 @@ class Manager:
 
     def _refused(self, method: str, why: str) -> QueueError:
         if _REDIS_IS_GONE.search(why):
-            return QueueError(
+            return NotKnownError(
                 f"Redis went away while station {self.station} was asked for {method} ({why}): "
                 "operando queue list tells whether it was done"
             )
@@ -261,7 +276,7 @@ class Manager:
             said = line.recv_json()
         except zmq.Again:
             self._keys = None
-            raise QueueError(
+            raise NotKnownError(
                 f"the queue of station {self.station} does not answer {method} within "
                 f"{self._timeout_s:g} s: operando station status {self.station}"
             ) from None

@@ -130,6 +130,7 @@ class Mounting:
                 f"cell {present.cell_id} is {state} in station {station}: take it out, and say "
                 f"operando unmount --station {station}"
             )
+        _refuse_while_under_way(store, station, unless=cell.cell_id)
         finished = self._finished(store, cell.cell_id)
         if finished and not again:
             raise QueueError(
@@ -216,6 +217,7 @@ class Mounting:
                 f"station {station} runs item {(state.item or '?')[:8]} on cell {mount.cell_id}: "
                 f"operando queue abort {station} first, or wait for its end"
             )
+        _refuse_while_under_way(store, station)
         if mount.state == "finished":
             _remember_finished(store, mount)
         store.remove_mount(station)
@@ -298,6 +300,18 @@ class Mounting:
             known = ", ".join(one.name for one in self._stations().stations)
             raise QueueError(f"there is no station {station!r}; there are {known}")
         return entry
+
+
+def _refuse_while_under_way(store: Store, station: str, *, unless: str = "") -> None:
+    """Raise QueueError while an item waits for how it goes on, but for the cell that it is on."""
+    state = store.station(station)
+    record = None if state is None or state.item is None else store.record(state.item)
+    if record is not None and not record.over and record.cell_id != unless:
+        raise QueueError(
+            f"item {record.item[:8]} of station {station} is {record.state}, and goes on with cell "
+            f"{record.cell_id}: decide first what becomes of it (operando station decide {station} "
+            "skip|fail; operando station status tells whether it is held)"
+        )
 
 
 def _told_look(station: str, text: str) -> Look:

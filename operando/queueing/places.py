@@ -87,5 +87,11 @@ def write_private(path: Path, text: str) -> None:
             os.fsync(file.fileno())
         temporary.chmod(0o600)
         temporary.replace(path)
+        # Redis survives a power cut: what it tells of this file must not be ahead of it.
+        folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
     except OSError as error:
         raise QueueError(f"{path} cannot be written: {error.strerror}") from error

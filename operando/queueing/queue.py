@@ -13,7 +13,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from operando.queueing.errors import QueueError
+from operando.queueing.errors import GoneError, QueueError
 from operando.queueing.items import told_time, validated
 from operando.queueing.listing import Listing, Records, listed, short
 from operando.queueing.lookup import Lookup
@@ -178,22 +178,37 @@ class Queue(Lookup):
     def remove(self, item: str, by: str | None = None) -> None:
         """Take a pending item out of its queue; what it was stays in the history."""
         station, found = self._pending(item)
-        taken = self._change(station, found, lambda m: m.remove(found["item_uid"]))
-        kwargs, by = taken.get("kwargs", {}), by or _user()
-        self._store().put_record(
-            Record(
-                item=taken["item_uid"],
-                station=station,
-                cell_id=str(kwargs.get("sample", {}).get("cell_id", "")),
-                label=str(kwargs.get("label", "")),
-                campaign=str(kwargs.get("campaign", "")),
-                state="removed",
-                reason=f"removed by {by}",
-                kwargs=kwargs,
-                ended=time.time(),
-                by=str(taken.get("user", "")),
-            )
+        manager, store = self._manager(station), self._store()
+        kwargs, by = found.get("kwargs", {}), by or _user()
+        sample = kwargs.get("sample")
+        record = Record(
+            item=found["item_uid"],
+            station=station,
+            cell_id=str(sample.get("cell_id", "")) if isinstance(sample, Mapping) else "",
+            label=str(kwargs.get("label", "")),
+            campaign=str(kwargs.get("campaign", "")),
+            state="removed",
+            reason=f"removed by {by}",
+            kwargs=kwargs,
+            ended=time.time(),
+            by=str(found.get("user", "")),
         )
+        manager.status()  # who does not answer takes nothing out
+        # Whoever has the record first has the item: it is removed, or it is begun.
+        if not store.add_record(record):
+            self._pending(item)  # says what became of it, if it has left the queue
+            other = store.record(record.item)
+            told = "begun" if other is None else other.state
+            raise QueueError(
+                f"item {short(record.item)} of station {station} is {told}, and leaves the queue"
+            )
+        try:
+            self._change(station, found, lambda m: m.remove(record.item))
+        except GoneError:
+            pass  # its supervisor takes out what has such a record
+        except QueueError:
+            store.forget_record(record)
+            raise
 
     # -- stations
 
@@ -243,6 +258,10 @@ class Queue(Lookup):
         from operando.queueing.mounting import finish  # slow to import
 
         finish(store, station, told, self.data_dir, by or _user())
+        # Meanwhile an item may have begun.
+        running = self._running_record(station)
+        if running is not None and running.cell_id == cell_id:
+            return self._ask(station, running, "stop", why, by)
         return None
 
     def skip_step(self, station: str, by: str | None = None) -> Command:
@@ -283,9 +302,15 @@ class Queue(Lookup):
                         raise QueueError(f"station {station} refused: {said['told']}")
                     return str(said["told"])
             time.sleep(0.05)
+        kept = command.do in ("stop", "abort") and self._store().wish(station, command.item or "")
         raise QueueError(
-            f"station {station} did not answer within {timeout_s:g} s; what was asked is kept, and "
-            "done if its worker takes it: operando station status"
+            f"station {station} did not answer within {timeout_s:g} s; "
+            + (
+                f"that item {short(command.item or '')} is to end is kept, and done before it "
+                "goes on: operando station status"
+                if kept
+                else "it may still be done, and is lost if its worker dies: operando queue list"
+            )
         )
 
     def note(self, item: str, text: str, by: str | None = None) -> "LogNote":
@@ -325,7 +350,7 @@ class Queue(Lookup):
                 raise
             record = store.record(item["item_uid"])
             what = "removed by somebody else" if record is None else record.state
-            raise QueueError(
+            raise GoneError(
                 f"item {short(item['item_uid'])} is not in the queue of station {station} any "
                 f"more: meanwhile it is {what}"
             ) from error
@@ -349,6 +374,9 @@ class Queue(Lookup):
         command = Command(
             do=do, by=by or _user(), at=time.time(), text=why, item=record.item, protocol=protocol
         )
+        if do in ("stop", "abort"):
+            # First: between two workers nobody takes commands.
+            self._store().keep_wish(station, command)
         self._store().push_command(station, command)
         return command
 

@@ -24,6 +24,7 @@ POISONED = "operando:poisoned"
 _PREFIX = "operando"
 # Of unreadable entries so many are kept, and so much of each.
 _POISONED_KEPT, _POISONED_LENGTH = 1000, 100_000
+_ANSWER_KEPT_S = 600
 
 
 def manager_prefix(station: str) -> str:
@@ -150,6 +151,41 @@ class Store:
                 pipe.rpush(list_key, record.item)
             pipe.execute()
 
+    def add_record(self, record: Record) -> bool:
+        """Keep a new record; return whether it is: of two that would, one does."""
+        import redis
+
+        key = f"{_PREFIX}:record:{record.item}"
+        with told(), self.client.pipeline() as pipe:
+            try:
+                pipe.watch(key)
+                if pipe.exists(key):
+                    return False
+                pipe.multi()
+                pipe.set(key, record.model_dump_json())
+                pipe.rpush(f"{_PREFIX}:records:{record.station}", record.item)
+                pipe.execute()
+            except redis.WatchError:
+                return False
+        return True
+
+    def forget_record(self, record: Record) -> None:
+        """Forget a record, if it is still as it was put."""
+        import redis
+
+        key = f"{_PREFIX}:record:{record.item}"
+        with told(), self.client.pipeline() as pipe:
+            try:
+                pipe.watch(key)
+                if pipe.get(key) != record.model_dump_json():
+                    return
+                pipe.multi()
+                pipe.delete(key)
+                pipe.lrem(f"{_PREFIX}:records:{record.station}", -1, record.item)
+                pipe.execute()
+            except redis.WatchError:
+                return
+
     def change_record(self, item: str, **changes: Any) -> Record:
         """Change these fields of a record and no others; return what came of it.
 
@@ -210,6 +246,41 @@ class Store:
         """Forget what is asked of a station and was not taken."""
         with told():
             self.client.delete(f"{_PREFIX}:commands:{station}")
+
+    # -- items that somebody wants to end
+
+    def keep_wish(self, station: str, command: Command) -> None:
+        """Remember that an item is to end, whoever drives it then; to stop its cell is more."""
+        item = command.item or ""
+        known = self.wish(station, item)
+        if known is not None and known.do == "stop" and command.do != "stop":
+            return
+        with told():
+            self.client.hset(f"{_PREFIX}:wishes:{station}", item, command.model_dump_json())
+
+    def wish(self, station: str, item: str) -> Command | None:
+        """Return who wants an item to end, and why; ``None``: nobody does."""
+        key = f"{_PREFIX}:wishes:{station}"
+        with told():
+            text = cast(str | None, self.client.hget(key, item))
+        wish = self._read(Command, key, text, remove=False)
+        if wish is None and text is not None:
+            self.forget_wish(station, item)
+        return wish
+
+    def forget_wish(self, station: str, item: str) -> None:
+        """Forget that an item is to end: it has."""
+        with told():
+            self.client.hdel(f"{_PREFIX}:wishes:{station}", item)
+
+    def answer(self, station: str, command: Command, said: str, *, taken: bool = True) -> None:
+        """Tell who asked for something what became of it; that is kept for ten minutes."""
+        with told():
+            self.client.set(
+                f"{_PREFIX}:answered:{station}:{command.at!r}",
+                json.dumps({"taken": taken, "told": said}),
+                ex=_ANSWER_KEPT_S,
+            )
 
     def text(self, key: str) -> str | None:
         """Return what is kept under a key of others of ours; ``None``: nothing."""

@@ -320,25 +320,37 @@ class StationWorker:
             self._commands.start()
 
     def _beat(self) -> None:
-        descriptor = os.open(self._folder / BEAT, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        count, refused = 0, False
+        while not self._closed.is_set():
+            answers = threading.Event()
+            try:
+                self.session.RE.loop.call_soon_threadsafe(answers.set)
+            except RuntimeError:
+                return  # the loop has ended
+            while not answers.wait(BEAT_EVERY_S):
+                if self._closed.is_set():
+                    return
+            count += 1
+            refused = self._beaten(count, told=refused)
+            self._closed.wait(BEAT_EVERY_S)
+
+    def _beaten(self, count: int, *, told: bool) -> bool:
+        """Write one beat; return whether the disk refused it, which it may do for some time."""
+        path = self._folder / BEAT
         try:
-            count = 0
-            while not self._closed.is_set():
-                answers = threading.Event()
+            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            try:
                 try:
-                    self.session.RE.loop.call_soon_threadsafe(answers.set)
-                except RuntimeError:
-                    return  # the loop has ended
-                while not answers.wait(BEAT_EVERY_S):
-                    if self._closed.is_set():
-                        return
-                count += 1
-                os.pwrite(descriptor, struct.pack("<Q", count), 0)
-                self._closed.wait(BEAT_EVERY_S)
-        except OSError:
-            logger.exception("station %s does not beat any more", self.name)
-        finally:
-            os.close(descriptor)
+                    os.pwrite(descriptor, struct.pack("<Q", count), 0)
+                except OSError:
+                    os.utime(descriptor)  # a full disk has room for a time
+            finally:
+                os.close(descriptor)
+        except OSError as error:
+            if not told:
+                logger.warning("station %s cannot beat now: %s", self.name, error)
+            return True
+        return False
 
     def close(self) -> None:
         """Leave the bench safe and end; callable twice. In a forked child it does nothing."""

@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, cast
 
 from pydantic import TypeAdapter
@@ -32,14 +32,23 @@ class Asked:
         name: The station.
         files: Its files.
         manager: Its queue server.
+        not_gone_on_with: Is told of an item that somebody decided not to go on with.
     """
 
-    def __init__(self, house: House, name: str, files: StationFiles, manager: Manager) -> None:
+    def __init__(
+        self,
+        house: House,
+        name: str,
+        files: StationFiles,
+        manager: Manager,
+        not_gone_on_with: Callable[[Record], None],
+    ) -> None:
         self._house = house
         self._store = house.store
         self._name = name
         self._files = files
         self._manager = manager
+        self._not_gone_on_with = not_gone_on_with
 
     # -- deciding
 
@@ -73,6 +82,7 @@ class Asked:
             else:
                 state = "skipped" if do == "skip" else "failed"
                 why = f"{record.reason}; {by or 'somebody'} decided: {do}"
+                self._not_gone_on_with(record)
                 self._store.change_record(record.item, state=state, reason=why, ended=now)
         self._store.change_station(self._name, state="idle", why="", since=now)
         with told():

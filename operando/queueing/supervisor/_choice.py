@@ -116,6 +116,14 @@ def _waits_for(
     return ""
 
 
+def why_not_on(record: Record, mount: Mount | None) -> str:
+    """Return why an item that was begun cannot be driven on what is mounted; empty: it can."""
+    for cell in dict.fromkeys((record.cell_id, cell_of(record.kwargs))):
+        if why := _cell_waits(cell, mount):
+            return f"item {record.item[:8]} waits for {why}"
+    return ""
+
+
 def _cell_waits(cell: str, mount: Mount | None) -> str:
     if not cell:
         return "a sample: it names none"

@@ -15,7 +15,7 @@ from techniques import StationEntry
 from techniques.queueing import OnDeath
 
 from ._ends import ended_early
-from ._files import HUNG_S, StationFiles
+from ._files import DISK_S, HUNG_S, StationFiles
 from ._journal import LastRun
 from ._processes import Process
 from ._simulators import environment_of
@@ -38,7 +38,8 @@ def noticed(files: StationFiles, worker: Process | None) -> str:
     if not worker.alive:
         return f"the worker (process {worker.pid}) has died"
     silent_s = files.silent_s()
-    if silent_s > HUNG_S:
+    waits = silent_s > HUNG_S / 2 and files.waits_for_disk(worker)
+    if silent_s > (DISK_S if waits else HUNG_S):
         return f"the worker (process {worker.pid}) has not beaten for {silent_s:.1f} s"
     return ""
 
@@ -49,14 +50,15 @@ def secure(
     """See to it that the worker has ended and the bench is safe; return who did what, in words.
 
     The session's guard does it by itself; where it does not, or there is none any more, it is done
-    here. Blocks for some seconds, at an instrument that does not answer for two minutes.
+    here. Blocks for some seconds, at an instrument that does not answer for two minutes. Whether
+    the worker has ended is for the caller to see: one that waits in the system cannot be.
     """
     if _guard_acts(data_dir, worker, run):
         told = "its guard acts"
     else:
         told = ""
     worker.kill()
-    return told or _make_safe(data_dir, entry, folder)
+    return told or make_safe(data_dir, entry, folder)
 
 
 def _guard_acts(data_dir: Path, worker: Process, run: LastRun | None) -> bool:
@@ -100,7 +102,7 @@ def _guards_log(data_dir: Path) -> Iterator[Mapping[str, Any]]:
                 yield told
 
 
-def _make_safe(data_dir: Path, entry: StationEntry, folder: Path) -> str:
+def make_safe(data_dir: Path, entry: StationEntry, folder: Path) -> str:
     """Make the bench safe as ``operando safe`` does, in a process of its own."""
     environment = environment_of(folder, entry) | {"OPERANDO_DATA": str(data_dir)}
     line = [sys.executable, "-m", "operando", "safe", "--bench", entry.bench]

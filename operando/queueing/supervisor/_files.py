@@ -5,6 +5,7 @@ The supervisor writes ``ticket.json``; the worker ``worker.json``, ``beat`` and 
 
 import dataclasses
 import json
+import logging
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,8 +17,12 @@ from operando.queueing.tickets import BEAT, REPORT, WORKER, issue
 
 from ._processes import Process
 
+_log = logging.getLogger(__name__)
+
 What = Literal["run_protocol", "resume_protocol", "look_at_cell"]
 HUNG_S = 4.0
+# A worker that waits for its disk beats when that has answered.
+DISK_S = 60.0
 
 
 def write_whole(path: Path, told: Mapping[str, Any]) -> None:
@@ -69,6 +74,7 @@ class StationFiles:
         self._name = name
         self._beat: tuple[bytes, int] = (b"", 0)
         self._beat_at = time.monotonic()
+        self._disk_at: float | None = None
 
     def give_ticket(
         self,
@@ -151,6 +157,31 @@ class StationFiles:
         if beat != self._beat:
             self._beat, self._beat_at = beat, now
         return now - self._beat_at
+
+    def waits_for_disk(self, worker: Process) -> bool:
+        """Return whether a worker that is silent is so because its disk does not answer.
+
+        It may do some work in between: what was seen shortly before counts.
+        """
+        now = time.monotonic()
+        if worker.waits_in_system or not self._writable():
+            if self._disk_at is None:
+                _log.warning(
+                    "station %s: the worker (process %d) waits for its disk", self._name, worker.pid
+                )
+            self._disk_at = now
+        elif self._disk_at is not None and now - self._disk_at > HUNG_S:
+            self._disk_at = None
+        return self._disk_at is not None
+
+    def _writable(self) -> bool:
+        probe = self.folder / ".probe"
+        try:
+            probe.write_bytes(b"1")
+            probe.unlink()
+        except OSError:
+            return False
+        return True
 
     def begin_listening(self) -> None:
         """Count the silence of the worker from now."""

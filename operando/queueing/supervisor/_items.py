@@ -9,16 +9,17 @@ import time
 from collections.abc import Mapping
 from typing import Any, cast
 
-from operando.queueing.errors import QueueError
+from operando.queueing.errors import NotKnownError, QueueError
 from operando.queueing.managers import Manager
-from operando.queueing.model import EARLY, Attempt, Mount, Record
+from operando.queueing.model import EARLY, Attempt, Command, Mount, Record
 from operando.queueing.sanitise import pending, sanitise
 from operando.queueing.store import manager_prefix, told
 from techniques import StationEntry
 from techniques.queueing import OnDeath
 
-from ._choice import Choice, cell_of, choose
+from ._choice import Choice, cell_of, choose, why_not_on
 from ._deaths import LOOK_FIRST, decided
+from ._endings import Noted, noted, why_ended, why_stopped
 from ._ends import ended_early, left_shorted
 from ._files import StationFiles, Ticket, What
 from ._house import House
@@ -52,7 +53,8 @@ class Items:
         self._name = entry.name
         self._files = files
         self._manager = manager
-        self._refusals = 0
+        # Which attempt the queue server refused, and how often.
+        self._refused: tuple[tuple[str, int], int] = ("", 0), 0
         self._idle_since: float | None = None
         self._journal_since: float | None = None
         self._wanted: str = ""
@@ -100,8 +102,11 @@ class Items:
                 station=self._name,
             )
 
-    def begin(self, item: Mapping[str, Any], mount: Mount) -> Record:
-        """Begin an item of the queue: it is recorded, taken out, and then executed."""
+    def begin(self, item: Mapping[str, Any], mount: Mount) -> None:
+        """Begin an item of the queue: it is recorded, taken out, and then executed.
+
+        Unless somebody removed or held it, or paused the station, since it was chosen.
+        """
         uid, kwargs = str(item["item_uid"]), dict(item.get("kwargs") or {})
         now = self._house.clock.wall()
         record = Record(
@@ -118,21 +123,41 @@ class Items:
         )
         self._store.clear_commands(self._name)
         # In this order: an item that the station names and that has no record was not begun.
-        self._store.change_station(self._name, item=uid, state="running", why="", since=now)
-        self._store.put_record(record)
-        self._take_out(uid)
+        state = self._store.change_station(self._name, item=uid, state="running", since=now)
+        # Whoever has the record first has the item: it is begun, or it was removed.
+        if state.paused or not self._store.add_record(record):
+            self._store.change_station(self._name, item=None, state="idle")
+            return
+        self._store.change_station(self._name, why="")
+        taken = self._take_out(uid)
+        if taken is None:
+            why = "it was taken out of the queue as it was about to begin"
+            self._store.change_record(uid, state="removed", reason=why, attempts=(), ended=now)
+            return
+        kwargs = dict(taken.get("kwargs") or kwargs)
+        kept = {key: value for key, value in kwargs.items() if key != "ticket"}
+        record = self._store.change_record(uid, kwargs=kept)
+        if kwargs.get("hold"):
+            self._end(record, "held", "somebody held it as it was about to begin")
+            return
         self._execute(record)
-        return record
 
-    def _take_out(self, uid: str) -> None:
+    def _take_out(self, uid: str) -> Mapping[str, Any] | None:
+        """Take an item out of the queue and return it; ``None``: it was not in there any more.
+
+        Nothing in it: it is gone, and maybe it was us who took it.
+        """
         try:
-            self._manager.remove(uid)
-        except QueueError:
+            return self._manager.remove(uid)
+        except QueueError as error:
             if any(one["item_uid"] == uid for one in pending(self._store, self._name)):
                 raise
+            return {} if isinstance(error, NotKnownError) else None
 
     def _execute(self, record: Record) -> None:
         """Have the worker carry out the attempt that the record ends with."""
+        if self.ended_as_wished(record) or self._is_settled(record):
+            return
         attempt, number = record.attempts[-1], len(record.attempts)
         plan: What
         kwargs: dict[str, Any]
@@ -162,17 +187,44 @@ class Items:
         )
         try:
             self._manager.execute(plan, kwargs | {"ticket": ticket.token})
+        except NotKnownError:
+            raise  # it may run: that is found out by following it
         except QueueError as error:
-            self._refusals += 1
-            if self._refusals < _REFUSALS:
+            of, count = self._refused
+            self._refused = (record.item, number), count + 1 if of == (record.item, number) else 1
+            if self._refused[1] < _REFUSALS:
                 raise
-            self._refusals = 0
             self._end(record, "held", f"it could not be begun: {error}", exit_status="refused")
             return
-        self._refusals = 0
         self._idle_since = None
         self._store.change_record(record.item, state="running")
         self._store.change_station(self._name, state="running", item=record.item)
+
+    def _is_settled(self, record: Record) -> bool:
+        """Return whether an attempt is not to be executed, and what became of it was noted.
+
+        Of no item a cell is driven that is not there, and none is begun that had begun.
+        """
+        why = why_not_on(record, self._store.mount(self._name))
+        if why:
+            self._end(record, "held", why)
+            return True
+        if self._begun(record) is None:
+            return False
+        self.after_death(record, "it had begun before, and who began it is gone")
+        return True
+
+    def _begun(self, record: Record) -> LastRun | None:
+        """Return the run of an attempt that was begun although no ticket tells it; ``None``: none.
+
+        The ticket is lost with its file, and the attempts of an item with an older Redis.
+        """
+        run = last_run(self._house.data_dir, record.item, record.cell_id)
+        if record.attempts[-1].kind == "run" or run is None:
+            return run
+        # A resume goes on with whatever was interrupted last; what it has ended is not resumed.
+        known = any(one.run_uid == run.uid for one in record.attempts[:-1])
+        return None if known or run.interrupted else run
 
     def _journal_waited_for(self) -> bool:
         """Return whether a journal that somebody still holds was waited for long enough."""
@@ -260,11 +312,70 @@ class Items:
         if early and state in ("done", "resumed"):
             state = "stopped"
         reason = reason or (str((end_of_life or {}).get("reason", "")))
+        wish = self._store.wish(self._name, record.item)
+        if wish is not None and state in ("held", "stopped"):
+            if state == "held":
+                # It need not go on any more.
+                state, reason = "stopped", f"{why_ended(wish)}; {reason}"
+            if wish.do == "stop":
+                report = {**report, "stopped": {"by": wish.by, "why": wish.text}}
         # First what follows from it: once the record is closed nobody comes back to this.
         self._conclude(record, state, reason, report, end_of_life)
+        if wish is not None and wish.do == "stop":
+            self._finish_mine(record, why_stopped(wish.by, wish.text))
         self._end(record, state, reason, exit_status=status, run_uid=run_uid)
+        self._wish_came_true(record, wish, state)
         if state == "failed":
             self._hold_after_failures()
+
+    # -- ending what nobody drives
+
+    def ended_as_wished(self, record: Record, run: LastRun | None = None) -> bool:
+        """End an item that nobody drives if somebody wants it to end; return whether it was.
+
+        Args:
+            record: The item.
+            run: Its last run, if it was lost just now; what that has on record counts as well.
+        """
+        wish = self._store.wish(self._name, record.item)
+        found = Noted() if run is None else noted(self._house.data_dir, run.uid)
+        if wish is None and found.stopped is None:
+            return False
+        stopped = found.stopped
+        if wish is not None and (stopped is None or wish.do == "stop"):
+            stopped = {"by": wish.by, "why": wish.text} if wish.do == "stop" else None
+        reason = Noted(stopped).why if wish is None or stopped is not None else why_ended(wish)
+        why = f"{reason}; {record.reason}" if record.reason else reason
+        self._conclude(record, "stopped", reason, {"stopped": stopped}, None)
+        if record.state == "held":
+            now = self._house.clock.wall()
+            state = self._store.station(self._name)
+            told_why = state.why if state is not None and state.paused else ""
+            self._store.change_station(self._name, state="idle", why=told_why, since=now)
+        self._end(record, "stopped", why, exit_status=record.attempts[-1].exit_status)
+        self._wish_came_true(record, wish, "stopped")
+        return True
+
+    def finish_if_noted(self, record: Record) -> None:
+        """Finish the cell of an item that does not go on, if its last run says so."""
+        run = last_run(self._house.data_dir, record.item)
+        if run is not None:
+            self._finish_mine(record, noted(self._house.data_dir, run.uid).why)
+
+    def _finish_mine(self, record: Record, why: str) -> None:
+        mount = self._store.mount(self._name)
+        mine = mount is not None and mount.cell_id == record.cell_id
+        if why and mine and cast(Mount, mount).state != "finished":
+            self.finish_cell(cast(Mount, mount), why)
+
+    def _wish_came_true(self, record: Record, wish: Command | None, state: str) -> None:
+        if wish is None:
+            return
+        said = f"item {record.item[:8]} has ended ({state})"
+        if wish.do == "stop":
+            said += f", and nothing more is run on cell {record.cell_id}"
+        self._store.answer(self._name, wish, said)
+        self._store.forget_wish(self._name, record.item)
 
     def _conclude(
         self,
@@ -368,11 +479,15 @@ class Items:
         if report is not None:
             self.finish(record, cast(Ticket, ticket), report)
             return self._store.record(record.item) or record
-        if not _is_of(ticket, record):
+        given = _is_of(ticket, record)
+        if not given and self._begun(record) is None:
             return record  # it was not begun: it will be
         run = last_run(self._house.data_dir, record.item)
+        lost = self._lost(record, what, run)
+        if (run is None or run.interrupted) and self.ended_as_wished(lost, run):
+            return self._store.record(record.item) or record
         policy = cast(OnDeath, record.kwargs.get("on_death") or self._entry.on_death)
-        other_boot = cast(Ticket, ticket).boot != self._house.clock.boot()
+        other_boot = not given or cast(Ticket, ticket).boot != self._house.clock.boot()
         without_current = other_boot and self._entry.supply == "mains"
         without_current |= record.attempts[-1].reason == LOOK_FIRST
         after = decided(
@@ -383,13 +498,31 @@ class Items:
             look_first=without_current and run is not None,
             now=self._house.clock.wall(),
         )
+        wish = self._store.wish(self._name, record.item)
         if after.over and run is not None and not run.interrupted:
             end_of_life = (run.stop or {}).get("end_of_life")
             self._conclude(after, after.state, run.reason, run.stop or {}, end_of_life)
+            if wish is not None and wish.do == "stop":
+                self._finish_mine(after, why_stopped(wish.by, wish.text))
+        elif after.over:
+            self.finish_if_noted(after)
         self._store.put_record(after)
+        if after.over:
+            self._wish_came_true(after, wish, after.state)
         if after.state == "held":
             self._tell_held(after)
         return after
+
+    def _lost(self, record: Record, what: str, run: LastRun | None) -> Record:
+        """Return an item whose last attempt is told to have been lost."""
+        last = record.attempts[-1].model_copy(
+            update={
+                "exit_status": "lost",
+                "reason": what,
+                "run_uid": None if run is None else run.uid,
+            }
+        )
+        return record.model_copy(update={"reason": what, "attempts": (*record.attempts[:-1], last)})
 
     def hold(self, why: str) -> None:
         """Start nothing further until somebody decides."""

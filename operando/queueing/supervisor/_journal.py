@@ -37,16 +37,20 @@ class LastRun:
         return self.exit_status == "fail" and self.reason.startswith(_DIED)
 
 
-def last_run(data_dir: Path, item: str) -> LastRun | None:
+def last_run(data_dir: Path, item: str, cell_id: str = "") -> LastRun | None:
     """Return the last run of an item, also if a failure policy went on with it.
 
     ``None``: none was begun. All runs of the folder are looked at, the newest first: while a cell
-    cycles for weeks the other stations begin any number of them.
+    cycles for weeks the other stations begin any number of them. With ``cell_id`` those of that
+    cell are, which is quick also where there is none.
     """
     from operando.journal import chain_of, documents, select_runs, summaries
 
     # A look at the cell in between is no part of the experiment.
-    for run in select_runs(data_dir, "plan_name != ?", (_LOOK,)):
+    where, values = "plan_name != ?", [_LOOK]
+    if cell_id:
+        where, values = f"{where} AND sample = ?", [*values, cell_id]
+    for run in select_runs(data_dir, where, values):
         first = next(iter(documents(run.path)), None)
         if first is None or first[0] != "start":
             continue

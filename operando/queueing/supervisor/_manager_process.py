@@ -1,5 +1,6 @@
 """The queue server of a station as a process: adopted, started, started anew."""
 
+import os
 import subprocess
 import time
 from typing import Any
@@ -10,7 +11,7 @@ from techniques import StationEntry
 
 from ._files import StationFiles, process_in, write_whole
 from ._house import House
-from ._processes import Process, end_group, members
+from ._processes import Process, end_group, members, started_ticks
 from ._simulators import Simulator
 
 # Its watchdog starts a manager that died anew within 5 s; that takes some seconds more.
@@ -64,6 +65,7 @@ class ManagerProcess:
         Blocks until it answers. Raises QueueError if it does not.
         """
         self.end_all_but_worker()
+        self._end_unknown()
         environ: dict[str, str] = {}
         if self._entry.simulate is not None:
             simulator = Simulator(self._files.folder, self._entry)
@@ -76,6 +78,22 @@ class ManagerProcess:
         wait_for_manager(self._house.data_dir, self._entry.name, child)
         self._heard_at = time.monotonic()
         self.manager.lock()
+
+    def _end_unknown(self) -> None:
+        """End one that answers though we did not note it: who started it died before it could."""
+        pid = self.manager.answering_pid()
+        if pid is None:
+            return
+        try:
+            group = os.getpgid(pid)
+        except ProcessLookupError:
+            return
+        if group in (pid, os.getpgid(0)):
+            self.manager.stop()  # it was not started by us
+            return
+        # Its watchdog leads the group.
+        write_whole(self._path, {"pid": group, "started_ticks": started_ticks(group)})
+        self.end_all_but_worker()
 
     def end_manager(self) -> None:
         """End the manager alone: its watchdog starts it anew, and it finds its worker again."""

@@ -39,6 +39,14 @@ class Process:
             return False
         return self.started_ticks is None or int(fields[19]) == self.started_ticks
 
+    @property
+    def waits_in_system(self) -> bool:
+        """Return whether a thread of it waits for a disk, as far as the system tells that now."""
+        return any(
+            (fields := _fields(f"{self.pid}/task/{thread}")) is not None and fields[0] == "D"
+            for thread in _threads(self.pid)
+        )
+
     def send(self, number: int) -> None:
         """Send it a signal, if it lives."""
         if self.alive:
@@ -102,7 +110,14 @@ def _descends(pid: int, ancestor: int | None, parents: dict[int, int]) -> bool:
     return False
 
 
-def _fields(pid: int) -> list[str] | None:
+def _threads(pid: int) -> list[str]:
+    try:
+        return os.listdir(f"/proc/{pid}/task")
+    except OSError:
+        return []
+
+
+def _fields(pid: int | str) -> list[str] | None:
     """Return what the system tells of a process behind its name: state, parent, group and so on."""
     try:
         told = Path(f"/proc/{pid}/stat").read_text()

@@ -58,7 +58,7 @@ class Station:
         self.process = ManagerProcess(house, entry, self.files)
         self.manager = self.process.manager
         self._items = Items(house, entry, self.files, self.manager)
-        self._asked = Asked(house, self.name, self.files, self.manager)
+        self._asked = Asked(house, self.name, self.files, self.manager, self._items.finish_if_noted)
         self._opening_since: float | None = None
         self._failures = 0
         self._retry_at = 0.0
@@ -71,6 +71,7 @@ class Station:
         self._seen: tuple[Any, ...] = ()
         self._quiet_until = 0.0
         self._stuck_since: float | None = None
+        self._unseen_since: float | None = None
 
     def serve(self, stopping: threading.Event) -> None:
         """Step until ``stopping`` is set; whatever fails is tried again."""
@@ -132,10 +133,15 @@ class Station:
             self._stuck_since = None
             self.process.end_manager()
             return
+        if self._lost_sight(state, worker, status):
+            return
         record = self._record(state)
         if state.state == "held":
             # Also while the worker is opened again.
-            self._asked.decide(self._held(state))
+            held = self._held(state)
+            if held is not None and self._items.ended_as_wished(held):
+                return
+            self._asked.decide(held)
         if status is None:
             # Its watchdog is starting it anew; the worker goes on, and reports in a file.
             if record is not None:
@@ -145,6 +151,8 @@ class Station:
         if worker is not None and not there and status.get("manager_state") == "idle":
             self._orphan(worker, record)
         elif not there:
+            if record is not None and worker is None and self._items.ended_as_wished(record):
+                return
             self._closed(state, status)
         elif record is not None:
             self._opening_since, self._failures = None, 0
@@ -390,7 +398,14 @@ class Station:
             self._house.alerts.send("worker_died", what, done, station=self.name)
         done = self._secured[1]
         state = self._state()
-        self._destroy()
+        if not worker.kill():
+            # In a driver, or waiting for its disk: nothing is opened beside it.
+            why = f"{what}; it cannot be ended, and is waited for; {done}"
+            if state.state != "held":
+                self._tell(state, state="lost", why=why)
+            return
+        if not self._destroyed():
+            return  # its manager does not answer now: it would take a dead worker for its own
         record = self._record(state)
         if record is not None:
             after = self._items.after_death(record, what)
@@ -407,17 +422,50 @@ class Station:
         self.files.begin_listening()
         self._secured = None
 
-    def _destroy(self) -> None:
-        """Have the manager notice that its worker is gone, if it is its worker."""
+    def _destroyed(self) -> bool:
+        """Have the manager notice that its worker is gone; return whether it has, or is gone."""
         try:
             status = self.process.status()
         except QueueError:
-            return  # it is gone, too
-        if status is None or not status.get("worker_environment_exists"):
-            return
-        self.manager.destroy()
-        self._wait_for(False, _DESTROYED_WITHIN_S)
-        self._opening_since = None
+            self.process.end_all_but_worker()
+            return True
+        if status is None:
+            return False
+        if status.get("worker_environment_exists"):
+            self.manager.destroy()
+            if not self._wait_for(False, _DESTROYED_WITHIN_S):
+                self.process.end_all_but_worker()
+            self._opening_since = None
+        return True
+
+    def _lost_sight(
+        self, state: StationState, worker: Process | None, status: Mapping[str, Any] | None
+    ) -> bool:
+        """Return whether a manager has a worker that does not tell of itself; that is ended then.
+
+        Its file is gone, or the manager took no note of its end: nobody would notice its death.
+        """
+        unseen = (
+            worker is None
+            and status is not None
+            and bool(status.get("worker_environment_exists"))
+            and status.get("manager_state") != "creating_environment"
+        )
+        now = time.monotonic()
+        self._unseen_since = (self._unseen_since or now) if unseen else None
+        if self._unseen_since is None or now - self._unseen_since < _STUCK_S:
+            return False
+        what = "nothing tells of the worker that the queue server has"
+        _log.warning("station %s: %s; it is ended", self.name, what)
+        if not self._destroyed():
+            return True
+        self._unseen_since = None
+        done = _deaths.make_safe(self._house.data_dir, self.entry, self.files.folder)
+        self._house.alerts.send("worker_died", what, done, station=self.name)
+        record = self._record(state)
+        if record is not None:
+            self._items.after_death(record, f"{what}; {done}")
+        return True
 
     def _fail_look(self, ticket: Ticket, why: str) -> None:
         if self.files.report(ticket) is None:

@@ -23,7 +23,7 @@ from operando.queueing.supervisor._deaths import (
     noticed,
     secure,
 )
-from operando.queueing.supervisor._files import StationFiles, write_whole
+from operando.queueing.supervisor._files import DISK_S, HUNG_S, StationFiles, write_whole
 from operando.queueing.supervisor._journal import LastRun
 from operando.queueing.supervisor._processes import Process, end_group
 from operando.queueing.supervisor._serve import supervisor_process
@@ -197,6 +197,41 @@ def test_a_worker_that_beats_lives_and_one_that_does_not_hangs(folder: Path) -> 
     assert "has not beaten for 5" in noticed(files, files.worker())
     (files.folder / "beat").write_bytes(b"12")
     assert noticed(files, files.worker()) == ""
+
+
+def test_a_worker_that_waits_for_its_disk_is_given_longer(folder: Path) -> None:
+    # The parent of a vfork waits in the system, as one that syncs does, until its child executes.
+    script = (
+        "import ctypes, os, time\nlibc = ctypes.CDLL(None)\nlibc.syscall(58) or time.sleep(60)\n"
+    )
+    child = subprocess.Popen([sys.executable, "-c", script], start_new_session=True)
+    try:
+        worker = Process.of(child.pid)
+        give_up = time.monotonic() + 10.0
+        while not worker.waits_in_system:
+            assert time.monotonic() < give_up
+            time.sleep(0.02)
+        files = StationFiles(folder, "A1")
+        (files.folder / "beat").write_bytes(b"1")
+        assert noticed(files, worker) == ""
+        files._beat_at -= 2 * HUNG_S
+        assert noticed(files, worker) == ""
+        files._beat_at -= DISK_S
+        assert "has not beaten" in noticed(files, worker)
+    finally:
+        os.killpg(child.pid, signal.SIGKILL)
+        child.wait()
+
+
+def test_a_worker_whose_folder_takes_nothing_is_given_longer(folder: Path) -> None:
+    files = StationFiles(folder, "A1")
+    (files.folder / "beat").write_bytes(b"1")
+    me = Process.of(os.getpid())
+    assert noticed(files, me) == ""
+    files._beat_at -= 2 * HUNG_S
+    assert "has not beaten" in noticed(files, me)
+    (files.folder / ".probe").mkdir()
+    assert noticed(files, me) == ""
 
 
 def test_a_worker_of_an_earlier_boot_is_dead_whoever_has_its_number(folder: Path) -> None:

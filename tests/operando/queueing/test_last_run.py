@@ -1,6 +1,7 @@
 """Which run of an item was its last: the record decides whether a used cell is begun anew."""
 
 from pathlib import Path
+from typing import Any
 
 from operando.journal import JournalWriter
 from operando.queueing.supervisor._journal import last_run
@@ -8,8 +9,9 @@ from operando.queueing.supervisor._journal import last_run
 _OTHERS = 201
 
 
-def _run(journal: JournalWriter, uid: str, item: str, at: float) -> None:
+def _run(journal: JournalWriter, uid: str, item: str, at: float, **more: Any) -> None:
     start = {"uid": uid, "time": at, "plan_name": "operando_plating_stripping", "scan_id": int(at)}
+    start |= more
     journal("start", start | {"queue": {"item": item, "station": "A1"}})
     stop = {"uid": f"{uid}-end", "run_start": uid, "time": at, "exit_status": "fail"}
     journal("stop", stop | {"reason": "the acquisition process died", "num_events": {}})
@@ -36,3 +38,13 @@ def test_a_look_that_refused_a_resume_is_told(tmp_path: Path) -> None:
     found = last_run(tmp_path, "mine")
     assert found is not None
     assert (found.refused, found.interrupted) == ("is it the same cell?", False)
+
+
+def test_of_a_cell_its_own_runs_are_looked_at(tmp_path: Path) -> None:
+    with JournalWriter(tmp_path) as journal:
+        _run(journal, "one", "mine", 1.0, sample={"cell_id": "zn-1"})
+        _run(journal, "two", "mine", 2.0, sample={"cell_id": "zn-2"})
+    found = last_run(tmp_path, "mine", "zn-1")
+    assert found is not None
+    assert found.uid == "one"
+    assert last_run(tmp_path, "mine", "zn-3") is None

@@ -1,11 +1,13 @@
 """Folders that only their owner enters, where others could have been before."""
 
+import os
+import stat
 from pathlib import Path
 
 import pytest
 
 from operando.queueing.errors import QueueError
-from operando.queueing.places import private
+from operando.queueing.places import private, write_private
 
 
 def test_a_link_in_place_of_a_private_folder_is_refused_and_not_followed(tmp_path: Path) -> None:
@@ -30,3 +32,19 @@ def test_a_folder_that_others_could_enter_is_closed(tmp_path: Path) -> None:
     folder.mkdir()
     folder.chmod(0o777)
     assert private(folder).stat().st_mode & 0o777 == 0o700
+
+
+def test_a_file_of_ours_survives_a_power_cut_with_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[tuple[bool, list[str]]] = []
+    fsync = os.fsync
+
+    def noted(descriptor: int) -> None:
+        is_folder = stat.S_ISDIR(os.fstat(descriptor).st_mode)
+        synced.append((is_folder, os.listdir(descriptor) if is_folder else []))
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", noted)
+    write_private(tmp_path / "given.json", "{}")
+    assert synced == [(False, []), (True, ["given.json"])]

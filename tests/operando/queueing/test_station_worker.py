@@ -29,7 +29,7 @@ from operando.queueing.commands import CommandTaker, answered_key, look_key
 from operando.queueing.errors import QueueError
 from operando.queueing.items import as_data
 from operando.queueing.look import Look
-from operando.queueing.model import Command
+from operando.queueing.model import Command, Record
 from operando.queueing.mounting import Mounting, finish, finished_key, request_key
 from operando.queueing.places import station_dir
 from operando.queueing.store import Store
@@ -320,6 +320,26 @@ def test_who_asks_for_a_step_to_be_skipped_and_for_the_end_is_answered(station: 
     assert report.stopped == {"by": "Cy", "why": "dendrites"}
 
 
+def test_what_is_asked_of_an_item_that_is_about_to_go_on_is_done(station: Open) -> None:
+    store, now = station.store, time.time()
+    asked = [
+        Command(do="skip_step", by="Ada", at=now, item="item-6c"),
+        Command(do="stop", by="Cy", at=now + 1, item="item-6c", text="dendrites"),
+    ]
+    told = {"item": "item-6c", "station": "A1", "cell_id": LABEL, "state": "starting"}
+    store.put_record(Record.model_validate(told))
+    store.push_command("A1", asked[0])
+    store.keep_wish("A1", asked[1])
+    store.push_command("A1", asked[1])
+    wait_for(lambda: not store.client.exists("operando:commands:A1"))
+    assert [store.text(answered_key("A1", one)) for one in asked] == [None, None]
+    report = station.run("item-6c", cycles(50))
+    assert report.stopped == {"by": "Cy", "why": "dendrites"}
+    answers = [json.loads(wait_for(lambda c=x: store.text(answered_key("A1", c)))) for x in asked]
+    assert answers[1]["taken"]
+    store.forget_wish("A1", "item-6c")
+
+
 def test_an_interrupted_item_goes_on_as_an_attempt_of_its_own(station: Open) -> None:
     aborted = station.meanwhile(lambda: station.session.abort("stopped by SIGTERM"))
     first = station.run("item-7", cycles(2, charge=0.1))
@@ -391,6 +411,16 @@ def test_it_beats_while_the_event_loop_answers_and_only_then(station: Open) -> N
 
 
 # -- mounting
+
+
+def test_it_goes_on_to_beat_when_the_disk_takes_it_again(station: Open) -> None:
+    beat = station_dir(station.data, "A1") / BEAT
+    wait_for(beat.is_file)
+    beat.unlink()
+    beat.mkdir()
+    time.sleep(1.2)
+    beat.rmdir()
+    wait_for(beat.is_file, patience_s=5.0)
 
 
 def test_a_look_at_the_cell_tells_its_potential_and_resistance(station: Open) -> None:
