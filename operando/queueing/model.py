@@ -50,7 +50,10 @@ class Attempt(Data):
 
 
 class Record(Data):
-    """What became of an item, from its start on; ``kwargs`` is the whole item."""
+    """What became of an item, from its start on; ``kwargs`` is the whole item.
+
+    ``host`` and ``data_dir`` tell where it was begun; empty: not known.
+    """
 
     item: str
     station: str
@@ -65,6 +68,8 @@ class Record(Data):
     began: float | None = None
     ended: float | None = None
     by: str = ""
+    host: str = ""
+    data_dir: str = ""
 
     @property
     def over(self) -> bool:
@@ -82,6 +87,8 @@ class Mount(Data):
         findings: What differed, in words.
         accepted: Whether somebody accepted that.
         state: ``finished``: nothing is run on it any more.
+        host: The computer at which it was mounted; empty: not known.
+        data_dir: The data folder of the station in which it is; empty: not known.
     """
 
     station: str
@@ -96,6 +103,8 @@ class Mount(Data):
     accepted: bool = False
     state: Literal["mounted", "finished"] = "mounted"
     why_finished: str = ""
+    host: str = ""
+    data_dir: str = ""
 
 
 class StationState(Data):

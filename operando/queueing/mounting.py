@@ -25,6 +25,7 @@ from operando.queueing.errors import QueueError
 from operando.queueing.items import as_data
 from operando.queueing.look import Look
 from operando.queueing.model import Mount
+from operando.queueing.places import whereabouts
 from operando.queueing.store import Store, told
 from techniques import Cell, Electrode
 
@@ -183,6 +184,7 @@ class Mounting:
         verdict = judged(cell, look, known, limits)
         if again:
             verdict.told.append(f"mounted again: {again}")
+        here = whereabouts(self._data_dir)
         mount = Mount(
             station=station,
             cell_id=cell.cell_id,
@@ -194,6 +196,8 @@ class Mounting:
             expected=verdict.expected,
             findings=tuple(verdict.findings),
             accepted=bool(verdict.findings) and accept,
+            host=here["host"],
+            data_dir=here["data_dir"],
         )
         kept = not verdict.findings or accept
         if kept:

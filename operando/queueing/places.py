@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import socket
 import stat
 import tempfile
 from pathlib import Path
@@ -95,3 +96,8 @@ def write_private(path: Path, text: str) -> None:
             os.close(folder)
     except OSError as error:
         raise QueueError(f"{path} cannot be written: {error.strerror}") from error
+
+
+def whereabouts(data_dir: Path) -> dict[str, str]:
+    """Return the computer and the data folder, which records and mounts tell."""
+    return {"host": socket.gethostname(), "data_dir": str(data_dir.resolve())}

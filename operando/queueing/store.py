@@ -144,7 +144,8 @@ class Store:
         """Keep a record, new or changed; a new one becomes the last of its station's list."""
         key, list_key = f"{_PREFIX}:record:{record.item}", f"{_PREFIX}:records:{record.station}"
         with told():
-            known = self.client.exists(key)
+            # One that could not be read was moved away, and is in the list still.
+            known = self.client.exists(key) or (self.client.lpos(list_key, record.item) is not None)
             pipe = self.client.pipeline()
             pipe.set(key, record.model_dump_json())
             if not known:

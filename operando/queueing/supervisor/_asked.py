@@ -78,7 +78,10 @@ class Asked:
                 run = last_run(self._house.data_dir, record.item)
                 # From now on: the deaths before are forgiven.
                 told_too = {name: value for name, value in decisions.items() if value is not None}
-                self._store.put_record(again(record, run, now=now, decisions=told_too))
+                after = again(record, run, now=now, decisions=told_too)
+                # What its record here tells of goes on here, whatever the computer was called.
+                here = self._house.here if run is not None else {}
+                self._store.put_record(after.model_copy(update=here))
             else:
                 state = "skipped" if do == "skip" else "failed"
                 why = f"{record.reason}; {by or 'somebody'} decided: {do}"

@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Protocol
 
 from operando.queueing._redis import RedisAddress
+from operando.queueing.model import Mount, Record
+from operando.queueing.places import whereabouts
 from operando.queueing.store import Store
 from techniques import StationsFile
 
@@ -43,3 +45,14 @@ class House:
     host: str = field(default_factory=socket.gethostname)
     no_start: str = ""
     redis_starts: int = 0
+
+    @property
+    def here(self) -> dict[str, str]:
+        """Return this computer and data folder, as records and mounts tell them."""
+        return {**whereabouts(self.data_dir), "host": self.host}
+
+    def elsewhere(self, told: Record | Mount | None) -> str:
+        """Return in words where an item was begun, or a cell mounted; empty: here, or not known."""
+        if told is None or not told.host or (told.host, told.data_dir) == (*self.here.values(),):
+            return ""
+        return f"the computer {told.host} (data folder {told.data_dir})"

@@ -24,6 +24,7 @@ from ._ends import ended_early, left_shorted
 from ._files import StationFiles, Ticket, What
 from ._house import House
 from ._journal import LastRun, last_run
+from ._rebuilt import rebuilt
 
 _log = logging.getLogger(__name__)
 
@@ -74,6 +75,8 @@ class Items:
         named += [str((item.get("kwargs") or {}).get("after") or "") for item in items]
         known = self._records([uid for uid in dict.fromkeys(named) if uid])
         record = known.get
+        # A cell at another computer is not in the instruments of this one.
+        mount = None if self._house.elsewhere(mount) else mount
         choice = choose(items, record, mount, self._house.clock.wall())
         for item in items:
             if record(str(item["item_uid"])) is not None:
@@ -120,6 +123,8 @@ class Items:
             kwargs={key: value for key, value in kwargs.items() if key != "ticket"},
             began=now,
             by=str(item.get("user", "")),
+            host=self._house.here["host"],
+            data_dir=self._house.here["data_dir"],
         )
         self._store.clear_commands(self._name)
         # In this order: an item that the station names and that has no record was not begun.
@@ -156,6 +161,11 @@ class Items:
 
     def _execute(self, record: Record) -> None:
         """Have the worker carry out the attempt that the record ends with."""
+        where = self._house.elsewhere(record)
+        if where:
+            why = f"it was begun at {where}, and may be driven there still: it is not driven here"
+            self._end(record, "held", why)
+            return
         if self.ended_as_wished(record) or self._is_settled(record):
             return
         attempt, number = record.attempts[-1], len(record.attempts)
@@ -205,7 +215,8 @@ class Items:
 
         Of no item a cell is driven that is not there, and none is begun that had begun.
         """
-        why = why_not_on(record, self._store.mount(self._name))
+        mount = self._store.mount(self._name)
+        why = why_not_on(record, None if self._house.elsewhere(mount) else mount)
         if why:
             self._end(record, "held", why)
             return True
@@ -231,6 +242,25 @@ class Items:
         now = time.monotonic()
         self._journal_since = self._journal_since or now
         return now - self._journal_since > _JOURNAL_CLOSED_WITHIN_S
+
+    def rebuild(self, item: str, *, held: bool) -> Record | None:
+        """Return, made anew, the record of an item that cannot be read; ``None``: it had none."""
+        now, ticket = self._house.clock.wall(), self._files.ticket()
+        record = rebuilt(
+            self._store, self._house.data_dir, self._name, item, ticket, held=held, now=now
+        )
+        if record is not None:
+            self._store.put_record(record)
+            self._house.alerts.send(
+                "poisoned",
+                f"The record of item {item[:8]} could not be read",
+                "It was made anew of ticket, journal and mounted cell; the item is "
+                + ("held" if record.state == "held" else "followed on"),
+                station=self._name,
+            )
+            if record.state == "held":
+                self._tell_held(record)
+        return record
 
     # -- following
 

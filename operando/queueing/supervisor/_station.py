@@ -225,6 +225,8 @@ class Station:
         if state.item is None:
             return None
         record = self._house.store.record(state.item)
+        if record is None:
+            record = self._items.rebuild(state.item, held=state.state == "held")
         if record is not None and record.state in ("starting", "running"):
             return record
         if record is None or record.over:

@@ -5,6 +5,7 @@ import logging
 import os
 import threading
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,24 @@ _RETRY_S = 2.0
 LOCK, TOLD = "supervisor.lock", "supervisor.json"
 
 
+@dataclass(frozen=True)
+class _Served:
+    """A station that is ours, and the thread that steps it until ``stopping`` is set."""
+
+    station: Station
+    thread: threading.Thread
+    stopping: threading.Event
+
+    @classmethod
+    def begun(cls, station: Station) -> "_Served":
+        stopping = threading.Event()
+        thread = threading.Thread(
+            target=station.serve, args=(stopping,), name=f"station {station.name}"
+        )
+        thread.start()
+        return cls(station, thread, stopping)
+
+
 class Supervisor:
     """Keeps Redis, queue servers and workers of all stations of this computer alive.
 
@@ -51,8 +70,7 @@ class Supervisor:
         self._server = _redis.RedisServer(data_dir) if stations_file.redis == "embedded" else None
         self._clock = Clock()
         self._stopping = threading.Event()
-        self._threads: dict[str, threading.Thread] = {}
-        self._stations: list[Station] = []
+        self._served: dict[str, _Served] = {}
         self._claimed_at = 0.0
         self._told = ""
         self._where: _redis.RedisAddress | None = None
@@ -112,8 +130,10 @@ class Supervisor:
                 self._stopping.wait(_LOOP_S)
         finally:
             self._stopping.set()
-            for thread in self._threads.values():
-                thread.join()
+            for served in self._served.values():
+                served.stopping.set()
+            for served in self._served.values():
+                served.thread.join()
             if surroundings is not None:
                 surroundings.close()
             if house is not None:
@@ -144,8 +164,9 @@ class Supervisor:
             _log.warning("Redis is at %s now; the queue servers are started anew", self._where)
             house.where = self._where
             house.store.client = _redis.client(self._where)
-            for station in self._stations:
-                station.process.end_all_but_worker()
+            for served in self._served.values():
+                if not served.stopping.is_set():
+                    served.station.process.end_all_but_worker()
         house.redis_starts += 1
 
     def _house(self, where: _redis.RedisAddress) -> House:
@@ -173,16 +194,16 @@ class Supervisor:
             return
         self._read_again()
         for entry in self._file.stations:
-            if not self._claimed(house, entry.name) or entry.name in self._threads:
+            served = self._served.get(entry.name)
+            if not self._claimed(house, entry.name):
+                if served is not None and not served.stopping.is_set():
+                    _log.warning("station %s is another's now; it is let go", entry.name)
+                    served.stopping.set()
+                continue
+            if served is not None and (served.thread.is_alive() or not served.stopping.is_set()):
                 continue
             house.store.change_station(entry.name, host=house.host, supervisor_pid=os.getpid())
-            station = Station(house, entry)
-            self._stations.append(station)
-            thread = threading.Thread(
-                target=station.serve, args=(self._stopping,), name=f"station {entry.name}"
-            )
-            self._threads[entry.name] = thread
-            thread.start()
+            self._served[entry.name] = _Served.begun(Station(house, entry))
         self._claimed_at = now
 
     def _read_again(self) -> None:
@@ -217,7 +238,7 @@ class Supervisor:
         return True
 
     def _release(self, house: House) -> None:
-        for name in self._threads:
+        for name in self._served:
             try:
                 with told():
                     if _parsed(house.store.client.get(claim_key(name))) == self._mine(house):

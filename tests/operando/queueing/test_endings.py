@@ -15,6 +15,7 @@ from operando.queueing.store import Store
 from operando.queueing.supervisor._endings import noted
 from operando.queueing.supervisor._house import House
 from operando.queueing.supervisor._station import Station
+from operando.queueing.tickets import REPORT
 from techniques import StationEntry, StationsFile
 
 DIED = "the acquisition process died before its stop document"
@@ -281,3 +282,60 @@ def test_a_life_that_ended_before_a_death_is_over_if_somebody_decides_so(
     store.client.set("operando:decision:A1", json.dumps({"do": do, "by": "me", "item": "i-1"}))
     station._asked.decide(store.record("i-1"))
     assert stopped(store)[1].why_finished == "a short"
+
+
+# -- a record that cannot be read
+
+
+def spoil(store: Store, text: str) -> None:
+    store.put_record(record("running"))
+    store.client.set("operando:record:i-1", text)
+    # Whoever reads it first moves it away.
+    assert store.record("i-1") is None
+
+
+@pytest.mark.parametrize("left", ["{torn", '{"item": 1, "label": "zn 1/2", "state": "running"}'])
+def test_a_run_whose_record_cannot_be_read_is_followed_to_its_end(
+    station: Station, store: Store, told: Told, left: str
+) -> None:
+    ticket = station.files.give_ticket("i-1", 3, "resume_protocol", boot="b")
+    spoil(store, left)
+    found = station._record(station._state())
+    assert found is not None
+    assert (found.state, found.cell_id, len(found.attempts)) == ("running", "zn-1", 3)
+    assert found.attempts[-1].kind == "resume"
+    assert found.label == ("" if left == "{torn" else "zn 1/2")
+    assert store.record_ids("A1") == ["i-1"]
+    assert told.events == ["poisoned"]
+    end_of_life = {"rule": "short", "reason": "hard short", "half_cycle": 7}
+    report = {
+        "ticket": ticket.token,
+        "exit_status": "success",
+        "run_uid": "u-1",
+        "end_of_life": end_of_life,
+    }
+    (station.files.folder / REPORT).write_text(json.dumps(report))
+    assert not station._items.follow(found, None)
+    after, mount, _ = stopped(store)
+    assert (after.state, mount.why_finished) == ("resumed", "hard short")
+
+
+def test_an_item_that_had_not_begun_is_held_if_its_record_cannot_be_read(
+    station: Station, store: Store, told: Told
+) -> None:
+    spoil(store, "{torn")
+    assert station._record(station._state()) is None
+    found, _, state = stopped(store)
+    assert (found.state, found.reason) == ("held", "its record could not be read")
+    assert (state.state, state.item) == ("held", "i-1")
+    assert told.events == ["poisoned", "item_held"]
+
+
+def test_what_was_held_stays_held_if_its_record_cannot_be_read(
+    station: Station, store: Store
+) -> None:
+    station.files.give_ticket("i-1", 1, "run_protocol", boot="b")
+    spoil(store, "{torn")
+    store.change_station("A1", state="held", why="it died")
+    assert station._record(station._state()) is None
+    assert stopped(store)[0].state == "held"
