@@ -99,8 +99,9 @@ class Open(Station):
             self.session.RE(self.plans[what](ticket=token, **kwargs))
         return self.report(token)
 
-    def run(self, item: str, protocol: dict[str, Any], **kwargs: Any) -> AttemptReport:
-        return self.execute("run_protocol", item, protocol=protocol, sample=SAMPLE, **kwargs)
+    def run(self, item: str, protocol: dict[str, Any], label: str = LABEL) -> AttemptReport:
+        sample = SAMPLE | {"cell_id": label}
+        return self.execute("run_protocol", item, protocol=protocol, sample=sample)
 
     def meanwhile(self, action: Callable[[], object]) -> threading.Thread:
         def act() -> None:
@@ -310,7 +311,7 @@ def test_who_asks_for_a_step_to_be_skipped_and_for_the_end_is_answered(station: 
             answers.append(json.loads(wait_for(lambda k=key: station.store.text(k))))
 
     thread = station.meanwhile(ask)
-    report = station.run("item-6b", cycles(50))
+    report = station.run("item-6b", cycles(50), "stopped")
     thread.join()
     assert [one["taken"] for one in answers] == [True, False, False, True]
     assert "technique" in answers[1]["told"]
@@ -333,7 +334,7 @@ def test_what_is_asked_of_an_item_that_is_about_to_go_on_is_done(station: Open) 
     store.push_command("A1", asked[1])
     wait_for(lambda: not store.client.exists("operando:commands:A1"))
     assert [store.text(answered_key("A1", one)) for one in asked] == [None, None]
-    report = station.run("item-6c", cycles(50))
+    report = station.run("item-6c", cycles(50), "stopped")
     assert report.stopped == {"by": "Cy", "why": "dendrites"}
     answers = [json.loads(wait_for(lambda c=x: store.text(answered_key("A1", c)))) for x in asked]
     assert answers[1]["taken"]
