@@ -26,6 +26,9 @@ DONE: frozenset[str] = frozenset(("done", "resumed"))
 # What is said of an item that a rule or a limit ended, and whose cell somebody is to look at.
 EARLY = "ended before its time"
 
+# Behind this the key of the protocol that an item has come under while it ran.
+AMENDED = "operando:amended:"
+
 
 class Attempt(Data):
     """One execution of an item.

@@ -7,8 +7,11 @@ from typing import Any
 
 import pytest
 
+from operando.configuration import load_cell
 from operando.queueing._redis import RedisServer
-from operando.queueing.model import Attempt, Mount, Record, StationState
+from operando.queueing.items import as_data
+from operando.queueing.listing import listed
+from operando.queueing.model import AMENDED, Attempt, Mount, Record, StationState
 from operando.queueing.store import Store
 from operando.queueing.supervisor._choice import choose
 from operando.queueing.supervisor._house import House
@@ -294,3 +297,23 @@ def test_a_shorted_cell_that_may_not_be_safe_also_holds_its_station(
     after, mount = finished(station, store, record(), **report)
     assert (after.state, mount.state) == ("failed", "finished")
     assert store.station("A1").state == "held"  # type: ignore[union-attr]
+
+
+def test_a_list_tells_how_long_an_item_lasts_that_was_amended(store: Store) -> None:
+    half = {"current_density_ma_cm2": 1.0, "until": [{"quantity": "charge_mah_cm2", "value": 1.0}]}
+
+    def protocol(cycles: int) -> dict[str, Any]:
+        technique = {"type": "plate_strip_cycle", "plate": half, "strip": half, "cycles": cycles}
+        return {"name": "p", "cell": "zn-bare", "technique": technique}
+
+    kwargs = {"protocol": protocol(500), "sample": as_data(load_cell("zn-bare"))}
+    store.put_record(record(kwargs=kwargs, began=time.time()))
+    (before,) = listed(store, "A1", [], alive=True)
+    store.client.set(f"{AMENDED}i-1", json.dumps(protocol(10)))
+    (after,) = listed(store, "A1", [], alive=True)
+    assert before.longest_s is not None
+    assert after.longest_s is not None
+    assert after.longest_s < before.longest_s / 40
+    assert after.ends is not None
+    assert before.ends is not None
+    assert after.ends < before.ends

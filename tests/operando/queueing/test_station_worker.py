@@ -29,7 +29,7 @@ from operando.queueing.commands import CommandTaker, answered_key, look_key
 from operando.queueing.errors import QueueError
 from operando.queueing.items import as_data
 from operando.queueing.look import Look
-from operando.queueing.model import Command, Record
+from operando.queueing.model import AMENDED, Command, Record
 from operando.queueing.mounting import Mounting, finish, finished_key, request_key
 from operando.queueing.places import station_dir
 from operando.queueing.store import Store
@@ -300,7 +300,8 @@ def test_who_asks_for_a_step_to_be_skipped_and_for_the_end_is_answered(station: 
         Command(do="skip_step", by="Ada", at=now, item="item-6b"),
         Command(do="amend", by="Bo", at=now + 1, item="item-6b", protocol={"name": "nothing"}),
         Command(do="amend", by="Bo", at=now + 2, item="item-6b", protocol=cycles(charge=90.0)),
-        Command(do="stop", by="Cy", at=now + 3, item="item-6b", text="dendrites"),
+        Command(do="amend", by="Bo", at=now + 3, item="item-6b", protocol=cycles(60)),
+        Command(do="stop", by="Cy", at=now + 4, item="item-6b", text="dendrites"),
     ]
     answers = []
 
@@ -313,7 +314,10 @@ def test_who_asks_for_a_step_to_be_skipped_and_for_the_end_is_answered(station: 
     thread = station.meanwhile(ask)
     report = station.run("item-6b", cycles(50), "stopped")
     thread.join()
-    assert [one["taken"] for one in answers] == [True, False, False, True]
+    assert [one["taken"] for one in answers] == [True, False, False, True, True]
+    # For whoever asks how long it lasts.
+    kept = station.store.text(f"{AMENDED}item-6b")
+    assert json.loads(kept or "null") == cycles(60)
     assert "technique" in answers[1]["told"]
     assert "the limit is 20 mAh/cm2" in answers[2]["told"]
     assert report.exit_status == "success"
