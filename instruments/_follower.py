@@ -23,7 +23,7 @@ from ophyd.status import DeviceStatus
 
 from instruments._ophyd import InstrumentDevice
 from instruments.errors import InstrumentError, SafetyLimitError, TransportError
-from instruments.lending import Lease, LeaseLostError, LeaseTimeoutError, Loan, Sharing
+from instruments.lending import LONGEST_S, Lease, LeaseLostError, LeaseTimeoutError, Loan, Sharing
 
 _log = logging.getLogger(__name__)
 
@@ -373,7 +373,10 @@ class Follower(InstrumentDevice):
         asked_s = newest.t_s if newest is not None else math.nan
         try:
             lease = sharing.lender.borrow(
-                sharing.name, timeout_s=sharing.timeout_s, called_off=self._called_off.is_set
+                sharing.name,
+                timeout_s=sharing.timeout_s,
+                longest_s=self._longest_use_s(),
+                called_off=self._called_off.is_set,
             )
         except LeaseTimeoutError as error:
             self._missed(Loan(asked_s, error.waited_s, math.nan, "missed", str(error)))
@@ -406,6 +409,10 @@ class Follower(InstrumentDevice):
                     self._missed(loan)
                 else:
                     self._loans.append(loan)
+
+    def _longest_use_s(self) -> float:
+        """Return for how long a shared instrument is kept at most, s; beyond it, it hangs."""
+        return LONGEST_S
 
     def _missed(self, loan: Loan) -> None:
         self._loans.append(loan)

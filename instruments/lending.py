@@ -16,6 +16,10 @@ from techniques._base import Data
 SharedName = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]{0,31}$")]
 
 
+# One use of a shared instrument may last so many times as long as is expected, and so long, s.
+USES_AT_MOST, LONGEST_S = 10.0, 300.0
+
+
 class LeaseTimeoutError(InstrumentError):
     """A shared instrument was not had in time.
 
@@ -61,13 +65,19 @@ class Lender(Protocol):
     """Who lends shared instruments."""
 
     def borrow(
-        self, name: str, *, timeout_s: float, called_off: Callable[[], bool] = lambda: False
+        self,
+        name: str,
+        *,
+        timeout_s: float,
+        longest_s: float = LONGEST_S,
+        called_off: Callable[[], bool] = lambda: False,
     ) -> Lease:
         """Wait for an instrument and return when it is ours.
 
         Args:
             name: of the shared instrument.
             timeout_s: how long to wait for it, s.
+            longest_s: how long it may be kept, s: who has it for longer, and lives, hangs.
             called_off: asked now and then whether it is not wanted any more.
 
         Raises LeaseTimeoutError if it was not had in time, or is not wanted any more.

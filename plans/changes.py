@@ -30,6 +30,7 @@ from techniques import (
     finest_row_interval_s,
     without_first_step,
 )
+from techniques.amended import behind as program_behind
 from techniques.amended import half_cycle_begun, half_cycles_of
 from techniques.remaining import name_of
 from techniques.requests import AMENDED, SKIPPED
@@ -206,32 +207,13 @@ class Changes:
             raise NotDoneError(f"where the program stands is not certain: {error}") from error
         if left.step is None:
             raise NotDoneError("the step is just over: ask again")
-        behind = without_first_step(left).technique
-        if behind is not None:
-            self._refuse_too_thick(course, behind)
+        rest = without_first_step(left).technique
+        if rest is not None:
+            within = left.step_is_half_cycle
+            there = course.deposit_mah_cm2 if within else course.deposit_behind(self.begun)
+            refuse_too_thick(course, there, rest)
         name = f"{name_of(left.step)} (cycle {now.counters.cycle}"
         return f"{name}, half-cycle {now.counters.half_cycle})", now.counters.step
-
-    def _refuse_too_thick(self, course: "Course", behind: Technique) -> None:
-        """Refuse if with the metal that is there already more would be plated than is allowed."""
-        there = course.deposit_mah_cm2
-        if there <= 0:
-            return
-        limit = Limit(quantity="charge_mah_cm2", value=there)
-        plated = GalvanostaticStep(role="plate", current_density_ma_cm2=1e-3, until=(limit,))
-        technique = Sequence(steps=(plated, behind))
-        assignment = course.assignment.model_copy(update={"technique": technique})
-        try:
-            limits = assignment.limits.narrowed_by(course.potentiostat.limits)
-        except ValueError as error:
-            raise NotDoneError(str(error)) from error
-        told = assignment.model_copy(update={"limits": limits}).violations()
-        for one in told:
-            if one.startswith(_DEPOSITS):
-                raise NotDoneError(
-                    f"{there:.4g} mAh/cm2 of metal are there, and with what is behind the step: "
-                    f"{one}"
-                )
 
     def _checked(self, request: Amend, course: "Course") -> Amendment:
         """Return a change that was checked against cell, bench and instrument."""
@@ -264,6 +246,10 @@ class Changes:
             raise NotDoneError(f"protocol {protocol.name!r} records so fast that a run begins so")
         behind = self.begun
         self._refuse_other_half_cycles(protocol, technique, behind)
+        # What is plated until then is not known yet: it is asked again when the change is made.
+        rest = program_behind(technique, behind)
+        if rest is not None:
+            refuse_too_thick(course, course.deposit_behind(behind), rest, limits)
         return Amendment(request, technique, limits, effective, rules, behind)
 
     def _refuse_other_half_cycles(
@@ -332,6 +318,39 @@ def told_of_change(asked: Amend, half_cycle: int) -> str:
 def told_of_skip(asked: SkipStep, step: str) -> str:
     """Return what the record says of a step that was skipped."""
     return f"{step}{SKIPPED}{asked.by}{_because(asked.why)}"
+
+
+def refuse_too_thick(
+    course: "Course", there: float, rest: Technique, limits: SafetyLimits | None = None
+) -> None:
+    """Refuse if with the metal that is there already more would be plated than is allowed.
+
+    Args:
+        course: The course of the run.
+        there: What is there, mAh/cm2.
+        rest: What the run would go on with.
+        limits: Those of cell and protocol; ``None``: as they are.
+
+    Raises:
+        NotDoneError: How much there would be.
+    """
+    if there <= 0:
+        return
+    assignment = course.assignment
+    try:
+        limits = (limits or assignment.limits).narrowed_by(course.potentiostat.limits)
+    except ValueError as error:
+        raise NotDoneError(str(error)) from error
+    most = limits.charge_max_mah_cm2
+    # What is there cannot be undone, and a strip may follow; only more of it is refused.
+    limit = Limit(quantity="charge_mah_cm2", value=there if most is None else min(there, most))
+    plated = GalvanostaticStep(role="plate", current_density_ma_cm2=1e-3, until=(limit,))
+    update = {"technique": Sequence(steps=(plated, rest)), "limits": limits}
+    for one in assignment.model_copy(update=update).violations():
+        if one.startswith(_DEPOSITS):
+            raise NotDoneError(
+                f"{there:.4g} mAh/cm2 of metal are there, and with what is behind the step: {one}"
+            )
 
 
 def spectra_of(rules: tuple[Rule, ...]) -> set[Technique]:

@@ -90,10 +90,11 @@ class Course:
         reference: Watches the reference electrode; ``None``: there is none to be checked.
         changes: What people ask of the run; ``None``: nothing is heard.
         progress: How far the present program has come; ``None``: nobody asks.
-        deposit: The metal that was plated; ``None``: nobody asks.
+        deposit: The metal that was plated; ``None``: nobody asks, or a run begins without any.
         passed: Half-cycle -> what of it had passed in programs that were ended within it.
         end_of_life: The rule that ended the life of the cell, for the stop document.
         ended_by_rule: The rule that ended the experiment otherwise, in words.
+        skipped: The half-cycle that somebody had skipped last, and what the record says of it.
         ended_with: The error or the request that ended the programs; ``None``: they ended.
     """
 
@@ -114,6 +115,7 @@ class Course:
     passed: dict[int, Interrupted] = field(default_factory=dict)
     end_of_life: dict[str, Any] | None = None
     ended_by_rule: str = ""
+    skipped: tuple[int, str] | None = None
     ended_with: BaseException | None = None
     _wish: TakeSpectrum | None = None
     _because: str = ""
@@ -191,7 +193,7 @@ class Course:
     def begin(self) -> None:
         """Watch the program that is about to start."""
         if self.changes is not None:
-            self.deposit = Deposit(self.assignment.area_cm2)
+            self.deposit = self.deposit or Deposit(self.assignment.area_cm2)
             self._undeposit = self.potentiostat.on_measured(self.deposit.take)
         if self.watch is not None:
             self.watch.begin(self.potentiostat)
@@ -277,6 +279,10 @@ class Course:
     def deposit_mah_cm2(self) -> float:
         """Return the metal that is there of platings since the last whole strip, mAh/cm2."""
         return 0.0 if self.deposit is None else self.deposit.mah_cm2
+
+    def deposit_behind(self, half_cycle: int) -> float:
+        """Return the metal that is there behind a half-cycle, as `Deposit.behind`, mAh/cm2."""
+        return 0.0 if self.deposit is None else self.deposit.behind(half_cycle)
 
     def _follow(self) -> None:
         if self._unsubscribe is not None:

@@ -4,10 +4,18 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from instruments.errors import InstrumentError
-from plans.changes import Amendment, Changes, told_of_change, told_of_skip
+from plans.changes import (
+    Amendment,
+    Changes,
+    NotDoneError,
+    refuse_too_thick,
+    told_of_change,
+    told_of_skip,
+)
 from plans.progress import Stood
 from techniques import Counters, PositionError, Remaining, Technique, without_first_step
 from techniques.amended import amended, half_cycles_of
+from techniques.amended import behind as program_behind
 from techniques.remaining import name_of
 from techniques.requests import AMENDED
 
@@ -59,6 +67,7 @@ def behind_the_step(course: "Course", changes: Changes, stood: Stood) -> Followi
     at = f"(cycle {end.counters.cycle}, half-cycle {end.counters.half_cycle})"
     told = told_of_skip(asked, f"{name_of(left.step)} {at}")
     if left.step_is_half_cycle:
+        course.skipped = (end.counters.half_cycle, told)
         if course.deposit is not None:
             course.deposit.keep(end.counters.half_cycle)
         if course.watch is not None:
@@ -117,7 +126,10 @@ def amended_program(
         assignment = course.assignment.model_copy(update=update)
         if going.technique is not None:
             course.potentiostat.check(assignment)
-    except (PositionError, InstrumentError) as error:
+            rest = program_behind(amendment.technique, behind) or going.technique
+            there = course.deposit_behind(behind)
+            refuse_too_thick(course, there, rest, amendment.limits)
+    except (PositionError, InstrumentError, NotDoneError) as error:
         course.remark(f"the protocol was not {AMENDED} {asked.by}: {error}")
         return old
     told = told_of_change(asked, behind + 1)

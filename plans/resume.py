@@ -20,6 +20,7 @@ from instruments.raman.device import RamanDevice
 from instruments.sensor.device import SensorDevice
 from instruments.thermostat.device import ThermostatDevice
 from plans.course import Course, new_log_name
+from plans.deposit import Deposit
 from plans.guards import guard_rules, judged_guards, keep_headspace
 from plans.reference import ReferenceWatch
 from plans.requests import Requests
@@ -45,6 +46,7 @@ from techniques import (
     SafetyLimits,
     Schedule,
     Technique,
+    first_step,
     reference_bound,
 )
 
@@ -215,6 +217,13 @@ def _go_on(
     if changes is not None:
         changes.carried = going_on.amend
         changes.begun = int(metadata["resume"]["half_cycle"])
+    first = first_step(technique)
+    deposit = Deposit.as_left(
+        going_on.cell.area_cm2,
+        metadata["resume"],
+        going_on.begin.half_cycle,
+        getattr(first, "role", None),
+    )
     reference = ReferenceWatch.of(going_on.cell)
     if reference is not None:
         reference.go_on(going_on.reference_before_v, [row for _, row in going_on.rows])
@@ -230,7 +239,14 @@ def _go_on(
     metadata["instrument_log"] = potentiostat.log_told
     return (
         yield from lead(
-            Course(potentiostat, assignment, watch, reference=reference, changes=changes),
+            Course(
+                potentiostat,
+                assignment,
+                watch,
+                reference=reference,
+                changes=changes,
+                deposit=deposit,
+            ),
             followers,
             going_on.every,
             going_on.cell,

@@ -311,7 +311,10 @@ def lead(
         yield from bpp.contingency_wrapper(
             _lead_and_follow(course, followers, schedule, unsafe),
             except_plan=lambda error: _close_failed(
-                course, error, _hint(error, potentiostat, cell) + _of_reference(course), unsafe
+                course,
+                error,
+                _hint(error, potentiostat, cell) + _of_skip(course) + _of_reference(course),
+                unsafe,
             ),
             # A limit of the technique that ends the program is success, and is told.
             else_plan=lambda: _close(course, "success", course.told),
@@ -465,6 +468,17 @@ def _hint(error: BaseException, potentiostat: PotentiostatDevice, cell: Cell) ->
         f"{cell.cell_id!r} really hang on {cell.metal_electrode}, as metal_electrode in the cell "
         f"file says, and not on {other}?"
     )
+
+
+def _of_skip(course: Course) -> str:
+    """Return that the half-cycle before the one that failed was skipped, in a sentence.
+
+    A strip behind a plating that was skipped may have nothing to strip.
+    """
+    newest = course.potentiostat.latest()
+    if course.skipped is None or newest is None or newest.half_cycle > course.skipped[0] + 1:
+        return ""
+    return f". It came behind a step that was not done: {course.skipped[1]}"
 
 
 def _of_reference(course: Course) -> str:

@@ -1,6 +1,7 @@
 """The person who puts the next cell in, and decides what is held or why a station is paused."""
 
 import contextlib
+import re
 import threading
 import time
 from collections import Counter
@@ -20,7 +21,8 @@ from techniques import Cell
 _LOOKS_EVERY_S = 1.0
 _BY = "operator"
 # A held item is tried again so often; then it counts as failed.
-_TRIES = 2
+_TRIES = 3
+_PASSED = re.compile(r"between ([\d.]+) and ([\d.]+) mAh/cm2 have passed")
 
 
 @dataclass
@@ -38,6 +40,7 @@ class Operator:
         self._control = Control(self.world.data)
         self._queue = Queue(self.world.data)
         self._tried: Counter[str] = Counter()
+        self._passed: dict[str, float] = {}
         self._thread = threading.Thread(target=self._go_round, name="operator", daemon=True)
 
     def start(self) -> None:
@@ -96,6 +99,22 @@ class Operator:
                 return cell
         return None
 
+    def _decisions(self, station: str, item: str) -> Decided:
+        """Return what is decided of what is not certain after a power cut; else nothing.
+
+        A log that just stops tells nobody why; whoever saw the lights go out knows. Between two
+        rows of a sparse record more charge may have passed than a resume takes upon itself.
+        """
+        if station not in self.world.power_went:
+            return Decided()
+        why, decisions = self._why(item), Decided(trust_log=True)
+        if bounds := _PASSED.search(why):
+            at_least, at_most = map(float, bounds.groups())
+            self._passed[item] = at_least + 0.1 * (at_most - at_least)
+        elif "--assume-charge" in why and item in self._passed:
+            decisions["assume_charge_mah_cm2"] = self._passed[item]
+        return decisions
+
     def _why(self, item: str) -> str:
         record = self.store.record(item) if item else None
         return "" if record is None else record.reason
@@ -119,10 +138,7 @@ class Operator:
         self._tried[item] += 1
         what = "resume" if self._tried[item] <= _TRIES else "fail"
         with contextlib.suppress(QueueError):
-            decisions: Decided = {}
-            if what == "resume" and station in self.world.power_went:
-                # A log that just stops tells nobody why; whoever saw the lights go out knows.
-                decisions["trust_log"] = "--trust-log" in self._why(item)
+            decisions = self._decisions(station, item) if what == "resume" else Decided()
             self._control.decide(station, what, by=_BY, decisions=decisions)  # type: ignore[arg-type]
             self.done.append(f"{time.time():.0f} decided {what} in {station}, item {item[:8]}")
 

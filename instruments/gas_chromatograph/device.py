@@ -394,6 +394,11 @@ class GasChromatographDevice(Follower):
             self._await_ready()
         super()._exchange(request)
 
+    def _longest_use_s(self) -> float:
+        # It is waited for while it is had, too.
+        waits_s = 0.0 if self._sharing is None else self._sharing.timeout_s
+        return super()._longest_use_s() + waits_s
+
     def _await_ready(self) -> None:
         sharing, lease = self._sharing, self._lease
         if sharing is None or lease is None:

@@ -19,6 +19,7 @@ from instruments._assets import AssetStream
 from instruments._follower import Follower, Phase
 from instruments._swmr import SwmrFile
 from instruments.errors import InstrumentError, TransportError
+from instruments.lending import USES_AT_MOST
 from instruments.raman.contract import (
     COUNTS_DATASET,
     DARK_DATASET,
@@ -253,6 +254,11 @@ class RamanDevice(Follower):
         self._go_on()
         # The leader's time is noted there, so that it encloses the laser's light only.
         super()._exchange(request)
+
+    def _longest_use_s(self) -> float:
+        # With the dark spectrum that may come before it.
+        expected_s = 2 * self.accumulations * self.integration_time_s
+        return max(super()._longest_use_s(), USES_AT_MOST * expected_s)
 
     def _acquire(self, **request: Any) -> tuple[dict[str, float], int]:
         taken = self.driver.acquire(self.integration_time_s, self.accumulations)

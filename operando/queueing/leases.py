@@ -1,13 +1,16 @@
 """Instruments that stations share: had for one use at a time, lent by way of Redis.
 
 A loan is a key that ends by itself unless its holder renews it, so that an instrument comes free
-when its holder has died or hangs. Who waits stands in a queue, by priority and then by time; who
+when its holder has died or hangs; one that lives and does not come back from its instrument renews
+it no more after a time. Who waits stands in a queue, by priority and then by time; who
 has not asked for some seconds is no longer in it. Each loan has a number, higher than all before:
-a holder that hung past its time sees by it that the instrument is another's.
+a holder that hung past its time sees by it that the instrument is another's. Numbers begin with the
+time, so that they are higher than all before also where Redis has lost what it knew.
 """
 
 import contextlib
 import json
+import logging
 import os
 import secrets
 import socket
@@ -19,7 +22,9 @@ from typing import Any, Self
 
 import redis
 
-from instruments.lending import LeaseTimeoutError
+from instruments.lending import LONGEST_S, LeaseTimeoutError
+
+logger = logging.getLogger(__name__)
 
 PREFIX = "operando:lease:"
 POISONED = "operando:poisoned"
@@ -34,7 +39,7 @@ _PER_PRIORITY = 2**40
 MOST_PRIORITY = 1000
 
 # Take the instrument if it is free and nobody is before us; else stand in its queue.
-# KEYS: holder, number, arrivals, waiting, seen, told.
+# KEYS: holder, number, arrivals, waiting, seen, told, count.
 # ARGV: who waits, priority, TTL in ms, said every ms, gone after ms, ms per priority, who it is.
 _TAKE = """
 local t = redis.call('TIME')
@@ -60,7 +65,9 @@ if redis.call('HEXISTS', KEYS[1], 'number') == 1 and redis.call('PTTL', KEYS[1])
   return 0
 end
 if redis.call('ZRANGE', KEYS[4], 0, 0)[1] ~= ARGV[1] then return 0 end
+redis.call('SETNX', KEYS[2], string.format('%.0f', now))
 local number = redis.call('INCR', KEYS[2])
+redis.call('INCR', KEYS[7])
 redis.call('HSET', KEYS[1], 'number', number, 'who', ARGV[7])
 redis.call('PEXPIRE', KEYS[1], ARGV[3])
 redis.call('ZREM', KEYS[4], ARGV[1])
@@ -92,13 +99,22 @@ _TYPES = {
     "waiting": "zset",
     "seen": "zset",
     "told": "hash",
+    "count": "string",
 }
 
 
 class BorrowedInstrument:
-    """One loan, renewed by a thread of its own from its begin until it is given back."""
+    """One loan, renewed by a thread of its own until it is given back, or has lasted too long."""
 
-    def __init__(self, leases: "Leases", name: str, number: int, waited_s: float, asked: float):
+    def __init__(
+        self,
+        leases: "Leases",
+        name: str,
+        number: int,
+        waited_s: float,
+        asked: float,
+        longest_s: float,
+    ) -> None:
         self.name = name
         self.number = number
         self.waited_s = waited_s
@@ -106,6 +122,7 @@ class BorrowedInstrument:
         # It is ours until then, whoever can be asked.
         self._sure_until = asked + leases.ttl_s
         self._lost = False
+        self._renewed_until = asked + longest_s
         self._over = threading.Event()
         self._renewing = threading.Thread(target=self._renew, name=f"lease-{name}", daemon=True)
         self._renewing.start()
@@ -142,6 +159,13 @@ class BorrowedInstrument:
     def _renew(self) -> None:
         while not self._over.wait(self._leases.ttl_s / _RENEWALS):
             asked = time.monotonic()
+            if asked >= self._renewed_until:
+                logger.warning(
+                    "%s has not given %r back in time: others may have it",
+                    self._leases.station,
+                    self.name,
+                )
+                return
             try:
                 ours = self._leases.run(
                     _RENEW, self.name, ("holder",), (self.number, self._leases.ttl_ms)
@@ -182,6 +206,7 @@ class Leases:
         name: str,
         *,
         timeout_s: float,
+        longest_s: float = LONGEST_S,
         priority: int | None = None,
         called_off: Callable[[], bool] = lambda: False,
     ) -> BorrowedInstrument:
@@ -220,7 +245,7 @@ class Leases:
                 number, trouble = 0, f"Redis does not answer: {error}"
             waited_s = time.monotonic() - began
             if number:
-                return BorrowedInstrument(self, name, number, waited_s, asked)
+                return BorrowedInstrument(self, name, number, waited_s, asked, longest_s)
             if called_off() or waited_s >= timeout_s:
                 why = trouble or self._who_has_it(name)
                 with contextlib.suppress(redis.RedisError):
@@ -311,12 +336,12 @@ def lease_state(client: redis.Redis, name: str) -> LeaseState:
     left_ms = int(client.pttl(_key(name, "holder")))
     told: Any = client.hgetall(_key(name, "told"))
     waiting: Any = client.zrange(_key(name, "waiting"), 0, -1)
-    number = str(client.get(_key(name, "number")) or "0")
+    count = str(client.get(_key(name, "count")) or "0")
     return LeaseState(
         name,
         Borrower.from_json(holder.get("who"), holder.get("number")) if holder else None,
         left_ms / 1e3 if holder and left_ms >= 0 else None,
-        int(number) if number.isdecimal() else 0,
+        int(count) if count.isdecimal() else 0,
         tuple(Borrower.from_json(told.get(one)) for one in waiting),
     )
 

@@ -124,7 +124,8 @@ class AttemptReport(Data):
     Attributes:
         ticket: The token of its ticket.
         run_uid: The last run of it; ``None``: none was begun.
-        exit_status: That of the run; ``refused``: nothing was begun, and ``reason`` says why.
+        exit_status: That of the run; ``refused``: nothing was begun, and ``reason`` says why. It is
+            ``abort`` also where somebody ended it before a run was begun.
         stopped: Who asked for its end, and why (``by``, ``why``); ``None``: nobody.
         end_of_life: What says that nothing is to be run on the cell any more; ``None``: nothing.
         ended_early: The rule or limit that ended it before its time otherwise; empty: none did.

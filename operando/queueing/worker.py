@@ -5,6 +5,7 @@ that execution: `run_protocol`, `resume_protocol` and `look_at_cell`. While it l
 people ask of the item that runs it takes from Redis, and does without as long as Redis is gone.
 """
 
+import contextlib
 import logging
 import os
 import signal
@@ -177,10 +178,13 @@ class StationWorker:
         if last.uid:
             # A run whose end could not be written is closed as a failure when it is read.
             exit_status, reason = last.exit_status or "fail", last.reason
-        elif isinstance(error, Exception):
+        elif isinstance(error, Exception) and not isinstance(error, RunEngineInterrupted):
             exit_status, reason = "refused", str(error) or type(error).__name__
         else:
-            exit_status, reason = "refused", self.session.why_aborted
+            # Who ends an item by hand wants nothing else on the cell, also before it has a run.
+            by_hand = self.session.stop_signal is None
+            exit_status = "abort" if by_hand else "refused"
+            reason = self.session.why_aborted
         if error is not None and not reason:
             reason = str(error)
         if error is not None and exit_status == "success":
@@ -320,7 +324,13 @@ class StationWorker:
             self._commands.start()
 
     def _beat(self) -> None:
-        count, refused = 0, False
+        """Count up in a file as long as the event loop answers; a disk that fails is tried again.
+
+        One that is full or read-only for a while ends no run, so it must not end the beat.
+        """
+        count, failing = 0, False
+        with contextlib.suppress(OSError):
+            self._write_beat(count)
         while not self._closed.is_set():
             answers = threading.Event()
             try:
@@ -331,26 +341,21 @@ class StationWorker:
                 if self._closed.is_set():
                     return
             count += 1
-            refused = self._beaten(count, told=refused)
+            try:
+                self._write_beat(count)
+                failing = False
+            except OSError as error:
+                if not failing:
+                    logger.warning("station %s: its beat cannot be written: %s", self.name, error)
+                failing = True
             self._closed.wait(BEAT_EVERY_S)
 
-    def _beaten(self, count: int, *, told: bool) -> bool:
-        """Write one beat; return whether the disk refused it, which it may do for some time."""
-        path = self._folder / BEAT
+    def _write_beat(self, count: int) -> None:
+        descriptor = os.open(self._folder / BEAT, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
-            try:
-                try:
-                    os.pwrite(descriptor, struct.pack("<Q", count), 0)
-                except OSError:
-                    os.utime(descriptor)  # a full disk has room for a time
-            finally:
-                os.close(descriptor)
-        except OSError as error:
-            if not told:
-                logger.warning("station %s cannot beat now: %s", self.name, error)
-            return True
-        return False
+            os.pwrite(descriptor, struct.pack("<Q", count), 0)
+        finally:
+            os.close(descriptor)
 
     def close(self) -> None:
         """Leave the bench safe and end; callable twice. In a forked child it does nothing."""

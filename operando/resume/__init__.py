@@ -30,7 +30,7 @@ from operando.resume._cell import (
     reference_before_v,
     spectrum_of,
 )
-from operando.resume._charge import plated_and_stripped
+from operando.resume._charge import deposit_so_far, plated_and_stripped
 from operando.resume._failed_step import FailedStep, failed_step
 from operando.resume._judge import judges_going_on, without_rules
 from operando.resume._position import Position, position_of
@@ -56,7 +56,7 @@ from operando.resume._record import (
     interrupted_experiment,
     refuse_other_instrument,
 )
-from operando.runs import Run
+from operando.runs import Run, join
 from plans.resume import Continuation, continue_plating_stripping, tell_of_a_failure
 from plans.synchronised import followers_among
 from techniques import (
@@ -255,6 +255,16 @@ def continue_experiment(
     resumed = continuation.record["resume"]
     if "skipped" in told:
         resumed["skipped"] = told.pop("skipped")
+    resumes = [resumed, *(run.start.get("resume") or {} for run in experiment.runs)]
+    skipped = {int(one["half_cycle"]) for one in resumes if "skipped" in one}
+    resumed["deposit_mah_cm2"] = deposit_so_far(
+        experiment.runs,
+        fresh,
+        experiment.cell,
+        (position.step, position.charge_mah_cm2[1]),
+        skipped | set(join(experiment.runs).skipped),
+        position.left.half_cycle,
+    )
     plan = continue_plating_stripping(
         device,
         continuation=replace(continuation, record={**continuation.record, **told}),

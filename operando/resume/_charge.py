@@ -1,6 +1,6 @@
 """The charge that had passed in an interrupted step."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
 from itertools import pairwise
 
 import numpy as np
@@ -109,19 +109,64 @@ def plated_and_stripped(
         cell: Of which the area and the cable are asked.
         interrupted: The number of that step, and the least and the most that passed in it, mAh/cm2.
     """
-    names = ("step", "step_t", "current", "role")
+    passed = {PLATE: 0.0, STRIP: 0.0}
+    for step, _, sign, charge in _charges(runs, fresh, cell):
+        if step == interrupted[0]:
+            least, most = interrupted[1]
+            charge = max(charge, most if sign == STRIP else least)
+        passed[sign] += charge
+    return passed[PLATE], passed[STRIP]
+
+
+def deposit_so_far(
+    runs: Sequence[Run],
+    fresh: Sequence[RowWithTime],
+    cell: Cell,
+    interrupted: tuple[int, float],
+    skipped: Collection[int],
+    over: int,
+) -> float:
+    """Return the metal that is there of the platings since the last whole strip, mAh/cm2.
+
+    As `plans.deposit.Deposit` has it of a run that goes on. Of the step that was interrupted more
+    may have passed than its rows show: as a plating it counts with the most, as a strip with what
+    they show, so that too much metal is rather seen too early.
+
+    Args:
+        runs: All runs of the experiment.
+        fresh: Rows that only the instrument had.
+        cell: Of which the area and the cable are asked.
+        interrupted: The number of that step, and the most that passed in it, mAh/cm2.
+        skipped: Half-cycles that did not come to their end, because it was left out.
+        over: The half-cycle behind which it goes on.
+    """
+    there, last, role = 0.0, 0, 0
+    for step, half_cycle, sign, charge in _charges(runs, fresh, cell):
+        if half_cycle > last:
+            there = there if role == PLATE or last in skipped else 0.0
+        last, role = half_cycle, sign
+        if step == interrupted[0] and sign == PLATE:
+            charge = max(charge, interrupted[1])
+        there = max(0.0, there - sign * charge)
+    return 0.0 if role == STRIP and over >= last and last not in skipped else there
+
+
+def _charges(
+    runs: Sequence[Run], fresh: Sequence[RowWithTime], cell: Cell
+) -> Iterator[tuple[int, int, int, float]]:
+    """Yield step, half-cycle, role and charge (mAh/cm2) of all that plated or stripped."""
+    names = ("step", "step_t", "current", "role", "half_cycle")
     tables = [{name: all_rows(run).samples[name] for name in names} for run in runs]
     late = [row for _, row in fresh if isinstance(row, Sample)]
-    values = [(row.step, row.step_t_s, row.current_a, row.role) for row in late]
+    values = [(row.step, row.step_t_s, row.current_a, row.role, row.half_cycle) for row in late]
     told = np.array(values, dtype=float).reshape(-1, len(names))
     tables.append(dict(zip(names, told.T, strict=True)))
     member = np.repeat(np.arange(len(tables)), [len(table["step"]) for table in tables])
     rows = {name: np.concatenate([table[name] for table in tables]) for name in names}
     chosen = np.isin(rows["role"], (PLATE, STRIP)) & np.isfinite(rows["step_t"] + rows["current"])
     order = np.flatnonzero(chosen)[np.lexsort((rows["step_t"][chosen], rows["step"][chosen]))]
-    step, t_s, current_a, role = (rows[name][order] for name in names)
+    step, t_s, current_a, role, half = (rows[name][order] for name in names)
     zeros = [current_zeros(run.start) for run in (*runs, runs[-1])]
-    passed = {PLATE: 0.0, STRIP: 0.0}
     bounds = [0, *(np.flatnonzero(np.diff(step)) + 1).tolist(), len(step)]
     for first, stop in pairwise(bounds):
         if first == stop:
@@ -136,8 +181,4 @@ def plated_and_stripped(
         magnitude = np.concatenate((magnitude[:1], magnitude))
         charge_c = np.sum(np.diff(times) * (magnitude[1:] + magnitude[:-1]) / 2)
         charge = float(charge_c) / COULOMB_PER_MAH / cell.area_cm2
-        if int(step[first]) == interrupted[0]:
-            least, most = interrupted[1]
-            charge = max(charge, most if sign == STRIP else least)
-        passed[sign] += charge
-    return passed[PLATE], passed[STRIP]
+        yield int(step[first]), int(half[first]), sign, charge

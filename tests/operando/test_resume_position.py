@@ -10,7 +10,7 @@ import pytest
 
 from instruments.potentiostat import ProgramLog, Sample
 from instruments.potentiostat.contract import LOOK
-from operando.resume._charge import plated_and_stripped
+from operando.resume._charge import deposit_so_far, plated_and_stripped
 from operando.resume._position import Position, position_of
 from operando.resume._program import (
     _POINT,
@@ -484,6 +484,29 @@ def test_a_hold_whose_current_was_beyond_the_safety_limit_does_not_go_on() -> No
     position = where(mid_hold(1000.0, 2.6), technique=HOLD, start=start)
     assert position.ending == "safety"
     assert "0.0026 A in its last row" in position.refusal
+
+
+def test_what_an_interrupted_run_left_on_the_electrode_is_known() -> None:
+    cell = Cell.model_validate(START["sample"])
+    run = Run(start=START, stop=None, streams={})
+
+    def there(*steps: Any, over: int, skipped: set[int], most: tuple[int, float] = (0, 0)) -> float:
+        values = samples(*steps)
+        names = ("t", "step_t", "potential", "current", "cycle", "half_cycle", "step", "role")
+        rows = zip(*(values[name].tolist() for name in names), strict=True)
+        fresh = [(0.0, Sample(*row[:4], *map(int, row[4:]), 0, 0)) for row in rows]
+        return 3600 * deposit_so_far([run], fresh, cell, most, skipped, over)
+
+    halves = (-1, 1, 1800.0), (0, 1, REST_S), (1, 2, 1000.0)
+    # Within the strip, behind it, and where it was left out.
+    assert there(*halves, over=1, skipped=set()) == pytest.approx(800)
+    assert there(*halves, over=2, skipped=set()) == 0.0
+    assert there(*halves, over=2, skipped={2}) == pytest.approx(800)
+    again = (*halves, (0, 2, REST_S), (-1, 3, 500.0))
+    assert there(*again, over=2, skipped=set()) == pytest.approx(500)
+    assert there(*again, over=2, skipped={2}) == pytest.approx(1300)
+    # Of a plating that was interrupted all counts that may have passed.
+    assert there(*again, over=2, skipped=set(), most=(5, 600 / 3600)) == pytest.approx(600)
 
 
 def test_what_was_plated_and_stripped_so_far_lies_under_the_rows_of_each_step() -> None:

@@ -7,9 +7,20 @@ import numpy as np
 import pytest
 
 from operando.analysis.segments import recorded_half_cycles
+from operando.run_failed import RunFailedError
 from operando.runs import Run
 from operando.session import PendingRequest, RequestRefusedError, Session
-from techniques import Amend, Protocol, Schedule, SkipStep, StopCell
+from techniques import (
+    Amend,
+    GalvanostaticStep,
+    Limit,
+    Protocol,
+    Recording,
+    Schedule,
+    Sequence,
+    SkipStep,
+    StopCell,
+)
 
 FACTOR = 1000
 CELL, AREA_CM2, CHARGE = "zn-bare-half", 1.131, 0.2
@@ -116,6 +127,36 @@ def test_a_step_that_is_skipped_ends_where_it_stands_and_what_is_behind_it_goes_
     # Each charge of the record is one that passed, to a row.
     recorded = [half.capacity_mah_cm2 for half in recorded_half_cycles(run, area_cm2=AREA_CM2)]
     assert recorded == pytest.approx(passed(chain), abs=2e-3)
+
+
+def test_a_plating_that_is_skipped_at_its_very_start_leaves_its_strip_nothing(
+    make_chain: Callable[..., Any], plate_strip: Callable[..., Protocol]
+) -> None:
+    chain = make_chain(CELL, factor=FACTOR)
+    protocol = plate_strip(CELL, 1.0, CHARGE, cycles=2, record=RECORD, every=QUIET)
+    # Its own charge ends the strip, as a protocol of a symmetric cell may have it.
+    strip = GalvanostaticStep(
+        role="strip",
+        current_density_ma_cm2=1.0,
+        until=(Limit(quantity="charge_mah_cm2", value=CHARGE),),
+        record=Recording.model_validate(RECORD),
+    )
+    cycle = protocol.technique.steps[1].model_copy(update={"strip": strip})
+    technique = Sequence(steps=(protocol.technique.steps[0], cycle))
+    protocol = protocol.model_copy(update={"technique": technique})
+    with pytest.raises(RunFailedError) as failed:
+        asked_of(chain, protocol, (in_half_cycle(1), SkipStep(by="Bob", why="too thin")))
+    reason = str(failed.value)
+    assert "the safety limit potential_max_v = 1 was passed" in reason
+    skipped = "plate step (cycle 1, half-cycle 1) skipped by Bob: too thin"
+    assert f"It came behind a step that was not done: {skipped}. The cell is open" in reason
+    run = Run.from_journal(failed.value.uid, chain.data)
+    assert run.stop is not None
+    assert run.stop["reason"].endswith(skipped)
+    first, stripped = recorded_half_cycles(run, area_cm2=AREA_CM2)
+    assert first.capacity_mah_cm2 < 0.5 * CHARGE
+    assert stripped.capacity_mah_cm2 < first.capacity_mah_cm2 * 1.02
+    assert chain.truth("potentiostat", "cell_off")
 
 
 def test_an_amended_protocol_holds_from_the_next_half_cycle_on(

@@ -112,6 +112,72 @@ def test_a_strip_is_not_skipped_where_the_next_plating_would_be_too_much() -> No
     assert changes._skippable(course) == ("strip step (cycle 1, half-cycle 2)", 3)
 
 
+def test_what_an_interrupted_run_left_there_counts_when_it_goes_on() -> None:
+    technique = cycling(1.0, 5)
+    left = {"deposit_mah_cm2": 0.8, "half_cycle": 2}
+    seen = rows((STRIP, 0.2), begin=1)[:-1]
+    there = Deposit.as_left(AREA_CM2, left, 1, "strip")
+    for row in seen:
+        there.take(row)
+    assert there.mah_cm2 == pytest.approx(0.6)
+    changes, course = course_of(technique, rows((PLATE, 1.0), (STRIP, 0.2))[:-1], 0.0)
+    course.deposit = there
+    with pytest.raises(NotDoneError, match=r"0\.6 mAh/cm2 of metal are there.*up to 1\.6 mAh"):
+        changes._skippable(course)
+    # It comes to its end: nothing counts of what it leaves.
+    assert there.behind(2) == 0.0
+    for row in rows((PLATE, 0.5), begin=2, first_step=5):
+        there.take(row)
+    assert there.mah_cm2 == pytest.approx(0.5)
+    # A strip that was left out leaves it.
+    there = Deposit.as_left(AREA_CM2, left, 2, "plate")
+    for row in rows((PLATE, 0.5), begin=2, first_step=5):
+        there.take(row)
+    assert there.mah_cm2 == pytest.approx(1.3)
+    assert Deposit.as_left(AREA_CM2, left, 2, "plate").behind(2) == 0.8
+    assert Deposit.as_left(AREA_CM2, left, 1, "strip").behind(2) == 0.0
+    assert Deposit.as_left(AREA_CM2, left, 1, "plate").behind(2) == 0.8
+
+
+def test_a_rest_behind_a_whole_strip_is_skipped_whatever_that_has_left() -> None:
+    changes, course = course_of(cycling(1.0, 5), [], 0.0)
+    assert course.deposit is not None
+    assert course.progress is not None
+    *seen, rested = rows((PLATE, 1.0), (STRIP, 0.4))
+    for row in (*seen, rested._replace(step_t_s=30.0)):
+        course.progress.take(row)
+        course.deposit.take(row)
+    changes.begun = 2
+    assert changes._skippable(course)[0].startswith("open circuit")
+
+
+def test_a_change_is_not_made_where_with_what_is_there_it_would_be_too_much() -> None:
+    seen = [row for row in rows((PLATE, 1.0), (STRIP, 0.2)) if row.role != REST or row.step == 2]
+    rested = rows((PLATE, 1.0), (STRIP, 0.2))[-1]._replace(step_t_s=30.0)
+    technique, other = cycling(1.0, 5), cycling(0.9, 5)
+    for skipped, made in ((0, True), (2, False)):
+        changes, course = course_of(technique, [], 0.0)
+        leader: Any = course.potentiostat
+        assert course.progress is not None
+        assert course.deposit is not None
+        for row in (*seen, rested):
+            course.progress.take(row)
+            course.deposit.take(row)
+        course.deposit.keep(skipped)
+        leader.ended("opened", course.progress)
+        limits = course.assignment.limits
+        asked = Amend(by="Ada", protocol=Protocol(name="other", cell="c", technique=other))
+        changes.amendment = amendment = Amendment(asked, other, limits, limits, (), 2)
+        going = course.progress.stood(leader.program_end)
+        found = amended_program(course, changes, amendment, going)
+        assert found is not None
+        assert bool(changes.made) is made
+        assert (found.why == LEFT) is not made
+    (told,) = course.remarks
+    assert "was not amended by Ada: 0.8 mAh/cm2 of metal are there" in told
+    assert "up to 1.8 mAh/cm2" in told
+
+
 def test_a_step_is_not_skipped_where_the_program_stands_nowhere_certain() -> None:
     technique = cycling(1.0, 5)
     changes, course = course_of(technique, [], 0.0)

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from operando.queueing.errors import QueueError
 from operando.queueing.model import Attempt, Record
 from techniques import StationEntry
 from techniques.queueing import OnDeath
@@ -31,6 +32,10 @@ DEATHS_AT_MOST, WITHIN_S = 3, 3600.0
 LOOK_FIRST = "look first"
 
 
+class NotEndedError(QueueError):
+    """A worker lives on although it was killed; the message says what to do."""
+
+
 def noticed(files: StationFiles, worker: Process | None) -> str:
     """Return what is wrong with a worker, in words; empty: it lives, or there is none."""
     if worker is None:
@@ -38,10 +43,9 @@ def noticed(files: StationFiles, worker: Process | None) -> str:
     if not worker.alive:
         return f"the worker (process {worker.pid}) has died"
     silent_s = files.silent_s()
-    waits = silent_s > HUNG_S / 2 and files.waits_for_disk(worker)
-    if silent_s > (DISK_S if waits else HUNG_S):
-        return f"the worker (process {worker.pid}) has not beaten for {silent_s:.1f} s"
-    return ""
+    if silent_s <= HUNG_S or (silent_s <= DISK_S and files.waits_for_disk(worker)):
+        return ""
+    return f"the worker (process {worker.pid}) has not beaten for {silent_s:.1f} s"
 
 
 def secure(
@@ -50,15 +54,23 @@ def secure(
     """See to it that the worker has ended and the bench is safe; return who did what, in words.
 
     The session's guard does it by itself; where it does not, or there is none any more, it is done
-    here. Blocks for some seconds, at an instrument that does not answer for two minutes. Whether
-    the worker has ended is for the caller to see: one that waits in the system cannot be.
+    here. Blocks for some seconds, at an instrument that does not answer for two minutes.
+
+    Raises:
+        NotEndedError: The worker cannot be ended, so it may still drive: open none beside it.
     """
     if _guard_acts(data_dir, worker, run):
         told = "its guard acts"
     else:
         told = ""
-    worker.kill()
-    return told or make_safe(data_dir, entry, folder)
+    ended = worker.kill()
+    done = told or make_safe(data_dir, entry, folder)
+    if not ended:
+        raise NotEndedError(
+            f"the worker (process {worker.pid}) cannot be ended: it waits for a device or a disk; "
+            f"{done}. Nothing is opened beside it: look at its cables, or start the computer anew"
+        )
+    return done
 
 
 def _guard_acts(data_dir: Path, worker: Process, run: LastRun | None) -> bool:

@@ -19,9 +19,13 @@ from ._processes import Process
 
 _log = logging.getLogger(__name__)
 
+# Waits for a disk come one after the other: so often is looked, and so long in between, s.
+_LOOKS, _LOOK_S = 10, 0.02
+_PROBE = "probe"
+
 What = Literal["run_protocol", "resume_protocol", "look_at_cell"]
 HUNG_S = 4.0
-# A worker that waits for its disk beats when that has answered.
+# What waits for a disk is given longer; what is written there may itself be what it beats with.
 DISK_S = 60.0
 
 
@@ -156,29 +160,35 @@ class StationFiles:
             beat = b"", time.monotonic_ns()  # it has not begun to
         if beat != self._beat:
             self._beat, self._beat_at = beat, now
+            self._disk_at = None
         return now - self._beat_at
 
     def waits_for_disk(self, worker: Process) -> bool:
-        """Return whether a worker that is silent is so because its disk does not answer.
+        """Return whether a silent worker is silent because of a disk, seen within `HUNG_S`.
 
-        It may do some work in between: what was seen shortly before counts.
+        Either it waits for one just now, or nothing can be written in the folder of the station.
         """
         now = time.monotonic()
-        if worker.waits_in_system or not self._writable():
-            if self._disk_at is None:
-                _log.warning(
-                    "station %s: the worker (process %d) waits for its disk", self._name, worker.pid
-                )
-            self._disk_at = now
-        elif self._disk_at is not None and now - self._disk_at > HUNG_S:
-            self._disk_at = None
-        return self._disk_at is not None
+        for _ in range(_LOOKS):
+            if worker.waits_for_disk or not self._takes():
+                if self._disk_at is None:
+                    _log.warning(
+                        "station %s: the worker (process %d) is silent and waits for its disk: it "
+                        "is given %g s",
+                        self._name,
+                        worker.pid,
+                        DISK_S,
+                    )
+                self._disk_at = now
+                break
+            time.sleep(_LOOK_S)
+        return self._disk_at is not None and now - self._disk_at < HUNG_S
 
-    def _writable(self) -> bool:
-        probe = self.folder / ".probe"
+    def _takes(self) -> bool:
+        path = self.folder / _PROBE
         try:
-            probe.write_bytes(b"1")
-            probe.unlink()
+            path.write_bytes(b"1")
+            path.unlink()
         except OSError:
             return False
         return True

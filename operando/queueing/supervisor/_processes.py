@@ -40,12 +40,17 @@ class Process:
         return self.started_ticks is None or int(fields[19]) == self.started_ticks
 
     @property
-    def waits_in_system(self) -> bool:
-        """Return whether a thread of it waits for a disk, as far as the system tells that now."""
-        return any(
-            (fields := _fields(f"{self.pid}/task/{thread}")) is not None and fields[0] == "D"
-            for thread in _threads(self.pid)
-        )
+    def waits_for_disk(self) -> bool:
+        """Return whether one of its threads waits for a disk, or another device, uninterruptibly.
+
+        Such a process can do nothing else, and cannot be ended either. A wait is short and comes
+        again: asked once, it may be missed.
+        """
+        try:
+            threads = [int(one.name) for one in Path(f"/proc/{self.pid}/task").iterdir()]
+        except OSError:
+            return False
+        return self.alive and any((_fields(one) or " ")[0] == "D" for one in threads)
 
     def send(self, number: int) -> None:
         """Send it a signal, if it lives."""
@@ -108,13 +113,6 @@ def _descends(pid: int, ancestor: int | None, parents: dict[int, int]) -> bool:
         seen.add(pid)
         pid = parents.get(pid, pid)
     return False
-
-
-def _threads(pid: int) -> list[str]:
-    try:
-        return os.listdir(f"/proc/{pid}/task")
-    except OSError:
-        return []
 
 
 def _fields(pid: int | str) -> list[str] | None:

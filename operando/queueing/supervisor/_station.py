@@ -239,16 +239,20 @@ class Station:
     # -- the environment is not there
 
     def _closed(self, state: StationState, status: Mapping[str, Any]) -> None:
+        now = time.monotonic()
+        doing = status.get("manager_state")
+        if doing in ("creating_environment", "destroying_environment"):
+            # Also if it is to be closed: what is being opened is closed when it is open.
+            if doing == "creating_environment":
+                self._opening_since = self._opening_since or now
+            if self._opening_since is not None and now - self._opening_since > _OPENS_WITHIN_S:
+                self.manager.destroy()
+            return
         if state.wanted == "closed":
             self._opening_since, self._failures, self._retry_at = None, 0, 0.0
             if state.state != "closed":
                 self._tell(state, state="closed", why="")
             self._quiet_until = time.monotonic() + _QUIET_S
-            return
-        now = time.monotonic()
-        if status.get("manager_state") in ("creating_environment", "destroying_environment"):
-            if self._opening_since is not None and now - self._opening_since > _OPENS_WITHIN_S:
-                self.manager.destroy()
             return
         if self._opening_since is not None:
             self._opening_since = None
@@ -394,7 +398,13 @@ class Station:
             ticket = self.files.ticket()
             if ticket is not None and ticket.item and ticket.what != "look_at_cell":
                 run = last_run(self._house.data_dir, ticket.item)
-            done = _deaths.secure(self._house.data_dir, self.entry, self.files.folder, worker, run)
+            try:
+                done = _deaths.secure(
+                    self._house.data_dir, self.entry, self.files.folder, worker, run
+                )
+            except _deaths.NotEndedError as error:
+                self._not_ended(what, str(error))
+                return
             self._secured = worker, done
             _log.warning("station %s: %s; %s", self.name, what, done)
             self._house.alerts.send("worker_died", what, done, station=self.name)
@@ -423,6 +433,15 @@ class Station:
         self.files.forget_worker()
         self.files.begin_listening()
         self._secured = None
+
+    def _not_ended(self, what: str, why: str) -> None:
+        """Tell of a worker that cannot be ended; it is tried again in the next step."""
+        state = self._state()
+        if state.why == why:
+            return
+        self._house.alerts.send("station_lost", what, why, station=self.name)
+        lost = {} if state.state in ("held", "closed") else {"state": "lost"}
+        self._tell(state, why=why, **lost)
 
     def _destroyed(self) -> bool:
         """Have the manager notice that its worker is gone; return whether it has, or is gone."""

@@ -19,6 +19,7 @@ from operando.queueing.supervisor._clock import Clock
 from operando.queueing.supervisor._deaths import (
     DEATHS_AT_MOST,
     LOOK_FIRST,
+    NotEndedError,
     decided,
     noticed,
     secure,
@@ -199,39 +200,83 @@ def test_a_worker_that_beats_lives_and_one_that_does_not_hangs(folder: Path) -> 
     assert noticed(files, files.worker()) == ""
 
 
-def test_a_worker_that_waits_for_its_disk_is_given_longer(folder: Path) -> None:
-    # The parent of a vfork waits in the system, as one that syncs does, until its child executes.
-    script = (
-        "import ctypes, os, time\nlibc = ctypes.CDLL(None)\nlibc.syscall(58) or time.sleep(60)\n"
+# Waits as for a disk: for a child that shares nothing with it, until that ends.
+_WAITS = """
+import ctypes, os, platform, signal, sys, time
+number = {"x86_64": 56, "aarch64": 220}[platform.machine()]
+CLONE_VFORK = 0x4000
+print("waits", flush=True)
+if ctypes.CDLL(None).syscall(number, CLONE_VFORK | signal.SIGCHLD, 0, 0, 0, 0) == 0:
+    sys.stdin.read()
+    os._exit(0)
+time.sleep(60)
+"""
+
+
+def test_a_worker_that_waits_for_its_disk_is_given_longer(
+    folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    child = subprocess.Popen(
+        [sys.executable, "-c", _WAITS], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     )
-    child = subprocess.Popen([sys.executable, "-c", script], start_new_session=True)
-    try:
-        worker = Process.of(child.pid)
-        give_up = time.monotonic() + 10.0
-        while not worker.waits_in_system:
-            assert time.monotonic() < give_up
-            time.sleep(0.02)
-        files = StationFiles(folder, "A1")
-        (files.folder / "beat").write_bytes(b"1")
-        assert noticed(files, worker) == ""
-        files._beat_at -= 2 * HUNG_S
-        assert noticed(files, worker) == ""
-        files._beat_at -= DISK_S
-        assert "has not beaten" in noticed(files, worker)
-    finally:
-        os.killpg(child.pid, signal.SIGKILL)
-        child.wait()
-
-
-def test_a_worker_whose_folder_takes_nothing_is_given_longer(folder: Path) -> None:
-    files = StationFiles(folder, "A1")
+    assert child.stdout is not None
+    assert child.stdin is not None
+    assert child.stdout.readline()
+    worker, files = Process.of(child.pid), StationFiles(folder, "A1")
     (files.folder / "beat").write_bytes(b"1")
-    me = Process.of(os.getpid())
+    assert files.silent_s() < HUNG_S
+    while not worker.waits_for_disk:
+        assert child.poll() is None
+        time.sleep(0.01)
+    files._beat_at -= 5.0
+    assert [noticed(files, worker) for _ in range(2)] == ["", ""]
+    assert caplog.text.count("waits for its disk: it is given 60 s") == 1
+    files._beat_at -= DISK_S
+    assert "has not beaten for 65" in noticed(files, worker)
+    # What waits no more, and is silent all the same, hangs.
+    files._beat_at += DISK_S
+    child.stdin.close()
+    while worker.waits_for_disk:
+        time.sleep(0.01)
+    assert files._disk_at is not None
+    files._disk_at -= HUNG_S
+    assert "has not beaten for 5" in noticed(files, worker)
+    child.kill()
+    child.wait()
+    child.stdout.close()
+
+
+def test_a_worker_is_not_hung_where_nobody_can_write_its_beat(folder: Path) -> None:
+    files, me = StationFiles(folder, "A1"), Process.of(os.getpid())
+    (files.folder / "beat").write_bytes(b"1")
+    (files.folder / "probe").mkdir()
+    assert files.silent_s() < HUNG_S
+    files._beat_at -= 5.0
     assert noticed(files, me) == ""
-    files._beat_at -= 2 * HUNG_S
-    assert "has not beaten" in noticed(files, me)
-    (files.folder / ".probe").mkdir()
-    assert noticed(files, me) == ""
+    (files.folder / "probe").rmdir()
+    assert files._disk_at is not None
+    files._disk_at -= HUNG_S
+    assert "has not beaten for 5" in noticed(files, me)
+
+
+class Unending(Process):
+    """One that the system cannot end, as where a driver waits for a device that is gone."""
+
+    def kill(self, timeout_s: float = 0.0) -> bool:
+        return self.ended_within(timeout_s)
+
+
+def test_nothing_goes_on_beside_a_worker_that_cannot_be_ended(folder: Path) -> None:
+    child = sleeper()
+    (folder / "state").mkdir(exist_ok=True)
+    line = {"time": time.time(), "guard": 1, "run": "u-1", "instrument": "potentiostat"}
+    (folder / "state" / "guard.jsonl").write_text(json.dumps(line) + "\n")
+    entry = StationEntry(name="A1", bench="no-such-bench")
+    worker = Unending(child.pid, Process.of(child.pid).started_ticks)
+    with pytest.raises(NotEndedError, match=r"cannot be ended.*its guard acts.*opened beside it"):
+        secure(folder, entry, folder, worker, LastRun("u-1", "unfinished", ""))
+    child.kill()
+    child.wait()
 
 
 def test_a_worker_of_an_earlier_boot_is_dead_whoever_has_its_number(folder: Path) -> None:

@@ -190,6 +190,24 @@ def test_a_closed_station_does_not_keep_what_was_to_be_ended(
     assert stopped(store)[2].state == "closed"
 
 
+def test_a_station_is_not_closed_while_its_worker_is_being_opened(
+    station: Station, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.change_station("A1", wanted="closed", state="opening", item=None)
+    told = {"manager_state": "creating_environment", "worker_environment_exists": False}
+    monkeypatch.setattr(station.process, "status", lambda: told)
+    station.step()
+    assert stopped_state(store) == "opening"
+    told["manager_state"] = "idle"
+    station.step()
+    assert stopped_state(store) == "closed"
+
+
+def stopped_state(store: Store) -> str:
+    state = store.station("A1")
+    return "" if state is None else state.state
+
+
 def test_going_on_that_was_refused_is_not_held_if_the_cell_was_stopped(
     station: Station, store: Store, queue: Queue
 ) -> None:

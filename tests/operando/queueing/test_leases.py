@@ -46,6 +46,11 @@ class Station:
         assert self.process.stdout is not None
         return self.process.stdout.readline().strip()
 
+    def loan(self) -> int:
+        word, number = self.says().split()
+        assert word == "has"
+        return int(number)
+
     def tell(self) -> None:
         assert self.process.stdin is not None
         self.process.stdin.write("\n")
@@ -96,7 +101,7 @@ def test_one_station_has_it_and_the_next_when_it_is_given_back(
     client: redis.Redis, station: Callable[..., Station]
 ) -> None:
     first = station("A1")
-    assert first.says() == "has 1"
+    had = first.loan()
     second = station("A2")
     wait_until(lambda: len(lease_state(client, "microscope").waiting) == 1)
     told = lease_state(client, "microscope")
@@ -108,7 +113,7 @@ def test_one_station_has_it_and_the_next_when_it_is_given_back(
     assert lease_state(client, "microscope").holder == told.holder
     first.tell()
     assert [first.says(), first.says()] == ["still", "gave"]
-    assert second.says() == "has 2"
+    assert second.loan() == had + 1
     second.tell()
     assert [second.says(), second.says()] == ["still", "gave"]
     (told,) = lease_states(client)
@@ -119,10 +124,10 @@ def test_what_a_killed_station_had_comes_free_by_itself(
     client: redis.Redis, station: Callable[..., Station]
 ) -> None:
     first = station("A1")
-    assert first.says() == "has 1"
+    had = first.loan()
     first.process.send_signal(signal.SIGKILL)
     with Leases(client, "A2", ttl_s=TTL_S).borrow("microscope", timeout_s=20) as lease:
-        assert lease.number == 2
+        assert lease.number == had + 1
         assert lease.held()
 
 
@@ -130,7 +135,7 @@ def test_one_that_hung_past_its_time_knows_that_it_is_anothers(
     client: redis.Redis, station: Callable[..., Station]
 ) -> None:
     first = station("A1")
-    assert first.says() == "has 1"
+    first.loan()
     os.kill(first.process.pid, signal.SIGSTOP)
     lease = Leases(client, "A2", ttl_s=TTL_S).borrow("microscope", timeout_s=20)
     os.kill(first.process.pid, signal.SIGCONT)
@@ -192,7 +197,28 @@ def test_who_waited_in_vain_is_told_who_has_it_and_leaves_the_queue(client: redi
 def test_two_instruments_are_lent_apart(client: redis.Redis) -> None:
     leases = Leases(client, "A1")
     with leases.borrow("microscope", timeout_s=5), leases.borrow("raman", timeout_s=5) as other:
-        assert other.number == 1
+        assert other.held()
+
+
+def test_who_hangs_in_an_instrument_keeps_it_from_nobody_for_ever(client: redis.Redis) -> None:
+    hangs = Leases(client, "A1", ttl_s=TTL_S)
+    lease = hangs.borrow("microscope", timeout_s=5, longest_s=TTL_S)
+    with Leases(client, "A2", ttl_s=TTL_S).borrow("microscope", timeout_s=20) as other:
+        assert other.waited_s > TTL_S
+        assert not lease.held()
+        assert not lease.give_back()
+        assert other.held()
+
+
+def test_a_loan_has_another_number_than_all_before_also_where_redis_was_emptied(
+    client: redis.Redis,
+) -> None:
+    leases = Leases(client, "A1")
+    with leases.borrow("microscope", timeout_s=5) as lease:
+        client.flushdb()
+        with leases.borrow("microscope", timeout_s=5) as other:
+            assert other.number > lease.number
+            assert lease_state(client, "microscope").loans == 1
 
 
 def test_what_others_wrote_there_is_put_aside(client: redis.Redis) -> None:
@@ -222,8 +248,9 @@ def test_without_redis_it_is_waited_for_and_a_loan_lasts_for_its_time(
         leases.borrow("microscope", timeout_s=0.1)
     # What it knew it knows again: the next loan has a number of its own.
     server.ensure()
+    had = lease.number
     with leases.borrow("microscope", timeout_s=5) as lease:
-        assert lease.number == 2
+        assert lease.number == had + 1
 
 
 def test_the_command_tells_who_has_it_and_who_waits(
@@ -245,7 +272,7 @@ def test_the_command_tells_who_has_it_and_who_waits(
         (state,) = json.loads(capsys.readouterr().out)
     first, second = told.splitlines()
     assert first.startswith(f"microscope: had by A1 (process {os.getpid()} on ")
-    assert first.endswith(", loan 1; lent 1 times")
+    assert first.endswith(f", loan {state['holder']['number']}; lent 1 times")
     assert second.startswith("  1. waits: A2 (process ")
     assert second.endswith(", priority 3")
     assert state["holder"]["station"] == "A1"

@@ -317,3 +317,18 @@ def test_a_list_tells_how_long_an_item_lasts_that_was_amended(store: Store) -> N
     assert after.ends is not None
     assert before.ends is not None
     assert after.ends < before.ends
+
+
+def test_a_worker_that_cannot_be_ended_is_told_once_and_tried_again(
+    station: Station, store: Store, told: Told
+) -> None:
+    store.change_station("A1", wanted="open", since=1.0, item="i-1", state="running")
+    store.put_record(record())
+    for _ in range(2):
+        station._not_ended("it hangs", "the worker (process 7) cannot be ended")
+    after = store.station("A1")
+    assert after is not None
+    assert (after.state, after.why) == ("lost", "the worker (process 7) cannot be ended")
+    assert told.events == [("station_lost", "it hangs")]
+    # Whether it goes on is decided when the worker has ended.
+    assert station._record(after) == record()

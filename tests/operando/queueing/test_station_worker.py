@@ -15,8 +15,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import bluesky.plan_stubs as bps
 import pytest
 import yaml
+from bluesky.utils import RunEngineInterrupted
 
 from operando.checking import CheckFailedError
 from operando.cli import main
@@ -294,6 +296,34 @@ def test_somebody_who_aborts_is_named_and_the_next_item_runs(station: Open) -> N
     assert station.run("item-6", cycles()).exit_status == "success"
 
 
+@pytest.mark.parametrize("within_a_plan", [False, True])
+def test_somebody_who_aborts_before_a_run_has_begun_is_named_too(
+    station: Open, within_a_plan: bool
+) -> None:
+    command = Command(do="abort", by="Ada", at=time.time(), item="item-5b", text="smells")
+    begun: list[str] = []
+
+    def wait(ticket: tickets.Ticket) -> str:
+        # As a check of the bench or a look at the cell does, before a run is opened.
+        begun.append(ticket.item)
+        station.store.push_command("A1", command)
+        if within_a_plan:
+            station.session.run(bps.sleep(60.0))
+        station.session.wait(60.0)
+        raise AssertionError("nobody ended it")
+
+    token = issue(station.data, "A1", "item-5b", "run_protocol")
+    with pytest.raises(RunEngineInterrupted):
+        station.session.RE(station.worker._executed("run_protocol", token, wait))
+    report = station.report(token)
+    assert begun == ["item-5b"]
+    assert (report.exit_status, report.run_uid) == ("abort", None)
+    assert report.reason == "aborted by Ada: smells"
+    answer = json.loads(wait_for(lambda: station.store.text(answered_key("A1", command))))
+    assert answer["taken"]
+    assert station.run("item-5c", cycles()).exit_status == "success"
+
+
 def test_who_asks_for_a_step_to_be_skipped_and_for_the_end_is_answered(station: Open) -> None:
     now = time.time()
     asked = [
@@ -413,6 +443,19 @@ def test_it_beats_while_the_event_loop_answers_and_only_then(station: Open) -> N
     assert count() == stopped
     goes_on.set()
     wait_for(lambda: count() > stopped)
+
+
+def test_it_beats_again_after_its_disk_has_failed(station: Open, tmp_path: Path) -> None:
+    folder = tickets.private(station_dir(tmp_path, "A1"))
+    (folder / BEAT).mkdir()
+    worker = StationWorker("A1", tmp_path, station.session)
+    worker.live()
+    try:
+        time.sleep(0.2)
+        (folder / BEAT).rmdir()
+        wait_for((folder / BEAT).exists, 10.0)
+    finally:
+        worker._closed.set()
 
 
 # -- mounting

@@ -356,6 +356,29 @@ def test_an_item_that_is_ended_by_hand_is_followed_by_nothing_until_somebody_say
 
 
 @pytest.mark.long
+@pytest.mark.parametrize("ask", [("queue", "stop", "zn-1"), ("station", "stop", "A1", "--abort")])
+def test_an_item_that_is_to_end_when_its_worker_has_died_does_not_go_on(
+    one: OneStation, ask: tuple[str, ...]
+) -> None:
+    one.operando("station", "start")
+    item = one.add(one.mount("zn-1"), hours=8.0)
+    one.begun(item)
+    os.kill(one.pid("worker.json"), signal.SIGKILL)
+    told = one.operando(*ask)
+    record = one.ended(item)
+    assert record.state == "stopped", record
+    assert record.attempts[0].exit_status == "lost"
+    mount = one.store.mount("A1")
+    assert mount is not None
+    assert mount.state == ("finished" if ask[0] == "queue" else "mounted")
+    if ask[0] == "queue":
+        assert "nothing more is run on cell zn-1" in told
+    one.operando("station", "start")
+    one.until(lambda: state_of(one) == "idle")
+    assert one.store.record(item) == record
+
+
+@pytest.mark.long
 def test_items_that_fail_one_after_the_other_do_not_use_up_the_queue(one: OneStation) -> None:
     one.operando("station", "start")
     sample = one.mount("zn-1")

@@ -22,6 +22,7 @@ from operando.queueing.sanitise import pending
 from operando.queueing.store import Store
 from operando.queueing.supervisor._house import House
 from operando.queueing.supervisor._processes import Process, members
+from operando.queueing.supervisor._simulators import Simulator
 from operando.queueing.supervisor._station import _STUCK_S, Station
 
 PROTOCOL, SAMPLE, CELL_ID = "zinc-symmetric-1-1", "zn-bare", "ZN-ZN-001"
@@ -91,6 +92,7 @@ def one() -> Iterator[Running]:
     running.station.process.restart()
     yield running
     running.station.process.end_all_but_worker()
+    Simulator(running.station.files.folder, running.station.entry).stop()
     running.redis.stop()
     shutil.rmtree(folder)
 
