@@ -1,6 +1,8 @@
 """What is told of a run that began and did not end as planned."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 
 class RunFailedError(Exception):
@@ -23,3 +25,15 @@ class RunFailedError(Exception):
         self.exit_status = exit_status
         self.reason = reason
         self.left = left
+
+
+def why_not_gone_on(start: Mapping[str, Any]) -> str:
+    """Return why a run only looked at its cell, and went on with nothing; empty: it is none such.
+
+    Args:
+        start: Its start document.
+    """
+    resumed = start.get("resume")
+    if not isinstance(resumed, Mapping) or "checks" not in resumed:
+        return ""
+    return str(resumed.get("refused") or "")

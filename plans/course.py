@@ -93,6 +93,7 @@ class Course:
         deposit: The metal that was plated; ``None``: nobody asks, or a run begins without any.
         passed: Half-cycle -> what of it had passed in programs that were ended within it.
         end_of_life: The rule that ended the life of the cell, for the stop document.
+        ended_by_rule: The rule that ended the experiment otherwise, in words.
         skipped: The half-cycle that somebody had skipped last, and what the record says of it.
         ended_with: The error or the request that ended the programs; ``None``: they ended.
     """
@@ -113,6 +114,7 @@ class Course:
     deposit: Deposit | None = None
     passed: dict[int, Interrupted] = field(default_factory=dict)
     end_of_life: dict[str, Any] | None = None
+    ended_by_rule: str = ""
     skipped: tuple[int, str] | None = None
     ended_with: BaseException | None = None
     _wish: TakeSpectrum | None = None
@@ -251,15 +253,27 @@ class Course:
         """Return what else a stop document says, where there is something to say.
 
         ``amendments``: the changes that were made; ``stopped``: who had the run ended;
-        ``end_of_life``: the rule that did, where the life of the cell is over.
+        ``end_of_life``: the rule that did, where the life of the cell is over; ``ended_early``: the
+        rule or the limit that did otherwise, before all was done that was asked for.
         """
         changes = self.changes
         told = {
             "amendments": None if changes is None else changes.made,
             "stopped": None if changes is None else changes.stopped,
             "end_of_life": self.end_of_life,
+            "ended_early": self._ended_early,
         }
         return {key: value for key, value in told.items() if value}
+
+    @property
+    def _ended_early(self) -> str:
+        """Return which rule or limit ended the experiment before its time; empty: none did."""
+        if self.ended_by or self.end_of_life:
+            return self.ended_by_rule
+        if self.potentiostat.program_end.ending != "stopped":
+            return ""
+        stop_reason = self.potentiostat.stop_reason if self._told is None else self._told[1]
+        return stop_reason or "a limit was reached"
 
     @property
     def deposit_mah_cm2(self) -> float:
@@ -330,6 +344,8 @@ class Course:
                 "reason": verdict.reason,
                 "half_cycle": int(verdict.half_cycle),
             }
+        else:
+            self.ended_by_rule = self.ended_by
 
     def _record(self, fired: Fired) -> MsgGenerator:
         verdict = fired.verdict

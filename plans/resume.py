@@ -7,7 +7,7 @@ from typing import Any
 
 import bluesky.plan_stubs as bps
 import bluesky.preprocessors as bpp
-from bluesky.utils import MsgGenerator
+from bluesky.utils import Msg, MsgGenerator
 from pydantic import TypeAdapter
 
 from instruments._follower import Follower
@@ -291,9 +291,15 @@ def _take_in(
         yield from bpp.contingency_wrapper(
             rows(),
             except_plan=lambda error: bps.close_run("fail", str(error)),
-            else_plan=lambda: bps.close_run("success", going_on.ended),
+            else_plan=lambda: _close_taken_in(going_on),
         )
         yield from forget_logs(potentiostat, going_on.logs)
         return uid
 
     return (yield from run())
+
+
+def _close_taken_in(going_on: Continuation) -> MsgGenerator:
+    """Close a run in which nothing was left to do; a session tells what is told besides."""
+    told = {"ended_early": going_on.ended} if going_on.ended else {}
+    return (yield Msg("close_run", None, exit_status="success", reason=going_on.ended, **told))

@@ -1,4 +1,4 @@
-"""The person who puts the next cell in when a station asks for one, and decides what is held."""
+"""The person who puts the next cell in, and decides what is held or why a station is paused."""
 
 import contextlib
 import re
@@ -11,8 +11,9 @@ from benchmarks.soak.world import World
 from operando.queueing.control import Control
 from operando.queueing.decided import Decided
 from operando.queueing.errors import QueueError
-from operando.queueing.model import ENDED, Record
+from operando.queueing.model import EARLY, ENDED, Record
 from operando.queueing.mounting import Mounting
+from operando.queueing.queue import Queue
 from operando.queueing.sanitise import pending
 from operando.queueing.store import Store
 from techniques import Cell
@@ -37,6 +38,7 @@ class Operator:
         self._stop = threading.Event()
         self._mounting = Mounting(self.world.data)
         self._control = Control(self.world.data)
+        self._queue = Queue(self.world.data)
         self._tried: Counter[str] = Counter()
         self._passed: dict[str, float] = {}
         self._thread = threading.Thread(target=self._go_round, name="operator", daemon=True)
@@ -67,6 +69,9 @@ class Operator:
             self._decide(station, state.item or "")
             return
         if state.state != "idle":
+            return
+        if state.paused:
+            self._go_on(station, state.why)
             return
         mount = self.store.mount(station)
         wanted = self._next_cell(station)
@@ -113,6 +118,21 @@ class Operator:
     def _why(self, item: str) -> str:
         record = self.store.record(item) if item else None
         return "" if record is None else record.reason
+
+    def _go_on(self, station: str, why: str) -> None:
+        """Look why a station is paused, end a cell whose item ended early, and let it go on."""
+        mount = self.store.mount(station)
+        ended = self.store.records(station, last=1)
+        if (
+            EARLY in why
+            and mount is not None
+            and mount.state == "mounted"
+            and any(one.cell_id == mount.cell_id for one in ended)
+        ):
+            self._queue.stop(mount.cell_id, why="its item ended before its time", by=_BY)
+            self.done.append(f"{time.time():.0f} stopped {mount.cell_id} in {station}: {why}")
+        self._queue.resume(station)
+        self.done.append(f"{time.time():.0f} resumed {station}, which was paused: {why}")
 
     def _decide(self, station: str, item: str) -> None:
         self._tried[item] += 1

@@ -1,14 +1,20 @@
 """What the record knows of a cell: how it was left, its resistance, whether it is finished."""
 
 import logging
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from operando.journal import JournalError, cycle_index, documents, select_runs
+from operando.logbook import NoteError, notes
 
 logger = logging.getLogger(__name__)
 
+# What notes begin with of cells whose experiment is over, and what those contain of cells that were
+# mounted all the same.
+OVER, AGAIN = "nothing is run on this cell any more: ", "; mounted again: "
 # So many of the newest runs of a cell are looked through.
 _RUNS = 50
 
@@ -39,7 +45,9 @@ def known_of(data_dir: Path, cell_id: str) -> Known:
     run = series_run = None
     state: dict[str, Any] = {}
     series_ohm = None
-    finished = ""
+    # Redis may have been lost; the log book and the runs remain.
+    finished, again_at = _noted(data_dir, cell_id)
+    judged = False
     for one in select_runs(data_dir, "sample = ?", (cell_id,), limit=_RUNS):
         try:
             if one.plan_name == "look_at_cell":
@@ -47,19 +55,56 @@ def known_of(data_dir: Path, cell_id: str) -> Known:
                     series_ohm = _series_ohm(data_dir, one.uid)
                     series_run = None if series_ohm is None else one.uid
                 continue
-            if run is not None:
+            if run is not None and (finished or one.time < again_at):
                 continue
             stop = _stop_of(one.path)
         except (JournalError, LookupError) as error:
             logger.warning("run %s of cell %s cannot be read: %s", one.uid[:8], cell_id, error)
             continue
-        run = one.uid
-        state = stop.get("end_state") or {}
-        told = stop.get("end_of_life")
-        if told:
-            finished = f"run {run[:8]}: {told.get('reason') or told.get('rule')}"
+        if run is None:
+            run, state = one.uid, stop.get("end_state") or {}
+        if not finished and one.time >= again_at:
+            why = _why_over(stop, shorted=not judged)
+            finished = f"run {one.uid[:8]}: {why}" if why else ""
+        # A short that a later run has not seen any more has healed.
+        judged |= (stop.get("end_state") or {}).get("shorted") is not None
     metal = tuple((k, float(x)) for k, x in (state.get("metal_mah_cm2") or {}).items() if x)
     return Known(run, state.get("open_circuit_v"), metal, series_ohm, series_run, finished)
+
+
+def _noted(data_dir: Path, cell_id: str) -> tuple[str, float]:
+    """Return what the log book says of a cell's end, and when it was mounted all the same.
+
+    The newer of the two holds: the reason is empty where it was mounted after that.
+    """
+    try:
+        told = notes(data_dir, cell_id=cell_id)
+    except NoteError as error:
+        logger.warning("the notes of cell %s cannot be read: %s", cell_id, error)
+        return "", -math.inf
+    for note in reversed(told):
+        if note.text.startswith(OVER):
+            return note.text.removeprefix(OVER), -math.inf
+        if note.text.startswith("mounted: ") and AGAIN in note.text:
+            return "", note.at
+    return "", -math.inf
+
+
+def _why_over(stop: Mapping[str, Any], *, shorted: bool) -> str:
+    """Return why nothing is to be run on a cell after a run; empty: its stop document says nothing.
+
+    Args:
+        stop: That document.
+        shorted: Whether the run was the last that could tell a short.
+    """
+    life, stopped = stop.get("end_of_life"), stop.get("stopped")
+    if life:
+        return str(life.get("reason") or life.get("rule"))
+    if stopped:
+        return f"stopped by {stopped.get('by')}: {stopped.get('why') or 'no reason given'}"
+    if shorted and (stop.get("end_state") or {}).get("shorted"):
+        return "it left the cell shorted"
+    return ""
 
 
 def _stop_of(path: Path) -> dict[str, Any]:

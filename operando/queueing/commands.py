@@ -1,5 +1,6 @@
 """What people ask of the item that runs in a station, taken from Redis and handed to the run."""
 
+import json
 import logging
 import threading
 import time
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from operando.queueing.errors import QueueError
-from operando.queueing.model import Command
+from operando.queueing.model import AMENDED, Command
 from operando.queueing.store import Store, told
 from techniques.requests import Amend, Request, SkipStep, StopCell
 
@@ -25,7 +26,7 @@ _ANSWERS_WITHIN_S = 20.0
 _UNDER_WAY = ("starting", "running")
 # Who wants an item to end is heard again if it goes on for so long all the same.
 _HEARD_AGAIN_S, _REFUSED_AGAIN_S = 30.0, 2.0
-_LOOK_KEPT_S = 3600
+_LOOK_KEPT_S, _AMENDED_KEPT_S = 3600, 366 * 86400
 
 
 def answered_key(station: str, command: Command) -> str:
@@ -158,7 +159,11 @@ class CommandTaker:
         from operando.session import RequestRefusedError
 
         try:
-            self._answer(command, True, pending.answer(_ANSWERS_WITHIN_S))
+            said = pending.answer(_ANSWERS_WITHIN_S)
+            if command.do == "amend" and command.item is not None:
+                text, key = json.dumps(dict(command.protocol or {})), f"{AMENDED}{command.item}"
+                self._with_redis(lambda store: self._set(store, key, text, _AMENDED_KEPT_S))
+            self._answer(command, True, said)
         except RequestRefusedError as error:
             item = command.item
             if command.do == "stop" and item is not None and self._wish(item):

@@ -402,6 +402,7 @@ def _hours_left(day: CellDay) -> float | None:
 def _alarms(data_dir: Path, since: float, until: float) -> list[tuple[str, str]]:
     """Return what people were told of stations within the day: station and title."""
     quiet = {name for name, event in EVENTS.items() if event.severity in ("info", "success")}
+    quiet.add("cell_wanted")  # work for somebody, and nothing wrong with a cell
     return [
         (shown.alert.station, shown.alert.title)
         for shown in recent(data_dir, 1000)

@@ -23,6 +23,12 @@ ENDED: frozenset[str] = frozenset(("done", "resumed", "failed", "stopped", "skip
 # Behind these what was to come `after` them goes on.
 DONE: frozenset[str] = frozenset(("done", "resumed"))
 
+# What is said of an item that a rule or a limit ended, and whose cell somebody is to look at.
+EARLY = "ended before its time"
+
+# Behind this the key of the protocol that an item has come under while it ran.
+AMENDED = "operando:amended:"
+
 
 class Attempt(Data):
     """One execution of an item.

@@ -5,6 +5,7 @@ of whoever mounts; the look itself is the work of the station's supervisor and w
 """
 
 import json
+import logging
 import secrets
 import time
 from collections.abc import Callable
@@ -15,10 +16,10 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from operando.configuration import load_bench_limits, load_stations
-from operando.logbook import write_note
+from operando.logbook import LONGEST, NoteError, write_note
 from operando.queueing import _redis
 from operando.queueing._fitness import Verdict, judged
-from operando.queueing._known import known_of
+from operando.queueing._known import AGAIN, OVER, known_of
 from operando.queueing.commands import look_key
 from operando.queueing.errors import QueueError
 from operando.queueing.items import as_data
@@ -30,6 +31,8 @@ from techniques import Cell, Electrode
 
 if TYPE_CHECKING:
     from techniques import StationEntry, StationsFile
+
+logger = logging.getLogger(__name__)
 
 LOOK_WITHIN_S = 120.0
 _POLL_S = 0.1
@@ -45,10 +48,13 @@ def request_key(station: str) -> str:
     return f"operando:mounting:{station}"
 
 
-def finish(store: Store, station: str, why: str) -> Mount | None:
+def finish(
+    store: Store, station: str, why: str, data_dir: Path, by: str | None = None
+) -> Mount | None:
     """Remember that nothing is run any more on the cell in a station; return its mount.
 
-    Also after it was taken out: `Mounting.mount` refuses it then. ``None``: no cell is there.
+    Also after it was taken out, or Redis lost: `Mounting.mount` refuses it then. ``None``: no cell
+    is there.
     """
     mount = store.mount(station)
     if mount is None:
@@ -56,6 +62,10 @@ def finish(store: Store, station: str, why: str) -> Mount | None:
     mount = mount.model_copy(update={"state": "finished", "why_finished": why})
     store.put_mount(mount)
     _remember_finished(store, mount)
+    try:
+        write_note(data_dir, f"{OVER}{why}"[:LONGEST], by, station, mount.cell_id)
+    except NoteError as error:
+        logger.warning("cell %s: %s", mount.cell_id, error)
     return mount
 
 
@@ -272,7 +282,7 @@ class Mounting:
         if verdict.findings:
             text += f"; {'accepted: ' if kept else ''}{'; '.join(verdict.findings)}"
         again = [one for one in verdict.told if one.startswith("mounted again")]
-        text += "".join(f"; {one}" for one in again)
+        text += "".join(f"{AGAIN}{one.removeprefix('mounted again: ')}" for one in again)
         write_note(self._data_dir, text, mount.by, mount.station, mount.cell_id, look.run_uid)
 
     # -- finding

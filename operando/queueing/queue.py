@@ -255,7 +255,9 @@ class Queue(Lookup):
         if mount.state == "finished":
             raise QueueError(f"cell {cell_id} is finished already: {mount.why_finished}")
         told = f"stopped by {by or _user()}" + (f": {why}" if why else "")
-        store.put_mount(mount.model_copy(update={"state": "finished", "why_finished": told}))
+        from operando.queueing.mounting import finish  # slow to import
+
+        finish(store, station, told, self.data_dir, by or _user())
         # Meanwhile an item may have begun.
         running = self._running_record(station)
         if running is not None and running.cell_id == cell_id:

@@ -128,6 +128,9 @@ class AttemptReport(Data):
             ``abort`` also where somebody ended it before a run was begun.
         stopped: Who asked for its end, and why (``by``, ``why``); ``None``: nobody.
         end_of_life: What says that nothing is to be run on the cell any more; ``None``: nothing.
+        ended_early: The rule or limit that ended it before its time otherwise; empty: none did.
+        shorted: Whether it left the cell with a hard short.
+        refused: Why nothing was gone on with after a look at the cell; empty: it was.
         handling: How the bench was left, if it is not known to be safe, and how the cell is to be
             handled.
         environment: ``broken``: the worker is to be started anew before anything else.
@@ -142,6 +145,9 @@ class AttemptReport(Data):
     reason: str = ""
     stopped: dict[str, Any] | None = None
     end_of_life: dict[str, Any] | None = None
+    ended_early: str = ""
+    shorted: bool = False
+    refused: str = ""
     handling: str = ""
     environment: Literal["ok", "broken"] = "ok"
     at: float

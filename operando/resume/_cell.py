@@ -17,6 +17,7 @@ from operando.resume._met import (
     driven_resistances_ohm,
     metal_v_of,
     of_one_metal,
+    only_charged_the_substrate,
 )
 from operando.resume._position import Position
 from operando.resume._program import Program, RowWithTime, all_rows
@@ -260,6 +261,11 @@ def _judge_resistance(
                 f"the impedance is {lowest:.4g} ohm at {seen.frequency_hz[-1]:.4g} Hz, the current "
                 f"of the record met {driven:.4g} ohm: is the cell shorted, is it the same cell?"
             )
+    elif only_charged_the_substrate(experiment, program):
+        told["notes"].append("nothing was plated yet: there is nothing to compare the cell with")
+        lowest = seen.magnitude_ohm(seen.frequency_hz[-1])
+        if lowest * experiment.cell.area_cm2 < FLOOR_OHM_CM2 and _has_no_arc(seen):
+            failures.append(f"the impedance is {lowest:.4g} ohm and has no arc: is it shorted?")
     elif _driven(experiment, program):
         failures.append("the record has nothing to compare the impedance of the cell with")
     else:

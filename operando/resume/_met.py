@@ -4,8 +4,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from instruments.potentiostat.contract import PLATE, STRIP
+from instruments.potentiostat.contract import DRIVEN, PLATE, STRIP
 from operando.resume._program import Program, all_rows
 from operando.resume._record import Experiment
 from techniques import Cell
@@ -19,6 +20,8 @@ DRIVEN_SHARE = 0.2
 _ROWS_OF_PART, _PARTS = 5, 8
 # The current of a step in which it is set is the same within this.
 _SAME_CURRENT = 0.02
+# So far beyond the potential of the metal a substrate has none on it yet.
+_BARE_V = 0.05
 
 
 def driven_resistances_ohm(
@@ -41,6 +44,7 @@ def driven_resistances_ohm(
     found: list[tuple[float, float]] = []
     for rows in _newest_first(experiment, program):
         driven = np.isin(rows["role"], (PLATE, STRIP)) & (np.abs(rows["current"]) > 0)
+        driven &= ~_charges_the_substrate(rows, experiment.cell)
         number = np.flatnonzero(driven)
         begins = np.flatnonzero(np.diff(rows["step"][number])) + 1
         for half_cycle in np.split(number, begins)[::-1] if len(number) else ():
@@ -49,13 +53,11 @@ def driven_resistances_ohm(
             if current_a.max() > (1 + _SAME_CURRENT) * current_a.min():
                 continue
             last = not found
+            ohm = np.min([np.abs(potential_v - rest) for rest in rest_v], axis=0) / current_a
             if last:
-                ohm = np.abs(potential_v - ocv_v) / current_a
                 found.append((float(np.median(ohm)), float(np.median(current_a))))
                 if not one_metal:
                     return found
-            ohm = np.min([np.abs(potential_v - rest) for rest in rest_v], axis=0) / current_a
-            if last:
                 parts = np.array_split(ohm, max(1, min(_PARTS, len(ohm) // _ROWS_OF_PART)))[::-1]
                 met = [float(np.median(part)) for part in parts]
             elif len(ohm) >= _ROWS_OF_PART:
@@ -65,6 +67,31 @@ def driven_resistances_ohm(
                 met = []
             found += [(one, float(np.median(current_a))) for one in met]
     return found
+
+
+def only_charged_the_substrate(experiment: Experiment, program: Program | None) -> bool:
+    """Return whether all current so far went into the double layer of a bare substrate."""
+    charged = False
+    for rows in _newest_first(experiment, program):
+        driven = np.isin(rows["role"], DRIVEN)
+        charging = _charges_the_substrate(rows, experiment.cell)
+        if np.any(driven & ~charging):
+            return False
+        charged = charged or bool(charging.any())
+    return charged
+
+
+def _charges_the_substrate(rows: Mapping[str, Any], cell: Cell) -> NDArray[np.bool_]:
+    """Return of each row whether it is of a plating that has not come to the metal's potential.
+
+    Before anything is plated a current charges the double layer of the substrate, and E/i tells
+    no resistance: the potential is still beyond that of the metal, against the current's sign.
+    """
+    metal_v = metal_v_of(cell)
+    if metal_v is None or cell.symmetric or not of_one_metal(cell):
+        return np.zeros(len(rows["role"]), dtype=np.bool_)
+    beyond_v = (rows["potential"] - metal_v) * -np.sign(rows["current"])
+    return np.asarray((rows["role"] == PLATE) & (beyond_v > _BARE_V), dtype=np.bool_)
 
 
 def before_a_drop_ohm(met: Sequence[tuple[float, float]]) -> float | None:

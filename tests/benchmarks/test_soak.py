@@ -6,9 +6,12 @@ from pathlib import Path
 import pytest
 
 from benchmarks.soak.faults import Faults
+from benchmarks.soak.operator import Operator
 from benchmarks.soak.world import make
 from operando.configuration import check_technique, load_bench, load_stations
-from operando.queueing._redis import RedisServer
+from operando.queueing._redis import RedisServer, client
+from operando.queueing.model import EARLY, Mount, Record
+from operando.queueing.store import Store
 from operando.queueing.supervisor._clock import Clock
 
 
@@ -72,3 +75,31 @@ def test_what_a_reboot_ends_is_every_process_of_the_soak_and_no_other(tmp_path: 
     finally:
         for server in servers:
             server.stop()
+
+
+def test_who_finds_a_station_paused_ends_the_cell_or_lets_it_go_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = make(tmp_path / "soak", 1, 1, 10.0, 1000.0, seed=1)
+    for name, value in world.environment().items():
+        monkeypatch.setenv(name, value)
+    server = RedisServer(world.data)
+    server.ensure()
+    try:
+        store = Store(client(server.address()))
+        cell = world.cells("S01")[0].cell_id
+        store.put_mount(Mount(station="S01", cell_id=cell, sample={}, by="me", at=1.0))
+        store.put_record(Record(item="i-1", station="S01", cell_id=cell, state="stopped"))
+        operator = Operator(world, store)
+        for why, state in (
+            ("item i-1 was ended by hand", "mounted"),
+            (f"item i-1 {EARLY} (limit charge_mah_cm2 1.05 reached)", "finished"),
+        ):
+            store.change_station("S01", wanted="open", state="idle", paused=True, why=why)
+            operator._look_at("S01")
+            after, mount = store.station("S01"), store.mount("S01")
+            assert after is not None
+            assert mount is not None
+            assert (after.paused, mount.state) == (False, state)
+    finally:
+        server.stop()

@@ -122,3 +122,12 @@ def test_a_strip_to_a_cut_off_stops_at_five_percent_more_than_was_plated() -> No
             assert guard.value <= 1.05 * plated * (1 + 1e-9), name
             seen += 1
     assert seen >= 4
+
+
+@pytest.mark.parametrize("name", PROTOCOLS)
+def test_a_hard_short_that_opens_the_cell_ends_its_life(name: str) -> None:
+    # Else the next item of a queue charges a shorted cell.
+    for rule in load_protocol(name).rules:
+        opens = [action for action in rule.then if isinstance(action, OpenCell)]
+        if rule.when.event == "hard_short":
+            assert all(action.end_of_life for action in opens), rule.name

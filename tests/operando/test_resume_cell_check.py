@@ -327,3 +327,42 @@ def test_a_cell_of_two_materials_is_judged_by_its_last_half_cycle() -> None:
     other = SAMPLE | {"counter_electrode": ELECTRODE | {"material": "MnO2"}}
     experiment = driven((-1, [1500.0] * 40), (1, [33.0] * 40), sample=other)
     assert look(experiment, cell_ohm())["failures"] == []
+
+
+def charging(potential_v: float, current_a: float, sample: dict[str, Any] = SAMPLE) -> Experiment:
+    """An experiment that was killed when its plating had only charged the bare substrate."""
+    run = recorded(sample=sample).runs[0]
+    leader = run.streams["potentiostat"]
+    told = {
+        **leader.columns,
+        "potentiostat_potential": np.linspace(potential_v, potential_v / 2, len(leader)),
+        "potentiostat_current": np.full(len(leader), current_a),
+    }
+    return Experiment(
+        (replace(run, streams={"potentiostat": replace(leader, columns=told)}),), Path()
+    )
+
+
+def test_what_charged_a_bare_substrate_met_no_resistance() -> None:
+    on_counter = SAMPLE | {
+        "working_electrode": SAMPLE["counter_electrode"],
+        "counter_electrode": ELECTRODE,
+        "metal_electrode": "CE",
+    }
+    bare = cell_ohm(arc=2000.0)
+    for experiment in (charging(0.8, -1.13e-5), charging(-0.8, 1.13e-5, on_counter)):
+        told = look(experiment, bare, ocv_v=0.9 * np.sign(-experiment_current(experiment)))
+        assert told["failures"] == []
+        assert any("nothing was plated yet" in note for note in told["notes"])
+        shorted = look(experiment, 0 * bare + 0.2 - 1e-6j, ocv_v=0.0)
+        assert any("is it shorted?" in text for text in shorted["failures"])
+    # Nor did what stripped a little metal from one that is bare again.
+    stripped = driven((1, [1500.0] * 40), sample=SAMPLE, current_ma=(0.02,))
+    assert look(stripped, cell_ohm(arc=800.0), ocv_v=0.9)["failures"] == []
+    # Beyond the metal's potential it does: that is an overpotential.
+    plated = look(charging(-0.08, -1e-3), cell_ohm(short=2.0))
+    assert any("is the cell shorted" in text for text in plated["failures"])
+
+
+def experiment_current(experiment: Experiment) -> float:
+    return float(experiment.runs[0].streams["potentiostat"].columns["potentiostat_current"][0])

@@ -259,3 +259,35 @@ def test_an_end_of_life_ends_the_run_and_is_told(
     assert (end["rule"], end["half_cycle"]) == ("end at low efficiency", 6)
     assert "in 2 cycles in a row" in end["reason"]
     assert len(recorded_half_cycles(run, area_cm2=AREA_CM2)) < 20
+
+
+OVERRUN = {"quantity": "charge_mah_cm2", "value": 0.05, "action": "stop"}
+LOW = {"event": "coulombic_efficiency_below", "below_pct": 130.0, "in_a_row": 2}
+
+
+@pytest.mark.parametrize(
+    ("until", "rules", "told"),
+    [
+        ([OVERRUN], [], "limit charge_mah_cm2 0.05 reached"),
+        (None, [{"name": "low", "when": LOW, "then": [{"do": "open_cell"}]}], "rule 'low': "),
+    ],
+)
+def test_a_run_that_ended_before_its_time_says_by_what(
+    make_chain: Callable[..., Any],
+    plate_strip: Callable[..., Protocol],
+    until: Any,
+    rules: Any,
+    told: str,
+) -> None:
+    chain = make_chain(CELL, factor=5 * FACTOR)
+    asked = plate_strip(CELL, 2.0, CHARGE, cycles=9, record=RECORD, every=QUIET).model_dump()
+    if until is not None:
+        asked["technique"]["steps"][1]["strip"]["until"] = until
+    with chain.simulated(leader_only=True), chain.session() as session:
+        protocol = Protocol.model_validate(asked | {"rules": rules})
+        run = Run.from_journal(session.run_protocol(protocol, cell=CELL), chain.data)
+        assert session.last_run.ended_early.startswith(told)
+    assert run.stop is not None
+    assert run.stop["exit_status"] == "success"
+    assert run.stop["ended_early"].startswith(told)
+    assert "end_of_life" not in run.stop

@@ -24,6 +24,18 @@ class Choice:
     unmounted: tuple[str, ...] = ()
     until: float | None = None
 
+    @property
+    def told(self) -> str:
+        """Return for what the items wait, in words: first what somebody can do something about."""
+        mounts = [why for why in self.waits.values() if why.endswith("to be mounted")]
+        why = next(iter((*mounts, *self.waits.values())), "")
+        several = len(self.waits) > 1
+        return (
+            f"{len(self.waits)} item{'s wait, one' if several else ' waits'} for {why}"
+            if why
+            else ""
+        )
+
 
 def choose(
     items: Sequence[Mapping[str, Any]],

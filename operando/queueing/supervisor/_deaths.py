@@ -15,6 +15,7 @@ from operando.queueing.model import Attempt, Record
 from techniques import StationEntry
 from techniques.queueing import OnDeath
 
+from ._ends import ended_early
 from ._files import DISK_S, HUNG_S, StationFiles
 from ._journal import LastRun
 from ._processes import Process
@@ -201,15 +202,18 @@ def again(
 def _as_recorded(record: Record, run: LastRun, now: float) -> Record:
     """Return an item whose run had ended before its worker did."""
     resumed = any(one.kind == "resume" for one in record.attempts)
-    states = {"success": "resumed" if resumed else "done", "abort": "stopped"}
+    early = bool((run.stop or {}).get("stopped") or ended_early(run.stop or {}))
+    as_planned = "stopped" if early else "resumed" if resumed else "done"
+    states = {"success": as_planned, "abort": "stopped"}
     lost = record.attempts[-1].model_copy(
         update={"exit_status": run.exit_status, "reason": run.reason}
     )
     return record.model_copy(
         update={
             "attempts": (*record.attempts[:-1], lost),
-            "state": states.get(run.exit_status, "failed"),
+            # Going on was refused, nothing was driven: somebody has to decide.
+            "state": "held" if run.refused else states.get(run.exit_status, "failed"),
             "reason": run.reason,
-            "ended": now,
+            "ended": None if run.refused else now,
         }
     )

@@ -11,7 +11,7 @@ from typing import Any, cast
 
 from operando.queueing.errors import NotKnownError, QueueError
 from operando.queueing.managers import Manager
-from operando.queueing.model import Attempt, Command, Mount, Record
+from operando.queueing.model import EARLY, Attempt, Command, Mount, Record
 from operando.queueing.sanitise import pending, sanitise
 from operando.queueing.store import manager_prefix, told
 from techniques import StationEntry
@@ -20,6 +20,7 @@ from techniques.queueing import OnDeath
 from ._choice import Choice, cell_of, choose, why_not_on
 from ._deaths import LOOK_FIRST, decided
 from ._endings import Noted, noted, why_ended, why_stopped
+from ._ends import ended_early, left_shorted
 from ._files import StationFiles, Ticket, What
 from ._house import House
 from ._journal import LastRun, last_run
@@ -335,8 +336,10 @@ class Items:
             return
         kind = record.attempts[-1].kind
         end_of_life = report.get("end_of_life")
-        state = _state_of(record, status, kind, drove=run_uid is not None)
-        if report.get("stopped") and state in ("done", "resumed"):
+        drove = run_uid is not None and not report.get("refused")
+        state = _state_of(record, status, kind, drove=drove)
+        early = report.get("stopped") or ended_early(report)
+        if early and state in ("done", "resumed"):
             state = "stopped"
         reason = reason or (str((end_of_life or {}).get("reason", "")))
         wish = self._store.wish(self._name, record.item)
@@ -421,13 +424,32 @@ class Items:
         elif mine and stopped:
             why = f"stopped by {stopped.get('by')}: {stopped.get('why') or 'no reason given'}"
             self.finish_cell(cast(Mount, mount), why)
+        elif mine and left_shorted(report) and not _short_allowed(record):
+            self.finish_cell(cast(Mount, mount), f"it was left shorted ({reason})")
+        elif state == "stopped" and ended_early(report):
+            self._pause_after_early_end(record, ended_early(report))
         elif state == "stopped":
             why = f"item {record.item[:8]} was ended by hand ({reason})"
             self._store.change_station(self._name, paused=True, why=why)
-        elif state == "failed":
+        if state == "failed":
             handling = f"{reason} {report.get('handling') or ''}"
             if "NOT known to be safe" in handling:
                 self.hold(f"the cell may not be safe: {handling}")
+
+    def _pause_after_early_end(self, record: Record, reason: str) -> None:
+        """Have somebody look at a cell whose item a rule or a limit ended before its time."""
+        why = (
+            f"item {record.item[:8]} on {record.cell_id} {EARLY} ({reason}): look at "
+            f"the cell; operando queue resume {self._name} goes on with what is queued, operando "
+            f"queue stop {record.cell_id} ends it"
+        )
+        self._store.change_station(self._name, paused=True, why=why)
+        self._house.alerts.send(
+            "item_held",
+            f"Item {record.item[:8]} on {record.cell_id} {EARLY}",
+            why,
+            station=self._name,
+        )
 
     def _hold_after_failures(self) -> None:
         last = self._store.records(self._name, last=_FAILURES_IN_A_ROW)
@@ -441,7 +463,7 @@ class Items:
         """Mark the mounted cell as finished; nothing is run on it any more."""
         from operando.queueing.mounting import finish
 
-        finish(self._store, self._name, why)
+        finish(self._store, self._name, why, self._house.data_dir)
         self._house.alerts.send(
             "cell_finished",
             f"Cell {mount.cell_id} is finished: mount the next one",
@@ -553,7 +575,12 @@ class Items:
         self._wanted = wanted
 
     def _as_recorded(self, record: Record, run: LastRun) -> None:
-        report = {"exit_status": run.exit_status, "reason": run.reason, "run_uid": run.uid}
+        report = {
+            "exit_status": run.exit_status,
+            "reason": run.reason,
+            "run_uid": run.uid,
+            "refused": run.refused,
+        }
         ticket = self._files.ticket()
         self.finish(record, cast(Ticket, ticket), report | dict(run.stop or {}) | report)
 
@@ -634,6 +661,13 @@ def _is_of(ticket: Ticket | None, record: Record) -> bool:
         and ticket.attempt == len(record.attempts)
         and (ticket.what == "look_at_cell") == (record.attempts[-1].reason == LOOK_FIRST)
     )
+
+
+def _short_allowed(record: Record) -> bool:
+    """Return whether its protocol says that a hard short ends no life of a cell."""
+    protocol = record.kwargs.get("protocol")
+    told = protocol.get("end_of_life") if isinstance(protocol, Mapping) else None
+    return isinstance(told, Mapping) and told.get("hard_short") is False
 
 
 def _idle(status: Mapping[str, Any]) -> bool:

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from operando.run_failed import why_not_gone_on
+
 # What the reason of a run begins with that somebody else closed.
 _LOOK = "look_at_cell"
 _DIED = "the acquisition process died"
@@ -18,12 +20,14 @@ class LastRun:
         exit_status: As in its stop document; ``unfinished`` or ``running``: it has none.
         reason: That of the stop document.
         stop: The stop document, if there is one.
+        refused: Why nothing was gone on with after a look at the cell; empty: it was.
     """
 
     uid: str
     exit_status: str
     reason: str
     stop: dict[str, Any] | None = None
+    refused: str = ""
 
     @property
     def interrupted(self) -> bool:
@@ -55,10 +59,12 @@ def last_run(data_dir: Path, item: str, cell_id: str = "") -> LastRun | None:
             continue
         uid = chain_of(data_dir, run.uid)[-1]
         tip = summaries(data_dir, [uid]).get(uid, run)
-        stop = None
+        stop, refused = None, ""
         if tip.exit_status not in ("unfinished", "running"):
             for name, document in documents(tip.path):
-                if name == "stop":
+                if name == "start":
+                    refused = why_not_gone_on(document)
+                elif name == "stop":
                     stop = dict(document)
-        return LastRun(tip.uid, tip.exit_status, tip.reason, stop)
+        return LastRun(tip.uid, tip.exit_status, tip.reason, stop, refused)
     return None

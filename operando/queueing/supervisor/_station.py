@@ -329,10 +329,7 @@ class Station:
         mount = self._house.store.mount(self.name)
         choice = self._items.choice(mount)
         if choice.item is None:
-            first = next(iter(choice.waits.values()), "")
-            count = len(choice.waits)
-            why = f"{count} item{'s wait' if count > 1 else ' waits'}, the first for {first}"
-            why = why if count else ""
+            why = choice.told
         if state.paused:
             # Who paused it, and why, is told by whoever did.
             if state.state != "idle":

@@ -89,6 +89,24 @@ def test_a_run_that_had_ended_before_its_worker_is_not_gone_on_with(
     assert len(found.attempts) == 1
 
 
+@pytest.mark.parametrize(
+    ("told", "refused", "state"),
+    [
+        ({"ended_early": "limit charge_mah_cm2 1.05 reached in step 16"}, "", "stopped"),
+        ({"stopped": {"by": "Ada", "why": "leaks"}}, "", "stopped"),
+        ({"end_of_life": {"reason": "short"}, "ended_early": "x"}, "", "done"),
+        ({"exit_status": "fail"}, "is it the same cell?", "held"),
+    ],
+)
+def test_a_run_that_had_not_come_to_its_end_is_not_taken_for_done(
+    told: dict[str, Any], refused: str, state: str
+) -> None:
+    stop = {"exit_status": "success", **told}
+    found = after(LastRun("u-1", stop["exit_status"], "as it says", stop, refused))
+    assert found.state == state
+    assert (found.ended is None) == (state == "held")
+
+
 def test_a_run_that_the_guard_closed_is_gone_on_with() -> None:
     reason = "the acquisition process died before its stop document; the guard closed the run"
     assert after(LastRun("u-1", "fail", reason, {"guard": {}})).attempts[-1].kind == "resume"

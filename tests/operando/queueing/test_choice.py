@@ -111,3 +111,14 @@ def test_times_are_local_unless_they_say_otherwise() -> None:
     assert begins_at({"at": iso(NOW)}) == NOW
     assert begins_at({"at": "2026-12-01T22:00:00+00:00"}) == 1_796_162_400.0
     assert begins_at({"at": ""}) is None
+
+
+def test_of_what_items_wait_for_a_mount_is_told_first() -> None:
+    items = [item("a", at=iso(NOW + 60)), item("b", cell="zn-2")]
+    assert choose(items, lambda uid: None, None, NOW).told == (
+        "2 items wait, one for its cell zn-2 to be mounted"
+    )
+    assert choose(items[:1], lambda uid: None, mounted(), NOW).told.startswith(
+        "1 item waits for its time"
+    )
+    assert choose([], lambda uid: None, None, NOW).told == ""

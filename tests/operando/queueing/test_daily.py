@@ -125,6 +125,7 @@ def test_figure_and_table_are_written_with_states_alarms_and_what_has_no_numbers
         pass
     alerts = Alerts(AlertSettings(), tmp_path, environment={})
     alerts.send("run_alarm", "CE below 95 %", station="A1")
+    alerts.send("cell_wanted", "Mount zn-2", station="A1")
     alerts.close()
     record = Record(item="item-A1", station="A1", cell_id="ZN-CU-1", state="resumed")
     day, figure, text = write_day(tmp_path, records={"item-A1": record})

@@ -28,6 +28,18 @@ def test_the_run_of_weeks_is_found_behind_those_of_other_stations(tmp_path: Path
     assert last_run(tmp_path, "nobody's") is None
 
 
+def test_a_look_that_refused_a_resume_is_told(tmp_path: Path) -> None:
+    resume = {"of": "r", "checks": {"passed": False}, "refused": "is it the same cell?"}
+    start = {"uid": "r-2", "time": 1.0, "plan_name": "continue_plating_stripping", "scan_id": 1}
+    with JournalWriter(tmp_path) as journal:
+        journal("start", start | {"queue": {"item": "mine"}, "resume": resume})
+        stop = {"uid": "end", "run_start": "r-2", "time": 2.0, "exit_status": "fail"}
+        journal("stop", stop | {"reason": "is it the same cell?", "num_events": {}})
+    found = last_run(tmp_path, "mine")
+    assert found is not None
+    assert (found.refused, found.interrupted) == ("is it the same cell?", False)
+
+
 def test_of_a_cell_its_own_runs_are_looked_at(tmp_path: Path) -> None:
     with JournalWriter(tmp_path) as journal:
         _run(journal, "one", "mine", 1.0, sample={"cell_id": "zn-1"})

@@ -20,11 +20,13 @@ import pytest
 from operando.cli import OK, REFUSED, main
 from operando.configuration import load_cell, load_protocol, load_stations
 from operando.logbook import notes
+from operando.queueing._known import OVER
 from operando.queueing._redis import RedisServer, client
 from operando.queueing.desk import Desk, add_at_desk
 from operando.queueing.errors import QueueError
 from operando.queueing.managers import Manager, start_manager, wait_for_manager
 from operando.queueing.model import Attempt, Command, Mount, Record
+from operando.queueing.mounting import finished_key
 from operando.queueing.places import private, socket_dir, station_dir
 from operando.queueing.queue import Queue
 from operando.queueing.sanitise import pending
@@ -489,6 +491,10 @@ def test_a_cell_on_which_nothing_runs_is_finished_by_stop(queue: Queue, store: S
     mount = store.mount("A1")
     assert mount is not None
     assert (mount.state, mount.why_finished) == ("finished", "stopped by anna: looks bad")
+    # After it was taken out, and if Redis is lost, it is known.
+    assert "stopped by anna: looks bad" in (store.text(finished_key(CELL_ID)) or "")
+    (note,) = notes(queue.data_dir, cell_id=CELL_ID)
+    assert (note.text, note.by) == (f"{OVER}stopped by anna: looks bad", "anna")
     with pytest.raises(QueueError, match="finished already"):
         queue.stop(CELL_ID)
     with pytest.raises(QueueError, match="did you mean ZN-ZN-001"):

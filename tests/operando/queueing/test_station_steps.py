@@ -7,9 +7,13 @@ from typing import Any
 
 import pytest
 
+from operando.configuration import load_cell
 from operando.queueing._redis import RedisServer
-from operando.queueing.model import Attempt, Mount, Record, StationState
+from operando.queueing.items import as_data
+from operando.queueing.listing import listed
+from operando.queueing.model import AMENDED, Attempt, Mount, Record, StationState
 from operando.queueing.store import Store
+from operando.queueing.supervisor._choice import choose
 from operando.queueing.supervisor._house import House
 from operando.queueing.supervisor._items import _is_of
 from operando.queueing.supervisor._station import _STUCK_S, Station
@@ -205,6 +209,114 @@ def test_when_the_last_item_of_a_campaign_has_ended_somebody_is_told(
     ticket = station.files.give_ticket("i-1", 1, "run_protocol", boot="b")
     station._items.finish(one, ticket, {"exit_status": "success", "run_uid": "u-1"})
     assert told.events == [("campaign_done", "Campaign zinc is done")]
+
+
+def finished(station: Station, store: Store, one: Record, **report: Any) -> tuple[Record, Mount]:
+    """Return what an item and its cell have become by what a worker reports of it."""
+    store.put_mount(Mount(station="A1", cell_id="zn-1", sample={}, by="me", at=1.0))
+    store.put_record(one)
+    what: Any = "run_protocol" if len(one.attempts) == 1 else "resume_protocol"
+    ticket = station.files.give_ticket("i-1", len(one.attempts), what, boot="b")
+    station._items.finish(one, ticket, {"exit_status": "success", "run_uid": "u-1", **report})
+    after, mount = store.record("i-1"), store.mount("A1")
+    assert after is not None
+    assert mount is not None
+    return after, mount
+
+
+def test_a_cell_that_was_left_shorted_is_finished_whatever_its_rules_say(
+    station: Station, store: Store
+) -> None:
+    why = "rule 'end at a hard short': 1.8 ohm"
+    after, mount = finished(station, store, record(), reason=why, ended_early=why, shorted=True)
+    assert (after.state, mount.state) == ("stopped", "finished")
+    assert "shorted" in mount.why_finished
+
+
+def test_a_hard_short_that_is_no_end_of_a_life_has_somebody_look_at_the_cell(
+    station: Station, store: Store
+) -> None:
+    kwargs = {"protocol": {"name": "p", "end_of_life": {"hard_short": False}}}
+    after, mount = finished(
+        station, store, record(kwargs=kwargs), ended_early="rule 'end': short", shorted=True
+    )
+    assert (after.state, mount.state) == ("stopped", "mounted")
+    assert store.station("A1").paused  # type: ignore[union-attr]
+
+
+def test_an_item_that_a_limit_ended_before_its_time_pauses_the_station(
+    station: Station, store: Store, told: Told
+) -> None:
+    why = "limit charge_mah_cm2 1.05 reached in step 16"
+    after, mount = finished(station, store, record(), reason=why, ended_early=why)
+    state = store.station("A1")
+    assert state is not None
+    assert (after.state, mount.state, state.paused) == ("stopped", "mounted", True)
+    assert "ended before its time (limit charge_mah_cm2 1.05 reached" in state.why
+    assert "operando queue resume A1" in state.why
+    assert "operando queue stop zn-1" in state.why
+    assert told.events[0] == ("item_held", "Item i-1 on zn-1 ended before its time")
+    # What was to come after it waits: it was not done.
+    items = [{"item_uid": "i-2", "kwargs": {"sample": {"cell_id": "zn-1"}, "after": "i-1"}}]
+    assert choose(items, store.record, mount, 9.0).waits == {"i-2": "item i-1, which was stopped"}
+
+
+def test_a_limit_that_ended_the_life_of_a_cell_pauses_nothing(
+    station: Station, store: Store
+) -> None:
+    life = {"rule": "low", "reason": "CE is 40 %", "half_cycle": 8}
+    after, mount = finished(station, store, record(), ended_early="", end_of_life=life)
+    assert (after.state, mount.state) == ("done", "finished")
+    assert not store.change_station("A1").paused
+
+
+RESUMED = (
+    Attempt(kind="run", began=1.0, ended=2.0, exit_status="lost", run_uid="u-1"),
+    Attempt(kind="resume", began=3.0),
+)
+
+
+def test_a_resume_that_only_looked_at_the_cell_is_held(
+    station: Station, store: Store, told: Told
+) -> None:
+    why = "the cell is not as it was left: is it the same cell?"
+    one = record(attempts=RESUMED)
+    report = {"exit_status": "fail", "run_uid": "u-2", "reason": why}
+    after, _ = finished(station, store, one, **report, refused=why)
+    assert (after.state, after.ended, after.attempts[-1].run_uid) == ("held", None, "u-2")
+    assert store.station("A1").state == "held"  # type: ignore[union-attr]
+    assert told.events == [("item_held", "Item i-1 on zn-1 is held")]
+    # One that drove the cell and failed has failed.
+    assert finished(station, store, one, **report)[0].state == "failed"
+
+
+def test_a_shorted_cell_that_may_not_be_safe_also_holds_its_station(
+    station: Station, store: Store
+) -> None:
+    report = {"exit_status": "fail", "reason": "it is NOT known to be safe", "shorted": True}
+    after, mount = finished(station, store, record(), **report)
+    assert (after.state, mount.state) == ("failed", "finished")
+    assert store.station("A1").state == "held"  # type: ignore[union-attr]
+
+
+def test_a_list_tells_how_long_an_item_lasts_that_was_amended(store: Store) -> None:
+    half = {"current_density_ma_cm2": 1.0, "until": [{"quantity": "charge_mah_cm2", "value": 1.0}]}
+
+    def protocol(cycles: int) -> dict[str, Any]:
+        technique = {"type": "plate_strip_cycle", "plate": half, "strip": half, "cycles": cycles}
+        return {"name": "p", "cell": "zn-bare", "technique": technique}
+
+    kwargs = {"protocol": protocol(500), "sample": as_data(load_cell("zn-bare"))}
+    store.put_record(record(kwargs=kwargs, began=time.time()))
+    (before,) = listed(store, "A1", [], alive=True)
+    store.client.set(f"{AMENDED}i-1", json.dumps(protocol(10)))
+    (after,) = listed(store, "A1", [], alive=True)
+    assert before.longest_s is not None
+    assert after.longest_s is not None
+    assert after.longest_s < before.longest_s / 40
+    assert after.ends is not None
+    assert before.ends is not None
+    assert after.ends < before.ends
 
 
 def test_a_worker_that_cannot_be_ended_is_told_once_and_tried_again(

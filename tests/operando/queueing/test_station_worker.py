@@ -31,8 +31,8 @@ from operando.queueing.commands import CommandTaker, answered_key, look_key
 from operando.queueing.errors import QueueError
 from operando.queueing.items import as_data
 from operando.queueing.look import Look
-from operando.queueing.model import Command, Record
-from operando.queueing.mounting import Mounting, finish, request_key
+from operando.queueing.model import AMENDED, Command, Record
+from operando.queueing.mounting import Mounting, finish, finished_key, request_key
 from operando.queueing.places import station_dir
 from operando.queueing.store import Store
 from operando.queueing.tickets import BEAT, AttemptReport, What, issue, read_report
@@ -101,8 +101,9 @@ class Open(Station):
             self.session.RE(self.plans[what](ticket=token, **kwargs))
         return self.report(token)
 
-    def run(self, item: str, protocol: dict[str, Any], **kwargs: Any) -> AttemptReport:
-        return self.execute("run_protocol", item, protocol=protocol, sample=SAMPLE, **kwargs)
+    def run(self, item: str, protocol: dict[str, Any], label: str = LABEL) -> AttemptReport:
+        sample = SAMPLE | {"cell_id": label}
+        return self.execute("run_protocol", item, protocol=protocol, sample=sample)
 
     def meanwhile(self, action: Callable[[], object]) -> threading.Thread:
         def act() -> None:
@@ -329,7 +330,8 @@ def test_who_asks_for_a_step_to_be_skipped_and_for_the_end_is_answered(station: 
         Command(do="skip_step", by="Ada", at=now, item="item-6b"),
         Command(do="amend", by="Bo", at=now + 1, item="item-6b", protocol={"name": "nothing"}),
         Command(do="amend", by="Bo", at=now + 2, item="item-6b", protocol=cycles(charge=90.0)),
-        Command(do="stop", by="Cy", at=now + 3, item="item-6b", text="dendrites"),
+        Command(do="amend", by="Bo", at=now + 3, item="item-6b", protocol=cycles(60)),
+        Command(do="stop", by="Cy", at=now + 4, item="item-6b", text="dendrites"),
     ]
     answers = []
 
@@ -340,9 +342,12 @@ def test_who_asks_for_a_step_to_be_skipped_and_for_the_end_is_answered(station: 
             answers.append(json.loads(wait_for(lambda k=key: station.store.text(k))))
 
     thread = station.meanwhile(ask)
-    report = station.run("item-6b", cycles(50))
+    report = station.run("item-6b", cycles(50), "stopped")
     thread.join()
-    assert [one["taken"] for one in answers] == [True, False, False, True]
+    assert [one["taken"] for one in answers] == [True, False, False, True, True]
+    # For whoever asks how long it lasts.
+    kept = station.store.text(f"{AMENDED}item-6b")
+    assert json.loads(kept or "null") == cycles(60)
     assert "technique" in answers[1]["told"]
     assert "the limit is 20 mAh/cm2" in answers[2]["told"]
     assert report.exit_status == "success"
@@ -363,7 +368,7 @@ def test_what_is_asked_of_an_item_that_is_about_to_go_on_is_done(station: Open) 
     store.push_command("A1", asked[1])
     wait_for(lambda: not store.client.exists("operando:commands:A1"))
     assert [store.text(answered_key("A1", one)) for one in asked] == [None, None]
-    report = station.run("item-6c", cycles(50))
+    report = station.run("item-6c", cycles(50), "stopped")
     assert report.stopped == {"by": "Cy", "why": "dendrites"}
     answers = [json.loads(wait_for(lambda c=x: store.text(answered_key("A1", c)))) for x in asked]
     assert answers[1]["taken"]
@@ -532,8 +537,10 @@ def test_a_finished_cell_is_not_mounted_by_mistake(
     cell = load_cell("zn-bare")
     with station.supervised():
         assert mounting.mount(cell, "A1", "Ada").kept
-        finish(station.store, "A1", "hard short in half-cycle 12")
+        finish(station.store, "A1", "hard short in half-cycle 12", station.data)
         mounting.unmount("A1", "Ada")
+        # Also if Redis were lost.
+        station.store.client.delete(finished_key(cell.cell_id))
         assert main(["mount", "zn-bare", "--station", "A1", "--yes"]) == 2
         assert "hard short in half-cycle 12" in capsys.readouterr().err
         anew = mounting.mount(cell, "A1", "Ada", again="pressed anew")

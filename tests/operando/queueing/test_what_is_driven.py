@@ -130,12 +130,14 @@ def test_a_resume_that_had_ended_is_not_gone_on_with(
 # -- a cell that is not there
 
 
-def test_nothing_is_driven_on_a_cell_that_is_not_mounted(station: Station, store: Store) -> None:
+def test_nothing_is_driven_on_a_cell_that_is_not_mounted(
+    station: Station, store: Store, folder: Path
+) -> None:
     for cell in (None, "zn-2", "zn-1"):
         if cell is not None:
             mount(store, cell)
         if cell == "zn-1":
-            finish(store, "A1", "hard short")
+            finish(store, "A1", "hard short", folder)
         station._items._execute(begun(store))
         found = kept(store)
         assert found.state == "held"
