@@ -728,7 +728,8 @@ def test_a_desk_adds_what_is_asked(
         # What it does not know it leaves to whoever asked.
         assert add_at_desk(running.folder, asked | {"colour": "blue"}) is None
         monkeypatch.setenv("OPERANDO_STATIONS", "others")
-        assert add_at_desk(running.folder, asked) is not None  # this process is the desk's
+        with pytest.raises(QueueError, match="no file of stations 'others'"):
+            add_at_desk(running.folder, asked)  # this process is the desk's
     monkeypatch.undo()
     assert add_at_desk(running.folder, asked) is None
-    assert len(_ids(running)) == 4
+    assert len(_ids(running)) == 3
