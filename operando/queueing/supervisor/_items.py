@@ -23,7 +23,7 @@ from ._endings import Noted, noted, why_ended, why_stopped
 from ._ends import ended_early, left_shorted
 from ._files import StationFiles, Ticket, What
 from ._house import House
-from ._journal import LastRun, last_run
+from ._journal import LastRun, last_run, told_to_end
 from ._rebuilt import rebuilt
 
 _log = logging.getLogger(__name__)
@@ -334,6 +334,9 @@ class Items:
             else:
                 self._end(record, "held", f"the cell could not be looked at: {reason}")
             return
+        if told_to_end(status, reason):
+            self.after_death(record, f"the worker was told to end ({reason})")
+            return
         kind = record.attempts[-1].kind
         end_of_life = report.get("end_of_life")
         drove = run_uid is not None and not report.get("refused")
@@ -506,7 +509,10 @@ class Items:
         """Decide what becomes of the item in which the worker died, and note it."""
         ticket = self._files.ticket()
         report = self._files.report(cast(Ticket, ticket)) if _is_of(ticket, record) else None
-        if report is not None:
+        ended = report is not None and told_to_end(
+            str(report.get("exit_status")), str(report.get("reason") or "")
+        )
+        if report is not None and not ended:
             self.finish(record, cast(Ticket, ticket), report)
             return self._store.record(record.item) or record
         given = _is_of(ticket, record)

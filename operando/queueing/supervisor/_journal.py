@@ -9,6 +9,8 @@ from operando.run_failed import why_not_gone_on
 # What the reason of a run begins with that somebody else closed.
 _LOOK = "look_at_cell"
 _DIED = "the acquisition process died"
+# ... or whoever drove it, when it was told to end: the computer was being shut down.
+_TOLD_TO_END = "stopped by SIG"
 
 
 @dataclass(frozen=True)
@@ -34,7 +36,14 @@ class LastRun:
         """Return whether whoever drove it died in it: nobody had ended it."""
         if self.exit_status in ("unfinished", "running"):
             return True
+        if told_to_end(self.exit_status, self.reason):
+            return True
         return self.exit_status == "fail" and self.reason.startswith(_DIED)
+
+
+def told_to_end(exit_status: str, reason: str) -> bool:
+    """Return whether a worker ended its run because a signal had it end; nobody decided that."""
+    return exit_status == "abort" and reason.startswith(_TOLD_TO_END)
 
 
 def last_run(data_dir: Path, item: str, cell_id: str = "") -> LastRun | None:

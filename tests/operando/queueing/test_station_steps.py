@@ -16,6 +16,7 @@ from operando.queueing.store import Store
 from operando.queueing.supervisor._choice import choose
 from operando.queueing.supervisor._house import House
 from operando.queueing.supervisor._items import _is_of
+from operando.queueing.supervisor._journal import LastRun
 from operando.queueing.supervisor._station import _STUCK_S, Station
 from operando.queueing.tickets import REPORT
 from techniques import StationEntry, StationsFile
@@ -149,6 +150,21 @@ def test_an_item_whose_experiment_somebody_stopped_frees_the_station(
     assert closed is not None
     assert mount.why_finished == "stopped by Ada: leaks"
     assert closed.state == "stopped"
+
+
+def test_a_worker_that_was_told_to_end_is_a_death_and_nobody_s_decision(
+    station: Station, store: Store
+) -> None:
+    store.put_record(record())
+    ticket = station.files.give_ticket("i-1", 1, "run_protocol", boot="b")
+    report = {"exit_status": "abort", "run_uid": None, "reason": "stopped by SIGTERM"}
+    station._items.finish(record(), ticket, report)
+    after, state = store.record("i-1"), store.station("A1")
+    assert after is not None
+    assert (after.state, after.attempts[-2].exit_status) == ("starting", "lost")
+    assert state is None or not state.paused
+    assert LastRun("u", "abort", "stopped by SIGTERM. The cell is open").interrupted
+    assert not LastRun("u", "abort", "aborted by Ada: smells").interrupted
 
 
 def test_going_on_that_is_refused_is_held_and_somebody_is_told(
