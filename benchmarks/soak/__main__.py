@@ -1,4 +1,4 @@
-"""Run a soak: ``python -m benchmarks.soak --stations 8 --items 200 --hours 1000 --faults 10``."""
+"""Run a soak: ``python -m benchmarks.soak --stations 9 --items 225 --hours 1000 --faults 10``."""
 
 import argparse
 import shutil
@@ -169,8 +169,8 @@ def say(text: str) -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.soak", description=__doc__)
     add = parser.add_argument
-    add("--stations", type=int, default=8, help="how many (%(default)s)")
-    add("--items", type=int, default=200, help="in all (%(default)s)")
+    add("--stations", type=int, default=9, help="how many; the ninth's cells die (%(default)s)")
+    add("--items", type=int, default=225, help="in all (%(default)s)")
     add("--hours", type=float, default=1000.0, help="of cell time per station (%(default)s)")
     add("--faults", type=int, default=10, help="how many, spread over the items (%(default)s)")
     add(

@@ -12,8 +12,10 @@ from operando.configuration import load_cell
 from techniques import Cell, OpenCircuit, PlateStripCycle, Protocol, Schedule
 from techniques import Sequence as Steps
 
-# Simulated cells of both kinds that live long enough to be cycled for weeks, and one that does not.
-PRESETS = ("zn-zro2-half", "zn-zro2", "zn-lzs-half", "zn-bare")
+# Simulated cells of both kinds that live long enough to be cycled for weeks; those of a ninth
+# station do not.
+_LONG = ("zn-zro2-half", "zn-zro2", "zn-lzs-half", "zn-safe-mxene")
+PRESETS = (*_LONG, *_LONG, "zn-bare")
 # One half-cycle of 1 mAh/cm2 at 1 mA/cm2.
 CURRENT_MA_CM2, CHARGE_MAH_CM2 = 1.0, 1.0
 _REST_S = 60.0

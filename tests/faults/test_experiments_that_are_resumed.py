@@ -516,6 +516,7 @@ def test_when_host_and_instrument_both_died_somebody_has_to_decide(bench: Bench)
     assert bench.charges()[1] == pytest.approx(CHARGE, rel=0.01)
 
 
+@pytest.mark.long
 def test_a_chain_of_three_is_one_experiment_and_any_of_its_runs_names_it(
     bench: Bench, undisturbed: Bench
 ) -> None:

@@ -344,6 +344,7 @@ def test_when_the_retries_are_used_up_it_ends_and_can_still_be_resumed(bench: Be
     assert bench.charge(1) == pytest.approx(CHARGE, rel=2e-3)
 
 
+@pytest.mark.long
 def test_it_goes_on_without_a_sensor_that_was_lost_as_well(bench: Bench) -> None:
     file = load_bench("sim").only({"potentiostat"})
     ph = {"kind": "sensor", "language": "atlas_ezo_ph", "on_failure": "note"}

@@ -160,6 +160,7 @@ def test_a_full_disk_ends_the_run_with_the_cell_open_and_what_was_written_readab
     assert numbers == list(range(1, len(rows) + 1))
 
 
+@pytest.mark.long
 def test_a_disk_that_is_full_for_a_while_costs_no_row(
     broken: Any,
     plating: Callable[..., Protocol],

@@ -44,6 +44,7 @@ def at_two_temperatures(hold_s: float) -> Protocol:
     )
 
 
+@pytest.mark.long
 def test_what_the_instrument_did_alone_is_recorded_and_no_other_temperature_is_guessed(
     broken: Any, wait_for: Callable[..., None]
 ) -> None:

@@ -297,6 +297,7 @@ def test_a_run_taken_again_is_removed_first_and_taken_off_the_list(catalog, reco
         running.take_again("no-such-run")
 
 
+@pytest.mark.long
 def test_runs_that_may_be_there_are_asked_for_together(catalog, record_run, monkeypatch):
     places, client = catalog
     uids = [record_run(places.data_dir, 5) for _ in range(12)]

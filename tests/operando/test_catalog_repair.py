@@ -430,6 +430,7 @@ def test_a_long_run_is_compared_in_pieces(record, catalog, record_run):
     assert "cycle differs from row 119999 on" in difference
 
 
+@pytest.mark.long
 @pytest.mark.timeout(120)
 def test_the_commands_tell_what_differs_by_their_status(record, catalog, record_run, capsys):
     uid = record_run(record, 30)

@@ -414,6 +414,7 @@ def test_images_and_spectra_are_readable_while_the_run_lasts(record, catalog):
     frames.file.close()
 
 
+@pytest.mark.long
 def test_any_python_opens_the_catalog_by_its_name(record):
     run = Run(record)
     stream = numbers(run)

@@ -221,6 +221,7 @@ def test_frames_are_read_by_the_server_and_here_though_their_paths_differ(server
     assert part.path == path
 
 
+@pytest.mark.long
 @pytest.mark.timeout(120)
 def test_what_is_missing_in_the_shared_catalog_is_taken_in_anew(server, record_run):
     data, beside = server.folders[1:]

@@ -254,7 +254,8 @@ def test_a_prompt_gets_devices_plans_techniques_and_stubs_by_name(tmp_path: Path
     assert {"RE", "bps", "bp", "cat", "runs", "report", "run_protocol"} <= set(names)
     assert {"operando_plating_stripping", "PlateStripCycle", "Protocol"} <= set(names)
     for plan in ("operando_plating_stripping", "continue_plating_stripping"):
-        assert names[plan].keywords == {"verdicts": session.verdicts}
+        told = {"verdicts": session.verdicts, "requests": session.requests}
+        assert names[plan].keywords == told
         assert "as one run" in names[plan].__doc__
     assert "verdicts" not in getattr(names["gas_blank"], "keywords", {})
     assert names["protocol"]("zinc-operando").name == "zinc-operando"

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import pytest
 
 from operando.configuration import load_bench, load_cell
 from operando.late import collect_late
@@ -13,6 +14,7 @@ from techniques import Protocol, Schedule
 CELL = "zn-bare"
 
 
+@pytest.mark.long
 def test_ion_currents_lie_on_the_leaders_clock_though_the_box_has_another(
     make_chain: Callable[..., Any], plate_strip: Callable[..., Protocol]
 ) -> None:

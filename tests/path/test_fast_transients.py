@@ -185,6 +185,7 @@ def test_analysis_does_not_tell_columns_from_pages(recorded: Recorded) -> None:
         assert fast[name].value == pytest.approx(slow[name].value, rel=1e-2, abs=shift), name
 
 
+@pytest.mark.long
 def test_the_catalog_shows_the_same_as_the_journal(recorded: Recorded) -> None:
     for uid in (recorded.fast, recorded.killed):
         here = Run.from_journal(uid, recorded.data).streams["potentiostat"]

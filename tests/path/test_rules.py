@@ -337,6 +337,7 @@ def test_rules_that_cannot_be_kept_are_refused_before_anything_moves(
     assert not chain.truth("potentiostat", "cell_on")
 
 
+@pytest.mark.long
 @pytest.mark.timeout(120)
 def test_a_nucleation_tip_brings_a_series_of_images_at_full_rate(
     make_chain: Callable[..., Any], plate_strip: Callable[..., Protocol]
@@ -394,6 +395,7 @@ def test_a_rule_that_opens_the_cell_acts_however_soon_it_is_told_again() -> None
     assert [fired.rule.name for fired in watch.fired()] == ["on hard_short"]
 
 
+@pytest.mark.long
 @pytest.mark.timeout(120)
 def test_hydrogen_above_an_amount_brings_one_more_injection(make_chain: Callable[..., Any]) -> None:
     chain = make_chain("zn-bare", factor=150)

@@ -13,6 +13,7 @@ from techniques import OpenCircuit, Protocol, Recording, Schedule
 CELL = "zn-bare"
 
 
+@pytest.mark.long
 def test_the_ph_is_a_stream_on_the_leaders_clock_and_follows_the_hydrogen(
     make_chain: Callable[..., Any], plate_strip: Callable[..., Protocol]
 ) -> None:

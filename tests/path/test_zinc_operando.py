@@ -287,6 +287,7 @@ def test_bands_outside_the_axis_are_refused_before_anything_moves(
     assert not list((chain.data / "assets").rglob("*.h5"))
 
 
+@pytest.mark.long
 def test_replayed_as_the_cell_every_instrument_serves_what_was_recorded(
     experiment: Experiment, plate_strip: Callable[..., Protocol], tmp_path: Path
 ) -> None:

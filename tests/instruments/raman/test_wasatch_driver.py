@@ -141,6 +141,7 @@ def test_what_the_maker_does_not_allow_is_refused(spectrometer: WasatchSpectrome
         spectrometer.acquire(700.0, 1)
 
 
+@pytest.mark.long
 def test_saturation_is_told(spectrometer: WasatchSpectrometer) -> None:
     spectrometer.set_laser_power(0.1)
     taken = spectrometer.acquire(6.0, 1)

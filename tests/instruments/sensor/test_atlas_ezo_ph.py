@@ -185,6 +185,7 @@ def test_a_circuit_that_calls_its_acknowledgement_otherwise_is_connected(
     assert connected("a reading", first=page).read()["ph"] == 9.56
 
 
+@pytest.mark.long
 def test_the_simulated_circuit_reads_the_ph_of_its_cell_whatever_happens_to_its_supply(
     simulate: Callable[..., Any],
 ) -> None:

@@ -701,7 +701,8 @@ def test_a_note_of_an_item_is_one_of_its_cell(
     monkeypatch.setenv("OPERANDO_DATA", str(running.folder))
     item = _add(queue)
     assert main(["queue", "note", item[:8], "looks", "dark", "--by", "anna"]) == OK
-    (note,) = notes(running.folder, cell_id=CELL_ID)
+    # What became of the cell before is noted as well.
+    note = notes(running.folder, cell_id=CELL_ID)[-1]
     assert (note.text, note.by, note.station) == ("looks dark", "anna", "A1")
     queue.remove(item)
     assert queue.note(item, "it was the wrong one").cell_id == CELL_ID
