@@ -191,7 +191,7 @@ class Control:
         """
         from operando.queueing.supervisor import _serve
         from operando.queueing.supervisor._files import StationFiles, process_in
-        from operando.queueing.supervisor._processes import end_group
+        from operando.queueing.supervisor._processes import end_group_of
         from operando.queueing.supervisor._simulators import Simulator
 
         supervisor = _serve.supervisor_process(self._data_dir)
@@ -212,7 +212,7 @@ class Control:
                 )
             server = process_in(files.folder / "manager.json")
             if server is not None:
-                end_group(server.pid)
+                end_group_of(server)
                 (files.folder / "manager.json").unlink(missing_ok=True)
             if entry.simulate is not None:
                 Simulator(files.folder, entry).stop()

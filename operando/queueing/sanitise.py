@@ -65,6 +65,19 @@ def sanitise(store: Store, station: str) -> list[str]:
     return moved
 
 
+def drop(store: Store, station: str, item: str) -> None:
+    """Take an item out of the queue in Redis, of which its queue server does not know.
+
+    Raises QueueError if Redis is gone.
+    """
+    key = f"{manager_prefix(station)}_plan_queue"
+    with told():
+        for text in cast(list[str], store.client.lrange(key, 0, -1)):
+            found = _parsed(text)
+            if isinstance(found, dict) and found.get("item_uid") == item:
+                store.client.lrem(key, 1, text)
+
+
 def adopt(store: Store, manager: "Manager") -> dict[str, str]:
     """Have a queue server add again what is in its queue without it knowing; return new ids by old.
 
@@ -79,6 +92,8 @@ def adopt(store: Store, manager: "Manager") -> dict[str, str]:
             store.poison(key, text, "the queue server did not know it; it was added again")
             with told():
                 store.client.lrem(key, 1, text)
+            if store.record(item["item_uid"]) is not None:
+                continue  # it has begun, and is not begun again under another id
             who, group = str(item.get("user", "")), str(item.get("user_group", "primary"))
             new[item["item_uid"]] = manager.add(item.get("kwargs", {}), who, group, place)
     return new

@@ -25,8 +25,8 @@ _PROBE = "probe"
 
 What = Literal["run_protocol", "resume_protocol", "look_at_cell"]
 HUNG_S = 4.0
-# What waits for a disk is given longer; what is written there may itself be what it beats with.
-DISK_S = 60.0
+# What waits for a disk is given longer, and longer than a journal waits for room on a full one.
+DISK_S = 130.0
 
 
 def write_whole(path: Path, told: Mapping[str, Any]) -> None:

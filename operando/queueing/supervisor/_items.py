@@ -12,7 +12,7 @@ from typing import Any, cast
 from operando.queueing.errors import NotKnownError, QueueError
 from operando.queueing.managers import Manager
 from operando.queueing.model import EARLY, Attempt, Command, Mount, Record
-from operando.queueing.sanitise import pending, sanitise
+from operando.queueing.sanitise import drop, pending, sanitise
 from operando.queueing.store import manager_prefix, told
 from techniques import StationEntry
 from techniques.queueing import OnDeath
@@ -155,7 +155,12 @@ class Items:
         try:
             return self._manager.remove(uid)
         except QueueError as error:
-            if any(one["item_uid"] == uid for one in pending(self._store, self._name)):
+            there = [one for one in pending(self._store, self._name) if one["item_uid"] == uid]
+            if there and "is not in the queue" in str(error):
+                # Redis died while it was added: it is kept, and its manager was never told.
+                drop(self._store, self._name, uid)
+                return there[0]
+            if there:
                 raise
             return {} if isinstance(error, NotKnownError) else None
 
@@ -324,6 +329,9 @@ class Items:
     def finish(self, record: Record, ticket: Ticket, report: Mapping[str, Any]) -> None:
         """Take note of how an attempt has ended, as the worker reports."""
         status, reason = str(report.get("exit_status", "fail")), str(report.get("reason") or "")
+        if told_to_end(status, reason):
+            self.after_death(record, f"the worker was told to end ({reason})")
+            return
         run_uid = report.get("run_uid") or None
         if ticket.what == "look_at_cell":
             if status == "success":
@@ -333,9 +341,6 @@ class Items:
                 self._store.change_record(record.item, attempts=attempts, state="starting")
             else:
                 self._end(record, "held", f"the cell could not be looked at: {reason}")
-            return
-        if told_to_end(status, reason):
-            self.after_death(record, f"the worker was told to end ({reason})")
             return
         kind = record.attempts[-1].kind
         end_of_life = report.get("end_of_life")
@@ -358,6 +363,12 @@ class Items:
             self._finish_mine(record, why_stopped(wish.by, wish.text))
         self._end(record, state, reason, exit_status=status, run_uid=run_uid)
         self._wish_came_true(record, wish, state)
+        late = self._store.wish(self._name, record.item) if wish is None else None
+        if late is not None and state != "held":
+            # It came while this was written down.
+            if late.do == "stop":
+                self._finish_mine(record, why_stopped(late.by, late.text))
+            self._wish_came_true(record, late, state)
         if state == "failed":
             self._hold_after_failures()
 

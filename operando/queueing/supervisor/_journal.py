@@ -43,7 +43,7 @@ class LastRun:
 
 def told_to_end(exit_status: str, reason: str) -> bool:
     """Return whether a worker ended its run because a signal had it end; nobody decided that."""
-    return exit_status == "abort" and reason.startswith(_TOLD_TO_END)
+    return exit_status in ("abort", "refused") and reason.startswith(_TOLD_TO_END)
 
 
 def last_run(data_dir: Path, item: str, cell_id: str = "") -> LastRun | None:

@@ -11,7 +11,7 @@ from techniques import StationEntry
 
 from ._files import StationFiles, process_in, write_whole
 from ._house import House
-from ._processes import Process, end_group, members, started_ticks
+from ._processes import Process, end_group_of, members, started_ticks
 from ._simulators import Simulator
 
 # Its watchdog starts a manager that died anew within 5 s; that takes some seconds more.
@@ -112,6 +112,6 @@ class ManagerProcess:
         if group is not None:
             # Its watchdog may be gone: it led the group, and its number is not given to another
             # process as long as there is a member.
-            end_group(group.pid, spared)
+            end_group_of(group, spared)
         if self._child is not None:
             self._child.poll()

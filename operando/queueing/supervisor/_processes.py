@@ -57,8 +57,8 @@ class Process:
         if self.alive:
             try:
                 os.kill(self.pid, number)
-            except ProcessLookupError:
-                pass
+            except (ProcessLookupError, PermissionError):
+                pass  # it has ended, and another one has its number
 
     def kill(self, timeout_s: float = 5.0) -> bool:
         """End it for good; return whether it has ended within the time."""
@@ -95,6 +95,17 @@ def members(group: int) -> Iterator[tuple[int, int]]:
         if entry.name.isdigit() and (fields := _fields(int(entry.name))) is not None:
             if int(fields[2]) == group:
                 yield int(entry.name), int(fields[1])
+
+
+def end_group_of(leader: Process, spare: int | None = None) -> None:
+    """End the group of a leader that was noted before, which itself may have ended, as `end_group`.
+
+    Nothing is ended where another process has its number by now: numbers begin anew with each boot.
+    """
+    now = started_ticks(leader.pid)
+    if leader.pid == os.getpgid(0) or (now is not None and now != leader.started_ticks):
+        return
+    end_group(leader.pid, spare)
 
 
 def end_group(group: int, spare: int | None = None) -> None:

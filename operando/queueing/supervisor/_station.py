@@ -32,6 +32,8 @@ _DESTROYED_WITHIN_S = 30.0
 _LEAVES_WITHIN_S = 30.0
 _RETRIES_S = (5.0, 15.0, 60.0)
 _TOLD_AGAIN_S = 60.0
+# Nobody hears of a worker without its queue server; so often is looked whether it drives a cell.
+_ORPHAN_S = 120.0
 _CONNECTIONS = 8
 # A manager takes note of the end of an item within a second.
 _STUCK_S = 10.0
@@ -72,6 +74,8 @@ class Station:
         self._quiet_until = 0.0
         self._stuck_since: float | None = None
         self._unseen_since: float | None = None
+        self._orphan_since: float | None = None
+        self._failing_since: float | None = None
 
     def serve(self, stopping: threading.Event) -> None:
         """Step until ``stopping`` is set; whatever fails is tried again."""
@@ -79,15 +83,28 @@ class Station:
             try:
                 self.step()
                 self._said = ("", 0.0)
+                self._failing_since = None
             except QueueError as error:
                 self._say(str(error))
+                self._tell_failing(str(error))
                 self._sanitise()
                 self._redis_starts = None
             except Exception as error:
                 # Any: this is what keeps a cell from being left alone.
                 self._say(repr(error), traceback=True)
+                self._tell_failing(repr(error))
             self._stepped_at = time.monotonic()
             stopping.wait(_STEP_S)
+
+    def _tell_failing(self, why: str) -> None:
+        """Tell somebody, once, that nothing can be done at this station for a while."""
+        now = time.monotonic()
+        if self._failing_since is None:
+            self._failing_since = now
+        elif 0 < self._failing_since < now - _TOLD_AGAIN_S:
+            self._failing_since = -1.0
+            what = "Nothing can be done at this station; what runs goes on"
+            self._house.alerts.send("station_lost", what, why, station=self.name)
 
     def _say(self, text: str, *, traceback: bool = False) -> None:
         before, at = self._said
@@ -261,7 +278,8 @@ class Station:
             self._retry_at = now + wait_s
             why = f"the worker could not be opened: {self._why_not()}"
             self._house.alerts.send("station_lost", "The worker cannot be opened", why, self.name)
-            self._tell(state, state="lost", why=why)
+            if state.state != "held":  # nobody has decided yet
+                self._tell(state, state="lost", why=why)
         if now < self._retry_at:
             return
         if self.entry.simulate is not None:
@@ -292,9 +310,19 @@ class Station:
 
     def _orphan(self, worker: Process, record: Record | None) -> None:
         """Follow a worker of a queue server that is gone, and end it when its item has ended."""
+        now = time.monotonic()
+        self._orphan_since = self._orphan_since or now
         if record is not None:
             self._items.follow(record, None)
-            return
+            if now - self._orphan_since < _ORPHAN_S:
+                return
+            # Once more after so long: is anything driven, or does it wait for who is gone?
+            self._orphan_since = now
+            run = last_run(self._house.data_dir, record.item)
+            if run is not None and run.exit_status == "running":
+                return
+            _log.warning("station %s: its worker drives nothing, and is ended", self.name)
+        self._orphan_since = None
         ticket = self.files.ticket()
         if ticket is not None and ticket.what == "look_at_cell":
             self._fail_look(ticket, "the station's queue server died meanwhile: try again")

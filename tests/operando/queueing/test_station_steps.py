@@ -11,7 +11,7 @@ from operando.configuration import load_cell
 from operando.queueing._redis import RedisServer
 from operando.queueing.items import as_data
 from operando.queueing.listing import listed
-from operando.queueing.model import AMENDED, Attempt, Mount, Record, StationState
+from operando.queueing.model import AMENDED, Attempt, Command, Mount, Record, StationState
 from operando.queueing.store import Store
 from operando.queueing.supervisor._choice import choose
 from operando.queueing.supervisor._house import House
@@ -165,6 +165,57 @@ def test_a_worker_that_was_told_to_end_is_a_death_and_nobody_s_decision(
     assert state is None or not state.paused
     assert LastRun("u", "abort", "stopped by SIGTERM. The cell is open").interrupted
     assert not LastRun("u", "abort", "aborted by Ada: smells").interrupted
+    # Nor is it anybody's before the run had begun.
+    store.put_record(record())
+    ticket = station.files.give_ticket("i-1", 1, "run_protocol", boot="b")
+    station._items.finish(record(), ticket, report | {"exit_status": "refused"})
+    again = store.record("i-1")
+    assert again is not None
+    assert again.state == "starting"
+
+
+def test_that_nothing_can_be_done_for_a_while_is_told_once(station: Station, told: Told) -> None:
+    station._tell_failing("Redis is gone")
+    assert station._failing_since is not None
+    station._failing_since -= 61.0
+    for _ in range(3):
+        station._tell_failing("Redis is gone")
+    assert len(told.events) == 1
+    assert told.events[0][0] == "station_lost"
+
+
+def test_a_hold_outlasts_a_worker_that_cannot_be_opened(
+    station: Station, store: Store, told: Told
+) -> None:
+    state = store.change_station("A1", wanted="open", state="held", why="NOT known to be safe")
+    station._opening_since = time.monotonic()
+    station._closed(state, {"manager_state": "idle"})
+    after = store.station("A1")
+    assert after is not None
+    assert (after.state, after.why) == ("held", "NOT known to be safe")
+    assert told.events[0][0] == "station_lost"
+
+
+def test_a_stop_that_comes_while_the_end_is_written_down_finishes_the_cell(
+    station: Station, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mounted = Mount(station="A1", cell_id="zn-1", sample={}, by="me", at=1.0)
+    store.put_mount(mounted)
+    store.put_record(record())
+    ticket = station.files.give_ticket("i-1", 1, "run_protocol", boot="b")
+    command = Command(do="stop", by="Ada", at=time.time(), text="leaks", item="i-1")
+    put = store.put_record
+
+    def meanwhile(one: Record) -> Any:
+        store.keep_wish("A1", command)
+        return put(one)
+
+    monkeypatch.setattr(station._items._store, "put_record", meanwhile)
+    station._items.finish(record(), ticket, {"exit_status": "success", "run_uid": "u"})
+    mount = store.mount("A1")
+    assert mount is not None
+    assert mount.state == "finished"
+    assert store.wish("A1", "i-1") is None
 
 
 def test_going_on_that_is_refused_is_held_and_somebody_is_told(

@@ -1,6 +1,7 @@
 """Of people and a supervisor who want the same one wins; and queue servers that are slow."""
 
 import contextlib
+import json
 import os
 import shutil
 import signal
@@ -18,7 +19,7 @@ from operando.queueing.errors import NotKnownError, QueueError
 from operando.queueing.managers import Manager, start_manager, wait_for_manager
 from operando.queueing.model import Attempt, Mount, Record
 from operando.queueing.queue import Queue
-from operando.queueing.sanitise import pending
+from operando.queueing.sanitise import adopt, pending
 from operando.queueing.store import Store
 from operando.queueing.supervisor._house import House
 from operando.queueing.supervisor._processes import Process, members
@@ -146,6 +147,23 @@ def test_an_item_that_somebody_took_out_of_the_queue_alone_is_not_begun(running:
     record = running.begin(item, mount)
     assert record is not None
     assert (record.state, running.given()) == ("removed", False)
+
+
+def test_an_item_of_which_its_queue_server_was_never_told_is_begun_once(running: Running) -> None:
+    # Redis died while it was added: it is kept, and nobody could take it out.
+    item, mount = running.chosen()
+    unknown = {**item, "item_uid": "never-told"}
+    running.store.client.rpush("operando_qs_A1_plan_queue", json.dumps(unknown))
+    running.begin(unknown, mount)
+    record = running.store.record("never-told")
+    assert record is not None
+    assert record.state == "starting"
+    left = [one["item_uid"] for one in pending(running.store, "A1")]
+    assert "never-told" not in left
+    # What has a record is added under no other id.
+    running.store.client.rpush("operando_qs_A1_plan_queue", json.dumps(unknown))
+    assert adopt(running.store, running.manager) == {}
+    assert len(pending(running.store, "A1")) == len(left)
 
 
 def test_an_item_that_is_about_to_run_is_not_removed(running: Running) -> None:
