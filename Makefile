@@ -59,8 +59,8 @@ faults: .venv/ready
 	$(BIN)/python -m benchmarks.faults
 
 # Eight stations cycle for 1000 h of cell time each, the cells of a ninth die, and something is broken
-# now and then: a quarter of an
-# hour. Prints the account; SOAK="--stations 2 --items 12 --hours 100 --faults 8" makes it shorter.
+# now and then: a quarter of an hour. Prints the account; SOAK="--stations 2 --items 12 --hours 100
+# --faults 8" makes it shorter.
 soak: .venv/ready
 	$(BIN)/python -m benchmarks.soak $(SOAK)
 
