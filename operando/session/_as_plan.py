@@ -67,6 +67,8 @@ class Conductor:
         self._tell_of_interruption()
         self._wanted, self._error = plan, None
         self._answered.clear()
+        if self._dropped:  # just before: nobody would answer
+            raise RunEngineInterrupted("the RunEngine has dropped the plan")
         self._wake()
         self._answered.wait()
         if isinstance(self._error, _CONTROL) or self._dropped:
