@@ -1,5 +1,6 @@
 """The supervisor of a computer's stations: one process that keeps everything else running."""
 
+import contextlib
 import json
 import logging
 import os
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from operando.queueing import _redis
+from operando.queueing.desk import Desk
 from operando.queueing.errors import QueueError
 from operando.queueing.places import private, queueing_dir
 from operando.queueing.store import Store, told
@@ -99,7 +101,12 @@ class Supervisor:
                     self._folder / TOLD,
                     {"pid": me.pid, "started_ticks": me.started_ticks, "at": time.time()},
                 )
-                self._supervise()
+                with contextlib.ExitStack() as stack:
+                    try:
+                        stack.enter_context(Desk(self._data_dir))
+                    except (OSError, QueueError) as error:
+                        _log.warning("there is no desk, so that adding items is slower: %s", error)
+                    self._supervise()
             finally:
                 (self._folder / TOLD).unlink(missing_ok=True)
         finally:

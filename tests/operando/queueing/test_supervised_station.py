@@ -22,7 +22,7 @@ from operando.queueing.control import Control
 from operando.queueing.errors import QueueError
 from operando.queueing.managers import Manager
 from operando.queueing.model import Command, Mount, Record
-from operando.queueing.places import queueing_dir, station_dir
+from operando.queueing.places import desk_socket, queueing_dir, station_dir
 from operando.queueing.store import Store
 from operando.queueing.supervisor._journal import last_run
 from operando.queueing.supervisor._processes import Process, members
@@ -226,6 +226,8 @@ def test_a_killed_worker_is_noticed_and_its_item_goes_on_at_the_right_half_cycle
 ) -> None:
     # One test that starts everything, so that what it stands on is tried in each run.
     assert "A1" in one.operando("station", "start")
+    # Commands need not load the models of all techniques to add an item.
+    assert desk_socket(one.data).is_socket()
     sample = one.mount("zn-1")
     item, second = one.add(sample), one.add(one.mount("zn-1") | {"cell_id": "zn-2"})
     one.begun(item)
