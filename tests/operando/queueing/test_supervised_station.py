@@ -240,7 +240,8 @@ def test_a_killed_worker_is_noticed_and_its_item_goes_on_at_the_right_half_cycle
     assert one.store.record(second) is None
     with pytest.raises(QueueError, match=r"[Ii]nvalid lock key"):
         one.manager._done("environment_close", {})
-    assert "its cell zn-2 to be mounted" in one.operando("station", "status")
+    # The record of an item is closed a step before the next one is looked for.
+    one.until(lambda: "its cell zn-2 to be mounted" in one.operando("station", "status"))
 
 
 def hang(one: OneStation) -> None:
