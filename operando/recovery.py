@@ -33,6 +33,7 @@ from operando.resume import (
     end_failed,
     failed_step,
     interrupted_experiment,
+    refuse_other_instrument,
 )
 from operando.resume._record import LEADER
 from operando.run_failed import RunFailedError
@@ -214,7 +215,13 @@ class Recovery:
         try:
             entry["identified"] = self._connected()
             leader = session.devices[LEADER]
-            leader.safe_state()  # which says when the cell was known to be open
+            try:
+                leader.safe_state()  # which says when the cell was known to be open
+            except InstrumentError:
+                # If another instrument answers, that is what has to be told.
+                with interrupted_experiment(session.data_dir, failed.uid, decisions) as experiment:
+                    refuse_other_instrument(experiment, session.bench.metadata())
+                raise
             session.regain_guard()
             with interrupted_experiment(session.data_dir, failed.uid, decisions) as experiment:
                 return continue_experiment(

@@ -92,7 +92,8 @@ class ProgrammedPotentiostat(LineDriver, Generic[RunT]):
         self._run: RunT | None = None
         self._unread: RunT | None = None
         self._newest_run: RunT | None = None
-        self._open_when_closed = True  # or never connected here
+        # Serial numbers of those that were left without confirming that their cell is open.
+        self._left_behind: set[str] = set()
 
     # -- connecting
 
@@ -103,25 +104,37 @@ class ProgrammedPotentiostat(LineDriver, Generic[RunT]):
         """
         if self._transport is None:
             return
-        self._open_when_closed = False
+        self._left_behind.add(self._serial_number)
         try:
             self.abort()
-            self._open_when_closed = True
+            self._left_behind.discard(self._serial_number)
         finally:
             self._release()
 
     def safe_state(self) -> None:
         """End what runs and open the cell, as ``abort``; nothing where it is not connected.
 
-        One that was closed without confirming that its cell is open says so: TransportError.
+        One that was closed without confirming that its cell is open says so, also where another one
+        answers at its address since: TransportError.
         """
         if self.connected:
             self.abort()
-        elif not self._open_when_closed:
+            self._left_behind.discard(self._serial_number)
+            if self._left_behind:
+                raise TransportError(
+                    f"{self._who()}: its cell is open, but it is another instrument than "
+                    f"{' and '.join(sorted(self._left_behind))}, which was left at this address "
+                    f"without confirming that its cell is open; {self._left}"
+                )
+        elif self._left_behind:
             raise TransportError(
                 f"{self._who()}: it is not connected, and when it was left it did not confirm that "
                 f"its cell is open; {self._left}"
             )
+
+    @property
+    def _serial_number(self) -> str:
+        return self._identity.get("serial_number", "one without a serial number")
 
     def identify(self) -> dict[str, str]:
         """Return who answered when the connection was opened.

@@ -73,6 +73,7 @@ class Cable:
         # What is told through it of who is at its end.
         self.instead: tuple[bytes, bytes] | None = None
         self._host: int | None = None
+        self._devices: list[int] = []
         self._thread: threading.Thread | None = None
 
     def plug(self) -> None:
@@ -82,21 +83,24 @@ class Cable:
         part.write_text(f"serial://{os.ttyname(device)}")
         part.replace(self._published)
         self._ended.clear()
-        self._host, self._device = host, device
+        self._host = host
+        self._devices.append(device)
         self._thread = threading.Thread(target=self._carry, args=(host,), daemon=True)
         self._thread.start()
 
     def pull(self) -> None:
+        """Be gone; the number stays taken, or another test's instrument would be found there."""
         if self._thread is not None:
             self._ended.set()
             self._thread.join()
             self._thread = None
             assert self._host is not None
-            os.close(self._device)
             os.close(self._host)
 
     def close(self) -> None:
         self.pull()
+        for device in self._devices:
+            os.close(device)
         os.close(self._instrument)
         self._published.write_text(self._address)
 
@@ -304,6 +308,10 @@ def test_another_instrument_at_the_address_is_refused_by_name_and_not_tried_agai
         ):
             bench.run(session, cycle(policy))
         assert f"ran on the potentiostat {serial}, this one is ES4HR24C9999" in caught.value.reason
+        # That the other one has its cell open says nothing of ours.
+        assert "NOT known to be safe: potentiostat" in str(caught.value)
+        assert f"another instrument than {serial}" in str(caught.value)
+        assert "The cell is open" not in str(caught.value)
         assert not bench.broken.cell_is_on()
     failed, ended = bench.chain
     assert caught.value.uid == ended.uid
