@@ -213,8 +213,13 @@ def test_an_item_is_checked_run_and_reported(station: Open) -> None:
 
 def test_what_was_noted_of_the_cell_while_it_ran_is_in_its_reports(station: Open) -> None:
     before = station.session.note("not of this run", cell=LABEL, by="Ada")
-    thread = station.meanwhile(lambda: main(["note", "a bubble", "--station", "A1", "--by", "Ada"]))
-    report = station.run("item-1b", cycles(2))
+
+    def act() -> None:
+        main(["note", "a bubble", "--station", "A1", "--by", "Ada"])
+        station.session.abort("noted")
+
+    thread = station.meanwhile(act)
+    report = station.run("item-1b", cycles(50))
     thread.join()
     note = notes(station.data)[-1]
     assert (note.run, note.cell_id) == (report.run_uid, LABEL)
@@ -377,7 +382,7 @@ def test_what_is_asked_of_an_item_that_is_about_to_go_on_is_done(station: Open) 
 
 def test_an_interrupted_item_goes_on_as_an_attempt_of_its_own(station: Open) -> None:
     aborted = station.meanwhile(lambda: station.session.abort("stopped by SIGTERM"))
-    first = station.run("item-7", cycles(2, charge=0.1))
+    first = station.run("item-7", cycles(2, charge=0.3))
     aborted.join()
     assert first.exit_status == "abort"
     token = issue(station.data, "A1", "item-7", "resume_protocol", attempt=2)
