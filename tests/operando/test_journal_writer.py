@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import bluesky.plan_stubs as bps
@@ -62,7 +63,7 @@ def engine():
     run_engine = RunEngine({}, context_managers=[])
     yield run_engine
     run_engine.loop.call_soon_threadsafe(run_engine.loop.stop)
-    run_engine._th.join(timeout=5)
+    run_engine._th.join(timeout=60)
     run_engine.loop.close()
 
 
@@ -118,7 +119,7 @@ def test_no_thread_runs_before_the_first_run_nor_after_the_last(tmp_path):
         (syncing,) = set(threading.enumerate()) - before
         assert syncing.name == "journal-sync"
         writer("stop", run.compose_stop())
-        syncing.join(timeout=5)
+        syncing.join(timeout=60)
         assert not syncing.is_alive()
 
 
@@ -193,7 +194,7 @@ def test_a_row_has_the_time_it_was_measured_not_the_time_it_was_collected():
 
 
 KILLED = """
-import sys, time
+import os, sys, time
 import bluesky.plan_stubs as bps, bluesky.preprocessors as bpp
 from bluesky import RunEngine
 from operando.journal import JournalWriter
@@ -205,41 +206,57 @@ class Counter:
     def describe(self): return {"counter": {"source": "test", "dtype": "number", "shape": []}}
     def read_configuration(self): return {}
     def describe_configuration(self): return {}
-RE = RunEngine({}, context_managers=[])
-RE.subscribe(JournalWriter(sys.argv[1]))
-def tell(name, doc):  # subscribed second: what it tells, the journal has been given before
-    if name == "event":
-        sys.stdout.write(f"{doc['seq_num']}\\n"); sys.stdout.flush()
-RE.subscribe(tell)
 @bpp.run_decorator()
 def endless(device):
     while True:
         yield from bps.create("primary"); yield from bps.read(device); yield from bps.save()
-RE(endless(Counter()))
+def record(folder, fd):
+    RE = RunEngine({}, context_managers=[])
+    RE.subscribe(JournalWriter(folder))
+    def tell(name, doc):  # subscribed second: what it tells, the journal has been given before
+        if name == "event":
+            os.write(fd, f"{doc['seq_num']}\\n".encode())
+    RE.subscribe(tell)
+    RE(endless(Counter()))
+for folder, fd in zip(sys.argv[1::2], map(int, sys.argv[2::2])):
+    if (pid := os.fork()) == 0:
+        record(folder, fd)
+    os.close(fd)
+    print(pid, flush=True)
+for _ in sys.argv[1::2]:
+    os.wait()
 """
 
 
 def test_every_row_whose_callback_returned_survives_kill_9(tmp_path):
-    processes = []
     root = Path(__file__).parents[2]
-    for number in range(5):
-        folder = tmp_path / str(number)
-        process = subprocess.Popen(
-            [sys.executable, "-c", KILLED, str(folder)], stdout=subprocess.PIPE, cwd=root
-        )
-        processes.append((folder, process))
-    rng = np.random.default_rng(1)
-    for folder, process in processes:
-        with process:
-            told = [process.stdout.readline() for _ in range(int(rng.integers(1, 120)))]
-            process.send_signal(signal.SIGKILL)
-            told += process.stdout.read().splitlines(keepends=True)
-        told = [int(line) for line in told if line.endswith(b"\n")]
+    folders = [tmp_path / str(number) for number in range(5)]
+    pipes = [os.pipe() for _ in folders]
+    words = [str(x) for folder, (_, fd) in zip(folders, pipes, strict=True) for x in (folder, fd)]
+    with subprocess.Popen(
+        [sys.executable, "-c", KILLED, *words],
+        stdout=subprocess.PIPE,
+        cwd=root,
+        pass_fds=[fd for _, fd in pipes],
+    ) as process:
+        for _, fd in pipes:
+            os.close(fd)
+        pids = [int(process.stdout.readline()) for _ in folders]
+        files = [open(fd, "rb") for fd, _ in pipes]
+        rng = np.random.default_rng(1)
+        told = []
+        for file, pid in zip(files, pids, strict=True):
+            told.append([file.readline() for _ in range(int(rng.integers(1, 120)))])
+            os.kill(pid, signal.SIGKILL)
+    for folder, file, lines in zip(folders, files, told, strict=True):
+        with file:
+            lines += file.read().splitlines(keepends=True)
+        returned = [int(line) for line in lines if line.endswith(b"\n")]
         (run,) = list_runs(folder)
         assert run.exit_status == "unfinished"
         rows = [doc for name, doc in documents(run.path) if name == "event"]
-        assert [row["seq_num"] for row in rows[: len(told)]] == told
-        assert len(rows) - len(told) in (0, 1)
+        assert [row["seq_num"] for row in rows[: len(returned)]] == returned
+        assert len(rows) - len(returned) in (0, 1)
         assert [row["data"]["counter"] for row in rows] == [float(r["seq_num"]) for r in rows]
 
 
@@ -359,11 +376,17 @@ def disk():
     full_disk.free()
 
 
-def wait_for(condition, timeout_s=20.0):
+def wait_for(condition, timeout_s=60.0):
     deadline = time.monotonic() + timeout_s
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.01)
+
+
+def lose_patience(writer, path):
+    """Wait for room no longer than until now."""
+    open_run = next(run for run in writer._runs.values() if run.path == path)
+    open_run._patience = replace(open_run._patience, seconds=1e-3)
 
 
 def row_numbers(path):
@@ -474,7 +497,7 @@ def test_what_a_disk_failed_to_keep_is_written_again(tmp_path, monkeypatch):
             patch.setattr(os, "fdatasync", fail)
             for first in range(1, 101, 10):
                 writer("event_page", page(descriptor, first, 10))
-            refused.wait(timeout=20)
+            refused.wait(timeout=60)
             wait_for(lambda: alarms)
             writer("event_page", page(descriptor, 101, 10))
             os.truncate(path, synced)  # what the disk makes of it
@@ -533,7 +556,7 @@ def test_a_disk_that_keeps_nothing_any_more_costs_no_row_that_is_in_the_file(
 
     alarms = []
     shortest = []
-    writer = JournalWriter(tmp_path, patience_s=2.0, on_alarm=alarms.append)
+    writer = JournalWriter(tmp_path, on_alarm=alarms.append)
     run, descriptor = start_run(writer)
     path = journal_path(tmp_path, run.start_doc["uid"])
     with monkeypatch.context() as patch:
@@ -547,6 +570,7 @@ def test_a_disk_that_keeps_nothing_any_more_costs_no_row_that_is_in_the_file(
             shortest.append(len(row_numbers(path)))
         if stopped:
             writer("stop", run.compose_stop())
+        lose_patience(writer, path)
         writer.close()
     told = "10 documents with 100 rows are written, but not known to be on the disk: the disk fails"
     # What is in the file stays there all the time.
@@ -573,7 +597,7 @@ def test_a_run_that_ends_on_a_full_disk_is_whole_as_soon_as_there_is_room(tmp_pa
     closing = threading.Thread(target=writer.close)
     closing.start()
     disk.free()
-    closing.join(timeout=20)
+    closing.join(timeout=60)
     assert not closing.is_alive()
     assert row_numbers(path) == list(range(1, 11))
     assert list_runs(tmp_path)[0].exit_status == "success"
@@ -581,13 +605,14 @@ def test_a_run_that_ends_on_a_full_disk_is_whole_as_soon_as_there_is_room(tmp_pa
 
 def test_closing_tells_what_was_not_written_and_the_stop_does_not_vouch_for_it(tmp_path, disk):
     alarms = []
-    with JournalWriter(tmp_path, patience_s=0.2, on_alarm=alarms.append) as writer:
+    with JournalWriter(tmp_path, on_alarm=alarms.append) as writer:
         run, descriptor = start_run(writer)
         path = journal_path(tmp_path, run.start_doc["uid"])
         disk.leave(path, 1000)  # room for a stop, not for a page
         for first in (1, 101):
             writer("event_page", page(descriptor, first, 100))
         writer("stop", run.compose_stop())
+        lose_patience(writer, path)
     lost = "2 documents with 200 rows were NOT written: File too large"
     assert f"the journal {path} is closed, it ends as 'fail'. {lost}" in alarms[-1]
     names = [name for name, _ in documents(path)]
