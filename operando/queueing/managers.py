@@ -359,7 +359,7 @@ def start_manager(
 
 
 def wait_for_manager(
-    data_dir: Path, station: str, process: "subprocess.Popen[bytes]", timeout_s: float = 20.0
+    data_dir: Path, station: str, process: "subprocess.Popen[bytes]", timeout_s: float = 60.0
 ) -> Manager:
     """Return the manager as soon as it answers.
 

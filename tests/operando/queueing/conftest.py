@@ -7,8 +7,17 @@ from pathlib import Path
 
 import pytest
 
+from operando.queueing import managers
 from operando.queueing._redis import RedisServer, client
 from operando.queueing.store import Store
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _patient() -> Iterator[None]:
+    """A queue server may be kept from answering by all else that a busy computer has to do."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(managers, "_TIMEOUT_S", 40.0)
+        yield
 
 
 @pytest.fixture

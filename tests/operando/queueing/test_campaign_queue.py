@@ -49,7 +49,7 @@ def manager(data: Path) -> Iterator[Manager]:
     with contextlib.suppress(QueueError):
         one.stop()
     with contextlib.suppress(subprocess.TimeoutExpired):
-        process.wait(10)
+        process.wait(60)
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     redis.stop()

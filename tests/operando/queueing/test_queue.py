@@ -33,6 +33,8 @@ from operando.queueing.sanitise import pending
 from operando.queueing.store import Store
 
 PROTOCOL, SAMPLE, CELL_ID = "zinc-symmetric-1-1", "zn-bare", "ZN-ZN-001"
+# A queue server is started, which takes long on a busy computer.
+pytestmark = pytest.mark.timeout(180)
 QUEUE_KEY = "operando_qs_A1_plan_queue"
 
 
@@ -60,7 +62,7 @@ class Running:
         with contextlib.suppress(QueueError):
             self.manager.stop()
         with contextlib.suppress(subprocess.TimeoutExpired):
-            self.process.wait(10)
+            self.process.wait(60)
         with contextlib.suppress(ProcessLookupError):
             self.kill()
         self.redis.stop()

@@ -144,7 +144,7 @@ class OneStation:
     def begun(self, item: str) -> Record:
         """Return the record of an item as soon as it has plated for a while."""
         record = self.until(lambda: (r := self.record(item)) and r.state != "starting" and r)
-        assert record.state == "running", record
+        assert record.state in ("running", "done"), record
         self.until(lambda: self.half_cycles(item))
         return record  # type: ignore[no-any-return]
 
@@ -196,15 +196,18 @@ def opened(**entry: Any) -> Iterator[OneStation]:
         try:
             one.operando("station", "stop", "--all", "--abort")
         finally:
-            left = [
-                process
-                for process in map(Path, Path("/proc").glob("[0-9]*"))
-                if _mentions(process, str(folder))
-            ]
+            give_up = time.monotonic() + 60.0
+            while (left := _left(folder)) and time.monotonic() < give_up:
+                time.sleep(0.1)  # what was told to end may need a while for it
             for process in left:
                 os.kill(int(process.name), signal.SIGKILL)
             shutil.rmtree(folder, ignore_errors=True)
             assert not left
+
+
+def _left(folder: Path) -> list[Path]:
+    found = map(Path, Path("/proc").glob("[0-9]*"))
+    return [process for process in found if _mentions(process, str(folder))]
 
 
 def _mentions(process: Path, text: str) -> bool:
@@ -229,13 +232,21 @@ def test_a_killed_worker_is_noticed_and_its_item_goes_on_at_the_right_half_cycle
     # Commands need not load the models of all techniques to add an item.
     assert desk_socket(one.data).is_socket()
     sample = one.mount("zn-1")
-    item, second = one.add(sample), one.add(one.mount("zn-1") | {"cell_id": "zn-2"})
-    one.begun(item)
-    os.kill(one.pid("worker.json"), signal.SIGKILL)
-    record = one.ended(item)
+    second = one.add(sample | {"cell_id": "zn-2"})
+    # A busy computer may let the item end before we come to kill its worker: then another one.
+    for _ in range(5):
+        item = one.add(sample)
+        if one.begun(item).over:
+            continue
+        os.kill(one.pid("worker.json"), signal.SIGKILL)
+        record = one.ended(item)
+        one.each_half_cycle_once(item)
+        if len(record.attempts) > 1:
+            break
     assert record.state == "resumed", record
-    assert [x.exit_status for x in record.attempts] == ["lost", "success"]
-    one.each_half_cycle_once(item)
+    # One that is kept from beating for seconds is lost as well.
+    assert {x.exit_status for x in record.attempts[:-1]} == {"lost"}
+    assert record.attempts[-1].exit_status == "success"
     # Of the cell that is not mounted nothing is started, and nobody but the supervisor starts.
     assert one.store.record(second) is None
     with pytest.raises(QueueError, match=r"[Ii]nvalid lock key"):
