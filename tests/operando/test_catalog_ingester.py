@@ -348,7 +348,7 @@ def test_a_second_service_on_a_folder_refuses(tmp_path):
     places.state.mkdir(parents=True)
     lock = os.open(places.lock, os.O_CREAT | os.O_RDWR)
     try:
-        assert take_lock(lock, timeout_s=1)
+        assert take_lock(lock, timeout_s=60)
         second = subprocess.run(
             [sys.executable, "-m", "operando.catalog.service", str(places.data_dir)],
             capture_output=True,
@@ -361,9 +361,10 @@ def test_a_second_service_on_a_folder_refuses(tmp_path):
     assert not places.catalog.exists()
 
 
-def step_for(running, seconds):
-    give_up = time.monotonic() + seconds
-    while time.monotonic() < give_up:
+def step_until(running, reached):
+    give_up = time.monotonic() + 60
+    while not reached():
+        assert time.monotonic() < give_up
         running.step()
         time.sleep(0.02)
 
@@ -394,12 +395,13 @@ def test_a_run_seen_alive_is_closed_soon_after_its_writer_is_gone(catalog, recor
     path = journal_path(places.data_dir, uid)
     running = ingester(catalog)
     with path.open("rb") as file:
-        assert take_lock(file.fileno(), timeout_s=5)
-        step_for(running, 0.5)
+        assert take_lock(file.fileno(), timeout_s=60)
+        running.step()
+        time.sleep(0.3)
+        running.step()
         size = path.stat().st_size
-    step_for(running, 1.0)
+    step_until(running, lambda: running.is_finished(uid))
     assert path.stat().st_size > size
-    assert running.is_finished(uid)
     assert client[uid].metadata["stop"]["exit_status"] == "fail"
     assert client[uid].metadata["stop"]["num_events"] == {"potentiostat": 50}
 
@@ -415,9 +417,10 @@ def test_a_journal_nobody_was_seen_to_write_is_closed_only_when_it_is_old(
     path.unlink()
     path.write_bytes(content)  # a copy
     running = ingester(catalog)
-    step_for(running, 1.0)
+    for _ in range(3):
+        running.step()
+        time.sleep(0.2)
     assert path.read_bytes() == content
     os.utime(path, (1.7e9, 1.7e9))
-    step_for(running, 1.0)
-    assert running.is_finished(uid)
+    step_until(running, lambda: running.is_finished(uid))
     assert path.read_bytes()[: len(content)] == content

@@ -82,7 +82,7 @@ def stranger(record, uid):
 
         yield read
         process.stdin.close()
-        assert process.wait(30) == 0
+        assert process.wait(60) == 0
 
 
 @pytest.mark.long
@@ -238,7 +238,7 @@ def test_reading_a_run_that_grows_never_fails(record, catalog):
     thread.start()
     lengths = []
     try:
-        for _ in range(2):
+        while len(lengths) < 2 or lengths[-1][0] == lengths[0][0]:
             node = catalog[run.uid]
             column = node["potentiostat"]["potential"].read()
             whole = node["potentiostat"].read()
@@ -258,8 +258,6 @@ def test_reading_a_run_that_grows_never_fails(record, catalog):
         ended.set()
         thread.join()
     run.stop()
-    # It did grow between the first and the last time it was read.
-    assert lengths[-1][0] > lengths[0][0]
     assert lengths[-1][1] > lengths[0][1]
     outcome = verify(run.uid, record, catalog=catalog)
     assert outcome.same, outcome.differences

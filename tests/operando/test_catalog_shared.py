@@ -30,6 +30,7 @@ from operando.catalog import (
 from operando.catalog._ingester import Ingester
 from operando.catalog._places import Places
 from operando.journal import JournalWriter
+from operando.queueing._redis import _a_free_port
 from operando.runs import Run
 
 ROOT = Path(__file__).parents[2]
@@ -50,9 +51,8 @@ class Server:
     """A tiled server on a PostgreSQL, both started here."""
 
     def __init__(self, folder, database):
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
+        # While it is away, nobody else is given its port.
+        self.port = _a_free_port()
         self.uri = f"http://127.0.0.1:{self.port}/api/v1"
         self.configuration = folder / "catalog-server.yml"
         text = given("yaml tiled-server")
@@ -90,7 +90,7 @@ class Server:
 
     def stop(self):
         self.process.terminate()
-        self.process.wait(timeout=20)
+        self.process.wait(timeout=60)
 
 
 @pytest.fixture(scope="module")
@@ -149,7 +149,7 @@ def test_three_computers_write_at_once_one_is_killed_and_the_server_goes_away(se
     server.stop()
     for data in server.folders:
         uids[data] += [record_run(data, rows) for rows in (15, 600)]
-    give_up = time.monotonic() + 30
+    give_up = time.monotonic() + 60
     while not status(killed).away and time.monotonic() < give_up:
         time.sleep(0.1)
     told = status(killed)
@@ -359,11 +359,13 @@ def test_an_append_whose_answer_is_lost_is_not_repeated(server, wire, record_run
 
 @contextmanager
 def no_rows_taken(server, table):
-    """Keep PostgreSQL from taking rows into a table for 6 s; they can be read meanwhile."""
-    locked = f"BEGIN; LOCK TABLE {table} IN SHARE MODE; SELECT pg_sleep(6); COMMIT;"
+    """Keep PostgreSQL from taking rows into a table for 10 s; they can be read meanwhile."""
+    locked = f"BEGIN; LOCK TABLE {table} IN SHARE MODE; SELECT pg_sleep(10); COMMIT;"
     holder = threading.Thread(target=server.database.psql, args=(f"\\c rows\n{locked}\n",))
     holder.start()
-    time.sleep(0.5)
+    held = f"SELECT 1 FROM pg_locks WHERE relation = '{table}'::regclass AND mode = 'ShareLock'"
+    while "1 row" not in server.database.psql(f"\\c rows\n{held} AND granted;\n"):
+        time.sleep(0.05)
     yield
     holder.join()
 

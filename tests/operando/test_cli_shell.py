@@ -55,7 +55,7 @@ class Terminal:
         )
         os.close(slave)
 
-    def read_until(self, text: str, timeout_s: float = 40.0) -> str:
+    def read_until(self, text: str, timeout_s: float = 60.0) -> str:
         seen = ""
         while text not in seen:
             readable, _, _ = select.select([self.master], [], [], timeout_s)
@@ -107,7 +107,7 @@ def test_two_ctrl_c_end_a_run_and_the_prompt_comes_back(terminal: Terminal, tmp_
     terminal.type("RE.state\r")
     terminal.read_until("'idle'")
     terminal.type("exit\r")
-    assert terminal.process.wait(30) == 0
+    assert terminal.process.wait(60) == 0
     (run,) = list_runs(tmp_path / "data")
     assert (run.exit_status, run.reason) == ("abort", "aborted by the operator")
     assert run.rows["potentiostat"] > 0
@@ -116,7 +116,7 @@ def test_two_ctrl_c_end_a_run_and_the_prompt_comes_back(terminal: Terminal, tmp_
 def test_sigterm_at_the_prompt_closes_the_bench(terminal: Terminal, tmp_path: Path) -> None:
     terminal.read_until("In [1]")
     terminal.process.send_signal(signal.SIGTERM)
-    assert terminal.process.wait(30) == 128 + signal.SIGTERM
+    assert terminal.process.wait(60) == 128 + signal.SIGTERM
     left = subprocess.run(
         ["ps", "-e", "-o", "pid=,args="], capture_output=True, text=True, check=True
     ).stdout

@@ -337,7 +337,7 @@ def test_who_stays_in_the_guards_door_keeps_nobody_out(monkeypatch: pytest.Monke
             good.sendall(json.dumps(order).encode() + b"\n")
             good.settimeout(0.3)
             answer = b""
-            while not answer and time.monotonic() - began < 20:
+            while not answer and time.monotonic() - began < 60:
                 try:
                     slow.sendall(b"x")  # letter by letter: each of them was patience anew
                 except OSError:
@@ -356,7 +356,7 @@ def test_who_stays_in_the_guards_door_keeps_nobody_out(monkeypatch: pytest.Monke
 def test_who_does_not_know_the_token_is_told_nothing(order: bytes) -> None:
     asked: list[str] = []
     door = _Door(asked.append)
-    with closing(socket.create_connection(("127.0.0.1", door.port), timeout=5)) as line:
+    with closing(socket.create_connection(("127.0.0.1", door.port), timeout=60)) as line:
         line.sendall(order)
         line.shutdown(socket.SHUT_WR)
         try:

@@ -29,7 +29,7 @@ def test_a_request_is_taken_once_and_its_asker_hears_the_answer() -> None:
     assert taken.request == STOP
     thread = threading.Thread(target=taken.accept, args=("the cell is opened",))
     thread.start()
-    assert first.answer(10.0) == "the cell is opened"
+    assert first.answer(60.0) == "the cell is opened"
     thread.join()
     box.end("the run has ended")
     with pytest.raises(RequestRefusedError, match="the run has ended"):

@@ -25,6 +25,7 @@ from operando.queueing.model import Mount, Record
 from operando.queueing.store import Store
 
 PASSWORD = "a long enough sentence"  # noqa: S105 - of nobody
+pytestmark = pytest.mark.timeout(180)  # a queue server and a door are started
 
 
 @dataclass
@@ -47,7 +48,7 @@ class Door:
         content = None if given is None else json.dumps(given)
         at = f"{self.at}{path}"
         return httpx.request(
-            method, at, headers=headers, content=content, timeout=20, trust_env=False
+            method, at, headers=headers, content=content, timeout=60, trust_env=False
         )
 
     def post(self, path: str, who: str | None, given: Any) -> httpx.Response:
@@ -118,7 +119,7 @@ def door() -> Iterator[Door]:
         for process in processes[1:]:
             process.send_signal(signal.SIGTERM)
         for process in processes:
-            process.communicate(timeout=20)
+            process.communicate(timeout=60)
         redis.stop()
         shutil.rmtree(data)
 
@@ -127,7 +128,7 @@ def _login(door: Door, name: str, password: str) -> httpx.Response:
     return httpx.post(
         f"{door.at}/api/auth/provider/operando/token",
         data={"username": name, "password": password},
-        timeout=30,
+        timeout=60,
         trust_env=False,
     )
 
@@ -145,13 +146,14 @@ def test_nobody_without_a_key_is_told_anything(door: Door) -> None:
     for path in ("/api/status", "/operando/state", "/docs", "/api/queue/get"):
         assert door.ask("GET", path).status_code == 401
     assert door.post("/api/queue/item/add", None, _item()).status_code == 401
-    wrong = httpx.get(f"{door.at}/api/status", headers={"authorization": "ApiKey " + "ab" * 36})
-    assert wrong.status_code == 401
-    assert httpx.get(f"{door.at}/api/status?api_key={'ab' * 36}").status_code == 400
+    wrong = {"authorization": "ApiKey " + "ab" * 36}
+    assert httpx.get(f"{door.at}/api/status", headers=wrong, timeout=60).status_code == 401
+    assert httpx.get(f"{door.at}/api/status?api_key={'ab' * 36}", timeout=60).status_code == 400
     # bluesky-httpserver itself takes the scopes that it demands here from the address.
     upgrade = {"upgrade": "websocket", "connection": "Upgrade", "sec-websocket-version": "13"}
     upgrade["sec-websocket-key"] = "MDEyMzQ1Njc4OWFiY2RlZg=="
-    console = httpx.get(f"{door.at}/api/console_output/ws?scopes=", headers=upgrade)
+    at = f"{door.at}/api/console_output/ws?scopes="
+    console = httpx.get(at, headers=upgrade, timeout=60)
     assert console.status_code == 401
     assert _login(door, "otto", "another sentence").status_code == 401
 

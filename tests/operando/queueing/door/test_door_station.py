@@ -40,7 +40,7 @@ class Station:
         self._environment |= {"TILED_PROFILES": str(home), "OPERANDO_GUARD": "on"}
         self._environment["OPERANDO_STATIONS"] = str(stations)
         self._door: subprocess.Popen[str] | None = None
-        self._client = httpx.Client(timeout=40, trust_env=False)
+        self._client = httpx.Client(timeout=60, trust_env=False)
 
     def open(self) -> None:
         self.command("station", "start", "A1")
@@ -61,7 +61,7 @@ class Station:
         self._client.close()
         if self._door is not None:
             self._door.terminate()
-            self._door.communicate(timeout=20)
+            self._door.communicate(timeout=60)
         self.command("station", "stop", "--all", "--abort")
         self.command("catalog", "stop")
 
