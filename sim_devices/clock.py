@@ -91,6 +91,7 @@ class SimulatedClock:
         self._hurries: Counter[str] = Counter()
         self._exchanges: Counter[str] = Counter()
         self._holds: Counter[str] = Counter()
+        self._held_from: dict[str, tuple[float, Callable[[], None]]] = {}
         self._anchor_wall = self._wall.now()
         self._anchor_cell = 0.0
         self._rate = 1.0
@@ -139,6 +140,11 @@ class SimulatedClock:
             if self._bound is None:  # a leader takes over a free clock where it stands
                 self._anchor_cell, self._anchor_wall = self._now(), self._wall.now()
             self._bound = max(cell_time_s, self._now())
+            for reason, (begin, reached) in list(self._held_from.items()):
+                if begin <= self._bound:
+                    del self._held_from[reason]
+                    self._count(self._holds, reason, +1)
+                    reached()
             rate = self._rate
             while True:
                 wall = self._wall.now()
@@ -215,6 +221,23 @@ class SimulatedClock:
             yield
         finally:
             self._count(self._holds, reason, -1)
+
+    @contextmanager
+    def held_from(
+        self, cell_time_s: float, reason: str, reached: Callable[[], None]
+    ) -> Iterator[None]:
+        """As `held`, from the moment on at which the leader waits for ``cell_time_s`` or later.
+
+        ``reached`` is called in that moment, in the leader's thread.
+        """
+        with self._condition:
+            self._held_from[reason] = cell_time_s, reached
+        try:
+            yield
+        finally:
+            with self._condition:
+                if self._held_from.pop(reason, None) is None:
+                    self._count(self._holds, reason, -1)
 
     def open_exchange(self, reason: str) -> None:
         """Hold the clock at factor 1 until `close_exchange` was called as often for this reason."""

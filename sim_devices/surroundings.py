@@ -77,6 +77,11 @@ class LeadingClock(MeasuringClock, Protocol):
     def held(self, reason: str) -> AbstractContextManager[None]:
         """Let the clock all but stand still while the block runs."""
 
+    def held_from(
+        self, cell_time_s: float, reason: str, reached: Callable[[], None]
+    ) -> AbstractContextManager[None]:
+        """Let it do so from a cell time on, and tell when that is reached."""
+
 
 class TruthWriter(Protocol):
     """Where it is written what really happened."""

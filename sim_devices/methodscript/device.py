@@ -174,6 +174,7 @@ class EmStat4:
         self._closed = False
         self._power_was_cut = False
         self._programs_until_hold: int | None = None  # None: none will be held
+        self._hold_after_s = 0.0
         self._holding = ExitStack()
         self._plain_commands: dict[str, Callable[[], str]] = {
             "t": self._firmware,
@@ -557,9 +558,17 @@ class EmStat4:
                 self._hold()
 
     def _hold(self) -> None:
-        """Let the clock stand still until `_release`; the condition is held."""
+        """Let the clock stand still, in time, until `_release`; the condition is held."""
         self._programs_until_hold = None
-        self._holding.enter_context(self._clock.held("fault"))
+        if self._hold_after_s:
+            begin = self._clock.now() + self._hold_after_s
+            self._holding.enter_context(self._clock.held_from(begin, "fault", self._tell_held))
+        else:
+            self._holding.enter_context(self._clock.held("fault"))
+            self._tell_held()
+
+    def _tell_held(self) -> None:
+        self._machine.write_truth("held")
 
     def _release(self) -> None:
         with self._changed:
@@ -575,6 +584,7 @@ class EmStat4:
         if fault == "hold":
             with self._changed:
                 programs = int(float(str(options.get("programs", 0))))
+                self._hold_after_s = number_of(options, "after_s", 0.0)
                 if programs:
                     self._programs_until_hold = programs
                 elif self._running:

@@ -2,6 +2,12 @@
 
 What a command needs is imported when it runs; what most of them need is imported here, once.
 
+With DOOM in its environment a process dies of itself in the middle of a run: once rows of a stream
+are recorded it writes faults to the simulated bench and sends itself a signal. However busy the
+computer is, it has then recorded these rows and not many more. As a JSON list: what it waits for,
+[stream, rows, role or null] one after the other (of the leader the rows of the run's own program);
+the faults; the signal's number.
+
 Standard input is a socket. Each packet on it orders a process: in JSON its arguments, environment
 and folder, with the descriptors of its standard output and standard error, and of a pipe on which
 its number and, once it is over, its exit status are told.
@@ -10,8 +16,13 @@ its number and, once it is over, its exit status are told.
 import json
 import os
 import selectors
+import signal
 import socket
 import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
 
 import operando.analysis
 import operando.catalog
@@ -21,7 +32,9 @@ import operando.live
 import operando.resume
 import operando.session  # noqa: F401
 from operando import cli
+from operando.journal import JournalWriter
 
+LEADER = "potentiostat"
 ORDER_BYTES = 1 << 20
 TOLD_BYTES = 16
 
@@ -71,7 +84,64 @@ def arguments_of_new_process(orders: socket.socket) -> list[str] | None:
             selector.register(number, selectors.EVENT_READ)
 
 
+class Doom:
+    """What brings the end; called with each document once it is in the journal."""
+
+    def __init__(self, after: list[Any], faults: list[Any], number: int) -> None:
+        self._after = after
+        self._faults = faults
+        self._number = number
+        self._streams: dict[str, str] = {}
+        self._begun = self._seen = 0
+
+    def __call__(self, name: str, doc: Mapping[str, Any]) -> None:
+        if name == "start":
+            self._begun = doc.get("resume", {}).get("begin", {}).get("step", 0)
+        elif name == "descriptor":
+            self._streams[doc["uid"]] = doc["name"]
+        elif name in ("event", "event_page") and self._after:
+            stream, rows, role = self._after[0]
+            if self._streams[doc["descriptor"]] == stream:
+                self._seen += self._count(name, doc, stream, role)
+            if self._seen >= rows:
+                self._after.pop(0)
+                self._seen = 0
+                if not self._after:
+                    self._end()
+
+    def _count(self, name: str, doc: Mapping[str, Any], stream: str, role: int | None) -> int:
+        page = name == "event_page"
+        if stream != LEADER:
+            return len(doc["seq_num"]) if page else 1
+        steps, roles = (doc["data"][f"{LEADER}_{column}"] for column in ("step", "role"))
+        rows = zip(steps, roles, strict=True) if page else [(steps, roles)]
+        return sum(step > self._begun and role in (None, its) for step, its in rows)
+
+    def _end(self) -> None:
+        simulated = Path(os.environ["OPERANDO_SIM"])
+        with (simulated / "faults").open("a") as file:
+            file.write("".join(json.dumps(fault) + "\n" for fault in self._faults))
+        if self._number != signal.SIGKILL and self._faults:
+            # It ends what runs itself, and is not to be quicker than what it breaks.
+            truth = simulated / "sim_truth" / f"{LEADER}.jsonl"
+            while '"held"' not in truth.read_text():
+                time.sleep(0.01)
+        os.kill(os.getpid(), self._number)
+
+
+def be_doomed(after: list[Any], faults: list[Any], number: int) -> None:
+    take, doom = JournalWriter.__call__, Doom(after, faults, number)
+
+    def take_and_die(self: JournalWriter, name: str, doc: Mapping[str, Any]) -> None:
+        take(self, name, doc)
+        doom(name, doc)
+
+    JournalWriter.__call__ = take_and_die  # type: ignore[method-assign]
+
+
 if __name__ == "__main__":
     arguments = arguments_of_new_process(socket.socket(fileno=os.dup(0)))
     if arguments is not None:
+        if told := os.environ.pop("DOOM", ""):
+            be_doomed(*json.loads(told))
         sys.exit(cli.main(arguments))

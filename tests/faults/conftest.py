@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,12 +16,12 @@ from typing import Any
 import pytest
 import yaml
 
-from operando.journal import documents, journal_path
+from operando.journal import documents, journal_path, list_runs
 from operando.simulation import SimulatedBench
 from techniques import GalvanostaticStep, Limit, Protocol, Recording, Schedule
 
 CELL = PRESET = "zn-bare-half"
-PATIENCE_S = 40.0
+PATIENCE_S = 60.0
 COMMAND_LINES = Path(__file__).with_name("command_line_process.py")
 TOLD_BYTES = 16
 
@@ -146,10 +146,13 @@ class BrokenBench:
         path.write_text(yaml.safe_dump(protocol.model_dump(mode="json")))
         return path
 
-    def operando(self, *arguments: str, code: str | None = None) -> Any:
+    def operando(
+        self, *arguments: str, code: str | None = None, doom: Sequence[Any] | None = None
+    ) -> Any:
         """Start the command line in a process of its own; without a catalog service.
 
-        With ``code`` that starts it, once it has prepared what is to happen.
+        With ``code`` that starts it, once it has prepared what is to happen. ``doom``: when it dies
+        of itself, as `command_line_process` tells.
         """
         self.data.mkdir(exist_ok=True)
         # In the way of the service: starting it takes longer than the run. That it cannot start
@@ -159,6 +162,8 @@ class BrokenBench:
             "OPERANDO_DATA": str(self.data),
             "OPERANDO_SIM": str(self.sim),
         }
+        if doom is not None:
+            environment["DOOM"] = json.dumps(doom)
         if code is None:
             return CommandLine(self._orders(), arguments, environment)
         return subprocess.Popen(
@@ -168,6 +173,40 @@ class BrokenBench:
             stderr=subprocess.PIPE,
             text=True,
         )
+
+    def die(
+        self,
+        *arguments: str,
+        after: Sequence[tuple[str, int, int | None]],
+        faults: Sequence[Mapping[str, Any]] = (),
+        number: int = signal.SIGKILL,
+    ) -> str:
+        """Let the command line die of itself in a run, and come about what it breaks.
+
+        Args:
+            arguments: of the command line.
+            after: what it has recorded then: (stream, rows, role or None), one after the other; of
+                the leader, rows of the run's own program.
+            faults: what it breaks then; as for `inject`.
+            number: of the signal that it sends itself.
+
+        Returns:
+            The uid of its run.
+        """
+        before = self._came_about(), self._held()
+        process = self.operando(*arguments, doom=(after, faults, int(number)))
+        told = process.communicate()
+        assert process.returncode in (-number, 128 + number), told
+        wait_for(lambda: self._came_about() == before[0] + len(faults), f"not broken: {faults}")
+        if any(fault["fault"] == "hold" for fault in faults):
+            wait_for(lambda: self._held() > before[1], "the clock was not held")
+        return list_runs(self.data)[0].uid
+
+    def _came_about(self) -> int:
+        return sum(line["outcome"] == "injected" for line in self.truth("bench", "fault"))
+
+    def _held(self) -> int:
+        return len(self.truth("potentiostat", "held"))
 
     # -- what is left
 

@@ -4,7 +4,7 @@ import json
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +23,16 @@ from operando.runs import Run
 from operando.session import RunFailedError, Session
 from techniques import Protocol, SafetyLimits, Schedule
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(240)
 FACTOR = 400.0
 COLLECTED, LOOK, LOST_BEFORE = 32, 64, 16
 PLATE, REST, STRIP = -1, 0, 1
 CHARGE = 0.1  # mAh/cm2 a plating, 360 s at 1 mA/cm2
 ROW_S = 1.0
+# The clock stands still: in the plating, or wherever it died, until somebody aborts the program.
+HOLD = {"instrument": "potentiostat", "fault": "hold", "after_s": 30.0}
+POWER_CUT = {"instrument": "potentiostat", "fault": "power-cycle", "seconds": 0.2}
+FILE_STORE = {"instrument": "potentiostat", "fault": "file-store"}
 
 
 def cycling(
@@ -36,9 +40,10 @@ def cycling(
     cell: str = "zn-bare-half",
     charge: float = CHARGE,
     rest_s: float = 10,
+    row_s: float = ROW_S,
     **more: Any,
 ) -> Protocol:
-    record = {"dt_s": ROW_S, "edge_dt_s": ROW_S}
+    record = {"dt_s": row_s, "edge_dt_s": ROW_S}
     half = {"current_density_ma_cm2": 1.0, "record": record}
     technique = {
         "type": "sequence",
@@ -81,23 +86,25 @@ class Bench:
         path = self.broken.write_protocol(protocol)
         return self.broken.operando("run", str(path), "--only", "potentiostat")
 
-    def kill_after(self, process: "subprocess.Popen[str]", rows: int, members: int = 1) -> str:
-        """Kill -9 once the newest run has so many rows of its own program; return its uid."""
+    def die(
+        self,
+        protocol: Protocol,
+        rows: int,
+        *,
+        role: int | None = None,
+        first: Sequence[tuple[str, int, int | None]] = (),
+        then: Sequence[Mapping[str, Any]] = (),
+        number: int = signal.SIGKILL,
+    ) -> str:
+        """Have a run die once so many rows are recorded, and ``first`` before; return its uid.
 
-        def enough() -> bool:
-            assert process.poll() is None, process.communicate()
-            runs = list_runs(self.broken.data)
-            if len(runs) != members or runs[0].rows.get("potentiostat", 0) < rows:
-                return False
-            run = self.run_of(runs[0].uid)
-            begun = run.start.get("resume", {"begin": {"step": 0}})["begin"]["step"]
-            step = run.streams["potentiostat"].columns["potentiostat_step"]
-            return int(np.sum(step > begun)) >= rows
-
-        self.wait_for(enough, f"{rows} rows did not come")
-        process.send_signal(signal.SIGKILL)
-        process.communicate()
-        return list_runs(self.broken.data)[0].uid
+        ``then``: what it breaks in that moment.
+        """
+        path = str(self.broken.write_protocol(protocol))
+        after = [*first, ("potentiostat", rows, role)]
+        return self.broken.die(
+            "run", path, "--only", "potentiostat", after=after, faults=then, number=number
+        )
 
     def hold(self, programs: int = 0) -> None:
         """Let the cell's time stand still in this or a later program until somebody aborts it.
@@ -198,9 +205,10 @@ def undisturbed(
 ) -> Bench:
     bench = Bench(make_broken(tmp_path_factory.mktemp("undisturbed")), wait_for)
     with bench.broken.serve("potentiostat", factor=5 * FACTOR):
-        process = bench.begin(cycling(2))
-        assert process.wait(60) == 0, process.communicate()
-        process.communicate()
+        # No more rows a second than the others have: a computer that is slow could not read them.
+        process = bench.begin(cycling(2, row_s=5 * ROW_S))
+        told = process.communicate()
+        assert process.returncode == 0, told
     return bench
 
 
@@ -212,10 +220,7 @@ def test_after_a_kill_in_mid_plating_the_experiment_is_as_if_nothing_had_happene
     bench: Bench, undisturbed: Bench
 ) -> None:
     with bench.broken.serve("potentiostat", factor=FACTOR):
-        process = bench.begin(cycling(2))
-        first = bench.kill_after(process, 100)
-        time.sleep(0.1)  # the instrument goes on by itself
-        bench.hold()  # in the plating, however long it takes to connect
+        first = bench.die(cycling(2), 100, then=(HOLD,))
         new = bench.resume()
         assert not bench.broken.cell_is_on()
     bench.whole()
@@ -276,17 +281,10 @@ def test_an_experiment_that_a_rule_has_interrupted_is_resumed_within_the_program
     }
     judge = TipsEverywhere()
 
-    def programs_noted() -> int:
-        runs = list_runs(bench.broken.data)
-        return runs[0].rows.get("programs", 0) if runs else 0
-
     with bench.broken.serve("potentiostat", factor=FACTOR / 2):
-        process = bench.begin(cycling(1, rules=[rule]))
-        bench.wait_for(lambda: programs_noted() == 2, "the plating was not interrupted")
-        # It is noted before it begins.
-        first = bench.kill_after(process, list_runs(bench.broken.data)[0].rows["potentiostat"] + 20)
-        time.sleep(0.1)  # the instrument goes on by itself
-        bench.hold()
+        # The second program is noted before it begins.
+        noted = (("programs", 2, None),)
+        first = bench.die(cycling(1, rules=[rule]), 20, first=noted, then=(HOLD,))
         with bench.session() as session:
             session.verdicts = lambda start: judge  # type: ignore[method-assign]
             new = resume(session)
@@ -324,16 +322,11 @@ def test_after_a_kill_in_the_spectrum_of_a_rule_what_was_to_follow_it_is_begun(
         "then": [{"do": "impedance_spectrum", "spectrum": slow}],
     }
 
-    def points() -> int:
-        runs = list_runs(bench.broken.data)
-        return runs[0].rows.get("impedance", 0) if runs else 0
-
     with bench.broken.serve("potentiostat", factor=FACTOR / 2):
-        process = bench.begin(cycling(1, rules=[rule]))
-        bench.wait_for(lambda: points() >= 22 or process.poll() is not None, "no spectrum came")
-        process.kill()
-        process.communicate()
-        time.sleep(0.2)  # the instrument goes on with the spectrum by itself
+        path = str(bench.broken.write_protocol(cycling(1, rules=[rule])))
+        bench.broken.die(
+            "run", path, "--only", "potentiostat", after=[("impedance", 22, None)], faults=[HOLD]
+        )
         bench.resume()
     interrupted, resumed = bench.chain
     assert len(interrupted.streams["programs"].columns["programs_t"]) == 1
@@ -359,8 +352,7 @@ def test_a_program_that_had_ended_by_itself_is_collected_and_nothing_is_started(
     bench: Bench, undisturbed: Bench
 ) -> None:
     with bench.broken.serve("potentiostat", factor=2 * FACTOR):
-        process = bench.begin(cycling(1))
-        bench.kill_after(process, 20)
+        bench.die(cycling(1), 20)
         bench.program_ends()
         scripts = len(bench.broken.truth("potentiostat", "cell_on"))
         bench.resume()
@@ -408,11 +400,7 @@ def in_role(bench: Bench, role: int, rows: int) -> bool:
 
 def test_a_resumed_run_ends_where_it_strips_more_than_was_plated_before_it(bench: Bench) -> None:
     with bench.broken.serve("potentiostat", factor=FACTOR / 2):
-        process = bench.begin(cycling(1))
-        bench.wait_for(lambda: in_role(bench, STRIP, 20), "the strip did not begin")
-        bench.hold()
-        process.send_signal(signal.SIGKILL)
-        process.communicate()
+        bench.die(cycling(1), 20, role=STRIP, then=(HOLD,))
         with bench.session():
             pass  # somebody connects: that ends the program and opens the cell
         # A short carries the current of the strip, whose potential never reaches the cut-off.
@@ -435,10 +423,8 @@ def test_what_was_stopped_by_hand_goes_on_without_the_look_at_its_reference(benc
     cell = "zn-bare-half-reference"
     # The wire is 15 mV off.
     with bench.broken.serve("potentiostat", factor=FACTOR, preset="zn-bare-half-bad-reference"):
-        process = bench.begin(cycling(1, cell=cell))
-        bench.wait_for(lambda: in_role(bench, PLATE, 100), "the plating did not begin")
-        process.send_signal(signal.SIGTERM)
-        process.communicate()
+        # Held until it has been aborted, however long that takes.
+        bench.die(cycling(1, cell=cell), 100, role=PLATE, then=(HOLD,), number=signal.SIGTERM)
         (stopped,) = bench.chain
         flags = stopped.streams["potentiostat"].columns["potentiostat_flags"].astype(int)
         looked = np.flatnonzero(flags & LOOK)
@@ -475,15 +461,10 @@ def test_what_was_stopped_by_hand_in_the_spectrum_of_a_rule_goes_on_after_it(ben
         "then": [{"do": "impedance_spectrum", "spectrum": slow}],
     }
 
-    def points() -> int:
-        runs = list_runs(bench.broken.data)
-        return runs[0].rows.get("impedance", 0) if runs else 0
-
     with bench.broken.serve("potentiostat", factor=FACTOR / 2, preset=cell):
-        process = bench.begin(cycling(1, cell=cell, rules=[rule]))
-        bench.wait_for(lambda: points() >= 22 or process.poll() is not None, "no spectrum came")
-        process.send_signal(signal.SIGTERM)
-        process.communicate()
+        path = str(bench.broken.write_protocol(cycling(1, cell=cell, rules=[rule])))
+        points = [("impedance", 22, None)]
+        bench.broken.die("run", path, "--only", "potentiostat", after=points, number=signal.SIGTERM)
         bench.resume()
     stopped, resumed = bench.chain
     flags = stopped.streams["potentiostat"].columns["potentiostat_flags"].astype(int)
@@ -497,9 +478,7 @@ def test_what_was_stopped_by_hand_in_the_spectrum_of_a_rule_goes_on_after_it(ben
 
 def test_when_host_and_instrument_both_died_somebody_has_to_decide(bench: Bench) -> None:
     with bench.broken.serve("potentiostat", factor=FACTOR):
-        process = bench.begin(cycling(1))
-        bench.kill_after(process, 100)
-        bench.broken.inject("potentiostat", "power-cycle", seconds=0.2)
+        bench.die(cycling(1), 100, then=(POWER_CUT,))
         bench.program_ends()
         time.sleep(0.3)
         with pytest.raises(ResumeError, match="--trust-log"):
@@ -521,11 +500,10 @@ def test_a_chain_of_three_is_one_experiment_and_any_of_its_runs_names_it(
     bench: Bench, undisturbed: Bench
 ) -> None:
     with bench.broken.serve("potentiostat", factor=FACTOR):
-        process = bench.begin(cycling(2))
-        first = bench.kill_after(process, 100)
-        bench.hold()  # while the next process starts
-        process = bench.broken.operando("resume", first[:8], "--only", "potentiostat")
-        second = bench.kill_after(process, 60, members=2)
+        first = bench.die(cycling(2), 100, then=(HOLD,))
+        second = bench.broken.die(
+            "resume", first[:8], "--only", "potentiostat", after=[("potentiostat", 60, None)]
+        )
         third = bench.resume(first)
     bench.whole()
     runs = bench.chain
@@ -543,15 +521,14 @@ def test_a_chain_of_three_is_one_experiment_and_any_of_its_runs_names_it(
 
 def test_a_lead_that_has_come_off_ends_it_before_anything_is_driven(bench: Bench) -> None:
     with bench.broken.serve("potentiostat", factor=FACTOR):
-        process = bench.begin(cycling(1))
-        first = bench.kill_after(process, 100)
+        first = bench.die(cycling(1), 100, then=(HOLD,))
         with bench.session():
             pass  # somebody connects: that ends the program and opens the cell
         bench.broken.inject("cell", "contact", ohm=1e9)
-        bench.wait_for(lambda: bench.broken.truth("bench", "fault"), "not broken")
+        bench.wait_for(lambda: len(bench.broken.truth("bench", "fault")) == 2, "not broken")
         driven = len(bench.broken.truth("potentiostat", "segment"))
         resumed = bench.broken.operando("resume", "last", "--only", "potentiostat")
-        _, told = resumed.communicate(timeout=60)
+        _, told = resumed.communicate()
         assert resumed.returncode == 1, told
         assert "--accept-check goes on" in told
         assert not bench.broken.cell_is_on()
@@ -562,7 +539,7 @@ def test_a_lead_that_has_come_off_ends_it_before_anything_is_driven(bench: Bench
         assert "series resistance" in refused.reason
         # The lead is put back: the experiment goes on from where it stood, checked once more.
         bench.broken.inject("cell", "contact", ohm=0.0)
-        bench.wait_for(lambda: len(bench.broken.truth("bench", "fault")) == 2, "not repaired")
+        bench.wait_for(lambda: len(bench.broken.truth("bench", "fault")) == 3, "not repaired")
         bench.resume(first)
     bench.whole()
     assert len(bench.chain) == 3
@@ -572,10 +549,7 @@ def test_a_lead_that_has_come_off_ends_it_before_anything_is_driven(bench: Bench
 @pytest.mark.long
 def test_a_changed_resistance_can_be_accepted_and_that_is_recorded(bench: Bench) -> None:
     with bench.broken.serve("potentiostat", factor=FACTOR):
-        process = bench.begin(cycling(4))
-        bench.kill_after(process, 430)
-        bench.broken.inject("cell", "contact", ohm=3.0)
-        bench.wait_for(lambda: bench.broken.truth("bench", "fault"), "not broken")
+        bench.die(cycling(4), 430, then=({"instrument": "cell", "fault": "contact", "ohm": 3.0},))
         with pytest.raises(RunFailedError, match=r"it was 2\.\d+ ohm"):
             bench.resume()
         bench.resume(accept_check=True)
@@ -598,11 +572,9 @@ def test_a_resume_that_was_killed_while_it_looked_at_the_cell_is_made_again(
 ) -> None:
     charge = 0.008
     with bench.broken.serve("potentiostat", factor=10.0):
-        process = bench.begin(cycling(charge=charge, rest_s=2))
-        first = bench.kill_after(process, 20)
+        first = bench.die(cycling(charge=charge, rest_s=2), 20, then=(HOLD | {"after_s": 2.0},))
         begun = len(programs(bench))
         looks = {"open circuit": 1, "spectrum": 2}[looked_at]
-        bench.hold()  # while the next process starts
         bench.hold(looks)
         process = bench.broken.operando("resume", "last", "--only", "potentiostat")
 
@@ -636,14 +608,13 @@ def test_where_the_instruments_file_store_is_full_a_resume_goes_on_without_a_log
     bench: Bench,
 ) -> None:
     with bench.broken.serve("potentiostat", factor=FACTOR):
-        process = bench.begin(cycling(1))
-        first = bench.kill_after(process, 100)
+        first = bench.die(cycling(1), 100, then=(HOLD,))
         with bench.session():
             pass  # connecting ends the program, whose log is whole
         bench.broken.inject("potentiostat", "file-store", kilobytes=1)
-        bench.wait_for(lambda: bench.broken.truth("bench", "fault"), "not broken")
+        bench.wait_for(lambda: len(bench.broken.truth("bench", "fault")) == 2, "not broken")
         process = bench.broken.operando("resume", "last", "--only", "potentiostat")
-        _, told = process.communicate(timeout=60)
+        _, told = process.communicate()
         assert process.returncode == 0, told
         with bench.session() as session:
             assert session.devices["potentiostat"]._driver._files().logs() == []
@@ -667,12 +638,8 @@ def test_a_log_that_ended_because_the_file_store_was_full_tells_no_end(
     error_when_full: int, bench: Bench
 ) -> None:
     with bench.broken.serve("potentiostat", factor=FACTOR):
-        process = bench.begin(cycling(1))
-        bench.kill_after(process, 60)
-        bench.broken.inject(
-            "potentiostat", "file-store", kilobytes=1, error_when_full=error_when_full
-        )
-        bench.wait_for(lambda: bench.broken.truth("bench", "fault"), "not broken")
+        full = FILE_STORE | {"kilobytes": 1, "error_when_full": error_when_full}
+        bench.die(cycling(1), 60, then=(full,))
         # The program goes on and writes nothing more; or it ends there, with the current on.
         time.sleep(0.1)
         with pytest.raises(ResumeError, match=r"--trust-log[\s\S]*--assume-charge"):
@@ -715,10 +682,13 @@ def test_an_experiment_that_died_before_its_first_row_begins_anew(bench: Bench) 
 
 def test_of_two_resumes_at_once_one_is_refused(bench: Bench) -> None:
     with bench.broken.serve("potentiostat", factor=FACTOR):
-        process = bench.begin(cycling(1))
-        bench.kill_after(process, 100)
+        bench.die(cycling(1), 100)
+        bench.program_ends()
+        bench.hold(1)  # the one that looks at the cell first waits for the other one
         both = [bench.broken.operando("resume", "last", "--only", "potentiostat") for _ in range(2)]
-        told = [process.communicate(timeout=60)[1] for process in both]
+        bench.wait_for(lambda: any(x.poll() is not None for x in both), "none is refused")
+        bench.broken.inject("potentiostat", "resume")
+        told = [process.communicate()[1] for process in both]
     assert sorted(process.returncode for process in both) == [0, 2], told
     refused = told[[process.returncode for process in both].index(2)]
     assert "is being recorded, or resumed" in refused
@@ -743,9 +713,7 @@ def test_without_a_log_what_is_not_known_is_said_and_the_operator_decides(bench:
     with bench.broken.serve("potentiostat", factor=FACTOR):
         bench.broken.inject("potentiostat", "file-store", present=0)
         bench.wait_for(lambda: bench.broken.truth("bench", "fault"), "not broken")
-        process = bench.begin(cycling(1))
-        first = bench.kill_after(process, 100)
-        bench.hold()  # in the plating, or the strip would be over for a computer that is slow
+        first = bench.die(cycling(1), 100, then=(HOLD,))
         assert bench.run_of(first).start["instrument_log"]["name"] is None
         time.sleep(1.0)  # time for a whole plating, as far as anybody knows
         with pytest.raises(ResumeError, match="has no log of what it did after it") as refused:
@@ -761,9 +729,7 @@ def test_without_a_log_what_is_not_known_is_said_and_the_operator_decides(bench:
 
 def test_rows_of_a_resume_that_failed_at_once_get_into_no_other_run(bench: Bench) -> None:
     with bench.broken.serve("potentiostat", factor=FACTOR):
-        process = bench.begin(cycling(1))
-        bench.kill_after(process, 100)
-        time.sleep(0.3)
+        bench.die(cycling(1), 100, then=(HOLD,))
         with bench.session() as session:
             device = session.devices["potentiostat"]
             before = device.limits
@@ -800,8 +766,7 @@ def test_after_another_run_on_the_cell_somebody_has_to_decide_and_no_row_is_lost
     bench: Bench,
 ) -> None:
     with bench.broken.serve("potentiostat", factor=FACTOR):
-        process = bench.begin(cycling(1))
-        first = bench.kill_after(process, 20)
+        first = bench.die(cycling(1), 20)
         bench.program_ends()
         with bench.session() as session:
             # Its rows lie in the columns of a file; those of the log must not follow them there.
@@ -829,9 +794,8 @@ def test_what_ended_at_a_safety_limit_while_nobody_listened_is_recorded_and_not_
     bench: Bench,
 ) -> None:
     with bench.broken.serve("potentiostat", factor=FACTOR):
-        process = bench.begin(cycling(1))
-        first = bench.kill_after(process, 60)
-        bench.broken.inject("cell", "contact", ohm=5000.0)
+        loose = {"instrument": "cell", "fault": "contact", "ohm": 5000.0}
+        first = bench.die(cycling(1), 60, then=(loose,))
         bench.program_ends()
         driven = len(bench.broken.truth("potentiostat", "cell_on"))
         with pytest.raises(RunFailedError, match="was ended by a safety limit"):
@@ -854,9 +818,7 @@ def test_a_log_of_which_the_power_cut_left_nothing_leaves_the_decision_to_the_op
     with bench.broken.serve("potentiostat", factor=FACTOR):
         bench.broken.inject("potentiostat", "file-store", held_bytes=10**7)
         bench.wait_for(lambda: bench.broken.truth("bench", "fault"), "not broken")
-        process = bench.begin(cycling(1))
-        bench.kill_after(process, 100)
-        bench.broken.inject("potentiostat", "power-cycle", seconds=0.2)
+        bench.die(cycling(1), 100, then=(POWER_CUT,))
         bench.program_ends()
         time.sleep(0.3)
         for decided in ({}, {"trust_log": True}):

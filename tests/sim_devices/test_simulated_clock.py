@@ -66,6 +66,22 @@ def test_a_clock_that_is_held_all_but_stands_still_whoever_hurries(wall):
         assert clock.rate == 100.0
 
 
+def test_a_clock_can_be_held_once_its_leader_gets_to_a_time(wall):
+    clock = SimulatedClock(100.0, wall=wall)
+    reached = []
+    with clock.hurry("script"):
+        with clock.held_from(5.0, "fault", lambda: reached.append(clock.now())):
+            assert clock.wait_until(4.0)
+            assert (clock.rate, reached) == (100.0, [])
+            assert not clock.wait_until(6.0, unless=lambda: True)
+            assert reached == [pytest.approx(4.0)]
+            wall.time += 100.0
+            assert 4.0 < clock.now() < 4.1
+            assert not clock.wait_until(7.0, unless=lambda: True)
+            assert len(reached) == 1
+        assert clock.rate == 100.0
+
+
 def test_two_exchanges_for_one_reason_both_have_to_close(wall):
     clock = SimulatedClock(100.0, wall=wall)
     with clock.hurry("script"):
