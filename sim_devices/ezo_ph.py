@@ -4,8 +4,8 @@ Commands end with CR, in capitals or not; lines that are answered end with CR. `
 after 0.9 s by the pH and ``*OK``, setters after 0.3 s by ``*OK``, what is unknown by ``*ER``. When
 it has been switched on it streams a reading every second until ``C,0``. Whether it acknowledges
 with ``*OK`` it knows also after a power cut. ``Cal,mid`` begins a calibration: it forgets the
-points at ``low`` and ``high``, and what is read is then what was told; these two count as points
-only, a slope is not simulated.
+points at ``low`` and ``high``, and what is read is then what was told, at the temperature that
+the circuit was told; these two count as points only, a slope is not simulated.
 
 Its probe gives (7 - pH) times a voltage proportional to the temperature of the cell (Nernst), and
 the circuit divides by that of the temperature it was told.
@@ -221,8 +221,7 @@ class EzoPh:
             return False
         if point == "MID":
             self._points = set()
-            with self._cell.lock:
-                self._offset = float(told) - bulk_ph(self._cell)
+            self._offset = float(told) - self._compensated()
         self._points.add(point)
         return True
 
@@ -231,12 +230,15 @@ class EzoPh:
         with self._clock.exchange("ph"), self._wake:
             self._wake.wait_for(lambda: self._closed, seconds)
 
-    def _reading(self) -> str:
+    def _compensated(self) -> float:
+        """Return the pH by the temperature that was told, before any calibration."""
         with self._cell.lock:
             value, kelvin = bulk_ph(self._cell), self._cell.temperature_k
         told_k = self._celsius + _ZERO_CELSIUS_K
-        value = _ZERO_POINT_PH + (value - _ZERO_POINT_PH) * kelvin / told_k
-        value += self._offset + float(self._random.normal(0, self._noise))
+        return _ZERO_POINT_PH + (value - _ZERO_POINT_PH) * kelvin / told_k
+
+    def _reading(self) -> str:
+        value = self._compensated() + self._offset + float(self._random.normal(0, self._noise))
         return f"{self.line.broken.told(min(max(value, 0.0), 14.0), _IMPOSSIBLE_PH):.3f}"
 
     def _fault(self, fault: str, options: dict[str, object]) -> None:

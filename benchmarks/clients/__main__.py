@@ -90,7 +90,7 @@ def row(case: Case) -> tuple[bool, list[str]]:
     told = [f"{name}: {_shortened(value)}" for name, value in found.items()]
     return not wrong, [
         case.instrument,
-        f"{case.package} {_version(case.package)} ({case.by})",
+        f"{case.package} {version(case.package)} ({case.by})",
         case.did,
         "; ".join(told),
         "ok" if not wrong else f"**failed**: {'; '.join(wrong)}",
@@ -109,10 +109,11 @@ def _shortened(value: object) -> str:
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
 
 
-def _version(package: str) -> str:
+def version(package: str, python: Path = PYTHON) -> str:
+    """Return the version of a package in the peers' environment, or that it is not there."""
     asking = f"from importlib.metadata import version; print(version({package!r}))"
-    done = subprocess.run([str(PYTHON), "-c", asking], capture_output=True, text=True, check=True)
-    return done.stdout.strip()
+    done = subprocess.run([str(python), "-c", asking], capture_output=True, text=True, check=False)
+    return done.stdout.strip() or "is not installed: `make clients` brings the peers up to date"
 
 
 def main() -> int:

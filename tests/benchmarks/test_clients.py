@@ -1,10 +1,12 @@
 """The table of other people's drivers: what fails is told, and every client has what it asks."""
 
 import importlib
+import sys
 from pathlib import Path
 
 import pytest
 
+from benchmarks.clients.__main__ import version
 from benchmarks.clients.cases import CASES, Case, about
 from benchmarks.clients.scripts import damaged
 from benchmarks.clients.served import SERVED
@@ -43,6 +45,12 @@ def test_what_did_not_come_and_what_came_otherwise_is_wrong() -> None:
         "ohm: '100' came, not 100 (within 0.5)",
         "well: None came, not True",
     ]
+
+
+def test_a_client_that_an_older_environment_lacks_is_told_and_the_others_are_asked() -> None:
+    python = Path(sys.executable)
+    assert version("pytest", python) == pytest.__version__
+    assert version("no-such-client", python).startswith("is not installed: `make clients`")
 
 
 def _load(text: str) -> None:

@@ -71,12 +71,19 @@ def test_it_streams_until_it_is_told_not_to(port):
     assert line(port) == "*OK"
 
 
-def test_a_circuit_that_is_told_another_temperature_tells_another_ph(port, cell):
+def test_a_circuit_that_is_told_another_temperature_tells_another_ph_until_it_is_calibrated(
+    port, cell
+):
     quiet(port)
     say(port, "RT,0")
     expected = 7 - (7 - bulk_ph(cell)) * cell.temperature_k / 273.15
     assert float(line(port)) == pytest.approx(expected, abs=0.0015)
     assert expected - bulk_ph(cell) == pytest.approx(-0.238, abs=0.001)
+    assert line(port) == "*OK"
+    say(port, "Cal,mid,7.00")
+    assert line(port) == "*OK"
+    say(port, "R")
+    assert float(line(port)) == pytest.approx(7.0, abs=0.0015)
 
 
 def test_the_ph_follows_the_hydrogen(cell):
