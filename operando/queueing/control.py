@@ -1,9 +1,7 @@
 """What people do with stations: start, stop, look at them, decide; the same for shell and page."""
 
-import contextlib
 import difflib
 import json
-import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -345,49 +343,27 @@ class Control:
         Raises:
             QueueError: A station could not be told.
         """
-        if battery_min is not None and not 0 <= battery_min < math.inf:
-            raise QueueError(f"a battery does not last for {battery_min:g} min")
-        said, failed = {}, []
-        for name in names:
-            try:
-                mark, is_new = mains.set_lost(
-                    self._data_dir, name, by=by, why=why, low=low, battery_min=battery_min
-                )
-            except (QueueError, OSError) as error:
-                failed.append(f"station {name}: {error}")  # the others' batteries are as empty
-                continue
-            if is_new:
-                said[name] = f"{mark.told}; {mark.meant(self._entry(name))}"
-        told = self._tell_mains("mains_lost", said, by, "The battery is low" if low else "")
-        if failed:
-            raise QueueError("; ".join([*failed, *told]))
-        return told
+        return mains.say_lost(
+            self._data_dir,
+            [self._entry(name) for name in names],
+            self._cell_in,
+            by=by,
+            why=why,
+            low=low,
+            battery_min=battery_min,
+        )
 
     def mains_back(self, names: Sequence[str], *, by: str, why: str = "") -> list[str]:
         """Say that the mains are back: held items go on, after a look at their cells.
 
         Returns as `mains_lost` does. Raises QueueError: a station could not be told.
         """
-        said = {}
-        for name in names:
-            mark = mains.set_back(self._data_dir, name)
-            if mark is not None:
-                lasted_min = max(0.0, time.time() - mark.at) / 60
-                said[name] = f"the mains are back after {lasted_min:.1f} min" + (
-                    f" ({why})" if why else ""
-                )
-        return self._tell_mains("mains_back", said, by, "")
+        entries = [self._entry(name) for name in names]
+        return mains.say_back(self._data_dir, entries, self._cell_in, by=by, why=why)
 
-    def _tell_mains(self, event: str, said: Mapping[str, str], by: str, title: str) -> list[str]:
-        if not said:
-            return []
-        cells = {}
-        with contextlib.suppress(QueueError):  # then it is noted of the stations only
-            mounts = {name: self._store().mount(name) for name in said}
-            cells = {name: one.cell_id for name, one in mounts.items() if one is not None}
-        what = title or ("The mains are " + event.removeprefix("mains_"))
-        at = time.strftime("%d %b %H:%M:%S")
-        return mains.tell(self._data_dir, event, said, f"{what}: {at}", by=by, cells=cells)
+    def _cell_in(self, name: str) -> str:
+        mount = self._store().mount(name)
+        return "" if mount is None else mount.cell_id
 
     def _entry(self, name: str) -> StationEntry:
         return next(one for one in self.file.stations if one.name == name)

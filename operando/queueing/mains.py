@@ -7,12 +7,14 @@ off. As long as it is there nothing begins at the station.
 
 import contextlib
 import fcntl
+import math
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from pydantic import ValidationError
 
+from operando.queueing.errors import QueueError
 from operando.queueing.places import private, station_dir, write_private
 from techniques import StationEntry
 from techniques._base import Data
@@ -147,39 +149,114 @@ def _changing(data_dir: Path, station: str) -> Iterator[Path]:
         yield folder / MARK
 
 
-def tell(
+def say_lost(
     data_dir: Path,
-    event: str,
-    said: Mapping[str, str],
-    title: str,
+    entries: Sequence[StationEntry],
+    cell_in: Callable[[str], str],
     *,
     by: str,
-    cells: Mapping[str, str],
+    why: str = "",
+    low: bool = False,
+    battery_min: float | None = None,
 ) -> list[str]:
-    """Write into the log book what was said of the mains, and leave an alert of it.
-
-    Return what could not be written: neither keeps a cell from being opened.
+    """Mark stations as without mains, as `set_lost` does; what is new is noted and told to people.
 
     Args:
         data_dir: The data folder.
-        event: Of the alert.
-        said: What was said, by station.
-        title: Of the alert.
-        by: Who said so.
-        cells: Which cell is in a station, as far as it is known.
+        entries: The stations.
+        cell_in: Returns the cell in a station, empty if there is none, for the log book; may raise
+            QueueError.
+        by: Who says so.
+        why: In words.
+        low: Whether the battery is about to be empty.
+        battery_min: How long it lasts from now on, min.
+
+    Returns:
+        What could not be noted or told.
+
+    Raises:
+        QueueError: A station could not be marked; all others are.
+    """
+    if battery_min is not None and not 0 <= battery_min < math.inf:
+        raise QueueError(f"a battery does not last for {battery_min:g} min")
+    said, failed = {}, []
+    for entry in entries:
+        try:
+            mark, is_new = set_lost(
+                data_dir, entry.name, by=by, why=why, low=low, battery_min=battery_min
+            )
+        except (QueueError, OSError) as error:
+            failed.append(f"station {entry.name}: {error}")
+            continue
+        if is_new:
+            said[entry.name] = f"{mark.told}; {mark.meant(entry)}"
+    title = "The battery is low" if low else "The mains are lost"
+    untold = _tell(data_dir, "mains_lost", title, said, cell_in, by)
+    if failed:
+        raise QueueError("; ".join([*failed, *untold]))
+    return untold
+
+
+def say_back(
+    data_dir: Path,
+    entries: Sequence[StationEntry],
+    cell_in: Callable[[str], str],
+    *,
+    by: str,
+    why: str = "",
+) -> list[str]:
+    """Take the marks of stations away, as `set_back` does; arguments and result as of `say_lost`.
+
+    Raises QueueError: a mark could not be taken away; all others are.
+    """
+    said, failed = {}, []
+    for entry in entries:
+        try:
+            mark = set_back(data_dir, entry.name)
+        except (QueueError, OSError) as error:
+            failed.append(f"station {entry.name}: {error}")
+            continue
+        if mark is not None:
+            lasted_min = max(0.0, time.time() - mark.at) / 60
+            said[entry.name] = (
+                f"the mains are back after {lasted_min:.1f} min{f' ({why})' if why else ''}; what "
+                "was held for them goes on behind a look at its cell"
+            )
+    untold = _tell(data_dir, "mains_back", "The mains are back", said, cell_in, by)
+    if failed:
+        raise QueueError("; ".join([*failed, *untold]))
+    return untold
+
+
+def _tell(
+    data_dir: Path,
+    event: str,
+    title: str,
+    said: Mapping[str, str],
+    cell_in: Callable[[str], str],
+    by: str,
+) -> list[str]:
+    """Note and tell what was said of stations; return what could not be.
+
+    Neither a full disk nor a Redis that is gone keeps a cell from being opened.
     """
     from operando.logbook import NoteError, write_note
     from operando.queueing.alerts import leave_alert
 
+    if not said:
+        return []
     failed = []
+    body = "\n".join(f"{station}: {text}" for station, text in said.items())
     try:
-        body = "\n".join(f"{station}: {text}" for station, text in said.items())
-        leave_alert(data_dir, event, title, body)
+        leave_alert(data_dir, event, f"{title}: {time.strftime('%d %b %H:%M:%S')}", body)
     except OSError as error:
         failed.append(f"nobody is told: {error}")
     for station, text in said.items():
+        cell = ""
+        with contextlib.suppress(QueueError):
+            cell = cell_in(station)
         try:
-            write_note(data_dir, text, by, station, cells.get(station))
+            write_note(data_dir, text, by, station, cell or None)
         except NoteError as error:
             failed.append(str(error))
     return failed
