@@ -73,8 +73,10 @@ def declare(add: AddCommand) -> None:
         "hand; nothing begins until they are back",
     )
     said = mains.add_subparsers(metavar="lost|back", required=True)
-    lost = said.add_parser("lost", help="they are lost, or the battery is low")
-    back = said.add_parser("back", help="they are back: what is held for them goes on")
+    about = "they are lost, or, with --low, the battery is about to be empty as well"
+    lost = said.add_parser("lost", help=about, description=f"Say that {about}.")
+    about = "they are back: what is held for them goes on behind a look at its cell"
+    back = said.add_parser("back", help=about, description=f"Say that {about}.")
     for one in (lost, back):
         one.set_defaults(command=_mains, back=one is back, low=False, battery_min=None)
         one.add_argument("names", nargs="*", metavar="STATION", help="by default all")
