@@ -37,7 +37,15 @@ class StationEntry(Data):
     supply: Supply = Field(
         default="mains",
         description="What feeds the potentiostat. Of mains: after the computer was off the cell is "
-        "looked at before anything goes on.",
+        "looked at before anything goes on, and what runs is ended as soon as the mains are told "
+        "to be lost (operando station mains).",
+    )
+    hold_after_s: float | None = Field(
+        default=300.0,
+        ge=0,
+        description="Of ups and independent: how long what runs goes on when the mains are told to "
+        "be lost, s; then it is ended, its cell opened, and held until they are back. None: until "
+        "the battery is told to be low.",
     )
     lease_priority: int = Field(
         default=0, description="Of this station at instruments that stations share; more is first."

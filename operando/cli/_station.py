@@ -66,6 +66,34 @@ def declare(add: AddCommand) -> None:
     decide.add_argument("do", choices=("resume", "skip", "fail"))
     decide.add_argument("--by", metavar="NAME", help="who decided (by default who you are here)")
     add_decisions(decide)
+    mains = part(
+        "mains",
+        _status,
+        "say that the mains are lost, or back: for the scripts of a UPS (NUT, apcupsd), and by "
+        "hand; nothing begins until they are back",
+    )
+    said = mains.add_subparsers(metavar="lost|back", required=True)
+    about = "they are lost, or, with --low, the battery is about to be empty as well"
+    lost = said.add_parser("lost", help=about, description=f"Say that {about}.")
+    about = "they are back: what is held for them goes on behind a look at its cell"
+    back = said.add_parser("back", help=about, description=f"Say that {about}.")
+    for one in (lost, back):
+        one.set_defaults(command=_mains, back=one is back, low=False, battery_min=None)
+        one.add_argument("names", nargs="*", metavar="STATION", help="by default all")
+        one.add_argument("--why", default="", metavar="TEXT", help="what the UPS, or you, tell")
+        one.add_argument("--by", metavar="NAME", help="who says so (by default who you are here)")
+    lost.add_argument(
+        "--low",
+        action="store_true",
+        help="the battery is about to be empty: what runs is ended now, its cell opened, and held",
+    )
+    lost.add_argument(
+        "--battery-min",
+        type=float,
+        metavar="MINUTES",
+        help="how long the battery lasts, as the UPS tells: what runs is ended when half of it is "
+        "over",
+    )
     part(
         "serve",
         _serve,
@@ -175,6 +203,32 @@ def _decide(arguments: argparse.Namespace) -> int:
     by = arguments.by or getpass.getuser()
     control.decide(name, arguments.do, by=by, decisions=cast("Decided", told))
     say(f"Station {name}: decided, {arguments.do}.")
+    return OK
+
+
+def _mains(arguments: argparse.Namespace) -> int:
+    control = _control()
+    names = control.known(arguments.names)
+    by = arguments.by or getpass.getuser()
+    if arguments.back:
+        failed = control.mains_back(names, by=by, why=arguments.why)
+    else:
+        failed = control.mains_lost(
+            names,
+            by=by,
+            why=arguments.why,
+            low=arguments.low,
+            battery_min=arguments.battery_min,
+        )
+    say(f"The mains are {'back' if arguments.back else 'lost'}: {', '.join(names)}.")
+    for text in failed:
+        complain(text)
+    if not control.supervisor_lives:
+        complain(
+            "no supervisor runs: what is to be ended, or to go on, it does when it is started: "
+            "operando station start"
+        )
+        return REFUSED
     return OK
 
 

@@ -35,6 +35,8 @@ EVENTS: Mapping[str, Event] = {
     "cell_wanted": Event("An item waits for its cell to be mounted", "warning"),
     "worker_died": Event("A worker died or hung", "failure", "station"),
     "station_lost": Event("A station is lost", "failure", "station"),
+    "mains_lost": Event("The mains are lost", "failure"),
+    "mains_back": Event("The mains are back", "info"),
     "run_alarm": Event("A run raised an alarm", "failure"),
     "disk_low": Event("The disk is filling up", "warning", "station"),
     "clock_step": Event("The computer's clock was set", "warning", "station"),

@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import Any, Literal, cast
 
 from operando.configuration import load_stations, stations_path
-from operando.queueing import _redis
+from operando.queueing import _redis, mains
 from operando.queueing.decided import Decided
 from operando.queueing.errors import QueueError
 from operando.queueing.model import Command, StationState
 from operando.queueing.places import station_dir
 from operando.queueing.sanitise import pending
 from operando.queueing.store import Store, told
+from techniques import StationEntry
 
 _OPENS_WITHIN_S = 180.0
 _CLOSES_WITHIN_S = 180.0
@@ -232,6 +233,12 @@ class Control:
             told_state, why = "lost", "no supervisor serves it: operando station start"
         elif state.paused:
             why = f"paused: {why}" if why else "paused (operando queue resume)"
+        lost = mains.mark_of(self._data_dir, name)
+        if lost is not None and told_state != "closed":
+            # Its supervisor tells the same, or did before the UPS told more.
+            same = why.startswith(lost.since) and why.endswith(mains.back(name))
+            told_too = (lost.told, lost.meant(self._entry(name)), "" if same else why)
+            why = "; ".join(filter(None, told_too))
         if mount is not None and mount.state == "finished":
             cell += " (finished)"
         return Shown(
@@ -277,6 +284,12 @@ class Control:
         if decisions and do != "resume":
             raise QueueError(f"to {do} needs no decisions: {', '.join(decisions)}")
         store = self._store()
+        lost = mains.mark_of(self._data_dir, name)
+        if lost is not None and do == "resume":
+            raise QueueError(
+                f"station {name}: {lost.told}; when they are back: {mains.back(name)}. What waits "
+                "for nothing else goes on by itself then"
+            )
         state = store.station(name)
         if state is None or state.state != "held":
             how = "closed" if state is None else state.state
@@ -300,6 +313,60 @@ class Control:
         raise QueueError(
             f"decided, but no supervisor has taken it yet: operando station status {name}"
         )
+
+    # -- mains
+
+    def mains_lost(
+        self,
+        names: Sequence[str],
+        *,
+        by: str,
+        why: str = "",
+        low: bool = False,
+        battery_min: float | None = None,
+    ) -> list[str]:
+        """Say that stations are without mains: nothing begins there before they are back.
+
+        What runs goes on as their ``supply`` and ``hold_after_s`` tell, or is ended, its cell
+        opened. Needs neither Redis nor a supervisor.
+
+        Args:
+            names: The stations.
+            by: Who says so.
+            why: In words.
+            low: Whether the battery is about to be empty: everything is ended.
+            battery_min: How long it lasts from now on, min, as the UPS tells.
+
+        Returns:
+            What could not be told to people or noted.
+
+        Raises:
+            QueueError: A station could not be told.
+        """
+        return mains.say_lost(
+            self._data_dir,
+            [self._entry(name) for name in names],
+            self._cell_in,
+            by=by,
+            why=why,
+            low=low,
+            battery_min=battery_min,
+        )
+
+    def mains_back(self, names: Sequence[str], *, by: str, why: str = "") -> list[str]:
+        """Say that the mains are back: held items go on, after a look at their cells.
+
+        Returns as `mains_lost` does. Raises QueueError: a station could not be told.
+        """
+        entries = [self._entry(name) for name in names]
+        return mains.say_back(self._data_dir, entries, self._cell_in, by=by, why=why)
+
+    def _cell_in(self, name: str) -> str:
+        mount = self._store().mount(name)
+        return "" if mount is None else mount.cell_id
+
+    def _entry(self, name: str) -> StationEntry:
+        return next(one for one in self.file.stations if one.name == name)
 
     def _store(self) -> Store:
         if self._opened is None:

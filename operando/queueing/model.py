@@ -38,7 +38,8 @@ class Attempt(Data):
         began: When it was started.
         ended: When it was known to have ended; ``None``: it goes on.
         run_uid: The last run of it; ``None``: it has none.
-        exit_status: That of the run; ``lost``: the worker died or hung.
+        exit_status: That of the run; ``lost``: the worker died or hung; ``mains``: it is held
+            until the mains are back.
         reason: Why it ended as it did.
         decisions: What somebody decided of what is not certain, as `operando.resume.Decisions`.
     """

@@ -30,6 +30,8 @@ _TAIL_BYTES = 1_000_000
 # So many deaths of one item in an hour, and somebody has to look at it.
 DEATHS_AT_MOST, WITHIN_S = 3, 3600.0
 LOOK_FIRST = "look first"
+# The attempt after which an item is held until the mains are back.
+MAINS = "mains"
 
 
 class NotEndedError(QueueError):
@@ -144,6 +146,7 @@ def decided(
     policy: OnDeath,
     look_first: bool,
     now: float,
+    mains: str = "",
 ) -> Record:
     """Return what becomes of an item whose worker died or hung in it.
 
@@ -154,11 +157,13 @@ def decided(
         policy: What was declared for this: resume, skip or hold.
         look_first: Whether the cell was without its instrument, and is looked at before it goes on.
         now: The time, s of the epoch.
+        mains: Why nothing goes on before the mains are back; empty: they are there.
     """
+    waits = bool(mains) and policy == "resume"
     lost = record.attempts[-1].model_copy(
         update={
             "ended": now,
-            "exit_status": "lost",
+            "exit_status": MAINS if waits else "lost",
             "reason": what,
             "run_uid": None if run is None else run.uid,
         }
@@ -176,6 +181,8 @@ def decided(
     if policy == "skip":
         why = f"{what}; it was to be skipped"
         return record.model_copy(update={"state": "skipped", "reason": why, "ended": now})
+    if waits:
+        return record.model_copy(update={"state": "held", "reason": mains})
     return again(record, run, now=now, look_first=look_first)
 
 

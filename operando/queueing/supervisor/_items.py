@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any, cast
 
 from operando.queueing.errors import NotKnownError, QueueError
+from operando.queueing.mains import Mains
 from operando.queueing.managers import Manager
 from operando.queueing.model import EARLY, Attempt, Command, Mount, Record
 from operando.queueing.sanitise import drop, pending, sanitise
@@ -18,7 +19,7 @@ from techniques import StationEntry
 from techniques.queueing import OnDeath
 
 from ._choice import Choice, cell_of, choose, why_not_on
-from ._deaths import LOOK_FIRST, decided
+from ._deaths import LOOK_FIRST, MAINS, again, decided
 from ._endings import Noted, noted, why_ended, why_stopped
 from ._ends import ended_early, left_shorted
 from ._files import StationFiles, Ticket, What
@@ -43,10 +44,16 @@ class Items:
         entry: The station.
         files: Its files.
         manager: Its queue server.
+        mains: Its mains.
     """
 
     def __init__(
-        self, house: House, entry: StationEntry, files: StationFiles, manager: Manager
+        self,
+        house: House,
+        entry: StationEntry,
+        files: StationFiles,
+        manager: Manager,
+        mains: Mains,
     ) -> None:
         self._house = house
         self._store = house.store
@@ -54,6 +61,7 @@ class Items:
         self._name = entry.name
         self._files = files
         self._manager = manager
+        self._mains = mains
         # Which attempt the queue server refused, and how often.
         self._refused: tuple[tuple[str, int], int] = ("", 0), 0
         self._idle_since: float | None = None
@@ -172,6 +180,9 @@ class Items:
             self._end(record, "held", why)
             return
         if self.ended_as_wished(record) or self._is_settled(record):
+            return
+        if self._mains.why:
+            self._end(record, "held", self._mains.why, exit_status=MAINS)
             return
         attempt, number = record.attempts[-1], len(record.attempts)
         plan: What
@@ -350,6 +361,9 @@ class Items:
         if early and state in ("done", "resumed"):
             state = "stopped"
         reason = reason or (str((end_of_life or {}).get("reason", "")))
+        if state == "failed" and self._mains.lost is not None:
+            # Of that maybe; nobody but people can tell.
+            state, reason = "held", f"{self._mains.lost.told}, and its run failed: {reason}"
         wish = self._store.wish(self._name, record.item)
         if wish is not None and state in ("held", "stopped"):
             if state == "held":
@@ -528,7 +542,10 @@ class Items:
             return self._store.record(record.item) or record
         given = _is_of(ticket, record)
         if not given and self._begun(record) is None:
-            return record  # it was not begun: it will be
+            if not self._mains.why:
+                return record  # it was not begun: it will be
+            self._end(record, "held", self._mains.why, exit_status=MAINS)
+            return self._store.record(record.item) or record
         run = last_run(self._house.data_dir, record.item)
         lost = self._lost(record, what, run)
         if (run is None or run.interrupted) and self.ended_as_wished(lost, run):
@@ -544,6 +561,7 @@ class Items:
             policy=policy,
             look_first=without_current and run is not None,
             now=self._house.clock.wall(),
+            mains=self._mains.why,
         )
         wish = self._store.wish(self._name, record.item)
         if after.over and run is not None and not run.interrupted:
@@ -559,6 +577,19 @@ class Items:
         if after.state == "held":
             self._tell_held(after)
         return after
+
+    def waits_for_mains(self, record: Record) -> bool:
+        """Return whether an item is held for nothing but that the mains were lost."""
+        return record.state == "held" and record.attempts[-1].exit_status == MAINS
+
+    def mains_are_back(self, record: Record) -> None:
+        """Have an item go on that waited for the mains: its cell is looked at first."""
+        run, now = last_run(self._house.data_dir, record.item), self._house.clock.wall()
+        decisions = record.attempts[-1].decisions
+        self._store.put_record(
+            again(record, run, now=now, look_first=run is not None, decisions=decisions)
+        )
+        self._store.change_station(self._name, state="idle", why="", since=now)
 
     def _lost(self, record: Record, what: str, run: LastRun | None) -> Record:
         """Return an item whose last attempt is told to have been lost."""
@@ -662,6 +693,8 @@ class Items:
     def _tell_held(self, record: Record) -> None:
         now = self._house.clock.wall()
         self._store.change_station(self._name, state="held", why=record.reason, since=now)
+        if self.waits_for_mains(record):
+            return  # who told of the mains has told of this
         self._house.alerts.send(
             "item_held",
             f"Item {record.item[:8]} on {record.cell_id} is held",

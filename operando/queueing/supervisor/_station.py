@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from operando.queueing.errors import QueueError
+from operando.queueing.mains import Mains
 from operando.queueing.model import Record, StationState
 from operando.queueing.store import manager_prefix, told
 from techniques import StationEntry
@@ -30,6 +31,7 @@ _OPENS_WITHIN_S = 180.0
 _CLOSES_WITHIN_S = 120.0
 _DESTROYED_WITHIN_S = 30.0
 _LEAVES_WITHIN_S = 30.0
+_LEAVES_ON_BATTERY_WITHIN_S = 15.0
 _RETRIES_S = (5.0, 15.0, 60.0)
 _TOLD_AGAIN_S = 60.0
 # Nobody hears of a worker without its queue server; so often is looked whether it drives a cell.
@@ -59,7 +61,8 @@ class Station:
         self.files = StationFiles(house.data_dir, entry.name)
         self.process = ManagerProcess(house, entry, self.files)
         self.manager = self.process.manager
-        self._items = Items(house, entry, self.files, self.manager)
+        self._mains = Mains(house.data_dir, entry)
+        self._items = Items(house, entry, self.files, self.manager, self._mains)
         self._asked = Asked(house, self.name, self.files, self.manager, self._items.finish_if_noted)
         self._opening_since: float | None = None
         self._failures = 0
@@ -126,8 +129,13 @@ class Station:
         """Look at everything once, and do what is to be done now. Raises QueueError."""
         if time.monotonic() - self._stepped_at > _OWN_PAUSE_S:
             self.files.begin_listening()
+        self._mains.look(self._house.clock.wall(), self._house.clock.steady())
         worker = self.files.worker()
         wrong = _deaths.noticed(self.files, worker)
+        if self._mains.out and worker is not None and not wrong:
+            # Before the battery of whoever watches its limits is empty; Redis need not be there.
+            worker.end(_LEAVES_ON_BATTERY_WITHIN_S)
+            wrong = self._mains.why
         if wrong and worker is not None:
             self._dead(worker, wrong)
             return
@@ -158,6 +166,9 @@ class Station:
             held = self._held(state)
             if held is not None and self._items.ended_as_wished(held):
                 return
+            if held is not None and self._items.waits_for_mains(held) and not self._mains.lost:
+                self._items.mains_are_back(held)
+                return
             self._asked.decide(held)
         if status is None:
             # Its watchdog is starting it anew; the worker goes on, and reports in a file.
@@ -170,7 +181,11 @@ class Station:
         elif not there:
             if record is not None and worker is None and self._items.ended_as_wished(record):
                 return
-            self._closed(state, status)
+            idle = status.get("manager_state") == "idle"
+            if self._mains.out and idle and state.wanted == "open":
+                self._without_mains(state, record)
+            else:
+                self._closed(state, status)
         elif record is not None:
             self._opening_since, self._failures = None, 0
             if self._items.follow(record, status):
@@ -188,7 +203,7 @@ class Station:
             pipe.exists(f"operando:mounting:{self.name}", f"operando:decision:{self.name}")
             found = pipe.execute(raise_on_error=False)
         kept = (self.files.reported(), self._house.no_start, self._house.redis_starts)
-        return (*map(str, found), *kept)
+        return (*map(str, found), *kept, self._mains.why, self._mains.out)
 
     def _state(self) -> StationState:
         """Return how the station is; what could not be read any more is as it was last."""
@@ -290,6 +305,16 @@ class Station:
         self._opening_since = now
         self.manager.open()
 
+    def _without_mains(self, state: StationState, record: Record | None) -> None:
+        """Leave a station closed whose worker was ended, until the mains are back."""
+        self._opening_since, self._failures, self._retry_at = None, 0, 0.0
+        if record is not None:
+            self._items.after_death(record, self._mains.why)
+        elif state.state != "held" and self._mains.why not in state.why:
+            self._tell(state, state="lost", why=self._mains.why)
+        else:
+            self._quiet_until = time.monotonic() + _QUIET_S
+
     def _why_not(self) -> str:
         """Return what the worker said last before it gave up."""
         for name in ("worker.log", "manager.log"):
@@ -365,10 +390,10 @@ class Station:
             return
         self._items.ask_for(choice)
         if choice.item is not None and mount is not None:
-            if not self._house.no_start:
+            why = self._mains.why or self._house.no_start
+            if not why:
                 self._items.begin(choice.item, mount)
                 return
-            why = self._house.no_start
         if (state.state, state.why) != ("idle", why):
             self._tell(state, state="idle", why=why)
             return
@@ -432,7 +457,8 @@ class Station:
                 return
             self._secured = worker, done
             _log.warning("station %s: %s; %s", self.name, what, done)
-            self._house.alerts.send("worker_died", what, done, station=self.name)
+            if what != self._mains.why or "NOT " in done:
+                self._house.alerts.send("worker_died", what, done, station=self.name)
         done = self._secured[1]
         state = self._state()
         if not worker.kill():

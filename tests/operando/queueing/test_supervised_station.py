@@ -9,6 +9,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -38,9 +39,15 @@ WITHIN_S = 120.0
 
 
 class OneStation:
-    """A data folder with a simulated station A1, and what a test does with it."""
+    """A data folder with a simulated station A1, and what a test does with it.
 
-    def __init__(self, folder: Path, **entry: Any) -> None:
+    Args:
+        folder: Where its files are.
+        others: Stations beside it, of the same files.
+        entry: What its entry tells besides.
+    """
+
+    def __init__(self, folder: Path, *others: "OneStation", **entry: Any) -> None:
         self.folder = folder
         self.entry = {
             "name": "A1",
@@ -55,9 +62,9 @@ class OneStation:
             "    language: methodscript\n"
             '    address: "published:${OPERANDO_SIM}/potentiostat"\n' + sim[sim.index("limits:") :]
         )
-        told = {"stations": [self.entry], "daily_at": None}
+        told = {"stations": [*(one.entry for one in others), self.entry], "daily_at": None}
         (folder / "stations.yaml").write_text(json.dumps(told))
-        (folder / "guards").mkdir(mode=0o700)
+        (folder / "guards").mkdir(mode=0o700, exist_ok=True)
         self.clock = folder / "clock.json"
         self.environment = {
             "OPERANDO_DATA": str(folder / "data"),
@@ -68,8 +75,9 @@ class OneStation:
             "OPERANDO_STATION_CATALOG": "off",
         }
         self.data = folder / "data"
-        self.station = station_dir(self.data, "A1")
-        self.manager = Manager(self.data, "A1")
+        self.name = self.entry["name"]
+        self.station = station_dir(self.data, self.name)
+        self.manager = Manager(self.data, self.name)
         self._store: Store | None = None
 
     @property
@@ -97,9 +105,9 @@ class OneStation:
         """Mount a cell without looking at it, which is tried elsewhere; return it."""
         sample = load_cell("zn-bare").model_dump(mode="json", exclude_unset=True)
         sample["cell_id"] = cell_id
-        self.store.remove_mount("A1")
+        self.store.remove_mount(self.name)
         self.store.put_mount(
-            Mount(station="A1", cell_id=cell_id, sample=sample, by="me", at=time.time())
+            Mount(station=self.name, cell_id=cell_id, sample=sample, by="me", at=time.time())
         )
         return sample
 
@@ -438,6 +446,53 @@ def _added(one: OneStation, sample: dict[str, Any]) -> str:
         return one.add(sample)
     except QueueError:
         return ""  # until it is moved away
+
+
+@pytest.fixture
+def fed() -> Iterator[OneStation]:
+    yield from opened(supply="ups")
+
+
+@pytest.mark.long
+def test_without_mains_cells_are_opened_and_afterwards_each_half_cycle_is_done_once(
+    fed: OneStation,
+) -> None:
+    one, both = fed, (fed, OneStation(fed.folder, fed, name="A2", supply="mains"))
+    one.operando("station", "start")
+    items = [each.add(each.mount(f"zn-{each.name}"), hours=3.0) for each in both]
+    for each, item in zip(both, items, strict=True):
+        each.begun(item)
+    on_ups, on_mains = items
+    one.operando("station", "mains", "lost", "--why", "on battery")
+    assert one.ended(on_mains).attempts[-1].exit_status == "mains"
+    running = one.record(on_ups)
+    assert running is not None
+    assert running.state == "running"  # it has a battery
+    one.operando("station", "mains", "lost", "--low")
+    assert one.ended(on_ups).attempts[-1].exit_status == "mains"
+    # Whoever comes next begins nothing either, before somebody says that they are back.
+    kill_supervisor(one)
+    told = one.operando("station", "status")
+    assert told.count("the mains are lost since") == 2
+    for each, item in zip(both, items, strict=True):
+        assert one.ended(item).state == "held"
+        assert not (each.station / "worker.json").exists()
+        assert [x.kind for x in one.ended(item).attempts] == ["run"]
+    one.operando("station", "mains", "back")
+    for each, item in zip(both, items, strict=True):
+        one.until(partial(attempted_again, one, item))
+        assert one.ended(item).state == "resumed", one.ended(item)
+        each.each_half_cycle_once(item)
+        run = last_run(one.data, item)
+        assert run is not None
+        told = one.operando("report", run.uid)
+        assert "s without rows" in told  # and for how long it was
+        assert "the mains are lost since" in told
+
+
+def attempted_again(one: OneStation, item: str) -> bool:
+    record = one.record(item)
+    return record is not None and len(record.attempts) > 1
 
 
 def test_stations_that_do_not_exist_are_refused_with_what_there_is(folder: Path) -> None:
