@@ -1,6 +1,7 @@
 """Another instrument at an address says nothing of the one that was there."""
 
 import contextlib
+import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -103,6 +104,15 @@ def test_what_makes_a_bench_safe_tells_strangers_and_leaves_what_it_can_as_it_is
     assert theirs.relay(2)  # another's light is not ours to switch
     theirs.set_relay(2, False)
     theirs.close()
+
+
+def test_a_stranger_that_runs_nothing_does_not_tell_that_our_program_has_ended(bay: Bay) -> None:
+    file = bay.file("potentiostat", potentiostat={"on_silence": "let_instrument_finish"})
+    known = Known(lambda name: {OURS})
+    ((resort,),) = resorts(file, threading.Event(), known)
+    with pytest.raises(StrangerError, match=f"instead of {OURS}. answers"):
+        resort.make_safe()
+    resort.release()
 
 
 def test_a_bench_answers_for_what_was_lost_also_when_another_one_has_come(bay: Bay) -> None:
