@@ -13,11 +13,12 @@ from instruments._follower import Follower
 from instruments.bench_file import BenchFile, shared_as
 from instruments.camera.entry import CameraEntry
 from instruments.entry import AddressedEntry
-from instruments.errors import InstrumentError
+from instruments.errors import InstrumentError, StrangerError
 from instruments.interlock.entry import InterlockEntry
 from instruments.lending import Lender, Shareable, Sharing
 from instruments.plugins import package_of
 from instruments.raman.entry import RamanEntry
+from instruments.strangers import mark_of, refuse_stranger
 from instruments.thermostat.device import ThermostatDevice
 
 _log = logging.getLogger(__name__)
@@ -70,6 +71,9 @@ class Bench:
         self._parts = build(file)
         self._sharing: dict[str, Sharing] = {}
         self._identities: dict[str, dict[str, str]] = {}
+        # Who answered last, and who was connected here and is not known to have been left safe.
+        self._marks: dict[str, str] = {}
+        self._answered_for: dict[str, frozenset[str]] = {}
         if lender is not None:
             self._share(lender)
 
@@ -85,8 +89,10 @@ class Bench:
             ):
                 continue
             parts = [x for x in self._parts.drivers if self._comes_with(x, lease)]
-            # What hangs on a board that comes and goes is not there without it.
-            names = [] if entry.keep_open and not parts else [*parts, name]
+            # What hangs on a board that comes and goes is not there without it; and to connect a
+            # spectrometer switches its laser off, which may be on for another bench.
+            stays = entry.keep_open and not parts and not isinstance(entry, RamanEntry)
+            names = [] if stays else [*parts, name]
             self._sharing[name] = Sharing(
                 lease,
                 entry.lease_timeout_s,
@@ -115,8 +121,11 @@ class Bench:
     def _release_borrowed(self, names: Iterable[str]) -> None:
         """Let go what was borrowed; what cannot be told safe is in ``left_unsafe``."""
         for name in reversed(list(names)):
-            for failure in self._failing([self._parts.drivers[name].close]):
+            failures = self._failing([self._parts.drivers[name].close])
+            for failure in failures:
                 self._tell_unsafe(name, failure)
+            if not failures:
+                self._left_well(name)
             self._opened.discard(name)
 
     def comes_and_goes(self, name: str) -> bool:
@@ -203,20 +212,92 @@ class Bench:
 
     def _connected(self, name: str) -> Exception | None:
         """Open one instrument and return why it did not; ``None`` if it did."""
-        driver, entry = self._parts.drivers[name], self.file.instruments.get(name)
         try:
-            driver.connect()
-            try:
-                if isinstance(entry, AddressedEntry) and entry.serial_number is not None:
-                    entry.refuse_another(name, driver.identify())
-            except BaseException:
-                driver.close()
-                raise
+            self._connect_one(name)
         except Exception as error:
             # Any: the others are to be opened, or closed again, whatever it is.
             return error
-        self._opened.add(name)
         return None
+
+    def _connect_one(self, name: str) -> dict[str, str]:
+        """Open one instrument and return who answers; raises what the driver raises."""
+        driver, entry = self._parts.drivers[name], self.file.instruments.get(name)
+        driver.connect()
+        try:
+            identity = self._told_by(name)
+            if isinstance(entry, AddressedEntry):
+                entry.refuse_another(name, identity)
+        except BaseException:
+            driver.close()
+            raise
+        self._opened.add(name)
+        self._marks[name] = mark_of(identity)
+        self._answer_for(name, self._known(name) | {self._marks[name]})
+        return identity
+
+    def _told_by(self, name: str) -> dict[str, str]:
+        entry = self.file.instruments.get(name)
+        try:
+            return self._parts.drivers[name].identify()
+        except InstrumentError:
+            if isinstance(entry, AddressedEntry) and entry.serial_number is not None:
+                raise
+            return {}  # `metadata` tells why
+
+    # -- who answers
+
+    def marks(self) -> dict[str, str]:
+        """Return who answered last at each instrument's address, by name; see `mark_of`."""
+        return dict(self._marks)
+
+    def answered_for(self) -> dict[str, frozenset[str]]:
+        """Return whose safety is to be told, by name: marks of what was connected here.
+
+        Those that were left safe are not among them; those are that were lost, where another one
+        answers now.
+        """
+        return self._answered_for
+
+    def strangers(self) -> dict[str, InstrumentError]:
+        """Return by name where another instrument answers than one that was lost.
+
+        Of the one that was lost it is not known whether it is safe.
+        """
+        found: dict[str, InstrumentError] = {}
+        for name, known in self._answered_for.items():
+            left = self.file.instruments[name].unreached_means
+            try:
+                # What may be left by itself for good is left by itself when it is lost.
+                refuse_stranger(known if left else (), self._marks[name], left)
+            except StrangerError as error:
+                found[name] = error
+        return found
+
+    def doubts(self) -> dict[str, InstrumentError]:
+        """Return by name why an instrument is not known to be safe, though its device has no say.
+
+        That are strangers, and boards that were lost with a relay closed.
+        """
+        found = self.strangers()
+        for name, driver in self._parts.drivers.items():
+            if name in self._opened and name not in self._parts.devices and not _there(driver):
+                try:
+                    getattr(driver, "safe_state", lambda: None)()
+                except InstrumentError as error:
+                    found.setdefault(name, error)
+        return found
+
+    def _known(self, name: str) -> frozenset[str]:
+        return self._answered_for.get(name, frozenset())
+
+    def _answer_for(self, name: str, marks: frozenset[str]) -> None:
+        # A new one: who asks is another thread.
+        self._answered_for = {**self._answered_for, name: marks}
+
+    def _left_well(self, name: str) -> None:
+        """Note that who answered last at an address was left safe."""
+        if name in self._marks:
+            self._answer_for(name, self._known(name) - {self._marks[name]})
 
     def connect_what_answers(self) -> dict[str, Exception]:
         """Open every instrument that can be; return why the others could not, by name.
@@ -275,7 +356,12 @@ class Bench:
         for device in devices.values():
             device.close_worker()
         for name, driver in reversed(drivers.items()):
+            there = _there(driver)
             told[name] = told.get(name, []) + self._failing([driver.close])
+            if there and not told[name]:
+                self._left_well(name)
+        for name, doubt in self.doubts().items():
+            told[name] = told.get(name) or [doubt]
         self.left_safe |= {name for name in self._opened if not told.get(name)}
         for name, failures in told.items():
             # What never was reached here is as it was found; that was told when it did not connect.
@@ -311,13 +397,12 @@ class Bench:
             if error is not None:
                 raise error
             return dict(self._identities.get(name, {}))
-        driver = self._parts.drivers[name]
-        # What cannot be told of the line that is given up is told by the one that is opened.
-        self._failing([driver.close])
-        driver.connect()
-        self._opened.add(name)
-        identity: dict[str, str] = driver.identify()
-        return identity
+        # What cannot be told of the line that is given up is told by the one that is opened, if the
+        # same instrument answers there.
+        there = _there(self._parts.drivers[name])
+        if not self._failing([self._parts.drivers[name].close]) and there:
+            self._left_well(name)
+        return self._connect_one(name)
 
     def metadata(self) -> dict[str, Any]:
         """Return what a start document tells of the bench: identities and calibrations.
@@ -349,6 +434,11 @@ class Bench:
             "calibration": self.file.calibration(),
             "calibration_flags": [one.as_data() for one in self.file.calibration_flags()],
         }
+
+
+def _there(driver: Any) -> bool:
+    """Return whether a driver has its instrument, as far as it tells."""
+    return bool(getattr(driver, "connected", True))
 
 
 def tell_calibrations(file: BenchFile) -> None:

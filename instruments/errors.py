@@ -6,6 +6,7 @@ InstrumentError
     ProtocolError               the bytes passed but are not what the manual says
     InstrumentFaultError        the instrument itself reports an error
         InterlockTrippedError   an interlock has opened its relays by itself
+        StrangerError           another instrument answers than the one that was there
     UnsupportedTechniqueError   this instrument cannot do what is asked
     SafetyLimitError            what is asked, or what was measured, is outside a safety limit
         ReferenceElectrodeError the reference electrode is not what the cell file says it is
@@ -45,6 +46,10 @@ class InstrumentFaultError(InstrumentError):
 
 class InterlockTrippedError(InstrumentFaultError):
     """An interlock has opened its relays by itself: cell and laser are cut off."""
+
+
+class StrangerError(InstrumentFaultError):
+    """Another instrument answers at an address: nothing is known of the one that was there."""
 
 
 class UnsupportedTechniqueError(InstrumentError):

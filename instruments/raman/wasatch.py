@@ -12,8 +12,9 @@ interlock and the key.
 from typing import Any, ClassVar
 
 from instruments.abilities import Abilities, Span
-from instruments.errors import InstrumentError, TransportError
+from instruments.errors import InstrumentError, StrangerError, TransportError
 from instruments.raman._supervised import MARGIN_S, SupervisedSpectrometer
+from instruments.strangers import mark_of
 
 # What the child says of a laser that it could not switch off.
 _NOT_OFF = "could not be switched off"
@@ -32,7 +33,7 @@ class WasatchSpectrometer(SupervisedSpectrometer):
     # Of this package: has the maker's library.
     extra: ClassVar[str] = "raman"
     _target = "instruments.raman._wasatch_process:serve"
-    _left_on = False  # whether the laser may be, although nobody is connected
+    _left_on = ""  # of which spectrometer the laser may be, although nobody is connected
 
     @classmethod
     def abilities(cls) -> tuple[Abilities, ...]:
@@ -52,7 +53,10 @@ class WasatchSpectrometer(SupervisedSpectrometer):
         )
 
     def _connected_well(self) -> None:
-        self._left_on = False  # connecting has switched it off
+        answers = mark_of(self.identify())
+        if self._left_on not in ("", answers):
+            raise self._another(answers, self._left_on)
+        self._left_on = ""  # connecting has switched it off
         self.set_laser_power(self._laser_power_w)
 
     # -- the laser, as states
@@ -116,16 +120,27 @@ class WasatchSpectrometer(SupervisedSpectrometer):
         try:
             return super()._call(method, timeout_s, **arguments)
         except InstrumentError as error:
-            self._left_on = self._left_on or _NOT_OFF in str(error)
+            if _NOT_OFF in str(error) and self._identity is not None:
+                self._left_on = mark_of(self._identity)
             raise
 
     def _died(self, error: TransportError) -> None:
         """Let a new child switch off a laser that the dead one may have left on."""
+        lost = mark_of(self._identity or {})
         try:
-            child, _ = self._start()  # connecting switches the laser off first
+            child, facts = self._start()  # connecting switches the laser off first
         except InstrumentError as second:
             raise TransportError(
                 f"{error}; the laser may be on, and could not be switched off ({second}): turn "
                 "its key"
             ) from error
         child.close()
+        answers = mark_of(facts["identity"])
+        if answers != lost:
+            raise self._another(answers, lost) from error
+
+    def _another(self, answers: str, lost: str) -> StrangerError:
+        return StrangerError(
+            f"raman {self.address}: another spectrometer ({answers} instead of {lost}) answers; "
+            f"the laser of {lost} may be on, and {_NOT_OFF}: turn its key"
+        )

@@ -67,8 +67,9 @@ def guarding(bench: Bench, data_dir: Path) -> Iterator[Guarding]:
     try:
         yield from _guarding(bench, data_dir)
     finally:
-        settle(x for x in taken if bench.left_safe.issuperset(x.unsafe))
-        let_go_on(x for x in taken if not bench.left_safe.issuperset(x.unsafe))
+        safe = [x for x in taken if bench.left_safe.issuperset(x.unsafe)]
+        strange = settle(safe, bench.marks())
+        let_go_on(x for x in taken if x in strange or x not in safe)
 
 
 def _guarding(bench: Bench, data_dir: Path) -> Iterator[Guarding]:
@@ -88,7 +89,7 @@ def _guarding(bench: Bench, data_dir: Path) -> Iterator[Guarding]:
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, name="check-loop", daemon=True)
     thread.start()
-    guard = Guard(bench.file, data_dir, loop, lambda why: None)
+    guard = Guard(bench.file, data_dir, loop, lambda why: None, bench.answered_for)
     try:
         try:
             guard.start()

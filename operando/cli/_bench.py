@@ -150,6 +150,7 @@ def _simulator_serves() -> bool:
 def _safe(arguments: argparse.Namespace) -> int:
     from instruments.bench import Bench
     from instruments.bench_file import entries
+    from instruments.errors import StrangerError
     from instruments.plugins import tag
     from operando.configuration import ConfigurationError, load_bench_leniently
     from operando.guard import let_go_on, settle, take_back
@@ -164,6 +165,9 @@ def _safe(arguments: argparse.Namespace) -> int:
     bench = Bench(file)
     try:
         told = bench.make_safe()  # to connect alone ends what ran
+        for taken in handed:
+            for name, why in taken.strangers(bench.marks()).items():
+                told[name] = StrangerError(why)
     finally:
         bench.close()
     for name, became in told.items():
@@ -174,7 +178,7 @@ def _safe(arguments: argparse.Namespace) -> int:
     unreached = {name: became for name, became in told.items() if isinstance(became, Exception)}
     # What a guard was trying is not left to nobody because it was tried here, too.
     still = [x for x in handed if set(x.unsafe) & set(unreached)]
-    settle(x for x in handed if x not in still)
+    settle((x for x in handed if x not in still), bench.marks())
     goes_on = let_go_on(still)
     if not unreached:
         say("Safe: what could be made safe has confirmed it.")

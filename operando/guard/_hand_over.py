@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from instruments.bench_file import BenchFile
-from instruments.errors import InstrumentError
+from instruments.errors import InstrumentError, StrangerError
+from instruments.strangers import refuse_stranger
 from instruments.transport import resolve
 
 from ._places import GuardError, announced
@@ -33,6 +34,7 @@ class Taken:
         became: what became of each instrument, by name.
         unsafe: those that were not safe yet, by their names in the bench file of the one who asks.
             The guard waits for `settle`, and goes on trying if the one who asks ends before it.
+        who: of these, marks of those whose safety is to be told (`instruments.strangers.mark_of`).
     """
 
     pid: int
@@ -41,12 +43,28 @@ class Taken:
     noticed: str = ""
     became: dict[str, str] = field(default_factory=dict)
     unsafe: tuple[str, ...] = ()
+    who: Mapping[str, frozenset[str]] = field(default_factory=dict)
     mark: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
     def __str__(self) -> str:
         told = "; ".join(f"{name}: {became}" for name, became in self.became.items())
         run = f" of run {self.run[:8]}" if self.run else ""
         return f"the guard{run} (process {self.pid}) acted because {self.noticed}: {told}"
+
+    def strangers(self, answered: Mapping[str, str]) -> dict[str, str]:
+        """Return by name what was not safe yet and is not what answers now, in a sentence.
+
+        Args:
+            answered: marks of those that answer now, by name.
+        """
+        found = {}
+        for name in set(self.unsafe) & set(answered):
+            left = f"the guard (process {self.pid}) goes on when nobody holds its address"
+            try:
+                refuse_stranger(self.who.get(name, ()), answered[name], left)
+            except StrangerError as error:
+                found[name] = f"{name}: {error}"
+        return found
 
 
 def ports(addresses: Iterable[str]) -> set[str]:
@@ -107,13 +125,18 @@ def take_back(file: BenchFile, data_dir: Path | None = None) -> list[Taken]:
                 ", ".join(map(str, answer["kept"])),
             )
             continue
+        here = _here(file, answer.get("unsafe", {}))
         one = Taken(
             pid=int(told["pid"]),
             bench=str(told.get("bench", "")),
             run=str(answer.get("run", "")),
             noticed=str(answer.get("noticed", "")),
             became={str(k): str(v) for k, v in dict(answer.get("became", {})).items()},
-            unsafe=_here(file, answer.get("unsafe", {})),
+            unsafe=tuple(sorted(here)),
+            who={
+                ours: frozenset(map(str, dict(answer.get("who", {})).get(theirs, ())))
+                for ours, theirs in here.items()
+            },
             mark=told,
         )
         if one.noticed:
@@ -122,10 +145,23 @@ def take_back(file: BenchFile, data_dir: Path | None = None) -> list[Taken]:
     return taken
 
 
-def settle(taken: Iterable[Taken]) -> None:
-    """Tell guards that what they were trying is safe now, or watched by another guard."""
+def settle(taken: Iterable[Taken], answered: Mapping[str, str]) -> list[Taken]:
+    """Tell guards that what they were trying is safe now, or watched by another guard.
+
+    Return those that are not told: where another instrument answers now, nothing is known of the
+    one that they were trying. They go on when the one who asked ends, or with `let_go_on`.
+
+    Args:
+        taken: what they said.
+        answered: marks of those that answer now, by name in the bench file of the one who asks.
+    """
+    left = []
     for one in taken:
-        _tell(one, "settled")
+        if one.strangers(answered):
+            left.append(one)
+        else:
+            _tell(one, "settled")
+    return left
 
 
 def let_go_on(taken: Iterable[Taken]) -> list[int]:
@@ -141,13 +177,16 @@ def _tell(one: Taken, what: str) -> bool:
     return True
 
 
-def _here(file: BenchFile, unsafe: Mapping[str, Iterable[str]]) -> tuple[str, ...]:
-    """Return the names that instruments have in ``file`` which are not safe yet, told by ports."""
-    found = set()
+def _here(file: BenchFile, unsafe: Mapping[str, Iterable[str]]) -> dict[str, str]:
+    """Return the names that instruments have in ``file`` which are not safe yet, told by ports.
+
+    Each with the name that it has for the guard.
+    """
+    found = {}
     for name, theirs in unsafe.items():
         same = [x for x, entry in file.instruments.items() if ports(entry.addresses) & set(theirs)]
-        found.update(same or ([name] if name in file.instruments else []))
-    return tuple(sorted(found))
+        found.update(dict.fromkeys(same or ([name] if name in file.instruments else []), name))
+    return found
 
 
 def _ask(told: dict[str, Any], what: str, wanted: list[str]) -> dict[str, Any]:

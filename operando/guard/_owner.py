@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 from asyncio import AbstractEventLoop
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +50,8 @@ class Guard:
         loop: The RunEngine's event loop, whose life is told as well; ``None``: there is none.
         lost: Called, from a thread, with the reason when there is no guard any more and none can be
             started: what runs then is to be ended.
+        answered_for: Tells whose safety is to be told: marks (`instruments.strangers.mark_of`) of
+            what is connected and of what was lost, by name of the instrument.
     """
 
     def __init__(
@@ -58,11 +60,13 @@ class Guard:
         data_dir: Path,
         loop: AbstractEventLoop | None,
         lost: Callable[[str], None],
+        answered_for: Callable[[], Mapping[str, Collection[str]]] = dict,
     ) -> None:
         self._file = file
         self._data_dir = data_dir
         self._loop = loop
         self._lost = lost
+        self._answered_for = answered_for
         self._process: subprocess.Popen[bytes] | None = None
         self._writing = threading.Lock()
         self._changing = threading.RLock()  # whose process it is
@@ -134,7 +138,7 @@ class Guard:
             process, self._process = self._process, None
         if process is None:
             return
-        goodbye = {"goodbye": True, "unsafe": list(unsafe), "run": self._last_run}
+        goodbye = {"goodbye": True, "unsafe": list(unsafe), "run": self._last_run, **self._who()}
         self._tell(goodbye, process)
         for end in (process.stdin, process.stdout):
             if end is not None:
@@ -252,7 +256,7 @@ class Guard:
                 self._loop.call_soon_threadsafe(self._engine_lives)
             # Each beat tells all: one that does not fit into the pipe is missed by nobody.
             engine_s = round(time.monotonic() - self._engine_at, 3)
-            self._tell({"engine_s": engine_s, "hold": self._holds, **self._run})
+            self._tell({"engine_s": engine_s, "hold": self._holds, **self._run, **self._who()})
             process = self._process
             if (
                 process is not None
@@ -261,6 +265,10 @@ class Guard:
             ):
                 self._heard_at = time.monotonic()
                 process.kill()  # its pipe ends, and another one is started
+
+    def _who(self) -> dict[str, dict[str, list[str]]]:
+        told = {name: sorted(marks) for name, marks in self._answered_for().items() if marks}
+        return {"who": told}
 
     def _engine_lives(self) -> None:
         self._engine_at = time.monotonic()

@@ -23,6 +23,7 @@ from instruments.errors import InstrumentError
 from instruments.making_safe import NOTHING, resorts
 from instruments.potentiostat.contract import STILL_RUNNING
 from instruments.potentiostat.entry import PotentiostatEntry
+from instruments.strangers import Known
 
 from ._act import Acting
 from ._hand_over import ports
@@ -82,8 +83,9 @@ class _Guard:
         self._door = _Door(self._asked)
         self._keeper = Keeper.of(self._file, lambda why: self._say(tripped=why))
         # Everything that will be needed is imported and made now, while there is time.
-        self._groups = resorts(self._file)
-        self._finishing_groups = resorts(self._file, self._given_up)
+        self._known = Known(lambda name: self._heart.who.get(name, ()))
+        self._groups = resorts(self._file, None, self._known)
+        self._finishing_groups = resorts(self._file, self._given_up, self._known)
         self._marks: set[Path] = set()
         self._announce()
 
@@ -292,6 +294,7 @@ class _Guard:
                 name: sorted(ports(self._file.instruments[name].addresses))
                 for name in ([] if acting is None else acting.unsafe)
             },
+            "who": {name: sorted(self._known.unsettled(name)) for name in self._heart.who},
         }
 
     def _lend(self, asker: int) -> None:

@@ -123,6 +123,7 @@ class Heart:
         finishes: whether that run's program can end by itself and keep its rows.
         unsafe: instruments that the owner could not make safe, when it said goodbye.
         hold: whether the owner has seen the cell open, so that an interlock can be closed.
+        who: marks of those whose safety is to be told, by name of the instrument.
     """
 
     def __init__(
@@ -137,6 +138,7 @@ class Heart:
         self.unsafe: tuple[str, ...] = ()
         self.trips: list[str] = []
         self.hold = False
+        self.who: dict[str, frozenset[str]] = {}
         self._goodbye = False
         self._engine_s = 0.0
         self._beat_at = self._looked_at = time.monotonic()
@@ -175,6 +177,8 @@ class Heart:
             self.run = str(told["run"])
             self.finishes = bool(told.get("finishes", False))
         self.hold = self.hold or bool(told.get("hold"))
+        if "who" in told:
+            self.who = {str(name): frozenset(map(str, x)) for name, x in told["who"].items()}
         if "trip" in told:
             self.trips += [str(name) for name in told["trip"]]
         if "goodbye" in told:

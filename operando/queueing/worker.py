@@ -241,6 +241,8 @@ class StationWorker:
         try:
             for name in gone:
                 session.bench.reconnect(name)
+            for name, stranger in session.bench.strangers().items():
+                return f"{name}: {stranger}"
             if gone:
                 session.RE.md.update(session.bench.metadata())
             session.regain_guard()

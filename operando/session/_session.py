@@ -220,8 +220,8 @@ class Session(Records):
             self.bench.connect()
             self._connected = True
             # Whoever answered has its cell open, or its laser off.
-            settle(self.taken_back)
-            self._lent = []
+            self._lent = settle(self.taken_back, self.bench.marks())
+            self._tell_strangers()
             if self._guard is not None:
                 self._guard.wait()
             self.RE.md.update(self.bench.metadata())
@@ -248,8 +248,27 @@ class Session(Records):
                 "(OPERANDO_GUARD is off)"
             )
             return
-        self._guard = Guard(self.bench.file, self.data_dir, self._loop, self._unguarded)
+        self._guard = Guard(
+            self.bench.file, self.data_dir, self._loop, self._unguarded, self.bench.answered_for
+        )
         self._guard.start()
+
+    def _tell_strangers(self) -> None:
+        """Tell where another instrument answers than one that a guard could not make safe.
+
+        Raises GuardError where that is a potentiostat and an interlock would connect it to a cell.
+        """
+        found = [x for one in self._lent for x in one.strangers(self.bench.marks()).items()]
+        for name, text in found:
+            logger.error("%s", text)
+            self._show_alarm(text)
+            kinds = {entry.kind for entry in self.bench.file.instruments.values()}
+            if self.bench.file.instruments[name].kind == "potentiostat" and "interlock" in kinds:
+                raise GuardError(
+                    f"the interlock is not closed, it may connect the cell to a potentiostat that "
+                    f"nobody has seen to: {text}. Plug that one in again and connect anew; or take "
+                    "it off the cell, and end that guard (kill -9)"
+                )
 
     def _unguarded(self, why: str) -> None:
         """End what runs: nobody would make the bench safe if this process died."""
@@ -268,6 +287,12 @@ class Session(Records):
             return
         if self._plan_state != "idle":
             raise GuardError(f"a plan is {self._plan_state}: no guard is started beside it")
+        strangers = self.bench.strangers()
+        if strangers:
+            raise GuardError(
+                "no guard is started, which would close the interlock: "
+                + "; ".join(f"{name}: {error}" for name, error in strangers.items())
+            )
         guard.close()
         self._guard = None
         self._start_guard()
@@ -660,6 +685,9 @@ class Session(Records):
             except Exception as error:
                 # Any: the next one may be the one at the cell.
                 unsafe.append(f"{name} ({str(error) or repr(error)})")
+        told = {text.partition(" ")[0] for text in unsafe}
+        doubts = self.bench.doubts().items()
+        unsafe += [f"{name} ({doubt})" for name, doubt in doubts if name not in told]
         if unsafe:
             if self._guard is not None:
                 self._guard.trip([text.partition(" ")[0] for text in unsafe])

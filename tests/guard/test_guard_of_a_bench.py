@@ -16,7 +16,7 @@ from benchmarks.faults.guards import PLATE_S, WITHIN_S, Station, die, station
 from benchmarks.faults.outcome import Effort
 from instruments.potentiostat.methodscript import MethodScriptPotentiostat
 from operando.configuration import load_bench
-from operando.guard import guards_of, let_go_on, take_back
+from operando.guard import guards_of, let_go_on, settle, take_back
 from operando.session import Session
 from operando.simulation import SimulatedBench
 from techniques import Assignment
@@ -90,6 +90,40 @@ def test_a_guard_that_cannot_reach_the_cell_goes_on_and_hands_back(
     bench.inject("potentiostat", "resume")
     assert bench.wait(lambda: not bench.truth.cell_is_on(), 15) < 15
     assert bench.wait(bench.guard_is_gone, 10) < 10
+
+
+def test_another_instrument_at_the_address_is_not_told_for_the_one_that_was_there(
+    bench: Station, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data, address = tmp_path / "data", bench.sim.directory / "potentiostat"
+    file, ours = load_bench(bench.bench), address.read_text()
+    monkeypatch.setenv("OPERANDO_SIM", str(bench.sim.directory))
+    other = SimulatedBench(
+        "zn-bare-half", 1.0, seed=1, instruments=["potentiostat"], directory=tmp_path / "other"
+    )
+    with other, bench.victim(data) as (process, said):
+        monkeypatch.setenv("OPERANDO_SIM", str(bench.sim.directory))
+        bench.wait(bench.truth.cell_is_on)
+        address.write_text((tmp_path / "other" / "potentiostat").read_text())
+        process.kill()
+        process.wait()
+        log = data / "state" / "guard.jsonl"
+        assert bench.wait(lambda: log.exists() and "instead of" in log.read_text(), 20) < 20
+        (taken,) = take_back(file)
+        assert taken.unsafe == ("potentiostat",)
+        (told,) = taken.who["potentiostat"]
+        assert settle([taken], {"potentiostat": "EmStat4 HR of somebody else"}) == [taken]
+        assert f"instead of {told}) answers" in taken.became["potentiostat"]
+        let_go_on([taken])
+        address.write_text(ours)
+        assert bench.wait(bench.guard_is_gone, 20) < 20
+        assert not bench.truth.cell_is_on()
+    told_last = [json.loads(line) for line in log.read_text().splitlines()][-1]
+    assert (told_last["instrument"], told_last["safe"]) == ("potentiostat", True)
+    stop = guards._stop(data, said["run"])
+    assert stop is not None
+    assert stop["guard"]["not_safe"] == ["potentiostat"]
+    assert "NOT known to be safe: another instrument" in stop["reason"]
 
 
 def test_neither_a_forked_child_nor_a_hanging_disk_keeps_the_cell_closed(

@@ -280,7 +280,7 @@ def test_a_spectrum_that_never_comes_is_a_timeout_and_the_laser_is_off(
 
 
 def test_a_spectrometer_unplugged_during_an_exposure_is_a_transport_error(
-    spectrometer: WasatchSpectrometer, simulated: SimulatedSpectrometer
+    spectrometer: WasatchSpectrometer, simulated: SimulatedSpectrometer, tmp_path: Path
 ) -> None:
     pid = child_pid(spectrometer)
     unplugging = threading.Thread(
@@ -296,6 +296,12 @@ def test_a_spectrometer_unplugged_during_an_exposure_is_a_transport_error(
         spectrometer.acquire(0.01, 1)
     with pytest.raises(TransportError, match=r"laser could not be switched off.*turn its key"):
         spectrometer.safe_state()
+    # That the laser of another one is off says nothing of it.
+    with start("wasatch_simulator_process.py", str(tmp_path / "another"), "785") as process:
+        spectrometer.address = SimulatedSpectrometer(process, tmp_path / "another").address
+        with pytest.raises(TransportError, match=r"WP-785-C SIM-00532 instead of .*turn its key"):
+            spectrometer.safe_state()
+        assert not spectrometer.connected
 
 
 def test_after_a_power_cycle_it_connects_again_with_its_settings(
