@@ -5,7 +5,6 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import chain
 from typing import Any, Literal
 
 from pydantic import TypeAdapter, ValidationError
@@ -71,6 +70,13 @@ class PlannedHalfCycles:
         """Have half-cycles from the number ``first`` on be those of another technique."""
         self._later.append((first, PlannedHalfCycles(technique)))
 
+    def in_half_cycle(self, number: int) -> "PlannedHalfCycles":
+        """Return those of the technique that held in a half-cycle."""
+        holding = self
+        for first, later in self._later:
+            holding = later if number >= first else holding
+        return holding
+
     def ending(
         self,
         number: int,
@@ -96,10 +102,7 @@ class PlannedHalfCycles:
                 tell: then that row may have come one check interval after it.
             parts: In how many parts it ran; each may end one check interval early or late.
         """
-        holding = self
-        for first, later in self._later:
-            holding = later if number >= first else holding
-        candidates = holding.candidates(number, role)
+        candidates = self.in_half_cycle(number).candidates(number, role)
         found = [
             _ending(steps, potential_v, from_first_row_s, since_edge_s, parts)
             for steps in candidates
@@ -119,19 +122,24 @@ class PlannedHalfCycles:
 
     @property
     def count(self) -> int | None:
-        """Return how many there are; None if a loop may end early, or the technique is unknown."""
-        if self._technique is None or self._loops_end_early:
+        """Return how many there are; None if a loop may end early, or the technique is unknown.
+
+        Where the technique was replaced, as many as the last one has.
+        """
+        every = [self, *(later for _, later in self._later)]
+        if any(one._technique is None or one._loops_end_early for one in every):
             return None
-        return len(self._all)
+        return len(every[-1]._all)
 
     def most_charge_mah_cm2(self, number: int) -> float | None:
         """Return the most charge that a half-cycle may pass, mAh/cm2; None if that is not known.
 
         That of its limits of charge and time; at a set potential nobody knows it before.
         """
-        if self.count is None or not 0 < number <= len(self._all):
+        planned = self.in_half_cycle(number)
+        if self.count is None or not 0 < number <= len(planned._all):
             return None
-        steps = self._all[number - 1]
+        steps = planned._all[number - 1]
         found = [
             abs(step.current_density_ma_cm2) * step.expected_s / 3600
             for step in steps
@@ -140,15 +148,15 @@ class PlannedHalfCycles:
         most = math.fsum(found)
         return most if len(found) == len(steps) and math.isfinite(most) else None
 
-    def held_at_v(self, role: Role) -> tuple[float, ...]:
+    def held_at_v(self, role: Role, number: int = 1) -> tuple[float, ...]:
         """Return at which potentials of the metal electrode half-cycles of a role are held, V.
 
-        NaN for what counts from the open circuit potential before it.
+        Those of the technique that held in the half-cycle ``number``; NaN for what counts from the
+        open circuit potential before it.
         """
-        written = [one.written for one in (self, *(later for _, later in self._later))]
         held = (
             step
-            for steps in chain.from_iterable(written)
+            for steps in self.in_half_cycle(number).written
             for step in steps
             if isinstance(step, PotentiostaticStep) and step.role == role
         )
@@ -164,6 +172,15 @@ class PlannedHalfCycles:
             if steps[0].role == role:
                 return (steps,)
         return written
+
+    def between(self, first: int, last: int | None) -> tuple[HalfCycleSteps, ...]:
+        """Return what the half-cycles from one number to another consist of.
+
+        All that are written out where these are all, or where loops may end early.
+        """
+        if (first, last) == (1, None) or self._loops_end_early:
+            return self.written
+        return self._all[first - 1 : last]
 
     @cached_property
     def written(self) -> tuple[HalfCycleSteps, ...]:
@@ -291,18 +308,22 @@ def first_plating_s(technique: object) -> float | None:
     return None
 
 
-def planned_strips_mah_cm2(technique: object) -> set[float]:
+def planned_strips_mah_cm2(
+    technique: object, first: int = 1, last: int | None = None
+) -> set[float]:
     """Return the charges that a stored technique's strips end by, mAh/cm2; none if not known.
 
     Strips that a potential ends are asked for all metal, and have none; nor have those at a set
     potential, whose charge nobody sets.
+
+    Args:
+        technique: As it was stored.
+        first: The first half-cycle that was under it, by its number.
+        last: The last one; ``None``: it came to its end under it.
     """
-    try:
-        known = _TECHNIQUE.validate_python(technique)
-    except ValidationError:
-        return set()
+    planned = PlannedHalfCycles(technique)
     found = set()
-    for steps in _half_cycles(known, once=True):
+    for steps in planned.between(first, last):
         step = steps[0]
         if step.role != "strip" or len(steps) > 1 or isinstance(step, PotentiostaticStep):
             continue
@@ -319,3 +340,18 @@ def planned_strips_mah_cm2(technique: object) -> set[float]:
             ]
             found.add(min(ends))
     return found
+
+
+def strip_cut_offs_v(technique: object, first: int = 1, last: int | None = None) -> set[float]:
+    """Return the potentials above which a stored technique's strips end, V; none if not known.
+
+    As it tells them, whatever they count from; arguments as for `planned_strips_mah_cm2`.
+    """
+    return {
+        limit.value
+        for steps in PlannedHalfCycles(technique).between(first, last)
+        for step in steps
+        if step.role == "strip"
+        for limit in step.until
+        if limit.quantity in ("potential_above_v", "abs_potential_above_v")
+    }
