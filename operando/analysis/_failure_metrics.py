@@ -1,6 +1,7 @@
 """How a cell failed, and when."""
 
 import math
+from bisect import bisect
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -179,10 +180,10 @@ def _to_the_bound(found: Evaluation, kind: Event) -> Life:
         watch.change(one.first_half_cycle, one.technique, [bound] if bound else [])
     if kind in watch.why:
         return Life(None, False, watch.why[kind])
-    by_half_cycle = [(one.first_half_cycle, bound) for one, bound in zip(asked, bounds, strict=True)]
+    firsts = [one.first_half_cycle for one in asked]
 
     def holding(number: int) -> Condition | None:
-        return next(bound for first, bound in reversed(by_half_cycle) if first <= number)
+        return bounds[bisect(firsts, number) - 1]
 
     row = first_met(found.halves, watch, holding)
     begin_s = float(found.halves[0].t_s[0]) - (found.halves[0].since_edge_s or 0.0)

@@ -126,20 +126,26 @@ class PlannedHalfCycles:
 
         Where the technique was replaced, as many as the last one has.
         """
-        every = [self, *(later for _, later in self._later)]
-        if any(one._technique is None or one._loops_end_early for one in every):
+        counts = [self.own_count, *(later.own_count for _, later in self._later)]
+        return None if None in counts else counts[-1]
+
+    @property
+    def own_count(self) -> int | None:
+        """Return the same as if the technique had not been replaced."""
+        if self._technique is None or self._loops_end_early:
             return None
-        return len(every[-1]._all)
+        return len(self._all)
 
     def most_charge_mah_cm2(self, number: int) -> float | None:
         """Return the most charge that a half-cycle may pass, mAh/cm2; None if that is not known.
 
         That of its limits of charge and time; at a set potential nobody knows it before.
         """
-        planned = self.in_half_cycle(number)
-        if self.count is None or not 0 < number <= len(planned._all):
+        if self.count is None or number < 1:
             return None
-        steps = planned._all[number - 1]
+        steps = next(iter(self.in_half_cycle(number).between(number, number)), ())
+        if not steps:
+            return None
         found = [
             abs(step.current_density_ma_cm2) * step.expected_s / 3600
             for step in steps

@@ -52,7 +52,15 @@ class Row:
 
 
 @dataclass(frozen=True)
-class _Change:
+class Change:
+    """From the half-cycle ``first`` on another protocol held.
+
+    Attributes:
+        first: Its number.
+        rows: As those of a `LifeWatch`; ``None``: as before.
+        left_out: Half-cycles whose cycles do not count, by their numbers.
+    """
+
     first: int
     rows: Mapping[str, Collection[int]] | None
     left_out: Collection[range]
@@ -68,6 +76,7 @@ class LifeWatch:
         holds_metal: Whether metal is on the electrode that no plating of the test has put there.
         left_out: Cycles whose efficiency does not count.
         formation: Those of them that are left out whatever the program is.
+        changes: Where the protocol was changed.
         why: Kind -> why it cannot be told of this cell.
     """
 
@@ -76,8 +85,8 @@ class LifeWatch:
     holds_metal: bool = False
     left_out: Collection[int] = ()
     formation: Collection[int] = ()
+    changes: list[Change] = field(default_factory=list)
     why: dict[str, str] = field(default_factory=dict)
-    _changes: list["_Change"] = field(default_factory=list)
     _plated: tuple[HalfCycle, ...] = ()
     _last: dict[str, deque[tuple[float, float, int]]] = field(default_factory=dict)
 
@@ -104,14 +113,12 @@ class LifeWatch:
         held = not cell.full_cell and bool(cell.electrode.predeposited_mah_cm2)
         formation = range(max(1, cell.formation_cycles) + 1)
         left_out = {*formation, *left_out_of_means(start.get("technique"))}
-        watch = cls(lengths(conditions), accuracy, held, left_out, formation, why)
+        watch = cls(lengths(conditions), accuracy, held, left_out, formation, why=why)
         for first, technique in changes_told(start):
             watch.change(first, technique, None)
         return watch
 
-    def change(
-        self, first: int, technique: object, conditions: Iterable[Condition] | None
-    ) -> None:
+    def change(self, first: int, technique: object, conditions: Iterable[Condition] | None) -> None:
         """Judge half-cycles from the number ``first`` on as those of another protocol.
 
         Args:
@@ -120,15 +127,15 @@ class LifeWatch:
             conditions: Those of its rules; ``None``: those that held before.
         """
         wanted = None if conditions is None else lengths(conditions)
-        self._changes.append(_Change(first, wanted, half_cycles_left_out(technique)))
+        self.changes.append(Change(first, wanted, half_cycles_left_out(technique)))
 
     def _wanted(self, number: int) -> Mapping[str, Collection[int]]:
-        told = (one.rows for one in reversed(self._changes) if one.first <= number)
+        told = (one.rows for one in reversed(self.changes) if one.first <= number)
         return next((rows for rows in told if rows is not None), self.rows)
 
     def _counts(self, cycle: int, number: int) -> bool:
         """Return whether a cycle counts whose first plating is that half-cycle."""
-        change = next((one for one in reversed(self._changes) if one.first <= number), None)
+        change = next((one for one in reversed(self.changes) if one.first <= number), None)
         if change is None:
             return cycle not in self.left_out
         return cycle not in self.formation and not any(number in one for one in change.left_out)
@@ -183,7 +190,7 @@ class LifeWatch:
     def go_on(self, other: "LifeWatch") -> None:
         """Be for the rules of ``other``, of which it knows what happened before."""
         self.rows, self.left_out, self.why = other.rows, other.left_out, other.why
-        self.formation, self._changes = other.formation, other._changes
+        self.formation, self.changes = other.formation, other.changes
 
 
 def conditions_told(rules: object) -> list[Condition]:

@@ -366,7 +366,9 @@ class Verdicts:
             yield from self._tip.add(number, t_s, drive_v)
 
     def _at_limit(self, t_s: Floats, potential_v: Floats, number: int) -> Iterator[Verdict]:
-        row = None if self._beyond else self._windows.in_half_cycle(number).first_beyond(potential_v)
+        row = (
+            None if self._beyond else self._windows.in_half_cycle(number).first_beyond(potential_v)
+        )
         if row is not None:
             self._beyond = True
             at_v = float(potential_v[row])

@@ -13,6 +13,7 @@ from operando.runs._asked import (
     at_time,
     in_half_cycle,
     told_of_each,
+    told_protocols,
 )
 from operando.runs._assets import (
     TIME_KEY,
@@ -53,6 +54,7 @@ __all__ = [
     "told_catalog_damage",
     "told_damage",
     "told_of_each",
+    "told_protocols",
     "with_attachments",
     "with_damage",
 ]

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -168,6 +169,17 @@ def told_of_each(asked: Iterable[Asked], tell: Callable[[Asked], str]) -> str:
     return ", then ".join((*told, last or "nothing")) if told else last
 
 
+def told_protocols(asked: Sequence[Asked]) -> str:
+    """Return the names of the protocols, and until which half-cycle each held if several did."""
+    several = [one for one in asked if one.has_half_cycles]
+    texts = [one.protocol for one in several]
+    for k, one in enumerate(several[1:], 1):
+        if one.protocol == several[k - 1].protocol:
+            texts[k] = f"{one.protocol} as changed by {one.by}"
+    names = dict(zip((one.begin_s for one in several), texts, strict=True))
+    return told_of_each(several, lambda one: names[one.begin_s])
+
+
 def _until_the_next(found: list[Asked]) -> tuple[Asked, ...]:
     ends = [
         replace(
@@ -175,7 +187,7 @@ def _until_the_next(found: list[Asked]) -> tuple[Asked, ...]:
             last_half_cycle=after.first_half_cycle - 1,
             last_cycle=after.first_cycle - 1,
         )
-        for one, after in zip(found[:-1], found[1:], strict=True)
+        for one, after in pairwise(found)
     ]
     return (*ends, found[-1])
 
