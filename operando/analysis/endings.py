@@ -26,6 +26,7 @@ CUT_OFF_WITHIN_V = 0.01
 EndedBy = Literal["potential", "charge", "guard"]
 # A set current, a set potential, or one after the other.
 HalfCycleSteps = tuple[GalvanostaticStep | PotentiostaticStep, ...]
+_ABOVE = ("potential_above_v", "abs_potential_above_v")
 _TECHNIQUE: TypeAdapter[Technique] = TypeAdapter(Technique)
 
 
@@ -351,13 +352,30 @@ def planned_strips_mah_cm2(
 def strip_cut_offs_v(technique: object, first: int = 1, last: int | None = None) -> set[float]:
     """Return the potentials above which a stored technique's strips end, V; none if not known.
 
-    As it tells them, whatever they count from; arguments as for `planned_strips_mah_cm2`.
+    As it tells them, whatever they count from; arguments as for `planned_strips_mah_cm2`. Of one
+    that this version does not understand those of all its strips.
     """
+    planned = PlannedHalfCycles(technique)
+    if not planned.written:
+        return set(_strip_limits_v(technique))
     return {
         limit.value
-        for steps in PlannedHalfCycles(technique).between(first, last)
+        for steps in planned.between(first, last)
         for step in steps
         if step.role == "strip"
         for limit in step.until
-        if limit.quantity in ("potential_above_v", "abs_potential_above_v")
+        if limit.quantity in _ABOVE
     }
+
+
+def _strip_limits_v(technique: object) -> Iterator[float]:
+    if isinstance(technique, Mapping):
+        for part in technique.values():
+            yield from _strip_limits_v(part)
+        if technique.get("role") == "strip":
+            for limit in technique.get("until", ()):
+                if limit.get("quantity") in _ABOVE:
+                    yield float(limit["value"])
+    elif isinstance(technique, list | tuple):
+        for part in technique:
+            yield from _strip_limits_v(part)
