@@ -10,6 +10,7 @@ from types import ModuleType
 from typing import Any, Literal
 
 from operando.journal import (
+    TELLING,
     JournalWriter,
     attachments_of,
     chain_of,
@@ -137,9 +138,13 @@ def _paced(
     """Yield documents when they are due; with ``described_at_once`` time begins with the rows."""
     began = time.monotonic()
     first: float | None = None
+    telling: set[str] = set()
     for name, doc in told:
         at = _time_of(doc)
-        if described_at_once and first is None and name in ("start", "descriptor"):
+        if name == "descriptor" and doc.get("name") in TELLING:
+            telling.add(str(doc["uid"]))
+        describes = name in ("start", "descriptor") or doc.get("descriptor") in telling
+        if described_at_once and first is None and describes:
             at = None
         if at is not None:
             first = at if first is None else first

@@ -53,8 +53,9 @@ def text_report(run: "Run", numbers: "Mapping[str, Metric] | None" = None) -> st
 def report_json(run: "Run", numbers: "Mapping[str, Metric] | None" = None) -> dict[str, Any]:
     """Return a run as ``{uid, chain, attachments, sample, damage, ...}``.
 
-    Further ``calibration_flags``, ``end_state``, ``notes`` (of the log book) and ``metrics``. Of a
-    metric value, unit, uncertainty and reason are told, by its name; of an attachment what it
+    Further ``calibration_flags``, ``end_state``, ``amendments`` (what was asked for in which
+    half-cycles; empty if nobody changed the protocol), ``notes`` (of the log book) and ``metrics``.
+    Of a metric value, unit, uncertainty and reason are told, by its name; of an attachment what it
     is; of calibrations which were too old or missing (instrument, quantity, flag, told).
 
     Every name of the registry is there once; values are numbers, lists of numbers and null, or
@@ -72,6 +73,7 @@ def report_json(run: "Run", numbers: "Mapping[str, Metric] | None" = None) -> di
         "damage": list(run.damage),
         "calibration_flags": _calibration_flags(run),
         "end_state": _end_state(run),
+        "amendments": _amendments(run),
         "notes": [note.model_dump(exclude_none=True) for note in notes_of(run)],
         "metrics": {
             name: {
@@ -149,7 +151,9 @@ def _heading(run: "Run") -> list[str]:
     status = "still open" if stop is None else str(stop.get("exit_status"))
     if stop is not None and stop.get("reason"):
         status += f" ({stop['reason']})"
-    lines = [f"Run {run.uid}: {start.get('protocol') or start.get('plan_name') or ''}, {status}"]
+    from operando.runs import told_protocols
+
+    lines = [f"Run {run.uid}: {told_protocols(run.asked)}, {status}"]
     sample = start.get("sample")
     if isinstance(sample, Mapping):
         working = (sample.get("working_electrode") or {}).get("material")
@@ -163,6 +167,7 @@ def _heading(run: "Run") -> list[str]:
     lines += [f"DAMAGED: {sentence}" for sentence in run.damage]
     lines += told_origin(start.get("provenance"))
     lines += told_chain(run)
+    lines += told_changes(run)
     lines += told_attachments(run)
     lines += told_calibrations(run)
     lines += told_notes(run)
@@ -200,6 +205,16 @@ def told_end(run: "Run") -> list[str]:
         kpa, by = state["overpressure_kpa"], state["overpressure_by"]
         parts.append(f"{kpa * 1e-2:.2g} bar above the atmosphere ({by})")
     return [f"Left: {', '.join(parts)}", f"Handling: {state['handling']}"]
+
+
+def told_changes(run: "Run") -> list[str]:
+    """Return lines that say which protocols a run came under while it ran; none if none."""
+    return [f"Amended: {one.told}" for one in run.asked[1:]]
+
+
+def _amendments(run: "Run") -> list[dict[str, Any]]:
+    asked = run.asked
+    return [one.as_data() for one in asked] if len(asked) > 1 else []
 
 
 def told_origin(provenance: Any) -> list[str]:

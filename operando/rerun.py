@@ -13,7 +13,8 @@ from typing import Any, Protocol, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from operando.configuration import load_cell
-from operando.journal import documents, journal_path, resolve_uid
+from operando.journal import JournalError, documents, journal_path, resolve_uid
+from operando.runs import Run
 from techniques import Cell, FailurePolicy, SafetyLimits, Schedule, UnsuitableCellError
 from techniques import Protocol as RunProtocol
 
@@ -66,7 +67,8 @@ def recorded(uid: str, data_dir: Path | str) -> Recorded:
     """Return what a run was asked to do.
 
     A run that resumed another stands for the whole experiment: what the first run was asked is
-    returned, not the rest that was left.
+    returned, not the rest that was left. Of one whose protocol was changed while it ran it is the
+    protocol with which it began, and the change is warned of.
 
     Args:
         uid: whole uid, beginning of a uid, or ``last``.
@@ -121,6 +123,7 @@ def recorded(uid: str, data_dir: Path | str) -> Recorded:
         )
     found = Recorded(root, protocol, _understood(Cell, sample, whole))
     _warn_of_other_potentials(found, start)
+    _warn_of_changes(found, Path(data_dir))
     return found
 
 
@@ -183,6 +186,28 @@ def _warn_of_other_potentials(asked: Recorded, start: Mapping[str, Any]) -> None
             asked.cell.reference_electrode,
             _told_v(now),
             asked.cell.metal,
+        )
+
+
+def _warn_of_changes(asked: Recorded, data_dir: Path) -> None:
+    """Warn where the protocol of an experiment was changed while it ran: that is not run again."""
+    try:
+        changed = Run.from_journal(asked.uid, data_dir).asked[1:]
+    except (JournalError, LookupError, OSError, ValueError) as error:
+        logger.warning(
+            "whether the protocol of run %s was changed while it ran cannot be told: %s",
+            asked.uid[:8],
+            error,
+        )
+        return
+    if changed:
+        logger.warning(
+            "the protocol of run %s was changed while it ran, to %s. What is run again is protocol "
+            "%r, with which it began, to its own end; operando export --to rocrate writes the "
+            "others as protocol files",
+            asked.uid[:8],
+            ", then to ".join(one.told for one in changed),
+            asked.protocol.name,
         )
 
 

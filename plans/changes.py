@@ -1,6 +1,6 @@
 """What people ask of a run that goes on: heard and checked here, and done by its course."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +22,7 @@ from techniques import (
     Protocol,
     Rule,
     SafetyLimits,
+    Schedule,
     Sequence,
     SkipStep,
     StopCell,
@@ -297,9 +298,69 @@ class Changes:
 
 
 def _told_protocol(protocol: Protocol) -> str:
-    # Its rules by default follow from the cell; told, they would be its own.
-    by_default = {"rules"} if protocol.rules_by_default else None
-    return protocol.model_dump_json(exclude=by_default)
+    # Its rules by default follow from the cell, and when the followers act from the run; told, they
+    # would be its own.
+    return protocol.model_dump_json(exclude={"rules", "every"} - protocol.model_fields_set)
+
+
+# What of a schedule matters where a follower is there, by what its action is called.
+_ASKED_OF = {
+    "image": ("image_s", "burst_for_s", "burst_every_s"),
+    "spectrum": ("spectrum_s", "integration_time_s", "accumulations", "fresh_spots"),
+    "injection": ("injection_s",),
+    "temperature": ("temperature_s",),
+}
+_ASKED_OF_SENSORS = ("reading_s",)
+_ASKED_OF_ALL = ("at_half_cycle_ends", "tolerance_s")
+
+
+def refuse_other_watching(
+    protocol: Protocol,
+    followers: Iterable[str],
+    schedule: Schedule,
+    metadata: Mapping[str, Any],
+) -> None:
+    """Refuse a protocol under which a run would be watched otherwise, which no change alters.
+
+    What it does not say of the followers stays as it is, and so does what it says of those that
+    are not there.
+
+    Args:
+        protocol: To which the run is to be changed.
+        followers: Those there are, by what a schedule calls their action.
+        schedule: When they act.
+        metadata: The start document of the run.
+
+    Raises:
+        ValueError: What would be otherwise.
+    """
+    if metadata.get("temperatures"):
+        raise ValueError(
+            "the run goes through several temperatures, and its protocol cannot be changed"
+        )
+    if "every" in protocol.model_fields_set:
+        names = {name for one in followers for name in _ASKED_OF.get(one, _ASKED_OF_SENSORS)}
+        told = [
+            f"{name} {_told(new)} instead of {_told(now)}"
+            for name in Schedule.model_fields
+            if name in names or (names and name in _ASKED_OF_ALL)
+            if (new := getattr(protocol.every, name)) != (now := getattr(schedule, name))
+        ]
+        if told:
+            raise ValueError(
+                f"its followers would act otherwise (every: {', '.join(told)}), and when they act "
+                "is set for a whole run: give it the same, or leave `every` out"
+            )
+    check = None if protocol.gas_check is None else protocol.gas_check.model_dump(mode="json")
+    if check != (metadata.get("gas_check") or None):
+        raise ValueError(
+            "its gas_check is another than that of the run, which holds for the whole of it: give "
+            "it the same"
+        )
+
+
+def _told(value: object) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def told_of_stop(request: StopCell) -> str:

@@ -209,6 +209,7 @@ def _go_on(
         _TECHNIQUE.validate_python(going_on.whole or metadata["technique"]),
         FailureCriteria.model_validate(metadata.get("failure_criteria") or {}),
         going_on.cell,
+        followers,
         sensors,
         going_on.every,
         verdicts,

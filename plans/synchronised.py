@@ -27,7 +27,7 @@ from instruments.sensor.device import SensorDevice
 from instruments.stage.device import StageDevice
 from instruments.thermostat.contract import TemperatureLimitError
 from instruments.thermostat.device import ThermostatDevice
-from plans.changes import Changes
+from plans.changes import Changes, refuse_other_watching
 from plans.course import Course, new_log_name
 from plans.guards import guard_rules, judged_guards, keep_headspace
 from plans.reference import ReferenceWatch
@@ -161,7 +161,9 @@ def operando_plating_stripping(
     metadata["current_zero"] = potentiostat.measure_zero(assignment)
     watch = watch_for((*protocol.rules, *guards), verdicts, metadata)
     criteria = protocol.failure_criteria_on(cell)
-    changes = changes_of(requests, program, criteria, cell, sensors, schedule, verdicts, metadata)
+    changes = changes_of(
+        requests, program, criteria, cell, followers, sensors, schedule, verdicts, metadata
+    )
     course = Course(
         potentiostat, assignment, watch, changes=changes, reference=ReferenceWatch.of(cell)
     )
@@ -184,6 +186,7 @@ def changes_of(
     technique: Technique,
     criteria: FailureCriteria | None,
     cell: Cell,
+    followers: Iterable[str],
     sensors: Sequence[SensorDevice],
     schedule: Schedule,
     verdicts: MakeVerdicts | None,
@@ -194,6 +197,7 @@ def changes_of(
         return None
 
     def admit(protocol: Protocol, assignment: Assignment) -> tuple[Rule, ...]:
+        refuse_other_watching(protocol, followers, schedule, metadata)
         rules = protocol.rules_on(cell)
         refuse_unjudged(() if protocol.rules_by_default else rules, verdicts)
         keep_headspace(

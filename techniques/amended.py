@@ -45,6 +45,30 @@ def half_cycles_of(technique: Technique | None) -> int:
     return sum(map(_counts, elementary_steps(technique)))
 
 
+def cycles_begun(technique: Technique | None, half_cycles: int) -> int:
+    """Return how many cycles of a program have begun when so many of its half-cycles have."""
+    match technique:
+        case Sequence():
+            begun = 0
+            for step in technique.steps:
+                inside = half_cycles_of(step)
+                begun += cycles_begun(step, min(half_cycles, inside))
+                half_cycles -= min(half_cycles, inside)
+            return begun
+        case Repeat():
+            inside = half_cycles_of(technique.step)
+            if not inside:
+                return 0
+            passes, within = divmod(min(half_cycles, technique.times * inside), inside)
+            each = cycles_begun(technique.step, inside)
+            return passes * each + cycles_begun(technique.step, within)
+        case Block():
+            return cycles_begun(technique.step, half_cycles)
+        case PlateStripCycle():
+            return (min(half_cycles, 2 * technique.cycles) + 1) // 2
+    return 0
+
+
 def behind(technique: Technique, half_cycles: int) -> Technique | None:
     """Return what a program does behind that many of its half-cycles; ``None``: nothing.
 

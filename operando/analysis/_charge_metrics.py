@@ -1,7 +1,7 @@
 """Charges of a run, and what they would make of the metal."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from operando.analysis import thickness
 from operando.analysis._evaluation import (
@@ -19,6 +19,7 @@ from operando.analysis._evaluation import (
 from operando.analysis.coulombic import told_unrecorded, unrecorded_share
 from operando.analysis.endings import planned_strips_mah_cm2
 from operando.analysis.segments import PLATE, STRIP, HalfCycle
+from operando.runs import told_of_each
 from techniques import Cell
 
 _CHARGES = (
@@ -185,10 +186,24 @@ def _planned_depth_of_discharge(found: Evaluation, cell: Cell) -> Metric:
     available, basis = _available_mah_cm2(cell)
     if available is None:
         return metric(name, None, reason=basis)
-    planned = planned_strips_mah_cm2(found.run.start.get("technique"))
+    by_protocol = {
+        one.first_half_cycle: planned_strips_mah_cm2(
+            one.technique, one.first_half_cycle, one.last_half_cycle
+        )
+        for one in found.run.asked
+        if one.has_half_cycles
+    }
+    planned = set[float]().union(*by_protocol.values())
     if not planned:
         return metric(name, None, reason="no technique with a strip of known charge is stored")
     if len(planned) > 1:
-        several = ", ".join(f"{charge:g}" for charge in sorted(planned)[:5])
+        several = told_of_each(
+            [one for one in found.run.asked if by_protocol.get(one.first_half_cycle)],
+            lambda one: _told_charges(by_protocol[one.first_half_cycle]),
+        )
         return metric(name, None, reason=f"strips of several charges: {several} mAh/cm2")
     return metric(name, 100.0 * planned.pop() / available, reason=basis)
+
+
+def _told_charges(charges: Iterable[float]) -> str:
+    return ", ".join(f"{charge:g}" for charge in sorted(charges)[:5])

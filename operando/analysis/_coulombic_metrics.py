@@ -16,7 +16,7 @@ from operando.analysis._evaluation import (
 )
 from operando.analysis.blocks import blocks_of, left_out_of_run
 from operando.analysis.coulombic import CoulombicEfficiency, coulombic_efficiency
-from operando.analysis.endings import CUT_OFF_WITHIN_V
+from operando.analysis.endings import CUT_OFF_WITHIN_V, strip_cut_offs_v
 from operando.analysis.failure import emptied
 from operando.analysis.reservoir import reservoir_efficiency, reservoir_part
 from operando.analysis.segments import PLATE, STRIP, HalfCycle
@@ -221,37 +221,48 @@ def _short_of_cut_off(
 
     That is no lower bound: through a soft short more can come back than was plated.
     """
-    cut_off = _strip_cut_off_v(found.run.start.get("technique"))
-    if cut_off is None:
-        return []
+    cut_offs = _strip_cut_offs_v(found)
     counted = set(among)
     short = [
-        (number, percent)
+        (number, percent, cut_off)
         for number, percent, end_v in zip(ce.cycles, ce.percent, ce.strip_end_v, strict=True)
-        if number in counted and end_v < cut_off - CUT_OFF_WITHIN_V
+        if (cut_off := cut_offs.get(number)) is not None
+        and number in counted
+        and end_v < cut_off - CUT_OFF_WITHIN_V
     ]
     told = []
-    if short:
-        which = enumerated([number for number, _ in short])
+    for cut_off in dict.fromkeys(cut_off for _, _, cut_off in short):
+        which = enumerated([number for number, _, one in short if one == cut_off])
         told.append(f"the strip ended before its cut-off of {cut_off:g} V in cycle {which}")
-    above = [number for number, percent in short if percent > 100.0]
+    above = [number for number, percent, _ in short if percent > 100.0]
     if above:
         told.append(f"more than 100 % without it in cycle {enumerated(above)}: maybe a soft short")
     return told
 
 
-def _strip_cut_off_v(technique: object) -> float | None:
-    """Return the lowest potential at which any strip step of a stored technique ends, V."""
-    if isinstance(technique, Mapping):
-        found = [_strip_cut_off_v(value) for value in technique.values()]
-        if technique.get("role") == "strip":
-            found += [
-                limit["value"]
-                for limit in technique.get("until", ())
-                if limit.get("quantity") in ("potential_above_v", "abs_potential_above_v")
-            ]
-    elif isinstance(technique, list | tuple):
-        found = [_strip_cut_off_v(value) for value in technique]
-    else:
-        return None
-    return min((value for value in found if value is not None), default=None)
+def _strip_cut_offs_v(found: Evaluation) -> dict[int, float]:
+    """Return by cycle the lowest potential at which any strip of its protocol ends, V.
+
+    That of the protocol under which the last strip of the cycle was.
+    """
+    lowest = {
+        one.first_half_cycle: min(
+            strip_cut_offs_v(one.technique, one.first_half_cycle, one.last_half_cycle),
+            default=None,
+        )
+        for one in found.run.asked
+    }
+    by_cycle: dict[int, float] = {}
+    before: HalfCycle | None = None
+    cycle = 0
+    for half in found.halves:
+        if half.role == PLATE and (before is None or before.role != PLATE):
+            cycle = half.cycle
+        elif half.role == STRIP:
+            first = max(first for first in lowest if first <= half.number)
+            cut_off = lowest[first]
+            by_cycle.pop(cycle, None)
+            if cut_off is not None:
+                by_cycle[cycle] = cut_off
+        before = half
+    return by_cycle

@@ -1,6 +1,7 @@
 """How a cell failed, and when."""
 
 import math
+from bisect import bisect
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -27,7 +28,7 @@ from operando.analysis.lives import Life, life
 from operando.analysis.sand import Transport
 from operando.analysis.segments import PLATE, STRIP
 from operando.analysis.thickness import METALS
-from techniques import Protocol
+from techniques import Condition
 from techniques.rules import Event
 
 _SOFT: tuple[Kind, ...] = ("soft_short", "soft_short_coulombic", "soft_short_spectrum")
@@ -157,20 +158,34 @@ def _life(name: str, told: Life, found: Evaluation) -> dict[str, Metric]:
 
 
 def _to_the_bound(found: Evaluation, kind: Event) -> Life:
-    """Return the life until the bound that a rule of the protocol sets."""
-    conditions = conditions_told(found.run.start.get("rules"))
-    if found.run.amendments:
-        changed = Protocol.model_validate(found.run.amendments[-1].protocol)
-        conditions = [rule.when for rule in changed.rules]
-    bound = next((one for one in conditions if one.event == kind), None)
-    if bound is None:
+    """Return the life until the bound that a rule of the protocol sets.
+
+    Where the protocol was changed, the bound that its rules set in each half-cycle.
+    """
+    asked = found.run.asked
+    bounds = [
+        next((x for x in conditions_told(one.rules) if x.event == kind), None) for one in asked
+    ]
+    if not any(bounds):
         return Life(None, False, "no rule of the protocol sets a bound")
     assert found.cell is not None  # it has half-cycles
-    start = found.run.start
-    watch = LifeWatch.of(start, found.cell, found.accuracy, [bound], no_zero=found.no_zero)
+    watch = LifeWatch.of(
+        found.run.start,
+        found.cell,
+        found.accuracy,
+        [one for one in bounds[:1] if one],
+        no_zero=found.no_zero,
+    )
+    for one, bound in zip(asked[1:], bounds[1:], strict=True):
+        watch.change(one.first_half_cycle, one.technique, [bound] if bound else [])
     if kind in watch.why:
         return Life(None, False, watch.why[kind])
-    row = first_met(found.halves, watch, bound)
+    firsts = [one.first_half_cycle for one in asked]
+
+    def holding(number: int) -> Condition | None:
+        return bounds[bisect(firsts, number) - 1]
+
+    row = first_met(found.halves, watch, holding)
     begin_s = float(found.halves[0].t_s[0]) - (found.halves[0].since_edge_s or 0.0)
     if row is not None:
         hours = max(row.begin_s - begin_s, 0.0) / 3600

@@ -10,6 +10,7 @@ from operando.analysis._evaluation import (
     Evaluation,
     Metric,
     Number,
+    enumerated,
     listed,
     metric,
     summary,
@@ -23,7 +24,7 @@ from operando.analysis.relaxation_times import (
 )
 from operando.analysis.shunt import Shunt, shunt
 from operando.registry._impedance import IMPEDANCE
-from operando.runs import Floats, Run, Stream
+from operando.runs import Floats, Run, Stream, at_time
 
 _NAMES = tuple(one.name for one in IMPEDANCE)
 # Over how long the drift before a spectrum is taken, s.
@@ -95,15 +96,36 @@ def _whose(found: Evaluation) -> str | None:
 
 
 def _beyond_linear(found: Evaluation, stream: Stream) -> str | None:
-    """Say if an amplitude of the program is too large for a linear response; None if it is not."""
+    """Say if an amplitude of the program is too large for a linear response; None if it is not.
+
+    Where the protocol was changed, of those that were measured under each, and which these are.
+    """
     area = 1.0 if found.cell is None else found.cell.area_cm2
     points = (stream.columns[f"potentiostat_impedance_{part}"] for part in ("z_real", "z_imag"))
     largest = float(np.nanmax(np.hypot(*points)))
-    for rms_v, rms_ma_cm2 in _amplitudes(found.run.start.get("technique")):
+    asked = found.run.asked
+    under: dict[float, list[int]] = {}
+    for number, (begin_s, _) in enumerate(spectrum_times(found.run), 1):
+        under.setdefault(at_time(asked, begin_s).begin_s, []).append(number)
+    told = []
+    for one in asked:
+        numbers = under.get(one.begin_s, [])
+        beyond = numbers and _first_beyond(one.technique, area, largest)
+        if beyond:
+            of = "" if len(asked) == 1 else f" of spectrum {enumerated(numbers)}"
+            told.append(
+                f"an amplitude{of} of {beyond * 1e3:.3g} mV rms may be beyond the linear response"
+            )
+    return "; ".join(told) or None
+
+
+def _first_beyond(technique: object, area_cm2: float, largest_ohm: float) -> float | None:
+    """Return the first amplitude of a stored technique that is too large, V rms; None: none is."""
+    for rms_v, rms_ma_cm2 in _amplitudes(technique):
         if rms_v is None and rms_ma_cm2 is not None:
-            rms_v = 1e-3 * rms_ma_cm2 * area * largest
+            rms_v = 1e-3 * rms_ma_cm2 * area_cm2 * largest_ohm
         if rms_v is not None and rms_v > LARGEST_AMPLITUDE_V * (1 + 1e-9):
-            return f"an amplitude of {rms_v * 1e3:.3g} mV rms may be beyond the linear response"
+            return rms_v
     return None
 
 

@@ -292,14 +292,18 @@ def _is_set(found: Evaluation, leader: Stream) -> NDArray[np.bool_]:
     planned = PlannedHalfCycles(found.run.start.get("technique"), found.run.changes)
     mirrored = found.cell is not None and found.cell.metal_electrode == "CE"
     e_v = (-1.0 if mirrored else 1.0) * leader.columns["potentiostat_potential"]
-    for code, held_v in (
-        (PLATE, planned.held_at_v("plate")),
-        (STRIP, planned.held_at_v("strip")),
-    ):
-        for at_v in held_v:
-            # One that counts from open circuit cannot be told from a current before it.
-            near = math.isnan(at_v) or np.abs(e_v - at_v) <= _HELD_WITHIN_V
-            is_set |= (role == code) & near
+    number = leader.columns["potentiostat_half_cycle"]
+    for asked in found.run.asked:
+        first, last = asked.first_half_cycle, asked.last_half_cycle or math.inf
+        under = (number >= first) & (number <= last)
+        for code, held_v in (
+            (PLATE, planned.held_at_v("plate", first)),
+            (STRIP, planned.held_at_v("strip", first)),
+        ):
+            for at_v in held_v:
+                # One that counts from open circuit cannot be told from a current before it.
+                near = math.isnan(at_v) or np.abs(e_v - at_v) <= _HELD_WITHIN_V
+                is_set |= (role == code) & near & under
     return is_set
 
 

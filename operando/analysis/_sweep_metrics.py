@@ -19,7 +19,7 @@ from operando.analysis.charge_transfer import (
 )
 from operando.analysis.impedance import ArcFit
 from operando.analysis.steps import SWEEP, StepRows
-from operando.runs import Floats, Run
+from operando.runs import Floats, Run, at_time
 from techniques import Cell
 from techniques.metals import METALS
 
@@ -116,7 +116,16 @@ def interface_curve(
 
 def tafel_window_v(run: Run) -> tuple[float, float]:
     """Return the window of |eta| for Tafel's lines, V: declared, or 60 to 110 mV."""
-    return declared_tafel_window_v(run.start.get("technique_as_written"))
+    return declared_tafel_window_v(_written_of_the_last_sweep(run))
+
+
+def _written_of_the_last_sweep(run: Run) -> object:
+    """Return the technique as it was written under which the last linear sweep of a run ran."""
+    asked, stream = run.asked, run.streams.get("potentiostat")
+    if len(asked) == 1 or stream is None:
+        return asked[0].written
+    t_s, role = (stream.columns[f"potentiostat_{name}"] for name in ("t", "role"))
+    return at_time(asked, float(np.max(t_s, where=role == SWEEP, initial=-math.inf))).written
 
 
 def declared_tafel_window_v(technique: object) -> tuple[float, float]:
@@ -329,7 +338,7 @@ def _open_circuit_off_v(found: Evaluation, curve: PolarisationCurve) -> float:
 
 def corrects_series_resistance(run: Run) -> bool:
     """Return whether the technique of a run as it was written asks to take i R_s off."""
-    told = declared_tafel(run.start.get("technique_as_written"))
+    told = declared_tafel(_written_of_the_last_sweep(run))
     return told is not None and told.get("correct_series_resistance") is True
 
 

@@ -6,8 +6,9 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from operando.runs import Run
+from operando.runs import Asked, Run
 from techniques import NamedBlock, Technique, named_blocks
+from techniques.amended import cycles_begun
 
 _TECHNIQUE: TypeAdapter[Technique] = TypeAdapter(Technique)
 
@@ -26,24 +27,61 @@ def recorded_blocks(technique: object) -> tuple[NamedBlock, ...]:
 def blocks_of(run: Run) -> tuple[NamedBlock, ...]:
     """Return the named parts of a run's program as far as it was under it.
 
-    Where its protocol was changed while it ran, each technique counts for its own cycles.
+    Where its protocol was changed while it ran, each technique counts for its own half-cycles, and
+    a part that both have at that place is one. Cycles are numbered as in the rows of the run.
     """
-    told = [(1, 1, run.start.get("technique"))]
-    told += [(one.cycle + 1, one.half_cycle, one.technique) for one in run.amendments]
-    ends = [*((cycle - 1, half - 1) for cycle, half, _ in told[1:]), (None, None)]
-    found = []
-    for (cycle, half, technique), (last_cycle, last_half) in zip(told, ends, strict=True):
-        for block in recorded_blocks(technique):
-            part = replace(
-                block,
-                first_cycle=max(block.first_cycle, cycle),
-                last_cycle=min(block.last_cycle, last_cycle or block.last_cycle),
-                first_half_cycle=max(block.first_half_cycle, half),
-                last_half_cycle=min(block.last_half_cycle, last_half or block.last_half_cycle),
+    asked = run.asked
+    if len(asked) == 1:
+        return recorded_blocks(asked[0].technique)
+    found: list[NamedBlock] = []
+    for one in asked:
+        shift = 0
+        if one.by:
+            # Where the other protocol plated outside cycles, its cycles have other numbers.
+            shift = one.first_cycle - 1 - _cycles_begun(one.technique, one.first_half_cycle - 1)
+        for block in recorded_blocks(one.technique):
+            part = _within(block, one, shift)
+            if part.first_half_cycle > part.last_half_cycle:
+                continue
+            before = next(
+                (
+                    k
+                    for k, other in enumerate(found)
+                    if (other.name, other.in_means) == (part.name, part.in_means)
+                    and other.last_half_cycle == one.first_half_cycle - 1
+                    and block.first_half_cycle < one.first_half_cycle
+                ),
+                None,
             )
-            if part.first_half_cycle <= part.last_half_cycle or part == block:
+            if before is None:
                 found.append(part)
+            else:
+                found[before] = replace(
+                    found[before], last_cycle=part.last_cycle, last_half_cycle=part.last_half_cycle
+                )
     return tuple(found)
+
+
+def _within(block: NamedBlock, asked: Asked, shift: int) -> NamedBlock:
+    """Return what of a part lies in the half-cycles of a protocol, its cycles counted on."""
+    last_half, last_cycle = asked.last_half_cycle, asked.last_cycle
+    first, last = block.first_cycle + shift, block.last_cycle + shift
+    return replace(
+        block,
+        first_cycle=max(first, asked.first_cycle),
+        last_cycle=last if last_cycle is None else min(last, last_cycle),
+        first_half_cycle=max(block.first_half_cycle, asked.first_half_cycle),
+        last_half_cycle=block.last_half_cycle
+        if last_half is None
+        else min(block.last_half_cycle, last_half),
+    )
+
+
+def _cycles_begun(technique: object, half_cycles: int) -> int:
+    try:
+        return cycles_begun(_TECHNIQUE.validate_python(technique), half_cycles)
+    except ValueError:
+        return 0
 
 
 def left_out_of_run(run: Run) -> dict[int, str]:
@@ -52,7 +90,10 @@ def left_out_of_run(run: Run) -> dict[int, str]:
 
 
 def left_out_of_means(technique: object) -> dict[int, str]:
-    """Return the cycles that a stored program leaves out of means, and the part each belongs to."""
+    """Return the cycles that a stored program leaves out of means, and the part each belongs to.
+
+    As if it had run from its beginning to its end: for a run, `left_out_of_run` tells.
+    """
     return _left_out(recorded_blocks(technique))
 
 
@@ -63,6 +104,15 @@ def _left_out(blocks: Iterable[NamedBlock]) -> dict[int, str]:
         if not block.in_means
         for cycle in range(block.first_cycle, block.last_cycle + 1)
     }
+
+
+def half_cycles_left_out(technique: object) -> tuple[range, ...]:
+    """Return the half-cycles of a stored program that are left out of means."""
+    return tuple(
+        range(block.first_half_cycle, block.last_half_cycle + 1)
+        for block in recorded_blocks(technique)
+        if not block.in_means
+    )
 
 
 def temperatures_of_cycles_k(start: Mapping[str, Any]) -> dict[int, float]:

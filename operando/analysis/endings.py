@@ -5,7 +5,6 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import chain
 from typing import Any, Literal
 
 from pydantic import TypeAdapter, ValidationError
@@ -27,6 +26,7 @@ CUT_OFF_WITHIN_V = 0.01
 EndedBy = Literal["potential", "charge", "guard"]
 # A set current, a set potential, or one after the other.
 HalfCycleSteps = tuple[GalvanostaticStep | PotentiostaticStep, ...]
+_ABOVE = ("potential_above_v", "abs_potential_above_v")
 _TECHNIQUE: TypeAdapter[Technique] = TypeAdapter(Technique)
 
 
@@ -71,6 +71,13 @@ class PlannedHalfCycles:
         """Have half-cycles from the number ``first`` on be those of another technique."""
         self._later.append((first, PlannedHalfCycles(technique)))
 
+    def in_half_cycle(self, number: int) -> "PlannedHalfCycles":
+        """Return those of the technique that held in a half-cycle."""
+        holding = self
+        for first, later in self._later:
+            holding = later if number >= first else holding
+        return holding
+
     def ending(
         self,
         number: int,
@@ -96,10 +103,7 @@ class PlannedHalfCycles:
                 tell: then that row may have come one check interval after it.
             parts: In how many parts it ran; each may end one check interval early or late.
         """
-        holding = self
-        for first, later in self._later:
-            holding = later if number >= first else holding
-        candidates = holding.candidates(number, role)
+        candidates = self.in_half_cycle(number).candidates(number, role)
         found = [
             _ending(steps, potential_v, from_first_row_s, since_edge_s, parts)
             for steps in candidates
@@ -119,7 +123,16 @@ class PlannedHalfCycles:
 
     @property
     def count(self) -> int | None:
-        """Return how many there are; None if a loop may end early, or the technique is unknown."""
+        """Return how many there are; None if a loop may end early, or the technique is unknown.
+
+        Where the technique was replaced, as many as the last one has.
+        """
+        counts = [self.own_count, *(later.own_count for _, later in self._later)]
+        return None if None in counts else counts[-1]
+
+    @property
+    def own_count(self) -> int | None:
+        """Return the same as if the technique had not been replaced."""
         if self._technique is None or self._loops_end_early:
             return None
         return len(self._all)
@@ -129,9 +142,11 @@ class PlannedHalfCycles:
 
         That of its limits of charge and time; at a set potential nobody knows it before.
         """
-        if self.count is None or not 0 < number <= len(self._all):
+        if self.count is None or number < 1:
             return None
-        steps = self._all[number - 1]
+        steps = next(iter(self.in_half_cycle(number).between(number, number)), ())
+        if not steps:
+            return None
         found = [
             abs(step.current_density_ma_cm2) * step.expected_s / 3600
             for step in steps
@@ -140,15 +155,15 @@ class PlannedHalfCycles:
         most = math.fsum(found)
         return most if len(found) == len(steps) and math.isfinite(most) else None
 
-    def held_at_v(self, role: Role) -> tuple[float, ...]:
+    def held_at_v(self, role: Role, number: int = 1) -> tuple[float, ...]:
         """Return at which potentials of the metal electrode half-cycles of a role are held, V.
 
-        NaN for what counts from the open circuit potential before it.
+        Those of the technique that held in the half-cycle ``number``; NaN for what counts from the
+        open circuit potential before it.
         """
-        written = [one.written for one in (self, *(later for _, later in self._later))]
         held = (
             step
-            for steps in chain.from_iterable(written)
+            for steps in self.in_half_cycle(number).written
             for step in steps
             if isinstance(step, PotentiostaticStep) and step.role == role
         )
@@ -164,6 +179,15 @@ class PlannedHalfCycles:
             if steps[0].role == role:
                 return (steps,)
         return written
+
+    def between(self, first: int, last: int | None) -> tuple[HalfCycleSteps, ...]:
+        """Return what the half-cycles from one number to another consist of.
+
+        All that are written out where these are all, or where loops may end early.
+        """
+        if (first, last) == (1, None) or self._loops_end_early:
+            return self.written
+        return self._all[first - 1 : last]
 
     @cached_property
     def written(self) -> tuple[HalfCycleSteps, ...]:
@@ -291,18 +315,22 @@ def first_plating_s(technique: object) -> float | None:
     return None
 
 
-def planned_strips_mah_cm2(technique: object) -> set[float]:
+def planned_strips_mah_cm2(
+    technique: object, first: int = 1, last: int | None = None
+) -> set[float]:
     """Return the charges that a stored technique's strips end by, mAh/cm2; none if not known.
 
     Strips that a potential ends are asked for all metal, and have none; nor have those at a set
     potential, whose charge nobody sets.
+
+    Args:
+        technique: As it was stored.
+        first: The first half-cycle that was under it, by its number.
+        last: The last one; ``None``: it came to its end under it.
     """
-    try:
-        known = _TECHNIQUE.validate_python(technique)
-    except ValidationError:
-        return set()
+    planned = PlannedHalfCycles(technique)
     found = set()
-    for steps in _half_cycles(known, once=True):
+    for steps in planned.between(first, last):
         step = steps[0]
         if step.role != "strip" or len(steps) > 1 or isinstance(step, PotentiostaticStep):
             continue
@@ -319,3 +347,35 @@ def planned_strips_mah_cm2(technique: object) -> set[float]:
             ]
             found.add(min(ends))
     return found
+
+
+def strip_cut_offs_v(technique: object, first: int = 1, last: int | None = None) -> set[float]:
+    """Return the potentials above which a stored technique's strips end, V; none if not known.
+
+    As it tells them, whatever they count from; arguments as for `planned_strips_mah_cm2`. Of one
+    that this version does not understand those of all its strips.
+    """
+    planned = PlannedHalfCycles(technique)
+    if not planned.written:
+        return set(_strip_limits_v(technique))
+    return {
+        limit.value
+        for steps in planned.between(first, last)
+        for step in steps
+        if step.role == "strip"
+        for limit in step.until
+        if limit.quantity in _ABOVE
+    }
+
+
+def _strip_limits_v(technique: object) -> Iterator[float]:
+    if isinstance(technique, Mapping):
+        for part in technique.values():
+            yield from _strip_limits_v(part)
+        if technique.get("role") == "strip":
+            for limit in technique.get("until", ()):
+                if limit.get("quantity") in _ABOVE:
+                    yield float(limit["value"])
+    elif isinstance(technique, list | tuple):
+        for part in technique:
+            yield from _strip_limits_v(part)

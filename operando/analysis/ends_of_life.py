@@ -2,15 +2,16 @@
 
 import math
 from collections import deque
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from pydantic import ValidationError
 
 from operando.analysis.accuracy import CurrentAccuracy
-from operando.analysis.blocks import left_out_of_means
+from operando.analysis.blocks import half_cycles_left_out, left_out_of_means
 from operando.analysis.coulombic import coulombic_efficiency
+from operando.analysis.endings import changes_told
 from operando.analysis.failure import emptied, middle_v
 from operando.analysis.segments import PLATE, HalfCycle
 from techniques import Cell, Condition
@@ -50,6 +51,21 @@ class Row:
         return f"|E| was {self.value:.3g} V or more in {halves}"
 
 
+@dataclass(frozen=True)
+class Change:
+    """From the half-cycle ``first`` on another protocol held.
+
+    Attributes:
+        first: Its number.
+        rows: As those of a `LifeWatch`; ``None``: as before.
+        left_out: Half-cycles whose cycles do not count, by their numbers.
+    """
+
+    first: int
+    rows: Mapping[str, Collection[int]] | None
+    left_out: Collection[range]
+
+
 @dataclass
 class LifeWatch:
     """Judges half-cycles that are over, one after the other.
@@ -59,6 +75,8 @@ class LifeWatch:
         accuracy: What the current's accuracy adds.
         holds_metal: Whether metal is on the electrode that no plating of the test has put there.
         left_out: Cycles whose efficiency does not count.
+        formation: Those of them that are left out whatever the program is.
+        changes: Where the protocol was changed.
         why: Kind -> why it cannot be told of this cell.
     """
 
@@ -66,6 +84,8 @@ class LifeWatch:
     accuracy: CurrentAccuracy
     holds_metal: bool = False
     left_out: Collection[int] = ()
+    formation: Collection[int] = ()
+    changes: list[Change] = field(default_factory=list)
     why: dict[str, str] = field(default_factory=dict)
     _plated: tuple[HalfCycle, ...] = ()
     _last: dict[str, deque[tuple[float, float, int]]] = field(default_factory=dict)
@@ -93,7 +113,32 @@ class LifeWatch:
         held = not cell.full_cell and bool(cell.electrode.predeposited_mah_cm2)
         formation = range(max(1, cell.formation_cycles) + 1)
         left_out = {*formation, *left_out_of_means(start.get("technique"))}
-        return cls(lengths(conditions), accuracy, held, left_out, why)
+        watch = cls(lengths(conditions), accuracy, held, left_out, formation, why=why)
+        for first, technique in changes_told(start):
+            watch.change(first, technique, None)
+        return watch
+
+    def change(self, first: int, technique: object, conditions: Iterable[Condition] | None) -> None:
+        """Judge half-cycles from the number ``first`` on as those of another protocol.
+
+        Args:
+            first: Which is the first.
+            technique: What it runs on the cell.
+            conditions: Those of its rules; ``None``: those that held before.
+        """
+        wanted = None if conditions is None else lengths(conditions)
+        self.changes.append(Change(first, wanted, half_cycles_left_out(technique)))
+
+    def _wanted(self, number: int) -> Mapping[str, Collection[int]]:
+        told = (one.rows for one in reversed(self.changes) if one.first <= number)
+        return next((rows for rows in told if rows is not None), self.rows)
+
+    def _counts(self, cycle: int, number: int) -> bool:
+        """Return whether a cycle counts whose first plating is that half-cycle."""
+        change = next((one for one in reversed(self.changes) if one.first <= number), None)
+        if change is None:
+            return cycle not in self.left_out
+        return cycle not in self.formation and not any(number in one for one in change.left_out)
 
     def half_cycle(self, half: HalfCycle) -> Iterator[Row]:
         """Judge a half-cycle that is over; yield what holds of the last so many in a row."""
@@ -119,14 +164,14 @@ class LifeWatch:
         told = coulombic_efficiency(
             (*self._plated, half), self.accuracy, holds_metal=self.holds_metal
         )
-        if told.cycles and told.cycles[0] not in self.left_out:
+        if told.cycles and self._counts(told.cycles[0], self._plated[0].number):
             percent = told.percent[0]
             yield from self._add(EFFICIENCY, percent, self._plated[0], half.number, least=False)
 
     def _add(
         self, kind: str, value: float, begun: HalfCycle, number: int, *, least: bool
     ) -> Iterator[Row]:
-        wanted = self.rows.get(kind, ())
+        wanted = self._wanted(number).get(kind, ())
         if not wanted:
             return
         last = self._last.setdefault(kind, deque())
@@ -145,6 +190,7 @@ class LifeWatch:
     def go_on(self, other: "LifeWatch") -> None:
         """Be for the rules of ``other``, of which it knows what happened before."""
         self.rows, self.left_out, self.why = other.rows, other.left_out, other.why
+        self.formation, self.changes = other.formation, other.changes
 
 
 def conditions_told(rules: object) -> list[Condition]:
@@ -170,16 +216,21 @@ def lengths(conditions: Iterable[Condition]) -> dict[str, set[int]]:
     return found
 
 
-def first_met(halves: Sequence[HalfCycle], watch: LifeWatch, condition: Condition) -> Row | None:
+def first_met(
+    halves: Sequence[HalfCycle],
+    watch: LifeWatch,
+    condition: Callable[[int], Condition | None],
+) -> Row | None:
     """Return when a condition was met first in half-cycles; ``None``: in none.
 
     Args:
         halves: Those of a test; one that goes on counts for nothing.
         watch: A fresh one, for that condition.
-        condition: The condition.
+        condition: Returns the condition that holds in a half-cycle, by its number; ``None``: none.
     """
     for half in halves:
+        holding = condition(half.number)
         for row in watch.half_cycle(half):
-            if condition.met_by(row.kind, row.value, row.in_a_row):
+            if holding is not None and holding.met_by(row.kind, row.value, row.in_a_row):
                 return row
     return None

@@ -83,12 +83,39 @@ class PotentialWindow:
     low_v: float = -math.inf
     high_v: float = math.inf
 
+    def in_half_cycle(self, number: int) -> "PotentialWindow":
+        """Return those that held in a half-cycle: these, in all."""
+        return self
+
     def first_beyond(self, potential_v: Floats) -> int | None:
         """Return the first row on or beyond one of the limits."""
         if self == PotentialWindow():
             return None
         beyond = (potential_v >= self.high_v) | (potential_v <= self.low_v)
         return int(np.argmax(beyond)) if beyond.any() else None
+
+
+@dataclass(frozen=True)
+class PotentialWindows:
+    """The same where the protocol was changed: each from its first half-cycle on, in their order.
+
+    Attributes:
+        by_half_cycle: The number of the first half-cycle and the potentials of each; the first one
+            from the beginning.
+    """
+
+    by_half_cycle: tuple[tuple[int, PotentialWindow], ...]
+
+    def in_half_cycle(self, number: int) -> PotentialWindow:
+        """Return those that held in a half-cycle."""
+        found = self.by_half_cycle[0][1]
+        for first, window in self.by_half_cycle[1:]:
+            found = window if number >= first else found
+        return found
+
+    def changed(self, first: int, window: PotentialWindow) -> "PotentialWindows":
+        """Return these and others from a half-cycle on."""
+        return PotentialWindows((*self.by_half_cycle, (first, window)))
 
 
 @dataclass
@@ -181,7 +208,7 @@ class FailureWatch:
         substrate: bool = False,
         symmetric: bool = False,
         full_cell: bool = False,
-        window: PotentialWindow | None = None,
+        window: PotentialWindow | PotentialWindows | None = None,
         no_zero: str | None = None,
         temperatures_k: Mapping[int, float] | None = None,
     ) -> None:
@@ -193,7 +220,7 @@ class FailureWatch:
         self.potential_offset_v = potential_offset_v
         self.accuracy = CurrentAccuracy() if accuracy is None else accuracy
         self.substrate, self.symmetric, self.full_cell = substrate, symmetric, full_cell
-        self.window = PotentialWindow() if window is None else window
+        self.window: PotentialWindow | PotentialWindows = window or PotentialWindow()
         self.no_zero = no_zero
         self.temperatures_k = temperatures_k
         self.judged_hard = False
@@ -350,7 +377,7 @@ class FailureWatch:
         return abs(current_a - other_a) <= cls.SAME_CURRENT * current_a
 
     def _beyond(self, half: HalfCycle) -> list[Failure]:
-        row = self.window.first_beyond(half.potential_v)
+        row = self.window.in_half_cycle(half.number).first_beyond(half.potential_v)
         if row is None or self._polarised:
             return []
         self._polarised = True

@@ -4,8 +4,8 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from operando.analysis.failure import PotentialWindow
-from operando.runs import Run
+from operando.analysis.failure import PotentialWindow, PotentialWindows
+from operando.runs import Asked, Run
 from techniques import Cell
 from techniques.reference import metal_vs_reference_v
 
@@ -76,18 +76,16 @@ def given_up_beyond(start: Mapping[str, Any], cell: Cell) -> PotentialWindow:
     )
 
 
-def given_up_beyond_of(run: Run, cell: Cell) -> PotentialWindow:
-    """Return the widest of the potentials at which the cell of a run was given up.
-
-    Where its protocol was changed while it ran, those of each technique.
-    """
-    windows = [given_up_beyond(run.start, cell)]
-    for one in run.amendments:
-        told = {"technique": one.technique, "limits": {"effective": one.limits}}
-        windows.append(given_up_beyond(told, cell))
-    return PotentialWindow(
-        min(window.low_v for window in windows), max(window.high_v for window in windows)
+def given_up_beyond_of(run: Run, cell: Cell) -> PotentialWindows:
+    """Return the potentials at which the cell of a run was given up, by half-cycle."""
+    return PotentialWindows(
+        tuple((one.first_half_cycle, given_up_beyond(told_of(one), cell)) for one in run.asked)
     )
+
+
+def told_of(asked: Asked) -> dict[str, Any]:
+    """Return what was asked for as a start document tells it."""
+    return {"technique": asked.technique, "limits": {"effective": asked.limits}}
 
 
 def _limits(technique: object) -> Iterator[Mapping[str, Any]]:

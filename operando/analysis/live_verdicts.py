@@ -8,7 +8,7 @@ out does not depend on how the rows were grouped.
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from itertools import pairwise
+from itertools import pairwise, zip_longest
 from typing import Any
 
 import numpy as np
@@ -22,8 +22,8 @@ from operando.analysis.accuracy import CurrentAccuracy, potential_offset_v
 from operando.analysis.blocks import compared_temperatures_k
 from operando.analysis.endings import PlannedHalfCycles, changes_told, first_plating_s
 from operando.analysis.ends_of_life import KINDS as ENDS_OF_LIFE
-from operando.analysis.ends_of_life import LifeWatch, conditions_told, lengths
-from operando.analysis.failure import FailureWatch, criteria_of, soft_short
+from operando.analysis.ends_of_life import LifeWatch, conditions_told
+from operando.analysis.failure import FailureWatch, PotentialWindows, criteria_of, soft_short
 from operando.analysis.inventory import (
     given_up_beyond,
     metal_at_start_mah_cm2,
@@ -105,9 +105,10 @@ class Verdicts:
         cell = self._cell
         self._mirror = 1.0 if cell.metal_electrode == "WE" else -1.0
         self._start: dict[str, Any] = dict(start)
-        self._window = given_up_beyond(start, cell)
-        for _, technique in changes_told(start):
-            self._window = given_up_beyond({**start, "technique": technique}, cell)
+        self._windows = PotentialWindows(((1, given_up_beyond(start, cell)),))
+        for first, technique in changes_told(start):
+            window = given_up_beyond({**start, "technique": technique}, cell)
+            self._windows = self._windows.changed(first, window)
         accuracy = CurrentAccuracy.from_start(start)
         at_start, why = metal_at_start_mah_cm2(cell)
         # Of a run that goes on with another one: what passed before it.
@@ -281,15 +282,22 @@ class Verdicts:
         return sorted(found, key=lambda one: (one.t_s, one.kind))
 
     def _amended(self, rows: Mapping[str, Any]) -> None:
-        for first, technique in zip(rows["half_cycle"], rows["technique"], strict=True):
+        limits, rules = rows.get("limits", ()), rows.get("rules", ())
+        for first, technique, within, told in zip_longest(
+            rows["half_cycle"], rows["technique"], limits, rules
+        ):
             self._planned.change(int(first), technique)
             self._start = {**self._start, "technique": technique}
-            for limits in rows.get("limits", ()):
-                self._start["limits"] = {"effective": limits}
+            if within is not None:
+                self._start["limits"] = {"effective": within}
             if self._cell is not None:
-                self._window = given_up_beyond(self._start, self._cell)
-        for rules in rows.get("rules", ()):
-            self._life.rows = lengths(conditions_told(rules))
+                window = given_up_beyond(self._start, self._cell)
+                self._windows = self._windows.changed(int(first), window)
+            plates_already = self._half is not None and self._half.role == PLATE
+            if not self._tip.over and not (plates_already and self._last_half < int(first)):
+                self._tip.lasts(first_plating_s(technique))
+            conditions = None if told is None else conditions_told(told)
+            self._life.change(int(first), technique, conditions)
 
     # -- rows of the leader
 
@@ -358,7 +366,9 @@ class Verdicts:
             yield from self._tip.add(number, t_s, drive_v)
 
     def _at_limit(self, t_s: Floats, potential_v: Floats, number: int) -> Iterator[Verdict]:
-        row = None if self._beyond else self._window.first_beyond(potential_v)
+        row = (
+            None if self._beyond else self._windows.in_half_cycle(number).first_beyond(potential_v)
+        )
         if row is not None:
             self._beyond = True
             at_v = float(potential_v[row])
@@ -454,12 +464,16 @@ class _TipWatch:
 
     def __init__(self, first_plating_s: float | None) -> None:
         self.over = False
-        self._within_s = math.inf if first_plating_s is None else TIP_WITHIN * first_plating_s
+        self.lasts(first_plating_s)
         self._begin_s: float | None = None
         self._from_above = False
         self._drive_v = np.empty(0)
         self._judged = 0
         self._highest_v, self._lowest_v = -math.inf, math.inf
+
+    def lasts(self, first_plating_s: float | None) -> None:
+        """Take how long the first plating lasts at most, s; ``None``: that is not known."""
+        self._within_s = math.inf if first_plating_s is None else TIP_WITHIN * first_plating_s
 
     def add(self, number: int, t_s: Floats, drive_v: Floats) -> Iterator[Verdict]:
         """Take rows of the first plating."""

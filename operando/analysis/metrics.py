@@ -1,6 +1,6 @@
 """A run turned into every metric of the registry."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from operando.analysis._activation_metrics import activation_metrics, temperature_points
@@ -33,7 +33,7 @@ from operando.analysis._sweep_metrics import (
 )
 from operando.analysis.segments import HalfCycle
 from operando.registry import METRICS
-from operando.runs import Run
+from operando.runs import Run, in_half_cycle, told_protocols
 
 __all__ = [
     "END_OF_PLATING_SHARE",
@@ -107,9 +107,43 @@ def metrics(run: Run) -> dict[str, Metric]:
         if refused:
             told = {name: _of_refused(metric, refused) for name, metric in told.items()}
         found.update(told)
+    found |= _of_several_protocols(evaluation, found)
     if run.damage:
         found = {name: _of_damaged(metric) for name, metric in found.items()}
     return {name: found[name] for name in METRICS}
+
+
+# One number of many half-cycles, in which those of another protocol are if there was another.
+_OF_MANY = (
+    "ce_mean_pct",
+    "ce_mean_without_first_pct",
+    "ce_ratio_of_sums_pct",
+    "ce_sd_pct",
+    "cumulative_irreversible_mah_cm2",
+    "reservoir_ce_pct",
+    "cumulative_plated_mah_cm2",
+    "depth_of_discharge_pct",
+    "capacity_retention_pct",
+    "hydrogen_faradaic_efficiency_pct",
+    *(name for name in METRICS if name.startswith("life_") and name.endswith("_h")),
+)
+
+
+def _of_several_protocols(found: Evaluation, numbers: Mapping[str, Metric]) -> Mapping[str, Metric]:
+    """Return the numbers of many half-cycles saying so, if these were under several protocols."""
+    asked = found.run.asked
+    if len(asked) == 1:
+        return {}
+    held = {in_half_cycle(asked, half.number).begin_s for half in found.halves}
+    under = [one for one in asked if one.begin_s in held]
+    if len(under) < 2:
+        return {}
+    told = f"under several protocols: {told_protocols(under)}"
+    return {
+        name: replace(one, reason=f"{told}; {one.reason}" if one.reason else told)
+        for name, one in numbers.items()
+        if name in _OF_MANY and one.value is not None
+    }
 
 
 def _of_refused(metric: Metric, refused: Sequence[str]) -> Metric:

@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
+from operando.journal import TELLING
+
 from ._parts import AssetRef, journal_order, lies_in_array
 from ._places import Places
 from ._read import close_catalog, open_catalog, plain, refs_of
@@ -304,7 +306,8 @@ def _seek(streams: list[_Stream], cycle: int, uid: str) -> None:
         first = next(iter(stream.rows()), None)
         if first is not None and first.data[key][0] == cycle:
             for other in streams:
-                if other is not stream:
+                # What was told of requests and programs before says of what the rows are.
+                if other is not stream and other.name not in TELLING:
                     other.since = "time", first.time[0]
             return
     raise LookupError(f"run {uid} has no cycle {cycle} in the catalog")

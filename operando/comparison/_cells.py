@@ -9,10 +9,10 @@ import numpy as np
 from pydantic import ValidationError
 
 from operando.analysis import Metric
-from operando.analysis.blocks import left_out_of_means
+from operando.analysis.blocks import left_out_of_means, left_out_of_run
 from operando.analysis.calibrations import thermometer
 from operando.analysis.segments import PLATE, STRIP
-from operando.runs import Run
+from operando.runs import Asked, Run, asked_at_the_start, told_protocols
 from techniques import Cell, Electrode
 
 _SHARE_OF_ROWS = 0.02  # that a current density must have to be told
@@ -36,6 +36,9 @@ class ComparedRun:
         temperature_k: Mean temperature that was recorded, K; None if none was.
         complete: Whether it has ended.
         damage: What is damaged in its record.
+        changed: What it was asked for, one after the other, where its protocol was changed while it
+            ran; empty where it was not.
+        apart: Cycles that its program leaves out of means; ``None``: its start document tells all.
     """
 
     start: Mapping[str, Any]
@@ -47,6 +50,13 @@ class ComparedRun:
     temperature_k: float | None
     complete: bool
     damage: tuple[str, ...]
+    changed: tuple[Asked, ...] = ()
+    apart: frozenset[int] | None = None
+
+    @property
+    def asked(self) -> tuple[Asked, ...]:
+        """Return what it was asked for, and in which half-cycles."""
+        return self.changed or (asked_at_the_start(self.start),)
 
     @property
     def uid(self) -> str:
@@ -57,7 +67,10 @@ class ComparedRun:
     def left_out(self) -> frozenset[int]:
         """Return the cycles that the cell or the program leaves out of means."""
         declared = range(1, self.cell.formation_cycles + 1)
-        return frozenset((*declared, *left_out_of_means(self.start.get("technique"))))
+        apart = self.apart
+        if apart is None:
+            apart = frozenset(left_out_of_means(self.start.get("technique")))
+        return apart.union(declared)
 
     @property
     def hard_short_cycle(self) -> int | None:
@@ -100,9 +113,7 @@ GROUPS: Mapping[str, Callable[[ComparedRun], str]] = MappingProxyType(
         "electrolyte": lambda run: run.cell.electrolyte.composition,
         "separator": lambda run: run.cell.separator or "not recorded",
         "batch": lambda run: run.cell.batch or "not recorded",
-        "protocol": lambda run: str(
-            run.start.get("protocol") or run.start.get("plan_name") or "not recorded"
-        ),
+        "protocol": lambda run: told_protocols(run.asked) or "not recorded",
         "cell": lambda run: run.cell.cell_id,
         "all": lambda run: "all",
     }
@@ -122,6 +133,7 @@ def compared_run(run: Run, numbers: Mapping[str, Metric]) -> ComparedRun:
             f"run {run.uid[:8]} cannot be compared: its start document describes no cell "
             f"({error.errors()[0]['msg']}). Leave it out"
         ) from None
+    asked = run.asked
     return ComparedRun(
         start=run.start,
         chain=run.chain,
@@ -132,6 +144,8 @@ def compared_run(run: Run, numbers: Mapping[str, Metric]) -> ComparedRun:
         temperature_k=_temperature_k(run),
         complete=run.complete,
         damage=run.damage,
+        changed=asked if len(asked) > 1 else (),
+        apart=frozenset(left_out_of_run(run)),
     )
 
 
@@ -215,6 +229,11 @@ def grouped(
     protocols = dict.fromkeys(GROUPS["protocol"](run) for run in once.values())
     if len(protocols) > 1 and by != "protocol":
         notes.append(f"runs of different protocols are compared: {', '.join(protocols)}")
+    notes += [
+        f"the protocol of run {run.uid[:8]} was changed while it ran: {told_protocols(run.changed)}"
+        for run in once.values()
+        if run.changed
+    ]
     notes += [f"run {run.uid[:8]}: {text}" for run in once.values() for text in run.damage]
     notes += [f"run {run.uid[:8]} has not ended" for run in once.values() if not run.complete]
     groups = tuple(

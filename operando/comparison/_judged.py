@@ -6,12 +6,15 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from operando.analysis.accuracy import potential_offset_v
+from operando.analysis.endings import strip_cut_offs_v
 from operando.analysis.failure import criteria_of
 from operando.analysis.hydrogen import PeakWindow
-from operando.analysis.inventory import given_up_beyond
+from operando.analysis.inventory import given_up_beyond, told_of
 from operando.analysis.metrics import declared_tafel_window_v
 from operando.comparison._cells import ComparedRun
 from operando.registry import METRICS
+from operando.runs import Asked, told_of_each
+from techniques import Cell
 
 # Limits of detection scatter with the noise: told where one is more than so many times another.
 LOD_APART = 2.0
@@ -56,37 +59,34 @@ def _criteria(run: ComparedRun) -> dict[str, str]:
 def _given_up(run: ComparedRun) -> str | None:
     if not run.current_densities_ma_cm2:
         return None
-    window = given_up_beyond(run.start, run.cell)
+    return told_of_each(run.asked, lambda one: _told_window(one, run.cell))
+
+
+def _told_window(asked: Asked, cell: Cell) -> str:
+    window = given_up_beyond(told_of(asked), cell)
     low, high = (f"{v:g} V" if math.isfinite(v) else "none" for v in (window.low_v, window.high_v))
     return f"{low} to {high}"
 
 
 def cut_offs_text(run: ComparedRun) -> str:
     """Return the potentials at which strips of a run's program end, V; empty if at none."""
-    found = sorted(set(_strip_limits(run.start.get("technique"))))
-    return ", ".join(f"{value:g} V" for value in found)
 
+    def told(one: Asked) -> str:
+        found = strip_cut_offs_v(one.technique, one.first_half_cycle, one.last_half_cycle)
+        return ", ".join(f"{value:g} V" for value in sorted(found))
 
-def _strip_limits(technique: object) -> list[float]:
-    if isinstance(technique, Mapping):
-        found = [value for part in technique.values() for value in _strip_limits(part)]
-        if technique.get("role") == "strip":
-            found += [
-                float(limit["value"])
-                for limit in technique.get("until", ())
-                if limit.get("quantity") in ("potential_above_v", "abs_potential_above_v")
-            ]
-        return found
-    if isinstance(technique, list | tuple):
-        return [value for part in technique for value in _strip_limits(part)]
-    return []
+    return told_of_each(run.asked, told)
 
 
 def _tafel_window(run: ComparedRun) -> str | None:
     if run.numbers["j0_apparent_ma_cm2"].value is None:
         return None
-    low, high = declared_tafel_window_v(run.start.get("technique_as_written"))
-    return f"{1e3 * low:g} to {1e3 * high:g} mV"
+
+    def told(one: Asked) -> str:
+        low, high = declared_tafel_window_v(one.written)
+        return f"{1e3 * low:g} to {1e3 * high:g} mV"
+
+    return told_of_each(run.asked, told)
 
 
 def _hydrogen_window(run: ComparedRun) -> str | None:

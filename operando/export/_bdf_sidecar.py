@@ -8,6 +8,7 @@ from operando.export import emmo
 from operando.export._bdf_columns import COLUMNS, IRI, Column
 from operando.export._bdf_rows import BdfRows
 from operando.export._told import (
+    amended,
     cell_of,
     chain,
     ended,
@@ -18,6 +19,7 @@ from operando.export._told import (
     started_s,
     status,
     summary,
+    techniques_of,
     title,
 )
 from operando.runs import Run
@@ -32,7 +34,7 @@ def sidecar_of(
     cell = cell_of(run)
     lies = rows.orientation
     told = summary(run)
-    techniques = emmo.technique_terms(run.start.get("technique"))
+    techniques = emmo.technique_terms(techniques_of(run))
     test: dict[str, Any] = {
         "@type": ["CyclingTest", *techniques],
         "hasOutput": [_metric(name, one) for name, one in numbers.items() if one.value is not None],
@@ -95,7 +97,13 @@ def sidecar_of(
             _plain("rows_without_time", rows.without_time, "left out of the table"),
             _plain("rows_moved", rows.moved, "came with a smaller time than the row before them"),
             _plain("instrument_s_per_host_s", rows.seconds_per_host_second),
-            _plain("technique", {"@type": "@json", "@value": jsonable(run.start.get("technique"))}),
+            *(
+                _plain(name, {"@type": "@json", "@value": jsonable(value)})
+                for name, value in {
+                    "technique": run.start.get("technique"),
+                    **amended(run),
+                }.items()
+            ),
         ],
     }
     return _without_none(document)
@@ -109,6 +117,7 @@ def _description(run: Run, rows: BdfRows) -> str:
     ]
     if len(chain(run)) > 1:
         said.append(f"One experiment in {len(chain(run))} runs: {', '.join(chain(run))}.")
+    said += _told_changes(run)
     said += run.notes
     if not run.complete:
         said.append("INCOMPLETE: the run had no end when it was exported.")
@@ -123,6 +132,13 @@ def _description(run: Run, rows: BdfRows) -> str:
         said.append("No capacities: the start document describes no cell.")
     said.append("Ambient temperature was not recorded.")
     return " ".join(said)
+
+
+def _told_changes(run: Run) -> list[str]:
+    changed = run.asked[1:]
+    if not changed:
+        return []
+    return [f"Its protocol was changed while it ran: {'; '.join(one.told for one in changed)}."]
 
 
 def _plain(name: str, value: object, description: str | None = None) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import numpy as np
 from pydantic import ValidationError
 
 import operando
-from operando.runs import Floats, Run, Stream
+from operando.runs import Floats, Run, Stream, told_protocols
 from techniques import Cell
 
 ROWS_AT_A_TIME = 100_000
@@ -70,9 +70,23 @@ def sample_name(run: Run) -> str:
 
 def title(run: Run) -> str:
     """Return a line for people."""
-    what = run.start.get("protocol") or run.start.get("plan_name") or "run"
+    what = told_protocols(run.asked) or "run"
     sample = sample_name(run)
     return f"{what} on {sample}" if sample else str(what)
+
+
+def amended(run: Run) -> dict[str, Any]:
+    """Return ``amendments``: what a run was asked for in which half-cycles, the first included.
+
+    Nothing where nobody changed its protocol while it ran.
+    """
+    asked = run.asked
+    return {"amendments": [one.as_data() for one in asked]} if len(asked) > 1 else {}
+
+
+def techniques_of(run: Run) -> list[Any]:
+    """Return what was run on the cell, in the order in which it was asked for."""
+    return [one.technique for one in run.asked]
 
 
 def summary(run: Run) -> dict[str, Any]:

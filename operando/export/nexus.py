@@ -19,6 +19,7 @@ import operando
 from operando.analysis import METRICS, Metric, metrics
 from operando.export._output import KEPT_FREE_BYTES, ExportError, staging
 from operando.export._told import (
+    amended,
     axis_of,
     blocks,
     cell_of,
@@ -161,9 +162,15 @@ def _describe(entry: "h5py.Group", run: Run, users: Sequence[tuple[str, str | No
     for number, doc in enumerate(run.attachments, 1):
         told = "the start document of late results"
         _note(documents, f"attachment_{number}", told, dict(doc))
-    technique = run.start.get("technique")
+    asked = run.asked
+    technique = asked[0].technique
     if technique:
-        _note(documents, "technique", "what the potentiostat was asked to do", technique)
+        until = "" if len(asked) == 1 else ", until it was changed: see amendments"
+        told = f"what the potentiostat was asked to do{until}"
+        _note(documents, "technique", told, technique)
+    if len(asked) > 1:
+        told = "what the potentiostat was asked to do in which half-cycles, from the first on"
+        _note(documents, "amendments", told, amended(run)["amendments"])
 
 
 def _note(parent: "h5py.Group", name: str, description: str, value: object) -> None:

@@ -296,24 +296,23 @@ def _asked(crate: _Crate, run: Run) -> Iterator[dict[str, str]]:
         yield crate.add_file(
             "cell.yaml", f"Cell {cell.cell_id}", "The log book's entry.", "application/yaml"
         )
-    technique = run.start.get("technique")
-    if technique:
-        limits = (run.start.get("limits") or {}).get("protocol") or {}
+    asked = [one for one in run.asked if one.technique]
+    for number, one in enumerate(asked, 1):
         protocol = {
-            "name": run.start.get("protocol") or "protocol",
+            "name": one.protocol or "protocol",
             "cell": "cell.yaml",
-            "technique": technique,
+            "technique": one.technique,
             "every": run.start.get("every"),
-            "limits": {key: value for key, value in limits.items() if value is not None},
+            "limits": {key: value for key, value in one.own_limits.items() if value is not None},
         }
         told = {key: value for key, value in protocol.items() if value}
-        _yaml(crate.folder / "protocol.yaml", jsonable(told))
-        yield crate.add_file(
-            "protocol.yaml",
-            "Protocol",
-            "What was asked for, as operando run takes it.",
-            "application/yaml",
-        )
+        name = "protocol.yaml" if number == 1 else f"protocol-{number}.yaml"
+        _yaml(crate.folder / name, jsonable(told))
+        described = "What was asked for, as operando run takes it."
+        if len(asked) > 1:
+            described = f"What was asked for, as operando run takes it: {one.told}."
+        title = "Protocol" if number == 1 else f"Protocol, change {number - 1}"
+        yield crate.add_file(name, title, described, "application/yaml")
 
 
 def _yaml(path: Path, value: object) -> None:

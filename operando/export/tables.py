@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from operando.export._output import staging
 from operando.export._told import (
+    amended,
     axis_of,
     blocks,
     file_names,
@@ -108,6 +109,7 @@ def _write_streams(run: Run, folder: Path, kind: Literal["csv", "parquet"]) -> d
         "run": summary(run),
         "start": jsonable(run.start),
         "stop": jsonable(run.stop),
+        **jsonable(amended(run)),
         "streams": told,
     }
 
@@ -146,7 +148,9 @@ def _metadata(run: Run, stream: Stream, **more: Any) -> dict[str, str]:
         "stream": stream.name,
         "sample": sample_name(run),
         "configuration": stream.configuration,
+        # That with which it began; which others held in which half-cycles is told beside it.
         "technique": run.start.get("technique"),
+        **amended(run),
         "cell": run.start.get("sample"),
         **more,
     }

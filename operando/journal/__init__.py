@@ -6,7 +6,7 @@ The journal is the truth; the catalog, the lists and the replays are made from i
 
 from ._assets import open_asset
 from ._bulk import BulkReader, documents_in_bulk
-from ._cycles import CycleIndex, cycle_index
+from ._cycles import TELLING, CycleIndex, cycle_index
 from ._damage import Damage
 from ._deleted import DeletedRaw, deleted_raw, note_deleted
 from ._errors import JournalError
@@ -45,6 +45,7 @@ from ._writer import JournalWriter
 
 __all__ = [
     "QUIET_S",
+    "TELLING",
     "BulkReader",
     "CycleIndex",
     "Damage",

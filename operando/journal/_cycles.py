@@ -35,8 +35,11 @@ SUFFIX = ".cycles"
 WORTH_SAVING_BYTES = 1 << 20
 
 _MAGIC = b"OPCYCLES"
-_VERSION = 1
+_VERSION = 2
 _HEAD = struct.Struct("<8sII")  # magic, version, CRC-32 of what follows
+# Streams that tell under which protocol the rows behind them came: who begins to read in the
+# middle of a run needs what they told before.
+TELLING = ("requests", "programs")
 _PREAMBLE = ("start", "descriptor", "stream_resource", "resource")
 
 
@@ -53,7 +56,8 @@ class CycleIndex:
         t: the first row's value in the stream's column of time (the cycle's key with ``_t`` for
             ``_cycle``, e.g. ``potentiostat_t``) [s]; NaN where there is none.
         time: time stamp of the first row [epoch s].
-        preamble: byte offsets of the start, the descriptors and the stream resources.
+        preamble: byte offsets of the start, the descriptors, the stream resources, and of the
+            events of `TELLING`.
         end: up to which byte the journal was read.
     """
 
@@ -100,6 +104,7 @@ class Cycles:
     stream: str = ""
     key: str = ""
     descriptors: set[str] = field(default_factory=set)
+    telling: set[str] = field(default_factory=set)
     preamble: list[int] = field(default_factory=list)
     cycles: list[int] = field(default_factory=list)
     offsets: list[int] = field(default_factory=list)
@@ -116,6 +121,8 @@ class Cycles:
     def take(self, begin: int, end: int, name: str, doc: Mapping[str, Any]) -> None:
         """Learn what one document tells, whose record lies from byte ``begin`` to ``end``."""
         self.last, self.end = begin, end
+        if name in ("event", "event_page") and doc["descriptor"] in self.telling:
+            self.preamble.append(begin)
         if name == "event_page":
             if doc["descriptor"] in self.descriptors:
                 self._page(begin, doc)
@@ -131,6 +138,8 @@ class Cycles:
 
     def _describe(self, doc: Mapping[str, Any]) -> None:
         stream, key = str(doc.get("name", "")), _cycle_key(doc)
+        if stream in TELLING:
+            self.telling.add(str(doc["uid"]))
         if not key:
             return
         if stream == LEADER != self.stream:
@@ -258,6 +267,7 @@ def save_cycles(path: Path, cycles: Cycles) -> None:
                 "mark": _mark(path, cycles.last),
                 **{key: stored(value) for key, value in vars(cycles).items() if key != "seen"},
                 "descriptors": sorted(cycles.descriptors),
+                "telling": sorted(cycles.telling),
             }
         )
         head = _HEAD.pack(_MAGIC, _VERSION, crc32(content))
@@ -287,6 +297,7 @@ def _load(path: Path) -> Cycles | None:
         cycles = Cycles(**kept)
         cycles.seen = set(cycles.cycles)
         cycles.descriptors = set(cycles.descriptors)
+        cycles.telling = set(cycles.telling)
         if mark != _mark(path, cycles.last) or path.stat().st_size < cycles.end:
             raise ValueError("of another journal, or one that was cut")
     except FileNotFoundError:

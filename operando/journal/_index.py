@@ -26,7 +26,7 @@ logger = logging.getLogger(__name__)
 INDEX = "index.db"
 # Raise it whenever a scan learns something else from a journal: what older versions remembered is
 # then thrown away and read again.
-SCHEMA = 9
+SCHEMA = 10
 PATIENCE_S = 0.2
 # A folder that changed so shortly before it was looked at may have changed again unseen.
 CHANGE_STEP_NS = 2_000_000_000

@@ -108,9 +108,9 @@ def documents(
             integers of 64 bits; equal columns of timestamps are the same array. Other columns
             stay lists.
         from_cycle: None begins with the run. N begins with the first row of cycle N (see
-            `cycle_index`): before it come the start document and the descriptors and stream
-            resources written before, in their order; the page that holds the row lacks the rows
-            before it. 0 is the whole run.
+            `cycle_index`): before it come the start document, the descriptors and stream resources
+            and what was told of requests and programs before, in their order; the page that holds
+            the row lacks the rows before it. 0 is the whole run.
 
     Raises:
         JournalError: if the file is not a journal, of a newer format, or has lost its start

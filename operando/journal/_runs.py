@@ -75,7 +75,7 @@ class RunSummary:
         counter_electrode: its material and coating.
         electrolyte: its composition.
         techniques: types of the technique and of all it is made of.
-        protocol: name of the protocol.
+        protocol: name of the protocol; of a run whose protocol was changed all, in their order.
         resume_of: the run that this one continues.
         root: the run with which the experiment began; the run itself if it continues none.
         replay_of: the run that this one repeats, or whose cell it was run on.

@@ -63,6 +63,9 @@ class Scan:
             self.start = _told_of_start(doc)
         elif name == "stop":
             self.stop = {"exit_status": doc["exit_status"], "reason": doc.get("reason") or ""}
+            if "protocol" in self.start:
+                # Of a run under several protocols all are told.
+                self.start["protocol"] = _protocols(self.start["protocol"], doc)
         elif name == "descriptor":
             self.stream_of[doc["uid"]] = doc["name"]
             self.rows.setdefault(doc["name"], 0)
@@ -101,13 +104,19 @@ def _told_of_start(doc: Document) -> Document:
         "time": doc["time"],
         "scan_id": _scan_id(doc),
         "plan_name": str(doc.get("plan_name", "")),
-        "protocol": _text(doc.get("protocol")),
+        "protocol": _protocols(_text(doc.get("protocol")), doc),
         "sample": _sample_name(sample),
         "working_electrode": _material(sample, "working_electrode"),
         "counter_electrode": _material(sample, "counter_electrode"),
         "electrolyte": _electrolyte(sample),
         "techniques": sorted(
-            _technique_types([doc.get("technique"), doc.get("technique_as_written")])
+            _technique_types(
+                [
+                    doc.get("technique"),
+                    doc.get("technique_as_written"),
+                    *(one.get("technique") for one in _told_changes(doc)),
+                ]
+            )
         ),
         "resume_of": _text(resumed.get("of") or doc.get("resume_of")),
         "root": _text(resumed.get("root") or doc.get("resume_of")) or doc["uid"],
@@ -115,6 +124,21 @@ def _told_of_start(doc: Document) -> Document:
         "attachment_of": _text(doc.get("attachment_of")),
         "supersedes": _text(attached.get("supersedes")),
     }
+
+
+def _told_changes(doc: Document) -> list[Document]:
+    """Return the changes of its protocol that a start or a stop document tells of."""
+    told = doc.get("amendments")
+    listed = told if isinstance(told, list) else []
+    return [one for one in listed if isinstance(one, dict) and one.get("protocol")]
+
+
+def _protocols(first: str, doc: Document) -> str:
+    """Return the names of the protocols that a run came under, one after the other."""
+    later = [one["protocol"] for one in _told_changes(doc)]
+    # The start document of a run that goes on tells the whole protocol, a stop document its name.
+    names = [one.get("name", "?") if isinstance(one, dict) else one for one in later]
+    return ", then ".join((first, *map(str, names)))
 
 
 def _scan_id(doc: Document) -> int:

@@ -19,8 +19,15 @@ from operando.pages._writing import (
 )
 from operando.plots import EvaluatedRun, drawn_sheets
 from operando.registry import ANALYSIS_VERSION
-from operando.report import told_calibrations, told_chain, told_end, told_notes, told_origin
-from operando.runs import Run
+from operando.report import (
+    told_calibrations,
+    told_chain,
+    told_changes,
+    told_end,
+    told_notes,
+    told_origin,
+)
+from operando.runs import Run, told_protocols
 
 _LONGEST_PROGRAM = 400  # lines
 
@@ -68,7 +75,7 @@ def report_page(
     return written(
         "report.html",
         title=sample_title(run),
-        subtitle=f"{start.get('protocol') or start.get('plan_name') or 'run'} · {run.uid[:8]}",
+        subtitle=f"{told_protocols(run.asked) or 'run'} · {run.uid[:8]}",
         status="still open" if stop is None else str(stop.get("exit_status")),
         reason="" if stop is None else str(stop.get("reason") or ""),
         succeeded=stop is not None and stop.get("exit_status") == "success",
@@ -76,6 +83,7 @@ def report_page(
         history=[
             *told_origin(start.get("provenance")),
             *(line.strip() for line in told_chain(run)),
+            *told_changes(run),
             *told_calibrations(run),
             *told_notes(run),
         ],
@@ -87,7 +95,7 @@ def report_page(
         undefined=undefined(one.numbers),
         pictures=pictures,
         absent=absent,
-        program=_program(start.get("technique_as_written") or start.get("technique")),
+        program=_programs(run),
         provenance=list(_provenance(run, made_at or datetime.now(UTC))),
     )
 
@@ -105,7 +113,7 @@ def sample_title(run: Run) -> str:
 def _facts(one: EvaluatedRun) -> Iterator[tuple[str, str]]:
     run = one.run
     start, stop = run.start, run.stop
-    yield "Protocol", str(start.get("protocol") or start.get("plan_name") or "-")
+    yield "Protocol", told_protocols(run.asked) or "-"
     yield "Begun", utc(start.get("time"))
     yield "Ended", "still open" if stop is None else utc(stop.get("time"))
     if one.leader is not None:
@@ -184,6 +192,14 @@ def _instruments(run: Run) -> Iterator[Mapping[str, str]]:
             "address": str(identity.get("address") or identity.get("board_address") or "-"),
             "verified": "not on hardware" if verified is None else str(verified),
         }
+
+
+def _programs(run: Run) -> str:
+    """Return what was asked for, all of it one after the other where that was changed."""
+    asked = run.asked
+    if len(asked) == 1:
+        return _program(asked[0].written)
+    return "\n".join(f"# {one.told}\n{_program(one.written)}" for one in asked)
 
 
 def _program(technique: Any) -> str:

@@ -15,7 +15,7 @@ from operando.plots.gas import hydrogen
 from operando.plots.potential import nucleation, potential
 from operando.plots.raman import bands
 from operando.plots.spectra import nyquist
-from operando.runs import Run
+from operando.runs import Run, told_protocols
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -118,9 +118,8 @@ def heading(run: Run) -> str:
         electrolyte = (sample.get("electrolyte") or {}).get("composition")
         if electrolyte:
             parts.append(str(electrolyte))
-    told = run.start.get("protocol")
-    if isinstance(told, str):
-        parts.append(told)
+    if isinstance(run.start.get("protocol"), str):
+        parts.append(told_protocols(run.asked))
     status = "" if run.complete else ", running"
     parts.append(f"run {run.uid[:8]}{status}")
     return plain("   ·   ".join(parts))

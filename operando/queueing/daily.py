@@ -300,7 +300,7 @@ def _cell_day(
         ce_pct=np.empty(0),
         eta_mv=np.empty(0),
         capacity_mah_cm2=np.empty(0),
-        planned=_planned(start),
+        planned=_planned(start.get("technique")),
         since=since,
         until=until,
         alarms=tuple(alarms),
@@ -310,9 +310,11 @@ def _cell_day(
     thin = sum(path.stat().st_size for path in paths) > THIN_ABOVE_BYTES
     if thin:
         cycles = list(_of_some_cycles(data_dir, paths, cell))
+        run = _last_rows(paths[-1], data_dir)
     else:
         run = Run.from_journal(newest.uid, data_dir)
         cycles = list(_of_halves(half_cycles_of(run), run, cell))
+    day = replace(day, planned=_planned(run.asked[-1].technique))
     cycles = sorted({one[0]: one for one in cycles if one[1] < until}.values())
     if not cycles:
         return replace(day, thinned=thin, why="no cycle is complete")
@@ -380,9 +382,16 @@ def _of_some_cycles(data_dir: Path, paths: Iterable[Path], cell: Cell) -> Iterat
         yield from _of_halves(halves, run, cell)
 
 
-def _planned(start: Mapping[str, Any]) -> int | None:
+def _last_rows(path: Path, data_dir: Path) -> Run:
+    """Return the last cycle of a run, with what it was asked for before."""
+    cycles = cycle_index(path).cycles
+    last = int(cycles[-1]) if len(cycles) else 0
+    return Run.from_documents(documents(path, expand=data_dir, arrays=True, from_cycle=last))
+
+
+def _planned(technique: object) -> int | None:
     try:
-        return planned_cycles(_TECHNIQUE.validate_python(start.get("technique"))) or None
+        return planned_cycles(_TECHNIQUE.validate_python(technique)) or None
     except ValidationError:
         return None
 

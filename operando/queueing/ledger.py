@@ -64,7 +64,8 @@ class ExperimentSeen:
         runs: Their uids, from the first to the last.
         exit_status: Of the last one; empty while it runs, or where its end is not known.
         halves: Its half-cycles in the order in which they ran; one that ran twice is there twice.
-        planned: How many half-cycles its program has; ``None``: not known, or it was amended.
+        planned: How many half-cycles its program has, that to which it was changed if it was;
+            ``None``: not known.
         ended_early: Whether a rule or somebody ended the program before its end.
         waited_s: How long shared instruments were waited for in all, s.
         missed: How many uses of shared instruments were missed.

@@ -68,8 +68,7 @@ def _seen(run: Run, sample: Mapping[str, Any], told: Mapping[str, Any]) -> Exper
         halves = recorded_half_cycles(
             run, area_cm2=cell.area_cm2, metal_electrode=cell.metal_electrode
         )
-    planned = PlannedHalfCycles(run.start.get("technique"))
-    amended = bool(_asked(run, "amend"))
+    planned = PlannedHalfCycles(run.start.get("technique"), run.changes)
     skipped = _asked(run, "skip_step")
     ran_in = _runs_of(run)
     waited = run.streams.get("leases")
@@ -83,13 +82,13 @@ def _seen(run: Run, sample: Mapping[str, Any], told: Mapping[str, Any]) -> Exper
                 whole=half.ended,
                 runs=ran_in.get(half.number, ()),
                 charge_mah_cm2=half.capacity_mah_cm2,
-                most_mah_cm2=None if amended else planned.most_charge_mah_cm2(half.number),
+                most_mah_cm2=planned.most_charge_mah_cm2(half.number),
                 unrecorded_mah_cm2=half.unrecorded_mah_cm2,
                 skipped=half.number in skipped,
             )
             for half in halves
         ),
-        planned=None if amended else planned.count,
+        planned=_ended_by_a_change(run, stop) or planned.count,
         ended_early=bool(stop.get("end_of_life") or _asked(run, "stop"))
         or _ended_by_rule(run)
         or bool(halves and halves[-1].ended_by == "guard"),
@@ -122,6 +121,13 @@ def _ended_by_rule(run: Run) -> bool:
     if rules is None or not len(rules):
         return False
     return any("open_cell" in str(actions) for actions in rules.columns["rules_actions"])
+
+
+def _ended_by_a_change(run: Run, stop: Mapping[str, Any]) -> int | None:
+    """Return behind which half-cycle a protocol that has no more ended the run; ``None``: none."""
+    made = [int(one["half_cycle"]) for one in stop.get("amendments") or ()]
+    went_on = {one.half_cycle for one in run.amendments}
+    return made[-1] - 1 if made and made[-1] not in went_on else None
 
 
 def _asked(run: Run, what: str) -> set[int]:

@@ -39,14 +39,19 @@ def judges_going_on(
     """
     seen: Any = None
     whole = join(runs)
-    changes = whole.changes
-    if runs[0].start.get("rules") or runs[0].start.get("guards") or changes:
+    if runs[0].start.get("rules") or runs[0].start.get("guards") or whole.amendments:
         try:
             before = make(runs[0].start)
             if isinstance(before, Verdicts):
                 before.add({"half_cycle": whole.skipped}, "skipped")
-                for first, technique in changes:
-                    before.add({"half_cycle": [first], "technique": [technique]}, "amended")
+                for one in whole.asked[1:]:
+                    told = {
+                        "half_cycle": [one.first_half_cycle],
+                        "technique": [one.technique],
+                        "limits": [one.limits],
+                        "rules": [one.rules],
+                    }
+                    before.add(told, "amended")
                 for rows, stream in _pages(runs, fresh):
                     before.add(rows, stream)
                 seen = before

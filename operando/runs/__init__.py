@@ -6,6 +6,15 @@ on how rows were grouped into pages.
 """
 
 from operando.runs._amendments import Amendment, amendments_of, pending_requests
+from operando.runs._asked import (
+    Asked,
+    asked_at_the_start,
+    asked_of,
+    at_time,
+    in_half_cycle,
+    told_of_each,
+    told_protocols,
+)
 from operando.runs._assets import (
     TIME_KEY,
     Asset,
@@ -24,6 +33,7 @@ __all__ = [
     "ROWS_AT_ONCE",
     "TIME_KEY",
     "Amendment",
+    "Asked",
     "Asset",
     "AssetPart",
     "Document",
@@ -32,6 +42,10 @@ __all__ = [
     "RunBuilder",
     "Stream",
     "amendments_of",
+    "asked_at_the_start",
+    "asked_of",
+    "at_time",
+    "in_half_cycle",
     "join",
     "lies_in_columns",
     "pending_requests",
@@ -39,6 +53,8 @@ __all__ = [
     "read_journal",
     "told_catalog_damage",
     "told_damage",
+    "told_of_each",
+    "told_protocols",
     "with_attachments",
     "with_damage",
 ]

@@ -11,6 +11,7 @@ from operando.runs._assets import Asset, Document, Floats
 
 if TYPE_CHECKING:
     from operando.runs._amendments import Amendment
+    from operando.runs._asked import Asked
 
 T = TypeVar("T")
 
@@ -117,6 +118,17 @@ class Run:
         from operando.runs._amendments import amendments_of
 
         return amendments_of(self)
+
+    @property
+    def asked(self) -> "tuple[Asked, ...]":
+        """Return what it was asked for, and in which of its half-cycles; one if nothing changed.
+
+        Who needs its technique, its limits or its protocol asks here: the start document tells
+        those with which it began.
+        """
+        from operando.runs._asked import asked_of
+
+        return asked_of(self)
 
     @property
     def changes(self) -> tuple[tuple[int, Mapping[str, Any]], ...]:

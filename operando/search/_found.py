@@ -90,8 +90,9 @@ class FoundRun:
             "working_electrode": first.working_electrode,
             "counter_electrode": first.counter_electrode,
             "electrolyte": first.electrolyte,
-            "techniques": list(first.techniques),
-            "protocol": first.protocol,
+            # The newest run tells what was changed before it, too.
+            "techniques": list(last.techniques or first.techniques),
+            "protocol": last.protocol or first.protocol,
             "plan_name": first.plan_name,
             "exit_status": last.exit_status,
             "reason": last.reason,

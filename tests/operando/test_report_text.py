@@ -83,6 +83,7 @@ def test_the_json_is_strict_and_complete(run: Run) -> None:
         "damage",
         "calibration_flags",
         "end_state",
+        "amendments",
         "notes",
         "metrics",
     }
