@@ -1,8 +1,7 @@
 """The potentiostat leads; camera, spectrometer, chromatograph, thermostat follow on its clock."""
 
 import logging
-import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
@@ -13,28 +12,26 @@ from bluesky.utils import (
     FailedStatus,
     Msg,
     MsgGenerator,
-    RequestStop,
-    RunEngineControlException,
 )
 
 from instruments._follower import Follower, Phase
 from instruments.camera.device import CameraDevice
-from instruments.errors import InstrumentError, SafetyLimitError, UnsupportedTechniqueError
+from instruments.errors import InstrumentError, UnsupportedTechniqueError
 from instruments.gas_chromatograph.device import GasChromatographDevice
 from instruments.potentiostat.device import PotentiostatDevice
 from instruments.raman.device import RamanDevice
 from instruments.sensor.device import SensorDevice
 from instruments.stage.device import StageDevice
-from instruments.thermostat.contract import TemperatureLimitError
 from instruments.thermostat.device import ThermostatDevice
 from plans.changes import Changes, refuse_other_watching
 from plans.course import Course, new_log_name
+from plans.ending import cause_of, close_failed, close_run, end_run, told_of_unsafe
 from plans.guards import guard_rules, judged_guards, keep_headspace
 from plans.reference import ReferenceWatch
 from plans.requests import Requests
 from plans.rules import MakeVerdicts, Watch
-from plans.saving import COLLECT_EVERY_S, POLL_S, collect, collect_all, record_held, save, wait_for
-from plans.schedule import PLATING, Due, half_cycle_ended
+from plans.saving import COLLECT_EVERY_S, POLL_S, collect, record_held, save, wait_for
+from plans.schedule import Due, half_cycle_ended
 from plans.temperatures import climb_for
 from techniques import (
     Assignment,
@@ -50,13 +47,9 @@ from techniques import (
 
 logger = logging.getLogger(__name__)
 
-# How long the end of a run waits for exchanges that were told to end.
-SETTLE_S = 10.0
 # What the action of a sensor is called, before its name.
 READING_OF = "reading of"
 _FOLLOWERS = ("camera", "raman", "gas_chromatograph", "thermostat")
-# What a stop document says of instruments that could not be made safe.
-WHILE_ENDING = "While the run was being ended"
 
 
 def operando_plating_stripping(
@@ -314,14 +307,9 @@ def lead(
         unsafe: list[str] = []  # what failed while the run was being ended
         yield from bpp.contingency_wrapper(
             _lead_and_follow(course, followers, schedule, unsafe),
-            except_plan=lambda error: _close_failed(
-                course,
-                error,
-                _hint(error, potentiostat, cell) + _of_skip(course) + _of_reference(course),
-                unsafe,
-            ),
+            except_plan=lambda error: close_failed(course, error, cell, unsafe),
             # A limit of the technique that ends the program is success, and is told.
-            else_plan=lambda: _close(course, "success", course.told),
+            else_plan=lambda: close_run(course, "success", course.told),
         )
         course.finish_program()
         yield from forget_logs(potentiostat, (*logs, *course.logs))
@@ -331,7 +319,7 @@ def lead(
         try:
             return (yield from run())
         except FailedStatus as error:
-            raise _cause(error) from None
+            raise cause_of(error) from None
 
 
 def protocol_told(protocol: Protocol, cell: Cell) -> dict[str, Any]:
@@ -423,74 +411,6 @@ def _spectra_as(schedule: Schedule, raman: Any, followers: Iterable[Follower]) -
         raman.watch_spots(None)
 
 
-def _cause(error: BaseException) -> BaseException:
-    """Return the instrument's own words if a failed status carries them."""
-    return (error.__cause__ or error) if isinstance(error, FailedStatus) else error
-
-
-def _close(course: Course, status: str, reason: str) -> MsgGenerator:
-    """Close the run; a session puts what is told besides into its stop document."""
-    told = course.told_besides
-    return (yield Msg("close_run", None, exit_status=status, reason=reason, **told))
-
-
-def _close_failed(
-    course: Course, error: BaseException, hint: str, unsafe: list[str]
-) -> MsgGenerator:
-    cause = _cause(error)
-    reason = (str(cause) or type(cause).__name__) + hint
-    told = _told(unsafe)
-    status = "fail"
-    if isinstance(error, RunEngineControlException):
-        # Also after RE.stop(), which bluesky calls a success: the program did not reach its end.
-        status = "abort"
-        reason = "stopped before its end" if isinstance(error, RequestStop) else ""
-    if unsafe and told not in reason:
-        reason = f"{reason}. {told}" if reason else told
-    yield from _close(course, status, reason)
-
-
-def _told(unsafe: list[str]) -> str:
-    return f"{WHILE_ENDING}: {'; '.join(unsafe)}" if unsafe else ""
-
-
-def _hint(error: BaseException, potentiostat: PotentiostatDevice, cell: Cell) -> str:
-    """Return what to look at first when the first half-cycle runs away: the cable.
-
-    On the wrong electrode, plating strips a substrate that has no metal: the potential runs to
-    its limit at once. With metal on both sides there is no telling.
-    """
-    newest = potentiostat.latest()
-    if cell.symmetric or newest is None or newest.half_cycle != 1 or newest.role != PLATING:
-        return ""
-    cause = _cause(error)
-    if not isinstance(cause, SafetyLimitError) or isinstance(cause, TemperatureLimitError):
-        return ""
-    other = "CE" if cell.metal_electrode == "WE" else "WE"
-    return (
-        f". It was the first plating: does the {cell.electrode.material} electrode of cell "
-        f"{cell.cell_id!r} really hang on {cell.metal_electrode}, as metal_electrode in the cell "
-        f"file says, and not on {other}?"
-    )
-
-
-def _of_skip(course: Course) -> str:
-    """Return that the half-cycle before the one that failed was skipped, in a sentence.
-
-    A strip behind a plating that was skipped may have nothing to strip.
-    """
-    newest = course.potentiostat.latest()
-    if course.skipped is None or newest is None or newest.half_cycle > course.skipped[0] + 1:
-        return ""
-    return f". It came behind a step that was not done: {course.skipped[1]}"
-
-
-def _of_reference(course: Course) -> str:
-    """Return what must be said of the reference electrode after a failure, in sentences."""
-    said = [] if course.reference is None else course.reference.remarks
-    return "".join(f". {one[0].upper()}{one[1:]}" for one in said)
-
-
 def _lead_and_follow(
     course: Course,
     followers: Mapping[str, Follower],
@@ -509,10 +429,10 @@ def _lead_and_follow(
             yield from bps.declare_stream(result, name="chromatogram")
     yield from bpp.finalize_wrapper(
         _noting_its_end(_experiment(course, followers, every), course),
-        lambda: _end(course, followers, unsafe),
+        lambda: end_run(course, followers, unsafe),
     )
     if unsafe:
-        raise InstrumentError(_told(unsafe))
+        raise InstrumentError(told_of_unsafe(unsafe))
     if course.failed:
         raise InstrumentError(course.failed)
 
@@ -521,7 +441,7 @@ def _noting_its_end(plan: MsgGenerator, course: Course) -> MsgGenerator:
     try:
         yield from plan
     except Exception as error:
-        course.ended_with = _cause(error)
+        course.ended_with = cause_of(error)
         raise
 
 
@@ -599,62 +519,3 @@ def _one_program(course: Course, followers: Mapping[str, Follower], due: Due) ->
 def _trigger(follower: Follower, phase: Phase) -> MsgGenerator:
     yield Msg("prepare", follower, int(phase), group=None)
     yield Msg("trigger", follower, group=None)
-
-
-def _end(course: Course, followers: Mapping[str, Follower], unsafe: list[str]) -> MsgGenerator:
-    """Open the cell, switch the light off, and keep everything that was measured.
-
-    Each step is tried whatever became of those before it; what failed is added to ``unsafe``.
-    """
-    potentiostat = course.potentiostat
-    yield from _persist(lambda: bps.stop(potentiostat), potentiostat.name, unsafe)
-    course.program_over()
-    course.end()
-    for follower in followers.values():
-        yield from _persist(partial(_make_safe, follower), follower.name, unsafe)
-    # What was under way fails now; heard later, it would be taken for the cause of the end.
-    yield from _persist(lambda: _settle(followers), "followers", unsafe, attempts=20)
-    yield from _persist(lambda: collect_all(potentiostat), potentiostat.name, unsafe)
-    if not unsafe:
-        # The cell is open; the reference has nothing to do with how that came.
-        yield from _persist(course.look_at_reference, potentiostat.name, unsafe)
-    yield from _persist(lambda: collect_all(potentiostat), potentiostat.name, unsafe)
-    for follower in followers.values():
-        follower.unfollow()
-        course.remarks += [note for note in follower.notes if note not in course.remarks]
-    yield from _persist(lambda: save(followers), "rows of the followers", unsafe)
-    yield from _persist(lambda: course.note_loans(followers), "uses of what is shared", unsafe)
-
-
-def _settle(followers: Mapping[str, Follower]) -> MsgGenerator:
-    """Wait, but not for ever, until no exchange is open."""
-    deadline = time.monotonic() + SETTLE_S
-    while any(x.busy for x in followers.values()) and time.monotonic() < deadline:
-        yield from bps.sleep(POLL_S)
-
-
-def _make_safe(follower: Follower) -> MsgGenerator:
-    if not follower.outlasts_runs:
-        follower.safe_state()
-    yield from bps.null()
-
-
-def _persist(
-    plan: Callable[[], MsgGenerator], what: str, failures: list[str], attempts: int = 5
-) -> MsgGenerator:
-    """Run ``plan`` although statuses fail and stops are asked for meanwhile.
-
-    These belong to what went on before and must not stop the end. Any other error is added to
-    ``failures``: it must neither keep the next step from being tried nor replace what ended the
-    run.
-    """
-    for attempt in range(attempts):
-        try:
-            yield from plan()
-            return
-        except (FailedStatus, RunEngineControlException) as error:
-            if attempt + 1 == attempts:
-                failures.append(f"{what}: {_cause(error)!r}")
-        except Exception as error:
-            failures.append(f"{what}: {error}")
-            return

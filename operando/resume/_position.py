@@ -28,7 +28,7 @@ from operando.resume._program import (
     seconds_per_second,
 )
 from operando.resume._record import Decisions, Experiment, ResumeError
-from plans.synchronised import WHILE_ENDING
+from plans.ending import WHILE_ENDING
 from techniques import (
     Cell,
     Counters,

@@ -9,7 +9,7 @@ from bluesky.utils import Msg, MsgGenerator
 from ophyd import Device
 
 from instruments.raman.device import RamanDevice
-from plans.synchronised import WHILE_ENDING
+from plans.ending import WHILE_ENDING
 
 if TYPE_CHECKING:
     from operando.analysis.end_state import EndWatch
