@@ -574,15 +574,16 @@ def test_a_service_killed_in_the_middle_repeats_nothing_and_loses_nothing(record
     small.stop()
     big = Run(record)
     rows_of_big = numbers(big)
-    big.add_rows(rows_of_big, 200_000, per_page=500)
+    big.add_rows(rows_of_big, 75_000, per_page=500)
     path = journal_path(record, big.uid)
     size = missing = path.stat().st_size
     give_up = time.monotonic() + 60
     while not 0 < missing < size:
         assert time.monotonic() < give_up
         if missing == 0:  # it was faster than we could look
-            big.add_rows(rows_of_big, 200_000, per_page=500)
+            big.add_rows(rows_of_big, 75_000, per_page=500)
             size = path.stat().st_size
+        time.sleep(0.01)
         missing = status(record).behind.get(big.uid, 0)
     os.kill(before.pid, signal.SIGKILL)
     big.stop()

@@ -278,7 +278,9 @@ def plan():
         yield from bps.sleep(60)
     def end():
         print("ending", flush=True)
-        yield from bps.sleep(0.3)
+        while not Path(sys.argv[2]).exists():
+            yield from bps.sleep(0.02)
+        yield from bps.sleep(0.3)  # time for the signal that was sent before
         print("safe", flush=True)
     yield from bpp.finalize_wrapper(work(), end())
 
@@ -296,19 +298,23 @@ def test_a_signal_ends_the_run_and_a_second_one_does_not_interrupt_its_end(
     number: signal.Signals, tmp_path: Path
 ) -> None:
     with subprocess.Popen(
-        [sys.executable, "-c", STOPPED, str(tmp_path)], stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", STOPPED, str(tmp_path), str(tmp_path / "sent")],
+        stdout=subprocess.PIPE,
+        text=True,
     ) as process:
         assert process.stdout is not None
         for line in process.stdout:
             if line.strip() in ("running", "ending"):
                 process.send_signal(number)
+            if line.strip() == "ending":
+                (tmp_path / "sent").touch()
             told = line
             if "safe" in line:
                 break
         else:
             pytest.fail("the plan's end was not reached")
         told = process.stdout.read()
-        assert process.wait(30) == 0
+        assert process.wait(60) == 0
     assert f"abort stopped by {number.name} {int(number)}" in told
     (run,) = list_runs(tmp_path)
     assert (run.exit_status, run.reason) == ("abort", f"stopped by {number.name}")

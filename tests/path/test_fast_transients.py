@@ -76,7 +76,7 @@ def recorded(
         ensure_service(chain.data, wait_s=60, idle_s=60)
         try:
             for uid in (fast, slow, killed):
-                wait_until_ingested(chain.data, uid, timeout_s=30)
+                wait_until_ingested(chain.data, uid, timeout_s=60)
             yield Recorded(chain.data, fast, slow, killed)
         finally:
             stop_service(chain.data)
@@ -92,7 +92,7 @@ def killed_after(rows: int, data: Path, protocol: Path) -> str:
     with subprocess.Popen(
         [*command, "--only", "potentiostat"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     ) as process:
-        deadline = time.monotonic() + 40
+        deadline = time.monotonic() + 60
         reached = 0
         while True:
             new = [run for run in list_runs(data) if run.uid not in before]

@@ -24,6 +24,8 @@ from techniques import (
 
 FACTOR = 1000
 CELL, AREA_CM2, CHARGE = "zn-bare-half", 1.131, 0.2
+# So much takes 11 s: what is asked at its beginning is done in time also on a busy computer.
+MUCH = 3.0
 RECORD = {"dt_s": 10.0, "edge_dt_s": 2.0, "edge_for_s": 20.0}
 QUIET = Schedule(image_s=None, spectrum_s=None, injection_s=None)
 
@@ -107,7 +109,10 @@ def test_a_step_that_is_skipped_ends_where_it_stands_and_what_is_behind_it_goes_
     make_chain: Callable[..., Any], plate_strip: Callable[..., Protocol]
 ) -> None:
     chain = make_chain(CELL, factor=FACTOR)
-    protocol = plate_strip(CELL, 1.0, CHARGE, cycles=2, record=RECORD, every=QUIET)
+    protocol = plate_strip(CELL, 1.0, MUCH, record=RECORD, every=QUIET)
+    behind = plate_strip(CELL, 1.0, CHARGE, record=RECORD).technique.steps[1]
+    technique = Sequence(steps=(*protocol.technique.steps, behind))
+    protocol = protocol.model_copy(update={"technique": technique})
     run, (answer,) = asked_of(chain, protocol, (in_half_cycle(1), SkipStep(by="Bob")))
     assert "the plate step (cycle 1, half-cycle 1) ends where it stands" in answer
     assert run.stop is not None
@@ -115,7 +120,7 @@ def test_a_step_that_is_skipped_ends_where_it_stands_and_what_is_behind_it_goes_
     skipped = "plate step (cycle 1, half-cycle 1) skipped by Bob"
     assert run.stop["reason"].startswith(skipped)
     first, stripped, second, _ = recorded_half_cycles(run, area_cm2=AREA_CM2)
-    assert first.capacity_mah_cm2 < 0.9 * CHARGE
+    assert first.capacity_mah_cm2 < 0.9 * MUCH
     assert stripped.capacity_mah_cm2 < first.capacity_mah_cm2 * 1.02  # its potential ends it
     assert second.capacity_mah_cm2 == pytest.approx(CHARGE, rel=5e-3)
     columns = run.streams["potentiostat"].columns
@@ -133,12 +138,12 @@ def test_a_plating_that_is_skipped_at_its_very_start_leaves_its_strip_nothing(
     make_chain: Callable[..., Any], plate_strip: Callable[..., Protocol]
 ) -> None:
     chain = make_chain(CELL, factor=FACTOR)
-    protocol = plate_strip(CELL, 1.0, CHARGE, cycles=2, record=RECORD, every=QUIET)
+    protocol = plate_strip(CELL, 1.0, MUCH, cycles=2, record=RECORD, every=QUIET)
     # Its own charge ends the strip, as a protocol of a symmetric cell may have it.
     strip = GalvanostaticStep(
         role="strip",
         current_density_ma_cm2=1.0,
-        until=(Limit(quantity="charge_mah_cm2", value=CHARGE),),
+        until=(Limit(quantity="charge_mah_cm2", value=MUCH),),
         record=Recording.model_validate(RECORD),
     )
     cycle = protocol.technique.steps[1].model_copy(update={"strip": strip})
@@ -154,7 +159,7 @@ def test_a_plating_that_is_skipped_at_its_very_start_leaves_its_strip_nothing(
     assert run.stop is not None
     assert run.stop["reason"].endswith(skipped)
     first, stripped = recorded_half_cycles(run, area_cm2=AREA_CM2)
-    assert first.capacity_mah_cm2 < 0.5 * CHARGE
+    assert first.capacity_mah_cm2 < 0.5 * MUCH
     assert stripped.capacity_mah_cm2 < first.capacity_mah_cm2 * 1.02
     assert chain.truth("potentiostat", "cell_off")
 
@@ -164,25 +169,25 @@ def test_an_amended_protocol_holds_from_the_next_half_cycle_on(
 ) -> None:
     chain = make_chain(CELL, factor=FACTOR)
     protocol = plate_strip(CELL, 1.0, CHARGE, cycles=30, record=RECORD, every=QUIET)
-    other = plate_strip(CELL, 2.0, CHARGE, cycles=3, record=RECORD, every=QUIET)
+    other = plate_strip(CELL, 2.0, CHARGE, cycles=4, record=RECORD, every=QUIET)
     other = other.model_copy(update={"name": "faster"})
     request = Amend(by="Ada", protocol=other, why="too slow")
     run, (answer,) = asked_of(chain, protocol, (in_half_cycle(1), request))
     assert run.stop is not None
     assert run.stop["exit_status"] == "success"
     (made,) = run.amendments
-    first = made.half_cycle  # the plating may be over by the time that it is asked
-    assert first in (2, 3)
+    first = made.half_cycle  # half-cycles may be over by the time that it is asked
+    assert first > 1
     assert answer.startswith(
-        f"from half-cycle {first} on it goes on as protocol 'faster' does there, to half-cycle 6"
+        f"from half-cycle {first} on it goes on as protocol 'faster' does there, to half-cycle 8"
     )
     halves = recorded_half_cycles(run, area_cm2=AREA_CM2)
-    assert [half.number for half in halves] == [1, 2, 3, 4, 5, 6]
-    assert [half.cycle for half in halves] == [1, 1, 2, 2, 3, 3]
+    assert [half.number for half in halves] == list(range(1, 9))
+    assert [half.cycle for half in halves] == [1, 1, 2, 2, 3, 3, 4, 4]
     plated = [half.capacity_mah_cm2 for half in halves[::2]]
-    assert plated == pytest.approx([CHARGE] * 3, rel=5e-3)
+    assert plated == pytest.approx([CHARGE] * 4, rel=5e-3)
     densities = [1e3 * abs(half.mean_current_a) / AREA_CM2 for half in halves]
-    assert densities == pytest.approx([1.0] * (first - 1) + [2.0] * (7 - first), rel=5e-3)
+    assert densities == pytest.approx([1.0] * (first - 1) + [2.0] * (9 - first), rel=5e-3)
     # What is old and what is new is on record, and by which limit each half-cycle ended.
     assert {half.ended_by for half in halves[::2]} == {"charge"}
     assert (made.by, made.protocol["name"]) == ("Ada", "faster")
@@ -197,19 +202,19 @@ def test_without_a_rest_between_what_passed_of_the_half_cycle_counts(
 ) -> None:
     chain = make_chain(CELL, factor=FACTOR)
     protocol = plate_strip(CELL, 1.0, CHARGE, cycles=30, rest_s=0.0, record=RECORD, every=QUIET)
-    other = plate_strip(CELL, 1.0, CHARGE, cycles=3, rest_s=0.0, record=RECORD, every=QUIET)
+    other = plate_strip(CELL, 1.0, CHARGE, cycles=4, rest_s=0.0, record=RECORD, every=QUIET)
     run, _ = asked_of(chain, protocol, (in_half_cycle(1), Amend(by="Ada", protocol=other)))
     halves = recorded_half_cycles(run, area_cm2=AREA_CM2)
-    assert [half.number for half in halves] == [1, 2, 3, 4, 5, 6]
+    assert [half.number for half in halves] == list(range(1, 9))
     (made,) = run.amendments
     changed = halves[made.half_cycle - 1]
     (gap,) = changed.interruptions
     assert 0 < gap.for_s < 60
     plated = [half.capacity_mah_cm2 for half in halves[::2]]
-    assert plated == pytest.approx([CHARGE] * 3, rel=5e-3)
+    assert plated == pytest.approx([CHARGE] * 4, rel=5e-3)
     # The cell itself knows two parts of the half-cycle that had begun.
     parts = passed(chain)
-    assert len(parts) == 7
+    assert len(parts) == 9
     recorded = [half.capacity_mah_cm2 for half in halves]
     parts[made.half_cycle - 1 : made.half_cycle + 1] = [
         sum(parts[made.half_cycle - 1 : made.half_cycle + 1])

@@ -72,7 +72,7 @@ def catalogued(
         patch.setenv("TILED_PROFILES", str(tmp_path_factory.mktemp("profiles")))
         ensure_service(folder, idle_s=60)
         try:
-            wait_until_ingested(folder, experiment.uid, timeout_s=50)
+            wait_until_ingested(folder, experiment.uid, timeout_s=60)
             yield experiment
         finally:
             stop_service(folder)
