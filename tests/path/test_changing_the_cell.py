@@ -16,7 +16,7 @@ from operando.runs import Run
 from sim_devices.bench import Bench
 from sim_devices.cell import NAMES, make_cell
 from sim_devices.mounting import MountRefusedError, ask_for_mount
-from techniques import Protocol
+from techniques import Protocol, StopCell
 
 FIRST, SECOND = "zn-bare-half", "zn-zro2-half"
 
@@ -25,7 +25,7 @@ def test_the_second_cell_is_fresh_and_has_a_truth_of_its_own(
     make_chain: Callable[..., Any], plate_strip: Callable[..., Protocol]
 ) -> None:
     chain = make_chain(FIRST, factor=2000.0, instruments=["potentiostat"])
-    protocol = plate_strip(FIRST, 2.0, 0.2)
+    protocol, lasting = plate_strip(FIRST, 2.0, 0.2), plate_strip(FIRST, 1.0, 4.5)
     refused: list[str] = []
 
     def meddle() -> None:
@@ -35,11 +35,12 @@ def test_the_second_cell_is_fresh_and_has_a_truth_of_its_own(
             ask_for_mount(chain.sim, SECOND, 1)
         except MountRefusedError as error:
             refused.append(str(error))
+        session.requests.put(StopCell(by="Ada", why="that was all"))
 
     with chain.simulated(leader_only=True), chain.session() as session:
         thread = threading.Thread(target=meddle)
         thread.start()
-        uids = [session.run_protocol(protocol, cell=load_cell(FIRST))]
+        uids = [session.run_protocol(lasting, cell=load_cell(FIRST))]
         thread.join()
         command = [sys.executable, "-m", "sim_devices", "--publish", str(chain.sim)]
         done = subprocess.run(
@@ -60,7 +61,7 @@ def test_the_second_cell_is_fresh_and_has_a_truth_of_its_own(
     assert ends[0]["cell_t_s"] < ends[1]["cell_t_s"]
     made = [chain.truth(name, "made")[0]["name"] for name in ("cell", "cell-2")]
     assert made == [FIRST, SECOND]
-    assert len(chain.truth("cell-2", "turn")) == 2 * len(chain.truth("cell", "turn"))
+    assert len(chain.truth("cell-2", "turn")) == 2 * 2  # plating and strip of each run
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from instruments.bench import Bench
 from instruments.bench_file import BenchFile
 from operando.configuration import load_bench, load_cell
 from operando.queueing._redis import RedisServer, client
-from operando.queueing.leases import Leases, lease_state
+from operando.queueing.leases import BorrowedInstrument, Leases, lease_state
 from operando.runs import Run
 from operando.session import Session
 from techniques import Protocol, Schedule
@@ -60,9 +60,11 @@ def test_each_use_waits_for_the_other_station_and_holds_nothing_in_between(
     other = Leases(lent, "A2", priority=1)
 
     def look_now_and_then() -> None:
-        while not over.wait(0.3):
+        while not over.wait(0.1):
             with other.borrow("microscope", timeout_s=60):
-                over.wait(0.3)
+                while not lease_state(lent, "microscope").waiting and not over.wait(0.02):
+                    pass  # until somebody asks for it
+                over.wait(0.1)
 
     with chain.simulated():
         lender = Leases(lent, "A1")
@@ -83,10 +85,10 @@ def test_each_use_waits_for_the_other_station_and_holds_nothing_in_between(
     assert np.all(images["camera_waited"] >= 0)
     numbers = [x for name in used for x in run.streams[name].columns[f"{name}_lease"]]
     assert len(set(numbers)) == len(numbers) == 3 + 2 * (len(used) - 1)
-    assert max(images["camera_waited"]) > 0.05  # the other one had it
-    # What brackets a picture is its exposure, not the wait.
+    assert max(images["camera_waited"]) > 0.1  # the other one had it
+    # What brackets a picture is its exposure, not the wait; one may be long on a busy computer.
     exposed = images["camera_host_after"] - images["camera_host_before"]
-    assert np.all(exposed < 0.3)
+    assert np.median(exposed) < 0.3
     assert lease_state(lent, "microscope").loans >= len(numbers)
     told = run.streams["leases"].columns
     assert set(told["leases_outcome"]) == {"used"}
@@ -109,7 +111,7 @@ def test_one_that_is_not_had_in_time_is_missed_and_told_and_the_run_goes_on(
         lender = Leases(lent, "A1")
         file = shared_bench(0.2, keep_open=True)
         with Session(file, chain.data, catalog=False, lender=lender) as session:
-            with Leases(lent, "A2").borrow("microscope", timeout_s=5):
+            with Leases(lent, "A2").borrow("microscope", timeout_s=60):
                 uid = session.run_protocol(protocol, cell=load_cell(CELL))
     run = Run.from_journal(uid, chain.data)
     assert run.stop is not None
@@ -124,26 +126,23 @@ def test_one_that_is_not_had_in_time_is_missed_and_told_and_the_run_goes_on(
     assert all("A2 (process" in reason for reason in told["leases_reason"])
 
 
+class ShortLoans(Leases):
+    """Each loan is over as soon as it has begun."""
+
+    def borrow(self, name: str, **told: Any) -> BorrowedInstrument:
+        loan = super().borrow(name, **told)
+        self.client.delete(f"operando:lease:{name}:holder")
+        return loan
+
+
 def test_what_is_measured_after_the_lease_ran_out_is_not_recorded(
     chain: Any, lent: redis.Redis, plate_strip: Callable[..., Protocol]
 ) -> None:
     protocol = plate_strip(CELL, 4.0, 0.05, every=Schedule(image_s=60.0))
-    over = threading.Event()
-
-    def end_each_loan() -> None:
-        while not over.wait(0.001):
-            lent.delete("operando:lease:microscope:holder")
-
     file = shared_bench(5.0, keep_open=True).only({"potentiostat", "camera"})
     with chain.simulated():
-        with Session(file, chain.data, catalog=False, lender=Leases(lent, "A1")) as session:
-            thread = threading.Thread(target=end_each_loan)
-            thread.start()
-            try:
-                uid = session.run_protocol(protocol, cell=load_cell(CELL))
-            finally:
-                over.set()
-                thread.join()
+        with Session(file, chain.data, catalog=False, lender=ShortLoans(lent, "A1")) as session:
+            uid = session.run_protocol(protocol, cell=load_cell(CELL))
     run = Run.from_journal(uid, chain.data)
     told = run.streams["leases"].columns
     assert set(told["leases_outcome"]) == {"fenced"}
