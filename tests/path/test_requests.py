@@ -187,7 +187,10 @@ def test_an_amended_protocol_holds_from_the_next_half_cycle_on(
     plated = [half.capacity_mah_cm2 for half in halves[::2]]
     assert plated == pytest.approx([CHARGE] * 4, rel=5e-3)
     densities = [1e3 * abs(half.mean_current_a) / AREA_CM2 for half in halves]
-    assert densities == pytest.approx([1.0] * (first - 1) + [2.0] * (9 - first), rel=5e-3)
+    # Of the first one that changes, a part may have run before its program was ended.
+    assert densities[: first - 1] == pytest.approx([1.0] * (first - 1), rel=5e-3)
+    assert 0.995 < densities[first - 1] < 2.01
+    assert densities[first:] == pytest.approx([2.0] * (8 - first), rel=5e-3)
     # What is old and what is new is on record, and by which limit each half-cycle ended.
     assert {half.ended_by for half in halves[::2]} == {"charge"}
     assert (made.by, made.protocol["name"]) == ("Ada", "faster")
