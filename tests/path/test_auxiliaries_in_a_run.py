@@ -62,7 +62,7 @@ def measured(chain: Any) -> list[Run]:
     uids = []
     with chain.simulated(), chain.session(load_bench("sim-second").only(ALL)) as session:
         for kelvin, rest_s, reading_s in parts:
-            session.devices["thermostat"].set(kelvin).wait(10)
+            session.devices["thermostat"].set(kelvin).wait(60)
             told = protocol(rest_s, reading_s=reading_s)
             uids.append(session.run_protocol(told, cell=load_cell(CELL)))
     return [Run.from_journal(uid, chain.data) for uid in uids]

@@ -18,6 +18,7 @@ from sim_devices.cell import NAMES, make_cell
 from sim_devices.mounting import MountRefusedError, ask_for_mount
 from techniques import Protocol, StopCell
 
+pytestmark = pytest.mark.timeout(180)
 FIRST, SECOND = "zn-bare-half", "zn-zro2-half"
 
 

@@ -58,27 +58,36 @@ def test_a_dummy_cell_too_large_for_every_range_is_refused_before_anything_moves
     assert not chain.truth("potentiostat", "cell_on")
 
 
-@pytest.mark.timeout(120)
-def test_gas_checks_are_runs_that_say_what_was_injected(make_chain: Callable[..., Any]) -> None:
-    chain = make_chain("zn-bare", factor=500)
+@pytest.mark.timeout(180)
+def test_gas_checks_are_runs_that_say_what_was_injected(
+    make_chain: Callable[..., Any], in_time: Callable[..., Any]
+) -> None:
     cell = load_cell("zn-bare")
-    with chain.simulated(), chain.session(GAS_BENCH) as session:
-        devices = session.devices["potentiostat"], session.devices["gas_chromatograph"]
-        common = {"cell": cell, "injections": 2, "interval_s": 300.0}
-        known = session.run(calibration_gas(*devices, mole_fractions={"H2": 1e-3}, **common))
-        tight = session.run(leak_test(*devices, **{**common, "injections": 3}))
-    for uid, told, injections in (
-        (known, {"kind": "calibration", "mole_fractions": {"H2": 1e-3}}, 2),
-        (tight, {"kind": "leak_test", "mole_fractions": {}}, 3),
+
+    def run_both() -> list[Run]:
+        chain = make_chain("zn-bare", factor=500)
+        with chain.simulated(), chain.session(GAS_BENCH) as session:
+            devices = session.devices["potentiostat"], session.devices["gas_chromatograph"]
+            common = {"cell": cell, "injections": 2, "interval_s": 300.0}
+            known = session.run(calibration_gas(*devices, mole_fractions={"H2": 1e-3}, **common))
+            tight = session.run(leak_test(*devices, **{**common, "injections": 3}))
+        return [Run.from_journal(uid, chain.data) for uid in (known, tight)]
+
+    def when_they_were_due(runs: list[Run]) -> None:
+        for run in runs:
+            injected = run.streams["gas_chromatograph"].columns["gas_chromatograph_t_before"]
+            assert 250 < injected[1] - injected[0] < 400
+
+    runs = in_time(run_both, when_they_were_due)
+    for run, told, injections in (
+        (runs[0], {"kind": "calibration", "mole_fractions": {"H2": 1e-3}}, 2),
+        (runs[1], {"kind": "leak_test", "mole_fractions": {}}, 3),
     ):
-        run = Run.from_journal(uid, chain.data)
         assert run.start["gas_check"] == told
         assert run.stop is not None
         assert run.stop["exit_status"] == "success"
         assert len(run.streams["gas_chromatograph"]) == injections
         assert len(run.streams["chromatogram"]) == injections
-        injected = run.streams["gas_chromatograph"].columns["gas_chromatograph_t_before"]
-        assert 250 < injected[1] - injected[0] < 400
         # Nothing was driven: the cell stayed at open circuit.
         assert np.all(run.streams["potentiostat"].columns["potentiostat_role"] == 0)
     # The air in every sample of the simulated instrument does not rise.

@@ -51,8 +51,8 @@ def measured(make_chain: Callable[..., Any]) -> Run:
         light = {"volts": STEP_V, "share": SHARE, "mj": DESTROYED_MJ}
         fault = {"instrument": "cell", "fault": "light"} | light
         (chain.sim / "faults").write_text(json.dumps(fault) + "\n")
-        session.devices["stage"].home().wait(20)
-        session.devices["stage"].set(dict.fromkeys("xyz", START_UM)).wait(20)
+        session.devices["stage"].home().wait(60)
+        session.devices["stage"].set(dict.fromkeys("xyz", START_UM)).wait(60)
         uid = session.run_protocol(protocol, cell=load_cell(CELL))
     return Run.from_journal(uid, chain.data)
 

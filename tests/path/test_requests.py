@@ -22,6 +22,7 @@ from techniques import (
     StopCell,
 )
 
+pytestmark = pytest.mark.timeout(180)
 FACTOR = 1000
 CELL, AREA_CM2, CHARGE = "zn-bare-half", 1.131, 0.2
 # So much takes 11 s: what is asked at its beginning is done in time also on a busy computer.

@@ -20,6 +20,7 @@ from plans import operando_plating_stripping
 from plans.rules import Watch
 from techniques import Protocol, Rule, Schedule
 
+pytestmark = pytest.mark.timeout(180)
 FACTOR = 1000
 CHARGE = 0.2
 QUICK = {"amplitude_rms_v": 0.005, "frequency_max_hz": 1e5, "frequency_min_hz": 1e3}
@@ -51,8 +52,8 @@ def interrupted(
         chain = make_chain("zn-bare-half", factor=FACTOR)
         return chain, Run.from_journal(chain.run(protocol, "zn-bare-half"), chain.data)
 
-    def within_the_plating(found: tuple[Any, Run]) -> bool:
-        return bool(recorded_half_cycles(found[1], area_cm2=1.131)[0].interruptions)
+    def within_the_plating(found: tuple[Any, Run]) -> None:
+        assert recorded_half_cycles(found[1], area_cm2=1.131)[0].interruptions
 
     found: tuple[Any, Run] = in_time(interrupt, within_the_plating)
     return found
@@ -139,11 +140,10 @@ def test_a_spectrum_that_waits_for_a_rest_interrupts_no_half_cycle(
             chain.run(with_rules(protocol, patient), "zn-bare-half"), chain.data
         )
 
-    def at_the_first_rest(found: Run) -> bool:
-        if "impedance" not in found.streams:
-            return False
+    def at_the_first_rest(found: Run) -> None:
+        assert "impedance" in found.streams
         points = found.streams["impedance"].columns
-        return set(points["potentiostat_impedance_half_cycle"]) == {1}
+        assert set(points["potentiostat_impedance_half_cycle"]) == {1}
 
     run: Run = in_time(run_it, at_the_first_rest)
     assert run.stop is not None

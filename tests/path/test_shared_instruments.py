@@ -18,6 +18,7 @@ from operando.runs import Run
 from operando.session import Session
 from techniques import Protocol, Schedule
 
+pytestmark = pytest.mark.timeout(180)
 CELL = "zn-bare-half"
 LIGHTS = ("camera", "raman")
 USED = {"potentiostat", *LIGHTS}

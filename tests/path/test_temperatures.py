@@ -14,7 +14,7 @@ from operando.session import RunFailedError
 from plans import impedance_over_temperatures
 from techniques import ImpedanceSpectrum, OpenCircuit, Protocol, Schedule, Temperatures
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(180)
 CELL = "na-znag-symmetric"
 ALL = ("potentiostat", "thermostat")
 KELVIN = (283.15, 293.15, 303.15, 313.15)
@@ -27,12 +27,18 @@ def chain(make_chain: Callable[..., Any]) -> Any:
 
 
 @pytest.fixture(scope="module")
-def measured(chain: Any) -> Run:
+def measured(chain: Any, in_time: Callable[..., Any]) -> Run:
     spectrum = ImpedanceSpectrum(
         amplitude_rms_v=0.005, frequency_max_hz=1e5, frequency_min_hz=1.0, points_per_decade=10
     )
-    with chain.simulated(), chain.session(ALL) as session:
-        plan = impedance_over_temperatures(
+
+    def measure() -> Run:
+        with chain.simulated(), chain.session(ALL) as session:
+            uid = session.run(plan_of(session))
+        return Run.from_journal(uid, chain.data)
+
+    def plan_of(session: Any) -> Any:
+        return impedance_over_temperatures(
             session.devices["potentiostat"],
             session.devices["thermostat"],
             temperatures_k=KELVIN,
@@ -40,14 +46,14 @@ def measured(chain: Any) -> Run:
             spectrum=spectrum,
             soak_s=SOAK_S,
         )
-        uid = session.run(plan)
-    return Run.from_journal(uid, chain.data)
+
+    measured: Run = in_time(measure, stood_at_each)
+    return measured
 
 
-def test_a_spectrum_is_taken_at_each_temperature_when_it_stands(measured: Run) -> None:
+def stood_at_each(measured: Run) -> None:
     points = measured.streams["impedance"].columns
     number = points["potentiostat_impedance_spectrum"]
-    assert sorted(set(number)) == [1, 2, 3, 4]
     bath = measured.streams["thermostat"].columns
     t_s = bath["thermostat_t_before"]
     for kelvin, spectrum in zip(KELVIN, range(1, 5), strict=True):
@@ -55,6 +61,13 @@ def test_a_spectrum_is_taken_at_each_temperature_when_it_stands(measured: Run) -
         soak = (t_s > begun - SOAK_S) & (t_s < begun)
         assert np.sum(soak) >= 3
         assert bath["thermostat_temperature"][soak] == pytest.approx(kelvin, abs=0.3)
+
+
+def test_a_spectrum_is_taken_at_each_temperature_when_it_stands(measured: Run) -> None:
+    points = measured.streams["impedance"].columns
+    number = points["potentiostat_impedance_spectrum"]
+    assert sorted(set(number)) == [1, 2, 3, 4]
+    stood_at_each(measured)
     t = measured.streams["potentiostat"].columns["potentiostat_t"]
     assert np.all(np.diff(t) >= 0)
 
@@ -116,9 +129,8 @@ def test_a_temperature_that_the_cell_forbids_and_a_missing_thermostat_are_refuse
 
 
 def test_the_spectrum_of_a_rule_that_waits_for_a_rest_does_not_end_the_way_to_a_temperature(
-    make_chain: Callable[..., Any],
+    make_chain: Callable[..., Any], in_time: Callable[..., Any]
 ) -> None:
-    chain = make_chain("zn-bare-half", factor=1000.0, instruments=list(ALL))
     quick = {"amplitude_rms_v": 0.005, "frequency_max_hz": 1e5, "frequency_min_hz": 1e3}
     plating = {
         "type": "galvanostatic_step",
@@ -143,19 +155,26 @@ def test_the_spectrum_of_a_rule_that_waits_for_a_rest_does_not_end_the_way_to_a_
             },
         }
     )
-    with chain.simulated(), chain.session(ALL) as session:
-        uid = session.run_protocol(protocol)
-    run = Run.from_journal(uid, chain.data)
+
+    def run_it() -> Run:
+        chain = make_chain("zn-bare-half", factor=1000.0, instruments=list(ALL))
+        with chain.simulated(), chain.session(ALL) as session:
+            uid = session.run_protocol(protocol)
+        return Run.from_journal(uid, chain.data)
+
+    def on_the_way(run: Run) -> None:
+        reasons = run.streams["programs"].columns["programs_reason"]
+        assert [str(reason).partition(":")[0] for reason in reasons] == [
+            "at 298.15 K",
+            "to 300.15 K",
+            "a spectrum",
+            "what was left of the program",
+            "at 300.15 K",
+        ]
+
+    run = in_time(run_it, on_the_way)
     assert run.stop is not None
     assert run.stop["exit_status"] == "success"
-    reasons = [str(x).partition(":")[0] for x in run.streams["programs"].columns["programs_reason"]]
-    assert reasons == [
-        "at 298.15 K",
-        "to 300.15 K",
-        "a spectrum",
-        "what was left of the program",
-        "at 300.15 K",
-    ]
     columns = run.streams["potentiostat"].columns
     assert np.all(np.diff(columns["potentiostat_t"]) >= 0)
     assert np.all(np.diff(columns["potentiostat_step"]) >= 0)

@@ -41,8 +41,8 @@ def measured(chain: Any, plate_strip: Callable[..., Protocol]) -> Run:
     protocol = plate_strip(CELL, 2.0, 0.3, every=every)
     with chain.simulated(), chain.session(bench()) as session:
         stage = session.devices["stage"]
-        stage.home().wait(20)
-        stage.set({"x": 1000.0}).wait(20)
+        stage.home().wait(60)
+        stage.set({"x": 1000.0}).wait(60)
         uid = session.run_protocol(protocol, cell=load_cell(CELL))
     return Run.from_journal(uid, chain.data)
 

@@ -15,6 +15,7 @@ from operando.report import text_report
 from operando.runs import Run
 from techniques import Protocol, Schedule
 
+pytestmark = pytest.mark.timeout(180)
 CELL = "zn-bare"
 BOXES = ("ftir", "xrd", "afm", "ultrasound")
 
@@ -25,7 +26,7 @@ class Course:
     def __init__(self, chain: Any, protocol: Protocol) -> None:
         bench = load_bench("sim-writers").only({"potentiostat", "relay_board", *BOXES})
         folder, away = chain.sim / "afm_files", chain.sim / "afm_away"
-        seen = 0
+        seen = self.written_meanwhile = 0
 
         def look(name: str, doc: dict[str, Any]) -> None:
             nonlocal seen
@@ -73,10 +74,24 @@ class Course:
 
 
 @pytest.fixture(scope="module", name="course")
-def _course(make_chain: Callable[..., Any], plate_strip: Callable[..., Protocol]) -> Course:
-    chain = make_chain(CELL, factor=500.0, instruments=("potentiostat", "relay_board", *BOXES))
+def _course(
+    make_chain: Callable[..., Any],
+    plate_strip: Callable[..., Protocol],
+    in_time: Callable[..., Any],
+) -> Course:
     every = Schedule(reading_s=400.0)
-    return Course(chain, plate_strip(CELL, 2.0, 0.7, rest_s=30.0, until_v=0.9, every=every))
+    protocol = plate_strip(CELL, 2.0, 0.7, rest_s=30.0, until_v=0.9, every=every)
+
+    def run_it() -> Course:
+        chain = make_chain(CELL, factor=500.0, instruments=("potentiostat", "relay_board", *BOXES))
+        return Course(chain, protocol)
+
+    def often_enough(course: Course) -> None:
+        assert course.written_meanwhile >= 1
+        assert all(len(course.run.streams[box]) >= 6 for box in BOXES)
+
+    found: Course = in_time(run_it, often_enough)
+    return found
 
 
 def test_every_box_was_started_and_what_it_wrote_is_attached(course: Course) -> None:
