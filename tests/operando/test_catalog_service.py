@@ -36,6 +36,8 @@ from operando.journal import JournalWriter, documents, inspect, journal_path, li
 from operando.report import json_report
 from operando.runs import Run as ArraysOfRun
 
+pytestmark = pytest.mark.timeout(180)
+
 ROOT = Path(__file__).parents[2]
 NUMBER = {"source": "test", "dtype": "number", "shape": [], "dtype_numpy": "<f8"}
 EPOCH = 1.7e9

@@ -2,11 +2,13 @@
 
 import json
 import os
+import shutil
 import signal
 import socket
 import stat
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from contextlib import contextmanager
@@ -94,9 +96,11 @@ class Server:
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory):
+def server():
     """A tiled server, configured as the how-to says, and three folders that go to it."""
-    folder = tmp_path_factory.mktemp("shared")
+    # Started by root, PostgreSQL runs as another user, whom the next pytest would shut out of its
+    # own folders.
+    folder = Path(tempfile.mkdtemp(prefix="operando-shared-"))
     with pytest.MonkeyPatch.context() as patch:
         # Its package asks platformdirs for a place of its lock file.
         patch.setenv("XDG_RUNTIME_DIR", str(folder))
@@ -129,6 +133,7 @@ def server(tmp_path_factory):
                 stop_service(data)
             served.stop()
             database.cleanup()
+            shutil.rmtree(folder)
 
 
 @pytest.mark.long

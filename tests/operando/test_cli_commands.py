@@ -19,6 +19,8 @@ from operando.journal import JournalWriter, list_runs
 from operando.runs import Run
 from operando.simulation import seed_of
 
+pytestmark = pytest.mark.timeout(180)
+
 AREA_CM2 = 1.131
 SAMPLE = {
     "cell_id": "ZN-CU-7",

@@ -19,6 +19,8 @@ from operando.configuration import load_bench
 from operando.journal import list_runs
 from operando.session import Session
 
+pytestmark = pytest.mark.timeout(180)
+
 LONG = """
 name: long
 cell: zn-bare-half

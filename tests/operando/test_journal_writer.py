@@ -31,6 +31,8 @@ from operando.journal import _open_run as open_run
 from operando.journal._lock import is_locked
 from operando.journal._open_run import refusal
 
+pytestmark = pytest.mark.timeout(180)
+
 
 def page(descriptor, first, count, columns=("x",)):
     """Return the documents of one event page whose values are the row numbers."""

@@ -18,6 +18,8 @@ from instruments.errors import InstrumentFaultError, UnsupportedTechniqueError
 from operando.journal import documents, journal_path, list_runs
 from operando.session import RunFailedError, Session
 
+pytestmark = pytest.mark.timeout(180)
+
 EMPTY = BenchFile(name="nothing", instruments={})
 
 

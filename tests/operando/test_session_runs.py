@@ -34,6 +34,8 @@ from operando.session._engine import without_pause
 from operando.simulation import SimulatedBench, SimulationError, serving_process
 from techniques import Assignment, GalvanostaticStep, Limit, OpenCircuit, Protocol, Sequence
 
+pytestmark = pytest.mark.timeout(180)
+
 EMPTY = BenchFile(name="nothing", instruments={})
 
 

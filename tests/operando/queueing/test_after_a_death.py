@@ -31,6 +31,8 @@ from operando.queueing.supervisor._serve import supervisor_process
 from operando.queueing.supervisor._supervisor import LOCK, TOLD, Supervisor
 from techniques import StationEntry, StationsFile
 
+pytestmark = pytest.mark.timeout(180)
+
 NOW = 1_800_000_000.0
 DIED = "the worker (process 7) has died"
 INTERRUPTED = LastRun("u-1", "unfinished", "")

@@ -35,6 +35,8 @@ from operando.queueing.alerts import (
 from operando.queueing.model import Record, StationState
 from techniques.queueing import AlertSettings
 
+pytestmark = pytest.mark.timeout(180)
+
 # By itself Apprise waits for 4 s, and takes an answer that comes later for none.
 PATIENT = "cto=60&rto=60"
 # In addresses; such that no word of ours is one by chance.

@@ -22,6 +22,8 @@ from operando.queueing.managers import Manager, start_manager, wait_for_manager
 from operando.queueing.model import Mount
 from operando.queueing.store import Store
 
+pytestmark = pytest.mark.timeout(180)
+
 PROTOCOLS = [
     {"protocol": "zinc-wetting", "set": {"every.image_s": None}},
     {"protocol": "zinc-symmetric-1-1", "set": {"technique.total_h": 10}},

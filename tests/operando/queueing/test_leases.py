@@ -17,6 +17,8 @@ from operando.cli import main
 from operando.queueing._redis import RedisServer, client
 from operando.queueing.leases import POISONED, Leases, lease_state, lease_states
 
+pytestmark = pytest.mark.timeout(180)
+
 # Of one who is gone; and of one who keeps it, however busy the computer is.
 TTL_S, LASTING_S = 0.5, 120.0
 BORROW = """

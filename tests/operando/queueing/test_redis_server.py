@@ -21,6 +21,8 @@ from operando.queueing.errors import QueueError
 from operando.queueing.store import Store
 from techniques import StationEntry, StationsFile
 
+pytestmark = pytest.mark.timeout(180)
+
 Connect = Callable[[RedisAddress], redis.Redis]
 
 

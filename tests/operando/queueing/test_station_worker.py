@@ -43,7 +43,7 @@ from operando.session import Session
 from operando.simulation import SimulatedBench
 from techniques.requests import StopCell
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(180)
 FACTOR = 1000.0
 SAMPLE = as_data(load_cell("zn-bare"))
 LABEL = SAMPLE["cell_id"]

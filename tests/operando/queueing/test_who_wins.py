@@ -26,6 +26,8 @@ from operando.queueing.supervisor._processes import Process, members
 from operando.queueing.supervisor._simulators import Simulator
 from operando.queueing.supervisor._station import _STUCK_S, Station
 
+pytestmark = pytest.mark.timeout(180)
+
 PROTOCOL, SAMPLE, CELL_ID = "zinc-symmetric-1-1", "zn-bare", "ZN-ZN-001"
 
 
