@@ -81,7 +81,7 @@ class Server:
                 stderr=log,
                 env=os.environ | {"TILED_SINGLE_USER_API_KEY": KEY},
             )
-        give_up = time.monotonic() + 50
+        give_up = time.monotonic() + 150
         while time.monotonic() < give_up:
             assert self.process.poll() is None, self.log.read_text()[-2000:]
             with socket.socket() as asked:
@@ -124,9 +124,9 @@ def server():
                 f"uri: {served.uri}\nkey_file: {key}\nassets_at: {folder / 'srv' / name}\n"
             )
         served.database = database
-        served.start()
         served.folders = [folder / name for name in COMPUTERS]
         try:
+            served.start()
             yield served
         finally:
             for data in served.folders:
@@ -177,7 +177,7 @@ def test_three_computers_write_at_once_one_is_killed_and_the_server_goes_away(se
     assert not status(killed).away
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(240)
 def test_frames_are_read_by_the_server_and_here_though_their_paths_differ(server):
     import h5py
     import numpy as np
@@ -227,7 +227,7 @@ def test_frames_are_read_by_the_server_and_here_though_their_paths_differ(server
 
 
 @pytest.mark.long
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(240)
 def test_what_is_missing_in_the_shared_catalog_is_taken_in_anew(server, record_run):
     data, beside = server.folders[1:]
     uid, other = record_run(data, 50), record_run(beside, 50)
@@ -352,7 +352,7 @@ def rows_in(server, uid):
     return sorted(found)
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(240)
 def test_an_append_whose_answer_is_lost_is_not_repeated(server, wire, record_run, tmp_path):
     uid = record_run(tmp_path, 60_000)
     wire.to_lose = 2
@@ -376,7 +376,7 @@ def no_rows_taken(server, table):
 
 
 @pytest.mark.long
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(240)
 @pytest.mark.parametrize("killed", [False, True])
 def test_rows_that_come_long_after_their_answer_was_lost_are_not_there_twice(
     server, wire, tmp_path, killed
