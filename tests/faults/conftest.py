@@ -174,10 +174,20 @@ class BrokenBench:
             text=True,
         )
 
+    def hold(self, **options: float) -> None:
+        """Let the cell's time stand still in a program, as options tell, until it is aborted.
+
+        However busy the computer is, the instrument is still there then.
+        """
+        before = self._came_about()
+        self.inject("potentiostat", "hold", **options)
+        wait_for(lambda: self._came_about() > before, "it is not to be held")
+
     def die(
         self,
         *arguments: str,
         after: Sequence[tuple[str, int, int | None]],
+        hold: Mapping[str, float] | None = None,
         faults: Sequence[Mapping[str, Any]] = (),
         number: int = signal.SIGKILL,
     ) -> str:
@@ -187,19 +197,23 @@ class BrokenBench:
             arguments: of the command line.
             after: what it has recorded then: (stream, rows, role or None), one after the other; of
                 the leader, rows of the run's own program.
-            faults: what it breaks then; as for `inject`.
+            hold: where the cell's time is to stand still, behind these rows; as for `hold`.
+            faults: what it breaks when it dies; as for `inject`.
             number: of the signal that it sends itself.
 
         Returns:
             The uid of its run.
         """
-        before = self._came_about(), self._held()
+        held = self._held()
+        if hold is not None:
+            self.hold(**hold)
+        before = self._came_about()
         process = self.operando(*arguments, doom=(after, faults, int(number)))
         told = process.communicate()
         assert process.returncode in (-number, 128 + number), told
-        wait_for(lambda: self._came_about() == before[0] + len(faults), f"not broken: {faults}")
-        if any(fault["fault"] == "hold" for fault in faults):
-            wait_for(lambda: self._held() > before[1], "the clock was not held")
+        wait_for(lambda: self._came_about() == before + len(faults), f"not broken: {faults}")
+        if hold is not None and number == signal.SIGKILL:
+            wait_for(lambda: self._held() > held, "the clock was not held")
         return list_runs(self.data)[0].uid
 
     def _came_about(self) -> int:

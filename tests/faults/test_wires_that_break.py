@@ -16,6 +16,7 @@ from operando.runs import Run
 from operando.session import RunFailedError, Session
 from techniques import Protocol
 
+pytestmark = pytest.mark.timeout(180)
 CELL = "zn-bare-half"
 SERVED = {
     "camera": ("camera", "relay_board"),
