@@ -212,9 +212,17 @@ class BrokenBench:
         told = process.communicate()
         assert process.returncode in (-number, 128 + number), told
         wait_for(lambda: self._came_about() == before + len(faults), f"not broken: {faults}")
-        if hold is not None and number == signal.SIGKILL:
-            wait_for(lambda: self._held() > held, "the clock was not held")
+        if hold is not None:
+            wait_for(lambda: self._held() > held or self.program_is_over(), "the clock is not held")
+            if self._held() == held:  # let a later one go on
+                self.inject("potentiostat", "resume")
+                wait_for(lambda: self._came_about() > before + len(faults), "it may be held yet")
         return list_runs(self.data)[0].uid
+
+    def program_is_over(self) -> bool:
+        """Return whether every program of the potentiostat that was begun has ended."""
+        begun, ended = (self.truth("potentiostat", event) for event in ("script", "script_end"))
+        return len(begun) == len(ended)
 
     def _came_about(self) -> int:
         return sum(line["outcome"] == "injected" for line in self.truth("bench", "fault"))

@@ -117,12 +117,7 @@ class Bench:
 
     def program_ends(self) -> None:
         """Wait until the program that was begun last has ended by itself."""
-
-        def ended() -> bool:
-            truth = self.broken.truth
-            return len(truth("potentiostat", "script_end")) == len(truth("potentiostat", "script"))
-
-        self.wait_for(ended, "the program did not end")
+        self.wait_for(self.broken.program_is_over, "the program did not end")
 
     def session(self) -> Session:
         return Session(load_bench("sim").only({"potentiostat"}), self.broken.data, catalog=False)

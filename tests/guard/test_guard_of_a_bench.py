@@ -21,7 +21,6 @@ from operando.session import Session
 from operando.simulation import SimulatedBench
 from techniques import Assignment
 
-
 pytestmark = pytest.mark.timeout(240)
 # So long that nothing else than a guard opens the cell, however busy the computer is.
 LONG_S, PATIENCE_S = 300.0, 60.0
