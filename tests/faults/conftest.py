@@ -111,10 +111,13 @@ class BrokenBench:
         )
         return self.simulated
 
-    def inject(self, instrument: str, fault: str, **options: float) -> None:
-        """Break something in the running simulator."""
+    def inject(self, instrument: str, fault: str, *, held: bool = False, **options: float) -> None:
+        """Break something in the running simulator; in the moment in which a `hold` ends."""
+        lines = [{"instrument": instrument, "fault": fault, **options}]
+        if held:
+            lines.insert(0, {"instrument": "potentiostat", "fault": "resume"})
         with (self.sim / "faults").open("a") as file:
-            file.write(json.dumps({"instrument": instrument, "fault": fault, **options}) + "\n")
+            file.write("".join(json.dumps(line) + "\n" for line in lines))
 
     def truth(self, instrument: str, event: str | None = None) -> list[dict[str, Any]]:
         """Return what the simulator wrote down so far, one kind of event or all."""
