@@ -215,9 +215,15 @@ class Station:
 
 @contextmanager
 def station(
-    folder: Path, maker: str, *, finish: bool = False, laser: bool = True, seed: int = 0
+    folder: Path,
+    maker: str,
+    *,
+    finish: bool = False,
+    laser: bool = True,
+    seed: int = 0,
+    plate_s: float = PLATE_S,
 ) -> Iterator[Station]:
-    """Serve one maker's potentiostat, with a laser beside the first."""
+    """Serve one maker's potentiostat, with a laser beside the first, for platings so long."""
     folder.mkdir(parents=True)
     file = load_bench(_BENCHES[maker])
     kept = {"potentiostat"} | ({"raman"} if laser and "raman" in file.instruments else set())
@@ -228,7 +234,8 @@ def station(
     bench.write_text(yaml.safe_dump(content))
     protocol = json.loads(json.dumps(_PROTOCOL))
     if maker == "rodeostat":
-        protocol["technique"]["steps"][1] = _HELD
+        protocol["technique"]["steps"][1] = json.loads(json.dumps(_HELD))
+    protocol["technique"]["steps"][1]["until"][0]["value"] = plate_s
     if "raman" not in kept:
         del protocol["every"]
     path = folder / "doomed.yaml"
@@ -243,10 +250,16 @@ def station(
         yield Station(sim, folder, bench, path, _Truth(folder / "sim"))
 
 
-def die(at: Station, way: str, after_s: float, data: Path) -> Death:
-    """Let a run begin, have its process die ``after_s`` later, and look what the cell does."""
+def die(at: Station, way: str, when: float | Callable[[], bool], data: Path) -> Death:
+    """Let a run begin, have its process die then, and look what the cell does.
+
+    ``when`` is s after the run's begin, or what has come about by then.
+    """
     with at.victim(data) as (process, said):
-        time.sleep(after_s)
+        if callable(when):
+            at.wait(when)
+        else:
+            time.sleep(when)
         was_on, laser_was_on = at.truth.cell_is_on(), at.truth.laser_is_on()
         died = time.monotonic()
         os.kill(process.pid, getattr(signal, WAYS[way]))

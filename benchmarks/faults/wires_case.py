@@ -37,12 +37,15 @@ from operando.session import RunFailedError, Session
 from operando.simulation import SimulatedBench
 
 # A fault that was asked for is found by the simulator within a tenth of a second.
-_PATIENCE_S = 10.0
+_PATIENCE_S = 60.0
 # The shortest of the timeouts for which an instrument may be waited for, host seconds.
 _WAITED_S = 1.5
 _IMPATIENT_S = 4.0
 _CUTS, _ON_ITS_WAY_S = ("unplug", "disconnect"), 0.06
 _RUNNING_ROWS, _FINISHING = 0.35, 0.85
+# The clock of the bench waits for a fault so long behind the row at which it is due.
+_HELD_AFTER_S = 1.5 * ROW_S
+_LEADER = "potentiostat"
 # The phase of a follower's row at the end of a half-cycle, as the record has it.
 END = 2
 
@@ -185,8 +188,21 @@ class _Watch:
         part = _RUNNING_ROWS if phase is Phase.RUNNING else _FINISHING
         self._after_s = subject.long_s * part
         self._waits = phase in (Phase.RUNNING, Phase.FINISHING)
+        # Another leader's clock cannot be held.
+        self._holds = self._waits and _LEADER in subject.serves()
         self._leader: set[str] = set()
         self.arrivals: list[float] = []
+
+    @property
+    def before(self) -> list[dict[str, Any]]:
+        """What the simulator is told before the run, so that it waits for what is broken in it."""
+        held = {"instrument": _LEADER, "fault": "hold", "after_s": self._after_s + _HELD_AFTER_S}
+        return [held] if self._holds else []
+
+    @property
+    def first(self) -> list[dict[str, Any]]:
+        """What it is told just before the fault."""
+        return [{"instrument": _LEADER, "fault": "resume"}] if self._holds else []
 
     def __call__(self, name: str, doc: dict[str, Any]) -> None:
         if name == "descriptor" and doc["name"] == "potentiostat":
@@ -212,10 +228,13 @@ def run_case(case: Case, subject: Subject, folder: Path) -> Ending:
         wires=True,
     )
 
-    def break_it() -> None:
-        line = {"instrument": case.instrument, "fault": case.fault, **case.options}
+    def tell(faults: list[dict[str, Any]]) -> None:
         with (simulated / "faults").open("a") as file:
-            file.write(json.dumps(line) + "\n")
+            file.write("".join(json.dumps(fault) + "\n" for fault in faults))
+
+    def break_it() -> None:
+        fault = {"instrument": case.instrument, "fault": case.fault, **case.options}
+        tell([*watch.first, fault])
 
     def break_now() -> None:
         break_it()
@@ -227,6 +246,7 @@ def run_case(case: Case, subject: Subject, folder: Path) -> Ending:
     watch = _Watch(subject, case.phase, break_it)
     uid = ""
     with served:
+        tell(watch.before)
         if case.phase is Phase.CONNECT:
             break_now()
         began = time.monotonic()
@@ -273,7 +293,8 @@ def _be_impatient(session: Session) -> None:
 
 
 def _faults(simulated: Path) -> list[dict[str, Any]]:
-    return [x for x in truth(simulated, "bench") if x["event"] == "fault"]
+    told = [x for x in truth(simulated, "bench") if x["event"] == "fault"]
+    return [x for x in told if x.get("fault") not in ("hold", "resume")]
 
 
 def _look(ending: Ending, simulated: Path) -> None:

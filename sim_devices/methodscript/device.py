@@ -174,7 +174,7 @@ class EmStat4:
         self._closed = False
         self._power_was_cut = False
         self._programs_until_hold: int | None = None  # None: none will be held
-        self._hold_after_s = 0.0
+        self._hold_after_s = self._began_s = 0.0
         self._holding = ExitStack()
         self._plain_commands: dict[str, Callable[[], str]] = {
             "t": self._firmware,
@@ -551,23 +551,25 @@ class EmStat4:
     def _count_program(self) -> None:
         """Hold the clock if the program that begins is the one to be held in."""
         with self._changed:
+            self._began_s = self._clock.now()
             if self._programs_until_hold is None:
                 return
-            self._programs_until_hold -= 1
+            self._programs_until_hold = max(0, self._programs_until_hold - 1)
             if self._programs_until_hold == 0:
                 self._hold()
 
     def _hold(self) -> None:
         """Let the clock stand still, in time, until `_release`; the condition is held."""
-        self._programs_until_hold = None
+        self._holding.close()
         if self._hold_after_s:
-            begin = self._clock.now() + self._hold_after_s
-            self._holding.enter_context(self._clock.held_from(begin, "fault", self._tell_held))
+            begin = self._began_s + self._hold_after_s
+            self._holding.enter_context(self._clock.held_from(begin, "fault", self._is_held))
         else:
             self._holding.enter_context(self._clock.held("fault"))
-            self._tell_held()
+            self._is_held()
 
-    def _tell_held(self) -> None:
+    def _is_held(self) -> None:
+        self._programs_until_hold = None
         self._machine.write_truth("held")
 
     def _release(self) -> None:
@@ -580,16 +582,17 @@ class EmStat4:
         if fault == "file-store":
             self._change_file_store(options)
         if fault == "resume":
+            self._programs_until_hold = None
             self._release()
         if fault == "hold":
             with self._changed:
                 programs = int(float(str(options.get("programs", 0))))
                 self._hold_after_s = number_of(options, "after_s", 0.0)
-                if programs:
+                if programs or self._hold_after_s:
                     self._programs_until_hold = programs
-                elif self._running:
+                if self._running and not programs:
                     self._hold()
-                else:
+                elif self._programs_until_hold is None:
                     raise ValueError("no program runs that the clock could be held in")
         if fault != "power-cycle":
             return

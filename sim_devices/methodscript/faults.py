@@ -14,8 +14,8 @@ FAULTS = on_a_line(
         "number `column` (0), in its unit; its file store has the right one",
         "power-cycle": "has no power for `seconds` (1): the cell is off, the script is over",
         "hold": "the clock of the bench all but stands still in the program that runs, or in the "
-        "one that is begun `programs` later, once it has gone on for `after_s` (0) cell seconds, "
-        "until that ends or until `resume`",
+        "one that is begun `programs` later, until that ends or until `resume`; with `after_s` in "
+        "the first of these, and those behind, that goes on for so many cell seconds, from then on",
         "file-store": "changes the file store: `present` (0: this firmware has none), `kilobytes` "
         "(what it holds), `held_bytes`, `error_when_full`",
     },

@@ -8,6 +8,9 @@ computer is, it has then recorded these rows and not many more. As a JSON list: 
 [stream, rows, role or null] one after the other (of the leader the rows of the run's own program);
 the faults; the signal's number.
 
+With FILE_LIMIT in its environment no file of the process may grow beyond so many bytes: to a
+program the same as a disk that is full.
+
 Standard input is a socket. Each packet on it orders a process: in JSON its arguments, environment
 and folder, with the descriptors of its standard output and standard error, and of a pipe on which
 its number and, once it is over, its exit status are told.
@@ -15,11 +18,10 @@ its number and, once it is over, its exit status are told.
 
 import json
 import os
+import resource
 import selectors
-import signal
 import socket
 import sys
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -118,14 +120,8 @@ class Doom:
         return sum(step > self._begun and role in (None, its) for step, its in rows)
 
     def _end(self) -> None:
-        simulated = Path(os.environ["OPERANDO_SIM"])
-        with (simulated / "faults").open("a") as file:
+        with (Path(os.environ["OPERANDO_SIM"]) / "faults").open("a") as file:
             file.write("".join(json.dumps(fault) + "\n" for fault in self._faults))
-        if self._number != signal.SIGKILL and self._faults:
-            # It ends what runs itself, and is not to be quicker than what it breaks.
-            truth = simulated / "sim_truth" / f"{LEADER}.jsonl"
-            while '"held"' not in truth.read_text():
-                time.sleep(0.01)
         os.kill(os.getpid(), self._number)
 
 
@@ -142,6 +138,8 @@ def be_doomed(after: list[Any], faults: list[Any], number: int) -> None:
 if __name__ == "__main__":
     arguments = arguments_of_new_process(socket.socket(fileno=os.dup(0)))
     if arguments is not None:
+        if limit := os.environ.pop("FILE_LIMIT", ""):
+            resource.setrlimit(resource.RLIMIT_FSIZE, (int(limit), int(limit)))
         if told := os.environ.pop("DOOM", ""):
             be_doomed(*json.loads(told))
         sys.exit(cli.main(arguments))

@@ -111,10 +111,13 @@ class BrokenBench:
         )
         return self.simulated
 
-    def inject(self, instrument: str, fault: str, **options: float) -> None:
-        """Break something in the running simulator."""
+    def inject(self, instrument: str, fault: str, *, held: bool = False, **options: float) -> None:
+        """Break something in the running simulator; in the moment in which a `hold` ends."""
+        lines = [{"instrument": instrument, "fault": fault, **options}]
+        if held:
+            lines.insert(0, {"instrument": "potentiostat", "fault": "resume"})
         with (self.sim / "faults").open("a") as file:
-            file.write(json.dumps({"instrument": instrument, "fault": fault, **options}) + "\n")
+            file.write("".join(json.dumps(line) + "\n" for line in lines))
 
     def truth(self, instrument: str, event: str | None = None) -> list[dict[str, Any]]:
         """Return what the simulator wrote down so far, one kind of event or all."""
@@ -174,10 +177,20 @@ class BrokenBench:
             text=True,
         )
 
+    def hold(self, **options: float) -> None:
+        """Let the cell's time stand still in a program, as options tell, until it is aborted.
+
+        However busy the computer is, the instrument is still there then.
+        """
+        before = self._came_about()
+        self.inject("potentiostat", "hold", **options)
+        wait_for(lambda: self._came_about() > before, "it is not to be held")
+
     def die(
         self,
         *arguments: str,
         after: Sequence[tuple[str, int, int | None]],
+        hold: Mapping[str, float] | None = None,
         faults: Sequence[Mapping[str, Any]] = (),
         number: int = signal.SIGKILL,
     ) -> str:
@@ -187,20 +200,32 @@ class BrokenBench:
             arguments: of the command line.
             after: what it has recorded then: (stream, rows, role or None), one after the other; of
                 the leader, rows of the run's own program.
-            faults: what it breaks then; as for `inject`.
+            hold: where the cell's time is to stand still, behind these rows; as for `hold`.
+            faults: what it breaks when it dies; as for `inject`.
             number: of the signal that it sends itself.
 
         Returns:
             The uid of its run.
         """
-        before = self._came_about(), self._held()
+        held = self._held()
+        if hold is not None:
+            self.hold(**hold)
+        before = self._came_about()
         process = self.operando(*arguments, doom=(after, faults, int(number)))
         told = process.communicate()
         assert process.returncode in (-number, 128 + number), told
-        wait_for(lambda: self._came_about() == before[0] + len(faults), f"not broken: {faults}")
-        if any(fault["fault"] == "hold" for fault in faults):
-            wait_for(lambda: self._held() > before[1], "the clock was not held")
+        wait_for(lambda: self._came_about() == before + len(faults), f"not broken: {faults}")
+        if hold is not None:
+            wait_for(lambda: self._held() > held or self.program_is_over(), "the clock is not held")
+            if self._held() == held:  # let a later one go on
+                self.inject("potentiostat", "resume")
+                wait_for(lambda: self._came_about() > before + len(faults), "it may be held yet")
         return list_runs(self.data)[0].uid
+
+    def program_is_over(self) -> bool:
+        """Return whether every program of the potentiostat that was begun has ended."""
+        begun, ended = (self.truth("potentiostat", event) for event in ("script", "script_end"))
+        return len(begun) == len(ended)
 
     def _came_about(self) -> int:
         return sum(line["outcome"] == "injected" for line in self.truth("bench", "fault"))

@@ -29,9 +29,10 @@ COLLECTED, LOOK, LOST_BEFORE = 32, 64, 16
 PLATE, REST, STRIP = -1, 0, 1
 CHARGE = 0.1  # mAh/cm2 a plating, 360 s at 1 mA/cm2
 ROW_S = 1.0
-# The clock stands still: in the plating, or wherever it died, until somebody aborts the program.
-HOLD = {"instrument": "potentiostat", "fault": "hold", "after_s": 30.0}
+# Where the cell's time is held, in cell seconds of the program: in its plating, in its strip.
+PLATING_S, STRIPPING_S = 200.0, 540.0
 POWER_CUT = {"instrument": "potentiostat", "fault": "power-cycle", "seconds": 0.2}
+LET_GO = {"instrument": "potentiostat", "fault": "resume"}
 FILE_STORE = {"instrument": "potentiostat", "fault": "file-store"}
 
 
@@ -92,38 +93,31 @@ class Bench:
         rows: int,
         *,
         role: int | None = None,
-        first: Sequence[tuple[str, int, int | None]] = (),
+        held_s: float | None = None,
         then: Sequence[Mapping[str, Any]] = (),
         number: int = signal.SIGKILL,
     ) -> str:
-        """Have a run die once so many rows are recorded, and ``first`` before; return its uid.
+        """Have a run die once so many rows are recorded; return its uid.
 
-        ``then``: what it breaks in that moment.
+        ``held_s``: where the cell's time stands still, behind them. ``then``: what it breaks.
         """
         path = str(self.broken.write_protocol(protocol))
-        after = [*first, ("potentiostat", rows, role)]
+        after = [("potentiostat", rows, role)]
+        hold = None if held_s is None else {"after_s": held_s}
         return self.broken.die(
-            "run", path, "--only", "potentiostat", after=after, faults=then, number=number
+            "run",
+            path,
+            "--only",
+            "potentiostat",
+            after=after,
+            hold=hold,
+            faults=then,
+            number=number,
         )
-
-    def hold(self, programs: int = 0) -> None:
-        """Let the cell's time stand still in this or a later program until somebody aborts it.
-
-        However busy the machine is, the instrument is still there then.
-        """
-        before = len(self.broken.truth("bench", "fault"))
-        self.broken.inject("potentiostat", "hold", programs=programs)
-        self.wait_for(lambda: len(self.broken.truth("bench", "fault")) > before, "not held")
-        assert self.broken.truth("bench", "fault")[-1]["outcome"] == "injected"
 
     def program_ends(self) -> None:
         """Wait until the program that was begun last has ended by itself."""
-
-        def ended() -> bool:
-            truth = self.broken.truth
-            return len(truth("potentiostat", "script_end")) == len(truth("potentiostat", "script"))
-
-        self.wait_for(ended, "the program did not end")
+        self.wait_for(self.broken.program_is_over, "the program did not end")
 
     def session(self) -> Session:
         return Session(load_bench("sim").only({"potentiostat"}), self.broken.data, catalog=False)
@@ -220,7 +214,7 @@ def test_after_a_kill_in_mid_plating_the_experiment_is_as_if_nothing_had_happene
     bench: Bench, undisturbed: Bench
 ) -> None:
     with bench.broken.serve("potentiostat", factor=FACTOR):
-        first = bench.die(cycling(2), 100, then=(HOLD,))
+        first = bench.die(cycling(2), 100, held_s=PLATING_S)
         new = bench.resume()
         assert not bench.broken.cell_is_on()
     bench.whole()
@@ -282,9 +276,11 @@ def test_an_experiment_that_a_rule_has_interrupted_is_resumed_within_the_program
     judge = TipsEverywhere()
 
     with bench.broken.serve("potentiostat", factor=FACTOR / 2):
-        # The second program is noted before it begins.
-        noted = (("programs", 2, None),)
-        first = bench.die(cycling(1, rules=[rule]), 20, first=noted, then=(HOLD,))
+        path = str(bench.broken.write_protocol(cycling(1, rules=[rule])))
+        # The second program is noted before it begins; before both comes a look at the zero.
+        after = [("programs", 2, None), ("potentiostat", 20, None)]
+        hold = {"programs": 3, "after_s": 100.0}
+        first = bench.broken.die("run", path, "--only", "potentiostat", after=after, hold=hold)
         with bench.session() as session:
             session.verdicts = lambda start: judge  # type: ignore[method-assign]
             new = resume(session)
@@ -324,9 +320,8 @@ def test_after_a_kill_in_the_spectrum_of_a_rule_what_was_to_follow_it_is_begun(
 
     with bench.broken.serve("potentiostat", factor=FACTOR / 2):
         path = str(bench.broken.write_protocol(cycling(1, rules=[rule])))
-        bench.broken.die(
-            "run", path, "--only", "potentiostat", after=[("impedance", 22, None)], faults=[HOLD]
-        )
+        after = [("impedance", 22, None)]
+        bench.broken.die("run", path, "--only", "potentiostat", after=after)
         bench.resume()
     interrupted, resumed = bench.chain
     assert len(interrupted.streams["programs"].columns["programs_t"]) == 1
@@ -400,7 +395,7 @@ def in_role(bench: Bench, role: int, rows: int) -> bool:
 
 def test_a_resumed_run_ends_where_it_strips_more_than_was_plated_before_it(bench: Bench) -> None:
     with bench.broken.serve("potentiostat", factor=FACTOR / 2):
-        bench.die(cycling(1), 20, role=STRIP, then=(HOLD,))
+        bench.die(cycling(1), 20, role=STRIP, held_s=STRIPPING_S)
         with bench.session():
             pass  # somebody connects: that ends the program and opens the cell
         # A short carries the current of the strip, whose potential never reaches the cut-off.
@@ -423,8 +418,8 @@ def test_what_was_stopped_by_hand_goes_on_without_the_look_at_its_reference(benc
     cell = "zn-bare-half-reference"
     # The wire is 15 mV off.
     with bench.broken.serve("potentiostat", factor=FACTOR, preset="zn-bare-half-bad-reference"):
-        # Held until it has been aborted, however long that takes.
-        bench.die(cycling(1, cell=cell), 100, role=PLATE, then=(HOLD,), number=signal.SIGTERM)
+        number = signal.SIGTERM
+        bench.die(cycling(1, cell=cell), 100, role=PLATE, held_s=PLATING_S, number=number)
         (stopped,) = bench.chain
         flags = stopped.streams["potentiostat"].columns["potentiostat_flags"].astype(int)
         looked = np.flatnonzero(flags & LOOK)
@@ -478,7 +473,7 @@ def test_what_was_stopped_by_hand_in_the_spectrum_of_a_rule_goes_on_after_it(ben
 
 def test_when_host_and_instrument_both_died_somebody_has_to_decide(bench: Bench) -> None:
     with bench.broken.serve("potentiostat", factor=FACTOR):
-        bench.die(cycling(1), 100, then=(POWER_CUT,))
+        bench.die(cycling(1), 100, held_s=PLATING_S, then=(POWER_CUT,))
         bench.program_ends()
         time.sleep(0.3)
         with pytest.raises(ResumeError, match="--trust-log"):
@@ -500,7 +495,7 @@ def test_a_chain_of_three_is_one_experiment_and_any_of_its_runs_names_it(
     bench: Bench, undisturbed: Bench
 ) -> None:
     with bench.broken.serve("potentiostat", factor=FACTOR):
-        first = bench.die(cycling(2), 100, then=(HOLD,))
+        first = bench.die(cycling(2), 100, held_s=PLATING_S)
         second = bench.broken.die(
             "resume", first[:8], "--only", "potentiostat", after=[("potentiostat", 60, None)]
         )
@@ -521,7 +516,7 @@ def test_a_chain_of_three_is_one_experiment_and_any_of_its_runs_names_it(
 
 def test_a_lead_that_has_come_off_ends_it_before_anything_is_driven(bench: Bench) -> None:
     with bench.broken.serve("potentiostat", factor=FACTOR):
-        first = bench.die(cycling(1), 100, then=(HOLD,))
+        first = bench.die(cycling(1), 100, held_s=PLATING_S)
         with bench.session():
             pass  # somebody connects: that ends the program and opens the cell
         bench.broken.inject("cell", "contact", ohm=1e9)
@@ -549,7 +544,8 @@ def test_a_lead_that_has_come_off_ends_it_before_anything_is_driven(bench: Bench
 @pytest.mark.long
 def test_a_changed_resistance_can_be_accepted_and_that_is_recorded(bench: Bench) -> None:
     with bench.broken.serve("potentiostat", factor=FACTOR):
-        bench.die(cycling(4), 430, then=({"instrument": "cell", "fault": "contact", "ohm": 3.0},))
+        worse = {"instrument": "cell", "fault": "contact", "ohm": 3.0}
+        bench.die(cycling(4), 430, held_s=STRIPPING_S, then=(worse,))
         with pytest.raises(RunFailedError, match=r"it was 2\.\d+ ohm"):
             bench.resume()
         bench.resume(accept_check=True)
@@ -572,10 +568,10 @@ def test_a_resume_that_was_killed_while_it_looked_at_the_cell_is_made_again(
 ) -> None:
     charge = 0.008
     with bench.broken.serve("potentiostat", factor=10.0):
-        first = bench.die(cycling(charge=charge, rest_s=2), 20, then=(HOLD | {"after_s": 2.0},))
+        first = bench.die(cycling(charge=charge, rest_s=2), 20, held_s=25.0)
         begun = len(programs(bench))
         looks = {"open circuit": 1, "spectrum": 2}[looked_at]
-        bench.hold(looks)
+        bench.broken.hold(programs=looks)
         process = bench.broken.operando("resume", "last", "--only", "potentiostat")
 
         def looking() -> bool:
@@ -608,7 +604,7 @@ def test_where_the_instruments_file_store_is_full_a_resume_goes_on_without_a_log
     bench: Bench,
 ) -> None:
     with bench.broken.serve("potentiostat", factor=FACTOR):
-        first = bench.die(cycling(1), 100, then=(HOLD,))
+        first = bench.die(cycling(1), 100, held_s=PLATING_S)
         with bench.session():
             pass  # connecting ends the program, whose log is whole
         bench.broken.inject("potentiostat", "file-store", kilobytes=1)
@@ -639,7 +635,8 @@ def test_a_log_that_ended_because_the_file_store_was_full_tells_no_end(
 ) -> None:
     with bench.broken.serve("potentiostat", factor=FACTOR):
         full = FILE_STORE | {"kilobytes": 1, "error_when_full": error_when_full}
-        bench.die(cycling(1), 60, then=(full,))
+        then = (full, LET_GO) if error_when_full else (full,)
+        bench.die(cycling(1), 60, held_s=PLATING_S, then=then)
         # The program goes on and writes nothing more; or it ends there, with the current on.
         time.sleep(0.1)
         with pytest.raises(ResumeError, match=r"--trust-log[\s\S]*--assume-charge"):
@@ -684,7 +681,9 @@ def test_of_two_resumes_at_once_one_is_refused(bench: Bench) -> None:
     with bench.broken.serve("potentiostat", factor=FACTOR):
         bench.die(cycling(1), 100)
         bench.program_ends()
-        bench.hold(1)  # the one that looks at the cell first waits for the other one
+        bench.broken.hold(
+            programs=1
+        )  # the one that looks at the cell first waits for the other one
         both = [bench.broken.operando("resume", "last", "--only", "potentiostat") for _ in range(2)]
         bench.wait_for(lambda: any(x.poll() is not None for x in both), "none is refused")
         bench.broken.inject("potentiostat", "resume")
@@ -713,7 +712,7 @@ def test_without_a_log_what_is_not_known_is_said_and_the_operator_decides(bench:
     with bench.broken.serve("potentiostat", factor=FACTOR):
         bench.broken.inject("potentiostat", "file-store", present=0)
         bench.wait_for(lambda: bench.broken.truth("bench", "fault"), "not broken")
-        first = bench.die(cycling(1), 100, then=(HOLD,))
+        first = bench.die(cycling(1), 100, held_s=PLATING_S)
         assert bench.run_of(first).start["instrument_log"]["name"] is None
         time.sleep(1.0)  # time for a whole plating, as far as anybody knows
         with pytest.raises(ResumeError, match="has no log of what it did after it") as refused:
@@ -729,7 +728,7 @@ def test_without_a_log_what_is_not_known_is_said_and_the_operator_decides(bench:
 
 def test_rows_of_a_resume_that_failed_at_once_get_into_no_other_run(bench: Bench) -> None:
     with bench.broken.serve("potentiostat", factor=FACTOR):
-        bench.die(cycling(1), 100, then=(HOLD,))
+        bench.die(cycling(1), 100, held_s=PLATING_S)
         with bench.session() as session:
             device = session.devices["potentiostat"]
             before = device.limits
@@ -795,7 +794,7 @@ def test_what_ended_at_a_safety_limit_while_nobody_listened_is_recorded_and_not_
 ) -> None:
     with bench.broken.serve("potentiostat", factor=FACTOR):
         loose = {"instrument": "cell", "fault": "contact", "ohm": 5000.0}
-        first = bench.die(cycling(1), 60, then=(loose,))
+        first = bench.die(cycling(1), 60, held_s=PLATING_S, then=(loose, LET_GO))
         bench.program_ends()
         driven = len(bench.broken.truth("potentiostat", "cell_on"))
         with pytest.raises(RunFailedError, match="was ended by a safety limit"):
@@ -818,7 +817,7 @@ def test_a_log_of_which_the_power_cut_left_nothing_leaves_the_decision_to_the_op
     with bench.broken.serve("potentiostat", factor=FACTOR):
         bench.broken.inject("potentiostat", "file-store", held_bytes=10**7)
         bench.wait_for(lambda: bench.broken.truth("bench", "fault"), "not broken")
-        bench.die(cycling(1), 100, then=(POWER_CUT,))
+        bench.die(cycling(1), 100, held_s=PLATING_S, then=(POWER_CUT,))
         bench.program_ends()
         time.sleep(0.3)
         for decided in ({}, {"trust_log": True}):

@@ -225,17 +225,16 @@ def test_after_a_cable_that_returns_the_step_goes_on_where_it_stood(bench: Bench
     retry = {"times": 5, "wait_s": 0.2, "growth": 2.0}
     with bench.cabled() as (session, cable):
 
-        def pull() -> None:
-            # In the plating, however long it takes to connect.
-            bench.broken.inject("potentiostat", "hold", after_s=30.0)
-            cable.pull()
-
         def plug() -> None:
             driven = "Nothing was driven"
             bench.wait_for(lambda: any(driven in x for x in bench.told), "no attempt was made")
+            held = partial(bench.broken.truth, "potentiostat", "held")
+            bench.wait_for(held, "the clock was not held")
             cable.plug()
 
-        with after_rows(session, PLATE, 60, pull, plug):
+        # In the plating, however long it takes to connect.
+        bench.broken.hold(after_s=200.0)
+        with after_rows(session, PLATE, 60, cable.pull, plug):
             uid = bench.run(session, cycle({"retry": retry}))
         assert not bench.broken.cell_is_on()
     failed, resumed = bench.chain

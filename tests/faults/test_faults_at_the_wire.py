@@ -12,6 +12,7 @@ import pytest
 from benchmarks.faults.wires_bench import SUBJECTS
 from benchmarks.faults.wires_case import Case, Phase, State, run_case
 
+pytestmark = pytest.mark.timeout(240)
 CONNECT, PREPARE, RUNNING, FINISHING = Phase
 FINISHED, TOLD, WITHOUT, REFUSED, FAILED = list(State)[:5]
 

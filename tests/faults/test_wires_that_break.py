@@ -16,6 +16,7 @@ from operando.runs import Run
 from operando.session import RunFailedError, Session
 from techniques import Protocol
 
+pytestmark = pytest.mark.timeout(180)
 CELL = "zn-bare-half"
 SERVED = {
     "camera": ("camera", "relay_board"),
@@ -99,10 +100,12 @@ def test_one_garbled_line_costs_one_row_and_is_told(
         broken.serve("potentiostat", factor=200),
         Session(bench, broken.data, catalog=False) as session,
     ):
+        # It waits for the damage, however long that takes.
+        broken.hold(after_s=20.0)
         session.RE.subscribe(
-            After("potentiostat", 20, lambda: broken.inject("potentiostat", "garble"))
+            After("potentiostat", 20, lambda: broken.inject("potentiostat", "garble", held=True))
         )
-        uid = session.run_protocol(plating(400.0), cell=load_cell(CELL))
+        uid = session.run_protocol(plating(100.0), cell=load_cell(CELL))
         logs = session.devices["potentiostat"]._driver._files().logs()
     # The row is in the instrument's own log, which therefore stays.
     log = Run.from_journal(uid, broken.data).start["instrument_log"]["name"]

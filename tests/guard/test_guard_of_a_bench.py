@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.faults import guards
-from benchmarks.faults.guards import PLATE_S, WITHIN_S, Station, die, station
+from benchmarks.faults.guards import WITHIN_S, Station, die, station
 from benchmarks.faults.outcome import Effort
 from instruments.potentiostat.methodscript import MethodScriptPotentiostat
 from operando.configuration import load_bench
@@ -20,6 +20,10 @@ from operando.guard import guards_of, let_go_on, settle, take_back
 from operando.session import Session
 from operando.simulation import SimulatedBench
 from techniques import Assignment
+
+pytestmark = pytest.mark.timeout(240)
+# So long that nothing else than a guard opens the cell, however busy the computer is.
+LONG_S, PATIENCE_S = 300.0, 60.0
 
 
 def plating_for(seconds: float) -> Assignment:
@@ -43,19 +47,22 @@ def own_guards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def bench(tmp_path: Path) -> Iterator[Station]:
-    with station(tmp_path / "station", "methodscript") as at:
+    with station(tmp_path / "station", "methodscript", plate_s=LONG_S) as at:
         yield at
 
 
 def test_a_killed_and_a_stopped_host_leave_the_cell_open_and_the_laser_off(
     bench: Station, tmp_path: Path
 ) -> None:
-    for way, after_s in (("kill -9", 2.0), ("SIGSTOP", 1.7)):
-        death = die(bench, way, after_s, tmp_path / way)
+    def under_way() -> bool:
+        return bench.truth.cell_is_on() and bench.truth.laser_is_on()
+
+    # How quickly is measured by the trials of `benchmarks.faults`.
+    for way in ("kill -9", "SIGSTOP"):
+        death = die(bench, way, under_way, tmp_path / way)
         assert death.was_on
-        assert death.open_after_s < WITHIN_S, way
-        assert (death.laser_off_after_s or 0) < WITHIN_S, way
-        assert death.on_s < PLATE_S
+        assert death.open_after_s < PATIENCE_S, way
+        assert (death.laser_off_after_s or 0) < PATIENCE_S, way
         assert death.stop is not None
         assert death.stop["exit_status"] == "fail"
         told = death.stop["guard"]
@@ -74,11 +81,11 @@ def test_a_guard_that_cannot_reach_the_cell_goes_on_and_hands_back(
         bench.wait(bench.truth.cell_is_on)
         assert take_back(file) == []  # of an owner that lives nothing is taken
         bench.inject("potentiostat", "stall")
-        time.sleep(0.3)
+        bench.wait(lambda: bool(bench.truth.lines("bench")))
         process.kill()
         process.wait()
         log = tmp_path / "data" / "state" / "guard.jsonl"
-        bench.wait(lambda: log.exists() and "potentiostat" in log.read_text(), 20)
+        bench.wait(lambda: log.exists() and "potentiostat" in log.read_text())
     (guard,) = guards_of(file)
     assert guard["pid"] == said["guard"]
     (taken,) = take_back(file)
@@ -88,8 +95,8 @@ def test_a_guard_that_cannot_reach_the_cell_goes_on_and_hands_back(
     # It was lent: who ends without a word leaves it to the guard, and that opens the cell.
     let_go_on([taken])
     bench.inject("potentiostat", "resume")
-    assert bench.wait(lambda: not bench.truth.cell_is_on(), 15) < 15
-    assert bench.wait(bench.guard_is_gone, 10) < 10
+    assert bench.wait(lambda: not bench.truth.cell_is_on()) < PATIENCE_S
+    assert bench.wait(bench.guard_is_gone) < PATIENCE_S
 
 
 def test_another_instrument_at_the_address_is_not_told_for_the_one_that_was_there(
@@ -135,7 +142,7 @@ def test_neither_a_forked_child_nor_a_hanging_disk_keeps_the_cell_closed(
     with bench.victim(data, "fork") as (process, said):
         bench.wait(bench.truth.cell_is_on)
         process.kill()
-        assert bench.wait(lambda: not bench.truth.cell_is_on(), 10) < WITHIN_S
+        assert bench.wait(lambda: not bench.truth.cell_is_on()) < PATIENCE_S
         os.kill(said["guard"], signal.SIGKILL)  # it waits for that disk
 
 
@@ -147,7 +154,7 @@ def test_who_takes_a_bench_back_and_cannot_make_it_safe_leaves_it_to_a_guard_aga
     with bench.victim(data) as (process, _):
         bench.wait(bench.truth.cell_is_on)
         bench.inject("potentiostat", "disconnect", seconds=12.0)
-        time.sleep(0.3)
+        bench.wait(lambda: bool(bench.truth.lines("bench")))
         process.kill()
         process.wait()
     # The folder of marks was emptied, as those of the system are.
@@ -164,8 +171,8 @@ def test_who_takes_a_bench_back_and_cannot_make_it_safe_leaves_it_to_a_guard_aga
     # The owner may have noticed the cable before it was killed, and have left the cell to it.
     assert "acted because" in safe.stdout
     assert "goes on trying" in safe.stderr
-    assert bench.wait(lambda: not bench.truth.cell_is_on(), 30) < 30
-    assert bench.wait(bench.guard_is_gone, 10) < 10
+    assert bench.wait(lambda: not bench.truth.cell_is_on()) < PATIENCE_S
+    assert bench.wait(bench.guard_is_gone) < PATIENCE_S
 
 
 def test_a_bench_is_made_safe_also_where_guards_cannot_be_believed(
@@ -246,6 +253,6 @@ def test_a_session_that_ends_takes_its_guard_along(bench: Station, tmp_path: Pat
     with bench.victim(tmp_path / "data") as (process, said):
         assert bench.guards() == [said["guard"]]
         process.send_signal(signal.SIGTERM)
-        process.wait(20)
-        assert bench.wait(bench.guard_is_gone, 10) < 10
+        process.wait(PATIENCE_S)
+        assert bench.wait(bench.guard_is_gone) < PATIENCE_S
     assert not bench.truth.cell_is_on()

@@ -55,12 +55,17 @@ def test_z_closes_the_loops_runs_on_finished_and_opens_the_cell(make_bench):
     assert bench.client.ask("Z") == "Z!0006"
 
 
-@pytest.mark.parametrize(("ended_by", "after_s"), [("Z\n", 0.0), ("resume", 1500.0)])
-def test_a_program_in_which_the_clock_is_held_lasts_until_it_is_let_go(
-    make_bench, ended_by, after_s
-):
+@pytest.mark.parametrize(
+    ("ended_by", "held"),
+    [
+        ("Z\n", {"programs": 2}),
+        ("resume", {"programs": 1, "after_s": 1500}),
+        ("Z\n", {"after_s": 9}),
+    ],
+)
+def test_a_program_in_which_the_clock_is_held_lasts_until_it_is_let_go(make_bench, ended_by, held):
     bench = make_bench(factor=1e5)
-    bench.device.inject("hold", programs=2, after_s=after_s)
+    bench.device.inject("hold", **held)
     start(bench, "wait 1\nwait 1")
     assert bench.client.line() == ""
     start(bench, "wait 2000\nwait 1")
