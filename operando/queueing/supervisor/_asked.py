@@ -3,7 +3,7 @@
 import json
 import time
 from collections.abc import Callable, Mapping
-from typing import Any, cast
+from typing import Any
 
 from pydantic import TypeAdapter
 
@@ -55,8 +55,7 @@ class Asked:
     def decide(self, record: Record | None) -> None:
         """Take what somebody decided of a station that is held, if somebody did."""
         key = f"operando:decision:{self._name}"
-        with told():
-            text = cast(str | None, self._store.client.get(key))
+        text = self._store.text(key)
         if text is None:
             return
         try:
@@ -96,8 +95,7 @@ class Asked:
     def mounting_request(self) -> dict[str, Any] | None:
         """Take a request to look at a cell that is being mounted; ``None``: there is none."""
         key = f"operando:mounting:{self._name}"
-        with told():
-            text = cast(str | None, self._store.client.getdel(key))
+        text = self._store.take(key)
         if text is None:
             return None
         try:

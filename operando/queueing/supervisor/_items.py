@@ -96,11 +96,7 @@ class Items:
         """Return the records of items that have one; of most there is none."""
         if not items:
             return {}
-        with told():
-            there = self._store.client.mget([f"operando:record:{uid}" for uid in items])
-        found = zip(items, cast(list[str | None], there), strict=True)
-        records = {uid: self._store.record(uid) for uid, text in found if text is not None}
-        return {uid: record for uid, record in records.items() if record is not None}
+        return {one.item: one for one in self._store.records_of(items)}
 
     def sanitise(self) -> None:
         """Move away what is no item of the queue, and tell of it. Raises QueueError."""
