@@ -99,15 +99,8 @@ class Items:
         return {one.item: one for one in self._store.records_of(items)}
 
     def sanitise(self) -> None:
-        """Move away what is no item of the queue, and tell of it. Raises QueueError."""
-        moved = sanitise(self._store, self._name)
-        if moved:
-            self._house.alerts.send(
-                "poisoned",
-                "What could not be read was moved out of the queue",
-                "; ".join(moved),
-                station=self._name,
-            )
+        """Move away what is no item of the queue. Raises QueueError."""
+        sanitise(self._store, self._name)
 
     def begin(self, item: Mapping[str, Any], mount: Mount) -> None:
         """Begin an item of the queue: it is recorded, taken out, and then executed.
@@ -263,13 +256,6 @@ class Items:
         )
         if record is not None:
             self._store.put_record(record)
-            self._house.alerts.send(
-                "poisoned",
-                f"The record of item {item[:8]} could not be read",
-                "It was made anew of ticket, journal and mounted cell; the item is "
-                + ("held" if record.state == "held" else "followed on"),
-                station=self._name,
-            )
             if record.state == "held":
                 self._tell_held(record)
         return record
