@@ -20,12 +20,12 @@ from techniques.queueing import OnDeath
 
 from ._choice import Choice, cell_of, choose, why_not_on
 from ._deaths import LOOK_FIRST, MAINS, again, decided
-from ._endings import Noted, noted, why_ended, why_stopped
+from ._endings import Noted, noted, stop_of, why_ended, why_stopped
 from ._ends import ended_early, left_shorted
 from ._files import StationFiles, Ticket, What
 from ._house import House
 from ._journal import LastRun, last_run, told_to_end
-from ._rebuilt import rebuilt
+from ._rebuilt import mounted_anew, rebuilt
 
 _log = logging.getLogger(__name__)
 
@@ -128,7 +128,9 @@ class Items:
         state = self._store.change_station(self._name, item=uid, state="running", since=now)
         # Whoever has the record first has the item: it is begun, or it was removed.
         if state.paused or not self._store.add_record(record):
-            self._store.change_station(self._name, item=None, state="idle")
+            if state.paused or self._store.record(uid) is not None:
+                self._store.change_station(self._name, item=None, state="idle")
+            # Else it had one that was lost: it is made anew, and not begun.
             return
         self._store.change_station(self._name, why="")
         taken = self._take_out(uid)
@@ -270,6 +272,22 @@ class Items:
         Args:
             record: The item that runs.
             status: What the manager tells; ``None``: nothing, a new one knows nothing of a worker
+    def see_to_cell(self, record: Record) -> None:
+        """Make good what the cell of an item that is under way was not told.
+
+        A mount that nobody could read is made anew: as long as an item is under way on a cell it is
+        not taken out. And who stops a cell while nobody can say what runs on it has finished it
+        alone: its item is to end as well.
+        """
+        mount = self._store.mount(self._name)
+        if mount is None and self._store.mounted_at(record.cell_id) == self._name:
+            mount = mounted_anew(self._store, record)
+        if mount is None or (mount.cell_id, mount.state) != (record.cell_id, "finished"):
+            return
+        wish = stop_of(mount.why_finished, record.item, self._house.clock.wall())
+        if wish is not None and self._store.wish(self._name, record.item) is None:
+            self._store.keep_wish(self._name, wish)
+
                 that an older one left.
         """
         ticket = self._files.ticket()

@@ -162,13 +162,17 @@ class Station:
             return
         record = self._record(state)
         if state.state == "held":
+        if record is not None:
+            self._items.see_to_cell(record)
             # Also while the worker is opened again.
             held = self._held(state)
-            if held is not None and self._items.ended_as_wished(held):
-                return
-            if held is not None and self._items.waits_for_mains(held) and not self._mains.lost:
-                self._items.mains_are_back(held)
-                return
+            if held is not None:
+                self._items.see_to_cell(held)
+                if self._items.ended_as_wished(held):
+                    return
+                if self._items.waits_for_mains(held) and not self._mains.lost:
+                    self._items.mains_are_back(held)
+                    return
             self._asked.decide(held)
         if status is None:
             # Its watchdog is starting it anew; the worker goes on, and reports in a file.

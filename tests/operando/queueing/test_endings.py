@@ -357,3 +357,90 @@ def test_what_was_held_stays_held_if_its_record_cannot_be_read(
     store.change_station("A1", state="held", why="it died")
     assert station._record(station._state()) is None
     assert stopped(store)[0].state == "held"
+
+
+# -- what cannot be read while an item is under way
+
+RUNS = {"manager_state": "executing_queue", "worker_environment_exists": True}
+
+
+def test_a_cell_that_is_stopped_while_nobody_can_say_what_runs_on_it_does_not_go_on(
+    station: Station, store: Store, queue: Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(station.process, "status", lambda: RUNS)
+    ticket = station.files.give_ticket("i-1", 1, "run_protocol", boot="b")
+    spoil(store, "{torn")
+    assert queue.stop("zn-1", "leaks", by="Ada") is None
+    station.step()
+    wish = store.wish("A1", "i-1")
+    assert wish is not None
+    assert (wish.do, wish.by, wish.text) == ("stop", "Ada", "leaks")
+    # As the worker ends it.
+    report = {"ticket": ticket.token, "exit_status": "abort", "reason": "stopped", "run_uid": "u"}
+    (station.files.folder / REPORT).write_text(json.dumps(report))
+    station.step()
+    found, mount, _ = stopped(store)
+    assert (found.state, mount.why_finished) == ("stopped", "stopped by Ada: leaks")
+    assert store.wish("A1", "i-1") is None
+
+
+@pytest.mark.parametrize("over", [False, True])
+def test_the_cell_of_an_item_that_is_under_way_stays_mounted_if_its_mount_cannot_be_read(
+    station: Station, store: Store, monkeypatch: pytest.MonkeyPatch, over: bool
+) -> None:
+    monkeypatch.setattr(station.process, "status", lambda: RUNS)
+    station.files.give_ticket("i-1", 1, "run_protocol", boot="b")
+    store.put_record(record("running", sample={"cell_id": "zn-1"}))
+    store.client.set("operando:mount:A1", "{torn")
+    if over:
+        finished = {"station": "A1", "why": "stopped by Ada", "at": 1.0}
+        store.client.set("operando:finished:zn-1", json.dumps(finished))
+    station.step()
+    mount = store.mount("A1")
+    assert mount is not None
+    assert (mount.cell_id, mount.sample) == ("zn-1", {"cell_id": "zn-1"})
+    assert mount.state == ("finished" if over else "mounted")
+    assert (store.wish("A1", "i-1") is not None) == over
+
+
+def test_a_mount_that_cannot_be_read_is_made_anew_for_no_cell_that_was_taken_out(
+    station: Station, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(station.process, "status", lambda: RUNS)
+    station.files.give_ticket("i-1", 1, "run_protocol", boot="b")
+    store.put_record(record("running", sample={"cell_id": "zn-1"}))
+    store.remove_mount("A1")
+    station.step()
+    assert store.mount("A1") is None
+
+
+def test_a_run_of_which_redis_knows_nothing_any_more_is_followed_to_its_end(
+    station: Station, store: Store, folder: Path
+) -> None:
+    sample = {"cell_id": "zn-1", "cell_metal": "Zn"}
+    journal_of(folder, sample=sample)
+    station.files.give_ticket("i-1", 1, "run_protocol", boot="b")
+    station._state()
+    for key in store.client.scan_iter("operando:*"):
+        store.client.delete(key)
+    found = station._record(station._state())
+    assert found is not None
+    assert (found.state, found.cell_id, found.kwargs["sample"]) == ("running", "zn-1", sample)
+
+
+def test_an_item_that_had_begun_is_not_begun_anew_if_its_record_is_lost(
+    station: Station, store: Store
+) -> None:
+    mount = store.mount("A1")
+    assert mount is not None
+    kwargs = {"protocol": {"name": "p"}, "sample": {"cell_id": "zn-1"}}
+    item = {"item_uid": "i-1", "kwargs": kwargs}
+    store.client.rpush("operando_qs_A1_plan_queue", json.dumps(item))
+    store.put_record(record("starting"))
+    store.client.delete("operando:record:i-1")
+    store.client.hset("operando:record:i-1", "no", "text")
+    station._items.begin(item, mount)
+    assert station._record(station._state()) is None
+    found, _, state = stopped(store)
+    assert (found.state, found.kwargs, state.state) == ("held", kwargs, "held")
+    assert station.files.ticket() is None
