@@ -86,6 +86,7 @@ class Asked:
                 why = f"{record.reason}; {by or 'somebody'} decided: {do}"
                 self._not_gone_on_with(record)
                 self._store.change_record(record.item, state=state, reason=why, ended=now)
+        self._files.forget_held()
         self._store.change_station(self._name, state="idle", why="", since=now)
         with told():
             self._store.client.delete(key)

@@ -614,6 +614,7 @@ class Items:
         """Ask, once, for the cells that items wait for to be mounted."""
         wanted = ", ".join(choice.unmounted)
         if wanted and wanted != self._wanted:
+        self._files.keep_held(why)
             self._house.alerts.send(
                 "cell_wanted",
                 f"Mount {choice.unmounted[0]}",

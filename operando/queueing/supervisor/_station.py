@@ -71,7 +71,7 @@ class Station:
         self._said: tuple[str, float] = ("", 0.0)
         self._secured: tuple[Process, str] | None = None
         self._redis_starts: int | None = house.redis_starts
-        self._known = StationState(name=self.name, host=house.host)
+        self._known = self.files.state() or StationState(name=self.name, host=house.host)
         self._adopted = False
         self._seen: tuple[Any, ...] = ()
         self._quiet_until = 0.0
@@ -217,15 +217,32 @@ class Station:
             known = self._known.model_dump(exclude={"name"})
             state = store.change_station(self.name, **known)
         if not self._adopted:
-            # Of an item that is under way the record is the truth, whatever the station says.
-            under_way = [x for x in store.records(self.name, last=3) if not x.over]
-            if under_way and state.item is None:
-                state = store.change_station(self.name, item=under_way[-1].item)
+            state = self._adopt(state)
             self._adopted = True
         self._known = state
+        if state != self._known:
+            self.files.keep_state(state)
         return state
 
     def _is_stuck(self, status: Mapping[str, Any] | None) -> bool:
+    def _adopt(self, state: StationState) -> StationState:
+        """Return the state with the item that is under way: its record is the truth, not this."""
+        store, ticket = self._house.store, self.files.ticket()
+        named = None if state.item is None else store.record(state.item)
+        if state.item is not None and (named is None or not named.over):
+            return state
+        under_way = [one.item for one in store.unfinished(self.name)]
+        if not under_way:
+            return state
+        given = ticket is not None and ticket.item in under_way
+        changes: dict[str, Any] = {"item": ticket.item if ticket and given else under_way[-1]}
+        if not state.since:
+            # Nothing is known of the station. It was open, and whether it was paused nobody knows.
+            why = "its state was lost: look at the cell, then operando queue resume " + self.name
+            now = self._house.clock.wall()
+            changes |= {"wanted": "open", "paused": True, "why": why, "since": now}
+        return store.change_station(self.name, **changes)
+
         """Return whether a manager has been at it for long, and its worker is at nothing.
 
         So it is left when Redis died in the moment in which it noted the end of an item.
@@ -370,8 +387,10 @@ class Station:
             self._close(state)
             return
         record = self._held(state)
-        if record is not None and state.state != "held":
-            self._tell(state, state="held", why=record.reason)
+        if state.state != "held" and (record is not None or self.files.held()):
+            # Also where it was closed meanwhile.
+            why = self.files.held() if record is None else record.reason
+            self._tell(state, state="held", why=why)
             return
         asked = self._asked.mounting_request()
         if asked is not None:

@@ -1,6 +1,7 @@
 """What a supervisor makes of what an earlier one left in Redis and in files, wherever that died."""
 
 import json
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,13 @@ from operando.queueing.supervisor._items import _is_of
 from operando.queueing.supervisor._journal import LastRun
 from operando.queueing.supervisor._station import _STUCK_S, Station
 from operando.queueing.tickets import REPORT
+from operando.queueing.supervisor._supervisor import (
+    Supervisor,
+    _Served,
+    claim_key,
+    parsed_claim,
+)
+from operando.queueing.supervisor._surroundings import Surroundings
 from techniques import StationEntry, StationsFile
 
 EXECUTING = {"manager_state": "executing_queue", "worker_environment_state": "executing_plan"}
@@ -30,10 +38,12 @@ class Told:
     def __init__(self) -> None:
         self.events: list[tuple[str, str]] = []
 
+        self.bodies: list[str] = []
     def send(self, event: str, title: str, body: str = "", station: str | None = None) -> None:
-        del body, station
+        del station
         self.events.append((event, title))
 
+        self.bodies.append(body)
 
 @pytest.fixture
 def told() -> Told:
@@ -66,6 +76,19 @@ def test_an_item_that_was_recorded_is_followed_though_the_station_does_not_name_
 
 
 def test_an_item_that_the_station_names_and_that_was_not_recorded_was_not_begun(
+def test_an_item_that_runs_is_followed_however_many_were_removed_since(
+    station: Station, store: Store
+) -> None:
+    store.put_record(record())
+    station.files.give_ticket("i-1", 1, "run_protocol", boot="b")
+    for number in range(5):
+        store.put_record(record("removed", item=f"r-{number}"))
+    # Nothing else is known of the station: whether it was paused somebody has to say.
+    state = station._state()
+    assert (state.item, state.wanted, state.paused) == ("i-1", "open", True)
+    assert "operando queue resume A1" in state.why
+
+
     station: Station, store: Store
 ) -> None:
     state = store.change_station("A1", wanted="open", since=1.0, item="i-1", state="running")
@@ -87,6 +110,74 @@ def test_a_station_whose_state_cannot_be_read_stays_as_it_was(
 
 
 def test_a_station_that_nobody_ever_started_costs_no_queue_server(
+def test_a_station_whose_state_is_lost_with_its_supervisor_stays_as_it_was(
+    station: Station, store: Store
+) -> None:
+    why = "look at the cell"
+    before = store.change_station("A1", wanted="open", since=1.0, paused=True, why=why)
+    station._state()
+    store.client.delete("operando:station:A1")
+    store.client.rpush("operando:station:A1", "no text")
+    assert Station(station._house, station.entry)._state() == before
+
+
+@pytest.mark.parametrize("kind", ["list", "string"])
+def test_no_key_of_ours_stops_a_station_whatever_somebody_wrote_there(
+    station: Station, store: Store, told: Told, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    idle = {"manager_state": "idle", "worker_environment_exists": True}
+    monkeypatch.setattr(station.process, "status", lambda: idle)
+    monkeypatch.setattr(station.manager, "items", list)
+    store.put_mount(Mount(station="A1", cell_id="zn-1", sample={}, by="me", at=1.0))
+    store.put_record(record("held", kwargs={"sample": {"cell_id": "zn-1"}}))
+    store.change_station("A1", wanted="open", since=1.0, item="i-1", state="held", why="it died")
+    station.files.give_ticket("i-1", 1, "run_protocol", boot="b")
+    station.step()
+    of_station = ("station", "mount", "records", "commands", "wishes", "decision", "mounting")
+    keys = [*(f"{word}:A1" for word in of_station), "mounted:zn-1", "record:i-1"]
+    for key in keys:
+        store.client.delete(f"operando:{key}")
+        if (kind == "list") != (key in ("records:A1", "commands:A1")):
+            store.client.rpush(f"operando:{key}", "{torn")
+        else:
+            store.client.set(f"operando:{key}", "{torn")
+    for _ in range(3):
+        station.step()
+        store.pop_command("A1")
+    state, held = store.station("A1"), store.record("i-1")
+    assert state is not None
+    assert held is not None
+    assert (state.state, state.item, held.state) == ("held", "i-1", "held")
+    # Each is told once, by whoever of the supervisors is first.
+    for _ in range(2):
+        Surroundings(station._house)._look_at_poisoned()
+    titles = [title for event, title in told.events if event == "poisoned"]
+    assert "Which cell is mounted in station A1 could not be read" in titles
+    assert "What was decided of station A1 could not be read" in titles
+    assert any(title.startswith("What was asked of station A1") for title in titles)
+    assert len(titles) == len(set(titles))
+    bodies = "\n".join(told.bodies)
+    assert "operando station decide A1 resume|skip|fail" in bodies
+    assert "operando mount CELL --station A1" in bodies
+
+
+@pytest.mark.parametrize("spoiled", ["{torn", '{"host": 3}', None])
+def test_a_claim_that_nobody_can_read_is_said_again_by_who_serves_the_station(
+    station: Station, store: Store, server: RedisServer, spoiled: str | None
+) -> None:
+    house, key = station._house, claim_key("A1")
+    ours, other = (Supervisor(house.data_dir, house.stations) for _ in range(2))
+    ours._served["A1"] = _Served(station, threading.Thread(), threading.Event())
+    assert ours._claimed(house, "A1")
+    store.client.delete(key)
+    store.client.rpush(key, "no text") if spoiled is None else store.client.set(key, spoiled)
+    assert not other._claimed(house, "A1")
+    assert ours._claimed(house, "A1")
+    assert parsed_claim(store.text(key))["host"] == house.host
+    assert store.client.ttl(key) > 0
+    assert store.poisoned()[-1]["key"] == key
+
+
     station: Station, store: Store
 ) -> None:
     store.change_station("A1", host="here")
@@ -197,6 +288,23 @@ def test_a_hold_outlasts_a_worker_that_cannot_be_opened(
 
 
 def test_a_stop_that_comes_while_the_end_is_written_down_finishes_the_cell(
+def test_a_hold_without_an_item_outlasts_a_station_that_is_closed_and_opened(
+    station: Station, store: Store
+) -> None:
+    idle = {"manager_state": "idle", "worker_environment_state": "idle"}
+    station._items.hold("NOT known to be safe")
+    for started in (station, Station(station._house, station.entry)):
+        # As `operando station stop` and `start` leave it.
+        state = store.change_station("A1", wanted="open", state="opening", why="")
+        started._open(state, idle)
+        state = store.change_station("A1")
+        assert (state.state, state.why) == ("held", "NOT known to be safe")
+    store.client.set("operando:decision:A1", json.dumps({"do": "resume", "item": None}))
+    station._asked.decide(None)
+    assert station.files.held() == ""
+    assert store.change_station("A1").state == "idle"
+
+
     station: Station, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     mounted = Mount(station="A1", cell_id="zn-1", sample={}, by="me", at=1.0)
