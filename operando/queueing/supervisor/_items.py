@@ -34,6 +34,8 @@ _QUIET_S = 3.0
 _REFUSALS = 3
 _FAILURES_IN_A_ROW = 3
 _JOURNAL_CLOSED_WITHIN_S = 120.0
+# Of what it executed a queue server tells its own clients so many.
+_EXECUTED_KEPT = 100
 
 
 class Items:
@@ -107,6 +109,7 @@ class Items:
 
         Unless somebody removed or held it, or paused the station, since it was chosen.
         """
+        self._trim()
         uid, kwargs = str(item["item_uid"]), dict(item.get("kwargs") or {})
         now = self._house.clock.wall()
         record = Record(
@@ -145,6 +148,13 @@ class Items:
             self._end(record, "held", "somebody held it as it was about to begin")
             return
         self._execute(record)
+
+    def _trim(self) -> None:
+        """Have the queue server forget what it executed long ago: records are kept by us."""
+        try:
+            self._manager.trim_history(_EXECUTED_KEPT)
+        except QueueError as error:
+            _log.info("station %s: %s", self._name, error)
 
     def _take_out(self, uid: str) -> Mapping[str, Any] | None:
         """Take an item out of the queue and return it; ``None``: it was not in there any more.
@@ -262,16 +272,6 @@ class Items:
                 self._tell_held(record)
         return record
 
-    # -- following
-
-    def follow(self, record: Record, status: Mapping[str, Any] | None) -> bool:
-        """Look what became of the attempt that a record ends with; the worker lives.
-
-        Return whether it simply goes on.
-
-        Args:
-            record: The item that runs.
-            status: What the manager tells; ``None``: nothing, a new one knows nothing of a worker
     def see_to_cell(self, record: Record) -> None:
         """Make good what the cell of an item that is under way was not told.
 
@@ -288,6 +288,16 @@ class Items:
         if wish is not None and self._store.wish(self._name, record.item) is None:
             self._store.keep_wish(self._name, wish)
 
+    # -- following
+
+    def follow(self, record: Record, status: Mapping[str, Any] | None) -> bool:
+        """Look what became of the attempt that a record ends with; the worker lives.
+
+        Return whether it simply goes on.
+
+        Args:
+            record: The item that runs.
+            status: What the manager tells; ``None``: nothing, a new one knows nothing of a worker
                 that an older one left.
         """
         ticket = self._files.ticket()
@@ -604,6 +614,7 @@ class Items:
 
     def hold(self, why: str) -> None:
         """Start nothing further until somebody decides."""
+        self._files.keep_held(why)
         now = self._house.clock.wall()
         self._store.change_station(self._name, state="held", why=why, since=now)
         self._house.alerts.send("item_held", "Nothing is started", why, station=self._name)
@@ -614,7 +625,6 @@ class Items:
         """Ask, once, for the cells that items wait for to be mounted."""
         wanted = ", ".join(choice.unmounted)
         if wanted and wanted != self._wanted:
-        self._files.keep_held(why)
             self._house.alerts.send(
                 "cell_wanted",
                 f"Mount {choice.unmounted[0]}",
