@@ -70,6 +70,7 @@ class Station:
         self._stepped_at = time.monotonic()
         self._said: tuple[str, float] = ("", 0.0)
         self._secured: tuple[Process, str] | None = None
+        self._not_ended_told = ""
         self._redis_starts: int | None = house.redis_starts
         self._known = self.files.state() or StationState(name=self.name, host=house.host)
         self._adopted = False
@@ -161,9 +162,9 @@ class Station:
         if self._lost_sight(state, worker, status):
             return
         record = self._record(state)
-        if state.state == "held":
         if record is not None:
             self._items.see_to_cell(record)
+        if state.state == "held":
             # Also while the worker is opened again.
             held = self._held(state)
             if held is not None:
@@ -219,12 +220,11 @@ class Station:
         if not self._adopted:
             state = self._adopt(state)
             self._adopted = True
-        self._known = state
         if state != self._known:
             self.files.keep_state(state)
+        self._known = state
         return state
 
-    def _is_stuck(self, status: Mapping[str, Any] | None) -> bool:
     def _adopt(self, state: StationState) -> StationState:
         """Return the state with the item that is under way: its record is the truth, not this."""
         store, ticket = self._house.store, self.files.ticket()
@@ -243,6 +243,7 @@ class Station:
             changes |= {"wanted": "open", "paused": True, "why": why, "since": now}
         return store.change_station(self.name, **changes)
 
+    def _is_stuck(self, status: Mapping[str, Any] | None) -> bool:
         """Return whether a manager has been at it for long, and its worker is at nothing.
 
         So it is left when Redis died in the moment in which it noted the end of an item.
@@ -484,12 +485,6 @@ class Station:
                 self._house.alerts.send("worker_died", what, done, station=self.name)
         done = self._secured[1]
         state = self._state()
-        if not worker.kill():
-            # In a driver, or waiting for its disk: nothing is opened beside it.
-            why = f"{what}; it cannot be ended, and is waited for; {done}"
-            if state.state != "held":
-                self._tell(state, state="lost", why=why)
-            return
         if not self._destroyed():
             return  # its manager does not answer now: it would take a dead worker for its own
         record = self._record(state)
@@ -510,12 +505,14 @@ class Station:
 
     def _not_ended(self, what: str, why: str) -> None:
         """Tell of a worker that cannot be ended; it is tried again in the next step."""
+        if why != self._not_ended_told:
+            self._not_ended_told = why
+            # First: Redis may be gone as well.
+            self._house.alerts.send("station_lost", what, why, station=self.name)
         state = self._state()
-        if state.why == why:
-            return
-        self._house.alerts.send("station_lost", what, why, station=self.name)
         lost = {} if state.state in ("held", "closed") else {"state": "lost"}
-        self._tell(state, why=why, **lost)
+        if state.why != why:
+            self._tell(state, why=why, **lost)
 
     def _destroyed(self) -> bool:
         """Have the manager notice that its worker is gone; return whether it has, or is gone."""

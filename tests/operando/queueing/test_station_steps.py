@@ -10,6 +10,7 @@ import pytest
 
 from operando.configuration import load_cell
 from operando.queueing._redis import RedisServer
+from operando.queueing.errors import QueueError
 from operando.queueing.items import as_data
 from operando.queueing.listing import listed
 from operando.queueing.model import AMENDED, Attempt, Command, Mount, Record, StationState
@@ -19,7 +20,6 @@ from operando.queueing.supervisor._house import House
 from operando.queueing.supervisor._items import _is_of
 from operando.queueing.supervisor._journal import LastRun
 from operando.queueing.supervisor._station import _STUCK_S, Station
-from operando.queueing.tickets import REPORT
 from operando.queueing.supervisor._supervisor import (
     Supervisor,
     _Served,
@@ -27,6 +27,7 @@ from operando.queueing.supervisor._supervisor import (
     parsed_claim,
 )
 from operando.queueing.supervisor._surroundings import Surroundings
+from operando.queueing.tickets import REPORT
 from techniques import StationEntry, StationsFile
 
 EXECUTING = {"manager_state": "executing_queue", "worker_environment_state": "executing_plan"}
@@ -37,13 +38,13 @@ class Told:
 
     def __init__(self) -> None:
         self.events: list[tuple[str, str]] = []
-
         self.bodies: list[str] = []
+
     def send(self, event: str, title: str, body: str = "", station: str | None = None) -> None:
         del station
         self.events.append((event, title))
-
         self.bodies.append(body)
+
 
 @pytest.fixture
 def told() -> Told:
@@ -75,7 +76,6 @@ def test_an_item_that_was_recorded_is_followed_though_the_station_does_not_name_
     assert station._state().item == "i-1"
 
 
-def test_an_item_that_the_station_names_and_that_was_not_recorded_was_not_begun(
 def test_an_item_that_runs_is_followed_however_many_were_removed_since(
     station: Station, store: Store
 ) -> None:
@@ -89,6 +89,7 @@ def test_an_item_that_runs_is_followed_however_many_were_removed_since(
     assert "operando queue resume A1" in state.why
 
 
+def test_an_item_that_the_station_names_and_that_was_not_recorded_was_not_begun(
     station: Station, store: Store
 ) -> None:
     state = store.change_station("A1", wanted="open", since=1.0, item="i-1", state="running")
@@ -109,7 +110,6 @@ def test_a_station_whose_state_cannot_be_read_stays_as_it_was(
     assert store.poisoned()[-1]["key"] == "operando:station:A1"
 
 
-def test_a_station_that_nobody_ever_started_costs_no_queue_server(
 def test_a_station_whose_state_is_lost_with_its_supervisor_stays_as_it_was(
     station: Station, store: Store
 ) -> None:
@@ -178,6 +178,7 @@ def test_a_claim_that_nobody_can_read_is_said_again_by_who_serves_the_station(
     assert store.poisoned()[-1]["key"] == key
 
 
+def test_a_station_that_nobody_ever_started_costs_no_queue_server(
     station: Station, store: Store
 ) -> None:
     store.change_station("A1", host="here")
@@ -287,7 +288,6 @@ def test_a_hold_outlasts_a_worker_that_cannot_be_opened(
     assert told.events[0][0] == "station_lost"
 
 
-def test_a_stop_that_comes_while_the_end_is_written_down_finishes_the_cell(
 def test_a_hold_without_an_item_outlasts_a_station_that_is_closed_and_opened(
     station: Station, store: Store
 ) -> None:
@@ -305,6 +305,7 @@ def test_a_hold_without_an_item_outlasts_a_station_that_is_closed_and_opened(
     assert store.change_station("A1").state == "idle"
 
 
+def test_a_stop_that_comes_while_the_end_is_written_down_finishes_the_cell(
     station: Station, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     mounted = Mount(station="A1", cell_id="zn-1", sample={}, by="me", at=1.0)
@@ -495,7 +496,7 @@ def test_a_list_tells_how_long_an_item_lasts_that_was_amended(store: Store) -> N
 
 
 def test_a_worker_that_cannot_be_ended_is_told_once_and_tried_again(
-    station: Station, store: Store, told: Told
+    station: Station, store: Store, told: Told, server: RedisServer
 ) -> None:
     store.change_station("A1", wanted="open", since=1.0, item="i-1", state="running")
     store.put_record(record())
@@ -507,3 +508,8 @@ def test_a_worker_that_cannot_be_ended_is_told_once_and_tried_again(
     assert told.events == [("station_lost", "it hangs")]
     # Whether it goes on is decided when the worker has ended.
     assert station._record(after) == record()
+    # Also while Redis is gone somebody is told.
+    server.stop()
+    with pytest.raises(QueueError, match="does not answer"):
+        station._not_ended("it hangs", "the worker (process 8) cannot be ended")
+    assert len(told.events) == 2
