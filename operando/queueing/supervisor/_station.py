@@ -19,6 +19,7 @@ from ._house import House
 from ._items import Items
 from ._journal import last_run
 from ._manager_process import ManagerProcess
+from ._outcomes import Outcomes
 from ._processes import Process
 from ._simulators import Simulator
 
@@ -62,8 +63,9 @@ class Station:
         self.process = ManagerProcess(house, entry, self.files)
         self.manager = self.process.manager
         self._mains = Mains(house.data_dir, entry)
-        self._items = Items(house, entry, self.files, self.manager, self._mains)
-        self._asked = Asked(house, self.name, self.files, self.manager, self._items.finish_if_noted)
+        self._outcomes = outcomes = Outcomes(house, entry, self.files, self._mains)
+        self._items = Items(house, self.files, self.manager, self._mains, outcomes)
+        self._asked = Asked(house, self.name, self.files, self.manager, outcomes.finish_if_noted)
         self._opening_since: float | None = None
         self._failures = 0
         self._retry_at = 0.0
@@ -169,10 +171,10 @@ class Station:
             held = self._held(state)
             if held is not None:
                 self._items.see_to_cell(held)
-                if self._items.ended_as_wished(held):
+                if self._outcomes.ended_as_wished(held):
                     return
-                if self._items.waits_for_mains(held) and not self._mains.lost:
-                    self._items.mains_are_back(held)
+                if self._outcomes.waits_for_mains(held) and not self._mains.lost:
+                    self._outcomes.mains_are_back(held)
                     return
             self._asked.decide(held)
         if status is None:
@@ -184,7 +186,7 @@ class Station:
         if worker is not None and not there and status.get("manager_state") == "idle":
             self._orphan(worker, record)
         elif not there:
-            if record is not None and worker is None and self._items.ended_as_wished(record):
+            if record is not None and worker is None and self._outcomes.ended_as_wished(record):
                 return
             idle = status.get("manager_state") == "idle"
             if self._mains.out and idle and state.wanted == "open":
@@ -331,7 +333,7 @@ class Station:
         """Leave a station closed whose worker was ended, until the mains are back."""
         self._opening_since, self._failures, self._retry_at = None, 0, 0.0
         if record is not None:
-            self._items.after_death(record, self._mains.why)
+            self._outcomes.after_death(record, self._mains.why)
         elif state.state != "held" and self._mains.why not in state.why:
             self._tell(state, state="lost", why=self._mains.why)
         else:
@@ -489,7 +491,7 @@ class Station:
             return  # its manager does not answer now: it would take a dead worker for its own
         record = self._record(state)
         if record is not None:
-            after = self._items.after_death(record, what)
+            after = self._outcomes.after_death(record, what)
             if after.state in ("starting", "running"):
                 self._tell(state, state="running", why=f"{what}; {done}; it goes on")
         else:
@@ -556,7 +558,7 @@ class Station:
         self._house.alerts.send("worker_died", what, done, station=self.name)
         record = self._record(state)
         if record is not None:
-            self._items.after_death(record, f"{what}; {done}")
+            self._outcomes.after_death(record, f"{what}; {done}")
         return True
 
     def _fail_look(self, ticket: Ticket, why: str) -> None:

@@ -129,7 +129,7 @@ def test_a_cell_that_is_stopped_before_the_death_was_noticed_does_not_go_on(
     store.put_record(record("running"))
     station.files.give_ticket("i-1", 1, "run_protocol", boot="b")
     queue.stop("zn-1", "leaks", by="Ada")
-    assert station._items.after_death(record("running"), "it died").state == "stopped"
+    assert station._outcomes.after_death(record("running"), "it died").state == "stopped"
     found, mount, _ = stopped(store)
     assert (found.attempts[-1].exit_status, found.attempts[-1].run_uid) == ("lost", "u-1")
     assert "it died" in found.reason
@@ -167,7 +167,7 @@ def test_a_held_item_can_be_stopped(station: Station, store: Store, queue: Queue
     queue.stop("zn-1", "leaks", by="Ada")
     held = station._held(station._state())
     assert held is not None
-    assert station._items.ended_as_wished(held)
+    assert station._outcomes.ended_as_wished(held)
     found, mount, state = stopped(store)
     assert (found.state, found.reason) == ("stopped", "stopped by Ada: leaks; it died")
     assert found.attempts[-1].exit_status == "lost"
@@ -215,7 +215,7 @@ def test_going_on_that_was_refused_is_not_held_if_the_cell_was_stopped(
     queue.stop("zn-1", by="Ada")
     ticket = station.files.give_ticket("i-1", 2, "resume_protocol", boot="b")
     report = {"exit_status": "refused", "run_uid": None, "reason": "the log is damaged"}
-    station._items.finish(record("running", *GOES_ON), ticket, report)
+    station._outcomes.finish(record("running", *GOES_ON), ticket, report)
     found, mount, state = stopped(store)
     assert (found.state, mount.state, state.paused) == ("stopped", "finished", False)
     assert "the log is damaged" in found.reason
@@ -227,7 +227,9 @@ def test_a_run_that_came_to_its_end_before_the_stop_finishes_its_cell_all_the_sa
     store.put_record(record("running"))
     queue.stop("zn-1", by="Ada")
     ticket = station.files.give_ticket("i-1", 1, "run_protocol", boot="b")
-    station._items.finish(record("running"), ticket, {"exit_status": "success", "run_uid": "u-1"})
+    station._outcomes.finish(
+        record("running"), ticket, {"exit_status": "success", "run_uid": "u-1"}
+    )
     found, mount, _ = stopped(store)
     assert (found.state, mount.state) == ("done", "finished")
 
@@ -275,7 +277,7 @@ def test_a_stop_that_was_noted_before_a_death_is_done(
     one = record("running", on_death=policy)
     store.put_record(one)
     station.files.give_ticket("i-1", 1, "run_protocol", boot="b")
-    assert station._items.after_death(one, "it died").state == "stopped"
+    assert station._outcomes.after_death(one, "it died").state == "stopped"
     assert stopped(store)[1].why_finished == "stopped by Ada: leaks"
 
 
@@ -286,7 +288,7 @@ def test_a_life_that_ended_before_a_death_is_over_if_the_item_is_skipped(
     one = record("running", on_death="skip")
     store.put_record(one)
     station.files.give_ticket("i-1", 1, "run_protocol", boot="b")
-    assert station._items.after_death(one, "it died").state == "skipped"
+    assert station._outcomes.after_death(one, "it died").state == "skipped"
     assert stopped(store)[1].why_finished == "a short"
     assert told.events == ["cell_finished"]
 

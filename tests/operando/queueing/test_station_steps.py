@@ -17,8 +17,8 @@ from operando.queueing.model import AMENDED, Attempt, Command, Mount, Record, St
 from operando.queueing.store import Store
 from operando.queueing.supervisor._choice import choose
 from operando.queueing.supervisor._house import House
-from operando.queueing.supervisor._items import _is_of
 from operando.queueing.supervisor._journal import LastRun
+from operando.queueing.supervisor._outcomes import is_of
 from operando.queueing.supervisor._station import _STUCK_S, Station
 from operando.queueing.supervisor._supervisor import (
     Supervisor,
@@ -188,12 +188,12 @@ def test_a_station_that_nobody_ever_started_costs_no_queue_server(
 
 def test_only_the_ticket_of_this_attempt_tells_that_it_was_begun(station: Station) -> None:
     once = record()
-    assert not _is_of(station.files.ticket(), once)
+    assert not is_of(station.files.ticket(), once)
     station.files.give_ticket("i-1", 1, "run_protocol", boot="b")
-    assert _is_of(station.files.ticket(), once)
+    assert is_of(station.files.ticket(), once)
     again = record(attempts=(*once.attempts, Attempt(kind="resume", began=2.0)))
-    assert not _is_of(station.files.ticket(), again)
-    assert not _is_of(station.files.ticket(), record(item="i-2"))
+    assert not is_of(station.files.ticket(), again)
+    assert not is_of(station.files.ticket(), record(item="i-2"))
 
 
 def test_a_manager_that_does_not_notice_the_end_of_an_item_is_found_out(station: Station) -> None:
@@ -220,7 +220,7 @@ def test_a_cell_at_its_end_is_finished_before_its_item_is_closed(
         "run_uid": "u-1",
         "end_of_life": {"rule": "short", "reason": "hard short", "half_cycle": 7},
     }
-    station._items.finish(record(), ticket, report)
+    station._outcomes.finish(record(), ticket, report)
     mount, closed = store.mount("A1"), store.record("i-1")
     assert mount is not None
     assert closed is not None
@@ -236,7 +236,7 @@ def test_an_item_whose_experiment_somebody_stopped_frees_the_station(
     store.put_record(record())
     ticket = station.files.give_ticket("i-1", 1, "run_protocol", boot="b")
     report = {"exit_status": "success", "run_uid": "u", "stopped": {"by": "Ada", "why": "leaks"}}
-    station._items.finish(record(), ticket, report)
+    station._outcomes.finish(record(), ticket, report)
     mount, closed = store.mount("A1"), store.record("i-1")
     assert mount is not None
     assert closed is not None
@@ -250,7 +250,7 @@ def test_a_worker_that_was_told_to_end_is_a_death_and_nobody_s_decision(
     store.put_record(record())
     ticket = station.files.give_ticket("i-1", 1, "run_protocol", boot="b")
     report = {"exit_status": "abort", "run_uid": None, "reason": "stopped by SIGTERM"}
-    station._items.finish(record(), ticket, report)
+    station._outcomes.finish(record(), ticket, report)
     after, state = store.record("i-1"), store.station("A1")
     assert after is not None
     assert (after.state, after.attempts[-2].exit_status) == ("starting", "lost")
@@ -260,7 +260,7 @@ def test_a_worker_that_was_told_to_end_is_a_death_and_nobody_s_decision(
     # Nor is it anybody's before the run had begun.
     store.put_record(record())
     ticket = station.files.give_ticket("i-1", 1, "run_protocol", boot="b")
-    station._items.finish(record(), ticket, report | {"exit_status": "refused"})
+    station._outcomes.finish(record(), ticket, report | {"exit_status": "refused"})
     again = store.record("i-1")
     assert again is not None
     assert again.state == "starting"
@@ -292,7 +292,7 @@ def test_a_hold_without_an_item_outlasts_a_station_that_is_closed_and_opened(
     station: Station, store: Store
 ) -> None:
     idle = {"manager_state": "idle", "worker_environment_state": "idle"}
-    station._items.hold("NOT known to be safe")
+    station._outcomes.hold("NOT known to be safe")
     for started in (station, Station(station._house, station.entry)):
         # As `operando station stop` and `start` leave it.
         state = store.change_station("A1", wanted="open", state="opening", why="")
@@ -319,8 +319,8 @@ def test_a_stop_that_comes_while_the_end_is_written_down_finishes_the_cell(
         store.keep_wish("A1", command)
         return put(one)
 
-    monkeypatch.setattr(station._items._store, "put_record", meanwhile)
-    station._items.finish(record(), ticket, {"exit_status": "success", "run_uid": "u"})
+    monkeypatch.setattr(station._outcomes._store, "put_record", meanwhile)
+    station._outcomes.finish(record(), ticket, {"exit_status": "success", "run_uid": "u"})
     mount = store.mount("A1")
     assert mount is not None
     assert mount.state == "finished"
@@ -338,7 +338,7 @@ def test_going_on_that_is_refused_is_held_and_somebody_is_told(
     store.put_record(one)
     ticket = station.files.give_ticket("i-1", 2, "resume_protocol", boot="b")
     report = {"exit_status": "refused", "run_uid": None, "reason": "the cell was exchanged"}
-    station._items.finish(one, ticket, report)
+    station._outcomes.finish(one, ticket, report)
     held = store.record("i-1")
     assert held is not None
     assert (held.state, held.ended) == ("held", None)
@@ -383,7 +383,7 @@ def test_when_the_last_item_of_a_campaign_has_ended_somebody_is_told(
     one = record(campaign="zinc")
     store.put_record(one)
     ticket = station.files.give_ticket("i-1", 1, "run_protocol", boot="b")
-    station._items.finish(one, ticket, {"exit_status": "success", "run_uid": "u-1"})
+    station._outcomes.finish(one, ticket, {"exit_status": "success", "run_uid": "u-1"})
     assert told.events == [("campaign_done", "Campaign zinc is done")]
 
 
@@ -393,7 +393,7 @@ def finished(station: Station, store: Store, one: Record, **report: Any) -> tupl
     store.put_record(one)
     what: Any = "run_protocol" if len(one.attempts) == 1 else "resume_protocol"
     ticket = station.files.give_ticket("i-1", len(one.attempts), what, boot="b")
-    station._items.finish(one, ticket, {"exit_status": "success", "run_uid": "u-1", **report})
+    station._outcomes.finish(one, ticket, {"exit_status": "success", "run_uid": "u-1", **report})
     after, mount = store.record("i-1"), store.mount("A1")
     assert after is not None
     assert mount is not None
