@@ -164,8 +164,6 @@ class Station:
         if self._lost_sight(state, worker, status):
             return
         record = self._record(state)
-        if record is not None:
-            self._items.see_to_cell(record)
         if state.state == "held":
             # Also while the worker is opened again.
             held = self._held(state)
@@ -216,8 +214,12 @@ class Station:
         """Return how the station is; what could not be read any more is as it was last."""
         store = self._house.store
         state = store.station(self.name)
-        if state is None:
+        if state is None or (self._known.since and not state.since):
+            # Lost; who claims a station, or pauses it, writes a new one.
             known = self._known.model_dump(exclude={"name"})
+            if state is not None:
+                known |= {"host": state.host, "supervisor_pid": state.supervisor_pid}
+                known |= {"paused": True, "why": state.why} if state.paused else {}
             state = store.change_station(self.name, **known)
         if not self._adopted:
             state = self._adopt(state)
@@ -284,6 +286,7 @@ class Station:
         if record is None:
             record = self._items.rebuild(state.item, held=state.state == "held")
         if record is not None and record.state in ("starting", "running"):
+            self._items.see_to_cell(record)
             return record
         if record is None or record.over:
             changes: dict[str, Any] = {"item": None}
