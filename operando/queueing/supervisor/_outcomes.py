@@ -20,7 +20,7 @@ from ._files import StationFiles, Ticket
 from ._house import House
 from ._journal import LastRun, last_run, told_to_end
 
-_FAILURES_IN_A_ROW = 3
+_FAILURES_IN_A_ROW, _LOOKED_BACK = 3, 100
 
 
 class Outcomes:
@@ -201,7 +201,9 @@ class Outcomes:
         )
 
     def _hold_after_failures(self) -> None:
-        last = self._store.records(self._name, last=_FAILURES_IN_A_ROW)
+        # What was removed or skipped meanwhile has shown nothing of the bench.
+        known = self._store.records(self._name, last=_LOOKED_BACK)
+        last = [one for one in known if one.attempts][-_FAILURES_IN_A_ROW:]
         if len(last) == _FAILURES_IN_A_ROW and all(one.state == "failed" for one in last):
             self.hold(
                 f"the last {len(last)} items failed, the last one: {last[-1].reason}. When the "

@@ -291,6 +291,19 @@ def test_a_hold_outlasts_a_worker_that_cannot_be_opened(
     assert told.events[0][0] == "station_lost"
 
 
+def test_three_failures_in_a_row_hold_whatever_was_removed_in_between(
+    station: Station, store: Store
+) -> None:
+    for number in range(2):
+        store.put_record(record("failed", item=f"i-{number}"))
+        store.put_record(record("removed", item=f"r-{number}", attempts=()))
+    one = record(item="i-2")
+    store.put_record(one)
+    ticket = station.files.give_ticket("i-2", 1, "run_protocol", boot="b")
+    station._outcomes.finish(one, ticket, {"exit_status": "fail", "reason": "no answer"})
+    assert "the last 3 items failed" in store.change_station("A1").why
+
+
 def test_a_hold_without_an_item_outlasts_a_station_that_is_closed_and_opened(
     station: Station, store: Store
 ) -> None:
