@@ -169,6 +169,19 @@ class StationFiles:
         """Return the worker, living or dead; ``None``: there was none, or it has left in order."""
         return process_in(self.folder / WORKER)
 
+    def last_words(self) -> str:
+        """Return what the worker said last before it gave up."""
+        for name in ("worker.log", "manager.log"):
+            try:
+                text = (self.folder / name).read_text(errors="replace")[-20000:]
+            except OSError:
+                continue
+            lines = [line.strip() for line in text.splitlines() if line.strip()]
+            told = [x for x in lines if "Error" in x or "error" in x]
+            if told:
+                return told[-1][-500:]
+        return f"see {self.folder / 'manager.log'}"
+
     def reported(self) -> int:
         """Return what is another number after each report."""
         try:
