@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 from operando.configuration import load_stations, stations_path
 from operando.queueing import _redis, mains
@@ -128,13 +128,11 @@ class Control:
     def _refuse_elsewhere(self, store: Store, name: str) -> None:
         import socket
 
-        from operando.queueing.supervisor._supervisor import claim_key
+        from operando.queueing.supervisor._supervisor import claim_key, parsed_claim
 
-        with told():
-            text = cast(str | None, store.client.get(claim_key(name)))
-        if text is None:
+        claim = parsed_claim(store.text(claim_key(name)))
+        if not claim:
             return
-        claim = json.loads(text)
         here = {"host": socket.gethostname(), "data_dir": str(self._data_dir)}
         if {key: claim.get(key) for key in here} != here:
             raise QueueError(
@@ -254,14 +252,13 @@ class Control:
         )
 
     def _is_served(self, store: Store, name: str) -> bool:
-        from operando.queueing.supervisor._supervisor import claim_key
+        from operando.queueing.supervisor._supervisor import claim_key, parsed_claim
 
         if self.supervisor_lives:
             return True
-        with told():
-            text = cast(str | None, store.client.get(claim_key(name)))
+        claim = parsed_claim(store.text(claim_key(name)))
         # One of this computer that was killed is claimed for some seconds still.
-        return text is not None and json.loads(text).get("data_dir") != str(self._data_dir)
+        return bool(claim) and claim["data_dir"] != str(self._data_dir)
 
     def decide(
         self,

@@ -214,6 +214,8 @@ class Mounting:
         store = self._store()
         mount = store.mount(station)
         if mount is None:
+            _refuse_while_under_way(store, station)
+            store.remove_mount(station)  # what is left of one that nobody could read
             raise QueueError(f"no cell is mounted in station {station}")
         state = store.station(station)
         if state is not None and state.state == "running":

@@ -18,6 +18,7 @@ _SINGLE = (
     "autostart_mode_info",
     "stop_pending_info",
 )
+KEYS = (*_LISTS, *_SINGLE)
 
 
 def sanitise(store: Store, station: str) -> list[str]:
@@ -29,7 +30,7 @@ def sanitise(store: Store, station: str) -> list[str]:
     moved: list[str] = []
     client, prefix = store.client, manager_prefix(station)
     with told():
-        for name in (*_LISTS, *_SINGLE):
+        for name in KEYS:
             key = f"{prefix}_{name}"
             kind = cast(str, client.type(key))
             wanted = "list" if name in _LISTS else "string"

@@ -6,7 +6,7 @@ Keys begin with ``operando:``; the queues themselves are the managers' (``operan
 import contextlib
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from pydantic import ValidationError
@@ -19,9 +19,13 @@ if TYPE_CHECKING:
     import redis
 
 Model = TypeVar("Model", bound=Data)
+Got = TypeVar("Got")
 
-POISONED = "operando:poisoned"
+POISONED, _TOLD = "operando:poisoned", "operando:poisoned_told"
 _PREFIX = "operando"
+_AT_ONCE = 200
+# Of what nobody was told of yet, and nobody knows since when: what is not older is told.
+_TOLD_WITHIN_S = 86400.0
 # Of unreadable entries so many are kept, and so much of each.
 _POISONED_KEPT, _POISONED_LENGTH = 1000, 100_000
 _ANSWER_KEPT_S = 600
@@ -87,8 +91,7 @@ class Store:
 
     def mounted_at(self, cell_id: str) -> str | None:
         """Return the station in which a cell is mounted; ``None``: in none."""
-        with told():
-            return cast(str | None, self.client.get(f"{_PREFIX}:mounted:{cell_id}"))
+        return self.text(f"{_PREFIX}:mounted:{cell_id}")
 
     def put_mount(self, mount: Mount) -> None:
         """Keep a mount, new or changed.
@@ -105,6 +108,7 @@ class Store:
         key = f"{_PREFIX}:mounted:{mount.cell_id}"
         import redis
 
+        self.text(key)  # moves away what is no text
         with told(), self.client.pipeline() as pipe:
             while True:
                 try:
@@ -124,14 +128,14 @@ class Store:
                 return
 
     def remove_mount(self, station: str) -> Mount | None:
-        """Forget which cell is in a station; return the mount that was kept."""
+        """Forget which cell is in a station; return the mount that was kept, if it can be read."""
         mount = self.mount(station)
         with told():
-            pipe = self.client.pipeline()
-            pipe.delete(f"{_PREFIX}:mount:{station}")
-            if mount is not None:
-                pipe.delete(f"{_PREFIX}:mounted:{mount.cell_id}")
-            pipe.execute()
+            keys = [f"{_PREFIX}:mounted:{mount.cell_id}"] if mount is not None else []
+            if mount is None:
+                there = cast(Iterator[str], self.client.scan_iter(f"{_PREFIX}:mounted:*"))
+                keys = [key for key in there if self.text(key) == station]
+            self.client.delete(f"{_PREFIX}:mount:{station}", *keys)
         return mount
 
     # -- records of items
@@ -143,20 +147,30 @@ class Store:
     def put_record(self, record: Record) -> None:
         """Keep a record, new or changed; a new one becomes the last of its station's list."""
         key, list_key = f"{_PREFIX}:record:{record.item}", f"{_PREFIX}:records:{record.station}"
+        # One that could not be read was moved away, and is in the list still.
+        known = self.is_listed(record.station, record.item)
         with told():
-            # One that could not be read was moved away, and is in the list still.
-            known = self.client.exists(key) or (self.client.lpos(list_key, record.item) is not None)
             pipe = self.client.pipeline()
             pipe.set(key, record.model_dump_json())
             if not known:
                 pipe.rpush(list_key, record.item)
             pipe.execute()
 
+    def is_listed(self, station: str, item: str) -> bool:
+        """Return whether an item is one that a station has begun, also if its record is lost."""
+        key = f"{_PREFIX}:records:{station}"
+        return self._kept({key: "list"}, lambda: self.client.lpos(key, item)) is not None
+
     def add_record(self, record: Record) -> bool:
-        """Keep a new record; return whether it is: of two that would, one does."""
+        """Keep a new record; return whether it is: of two that would, one does.
+
+        Not that of an item that had one, which nobody could read.
+        """
         import redis
 
         key = f"{_PREFIX}:record:{record.item}"
+        if self.is_listed(record.station, record.item):
+            return False
         with told(), self.client.pipeline() as pipe:
             try:
                 pipe.watch(key)
@@ -175,6 +189,9 @@ class Store:
         import redis
 
         key = f"{_PREFIX}:record:{record.item}"
+        if self._get(Record, key) is None:
+            return
+        self.is_listed(record.station, record.item)  # moves away what is no list
         with told(), self.client.pipeline() as pipe:
             try:
                 pipe.watch(key)
@@ -203,20 +220,38 @@ class Store:
 
     def record_ids(self, station: str) -> list[str]:
         """Return the items of a station in the order in which they were started."""
-        with told():
-            return cast(list[str], self.client.lrange(f"{_PREFIX}:records:{station}", 0, -1))
+        key = f"{_PREFIX}:records:{station}"
+        ids = self._kept({key: "list"}, lambda: self.client.lrange(key, 0, -1))
+        return list(dict.fromkeys(cast(list[str], ids)))
 
     def records(self, station: str, last: int | None = None) -> list[Record]:
         """Return the records of a station in that order; with ``last`` so many at the end."""
         ids = self.record_ids(station)
-        ids = ids if last is None else ids[max(0, len(ids) - last) :]
-        if not ids:
-            return []
-        keys = [f"{_PREFIX}:record:{item}" for item in ids]
+        return self.records_of(ids if last is None else ids[max(0, len(ids) - last) :])
+
+    def records_of(self, items: Sequence[str]) -> list[Record]:
+        """Return the records of items, of those that have one."""
+        keys = [f"{_PREFIX}:record:{item}" for item in items]
+        texts: list[str | None] = []
         with told():
-            texts = cast(list[str | None], self.client.mget(keys))
-        found = (self._read(Record, *both) for both in zip(keys, texts, strict=True))
-        return [one for one in found if one is not None]
+            for begin in range(0, len(keys), _AT_ONCE):
+                found = self.client.mget(keys[begin : begin + _AT_ONCE])
+                texts += cast(list[str | None], found)
+            # What is no text is not told apart from what is not there.
+            missing = [key for key, text in zip(keys, texts, strict=True) if text is None]
+            pipe = self.client.pipeline(transaction=False)
+            for key in missing:
+                pipe.type(key)
+            kinds = pipe.execute()
+        for key, kind in zip(missing, kinds, strict=True):
+            if kind != "none":
+                self._put_aside(key, "string")
+        read = (self._read(Record, *both) for both in zip(keys, texts, strict=True))
+        return [one for one in read if one is not None]
+
+    def unfinished(self, station: str) -> list[Record]:
+        """Return the records of a station of which something may still become, in that order."""
+        return [one for one in self.records(station) if not one.over]
 
     def record_stations(self) -> list[str]:
         """Return the stations of which there are records, by name."""
@@ -228,15 +263,14 @@ class Store:
 
     def push_command(self, station: str, command: Command) -> None:
         """Ask something of a station; its worker takes it within a second."""
-        with told():
-            self.client.rpush(f"{_PREFIX}:commands:{station}", command.model_dump_json())
+        key, text = f"{_PREFIX}:commands:{station}", command.model_dump_json()
+        self._kept({key: "list"}, lambda: self.client.rpush(key, text))
 
     def pop_command(self, station: str) -> Command | None:
         """Take the oldest of what is asked; ``None``: nothing is."""
         key = f"{_PREFIX}:commands:{station}"
         while True:
-            with told():
-                text = cast(str | None, self.client.lpop(key))
+            text = cast(str | None, self._kept({key: "list"}, lambda: self.client.lpop(key)))
             if text is None:
                 return None
             command = self._read(Command, key, text, remove=False)
@@ -256,14 +290,13 @@ class Store:
         known = self.wish(station, item)
         if known is not None and known.do == "stop" and command.do != "stop":
             return
-        with told():
-            self.client.hset(f"{_PREFIX}:wishes:{station}", item, command.model_dump_json())
+        key, text = f"{_PREFIX}:wishes:{station}", command.model_dump_json()
+        self._kept({key: "hash"}, lambda: self.client.hset(key, item, text))
 
     def wish(self, station: str, item: str) -> Command | None:
         """Return who wants an item to end, and why; ``None``: nobody does."""
         key = f"{_PREFIX}:wishes:{station}"
-        with told():
-            text = cast(str | None, self.client.hget(key, item))
+        text = cast(str | None, self._kept({key: "hash"}, lambda: self.client.hget(key, item)))
         wish = self._read(Command, key, text, remove=False)
         if wish is None and text is not None:
             self.forget_wish(station, item)
@@ -271,8 +304,8 @@ class Store:
 
     def forget_wish(self, station: str, item: str) -> None:
         """Forget that an item is to end: it has."""
-        with told():
-            self.client.hdel(f"{_PREFIX}:wishes:{station}", item)
+        key = f"{_PREFIX}:wishes:{station}"
+        self._kept({key: "hash"}, lambda: self.client.hdel(key, item))
 
     def answer(self, station: str, command: Command, said: str, *, taken: bool = True) -> None:
         """Tell who asked for something what became of it; that is kept for ten minutes."""
@@ -285,36 +318,113 @@ class Store:
 
     def text(self, key: str) -> str | None:
         """Return what is kept under a key of others of ours; ``None``: nothing."""
-        with told():
-            return cast(str | None, self.client.get(key))
+        return cast(str | None, self._kept({key: "string"}, lambda: self.client.get(key)))
+
+    def take(self, key: str) -> str | None:
+        """Return what is kept under a key of others of ours, and forget it; ``None``: nothing."""
+        return cast(str | None, self._kept({key: "string"}, lambda: self.client.getdel(key)))
 
     # -- what nobody can read
 
     def poisoned(self) -> list[dict[str, Any]]:
         """Return what was moved away, as {"at", "key", "why", "text"}, the oldest first."""
-        with told():
-            kept = cast(list[str], self.client.lrange(POISONED, 0, -1))
-        return [json.loads(text) for text in kept]
+        kept = self._kept({POISONED: "list"}, lambda: self.client.lrange(POISONED, 0, -1))
+        return list(filter(None, map(_entry, cast(list[str], kept))))
+
+    def newly_poisoned(self, who: str) -> list[dict[str, Any]]:
+        """Return what was moved away since ``who`` asked last: each entry once."""
+        last = f"{_TOLD}:{who}"
+
+        def taken() -> list[str]:
+            import redis
+
+            with self.client.pipeline() as pipe:
+                try:
+                    pipe.watch(POISONED, last)
+                    newest, known = pipe.lindex(POISONED, -1), pipe.get(last)
+                    if newest is None or newest == known:
+                        return []
+                    texts = cast(list[str], pipe.lrange(POISONED, 0, -1))
+                    pipe.multi()
+                    pipe.set(last, texts[-1])
+                    pipe.execute()
+                except redis.WatchError:
+                    return []  # it is asked again
+            if known in texts:
+                return texts[len(texts) - texts[::-1].index(known) :]
+            since = time.time() - _TOLD_WITHIN_S
+            return [one for one in texts if (_entry(one) or {"at": 0.0})["at"] > since]
+
+        texts = self._kept({POISONED: "list", last: "string"}, taken)
+        return list(filter(None, map(_entry, texts)))
 
     def poison(self, key: str, text: str, why: str) -> None:
         """Move away what was found at ``key``, and remember when and why."""
         entry = {"at": time.time(), "key": key, "why": why, "text": text[:_POISONED_LENGTH]}
-        with told():
+
+        def kept() -> None:
             pipe = self.client.pipeline()
             pipe.rpush(POISONED, json.dumps(entry))
             pipe.ltrim(POISONED, -_POISONED_KEPT, -1)
             pipe.execute()
 
+        self._kept({POISONED: "list"}, kept)
+
     # -- reading and changing
 
-    def _get(self, model: type[Model], key: str) -> Model | None:
+    def _kept(self, kinds: Mapping[str, str], do: Callable[[], Got]) -> Got:
+        """Return what ``do`` returns; which kind each key is to have that it reads is told.
+
+        What is of another kind is moved away first: nobody could do anything with it ever after.
+        """
+        import redis
+
         with told():
-            if self.client.type(key) not in ("string", "none"):
+            try:
+                return do()
+            except redis.ResponseError as error:
+                if "WRONGTYPE" not in str(error):
+                    raise
+            for key, kind in kinds.items():
+                self._put_aside(key, kind)
+            return do()
+
+    def _put_aside(self, key: str, wanted: str) -> None:
+        """Move away what is of another kind than it should be, and make anew what can be."""
+        import redis
+
+        with told():
+            kind = cast(str, self.client.type(key))
+            if kind in (wanted, "none"):
+                return
+            try:
                 self.client.rename(key, f"{POISONED}:{key}")
-                self.poison(key, "", "it is no text; it was renamed")
-                return None
-            text = cast(str | None, self.client.get(key))
-        return self._read(model, key, text)
+            except redis.ResponseError:
+                return  # somebody else has
+        self.poison(key, "", f"it is a {kind}, where a {wanted} is expected; it was renamed")
+        if key.startswith(f"{_PREFIX}:records:"):
+            self._list_anew(key.removeprefix(f"{_PREFIX}:records:"))
+        elif key.startswith(f"{_PREFIX}:mounted:"):
+            cell_id = key.removeprefix(f"{_PREFIX}:mounted:")
+            where = next((x.station for x in self.mounts() if x.cell_id == cell_id), None)
+            if where is not None:
+                with told():
+                    self.client.set(key, where, nx=True)
+
+    def _list_anew(self, station: str) -> None:
+        """Make the list of a station's records anew."""
+        with told():
+            keys = self.client.scan_iter(f"{_PREFIX}:record:*", count=1000)
+            items = [key.removeprefix(f"{_PREFIX}:record:") for key in keys]
+        own = [one for one in self.records_of(items) if one.station == station]
+        own.sort(key=lambda one: one.began or one.ended or one.added or 0.0)
+        if own:
+            with told():
+                key = f"{_PREFIX}:records:{station}"
+                self.client.rpush(key, *(one.item for one in own))
+
+    def _get(self, model: type[Model], key: str) -> Model | None:
+        return self._read(model, key, self.text(key))
 
     def _read(
         self, model: type[Model], key: str, text: str | None, *, remove: bool = True
@@ -368,6 +478,17 @@ def told() -> Iterator[None]:
         ) from error
     except redis.RedisError as error:
         raise QueueError(f"Redis, which keeps the queues, refused: {error}") from error
+
+
+def _entry(text: str) -> dict[str, Any] | None:
+    """Return an entry of what was moved away; ``None``: it is none itself."""
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(found, dict) or not isinstance(found.get("at"), int | float):
+        return None
+    return found if all(isinstance(found.get(name), str) for name in ("key", "why")) else None
 
 
 def _short(error: Exception) -> str:

@@ -3,7 +3,7 @@
 import json
 import time
 from collections.abc import Callable, Mapping
-from typing import Any, cast
+from typing import Any
 
 from pydantic import TypeAdapter
 
@@ -55,8 +55,7 @@ class Asked:
     def decide(self, record: Record | None) -> None:
         """Take what somebody decided of a station that is held, if somebody did."""
         key = f"operando:decision:{self._name}"
-        with told():
-            text = cast(str | None, self._store.client.get(key))
+        text = self._store.text(key)
         if text is None:
             return
         try:
@@ -87,6 +86,7 @@ class Asked:
                 why = f"{record.reason}; {by or 'somebody'} decided: {do}"
                 self._not_gone_on_with(record)
                 self._store.change_record(record.item, state=state, reason=why, ended=now)
+        self._files.forget_held()
         self._store.change_station(self._name, state="idle", why="", since=now)
         with told():
             self._store.client.delete(key)
@@ -96,8 +96,7 @@ class Asked:
     def mounting_request(self) -> dict[str, Any] | None:
         """Take a request to look at a cell that is being mounted; ``None``: there is none."""
         key = f"operando:mounting:{self._name}"
-        with told():
-            text = cast(str | None, self._store.client.getdel(key))
+        text = self._store.take(key)
         if text is None:
             return None
         try:

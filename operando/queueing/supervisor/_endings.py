@@ -12,6 +12,9 @@ from typing import Any
 
 from operando.queueing.model import Command
 
+# As people who stop a cell are told in its mount, too.
+_STOPPED_BY = "stopped by "
+
 
 @dataclass(frozen=True)
 class Noted:
@@ -96,7 +99,16 @@ def _ends_life(start: Mapping[str, Any], fired: Mapping[str, Any]) -> bool:
 
 def why_stopped(by: str, why: str) -> str:
     """Return in words that somebody has stopped the experiment on a cell."""
-    return f"stopped by {by}: {why or 'no reason given'}"
+    return f"{_STOPPED_BY}{by}: {why or 'no reason given'}"
+
+
+def stop_of(why_finished: str, item: str, at: float) -> Command | None:
+    """Return the stop that finished a cell, for an item on it; ``None``: something else did."""
+    told, _, why = why_finished.partition(": ")
+    by = told.removeprefix(_STOPPED_BY)
+    if by == told:
+        return None
+    return Command(do="stop", by=by, at=at, text=why, item=item)
 
 
 def why_ended(wish: Command) -> str:

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from operando.queueing.errors import QueueError
+from operando.queueing.model import StationState
 from operando.queueing.places import private, station_dir, write_private
 from operando.queueing.tickets import BEAT, REPORT, WORKER, issue
 
@@ -22,6 +24,8 @@ _log = logging.getLogger(__name__)
 # Waits for a disk come one after the other: so often is looked, and so long in between, s.
 _LOOKS, _LOOK_S = 10, 0.02
 _PROBE = "probe"
+# How the station was last, and why nothing is started in it until somebody decides.
+_STATE, _HELD = "station.json", "held.json"
 
 What = Literal["run_protocol", "resume_protocol", "look_at_cell"]
 HUNG_S = 4.0
@@ -123,6 +127,39 @@ class StationFiles:
         except (KeyError, ValueError, TypeError):
             return None
 
+    def keep_state(self, state: StationState) -> None:
+        """Keep how the station is, for when Redis cannot tell it any more."""
+        self._mark(_STATE, state.model_dump())
+
+    def state(self) -> StationState | None:
+        """Return how the station was last; ``None``: that is not known."""
+        told = read(self.folder / _STATE)
+        try:
+            return None if told is None else StationState.model_validate(told)
+        except ValueError:
+            return None
+
+    def keep_held(self, why: str) -> None:
+        """Keep why nothing is started here; that outlasts a station that is closed meanwhile."""
+        self._mark(_HELD, {"why": why, "at": time.time()})
+
+    def held(self) -> str:
+        """Return why nothing is started here until somebody decides; empty: nothing says so."""
+        if not (self.folder / _HELD).exists():
+            return ""
+        why = (read(self.folder / _HELD) or {}).get("why")
+        return str(why or f"{self.folder / _HELD} cannot be read, and nobody knows why")
+
+    def forget_held(self) -> None:
+        """Forget why nothing is started here: somebody decided."""
+        (self.folder / _HELD).unlink(missing_ok=True)
+
+    def _mark(self, name: str, told: Mapping[str, Any]) -> None:
+        try:
+            write_whole(self.folder / name, told)
+        except QueueError as error:  # a full disk; Redis tells it all the same
+            _log.warning("station %s: %s", self._name, error)
+
     def report(self, ticket: Ticket) -> dict[str, Any] | None:
         """Return what the worker reports of what it was given this ticket for."""
         told = read(self.folder / REPORT)
@@ -131,6 +168,19 @@ class StationFiles:
     def worker(self) -> Process | None:
         """Return the worker, living or dead; ``None``: there was none, or it has left in order."""
         return process_in(self.folder / WORKER)
+
+    def last_words(self) -> str:
+        """Return what the worker said last before it gave up."""
+        for name in ("worker.log", "manager.log"):
+            try:
+                text = (self.folder / name).read_text(errors="replace")[-20000:]
+            except OSError:
+                continue
+            lines = [line.strip() for line in text.splitlines() if line.strip()]
+            told = [x for x in lines if "Error" in x or "error" in x]
+            if told:
+                return told[-1][-500:]
+        return f"see {self.folder / 'manager.log'}"
 
     def reported(self) -> int:
         """Return what is another number after each report."""

@@ -1,6 +1,7 @@
 """What the record tells of an item: how far it came, whatever became of who ran it."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ class LastRun:
         reason: That of the stop document.
         stop: The stop document, if there is one.
         refused: Why nothing was gone on with after a look at the cell; empty: it was.
+        sample: The cell, as the first run of the item tells it.
     """
 
     uid: str
@@ -30,6 +32,7 @@ class LastRun:
     reason: str
     stop: dict[str, Any] | None = None
     refused: str = ""
+    sample: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def interrupted(self) -> bool:
@@ -75,5 +78,7 @@ def last_run(data_dir: Path, item: str, cell_id: str = "") -> LastRun | None:
                     refused = why_not_gone_on(document)
                 elif name == "stop":
                     stop = dict(document)
-        return LastRun(tip.uid, tip.exit_status, tip.reason, stop, refused)
+        sample = first[1].get("sample")
+        sample = sample if isinstance(sample, dict) else {}
+        return LastRun(tip.uid, tip.exit_status, tip.reason, stop, refused, sample)
     return None

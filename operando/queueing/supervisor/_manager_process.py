@@ -1,8 +1,10 @@
 """The queue server of a station as a process: adopted, started, started anew."""
 
+import logging
 import os
 import subprocess
 import time
+from collections.abc import Mapping
 from typing import Any
 
 from operando.queueing.errors import QueueError
@@ -14,8 +16,11 @@ from ._house import House
 from ._processes import Process, end_group_of, members, started_ticks
 from ._simulators import Simulator
 
+_log = logging.getLogger(__name__)
+
 # Its watchdog starts a manager that died anew within 5 s; that takes some seconds more.
 _SILENT_S = 20.0
+_CONNECTIONS = 8
 
 
 class ManagerProcess:
@@ -33,6 +38,8 @@ class ManagerProcess:
         self._path = files.folder / "manager.json"
         self._child: subprocess.Popen[bytes] | None = None
         self._heard_at = time.monotonic()
+        # To which of the Redis that were started it is known to be connected.
+        self._redis_starts: int | None = house.redis_starts
         self.manager = Manager(house.data_dir, entry.name)
 
     @property
@@ -58,6 +65,27 @@ class ManagerProcess:
             return None
         self._heard_at = time.monotonic()
         return told
+
+    def renew_connections(self, status: Mapping[str, Any] | None) -> None:
+        """Have the manager connect to a Redis that was started again, before people ask it.
+
+        What it does first on a connection that is dead fails.
+        """
+        if status is None or self._redis_starts == self._house.redis_starts:
+            return
+        starts = self._house.redis_starts
+        for _ in range(_CONNECTIONS):
+            try:
+                self.manager.items()
+            except QueueError as error:
+                _log.info("station %s: %s", self._entry.name, error)
+            else:
+                self._redis_starts = starts
+                return
+
+    def doubt_connections(self) -> None:
+        """Have them looked at in the next step: something has failed."""
+        self._redis_starts = None
 
     def restart(self) -> None:
         """Start it anew, with what is left of an earlier one ended, but for its worker.

@@ -19,8 +19,10 @@ from ._house import House
 from ._items import Items
 from ._journal import last_run
 from ._manager_process import ManagerProcess
+from ._outcomes import Outcomes
 from ._processes import Process
 from ._simulators import Simulator
+from ._standing import Standing
 
 _log = logging.getLogger(__name__)
 
@@ -36,7 +38,6 @@ _RETRIES_S = (5.0, 15.0, 60.0)
 _TOLD_AGAIN_S = 60.0
 # Nobody hears of a worker without its queue server; so often is looked whether it drives a cell.
 _ORPHAN_S = 120.0
-_CONNECTIONS = 8
 # A manager takes note of the end of an item within a second.
 _STUCK_S = 10.0
 # Where nothing has changed everything is looked at again after so long.
@@ -62,17 +63,17 @@ class Station:
         self.process = ManagerProcess(house, entry, self.files)
         self.manager = self.process.manager
         self._mains = Mains(house.data_dir, entry)
-        self._items = Items(house, entry, self.files, self.manager, self._mains)
-        self._asked = Asked(house, self.name, self.files, self.manager, self._items.finish_if_noted)
+        self._outcomes = outcomes = Outcomes(house, entry, self.files, self._mains)
+        self._items = Items(house, self.files, self.manager, self._mains, outcomes)
+        self._asked = Asked(house, self.name, self.files, self.manager, outcomes.finish_if_noted)
         self._opening_since: float | None = None
         self._failures = 0
         self._retry_at = 0.0
         self._stepped_at = time.monotonic()
         self._said: tuple[str, float] = ("", 0.0)
         self._secured: tuple[Process, str] | None = None
-        self._redis_starts: int | None = house.redis_starts
-        self._known = StationState(name=self.name, host=house.host)
-        self._adopted = False
+        self._not_ended_told = ""
+        self._standing = Standing(house, self.name, self.files)
         self._seen: tuple[Any, ...] = ()
         self._quiet_until = 0.0
         self._stuck_since: float | None = None
@@ -91,7 +92,7 @@ class Station:
                 self._say(str(error))
                 self._tell_failing(str(error))
                 self._sanitise()
-                self._redis_starts = None
+                self.process.doubt_connections()
             except Exception as error:
                 # Any: this is what keeps a cell from being left alone.
                 self._say(repr(error), traceback=True)
@@ -152,7 +153,7 @@ class Station:
         except QueueError as error:
             self._start_manager(str(error))
             return
-        self._renew_connections(status)
+        self.process.renew_connections(status)
         if self._is_stuck(status):
             _log.warning("station %s: its manager is stuck; it is started anew", self.name)
             self._stuck_since = None
@@ -164,11 +165,13 @@ class Station:
         if state.state == "held":
             # Also while the worker is opened again.
             held = self._held(state)
-            if held is not None and self._items.ended_as_wished(held):
-                return
-            if held is not None and self._items.waits_for_mains(held) and not self._mains.lost:
-                self._items.mains_are_back(held)
-                return
+            if held is not None:
+                self._items.see_to_cell(held)
+                if self._outcomes.ended_as_wished(held):
+                    return
+                if self._outcomes.waits_for_mains(held) and not self._mains.lost:
+                    self._outcomes.mains_are_back(held)
+                    return
             self._asked.decide(held)
         if status is None:
             # Its watchdog is starting it anew; the worker goes on, and reports in a file.
@@ -179,7 +182,7 @@ class Station:
         if worker is not None and not there and status.get("manager_state") == "idle":
             self._orphan(worker, record)
         elif not there:
-            if record is not None and worker is None and self._items.ended_as_wished(record):
+            if record is not None and worker is None and self._outcomes.ended_as_wished(record):
                 return
             idle = status.get("manager_state") == "idle"
             if self._mains.out and idle and state.wanted == "open":
@@ -206,20 +209,7 @@ class Station:
         return (*map(str, found), *kept, self._mains.why, self._mains.out)
 
     def _state(self) -> StationState:
-        """Return how the station is; what could not be read any more is as it was last."""
-        store = self._house.store
-        state = store.station(self.name)
-        if state is None:
-            known = self._known.model_dump(exclude={"name"})
-            state = store.change_station(self.name, **known)
-        if not self._adopted:
-            # Of an item that is under way the record is the truth, whatever the station says.
-            under_way = [x for x in store.records(self.name, last=3) if not x.over]
-            if under_way and state.item is None:
-                state = store.change_station(self.name, item=under_way[-1].item)
-            self._adopted = True
-        self._known = state
-        return state
+        return self._standing.read()
 
     def _is_stuck(self, status: Mapping[str, Any] | None) -> bool:
         """Return whether a manager has been at it for long, and its worker is at nothing.
@@ -235,23 +225,6 @@ class Station:
         self._stuck_since = (self._stuck_since or now) if stuck else None
         return self._stuck_since is not None and now - self._stuck_since > _STUCK_S
 
-    def _renew_connections(self, status: Mapping[str, Any] | None) -> None:
-        """Have the manager connect to a Redis that was started again, before people ask it.
-
-        What it does first on a connection that is dead fails.
-        """
-        if status is None or self._redis_starts == self._house.redis_starts:
-            return
-        starts = self._house.redis_starts
-        for _ in range(_CONNECTIONS):
-            try:
-                self.manager.items()
-            except QueueError as error:
-                _log.info("station %s: %s", self.name, error)
-            else:
-                self._redis_starts = starts
-                return
-
     def _record(self, state: StationState) -> Record | None:
         """Return the item that is under way; ``None``: none is."""
         if state.item is None:
@@ -260,12 +233,13 @@ class Station:
         if record is None:
             record = self._items.rebuild(state.item, held=state.state == "held")
         if record is not None and record.state in ("starting", "running"):
+            self._items.see_to_cell(record)
             return record
         if record is None or record.over:
             changes: dict[str, Any] = {"item": None}
             if state.state == "running":
                 changes |= {"state": "idle"} | ({} if state.paused else {"why": ""})
-            self._tell(state, **changes)
+            self._standing.tell(state, **changes)
         return None
 
     # -- the environment is not there
@@ -283,7 +257,7 @@ class Station:
         if state.wanted == "closed":
             self._opening_since, self._failures, self._retry_at = None, 0, 0.0
             if state.state != "closed":
-                self._tell(state, state="closed", why="")
+                self._standing.tell(state, state="closed", why="")
             self._quiet_until = time.monotonic() + _QUIET_S
             return
         if self._opening_since is not None:
@@ -291,16 +265,16 @@ class Station:
             self._failures += 1
             wait_s = _RETRIES_S[min(self._failures, len(_RETRIES_S)) - 1]
             self._retry_at = now + wait_s
-            why = f"the worker could not be opened: {self._why_not()}"
+            why = f"the worker could not be opened: {self.files.last_words()}"
             self._house.alerts.send("station_lost", "The worker cannot be opened", why, self.name)
             if state.state != "held":  # nobody has decided yet
-                self._tell(state, state="lost", why=why)
+                self._standing.tell(state, state="lost", why=why)
         if now < self._retry_at:
             return
         if self.entry.simulate is not None:
             Simulator(self.files.folder, self.entry).ensure()
         if state.state not in ("held", "running") and self._failures == 0:
-            self._tell(state, state="opening", why="")
+            self._standing.tell(state, state="opening", why="")
         self.files.forget_worker()
         self._opening_since = now
         self.manager.open()
@@ -309,24 +283,11 @@ class Station:
         """Leave a station closed whose worker was ended, until the mains are back."""
         self._opening_since, self._failures, self._retry_at = None, 0, 0.0
         if record is not None:
-            self._items.after_death(record, self._mains.why)
+            self._outcomes.after_death(record, self._mains.why)
         elif state.state != "held" and self._mains.why not in state.why:
-            self._tell(state, state="lost", why=self._mains.why)
+            self._standing.tell(state, state="lost", why=self._mains.why)
         else:
             self._quiet_until = time.monotonic() + _QUIET_S
-
-    def _why_not(self) -> str:
-        """Return what the worker said last before it gave up."""
-        for name in ("worker.log", "manager.log"):
-            try:
-                text = (self.files.folder / name).read_text(errors="replace")[-20000:]
-            except OSError:
-                continue
-            lines = [line.strip() for line in text.splitlines() if line.strip()]
-            told = [x for x in lines if "Error" in x or "error" in x]
-            if told:
-                return told[-1][-500:]
-        return f"see {self.files.folder / 'manager.log'}"
 
     def _start_manager(self, why: str) -> None:
         _log.info("station %s: %s; it is started", self.name, why)
@@ -366,8 +327,10 @@ class Station:
             self._close(state)
             return
         record = self._held(state)
-        if record is not None and state.state != "held":
-            self._tell(state, state="held", why=record.reason)
+        if state.state != "held" and (record is not None or self.files.held()):
+            # Also where it was closed meanwhile.
+            why = self.files.held() if record is None else record.reason
+            self._standing.tell(state, state="held", why=why)
             return
         asked = self._asked.mounting_request()
         if asked is not None:
@@ -386,7 +349,7 @@ class Station:
         if state.paused:
             # Who paused it, and why, is told by whoever did.
             if state.state != "idle":
-                self._tell(state, state="idle")
+                self._standing.tell(state, state="idle")
             return
         self._items.ask_for(choice)
         if choice.item is not None and mount is not None:
@@ -395,7 +358,7 @@ class Station:
                 self._items.begin(choice.item, mount)
                 return
         if (state.state, state.why) != ("idle", why):
-            self._tell(state, state="idle", why=why)
+            self._standing.tell(state, state="idle", why=why)
             return
         now = self._house.clock.wall()
         quiet_s = _QUIET_S if choice.until is None else min(_QUIET_S, choice.until - now)
@@ -418,7 +381,7 @@ class Station:
 
     def _close(self, state: StationState) -> None:
         if state.wanted == "closed":
-            self._tell(state, why="closing")
+            self._standing.tell(state, why="closing")
         self.manager.close()
         if not self._wait_for(False, _CLOSES_WITHIN_S):
             self.manager.destroy()
@@ -427,7 +390,7 @@ class Station:
         if worker is not None and worker.ended_within(_LEAVES_WITHIN_S):
             self.files.forget_worker()
         if state.wanted == "closed":
-            self._tell(state, state="closed", why="")
+            self._standing.tell(state, state="closed", why="")
 
     def _wait_for(self, there: bool, timeout_s: float) -> bool:
         give_up = time.monotonic() + timeout_s
@@ -461,25 +424,19 @@ class Station:
                 self._house.alerts.send("worker_died", what, done, station=self.name)
         done = self._secured[1]
         state = self._state()
-        if not worker.kill():
-            # In a driver, or waiting for its disk: nothing is opened beside it.
-            why = f"{what}; it cannot be ended, and is waited for; {done}"
-            if state.state != "held":
-                self._tell(state, state="lost", why=why)
-            return
         if not self._destroyed():
             return  # its manager does not answer now: it would take a dead worker for its own
         record = self._record(state)
         if record is not None:
-            after = self._items.after_death(record, what)
+            after = self._outcomes.after_death(record, what)
             if after.state in ("starting", "running"):
-                self._tell(state, state="running", why=f"{what}; {done}; it goes on")
+                self._standing.tell(state, state="running", why=f"{what}; {done}; it goes on")
         else:
             ticket = self.files.ticket()
             if ticket is not None and ticket.what == "look_at_cell":
                 self._fail_look(ticket, f"{what}: try again")
             if state.state not in ("held", "closed"):
-                self._tell(state, state="lost", why=f"{what}; {done}")
+                self._standing.tell(state, state="lost", why=f"{what}; {done}")
         # Last: as long as it is there, this is done again by whoever comes after us.
         self.files.forget_worker()
         self.files.begin_listening()
@@ -487,12 +444,14 @@ class Station:
 
     def _not_ended(self, what: str, why: str) -> None:
         """Tell of a worker that cannot be ended; it is tried again in the next step."""
+        if why != self._not_ended_told:
+            self._not_ended_told = why
+            # First: Redis may be gone as well.
+            self._house.alerts.send("station_lost", what, why, station=self.name)
         state = self._state()
-        if state.why == why:
-            return
-        self._house.alerts.send("station_lost", what, why, station=self.name)
         lost = {} if state.state in ("held", "closed") else {"state": "lost"}
-        self._tell(state, why=why, **lost)
+        if state.why != why:
+            self._standing.tell(state, why=why, **lost)
 
     def _destroyed(self) -> bool:
         """Have the manager notice that its worker is gone; return whether it has, or is gone."""
@@ -536,17 +495,9 @@ class Station:
         self._house.alerts.send("worker_died", what, done, station=self.name)
         record = self._record(state)
         if record is not None:
-            self._items.after_death(record, f"{what}; {done}")
+            self._outcomes.after_death(record, f"{what}; {done}")
         return True
 
     def _fail_look(self, ticket: Ticket, why: str) -> None:
         if self.files.report(ticket) is None:
             self._asked.look_failed(ticket.item, why)
-
-    # -- telling
-
-    def _tell(self, known: StationState, /, **changes: Any) -> None:
-        now = self._house.clock.wall()
-        if changes.get("state", known.state) != known.state:
-            changes.setdefault("since", now)
-        self._house.store.change_station(self.name, **changes)

@@ -234,8 +234,17 @@ class Supervisor:
         with told():
             if client.set(key, text, nx=True, ex=_CLAIM_HOLDS_S):
                 return True
-            other = _parsed(client.get(key))
-            if {**mine, "pid": 0} != {**other, "pid": 0}:
+            found = house.store.text(key)
+            other = parsed_claim(found)
+            if not other:
+                if found is not None:
+                    house.store.poison(key, found, "it tells no computer")
+                    client.delete(key)
+                # Whoever serves it says so first, also if that is another one.
+                served = self._served.get(name)
+                if served is None or served.stopping.is_set():
+                    return False
+            elif {**mine, "pid": 0} != {**other, "pid": 0}:
                 self._say(
                     f"station {name} is served by {other.get('host')} "
                     f"({other.get('data_dir')}): stop it there, or give it another name here"
@@ -248,7 +257,7 @@ class Supervisor:
         for name in self._served:
             try:
                 with told():
-                    if _parsed(house.store.client.get(claim_key(name))) == self._mine(house):
+                    if parsed_claim(house.store.text(claim_key(name))) == self._mine(house):
                         house.store.client.delete(claim_key(name))
             except QueueError:
                 return  # it ends by itself
@@ -269,8 +278,10 @@ def claim_key(station: str) -> str:
     return f"operando:supervisor:{station}"
 
 
-def _parsed(text: object) -> dict[str, Any]:
+def parsed_claim(text: str | None) -> dict[str, Any]:
+    """Return which computer claims a station, "host" and "data_dir"; empty: nobody can say."""
     try:
-        return dict(json.loads(str(text)))
-    except (ValueError, TypeError):
+        told = dict(json.loads(text or "{}"))
+    except (ValueError, TypeError, RecursionError):
         return {}
+    return told if all(isinstance(told.get(x), str) for x in ("host", "data_dir")) else {}

@@ -1,4 +1,4 @@
-"""What concerns all stations: the clock, the disk, the figure of the day, and who is told."""
+"""What concerns all stations: clock, disk, figure of the day, what was moved away, who is told."""
 
 import datetime
 import logging
@@ -8,10 +8,11 @@ import sys
 import time
 from pathlib import Path
 
-from operando.queueing.store import Store
+from operando.queueing.store import POISONED, Store
 from techniques.queueing import AlertSettings
 
 from ._house import House, Tells
+from ._lost import lost
 
 _log = logging.getLogger(__name__)
 
@@ -37,6 +38,7 @@ class Surroundings:
         self._look_at_clock()
         self._look_at_disk()
         self._look_at_day()
+        self._look_at_poisoned()
 
     def close(self) -> None:
         """Let go of what was begun."""
@@ -74,6 +76,19 @@ class Surroundings:
         if found.state != self._disk and found.state != "ok":
             self._house.alerts.send("disk_low", "The disk is filling up", f"{found.why} ({found})")
         self._disk = found.state
+
+    def _look_at_poisoned(self) -> None:
+        """Tell, once, of each entry that somebody, whoever it was, could not read."""
+        for entry in self._house.store.newly_poisoned(":".join(self._house.here.values())):
+            what, station, todo = lost(str(entry["key"]))
+            if station is not None and self._house.stations.station(station) is None:
+                continue  # of another computer, which tells it
+            self._house.alerts.send(
+                "poisoned",
+                f"{what} could not be read",
+                f"{entry['why']}. {todo} ({entry['key']} was moved to {POISONED}.)",
+                station=station,
+            )
 
     def _look_at_day(self) -> None:
         """Have the figure and table of the day made, when it is time, once a day."""

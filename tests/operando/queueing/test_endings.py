@@ -129,7 +129,7 @@ def test_a_cell_that_is_stopped_before_the_death_was_noticed_does_not_go_on(
     store.put_record(record("running"))
     station.files.give_ticket("i-1", 1, "run_protocol", boot="b")
     queue.stop("zn-1", "leaks", by="Ada")
-    assert station._items.after_death(record("running"), "it died").state == "stopped"
+    assert station._outcomes.after_death(record("running"), "it died").state == "stopped"
     found, mount, _ = stopped(store)
     assert (found.attempts[-1].exit_status, found.attempts[-1].run_uid) == ("lost", "u-1")
     assert "it died" in found.reason
@@ -167,7 +167,7 @@ def test_a_held_item_can_be_stopped(station: Station, store: Store, queue: Queue
     queue.stop("zn-1", "leaks", by="Ada")
     held = station._held(station._state())
     assert held is not None
-    assert station._items.ended_as_wished(held)
+    assert station._outcomes.ended_as_wished(held)
     found, mount, state = stopped(store)
     assert (found.state, found.reason) == ("stopped", "stopped by Ada: leaks; it died")
     assert found.attempts[-1].exit_status == "lost"
@@ -215,7 +215,7 @@ def test_going_on_that_was_refused_is_not_held_if_the_cell_was_stopped(
     queue.stop("zn-1", by="Ada")
     ticket = station.files.give_ticket("i-1", 2, "resume_protocol", boot="b")
     report = {"exit_status": "refused", "run_uid": None, "reason": "the log is damaged"}
-    station._items.finish(record("running", *GOES_ON), ticket, report)
+    station._outcomes.finish(record("running", *GOES_ON), ticket, report)
     found, mount, state = stopped(store)
     assert (found.state, mount.state, state.paused) == ("stopped", "finished", False)
     assert "the log is damaged" in found.reason
@@ -227,7 +227,9 @@ def test_a_run_that_came_to_its_end_before_the_stop_finishes_its_cell_all_the_sa
     store.put_record(record("running"))
     queue.stop("zn-1", by="Ada")
     ticket = station.files.give_ticket("i-1", 1, "run_protocol", boot="b")
-    station._items.finish(record("running"), ticket, {"exit_status": "success", "run_uid": "u-1"})
+    station._outcomes.finish(
+        record("running"), ticket, {"exit_status": "success", "run_uid": "u-1"}
+    )
     found, mount, _ = stopped(store)
     assert (found.state, mount.state) == ("done", "finished")
 
@@ -275,7 +277,7 @@ def test_a_stop_that_was_noted_before_a_death_is_done(
     one = record("running", on_death=policy)
     store.put_record(one)
     station.files.give_ticket("i-1", 1, "run_protocol", boot="b")
-    assert station._items.after_death(one, "it died").state == "stopped"
+    assert station._outcomes.after_death(one, "it died").state == "stopped"
     assert stopped(store)[1].why_finished == "stopped by Ada: leaks"
 
 
@@ -286,7 +288,7 @@ def test_a_life_that_ended_before_a_death_is_over_if_the_item_is_skipped(
     one = record("running", on_death="skip")
     store.put_record(one)
     station.files.give_ticket("i-1", 1, "run_protocol", boot="b")
-    assert station._items.after_death(one, "it died").state == "skipped"
+    assert station._outcomes.after_death(one, "it died").state == "skipped"
     assert stopped(store)[1].why_finished == "a short"
     assert told.events == ["cell_finished"]
 
@@ -324,7 +326,7 @@ def test_a_run_whose_record_cannot_be_read_is_followed_to_its_end(
     assert found.attempts[-1].kind == "resume"
     assert found.label == ("" if left == "{torn" else "zn 1/2")
     assert store.record_ids("A1") == ["i-1"]
-    assert told.events == ["poisoned"]
+    assert told.events == []
     end_of_life = {"rule": "short", "reason": "hard short", "half_cycle": 7}
     report = {
         "ticket": ticket.token,
@@ -346,7 +348,7 @@ def test_an_item_that_had_not_begun_is_held_if_its_record_cannot_be_read(
     found, _, state = stopped(store)
     assert (found.state, found.reason) == ("held", "its record could not be read")
     assert (state.state, state.item) == ("held", "i-1")
-    assert told.events == ["poisoned", "item_held"]
+    assert told.events == ["item_held"]
 
 
 def test_what_was_held_stays_held_if_its_record_cannot_be_read(
@@ -357,3 +359,90 @@ def test_what_was_held_stays_held_if_its_record_cannot_be_read(
     store.change_station("A1", state="held", why="it died")
     assert station._record(station._state()) is None
     assert stopped(store)[0].state == "held"
+
+
+# -- what cannot be read while an item is under way
+
+RUNS = {"manager_state": "executing_queue", "worker_environment_exists": True}
+
+
+def test_a_cell_that_is_stopped_while_nobody_can_say_what_runs_on_it_does_not_go_on(
+    station: Station, store: Store, queue: Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(station.process, "status", lambda: RUNS)
+    ticket = station.files.give_ticket("i-1", 1, "run_protocol", boot="b")
+    spoil(store, "{torn")
+    assert queue.stop("zn-1", "leaks", by="Ada") is None
+    station.step()
+    wish = store.wish("A1", "i-1")
+    assert wish is not None
+    assert (wish.do, wish.by, wish.text) == ("stop", "Ada", "leaks")
+    # As the worker ends it.
+    report = {"ticket": ticket.token, "exit_status": "abort", "reason": "stopped", "run_uid": "u"}
+    (station.files.folder / REPORT).write_text(json.dumps(report))
+    station.step()
+    found, mount, _ = stopped(store)
+    assert (found.state, mount.why_finished) == ("stopped", "stopped by Ada: leaks")
+    assert store.wish("A1", "i-1") is None
+
+
+@pytest.mark.parametrize("over", [False, True])
+def test_the_cell_of_an_item_that_is_under_way_stays_mounted_if_its_mount_cannot_be_read(
+    station: Station, store: Store, monkeypatch: pytest.MonkeyPatch, over: bool
+) -> None:
+    monkeypatch.setattr(station.process, "status", lambda: RUNS)
+    station.files.give_ticket("i-1", 1, "run_protocol", boot="b")
+    store.put_record(record("running", sample={"cell_id": "zn-1"}))
+    store.client.set("operando:mount:A1", "{torn")
+    if over:
+        finished = {"station": "A1", "why": "stopped by Ada", "at": 1.0}
+        store.client.set("operando:finished:zn-1", json.dumps(finished))
+    station.step()
+    mount = store.mount("A1")
+    assert mount is not None
+    assert (mount.cell_id, mount.sample) == ("zn-1", {"cell_id": "zn-1"})
+    assert mount.state == ("finished" if over else "mounted")
+    assert (store.wish("A1", "i-1") is not None) == over
+
+
+def test_a_mount_that_cannot_be_read_is_made_anew_for_no_cell_that_was_taken_out(
+    station: Station, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(station.process, "status", lambda: RUNS)
+    station.files.give_ticket("i-1", 1, "run_protocol", boot="b")
+    store.put_record(record("running", sample={"cell_id": "zn-1"}))
+    store.remove_mount("A1")
+    station.step()
+    assert store.mount("A1") is None
+
+
+def test_a_run_of_which_redis_knows_nothing_any_more_is_followed_to_its_end(
+    station: Station, store: Store, folder: Path
+) -> None:
+    sample = {"cell_id": "zn-1", "cell_metal": "Zn"}
+    journal_of(folder, sample=sample)
+    station.files.give_ticket("i-1", 1, "run_protocol", boot="b")
+    station._state()
+    for key in store.client.scan_iter("operando:*"):
+        store.client.delete(key)
+    found = station._record(station._state())
+    assert found is not None
+    assert (found.state, found.cell_id, found.kwargs["sample"]) == ("running", "zn-1", sample)
+
+
+def test_an_item_that_had_begun_is_not_begun_anew_if_its_record_is_lost(
+    station: Station, store: Store
+) -> None:
+    mount = store.mount("A1")
+    assert mount is not None
+    kwargs = {"protocol": {"name": "p"}, "sample": {"cell_id": "zn-1"}}
+    item = {"item_uid": "i-1", "kwargs": kwargs}
+    store.client.rpush("operando_qs_A1_plan_queue", json.dumps(item))
+    store.put_record(record("starting"))
+    store.client.delete("operando:record:i-1")
+    store.client.hset("operando:record:i-1", "no", "text")
+    station._items.begin(item, mount)
+    assert station._record(station._state()) is None
+    found, _, state = stopped(store)
+    assert (found.state, found.kwargs, state.state) == ("held", kwargs, "held")
+    assert station.files.ticket() is None

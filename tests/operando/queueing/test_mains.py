@@ -223,11 +223,11 @@ def test_an_item_that_waited_for_the_mains_goes_on_behind_a_look_at_its_cell(
 ) -> None:
     set_lost(bench.folder, "A1", by="nut", low=True)
     bench.look()
-    after = bench.station._items.after_death(bench.begun(), "told to end")
-    assert bench.station._items.waits_for_mains(after)
+    after = bench.station._outcomes.after_death(bench.begun(), "told to end")
+    assert bench.station._outcomes.waits_for_mains(after)
     set_back(bench.folder, "A1")
     bench.look()
-    bench.station._items.mains_are_back(bench.record)
+    bench.station._outcomes.mains_are_back(bench.record)
     assert [(x.kind, x.reason) for x in bench.record.attempts[1:]] == [("resume", LOOK_FIRST)]
     assert (bench.record.state, bench.state) == ("starting", ("idle", ""))
 
@@ -240,9 +240,9 @@ def test_what_was_declared_for_a_death_is_done_when_the_mains_are_lost(
     bench.look()
     one = bench.begun()
     one = one.model_copy(update={"kwargs": {**one.kwargs, "on_death": policy}})
-    after = bench.station._items.after_death(one, "told to end")
+    after = bench.station._outcomes.after_death(one, "told to end")
     assert after.state == state
-    assert not bench.station._items.waits_for_mains(after)
+    assert not bench.station._outcomes.waits_for_mains(after)
 
 
 def test_nothing_begins_and_nothing_goes_on_before_the_mains_are_back(bench: Bench) -> None:
@@ -259,8 +259,8 @@ def test_nothing_begins_and_nothing_goes_on_before_the_mains_are_back(bench: Ben
     # One that had been recorded and not begun, as a dead supervisor leaves it.
     bench.station._items.follow(bench.begun("starting", run=None), IDLE)
     assert (bench.record.state, bench.station.files.ticket()) == ("held", None)
-    assert bench.station._items.waits_for_mains(bench.record)
-    bench.station._items.mains_are_back(bench.record)
+    assert bench.station._outcomes.waits_for_mains(bench.record)
+    bench.station._outcomes.mains_are_back(bench.record)
     assert bench.record.attempts[-1].kind == "run"  # of it there is no run
 
 
@@ -270,7 +270,7 @@ def test_a_station_whose_worker_was_ended_is_opened_when_the_mains_are_back(benc
     bench.begun()
     state = bench.station._state()
     bench.station._without_mains(state, bench.record)  # its report is there, its worker gone
-    assert bench.station._items.waits_for_mains(bench.record)
+    assert bench.station._outcomes.waits_for_mains(bench.record)
     bench.store.change_station("A1", item=None, state="idle", why="")
     bench.station._without_mains(bench.station._state(), None)
     assert bench.state[0] == "lost"
@@ -284,10 +284,10 @@ def test_an_item_that_fails_without_mains_is_for_people_to_decide(bench: Bench) 
     ticket = bench.station.files.ticket()
     assert ticket is not None
     report = {"exit_status": "fail", "run_uid": "u-1", "reason": "the potentiostat is silent"}
-    bench.station._items.finish(one, ticket, report)
+    bench.station._outcomes.finish(one, ticket, report)
     assert bench.record.state == "held"
     assert "the potentiostat is silent" in bench.record.reason
-    assert not bench.station._items.waits_for_mains(bench.record)
+    assert not bench.station._outcomes.waits_for_mains(bench.record)
 
 
 # -- what people and the scripts of a UPS say

@@ -1,6 +1,7 @@
 """What a supervisor makes of what an earlier one left in Redis and in files, wherever that died."""
 
 import json
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -9,15 +10,23 @@ import pytest
 
 from operando.configuration import load_cell
 from operando.queueing._redis import RedisServer
+from operando.queueing.errors import QueueError
 from operando.queueing.items import as_data
 from operando.queueing.listing import listed
 from operando.queueing.model import AMENDED, Attempt, Command, Mount, Record, StationState
 from operando.queueing.store import Store
 from operando.queueing.supervisor._choice import choose
 from operando.queueing.supervisor._house import House
-from operando.queueing.supervisor._items import _is_of
 from operando.queueing.supervisor._journal import LastRun
+from operando.queueing.supervisor._outcomes import is_of
 from operando.queueing.supervisor._station import _STUCK_S, Station
+from operando.queueing.supervisor._supervisor import (
+    Supervisor,
+    _Served,
+    claim_key,
+    parsed_claim,
+)
+from operando.queueing.supervisor._surroundings import Surroundings
 from operando.queueing.tickets import REPORT
 from techniques import StationEntry, StationsFile
 
@@ -29,10 +38,12 @@ class Told:
 
     def __init__(self) -> None:
         self.events: list[tuple[str, str]] = []
+        self.bodies: list[str] = []
 
     def send(self, event: str, title: str, body: str = "", station: str | None = None) -> None:
-        del body, station
+        del station
         self.events.append((event, title))
+        self.bodies.append(body)
 
 
 @pytest.fixture
@@ -65,6 +76,19 @@ def test_an_item_that_was_recorded_is_followed_though_the_station_does_not_name_
     assert station._state().item == "i-1"
 
 
+def test_an_item_that_runs_is_followed_however_many_were_removed_since(
+    station: Station, store: Store
+) -> None:
+    store.put_record(record())
+    station.files.give_ticket("i-1", 1, "run_protocol", boot="b")
+    for number in range(5):
+        store.put_record(record("removed", item=f"r-{number}"))
+    # Nothing else is known of the station: whether it was paused somebody has to say.
+    state = station._state()
+    assert (state.item, state.wanted, state.paused) == ("i-1", "open", True)
+    assert "operando queue resume A1" in state.why
+
+
 def test_an_item_that_the_station_names_and_that_was_not_recorded_was_not_begun(
     station: Station, store: Store
 ) -> None:
@@ -86,6 +110,77 @@ def test_a_station_whose_state_cannot_be_read_stays_as_it_was(
     assert store.poisoned()[-1]["key"] == "operando:station:A1"
 
 
+def test_a_station_whose_state_is_lost_with_its_supervisor_stays_as_it_was(
+    station: Station, store: Store
+) -> None:
+    why = "look at the cell"
+    before = store.change_station("A1", wanted="open", since=1.0, paused=True, why=why)
+    station._state()
+    store.client.delete("operando:station:A1")
+    store.client.rpush("operando:station:A1", "no text")
+    # The next supervisor claims the station first.
+    store.change_station("A1", host="here", supervisor_pid=7)
+    state = Station(station._house, station.entry)._state()
+    assert state == before.model_copy(update={"host": "here", "supervisor_pid": 7})
+
+
+@pytest.mark.parametrize("kind", ["list", "string"])
+def test_no_key_of_ours_stops_a_station_whatever_somebody_wrote_there(
+    station: Station, store: Store, told: Told, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    idle = {"manager_state": "idle", "worker_environment_exists": True}
+    monkeypatch.setattr(station.process, "status", lambda: idle)
+    monkeypatch.setattr(station.manager, "items", list)
+    store.put_mount(Mount(station="A1", cell_id="zn-1", sample={}, by="me", at=1.0))
+    store.put_record(record("held", kwargs={"sample": {"cell_id": "zn-1"}}))
+    store.change_station("A1", wanted="open", since=1.0, item="i-1", state="held", why="it died")
+    station.files.give_ticket("i-1", 1, "run_protocol", boot="b")
+    station.step()
+    of_station = ("station", "mount", "records", "commands", "wishes", "decision", "mounting")
+    keys = [*(f"{word}:A1" for word in of_station), "mounted:zn-1", "record:i-1"]
+    for key in keys:
+        store.client.delete(f"operando:{key}")
+        if (kind == "list") != (key in ("records:A1", "commands:A1")):
+            store.client.rpush(f"operando:{key}", "{torn")
+        else:
+            store.client.set(f"operando:{key}", "{torn")
+    for _ in range(3):
+        station.step()
+        store.pop_command("A1")
+    state, held = store.station("A1"), store.record("i-1")
+    assert state is not None
+    assert held is not None
+    assert (state.state, state.item, held.state) == ("held", "i-1", "held")
+    # Each is told once, by whoever of the supervisors is first.
+    for _ in range(2):
+        Surroundings(station._house)._look_at_poisoned()
+    titles = [title for event, title in told.events if event == "poisoned"]
+    assert "Which cell is mounted in station A1 could not be read" in titles
+    assert "What was decided of station A1 could not be read" in titles
+    assert any(title.startswith("What was asked of station A1") for title in titles)
+    assert len(titles) == len(set(titles))
+    bodies = "\n".join(told.bodies)
+    assert "operando station decide A1 resume|skip|fail" in bodies
+    assert "operando mount CELL --station A1" in bodies
+
+
+@pytest.mark.parametrize("spoiled", ["{torn", '{"host": 3}', None])
+def test_a_claim_that_nobody_can_read_is_said_again_by_who_serves_the_station(
+    station: Station, store: Store, server: RedisServer, spoiled: str | None
+) -> None:
+    house, key = station._house, claim_key("A1")
+    ours, other = (Supervisor(house.data_dir, house.stations) for _ in range(2))
+    ours._served["A1"] = _Served(station, threading.Thread(), threading.Event())
+    assert ours._claimed(house, "A1")
+    store.client.delete(key)
+    store.client.rpush(key, "no text") if spoiled is None else store.client.set(key, spoiled)
+    assert not other._claimed(house, "A1")
+    assert ours._claimed(house, "A1")
+    assert parsed_claim(store.text(key))["host"] == house.host
+    assert store.client.ttl(key) > 0
+    assert store.poisoned()[-1]["key"] == key
+
+
 def test_a_station_that_nobody_ever_started_costs_no_queue_server(
     station: Station, store: Store
 ) -> None:
@@ -96,12 +191,12 @@ def test_a_station_that_nobody_ever_started_costs_no_queue_server(
 
 def test_only_the_ticket_of_this_attempt_tells_that_it_was_begun(station: Station) -> None:
     once = record()
-    assert not _is_of(station.files.ticket(), once)
+    assert not is_of(station.files.ticket(), once)
     station.files.give_ticket("i-1", 1, "run_protocol", boot="b")
-    assert _is_of(station.files.ticket(), once)
+    assert is_of(station.files.ticket(), once)
     again = record(attempts=(*once.attempts, Attempt(kind="resume", began=2.0)))
-    assert not _is_of(station.files.ticket(), again)
-    assert not _is_of(station.files.ticket(), record(item="i-2"))
+    assert not is_of(station.files.ticket(), again)
+    assert not is_of(station.files.ticket(), record(item="i-2"))
 
 
 def test_a_manager_that_does_not_notice_the_end_of_an_item_is_found_out(station: Station) -> None:
@@ -128,7 +223,7 @@ def test_a_cell_at_its_end_is_finished_before_its_item_is_closed(
         "run_uid": "u-1",
         "end_of_life": {"rule": "short", "reason": "hard short", "half_cycle": 7},
     }
-    station._items.finish(record(), ticket, report)
+    station._outcomes.finish(record(), ticket, report)
     mount, closed = store.mount("A1"), store.record("i-1")
     assert mount is not None
     assert closed is not None
@@ -144,7 +239,7 @@ def test_an_item_whose_experiment_somebody_stopped_frees_the_station(
     store.put_record(record())
     ticket = station.files.give_ticket("i-1", 1, "run_protocol", boot="b")
     report = {"exit_status": "success", "run_uid": "u", "stopped": {"by": "Ada", "why": "leaks"}}
-    station._items.finish(record(), ticket, report)
+    station._outcomes.finish(record(), ticket, report)
     mount, closed = store.mount("A1"), store.record("i-1")
     assert mount is not None
     assert closed is not None
@@ -158,7 +253,7 @@ def test_a_worker_that_was_told_to_end_is_a_death_and_nobody_s_decision(
     store.put_record(record())
     ticket = station.files.give_ticket("i-1", 1, "run_protocol", boot="b")
     report = {"exit_status": "abort", "run_uid": None, "reason": "stopped by SIGTERM"}
-    station._items.finish(record(), ticket, report)
+    station._outcomes.finish(record(), ticket, report)
     after, state = store.record("i-1"), store.station("A1")
     assert after is not None
     assert (after.state, after.attempts[-2].exit_status) == ("starting", "lost")
@@ -168,7 +263,7 @@ def test_a_worker_that_was_told_to_end_is_a_death_and_nobody_s_decision(
     # Nor is it anybody's before the run had begun.
     store.put_record(record())
     ticket = station.files.give_ticket("i-1", 1, "run_protocol", boot="b")
-    station._items.finish(record(), ticket, report | {"exit_status": "refused"})
+    station._outcomes.finish(record(), ticket, report | {"exit_status": "refused"})
     again = store.record("i-1")
     assert again is not None
     assert again.state == "starting"
@@ -196,6 +291,36 @@ def test_a_hold_outlasts_a_worker_that_cannot_be_opened(
     assert told.events[0][0] == "station_lost"
 
 
+def test_three_failures_in_a_row_hold_whatever_was_removed_in_between(
+    station: Station, store: Store
+) -> None:
+    for number in range(2):
+        store.put_record(record("failed", item=f"i-{number}"))
+        store.put_record(record("removed", item=f"r-{number}", attempts=()))
+    one = record(item="i-2")
+    store.put_record(one)
+    ticket = station.files.give_ticket("i-2", 1, "run_protocol", boot="b")
+    station._outcomes.finish(one, ticket, {"exit_status": "fail", "reason": "no answer"})
+    assert "the last 3 items failed" in store.change_station("A1").why
+
+
+def test_a_hold_without_an_item_outlasts_a_station_that_is_closed_and_opened(
+    station: Station, store: Store
+) -> None:
+    idle = {"manager_state": "idle", "worker_environment_state": "idle"}
+    station._outcomes.hold("NOT known to be safe")
+    for started in (station, Station(station._house, station.entry)):
+        # As `operando station stop` and `start` leave it.
+        state = store.change_station("A1", wanted="open", state="opening", why="")
+        started._open(state, idle)
+        state = store.change_station("A1")
+        assert (state.state, state.why) == ("held", "NOT known to be safe")
+    store.client.set("operando:decision:A1", json.dumps({"do": "resume", "item": None}))
+    station._asked.decide(None)
+    assert station.files.held() == ""
+    assert store.change_station("A1").state == "idle"
+
+
 def test_a_stop_that_comes_while_the_end_is_written_down_finishes_the_cell(
     station: Station, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -210,8 +335,8 @@ def test_a_stop_that_comes_while_the_end_is_written_down_finishes_the_cell(
         store.keep_wish("A1", command)
         return put(one)
 
-    monkeypatch.setattr(station._items._store, "put_record", meanwhile)
-    station._items.finish(record(), ticket, {"exit_status": "success", "run_uid": "u"})
+    monkeypatch.setattr(station._outcomes._store, "put_record", meanwhile)
+    station._outcomes.finish(record(), ticket, {"exit_status": "success", "run_uid": "u"})
     mount = store.mount("A1")
     assert mount is not None
     assert mount.state == "finished"
@@ -229,7 +354,7 @@ def test_going_on_that_is_refused_is_held_and_somebody_is_told(
     store.put_record(one)
     ticket = station.files.give_ticket("i-1", 2, "resume_protocol", boot="b")
     report = {"exit_status": "refused", "run_uid": None, "reason": "the cell was exchanged"}
-    station._items.finish(one, ticket, report)
+    station._outcomes.finish(one, ticket, report)
     held = store.record("i-1")
     assert held is not None
     assert (held.state, held.ended) == ("held", None)
@@ -274,7 +399,7 @@ def test_when_the_last_item_of_a_campaign_has_ended_somebody_is_told(
     one = record(campaign="zinc")
     store.put_record(one)
     ticket = station.files.give_ticket("i-1", 1, "run_protocol", boot="b")
-    station._items.finish(one, ticket, {"exit_status": "success", "run_uid": "u-1"})
+    station._outcomes.finish(one, ticket, {"exit_status": "success", "run_uid": "u-1"})
     assert told.events == [("campaign_done", "Campaign zinc is done")]
 
 
@@ -284,7 +409,7 @@ def finished(station: Station, store: Store, one: Record, **report: Any) -> tupl
     store.put_record(one)
     what: Any = "run_protocol" if len(one.attempts) == 1 else "resume_protocol"
     ticket = station.files.give_ticket("i-1", len(one.attempts), what, boot="b")
-    station._items.finish(one, ticket, {"exit_status": "success", "run_uid": "u-1", **report})
+    station._outcomes.finish(one, ticket, {"exit_status": "success", "run_uid": "u-1", **report})
     after, mount = store.record("i-1"), store.mount("A1")
     assert after is not None
     assert mount is not None
@@ -387,7 +512,7 @@ def test_a_list_tells_how_long_an_item_lasts_that_was_amended(store: Store) -> N
 
 
 def test_a_worker_that_cannot_be_ended_is_told_once_and_tried_again(
-    station: Station, store: Store, told: Told
+    station: Station, store: Store, told: Told, server: RedisServer
 ) -> None:
     store.change_station("A1", wanted="open", since=1.0, item="i-1", state="running")
     store.put_record(record())
@@ -399,3 +524,8 @@ def test_a_worker_that_cannot_be_ended_is_told_once_and_tried_again(
     assert told.events == [("station_lost", "it hangs")]
     # Whether it goes on is decided when the worker has ended.
     assert station._record(after) == record()
+    # Also while Redis is gone somebody is told.
+    server.stop()
+    with pytest.raises(QueueError, match="does not answer"):
+        station._not_ended("it hangs", "the worker (process 8) cannot be ended")
+    assert len(told.events) == 2

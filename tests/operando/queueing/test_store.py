@@ -139,6 +139,57 @@ def test_an_entry_of_another_kind_is_moved_away(store: Store) -> None:
     assert store.client.lrange("operando:poisoned:operando:mount:A1", 0, -1) == ["a list"]
     store.put_mount(_mount("A1", "zn-1"))
     assert store.mounts() == [_mount("A1", "zn-1")]
+    # Where it cannot be read the cell can be taken out all the same, and mounted elsewhere.
+    store.client.set("operando:mount:A1", "{torn")
+    assert store.remove_mount("A1") is None
+    store.put_mount(_mount("A2", "zn-1"))
+
+
+def test_what_is_of_another_kind_is_moved_away_and_made_anew_where_that_can_be(
+    store: Store,
+) -> None:
+    store.put_mount(_mount("A1", "zn-1"))
+    for number, item in enumerate(("b", "a", "c")):
+        store.put_record(_record(item, began=float(number)))
+    command = Command(do="stop", by="Ada", at=1.0, item="a")
+    wrong = ("commands:A1", "wishes:A1", "records:A1", "poisoned")
+    for key in wrong:
+        store.client.delete(f"operando:{key}")
+        store.client.set(f"operando:{key}", "no list")
+    for key in ("mounted:zn-1", "record:c"):
+        store.client.delete(f"operando:{key}")
+        store.client.sadd(f"operando:{key}", "no text")
+    store.push_command("A1", command)
+    assert store.pop_command("A1") == command
+    store.keep_wish("A1", command)
+    assert store.wish("A1", "a") == command
+    store.forget_wish("A1", "a")
+    assert [one.item for one in store.records("A1")] == ["b", "a"]
+    assert store.mounted_at("zn-1") == "A1"
+    kept = {one["key"] for one in store.poisoned()}
+    assert kept == {f"operando:{key}" for key in (*wrong, "mounted:zn-1", "record:c")}
+    assert store.client.get("operando:poisoned:operando:wishes:A1") == "no list"
+
+
+def test_an_item_whose_record_was_lost_is_given_no_other_one(store: Store) -> None:
+    store.put_record(_record("a"))
+    store.client.set("operando:record:a", "{torn")
+    assert store.record("a") is None
+    assert not store.add_record(_record("a"))
+    assert store.add_record(_record("b"))
+
+
+def test_of_each_entry_that_was_moved_away_somebody_is_told_once(store: Store) -> None:
+    assert store.newly_poisoned("me") == []
+    store.poison("operando:mount:A1", "x", "it is no Mount")
+    store.client.rpush("operando:poisoned", "no entry", "[]", '{"at": "now"}')
+    assert [one["key"] for one in store.newly_poisoned("me")] == ["operando:mount:A1"]
+    store.poison("operando:commands:A1", "x", "it is no Command")
+    store.poison("operando:decision:A1", "x", "it is no decision")
+    found = [one["key"] for one in Store(store.client).newly_poisoned("me")]
+    assert found == ["operando:commands:A1", "operando:decision:A1"]
+    assert store.newly_poisoned("me") == []
+    assert len(store.poisoned()) == 3
 
 
 def _item(uid: str) -> str:

@@ -101,7 +101,7 @@ def test_after_a_death_the_record_is_asked_where_the_ticket_is_lost(
     mount(store)
     one = begun(store, state="running")
     journal(folder, "u-1", "fail", DIED)
-    after = station._items.after_death(one, "the worker has died")
+    after = station._outcomes.after_death(one, "the worker has died")
     assert [x.kind for x in after.attempts] == ["run", "resume"]
     assert kept(store) == after
 

@@ -22,6 +22,7 @@ from operando.queueing.queue import Queue
 from operando.queueing.sanitise import adopt, pending
 from operando.queueing.store import Store
 from operando.queueing.supervisor._house import House
+from operando.queueing.supervisor._items import _EXECUTED_KEPT
 from operando.queueing.supervisor._processes import Process, members
 from operando.queueing.supervisor._simulators import Simulator
 from operando.queueing.supervisor._station import _STUCK_S, Station
@@ -124,10 +125,15 @@ def test_a_queue_server_that_nobody_noted_is_ended_and_started_anew(one: Running
 
 
 def test_an_item_that_is_begun_is_recorded_and_taken_out(running: Running) -> None:
+    executed = [json.dumps({"item_uid": str(number)}) for number in range(150)]
+    running.store.client.rpush("operando_qs_A1_plan_history", *executed)
     item, mount = running.chosen()
     record = running.begin(item, mount)
     assert record is not None
     assert (record.state, record.kwargs) == ("starting", item["kwargs"])
+    # What was executed long ago is forgotten there.
+    left = running.store.client.lrange("operando_qs_A1_plan_history", 0, -1)
+    assert left == executed[-_EXECUTED_KEPT:]
     assert running.given()
     assert pending(running.store, "A1") == []
 

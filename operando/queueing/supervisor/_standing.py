@@ -1,0 +1,69 @@
+"""How a station is: as Redis tells it, or else as it was last."""
+
+from typing import Any
+
+from operando.queueing.model import StationState
+
+from ._files import StationFiles
+from ._house import House
+
+
+class Standing:
+    """What is known of how one station is, and told of it.
+
+    Args:
+        house: What all stations share.
+        name: The station.
+        files: Its files, of which one tells how it was last.
+    """
+
+    def __init__(self, house: House, name: str, files: StationFiles) -> None:
+        self._house = house
+        self._name = name
+        self._files = files
+        self._known = files.state() or StationState(name=name, host=house.host)
+        self._adopted = False
+
+    def read(self) -> StationState:
+        """Return how the station is; what could not be read any more is as it was last."""
+        store = self._house.store
+        state = store.station(self._name)
+        if state is None or (self._known.since and not state.since):
+            # Lost; who claims a station, or pauses it, writes a new one.
+            known = self._known.model_dump(exclude={"name"})
+            if state is not None:
+                known |= {"host": state.host, "supervisor_pid": state.supervisor_pid}
+                known |= {"paused": True, "why": state.why} if state.paused else {}
+            state = store.change_station(self._name, **known)
+        if not self._adopted:
+            state = self._adopt(state)
+            self._adopted = True
+        if state != self._known:
+            self._files.keep_state(state)
+        self._known = state
+        return state
+
+    def _adopt(self, state: StationState) -> StationState:
+        """Return the state with the item that is under way: its record is the truth, not this."""
+        store, ticket = self._house.store, self._files.ticket()
+        named = None if state.item is None else store.record(state.item)
+        if state.item is not None and (named is None or not named.over):
+            return state
+        under_way = [one.item for one in store.unfinished(self._name)]
+        if not under_way:
+            return state
+        given = ticket is not None and ticket.item in under_way
+        changes: dict[str, Any] = {"item": ticket.item if ticket and given else under_way[-1]}
+        if not state.since:
+            # Nothing is known of the station. It was open, and whether it was paused nobody knows.
+            why = "its state was lost: look at the cell, then operando queue resume " + self._name
+            now = self._house.clock.wall()
+            changes |= {"wanted": "open", "paused": True, "why": why, "since": now}
+        return store.change_station(self._name, **changes)
+
+    def tell(self, known: StationState, /, **changes: Any) -> None:
+        """Change fields of the state, and since when it is so if it is another state."""
+        now = self._house.clock.wall()
+        if changes.get("state", known.state) != known.state:
+            changes.setdefault("since", now)
+        self._house.store.change_station(self._name, **changes)
