@@ -162,6 +162,13 @@ class LiveTable:
         stream, device = self._streams[descriptor]
         rows = len(next(iter(data.values()), ()))
         self._counts[stream] += rows
+        if stream == "programs":
+            from techniques.requests import AMENDED
+
+            # What the title says of the protocol holds no more.
+            for reason in map(str, data.get("programs_reason", ())):
+                if reason.startswith(AMENDED):
+                    self._write(reason)
         if f"{device}_half_cycle" in data and f"{device}_potential" in data:
             self._leader = (stream, device)
             self._leader_rows(_columns(device, data))

@@ -14,7 +14,6 @@ from pydantic import BaseModel, ValidationError
 
 from operando.configuration import load_cell
 from operando.journal import JournalError, documents, journal_path, resolve_uid
-from operando.runs import Run
 from techniques import Cell, FailurePolicy, SafetyLimits, Schedule, UnsuitableCellError
 from techniques import Protocol as RunProtocol
 
@@ -191,6 +190,8 @@ def _warn_of_other_potentials(asked: Recorded, start: Mapping[str, Any]) -> None
 
 def _warn_of_changes(asked: Recorded, data_dir: Path) -> None:
     """Warn where the protocol of an experiment was changed while it ran: that is not run again."""
+    from operando.runs import Run
+
     try:
         changed = Run.from_journal(asked.uid, data_dir).asked[1:]
     except (JournalError, LookupError, OSError, ValueError) as error:

@@ -17,7 +17,7 @@ from operando.analysis._evaluation import (
     zeros_taken_off,
 )
 from operando.analysis.coulombic import told_unrecorded, unrecorded_share
-from operando.analysis.endings import planned_strips_mah_cm2
+from operando.analysis.endings import has_strips, planned_strips_mah_cm2
 from operando.analysis.segments import PLATE, STRIP, HalfCycle
 from operando.runs import told_of_each
 from techniques import Cell
@@ -186,24 +186,27 @@ def _planned_depth_of_discharge(found: Evaluation, cell: Cell) -> Metric:
     available, basis = _available_mah_cm2(cell)
     if available is None:
         return metric(name, None, reason=basis)
+    asked = [
+        one
+        for one in found.run.asked
+        if one.has_half_cycles
+        and has_strips(one.technique, one.first_half_cycle, one.last_half_cycle)
+    ]
     by_protocol = {
         one.first_half_cycle: planned_strips_mah_cm2(
             one.technique, one.first_half_cycle, one.last_half_cycle
         )
-        for one in found.run.asked
-        if one.has_half_cycles
+        for one in asked
     }
     planned = set[float]().union(*by_protocol.values())
     if not planned:
         return metric(name, None, reason="no technique with a strip of known charge is stored")
-    if len(planned) > 1:
-        several = told_of_each(
-            [one for one in found.run.asked if by_protocol.get(one.first_half_cycle)],
-            lambda one: _told_charges(by_protocol[one.first_half_cycle]),
-        )
-        return metric(name, None, reason=f"strips of several charges: {several} mAh/cm2")
+    if len(planned) > 1 or not all(by_protocol.values()):
+        several = told_of_each(asked, lambda one: _told_charges(by_protocol[one.first_half_cycle]))
+        return metric(name, None, reason=f"strips of several charges: {several}")
     return metric(name, 100.0 * planned.pop() / available, reason=basis)
 
 
 def _told_charges(charges: Iterable[float]) -> str:
-    return ", ".join(f"{charge:g}" for charge in sorted(charges)[:5])
+    several = ", ".join(f"{charge:g}" for charge in sorted(charges)[:5])
+    return f"{several} mAh/cm2" if several else "what there is"

@@ -294,8 +294,10 @@ def _is_set(found: Evaluation, leader: Stream) -> NDArray[np.bool_]:
     e_v = (-1.0 if mirrored else 1.0) * leader.columns["potentiostat_potential"]
     number = leader.columns["potentiostat_half_cycle"]
     for asked in found.run.asked:
-        first, last = asked.first_half_cycle, asked.last_half_cycle or math.inf
-        under = (number >= first) & (number <= last)
+        first, last = asked.first_half_cycle, asked.last_half_cycle
+        # Rows without a number are of the first one.
+        under = ~(number < first) if asked.by else np.ones(len(number), dtype=bool)
+        under &= ~(number > (math.inf if last is None else last))
         for code, held_v in (
             (PLATE, planned.held_at_v("plate", first)),
             (STRIP, planned.held_at_v("strip", first)),

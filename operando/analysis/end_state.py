@@ -11,8 +11,9 @@ from operando.analysis._passed_charge import PassedCharge
 from operando.analysis.inventory import metal_potential_v
 from operando.analysis.live_guards import patience_s
 from operando.runs import Run
-from techniques import Cell
+from techniques import Cell, Protocol
 from techniques.headspace import Headspace
+from techniques.requests import AMENDED
 
 LEADER, RULES = "potentiostat", "rules"
 _COLUMNS = ("t", "step_t", "step", "potential", "current", "flags")
@@ -53,6 +54,9 @@ class EndWatch:
         self._driven: tuple[float, float] | None = None
         self._rest_v: float | None = None
         self._events: set[str] = set()
+        # Changes of the protocol that were asked for, by the leader's time, and the last one made.
+        self._asked: list[tuple[float, str]] = []
+        self._amended_s = -math.inf
         self._kelvin: tuple[str, float] | None = None
         self._patience_s = patience_s(start)
         self._row_s = -math.inf
@@ -67,6 +71,16 @@ class EndWatch:
             self._leader(rows)
         elif stream == RULES:
             self._events.update(str(one) for one in rows.get(f"{RULES}_event", ()))
+        elif stream == "requests":
+            self._asked += [
+                (float(t_s), str(protocol))
+                for t_s, what, protocol in _columns(rows, stream, "t", "request", "protocol")
+                if what == "amend"
+            ]
+        elif stream == "programs":
+            for t_s, reason in _columns(rows, stream, "t", "reason"):
+                if str(reason).startswith(AMENDED):
+                    self._amended_s = max(self._amended_s, float(t_s))
         self._kelvin = _last(rows, stream, "temperature") or self._kelvin
         self._sensed |= _last_pressure(rows, stream)
 
@@ -185,10 +199,22 @@ class EndWatch:
         unjudged = self._start.get("rules_not_judged") or {}
         watching = [
             rule
-            for rule in self._start.get("rules") or ()
+            for rule in self._rules()
             if (rule.get("when") or {}).get("event") == _SHORT and rule.get("name") not in unjudged
         ]
         return False if watching else None
+
+    def _rules(self) -> Sequence[Mapping[str, Any]]:
+        """Return the rules that were judged in the end: those of a changed protocol, if one was."""
+        made = [protocol for t_s, protocol in self._asked if t_s <= self._amended_s]
+        at_first: Sequence[Mapping[str, Any]] | None = self._start.get("rules")
+        if not made or at_first is None:  # without any nothing judges the stream
+            return at_first or ()
+        try:
+            rules = Protocol.model_validate_json(made[-1]).rules
+        except ValidationError:  # of a newer version
+            return ()
+        return [rule.model_dump(mode="json") for rule in rules]
 
     def _pressure(self, cell: Cell) -> tuple[float | None, str]:
         headspace = Headspace.told(cell)
@@ -213,6 +239,13 @@ class EndWatch:
         by = _BY_CHARGE if cell.headspace == "closed" else f"{_BY_CHARGE}, if it is closed"
         worst = headspace.overpressure_kpa(charge), by
         return worst if last is None else max(worst, last)
+
+
+def _columns(rows: Mapping[str, Any], stream: str, *names: str) -> Iterator[tuple[Any, ...]]:
+    """Yield rows of columns of a stream; none if one of them is not there."""
+    columns = [rows.get(f"{stream}_{name}") for name in names]
+    if all(column is not None for column in columns):
+        yield from zip(*columns, strict=True)  # type: ignore[arg-type]  # none is None
 
 
 def end_state(run: Run) -> dict[str, Any] | None:

@@ -349,6 +349,17 @@ def planned_strips_mah_cm2(
     return found
 
 
+def has_strips(technique: object, first: int = 1, last: int | None = None) -> bool:
+    """Return whether half-cycles of a stored technique strip; arguments as for the charges.
+
+    Of one that this version does not understand it may.
+    """
+    planned = PlannedHalfCycles(technique)
+    return not planned.written or any(
+        steps[0].role == "strip" for steps in planned.between(first, last)
+    )
+
+
 def strip_cut_offs_v(technique: object, first: int = 1, last: int | None = None) -> set[float]:
     """Return the potentials above which a stored technique's strips end, V; none if not known.
 

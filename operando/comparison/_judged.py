@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from operando.analysis.accuracy import potential_offset_v
-from operando.analysis.endings import strip_cut_offs_v
+from operando.analysis.endings import has_strips, strip_cut_offs_v
 from operando.analysis.failure import criteria_of
 from operando.analysis.hydrogen import PeakWindow
 from operando.analysis.inventory import given_up_beyond, told_of
@@ -75,7 +75,14 @@ def cut_offs_text(run: ComparedRun) -> str:
         found = strip_cut_offs_v(one.technique, one.first_half_cycle, one.last_half_cycle)
         return ", ".join(f"{value:g} V" for value in sorted(found))
 
-    return told_of_each(run.asked, told)
+    asked = run.asked
+    several = [
+        one
+        for one in asked
+        if one.has_half_cycles
+        and has_strips(one.technique, one.first_half_cycle, one.last_half_cycle)
+    ]
+    return told_of_each(several or asked, told)
 
 
 def _tafel_window(run: ComparedRun) -> str | None:

@@ -30,6 +30,7 @@ from operando.journal import (
 )
 from operando.journal._format import RecordReader
 from operando.journal._roots import folder_of_journal
+from operando.journal._scan import Scan
 
 
 def write_run(folder, *, rows=3, stop=True, frames=0, uid=None, time=None, **md):
@@ -282,6 +283,20 @@ def test_what_the_index_remembers_belongs_to_its_version(tmp_path):
     path = journal_path(tmp_path, uid)
     path.write_bytes(bytes(path.stat().st_size))  # not read again
     assert list_runs(tmp_path)[0].rows == {"primary": 3, "camera": 2}
+
+
+def test_a_run_whose_protocol_was_changed_is_found_by_each_of_them(tmp_path):
+    changed = {"protocol": {"name": "fast"}, "technique": {"type": "impedance_spectrum"}}
+    uid = write_run(tmp_path, protocol="slow", technique=TECHNIQUE, amendments=[changed])
+    (summary,) = list_runs(tmp_path)
+    assert summary.protocol == "slow, then fast"
+    assert "impedance_spectrum" in summary.techniques
+    scan = Scan()
+    scan.take("start", {"uid": uid, "time": 0.0, "protocol": "slow"})
+    # A stop document tells names alone.
+    told = {"amendments": [{"protocol": "fast"}, {"protocol": "slow"}], "time": 1.0}
+    scan.take("stop", {"exit_status": "success", **told})
+    assert scan.start["protocol"] == "slow, then fast, then slow"
 
 
 def test_a_journal_that_was_put_in_place_of_another_is_read_anew(tmp_path):

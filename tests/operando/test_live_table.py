@@ -151,6 +151,21 @@ def table(told: Iterator[Document] | list[Document]) -> list[str]:
     return out.getvalue().splitlines()
 
 
+def test_a_change_of_the_protocol_is_told() -> None:
+    run = compose_run(metadata={"sample": SAMPLE, "protocol": "slow"})
+    keys = {"programs_reason": {"source": "plan", "dtype": "string", "shape": []}}
+    programs = run.compose_descriptor(name="programs", data_keys=keys, object_keys={"programs": []})
+    out = io.StringIO()
+    table = LiveTable(out)
+    table("start", run.start_doc)
+    table("descriptor", programs.descriptor_doc)
+    told = "amended by Ada to protocol 'fast' from half-cycle 7 on"
+    for reason in ("what was left of the program", told):
+        data = {"programs_reason": reason}
+        table("event", programs.compose_event(data=data, timestamps={"programs_reason": 0.0}))
+    assert out.getvalue().splitlines()[1:] == [told]
+
+
 def test_the_first_line_says_what_runs_on_which_cell_and_which_sign_is_which() -> None:
     first = table(documents(rows(1)))[0]
     assert "three cycles" in first

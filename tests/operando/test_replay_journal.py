@@ -8,6 +8,7 @@ from bluesky.run_engine import RunEngine
 from bluesky_tiled_plugins import TiledWriter
 from event_model import compose_run
 
+from operando import replay as replaying
 from operando.journal import JournalWriter, list_runs
 from operando.replay import replay
 from operando.runs import RunBuilder
@@ -135,6 +136,21 @@ def test_a_replay_from_a_cycle_describes_the_run_and_begins_with_its_first_row(t
     assert builder.run.streams["potentiostat"].columns["potentiostat_cycle"].tolist() == [3.0]
     with pytest.raises(LookupError, match=r"cycle 4"):
         replay(uid, tmp_path, builder, from_cycle=4)
+
+
+def test_what_was_told_of_programs_before_a_cycle_waits_for_nobody(monkeypatch):
+    slept = []
+    monkeypatch.setattr(replaying.time, "sleep", slept.append)
+    told = [
+        ("start", {"time": 0.0}),
+        ("descriptor", {"uid": "p", "name": "programs", "time": 0.0}),
+        ("event", {"descriptor": "p", "time": 10.0}),
+        ("event_page", {"descriptor": "rows", "time": [5000.0]}),
+    ]
+    assert list(replaying._paced(told, 1.0, described_at_once=True)) == told
+    assert slept == []
+    list(replaying._paced(told, 1.0, described_at_once=False))
+    assert len(slept) == 2
 
 
 def test_an_experiment_in_several_runs_is_replayed_as_one(tmp_path):

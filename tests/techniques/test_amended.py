@@ -16,7 +16,7 @@ from techniques import (
     Technique,
     remaining,
 )
-from techniques.amended import amended, behind, half_cycle_begun, half_cycles_of
+from techniques.amended import amended, behind, cycles_begun, half_cycle_begun, half_cycles_of
 from tests.techniques.test_remaining import Executor, Ran, techniques
 
 
@@ -54,6 +54,7 @@ def test_amended_to_the_same_technique_between_two_steps_all_is_left_that_was(
     assert kept(run(left.technique, cycle, half_cycle)) == kept(after)
     assert half_cycles_of(technique) == max((one.half_cycle for one in whole), default=0)
     assert half_cycles_of(left.technique) == half_cycles_of(technique) - half_cycle
+    assert all(cycles_begun(technique, one.half_cycle) == one.cycle for one in whole)
 
 
 @settings(deadline=None, max_examples=100)

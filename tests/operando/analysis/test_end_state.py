@@ -7,6 +7,7 @@ import pytest
 
 from operando.analysis.end_state import EndWatch, end_state
 from operando.runs import Run, Stream
+from techniques import OpenCircuit, Protocol
 from techniques.default_rules import HARD_SHORT_ENDS
 
 ZINC = {"material": "Zn", "area_cm2": 1.0, "metal": "Zn", "thickness_um": 100}
@@ -85,6 +86,21 @@ def test_shorted_is_what_a_rule_saw_and_without_one_it_is_not_known() -> None:
     silent = told(rows((PLATE, 0.1)), {**judged, "rules_not_judged": {HARD_SHORT_ENDS.name: "x"}})
     assert silent["shorted"] is None
     assert silent["why"]["shorted"] == "no rule judged it"
+
+
+@pytest.mark.parametrize(("rules", "shorted"), [([HARD_SHORT_ENDS], False), ([], None)])
+def test_whether_it_is_shorted_is_judged_by_the_rules_of_the_last_protocol(
+    rules: list[Any], shorted: bool | None
+) -> None:
+    watch = EndWatch({"sample": SAMPLE, "rules": [HARD_SHORT_ENDS.model_dump(mode="json")]})
+    technique = OpenCircuit(duration_s=1)
+    other = Protocol(name="other", cell="c", technique=technique, rules=tuple(rules))
+    asked = {"t": [5.0, 9.0], "request": ["amend", "amend"]}
+    asked["protocol"] = [other.model_dump_json(), "{}"]  # the second one was not made
+    watch.add("requests", {f"requests_{key}": value for key, value in asked.items()})
+    assert left(watch)["shorted"] is False
+    watch.add("programs", {"programs_t": [7.0], "programs_reason": ["amended by Ada"]})
+    assert left(watch)["shorted"] is shorted
 
 
 def test_the_pressure_is_the_sensors_else_the_worst_case_of_the_charge() -> None:

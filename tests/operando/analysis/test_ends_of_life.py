@@ -41,7 +41,7 @@ def judged(sample: Any, rows: Any, *skipped: int) -> list[Verdict]:
     return verdicts.add({key: values.tolist() for key, values in rows.items()})
 
 
-def life(sample: Any, rows: Any, name: str) -> Any:
+def life(sample: Any, rows: Any, name: str, **more: Any) -> Any:
     edges = np.flatnonzero(np.diff(rows["potentiostat_role"])) + 1
     steps = np.searchsorted(edges, np.arange(len(rows["potentiostat_role"])), "right") + 1.0
     rows = {**rows, "potentiostat_step": steps}
@@ -69,7 +69,7 @@ def life(sample: Any, rows: Any, name: str) -> Any:
     }
     stop = {"uid": "s", "run_start": "r", "time": 1e6, "exit_status": "success", "reason": ""}
     documents: list[tuple[str, Any]] = [
-        ("start", {"uid": "r", "time": 0.0, "sample": sample, **STARTS}),
+        ("start", {"uid": "r", "time": 0.0, "sample": sample, **STARTS, **more}),
         ("descriptor", descriptor),
         ("event_page", page),
         ("stop", stop),
@@ -133,6 +133,57 @@ def test_a_judge_that_goes_on_has_seen_the_cycles_before() -> None:
     after = Verdicts({"sample": HALF_CELL, **STARTS, "resume": resumed})
     after.go_on_from(before)
     assert [one.half_cycle for one in met(after.add(second), LOW)] == [8]
+
+
+def changed(first: int, rules: list[dict[str, Any]], technique: Any = None) -> dict[str, Any]:
+    """Return what a start document tells of a change from a half-cycle on."""
+    told = {"name": "other", "cell": "c", "rules": rules}
+    other = {"type": "open_circuit", "duration_s": 1} if technique is None else technique
+    amendment = {"half_cycle": first, "cycle": (first - 1) // 2, "t_s": 1.0, "by": "Ada", "why": ""}
+    return amendment | {
+        "protocol": told | {"technique": other},
+        "technique": other,
+        "before": {},
+        "limits": {},
+    }
+
+
+@pytest.mark.parametrize(("first", "begun_in"), [(5, 3), (7, 4)])
+def test_a_rule_of_a_changed_protocol_counts_from_its_first_half_cycle_on(
+    first: int, begun_in: int
+) -> None:
+    rows = rows_of([*cycles(60, 80, 80, 80, 80), (-1, 300.0)], ends_v=0.5)
+    verdicts = Verdicts({"sample": HALF_CELL, **STARTS, "rules": []})
+    told = {"half_cycle": [first], "technique": [{}], "rules": [STARTS["rules"]]}
+    verdicts.add(told, "amended")
+    found = met(verdicts.add({key: values.tolist() for key, values in rows.items()}), LOW)
+    assert found[0].half_cycle == 2 * (begun_in + 1)
+    amendments = [changed(first, STARTS["rules"])]
+    hours, _ = life(HALF_CELL, rows, "life_coulombic_efficiency", rules=[], amendments=amendments)
+    assert f"cycle {begun_in}: " in hours.reason
+    # One that only the first protocol had ends with it.
+    hours, observed = life(
+        HALF_CELL, rows, "life_coulombic_efficiency", amendments=[changed(5, [])]
+    )
+    assert observed.value == 0.0
+
+
+def test_cycles_that_a_changed_protocol_leaves_out_are_those_of_its_half_cycles() -> None:
+    strip = {"current_density_ma_cm2": 1, "until": [{"quantity": "time_s", "value": 60}]}
+    cycle = {"type": "plate_strip_cycle", "plate": strip, "strip": strip}
+    technique = {
+        "type": "sequence",
+        "steps": [
+            cycle | {"cycles": 2},
+            {"type": "block", "name": "rate", "in_means": False, "step": cycle | {"cycles": 2}},
+            cycle | {"cycles": 9},
+        ],
+    }
+    rows = rows_of([*cycles(60, 80, 80, 80, 99), (-1, 300.0)], ends_v=0.5)
+    for first, observed in ((5, 0.0), (9, 1.0)):  # cycles 3 and 4 are its rate
+        told = changed(first, STARTS["rules"], technique)
+        _, life_observed = life(HALF_CELL, rows, "life_coulombic_efficiency", amendments=[told])
+        assert life_observed.value == observed
 
 
 def protocol(**more: Any) -> Protocol:

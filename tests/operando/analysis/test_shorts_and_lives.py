@@ -12,7 +12,7 @@ from scipy.signal import welch
 from scipy.stats import beta
 
 from operando.analysis.accuracy import CurrentAccuracy
-from operando.analysis.failure import Failure, FailureWatch, PotentialWindow
+from operando.analysis.failure import Failure, FailureWatch, PotentialWindow, PotentialWindows
 from operando.analysis.lives import failures_of, life
 from operando.analysis.potential_noise import potential_noise_v_s
 from operando.analysis.segments import HalfCycle, half_cycles
@@ -295,6 +295,15 @@ def test_a_potential_at_the_limit_is_a_polarisation_failure() -> None:
     (failure,) = found(halves, window=PotentialWindow(-1.0, 1.0))
     assert (failure.kind, failure.half_cycle) == ("polarisation_failure", 4)
     assert failure.value > 1.0
+
+
+def test_a_limit_belongs_to_the_half_cycles_of_its_protocol() -> None:
+    halves = cell(4, grow=np.array([1.0, 15, 1, 20]))
+    wide, narrow = PotentialWindow(), PotentialWindow(-0.7, 0.7)
+    for first, failed in ((1, [2]), (3, [4]), (5, [])):
+        window = PotentialWindows(((1, wide), (first, narrow)))
+        told = [one for one in found(halves, window=window) if "at the limit" in one.reason]
+        assert [one.half_cycle for one in told] == failed
 
 
 def test_restlessness_is_told_against_the_first_ten_cycles() -> None:
