@@ -23,11 +23,11 @@ from bluesky.utils import FailedStatus, MsgGenerator, RunEngineInterrupted
 from ophyd import Device
 
 from instruments.bench import Bench
-from instruments.bench_file import BenchFile
+from instruments.bench_file import BenchFile, shared_as
 from instruments.lending import Lender
 from operando import configuration
 from operando.configuration import check_limits, load_bench, load_cell, load_protocol, program_of
-from operando.guard import Guard, GuardError, Taken, let_go_on, settle, take_back, wanted
+from operando.guard import Guard, GuardError, Lent, Taken, let_go_on, settle, take_back, wanted
 from operando.journal import JournalWriter, ScanNumbers, check_writable, log_may_go
 from operando.late import check_readers, collect_quietly, places_of
 from operando.live import Aside, LiveTable
@@ -102,7 +102,10 @@ class Session(Records):
         file = bench if isinstance(bench, BenchFile) else load_bench(bench)
         self._pid = os.getpid()
         self.data_dir = (data_dir or default_data_dir()).expanduser().resolve()
-        self.bench = Bench(file, lender)
+        self._lending = None if lender is None else Lent(lender, self._left_unsafe)
+        self.bench = Bench(file, self._lending)
+        if self._lending is not None:
+            self._lending.names = [x for x in file.instruments if self.bench.comes_and_goes(x)]
         self._catalog_wanted = catalog
         self._interactive = interactive
         try:
@@ -249,9 +252,19 @@ class Session(Records):
             )
             return
         self._guard = Guard(
-            self.bench.file, self.data_dir, self._loop, self._unguarded, self.bench.answered_for
+            self.bench.file,
+            self.data_dir,
+            self._loop,
+            self._unguarded,
+            self.bench.answered_for,
+            self._lending,
         )
         self._guard.start()
+
+    def _left_unsafe(self, shared: str) -> bool:
+        """Return whether something of a shared instrument could not be left safe."""
+        instruments = self.bench.file.instruments
+        return any(shared_as(instruments[name]) == shared for name in self.bench.unsafe)
 
     def _tell_strangers(self) -> None:
         """Tell where another instrument answers than one that a guard could not make safe.
