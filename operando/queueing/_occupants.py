@@ -46,6 +46,6 @@ def refuse_another(were: list[tuple[float, str]], mounted_at: float | None, stat
     if then != now:
         raise QueueError(
             f"station {station}: its cell was mounted at the potentiostat {then}, and {now} "
-            "answers at its address now: nothing is driven, it may be another's cell. See which instrument "
-            "the cell hangs on, put the address right (or the cable), and mount it again"
+            "answers at its address now: nothing is driven, it may be another's cell. See which "
+            "instrument the cell hangs on, put the address right (or the cable), and mount it again"
         )
