@@ -121,7 +121,9 @@ class Bench:
     def _release_borrowed(self, names: Iterable[str]) -> None:
         """Let go what was borrowed; what cannot be told safe is in ``left_unsafe``."""
         for name in reversed(list(names)):
-            failures = self._failing([self._parts.drivers[name].close])
+            driver = self._parts.drivers[name]
+            # Closing alone says nothing where it was lost in the middle of its use.
+            failures = self._failing([getattr(driver, "safe_state", lambda: None), driver.close])
             for failure in failures:
                 self._tell_unsafe(name, failure)
             if not failures:
@@ -298,6 +300,11 @@ class Bench:
         """Note that who answered last at an address was left safe."""
         if name in self._marks:
             self._answer_for(name, self._known(name) - {self._marks[name]})
+        if name in self.unsafe and not self._known(name):
+            # One that was not safe when it was left is, since it was reached again.
+            self.unsafe.remove(name)
+            told = f"{name}: "
+            self.left_unsafe = [text for text in self.left_unsafe if not text.startswith(told)]
 
     def connect_what_answers(self) -> dict[str, Exception]:
         """Open every instrument that can be; return why the others could not, by name.

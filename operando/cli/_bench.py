@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from ._arguments import AddCommand, add_bench, add_factor, add_replayed
 from ._run_names import resolve_run
+from ._safe import safe
 from ._terminal import FAILED, OK, complain, say
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ def declare(add: AddCommand) -> None:
 
     sub = add(
         "safe",
-        _safe,
+        safe,
         "open the cell, switch laser and lamp off, whatever was running",
         "For the moment after a crash: a program on an instrument outlives the computer's. "
         "Instruments that another session holds are named and left alone.",
@@ -145,55 +146,6 @@ def _simulator_serves() -> bool:
     from operando.simulation import serving_process
 
     return serving_process(simulator_dir()) is not None
-
-
-def _safe(arguments: argparse.Namespace) -> int:
-    from instruments.bench import Bench
-    from instruments.bench_file import entries
-    from instruments.errors import StrangerError
-    from instruments.plugins import tag
-    from operando.configuration import ConfigurationError, load_bench_leniently
-    from operando.guard import let_go_on, settle, take_back
-    from operando.settings import data_dir
-
-    find_simulator()
-    file, left_out = load_bench_leniently(arguments.bench or DEFAULT_BENCH)
-    handed = take_back(file, data_dir())
-    for taken in handed:
-        if taken.noticed:
-            say(f"    {taken}")
-    bench = Bench(file)
-    try:
-        told = bench.make_safe()  # to connect alone ends what ran
-        for taken in handed:
-            for name, why in taken.strangers(bench.marks()).items():
-                told[name] = StrangerError(why)
-    finally:
-        bench.close()
-    for name, became in told.items():
-        if not isinstance(became, Exception):
-            say(f"    {name:<18} {became or 'nothing to make safe'}")
-    for name, (_, why) in left_out.items():
-        told[name] = ConfigurationError(f"left out, it cannot be used: {why}")
-    unreached = {name: became for name, became in told.items() if isinstance(became, Exception)}
-    # What a guard was trying is not left to nobody because it was tried here, too.
-    still = [x for x in handed if set(x.unsafe) & set(unreached)]
-    settle((x for x in handed if x not in still), bench.marks())
-    goes_on = let_go_on(still)
-    if not unreached:
-        say("Safe: what could be made safe has confirmed it.")
-        return OK
-    lines = [f"NOT SAFE: {len(unreached)} of {len(told)} instruments did not confirm it"]
-    for name, error in unreached.items():
-        lines.append(f"  {name}: {error}")
-        kind = left_out[name][0] if name in left_out else file.instruments[name].kind
-        means = next((x.unreached_means for x in entries() if tag(x, "kind") == kind), "")
-        if means:
-            lines.append(f"      {means}")
-    for pid in goes_on:
-        lines.append(f"The guard (process {pid}) goes on trying.")
-    complain("\n".join(lines))
-    return FAILED
 
 
 def _sim(arguments: argparse.Namespace) -> int:

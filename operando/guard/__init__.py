@@ -6,12 +6,14 @@ did into the journal of the run that was open.
 """
 
 from ._hand_over import Taken, guards_of, let_go_on, settle, take_back
+from ._lent import Lent
 from ._owner import Guard, wanted
 from ._places import GuardError
 
 __all__ = [
     "Guard",
     "GuardError",
+    "Lent",
     "Taken",
     "guards_of",
     "let_go_on",

@@ -5,7 +5,10 @@ import threading
 import time
 from collections.abc import Callable, Collection, Sequence
 
+from instruments.lending import LeaseTimeoutError
 from instruments.making_safe import Resort
+
+from ._loans import Loans
 
 _NUMBERS = re.compile(r"\d+")
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 0.1, 5.0
@@ -23,6 +26,7 @@ class Acting:
         told: called with (name, what became of it, whether it is safe) when that is new; from
             several threads.
         given_up: set by `stop`; potentiostats that are left to their program's end know it too.
+        loans: how instruments are had that other benches use as well; ``None``: there are none.
     """
 
     def __init__(
@@ -31,9 +35,11 @@ class Acting:
         only: Collection[str] | None,
         told: Callable[[str, str, bool], None],
         given_up: threading.Event,
+        loans: Loans | None = None,
     ) -> None:
         self._told = told
         self._given_up = given_up
+        self._loans = loans
         self._lock = threading.Lock()
         self._became: dict[str, str] = {}
         self._unsafe: set[str] = set()
@@ -42,19 +48,27 @@ class Acting:
             [resort for resort in group if only is None or resort.name in only or _is_board(resort)]
             for group in groups
         ]
-        self._threads = []
+        self._threads: list[threading.Thread] = []
+        idle: list[Sequence[Resort]] = []
         for group in wanted:
             if not any(only is None or resort.name in only for resort in group):
                 continue
             for resort in group:
                 self._unsafe.add(resort.name)
                 self._means[resort.name] = resort.means
+            shared = self._shared(group)
+            if only is None and shared and loans is not None and not loans.in_use(shared):
+                # Nothing of it was on, or another bench has switched it on since.
+                idle.append(group)
+                continue
             self._threads.append(
                 threading.Thread(
                     target=self._try, args=(group,), name=f"safe {group[0].name}", daemon=True
                 )
             )
         self.began = time.monotonic()
+        for resort in (one for group in idle for one in group):
+            self._note(resort.name, "shared, and not in use here", safe=True)
         for thread in self._threads:
             thread.start()
 
@@ -90,7 +104,7 @@ class Acting:
         pending = list(group)
         wait_s = _FIRST_WAIT_S
         while pending and not self._given_up.is_set():
-            left = [resort for resort in pending if not self._attempt(resort)]
+            left = self._round(group, pending)
             if left and len(left) == len(pending) and _is_board(left[0]):
                 # The line itself may be dead: all that hangs on it is opened anew.
                 for resort in reversed(group):
@@ -101,6 +115,30 @@ class Acting:
             wait_s = min(2 * wait_s, _LONGEST_WAIT_S)
         for resort in reversed(group):
             resort.release()
+
+    def _round(self, group: Sequence[Resort], pending: Sequence[Resort]) -> list[Resort]:
+        """Try each once; return what is left to do."""
+        shared = self._shared(group)
+        if not shared or self._loans is None:
+            return [resort for resort in pending if not self._attempt(resort)]
+        try:
+            with self._loans.had(shared, self._given_up):
+                try:
+                    return [resort for resort in pending if not self._attempt(resort)]
+                finally:
+                    # Also what could not be reached: others may reach it, and settle it by that.
+                    for resort in reversed(group):
+                        resort.release()
+        except LeaseTimeoutError as error:
+            for resort in pending:
+                self._means[resort.name] = "another bench has it, and gives it back"
+                self._note(resort.name, str(error), safe=False)
+            return list(pending)
+
+    def _shared(self, group: Sequence[Resort]) -> str:
+        """Return what the instruments of a group are called that are lent for each use."""
+        lent = frozenset() if self._loans is None else self._loans.names
+        return next((one.shared for one in group if one.name in lent and one.shared), "")
 
     def _attempt(self, resort: Resort) -> bool:
         if resort.meanwhile:

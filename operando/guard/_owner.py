@@ -15,6 +15,7 @@ from typing import Any
 from instruments.bench_file import BenchFile
 from instruments.forked import keep_from_children, lead_nowhere
 
+from ._lent import Lent
 from ._places import GuardError, folder
 
 _log = logging.getLogger(__name__)
@@ -52,6 +53,7 @@ class Guard:
             started: what runs then is to be ended.
         answered_for: Tells whose safety is to be told: marks (`instruments.strangers.mark_of`) of
             what is connected and of what was lost, by name of the instrument.
+        lent: What other benches use as well, and who lends it; ``None``: nobody does.
     """
 
     def __init__(
@@ -61,12 +63,16 @@ class Guard:
         loop: AbstractEventLoop | None,
         lost: Callable[[str], None],
         answered_for: Callable[[], Mapping[str, Collection[str]]] = dict,
+        lent: Lent | None = None,
     ) -> None:
         self._file = file
         self._data_dir = data_dir
         self._loop = loop
         self._lost = lost
         self._answered_for = answered_for
+        self._lent = lent
+        if lent is not None:
+            lent.changed = self._tell_loans
         self._process: subprocess.Popen[bytes] | None = None
         self._writing = threading.Lock()
         self._changing = threading.RLock()  # whose process it is
@@ -138,6 +144,7 @@ class Guard:
             process, self._process = self._process, None
         if process is None:
             return
+        self._tell_loans(process)
         goodbye = {"goodbye": True, "unsafe": list(unsafe), "run": self._last_run, **self._who()}
         self._tell(goodbye, process)
         for end in (process.stdin, process.stdout):
@@ -189,6 +196,7 @@ class Guard:
             "data_dir": str(self._data_dir),
             "owner": os.getpid(),
             "log": str(self._log_path),
+            **({} if self._lent is None else self._lent.told),
         }
         assert process.stdin is not None  # told to the type checker
         try:
@@ -257,6 +265,7 @@ class Guard:
             # Each beat tells all: one that does not fit into the pipe is missed by nobody.
             engine_s = round(time.monotonic() - self._engine_at, 3)
             self._tell({"engine_s": engine_s, "hold": self._holds, **self._run, **self._who()})
+            self._tell_loans()
             process = self._process
             if (
                 process is not None
@@ -269,6 +278,10 @@ class Guard:
     def _who(self) -> dict[str, dict[str, list[str]]]:
         told = {name: sorted(marks) for name, marks in self._answered_for().items() if marks}
         return {"who": told}
+
+    def _tell_loans(self, process: "subprocess.Popen[bytes] | None" = None) -> None:
+        if self._lent is not None:
+            self._tell({"loans": self._lent.loans}, process)
 
     def _engine_lives(self) -> None:
         self._engine_at = time.monotonic()

@@ -28,6 +28,7 @@ from instruments.strangers import Known
 from ._act import Acting
 from ._hand_over import ports
 from ._interlock import Keeper
+from ._loans import Loans
 from ._places import GuardError, announce, beside, folder
 from ._record import Recorder
 from ._watch import Heart, Owner, fence_copies
@@ -85,6 +86,9 @@ class _Guard:
         # Everything that will be needed is imported and made now, while there is time.
         self._known = Known(lambda name: self._heart.who.get(name, ()))
         self._groups = resorts(self._file, None, self._known)
+        self._loans = Loans(
+            first.get("lender"), frozenset(first.get("lent", ())), lambda: self._heart.loans
+        )
         self._finishing_groups = resorts(self._file, self._given_up, self._known)
         self._marks: set[Path] = set()
         self._announce()
@@ -205,7 +209,7 @@ class _Guard:
             if self._keeper is not None:
                 groups = [[self._keeper.resort()], *groups]
                 only = None if only is None else (*only, self._keeper.name)
-        self._acting = Acting(groups, only, self._note, self._given_up)
+        self._acting = Acting(groups, only, self._note, self._given_up, self._loans)
         self._acts.set()
 
     def _fence_copies(self) -> None:

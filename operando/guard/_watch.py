@@ -124,6 +124,7 @@ class Heart:
         unsafe: instruments that the owner could not make safe, when it said goodbye.
         hold: whether the owner has seen the cell open, so that an interlock can be closed.
         who: marks of those whose safety is to be told, by name of the instrument.
+        loans: numbers of the loans that the owner has of shared instruments, by what they are of.
     """
 
     def __init__(
@@ -139,6 +140,7 @@ class Heart:
         self.trips: list[str] = []
         self.hold = False
         self.who: dict[str, frozenset[str]] = {}
+        self.loans: dict[str, int] = {}
         self._goodbye = False
         self._engine_s = 0.0
         self._beat_at = self._looked_at = time.monotonic()
@@ -179,6 +181,8 @@ class Heart:
         self.hold = self.hold or bool(told.get("hold"))
         if "who" in told:
             self.who = {str(name): frozenset(map(str, x)) for name, x in told["who"].items()}
+        if "loans" in told:
+            self.loans = {str(name): int(number) for name, number in told["loans"].items()}
         if "trip" in told:
             self.trips += [str(name) for name in told["trip"]]
         if "goodbye" in told:

@@ -77,8 +77,13 @@ def address(data_dir: Path, stations_file: "StationsFile | None" = None) -> Redi
     return RedisAddress(host.strip("[]"), int(port), password, int(db or 0))
 
 
-def client(where: RedisAddress) -> "redis.Redis":
-    """Return a client of the server there, which answers with text; it connects when it is used."""
+def client(where: RedisAddress, *, patience_s: float = 5.0) -> "redis.Redis":
+    """Return a client of the server there, which answers with text; it connects when it is used.
+
+    Args:
+        where: the server.
+        patience_s: how long an answer may take, s; it is asked once more.
+    """
     import redis
     from redis.backoff import NoBackoff
     from redis.retry import Retry
@@ -90,8 +95,8 @@ def client(where: RedisAddress) -> "redis.Redis":
         db=where.db,
         decode_responses=True,
         encoding_errors="surrogateescape",  # what others wrote is moved away, and must be read
-        socket_timeout=5.0,
-        socket_connect_timeout=2.0,
+        socket_timeout=patience_s,
+        socket_connect_timeout=min(patience_s, 2.0),
         retry=Retry(NoBackoff(), 1),  # once more, where the server was started again
     )
 

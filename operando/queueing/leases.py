@@ -16,13 +16,14 @@ import secrets
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Self
 
 import redis
 
 from instruments.lending import LONGEST_S, LeaseTimeoutError
+from operando.queueing._redis import RedisAddress, client
 
 logger = logging.getLogger(__name__)
 
@@ -36,6 +37,8 @@ _POLL_S = 0.05
 _SAID_EVERY, _GONE = 0.1, 0.5
 # Arrivals count below it, so that no arrival outweighs a priority.
 _PER_PRIORITY = 2**40
+# A guard asks for no longer: what it does cannot wait.
+_GUARDS_PATIENCE_S = 0.5
 MOST_PRIORITY = 1000
 
 # Take the instrument if it is free and nobody is before us; else stand in its queue.
@@ -258,6 +261,50 @@ class Leases:
                 )
             time.sleep(min(_POLL_S, max(timeout_s - waited_s, 0.0)))
 
+    def inherit(
+        self,
+        name: str,
+        number: int | None,
+        *,
+        timeout_s: float,
+        longest_s: float = LONGEST_S,
+        called_off: Callable[[], bool] = lambda: False,
+    ) -> BorrowedInstrument | None:
+        """Have the instrument of a holder that died, to leave it safe; before others who wait.
+
+        Args:
+            name: of the shared instrument.
+            number: of the loan that the dead had; ``None``: it had none.
+            timeout_s: how long it is waited for where that loan is over, s.
+            longest_s: as of `borrow`.
+            called_off: likewise.
+
+        Returns ``None`` where Redis does not answer. Raises LeaseTimeoutError, which tells who has
+        it.
+        """
+        asked = time.monotonic()
+        try:
+            self.client.ping()
+            if number is not None and self.run(_RENEW, name, ("holder",), (number, self.ttl_ms)):
+                return BorrowedInstrument(self, name, number, 0.0, asked, longest_s)
+        except redis.RedisError:
+            return None
+        return self.borrow(
+            name,
+            timeout_s=timeout_s,
+            longest_s=longest_s,
+            priority=MOST_PRIORITY,
+            called_off=called_off,
+        )
+
+    def told(self) -> dict[str, Any]:
+        """Return by what the guard of this process comes by the same lender; with the password."""
+        known = self.client.connection_pool.connection_kwargs
+        usual = {"host": "127.0.0.1", "port": 6379, "password": "", "db": 0}
+        address = {key: known.get(key) or value for key, value in usual.items()}
+        arguments = {"redis": address, "station": self.station, "ttl_s": self.ttl_s}
+        return {"by": f"{__name__}:of_a_guard", "arguments": arguments}
+
     def run(
         self, script: str, name: str, parts: tuple[str, ...], arguments: tuple[Any, ...]
     ) -> Any:
@@ -278,6 +325,15 @@ class Leases:
             return f"Redis does not answer: {error}"
         has = f"{found.holder.told} has it" if found.holder is not None else "nobody has it"
         return f"{has}, {len(found.waiting)} wait"
+
+
+def of_a_guard(told: Mapping[str, Any]) -> Leases:
+    """Return the lender of the process that a guard watches, as that told of it."""
+    return Leases(
+        client(RedisAddress(**told["redis"]), patience_s=_GUARDS_PATIENCE_S),
+        f"the guard of {told['station']}",
+        ttl_s=float(told["ttl_s"]),
+    )
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from bluesky.utils import MsgGenerator, RunEngineInterrupted
 
+from operando.queueing._occupants import noted, refuse_another
 from operando.queueing.commands import CommandTaker
 from operando.queueing.errors import QueueError
 from operando.queueing.places import private, station_dir
@@ -155,6 +156,9 @@ class StationWorker:
             broken = self._reconnected()
             if broken:
                 raise QueueError(f"station {self.name}: {broken}; nothing was begun")
+            were = self.note_potentiostat()
+            if were and ticket.what != "look_at_cell":
+                refuse_another(were, ticket.mounted_at, self.name)
             return do(ticket)
         except BaseException as caught:
             error = caught
@@ -224,6 +228,13 @@ class StationWorker:
         if self.session.stop_signal is not None:
             # Who was told to end while a plan ran has ended that; now it ends itself.
             os.kill(os.getpid(), signal.SIGTERM)
+
+    def note_potentiostat(self) -> list[tuple[float, str]]:
+        """Note which one is in the station; return since when which was. Raises QueueError."""
+        from operando.session import LEADER
+
+        mark = self.session.bench.marks().get(LEADER)
+        return [] if mark is None else noted(self._folder, mark)
 
     # -- what the plans do
 
@@ -422,6 +433,8 @@ def open_station() -> dict[str, Any]:
         logger.exception("station %s cannot be opened", name)
         worker.close()
         raise
+    with contextlib.suppress(QueueError):  # it is told where it matters, before an item
+        worker.note_potentiostat()
     logger.info("station %s is open, process %d", name, os.getpid())
     return {"RE": session.RE, **worker.plans()}
 

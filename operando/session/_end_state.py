@@ -1,7 +1,7 @@
 """How a run left its cell, told in its stop document before anybody keeps that."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
 import bluesky.preprocessors as bpp
@@ -25,10 +25,17 @@ class EndStates:
     Args:
         devices: Those of the bench, by name.
         leader: Name of the one that leads.
+        not_safe: Tells which are not known to be safe although their devices confirm it: another
+            one answers now, or it was given back to others without confirming it.
     """
 
-    def __init__(self, devices: Mapping[str, Device], leader: str) -> None:
-        self._devices, self._leader = devices, leader
+    def __init__(
+        self,
+        devices: Mapping[str, Device],
+        leader: str,
+        not_safe: Callable[[], Collection[str]] = tuple,
+    ) -> None:
+        self._devices, self._leader, self._not_safe = devices, leader, not_safe
         self._watch: EndWatch | None = None
         self._streams: dict[str, str] = {}
         self._led = False
@@ -71,11 +78,14 @@ class EndStates:
         leader = self._devices.get(self._leader)
         if leader is None or not self._led:
             return None
-        return f"{self._leader}:" not in unsafe and leader.program_end.ending in _OPENED
+        if f"{self._leader}:" in unsafe or self._leader in self._not_safe():
+            return False
+        return leader.program_end.ending in _OPENED
 
     def _laser_off(self, unsafe: str) -> bool | None:
         lasers = [name for name, x in self._devices.items() if isinstance(x, RamanDevice)]
-        return not any(f"{name}:" in unsafe for name in lasers) if lasers else None
+        told = self._not_safe()
+        return not any(f"{x}:" in unsafe or x in told for x in lasers) if lasers else None
 
 
 class ToldBesides:

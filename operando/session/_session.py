@@ -23,11 +23,11 @@ from bluesky.utils import FailedStatus, MsgGenerator, RunEngineInterrupted
 from ophyd import Device
 
 from instruments.bench import Bench
-from instruments.bench_file import BenchFile
+from instruments.bench_file import BenchFile, shared_as
 from instruments.lending import Lender
 from operando import configuration
 from operando.configuration import check_limits, load_bench, load_cell, load_protocol, program_of
-from operando.guard import Guard, GuardError, Taken, let_go_on, settle, take_back, wanted
+from operando.guard import Guard, GuardError, Lent, Taken, let_go_on, settle, take_back, wanted
 from operando.journal import JournalWriter, ScanNumbers, check_writable, log_may_go
 from operando.late import check_readers, collect_quietly, places_of
 from operando.live import Aside, LiveTable
@@ -102,7 +102,10 @@ class Session(Records):
         file = bench if isinstance(bench, BenchFile) else load_bench(bench)
         self._pid = os.getpid()
         self.data_dir = (data_dir or default_data_dir()).expanduser().resolve()
-        self.bench = Bench(file, lender)
+        self._lending = None if lender is None else Lent(lender, self._left_unsafe)
+        self.bench = Bench(file, self._lending)
+        if self._lending is not None:
+            self._lending.names = [x for x in file.instruments if self.bench.comes_and_goes(x)]
         self._catalog_wanted = catalog
         self._interactive = interactive
         try:
@@ -154,7 +157,8 @@ class Session(Records):
             ],
             scan_id_source=self._next_scan_id,
         )
-        engine.subscribe(EndStates(self.devices, LEADER))  # first: the journal keeps what it adds
+        # First: the journal keeps what it adds.
+        engine.subscribe(EndStates(self.devices, LEADER, self._not_safe))
         engine.subscribe(besides)
         engine.subscribe(self._journal)
         engine.subscribe(self._last)
@@ -249,9 +253,22 @@ class Session(Records):
             )
             return
         self._guard = Guard(
-            self.bench.file, self.data_dir, self._loop, self._unguarded, self.bench.answered_for
+            self.bench.file,
+            self.data_dir,
+            self._loop,
+            self._unguarded,
+            self.bench.answered_for,
+            self._lending,
         )
         self._guard.start()
+
+    def _left_unsafe(self, shared: str) -> bool:
+        """Return whether something of a shared instrument could not be left safe."""
+        instruments = self.bench.file.instruments
+        return any(shared_as(instruments[name]) == shared for name in self.bench.unsafe)
+
+    def _not_safe(self) -> set[str]:
+        return {*self.bench.unsafe, *self.bench.strangers()}
 
     def _tell_strangers(self) -> None:
         """Tell where another instrument answers than one that a guard could not make safe.
@@ -678,22 +695,24 @@ class Session(Records):
 
     def _left_safe(self) -> str:
         """Make every instrument safe once more and say how they are left; ask, do not believe."""
-        unsafe = []
+        unsafe: dict[str, str] = {}
         for name, device in self.devices.items():
             try:
                 device.safe_state()
             except Exception as error:
                 # Any: the next one may be the one at the cell.
-                unsafe.append(f"{name} ({str(error) or repr(error)})")
-        told = {text.partition(" ")[0] for text in unsafe}
-        doubts = self.bench.doubts().items()
-        unsafe += [f"{name} ({doubt})" for name, doubt in doubts if name not in told]
+                unsafe[name] = f"{name} ({str(error) or repr(error)})"
+        # Also what was given back to other stations and did not confirm it.
+        for text in self.bench.left_unsafe:
+            unsafe.setdefault(text.partition(":")[0], text)
+        for name, doubt in self.bench.doubts().items():
+            unsafe.setdefault(name, f"{name} ({doubt})")
         if unsafe:
             if self._guard is not None:
-                self._guard.trip([text.partition(" ")[0] for text in unsafe])
+                self._guard.trip(unsafe)
             return (
-                f"NOT known to be safe: {'; '.join(unsafe)}: disconnect the cell and switch the "
-                "light off by hand"
+                f"NOT known to be safe: {'; '.join(unsafe.values())}: disconnect the cell and "
+                "switch the light off by hand"
             )
         return "The cell is open" if LEADER in self.devices else ""
 
