@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from operando.queueing.model import Command
+from operando.queueing.model import Command, why_aborted, why_stopped
 
 
 @dataclass(frozen=True)
@@ -94,13 +94,8 @@ def _ends_life(start: Mapping[str, Any], fired: Mapping[str, Any]) -> bool:
     return True
 
 
-def why_stopped(by: str, why: str) -> str:
-    """Return in words that somebody has stopped the experiment on a cell."""
-    return f"stopped by {by}: {why or 'no reason given'}"
-
-
 def why_ended(wish: Command) -> str:
     """Return in words why an item was ended before it went on."""
     if wish.do == "stop":
         return why_stopped(wish.by, wish.text)
-    return f"aborted by {wish.by}" + (f": {wish.text}" if wish.text else "")
+    return why_aborted(wish.by, wish.text)
