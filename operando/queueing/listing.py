@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Generic, TypeVar
 
-from operando.harmless import one_line
+from operando.harmless import one_line, printable
 from operando.queueing.items import due_at, longest_s, shown_time
 from operando.queueing.model import AMENDED, DONE, Mount, Record, StationState
 from operando.queueing.store import Store
@@ -313,7 +313,7 @@ def table(heads: Sequence[str], rows: Sequence[Sequence[str]], width: int | None
     if not rows:
         return ""
     used = [n for n, _ in enumerate(heads) if any(row[n] for row in rows)]
-    told = [[one_line(row[n]) for n in used] for row in (heads, *rows)]
+    told = [[printable(one_line(row[n])) for n in used] for row in (heads, *rows)]
     widths = [max(map(len, column)) for column in zip(*told, strict=True)]
     room = 0 if width is None else width - sum(one + 2 for one in widths[:-1])
     below = width is not None and room < min(widths[-1], _LEAST_ROOM)
