@@ -331,7 +331,7 @@ def told(
         account: The account.
         items: Whether each item is listed as well.
         faults: How often what was broken on purpose, if anything was.
-        width: Of the terminal, in characters: columns of noughts are left out; ``None``: it is none.
+        width: Of the terminal, in characters: if need be columns of noughts are left out.
     """
     rows = [_row(name, account.of(name)) for name in account.stations]
     head: tuple[str, ...] = ("station", "cells", "items", *_COLUMNS)

@@ -706,6 +706,8 @@ def test_the_command_adds_lists_and_removes(
     assert main(["queue", "pause", "A1"]) == main(["queue", "resume", "A1"]) == OK
     assert main([*add, "--station", "A3"]) == REFUSED
     assert "did you mean" in capsys.readouterr().err
+    assert main(["queue", "ledger", "--station", "A9"]) == REFUSED
+    assert "there is no station 'A9'" in capsys.readouterr().err
     assert main(["queue", "abort", "A1"]) == REFUSED
     assert "nothing runs in station A1" in capsys.readouterr().err
 
