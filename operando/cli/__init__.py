@@ -41,8 +41,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         with terminable():
             return command(arguments)
-    except KeyboardInterrupt:
-        complain("stopped by Ctrl-C")
+    except KeyboardInterrupt as error:
+        complain("; ".join(["stopped by Ctrl-C", *getattr(error, "__notes__", ())]))
         return INTERRUPTED
     except TerminatedError as error:
         complain(f"stopped by {error}")

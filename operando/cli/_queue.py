@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import _campaign, _ledger
 from ._arguments import AddCommand, Command, add_replicate, count, integer
-from ._terminal import OK, columns, say
+from ._terminal import OK, columns, say, whoever_interrupts_is_told
 
 if TYPE_CHECKING:
     from operando.queueing.model import Command as Asked
@@ -174,10 +174,11 @@ def _add(arguments: argparse.Namespace) -> int:
     from operando.settings import data_dir
 
     # The supervisor does it in a tenth of the time that it takes here.
-    items = add_at_desk(data_dir(), asked)
-    if items is None:
-        with _queue() as queue:
-            items = queue.add(**asked)
+    with whoever_interrupts_is_told("operando queue list tells whether it was added"):
+        items = add_at_desk(data_dir(), asked)
+        if items is None:
+            with _queue() as queue:
+                items = queue.add(**asked)
     for item in items:
         say(item)
     return OK
@@ -208,7 +209,7 @@ def _move(arguments: argparse.Namespace) -> int:
 def _hold(arguments: argparse.Namespace) -> int:
     with _queue() as queue:
         which = queue.hold(arguments.item)
-    say(f"{which} is on hold: operando queue release {arguments.item} lets it be started.")
+    say(f"{which} is on hold: operando queue release {arguments.item[:8]} lets it be started.")
     return OK
 
 
@@ -250,7 +251,9 @@ def _resume(arguments: argparse.Namespace) -> int:
 def _answer(queue: "Queue", where: str, asked: "Asked") -> None:
     """Say what the station of a cell says to something that was asked of the item that runs."""
     station = queue.station_of(where)
-    said = queue.answer(station, asked)
+    what = f"{asked.do.replace('_', '-')} was asked of station {station}, and is not taken back"
+    with whoever_interrupts_is_told(f"{what}: operando queue list"):
+        said = queue.answer(station, asked)
     say(f"Station {station}, item {(asked.item or '')[:8]}: {said}")
 
 

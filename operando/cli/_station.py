@@ -7,7 +7,7 @@ import time
 from typing import TYPE_CHECKING, Any, cast
 
 from ._arguments import AddCommand, add_decisions, decided
-from ._terminal import OK, REFUSED, columns, complain, say
+from ._terminal import OK, REFUSED, columns, complain, say, whoever_interrupts_is_told
 
 if TYPE_CHECKING:
     from operando.queueing.control import Control, Shown
@@ -118,7 +118,8 @@ def _start(arguments: argparse.Namespace) -> int:
         return OK
     refused = 0
     for name in names:
-        shown = control.wait_until_open(name)
+        with whoever_interrupts_is_told("stations go on to open: operando station status"):
+            shown = control.wait_until_open(name)
         if shown.is_open:
             say(f"    {name:<12} {shown.told}")
         else:
@@ -133,11 +134,13 @@ def _stop(arguments: argparse.Namespace) -> int:
         complain("which stations are to be stopped? Name them, or --all")
         return REFUSED
     if arguments.all:
-        control.stop_all(abort=arguments.abort, by=getpass.getuser(), say=say)
+        with whoever_interrupts_is_told("stations go on to close: operando station status"):
+            control.stop_all(abort=arguments.abort, by=getpass.getuser(), say=say)
         say("Everything has ended. The queues are kept.")
         return OK
     names = control.known(arguments.names)
-    control.stop(names, abort=arguments.abort, by=getpass.getuser())
+    with whoever_interrupts_is_told("stations go on to close: operando station status"):
+        control.stop(names, abort=arguments.abort, by=getpass.getuser())
     for name in names:
         say(f"    {name:<12} closed")
     return OK

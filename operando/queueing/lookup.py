@@ -196,6 +196,7 @@ class Lookup:
             raise QueueError(
                 f"item {short(record.item)} of station {record.station} is not in the queue any "
                 f"more: it is {record.state}{f' ({record.reason})' if record.reason else ''}"
+                + ("" if record.over else f"; operando queue abort {record.station} ends it")
             )
         raise QueueError(f"there is no item {item}: operando queue list shows their ids")
 

@@ -244,9 +244,13 @@ class Mounting:
             raise QueueError(f"somebody else is mounting a cell in station {station} right now")
         deadline = time.monotonic() + within_s
         text = None
-        while text is None and time.monotonic() < deadline:
-            time.sleep(_POLL_S)
-            text = store.text(look_key(token))
+        try:
+            while text is None and time.monotonic() < deadline:
+                time.sleep(_POLL_S)
+                text = store.text(look_key(token))
+        except KeyboardInterrupt:
+            self._withdraw(store, station, token)
+            raise
         if text is None:
             self._withdraw(store, station, token)
             state = store.station(station)
