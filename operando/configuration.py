@@ -46,6 +46,8 @@ _LONGEST = 4_000_000
 DISCRIMINATORS = ("type", "kind", "language")
 # No file of ours is deeper, or holds more: beyond, it is one that was made to take for ever.
 _DEEPEST, _MOST_VALUES = 50, 100_000
+# Of more names than a few those are told that may be meant.
+_FEW, _MOST_MEANT = 12, 5
 
 
 class ConfigurationError(Exception):
@@ -176,10 +178,14 @@ def load_bench_limits(name_or_path: str | Path) -> BenchLimits:
     return BenchLimits(str(data.get("name") or path.stem), limits)
 
 
-def load_campaign(name_or_path: str | Path) -> tuple[Campaign, Callable[[Sequence[Key]], str]]:
-    """Return the campaign of that name or path, and what tells file and line of its keys.
+def load_campaign(
+    name_or_path: str | Path,
+) -> tuple[Campaign, Callable[[Sequence[Key]], str], tuple[str, ...]]:
+    """Return the campaign of that name or path, what tells file and line of its keys, and mistakes.
 
-    Raises ConfigurationError.
+    With mistakes it is what can be understood: an entry that is wrong tells its file alone.
+
+    Raises ConfigurationError if nothing can be.
     """
     path = _find(_CAMPAIGN, name_or_path)
     data, lines = _read(path)
@@ -187,7 +193,31 @@ def load_campaign(name_or_path: str | Path) -> tuple[Campaign, Callable[[Sequenc
     def place(keys: Sequence[Key]) -> str:
         return f"{path}, line {lines.place(keys)[0]}"
 
-    return _validated(Campaign, path, data, lines), place
+    try:
+        return Campaign.model_validate(data), place, ()
+    except ValidationError as error:
+        told = tuple(f"{path}, {one}" for one in _mistakes(Campaign, error, lines))
+        try:
+            return Campaign.model_validate(_understood(data, error)), place, told
+        except ValidationError:
+            raise ConfigurationError(_explain(path, Campaign, error, lines)) from error
+
+
+def _understood(data: Any, error: ValidationError) -> dict[str, Any]:
+    """Return what is right of the data of a campaign; every entry stays in its place."""
+    names = {"samples": "cell", "protocols": "protocol"}
+    kept: dict[str, Any] = dict(data) if isinstance(data, dict) else {}
+    for detail in error.errors(include_url=False):
+        key, place, *_ = (*detail["loc"], "", "")
+        if key == "campaign":
+            kept[key] = re.sub(r"[^A-Za-z0-9._-]+", "-", f"c-{kept.get(key)}")[:64]
+        elif key not in names:
+            kept.pop(str(key), None)
+        elif isinstance(place, int):
+            entry, name = kept[key][place], names[key]
+            if isinstance(entry, dict) and name in entry:
+                kept[key] = [*kept[key][:place], {name: entry[name]}, *kept[key][place + 1 :]]
+    return kept
 
 
 def campaign_path(name_or_path: str | Path) -> Path:
@@ -338,10 +368,13 @@ def _find(kind: _Kind, name_or_path: str | Path, beside: Path | None = None) -> 
             return path
     if nowhere:
         raise ConfigurationError(f"no {kind.name} {text!r}: {nowhere}")
-    close = difflib.get_close_matches(Path(text).stem, known, n=1, cutoff=0.5)
+    close = difflib.get_close_matches(Path(text).stem, known, n=_MOST_MEANT, cutoff=0.55)
+    # Of dozens of names those are told that may be meant, if any may.
+    shown = close if close and len(known) > _FEW else known
+    left = "" if shown is known else f", and {len(known) - len(shown)} others"
     raise ConfigurationError(
         f"no {kind.name} {text!r}: there is no such file, and {config_dir() / kind.folder} has "
-        + (", ".join(known) if known else "no .yaml file")
+        + (f"{', '.join(shown)}{left}" if known else "no .yaml file")
         + (f"; did you mean {close[0]!r}?" if close else "")
     )
 

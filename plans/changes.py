@@ -275,7 +275,7 @@ class Changes:
         if count <= amendment.behind:
             return (
                 f"protocol {name!r} has {count} half-cycles: the experiment ends behind half-cycle "
-                f"{amendment.behind}"
+                f"{amendment.behind}, unless it is amended once more before"
             )
         return (
             f"from half-cycle {amendment.behind + 1} on it goes on as protocol {name!r} does "

@@ -125,7 +125,7 @@ def judged(what: str, cell: Cell, potential_v: float, cell_potential_v: float = 
     """
     if cell.reference_electrode is not None:
         return _against_reference(what, cell, potential_v, cell_potential_v)
-    told = f"{potential_v:.4g} V (E_WE - E_CE)"
+    told = f"{potential_v:.4f} V (E_WE - E_CE)"
     if cell.symmetric:
         if abs(potential_v) <= SAME_METAL_V:
             return Item(
@@ -191,7 +191,7 @@ def judged(what: str, cell: Cell, potential_v: float, cell_potential_v: float = 
 
 
 def _against_reference(what: str, cell: Cell, potential_v: float, cell_v: float) -> Item:
-    told = f"{potential_v:.4g} V against {cell.reference_electrode}, E_WE - E_CE {cell_v:.4g} V"
+    told = f"{potential_v:.4f} V against {cell.reference_electrode}, E_WE - E_CE {cell_v:.4f} V"
     known = known_potential(cell)
     if isinstance(known, str):
         return Item(what, "not checked", f"{told}; {known}")

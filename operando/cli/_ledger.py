@@ -4,7 +4,7 @@ import argparse
 import json
 
 from ._arguments import AddCommand
-from ._terminal import FAILED, OK, say
+from ._terminal import FAILED, OK, columns, say
 
 
 def declare(verb: AddCommand) -> None:
@@ -22,15 +22,21 @@ def declare(verb: AddCommand) -> None:
 
 
 def _ledger(arguments: argparse.Namespace) -> int:
+    from operando.queueing.errors import QueueError
     from operando.queueing.ledger import as_data, told
     from operando.queueing.seen import account_of
     from operando.settings import data_dir
 
     found = account_of(data_dir())
     if arguments.station is not None:
+        if arguments.station not in found.stations:
+            raise QueueError(
+                f"there is no station {arguments.station!r}, nor was there one; there are "
+                f"{', '.join(found.stations)}"
+            )
         found = found.of(arguments.station)
     if arguments.json:
         say(json.dumps(as_data(found), indent=2))
     else:
-        say(told(found, items=arguments.items))
+        say(told(found, items=arguments.items, width=columns()))
     return FAILED if found.findings else OK

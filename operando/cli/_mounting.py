@@ -7,7 +7,7 @@ import sys
 import time
 
 from ._arguments import AddCommand, add_replicate
-from ._terminal import FAILED, OK, complain, say
+from ._terminal import FAILED, OK, columns, complain, say
 
 
 def declare(add: AddCommand) -> None:
@@ -122,8 +122,8 @@ def _unmount(arguments: argparse.Namespace) -> int:
 
 
 def _mounts(arguments: argparse.Namespace) -> int:
+    from operando.queueing.listing import table
     from operando.queueing.mounting import Mounting
-    from operando.report import text_table
     from operando.settings import existing_data_dir
 
     found = Mounting(existing_data_dir()).mounts()
@@ -139,9 +139,9 @@ def _mounts(arguments: argparse.Namespace) -> int:
         if mount.accepted:
             state += f", accepted although: {'; '.join(mount.findings)}"
         when = time.strftime("%Y-%m-%d %H:%M", time.localtime(mount.at))
-        volts = "-" if mount.ocv_v is None else f"{mount.ocv_v:.4g}"
+        volts = "-" if mount.ocv_v is None else f"{mount.ocv_v:.4f}"
         ohms = "-" if mount.series_ohm is None else f"{mount.series_ohm:.4g}"
         rows.append((mount.station, mount.cell_id, when, mount.by, volts, ohms, state))
-    for line in text_table(("station", "cell", "since", "by", "E0 / V", "Rs / ohm", ""), rows):
-        say(line)
+    heads = ("station", "cell", "since", "by", "OCV / V", "Rs / ohm", "state")
+    say(table(heads, rows, columns()))
     return OK

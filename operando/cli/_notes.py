@@ -43,16 +43,31 @@ def _note(arguments: argparse.Namespace) -> int:
 
     folder = data_dir()
     run = None if arguments.run is None else resolve_run(folder, arguments.run)
+    station = None if arguments.station is None else _known(arguments.station)
     written = note(
         folder,
         " ".join(arguments.text),
         by=arguments.by,
-        station=arguments.station,
+        station=station,
         cell_id=arguments.cell,
         run=run,
     )
     say(f"Noted: {written.line}")
     return OK
+
+
+def _known(station: str) -> str:
+    """Return a station that there is; where no file tells of stations, any."""
+    from operando.configuration import ConfigurationError, load_stations
+    from operando.queueing.queue import Queue
+
+    try:
+        if load_stations().station(station) is not None:
+            return station
+    except ConfigurationError:
+        return station
+    with Queue() as queue:
+        return queue.station_of(station)
 
 
 def _notes(arguments: argparse.Namespace) -> int:

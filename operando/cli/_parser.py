@@ -1,6 +1,9 @@
 """The command line: each group of commands declares its own."""
 
 import argparse
+from typing import NoReturn
+
+from operando.harmless import printable
 
 from . import (
     _about,
@@ -27,9 +30,17 @@ from . import (
 from ._arguments import Command
 
 
+class _Parser(argparse.ArgumentParser):
+    """Tells in one line what is wrong with arguments, as every other refusal is told."""
+
+    def error(self, message: str) -> NoReturn:
+        told = f"{self.prog}: {message} ({self.prog} --help)"
+        self.exit(2, f"{printable(told)}\n")
+
+
 def command_line() -> argparse.ArgumentParser:
     """Return the parser of the command ``operando``; the reference is made from it."""
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="operando",
         description="Plate and strip metal anodes while camera, Raman spectrometer and gas "
         "chromatograph watch. Data go to $OPERANDO_DATA, by default ./data.",

@@ -4,10 +4,11 @@ import argparse
 from typing import TYPE_CHECKING, Any
 
 from . import _campaign, _ledger
-from ._arguments import AddCommand, Command, add_replicate, count
-from ._terminal import OK, columns, say
+from ._arguments import AddCommand, Command, add_replicate, count, integer
+from ._terminal import OK, columns, say, whoever_interrupts_is_told
 
 if TYPE_CHECKING:
+    from operando.queueing.model import Command as Asked
     from operando.queueing.queue import Queue
 
 
@@ -50,7 +51,7 @@ def declare(add: AddCommand) -> None:
     )
     one.add_argument("--after", metavar="ITEM", help="not before that item has ended as done")
     one.add_argument(
-        "--priority", type=int, default=0, metavar="N", help="more is started earlier (%(default)s)"
+        "--priority", type=integer, default=0, metavar="N", help="more is earlier (%(default)s)"
     )
     one.add_argument(
         "--repeat", type=count, default=1, metavar="N", help="so many alike items (%(default)s)"
@@ -96,7 +97,7 @@ def declare(add: AddCommand) -> None:
     one.add_argument("station", metavar="STATION", help="which")
 
     one = verb("abort", _abort, "end the item that runs in a station; its cell is opened")
-    one.add_argument("station", metavar="STATION", help="which")
+    _add_where(one)
     _add_why(one)
     one = verb(
         "stop",
@@ -116,7 +117,7 @@ def declare(add: AddCommand) -> None:
     one.add_argument("text", metavar="TEXT", nargs="+", help="what is noted")
     _add_by(one)
     one = verb("skip-step", _skip_step, "end the step that runs, and go on with the next one")
-    one.add_argument("station", metavar="STATION", help="which")
+    _add_where(one)
     _add_by(one)
     one = verb(
         "amend",
@@ -124,13 +125,17 @@ def declare(add: AddCommand) -> None:
         "go on with a changed protocol from the next half-cycle on",
         "It is checked before; old and new are recorded.",
     )
-    one.add_argument("where", metavar="STATION|CELL", help="in which something runs")
+    _add_where(one)
     one.add_argument("protocol", metavar="FILE", help="a protocol file, or a name in protocols/")
     _add_why(one)
 
 
 def _add_station(parser: argparse.ArgumentParser, more: str) -> None:
     parser.add_argument("--station", metavar="STATION", help=f"of which station; {more}")
+
+
+def _add_where(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("where", metavar="STATION|CELL", help="in which something runs")
 
 
 def _add_item(parser: argparse.ArgumentParser) -> None:
@@ -169,10 +174,11 @@ def _add(arguments: argparse.Namespace) -> int:
     from operando.settings import data_dir
 
     # The supervisor does it in a tenth of the time that it takes here.
-    items = add_at_desk(data_dir(), asked)
-    if items is None:
-        with _queue() as queue:
-            items = queue.add(**asked)
+    with whoever_interrupts_is_told("operando queue list tells whether it was added"):
+        items = add_at_desk(data_dir(), asked)
+        if items is None:
+            with _queue() as queue:
+                items = queue.add(**asked)
     for item in items:
         say(item)
     return OK
@@ -194,25 +200,30 @@ def _history(arguments: argparse.Namespace) -> int:
 
 def _move(arguments: argparse.Namespace) -> int:
     with _queue() as queue:
-        queue.move(arguments.item, arguments.to, arguments.beside)
+        which = queue.move(arguments.item, arguments.to, arguments.beside)
+    place = f"{arguments.to} {arguments.beside}" if arguments.beside else f"to the {arguments.to}"
+    say(f"{which} was moved {place}.")
     return OK
 
 
 def _hold(arguments: argparse.Namespace) -> int:
     with _queue() as queue:
-        queue.hold(arguments.item)
+        which = queue.hold(arguments.item)
+    say(f"{which} is on hold: operando queue release {arguments.item[:8]} lets it be started.")
     return OK
 
 
 def _release(arguments: argparse.Namespace) -> int:
     with _queue() as queue:
-        queue.release(arguments.item)
+        which = queue.release(arguments.item)
+    say(f"{which} may be started.")
     return OK
 
 
 def _remove(arguments: argparse.Namespace) -> int:
     with _queue() as queue:
-        queue.remove(arguments.item, by=arguments.by)
+        which = queue.remove(arguments.item, by=arguments.by)
+    say(f"{which} was removed.")
     return OK
 
 
@@ -237,10 +248,19 @@ def _resume(arguments: argparse.Namespace) -> int:
     return OK
 
 
+def _answer(queue: "Queue", where: str, asked: "Asked") -> None:
+    """Say what the station of a cell says to something that was asked of the item that runs."""
+    station = queue.station_of(where)
+    what = f"{asked.do.replace('_', '-')} was asked of station {station}, and is not taken back"
+    with whoever_interrupts_is_told(f"{what}: operando queue list"):
+        said = queue.answer(station, asked)
+    say(f"Station {station}, item {(asked.item or '')[:8]}: {said}")
+
+
 def _abort(arguments: argparse.Namespace) -> int:
     with _queue() as queue:
-        command = queue.abort(arguments.station, arguments.why, arguments.by)
-        say(queue.answer(arguments.station, command))
+        command = queue.abort(arguments.where, arguments.why, arguments.by)
+        _answer(queue, arguments.where, command)
     return OK
 
 
@@ -250,18 +270,18 @@ def _stop(arguments: argparse.Namespace) -> int:
         if asked is None:
             say(f"Nothing runs on {arguments.cell}, and nothing more will.")
         else:
-            say(queue.answer(queue.station_of(arguments.cell), asked))
+            _answer(queue, arguments.cell, asked)
     return OK
 
 
 def _skip_step(arguments: argparse.Namespace) -> int:
     with _queue() as queue:
-        say(queue.answer(arguments.station, queue.skip_step(arguments.station, arguments.by)))
+        _answer(queue, arguments.where, queue.skip_step(arguments.where, arguments.by))
     return OK
 
 
 def _amend(arguments: argparse.Namespace) -> int:
     with _queue() as queue:
         asked = queue.amend(arguments.where, arguments.protocol, arguments.why, arguments.by)
-        say(queue.answer(queue.station_of(arguments.where), asked))
+        _answer(queue, arguments.where, asked)
     return OK

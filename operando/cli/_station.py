@@ -7,7 +7,7 @@ import time
 from typing import TYPE_CHECKING, Any, cast
 
 from ._arguments import AddCommand, add_decisions, decided
-from ._terminal import OK, REFUSED, complain, say
+from ._terminal import OK, REFUSED, columns, complain, say, whoever_interrupts_is_told
 
 if TYPE_CHECKING:
     from operando.queueing.control import Control, Shown
@@ -118,7 +118,8 @@ def _start(arguments: argparse.Namespace) -> int:
         return OK
     refused = 0
     for name in names:
-        shown = control.wait_until_open(name)
+        with whoever_interrupts_is_told("stations go on to open: operando station status"):
+            shown = control.wait_until_open(name)
         if shown.is_open:
             say(f"    {name:<12} {shown.told}")
         else:
@@ -133,11 +134,13 @@ def _stop(arguments: argparse.Namespace) -> int:
         complain("which stations are to be stopped? Name them, or --all")
         return REFUSED
     if arguments.all:
-        control.stop_all(abort=arguments.abort, by=getpass.getuser(), say=say)
+        with whoever_interrupts_is_told("stations go on to close: operando station status"):
+            control.stop_all(abort=arguments.abort, by=getpass.getuser(), say=say)
         say("Everything has ended. The queues are kept.")
         return OK
     names = control.known(arguments.names)
-    control.stop(names, abort=arguments.abort, by=getpass.getuser())
+    with whoever_interrupts_is_told("stations go on to close: operando station status"):
+        control.stop(names, abort=arguments.abort, by=getpass.getuser())
     for name in names:
         say(f"    {name:<12} closed")
     return OK
@@ -157,8 +160,9 @@ def _status(arguments: argparse.Namespace) -> int:
 
 
 def _table(shown: "list[Shown]") -> None:
-    rows = [("station", "state", "since", "cell", "item", "queue", "")]
-    rows += [
+    from operando.queueing.listing import table
+
+    rows = [
         (
             one.name,
             one.state,
@@ -170,17 +174,15 @@ def _table(shown: "list[Shown]") -> None:
         )
         for one in shown
     ]
-    widths = [max(len(row[column]) for row in rows) for column in range(6)]
-    for row in rows:
-        cells = [text.ljust(width) for text, width in zip(row[:6], widths, strict=True)]
-        say("  ".join([*cells, row[6]]).rstrip())
+    say(table(("station", "state", "since", "cell", "item", "queue", "why"), rows, columns()))
 
 
 def _list(arguments: argparse.Namespace) -> int:
     del arguments
     control = _control()
-    rows = [("station", "bench", "simulated cell", "after a death", "supply")]
-    rows += [
+    from operando.queueing.listing import table
+
+    rows = [
         (
             one.name,
             one.bench,
@@ -190,9 +192,7 @@ def _list(arguments: argparse.Namespace) -> int:
         )
         for one in control.file.stations
     ]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    for row in rows:
-        say("  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip())
+    say(table(("station", "bench", "simulated cell", "after a death", "supply"), rows, columns()))
     return OK
 
 

@@ -1,9 +1,11 @@
 """What a command says and writes, and the status it ends with."""
 
+import contextlib
 import os
 import shutil
 import signal
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 from operando.harmless import printable
@@ -25,6 +27,16 @@ def columns() -> int | None:
 def complain(text: str) -> None:
     sys.stderr.write(f"operando: {printable(text)}\n")
     sys.stderr.flush()
+
+
+@contextlib.contextmanager
+def whoever_interrupts_is_told(text: str) -> Iterator[None]:
+    """Have Ctrl-C tell what goes on all the same."""
+    try:
+        yield
+    except KeyboardInterrupt as error:
+        error.add_note(text)
+        raise
 
 
 def message_of(error: BaseException) -> str:

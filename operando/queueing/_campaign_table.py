@@ -77,7 +77,9 @@ def _each(look: Outlook) -> str:
 def _sums(plan: CampaignPlan) -> list[tuple[str, ...]]:
     rows = [_sum(one.station, one.items, one.longest_s) for one in plan.stations]
     if len(rows) > 1:
-        rows.append(_sum("all", plan.items, max(one.longest_s for one in plan.stations)))
+        first = min(item.begins for item in plan.items)
+        ends = [min(x.begins for x in one.items) + one.longest_s for one in plan.stations]
+        rows.append(_sum("all", plan.items, max(ends) - first))
     return rows
 
 

@@ -98,9 +98,10 @@ def _panel(axes: "Axes", one: CellDay, efficiency: tuple[float, float], above: f
             ms=size("lines.markersize", 1.5),
         )  # fmt: skip
     axes.set_ylim(low, high)
-    end = max(float(one.planned or 0), float(cycle[-1]))
+    # At the beginning of a long program what there is is not squeezed into a corner.
+    end = max(float(cycle[-1]), min(float(one.planned or 0), max(10.0, 3 * float(cycle[-1]))))
     axes.set_xlim(0, end * 1.02 + 1)
-    if one.planned is not None:
+    if one.planned is not None and one.planned <= end:
         axes.axvline(one.planned, color=_GREY, lw=size("axes.linewidth"), ls=":", zorder=-1)
     steps = [1, 2, 2.5, 5, 10]
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=5, steps=[1, 2, 5, 10]))

@@ -78,7 +78,7 @@ def _judge_potential(cell: Cell, look: Look, known: Known, verdict: Verdict) -> 
     if before_v is not None:
         verdict.expected |= {"ocv_v": before_v, "ocv_run": known.run}
         told = (
-            f"{look.ocv_v:.4g} V at open circuit, {before_v:.4g} V when run {_short(known)} ended"
+            f"{look.ocv_v:.4f} V at open circuit, {before_v:.4f} V when run {_short(known)} ended"
         )
         swapped = cell.reference_electrode is None and look.ocv_v * before_v < 0
         if swapped and min(abs(before_v), abs(look.ocv_v)) > POLARITY_V:

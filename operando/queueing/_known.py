@@ -9,6 +9,7 @@ from typing import Any
 
 from operando.journal import JournalError, cycle_index, documents, select_runs
 from operando.logbook import NoteError, notes
+from operando.queueing.model import why_stopped
 
 logger = logging.getLogger(__name__)
 
@@ -101,7 +102,7 @@ def _why_over(stop: Mapping[str, Any], *, shorted: bool) -> str:
     if life:
         return str(life.get("reason") or life.get("rule"))
     if stopped:
-        return f"stopped by {stopped.get('by')}: {stopped.get('why') or 'no reason given'}"
+        return why_stopped(str(stopped.get("by")), str(stopped.get("why") or ""))
     if shorted and (stop.get("end_state") or {}).get("shorted"):
         return "it left the cell shorted"
     return ""

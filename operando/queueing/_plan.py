@@ -27,6 +27,7 @@ class CampaignFiles:
         protocols: Likewise.
         benches: By the name that the file of stations gives.
         missing: Names for which there is no right file, and why.
+        wrong: What is wrong with the file of the campaign itself, and left out of it here.
     """
 
     campaign: Campaign
@@ -35,6 +36,7 @@ class CampaignFiles:
     protocols: Mapping[str, Protocol]
     benches: Mapping[str, "BenchFile"]
     missing: Mapping[str, str] = field(default_factory=dict)
+    wrong: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from operando.configuration import ConfigurationError, check_technique, validated
 from operando.queueing._outlook import Outlook, outlook
 from operando.queueing._plan import CampaignFiles, CampaignPlan, PlannedItem
-from operando.queueing.items import as_data
+from operando.queueing.items import as_data, due_at
 from operando.queueing.model import Mount
 from operando.room import Estimate, estimate, size_text
 from techniques import CampaignSample, Cell, Protocol, StationsFile
@@ -61,7 +61,7 @@ class Planner:
         self.now, self.free_b = now, free_b
         self.mounts = {mount.cell_id: mount for mount in mounts}
         self.busy_until = busy_until
-        self.refusals: list[str] = []
+        self.refusals = list(files.wrong)
         self._prepared: dict[tuple[object, ...], _Prepared | None] = {}
         self._protocols: dict[tuple[int, int], Protocol | None] = {}
         self._cells: dict[int, Cell | None] = {}
@@ -84,7 +84,8 @@ class Planner:
             for combination in range(len(entry.combinations)):
                 self._protocol(place, combination)
         cells = list(self._all_cells())
-        self._no_label_twice(cells)
+        if not self.files.wrong:  # else a label may be among what was left out
+            self._no_label_twice(cells)
         placed = self._placed(cells, allowed, names)
         items: list[PlannedItem] = []
         free_at = {
@@ -103,13 +104,10 @@ class Planner:
         if not told:
             return self.now, ""
         try:
-            moment = datetime.fromisoformat(told)
-        except ValueError:
-            self.refuse(
-                ("at",), f"{told!r} is no time: write 2026-12-01 22:00 (local), or with an offset"
-            )
+            begins = due_at(told)
+        except ValueError as error:
+            self.refuse(("at",), str(error))
             return self.now, ""
-        begins = moment.astimezone().timestamp()
         if begins < self.now - _JUST_NOW_S:
             self.refuse(("at",), f"{told} is in the past: it is {_time(self.now)} now")
         return max(begins, self.now), told

@@ -55,11 +55,11 @@ class CampaignRefusedError(QueueError):
 def read_campaign(path: Path, stations: StationsFile) -> CampaignFiles:
     """Read a campaign and all files that it and the stations name.
 
-    Files are looked for beside the campaign as well. A wrong file that the campaign names is told
-    by `plan_campaign`, with every other reason; raises ConfigurationError if the campaign itself is
-    wrong.
+    Files are looked for beside the campaign as well. What is wrong with the campaign, or with a
+    file that it names, is told by `plan_campaign` with every other reason; raises
+    ConfigurationError if nothing of the campaign can be understood.
     """
-    campaign, place = load_campaign(path)
+    campaign, place, wrong = load_campaign(path)
     missing: dict[str, str] = {}
     cells: dict[str, Cell] = {}
     protocols: dict[str, Protocol] = {}
@@ -74,7 +74,7 @@ def read_campaign(path: Path, stations: StationsFile) -> CampaignFiles:
     for name in dict.fromkeys(entry.bench for entry in stations.stations):
         with _noted(missing, f"bench {name}"):
             benches[name] = load_bench(name)
-    return CampaignFiles(campaign, place, cells, protocols, benches, missing)
+    return CampaignFiles(campaign, place, cells, protocols, benches, missing, wrong)
 
 
 class _noted:  # noqa: N801 - used as a word: with _noted(...)

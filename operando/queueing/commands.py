@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from operando.queueing.errors import QueueError
-from operando.queueing.model import AMENDED, Command
+from operando.queueing.model import AMENDED, Command, why_aborted
 from operando.queueing.store import Store, told
 from techniques.requests import Amend, Request, SkipStep, StopCell
 
@@ -27,11 +27,6 @@ _UNDER_WAY = ("starting", "running")
 # Who wants an item to end is heard again if it goes on for so long all the same.
 _HEARD_AGAIN_S, _REFUSED_AGAIN_S = 30.0, 2.0
 _LOOK_KEPT_S, _AMENDED_KEPT_S = 3600, 366 * 86400
-
-
-def answered_key(station: str, command: Command) -> str:
-    """Return the key of the answer to a command: ``{"taken": bool, "told": str}``, as JSON."""
-    return f"operando:answered:{station}:{command.at!r}"
 
 
 def look_key(token: str) -> str:
@@ -124,8 +119,7 @@ class CommandTaker:
                 return
             self._ending = command.do, command.at, now
         if command.do == "abort":
-            why = f"aborted by {command.by}" + (f": {command.text}" if command.text else "")
-            self._session.abort(why)
+            self._session.abort(why_aborted(command.by, command.text))
             self._answer(command, True, "it is being ended, the cell is opened")
             return
         try:

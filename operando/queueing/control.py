@@ -230,7 +230,8 @@ class Control:
         if told_state != "closed" and not self._is_served(store, name):
             told_state, why = "lost", "no supervisor serves it: operando station start"
         elif state.paused:
-            why = f"paused: {why}" if why else "paused (operando queue resume)"
+            go_on = f"operando queue resume {name}"
+            why = state.why_paused + ("" if go_on in why else f" ({go_on} goes on)")
         lost = mains.mark_of(self._data_dir, name)
         if lost is not None and told_state != "closed":
             # Its supervisor tells the same, or did before the UPS told more.

@@ -35,6 +35,7 @@ from techniques.steps import GalvanostaticStep, PotentiostaticStep
 
 _TECHNIQUE: TypeAdapter[Technique] = TypeAdapter(Technique)
 _DAY_S = 86400.0
+_LOOK = "look_at_cell"
 # A row takes some hundred bytes: of more than three million rows only some cycles are read.
 THIN_ABOVE_BYTES = 300_000_000
 _CYCLES_SPREAD, _CYCLES_LAST = 60, 10
@@ -60,6 +61,7 @@ class CellDay:
         capacity_mah_cm2: Charge that was stripped by cycle, mAh/cm2.
         planned: How many cycles its protocol has; ``None``: that is not told.
         thinned: Whether only some of its cycles were read.
+        began: When its experiment began, epoch, s.
         alarms: What was told of it within the day, in words.
         hours_left: Until its protocol ends, h, by its last cycles; ``None``: not known, or over.
         since, until: The day, epoch, s.
@@ -80,6 +82,7 @@ class CellDay:
     planned: int | None
     since: float
     until: float
+    began: float = 0.0
     thinned: bool = False
     alarms: tuple[str, ...] = ()
     hours_left: float | None = None
@@ -156,7 +159,8 @@ def the_day(
     since, until = _window(date, now)
     newest: dict[str, RunSummary] = {}
     for run in list_runs(data_dir):  # newest first
-        if run.attachment_of or run.time >= until:
+        # A look at a cell that was mounted is no experiment, and hides none.
+        if run.attachment_of or run.time >= until or run.plan_name == _LOOK:
             continue
         with contextlib.suppress(OSError):
             if run.exit_status == "running" or run.path.stat().st_mtime >= since:
@@ -165,11 +169,11 @@ def the_day(
     told = _alarms(data_dir, since, until)
     for run in newest.values():
         try:
-            cells.append(_cell_day(data_dir, run, since, until, records or {}, told))
+            cells.append(_cell_day(data_dir, run, since, until, records or {}))
         except (JournalError, OSError, LookupError, ValueError) as error:
             notes.append(f"run {run.uid[:8]} of {run.sample}: {error}")
-    cells.sort(key=lambda one: (one.station == "", one.station, one.cell_id))
-    return Day(since, until, tuple(cells), tuple(notes))
+    cells.sort(key=lambda one: (one.station == "", one.station, one.began, one.cell_id))
+    return Day(since, until, tuple(_with_alarms(cells, told)), tuple(notes))
 
 
 def table(day: Day) -> str:
@@ -269,7 +273,6 @@ def _cell_day(
     since: float,
     until: float,
     records: Mapping[str, Record],
-    told: Sequence[tuple[str, str]],
 ) -> CellDay:
     chain = chain_of(data_dir, newest.uid)
     paths = [journal_path(data_dir, uid) for uid in chain]
@@ -281,9 +284,7 @@ def _cell_day(
     state = _STATES.get(newest.exit_status, newest.exit_status)
     if record is not None and state != "running":
         state = record.state
-    alarms = [text for whose, text in told if station and whose == station]
-    if state in ("failed", "lost", "held") and newest.reason:
-        alarms.append(newest.reason)
+    alarms = [newest.reason] if state in ("failed", "lost", "held") and newest.reason else []
     try:
         cell = Cell.model_validate(start.get("sample"))
     except ValidationError:
@@ -303,6 +304,7 @@ def _cell_day(
         planned=_planned(start.get("technique")),
         since=since,
         until=until,
+        began=float(start["time"]),
         alarms=tuple(alarms),
     )
     if cell is None:
@@ -408,12 +410,29 @@ def _hours_left(day: CellDay) -> float | None:
     return max(0.0, left_s) / 3600
 
 
-def _alarms(data_dir: Path, since: float, until: float) -> list[tuple[str, str]]:
-    """Return what people were told of stations within the day: station and title."""
+def _with_alarms(
+    cells: Sequence[CellDay], told: Sequence[tuple[str, float, str]]
+) -> Iterator[CellDay]:
+    """Yield the cells, sorted by station and begin, each with what was told while it was there."""
+    for place, one in enumerate(cells):
+        others = [other for other in cells if other.station == one.station]
+        # What is told before the first of the day has begun is of that one.
+        begins = -np.inf if others[0] is one else one.began
+        ends = np.inf if others[-1] is one else cells[place + 1].began
+        alarms = [
+            text
+            for station, at, text in told
+            if one.station and station == one.station and begins <= at < ends
+        ]
+        yield replace(one, alarms=(*alarms, *one.alarms))
+
+
+def _alarms(data_dir: Path, since: float, until: float) -> list[tuple[str, float, str]]:
+    """Return what people were told of stations within the day: station, time and title."""
     quiet = {name for name, event in EVENTS.items() if event.severity in ("info", "success")}
     quiet.add("cell_wanted")  # work for somebody, and nothing wrong with a cell
     return [
-        (shown.alert.station, shown.alert.title)
+        (shown.alert.station, shown.alert.at, shown.alert.title)
         for shown in recent(data_dir, 1000)
         if shown.alert.station is not None
         and shown.alert.event not in quiet
@@ -428,6 +447,8 @@ def _window(date: str | None, now: float) -> tuple[float, float]:
         begin = datetime.strptime(date, "%Y-%m-%d")
     except ValueError:
         raise QueueError(f"no date: {date!r}; write it as 2026-11-27") from None
+    if begin.timestamp() > now:
+        raise QueueError(f"{date} is to come: there is nothing to tell of it yet")
     end = begin + timedelta(days=1)  # with the change of the hour a day has 23 h or 25 h
     return begin.timestamp(), end.timestamp()
 

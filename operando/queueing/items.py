@@ -5,6 +5,7 @@ computers, the supervisor before it starts one and the worker before it drives a
 """
 
 import json
+import re
 import time
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -34,6 +35,7 @@ _DEEPEST = 50
 # Who names a date further away has most likely mistyped the year.
 _FURTHEST_S = 366 * 86400.0
 _LONGEST_TEXT = 200
+_A_DAY = re.compile(r"\d{4}-?(\d\d-?\d\d|W\d\d(-?\d)?)")
 
 Text = Field(default="", max_length=_LONGEST_TEXT)
 
@@ -119,17 +121,29 @@ def due_at(at: str) -> float:
     """Return a time as seconds of the epoch; without an offset it is local.
 
     Raises:
-        ValueError: it is no time.
+        ValueError: it is no time, or not one alone.
     """
+    text = at.strip()
     try:
-        if len(at.strip()) < len("2026-12-01"):
-            raise ValueError("too short")
-        return datetime.fromisoformat(at.strip()).astimezone().timestamp()
+        moment = datetime.fromisoformat(text)
+        first, second = (moment.replace(fold=fold).astimezone() for fold in (0, 1))
+        seconds, again = first.timestamp(), second.timestamp()
     except (ValueError, OverflowError, OSError):
         raise ValueError(
             f"{at!r} is no time: write YYYY-MM-DD HH:MM (local time) or ISO 8601 with an offset, "
             "2026-12-01T22:00:00+01:00"
         ) from None
+    if _A_DAY.fullmatch(text):
+        raise ValueError(f"{at!r} is a day: write the time of the day as well, {text} HH:MM")
+    # Times that do not come are moved to ones that do.
+    if moment.tzinfo is None and first.replace(tzinfo=None) != moment:
+        raise ValueError(f"{at!r} does not come, for the clocks are set forward over it")
+    if again != seconds:
+        raise ValueError(
+            f"{at!r} comes twice, for the clocks are set back: write "
+            + " or ".join(f"{text}{one.isoformat()[-6:]}" for one in (first, second))
+        )
+    return seconds
 
 
 def told_time(at: str | datetime) -> str:

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from operando.queueing.listing import table
 from operando.queueing.model import DONE, ENDED, Record
 
 Kind = Literal[
@@ -131,7 +132,7 @@ class Account:
     """The account of all stations.
 
     Attributes:
-        lines: One per item, in the order in which they were begun.
+        lines: One per item, in the order in which they were begun, or ended without that.
         findings: What does not add up; empty if everything does.
     """
 
@@ -192,7 +193,7 @@ def account(
             )
         )
     lines = []
-    for item, record in sorted(known.items(), key=lambda pair: (pair[1].began or 0.0, pair[0])):
+    for item, record in sorted(known.items(), key=lambda pair: (_when(pair[1]), pair[0])):
         own = of_item[item]
         lines.append(_line(record, own))
         findings += [
@@ -202,6 +203,11 @@ def account(
     findings += _left_behind(known.values())
     names = dict.fromkeys([*stations, *sorted({one.station for one in lines})])
     return Account(tuple(lines), tuple(findings), tuple(names))
+
+
+def _when(record: Record) -> float:
+    # What was skipped or removed never began.
+    return record.began or record.ended or record.added or 0.0
 
 
 def _line(record: Record, experiments: Sequence[ExperimentSeen]) -> Line:
@@ -308,39 +314,55 @@ def _spans(numbers: Iterable[int]) -> list[tuple[int, int]]:
 
 # ---- in words
 
+_ALWAYS = ("station", "cells", "items", "done", "half-cycles", "findings")
 _COLUMNS = ("done", "resumed", "failed", "stopped", "skipped", "held", "removed", "open")
 
 
-def told(account: Account, *, items: bool = False, faults: Mapping[str, int] | None = None) -> str:
+def told(
+    account: Account,
+    *,
+    items: bool = False,
+    faults: Mapping[str, int] | None = None,
+    width: int | None = None,
+) -> str:
     """Return the account as text: a row per station, a sum, and what does not add up.
 
     Args:
         account: The account.
         items: Whether each item is listed as well.
         faults: How often what was broken on purpose, if anything was.
+        width: Of the terminal, in characters: if need be columns of noughts are left out.
     """
     rows = [_row(name, account.of(name)) for name in account.stations]
     head: tuple[str, ...] = ("station", "cells", "items", *_COLUMNS)
     head += ("half-cycles", "in parts", "resumes", "waited h", "missed", "findings")
     if len(rows) != 1:
         rows.append(_row("all", account))
-    parts = [_table(head, rows)]
+    text = _table(head, rows)
+    if width is not None and len(text.split("\n", 1)[0]) > width:
+        kept = [
+            place
+            for place, name in enumerate(head)
+            if name in _ALWAYS or any(row[place] not in ("0", "0.00") for row in rows)
+        ]
+        text = _table([head[x] for x in kept], [[row[x] for x in kept] for row in rows])
+    parts = [text]
     if items:
         lines: list[tuple[str, ...]] = [
             (
                 one.item[:8],
                 one.station,
                 one.cell_id,
-                one.label or "-",
+                one.label,
                 one.state,
                 _of(one),
-                str(one.deaths),
-                one.reason or "-",
+                str(one.deaths or ""),
+                one.reason,
             )
             for one in account.lines
         ]
         head = ("item", "station", "cell", "label", "state", "half-cycles", "deaths", "reason")
-        parts.append(_table(head, lines))
+        parts.append(table(head, lines, width))
     if faults:
         lost = sum(one.deaths for one in account.lines)
         counted = ", ".join(f"{name} {count}" for name, count in faults.items())
@@ -362,16 +384,18 @@ def told(account: Account, *, items: bool = False, faults: Mapping[str, int] | N
 def _row(name: str, account: Account) -> tuple[str, ...]:
     states = account.states()
     states["open"] = len(account.open_items) - states["held"]
-    planned = [one.planned for one in account.lines if one.state in DONE]
-    expected = "" if None in planned else f" of {sum(x or 0 for x in planned)}"
-    whole = sum(one.whole for one in account.lines if one.state in DONE)
-    others = sum(one.whole for one in account.lines if one.state not in DONE)
+    done = [one for one in account.lines if one.state in DONE]
+    planned = [one.planned for one in done]
+    expected = "" if None in planned or not done else f" of {sum(x or 0 for x in planned)}"
+    whole = sum(one.whole for one in done)
+    others = sum(one.whole for one in account.lines) - whole
+    halves = f"{whole}{expected}" + (f" + {others}" if others else "") if done else f"{others}"
     return (
         name,
         str(len(account.samples())),
         str(len(account.lines)),
         *(str(states[state]) for state in _COLUMNS),
-        f"{whole}{expected}" + (f" + {others}" if others else ""),
+        halves,
         str(sum(one.parts for one in account.lines)),
         str(sum(one.resumes for one in account.lines)),
         f"{sum(one.waited_s for one in account.lines) / 3600:.2f}",
@@ -382,7 +406,7 @@ def _row(name: str, account: Account) -> tuple[str, ...]:
 
 def _of(line: Line) -> str:
     whole = f"{line.whole} of {line.planned}" if line.planned is not None else f"{line.whole}"
-    return f"{whole} + a part" if line.parts else whole
+    return f"{whole} + {line.parts} in part" if line.parts else whole
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

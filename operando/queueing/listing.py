@@ -2,15 +2,19 @@
 
 import dataclasses
 import json
+import textwrap
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Generic, TypeVar
 
+from operando.harmless import one_line, printable
 from operando.queueing.items import due_at, longest_s, shown_time
 from operando.queueing.model import AMENDED, DONE, Mount, Record, StationState
 from operando.queueing.store import Store
 
 SHOWN = 8  # characters of an id
+# With less room beside the others the last column is written below them, in so many lines.
+_LEAST_ROOM, _LINES_BELOW = 24, 2
 
 Row = TypeVar("Row")
 
@@ -60,8 +64,8 @@ class _Table(list[Row], Generic[Row]):
         return self.text()
 
     def text(self, width: int | None = None) -> str:
-        """Return the table; the last column is cut to ``width`` characters in all."""
-        return _table(self._heads(), [self._cells(row) for row in self], width) or self._empty
+        """Return the table, ``width`` characters wide at most: the last column is cut, or below."""
+        return table(self._heads(), [self._cells(row) for row in self], width) or self._empty
 
     def _heads(self) -> Sequence[str]:
         raise NotImplementedError
@@ -174,7 +178,7 @@ def listed(
             ends = max(free, when) + lasts / factor
             free = ends
         known.add(item["item_uid"])
-        found.append(_to_come(item, station, waits, lasts, ends))
+        found.append(to_come(item, station, waits, lasts, ends))
     return found
 
 
@@ -195,13 +199,18 @@ def _begun(record: Record, factor: float, protocol: Mapping[str, Any] | None = N
     ends = None
     if running and lasts is not None and record.began is not None:
         ends = max(record.began + lasts / factor, time.time())
-    told = _to_come(item, record.station, record.reason, lasts, ends)
+    told = to_come(item, record.station, record.reason, lasts, ends)
     return dataclasses.replace(told, state=record.state, began=record.began, cell_id=record.cell_id)
 
 
-def _to_come(
-    item: Mapping[str, Any], station: str, waits: str, lasts: float | None, ends: float | None
+def to_come(
+    item: Mapping[str, Any],
+    station: str,
+    waits: str = "",
+    lasts: float | None = None,
+    ends: float | None = None,
 ) -> QueuedItem:
+    """Return a pending item, as its queue server keeps it, as people are shown it."""
     protocol, sample = _argument(item, "protocol", {}), _argument(item, "sample", {})
     return QueuedItem(
         item=item["item_uid"],
@@ -236,11 +245,10 @@ def _waits(
         record = store.record(after)
         if record is not None and record.over and record.state not in DONE:
             return f"for ever: {short(after)} is {record.state}", None
-    if mount is None or mount.cell_id != cell_id:
-        return f"for {cell_id} to be mounted", None
-    if mount.state == "finished":
+    if mount is not None and mount.cell_id == cell_id and mount.state == "finished":
         return f"for ever: {cell_id} is finished ({mount.why_finished})", None
     told, when = "", time.time()
+    known = True
     at = str(_argument(item, "at", ""))
     try:
         due = due_at(at) if at else 0.0
@@ -251,8 +259,10 @@ def _waits(
     if after and (record is None or record.state not in DONE):
         told = _with(f"after {short(after)}", told)
         # Of an item before it in this queue it is known when that will have ended.
-        return told, when if after in before else None
-    return told, when
+        known = after in before
+    if mount is None or mount.cell_id != cell_id:
+        told, known = ", ".join(filter(None, (f"for {cell_id} to be mounted", told))), False
+    return told, when if known else None
 
 
 def _why_of_station(state: StationState | None, alive: bool) -> str:
@@ -262,7 +272,7 @@ def _why_of_station(state: StationState | None, alive: bool) -> str:
         return f"station {'closed' if state is None else state.state}"
     if state.state == "held":
         return _with("station held", state.why)
-    return (state.why or "station paused") if state.paused else ""
+    return state.why_paused
 
 
 def _longest(item: Mapping[str, Any]) -> float | None:
@@ -291,13 +301,44 @@ def _span(seconds: float) -> str:
     return f"{hours:.1f} h" if hours < 100 else f"{hours:.0f} h"
 
 
-def _table(heads: Sequence[str], rows: Sequence[Sequence[str]], width: int | None) -> str:
+def table(heads: Sequence[str], rows: Sequence[Sequence[str]], width: int | None = None) -> str:
+    """Return rows under their heads; columns in which nothing stands are left out.
+
+    Args:
+        heads: The names of the columns.
+        rows: What stands in them.
+        width: Of the terminal, in characters: the last column is cut, or written below the others
+            where too little room is left for it; ``None``: it is none.
+    """
     if not rows:
         return ""
     used = [n for n, _ in enumerate(heads) if any(row[n] for row in rows)]
-    widths = {n: max(len(heads[n]), *(len(row[n]) for row in rows)) for n in used}
+    told = [[printable(one_line(row[n])) for n in used] for row in (heads, *rows)]
+    widths = [max(map(len, column)) for column in zip(*told, strict=True)]
+    room = 0 if width is None else width - sum(one + 2 for one in widths[:-1])
+    below = width is not None and room < min(widths[-1], _LEAST_ROOM)
     lines = []
-    for row in (heads, *rows):
-        line = "  ".join(row[n].ljust(widths[n]) for n in used).rstrip()
-        lines.append(line if width is None or len(line) <= width else line[: width - 1] + "…")
+    for *row, last in told:
+        line = "  ".join(cell.ljust(one) for cell, one in zip(row, widths, strict=False))
+        if not below:
+            lines.append(_cut(f"{line}  {last}".strip(), width))
+            continue
+        lines.append(_cut(line, width))
+        if last:
+            indent = " " * (SHOWN + 2)
+            lines.append(
+                textwrap.fill(
+                    last,
+                    width or 0,
+                    initial_indent=indent,
+                    subsequent_indent=indent,
+                    max_lines=_LINES_BELOW,
+                    placeholder=" …",
+                )
+            )
     return "\n".join(lines)
+
+
+def _cut(line: str, width: int | None) -> str:
+    line = line.rstrip()
+    return line if width is None or len(line) <= width else line[: width - 1] + "…"

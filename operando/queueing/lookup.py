@@ -101,7 +101,14 @@ class Lookup:
                 f"station {station} is on the computer {host}: change its queue there, or through "
                 "its door (operando door)"
             )
-        return Manager(self.data_dir, station)
+        manager, state = Manager(self.data_dir, station), self._store().station(station)
+        opens = state is not None and state.wanted == "open" and not state.is_open
+        if opens and not manager.alive():
+            raise QueueError(
+                f"the queue of station {station} does not run yet: if the station is being opened "
+                f"(operando station status {station}), try again in some seconds"
+            )
+        return manager
 
     def _limits(self, station: str) -> Any:
         entry = self._stations().station(station)
@@ -158,7 +165,11 @@ class Lookup:
         return asked, sample
 
     def _not_mounted(self, cell_id: str) -> str:
-        known = [mount.cell_id for mount in self._store().mounts()]
+        mounts = self._store().mounts()
+        for mount in mounts:
+            if mount.station == cell_id:
+                return f"{cell_id} is a station: name its cell, {mount.cell_id}"
+        known = [mount.cell_id for mount in mounts]
         close = difflib.get_close_matches(cell_id, known, n=1, cutoff=0.5)
         return f"no cell {cell_id!r} is mounted; mounted are {', '.join(known) or 'none'}" + (
             f"; did you mean {close[0]}?" if close else ""
@@ -185,6 +196,7 @@ class Lookup:
             raise QueueError(
                 f"item {short(record.item)} of station {record.station} is not in the queue any "
                 f"more: it is {record.state}{f' ({record.reason})' if record.reason else ''}"
+                + ("" if record.over else f"; operando queue abort {record.station} ends it")
             )
         raise QueueError(f"there is no item {item}: operando queue list shows their ids")
 

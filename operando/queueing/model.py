@@ -25,9 +25,21 @@ DONE: frozenset[str] = frozenset(("done", "resumed"))
 
 # What is said of an item that a rule or a limit ended, and whose cell somebody is to look at.
 EARLY = "ended before its time"
+# So the reason of a cell begins that somebody has stopped.
+STOPPED_BY = "stopped by "
 
 # Behind this the key of the protocol that an item has come under while it ran.
 AMENDED = "operando:amended:"
+
+
+def why_stopped(by: str, why: str) -> str:
+    """Return in words that somebody has stopped the experiment on a cell."""
+    return f"{STOPPED_BY}{by}" + (f": {why}" if why else "")
+
+
+def why_aborted(by: str, why: str) -> str:
+    """Return in words that somebody has ended an item."""
+    return f"aborted by {by}" + (f": {why}" if why else "")
 
 
 class Attempt(Data):
@@ -133,6 +145,19 @@ class StationState(Data):
     item: str | None = None
     supervisor_pid: int | None = None
     since: float = 0.0
+
+    @property
+    def is_open(self) -> bool:
+        """Return whether its worker is open."""
+        return self.state in ("idle", "running", "held")
+
+    @property
+    def why_paused(self) -> str:
+        """Return why no further item is started, in words; empty: they are."""
+        if not self.paused:
+            return ""
+        told = self.why if self.why.startswith("paused") else f"paused: {self.why}"
+        return told if self.why else "paused"
 
 
 class Command(Data):

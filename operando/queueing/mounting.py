@@ -18,7 +18,6 @@ from pydantic import ValidationError
 from operando.configuration import load_bench_limits, load_stations
 from operando.logbook import LONGEST, NoteError, write_note
 from operando.queueing import _redis
-from operando.queueing._fitness import Verdict, judged
 from operando.queueing._known import AGAIN, OVER, known_of
 from operando.queueing.commands import look_key
 from operando.queueing.errors import QueueError
@@ -30,6 +29,7 @@ from operando.queueing.store import Store, told
 from techniques import Cell, Electrode
 
 if TYPE_CHECKING:
+    from operando.queueing._fitness import Verdict
     from techniques import StationEntry, StationsFile
 
 logger = logging.getLogger(__name__)
@@ -86,7 +86,7 @@ class Mounted:
     """
 
     mount: Mount
-    verdict: Verdict
+    verdict: "Verdict"
     kept: bool
 
 
@@ -181,6 +181,8 @@ class Mounting:
         limits = cell.limits.narrowed_by(load_bench_limits(entry.bench).limits)
         say(f"Station {station} looks at the cell: open circuit, then an impedance of 5 mV.")
         look = self._look(cell, station, by, within_s)
+        from operando.queueing._fitness import judged  # slow to import
+
         verdict = judged(cell, look, known, limits)
         if again:
             verdict.told.append(f"mounted again: {again}")
@@ -244,9 +246,13 @@ class Mounting:
             raise QueueError(f"somebody else is mounting a cell in station {station} right now")
         deadline = time.monotonic() + within_s
         text = None
-        while text is None and time.monotonic() < deadline:
-            time.sleep(_POLL_S)
-            text = store.text(look_key(token))
+        try:
+            while text is None and time.monotonic() < deadline:
+                time.sleep(_POLL_S)
+                text = store.text(look_key(token))
+        except KeyboardInterrupt:
+            self._withdraw(store, station, token)
+            raise
         if text is None:
             self._withdraw(store, station, token)
             state = store.station(station)
@@ -277,8 +283,8 @@ class Mounting:
             return mount.why_finished or "nobody said why"
         return known_of(self._data_dir, cell_id).finished
 
-    def _note(self, mount: Mount, look: Look, verdict: Verdict, *, kept: bool) -> None:
-        seen = [] if look.ocv_v is None else [f"{look.ocv_v:.4g} V at open circuit"]
+    def _note(self, mount: Mount, look: Look, verdict: "Verdict", *, kept: bool) -> None:
+        seen = [] if look.ocv_v is None else [f"{look.ocv_v:.4f} V at open circuit"]
         seen += [] if look.series_ohm is None else [f"{look.series_ohm:.4g} ohm"]
         text = f"{'mounted' if kept else 'not mounted'}: {', '.join(seen) or 'nothing was seen'}"
         if verdict.findings:

@@ -4,8 +4,8 @@ Whatever is added was validated before a queue sees it. Pending items are kept b
 queue servers, what became of them in Redis; see `operando.queueing`.
 """
 
-import contextlib
 import getpass
+import json
 import os
 import time
 from collections.abc import Callable, Mapping
@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from operando.queueing.errors import GoneError, QueueError
 from operando.queueing.items import told_time, validated
-from operando.queueing.listing import Listing, Records, listed, short
+from operando.queueing.listing import Listing, Records, listed, short, to_come
 from operando.queueing.lookup import Lookup
 from operando.queueing.managers import Manager
-from operando.queueing.model import Command, Record, StationState
+from operando.queueing.model import AMENDED, Command, Record, StationState, why_stopped
 from operando.queueing.sanitise import adopt, pending, sanitise
 from techniques import Cell, Protocol
 
@@ -143,9 +143,10 @@ class Queue(Lookup):
 
     # -- changing what is pending
 
-    def move(self, item: str, to: str, beside: str | None = None) -> None:
+    def move(self, item: str, to: str, beside: str | None = None) -> str:
         """Move a pending item: to ``front``, ``back``, ``before X`` or ``after X``.
 
+        Return which it was, in words.
         Of items with different priorities the higher is started first, wherever it stands.
         """
         station, found = self._pending(item)
@@ -153,7 +154,7 @@ class Queue(Lookup):
         other = beside or named.strip()
         if word in ("front", "back") and not other:
             self._change(station, found, lambda m: m.move(found["item_uid"], word))  # type: ignore[arg-type]
-            return
+            return _of_station(found, station)
         if word not in ("before", "after") or not other:
             raise QueueError(f"to move an item {to!r}: allowed are front, back, before X, after X")
         there, next_to = self._pending(other)
@@ -166,17 +167,21 @@ class Queue(Lookup):
             raise QueueError(f"item {short(item)} cannot be moved {word} itself")
         place = {word: next_to["item_uid"]}
         self._change(station, found, lambda m: m.move(found["item_uid"], **place))
+        return _of_station(found, station)
 
-    def hold(self, item: str) -> None:
-        """Keep a pending item from being started until it is released."""
-        self._set_hold(item, True)
+    def hold(self, item: str) -> str:
+        """Keep a pending item from being started until it is released; return which, in words."""
+        return self._set_hold(item, True)
 
-    def release(self, item: str) -> None:
-        """Let an item that is held be started when its turn comes."""
-        self._set_hold(item, False)
+    def release(self, item: str) -> str:
+        """Let an item that is held be started when its turn comes; return which, in words."""
+        return self._set_hold(item, False)
 
-    def remove(self, item: str, by: str | None = None) -> None:
-        """Take a pending item out of its queue; what it was stays in the history."""
+    def remove(self, item: str, by: str | None = None) -> str:
+        """Take a pending item out of its queue, and return which, in words.
+
+        What it was stays in the history.
+        """
         station, found = self._pending(item)
         manager, store = self._manager(station), self._store()
         kwargs, by = found.get("kwargs", {}), by or _user()
@@ -209,6 +214,7 @@ class Queue(Lookup):
         except QueueError:
             store.forget_record(record)
             raise
+        return _of_station(found, station)
 
     # -- stations
 
@@ -234,9 +240,9 @@ class Queue(Lookup):
 
     # -- what is asked of a running item
 
-    def abort(self, station: str, why: str = "", by: str | None = None) -> Command:
+    def abort(self, station_or_cell: str, why: str = "", by: str | None = None) -> Command:
         """End the item that runs in a station; the cell is opened."""
-        name = self._known(station)
+        name = self.station_of(station_or_cell)
         return self._ask(name, self._running(name), "abort", why, by)
 
     def stop(self, cell_id: str, why: str = "", by: str | None = None) -> Command | None:
@@ -254,9 +260,9 @@ class Queue(Lookup):
             return self._ask(station, running, "stop", why, by)
         if mount.state == "finished":
             raise QueueError(f"cell {cell_id} is finished already: {mount.why_finished}")
-        told = f"stopped by {by or _user()}" + (f": {why}" if why else "")
         from operando.queueing.mounting import finish  # slow to import
 
+        told = why_stopped(by or _user(), why)
         finish(store, station, told, self.data_dir, by or _user())
         # Meanwhile an item may have begun.
         running = self._running_record(station)
@@ -264,9 +270,9 @@ class Queue(Lookup):
             return self._ask(station, running, "stop", why, by)
         return None
 
-    def skip_step(self, station: str, by: str | None = None) -> Command:
+    def skip_step(self, station_or_cell: str, by: str | None = None) -> Command:
         """End the step that runs in a station, and go on with the next one."""
-        name = self._known(station)
+        name = self.station_of(station_or_cell)
         return self._ask(name, self._running(name), "skip_step", "", by)
 
     def amend(
@@ -276,11 +282,21 @@ class Queue(Lookup):
         why: str = "",
         by: str | None = None,
     ) -> Command:
-        """Go on with a changed protocol from the next half-cycle on; it is validated before."""
+        """Go on with a changed protocol from the next half-cycle on; it is validated before.
+
+        Raises:
+            QueueError: also if the item runs by just this protocol already.
+        """
         name = self.station_of(station_or_cell)
         record = self._running(name)
         data = self._protocol(protocol)
         validated({"protocol": data, "sample": record.kwargs.get("sample", {})}, self._limits(name))
+        amended = self._store().text(f"{AMENDED}{record.item}")
+        if data == (record.kwargs.get("protocol") if amended is None else json.loads(amended)):
+            raise QueueError(
+                f"item {short(record.item)} of station {name} runs by this protocol already, word "
+                "for word: is it the right file, and was it saved?"
+            )
         return self._ask(name, record, "amend", why, by, protocol=data)
 
     def answer(self, station: str, command: Command, timeout_s: float = 10.0) -> str:
@@ -289,18 +305,14 @@ class Queue(Lookup):
         Raises:
             QueueError: it was refused, or nothing was said in time.
         """
-        import json
-
-        key = f"operando:answered:{station}:{command.at!r}"
         deadline = time.monotonic() + timeout_s
         while time.monotonic() < deadline:
-            text = self._store().text(key)
-            if text is not None:
-                with contextlib.suppress(ValueError, TypeError, KeyError):
-                    said = json.loads(text)
-                    if not said["taken"]:
-                        raise QueueError(f"station {station} refused: {said['told']}")
-                    return str(said["told"])
+            answer = self._store().answered(station, command)
+            if answer is not None:
+                taken, said = answer
+                if not taken:
+                    raise QueueError(f"station {station} refused: {said}")
+                return said
             time.sleep(0.05)
         kept = command.do in ("stop", "abort") and self._store().wish(station, command.item or "")
         raise QueueError(
@@ -355,12 +367,12 @@ class Queue(Lookup):
                 f"more: meanwhile it is {what}"
             ) from error
 
-    def _set_hold(self, item: str, hold: bool) -> None:
+    def _set_hold(self, item: str, hold: bool) -> str:
         station, found = self._pending(item)
-        if bool(found.get("kwargs", {}).get("hold", False)) == hold:
-            return
-        changed = found | {"kwargs": found["kwargs"] | {"hold": hold}}
-        self._change(station, found, lambda m: m.update(changed))
+        if bool(found.get("kwargs", {}).get("hold", False)) != hold:
+            changed = found | {"kwargs": found["kwargs"] | {"hold": hold}}
+            self._change(station, found, lambda m: m.update(changed))
+        return _of_station(found, station)
 
     def _ask(
         self,
@@ -379,6 +391,11 @@ class Queue(Lookup):
             self._store().keep_wish(station, command)
         self._store().push_command(station, command)
         return command
+
+
+def _of_station(item: Mapping[str, Any], station: str) -> str:
+    told = to_come(item, station)
+    return f"Item {short(told.item)} ({told.protocol} on {told.cell_id}) of station {station}"
 
 
 def _user() -> str:

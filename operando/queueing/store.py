@@ -311,10 +311,18 @@ class Store:
         """Tell who asked for something what became of it; that is kept for ten minutes."""
         with told():
             self.client.set(
-                f"{_PREFIX}:answered:{station}:{command.at!r}",
+                _answer_key(station, command),
                 json.dumps({"taken": taken, "told": said}),
                 ex=_ANSWER_KEPT_S,
             )
+
+    def answered(self, station: str, command: Command) -> tuple[bool, str] | None:
+        """Return whether what was asked was taken, and what was said to it; ``None``: not yet."""
+        try:
+            said = json.loads(self.text(_answer_key(station, command)) or "null")
+            return None if said is None else (bool(said["taken"]), str(said["told"]))
+        except (ValueError, TypeError, KeyError):
+            return None
 
     def text(self, key: str) -> str | None:
         """Return what is kept under a key of others of ours; ``None``: nothing."""
@@ -458,6 +466,10 @@ class Store:
                 except redis.WatchError:
                     continue
                 return after
+
+
+def _answer_key(station: str, command: Command) -> str:
+    return f"{_PREFIX}:answered:{station}:{command.at!r}"
 
 
 @contextlib.contextmanager

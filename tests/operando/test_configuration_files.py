@@ -186,8 +186,12 @@ def test_a_missing_file_lists_what_there_is() -> None:
         load_cell("zn-bar")
     said = str(caught.value)
     assert "no cell 'zn-bar'" in said
-    assert all(name in said for name in names("cell"))
     assert "did you mean 'zn-bare'?" in said
+    assert "zn-bare-half" in said
+    assert f", and {len(names('cell')) - 5} others" in said
+    with pytest.raises(ConfigurationError) as caught:
+        load_cell("xyz")
+    assert all(name in str(caught.value) for name in names("cell"))
 
 
 def test_a_path_wins_over_a_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from operando.queueing.items import shown_time
 from operando.queueing.model import DONE, Mount, Record
 
 
@@ -27,7 +28,7 @@ class Choice:
     @property
     def told(self) -> str:
         """Return for what the items wait, in words: first what somebody can do something about."""
-        mounts = [why for why in self.waits.values() if why.endswith("to be mounted")]
+        mounts = [why for why in self.waits.values() if "to be mounted" in why]
         why = next(iter((*mounts, *self.waits.values())), "")
         several = len(self.waits) > 1
         return (
@@ -114,11 +115,11 @@ def _waits_for(
         # It was taken out of the queue already, or is about to be: nothing runs twice.
         return "nothing: it has been started before"
     if kwargs.get("hold"):
-        return "somebody to release it"
+        return "its release (it is on hold)"
     if kwargs.get("at") and begins is None:
         return f"a time that is none: {kwargs['at']!r}"
     if begins is not None and begins > now:
-        return f"its time, {kwargs['at']}"
+        return f"its time, {shown_time(begins)}"
     after = str(kwargs.get("after") or "")
     if after:
         before = record(after)

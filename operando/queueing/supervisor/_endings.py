@@ -10,10 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from operando.queueing.model import Command
-
-# As people who stop a cell are told in its mount, too.
-_STOPPED_BY = "stopped by "
+from operando.queueing.model import STOPPED_BY, Command, why_aborted, why_stopped
 
 
 @dataclass(frozen=True)
@@ -97,15 +94,10 @@ def _ends_life(start: Mapping[str, Any], fired: Mapping[str, Any]) -> bool:
     return True
 
 
-def why_stopped(by: str, why: str) -> str:
-    """Return in words that somebody has stopped the experiment on a cell."""
-    return f"{_STOPPED_BY}{by}: {why or 'no reason given'}"
-
-
 def stop_of(why_finished: str, item: str, at: float) -> Command | None:
     """Return the stop that finished a cell, for an item on it; ``None``: something else did."""
     told, _, why = why_finished.partition(": ")
-    by = told.removeprefix(_STOPPED_BY)
+    by = told.removeprefix(STOPPED_BY)
     if by == told:
         return None
     return Command(do="stop", by=by, at=at, text=why, item=item)
@@ -115,4 +107,4 @@ def why_ended(wish: Command) -> str:
     """Return in words why an item was ended before it went on."""
     if wish.do == "stop":
         return why_stopped(wish.by, wish.text)
-    return f"aborted by {wish.by}" + (f": {wish.text}" if wish.text else "")
+    return why_aborted(wish.by, wish.text)

@@ -8,13 +8,13 @@ from collections.abc import Mapping
 from typing import Any, cast
 
 from operando.queueing.mains import Mains
-from operando.queueing.model import EARLY, Command, Mount, Record
+from operando.queueing.model import EARLY, Command, Mount, Record, why_stopped
 from operando.queueing.sanitise import pending
 from techniques import StationEntry
 from techniques.queueing import OnDeath
 
 from ._deaths import LOOK_FIRST, MAINS, again, decided
-from ._endings import Noted, noted, why_ended, why_stopped
+from ._endings import Noted, noted, why_ended
 from ._ends import ended_early, left_shorted
 from ._files import StationFiles, Ticket
 from ._house import House
@@ -171,7 +171,7 @@ class Outcomes:
         if mine and end_of_life:
             self.finish_cell(cast(Mount, mount), str(end_of_life.get("reason") or reason))
         elif mine and stopped:
-            why = f"stopped by {stopped.get('by')}: {stopped.get('why') or 'no reason given'}"
+            why = why_stopped(str(stopped.get("by")), str(stopped.get("why") or ""))
             self.finish_cell(cast(Mount, mount), why)
         elif mine and left_shorted(report) and not _short_allowed(record):
             self.finish_cell(cast(Mount, mount), f"it was left shorted ({reason})")

@@ -496,3 +496,29 @@ def test_what_cannot_work_ends_with_2_and_tells_the_line(
     )
     assert main(["queue", "campaign", str(path), "--dry-run"]) == REFUSED
     assert f"{path}, line " in capsys.readouterr().err
+
+
+def test_mistakes_in_the_campaign_hide_no_other_reason(tmp_path: Path) -> None:
+    plan = refused(
+        tmp_path,
+        {
+            "campaign": "two words",
+            "priority": "high",
+            "colour": "red",
+            "stations": ["Z9"],
+            "samples": [{"cell": "zn-bare", "replicates": 0}, {"cell": "zn-bar", "lables": ["a"]}],
+            "protocols": [{"protocol": "zinc-wetting", "set": {"every.imge_s": 1}}],
+        },
+        "line 1, campaign: ",
+        "line 2, priority: ",
+        "line 3, colour: there is no such key",
+        "samples[0].replicates: should be greater than or equal to 1",
+        "samples[1].lables: there is no such key; did you mean 'labels'",
+        "no station 'Z9': there are A1, A2",
+        "no cell 'zn-bar'",
+        "every.imge_s: there is no such key; did you mean 'image_s'",
+    )
+    assert plan.items == ()
+    for entry in ({"replicates": 2}, "zn-bare"):
+        with pytest.raises(ConfigurationError, match=r"samples\[0\]"):
+            planned(tmp_path, ONE | {"samples": [entry]})

@@ -39,7 +39,7 @@ def test_the_item_of_highest_priority_is_next_and_of_equals_the_first() -> None:
 @pytest.mark.parametrize(
     ("kwargs", "told"),
     [
-        ({"hold": True}, "somebody to release it"),
+        ({"hold": True}, "its release (it is on hold)"),
         ({"at": iso(NOW + 60)}, "its time"),
         ({"at": "tomorrow"}, "a time that is none"),
         ({"after": "before-it"}, "item before-i"),
@@ -120,5 +120,9 @@ def test_of_what_items_wait_for_a_mount_is_told_first() -> None:
     )
     assert choose(items[:1], lambda uid: None, mounted(), NOW).told.startswith(
         "1 item waits for its time"
+    )
+    held = [item("a", hold=True), item("b", cell="zn-2")]
+    assert choose(held, lambda uid: None, mounted(), NOW).told == (
+        "2 items wait, one for its cell zn-2 to be mounted: zn-1 is"
     )
     assert choose([], lambda uid: None, None, NOW).told == ""

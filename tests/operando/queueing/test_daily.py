@@ -117,7 +117,11 @@ def test_figure_and_table_are_written_with_states_alarms_and_what_has_no_numbers
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     named = {**synthetic.HALF_CELL, "cell_id": "$x_1$ <b>"}
+    # It was in A1 before, and another one was only looked at.
+    before = {**synthetic.HALF_CELL, "cell_id": "zn-0"}
     with (
+        cycling(before, "A1", stop="success", time=time.time() - 1e6),
+        cycling({**before, "cell_id": "zn-1"}, "A4", stop="success", plan_name="look_at_cell"),
         cycling(synthetic.HALF_CELL, "A1", stop="success"),
         cycling(named, "A2", stop="fail"),
         cycling({"cell_id": "none of ours"}, "A3"),
@@ -129,7 +133,12 @@ def test_figure_and_table_are_written_with_states_alarms_and_what_has_no_numbers
     alerts.close()
     record = Record(item="item-A1", station="A1", cell_id="ZN-CU-1", state="resumed")
     day, figure, text = write_day(tmp_path, records={"item-A1": record})
+    assert [(one.cell_id, len(one.alarms)) for one in day.cells[:2]] == [
+        ("zn-0", 0),
+        ("ZN-CU-1", 1),
+    ]
     states = {one.station: (one.state, len(one.alarms)) for one in day.cells}
+    assert "A4" not in states
     assert states["A1"] == ("resumed", 1)
     assert states["A2"][0] == "failed"
     assert figure.parent == tmp_path / "state" / "daily"
@@ -141,6 +150,8 @@ def test_figure_and_table_are_written_with_states_alarms_and_what_has_no_numbers
     assert (tmp_path / "out" / "1999-01-01.png").exists()
     assert cli.main(["daily", "--date", "yesterday"]) == cli.REFUSED
     assert "2026-11-27" in capsys.readouterr().err
+    assert cli.main(["daily", "--date", "2999-01-01"]) == cli.REFUSED
+    assert "is to come" in capsys.readouterr().err
 
 
 def test_the_day_is_left_with_who_sends_alerts(

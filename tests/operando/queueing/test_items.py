@@ -1,5 +1,6 @@
 """What an item of a queue is made of, and what is refused."""
 
+import dataclasses
 import datetime
 import json
 import time
@@ -17,8 +18,10 @@ from operando.configuration import (
     load_protocol,
     names,
 )
+from operando.queueing.decided import Decided
 from operando.queueing.errors import QueueError
 from operando.queueing.items import as_data, due_at, longest_s, told_time, validated
+from operando.resume import Decisions
 from techniques import (
     Cell,
     Electrode,
@@ -114,6 +117,7 @@ def test_a_bench_file_with_wrong_limits_is_explained_as_ever(tmp_path: Any) -> N
         ({"on_death": "pray"}, r"on_death: got 'pray'.*resume, skip, hold"),
         ({"holds": True}, "there is no such key; did you mean 'hold'"),
         ({"at": "tomorrow"}, r"at: 'tomorrow' is no time: write YYYY-MM-DD HH:MM"),
+        ({"at": "2026-12-01"}, r"at: '2026-12-01' is a day: .* 2026-12-01 HH:MM"),
         ({"at": "2020-01-01T00:00:00+00:00"}, r"2020-01-01 .*is past: it is 20\d\d-"),
         ({"ticket": "x"}, "no ticket"),
         ({"label": "x" * 201}, "the item, label: "),
@@ -197,3 +201,22 @@ def test_a_mistyped_year_is_noticed() -> None:
 def test_the_length_of_an_item_is_that_of_its_program() -> None:
     assert longest_s(_item()) == 10.0
     assert longest_s(_item(sample={})) is None
+
+
+def test_a_time_that_comes_twice_or_never_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TZ", "Europe/Berlin")
+    time.tzset()
+    try:
+        with pytest.raises(ValueError, match=r"write 2026-10-25 02:30\+02:00 or .*02:30\+01:00"):
+            due_at("2026-10-25 02:30")
+        with pytest.raises(ValueError, match="does not come, for the clocks are set forward"):
+            due_at("2027-03-28 02:30")
+        assert due_at("2026-10-25 02:30+01:00") - due_at("2026-10-25 02:30+02:00") == 3600
+        assert due_at("2026-10-25 03:30") - due_at("2026-10-25 01:30") == 3 * 3600
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+
+
+def test_what_can_be_decided_of_a_held_item_is_what_a_resume_takes() -> None:
+    assert list(Decided.__annotations__) == [one.name for one in dataclasses.fields(Decisions)]

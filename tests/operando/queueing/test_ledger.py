@@ -142,6 +142,16 @@ def test_32_channels_stand_in_one_table() -> None:
     assert data["items"][0]["resumes"] == 1
 
 
+def test_a_table_for_a_terminal_leaves_noughts_out() -> None:
+    items = [record("i1", "stopped", reason="smoke"), record("i2", "removed")]
+    found = account(items, [seen(1, 2, item="i1")], ["A1"])
+    head, row = told(found, width=80).splitlines()[:2]
+    kept = ["station", "cells", "items", "done", "stopped", "removed", "half-cycles", "findings"]
+    assert head.split() == kept
+    assert row.split() == ["A1", "1", "2", "0", "1", "1", "2", "0"]
+    assert "waited h" in told(found)
+
+
 def lost() -> Attempt:
     return Attempt(kind="run", began=1.0, ended=2.0, exit_status="lost", reason="killed")
 

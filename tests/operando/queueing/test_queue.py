@@ -24,8 +24,9 @@ from operando.queueing._known import OVER
 from operando.queueing._redis import RedisServer, client
 from operando.queueing.desk import Desk, add_at_desk
 from operando.queueing.errors import QueueError
+from operando.queueing.listing import table
 from operando.queueing.managers import Manager, start_manager, wait_for_manager
-from operando.queueing.model import Attempt, Command, Mount, Record
+from operando.queueing.model import AMENDED, Attempt, Command, Mount, Record
 from operando.queueing.mounting import finished_key
 from operando.queueing.places import private, socket_dir, station_dir
 from operando.queueing.queue import Queue
@@ -237,7 +238,9 @@ def test_the_list_tells_what_each_item_waits_for(
     def waits() -> dict[str, str]:
         return {one.item: one.waits for one in queue.list("A1")}
 
-    assert set(waits().values()) == {"on hold", f"for {CELL_ID} to be mounted"}
+    mount = f"for {CELL_ID} to be mounted"
+    others = {"on hold", f"{mount}, until {later}", f"{mount}, after {plain[:8]}"}
+    assert set(waits().values()) == {mount, *others}
     assert list(waits()) == [first, plain, held, timed, after]
     _mount(store)
     assert waits()[first] == "station closed"
@@ -467,8 +470,16 @@ def test_what_is_asked_reaches_the_station(running: Running, queue: Queue, store
         Record(item=item, station="A1", cell_id=CELL_ID, state="running", kwargs=kwargs)
     )
     store.change_station("A1", state="running", item=item)
-    queue.skip_step("A1", by="anna")
-    queue.amend(CELL_ID, PROTOCOL, "longer", by="anna")
+    queue.skip_step(CELL_ID, by="anna")
+    with pytest.raises(QueueError, match="runs by this protocol already"):
+        queue.amend("A1", PROTOCOL)
+    changed = kwargs["protocol"] | {"description": "longer"}
+    queue.amend(CELL_ID, changed, "longer", by="anna")
+    store.client.set(f"{AMENDED}{item}", json.dumps(changed))
+    with pytest.raises(QueueError, match="runs by this protocol already"):
+        queue.amend("A1", changed)
+    with pytest.raises(QueueError, match=f"A1 is a station: name its cell, {CELL_ID}"):
+        queue.stop("A1")
     queue.abort("A1", "smoke", by="ben")
     asked = queue.stop(CELL_ID, by="ben")
     taken = [store.pop_command("A1") for _ in range(4)]
@@ -688,11 +699,15 @@ def test_the_command_adds_lists_and_removes(
     assert main(["queue", "list", "--json", "--station", "A1"]) == OK
     assert [one["item"] for one in json.loads(capsys.readouterr().out)] == [b, a]
     assert main(["queue", "remove", b, "--by", "anna"]) == OK
+    removed = f"Item {b[:8]} ({PROTOCOL} on {CELL_ID}) of station A1 was removed.\n"
+    assert capsys.readouterr().out == removed
     assert main(["queue", "history", "--json"]) == OK
     assert json.loads(capsys.readouterr().out)[0]["reason"] == "removed by anna"
     assert main(["queue", "pause", "A1"]) == main(["queue", "resume", "A1"]) == OK
     assert main([*add, "--station", "A3"]) == REFUSED
     assert "did you mean" in capsys.readouterr().err
+    assert main(["queue", "ledger", "--station", "A9"]) == REFUSED
+    assert "there is no station 'A9'" in capsys.readouterr().err
     assert main(["queue", "abort", "A1"]) == REFUSED
     assert "nothing runs in station A1" in capsys.readouterr().err
 
@@ -736,3 +751,20 @@ def test_a_desk_adds_what_is_asked(
     monkeypatch.undo()
     assert add_at_desk(running.folder, asked) is None
     assert len(_ids(running)) == 3
+
+
+def test_a_table_keeps_to_the_terminal_and_to_its_lines() -> None:
+    heads, long = ("item", "station", "state"), f"done: {'as it should be, ' * 9}and so on"
+    rows = [("1234abcd", "A1", long), ("5678abcd", "A2", "two\nlines")]
+    whole = table(heads, rows).splitlines()
+    assert whole[1:] == [f"1234abcd  A1       {long}", "5678abcd  A2       two lines"]
+    cut = table(heads, rows, 60).splitlines()
+    assert [len(line) for line in cut] == [24, 60, 28]
+    assert cut[1].endswith("…")
+    below = table(heads, rows, 40).splitlines()
+    assert below[:3] == ["item      station", "          state", "1234abcd  A1"]
+    assert below[3:5] == [
+        "          done: as it should be, as it",
+        "          should be, as it should be, …",
+    ]
+    assert below[5:] == ["5678abcd  A2", "          two lines"]
