@@ -23,6 +23,8 @@ _LONGEST = 1000
 # On battery and not heard of for so long: it is taken to be low, as upsmon does (DEADTIME).
 DEAD_S = 15.0
 _TOLD_AFTER_S = 60.0
+# Mains that come back may go again at once, and instruments take their time to start.
+BACK_AFTER_S = 30.0
 
 
 def status(ups: str) -> frozenset[str]:
@@ -72,6 +74,7 @@ class UpsWatch:
         self._known = ""
         self._heard_at: float | None = None
         self._told = False
+        self._on_line_at: float | None = None
 
     def serve(self, stopping: threading.Event) -> None:
         """Ask again and again until ``stopping`` is set; whatever fails is tried again."""
@@ -91,13 +94,22 @@ class UpsWatch:
         try:
             words = status(self._ups)
         except (OSError, ValueError) as error:
+            self._on_line_at = None
             self._silent(now - self._heard_at, str(error))
             return
         self._heard_at, self._told = now, False
+        if words & {"OB", "FSD"} or "OL" not in words:
+            self._on_line_at = None
+        elif self._on_line_at is None:
+            self._on_line_at = now
         if words & {"OB", "FSD"}:
             self._say("low" if words & {"LB", "FSD"} else "lost", " ".join(sorted(words)))
-        elif "OL" in words and not ("LB" in words and self._known != "lost"):
+        elif (
+            self._on_line_at is not None
+            and (now - self._on_line_at >= BACK_AFTER_S or not self._mine())
             # What was ended because the battery was low waits until it is charged.
+            and not ("LB" in words and self._known != "lost")
+        ):
             self._say("back", " ".join(sorted(words)))
 
     def _silent(self, silent_s: float, why: str) -> None:

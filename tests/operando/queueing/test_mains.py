@@ -34,7 +34,7 @@ from operando.queueing.supervisor._deaths import LOOK_FIRST, MAINS
 from operando.queueing.supervisor._house import House
 from operando.queueing.supervisor._processes import Process
 from operando.queueing.supervisor._station import Station
-from operando.queueing.supervisor._ups import DEAD_S, UpsWatch, status
+from operando.queueing.supervisor._ups import BACK_AFTER_S, DEAD_S, UpsWatch, status
 from techniques import StationEntry, StationsFile
 
 CELL = {"cell_id": "zn-1"}
@@ -363,10 +363,16 @@ def test_what_a_ups_tells_is_said_of_all_stations_when_it_changes(upsd: Upsd, fo
     assert said("OB DISCHRG") == [False, None]
     assert said("OB LB DISCHRG") == [True, True]
     assert said("OB") == [True, True]
-    assert said("OL LB CHRG") == [True, True]  # the next cut would be too much for it
+    assert said("OL LB CHRG", 1.0) == [True, True]
+    assert said("OL LB CHRG", 2.0 + BACK_AFTER_S) == [True, True]  # the next cut ended it
+    assert said("OB LB", 3.0 + BACK_AFTER_S) == [True, True]
+    assert said("OL", 4.0 + BACK_AFTER_S) == [True, True]  # it may go again at once
     set_back(folder, "A2")
     set_lost(folder, "A2", by="Ada")
-    assert said("OL CHRG") == [None, False]  # what a person has said a person takes back
+    assert said("OL CHRG", 4.0 + 2 * BACK_AFTER_S) == [
+        None,
+        False,
+    ]  # what a person has said a person takes back
     # On battery, and then the UPS is heard of no more: another supervisor, too, knows.
     set_back(folder, "A2")
     assert said("OB", 100.0) == [False, False]
@@ -374,7 +380,8 @@ def test_what_a_ups_tells_is_said_of_all_stations_when_it_changes(upsd: Upsd, fo
     assert said("ERR DATA-STALE", 100.0) == [False, False]
     assert said("ERR DATA-STALE", 101.0 + DEAD_S) == [True, True]
     assert said("FSD OL", 200.0) == [True, True]
-    assert said("OL", 201.0) == [None, None]
+    assert said("OL", 201.0) == [True, True]
+    assert said("OL", 201.0 + BACK_AFTER_S) == [None, None]
 
 
 def test_that_a_ups_does_not_answer_is_told_once(folder: Path) -> None:
