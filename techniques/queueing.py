@@ -112,6 +112,13 @@ class StationsFile(Data):
         "whose password is in $OPERANDO_REDIS_PASSWORD.",
     )
     stations: tuple[StationEntry, ...] = Field(min_length=1)
+    ups: str | None = Field(
+        default=None,
+        pattern=r"^[A-Za-z0-9_.-]+@[A-Za-z0-9_.-]+(:[0-9]{1,5})?$",
+        description="The UPS of these stations, NAME@HOST or NAME@HOST:PORT of a server of Network "
+        "UPS Tools (upsd), which is asked every 5 s; none: its scripts call operando station "
+        "mains, or nobody does.",
+    )
     alerts: AlertSettings = AlertSettings()
     retention: Retention = Retention()
     daily_at: str | None = Field(

@@ -70,7 +70,7 @@ class MainsLost(Data):
         if over_at is None:
             ends = "what runs goes on until the battery is low"
         elif over_at <= time.time():
-            ends = "what ran was ended, its cell opened"
+            ends = "what ran is ended, its cell opened"
         else:
             at = time.strftime("%H:%M:%S", time.localtime(over_at))
             ends = f"what runs is ended at {at}, its cell opened"

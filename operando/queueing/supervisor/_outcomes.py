@@ -287,7 +287,8 @@ class Outcomes:
 
     def waits_for_mains(self, record: Record) -> bool:
         """Return whether an item is held for nothing but that the mains were lost."""
-        return record.state == "held" and record.attempts[-1].exit_status == MAINS
+        last = record.attempts[-1:]
+        return record.state == "held" and [one.exit_status for one in last] == [MAINS]
 
     def mains_are_back(self, record: Record) -> None:
         """Have an item go on that waited for the mains: its cell is looked at first."""

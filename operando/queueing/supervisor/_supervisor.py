@@ -24,6 +24,7 @@ from ._processes import Process
 from ._simulators import bury
 from ._station import Station
 from ._surroundings import Surroundings
+from ._ups import UpsWatch
 
 _log = logging.getLogger(__name__)
 
@@ -106,11 +107,20 @@ class Supervisor:
                         stack.enter_context(Desk(self._data_dir))
                     except (OSError, QueueError) as error:
                         _log.warning("there is no desk, so that adding items is slower: %s", error)
+                    self._watch_ups()
                     self._supervise()
             finally:
                 (self._folder / TOLD).unlink(missing_ok=True)
         finally:
             os.close(fd)
+
+    def _watch_ups(self) -> None:
+        """Listen to the UPS, if there is one, also while Redis is gone."""
+        if self._file.ups is not None:
+            watch = UpsWatch(self._data_dir, self._file.ups, lambda: self._file)
+            threading.Thread(
+                target=watch.serve, args=(self._stopping,), name="ups", daemon=True
+            ).start()
 
     def _supervise(self) -> None:
         house: House | None = None

@@ -3,11 +3,14 @@
 import dataclasses
 import json
 import signal
+import socketserver
 import subprocess
+import threading
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import redis
@@ -31,6 +34,7 @@ from operando.queueing.supervisor._deaths import LOOK_FIRST, MAINS
 from operando.queueing.supervisor._house import House
 from operando.queueing.supervisor._processes import Process
 from operando.queueing.supervisor._station import Station
+from operando.queueing.supervisor._ups import BACK_AFTER_S, DEAD_S, UpsWatch, status
 from techniques import StationEntry, StationsFile
 
 CELL = {"cell_id": "zn-1"}
@@ -290,6 +294,108 @@ def test_an_item_that_fails_without_mains_is_for_people_to_decide(bench: Bench) 
     assert not bench.station._outcomes.waits_for_mains(bench.record)
 
 
+# -- a UPS that is asked
+
+
+class Upsd(socketserver.ThreadingTCPServer):
+    """A server of one UPS, ``rack``, with what of RFC 9271 is asked for."""
+
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Asked)
+        self.status = "OL"
+        self.ups = f"rack@127.0.0.1:{self.server_address[1]}"
+
+
+class Asked(socketserver.StreamRequestHandler):
+    """Answers what one client asks, a line for a line."""
+
+    def handle(self) -> None:
+        for line in self.rfile:
+            words = line.decode("ascii").split()
+            told = cast(Upsd, self.server).status
+            if words[:2] != ["GET", "VAR"] or len(words) != 4:
+                answer = "ERR UNKNOWN-COMMAND"
+            elif words[2] != "rack":
+                answer = "ERR UNKNOWN-UPS"
+            elif words[3] != "ups.status":
+                answer = "ERR VAR-NOT-SUPPORTED"
+            else:
+                answer = told if told.startswith("ERR") else f'VAR rack ups.status "{told}"'
+            self.wfile.write(f"{answer}\n".encode())
+
+
+@pytest.fixture
+def upsd() -> Iterator[Upsd]:
+    with Upsd() as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()
+
+
+def test_a_ups_tells_how_it_is_or_why_not(upsd: Upsd) -> None:
+    upsd.status = "OB DISCHRG LB"
+    assert status(upsd.ups) == {"OB", "DISCHRG", "LB"}
+    with pytest.raises(ValueError, match="UNKNOWN-UPS"):
+        status(upsd.ups.replace("rack", "cellar"))
+    upsd.status = "ERR DATA-STALE"
+    with pytest.raises(ValueError, match="DATA-STALE"):
+        status(upsd.ups)
+
+
+def test_what_a_ups_tells_is_said_of_all_stations_when_it_changes(upsd: Upsd, folder: Path) -> None:
+    two = tuple(StationEntry(name=name, bench="bench", supply="ups") for name in ("A1", "A2"))
+    file = StationsFile(redis="127.0.0.1:1", stations=two, ups=upsd.ups)
+    watch = UpsWatch(folder, upsd.ups, lambda: file)
+
+    def said(words: str, now: float = 0.0) -> list[bool | None]:
+        upsd.status = words
+        watch.look(now)
+        marks = [mark_of(folder, one.name) for one in two]
+        return [None if mark is None else mark.low for mark in marks]
+
+    assert said("OL") == [None, None]
+    assert said("OB DISCHRG") == [False, False]
+    set_back(folder, "A2")  # somebody says so, and is believed as long as the battery is not low
+    assert said("OB DISCHRG") == [False, None]
+    assert said("OB LB DISCHRG") == [True, True]
+    assert said("OB") == [True, True]
+    assert said("OL LB CHRG", 1.0) == [True, True]
+    assert said("OL LB CHRG", 2.0 + BACK_AFTER_S) == [True, True]  # the next cut ended it
+    assert said("OB LB", 3.0 + BACK_AFTER_S) == [True, True]
+    assert said("OL", 4.0 + BACK_AFTER_S) == [True, True]  # it may go again at once
+    set_back(folder, "A2")
+    set_lost(folder, "A2", by="Ada")
+    assert said("OL CHRG", 4.0 + 2 * BACK_AFTER_S) == [
+        None,
+        False,
+    ]  # what a person has said a person takes back
+    # On battery, and then the UPS is heard of no more: another supervisor, too, knows.
+    set_back(folder, "A2")
+    assert said("OB", 100.0) == [False, False]
+    watch = UpsWatch(folder, upsd.ups, lambda: file)
+    assert said("ERR DATA-STALE", 100.0) == [False, False]
+    assert said("ERR DATA-STALE", 101.0 + DEAD_S) == [True, True]
+    assert said("FSD OL", 200.0) == [True, True]
+    assert said("OL", 201.0) == [True, True]
+    assert said("OL", 201.0 + BACK_AFTER_S) == [None, None]
+
+
+def test_that_a_ups_does_not_answer_is_told_once(folder: Path) -> None:
+    file = StationsFile(stations=(StationEntry(name="A1", bench="bench"),))
+    watch = UpsWatch(folder, "rack@127.0.0.1:1", lambda: file)
+    for now in (0.0, 59.0, 61.0, 99.0):
+        watch.look(now)
+    spool = Spool(spool_path(folder))
+    spool.read()
+    (alert,) = spool.alerts.values()
+    assert (alert.event, alert.title) == ("mains_lost", "UPS rack@127.0.0.1:1 does not answer")
+    assert mark_of(folder, "A1") is None
+
+
 # -- what people and the scripts of a UPS say
 
 
@@ -310,7 +416,7 @@ def test_the_mains_of_stations_are_lost_and_back(
     marks = [mark_of(bench.folder, name) for name in ("A1", "A2")]
     assert [mark.low for mark in marks if mark] == [True, False]
     control = Control(bench.folder)
-    assert "the battery is low (on battery); what ran was ended" in control.shown("A1").why
+    assert "the battery is low (on battery); what ran is ended" in control.shown("A1").why
     with pytest.raises(QueueError, match="mains back A1"):
         control.decide("A1", "resume", by="me")
     main(["station", "mains", "back", "--by", "nut"])
