@@ -79,7 +79,7 @@ class Server:
                 stderr=log,
                 env=os.environ | {"TILED_SINGLE_USER_API_KEY": KEY},
             )
-        give_up = time.monotonic() + 50
+        give_up = time.monotonic() + 100
         while time.monotonic() < give_up:
             assert self.process.poll() is None, self.log.read_text()[-2000:]
             with socket.socket() as asked:
@@ -120,9 +120,9 @@ def server(tmp_path_factory):
                 f"uri: {served.uri}\nkey_file: {key}\nassets_at: {folder / 'srv' / name}\n"
             )
         served.database = database
-        served.start()
         served.folders = [folder / name for name in COMPUTERS]
         try:
+            served.start()
             yield served
         finally:
             for data in served.folders:
