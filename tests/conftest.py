@@ -47,6 +47,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--bench", action="store_true", help="also run what needs real instruments")
 
 
+# What is marked long starts services and stations: on a busy computer minutes pass before a test
+# that hangs can be told from one that waits for them.
+_HANGS_AFTER_S = 300.0
 # Marker -> why tests that have it are not run here; told at the end, whatever was asked for.
 _NOT_HERE = pytest.StashKey[dict[str, str]]()
 
@@ -66,6 +69,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     kept = [item for item in items if not unwanted & {mark.name for mark in item.iter_markers()}]
     config.hook.pytest_deselected(items=[item for item in items if item not in kept])
     items[:] = kept
+    for item in items:
+        limit = item.get_closest_marker("timeout")
+        if item.get_closest_marker("long") and (limit is None or limit.args[0] < _HANGS_AFTER_S):
+            item.add_marker(pytest.mark.timeout(_HANGS_AFTER_S), append=False)
 
 
 def pytest_terminal_summary(
