@@ -245,7 +245,7 @@ def _columns(rows: Mapping[str, Any], stream: str, *names: str) -> Iterator[tupl
     """Yield rows of columns of a stream; none if one of them is not there."""
     columns = [rows.get(f"{stream}_{name}") for name in names]
     if all(column is not None for column in columns):
-        yield from zip(*columns, strict=True)  # type: ignore[arg-type]  # none is None
+        yield from zip(*columns, strict=True)
 
 
 def end_state(run: Run) -> dict[str, Any] | None:
