@@ -455,7 +455,7 @@ def test_a_stranger_without_the_key_is_not_let_in(record, catalog):
     import httpx
 
     uri = ensure_service(record).uri
-    with httpx.Client(trust_env=False) as client:
+    with httpx.Client(trust_env=False, timeout=60) as client:
         assert client.get(f"{uri}/api/v1/metadata/").status_code == 401
         assert client.get(f"{uri}/operando/status").status_code == 401
 
@@ -465,7 +465,7 @@ def test_the_service_leaves_out_what_takes_long_to_import_and_nobody_asks_for(re
 
     service = ensure_service(record)
     assert "llvmlite" not in Path(f"/proc/{service.pid}/maps").read_text()
-    with httpx.Client(trust_env=False, params={"api_key": service.key}) as client:
+    with httpx.Client(trust_env=False, timeout=60, params={"api_key": service.key}) as client:
         assert client.get(f"{service.uri}/api/v1/metadata/").status_code == 200
         assert client.get(f"{service.uri}/api/graphql").status_code == 404
 

@@ -1,13 +1,14 @@
 """What the tests from the wire to the number share: a simulated bench, and what really happened."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
 
 from instruments.bench_file import BenchFile
+from instruments.transport._buffered import BufferedTransport
 from operando.configuration import load_bench, load_cell
 from operando.session import Session
 from operando.simulation import SimulatedBench
@@ -92,6 +93,26 @@ def plate_strip(
         every=every or Schedule(),
         limits=limits or SafetyLimits(),
     )
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _patient_lines() -> Iterator[None]:
+    """Wait longer for what instruments answer: simulators are kept from it by a busy computer."""
+    lines, exactly = BufferedTransport.read_line, BufferedTransport.read_exactly
+
+    def patience(timeout_s: float) -> float:
+        return timeout_s if timeout_s < 0.5 else max(timeout_s, 20.0)
+
+    def read_line(self: BufferedTransport, timeout_s: float) -> bytes:
+        return lines(self, patience(timeout_s))
+
+    def read_exactly(self: BufferedTransport, n: int, timeout_s: float) -> bytes:
+        return exactly(self, n, patience(timeout_s))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(BufferedTransport, "read_line", read_line)
+        patch.setattr(BufferedTransport, "read_exactly", read_exactly)
+        yield
 
 
 @pytest.fixture(scope="session", name="plate_strip")

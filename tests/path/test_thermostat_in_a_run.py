@@ -18,7 +18,7 @@ from techniques import Protocol, Schedule
 pytestmark = pytest.mark.timeout(180)
 CELL = "na-znag-symmetric"
 ALL = {"potentiostat", "thermostat"}
-EVERY = Schedule(temperature_s=30.0, tolerance_s=10.0)
+EVERY = Schedule(temperature_s=60.0, tolerance_s=20.0)
 
 
 @pytest.fixture(scope="module")
@@ -41,8 +41,8 @@ def test_its_temperature_is_a_stream_on_the_leaders_clock_and_stays_after_the_ru
     def each_when_it_is_due(streams: list[Any]) -> None:
         columns = streams[0].columns
         regular = columns["thermostat_t_before"][columns["thermostat_phase"] == 0]
-        assert len(regular) > 20
-        assert np.median(np.diff(regular)) == pytest.approx(30.0, abs=10.0)
+        assert len(regular) > 10
+        assert np.median(np.diff(regular)) == pytest.approx(60.0, abs=20.0)
 
     first, second = in_time(run_twice, each_when_it_is_due)
     before, after = first.columns["thermostat_t_before"], first.columns["thermostat_t_after"]
