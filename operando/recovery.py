@@ -387,7 +387,7 @@ class Recovery:
             self._session.devices[LEADER].safe_state()
         except InstrumentError as error:
             return f"that the cell is open is NOT KNOWN ({error})"
-        return "the cell is open"
+        return "the cell stays open"
 
     def _hear(self) -> None:
         while (asked := self._session.requests.take()) is not None:
