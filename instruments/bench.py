@@ -1,7 +1,7 @@
 """The bench: the instruments of one bench file, connected and left together."""
 
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
@@ -18,6 +18,7 @@ from instruments.interlock.entry import InterlockEntry
 from instruments.lending import Lender, Shareable, Sharing
 from instruments.plugins import package_of
 from instruments.raman.entry import RamanEntry
+from instruments.relay_board.entry import RelayBoardEntry
 from instruments.strangers import mark_of, refuse_stranger
 from instruments.thermostat.device import ThermostatDevice
 
@@ -128,6 +129,7 @@ class Bench:
                 self._tell_unsafe(name, failure)
             if not failures:
                 self._left_well(name)
+                self._forget_unsafe(name)
             self._opened.discard(name)
 
     def comes_and_goes(self, name: str) -> bool:
@@ -199,6 +201,8 @@ class Bench:
                 sharing.connect()
                 try:
                     self._identities[name] = self._parts.drivers[name].identify()
+                    # A board keeps the relays closed that a program has left so which has died.
+                    self._parts.devices[name].safe_state()
                 finally:
                     sharing.release()
             finally:
@@ -300,11 +304,6 @@ class Bench:
         """Note that who answered last at an address was left safe."""
         if name in self._marks:
             self._answer_for(name, self._known(name) - {self._marks[name]})
-        if name in self.unsafe and not self._known(name):
-            # One that was not safe when it was left is, since it was reached again.
-            self.unsafe.remove(name)
-            told = f"{name}: "
-            self.left_unsafe = [text for text in self.left_unsafe if not text.startswith(told)]
 
     def connect_what_answers(self) -> dict[str, Exception]:
         """Open every instrument that can be; return why the others could not, by name.
@@ -321,6 +320,32 @@ class Bench:
         failures = self._failing(device.safe_state for device in self._parts.devices.values())
         if failures:
             raise failures[0]
+
+    def settle(self, names: Collection[str]) -> list[Exception]:
+        """Make safe what a program that died has left, beyond what connecting does by itself.
+
+        For instruments of these names that are connected: a thermostat goes to its safe
+        temperature, whoever moved it, and relays open. Returns what failed, which is told in
+        ``left_unsafe`` as well.
+        """
+        actions: list[tuple[str, Callable[[], object]]] = []
+        for name in names:
+            device = self._parts.devices.get(name)
+            if isinstance(device, ThermostatDevice):
+                actions.append((name, device.leave_alone))
+            elif isinstance(self.file.instruments[name], RelayBoardEntry):
+                actions += [
+                    (name, self._parts.devices[user].safe_state)
+                    for user, entry in self.file.instruments.items()
+                    if name in entry.boards and user in self._parts.devices
+                ]
+        failed = []
+        for name, action in actions:
+            if name in self._opened:
+                for failure in self._failing([action]):
+                    failed.append(failure)
+                    self._tell_unsafe(name, failure)
+        return failed
 
     def make_safe(self) -> dict[str, str | Exception]:
         """Connect and make safe whatever answers; return what became of each instrument, by name.
@@ -369,12 +394,21 @@ class Bench:
                 self._left_well(name)
         for name, doubt in self.doubts().items():
             told[name] = told.get(name) or [doubt]
-        self.left_safe |= {name for name in self._opened if not told.get(name)}
+        self.left_safe |= {
+            name for name in self._opened if not told.get(name) and name not in self.unsafe
+        }
         for name, failures in told.items():
             # What never was reached here is as it was found; that was told when it did not connect.
             for failure in failures if name in self._opened else ():
                 self._tell_unsafe(name, failure)
         self._opened.clear()
+
+    def _forget_unsafe(self, name: str) -> None:
+        """Take back that one was not left safe, if nobody is left of whom that is not known."""
+        if name in self.unsafe and not self._known(name):
+            self.unsafe.remove(name)
+            told = f"{name}: "
+            self.left_unsafe = [text for text in self.left_unsafe if not text.startswith(told)]
 
     def _tell_unsafe(self, name: str, failure: Exception) -> None:
         text = f"{name}: {str(failure) or repr(failure)}"

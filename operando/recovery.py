@@ -381,10 +381,18 @@ class Recovery:
                 return
             self._session.wait(min(_POLL_S, left))
 
+    def _cell(self) -> str:
+        """Return how the cell is, in words; the potentiostat has failed, and is asked."""
+        try:
+            self._session.devices[LEADER].safe_state()
+        except InstrumentError as error:
+            return f"that the cell is open is NOT KNOWN ({error})"
+        return "the cell stays open"
+
     def _hear(self) -> None:
         while (asked := self._session.requests.take()) is not None:
             if isinstance(asked.request, StopCell):
-                asked.accept("nothing goes on, and the cell stays open; what was measured is kept")
+                asked.accept(f"nothing goes on, and {self._cell()}; what was measured is kept")
                 raise _GivenUpError(told_of_stop(asked.request), by_hand=True)
             asked.refuse(
                 "not done: the potentiostat failed, and nothing runs until it answers again. Ask "

@@ -608,7 +608,9 @@ class PotentiostatDevice(_Pages):
         self._running = False
         self._finished_rows = True
         if failure is None and self._stopped_as_failure:
-            failure = InstrumentError(f"{self.name}: the program was stopped, the cell is open")
+            confirmed = self._driver.program_end.ending != "unknown"
+            cell = "the cell is open" if confirmed else "it did not tell that it opened the cell"
+            failure = InstrumentError(f"{self.name}: the program was stopped, {cell}")
         if failure is None:
             status.set_finished()
         else:

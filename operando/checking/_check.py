@@ -58,6 +58,7 @@ def check(
     with guarding(connected, data_dir) as guard:
         try:
             silent = connected.connect_what_answers()
+            connected.settle(guard.unsafe)
             # A potentiostat that says nothing may be running a program.
             cell_open = not any(bench.instruments[name].kind == "potentiostat" for name in silent)
             guard.wait(cell_open=cell_open)

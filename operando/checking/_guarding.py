@@ -35,11 +35,16 @@ def guard_item(state: Mapping[str, Any] | None) -> Item:
 
 
 class Guarding:
-    """What became of the guard of a check; ``item`` tells it when it has been asked to `wait`."""
+    """What became of the guard of a check; ``item`` tells it when it has been asked to `wait`.
+
+    Attributes:
+        unsafe: what a guard of a dead owner had not made safe yet, by name.
+    """
 
     def __init__(self, guard: Guard | None, item: Item) -> None:
         self._guard = guard
         self.item = item
+        self.unsafe: frozenset[str] = frozenset()
 
     def wait(self, *, cell_open: bool) -> None:
         """Wait until it watches, or has told why it cannot; see `Guard.wait`."""
@@ -65,7 +70,9 @@ def guarding(bench: Bench, data_dir: Path) -> Iterator[Guarding]:
     """Have a guard of a dead owner let the bench go, and one of our own watch over it meanwhile."""
     taken = take_back(bench.file, data_dir)
     try:
-        yield from _guarding(bench, data_dir)
+        with contextmanager(_guarding)(bench, data_dir) as guard:
+            guard.unsafe = frozenset(name for one in taken for name in one.unsafe)
+            yield guard
     finally:
         safe = [x for x in taken if bench.left_safe.issuperset(x.unsafe)]
         strange = settle(safe, bench.marks())

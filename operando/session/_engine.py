@@ -28,8 +28,8 @@ SIGN_CONVENTION = "IUPAC"
 LEADER = "potentiostat"
 INTERRUPTED = """
 The plan was interrupted; RE.state tells what it is now.
-    'idle'    It has ended: cell open, laser off, everything measured is kept. A program that runs
-              on an instrument cannot be paused.
+    'idle'    It has ended: cell open and laser off unless an error says otherwise, everything
+              measured is kept. A program that runs on an instrument cannot be paused.
     'paused'  RE.resume() goes on, RE.abort() ends it properly, RE.halt() drops it as it is.
 """
 _ASK_AGAIN = (

@@ -223,7 +223,10 @@ class Session(Records):
             self._start_guard()
             self.bench.connect()
             self._connected = True
-            # Whoever answered has its cell open, or its laser off.
+            # Whoever answered has its cell open, or its laser off; what else there is follows.
+            failed = self.bench.settle({x for one in self.taken_back for x in one.unsafe})
+            if failed:
+                raise failed[0]
             self._lent = settle(self.taken_back, self.bench.marks())
             self._tell_strangers()
             if self._guard is not None:

@@ -77,10 +77,24 @@ def made_safe(file: BenchFile, name: str, known: Known | None) -> str:
         resort.release()
 
 
+def light_left_on(bay: Bay, bench: int) -> NumatoRelayBoard:
+    board = NumatoRelayBoard(bay.benches[bench].address("relay_board"))
+    board.connect()
+    board.set_relay(2, True)
+    board._closed_here.clear()
+    board.close()
+    return board
+
+
 def test_what_makes_a_bench_safe_tells_strangers_and_leaves_what_it_can_as_it_is(bay: Bay) -> None:
     file = bay.file("potentiostat", "relay_board", "lamp")
     bench = Bench(file)
+    light_left_on(bay, 0)
     bench.connect()
+    # Connecting a board moves nothing: what a program that died has left is settled besides.
+    assert bench.drivers["relay_board"].relay(2)
+    assert bench.settle({"relay_board", "potentiostat"}) == []
+    assert not bench.drivers["relay_board"].relay(2)
     told = bench.answered_for()
     bench.close()
     assert bench.left_safe == {"potentiostat", "relay_board", "lamp"}
@@ -88,11 +102,7 @@ def test_what_makes_a_bench_safe_tells_strangers_and_leaves_what_it_can_as_it_is
     assert made_safe(file, "potentiostat", None) == "cell open"  # nobody said who it was
     assert made_safe(file, "potentiostat", Known(told.__getitem__)) == "cell open"
     assert made_safe(file, "relay_board", Known(told.__getitem__)) == "relays 2 open"
-    theirs = NumatoRelayBoard(bay.benches[1].address("relay_board"))
-    theirs.connect()
-    theirs.set_relay(2, True)
-    theirs._closed_here.clear()
-    theirs.close()
+    theirs = light_left_on(bay, 1)
     for name in ("potentiostat", "relay_board"):
         bay.plug(name, 1)
         known = Known(told.__getitem__)
