@@ -340,7 +340,9 @@ def _names(kind: _Kind) -> list[str]:
     if kind in (_PROTOCOL, _CAMPAIGN):
         paths = [path for path in paths if _is_campaign(path) == (kind is _CAMPAIGN)]
     found = {path.stem for path in paths}
-    return sorted(found - {"stations"} if kind is _BENCH else found)
+    if kind in (_BENCH, _STATIONS):
+        found = {one for one in found if ("stations" in one) == (kind is _STATIONS)}
+    return sorted(found)
 
 
 def _is_campaign(path: Path) -> bool:

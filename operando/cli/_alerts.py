@@ -40,7 +40,8 @@ def _list(arguments: argparse.Namespace) -> int:
         say(f"{one.name}: {one.service}")
     if not found.told:
         say("Nobody is told: $OPERANDO_ALERTS and urls_file name no address.")
-    say(f"heartbeat: {'every 5 minutes' if found.heartbeat_url else 'no address is asked for'}")
+    where = "to nobody ($OPERANDO_HEARTBEAT_URL, or a line heartbeat: URL of urls_file)"
+    say(f"heartbeat: {'every 5 minutes' if found.heartbeat_url else where}")
     for shown in recent(data_dir()):
         when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(shown.alert.at))
         whose = f" {shown.alert.station}" if shown.alert.station else ""

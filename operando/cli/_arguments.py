@@ -151,6 +151,13 @@ def whole(text: str) -> int:
     return value
 
 
+def port(text: str) -> int:
+    value = integer(text)
+    if not 0 <= value <= 65535:
+        raise argparse.ArgumentTypeError(f"must be between 0 and 65535, got {text}")
+    return value
+
+
 def not_negative(text: str) -> float:
     value = number(text)
     if not (value >= 0 and math.isfinite(value)):

@@ -6,7 +6,7 @@ import re
 import sys
 from pathlib import Path
 
-from ._arguments import AddCommand, Command
+from ._arguments import AddCommand, Command, port
 from ._terminal import OK, complain, say
 
 
@@ -35,7 +35,7 @@ def declare(add: AddCommand) -> None:
         "behind a proxy that keeps it",
     )
     one.add_argument(
-        "--port", type=int, default=60610, metavar="N", help="on which port (%(default)s)"
+        "--port", type=port, default=60610, metavar="N", help="on which port (%(default)s)"
     )
     one.add_argument("--tls-cert", type=Path, metavar="FILE", help="certificates, PEM")
     one.add_argument("--tls-key", type=Path, metavar="FILE", help="their key, PEM")

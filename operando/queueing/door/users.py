@@ -133,8 +133,8 @@ class Users:
         if name not in users:
             there = ", ".join(sorted(users)) or "nobody yet"
             raise QueueError(
-                f"the door knows no {name} (it knows: {there}): `operando door users add {name} "
-                "--role operator`"
+                f"the door knows no user {name} (it knows: {there}): `operando door users add "
+                f"{name} --role operator`"
             )
         return users[name]
 

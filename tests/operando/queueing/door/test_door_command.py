@@ -37,7 +37,7 @@ def test_users_are_added_listed_and_removed(data: Path, capsys: pytest.CaptureFi
     ("words", "says"),
     [
         (["users", "add", "otto"], "--role viewer, operator or admin"),
-        (["users", "remove", "otto"], "the door knows no otto"),
+        (["users", "remove", "otto"], "the door knows no user otto"),
         (["key", "otto"], "users add otto"),
         (["users", "add"], "whom"),
         (["start", "--station", "A1"], "the door knows nobody yet"),
