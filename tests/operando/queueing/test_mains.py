@@ -421,7 +421,8 @@ def test_the_mains_of_stations_are_lost_and_back(
     before = marks[0].since if marks[0] else ""
     why = f"{before}; when they are back: {mains.back('A1')}; NOT SAFE: no answer"
     bench.store.change_station("A1", state="lost", why=why)
-    bench.store.client.set(claim_key("A1"), json.dumps({"data_dir": "elsewhere"}))
+    claim = {"host": "elsewhere", "data_dir": "/data", "pid": 1}
+    bench.store.client.set(claim_key("A1"), json.dumps(claim))
     assert control.shown("A1").why.count("the mains are lost") == 1
     assert control.shown("A1").why.endswith("mains back A1; NOT SAFE: no answer")
     with pytest.raises(QueueError, match="mains back A1"):
