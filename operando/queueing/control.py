@@ -234,10 +234,10 @@ class Control:
             why = state.why_paused + ("" if go_on in why else f" ({go_on} goes on)")
         lost = mains.mark_of(self._data_dir, name)
         if lost is not None and told_state != "closed":
-            # Its supervisor tells the same, or did before the UPS told more.
-            same = why.startswith(lost.since) and why.endswith(mains.back(name))
-            told_too = (lost.told, lost.meant(self._entry(name)), "" if same else why)
-            why = "; ".join(filter(None, told_too))
+            if why.startswith(lost.since):
+                # Its supervisor tells the same, or did before the UPS told more, and what it did.
+                why = why.partition(mains.back(name))[2].removeprefix("; ")
+            why = "; ".join(filter(None, (lost.told, lost.meant(self._entry(name)), why)))
         if mount is not None and mount.state == "finished":
             cell += " (finished)"
         return Shown(

@@ -34,6 +34,7 @@ from operando.queueing.supervisor._deaths import LOOK_FIRST, MAINS
 from operando.queueing.supervisor._house import House
 from operando.queueing.supervisor._processes import Process
 from operando.queueing.supervisor._station import Station
+from operando.queueing.supervisor._supervisor import claim_key
 from operando.queueing.supervisor._ups import BACK_AFTER_S, DEAD_S, UpsWatch, status
 from techniques import StationEntry, StationsFile
 
@@ -417,6 +418,13 @@ def test_the_mains_of_stations_are_lost_and_back(
     assert [mark.low for mark in marks if mark] == [True, False]
     control = Control(bench.folder)
     assert "the battery is low (on battery); what ran is ended" in control.shown("A1").why
+    before = marks[0].since if marks[0] else ""
+    why = f"{before}; when they are back: {mains.back('A1')}; NOT SAFE: no answer"
+    bench.store.change_station("A1", state="lost", why=why)
+    claim = {"host": "elsewhere", "data_dir": "/data", "pid": 1}
+    bench.store.client.set(claim_key("A1"), json.dumps(claim))
+    assert control.shown("A1").why.count("the mains are lost") == 1
+    assert control.shown("A1").why.endswith("mains back A1; NOT SAFE: no answer")
     with pytest.raises(QueueError, match="mains back A1"):
         control.decide("A1", "resume", by="me")
     main(["station", "mains", "back", "--by", "nut"])
