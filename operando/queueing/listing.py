@@ -9,7 +9,7 @@ from typing import Any, Generic, TypeVar
 
 from operando.harmless import one_line, printable
 from operando.queueing.items import due_at, longest_s, shown_time
-from operando.queueing.model import AMENDED, DONE, Mount, Record, StationState
+from operando.queueing.model import DONE, Mount, Record, StationState
 from operando.queueing.store import Store
 
 SHOWN = 8  # characters of an id
@@ -156,7 +156,7 @@ def listed(
         # Many were removed since it began.
         running = store.record(state.item)
         records |= {} if running is None or running.over else {running.item: running}
-    found = [_begun(one, factor, _amended(store, one)) for one in records.values()]
+    found = [_begun(one, factor, store.amended(one.item)) for one in records.values()]
     known = {one.item for one in found}
     # By itself goes on what waits for nobody; from then on nothing can be told.
     free: float | None = max([time.time(), *(one.ends or 0.0 for one in found)])
@@ -180,15 +180,6 @@ def listed(
         known.add(item["item_uid"])
         found.append(to_come(item, station, waits, lasts, ends))
     return found
-
-
-def _amended(store: Store, record: Record) -> Mapping[str, Any] | None:
-    """Return the protocol that an item has come under while it ran; ``None``: its own."""
-    try:
-        told = json.loads(store.text(f"{AMENDED}{record.item}") or "null")
-    except ValueError:
-        return None
-    return told if isinstance(told, Mapping) else None
 
 
 def _begun(record: Record, factor: float, protocol: Mapping[str, Any] | None = None) -> QueuedItem:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 from pydantic import ValidationError
 
 from operando.queueing.errors import QueueError
-from operando.queueing.model import Command, Mount, Record, StationState
+from operando.queueing.model import AMENDED, Command, Mount, Record, StationState
 from techniques._base import Data
 
 if TYPE_CHECKING:
@@ -327,6 +327,14 @@ class Store:
     def text(self, key: str) -> str | None:
         """Return what is kept under a key of others of ours; ``None``: nothing."""
         return cast(str | None, self._kept({key: "string"}, lambda: self.client.get(key)))
+
+    def amended(self, item: str) -> Mapping[str, Any] | None:
+        """Return the protocol that an item has come under while it ran; ``None``: its own."""
+        try:
+            told = json.loads(self.text(f"{AMENDED}{item}") or "null")
+        except ValueError:
+            return None
+        return told if isinstance(told, Mapping) else None
 
     def take(self, key: str) -> str | None:
         """Return what is kept under a key of others of ours, and forget it; ``None``: nothing."""

@@ -173,7 +173,7 @@ class Outcomes:
         elif mine and stopped:
             why = why_stopped(str(stopped.get("by")), str(stopped.get("why") or ""))
             self.finish_cell(cast(Mount, mount), why)
-        elif mine and left_shorted(report) and not _short_allowed(record):
+        elif mine and left_shorted(report) and not self._short_allowed(record):
             self.finish_cell(cast(Mount, mount), f"it was left shorted ({reason})")
         elif state == "stopped" and ended_early(report):
             self._pause_after_early_end(record, ended_early(report))
@@ -391,6 +391,19 @@ class Outcomes:
             station=self._name,
         )
 
+    def _short_allowed(self, record: Record) -> bool:
+        """Return whether its protocol says that a hard short ends no life of a cell.
+
+        So must the one to which it was changed while it ran, if it was.
+        """
+        own, amended = record.kwargs.get("protocol"), self._store.amended(record.item)
+        return _allows_a_short(own) and (amended is None or _allows_a_short(amended))
+
+
+def _allows_a_short(protocol: object) -> bool:
+    told = protocol.get("end_of_life") if isinstance(protocol, Mapping) else None
+    return isinstance(told, Mapping) and told.get("hard_short") is False
+
 
 def is_of(ticket: Ticket | None, record: Record) -> bool:
     """Return whether a ticket was given for the attempt that a record ends with."""
@@ -400,13 +413,6 @@ def is_of(ticket: Ticket | None, record: Record) -> bool:
         and ticket.attempt == len(record.attempts)
         and (ticket.what == "look_at_cell") == (record.attempts[-1].reason == LOOK_FIRST)
     )
-
-
-def _short_allowed(record: Record) -> bool:
-    """Return whether its protocol says that a hard short ends no life of a cell."""
-    protocol = record.kwargs.get("protocol")
-    told = protocol.get("end_of_life") if isinstance(protocol, Mapping) else None
-    return isinstance(told, Mapping) and told.get("hard_short") is False
 
 
 def _state_of(record: Record, status: str, kind: str, *, drove: bool) -> str:

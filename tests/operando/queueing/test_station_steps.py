@@ -434,6 +434,12 @@ def test_a_hard_short_that_is_no_end_of_a_life_has_somebody_look_at_the_cell(
     )
     assert (after.state, mount.state) == ("stopped", "mounted")
     assert store.station("A1").paused  # type: ignore[union-attr]
+    # The protocol to which it was changed while it ran says nothing of it: then it ends a life.
+    store.client.set(f"{AMENDED}i-1", json.dumps({"name": "other"}))
+    after, mount = finished(
+        station, store, record(kwargs=kwargs), ended_early="rule 'end': short", shorted=True
+    )
+    assert (after.state, mount.state) == ("stopped", "finished")
 
 
 def test_an_item_that_a_limit_ended_before_its_time_pauses_the_station(
