@@ -73,9 +73,9 @@ def own_and_wait(diary: str) -> None:
     pipe = child._process.stdin
     assert pipe is not None
     # It inherits the control pipe, as a forked worker of the owner would: no end-of-file comes.
-    heir = subprocess.Popen(["sleep", "60"], pass_fds=[pipe.fileno()], stdout=subprocess.DEVNULL)
+    heir = subprocess.Popen(["sleep", "600"], pass_fds=[pipe.fileno()], stdout=subprocess.DEVNULL)
     print(child.pid, heir.pid, flush=True)
-    child.call("sleep", 60.0, duration_s=60.0)
+    child.call("sleep", 600.0, duration_s=600.0)
 
 
 if __name__ == "__main__":

@@ -45,7 +45,7 @@ class SimulatedBench:
         assert self.process.stdin is not None
         assert self.process.stdout is not None
         self.process.stdin.close()
-        self.process.wait(15)
+        self.process.wait(50)
         self.process.stdout.close()
 
 

@@ -127,7 +127,7 @@ def test_what_was_written_is_on_the_disk_a_moment_later(
     monkeypatch.setattr(_swmr, "_sync", noted)
     columns.write(block(0, 5000))
     size = columns.path.stat().st_size
-    assert done.wait(5)
+    assert done.wait(50)
     assert synced[-1] >= size
     columns.close()
     before = len(synced)

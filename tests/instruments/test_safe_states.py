@@ -113,7 +113,7 @@ def in_threads(call: Callable[[], object], times: int = 3) -> list[BaseException
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(20.0)
+        thread.join(50.0)
         assert not thread.is_alive()
     return failures
 

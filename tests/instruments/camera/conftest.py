@@ -73,8 +73,8 @@ class Microscope:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._process.stdin.close()
-        self._process.wait(10)
-        self._drain.join(10)
+        self._process.wait(50)
+        self._drain.join(50)
         self._process.stdout.close()
 
 

@@ -114,7 +114,7 @@ def run_engine() -> Iterator[RunEngine]:
     engine = RunEngine({}, context_managers=[])
     yield engine
     engine.loop.call_soon_threadsafe(engine.loop.stop)
-    engine._th.join(5)
+    engine._th.join(50)
     engine.loop.close()
 
 
@@ -266,9 +266,9 @@ def test_no_frame_is_taken_while_the_laser_is_on(
     camera.stage()
     laser.is_on = True
     with pytest.raises(InstrumentError, match="laser is on"):
-        camera.trigger().wait(10)
+        camera.trigger().wait(50)
     laser.is_on = False
-    camera.trigger().wait(10)
+    camera.trigger().wait(50)
     camera.unstage()
     assert microscope.history == ["on", "off"]
 
@@ -290,7 +290,7 @@ def test_lamp_and_laser_take_turns(camera: CameraDevice, light_lock: Any, laser:
     thread = threading.Thread(target=spectrometer)
     thread.start()
     for status in [camera.trigger() for _ in range(5)]:
-        status.wait(20)
+        status.wait(50)
     stop.set()
     thread.join()
     camera.unstage()
@@ -302,14 +302,14 @@ def test_the_lamp_goes_off_when_the_frame_fails(camera: CameraDevice, microscope
     camera.stage()
     microscope.stop()
     with pytest.raises(TransportTimeout, match="no new picture"):
-        camera.trigger().wait(10)
+        camera.trigger().wait(50)
     assert not microscope.lit
     camera.driver._child.call("fail_next_buffers", 5.0, count=2)
     (microscope.folder / "frame.json").unlink()
     with pytest.raises(InstrumentFaultError):
-        camera.trigger().wait(10)
+        camera.trigger().wait(50)
     assert not microscope.lit
-    camera.trigger().wait(10)
+    camera.trigger().wait(50)
     camera.unstage()
     assert camera.waiting() == 1
 
@@ -319,9 +319,9 @@ def test_a_frame_whose_lamp_went_off_is_no_row(camera: CameraDevice, microscope:
     camera.stage()
     microscope.loses_supply = True
     with pytest.raises(InstrumentFaultError, match="camera: the lamp went off while a frame was"):
-        camera.trigger().wait(10)
+        camera.trigger().wait(50)
     microscope.loses_supply = False
-    camera.trigger().wait(10)
+    camera.trigger().wait(50)
     camera.unstage()
     assert camera.waiting() == 1
 
@@ -386,7 +386,7 @@ def test_unstaging_ends_a_long_burst_after_its_present_frame(
     while camera.waiting() < 2:
         time.sleep(0.01)
     camera.unstage()
-    status.wait(10)
+    status.wait(50)
     taken = camera.waiting()
     assert 2 <= taken < 1000
     assert microscope.history == ["on", "off"]
@@ -397,7 +397,7 @@ def test_unstaging_ends_a_long_burst_after_its_present_frame(
 
 def test_no_frame_is_taken_outside_staging(camera: CameraDevice, microscope: Any) -> None:
     with pytest.raises(InstrumentError, match="stage"):
-        camera.trigger().wait(10)
+        camera.trigger().wait(50)
     assert microscope.history == []
     with pytest.raises(ValueError, match="burst of 0"):
         camera.burst(0, 1.0)
@@ -419,7 +419,7 @@ def test_a_camera_without_lamp_and_laser_says_so(
         assert device.describe()["side_image"]["shape"] == [120, 160]
         device.assets_dir = tmp_path
         device.stage()
-        device.trigger().wait(10)
+        device.trigger().wait(50)
         device.unstage()
         assert device.pending() == 1
         row = device.read()
@@ -438,6 +438,6 @@ def test_the_safe_state_is_dark(camera: CameraDevice, microscope: Any) -> None:
     while not microscope.lit:
         time.sleep(0.01)
     camera.safe_state()
-    status.wait(10)
+    status.wait(50)
     assert not microscope.lit
     camera.unstage()

@@ -245,7 +245,7 @@ def test_a_result_without_our_name_is_not_taken_where_results_carry_it(
     write(tmp_path / "blank.json", told | {"runTimeStamp": now - 700})
     ours = told | {"runTimeStamp": now, "annotations": {"name": injection_label(uid, 1)}}
     write(tmp_path / "ours.json", ours)
-    end = time.monotonic() + 10
+    end = time.monotonic() + 50
     while not device.pending() and time.monotonic() < end:
         time.sleep(0.02)
     time.sleep(0.3)
@@ -281,7 +281,7 @@ def test_what_nobody_foresaw_in_one_look_ends_no_watching(
     device.begin()
     device.injected(1, now, confirmed=True)
     device.injected(2, now + 20, confirmed=True)
-    end = time.monotonic() + 10
+    end = time.monotonic() + 50
     while not device.pending() and time.monotonic() < end:
         time.sleep(0.02)
     assert device.pending() == 1

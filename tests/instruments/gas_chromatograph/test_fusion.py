@@ -154,12 +154,13 @@ def test_a_command_whose_answer_is_lost_has_started_what_is_not_ready_any_more(
 
 def test_a_question_that_is_answered_too_late_is_asked_once_more() -> None:
     asked: list[str] = []
+    answered = threading.Event()
 
     class Slow(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             asked.append(self.path)
             if len(asked) == 1:
-                time.sleep(0.5)
+                answered.wait(50)
             self.send_response(200)
             self.send_header("Content-Length", "1")
             self.end_headers()
@@ -172,10 +173,11 @@ def test_a_question_that_is_answered_too_late_is_asked_once_more() -> None:
     with ThreadingHTTPServer(("127.0.0.1", 0), Slow) as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.02,))
         thread.start()
-        client = FusionClient(f"http://127.0.0.1:{server.server_address[1]}", timeout_s=0.2)
+        client = FusionClient(f"http://127.0.0.1:{server.server_address[1]}", timeout_s=0.5)
         try:
             assert client.modules() == 1
         finally:
+            answered.set()
             client.close()
             server.shutdown()
             thread.join()
@@ -277,7 +279,7 @@ def test_the_simulated_one_runs_refuses_and_hands_over(simulate: Callable[..., A
         results.begin()
         injection = driver.inject("ours")
         assert (injection.ready, injection.confirmed) == (True, True)
-        end = time.monotonic() + 30
+        end = time.monotonic() + 50
         found = list(results.new())
         while not found and time.monotonic() < end:
             time.sleep(0.05)

@@ -24,9 +24,9 @@ from operando.queueing.leases import Leases
 
 
 @pytest.fixture
-def bench(simulate: Callable[..., Any]) -> Any:
+def bench(simulate: Callable[..., Any], request: pytest.FixtureRequest) -> Any:
     # A chromatogram of 160 s is over in 0.4 s.
-    return simulate("zn-bare-half", "relay_board", 400.0)
+    return simulate("zn-bare-half", "relay_board", getattr(request, "param", 400.0))
 
 
 @pytest.fixture
@@ -53,7 +53,7 @@ def device(
     device.unstage()
 
 
-def wait_until(what: Callable[[], bool], timeout_s: float = 15.0) -> None:
+def wait_until(what: Callable[[], bool], timeout_s: float = 50.0) -> None:
     deadline = time.monotonic() + timeout_s
     while not what():
         assert time.monotonic() < deadline, "waited in vain"
@@ -76,20 +76,23 @@ def test_a_start_is_confirmed_by_the_ready_line(
     assert instrument.ready()
     injection = instrument.inject()
     assert (injection.ready, injection.confirmed) == (True, True)
-    assert injection.host_before < injection.host_after < injection.host_before + 2.0
+    assert injection.host_before < injection.host_after < injection.host_before + 50.0
     assert board.relay(0) is False
     assert not instrument.ready()
     wait_until(instrument.ready)
     instrument.close()
 
 
+SLOW = pytest.mark.parametrize("bench", [80.0], indirect=True)  # still runs while it is looked at
+
+
+@SLOW
 def test_no_start_is_given_while_it_is_not_ready(
     bench: Any, instrument: ContactGasChromatograph
 ) -> None:
     instrument.inject()
     second = instrument.inject()
     assert (second.ready, second.confirmed) == (False, False)
-    wait_until(instrument.ready)
     injections = [x for x in bench.truth("chromatograph") if x["event"] == "injection"]
     assert len(injections) == 1
 
@@ -123,11 +126,12 @@ def test_the_safe_state_is_an_open_contact(
     assert board.relay(0) is False
 
 
+@SLOW
 def test_injections_are_rows_and_results_come_later(
     device: GasChromatographDevice, bench: Any
 ) -> None:
-    device.trigger(phase=0).wait(10)
-    device.trigger(phase=0).wait(10)
+    device.trigger(phase=0).wait(50)
+    device.trigger(phase=0).wait(50)
     first, missed = rows(device)
     assert (first["injection"], missed["injection"]) == (1.0, 2.0)
     assert (first["ready"], first["confirmed"], first["missed"]) == (1.0, 1.0, 0.0)
@@ -146,7 +150,7 @@ def test_injections_are_rows_and_results_come_later(
     assert device.notes == []
     assert row["injection"] == 1.0
     assert row["sample_interval"] == 0.02
-    assert 0 < row["arrived"] - first["host_before"] < 20
+    assert 0 < row["arrived"] - first["host_before"] < 50
     assert result.get_index() == 1
 
     documents = list(result.collect_asset_docs())
@@ -166,14 +170,14 @@ def test_every_injection_gets_its_own_result(device: GasChromatographDevice) -> 
     joined = []
     for _ in range(2):
         wait_until(device._driver.ready)
-        device.trigger().wait(10)
+        device.trigger().wait(50)
     wait_until(lambda: device.result.pending() == 2)
     joined = [row["injection"] for row in rows(device.result)]
     assert joined == [1.0, 2.0]
 
 
 def test_what_is_described_is_what_is_read(device: GasChromatographDevice) -> None:
-    device.trigger().wait(10)
+    device.trigger().wait(50)
     wait_until(lambda: device.result.pending() > 0)
     assert device.pending() == 1
     assert set(device.read()) == set(device.describe())
@@ -188,7 +192,7 @@ def test_a_board_that_is_gone_fails_the_injection_and_is_told(
     device: GasChromatographDevice, bench: Any
 ) -> None:
     bench.process.kill()
-    error = device.trigger().exception(timeout=10)
+    error = device.trigger().exception(timeout=50)
     assert isinstance(error, TransportError)
     # What the board cannot be told any more it must not be asked at the end of the test.
     device._driver._board._closed_here.clear()
@@ -251,7 +255,7 @@ def test_traces_of_other_lengths_are_kept_as_far_as_they_fit(
     device, folder = by_hand(0)
     for n, length in enumerate((8, 11)):
         wait_until(instrument.ready)
-        device.trigger().wait(10)
+        device.trigger().wait(50)
         publish(folder, f"{n}.json", rows(device)[0]["host_before"], length)
         wait_until(lambda n=n: device.result.pending() == n + 1)
     assert "gives room for 10" in caplog.text
@@ -268,7 +272,7 @@ def test_an_unconfirmed_injection_is_not_waited_for_but_its_result_is_taken(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     device, folder = by_hand(1)
-    device.trigger().wait(10)
+    device.trigger().wait(50)
     assert "Ready did not go low" in caplog.text
     (row,) = rows(device)
     assert (row["ready"], row["confirmed"], row["missed"]) == (1.0, 0.0, 0.0)
@@ -284,7 +288,7 @@ def test_a_folder_that_comes_back_is_looked_into_again(
     device, folder = by_hand(0)
     away = folder.with_name("away")
     folder.rename(away)
-    device.trigger().wait(10)
+    device.trigger().wait(50)
     wait_until(lambda: "mounted" in caplog.text)
     away.rename(folder)
     publish(folder, "a.json", rows(device)[0]["host_before"], 10)
@@ -304,7 +308,7 @@ def test_a_result_that_finds_no_room_is_told_once_and_costs_nothing_else(
 
     def inject(name: str) -> None:
         wait_until(instrument.ready)
-        device.trigger().wait(10)
+        device.trigger().wait(50)
         publish(folder, name, rows(device)[0]["host_before"], 10)
 
     inject("a.json")
@@ -335,7 +339,11 @@ def test_a_result_that_finds_no_room_is_told_once_and_costs_nothing_else(
     assert result.pending() == 0
 
 
-@pytest.mark.parametrize(("timeout_s", "second"), [(20.0, "used"), (0.05, "missed")])
+@pytest.mark.parametrize(
+    ("bench", "timeout_s", "second"),
+    [(400.0, 50.0, "used"), (20.0, 0.05, "missed")],
+    indirect=["bench"],
+)
 def test_a_shared_one_is_waited_for_until_the_run_of_another_station_is_over(
     device: GasChromatographDevice, tmp_path: Path, timeout_s: float, second: str
 ) -> None:
@@ -344,7 +352,7 @@ def test_a_shared_one_is_waited_for_until_the_run_of_another_station_is_over(
     device.share(Sharing("gc", timeout_s, lender, lambda: None, lambda: None, keeps_open=True))
     try:
         for _ in range(2):  # the second while the run of the first goes on
-            device.trigger().wait(30)
+            device.trigger().wait(50)
         loans = [device.next_loan(), device.next_loan()]
     finally:
         lender.client.close()

@@ -1,5 +1,6 @@
 """The interlock's driver against pages of the manuals, and against the simulated module."""
 
+import contextlib
 import logging
 import time
 from collections.abc import Callable, Iterator
@@ -251,19 +252,34 @@ def test_an_answer_of_which_a_byte_is_another_has_a_wrong_checksum(
     assert driver._unframed(bytes(damaged)) == (answer if damaged == line else None)
 
 
+def until_open(module: DconRelays) -> None:
+    """Wait until all relays of the module are open."""
+    end = time.monotonic() + 50
+    while any(module.relay(n) for n in range(4)):
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
 def test_it_is_held_while_beats_come_and_opens_without_them(
     module: DconRelays, interlock: DconInterlock
 ) -> None:
-    interlock.hold()
-    end = time.monotonic() + 1.2
-    while time.monotonic() < end:
-        interlock.beat()
-        assert interlock.state() == {"potentiostat": True, "raman": True}
-        time.sleep(0.05)
+    longest_s = 1.0
+    while longest_s > 0.7:  # a computer that stood still for so long lets it open, rightly
+        interlock.hold()
+        longest_s, before = 0.0, time.monotonic()
+        end = before + 1.2
+        while before < end and longest_s <= 0.7:
+            with contextlib.suppress(InterlockTrippedError):
+                interlock.beat()
+            held = interlock.state()
+            now = time.monotonic()
+            longest_s, before = max(longest_s, now - before), now
+            assert held == {"potentiostat": True, "raman": True} or longest_s > 0.7
+            time.sleep(0.05)
     for _ in range(6):  # to be asked is no beat
         interlock.state()
         time.sleep(0.2)
-    assert [module.relay(n) for n in range(4)] == [False] * 4
+    until_open(module)
     with pytest.raises(InterlockTrippedError, match="heard nothing for"):
         interlock.beat()
     interlock.hold()
@@ -282,8 +298,7 @@ def test_who_holds_it_dies_and_the_next_one_learns_of_it(
         assert interlock.identify()["had_tripped"] == tripped
         interlock.hold()
         interlock._release()  # as a killed process leaves it
-        time.sleep(0.6)
-        assert not module.relay(0)
+        until_open(module)
     assert caplog.text.count("whoever held them fell silent") == 1
 
 
@@ -349,5 +364,4 @@ def test_a_module_that_is_gone_is_told_with_what_follows(
     with pytest.raises(InstrumentError):
         interlock.close()
     interlock.close()
-    time.sleep(1.1)
-    assert not module.relay(0)
+    until_open(module)

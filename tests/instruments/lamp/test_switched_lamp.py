@@ -30,7 +30,7 @@ def bench(simulate: Callable[..., Any]) -> Iterator[Bench]:
 
 
 def row(lamp: Any) -> float:
-    lamp.trigger().wait(10)
+    lamp.trigger().wait(50)
     assert lamp.pending() == 1
     return float(lamp.read()["lamp_on"]["value"])
 
@@ -40,16 +40,16 @@ def test_a_lamp_is_switched_and_told_without_a_camera(bench: Bench) -> None:
     driver: Sensor = lamp.driver
     assert driver.identify()["relay"] == "2"
     assert row(lamp) == 0.0
-    lamp.set(True).wait(10)
+    lamp.set(True).wait(50)
     assert row(lamp) == 1.0
-    lamp.set(0).wait(10)
+    lamp.set(0).wait(50)
     assert row(lamp) == 0.0
     lamp.close_worker()
 
 
 def test_a_bench_that_is_left_leaves_it_dark(bench: Bench) -> None:
     lamp = bench.devices["lamp"]
-    lamp.set(True).wait(10)
+    lamp.set(True).wait(50)
     bench.safe_state()
     assert not lamp.driver.is_on
 

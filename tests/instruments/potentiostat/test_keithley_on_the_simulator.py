@@ -339,7 +339,7 @@ def test_a_program_ends_within_its_limits_when_its_host_is_gone(serve: Serve) ->
     dialogue = driver._dialogue
     assert dialogue is not None
     dialogue.wire.close()  # as the system closes what a dead process had open
-    end = time.monotonic() + 10
+    end = time.monotonic() + 50
     while not (driven := [x for x in served.told("segment") if x["technique"] == "cp"]):
         assert time.monotonic() < end
         time.sleep(0.05)

@@ -498,7 +498,7 @@ def test_an_abort_from_another_thread_waits_for_the_end(
 
     reader = threading.Thread(target=read)
     reader.start()
-    assert first.wait(10)
+    assert first.wait(50)
     driver.abort()
     reader.join(10)
     assert len(rows) == 1

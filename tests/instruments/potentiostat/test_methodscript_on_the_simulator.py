@@ -330,7 +330,7 @@ def test_an_abort_opens_the_cell_in_the_middle(connect: Callable[..., Any]) -> N
 
     reader = threading.Thread(target=read)
     reader.start()
-    assert going.wait(20)
+    assert going.wait(50)
     driver.abort()
     reader.join(20)
     assert driver.stop_reason == "aborted"
@@ -358,7 +358,7 @@ def test_a_new_owner_gets_the_cell_open_after_an_absence_that_cost_output(
     # As if the computer had died: nobody reads, and the instrument waits only so long.
     driver._transport.close()
     driver._transport = None
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 50
     while not (lost := [x for x in bench.truth("potentiostat") if x["event"] == "output_lost"]):
         assert time.monotonic() < deadline, "the instrument still waits for its reader"
         time.sleep(0.05)

@@ -403,11 +403,11 @@ def test_stop_ends_the_program_and_tells_whether_that_was_meant(
     device: PotentiostatDevice, success: bool, error: str | None
 ) -> None:
     device.prepare(FOR_EVER)
-    device.kickoff().wait(10)
+    device.kickoff().wait(50)
     done = device.complete()
     device.stop(success=success)
     assert done.done
-    told = done.exception(timeout=10)
+    told = done.exception(timeout=50)
     assert (told is None) if error is None else (error in str(told))
     assert device.stop_reason == "aborted"
     device.stop()
@@ -437,8 +437,8 @@ def test_the_order_of_calls_is_checked(device: PotentiostatDevice) -> None:
     with pytest.raises(RuntimeError, match="kickoff before complete"):
         device.complete()
     device.prepare(assignment(REST))
-    device.kickoff().wait(10)
-    device.complete().wait(10)
+    device.kickoff().wait(50)
+    device.complete().wait(50)
     device.stop()
     device.unstage()
 
@@ -457,8 +457,8 @@ def test_followers_see_each_row_from_the_reader_thread(device: PotentiostatDevic
     device.prepare(assignment(REST, plate(), SPECTRUM))
     assert not device.finished
     unsubscribe = device.on_row(follower.row)
-    device.kickoff().wait(10)
-    device.complete().wait(20)
+    device.kickoff().wait(50)
+    device.complete().wait(50)
     unsubscribe()
     unsubscribe()
     assert device.finished
@@ -482,8 +482,8 @@ def test_a_follower_that_fails_ends_the_program(device: PotentiostatDevice) -> N
 
     device.prepare(FOR_EVER)
     device.on_row(fail)
-    device.kickoff().wait(10)
-    assert isinstance(device.complete().exception(timeout=10), LookupError)
+    device.kickoff().wait(50)
+    assert isinstance(device.complete().exception(timeout=50), LookupError)
     device.safe_state()
 
 
@@ -492,7 +492,7 @@ def test_a_follower_that_fails_ends_the_program(device: PotentiostatDevice) -> N
 def test_the_safe_state_is_an_open_cell_in_any_state(device: PotentiostatDevice) -> None:
     device.safe_state()
     device.prepare(FOR_EVER)
-    device.kickoff().wait(30)
+    device.kickoff().wait(50)
     threads = [threading.Thread(target=device.safe_state) for _ in range(3)]
     for thread in threads:
         thread.start()

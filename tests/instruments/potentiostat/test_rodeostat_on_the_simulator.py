@@ -319,7 +319,7 @@ def test_an_abort_from_another_thread_disconnects_the_electrodes(make: Make) -> 
 
     reader = threading.Thread(target=read)
     reader.start()
-    assert seen.wait(10)
+    assert seen.wait(50)
     chain.driver.abort()
     reader.join(10)
     assert not reader.is_alive()

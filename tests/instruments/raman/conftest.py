@@ -28,7 +28,7 @@ def start(script: str, *arguments: str) -> "subprocess.Popen[str]":
     )
 
 
-def wait_for(condition: Callable[[], bool], within_s: float = 20.0) -> None:
+def wait_for(condition: Callable[[], bool], within_s: float = 50.0) -> None:
     deadline = time.monotonic() + within_s
     while not condition():
         assert time.monotonic() < deadline, "it did not happen"
@@ -73,7 +73,7 @@ def simulated(tmp_path: Path) -> Iterator[SimulatedSpectrometer]:
         assert process.stdin is not None
         if process.poll() is None:
             process.stdin.close()
-            process.wait(10)
+            process.wait(50)
 
 
 @pytest.fixture

@@ -43,7 +43,7 @@ def simulated(tmp_path: Path) -> Iterator[Simulated]:
         assert process.stdin is not None
         if process.poll() is None:
             process.stdin.close()
-            process.wait(10)
+            process.wait(50)
 
 
 @pytest.fixture
@@ -198,7 +198,7 @@ def test_safe_state_ends_an_exposure_in_another_thread(
 
     def expose() -> None:
         try:
-            spectrometer.acquire(2.0, 1)
+            spectrometer.acquire(0.5, 100)
         except InstrumentFaultError as error:
             caught.append(error)
 
@@ -208,7 +208,7 @@ def test_safe_state_ends_an_exposure_in_another_thread(
     assert spectrometer.is_on
     spectrometer.safe_state()
     assert simulated.laser_mw() == 0.0
-    exposing.join(5)
+    exposing.join(60)
     assert "interrupted by safe_state" in str(caught[0])
     spectrometer.safe_state()
     # Also one that was on its way when all was made safe.
@@ -248,7 +248,7 @@ def test_a_killed_child_leaves_no_laser_on(
     )
     killing.start()
     with pytest.raises(TransportError, match="SIGKILL"):
-        spectrometer.acquire(2.0, 1)
+        spectrometer.acquire(0.5, 100)
     killing.join()
     assert simulated.laser_mw() == 0.0
     spectrometer.connect()

@@ -1,6 +1,11 @@
-"""A simulated spectrometer in a process of its own; faults come on standard input."""
+"""A simulated spectrometer in a process of its own; faults come on standard input.
+
+Behind ``when-on`` a fault comes as soon as the laser shines.
+"""
 
 import sys
+import threading
+import time
 from pathlib import Path
 
 from sim_devices.cell import Cell
@@ -18,6 +23,12 @@ AT_785_NM = Calibration(
 )
 
 
+def inject_when_on(spectrometer: WasatchSpectrometer, lights: Lights, fault: str) -> None:
+    while lights.laser_mw == 0.0:
+        time.sleep(0.002)
+    spectrometer.inject(fault)
+
+
 def main(folder: Path, calibration: Calibration) -> None:
     clock = SimulatedClock()
     lights = Lights(clock)
@@ -30,6 +41,9 @@ def main(folder: Path, calibration: Calibration) -> None:
         for line in sys.stdin:
             if line.startswith("lamp"):
                 lights.lamp = line.split()[1] == "on"
+            elif line.startswith("when-on"):
+                later = (spectrometer, lights, line.split()[1])
+                threading.Thread(target=inject_when_on, args=later, daemon=True).start()
             else:
                 spectrometer.inject(line.strip())
             print("done", flush=True)

@@ -50,7 +50,7 @@ def made(simulate: Callable[..., Any]) -> Iterator[Made]:
 
 
 def reading(device: SensorDevice) -> float:
-    device.trigger().wait(20)
+    device.trigger().wait(50)
     assert device.pending() == 1
     return float(device.read()["ph_ph"]["value"])
 
@@ -72,7 +72,7 @@ def test_a_probe_in_a_bath_is_compensated_by_it_and_the_record_tells(
     try:
         device = bench.devices["ph"]
         device.follow(Leader())
-        device.trigger().wait(20)
+        device.trigger().wait(50)
         assert device.pending() == 1
         row = {key: told["value"] for key, told in device.read().items()}
         assert row["ph_compensation_k"] == 298.15
@@ -120,7 +120,7 @@ class Other:
 
 def unplug(simulated: Any) -> None:
     simulated.break_something(instrument="ph_meter", fault="unplug")
-    end = time.monotonic() + 10
+    end = time.monotonic() + 50
     while not any(line["event"] == "fault" for line in simulated.truth("bench")):
         assert time.monotonic() < end
         time.sleep(0.01)
@@ -166,7 +166,7 @@ def test_a_limit_ends_a_run_that_would_outlive_its_sensor(made: Made) -> None:
     _, device = made()
     device.driver = Other(SafetyLimitError("9 bar, more than the cell allows"))
     with pytest.raises(SafetyLimitError, match="ph: 9 bar"):
-        device.trigger().wait(20)
+        device.trigger().wait(50)
     device.unfollow()
 
 
@@ -174,5 +174,5 @@ def test_a_run_that_is_to_end_with_it_does(made: Made) -> None:
     simulated, device = made(on_failure="end")
     unplug(simulated)
     with pytest.raises(TransportError, match="ph"):
-        device.trigger().wait(20)
+        device.trigger().wait(50)
     device.unfollow()

@@ -161,9 +161,9 @@ def test_on_the_simulated_bench_it_moves_and_tells_where_it_is(
     try:
         assert isinstance(stage, Movable)
         assert isinstance(stage, Readable)
-        stage.home().wait(10)
-        stage.set({"x": 1200.0, "z": 300.0}).wait(10)
-        stage.trigger().wait(10)
+        stage.home().wait(50)
+        stage.set({"x": 1200.0, "z": 300.0}).wait(50)
+        stage.trigger().wait(50)
         assert stage.pending() == 1
         row = {key: one["value"] for key, one in stage.read().items()}
         assert row["stage_x"] == pytest.approx(1200.0, abs=0.05)
@@ -180,8 +180,8 @@ def test_on_the_simulated_bench_it_moves_and_tells_where_it_is(
         time.sleep(0.2)
         stage.stop()
         with pytest.raises(InstrumentFaultError, match=r"stopped on its way|stands at"):
-            moving.wait(10)
-        stage.trigger().wait(10)
+            moving.wait(50)
+        stage.trigger().wait(50)
         assert stage.pending() == 1
         assert stage.read()["stage_x"]["value"] < 24_000.0
     finally:

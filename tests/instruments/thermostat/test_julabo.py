@@ -193,18 +193,18 @@ def test_on_the_simulated_bench_it_is_a_thermostat_like_any_other(
     made.connect()
     device = made.devices["thermostat"]
     assert made.metadata()["bench"]["instruments"]["thermostat"]["language"] == "julabo"
-    device.set(313.15).wait(10)
+    device.set(313.15).wait(50)
     assert device.driver.state()[1:3] == (313.15, True)
     with pytest.raises(TemperatureLimitError, match="-11 VALUE TOO LARGE"):
         device.driver.go_to(573.15)
     assert device.driver.state().setpoint_k == 313.15
     bench.break_something(instrument="julabo", fault="alarm", code=-1)
-    end = time.monotonic() + 10
+    end = time.monotonic() + 50
     while not any(line["event"] == "fault" for line in bench.truth("bench")):
         assert time.monotonic() < end
         time.sleep(0.01)
     with pytest.raises(InstrumentFaultError, match="LOW LEVEL ALARM"):
-        device.trigger().wait(10)
+        device.trigger().wait(50)
     bench.break_something(instrument="julabo", fault="no-alarm")
     while sum(line["event"] == "fault" for line in bench.truth("bench")) < 2:
         assert time.monotonic() < end

@@ -59,11 +59,11 @@ def device(bench: Any) -> Iterator[ThermostatDevice]:
 
 
 def wait(status: Any) -> None:
-    status.wait(10)
+    status.wait(50)
 
 
 def wait_until(what: Callable[[], bool]) -> None:
-    end = time.monotonic() + 15
+    end = time.monotonic() + 50
     while not what():
         assert time.monotonic() < end
         time.sleep(0.005)

@@ -181,7 +181,7 @@ def test_closing_ends_the_wait_of_another_thread(wire: tuple[Transport, FarEnd])
     reader.start()
     time.sleep(0.05)
     transport.close()
-    reader.join(10.0)
+    reader.join(50.0)
     assert len(errors) == 1
     assert "closed" in str(errors[0])
     with pytest.raises(TransportError, match="closed"):
