@@ -99,6 +99,7 @@ def test_a_guard_that_cannot_reach_the_cell_goes_on_and_hands_back(
     assert bench.wait(bench.guard_is_gone) < PATIENCE_S
 
 
+@pytest.mark.long
 def test_another_instrument_at_the_address_is_not_told_for_the_one_that_was_there(
     bench: Station, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
