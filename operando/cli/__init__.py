@@ -29,7 +29,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     (130: Ctrl-C), after everything was made safe. With ``OPERANDO_DEBUG=1`` errors show where they
     were raised.
     """
-    arguments = command_line().parse_args(argv)
+    words = sys.argv[1:] if argv is None else list(argv)
+    arguments = command_line(*words[:1]).parse_args(words)
     debug = os.environ.get("OPERANDO_DEBUG") == "1"
     logging.basicConfig(level=logging.WARNING)
     for handler in logging.getLogger().handlers:

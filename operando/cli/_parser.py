@@ -1,33 +1,20 @@
 """The command line: each group of commands declares its own."""
 
 import argparse
+import importlib
 from typing import NoReturn
 
 from operando.harmless import printable
 
-from . import (
-    _about,
-    _alerts,
-    _bench,
-    _catalog,
-    _check,
-    _compare,
-    _daily,
-    _doctor,
-    _door,
-    _exchange,
-    _instruments,
-    _late,
-    _leases,
-    _mounting,
-    _notes,
-    _queue,
-    _records,
-    _retention,
-    _running,
-    _station,
-)
 from ._arguments import Command
+
+# Which modules declare commands, in the order in which they are shown; a module that is called like
+# a command declares that one, and no other has to be loaded for it.
+_GROUPS = (
+    *("_running", "_bench", "_check", "_instruments", "_doctor", "_records", "_late", "_exchange"),
+    *("_compare", "_station", "_queue", "_mounting", "_notes", "_leases", "_alerts", "_daily"),
+    *("_retention", "_demo", "_catalog", "_door", "_version"),
+)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -38,8 +25,13 @@ class _Parser(argparse.ArgumentParser):
         self.exit(2, f"{printable(told)}\n")
 
 
-def command_line() -> argparse.ArgumentParser:
-    """Return the parser of the command ``operando``; the reference is made from it."""
+def command_line(command: str | None = None) -> argparse.ArgumentParser:
+    """Return the parser of the command ``operando``; the reference is made from it.
+
+    Args:
+        command: The one that is asked for: of others it need not know. By default all are there.
+    """
+    alone = f"_{command}"
     parser = _Parser(
         prog="operando",
         description="Plate and strip metal anodes while camera, Raman spectrometer and gas "
@@ -54,25 +46,6 @@ def command_line() -> argparse.ArgumentParser:
         sub.set_defaults(command=command)
         return sub
 
-    _running.declare(add)
-    _bench.declare(add)
-    _check.declare(add)
-    _instruments.declare(add)
-    _doctor.declare(add)
-    _records.declare(add)
-    _late.declare(add)
-    _exchange.declare(add)
-    _compare.declare(add)
-    _station.declare(add)
-    _queue.declare(add)
-    _mounting.declare(add)
-    _notes.declare(add)
-    _leases.declare(add)
-    _alerts.declare(add)
-    _daily.declare(add)
-    _retention.declare(add)
-    _about.declare_demo(add)
-    _catalog.declare(add)
-    _door.declare(add)
-    _about.declare_version(add)
+    for group in (alone,) if alone in _GROUPS else _GROUPS:
+        importlib.import_module(f".{group}", __package__).declare(add)
     return parser

@@ -231,7 +231,7 @@ class Control:
             told_state, why = "lost", "no supervisor serves it: operando station start"
         elif state.paused:
             go_on = f"operando queue resume {name}"
-            why = state.why_paused + ("" if go_on in why else f" ({go_on} goes on)")
+            why = state.why_paused + ("" if go_on in why else f"; {go_on} goes on")
         lost = mains.mark_of(self._data_dir, name)
         if lost is not None and told_state != "closed":
             if why.startswith(lost.since):

@@ -1,5 +1,6 @@
 """The command line, as it is typed: real processes, real files, exit codes."""
 
+import argparse
 import errno
 import json
 import os
@@ -367,6 +368,18 @@ def test_a_factor_that_is_no_positive_number_is_refused(
     assert line.endswith("(operando run --help)")
 
 
+def test_a_command_alone_is_the_one_among_all() -> None:
+    def told(parser: argparse.ArgumentParser) -> dict[str, str]:
+        (commands,) = [one for one in parser._actions if isinstance(one.choices, dict)]
+        return {name: one.format_help() for name, one in dict(commands.choices or {}).items()}
+
+    every = told(cli.command_line())
+    alone = {name: told(cli.command_line(name)) for name in every}
+    assert all(few[name] == every[name] for name, few in alone.items())
+    assert list(alone["queue"]) == ["queue"]
+    assert list(told(cli.command_line("--help"))) == list(every)
+
+
 @pytest.mark.parametrize("command", ["run", "shell", "sim", "runs", "report", "replay", "catalog"])
 def test_every_command_explains_itself(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
@@ -558,7 +571,7 @@ def command(arguments):
     del referent
     time.sleep(30)
 
-cli.command_line = lambda: type(
+cli.command_line = lambda *_: type(
     "Parser", (), {"parse_args": lambda self, argv: type("Arguments", (), {"command": command})}
 )()
 sys.exit(cli.main([]))

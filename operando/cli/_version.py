@@ -1,31 +1,15 @@
-"""Commands on the software itself: demo, version."""
+"""The command version."""
 
 import argparse
-import sys
 from collections.abc import Iterable
 
 from ._arguments import AddCommand
 from ._terminal import OK, say
 
 
-def declare_demo(add: AddCommand) -> None:
-    """Add the command demo."""
-    add(
-        "demo",
-        _demo,
-        "the whole way on simulated instruments, beside published values",
-    )
-
-
-def declare_version(add: AddCommand) -> None:
-    """Add the command version."""
+def declare(add: AddCommand) -> None:
+    """Add the command."""
     add("version", _version, "versions of operando and of what it stands on")
-
-
-def _demo(arguments: argparse.Namespace) -> int:
-    from operando import demo
-
-    return demo.main(sys.stdout)
 
 
 def _version(arguments: argparse.Namespace) -> int:
