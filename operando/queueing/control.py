@@ -102,7 +102,9 @@ class Control:
 
         Raises QueueError: another computer serves one of them, or no supervisor can be started.
         """
+        from operando.queueing.supervisor._files import StationFiles
         from operando.queueing.supervisor._serve import ensure_supervisor
+        from operando.queueing.supervisor._standing import restored
 
         started = ensure_supervisor(self._data_dir)
         store = self._wait_for_store()
@@ -110,7 +112,7 @@ class Control:
             self._refuse_elsewhere(store, name)
         now = time.time()
         for name in names:
-            state = store.station(name)
+            state = restored(store, name, StationFiles(self._data_dir, name).state())
             if state is None or state.wanted != "open":
                 # What it was is over; what it becomes its supervisor tells.
                 store.change_station(name, wanted="open", state="opening", why="", since=now)

@@ -307,8 +307,11 @@ class Items:
         alone: its item is to end as well.
         """
         mount = self._store.mount(self._name)
-        if mount is None and self._store.mounted_at(record.cell_id) == self._name:
-            mount = mounted_anew(self._store, record)
+        if mount is None and record.cell_id:
+            where = self._store.mounted_at(record.cell_id)
+            # Also where that is lost as well, if the cell is being driven.
+            if where == self._name or (where is None and record.state == "running"):
+                mount = mounted_anew(self._store, record)
         if mount is None or (mount.cell_id, mount.state) != (record.cell_id, "finished"):
             return
         wish = stop_of(mount.why_finished, record.item, self._house.clock.wall())

@@ -3,9 +3,31 @@
 from typing import Any
 
 from operando.queueing.model import StationState
+from operando.queueing.store import Store
 
 from ._files import StationFiles
 from ._house import House
+
+
+def restored(store: Store, name: str, kept: StationState | None) -> StationState | None:
+    """Return how a station is; ``None``: nobody knows.
+
+    Where Redis has lost it, it is as it was last: who claims a station or pauses it writes a new
+    one, which is since never.
+
+    Args:
+        store: Redis.
+        name: The station.
+        kept: How it was last; ``None``: not known.
+    """
+    state = store.station(name)
+    if kept is None or not kept.since or (state is not None and state.since):
+        return state
+    known = kept.model_dump(exclude={"name"})
+    if state is not None:
+        known |= {"host": state.host, "supervisor_pid": state.supervisor_pid}
+        known |= {"paused": True, "why": state.why} if state.paused else {}
+    return store.change_station(name, **known)
 
 
 class Standing:
@@ -26,15 +48,9 @@ class Standing:
 
     def read(self) -> StationState:
         """Return how the station is; what could not be read any more is as it was last."""
-        store = self._house.store
-        state = store.station(self._name)
-        if state is None or (self._known.since and not state.since):
-            # Lost; who claims a station, or pauses it, writes a new one.
-            known = self._known.model_dump(exclude={"name"})
-            if state is not None:
-                known |= {"host": state.host, "supervisor_pid": state.supervisor_pid}
-                known |= {"paused": True, "why": state.why} if state.paused else {}
-            state = store.change_station(self._name, **known)
+        state = restored(self._house.store, self._name, self._known)
+        if state is None:
+            state = self._house.store.change_station(self._name, host=self._known.host)
         if not self._adopted:
             state = self._adopt(state)
             self._adopted = True
@@ -50,6 +66,10 @@ class Standing:
         if state.item is not None and (named is None or not named.over):
             return state
         under_way = [one.item for one in store.unfinished(self._name)]
+        if ticket is not None and store.record(ticket.item) is None:
+            # A look at a cell that is being mounted is of no item.
+            of_item = ticket.what != "look_at_cell" or store.is_listed(self._name, ticket.item)
+            under_way += [ticket.item] if of_item else []
         if not under_way:
             return state
         given = ticket is not None and ticket.item in under_way

@@ -22,6 +22,7 @@ from ._files import write_whole
 from ._house import House
 from ._processes import Process
 from ._simulators import bury
+from ._standing import restored
 from ._station import Station
 from ._surroundings import Surroundings
 from ._ups import UpsWatch
@@ -219,8 +220,10 @@ class Supervisor:
                 continue
             if served is not None and (served.thread.is_alive() or not served.stopping.is_set()):
                 continue
+            station = Station(house, entry)
+            restored(house.store, entry.name, station.files.state())
             house.store.change_station(entry.name, host=house.host, supervisor_pid=os.getpid())
-            self._served[entry.name] = _Served.begun(Station(house, entry))
+            self._served[entry.name] = _Served.begun(station)
         self._claimed_at = now
 
     def _read_again(self) -> None:

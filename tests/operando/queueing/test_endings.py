@@ -394,6 +394,7 @@ def test_the_cell_of_an_item_that_is_under_way_stays_mounted_if_its_mount_cannot
     station.files.give_ticket("i-1", 1, "run_protocol", boot="b")
     store.put_record(record("running", sample={"cell_id": "zn-1"}))
     store.client.set("operando:mount:A1", "{torn")
+    store.client.delete("operando:mounted:zn-1")
     if over:
         finished = {"station": "A1", "why": "stopped by Ada", "at": 1.0}
         store.client.set("operando:finished:zn-1", json.dumps(finished))
@@ -405,14 +406,16 @@ def test_the_cell_of_an_item_that_is_under_way_stays_mounted_if_its_mount_cannot
     assert (store.wish("A1", "i-1") is not None) == over
 
 
+@pytest.mark.parametrize("state", ["starting", "held"])
 def test_a_mount_that_cannot_be_read_is_made_anew_for_no_cell_that_was_taken_out(
-    station: Station, store: Store, monkeypatch: pytest.MonkeyPatch
+    station: Station, store: Store, state: str
 ) -> None:
-    monkeypatch.setattr(station.process, "status", lambda: RUNS)
-    station.files.give_ticket("i-1", 1, "run_protocol", boot="b")
-    store.put_record(record("running", sample={"cell_id": "zn-1"}))
+    one = record(state, sample={"cell_id": "zn-1"})
     store.remove_mount("A1")
-    station.step()
+    station._items.see_to_cell(one)
+    assert store.mount("A1") is None
+    store.put_mount(Mount(station="A2", cell_id="zn-1", sample={}, by="me", at=1.0))
+    station._items.see_to_cell(record("running", sample={"cell_id": "zn-1"}))
     assert store.mount("A1") is None
 
 

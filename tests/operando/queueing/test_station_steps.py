@@ -124,6 +124,22 @@ def test_a_station_whose_state_is_lost_with_its_supervisor_stays_as_it_was(
     assert state == before.model_copy(update={"host": "here", "supervisor_pid": 7})
 
 
+def test_an_item_of_which_only_its_ticket_tells_is_followed(station: Station, store: Store) -> None:
+    # Somebody has started the station again since.
+    store.change_station("A1", wanted="open", state="opening", since=2.0)
+    station.files.give_ticket("t-1", 1, "look_at_cell", boot="b")
+    assert Station(station._house, station.entry)._state().item is None
+    station.files.give_ticket("i-1", 1, "run_protocol", boot="b")
+    again = Station(station._house, station.entry)
+    found = again._record(again._state())
+    assert found is not None
+    assert (found.item, found.state) == ("i-1", "running")
+    over = store.change_record("i-1", state="done")
+    store.change_station("A1", item=None)
+    assert over.over
+    assert Station(station._house, station.entry)._state().item is None
+
+
 @pytest.mark.parametrize("kind", ["list", "string"])
 def test_no_key_of_ours_stops_a_station_whatever_somebody_wrote_there(
     station: Station, store: Store, told: Told, kind: str, monkeypatch: pytest.MonkeyPatch
