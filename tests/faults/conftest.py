@@ -101,6 +101,7 @@ class BrokenBench:
         self.sim = folder / "sim"
         self.data = folder / "data"
         self.simulated: SimulatedBench | None = None
+        self._kept: list[int] = []
 
     def serve(
         self, *instruments: str, factor: float = 100.0, preset: str = PRESET
@@ -110,6 +111,25 @@ class BrokenBench:
             preset, factor=factor, instruments=instruments, directory=self.sim, tolerance_s=5.0
         )
         return self.simulated
+
+    def kill_simulator(self) -> None:
+        """Kill it, and keep the numbers of its lines.
+
+        A number that is free is given to the instrument of another test, which would be found at
+        this one's address.
+        """
+        assert self.simulated is not None
+        assert self.simulated.pid is not None
+        for path in self.sim.iterdir():
+            if path.is_file() and path.read_bytes().startswith(b"serial://"):
+                line = path.read_text().strip().removeprefix("serial://")
+                self._kept.append(os.open(line, os.O_RDWR | os.O_NOCTTY | os.O_NONBLOCK))
+        os.kill(self.simulated.pid, signal.SIGKILL)
+
+    def close(self) -> None:
+        """Let the numbers go that are kept."""
+        while self._kept:
+            os.close(self._kept.pop())
 
     def inject(self, instrument: str, fault: str, *, held: bool = False, **options: float) -> None:
         """Break something in the running simulator; in the moment in which a `hold` ends."""
@@ -268,8 +288,10 @@ def make_broken(orders: Callable[[], socket.socket]) -> Callable[[Path], BrokenB
 
 
 @pytest.fixture
-def broken(make_broken: Callable[[Path], BrokenBench], tmp_path: Path) -> BrokenBench:
-    return make_broken(tmp_path)
+def broken(make_broken: Callable[[Path], BrokenBench], tmp_path: Path) -> Iterator[BrokenBench]:
+    bench = make_broken(tmp_path)
+    yield bench
+    bench.close()
 
 
 def plating(duration_s: float = 3600.0, dt_s: float = 0.5, **every: Any) -> Protocol:

@@ -1,6 +1,5 @@
 """The command line when a run is stopped, killed, refused or cannot be written any more."""
 
-import os
 import re
 import resource
 import signal
@@ -79,7 +78,7 @@ def test_a_cable_pulled_in_a_run_exits_with_1_and_one_message(running: Any, brok
 def test_a_simulator_killed_in_a_run_exits_with_1_and_one_message(
     running: Any, broken: Any
 ) -> None:
-    os.kill(broken.simulated.pid, signal.SIGKILL)
+    broken.kill_simulator()
     status, complaint = ended(running)
     assert status == 1
     assert "lost while a program was running" in complaint

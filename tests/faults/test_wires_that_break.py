@@ -234,7 +234,7 @@ def test_a_bench_that_vanishes_altogether_ends_the_run_as_failed(
         plating(image_s=20, spectrum_s=100, injection_s=200),
         ("camera", "raman", "gas_chromatograph"),
         ("camera", 2),
-        lambda session: os.kill(broken.simulated.pid, signal.SIGKILL),
+        lambda session: broken.kill_simulator(),
     )
     assert any(
         words in error.reason

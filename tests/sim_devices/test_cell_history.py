@@ -319,7 +319,7 @@ def test_an_injection_gives_the_recorded_trace(make_cell, tmp_path):
         instrument.start_contact(True)
         time.sleep(0.005)
         instrument.start_contact(False)
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 50
         while not (results := list(folder.glob("*.json"))) and time.monotonic() < deadline:
             time.sleep(0.01)
     detector = json.loads(results[0].read_text())["detectors"]["moduleA:tcd"]

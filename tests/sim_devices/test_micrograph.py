@@ -134,6 +134,16 @@ def newer_than(micrograph, host_time):
         time.sleep(0.005)
 
 
+def settled(note):
+    """Return what is in a file that is not changed any more; some pictures are on their way."""
+    before, end = "", time.monotonic() + 50
+    while (now := note.read_text()) != before:
+        assert time.monotonic() < end
+        before = now
+        time.sleep(0.3)
+    return before
+
+
 def test_the_folder_holds_one_fresh_picture_with_its_age(plated, truth):
     lights = Lights(SimulatedClock())
     micrograph = Micrograph(SideView(plated, seed=1), lights, truth)
@@ -176,10 +186,7 @@ def test_a_stalled_microscope_shows_no_new_pictures(plated, truth):
     micrograph = Micrograph(SideView(plated), Lights(SimulatedClock()), truth)
     try:
         micrograph.inject("stall")
-        time.sleep(0.1)
-        before = (micrograph.folder / "frame.json").read_text()
-        time.sleep(0.15)
-        assert (micrograph.folder / "frame.json").read_text() == before
+        before = settled(micrograph.folder / "frame.json")
         micrograph.inject("resume")
         newer_than(micrograph, json.loads(before)["host_time"])
         with pytest.raises(ValueError, match="garble"):
@@ -197,11 +204,7 @@ def test_pictures_can_be_left_out_and_come_late(plated, truth):
         assert note.stat().st_mtime - seen["host_time"] > 0.19
         micrograph.inject("resume")
         micrograph.inject("drop", count=10**6)
-        before, end = "", time.monotonic() + 10
-        while (now := note.read_text()) != before:  # some were on their way
-            assert time.monotonic() < end
-            before = now
-            time.sleep(0.3)
+        before = settled(note)
         micrograph.inject("resume")
         newer_than(micrograph, json.loads(before)["host_time"])
 

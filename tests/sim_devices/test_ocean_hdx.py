@@ -33,7 +33,7 @@ class Bench:
 
     def call(self) -> socket.socket:
         host, _, port = self.hdx.address.removeprefix("tcp://").partition(":")
-        return socket.create_connection((host, int(port)), timeout=5)
+        return socket.create_connection((host, int(port)), timeout=50)
 
     def close(self) -> None:
         self.clock.close()

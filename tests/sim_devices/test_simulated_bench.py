@@ -27,7 +27,7 @@ def simulator(folder, *options, instruments="relay_board,camera", stdin=subproce
             yield process
         finally:
             process.terminate()
-            process.wait(20)
+            process.wait(50)
 
 
 def published(folder, name):
@@ -43,7 +43,7 @@ def wait_for(condition):
 def terminal(folder):
     """A terminal program that is not ours, on the relay board."""
     url = published(folder, "relay_board").removeprefix("serial://").replace("tcp://", "socket://")
-    with serial.serial_for_url(url, timeout=5) as port:
+    with serial.serial_for_url(url, timeout=50) as port:
 
         def say(command):
             port.write(command.encode("ascii") + b"\r")
@@ -71,7 +71,7 @@ def test_when_its_owner_goes_the_simulator_ends_and_leaves_nothing_behind(tmp_pa
         assert frames.is_dir()
         (folder / "faults").write_text("")
         process.stdin.close()
-        assert process.wait(10) == 0
+        assert process.wait(50) == 0
         assert process.stderr.read() == ""
     assert not frames.parent.exists()
     left = {path.name for path in folder.iterdir()}
@@ -84,7 +84,7 @@ def test_a_signal_ends_the_simulator_in_order(tmp_path, number):
         process.stdout.readline()
         assert process.poll() is None  # in the foreground the end of input is nothing
         process.send_signal(number)
-        assert process.wait(10) == 0
+        assert process.wait(50) == 0
         assert process.stderr.read() == ""
     assert not (tmp_path / "ready").exists()
     assert read_truth(tmp_path / "sim_truth", "cell")[-1]["event"] == "end"
@@ -101,7 +101,7 @@ def test_a_signal_ends_the_simulator_in_order(tmp_path, number):
 )
 def test_a_wrong_option_is_refused_with_the_reason(tmp_path, options, complaint):
     with simulator(tmp_path, *options) as process:
-        assert process.wait(20) == 2
+        assert process.wait(50) == 2
         assert complaint in process.stderr.read()
     assert not (tmp_path / "ready").exists()
 
@@ -110,7 +110,7 @@ def test_two_simulators_do_not_publish_in_one_folder(tmp_path):
     with simulator(tmp_path) as first:
         first.stdout.readline()
         with simulator(tmp_path) as second:
-            assert second.wait(20) == 2
+            assert second.wait(50) == 2
             assert str(first.pid) in second.stderr.read()
         assert int(published(tmp_path, "ready")) == first.pid
 
@@ -257,7 +257,7 @@ def test_a_blind_cell_is_drawn_from_the_benchs_seed_and_told_with_every_error(tm
 
 def test_a_dummy_cell_is_not_looked_at(tmp_path):
     with simulator(tmp_path, "--cell", "dummy-10ohm") as process:
-        assert process.wait(20) == 2
+        assert process.wait(50) == 2
         assert "nothing to see for camera" in process.stderr.read()
 
 
@@ -295,6 +295,6 @@ def test_the_whole_bench_starts_and_ends(tmp_path):
             "thermostat": "tcp",
         }
         process.stdin.close()
-        assert process.wait(10) == 0
+        assert process.wait(50) == 0
         assert process.stderr.read() == ""
     assert not any((tmp_path / name).exists() for name in [*schemes, "ready", "chromatograms"])

@@ -21,7 +21,7 @@ class Host:
 
     def __init__(self, module):
         self.module = module
-        self.port = serial.Serial(module.address.removeprefix("serial://"), timeout=5)
+        self.port = serial.Serial(module.address.removeprefix("serial://"), timeout=50)
 
     def ask(self, text):
         self.port.write(text.encode() + b"\r")
@@ -67,12 +67,19 @@ def test_it_answers_as_the_manuals_say(start, name, page):
 
 
 def test_without_the_host_its_relays_open_and_stay_open_until_that_is_acknowledged(start, tmp_path):
-    with Truth(tmp_path) as truth:
-        host = start(truth=truth)
-        assert (host.ask("~013103"), host.ask("@013")) == ("!01", ">")
-        for _ in range(8):  # longer than 0.3 s in all
-            host.tell("~**", 0.06)
-        assert host.contacts() == [True, True, False, False]
+    with contextlib.ExitStack() as stack:
+        late_s, folder = 1.0, tmp_path
+        while late_s > 0.2:  # a computer that stood still for so long tells nothing of the module
+            folder /= "again"
+            host = start(truth=stack.enter_context(Truth(folder)))
+            late_s, before = 0.0, time.monotonic()
+            assert (host.ask("~013103"), host.ask("@013")) == ("!01", ">")
+            for _ in range(8):  # longer than 0.3 s in all
+                host.tell("~**", 0.06)
+                late_s, before = max(late_s, time.monotonic() - before), time.monotonic()
+            held = host.contacts()
+            late_s = max(late_s, time.monotonic() - before)
+        assert held == [True, True, False, False]
         for _ in range(8):  # other questions are no sign that the host is well
             host.ask("$01M")
             time.sleep(0.06)
@@ -85,7 +92,7 @@ def test_without_the_host_its_relays_open_and_stay_open_until_that_is_acknowledg
         assert host.contacts() == [True, False, False, False]
         host.tell("", 0.4)  # and it watches again
         assert host.contacts() == [False] * 4
-        told = [line for line in read_truth(tmp_path, "interlock") if line["event"] == "watchdog"]
+        told = [line for line in read_truth(folder, "interlock") if line["event"] == "watchdog"]
         assert [line["timeout_s"] for line in told] == [0.3, 0.3]
 
 
@@ -148,7 +155,7 @@ def wired(folder, *instruments):
     bench = Bench(folder, "zn-bare-half", instruments=("interlock", *instruments))
     with contextlib.closing(bench):
         address = (folder / "interlock").read_text().strip().removeprefix("serial://")
-        with serial.Serial(address, timeout=5) as port:
+        with serial.Serial(address, timeout=50) as port:
 
             def relays(mask):
                 port.write(f"@01{mask:X}\r".encode())
@@ -160,7 +167,7 @@ def wired(folder, *instruments):
 def test_on_a_bench_it_holds_the_cell_and_the_laser_that_a_relay_switches(tmp_path):
     with wired(tmp_path, "relay_board", "raman_ocean") as (bench, relays):
         board = (tmp_path / "relay_board").read_text().strip().removeprefix("serial://")
-        with serial.Serial(board, timeout=5) as port:
+        with serial.Serial(board, timeout=50) as port:
             for command in (b"", b"relay on 1"):
                 port.write(command + b"\r")
                 port.read_until(b">")

@@ -27,7 +27,7 @@ def balance(cell):
 
 @pytest.fixture
 def port(balance):
-    with serial.Serial(balance.address.removeprefix("serial://"), 9600, timeout=5) as port:
+    with serial.Serial(balance.address.removeprefix("serial://"), 9600, timeout=50) as port:
         yield port
 
 

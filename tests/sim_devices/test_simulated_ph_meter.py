@@ -27,7 +27,7 @@ def circuit(cell):
 @pytest.fixture
 def port(circuit):
     path = circuit.address.removeprefix("serial://")
-    with serial.Serial(path, 9600, timeout=5) as port:
+    with serial.Serial(path, 9600, timeout=50) as port:
         yield port
 
 

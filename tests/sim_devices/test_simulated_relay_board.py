@@ -23,7 +23,7 @@ def board(contacts):
 def say(board):
     """A terminal program that is not ours: write a command and CR, read to the prompt."""
     url = board.address.removeprefix("serial://").replace("tcp://", "socket://")
-    with serial.serial_for_url(url, timeout=5) as port:
+    with serial.serial_for_url(url, timeout=50) as port:
 
         def dialogue(command):
             port.write(command.encode("ascii") + b"\r")
@@ -100,7 +100,7 @@ def test_reset_power_cycle_and_closing_open_every_relay(say, board, contacts):
 
 def test_a_command_may_come_in_pieces(board):
     url = board.address.removeprefix("serial://").replace("tcp://", "socket://")
-    with serial.serial_for_url(url, timeout=5) as port:
+    with serial.serial_for_url(url, timeout=50) as port:
         for piece in (b"rel", b"ay rea", b"d 0", b"\r"):
             port.write(piece)
             port.flush()
@@ -110,6 +110,6 @@ def test_a_command_may_come_in_pieces(board):
 def test_it_speaks_over_tcp_where_there_is_no_terminal():
     with contextlib.closing(RelayBoard(prefer_pty=False)) as board:
         url = board.address.replace("tcp://", "socket://")
-        with serial.serial_for_url(url, timeout=5) as port:
+        with serial.serial_for_url(url, timeout=50) as port:
             port.write(b"ver\r")
             assert port.read_until(b">") == b"ver\n\r00000009\n\r>"

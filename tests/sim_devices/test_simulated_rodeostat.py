@@ -23,7 +23,7 @@ def served(folder, cell="dummy-100ohm", factor=100.0, **options):
     instrument = Rodeostat(make_cell(cell, 1), clock, truth, 1, **options)
     try:
         path = instrument.address.removeprefix("serial://")
-        with serial.Serial(path, 115200, timeout=5) as port:
+        with serial.Serial(path, 115200, timeout=50) as port:
             yield instrument, port
     finally:
         clock.close()

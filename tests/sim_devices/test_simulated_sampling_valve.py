@@ -29,7 +29,7 @@ def open_valve(clock, tmp_path):
         def start(**more):
             valve = ViciActuator(clock, truth, **more)
             stack.enter_context(contextlib.closing(valve))
-            port = serial.Serial(valve.address.removeprefix("serial://"), 9600, timeout=2)
+            port = serial.Serial(valve.address.removeprefix("serial://"), 9600, timeout=50)
             return valve, stack.enter_context(port)
 
         yield start
@@ -74,7 +74,7 @@ def test_while_it_turns_it_tells_where_it_was_and_the_clock_is_held(open_valve, 
     _, port = open_valve(on_turn=lambda position: turned.append((position, clock.open_exchanges)))
     say(port, "GOB\rCP")
     assert line(port) == "CPA"
-    end = time.monotonic() + 10
+    end = time.monotonic() + 50
     while not turned:
         assert time.monotonic() < end
         time.sleep(0.01)

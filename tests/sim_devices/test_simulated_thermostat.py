@@ -19,7 +19,7 @@ SETTLES_S = 190.0
 class Client:
     def __init__(self, address):
         host, port = address.removeprefix("tcp://").split(":")
-        self.socket = socket.create_connection((host, int(port)), timeout=5)
+        self.socket = socket.create_connection((host, int(port)), timeout=50)
         self.reader = self.socket.makefile("rb")
 
     def send(self, text):

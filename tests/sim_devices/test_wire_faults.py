@@ -45,7 +45,7 @@ def wait_for(condition, timeout_s=10.0):
         time.sleep(0.005)
 
 
-def dial(address, timeout_s=5.0):
+def dial(address, timeout_s=50.0):
     host, port = address.split("://")[1].rsplit(":", 1)
     return socket.create_connection((host, int(port)), timeout=timeout_s)
 
@@ -314,7 +314,7 @@ def test_a_language_breaks_what_only_it_can(
 ) -> None:
     address = (bench.publish_folder / instrument).read_text().strip()
     url = address.removeprefix("serial://").replace("tcp://", "socket://")
-    with serial.serial_for_url(url, timeout=5) as client:
+    with serial.serial_for_url(url, timeout=50) as client:
         if instrument == "ph_meter":
             client.write(b"C,0\r")  # else it says something every second
             client.read_until(b"*OK\r")
@@ -331,7 +331,7 @@ def test_a_refused_setting_of_a_thermostat_and_a_microbalance_is_told_in_their_s
         ("microbalance", b"P2\r", b"B\r", b"16"),
     ):
         address = (bench.publish_folder / instrument).read_text().strip()
-        with serial.Serial(address.removeprefix("serial://"), timeout=5) as client:
+        with serial.Serial(address.removeprefix("serial://"), timeout=50) as client:
             client.write(b"B\r" if instrument == "microbalance" else b"status\r")
             client.read_until(b"\r")
             bench.inject(Fault(instrument, "refuse"))
@@ -351,7 +351,7 @@ SCRIPT = (
 
 def test_a_potentiostat_tells_a_value_that_cannot_be_and_its_timer_jumps(bench: Bench) -> None:
     address = (bench.publish_folder / "potentiostat").read_text().strip()
-    with serial.Serial(address.removeprefix("serial://"), timeout=5) as client:
+    with serial.Serial(address.removeprefix("serial://"), timeout=50) as client:
         bench.inject(Fault("potentiostat", "out-of-range", options={"value": 2e6}))
         client.write(SCRIPT)
         while not (first := client.readline()).startswith(b"P"):
@@ -472,7 +472,7 @@ def test_a_web_server_breaks_its_answers(bench: Bench) -> None:
     place = "/scm/sessions/system-manager/publicConfiguration"
 
     def get() -> bytes:
-        line = http.client.HTTPConnection(address.removeprefix("http://"), timeout=5)
+        line = http.client.HTTPConnection(address.removeprefix("http://"), timeout=50)
         with contextlib.closing(line):
             line.request("GET", place)
             return line.getresponse().read()

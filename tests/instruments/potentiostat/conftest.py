@@ -1,9 +1,11 @@
 """An instrument that answers as the pages of its manual say, on a real pseudo-terminal."""
 
 import contextlib
+import fcntl
 import os
 import pty
 import select
+import termios
 import threading
 import time
 import tty
@@ -48,7 +50,11 @@ class Manual:
             way, text = turn[:2].strip(), turn[2:].removeprefix(" ")
             if way == "x":
                 # What is not read when the line goes is lost with it.
-                time.sleep(0.2)
+                while int.from_bytes(
+                    fcntl.ioctl(self._slave, termios.FIONREAD, bytes(4)), "little"
+                ):
+                    time.sleep(0.005)
+                time.sleep(0.05)  # and is taken up
                 self._unplug()
                 return
             if way == ">":
@@ -71,7 +77,7 @@ class Manual:
     def _line(self) -> str | None:
         """Return the next line, ``None`` when the test is over."""
         while b"\n" not in self._heard:
-            readable, _, _ = select.select([self._master, self._stop_read], [], [], 20)
+            readable, _, _ = select.select([self._master, self._stop_read], [], [], 50)
             if self._master not in readable:
                 return None
             self._heard += os.read(self._master, 65536)
@@ -79,15 +85,16 @@ class Manual:
         return line.decode()
 
     def _unplug(self) -> None:
-        os.close(self._slave)
+        """Be gone; the number stays taken, or another test's instrument would be found there."""
         os.close(self._master)
-        self._slave = self._master = -1
+        self._master = -1
 
     def close(self) -> None:
         os.write(self._stop_write, b"x")
-        self._thread.join(30)
+        self._thread.join(50)
         if self._master >= 0:
             self._unplug()
+        os.close(self._slave)
         os.close(self._stop_read)
         os.close(self._stop_write)
 

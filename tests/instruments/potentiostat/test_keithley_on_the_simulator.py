@@ -302,19 +302,27 @@ def test_an_abort_from_another_thread_opens_the_cell_and_keeps_the_last_reading(
 ) -> None:
     served = serve(factor=20.0)
     driver = served.driver()
-    driver.start(assigned(constant(1.0, limit("time_s", 1000), record={"dt_s": 500.0})))
+    driver.start(assigned(constant(1.0, limit("time_s", 10000), record={"dt_s": 5000.0})))
     rows: list[Any] = []
-    reader = threading.Thread(target=lambda: rows.extend(driver.samples()))
+    first = threading.Event()
+
+    def read() -> None:
+        for row in driver.samples():
+            rows.append(row)
+            first.set()
+
+    reader = threading.Thread(target=read)
     reader.start()
-    time.sleep(0.5)
+    assert first.wait(50)
+    time.sleep(0.2)  # behind that row
     driver.abort()
     assert served.is_open()
-    reader.join(5)
+    reader.join(50)
     assert not reader.is_alive()
     assert driver.stop_reason == "aborted"
     end = driver.program_end
     assert end.ending == "opened"
-    # The rows come every 500 s, but the reading just before the end is there.
+    # The rows come every 5000 s, but the reading just before the end is there.
     assert rows[-1].t_s == pytest.approx(end.counters.t_s, abs=1.5)
     assert rows[-1].t_s > rows[-2].t_s
     driver.abort()  # idempotent

@@ -500,7 +500,7 @@ def test_an_abort_from_another_thread_waits_for_the_end(
     reader.start()
     assert first.wait(50)
     driver.abort()
-    reader.join(10)
+    reader.join(50)
     assert len(rows) == 1
     assert driver.stop_reason == "aborted"
     driver.close()

@@ -317,7 +317,7 @@ def test_a_client_that_is_not_ours_finds_the_same_lines(connect: Callable[..., A
     heard = list(driver.samples())
     driver.close()
     address = (bench.folder / "potentiostat").read_text().strip().removeprefix("serial://")
-    with serial.Serial(address, timeout=5) as port:
+    with serial.Serial(address, timeout=50) as port:
         port.write(b"fs_dir /\n")
         listing = [port.readline(), port.readline(), port.readline()]
         assert listing[0] == b"f\n"

@@ -332,7 +332,7 @@ def test_an_abort_opens_the_cell_in_the_middle(connect: Callable[..., Any]) -> N
     reader.start()
     assert going.wait(50)
     driver.abort()
-    reader.join(20)
+    reader.join(50)
     assert driver.stop_reason == "aborted"
     # At once the next program runs, and begins with an open cell.
     assert run(driver, assigned(_rest(2)))[-1].current_a == 0.0

@@ -162,7 +162,7 @@ def engine() -> Iterator[RunEngine]:
     engine = RunEngine({}, context_managers=[])
     yield engine
     engine.loop.call_soon_threadsafe(engine.loop.stop)
-    engine._th.join(10)
+    engine._th.join(50)
     engine.loop.close()
 
 
@@ -390,7 +390,7 @@ def test_an_aborted_run_opens_the_cell_and_keeps_the_rows(
 
     with pytest.raises(RunEngineInterrupted):
         engine(fly(device, FOR_EVER, abort_later), record)
-    pauses[0].join(10)
+    pauses[0].join(50)
     engine.abort("enough")
     assert record.column("t")[-1] > 20
     assert device.stop_reason == "aborted"
@@ -498,7 +498,7 @@ def test_the_safe_state_is_an_open_cell_in_any_state(device: PotentiostatDevice)
         thread.start()
     for thread in threads:
         thread.join()
-    assert device.complete().exception(timeout=30) is None
+    assert device.complete().exception(timeout=50) is None
     device.safe_state()
     device.close_worker()
 

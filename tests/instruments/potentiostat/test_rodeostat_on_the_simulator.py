@@ -321,7 +321,7 @@ def test_an_abort_from_another_thread_disconnects_the_electrodes(make: Make) -> 
     reader.start()
     assert seen.wait(50)
     chain.driver.abort()
-    reader.join(10)
+    reader.join(50)
     assert not reader.is_alive()
     assert chain.driver.stop_reason == "aborted"
     assert chain.driver.program_end.ending == "opened"

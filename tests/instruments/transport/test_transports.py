@@ -101,9 +101,9 @@ def wire(request: pytest.FixtureRequest) -> Iterator[tuple[Transport, FarEnd]]:
 def test_lines_arrive_one_by_one_however_they_are_cut(wire: tuple[Transport, FarEnd]) -> None:
     transport, end = wire
     end.say(b"one\ntw")
-    assert transport.read_line(2.0) == b"one"
+    assert transport.read_line(50.0) == b"one"
     end.say(b"o\n\nfour \n")
-    assert [transport.read_line(2.0) for _ in range(3)] == [b"two", b"", b"four "]
+    assert [transport.read_line(50.0) for _ in range(3)] == [b"two", b"", b"four "]
 
 
 def test_what_is_written_arrives_whole(wire: tuple[Transport, FarEnd]) -> None:
@@ -119,7 +119,7 @@ def test_a_part_of_a_line_survives_a_timeout(wire: tuple[Transport, FarEnd]) -> 
     with pytest.raises(TransportTimeout, match="Pda80000"):
         transport.read_line(0.1)
     end.say(b"00 \n")
-    assert transport.read_line(2.0) == b"Pda8000000 "
+    assert transport.read_line(50.0) == b"Pda8000000 "
 
 
 def test_bytes_come_in_exact_numbers(wire: tuple[Transport, FarEnd]) -> None:
@@ -129,16 +129,16 @@ def test_bytes_come_in_exact_numbers(wire: tuple[Transport, FarEnd]) -> None:
         transport.read_exactly(3, 0.1)
     end.say(b"\x02line\n")
     assert transport.read_exactly(3, 2.0) == b"\x00\x01\x02"
-    assert transport.read_line(2.0) == b"line"
+    assert transport.read_line(50.0) == b"line"
 
 
 def test_a_vanished_instrument_is_an_error_and_no_silence(wire: tuple[Transport, FarEnd]) -> None:
     transport, end = wire
     end.say(b"last\n")
-    assert transport.read_line(2.0) == b"last"
+    assert transport.read_line(50.0) == b"last"
     end.vanish()
     with pytest.raises(TransportError) as caught:
-        transport.read_line(30.0)
+        transport.read_line(50.0)
     assert not isinstance(caught.value, TransportTimeout)
 
 
@@ -173,7 +173,7 @@ def test_closing_ends_the_wait_of_another_thread(wire: tuple[Transport, FarEnd])
 
     def read() -> None:
         try:
-            transport.read_line(30.0)
+            transport.read_line(50.0)
         except TransportError as error:
             errors.append(error)
 
@@ -193,17 +193,17 @@ def test_the_arrival_is_stamped_once_per_read(wire: tuple[Transport, FarEnd]) ->
     transport, end = wire
     if "visa" in transport.address:
         end.say(b"a\n")
-        transport.read_line(2.0)
+        transport.read_line(50.0)
         assert transport.arrival_ns > 0
         return
     end.say(b"a\nb\n")
     time.sleep(0.05)
-    transport.read_line(2.0)
+    transport.read_line(50.0)
     first = transport.arrival_ns
-    transport.read_line(2.0)
+    transport.read_line(50.0)
     assert transport.arrival_ns == first
     end.say(b"c\n")
-    transport.read_line(2.0)
+    transport.read_line(50.0)
     assert transport.arrival_ns > first
 
 
@@ -218,7 +218,7 @@ def test_a_flood_loses_no_line() -> None:
     with closing(open_transport(f"serial://{end.device}")) as transport:
         writer = threading.Thread(target=flood)
         writer.start()
-        assert [transport.read_line(5.0) for _ in lines] == lines
+        assert [transport.read_line(50.0) for _ in lines] == lines
         writer.join()
     end.vanish()
 
@@ -238,7 +238,7 @@ def test_flow_control_bytes_are_dropped_where_the_driver_says_so() -> None:
     settings = SerialSettings(drop_flow_control=True)
     with closing(open_transport(f"serial://{end.device}", settings=settings)) as transport:
         end.say(b"\x11he\x13llo\n\x11")
-        assert transport.read_line(2.0) == b"hello"
+        assert transport.read_line(50.0) == b"hello"
     end.vanish()
 
 
@@ -246,7 +246,7 @@ def test_flow_control_bytes_pass_otherwise() -> None:
     end = PtyEnd()
     with closing(open_transport(f"serial://{end.device}")) as transport:
         end.say(b"\x11\x13\n")
-        assert transport.read_line(2.0) == b"\x11\x13"
+        assert transport.read_line(50.0) == b"\x11\x13"
     end.vanish()
 
 
@@ -306,8 +306,8 @@ def test_a_recorded_dialogue_reads_back_as_turns(tmp_path: Path) -> None:
     with closing(open_transport(f"serial://{end.device}", record_to=file)) as transport:
         transport.write(b"t\n")
         end.say(b"tes4_hr1100#Jan 28 2022\nR*\n\x00\xff")
-        transport.read_line(2.0)
-        transport.read_line(2.0)
+        transport.read_line(50.0)
+        transport.read_line(50.0)
         assert transport.arrival_ns > 0
         assert transport.read_exactly(2, 2.0) == b"\x00\xff"
         with pytest.raises(TransportTimeout):

@@ -79,7 +79,7 @@ class Client:
     def send(self, text: str) -> None:
         self.port.write(text.encode("utf-8"))
 
-    def line(self, timeout_s: float = 10.0) -> str:
+    def line(self, timeout_s: float = 50.0) -> str:
         """Return the next line without its LF."""
         end = time.monotonic() + timeout_s
         while b"\n" not in self.received:

@@ -144,7 +144,7 @@ def test_a_line_can_be_tcp_where_there_is_no_terminal(make_bench):
     device = serve(Cell("zn-bare"), SimulatedClock(), bench.truth, prefer_pty=False)
     try:
         host, port = device.address.removeprefix("tcp://").split(":")
-        with socket.create_connection((host, int(port)), timeout=5) as connection:
+        with socket.create_connection((host, int(port)), timeout=50) as connection:
             connection.sendall(b"i\n")
             assert connection.makefile("rb").readline() == b"iES4HR24C0000\n"
     finally:

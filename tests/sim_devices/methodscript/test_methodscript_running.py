@@ -36,7 +36,7 @@ def start(bench, script=HOLD):
 
 
 def wait_for_truth(bench, event):
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 50
     while not bench.truth[event]:
         assert time.monotonic() < deadline, f"{event} never happened"
         time.sleep(0.02)
@@ -339,7 +339,7 @@ def test_a_script_survives_a_host_that_stops_reading(make_bench):
         "e\nvar p\nset_pgstat_mode 6\ncell_on\nvar i\nmeas_loop_cp p i 1m 1 20000\npck_start\n"
         "pck_add p\npck_end\nendloop\non_finished:\ncell_off\n\n"
     )
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 50
     while not bench.truth["cell_off"]:
         assert time.monotonic() < deadline
         time.sleep(0.02)
@@ -429,7 +429,7 @@ def test_garbage_never_kills_the_instrument(fuzzed_bench, caplog, lines):
     client.port.write("\n".join([*lines, ""]).encode("utf-8", "surrogatepass"))
     # In step again by the maker's recipe: leave a script that is being loaded, abort one that runs.
     client.send("\n\n")
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 50
     while True:
         assert time.monotonic() < deadline
         time.sleep(0.06)
