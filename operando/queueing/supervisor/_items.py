@@ -311,7 +311,7 @@ class Items:
             where = self._store.mounted_at(record.cell_id)
             # Also where that is lost as well, if the cell is being driven.
             if where == self._name or (where is None and record.state == "running"):
-                mount = mounted_anew(self._store, record)
+                mount = mounted_anew(self._store, self._house.data_dir, record)
         if mount is None or (mount.cell_id, mount.state) != (record.cell_id, "finished"):
             return
         wish = stop_of(mount.why_finished, record.item, self._house.clock.wall())

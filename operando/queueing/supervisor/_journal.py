@@ -25,6 +25,7 @@ class LastRun:
         stop: The stop document, if there is one.
         refused: Why nothing was gone on with after a look at the cell; empty: it was.
         sample: The cell, as the first run of the item tells it.
+        mounted_at: When that was mounted, s of the epoch; ``None``: it does not tell.
     """
 
     uid: str
@@ -33,6 +34,7 @@ class LastRun:
     stop: dict[str, Any] | None = None
     refused: str = ""
     sample: Mapping[str, Any] = field(default_factory=dict)
+    mounted_at: float | None = None
 
     @property
     def interrupted(self) -> bool:
@@ -80,5 +82,7 @@ def last_run(data_dir: Path, item: str, cell_id: str = "") -> LastRun | None:
                     stop = dict(document)
         sample = first[1].get("sample")
         sample = sample if isinstance(sample, dict) else {}
-        return LastRun(tip.uid, tip.exit_status, tip.reason, stop, refused, sample)
+        at = told.get("mounted_at")
+        at = float(at) if isinstance(at, int | float) else None
+        return LastRun(tip.uid, tip.exit_status, tip.reason, stop, refused, sample, at)
     return None

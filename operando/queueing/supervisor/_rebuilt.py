@@ -73,10 +73,11 @@ def rebuilt(
     )
 
 
-def mounted_anew(store: Store, record: Record) -> Mount | None:
+def mounted_anew(store: Store, data_dir: Path, record: Record) -> Mount | None:
     """Keep and return the mount of the cell of an item that is under way; ``None``: it has none.
 
-    Of a cell that is finished it says so.
+    Of a cell that is finished it says so. It is since when the run tells, for the instrument that
+    was there then is the one that may drive it.
     """
     from operando.queueing.mounting import finished_key  # slow to import
 
@@ -84,12 +85,14 @@ def mounted_anew(store: Store, record: Record) -> Mount | None:
     if not isinstance(sample, Mapping):
         return None
     over = store.text(finished_key(record.cell_id))
+    run = last_run(data_dir, record.item, record.cell_id)
+    at = None if run is None else run.mounted_at
     mount = Mount(
         station=record.station,
         cell_id=record.cell_id,
         sample=dict(sample),
         by=record.by,
-        at=record.began or 0.0,
+        at=record.began or 0.0 if at is None else at,
         state="mounted" if over is None else "finished",
         why_finished="" if over is None else _why(over),
         host=record.host,

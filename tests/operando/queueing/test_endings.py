@@ -388,8 +388,9 @@ def test_a_cell_that_is_stopped_while_nobody_can_say_what_runs_on_it_does_not_go
 
 @pytest.mark.parametrize("over", [False, True])
 def test_the_cell_of_an_item_that_is_under_way_stays_mounted_if_its_mount_cannot_be_read(
-    station: Station, store: Store, monkeypatch: pytest.MonkeyPatch, over: bool
+    station: Station, store: Store, folder: Path, monkeypatch: pytest.MonkeyPatch, over: bool
 ) -> None:
+    journal_of(folder, sample={"cell_id": "zn-1"}, queue={"item": "i-1", "mounted_at": 0.5})
     monkeypatch.setattr(station.process, "status", lambda: RUNS)
     station.files.give_ticket("i-1", 1, "run_protocol", boot="b")
     store.put_record(record("running", sample={"cell_id": "zn-1"}))
@@ -401,7 +402,7 @@ def test_the_cell_of_an_item_that_is_under_way_stays_mounted_if_its_mount_cannot
     station.step()
     mount = store.mount("A1")
     assert mount is not None
-    assert (mount.cell_id, mount.sample) == ("zn-1", {"cell_id": "zn-1"})
+    assert (mount.cell_id, mount.sample, mount.at) == ("zn-1", {"cell_id": "zn-1"}, 0.5)
     assert mount.state == ("finished" if over else "mounted")
     assert (store.wish("A1", "i-1") is not None) == over
 
