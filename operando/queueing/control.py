@@ -115,7 +115,8 @@ class Control:
             state = restored(store, name, StationFiles(self._data_dir, name).state())
             if state is None or state.wanted != "open":
                 # What it was is over; what it becomes its supervisor tells.
-                store.change_station(name, wanted="open", state="opening", why="", since=now)
+                why = state.why if state is not None and state.paused else ""
+                store.change_station(name, wanted="open", state="opening", why=why, since=now)
         return started
 
     def wait_until_open(self, name: str) -> Shown:

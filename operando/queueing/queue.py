@@ -230,12 +230,7 @@ class Queue(Lookup):
             QueueError: it is held after a failure, and somebody has to decide.
         """
         name = self._known(station)
-        state = self._store().station(name)
-        if state is not None and state.state == "held":
-            raise QueueError(
-                f"station {name} is held ({state.why}): look at the cell, then operando station "
-                f"decide {name} resume|skip|fail"
-            )
+        self._refuse_held(name)
         return self._store().change_station(name, paused=False, why="")
 
     # -- what is asked of a running item
@@ -273,6 +268,7 @@ class Queue(Lookup):
     def skip_step(self, station_or_cell: str, by: str | None = None) -> Command:
         """End the step that runs in a station, and go on with the next one."""
         name = self.station_of(station_or_cell)
+        self._refuse_held(name)
         return self._ask(name, self._running(name), "skip_step", "", by)
 
     def amend(
@@ -288,6 +284,7 @@ class Queue(Lookup):
             QueueError: also if the item runs by just this protocol already.
         """
         name = self.station_of(station_or_cell)
+        self._refuse_held(name)
         record = self._running(name)
         data = self._protocol(protocol)
         validated({"protocol": data, "sample": record.kwargs.get("sample", {})}, self._limits(name))
@@ -373,6 +370,14 @@ class Queue(Lookup):
             changed = found | {"kwargs": found["kwargs"] | {"hold": hold}}
             self._change(station, found, lambda m: m.update(changed))
         return _of_station(found, station)
+
+    def _refuse_held(self, station: str) -> None:
+        state = self._store().station(station)
+        if state is not None and state.state == "held":
+            raise QueueError(
+                f"station {station} is held ({state.why}): look at the cell, then operando station "
+                f"decide {station} resume|skip|fail"
+            )
 
     def _ask(
         self,

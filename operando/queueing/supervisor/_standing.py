@@ -84,6 +84,9 @@ class Standing:
     def tell(self, known: StationState, /, **changes: Any) -> None:
         """Change fields of the state, and since when it is so if it is another state."""
         now = self._house.clock.wall()
+        if known.paused and known.state != "lost" and changes.get("why") in ("", "closing"):
+            # Who paused it, and why, is told until somebody lets it go on.
+            del changes["why"]
         if changes.get("state", known.state) != known.state:
             changes.setdefault("since", now)
         self._house.store.change_station(self._name, **changes)

@@ -490,6 +490,11 @@ def test_what_is_asked_reaches_the_station(running: Running, queue: Queue, store
         ("abort", "ben", "smoke", item),
         ("stop", "ben", "", item),
     ]
+    store.change_station("A1", state="held", why="it died")
+    for ask in (lambda: queue.skip_step("A1"), lambda: queue.amend("A1", PROTOCOL)):
+        with pytest.raises(QueueError, match=r"station A1 is held \(it died\): look at the cell"):
+            ask()
+    store.change_station("A1", state="running", why="")
     assert taken[1] is not None
     assert taken[1].protocol is not None
     assert taken[1].protocol["name"] == PROTOCOL

@@ -110,6 +110,22 @@ def test_a_station_whose_state_cannot_be_read_stays_as_it_was(
     assert store.poisoned()[-1]["key"] == "operando:station:A1"
 
 
+def test_why_a_station_is_paused_is_told_while_it_closes_and_opens(
+    station: Station, store: Store
+) -> None:
+    paused = {"paused": True, "why": "paused by Ada: smoke"}
+    state = store.change_station("A1", wanted="open", since=1.0, state="idle", **paused)
+    closing, opened = {"why": "closing"}, {"state": "idle"}
+    for told in (closing, {"state": "closed", "why": ""}, {"state": "opening", "why": ""}, opened):
+        station._standing.tell(state, **told)
+        state = store.change_station("A1")
+        assert state.why_paused == "paused by Ada: smoke"
+    for told in ({"state": "lost", "why": "no worker"}, {"state": "opening", "why": ""}):
+        station._standing.tell(state, **told)
+        state = store.change_station("A1")
+        assert state.why == told["why"]
+
+
 def test_a_station_whose_state_is_lost_with_its_supervisor_stays_as_it_was(
     station: Station, store: Store
 ) -> None:
