@@ -2,7 +2,7 @@
 
 import contextlib
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from instruments.errors import InstrumentError, StrangerError
 from instruments.making_safe import resorts
 from instruments.relay_board import NumatoRelayBoard
 from instruments.strangers import Known, mark_of, refuse_stranger
+from tests.instruments.conftest import SimulatedBench
 
 OURS, THEIRS = ("EmStat4 HR ES4HR24C0001", "EmStat4 HR ES4HR24C0002")
 
@@ -34,7 +35,7 @@ def test_model_and_serial_number_tell_one_instrument_from_another() -> None:
 class Bay:
     """Two benches, and the addresses that this bench uses, which lead to one or the other."""
 
-    def __init__(self, folder: Path, benches: tuple[Any, Any]) -> None:
+    def __init__(self, folder: Path, benches: tuple[SimulatedBench, ...]) -> None:
         self.folder, self.benches = folder, benches
 
     def plug(self, name: str, bench: int) -> None:
@@ -56,16 +57,20 @@ class Bay:
         return BenchFile.model_validate({"name": "bay", "instruments": told})
 
 
-@pytest.fixture
-def bay(tmp_path: Path, simulate: Callable[..., Any]) -> Bay:
-    served = "potentiostat,relay_board"
-    (tmp_path / "bay").mkdir()
-    benches = tuple(simulate("zn-bare-half", served, 1000.0, "--seed", str(n)) for n in (0, 1))
+@pytest.fixture(scope="module")
+def bay(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bay]:
+    folder, served = tmp_path_factory.mktemp("bay"), "potentiostat,relay_board"
+    benches = tuple(
+        SimulatedBench(folder / f"bench-{n}", "zn-bare-half", served, 1000.0, "--seed", str(n))
+        for n in (0, 1)
+    )
     board = NumatoRelayBoard(benches[1].address("relay_board"))
     board.connect()
     board._exchange("id set 00000002")
     board.close()
-    return Bay(tmp_path / "bay", benches)
+    yield Bay(folder, benches)
+    for bench in benches:
+        bench.stop()
 
 
 def made_safe(file: BenchFile, name: str, known: Known | None) -> str:
