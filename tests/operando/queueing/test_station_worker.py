@@ -27,7 +27,7 @@ from operando.journal import RunSummary, list_runs
 from operando.logbook import notes
 from operando.pages.report import report_page
 from operando.queueing import _redis, managers, tickets
-from operando.queueing.commands import CommandTaker, answered_key, look_key
+from operando.queueing.commands import CommandTaker, look_key
 from operando.queueing.errors import QueueError
 from operando.queueing.items import as_data
 from operando.queueing.look import Look
@@ -316,12 +316,9 @@ def test_somebody_who_aborts_is_named_and_the_next_item_runs(station: Open) -> N
     report = station.run("item-5", cycles(50))
     thread.join()
     assert (report.exit_status, report.reason) == ("abort", "aborted by Ada: smells")
-    answers = [
-        json.loads(wait_for(lambda c=one: station.store.text(answered_key("A1", c))))
-        for one in (other, command)
-    ]
-    assert [one["taken"] for one in answers] == [False, True]
-    assert "item-5" in answers[0]["told"]
+    answers = [wait_for(lambda c=one: station.store.answered("A1", c)) for one in (other, command)]
+    assert [taken for taken, _ in answers] == [False, True]
+    assert "item-5" in answers[0][1]
     assert station.run("item-6", cycles()).exit_status == "success"
 
 
@@ -348,8 +345,8 @@ def test_somebody_who_aborts_before_a_run_has_begun_is_named_too(
     assert begun == ["item-5b"]
     assert (report.exit_status, report.run_uid) == ("abort", None)
     assert report.reason == "aborted by Ada: smells"
-    answer = json.loads(wait_for(lambda: station.store.text(answered_key("A1", command))))
-    assert answer["taken"]
+    taken, _ = wait_for(lambda: station.store.answered("A1", command))
+    assert taken
     assert station.run("item-5c", cycles()).exit_status == "success"
 
 
@@ -367,18 +364,17 @@ def test_who_asks_for_a_step_to_be_skipped_and_for_the_end_is_answered(station: 
     def ask() -> None:
         for one in asked:
             station.store.push_command("A1", one)
-            key = answered_key("A1", one)
-            answers.append(json.loads(wait_for(lambda k=key: station.store.text(k))))
+            answers.append(wait_for(lambda c=one: station.store.answered("A1", c)))
 
     thread = station.meanwhile(ask)
     report = station.run("item-6b", cycles(50), "stopped")
     thread.join()
-    assert [one["taken"] for one in answers] == [True, False, False, True, True]
+    assert [taken for taken, _ in answers] == [True, False, False, True, True]
     # For whoever asks how long it lasts.
     kept = station.store.text(f"{AMENDED}item-6b")
     assert json.loads(kept or "null") == cycles(60)
-    assert "technique" in answers[1]["told"]
-    assert "the limit is 20 mAh/cm2" in answers[2]["told"]
+    assert "technique" in answers[1][1]
+    assert "the limit is 20 mAh/cm2" in answers[2][1]
     assert report.exit_status == "success"
     assert report.reason.startswith("stopped by Cy: dendrites")
     assert report.stopped == {"by": "Cy", "why": "dendrites"}
@@ -396,11 +392,11 @@ def test_what_is_asked_of_an_item_that_is_about_to_go_on_is_done(station: Open) 
     store.keep_wish("A1", asked[1])
     store.push_command("A1", asked[1])
     wait_for(lambda: not store.client.exists("operando:commands:A1"))
-    assert [store.text(answered_key("A1", one)) for one in asked] == [None, None]
+    assert [store.answered("A1", one) for one in asked] == [None, None]
     report = station.run("item-6c", cycles(50), "stopped")
     assert report.stopped == {"by": "Cy", "why": "dendrites"}
-    answers = [json.loads(wait_for(lambda c=x: store.text(answered_key("A1", c)))) for x in asked]
-    assert answers[1]["taken"]
+    answers = [wait_for(lambda c=one: store.answered("A1", c)) for one in asked]
+    assert answers[1][0]
     store.forget_wish("A1", "item-6c")
 
 
@@ -436,8 +432,8 @@ def test_a_run_does_not_need_redis(station: Open) -> None:
     station.server.ensure()
     command = Command(do="skip_step", by="Ada", at=time.time())
     wait_for(lambda: _pushed(station, command))
-    answer = json.loads(wait_for(lambda: station.store.text(answered_key("A1", command))))
-    assert not answer["taken"]
+    taken, _ = wait_for(lambda: station.store.answered("A1", command))
+    assert not taken
 
 
 def _has_rows(run: RunSummary) -> bool:
