@@ -345,8 +345,8 @@ def test_somebody_who_aborts_before_a_run_has_begun_is_named_too(
     assert begun == ["item-5b"]
     assert (report.exit_status, report.run_uid) == ("abort", None)
     assert report.reason == "aborted by Ada: smells"
-    answer = wait_for(lambda: station.store.answered("A1", command))
-    assert answer[0]
+    taken, _ = wait_for(lambda: station.store.answered("A1", command))
+    assert taken
     assert station.run("item-5c", cycles()).exit_status == "success"
 
 
@@ -395,7 +395,7 @@ def test_what_is_asked_of_an_item_that_is_about_to_go_on_is_done(station: Open) 
     assert [store.answered("A1", one) for one in asked] == [None, None]
     report = station.run("item-6c", cycles(50), "stopped")
     assert report.stopped == {"by": "Cy", "why": "dendrites"}
-    answers = [wait_for(lambda c=x: store.answered("A1", c)) for x in asked]
+    answers = [wait_for(lambda c=one: store.answered("A1", c)) for one in asked]
     assert answers[1][0]
     store.forget_wish("A1", "item-6c")
 
@@ -432,8 +432,8 @@ def test_a_run_does_not_need_redis(station: Open) -> None:
     station.server.ensure()
     command = Command(do="skip_step", by="Ada", at=time.time())
     wait_for(lambda: _pushed(station, command))
-    answer = wait_for(lambda: station.store.answered("A1", command))
-    assert not answer[0]
+    taken, _ = wait_for(lambda: station.store.answered("A1", command))
+    assert not taken
 
 
 def _has_rows(run: RunSummary) -> bool:

@@ -287,13 +287,14 @@ def test_what_is_asked_of_a_running_station_reaches_it(door: Door) -> None:
     command = door.store.pop_command("A1")
     assert command is not None
     assert (command.do, command.by, command.text) == ("stop", "olga", "it smells")
-    amended = {"protocol": kwargs["protocol"], "why": "longer"}
+    other = kwargs["protocol"] | {"description": "longer"}
+    amended = {"protocol": other, "why": "longer"}
     assert door.post("/operando/amend", "olga", amended).json()["success"]
     assert door.post("/operando/amend", "olga", {"protocol": "/etc/passwd"}).status_code == 422
     assert door.post("/operando/amend", "olga", {"protocol": {"name": "x"}}).status_code == 409
     command = door.store.pop_command("A1")
     assert command is not None
-    assert (command.do, command.by, command.protocol) == ("amend", "olga", kwargs["protocol"])
+    assert (command.do, command.by, command.protocol) == ("amend", "olga", other)
     assert door.post("/operando/skip-step", "otto", {}).json()["success"]
     assert door.post("/operando/abort", "otto", {}).status_code == 403
     assert door.post("/operando/abort", "ada", {"why": "smoke"}).json()["success"]
