@@ -193,7 +193,9 @@ def test_a_bench_is_made_safe_also_where_guards_cannot_be_believed(
 
 
 def test_another_guard_takes_the_place_of_one_that_dies(tmp_path: Path) -> None:
-    outcome = guards._guard_dies(tmp_path / "station", Effort())
+    outcome = guards._guard_dies(
+        tmp_path / "station", Effort(), within_s=PATIENCE_S, plate_s=LONG_S
+    )
     assert outcome.held, outcome
 
 
