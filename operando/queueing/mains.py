@@ -89,6 +89,8 @@ def mark_of(data_dir: Path, station: str) -> MainsLost | None:
         return None
     try:
         return MainsLost.model_validate_json(path.read_bytes())
+    except FileNotFoundError:
+        return None  # they are back just now
     except (OSError, ValidationError, ValueError):
         return MainsLost(at=at, low=True, why=f"{path} cannot be read")
 

@@ -184,6 +184,20 @@ def test_a_mark_that_cannot_be_read_is_one_of_a_battery_that_is_low(folder: Path
     assert mark_of(folder, "A1") is None
 
 
+def test_a_mark_that_is_taken_away_while_it_is_read_is_none(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    set_lost(folder, "A1", by="nut")
+    there = Path.read_bytes
+
+    def read(path: Path) -> bytes:
+        path.unlink()
+        return there(path)
+
+    monkeypatch.setattr(Path, "read_bytes", read)
+    assert mark_of(folder, "A1") is None
+
+
 # -- at the station
 
 
