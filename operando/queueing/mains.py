@@ -106,7 +106,8 @@ def set_lost(
 ) -> tuple[MainsLost, bool]:
     """Mark a station as without mains; return the mark, and whether that tells anything new.
 
-    Said again, it is since the first time; a battery that was low is low until the mains are back.
+    Said again, it is since the first time; a battery that was low is low until the mains are back,
+    and what is to be ended at some time is not ended later.
 
     Args:
         data_dir: The data folder.
@@ -127,7 +128,10 @@ def set_lost(
                 update={
                     "why": why or known.why,
                     "low": low or known.low,
-                    "ends_at": known.ends_at if ends_at is None else ends_at,
+                    # Half of what is left, said again and again, would never be over.
+                    "ends_at": min(
+                        (x for x in (known.ends_at, ends_at) if x is not None), default=None
+                    ),
                 }
             )
         write_private(path, mark.model_dump_json())

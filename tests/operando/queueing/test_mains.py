@@ -163,6 +163,19 @@ def test_a_battery_that_was_low_is_low_until_the_mains_are_back(folder: Path) ->
     assert (mark_of(folder, "A1"), set_back(folder, "A1")) == (None, None)
 
 
+def test_a_battery_that_is_told_again_and_again_ends_what_runs(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for after_s in (0.0, 300.0, 599.0):
+        monkeypatch.setattr(mains.time, "time", lambda at=1000.0 + after_s: at)
+        set_lost(folder, "A1", by="nut", battery_min=20 - after_s / 60)
+    found = mark_of(folder, "A1")
+    assert found is not None
+    assert found.ends_at == 1600.0
+    # It is emptied faster than was thought.
+    assert set_lost(folder, "A1", by="nut", battery_min=0)[0].ends_at == 1599.0
+
+
 def test_of_what_a_ups_says_at_once_nothing_is_lost(folder: Path) -> None:
     with ThreadPoolExecutor(8) as several:
         for low in [False] * 7 + [True] + [False] * 8:
