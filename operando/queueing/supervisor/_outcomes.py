@@ -291,9 +291,13 @@ class Outcomes:
         return record.state == "held" and [one.exit_status for one in last] == [MAINS]
 
     def mains_are_back(self, record: Record) -> None:
-        """Have an item go on that waited for the mains: its cell is looked at first."""
+        """Have an item go on that waited for the mains: its cell is looked at first.
+
+        What somebody decided holds for the interruption that he saw: not once it was gone on with.
+        """
         run, now = last_run(self._house.data_dir, record.item), self._house.clock.wall()
-        decisions = record.attempts[-1].decisions
+        seen = run is not None and any(one.run_uid == run.uid for one in record.attempts[:-1])
+        decisions = record.attempts[-1].decisions if seen else {}
         self._store.put_record(
             again(record, run, now=now, look_first=run is not None, decisions=decisions)
         )

@@ -92,8 +92,10 @@ class Bench:
             self.interrupted(run)
         return one
 
-    def interrupted(self, uid: str) -> None:
+    def interrupted(self, uid: str, resumes: str | None = None) -> None:
         start = {"uid": uid, "time": 1.0, "plan_name": "operando_plating_stripping", "scan_id": 1}
+        if resumes is not None:
+            start |= {"resume": {"of": resumes, "root": resumes}}
         with JournalWriter(self.folder) as journal:
             journal("start", start | {"sample": CELL, "queue": {"item": "i-1", "station": "A1"}})
             stop = {"uid": f"{uid}-end", "run_start": uid, "time": 2.0, "exit_status": "abort"}
@@ -262,6 +264,34 @@ def test_an_item_that_waited_for_the_mains_goes_on_behind_a_look_at_its_cell(
     bench.station._outcomes.mains_are_back(bench.record)
     assert [(x.kind, x.reason) for x in bench.record.attempts[1:]] == [("resume", LOOK_FIRST)]
     assert (bench.record.state, bench.state) == ("starting", ("idle", ""))
+
+
+@pytest.mark.parametrize("driven", [True, False])
+def test_what_was_decided_is_decided_for_the_interruption_that_was_seen(
+    bench: Bench, driven: bool
+) -> None:
+    """Weeks later, at the next power cut, nobody has looked at anything."""
+    one, decisions = bench.begun(), {"trust_log": True, "assume_charge_mah_cm2": 1.23}
+    seen = one.attempts[0].model_copy(update={"exit_status": "lost", "run_uid": "u-1"})
+    attempts = (seen, Attempt(kind="resume", began=2.0, decisions=decisions))
+    one = one.model_copy(update={"attempts": attempts})
+    bench.station.files.give_ticket(
+        "i-1", 2, "resume_protocol", boot=bench.station._house.clock.boot()
+    )
+    if driven:
+        bench.interrupted("u-2", resumes="u-1")
+    set_lost(bench.folder, "A1", by="nut", low=True)
+    bench.look()
+    for _ in range(2):  # a second cut, before anything went on
+        after = bench.station._outcomes.after_death(one, "told to end")
+        assert bench.station._outcomes.waits_for_mains(after)
+        bench.station._outcomes.mains_are_back(after)
+        one = bench.record
+        assert (one.attempts[-1].kind, one.attempts[-1].reason) == ("resume", LOOK_FIRST)
+        assert one.attempts[-1].decisions == ({} if driven else decisions)
+        bench.station.files.give_ticket(
+            "i-1", len(one.attempts), "look_at_cell", boot=bench.station._house.clock.boot()
+        )
 
 
 @pytest.mark.parametrize(("policy", "state"), [("skip", "skipped"), ("hold", "held")])
