@@ -21,6 +21,8 @@ from ._house import House
 from ._journal import LastRun, last_run, told_to_end
 
 _FAILURES_IN_A_ROW, _LOOKED_BACK = 3, 100
+# What a session tells of a bench that it could not leave safe.
+_UNSAFE = "NOT known to be safe"
 
 
 class Outcomes:
@@ -72,6 +74,9 @@ class Outcomes:
         if state == "failed" and self._mains.lost is not None:
             # Of that maybe; nobody but people can tell.
             state, reason = "held", f"{self._mains.lost.told}, and its run failed: {reason}"
+        handling = str(report.get("handling") or "")
+        if state == "held" and _UNSAFE in handling and _UNSAFE not in reason:
+            reason = f"{reason}; {handling}"
         wish = self._store.wish(self._name, record.item)
         if wish is not None and state in ("held", "stopped"):
             if state == "held":
@@ -180,10 +185,10 @@ class Outcomes:
         elif state == "stopped":
             why = f"item {record.item[:8]} was ended by hand ({reason})"
             self._store.change_station(self._name, paused=True, why=why)
-        if state == "failed":
-            handling = f"{reason} {report.get('handling') or ''}"
-            if "NOT known to be safe" in handling:
-                self.hold(f"the cell may not be safe: {handling}")
+        handling = str(report.get("handling") or "")
+        if _UNSAFE in reason or _UNSAFE in handling:
+            told = reason if handling in reason else f"{reason} {handling}"
+            self.hold(f"the cell may not be safe: {told}")
 
     def _pause_after_early_end(self, record: Record, reason: str) -> None:
         """Have somebody look at a cell whose item a rule or a limit ended before its time."""

@@ -346,9 +346,13 @@ def test_an_item_that_fails_without_mains_is_for_people_to_decide(bench: Bench) 
     ticket = bench.station.files.ticket()
     assert ticket is not None
     report = {"exit_status": "fail", "run_uid": "u-1", "reason": "the potentiostat is silent"}
-    bench.station._outcomes.finish(one, ticket, report)
+    unsafe = "NOT known to be safe: potentiostat: disconnect the cell"
+    bench.station._outcomes.finish(one, ticket, {**report, "handling": unsafe})
     assert bench.record.state == "held"
     assert "the potentiostat is silent" in bench.record.reason
+    assert unsafe in bench.record.reason
+    assert unsafe in bench.state[1]
+    assert unsafe in bench.station.files.held()
     assert not bench.station._outcomes.waits_for_mains(bench.record)
 
 
