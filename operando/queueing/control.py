@@ -240,7 +240,9 @@ class Control:
             if why.startswith(lost.since):
                 # Its supervisor tells the same, or did before the UPS told more, and what it did.
                 why = why.partition(mains.back(name))[2].removeprefix("; ")
-            why = "; ".join(filter(None, (lost.told, lost.meant(self._entry(name)), why)))
+            entry = self._entry(name)
+            meant = lost.meant(entry) if _is_busy(state) else lost.next(entry)
+            why = "; ".join(filter(None, (lost.told, meant, why)))
         if mount is not None and mount.state == "finished":
             cell += " (finished)"
         return Shown(

@@ -65,16 +65,24 @@ class MainsLost(Data):
         return min((x for x in (declared, self.ends_at) if x is not None), default=None)
 
     def meant(self, entry: StationEntry) -> str:
-        """Return in words what that means for a station."""
+        """Return in words what that means for what runs at a station, and for what is next.
+
+        That it has been ended, and its cell opened, tells who has done it.
+        """
         over_at = self.over_at(entry)
         if over_at is None:
             ends = "what runs goes on until the battery is low"
         elif over_at <= time.time():
-            ends = "what ran is ended, its cell opened"
+            ends = "what runs is to be ended, its cell to be opened"
         else:
             at = time.strftime("%H:%M:%S", time.localtime(over_at))
-            ends = f"what runs is ended at {at}, its cell opened"
-        return f"{ends}; nothing begins before: {back(entry.name)}"
+            ends = f"what runs is to be ended at {at}, its cell to be opened"
+        return f"{ends}; {self.next(entry)}"
+
+    @staticmethod
+    def next(entry: StationEntry) -> str:
+        """Return in words what that means for what is next at a station."""
+        return f"nothing begins before: {back(entry.name)}"
 
 
 def mark_of(data_dir: Path, station: str) -> MainsLost | None:

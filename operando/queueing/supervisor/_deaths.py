@@ -56,17 +56,15 @@ def secure(
     """See to it that the worker has ended and the bench is safe; return who did what, in words.
 
     The session's guard does it by itself; where it does not, or there is none any more, it is done
-    here. Blocks for some seconds, at an instrument that does not answer for two minutes.
+    here. Blocks for some seconds, at an instrument that does not answer for two minutes. Where
+    nobody confirmed that the bench is safe, the words have a ``NOT``.
 
     Raises:
         NotEndedError: The worker cannot be ended, so it may still drive: open none beside it.
     """
-    if _guard_acts(data_dir, worker, run):
-        told = "its guard acts"
-    else:
-        told = ""
+    told, acts = _guards_word(data_dir, worker, run)
     ended = worker.kill()
-    done = told or make_safe(data_dir, entry, folder)
+    done = told if acts else f"{told}; {make_safe(data_dir, entry, folder)}"
     if not ended:
         raise NotEndedError(
             f"the worker (process {worker.pid}) cannot be ended: it waits for a device or a disk; "
@@ -75,16 +73,22 @@ def secure(
     return done
 
 
-def _guard_acts(data_dir: Path, worker: Process, run: LastRun | None) -> bool:
-    """Wait until a guard of this worker has acted; return whether one has, or is about to."""
+def _guards_word(data_dir: Path, worker: Process, run: LastRun | None) -> tuple[str, bool]:
+    """Wait until a guard of this worker has acted; return what it tells, in words.
+
+    And whether the bench is to be left to it: it has confirmed that all is safe, or it goes on.
+    """
     from operando.guard import GuardError
     from operando.guard._places import announced
 
     give_up = time.monotonic() + GUARD_ACTS_WITHIN_S
     since, guards = time.time() - GUARD_ACTS_WITHIN_S, set[int]()
+    noted = (run.stop or {}).get("guard") if run is not None else None
+    noted = noted if isinstance(noted, Mapping) else {}
+    unsafe = noted.get("not_safe", ())
+    of_run = {x: (str(y), x not in unsafe) for x, y in dict(noted.get("instruments", {})).items()}
     while True:
-        if run is not None and run.stop is not None and "guard" in run.stop:
-            return True
+        found = dict(of_run)
         there = set[int]()
         with contextlib.suppress(GuardError):
             there = {int(x["pid"]) for x in announced(data_dir) if x.get("owner") == worker.pid}
@@ -92,13 +96,21 @@ def _guard_acts(data_dir: Path, worker: Process, run: LastRun | None) -> bool:
         for line in _guards_log(data_dir):
             if "instrument" not in line:
                 continue
-            if run is not None and line.get("run") == run.uid:
-                return True
-            if line.get("guard") in guards and float(line.get("time", 0.0)) >= since:
-                return True
+            mine = run is not None and line.get("run") == run.uid
+            if mine or (line.get("guard") in guards and float(line.get("time", 0.0)) >= since):
+                became = str(line.get("became") or "nothing is told of it")
+                found[str(line["instrument"])] = became, line.get("safe") is True
         if not there or time.monotonic() > give_up:
-            return False
+            break
         time.sleep(_LOOK_S)
+    if not found and noted == {}:
+        return "no guard acted", False
+    told = "; ".join(f"{name}: {became}" for name, (became, _) in sorted(found.items()))
+    if there:
+        return f"NOT KNOWN TO BE SAFE, its guard is at it ({told})", True
+    if found and all(safe for _, safe in found.values()):
+        return f"its guard acted ({told})", True
+    return f"its guard has left ({told or 'it tells nothing'})", False
 
 
 def _guards_log(data_dir: Path) -> Iterator[Mapping[str, Any]]:
@@ -134,7 +146,7 @@ def make_safe(data_dir: Path, entry: StationEntry, folder: Path) -> str:
     except subprocess.TimeoutExpired:
         return f"NOT KNOWN TO BE SAFE: the bench did not answer within {_SAFE_WITHIN_S:g} s"
     if done.returncode == 0:
-        return "no guard acted; the supervisor made the bench safe"
+        return "the supervisor made the bench safe"
     return f"NOT SAFE: {(done.stderr or done.stdout).strip()}"
 
 
@@ -182,7 +194,8 @@ def decided(
         why = f"{what}; it was to be skipped"
         return record.model_copy(update={"state": "skipped", "reason": why, "ended": now})
     if waits:
-        return record.model_copy(update={"state": "held", "reason": mains})
+        why = what if what.startswith(mains) else f"{mains}; {what}"
+        return record.model_copy(update={"state": "held", "reason": why})
     return again(record, run, now=now, look_first=look_first)
 
 

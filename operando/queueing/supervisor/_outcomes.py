@@ -230,8 +230,14 @@ class Outcomes:
 
     # -- deaths
 
-    def after_death(self, record: Record, what: str) -> Record:
-        """Decide what becomes of the item in which the worker died, and note it."""
+    def after_death(self, record: Record, what: str, done: str = "") -> Record:
+        """Decide what becomes of the item in which the worker died, and note it.
+
+        Args:
+            record: The item.
+            what: What happened.
+            done: What was done for its cell since; empty: nothing was.
+        """
         ticket = self._files.ticket()
         report = self._files.report(cast(Ticket, ticket)) if is_of(ticket, record) else None
         ended = report is not None and told_to_end(
@@ -240,6 +246,10 @@ class Outcomes:
         if report is not None and not ended:
             self.finish(record, cast(Ticket, ticket), report)
             return self._store.record(record.item) or record
+        handling = str((report or {}).get("handling") or "")
+        if _UNSAFE in handling and (not done or "NOT " in done):
+            done = "; ".join(filter(None, (handling, done)))
+        what = "; ".join(filter(None, (what, done)))
         given = is_of(ticket, record)
         if not given and self.begun(record) is None:
             if not self._mains.why:
@@ -392,7 +402,11 @@ class Outcomes:
         now = self._house.clock.wall()
         self._store.change_station(self._name, state="held", why=record.reason, since=now)
         if self.waits_for_mains(record):
-            return  # who told of the mains has told of this
+            # Who told of the mains has told of this.
+            if _UNSAFE in record.reason:
+                what = "The cell may not be safe"
+                self._house.alerts.send("item_held", what, record.reason, station=self._name)
+            return
         self._house.alerts.send(
             "item_held",
             f"Item {record.item[:8]} on {record.cell_id} is held",

@@ -428,7 +428,7 @@ class Station:
             return  # its manager does not answer now: it would take a dead worker for its own
         record = self._record(state)
         if record is not None:
-            after = self._outcomes.after_death(record, what)
+            after = self._outcomes.after_death(record, what, done)
             if after.state in ("starting", "running"):
                 self._standing.tell(state, state="running", why=f"{what}; {done}; it goes on")
         else:
@@ -495,7 +495,7 @@ class Station:
         self._house.alerts.send("worker_died", what, done, station=self.name)
         record = self._record(state)
         if record is not None:
-            self._outcomes.after_death(record, f"{what}; {done}")
+            self._outcomes.after_death(record, what, done)
         return True
 
     def _fail_look(self, ticket: Ticket, why: str) -> None:

@@ -11,15 +11,18 @@ from typing import Any
 
 import pytest
 
+from operando.guard import _places
 from operando.journal import try_lock
 from operando.queueing.errors import QueueError
 from operando.queueing.model import Attempt, Record
 from operando.queueing.places import private, queueing_dir
+from operando.queueing.supervisor import _deaths
 from operando.queueing.supervisor._clock import Clock
 from operando.queueing.supervisor._deaths import (
     DEATHS_AT_MOST,
     LOOK_FIRST,
     NotEndedError,
+    _guards_word,
     decided,
     noticed,
     secure,
@@ -280,10 +283,11 @@ def test_nothing_goes_on_beside_a_worker_that_cannot_be_ended(folder: Path) -> N
     child = sleeper()
     (folder / "state").mkdir(exist_ok=True)
     line = {"time": time.time(), "guard": 1, "run": "u-1", "instrument": "potentiostat"}
+    line |= {"became": "cell open", "safe": True}
     (folder / "state" / "guard.jsonl").write_text(json.dumps(line) + "\n")
     entry = StationEntry(name="A1", bench="no-such-bench")
     worker = Unending(child.pid, Process.of(child.pid).started_ticks)
-    with pytest.raises(NotEndedError, match=r"cannot be ended.*its guard acts.*opened beside it"):
+    with pytest.raises(NotEndedError, match=r"cannot be ended.*its guard acted.*opened beside it"):
         secure(folder, entry, folder, worker, LastRun("u-1", "unfinished", ""))
     child.kill()
     child.wait()
@@ -300,11 +304,42 @@ def test_where_a_guard_has_acted_the_bench_is_left_to_it(folder: Path) -> None:
     child = sleeper()
     (folder / "state").mkdir(exist_ok=True)
     line = {"time": time.time(), "guard": 1, "run": "u-1", "instrument": "potentiostat"}
-    (folder / "state" / "guard.jsonl").write_text("torn\n" + json.dumps(line) + "\n")
+    silent = {**line, "became": "no answer", "safe": False}
+    line |= {"became": "cell open", "safe": True}
+    (folder / "state" / "guard.jsonl").write_text(
+        f"torn\n{json.dumps(silent)}\n{json.dumps(line)}\n"
+    )
     entry = StationEntry(name="A1", bench="no-such-bench")
     run = LastRun("u-1", "unfinished", "")
-    assert secure(folder, entry, folder, Process.of(child.pid), run) == "its guard acts"
+    told = "its guard acted (potentiostat: cell open)"
+    assert secure(folder, entry, folder, Process.of(child.pid), run) == told
     assert child.wait() == -signal.SIGKILL
+
+
+def test_of_a_guard_that_could_not_make_the_bench_safe_nobody_says_that_it_did(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    worker = Process.of(os.getpid())
+    silent = {"guard": os.getpid(), "run": "u-1", "instrument": "potentiostat"}
+    silent |= {"time": time.time(), "became": "no answer", "safe": False}
+    (folder / "state").mkdir(exist_ok=True)
+    (folder / "state" / "guard.jsonl").write_text(json.dumps(silent) + "\n")
+    run = LastRun("u-1", "unfinished", "")
+    assert _guards_word(folder, worker, run) == (
+        "its guard has left (potentiostat: no answer)",
+        False,
+    )
+    noted = {"instruments": {"potentiostat": "cell open", "laser": "?"}, "not_safe": ["laser"]}
+    told, acts = _guards_word(folder, worker, LastRun("u-2", "fail", "", {"guard": noted}))
+    assert (told.startswith("its guard has left"), acts) == (True, False)
+    # It goes on trying.
+    monkeypatch.setattr(_deaths, "GUARD_ACTS_WITHIN_S", 0.2)
+    place = _places.beside(folder)
+    place.mkdir(mode=0o700, parents=True)
+    _places.announce({"pid": os.getpid(), "owner": worker.pid}, place)
+    told, acts = _guards_word(folder, worker, run)
+    assert told == "NOT KNOWN TO BE SAFE, its guard is at it (potentiostat: no answer)"
+    assert acts
 
 
 @pytest.mark.long

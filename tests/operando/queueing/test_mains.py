@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 import signal
 import socketserver
 import subprocess
@@ -18,6 +19,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from operando.cli import main
+from operando.guard import _places
 from operando.journal import JournalWriter
 from operando.logbook import notes
 from operando.queueing import mains
@@ -30,6 +32,7 @@ from operando.queueing.mains import Mains, MainsLost, mark_of, set_back, set_los
 from operando.queueing.model import Attempt, Mount, Record
 from operando.queueing.places import private, station_dir
 from operando.queueing.store import Store, manager_prefix
+from operando.queueing.supervisor import _deaths
 from operando.queueing.supervisor._deaths import LOOK_FIRST, MAINS
 from operando.queueing.supervisor._house import House
 from operando.queueing.supervisor._processes import Process
@@ -216,10 +219,14 @@ def test_a_mark_that_is_taken_away_while_it_is_read_is_none(
 # -- at the station
 
 
-def test_a_worker_is_ended_when_the_battery_is_low_and_its_item_waits(bench: Bench) -> None:
+@pytest.mark.parametrize("safe", [True, False])
+def test_a_worker_is_ended_when_the_battery_is_low_and_its_item_waits(
+    bench: Bench, safe: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Also while Redis is gone; and after a death of the supervisor another one does the rest."""
     bench.begun()
     guard = {"time": time.time(), "guard": 1, "run": "u-1", "instrument": "potentiostat"}
+    guard |= {"became": "cell open" if safe else "no answer", "safe": safe}
     (bench.folder / "state" / "guard.jsonl").write_text(json.dumps(guard) + "\n")
     station, child = bench.station, subprocess.Popen(["sleep", "60"])
     try:
@@ -230,6 +237,11 @@ def test_a_worker_is_ended_when_the_battery_is_low_and_its_item_waits(bench: Ben
         bench.look()
         assert not station._mains.out  # what runs goes on
         set_lost(bench.folder, "A1", by="nut", low=True)
+        if not safe:
+            monkeypatch.setattr(_deaths, "GUARD_ACTS_WITHIN_S", 0.2)
+            place = _places.beside(bench.folder)
+            place.mkdir(mode=0o700, parents=True)
+            _places.announce({"pid": os.getpid(), "owner": child.pid}, place)
         there = bench.store.client
         bench.store.client = _gone()
         with pytest.raises(QueueError, match="does not answer"):
@@ -245,7 +257,13 @@ def test_a_worker_is_ended_when_the_battery_is_low_and_its_item_waits(bench: Ben
     assert bench.state[0] == "held"
     assert "the battery is low" in bench.state[1]
     assert not (station.files.folder / "worker.json").exists()
-    assert station._house.alerts.events == []  # type: ignore[attr-defined]
+    # Its cell is told to be open by who has seen that, and people are told where nobody has.
+    acted = "its guard acted (potentiostat: cell open)"
+    is_at_it = "NOT KNOWN TO BE SAFE, its guard is at it (potentiostat: no answer)"
+    assert bench.state[1].endswith(acted if safe else is_at_it)
+    assert bench.record.reason == bench.state[1]
+    events = station._house.alerts.events  # type: ignore[attr-defined]
+    assert events == ([] if safe else ["worker_died"])
 
 
 def _gone() -> redis.Redis:
@@ -478,7 +496,11 @@ def test_the_mains_of_stations_are_lost_and_back(
     marks = [mark_of(bench.folder, name) for name in ("A1", "A2")]
     assert [mark.low for mark in marks if mark] == [True, False]
     control = Control(bench.folder)
-    assert "the battery is low (on battery); what ran is ended" in control.shown("A1").why
+    told = "the battery is low (on battery); "
+    assert f"{told}nothing begins before" in control.shown("A1").why
+    bench.store.change_station("A1", item="i-1", state="running")
+    assert f"{told}what runs is to be ended, its cell to be opened" in control.shown("A1").why
+    bench.store.change_station("A1", item=None, state="idle")
     before = marks[0].since if marks[0] else ""
     why = f"{before}; when they are back: {mains.back('A1')}; NOT SAFE: no answer"
     bench.store.change_station("A1", state="lost", why=why)
