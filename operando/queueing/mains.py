@@ -282,11 +282,16 @@ class Mains:
     Args:
         data_dir: The data folder.
         entry: The station.
+
+    Attributes:
+        entry: The station, as its file tells now.
+        lost: That they are lost; ``None``: they are there.
+        out: Whether what runs is to be ended.
     """
 
     def __init__(self, data_dir: Path, entry: StationEntry) -> None:
         self._data_dir = data_dir
-        self._entry = entry
+        self.entry = entry
         self._seen_at = 0.0
         self.lost: MainsLost | None = None
         self.out = False
@@ -299,11 +304,11 @@ class Mains:
             steady: Seconds that nobody sets: a clock that is set back charges no battery.
         """
         with contextlib.suppress(OSError):  # a sick disk is no power cut
-            lost = mark_of(self._data_dir, self._entry.name)
+            lost = mark_of(self._data_dir, self.entry.name)
             if lost is None or self.lost is None or lost.at != self.lost.at:
                 self._seen_at = steady
             self.lost = lost
-        over_at = None if self.lost is None else self.lost.over_at(self._entry)
+        over_at = None if self.lost is None else self.lost.over_at(self.entry)
         self.out = (
             self.lost is not None
             and over_at is not None
@@ -316,5 +321,5 @@ class Mains:
         return (
             ""
             if self.lost is None
-            else f"{self.lost.told}; when they are back: {back(self._entry.name)}"
+            else f"{self.lost.told}; when they are back: {back(self.entry.name)}"
         )

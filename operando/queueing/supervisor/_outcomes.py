@@ -262,7 +262,7 @@ class Outcomes:
             return self._store.record(record.item) or record
         policy = cast(OnDeath, record.kwargs.get("on_death") or self._entry.on_death)
         other_boot = not given or cast(Ticket, ticket).boot != self._house.clock.boot()
-        without_current = other_boot and self._entry.supply == "mains"
+        without_current = other_boot and self._mains.entry.supply == "mains"
         without_current |= record.attempts[-1].reason == LOOK_FIRST
         after = decided(
             record,

@@ -81,6 +81,10 @@ class Station:
         self._orphan_since: float | None = None
         self._failing_since: float | None = None
 
+    def declare(self, entry: StationEntry) -> None:
+        """Go by what is declared of the supply of the station now; all else is as it was."""
+        self._mains.entry = entry
+
     def serve(self, stopping: threading.Event) -> None:
         """Step until ``stopping`` is set; whatever fails is tried again."""
         while not stopping.is_set():

@@ -78,6 +78,8 @@ class Supervisor:
         self._claimed_at = 0.0
         self._told = ""
         self._where: _redis.RedisAddress | None = None
+        # Which UPS is listened to, and what ends that.
+        self._heard: tuple[str, threading.Event] | None = None
 
     def stop(self) -> None:
         """Have `run` return; may be called from a signal handler."""
@@ -116,11 +118,18 @@ class Supervisor:
             os.close(fd)
 
     def _watch_ups(self) -> None:
-        """Listen to the UPS, if there is one, also while Redis is gone."""
-        if self._file.ups is not None:
-            watch = UpsWatch(self._data_dir, self._file.ups, lambda: self._file)
+        """Listen to the UPS that the file names now, if it does, also while Redis is gone."""
+        ups, heard = self._file.ups, self._heard
+        if ups == (None if heard is None else heard[0]):
+            return
+        if heard is not None:
+            heard[1].set()
+        self._heard = None
+        if ups is not None:
+            self._heard = ups, threading.Event()
+            watch = UpsWatch(self._data_dir, ups, lambda: self._file)
             threading.Thread(
-                target=watch.serve, args=(self._stopping,), name="ups", daemon=True
+                target=watch.serve, args=(self._heard[1],), name=f"ups {ups}", daemon=True
             ).start()
 
     def _supervise(self) -> None:
@@ -148,6 +157,8 @@ class Supervisor:
                 self._stopping.wait(_LOOP_S)
         finally:
             self._stopping.set()
+            if self._heard is not None:
+                self._heard[1].set()
             for served in self._served.values():
                 served.stopping.set()
             for served in self._served.values():
@@ -227,7 +238,10 @@ class Supervisor:
         self._claimed_at = now
 
     def _read_again(self) -> None:
-        """Learn of stations that were added; one that runs is as it was when it was started."""
+        """Learn of stations that were added, and of what feeds all.
+
+        Else one that runs is as it was when it was started.
+        """
         from operando.configuration import ConfigurationError, load_stations
 
         stamp = _stamp(self._path)
@@ -238,6 +252,11 @@ class Supervisor:
             self._file = load_stations(self._path)
         except ConfigurationError as error:
             self._say(str(error))
+            return
+        for entry in self._file.stations:
+            if entry.name in self._served:
+                self._served[entry.name].station.declare(entry)
+        self._watch_ups()
 
     def _claimed(self, house: House, name: str) -> bool:
         """Claim a station for the next half minute; return whether it is ours."""

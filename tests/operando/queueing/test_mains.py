@@ -37,7 +37,7 @@ from operando.queueing.supervisor._deaths import LOOK_FIRST, MAINS
 from operando.queueing.supervisor._house import House
 from operando.queueing.supervisor._processes import Process
 from operando.queueing.supervisor._station import Station
-from operando.queueing.supervisor._supervisor import claim_key
+from operando.queueing.supervisor._supervisor import Supervisor, _Served, claim_key
 from operando.queueing.supervisor._ups import BACK_AFTER_S, DEAD_S, UpsWatch, status
 from techniques import StationEntry, StationsFile
 
@@ -462,6 +462,39 @@ def test_what_a_ups_tells_is_said_of_all_stations_when_it_changes(upsd: Upsd, fo
     assert said("FSD OL", 200.0) == [True, True]
     assert said("OL", 201.0) == [True, True]
     assert said("OL", 201.0 + BACK_AFTER_S) == [None, None]
+
+
+def test_what_feeds_a_station_is_as_its_file_tells_now(bench: Bench, upsd: Upsd) -> None:
+    """A supervisor runs for months; who names a UPS in its file counts on it."""
+    path = bench.folder / "stations.yaml"
+
+    def listening() -> list[threading.Thread]:
+        return [one for one in threading.enumerate() if one.name.startswith("ups ")]
+
+    supervisor = Supervisor(bench.folder, bench.station._house.stations, path)
+    supervisor._watch_ups()
+    assert listening() == []
+    thread = threading.Thread(target=lambda: None)
+    supervisor._served["A1"] = _Served(bench.station, thread, threading.Event())
+    set_lost(bench.folder, "A1", by="nut")
+    bench.look()
+    assert not bench.station._mains.out
+    a1 = {"name": "A1", "bench": "bench", "supply": "mains"}
+    path.write_text(json.dumps({"stations": [a1], "ups": upsd.ups}))
+    try:
+        supervisor._read_again()
+        bench.look()
+        assert bench.station._mains.out
+        assert [one.name for one in listening()] == [f"ups {upsd.ups}"]
+        path.write_text(json.dumps({"stations": [a1]}) + "\n")
+        os.utime(path, (1.0, 1.0))
+        supervisor._read_again()
+        assert supervisor._heard is None
+    finally:
+        if supervisor._heard is not None:
+            supervisor._heard[1].set()
+        for one in listening():
+            one.join()
 
 
 def test_that_a_ups_does_not_answer_is_told_once(folder: Path) -> None:
