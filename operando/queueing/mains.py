@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
 from operando.queueing.errors import QueueError
 from operando.queueing.places import private, station_dir, write_private
@@ -32,8 +32,9 @@ class MainsLost(Data):
 
     Attributes:
         at: Since when.
-        by: Who said so.
+        by: Who said so first.
         why: In words, as the UPS or somebody tells; may be empty.
+        others: Who said so since, and why.
         low: Whether the battery is about to be empty.
         ends_at: When what runs is to be ended, by what the UPS said of its battery; ``None``: it
             said nothing.
@@ -42,8 +43,14 @@ class MainsLost(Data):
     at: float
     by: str = ""
     why: str = ""
+    others: Mapping[str, str] = Field(default_factory=dict)
     low: bool = False
     ends_at: float | None = None
+
+    @property
+    def said_by(self) -> dict[str, str]:
+        """Return everybody who said so and has not taken it back, and why."""
+        return {self.by: self.why, **self.others}
 
     @property
     def since(self) -> str:
@@ -55,7 +62,8 @@ class MainsLost(Data):
     def told(self) -> str:
         """Return what is known, in words that begin with `since`."""
         low = ", the battery is low" if self.low else ""
-        return f"{self.since}{low}{f' ({self.why})' if self.why else ''}"
+        why = ", ".join(dict.fromkeys(filter(None, self.said_by.values())))
+        return f"{self.since}{low}{f' ({why})' if why else ''}"
 
     def over_at(self, entry: StationEntry) -> float | None:
         """Return when what runs at a station is to be ended; ``None``: when the battery is low."""
@@ -132,9 +140,12 @@ def set_lost(
         if known is None:
             mark = MainsLost(at=now, by=by, why=why, low=low, ends_at=ends_at)
         else:
+            said_by = known.said_by
+            said_by[by] = why or said_by.get(by, "")
             mark = known.model_copy(
                 update={
-                    "why": why or known.why,
+                    "why": said_by.pop(known.by),
+                    "others": said_by,
                     "low": low or known.low,
                     # Half of what is left, said again and again, would never be over.
                     "ends_at": min(
@@ -146,12 +157,25 @@ def set_lost(
     return mark, known is None or mark.low != known.low
 
 
-def set_back(data_dir: Path, station: str) -> MainsLost | None:
-    """Take a station's mark away, and return it; ``None``: it had its mains."""
+def set_back(data_dir: Path, station: str, *, only_by: str | None = None) -> MainsLost | None:
+    """Take a station's mark away, and return it; ``None``: it had its mains, or has none still.
+
+    Args:
+        data_dir: The data folder.
+        station: The station.
+        only_by: Take back what this one said: the mark stays if somebody else said so, too.
+    """
     with _changing(data_dir, station) as path:
         mark = mark_of(data_dir, station)
-        path.unlink(missing_ok=True)
-    return mark
+        said_by = {} if mark is None or only_by is None else mark.said_by
+        said_by.pop(only_by or "", None)
+        if mark is None or not said_by:
+            path.unlink(missing_ok=True)
+            return mark
+        by = next(iter(said_by))
+        changes = {"by": by, "why": said_by.pop(by), "others": said_by}
+        write_private(path, mark.model_copy(update=changes).model_dump_json())
+    return None
 
 
 @contextlib.contextmanager
@@ -218,15 +242,18 @@ def say_back(
     *,
     by: str,
     why: str = "",
+    only_mine: bool = False,
 ) -> list[str]:
     """Take the marks of stations away, as `set_back` does; arguments and result as of `say_lost`.
+
+    With ``only_mine`` a mark stays where somebody else said so, too.
 
     Raises QueueError: a mark could not be taken away; all others are.
     """
     said, failed = {}, []
     for entry in entries:
         try:
-            mark = set_back(data_dir, entry.name)
+            mark = set_back(data_dir, entry.name, only_by=by if only_mine else None)
         except (QueueError, OSError) as error:
             failed.append(f"station {entry.name}: {error}")
             continue

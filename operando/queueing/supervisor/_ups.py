@@ -3,7 +3,10 @@
 Its protocol is RFC 9271: lines of text, ``ups.status`` in words such as ``OL``, ``OB LB``.
 """
 
+import contextlib
+import json
 import logging
+import os
 import socket
 import threading
 import time
@@ -11,6 +14,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from operando.queueing import _redis, mains
+from operando.queueing.errors import QueueError
+from operando.queueing.places import private, queueing_dir, write_private
 from operando.queueing.store import Store
 from techniques import StationsFile
 
@@ -25,6 +30,9 @@ DEAD_S = 15.0
 _TOLD_AFTER_S = 60.0
 # Mains that come back may go again at once, and instruments take their time to start.
 BACK_AFTER_S = 30.0
+# What was told so long ago may have been told of another power cut.
+_KNOWN_S = 300.0
+_TOLD = "ups.json"
 
 
 def status(ups: str) -> frozenset[str]:
@@ -57,8 +65,10 @@ def status(ups: str) -> frozenset[str]:
 class UpsWatch:
     """Says for all stations of a file that the mains are lost, or back, as their UPS tells.
 
-    It says so when that changes: who says by hand that they are back is believed until the battery
-    is low. What somebody else said is taken back by nobody else either.
+    As long as it is on battery each station is told, also one that is added. Who says by hand that
+    they are back is believed until the battery is low, also by the watch of a supervisor that is
+    started meanwhile: what was told is kept in a file. It takes back what it said, and not what
+    somebody else said.
 
     Args:
         data_dir: The data folder.
@@ -71,7 +81,9 @@ class UpsWatch:
         self._file = file
         self._ups = ups
         self._by = f"UPS {ups}"
-        self._known = ""
+        self._path = private(queueing_dir(data_dir)) / _TOLD
+        # What was said last, and which stations were told.
+        self._known, self._stations = self._kept()
         self._heard_at: float | None = None
         self._told = False
         self._on_line_at: float | None = None
@@ -93,7 +105,7 @@ class UpsWatch:
         self._heard_at = now if self._heard_at is None else self._heard_at
         try:
             words = status(self._ups)
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, OverflowError) as error:
             self._on_line_at = None
             self._silent(now - self._heard_at, str(error))
             return
@@ -126,26 +138,72 @@ class UpsWatch:
             leave_alert(self._data_dir, "mains_lost", title, f"A power cut goes unnoticed: {why}")
 
     def _say(self, what: str, why: str) -> None:
-        if what == self._known or (what == "lost" and self._known == "low"):
-            return
-        entries = self._file().stations
         if what == "back":
-            mine = self._mine()
-            entries = tuple(one for one in entries if one.name in mine)
-            failed = mains.say_back(self._data_dir, entries, self._cell_in, by=self._by, why=why)
-        else:
-            failed = mains.say_lost(
-                self._data_dir, entries, self._cell_in, by=self._by, why=why, low=what == "low"
-            )
-        self._known = what
-        for text in failed:
+            mine = [one for one in self._file().stations if one.name in self._mine()]
+            if mine:
+                args = self._data_dir, mine, self._cell_in
+                self._warn(mains.say_back(*args, by=self._by, why=why, only_mine=True))
+            self._keep("back", set())
+            return
+        is_new = self._known != what and self._known != "low"
+        if self._known == "low":
+            what = "low"
+        told = set(self._stations) | set(self._mine())
+        wanted = [
+            one
+            for one in self._file().stations
+            # Who was told and has no mark: somebody said since that they are back.
+            if one.name not in told or (is_new and what == "low")
+        ]
+        try:
+            if wanted:
+                args = self._data_dir, wanted, self._cell_in
+                self._warn(mains.say_lost(*args, by=self._by, why=why, low=what == "low"))
+        except QueueError:
+            # All others are told; the battery is low for all before that is known.
+            self._keep(self._known if what == "low" else what, told | set(self._mine()))
+            raise
+        self._keep(what, told | set(self._mine()))
+
+    def _warn(self, untold: list[str]) -> None:
+        for text in untold:
             _log.warning("%s: %s", self._by, text)
+
+    # -- what was said, for who comes after us
+
+    def _kept(self) -> tuple[str, frozenset[str]]:
+        """Return what was said last, and to whom, if it was just before."""
+        try:
+            age_s = time.time() - self._path.stat().st_mtime
+            told = json.loads(self._path.read_text(encoding="utf-8"))
+            if told["ups"] == self._ups and 0 <= age_s <= _KNOWN_S:
+                return str(told["said"]), frozenset(map(str, told["stations"]))
+        except (OSError, ValueError, KeyError, TypeError):
+            pass  # there was none, or what it knew is lost
+        return "", frozenset()
+
+    def _keep(self, said: str, stations: set[str]) -> None:
+        is_new = (said, stations) != (self._known, self._stations)
+        self._known, self._stations = said, frozenset(stations)
+        try:
+            if is_new or not self._path.exists():
+                told = {"ups": self._ups, "said": said, "stations": sorted(stations)}
+                write_private(self._path, json.dumps(told))
+            else:
+                os.utime(self._path)
+        except (OSError, QueueError) as error:
+            _log.warning("%s: what was told is not kept: %s", self._by, error)
+
+    # -- whom it has told
 
     def _mine(self) -> dict[str, mains.MainsLost]:
         """Return the marks that we, or a supervisor before, have set and nobody has taken away."""
         names = [one.name for one in self._file().stations]
-        marks = {name: mains.mark_of(self._data_dir, name) for name in names}
-        return {name: one for name, one in marks.items() if one and one.by == self._by}
+        marks: dict[str, mains.MainsLost | None] = {}
+        for name in names:
+            with contextlib.suppress(OSError):  # that is told when it is to be marked
+                marks[name] = mains.mark_of(self._data_dir, name)
+        return {name: one for name, one in marks.items() if one and self._by in one.said_by}
 
     def _cell_in(self, name: str) -> str:
         store = Store(_redis.client(_redis.address(self._data_dir, self._file())))

@@ -464,6 +464,52 @@ def test_what_a_ups_tells_is_said_of_all_stations_when_it_changes(upsd: Upsd, fo
     assert said("OL", 201.0 + BACK_AFTER_S) == [None, None]
 
 
+def test_what_people_say_during_a_power_cut_holds(upsd: Upsd, folder: Path) -> None:
+    stations = [StationEntry(name=name, bench="bench", supply="ups") for name in ("A1", "A2")]
+
+    def file() -> StationsFile:
+        return StationsFile(redis="127.0.0.1:1", stations=tuple(stations), ups=upsd.ups)
+
+    watch = UpsWatch(folder, upsd.ups, file)
+
+    def said(words: str, now: float = 0.0) -> list[str | None]:
+        upsd.status = words
+        watch.look(now)
+        marks = [mark_of(folder, one.name) for one in stations]
+        return [mark and "+".join(name.split("@")[0] for name in mark.said_by) for mark in marks]
+
+    assert said("OB") == ["UPS rack", "UPS rack"]
+    # Somebody says the same for another reason, and of the other station that they are back.
+    mark, _ = set_lost(folder, "A1", by="Ada", why="electrician until 17")
+    assert mark.told.endswith("(OB, electrician until 17)")
+    set_back(folder, "A2")
+    watch = UpsWatch(folder, upsd.ups, file)  # of a supervisor that is started meanwhile
+    assert said("OB") == ["UPS rack+Ada", None]
+    # A station that is added is on battery, too.
+    stations.append(StationEntry(name="A3", bench="bench"))
+    assert said("OB") == ["UPS rack+Ada", None, "UPS rack"]
+    assert said("OL") == ["UPS rack+Ada", None, "UPS rack"]
+    assert said("OL", BACK_AFTER_S) == ["Ada", None, None]
+    left = mark_of(folder, "A1")
+    assert left is not None
+    assert left.told.endswith(" (electrician until 17)")
+    assert (left.at, set_back(folder, "A1")) == (mark.at, left)
+    # The next power cut is another one; so is one that nobody had heard of for long.
+    assert said("OB", 100.0) == ["UPS rack"] * 3
+    set_back(folder, "A2")
+    kept = next(folder.rglob("ups.json"))
+    os.utime(kept, (1.0, 1.0))
+    watch = UpsWatch(folder, upsd.ups, file)
+    assert said("OB", 200.0) == ["UPS rack"] * 3
+    private(station_dir(folder, "A4") / mains.MARK)
+    stations.extend(StationEntry(name=name, bench="bench") for name in ("A4", "A5"))
+    for _ in range(2):
+        with pytest.raises(QueueError, match="station A4"):
+            said("OB LB", 300.0)
+    found = [mark_of(folder, one.name) for one in stations]
+    assert all(mark and mark.low for mark in found)
+
+
 def test_what_feeds_a_station_is_as_its_file_tells_now(bench: Bench, upsd: Upsd) -> None:
     """A supervisor runs for months; who names a UPS in its file counts on it."""
     path = bench.folder / "stations.yaml"
