@@ -92,6 +92,12 @@ class Record(Data):
         """Return whether nothing becomes of it any more."""
         return self.state in ENDED
 
+    @property
+    def waits_for_mains(self) -> bool:
+        """Return whether it is held for nothing but that the mains were lost."""
+        last = [one.exit_status for one in self.attempts[-1:]]
+        return self.state == "held" and last == ["mains"]
+
 
 class Mount(Data):
     """Which cell is in a station, who says so, and what was measured when it came.
@@ -132,6 +138,7 @@ class StationState(Data):
             worker is gone.
         paused: No further item is started; the running one goes on.
         why: In words.
+        pause: Why it is paused, in words, while ``why`` tells why it is held or lost.
         item: The item that runs.
         since: Since when it is so.
     """
@@ -142,6 +149,7 @@ class StationState(Data):
     state: Literal["closed", "opening", "idle", "running", "held", "lost"] = "closed"
     paused: bool = False
     why: str = ""
+    pause: str = ""
     item: str | None = None
     supervisor_pid: int | None = None
     since: float = 0.0
@@ -156,8 +164,16 @@ class StationState(Data):
         """Return why no further item is started, in words; empty: they are."""
         if not self.paused:
             return ""
-        told = self.why if self.why.startswith("paused") else f"paused: {self.why}"
-        return told if self.why else "paused"
+        why = self.why_otherwise
+        told = why if why.startswith("paused") else f"paused: {why}"
+        return told if why else "paused"
+
+    @property
+    def why_otherwise(self) -> str:
+        """Return what is told of it once it is neither held nor lost: why it is paused, if so."""
+        if not self.paused:
+            return ""
+        return self.pause if self.state in ("held", "lost") else self.why
 
 
 class Command(Data):

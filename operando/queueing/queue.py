@@ -220,18 +220,26 @@ class Queue(Lookup):
 
     def pause(self, station: str, why: str = "", by: str | None = None) -> StationState:
         """Start no further item in a station; what runs goes on."""
+        name = self._known(station)
         told = f"paused by {by or _user()}" + (f": {why}" if why else "")
-        return self._store().change_station(self._known(station), paused=True, why=told)
+        state = self._store().station(name)
+        told_in = "pause" if state is not None and state.state in ("held", "lost") else "why"
+        return self._store().change_station(name, paused=True, **{told_in: told})
 
     def resume(self, station: str) -> StationState:
-        """Let a paused station start items again.
+        """Let a paused station start items again, and what waited for the mains only go on.
 
         Raises:
             QueueError: it is held after a failure, and somebody has to decide.
         """
         name = self._known(station)
+        state = self._store().station(name)
+        if state is not None and state.paused and state.state == "held" and state.item:
+            record = self._store().record(state.item)
+            if record is not None and record.waits_for_mains:
+                return self._store().change_station(name, paused=False, pause="")
         self._refuse_held(name)
-        return self._store().change_station(name, paused=False, why="")
+        return self._store().change_station(name, paused=False, why="", pause="")
 
     # -- what is asked of a running item
 

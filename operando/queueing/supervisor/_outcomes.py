@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any, cast
 
 from operando.queueing.mains import Mains
-from operando.queueing.model import EARLY, Command, Mount, Record, why_stopped
+from operando.queueing.model import EARLY, Command, Mount, Record, StationState, why_stopped
 from operando.queueing.sanitise import pending
 from techniques import StationEntry
 from techniques.queueing import OnDeath
@@ -131,9 +131,9 @@ class Outcomes:
         self._conclude(record, "stopped", reason, {"stopped": stopped}, None)
         if record.state == "held":
             now = self._house.clock.wall()
-            state = self._store.station(self._name)
-            told_why = state.why if state is not None and state.paused else ""
-            self._store.change_station(self._name, state="idle", why=told_why, since=now)
+            self._store.change_station(
+                self._name, state="idle", why=self._why_otherwise(), since=now
+            )
         self.end(record, "stopped", why, exit_status=record.attempts[-1].exit_status)
         self._wish_came_true(record, wish, "stopped")
         return True
@@ -184,7 +184,7 @@ class Outcomes:
             self._pause_after_early_end(record, ended_early(report))
         elif state == "stopped":
             why = f"item {record.item[:8]} was ended by hand ({reason})"
-            self._store.change_station(self._name, paused=True, why=why)
+            self._pause_station(why)
         handling = str(report.get("handling") or "")
         if _UNSAFE in reason or _UNSAFE in handling:
             told = reason if handling in reason else f"{reason} {handling}"
@@ -197,7 +197,7 @@ class Outcomes:
             f"the cell; operando queue resume {self._name} goes on with what is queued, operando "
             f"queue stop {record.cell_id} ends it"
         )
-        self._store.change_station(self._name, paused=True, why=why)
+        self._pause_station(why)
         self._house.alerts.send(
             "item_held",
             f"Item {record.item[:8]} on {record.cell_id} {EARLY}",
@@ -302,8 +302,11 @@ class Outcomes:
 
     def waits_for_mains(self, record: Record) -> bool:
         """Return whether an item is held for nothing but that the mains were lost."""
-        last = record.attempts[-1:]
-        return record.state == "held" and [one.exit_status for one in last] == [MAINS]
+        return record.waits_for_mains
+
+    def may_go_on(self, record: Record, state: StationState) -> bool:
+        """Return whether an item that waited for nothing but the mains goes on by itself now."""
+        return record.waits_for_mains and self._mains.lost is None and not state.paused
 
     def mains_are_back(self, record: Record) -> None:
         """Have an item go on that waited for the mains: its cell is looked at first.
@@ -316,7 +319,7 @@ class Outcomes:
         self._store.put_record(
             again(record, run, now=now, look_first=run is not None, decisions=decisions)
         )
-        self._store.change_station(self._name, state="idle", why="", since=now)
+        self._store.change_station(self._name, state="idle", why=self._why_otherwise(), since=now)
 
     def _lost(self, record: Record, what: str, run: LastRun | None) -> Record:
         """Return an item whose last attempt is told to have been lost."""
@@ -332,9 +335,22 @@ class Outcomes:
     def hold(self, why: str) -> None:
         """Start nothing further until somebody decides."""
         self._files.keep_held(why)
-        now = self._house.clock.wall()
-        self._store.change_station(self._name, state="held", why=why, since=now)
+        self._hold_station(why)
         self._house.alerts.send("item_held", "Nothing is started", why, station=self._name)
+
+    def _pause_station(self, why: str) -> None:
+        self._store.change_station(self._name, paused=True, why=why, pause=why)
+
+    def _hold_station(self, why: str) -> None:
+        state = self._store.station(self._name) or StationState(name=self._name)
+        now = self._house.clock.wall()
+        self._store.change_station(
+            self._name, state="held", why=why, pause=state.why_otherwise, since=now
+        )
+
+    def _why_otherwise(self) -> str:
+        state = self._store.station(self._name)
+        return "" if state is None else state.why_otherwise
 
     # -- writing down, and telling
 
@@ -399,8 +415,7 @@ class Outcomes:
 
     def tell_held(self, record: Record) -> None:
         """Hold the station with an item that is held, and tell people."""
-        now = self._house.clock.wall()
-        self._store.change_station(self._name, state="held", why=record.reason, since=now)
+        self._hold_station(record.reason)
         if self.waits_for_mains(record):
             # Who told of the mains has told of this.
             if _UNSAFE in record.reason:

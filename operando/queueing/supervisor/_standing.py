@@ -26,7 +26,8 @@ def restored(store: Store, name: str, kept: StationState | None) -> StationState
     known = kept.model_dump(exclude={"name"})
     if state is not None:
         known |= {"host": state.host, "supervisor_pid": state.supervisor_pid}
-        known |= {"paused": True, "why": state.why} if state.paused else {}
+        told_in = "pause" if kept.state in ("held", "lost") else "why"
+        known |= {"paused": True, told_in: state.why_otherwise} if state.paused else {}
     return store.change_station(name, **known)
 
 
@@ -84,9 +85,12 @@ class Standing:
     def tell(self, known: StationState, /, **changes: Any) -> None:
         """Change fields of the state, and since when it is so if it is another state."""
         now = self._house.clock.wall()
-        if known.paused and known.state != "lost" and changes.get("why") in ("", "closing"):
-            # Who paused it, and why, is told until somebody lets it go on.
-            del changes["why"]
+        # Who paused it, and why, is told until somebody lets it go on.
+        paused = known.why_otherwise
+        if changes.get("state", known.state) in ("held", "lost"):
+            changes["pause"] = paused
+        elif paused and "why" in changes:
+            changes["why"] = paused
         if changes.get("state", known.state) != known.state:
             changes.setdefault("since", now)
         self._house.store.change_station(self._name, **changes)

@@ -173,7 +173,7 @@ class Station:
                 self._items.see_to_cell(held)
                 if self._outcomes.ended_as_wished(held):
                     return
-                if self._outcomes.waits_for_mains(held) and not self._mains.lost:
+                if self._outcomes.may_go_on(held, state):
                     self._outcomes.mains_are_back(held)
                     return
             self._asked.decide(held)

@@ -31,6 +31,7 @@ from operando.queueing.errors import QueueError
 from operando.queueing.mains import Mains, MainsLost, mark_of, set_back, set_lost
 from operando.queueing.model import Attempt, Mount, Record
 from operando.queueing.places import private, station_dir
+from operando.queueing.queue import Queue
 from operando.queueing.store import Store, manager_prefix
 from operando.queueing.supervisor import _deaths
 from operando.queueing.supervisor._deaths import LOOK_FIRST, MAINS
@@ -282,6 +283,42 @@ def test_an_item_that_waited_for_the_mains_goes_on_behind_a_look_at_its_cell(
     bench.station._outcomes.mains_are_back(bench.record)
     assert [(x.kind, x.reason) for x in bench.record.attempts[1:]] == [("resume", LOOK_FIRST)]
     assert (bench.record.state, bench.state) == ("starting", ("idle", ""))
+
+
+def test_in_a_paused_station_nothing_goes_on_when_the_mains_are_back(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = bench.folder / "stations.yaml"
+    path.write_text(json.dumps({"stations": [{"name": "A1", "bench": "sim", "supply": "ups"}]}))
+    monkeypatch.setenv("OPERANDO_STATIONS", str(path))
+    monkeypatch.setenv("OPERANDO_DATA", str(bench.folder))
+    claim = {"host": "elsewhere", "data_dir": "/data", "pid": 1}
+    bench.store.client.set(claim_key("A1"), json.dumps(claim))
+    queue = Queue(bench.folder)
+    one = bench.begun()
+    queue.pause("A1", "door open until Monday", by="Ada")
+    set_lost(bench.folder, "A1", by="nut", low=True)
+    bench.look()
+    bench.station._outcomes.after_death(one, "told to end")
+    set_back(bench.folder, "A1")
+    bench.look()
+    assert not bench.station._outcomes.may_go_on(bench.record, bench.station._state())
+    told = Control(bench.folder).shown("A1").why
+    assert "told to end" in told
+    assert "paused by Ada: door open until Monday; operando queue resume A1 goes on" in told
+    # Whatever becomes of it, why the station is paused is told.
+    bench.station._outcomes.mains_are_back(bench.record)
+    assert bench.state == ("idle", "paused by Ada: door open until Monday")
+    set_lost(bench.folder, "A1", by="nut", low=True)
+    bench.look()
+    bench.station._outcomes.after_death(bench.record, "told to end")
+    queue.resume("A1")
+    assert not bench.station._outcomes.may_go_on(bench.record, bench.station._state())
+    set_back(bench.folder, "A1")
+    bench.look()
+    assert bench.station._outcomes.may_go_on(bench.record, bench.station._state())
+    bench.station._outcomes.mains_are_back(bench.record)
+    assert bench.state == ("idle", "")
 
 
 @pytest.mark.parametrize("driven", [True, False])

@@ -120,10 +120,13 @@ def test_why_a_station_is_paused_is_told_while_it_closes_and_opens(
         station._standing.tell(state, **told)
         state = store.change_station("A1")
         assert state.why_paused == "paused by Ada: smoke"
-    for told in ({"state": "lost", "why": "no worker"}, {"state": "opening", "why": ""}):
-        station._standing.tell(state, **told)
+    # Beside why it is held or lost.
+    for name, why in (("lost", "no worker"), ("held", "it died")):
+        station._standing.tell(state, state=name, why=why)
         state = store.change_station("A1")
-        assert state.why == told["why"]
+        assert (state.why, state.why_paused) == (why, "paused by Ada: smoke")
+    station._standing.tell(state, state="opening", why="")
+    assert store.change_station("A1").why == "paused by Ada: smoke"
 
 
 def test_a_station_whose_state_is_lost_with_its_supervisor_stays_as_it_was(
