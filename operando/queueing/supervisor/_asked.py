@@ -87,8 +87,8 @@ class Asked:
                 self._not_gone_on_with(record)
                 self._store.change_record(record.item, state=state, reason=why, ended=now)
         self._files.forget_held()
-        state = self._store.station(self._name)
-        why = "" if state is None else state.why_otherwise
+        known = self._store.station(self._name)
+        why = "" if known is None else known.why_otherwise
         self._store.change_station(self._name, state="idle", why=why, since=now)
         with told():
             self._store.client.delete(key)
