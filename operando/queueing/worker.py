@@ -157,7 +157,7 @@ class StationWorker:
             if broken:
                 raise QueueError(f"station {self.name}: {broken}; nothing was begun")
             were = self.note_potentiostat()
-            if were and ticket.what != "look_at_cell":
+            if were:  # the look before a cell is gone on with modulates it as well
                 refuse_another(were, ticket.mounted_at, self.name)
             return do(ticket)
         except BaseException as caught:
