@@ -131,6 +131,8 @@ class AttemptReport(Data):
         ended_early: The rule or limit that ended it before its time otherwise; empty: none did.
         shorted: Whether it left the cell with a hard short.
         refused: Why nothing was gone on with after a look at the cell; empty: it was.
+        of_bench: Whether nothing was begun for a reason of the bench, or one that is not known: the
+            next item would be refused as well.
         handling: How the bench was left, if it is not known to be safe, and how the cell is to be
             handled.
         environment: ``broken``: the worker is to be started anew before anything else.
@@ -148,6 +150,7 @@ class AttemptReport(Data):
     ended_early: str = ""
     shorted: bool = False
     refused: str = ""
+    of_bench: bool = False
     handling: str = ""
     environment: Literal["ok", "broken"] = "ok"
     at: float

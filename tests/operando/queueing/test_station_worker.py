@@ -259,6 +259,7 @@ def test_an_instrument_that_does_not_come_back_asks_for_a_new_worker(station: Op
     try:
         report = station.run("item-1e", cycles())
         assert (report.exit_status, report.environment) == ("refused", "broken")
+        assert report.of_bench
         assert "nothing was begun" in report.reason
     finally:
         aside.rename(published)
@@ -281,6 +282,7 @@ def test_another_potentiostat_than_the_one_at_which_the_cell_was_mounted_drives_
             assert report.exit_status == "refused"
             assert report.run_uid is None
             assert report.environment == "ok"
+            assert report.of_bench
             assert "mounted at the potentiostat EmStat4 HR of the next station" in report.reason
     finally:
         file.unlink()
@@ -291,7 +293,7 @@ def test_a_refused_item_drives_nothing_and_the_next_one_runs(station: Open) -> N
     before = len(list_runs(station.data))
     too_much = cycles(charge=90.0)
     report = station.run("item-2", too_much)
-    assert (report.exit_status, report.run_uid) == ("refused", None)
+    assert (report.exit_status, report.run_uid, report.of_bench) == ("refused", None, False)
     assert "charge" in report.reason
     assert len(list_runs(station.data)) == before
     assert station.run("item-3", cycles()).exit_status == "success"
