@@ -43,6 +43,7 @@ class Ticket(Data):
         at: When it was issued, epoch, s.
         attempt: The how manieth of the item, from 1.
         mounted_at: When the cell was mounted, epoch, s; ``None``: it is not mounted yet.
+        potentiostat: At which one that was, as `Mount` tells it.
     """
 
     token: str
@@ -52,6 +53,7 @@ class Ticket(Data):
     at: float
     attempt: int = 1
     mounted_at: float | None = None
+    potentiostat: str = ""
     label: str = ""
     campaign: str = ""
 
@@ -64,6 +66,7 @@ def issue(
     *,
     attempt: int = 1,
     mounted_at: float | None = None,
+    potentiostat: str = "",
     label: str = "",
     campaign: str = "",
 ) -> str:
@@ -79,6 +82,7 @@ def issue(
         at=time.time(),
         attempt=attempt,
         mounted_at=mounted_at,
+        potentiostat=potentiostat,
         label=label,
         campaign=campaign,
     )

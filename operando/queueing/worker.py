@@ -159,7 +159,7 @@ class StationWorker:
                 raise QueueError(f"station {self.name}: {broken}; nothing was begun")
             were = self.note_potentiostat()
             if were:  # the look before a cell is gone on with modulates it as well
-                refuse_another(were, ticket.mounted_at, self.name)
+                refuse_another(were, ticket.mounted_at, self.name, ticket.potentiostat)
             return do(ticket)
         except BaseException as caught:
             error = caught
@@ -326,7 +326,8 @@ class StationWorker:
         finally:
             if uid:
                 run = Run.from_journal(uid, session.data_dir, chain=False)
-                found.append(look_of(run, no_spectrum))
+                who = session.bench.marks().get(LEADER, "")
+                found.append(look_of(run, no_spectrum).model_copy(update={"potentiostat": who}))
         return uid
 
     # -- life

@@ -244,6 +244,7 @@ class Items:
             plan,
             boot=self._house.clock.boot(),
             mounted_at=None if mounted is None else mounted.at,
+            potentiostat="" if mounted is None else mounted.potentiostat,
             label=record.label,
             campaign=record.campaign,
         )

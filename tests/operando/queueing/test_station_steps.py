@@ -35,7 +35,7 @@ from operando.queueing.supervisor._supervisor import (
     parsed_claim,
 )
 from operando.queueing.supervisor._surroundings import Surroundings
-from operando.queueing.tickets import REPORT
+from operando.queueing.tickets import REPORT, redeem
 from techniques import StationEntry, StationsFile
 
 
@@ -406,6 +406,21 @@ def test_going_on_that_is_refused_is_held_and_somebody_is_told(
     state = store.station("A1")
     assert state == StationState.model_validate({**state.model_dump(), "state": "held"})  # type: ignore[union-attr]
     assert told.events == [("item_held", "Item i-1 on zn-1 is held")]
+
+
+def test_the_ticket_tells_the_worker_at_which_potentiostat_the_cell_was_mounted(
+    station: Station, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(station.manager, "execute", lambda plan, kwargs: None)
+    mounted = Mount(station="A1", cell_id="zn-1", sample={}, by="me", at=1.0, potentiostat="E 7")
+    store.put_mount(mounted)
+    one = record("starting", kwargs={"sample": {"cell_id": "zn-1"}})
+    store.put_record(one)
+    station._items._execute(one)
+    given = station.files.ticket()
+    assert given is not None
+    ticket = redeem(station._house.data_dir, "A1", "run_protocol", given.token)
+    assert (ticket.mounted_at, ticket.potentiostat) == (1.0, "E 7")
 
 
 @pytest.mark.parametrize(("of_bench", "state"), [(True, "held"), (False, "failed")])
