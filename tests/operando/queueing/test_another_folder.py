@@ -65,7 +65,8 @@ def test_an_item_that_was_begun_elsewhere_is_held_and_not_driven(
         assert "the computer elsewhere (data folder /data)" in found.reason
         assert station.files.ticket() is None
         key = "operando:decision:A1"
-        store.client.set(key, json.dumps({"do": "resume", "by": "me", "item": "i-1"}))
+        decision = {"do": "resume", "by": "me", "item": "i-1", "attempt": len(found.attempts)}
+        store.client.set(key, json.dumps(decision))
         station._asked.decide(found)
 
 

@@ -8,16 +8,8 @@ from typing import Any
 
 import pytest
 
-from instruments.errors import (
-    ReferenceElectrodeError,
-    SafetyLimitError,
-    TransportError,
-    UnsupportedTechniqueError,
-)
-from operando.checking import CheckFailedError, Item, Report
 from operando.configuration import load_cell
 from operando.queueing._redis import RedisServer
-from operando.queueing._refusals import AskedError, of_what_was_asked
 from operando.queueing.errors import QueueError
 from operando.queueing.items import as_data
 from operando.queueing.listing import listed
@@ -35,13 +27,8 @@ from operando.queueing.supervisor._supervisor import (
     parsed_claim,
 )
 from operando.queueing.supervisor._surroundings import Surroundings
-from operando.queueing.tickets import REPORT, redeem
+from operando.queueing.tickets import REPORT
 from techniques import StationEntry, StationsFile
-
-
-def _failed(*names: str) -> CheckFailedError:
-    return CheckFailedError(Report("b", tuple(Item(name, "failed", "so") for name in names)))
-
 
 EXECUTING = {"manager_state": "executing_queue", "worker_environment_state": "executing_plan"}
 
@@ -406,107 +393,6 @@ def test_going_on_that_is_refused_is_held_and_somebody_is_told(
     state = store.station("A1")
     assert state == StationState.model_validate({**state.model_dump(), "state": "held"})  # type: ignore[union-attr]
     assert told.events == [("item_held", "Item i-1 on zn-1 is held")]
-
-
-def test_the_ticket_tells_the_worker_at_which_potentiostat_the_cell_was_mounted(
-    station: Station, store: Store, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(station.manager, "execute", lambda plan, kwargs: None)
-    mounted = Mount(station="A1", cell_id="zn-1", sample={}, by="me", at=1.0, potentiostat="E 7")
-    store.put_mount(mounted)
-    one = record("starting", kwargs={"sample": {"cell_id": "zn-1"}})
-    store.put_record(one)
-    station._items._execute(one)
-    given = station.files.ticket()
-    assert given is not None
-    ticket = redeem(station._house.data_dir, "A1", "run_protocol", given.token)
-    assert (ticket.mounted_at, ticket.potentiostat) == (1.0, "E 7")
-
-
-@pytest.mark.parametrize(("of_bench", "state"), [(True, "held"), (False, "failed")])
-def test_a_bench_at_which_nothing_can_be_driven_uses_up_no_queue(
-    station: Station, store: Store, of_bench: bool, state: str
-) -> None:
-    one = record()
-    store.put_record(one)
-    ticket = station.files.give_ticket("i-1", 1, "run_protocol", boot="b")
-    report = {"exit_status": "refused", "run_uid": None, "reason": "another one answers"}
-    station._outcomes.finish(one, ticket, {**report, "of_bench": of_bench})
-    after = store.record("i-1")
-    assert after is not None
-    assert after.state == state
-    assert "another one answers" in after.reason
-    assert (store.change_station("A1").state == "held") == (state == "held")
-    if state == "held":
-        # Behind it, of the items that wait nothing has begun: it begins when somebody says so.
-        decision = {"do": "resume", "by": "me", "item": "i-1"}
-        store.client.set("operando:decision:A1", json.dumps(decision))
-        station._asked.decide(after)
-        assert store.record("i-1").attempts[-1].kind == "run"  # type: ignore[union-attr]
-
-
-def test_what_a_worker_did_not_run_is_held_and_tells_what_the_queue_server_says(
-    station: Station, store: Store, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    store.put_record(record())
-    history = [{"result": {"msg": "the ticket cannot be read"}}]
-    monkeypatch.setattr(station.manager, "history", lambda: history)
-    station._items._ended_silently(record())
-    after = store.record("i-1")
-    assert after is not None
-    assert (after.state, after.reason) == (
-        "held",
-        "the worker did not run it: the ticket cannot be read",
-    )
-
-
-@pytest.mark.parametrize(
-    ("error", "asked"),
-    [
-        (AskedError("no such step"), True),
-        (SafetyLimitError("2 mA/cm2"), True),
-        (UnsupportedTechniqueError("no impedance"), True),
-        (_failed("protocol"), True),
-        (_failed("protocol", "guard"), False),
-        (_failed("potentiostat: open circuit"), False),
-        (ReferenceElectrodeError("it floats"), False),
-        (QueueError("another one answers"), False),
-        (TransportError("gone"), False),
-        (ZeroDivisionError(), False),
-    ],
-)
-def test_an_item_is_refused_for_itself_or_for_the_bench(error: Exception, asked: bool) -> None:
-    assert of_what_was_asked(error) == asked
-
-
-def test_a_decision_about_another_item_is_not_taken(station: Station, store: Store) -> None:
-    store.put_record(record("held"))
-    key = "operando:decision:A1"
-    store.client.set(key, json.dumps({"do": "fail", "by": "me", "item": "i-0"}))
-    station._asked.decide(store.record("i-1"))
-    assert not store.client.exists(key)
-    assert store.record("i-1").state == "held"  # type: ignore[union-attr]
-    store.client.set(key, json.dumps({"do": "fail", "by": "me", "item": "i-1"}))
-    station._asked.decide(store.record("i-1"))
-    assert store.record("i-1").state == "failed"  # type: ignore[union-attr]
-
-
-def test_what_was_decided_of_what_is_not_certain_is_recorded(
-    station: Station, store: Store
-) -> None:
-    store.put_record(record("held"))
-    key = "operando:decision:A1"
-    decision = {"do": "resume", "by": "me", "item": "i-1"}
-    for wrong in ({"trust_log": "perhaps"}, {"assume_charge_mah_cm2": -1}, {"believe": True}):
-        store.client.set(key, json.dumps(decision | {"decisions": wrong}))
-        station._asked.decide(store.record("i-1"))
-        assert not store.client.exists(key)
-        assert store.record("i-1").state == "held"  # type: ignore[union-attr]
-    store.client.set(key, json.dumps(decision | {"decisions": {"trust_log": True}}))
-    station._asked.decide(store.record("i-1"))
-    goes_on = store.record("i-1")
-    assert goes_on is not None
-    assert (goes_on.state, goes_on.attempts[-1].decisions) == ("starting", {"trust_log": True})
 
 
 def test_when_the_last_item_of_a_campaign_has_ended_somebody_is_told(
