@@ -18,7 +18,8 @@ _KEPT = 50
 def noted(folder: Path, mark: str) -> list[tuple[float, str]]:
     """Note who is in the station of this folder now; return since when who was, the oldest first.
 
-    The first one counts as there since ever. Raises QueueError if it cannot be written.
+    Who was there before the first of them nobody knows, so it is where the file was lost. Raises
+    QueueError if it cannot be written.
     """
     try:
         told = json.loads((folder / FILE).read_text(encoding="utf-8"))
@@ -26,23 +27,32 @@ def noted(folder: Path, mark: str) -> list[tuple[float, str]]:
     except (OSError, ValueError, TypeError):
         were = []
     if not were or were[-1][1] != mark:
-        were.append((time.time() if were else 0.0, mark))
+        were.append((time.time(), mark))
         write_private(folder / FILE, json.dumps(were[-_KEPT:]))
     return were
 
 
-def refuse_another(were: list[tuple[float, str]], mounted_at: float | None, station: str) -> None:
-    """Raise QueueError if another one is there now than when the cell was mounted.
+def refuse_another(
+    were: list[tuple[float, str]], mounted_at: float | None, station: str, known: str = ""
+) -> None:
+    """Raise QueueError unless the one is there now at which the cell was mounted.
 
     Args:
         were: since when who was there, as `noted` returns it.
         mounted_at: when the cell was mounted, epoch, s; ``None``: it is not yet.
         station: its name.
+        known: who was there then, as its mount tells; empty: it does not.
     """
     if mounted_at is None:
         return
-    then = next((who for since, who in reversed(were) if since <= mounted_at), were[0][1])
+    then = known or next((who for since, who in reversed(were) if since <= mounted_at), "")
     now = were[-1][1]
+    if not then:
+        raise QueueError(
+            f"station {station}: at which potentiostat its cell was mounted is not known any more "
+            f"({now} answers now): nothing is driven. See that the cell hangs on that one, and "
+            f"mount it again: operando mount CELL --station {station}"
+        )
     if then != now:
         raise QueueError(
             f"station {station}: its cell was mounted at the potentiostat {then}, and {now} "

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from operando.configuration import load_stations, stations_path
 from operando.queueing import _redis, mains
-from operando.queueing.decided import Decided
+from operando.queueing.decided import Decided, came_true, decision_key, held_as, take
 from operando.queueing.errors import QueueError
 from operando.queueing.model import Command, StationState
 from operando.queueing.places import station_dir
@@ -22,6 +22,9 @@ _OPENS_WITHIN_S = 180.0
 _CLOSES_WITHIN_S = 180.0
 _LOOK_S = 0.1
 _DECIDED_WITHIN_S = 60.0
+# Also if whoever decided has gone: nobody looks again at what he saw.
+_DECISION_KEPT_S = 120
+_CARRIED_OUT_WITHIN_S = 5.0
 
 
 @dataclass(frozen=True)
@@ -276,7 +279,9 @@ class Control:
         by: str,
         decisions: Decided | None = None,
     ) -> None:
-        """Say how a station that is held goes on; returns when its supervisor has taken it.
+        """Say how a station that is held goes on; returns when its supervisor has carried it out.
+
+        What no supervisor takes within a minute is taken back.
 
         Args:
             name: The station.
@@ -284,7 +289,7 @@ class Control:
             by: Who decided.
             decisions: Of ``resume``: what of the interrupted run is to be taken for certain.
 
-        Raises QueueError: it is not held, or nobody takes it.
+        Raises QueueError: it is not held, nobody takes it, or it went on otherwise meanwhile.
         """
         if decisions and do != "resume":
             raise QueueError(f"to {do} needs no decisions: {', '.join(decisions)}")
@@ -299,25 +304,37 @@ class Control:
         if state is None or state.state != "held":
             how = "closed" if state is None else state.state
             raise QueueError(f"station {name} is {how}: there is nothing to decide")
-        key = f"operando:decision:{name}"
-        decision = {
-            "do": do,
-            "by": by,
-            "at": time.time(),
-            "item": state.item,
-            "decisions": dict(decisions or {}),
-        }
+        record = None if state.item is None else store.record(state.item)
+        if record is not None and record.state != "held":
+            record = None  # it has ended, and the station is held for something else
+        key, of, given = decision_key(name), held_as(record), dict(decisions or {})
+        decision = {"do": do, "by": by, "at": time.time(), **of, "decisions": given}
+        text = json.dumps(decision)
         with told():
-            store.client.set(key, json.dumps(decision))
-        give_up = time.monotonic() + _DECIDED_WITHIN_S
-        while time.monotonic() < give_up:
-            with told():
-                if not store.client.exists(key):
-                    return
-            time.sleep(_LOOK_S)
-        raise QueueError(
-            f"decided, but no supervisor has taken it yet: operando station status {name}"
-        )
+            store.client.set(key, text, ex=_DECISION_KEPT_S)
+        try:
+            gone = _first(_DECIDED_WITHIN_S, lambda: store.text(key) != text or None)
+        except KeyboardInterrupt:
+            take(store, key, text)
+            raise
+        look = f"operando station status {name}"
+        if not gone and take(store, key, text):
+            raise QueueError(
+                f"no supervisor has taken it within {_DECIDED_WITHIN_S:g} s, and it is taken back: "
+                f"nothing was decided of station {name}; {look}"
+            )
+
+        def came() -> bool | None:
+            if record is not None:
+                return came_true(store.record(record.item), int(of["attempt"]), do, given)
+            now = store.station(name)
+            return True if now is not None and now.state != "held" else None
+
+        if not _first(_CARRIED_OUT_WITHIN_S, came):
+            raise QueueError(
+                f"that was not carried out: station {name} is not held for what it was any more, "
+                f"or somebody else has decided; {look}"
+            )
 
     # -- mains
 
@@ -392,6 +409,14 @@ class Control:
                 if time.monotonic() > give_up:
                     raise
                 time.sleep(_LOOK_S)
+
+
+def _first(within_s: float, ask: Callable[[], bool | None]) -> bool | None:
+    """Ask again and again; return the first answer that is one, ``None``: none came in time."""
+    give_up = time.monotonic() + within_s
+    while (answer := ask()) is None and time.monotonic() < give_up:
+        time.sleep(_LOOK_S)
+    return answer
 
 
 def _is_busy(state: StationState) -> bool:

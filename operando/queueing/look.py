@@ -30,6 +30,7 @@ class Look(Data):
         lowest_ohm: Magnitude at the lowest frequency, ohm.
         lowest_hz: That frequency, Hz.
         no_spectrum: Why there is none.
+        potentiostat: Which one looked, by model and serial number; empty: it is not known.
     """
 
     run_uid: str | None = None
@@ -43,6 +44,7 @@ class Look(Data):
     lowest_ohm: float | None = None
     lowest_hz: float | None = None
     no_spectrum: str = ""
+    potentiostat: str = ""
 
 
 def look_of(run: "Run", no_spectrum: str = "") -> Look:

@@ -111,6 +111,8 @@ class Mount(Data):
         state: ``finished``: nothing is run on it any more.
         host: The computer at which it was mounted; empty: not known.
         data_dir: The data folder of the station in which it is; empty: not known.
+        potentiostat: At which one it was looked at, by model and serial number: no other one
+            drives it. Empty: not known.
     """
 
     station: str
@@ -127,6 +129,7 @@ class Mount(Data):
     why_finished: str = ""
     host: str = ""
     data_dir: str = ""
+    potentiostat: str = ""
 
 
 class StationState(Data):

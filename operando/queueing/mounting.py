@@ -200,6 +200,7 @@ class Mounting:
             accepted=bool(verdict.findings) and accept,
             host=here["host"],
             data_dir=here["data_dir"],
+            potentiostat=look.potentiostat,
         )
         kept = not verdict.findings or accept
         if kept:

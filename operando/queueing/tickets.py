@@ -43,6 +43,7 @@ class Ticket(Data):
         at: When it was issued, epoch, s.
         attempt: The how manieth of the item, from 1.
         mounted_at: When the cell was mounted, epoch, s; ``None``: it is not mounted yet.
+        potentiostat: At which one that was, as `Mount` tells it.
     """
 
     token: str
@@ -52,6 +53,7 @@ class Ticket(Data):
     at: float
     attempt: int = 1
     mounted_at: float | None = None
+    potentiostat: str = ""
     label: str = ""
     campaign: str = ""
 
@@ -64,6 +66,7 @@ def issue(
     *,
     attempt: int = 1,
     mounted_at: float | None = None,
+    potentiostat: str = "",
     label: str = "",
     campaign: str = "",
 ) -> str:
@@ -79,6 +82,7 @@ def issue(
         at=time.time(),
         attempt=attempt,
         mounted_at=mounted_at,
+        potentiostat=potentiostat,
         label=label,
         campaign=campaign,
     )
@@ -131,6 +135,8 @@ class AttemptReport(Data):
         ended_early: The rule or limit that ended it before its time otherwise; empty: none did.
         shorted: Whether it left the cell with a hard short.
         refused: Why nothing was gone on with after a look at the cell; empty: it was.
+        of_bench: Whether nothing was begun for a reason of the bench, or one that is not known: the
+            next item would be refused as well.
         handling: How the bench was left, if it is not known to be safe, and how the cell is to be
             handled.
         environment: ``broken``: the worker is to be started anew before anything else.
@@ -148,6 +154,7 @@ class AttemptReport(Data):
     ended_early: str = ""
     shorted: bool = False
     refused: str = ""
+    of_bench: bool = False
     handling: str = ""
     environment: Literal["ok", "broken"] = "ok"
     at: float

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 from bluesky.utils import MsgGenerator, RunEngineInterrupted
 
 from operando.queueing._occupants import noted, refuse_another
+from operando.queueing._refusals import AskedError, of_what_was_asked
 from operando.queueing.commands import CommandTaker
 from operando.queueing.errors import QueueError
 from operando.queueing.places import private, station_dir
@@ -157,8 +158,8 @@ class StationWorker:
             if broken:
                 raise QueueError(f"station {self.name}: {broken}; nothing was begun")
             were = self.note_potentiostat()
-            if were and ticket.what != "look_at_cell":
-                refuse_another(were, ticket.mounted_at, self.name)
+            if were:  # the look before a cell is gone on with modulates it as well
+                refuse_another(were, ticket.mounted_at, self.name, ticket.potentiostat)
             return do(ticket)
         except BaseException as caught:
             error = caught
@@ -193,6 +194,7 @@ class StationWorker:
             reason = str(error)
         if error is not None and exit_status == "success":
             exit_status, reason = "fail", str(error)
+        of_bench = exit_status == "refused" and not of_what_was_asked(error)
         return AttemptReport.model_validate(
             {
                 "ticket": ticket.token,
@@ -206,6 +208,7 @@ class StationWorker:
                 "ended_early": last.ended_early[:_REPORT_LENGTH],
                 "shorted": last.shorted,
                 "refused": last.refused[:_REPORT_LENGTH],
+                "of_bench": of_bench,
                 "handling": getattr(error, "left", "") or last.handling,
                 "environment": "broken" if broken else "ok",
                 "at": time.time(),
@@ -267,7 +270,10 @@ class StationWorker:
 
         session = self.session
         kwargs = {"protocol": protocol, "sample": sample}
-        asked, cell = validated(kwargs, session.bench.file)
+        try:
+            asked, cell = validated(kwargs, session.bench.file)
+        except QueueError as error:
+            raise AskedError(str(error)) from error
         report = session.check(asked, cell)
         if not report.passed:
             raise CheckFailedError(report)
@@ -320,7 +326,8 @@ class StationWorker:
         finally:
             if uid:
                 run = Run.from_journal(uid, session.data_dir, chain=False)
-                found.append(look_of(run, no_spectrum))
+                who = session.bench.marks().get(LEADER, "")
+                found.append(look_of(run, no_spectrum).model_copy(update={"potentiostat": who}))
         return uid
 
     # -- life

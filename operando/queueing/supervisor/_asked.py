@@ -8,13 +8,13 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from operando.queueing.commands import look_key
-from operando.queueing.decided import Decided
+from operando.queueing.decided import Decided, decision_key, held_as, take
 from operando.queueing.errors import QueueError
 from operando.queueing.managers import Manager
 from operando.queueing.model import Record
 from operando.queueing.store import told
 
-from ._deaths import again
+from ._deaths import MAINS, again
 from ._files import StationFiles
 from ._house import House
 from ._journal import last_run
@@ -54,30 +54,36 @@ class Asked:
 
     def decide(self, record: Record | None) -> None:
         """Take what somebody decided of a station that is held, if somebody did."""
-        key = f"operando:decision:{self._name}"
+        key = decision_key(self._name)
         text = self._store.text(key)
         if text is None:
             return
+        held = held_as(record)
         try:
             decision = dict(json.loads(text))
             do, by = str(decision["do"]), str(decision.get("by", ""))
             decisions = TypeAdapter(Decided).validate_python(decision.get("decisions") or {})
             if do not in _DECISIONS:
                 raise ValueError(f"{do!r} is none of {', '.join(_DECISIONS)}")
-            if decision.get("item") != (None if record is None else record.item):
+            if decision.get("item") != held["item"]:
                 raise ValueError("it is of another item than the one that is held")
+            if decision.get("attempt", 0) != held["attempt"]:
+                raise ValueError("it is of an earlier interruption than it is held for now")
         except (ValueError, KeyError, TypeError) as error:
             self._store.poison(key, text, f"it is no decision: {error}")
-            with told():
-                self._store.client.delete(key)
+            take(self._store, key, text)
             return
+        if not take(self._store, key, text):
+            return  # who decided has taken it back
         now = self._house.clock.wall()
         if record is not None and record.state == "held":
             if do == "resume":
                 run = last_run(self._house.data_dir, record.item)
                 # From now on: the deaths before are forgiven.
                 told_too = {name: value for name, value in decisions.items() if value is not None}
-                after = again(record, run, now=now, decisions=told_too)
+                # Whatever is decided of what was ended without mains, its cell is looked at.
+                look_first = record.attempts[-1].exit_status == MAINS and run is not None
+                after = again(record, run, now=now, look_first=look_first, decisions=told_too)
                 # What its record here tells of goes on here, whatever the computer was called.
                 here = self._house.here if run is not None else {}
                 self._store.put_record(after.model_copy(update=here))
@@ -90,8 +96,11 @@ class Asked:
         known = self._store.station(self._name)
         why = "" if known is None else known.why_otherwise
         self._store.change_station(self._name, state="idle", why=why, since=now)
+
+    def forget_decision(self) -> None:
+        """Forget what was decided of a station that is not held any more."""
         with told():
-            self._store.client.delete(key)
+            self._store.client.delete(decision_key(self._name))
 
     # -- looking at a cell that is being mounted
 

@@ -92,6 +92,7 @@ class StationFiles:
         *,
         boot: str,
         mounted_at: float | None = None,
+        potentiostat: str = "",
         label: str = "",
         campaign: str = "",
     ) -> Ticket:
@@ -103,6 +104,7 @@ class StationFiles:
             what,
             attempt=attempt,
             mounted_at=mounted_at,
+            potentiostat=potentiostat,
             label=label,
             campaign=campaign,
         )

@@ -244,6 +244,7 @@ class Items:
             plan,
             boot=self._house.clock.boot(),
             mounted_at=None if mounted is None else mounted.at,
+            potentiostat="" if mounted is None else mounted.potentiostat,
             label=record.label,
             campaign=record.campaign,
         )
@@ -368,9 +369,8 @@ class Items:
         if record.state == "starting":
             self._execute(record)  # it was never begun: the ticket before is void
             return
-        why = self._what_the_manager_says()
-        held = record.attempts[-1].kind == "resume"
-        self._outcomes.end(record, "held" if held else "failed", why, exit_status="refused")
+        # Nobody knows why nothing was driven: the next item would not be run either.
+        self._outcomes.end(record, "held", self._what_the_manager_says(), exit_status="refused")
 
     def _what_the_manager_says(self) -> str:
         for item in reversed(self._manager.history()[-3:]):

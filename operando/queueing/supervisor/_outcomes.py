@@ -67,6 +67,9 @@ class Outcomes:
         end_of_life = report.get("end_of_life")
         drove = run_uid is not None and not report.get("refused")
         state = _state_of(record, status, kind, drove=drove)
+        if state == "failed" and not drove and report.get("of_bench"):
+            # The items behind it would be refused as well, one after the other.
+            state, reason = "held", f"nothing was driven: {reason}"
         early = report.get("stopped") or ended_early(report)
         if early and state in ("done", "resumed"):
             state = "stopped"

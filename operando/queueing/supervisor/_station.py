@@ -173,10 +173,14 @@ class Station:
                 self._items.see_to_cell(held)
                 if self._outcomes.ended_as_wished(held):
                     return
-                if self._outcomes.may_go_on(held, state):
-                    self._outcomes.mains_are_back(held)
-                    return
+            # First: what somebody has decided counts, before it goes on by itself.
             self._asked.decide(held)
+            held = self._held(state)
+            if held is not None and self._outcomes.may_go_on(held, state):
+                self._outcomes.mains_are_back(held)
+                return
+        else:
+            self._asked.forget_decision()
         if status is None:
             # Its watchdog is starting it anew; the worker goes on, and reports in a file.
             if record is not None:

@@ -77,6 +77,8 @@ class Supervisor:
         self._served: dict[str, _Served] = {}
         self._claimed_at = 0.0
         self._told = ""
+        # Stations that cannot be served, and why.
+        self._unserved: dict[str, str] = {}
         self._where: _redis.RedisAddress | None = None
         # Which UPS is listened to, and what ends that.
         self._heard: tuple[str, threading.Event] | None = None
@@ -231,11 +233,39 @@ class Supervisor:
                 continue
             if served is not None and (served.thread.is_alive() or not served.stopping.is_set()):
                 continue
-            station = Station(house, entry)
-            restored(house.store, entry.name, station.files.state())
+            try:
+                station = Station(house, entry)
+                kept = station.files.state()
+            except Exception as error:
+                # Any: the other stations have cells in them as well.
+                self._not_served(house, entry.name, error)
+                continue
+            restored(house.store, entry.name, kept)
             house.store.change_station(entry.name, host=house.host, supervisor_pid=os.getpid())
             self._served[entry.name] = _Served.begun(station)
+            self._served_again(house, entry.name)
         self._claimed_at = now
+
+    def _not_served(self, house: House, name: str, error: Exception) -> None:
+        """Tell, once, that a station cannot be served; it is tried again with the next claim."""
+        why = f"{error}" if isinstance(error, QueueError) else repr(error)
+        why = f"station {name} cannot be served: {why}; what runs there goes on, and nobody watches"
+        if self._unserved.get(name) == why:
+            return
+        self._unserved[name] = why
+        _log.warning("%s", why, exc_info=not isinstance(error, (QueueError, OSError)))
+        # First: Redis may be gone as well.
+        house.alerts.send("station_lost", "A station cannot be served", why, station=name)
+        state = house.store.station(name)
+        if state is None or state.wanted != "open" or state.paused or state.state == "held":
+            return  # what is told of it is to be told still
+        lost = {"state": "lost"} if state.item is None else {}
+        house.store.change_station(name, why=why, **lost)
+
+    def _served_again(self, house: House, name: str) -> None:
+        why, state = self._unserved.pop(name, None), house.store.station(name)
+        if why is not None and state is not None and state.why == why:
+            house.store.change_station(name, why="")
 
     def _read_again(self) -> None:
         """Learn of stations that were added, and of what feeds all.

@@ -7,6 +7,7 @@ import pytest
 
 from operando.queueing._redis import RedisServer
 from operando.queueing.model import Attempt, Mount, Record
+from operando.queueing.places import station_dir
 from operando.queueing.store import Store, manager_prefix
 from operando.queueing.supervisor._house import House
 from operando.queueing.supervisor._station import Station
@@ -65,7 +66,8 @@ def test_an_item_that_was_begun_elsewhere_is_held_and_not_driven(
         assert "the computer elsewhere (data folder /data)" in found.reason
         assert station.files.ticket() is None
         key = "operando:decision:A1"
-        store.client.set(key, json.dumps({"do": "resume", "by": "me", "item": "i-1"}))
+        decision = {"do": "resume", "by": "me", "item": "i-1", "attempt": len(found.attempts)}
+        store.client.set(key, json.dumps(decision))
         station._asked.decide(found)
 
 
@@ -102,5 +104,44 @@ def test_a_station_whose_claim_is_lost_is_let_go_until_it_is_free_again(
         assert supervisor._served["A1"].thread.is_alive()
     finally:
         for one in (first, supervisor._served["A1"]):
+            one.stopping.set()
+            one.thread.join(10.0)
+
+
+def test_a_station_whose_folder_cannot_be_used_keeps_no_other_one_from_being_served(
+    folder: Path, server: RedisServer, store: Store
+) -> None:
+    told: list[str] = []
+
+    class Told:
+        def send(self, event: str, title: str, body: str = "", station: str | None = None) -> None:
+            del title
+            told.append(f"{event} {station}: {body}")
+
+    two = StationsFile(stations=tuple(StationEntry(name=x, bench="b") for x in ("A1", "A2")))
+    house = House(data_dir=folder, stations=two, where=server.address(), store=store, alerts=Told())
+    spoiled = station_dir(folder, "A1")
+    spoiled.parent.mkdir(parents=True, exist_ok=True)
+    spoiled.write_text("somebody's")
+    store.change_station("A1", wanted="open", state="idle")
+    supervisor = Supervisor(folder, two)
+    try:
+        for _ in range(2):
+            supervisor._claimed_at = 0.0
+            supervisor._claim(house)
+            assert list(supervisor._served) == ["A2"]
+            assert store.client.ttl(claim_key("A2")) > 0
+        assert len(told) == 1
+        assert "station_lost A1: station A1 cannot be served: the folder" in told[0]
+        state = store.change_station("A1")
+        assert (state.state, "cannot be served" in state.why) == ("lost", True)
+        spoiled.unlink()
+        store.change_station("A1", wanted="closed")  # no queue server is needed here
+        supervisor._claimed_at = 0.0
+        supervisor._claim(house)
+        assert list(supervisor._served) == ["A2", "A1"]
+        assert "cannot be served" not in store.change_station("A1").why
+    finally:
+        for one in supervisor._served.values():
             one.stopping.set()
             one.thread.join(10.0)

@@ -299,7 +299,8 @@ def test_a_life_that_ended_before_a_death_is_over_if_somebody_decides_so(
 ) -> None:
     journal_of(folder, SHORT, rules=[RULE])
     store.put_record(record("held", LOST))
-    store.client.set("operando:decision:A1", json.dumps({"do": do, "by": "me", "item": "i-1"}))
+    decision = {"do": do, "by": "me", "item": "i-1", "attempt": 1}
+    store.client.set("operando:decision:A1", json.dumps(decision))
     station._asked.decide(store.record("i-1"))
     assert stopped(store)[1].why_finished == "a short"
 

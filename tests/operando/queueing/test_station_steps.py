@@ -398,36 +398,6 @@ def test_going_on_that_is_refused_is_held_and_somebody_is_told(
     assert told.events == [("item_held", "Item i-1 on zn-1 is held")]
 
 
-def test_a_decision_about_another_item_is_not_taken(station: Station, store: Store) -> None:
-    store.put_record(record("held"))
-    key = "operando:decision:A1"
-    store.client.set(key, json.dumps({"do": "fail", "by": "me", "item": "i-0"}))
-    station._asked.decide(store.record("i-1"))
-    assert not store.client.exists(key)
-    assert store.record("i-1").state == "held"  # type: ignore[union-attr]
-    store.client.set(key, json.dumps({"do": "fail", "by": "me", "item": "i-1"}))
-    station._asked.decide(store.record("i-1"))
-    assert store.record("i-1").state == "failed"  # type: ignore[union-attr]
-
-
-def test_what_was_decided_of_what_is_not_certain_is_recorded(
-    station: Station, store: Store
-) -> None:
-    store.put_record(record("held"))
-    key = "operando:decision:A1"
-    decision = {"do": "resume", "by": "me", "item": "i-1"}
-    for wrong in ({"trust_log": "perhaps"}, {"assume_charge_mah_cm2": -1}, {"believe": True}):
-        store.client.set(key, json.dumps(decision | {"decisions": wrong}))
-        station._asked.decide(store.record("i-1"))
-        assert not store.client.exists(key)
-        assert store.record("i-1").state == "held"  # type: ignore[union-attr]
-    store.client.set(key, json.dumps(decision | {"decisions": {"trust_log": True}}))
-    station._asked.decide(store.record("i-1"))
-    goes_on = store.record("i-1")
-    assert goes_on is not None
-    assert (goes_on.state, goes_on.attempts[-1].decisions) == ("starting", {"trust_log": True})
-
-
 def test_when_the_last_item_of_a_campaign_has_ended_somebody_is_told(
     station: Station, store: Store, told: Told
 ) -> None:

@@ -94,10 +94,13 @@ class Open(Station):
         commands = CommandTaker("A1", session, lambda: _redis.client(self.address))
         self.worker = StationWorker("A1", self.data, session, commands)
         self.plans = self.worker.plans()
+        # At which the cell was mounted: it is the one that answers.
+        self.potentiostat = session.bench.marks()["potentiostat"]
 
     def execute(self, what: What, item: str, **kwargs: Any) -> AttemptReport:
         """Execute a plan as the queue server does; return what is reported of it."""
-        token = issue(self.data, "A1", item, what, mounted_at=17.0, label="zn 1/2")
+        mounted: dict[str, Any] = {"mounted_at": 17.0, "potentiostat": self.potentiostat}
+        token = issue(self.data, "A1", item, what, label="zn 1/2", **mounted)
         with contextlib.suppress(Exception):
             self.session.RE(self.plans[what](ticket=token, **kwargs))
         return self.report(token)
@@ -259,6 +262,7 @@ def test_an_instrument_that_does_not_come_back_asks_for_a_new_worker(station: Op
     try:
         report = station.run("item-1e", cycles())
         assert (report.exit_status, report.environment) == ("refused", "broken")
+        assert report.of_bench
         assert "nothing was begun" in report.reason
     finally:
         aside.rename(published)
@@ -267,24 +271,32 @@ def test_an_instrument_that_does_not_come_back_asks_for_a_new_worker(station: Op
 
 
 def test_another_potentiostat_than_the_one_at_which_the_cell_was_mounted_drives_nothing(
-    station: Open,
+    station: Open, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    file = station_dir(station.data, "A1") / "potentiostats.json"
-    before = file.read_text()
-    file.write_text(json.dumps([(0.0, "EmStat4 HR of the next station")]))
-    report = station.run("item-swapped", cycles())
-    assert report.exit_status == "refused"
-    assert report.run_uid is None
-    assert report.environment == "ok"
-    assert "mounted at the potentiostat EmStat4 HR of the next station" in report.reason
-    file.write_text(before)
+    before = len(list_runs(station.data))
+    for who, why in (
+        ("EmStat4 HR 7", "mounted at the potentiostat EmStat4 HR 7, and EmStat4 HR ES4"),
+        ("", "at which potentiostat its cell was mounted is not known any more"),
+    ):
+        monkeypatch.setattr(station, "potentiostat", who)
+        # Also the look that comes first after a power cut: its spectrum modulates the cell.
+        for report in (
+            station.execute("look_at_cell", "look-swapped", sample=SAMPLE),
+            station.run("item-swapped", cycles()),
+        ):
+            assert report.exit_status == "refused"
+            assert report.run_uid is None
+            assert report.environment == "ok"
+            assert report.of_bench
+            assert why in report.reason
+    assert len(list_runs(station.data)) == before
 
 
 def test_a_refused_item_drives_nothing_and_the_next_one_runs(station: Open) -> None:
     before = len(list_runs(station.data))
     too_much = cycles(charge=90.0)
     report = station.run("item-2", too_much)
-    assert (report.exit_status, report.run_uid) == ("refused", None)
+    assert (report.exit_status, report.run_uid, report.of_bench) == ("refused", None, False)
     assert "charge" in report.reason
     assert len(list_runs(station.data)) == before
     assert station.run("item-3", cycles()).exit_status == "success"
@@ -534,6 +546,7 @@ def test_a_cell_is_mounted_once_noted_and_named_in_its_items(
     assert mount is not None
     assert (mount.cell_id, mount.by, mount.accepted) == (LABEL, "Ada", False)
     assert mount.series_ohm is not None
+    assert mount.potentiostat == station.potentiostat
     assert notes(station.data, cell_id=LABEL, station="A1")[-1].text.startswith("mounted: ")
     # In a station there is one cell, and a cell is in one station.
     assert main(["mount", "zn-bare", "--station", "A2", "--yes"]) == 2
