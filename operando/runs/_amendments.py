@@ -83,7 +83,8 @@ def _made(run: "Run") -> Iterator[Amendment]:
     asked = [one for one in _rows(run, "requests") if one["request"] == "amend"]
     for program in _rows(run, "programs"):
         t_s = float(program["t"])
-        told = [one for one in asked if float(one["t"]) <= t_s]
+        # What is asked before the first row of that program is told at the time of its beginning.
+        told = [one for one in asked if float(one["t"]) < t_s]
         if not told or not str(program["reason"]).startswith(AMENDED):
             continue
         begin, one = json.loads(program["begin"]), told[-1]

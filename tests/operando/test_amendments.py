@@ -84,6 +84,23 @@ def test_a_change_is_what_was_asked_for_last_before_a_program_went_on_under_it()
     assert [one["protocol"] for one in pending_requests(run)] == ['{"name": "third"}']
 
 
+def test_a_change_that_is_asked_for_before_the_first_row_of_another_one_is_not_that_one() -> None:
+    run = recorded(
+        asked(20.0, "amend", protocol='{"name": "first"}'),
+        began(30.0, f"{AMENDED} Ada to protocol 'first'"),
+        asked(30.0, "amend", protocol='{"name": "second"}'),
+        began(50.0, f"{AMENDED} Ada to protocol 'second'"),
+    )
+    assert [one.protocol["name"] for one in run.amendments] == ["first", "second"]
+    waiting = recorded(
+        asked(20.0, "amend", protocol='{"name": "first"}'),
+        began(30.0, f"{AMENDED} Ada to protocol 'first'"),
+        asked(30.0, "amend", protocol='{"name": "second"}'),
+    )
+    assert [one.protocol["name"] for one in waiting.amendments] == ["first"]
+    assert [one["protocol"] for one in pending_requests(waiting)] == ['{"name": "second"}']
+
+
 def test_a_half_cycle_that_was_skipped_is_known_by_the_program_behind_it() -> None:
     run = recorded(
         asked(10.0, "skip_step"),
