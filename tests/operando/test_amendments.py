@@ -7,7 +7,7 @@ import pytest
 
 from operando.resume._record import ResumeError, _refuse_what_cannot_go_on
 from operando.runs import Run, pending_requests
-from techniques.requests import AMENDED, SKIPPED
+from techniques.requests import AMENDED, NOT_AMENDED, SKIPPED
 
 BEGIN = {"t_s": 0.0, "cycle": 4, "half_cycle": 7, "step": 20, "spectrum": 0}
 CELL = {
@@ -99,6 +99,24 @@ def test_a_change_that_is_asked_for_before_the_first_row_of_another_one_is_not_t
     )
     assert [one.protocol["name"] for one in waiting.amendments] == ["first"]
     assert [one["protocol"] for one in pending_requests(waiting)] == ['{"name": "second"}']
+
+
+def test_a_change_that_was_given_up_is_not_made_after_all() -> None:
+    run = recorded(
+        asked(10.0, "amend", protocol='{"name": "first"}'),
+        asked(20.0, "amend", protocol='{"name": "second"}'),
+        asked(30.0, NOT_AMENDED, protocol='{"name": "second"}', why="too much for it"),
+        began(31.0, "what was left of the program"),
+    )
+    assert run.amendments == ()
+    assert pending_requests(run) == ()
+    later = asked(40.0, "amend", protocol='{"name": "third"}')
+    run = recorded(
+        asked(20.0, "amend", protocol='{"name": "second"}'),
+        asked(30.0, NOT_AMENDED, protocol='{"name": "second"}', why="too much for it"),
+        later,
+    )
+    assert [one["protocol"] for one in pending_requests(run)] == ['{"name": "third"}']
 
 
 def test_a_half_cycle_that_was_skipped_is_known_by_the_program_behind_it() -> None:
