@@ -34,7 +34,7 @@ from techniques import (
 from techniques.amended import behind as program_behind
 from techniques.amended import half_cycle_begun, half_cycles_of
 from techniques.remaining import name_of
-from techniques.requests import AMENDED, SKIPPED
+from techniques.requests import AMENDED, NOT_AMENDED, SKIPPED
 
 if TYPE_CHECKING:
     from plans.course import Course
@@ -87,6 +87,7 @@ class Changes:
         skip: The step that is to be skipped, by its number, and who asked.
         amendment: The change that is to be made.
         made: The changes that were made, for the stop document.
+        dropped: One that was accepted and cannot be made, and why, until that is on record.
         stopped: Who had the run ended, for the stop document; ``None``: nobody.
     """
 
@@ -101,6 +102,7 @@ class Changes:
     skip: tuple[int, SkipStep] | None = None
     amendment: Amendment | None = None
     made: list[dict[str, Any]] = field(default_factory=list)
+    dropped: tuple[Amend, str] | None = None
     stopped: dict[str, Any] | None = None
     _note: Note = field(
         default_factory=lambda: Note(
@@ -160,16 +162,31 @@ class Changes:
         try:
             amendment = self._checked(carried, course)
         except NotDoneError as why:
-            course.remark(f"the protocol was not amended by {carried.by}: {why}")
+            self.drop(carried, str(why), course)
+            yield from self.tell_dropped(course)
             return
         yield from self._record(carried, course, amendment)
         self.amendment = amendment
+
+    def drop(self, asked: Amend, why: str, course: "Course") -> None:
+        """Give up a change that was accepted; `tell_dropped` is to follow."""
+        course.remark(f"the protocol was not {AMENDED} {asked.by}: {why}")
+        self.dropped = asked, why
+
+    def tell_dropped(self, course: "Course") -> MsgGenerator:
+        """Record that a change was given up, or a resume would make it; nothing if none was."""
+        if self.dropped is None:
+            return
+        (asked, why), self.dropped = self.dropped, None
+        told = asked.model_copy(update={"why": why})
+        yield from self._record(told, course, told_as=NOT_AMENDED)
 
     def _record(
         self,
         request: StopCell | SkipStep | Amend,
         course: "Course",
         amendment: Amendment | None = None,
+        told_as: str = "",
     ) -> MsgGenerator:
         newest = course.potentiostat.latest()
         begin = course.assignment.begin
@@ -177,7 +194,7 @@ class Changes:
         yield from self._note.tell(
             t=begin.t_s if newest is None else newest.t_s,
             half_cycle=float(begin.half_cycle if newest is None else newest.half_cycle),
-            request=request.request,
+            request=told_as or request.request,
             by=request.by,
             why=request.why,
             protocol=_told_protocol(request.protocol) if isinstance(request, Amend) else "",

@@ -425,6 +425,8 @@ class Course:
             else:
                 return
             self._amend_now = False
+            if changes is not None:
+                yield from changes.tell_dropped(self)
             if next_one is None or self.ended_by:
                 return
             yield from self.start(next_one.technique, next_one.begin, next_one.why)

@@ -17,7 +17,6 @@ from techniques import Counters, PositionError, Remaining, Technique, without_fi
 from techniques.amended import amended, half_cycles_of
 from techniques.amended import behind as program_behind
 from techniques.remaining import name_of
-from techniques.requests import AMENDED
 
 if TYPE_CHECKING:
     from plans.course import Course
@@ -130,7 +129,7 @@ def amended_program(
             there = course.deposit_behind(behind)
             refuse_too_thick(course, there, rest, amendment.limits)
     except (PositionError, InstrumentError, NotDoneError) as error:
-        course.remark(f"the protocol was not {AMENDED} {asked.by}: {error}")
+        changes.drop(asked, str(error), course)
         return old
     told = told_of_change(asked, behind + 1)
     changes.made_at(amendment, behind + 1, at.t_s)

@@ -11,6 +11,8 @@ from techniques.protocol import Protocol
 AMENDED = "amended by"
 # Likewise of one that goes on behind a step that was skipped, behind the name of that.
 SKIPPED = " skipped by "
+# What the record has in place of a request where a change that was accepted was not made after all.
+NOT_AMENDED = "not amended"
 
 
 class StopCell(Data):

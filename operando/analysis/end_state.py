@@ -206,7 +206,7 @@ class EndWatch:
 
     def _rules(self) -> Sequence[Mapping[str, Any]]:
         """Return the rules that were judged in the end: those of a changed protocol, if one was."""
-        made = [protocol for t_s, protocol in self._asked if t_s <= self._amended_s]
+        made = [protocol for t_s, protocol in self._asked if t_s < self._amended_s]
         at_first: Sequence[Mapping[str, Any]] | None = self._start.get("rules")
         if not made or at_first is None:  # without any nothing judges the stream
             return at_first or ()

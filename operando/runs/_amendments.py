@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from techniques.requests import AMENDED, SKIPPED
+from techniques.requests import AMENDED, NOT_AMENDED, SKIPPED
 
 if TYPE_CHECKING:
     from operando.runs._run import Run
@@ -56,17 +56,24 @@ def amendments_of(run: "Run") -> tuple[Amendment, ...]:
 def pending_requests(run: "Run") -> tuple[Mapping[str, Any], ...]:
     """Return the columns of the requests of a run of which nothing came, in their order.
 
-    A change of the protocol that no program went on under; a stop or a skipped step behind which
-    no program began.
+    A change of the protocol that no program went on under, and that was not given up; a stop or a
+    skipped step behind which no program began.
     """
     programs = _rows(run, "programs")
     begun_s = [float(one["t"]) for one in programs]
     changed_s = [float(one["t"]) for one in programs if str(one["reason"]).startswith(AMENDED)]
+    requests = _rows(run, "requests")
+    given_up = max(
+        (n for n, one in enumerate(requests) if one["request"] == NOT_AMENDED), default=-1
+    )
     return tuple(
         one
-        for one in _rows(run, "requests")
+        for number, one in enumerate(requests)
         if float(one["t"])
         >= max(changed_s if one["request"] == "amend" else begun_s, default=-math.inf)
+        and one["request"] != NOT_AMENDED
+        # The change that was given up had taken the place of those before it.
+        and not (one["request"] == "amend" and number < given_up)
     )
 
 
@@ -83,7 +90,8 @@ def _made(run: "Run") -> Iterator[Amendment]:
     asked = [one for one in _rows(run, "requests") if one["request"] == "amend"]
     for program in _rows(run, "programs"):
         t_s = float(program["t"])
-        told = [one for one in asked if float(one["t"]) <= t_s]
+        # What is asked before the first row of that program is told at the time of its beginning.
+        told = [one for one in asked if float(one["t"]) < t_s]
         if not told or not str(program["reason"]).startswith(AMENDED):
             continue
         begin, one = json.loads(program["begin"]), told[-1]

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
+    from operando.runs._amendments import Amendment
     from operando.runs._run import Run
 
 _LEADER = "potentiostat"
@@ -100,12 +101,14 @@ def asked_of(run: "Run") -> tuple[Asked, ...]:
     found = [first]
     for one in amendments:
         cycle = _cycles_before(run, one.half_cycle)
+        if cycle is None:
+            cycle = _cycles_told(found[-1], one)
         protocol = one.protocol
         found.append(
             Asked(
                 first_half_cycle=one.half_cycle,
                 last_half_cycle=None,
-                first_cycle=(one.cycle if cycle is None else cycle) + 1,
+                first_cycle=cycle + 1,
                 last_cycle=None,
                 begin_s=one.t_s,
                 protocol=str(protocol.get("name", "")),
@@ -201,6 +204,25 @@ def _cycles_before(run: "Run", half_cycle: int) -> int | None:
     number, cycle, role = (np.asarray(stream.columns[name], dtype=np.float64) for name in names)
     before = np.isin(role, _DRIVEN) & (number < half_cycle) & np.isfinite(cycle)
     return int(cycle[before].max()) if before.any() else None
+
+
+def _cycles_told(before: Asked, change: "Amendment") -> int:
+    """Return how many cycles began before a change by the technique that held until then.
+
+    The counter at the change has that of a half-cycle in which it was made, too.
+    """
+    from pydantic import TypeAdapter
+
+    from techniques import Technique
+    from techniques.amended import cycles_begun
+
+    adapter: TypeAdapter[Technique] = TypeAdapter(Technique)
+    try:
+        technique = adapter.validate_python(before.technique)
+    except ValueError:  # of a newer version
+        return change.cycle
+    until = cycles_begun(technique, change.half_cycle - 1)
+    return before.first_cycle - 1 + until - cycles_begun(technique, before.first_half_cycle - 1)
 
 
 def _rules_of(protocol: Mapping[str, Any]) -> Any:

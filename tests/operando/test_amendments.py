@@ -7,7 +7,7 @@ import pytest
 
 from operando.resume._record import ResumeError, _refuse_what_cannot_go_on
 from operando.runs import Run, pending_requests
-from techniques.requests import AMENDED, SKIPPED
+from techniques.requests import AMENDED, NOT_AMENDED, SKIPPED
 
 BEGIN = {"t_s": 0.0, "cycle": 4, "half_cycle": 7, "step": 20, "spectrum": 0}
 CELL = {
@@ -81,6 +81,41 @@ def test_a_change_is_what_was_asked_for_last_before_a_program_went_on_under_it()
     told = [(one.half_cycle, one.cycle, one.protocol["name"]) for one in run.amendments]
     assert told == [(3, 1, "before"), (8, 4, "second")]
     assert run.changes[0] == (3, {"type": "open_circuit"})
+    assert [one["protocol"] for one in pending_requests(run)] == ['{"name": "third"}']
+
+
+def test_a_change_that_is_asked_for_before_the_first_row_of_another_one_is_not_that_one() -> None:
+    run = recorded(
+        asked(20.0, "amend", protocol='{"name": "first"}'),
+        began(30.0, f"{AMENDED} Ada to protocol 'first'"),
+        asked(30.0, "amend", protocol='{"name": "second"}'),
+        began(50.0, f"{AMENDED} Ada to protocol 'second'"),
+    )
+    assert [one.protocol["name"] for one in run.amendments] == ["first", "second"]
+    waiting = recorded(
+        asked(20.0, "amend", protocol='{"name": "first"}'),
+        began(30.0, f"{AMENDED} Ada to protocol 'first'"),
+        asked(30.0, "amend", protocol='{"name": "second"}'),
+    )
+    assert [one.protocol["name"] for one in waiting.amendments] == ["first"]
+    assert [one["protocol"] for one in pending_requests(waiting)] == ['{"name": "second"}']
+
+
+def test_a_change_that_was_given_up_is_not_made_after_all() -> None:
+    run = recorded(
+        asked(10.0, "amend", protocol='{"name": "first"}'),
+        asked(20.0, "amend", protocol='{"name": "second"}'),
+        asked(30.0, NOT_AMENDED, protocol='{"name": "second"}', why="too much for it"),
+        began(31.0, "what was left of the program"),
+    )
+    assert run.amendments == ()
+    assert pending_requests(run) == ()
+    later = asked(40.0, "amend", protocol='{"name": "third"}')
+    run = recorded(
+        asked(20.0, "amend", protocol='{"name": "second"}'),
+        asked(30.0, NOT_AMENDED, protocol='{"name": "second"}', why="too much for it"),
+        later,
+    )
     assert [one["protocol"] for one in pending_requests(run)] == ['{"name": "third"}']
 
 

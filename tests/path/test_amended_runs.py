@@ -257,6 +257,7 @@ def test_who_begins_to_read_in_the_middle_knows_the_protocol(amended: Amended) -
     whole = {half.number: half for half in half_cycles_of(run)}
     later = Run.from_documents(documents(path, arrays=True, from_cycle=THIRD.cycles))
     assert later.changes == run.changes
+    assert [one.first_cycle for one in later.asked] == [one.first_cycle for one in run.asked]
     for half in half_cycles_of(later):
         assert half.cycle == THIRD.cycles
         same = whole[half.number]

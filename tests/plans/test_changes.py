@@ -84,6 +84,9 @@ class Leader:
         self.program_end = dataclasses.replace(progress.now(), ending=ending)  # type: ignore[arg-type]
         self.counters = self.program_end.counters
 
+    def latest(self) -> None:
+        """Return nothing: the position of a request is then that of the program's beginning."""
+
     def check(self, assignment: Assignment) -> SafetyLimits:
         if self.refuses:
             raise SafetyLimitError(self.refuses)
@@ -272,6 +275,13 @@ def test_where_the_instrument_refuses_the_rest_it_goes_on_as_it_was() -> None:
     assert found.why == LEFT
     assert course.remarks == ["the protocol was not amended by Ada: too much for it"]
     assert "amendments" not in course.told_besides
+    # A resume would make it, were it not on record.
+    assert course.changes is not None
+    noted = [message.obj for message in course.changes.tell_dropped(course) if message.obj]
+    reading = {key: one["value"] for key, one in noted[0].read().items()}
+    told_of_it = [reading[f"requests_{key}"] for key in ("t", "request", "by", "why")]
+    assert told_of_it == [0.0, "not amended", "Ada", "too much for it"]
+    assert list(course.changes.tell_dropped(course)) == []
     found, _ = going_on(*told)
     assert found is not None
     assert (found.begin.half_cycle, half_cycles_of(found.technique)) == (1, 7)

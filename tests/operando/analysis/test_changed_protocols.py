@@ -120,6 +120,18 @@ def test_cycles_of_a_part_are_numbered_as_those_of_the_run() -> None:
     assert (part.first_cycle, part.last_cycle) == (4, 5)
 
 
+def test_where_no_row_is_there_a_cycle_in_which_a_change_was_made_is_not_counted_twice() -> None:
+    formation = {"type": "block", "name": "formation", "in_means": False, "step": cycling(0.1, 3)}
+    other = {"type": "sequence", "steps": [formation, cycling(0.1)]}
+    # The changes came with the plating of cycle 3, and with the strip of cycle 5.
+    told = run(cycling(0.5), (5, other), (10, cycling(0.2)))
+    for one, counter in zip(told.start["amendments"], (3, 5), strict=True):
+        one["cycle"] = counter
+    assert [one.first_cycle for one in told.asked] == [1, 3, 6]
+    (part,) = blocks_of(told)
+    assert (part.first_cycle, part.last_cycle) == (3, 3)
+
+
 def test_a_part_that_both_protocols_have_at_that_place_is_one() -> None:
     def with_part(charge: float, cycles: int) -> dict[str, Any]:
         part = {"type": "block", "name": "reservoir", "step": cycling(charge, cycles)}

@@ -95,7 +95,7 @@ def test_whether_it_is_shorted_is_judged_by_the_rules_of_the_last_protocol(
     watch = EndWatch({"sample": SAMPLE, "rules": [HARD_SHORT_ENDS.model_dump(mode="json")]})
     technique = OpenCircuit(duration_s=1)
     other = Protocol(name="other", cell="c", technique=technique, rules=tuple(rules))
-    asked = {"t": [5.0, 9.0], "request": ["amend", "amend"]}
+    asked = {"t": [5.0, 7.0], "request": ["amend", "amend"]}
     asked["protocol"] = [other.model_dump_json(), "{}"]  # the second one was not made
     watch.add("requests", {f"requests_{key}": value for key, value in asked.items()})
     assert left(watch)["shorted"] is False
