@@ -342,6 +342,8 @@ def test_what_was_declared_for_a_death_is_done(one: OneStation, policy: str, sta
     one.begun(item)
     os.kill(one.pid("worker.json"), signal.SIGKILL)
     assert one.ended(item).state == state
+    # Whoever says that its cell was opened has seen that.
+    assert "; its guard acted (potentiostat: " in one.ended(item).reason
     if policy == "hold":
         one.until(lambda: state_of(one) == "held")
         assert one.store.record(following) is None
