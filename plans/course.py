@@ -23,7 +23,7 @@ from instruments.potentiostat.contract import LOOK, PLATE, REST, STRIP, Impedanc
 from instruments.potentiostat.device import PotentiostatDevice
 from plans.changes import Amendment, Changes
 from plans.deposit import Deposit
-from plans.going_on import LEFT, Following, amended_program, behind_the_step, following
+from plans.going_on import Following, amended_program, behind_the_spectrum, behind_the_step
 from plans.noting import Note
 from plans.progress import Progress, Stood
 from plans.reference import ReferenceWatch
@@ -444,9 +444,7 @@ class Course:
         yield from self.start(wish.spectrum, begin, f"a spectrum: {why}", rest, left)
         yield from run_program()
         self._may_interrupt = True
-        if self.changes is not None:
-            self.changes.skip = None  # it was this spectrum
-        return following(self, stood.left, LEFT)
+        return behind_the_spectrum(self, self.changes, wish.spectrum, stood.left)
 
     def _boundary(self, amendment: Amendment | None, newest: LeaderRow | None) -> bool:
         """Return whether a change is to be made now: a half-cycle is over."""

@@ -13,7 +13,14 @@ from plans.changes import (
     told_of_skip,
 )
 from plans.progress import Stood
-from techniques import Counters, PositionError, Remaining, Technique, without_first_step
+from techniques import (
+    Counters,
+    ImpedanceSpectrum,
+    PositionError,
+    Remaining,
+    Technique,
+    without_first_step,
+)
 from techniques.amended import amended, half_cycles_of
 from techniques.amended import behind as program_behind
 from techniques.remaining import name_of
@@ -72,6 +79,30 @@ def behind_the_step(course: "Course", changes: Changes, stood: Stood) -> Followi
         if course.watch is not None:
             course.watch.skipped(end.counters.half_cycle)
     return _behind(course, without_first_step(left), told, told)
+
+
+def behind_the_spectrum(
+    course: "Course", changes: Changes | None, spectrum: ImpedanceSpectrum, left: Remaining
+) -> Following | None:
+    """Return what is behind the spectrum of a rule, which somebody may have asked to skip.
+
+    Args:
+        course: The course of the run.
+        changes: What was asked; ``None``: nothing is heard.
+        spectrum: That of the rule, whose program is over.
+        left: What was left of the program before it.
+    """
+    if changes is None or changes.skip is None:
+        return following(course, left, LEFT)
+    (_, asked), changes.skip = changes.skip, None
+    end = course.potentiostat.program_end
+    if end.ending in ("complete", "stopped"):
+        course.remark(f"the step that {asked.by} asked to skip had just ended")
+        return following(course, left, LEFT)
+    at = f"(cycle {end.counters.cycle}, half-cycle {end.counters.half_cycle})"
+    told = told_of_skip(asked, f"{name_of(spectrum)} of a rule {at}")
+    course.remark(told)
+    return following(course, left, told)
 
 
 def _behind(course: "Course", left: Remaining, told: str, why: str) -> Following | None:

@@ -296,7 +296,7 @@ def _is_set(found: Evaluation, leader: Stream) -> NDArray[np.bool_]:
     for asked in found.run.asked:
         first, last = asked.first_half_cycle, asked.last_half_cycle
         # Rows without a number are of the first one.
-        under = ~(number < first) if asked.by else np.ones(len(number), dtype=bool)
+        under = number >= first if asked.by else np.ones(len(number), dtype=bool)
         under &= ~(number > (math.inf if last is None else last))
         for code, held_v in (
             (PLATE, planned.held_at_v("plate", first)),

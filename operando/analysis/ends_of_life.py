@@ -141,7 +141,12 @@ class LifeWatch:
         return cycle not in self.formation and not any(number in one for one in change.left_out)
 
     def half_cycle(self, half: HalfCycle) -> Iterator[Row]:
-        """Judge a half-cycle that is over; yield what holds of the last so many in a row."""
+        """Judge a half-cycle that is over; yield what holds of the last so many in a row.
+
+        One under a protocol without such a bound ends the row.
+        """
+        for kind in self._last.keys() - self._wanted(half.number).keys():
+            del self._last[kind]
         if half.ended and POLARISATION not in self.why:
             volt = middle_v(half)
             if math.isfinite(volt):

@@ -26,6 +26,7 @@ from techniques import (
     SafetyLimits,
     Sequence,
     SkipStep,
+    TakeSpectrum,
     Technique,
 )
 from techniques.amended import half_cycles_of
@@ -79,6 +80,16 @@ class Leader:
     name, in_columns, finished = "potentiostat", False, False
     limits = SafetyLimits(charge_max_mah_cm2=1.5)
     refuses = ""
+
+    remarks: tuple[str, ...] = ()
+    stop_reason, lost_rows, parent = None, 0, None
+
+    @property
+    def log_told(self) -> dict[str, None]:
+        return {"name": None}
+
+    def on_measured(self, _: Any) -> Any:
+        return lambda: None
 
     def ended(self, ending: str, progress: Progress) -> None:
         self.program_end = dataclasses.replace(progress.now(), ending=ending)  # type: ignore[arg-type]
@@ -304,3 +315,35 @@ def test_a_hold_that_goes_on_with_the_half_cycle_is_let_go_on() -> None:
     assert course.changes.amendment is not None
     assert course.changes.amendment.behind == 1
     assert course.remarks == []
+
+
+@pytest.mark.parametrize("ending", ["opened", "complete"])
+def test_a_spectrum_of_a_rule_that_was_skipped_is_told_of(ending: str) -> None:
+    changes, course = course_of(cycling(1.0, 4), rows((PLATE, 1.0))[:-1], 0.0)
+    leader: Any = course.potentiostat
+    assert course.progress is not None
+    leader.ended("opened", course.progress)
+    wish = TakeSpectrum()
+
+    def run_program() -> Any:
+        yield from ()
+        leader.program_end = dataclasses.replace(leader.program_end, ending=ending)
+        changes.skip = 3, SkipStep(by="Bob", why="too long")
+
+    gone_on: list[Following | None] = []
+
+    def plan() -> Any:
+        gone_on.append((yield from course._take_spectrum(wish, run_program)))
+
+    list(plan())
+    (found,) = gone_on
+    assert found is not None
+    assert changes.skip is None
+    if ending == "complete":
+        assert (found.why, course.remarks) == (
+            LEFT,
+            ["the step that Bob asked to skip had just ended"],
+        )
+    else:
+        told = "impedance spectrum of a rule (cycle 1, half-cycle 1) skipped by Bob: too long"
+        assert (found.why, course.remarks) == (told, [told])

@@ -1,11 +1,13 @@
 """What a run was asked for in each half-cycle, where its protocol was changed."""
 
+import math
 from typing import Any
 
 import pytest
 
 from operando.analysis._charge_metrics import _planned_depth_of_discharge
 from operando.analysis._evaluation import Evaluation, Metric
+from operando.analysis._light_metrics import _is_set
 from operando.analysis._sweep_metrics import tafel_window_v
 from operando.analysis.blocks import blocks_of
 from operando.analysis.endings import PlannedHalfCycles
@@ -151,12 +153,23 @@ def test_a_window_of_tafel_lines_is_that_of_the_last_sweep() -> None:
     told = run(sweep(0.05, 0.1), (3, sweep(0.07, 0.12)))
     assert tafel_window_v(told) == (0.05, 0.1)  # no row tells, and the first one it would be
     for at_s, expected in ((500.0, (0.05, 0.1)), (1500.0, (0.07, 0.12))):
-        assert tafel_window_v(_swept(told, at_s)) == expected
+        assert tafel_window_v(with_row(told, t=at_s, role=5.0)) == expected
 
 
-def _swept(told: Run, at_s: float) -> Run:
-    """Return the run with a row of a sweep."""
-    data = {"potentiostat_t": at_s, "potentiostat_role": 5.0}
+@pytest.mark.parametrize(("number", "expected"), [(4.0, False), (5.0, True), (math.nan, False)])
+def test_a_row_without_a_number_is_of_the_first_protocol(number: float, expected: bool) -> None:
+    hold = {"type": "potentiostatic_step", "potential_v": -0.05}
+    hold |= {"until": [{"quantity": "time_s", "value": 60}]}
+    steps = [hold | {"role": "plate"}, half(0.5, type="galvanostatic_step", role="strip")] * 9
+    told = run(cycling(0.5), (5, {"type": "sequence", "steps": steps}))
+    told = with_row(told, t=1.0, role=-1.0, potential=-0.05, half_cycle=number)
+    is_set = _is_set(Evaluation(told), told.streams["potentiostat"])
+    assert is_set.tolist() == [expected]
+
+
+def with_row(told: Run, **row: float) -> Run:
+    """Return the run with a row of the potentiostat."""
+    data = {f"potentiostat_{key}": value for key, value in row.items()}
     keys = {key: {"dtype": "number", "shape": [], "source": "test"} for key in data}
     descriptor = {
         "uid": "d",
@@ -169,8 +182,8 @@ def _swept(told: Run, at_s: float) -> Run:
         "hints": {},
     }
     event = {"uid": "e", "descriptor": "d", "time": 0.0, "seq_num": 1, "filled": {}}
-    row = event | {"data": data, "timestamps": dict.fromkeys(data, 0.0)}
-    documents = [("start", told.start), ("descriptor", descriptor), ("event", row)]
+    event |= {"data": data, "timestamps": dict.fromkeys(data, 0.0)}
+    documents = [("start", told.start), ("descriptor", descriptor), ("event", event)]
     return Run.from_documents(documents)
 
 

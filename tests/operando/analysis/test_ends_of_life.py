@@ -168,6 +168,17 @@ def test_a_rule_of_a_changed_protocol_counts_from_its_first_half_cycle_on(
     assert observed.value == 0.0
 
 
+def test_a_row_does_not_go_on_behind_a_protocol_without_a_bound() -> None:
+    rows = rows_of([*cycles(60, 99, 80, 99, 80, 99), (-1, 300.0)], ends_v=0.5)
+    verdicts = Verdicts({"sample": HALF_CELL, **STARTS})
+    told = {"half_cycle": [7, 9], "technique": [{}, {}], "rules": [[], STARTS["rules"]]}
+    verdicts.add(told, "amended")
+    assert met(verdicts.add({key: values.tolist() for key, values in rows.items()}), LOW) == []
+    amendments = [changed(7, []), changed(9, STARTS["rules"])]
+    _, observed = life(HALF_CELL, rows, "life_coulombic_efficiency", amendments=amendments)
+    assert observed.value == 0.0
+
+
 def test_cycles_that_a_changed_protocol_leaves_out_are_those_of_its_half_cycles() -> None:
     strip = {"current_density_ma_cm2": 1, "until": [{"quantity": "time_s", "value": 60}]}
     cycle = {"type": "plate_strip_cycle", "plate": strip, "strip": strip}
