@@ -248,7 +248,7 @@ def test_a_socket_refuses_connections() -> None:
     line = ByteServer(answer_lines, prefer_pty=False, refuses_connections=True)
     with contextlib.closing(line):
         line.inject("refuse", count=1)
-        with Client(line.address) as client, pytest.raises(ConnectionResetError):
+        with pytest.raises(ConnectionResetError), Client(line.address) as client:
             client.piece()
         with Client(line.address) as client:
             client.write(b"in\n")
