@@ -14,7 +14,7 @@ from pydantic import BaseModel, ValidationError
 
 from operando.configuration import load_cell
 from operando.journal import JournalError, documents, journal_path, resolve_uid
-from techniques import Cell, FailurePolicy, SafetyLimits, Schedule, UnsuitableCellError
+from techniques import Cell, Schedule, UnsuitableCellError
 from techniques import Protocol as RunProtocol
 
 logger = logging.getLogger(__name__)
@@ -77,6 +77,8 @@ def recorded(uid: str, data_dir: Path | str) -> Recorded:
         LookupError: if there is no such run.
         RerunError: if the run has no technique, or one that this version does not understand.
     """
+    from operando.runs import protocol_at_the_start
+
     whole = resolve_uid(data_dir, uid)
     start = _start(whole, data_dir)
     root = (start.get("resume") or {}).get("root", whole)
@@ -93,27 +95,7 @@ def recorded(uid: str, data_dir: Path | str) -> Recorded:
             f"run {whole} ({plan}) has no {lacking} in its record, so nobody knows what to run: "
             "only runs of a protocol (operando run, session.run_protocol) can be run again"
         )
-    limits = (start.get("limits") or {}).get("protocol") or {}
-    told: dict[str, Any] = {
-        "name": start.get("protocol") or "unnamed",
-        "cell": str(sample.get("cell_id", "")),
-        # As written: on the new sample, of another foil, it may become another program.
-        "technique": start.get("technique_as_written") or technique,
-        "every": start.get("every") or Schedule(),
-        # The sample tells its own again, or is another one that does not.
-        "failure_criteria": start.get(
-            "failure_criteria_of_protocol"
-            if sample.get("failure_criteria") is not None
-            else "failure_criteria"
-        ),
-        "gas_check": start.get("gas_check"),
-        "on_failure": start.get("on_failure") or FailurePolicy(),
-        "temperatures": start.get("temperatures"),
-        "limits": limits or SafetyLimits(),
-    }
-    if "rules" in start:
-        told["rules"] = start["rules"]
-    protocol = _understood(RunProtocol, told, whole)
+    protocol = _understood(RunProtocol, protocol_at_the_start(start) or {}, whole)
     if protocol.rules_by_default and protocol.rules:
         logger.warning(
             "the record of run %s tells no rules: those hold that a protocol has by default (%s)",

@@ -296,16 +296,13 @@ def _asked(crate: _Crate, run: Run) -> Iterator[dict[str, str]]:
         yield crate.add_file(
             "cell.yaml", f"Cell {cell.cell_id}", "The log book's entry.", "application/yaml"
         )
-    asked = [one for one in run.asked if one.technique]
+    asked = [one for one in run.asked if one.given]
+    every = run.start.get("every")  # no change alters it
     for number, one in enumerate(asked, 1):
-        protocol = {
-            "name": one.protocol or "protocol",
-            "cell": "cell.yaml",
-            "technique": one.technique,
-            "every": run.start.get("every"),
-            "limits": {key: value for key, value in one.own_limits.items() if value is not None},
-        }
-        told = {key: value for key, value in protocol.items() if value}
+        limits = {key: value for key, value in one.own_limits.items() if value is not None}
+        given = {"every": every, **(one.given or {}), "limits": limits or None}
+        told = {key: value for key, value in given.items() if value is not None}
+        told["cell"] = "cell.yaml"
         name = "protocol.yaml" if number == 1 else f"protocol-{number}.yaml"
         _yaml(crate.folder / name, jsonable(told))
         described = "What was asked for, as operando run takes it."

@@ -12,6 +12,7 @@ from operando.runs._asked import (
     asked_of,
     at_time,
     in_half_cycle,
+    protocol_at_the_start,
     told_of_each,
     told_protocols,
 )
@@ -49,6 +50,7 @@ __all__ = [
     "join",
     "lies_in_columns",
     "pending_requests",
+    "protocol_at_the_start",
     "read_columns",
     "read_journal",
     "told_catalog_damage",

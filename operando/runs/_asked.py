@@ -36,7 +36,8 @@ class Asked:
         rules: Its rules; ``None``: not recorded.
         by: Who asked for it; empty of the one with which the run began.
         why: Why.
-        given: The whole protocol as it was given; ``None`` of the one with which the run began.
+        given: The whole protocol as it was given, of the one with which the run began as far as
+            the start document tells it; ``None``: not recorded.
     """
 
     first_half_cycle: int
@@ -141,7 +142,34 @@ def asked_at_the_start(start: Mapping[str, Any]) -> Asked:
         own_limits=limits.get("protocol") or {},
         limits=limits.get("effective") or {},
         rules=start.get("rules"),
+        given=protocol_at_the_start(start),
     )
+
+
+def protocol_at_the_start(start: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return the protocol that a start document tells, as data; ``None``: it tells no technique.
+
+    The technique is that which was written: on another sample it may become another program. What
+    is not told is not in it; that there are no rules is told.
+    """
+    technique, sample = start.get("technique"), start.get("sample")
+    if not isinstance(technique, Mapping):
+        return None
+    told = {
+        "name": start.get("protocol") or "unnamed",
+        "cell": str(sample.get("cell_id", "")) if isinstance(sample, Mapping) else "",
+        "technique": start.get("technique_as_written") or technique,
+        # The sample tells its own again, or is another one that does not.
+        "failure_criteria": start.get(
+            "failure_criteria_of_protocol"
+            if isinstance(sample, Mapping) and sample.get("failure_criteria") is not None
+            else "failure_criteria"
+        ),
+        "limits": (start.get("limits") or {}).get("protocol"),
+    }
+    told |= {key: start.get(key) for key in ("every", "on_failure", "temperatures", "gas_check")}
+    told = {key: value for key, value in told.items() if value}
+    return told | ({"rules": start["rules"]} if "rules" in start else {})
 
 
 def in_half_cycle(asked: Sequence[Asked], number: int) -> Asked:

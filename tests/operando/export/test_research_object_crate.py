@@ -14,9 +14,12 @@ from hypothesis import strategies as st
 from operando.analysis import metrics
 from operando.configuration import load_cell, load_protocol
 from operando.export import Author, ExportError, export_run
-from operando.export.rocrate import check_license
+from operando.export.rocrate import _asked, _Crate, check_license
 from operando.runs import Run
-from techniques import Cell
+from plans.synchronised import protocol_told
+from techniques import Cell, Protocol
+from tests.operando.analysis.test_changed_protocols import FOIL, cycling
+from tests.operando.analysis.test_changed_protocols import run as changed_run
 
 ADA = Author("Ada Lovelace", "0000-0002-1825-0097", "University of X")
 TECHNIQUE = {
@@ -132,6 +135,31 @@ def test_protocol_and_cell_can_be_run_again(recorded: tuple[str, Path], tmp_path
     assert protocol.technique.model_dump()["cycles"] == 3
     cell = load_cell(protocol.cell, beside=tmp_path / "crate")
     assert cell == Cell.model_validate(Run.from_journal(uid, data).start["sample"])
+
+
+def test_protocols_of_a_changed_run_are_whole(tmp_path: Path) -> None:
+    rules = [{"name": "short", "when": {"event": "hard_short"}, "then": [{"do": "open_cell"}]}]
+    more = {
+        "on_failure": {"then": "hold"},
+        "failure_criteria": {"hard_half_cycles": 5},
+        "end_of_life": {"ce_below_pct": 80.0},
+    }
+    first = Protocol.model_validate(
+        {"name": "first", "cell": "cell.yaml", "technique": cycling(0.5), "rules": []} | more
+    )
+    told = protocol_told(first, Cell.model_validate(FOIL))
+    run = changed_run(cycling(0.5), (5, cycling(1.0)), **told)
+    for one in run.start["amendments"]:
+        one["protocol"] |= {"name": "other", "rules": rules} | more
+    list(_asked(_Crate(tmp_path), run))
+    written = load_protocol(tmp_path / "protocol.yaml")
+    assert written.rules == first.rules
+    assert written.failure_criteria == first.failure_criteria
+    assert written.on_failure == first.on_failure
+    other = Protocol.model_validate(
+        {"name": "other", "cell": "cell.yaml", "technique": cycling(1.0), "rules": rules} | more
+    )
+    assert load_protocol(tmp_path / "protocol-2.yaml") == other
 
 
 def test_a_crate_that_exists_is_replaced_only_when_asked(
