@@ -13,7 +13,14 @@ from typing import Any, Protocol, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from operando.configuration import load_cell
-from operando.journal import JournalError, documents, journal_path, resolve_uid
+from operando.journal import (
+    JournalError,
+    chain_of,
+    documents,
+    journal_path,
+    resolve_uid,
+    telling_documents,
+)
 from techniques import Cell, Schedule, UnsuitableCellError
 from techniques import Protocol as RunProtocol
 
@@ -172,10 +179,14 @@ def _warn_of_other_potentials(asked: Recorded, start: Mapping[str, Any]) -> None
 
 def _warn_of_changes(asked: Recorded, data_dir: Path) -> None:
     """Warn where the protocol of an experiment was changed while it ran: that is not run again."""
-    from operando.runs import Run
+    from operando.runs import Run, join
 
     try:
-        changed = Run.from_journal(asked.uid, data_dir).asked[1:]
+        runs = [
+            Run.from_documents(telling_documents(journal_path(data_dir, uid)))
+            for uid in chain_of(data_dir, asked.uid)
+        ]
+        changed = join(runs).asked[1:]
     except (JournalError, LookupError, OSError, ValueError) as error:
         logger.warning(
             "whether the protocol of run %s was changed while it ran cannot be told: %s",

@@ -22,6 +22,7 @@ from ._reader import (
     read_columns,
     row_times,
     salvage,
+    telling_documents,
 )
 from ._repair import QUIET_S, close_dead_run, may_be_copied
 from ._roots import journal_path
@@ -87,6 +88,7 @@ __all__ = [
     "start_documents",
     "summaries",
     "take_lock",
+    "telling_documents",
     "told",
     "try_lock",
 ]

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ._bulk import BulkReader, documents_in_bulk
-from ._cycles import CycleIndex, cycle_index
+from ._cycles import TELLING, CycleIndex, cycle_index
 from ._damage import Damage, Understood, salvaged
 from ._errors import JournalError
 from ._format import Document, Record, RecordReader, Tail, decode, records_at
@@ -124,6 +124,29 @@ def documents(
     data_dir = Path(expand).resolve() if expand else folder_of_journal(path)
     for name, doc in _documents_from(path, from_cycle, arrays=arrays):
         yield name, expand_uri(name, doc, data_dir)
+
+
+def telling_documents(path: Path | str) -> Iterator[tuple[str, Document]]:
+    """Yield the documents that tell under which protocols a run came, without reading its rows.
+
+    The start document, and descriptors and events of the streams `TELLING`, in their order. They
+    are found by the index of cycles (see `cycle_index`).
+
+    Raises:
+        JournalError: if the file is not a journal, of a newer format, or has lost its start
+            document.
+        FileNotFoundError: if there is no such file.
+    """
+    path = Path(path)
+    next(RecordReader(path).payloads(), None)  # raises if the start is lost
+    streams = set()
+    for record in records_at(path, cycle_index(path).preamble):
+        name, doc = record.name, record.doc
+        if name == "descriptor" and doc.get("name") in TELLING:
+            streams.add(doc["uid"])
+        elif name != "start" and doc.get("descriptor") not in streams:
+            continue
+        yield name, doc
 
 
 def _documents_from(path: Path, cycle: int, *, arrays: bool) -> Iterator[tuple[str, Document]]:

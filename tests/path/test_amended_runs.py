@@ -22,7 +22,7 @@ from operando.comparison._judged import cut_offs_text
 from operando.export import export_csv, export_parquet, export_run
 from operando.export._told import jsonable
 from operando.export.rocrate import _asked, _Crate
-from operando.journal import documents, list_runs
+from operando.journal import documents, list_runs, telling_documents
 from operando.pages.report import _programs
 from operando.plots.overview import heading
 from operando.report import json_report, text_report
@@ -254,6 +254,10 @@ def test_who_begins_to_read_in_the_middle_knows_the_protocol(amended: Amended) -
     (path,) = (Path(one.path) for one in list_runs(amended.data))
     (summary,) = list_runs(amended.data)
     assert summary.protocol == "slow, then fast, then slow"
+    # Where only that is asked no row is read.
+    told = Run.from_documents(telling_documents(path))
+    assert set(told.streams) == {"requests", "programs"}
+    assert [one.told for one in told.asked] == [one.told for one in run.asked]
     whole = {half.number: half for half in half_cycles_of(run)}
     later = Run.from_documents(documents(path, arrays=True, from_cycle=THIRD.cycles))
     assert later.changes == run.changes
