@@ -71,7 +71,7 @@ class Operator:
         if state.state != "idle":
             return
         if state.paused:
-            self._go_on(station, state.why)
+            self._go_on(station, state.paused_why)
             return
         mount = self.store.mount(station)
         wanted = self._next_cell(station)

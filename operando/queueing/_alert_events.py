@@ -90,8 +90,8 @@ def stations_told(states: Iterable[StationState], more: Iterable[str] = ()) -> s
     if running:
         sentences.append(f"Running: {', '.join(running)}.")
     for one in all_:
-        if one.state in ("held", "lost") or (one.why and one.state != "running"):
+        if one.state in ("held", "lost") or (one.told_why and one.state != "running"):
             since = time.strftime("%d %b %H:%M", time.localtime(one.since)) if one.since else ""
-            why = f": {one.why}" if one.why else ""
+            why = f": {one.told_why}" if one.told_why else ""
             sentences.append(f"{one.name} is {one.state}{since and f' since {since}'}{why}.")
     return " ".join([*sentences, *more])

@@ -118,8 +118,7 @@ class Control:
             state = restored(store, name, StationFiles(self._data_dir, name).state())
             if state is None or state.wanted != "open":
                 # What it was is over; what it becomes its supervisor tells.
-                why = "" if state is None else state.why_otherwise
-                store.change_station(name, wanted="open", state="opening", why=why, since=now)
+                store.change_station(name, wanted="open", state="opening", why="", since=now)
         return started
 
     def wait_until_open(self, name: str) -> Shown:
@@ -237,9 +236,7 @@ class Control:
             told_state, why = "lost", "no supervisor serves it: operando station start"
         elif state.paused:
             go_on = f"operando queue resume {name}"
-            paused = state.why_paused
-            paused += "" if go_on in paused else f"; {go_on} goes on"
-            why = f"{why}; {paused}" if state.state in ("held", "lost") and why else paused
+            why = state.told_why + ("" if go_on in state.told_why else f"; {go_on} goes on")
         lost = mains.mark_of(self._data_dir, name)
         if lost is not None and told_state != "closed":
             if why.startswith(lost.since):

@@ -140,8 +140,8 @@ class StationState(Data):
         state: ``held``: nothing is started until somebody decides; ``lost``: its supervisor or
             worker is gone.
         paused: No further item is started; the running one goes on.
-        why: In words.
-        pause: Why it is paused, in words, while ``why`` tells why it is held or lost.
+        paused_why: Who or what paused it, and why; nothing but a resume takes that back.
+        why: Why its state is what it is, in words.
         item: The item that runs.
         since: Since when it is so.
     """
@@ -151,8 +151,8 @@ class StationState(Data):
     wanted: Literal["open", "closed"] = "closed"
     state: Literal["closed", "opening", "idle", "running", "held", "lost"] = "closed"
     paused: bool = False
+    paused_why: str = ""
     why: str = ""
-    pause: str = ""
     item: str | None = None
     supervisor_pid: int | None = None
     since: float = 0.0
@@ -167,16 +167,13 @@ class StationState(Data):
         """Return why no further item is started, in words; empty: they are."""
         if not self.paused:
             return ""
-        why = self.why_otherwise
-        told = why if why.startswith("paused") else f"paused: {why}"
-        return told if why else "paused"
+        why = self.paused_why
+        return why if why.startswith("paused") else f"paused: {why}" if why else "paused"
 
     @property
-    def why_otherwise(self) -> str:
-        """Return what is told of it once it is neither held nor lost: why it is paused, if so."""
-        if not self.paused:
-            return ""
-        return self.pause if self.state in ("held", "lost") else self.why
+    def told_why(self) -> str:
+        """Return why its state is what it is, and why it is paused; empty: neither is known."""
+        return "; ".join(filter(None, (self.why, self.why_paused)))
 
 
 class Command(Data):

@@ -257,11 +257,11 @@ class Mounting:
         if text is None:
             self._withdraw(store, station, token)
             state = store.station(station)
-            how = "nothing is known of it" if state is None else f"it is {state.state}"
+            unknown = ["nothing is known of it"]
+            how = unknown if state is None else [f"it is {state.state}", state.told_why]
             raise QueueError(
-                f"station {station} has not looked at the cell within {within_s:g} s ({how}"
-                f"{f', {state.why}' if state is not None and state.why else ''}): operando station "
-                f"status {station}"
+                f"station {station} has not looked at the cell within {within_s:g} s "
+                f"({', '.join(filter(None, how))}): operando station status {station}"
             )
         return _told_look(station, text)
 

@@ -220,11 +220,8 @@ class Queue(Lookup):
 
     def pause(self, station: str, why: str = "", by: str | None = None) -> StationState:
         """Start no further item in a station; what runs goes on."""
-        name = self._known(station)
         told = f"paused by {by or _user()}" + (f": {why}" if why else "")
-        state = self._store().station(name)
-        told_in = "pause" if state is not None and state.state in ("held", "lost") else "why"
-        return self._store().change_station(name, paused=True, **{told_in: told})
+        return self._store().pause_station(self._known(station), told)
 
     def resume(self, station: str) -> StationState:
         """Let a paused station start items again, and what waited for the mains only go on.
@@ -237,9 +234,9 @@ class Queue(Lookup):
         if state is not None and state.paused and state.state == "held" and state.item:
             record = self._store().record(state.item)
             if record is not None and record.waits_for_mains:
-                return self._store().change_station(name, paused=False, pause="")
+                return self._store().resume_station(name)
         self._refuse_held(name)
-        return self._store().change_station(name, paused=False, why="", pause="")
+        return self._store().resume_station(name)
 
     # -- what is asked of a running item
 

@@ -71,6 +71,25 @@ class Store:
 
         return self._change(StationState, key, changed)
 
+    def pause_station(self, name: str, why: str) -> StationState:
+        """Have a station start no further item; return what came of it.
+
+        Why it was paused before is kept: somebody has not seen to that yet.
+        """
+
+        def changed(before: StationState | None) -> StationState:
+            known = before or StationState(name=name)
+            # Who died midway says it again.
+            said = known.paused_why if known.paused else ""
+            told = said if why in said else "; ".join(filter(None, (said, why)))
+            return known.model_copy(update={"paused": True, "paused_why": told})
+
+        return self._change(StationState, f"{_PREFIX}:station:{name}", changed)
+
+    def resume_station(self, name: str) -> StationState:
+        """Let a station that was paused start items again; return what came of it."""
+        return self.change_station(name, paused=False, paused_why="")
+
     def forget_station(self, name: str) -> None:
         """Forget a station; its records stay."""
         with told():

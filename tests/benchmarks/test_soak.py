@@ -95,7 +95,8 @@ def test_who_finds_a_station_paused_ends_the_cell_or_lets_it_go_on(
             ("item i-1 was ended by hand", "mounted"),
             (f"item i-1 {EARLY} (limit charge_mah_cm2 1.05 reached)", "finished"),
         ):
-            store.change_station("S01", wanted="open", state="idle", paused=True, why=why)
+            store.change_station("S01", wanted="open", state="idle")
+            store.pause_station("S01", why)
             operator._look_at("S01")
             after, mount = store.station("S01"), store.mount("S01")
             assert after is not None

@@ -93,9 +93,7 @@ class Asked:
                 self._not_gone_on_with(record)
                 self._store.change_record(record.item, state=state, reason=why, ended=now)
         self._files.forget_held()
-        known = self._store.station(self._name)
-        why = "" if known is None else known.why_otherwise
-        self._store.change_station(self._name, state="idle", why=why, since=now)
+        self._store.change_station(self._name, state="idle", why="", since=now)
 
     def forget_decision(self) -> None:
         """Forget what was decided of a station that is not held any more."""

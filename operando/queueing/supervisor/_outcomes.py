@@ -134,9 +134,7 @@ class Outcomes:
         self._conclude(record, "stopped", reason, {"stopped": stopped}, None)
         if record.state == "held":
             now = self._house.clock.wall()
-            self._store.change_station(
-                self._name, state="idle", why=self._why_otherwise(), since=now
-            )
+            self._store.change_station(self._name, state="idle", why="", since=now)
         self.end(record, "stopped", why, exit_status=record.attempts[-1].exit_status)
         self._wish_came_true(record, wish, "stopped")
         return True
@@ -187,7 +185,7 @@ class Outcomes:
             self._pause_after_early_end(record, ended_early(report))
         elif state == "stopped":
             why = f"item {record.item[:8]} was ended by hand ({reason})"
-            self._pause_station(why)
+            self._store.pause_station(self._name, why)
         handling = str(report.get("handling") or "")
         if _UNSAFE in reason or _UNSAFE in handling:
             told = reason if handling in reason else f"{reason} {handling}"
@@ -200,7 +198,7 @@ class Outcomes:
             f"the cell; operando queue resume {self._name} goes on with what is queued, operando "
             f"queue stop {record.cell_id} ends it"
         )
-        self._pause_station(why)
+        self._store.pause_station(self._name, why)
         self._house.alerts.send(
             "item_held",
             f"Item {record.item[:8]} on {record.cell_id} {EARLY}",
@@ -322,7 +320,7 @@ class Outcomes:
         self._store.put_record(
             again(record, run, now=now, look_first=run is not None, decisions=decisions)
         )
-        self._store.change_station(self._name, state="idle", why=self._why_otherwise(), since=now)
+        self._store.change_station(self._name, state="idle", why="", since=now)
 
     def _lost(self, record: Record, what: str, run: LastRun | None) -> Record:
         """Return an item whose last attempt is told to have been lost."""
@@ -338,22 +336,9 @@ class Outcomes:
     def hold(self, why: str) -> None:
         """Start nothing further until somebody decides."""
         self._files.keep_held(why)
-        self._hold_station(why)
-        self._house.alerts.send("item_held", "Nothing is started", why, station=self._name)
-
-    def _pause_station(self, why: str) -> None:
-        self._store.change_station(self._name, paused=True, why=why, pause=why)
-
-    def _hold_station(self, why: str) -> None:
-        state = self._store.station(self._name) or StationState(name=self._name)
         now = self._house.clock.wall()
-        self._store.change_station(
-            self._name, state="held", why=why, pause=state.why_otherwise, since=now
-        )
-
-    def _why_otherwise(self) -> str:
-        state = self._store.station(self._name)
-        return "" if state is None else state.why_otherwise
+        self._store.change_station(self._name, state="held", why=why, since=now)
+        self._house.alerts.send("item_held", "Nothing is started", why, station=self._name)
 
     # -- writing down, and telling
 
@@ -418,7 +403,8 @@ class Outcomes:
 
     def tell_held(self, record: Record) -> None:
         """Hold the station with an item that is held, and tell people."""
-        self._hold_station(record.reason)
+        now = self._house.clock.wall()
+        self._store.change_station(self._name, state="held", why=record.reason, since=now)
         if self.waits_for_mains(record):
             # Who told of the mains has told of this.
             if _UNSAFE in record.reason:

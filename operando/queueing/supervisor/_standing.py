@@ -26,8 +26,7 @@ def restored(store: Store, name: str, kept: StationState | None) -> StationState
     known = kept.model_dump(exclude={"name"})
     if state is not None:
         known |= {"host": state.host, "supervisor_pid": state.supervisor_pid}
-        told_in = "pause" if kept.state in ("held", "lost") else "why"
-        known |= {"paused": True, told_in: state.why_otherwise} if state.paused else {}
+        known |= {"paused": True, "paused_why": state.paused_why} if state.paused else {}
     return store.change_station(name, **known)
 
 
@@ -79,18 +78,12 @@ class Standing:
             # Nothing is known of the station. It was open, and whether it was paused nobody knows.
             why = "its state was lost: look at the cell, then operando queue resume " + self._name
             now = self._house.clock.wall()
-            changes |= {"wanted": "open", "paused": True, "why": why, "since": now}
+            changes |= {"wanted": "open", "paused": True, "paused_why": why, "since": now}
         return store.change_station(self._name, **changes)
 
     def tell(self, known: StationState, /, **changes: Any) -> None:
         """Change fields of the state, and since when it is so if it is another state."""
         now = self._house.clock.wall()
-        # Who paused it, and why, is told until somebody lets it go on.
-        paused = known.why_otherwise
-        if changes.get("state", known.state) in ("held", "lost"):
-            changes["pause"] = paused
-        elif paused and "why" in changes:
-            changes["why"] = paused
         if changes.get("state", known.state) != known.state:
             changes.setdefault("since", now)
         self._house.store.change_station(self._name, **changes)

@@ -246,7 +246,7 @@ class Station:
         if record is None or record.over:
             changes: dict[str, Any] = {"item": None}
             if state.state == "running":
-                changes |= {"state": "idle"} | ({} if state.paused else {"why": ""})
+                changes |= {"state": "idle", "why": ""}
             self._standing.tell(state, **changes)
         return None
 
@@ -356,8 +356,8 @@ class Station:
             why = choice.told
         if state.paused:
             # Who paused it, and why, is told by whoever did.
-            if state.state != "idle":
-                self._standing.tell(state, state="idle")
+            if (state.state, state.why) != ("idle", ""):
+                self._standing.tell(state, state="idle", why="")
             return
         self._items.ask_for(choice)
         if choice.item is not None and mount is not None:

@@ -304,7 +304,8 @@ def test_in_a_paused_station_nothing_goes_on_when_the_mains_are_back(
     assert "paused by Ada: door open until Monday; operando queue resume A1 goes on" in told
     # Whatever becomes of it, why the station is paused is told.
     bench.station._outcomes.mains_are_back(bench.record)
-    assert bench.state == ("idle", "paused by Ada: door open until Monday")
+    assert bench.state == ("idle", "")
+    assert bench.station._state().why_paused == "paused by Ada: door open until Monday"
     set_lost(bench.folder, "A1", by="nut", low=True)
     bench.look()
     bench.station._outcomes.after_death(bench.record, "told to end")
@@ -388,6 +389,31 @@ def test_a_station_whose_worker_was_ended_is_opened_when_the_mains_are_back(benc
     bench.station._without_mains(bench.station._state(), None)
     assert bench.state[0] == "lost"
     assert bench.state[1].endswith("operando station mains back A1")
+
+
+def test_why_a_station_is_paused_is_told_when_the_mains_are_back(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = bench.folder / "stations.yaml"
+    path.write_text(json.dumps({"stations": [{"name": "A1", "bench": "sim", "supply": "ups"}]}))
+    monkeypatch.setenv("OPERANDO_STATIONS", str(path))
+    monkeypatch.setenv("OPERANDO_DATA", str(bench.folder))
+    claim = {"host": "elsewhere", "data_dir": "/data", "pid": 1}
+    bench.store.client.set(claim_key("A1"), json.dumps(claim))
+    bench.store.change_station("A1", wanted="open", state="idle", since=1.0)
+    bench.store.pause_station("A1", "paused by root: leaking")
+    paused = "paused by root: leaking; operando queue resume A1 goes on"
+    set_lost(bench.folder, "A1", by="nut", low=True)
+    bench.look()
+    bench.station._without_mains(bench.station._state(), None)
+    told = Control(bench.folder).shown("A1").why
+    assert told.count("the mains are lost") == 1
+    assert told.endswith(paused)
+    set_back(bench.folder, "A1")
+    bench.look()
+    bench.station._standing.tell(bench.station._state(), state="opening", why="")
+    bench.station._next(bench.station._state())
+    assert Control(bench.folder).shown("A1").told == f"idle: {paused}"
 
 
 def test_an_item_that_fails_without_mains_is_for_people_to_decide(bench: Bench) -> None:

@@ -86,7 +86,7 @@ def test_an_item_that_runs_is_followed_however_many_were_removed_since(
     # Nothing else is known of the station: whether it was paused somebody has to say.
     state = station._state()
     assert (state.item, state.wanted, state.paused) == ("i-1", "open", True)
-    assert "operando queue resume A1" in state.why
+    assert "operando queue resume A1" in state.paused_why
 
 
 def test_an_item_that_the_station_names_and_that_was_not_recorded_was_not_begun(
@@ -110,30 +110,33 @@ def test_a_station_whose_state_cannot_be_read_stays_as_it_was(
     assert store.poisoned()[-1]["key"] == "operando:station:A1"
 
 
-def test_why_a_station_is_paused_is_told_while_it_closes_and_opens(
+def test_why_a_station_is_paused_is_told_until_somebody_lets_it_go_on(
     station: Station, store: Store
 ) -> None:
-    paused = {"paused": True, "why": "paused by Ada: smoke"}
-    state = store.change_station("A1", wanted="open", since=1.0, state="idle", **paused)
-    closing, opened = {"why": "closing"}, {"state": "idle"}
-    for told in (closing, {"state": "closed", "why": ""}, {"state": "opening", "why": ""}, opened):
+    store.change_station("A1", wanted="open", since=1.0, state="idle")
+    for why in ("item i-1 ended before its time", "paused by Ada: smoke", "paused by Ada: smoke"):
+        state = store.pause_station("A1", why)
+    paused = "paused: item i-1 ended before its time; paused by Ada: smoke"
+    for told in (
+        {"state": "lost", "why": "the mains are lost"},
+        {"state": "opening", "why": ""},
+        {"state": "held", "why": "the worker has died"},
+        {"state": "idle", "why": ""},
+        {"state": "idle", "why": "closing"},
+        {"state": "closed", "why": ""},
+    ):
         station._standing.tell(state, **told)
         state = store.change_station("A1")
-        assert state.why_paused == "paused by Ada: smoke"
-    # Beside why it is held or lost.
-    for name, why in (("lost", "no worker"), ("held", "it died")):
-        station._standing.tell(state, state=name, why=why)
-        state = store.change_station("A1")
-        assert (state.why, state.why_paused) == (why, "paused by Ada: smoke")
-    station._standing.tell(state, state="opening", why="")
-    assert store.change_station("A1").why == "paused by Ada: smoke"
+        assert state.told_why == "; ".join(filter(None, (told["why"], paused)))
+    store.resume_station("A1")
+    assert store.pause_station("A1", "tea").why_paused == "paused: tea"
 
 
 def test_a_station_whose_state_is_lost_with_its_supervisor_stays_as_it_was(
     station: Station, store: Store
 ) -> None:
     why = "look at the cell"
-    before = store.change_station("A1", wanted="open", since=1.0, paused=True, why=why)
+    before = store.change_station("A1", wanted="open", since=1.0, paused=True, paused_why=why)
     station._state()
     store.client.delete("operando:station:A1")
     store.client.rpush("operando:station:A1", "no text")
@@ -455,9 +458,9 @@ def test_an_item_that_a_limit_ended_before_its_time_pauses_the_station(
     state = store.station("A1")
     assert state is not None
     assert (after.state, mount.state, state.paused) == ("stopped", "mounted", True)
-    assert "ended before its time (limit charge_mah_cm2 1.05 reached" in state.why
-    assert "operando queue resume A1" in state.why
-    assert "operando queue stop zn-1" in state.why
+    assert "ended before its time (limit charge_mah_cm2 1.05 reached" in state.paused_why
+    assert "operando queue resume A1" in state.paused_why
+    assert "operando queue stop zn-1" in state.paused_why
     assert told.events[0] == ("item_held", "Item i-1 on zn-1 ended before its time")
     # What was to come after it waits: it was not done.
     items = [{"item_uid": "i-2", "kwargs": {"sample": {"cell_id": "zn-1"}, "after": "i-1"}}]

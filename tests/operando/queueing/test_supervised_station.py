@@ -374,8 +374,8 @@ def test_an_item_that_is_ended_by_hand_is_followed_by_nothing_until_somebody_say
     assert "Ada" in record.reason
     state = one.until(lambda: (s := one.store.station("A1")) and s.paused and s)
     assert one.store.record(following) is None
-    assert item[:8] in state.why
-    one.store.change_station("A1", paused=False)
+    assert item[:8] in state.paused_why
+    one.store.resume_station("A1")
     assert one.ended(following).state == "done"
 
 

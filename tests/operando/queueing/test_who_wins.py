@@ -202,7 +202,7 @@ def test_nothing_is_begun_in_a_station_that_was_paused_meanwhile(running: Runnin
     assert running.begin(item, mount) is None
     state = running.store.station("A1")
     assert state is not None
-    assert (state.item, state.state, state.why) == (None, "idle", "paused by Ada: lunch")
+    assert (state.item, state.state, state.told_why) == (None, "idle", "paused by Ada: lunch")
     assert [x["item_uid"] for x in pending(running.store, "A1")] == [item["item_uid"]]
 
 
