@@ -1,6 +1,5 @@
 """What people ask of the item that runs in a station, taken from Redis and handed to the run."""
 
-import json
 import logging
 import threading
 import time
@@ -9,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
+from operando.queueing._amended import keep_amended
 from operando.queueing.errors import QueueError
-from operando.queueing.model import AMENDED, Command, why_aborted
+from operando.queueing.model import Command, why_aborted
 from operando.queueing.store import Store, told
 from techniques.requests import Amend, Request, SkipStep, StopCell
 
@@ -26,7 +26,7 @@ _ANSWERS_WITHIN_S = 20.0
 _UNDER_WAY = ("starting", "running")
 # Who wants an item to end is heard again if it goes on for so long all the same.
 _HEARD_AGAIN_S, _REFUSED_AGAIN_S = 30.0, 2.0
-_LOOK_KEPT_S, _AMENDED_KEPT_S = 3600, 366 * 86400
+_LOOK_KEPT_S = 3600
 
 
 def look_key(token: str) -> str:
@@ -155,8 +155,8 @@ class CommandTaker:
         try:
             said = pending.answer(_ANSWERS_WITHIN_S)
             if command.do == "amend" and command.item is not None:
-                text, key = json.dumps(dict(command.protocol or {})), f"{AMENDED}{command.item}"
-                self._with_redis(lambda store: self._set(store, key, text, _AMENDED_KEPT_S))
+                amended = command.item, command.protocol or {}
+                self._with_redis(lambda store: keep_amended(store, *amended))
             self._answer(command, True, said)
         except RequestRefusedError as error:
             item = command.item

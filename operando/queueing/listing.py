@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Generic, TypeVar
 
 from operando.harmless import one_line, printable
+from operando.queueing._amended import protocol_names
 from operando.queueing.items import due_at, longest_s, shown_time
 from operando.queueing.model import DONE, Mount, Record, StationState
 from operando.queueing.store import Store
@@ -29,7 +30,7 @@ class QueuedItem:
     """One item that runs, is held, or is to come.
 
     Attributes:
-        protocol: Its name.
+        protocol: Its name; ``slow, then fast`` where it was changed while it ran.
         state: ``running``, ``starting``, ``held`` or ``pending``.
         waits: For what, in words; empty: for nothing.
         longest_s: How long it can last, s of cell time.
@@ -102,9 +103,18 @@ class Listing(_Table[QueuedItem]):
 
 
 class Records(_Table[Record]):
-    """What became of items; `json` and, shown, a table."""
+    """What became of items; `json` and, shown, a table.
+
+    Args:
+        records: The items.
+        protocols: The names of their protocols.
+    """
 
     _empty = "Nothing was started yet."
+
+    def __init__(self, records: Iterable[Record], protocols: Mapping[str, str]) -> None:
+        super().__init__(records)
+        self._protocols = protocols
 
     def json(self) -> str:
         """Return it as JSON: a list of records, each with the whole item as ``kwargs``."""
@@ -116,7 +126,7 @@ class Records(_Table[Record]):
     def _cells(self, row: Record) -> Sequence[str]:
         took = None if row.began is None or row.ended is None else row.ended - row.began
         runs = [one.run_uid for one in row.attempts if one.run_uid]
-        name = str(row.kwargs.get("protocol", {}).get("name", ""))
+        name = self._protocols.get(row.item, "")
         shown = row.label if row.label.startswith(name) and row.label else name
         resumed = len(row.attempts) - 1
         times = f" ({resumed} time{'s' if resumed > 1 else ''} resumed)" if resumed > 0 else ""
@@ -156,7 +166,13 @@ def listed(
         # Many were removed since it began.
         running = store.record(state.item)
         records |= {} if running is None or running.over else {running.item: running}
-    found = [_begun(one, factor, store.amended(one.item)) for one in records.values()]
+    names = protocol_names(store, records.values())
+    found = [
+        dataclasses.replace(
+            _begun(one, factor, store.amended(one.item)), protocol=names[one.item] or "?"
+        )
+        for one in records.values()
+    ]
     known = {one.item for one in found}
     # By itself goes on what waits for nobody; from then on nothing can be told.
     free: float | None = max([time.time(), *(one.ends or 0.0 for one in found)])

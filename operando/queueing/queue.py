@@ -13,6 +13,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from operando.queueing._amended import protocol_names
 from operando.queueing.errors import GoneError, QueueError
 from operando.queueing.items import told_time, validated
 from operando.queueing.listing import Listing, Records, listed, short, to_come
@@ -139,7 +140,8 @@ class Queue(Lookup):
         some = None if last is None else last + 100
         found = [one for name in names for one in self._store().records(name, some)]
         found.sort(key=lambda record: record.began or record.ended or record.added or 0.0)
-        return Records(found if last is None else found[-last:] if last else [])
+        shown = found if last is None else found[-last:] if last else []
+        return Records(shown, protocol_names(self._store(), shown))
 
     # -- changing what is pending
 

@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 
 from operando.configuration import load_cell
+from operando.queueing._amended import keep_amended, protocol_names
 from operando.queueing._redis import RedisServer
 from operando.queueing.errors import QueueError
 from operando.queueing.items import as_data
-from operando.queueing.listing import listed
+from operando.queueing.listing import Records, listed
 from operando.queueing.model import AMENDED, Attempt, Command, Mount, Record, StationState
 from operando.queueing.store import Store
 from operando.queueing.supervisor._choice import choose
@@ -505,17 +506,18 @@ def test_a_shorted_cell_that_may_not_be_safe_also_holds_its_station(
     assert store.station("A1").state == "held"  # type: ignore[union-attr]
 
 
-def test_a_list_tells_how_long_an_item_lasts_that_was_amended(store: Store) -> None:
+def test_a_list_tells_how_long_an_item_lasts_that_was_amended_and_by_what(store: Store) -> None:
     half = {"current_density_ma_cm2": 1.0, "until": [{"quantity": "charge_mah_cm2", "value": 1.0}]}
 
-    def protocol(cycles: int) -> dict[str, Any]:
+    def protocol(cycles: int, name: str = "p") -> dict[str, Any]:
         technique = {"type": "plate_strip_cycle", "plate": half, "strip": half, "cycles": cycles}
-        return {"name": "p", "cell": "zn-bare", "technique": technique}
+        return {"name": name, "cell": "zn-bare", "technique": technique}
 
     kwargs = {"protocol": protocol(500), "sample": as_data(load_cell("zn-bare"))}
     store.put_record(record(kwargs=kwargs, began=time.time()))
     (before,) = listed(store, "A1", [], alive=True)
-    store.client.set(f"{AMENDED}i-1", json.dumps(protocol(10)))
+    keep_amended(store, "i-1", protocol(20, "faster"))
+    keep_amended(store, "i-1", protocol(10, "last"))
     (after,) = listed(store, "A1", [], alive=True)
     assert before.longest_s is not None
     assert after.longest_s is not None
@@ -523,6 +525,10 @@ def test_a_list_tells_how_long_an_item_lasts_that_was_amended(store: Store) -> N
     assert after.ends is not None
     assert before.ends is not None
     assert after.ends < before.ends
+    # As the list of runs, the history of items names them all.
+    assert (before.protocol, after.protocol) == ("p", "p, then faster, then last")
+    known = store.records("A1")
+    assert "  p, then faster, then last  " in repr(Records(known, protocol_names(store, known)))
 
 
 def test_a_worker_that_cannot_be_ended_is_told_once_and_tried_again(
