@@ -38,12 +38,15 @@ def declare(add: AddCommand) -> None:
 
 
 def _note(arguments: argparse.Namespace) -> int:
+    from operando.queueing._labels import check_label
     from operando.queueing.noting import note
     from operando.settings import data_dir
 
     folder = data_dir()
     run = None if arguments.run is None else resolve_run(folder, arguments.run)
     station = None if arguments.station is None else _known(arguments.station)
+    if arguments.cell is not None:
+        check_label(folder, arguments.cell)
     written = note(
         folder,
         " ".join(arguments.text),

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from operando.cli import main
 from operando.logbook import LONGEST, LogNote, NoteError, notes, notes_of_run, write_note
+from operando.queueing._labels import check_label
 
 
 def test_notes_are_found_by_cell_station_and_time(tmp_path: Path) -> None:
@@ -95,12 +96,12 @@ def test_notes_are_written_and_shown_by_the_command_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("OPERANDO_DATA", str(tmp_path))
-    assert main(["note", "argon", "changed", "--cell", "ZN-1", "--by", "Ada"]) == 0
+    assert main(["note", "argon", "changed", "--cell", "ZN-CU-001-3", "--by", "Ada"]) == 0
     assert main(["note", "nothing of it", "--by", "Bo"]) == 0
     capsys.readouterr()
-    assert main(["notes", "--cell", "ZN-1"]) == 0
+    assert main(["notes", "--cell", "ZN-CU-001-3"]) == 0
     out = capsys.readouterr().out
-    assert "ZN-1  argon changed (Ada)" in out
+    assert "ZN-CU-001-3  argon changed (Ada)" in out
     assert "nothing of it" not in out
     since = time.strftime("%Y-%m-%d %H:%M", time.localtime(time.time() - 60))
     assert main(["notes", "--json", "--since", since]) == 0
@@ -108,3 +109,21 @@ def test_notes_are_written_and_shown_by_the_command_line(
     assert main(["notes", "--since", "yesterday"]) == 2
     assert "is no time" in capsys.readouterr().err
     assert main(["note", " "]) == 2
+
+
+def test_a_note_of_a_cell_that_nobody_knows_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("OPERANDO_DATA", str(tmp_path))
+    for label, told in (
+        ("nobody", "no cell has the label 'nobody'"),
+        ("ZN-CU-01-3", "did you mean ZN-CU-001"),
+        ("zn-bare-half", "did you mean ZN-CU-001?"),
+        ("ZN-CU-001-x", "did you mean ZN-CU-001"),
+    ):
+        assert main(["note", "x", "--cell", label]) == 2
+        assert told in capsys.readouterr().err
+    assert notes(tmp_path) == []
+    # Of which the log book tells is known.
+    write_note(tmp_path, "mounted", cell_id="nobody")
+    check_label(tmp_path, "nobody")

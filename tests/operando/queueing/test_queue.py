@@ -21,6 +21,7 @@ from operando.cli import OK, REFUSED, main
 from operando.configuration import load_cell, load_protocol, load_stations
 from operando.logbook import notes
 from operando.queueing._known import OVER
+from operando.queueing._labels import check_label
 from operando.queueing._redis import RedisServer, client
 from operando.queueing.desk import Desk, add_at_desk
 from operando.queueing.errors import QueueError
@@ -728,6 +729,13 @@ def test_a_note_of_an_item_is_one_of_its_cell(
     assert (note.text, note.by, note.station) == ("looks dark", "anna", "A1")
     queue.remove(item)
     assert queue.note(item, "it was the wrong one").cell_id == CELL_ID
+    # Cells that are known to the queue alone may be noted by their label.
+    _mount(queue._store(), cell_id="of-Ada")
+    queue.add(PROTOCOL, {**load_cell(SAMPLE).model_dump(mode="json"), "cell_id": "of-Bo"}, "A1")
+    for label in ("of-Ada", "of-Bo"):
+        check_label(running.folder, label)
+    with pytest.raises(QueueError, match="did you mean of-Ada"):
+        check_label(running.folder, "of-Adda")
     assert main(["queue", "note", "nothing", "x"]) == REFUSED
     assert "there is no item" in capsys.readouterr().err
 
