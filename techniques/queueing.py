@@ -25,7 +25,9 @@ class SimulatedBench(Data):
 class StationEntry(Data):
     """One station: the instruments of one cell, with a queue of its own."""
 
-    name: StationName
+    name: StationName = Field(
+        description="A letter, then letters, digits, - and _: 32 characters at most."
+    )
     bench: str = Field(description="A bench file, or a name in the configuration folder.")
     simulate: SimulatedBench | None = None
     on_death: OnDeath = Field(

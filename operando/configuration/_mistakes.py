@@ -14,6 +14,17 @@ from pydantic_core import ErrorDetails
 
 from operando.configuration._yaml import DISCRIMINATORS, Key, Lines
 
+# What people write, by what pydantic misses.
+_SHOULD_BE = {
+    "tuple_type": "a list",
+    "list_type": "a list",
+    "dict_type": "a mapping (KEY: value)",
+    "mapping_type": "a mapping (KEY: value)",
+    "model_type": "a mapping (KEY: value)",
+    "model_attributes_type": "a mapping (KEY: value)",
+    "string_type": "a text",
+}
+
 
 class Keys:
     """The keys a human would tell of data that stand in no file; there are no lines."""
@@ -117,8 +128,16 @@ def _mistake(model: type[BaseModel], detail: ErrorDetails, lines: Lines | Keys) 
             return Mistake(line, keys, text)
         case "value_error":
             return Mistake(line, keys, str(context.get("error", detail["msg"])))
+        case "string_pattern_mismatch":
+            told = _fields(model, location[:-1]).get(str(location[-1])) if location else ""
+            form = f"it is: {told}" if told else f"its pattern is {context['pattern']}"
+            return Mistake(line, keys, f"{came!r} does not have the right form; {form}")
+        case kind if kind in _SHOULD_BE:
+            return Mistake(line, keys, f"should be {_SHOULD_BE[kind]}, got {_shown(came)}")
         case _:
             said = detail["msg"].removeprefix("Input ")
+            # In a file there are lists.
+            said = said.replace("Tuple should", "List should").replace(" after validation", "")
             return Mistake(line, keys, f"{said[:1].lower()}{said[1:]}, got {_shown(came)}")
 
 

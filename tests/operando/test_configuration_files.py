@@ -19,6 +19,7 @@ from operando.configuration import (
     load_bench_leniently,
     load_cell,
     load_protocol,
+    load_stations,
     names,
 )
 from operando.settings import config_dir
@@ -233,10 +234,30 @@ def test_yaml_cannot_make_objects(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("text", "told"),
-    [("", "is empty"), ("- 1\n", "dictionary"), ("a: &x [*x]\n", "contains itself")],
+    [("", "is empty"), ("- 1\n", "should be a mapping"), ("a: &x [*x]\n", "contains itself")],
 )
 def test_what_is_no_mapping_of_keys_is_refused(tmp_path: Path, text: str, told: str) -> None:
     assert told in refusal(tmp_path, load_cell, text)
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("stations: 5\n", "stations: should be a list, got 5"),
+        ("stations: [5]\n", "stations[0]: should be a mapping (KEY: value), got 5"),
+        ("stations: []\n", "stations: list should have at least 1 item, not 0"),
+        ("stations: [{name: A1, bench: 5}]\n", "bench: should be a text, got 5"),
+        (
+            "stations: [{name: A 1, bench: sim}]\n",
+            "name: 'A 1' does not have the right form; it is: A letter, then letters, digits",
+        ),
+        ("ups: rack\nstations: [{name: A1, bench: sim}]\n", "NAME@HOST or NAME@HOST:PORT"),
+    ],
+)
+def test_a_value_of_a_wrong_kind_is_told_in_words_of_the_file(
+    tmp_path: Path, text: str, told: str
+) -> None:
+    assert told in refusal(tmp_path, load_stations, text)
 
 
 def test_all_mistakes_are_told_at_once_in_the_order_of_lines(tmp_path: Path) -> None:
