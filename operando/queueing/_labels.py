@@ -30,8 +30,7 @@ def check_label(data_dir: Path, cell_id: str) -> None:
     known = {one.cell_id for one in notes(data_dir)}
     if cell_id in known:
         return
-    of_files = _of_files()
-    if any(re.fullmatch(rf"{re.escape(one)}(-\d+)?", cell_id) for one in of_files.values()):
+    if file_of(cell_id)[0]:
         return
     try:
         known |= _of_queues(data_dir)
@@ -42,6 +41,7 @@ def check_label(data_dir: Path, cell_id: str) -> None:
         return
     if data_dir.is_dir():
         known |= {one.sample for one in select_runs(data_dir, limit=_RUNS)}
+    of_files = _of_files()
     likely = sorted(one for one in known | set(of_files.values()) if one)
     close = difflib.get_close_matches(cell_id, likely, n=3, cutoff=0.6)
     if cell_id in of_files:
@@ -51,6 +51,18 @@ def check_label(data_dir: Path, cell_id: str) -> None:
         f"no cell has the label {cell_id!r}: none of that label is mounted or queued, in a run or "
         f"in a cell file{meant}"
     )
+
+
+def file_of(cell_id: str) -> tuple[str, str]:
+    """Return the cell file of a label, by name, and which replicate it is of; else twice nothing.
+
+    The label of a replicate is that of the file with its number behind it.
+    """
+    for name, label in _of_files().items():
+        found = re.fullmatch(rf"{re.escape(label)}(?:-(\d+))?", cell_id)
+        if found:
+            return name, found[1] or ""
+    return "", ""
 
 
 def _of_files() -> dict[str, str]:

@@ -7,8 +7,15 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from operando.configuration import load_bench_limits, load_cell, load_protocol, load_stations
+from operando.configuration import (
+    ConfigurationError,
+    load_bench_limits,
+    load_cell,
+    load_protocol,
+    load_stations,
+)
 from operando.queueing import _redis
+from operando.queueing._labels import file_of
 from operando.queueing.errors import QueueError
 from operando.queueing.items import as_data
 from operando.queueing.listing import short
@@ -131,7 +138,14 @@ class Lookup:
             mount = None if station is None else self._store().mount(station)
             if mount is not None and mount.cell_id == str(told):
                 return dict(mount.sample)
-            told = load_cell(told)
+            name = str(told)
+            try:
+                told = load_cell(told)
+            except ConfigurationError as error:
+                said = "" if Path(name).is_file() else self._no_sample(name, replicate)
+                if said:
+                    raise QueueError(said) from error
+                raise
         data = as_data(told) if isinstance(told, Cell) else dict(told)
         if replicate is not None:
             data["cell_id"] = f"{data.get('cell_id')}-{replicate}"
@@ -163,6 +177,30 @@ class Lookup:
                 )
             asked = names[0]
         return asked, sample
+
+    def _no_sample(self, told: str, replicate: int | None) -> str:
+        """Return what is said where a cell was meant by a label, and how it is meant.
+
+        Empty: it is like none, and all has been told of the files that there are.
+        """
+        label = told if replicate is None else f"{told}-{replicate}"
+        mounted = [mount.cell_id for mount in self._store().mounts()]
+        if label in mounted:
+            return f"cell {label} is mounted: name it by its label alone, --sample {label}"
+        close = difflib.get_close_matches(label, mounted, n=3, cutoff=0.6)
+        file, number = file_of(label)
+        if not file and not close:
+            return ""
+        option = f" --replicate {number}" if number else ""
+        meant = f"did you mean {', '.join(close)}? Or " if close else ""
+        mount = (
+            f"mount it: operando mount {file}{option} --station STATION; or name its file: "
+            f"--sample {file}{option}"
+            if file
+            else "mount it first (operando mount), or name its file"
+        )
+        not_yet = f"no cell {label!r} is mounted, and a label counts only once its cell is"
+        return f"{not_yet}: {meant}{mount}"
 
     def _not_mounted(self, cell_id: str) -> str:
         mounts = self._store().mounts()

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from operando.cli import OK, REFUSED, main
-from operando.configuration import load_cell, load_protocol, load_stations
+from operando.configuration import ConfigurationError, load_cell, load_protocol, load_stations
 from operando.logbook import notes
 from operando.queueing._known import OVER
 from operando.queueing._labels import check_label
@@ -156,6 +156,16 @@ def test_the_station_is_the_one_in_which_the_sample_is_mounted(
     _mount(store)
     queue.add(PROTOCOL, SAMPLE)
     queue.add(PROTOCOL, CELL_ID)  # by its label
+    for label, replicate, said in (
+        ("ZN-CU-001-2", None, "mount it: operando mount zn-bare-half --replicate 2 --station"),
+        ("ZN-CU-001", 3, "name its file: --sample zn-bare-half --replicate 3$"),
+        (f"{CELL_ID}-2", None, f"did you mean {CELL_ID}[?] Or mount it: operando mount {SAMPLE} "),
+        ("my-ZN-001", None, f"once its cell is: did you mean {CELL_ID}[?] Or mount it first"),
+    ):
+        with pytest.raises(QueueError, match=said):
+            queue.add(PROTOCOL, label, replicate=replicate)
+    with pytest.raises(ConfigurationError, match="no cell 'nothing'"):
+        queue.add(PROTOCOL, "nothing")
     assert len(_ids(running)) == 2
     with pytest.raises(QueueError, match="is mounted in station A1, not in A2"):
         queue.add(PROTOCOL, SAMPLE, "A2")
