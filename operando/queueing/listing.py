@@ -150,6 +150,8 @@ def listed(
     *,
     alive: bool,
     factor: float = 1.0,
+    lost: str = "",
+    becomes: str = "",
 ) -> list[QueuedItem]:
     """Return what runs in a station and what is to come, in the order in which it will be started.
 
@@ -159,6 +161,8 @@ def listed(
         queued: Its pending items, as the queue server keeps them.
         alive: Whether its queue server answers.
         factor: Seconds of cell time per second.
+        lost: That the station has lost its mains, in words; empty: it has them.
+        becomes: What becomes of what runs then.
     """
     state, mount = store.station(station), store.mount(station)
     records = {one.item: one for one in store.records(station, last=20) if not one.over}
@@ -173,6 +177,13 @@ def listed(
         )
         for one in records.values()
     ]
+    if lost:
+        found = [
+            one
+            if one.state == "held"
+            else dataclasses.replace(one, waits=f"{lost}, it {becomes}", ends=None)
+            for one in found
+        ]
     known = {one.item for one in found}
     # By itself goes on what waits for nobody; from then on nothing can be told.
     free: float | None = max([time.time(), *(one.ends or 0.0 for one in found)])
@@ -180,6 +191,8 @@ def listed(
         free = None
     order = sorted(queued, key=lambda one: -int(_argument(one, "priority", 0)))
     why_station, turn = _why_of_station(state, alive), "its turn" if found else "next"
+    if lost and lost not in why_station:
+        why_station = "; ".join(filter(None, (lost, why_station)))
     for item in order:
         if item["item_uid"] in known:
             continue

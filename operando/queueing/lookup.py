@@ -19,6 +19,7 @@ from operando.queueing._labels import file_of
 from operando.queueing.errors import QueueError
 from operando.queueing.items import as_data
 from operando.queueing.listing import short
+from operando.queueing.mains import mark_of
 from operando.queueing.managers import Manager
 from operando.queueing.model import DONE, Record
 from operando.queueing.sanitise import pending
@@ -120,6 +121,17 @@ class Lookup:
     def _limits(self, station: str) -> Any:
         entry = self._stations().station(station)
         return None if entry is None else load_bench_limits(entry.bench)
+
+    def _without_mains(self, station: str) -> dict[str, str]:
+        """Return that a station has lost its mains, and what becomes of what runs, in words."""
+        entry = self._stations().station(station)
+        try:
+            lost = mark_of(self.data_dir, station)
+        except OSError:
+            return {}  # that is for its supervisor to tell
+        if lost is None or entry is None:
+            return {}
+        return {"lost": lost.since, "becomes": lost.becomes(entry)}
 
     def _factor(self, station: str) -> float:
         entry = self._stations().station(station)

@@ -8,6 +8,7 @@ off. As long as it is there nothing begins at the station.
 import contextlib
 import fcntl
 import math
+import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -73,19 +74,21 @@ class MainsLost(Data):
         return min((x for x in (declared, self.ends_at) if x is not None), default=None)
 
     def meant(self, entry: StationEntry) -> str:
-        """Return in words what that means for what runs at a station, and for what is next.
+        """Return in words what that means for what runs at a station, and for what is next."""
+        return f"what runs {self.becomes(entry)}; {self.next(entry)}"
+
+    def becomes(self, entry: StationEntry) -> str:
+        """Return in words what becomes of what runs at a station, which is named before.
 
         That it has been ended, and its cell opened, tells who has done it.
         """
         over_at = self.over_at(entry)
         if over_at is None:
-            ends = "what runs goes on until the battery is low"
-        elif over_at <= time.time():
-            ends = "what runs is to be ended, its cell to be opened"
-        else:
-            at = time.strftime("%H:%M:%S", time.localtime(over_at))
-            ends = f"what runs is to be ended at {at}, its cell to be opened"
-        return f"{ends}; {self.next(entry)}"
+            return "goes on until the battery is low"
+        if over_at <= time.time():
+            return "is to be ended, its cell to be opened"
+        at = time.strftime("%H:%M:%S", time.localtime(over_at))
+        return f"is to be ended at {at}, its cell to be opened"
 
     @staticmethod
     def next(entry: StationEntry) -> str:
@@ -182,7 +185,11 @@ def set_back(data_dir: Path, station: str, *, only_by: str | None = None) -> Mai
 def _changing(data_dir: Path, station: str) -> Iterator[Path]:
     """Change a mark, one after the other: a UPS may tell several things at once."""
     folder = private(station_dir(data_dir, station))
-    with open(folder / f"{MARK}.lock", "a") as lock:
+
+    def opener(path: str, flags: int) -> int:
+        return os.open(path, flags, 0o600)
+
+    with open(folder / f"{MARK}.lock", "a", opener=opener) as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield folder / MARK
 

@@ -128,6 +128,7 @@ class Queue(Lookup):
                 pending(self._store(), name),
                 alive=self._elsewhere(name) is not None or Manager(self.data_dir, name).alive(),
                 factor=self._factor(name),
+                **self._without_mains(name),
             )
         )
 
@@ -319,8 +320,10 @@ class Queue(Lookup):
                 return said
             time.sleep(0.05)
         kept = command.do in ("stop", "abort") and self._store().wish(station, command.item or "")
+        lost = self._without_mains(station).get("lost", "")
         raise QueueError(
-            f"station {station} did not answer within {timeout_s:g} s; "
+            f"station {station} did not answer within {timeout_s:g} s"
+            + (f" ({lost}); " if lost else "; ")
             + (
                 f"that item {short(command.item or '')} is to end is kept, and done before it "
                 "goes on: operando station status"

@@ -104,13 +104,20 @@ def _guards_word(data_dir: Path, worker: Process, run: LastRun | None) -> tuple[
             break
         time.sleep(_LOOK_S)
     if not found and noted == {}:
-        return "no guard acted", False
+        return _sessions_word(run) or "no guard acted", False
     told = "; ".join(f"{name}: {became}" for name, (became, _) in sorted(found.items()))
     if there:
         return f"NOT KNOWN TO BE SAFE, its guard is at it ({told})", True
     if found and all(safe for _, safe in found.values()):
         return f"its guard acted ({told})", True
     return f"its guard has left ({told or 'it tells nothing'})", False
+
+
+def _sessions_word(run: LastRun | None) -> str:
+    """Return what the session itself has done for the cell, in words; empty: that is not known."""
+    state = ((run.stop if run is not None else None) or {}).get("end_state")
+    opened = isinstance(state, Mapping) and state.get("cell") == "open"
+    return "its session had opened the cell" if opened else ""
 
 
 def _guards_log(data_dir: Path) -> Iterator[Mapping[str, Any]]:

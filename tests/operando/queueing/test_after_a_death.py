@@ -342,6 +342,18 @@ def test_of_a_guard_that_could_not_make_the_bench_safe_nobody_says_that_it_did(
     assert acts
 
 
+def test_of_a_run_that_its_session_closed_is_told_who_has_opened_the_cell(folder: Path) -> None:
+    worker = Process.of(os.getpid())
+    for stop, told in (
+        ({"end_state": {"cell": "open"}}, "its session had opened the cell"),
+        ({"end_state": {"cell": "NOT confirmed open"}}, "no guard acted"),
+        ({}, "no guard acted"),
+        (None, "no guard acted"),
+    ):
+        run = LastRun("u-1", "abort", "stopped by SIGTERM", stop)
+        assert _guards_word(folder, worker, run) == (told, False)
+
+
 @pytest.mark.long
 def test_where_no_guard_acts_the_supervisor_tells_that_it_could_not_make_it_safe(
     folder: Path,

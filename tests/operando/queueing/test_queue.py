@@ -26,6 +26,7 @@ from operando.queueing._redis import RedisServer, client
 from operando.queueing.desk import Desk, add_at_desk
 from operando.queueing.errors import QueueError
 from operando.queueing.listing import table
+from operando.queueing.mains import set_back, set_lost
 from operando.queueing.managers import Manager, start_manager, wait_for_manager
 from operando.queueing.model import AMENDED, Attempt, Command, Mount, Record
 from operando.queueing.mounting import finished_key
@@ -275,6 +276,17 @@ def test_the_list_tells_what_each_item_waits_for(
     record = Record(item="r", station="A1", cell_id=CELL_ID, state="running", kwargs=kwargs)
     store.put_record(record.model_copy(update={"began": time.time()}))
     assert queue.list()[0].state == "running"
+    assert waits()[first] == "its turn"
+    set_lost(running.folder, "A1", by="nut", why="storm")
+    lost = waits()[first]
+    assert lost.startswith("the mains are lost since ")
+    assert (waits()["r"], queue.list()[0].ends) == (
+        f"{lost}, it is to be ended, its cell to be opened",
+        None,
+    )
+    with pytest.raises(QueueError, match=r"did not answer within 0 s \(the mains are lost since"):
+        queue.answer("A1", queue.abort("A1"), 0.0)
+    set_back(running.folder, "A1")
     assert waits()[first] == "its turn"
     text = repr(queue)
     assert text == repr(queue.list())
