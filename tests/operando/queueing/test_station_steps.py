@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from operando.configuration import load_cell
+from operando.queueing._alert_events import stations_told
 from operando.queueing._amended import keep_amended, protocol_names
 from operando.queueing._redis import RedisServer
 from operando.queueing.errors import QueueError
@@ -129,6 +130,7 @@ def test_why_a_station_is_paused_is_told_until_somebody_lets_it_go_on(
         station._standing.tell(state, **told)
         state = store.change_station("A1")
         assert state.told_why == "; ".join(filter(None, (told["why"], paused)))
+    assert f"A1 is closed: {paused}." in stations_told([store.change_station("A1", since=0.0)])
     store.resume_station("A1")
     assert store.pause_station("A1", "tea").why_paused == "paused: tea"
 
