@@ -34,7 +34,7 @@ from techniques import (
 from techniques.amended import behind as program_behind
 from techniques.amended import half_cycle_begun, half_cycles_of
 from techniques.remaining import name_of
-from techniques.requests import AMENDED, NOT_AMENDED, SKIPPED
+from techniques.requests import AMENDED, NOT_AMENDED, NOTHING_LEFT, SKIPPED
 
 if TYPE_CHECKING:
     from plans.course import Course
@@ -385,12 +385,16 @@ def told_of_stop(request: StopCell) -> str:
     return f"stopped by {request.by}{_because(request.why)}"
 
 
-def told_of_change(asked: Amend, half_cycle: int) -> str:
-    """Return what the record says of a change, from that half-cycle on."""
-    return (
+def told_of_change(asked: Amend, half_cycle: int, *, cut: bool = False) -> str:
+    """Return what the record says of a change, from that half-cycle on.
+
+    With ``cut`` the half-cycle before had begun, and nothing was left of it.
+    """
+    told = (
         f"{AMENDED} {asked.by} to protocol {asked.protocol.name!r} from half-cycle {half_cycle} on"
         f"{_because(asked.why)}"
     )
+    return f"{told} (half-cycle {half_cycle - 1} {NOTHING_LEFT}" if cut else told
 
 
 def told_of_skip(asked: SkipStep, step: str) -> str:

@@ -21,7 +21,7 @@ from techniques import (
     Technique,
     without_first_step,
 )
-from techniques.amended import amended, half_cycles_of
+from techniques.amended import amended, first_half_cycle, half_cycles_of
 from techniques.amended import behind as program_behind
 from techniques.remaining import name_of
 
@@ -73,12 +73,17 @@ def behind_the_step(course: "Course", changes: Changes, stood: Stood) -> Followi
     at = f"(cycle {end.counters.cycle}, half-cycle {end.counters.half_cycle})"
     told = told_of_skip(asked, f"{name_of(left.step)} {at}")
     if left.step_is_half_cycle:
-        course.skipped = (end.counters.half_cycle, told)
-        if course.deposit is not None:
-            course.deposit.keep(end.counters.half_cycle)
-        if course.watch is not None:
-            course.watch.skipped(end.counters.half_cycle)
+        _not_to_its_end(course, end.counters.half_cycle, told)
     return _behind(course, without_first_step(left), told, told)
+
+
+def _not_to_its_end(course: "Course", half_cycle: int, told: str) -> None:
+    """Note that a half-cycle does not come to its end: a strip leaves its metal there."""
+    course.skipped = (half_cycle, told)
+    if course.deposit is not None:
+        course.deposit.keep(half_cycle)
+    if course.watch is not None:
+        course.watch.skipped(half_cycle)
 
 
 def behind_the_spectrum(
@@ -152,18 +157,25 @@ def amended_program(
             passed,
             role=getattr(begun, "role", None),
         )
+        first = first_half_cycle(going.technique, going.half_cycle)
+        # Of the half-cycle that had begun nothing is left: it stays one of the old protocol.
+        cut = begun is not None and first > behind + 1
         update = {"technique": going.technique, "limits": amendment.limits}
         assignment = course.assignment.model_copy(update=update)
         if going.technique is not None:
             course.potentiostat.check(assignment)
             rest = program_behind(amendment.technique, behind) or going.technique
             there = course.deposit_behind(behind)
+            if cut:
+                rest, there = going.technique, course.deposit_mah_cm2
             refuse_too_thick(course, there, rest, amendment.limits)
     except (PositionError, InstrumentError, NotDoneError) as error:
         changes.drop(asked, str(error), course)
         return old
-    told = told_of_change(asked, behind + 1)
-    changes.made_at(amendment, behind + 1, at.t_s)
+    told = told_of_change(asked, first, cut=cut)
+    changes.made_at(amendment, first, at.t_s)
+    if cut:
+        _not_to_its_end(course, behind + 1, told)
     if going.technique is None:
         course.ended_by = (
             f"{told}: that ends behind half-cycle {half_cycles_of(amendment.technique)}"
@@ -171,7 +183,7 @@ def amended_program(
         return None
     course.remark(told)
     course.assignment = assignment
-    _watch_under(course, changes, amendment, behind + 1)
+    _watch_under(course, changes, amendment, first)
     return following(course, going, told)
 
 

@@ -197,6 +197,22 @@ def _in_half_cycle(
     return Remaining(left, cycle, half_cycles + (rest is None), None if rest is None else step)
 
 
+def first_half_cycle(program: Technique | None, half_cycle: int) -> int:
+    """Return the number of the first half-cycle that runs under another technique.
+
+    One that had begun is the first if the program goes on with any of it, with its current or with
+    the hold behind that. If nothing of it is left it ran under the technique before, the next one
+    is the first.
+
+    Args:
+        program: With what it goes on; ``None``: nothing is left.
+        half_cycle: The counter that this goes on from, as `amended` tells it.
+    """
+    step = None if program is None else _first(program)[0]
+    goes_on = step is not None and _role(step) is not None and not _counts(step)
+    return half_cycle if goes_on else half_cycle + 1
+
+
 def ends_loops(technique: Technique) -> bool:
     """Return whether a limit may leave a loop early: half-cycles have other numbers behind it."""
     actions: Iterator[Action] = (

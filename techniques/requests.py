@@ -11,6 +11,9 @@ from techniques.protocol import Protocol
 AMENDED = "amended by"
 # Likewise of one that goes on behind a step that was skipped, behind the name of that.
 SKIPPED = " skipped by "
+# With what that ends where a half-cycle had begun of which the other protocol leaves nothing: that
+# one, the last so far, did not come to the end that its own protocol gives it.
+NOTHING_LEFT = "had passed all that it asks for, and ended)"
 # What the record has in place of a request where a change that was accepted was not made after all.
 NOT_AMENDED = "not amended"
 

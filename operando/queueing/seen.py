@@ -69,7 +69,7 @@ def _seen(run: Run, sample: Mapping[str, Any], told: Mapping[str, Any]) -> Exper
             run, area_cm2=cell.area_cm2, metal_electrode=cell.metal_electrode
         )
     planned = PlannedHalfCycles(run.start.get("technique"), run.changes)
-    skipped = _asked(run, "skip_step")
+    skipped = _asked(run, "skip_step") | set(run.skipped)
     ran_in = _runs_of(run)
     waited = run.streams.get("leases")
     return ExperimentSeen(

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from techniques.requests import AMENDED, NOT_AMENDED, SKIPPED
+from techniques.requests import AMENDED, NOT_AMENDED, NOTHING_LEFT, SKIPPED
 
 if TYPE_CHECKING:
     from operando.runs._run import Run
@@ -78,12 +78,22 @@ def pending_requests(run: "Run") -> tuple[Mapping[str, Any], ...]:
 
 
 def skipped_half_cycles(run: "Run") -> tuple[int, ...]:
-    """Return the numbers of the half-cycles that did not come to their end: somebody had asked."""
+    """Return the numbers of the half-cycles that did not come to their end: somebody had asked.
+
+    They were skipped, or had passed more than another protocol asks for when that came.
+    """
     return tuple(
         int(json.loads(one["begin"])["half_cycle"])
         for one in _rows(run, "programs")
-        if SKIPPED in str(one["reason"]) and str(one["reason"]).startswith(("plate", "strip"))
+        if _left_out(str(one["reason"]))
     )
+
+
+def _left_out(reason: str) -> bool:
+    """Return whether a program goes on behind a half-cycle that did not come to its end."""
+    if reason.startswith(AMENDED):
+        return reason.endswith(NOTHING_LEFT)
+    return SKIPPED in reason and reason.startswith(("plate", "strip"))
 
 
 def _made(run: "Run") -> Iterator[Amendment]:
@@ -96,7 +106,7 @@ def _made(run: "Run") -> Iterator[Amendment]:
             continue
         begin, one = json.loads(program["begin"]), told[-1]
         yield Amendment(
-            half_cycle=int(begin["half_cycle"]) + 1,
+            half_cycle=_first_half_cycle(program.get("technique"), int(begin["half_cycle"])),
             cycle=int(begin["cycle"]),
             t_s=t_s,
             by=str(one["by"]),
@@ -106,6 +116,21 @@ def _made(run: "Run") -> Iterator[Amendment]:
             before=json.loads(one["before"]),
             limits=json.loads(one["limits"]),
         )
+
+
+def _first_half_cycle(technique: Any, half_cycle: int) -> int:
+    """Return the first half-cycle that runs under the protocol of a program, as that is stored."""
+    from pydantic import TypeAdapter
+
+    from techniques import Technique
+    from techniques.amended import first_half_cycle
+
+    adapter: TypeAdapter[Technique] = TypeAdapter(Technique)
+    try:
+        program = adapter.validate_json(technique or "")
+    except ValueError:  # of a newer version
+        program = None
+    return first_half_cycle(program, half_cycle)
 
 
 def _rows(run: "Run", name: str) -> list[dict[str, Any]]:

@@ -137,7 +137,10 @@ class Run:
 
     @property
     def skipped(self) -> tuple[int, ...]:
-        """Return the numbers of the half-cycles that somebody had ended before their time."""
+        """Return the numbers of the half-cycles that somebody had ended before their time.
+
+        They were skipped, or another protocol left nothing of them.
+        """
         from operando.runs._amendments import skipped_half_cycles
 
         return skipped_half_cycles(self)

@@ -5,9 +5,14 @@ from typing import Any
 
 import pytest
 
+from instruments.potentiostat.contract import PLATE, STRIP
 from operando.resume._record import ResumeError, _refuse_what_cannot_go_on
 from operando.runs import Run, pending_requests
+from plans.rules import AMENDED_ROWS, SKIPPED_ROWS, Watch
+from techniques import Limit, PlateStripCycle, PotentiostaticStep
 from techniques.requests import AMENDED, NOT_AMENDED, SKIPPED
+from tests.plans.test_changes import going_on, rows
+from tests.techniques.test_amended import cycling, half
 
 BEGIN = {"t_s": 0.0, "cycle": 4, "half_cycle": 7, "step": 20, "spectrum": 0}
 CELL = {
@@ -128,6 +133,52 @@ def test_a_half_cycle_that_was_skipped_is_known_by_the_program_behind_it() -> No
     )
     assert run.skipped == (7,)
     assert pending_requests(run) == ()
+
+
+def plating(charge: float, hold: bool = False) -> PlateStripCycle:
+    """Return cycles that plate so much, and go on at a potential after it if asked."""
+    held = PotentiostaticStep(
+        role="plate",
+        potential_v=-0.05,
+        continues_half_cycle=True,
+        until=(Limit(quantity="time_s", value=600),),
+    )
+    plate = half("plate", 1.0, charge)
+    return cycling(1.0, 5).model_copy(update={"plate": plate, "plate_hold": held if hold else None})
+
+
+@pytest.mark.parametrize(
+    ("other", "first", "cut"),
+    [
+        pytest.param(plating(0.5), 3, (), id="some of it is left"),
+        pytest.param(plating(0.1), 4, (3,), id="nothing of it is left"),
+        pytest.param(plating(0.1, hold=True), 3, (), id="the hold behind it is left"),
+    ],
+)
+def test_all_tell_the_same_half_cycle_as_the_first_of_a_changed_protocol(
+    other: PlateStripCycle, first: int, cut: tuple[int, ...]
+) -> None:
+    *seen, _ = rows((PLATE, 1.0), (STRIP, 1.0), (PLATE, 0.2))
+    watch = Watch((), None)  # type: ignore[arg-type]
+    found, course = going_on(cycling(1.0, 5), other, seen, "opened", watch=watch)
+    assert found is not None
+    program = {
+        "t": 30.0,
+        "reason": found.why,
+        "technique": found.technique.model_dump_json(),
+        "begin": found.begin.model_dump_json(),
+    }
+    run = recorded(asked(20.0, "amend", protocol='{"name": "other"}'), ("programs", program))
+    (told,) = course.told_besides["amendments"]
+    judged = dict(watch._rows.get_nowait() or () for _ in range(watch._rows.qsize()))
+    assert [one.half_cycle for one in run.amendments] == [first]
+    assert [one.first_half_cycle for one in run.asked] == [1, first]
+    assert told["half_cycle"] == first
+    assert judged[AMENDED_ROWS]["half_cycle"] == [first]
+    assert f"from half-cycle {first} on" in found.why
+    # What had passed more than the new protocol asks for did not come to the end of the old one.
+    assert run.skipped == cut
+    assert tuple(judged.get(SKIPPED_ROWS, {}).get("half_cycle", ())) == cut
 
 
 def test_a_run_that_somebody_had_asked_to_stop_does_not_go_on() -> None:

@@ -13,6 +13,7 @@ from plans.course import Course
 from plans.deposit import Deposit
 from plans.going_on import LEFT, Following, amended_program
 from plans.progress import Progress
+from plans.rules import Watch
 from techniques import (
     Amend,
     Assignment,
@@ -223,10 +224,19 @@ def test_how_far_a_program_came_is_told_with_what_ran_since_the_last_half_cycle(
 
 
 def going_on(
-    technique: Technique, other: Technique, seen: list[Sample], ending: str, refuses: str = ""
+    technique: Technique,
+    other: Technique,
+    seen: list[Sample],
+    ending: str,
+    refuses: str = "",
+    watch: Watch | None = None,
 ) -> tuple[Following | None, Course]:
     """Return with what a run goes on under ``other`` where its rows and its program ended."""
     changes, course = course_of(technique, seen, 0.0)
+    assert course.deposit is not None
+    course.watch = watch
+    for row in seen:
+        course.deposit.take(row)
     leader: Any = course.potentiostat
     leader.refuses = refuses
     assert course.progress is not None
@@ -255,6 +265,34 @@ def test_a_protocol_that_has_no_half_cycle_left_ends_the_experiment() -> None:
     found, course = going_on(cycling(1.0, 9), half("plate", 1.0, 1.0), seen, "opened")
     assert found is None
     assert course.ended_by.endswith("from half-cycle 3 on: that ends behind half-cycle 1")
+
+
+def test_a_strip_of_which_nothing_is_left_leaves_its_metal() -> None:
+    *seen, _ = rows((PLATE, 1.0), (STRIP, 0.2))
+    less = cycling(1.0, 2).model_copy(update={"strip": half("strip", 1.0, 0.1)})
+    found, course = going_on(cycling(1.0, 5), less, seen, "opened")
+    # 0.8 mAh/cm2 and 1 more would be too much.
+    assert found is not None
+    assert found.why == LEFT
+    (told,) = course.remarks
+    assert "was not amended by Ada: 0.8 mAh/cm2 of metal are there" in told
+    assert course.deposit is not None
+    assert course.deposit.behind(2) == 0.0  # it goes on to its end after all
+    less = less.model_copy(update={"plate": half("plate", 1.0, 0.5)})
+    found, course = going_on(cycling(1.0, 5), less, seen, "opened")
+    assert found is not None
+    assert found.begin.half_cycle == 2
+    assert course.deposit is not None
+    assert course.deposit.behind(2) == pytest.approx(0.8)
+
+
+def test_nothing_is_left_of_the_half_cycle_that_is_the_last_one_under_the_new_protocol() -> None:
+    *seen, _ = rows((PLATE, 0.2))
+    found, course = going_on(cycling(1.0, 5), half("plate", 1.0, 0.1), seen, "opened")
+    assert found is None
+    assert "from half-cycle 2 on (half-cycle 1 had passed all that" in course.ended_by
+    assert course.ended_by.endswith("that ends behind half-cycle 1")
+    assert course.told_besides["amendments"][0]["half_cycle"] == 2
 
 
 def loop(times: int) -> Technique:
