@@ -121,7 +121,8 @@ def coulombic_efficiency(
         halves: The half-cycles of a run.
         accuracy: The current's; the default one by default.
         holds_metal: Whether metal was on the electrode before the first half-cycle. Then, and
-            after a strip that ended by its charge, cycles count again once a strip took all of it.
+            after a strip that ended by its charge or did not come to its end, cycles count again
+            once a strip took all of it.
     """
     if accuracy is None:
         accuracy = CurrentAccuracy()
@@ -138,9 +139,9 @@ def coulombic_efficiency(
     groups = _alternating(halves)
     for position, group in enumerate(groups):
         if group[0].role != PLATE:
-            if group[-1].ended_by == "charge":
+            if group[-1].ended_by == "charge" or not group[-1].ended:
                 bare = False
-            elif group[-1].ended and emptied(group[-1]):
+            elif emptied(group[-1]):
                 bare = True
             continue
         number = group[0].cycle

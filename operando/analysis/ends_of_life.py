@@ -159,9 +159,9 @@ class LifeWatch:
         if EFFICIENCY not in self.why and self._plated:
             yield from self._efficiency(half)
         # As `coulombic_efficiency` reckons with metal that no plating before has put there.
-        if half.ended_by == "charge":
+        if half.ended_by == "charge" or not half.ended:
             self.holds_metal = True
-        elif half.ended and emptied(half):
+        elif emptied(half):
             self.holds_metal = False
         self._plated = ()
 

@@ -96,6 +96,11 @@ def test_a_strip_that_somebody_skipped_tells_no_efficiency() -> None:
     rows = rows_of([*cycles(60, 99, 40, 40, 99), (-1, 300.0)], ends_v=0.5)
     assert [one.half_cycle for one in met(judged(HALF_CELL, rows), LOW)] == [8]
     assert not met(judged(HALF_CELL, rows, 8), LOW)
+    # What it leaves is stripped with the next plating, which tells none either.
+    rows = rows_of([*cycles(99, 40, 85, 85), (-1, 300.0)], ends_v=0.5)
+    assert not met(judged(HALF_CELL, rows, 4), LOW)
+    rows = rows_of([*cycles(99, 40, 85, 85, 85), (-1, 300.0)], ends_v=0.5)
+    assert [one.half_cycle for one in met(judged(HALF_CELL, rows, 4), LOW)] == [10]
 
 
 def test_a_potential_above_the_limit_counts_in_a_row() -> None:

@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -61,6 +62,20 @@ def test_a_strip_that_goes_on_is_left_out_with_a_reason(synthetic: Any) -> None:
     ce = coulombic_efficiency(_halves(cut, finished=False))
     assert ce.cycles == (1,)
     assert ce.left_out == ("cycle 2 is left out: its stripping has not ended as planned",)
+
+
+def test_what_a_strip_leaves_that_did_not_come_to_its_end_is_in_the_next_one(
+    synthetic: Any,
+) -> None:
+    halves = [
+        replace(half, cut_off_v=float(half.potential_v[-1]) if half.role == 1 else None)
+        for half in _halves(synthetic.galvanostatic((0.9, 0.4, 1.5, 0.98)))
+    ]
+    halves[3] = replace(halves[3], ended=False)
+    ce = coulombic_efficiency(tuple(halves))
+    assert ce.cycles == (1, 4)
+    assert ce.left_out[0].startswith("cycle 2 is left out: its stripping has not ended")
+    assert ce.left_out[1].startswith("cycle 3 is left out: the electrode held metal before")
 
 
 def test_a_plating_that_was_not_followed_by_a_strip_is_left_out(synthetic: Any) -> None:
