@@ -92,8 +92,8 @@ def asked_of(run: "Run") -> tuple[Asked, ...]:
     """Return what a run was asked for, in the order of its half-cycles; one if nobody changed it.
 
     The half-cycle in which a change is made without a rest counts whole as one of the new protocol,
-    which has what passed of it before taken off. A cycle counts as one of the protocol under which
-    it began.
+    which has what passed of it before taken off; if that leaves nothing of it, as one of the old
+    one. A cycle counts as one of the protocol under which it began.
     """
     first = asked_at_the_start(run.start)
     amendments = run.amendments
