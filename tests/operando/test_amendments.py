@@ -6,12 +6,16 @@ from typing import Any
 import pytest
 
 from instruments.potentiostat.contract import PLATE, STRIP
+from operando.queueing.ledger import account
+from operando.queueing.model import Record
+from operando.queueing.seen import _seen
 from operando.resume._record import ResumeError, _refuse_what_cannot_go_on
 from operando.runs import Run, pending_requests
+from plans.going_on import Following
 from plans.rules import AMENDED_ROWS, SKIPPED_ROWS, Watch
 from techniques import Limit, PlateStripCycle, PotentiostaticStep
 from techniques.requests import AMENDED, NOT_AMENDED, SKIPPED
-from tests.plans.test_changes import going_on, rows
+from tests.plans.test_changes import AREA_CM2, going_on, rows
 from tests.techniques.test_amended import cycling, half
 
 BEGIN = {"t_s": 0.0, "cycle": 4, "half_cycle": 7, "step": 20, "spectrum": 0}
@@ -135,6 +139,12 @@ def test_a_half_cycle_that_was_skipped_is_known_by_the_program_behind_it() -> No
     assert pending_requests(run) == ()
 
 
+def further(found: Following) -> tuple[str, dict[str, Any]]:
+    """Return what a run records of a further program."""
+    told = {"technique": found.technique.model_dump_json(), "begin": found.begin.model_dump_json()}
+    return "programs", {"t": found.begin.t_s, "reason": found.why, **told}
+
+
 def plating(charge: float, hold: bool = False) -> PlateStripCycle:
     """Return cycles that plate so much, and go on at a potential after it if asked."""
     held = PotentiostaticStep(
@@ -162,13 +172,7 @@ def test_all_tell_the_same_half_cycle_as_the_first_of_a_changed_protocol(
     watch = Watch((), None)  # type: ignore[arg-type]
     found, course = going_on(cycling(1.0, 5), other, seen, "opened", watch=watch)
     assert found is not None
-    program = {
-        "t": 30.0,
-        "reason": found.why,
-        "technique": found.technique.model_dump_json(),
-        "begin": found.begin.model_dump_json(),
-    }
-    run = recorded(asked(20.0, "amend", protocol='{"name": "other"}'), ("programs", program))
+    run = recorded(asked(20.0, "amend", protocol='{"name": "other"}'), further(found))
     (told,) = course.told_besides["amendments"]
     judged = dict(watch._rows.get_nowait() or () for _ in range(watch._rows.qsize()))
     assert [one.half_cycle for one in run.amendments] == [first]
@@ -179,6 +183,31 @@ def test_all_tell_the_same_half_cycle_as_the_first_of_a_changed_protocol(
     # What had passed more than the new protocol asks for did not come to the end of the old one.
     assert run.skipped == cut
     assert tuple(judged.get(SKIPPED_ROWS, {}).get("half_cycle", ())) == cut
+
+
+def test_a_half_cycle_of_which_a_change_left_nothing_adds_up() -> None:
+    old, new = cycling(1.0, 5), plating(0.1).model_copy(update={"cycles": 2})
+    *seen, _ = rows((PLATE, 1.0), (STRIP, 1.0), (PLATE, 0.2))
+    found, _ = going_on(old, new, seen, "opened")
+    assert found is not None
+    names = ("t", "step_t", "potential", "current", "cycle", "half_cycle", "step", "role", "flags")
+    all_rows = rows((PLATE, 1.0), (STRIP, 1.0), (PLATE, 0.2), (STRIP, 1.0))
+    run = recorded(
+        asked(5000.0, "amend", technique=new.model_dump_json()),
+        further(found),
+        *(("potentiostat", dict(zip(names, map(float, row), strict=False))) for row in all_rows),
+        exit_status="success",
+        technique=old.model_dump(mode="json"),
+        sample=CELL | {"working_electrode": {"material": "Cu", "area_cm2": AREA_CM2}},
+    )
+    told = {"item": "i1", "station": "A1", "cell_id": "A", "runs": ("run-1",)}
+    experiment = _seen(run, run.start["sample"], told)
+    assert [one.whole for one in experiment.halves] == [True, True, False, True]
+    assert [one.most_mah_cm2 for one in experiment.halves] == pytest.approx([1.0] * 4)
+    done = Record.model_validate(
+        {"item": "i1", "station": "A1", "cell_id": "A", "began": 1.0, "state": "done"}
+    )
+    assert account([done], [experiment]).findings == ()
 
 
 def test_a_run_that_somebody_had_asked_to_stop_does_not_go_on() -> None:
