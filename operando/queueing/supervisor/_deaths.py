@@ -30,6 +30,7 @@ _TAIL_BYTES = 1_000_000
 # So many deaths of one item in an hour, and somebody has to look at it.
 DEATHS_AT_MOST, WITHIN_S = 3, 3600.0
 LOOK_FIRST = "look first"
+_LEADER = "potentiostat"
 # The attempt after which an item is held until the mains are back.
 MAINS = "mains"
 
@@ -86,7 +87,8 @@ def _guards_word(data_dir: Path, worker: Process, run: LastRun | None) -> tuple[
     noted = (run.stop or {}).get("guard") if run is not None else None
     noted = noted if isinstance(noted, Mapping) else {}
     unsafe = noted.get("not_safe", ())
-    of_run = {x: (str(y), x not in unsafe) for x, y in dict(noted.get("instruments", {})).items()}
+    of_run = dict.fromkeys(unsafe, ("not confirmed", False))
+    of_run |= {x: (str(y), x not in unsafe) for x, y in dict(noted.get("instruments", {})).items()}
     while True:
         found = dict(of_run)
         there = set[int]()
@@ -108,7 +110,8 @@ def _guards_word(data_dir: Path, worker: Process, run: LastRun | None) -> tuple[
     told = "; ".join(f"{name}: {became}" for name, (became, _) in sorted(found.items()))
     if there:
         return f"NOT KNOWN TO BE SAFE, its guard is at it ({told})", True
-    if found and all(safe for _, safe in found.values()):
+    # Of an instrument that it was still trying when it went it may have said nothing.
+    if _LEADER in found and all(safe for _, safe in found.values()):
         return f"its guard acted ({told})", True
     return f"its guard has left ({told or 'it tells nothing'})", False
 

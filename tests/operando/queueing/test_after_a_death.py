@@ -332,6 +332,15 @@ def test_of_a_guard_that_could_not_make_the_bench_safe_nobody_says_that_it_did(
     noted = {"instruments": {"potentiostat": "cell open", "laser": "?"}, "not_safe": ["laser"]}
     told, acts = _guards_word(folder, worker, LastRun("u-2", "fail", "", {"guard": noted}))
     assert (told.startswith("its guard has left"), acts) == (True, False)
+    # Its first try had not come back when it was ended, too.
+    for noted, of_it in (
+        ({"instruments": {"laser": "off"}, "not_safe": ["potentiostat"]}, "not confirmed"),
+        ({"instruments": {"laser": "off"}, "not_safe": []}, "laser: off"),
+    ):
+        told, acts = _guards_word(folder, worker, LastRun("u-3", "fail", "", {"guard": noted}))
+        assert told.startswith("its guard has left")
+        assert of_it in told
+        assert not acts
     # It goes on trying.
     monkeypatch.setattr(_deaths, "GUARD_ACTS_WITHIN_S", 0.2)
     place = _places.beside(folder)
